@@ -1,0 +1,172 @@
+import { createHash } from 'node:crypto';
+import { homedir, tmpdir, userInfo } from 'node:os';
+import { join, resolve } from 'node:path';
+
+/** An app in one of its environments: what has releases, a port, variables and workers of its own. */
+export interface Target {
+  app: string;
+  environment: string;
+}
+
+export const defaultEnvironment = 'production';
+
+/** `shop`, or `shop@staging`: how a target is written for people, and the key it has in memory. */
+export function targetName({ app, environment }: Target): string {
+  return environment === defaultEnvironment ? app : `${app}@${environment}`;
+}
+
+const namePattern = /^[a-z][a-z0-9-]{0,39}$/;
+
+/** Whether `name` can name an app or an environment. Both become directory names. */
+export function isName(name: string): boolean {
+  return namePattern.test(name);
+}
+
+/** Unix socket paths end at 107 bytes on Linux (unix(7)) and at 103 on macOS. */
+const maxSocketPath = process.platform === 'darwin' ? 103 : 107;
+
+/**
+ * Where everything lies on the disk: the one place that knows. `home` is $SLUICE_HOME; see docs/architecture.md
+ * for what each file holds and who writes it.
+ */
+export class Paths {
+  readonly home: string;
+  readonly run: string;
+
+  constructor(home: string) {
+    this.home = resolve(home);
+    this.run = runDirectory(this.home);
+  }
+
+  get settings(): string {
+    return join(this.home, 'config.json');
+  }
+  get tokens(): string {
+    return join(this.home, 'tokens.json');
+  }
+  get events(): string {
+    return join(this.home, 'events.jsonl');
+  }
+  get log(): string {
+    return join(this.home, 'sluice.log');
+  }
+  get cache(): string {
+    return join(this.home, 'cache');
+  }
+  /** package managers, one directory a name and version */
+  get tools(): string {
+    return join(this.cache, 'tools');
+  }
+
+  get serverLock(): string {
+    return join(this.run, 'server.lock');
+  }
+  get serverSocket(): string {
+    return join(this.run, 'server.sock');
+  }
+  get runnerLock(): string {
+    return join(this.run, 'runner.lock');
+  }
+  get runnerSocket(): string {
+    return join(this.run, 'runner.sock');
+  }
+  /** where workers report to when the runner that started them is gone */
+  get orphanSocket(): string {
+    return join(this.run, 'orphans.sock');
+  }
+  /** one file for every live worker and job, named by pid */
+  get processes(): string {
+    return join(this.run, 'processes');
+  }
+
+  get apps(): string {
+    return join(this.home, 'apps');
+  }
+  app(app: string): string {
+    return join(this.apps, app);
+  }
+  target(target: Target): TargetPaths {
+    return new TargetPaths(join(this.apps, target.app, target.environment));
+  }
+}
+
+export class TargetPaths {
+  readonly directory: string;
+
+  constructor(directory: string) {
+    this.directory = directory;
+  }
+
+  /** port, desired state, worker count: see config/target-state.ts */
+  get state(): string {
+    return join(this.directory, 'app.json');
+  }
+  get env(): string {
+    return join(this.directory, 'env.json');
+  }
+  get releases(): string {
+    return join(this.directory, 'releases');
+  }
+  release(number: number): ReleasePaths {
+    return new ReleasePaths(join(this.releases, String(number)));
+  }
+  /** where releases are received and built, beside `releases` so that a rename moves them there */
+  get staging(): string {
+    return join(this.directory, 'staging');
+  }
+  staged(number: number): ReleasePaths {
+    return new ReleasePaths(join(this.staging, String(number)));
+  }
+  /** a link to the active release, for people and scripts */
+  get current(): string {
+    return join(this.directory, 'current');
+  }
+  /** which generation, of which release, is active: the commit point of a switch */
+  get generation(): string {
+    return join(this.directory, 'generation');
+  }
+  get shared(): string {
+    return join(this.directory, 'shared');
+  }
+  get logs(): string {
+    return join(this.directory, 'logs');
+  }
+}
+
+/** A release's tree, in staging or in its final place, and our records in it. */
+export class ReleasePaths {
+  readonly directory: string;
+
+  constructor(directory: string) {
+    this.directory = directory;
+  }
+
+  get records(): string {
+    return join(this.directory, '.sluice');
+  }
+  get record(): string {
+    return join(this.records, 'release.json');
+  }
+  get buildLog(): string {
+    return join(this.records, 'build.log');
+  }
+}
+
+/** $SLUICE_HOME, or `.sluice` in the working directory. */
+export function homeFromEnvironment(env: NodeJS.ProcessEnv = process.env): string {
+  const home = env['SLUICE_HOME'];
+  if (home === undefined || home === '') return resolve('.sluice');
+  return home.startsWith('~/') ? join(homedir(), home.slice(2)) : resolve(home);
+}
+
+/**
+ * Where the sockets lie: `run` in the home, or, where that path is too long for a unix socket, a directory of
+ * this user's in the temporary directory, found again by the hash of the home.
+ */
+function runDirectory(home: string): string {
+  const inHome = join(home, 'run');
+  const longest = Buffer.byteLength(join(inHome, 'orphans.sock'));
+  if (longest <= maxSocketPath) return inHome;
+  const hash = createHash('sha256').update(home).digest('hex').slice(0, 12);
+  return join(tmpdir(), `sluice-${userInfo().uid}-${hash}`);
+}

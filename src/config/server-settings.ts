@@ -1,0 +1,46 @@
+import * as v from 'valibot';
+import { count, duration, size } from './units.ts';
+
+/** The appliance's own settings, in `$SLUICE_HOME/config.json`. All have defaults; the file need not exist. */
+export const serverSettingsSchema = v.strictObject({
+  $schema: v.optional(v.pipe(v.string(), v.description('For editors; ignored.'))),
+  listen: v.optional(
+    v.strictObject({
+      host: v.optional(
+        v.pipe(v.string(), v.ip('a numeric address'), v.description('Address of the API.')),
+        '127.0.0.1',
+      ),
+      port: v.optional(count('Port of the API; 0 for any free one.', 0, 65535), 8700),
+    }),
+    {},
+  ),
+  apps: v.optional(
+    v.strictObject({
+      host: v.optional(
+        v.pipe(
+          v.string(),
+          v.ip('a numeric address'),
+          v.description('Address that apps listen on: `127.0.0.1`, or `::` to be reached from outside.'),
+        ),
+        '127.0.0.1',
+      ),
+      firstPort: v.optional(
+        count('The first app gets this port, the next one the next free.', 1, 65535),
+        9001,
+      ),
+    }),
+    {},
+  ),
+  maxUploadBytes: v.optional(size('The largest upload, as sent.'), '256M'),
+  maxExtractedBytes: v.optional(size('The largest tree an upload may unpack to.'), '2G'),
+  maxEntries: v.optional(
+    count('The most files, directories and links in an upload.', 1, 10_000_000),
+    200_000,
+  ),
+  uploadTimeout: v.optional(duration('How long an upload may stand still.'), '30s'),
+  minFreeBytes: v.optional(size('Disk space that a deploy leaves alone.'), '256M'),
+  buildConcurrency: v.optional(count('How many builds run at a time.', 1, 64), 1),
+  maxDraining: v.optional(count('How many retired generations of one app may linger.', 1, 100), 3),
+});
+
+export type ServerSettings = v.InferOutput<typeof serverSettingsSchema>;

@@ -1,0 +1,95 @@
+import type { Readable } from 'node:stream';
+import type { Target } from '../config/paths.ts';
+import type { WorkerStatus } from '../protocol/runner.ts';
+import type { Release } from '../releases/release.ts';
+import type { DeployEvent } from './events.ts';
+
+/**
+ * `running` answers requests, `stopped` was told to stop, `starting` should run and does not yet, `empty` has had no
+ * release live.
+ */
+export type AppState = 'running' | 'stopped' | 'starting' | 'empty';
+
+/** One app in one environment, as `sluice status --json` and the API show it. */
+export interface AppStatus {
+  name: string;
+  environment: string;
+  state: AppState;
+  url: string;
+  port: number;
+  /** number of the live release; null where none is */
+  release: number | null;
+  workers: WorkerStatus[];
+  /** releases that are being deployed now, the oldest first */
+  deploying: number[];
+}
+
+export interface UploadSource {
+  kind: 'upload';
+  /** a tar, plain or compressed with gzip or zstd; read to its end unless refused */
+  body: Readable;
+  /** bytes announced by the sender; null where it did not say */
+  contentLength: number | null;
+  /** who deploys, for the history: a token's name, or `local` */
+  by: string;
+}
+
+export interface LogQuery {
+  /** how many of the last lines */
+  lines: number;
+  /** goes on with new lines until the signal aborts */
+  follow: boolean;
+  signal: AbortSignal;
+}
+
+/**
+ * What can be done with apps. The API offers it over HTTP; everything that changes something writes `events.jsonl`.
+ * All methods throw AppError: `app_not_found` and `invalid_name` any of them, others as told.
+ */
+export interface Service {
+  /**
+   * The one way in. Creates the app on first use.
+   * @throws AppError whatever the step that failed has to say; the release is then in state `failed`
+   */
+  deploy(target: Target, source: UploadSource, onEvent: (event: DeployEvent) => void): Promise<Release>;
+  /** To `release`, or the live-once release before the active one. @throws `nothing_to_roll_back_to`, `release_not_found` */
+  rollback(
+    target: Target,
+    release: number | null,
+    by: string,
+    onEvent?: (event: DeployEvent) => void,
+  ): Promise<Release>;
+  /** Ends a deploy that has not reached its switch. @throws `not_cancellable` */
+  cancel(target: Target, release: number, by: string): Promise<Release>;
+  /** Switches to a fresh generation of the active release. @throws `not_deployed` */
+  restart(target: Target, by: string): Promise<AppStatus>;
+  stop(target: Target, by: string): Promise<AppStatus>;
+  start(target: Target, by: string): Promise<AppStatus>;
+  /** Sets the number of workers from now on, whatever the release says; null goes back to what it says. */
+  scale(target: Target, workers: number | null, by: string): Promise<AppStatus>;
+
+  environment(target: Target): Promise<Record<string, string>>;
+  /**
+   * Changes variables, null removes; applied by a switch where something runs, unless `restart` is false.
+   * @throws `invalid_env`
+   */
+  changeEnvironment(
+    target: Target,
+    changes: Record<string, string | null>,
+    options: { restart: boolean; by: string },
+  ): Promise<Record<string, string>>;
+
+  /** All targets, by name. */
+  list(): Promise<AppStatus[]>;
+  status(target: Target): Promise<AppStatus>;
+  /** The newest first. */
+  releases(target: Target): Promise<Release[]>;
+  /** @throws `release_not_found` */
+  release(target: Target, number: number): Promise<Release>;
+  /** Path of the build log. @throws `release_not_found` */
+  buildLog(target: Target, number: number): Promise<string>;
+  /** Lines of the app's output, without line ends. */
+  logs(target: Target, query: LogQuery): AsyncIterable<string>;
+  /** Stops and removes an app in all its environments, with all it kept. */
+  destroy(app: string, by: string): Promise<void>;
+}

@@ -1,0 +1,59 @@
+import { type ErrorCode, errorStatus, isErrorCode } from './codes.ts';
+
+/** How an error looks on the wire, in `release.json` and in the CLI's `--json`. */
+export interface ErrorBody {
+  code: ErrorCode;
+  /** what failed and why, naming the thing and the limit that was measured */
+  message: string;
+  /** what to do next; empty where there is nothing sensible to say */
+  hint: string;
+}
+
+/**
+ * An error that is meant to be read by the user. Anything else that is thrown is a fault of ours and is answered
+ * as `internal`, with its details in the log only.
+ */
+export class AppError extends Error {
+  readonly code: ErrorCode;
+  readonly hint: string;
+
+  constructor(code: ErrorCode, message: string, options: { hint?: string; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'AppError';
+    this.code = code;
+    this.hint = options.hint ?? '';
+  }
+
+  /** HTTP status that fits the code. */
+  get status(): number {
+    return errorStatus[this.code];
+  }
+
+  toJSON(): ErrorBody {
+    return { code: this.code, message: this.message, hint: this.hint };
+  }
+
+  /** The inverse of `toJSON`: an error that came over a socket or from a file. */
+  static from(body: unknown): AppError {
+    const { code, message, hint } = (body ?? {}) as Partial<Record<keyof ErrorBody, unknown>>;
+    return new AppError(isErrorCode(code) ? code : 'internal', String(message ?? 'unknown error'), {
+      hint: typeof hint === 'string' ? hint : '',
+    });
+  }
+}
+
+/** The body to answer with: an AppError as it is, anything else without its details. */
+export function errorBody(error: unknown): ErrorBody {
+  if (error instanceof AppError) return error.toJSON();
+  return {
+    code: 'internal',
+    message: 'Sluice failed in a way it does not know',
+    hint: 'The log of the server has the details.',
+  };
+}
+
+/** The system's code of a failed call (`ENOENT` and so on), or undefined where it is no such error. */
+export function systemCode(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | null)?.code;
+  return typeof code === 'string' ? code : undefined;
+}

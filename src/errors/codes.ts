@@ -1,0 +1,72 @@
+/**
+ * Every error Sluice can answer with, and the HTTP status that fits it. The codes are part of the interface that
+ * people script against: add to the list, do not rename.
+ */
+export const errorStatus = {
+  // the request
+  bad_request: 400,
+  unauthorized: 401,
+  forbidden: 403,
+  not_found: 404,
+  method_not_allowed: 405,
+  app_not_found: 404,
+  release_not_found: 404,
+  token_not_found: 404,
+  invalid_name: 400,
+  invalid_env: 400,
+  confirmation_required: 400,
+
+  // the upload
+  upload_too_large: 413,
+  upload_stalled: 408,
+  upload_aborted: 400,
+  archive_unreadable: 422,
+  archive_truncated: 422,
+  archive_empty: 422,
+  archive_unsafe: 422,
+  archive_too_many_entries: 413,
+  archive_too_large: 413,
+  disk_full: 507,
+
+  // what the app says about itself
+  invalid_settings: 422,
+  nothing_to_run: 422,
+  unsupported_start: 422,
+
+  // the build
+  unsupported_package_manager: 422,
+  install_failed: 422,
+  build_failed: 422,
+  build_timeout: 422,
+
+  // the boot
+  boot_exited: 422,
+  boot_timeout: 422,
+  health_failed: 422,
+  settle_exited: 422,
+  port_taken: 422,
+
+  // the deployment as a whole
+  superseded: 409,
+  cancelled: 409,
+  interrupted: 409,
+  nothing_to_roll_back_to: 409,
+  not_deployed: 409,
+  not_cancellable: 409,
+  switch_failed: 500,
+
+  // Sluice itself
+  already_running: 409,
+  not_running: 503,
+  runner_unavailable: 503,
+  stopping: 503,
+  protocol_mismatch: 500,
+  path_too_long: 500,
+  internal: 500,
+} as const satisfies Record<string, number>;
+
+export type ErrorCode = keyof typeof errorStatus;
+
+export function isErrorCode(value: unknown): value is ErrorCode {
+  return typeof value === 'string' && Object.hasOwn(errorStatus, value);
+}

@@ -1,0 +1,113 @@
+import type { HealthSettings } from '../config/app-settings.ts';
+
+/** Everything the runner needs to know to run one release: it reads no settings and no records itself. */
+export interface GenerationSpec {
+  /** names the app and environment: see targetName */
+  key: string;
+  release: number;
+  /** working directory: the release's own */
+  directory: string;
+  /** absolute path of the Node.js binary */
+  node: string;
+  nodeArgs: string[];
+  /** absolute path of the script */
+  script: string;
+  args: string[];
+  env: Record<string, string>;
+  workers: number;
+  host: string;
+  port: number;
+  /** the port in the app's code where it ignores PORT; null where nothing is known */
+  codePort: number | null;
+  health: HealthSettings;
+  waitReady: boolean;
+  /** milliseconds, all of them */
+  bootTimeout: number;
+  settleTime: number;
+  drainTimeout: number;
+  killTimeout: number;
+  maxDraining: number;
+  /** absolute paths */
+  paths: { current: string; generation: string; logs: string };
+}
+
+/** One external command, run by the runner for the server: builds and hooks. The runner does not know which. */
+export interface JobSpec {
+  argv: [string, ...string[]];
+  directory: string;
+  env: Record<string, string>;
+  /** below the live apps in CPU and I/O */
+  lowPriority: boolean;
+  /** milliseconds */
+  timeout: number;
+}
+
+export interface JobResult {
+  /** null where a signal ended it */
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  timedOut: boolean;
+  durationMs: number;
+}
+
+export type WorkerState = 'booting' | 'ready' | 'open' | 'retired' | 'drained' | 'exited';
+
+export interface WorkerStatus {
+  pid: number;
+  instance: number;
+  generation: number;
+  release: number;
+  state: WorkerState;
+  startedAt: string;
+}
+
+export interface TargetStatus {
+  key: string;
+  /** null where nothing is active */
+  active: { generation: number; release: number } | null;
+  draining: number;
+  workers: WorkerStatus[];
+}
+
+/** What the app did that its owner should know although it is no error. */
+export interface Notice {
+  code: string;
+  message: string;
+  hint: string;
+}
+
+export interface BootResult {
+  generation: number;
+  workers: number;
+  /** from the start of the first worker to the last one healthy, `settleTime` not counted, in ms */
+  bootMs: number;
+  notices: Notice[];
+}
+
+export interface SwitchResult {
+  generation: number;
+  /** how long nobody accepted connections, in ms */
+  pauseMs: number;
+  /** idle connections that moved to the new workers */
+  moved: number;
+}
+
+/** Calls of the server to the runner: parameters, result, and what is reported while it is under way. */
+export interface RunnerCalls {
+  hello: { params: { version: number }; result: { version: number; pid: number }; progress: never };
+  status: { params: Record<string, never>; result: TargetStatus[]; progress: never };
+  /** starts a generation and proves it healthy; nothing live is touched. Discarded if the caller hangs up before `switch`. */
+  boot: { params: { spec: GenerationSpec }; result: BootResult; progress: { line: string } };
+  switch: { params: { key: string; generation: number }; result: SwitchResult; progress: never };
+  discard: { params: { key: string; generation: number }; result: null; progress: never };
+  /** ends all workers of a target, drained first, and gives up its port */
+  stop: { params: { key: string }; result: null; progress: never };
+  /** ended whole if the caller hangs up or aborts */
+  job: {
+    params: { job: JobSpec };
+    result: JobResult;
+    progress: { stream: 'stdout' | 'stderr'; text: string };
+  };
+  /** ends everything and the runner itself */
+  shutdown: { params: Record<string, never>; result: null; progress: never };
+}

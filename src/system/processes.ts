@@ -1,0 +1,30 @@
+import { readFile } from 'node:fs/promises';
+import { systemCode } from '../errors/app-error.ts';
+
+/**
+ * When a process started, in clock ticks since boot, as text: with the pid it names one process for good, where
+ * the pid alone may have been given to another since. Undefined where there is no such process, or no /proc
+ * (source: proc(5), field 22 of /proc/PID/stat).
+ */
+export async function processStartTime(pid: number): Promise<string | undefined> {
+  let stat: string;
+  try {
+    stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === 'ENOENT' || code === 'ESRCH') return undefined;
+    throw error;
+  }
+  // The name, field 2, stands in parentheses and may itself contain spaces and parentheses.
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+}
+
+/** Sends a signal to a process, or with a negative pid to its group; false where there is none any more. */
+export function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
+  try {
+    return process.kill(pid, signal);
+  } catch (error) {
+    if (systemCode(error) === 'ESRCH') return false;
+    throw error;
+  }
+}
