@@ -6,7 +6,9 @@ import { AppError, errorBody } from '../errors/app-error.ts';
 export type Calls<Table> = { [Name in keyof Table]: { params: unknown; result: unknown; progress: unknown } };
 
 export interface CallContext<Progress> {
-  report(progress: Progress): void;
+  /** @returns false where the caller does not keep up: wait for `drained` before reporting more */
+  report(progress: Progress): boolean;
+  drained(): Promise<void>;
   /** aborted when the caller gives up or hangs up */
   signal: AbortSignal;
 }
@@ -28,9 +30,7 @@ type Message =
 /** Answers calls that come in on `socket`, one JSON message a line, until it closes. */
 export function serveCalls<Table extends Calls<Table>>(socket: Socket, handlers: Handlers<Table>): void {
   const underWay = new Map<number, AbortController>();
-  const send = (message: Message) => {
-    if (socket.writable) socket.write(`${JSON.stringify(message)}\n`);
-  };
+  const send = (message: Message) => !socket.writable || socket.write(`${JSON.stringify(message)}\n`);
   const answer = async (id: number, name: string, params: unknown) => {
     const controller = new AbortController();
     underWay.set(id, controller);
@@ -38,6 +38,7 @@ export function serveCalls<Table extends Calls<Table>>(socket: Socket, handlers:
       if (!Object.hasOwn(handlers, name)) throw new AppError('protocol_mismatch', `unknown call ${name}`);
       const result = await handlers[name as keyof Table](params as never, {
         report: (progress) => send({ id, progress }),
+        drained: () => drained(socket),
         signal: controller.signal,
       });
       send({ id, result });
@@ -137,6 +138,19 @@ export class CallClient<Table extends Calls<Table>> {
     else if ('result' in message) call.resolve(message.result as never);
     else if ('error' in message) call.reject(AppError.from(message.error));
   }
+}
+
+function drained(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    if (!socket.writableNeedDrain) return resolve();
+    const done = () => {
+      socket.off('drain', done);
+      socket.off('close', done);
+      resolve();
+    };
+    socket.on('drain', done);
+    socket.on('close', done);
+  });
 }
 
 function onLines(socket: Socket, receive: (line: string) => void): void {

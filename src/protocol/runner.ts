@@ -65,7 +65,8 @@ export interface TargetStatus {
   key: string;
   /** null where nothing is active */
   active: { generation: number; release: number } | null;
-  draining: number;
+  /** releases of retired generations that still have something in flight */
+  draining: number[];
   workers: WorkerStatus[];
 }
 
@@ -88,8 +89,6 @@ export interface SwitchResult {
   generation: number;
   /** how long nobody accepted connections, in ms */
   pauseMs: number;
-  /** idle connections that moved to the new workers */
-  moved: number;
 }
 
 /** Calls of the server to the runner: parameters, result, and what is reported while it is under way. */

@@ -1,0 +1,53 @@
+/** What a worker's bootstrap is told at its start, as JSON in the variable SLUICE_WORKER; it removes it at once. */
+export interface WorkerBoot {
+  version: number;
+  key: string;
+  generation: number;
+  release: number;
+  /** the port that PORT names */
+  port: number;
+  codePort: number | null;
+  waitReady: boolean;
+  /** copies of the app's listening socket: the gate uses up one each time it is shut */
+  gateFds: number[];
+  /** what to look at, and whom to tell, when the runner is gone */
+  generationFile: string;
+  orphanSocket: string;
+  /** milliseconds */
+  drainTimeout: number;
+  killTimeout: number;
+}
+
+/** How the worker's private port is to be spoken to. */
+export type AppProtocol = 'http' | 'https' | 'http2' | 'http2s' | 'tcp' | 'tls';
+
+/**
+ * Runner → worker. A connection that moves house goes through four hands so that at no instant two processes read
+ * from it: `connection` (old → runner), `offer` (runner → new), `held` (new → runner), then `moved` (runner → old,
+ * which closes its copy) and `take` (runner → new, which starts to read).
+ */
+export type ToWorker =
+  | { type: 'open' }
+  | { type: 'retire' }
+  | { type: 'offer'; connection: number }
+  | { type: 'take'; connection: number }
+  | { type: 'moved'; connection: number }
+  /** nobody could take it: go on serving it */
+  | { type: 'kept'; connection: number };
+
+/** Worker → runner. */
+export type FromWorker =
+  | { type: 'ready'; port: number; protocol: AppProtocol; listens: number }
+  | { type: 'opened' }
+  | { type: 'retired' }
+  | { type: 'drained' }
+  | { type: 'connection'; connection: number }
+  | { type: 'held'; connection: number };
+
+/** A worker that lost its runner, to whichever runner comes next, over the orphan socket: one JSON message a line. */
+export type FromOrphan =
+  | { type: 'orphan'; version: number; key: string; generation: number; release: number; pid: number }
+  | { type: 'retired' }
+  | { type: 'drained' };
+
+export type ToOrphan = { type: 'retire' };

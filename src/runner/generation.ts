@@ -1,0 +1,340 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { formatDuration } from '../config/units.ts';
+import { AppError } from '../errors/app-error.ts';
+import type { GenerationSpec, Notice } from '../protocol/runner.ts';
+import { backoffDelay } from '../system/backoff.ts';
+import { withDeadline } from '../system/deadline.ts';
+import { checkHealth } from './health.ts';
+import type { ListeningPort } from './listening-port.ts';
+import type { ProcessRecords } from './process-records.ts';
+import {
+  lastOutput,
+  prepareLogs,
+  type Ready,
+  type WorkerExit,
+  type WorkerListener,
+  WorkerProcess,
+} from './worker-process.ts';
+
+/** A worker whose event loop does not turn for this long does not hold up a switch; in ms. */
+const retireDeadline = 1000;
+
+const replacement = { initial: 100, factor: 1.5, ceiling: 15_000 };
+/** Having lived this long, a worker's death is not counted with those before it; in ms. */
+const steadyTime = 30_000;
+
+export interface GenerationOptions {
+  id: number;
+  spec: GenerationSpec;
+  port: ListeningPort;
+  orphanSocket: string;
+  records: ProcessRecords;
+  /** where connections go that are on the move */
+  moves: Pick<WorkerListener, 'connection' | 'held'>;
+  /** told of each worker that is gone */
+  exited(worker: WorkerProcess): void;
+  log(message: string): void;
+}
+
+/**
+ * The workers that run one release: `booting` until all are healthy, `standby` until the switch, `active` while they
+ * have the traffic, `draining` after the next switch, `ended` when none is left.
+ */
+export class Generation {
+  readonly id: number;
+  readonly spec: GenerationSpec;
+  readonly notices: Notice[] = [];
+  state: 'booting' | 'standby' | 'active' | 'draining' | 'ended' = 'booting';
+  readonly workers = new Set<WorkerProcess>();
+  readonly #options: GenerationOptions;
+  /** ends boots and replacements under way */
+  readonly #stopping = new AbortController();
+  #deaths = 0;
+
+  constructor(options: GenerationOptions) {
+    this.id = options.id;
+    this.spec = options.spec;
+    this.#options = options;
+  }
+
+  /**
+   * Starts all workers and proves them healthy. The first one boots alone: two first boots at once, of an app that
+   * creates its database, corrupt it.
+   * @param report told each thing that happens, for the deploy's log
+   * @returns milliseconds until the last one was healthy
+   * @throws AppError `boot_exited`, `boot_timeout`, `health_failed`, `settle_exited`; no worker is left then
+   */
+  async boot(report: (line: string) => void, signal: AbortSignal): Promise<number> {
+    const { spec } = this;
+    const aborted = AbortSignal.any([signal, this.#stopping.signal]);
+    const start = performance.now();
+    try {
+      await prepareLogs(spec);
+      await this.#bootWorker(0, report, aborted);
+      const rest = Array.from({ length: spec.workers - 1 }, (_, index) => index + 1);
+      await Promise.all(rest.map((instance) => this.#bootWorker(instance, report, aborted)));
+      const bootMs = performance.now() - start;
+      await this.#settle(aborted);
+      this.state = 'standby';
+      return bootMs;
+    } catch (error) {
+      await this.kill();
+      throw error;
+    }
+  }
+
+  /** Opens all gates. The caller has made this generation the active one on the disk. */
+  async open(): Promise<void> {
+    this.state = 'active';
+    const ready = [...this.workers].filter((worker) => worker.state === 'ready');
+    await Promise.all(ready.map((worker) => Promise.race([worker.open(), worker.exited])));
+    this.#fill();
+  }
+
+  /**
+   * Shuts all gates.
+   * @returns those that did not confirm in time: their event loop stands still, and requests may yet reach them
+   */
+  async retire(): Promise<WorkerProcess[]> {
+    this.state = 'draining';
+    const late: WorkerProcess[] = [];
+    await Promise.all(
+      [...this.workers].map(async (worker) => {
+        if (worker.state === 'booting' || worker.state === 'ready') return worker.kill();
+        const { timedOut } = await withDeadline(worker.retire(), retireDeadline);
+        if (timedOut) late.push(worker);
+      }),
+    );
+    return late;
+  }
+
+  /** Opens the gates again after a switch that failed. */
+  reopen(): void {
+    this.state = 'active';
+    for (const worker of this.workers) worker.post({ type: 'open' });
+    this.#fill();
+  }
+
+  /** Lets a retired generation finish what it has in flight, up to `drainTimeout`, and ends it. */
+  async drain(): Promise<void> {
+    await Promise.all(
+      [...this.workers].map(async (worker) => {
+        await Promise.race([
+          withDeadline(worker.drained, this.spec.drainTimeout),
+          new Promise((resolve) => this.#stopping.signal.addEventListener('abort', resolve, { once: true })),
+        ]);
+        await worker.end(this.spec.killTimeout);
+      }),
+    );
+    this.state = 'ended';
+  }
+
+  /** Cuts a drain short. */
+  hurry(): void {
+    this.#stopping.abort();
+  }
+
+  /** Ends all workers at once: for those that never had traffic. */
+  async kill(): Promise<void> {
+    this.state = 'ended';
+    this.#stopping.abort(new AppError('cancelled', 'the generation was ended while it booted'));
+    for (const worker of this.workers) worker.kill();
+    await Promise.all([...this.workers].map((worker) => worker.exited));
+  }
+
+  /** Workers that connections can be given to. */
+  serving(): WorkerProcess[] {
+    return [...this.workers].filter((worker) => worker.state === 'open');
+  }
+
+  #spawn(instance: number): WorkerProcess {
+    const { port, orphanSocket, records, moves } = this.#options;
+    const worker = new WorkerProcess({
+      spec: this.spec,
+      generation: this.id,
+      instance,
+      port,
+      orphanSocket,
+      records,
+      listener: {
+        connection: moves.connection,
+        held: moves.held,
+        exited: (gone, exit) => this.#exited(gone, exit),
+      },
+    });
+    this.workers.add(worker);
+    return worker;
+  }
+
+  #exited(worker: WorkerProcess, exit: WorkerExit): void {
+    this.workers.delete(worker);
+    this.#options.exited(worker);
+    if (this.state !== 'active') return;
+    const lived = Date.now() - worker.startedAt.getTime();
+    this.#deaths = lived >= steadyTime ? 0 : this.#deaths + 1;
+    this.#options.log(`worker ${worker.instance} (pid ${worker.pid}) ${describeExit(exit)} and is replaced`);
+    this.#fill();
+  }
+
+  /** Starts what is missing of an active generation; called again after each change, harmless when all are there. */
+  #fill(): void {
+    if (this.state !== 'active') return;
+    const present = new Set([...this.workers].map((worker) => worker.instance));
+    for (let instance = 0; instance < this.spec.workers; instance += 1) {
+      if (present.has(instance) || this.#replacing.has(instance)) continue;
+      this.#replacing.add(instance);
+      void this.#replace(instance).finally(() => {
+        this.#replacing.delete(instance);
+        this.#fill();
+      });
+    }
+  }
+  readonly #replacing = new Set<number>();
+
+  async #replace(instance: number): Promise<void> {
+    const { signal } = this.#stopping;
+    try {
+      await sleep(backoffDelay(this.#deaths - 1, replacement), undefined, { signal, ref: false });
+      if (this.state !== 'active') return;
+      const worker = await this.#bootWorker(instance, () => undefined, signal);
+      if (this.#isActive()) await Promise.race([worker.open(), worker.exited]);
+    } catch (error) {
+      if (!signal.aborted)
+        this.#options.log(`worker ${instance} was not replaced: ${(error as Error).message}`);
+    }
+  }
+
+  #isActive(): boolean {
+    return this.state === 'active';
+  }
+
+  /** One worker from start to healthy; it is killed where it does not get there. */
+  async #bootWorker(
+    instance: number,
+    report: (line: string) => void,
+    signal: AbortSignal,
+  ): Promise<WorkerProcess> {
+    signal.throwIfAborted();
+    const { spec } = this;
+    const worker = this.#spawn(instance);
+    const deadline = AbortSignal.timeout(spec.bootTimeout);
+    try {
+      const ready = await this.#untilReady(worker, deadline, signal);
+      report(`worker ${instance} listens (pid ${worker.pid})`);
+      if (instance === 0) this.#noteHardCodedPort(ready);
+      await this.#untilHealthy(worker, ready, deadline, signal);
+      return worker;
+    } catch (error) {
+      worker.kill();
+      await worker.exited;
+      throw error;
+    }
+  }
+
+  async #untilReady(worker: WorkerProcess, deadline: AbortSignal, signal: AbortSignal): Promise<Ready> {
+    const { spec } = this;
+    const outcome = await Promise.race([
+      worker.ready,
+      worker.exited,
+      until(deadline, 'timeout' as const),
+      until(signal, 'aborted' as const),
+    ]);
+    if (outcome === 'aborted') throw signal.reason;
+    if (outcome === 'timeout') {
+      const waited = formatDuration(spec.bootTimeout);
+      throw spec.waitReady
+        ? await this.#failure('boot_timeout', `the app did not say process.send('ready') within ${waited}`, {
+            hint: 'Send it when the app can take requests, or take "waitReady" out of the settings, or raise "bootTimeout".',
+          })
+        : await this.#failure('boot_timeout', `no worker listened on port ${spec.port} within ${waited}`, {
+            hint: 'The app must call listen(process.env.PORT) in its main process. If it needs longer, raise "bootTimeout".',
+          });
+    }
+    if ('type' in outcome) return outcome;
+    throw await this.#failure('boot_exited', `the app ${describeExit(outcome)} before it listened`, {
+      hint: 'Its last lines say why. A missing variable is set with "sluice env set".',
+    });
+  }
+
+  async #untilHealthy(
+    worker: WorkerProcess,
+    ready: Ready,
+    deadline: AbortSignal,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { health, bootTimeout } = this.spec;
+    const gone = new AbortController();
+    void worker.exited.then((exit) => gone.abort(exit));
+    const either = AbortSignal.any([deadline, signal, gone.signal]);
+    let fault: string | undefined;
+    for (;;) {
+      try {
+        fault = await checkHealth(ready, health, either);
+        if (fault === undefined) return;
+        await sleep(health.interval, undefined, { signal: either });
+      } catch (error) {
+        if (gone.signal.aborted) throw await this.#settleFailure(gone.signal.reason as WorkerExit);
+        if (signal.aborted) throw signal.reason;
+        if (!deadline.aborted) throw error;
+        throw await this.#failure(
+          'health_failed',
+          `the app ${fault ?? `did not answer GET ${health.path}`}, and was not healthy within ${formatDuration(bootTimeout)}`,
+          {
+            hint: `A healthy app answers GET ${health.path} with ${health.status.join(', ')}; "health" in sluice.json says otherwise.`,
+          },
+        );
+      }
+    }
+  }
+
+  /** Many an app listens, answers, and crashes a moment later: only one that goes on living gets traffic. */
+  async #settle(signal: AbortSignal): Promise<void> {
+    const deaths = [...this.workers].map((worker) => worker.exited);
+    if (this.workers.size < this.spec.workers) throw await this.#settleFailure();
+    const outcome = await Promise.race([
+      ...deaths,
+      sleep(this.spec.settleTime, 'settled' as const, { signal, ref: true }),
+    ]);
+    if (outcome !== 'settled') throw await this.#settleFailure(outcome);
+  }
+
+  #settleFailure(exit?: WorkerExit): Promise<AppError> {
+    const how = exit === undefined ? 'ended' : describeExit(exit);
+    return this.#failure('settle_exited', `the app listened, and then ${how}`, {
+      hint: `A new worker must live for ${formatDuration(this.spec.settleTime)} ("settleTime") before it gets traffic. Its last lines say why it did not.`,
+    });
+  }
+
+  #noteHardCodedPort({ listens }: Ready): void {
+    const { port, codePort } = this.spec;
+    if (listens === port || listens === codePort) return;
+    this.notices.push({
+      code: 'hardcoded_port',
+      message: `the app listens on ${listens} and not on PORT (${port}); it is reached on ${port} all the same`,
+      hint: `Use process.env.PORT in its listen(), or set "port": ${listens} in sluice.json to say that this is meant.`,
+    });
+  }
+
+  async #failure(
+    code: 'boot_exited' | 'boot_timeout' | 'health_failed' | 'settle_exited',
+    message: string,
+    { hint }: { hint: string },
+  ): Promise<AppError> {
+    const output = await lastOutput(this.spec, this.id);
+    const lines =
+      output.length === 0 ? ' (it printed nothing)' : `\n${output.map((line) => `  | ${line}`).join('\n')}`;
+    return new AppError(code, message + lines, { hint });
+  }
+}
+
+function describeExit({ code, signal }: WorkerExit): string {
+  if (signal !== null) return `was ended by ${signal}`;
+  return code === null ? 'could not be started' : `ended with exit status ${code}`;
+}
+
+function until<T>(signal: AbortSignal, value: T): Promise<T> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve(value);
+    signal.addEventListener('abort', () => resolve(value), { once: true });
+  });
+}

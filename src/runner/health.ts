@@ -1,0 +1,136 @@
+import type { HealthSettings } from '../config/app-settings.ts';
+import type { AppProtocol } from '../protocol/worker.ts';
+
+/** How much of an answer is looked through for the wanted text, in bytes. */
+const maxBody = 1024 * 1024;
+
+export interface HealthTarget {
+  protocol: AppProtocol;
+  /** private loopback port of the worker */
+  port: number;
+}
+
+/**
+ * Asks one worker once whether it is well.
+ * @returns undefined when it is, else what is wrong, as a clause: `answered 500 to GET /`
+ */
+export async function checkHealth(
+  target: HealthTarget,
+  health: HealthSettings,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const bounded = AbortSignal.any([signal, AbortSignal.timeout(health.timeout)]);
+  try {
+    switch (target.protocol) {
+      case 'tcp':
+      case 'tls':
+        return await connects(target.port, bounded);
+      case 'http':
+      case 'https':
+        return judge(await ask(target, health, bounded), health);
+      case 'http2':
+      case 'http2s':
+        return judge(await askHttp2(target, health, bounded), health);
+    }
+  } catch (error) {
+    if (signal.aborted) throw signal.reason;
+    if (bounded.aborted) return `did not answer GET ${health.path} within ${health.timeout} ms`;
+    return `could not be asked for ${health.path}: ${(error as Error).message}`;
+  }
+}
+
+interface Answer {
+  status: number;
+  body: string;
+}
+
+function judge({ status, body }: Answer, health: HealthSettings): string | undefined {
+  if (!health.status.some((range) => includes(range, status)))
+    return `answered ${status} to GET ${health.path}`;
+  if (health.body !== undefined && !body.includes(health.body)) {
+    return `answered GET ${health.path} without the text ${JSON.stringify(health.body)}`;
+  }
+  return undefined;
+}
+
+function includes(range: string, status: number): boolean {
+  const [from = 0, to = from] = range.split('-').map(Number);
+  return status >= from && status <= to;
+}
+
+/** The body only where it matters: an endless one must not hold up the check. */
+async function readBody(stream: AsyncIterable<Buffer>, health: HealthSettings): Promise<string> {
+  if (health.body === undefined) return '';
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of stream) {
+    chunks.push(chunk);
+    length += chunk.length;
+    if (length > maxBody) break;
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+async function connects(port: number, signal: AbortSignal): Promise<undefined> {
+  const { connect } = await import('node:net');
+  await new Promise<void>((resolve, reject) => {
+    const socket = connect({ port, host: '127.0.0.1', signal });
+    socket.on('error', reject);
+    socket.on('connect', () => {
+      socket.destroy();
+      resolve();
+    });
+  });
+}
+
+async function ask(
+  { protocol, port }: HealthTarget,
+  health: HealthSettings,
+  signal: AbortSignal,
+): Promise<Answer> {
+  const { request } = protocol === 'https' ? await import('node:https') : await import('node:http');
+  return new Promise((resolve, reject) => {
+    // Certificates are for the names that clients use, not for this loopback port.
+    const options = {
+      host: '127.0.0.1',
+      port,
+      path: health.path,
+      agent: false,
+      signal,
+      rejectUnauthorized: false,
+    };
+    const headers = { 'user-agent': 'sluice-health', ...health.headers };
+    request({ ...options, headers }, (response) => {
+      readBody(response, health)
+        .then((body) => resolve({ status: response.statusCode ?? 0, body }), reject)
+        .finally(() => response.destroy());
+    })
+      .on('error', reject)
+      .end();
+  });
+}
+
+async function askHttp2(
+  { protocol, port }: HealthTarget,
+  health: HealthSettings,
+  signal: AbortSignal,
+): Promise<Answer> {
+  const { connect } = await import('node:http2');
+  const scheme = protocol === 'http2s' ? 'https' : 'http';
+  const session = connect(`${scheme}://127.0.0.1:${port}`, { rejectUnauthorized: false });
+  try {
+    return await new Promise((resolve, reject) => {
+      session.on('error', reject);
+      const stream = session.request(
+        { ':path': health.path, 'user-agent': 'sluice-health', ...health.headers },
+        { signal },
+      );
+      stream.on('error', reject);
+      stream.on('response', (headers) => {
+        readBody(stream, health).then((body) => resolve({ status: headers[':status'] ?? 0, body }), reject);
+      });
+    });
+  } finally {
+    session.destroy();
+  }
+}

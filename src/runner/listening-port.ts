@@ -1,0 +1,45 @@
+import { BoundSocket } from 'node:net';
+import { AppError, systemCode } from '../errors/app-error.ts';
+
+/** How often the listening socket is handed to a worker: once for its gate, and again for each time it reopens. */
+export const gateCopies = 3;
+
+/**
+ * An app's port: bound once and held as long as the app is not stopped, so that connections wait in the kernel while
+ * no worker accepts. The runner itself never accepts.
+ */
+export class ListeningPort {
+  readonly host: string;
+  readonly port: number;
+  readonly #socket: BoundSocket;
+
+  /**
+   * @param beside whether workers of ours, left by an earlier runner, may hold the port: then it is bound beside them
+   * @throws AppError `port_taken`
+   */
+  constructor(host: string, port: number, { beside }: { beside: boolean }) {
+    this.host = host;
+    this.port = port;
+    try {
+      // With reusePort a second owner of the same user would silently get half the connections: see first that the
+      // port is free without it.
+      if (!beside) new BoundSocket({ host, port }).close();
+      this.#socket = new BoundSocket({ host, port, reusePort: true });
+    } catch (error) {
+      const code = systemCode(error);
+      if (code !== 'EADDRINUSE' && code !== 'EACCES' && code !== 'EADDRNOTAVAIL') throw error;
+      throw new AppError('port_taken', `port ${port} on ${host} cannot be had: ${code}`, {
+        hint: `See what holds it with "ss -ltnp 'sport = :${port}'", end that, and deploy again.`,
+        cause: error,
+      });
+    }
+  }
+
+  get fd(): number {
+    return this.#socket.fd();
+  }
+
+  close(): void {
+    this.#socket.close();
+  }
+}

@@ -1,0 +1,48 @@
+import { chmodSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { homeFromEnvironment, Paths } from '../config/paths.ts';
+import { AppError } from '../errors/app-error.ts';
+import { serveCalls } from '../protocol/peer.ts';
+import { ensurePrivateDirectory } from '../system/files.ts';
+import { tryLock } from '../system/lock.ts';
+import { Runner } from './runner.ts';
+
+/** The runner's process: one a home, from its start until SIGTERM or the server's `shutdown`. */
+async function main(): Promise<void> {
+  const paths = new Paths(homeFromEnvironment());
+  await ensurePrivateDirectory(paths.run);
+  const lock = tryLock(paths.runnerLock);
+  if (lock === undefined)
+    throw new AppError('already_running', `a runner for ${paths.home} is running already`);
+
+  const runner = new Runner(paths, log);
+  await runner.start();
+
+  const server = createServer((socket) => {
+    const closed = new AbortController();
+    socket.on('close', () => closed.abort(new AppError('interrupted', 'the server hung up')));
+    serveCalls(socket, runner.handlers(closed.signal, stop));
+  });
+  rmSync(paths.runnerSocket, { force: true });
+  server.listen(paths.runnerSocket, () => {
+    chmodSync(paths.runnerSocket, 0o600);
+    log('ready');
+  });
+
+  let stopping: Promise<void> | undefined;
+  function stop(): Promise<void> {
+    stopping ??= runner.stop().then(() => {
+      // The answer to `shutdown` goes out on this connection first.
+      setImmediate(() => process.exit(0));
+    });
+    return stopping;
+  }
+  process.on('SIGTERM', () => void stop());
+  process.on('SIGINT', () => void stop());
+}
+
+function log(message: string): void {
+  process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), from: 'runner', message })}\n`);
+}
+
+if (import.meta.main) await main();

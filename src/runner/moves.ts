@@ -1,0 +1,83 @@
+import type { WorkerProcess } from './worker-process.ts';
+
+/** A socket's handle as Node passes it between processes: ours only to pass on and to close. */
+interface Handle {
+  close(): void;
+}
+
+interface Move {
+  from: WorkerProcess;
+  /** the number that `from` knows it by */
+  connection: number;
+  handle: Handle;
+  to: WorkerProcess | undefined;
+}
+
+/**
+ * Idle connections on their way from a retired worker to an open one. The old worker keeps its copy and the new one
+ * does not read from its own until we say so, to the old one first: if we die in between, a client sees its idle
+ * connection closed at worst, and never two readers on it.
+ */
+export class Moves {
+  readonly #destinations: () => WorkerProcess[];
+  readonly #underWay = new Map<number, Move>();
+  #waiting: Move[] | undefined;
+  #nextId = 1;
+  #turn = 0;
+
+  /** @param destinations the workers that are open now */
+  constructor(destinations: () => WorkerProcess[]) {
+    this.#destinations = destinations;
+  }
+
+  /** Between the shutting of one gate and the opening of the next, connections wait. */
+  pause(): void {
+    this.#waiting ??= [];
+  }
+
+  resume(): void {
+    const waiting = this.#waiting ?? [];
+    this.#waiting = undefined;
+    for (const move of waiting) this.#offer(move);
+  }
+
+  /** An idle connection of a retired worker. */
+  readonly connection = (from: WorkerProcess, connection: number, handle: unknown): void => {
+    const move: Move = { from, connection, handle: handle as Handle, to: undefined };
+    if (this.#waiting === undefined) this.#offer(move);
+    else this.#waiting.push(move);
+  };
+
+  /** The new worker holds it and does not read yet. */
+  readonly held = (by: WorkerProcess, id: number): void => {
+    const move = this.#underWay.get(id);
+    if (move === undefined || move.to !== by) return;
+    this.#underWay.delete(id);
+    move.from.post({ type: 'moved', connection: move.connection });
+    by.post({ type: 'take', connection: id });
+    move.handle.close();
+  };
+
+  /** A worker is gone: what it was offered goes to another. */
+  exited(worker: WorkerProcess): void {
+    for (const [id, move] of this.#underWay) {
+      if (move.to !== worker) continue;
+      this.#underWay.delete(id);
+      this.#offer(move);
+    }
+  }
+
+  #offer(move: Move): void {
+    const destinations = this.#destinations();
+    const to = destinations[this.#turn++ % destinations.length];
+    if (to === undefined) {
+      move.from.post({ type: 'kept', connection: move.connection });
+      move.handle.close();
+      return;
+    }
+    const id = this.#nextId++;
+    move.to = to;
+    this.#underWay.set(id, move);
+    to.post({ type: 'offer', connection: id }, move.handle);
+  }
+}

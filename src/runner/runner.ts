@@ -1,0 +1,110 @@
+import type { Paths } from '../config/paths.ts';
+import { AppError } from '../errors/app-error.ts';
+import type { Handlers } from '../protocol/peer.ts';
+import type { RunnerCalls } from '../protocol/runner.ts';
+import { protocolVersion } from '../protocol/version.ts';
+import { signalProcess } from '../system/processes.ts';
+import { runJob } from './jobs.ts';
+import { Orphans } from './orphans.ts';
+import { ProcessRecords } from './process-records.ts';
+import { TargetRunner } from './target.ts';
+
+/** Owns the listening sockets, starts and watches the workers; parses nothing that is not the server's. */
+export class Runner {
+  readonly #paths: Paths;
+  readonly #targets = new Map<string, TargetRunner>();
+  readonly #orphans = new Orphans((key) => this.#targets.get(key)?.active !== undefined);
+  readonly #records: ProcessRecords;
+  readonly #log: (message: string) => void;
+
+  constructor(paths: Paths, log: (message: string) => void) {
+    this.#paths = paths;
+    this.#records = new ProcessRecords(paths.processes);
+    this.#log = log;
+  }
+
+  /** Takes up what an earlier runner left: its jobs are ended, its workers report by themselves. */
+  async start(): Promise<void> {
+    for (const { kind, pid } of await this.#records.alive()) {
+      if (kind !== 'job') continue;
+      signalProcess(-pid, 'SIGKILL');
+      this.#records.remove(pid);
+    }
+    await this.#orphans.listen(this.#paths.orphanSocket);
+  }
+
+  /** Ends all workers, what is in flight first. */
+  async stop(): Promise<void> {
+    await Promise.all([...this.#targets.values()].map((target) => target.stop()));
+    this.#orphans.close();
+  }
+
+  /**
+   * What one connection of the server may call.
+   * @param closed aborted when the connection is gone: what it booted and did not switch to is discarded
+   * @param shutdown ends the runner
+   */
+  handlers(closed: AbortSignal, shutdown: () => Promise<void>): Handlers<RunnerCalls> {
+    const standby = new Map<number, TargetRunner>();
+    closed.addEventListener('abort', () => {
+      for (const [generation, target] of standby) void target.discard(generation);
+    });
+    return {
+      hello: async ({ version }) => {
+        if (version !== protocolVersion) {
+          throw new AppError(
+            'protocol_mismatch',
+            `the runner speaks version ${protocolVersion}, the server ${version}`,
+            {
+              hint: 'Restart both: they are of different releases of Sluice.',
+            },
+          );
+        }
+        return { version: protocolVersion, pid: process.pid };
+      },
+      status: async () => [...this.#targets.values()].map((target) => target.status()),
+      boot: async ({ spec }, { report, signal }) => {
+        const target = this.#target(spec.key);
+        const result = await target.boot(spec, (line) => report({ line }), AbortSignal.any([signal, closed]));
+        standby.set(result.generation, target);
+        if (closed.aborted) await target.discard(result.generation);
+        return result;
+      },
+      switch: async ({ key, generation }) => {
+        standby.delete(generation);
+        return this.#target(key).switch(generation);
+      },
+      discard: async ({ key, generation }) => {
+        standby.delete(generation);
+        await this.#target(key).discard(generation);
+        return null;
+      },
+      stop: async ({ key }) => {
+        await this.#targets.get(key)?.stop();
+        this.#targets.delete(key);
+        return null;
+      },
+      job: async ({ job }, context) =>
+        runJob(job, { ...context, signal: AbortSignal.any([context.signal, closed]) }, this.#records),
+      shutdown: async () => {
+        await shutdown();
+        return null;
+      },
+    };
+  }
+
+  #target(key: string): TargetRunner {
+    let target = this.#targets.get(key);
+    if (target === undefined) {
+      target = new TargetRunner({
+        key,
+        orphanSocket: this.#paths.orphanSocket,
+        orphans: this.#orphans,
+        records: this.#records,
+        log: (message) => this.#log(`${key}: ${message}`),
+      });
+      this.#targets.set(key, target);
+    }
+    return target;
+  }
+}

@@ -1,0 +1,205 @@
+import { channel } from 'node:diagnostics_channel';
+import { AppError } from '../errors/app-error.ts';
+import type { BootResult, GenerationSpec, SwitchResult, TargetStatus } from '../protocol/runner.ts';
+import { Commit } from './commit.ts';
+import { Generation } from './generation.ts';
+import { ListeningPort } from './listening-port.ts';
+import { Moves } from './moves.ts';
+import type { Orphans } from './orphans.ts';
+import type { ProcessRecords } from './process-records.ts';
+
+/** What happens in a switch, told as it happens: for whoever wants to measure it, or to break it. */
+const switchSteps = channel('sluice:switch:step');
+
+export interface TargetOptions {
+  key: string;
+  orphanSocket: string;
+  orphans: Orphans;
+  records: ProcessRecords;
+  log(message: string): void;
+}
+
+/** One app in one environment: its port, the generation that has the traffic, and those that come and go. */
+export class TargetRunner {
+  readonly key: string;
+  readonly #options: TargetOptions;
+  readonly #moves = new Moves(() => this.#active?.serving() ?? []);
+  readonly #standby = new Map<number, Generation>();
+  readonly #draining = new Set<Generation>();
+  #active: Generation | undefined;
+  #port: ListeningPort | undefined;
+  #lastId = 0;
+
+  constructor(options: TargetOptions) {
+    this.key = options.key;
+    this.#options = options;
+  }
+
+  get active(): Generation | undefined {
+    return this.#active;
+  }
+
+  /** Boots a generation beside the active one, which notices nothing. @throws AppError */
+  async boot(spec: GenerationSpec, report: (line: string) => void, signal: AbortSignal): Promise<BootResult> {
+    const { orphanSocket, records, log } = this.#options;
+    const generation = new Generation({
+      id: this.#nextId(),
+      spec,
+      port: await this.#portFor(spec),
+      orphanSocket,
+      records,
+      moves: this.#moves,
+      exited: (worker) => this.#moves.exited(worker),
+      log,
+    });
+    this.#standby.set(generation.id, generation);
+    try {
+      const bootMs = await generation.boot(report, signal);
+      return {
+        generation: generation.id,
+        workers: generation.workers.size,
+        bootMs,
+        notices: generation.notices,
+      };
+    } catch (error) {
+      this.#standby.delete(generation.id);
+      this.#releasePort();
+      throw error;
+    }
+  }
+
+  /**
+   * Moves the traffic to a booted generation. From the answer on no request is taken by another.
+   * @throws AppError `switch_failed`; the old generation then has the traffic as before
+   */
+  async switch(id: number): Promise<SwitchResult> {
+    const next = this.#standby.get(id);
+    if (next === undefined || next.workers.size < next.spec.workers) {
+      if (next !== undefined) await this.discard(id);
+      throw new AppError('switch_failed', 'a worker of the new release died before the switch', {
+        hint: 'The release that was live still is. Its output is in "sluice logs"; deploy again.',
+      });
+    }
+    const old = this.#active;
+    const { spec } = next;
+    const commit = new Commit(spec.paths, { generation: id, release: spec.release }, spec.directory);
+
+    const start = performance.now();
+    this.#moves.pause();
+    this.#tell('retire', id);
+    const [late = []] = await Promise.all([old?.retire(), this.#options.orphans.retire(this.key)]);
+    this.#tell('commit', id);
+    try {
+      commit.apply();
+    } catch (error) {
+      commit.discard();
+      old?.reopen();
+      this.#moves.resume();
+      await this.discard(id);
+      throw new AppError(
+        'switch_failed',
+        `the switch could not be written down: ${(error as Error).message}`,
+        {
+          hint: 'See whether the disk is full or read-only; the release that was live still is.',
+          cause: error,
+        },
+      );
+    }
+    this.#tell('open', id);
+    this.#standby.delete(id);
+    this.#active = next;
+    await next.open();
+    const pauseMs = performance.now() - start;
+    this.#tell('opened', id);
+    this.#moves.resume();
+
+    for (const worker of late) {
+      this.#options.log(
+        `worker ${worker.instance} (pid ${worker.pid}) did not retire in time: its event loop stands still`,
+      );
+    }
+    if (old !== undefined) this.#drain(old, spec.maxDraining);
+    await commit.sync();
+    return { generation: id, pauseMs };
+  }
+
+  /** Ends a generation that never had traffic. */
+  async discard(id: number): Promise<void> {
+    const generation = this.#standby.get(id);
+    this.#standby.delete(id);
+    await generation?.kill();
+    this.#releasePort();
+  }
+
+  /** Ends everything, what is in flight first; then nobody listens on the port. */
+  async stop(): Promise<void> {
+    const active = this.#active;
+    this.#active = undefined;
+    const standby = [...this.#standby.keys()].map((id) => this.discard(id));
+    await Promise.all([active?.retire(), this.#options.orphans.retire(this.key)]);
+    const drains = [...this.#draining].map((generation) => this.#drained.get(generation));
+    await Promise.all([active?.drain(), ...drains, ...standby]);
+    this.#releasePort();
+  }
+
+  status(): TargetStatus {
+    const active = this.#active;
+    const generations = [...this.#standby.values(), ...(active ? [active] : []), ...this.#draining];
+    return {
+      key: this.key,
+      active: active === undefined ? null : { generation: active.id, release: active.spec.release },
+      draining: [...this.#draining].map((generation) => generation.spec.release),
+      workers: generations.flatMap((generation) =>
+        [...generation.workers].map(({ pid, instance, state, startedAt }) => ({
+          pid,
+          instance,
+          generation: generation.id,
+          release: generation.spec.release,
+          state,
+          startedAt: startedAt.toISOString(),
+        })),
+      ),
+    };
+  }
+
+  readonly #drained = new Map<Generation, Promise<void>>();
+
+  #drain(generation: Generation, maxDraining: number): void {
+    this.#draining.add(generation);
+    const drained = generation.drain().finally(() => {
+      this.#draining.delete(generation);
+      this.#drained.delete(generation);
+    });
+    this.#drained.set(generation, drained);
+    const tooMany = [...this.#draining].slice(0, Math.max(0, this.#draining.size - maxDraining));
+    for (const oldest of tooMany) oldest.hurry();
+  }
+
+  async #portFor({ host, port }: GenerationSpec): Promise<ListeningPort> {
+    if (this.#port?.host === host && this.#port.port === port) return this.#port;
+    const left = await this.#options.records.alive();
+    const beside = left.some(({ kind, key }) => kind === 'worker' && key === this.key);
+    const bound = new ListeningPort(host, port, { beside });
+    // Workers have copies of their own: giving up ours of a former port takes nothing from those that still use it.
+    this.#port?.close();
+    this.#port = bound;
+    return bound;
+  }
+
+  /** Nobody would ever accept what waits on a port without a generation. */
+  #releasePort(): void {
+    if (this.#active !== undefined || this.#standby.size > 0) return;
+    this.#port?.close();
+    this.#port = undefined;
+  }
+
+  /** Never the number of an earlier runner's generation, whose workers may still be there. */
+  #nextId(): number {
+    this.#lastId = Math.max(this.#lastId + 1, Date.now());
+    return this.#lastId;
+  }
+
+  #tell(step: 'retire' | 'commit' | 'open' | 'opened', generation: number): void {
+    switchSteps.publish({ key: this.key, generation, step });
+  }
+}

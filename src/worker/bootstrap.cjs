@@ -1,0 +1,19 @@
+'use strict';
+
+/**
+ * What runs in a worker before the app: see docs/architecture.md, "The gate". Loaded by `--require` into the app's own
+ * Node.js, from version 18 on; it needs nothing but Node and must cost next to nothing.
+ *
+ * `--require` is inherited by the app's worker threads and by its `fork()`: only the process that the runner started
+ * has the variable, and only until here.
+ */
+const { isMainThread } = require('node:worker_threads');
+
+const given = process.env['SLUICE_WORKER'];
+if (given !== undefined && isMainThread && process.send !== undefined) {
+  delete process.env['SLUICE_WORKER'];
+  const own = process.execArgv.indexOf('--require');
+  if (own !== -1) process.execArgv.splice(own, 2);
+  const { Worker } = require('./worker.cjs');
+  new Worker(JSON.parse(given));
+}

@@ -1,0 +1,60 @@
+'use strict';
+
+const { channel } = require('node:diagnostics_channel');
+
+/** @import { Server } from 'node:net' */
+/** @typedef {InstanceType<typeof import('./connections.cjs').Connections>} Connections */
+
+/**
+ * Finds connections of an http server as they become idle, from now on; done while retiring only, so that a request
+ * costs nothing before.
+ * @param {Server} server
+ * @param {Connections} connections
+ * @param {(idle: any[]) => void} found
+ * @returns {() => void} ends it
+ */
+function watchForIdle(server, connections, found) {
+  let due = false;
+  const look = () => {
+    due = false;
+    found(connections.idle(server));
+  };
+  // The connection counts as idle once Node has done its own part after the event, and before anything more is read.
+  return subscribe('http.server.response.finish', server, () => {
+    if (!due) process.nextTick(look);
+    due = true;
+  });
+}
+
+/**
+ * Ends what cannot move to another process the way HTTP foresees: with the next response of a kept-alive connection,
+ * and for HTTP/2 with GOAWAY. An idle connection is never closed under a client that may be writing.
+ * @param {Server} server
+ * @param {Set<{ close(): void }>} sessions of HTTP/2
+ * @returns {() => void} ends it
+ */
+function announceClose(server, sessions) {
+  const unsubscribe = subscribe('http.server.request.start', server, ({ response }) => {
+    response.shouldKeepAlive = false;
+  });
+  for (const session of sessions) session.close();
+  return unsubscribe;
+}
+
+/**
+ * @param {string} name
+ * @param {Server} server
+ * @param {(message: any) => void} listener
+ */
+function subscribe(name, server, listener) {
+  const subscriber = (/** @type {any} */ message) => {
+    if (message.server === server) listener(message);
+  };
+  const subscribed = channel(name);
+  subscribed.subscribe(subscriber);
+  return () => {
+    subscribed.unsubscribe(subscriber);
+  };
+}
+
+module.exports = { announceClose, watchForIdle };

@@ -1,0 +1,24 @@
+'use strict';
+
+/** @import { Server } from 'node:net' */
+/** @import { AppProtocol } from '../protocol/worker.ts' */
+
+/**
+ * What a server speaks. Told by what it can do, not by its class: asking for the classes would load http, tls and
+ * http2 into apps that use none of them.
+ * @param {Server} server
+ * @returns {AppProtocol}
+ */
+function protocolOf(server) {
+  const secure = 'setSecureContext' in server;
+  if ('updateSettings' in server) return secure ? 'http2s' : 'http2';
+  if ('closeIdleConnections' in server) return secure ? 'https' : 'http';
+  return secure ? 'tls' : 'tcp';
+}
+
+/** @param {AppProtocol} protocol */
+function speaksHttp(protocol) {
+  return protocol !== 'tcp' && protocol !== 'tls';
+}
+
+module.exports = { protocolOf, speaksHttp };

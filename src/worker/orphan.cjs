@@ -1,0 +1,90 @@
+'use strict';
+
+const { readFileSync } = require('node:fs');
+const { connect } = require('node:net');
+
+/** @import { FromOrphan, ToOrphan } from '../protocol/worker.ts' */
+/** @typedef {InstanceType<typeof import('./worker.cjs').Worker>} Worker */
+
+/** How often a worker without a runner looks for the next one, in ms. */
+const retryInterval = 200;
+
+/**
+ * The life of a worker whose runner is gone. No gate may stay shut: when its generation is the active one it opens,
+ * or stays open; when another is, it drains and ends. It looks for the next runner, which will retire it once a fresh
+ * generation stands beside it.
+ * @param {Worker} worker
+ */
+function liveAlone(worker) {
+  if (isActive(worker)) {
+    if (worker.state === 'booting') worker.onReady = () => worker.open();
+    else if (worker.state !== 'open') worker.open();
+    report(worker);
+  } else {
+    leave(worker, () => undefined);
+  }
+}
+
+/** @param {Worker} worker */
+function isActive(worker) {
+  try {
+    return JSON.parse(readFileSync(worker.boot.generationFile, 'utf8')).generation === worker.boot.generation;
+  } catch (error) {
+    // No file: nothing was ever active, so neither is this one. A file that cannot be read must not shut a gate.
+    return /** @type {NodeJS.ErrnoException} */ (error).code !== 'ENOENT';
+  }
+}
+
+/**
+ * Keeps a connection to whichever runner there is, and does what it says.
+ * @param {Worker} worker
+ */
+function report(worker) {
+  const { version, key, generation, release, orphanSocket } = worker.boot;
+  let leaving = false;
+  const socket = connect(orphanSocket);
+  socket.unref();
+  socket.setEncoding('utf8');
+  /** @param {FromOrphan} message */
+  const post = (message) => socket.write(`${JSON.stringify(message)}\n`);
+  socket.on('connect', () => post({ type: 'orphan', version, key, generation, release, pid: process.pid }));
+  let text = '';
+  socket.on('data', (chunk) => {
+    text += chunk;
+    const lines = text.split('\n');
+    text = /** @type {string} */ (lines.pop());
+    for (const line of lines) {
+      const message = /** @type {ToOrphan} */ (JSON.parse(line));
+      if (message.type !== 'retire' || leaving) continue;
+      leaving = true;
+      leave(worker, post);
+    }
+  });
+  // 'close' follows; while no runner listens there is nothing to do but to try again.
+  socket.on('error', () => undefined);
+  socket.on('close', () => {
+    if (!leaving) setTimeout(report, retryInterval, worker).unref();
+  });
+}
+
+/**
+ * Drains and ends itself: its own signal to itself cannot hit anybody else, as a pid kept by others might.
+ * @param {Worker} worker
+ * @param {(message: FromOrphan) => void} post
+ */
+function leave(worker, post) {
+  let ending = false;
+  const end = () => {
+    if (ending) return;
+    ending = true;
+    post({ type: 'drained' });
+    setTimeout(() => process.kill(process.pid, 'SIGKILL'), worker.boot.killTimeout).unref();
+    process.kill(process.pid, 'SIGTERM');
+  };
+  worker.retireAlone();
+  post({ type: 'retired' });
+  setTimeout(end, worker.boot.drainTimeout).unref();
+  worker.whenDrained(end);
+}
+
+module.exports = { liveAlone };

@@ -1,0 +1,186 @@
+'use strict';
+
+const { closeSync } = require('node:fs');
+const { acceptFor } = require('./acceptor.cjs');
+const openChannel = require('./channel.cjs');
+const { Connections } = require('./connections.cjs');
+const { protocolOf } = require('./kinds.cjs');
+const { interceptListen, privatePort } = require('./listen.cjs');
+
+/** @import { Server } from 'node:net' */
+/** @import { ToWorker, WorkerBoot } from '../protocol/worker.ts' */
+/** @typedef {InstanceType<typeof import('./migration.cjs').Outbox>} Outbox */
+/** @typedef {InstanceType<typeof import('./migration.cjs').Inbox>} Inbox */
+
+/**
+ * The worker's own view of itself. It is `booting` until the app listens, `ready` until told to open, `open` while it
+ * accepts connections, `retired` from then on; a worker without a runner may go back from `retired` to `open`.
+ */
+class Worker {
+  /** @type {'booting' | 'ready' | 'open' | 'retired'} */
+  state = 'booting';
+  boot;
+  connections = new Connections();
+  #post;
+  /** @type {Server | undefined} */
+  #server;
+  #saidReady = false;
+  /** @type {{ close(): void } | undefined} */
+  #gate;
+  /** real ports of servers that are not the app's own */
+  #asides = /** @type {{ close(): void }[]} */ ([]);
+  /** what goes on while it is retired, and ends should it open again */
+  #leaving = /** @type {(() => void)[]} */ ([]);
+  #sessions = /** @type {Set<any>} */ (new Set());
+  /** @type {Outbox | undefined} */
+  #outbox;
+  /** @type {Inbox | undefined} */
+  #inbox;
+
+  /** @param {WorkerBoot} boot */
+  constructor(boot) {
+    this.boot = boot;
+    this.#post = openChannel({
+      message: (message, handle) => this.#receive(message, handle),
+      appMessage: (message) => {
+        if (message !== 'ready') return;
+        this.#saidReady = true;
+        this.#announce();
+      },
+      lost: () => this.#orphaned(),
+    });
+    interceptListen(boot, {
+      chosen: ({ server }) => this.#serve(server),
+      aside: ({ server, address }) => {
+        if (this.state === 'retired') return;
+        // Shared, as node:cluster would: the worker beside it and the generation after it open the same port.
+        this.#asides.push(acceptFor(server, { ...address, reusePort: true }, () => undefined));
+      },
+    });
+  }
+
+  /** @param {Server} server */
+  #serve(server) {
+    const reopen = this.state === 'open';
+    this.#gate?.close();
+    this.#gate = undefined;
+    this.#server = server;
+    server.on('session', (session) => {
+      this.#sessions.add(session);
+      session.once('close', () => this.#sessions.delete(session));
+    });
+    if (reopen) this.open();
+    if (server.listening) this.#announce();
+    else server.once('listening', () => this.#announce());
+  }
+
+  #announce() {
+    const server = this.#server;
+    if (this.state !== 'booting' || !server?.listening || (this.boot.waitReady && !this.#saidReady)) return;
+    this.state = 'ready';
+    this.#post({
+      type: 'ready',
+      port: privatePort(server),
+      protocol: protocolOf(server),
+      listens: /** @type {any} */ (server.address()).port,
+    });
+    this.onReady?.();
+  }
+
+  /** @type {(() => void) | undefined} */
+  onReady;
+
+  /** @param {ToWorker} message @param {any} handle */
+  #receive(message, handle) {
+    switch (message.type) {
+      case 'open':
+        this.open();
+        return this.#post({ type: 'opened' });
+      case 'retire':
+        return this.#retire();
+      case 'offer':
+        return this.#getInbox().hold(message.connection, handle);
+      case 'take':
+        return this.#getInbox().take(message.connection, /** @type {Server} */ (this.#server));
+      case 'moved':
+        return this.#outbox?.moved(message.connection);
+      case 'kept':
+        if (this.#leaving.length === 1) this.#announceClose();
+        return this.#outbox?.kept(message.connection);
+    }
+  }
+
+  open() {
+    const fd = this.boot.gateFds.shift();
+    if (fd === undefined || this.#server === undefined) return;
+    for (const end of this.#leaving.splice(0)) end();
+    this.connections.whenEmpty(() => undefined);
+    this.state = 'open';
+    this.#gate = acceptFor(this.#server, { fd }, (socket) => this.connections.add(socket));
+  }
+
+  /** Takes no new request from this instant: none that is accepted, none on a connection that is idle. */
+  #retire() {
+    this.#shut();
+    const server = /** @type {Server} */ (this.#server);
+    if (server !== undefined && protocolOf(server) === 'http') {
+      const { Outbox } = require('./migration.cjs');
+      const { watchForIdle } = require('./drain.cjs');
+      const outbox = new Outbox(this.#post);
+      this.#outbox = outbox;
+      const idle = this.connections.idle(server);
+      for (const socket of idle) /** @type {any} */ (socket)._handle.readStop();
+      this.#post({ type: 'retired' });
+      outbox.add(idle);
+      this.#leaving.push(watchForIdle(server, this.connections, (found) => outbox.add(found)));
+    } else {
+      this.#post({ type: 'retired' });
+      this.#announceClose();
+    }
+    this.whenDrained(() => this.#post({ type: 'drained' }));
+  }
+
+  /** Lets everything end where it is; the way of an orphan, which has nobody to pass connections on. */
+  retireAlone() {
+    this.#shut();
+    // As long as one process holds the socket, the kernel goes on queueing connections for it.
+    for (const fd of this.boot.gateFds.splice(0)) closeSync(fd);
+    this.#announceClose();
+  }
+
+  #shut() {
+    this.state = 'retired';
+    this.#gate?.close();
+    this.#gate = undefined;
+    for (const aside of this.#asides.splice(0)) aside.close();
+  }
+
+  #announceClose() {
+    if (this.#server === undefined) return;
+    const { announceClose } = require('./drain.cjs');
+    this.#leaving.push(announceClose(this.#server, this.#sessions));
+  }
+
+  /** @param {() => void} listener */
+  whenDrained(listener) {
+    this.connections.whenEmpty(listener);
+    if (this.connections.size === 0) listener();
+  }
+
+  #getInbox() {
+    if (this.#inbox === undefined) {
+      const { Inbox } = require('./migration.cjs');
+      this.#inbox = new Inbox(this.#post, (socket) => this.connections.add(socket));
+    }
+    return this.#inbox;
+  }
+
+  #orphaned() {
+    this.#inbox?.drop();
+    this.#outbox?.recall();
+    const { liveAlone } = require('./orphan.cjs');
+    liveAlone(this);
+  }
+}
+
+module.exports = { Worker };

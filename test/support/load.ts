@@ -1,0 +1,158 @@
+import { connect, type Socket } from 'node:net';
+
+/** One request as its client saw it. Times are performance.now() of the one process that has all clients. */
+export interface Sample {
+  start: number;
+  end: number;
+  /** which generation answered, from the header x-mark */
+  mark: number;
+}
+
+export interface LoadReport {
+  samples: Sample[];
+  /** requests that got no answer, or a wrong one */
+  errors: string[];
+}
+
+type Kind = 'get' | 'slow' | 'post';
+
+interface Client {
+  kind: Kind;
+  keepAlive: boolean;
+}
+
+/**
+ * Keeps `clients` clients busy until stopped: each sends its next request as soon as the last is answered. They mix
+ * kept-alive connections and one connection a request; GETs, answers that take 50 ms, and POSTs whose body comes in
+ * two parts.
+ */
+export class Load {
+  readonly #port: number;
+  readonly #report: LoadReport = { samples: [], errors: [] };
+  readonly #clients: Promise<void>[];
+  #stopped = false;
+
+  constructor(port: number, clients = 24) {
+    this.#port = port;
+    const kinds: Kind[] = ['get', 'post', 'slow'];
+    this.#clients = Array.from({ length: clients }, (_, index) =>
+      this.#run({ kind: kinds[index % kinds.length] as Kind, keepAlive: index % 2 === 0 }),
+    );
+  }
+
+  get answered(): number {
+    return this.#report.samples.length;
+  }
+
+  async stop(): Promise<LoadReport> {
+    this.#stopped = true;
+    await Promise.all(this.#clients);
+    return this.#report;
+  }
+
+  async #run({ kind, keepAlive }: Client): Promise<void> {
+    let connection: Connection | undefined;
+    while (!this.#stopped) {
+      connection ??= new Connection(this.#port);
+      const start = performance.now();
+      try {
+        const { mark, body, close } = await connection.request(kind, keepAlive);
+        const end = performance.now();
+        if (kind === 'post' && body !== 'first second')
+          throw new Error(`a POST was answered with ${JSON.stringify(body)}`);
+        this.#report.samples.push({ start, end, mark });
+        if (keepAlive && !close) continue;
+      } catch (error) {
+        this.#report.errors.push(`${kind}${keepAlive ? ' kept alive' : ''}: ${(error as Error).message}`);
+      }
+      connection.close();
+      connection = undefined;
+    }
+    connection?.close();
+  }
+}
+
+/** A client of its own: Node's would hide a lost request by sending it again. */
+class Connection {
+  readonly #socket: Socket;
+  #text = '';
+  #settle: { resolve: (answer: Answer) => void; reject: (error: Error) => void } | undefined;
+
+  constructor(port: number) {
+    this.#socket = connect({ port, host: '127.0.0.1', noDelay: true });
+    this.#socket.setEncoding('latin1');
+    this.#socket.on('data', (chunk: string) => this.#receive(chunk));
+    this.#socket.on('error', (error) => this.#fail(error));
+    this.#socket.on('close', () => this.#fail(new Error('connection closed')));
+  }
+
+  request(kind: Kind, keepAlive: boolean): Promise<Answer> {
+    const connection = keepAlive ? 'keep-alive' : 'close';
+    const answer = new Promise<Answer>((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+    const path = kind === 'slow' ? '/slow' : '/';
+    const method = kind === 'post' ? 'POST' : 'GET';
+    const length = kind === 'post' ? 'content-length: 12\r\n' : '';
+    this.#socket.write(
+      `${method} ${path} HTTP/1.1\r\nhost: app\r\n${length}connection: ${connection}\r\n\r\n`,
+    );
+    if (kind === 'post') {
+      this.#socket.write('first ');
+      setTimeout(() => this.#socket.write('second'), 5);
+    }
+    return answer;
+  }
+
+  close(): void {
+    this.#settle = undefined;
+    this.#socket.destroy();
+  }
+
+  #receive(chunk: string): void {
+    this.#text += chunk;
+    const head = this.#text.indexOf('\r\n\r\n');
+    if (head === -1) return;
+    const header = (name: string) => new RegExp(`^${name}: (.*)\r$`, 'im').exec(this.#text)?.[1];
+    const length = Number(header('content-length'));
+    const body = this.#text.slice(head + 4);
+    if (body.length < length) return;
+    const status = this.#text.slice(9, 12);
+    const answer = { mark: Number(header('x-mark')), body, close: header('connection') === 'close' };
+    this.#text = '';
+    const settle = this.#settle;
+    this.#settle = undefined;
+    if (status === '200') settle?.resolve(answer);
+    else settle?.reject(new Error(`status ${status}`));
+  }
+
+  #fail(error: Error): void {
+    this.#settle?.reject(error);
+    this.#settle = undefined;
+  }
+}
+
+interface Answer {
+  mark: number;
+  body: string;
+  close: boolean;
+}
+
+/**
+ * The requests that break the order promise: started after an answer of a newer generation had been received by
+ * anybody, and yet answered by an older one. Marks grow with each generation.
+ */
+export function orderViolations({ samples }: LoadReport): Sample[] {
+  const byEnd = [...samples].sort((a, b) => a.end - b.end);
+  const byStart = [...samples].sort((a, b) => a.start - b.start);
+  const violations: Sample[] = [];
+  let newest = 0;
+  let seen = 0;
+  for (const sample of byStart) {
+    for (let ended = byEnd[seen]; ended !== undefined && ended.end < sample.start; ended = byEnd[++seen]) {
+      newest = Math.max(newest, ended.mark);
+    }
+    if (sample.mark < newest) violations.push(sample);
+  }
+  return violations;
+}

@@ -1,0 +1,135 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdir } from 'node:fs/promises';
+import { connect, createServer } from 'node:net';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import * as v from 'valibot';
+import { type AppSettings, appSettingsSchema } from '../../src/config/app-settings.ts';
+import { Paths } from '../../src/config/paths.ts';
+import { AppError } from '../../src/errors/app-error.ts';
+import { CallClient } from '../../src/protocol/peer.ts';
+import type { BootResult, GenerationSpec, RunnerCalls, SwitchResult } from '../../src/protocol/runner.ts';
+import { temporaryDirectory } from './temporary.ts';
+import { waitFor } from './wait.ts';
+
+const entry = fileURLToPath(new URL('../../src/runner/main.ts', import.meta.url));
+export const apps = fileURLToPath(new URL('../fixtures/apps/', import.meta.url));
+
+/** A port that nobody had a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** A real runner process in a home of its own, and the connection that the server would have to it. */
+export class TestRunner {
+  readonly paths: Paths;
+  readonly port: number;
+  process!: ChildProcess;
+  client!: CallClient<RunnerCalls>;
+  output = '';
+  #mark = 0;
+
+  private constructor(home: string, port: number) {
+    this.paths = new Paths(home);
+    this.port = port;
+  }
+
+  static async start(t: TestContext, environment: Record<string, string> = {}): Promise<TestRunner> {
+    const runner = new TestRunner(await temporaryDirectory(t), await freePort());
+    t.after(() => runner.stop());
+    await mkdir(runner.paths.target(target).directory, { recursive: true });
+    await runner.launch(environment);
+    return runner;
+  }
+
+  async launch(environment: Record<string, string> = {}): Promise<void> {
+    const child = spawn(process.execPath, [entry], {
+      env: { ...process.env, SLUICE_HOME: this.paths.home, ...environment },
+      stdio: ['ignore', 'ignore', 'pipe'],
+      detached: true,
+    });
+    this.process = child;
+    let ready = false;
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.output += text;
+      ready ||= text.includes('"ready"');
+    });
+    await waitFor(() => ready, { what: 'the runner' });
+    await this.connect();
+  }
+
+  async connect(): Promise<void> {
+    const socket = connect(this.paths.runnerSocket);
+    await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject));
+    this.client = new CallClient<RunnerCalls>(
+      socket,
+      () => new AppError('runner_unavailable', 'the runner is gone'),
+    );
+  }
+
+  /** Settings as in sluice.json; times are short, since the apps are. */
+  spec(script: string, settings: object = {}, environment: Record<string, string> = {}): GenerationSpec {
+    const all: AppSettings = v.parse(appSettingsSchema, { settleTime: 100, bootTimeout: '10s', ...settings });
+    const { bootTimeout, settleTime, drainTimeout, killTimeout, health, waitReady } = all;
+    const { current, generation, logs } = this.paths.target(target);
+    this.#mark += 1;
+    return {
+      key: target.app,
+      release: this.#mark,
+      directory: apps,
+      node: process.execPath,
+      nodeArgs: [],
+      script: join(apps, script),
+      args: [],
+      env: { PATH: process.env['PATH'] ?? '', MARK: String(this.#mark), ...environment },
+      workers: typeof all.workers === 'number' ? all.workers : 2,
+      host: '127.0.0.1',
+      port: this.port,
+      codePort: all.port ?? null,
+      health,
+      waitReady,
+      bootTimeout,
+      settleTime,
+      drainTimeout,
+      killTimeout,
+      maxDraining: 3,
+      paths: { current, generation, logs },
+    };
+  }
+
+  boot(spec: GenerationSpec, onLine: (line: string) => void = () => undefined): Promise<BootResult> {
+    return this.client.call('boot', { spec }, { onProgress: ({ line }) => onLine(line) });
+  }
+
+  /** Boots and switches. */
+  async release(spec: GenerationSpec): Promise<SwitchResult & BootResult> {
+    const booted = await this.boot(spec);
+    return {
+      ...booted,
+      ...(await this.client.call('switch', { key: spec.key, generation: booted.generation })),
+    };
+  }
+
+  async kill(): Promise<void> {
+    const exited = new Promise((resolve) => this.process.once('exit', resolve));
+    this.process.kill('SIGKILL');
+    await exited;
+  }
+
+  async stop(): Promise<void> {
+    if (this.process.exitCode !== null || this.process.signalCode !== null) return;
+    const exited = new Promise((resolve) => this.process.once('exit', resolve));
+    this.client.close();
+    this.process.kill('SIGTERM');
+    const timer = setTimeout(() => this.process.kill('SIGKILL'), 10_000);
+    await exited;
+    clearTimeout(timer);
+  }
+}
+
+const target = { app: 'shop', environment: 'production' };
