@@ -28,7 +28,8 @@ export type AppProtocol = 'http' | 'https' | 'http2' | 'http2s' | 'tcp' | 'tls';
  */
 export type ToWorker =
   | { type: 'open' }
-  | { type: 'retire' }
+  /** `last`: nobody takes over, so that idle connections are closed instead of moved */
+  | { type: 'retire'; last: boolean }
   | { type: 'offer'; connection: number }
   | { type: 'take'; connection: number }
   | { type: 'moved'; connection: number }

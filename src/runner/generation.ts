@@ -93,15 +93,16 @@ export class Generation {
 
   /**
    * Shuts all gates.
+   * @param last whether no other generation takes over
    * @returns those that did not confirm in time: their event loop stands still, and requests may yet reach them
    */
-  async retire(): Promise<WorkerProcess[]> {
+  async retire({ last = false } = {}): Promise<WorkerProcess[]> {
     this.state = 'draining';
     const late: WorkerProcess[] = [];
     await Promise.all(
       [...this.workers].map(async (worker) => {
         if (worker.state === 'booting' || worker.state === 'ready') return worker.kill();
-        const { timedOut } = await withDeadline(worker.retire(), retireDeadline);
+        const { timedOut } = await withDeadline(worker.retire(last), retireDeadline);
         if (timedOut) late.push(worker);
       }),
     );

@@ -136,7 +136,7 @@ export class TargetRunner {
     const active = this.#active;
     this.#active = undefined;
     const standby = [...this.#standby.keys()].map((id) => this.discard(id));
-    await Promise.all([active?.retire(), this.#options.orphans.retire(this.key)]);
+    await Promise.all([active?.retire({ last: true }), this.#options.orphans.retire(this.key)]);
     const drains = [...this.#draining].map((generation) => this.#drained.get(generation));
     await Promise.all([active?.drain(), ...drains, ...standby]);
     this.#releasePort();

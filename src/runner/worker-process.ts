@@ -160,8 +160,9 @@ export class WorkerProcess {
     return this.opened;
   }
 
-  retire(): Promise<void> {
-    this.post({ type: 'retire' });
+  /** @param last whether nobody takes over */
+  retire(last: boolean): Promise<void> {
+    this.post({ type: 'retire', last });
     return this.retired;
   }
 

@@ -3,8 +3,8 @@ import { systemCode } from '../errors/app-error.ts';
 
 /**
  * When a process started, in clock ticks since boot, as text: with the pid it names one process for good, where
- * the pid alone may have been given to another since. Undefined where there is no such process, or no /proc
- * (source: proc(5), field 22 of /proc/PID/stat).
+ * the pid alone may have been given to another since. Undefined where there is no such process, one that has ended and
+ * was not waited for included, or no /proc (source: proc(5), fields 3 and 22 of /proc/PID/stat).
  */
 export async function processStartTime(pid: number): Promise<string | undefined> {
   let stat: string;
@@ -16,7 +16,8 @@ export async function processStartTime(pid: number): Promise<string | undefined>
     throw error;
   }
   // The name, field 2, stands in parentheses and may itself contain spaces and parentheses.
-  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return fields[0] === 'Z' ? undefined : fields[19];
 }
 
 /** Sends a signal to a process, or with a negative pid to its group; false where there is none any more. */

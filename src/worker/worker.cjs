@@ -4,7 +4,7 @@ const { closeSync } = require('node:fs');
 const { acceptFor } = require('./acceptor.cjs');
 const openChannel = require('./channel.cjs');
 const { Connections } = require('./connections.cjs');
-const { protocolOf } = require('./kinds.cjs');
+const { protocolOf, speaksHttp } = require('./kinds.cjs');
 const { interceptListen, privatePort } = require('./listen.cjs');
 
 /** @import { Server } from 'node:net' */
@@ -97,7 +97,7 @@ class Worker {
         this.open();
         return this.#post({ type: 'opened' });
       case 'retire':
-        return this.#retire();
+        return message.last ? this.#retireForGood() : this.#retire();
       case 'offer':
         return this.#getInbox().hold(message.connection, handle);
       case 'take':
@@ -136,6 +136,18 @@ class Worker {
     } else {
       this.#post({ type: 'retired' });
       this.#announceClose();
+    }
+    this.whenDrained(() => this.#post({ type: 'drained' }));
+  }
+
+  /** The app is to stop: nobody will answer on idle connections. */
+  #retireForGood() {
+    this.#shut();
+    this.#post({ type: 'retired' });
+    const server = this.#server;
+    if (server !== undefined && speaksHttp(protocolOf(server))) {
+      this.#announceClose();
+      for (const socket of this.connections.idle(server)) socket.destroy();
     }
     this.whenDrained(() => this.#post({ type: 'drained' }));
   }

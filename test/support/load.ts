@@ -14,7 +14,7 @@ export interface LoadReport {
   errors: string[];
 }
 
-type Kind = 'get' | 'slow' | 'post';
+type Kind = 'get' | 'slow' | 'post' | 'busy';
 
 interface Client {
   kind: Kind;
@@ -23,8 +23,8 @@ interface Client {
 
 /**
  * Keeps `clients` clients busy until stopped: each sends its next request as soon as the last is answered. They mix
- * kept-alive connections and one connection a request; GETs, answers that take 50 ms, and POSTs whose body comes in
- * two parts.
+ * kept-alive connections and one connection a request; GETs, answers that take 50 ms, POSTs whose body comes in two
+ * parts, and a pair of clients whose requests make the app's event loop stand still, so that it is late in all it does.
  */
 export class Load {
   readonly #port: number;
@@ -35,9 +35,10 @@ export class Load {
   constructor(port: number, clients = 24) {
     this.#port = port;
     const kinds: Kind[] = ['get', 'post', 'slow'];
-    this.#clients = Array.from({ length: clients }, (_, index) =>
-      this.#run({ kind: kinds[index % kinds.length] as Kind, keepAlive: index % 2 === 0 }),
-    );
+    this.#clients = Array.from({ length: clients }, (_, index) => {
+      const kind = index < 2 ? 'busy' : (kinds[index % kinds.length] as Kind);
+      return this.#run({ kind, keepAlive: index % 2 === 0 });
+    });
   }
 
   get answered(): number {
@@ -91,7 +92,7 @@ class Connection {
     const answer = new Promise<Answer>((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
-    const path = kind === 'slow' ? '/slow' : '/';
+    const path = kind === 'slow' || kind === 'busy' ? `/${kind}` : '/';
     const method = kind === 'post' ? 'POST' : 'GET';
     const length = kind === 'post' ? 'content-length: 12\r\n' : '';
     this.#socket.write(

@@ -74,7 +74,12 @@ export class TestRunner {
 
   /** Settings as in sluice.json; times are short, since the apps are. */
   spec(script: string, settings: object = {}, environment: Record<string, string> = {}): GenerationSpec {
-    const all: AppSettings = v.parse(appSettingsSchema, { settleTime: 100, bootTimeout: '10s', ...settings });
+    const all: AppSettings = v.parse(appSettingsSchema, {
+      settleTime: 100,
+      bootTimeout: '10s',
+      drainTimeout: '2s',
+      ...settings,
+    });
     const { bootTimeout, settleTime, drainTimeout, killTimeout, health, waitReady } = all;
     const { current, generation, logs } = this.paths.target(target);
     this.#mark += 1;

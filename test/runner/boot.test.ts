@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { createServer } from 'node:net';
+import { test } from 'node:test';
+import { fetchText } from '../support/http.ts';
+import { freePort, TestRunner } from '../support/runner.ts';
+import { waitFor } from '../support/wait.ts';
+
+const broken: Record<string, { code: string; message: RegExp; settings?: object }> = {
+  exit: { code: 'boot_exited', message: /exit status 3 before it listened\n.*DATABASE_URL is not set/ },
+  never: { code: 'boot_timeout', message: /no worker listened on port \d+ within 1\.0 s/ },
+  unwell: { code: 'health_failed', message: /answered 500 to GET \/, and was not healthy within 1\.0 s/ },
+  moment: {
+    code: 'settle_exited',
+    message: /listened, and then ended with exit status 1\n(?:.|\n)*a moment later/,
+  },
+  'not-ready': { code: 'boot_timeout', message: /process\.send\('ready'\)/, settings: { waitReady: true } },
+};
+
+for (const [how, { code, message, settings }] of Object.entries(broken)) {
+  test(`a release that fails by "${how}" is refused as ${code}, says why, and leaves nothing`, async (t) => {
+    const runner = await TestRunner.start(t);
+    await runner.release(runner.spec('plain.cjs'));
+    const spec = runner.spec(
+      'broken.cjs',
+      { bootTimeout: '1s', settleTime: '1s', ...settings },
+      { HOW: how },
+    );
+    await assert.rejects(runner.boot(spec), { code, message });
+    assert.equal((await fetchText(runner.port)).body, '1');
+    const [status] = await runner.client.call('status', {});
+    assert.deepEqual(new Set(status?.workers.map(({ release }) => release)), new Set([1]));
+  });
+}
+
+test('an app that ignores PORT is adopted, with a notice; its other ports are opened beside the old release', async (t) => {
+  const runner = await TestRunner.start(t);
+  const [mail, metrics] = [await freePort(), await freePort()];
+  const environment = { MAIL_PORT: String(mail), METRICS_PORT: String(metrics) };
+  const first = await runner.release(runner.spec('hard-coded.cjs', {}, environment));
+  assert.deepEqual(
+    first.notices.map(({ code }) => code),
+    ['hardcoded_port'],
+  );
+  assert.match(first.notices[0]?.message ?? '', /listens on 3000 and not on PORT/);
+  assert.equal((await fetchText(runner.port)).body, '1');
+  assert.equal((await fetchText(metrics)).body, 'metrics');
+
+  const second = await runner.release(runner.spec('hard-coded.cjs', { port: metrics }, environment));
+  assert.deepEqual(second.notices, []);
+  assert.equal((await fetchText(runner.port)).body, 'metrics');
+});
+
+test('the first worker boots alone, the others when it is ready', async (t) => {
+  const runner = await TestRunner.start(t);
+  const lines: string[] = [];
+  await runner.boot(runner.spec('plain.cjs', { workers: 3 }), (line) => lines.push(line));
+  assert.match(lines[0] ?? '', /^worker 0 listens/);
+  const status = await runner.client.call('status', {});
+  const [first, ...others] = status[0]?.workers.map(({ startedAt }) => Date.parse(startedAt)) ?? [];
+  assert.equal(others.length, 2);
+  for (const other of others) assert.ok(other > (first ?? 0), 'started later than the first');
+});
+
+test('a port that somebody else has is an error, and not shared with them', async (t) => {
+  const runner = await TestRunner.start(t);
+  const other = createServer().listen({ port: runner.port, host: '127.0.0.1', reusePort: true });
+  t.after(() => other.close());
+  await new Promise((resolve) => other.once('listening', resolve));
+  await assert.rejects(runner.boot(runner.spec('plain.cjs')), {
+    code: 'port_taken',
+    message: new RegExp(`${runner.port}`),
+  });
+});
+
+test('a worker that dies is replaced, and its instance number with it', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs'));
+  const workers = async () => (await runner.client.call('status', {}))[0]?.workers ?? [];
+  const before = await workers();
+  const victim = before.find(({ instance }) => instance === 1);
+  process.kill(victim?.pid ?? 0, 'SIGKILL');
+  const after = await waitFor(async () => {
+    const now = await workers();
+    return now.length === 2 && now.every(({ pid, state }) => pid !== victim?.pid && state === 'open') && now;
+  });
+  assert.deepEqual(after.map(({ instance }) => instance).sort(), [0, 1]);
+});
+
+test('a generation that its caller does not switch to is gone when the caller is', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs'));
+  await runner.boot(runner.spec('plain.cjs'));
+  runner.client.close();
+  await runner.connect();
+  await waitFor(async () =>
+    (await runner.client.call('status', {}))[0]?.workers.every(({ release }) => release === 1),
+  );
+});
+
+test('after a stop nobody listens on the port', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs'));
+  const answer = fetchText(runner.port, '/slow');
+  await runner.client.call('stop', { key: 'shop' });
+  assert.equal((await answer).body, '1');
+  await assert.rejects(fetchText(runner.port), { code: 'ECONNREFUSED' });
+  await runner.release(runner.spec('plain.cjs'));
+  assert.equal((await fetchText(runner.port)).body, '2');
+});

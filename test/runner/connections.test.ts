@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { get } from 'node:http';
+import { connect, type Socket } from 'node:net';
+import { test } from 'node:test';
+import { WebSocket } from 'ws';
+import { fetchText, keepAliveAgent } from '../support/http.ts';
+import { TestRunner } from '../support/runner.ts';
+import { waitFor } from '../support/wait.ts';
+
+test('an idle kept-alive connection moves to the new release and stays open', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs'));
+  const agent = keepAliveAgent();
+  t.after(() => agent.destroy());
+  const ports = new Set<number | undefined>();
+  agent.on('free', (socket: Socket) => ports.add(socket.localPort));
+  assert.equal((await fetchText(runner.port, '/', { agent })).body, '1');
+  for (let release = 2; release <= 4; release += 1) {
+    await runner.release(runner.spec('plain.cjs'));
+    assert.equal((await fetchText(runner.port, '/', { agent })).body, String(release));
+  }
+  assert.equal(ports.size, 1);
+});
+
+test('a connection that has not sent a byte yet moves too', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs'));
+  const socket = connect(runner.port, '127.0.0.1').setEncoding('utf8');
+  t.after(() => socket.destroy());
+  await new Promise((resolve) => socket.once('connect', resolve));
+  await fetchText(runner.port);
+  await runner.release(runner.spec('plain.cjs'));
+  const answer = new Promise<string>((resolve) => socket.once('data', resolve));
+  socket.write('GET / HTTP/1.1\r\nhost: app\r\n\r\n');
+  assert.match(await answer, /x-mark: 2/);
+});
+
+test('a request that was sent half before the switch is answered whole, by the release it began on', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs'));
+  const socket = connect(runner.port, '127.0.0.1').setEncoding('utf8');
+  t.after(() => socket.destroy());
+  let answer = '';
+  socket.on('data', (text: string) => {
+    answer += text;
+  });
+  socket.write('POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 12\r\n\r\nfirst ');
+  await waitFor(async () => (await fetchText(runner.port)).body === '1');
+  await runner.release(runner.spec('plain.cjs'));
+  assert.equal((await fetchText(runner.port)).body, '2');
+  socket.write('second');
+  await waitFor(() => answer.includes('first second'), { what: 'the answer' });
+  assert.match(answer, /x-mark: 1/);
+});
+
+test('a websocket and a streamed download that were open before a switch go on, on the old release', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('websocket.mjs', { workers: 1, drainTimeout: '30s' }));
+  const socket = new WebSocket(`ws://127.0.0.1:${runner.port}`);
+  t.after(() => socket.terminate());
+  const next = () =>
+    new Promise<string>((resolve) => socket.once('message', (data) => resolve(String(data))));
+  await new Promise((resolve) => socket.once('open', resolve));
+  await runner.release(runner.spec('plain.cjs', { drainTimeout: '30s' }));
+
+  const download = new Promise<string>((resolve, reject) => {
+    get({ host: '127.0.0.1', port: runner.port, path: '/stream', agent: false }, (response) => {
+      let body = '';
+      response.setEncoding('utf8').on('data', (part: string) => {
+        body += part;
+      });
+      response.on('end', () => resolve(body));
+      response.on('error', reject);
+    }).on('error', reject);
+  });
+  await waitFor(async () => (await fetchText(runner.port)).body === '2');
+  await runner.release(runner.spec('plain.cjs'));
+  assert.equal((await fetchText(runner.port)).body, '3');
+
+  const reply = next();
+  socket.send('still there?');
+  assert.equal(await reply, '1 still there?');
+  assert.equal(await download, '2\n'.repeat(10));
+  const after = next();
+  socket.send('and now?');
+  assert.equal(await after, '1 and now?');
+  socket.terminate();
+});
+
+test('what is still open after drainTimeout is cut off', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('websocket.mjs', { workers: 1, drainTimeout: 300 }));
+  const socket = new WebSocket(`ws://127.0.0.1:${runner.port}`);
+  await new Promise((resolve) => socket.once('open', resolve));
+  const closed = new Promise((resolve) => socket.once('close', resolve));
+  socket.on('error', () => undefined);
+  await runner.release(runner.spec('plain.cjs'));
+  await closed;
+  await waitFor(async () => (await runner.client.call('status', {}))[0]?.draining.length === 0);
+});
+
+test('at most three retired generations linger: the oldest is ended first', async (t) => {
+  const runner = await TestRunner.start(t);
+  const sockets: WebSocket[] = [];
+  const closed: number[] = [];
+  for (let release = 1; release <= 5; release += 1) {
+    await runner.release(runner.spec('websocket.mjs', { workers: 1, drainTimeout: '10s' }));
+    const socket = new WebSocket(`ws://127.0.0.1:${runner.port}`);
+    socket.on('close', () => closed.push(release));
+    await new Promise((resolve) => socket.once('open', resolve));
+    sockets.push(socket);
+  }
+  await waitFor(() => closed.length > 0, { what: 'the end of the oldest' });
+  assert.deepEqual(closed, [1]);
+  await waitFor(async () => (await runner.client.call('status', {}))[0]?.draining.join() === '2,3,4');
+  for (const socket of sockets) socket.terminate();
+});
+
+test('2,000 idle connections move and answer from the new release', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs'));
+  const sockets: Socket[] = [];
+  t.after(() => sockets.map((socket) => socket.destroy()));
+  const request = 'GET / HTTP/1.1\r\nhost: app\r\n\r\n';
+  const ask = (socket: Socket) =>
+    new Promise<string>((resolve, reject) => {
+      socket.once('data', (data) => resolve(/x-mark: (\d+)/.exec(String(data))?.[1] ?? ''));
+      socket.once('close', () => reject(new Error('closed')));
+      socket.write(request);
+    });
+  for (let index = 0; index < 2000; index += 1) sockets.push(connect(runner.port, '127.0.0.1'));
+  assert.deepEqual(new Set(await Promise.all(sockets.map(ask))), new Set(['1']));
+  await runner.release(runner.spec('plain.cjs'));
+  const start = performance.now();
+  assert.deepEqual(new Set(await Promise.all(sockets.map(ask))), new Set(['2']));
+  t.diagnostic(`all answered ${Math.round(performance.now() - start)} ms after the switch`);
+});

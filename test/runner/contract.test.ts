@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fetchText } from '../support/http.ts';
+import { apps, TestRunner } from '../support/runner.ts';
+import { waitFor } from '../support/wait.ts';
+
+const script = join(apps, 'contract.cjs');
+
+async function ask(runner: TestRunner, path = '/'): Promise<Record<string, unknown>> {
+  return JSON.parse((await fetchText(runner.port, path)).body) as Record<string, unknown>;
+}
+
+test('the app sees itself as if node had started it', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release({
+    ...runner.spec('contract.cjs', { workers: 1 }),
+    nodeArgs: ['--no-warnings'],
+    args: ['--color', 'red'],
+  });
+  const seen = await ask(runner);
+  assert.equal(seen['main'], script);
+  assert.deepEqual(seen['argv'], [process.execPath, script, '--color', 'red']);
+  assert.deepEqual(seen['execArgv'], ['--no-warnings']);
+  assert.equal(seen['instance'], '0');
+  assert.equal(seen['port'], String(runner.port));
+  assert.deepEqual(seen['ours'], []);
+  assert.deepEqual(seen['address'], { address: '::', family: 'IPv6', port: runner.port });
+});
+
+test("with waitReady the app is ready when it says process.send('ready')", async (t) => {
+  const runner = await TestRunner.start(t);
+  const { bootMs } = await runner.boot(runner.spec('contract.cjs', { workers: 1, waitReady: true }));
+  assert.ok(bootMs >= 200, `ready after ${bootMs} ms, though the app says so after 200 ms`);
+});
+
+test('processes and threads of the app run without our bootstrap', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('contract.cjs', { workers: 1 }));
+  assert.deepEqual(await ask(runner, '/child'), { execArgv: [], bootstrapped: false });
+  assert.equal((await fetchText(runner.port, '/thread')).body, '');
+});
+
+test('the app sees neither our messages nor the death of the runner, and process.send goes on working', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('contract.cjs', { workers: 1 }));
+  assert.equal((await fetchText(runner.port, '/send')).body, 'null');
+  const { pid } = await ask(runner);
+  await runner.kill();
+  await waitFor(async () => (await fetchText(runner.port, '/send')).body === 'null');
+  const seen = await ask(runner);
+  assert.deepEqual(
+    [seen['messages'], seen['disconnected'], seen['errors'], seen['connected']],
+    [[], 0, [], true],
+  );
+  assert.equal(seen['pid'], pid);
+  await runner.launch();
+  await runner.release(runner.spec('plain.cjs'));
+});

@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { JobSpec } from '../../src/protocol/runner.ts';
+import { processStartTime } from '../../src/system/processes.ts';
+import { apps, TestRunner } from '../support/runner.ts';
+import { waitFor } from '../support/wait.ts';
+
+function shell(script: string, changes: Partial<JobSpec> = {}): JobSpec {
+  const env = { PATH: process.env['PATH'] ?? '' };
+  return {
+    argv: ['sh', '-c', script],
+    directory: apps,
+    env,
+    lowPriority: false,
+    timeout: 10_000,
+    ...changes,
+  };
+}
+
+async function run(runner: TestRunner, job: JobSpec, signal?: AbortSignal) {
+  let output = '';
+  const result = runner.client.call('job', { job }, { onProgress: ({ text }) => (output += text), signal });
+  return { result, output: () => output };
+}
+
+test('a job reports what it prints and how it ends', async (t) => {
+  const runner = await TestRunner.start(t);
+  const { result, output } = await run(runner, shell('echo out; echo err >&2; printf "\\303\\244"; exit 7'));
+  assert.deepEqual(
+    { ...(await result), durationMs: 0 },
+    { code: 7, signal: null, timedOut: false, durationMs: 0 },
+  );
+  for (const part of ['out\n', 'err\n', 'ä']) assert.ok(output().includes(part), part);
+});
+
+test('a command that does not exist is an error that names it', async (t) => {
+  const runner = await TestRunner.start(t);
+  const { result } = await run(runner, { ...shell(''), argv: ['no-such-command'] });
+  await assert.rejects(result, /no-such-command/);
+});
+
+const leavesChild = 'sleep 300 & echo $!; wait';
+
+test('a job that takes too long is ended with all it started', async (t) => {
+  const runner = await TestRunner.start(t);
+  const { result, output } = await run(runner, shell(leavesChild, { timeout: 300 }));
+  assert.equal((await result).timedOut, true);
+  await gone(Number(output()));
+});
+
+test('a job whose caller aborts, or hangs up, is ended with all it started', async (t) => {
+  const runner = await TestRunner.start(t);
+  const controller = new AbortController();
+  const aborted = await run(runner, shell(leavesChild), controller.signal);
+  await waitFor(() => aborted.output().includes('\n'));
+  controller.abort();
+  assert.equal((await aborted.result).timedOut, false);
+  await gone(Number(aborted.output()));
+
+  const left = await run(runner, shell(leavesChild));
+  await waitFor(() => left.output().includes('\n'));
+  runner.client.close();
+  await assert.rejects(left.result, { code: 'runner_unavailable' });
+  await gone(Number(left.output()));
+  await runner.connect();
+});
+
+test('what a killed runner left running of a job, the next one ends', async (t) => {
+  const runner = await TestRunner.start(t);
+  const { result, output } = await run(runner, shell(leavesChild));
+  result.catch(() => undefined);
+  await waitFor(() => output().includes('\n'));
+  await runner.kill();
+  await runner.launch();
+  await gone(Number(output()));
+});
+
+test('a build runs at low priority', async (t) => {
+  const runner = await TestRunner.start(t);
+  const { result, output } = await run(runner, shell('nice', { lowPriority: true }));
+  await result;
+  assert.equal(output().trim(), '15');
+});
+
+test('a job that prints faster than its caller reads is slowed down, and nothing is lost', async (t) => {
+  const runner = await TestRunner.start(t);
+  const { result, output } = await run(runner, shell('head -c 20000000 /dev/zero | tr "\\0" x'));
+  await result;
+  assert.equal(output().length, 20_000_000);
+});
+
+function gone(pid: number): Promise<unknown> {
+  return waitFor(async () => (await processStartTime(pid)) === undefined, {
+    what: `the end of process ${pid}`,
+  });
+}

@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { processStartTime } from '../../src/system/processes.ts';
+import { fetchText } from '../support/http.ts';
+import { Load } from '../support/load.ts';
+import { TestRunner } from '../support/runner.ts';
+import { waitFor } from '../support/wait.ts';
+
+const killer = fileURLToPath(new URL('../fixtures/kill-at-step.mjs', import.meta.url));
+
+test('the runner is killed under load: no request fails, and the next runner takes over with a fresh generation', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs'));
+  const old = (await runner.client.call('status', {}))[0]?.workers.map(({ pid }) => pid) ?? [];
+  const load = new Load(runner.port, 8);
+  t.after(() => load.stop());
+  await waitFor(() => load.answered > 200);
+  await runner.kill();
+  const before = load.answered;
+  await waitFor(() => load.answered > before + 500, { what: 'answers without a runner' });
+  const { errors } = await load.stop();
+  assert.deepEqual(errors, []);
+
+  await runner.launch();
+  await runner.release(runner.spec('plain.cjs'));
+  assert.equal((await fetchText(runner.port)).body, '2');
+  for (const pid of old)
+    await waitFor(async () => !(await isAlive(pid)), { what: `the end of orphan ${pid}` });
+});
+
+for (const [step, live] of [
+  ['retire', '1'],
+  ['commit', '1'],
+  ['open', '2'],
+  ['opened', '2'],
+] as const) {
+  test(`the runner is killed at "${step}" of a switch: release ${live} answers, and no gate stays shut`, async (t) => {
+    const runner = await TestRunner.start(t);
+    await runner.release(runner.spec('plain.cjs'));
+    await runner.kill();
+    // Started again only so that the second release's switch, and not the first's, is the one that dies.
+    await runner.launch({ NODE_OPTIONS: `--import=${killer}`, KILL_AT: step, KILL_AT_COUNT: '2' });
+    await runner.release(runner.spec('plain.cjs', {}, { MARK: '1' }));
+    await assert.rejects(runner.release(runner.spec('plain.cjs', {}, { MARK: '2' })), {
+      code: 'runner_unavailable',
+    });
+    for (let asked = 0; asked < 20; asked += 1) assert.equal((await fetchText(runner.port)).body, live);
+
+    await runner.launch();
+    await runner.release(runner.spec('plain.cjs', {}, { MARK: '3' }));
+    await waitFor(async () => (await fetchText(runner.port)).body === '3');
+    for (let asked = 0; asked < 20; asked += 1) assert.equal((await fetchText(runner.port)).body, '3');
+  });
+}
+
+async function isAlive(pid: number): Promise<boolean> {
+  return (await processStartTime(pid)) !== undefined;
+}

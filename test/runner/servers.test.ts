@@ -1,0 +1,75 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { connect as connectHttp2 } from 'node:http2';
+import { Agent, get as getSecure } from 'node:https';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { test } from 'node:test';
+import { fetchText } from '../support/http.ts';
+import { TestRunner } from '../support/runner.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+for (const script of ['esm.mjs', 'express.cjs', 'koa.mjs', 'fastify.mjs']) {
+  test(`an app as ${script} is switched without its knowing`, async (t) => {
+    const runner = await TestRunner.start(t);
+    await runner.release(runner.spec(script));
+    assert.equal((await fetchText(runner.port)).body, '1');
+    await runner.release(runner.spec(script));
+    assert.equal((await fetchText(runner.port)).body, '2');
+  });
+}
+
+test('an app that speaks TLS itself finishes what it has, and closes with the next response', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')];
+  const request = `req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost`;
+  execFileSync('openssl', [...request.split(' '), '-keyout', key, '-out', cert], { stdio: 'ignore' });
+  const runner = await TestRunner.start(t);
+  const environment = { TLS_KEY: key, TLS_CERT: cert };
+  const agent = new Agent({ keepAlive: true, maxSockets: 1, rejectUnauthorized: false });
+  t.after(() => agent.destroy());
+  const ask = () =>
+    new Promise<{ body: string; connection: string | undefined }>((resolve, reject) => {
+      getSecure({ host: '127.0.0.1', port: runner.port, agent }, (response) => {
+        text(response).then((body) => resolve({ body, connection: response.headers.connection }), reject);
+      }).on('error', reject);
+    });
+  await runner.release(runner.spec('https.cjs', {}, environment));
+  assert.deepEqual(await ask(), { body: '1', connection: 'keep-alive' });
+  await runner.release(runner.spec('https.cjs', {}, environment));
+  assert.deepEqual(await ask(), { body: '1', connection: 'close' });
+  assert.deepEqual(await ask(), { body: '2', connection: 'keep-alive' });
+});
+
+test('an HTTP/2 session is told to go, and finishes its streams first', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('http2.cjs'));
+  const session = connectHttp2(`http://127.0.0.1:${runner.port}`);
+  t.after(() => session.destroy());
+  const stream = session.request({ ':path': '/slow' });
+  const body = text(stream);
+  await new Promise((resolve) => session.once('remoteSettings', resolve));
+  const goaway = new Promise((resolve) => session.once('goaway', resolve));
+  await runner.release(runner.spec('http2.cjs'));
+  await goaway;
+  assert.equal(await body, '1');
+});
+
+test('a plain TCP server keeps its connections and gets no new ones', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('net.cjs', { health: { path: '/' } }));
+  const before = connect(runner.port, '127.0.0.1').setEncoding('utf8');
+  t.after(() => before.destroy());
+  const ask = (socket: typeof before) =>
+    new Promise((resolve) => {
+      socket.once('data', resolve);
+      socket.write('?\n');
+    });
+  assert.equal(await ask(before), '1\n');
+  await runner.release(runner.spec('net.cjs'));
+  const after = connect(runner.port, '127.0.0.1').setEncoding('utf8');
+  t.after(() => after.destroy());
+  assert.equal(await ask(after), '2\n');
+  assert.equal(await ask(before), '1\n');
+});
