@@ -196,17 +196,13 @@ export class Generation {
     const { signal } = this.#stopping;
     try {
       await sleep(backoffDelay(this.#deaths - 1, replacement), undefined, { signal, ref: false });
-      if (this.state !== 'active') return;
       const worker = await this.#bootWorker(instance, () => undefined, signal);
-      if (this.#isActive()) await Promise.race([worker.open(), worker.exited]);
+      if (this.state === 'active') await Promise.race([worker.open(), worker.exited]);
+      else worker.kill();
     } catch (error) {
-      if (!signal.aborted)
+      if (this.state === 'active')
         this.#options.log(`worker ${instance} was not replaced: ${(error as Error).message}`);
     }
-  }
-
-  #isActive(): boolean {
-    return this.state === 'active';
   }
 
   /** One worker from start to healthy; it is killed where it does not get there. */

@@ -39,7 +39,10 @@ export class TestRunner {
     this.port = port;
   }
 
-  static async start(t: TestContext, environment: Record<string, string> = {}): Promise<TestRunner> {
+  static async start(
+    t: Pick<TestContext, 'after'>,
+    environment: Record<string, string> = {},
+  ): Promise<TestRunner> {
     const runner = new TestRunner(await temporaryDirectory(t), await freePort());
     t.after(() => runner.stop());
     await mkdir(runner.paths.target(target).directory, { recursive: true });

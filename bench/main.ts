@@ -1,0 +1,3 @@
+import { benchGate } from './gate.ts';
+
+await benchGate();

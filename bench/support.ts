@@ -1,0 +1,74 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+
+export function median(values: number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+}
+
+/** CPU time that `pids` have used so far, in µs; schedstat has it in ns, where /proc/PID/stat counts ticks of 10 ms. */
+export async function cpuTime(pids: number[]): Promise<number> {
+  let nanoseconds = 0;
+  for (const pid of pids) {
+    for (const thread of await readdir(`/proc/${pid}/task`)) {
+      nanoseconds += Number((await readFile(`/proc/${pid}/task/${thread}/schedstat`, 'utf8')).split(' ')[0]);
+    }
+  }
+  return nanoseconds / 1000;
+}
+
+/** `pid` and all that descends from it. */
+export async function processTree(pid: number): Promise<number[]> {
+  const parents = new Map<number, number>();
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    const stat = await readFile(`/proc/${name}/stat`, 'utf8').catch(() => '');
+    parents.set(Number(name), Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]));
+  }
+  const tree = [pid];
+  for (const member of tree) for (const [child, parent] of parents) if (parent === member) tree.push(child);
+  return tree;
+}
+
+/** Memory of a process, its part of shared pages included, in bytes (proc(5): smaps_rollup). */
+export async function proportionalSize(pid: number): Promise<number> {
+  const rollup = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8');
+  return Number(/^Pss:\s+(\d+) kB/m.exec(rollup)?.[1]) * 1024;
+}
+
+const request = (connection: string) => `GET / HTTP/1.1\r\nhost: bench\r\nconnection: ${connection}\r\n\r\n`;
+
+/** Sends `total` requests over `clients` kept-alive connections. */
+export async function keptAlive(port: number, total: number, clients = 32): Promise<void> {
+  let left = total;
+  const one = () =>
+    new Promise<void>((resolve, reject) => {
+      const socket = connect({ port, host: '127.0.0.1', noDelay: true });
+      const next = () => {
+        left -= 1;
+        if (left < 0) {
+          socket.destroy();
+          resolve();
+        } else socket.write(request('keep-alive'));
+      };
+      socket.on('connect', next).on('data', next).on('error', reject);
+    });
+  await Promise.all(Array.from({ length: clients }, one));
+}
+
+/** Sends `total` requests, each on a connection of its own, `clients` at a time. */
+export async function newConnections(port: number, total: number, clients = 32): Promise<void> {
+  let left = total;
+  const one = async () => {
+    while (left > 0) {
+      left -= 1;
+      await new Promise<void>((resolve, reject) => {
+        const socket = connect({ port, host: '127.0.0.1' });
+        socket.on('connect', () => socket.write(request('close')));
+        socket.on('data', () => undefined);
+        socket.on('close', () => resolve()).on('error', reject);
+      });
+    }
+  };
+  await Promise.all(Array.from({ length: clients }, one));
+}
