@@ -136,10 +136,11 @@ export class TargetRunner {
     const active = this.#active;
     this.#active = undefined;
     const standby = [...this.#standby.keys()].map((id) => this.discard(id));
-    await Promise.all([active?.retire({ last: true }), this.#options.orphans.retire(this.key)]);
-    const drains = [...this.#draining].map((generation) => this.#drained.get(generation));
-    await Promise.all([active?.drain(), ...drains, ...standby]);
+    const draining = [...this.#draining];
+    const retiring = [active, ...draining].map((generation) => generation?.retire({ last: true }));
+    await Promise.all([...retiring, ...standby, this.#options.orphans.retire(this.key)]);
     this.#releasePort();
+    await Promise.all([active?.drain(), ...draining.map((generation) => this.#drained.get(generation))]);
   }
 
   status(): TargetStatus {

@@ -3,39 +3,20 @@
 const net = require('node:net');
 const { listen } = require('./listen.cjs');
 
-/** @import { ListenOptions, Server, Socket } from 'node:net' */
-
-/** Options of a server that decide how an accepted socket behaves; Node keeps them on the server itself. */
-const socketOptions = [
-  'allowHalfOpen',
-  'pauseOnConnect',
-  'noDelay',
-  'keepAlive',
-  'keepAliveInitialDelay',
-  'highWaterMark',
-  'blockList',
-];
+/** @import { ListenOptions, Server } from 'node:net' */
 
 /**
- * Accepts connections on behalf of another server, which cannot tell them from its own: they carry its options and
- * are counted by it, so that its `close` waits for them.
+ * Accepts connections on behalf of another server, which cannot tell them from its own. Node looks up the server a
+ * connection is for under a symbol on the listening handle: pointed at the app's server, all that follows (its
+ * options, its limits, its count of connections, its events) is Node's own doing, at no cost to a connection.
  *
  * @param {Server} server whose connections these are
  * @param {ListenOptions & { fd?: number, reusePort?: boolean }} where
- * @param {(socket: Socket) => void} accepted told of each before the server is
  * @returns {{ close(): void }} `close` stops accepting at once and touches no connection
  */
-function acceptFor(server, where, accepted) {
-  const acceptor = /** @type {any} */ (new net.Server());
-  for (const option of socketOptions) acceptor[option] = /** @type {any} */ (server)[option];
-  acceptor.on('connection', (/** @type {Socket} */ socket) => {
-    acceptor._connections -= 1;
-    if (introduce(server, socket)) {
-      accepted(socket);
-      server.emit('connection', socket);
-    }
-  });
-  acceptor.on('error', (/** @type {Error} */ error) => server.emit('error', error));
+function acceptFor(server, where) {
+  const acceptor = new net.Server();
+  acceptor.on('error', (error) => server.emit('error', error));
   // An app that closes its server means its port, not the private one; 'close' would come too late, when the last
   // connection has ended.
   const closeServer = server.close;
@@ -44,6 +25,8 @@ function acceptFor(server, where, accepted) {
     return closeServer.call(this, callback);
   };
   listen.call(acceptor, where);
+  const handle = /** @type {any} */ (acceptor)._handle;
+  if (handle) handle[ownerSymbol(handle, acceptor)] = server;
   return {
     close() {
       server.close = closeServer;
@@ -52,46 +35,39 @@ function acceptFor(server, where, accepted) {
   };
 }
 
-/**
- * Makes a socket one of the server's own, as Node's `onconnection` does: counted until it closes.
- * @param {any} server
- * @param {any} socket
- * @returns {boolean} false where the server has as many as it wants, and the socket is dropped
- */
-function introduce(server, socket) {
-  if (server.maxConnections != null && server._connections >= server.maxConnections) {
-    server.emit('drop', { remoteAddress: socket.remoteAddress, remotePort: socket.remotePort });
-    socket._server = null;
-    socket.destroy();
-    return false;
-  }
-  server._connections += 1;
-  socket.server = server;
-  socket._server = server;
-  return true;
+/** @param {any} handle @param {Server} owner */
+function ownerSymbol(handle, owner) {
+  const symbol = Object.getOwnPropertySymbols(handle).find((candidate) => handle[candidate] === owner);
+  if (symbol === undefined)
+    throw new Error(`Sluice does not know how Node.js ${process.version} accepts connections`);
+  return symbol;
 }
 
 /**
- * A connection that another process accepted.
+ * A connection that another process accepted, made one of the server's own: counted until it closes.
  * @param {any} server
  * @param {any} handle
- * @returns {Socket}
  */
-function socketFor(server, handle) {
-  const socket = new net.Socket(
-    /** @type {any} */ ({
-      handle,
-      allowHalfOpen: server.allowHalfOpen,
-      pauseOnCreate: server.pauseOnConnect,
-      readable: true,
-      writable: true,
-      readableHighWaterMark: server.highWaterMark,
-      writableHighWaterMark: server.highWaterMark,
-    }),
+function adopt(server, handle) {
+  const socket = /** @type {any} */ (
+    new net.Socket(
+      /** @type {any} */ ({
+        handle,
+        allowHalfOpen: server.allowHalfOpen,
+        pauseOnCreate: server.pauseOnConnect,
+        readable: true,
+        writable: true,
+        readableHighWaterMark: server.highWaterMark,
+        writableHighWaterMark: server.highWaterMark,
+      }),
+    )
   );
   if (server.noDelay) socket.setNoDelay(true);
   if (server.keepAlive) socket.setKeepAlive(true, server.keepAliveInitialDelay * 1000);
-  return socket;
+  server._connections += 1;
+  socket.server = server;
+  socket._server = server;
+  server.emit('connection', socket);
 }
 
-module.exports = { acceptFor, introduce, socketFor };
+module.exports = { acceptFor, adopt };

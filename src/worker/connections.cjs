@@ -1,66 +1,63 @@
 'use strict';
 
-/** @import { Server, Socket } from 'node:net' */
+const net = require('node:net');
 
-/** The connections that came through the gate and have not closed. */
-class Connections {
-  /** @type {Set<Socket>} */
-  #open = new Set();
-  /** @type {() => void} */
-  #onEmpty = () => undefined;
-  #forget;
+/** @import { Socket } from 'node:net' */
 
-  constructor() {
-    const open = this.#open;
-    const connections = this;
-    // One function for all sockets, told by `this`: a closure each would cost every connection.
-    this.#forget = /** @this {Socket} */ function forget() {
-      open.delete(this);
-      if (open.size === 0) connections.#onEmpty();
-    };
-  }
-
-  /** @param {Socket} socket */
-  add(socket) {
-    this.#open.add(socket);
-    socket.on('close', this.#forget);
-  }
-
-  get size() {
-    return this.#open.size;
-  }
-
-  /** @param {() => void} listener called each time the last one has closed */
-  whenEmpty(listener) {
-    this.#onEmpty = listener;
-  }
-
-  /**
-   * Those that are between two requests, or have not sent a byte yet. The server itself knows the former exactly, and
-   * tells by closing them: a `destroy` of our own on each socket turns that into a list.
-   * @param {Server & { closeIdleConnections?: () => void }} server an HTTP server
-   * @returns {Socket[]}
-   */
-  idle(server) {
-    /** @type {Set<any>} */
-    const idle = new Set();
-    for (const socket of this.#open) {
-      if (socket.bytesRead === 0) idle.add(socket);
-      socket.destroy = markIdle;
-    }
-    /** @this {Socket} */
-    function markIdle() {
-      idle.add(this);
-      return this;
-    }
-    server.closeIdleConnections?.();
-    // With the own property gone, the class's `destroy` shows again.
-    for (const socket of this.#open) delete (/** @type {any} */ (socket).destroy);
-    // A response may have been ended and still be on its way out: `finished`, which the server goes by, is early.
-    return [...idle].filter(
-      (socket) => !socket.destroyed && !socket._httpMessage && socket.writableLength === 0,
-    );
-  }
+/**
+ * The connections of an http server that are between two requests, or have not sent a byte yet. The server knows them
+ * exactly, and tells by closing them: a `destroy` of our own, there for the moment, turns that into a list. So nothing
+ * needs to be noted of a connection while it lives.
+ * @param {any} server
+ * @returns {Socket[]}
+ */
+function idleConnections(server) {
+  const betweenRequests = listInstead(() => server.closeIdleConnections());
+  const untouched = listInstead(() => server.closeAllConnections()).filter(
+    (socket) => socket.bytesRead === 0,
+  );
+  // A response may have been ended and still be on its way out: what the server goes by is early.
+  return [...new Set([...betweenRequests, ...untouched])].filter(
+    (socket) => !socket.destroyed && !socket._httpMessage && socket.writableLength === 0,
+  );
 }
 
-module.exports = { Connections };
+/**
+ * @param {() => void} closeThem
+ * @returns {any[]} the sockets that would have been destroyed
+ */
+function listInstead(closeThem) {
+  /** @type {any[]} */
+  const sockets = [];
+  const own = Object.getOwnPropertyDescriptor(net.Socket.prototype, 'destroy');
+  net.Socket.prototype.destroy = function list() {
+    sockets.push(this);
+    return this;
+  };
+  try {
+    closeThem();
+  } finally {
+    // With the own property gone, the inherited one shows again.
+    if (own === undefined) Reflect.deleteProperty(net.Socket.prototype, 'destroy');
+    else Object.defineProperty(net.Socket.prototype, 'destroy', own);
+  }
+  return sockets;
+}
+
+/**
+ * Tells each time the last connection of a server has closed, and at once where there is none. Node asks its server
+ * after every close whether it was the last.
+ * @param {any} server
+ * @param {() => void} listener
+ * @returns {() => void} ends it
+ */
+function whenEmpty(server, listener) {
+  server._emitCloseIfDrained = function tellWhenEmpty() {
+    if (this._connections === 0) listener();
+    /** @type {any} */ (net.Server.prototype)._emitCloseIfDrained.call(this);
+  };
+  if (server._connections === 0) listener();
+  return () => Reflect.deleteProperty(server, '_emitCloseIfDrained');
+}
+
+module.exports = { idleConnections, whenEmpty };

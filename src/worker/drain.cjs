@@ -1,23 +1,22 @@
 'use strict';
 
 const { channel } = require('node:diagnostics_channel');
+const { idleConnections } = require('./connections.cjs');
 
 /** @import { Server } from 'node:net' */
-/** @typedef {InstanceType<typeof import('./connections.cjs').Connections>} Connections */
 
 /**
  * Finds connections of an http server as they become idle, from now on; done while retiring only, so that a request
  * costs nothing before.
  * @param {Server} server
- * @param {Connections} connections
  * @param {(idle: any[]) => void} found
  * @returns {() => void} ends it
  */
-function watchForIdle(server, connections, found) {
+function watchForIdle(server, found) {
   let due = false;
   const look = () => {
     due = false;
-    found(connections.idle(server));
+    found(idleConnections(server));
   };
   // The connection counts as idle once Node has done its own part after the event, and before anything more is read.
   return subscribe('http.server.response.finish', server, () => {

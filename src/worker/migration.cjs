@@ -1,8 +1,8 @@
 'use strict';
 
-const { introduce, socketFor } = require('./acceptor.cjs');
+const { adopt } = require('./acceptor.cjs');
 
-/** @import { Server, Socket } from 'node:net' */
+/** @import { Server } from 'node:net' */
 /** @import { FromWorker } from '../protocol/worker.ts' */
 /** @typedef {(message: FromWorker, handle?: unknown) => void} Post */
 
@@ -99,12 +99,10 @@ class Inbox {
   /** @type {Map<number, any>} */
   #held = new Map();
   #post;
-  #accepted;
 
-  /** @param {Post} post @param {(socket: Socket) => void} accepted */
-  constructor(post, accepted) {
+  /** @param {Post} post */
+  constructor(post) {
     this.#post = post;
-    this.#accepted = accepted;
   }
 
   /** @param {number} connection @param {any} handle */
@@ -118,10 +116,7 @@ class Inbox {
     const handle = this.#held.get(connection);
     if (handle === undefined) return;
     this.#held.delete(connection);
-    const socket = socketFor(server, handle);
-    if (!introduce(server, socket)) return;
-    this.#accepted(socket);
-    server.emit('connection', socket);
+    adopt(server, handle);
   }
 
   /** The runner is gone before it said whose these are: the old owner goes on with them. */

@@ -3,7 +3,6 @@
 const { closeSync } = require('node:fs');
 const { acceptFor } = require('./acceptor.cjs');
 const openChannel = require('./channel.cjs');
-const { Connections } = require('./connections.cjs');
 const { protocolOf, speaksHttp } = require('./kinds.cjs');
 const { interceptListen, privatePort } = require('./listen.cjs');
 
@@ -20,7 +19,6 @@ class Worker {
   /** @type {'booting' | 'ready' | 'open' | 'retired'} */
   state = 'booting';
   boot;
-  connections = new Connections();
   #post;
   /** @type {Server | undefined} */
   #server;
@@ -29,6 +27,7 @@ class Worker {
   #gate;
   /** real ports of servers that are not the app's own */
   #asides = /** @type {{ close(): void }[]} */ ([]);
+  #closeAnnounced = false;
   /** what goes on while it is retired, and ends should it open again */
   #leaving = /** @type {(() => void)[]} */ ([]);
   #sessions = /** @type {Set<any>} */ (new Set());
@@ -54,7 +53,7 @@ class Worker {
       aside: ({ server, address }) => {
         if (this.state === 'retired') return;
         // Shared, as node:cluster would: the worker beside it and the generation after it open the same port.
-        this.#asides.push(acceptFor(server, { ...address, reusePort: true }, () => undefined));
+        this.#asides.push(acceptFor(server, { ...address, reusePort: true }));
       },
     });
   }
@@ -105,7 +104,7 @@ class Worker {
       case 'moved':
         return this.#outbox?.moved(message.connection);
       case 'kept':
-        if (this.#leaving.length === 1) this.#announceClose();
+        this.#announceClose();
         return this.#outbox?.kept(message.connection);
     }
   }
@@ -114,9 +113,8 @@ class Worker {
     const fd = this.boot.gateFds.shift();
     if (fd === undefined || this.#server === undefined) return;
     for (const end of this.#leaving.splice(0)) end();
-    this.connections.whenEmpty(() => undefined);
     this.state = 'open';
-    this.#gate = acceptFor(this.#server, { fd }, (socket) => this.connections.add(socket));
+    this.#gate = acceptFor(this.#server, { fd });
   }
 
   /** Takes no new request from this instant: none that is accepted, none on a connection that is idle. */
@@ -126,13 +124,14 @@ class Worker {
     if (server !== undefined && protocolOf(server) === 'http') {
       const { Outbox } = require('./migration.cjs');
       const { watchForIdle } = require('./drain.cjs');
+      const { idleConnections } = require('./connections.cjs');
       const outbox = new Outbox(this.#post);
       this.#outbox = outbox;
-      const idle = this.connections.idle(server);
+      const idle = idleConnections(server);
       for (const socket of idle) /** @type {any} */ (socket)._handle.readStop();
       this.#post({ type: 'retired' });
       outbox.add(idle);
-      this.#leaving.push(watchForIdle(server, this.connections, (found) => outbox.add(found)));
+      this.#leaving.push(watchForIdle(server, (found) => outbox.add(found)));
     } else {
       this.#post({ type: 'retired' });
       this.#announceClose();
@@ -142,22 +141,27 @@ class Worker {
 
   /** The app is to stop: nobody will answer on idle connections. */
   #retireForGood() {
-    this.#shut();
+    this.#shutForGood();
     this.#post({ type: 'retired' });
     const server = this.#server;
     if (server !== undefined && speaksHttp(protocolOf(server))) {
       this.#announceClose();
-      for (const socket of this.connections.idle(server)) socket.destroy();
+      const { idleConnections } = require('./connections.cjs');
+      for (const socket of idleConnections(server)) socket.destroy();
     }
     this.whenDrained(() => this.#post({ type: 'drained' }));
   }
 
   /** Lets everything end where it is; the way of an orphan, which has nobody to pass connections on. */
   retireAlone() {
-    this.#shut();
-    // As long as one process holds the socket, the kernel goes on queueing connections for it.
-    for (const fd of this.boot.gateFds.splice(0)) closeSync(fd);
+    this.#shutForGood();
     this.#announceClose();
+  }
+
+  /** As long as one process holds the socket, the kernel goes on queueing connections for it. */
+  #shutForGood() {
+    this.#shut();
+    for (const fd of this.boot.gateFds.splice(0)) closeSync(fd);
   }
 
   #shut() {
@@ -168,21 +172,27 @@ class Worker {
   }
 
   #announceClose() {
-    if (this.#server === undefined) return;
+    if (this.#server === undefined || this.#closeAnnounced) return;
+    this.#closeAnnounced = true;
     const { announceClose } = require('./drain.cjs');
-    this.#leaving.push(announceClose(this.#server, this.#sessions));
+    const end = announceClose(this.#server, this.#sessions);
+    this.#leaving.push(() => {
+      this.#closeAnnounced = false;
+      end();
+    });
   }
 
   /** @param {() => void} listener */
   whenDrained(listener) {
-    this.connections.whenEmpty(listener);
-    if (this.connections.size === 0) listener();
+    if (this.#server === undefined) return listener();
+    const { whenEmpty } = require('./connections.cjs');
+    this.#leaving.push(whenEmpty(this.#server, listener));
   }
 
   #getInbox() {
     if (this.#inbox === undefined) {
       const { Inbox } = require('./migration.cjs');
-      this.#inbox = new Inbox(this.#post, (socket) => this.connections.add(socket));
+      this.#inbox = new Inbox(this.#post);
     }
     return this.#inbox;
   }

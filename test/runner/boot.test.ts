@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { createServer } from 'node:net';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
 import { test } from 'node:test';
 import { fetchText } from '../support/http.ts';
 import { freePort, TestRunner } from '../support/runner.ts';
@@ -100,9 +101,19 @@ test('a generation that its caller does not switch to is gone when the caller is
 test('after a stop nobody listens on the port', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs'));
-  const answer = fetchText(runner.port, '/slow');
-  await runner.client.call('stop', { key: 'shop' });
-  assert.equal((await answer).body, '1');
+  const socket = connect(runner.port, '127.0.0.1').setEncoding('utf8');
+  socket.write('POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n');
+  assert.match(String(await once(socket, 'data')), /^HTTP\/1.1 100/);
+  const stopped = runner.client.call('stop', { key: 'shop' });
+  await waitFor(() =>
+    fetchText(runner.port).then(
+      () => false,
+      () => true,
+    ),
+  );
+  socket.write('body');
+  assert.match(String(await once(socket, 'data')), /x-mark: 1(?:.|\r|\n)*body$/);
+  await stopped;
   await assert.rejects(fetchText(runner.port), { code: 'ECONNREFUSED' });
   await runner.release(runner.spec('plain.cjs'));
   assert.equal((await fetchText(runner.port)).body, '2');
