@@ -1,6 +1,6 @@
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, relative } from 'node:path';
-import { syncDirectory } from '../system/files.ts';
+import { syncDirectory, temporaryBeside } from '../system/files.ts';
 
 interface Replacement {
   temporary: string;
@@ -23,10 +23,8 @@ export class Commit {
     active: { generation: number; release: number },
     releaseDirectory: string,
   ) {
-    const suffix = `.tmp-${active.generation}`;
-    this.#generation = { temporary: paths.generation + suffix, path: paths.generation };
-    this.#current = { temporary: paths.current + suffix, path: paths.current };
-    this.discard();
+    this.#generation = { temporary: temporaryBeside(paths.generation), path: paths.generation };
+    this.#current = { temporary: temporaryBeside(paths.current), path: paths.current };
     writeFileSync(this.#generation.temporary, `${JSON.stringify(active)}\n`, { mode: 0o644 });
     const descriptor = openSync(this.#generation.temporary, 'r');
     fsyncSync(descriptor);

@@ -1,14 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { formatDuration } from '../config/units.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { GenerationSpec, Notice } from '../protocol/runner.ts';
 import { backoffDelay } from '../system/backoff.ts';
 import { withDeadline } from '../system/deadline.ts';
-import { checkHealth } from './health.ts';
+import { proveHealthy, proveSettled } from './boot-check.ts';
+import { BootFailures, describeExit } from './boot-failure.ts';
 import type { ListeningPort } from './listening-port.ts';
 import type { ProcessRecords } from './process-records.ts';
 import {
-  lastOutput,
   prepareLogs,
   type Ready,
   type WorkerExit,
@@ -47,6 +46,7 @@ export class Generation {
   state: 'booting' | 'standby' | 'active' | 'draining' | 'ended' = 'booting';
   readonly workers = new Set<WorkerProcess>();
   readonly #options: GenerationOptions;
+  readonly #failures: BootFailures;
   /** ends boots and replacements under way */
   readonly #stopping = new AbortController();
   #deaths = 0;
@@ -55,6 +55,7 @@ export class Generation {
     this.id = options.id;
     this.spec = options.spec;
     this.#options = options;
+    this.#failures = new BootFailures(options.spec, options.id);
   }
 
   /**
@@ -74,7 +75,7 @@ export class Generation {
       const rest = Array.from({ length: spec.workers - 1 }, (_, index) => index + 1);
       await Promise.all(rest.map((instance) => this.#bootWorker(instance, report, aborted)));
       const bootMs = performance.now() - start;
-      await this.#settle(aborted);
+      await proveSettled([...this.workers], spec, this.#failures, aborted);
       this.state = 'standby';
       return bootMs;
     } catch (error) {
@@ -212,94 +213,19 @@ export class Generation {
     signal: AbortSignal,
   ): Promise<WorkerProcess> {
     signal.throwIfAborted();
-    const { spec } = this;
     const worker = this.#spawn(instance);
-    const deadline = AbortSignal.timeout(spec.bootTimeout);
-    try {
-      const ready = await this.#untilReady(worker, deadline, signal);
+    const listens = (ready: Ready) => {
       report(`worker ${instance} listens (pid ${worker.pid})`);
       if (instance === 0) this.#noteHardCodedPort(ready);
-      await this.#untilHealthy(worker, ready, deadline, signal);
+    };
+    try {
+      await proveHealthy(worker, this.spec, this.#failures, listens, signal);
       return worker;
     } catch (error) {
       worker.kill();
       await worker.exited;
       throw error;
     }
-  }
-
-  async #untilReady(worker: WorkerProcess, deadline: AbortSignal, signal: AbortSignal): Promise<Ready> {
-    const { spec } = this;
-    const outcome = await Promise.race([
-      worker.ready,
-      worker.exited,
-      until(deadline, 'timeout' as const),
-      until(signal, 'aborted' as const),
-    ]);
-    if (outcome === 'aborted') throw signal.reason;
-    if (outcome === 'timeout') {
-      const waited = formatDuration(spec.bootTimeout);
-      throw spec.waitReady
-        ? await this.#failure('boot_timeout', `the app did not say process.send('ready') within ${waited}`, {
-            hint: 'Send it when the app can take requests, or take "waitReady" out of the settings, or raise "bootTimeout".',
-          })
-        : await this.#failure('boot_timeout', `no worker listened on port ${spec.port} within ${waited}`, {
-            hint: 'The app must call listen(process.env.PORT) in its main process. If it needs longer, raise "bootTimeout".',
-          });
-    }
-    if ('type' in outcome) return outcome;
-    throw await this.#failure('boot_exited', `the app ${describeExit(outcome)} before it listened`, {
-      hint: 'Its last lines say why. A missing variable is set with "sluice env set".',
-    });
-  }
-
-  async #untilHealthy(
-    worker: WorkerProcess,
-    ready: Ready,
-    deadline: AbortSignal,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { health, bootTimeout } = this.spec;
-    const gone = new AbortController();
-    void worker.exited.then((exit) => gone.abort(exit));
-    const either = AbortSignal.any([deadline, signal, gone.signal]);
-    let fault: string | undefined;
-    for (;;) {
-      try {
-        fault = await checkHealth(ready, health, either);
-        if (fault === undefined) return;
-        await sleep(health.interval, undefined, { signal: either });
-      } catch (error) {
-        if (gone.signal.aborted) throw await this.#settleFailure(gone.signal.reason as WorkerExit);
-        if (signal.aborted) throw signal.reason;
-        if (!deadline.aborted) throw error;
-        throw await this.#failure(
-          'health_failed',
-          `the app ${fault ?? `did not answer GET ${health.path}`}, and was not healthy within ${formatDuration(bootTimeout)}`,
-          {
-            hint: `A healthy app answers GET ${health.path} with ${health.status.join(', ')}; "health" in sluice.json says otherwise.`,
-          },
-        );
-      }
-    }
-  }
-
-  /** Many an app listens, answers, and crashes a moment later: only one that goes on living gets traffic. */
-  async #settle(signal: AbortSignal): Promise<void> {
-    const deaths = [...this.workers].map((worker) => worker.exited);
-    if (this.workers.size < this.spec.workers) throw await this.#settleFailure();
-    const outcome = await Promise.race([
-      ...deaths,
-      sleep(this.spec.settleTime, 'settled' as const, { signal, ref: true }),
-    ]);
-    if (outcome !== 'settled') throw await this.#settleFailure(outcome);
-  }
-
-  #settleFailure(exit?: WorkerExit): Promise<AppError> {
-    const how = exit === undefined ? 'ended' : describeExit(exit);
-    return this.#failure('settle_exited', `the app listened, and then ${how}`, {
-      hint: `A new worker must live for ${formatDuration(this.spec.settleTime)} ("settleTime") before it gets traffic. Its last lines say why it did not.`,
-    });
   }
 
   #noteHardCodedPort({ listens }: Ready): void {
@@ -311,27 +237,4 @@ export class Generation {
       hint: `Use process.env.PORT in its listen(), or set "port": ${listens} in sluice.json to say that this is meant.`,
     });
   }
-
-  async #failure(
-    code: 'boot_exited' | 'boot_timeout' | 'health_failed' | 'settle_exited',
-    message: string,
-    { hint }: { hint: string },
-  ): Promise<AppError> {
-    const output = await lastOutput(this.spec, this.id);
-    const lines =
-      output.length === 0 ? ' (it printed nothing)' : `\n${output.map((line) => `  | ${line}`).join('\n')}`;
-    return new AppError(code, message + lines, { hint });
-  }
-}
-
-function describeExit({ code, signal }: WorkerExit): string {
-  if (signal !== null) return `was ended by ${signal}`;
-  return code === null ? 'could not be started' : `ended with exit status ${code}`;
-}
-
-function until<T>(signal: AbortSignal, value: T): Promise<T> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve(value);
-    signal.addEventListener('abort', () => resolve(value), { once: true });
-  });
 }

@@ -5,7 +5,10 @@ import { AppError } from '../errors/app-error.ts';
 import { serveCalls } from '../protocol/peer.ts';
 import { ensurePrivateDirectory } from '../system/files.ts';
 import { tryLock } from '../system/lock.ts';
+import { createLog } from '../system/log.ts';
 import { Runner } from './runner.ts';
+
+const log = createLog(process.stderr.fd, 'runner');
 
 /** The runner's process: one a home, from its start until SIGTERM or the server's `shutdown`. */
 async function main(): Promise<void> {
@@ -39,10 +42,6 @@ async function main(): Promise<void> {
   }
   process.on('SIGTERM', () => void stop());
   process.on('SIGINT', () => void stop());
-}
-
-function log(message: string): void {
-  process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), from: 'runner', message })}\n`);
 }
 
 if (import.meta.main) await main();

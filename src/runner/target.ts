@@ -87,7 +87,7 @@ export class TargetRunner {
     const start = performance.now();
     this.#moves.pause();
     this.#tell('retire', id);
-    const [late = []] = await Promise.all([old?.retire(), this.#options.orphans.retire(this.key)]);
+    const late = (await old?.retire()) ?? [];
     this.#tell('commit', id);
     try {
       commit.apply();
@@ -110,6 +110,8 @@ export class TargetRunner {
     this.#active = next;
     await next.open();
     const pauseMs = performance.now() - start;
+    // Orphans hold a socket of their own, beside ours: nobody would listen between its end and our opening.
+    await this.#options.orphans.retire(this.key);
     this.#tell('opened', id);
     this.#moves.resume();
 

@@ -8,6 +8,10 @@ const { connect } = require('node:net');
 
 /** How often a worker without a runner looks for the next one, in ms. */
 const retryInterval = 200;
+/** A round of the event loop that takes less had nothing to do; in ms. One that does nothing takes a tenth of it. */
+const quietRound = 0.1;
+/** How long such a round is waited for, in ms: under full load there may be none. */
+const quietPatience = 200;
 
 /**
  * The life of a worker whose runner is gone. No gate may stay shut: when its generation is the active one it opens,
@@ -81,10 +85,32 @@ function leave(worker, post) {
     setTimeout(() => process.kill(process.pid, 'SIGKILL'), worker.boot.killTimeout).unref();
     process.kill(process.pid, 'SIGTERM');
   };
-  worker.retireAlone();
-  post({ type: 'retired' });
-  setTimeout(end, worker.boot.drainTimeout).unref();
-  worker.whenDrained(end);
+  worker.forgetGate();
+  whenQuiet(() => {
+    worker.retireAlone();
+    post({ type: 'retired' });
+    setTimeout(end, worker.boot.drainTimeout).unref();
+    worker.whenDrained(end);
+  });
+}
+
+/**
+ * Connections that wait in the kernel are reset with the last socket that listens. So all are accepted first, until a
+ * whole round of the event loop has had nothing to do; right after that `then` runs.
+ * @param {() => void} then
+ */
+function whenQuiet(then) {
+  const latest = performance.now() + quietPatience;
+  const round = () => {
+    const start = performance.now();
+    setImmediate(() => {
+      const now = performance.now();
+      if (now - start < quietRound || now > latest) then();
+      else round();
+    });
+  };
+  // The first one may begin in the middle of a round.
+  setImmediate(round);
 }
 
 module.exports = { liveAlone };

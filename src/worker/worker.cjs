@@ -1,7 +1,6 @@
 'use strict';
 
 const { closeSync } = require('node:fs');
-const { acceptFor } = require('./acceptor.cjs');
 const openChannel = require('./channel.cjs');
 const { protocolOf, speaksHttp } = require('./kinds.cjs');
 const { interceptListen, privatePort } = require('./listen.cjs');
@@ -53,7 +52,7 @@ class Worker {
       aside: ({ server, address }) => {
         if (this.state === 'retired') return;
         // Shared, as node:cluster would: the worker beside it and the generation after it open the same port.
-        this.#asides.push(acceptFor(server, { ...address, reusePort: true }));
+        this.#asides.push(traffic().acceptFor(server, { ...address, reusePort: true }));
       },
     });
   }
@@ -84,6 +83,7 @@ class Worker {
       listens: /** @type {any} */ (server.address()).port,
     });
     this.onReady?.();
+    setImmediate(traffic);
   }
 
   /** @type {(() => void) | undefined} */
@@ -114,7 +114,7 @@ class Worker {
     if (fd === undefined || this.#server === undefined) return;
     for (const end of this.#leaving.splice(0)) end();
     this.state = 'open';
-    this.#gate = acceptFor(this.#server, { fd });
+    this.#gate = traffic().acceptFor(this.#server, { fd });
   }
 
   /** Takes no new request from this instant: none that is accepted, none on a connection that is idle. */
@@ -122,16 +122,13 @@ class Worker {
     this.#shut();
     const server = /** @type {Server} */ (this.#server);
     if (server !== undefined && protocolOf(server) === 'http') {
-      const { Outbox } = require('./migration.cjs');
-      const { watchForIdle } = require('./drain.cjs');
-      const { idleConnections } = require('./connections.cjs');
-      const outbox = new Outbox(this.#post);
+      const outbox = new (traffic().Outbox)(this.#post);
       this.#outbox = outbox;
-      const idle = idleConnections(server);
+      const idle = traffic().idleConnections(server);
       for (const socket of idle) /** @type {any} */ (socket)._handle.readStop();
       this.#post({ type: 'retired' });
       outbox.add(idle);
-      this.#leaving.push(watchForIdle(server, (found) => outbox.add(found)));
+      this.#leaving.push(traffic().watchForIdle(server, (found) => outbox.add(found)));
     } else {
       this.#post({ type: 'retired' });
       this.#announceClose();
@@ -146,8 +143,7 @@ class Worker {
     const server = this.#server;
     if (server !== undefined && speaksHttp(protocolOf(server))) {
       this.#announceClose();
-      const { idleConnections } = require('./connections.cjs');
-      for (const socket of idleConnections(server)) socket.destroy();
+      for (const socket of traffic().idleConnections(server)) socket.destroy();
     }
     this.whenDrained(() => this.#post({ type: 'drained' }));
   }
@@ -158,9 +154,16 @@ class Worker {
     this.#announceClose();
   }
 
-  /** As long as one process holds the socket, the kernel goes on queueing connections for it. */
   #shutForGood() {
+    this.forgetGate();
     this.#shut();
+  }
+
+  /**
+   * It will not open again. As long as one process holds the listening socket, the kernel goes on queueing connections
+   * for it, also when nobody accepts them any more.
+   */
+  forgetGate() {
     for (const fd of this.boot.gateFds.splice(0)) closeSync(fd);
   }
 
@@ -174,8 +177,7 @@ class Worker {
   #announceClose() {
     if (this.#server === undefined || this.#closeAnnounced) return;
     this.#closeAnnounced = true;
-    const { announceClose } = require('./drain.cjs');
-    const end = announceClose(this.#server, this.#sessions);
+    const end = traffic().announceClose(this.#server, this.#sessions);
     this.#leaving.push(() => {
       this.#closeAnnounced = false;
       end();
@@ -185,24 +187,24 @@ class Worker {
   /** @param {() => void} listener */
   whenDrained(listener) {
     if (this.#server === undefined) return listener();
-    const { whenEmpty } = require('./connections.cjs');
-    this.#leaving.push(whenEmpty(this.#server, listener));
+    this.#leaving.push(traffic().whenEmpty(this.#server, listener));
   }
 
   #getInbox() {
-    if (this.#inbox === undefined) {
-      const { Inbox } = require('./migration.cjs');
-      this.#inbox = new Inbox(this.#post);
-    }
+    this.#inbox ??= new (traffic().Inbox)(this.#post);
     return this.#inbox;
   }
 
   #orphaned() {
     this.#inbox?.drop();
     this.#outbox?.recall();
-    const { liveAlone } = require('./orphan.cjs');
-    liveAlone(this);
+    traffic().liveAlone(this);
   }
+}
+
+/** Loaded when the app is ready, so that it delays neither the boot nor the switch. */
+function traffic() {
+  return require('./traffic.cjs');
 }
 
 module.exports = { Worker };

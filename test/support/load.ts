@@ -6,6 +6,8 @@ export interface Sample {
   end: number;
   /** which generation answered, from the header x-mark */
   mark: number;
+  /** which worker, from the header x-pid */
+  pid: number;
 }
 
 export interface LoadReport {
@@ -57,11 +59,11 @@ export class Load {
       connection ??= new Connection(this.#port);
       const start = performance.now();
       try {
-        const { mark, body, close } = await connection.request(kind, keepAlive);
+        const { mark, pid, body, close } = await connection.request(kind, keepAlive);
         const end = performance.now();
         if (kind === 'post' && body !== 'first second')
           throw new Error(`a POST was answered with ${JSON.stringify(body)}`);
-        this.#report.samples.push({ start, end, mark });
+        this.#report.samples.push({ start, end, mark, pid });
         if (keepAlive && !close) continue;
       } catch (error) {
         this.#report.errors.push(`${kind}${keepAlive ? ' kept alive' : ''}: ${(error as Error).message}`);
@@ -119,7 +121,8 @@ class Connection {
     const body = this.#text.slice(head + 4);
     if (body.length < length) return;
     const status = this.#text.slice(9, 12);
-    const answer = { mark: Number(header('x-mark')), body, close: header('connection') === 'close' };
+    const [mark, pid] = [Number(header('x-mark')), Number(header('x-pid'))];
+    const answer = { mark, pid, body, close: header('connection') === 'close' };
     this.#text = '';
     const settle = this.#settle;
     this.#settle = undefined;
@@ -135,6 +138,7 @@ class Connection {
 
 interface Answer {
   mark: number;
+  pid: number;
   body: string;
   close: boolean;
 }

@@ -1,0 +1,94 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { GenerationSpec } from '../protocol/runner.ts';
+import type { BootFailures } from './boot-failure.ts';
+import { checkHealth } from './health.ts';
+import type { Ready, WorkerExit, WorkerProcess } from './worker-process.ts';
+
+/**
+ * Waits until a worker listens and is healthy, `bootTimeout` at most for both.
+ * @param listens told as soon as it listens
+ * @throws AppError `boot_exited`, `boot_timeout`, `health_failed`, `settle_exited`; the reason of `signal`
+ */
+export async function proveHealthy(
+  worker: WorkerProcess,
+  spec: GenerationSpec,
+  failures: BootFailures,
+  listens: (ready: Ready) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const deadline = AbortSignal.timeout(spec.bootTimeout);
+  const ready = await untilReady(worker, failures, deadline, signal);
+  listens(ready);
+  await untilHealthy(worker, ready, spec, failures, deadline, signal);
+}
+
+async function untilReady(
+  worker: WorkerProcess,
+  failures: BootFailures,
+  deadline: AbortSignal,
+  signal: AbortSignal,
+): Promise<Ready> {
+  const outcome = await Promise.race([worker.ready, worker.exited, aborted(deadline), aborted(signal)]);
+  if (outcome === signal) throw signal.reason;
+  if (outcome === deadline) throw await failures.neverListened();
+  if ('type' in outcome) return outcome;
+  throw await failures.exited(outcome as WorkerExit);
+}
+
+async function untilHealthy(
+  worker: WorkerProcess,
+  ready: Ready,
+  { health }: GenerationSpec,
+  failures: BootFailures,
+  deadline: AbortSignal,
+  signal: AbortSignal,
+): Promise<void> {
+  const gone = new AbortController();
+  void worker.exited.then((exit) => gone.abort(exit));
+  const either = AbortSignal.any([deadline, signal, gone.signal]);
+  let fault: string | undefined;
+  for (;;) {
+    try {
+      fault = await checkHealth(ready, health, either);
+      if (fault === undefined) return;
+      await sleep(health.interval, undefined, { signal: either });
+    } catch (error) {
+      if (gone.signal.aborted) throw await failures.unsettled(gone.signal.reason as WorkerExit);
+      if (signal.aborted) throw signal.reason;
+      if (!deadline.aborted) throw error;
+      throw await failures.unhealthy(fault ?? `did not answer GET ${health.path}`);
+    }
+  }
+}
+
+/**
+ * Many an app listens, answers, and crashes a moment later: only one that goes on living, for `settleTime`, gets
+ * traffic.
+ * @throws AppError `settle_exited`; the reason of `signal`
+ */
+export async function proveSettled(
+  workers: WorkerProcess[],
+  spec: GenerationSpec,
+  failures: BootFailures,
+  signal: AbortSignal,
+): Promise<void> {
+  if (workers.length < spec.workers) throw await failures.unsettled();
+  const over = new AbortController();
+  try {
+    const settled = sleep(spec.settleTime, undefined, { signal: over.signal });
+    const deaths = workers.map((worker) => worker.exited);
+    const outcome = await Promise.race([...deaths, settled, aborted(signal)]);
+    if (outcome === signal) throw signal.reason;
+    if (outcome !== undefined) throw await failures.unsettled(outcome as WorkerExit);
+  } finally {
+    over.abort();
+  }
+}
+
+/** Fulfilled with the signal itself when it aborts. */
+function aborted(signal: AbortSignal): Promise<AbortSignal> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve(signal);
+    signal.addEventListener('abort', () => resolve(signal), { once: true });
+  });
+}

@@ -1,0 +1,72 @@
+import { formatDuration } from '../config/units.ts';
+import { AppError } from '../errors/app-error.ts';
+import type { GenerationSpec } from '../protocol/runner.ts';
+import { lastOutput, type WorkerExit } from './worker-process.ts';
+
+type BootErrorCode = 'boot_exited' | 'boot_timeout' | 'health_failed' | 'settle_exited';
+
+/** Why a release does not boot, each in its own words, with the last lines that the app printed. */
+export class BootFailures {
+  readonly #spec: GenerationSpec;
+  readonly #generation: number;
+
+  constructor(spec: GenerationSpec, generation: number) {
+    this.#spec = spec;
+    this.#generation = generation;
+  }
+
+  exited(exit: WorkerExit): Promise<AppError> {
+    return this.#failure(
+      'boot_exited',
+      `the app ${describeExit(exit)} before it listened`,
+      'Its last lines say why. A missing variable is set with "sluice env set".',
+    );
+  }
+
+  neverListened(): Promise<AppError> {
+    const { bootTimeout, port, waitReady } = this.#spec;
+    const within = `within ${formatDuration(bootTimeout)}`;
+    if (waitReady) {
+      return this.#failure(
+        'boot_timeout',
+        `the app did not say process.send('ready') ${within}`,
+        'Send it when the app can take requests, or take "waitReady" out of the settings, or raise "bootTimeout".',
+      );
+    }
+    return this.#failure(
+      'boot_timeout',
+      `no worker listened on port ${port} ${within}`,
+      'The app must call listen(process.env.PORT) in its main process. If it needs longer, raise "bootTimeout".',
+    );
+  }
+
+  /** @param fault what the last health check found wrong, as checkHealth says it */
+  unhealthy(fault: string): Promise<AppError> {
+    const { bootTimeout, health } = this.#spec;
+    return this.#failure(
+      'health_failed',
+      `the app ${fault}, and was not healthy within ${formatDuration(bootTimeout)}`,
+      `A healthy app answers GET ${health.path} with ${health.status.join(', ')}; "health" in sluice.json says otherwise.`,
+    );
+  }
+
+  unsettled(exit?: WorkerExit): Promise<AppError> {
+    return this.#failure(
+      'settle_exited',
+      `the app listened, and then ${exit === undefined ? 'ended' : describeExit(exit)}`,
+      `A new worker must live for ${formatDuration(this.#spec.settleTime)} ("settleTime") before it gets traffic. Its last lines say why it did not.`,
+    );
+  }
+
+  async #failure(code: BootErrorCode, message: string, hint: string): Promise<AppError> {
+    const output = await lastOutput(this.#spec, this.#generation);
+    const printed =
+      output.length === 0 ? ' (it printed nothing)' : `\n${output.map((line) => `  | ${line}`).join('\n')}`;
+    return new AppError(code, message + printed, { hint });
+  }
+}
+
+export function describeExit({ code, signal }: WorkerExit): string {
+  if (signal !== null) return `was ended by ${signal}`;
+  return code === null ? 'could not be started' : `ended with exit status ${code}`;
+}
