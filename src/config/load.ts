@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { AppError } from '../errors/app-error.ts';
-import { readJson } from '../system/files.ts';
 import { type AppSettings, appSettingsSchema } from './app-settings.ts';
+import { readJsonSettings } from './json-settings.ts';
 import { type ServerSettings, serverSettingsSchema } from './server-settings.ts';
 
 /**
@@ -36,25 +36,14 @@ export function parseSettings<Schema extends v.GenericSchema>(
  * @throws AppError `invalid_settings`
  */
 export async function loadAppSettings(directory: string): Promise<AppSettings> {
-  const own = await readSettingsFile(join(directory, 'sluice.json'), 'sluice.json');
+  const own = await readJsonSettings(join(directory, 'sluice.json'), 'sluice.json');
   if (own !== undefined) return parseSettings(appSettingsSchema, own, 'sluice.json');
-  const manifest = await readSettingsFile(join(directory, 'package.json'), 'package.json');
+  const manifest = await readJsonSettings(join(directory, 'package.json'), 'package.json');
   const embedded = (manifest as { sluice?: unknown } | null | undefined)?.sluice;
   return parseSettings(appSettingsSchema, embedded ?? {}, '"sluice" in package.json');
 }
 
 /** @throws AppError `invalid_settings` */
 export async function loadServerSettings(path: string): Promise<ServerSettings> {
-  return parseSettings(serverSettingsSchema, (await readSettingsFile(path, path)) ?? {}, path);
-}
-
-async function readSettingsFile(path: string, name: string): Promise<unknown> {
-  try {
-    return await readJson(path);
-  } catch (error) {
-    if (!(error instanceof Error) || !(error.cause instanceof SyntaxError)) throw error;
-    throw new AppError('invalid_settings', `${name} is not valid JSON: ${error.cause.message}`, {
-      cause: error,
-    });
-  }
+  return parseSettings(serverSettingsSchema, (await readJsonSettings(path, path)) ?? {}, path);
 }

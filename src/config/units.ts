@@ -1,51 +1,38 @@
 import * as v from 'valibot';
 
-const milliseconds = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
-const bytes = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 } as const;
+const milliseconds = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+const bytes = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 };
+
+/** A number, or text of digits and one of `units`; parsed to the unit that counts 1. */
+function quantity(units: Record<string, number>, right: string, description: string) {
+  const pattern = new RegExp(`^(\\d+)(${Object.keys(units).join('|')})$`);
+  const text = v.pipe(
+    v.string(),
+    v.regex(pattern),
+    v.transform((value) => {
+      const [, digits, unit = ''] = pattern.exec(value) ?? [];
+      return Number(digits) * (units[unit] ?? Number.NaN);
+    }),
+  );
+  const number = v.pipe(v.number(), v.integer(), v.minValue(0));
+  return v.pipe(v.union([number, text], right), v.description(description));
+}
 
 /**
  * A length of time: a number of milliseconds, or text such as `500ms`, `30s`, `15m`, `1h`.
  * Parsed to milliseconds.
  */
 export function duration(description: string) {
-  return v.pipe(
-    v.union(
-      [
-        v.pipe(v.number(), v.integer(), v.minValue(0)),
-        v.pipe(
-          v.string(),
-          v.regex(/^\d+(?:ms|s|m|h)$/),
-          v.transform((text) => {
-            const [, number, unit] = /^(\d+)(\D+)$/.exec(text) ?? [];
-            return Number(number) * milliseconds[unit as keyof typeof milliseconds];
-          }),
-        ),
-      ],
-      'a number of milliseconds, or text such as "500ms", "30s", "15m" or "1h"',
-    ),
-    v.description(description),
+  return quantity(
+    milliseconds,
+    'a number of milliseconds, or text such as "500ms", "30s", "15m" or "1h"',
+    description,
   );
 }
 
 /** An amount of memory or disk: a number of bytes, or text such as `512K`, `256M`, `2G`. Parsed to bytes. */
 export function size(description: string) {
-  return v.pipe(
-    v.union(
-      [
-        v.pipe(v.number(), v.integer(), v.minValue(0)),
-        v.pipe(
-          v.string(),
-          v.regex(/^\d+[KMG]?$/),
-          v.transform((text) => {
-            const [, number, unit = ''] = /^(\d+)(\D?)$/.exec(text) ?? [];
-            return Number(number) * bytes[unit as keyof typeof bytes];
-          }),
-        ),
-      ],
-      'a number of bytes, or text such as "512K", "256M" or "2G"',
-    ),
-    v.description(description),
-  );
+  return quantity(bytes, 'a number of bytes, or text such as "512K", "256M" or "2G"', description);
 }
 
 /** A whole number within bounds, both included. */

@@ -1,11 +1,32 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, readlink, rename, rm, symlink } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, readlink, rename, rm, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { systemCode } from '../errors/app-error.ts';
 
 /** A name beside `path` that nobody else uses, for content that is renamed to `path` when whole. */
-function temporaryBeside(path: string): string {
+export function temporaryBeside(path: string): string {
   return join(dirname(path), `.tmp-${process.pid}-${randomBytes(6).toString('hex')}`);
+}
+
+/**
+ * Removes what writers that were killed have left in `directory`. Files of other processes that live are theirs;
+ * ones with our own pid are of an earlier process that had it, as is usual in containers: call it before writing.
+ */
+export async function sweepTemporaries(directory: string): Promise<void> {
+  for (const name of await listDirectory(directory)) {
+    const pid = Number(/^\.tmp-(\d+)-[0-9a-f]{12}$/.exec(name)?.[1]);
+    if (pid === process.pid || (pid > 0 && !isAlive(pid))) await rm(join(directory, name), { force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    if (systemCode(error) === 'ESRCH') return false;
+    if (systemCode(error) === 'EPERM') return true;
+    throw error;
+  }
 }
 
 /** Makes a rename or an unlink in `directory` durable. */
@@ -79,6 +100,16 @@ export async function readLink(path: string): Promise<string | undefined> {
     return await readlink(path);
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** The names in a directory; none where it does not exist. */
+export async function listDirectory(path: string): Promise<string[]> {
+  try {
+    return await readdir(path);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return [];
     throw error;
   }
 }

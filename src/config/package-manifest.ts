@@ -1,0 +1,49 @@
+import { join } from 'node:path';
+import * as v from 'valibot';
+import { readJsonSettings } from './json-settings.ts';
+import { parseSettings } from './load.ts';
+
+const names = v.optional(v.record(v.string(), v.string()), {});
+const engine = v.object({ name: v.string(), version: v.optional(v.string()) });
+
+/** What we read of package.json; the rest is nobody's business but the app's. */
+const manifestSchema = v.object({
+  main: v.optional(v.string()),
+  scripts: names,
+  dependencies: names,
+  optionalDependencies: names,
+  devDependencies: names,
+  peerDependencies: names,
+  workspaces: v.optional(v.unknown()),
+  packageManager: v.optional(v.string()),
+  devEngines: v.optional(v.object({ packageManager: v.optional(v.union([engine, v.array(engine)])) })),
+});
+
+export type Manifest = v.InferOutput<typeof manifestSchema>;
+
+/**
+ * The package.json of a directory, or undefined where there is none.
+ * @throws AppError `invalid_settings`
+ */
+export async function readManifest(directory: string): Promise<Manifest | undefined> {
+  const content = await readJsonSettings(join(directory, 'package.json'), 'package.json');
+  return content === undefined ? undefined : parseSettings(manifestSchema, content, 'package.json');
+}
+
+/** Of packages that others have written and npm has accepted, what we cannot make sense of is left out. */
+const installedSchema = v.object({
+  main: v.fallback(v.optional(v.string()), undefined),
+  bin: v.fallback(v.optional(v.union([v.string(), v.record(v.string(), v.string())])), undefined),
+});
+
+export type InstalledManifest = v.InferOutput<typeof installedSchema>;
+
+/**
+ * The package.json of a directory inside the app, or undefined where there is none.
+ * @throws AppError `invalid_settings` where it is no JSON object
+ */
+export async function readInstalledManifest(directory: string): Promise<InstalledManifest | undefined> {
+  const path = join(directory, 'package.json');
+  const content = await readJsonSettings(path, path);
+  return content === undefined ? undefined : parseSettings(installedSchema, content, path);
+}

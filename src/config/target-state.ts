@@ -1,0 +1,102 @@
+import { createServer } from 'node:net';
+import * as v from 'valibot';
+import { AppError, systemCode } from '../errors/app-error.ts';
+import { ensurePrivateDirectory, listDirectory, readJson, writeJsonAtomic } from '../system/files.ts';
+import { Serial } from '../system/serial.ts';
+import { parseSettings } from './load.ts';
+import { isName, type Paths, type Target } from './paths.ts';
+import { count } from './units.ts';
+
+const targetStateSchema = v.strictObject({
+  port: count('Where the app is reached: its own, once and for good.', 1, 65535),
+  desired: v.pipe(v.picklist(['running', 'stopped']), v.description('What its operator wants.')),
+  workers: v.nullable(count('How many workers, whatever the release says; null: what it says.', 1, 64)),
+  createdAt: v.pipe(v.string(), v.isoTimestamp('a time such as "2026-01-31T12:00:00.000Z"')),
+});
+
+/** What is settled about an app in one environment, whatever its releases say: `app.json`. */
+export type TargetState = v.InferOutput<typeof targetStateSchema>;
+
+/**
+ * The state in the file `path`, or undefined where there is none.
+ * @throws AppError `invalid_settings` that names every fault of the file
+ */
+export async function loadTargetState(path: string): Promise<TargetState | undefined> {
+  const value = await readJson(path);
+  return value === undefined ? undefined : parseSettings(targetStateSchema, value, path);
+}
+
+export async function saveTargetState(path: string, state: TargetState): Promise<void> {
+  await writeJsonAtomic(path, parseSettings(targetStateSchema, state, path));
+}
+
+/** Two first deploys at once must not find the same free port: looking and claiming is one step in this process. */
+const creation = new Serial();
+
+/** The state of a target; on its first use it gets the next free port, and is on the disk when this returns. */
+export function ensureTargetState(
+  paths: Paths,
+  target: Target,
+  { firstPort, host }: { firstPort: number; host: string },
+): Promise<TargetState> {
+  return creation.run(async () => {
+    const { directory, state: path } = paths.target(target);
+    const existing = await loadTargetState(path);
+    if (existing !== undefined) return existing;
+    const port = await allocatePort(paths, firstPort, host);
+    await ensurePrivateDirectory(directory);
+    const state: TargetState = {
+      port,
+      desired: 'running',
+      workers: null,
+      createdAt: new Date().toISOString(),
+    };
+    await saveTargetState(path, state);
+    return state;
+  });
+}
+
+/** All targets that have a state on the disk, by name. */
+export async function listTargets(paths: Paths): Promise<Target[]> {
+  const targets: Target[] = [];
+  // Anything else there, such as an app's repository, has a name that no app or environment can have.
+  for (const app of (await listDirectory(paths.apps)).filter(isName).sort()) {
+    for (const environment of (await listDirectory(paths.app(app))).filter(isName).sort()) {
+      const target = { app, environment };
+      if ((await readJson(paths.target(target).state)) !== undefined) targets.push(target);
+    }
+  }
+  return targets;
+}
+
+/**
+ * The lowest port from `firstPort` up that no target has and that can be bound on `host` now. Nothing is reserved:
+ * `ensureTargetState` is what claims one.
+ * @throws AppError `port_taken` where there is none
+ */
+export async function allocatePort(paths: Paths, firstPort: number, host: string): Promise<number> {
+  const taken = new Set<number>();
+  for (const target of await listTargets(paths)) {
+    const state = await loadTargetState(paths.target(target).state);
+    if (state !== undefined) taken.add(state.port);
+  }
+  for (let port = firstPort; port <= 65535; port++) {
+    if (!taken.has(port) && (await canBind(port, host))) return port;
+  }
+  throw new AppError('port_taken', `no port from ${firstPort} to 65535 is free on ${host}`, {
+    hint: 'Set a lower "apps.firstPort" in config.json, or end what holds these ports.',
+  });
+}
+
+function canBind(port: number, host: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', (error) => {
+      const code = systemCode(error);
+      // EACCES: a port below 1024, where this user may not bind one.
+      if (code === 'EADDRINUSE' || code === 'EACCES') resolve(false);
+      else reject(error);
+    });
+    server.listen({ port, host, exclusive: true }, () => server.close(() => resolve(true)));
+  });
+}

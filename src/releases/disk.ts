@@ -1,0 +1,45 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { targetName } from '../config/paths.ts';
+import { formatBytes } from '../config/units.ts';
+import { AppError } from '../errors/app-error.ts';
+import { freeBytes } from '../system/disk-space.ts';
+import type { ReleaseStore } from './store.ts';
+
+/**
+ * Makes sure that `needed` bytes can be written on the disk of `directory` and `minFree` are left after that.
+ * @param stores whose retained releases are named, the largest first, where the space does not do
+ * @throws AppError `disk_full`
+ */
+export async function ensureSpace(
+  directory: string,
+  { needed, minFree, stores }: { needed: number; minFree: number; stores: Iterable<ReleaseStore> },
+): Promise<void> {
+  const free = await freeBytes(directory);
+  if (free >= needed + minFree) return;
+  throw new AppError(
+    'disk_full',
+    `${formatBytes(free)} are free on the disk of ${directory}; this needs ${formatBytes(needed)}, and ${formatBytes(minFree)} are to stay free`,
+    { hint: await whatWouldFreeSome(stores) },
+  );
+}
+
+/** Bytes that a directory takes on the disk, what lies below it included, hard-linked files once. */
+export async function directorySize(path: string): Promise<number> {
+  // POSIX: -k counts in units of 1024 bytes. For a tree of 30,000 files ten times as fast as a walk of ours.
+  const { stdout } = await promisify(execFile)('du', ['-sk', '--', path]);
+  return Number.parseInt(stdout, 10) * 1024;
+}
+
+async function whatWouldFreeSome(stores: Iterable<ReleaseStore>): Promise<string> {
+  const retained: { name: string; bytes: number }[] = [];
+  for (const store of stores) {
+    for (const { number, sizeBytes } of await store.retained()) {
+      retained.push({ name: `${targetName(store.target)} release ${number}`, bytes: sizeBytes ?? 0 });
+    }
+  }
+  if (retained.length === 0) return 'No retained release could go; free space that something else takes.';
+  retained.sort((a, b) => b.bytes - a.bytes);
+  const largest = retained.slice(0, 5).map(({ name, bytes }) => `${name} (${formatBytes(bytes)})`);
+  return `Retained releases take the most space in ${largest.join(', ')}: lower "keepReleases" of these apps, or destroy one that is not needed.`;
+}

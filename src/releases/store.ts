@@ -1,0 +1,229 @@
+import { rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as v from 'valibot';
+import { parseSettings } from '../config/load.ts';
+import { type ReleasePaths, type Target, type TargetPaths, targetName } from '../config/paths.ts';
+import { AppError } from '../errors/app-error.ts';
+import {
+  ensurePrivateDirectory,
+  readJson,
+  readLink,
+  replaceLink,
+  sweepTemporaries,
+  syncDirectory,
+  writeJsonAtomic,
+} from '../system/files.ts';
+import { Serial } from '../system/serial.ts';
+import { Places } from './places.ts';
+import type { ReleaseRecord } from './release.ts';
+import { expiredReleases, previousRelease, type Retainable, switchable } from './retention.ts';
+
+/** Records without a tree that are kept for the history; older ones are dropped. */
+const keptRecords = 200;
+
+const generationSchema = v.object({
+  generation: v.pipe(v.number(), v.integer()),
+  release: v.pipe(v.number(), v.integer()),
+});
+
+export type Active = v.InferOutput<typeof generationSchema>;
+
+/**
+ * The releases of one target: their numbers, where they lie, their records, and how long they are kept. All state
+ * is on the disk; see Places for how a release moves. One instance a target and process: it is what keeps two
+ * changes of one record from overwriting each other.
+ */
+export class ReleaseStore {
+  readonly target: Target;
+  readonly #paths: TargetPaths;
+  readonly #places: Places;
+  readonly #writes = new Serial();
+
+  constructor(target: Target, paths: TargetPaths) {
+    this.target = target;
+    this.#paths = paths;
+    this.#places = new Places(paths);
+  }
+
+  /** Gives out the next number, for good, and creates its staging directory with a record in it. */
+  async allocate(source: ReleaseRecord['source']): Promise<ReleaseRecord> {
+    const number = await this.#places.claim();
+    const record: ReleaseRecord = {
+      number,
+      source,
+      createdAt: new Date().toISOString(),
+      liveAt: null,
+      error: null,
+      notices: [],
+      durationMs: null,
+      buildMs: null,
+      sizeBytes: null,
+      run: null,
+    };
+    const place = this.#paths.staged(number);
+    await ensurePrivateDirectory(place.records);
+    await writeJsonAtomic(place.record, record);
+    await syncDirectory(place.directory);
+    return record;
+  }
+
+  /** Changes a record, wherever it lies. @throws AppError `release_not_found` */
+  update(number: number, changes: Partial<Omit<ReleaseRecord, 'number'>>): Promise<ReleaseRecord> {
+    return this.#writes.run(async () => {
+      const place = await this.#places.locate(number);
+      const record = await this.get(number);
+      if (place === undefined || record === undefined) throw this.#notFound(number);
+      const changed = { ...record, ...changes };
+      await writeJsonAtomic(place.record, changed);
+      return changed;
+    });
+  }
+
+  /** Moves a built release to its final place. Nothing changes there any more but its record. */
+  publish(number: number): Promise<void> {
+    return this.#writes.run(() => this.#places.publish(number));
+  }
+
+  /**
+   * Writes down why a release never went live, and removes its tree; its records stay.
+   * @throws AppError `release_not_found`; an Error where it was live, since its tree is then worth something
+   */
+  async fail(number: number, error: NonNullable<ReleaseRecord['error']>): Promise<ReleaseRecord> {
+    const record = await this.get(number);
+    if (record === undefined) throw this.#notFound(number);
+    if (record.liveAt !== null || (await this.active())?.release === number) {
+      throw new Error(`release ${number} of ${targetName(this.target)} was live and cannot fail`);
+    }
+    // The tree first: on a full disk, removing it makes the room for the record.
+    await this.#writes.run(() => this.#places.strip(number));
+    return this.update(number, { error });
+  }
+
+  async get(number: number): Promise<ReleaseRecord | undefined> {
+    for (const place of this.#places.candidates(number)) {
+      const record = await readRecord(place);
+      if (record !== undefined) return record;
+    }
+    return undefined;
+  }
+
+  /** All releases, the newest first, including ones that are being built. */
+  async list(): Promise<ReleaseRecord[]> {
+    const numbers = await this.#places.numbers();
+    const records = await Promise.all(numbers.map((number) => this.get(number)));
+    return records.filter((record) => record !== undefined);
+  }
+
+  /** Where a release lies now, for its build log; it moves when it is published or fails. */
+  locate(number: number): Promise<ReleasePaths | undefined> {
+    return this.#places.locate(number);
+  }
+
+  /** Whether the files of a published release are there, not only its records. */
+  hasTree(number: number): Promise<boolean> {
+    return this.#places.hasTree(number);
+  }
+
+  /** The generation that has the traffic and the release it runs, as the runner wrote it down at the last switch. */
+  async active(): Promise<Active | null> {
+    const value = await readJson(this.#paths.generation);
+    return value === undefined ? null : parseSettings(generationSchema, value, this.#paths.generation);
+  }
+
+  /** Releases that were live and could be again, the newest first. */
+  async retained(): Promise<ReleaseRecord[]> {
+    const active = await this.active();
+    return switchable(await this.#retainable()).filter(({ number }) => number !== active?.release);
+  }
+
+  /** Where a rollback without a number goes: the newest release before the active one that was live and is there. */
+  async previous(): Promise<ReleaseRecord | undefined> {
+    return previousRelease(await this.#retainable(), (await this.active())?.release ?? null);
+  }
+
+  /** Notes the first time a release was live; a later one changes nothing. */
+  async markLive(number: number, at: Date): Promise<ReleaseRecord> {
+    const record = await this.get(number);
+    if (record === undefined) throw this.#notFound(number);
+    return record.liveAt === null ? this.update(number, { liveAt: at.toISOString() }) : record;
+  }
+
+  /**
+   * Removes the trees of old releases, and the oldest records.
+   * @param keep how many of the newest that were live stay, besides the active and the previous one
+   * @param draining releases that still have work to do
+   * @returns the numbers whose trees were removed
+   */
+  async retain(keep: number, draining: ReadonlySet<number>): Promise<number[]> {
+    const releases = await this.#retainable();
+    const activeRelease = (await this.active())?.release ?? null;
+    const expired = expiredReleases(releases, { keep, activeRelease, draining });
+    for (const number of expired) await this.#writes.run(() => this.#places.strip(number));
+    const bare = releases.filter(
+      ({ number, liveAt, error, hasTree }) =>
+        expired.includes(number) || (!hasTree && (liveAt !== null || error !== null)),
+    );
+    for (const { number } of bare.slice(keptRecords)) {
+      await this.#writes.run(() => this.#places.drop(number));
+    }
+    return expired;
+  }
+
+  /**
+   * Brings everything into order that a crash may have left half done: for the start of a server, before the first
+   * deploy and while the runner has no switch of this target under way. The generation file is the truth.
+   * @returns the numbers of the releases that the crash interrupted
+   */
+  async reconcile(): Promise<number[]> {
+    const active = await this.active();
+    await this.#places.resumeRemovals();
+    const interrupted: number[] = [];
+    for (const { number, liveAt, error } of await this.list()) {
+      if (liveAt !== null || error !== null || number === active?.release) continue;
+      await this.fail(number, interruption);
+      interrupted.push(number);
+    }
+    await this.#places.clearStaging();
+    if (active !== null) await this.markLive(active.release, (await stat(this.#paths.generation)).mtime);
+    await this.#repairCurrent();
+    await this.#sweep();
+    return interrupted;
+  }
+
+  async #repairCurrent(): Promise<void> {
+    for (;;) {
+      const active = await this.active();
+      const target = active === null ? undefined : join('releases', String(active.release));
+      if ((await readLink(this.#paths.current)) === target) return;
+      if (target === undefined) await rm(this.#paths.current, { force: true });
+      else await replaceLink(this.#paths.current, target);
+    }
+  }
+
+  async #sweep(): Promise<void> {
+    const places = (await this.#places.numbers()).map((number) => this.#paths.release(number).records);
+    for (const directory of [this.#paths.directory, ...places]) await sweepTemporaries(directory);
+  }
+
+  async #retainable(): Promise<(ReleaseRecord & Retainable)[]> {
+    const records = await this.list();
+    return Promise.all(
+      records.map(async (record) => ({ ...record, hasTree: await this.hasTree(record.number) })),
+    );
+  }
+
+  #notFound(number: number): AppError {
+    return new AppError('release_not_found', `${targetName(this.target)} has no release ${number}`);
+  }
+}
+
+const interruption: NonNullable<ReleaseRecord['error']> = {
+  code: 'interrupted',
+  message: 'the server ended before this release was live',
+  hint: 'Nothing that was live has changed: deploy again.',
+  step: 'unknown',
+};
+
+async function readRecord(place: ReleasePaths): Promise<ReleaseRecord | undefined> {
+  return (await readJson(place.record)) as ReleaseRecord | undefined;
+}

@@ -1,0 +1,123 @@
+import { mkdtemp, readdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { AppError, systemCode } from '../errors/app-error.ts';
+import { recordsName } from '../releases/places.ts';
+import { diskFull, uploadTooLarge } from './archive-errors.ts';
+import { readBody, type Tally } from './body.ts';
+import { decompressor, explain, peek } from './compression.ts';
+import { reservedName } from './entry-path.ts';
+
+export interface ArchiveLimits {
+  /** bytes as sent */
+  maxUploadBytes: number;
+  /** bytes of the tar after decompression, its headers included */
+  maxExtractedBytes: number;
+  /** files, directories and links */
+  maxEntries: number;
+  /** milliseconds for which the sender may stand still */
+  uploadTimeout: number;
+}
+
+export interface ReceivedArchive {
+  uploadBytes: number;
+  /** of the files in it */
+  extractedBytes: number;
+  entries: number;
+}
+
+/**
+ * Unpacks an archive into `directory`, which exists and is empty but for our own records. One leading folder is
+ * taken away. On any error all that was written is gone again.
+ * @param contentLength bytes that the sender announced; null where it did not
+ * @throws AppError `upload_…`, `archive_…`, `disk_full`; the signal's reason where it aborts
+ */
+export async function receiveArchive(
+  body: Readable,
+  directory: string,
+  limits: ArchiveLimits,
+  { contentLength, signal }: { contentLength: number | null; signal: AbortSignal },
+): Promise<ReceivedArchive> {
+  if (contentLength !== null && contentLength > limits.maxUploadBytes) {
+    throw uploadTooLarge(limits, contentLength);
+  }
+  try {
+    // A name that no archive can guess, so that what is in it collides with nothing.
+    const incoming = await mkdtemp(join(directory, '.incoming-'));
+    const tally: Tally = { bytes: 0 };
+    const { tree, extractedBytes, entries } = await unpack(body, incoming, limits, tally, signal);
+    await moveInto(directory, tree);
+    await rm(incoming, { recursive: true });
+    return { uploadBytes: tally.bytes, extractedBytes, entries };
+  } catch (error) {
+    await clear(directory);
+    const code = systemCode(error);
+    throw code === 'ENOSPC' || code === 'EDQUOT' ? diskFull(error) : error;
+  }
+}
+
+async function unpack(
+  body: Readable,
+  incoming: string,
+  limits: ArchiveLimits,
+  tally: Tally,
+  signal: AbortSignal,
+): Promise<{ tree: string; extractedBytes: number; entries: number }> {
+  // Loaded only here: a running appliance rarely receives anything.
+  const { Unpacker } = await import('./unpacker.ts');
+  const unpacker = new Unpacker(incoming, limits);
+  const refusal = new AbortController();
+  const chunks = readBody(body, limits, { tally, signal: AbortSignal.any([signal, refusal.signal]) });
+  try {
+    const { head, all } = await peek(chunks);
+    if (head.length === 0) throw empty('the upload is empty');
+    await pipeline(all, decompressor(head), async (tar: AsyncIterable<Buffer>) => {
+      try {
+        for await (const blocks of wholeBlocks(tar)) unpacker.write(blocks);
+      } catch (error) {
+        // Else the refusal would wait until the sender goes on.
+        refusal.abort(error);
+        throw error;
+      }
+    });
+    const tree = unpacker.finish();
+    if (unpacker.files === 0) throw empty('the archive holds no file');
+    return { tree, extractedBytes: unpacker.extractedBytes, entries: unpacker.entries };
+  } catch (error) {
+    throw explain(error);
+  } finally {
+    await chunks.return(undefined);
+    unpacker.close();
+  }
+}
+
+/** Cuts a tar where its blocks of 512 bytes end; what is left over at the end is no block. */
+async function* wholeBlocks(tar: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let rest: Buffer = Buffer.alloc(0);
+  for await (const chunk of tar) {
+    const all = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+    const end = all.length - (all.length % 512);
+    rest = all.subarray(end);
+    if (end > 0) yield all.subarray(0, end);
+  }
+}
+
+/** Moves what is in `tree`, which lies below `directory`, up into it. */
+async function moveInto(directory: string, tree: string): Promise<void> {
+  const names = await readdir(tree);
+  if (names.includes(recordsName)) throw reservedName(recordsName);
+  for (const name of names) await rename(join(tree, name), join(directory, name));
+}
+
+async function clear(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    if (name !== recordsName) await rm(join(directory, name), { recursive: true, force: true });
+  }
+}
+
+function empty(message: string): AppError {
+  return new AppError('archive_empty', message, {
+    hint: 'Send the files of the app: `tar czf app.tar.gz --exclude node_modules .` in its directory.',
+  });
+}

@@ -1,0 +1,191 @@
+import { closeSync, linkSync, mkdirSync, openSync, symlinkSync, unlinkSync, writeSync } from 'node:fs';
+import { join, posix } from 'node:path';
+import { Parser } from 'tar/parse';
+import type { ReadEntry } from 'tar/read-entry';
+import { systemCode } from '../errors/app-error.ts';
+import { shown, tooLarge, tooManyEntries, truncated, unreadable, unsafe, writing } from './archive-errors.ts';
+import { assertNotCompressed } from './compression.ts';
+import { assertName, entryPath } from './entry-path.ts';
+import { assertLinksStayInside } from './links.ts';
+import type { ArchiveLimits } from './receive.ts';
+
+/**
+ * Writes a tar into an empty directory, a chunk at a time, with synchronous calls: 20,000 small files take 0.7 s,
+ * with asynchronous ones 3 s. The server turns between two chunks, and no app's traffic passes through it.
+ *
+ * Symbolic links are made last: until then no path can lead through one, whatever the order of the archive is.
+ * Owners, times and special mode bits are not taken over. Times, because `npm pack` gives all files the same, and
+ * a server that makes an ETag of size and time would then serve an old file for a new one.
+ */
+export class Unpacker {
+  readonly #root: string;
+  readonly #limits: ArchiveLimits;
+  readonly #parser = new Parser({ strict: true });
+  readonly #directories = new Set(['']);
+  readonly #links = new Map<string, string>();
+  readonly #topLevel = new Set<string>();
+  /** descriptor of the file that is being written */
+  #file: number | undefined;
+  #beyondHeader = false;
+  #ended = false;
+  #entries = 0;
+  #files = 0;
+  #tarBytes = 0;
+  #extractedBytes = 0;
+
+  constructor(root: string, limits: ArchiveLimits) {
+    this.#root = root;
+    this.#limits = limits;
+    // What these throw comes out of the parser's `write`.
+    this.#parser.on('entry', (entry) => this.#read(entry));
+    this.#parser.on('ignoredEntry', (entry) => refuseType(entry));
+    this.#parser.on('eof', () => {
+      this.#ended = true;
+    });
+    this.#parser.on('error', (error) => {
+      if (!this.#beyondHeader) throw noTar(error);
+      throw unreadable(`the archive is damaged: ${error.message}`, { cause: error });
+    });
+  }
+
+  get entries(): number {
+    return this.#entries;
+  }
+  /** regular files, by whatever link */
+  get files(): number {
+    return this.#files;
+  }
+  get extractedBytes(): number {
+    return this.#extractedBytes;
+  }
+
+  /** Unpacks a chunk of the tar, a whole number of 512-byte blocks. */
+  write(blocks: Buffer): void {
+    if (this.#tarBytes === 0) assertNotCompressed(blocks);
+    this.#tarBytes += blocks.length;
+    if (this.#tarBytes > this.#limits.maxExtractedBytes) throw tooLarge(this.#limits);
+    // What follows the end marker is padding; the parser would keep all of it.
+    if (!this.#ended) this.#parser.write(blocks);
+  }
+
+  /** Makes the links. @returns the directory that holds everything: the one leading folder, or the root itself */
+  finish(): string {
+    if (!this.#ended) throw this.#beyondHeader ? truncated() : noTar();
+    const folder = this.#leadingFolder();
+    const prefix = folder === '' ? 0 : folder.length + 1;
+    assertLinksStayInside(new Map([...this.#links].map(([path, target]) => [path.slice(prefix), target])));
+    for (const [path, target] of this.#links) {
+      writing(path, () => symlinkSync(target, join(this.#root, path)));
+    }
+    return join(this.#root, folder);
+  }
+
+  /** Closes the file that is being written where unpacking ends before its end. */
+  close(): void {
+    if (this.#file !== undefined) closeSync(this.#file);
+    this.#file = undefined;
+  }
+
+  #read(entry: ReadEntry): void {
+    this.#beyondHeader = true;
+    this.#count();
+    const path = entryPath(entry.path);
+    this.#topLevel.add(path.split('/', 1)[0] ?? '');
+    writing(entry.path, () => this.#make(path, entry));
+  }
+
+  #make(path: string, entry: ReadEntry): void {
+    const target = entry.linkpath ?? '';
+    if (entry.type === 'Directory' || entry.type === 'GNUDumpDir') {
+      this.#makeDirectory(path);
+      entry.resume();
+      return;
+    }
+    if (path === '') throw unsafe(`${shown(entry.path)} is the root and no directory`);
+    this.#makeParent(path);
+    switch (entry.type) {
+      case 'File':
+      case 'OldFile':
+      case 'ContiguousFile':
+        this.#openFile(path, entry.mode ?? 0);
+        entry.on('data', (chunk: Buffer) => this.#writeFile(chunk));
+        entry.on('end', () => this.close());
+        return;
+      case 'Link':
+        this.#makeHardLink(path, entryPath(target));
+        break;
+      case 'SymbolicLink':
+        assertName(target);
+        this.#links.set(path, target);
+        break;
+      default:
+        refuseType(entry);
+    }
+    entry.resume();
+  }
+
+  #count(): void {
+    this.#entries += 1;
+    if (this.#entries > this.#limits.maxEntries) throw tooManyEntries(this.#limits);
+  }
+
+  #makeDirectory(path: string): void {
+    if (this.#directories.has(path)) return;
+    this.#makeParent(path);
+    mkdirSync(join(this.#root, path));
+    this.#directories.add(path);
+  }
+
+  /** A directory need not have an entry of its own; it counts as one all the same. */
+  #makeParent(path: string): void {
+    const parent = path.includes('/') ? posix.dirname(path) : '';
+    if (this.#directories.has(parent)) return;
+    this.#count();
+    this.#makeDirectory(parent);
+  }
+
+  #openFile(path: string, mode: number): void {
+    const permissions = mode & 0o111 ? 0o755 : 0o644;
+    this.#file = this.#replacing(path, (absolute) => openSync(absolute, 'wx', permissions));
+    this.#files += 1;
+  }
+
+  #writeFile(chunk: Buffer): void {
+    if (this.#file === undefined) throw new Error('no file is open');
+    for (let written = 0; written < chunk.length; ) written += writeSync(this.#file, chunk, written);
+    this.#extractedBytes += chunk.length;
+  }
+
+  #makeHardLink(path: string, target: string): void {
+    this.#replacing(path, (absolute) => linkSync(join(this.#root, target), absolute));
+    this.#files += 1;
+  }
+
+  /** A later entry of the same path takes the place of the earlier one, as with every tar. */
+  #replacing<T>(path: string, create: (absolute: string) => T): T {
+    const absolute = join(this.#root, path);
+    try {
+      return create(absolute);
+    } catch (error) {
+      if (systemCode(error) !== 'EEXIST') throw error;
+      unlinkSync(absolute);
+      return create(absolute);
+    }
+  }
+
+  /** `package` of npm, `repository-commit` of a forge; empty where the root holds more than one directory. */
+  #leadingFolder(): string {
+    // tar on macOS puts the attributes of `app` beside it, into a file called `._app`.
+    const names = [...this.#topLevel].filter((name) => name !== '' && !name.startsWith('._'));
+    const [name] = names;
+    return names.length === 1 && name !== undefined && this.#directories.has(name) ? name : '';
+  }
+}
+
+function noTar(cause?: unknown): Error {
+  return unreadable('the upload is not a tar archive', { cause });
+}
+
+function refuseType(entry: ReadEntry): never {
+  throw unsafe(`${shown(entry.path)} is of the type ${entry.type}, which is not unpacked`);
+}

@@ -1,0 +1,26 @@
+import { writeSync } from 'node:fs';
+
+/** One event of our own log: what happened, and the facts around it. */
+export type Log = (event: string, fields?: Record<string, unknown>) => void;
+
+/**
+ * Our own log, one JSON object a line, on a file descriptor. Written synchronously: events are few, and the last ones
+ * before a crash are those that matter. A file system that takes no more must not end us, so the line goes to stderr then.
+ */
+export function createLog(descriptor: number, source: 'server' | 'runner', now = () => new Date()): Log {
+  return (event, fields = {}) => {
+    const line = `${JSON.stringify({ at: now().toISOString(), source, event, ...fields })}\n`;
+    try {
+      writeSync(descriptor, line);
+    } catch (error) {
+      process.stderr.write(`${line.trimEnd()} (not in the log: ${String(error)})\n`);
+    }
+  };
+}
+
+/** An error for the log, with its stack and what caused it. */
+export function describeError(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const cause = error.cause === undefined ? '' : `\ncaused by: ${describeError(error.cause)}`;
+  return `${error.stack ?? error.message}${cause}`;
+}

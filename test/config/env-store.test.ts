@@ -1,0 +1,65 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { loadEnv, saveEnv } from '../../src/config/env-store.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+test('variables are kept as they are, and only their owner may read them', async (t) => {
+  const path = join(await temporaryDirectory(t), 'env.json');
+  assert.deepEqual(await loadEnv(path), {});
+  const env = { DATABASE_URL: 'postgres://ü@host/db', _empty: '', lines: 'one\ntwo', constructor_: 'x' };
+  await saveEnv(path, env);
+  assert.deepEqual(await loadEnv(path), env);
+  assert.equal((await stat(path)).mode & 0o777, 0o600);
+});
+
+test('all faults are told at once, none quotes a value, and the file stays as it was', async (t) => {
+  const path = join(await temporaryDirectory(t), 'env.json');
+  await saveEnv(path, { GOOD: 'yes' });
+  const faulty = {
+    '1A': 'secret',
+    'A-B': 'secret',
+    PORT: '1',
+    SLUICE_X: '2',
+    N: 3,
+    NUL: 'sec\0ret',
+    LONG: 'x'.repeat(131_100),
+  };
+  await assert.rejects(saveEnv(path, faulty as unknown as Record<string, string>), (error: Error) => {
+    assert.deepEqual(error.message.split('\n  '), [
+      'the new environment has 7 faults:',
+      '"1A": not a valid name',
+      '"A-B": not a valid name',
+      'PORT: set by Sluice itself',
+      'SLUICE_X: set by Sluice itself',
+      'N: text is expected, not number',
+      'NUL: a value cannot hold a NUL character',
+      'LONG: 128 KiB; one variable can have 128 KiB',
+    ]);
+    return (error as { code?: string }).code === 'invalid_env';
+  });
+  assert.deepEqual(await loadEnv(path), { GOOD: 'yes' });
+  const many = Object.fromEntries(
+    Array.from({ length: 11 }, (_, index) => [`V${index}`, 'x'.repeat(100_000)]),
+  );
+  await assert.rejects(saveEnv(path, many), { code: 'invalid_env', message: /all together: 1\.0 MiB/ });
+});
+
+test('a file that was damaged by hand is an error that names it', async (t) => {
+  const path = join(await temporaryDirectory(t), 'env.json');
+  await writeFile(path, '["A"]');
+  await assert.rejects(loadEnv(path), { code: 'invalid_env', message: /env\.json has 1 fault:/ });
+  assert.equal(await readFile(path, 'utf8'), '["A"]');
+});
+
+test('what is let in, a process can be started with', async (t) => {
+  const path = join(await temporaryDirectory(t), 'env.json');
+  const most = Object.fromEntries(
+    Array.from({ length: 8 }, (_, index) => [`V${index}`, 'x'.repeat(131_000)]),
+  );
+  await saveEnv(path, { ...most, V0: 'x'.repeat(128 * 1024 - 4) });
+  const { status, error } = spawnSync('/bin/true', { env: await loadEnv(path) });
+  assert.equal(status, 0, String(error));
+});

@@ -1,0 +1,18 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { releaseState } from '../../src/releases/state.ts';
+
+const liveAt = '2026-01-02T03:04:05.000Z';
+const error = { code: 'build_failed', message: '', hint: '', step: 'build' } as const;
+const facts = { activeRelease: 2, hasTree: true, underWay: false };
+
+test('a release is in exactly one state, told from its record and from what is there', () => {
+  const fresh = { number: 3, liveAt: null, error: null };
+  assert.equal(releaseState(fresh, { ...facts, underWay: true }), 'building');
+  assert.equal(releaseState({ ...fresh, error }, facts), 'failed');
+  assert.equal(releaseState(fresh, facts), 'failed');
+  assert.equal(releaseState(fresh, { ...facts, activeRelease: 3, underWay: true }), 'live');
+  assert.equal(releaseState({ ...fresh, liveAt }, { ...facts, activeRelease: 3 }), 'live');
+  assert.equal(releaseState({ ...fresh, liveAt }, facts), 'retained');
+  assert.equal(releaseState({ ...fresh, liveAt }, { ...facts, hasTree: false }), 'removed');
+});

@@ -1,0 +1,222 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdir, readdir, readlink, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { Paths, type TargetPaths } from '../../src/config/paths.ts';
+import type { ReleaseRecord } from '../../src/releases/release.ts';
+import { ReleaseStore } from '../../src/releases/store.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+const source: ReleaseRecord['source'] = { kind: 'upload', by: 'local', commit: null };
+const target = { app: 'shop', environment: 'production' };
+const boom: ReleaseRecord['error'] = { code: 'build_failed', message: 'no', hint: '', step: 'build' };
+
+async function newStore(t: TestContext): Promise<{ store: ReleaseStore; paths: TargetPaths }> {
+  const paths = new Paths(await temporaryDirectory(t)).target(target);
+  return { store: new ReleaseStore(target, paths), paths };
+}
+
+/** What a deploy does to the store, up to its switch. */
+async function build(store: ReleaseStore, paths: TargetPaths): Promise<number> {
+  const { number } = await store.allocate(source);
+  await writeFile(join(paths.staged(number).directory, 'server.js'), `// ${number}`);
+  await store.publish(number);
+  return number;
+}
+
+/** What the runner does at a switch. */
+async function activate(paths: TargetPaths, release: number): Promise<void> {
+  await writeFile(paths.generation, JSON.stringify({ generation: release * 10, release }));
+  await rm(paths.current, { force: true });
+  await symlink(join('releases', String(release)), paths.current);
+}
+
+async function deploy(store: ReleaseStore, paths: TargetPaths): Promise<number> {
+  const number = await build(store, paths);
+  await activate(paths, number);
+  await store.markLive(number, new Date());
+  return number;
+}
+
+async function deployMany(count: number, store: ReleaseStore, paths: TargetPaths): Promise<void> {
+  for (let turn = 0; turn < count; turn++) await deploy(store, paths);
+}
+
+async function trees(store: ReleaseStore): Promise<number[]> {
+  const numbers: number[] = [];
+  for (const { number } of await store.list()) if (await store.hasTree(number)) numbers.push(number);
+  return numbers;
+}
+
+test('a release goes from staging to its place, and its record with it', async (t) => {
+  const { store, paths } = await newStore(t);
+  const { number } = await store.allocate(source);
+  assert.equal(number, 1);
+  assert.deepEqual(await readdir(paths.staged(1).directory), ['.sluice']);
+  await writeFile(join(paths.staged(1).directory, 'server.js'), 'x');
+  await store.update(1, { buildMs: 12 });
+  await store.publish(1);
+  assert.deepEqual(await readdir(paths.staging), []);
+  assert.deepEqual((await readdir(paths.release(1).directory)).sort(), ['.sluice', 'server.js']);
+  const record = await store.update(1, { sizeBytes: 34 });
+  assert.deepEqual(await store.get(1), record);
+  assert.deepEqual([record.buildMs, record.sizeBytes, record.liveAt], [12, 34, null]);
+});
+
+test('numbers are never given out twice: not to deploys at once, not after failures, removals or a restart', async (t) => {
+  const { store, paths } = await newStore(t);
+  const other = new ReleaseStore(target, paths);
+  const records = await Promise.all(
+    Array.from({ length: 20 }, (_, turn) => (turn % 2 ? store : other).allocate(source)),
+  );
+  const numbers = records.map(({ number }) => number).sort((a, b) => a - b);
+  assert.deepEqual(
+    numbers,
+    Array.from({ length: 20 }, (_, index) => index + 1),
+  );
+  for (const number of numbers) await store.fail(number, boom);
+  assert.equal((await store.allocate(source)).number, 21);
+  await new ReleaseStore(target, paths).reconcile();
+  assert.equal((await new ReleaseStore(target, paths).allocate(source)).number, 22);
+});
+
+test('changes of one record at the same time are all kept', async (t) => {
+  const { store } = await newStore(t);
+  await store.allocate(source);
+  await Promise.all([
+    store.update(1, { buildMs: 1 }),
+    store.publish(1),
+    store.update(1, { sizeBytes: 2 }),
+    store.markLive(1, new Date(0)),
+    store.update(1, { durationMs: 3 }),
+  ]);
+  const record = await store.get(1);
+  assert.deepEqual(
+    [record?.buildMs, record?.sizeBytes, record?.durationMs, record?.liveAt],
+    [1, 2, 3, '1970-01-01T00:00:00.000Z'],
+  );
+});
+
+test('a failed release keeps its record and its build log, not its tree, wherever it failed', async (t) => {
+  const { store, paths } = await newStore(t);
+  await store.allocate(source);
+  await writeFile(join(paths.staged(1).directory, 'server.js'), 'x');
+  await writeFile(paths.staged(1).buildLog, 'it broke');
+  assert.equal(await build(store, paths), 2);
+  for (const number of [1, 2]) {
+    const record = await store.fail(number, boom);
+    assert.deepEqual(record.error, boom);
+    assert.deepEqual(await store.get(number), record);
+    assert.deepEqual(await readdir(paths.release(number).directory), ['.sluice']);
+  }
+  assert.deepEqual(await readdir(paths.staging), []);
+  assert.equal((await store.locate(1))?.buildLog, paths.release(1).buildLog);
+  assert.deepEqual((await readdir(paths.release(1).records)).sort(), ['build.log', 'release.json']);
+});
+
+test('a release that was live cannot be failed: its tree is worth something', async (t) => {
+  const { store, paths } = await newStore(t);
+  await deployMany(2, store, paths);
+  await assert.rejects(store.fail(1, boom), /was live and cannot fail/);
+  assert.deepEqual(await trees(store), [2, 1]);
+});
+
+test('a number that is not there is an error that says so', async (t) => {
+  const { store } = await newStore(t);
+  assert.equal(await store.get(3), undefined);
+  for (const call of [
+    () => store.update(3, {}),
+    () => store.fail(3, boom),
+    () => store.markLive(3, new Date()),
+  ]) {
+    await assert.rejects(call, { code: 'release_not_found', message: 'shop has no release 3' });
+  }
+});
+
+test('retention keeps the newest live ones, the active, the previous and the draining ones', async (t) => {
+  const { store, paths } = await newStore(t);
+  await deployMany(8, store, paths);
+  await build(store, paths);
+  await store.fail(9, boom);
+  await activate(paths, 4);
+  assert.deepEqual(await store.retain(2, new Set([1])), [6, 5, 2]);
+  assert.deepEqual(await trees(store), [8, 7, 4, 3, 1]);
+  assert.deepEqual(
+    (await store.list()).map(({ number }) => number),
+    [9, 8, 7, 6, 5, 4, 3, 2, 1],
+  );
+  assert.equal((await store.previous())?.number, 3);
+  assert.deepEqual(
+    (await store.retained()).map(({ number }) => number),
+    [8, 7, 3, 1],
+  );
+  assert.deepEqual(await store.retain(2, new Set()), [1]);
+});
+
+test('of releases without a tree the newest 200 records are kept', async (t) => {
+  const { store, paths } = await newStore(t);
+  await deploy(store, paths);
+  for (let turn = 0; turn < 204; turn++) {
+    await store.allocate(source);
+    await store.fail(turn + 2, boom);
+  }
+  await store.retain(2, new Set());
+  const numbers = (await store.list()).map(({ number }) => number);
+  assert.deepEqual([numbers.length, numbers[0], numbers.at(-2), numbers.at(-1)], [201, 205, 6, 1]);
+  assert.equal((await store.allocate(source)).number, 206);
+});
+
+test('after a crash, what was being built is failed as interrupted, and what is live stays', async (t) => {
+  const { store, paths } = await newStore(t);
+  await deployMany(2, store, paths);
+  await build(store, paths);
+  await store.allocate(source);
+  await writeFile(join(paths.staged(4).directory, 'server.js'), 'x');
+  await mkdir(paths.staged(5).directory);
+  await mkdir(join(paths.staging, '.incoming-x'));
+  assert.deepEqual(await new ReleaseStore(target, paths).reconcile(), [4, 3]);
+  assert.deepEqual(await readdir(paths.staging), []);
+  assert.deepEqual(await trees(store), [2, 1]);
+  for (const number of [3, 4]) assert.equal((await store.get(number))?.error?.code, 'interrupted');
+  assert.deepEqual(await new ReleaseStore(target, paths).reconcile(), []);
+});
+
+test('after a crash right after the switch, the new release is live and was so since the switch', async (t) => {
+  const { store, paths } = await newStore(t);
+  await deploy(store, paths);
+  await build(store, paths);
+  await writeFile(paths.generation, JSON.stringify({ generation: 2, release: 2 }));
+  const switchedAt = new Date('2026-01-02T03:04:05.000Z');
+  await utimes(paths.generation, switchedAt, switchedAt);
+  assert.deepEqual(await store.reconcile(), []);
+  assert.equal((await store.get(2))?.liveAt, switchedAt.toISOString());
+  assert.equal(await readlink(paths.current), 'releases/2');
+  assert.deepEqual(await trees(store), [2, 1]);
+});
+
+test('files that a killed writer left half written are swept; those of a process that lives are not', async (t) => {
+  const { store, paths } = await newStore(t);
+  await deploy(store, paths);
+  const dead = spawnSync('/bin/true').pid;
+  for (const directory of [paths.directory, paths.release(1).records]) {
+    await writeFile(join(directory, `.tmp-${dead}-0123456789ab`), '{"GENER');
+    await writeFile(join(directory, `.tmp-${process.ppid}-0123456789ab`), 'of another process');
+  }
+  await store.reconcile();
+  for (const directory of [paths.directory, paths.release(1).records]) {
+    const left = (await readdir(directory)).filter((name) => name.startsWith('.tmp-'));
+    assert.deepEqual(left, [`.tmp-${process.ppid}-0123456789ab`]);
+  }
+});
+
+test('reconcile of a target that has nothing yet changes nothing', async (t) => {
+  const { store, paths } = await newStore(t);
+  assert.deepEqual(await store.reconcile(), []);
+  assert.deepEqual(await store.list(), []);
+  assert.equal(await store.active(), null);
+  await mkdir(paths.directory, { recursive: true });
+  await symlink('releases/9', paths.current);
+  await store.reconcile();
+  assert.deepEqual(await readdir(paths.directory), []);
+});
