@@ -1,0 +1,92 @@
+import { basename } from 'node:path';
+import { formatDuration } from '../config/units.ts';
+import { AppError } from '../errors/app-error.ts';
+import type { JobResult, JobSpec } from '../protocol/runner.ts';
+import { LineSplitter } from '../system/lines.ts';
+import { Masker } from '../system/mask.ts';
+import type { BuildContext } from './context.ts';
+import { diagnose, lastLines } from './failures.ts';
+
+/** Lines of the output that a diagnosis looks at. */
+const remembered = 400;
+
+/**
+ * Runs the commands of one build, one after the other: logs what they print, masked, holds them to one deadline
+ * together, and turns a failure into an error that says why.
+ */
+export class CommandRunner {
+  readonly #context: BuildContext;
+  readonly #masker: Masker;
+  readonly #deadline: number;
+
+  constructor(context: BuildContext) {
+    this.#context = context;
+    this.#masker = new Masker(Object.values(context.env));
+    this.#deadline = Date.now() + context.settings.build.timeout;
+  }
+
+  /**
+   * @param name what the log and errors call the command
+   * @returns the last lines it printed
+   * @throws AppError `install_failed` or `build_failed` as `what` says, `build_timeout`; or the signal's reason
+   */
+  async run(
+    what: 'install' | 'build',
+    command: Pick<JobSpec, 'argv' | 'directory' | 'env'>,
+    name = [basename(command.argv[0]), ...command.argv.slice(1)].join(' '),
+  ): Promise<string[]> {
+    const { runJob, log, signal } = this.#context;
+    signal.throwIfAborted();
+    log(`$ ${name}`);
+
+    const splitter = new LineSplitter();
+    const last: string[] = [];
+    const take = (lines: string[]) => {
+      for (const line of lines.map((line) => this.#masker.mask(line))) {
+        log(line);
+        last.push(line);
+      }
+      last.splice(0, last.length - remembered);
+    };
+    const timeout = Math.max(1, this.#deadline - Date.now());
+    const job = { ...command, lowPriority: true, timeout };
+    const result = await runJob(job, (text) => take(splitter.push(text)), signal).finally(() => {
+      take(splitter.flush());
+      signal.throwIfAborted();
+    });
+    if (result.timedOut) throw this.#timedOut(name);
+    if (result.code !== 0) throw failure(what, name, result, last);
+    return last;
+  }
+
+  #timedOut(name: string): AppError {
+    const limit = formatDuration(this.#context.settings.build.timeout);
+    return new AppError(
+      'build_timeout',
+      `Install and build took longer than ${limit}: \`${name}\` was ended, with all it had started`,
+      { hint: 'Does it wait for input, or watch files? More time is "timeout" of "build" in sluice.json.' },
+    );
+  }
+}
+
+function failure(what: 'install' | 'build', name: string, result: JobResult, last: string[]): AppError {
+  const output = last.filter((line) => line.trim() !== '');
+  const { reason, hint, excerpt } = diagnose(what, output) ?? unknown(result, output);
+  const end = result.code === null ? `was ended by ${result.signal}` : `ended with status ${result.code}`;
+  const first = `\`${name}\` ${end}${reason === null ? '' : `: ${reason}`}`;
+  const message = [first, ...excerpt.map((line) => `  ${line}`)].join('\n');
+  return new AppError(what === 'install' ? 'install_failed' : 'build_failed', message, { hint });
+}
+
+/** The kernel ends the largest process when memory runs out; a shell reports that as 128 + 9. */
+function unknown({ code, signal }: JobResult, output: string[]) {
+  const excerpt = lastLines(output);
+  if (signal !== 'SIGKILL' && code !== 137) {
+    return { reason: null, hint: 'The build log has all that it printed.', excerpt };
+  }
+  return {
+    reason: 'most likely memory ran out',
+    hint: '`dmesg` on the server tells. Build elsewhere and upload what was built, or give the server swap space.',
+    excerpt,
+  };
+}

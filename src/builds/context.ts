@@ -1,0 +1,23 @@
+import type { AppSettings } from '../config/app-settings.ts';
+import type { JobResult, JobSpec, Notice } from '../protocol/runner.ts';
+
+/** The steps of a build, in order; each is announced when it begins, and only if there is something to do in it. */
+export type BuildStep = 'install' | 'build' | 'prune';
+
+export interface BuildContext {
+  /** the staged tree; absolute */
+  directory: string;
+  settings: AppSettings;
+  /** where package managers are kept, one directory a name and version; absolute */
+  tools: string;
+  /** the Node.js binary that runs the app; absolute */
+  node: string;
+  /** the app's own variables; their values are masked in what is logged and thrown */
+  env: Record<string, string>;
+  /** runs an external command and tells its output as it comes, both streams alike */
+  runJob(job: JobSpec, onOutput: (text: string) => void, signal: AbortSignal): Promise<JobResult>;
+  step(step: BuildStep): void;
+  log(line: string): void;
+  notice(notice: Notice): void;
+  signal: AbortSignal;
+}

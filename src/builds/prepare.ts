@@ -1,0 +1,74 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Manifest } from '../config/package-manifest.ts';
+import { AppError } from '../errors/app-error.ts';
+import { exists } from '../system/exists.ts';
+import type { CommandRunner } from './command-runner.ts';
+import type { BuildContext } from './context.ts';
+import { baseEnvironment, buildEnvironment } from './environment.ts';
+import type { Commands, Project } from './managers/commands.ts';
+import { managers } from './managers/index.ts';
+import { type Detected, detectPackageManager } from './package-manager.ts';
+import { isOnPath, provideTool } from './tools.ts';
+
+/** A package manager at hand, and what it is to be told about the app. */
+export interface PreparedManager {
+  commands: Commands;
+  project: Project;
+  /** @returns the last lines of the output; @throws as `CommandRunner` does */
+  run(what: 'install' | 'build', args: string[]): Promise<string[]>;
+}
+
+/**
+ * Finds out which package manager the app is made with and gets it.
+ * @throws AppError `unsupported_package_manager`, `install_failed`, `build_timeout`
+ */
+export async function prepareManager(
+  context: BuildContext,
+  manifest: Manifest,
+  runner: CommandRunner,
+): Promise<PreparedManager> {
+  const { directory, tools, node } = context;
+  const detected = await detectPackageManager(directory, manifest);
+  for (const notice of detected.notices) context.notice(notice);
+  const commands = managers[detected.manager];
+  const project = await describeProject(directory, detected);
+
+  const { version } = detected;
+  const base = baseEnvironment();
+  const bin = await provideTool({ ...commands, version }, tools, async (argv, at) => {
+    await requireNpm(base['PATH'] ?? '');
+    await runner.run(
+      'install',
+      { argv, directory: at, env: base },
+      `npm install ${commands.package}@${version}`,
+    );
+  });
+  const env = buildEnvironment({ base, app: context.env, manager: commands.env(project), bin, node });
+  return {
+    commands,
+    project,
+    run: (what, args) => runner.run(what, { argv: [join(bin, commands.program), ...args], directory, env }),
+  };
+}
+
+async function describeProject(
+  directory: string,
+  { manager, version, lockfile }: Detected,
+): Promise<Project> {
+  // Without a lockfile beside package.json, yarn takes a directory above for the project.
+  if (manager === 'yarn-berry' && lockfile === null) await writeFile(join(directory, 'yarn.lock'), '');
+  return {
+    version,
+    lockfile,
+    pnpmWorkspace: await exists(join(directory, 'pnpm-workspace.yaml')),
+    yarnCache: await exists(join(directory, '.yarn/cache')),
+  };
+}
+
+async function requireNpm(path: string): Promise<void> {
+  if (await isOnPath('npm', path)) return;
+  throw new AppError('install_failed', `There is no npm in the PATH of the server: ${path}`, {
+    hint: 'Install npm on the server (Debian: `apt-get install npm`), and start Sluice with it in PATH.',
+  });
+}

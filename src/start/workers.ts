@@ -1,0 +1,51 @@
+import type { AppSettings } from '../config/app-settings.ts';
+import { type Manifest, readManifest } from '../config/package-manifest.ts';
+
+export interface WorkerCount {
+  count: number;
+  /** why `auto` came to fewer than one worker a core, and how to change it; null otherwise */
+  reason: string | null;
+}
+
+/** Packages that keep state inside the process, which two workers would each have a version of. */
+const stateful: Record<string, string[]> = {
+  'an embedded database':
+    'better-sqlite3 better-sqlite3-multiple-ciphers sqlite3 sqlite sql.js lowdb nedb @seald-io/nedb nedb-promises level classic-level leveldown rocksdb lmdb keyv-file node-json-db @electric-sql/pglite lokijs'.split(
+      ' ',
+    ),
+  'a scheduler':
+    'node-cron cron croner node-schedule bree toad-scheduler @fastify/schedule @nestjs/schedule'.split(' '),
+};
+
+/** With one of these, socket.io's workers know of each other's clients. */
+const socketAdapter = /^(?:@socket\.io\/.+-adapter|socket\.io-(?:redis|adapter-.+)|@socket\.io\/sticky)$/;
+
+/** How many workers the app in `directory` gets on a machine with `cores`. */
+export async function resolveWorkers(
+  setting: AppSettings['workers'],
+  directory: string,
+  cores: number,
+): Promise<WorkerCount> {
+  if (setting === 'max') return { count: cores, reason: null };
+  if (typeof setting === 'number') {
+    return { count: setting > 0 ? setting : Math.max(1, cores + setting), reason: null };
+  }
+  const why = stateInProcess(await readManifest(directory));
+  if (why === null || cores === 1) return { count: cores, reason: null };
+  return {
+    count: 1,
+    reason: `1 worker, not ${cores}: ${why}. If several workers are fine all the same, set "workers" in sluice.json, to "max" for one a core.`,
+  };
+}
+
+function stateInProcess(manifest: Manifest | undefined): string | null {
+  const dependencies = Object.keys({ ...manifest?.dependencies, ...manifest?.optionalDependencies });
+  for (const [kind, packages] of Object.entries(stateful)) {
+    const found = dependencies.find((name) => packages.includes(name));
+    if (found !== undefined) return `${found} is ${kind}, which keeps its state inside the process`;
+  }
+  if (dependencies.includes('socket.io') && !dependencies.some((name) => socketAdapter.test(name))) {
+    return 'socket.io without an adapter knows only the clients of its own process';
+  }
+  return null;
+}

@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict';
+import { cp, readdir, readFile, rename } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { describe, type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { runBuild, writeTree } from '../support/builds.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+const lockfiles = fileURLToPath(new URL('../fixtures/lockfiles', import.meta.url));
+
+/** Fails without its dev dependency, and tells what ran it. */
+const buildScript = `
+  const isNumber = require('is-number');
+  const { npm_config_user_agent: agent, NODE_ENV, CI } = process.env;
+  require('fs').writeFileSync('built.json', JSON.stringify({ works: isNumber(5), agent, NODE_ENV, CI, node: process.version }));
+`;
+
+const manifest = {
+  name: 'locked',
+  version: '1.0.0',
+  license: 'MIT',
+  scripts: { build: 'node build.cjs' },
+  dependencies: { ms: '2.1.3' },
+  devDependencies: { 'is-number': '7.0.0' },
+};
+
+async function lockedTree(t: TestContext, fixture: string, changes = {}): Promise<string> {
+  const directory = join(await temporaryDirectory(t), 'staged');
+  await writeTree(directory, { 'package.json': { ...manifest, ...changes }, 'build.cjs': buildScript });
+  await cp(join(lockfiles, fixture), directory, { recursive: true });
+  return directory;
+}
+
+async function lockfileOf(directory: string, fixture: string): Promise<string> {
+  const [name = ''] = await readdir(join(lockfiles, fixture));
+  return await readFile(join(directory, name), 'utf8');
+}
+
+/** Lockfile by lockfile: what must have run the build, and whether it can remove dev dependencies. */
+const expected: Record<string, { agent: string; prunes: boolean }> = {
+  'npm-6': { agent: 'npm/11.', prunes: true },
+  'npm-11': { agent: 'npm/11.', prunes: true },
+  'pnpm-7': { agent: 'pnpm/7.', prunes: true },
+  'pnpm-8': { agent: 'pnpm/8.', prunes: true },
+  'pnpm-10': { agent: 'pnpm/10.', prunes: true },
+  'yarn-1': { agent: 'yarn/1.22.', prunes: true },
+  'yarn-2.4': { agent: 'yarn/2.4.', prunes: false },
+  'yarn-3.8': { agent: 'yarn/3.8.', prunes: false },
+  'yarn-4.0': { agent: 'yarn/4.0.', prunes: true },
+  'yarn-4.18': { agent: 'yarn/4.18.', prunes: true },
+};
+
+describe('an app is installed exactly as locked, built with its dev dependencies and freed of them', {
+  concurrency: 2,
+}, () => {
+  for (const [fixture, { agent, prunes }] of Object.entries(expected)) {
+    test(`by the package manager that wrote ${fixture}`, async (t) => {
+      const directory = await lockedTree(t, fixture);
+      const lockfile = await lockfileOf(directory, fixture);
+      const { steps, notices } = await runBuild(directory);
+
+      const built = JSON.parse(await readFile(join(directory, 'built.json'), 'utf8'));
+      assert.ok(built.agent.startsWith(agent), built.agent);
+      assert.deepEqual(
+        { ...built, agent },
+        { works: true, agent, NODE_ENV: 'production', CI: '1', node: process.version },
+      );
+      assert.equal(await lockfileOf(directory, fixture), lockfile);
+      assert.deepEqual(steps, prunes ? ['install', 'build', 'prune'] : ['install', 'build']);
+      assert.deepEqual(
+        notices.map(({ code }) => code),
+        prunes ? [] : ['not_pruned'],
+      );
+
+      // A release moves from staging to where it stays.
+      const moved = `${directory}-moved`;
+      await rename(directory, moved);
+      const require = createRequire(join(moved, 'app.js'));
+      assert.equal(require('ms')('2 days'), 172_800_000);
+      if (prunes) assert.throws(() => require('is-number'), { code: 'MODULE_NOT_FOUND' });
+    });
+  }
+});
+
+test("yarn's Plug'n'Play is installed as node_modules, which can be moved", async (t) => {
+  const directory = await lockedTree(t, 'yarn-4.18');
+  await writeTree(directory, { '.yarnrc.yml': 'nodeLinker: pnp\n', '.pnp.cjs': '' });
+  await runBuild(directory);
+  const names = await readdir(directory);
+  assert.ok(names.includes('node_modules') && !names.includes('.pnp.cjs'), names.join(' '));
+});
+
+test('a lockfile that does not fit package.json is refused, by every package manager', async (t) => {
+  for (const fixture of ['npm-11', 'pnpm-10', 'yarn-1', 'yarn-4.18']) {
+    const directory = await lockedTree(t, fixture, { dependencies: { ms: '2.1.2' } });
+    await assert.rejects(runBuild(directory), {
+      code: 'install_failed',
+      message: /ended with status 1: the lockfile does not fit package\.json\n/,
+      hint: 'Run the install on your machine and commit the lockfile it writes.',
+    });
+  }
+});
+
+test('packageManager says which version, and a script may call it', async (t) => {
+  const directory = await lockedTree(t, 'pnpm-8', {
+    packageManager: 'pnpm@8.15.9+sha1.ignored',
+    scripts: { build: 'pnpm --version > built.txt' },
+  });
+  await runBuild(directory);
+  assert.equal(await readFile(join(directory, 'built.txt'), 'utf8'), '8.15.9\n');
+});
+
+test('a workspace is pruned in all its packages', async (t) => {
+  const directory = join(await temporaryDirectory(t), 'staged');
+  await writeTree(directory, {
+    'package.json': {
+      private: true,
+      dependencies: { a: '1.0.0' },
+      devDependencies: { 'is-number': '7.0.0' },
+      packageManager: 'pnpm@10.34.9',
+    },
+    'pnpm-workspace.yaml': 'packages: ["packages/*"]\nlinkWorkspacePackages: true\n',
+    'packages/a/package.json': {
+      name: 'a',
+      version: '1.0.0',
+      dependencies: { ms: '2.1.3' },
+      devDependencies: { 'is-number': '7.0.0' },
+    },
+  });
+  await runBuild(directory);
+  assert.deepEqual(await readdir(join(directory, 'packages/a/node_modules')), ['ms']);
+  const stored = await readdir(join(directory, 'node_modules/.pnpm'));
+  assert.deepEqual(
+    stored.filter((name) => name.includes('@')),
+    ['ms@2.1.3'],
+  );
+});
