@@ -1,0 +1,63 @@
+import type { ServerOptions } from 'node:http';
+import Router from '@koa/router';
+import Koa from 'koa';
+import type { Service } from '../deployments/service.ts';
+import type { Log } from '../system/log.ts';
+import { authenticate } from './auth.ts';
+import type { ApiState } from './context.ts';
+import { answerErrors } from './errors.ts';
+import { identify } from './request-id.ts';
+import { appRoutes } from './routes/apps.ts';
+import { envRoutes } from './routes/env.ts';
+import { logRoutes } from './routes/logs.ts';
+import { processRoutes } from './routes/processes.ts';
+import { releaseRoutes } from './routes/releases.ts';
+import { statusRoutes } from './routes/status.ts';
+import { tokenRoutes } from './routes/tokens.ts';
+import type { TokenStore } from './tokens.ts';
+
+export interface ApiOptions {
+  service: Service;
+  tokens: TokenStore;
+  version: string;
+  /** the runner as it can be reached now; null where it cannot */
+  runner: () => Promise<{ pid: number } | null>;
+  /** true for the app that serves the unix socket, whose callers need no token */
+  local: boolean;
+  log: Log;
+}
+
+/**
+ * For the http servers that serve the API. An upload may take longer than Node's 5 minutes for a whole request; that
+ * it does not stand still is watched where it is read.
+ */
+export const apiServerOptions: ServerOptions = { requestTimeout: 0, headersTimeout: 10_000 };
+
+/** The HTTP API; see docs/api.md. */
+export function createApi({ service, tokens, version, runner, local, log }: ApiOptions): Koa<ApiState> {
+  const router = new Router<ApiState>();
+  releaseRoutes(router, service);
+  processRoutes(router, service);
+  envRoutes(router, service);
+  logRoutes(router, service);
+  appRoutes(router, service);
+  tokenRoutes(router, tokens);
+  const server = { pid: process.pid, version, startedAt: new Date().toISOString() };
+  statusRoutes(router, { service, server, runner });
+
+  const app = new Koa<ApiState>();
+  app.use(identify(log));
+  app.use(answerErrors(log));
+  app.use(async (ctx, next) => {
+    if (ctx.path === '/healthz') ctx.body = { status: 'ok', version };
+    else await next();
+  });
+  app.use(authenticate(tokens, local));
+  app.use(router.routes());
+  app.use(router.allowedMethods());
+  // What reaches Koa itself is a connection that broke off; everything else has been answered and logged above.
+  app.on('error', (error: Error, ctx?: Koa.Context) => {
+    log('connection lost', { id: ctx?.state['requestId'], error: error.message });
+  });
+  return app;
+}

@@ -1,0 +1,42 @@
+import { formatDuration } from '../config/units.ts';
+import type { DeployEvent } from '../deployments/events.ts';
+
+export type EventRenderer = (event: DeployEvent) => string;
+
+export function renderJsonLine(event: DeployEvent): string {
+  return `${JSON.stringify(event)}\n`;
+}
+
+/** The live log for people. Its last line starts with `live:` or `failed:`, and no other line does. */
+export function renderText(event: DeployEvent): string {
+  switch (event.event) {
+    case 'accepted':
+      return `release ${event.release} of ${event.app} (${event.environment})\n`;
+    case 'step':
+      return `-- ${event.step}\n`;
+    case 'log':
+      return `${`   ${event.line}`.trimEnd()}\n`;
+    case 'notice':
+      return lines([`note: ${event.message}`, event.hint]);
+    case 'live': {
+      const { url, number, durationMs } = event.release;
+      const took = durationMs === null ? '' : ` in ${formatDuration(durationMs)}`;
+      return `live: ${url} release ${number}${took}\n`;
+    }
+    case 'failed': {
+      const { code, message, hint, step } = event.error;
+      const [first = '', ...rest] = message.split('\n');
+      const at = step === null ? '' : ` at ${step}`;
+      return `${rest.length + hint.length > 0 ? lines(['', ...rest, hint]) : ''}failed: ${code}${at}: ${first}\n`;
+    }
+  }
+}
+
+/** The first as it is, the others set in below it; empty ones are left out. */
+function lines([first = '', ...others]: string[]): string {
+  const below = others
+    .flatMap((text) => text.split('\n'))
+    .filter((text) => text !== '')
+    .map((text) => `   ${text}\n`);
+  return `${first === '' ? '' : `${first}\n`}${below.join('')}`;
+}

@@ -1,0 +1,65 @@
+import type { Context, Middleware } from 'koa';
+import { AppError, errorBody } from '../errors/app-error.ts';
+import { describeError, type Log } from '../system/log.ts';
+import type { ApiState } from './context.ts';
+import { drained } from './upload.ts';
+
+/** Answers every error as `{error: {code, message, hint}}`; one that we do not know goes to the log with its stack. */
+export function answerErrors(log: Log): Middleware<ApiState> {
+  return async (ctx, next) => {
+    try {
+      await next();
+      if (ctx.respond !== false && ctx.status >= 404 && ctx.body == null) throw nothingHere(ctx);
+    } catch (error) {
+      await answerError(ctx, error, log);
+    }
+  };
+}
+
+async function answerError(ctx: Context, error: unknown, log: Log): Promise<void> {
+  if (!(error instanceof AppError)) {
+    log('internal error', { id: ctx.state['requestId'], error: describeError(error) });
+  }
+  if (ctx.res.headersSent) {
+    // An answer that breaks off must not look like one that is complete.
+    if (!ctx.res.writableEnded) ctx.res.destroy();
+    return;
+  }
+  ctx.status = error instanceof AppError ? error.status : 500;
+  if (ctx.status === 401) ctx.set('WWW-Authenticate', 'Bearer realm="sluice"');
+  await answerJson(ctx, { error: errorBody(error) });
+}
+
+export function answerJson(ctx: Context, value: unknown): Promise<void> {
+  return answerWhole(ctx, 'application/json', `${JSON.stringify(value)}\n`);
+}
+
+/**
+ * Answers, also where the request's body has not been read to its end. A sender that is still sending would have its
+ * connection reset, and might never see the answer, if we closed at once: it gets the answer, then time to notice.
+ */
+export async function answerWhole(ctx: Context, type: string, text: string): Promise<void> {
+  ctx.type = type;
+  if (ctx.req.complete) {
+    ctx.body = text;
+    return;
+  }
+  ctx.respond = false;
+  ctx.set('Connection', 'close');
+  ctx.length = Buffer.byteLength(text);
+  ctx.res.write(text);
+  await drained(ctx.req);
+  ctx.res.end();
+}
+
+function nothingHere(ctx: Context): AppError {
+  if (ctx.status === 405 || ctx.status === 501) {
+    const allowed = ctx.response.get('Allow');
+    return new AppError('method_not_allowed', `${ctx.path} does not know ${ctx.method}`, {
+      hint: allowed === '' ? '' : `It knows ${allowed}.`,
+    });
+  }
+  return new AppError('not_found', `there is nothing at ${ctx.path}`, {
+    hint: 'docs/api.md lists what there is.',
+  });
+}

@@ -1,0 +1,47 @@
+import * as v from 'valibot';
+import { formatBytes } from '../config/units.ts';
+import { AppError } from '../errors/app-error.ts';
+import type { ApiContext } from './context.ts';
+
+const maxBytes = 1024 ** 2;
+
+/**
+ * The JSON body of a request, checked; an empty one counts as `{}`.
+ * @throws AppError `bad_request` with every fault
+ */
+export async function jsonBody<Schema extends v.GenericSchema>(
+  ctx: ApiContext,
+  schema: Schema,
+): Promise<v.InferOutput<Schema>> {
+  const result = v.safeParse(schema, parse(await text(ctx)));
+  if (result.success) return result.output;
+  const faults = result.issues.map((issue) => `${v.getDotPath(issue) ?? 'the whole'}: ${issue.message}`);
+  throw new AppError('bad_request', `the body is not right: ${faults.join('; ')}`, {
+    hint: 'docs/api.md says what each call takes.',
+  });
+}
+
+async function text(ctx: ApiContext): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  // Not `for await`, which would destroy the request, and the connection with it, on the way out.
+  await new Promise<void>((resolve, reject) => {
+    ctx.req.on('data', (chunk: Buffer) => {
+      size += chunk.length;
+      if (size <= maxBytes) chunks.push(chunk);
+      else reject(new AppError('bad_request', `the body is larger than ${formatBytes(maxBytes)}`));
+    });
+    ctx.req.on('end', resolve);
+    ctx.req.on('error', (cause) => reject(new AppError('bad_request', 'the body broke off', { cause })));
+  });
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function parse(body: string): unknown {
+  if (body.trim() === '') return {};
+  try {
+    return JSON.parse(body);
+  } catch (cause) {
+    throw new AppError('bad_request', `the body is not JSON: ${(cause as Error).message}`, { cause });
+  }
+}

@@ -1,0 +1,36 @@
+import type { Router } from '@koa/router';
+import type { AppStatus, Service } from '../../deployments/service.ts';
+import { mayTouch, need } from '../auth.ts';
+import type { ApiState } from '../context.ts';
+
+export interface ServerInfo {
+  pid: number;
+  version: string;
+  /** ISO 8601, UTC */
+  startedAt: string;
+}
+
+/** Everything at one look. */
+export interface ServerStatus {
+  server: ServerInfo;
+  /** null where it cannot be reached just now: apps go on answering all the same */
+  runner: { pid: number } | null;
+  apps: AppStatus[];
+}
+
+export interface StatusSources {
+  service: Service;
+  server: ServerInfo;
+  runner: () => Promise<{ pid: number } | null>;
+}
+
+export function statusRoutes(router: Router<ApiState>, { service, server, runner }: StatusSources): void {
+  router.get('/v1/status', need('read'), async (ctx) => {
+    const [apps, runnerInfo] = await Promise.all([service.list(), runner()]);
+    ctx.body = {
+      server,
+      runner: runnerInfo,
+      apps: apps.filter(({ name }) => mayTouch(ctx.state.principal, name)),
+    } satisfies ServerStatus;
+  });
+}

@@ -1,0 +1,61 @@
+import type { IncomingMessage } from 'node:http';
+import { Readable } from 'node:stream';
+
+/**
+ * The body of a request as a stream of its own. Whoever reads it may destroy it (a pipeline does, on any error)
+ * without ending the connection, on which the reason is yet to be told.
+ */
+export function uploadBody(request: IncomingMessage): Readable {
+  const push = (chunk: Buffer) => {
+    if (!body.push(chunk)) request.pause();
+  };
+  const end = () => body.push(null);
+  const fail = (error: Error) => body.destroy(error);
+  const close = () => {
+    if (!request.complete) body.destroy(new Error('the sender closed the connection'));
+  };
+  const body = new Readable({
+    read: () => request.resume(),
+    destroy: (error, done) => {
+      request.off('data', push).off('end', end).off('error', fail).off('close', close).pause();
+      // An abort that comes later is of no interest to anybody, and must not be an uncaught error.
+      request.on('error', () => undefined);
+      done(error);
+    },
+  });
+  request.on('data', push).on('end', end).on('error', fail).on('close', close);
+  request.pause();
+  return body;
+}
+
+/**
+ * Reads and throws away what is left of a request, until its sender is done or has gone, but no more than a bounded
+ * amount: curl and most others stop sending as soon as they see an error, and the rest have had their chance.
+ */
+export function drained(
+  request: IncomingMessage,
+  { maxBytes = 64 * 1024 ** 2, timeout = 10_000 } = {},
+): Promise<void> {
+  return new Promise((resolve) => {
+    let left = maxBytes;
+    const done = () => {
+      clearTimeout(timer);
+      request.off('data', count).off('end', done).off('close', done).off('error', done);
+      request.on('error', () => undefined);
+      resolve();
+    };
+    const count = (chunk: Buffer) => {
+      left -= chunk.length;
+      if (left < 0) done();
+    };
+    const timer = setTimeout(done, timeout);
+    if (request.complete || request.destroyed) return done();
+    request.on('data', count).on('end', done).on('close', done).on('error', done).resume();
+  });
+}
+
+/** Bytes announced by the sender, or null where it did not say. */
+export function announcedLength(request: IncomingMessage): number | null {
+  const length = Number(request.headers['content-length'] ?? Number.NaN);
+  return Number.isSafeInteger(length) ? length : null;
+}

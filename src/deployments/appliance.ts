@@ -1,0 +1,17 @@
+import type { Paths } from '../config/paths.ts';
+import type { ServerSettings } from '../config/server-settings.ts';
+import type { Log } from '../system/log.ts';
+import type { Slots } from '../system/slots.ts';
+import type { RunnerClient } from './runner-client.ts';
+
+/** What all recipes work with: handed in, never imported. */
+export interface Appliance {
+  paths: Paths;
+  settings: ServerSettings;
+  runner: RunnerClient;
+  log: Log;
+  /** the builds of all apps share these */
+  builds: Slots;
+  /** absolute path of the Node.js binary that apps run on */
+  node: string;
+}

@@ -1,0 +1,191 @@
+import { availableParallelism } from 'node:os';
+import { build } from '../builds/build.ts';
+import type { AppSettings } from '../config/app-settings.ts';
+import { loadAppSettings } from '../config/load.ts';
+import { formatBytes, formatDuration } from '../config/units.ts';
+import type { JobResult, JobSpec } from '../protocol/runner.ts';
+import { directorySize, ensureSpace } from '../releases/disk.ts';
+import type { Release, ReleaseRecord } from '../releases/release.ts';
+import { receiveArchive } from '../sources/receive.ts';
+import { checkStart, resolveStart } from '../start/resolve.ts';
+import { resolveWorkers } from '../start/workers.ts';
+import { Deployment } from './deployment.ts';
+import type { DeployEvent } from './events.ts';
+import { Generation } from './generation.ts';
+import { removeOldLogs } from './old-logs.ts';
+import { superseded } from './queue.ts';
+import type { UploadSource } from './service.ts';
+import { linkShared } from './shared-paths.ts';
+import type { Site } from './site.ts';
+
+/**
+ * The recipe: every release goes live this way, and a failure at any step before `switch` touches nothing that is live.
+ * What was started on the way is ended on every path: the job of a build by its signal, a generation, the traffic and
+ * the turn by going out of scope.
+ * @param stopping aborted when the server is about to end; what is under way then is cancelled by whoever aborts it
+ * @throws AppError of the step that failed
+ */
+export async function deploy(
+  site: Site,
+  source: UploadSource,
+  watch: (event: DeployEvent) => void,
+  stopping: AbortSignal,
+): Promise<Release> {
+  const deployment = await accept(site, source, watch);
+  if (stopping.aborted) deployment.cancel(stopping.reason);
+  try {
+    await receive(deployment, source);
+    using _turn = await takeTurn(deployment);
+    const settings = await check(deployment);
+    const buildMs = await buildTree(deployment, settings);
+    const release = await publish(deployment, settings, buildMs);
+    using _traffic = await site.traffic.take(deployment.signal);
+    await using generation = await boot(deployment, release);
+    await switchTo(deployment, generation);
+    await record(deployment);
+    await clean(deployment, settings);
+    return await deployment.finished();
+  } catch (error) {
+    throw await deployment.failed(error);
+  } finally {
+    deployment.end();
+  }
+}
+
+/** Gives it a number. Before that nothing is written, so that a full disk is told of rather than filled further. */
+async function accept(site: Site, source: UploadSource, watch: (event: DeployEvent) => void) {
+  const { kind, by, contentLength } = source;
+  await ensureRoom(site, contentLength ?? 0);
+  return new Deployment(site, await site.store.allocate({ kind, by, commit: null }), watch);
+}
+
+async function receive(deployment: Deployment, { body, contentLength }: UploadSource): Promise<void> {
+  deployment.enter('receive');
+  const { signal, tree, site } = deployment;
+  const received = await receiveArchive(body, tree, site.appliance.settings, { contentLength, signal });
+  const { uploadBytes, entries, extractedBytes } = received;
+  deployment.log(
+    `received ${formatBytes(uploadBytes)}: ${entries} entries, ${formatBytes(extractedBytes)} unpacked`,
+  );
+}
+
+/** The newest upload wins, also over one that was uploaded faster and is live by now. */
+async function takeTurn(deployment: Deployment): Promise<Disposable> {
+  deployment.enter('wait');
+  const { number, site } = deployment;
+  const turn = await site.queue.turn(deployment);
+  const newer = (await site.store.list()).find((other) => other.number > number && other.liveAt !== null);
+  if (newer === undefined) return turn;
+  turn[Symbol.dispose]();
+  throw superseded(number, newer.number);
+}
+
+/** Finds out early what would be a pity to find out after a long build. */
+async function check(deployment: Deployment): Promise<AppSettings> {
+  deployment.enter('check');
+  const { site, tree } = deployment;
+  deployment.hide(Object.values(await site.environment()));
+  const settings = await loadAppSettings(tree);
+  await checkStart(tree, settings);
+  await ensureRoom(site, 0);
+  return settings;
+}
+
+/** Steps `install`, `build` and `prune`, as far as there is something to do. @returns how long they took, in ms */
+async function buildTree(deployment: Deployment, settings: AppSettings): Promise<number> {
+  const { site, signal, tree } = deployment;
+  const { appliance } = site;
+  if (appliance.builds.busy) deployment.log('waiting for another build to end');
+  using _slot = await appliance.builds.take(signal);
+  const startedAt = performance.now();
+  await build({
+    directory: tree,
+    settings,
+    tools: appliance.paths.tools,
+    node: appliance.node,
+    env: await site.environment(),
+    runJob: (job, onOutput, jobSignal) => runJob(deployment, job, onOutput, jobSignal),
+    step: (name) => deployment.enter(name),
+    log: (line) => deployment.log(line),
+    notice: (notice) => deployment.notice(notice),
+    signal,
+  });
+  return Math.round(performance.now() - startedAt);
+}
+
+function runJob(
+  { site }: Deployment,
+  job: JobSpec,
+  onOutput: (text: string) => void,
+  signal: AbortSignal,
+): Promise<JobResult> {
+  return site.appliance.runner.call('job', { job }, { signal, onProgress: ({ text }) => onOutput(text) });
+}
+
+/** Settles how it is run, and gives it its place among the releases. From here on it does not change. */
+async function publish(
+  deployment: Deployment,
+  settings: AppSettings,
+  buildMs: number,
+): Promise<ReleaseRecord> {
+  deployment.enter('publish');
+  const { site, number, tree } = deployment;
+  const { from, notices, ...start } = await resolveStart(tree, settings);
+  for (const notice of notices) deployment.notice(notice);
+  const { count, reason } = await resolveWorkers(settings.workers, tree, availableParallelism());
+  deployment.log(`starts with ${start.script} (${from}), in ${count} worker${count === 1 ? '' : 's'}`);
+  if (reason !== null) deployment.log(reason);
+  await linkShared(tree, site.paths.shared, settings.shared);
+  const sizeBytes = await directorySize(tree);
+  const run = { settings, ...start, workers: count };
+  const release = await site.store.update(number, { run, buildMs, sizeBytes });
+  await site.store.publish(number);
+  return release;
+}
+
+async function boot(deployment: Deployment, release: ReleaseRecord): Promise<Generation> {
+  deployment.enter('boot');
+  const { site, signal } = deployment;
+  const generation = await Generation.boot(site, release, {
+    signal,
+    onLine: (line) => deployment.log(line),
+  });
+  for (const notice of generation.booted.notices) deployment.notice(notice);
+  const { workers, bootMs } = generation.booted;
+  deployment.log(`${workers} worker${workers === 1 ? '' : 's'} healthy after ${formatDuration(bootMs)}`);
+  return generation;
+}
+
+async function switchTo(deployment: Deployment, generation: Generation): Promise<void> {
+  deployment.enter('switch');
+  const switched = await generation.switch();
+  deployment.switched();
+  if (switched !== null) {
+    deployment.log(`switched: nobody accepted connections for ${switched.pauseMs.toFixed(1)} ms`);
+  }
+}
+
+async function record(deployment: Deployment): Promise<void> {
+  await deployment.afterwards('record', async () => {
+    const { site, number, durationMs, notices } = deployment;
+    await site.store.markLive(number, new Date());
+    await site.store.update(number, { durationMs, notices });
+  });
+}
+
+async function clean(deployment: Deployment, { keepReleases }: AppSettings): Promise<void> {
+  await deployment.afterwards('clean', async () => {
+    const { site } = deployment;
+    const running = await site.appliance.runner.status();
+    const draining = running.find(({ key }) => key === site.name)?.draining ?? [];
+    const removed = await site.store.retain(keepReleases, new Set(draining));
+    await removeOldLogs(site.paths.logs);
+    if (removed.length > 0) deployment.log(`removed release ${removed.join(', ')}: ${keepReleases} are kept`);
+  });
+}
+
+async function ensureRoom({ appliance, paths, all }: Site, bytes: number): Promise<void> {
+  const { minFreeBytes: minFree } = appliance.settings;
+  const stores = (await all()).map(({ store }) => store);
+  await ensureSpace(paths.directory, { needed: bytes, minFree, stores });
+}

@@ -1,0 +1,205 @@
+import type { Target } from '../config/paths.ts';
+import { AppError, errorBody } from '../errors/app-error.ts';
+import type { Release } from '../releases/release.ts';
+import { describeError } from '../system/log.ts';
+import type { Appliance } from './appliance.ts';
+import { deploy } from './deploy.ts';
+import { windUp } from './destroy.ts';
+import { changeEnvironment } from './environment.ts';
+import type { DeployEvent } from './events.ts';
+import { writeHistory } from './history.ts';
+import { readLogs } from './logs.ts';
+import { restart, scale, start, stop } from './processes.ts';
+import { putInOrder, Reviver } from './recover.ts';
+import { releaseNotFound, releaseView, releaseViews } from './release-view.ts';
+import { rollback } from './rollback.ts';
+import type { AppStatus, LogQuery, Service, UploadSource } from './service.ts';
+import type { Site } from './site.ts';
+import { Sites } from './sites.ts';
+import { siteStatus } from './status.ts';
+
+/** What the appliance can do, each in a line or a few; how it does it stands in the files beside this one. */
+export class Deployer implements Service {
+  readonly #appliance: Appliance;
+  readonly #sites: Sites;
+  readonly #reviver: Reviver;
+  readonly #stopping = new AbortController();
+  readonly #signal = this.#stopping.signal;
+
+  constructor(appliance: Appliance) {
+    this.#appliance = appliance;
+    this.#sites = new Sites(appliance);
+    this.#reviver = new Reviver(appliance, this.#sites);
+  }
+
+  /** Puts in order what the last server left. To be awaited before the first call. */
+  async recover(): Promise<void> {
+    await putInOrder(this.#appliance, this.#sites);
+  }
+
+  /** From here on, what should run and does not is started. */
+  keepRunning(): void {
+    this.#appliance.runner.onConnected(() => this.#reviver.reviveAll());
+  }
+
+  /** Refuses what is new, ends what has not reached its switch, and waits for the rest. Apps go on running. */
+  async windDown(): Promise<void> {
+    const reason = stopping();
+    this.#stopping.abort(reason);
+    await this.#reviver.stop();
+    const sites = await this.#sites.all();
+    const deployments = sites.flatMap((site) => [...site.deployments.values()]);
+    for (const deployment of deployments) deployment.cancel(reason);
+    await Promise.all(deployments.map(({ over }) => over));
+    for (const site of sites) {
+      // Whoever moves traffic holds this until it is on record.
+      using _traffic = await site.traffic.take();
+    }
+  }
+
+  async deploy(
+    target: Target,
+    source: UploadSource,
+    onEvent: (event: DeployEvent) => void,
+  ): Promise<Release> {
+    this.#signal.throwIfAborted();
+    return deploy(await this.#sites.findOrCreate(target), source, onEvent, this.#signal);
+  }
+
+  async rollback(
+    target: Target,
+    release: number | null,
+    by: string,
+    onEvent: (event: DeployEvent) => void = () => undefined,
+  ): Promise<Release> {
+    const site = await this.#sites.find(target);
+    const work = () => rollback(site, release, this.#signal, onEvent);
+    return this.#recorded(site, 'rollback', by, work, ({ number }) => ({ release: number }));
+  }
+
+  async cancel(target: Target, release: number, by: string): Promise<Release> {
+    const site = await this.#sites.find(target);
+    const deployment = site.deployments.get(release);
+    if (!deployment?.cancel(new AppError('cancelled', `release ${release} was cancelled by ${by}`))) {
+      const { state } = await releaseView(site, release);
+      throw new AppError('not_cancellable', `release ${release} of ${site.name} is ${state}`, {
+        hint: 'Only a deploy that has not begun its switch can be cancelled. To leave a live release, roll back.',
+      });
+    }
+    await deployment.over;
+    return releaseView(site, release);
+  }
+
+  restart(target: Target, by: string): Promise<AppStatus> {
+    return this.#changeProcesses('restart', target, by, (site) => restart(site, this.#signal));
+  }
+
+  stop(target: Target, by: string): Promise<AppStatus> {
+    return this.#changeProcesses('stop', target, by, (site) => stop(site, this.#signal));
+  }
+
+  start(target: Target, by: string): Promise<AppStatus> {
+    return this.#changeProcesses('start', target, by, (site) => start(site, this.#signal));
+  }
+
+  scale(target: Target, workers: number | null, by: string): Promise<AppStatus> {
+    return this.#changeProcesses('scale', target, by, (site) => scale(site, workers, this.#signal));
+  }
+
+  async environment(target: Target): Promise<Record<string, string>> {
+    return (await this.#sites.find(target)).environment();
+  }
+
+  async changeEnvironment(
+    target: Target,
+    changes: Record<string, string | null>,
+    { restart, by }: { restart: boolean; by: string },
+  ): Promise<Record<string, string>> {
+    this.#signal.throwIfAborted();
+    const site = await this.#sites.findOrCreate(target);
+    return this.#recorded(site, 'env', by, () => changeEnvironment(site, changes, restart, this.#signal));
+  }
+
+  async list(): Promise<AppStatus[]> {
+    const running = await this.#appliance.runner.status();
+    const sites = await this.#sites.all();
+    return Promise.all(sites.map((site) => siteStatus(site, running)));
+  }
+
+  async status(target: Target): Promise<AppStatus> {
+    const site = await this.#sites.find(target);
+    return siteStatus(site, await this.#appliance.runner.status());
+  }
+
+  async releases(target: Target): Promise<Release[]> {
+    return releaseViews(await this.#sites.find(target));
+  }
+
+  async release(target: Target, number: number): Promise<Release> {
+    return releaseView(await this.#sites.find(target), number);
+  }
+
+  async buildLog(target: Target, number: number): Promise<string> {
+    const site = await this.#sites.find(target);
+    const place = await site.store.locate(number);
+    if (place === undefined) throw releaseNotFound(site, number);
+    return place.buildLog;
+  }
+
+  async *logs(target: Target, query: LogQuery): AsyncIterable<string> {
+    yield* readLogs(await this.#sites.find(target), query);
+  }
+
+  async destroy(app: string, by: string): Promise<void> {
+    this.#signal.throwIfAborted();
+    await this.#sites.remove(app, windUp);
+    this.#appliance.log('app removed', { app, by });
+    await writeHistory(
+      this.#appliance,
+      { app, environment: '*' },
+      { action: 'destroy', by, outcome: 'done' },
+    );
+  }
+
+  async #changeProcesses(
+    action: string,
+    target: Target,
+    by: string,
+    work: (site: Site) => Promise<void>,
+  ): Promise<AppStatus> {
+    const site = await this.#sites.find(target);
+    await this.#recorded(site, action, by, () => work(site));
+    return this.status(target);
+  }
+
+  /**
+   * Does something, and writes into the history and the log how it ended.
+   * @param details what else the history should say of a result
+   */
+  async #recorded<T>(
+    { target, name }: Site,
+    action: string,
+    by: string,
+    work: () => Promise<T>,
+    details: (result: T) => { release?: number } = () => ({}),
+  ): Promise<T> {
+    this.#signal.throwIfAborted();
+    const { log } = this.#appliance;
+    try {
+      const result = await work();
+      log(action, { app: name, by, ...details(result) });
+      await writeHistory(this.#appliance, target, { action, by, ...details(result), outcome: 'done' });
+      return result;
+    } catch (error) {
+      const { code, message } = errorBody(error);
+      const why = error instanceof AppError ? { code, message } : { error: describeError(error) };
+      log(`${action} failed`, { app: name, by, ...why });
+      await writeHistory(this.#appliance, target, { action, by, outcome: 'failed', code });
+      throw error;
+    }
+  }
+}
+
+function stopping(): AppError {
+  return new AppError('stopping', 'Sluice is being stopped', { hint: 'Try again when it is up again.' });
+}

@@ -1,0 +1,82 @@
+import { availableParallelism } from 'node:os';
+import { AppError } from '../errors/app-error.ts';
+import type { ReleaseRecord } from '../releases/release.ts';
+import { Generation } from './generation.ts';
+import type { Site } from './site.ts';
+import type { SpecChanges } from './spec.ts';
+
+/** Switches to a fresh generation of the active release. @throws AppError `not_deployed`; what a boot can throw */
+export async function restart(site: Site, signal: AbortSignal): Promise<void> {
+  using _traffic = await site.traffic.take(signal);
+  await refresh(site, await activeRelease(site), signal);
+}
+
+/** Starts the active release unless it runs. @throws AppError `not_deployed`; what a boot can throw */
+export async function start(site: Site, signal: AbortSignal): Promise<void> {
+  using _traffic = await site.traffic.take(signal);
+  const release = await activeRelease(site);
+  if (!(await isRunning(site))) await refresh(site, release, signal);
+}
+
+/** Ends all workers, what is in flight first. It stays so, over restarts of Sluice too, until a start or a deploy. */
+export async function stop(site: Site, signal: AbortSignal): Promise<void> {
+  using _traffic = await site.traffic.take(signal);
+  await site.changeState({ desired: 'stopped' });
+  await site.appliance.runner.call('stop', { key: site.name });
+}
+
+/** Sets the number of workers; null goes back to what the release says. @throws AppError `bad_request`, what a boot can throw */
+export async function scale(site: Site, workers: number | null, signal: AbortSignal): Promise<void> {
+  if (workers !== null && !(Number.isInteger(workers) && workers >= 1 && workers <= maxWorkers)) {
+    throw new AppError('bad_request', `${workers} is no number of workers`, {
+      hint: `From 1 to ${maxWorkers}, or null for what the release says. This machine has ${availableParallelism()} cores.`,
+    });
+  }
+  using _traffic = await site.traffic.take(signal);
+  await applyIfRunning(site, { workers }, signal, () => site.changeState({ workers }));
+}
+
+const maxWorkers = 64;
+
+/**
+ * Keeps a change by `keep` once the running app has proved to boot with it, and then switches to it. A change with which
+ * it does not boot is not kept: it would bring the app down at the next reboot of the machine.
+ */
+export async function applyIfRunning(
+  site: Site,
+  changes: SpecChanges,
+  signal: AbortSignal,
+  keep: () => Promise<void>,
+): Promise<void> {
+  if (!(await isRunning(site))) return keep();
+  await refresh(site, await activeRelease(site), signal, { changes, keep });
+}
+
+/** A fresh generation of `release`, with `changes` that are kept by `keep` when it is healthy. */
+async function refresh(
+  site: Site,
+  release: ReleaseRecord,
+  signal: AbortSignal,
+  { changes = {}, keep }: { changes?: SpecChanges; keep?: () => Promise<void> } = {},
+): Promise<void> {
+  await using generation = await Generation.boot(site, release, { signal, ...changes });
+  signal.throwIfAborted();
+  await keep?.();
+  await generation.switch();
+}
+
+/** Whether the active release should run and, as far as the runner knows, does. */
+export async function isRunning(site: Site): Promise<boolean> {
+  const running = await site.appliance.runner.status();
+  return running.some(({ key, active }) => key === site.name && active !== null);
+}
+
+/** The release that has the traffic, or had it last. @throws AppError `not_deployed` */
+export async function activeRelease(site: Site): Promise<ReleaseRecord> {
+  const active = await site.store.active();
+  const record = active === null ? undefined : await site.store.get(active.release);
+  if (record !== undefined) return record;
+  throw new AppError('not_deployed', `${site.name} has no live release`, {
+    hint: `Deploy one: \`sluice deploy --app ${site.target.app}\`.`,
+  });
+}

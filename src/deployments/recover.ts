@@ -1,0 +1,113 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import type { TargetStatus } from '../protocol/runner.ts';
+import { backoffDelay } from '../system/backoff.ts';
+import { describeError } from '../system/log.ts';
+import { Slots } from '../system/slots.ts';
+import type { Appliance } from './appliance.ts';
+import { Generation } from './generation.ts';
+import { activeRelease, isRunning } from './processes.ts';
+import type { Site } from './site.ts';
+import type { Sites } from './sites.ts';
+
+/** How many apps are started at a time when all are to be, as after a reboot. */
+const atATime = 2;
+/** How long a switch may take that an earlier server began, in ms: its bounds are the runner's own. */
+const switchDeadline = 10_000;
+
+/**
+ * Brings the disk into order after whatever ended the last server, before the first deploy of this one. A runner that
+ * has outlived that server may still be at a switch: what that comes to is waited for.
+ */
+export async function putInOrder(appliance: Appliance, sites: Sites): Promise<void> {
+  const deadline = Date.now() + switchDeadline;
+  while ((await appliance.runner.status()).some(isUndecided) && Date.now() < deadline) {
+    await pause(20);
+  }
+  await sites.sweep();
+  for (const site of await sites.all()) {
+    try {
+      const releases = await site.store.reconcile();
+      if (releases.length > 0) appliance.log('deploys were interrupted', { app: site.name, releases });
+    } catch (error) {
+      // One app whose files are beyond us must not keep all the others from being served.
+      appliance.log('app not put in order', { app: site.name, error: describeError(error) });
+    }
+  }
+}
+
+/** Whether something has been booted of which nobody can say yet whether it will be switched to. */
+function isUndecided({ active, workers }: TargetStatus): boolean {
+  return workers.some(({ generation }) => generation > (active?.generation ?? 0));
+}
+
+/**
+ * Sees to it that what should run does: asked again whenever a runner has been connected to, it starts what that one
+ * does not run, and tries again later what does not start.
+ */
+export class Reviver {
+  readonly #appliance: Appliance;
+  readonly #sites: Sites;
+  readonly #stopped = new AbortController();
+  readonly #slots = new Slots(atATime);
+  /** the last attempt for each site */
+  readonly #attempts = new Map<Site, Promise<void>>();
+
+  constructor(appliance: Appliance, sites: Sites) {
+    this.#appliance = appliance;
+    this.#sites = sites;
+  }
+
+  reviveAll(): void {
+    this.#sites.all().then(
+      (sites) => {
+        for (const site of sites) this.#reviveNext(site);
+      },
+      (error: unknown) => this.#appliance.log('apps not started', { error: describeError(error) }),
+    );
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped.abort();
+    await Promise.all(this.#attempts.values());
+  }
+
+  /** After the attempt that may be under way: that one may have looked at a runner that is gone. */
+  #reviveNext(site: Site): void {
+    const attempt = this.#attempts.get(site) ?? Promise.resolve();
+    this.#attempts.set(
+      site,
+      attempt.then(() => this.#keepTrying(site)),
+    );
+  }
+
+  async #keepTrying(site: Site): Promise<void> {
+    const { signal } = this.#stopped;
+    for (let failures = 0; !signal.aborted; failures += 1) {
+      try {
+        await pause(backoffDelay(failures, { initial: 1000, factor: 2, ceiling: 60_000 }), undefined, {
+          signal,
+        });
+        await this.#revive(site);
+        return;
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#appliance.log('app not started', { app: site.name, failures, error: describeError(error) });
+      }
+    }
+  }
+
+  async #revive(site: Site): Promise<void> {
+    using _slot = await this.#slots.take(this.#stopped.signal);
+    using _traffic = await site.traffic.take(this.#stopped.signal);
+    if (!(await shouldRun(site)) || (await isRunning(site))) return;
+    const release = await activeRelease(site);
+    await using generation = await Generation.boot(site, release, { signal: this.#stopped.signal });
+    await generation.switch();
+    this.#appliance.log('app started', { app: site.name, release: release.number });
+  }
+}
+
+async function shouldRun(site: Site): Promise<boolean> {
+  if ((await site.store.active()) === null) return false;
+  return (await site.state()).desired === 'running';
+}

@@ -1,0 +1,47 @@
+import type { ServerSettings } from '../config/server-settings.ts';
+import type { TargetState } from '../config/target-state.ts';
+import { AppError } from '../errors/app-error.ts';
+import type { Release, ReleaseRecord } from '../releases/release.ts';
+import { releaseState } from '../releases/state.ts';
+import type { Site } from './site.ts';
+
+/** A release as the API shows it. @throws AppError `release_not_found` */
+export async function releaseView(site: Site, number: number): Promise<Release> {
+  const record = await site.store.get(number);
+  if (record === undefined) throw releaseNotFound(site, number);
+  return view(site, record, await site.store.active());
+}
+
+/** All releases of a site, the newest first. */
+export async function releaseViews(site: Site): Promise<Release[]> {
+  const [records, active] = await Promise.all([site.store.list(), site.store.active()]);
+  return Promise.all(records.map((record) => view(site, record, active)));
+}
+
+export function releaseNotFound(site: Site, number: number): AppError {
+  return new AppError('release_not_found', `${site.name} has no release ${number}`, {
+    hint: `\`sluice releases ${site.name}\` lists the ones there are.`,
+  });
+}
+
+/** Where clients reach an app. */
+export function siteUrl({ apps: { host } }: ServerSettings, { port }: TargetState): string {
+  const everywhere = host === '::' || host === '0.0.0.0';
+  return `http://${everywhere ? 'localhost' : host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+async function view(site: Site, record: ReleaseRecord, active: { release: number } | null): Promise<Release> {
+  const { source, run: _, ...told } = record;
+  return {
+    ...site.target,
+    ...told,
+    commit: source.commit,
+    by: source.by,
+    url: siteUrl(site.appliance.settings, await site.state()),
+    state: releaseState(record, {
+      activeRelease: active?.release ?? null,
+      hasTree: await site.store.hasTree(record.number),
+      underWay: site.deployments.get(record.number)?.isUnderWay ?? false,
+    }),
+  };
+}

@@ -1,0 +1,178 @@
+import { connect, type Socket } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
+import { AppError } from '../errors/app-error.ts';
+import { CallClient, type CallOptions } from '../protocol/peer.ts';
+import type { RunnerCalls, TargetStatus } from '../protocol/runner.ts';
+import { protocolVersion } from '../protocol/version.ts';
+import { backoffDelay } from '../system/backoff.ts';
+import { withDeadline } from '../system/deadline.ts';
+import type { Log } from '../system/log.ts';
+
+type Link =
+  | { state: 'connecting' }
+  | { state: 'connected'; client: CallClient<RunnerCalls>; pid: number }
+  | { state: 'refused'; error: AppError }
+  | { state: 'closed' };
+
+/** Between two attempts to connect; in ms. */
+const retry = { initial: 20, factor: 1.5, ceiling: 1000 };
+
+export interface RunnerClientOptions {
+  /** the runner's unix socket */
+  path: string;
+  log: Log;
+  /** called where nobody answers on the socket, again and again until somebody does */
+  whenAbsent?: () => void;
+  /** how long a call waits for a runner that is not there, in ms */
+  patience?: number;
+}
+
+/**
+ * The server's side of the connection to the runner. Connects by itself and does so again when the runner is
+ * replaced: a call made meanwhile waits a little, one that was under way fails with `runner_unavailable`.
+ */
+export class RunnerClient {
+  readonly #options: RunnerClientOptions;
+  readonly #stopped = new AbortController();
+  readonly #onConnected = new Set<() => void>();
+  readonly #maintained: Promise<void>;
+  #link: Link = { state: 'connecting' };
+  #linked = Promise.withResolvers<void>();
+
+  constructor(options: RunnerClientOptions) {
+    this.#options = options;
+    this.#maintained = this.#maintain();
+  }
+
+  /** Pid of the runner; null while there is none. */
+  get pid(): number | null {
+    return this.#link.state === 'connected' ? this.#link.pid : null;
+  }
+
+  /** Calls back each time a runner has been connected to, the present one included. */
+  onConnected(listener: () => void): void {
+    this.#onConnected.add(listener);
+    if (this.#link.state === 'connected') listener();
+  }
+
+  /** @throws AppError what the runner threw, `runner_unavailable`, `protocol_mismatch` */
+  async call<Name extends keyof RunnerCalls & string>(
+    name: Name,
+    params: RunnerCalls[Name]['params'],
+    options: CallOptions<RunnerCalls[Name]['progress']> = {},
+  ): Promise<RunnerCalls[Name]['result']> {
+    options.signal?.throwIfAborted();
+    const client = await this.#client();
+    return client.call(name, params, options);
+  }
+
+  /** What runs now. Asked again where the runner is replaced meanwhile. @throws AppError as `call` */
+  async status(): Promise<TargetStatus[]> {
+    const client = await this.#client();
+    try {
+      return await client.call('status', {});
+    } catch (error) {
+      if (!(error instanceof AppError && error.code === 'runner_unavailable')) throw error;
+      await client.closed;
+      return this.call('status', {});
+    }
+  }
+
+  /** Lets go of the runner, which goes on. */
+  async close(): Promise<void> {
+    this.#stopped.abort();
+    if (this.#link.state === 'connected') this.#link.client.close();
+    await this.#maintained;
+  }
+
+  async #client(): Promise<CallClient<RunnerCalls>> {
+    const { patience = 10_000 } = this.#options;
+    if (this.#link.state === 'connecting') await withDeadline(this.#linked.promise, patience);
+    switch (this.#link.state) {
+      case 'connected':
+        return this.#link.client;
+      case 'refused':
+        throw this.#link.error;
+      case 'connecting':
+      case 'closed':
+        throw unavailable();
+    }
+  }
+
+  async #maintain(): Promise<void> {
+    for (let failures = 0; !this.#stopped.signal.aborted; ) {
+      const socket = await connectTo(this.#options.path);
+      if (socket === undefined) {
+        this.#options.whenAbsent?.();
+        await this.#pause(backoffDelay(++failures, retry));
+        continue;
+      }
+      const client = new CallClient<RunnerCalls>(socket, unavailable);
+      failures = (await this.#greet(client)) ? 0 : failures + 1;
+      await client.closed;
+      if (this.#link.state === 'connected') {
+        this.#options.log('runner lost', { pid: this.#link.pid });
+        this.#become({ state: 'connecting' });
+      }
+      await this.#pause(backoffDelay(failures + 1, retry));
+    }
+    this.#become({ state: 'closed' });
+  }
+
+  /** @returns whether this is a runner that we can work with */
+  async #greet(client: CallClient<RunnerCalls>): Promise<boolean> {
+    try {
+      const { version, pid } = await client.call('hello', { version: protocolVersion });
+      if (version !== protocolVersion) throw mismatch(version);
+      if (this.#stopped.signal.aborted) client.close();
+      this.#options.log('runner connected', { pid });
+      this.#become({ state: 'connected', client, pid });
+      for (const listener of this.#onConnected) listener();
+      return true;
+    } catch (error) {
+      client.close();
+      if (!(error instanceof AppError)) throw error;
+      const told = this.#link.state === 'refused';
+      if (!told) this.#options.log('runner refused', { code: error.code, message: error.message });
+      if (error.code === 'protocol_mismatch') this.#become({ state: 'refused', error });
+      return false;
+    }
+  }
+
+  #become(link: Link): void {
+    this.#link = link;
+    if (link.state === 'connecting') this.#linked = Promise.withResolvers();
+    else this.#linked.resolve();
+  }
+
+  async #pause(milliseconds: number): Promise<void> {
+    const { signal } = this.#stopped;
+    // Being told to stop is how this ends early, not an error.
+    await pause(milliseconds, undefined, { signal }).catch((error: unknown) => {
+      if (!signal.aborted) throw error;
+    });
+  }
+}
+
+/** A connection, or undefined where nobody listens. */
+function connectTo(path: string): Promise<Socket | undefined> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once('connect', () => resolve(socket));
+    socket.once('error', () => resolve(undefined));
+  });
+}
+
+function unavailable(): AppError {
+  return new AppError('runner_unavailable', 'the process that runs the apps does not answer', {
+    hint: 'Apps that run go on running. `sluice up` starts it again by itself; its log tells why it ended.',
+  });
+}
+
+function mismatch(version: number): AppError {
+  return new AppError(
+    'protocol_mismatch',
+    `the running runner speaks version ${version} of the protocol, this server ${protocolVersion}`,
+    { hint: 'Stop Sluice and start it again, so that both are of one version.' },
+  );
+}

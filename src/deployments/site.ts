@@ -1,0 +1,65 @@
+import { loadEnv } from '../config/env-store.ts';
+import { type Target, type TargetPaths, targetName } from '../config/paths.ts';
+import { loadTargetState, saveTargetState, type TargetState } from '../config/target-state.ts';
+import { AppError } from '../errors/app-error.ts';
+import { ReleaseStore } from '../releases/store.ts';
+import { Slots } from '../system/slots.ts';
+import type { Appliance } from './appliance.ts';
+import type { Deployment } from './deployment.ts';
+import { DeployQueue } from './queue.ts';
+
+/** An app in one environment, as the server has it in memory: what it keeps on the disk, and who may change it now. */
+export class Site {
+  readonly appliance: Appliance;
+  readonly target: Target;
+  /** `shop`, or `shop@staging` */
+  readonly name: string;
+  readonly paths: TargetPaths;
+  readonly store: ReleaseStore;
+  /** the order in which deploys are built */
+  readonly queue = new DeployQueue();
+  /**
+   * Held by whoever moves the traffic, from the boot of a generation until its switch is on record. A deploy takes it
+   * only when it has been built: nobody who must roll back waits for a build.
+   */
+  readonly traffic = new Slots(1);
+  /** deploys under way, by release number */
+  readonly deployments = new Map<number, Deployment>();
+
+  /** all sites there are, this one included */
+  readonly all: () => Promise<Site[]>;
+
+  constructor(appliance: Appliance, target: Target, all: () => Promise<Site[]>) {
+    this.appliance = appliance;
+    this.all = all;
+    this.target = target;
+    this.name = targetName(target);
+    this.paths = appliance.paths.target(target);
+    this.store = new ReleaseStore(target, this.paths);
+  }
+
+  /** @throws AppError `app_not_found` */
+  async state(): Promise<TargetState> {
+    const state = await loadTargetState(this.paths.state);
+    if (state === undefined) throw appNotFound(this.name);
+    return state;
+  }
+
+  /** Its own variables. */
+  environment(): Promise<Record<string, string>> {
+    return loadEnv(this.paths.env);
+  }
+
+  /** Changes what is kept of it, as far as it is a change. */
+  async changeState(changes: Partial<TargetState>): Promise<void> {
+    const state = await this.state();
+    const changed = { ...state, ...changes };
+    if (JSON.stringify(changed) !== JSON.stringify(state)) await saveTargetState(this.paths.state, changed);
+  }
+}
+
+export function appNotFound(name: string): AppError {
+  return new AppError('app_not_found', `there is no app ${name}`, {
+    hint: '`sluice apps` lists the ones there are. The first deploy of an app creates it.',
+  });
+}

@@ -1,0 +1,94 @@
+import { readdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isName, type Target, targetName } from '../config/paths.ts';
+import { ensureTargetState, listTargets, loadTargetState } from '../config/target-state.ts';
+import { AppError } from '../errors/app-error.ts';
+import { syncDirectory } from '../system/files.ts';
+import { Slots } from '../system/slots.ts';
+import type { Appliance } from './appliance.ts';
+import { appNotFound, Site } from './site.ts';
+
+/** Directories in the home with this prefix are apps that were removed and whose files are still being deleted. */
+const removing = '.removing-';
+
+/** All targets: there is one Site for each, for as long as it exists. */
+export class Sites {
+  readonly #appliance: Appliance;
+  readonly #sites = new Map<string, Site>();
+  /** an app that is being removed is created again only when it is gone */
+  readonly #changing = new Slots(1);
+
+  constructor(appliance: Appliance) {
+    this.#appliance = appliance;
+  }
+
+  /** @throws AppError `app_not_found`, `invalid_name` */
+  async find(target: Target): Promise<Site> {
+    checkNames(target);
+    const name = targetName(target);
+    const state = await loadTargetState(this.#appliance.paths.target(target).state);
+    if (state === undefined) throw appNotFound(name);
+    return this.#site(target);
+  }
+
+  /** @throws AppError `invalid_name` */
+  async findOrCreate(target: Target): Promise<Site> {
+    checkNames(target);
+    using _ = await this.#changing.take();
+    await ensureTargetState(this.#appliance.paths, target, this.#appliance.settings.apps);
+    return this.#site(target);
+  }
+
+  /** All there are, by name. */
+  async all(): Promise<Site[]> {
+    const targets = await listTargets(this.#appliance.paths);
+    return targets.map((target) => this.#site(target)).sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /**
+   * Removes an app with all that it kept, once `windUp` has ended what runs of it; what that returns is disposed of when
+   * the app is gone. That is one step, whatever becomes of us while its files are deleted.
+   * @throws AppError `app_not_found`, `invalid_name`
+   */
+  async remove(app: string, windUp: (site: Site) => Promise<Disposable>): Promise<void> {
+    checkName('an app', app);
+    using _ = await this.#changing.take();
+    const sites = (await this.all()).filter(({ target }) => target.app === app);
+    if (sites.length === 0) throw appNotFound(app);
+    using held = new DisposableStack();
+    for (const site of sites) held.use(await windUp(site));
+    const { paths } = this.#appliance;
+    const aside = join(paths.home, `${removing}${app}-${Date.now()}`);
+    await rename(paths.app(app), aside);
+    for (const site of sites) this.#sites.delete(site.name);
+    await syncDirectory(paths.apps);
+    await rm(aside, { recursive: true, force: true });
+  }
+
+  /** Finishes removals that a crash cut short. */
+  async sweep(): Promise<void> {
+    const { home } = this.#appliance.paths;
+    for (const name of await readdir(home)) {
+      if (name.startsWith(removing)) await rm(join(home, name), { recursive: true, force: true });
+    }
+  }
+
+  #site(target: Target): Site {
+    const name = targetName(target);
+    const site = this.#sites.get(name) ?? new Site(this.#appliance, target, () => this.all());
+    this.#sites.set(name, site);
+    return site;
+  }
+}
+
+function checkNames({ app, environment }: Target): void {
+  checkName('an app', app);
+  checkName('an environment', environment);
+}
+
+function checkName(what: string, name: string): void {
+  if (isName(name)) return;
+  throw new AppError('invalid_name', `"${name}" cannot be the name of ${what}`, {
+    hint: 'Names are 1 to 40 small letters, digits and hyphens, and begin with a letter.',
+  });
+}

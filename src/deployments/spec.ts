@@ -1,0 +1,69 @@
+import { delimiter, dirname, join } from 'node:path';
+import { AppError } from '../errors/app-error.ts';
+import type { GenerationSpec } from '../protocol/runner.ts';
+import type { ReleaseRecord } from '../releases/release.ts';
+import type { Site } from './site.ts';
+
+/** What a boot may do differently from what is on the disk: to try a change before it is kept. */
+export interface SpecChanges {
+  env?: Record<string, string>;
+  workers?: number | null;
+}
+
+/** All that the runner must know to run a release with the variables and workers of its site. */
+export async function generationSpec(
+  site: Site,
+  record: ReleaseRecord,
+  changes: SpecChanges = {},
+): Promise<GenerationSpec> {
+  const { appliance, paths } = site;
+  const { number, run } = record;
+  if (run === null) throw new AppError('internal', `release ${number} of ${site.name} has no plan to run it`);
+  const state = await site.state();
+  const { settings, script, args, nodeArgs } = run;
+  const { directory } = paths.release(number);
+  const workers = changes.workers === undefined ? state.workers : changes.workers;
+  return {
+    key: site.name,
+    release: number,
+    directory,
+    node: appliance.node,
+    nodeArgs,
+    script: join(directory, script),
+    args,
+    env: {
+      ...systemEnvironment(appliance.node),
+      NODE_ENV: 'production',
+      ...(changes.env ?? (await site.environment())),
+      ...run.env,
+      PORT: String(state.port),
+      SLUICE_APP: site.target.app,
+      SLUICE_ENVIRONMENT: site.target.environment,
+      SLUICE_RELEASE: String(number),
+    },
+    workers: workers ?? run.workers,
+    host: appliance.settings.apps.host,
+    port: state.port,
+    codePort: settings.port ?? null,
+    health: settings.health,
+    waitReady: settings.waitReady,
+    bootTimeout: settings.bootTimeout,
+    settleTime: settings.settleTime,
+    drainTimeout: settings.drainTimeout,
+    killTimeout: settings.killTimeout,
+    maxDraining: appliance.settings.maxDraining,
+    paths: { current: paths.current, generation: paths.generation, logs: paths.logs },
+  };
+}
+
+const inherited = ['HOME', 'USER', 'LOGNAME', 'SHELL', 'LANG', 'LC_ALL', 'LC_CTYPE', 'TZ', 'TMPDIR'];
+
+/** What an app gets of our own environment: nothing that is a secret of ours, and its own Node first in the path. */
+function systemEnvironment(node: string): Record<string, string> {
+  const kept = inherited.flatMap((name) => {
+    const value = process.env[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  const path = process.env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin';
+  return { ...Object.fromEntries(kept), PATH: [dirname(node), path].join(delimiter) };
+}

@@ -1,0 +1,48 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import type { Log } from '../system/log.ts';
+import { smallHeap } from '../system/small-heap.ts';
+
+const entry = fileURLToPath(new URL('../runner/main.ts', import.meta.url));
+
+/** Starts runners: one at a time, in a session of its own, so that it outlives us and Ctrl-C does not reach it. */
+export class RunnerProcess {
+  readonly #home: string;
+  readonly #log: Log;
+  readonly #output: number;
+  #child: ChildProcess | undefined;
+
+  /** @param output file descriptor that its log goes to */
+  constructor(home: string, output: number, log: Log) {
+    this.#home = home;
+    this.#output = output;
+    this.#log = log;
+  }
+
+  /** Starts one, unless one that we started has yet to answer. */
+  readonly ensure = (): void => {
+    if (this.#child !== undefined) return;
+    const { NODE_OPTIONS: _, ...env } = process.env;
+    const child = spawn(process.execPath, [...smallHeap, entry], {
+      cwd: this.#home,
+      env: { ...env, SLUICE_HOME: this.#home },
+      stdio: ['ignore', this.#output, this.#output],
+      detached: true,
+    });
+    this.#child = child;
+    child.once('error', (error) => this.#gone({ error: error.message }));
+    child.once('exit', (code, signal) => this.#gone({ pid: child.pid, code, signal }));
+    // It goes on when we end; to us it is a connection, whoever started it.
+    child.unref();
+  };
+
+  /** Whether one that we started runs. */
+  get isRunning(): boolean {
+    return this.#child !== undefined;
+  }
+
+  #gone(how: Record<string, unknown>): void {
+    this.#child = undefined;
+    this.#log('runner ended', how);
+  }
+}

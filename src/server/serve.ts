@@ -1,0 +1,63 @@
+import { chmod, rm } from 'node:fs/promises';
+import { createServer, type RequestListener, type Server } from 'node:http';
+import type { AddressInfo, ListenOptions } from 'node:net';
+import { apiServerOptions } from '../api/app.ts';
+import { AppError, systemCode } from '../errors/app-error.ts';
+import { withDeadline } from '../system/deadline.ts';
+
+/** How long requests may go on that are under way when the server stops, in ms. */
+const grace = 2000;
+
+export interface ApiListener extends AsyncDisposable {
+  /** of the TCP listener, such as `http://127.0.0.1:8700` */
+  url: string;
+}
+
+/**
+ * Serves the API on TCP and on a unix socket, which only its owner may open. Disposing of it lets requests that are
+ * under way go on for a moment, and ends them then.
+ * @throws AppError `port_taken`
+ */
+export async function serveApi(
+  { host, port }: { host: string; port: number },
+  socketPath: string,
+  { remote, local }: { remote: RequestListener; local: RequestListener },
+): Promise<ApiListener> {
+  const tcp = createServer(apiServerOptions, remote);
+  const unix = createServer(apiServerOptions, local);
+  await using opened = new AsyncDisposableStack();
+  await listen(tcp, { host, port });
+  opened.defer(() => close(tcp));
+  // One left over from a server that was killed; that nobody listens on it is what the lock says.
+  await rm(socketPath, { force: true });
+  await listen(unix, { path: socketPath });
+  opened.defer(() => close(unix));
+  await chmod(socketPath, 0o600);
+
+  const { address, port: bound, family } = tcp.address() as AddressInfo;
+  const url = `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`;
+  const kept = opened.move();
+  return { url, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+function listen(server: Server, options: ListenOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('listening', resolve);
+    server.once('error', (error) => {
+      if (systemCode(error) !== 'EADDRINUSE') return reject(error);
+      reject(
+        new AppError('port_taken', `${options.host} port ${options.port} is taken by another process`, {
+          hint: 'Set another "listen.port" in config.json, or end what listens there.',
+        }),
+      );
+    });
+    server.listen(options);
+  });
+}
+
+async function close(server: Server): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  const { timedOut } = await withDeadline(closed, grace);
+  if (timedOut) server.closeAllConnections();
+  await closed;
+}

@@ -1,0 +1,120 @@
+import { openSync } from 'node:fs';
+import { createApi } from '../api/app.ts';
+import { TokenStore } from '../api/tokens.ts';
+import { loadServerSettings } from '../config/load.ts';
+import { homeFromEnvironment, Paths } from '../config/paths.ts';
+import { Deployer } from '../deployments/deployer.ts';
+import { RunnerClient } from '../deployments/runner-client.ts';
+import { AppError } from '../errors/app-error.ts';
+import { ensurePrivateDirectory } from '../system/files.ts';
+import { tryLock } from '../system/lock.ts';
+import { createLog, describeError } from '../system/log.ts';
+import { Slots } from '../system/slots.ts';
+import { RunnerProcess } from './runner-process.ts';
+import { serveApi } from './serve.ts';
+import { shieldApps } from './shield.ts';
+import { version } from './version.ts';
+
+/** What `sluice up` says on stdout, with `--json` as JSON, as soon as it can be talked to. */
+export interface Ready {
+  url: string;
+  pid: number;
+  home: string;
+  version: string;
+}
+
+/**
+ * `sluice up`: server and runner, in the foreground, until SIGINT or SIGTERM.
+ * @throws AppError where it cannot start; what ran before goes on
+ */
+export async function up(home: string, whenReady: (ready: Ready) => void): Promise<void> {
+  const stopped = untilTold();
+  const paths = new Paths(home);
+  await ensurePrivateDirectory(paths.home);
+  await ensurePrivateDirectory(paths.run);
+  const settings = await loadServerSettings(paths.settings);
+  const lock = tryLock(paths.serverLock);
+  if (lock === undefined) throw alreadyRunning(paths.home);
+
+  const output = openSync(paths.log, 'a', 0o600);
+  const log = createLog(output, 'server');
+  await shieldApps(paths);
+  log('starting', { version, pid: process.pid, home: paths.home });
+  process.on('uncaughtExceptionMonitor', (error) => log('crashed', { error: describeError(error) }));
+  await using ending = new AsyncDisposableStack();
+  ending.defer(() => {
+    log('stopped');
+    lock.release();
+  });
+
+  const runnerProcess = new RunnerProcess(paths.home, output, log);
+  const runner = new RunnerClient({ path: paths.runnerSocket, log, whenAbsent: runnerProcess.ensure });
+  ending.defer(async () => {
+    // Where we did not come up, a runner that was there before goes on; one of our own has nothing to do.
+    if (runnerProcess.isRunning) await endRunner(runner);
+    await runner.close();
+  });
+  const builds = new Slots(settings.buildConcurrency);
+  const deployer = new Deployer({ paths, settings, runner, log, builds, node: process.execPath });
+  await deployer.recover();
+
+  const shared = { service: deployer, tokens: new TokenStore(paths.tokens), version, log };
+  const runnerNow = async () => (runner.pid === null ? null : { pid: runner.pid });
+  const api = (local: boolean) => createApi({ ...shared, local, runner: runnerNow }).callback();
+  const handlers = { remote: api(false), local: api(true) };
+  const { url } = ending.use(await serveApi(settings.listen, paths.serverSocket, handlers));
+
+  deployer.keepRunning();
+  log('ready', { url });
+  whenReady({ url, pid: process.pid, home: paths.home, version });
+  log('stopping', { signal: await stopped });
+  await deployer.windDown();
+  await endRunner(runner);
+}
+
+/** Ends all apps, what is in flight first. A runner that is gone has nothing left to end. */
+async function endRunner(runner: RunnerClient): Promise<void> {
+  try {
+    if (runner.pid !== null) await runner.call('shutdown', {});
+  } catch (error) {
+    if (!(error instanceof AppError && error.code === 'runner_unavailable')) throw error;
+  }
+}
+
+/** The signal that ends us. The second one ends us at once, whatever is under way. */
+function untilTold(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    let told = false;
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+      process.on(signal, () => {
+        if (told) process.exit(1);
+        told = true;
+        resolve(signal);
+      });
+    }
+  });
+}
+
+function alreadyRunning(home: string): AppError {
+  return new AppError('already_running', `Sluice is up already with the state in ${home}`, {
+    hint: '`sluice status` shows what it runs. For a second one, set SLUICE_HOME to another directory.',
+  });
+}
+
+function sayReady(ready: Ready): void {
+  const text = process.argv.includes('--json')
+    ? JSON.stringify(ready)
+    : `sluice ${ready.version} is up at ${ready.url}; its state and its log are in ${ready.home}`;
+  process.stdout.write(`${text}\n`);
+}
+
+if (import.meta.main) {
+  try {
+    await up(homeFromEnvironment(), sayReady);
+    process.exit(0);
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    process.stderr.write(`sluice: ${error.message}\n${error.hint && `  ${error.hint}\n`}`);
+    process.exit(1);
+  }
+}

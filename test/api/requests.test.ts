@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict';
+import { stat } from 'node:fs/promises';
+import { request } from 'node:http';
+import { text } from 'node:stream/consumers';
+import { test } from 'node:test';
+import supertest from 'supertest';
+import { answering, running } from '../support/apps.ts';
+import { pack } from '../support/pack.ts';
+import { startSluice } from '../support/server.ts';
+import { wholeFile } from '../support/whole-file.ts';
+
+const sluice = await startSluice(wholeFile);
+const api = supertest(sluice.url);
+const admin = { Authorization: `Bearer ${sluice.token}` };
+await sluice.deploy('shop', answering('shop'));
+
+test('every error is {error: {code, message, hint}}, also where nothing is or the method is wrong', async () => {
+  const nothing = await api.get('/v1/nothing').set(admin).expect(404);
+  assert.deepEqual(Object.keys(nothing.body.error), ['code', 'message', 'hint']);
+  assert.equal(nothing.body.error.code, 'not_found');
+  const wrong = await api.put('/v1/apps/shop').set(admin).expect(405).expect('Allow', /GET/);
+  assert.equal(wrong.body.error.code, 'method_not_allowed');
+  assert.match(wrong.body.error.hint, /GET.*DELETE/);
+  const unknown = await api.get('/v1/apps/nobody').set(admin).expect(404);
+  assert.equal(unknown.body.error.code, 'app_not_found');
+});
+
+test('a body that is no JSON, too large or not as it should be is refused with what is wrong with it', async () => {
+  const scale = () => api.post('/v1/apps/shop/scale').set(admin).type('json');
+  assert.match((await scale().send('{"workers"').expect(400)).body.error.message, /not JSON/);
+  assert.match((await scale().send('{"workers": 0}').expect(400)).body.error.message, /workers: at least 1/);
+  assert.match((await scale().send('{"worker": 1}').expect(400)).body.error.message, /worker/);
+  const large = JSON.stringify({ workers: 'x'.repeat(2 * 1024 ** 2) });
+  assert.match((await scale().send(large).expect(400)).body.error.message, /larger than 1.0 MiB/);
+});
+
+test("a request has an id: the caller's own, or one that it can quote", async () => {
+  const own = await api.get('/healthz').set('X-Request-Id', 'trace-42').expect('X-Request-Id', 'trace-42');
+  assert.equal(own.body.status, 'ok');
+  const given = await api.get('/healthz').set('X-Request-Id', 'no\tgood id');
+  assert.match(given.headers['x-request-id'] ?? '', /^[0-9a-f-]{36}$/);
+  const logged = (await sluice.log()).filter(({ event }) => event === 'request');
+  assert.ok(logged.some(({ id, status }) => id === 'trace-42' && status === 200));
+});
+
+test('the unix socket needs no token, and only its owner can open it', async () => {
+  const path = sluice.paths.serverSocket;
+  assert.equal((await stat(path)).mode & 0o777, 0o600);
+  const body = await new Promise<string>((resolve, reject) => {
+    request({ socketPath: path, path: '/v1/tokens' }, (answer) => resolve(text(answer)))
+      .on('error', reject)
+      .end();
+  });
+  assert.deepEqual(
+    JSON.parse(body).map(({ name }: { name: string }) => name),
+    ['test'],
+  );
+});
+
+test('variables are set, seen by the app after a switch, and removed by null', async () => {
+  const code = `require('node:http').createServer((request, response) => response.end(process.env.WORD ?? 'none'))
+    .listen(process.env.PORT);`;
+  await sluice.deploy('wordy', running(code));
+  const patch = (changes: object) => api.patch('/v1/apps/wordy/env').set(admin).send(changes);
+  await patch({ WORD: 'hello' }).expect(200, { WORD: 'hello' });
+  assert.equal(await sluice.get('wordy'), 'hello');
+  await patch({ WORD: null }).expect(200, {});
+  assert.equal(await sluice.get('wordy'), 'none');
+  const refused = await patch({ 'no good': 'x', PORT: '1' }).expect(400);
+  assert.equal(refused.body.error.code, 'invalid_env');
+});
+
+test('an environment is an app of its own: releases, port, variables', async () => {
+  const staging = (path: string) => `/v1/apps/shop${path}?environment=staging`;
+  await api.get(staging('')).set(admin).expect(404);
+  const body = await pack(answering('staged'));
+  const release = await api.post(staging('/releases')).set(admin).send(body).expect(201);
+  assert.equal(release.body.number, 1);
+  assert.equal(release.body.environment, 'staging');
+  const production = await sluice.status('shop');
+  assert.notEqual(release.body.url, production.url);
+  assert.equal(await (await fetch(release.body.url)).text(), 'staged');
+  assert.equal(await sluice.get('shop'), 'shop');
+  await api
+    .patch(`${staging('/env')}&restart=false`)
+    .set(admin)
+    .send({ A: '1' })
+    .expect(200, { A: '1' });
+  await api.get('/v1/apps/shop/env').set(admin).expect(200, {});
+  await api.get('/v1/apps/shop?environment=a&environment=b').set(admin).expect(400);
+});
+
+test('what an app writes can be read, and followed', async () => {
+  const code = `require('node:http').createServer((request, response) => {
+    console.log('asked for ' + request.url);
+    response.end();
+  }).listen(process.env.PORT);`;
+  await sluice.deploy('chatty', running(code));
+  await sluice.get('chatty', '/first');
+  const following = await sluice.request('/v1/apps/chatty/logs?lines=1&follow=1');
+  const lines = following.body?.pipeThrough(new TextDecoderStream());
+  assert.ok(lines);
+  await sluice.get('chatty', '/second');
+  let seen = '';
+  for await (const chunk of lines) {
+    seen += chunk;
+    if (seen.includes('asked for /second\n')) break;
+  }
+  const last = await api.get('/v1/apps/chatty/logs?lines=1').set(admin).expect(200);
+  assert.equal(last.text, 'asked for /second\n');
+  await api.get('/v1/apps/chatty/logs?lines=many').set(admin).expect(400);
+});
+
+test('an app is removed only by name, and then it is gone', async () => {
+  await sluice.deploy('brief', answering('brief'));
+  const refused = await api.delete('/v1/apps/brief').set(admin).expect(400);
+  assert.match(refused.body.error.hint, /confirm=brief/);
+  await api.delete('/v1/apps/brief?confirm=shop').set(admin).expect(400);
+  await api.delete('/v1/apps/brief?confirm=brief').set(admin).expect(204);
+  await api.get('/v1/apps/brief').set(admin).expect(404);
+});

@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { AppError } from '../../src/errors/app-error.ts';
+import type { ErrorCode } from '../../src/errors/codes.ts';
+import { answering, running } from '../support/apps.ts';
+import type { Files } from '../support/pack.ts';
+import { startSluice } from '../support/server.ts';
+import { Visitor } from '../support/visitor.ts';
+
+interface Broken {
+  name: string;
+  files: Files;
+  code: ErrorCode;
+  step: string;
+  message: RegExp;
+}
+
+const building = (script: string, settings = {}): Files => ({
+  ...answering('never', settings),
+  'package.json': { name: 'app', scripts: { build: script, start: 'node server.js' } },
+});
+
+const broken: Broken[] = [
+  {
+    name: 'a build that fails',
+    files: building('echo cannot find the moon && exit 3'),
+    code: 'build_failed',
+    step: 'build',
+    message: /cannot find the moon/,
+  },
+  {
+    name: 'a build that does not end',
+    files: building('node -e "setInterval(() => undefined, 1000)"', { build: { timeout: '1s' } }),
+    code: 'build_timeout',
+    step: 'build',
+    message: /1\.0 s/,
+  },
+  {
+    name: 'an install that fails',
+    files: {
+      ...answering('never'),
+      'package.json': { name: 'app', dependencies: { gone: 'file:./not-there.tgz' } },
+    },
+    code: 'install_failed',
+    step: 'install',
+    message: /not-there/,
+  },
+  {
+    name: 'an app that exits at boot',
+    files: running(`throw new Error('no database at all')`),
+    code: 'boot_exited',
+    step: 'boot',
+    message: /no database at all/,
+  },
+  {
+    name: 'an app that never listens',
+    files: running('setInterval(() => undefined, 1000)', { bootTimeout: '500ms' }),
+    code: 'boot_timeout',
+    step: 'boot',
+    message: /listened .*500 ms/,
+  },
+  {
+    name: 'an app that answers 500 to the health check',
+    files: running(
+      `require('node:http').createServer((q, r) => r.writeHead(500).end()).listen(process.env.PORT)`,
+      { bootTimeout: '1s' },
+    ),
+    code: 'health_failed',
+    step: 'boot',
+    message: /500/,
+  },
+  {
+    name: 'an app that crashes a moment after it listens',
+    files: running(
+      `require('node:http').createServer((q, r) => r.end()).listen(process.env.PORT);
+       setTimeout(() => process.exit(7), 200)`,
+      { settleTime: '2s' },
+    ),
+    code: 'settle_exited',
+    step: 'boot',
+    message: /exit status 7/,
+  },
+  {
+    name: 'settings that are no settings',
+    files: { ...answering('never'), 'sluice.json': { workers: 'many', spelling: 'wrong' } },
+    code: 'invalid_settings',
+    step: 'check',
+    message: /2 faults/,
+  },
+  {
+    name: 'nothing to run',
+    files: { 'README.md': 'nothing but words' },
+    code: 'nothing_to_run',
+    step: 'check',
+    message: /nothing to run/,
+  },
+  {
+    name: 'a start command that takes a shell',
+    files: { ...answering('never'), 'package.json': { scripts: { start: 'node a.js && node b.js' } } },
+    code: 'unsupported_start',
+    step: 'check',
+    message: /&/,
+  },
+];
+
+test('a broken release changes nothing', async (t) => {
+  const sluice = await startSluice(t);
+  await sluice.deploy('shop', answering('what is live'));
+  const { url } = await sluice.status('shop');
+  await using visitor = new Visitor(url);
+
+  for (const { name, files, code, step, message } of broken) {
+    await t.test(`${name} is told as ${code}`, async () => {
+      const error = await sluice.deploy('shop', files).then(
+        () => assert.fail('it went live'),
+        (thrown: unknown) => thrown,
+      );
+      assert.ok(error instanceof AppError);
+      assert.equal(error.code, code);
+      assert.equal(error.status, 422);
+      assert.match(error.message, message);
+      assert.notEqual(error.hint, '', 'it says what to do next');
+
+      const [release] = await sluice.releases('shop');
+      assert.equal(release?.state, 'failed');
+      assert.deepEqual(release.error, { ...error.toJSON(), step });
+      const { release: live, workers } = await sluice.status('shop');
+      assert.equal(live, 1);
+      assert.ok(
+        workers.every((worker) => worker.release === 1),
+        'none of its workers is left',
+      );
+    });
+  }
+
+  const { answers, failures } = await visitor.leave();
+  assert.deepEqual(failures, []);
+  assert.ok(answers > 100, `${answers} requests were answered meanwhile`);
+});
+
+test('a port written into the code is adopted, and told', async (t) => {
+  const sluice = await startSluice(t);
+  const release = await sluice.deploy(
+    'fixed',
+    running(`require('node:http').createServer((q, r) => r.end('here')).listen(4321)`),
+  );
+  assert.deepEqual(
+    release.notices.map(({ code }) => code),
+    ['hardcoded_port'],
+  );
+  assert.equal(await sluice.get('fixed'), 'here');
+});

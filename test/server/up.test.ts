@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { stat } from 'node:fs/promises';
+import { get } from 'node:http';
+import { createServer } from 'node:net';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import type { AppError } from '../../src/errors/app-error.ts';
+import { writeJsonAtomic } from '../../src/system/files.ts';
+import { processStartTime } from '../../src/system/processes.ts';
+import { answering, answeringOnceThereIs } from '../support/apps.ts';
+import { startSluice } from '../support/server.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+import { waitFor } from '../support/wait.ts';
+
+const entry = fileURLToPath(new URL('../../src/server/up.ts', import.meta.url));
+
+test('a second sluice up with the same home is refused, and the first one goes on', async (t) => {
+  const sluice = await startSluice(t);
+  const { code, errors } = await runUp(sluice.home);
+  assert.equal(code, 1);
+  assert.match(errors, /is up already/);
+  assert.equal((await sluice.request('/healthz')).status, 200);
+});
+
+test('where its port is taken, it says so and leaves nothing behind', async (t) => {
+  const home = await temporaryDirectory(t);
+  const taken = createServer().listen(0, '127.0.0.1');
+  t.after(() => taken.close());
+  await once(taken, 'listening');
+  const { port } = taken.address() as { port: number };
+  await writeJsonAtomic(`${home}/config.json`, { listen: { port } });
+  const { code, errors } = await runUp(home);
+  assert.equal(code, 1);
+  assert.match(errors, new RegExp(`port ${port} is taken`));
+  assert.equal((await runUp(home)).code, 1, 'the lock is free again');
+});
+
+test('settings that are no settings are told, all of them', async (t) => {
+  const home = await temporaryDirectory(t);
+  await writeJsonAtomic(`${home}/config.json`, { listen: { port: 'many' }, colour: 'red' });
+  const { code, errors } = await runUp(home);
+  assert.equal(code, 1);
+  assert.match(errors, /2 faults/);
+});
+
+test('told to stop, it ends the deploys under way, the apps and its runner, and exits with 0', async (t) => {
+  const sluice = await startSluice(t);
+  await sluice.deploy('shop', answering('live'));
+  const { workers } = await sluice.status('shop');
+  const { runner } = await sluice.call<{ runner: { pid: number } }>('GET', '/v1/status');
+  const deploy = sluice.deploy('shop', answeringOnceThereIs('/nonexistent', 'never'));
+  deploy.catch(() => undefined);
+  await waitFor(async () => (await sluice.status('shop')).deploying.length > 0, { what: 'a deploy' });
+
+  assert.equal(await sluice.stop(), 0);
+  await assert.rejects(deploy, (error: AppError) => error.code === 'stopping' && error.status === 503);
+  for (const pid of [runner.pid, ...workers.map((worker) => worker.pid)]) {
+    assert.equal(await processStartTime(pid), undefined, `process ${pid} is gone`);
+  }
+
+  await sluice.up();
+  await sluice.untilRunning('shop');
+  assert.equal(await sluice.get('shop'), 'live');
+  assert.equal((await sluice.releases('shop'))[0]?.error?.code, 'stopping');
+});
+
+test('the unix socket is for its owner only, and asks for no token', async (t) => {
+  const sluice = await startSluice(t);
+  const { serverSocket: socketPath } = sluice.paths;
+  assert.equal((await stat(socketPath)).mode & 0o777, 0o600);
+  const [answer] = await once(get({ socketPath, path: '/v1/apps', agent: false }), 'response');
+  answer.resume();
+  assert.equal(answer.statusCode, 200);
+  assert.equal((await fetch(`${sluice.url}/v1/apps`)).status, 401, 'by TCP it does');
+});
+
+async function runUp(home: string): Promise<{ code: number | null; errors: string }> {
+  const child = spawn(process.execPath, [entry], {
+    env: { ...process.env, SLUICE_HOME: home },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let errors = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    errors += text;
+  });
+  const [code] = await once(child, 'close');
+  return { code, errors };
+}

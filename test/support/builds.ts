@@ -1,0 +1,55 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import * as v from 'valibot';
+import { type BuildContext, build } from '../../src/builds/build.ts';
+import { type AppSettings, appSettingsSchema } from '../../src/config/app-settings.ts';
+import type { Notice } from '../../src/protocol/runner.ts';
+import { runJob } from './jobs.ts';
+
+/** Settings of an app that says nothing about itself but `settings`. */
+export function appSettings(settings: v.InferInput<typeof appSettingsSchema> = {}): AppSettings {
+  return v.parse(appSettingsSchema, settings);
+}
+
+/** Writes files, given by path; what is no text is written as JSON. */
+export async function writeTree(directory: string, files: Record<string, unknown>): Promise<void> {
+  for (const [path, content] of Object.entries(files)) {
+    const file = join(directory, path);
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, typeof content === 'string' ? content : JSON.stringify(content, null, 2));
+  }
+}
+
+/** Package managers that tests share, from run to run: they are what a build takes longest to get. */
+export const testTools = fileURLToPath(
+  new URL('../../node_modules/.cache/sluice-test/tools', import.meta.url),
+);
+
+export interface BuildRun {
+  steps: string[];
+  notices: Notice[];
+  lines: string[];
+}
+
+/** Builds a tree with real package managers; also where it fails, what was reported is in `run`. */
+export async function runBuild(
+  directory: string,
+  changes: Partial<BuildContext> = {},
+  run: BuildRun = { steps: [], notices: [], lines: [] },
+): Promise<BuildRun> {
+  await build({
+    directory,
+    tools: testTools,
+    settings: appSettings(),
+    node: process.execPath,
+    env: {},
+    runJob,
+    step: (step) => run.steps.push(step),
+    log: (line) => run.lines.push(line),
+    notice: (notice) => run.notices.push(notice),
+    signal: new AbortController().signal,
+    ...changes,
+  });
+  return run;
+}

@@ -1,0 +1,23 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { JobResult, JobSpec } from '../../src/protocol/runner.ts';
+import { runJob as run } from '../../src/runner/jobs.ts';
+import { ProcessRecords } from '../../src/runner/process-records.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'sluice-test-jobs-'));
+const records = new ProcessRecords(directory);
+process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
+
+/** Runs a job as the runner does, in this process. */
+export function runJob(
+  job: JobSpec,
+  onOutput: (text: string) => void,
+  signal: AbortSignal,
+): Promise<JobResult> {
+  const report = ({ text }: { text: string }) => {
+    onOutput(text);
+    return true;
+  };
+  return run(job, { report, drained: () => Promise.resolve(), signal }, records);
+}

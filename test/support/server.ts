@@ -1,0 +1,235 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { TokenStore } from '../../src/api/tokens.ts';
+import { Paths } from '../../src/config/paths.ts';
+import type { DeployEvent } from '../../src/deployments/events.ts';
+import type { AppStatus } from '../../src/deployments/service.ts';
+import { AppError } from '../../src/errors/app-error.ts';
+import { CallClient } from '../../src/protocol/peer.ts';
+import type { RunnerCalls } from '../../src/protocol/runner.ts';
+import type { Release } from '../../src/releases/release.ts';
+import { ProcessRecords } from '../../src/runner/process-records.ts';
+import type { Ready } from '../../src/server/up.ts';
+import { ensurePrivateDirectory, writeJsonAtomic } from '../../src/system/files.ts';
+import { signalProcess } from '../../src/system/processes.ts';
+import { smallHeap } from '../../src/system/small-heap.ts';
+import { type Files, pack } from './pack.ts';
+import { waitFor } from './wait.ts';
+
+const entry = fileURLToPath(new URL('../../src/server/up.ts', import.meta.url));
+
+export interface SluiceOptions {
+  /** content of config.json, beside ports of our own */
+  settings?: Record<string, unknown>;
+  /** beside our own environment */
+  env?: Record<string, string>;
+}
+
+/** A real `sluice up` with a home of its own, on free ports; it and all that it started are gone after the test. */
+export async function startSluice(
+  t: Pick<TestContext, 'after'>,
+  options: SluiceOptions = {},
+): Promise<Sluice> {
+  const home = await mkdtemp(join(tmpdir(), 'sluice-test-'));
+  const sluice = new Sluice(home);
+  t.after(async () => {
+    await sluice.end();
+    if (process.env['KEEP']) console.log(home);
+    else await rm(home, { recursive: true, force: true });
+  });
+  await writeJsonAtomic(new Paths(home).settings, {
+    listen: { port: 0 },
+    apps: { firstPort: firstPort() },
+    ...options.settings,
+  });
+  await sluice.up(options.env);
+  return sluice;
+}
+
+let started = 0;
+
+/** Test files run at the same time: each process has a range of ports of its own, below those the system gives out. */
+function firstPort(): number {
+  started += 1;
+  return 10_000 + (process.pid % 200) * 100 + (started % 5) * 20;
+}
+
+export class Sluice {
+  readonly home: string;
+  readonly paths: Paths;
+  #child: ChildProcess | undefined;
+  #ready: Ready | undefined;
+  #token = '';
+
+  constructor(home: string) {
+    this.home = home;
+    this.paths = new Paths(home);
+  }
+
+  /** of the API */
+  get url(): string {
+    return (this.#ready as Ready).url;
+  }
+  /** may do anything */
+  get token(): string {
+    return this.#token;
+  }
+  get pid(): number {
+    return (this.#ready as Ready).pid;
+  }
+
+  /** Starts it, again after a `kill` or a `stop`. */
+  async up(env: Record<string, string> = {}): Promise<void> {
+    if (this.#token === '') {
+      const { secret } = await new TokenStore(this.paths.tokens).create('test', ['admin'], null);
+      this.#token = secret;
+    }
+    const child = spawn(process.execPath, [...smallHeap, entry, '--json'], {
+      env: { ...process.env, SLUICE_HOME: this.home, ...env },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    this.#child = child;
+    const exited = once(child, 'exit').then(([code]) => {
+      throw new Error(`sluice up ended with ${code} before it was ready`);
+    });
+    exited.catch(() => undefined);
+    const line = once(createInterface({ input: child.stdout }), 'line');
+    this.#ready = JSON.parse((await Promise.race([line, exited]))[0]) as Ready;
+  }
+
+  /** Ends it as Ctrl-C does. @returns its exit status */
+  stop(): Promise<number | null> {
+    return this.#signal('SIGTERM');
+  }
+
+  /** Ends the server as a crash does: at once. Its runner and the apps go on. */
+  async kill(): Promise<void> {
+    await this.#signal('SIGKILL');
+  }
+
+  /** Resolves when the server is gone. */
+  async ended(): Promise<number | null> {
+    const child = this.#child;
+    if (child === undefined) return null;
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+    this.#child = undefined;
+    return child.exitCode;
+  }
+
+  async #signal(signal: NodeJS.Signals): Promise<number | null> {
+    this.#child?.kill(signal);
+    return this.ended();
+  }
+
+  /** Ends all that there may be: the server, a runner that has outlived it, workers and jobs that have outlived both. */
+  async end(): Promise<void> {
+    await this.#signal('SIGTERM');
+    await ensurePrivateDirectory(this.paths.run);
+    await shutDownRunner(this.paths.runnerSocket);
+    const records = new ProcessRecords(this.paths.processes);
+    for (const { pid } of await records.alive()) signalProcess(pid, 'SIGKILL');
+  }
+
+  /** A call of the API. */
+  request(path: string, init: RequestInit = {}): Promise<Response> {
+    const headers = { authorization: `Bearer ${this.#token}`, ...(init.headers as Record<string, string>) };
+    return fetch(this.url + path, { ...init, headers });
+  }
+
+  /** A call with and for JSON. @throws AppError that it was answered with */
+  async call<T>(method: string, path: string, body?: unknown): Promise<T> {
+    const json = body === undefined ? {} : { body: JSON.stringify(body) };
+    const headers = { 'content-type': 'application/json' };
+    return answered(await this.request(path, { method, headers, ...json }));
+  }
+
+  /** Uploads files, given by path, and waits until they are live. @throws AppError */
+  async deploy(app: string, files: Files, environment = 'production'): Promise<Release> {
+    const body = new Uint8Array(await pack(files));
+    const path = `/v1/apps/${app}/releases?environment=${environment}`;
+    return answered(await this.request(path, { method: 'POST', body }));
+  }
+
+  /** Uploads files and tells what happens, as it happens. */
+  async *watchDeploy(app: string, files: Files, signal?: AbortSignal): AsyncGenerator<DeployEvent> {
+    const body = new Uint8Array(await pack(files));
+    const headers = { accept: 'application/x-ndjson' };
+    const init = { method: 'POST', body, headers, ...(signal && { signal }) };
+    const response = await this.request(`/v1/apps/${app}/releases`, init);
+    if (response.body === null) throw new Error('an answer without a body');
+    const decoder = new TextDecoder();
+    let rest = '';
+    for await (const chunk of response.body) {
+      const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) yield JSON.parse(line) as DeployEvent;
+    }
+  }
+
+  status(app: string): Promise<AppStatus> {
+    return this.call('GET', `/v1/apps/${app}`);
+  }
+
+  releases(app: string): Promise<Release[]> {
+    return this.call('GET', `/v1/apps/${app}/releases`);
+  }
+
+  rollback(app: string, release?: number): Promise<Release> {
+    return this.call('POST', `/v1/apps/${app}/rollback`, release === undefined ? {} : { release });
+  }
+
+  /** What the app answers. */
+  async get(app: string, path = '/'): Promise<string> {
+    const { url } = await this.status(app);
+    return (await fetch(url + path, { headers: { connection: 'close' } })).text();
+  }
+
+  /** Waits until the app runs. */
+  async untilRunning(app: string): Promise<AppStatus> {
+    return waitFor(
+      async () => {
+        const status = await this.status(app);
+        return status.state === 'running' && status;
+      },
+      { what: `${app} running`, timeout: 20_000 },
+    );
+  }
+
+  /** Its own log, parsed. */
+  async log(): Promise<Record<string, unknown>[]> {
+    const text = await readFile(this.paths.log, 'utf8');
+    return text
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+  }
+}
+
+async function answered<T>(response: Response): Promise<T> {
+  const answer = await response.text();
+  const body = answer === '' ? null : JSON.parse(answer);
+  if (!response.ok) throw AppError.from(body.error);
+  return body;
+}
+
+/** Where there is none, there is nothing to do. */
+async function shutDownRunner(path: string): Promise<void> {
+  const socket = connect(path);
+  const connected = await Promise.race([
+    once(socket, 'connect').then(
+      () => true,
+      () => false,
+    ),
+  ]);
+  if (!connected) return;
+  const client = new CallClient<RunnerCalls>(socket, () => new AppError('runner_unavailable', 'gone'));
+  await client.call('shutdown', {});
+  await client.closed;
+}
