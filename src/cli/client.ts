@@ -1,0 +1,111 @@
+import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import type { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { AppError, systemCode } from '../errors/app-error.ts';
+import type { ServerAddress } from './server-address.ts';
+
+export interface CallOptions {
+  query?: Record<string, string | number | boolean | undefined>;
+  /** sent as JSON */
+  json?: unknown;
+  /** sent as it is, in chunks; stopped when the server answers with an error */
+  body?: Readable;
+  accept?: string;
+  signal?: AbortSignal;
+}
+
+/** The API from the caller's side. */
+export class ApiClient {
+  readonly #address: ServerAddress;
+
+  constructor(address: ServerAddress) {
+    this.#address = address;
+  }
+
+  /** The parsed answer; undefined where it is empty. @throws AppError what the server says, or that none answers */
+  async call<Answer>(method: string, path: string, options: CallOptions = {}): Promise<Answer> {
+    const body = await text(await this.open(method, path, options));
+    return (body === '' ? undefined : JSON.parse(body)) as Answer;
+  }
+
+  /** The answer as a stream, once its head has come. @throws AppError as `call` does */
+  async open(method: string, path: string, options: CallOptions = {}): Promise<IncomingMessage> {
+    const response = await this.#send(method, path, options);
+    if ((response.statusCode ?? 500) < 400) return response;
+    options.body?.destroy();
+    throw errorIn(await text(response), response.statusCode);
+  }
+
+  #send(method: string, path: string, { query = {}, json, body, accept, signal }: CallOptions) {
+    const search = new URLSearchParams();
+    for (const [name, value] of Object.entries(query)) {
+      if (value !== undefined) search.set(name, String(value));
+    }
+    const content = json === undefined ? undefined : JSON.stringify(json);
+    const headers: Record<string, string | number> = { Accept: accept ?? 'application/json' };
+    if (content !== undefined) {
+      headers['Content-Type'] = 'application/json';
+      headers['Content-Length'] = Buffer.byteLength(content);
+    }
+    return new Promise<IncomingMessage>((resolve, reject) => {
+      const request = this.#request(`${path}${search.size === 0 ? '' : `?${search}`}`, {
+        method,
+        headers,
+        ...(signal && { signal }),
+      });
+      request.on('response', resolve);
+      request.on('error', (error) => reject(this.#unreachable(error)));
+      if (body === undefined) {
+        request.end(content);
+        return;
+      }
+      body.on('error', (error) => {
+        request.destroy();
+        reject(error);
+      });
+      body.pipe(request);
+    });
+  }
+
+  #request(path: string, options: RequestOptions) {
+    if (this.#address.kind === 'socket') {
+      return httpRequest({ ...options, socketPath: this.#address.path, path });
+    }
+    const { url, token } = this.#address;
+    const target = new URL(url.pathname.replace(/\/$/, '') + path, url);
+    const headers = { ...options.headers, Authorization: `Bearer ${token}` };
+    const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
+    return send(target, { ...options, headers });
+  }
+
+  #unreachable(error: Error): Error {
+    const code = systemCode(error);
+    const where = this.#address.kind === 'socket' ? this.#address.path : this.#address.url.href;
+    if (code === 'EACCES') {
+      return new AppError('forbidden', `the socket ${where} belongs to another user`, { cause: error });
+    }
+    if (code === 'ECONNREFUSED' || code === 'ENOENT') {
+      return new AppError('not_running', `Sluice is not running: nothing answers at ${where}`, {
+        cause: error,
+        hint:
+          this.#address.kind === 'socket'
+            ? 'Start it with `sluice up`. If it runs elsewhere, say where with SLUICE_HOME, or with SLUICE_URL and SLUICE_TOKEN.'
+            : 'Check SLUICE_URL, and that the server is up.',
+      });
+    }
+    if (code === 'ABORT_ERR') return error;
+    return new AppError('not_running', `the connection to ${where} failed: ${error.message}`, {
+      cause: error,
+    });
+  }
+}
+
+/** The error in an answer: our own JSON, the last line of a stream of events, or whatever a proxy on the way said. */
+function errorIn(body: string, status = 0): AppError {
+  try {
+    return AppError.from(JSON.parse(body).error);
+  } catch {
+    return new AppError('internal', `the server answered ${status}: ${body.slice(0, 500).trim()}`);
+  }
+}

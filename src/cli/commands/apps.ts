@@ -1,0 +1,107 @@
+import type { Command } from 'commander';
+import type { ServerStatus } from '../../api/routes/status.ts';
+import { targetName } from '../../config/paths.ts';
+import type { AppStatus } from '../../deployments/service.ts';
+import {
+  type AppOptions,
+  appSubcommand,
+  type CommonOptions,
+  callApp,
+  connect,
+  subcommand,
+} from '../command.ts';
+import { UsageError } from '../failure.ts';
+import { formatTime, paint, print, printJson, stateColour, table } from '../output.ts';
+import { parseTarget } from '../target.ts';
+
+export function registerAppCommands(program: Command): void {
+  appSubcommand(
+    program,
+    'status [app]',
+    'what runs: the server and its apps, or one app and its workers',
+  ).action(status);
+  subcommand(program, 'apps', 'the apps there are').action(apps);
+  subcommand(program, 'destroy <app>', 'stop an app and remove it, in all its environments, for good')
+    .option('--confirm <app>', 'the name again, where nobody is there to be asked for it')
+    .action(destroy);
+}
+
+async function status(name: string | undefined, options: AppOptions): Promise<void> {
+  if (name !== undefined) {
+    const app = await callApp<AppStatus>('GET', parseTarget(name, options.environment), '');
+    if (options.json) return printJson(app);
+    return print(describeApp(app));
+  }
+  const all = await (await connect()).call<ServerStatus>('GET', '/v1/status');
+  if (options.json) return printJson(all);
+  const { server, runner } = all;
+  const runnerText = runner === null ? paint('red', 'runner not reachable') : `runner ${runner.pid}`;
+  print(
+    `Sluice ${server.version}, up since ${formatTime(server.startedAt)} (server ${server.pid}, ${runnerText})`,
+  );
+  print(`\n${listApps(all.apps)}`);
+}
+
+async function apps(options: CommonOptions): Promise<void> {
+  const list = await (await connect()).call<AppStatus[]>('GET', '/v1/apps');
+  if (options.json) printJson(list);
+  else print(listApps(list));
+}
+
+async function destroy(app: string, options: CommonOptions & { confirm?: string }): Promise<void> {
+  const target = parseTarget(app);
+  const confirm = options.confirm ?? (await askForName(app));
+  if (confirm !== app) throw new UsageError(`"${confirm}" is not ${app}: nothing was removed`);
+  await (await connect()).call('DELETE', `/v1/apps/${target.app}`, { query: { confirm } });
+  if (options.json) printJson({ app, destroyed: true });
+  else print(`${app} is gone`);
+}
+
+async function askForName(app: string): Promise<string> {
+  if (!process.stdin.isTTY) {
+    throw new UsageError(`this removes ${app} for good`, `Say so with --confirm ${app}`);
+  }
+  const { createInterface } = await import('node:readline/promises');
+  const questions = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return await questions.question(
+      `This stops ${app} and removes its releases, variables and shared files.\nType its name to go on: `,
+    );
+  } finally {
+    questions.close();
+  }
+}
+
+function listApps(apps: AppStatus[]): string {
+  if (apps.length === 0) return 'No apps yet. In the directory of one: sluice deploy --app NAME';
+  return table([
+    ['APP', 'STATE', 'RELEASE', 'WORKERS', 'URL'],
+    ...apps.map((app) => [
+      targetName({ app: app.name, environment: app.environment }),
+      stateText(app),
+      app.release === null ? '-' : String(app.release),
+      String(app.workers.filter(({ state }) => state === 'open').length),
+      app.url,
+    ]),
+  ]);
+}
+
+export function describeApp(app: AppStatus): string {
+  const name = targetName({ app: app.name, environment: app.environment });
+  const release = app.release === null ? 'no release is live' : `release ${app.release}`;
+  const lines = [`${name} is ${stateText(app)}: ${release}, ${app.url}`];
+  if (app.workers.length === 0) return lines.join('\n');
+  const workers = app.workers.map((worker) => [
+    String(worker.pid),
+    paint(stateColour(worker.state), worker.state),
+    String(worker.release),
+    String(worker.instance),
+    formatTime(worker.startedAt),
+  ]);
+  return [...lines, '', table([['PID', 'STATE', 'RELEASE', 'INSTANCE', 'SINCE'], ...workers])].join('\n');
+}
+
+function stateText({ state, deploying }: AppStatus): string {
+  const text = paint(stateColour(state), state);
+  return deploying.length === 0 ? text : `${text}, deploying ${deploying.join(', ')}`;
+}

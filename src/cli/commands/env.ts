@@ -1,0 +1,59 @@
+import type { Command } from 'commander';
+import { targetName } from '../../config/paths.ts';
+import { type AppOptions, appSubcommand, callApp } from '../command.ts';
+import { UsageError } from '../failure.ts';
+import { print, printJson } from '../output.ts';
+import { parseTarget } from '../target.ts';
+
+type Variables = Record<string, string>;
+type ChangeOptions = AppOptions & { restart: boolean };
+
+export function registerEnvCommands(program: Command): void {
+  const env = program.command('env').description('the environment variables of an app');
+  appSubcommand(env, 'list <app>', 'the variables and their values').action(list);
+  const noRestart = [
+    '--no-restart',
+    'change nothing that runs: it applies from the next deploy or restart',
+  ] as const;
+  appSubcommand(env, 'set <app> <name=value...>', 'set variables, and apply them by a switch')
+    .option(...noRestart)
+    .action(set);
+  appSubcommand(env, 'unset <app> <name...>', 'remove variables, and apply that by a switch')
+    .option(...noRestart)
+    .action(unset);
+}
+
+async function list(name: string, options: AppOptions): Promise<void> {
+  const target = parseTarget(name, options.environment);
+  const variables = await callApp<Variables>('GET', target, '/env');
+  if (options.json) return printJson(variables);
+  const lines = Object.entries(variables).map(([key, value]) => `${key}=${value}`);
+  print(lines.length === 0 ? `${targetName(target)} has no variables` : lines.join('\n'));
+}
+
+async function set(name: string, pairs: string[], options: ChangeOptions): Promise<void> {
+  const changes = pairs.map((pair) => {
+    const at = pair.indexOf('=');
+    if (at < 1)
+      throw new UsageError(`"${pair}" sets nothing`, 'Write NAME=value, in quotes where it has spaces.');
+    return [pair.slice(0, at), pair.slice(at + 1)] as const;
+  });
+  await change(name, Object.fromEntries(changes), options);
+}
+
+function unset(name: string, names: string[], options: ChangeOptions): Promise<void> {
+  return change(name, Object.fromEntries(names.map((each) => [each, null])), options);
+}
+
+async function change(
+  name: string,
+  changes: Record<string, string | null>,
+  options: ChangeOptions,
+): Promise<void> {
+  const target = parseTarget(name, options.environment);
+  const query = { restart: options.restart };
+  const variables = await callApp<Variables>('PATCH', target, '/env', { query, json: changes });
+  if (options.json) return printJson(variables);
+  for (const [key, value] of Object.entries(changes)) print(`${key} ${value === null ? 'removed' : 'set'}`);
+  if (!options.restart) print(`It applies from the next deploy or restart of ${targetName(target)}.`);
+}

@@ -1,0 +1,85 @@
+import type { Command } from 'commander';
+import { targetName } from '../../config/paths.ts';
+import { formatBytes, formatDuration } from '../../config/units.ts';
+import type { Release } from '../../releases/release.ts';
+import { type AppOptions, appSubcommand, callApp, connect } from '../command.ts';
+import { wholeNumber } from '../numbers.ts';
+import { formatTime, paint, print, printJson, stateColour, table } from '../output.ts';
+import { appPath, parseTarget } from '../target.ts';
+
+export function registerReleaseCommands(program: Command): void {
+  appSubcommand(program, 'releases <app> [number]', 'the releases of an app, newest first, or one of them')
+    .option('--log', 'with a number: print the build log of that release')
+    .action(releases);
+  appSubcommand(program, 'cancel <app> <number>', 'end a deploy that has not reached its switch').action(
+    cancel,
+  );
+}
+
+async function releases(
+  name: string,
+  number: string | undefined,
+  options: AppOptions & { log?: true },
+): Promise<void> {
+  const target = parseTarget(name, options.environment);
+  if (number === undefined) {
+    const list = await callApp<Release[]>('GET', target, '/releases');
+    if (options.json) return printJson(list);
+    return print(list.length === 0 ? `${targetName(target)} has no releases yet` : listReleases(list));
+  }
+  const path = `/releases/${wholeNumber(number, 'the release')}`;
+  if (options.log) {
+    const query = { environment: target.environment };
+    const log = await (await connect()).open('GET', appPath(target, `${path}/log`), { query });
+    for await (const chunk of log) process.stdout.write(chunk);
+    return;
+  }
+  const release = await callApp<Release>('GET', target, path);
+  if (options.json) printJson(release);
+  else print(describeRelease(release));
+}
+
+async function cancel(name: string, number: string, options: AppOptions): Promise<void> {
+  const target = parseTarget(name, options.environment);
+  const path = `/releases/${wholeNumber(number, 'the release')}/cancel`;
+  const release = await callApp<Release>('POST', target, path);
+  if (options.json) printJson(release);
+  else print(`release ${release.number} of ${targetName(target)} is cancelled`);
+}
+
+function listReleases(list: Release[]): string {
+  return table([
+    ['RELEASE', 'STATE', 'CREATED', 'TOOK', 'SIZE', 'BY', 'COMMIT'],
+    ...list.map((release) => [
+      String(release.number),
+      stateText(release),
+      formatTime(release.createdAt),
+      release.durationMs === null ? '-' : formatDuration(release.durationMs),
+      release.sizeBytes === null ? '-' : formatBytes(release.sizeBytes),
+      release.by,
+      release.commit?.slice(0, 10) ?? '-',
+    ]),
+  ]);
+}
+
+/** `failed (build_timeout)`; the other states need no word more. */
+function stateText({ state, error }: Release): string {
+  return paint(stateColour(state), error === null ? state : `${state} (${error.code})`);
+}
+
+function describeRelease(release: Release): string {
+  const head = table([
+    ['RELEASE', 'STATE', 'CREATED', 'LIVE', 'BY'],
+    [
+      String(release.number),
+      stateText(release),
+      formatTime(release.createdAt),
+      release.liveAt === null ? 'never' : formatTime(release.liveAt),
+      release.by,
+    ],
+  ]);
+  const notices = release.notices.map(({ message, hint }) => `note: ${message}\n  ${hint}`);
+  const { error } = release;
+  const failure = error === null ? [] : [`failed at ${error.step}: ${error.message}\n  ${error.hint}`];
+  return [head, ...notices, ...failure].join('\n\n');
+}

@@ -1,0 +1,46 @@
+import { AppError, errorBody, systemCode } from '../errors/app-error.ts';
+import { paint, printJson } from './output.ts';
+
+/** A command that was not written as it should be: exit status 2. */
+export class UsageError extends Error {
+  readonly hint: string;
+
+  constructor(message: string, hint = '') {
+    super(message);
+    this.name = 'UsageError';
+    this.hint = hint;
+  }
+}
+
+/** Tells why a command failed and gives its exit status: 1 for a failure, 2 for wrong usage. */
+export function reportFailure(error: unknown, json: boolean): number {
+  const described = describe(error);
+  if (json) printJson({ error: described });
+  else {
+    const { step, message, hint } = described;
+    const marked = paint('red', step ? `failed at ${step}:` : 'failed:', process.stderr);
+    process.stderr.write(
+      `${marked} ${message}\n${hint === '' ? '' : `  ${hint.replaceAll('\n', '\n  ')}\n`}`,
+    );
+  }
+  return error instanceof UsageError ? 2 : 1;
+}
+
+interface Description {
+  code: string;
+  message: string;
+  hint: string;
+  /** of a deploy */
+  step?: string | null;
+}
+
+function describe(error: unknown): Description {
+  if (error instanceof UsageError) return { code: 'wrong_usage', message: error.message, hint: error.hint };
+  if (error instanceof AppError) return error.toJSON();
+  if (systemCode(error) !== undefined) return { code: 'failed', message: (error as Error).message, hint: '' };
+  return {
+    ...errorBody(error),
+    message: (error as Error)?.stack ?? String(error),
+    hint: 'This is a fault in Sluice.',
+  };
+}

@@ -1,0 +1,71 @@
+import type { IncomingMessage } from 'node:http';
+import { createInterface } from 'node:readline';
+import type { Target } from '../config/paths.ts';
+import type { DeployEvent } from '../deployments/events.ts';
+import { AppError } from '../errors/app-error.ts';
+import type { Release } from '../releases/release.ts';
+import type { ApiClient } from './client.ts';
+import type { DeployView } from './deploy-view.ts';
+import { appPath } from './target.ts';
+
+/**
+ * Follows a deploy or a rollback to its end. Ctrl-C cancels it: before it has a number by hanging up, afterwards by
+ * asking the server; a second one leaves it to itself.
+ * @param begin sends the request
+ * @throws AppError why it failed
+ */
+export async function followDeploy(
+  client: ApiClient,
+  target: Target,
+  view: DeployView,
+  begin: (signal: AbortSignal) => Promise<IncomingMessage>,
+): Promise<Release> {
+  const hangUp = new AbortController();
+  let number: number | undefined;
+  let cancelled = false;
+  const interrupt = () => {
+    if (cancelled) process.exit(1);
+    cancelled = true;
+    if (number === undefined) return hangUp.abort();
+    view.note('cancelling … (Ctrl-C again: leave it to itself)');
+    const query = { environment: target.environment };
+    client.call('POST', appPath(target, `/releases/${number}/cancel`), { query }).catch((error: Error) => {
+      view.note(error.message);
+    });
+  };
+  process.on('SIGINT', interrupt);
+  try {
+    for await (const event of events(await begin(hangUp.signal))) {
+      view.event(event);
+      if (event.event === 'accepted') number = event.release;
+      if (event.event === 'live') return event.release;
+      if (event.event === 'failed') throw new FailedDeploy(event);
+    }
+    throw new AppError('not_running', 'the connection to the server broke off; the deploy may be going on', {
+      hint: '`sluice releases APP` shows what became of it.',
+    });
+  } catch (error) {
+    if (!hangUp.signal.aborted) throw error;
+    throw new AppError('cancelled', 'cancelled before the upload was complete');
+  } finally {
+    process.off('SIGINT', interrupt);
+  }
+}
+
+async function* events(answer: IncomingMessage): AsyncGenerator<DeployEvent> {
+  for await (const line of createInterface({ input: answer })) yield JSON.parse(line) as DeployEvent;
+}
+
+/** Why a deploy failed, and at which step, as the API answers it. */
+class FailedDeploy extends AppError {
+  readonly step: string | null;
+
+  constructor({ error }: Extract<DeployEvent, { event: 'failed' }>) {
+    super(error.code, error.message, { hint: error.hint });
+    this.step = error.step;
+  }
+
+  override toJSON() {
+    return { ...super.toJSON(), step: this.step };
+  }
+}

@@ -1,0 +1,54 @@
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { registerAppCommands } from './commands/apps.ts';
+import { registerDeployCommands } from './commands/deploy.ts';
+import { registerEnvCommands } from './commands/env.ts';
+import { registerLogsCommand } from './commands/logs.ts';
+import { registerProcessCommands } from './commands/processes.ts';
+import { registerReleaseCommands } from './commands/releases.ts';
+import { registerTokenCommands } from './commands/token.ts';
+import { registerUpCommand } from './commands/up.ts';
+import { reportFailure } from './failure.ts';
+
+const epilogue = `
+Which server: SLUICE_URL with SLUICE_TOKEN, else SLUICE_HOME, else ~/.config/sluice/config.json
+({"url": …, "token": …}), else the one that runs in ./.sluice or in Sluice's own checkout.
+Exit status: 0 done, 1 failed, 2 wrong usage.`;
+
+async function main(): Promise<void> {
+  const program = new Command('sluice')
+    .description('Put a Node.js app on a server of your own, with no request lost.')
+    .version(version(), '--version', 'print the version')
+    .helpOption('-h, --help', 'print help')
+    .helpCommand(false)
+    .addHelpText('after', epilogue)
+    .exitOverride()
+    .showHelpAfterError('(--help tells more)');
+  registerUpCommand(program);
+  registerDeployCommands(program);
+  registerAppCommands(program);
+  registerReleaseCommands(program);
+  registerLogsCommand(program);
+  registerEnvCommands(program);
+  registerProcessCommands(program);
+  registerTokenCommands(program);
+  try {
+    await program.parseAsync();
+  } catch (error) {
+    // Commander has said what there is to say: help, the version, or what is wrong with the command.
+    if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
+    else process.exitCode = reportFailure(error, process.argv.includes('--json'));
+  }
+}
+
+function version(): string {
+  return JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')).version;
+}
+
+// The reader of our output may go away, as `head` does: then there is nobody left to tell.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit();
+});
+
+await main();

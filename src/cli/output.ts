@@ -1,0 +1,44 @@
+import { stripVTControlCharacters, styleText } from 'node:util';
+
+type Style = Parameters<typeof styleText>[0];
+
+/** Coloured where `stream` is a terminal and NO_COLOR is not set. */
+export function paint(style: Style, text: string, stream: NodeJS.WriteStream = process.stdout): string {
+  return styleText(style, text, { stream });
+}
+
+export function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+export function printJson(value: unknown): void {
+  print(JSON.stringify(value, null, 2));
+}
+
+/** Columns as wide as their widest cell; the first row is the head. */
+export function table(rows: string[][]): string {
+  const width = (text: string) => stripVTControlCharacters(text).length;
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => width(row[column] ?? ''))));
+  return rows
+    .map((row, index) => {
+      const cells = row.map((cell, column) => cell + ' '.repeat((widths[column] ?? 0) - width(cell)));
+      const line = cells.join('   ').trimEnd();
+      return index === 0 ? paint('dim', line) : line;
+    })
+    .join('\n');
+}
+
+/** `2026-11-22T17:09:29.123Z` → `2026-11-22 17:09`, in the time zone of whoever reads it. */
+export function formatTime(iso: string): string {
+  const date = new Date(iso);
+  const two = (number: number) => String(number).padStart(2, '0');
+  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}`;
+}
+
+export function stateColour(state: string): Style {
+  if (state === 'running' || state === 'live' || state === 'open') return 'green';
+  if (state === 'failed') return 'red';
+  if (state === 'starting' || state === 'building' || state === 'booting') return 'yellow';
+  return 'dim';
+}

@@ -1,0 +1,98 @@
+import fs from 'node:fs';
+import { lstat, readdir } from 'node:fs/promises';
+import { dirname, join, relative, resolve, sep } from 'node:path';
+import { Readable } from 'node:stream';
+import { AppError } from '../errors/app-error.ts';
+
+export interface Packed {
+  files: number;
+  /** a gzipped tar, made as it is read */
+  stream: Readable;
+}
+
+/** Never sent, ignored or not: what is built or kept anew at the other end. */
+const never = new Set(['node_modules', '.git', '.sluice']);
+
+/**
+ * Packs a directory for upload, without node_modules, .git, .sluice and whatever its .gitignore files exclude, those
+ * of the repository around it included.
+ * @throws AppError `nothing_to_run` where there is nothing to pack
+ */
+export async function packDirectory(directory: string, onBytes: (sent: number) => void): Promise<Packed> {
+  const root = resolve(directory);
+  const paths = await listPaths(root, await ignoreRules(root));
+  if (paths.length === 0) {
+    throw new AppError('nothing_to_run', `there is nothing to deploy in ${root}`, {
+      hint: 'Name the directory of the app: sluice deploy DIRECTORY. What .gitignore excludes is not sent.',
+    });
+  }
+  const { create } = await import('tar');
+  // `./` keeps tar from reading a name that starts with @ as an archive to include.
+  const names = paths.map((path) => `./${path}`);
+  const archive = create({ gzip: true, cwd: root, portable: true, noDirRecurse: true }, names);
+  const files = paths.filter((path) => !path.endsWith('/')).length;
+  return { files, stream: Readable.from(counted(archive, onBytes)) };
+}
+
+type IsIgnored = (path: string) => Promise<boolean>;
+
+/** Paths below `root`, relative to it, directories with a slash at the end and before what is in them. */
+async function listPaths(root: string, isIgnored: IsIgnored, below = ''): Promise<string[]> {
+  const paths: string[] = [];
+  const entries = await readdir(join(root, below), { withFileTypes: true });
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const packable = entry.isFile() || entry.isDirectory() || entry.isSymbolicLink();
+    if (!packable || never.has(entry.name)) continue;
+    // With the slash, rules such as `build/` apply, which are for directories only.
+    const path = `${below}${entry.name}${entry.isDirectory() ? '/' : ''}`;
+    if (await isIgnored(path)) continue;
+    paths.push(path);
+    if (entry.isDirectory()) paths.push(...(await listPaths(root, isIgnored, path)));
+  }
+  return paths;
+}
+
+async function ignoreRules(root: string): Promise<IsIgnored> {
+  const { isIgnored } = await import('isomorphic-git');
+  const top = await repositoryAround(root);
+  const prefix = relative(top, root).split(sep).join('/');
+  const reading = {
+    promises: {
+      ...fs.promises,
+      readFile: remembering(fs.promises.readFile),
+      stat: remembering(fs.promises.stat),
+    },
+  };
+  const by = (dir: string, filepath: string) => isIgnored({ fs: reading, dir, filepath });
+  // What is deployed although the repository around it ignores it has only its own rules.
+  if (prefix === '' || (await by(top, `${prefix}/`))) return (path) => by(root, path);
+  return (path) => by(top, `${prefix}/${path}`);
+}
+
+/** The rules are looked up anew for every path, in the same few files. */
+function remembering<Result>(read: (path: string, options?: never) => Promise<Result>) {
+  const results = new Map<string, Promise<Result>>();
+  return (path: string, options?: never): Promise<Result> => {
+    const result = results.get(path) ?? read(path, options);
+    results.set(path, result);
+    return result;
+  };
+}
+
+/** The directory above, or `directory` itself, that holds a repository; without one, `directory`. */
+async function repositoryAround(directory: string): Promise<string> {
+  for (let at = directory; ; at = dirname(at)) {
+    const git = await lstat(join(at, '.git')).catch(() => undefined);
+    if (git !== undefined) return at;
+    if (at === dirname(at)) return directory;
+  }
+}
+
+async function* counted(chunks: AsyncIterable<Buffer>, onBytes: (sent: number) => void) {
+  let sent = 0;
+  for await (const chunk of chunks) {
+    sent += chunk.length;
+    onBytes(sent);
+    yield chunk;
+  }
+}

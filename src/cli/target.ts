@@ -1,0 +1,25 @@
+import { defaultEnvironment, isName, type Target } from '../config/paths.ts';
+import { UsageError } from './failure.ts';
+
+/** `shop`, `shop@staging`, or `shop` with `--environment staging`. @throws UsageError */
+export function parseTarget(text: string, option?: string): Target {
+  const [app = '', written, ...more] = text.split('@');
+  if (written !== undefined && option !== undefined && written !== option) {
+    throw new UsageError(`${text} and --environment ${option} name two environments`);
+  }
+  const environment = written ?? option ?? defaultEnvironment;
+  for (const name of [app, environment]) {
+    if (!isName(name) || more.length > 0) {
+      throw new UsageError(
+        `"${text}" does not name an app`,
+        'A name has lower-case letters, digits and "-", and starts with a letter: shop, or shop@staging for an environment of it.',
+      );
+    }
+  }
+  return { app, environment };
+}
+
+/** Where the API has an app. */
+export function appPath({ app }: Target, rest = ''): string {
+  return `/v1/apps/${encodeURIComponent(app)}${rest}`;
+}

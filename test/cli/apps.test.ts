@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { AppStatus } from '../../src/deployments/service.ts';
+import { answering, running } from '../support/apps.ts';
+import { cli } from '../support/cli.ts';
+import { startSluice } from '../support/server.ts';
+import { wholeFile } from '../support/whole-file.ts';
+
+const sluice = await startSluice(wholeFile);
+const run = (...args: string[]) => cli(args, { env: { SLUICE_HOME: sluice.home } });
+const json = async (...args: string[]) => JSON.parse((await run(...args, '--json')).stdout);
+
+await sluice.deploy('shop', answering('shop'));
+
+test('status shows server, runner and apps, for people and for programs', async () => {
+  const all = await json('status');
+  assert.equal(all.server.pid, sluice.pid);
+  assert.equal(typeof all.runner.pid, 'number');
+  const [app] = all.apps;
+  assert.deepEqual([app.name, app.environment, app.state, app.release], ['shop', 'production', 'running', 1]);
+  assert.deepEqual(
+    app.workers.map(({ state }: { state: string }) => state),
+    ['open'],
+  );
+  assert.deepEqual((await json('status', 'shop')).url, app.url);
+  assert.deepEqual((await json('apps')).length, 1);
+  const { stdout } = await run('status');
+  assert.match(stdout, /^Sluice \d.+\n\nAPP +STATE +RELEASE +WORKERS +URL\nshop +running +1 +1 +http:/);
+  assert.ok(!stdout.includes('\u001b'), 'no colours where there is no terminal');
+});
+
+test('an app is scaled, restarted, stopped and started', async () => {
+  const scaled: AppStatus = await json('scale', 'shop', '2');
+  assert.equal(scaled.workers.filter(({ state }) => state === 'open').length, 2);
+  const before = (await sluice.status('shop')).workers.map(({ pid }) => pid);
+  assert.equal((await run('restart', 'shop')).code, 0);
+  const after = (await sluice.status('shop')).workers.filter(({ state }) => state === 'open');
+  assert.ok(after.every(({ pid }) => !before.includes(pid)));
+  assert.match((await run('stop', 'shop')).stdout, /^shop is stopped/);
+  assert.match((await run('start', 'shop')).stdout, /^shop is running/);
+  assert.equal(await sluice.get('shop'), 'shop');
+  assert.equal((await run('scale', 'shop', 'default')).code, 0);
+});
+
+test('variables are set, listed and removed, and the app sees them', async () => {
+  const code = `require('node:http').createServer((request, response) => response.end(String(process.env.WORD)))
+    .listen(process.env.PORT);`;
+  await sluice.deploy('wordy', running(code));
+  assert.equal((await run('env', 'set', 'wordy', 'WORD=a=b c', 'OTHER=1')).stdout, 'WORD set\nOTHER set\n');
+  assert.equal(await sluice.get('wordy'), 'a=b c');
+  assert.equal((await run('env', 'list', 'wordy')).stdout, 'WORD=a=b c\nOTHER=1\n');
+  assert.deepEqual(await json('env', 'unset', 'wordy', 'WORD', '--no-restart'), { OTHER: '1' });
+  assert.equal(await sluice.get('wordy'), 'a=b c');
+  assert.equal((await run('env', 'set', 'wordy', 'nothing')).code, 2);
+});
+
+test('logs are what the app has written', async () => {
+  await sluice.deploy(
+    'chatty',
+    running(`console.log('one'); console.log('two');
+    require('node:http').createServer((q, r) => r.end()).listen(process.env.PORT);`),
+  );
+  assert.equal((await run('logs', 'chatty', '-n', '1')).stdout, 'two\n');
+  assert.equal((await run('logs', 'chatty', '--json')).stdout, '{"line":"one"}\n{"line":"two"}\n');
+});
+
+test('destroy asks for the name, and without a terminal wants it said', async () => {
+  await sluice.deploy('brief', answering('brief'));
+  assert.equal((await run('destroy', 'brief')).code, 2);
+  assert.equal((await run('destroy', 'brief', '--confirm', 'shop')).code, 2);
+  assert.equal((await run('destroy', 'brief', '--confirm', 'brief')).code, 0);
+  assert.equal((await run('status', 'brief')).code, 1);
+});
+
+test('tokens are listed without their secret, and revoked', async () => {
+  const made = await json('token', 'create', 'ci', '--scope', 'read');
+  assert.match(made.token, /^slc_/);
+  const { stdout } = await run('token', 'list');
+  assert.match(stdout, /\nci +read +all /);
+  assert.ok(!stdout.includes(made.token));
+  assert.equal((await run('token', 'revoke', 'ci')).code, 0);
+  assert.equal((await run('token', 'revoke', 'ci')).code, 1);
+});

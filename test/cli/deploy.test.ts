@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import { access, mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { test } from 'node:test';
+import { answering, running } from '../support/apps.ts';
+import { cli } from '../support/cli.ts';
+import type { Files } from '../support/pack.ts';
+import { startSluice } from '../support/server.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+import { wholeFile } from '../support/whole-file.ts';
+
+const sluice = await startSluice(wholeFile);
+const env = { SLUICE_HOME: sluice.home };
+
+test('deploy sends a directory without node_modules and what .gitignore excludes, and shows it go live', async (t) => {
+  const directory = await directoryOf(t, {
+    ...answering('packed'),
+    'package.json': { name: 'packed' },
+    'package-lock.json': { name: 'packed', lockfileVersion: 3, packages: { '': { name: 'packed' } } },
+    '.gitignore': '*.secret\n/build/\n!keep.secret\n',
+    'keep.secret': '',
+    'drop.secret': '',
+    'build/out.js': '',
+    'lib/build/kept.js': '',
+    'lib/.gitignore': 'local\n',
+    'lib/local/x.js': '',
+    'node_modules/junk/index.js': '',
+    '.git/config': '',
+    '@file': '',
+  });
+  const { code, stdout, stderr } = await cli(['deploy'], { cwd: directory, env });
+  assert.equal(stderr, '');
+  assert.equal(code, 0);
+  assert.match(stdout, /^packed from .+, \d+ files\n/);
+  assert.match(stdout, /\n-- switch\n/);
+  assert.match(stdout, /\nlive: http:\/\/127\.0\.0\.1:\d+ release 1 in .+\n$/);
+  assert.equal(await sluice.get('packed'), 'packed');
+  const release = join(sluice.home, 'apps/packed/production/current/');
+  for (const path of ['keep.secret', 'lib/build/kept.js', '@file']) await access(join(release, path));
+  for (const path of ['drop.secret', 'build', 'lib/local', '.git', 'node_modules/junk']) {
+    await assert.rejects(access(join(release, path)), { code: 'ENOENT' }, path);
+  }
+});
+
+test('the rules of the repository around a directory hold in it, unless they exclude it as a whole', async (t) => {
+  const repository = await directoryOf(t, {
+    '.git/HEAD': '',
+    '.gitignore': 'generated.js\nout/\n',
+    'app/server.js': answering('app')['server.js'],
+    'app/generated.js': '',
+    'out/server.js': answering('out')['server.js'],
+  });
+  const count = async (directory: string) => {
+    const { stdout } = await cli(['deploy', join(repository, directory), '--app', directory], { env });
+    return / (\d+) files?\n/.exec(stdout)?.[1];
+  };
+  assert.equal(await count('app'), '1');
+  assert.equal(await count('out'), '1');
+});
+
+test('a deploy that fails says where and why with status 1, and the old release stays', async (t) => {
+  const directory = await directoryOf(t, answering('good'));
+  assert.equal((await cli(['deploy', directory, '--app', 'steady'], { env })).code, 0);
+  const broken = await directoryOf(t, running('throw new Error("nothing works")'));
+  const told = await cli(['deploy', broken, '--app', 'steady'], { env });
+  assert.equal(told.code, 1);
+  assert.match(told.stderr, /^failed at boot: .+\n[\s\S]*nothing works/);
+  const json = await cli(['deploy', broken, '--app', 'steady', '--json'], { env });
+  assert.equal(json.code, 1);
+  const { error } = JSON.parse(json.stdout);
+  assert.equal(error.code, 'boot_exited');
+  assert.equal(error.step, 'boot');
+  assert.equal(await sluice.get('steady'), 'good');
+});
+
+test('deploy and rollback give the release as JSON, and rollback brings the earlier one back', async (t) => {
+  const deploy = async (text: string) =>
+    cli(['deploy', await directoryOf(t, answering(text)), '-a', 'json', '--json'], { env });
+  assert.equal(JSON.parse((await deploy('one')).stdout).state, 'live');
+  assert.equal(JSON.parse((await deploy('two')).stdout).number, 2);
+  const back = await cli(['rollback', 'json', '--json'], { env });
+  assert.equal(JSON.parse(back.stdout).number, 1);
+  assert.equal(await sluice.get('json'), 'one');
+  const told = await cli(['rollback', 'json', '2'], { env });
+  assert.match(told.stdout, /\nlive: .+ release 2/);
+  assert.match((await cli(['releases', 'json'], { env })).stdout, /\n2 +live .*\n1 +retained /);
+});
+
+test('Ctrl-C cancels a deploy that is being built', async (t) => {
+  const directory = await directoryOf(t, {
+    ...answering('never'),
+    'package.json': { name: 'slow', scripts: { build: 'echo building now && sleep 60' } },
+  });
+  const { code, stderr } = await cli(['deploy', directory], {
+    env,
+    whileRunning(child) {
+      let told = '';
+      const interrupt = (chunk: Buffer) => {
+        told += chunk;
+        if (!/^ {3}building now$/m.test(told)) return;
+        child.stdout?.off('data', interrupt);
+        child.kill('SIGINT');
+      };
+      child.stdout?.on('data', interrupt);
+    },
+  });
+  assert.equal(code, 1);
+  assert.match(stderr, /^failed at build: .*cancelled/);
+  assert.deepEqual((await sluice.status('slow')).deploying, []);
+  assert.equal((await sluice.releases('slow'))[0]?.state, 'failed');
+});
+
+test('another machine deploys with a URL and a token', async (t) => {
+  const { stdout: token, stderr } = await cli(['token', 'create', 'ci', '--app', 'remote'], { env });
+  assert.match(stderr, /not shown again/);
+  const remote = { SLUICE_URL: sluice.url, SLUICE_TOKEN: token.trim() };
+  const directory = await directoryOf(t, answering('from afar'));
+  assert.equal((await cli(['deploy', directory, '--app', 'remote'], { env: remote })).code, 0);
+  assert.equal(await sluice.get('remote'), 'from afar');
+  assert.equal((await sluice.releases('remote'))[0]?.by, 'ci');
+  const refused = await cli(['deploy', directory, '--app', 'other'], { env: remote });
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /^failed: the token ci is for the app remote only/);
+});
+
+test('without --app the name in package.json counts, and where there is none that is asked for', async (t) => {
+  const directory = await directoryOf(t, answering('x'));
+  const { code, stderr } = await cli(['deploy'], { cwd: directory, env });
+  assert.equal(code, 2);
+  assert.match(stderr, /Say so with --app NAME/);
+});
+
+async function directoryOf(t: Parameters<typeof temporaryDirectory>[0], files: Files): Promise<string> {
+  const directory = await temporaryDirectory(t);
+  for (const [path, content] of Object.entries(files)) {
+    await mkdir(dirname(join(directory, path)), { recursive: true });
+    await writeFile(join(directory, path), typeof content === 'string' ? content : JSON.stringify(content));
+  }
+  return directory;
+}

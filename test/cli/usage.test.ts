@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { mkdir, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { cli, sluiceBinary } from '../support/cli.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+test('every command has help, and wrong usage is told with status 2', async (t) => {
+  const home = await temporaryDirectory(t);
+  const env = { SLUICE_HOME: home };
+  const { stdout, code } = await cli(['--help'], { env });
+  assert.equal(code, 0);
+  const commands = [...stdout.matchAll(/^ {2}([a-z]+) /gm)].map(([, name]) => name as string);
+  for (const name of 'up deploy rollback status apps destroy releases cancel logs env scale restart stop start token'.split(
+    ' ',
+  )) {
+    assert.ok(commands.includes(name), `${name} is in the help`);
+    const help = await cli([name, '--help'], { env });
+    assert.equal(help.code, 0);
+    assert.match(help.stdout, new RegExp(`^Usage: sluice ${name}`));
+  }
+  for (const wrong of [
+    [],
+    ['nothing'],
+    ['scale', 'shop'],
+    ['scale', 'shop', 'x'],
+    ['logs', 'No Name'],
+    ['apps', '--all'],
+  ]) {
+    assert.equal((await cli(wrong, { env })).code, 2, wrong.join(' '));
+  }
+});
+
+test('where no server runs, that is said with status 1, for people and for programs', async (t) => {
+  const env = { SLUICE_HOME: await temporaryDirectory(t) };
+  const told = await cli(['status'], { env });
+  assert.equal(told.code, 1);
+  assert.match(
+    told.stderr,
+    /^failed: Sluice is not running: nothing answers at .+\n {2}Start it with `sluice up`/,
+  );
+  assert.equal(told.stdout, '');
+  const json = await cli(['status', '--json'], { env });
+  assert.equal(json.code, 1);
+  assert.equal(JSON.parse(json.stdout).error.code, 'not_running');
+  assert.equal(json.stderr, '');
+});
+
+test('the launcher works through links to it, from any directory', async (t) => {
+  const directory = await temporaryDirectory(t);
+  await mkdir(join(directory, 'bin'));
+  await symlink(sluiceBinary, join(directory, 'first'));
+  await symlink('../first', join(directory, 'bin', 'sluice'));
+  const { stdout } = await cli(['--version'], { binary: join(directory, 'bin', 'sluice'), cwd: '/' });
+  assert.match(stdout, /^\d+\.\d+\.\d+\n$/);
+});
+
+test('the config file says which server, and its faults are told', async (t) => {
+  const config = await temporaryDirectory(t);
+  await mkdir(join(config, 'sluice'));
+  const file = join(config, 'sluice', 'config.json');
+  const status = () => cli(['status'], { env: { XDG_CONFIG_HOME: config } });
+  await writeFile(file, '{"url": "http://127.0.0.1:1"}');
+  assert.match((await status()).stderr, /has a URL but no token/);
+  await writeFile(file, '{"url": "http://127.0.0.1:1", "token": "slc_x"}');
+  assert.match((await status()).stderr, /nothing answers at http:\/\/127\.0\.0\.1:1\//);
+  await writeFile(file, '{"url"');
+  assert.match((await status()).stderr, /config\.json is not valid JSON/);
+});

@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { cp, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { promisify } from 'node:util';
+import { cli } from './support/cli.ts';
+
+const repository = resolve(import.meta.dirname, '..');
+const parts = ['bin', 'src', 'examples', 'install.sh', 'package.json', 'package-lock.json'];
+
+test('install.sh --local leaves a sample app running, does no harm when run again, and --stop ends it', async (t) => {
+  const { install, home } = await checkout(t);
+
+  const first = await install('--local');
+  const url = /The sample app is live at (\S+)\n/.exec(first)?.[1] ?? '';
+  assert.match(await (await fetch(url)).text(), /^Hello from process \d+/);
+  assert.equal(first.match(/^ {2}.*\/bin\/sluice \w+/gm)?.length, 3, 'three commands to try next');
+
+  const second = await install('--local');
+  assert.match(second, /packages: already there\nsluice: already running\nhello: already live\n/);
+  assert.deepEqual(await readdir(join(home, 'apps/hello/production/releases')), ['1']);
+
+  assert.match(await install('--local', '--stop'), /sluice: stopped/);
+  await assert.rejects(fetch(url));
+  assert.match(await install('--local', '--stop'), /sluice: not running/);
+
+  assert.match(await install('--local'), /sluice: starting\nhello: already live\n/);
+  assert.match(await (await fetch(url)).text(), /^Hello from process \d+/);
+});
+
+test('an app without a package.json is not taken for a part of the checkout that Sluice runs in', async (t) => {
+  const { install, root, home } = await checkout(t);
+  await install('--local');
+  const bare = join(root, 'bare');
+  await mkdir(bare);
+  const code = "require('node:http').createServer((q, r) => r.end('bare')).listen(process.env.PORT);";
+  await writeFile(join(bare, 'server.js'), code);
+  const options = { binary: join(root, 'bin/sluice'), env: { SLUICE_HOME: home } };
+  const { stdout, stderr } = await cli(['deploy', bare, '--app', 'bare', '--json'], options);
+  assert.equal(stderr, '');
+  assert.equal(await (await fetch(JSON.parse(stdout).url)).text(), 'bare');
+});
+
+test('install.sh without --local says what it cannot do yet, with status 2', async (t) => {
+  const { install } = await checkout(t);
+  for (const wrong of [[], ['--system'], ['--local', '--start']]) {
+    await assert.rejects(install(...wrong), { code: 2, stderr: /Usage: \.\/install\.sh --local/ });
+  }
+});
+
+/**
+ * A checkout of its own, on ports of its own. Its node_modules holds links to the packages that are there, and is
+ * newer than the lock file: as npm leaves it. No npm is sure to have made a .bin/node in it.
+ */
+async function checkout(t: TestContext) {
+  const root = await mkdtemp(join(tmpdir(), 'sluice-test-'));
+  const home = join(root, 'state');
+  for (const part of parts) await cp(join(repository, part), join(root, part), { recursive: true });
+  await mkdir(join(root, 'node_modules'));
+  for (const name of await readdir(join(repository, 'node_modules'))) {
+    if (name.startsWith('.')) continue;
+    await symlink(join(repository, 'node_modules', name), join(root, 'node_modules', name));
+  }
+  await writeFile(join(root, 'node_modules/.package-lock.json'), '{}');
+  await mkdir(home);
+  const settings = { listen: { port: 0 }, apps: { firstPort: 9500 + (process.pid % 400) } };
+  await writeFile(join(home, 'config.json'), JSON.stringify(settings));
+  const install = async (...options: string[]) => {
+    const env = { ...process.env, SLUICE_HOME: home };
+    return (await promisify(execFile)(join(root, 'install.sh'), options, { env })).stdout;
+  };
+  t.after(async () => {
+    await install('--local', '--stop');
+    await rm(root, { recursive: true, force: true });
+  });
+  return { install, root, home };
+}
