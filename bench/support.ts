@@ -72,3 +72,8 @@ export async function newConnections(port: number, total: number, clients = 32):
   };
   await Promise.all(Array.from({ length: clients }, one));
 }
+
+/** A figure, and what it must be. */
+export function row(what: string, figure: string, wanted: string): void {
+  console.log(`${what.padEnd(44)} ${figure.padStart(10)}   wanted ${wanted}`);
+}

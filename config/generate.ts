@@ -1,0 +1,60 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { toJsonSchema } from '@valibot/to-json-schema';
+import { appSettingsSchema } from '../src/config/app-settings.ts';
+import { serverSettingsSchema } from '../src/config/server-settings.ts';
+import { settingsPage } from './settings-page.ts';
+
+/** The part of a JSON schema that the settings need. */
+export interface Schema {
+  type?: string;
+  description?: string;
+  default?: unknown;
+  properties?: Record<string, Schema>;
+  items?: Schema;
+  anyOf?: Schema[];
+  enum?: unknown[];
+  const?: unknown;
+  pattern?: string;
+  minimum?: number;
+  maximum?: number;
+}
+
+const root = resolve(import.meta.dirname, '..');
+
+/** What is made from the schemas of the settings, by path: `npm run generate` writes it, a test holds it to them. */
+export function generatedFiles(): Record<string, string> {
+  const app = jsonSchema(appSettingsSchema, 'What an app may say about itself: sluice.json');
+  const server = jsonSchema(serverSettingsSchema, "The appliance's own settings: $SLUICE_HOME/config.json");
+  return {
+    'config/app.schema.json': asText(app),
+    'config/server.schema.json': asText(server),
+    'config/example.json': asText(defaults(server)),
+    'docs/settings.md': settingsPage(app, server),
+  };
+}
+
+/** What is there now, by the same paths. */
+export function committedFiles(): Record<string, string> {
+  const paths = Object.keys(generatedFiles());
+  return Object.fromEntries(paths.map((path) => [path, readFileSync(join(root, path), 'utf8')]));
+}
+
+/** As the settings are written, so a duration is a number or a text; checks that JSON schema cannot say are left out. */
+function jsonSchema(schema: Parameters<typeof toJsonSchema>[0], title: string): Schema {
+  return { title, ...toJsonSchema(schema, { typeMode: 'input', errorMode: 'ignore' }) } as Schema;
+}
+
+function defaults({ properties = {}, default: value }: Schema): unknown {
+  const settings = Object.entries(properties).filter(([name]) => name !== '$schema');
+  if (settings.length === 0) return value;
+  return Object.fromEntries(settings.map(([name, setting]) => [name, defaults(setting)]));
+}
+
+function asText(value: unknown): string {
+  return `${JSON.stringify(value, null, 2)}\n`;
+}
+
+if (import.meta.main) {
+  for (const [path, content] of Object.entries(generatedFiles())) writeFileSync(join(root, path), content);
+}

@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict';
+import { glob, readFile } from 'node:fs/promises';
+import { dirname, join, relative, resolve } from 'node:path';
+import { test } from 'node:test';
+
+/**
+ * Who may import whom, as in docs/architecture.md. `types` may be imported as types only: what travels over a wire
+ * is written down once.
+ */
+const layers: Record<string, { imports: string[]; types?: string[] }> = {
+  errors: { imports: [] },
+  system: { imports: ['errors'] },
+  config: { imports: ['errors', 'system'] },
+  protocol: { imports: ['errors'], types: ['config'] },
+  releases: { imports: ['errors', 'system', 'config'], types: ['protocol'] },
+  sources: { imports: ['errors', 'system', 'config', 'releases'], types: ['protocol'] },
+  builds: { imports: ['errors', 'system', 'config', 'protocol', 'releases'] },
+  start: { imports: ['errors', 'system', 'config'], types: ['protocol'] },
+  deployments: {
+    imports: ['errors', 'system', 'config', 'protocol', 'releases', 'sources', 'builds', 'start'],
+  },
+  api: { imports: ['errors', 'system', 'config', 'releases', 'deployments'] },
+  server: { imports: ['errors', 'system', 'config', 'protocol', 'releases', 'deployments', 'api'] },
+  runner: { imports: ['errors', 'system', 'config', 'protocol'] },
+  worker: { imports: [], types: ['protocol'] },
+  cli: { imports: ['errors', 'system', 'config'], types: ['releases', 'deployments', 'api'] },
+};
+
+/** It loads everything once to fill the compile cache, in a process that then ends. */
+const warmer = 'server/warm.ts';
+
+/** Layers that run inside the user's app, which has packages of its own. */
+const withoutPackages = new Set(['worker']);
+
+const source = resolve(import.meta.dirname, '../src');
+const importPattern =
+  /(?:\bfrom\s*|\bimport\s*\(\s*|\brequire\s*\(\s*|^\s*import\s+)(['"])(?<specifier>[^'"]+)\1/gm;
+
+test('every module imports only what its layer may', async () => {
+  const faults: string[] = [];
+  for (const file of await sourceFiles()) {
+    const layer = layerOf(file);
+    const allowed = layers[layer];
+    assert.ok(allowed, `${file}: there is no layer ${layer} in the table`);
+    for (const { specifier, typeOnly } of importsOf(await readFile(join(source, file), 'utf8'))) {
+      if (!specifier.startsWith('.')) {
+        const isPackage = !specifier.startsWith('node:');
+        if (isPackage && withoutPackages.has(layer)) faults.push(`${file} imports the package ${specifier}`);
+        continue;
+      }
+      const target = layerOf(relative(source, resolve(source, dirname(file), specifier)));
+      const may = [layer, ...allowed.imports, ...(typeOnly ? (allowed.types ?? []) : [])];
+      if (target !== '..' && file !== warmer && !may.includes(target))
+        faults.push(`${file} imports ${specifier}`);
+    }
+  }
+  assert.deepEqual(faults, []);
+});
+
+test('there is no ring of modules that import each other', async () => {
+  const graph = new Map<string, string[]>();
+  for (const file of await sourceFiles()) {
+    const imports = importsOf(await readFile(join(source, file), 'utf8'));
+    const targets = imports
+      .filter(({ specifier, typeOnly }) => specifier.startsWith('.') && !typeOnly)
+      .map(({ specifier }) => relative(source, resolve(source, dirname(file), specifier)));
+    graph.set(file, targets);
+  }
+  for (const file of graph.keys()) assert.deepEqual(ringThrough(file, graph), []);
+});
+
+async function sourceFiles(): Promise<string[]> {
+  const files = await Array.fromAsync(glob('**/*.{ts,cts,cjs,js}', { cwd: source }));
+  assert.ok(files.length > 0);
+  return files.sort();
+}
+
+/** The first folder of a path in src. */
+function layerOf(path: string): string {
+  return path.split('/')[0] ?? '';
+}
+
+interface Import {
+  specifier: string;
+  typeOnly: boolean;
+}
+
+function importsOf(text: string): Import[] {
+  return [...text.matchAll(importPattern)].map((match) => {
+    const before = text.slice(0, match.index);
+    // JavaScript names types in comments: `@type {import('…')}`.
+    const inComment = before.lastIndexOf('/*') > before.lastIndexOf('*/');
+    const statement = before.split(/;|\n(?=import|export)/).at(-1) ?? '';
+    const typeOnly = inComment || /\b(?:import|export)\s+type\b/.test(statement);
+    return { specifier: match.groups?.['specifier'] ?? '', typeOnly };
+  });
+}
+
+/** The way from a module back to itself, or nothing. */
+function ringThrough(start: string, graph: Map<string, string[]>): string[] {
+  const seen = new Set<string>();
+  const walk = (file: string, way: string[]): string[] => {
+    for (const next of graph.get(file) ?? []) {
+      if (next === start) return [...way, file, start];
+      if (seen.has(next)) continue;
+      seen.add(next);
+      const ring = walk(next, [...way, file]);
+      if (ring.length > 0) return ring;
+    }
+    return [];
+  };
+  return walk(start, []);
+}
