@@ -73,18 +73,17 @@ async function receive(deployment: Deployment, { body, contentLength }: UploadSo
 async function takeTurn(deployment: Deployment): Promise<Disposable> {
   deployment.enter('wait');
   const { number, site } = deployment;
-  const turn = await site.queue.turn(deployment);
+  using turn = new DisposableStack();
+  turn.use(await site.queue.turn(deployment));
   const newer = (await site.store.list()).find((other) => other.number > number && other.liveAt !== null);
-  if (newer === undefined) return turn;
-  turn[Symbol.dispose]();
-  throw superseded(number, newer.number);
+  if (newer !== undefined) throw superseded(number, newer.number);
+  return turn.move();
 }
 
 /** Finds out early what would be a pity to find out after a long build. */
 async function check(deployment: Deployment): Promise<AppSettings> {
   deployment.enter('check');
   const { site, tree } = deployment;
-  deployment.hide(Object.values(await site.environment()));
   const settings = await loadAppSettings(tree);
   await checkStart(tree, settings);
   await ensureRoom(site, 0);
@@ -98,12 +97,14 @@ async function buildTree(deployment: Deployment, settings: AppSettings): Promise
   if (appliance.builds.busy) deployment.log('waiting for another build to end');
   using _slot = await appliance.builds.take(signal);
   const startedAt = performance.now();
+  const env = await site.environment();
+  deployment.hide(Object.values(env));
   await build({
     directory: tree,
     settings,
     tools: appliance.paths.tools,
     node: appliance.node,
-    env: await site.environment(),
+    env,
     runJob: (job, onOutput, jobSignal) => runJob(deployment, job, onOutput, jobSignal),
     step: (name) => deployment.enter(name),
     log: (line) => deployment.log(line),

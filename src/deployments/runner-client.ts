@@ -78,6 +78,15 @@ export class RunnerClient {
     }
   }
 
+  /** Ends all apps, what is in flight first, and the runner itself, for good: no other is looked for. */
+  async shutdown(): Promise<void> {
+    this.#stopped.abort();
+    if (this.#link.state !== 'connected') return;
+    const { client } = this.#link;
+    await client.call('shutdown', {});
+    await client.closed;
+  }
+
   /** Lets go of the runner, which goes on. */
   async close(): Promise<void> {
     this.#stopped.abort();

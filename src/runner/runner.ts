@@ -45,9 +45,10 @@ export class Runner {
    * @param shutdown ends the runner
    */
   handlers(closed: AbortSignal, shutdown: () => Promise<void>): Handlers<RunnerCalls> {
-    const standby = new Map<number, TargetRunner>();
+    const standby = new Map<string, () => Promise<void>>();
+    const nameOf = (key: string, generation: number) => `${key} ${generation}`;
     closed.addEventListener('abort', () => {
-      for (const [generation, target] of standby) void target.discard(generation);
+      for (const discard of standby.values()) void discard();
     });
     return {
       hello: async ({ version }) => {
@@ -66,16 +67,17 @@ export class Runner {
       boot: async ({ spec }, { report, signal }) => {
         const target = this.#target(spec.key);
         const result = await target.boot(spec, (line) => report({ line }), AbortSignal.any([signal, closed]));
-        standby.set(result.generation, target);
-        if (closed.aborted) await target.discard(result.generation);
+        const discard = () => target.discard(result.generation);
+        if (closed.aborted) await discard();
+        else standby.set(nameOf(spec.key, result.generation), discard);
         return result;
       },
       switch: async ({ key, generation }) => {
-        standby.delete(generation);
+        standby.delete(nameOf(key, generation));
         return this.#target(key).switch(generation);
       },
       discard: async ({ key, generation }) => {
-        standby.delete(generation);
+        standby.delete(nameOf(key, generation));
         await this.#target(key).discard(generation);
         return null;
       },

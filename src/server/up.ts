@@ -75,7 +75,7 @@ export async function up(home: string, whenReady: (ready: Ready) => void): Promi
 /** Ends all apps, what is in flight first. A runner that is gone has nothing left to end. */
 async function endRunner(runner: RunnerClient): Promise<void> {
   try {
-    if (runner.pid !== null) await runner.call('shutdown', {});
+    await runner.shutdown();
   } catch (error) {
     if (!(error instanceof AppError && error.code === 'runner_unavailable')) throw error;
   }

@@ -54,10 +54,18 @@ test('told to stop, it ends the deploys under way, the apps and its runner, and 
   deploy.catch(() => undefined);
   await waitFor(async () => (await sluice.status('shop')).deploying.length > 0, { what: 'a deploy' });
 
+  // Somebody who goes on watching makes the stop wait a little, and no new runner is to be started meanwhile.
+  const logs = await sluice.request('/v1/apps/shop/logs?follow=1');
+
   assert.equal(await sluice.stop(), 0);
+  await assert.rejects(logs.text(), 'the watcher is hung up on');
+  assert.equal((await sluice.log()).filter(({ event }) => event === 'runner connected').length, 1);
   await assert.rejects(deploy, (error: AppError) => error.code === 'stopping' && error.status === 503);
   for (const pid of [runner.pid, ...workers.map((worker) => worker.pid)]) {
-    assert.equal(await processStartTime(pid), undefined, `process ${pid} is gone`);
+    await waitFor(async () => (await processStartTime(pid)) === undefined, {
+      what: `the end of process ${pid}`,
+      timeout: 1000,
+    });
   }
 
   await sluice.up();
