@@ -19,9 +19,8 @@ export function renderText(event: DeployEvent): string {
     case 'notice':
       return lines([`note: ${event.message}`, event.hint]);
     case 'live': {
-      const { url, number, durationMs } = event.release;
-      const took = durationMs === null ? '' : ` in ${formatDuration(durationMs)}`;
-      return `live: ${url} release ${number}${took}\n`;
+      const { url, number } = event.release;
+      return `live: ${url} release ${number} in ${formatDuration(event.tookMs)}\n`;
     }
     case 'failed': {
       const { code, message, hint, step } = event.error;

@@ -52,9 +52,8 @@ function describe(event: DeployEvent): string {
     case 'notice':
       return `${paint('yellow', `note: ${event.message}`)}${event.hint === '' ? '' : `\n   ${event.hint}`}`;
     case 'live': {
-      const { url, number, durationMs } = event.release;
-      const took = durationMs === null ? '' : ` in ${formatDuration(durationMs)}`;
-      return `${paint('green', 'live:')} ${url} release ${number}${took}`;
+      const { url, number } = event.release;
+      return `${paint('green', 'live:')} ${url} release ${number} in ${formatDuration(event.tookMs)}`;
     }
     case 'failed':
       // Told at the end of the command, as every error is.

@@ -137,7 +137,7 @@ export class Deployment {
     const { durationMs } = this;
     this.site.appliance.log('deployed', { app: this.site.name, release: this.number, durationMs });
     await writeHistory(this.site.appliance, this.site.target, { ...this.#asHistory, outcome: 'done' });
-    this.#tell({ event: 'live', release });
+    this.#tell({ event: 'live', release, tookMs: durationMs });
     return release;
   }
 

@@ -29,5 +29,6 @@ export type DeployEvent =
   | { event: 'step'; step: DeployStep; at: string }
   | { event: 'log'; line: string }
   | ({ event: 'notice' } & Notice)
-  | { event: 'live'; release: Release }
+  /** `tookMs`: from accepted to live, of this deploy or this rollback */
+  | { event: 'live'; release: Release; tookMs: number }
   | { event: 'failed'; release: Release | null; error: ErrorBody & { step: DeployStep | null } };

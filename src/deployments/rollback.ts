@@ -16,6 +16,7 @@ export async function rollback(
   signal: AbortSignal,
   watch: (event: DeployEvent) => void,
 ): Promise<Release> {
+  const startedAt = performance.now();
   let step: DeployStep | null = null;
   let number = wanted;
   const enter = (next: DeployStep) => {
@@ -36,7 +37,7 @@ export async function rollback(
     enter('switch');
     await generation.switch();
     const release = await releaseView(site, number);
-    watch({ event: 'live', release });
+    watch({ event: 'live', release, tookMs: Math.round(performance.now() - startedAt) });
     return release;
   } catch (error) {
     const release = number === null ? null : await releaseViewIfThere(site, number);
