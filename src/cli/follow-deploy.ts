@@ -1,5 +1,4 @@
 import type { IncomingMessage } from 'node:http';
-import { createInterface } from 'node:readline';
 import type { Target } from '../config/paths.ts';
 import type { DeployEvent } from '../deployments/events.ts';
 import { AppError } from '../errors/app-error.ts';
@@ -53,7 +52,13 @@ export async function followDeploy(
 }
 
 async function* events(answer: IncomingMessage): AsyncGenerator<DeployEvent> {
-  for await (const line of createInterface({ input: answer })) yield JSON.parse(line) as DeployEvent;
+  // Not by node:readline: it also ends a line at U+2028 and U+2029, which JSON leaves as they are in a text.
+  let rest = '';
+  for await (const text of answer.setEncoding('utf8')) {
+    const lines = (rest + text).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) yield JSON.parse(line) as DeployEvent;
+  }
 }
 
 /** Why a deploy failed, and at which step, as the API answers it. */

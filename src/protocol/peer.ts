@@ -1,5 +1,4 @@
 import type { Socket } from 'node:net';
-import { createInterface } from 'node:readline';
 import { AppError, errorBody } from '../errors/app-error.ts';
 
 /** The calls one side offers: parameters, result, and reports while a call is under way. */
@@ -153,10 +152,16 @@ function drained(socket: Socket): Promise<void> {
   });
 }
 
+/** Not by node:readline: it also ends a line at U+2028 and U+2029, which JSON leaves as they are in a text. */
 function onLines(socket: Socket, receive: (line: string) => void): void {
-  const lines = createInterface({ input: socket, crlfDelay: Number.POSITIVE_INFINITY });
-  lines.on('line', receive);
+  let rest = '';
+  socket.setEncoding('utf8');
+  socket.on('data', (text: string) => {
+    const lines = text.split('\n');
+    lines[0] = rest + lines[0];
+    rest = lines.pop() ?? '';
+    for (const line of lines) receive(line);
+  });
   // A reset by the other side ends the connection as its close does; 'close' follows and is what we act on.
   socket.on('error', () => undefined);
-  lines.on('error', () => undefined);
 }

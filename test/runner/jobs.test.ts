@@ -89,6 +89,13 @@ test('a job that prints faster than its caller reads is slowed down, and nothing
   assert.equal(output().length, 20_000_000);
 });
 
+test('what a job prints arrives as it is, the line separators of Unicode included', async (t) => {
+  const runner = await TestRunner.start(t);
+  const { result, output } = await run(runner, { ...shell(''), argv: ['printf', '\u2028a\u2029b\u0085'] });
+  await result;
+  assert.equal(output(), '\u2028a\u2029b\u0085');
+});
+
 function gone(pid: number): Promise<unknown> {
   return waitFor(async () => (await processStartTime(pid)) === undefined, {
     what: `the end of process ${pid}`,
