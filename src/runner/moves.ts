@@ -43,16 +43,21 @@ export class Moves {
 
   /** An idle connection of a retired worker. */
   readonly connection = (from: WorkerProcess, connection: number, handle: unknown): void => {
-    const move: Move = { from, connection, handle: handle as Handle, to: undefined };
-    if (this.#waiting === undefined) this.#offer(move);
-    else this.#waiting.push(move);
+    this.#place({ from, connection, handle: handle as Handle, to: undefined });
   };
 
-  /** The new worker holds it and does not read yet. */
+  /**
+   * The new worker holds it and does not read yet. One that was told to retire meanwhile has let go of it: were it to
+   * read, it would answer by a release that is old by now.
+   */
   readonly held = (by: WorkerProcess, id: number): void => {
     const move = this.#underWay.get(id);
     if (move === undefined || move.to !== by) return;
     this.#underWay.delete(id);
+    if (this.#waiting !== undefined || !this.#destinations().includes(by)) {
+      this.#place(move);
+      return;
+    }
     move.from.post({ type: 'moved', connection: move.connection });
     by.post({ type: 'take', connection: id });
     move.handle.close();
@@ -63,8 +68,13 @@ export class Moves {
     for (const [id, move] of this.#underWay) {
       if (move.to !== worker) continue;
       this.#underWay.delete(id);
-      this.#offer(move);
+      this.#place(move);
     }
+  }
+
+  #place(move: Move): void {
+    if (this.#waiting === undefined) this.#offer(move);
+    else this.#waiting.push(move);
   }
 
   #offer(move: Move): void {

@@ -119,7 +119,7 @@ class Inbox {
     adopt(server, handle);
   }
 
-  /** The runner is gone before it said whose these are: the old owner goes on with them. */
+  /** Retired, or the runner gone, before it was said whose these are: they are not ours. */
   drop() {
     for (const handle of this.#held.values()) handle.close();
     this.#held.clear();

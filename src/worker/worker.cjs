@@ -169,6 +169,8 @@ class Worker {
 
   #shut() {
     this.state = 'retired';
+    // The runner gives what is held and not yet taken to another.
+    this.#inbox?.drop();
     this.#gate?.close();
     this.#gate = undefined;
     for (const aside of this.#asides.splice(0)) aside.close();

@@ -135,3 +135,23 @@ test('2,000 idle connections move and answer from the new release', async (t) =>
   assert.deepEqual(new Set(await Promise.all(sockets.map(ask))), new Set(['2']));
   t.diagnostic(`all answered ${Math.round(performance.now() - start)} ms after the switch`);
 });
+
+test('idle connections that are still on the move at the next switch go on to the newest release', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs'));
+  const sockets: Socket[] = [];
+  t.after(() => sockets.map((socket) => socket.destroy()));
+  const ask = (socket: Socket) =>
+    new Promise<string>((resolve, reject) => {
+      socket.once('data', (data) => resolve(/x-mark: (\d+)/.exec(String(data))?.[1] ?? ''));
+      socket.once('close', () => reject(new Error('closed')));
+      socket.write('GET / HTTP/1.1\r\nhost: app\r\n\r\n');
+    });
+  for (let index = 0; index < 1000; index += 1) sockets.push(connect(runner.port, '127.0.0.1'));
+  assert.deepEqual(new Set(await Promise.all(sockets.map(ask))), new Set(['1']));
+  const booted: number[] = [];
+  for (let release = 2; release <= 4; release += 1)
+    booted.push((await runner.boot(runner.spec('plain.cjs'))).generation);
+  for (const generation of booted) await runner.client.call('switch', { key: 'shop', generation });
+  assert.deepEqual(new Set(await Promise.all(sockets.map(ask))), new Set(['4']));
+});
