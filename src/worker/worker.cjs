@@ -64,6 +64,8 @@ class Worker {
     this.#gate = undefined;
     this.#server = server;
     server.on('session', (session) => {
+      // One whose handshake was under way when the others were told.
+      if (this.#closeAnnounced) session.close();
       this.#sessions.add(session);
       session.once('close', () => this.#sessions.delete(session));
     });
@@ -141,8 +143,10 @@ class Worker {
     this.#shutForGood();
     this.#post({ type: 'retired' });
     const server = this.#server;
-    if (server !== undefined && speaksHttp(protocolOf(server))) {
-      this.#announceClose();
+    const protocol = server === undefined ? 'tcp' : protocolOf(server);
+    if (speaksHttp(protocol)) this.#announceClose();
+    // Sessions of HTTP/2 have been told, and close by themselves.
+    if (protocol === 'http' || protocol === 'https') {
       for (const socket of traffic().idleConnections(server)) socket.destroy();
     }
     this.whenDrained(() => this.#post({ type: 'drained' }));

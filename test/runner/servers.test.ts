@@ -56,6 +56,17 @@ test('an HTTP/2 session is told to go, and finishes its streams first', async (t
   assert.equal(await body, '1');
 });
 
+test('a stop waits for the streams of HTTP/2', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('http2.cjs'));
+  const session = connectHttp2(`http://127.0.0.1:${runner.port}`);
+  t.after(() => session.destroy());
+  const body = text(session.request({ ':path': '/slow' }));
+  await new Promise((resolve) => session.once('remoteSettings', resolve));
+  await runner.client.call('stop', { key: 'shop' });
+  assert.equal(await body, '1');
+});
+
 test('a plain TCP server keeps its connections and gets no new ones', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('net.cjs', { health: { path: '/' } }));
