@@ -25,8 +25,13 @@ function acceptFor(server, where) {
     return closeServer.call(this, callback);
   };
   listen.call(acceptor, where);
-  const handle = /** @type {any} */ (acceptor)._handle;
-  if (handle) handle[ownerSymbol(handle, acceptor)] = server;
+  const own = () => {
+    const handle = /** @type {any} */ (acceptor)._handle;
+    handle[ownerSymbol(handle, acceptor)] = server;
+  };
+  // A host is looked up first, and there is no handle before: not yet anything that accepts, either.
+  if (/** @type {any} */ (acceptor)._handle) own();
+  else acceptor.once('listening', own);
   return {
     close() {
       server.close = closeServer;
