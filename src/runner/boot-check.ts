@@ -19,7 +19,7 @@ export async function proveHealthy(
   const deadline = AbortSignal.timeout(spec.bootTimeout);
   const ready = await untilReady(worker, failures, deadline, signal);
   listens(ready);
-  await untilHealthy(worker, ready, spec, failures, deadline, signal);
+  await untilHealthy(worker, spec, failures, deadline, signal);
 }
 
 async function untilReady(
@@ -37,7 +37,6 @@ async function untilReady(
 
 async function untilHealthy(
   worker: WorkerProcess,
-  ready: Ready,
   { health }: GenerationSpec,
   failures: BootFailures,
   deadline: AbortSignal,
@@ -49,7 +48,7 @@ async function untilHealthy(
   let fault: string | undefined;
   for (;;) {
     try {
-      fault = await checkHealth(ready, health, either);
+      fault = await checkHealth(worker.listening as Ready, health, either);
       if (fault === undefined) return;
       await sleep(health.interval, undefined, { signal: either });
     } catch (error) {

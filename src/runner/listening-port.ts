@@ -2,7 +2,7 @@ import { BoundSocket } from 'node:net';
 import { AppError, systemCode } from '../errors/app-error.ts';
 
 /** How often the listening socket is handed to a worker: once for its gate, and again for each time it reopens. */
-export const gateCopies = 3;
+export const gateCopies = 8;
 
 /**
  * An app's port: bound once and held as long as the app is not stopped, so that connections wait in the kernel while

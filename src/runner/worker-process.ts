@@ -52,6 +52,8 @@ export class WorkerProcess {
   readonly retired: Promise<void>;
   readonly drained: Promise<void>;
   readonly exited: Promise<WorkerExit>;
+  /** where it listens now: an app may close its server and listen again */
+  listening: Ready | undefined;
   state: WorkerState = 'booting';
   readonly #child: ChildProcess;
 
@@ -109,6 +111,7 @@ export class WorkerProcess {
       switch (body.type) {
         case 'ready':
           if (this.state === 'booting') this.state = 'ready';
+          this.listening = body;
           return ready.resolve(body);
         case 'opened':
           this.state = 'open';

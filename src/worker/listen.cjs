@@ -32,6 +32,8 @@ function interceptListen(wanted, on) {
   let chosen;
   /** @type {NodeJS.Timeout | undefined} */
   let timer;
+  /** @type {WeakSet<Server>} */
+  const listened = new WeakSet();
 
   net.Server.prototype.listen = function listenBehindTheGate(/** @type {any[]} */ ...args) {
     const address = tcpAddress(args);
@@ -53,7 +55,12 @@ function interceptListen(wanted, on) {
   /** @param {Listen} candidate */
   function consider(candidate) {
     if (chosen !== undefined) {
-      if (candidate.address.port === chosen.address.port) return;
+      if (candidate.address.port === chosen.address.port) {
+        // The same server again, or another in the place of one that was closed: tools that look for a free port
+        // listen on it and close before the app does.
+        if (candidate.server === chosen.server || hasClosed(chosen.server)) choose(candidate);
+        return;
+      }
       if (candidate.rank <= chosen.rank || candidate.rank < rank.configured) return on.aside(candidate);
       const former = chosen;
       choose(candidate);
@@ -78,7 +85,13 @@ function interceptListen(wanted, on) {
   /** @param {Listen} own */
   function choose(own) {
     chosen = own;
+    own.server.once('listening', () => listened.add(own.server));
     on.chosen(own);
+  }
+
+  /** @param {Server} server */
+  function hasClosed(server) {
+    return listened.has(server) && !server.listening;
   }
 }
 

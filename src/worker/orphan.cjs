@@ -113,4 +113,4 @@ function whenQuiet(then) {
   setImmediate(round);
 }
 
-module.exports = { liveAlone };
+module.exports = { leave, liveAlone };

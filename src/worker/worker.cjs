@@ -62,28 +62,36 @@ class Worker {
     const reopen = this.state === 'open';
     this.#gate?.close();
     this.#gate = undefined;
+    if (server !== this.#server) this.#noteSessions(server);
     this.#server = server;
+    if (reopen) this.open();
+    if (server.listening) this.#announce();
+    else server.once('listening', () => this.#announce());
+  }
+
+  /** @param {Server} server */
+  #noteSessions(server) {
     server.on('session', (session) => {
       // One whose handshake was under way when the others were told.
       if (this.#closeAnnounced) session.close();
       this.#sessions.add(session);
       session.once('close', () => this.#sessions.delete(session));
     });
-    if (reopen) this.open();
-    if (server.listening) this.#announce();
-    else server.once('listening', () => this.#announce());
   }
 
+  /** Said again where the app listens anew: its private port is another then. */
   #announce() {
     const server = this.#server;
-    if (this.state !== 'booting' || !server?.listening || (this.boot.waitReady && !this.#saidReady)) return;
-    this.state = 'ready';
+    if (!server?.listening || (this.boot.waitReady && !this.#saidReady)) return;
+    const first = this.state === 'booting';
+    if (first) this.state = 'ready';
     this.#post({
       type: 'ready',
       port: privatePort(server),
       protocol: protocolOf(server),
       listens: /** @type {any} */ (server.address()).port,
     });
+    if (!first) return;
     this.onReady?.();
     setImmediate(traffic);
   }
@@ -112,8 +120,10 @@ class Worker {
   }
 
   open() {
+    if (this.#server === undefined) return;
     const fd = this.boot.gateFds.shift();
-    if (fd === undefined || this.#server === undefined) return;
+    // Of no use any more: it finishes what it has and ends, and the runner replaces it.
+    if (fd === undefined) return traffic().leave(this, () => undefined);
     for (const end of this.#leaving.splice(0)) end();
     this.state = 'open';
     this.#gate = traffic().acceptFor(this.#server, { fd });

@@ -12,3 +12,20 @@ test("a port beside the app's own is served too where its host is a name", async
   await runner.release(runner.spec('listening.cjs', { workers: 1 }, environment));
   assert.equal((await fetchText(other, '/', { host: 'localhost', ...soon() })).body, 'beside');
 });
+
+for (const how of ['probe', 'slowly']) {
+  test(`an app that tries its port before it listens on it is served by the server it listens with (${how})`, async (t) => {
+    const runner = await TestRunner.start(t);
+    await runner.release(runner.spec('listening.cjs', { workers: 1 }, { HOW: how }));
+    assert.equal((await fetchText(runner.port, '/', soon())).body, '1');
+  });
+}
+
+test('an app that closes its server and listens again is served again', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('listening.cjs', { workers: 1 }, { HOW: 'again' }));
+  for (let times = 0; times < 4; times += 1) {
+    assert.equal((await fetchText(runner.port, '/again', soon())).body, '1');
+    assert.equal((await fetchText(runner.port, '/', soon())).body, '1');
+  }
+});
