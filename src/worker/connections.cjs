@@ -13,13 +13,19 @@ const net = require('node:net');
  */
 function idleConnections(server) {
   const betweenRequests = listInstead(() => server.closeIdleConnections());
-  const untouched = listInstead(() => server.closeAllConnections()).filter(
-    (socket) => socket.bytesRead === 0,
-  );
+  const untouched = allConnections(server).filter((socket) => socket.bytesRead === 0);
   // A response may have been ended and still be on its way out: what the server goes by is early.
   return [...new Set([...betweenRequests, ...untouched])].filter(
     (socket) => !socket.destroyed && !socket._httpMessage && socket.writableLength === 0,
   );
+}
+
+/**
+ * @param {any} server of any kind; only those of HTTP/1 know their connections
+ * @returns {any[]}
+ */
+function allConnections(server) {
+  return listInstead(() => server.closeAllConnections?.());
 }
 
 /**
@@ -60,4 +66,4 @@ function whenEmpty(server, listener) {
   return () => Reflect.deleteProperty(server, '_emitCloseIfDrained');
 }
 
-module.exports = { idleConnections, whenEmpty };
+module.exports = { allConnections, idleConnections, whenEmpty };

@@ -1,7 +1,7 @@
 'use strict';
 
 const { channel } = require('node:diagnostics_channel');
-const { idleConnections } = require('./connections.cjs');
+const { allConnections, idleConnections } = require('./connections.cjs');
 
 /** @import { Server } from 'node:net' */
 
@@ -37,6 +37,10 @@ function announceClose(server, sessions) {
     response.shouldKeepAlive = false;
   });
   for (const session of sessions) session.close();
+  // Responses that are under way can say it too, as long as their headers are not sent.
+  for (const { _httpMessage: response } of allConnections(server)) {
+    if (response && !response.headersSent) response.shouldKeepAlive = false;
+  }
   return unsubscribe;
 }
 

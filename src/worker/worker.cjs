@@ -157,7 +157,11 @@ class Worker {
     if (speaksHttp(protocol)) this.#announceClose();
     // Sessions of HTTP/2 have been told, and close by themselves.
     if (protocol === 'http' || protocol === 'https') {
-      for (const socket of traffic().idleConnections(server)) socket.destroy();
+      const close = (/** @type {any[]} */ idle) => {
+        for (const socket of idle) socket.destroy();
+      };
+      close(traffic().idleConnections(server));
+      this.#leaving.push(traffic().watchForIdle(/** @type {Server} */ (server), close));
     }
     this.whenDrained(() => this.#post({ type: 'drained' }));
   }

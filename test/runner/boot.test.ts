@@ -118,3 +118,25 @@ test('after a stop nobody listens on the port', async (t) => {
   await runner.release(runner.spec('plain.cjs'));
   assert.equal((await fetchText(runner.port)).body, '2');
 });
+
+test('a stop takes no longer than the requests that are under way, on kept-alive connections too', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs', { workers: 1, drainTimeout: '30s' }));
+  const [whole, half] = [connect(runner.port, '127.0.0.1'), connect(runner.port, '127.0.0.1')];
+  whole.write('GET /stream HTTP/1.1\r\nhost: app\r\n\r\n');
+  half.write('POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n');
+  await Promise.all([once(whole, 'data'), once(half, 'data')]);
+  const stopped = runner.client.call('stop', { key: 'shop' });
+  await waitFor(() =>
+    fetchText(runner.port).then(
+      () => false,
+      () => true,
+    ),
+  );
+  half.write('body');
+  assert.match(String(await once(half, 'data')), /connection: close/i);
+  whole.resume();
+  const ended = once(whole, 'end').then(() => performance.now());
+  await stopped;
+  assert.ok(performance.now() - (await ended) < 1000);
+});
