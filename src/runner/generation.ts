@@ -197,6 +197,8 @@ export class Generation {
     const { signal } = this.#stopping;
     try {
       await sleep(backoffDelay(this.#deaths - 1, replacement), undefined, { signal, ref: false });
+      // Retired meanwhile: it is not to boot once more.
+      if (this.state !== 'active') return;
       const worker = await this.#bootWorker(instance, () => undefined, signal);
       if (this.state === 'active') await Promise.race([worker.open(), worker.exited]);
       else worker.kill();

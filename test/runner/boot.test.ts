@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fetchText } from '../support/http.ts';
 import { freePort, TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
@@ -85,6 +88,24 @@ test('a worker that dies is replaced, and its instance number with it', async (t
     return now.length === 2 && now.every(({ pid, state }) => pid !== victim?.pid && state === 'open') && now;
   });
   assert.deepEqual(after.map(({ instance }) => instance).sort(), [0, 1]);
+});
+
+test('a worker that waits to be replaced is not started again after the switch', async (t) => {
+  const runner = await TestRunner.start(t);
+  const boots = join(runner.paths.home, 'boots');
+  await runner.release(runner.spec('counting.cjs', { workers: 1 }, { BOOTS: boots }));
+  const worker = async () =>
+    (await runner.client.call('status', {}))[0]?.workers.find(({ state }) => state === 'open');
+  for (let deaths = 0; deaths < 7; deaths += 1) {
+    const { pid } = await waitFor(worker);
+    process.kill(pid, 'SIGKILL');
+    await waitFor(async () => (await worker())?.pid !== pid);
+  }
+  await runner.release(runner.spec('plain.cjs'));
+  const before = (await readFile(boots)).length;
+  // Longer than the pause before the next attempt.
+  await sleep(1500);
+  assert.equal((await readFile(boots)).length, before);
 });
 
 test('a generation that its caller does not switch to is gone when the caller is', async (t) => {
