@@ -203,6 +203,8 @@ export class Generation {
       if (this.state === 'active') await Promise.race([worker.open(), worker.exited]);
       else worker.kill();
     } catch (error) {
+      // The exit of one that started has been counted; one that could not be started has none.
+      if (!(error instanceof AppError)) this.#deaths += 1;
       if (this.state === 'active')
         this.#options.log(`worker ${instance} was not replaced: ${(error as Error).message}`);
     }

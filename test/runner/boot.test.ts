@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -106,6 +106,17 @@ test('a worker that waits to be replaced is not started again after the switch',
   // Longer than the pause before the next attempt.
   await sleep(1500);
   assert.equal((await readFile(boots)).length, before);
+});
+
+test('a worker that cannot even be started is tried again at leisure', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = runner.spec('plain.cjs', { workers: 1 });
+  await runner.release(spec);
+  await rm(spec.paths.logs, { recursive: true });
+  process.kill((await runner.client.call('status', {}))[0]?.workers[0]?.pid ?? 0, 'SIGKILL');
+  await sleep(1000);
+  const attempts = runner.output.split('was not replaced').length - 1;
+  assert.ok(attempts > 0 && attempts < 10, `${attempts} attempts in a second`);
 });
 
 test('a generation that its caller does not switch to is gone when the caller is', async (t) => {
