@@ -73,6 +73,25 @@ function adopt(server, handle) {
   socket.server = server;
   socket._server = server;
   server.emit('connection', socket);
+  closeWhenIdle(server, socket);
+}
+
+/**
+ * To Node this is a connection that has yet to send its first request: it would stay for `headersTimeout` and be
+ * answered 408 then. It is between two requests, and may stay as long as any other that is.
+ * @param {any} server
+ * @param {any} socket
+ */
+function closeWhenIdle(server, socket) {
+  const { parser } = socket;
+  if (!parser || !(server.keepAliveTimeout > 0)) return;
+  socket.setTimeout(server.keepAliveTimeout + (server.keepAliveTimeoutBuffer ?? 0));
+  const { onIncoming } = parser;
+  parser.onIncoming = function endIdleness(/** @type {unknown[]} */ ...args) {
+    parser.onIncoming = onIncoming;
+    socket.setTimeout(server.timeout);
+    return onIncoming.apply(this, args);
+  };
 }
 
 module.exports = { acceptFor, adopt };

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { get } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { WebSocket } from 'ws';
 import { fetchText, keepAliveAgent } from '../support/http.ts';
 import { TestRunner } from '../support/runner.ts';
@@ -20,6 +22,26 @@ test('an idle kept-alive connection moves to the new release and stays open', as
     assert.equal((await fetchText(runner.port, '/', { agent })).body, String(release));
   }
   assert.equal(ports.size, 1);
+});
+
+test("a connection that has moved is closed after the app's keepAliveTimeout, which spares its next request", async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('early.cjs', { workers: 1 }));
+  const socket = connect(runner.port, '127.0.0.1').setEncoding('utf8');
+  t.after(() => socket.destroy());
+  const ask = async (path: string) => {
+    socket.write(`GET ${path} HTTP/1.1\r\nhost: app\r\n\r\n`);
+    return String((await once(socket, 'data'))[0]);
+  };
+  assert.match(await ask('/'), /x-mark: 1/);
+  await runner.release(runner.spec('early.cjs', { workers: 1 }));
+  assert.match(await ask('/long'), /x-mark: 2/);
+  await runner.release(runner.spec('early.cjs', { workers: 1 }));
+  socket.on('data', (text) => assert.fail(`unasked for: ${text}`));
+  await Promise.race([
+    once(socket, 'close'),
+    sleep(5000, undefined, { ref: false }).then(() => assert.fail('it is still open')),
+  ]);
 });
 
 test('a connection that has not sent a byte yet moves too', async (t) => {
