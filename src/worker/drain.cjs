@@ -19,9 +19,17 @@ function watchForIdle(server, found) {
     found(idleConnections(server));
   };
   // The connection counts as idle once Node has done its own part after the event, and before anything more is read.
-  return subscribe('http.server.response.finish', server, () => {
+  const lookSoon = () => {
     if (!due) process.nextTick(look);
     due = true;
+  };
+  // Many a request is answered before its body is there, a refused upload above all: it is over when that is too.
+  for (const { _httpMessage: response, parser } of allConnections(server)) {
+    if (!response && parser?.incoming?.complete === false) parser.incoming.once('end', lookSoon);
+  }
+  return subscribe('http.server.response.finish', server, ({ request }) => {
+    if (request.complete) lookSoon();
+    else request.once('end', lookSoon);
   });
 }
 

@@ -75,6 +75,25 @@ test('a request that was sent half before the switch is answered whole, by the r
   assert.match(answer, /x-mark: 1/);
 });
 
+for (const when of ['before', 'after']) {
+  test(`a connection whose request was answered before its body came moves when it has come (answered ${when} the switch)`, async (t) => {
+    const runner = await TestRunner.start(t);
+    await runner.release(runner.spec('early.cjs', { workers: 1, drainTimeout: '30s' }));
+    const socket = connect(runner.port, '127.0.0.1').setEncoding('utf8');
+    t.after(() => socket.destroy());
+    const path = when === 'before' ? '/' : '/long';
+    socket.write(`POST ${path} HTTP/1.1\r\nhost: app\r\ncontent-length: 12\r\n\r\nfirst `);
+    const answer = once(socket, 'data');
+    if (when === 'before') await answer;
+    await runner.release(runner.spec('early.cjs', { workers: 1 }));
+    assert.match(String(await answer), /x-mark: 1/);
+    socket.write('second');
+    await waitFor(async () => (await runner.client.call('status', {}))[0]?.draining.length === 0);
+    socket.write('GET / HTTP/1.1\r\nhost: app\r\n\r\n');
+    assert.match(String(await once(socket, 'data')), /x-mark: 2/);
+  });
+}
+
 test('a websocket and a streamed download that were open before a switch go on, on the old release', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('websocket.mjs', { workers: 1, drainTimeout: '30s' }));
