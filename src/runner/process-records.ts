@@ -20,17 +20,23 @@ export interface ProcessRecord {
  */
 export class ProcessRecords {
   readonly #directory: string;
+  readonly #log: (message: string) => void;
 
-  constructor(directory: string) {
+  constructor(directory: string, log: (message: string) => void = () => undefined) {
     this.#directory = directory;
+    this.#log = log;
     mkdirSync(directory, { recursive: true, mode: 0o700 });
   }
 
   async add(kind: ProcessRecord['kind'], key: string, pid: number): Promise<void> {
     const startTime = await processStartTime(pid);
     const record: ProcessRecord = { kind, key, pid, startTime };
-    if (startTime !== undefined || process.platform !== 'linux') {
+    if (startTime === undefined && process.platform === 'linux') return;
+    try {
       writeFileSync(this.#path(pid), JSON.stringify(record), { mode: 0o600 });
+    } catch (error) {
+      // A full disk must not end what runs, nor us.
+      this.#log(`process ${pid} is not on record: ${(error as Error).message}`);
     }
   }
 
@@ -42,15 +48,25 @@ export class ProcessRecords {
   async alive(): Promise<ProcessRecord[]> {
     const alive: ProcessRecord[] = [];
     for (const name of await readdir(this.#directory)) {
-      const record = (await readJson(join(this.#directory, name))) as ProcessRecord;
-      const startTime = await processStartTime(record.pid);
-      if (startTime !== undefined && startTime === record.startTime) alive.push(record);
-      else this.remove(record.pid);
+      const path = join(this.#directory, name);
+      const record = await readRecord(path);
+      const startTime = record && (await processStartTime(record.pid));
+      if (record && startTime !== undefined && startTime === record.startTime) alive.push(record);
+      else rmSync(path, { force: true });
     }
     return alive;
   }
 
   #path(pid: number): string {
     return join(this.#directory, `${pid}.json`);
+  }
+}
+
+/** Undefined where it was not written whole: its writer was killed, or the disk was full. */
+async function readRecord(path: string): Promise<ProcessRecord | undefined> {
+  try {
+    return (await readJson(path)) as ProcessRecord;
+  } catch {
+    return undefined;
   }
 }

@@ -19,7 +19,7 @@ export class Runner {
 
   constructor(paths: Paths, log: (message: string) => void) {
     this.#paths = paths;
-    this.#records = new ProcessRecords(paths.processes);
+    this.#records = new ProcessRecords(paths.processes, log);
     this.#log = log;
   }
 

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import type { JobSpec } from '../../src/protocol/runner.ts';
 import { processStartTime } from '../../src/system/processes.ts';
@@ -73,6 +75,21 @@ test('what a killed runner left running of a job, the next one ends', async (t) 
   await runner.kill();
   await runner.launch();
   await gone(Number(output()));
+});
+
+test('a record that was not written whole does not keep the next runner from starting', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.kill();
+  await writeFile(join(runner.paths.processes, '4194305.json'), '');
+  await runner.launch();
+});
+
+test('a process whose record cannot be written runs all the same', async (t) => {
+  const runner = await TestRunner.start(t);
+  await rm(runner.paths.processes, { recursive: true });
+  const { result, output } = await run(runner, shell('echo done'));
+  assert.equal((await result).code, 0);
+  assert.equal(output(), 'done\n');
 });
 
 test('a build runs at low priority', async (t) => {
