@@ -50,7 +50,7 @@ export interface JobResult {
   durationMs: number;
 }
 
-export type WorkerState = 'booting' | 'ready' | 'open' | 'retired' | 'drained' | 'exited';
+export type WorkerState = 'booting' | 'ready' | 'opening' | 'open' | 'retired' | 'drained' | 'exited';
 
 export interface WorkerStatus {
   pid: number;

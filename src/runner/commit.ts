@@ -32,9 +32,18 @@ export class Commit {
     symlinkSync(relative(dirname(paths.current), releaseDirectory), this.#current.temporary);
   }
 
-  apply(): void {
+  /**
+   * @returns why `current` could not be replaced, if so: the switch is made all the same
+   * @throws when nothing has been changed
+   */
+  apply(): unknown {
     renameSync(this.#generation.temporary, this.#generation.path);
-    renameSync(this.#current.temporary, this.#current.path);
+    try {
+      renameSync(this.#current.temporary, this.#current.path);
+      return undefined;
+    } catch (error) {
+      return error;
+    }
   }
 
   async sync(): Promise<void> {

@@ -16,7 +16,7 @@ import {
 } from './worker-process.ts';
 
 /** A worker whose event loop does not turn for this long does not hold up a switch; in ms. */
-const retireDeadline = 1000;
+const gateDeadline = 1000;
 
 const replacement = { initial: 100, factor: 1.5, ceiling: 15_000 };
 /** Having lived this long, a worker's death is not counted with those before it; in ms. */
@@ -84,11 +84,13 @@ export class Generation {
     }
   }
 
-  /** Opens all gates. The caller has made this generation the active one on the disk. */
+  /**
+   * Opens all gates, again where a switch has failed. The caller has made this generation the active one on the disk.
+   */
   async open(): Promise<void> {
     this.state = 'active';
-    const ready = [...this.workers].filter((worker) => worker.state === 'ready');
-    await Promise.all(ready.map((worker) => Promise.race([worker.open(), worker.exited])));
+    const booted = [...this.workers].filter((worker) => worker.state !== 'booting');
+    await Promise.all(booted.map((worker) => withDeadline(worker.open(), gateDeadline)));
     this.#fill();
   }
 
@@ -103,18 +105,11 @@ export class Generation {
     await Promise.all(
       [...this.workers].map(async (worker) => {
         if (worker.state === 'booting' || worker.state === 'ready') return worker.kill();
-        const { timedOut } = await withDeadline(worker.retire(last), retireDeadline);
+        const { timedOut } = await withDeadline(worker.retire(last), gateDeadline);
         if (timedOut) late.push(worker);
       }),
     );
     return late;
-  }
-
-  /** Opens the gates again after a switch that failed. */
-  reopen(): void {
-    this.state = 'active';
-    for (const worker of this.workers) worker.post({ type: 'open' });
-    this.#fill();
   }
 
   /** Lets a retired generation finish what it has in flight, up to `drainTimeout`, and ends it. */
@@ -200,7 +195,7 @@ export class Generation {
       // Retired meanwhile: it is not to boot once more.
       if (this.state !== 'active') return;
       const worker = await this.#bootWorker(instance, () => undefined, signal);
-      if (this.state === 'active') await Promise.race([worker.open(), worker.exited]);
+      if (this.state === 'active') await worker.open();
       else worker.kill();
     } catch (error) {
       // The exit of one that started has been counted; one that could not be started has none.

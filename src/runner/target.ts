@@ -82,28 +82,22 @@ export class TargetRunner {
     }
     const old = this.#active;
     const { spec } = next;
-    const commit = new Commit(spec.paths, { generation: id, release: spec.release }, spec.directory);
+    const commit = await this.#prepare(id, spec);
 
     const start = performance.now();
     this.#moves.pause();
     this.#tell('retire', id);
     const late = (await old?.retire()) ?? [];
     this.#tell('commit', id);
+    let unlinked: unknown;
     try {
-      commit.apply();
+      unlinked = commit.apply();
     } catch (error) {
       commit.discard();
-      old?.reopen();
+      await old?.open();
       this.#moves.resume();
       await this.discard(id);
-      throw new AppError(
-        'switch_failed',
-        `the switch could not be written down: ${(error as Error).message}`,
-        {
-          hint: 'See whether the disk is full or read-only; the release that was live still is.',
-          cause: error,
-        },
-      );
+      throw notWritten(error);
     }
     this.#tell('open', id);
     this.#standby.delete(id);
@@ -120,9 +114,20 @@ export class TargetRunner {
         `worker ${worker.instance} (pid ${worker.pid}) did not retire in time: its event loop stands still`,
       );
     }
+    if (unlinked !== undefined)
+      this.#options.log(`${spec.paths.current} was not replaced: ${(unlinked as Error).message}`);
     if (old !== undefined) this.#drain(old, spec.maxDraining);
     await commit.sync();
     return { generation: id, pauseMs };
+  }
+
+  async #prepare(id: number, { paths, release, directory }: GenerationSpec): Promise<Commit> {
+    try {
+      return new Commit(paths, { generation: id, release }, directory);
+    } catch (error) {
+      await this.discard(id);
+      throw notWritten(error);
+    }
   }
 
   /** Ends a generation that never had traffic. */
@@ -205,4 +210,11 @@ export class TargetRunner {
   #tell(step: 'retire' | 'commit' | 'open' | 'opened', generation: number): void {
     switchSteps.publish({ key: this.key, generation, step });
   }
+}
+
+function notWritten(error: unknown): AppError {
+  return new AppError('switch_failed', `the switch could not be written down: ${(error as Error).message}`, {
+    hint: 'See whether the disk is full or read-only; the release that was live still is.',
+    cause: error,
+  });
 }

@@ -48,14 +48,14 @@ export class WorkerProcess {
   readonly startedAt = new Date();
   /** fulfilled when it listens; never if it does not */
   readonly ready: Promise<Ready>;
-  readonly opened: Promise<void>;
-  readonly retired: Promise<void>;
-  readonly drained: Promise<void>;
   readonly exited: Promise<WorkerExit>;
   /** where it listens now: an app may close its server and listen again */
   listening: Ready | undefined;
   state: WorkerState = 'booting';
   readonly #child: ChildProcess;
+  #opened = Promise.withResolvers<void>();
+  #retired = Promise.withResolvers<void>();
+  #drained = Promise.withResolvers<void>();
 
   constructor({ spec, generation, instance, port, orphanSocket, records, listener }: WorkerOptions) {
     this.instance = instance;
@@ -95,14 +95,8 @@ export class WorkerProcess {
     this.pid = this.#child.pid ?? 0;
 
     const ready = Promise.withResolvers<Ready>();
-    const opened = Promise.withResolvers<void>();
-    const retired = Promise.withResolvers<void>();
-    const drained = Promise.withResolvers<void>();
     const exited = Promise.withResolvers<WorkerExit>();
     this.ready = ready.promise;
-    this.opened = opened.promise;
-    this.retired = retired.promise;
-    this.drained = drained.promise;
     this.exited = exited.promise;
 
     this.#child.on('internalMessage', (message: { cmd: string; body: FromWorker }, handle: unknown) => {
@@ -114,14 +108,17 @@ export class WorkerProcess {
           this.listening = body;
           return ready.resolve(body);
         case 'opened':
-          this.state = 'open';
-          return opened.resolve();
+          if (this.state === 'opening') this.state = 'open';
+          return this.#opened.resolve();
+        // Said before it was opened again, these are out of date; after its exit too.
         case 'retired':
+          if (this.state !== 'open') return;
           this.state = 'retired';
-          return retired.resolve();
+          return this.#retired.resolve();
         case 'drained':
+          if (this.state !== 'retired') return;
           this.state = 'drained';
-          return drained.resolve();
+          return this.#drained.resolve();
         case 'connection':
           return listener.connection(this, body.connection, handle);
         case 'held':
@@ -134,8 +131,9 @@ export class WorkerProcess {
       records.remove(this.pid);
       // What it started and left behind is of its session, unless it meant to outlive it.
       if (this.pid !== 0) signalProcess(-this.pid, 'SIGTERM');
-      retired.resolve();
-      drained.resolve();
+      this.#opened.resolve();
+      this.#retired.resolve();
+      this.#drained.resolve();
       exited.resolve(exit);
       listener.exited(this, exit);
     };
@@ -158,15 +156,30 @@ export class WorkerProcess {
     this.#child.send({ cmd: command, body: message }, handle as never, { keepOpen: true }, failed);
   }
 
+  /** Fulfilled when it accepts connections, or is gone. May follow `retire`, where a switch has failed. */
   open(): Promise<void> {
+    if (this.state === 'retired' || this.state === 'drained') {
+      this.#retired = Promise.withResolvers();
+      this.#drained = Promise.withResolvers();
+    }
+    this.state = 'opening';
+    this.#opened = Promise.withResolvers();
     this.post({ type: 'open' });
-    return this.opened;
+    return this.#opened.promise;
   }
 
-  /** @param last whether nobody takes over */
+  /**
+   * Fulfilled when it takes no new request, or is gone.
+   * @param last whether nobody takes over
+   */
   retire(last: boolean): Promise<void> {
     this.post({ type: 'retire', last });
-    return this.retired;
+    return this.#retired.promise;
+  }
+
+  /** Fulfilled when nothing is in flight any more after `retire`, or it is gone. */
+  get drained(): Promise<void> {
+    return this.#drained.promise;
   }
 
   /** The stop signal, and SIGKILL to all of its session after `killTimeout` ms. */

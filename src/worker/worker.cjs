@@ -114,7 +114,7 @@ class Worker {
       case 'moved':
         return this.#outbox?.moved(message.connection);
       case 'kept':
-        this.#announceClose();
+        if (this.state === 'retired') this.#announceClose();
         return this.#outbox?.kept(message.connection);
     }
   }
