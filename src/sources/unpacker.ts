@@ -72,12 +72,13 @@ export class Unpacker {
   finish(): string {
     if (!this.#ended) throw this.#beyondHeader ? truncated() : noTar();
     const folder = this.#leadingFolder();
-    const prefix = folder === '' ? 0 : folder.length + 1;
-    assertLinksStayInside(new Map([...this.#links].map(([path, target]) => [path.slice(prefix), target])));
-    for (const [path, target] of this.#links) {
-      writing(path, () => symlinkSync(target, join(this.#root, path)));
+    const tree = join(this.#root, folder);
+    const links = this.#linksIn(folder);
+    assertLinksStayInside(links);
+    for (const [path, target] of links) {
+      writing(path, () => symlinkSync(target, join(tree, path)));
     }
-    return join(this.#root, folder);
+    return tree;
   }
 
   /** Closes the file that is being written where unpacking ends before its end. */
@@ -171,6 +172,16 @@ export class Unpacker {
       unlinkSync(absolute);
       return create(absolute);
     }
+  }
+
+  /**
+   * Links by their path relative to `folder`. One beside it is gone with all that is beside it, and must not be taken
+   * for one inside: it could stand for that one before the judge.
+   */
+  #linksIn(folder: string): Map<string, string> {
+    if (folder === '') return this.#links;
+    const inside = [...this.#links].filter(([path]) => path.startsWith(`${folder}/`));
+    return new Map(inside.map(([path, target]) => [path.slice(folder.length + 1), target]));
   }
 
   /** `package` of npm, `repository-commit` of a forge; empty where the root holds more than one directory. */

@@ -48,6 +48,12 @@ const refused: [claim: string, body: Buffer, code: ErrorCode, message: RegExp][]
     /"l" links to "\/etc\/passwd"/,
   ],
   ['a link to outside', amid(symlink('app/l', '../../x')), 'archive_unsafe', /leads outside/],
+  [
+    'a link to outside that one beside the leading folder would stand for',
+    amid(symlink('app/c', '/etc'), symlink('._abc', 'first.js')),
+    'archive_unsafe',
+    /"c" links to "\/etc"/,
+  ],
   ['a link to beside the leading folder', amid(symlink('app/l', '../x')), 'archive_unsafe', /leads outside/],
   [
     'a link that leads out through another link',
