@@ -1,14 +1,27 @@
+import { posix } from 'node:path';
 import * as v from 'valibot';
 import { count, duration } from './units.ts';
 
+/** Below the root of the release and neither the root itself nor our records in it, however it is written. */
 const relativePath = v.pipe(
   v.string(),
-  v.check(
-    (path) =>
-      path !== '' && !path.startsWith('/') && !path.split('/').includes('..') && !path.startsWith('.sluice'),
-    'a path inside the release, such as "uploads" or "data/shop.db"',
-  ),
+  v.check((path) => {
+    const [first] = posix.normalize(path).split('/');
+    return (
+      !['', '.', '..', '.sluice'].includes(first ?? '') &&
+      !path.split('/').includes('..') &&
+      !path.includes('\0')
+    );
+  }, 'a path inside the release, such as "uploads" or "data/shop.db"'),
+  v.transform((path) => posix.normalize(path).replace(/\/$/, '')),
 );
+
+/** Of two paths one of which lies in the other, linking the second would go through the link of the first. */
+function areApart(paths: string[]): boolean {
+  return paths.every((path, index) =>
+    paths.every((other, at) => at === index || !`${other}/`.startsWith(`${path}/`)),
+  );
+}
 
 const statusRange = v.pipe(
   v.string(),
@@ -113,6 +126,7 @@ export const appSettingsSchema = v.strictObject({
   shared: v.optional(
     v.pipe(
       v.array(relativePath),
+      v.check(areApart, 'paths none of which is, or lies in, another one'),
       v.description('Paths that outlive releases (uploads, a SQLite file): links into the shared directory.'),
     ),
     [],
