@@ -32,8 +32,9 @@ export class Generation {
   /** Nothing live is touched. @throws AppError that says why it did not become healthy */
   static async boot(site: Site, record: ReleaseRecord, options: BootOptions = {}): Promise<Generation> {
     const { signal, onLine, ...changes } = options;
-    const spec = await generationSpec(site, record, changes);
-    const masker = new Masker(Object.values(changes.env ?? (await site.environment())));
+    const env = changes.env ?? (await site.environment());
+    const spec = await generationSpec(site, record, { ...changes, env });
+    const masker = new Masker(Object.values(env));
     const onProgress = ({ line }: { line: string }) => onLine?.(masker.mask(line));
     try {
       const booted = await site.appliance.runner.call('boot', { spec }, { signal, onProgress });

@@ -99,6 +99,23 @@ test('variables and environments', async (t) => {
     await change({ FATAL: null }, '?restart=false');
   });
 
+  await t.test(
+    'values stand in no log and no error where a change, or a rollback, does not boot',
+    async () => {
+      const dies = `if (process.env.DIE) throw new Error('cannot open with ' + process.env.SECRET);`;
+      await sluice.deploy('frail', running(`${dies} ${tells['server.js']}`));
+      await sluice.deploy('frail', tells);
+      const path = '/v1/apps/frail/env';
+      await sluice.call('PATCH', `${path}?restart=false`, { SECRET: 'open-sesame', DIE: 'yes' });
+      const masked = (error: Error) => /cannot open with •+/.test(error.message);
+      await assert.rejects(sluice.rollback('frail'), masked);
+      await sluice.call('PATCH', path, { DIE: null });
+      await sluice.rollback('frail');
+      await assert.rejects(sluice.call('PATCH', path, { SECRET: 'abracadabra', DIE: 'yes' }), masked);
+      assert.doesNotMatch(JSON.stringify(await sluice.log()), /open-sesame|abracadabra/);
+    },
+  );
+
   await t.test('another environment is a thing of its own: releases, port and variables', async () => {
     const staging = await sluice.deploy('shop', tells, 'staging');
     assert.deepEqual([staging.environment, staging.number], ['staging', 1]);
