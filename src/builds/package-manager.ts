@@ -1,6 +1,7 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Manifest } from '../config/package-manifest.ts';
+import { formatBytes } from '../config/units.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
 import { exists } from '../system/exists.ts';
@@ -60,8 +61,7 @@ export async function detectPackageManager(directory: string, manifest: Manifest
     );
   }
   const [name] = found.find(([, of]) => of === family) ?? [];
-  const lockfile =
-    name === undefined ? null : { name, content: await readFile(join(directory, name), 'utf8') };
+  const lockfile = name === undefined ? null : await readLockfile(directory, name);
   const version = named?.family === family ? named.version : undefined;
   return {
     ...chooseVersion(family, version, lockfile),
@@ -112,6 +112,19 @@ async function findLockfiles(directory: string): Promise<[string, Family][]> {
     lockfiles.map(async (lockfile) => ((await exists(join(directory, lockfile[0]))) ? [lockfile] : [])),
   );
   return found.flat();
+}
+
+/** Ten times what the largest projects have; it is read into memory. */
+const maxLockfileBytes = 64 * 1024 ** 2;
+
+async function readLockfile(directory: string, name: string): Promise<Lockfile> {
+  const path = join(directory, name);
+  const stats = await stat(path);
+  if (!stats.isFile() || stats.size > maxLockfileBytes) {
+    const what = stats.isFile() ? `is ${formatBytes(stats.size)}` : 'is no file';
+    throw unsupported(`${name} ${what}`, `A lockfile is a file of at most ${formatBytes(maxLockfileBytes)}.`);
+  }
+  return { name, content: await readFile(path, 'utf8') };
 }
 
 interface Named {

@@ -1,18 +1,34 @@
-import { AppError } from '../errors/app-error.ts';
+import { stat } from 'node:fs/promises';
+import { AppError, systemCode } from '../errors/app-error.ts';
 import { readJson } from '../system/files.ts';
+import { formatBytes } from './units.ts';
+
+/** No settings file is near as large; one that a build has run away with must not fill our memory. */
+const maxBytes = 4 * 1024 ** 2;
 
 /**
  * The parsed content of a file that people write, or undefined where there is none.
  * @param name what to call it in an error
- * @throws AppError `invalid_settings` where it is no JSON
+ * @throws AppError `invalid_settings` where it is no file, is too large, or is no JSON
  */
 export async function readJsonSettings(path: string, name: string): Promise<unknown> {
   try {
+    const stats = await stat(path);
+    // A FIFO would be waited for without end.
+    if (!stats.isFile()) throw unreadable(name, 'is no file');
+    if (stats.size > maxBytes) {
+      throw unreadable(name, `is ${formatBytes(stats.size)}, and at most ${formatBytes(maxBytes)} are read`);
+    }
     return await readJson(path);
   } catch (error) {
+    const code = systemCode(error);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    if (code === 'ELOOP' || code === 'EACCES') throw unreadable(name, `cannot be read: ${code}`, error);
     if (!(error instanceof Error) || !(error.cause instanceof SyntaxError)) throw error;
-    throw new AppError('invalid_settings', `${name} is not valid JSON: ${error.cause.message}`, {
-      cause: error,
-    });
+    throw unreadable(name, `is not valid JSON: ${error.cause.message}`, error);
   }
+}
+
+function unreadable(name: string, why: string, cause?: unknown): AppError {
+  return new AppError('invalid_settings', `${name} ${why}`, { cause });
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { cp, readdir } from 'node:fs/promises';
+import { cp, readdir, symlink, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { detectPackageManager } from '../../src/builds/package-manager.ts';
@@ -94,4 +95,17 @@ test('bun, unknown package managers and unknown formats are refused by name', as
     'pnpm-lock.yaml is written in format 12, and it is not known which version writes it',
   );
   await refused({ 'yarn.lock': 'a: b\n' }, 'yarn.lock does not say in which format it is written');
+});
+
+test('a lockfile that is no file, or no small one, is refused; a link that leads nowhere is none', async (t) => {
+  await assert.rejects(detect(t, { 'package-lock.json/x': '' }), {
+    code: 'unsupported_package_manager',
+    message: 'package-lock.json is no file',
+  });
+  const directory = await temporaryDirectory(t);
+  await writeTree(directory, { 'package.json': {}, 'yarn.lock': '' });
+  await symlink('bun.lock', join(directory, 'bun.lock'));
+  await truncate(join(directory, 'yarn.lock'), 1024 ** 3);
+  const manifest = (await readManifest(directory)) ?? assert.fail();
+  await assert.rejects(detectPackageManager(directory, manifest), { message: 'yarn.lock is 1.0 GiB' });
 });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdir, symlink } from 'node:fs/promises';
+import { mkdir, symlink, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { checkStart, resolveStart } from '../../src/start/resolve.ts';
@@ -206,4 +206,17 @@ test('a package.json that is no JSON is said to be', async (t) => {
     code: 'invalid_settings',
     message: /scripts\.start/,
   });
+});
+
+test('a package.json that is no file, or no small one, is a fault of the app and not ours', async (t) => {
+  const directory = await tree(t, { 'package.json/x': '', 'server.js': '' });
+  const rejects = (directory: string, message: string) =>
+    assert.rejects(checkStart(directory, appSettings()), { code: 'invalid_settings', message });
+  await rejects(directory, 'package.json is no file');
+  const looping = await tree(t, { 'server.js': '' });
+  await symlink('package.json', join(looping, 'package.json'));
+  await rejects(looping, 'package.json cannot be read: ELOOP');
+  const huge = await tree(t, { 'package.json': '{}', 'server.js': '' });
+  await truncate(join(huge, 'package.json'), 1024 ** 3);
+  await rejects(huge, 'package.json is 1.0 GiB, and at most 4.0 MiB are read');
 });
