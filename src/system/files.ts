@@ -65,7 +65,10 @@ export function writeJsonAtomic(path: string, value: unknown, mode = 0o600): Pro
   return writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`, mode);
 }
 
-/** The parsed content of a JSON file, or undefined where there is none. A file that is no JSON is an error. */
+/**
+ * The parsed content of a JSON file, or undefined where there is none. A file that is no JSON is an error. The byte
+ * order mark that editors on Windows put before it is no part of it: npm and Node.js take no notice of it either.
+ */
 export async function readJson(path: string): Promise<unknown> {
   let text: string;
   try {
@@ -75,7 +78,7 @@ export async function readJson(path: string): Promise<unknown> {
     throw error;
   }
   try {
-    return JSON.parse(text);
+    return JSON.parse(text.replace(/^\uFEFF/, ''));
   } catch (error) {
     throw new Error(`${path} is not valid JSON: ${(error as Error).message}`, { cause: error });
   }

@@ -220,3 +220,8 @@ test('a package.json that is no file, or no small one, is a fault of the app and
   await truncate(join(huge, 'package.json'), 1024 ** 3);
   await rejects(huge, 'package.json is 1.0 GiB, and at most 4.0 MiB are read');
 });
+
+test('a byte order mark before package.json is no fault', async (t) => {
+  const manifest = '\uFEFF{"scripts": {"start": "node app.js"}}';
+  assert.equal((await resolve(t, { 'package.json': manifest, 'app.js': '' })).script, 'app.js');
+});
