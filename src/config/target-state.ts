@@ -1,9 +1,10 @@
 import { createServer } from 'node:net';
 import * as v from 'valibot';
 import { AppError, systemCode } from '../errors/app-error.ts';
-import { ensurePrivateDirectory, listDirectory, readJson, writeJsonAtomic } from '../system/files.ts';
+import { exists } from '../system/exists.ts';
+import { ensurePrivateDirectory, listDirectory, writeJsonAtomic } from '../system/files.ts';
 import { Serial } from '../system/serial.ts';
-import { parseSettings } from './load.ts';
+import { parseSettings, readSettingsFile } from './load.ts';
 import { isName, type Paths, type Target } from './paths.ts';
 import { count } from './units.ts';
 
@@ -22,7 +23,7 @@ export type TargetState = v.InferOutput<typeof targetStateSchema>;
  * @throws AppError `invalid_settings` that names every fault of the file
  */
 export async function loadTargetState(path: string): Promise<TargetState | undefined> {
-  const value = await readJson(path);
+  const value = await readSettingsFile(path, path);
   return value === undefined ? undefined : parseSettings(targetStateSchema, value, path);
 }
 
@@ -56,14 +57,14 @@ export function ensureTargetState(
   });
 }
 
-/** All targets that have a state on the disk, by name. */
+/** All targets that have a state on the disk, whether or not it can be read, by name. */
 export async function listTargets(paths: Paths): Promise<Target[]> {
   const targets: Target[] = [];
   // Anything else there, such as an app's repository, has a name that no app or environment can have.
   for (const app of (await listDirectory(paths.apps)).filter(isName).sort()) {
     for (const environment of (await listDirectory(paths.app(app))).filter(isName).sort()) {
       const target = { app, environment };
-      if ((await readJson(paths.target(target).state)) !== undefined) targets.push(target);
+      if (await exists(paths.target(target).state)) targets.push(target);
     }
   }
   return targets;
@@ -77,8 +78,8 @@ export async function listTargets(paths: Paths): Promise<Target[]> {
 export async function allocatePort(paths: Paths, firstPort: number, host: string): Promise<number> {
   const taken = new Set<number>();
   for (const target of await listTargets(paths)) {
-    const state = await loadTargetState(paths.target(target).state);
-    if (state !== undefined) taken.add(state.port);
+    const port = await portOf(paths.target(target).state);
+    if (port !== undefined) taken.add(port);
   }
   for (let port = firstPort; port <= 65535; port++) {
     if (!taken.has(port) && (await canBind(port, host))) return port;
@@ -86,6 +87,16 @@ export async function allocatePort(paths: Paths, firstPort: number, host: string
   throw new AppError('port_taken', `no port from ${firstPort} to 65535 is free on ${host}`, {
     hint: 'Set a lower "apps.firstPort" in config.json, or end what holds these ports.',
   });
+}
+
+/** One damaged file must not keep every other app from being created; an app that runs holds its port anyway. */
+async function portOf(path: string): Promise<number | undefined> {
+  try {
+    return (await loadTargetState(path))?.port;
+  } catch (error) {
+    if (error instanceof AppError && error.code === 'invalid_settings') return undefined;
+    throw error;
+  }
 }
 
 function canBind(port: number, host: string): Promise<boolean> {

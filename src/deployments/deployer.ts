@@ -1,5 +1,6 @@
 import type { Target } from '../config/paths.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
+import type { TargetStatus } from '../protocol/runner.ts';
 import type { Release } from '../releases/release.ts';
 import { describeError } from '../system/log.ts';
 import type { Appliance } from './appliance.ts';
@@ -123,7 +124,18 @@ export class Deployer implements Service {
   async list(): Promise<AppStatus[]> {
     const running = await this.#appliance.runner.status();
     const sites = await this.#sites.all();
-    return Promise.all(sites.map((site) => siteStatus(site, running)));
+    const all = await Promise.all(sites.map((site) => this.#statusIfReadable(site, running)));
+    return all.filter((status) => status !== undefined);
+  }
+
+  /** One app whose files are beyond us must not keep all the others from being seen; asked for itself, it says why. */
+  async #statusIfReadable(site: Site, running: TargetStatus[]): Promise<AppStatus | undefined> {
+    try {
+      return await siteStatus(site, running);
+    } catch (error) {
+      this.#appliance.log('app not listed', { app: site.name, error: describeError(error) });
+      return undefined;
+    }
   }
 
   async status(target: Target): Promise<AppStatus> {

@@ -1,0 +1,34 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { test } from 'node:test';
+import type { AppStatus } from '../../src/deployments/service.ts';
+import { answering } from '../support/apps.ts';
+import { startSluice } from '../support/server.ts';
+
+test('an app whose state is damaged on the disk', async (t) => {
+  const sluice = await startSluice(t);
+  await sluice.deploy('broken', answering('x'));
+  await sluice.deploy('shop', answering('one'));
+  await writeFile(sluice.paths.target({ app: 'broken', environment: 'production' }).state, '{ oops');
+  const names = async () => (await sluice.call<AppStatus[]>('GET', '/v1/apps')).map(({ name }) => name);
+
+  await t.test('says itself what is wrong with it', async () => {
+    await assert.rejects(sluice.status('broken'), {
+      code: 'invalid_settings',
+      message: /app\.json is not valid JSON/,
+    });
+  });
+
+  await t.test('keeps the others neither from being listed nor from being created', async () => {
+    assert.deepEqual(await names(), ['shop']);
+    assert.equal((await sluice.deploy('blog', answering('two'))).state, 'live');
+  });
+
+  await t.test('nor the server from starting, and running them', async () => {
+    assert.equal(await sluice.stop(), 0);
+    await sluice.up();
+    await sluice.untilRunning('shop');
+    assert.deepEqual(await names(), ['blog', 'shop']);
+    assert.equal(await sluice.get('shop'), 'one');
+  });
+});
