@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { writeFile } from 'node:fs/promises';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import type { AppStatus } from '../../src/deployments/service.ts';
 import { answering } from '../support/apps.ts';
@@ -31,4 +31,16 @@ test('an app whose state is damaged on the disk', async (t) => {
     assert.deepEqual(await names(), ['blog', 'shop']);
     assert.equal(await sluice.get('shop'), 'one');
   });
+});
+
+test('a deploy that fails while it waits for its turn leaves the turn to the next one', async (t) => {
+  const sluice = await startSluice(t);
+  await sluice.deploy('shop', answering('one'));
+  const { record } = sluice.paths.target({ app: 'shop', environment: 'production' }).release(1);
+  await rename(record, `${record}.aside`);
+  await mkdir(record);
+  await assert.rejects(sluice.deploy('shop', answering('two')), { code: 'internal' });
+  await rm(record, { recursive: true });
+  await rename(`${record}.aside`, record);
+  assert.equal((await sluice.deploy('shop', answering('three'))).state, 'live');
 });
