@@ -90,8 +90,7 @@ export class ReleaseStore {
    */
   async fail(number: number, error: NonNullable<ReleaseRecord['error']>): Promise<ReleaseRecord> {
     const record = await this.get(number);
-    if (record === undefined) throw this.#notFound(number);
-    if (record.liveAt !== null || (await this.active())?.release === number) {
+    if ((record?.liveAt ?? null) !== null || (await this.active())?.release === number) {
       throw new Error(`release ${number} of ${targetName(this.target)} was live and cannot fail`);
     }
     // The tree first: on a full disk, removing it makes the room for the record.
@@ -224,6 +223,18 @@ const interruption: NonNullable<ReleaseRecord['error']> = {
   step: 'unknown',
 };
 
+/** A damaged record counts as none: the release can no longer be run, and must not stand in the way of the others. */
 async function readRecord(place: ReleasePaths): Promise<ReleaseRecord | undefined> {
-  return (await readJson(place.record)) as ReleaseRecord | undefined;
+  try {
+    const value = await readJson(place.record);
+    return isRecord(value) ? value : undefined;
+  } catch (error) {
+    if (error instanceof Error && error.cause instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+function isRecord(value: unknown): value is ReleaseRecord {
+  if (typeof value !== 'object' || value === null) return false;
+  return 'number' in value && 'liveAt' in value && 'error' in value;
 }

@@ -122,6 +122,22 @@ test('a release that was live cannot be failed: its tree is worth something', as
   assert.deepEqual(await trees(store), [2, 1]);
 });
 
+test('a damaged record stands in the way of no other release, and its number is not given out again', async (t) => {
+  const { store, paths } = await newStore(t);
+  await deployMany(2, store, paths);
+  await writeFile(paths.release(1).record, '{ oops');
+  const { number } = await store.allocate(source);
+  await writeFile(join(paths.staged(number).directory, 'server.js'), 'x');
+  await writeFile(paths.staged(number).record, 'null');
+  assert.deepEqual(
+    (await store.list()).map((record) => record.number),
+    [2],
+  );
+  await assert.rejects(store.fail(number, boom), { code: 'release_not_found' });
+  assert.deepEqual(await readdir(paths.staging), []);
+  assert.equal((await store.allocate(source)).number, 4);
+});
+
 test('a number that is not there is an error that says so', async (t) => {
   const { store } = await newStore(t);
   assert.equal(await store.get(3), undefined);
