@@ -16,10 +16,22 @@ const maxTotalBytes = 1024 * 1024;
  * @throws AppError `invalid_env` that lists every fault of the file
  */
 export async function loadEnv(path: string): Promise<Record<string, string>> {
-  const value = await readJson(path);
+  const value = await readEnvFile(path);
   if (value === undefined) return {};
   assertEnv(value, path);
   return value;
+}
+
+/** Without what the parser says of a damaged file: it quotes what it stumbles over, which may be a secret. */
+async function readEnvFile(path: string): Promise<unknown> {
+  try {
+    return await readJson(path);
+  } catch (error) {
+    if (!(error instanceof Error) || !(error.cause instanceof SyntaxError)) throw error;
+    throw new AppError('invalid_env', `${path} is not valid JSON`, {
+      hint: 'It is an object of names and values, such as {"NAME": "value"}. Was it changed by hand?',
+    });
+  }
 }
 
 /**

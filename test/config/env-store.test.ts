@@ -4,6 +4,8 @@ import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { loadEnv, saveEnv } from '../../src/config/env-store.ts';
+import type { AppError } from '../../src/errors/app-error.ts';
+import { describeError } from '../../src/system/log.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 test('variables are kept as they are, and only their owner may read them', async (t) => {
@@ -62,4 +64,14 @@ test('what is let in, a process can be started with', async (t) => {
   await saveEnv(path, { ...most, V0: 'x'.repeat(128 * 1024 - 4) });
   const { status, error } = spawnSync('/bin/true', { env: await loadEnv(path) });
   assert.equal(status, 0, String(error));
+});
+
+test('what is wrong with a damaged file is told without a word of what is in it', async (t) => {
+  const path = join(await temporaryDirectory(t), 'env.json');
+  await writeFile(path, '{"A": hunter2}');
+  await assert.rejects(loadEnv(path), (error: Error) => {
+    assert.deepEqual([(error as AppError).code, error.message], ['invalid_env', `${path} is not valid JSON`]);
+    assert.doesNotMatch(describeError(error), /hunter2/);
+    return true;
+  });
 });
