@@ -8,6 +8,8 @@ import { finished } from 'node:stream/promises';
 export class BuildLog {
   readonly #file: WriteStream;
   readonly #written: Promise<void>;
+  /** written together: a line by itself would cost several times its own size for as long as it waits */
+  #waiting = '';
 
   constructor(path: string, whenLost: (error: unknown) => void) {
     this.#file = createWriteStream(path, { flags: 'a', mode: 0o600 });
@@ -15,12 +17,19 @@ export class BuildLog {
   }
 
   write(line: string): void {
-    if (this.#file.writable) this.#file.write(`${line}\n`);
+    if (this.#waiting === '') setImmediate(() => this.#flush());
+    this.#waiting += `${line}\n`;
   }
 
   /** All lines are in the file when this returns. */
   async end(): Promise<void> {
+    this.#flush();
     this.#file.end();
     await this.#written;
+  }
+
+  #flush(): void {
+    if (this.#file.writable && this.#waiting !== '') this.#file.write(this.#waiting);
+    this.#waiting = '';
   }
 }
