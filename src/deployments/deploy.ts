@@ -52,10 +52,13 @@ export async function deploy(
   }
 }
 
-/** Gives it a number. Before that nothing is written, so that a full disk is told of rather than filled further. */
+/**
+ * Gives it a number. Before that nothing is written, so that a full disk is told of rather than filled further. An upload
+ * that is announced as larger than any may be needs no room: it is refused when it is to be received.
+ */
 async function accept(site: Site, source: UploadSource, watch: (event: DeployEvent) => void) {
   const { kind, by, contentLength } = source;
-  await ensureRoom(site, contentLength ?? 0);
+  await ensureRoom(site, Math.min(contentLength ?? 0, site.appliance.settings.maxUploadBytes));
   return new Deployment(site, await site.store.allocate({ kind, by, commit: null }), watch);
 }
 

@@ -71,12 +71,13 @@ test('what is refused before it has begun has the status of its error in every f
   }
 });
 
-for (const [what, headers, status] of [
-  ['no token', {}, 401],
-  ['too much to send', admin, 413],
+for (const [what, headers, status, length] of [
+  ['no token', {}, 401, 300 * 1024 ** 2],
+  ['too much to send', admin, 413, 300 * 1024 ** 2],
+  ['more to send than the disk holds', admin, 413, 1024 ** 5],
 ] as const) {
   test(`a sender with ${what} gets the answer while it is still sending, and is not cut off before`, async () => {
-    const sending = post('/v1/apps/large/releases', { ...headers, 'content-length': 300 * 1024 ** 2 });
+    const sending = post('/v1/apps/large/releases', { ...headers, 'content-length': length });
     const sent = sendForever(sending);
     const [answer] = (await once(sending, 'response')) as [IncomingMessage];
     assert.equal(answer.statusCode, status);
