@@ -1,5 +1,6 @@
 import type { Context, Middleware } from 'koa';
 import { AppError, errorBody } from '../errors/app-error.ts';
+import { errorStatus } from '../errors/codes.ts';
 import { describeError, type Log } from '../system/log.ts';
 import type { ApiState } from './context.ts';
 import { drained } from './upload.ts';
@@ -25,9 +26,10 @@ async function answerError(ctx: Context, error: unknown, log: Log): Promise<void
     if (!ctx.res.writableEnded) ctx.res.destroy();
     return;
   }
-  ctx.status = error instanceof AppError ? error.status : 500;
+  const body = errorBody(error);
+  ctx.status = errorStatus[body.code];
   if (ctx.status === 401) ctx.set('WWW-Authenticate', 'Bearer realm="sluice"');
-  await answerJson(ctx, { error: errorBody(error) });
+  await answerJson(ctx, { error: body });
 }
 
 export function answerJson(ctx: Context, value: unknown): Promise<void> {

@@ -42,9 +42,16 @@ export class AppError extends Error {
   }
 }
 
-/** The body to answer with: an AppError as it is, anything else without its details. */
+/** The body to answer with: an AppError as it is, anything else without its details. A full disk is no fault of ours. */
 export function errorBody(error: unknown): ErrorBody {
   if (error instanceof AppError) return error.toJSON();
+  if (['ENOSPC', 'EDQUOT'].includes(systemCode(error) ?? '')) {
+    return {
+      code: 'disk_full',
+      message: 'the disk is full',
+      hint: 'Free some space: a lower "keepReleases" removes old releases.',
+    };
+  }
   return {
     code: 'internal',
     message: 'Sluice failed in a way it does not know',

@@ -59,11 +59,15 @@ export function serveCalls<Table extends Calls<Table>>(socket: Socket, handlers:
 
 /** An internal error keeps its own words here: both ends are ours, and the log of the caller needs them. */
 function describe(error: unknown): unknown {
-  if (error instanceof AppError) return error.toJSON();
-  return {
-    ...errorBody(error),
-    message: error instanceof Error ? (error.stack ?? error.message) : String(error),
-  };
+  const body = errorBody(error);
+  if (body.code !== 'internal') return body;
+  return { ...body, message: error instanceof Error ? (error.stack ?? error.message) : String(error) };
+}
+
+/** The inverse. An internal error is for the log of this side too: whoever is answered does not see its words. */
+function revive(body: unknown): Error {
+  const error = AppError.from(body);
+  return error.code === 'internal' ? new Error(error.message) : error;
 }
 
 export interface CallOptions<Progress> {
@@ -135,7 +139,7 @@ export class CallClient<Table extends Calls<Table>> {
     if (call === undefined) return;
     if ('progress' in message) call.onProgress?.(message.progress as never);
     else if ('result' in message) call.resolve(message.result as never);
-    else if ('error' in message) call.reject(AppError.from(message.error));
+    else if ('error' in message) call.reject(revive(message.error));
   }
 }
 
