@@ -75,7 +75,7 @@ export class Deployment {
 
   log(line: string): void {
     const masked = this.#masker.mask(line);
-    this.#buildLog.write(masked);
+    this.#buildLog.offer(masked);
     this.#tell({ event: 'log', line: masked });
   }
 
