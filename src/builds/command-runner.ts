@@ -17,12 +17,13 @@ const remembered = 400;
 export class CommandRunner {
   readonly #context: BuildContext;
   readonly #masker: Masker;
+  /** on the clock that no one sets */
   readonly #deadline: number;
 
   constructor(context: BuildContext) {
     this.#context = context;
     this.#masker = new Masker(Object.values(context.env));
-    this.#deadline = Date.now() + context.settings.build.timeout;
+    this.#deadline = performance.now() + context.settings.build.timeout;
   }
 
   /**
@@ -48,7 +49,7 @@ export class CommandRunner {
       }
       last.splice(0, last.length - remembered);
     };
-    const timeout = Math.max(1, this.#deadline - Date.now());
+    const timeout = Math.max(1, this.#deadline - performance.now());
     const job = { ...command, lowPriority: true, timeout };
     const result = await runJob(job, (text) => take(splitter.push(text)), signal).finally(() => {
       take(splitter.flush());

@@ -149,3 +149,12 @@ test('a server without npm says so', async (t) => {
     message: `There is no npm in the PATH of the server: ${directory}`,
   });
 });
+
+test('a clock that is set forward during a build takes no time away from it', async (t) => {
+  const directory = await temporaryDirectory(t);
+  await writeTree(directory, { 'package.json': { scripts: { build: 'node -e 0' } } });
+  t.mock.timers.enable({ apis: ['Date'], now: Date.now() });
+  const aDay = 24 * 3600 * 1000;
+  const { steps } = await runBuild(directory, { log: () => t.mock.timers.setTime(Date.now() + aDay) });
+  assert.deepEqual(steps, ['build']);
+});
