@@ -137,8 +137,7 @@ const namedPattern = /^(npm|pnpm|yarn|bun)(?:@([~^]?\d[\w.-]*)(?:\+.*)?)?$/;
 
 function namedManager({ packageManager, devEngines }: Manifest): Named | undefined {
   const engine = [devEngines?.packageManager ?? []].flat()[0];
-  const fromEngine = engine && [engine.name, engine.version].filter(Boolean).join('@');
-  const text = packageManager ?? fromEngine;
+  const text = packageManager ?? (engine && textOf(engine));
   if (text === undefined) return undefined;
   const [, family, version] = namedPattern.exec(text) ?? [];
   if (family !== undefined) return { family: family as Family, version };
@@ -146,6 +145,12 @@ function namedManager({ packageManager, devEngines }: Manifest): Named | undefin
     `package.json names the package manager "${text}"`,
     'Understood are npm, pnpm and yarn with a version, such as "pnpm@10.34.9".',
   );
+}
+
+/** Any other range, such as `>=10`, says what will do and not which is wanted: the lockfile does. */
+function textOf({ name, version }: { name: string; version?: string | undefined }): string {
+  const text = `${name}@${version}`;
+  return namedPattern.test(text) ? text : name;
 }
 
 function unsupported(message: string, hint: string): AppError {

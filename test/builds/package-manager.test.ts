@@ -55,6 +55,8 @@ test('the version that package.json names goes before that of the lockfile', asy
   assert.equal(await version({ packageManager: 'yarn@4.1.0' }, 'yarn-4.6'), 'yarn-berry 4.1.0');
   const devEngines = { packageManager: { name: 'pnpm', version: '^11.2.0' } };
   assert.equal(await version({ devEngines }, 'pnpm-10'), 'pnpm ^11.2.0');
+  const range = { packageManager: { name: 'pnpm', version: '>=9 <12', onFail: 'error' } };
+  assert.equal(await version({ devEngines: range }, 'pnpm-10'), 'pnpm 10.34.9');
 });
 
 test('of several lockfiles, package.json decides; where it does not, none is guessed', async (t) => {
