@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { homeFromEnvironment, Paths } from '../config/paths.ts';
+import { checkRunDirectory } from '../config/run-directory.ts';
 import { AppError } from '../errors/app-error.ts';
 import { readJson } from '../system/files.ts';
 
@@ -36,8 +37,10 @@ async function readConfig(path: string): Promise<{ url?: unknown; token?: unknow
   throw new AppError('invalid_settings', `${path} is not {"url": …, "token": …}`);
 }
 
-function bySocket(home: string): ServerAddress {
-  return { kind: 'socket', path: new Paths(home).serverSocket, home };
+async function bySocket(home: string): Promise<ServerAddress> {
+  const paths = new Paths(home);
+  await checkRunDirectory(paths);
+  return { kind: 'socket', path: paths.serverSocket, home };
 }
 
 function byUrl(text: string, token: unknown, from: string): ServerAddress {

@@ -3,6 +3,7 @@ import { createApi } from '../api/app.ts';
 import { TokenStore } from '../api/tokens.ts';
 import { loadServerSettings } from '../config/load.ts';
 import { homeFromEnvironment, Paths } from '../config/paths.ts';
+import { checkRunDirectory } from '../config/run-directory.ts';
 import { Deployer } from '../deployments/deployer.ts';
 import { RunnerClient } from '../deployments/runner-client.ts';
 import { AppError } from '../errors/app-error.ts';
@@ -32,6 +33,7 @@ export async function up(home: string, whenReady: (ready: Ready) => void): Promi
   const paths = new Paths(home);
   await ensurePrivateDirectory(paths.home);
   await ensurePrivateDirectory(paths.run);
+  await checkRunDirectory(paths);
   const settings = await loadServerSettings(paths.settings);
   const lock = tryLock(paths.serverLock);
   if (lock === undefined) throw alreadyRunning(paths.home);
