@@ -6,7 +6,7 @@ import { describeError } from '../system/log.ts';
 import type { Appliance } from './appliance.ts';
 import { deploy } from './deploy.ts';
 import { windUp } from './destroy.ts';
-import { changeEnvironment } from './environment.ts';
+import { assertChanges, changeEnvironment } from './environment.ts';
 import type { DeployEvent } from './events.ts';
 import { writeHistory } from './history.ts';
 import { readLogs } from './logs.ts';
@@ -117,6 +117,8 @@ export class Deployer implements Service {
     { restart, by }: { restart: boolean; by: string },
   ): Promise<Record<string, string>> {
     this.#signal.throwIfAborted();
+    // Before anything is made for an app that may not be there yet.
+    assertChanges(changes);
     const site = await this.#sites.findOrCreate(target);
     return this.#recorded(site, 'env', by, () => changeEnvironment(site, changes, restart, this.#signal));
   }

@@ -22,6 +22,11 @@ export async function changeEnvironment(
   return env;
 }
 
+/** @throws AppError `invalid_env` where what is to be set cannot be, whatever there is already */
+export function assertChanges(changes: Record<string, string | null>): void {
+  assertEnv(merge({}, changes), 'the new environment');
+}
+
 function merge(
   current: Record<string, string>,
   changes: Record<string, string | null>,

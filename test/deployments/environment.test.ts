@@ -68,6 +68,8 @@ test('variables and environments', async (t) => {
       assert.match(error.message, /PORT: set by Sluice/);
       return true;
     });
+    await assert.rejects(sluice.call('PATCH', '/v1/apps/typo/env', { PORT: '80' }), { code: 'invalid_env' });
+    await assert.rejects(sluice.status('typo'), { code: 'app_not_found' });
   });
 
   await t.test('values stand in no log', async () => {
