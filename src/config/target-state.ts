@@ -4,7 +4,8 @@ import { AppError, systemCode } from '../errors/app-error.ts';
 import { exists } from '../system/exists.ts';
 import { ensurePrivateDirectory, listDirectory, writeJsonAtomic } from '../system/files.ts';
 import { Serial } from '../system/serial.ts';
-import { parseSettings, readSettingsFile } from './load.ts';
+import { readJsonSettings } from './json-settings.ts';
+import { parseSettings } from './load.ts';
 import { isName, type Paths, type Target } from './paths.ts';
 import { count } from './units.ts';
 
@@ -23,7 +24,7 @@ export type TargetState = v.InferOutput<typeof targetStateSchema>;
  * @throws AppError `invalid_settings` that names every fault of the file
  */
 export async function loadTargetState(path: string): Promise<TargetState | undefined> {
-  const value = await readSettingsFile(path, path);
+  const value = await readJsonSettings(path, path);
   return value === undefined ? undefined : parseSettings(targetStateSchema, value, path);
 }
 
