@@ -63,7 +63,8 @@ export class Runner {
         }
         return { version: protocolVersion, pid: process.pid };
       },
-      status: async () => [...this.#targets.values()].map((target) => target.status()),
+      status: async () =>
+        [...this.#targets.values()].filter((target) => !target.isEmpty).map((target) => target.status()),
       boot: async ({ spec }, { report, signal }) => {
         const target = this.#target(spec.key);
         const result = await target.boot(spec, (line) => report({ line }), AbortSignal.any([signal, closed]));
@@ -82,8 +83,8 @@ export class Runner {
         return null;
       },
       stop: async ({ key }) => {
-        await this.#targets.get(key)?.stop();
-        this.#targets.delete(key);
+        // Also where nothing was booted yet: workers of an earlier runner may serve it.
+        await this.#target(key).stop();
         return null;
       },
       job: async ({ job }, context) =>

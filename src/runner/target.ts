@@ -1,6 +1,7 @@
 import { channel } from 'node:diagnostics_channel';
 import { AppError } from '../errors/app-error.ts';
 import type { BootResult, GenerationSpec, SwitchResult, TargetStatus } from '../protocol/runner.ts';
+import { Serial } from '../system/serial.ts';
 import { Commit } from './commit.ts';
 import { Generation } from './generation.ts';
 import { ListeningPort } from './listening-port.ts';
@@ -26,6 +27,8 @@ export class TargetRunner {
   readonly #moves = new Moves(() => this.#active?.serving() ?? []);
   readonly #standby = new Map<number, Generation>();
   readonly #draining = new Set<Generation>();
+  /** what changes which generation has the port, one after the other: a new one, a switch, a stop */
+  readonly #turns = new Serial();
   #active: Generation | undefined;
   #port: ListeningPort | undefined;
   #lastId = 0;
@@ -39,20 +42,14 @@ export class TargetRunner {
     return this.#active;
   }
 
+  /** Whether there is nothing to be told of it. */
+  get isEmpty(): boolean {
+    return this.#active === undefined && this.#standby.size === 0 && this.#draining.size === 0;
+  }
+
   /** Boots a generation beside the active one, which notices nothing. @throws AppError */
   async boot(spec: GenerationSpec, report: (line: string) => void, signal: AbortSignal): Promise<BootResult> {
-    const { orphanSocket, records, log } = this.#options;
-    const generation = new Generation({
-      id: this.#nextId(),
-      spec,
-      port: await this.#portFor(spec),
-      orphanSocket,
-      records,
-      moves: this.#moves,
-      exited: (worker) => this.#moves.exited(worker),
-      log,
-    });
-    this.#standby.set(generation.id, generation);
+    const generation = await this.#turns.run(() => this.#add(spec, signal));
     try {
       const bootMs = await generation.boot(report, signal);
       return {
@@ -68,11 +65,32 @@ export class TargetRunner {
     }
   }
 
+  async #add(spec: GenerationSpec, signal: AbortSignal): Promise<Generation> {
+    signal.throwIfAborted();
+    const { orphanSocket, records, log } = this.#options;
+    const generation = new Generation({
+      id: this.#nextId(),
+      spec,
+      port: await this.#portFor(spec),
+      orphanSocket,
+      records,
+      moves: this.#moves,
+      exited: (worker) => this.#moves.exited(worker),
+      log,
+    });
+    this.#standby.set(generation.id, generation);
+    return generation;
+  }
+
   /**
    * Moves the traffic to a booted generation. From the answer on no request is taken by another.
    * @throws AppError `switch_failed`; the old generation then has the traffic as before
    */
-  async switch(id: number): Promise<SwitchResult> {
+  switch(id: number): Promise<SwitchResult> {
+    return this.#turns.run(() => this.#switch(id));
+  }
+
+  async #switch(id: number): Promise<SwitchResult> {
     const next = this.#standby.get(id);
     if (next === undefined || next.workers.size < next.spec.workers) {
       if (next !== undefined) await this.discard(id);
@@ -140,6 +158,11 @@ export class TargetRunner {
 
   /** Ends everything, what is in flight first; then nobody listens on the port. */
   async stop(): Promise<void> {
+    const { drained } = await this.#turns.run(() => this.#retireAll());
+    await drained;
+  }
+
+  async #retireAll(): Promise<{ drained: Promise<unknown> }> {
     const active = this.#active;
     this.#active = undefined;
     const standby = [...this.#standby.keys()].map((id) => this.discard(id));
@@ -147,7 +170,8 @@ export class TargetRunner {
     const retiring = [active, ...draining].map((generation) => generation?.retire({ last: true }));
     await Promise.all([...retiring, ...standby, this.#options.orphans.retire(this.key)]);
     this.#releasePort();
-    await Promise.all([active?.drain(), ...draining.map((generation) => this.#drained.get(generation))]);
+    if (active !== undefined) this.#drain(active, Number.POSITIVE_INFINITY);
+    return { drained: Promise.all(this.#drained.values()) };
   }
 
   status(): TargetStatus {

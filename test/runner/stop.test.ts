@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { test } from 'node:test';
+import { processStartTime } from '../../src/system/processes.ts';
+import { fetchText } from '../support/http.ts';
+import { TestRunner } from '../support/runner.ts';
+import { waitFor } from '../support/wait.ts';
+
+async function statusOf(runner: TestRunner) {
+  return (await runner.client.call('status', {}))[0];
+}
+
+function gone(pid: number | undefined): Promise<unknown> {
+  return waitFor(async () => pid !== undefined && (await processStartTime(pid)) === undefined, {
+    what: `the end of process ${pid}`,
+  });
+}
+
+test('an app that is started again while its stop still drains stays known, and is switched as ever', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs', { drainTimeout: '10s' }));
+  const socket = connect(runner.port, '127.0.0.1').setEncoding('utf8');
+  socket.write('POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n');
+  await once(socket, 'data');
+  const stopped = runner.client.call('stop', { key: 'shop' });
+  await waitFor(async () => (await statusOf(runner))?.active === null);
+  await runner.release(runner.spec('plain.cjs'));
+  socket.write('body');
+  assert.match(String(await once(socket, 'data')), /x-mark: 1/);
+  await stopped;
+  assert.equal((await statusOf(runner))?.active?.release, 2);
+  await runner.release(runner.spec('plain.cjs'));
+  for (let asked = 0; asked < 20; asked += 1) assert.equal((await fetchText(runner.port)).body, '3');
+});
+
+test('a stop during a boot, or a switch, ends what boots, and nothing comes up after it', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs'));
+  const booting = runner.boot(runner.spec('plain.cjs'));
+  const refused = assert.rejects(booting, { code: 'cancelled' });
+  await runner.client.call('stop', { key: 'shop' });
+  await refused;
+  assert.deepEqual(await runner.client.call('status', {}), []);
+
+  await runner.release(runner.spec('plain.cjs'));
+  const { generation } = await runner.boot(runner.spec('plain.cjs'));
+  const switched = runner.client.call('switch', { key: 'shop', generation });
+  await runner.client.call('stop', { key: 'shop' });
+  await switched;
+  assert.deepEqual(await runner.client.call('status', {}), []);
+  await assert.rejects(fetchText(runner.port), { code: 'ECONNREFUSED' });
+});
+
+test('what an earlier runner left serving is stopped too', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs', { workers: 1 }));
+  const pid = (await statusOf(runner))?.workers[0]?.pid;
+  await runner.kill();
+  await runner.launch();
+  await waitFor(async () => {
+    await runner.client.call('stop', { key: 'shop' });
+    return fetchText(runner.port).then(
+      () => false,
+      () => true,
+    );
+  });
+  await gone(pid);
+});
