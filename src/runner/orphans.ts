@@ -49,6 +49,11 @@ export class Orphans {
     return [...this.#orphans].filter((orphan) => orphan.key === key).map((orphan) => orphan.pid);
   }
 
+  /** Whose orphans there are. */
+  keys(): string[] {
+    return [...this.#orphans].map((orphan) => orphan.key);
+  }
+
   /** Tells those of `key` to take nothing new, and waits for their word; they end by themselves when drained. */
   async retire(key: string): Promise<void> {
     const concerned = [...this.#orphans].filter((orphan) => orphan.key === key);

@@ -16,6 +16,8 @@ export class Runner {
   readonly #orphans = new Orphans((key) => this.#targets.get(key)?.active !== undefined);
   readonly #records: ProcessRecords;
   readonly #log: (message: string) => void;
+  readonly #jobs = new Set<Promise<unknown>>();
+  readonly #stopping = new AbortController();
 
   constructor(paths: Paths, log: (message: string) => void) {
     this.#paths = paths;
@@ -33,9 +35,12 @@ export class Runner {
     await this.#orphans.listen(this.#paths.orphanSocket);
   }
 
-  /** Ends all workers, what is in flight first. */
+  /** Ends all workers, what is in flight first, and all jobs. */
   async stop(): Promise<void> {
-    await Promise.all([...this.#targets.values()].map((target) => target.stop()));
+    this.#stopping.abort(new AppError('cancelled', 'the runner is stopping'));
+    const keys = new Set([...this.#targets.keys(), ...this.#orphans.keys()]);
+    const stopped = [...keys].map((key) => this.#target(key).stop());
+    await Promise.all([...stopped, Promise.allSettled(this.#jobs)]);
     this.#orphans.close();
   }
 
@@ -67,7 +72,8 @@ export class Runner {
         [...this.#targets.values()].filter((target) => !target.isEmpty).map((target) => target.status()),
       boot: async ({ spec }, { report, signal }) => {
         const target = this.#target(spec.key);
-        const result = await target.boot(spec, (line) => report({ line }), AbortSignal.any([signal, closed]));
+        const ended = AbortSignal.any([signal, closed, this.#stopping.signal]);
+        const result = await target.boot(spec, (line) => report({ line }), ended);
         const discard = () => target.discard(result.generation);
         if (closed.aborted) await discard();
         else standby.set(nameOf(spec.key, result.generation), discard);
@@ -87,8 +93,12 @@ export class Runner {
         await this.#target(key).stop();
         return null;
       },
-      job: async ({ job }, context) =>
-        runJob(job, { ...context, signal: AbortSignal.any([context.signal, closed]) }, this.#records),
+      job: async ({ job }, context) => {
+        const signal = AbortSignal.any([context.signal, closed, this.#stopping.signal]);
+        const running = runJob(job, { ...context, signal }, this.#records);
+        this.#jobs.add(running);
+        return running.finally(() => this.#jobs.delete(running));
+      },
       shutdown: async () => {
         await shutdown();
         return null;

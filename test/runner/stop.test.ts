@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { JobSpec } from '../../src/protocol/runner.ts';
 import { processStartTime } from '../../src/system/processes.ts';
 import { fetchText } from '../support/http.ts';
-import { TestRunner } from '../support/runner.ts';
+import { apps, TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
 
 async function statusOf(runner: TestRunner) {
@@ -65,5 +67,38 @@ test('what an earlier runner left serving is stopped too', async (t) => {
       () => true,
     );
   });
+  await gone(pid);
+});
+
+test('a runner that is told to end leaves no job, though the job does not listen to SIGTERM', async (t) => {
+  const runner = await TestRunner.start(t);
+  let output = '';
+  const job: JobSpec = {
+    argv: ['sh', '-c', 'trap "" TERM; echo $$; while :; do sleep 1; done'],
+    directory: apps,
+    env: { PATH: process.env['PATH'] ?? '' },
+    lowPriority: false,
+    timeout: 60_000,
+  };
+  const ended = runner.client.call('job', { job }, { onProgress: ({ text }) => (output += text) });
+  ended.catch(() => undefined);
+  await waitFor(() => output.includes('\n'));
+  const exited = once(runner.process, 'exit');
+  runner.process.kill('SIGTERM');
+  await exited;
+  await gone(Number(output));
+});
+
+test('a runner that is told to end takes along what an earlier one left serving', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs', { workers: 1 }));
+  const pid = (await statusOf(runner))?.workers[0]?.pid;
+  await runner.kill();
+  await runner.launch();
+  // An orphan looks for the next runner five times a second.
+  await sleep(1000);
+  const exited = once(runner.process, 'exit');
+  runner.process.kill('SIGTERM');
+  await exited;
   await gone(pid);
 });
