@@ -109,7 +109,11 @@ export class CallClient<Table extends Calls<Table>> {
     params: Table[Name]['params'],
     { onProgress, signal }: CallOptions<Table[Name]['progress']> = {},
   ): Promise<Table[Name]['result']> {
-    if (this.#socket.destroyed) throw this.#lost();
+    if (this.#socket.destroyed) {
+      // Whoever keeps the connection up hears of its end before we say so: else a second try comes back here.
+      await this.closed;
+      throw this.#lost();
+    }
     const id = this.#nextId++;
     const abort = () => this.#send({ id, abort: true });
     const answer = new Promise<Table[Name]['result']>((resolve, reject) => {
