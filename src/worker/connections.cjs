@@ -21,6 +21,18 @@ function idleConnections(server) {
 }
 
 /**
+ * Those of them that another process can go on with. What an app has fed into its server by `emit('connection')`, and
+ * is TLS or no socket at all, cannot leave.
+ * @param {any} server
+ * @returns {Socket[]}
+ */
+function movableConnections(server) {
+  return idleConnections(server).filter(
+    (/** @type {any} */ { _handle }) => _handle?.constructor.name === 'TCP',
+  );
+}
+
+/**
  * @param {any} server of any kind; only those of HTTP/1 know their connections
  * @returns {any[]}
  */
@@ -66,4 +78,4 @@ function whenEmpty(server, listener) {
   return () => Reflect.deleteProperty(server, '_emitCloseIfDrained');
 }
 
-module.exports = { allConnections, idleConnections, whenEmpty };
+module.exports = { allConnections, idleConnections, movableConnections, whenEmpty };

@@ -1,7 +1,7 @@
 'use strict';
 
 const { channel } = require('node:diagnostics_channel');
-const { allConnections, idleConnections } = require('./connections.cjs');
+const { allConnections } = require('./connections.cjs');
 
 /** @import { Server } from 'node:net' */
 
@@ -9,14 +9,14 @@ const { allConnections, idleConnections } = require('./connections.cjs');
  * Finds connections of an http server as they become idle, from now on; done while retiring only, so that a request
  * costs nothing before.
  * @param {Server} server
- * @param {(idle: any[]) => void} found
+ * @param {() => void} found
  * @returns {() => void} ends it
  */
 function watchForIdle(server, found) {
   let due = false;
   const look = () => {
     due = false;
-    found(idleConnections(server));
+    found();
   };
   // The connection counts as idle once Node has done its own part after the event, and before anything more is read.
   const lookSoon = () => {

@@ -136,11 +136,12 @@ class Worker {
     if (server !== undefined && protocolOf(server) === 'http') {
       const outbox = new (traffic().Outbox)(this.#post);
       this.#outbox = outbox;
-      const idle = traffic().idleConnections(server);
+      const idle = traffic().movableConnections(server);
       for (const socket of idle) /** @type {any} */ (socket)._handle.readStop();
       this.#post({ type: 'retired' });
       outbox.add(idle);
-      this.#leaving.push(traffic().watchForIdle(server, (found) => outbox.add(found)));
+      const found = () => outbox.add(traffic().movableConnections(server));
+      this.#leaving.push(traffic().watchForIdle(server, found));
     } else {
       this.#post({ type: 'retired' });
       this.#announceClose();
@@ -157,10 +158,10 @@ class Worker {
     if (speaksHttp(protocol)) this.#announceClose();
     // Sessions of HTTP/2 have been told, and close by themselves.
     if (protocol === 'http' || protocol === 'https') {
-      const close = (/** @type {any[]} */ idle) => {
-        for (const socket of idle) socket.destroy();
+      const close = () => {
+        for (const socket of traffic().idleConnections(server)) socket.destroy();
       };
-      close(traffic().idleConnections(server));
+      close();
       this.#leaving.push(traffic().watchForIdle(/** @type {Server} */ (server), close));
     }
     this.whenDrained(() => this.#post({ type: 'drained' }));

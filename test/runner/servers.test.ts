@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { connect as connectHttp2 } from 'node:http2';
 import { Agent, get as getSecure } from 'node:https';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
+import { connect as connectTls } from 'node:tls';
 import { fetchText } from '../support/http.ts';
-import { TestRunner } from '../support/runner.ts';
+import { freePort, TestRunner } from '../support/runner.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 for (const script of ['esm.mjs', 'express.cjs', 'koa.mjs', 'fastify.mjs']) {
@@ -20,13 +22,34 @@ for (const script of ['esm.mjs', 'express.cjs', 'koa.mjs', 'fastify.mjs']) {
   });
 }
 
-test('an app that speaks TLS itself finishes what it has, and closes with the next response', async (t) => {
+async function certificate(t: TestContext): Promise<{ TLS_KEY: string; TLS_CERT: string }> {
   const directory = await temporaryDirectory(t);
   const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')];
   const request = `req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost`;
   execFileSync('openssl', [...request.split(' '), '-keyout', key, '-out', cert], { stdio: 'ignore' });
+  return { TLS_KEY: key, TLS_CERT: cert };
+}
+
+test('an idle connection of TLS that an app feeds into its http server does not hurt the others at a switch', async (t) => {
   const runner = await TestRunner.start(t);
-  const environment = { TLS_KEY: key, TLS_CERT: cert };
+  const port = await freePort();
+  const environment = { ...(await certificate(t)), TLS_PORT: String(port) };
+  await runner.release(runner.spec('https.cjs', { workers: 1, drainTimeout: '10s' }, environment));
+  const { generation } = await runner.boot(runner.spec('https.cjs', { workers: 1 }, environment));
+  const socket = connectTls({ host: '127.0.0.1', port, rejectUnauthorized: false }).setEncoding('utf8');
+  t.after(() => socket.destroy());
+  socket.write('GET / HTTP/1.1\r\nhost: app\r\n\r\n');
+  await once(socket, 'data');
+  const underWay = fetchText(runner.port, '/slow');
+  assert.equal((await fetchText(runner.port)).body, '1');
+  await runner.client.call('switch', { key: 'shop', generation });
+  assert.equal((await underWay).body, '1');
+  assert.equal((await fetchText(runner.port)).body, '2');
+});
+
+test('an app that speaks TLS itself finishes what it has, and closes with the next response', async (t) => {
+  const runner = await TestRunner.start(t);
+  const environment = await certificate(t);
   const agent = new Agent({ keepAlive: true, maxSockets: 1, rejectUnauthorized: false });
   t.after(() => agent.destroy());
   const ask = () =>
