@@ -1,9 +1,9 @@
-import { readdir, rename, rm } from 'node:fs/promises';
+import { readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isName, type Target, targetName } from '../config/paths.ts';
 import { ensureTargetState, listTargets, loadTargetState } from '../config/target-state.ts';
 import { AppError } from '../errors/app-error.ts';
-import { syncDirectory } from '../system/files.ts';
+import { removeTree, syncDirectory } from '../system/files.ts';
 import { Slots } from '../system/slots.ts';
 import type { Appliance } from './appliance.ts';
 import { appNotFound, Site } from './site.ts';
@@ -62,14 +62,14 @@ export class Sites {
     await rename(paths.app(app), aside);
     for (const site of sites) this.#sites.delete(site.name);
     await syncDirectory(paths.apps);
-    await rm(aside, { recursive: true, force: true });
+    await removeTree(aside);
   }
 
   /** Finishes removals that a crash cut short. */
   async sweep(): Promise<void> {
     const { home } = this.#appliance.paths;
     for (const name of await readdir(home)) {
-      if (name.startsWith(removing)) await rm(join(home, name), { recursive: true, force: true });
+      if (name.startsWith(removing)) await removeTree(join(home, name));
     }
   }
 

@@ -1,8 +1,8 @@
-import { mkdir, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ReleasePaths, type TargetPaths } from '../config/paths.ts';
 import { systemCode } from '../errors/app-error.ts';
-import { ensurePrivateDirectory, listDirectory, syncDirectory } from '../system/files.ts';
+import { ensurePrivateDirectory, listDirectory, removeTree, syncDirectory } from '../system/files.ts';
 
 /** Our records in a release's tree. An app's own file of this name is refused when it is received. */
 export const recordsName = '.sluice';
@@ -84,7 +84,7 @@ export class Places {
     if (place === undefined) return;
     if (place.directory !== removing.directory) await this.#move(place, removing);
     for (const name of await listDirectory(removing.directory)) {
-      if (name !== recordsName) await rm(join(removing.directory, name), { recursive: true, force: true });
+      if (name !== recordsName) await removeTree(join(removing.directory, name));
     }
     await this.#move(removing, this.#paths.release(number));
   }
@@ -93,7 +93,7 @@ export class Places {
   async drop(number: number): Promise<void> {
     const aside = join(this.#paths.staging, `.dropped-${number}`);
     await rename(this.#paths.release(number).directory, aside);
-    await rm(aside, { recursive: true, force: true });
+    await removeTree(aside);
   }
 
   /** Goes on with removals that a crash interrupted. */
@@ -107,7 +107,7 @@ export class Places {
   /** Removes all that is in staging. */
   async clearStaging(): Promise<void> {
     for (const name of await listDirectory(this.#paths.staging)) {
-      await rm(join(this.#paths.staging, name), { recursive: true, force: true });
+      await removeTree(join(this.#paths.staging, name));
     }
   }
 

@@ -1,0 +1,34 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { chmod } from 'node:fs/promises';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+const script = `
+  const { removeTree } = await import(process.argv[1]);
+  const { directorySize } = await import(process.argv[2]);
+  const { chmodSync, mkdirSync, writeFileSync, existsSync } = await import('node:fs');
+  mkdirSync('tree/read-only/below', { recursive: true });
+  writeFileSync('tree/read-only/below/file', 'x'.repeat(10_000));
+  for (const path of ['tree/read-only/below', 'tree/read-only']) chmodSync(path, 0o555);
+  mkdirSync('tree/closed', { mode: 0 });
+  const size = await directorySize('tree');
+  await removeTree('tree');
+  await removeTree('tree');
+  console.log(size > 10_000, existsSync('tree'));
+`;
+
+/** Root may remove and read anything: the test is for the others. */
+const nobody = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {};
+
+test('a tree with directories that are read-only or closed can be measured, and removed', async (t) => {
+  const directory = await temporaryDirectory(t);
+  await chmod(directory, 0o777);
+  const modules = ['files.ts', '../releases/disk.ts'].map((name) =>
+    fileURLToPath(new URL(name, new URL('../../src/system/', import.meta.url))),
+  );
+  const argv = ['--input-type=module', '-e', script, ...modules];
+  const { stdout, stderr } = spawnSync(process.execPath, argv, { cwd: directory, ...nobody });
+  assert.equal(stdout.toString(), 'true false\n', stderr.toString());
+});
