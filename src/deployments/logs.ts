@@ -40,7 +40,9 @@ interface Tail {
 async function lastLines(directory: string, wanted: number, positions: Map<string, Tail>): Promise<string[]> {
   let last: string[] = [];
   for (const name of (await logFiles(directory)).reverse()) {
-    const { lines, end } = await endOfFile(join(directory, name), wanted - last.length);
+    await using file = await openLog(directory, name);
+    if (file === undefined) continue;
+    const { lines, end } = await endOfFile(file, wanted - last.length);
     positions.set(name, { position: end, decoder: new StringDecoder(), splitter: new LineSplitter() });
     last = [...lines, ...last];
   }
@@ -48,8 +50,7 @@ async function lastLines(directory: string, wanted: number, positions: Map<strin
 }
 
 /** The last lines of a file, read backwards from its end, and the end. */
-async function endOfFile(path: string, wanted: number): Promise<{ lines: string[]; end: number }> {
-  await using file = await open(path);
+async function endOfFile(file: FileHandle, wanted: number): Promise<{ lines: string[]; end: number }> {
   const { size: end } = await file.stat();
   if (wanted <= 0) return { lines: [], end };
   const blocks: Buffer[] = [];
@@ -77,7 +78,8 @@ async function newLines(directory: string, positions: Map<string, Tail>): Promis
       splitter: new LineSplitter(),
     };
     positions.set(name, tail);
-    await using file = await open(join(directory, name));
+    await using file = await openLog(directory, name);
+    if (file === undefined) continue;
     for (;;) {
       const block = await readBlock(file, tail.position, blockSize);
       if (block.length === 0) break;
@@ -88,13 +90,23 @@ async function newLines(directory: string, positions: Map<string, Tail>): Promis
   return lines;
 }
 
+/** Undefined where it has gone meanwhile: removed as old, or put aside because its generation did not start. */
+async function openLog(directory: string, name: string): Promise<FileHandle | undefined> {
+  try {
+    return await open(join(directory, name));
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
 async function readBlock(file: FileHandle, position: number, length: number): Promise<Buffer> {
   const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(length), 0, length, position);
   return buffer.subarray(0, bytesRead);
 }
 
-/** Names of the log files, one a generation, the oldest first. */
-export async function logFiles(directory: string): Promise<string[]> {
+/** Names of the log files, one a generation that has had traffic or may yet, the oldest first. */
+async function logFiles(directory: string): Promise<string[]> {
   try {
     const names = await readdir(directory);
     return names

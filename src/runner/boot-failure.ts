@@ -1,7 +1,8 @@
 import { formatDuration } from '../config/units.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { GenerationSpec } from '../protocol/runner.ts';
-import { lastOutput, type WorkerExit } from './worker-process.ts';
+import { lastOutput } from './generation-log.ts';
+import type { WorkerExit } from './worker-process.ts';
 
 type BootErrorCode = 'boot_exited' | 'boot_timeout' | 'health_failed' | 'settle_exited';
 
@@ -19,7 +20,7 @@ export class BootFailures {
     return this.#failure(
       'boot_exited',
       `the app ${describeExit(exit)} before it listened`,
-      'Its last lines say why. A missing variable is set with "sluice env set".',
+      'What it printed last says why. A missing variable is set with "sluice env set".',
     );
   }
 
@@ -54,16 +55,30 @@ export class BootFailures {
     return this.#failure(
       'settle_exited',
       `the app listened, and then ${exit === undefined ? 'ended' : describeExit(exit)}`,
-      `A new worker must live for ${formatDuration(this.#spec.settleTime)} ("settleTime") before it gets traffic. Its last lines say why it did not.`,
+      `A new worker must live for ${formatDuration(this.#spec.settleTime)} ("settleTime") before it gets traffic.`,
     );
   }
 
   async #failure(code: BootErrorCode, message: string, hint: string): Promise<AppError> {
     const output = await lastOutput(this.#spec, this.#generation);
-    const printed =
-      output.length === 0 ? ' (it printed nothing)' : `\n${output.map((line) => `  | ${line}`).join('\n')}`;
-    return new AppError(code, message + printed, { hint });
+    if (output.length === 0) return new AppError(code, `${message} (it printed nothing)`, { hint });
+    const printed = output.map((line) => `  | ${line}`).join('\n');
+    return new AppError(code, `${message}\n${printed}`, { hint: betterHint(output.join('\n')) ?? hint });
   }
+}
+
+/** What to do about the reasons that are met most. */
+function betterHint(output: string): string | undefined {
+  const missing = /Cannot find (?:module|package) '([^']+)'/.exec(output)?.[1];
+  if (missing !== undefined) {
+    return /^[./]/.test(missing)
+      ? `${missing} is not in the release: see whether .gitignore keeps it from being sent, or whether it is to be built.`
+      : `${missing} is not installed in the release: it must be among "dependencies" of package.json, not only on your machine.`;
+  }
+  if (output.includes('EADDRINUSE')) {
+    return 'The app opens a port that is taken. One that starts workers of its own (node:cluster) must leave that to Sluice: "workers" says how many.';
+  }
+  return undefined;
 }
 
 export function describeExit({ code, signal }: WorkerExit): string {

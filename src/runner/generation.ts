@@ -5,15 +5,10 @@ import { backoffDelay } from '../system/backoff.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { proveHealthy, proveSettled } from './boot-check.ts';
 import { BootFailures, describeExit } from './boot-failure.ts';
+import { prepareLogs, setLogAside } from './generation-log.ts';
 import type { ListeningPort } from './listening-port.ts';
 import type { ProcessRecords } from './process-records.ts';
-import {
-  prepareLogs,
-  type Ready,
-  type WorkerExit,
-  type WorkerListener,
-  WorkerProcess,
-} from './worker-process.ts';
+import { type Ready, type WorkerExit, type WorkerListener, WorkerProcess } from './worker-process.ts';
 
 /** A worker whose event loop does not turn for this long does not hold up a switch; in ms. */
 const gateDeadline = 1000;
@@ -137,6 +132,7 @@ export class Generation {
     this.#stopping.abort(new AppError('cancelled', 'the generation was ended while it booted'));
     for (const worker of this.workers) worker.kill();
     await Promise.all([...this.workers].map((worker) => worker.exited));
+    await setLogAside(this.spec, this.id);
   }
 
   /** Workers that connections can be given to. */

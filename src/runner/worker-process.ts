@@ -1,12 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
-import { mkdir, open } from 'node:fs/promises';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { GenerationSpec, WorkerState } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
 import type { FromWorker, ToWorker, WorkerBoot } from '../protocol/worker.ts';
 import { signalProcess } from '../system/processes.ts';
+import { generationLog } from './generation-log.ts';
 import { gateCopies, type ListeningPort } from './listening-port.ts';
 import type { ProcessRecords } from './process-records.ts';
 
@@ -193,28 +192,5 @@ export class WorkerProcess {
 
   kill(): void {
     if (this.alive && this.pid !== 0) signalProcess(-this.pid, 'SIGKILL');
-  }
-}
-
-function generationLog(spec: GenerationSpec, generation: number): string {
-  return join(spec.paths.logs, `${generation}.log`);
-}
-
-export async function prepareLogs(spec: GenerationSpec): Promise<void> {
-  await mkdir(spec.paths.logs, { recursive: true, mode: 0o750 });
-}
-
-/** The last lines a generation printed, for an error that says why it did not start. */
-export async function lastOutput(spec: GenerationSpec, generation: number, lines = 15): Promise<string[]> {
-  const size = 8192;
-  const file = await open(generationLog(spec, generation), 'r');
-  try {
-    const { size: total } = await file.stat();
-    const start = Math.max(0, total - size);
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(size), 0, size, start);
-    const text = buffer.toString('utf8', 0, bytesRead).trimEnd();
-    return text === '' ? [] : text.split('\n').slice(-lines);
-  } finally {
-    await file.close();
   }
 }

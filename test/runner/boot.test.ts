@@ -1,16 +1,18 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readFile, rm } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { AppError } from '../../src/errors/app-error.ts';
 import { fetchText } from '../support/http.ts';
 import { freePort, TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
 
 const broken: Record<string, { code: string; message: RegExp; settings?: object }> = {
   exit: { code: 'boot_exited', message: /exit status 3 before it listened\n.*DATABASE_URL is not set/ },
+  missing: { code: 'boot_exited', message: /\| Error: Cannot find module 'no-such-package'/ },
   never: { code: 'boot_timeout', message: /no worker listened on port \d+ within 1\.0 s/ },
   unwell: { code: 'health_failed', message: /answered 500 to GET \/, and was not healthy within 1\.0 s/ },
   moment: {
@@ -35,6 +37,20 @@ for (const [how, { code, message, settings }] of Object.entries(broken)) {
     assert.deepEqual(new Set(status?.workers.map(({ release }) => release)), new Set([1]));
   });
 }
+
+test('a package that is missing is named in the hint, and the output of what did not start is put aside', async (t) => {
+  const runner = await TestRunner.start(t);
+  const { generation } = await runner.release(runner.spec('plain.cjs'));
+  await assert.rejects(runner.boot(runner.spec('broken.cjs', {}, { HOW: 'missing' })), (error: AppError) => {
+    assert.match(error.hint, /^no-such-package is not installed in the release/);
+    return true;
+  });
+  const logs = await readdir(runner.paths.target({ app: 'shop', environment: 'production' }).logs);
+  assert.deepEqual(
+    logs.map((name) => name.replace(/^\d+/, (id) => (Number(id) === generation ? 'live' : 'other'))).sort(),
+    ['live.log', 'other.failed.log'],
+  );
+});
 
 test('an app that ignores PORT is adopted, with a notice; its other ports are opened beside the old release', async (t) => {
   const runner = await TestRunner.start(t);
