@@ -132,7 +132,12 @@ export class Generation {
     this.#stopping.abort(new AppError('cancelled', 'the generation was ended while it booted'));
     for (const worker of this.workers) worker.kill();
     await Promise.all([...this.workers].map((worker) => worker.exited));
-    await setLogAside(this.spec, this.id);
+    try {
+      await setLogAside(this.spec, this.id);
+    } catch (error) {
+      // What the caller must hear is why it did not start, and not this.
+      this.#options.log(`the log of a failed start stays among the others: ${(error as Error).message}`);
+    }
   }
 
   /** Workers that connections can be given to. */
