@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
@@ -6,6 +7,7 @@ import type { CallContext } from '../protocol/peer.ts';
 import type { JobResult, JobSpec } from '../protocol/runner.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { signalProcess } from '../system/processes.ts';
+import { endRemains, jobMark } from './job-remains.ts';
 import type { ProcessRecords } from './process-records.ts';
 
 /** Time between SIGTERM and SIGKILL for a job that is to end, in ms. */
@@ -16,8 +18,8 @@ const closeDelay = 1000;
 type Output = { stream: 'stdout' | 'stderr'; text: string };
 
 /**
- * Runs one external command to its end, in a process group of its own that is ended whole: signalling `npm` alone
- * leaves what it started.
+ * Runs one external command to its end, in a process group of its own that is ended whole, and with it what has left
+ * the group: signalling `npm` alone leaves what it started.
  */
 export async function runJob(
   job: JobSpec,
@@ -25,10 +27,11 @@ export async function runJob(
   records: ProcessRecords,
 ): Promise<JobResult> {
   const start = performance.now();
+  const mark = randomUUID();
   const [command, ...args] = job.lowPriority ? [...lowPriority(), ...job.argv] : job.argv;
   const child = spawn(command as string, args, {
     cwd: job.directory,
-    env: job.env,
+    env: { ...job.env, [jobMark]: mark },
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   });
@@ -58,6 +61,7 @@ export async function runJob(
   try {
     const outcome = await exited;
     signalProcess(-pid, 'SIGKILL');
+    await endRemains(mark);
     await withDeadline(closed, closeDelay);
     return { ...outcome, timedOut, durationMs: Math.round(performance.now() - start) };
   } finally {

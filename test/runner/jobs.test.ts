@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { rm, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { JobSpec } from '../../src/protocol/runner.ts';
 import { processStartTime } from '../../src/system/processes.ts';
 import { apps, TestRunner } from '../support/runner.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 
 function shell(script: string, changes: Partial<JobSpec> = {}): JobSpec {
@@ -48,6 +49,17 @@ test('a job that takes too long is ended with all it started', async (t) => {
   const { result, output } = await run(runner, shell(leavesChild, { timeout: 300 }));
   assert.equal((await result).timedOut, true);
   await gone(Number(output()));
+});
+
+test('a job is ended with what has moved into a session of its own', async (t) => {
+  const runner = await TestRunner.start(t);
+  const file = join(await temporaryDirectory(t), 'pid');
+  const daemon = `setsid sh -c 'echo $$ >${file}; exec sleep 300' & until [ -s ${file} ]; do sleep 0.01; done`;
+  const { result } = await run(runner, shell(daemon));
+  assert.equal((await result).code, 0);
+  const pid = Number(await readFile(file, 'utf8'));
+  assert.ok(pid > 0);
+  await gone(pid);
 });
 
 test('a job whose caller aborts, or hangs up, is ended with all it started', async (t) => {
