@@ -1,4 +1,4 @@
-import type { RouterContext } from '@koa/router';
+import type { RouterContext, RouterMiddleware } from '@koa/router';
 import type { DefaultContext } from 'koa';
 import { defaultEnvironment, type Target } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
@@ -12,6 +12,22 @@ export interface ApiState {
 }
 
 export type ApiContext = RouterContext<ApiState, DefaultContext, unknown>;
+
+/**
+ * Lets only those through whose query has no other parameters than these: a misspelt `environment=staging` that was
+ * passed over would send a deploy to production.
+ * @throws AppError `bad_request` that names them
+ */
+export function takes(...known: string[]): RouterMiddleware<ApiState> {
+  return (ctx, next) => {
+    const unknown = Object.keys(ctx.query).filter((name) => !known.includes(name));
+    if (unknown.length === 0) return next();
+    const call = `${ctx.method} ${ctx.path}`;
+    throw new AppError('bad_request', `${call} does not know the parameter ${unknown.join(', ')}`, {
+      hint: known.length === 0 ? 'It takes none.' : `It knows ${known.join(', ')}.`,
+    });
+  };
+}
 
 /** The app of the path and the environment of the query. Whether they are names is for the service to say. */
 export function targetOf(ctx: ApiContext): Target {

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
-import { stat } from 'node:fs/promises';
+import { glob, readFile, stat } from 'node:fs/promises';
 import { request } from 'node:http';
+import { join, resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import supertest from 'supertest';
+import type { ErrorBody } from '../../src/errors/app-error.ts';
 import { answering, running } from '../support/apps.ts';
 import { pack } from '../support/pack.ts';
 import { startSluice } from '../support/server.ts';
@@ -32,6 +34,36 @@ test('a body that is no JSON, too large or not as it should be is refused with w
   assert.match((await scale().send('{"worker": 1}').expect(400)).body.error.message, /worker/);
   const large = JSON.stringify({ workers: 'x'.repeat(2 * 1024 ** 2) });
   assert.match((await scale().send(large).expect(400)).body.error.message, /larger than 1.0 MiB/);
+});
+
+test('a parameter that a call does not know is refused, with those it knows, and nothing is done', async () => {
+  const root = resolve(import.meta.dirname, '../../src/api/routes');
+  const calls = await Array.fromAsync(glob('*.ts', { cwd: root }), async (file) => {
+    const code = await readFile(join(root, file), 'utf8');
+    return [...code.matchAll(/router\.(\w+)\(\s*['`](\/[^'`]+)/g)].map(([, method = '', path = '']) => {
+      const named = path
+        .replace(/\$\{verb\}/, 'stop')
+        .replace(/:app|:name/, 'shop')
+        .replace(':number', '1');
+      return { method: method.toUpperCase(), path: named };
+    });
+  });
+  assert.ok(calls.flat().length >= 18);
+  for (const { method, path } of calls.flat()) {
+    const answer = await sluice.request(`${path}?env=staging&confirm=shop`, { method });
+    const { error } = (await answer.json()) as { error: ErrorBody };
+    assert.deepEqual([answer.status, error.code], [400, 'bad_request'], `${method} ${path}`);
+    assert.match(error.message, /does not know the parameter env\b/);
+  }
+  const deployed = await api
+    .post('/v1/apps/shop/releases?env=staging')
+    .set(admin)
+    .send(await pack(answering('x')));
+  assert.equal(deployed.status, 400);
+  assert.equal(deployed.body.error.hint, 'It knows environment.');
+  assert.equal(await sluice.get('shop'), 'shop');
+  const removed = await api.delete('/v1/apps/shop?environment=staging&confirm=shop').set(admin).expect(400);
+  assert.equal(removed.body.error.hint, 'It knows confirm.');
 });
 
 test("a request has an id: the caller's own, or one that it can quote", async () => {

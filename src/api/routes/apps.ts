@@ -2,20 +2,20 @@ import type { Router } from '@koa/router';
 import type { Service } from '../../deployments/service.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { mayTouch, need } from '../auth.ts';
-import { type ApiState, queryText, targetOf } from '../context.ts';
+import { type ApiState, queryText, takes, targetOf } from '../context.ts';
 
 /** Apps: which there are, how they are, and their end. */
 export function appRoutes(router: Router<ApiState>, service: Service): void {
-  router.get('/v1/apps', need('read'), async (ctx) => {
+  router.get('/v1/apps', need('read'), takes(), async (ctx) => {
     const all = await service.list();
     ctx.body = all.filter(({ name }) => mayTouch(ctx.state.principal, name));
   });
 
-  router.get('/v1/apps/:app', need('read'), async (ctx) => {
+  router.get('/v1/apps/:app', need('read'), takes('environment'), async (ctx) => {
     ctx.body = await service.status(targetOf(ctx));
   });
 
-  router.delete('/v1/apps/:app', need('admin'), async (ctx) => {
+  router.delete('/v1/apps/:app', need('admin'), takes('confirm'), async (ctx) => {
     const { app } = targetOf(ctx);
     if (queryText(ctx, 'confirm') !== app) {
       throw new AppError('confirmation_required', `this removes ${app} in all its environments, for good`, {

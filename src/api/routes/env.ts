@@ -2,7 +2,7 @@ import type { Router } from '@koa/router';
 import * as v from 'valibot';
 import type { Service } from '../../deployments/service.ts';
 import { includes, need } from '../auth.ts';
-import { type ApiState, queryFlag, targetOf } from '../context.ts';
+import { type ApiState, queryFlag, takes, targetOf } from '../context.ts';
 import { jsonBody } from '../json-body.ts';
 
 const changesBody = v.record(v.string(), v.nullable(v.string('text, or null to remove it')));
@@ -15,14 +15,14 @@ const hidden = '••••••';
  * may only read sees their names.
  */
 export function envRoutes(router: Router<ApiState>, service: Service): void {
-  router.get('/v1/apps/:app/env', need('read'), async (ctx) => {
+  router.get('/v1/apps/:app/env', need('read'), takes('environment'), async (ctx) => {
     const variables = await service.environment(targetOf(ctx));
     ctx.body = includes(ctx.state.principal.scope, 'deploy')
       ? variables
       : Object.fromEntries(Object.keys(variables).map((name) => [name, hidden]));
   });
 
-  router.patch('/v1/apps/:app/env', need('deploy'), async (ctx) => {
+  router.patch('/v1/apps/:app/env', need('deploy'), takes('environment', 'restart'), async (ctx) => {
     const changes = await jsonBody(ctx, changesBody);
     ctx.body = await service.changeEnvironment(targetOf(ctx), changes, {
       restart: queryFlag(ctx, 'restart', true),

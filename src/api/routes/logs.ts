@@ -2,14 +2,14 @@ import { Readable } from 'node:stream';
 import type { Router } from '@koa/router';
 import type { Service } from '../../deployments/service.ts';
 import { need } from '../auth.ts';
-import { type ApiState, queryFlag, queryText, targetOf, wholeNumber } from '../context.ts';
+import { type ApiState, queryFlag, queryText, takes, targetOf, wholeNumber } from '../context.ts';
 
 const defaultLines = 100;
 const maxLines = 100_000;
 
 /** What an app writes. With `follow=1` the answer goes on until the caller hangs up. */
 export function logRoutes(router: Router<ApiState>, service: Service): void {
-  router.get('/v1/apps/:app/logs', need('read'), async (ctx) => {
+  router.get('/v1/apps/:app/logs', need('read'), takes('environment', 'lines', 'follow'), async (ctx) => {
     const target = targetOf(ctx);
     const lines = wholeNumber(queryText(ctx, 'lines') ?? String(defaultLines), 'lines', maxLines);
     const follow = queryFlag(ctx, 'follow', false);

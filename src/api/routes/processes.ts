@@ -2,7 +2,7 @@ import type { Router } from '@koa/router';
 import * as v from 'valibot';
 import type { Service } from '../../deployments/service.ts';
 import { need } from '../auth.ts';
-import { type ApiState, targetOf } from '../context.ts';
+import { type ApiState, takes, targetOf } from '../context.ts';
 import { jsonBody } from '../json-body.ts';
 
 const scaleBody = v.strictObject({
@@ -18,13 +18,13 @@ const scaleBody = v.strictObject({
 
 /** The worker processes of an app. */
 export function processRoutes(router: Router<ApiState>, service: Service): void {
-  router.post('/v1/apps/:app/scale', need('deploy'), async (ctx) => {
+  router.post('/v1/apps/:app/scale', need('deploy'), takes('environment'), async (ctx) => {
     const { workers } = await jsonBody(ctx, scaleBody);
     ctx.body = await service.scale(targetOf(ctx), workers, ctx.state.principal.name);
   });
 
   for (const verb of ['restart', 'stop', 'start'] as const) {
-    router.post(`/v1/apps/:app/${verb}`, need('deploy'), async (ctx) => {
+    router.post(`/v1/apps/:app/${verb}`, need('deploy'), takes('environment'), async (ctx) => {
       ctx.body = await service[verb](targetOf(ctx), ctx.state.principal.name);
     });
   }

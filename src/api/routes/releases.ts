@@ -3,7 +3,7 @@ import type { Router } from '@koa/router';
 import * as v from 'valibot';
 import type { Service } from '../../deployments/service.ts';
 import { need } from '../auth.ts';
-import { type ApiContext, type ApiState, targetOf, wholeNumber } from '../context.ts';
+import { type ApiContext, type ApiState, takes, targetOf, wholeNumber } from '../context.ts';
 import { answerDeploy } from '../deploy-answer.ts';
 import { jsonBody } from '../json-body.ts';
 import { announcedLength, uploadBody } from '../upload.ts';
@@ -14,7 +14,7 @@ const rollbackBody = v.strictObject({
 
 /** Releases: uploading one, looking at them, going back. */
 export function releaseRoutes(router: Router<ApiState>, service: Service): void {
-  router.post('/v1/apps/:app/releases', need('deploy'), (ctx) =>
+  router.post('/v1/apps/:app/releases', need('deploy'), takes('environment'), (ctx) =>
     answerDeploy(ctx, 201, async (onEvent) => {
       const body = uploadBody(ctx.req);
       const contentLength = announcedLength(ctx.req);
@@ -27,27 +27,27 @@ export function releaseRoutes(router: Router<ApiState>, service: Service): void 
     }),
   );
 
-  router.post('/v1/apps/:app/rollback', need('deploy'), async (ctx) => {
+  router.post('/v1/apps/:app/rollback', need('deploy'), takes('environment'), async (ctx) => {
     const { release } = await jsonBody(ctx, rollbackBody);
     await answerDeploy(ctx, 200, (onEvent) =>
       service.rollback(targetOf(ctx), release, ctx.state.principal.name, onEvent),
     );
   });
 
-  router.get('/v1/apps/:app/releases', need('read'), async (ctx) => {
+  router.get('/v1/apps/:app/releases', need('read'), takes('environment'), async (ctx) => {
     ctx.body = await service.releases(targetOf(ctx));
   });
 
-  router.get('/v1/apps/:app/releases/:number', need('read'), async (ctx) => {
+  router.get('/v1/apps/:app/releases/:number', need('read'), takes('environment'), async (ctx) => {
     ctx.body = await service.release(targetOf(ctx), numberOf(ctx));
   });
 
-  router.get('/v1/apps/:app/releases/:number/log', need('read'), async (ctx) => {
+  router.get('/v1/apps/:app/releases/:number/log', need('read'), takes('environment'), async (ctx) => {
     ctx.type = 'text/plain; charset=utf-8';
     ctx.body = createReadStream(await service.buildLog(targetOf(ctx), numberOf(ctx)));
   });
 
-  router.post('/v1/apps/:app/releases/:number/cancel', need('deploy'), async (ctx) => {
+  router.post('/v1/apps/:app/releases/:number/cancel', need('deploy'), takes('environment'), async (ctx) => {
     ctx.body = await service.cancel(targetOf(ctx), numberOf(ctx), ctx.state.principal.name);
   });
 }

@@ -1,7 +1,7 @@
 import type { Router } from '@koa/router';
 import type { AppStatus, Service } from '../../deployments/service.ts';
 import { mayTouch, need } from '../auth.ts';
-import type { ApiState } from '../context.ts';
+import { type ApiState, takes } from '../context.ts';
 
 export interface ServerInfo {
   pid: number;
@@ -25,7 +25,7 @@ export interface StatusSources {
 }
 
 export function statusRoutes(router: Router<ApiState>, { service, server, runner }: StatusSources): void {
-  router.get('/v1/status', need('read'), async (ctx) => {
+  router.get('/v1/status', need('read'), takes(), async (ctx) => {
     const [apps, runnerInfo] = await Promise.all([service.list(), runner()]);
     ctx.body = {
       server,

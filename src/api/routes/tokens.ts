@@ -2,7 +2,7 @@ import type { Router } from '@koa/router';
 import * as v from 'valibot';
 import { isName } from '../../config/paths.ts';
 import { needWhole } from '../auth.ts';
-import type { ApiState } from '../context.ts';
+import { type ApiState, takes } from '../context.ts';
 import { jsonBody } from '../json-body.ts';
 import { scopes, type TokenStore } from '../tokens.ts';
 
@@ -17,18 +17,18 @@ const createBody = v.strictObject({
 
 /** Tokens. The secret of one is in the answer to its creation and nowhere else. */
 export function tokenRoutes(router: Router<ApiState>, tokens: TokenStore): void {
-  router.get('/v1/tokens', needWhole('admin'), async (ctx) => {
+  router.get('/v1/tokens', needWhole('admin'), takes(), async (ctx) => {
     ctx.body = await tokens.list();
   });
 
-  router.post('/v1/tokens', needWhole('admin'), async (ctx) => {
+  router.post('/v1/tokens', needWhole('admin'), takes(), async (ctx) => {
     const { name, scopes, app } = await jsonBody(ctx, createBody);
     const { secret, token } = await tokens.create(name, scopes, app);
     ctx.status = 201;
     ctx.body = { ...token, token: secret };
   });
 
-  router.delete('/v1/tokens/:name', needWhole('admin'), async (ctx) => {
+  router.delete('/v1/tokens/:name', needWhole('admin'), takes(), async (ctx) => {
     await tokens.revoke(ctx.params['name'] ?? '');
     ctx.status = 204;
   });
