@@ -130,6 +130,19 @@ test('without --app the name in package.json counts, and where there is none tha
   assert.match(stderr, /Say so with --app NAME/);
 });
 
+test('a package.json that is broken, and a directory that is none, are told as what they are', async (t) => {
+  const broken = await directoryOf(t, { 'package.json': '{"name": "shop",}' });
+  const told = await cli(['deploy', broken], { env });
+  assert.equal(told.code, 1);
+  assert.match(told.stderr, /^failed: .+package\.json is not valid JSON: [^\n]+\n$/);
+  const missing = await cli(['deploy', join(broken, 'nothing'), '--app', 'shop'], { env });
+  assert.equal(missing.code, 2);
+  assert.match(missing.stderr, /^failed: there is no directory .+nothing\n$/);
+  const file = await cli(['deploy', join(broken, 'package.json'), '--app', 'shop'], { env });
+  assert.equal(file.code, 2);
+  assert.match(file.stderr, /package\.json is a file, not a directory\n$/);
+});
+
 async function directoryOf(t: Parameters<typeof temporaryDirectory>[0], files: Files): Promise<string> {
   const directory = await temporaryDirectory(t);
   for (const [path, content] of Object.entries(files)) {

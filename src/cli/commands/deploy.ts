@@ -1,10 +1,8 @@
-import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { isName, targetName } from '../../config/paths.ts';
-import { readJson } from '../../system/files.ts';
+import { targetName } from '../../config/paths.ts';
+import { appDirectory, appNameIn } from '../app-directory.ts';
 import { type AppOptions, appSubcommand, connect } from '../command.ts';
 import { createView, silentView } from '../deploy-view.ts';
-import { UsageError } from '../failure.ts';
 import { followDeploy } from '../follow-deploy.ts';
 import { wholeNumber } from '../numbers.ts';
 import { print, printJson } from '../output.ts';
@@ -24,8 +22,8 @@ export function registerDeployCommands(program: Command): void {
 }
 
 async function deploy(directory: string | undefined, options: AppOptions & { app?: string }): Promise<void> {
-  const root = resolve(directory ?? '.');
-  const target = parseTarget(options.app ?? (await nameIn(root)), options.environment);
+  const root = await appDirectory(directory);
+  const target = parseTarget(options.app ?? (await appNameIn(root)), options.environment);
   const view = options.json ? silentView : createView();
   const [client, { packDirectory }] = await Promise.all([connect(), import('../pack.ts')]);
   const { files, stream } = await packDirectory(root, (sent) => view.uploading(sent));
@@ -51,11 +49,4 @@ async function rollback(name: string, number: string | undefined, options: AppOp
     client.open('POST', appPath(target, '/rollback'), { query, json, accept, signal }),
   );
   if (options.json) printJson(release);
-}
-
-async function nameIn(directory: string): Promise<string> {
-  const manifest = (await readJson(join(directory, 'package.json'))) as { name?: unknown } | undefined;
-  const name = manifest?.name;
-  if (typeof name === 'string' && isName(name)) return name;
-  throw new UsageError('which app?', 'Say so with --app NAME, such as --app shop.');
 }
