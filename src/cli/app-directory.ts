@@ -2,18 +2,26 @@ import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { readJsonSettings } from '../config/json-settings.ts';
 import { isName } from '../config/paths.ts';
-import { systemCode } from '../errors/app-error.ts';
+import { AppError, systemCode } from '../errors/app-error.ts';
+import { exists } from '../system/exists.ts';
 import { UsageError } from './failure.ts';
 
+/** One of these is in every directory that the server could start something from. */
+const marks = ['package.json', 'sluice.json', 'server.js', 'index.js'];
+
 /**
- * The directory to deploy, as an absolute path.
+ * The directory to deploy, as an absolute path. Where there is nothing to start in it, nothing of it must leave this
+ * machine: `sluice deploy` typed in a home directory would send the keys that lie there.
  * @param written as on the command line
- * @throws UsageError where there is no such directory
+ * @throws UsageError where there is no such directory; AppError `nothing_to_run`
  */
 export async function appDirectory(written = '.'): Promise<string> {
   const root = resolve(written);
   if (!(await isDirectory(root, written))) throw new UsageError(`${root} is a file, not a directory`);
-  return root;
+  for (const mark of marks) if (await exists(join(root, mark))) return root;
+  throw new AppError('nothing_to_run', `there is no app in ${root}: it has none of ${marks.join(', ')}`, {
+    hint: 'Nothing was sent. Name the directory of the app: sluice deploy DIRECTORY.',
+  });
 }
 
 /**

@@ -130,6 +130,15 @@ test('without --app the name in package.json counts, and where there is none tha
   assert.match(stderr, /Say so with --app NAME/);
 });
 
+test('a directory that is no app, such as a home, is refused before anything of it is sent', async (t) => {
+  const directory = await directoryOf(t, { '.ssh/id_ed25519': 'a key', 'notes.txt': '' });
+  const { code, stdout, stderr } = await cli(['deploy', '--app', 'home'], { cwd: directory, env });
+  assert.equal(code, 1);
+  assert.equal(stdout, '');
+  assert.match(stderr, /^failed: there is no app in .+ package\.json, sluice\.json, server\.js, index\.js\n/);
+  await assert.rejects(sluice.status('home'), { code: 'app_not_found' });
+});
+
 test('a package.json that is broken, and a directory that is none, are told as what they are', async (t) => {
   const broken = await directoryOf(t, { 'package.json': '{"name": "shop",}' });
   const told = await cli(['deploy', broken], { env });
