@@ -32,7 +32,17 @@ export async function appNameIn(directory: string): Promise<string> {
   const manifest = await readJsonSettings(join(directory, 'package.json'), join(directory, 'package.json'));
   const name = (manifest as { name?: unknown } | null | undefined)?.name;
   if (typeof name === 'string' && isName(name)) return name;
-  throw new UsageError('which app?', 'Say so with --app NAME, such as --app shop.');
+  if (typeof name !== 'string' || name === '') {
+    throw new UsageError('which app?', 'Say so with --app NAME, such as --app shop.');
+  }
+  throw new UsageError(`package.json says "${name}", which is no app name`, `Try --app ${likeName(name)}.`);
+}
+
+/** `@acme/Quick_App` → `quick-app` */
+function likeName(name: string): string {
+  const words = name.slice(name.lastIndexOf('/') + 1).toLowerCase();
+  const like = words.replace(/[^a-z0-9]+/g, '-').replace(/^[^a-z]+/, '');
+  return like.slice(0, 40).replace(/-+$/, '') || 'NAME';
 }
 
 async function isDirectory(path: string, written: string): Promise<boolean> {
@@ -40,6 +50,8 @@ async function isDirectory(path: string, written: string): Promise<boolean> {
     return (await stat(path)).isDirectory();
   } catch (error) {
     if (!['ENOENT', 'ENOTDIR'].includes(systemCode(error) ?? '')) throw error;
-    throw new UsageError(`there is no directory ${written}`);
+    const named = written.split('@').every(isName);
+    const hint = named ? `Did you mean --app ${written}?` : '';
+    throw new UsageError(`there is no directory ${written}`, hint);
   }
 }

@@ -8,15 +8,16 @@ export function parseTarget(text: string, option?: string): Target {
     throw new UsageError(`${text} and --environment ${option} name two environments`);
   }
   const environment = written ?? option ?? defaultEnvironment;
-  for (const name of [app, environment]) {
-    if (!isName(name) || more.length > 0) {
-      throw new UsageError(
-        `"${text}" does not name an app`,
-        'A name has lower-case letters, digits and "-", and starts with a letter: shop, or shop@staging for an environment of it.',
-      );
-    }
-  }
+  if (!isName(app) || more.length > 0) throw noName(text, 'an app');
+  if (!isName(environment)) throw noName(environment, 'an environment');
   return { app, environment };
+}
+
+function noName(text: string, what: string): UsageError {
+  return new UsageError(
+    `"${text}" does not name ${what}`,
+    'A name has lower-case letters, digits and "-", and starts with a letter: shop, or shop@staging for an environment of it.',
+  );
 }
 
 /** Where the API has an app. */

@@ -152,6 +152,27 @@ test('a package.json that is broken, and a directory that is none, are told as w
   assert.match(file.stderr, /package\.json is a file, not a directory\n$/);
 });
 
+test('a name that is none is told where it stands, with one that would do', async (t) => {
+  for (const [name, like] of [
+    ['@acme/api', 'api'],
+    ['Quick_App', 'quick-app'],
+    ['2.Fast--', 'fast'],
+  ]) {
+    const directory = await directoryOf(t, { 'package.json': { name } });
+    const { code, stderr } = await cli(['deploy'], { cwd: directory, env });
+    assert.equal(code, 2);
+    assert.equal(stderr, `failed: package.json says "${name}", which is no app name\n  Try --app ${like}.\n`);
+  }
+  const directory = await directoryOf(t, answering('x'));
+  const wrong = await cli(['deploy', '--app', 'shop', '-e', 'Stag'], { cwd: directory, env });
+  assert.match(wrong.stderr, /^failed: "Stag" does not name an environment\n/);
+  const misplaced = await cli(['deploy', 'shop@staging'], { cwd: directory, env });
+  assert.equal(
+    misplaced.stderr,
+    'failed: there is no directory shop@staging\n  Did you mean --app shop@staging?\n',
+  );
+});
+
 async function directoryOf(t: Parameters<typeof temporaryDirectory>[0], files: Files): Promise<string> {
   const directory = await temporaryDirectory(t);
   for (const [path, content] of Object.entries(files)) {
