@@ -6,7 +6,7 @@ import { describeError } from '../system/log.ts';
 import type { Appliance } from './appliance.ts';
 import { deploy } from './deploy.ts';
 import { windUp } from './destroy.ts';
-import { assertChanges, changeEnvironment } from './environment.ts';
+import { assertChanges, changeEnvironment, setsAny } from './environment.ts';
 import type { DeployEvent } from './events.ts';
 import { writeHistory } from './history.ts';
 import { readLogs } from './logs.ts';
@@ -14,7 +14,7 @@ import { restart, scale, start, stop } from './processes.ts';
 import { putInOrder, Reviver } from './recover.ts';
 import { releaseNotFound, releaseView, releaseViews } from './release-view.ts';
 import { rollback } from './rollback.ts';
-import type { AppStatus, LogQuery, Service, UploadSource } from './service.ts';
+import type { AppStatus, EnvironmentChange, LogQuery, Service, UploadSource } from './service.ts';
 import type { Site } from './site.ts';
 import { Sites } from './sites.ts';
 import { siteStatus } from './status.ts';
@@ -115,11 +115,11 @@ export class Deployer implements Service {
     target: Target,
     changes: Record<string, string | null>,
     { restart, by }: { restart: boolean; by: string },
-  ): Promise<Record<string, string>> {
+  ): Promise<EnvironmentChange> {
     this.#signal.throwIfAborted();
     // Before anything is made for an app that may not be there yet.
     assertChanges(changes);
-    const site = await this.#sites.findOrCreate(target);
+    const site = await (setsAny(changes) ? this.#sites.findOrCreate(target) : this.#sites.find(target));
     return this.#recorded(site, 'env', by, () => changeEnvironment(site, changes, restart, this.#signal));
   }
 

@@ -1,10 +1,11 @@
 import { assertEnv, saveEnv } from '../config/env-store.ts';
 import { applyIfRunning } from './processes.ts';
+import type { EnvironmentChange } from './service.ts';
 import type { Site } from './site.ts';
 
 /**
  * Changes variables; null removes one. Where the app runs, they are applied by a switch, and kept only if it boots with
- * them; with `restart: false` they are kept at once, for the next boot.
+ * them; with `restart: false` they are kept at once, for the next boot. What changes nothing switches nothing either.
  * @throws AppError `invalid_env`; what a boot can throw
  */
 export async function changeEnvironment(
@@ -12,14 +13,24 @@ export async function changeEnvironment(
   changes: Record<string, string | null>,
   restart: boolean,
   signal: AbortSignal,
-): Promise<Record<string, string>> {
+): Promise<EnvironmentChange> {
   using _traffic = await site.traffic.take(signal);
-  const env = merge(await site.environment(), changes);
-  assertEnv(env, 'the new environment');
-  const keep = () => saveEnv(site.paths.env, env);
-  if (restart) await applyIfRunning(site, { env }, signal, keep);
-  else await keep();
-  return env;
+  const before = await site.environment();
+  const variables = merge(before, changes);
+  assertEnv(variables, 'the new environment');
+  const changed = Object.keys(changes).filter((name) => before[name] !== variables[name]);
+  if (changed.length === 0) return { variables, changed, outcome: 'unchanged' };
+  const keep = () => saveEnv(site.paths.env, variables);
+  if (restart && (await applyIfRunning(site, { env: variables }, signal, keep))) {
+    return { variables, changed, outcome: 'switched' };
+  }
+  if (!restart) await keep();
+  return { variables, changed, outcome: (await site.store.active()) === null ? 'undeployed' : 'kept' };
+}
+
+/** Whether there is anything to set, and not only to remove: an app is created to hold variables, never to lack them. */
+export function setsAny(changes: Record<string, string | null>): boolean {
+  return Object.values(changes).some((value) => value !== null);
 }
 
 /** @throws AppError `invalid_env` where what is to be set cannot be, whatever there is already */

@@ -41,15 +41,20 @@ const maxWorkers = 64;
 /**
  * Keeps a change by `keep` once the running app has proved to boot with it, and then switches to it. A change with which
  * it does not boot is not kept: it would bring the app down at the next reboot of the machine.
+ * @returns whether it runs, and so has been switched
  */
 export async function applyIfRunning(
   site: Site,
   changes: SpecChanges,
   signal: AbortSignal,
   keep: () => Promise<void>,
-): Promise<void> {
-  if (!(await isRunning(site))) return keep();
+): Promise<boolean> {
+  if (!(await isRunning(site))) {
+    await keep();
+    return false;
+  }
   await refresh(site, await activeRelease(site), signal, { changes, keep });
+  return true;
 }
 
 /** A fresh generation of `release`, with `changes` that are kept by `keep` when it is healthy. */

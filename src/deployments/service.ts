@@ -34,6 +34,18 @@ export interface UploadSource {
   by: string;
 }
 
+/** What came of a change of variables. */
+export interface EnvironmentChange {
+  variables: Record<string, string>;
+  /** names of those that are not as they were */
+  changed: string[];
+  /**
+   * `switched`: the app runs with them; `kept`: it will from its next start, restart or deploy; `undeployed`: there is no
+   * release of it yet, the first one will have them; `unchanged`: all was so already, and nothing was touched.
+   */
+  outcome: 'switched' | 'kept' | 'undeployed' | 'unchanged';
+}
+
 export interface LogQuery {
   /** how many of the last lines */
   lines: number;
@@ -71,13 +83,14 @@ export interface Service {
   environment(target: Target): Promise<Record<string, string>>;
   /**
    * Changes variables, null removes; applied by a switch where something runs, unless `restart` is false.
+   * To set one creates the app.
    * @throws `invalid_env`
    */
   changeEnvironment(
     target: Target,
     changes: Record<string, string | null>,
     options: { restart: boolean; by: string },
-  ): Promise<Record<string, string>>;
+  ): Promise<EnvironmentChange>;
 
   /** All targets, by name. */
   list(): Promise<AppStatus[]>;

@@ -94,9 +94,13 @@ test('variables are set, seen by the app after a switch, and removed by null', a
     .listen(process.env.PORT);`;
   await sluice.deploy('wordy', running(code));
   const patch = (changes: object) => api.patch('/v1/apps/wordy/env').set(admin).send(changes);
-  await patch({ WORD: 'hello' }).expect(200, { WORD: 'hello' });
+  await patch({ WORD: 'hello' }).expect(200, {
+    variables: { WORD: 'hello' },
+    changed: ['WORD'],
+    outcome: 'switched',
+  });
   assert.equal(await sluice.get('wordy'), 'hello');
-  await patch({ WORD: null }).expect(200, {});
+  await patch({ WORD: null }).expect(200, { variables: {}, changed: ['WORD'], outcome: 'switched' });
   assert.equal(await sluice.get('wordy'), 'none');
   const refused = await patch({ 'no good': 'x', PORT: '1' }).expect(400);
   assert.equal(refused.body.error.code, 'invalid_env');
@@ -117,7 +121,7 @@ test('an environment is an app of its own: releases, port, variables', async () 
     .patch(`${staging('/env')}&restart=false`)
     .set(admin)
     .send({ A: '1' })
-    .expect(200, { A: '1' });
+    .expect(200, { variables: { A: '1' }, changed: ['A'], outcome: 'kept' });
   await api.get('/v1/apps/shop/env').set(admin).expect(200, {});
   await api.get('/v1/apps/shop?environment=a&environment=b').set(admin).expect(400);
 });

@@ -46,12 +46,41 @@ test('variables are set, listed and removed, and the app sees them', async () =>
   const code = `require('node:http').createServer((request, response) => response.end(String(process.env.WORD)))
     .listen(process.env.PORT);`;
   await sluice.deploy('wordy', running(code));
-  assert.equal((await run('env', 'set', 'wordy', 'WORD=a=b c', 'OTHER=1')).stdout, 'WORD set\nOTHER set\n');
+  const set = await run('env', 'set', 'wordy', 'WORD=a=b c', 'OTHER=1');
+  assert.equal(set.stdout, 'WORD set\nOTHER set\nApplied: wordy was switched to fresh workers.\n');
   assert.equal(await sluice.get('wordy'), 'a=b c');
   assert.equal((await run('env', 'list', 'wordy')).stdout, 'WORD=a=b c\nOTHER=1\n');
-  assert.deepEqual(await json('env', 'unset', 'wordy', 'WORD', '--no-restart'), { OTHER: '1' });
+  assert.deepEqual(await json('env', 'unset', 'wordy', 'WORD', '--no-restart'), {
+    variables: { OTHER: '1' },
+    changed: ['WORD'],
+    outcome: 'kept',
+  });
   assert.equal(await sluice.get('wordy'), 'a=b c');
   assert.equal((await run('env', 'set', 'wordy', 'nothing')).code, 2);
+});
+
+test('a change of variables says what came of it, and one that changes nothing switches nothing', async () => {
+  await sluice.deploy('calm', answering('calm'));
+  await run('env', 'set', 'calm', 'A=1');
+  const before = (await sluice.status('calm')).workers;
+  assert.equal(
+    (await run('env', 'unset', 'calm', 'NOPE')).stdout,
+    'NOPE was not set\nNothing has changed, and calm was not switched.\n',
+  );
+  assert.match((await run('env', 'set', 'calm', 'A=1')).stdout, /^A is as it was\nNothing has changed/);
+  assert.deepEqual((await sluice.status('calm')).workers, before);
+  await run('stop', 'calm');
+  assert.match((await run('env', 'set', 'calm', 'A=2')).stdout, /^A set\ncalm does not run: it applies from/);
+  const kept = await run('env', 'set', 'calm', 'A=3', '--no-restart');
+  assert.equal(kept.stdout, 'A set\nIt applies from the next start, restart or deploy of calm.\n');
+});
+
+test('variables for an app that is not there yet are kept for its first deploy, and that is said', async () => {
+  const set = await run('env', 'set', 'nosuch', 'A=1');
+  assert.equal(set.stdout, 'A set\nnosuch is new: its first deploy will have these variables.\n');
+  const unset = await run('env', 'unset', 'misspelt', 'A');
+  assert.match(unset.stderr, /^failed: there is no app misspelt\n/);
+  assert.equal((await run('status', 'misspelt')).code, 1);
 });
 
 test('logs are what the app has written', async () => {

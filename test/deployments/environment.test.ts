@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { stat } from 'node:fs/promises';
 import { test } from 'node:test';
+import type { EnvironmentChange } from '../../src/deployments/service.ts';
 import { answering, running } from '../support/apps.ts';
 import { startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
@@ -18,7 +19,7 @@ const tells = running(`
 test('variables and environments', async (t) => {
   const sluice = await startSluice(t, { env: { SLUICE_TOKEN: 'of-the-server' } });
   const change = (changes: Record<string, string | null>, query = '') =>
-    sluice.call<Record<string, string>>('PATCH', `/v1/apps/shop/env${query}`, changes);
+    sluice.call<EnvironmentChange>('PATCH', `/v1/apps/shop/env${query}`, changes);
 
   await t.test('can be set before the first deploy, and are there at the first boot', async () => {
     await change({ GREETING: 'hello', SECRET: 'open-sesame' });
@@ -33,7 +34,8 @@ test('variables and environments', async (t) => {
 
   await t.test('a change is applied by a switch to a fresh generation of the same release', async () => {
     const before = await sluice.status('shop');
-    assert.deepEqual(await change({ GREETING: 'good day', NODE_ENV: 'staging' }), {
+    const { variables } = await change({ GREETING: 'good day', NODE_ENV: 'staging' });
+    assert.deepEqual(variables, {
       GREETING: 'good day',
       NODE_ENV: 'staging',
       SECRET: 'open-sesame',

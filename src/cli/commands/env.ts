@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { targetName } from '../../config/paths.ts';
+import type { EnvironmentChange } from '../../deployments/service.ts';
 import { type AppOptions, appSubcommand, callApp } from '../command.ts';
 import { UsageError } from '../failure.ts';
 import { print, printJson } from '../output.ts';
@@ -13,7 +14,7 @@ export function registerEnvCommands(program: Command): void {
   appSubcommand(env, 'list <app>', 'the variables and their values').action(list);
   const noRestart = [
     '--no-restart',
-    'change nothing that runs: it applies from the next deploy or restart',
+    'change nothing that runs: it applies from the next start, restart or deploy',
   ] as const;
   appSubcommand(env, 'set <app> <name=value...>', 'set variables, and apply them by a switch')
     .option(...noRestart)
@@ -52,8 +53,24 @@ async function change(
 ): Promise<void> {
   const target = parseTarget(name, options.environment);
   const query = { restart: options.restart };
-  const variables = await callApp<Variables>('PATCH', target, '/env', { query, json: changes });
-  if (options.json) return printJson(variables);
-  for (const [key, value] of Object.entries(changes)) print(`${key} ${value === null ? 'removed' : 'set'}`);
-  if (!options.restart) print(`It applies from the next deploy or restart of ${targetName(target)}.`);
+  const answer = await callApp<EnvironmentChange>('PATCH', target, '/env', { query, json: changes });
+  if (options.json) return printJson(answer);
+  for (const [key, value] of Object.entries(changes)) {
+    if (answer.changed.includes(key)) print(`${key} ${value === null ? 'removed' : 'set'}`);
+    else print(value === null ? `${key} was not set` : `${key} is as it was`);
+  }
+  print(tell(answer.outcome, targetName(target), options.restart));
+}
+
+function tell(outcome: EnvironmentChange['outcome'], name: string, restart: boolean): string {
+  switch (outcome) {
+    case 'switched':
+      return `Applied: ${name} was switched to fresh workers.`;
+    case 'kept':
+      return `${restart ? `${name} does not run: it` : 'It'} applies from the next start, restart or deploy of ${name}.`;
+    case 'undeployed':
+      return `${name} is new: its first deploy will have these variables.`;
+    case 'unchanged':
+      return `Nothing has changed, and ${name} was not switched.`;
+  }
 }
