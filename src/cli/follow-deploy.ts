@@ -8,8 +8,9 @@ import type { DeployView } from './deploy-view.ts';
 import { appPath } from './target.ts';
 
 /**
- * Follows a deploy or a rollback to its end. Ctrl-C cancels it: before it has a number by hanging up, afterwards by
- * asking the server; a second one leaves it to itself.
+ * Follows a deploy or a rollback to its end. Ctrl-C cancels a deploy: before it has a number by hanging up, afterwards
+ * by asking the server. A rollback, once asked for, goes on: the server would not notice if we hung up either. A second
+ * Ctrl-C leaves either to itself.
  * @param begin sends the request
  * @throws AppError why it failed
  */
@@ -17,14 +18,18 @@ export async function followDeploy(
   client: ApiClient,
   target: Target,
   view: DeployView,
+  kind: 'deploy' | 'rollback',
   begin: (signal: AbortSignal) => Promise<IncomingMessage>,
 ): Promise<Release> {
   const hangUp = new AbortController();
   let number: number | undefined;
-  let cancelled = false;
+  let interrupted = false;
   const interrupt = () => {
-    if (cancelled) process.exit(1);
-    cancelled = true;
+    if (interrupted) process.exit(1);
+    interrupted = true;
+    if (kind === 'rollback') {
+      return view.note('a rollback cannot be cancelled, and goes on (Ctrl-C again: do not wait for it)');
+    }
     if (number === undefined) return hangUp.abort();
     view.note('cancelling … (Ctrl-C again: leave it to itself)');
     const query = { environment: target.environment };

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { access, mkdir, writeFile } from 'node:fs/promises';
+import { writeFileSync } from 'node:fs';
+import { access, mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { answering, running } from '../support/apps.ts';
+import { answering, answeringOnceThereIs, running } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
 import type { Files } from '../support/pack.ts';
 import { startSluice } from '../support/server.ts';
@@ -108,6 +109,32 @@ test('Ctrl-C cancels a deploy that is being built', async (t) => {
   assert.match(stderr, /^failed at build: .*cancelled/);
   assert.deepEqual((await sluice.status('slow')).deploying, []);
   assert.equal((await sluice.releases('slow'))[0]?.state, 'failed');
+});
+
+test('Ctrl-C does not cancel a rollback, and does not say so', async (t) => {
+  const file = join(await temporaryDirectory(t), 'go');
+  await writeFile(file, '');
+  await sluice.deploy('undone', answeringOnceThereIs(file, 'one'));
+  await sluice.deploy('undone', answering('two'));
+  await rm(file);
+  const { code, stdout, stderr } = await cli(['rollback', 'undone'], {
+    env,
+    whileRunning(child) {
+      let told = '';
+      child.stdout?.on('data', (chunk: Buffer) => {
+        const before = told;
+        told += chunk;
+        const first = (text: string) => told.includes(text) && !before.includes(text);
+        if (first('-- boot')) child.kill('SIGINT');
+        // By now it has heard of Ctrl-C, and the release may come up.
+        if (first('Ctrl-C again')) writeFileSync(file, '');
+      });
+    },
+  });
+  assert.equal(stderr, '');
+  assert.match(stdout, /\na rollback cannot be cancelled, and goes on .+\n[\s\S]*\nlive: .+ release 1 in/);
+  assert.equal(code, 0);
+  assert.equal(await sluice.get('undone'), 'one');
 });
 
 test('another machine deploys with a URL and a token', async (t) => {

@@ -28,7 +28,7 @@ async function deploy(directory: string | undefined, options: AppOptions & { app
   const [client, { packDirectory }] = await Promise.all([connect(), import('../pack.ts')]);
   const { files, stream } = await packDirectory(root, (sent) => view.uploading(sent));
   if (!options.json) print(`${targetName(target)} from ${root}, ${files} file${files === 1 ? '' : 's'}`);
-  const release = await followDeploy(client, target, view, (signal) =>
+  const release = await followDeploy(client, target, view, 'deploy', (signal) =>
     client.open('POST', appPath(target, '/releases'), {
       query: { environment: target.environment },
       body: stream,
@@ -45,7 +45,7 @@ async function rollback(name: string, number: string | undefined, options: AppOp
   const view = options.json ? silentView : createView();
   const client = await connect();
   const query = { environment: target.environment };
-  const release = await followDeploy(client, target, view, (signal) =>
+  const release = await followDeploy(client, target, view, 'rollback', (signal) =>
     client.open('POST', appPath(target, '/rollback'), { query, json, accept, signal }),
   );
   if (options.json) printJson(release);
