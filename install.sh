@@ -9,7 +9,8 @@ Usage: ./install.sh --local [--stop]
   --local          install into this checkout, start Sluice on this machine only, and deploy the sample app
   --local --stop   stop what --local has started; its state is kept
 
-State is in .sluice in this checkout, or where SLUICE_HOME says. A second run is harmless.
+State is in .sluice in this checkout, or where SLUICE_HOME says. A second run is harmless, and after a reboot it starts
+Sluice and its apps again.
 TEXT
 }
 
@@ -86,6 +87,10 @@ deploy_sample() {
   url=$(sample 'it.state === "running" ? it.url : ""')
   if [ -n "$url" ]; then
     say "hello: already live"
+  elif has_other_apps; then
+    # Whoever has removed or stopped it does not want it back after every reboot.
+    say "hello: left as it is, since there are other apps"
+    return
   else
     say "hello: deploying examples/hello"
     "$sluice" deploy "$root/examples/hello" --app hello || fail 1 "the sample app did not go live"
@@ -97,15 +102,15 @@ deploy_sample() {
 }
 
 say_what_next() {
+  [ -z "$url" ] || printf '\nThe sample app is live at %s\n' "$url"
   cat <<TEXT
-
-The sample app is live at $url
 
 Try next:
   ${prefix}$sluice status
   ${prefix}$sluice deploy DIRECTORY --app NAME     # an app of yours
   ${prefix}$sluice logs hello -f
 To stop Sluice and its apps: ${prefix}$root/install.sh --local --stop
+After a reboot, to start it and them again: ${prefix}$root/install.sh --local
 TEXT
 }
 
@@ -119,6 +124,7 @@ stop() {
   kill "$pid"
   wait_until gone || fail 1 "process $pid has not ended within a minute" "Its log: $SLUICE_HOME/sluice.log"
   say "sluice: stopped; its state is kept in $SLUICE_HOME"
+  say "To start it and its apps again: ${prefix}$root/install.sh --local"
 }
 
 running() {
@@ -135,6 +141,10 @@ running_or_gone() {
 
 not_starting() {
   [ "$(sample it.state)" != starting ]
+}
+
+has_other_apps() {
+  [ "$("$sluice" apps --json | field 'it.some(({ name }) => name !== "hello")')" = true ]
 }
 
 # Something of the sample app's status; nothing where there is no such app.

@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { cli } from './support/cli.ts';
+import { waitFor } from './support/wait.ts';
 
 const repository = resolve(import.meta.dirname, '..');
 const parts = ['bin', 'src', 'examples', 'install.sh', 'package.json', 'package-lock.json'];
@@ -22,7 +23,10 @@ test('install.sh --local leaves a sample app running, does no harm when run agai
   assert.match(second, /packages: already there\nsluice: already running\nhello: already live\n/);
   assert.deepEqual(await readdir(join(home, 'apps/hello/production/releases')), ['1']);
 
-  assert.match(await install('--local', '--stop'), /sluice: stopped/);
+  assert.match(
+    await install('--local', '--stop'),
+    /sluice: stopped.*\nTo start it and its apps again: .*install\.sh --local\n$/,
+  );
   await assert.rejects(fetch(url));
   assert.match(await install('--local', '--stop'), /sluice: not running/);
 
@@ -41,6 +45,19 @@ test('an app without a package.json is not taken for a part of the checkout that
   const { stdout, stderr } = await cli(['deploy', bare, '--app', 'bare', '--json'], options);
   assert.equal(stderr, '');
   assert.equal(await (await fetch(JSON.parse(stdout).url)).text(), 'bare');
+});
+
+test('a second run, as after a reboot, starts the apps again and does not bring back a sample that was removed', async (t) => {
+  const { install, root, home } = await checkout(t);
+  await install('--local');
+  const options = { binary: join(root, 'bin/sluice'), env: { SLUICE_HOME: home } };
+  const { stdout } = await cli(['deploy', join(root, 'examples/hello'), '--app', 'own', '--json'], options);
+  assert.equal((await cli(['destroy', 'hello', '--confirm', 'hello'], options)).code, 0);
+  await install('--local', '--stop');
+  const again = await install('--local');
+  assert.match(again, /sluice: starting\nhello: left as it is, since there are other apps\n\nTry next:/);
+  await waitFor(async () => (await fetch(JSON.parse(stdout).url).catch(() => undefined))?.ok);
+  assert.equal((await cli(['status', 'hello'], options)).code, 1);
 });
 
 test('install.sh without --local says what it cannot do yet, with status 2', async (t) => {

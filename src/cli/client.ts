@@ -1,5 +1,6 @@
 import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import { resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { AppError, systemCode } from '../errors/app-error.ts';
@@ -48,13 +49,13 @@ export class ApiClient {
       headers['Content-Type'] = 'application/json';
       headers['Content-Length'] = Buffer.byteLength(content);
     }
-    return new Promise<IncomingMessage>((resolve, reject) => {
+    return new Promise<IncomingMessage>((answered, reject) => {
       const request = this.#request(`${path}${search.size === 0 ? '' : `?${search}`}`, {
         method,
         headers,
         ...(signal && { signal }),
       });
-      request.on('response', resolve);
+      request.on('response', answered);
       request.on('error', (error) => reject(this.#unreachable(error)));
       if (body === undefined) {
         request.end(content);
@@ -90,7 +91,7 @@ export class ApiClient {
         cause: error,
         hint:
           this.#address.kind === 'socket'
-            ? 'Start it with `sluice up`. If it runs elsewhere, say where with SLUICE_HOME, or with SLUICE_URL and SLUICE_TOKEN.'
+            ? howToStart(this.#address.home)
             : 'Check SLUICE_URL, and that the server is up.',
       });
     }
@@ -99,6 +100,17 @@ export class ApiClient {
       cause: error,
     });
   }
+}
+
+/** In full: `sluice up`, typed in another directory, would start a second Sluice with nothing in it. */
+function howToStart(home: string): string {
+  const binary = resolve(import.meta.dirname, '../../bin/sluice');
+  return `Its state would be in ${home}. Start it with: SLUICE_HOME=${shellWord(home)} ${shellWord(binary)} up
+If it runs elsewhere, say where with SLUICE_HOME, or with SLUICE_URL and SLUICE_TOKEN.`;
+}
+
+function shellWord(text: string): string {
+  return /^[\w./@:+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 /** The error in an answer: our own JSON, the last line of a stream of events, or whatever a proxy on the way said. */

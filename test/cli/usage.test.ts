@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -32,13 +33,17 @@ test('every command has help, and wrong usage is told with status 2', async (t) 
 });
 
 test('where no server runs, that is said with status 1, for people and for programs', async (t) => {
-  const env = { SLUICE_HOME: await temporaryDirectory(t) };
+  const home = join(await temporaryDirectory(t), "Ann's state");
+  const env = { SLUICE_HOME: home };
   const told = await cli(['status'], { env });
   assert.equal(told.code, 1);
   assert.match(
     told.stderr,
-    /^failed: Sluice is not running: nothing answers at .+\n {2}Start it with `sluice up`/,
+    /^failed: Sluice is not running: nothing answers at .+\n {2}Its state would be in /,
   );
+  const command = /Start it with: (.+)\n/.exec(told.stderr)?.[1] ?? '';
+  const words = execFileSync('/bin/sh', ['-c', `printf '%s\\n' ${command}`], { encoding: 'utf8' });
+  assert.equal(words, `SLUICE_HOME=${home}\n${sluiceBinary}\nup\n`);
   assert.equal(told.stdout, '');
   const json = await cli(['status', '--json'], { env });
   assert.equal(json.code, 1);
