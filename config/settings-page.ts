@@ -51,7 +51,7 @@ function kind(schema: Schema): string {
   if (schema.anyOf !== undefined) {
     const patterns = schema.anyOf.map(({ pattern }) => pattern ?? '');
     if (patterns.some((pattern) => pattern.includes('ms|'))) return 'duration';
-    if (patterns.some((pattern) => pattern.includes('[KMG]'))) return 'size';
+    if (patterns.some((pattern) => pattern.includes('K|'))) return 'size';
     return [...new Set(schema.anyOf.map(kind))].join(', or ');
   }
   if (schema.enum !== undefined) return schema.enum.map((value) => `\`${value}\``).join(', ');

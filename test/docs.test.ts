@@ -22,6 +22,7 @@ test('every setting is explained', async () => {
   const rows = (await page('docs/settings.md')).split('\n').filter((line) => line.startsWith('| `'));
   assert.ok(rows.length > 20);
   for (const row of rows) assert.match(row, /\| \S.{10,} \|$/, row);
+  assert.ok(!rows.join('\n').includes('undefined'));
 });
 
 test('the example of config.json says what holds without it', async () => {

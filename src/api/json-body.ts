@@ -15,10 +15,17 @@ export async function jsonBody<Schema extends v.GenericSchema>(
 ): Promise<v.InferOutput<Schema>> {
   const result = v.safeParse(schema, parse(await text(ctx)));
   if (result.success) return result.output;
-  const faults = result.issues.map((issue) => `${v.getDotPath(issue) ?? 'the whole'}: ${issue.message}`);
+  const faults = result.issues.map(describe);
   throw new AppError('bad_request', `the body is not right: ${faults.join('; ')}`, {
     hint: 'docs/api.md says what each call takes.',
   });
+}
+
+/** In our words where the schema has none of its own: the validator's mean nothing to whoever calls the API. */
+function describe(issue: v.BaseIssue<unknown>): string {
+  const place = v.getDotPath(issue) ?? 'the whole';
+  if (issue.type === 'strict_object') return `${place}: there is no such field`;
+  return `${place}: ${issue.message.startsWith('Invalid') ? `${issue.expected} is expected` : issue.message}`;
 }
 
 async function text(ctx: ApiContext): Promise<string> {

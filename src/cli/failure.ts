@@ -32,6 +32,7 @@ interface Description {
   hint: string;
   /** of a deploy */
   step?: string | null;
+  release?: number | null;
 }
 
 function describe(error: unknown): Description {

@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import type { Target } from '../config/paths.ts';
+import { type Target, targetName } from '../config/paths.ts';
 import type { DeployEvent } from '../deployments/events.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Release } from '../releases/release.ts';
@@ -43,7 +43,7 @@ export async function followDeploy(
       view.event(event);
       if (event.event === 'accepted') number = event.release;
       if (event.event === 'live') return event.release;
-      if (event.event === 'failed') throw new FailedDeploy(event);
+      if (event.event === 'failed') throw new FailedDeploy(event, kind === 'deploy' ? target : null);
     }
     throw new AppError('not_running', 'the connection to the server broke off; the deploy may be going on', {
       hint: '`sluice releases APP` shows what became of it.',
@@ -69,13 +69,20 @@ async function* events(answer: IncomingMessage): AsyncGenerator<DeployEvent> {
 /** Why a deploy failed, and at which step, as the API answers it. */
 class FailedDeploy extends AppError {
   readonly step: string | null;
+  /** the number of the release; null where it failed before it had one */
+  readonly release: number | null;
 
-  constructor({ error }: Extract<DeployEvent, { event: 'failed' }>) {
-    super(error.code, error.message, { hint: error.hint });
+  /** @param logged whose build log tells more; null where none does: the one of a rollback is of an earlier deploy */
+  constructor({ error, release }: Extract<DeployEvent, { event: 'failed' }>, logged: Target | null) {
+    const number = release?.number ?? null;
+    const hasLog = logged !== null && number !== null && error.code !== 'cancelled';
+    const log = hasLog ? `Its log: sluice releases ${targetName(logged)} ${number} --log` : '';
+    super(error.code, error.message, { hint: [error.hint, log].filter((text) => text !== '').join('\n') });
     this.step = error.step;
+    this.release = number;
   }
 
   override toJSON() {
-    return { ...super.toJSON(), step: this.step };
+    return { ...super.toJSON(), step: this.step, release: this.release };
   }
 }

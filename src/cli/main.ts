@@ -9,6 +9,7 @@ import { registerReleaseCommands } from './commands/releases.ts';
 import { registerTokenCommands } from './commands/token.ts';
 import { registerUpCommand } from './commands/up.ts';
 import { reportFailure } from './failure.ts';
+import { withoutOtherNames } from './other-names.ts';
 
 const epilogue = `
 Which server: SLUICE_URL with SLUICE_TOKEN, else SLUICE_HOME, else ~/.config/sluice/config.json
@@ -33,7 +34,7 @@ async function main(): Promise<void> {
   registerProcessCommands(program);
   registerTokenCommands(program);
   try {
-    await program.parseAsync();
+    await program.parseAsync(withoutOtherNames(program, process.argv));
   } catch (error) {
     // Commander has said what there is to say: help, the version, or what is wrong with the command.
     if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;

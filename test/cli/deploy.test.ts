@@ -66,11 +66,16 @@ test('a deploy that fails says where and why with status 1, and the old release 
   const told = await cli(['deploy', broken, '--app', 'steady'], { env });
   assert.equal(told.code, 1);
   assert.match(told.stderr, /^failed at boot: .+\n[\s\S]*nothing works/);
+  assert.match(told.stderr, /\n {2}Its log: sluice releases steady 2 --log\n$/);
   const json = await cli(['deploy', broken, '--app', 'steady', '--json'], { env });
   assert.equal(json.code, 1);
   const { error } = JSON.parse(json.stdout);
   assert.equal(error.code, 'boot_exited');
   assert.equal(error.step, 'boot');
+  assert.equal(error.release, 3);
+  const newest = await cli(['releases', 'steady', '--log'], { env });
+  assert.equal(newest.stdout, (await cli(['releases', 'steady', '3', '--log'], { env })).stdout);
+  assert.match(newest.stdout, /boot/);
   assert.equal(await sluice.get('steady'), 'good');
 });
 

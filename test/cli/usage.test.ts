@@ -32,6 +32,28 @@ test('every command has help, and wrong usage is told with status 2', async (t) 
   }
 });
 
+test('a command that is none is told with status 2, also beside --help, with the one that was meant', async () => {
+  for (const [name, meant] of [
+    ['ls', 'apps'],
+    ['remove', 'destroy'],
+    ['reload', 'restart'],
+    ['deplyo', 'deploy'],
+  ] as const) {
+    const { code, stdout, stderr } = await cli([name, '--help']);
+    assert.equal(code, 2);
+    assert.equal(stdout, '');
+    assert.match(stderr, new RegExp(`^error: unknown command '${name}'\\n\\(Did you mean ${meant}\\?\\)`));
+  }
+});
+
+test('scale says which numbers there are, and the word for what the release says', async () => {
+  for (const wrong of ['max', 'auto', '0', '65']) {
+    const { code, stderr } = await cli(['scale', 'shop', wrong]);
+    assert.equal(code, 2);
+    assert.match(stderr, new RegExp(`from 1 to 64, or "default", not "${wrong}"\\n`));
+  }
+});
+
 test('where no server runs, that is said with status 1, for people and for programs', async (t) => {
   const home = join(await temporaryDirectory(t), "Ann's state");
   const env = { SLUICE_HOME: home };

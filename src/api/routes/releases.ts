@@ -8,8 +8,10 @@ import { answerDeploy } from '../deploy-answer.ts';
 import { jsonBody } from '../json-body.ts';
 import { announcedLength, uploadBody } from '../upload.ts';
 
+const wanted = 'the number of a release, or null for the one that was live before';
+
 const rollbackBody = v.strictObject({
-  release: v.optional(v.nullable(v.pipe(v.number(), v.integer(), v.minValue(1))), null),
+  release: v.optional(v.nullable(v.pipe(v.number(wanted), v.integer(wanted), v.minValue(1, wanted))), null),
 });
 
 /** Releases: uploading one, looking at them, going back. */

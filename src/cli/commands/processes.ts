@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
 import type { AppStatus } from '../../deployments/service.ts';
 import { type AppOptions, appSubcommand, callApp } from '../command.ts';
-import { wholeNumber } from '../numbers.ts';
+import { UsageError } from '../failure.ts';
+import { isWholeNumber } from '../numbers.ts';
 import { print, printJson } from '../output.ts';
 import { parseTarget } from '../target.ts';
 import { describeApp } from './apps.ts';
@@ -19,7 +20,7 @@ export function registerProcessCommands(program: Command): void {
     'set the number of workers, or `default`: what the release says',
   ).action((name: string, workers: string, options: AppOptions) =>
     act(name, '/scale', options, {
-      workers: workers === 'default' ? null : wholeNumber(workers, 'the number of workers'),
+      workers: workersIn(workers),
     }),
   );
   for (const [verb, description] of Object.entries(verbs)) {
@@ -27,6 +28,16 @@ export function registerProcessCommands(program: Command): void {
       act(name, `/${verb}`, options),
     );
   }
+}
+
+/** The words of the setting `workers` are for the release to say; `default` goes back to it. */
+function workersIn(text: string): number | null {
+  if (text === 'default') return null;
+  if (isWholeNumber(text, 1, 64)) return Number(text);
+  throw new UsageError(
+    `workers are a whole number from 1 to 64, or "default", not "${text}"`,
+    '"default" is what the release says: "workers" in its sluice.json, which may be "auto" or "max" too.',
+  );
 }
 
 async function act(name: string, path: string, options: AppOptions, json?: unknown): Promise<void> {

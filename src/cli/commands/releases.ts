@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { targetName } from '../../config/paths.ts';
+import { type Target, targetName } from '../../config/paths.ts';
 import { formatBytes, formatDuration } from '../../config/units.ts';
 import type { Release } from '../../releases/release.ts';
 import { type AppOptions, appSubcommand, callApp, connect } from '../command.ts';
@@ -9,7 +9,7 @@ import { appPath, parseTarget } from '../target.ts';
 
 export function registerReleaseCommands(program: Command): void {
   appSubcommand(program, 'releases <app> [number]', 'the releases of an app, newest first, or one of them')
-    .option('--log', 'with a number: print the build log of that release')
+    .option('--log', 'print the build log of the release, or of the newest')
     .action(releases);
   appSubcommand(program, 'cancel <app> <number>', 'end a deploy that has not reached its switch').action(
     cancel,
@@ -22,21 +22,27 @@ async function releases(
   options: AppOptions & { log?: true },
 ): Promise<void> {
   const target = parseTarget(name, options.environment);
+  if (options.log) return printLog(target, number);
   if (number === undefined) {
     const list = await callApp<Release[]>('GET', target, '/releases');
     if (options.json) return printJson(list);
     return print(list.length === 0 ? `${targetName(target)} has no releases yet` : listReleases(list));
   }
-  const path = `/releases/${wholeNumber(number, 'the release')}`;
-  if (options.log) {
-    const query = { environment: target.environment };
-    const log = await (await connect()).open('GET', appPath(target, `${path}/log`), { query });
-    for await (const chunk of log) process.stdout.write(chunk);
-    return;
-  }
-  const release = await callApp<Release>('GET', target, path);
+  const release = await callApp<Release>('GET', target, `/releases/${wholeNumber(number, 'the release')}`);
   if (options.json) printJson(release);
   else print(describeRelease(release));
+}
+
+/** Of the newest release where no number is given. */
+async function printLog(target: Target, number: string | undefined): Promise<void> {
+  const wanted =
+    number === undefined
+      ? (await callApp<Release[]>('GET', target, '/releases'))[0]?.number
+      : wholeNumber(number, 'the release');
+  if (wanted === undefined) return print(`${targetName(target)} has no releases yet`);
+  const query = { environment: target.environment };
+  const log = await (await connect()).open('GET', appPath(target, `/releases/${wanted}/log`), { query });
+  for await (const chunk of log) process.stdout.write(chunk);
 }
 
 async function cancel(name: string, number: string, options: AppOptions): Promise<void> {
