@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import type { AppStatus } from '../../src/deployments/service.ts';
 import { answering, running } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
 import { startSluice } from '../support/server.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 import { wholeFile } from '../support/whole-file.ts';
 
 const sluice = await startSluice(wholeFile);
@@ -73,6 +76,18 @@ test('a change of variables says what came of it, and one that changes nothing s
   assert.match((await run('env', 'set', 'calm', 'A=2')).stdout, /^A set\ncalm does not run: it applies from/);
   const kept = await run('env', 'set', 'calm', 'A=3', '--no-restart');
   assert.equal(kept.stdout, 'A set\nIt applies from the next start, restart or deploy of calm.\n');
+});
+
+test('variables are set from a file such as .env, and those named beside it win', async (t) => {
+  const file = join(await temporaryDirectory(t), '.env');
+  await writeFile(file, '# for the shop\nexport A="with space"\nB=from the file\n');
+  assert.equal((await run('env', 'set', 'filed', 'B=named', '--file', file)).code, 0);
+  assert.deepEqual(await json('env', 'list', 'filed'), { A: 'with space', B: 'named' });
+  assert.match(
+    (await run('env', 'set', 'filed', '--file', `${file}.not`)).stderr,
+    /--file cannot be read: ENOENT/,
+  );
+  assert.equal((await run('env', 'set', 'filed')).code, 2);
 });
 
 test('variables for an app that is not there yet are kept for its first deploy, and that is said', async () => {

@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { parseEnv } from 'node:util';
 import type { Command } from 'commander';
 import { targetName } from '../../config/paths.ts';
 import type { EnvironmentChange } from '../../deployments/service.ts';
@@ -16,7 +18,8 @@ export function registerEnvCommands(program: Command): void {
     '--no-restart',
     'change nothing that runs: it applies from the next start, restart or deploy',
   ] as const;
-  appSubcommand(env, 'set <app> <name=value...>', 'set variables, and apply them by a switch')
+  appSubcommand(env, 'set <app> [name=value...]', 'set variables, and apply them by a switch')
+    .option('--file <path>', 'those of a file such as .env too; what is named beside it wins')
     .option(...noRestart)
     .action(set);
   appSubcommand(env, 'unset <app> <name...>', 'remove variables, and apply that by a switch')
@@ -32,14 +35,27 @@ async function list(name: string, options: AppOptions): Promise<void> {
   print(lines.length === 0 ? `${targetName(target)} has no variables` : lines.join('\n'));
 }
 
-async function set(name: string, pairs: string[], options: ChangeOptions): Promise<void> {
+async function set(name: string, pairs: string[], options: ChangeOptions & { file?: string }): Promise<void> {
+  const fromFile = options.file === undefined ? {} : await variablesIn(options.file);
   const changes = pairs.map((pair) => {
     const at = pair.indexOf('=');
     if (at < 1)
       throw new UsageError(`"${pair}" sets nothing`, 'Write NAME=value, in quotes where it has spaces.');
     return [pair.slice(0, at), pair.slice(at + 1)] as const;
   });
-  await change(name, Object.fromEntries(changes), options);
+  const all = { ...fromFile, ...Object.fromEntries(changes) };
+  if (Object.keys(all).length === 0) {
+    throw new UsageError('there is nothing to set', 'Write NAME=value, or --file .env where that has any.');
+  }
+  await change(name, all, options);
+}
+
+/** As `node --env-file` reads them. */
+async function variablesIn(path: string): Promise<Variables> {
+  const text = await readFile(path, 'utf8').catch((error: Error) => {
+    throw new UsageError(`--file cannot be read: ${error.message}`);
+  });
+  return parseEnv(text) as Variables;
 }
 
 function unset(name: string, names: string[], options: ChangeOptions): Promise<void> {
