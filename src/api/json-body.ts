@@ -24,7 +24,7 @@ export async function jsonBody<Schema extends v.GenericSchema>(
 /** In our words where the schema has none of its own: the validator's mean nothing to whoever calls the API. */
 function describe(issue: v.BaseIssue<unknown>): string {
   const place = v.getDotPath(issue) ?? 'the whole';
-  if (issue.type === 'strict_object') return `${place}: there is no such field`;
+  if (issue.type === 'strict_object' && issue.expected === 'never') return `${place}: there is no such field`;
   return `${place}: ${issue.message.startsWith('Invalid') ? `${issue.expected} is expected` : issue.message}`;
 }
 

@@ -16,12 +16,9 @@ export function parseSettings<Schema extends v.GenericSchema>(
 ): v.InferOutput<Schema> {
   const result = v.safeParse(schema, value);
   if (result.success) return result.output;
-  const faults = result.issues.map((issue) => {
-    const place = v.getDotPath(issue) ?? 'the whole';
-    if (issue.type === 'strict_object') return `${place}: there is no such setting`;
-    const received = issue.received === undefined ? '' : `, not ${issue.received}`;
-    return `${place}: ${issue.message.startsWith('Invalid') ? `${issue.expected}` : issue.message}${received}`;
-  });
+  // Of what does not exist, valibot tells the first in each group only.
+  const issues = result.issues.filter((issue) => !isUnknownKey(issue)).map(describe);
+  const faults = [...issues, ...unknownSettings(schema, value)];
   throw new AppError(
     'invalid_settings',
     `${source} has ${faults.length} fault${faults.length === 1 ? '' : 's'}:\n  ${faults.join('\n  ')}`,
@@ -29,6 +26,38 @@ export function parseSettings<Schema extends v.GenericSchema>(
       hint: 'docs/settings.md lists every setting with its default and unit.',
     },
   );
+}
+
+function isUnknownKey({ type, expected }: v.BaseIssue<unknown>): boolean {
+  return type === 'strict_object' && expected === 'never';
+}
+
+function describe(issue: v.BaseIssue<unknown>): string {
+  const place = v.getDotPath(issue) ?? 'the whole';
+  const received = issue.received === undefined ? '' : `, not ${issue.received}`;
+  return `${place}: ${issue.message.startsWith('Invalid') ? `${issue.expected}` : issue.message}${received}`;
+}
+
+/** Settings that do not exist, those of every group, with the one that was meant where that is plain. */
+function unknownSettings(schema: v.GenericSchema, value: unknown, prefix = ''): string[] {
+  if ('wrapped' in schema) return unknownSettings(schema.wrapped as v.GenericSchema, value, prefix);
+  if (schema.type !== 'strict_object' || typeof value !== 'object' || value === null) return [];
+  const { entries } = schema as unknown as { entries: Record<string, v.GenericSchema> };
+  return Object.entries(value).flatMap(([name, inner]) => {
+    const known = Object.hasOwn(entries, name) ? entries[name] : undefined;
+    if (known !== undefined) return unknownSettings(known, inner, `${prefix}${name}.`);
+    return [`${prefix}${name}: there is no such setting${meant(name, Object.keys(entries))}`];
+  });
+}
+
+/** ` (did you mean "workers"?)` for `worker` */
+function meant(name: string, known: string[]): string {
+  const written = name.toLowerCase();
+  const like = known.find((each) => {
+    const other = each.toLowerCase();
+    return written.length > 2 && (other.startsWith(written) || written.startsWith(other));
+  });
+  return like === undefined ? '' : ` (did you mean "${like}"?)`;
 }
 
 /**

@@ -36,6 +36,7 @@ test('a body that is no JSON, too large or not as it should be is refused with w
     (await api.post('/v1/apps/shop/rollback').set(admin).send(body).expect(400)).body.error.message;
   assert.equal(await rollback({ relase: 3 }), 'the body is not right: relase: there is no such field');
   assert.match(await rollback({ release: '3' }), /: release: the number of a release, or null/);
+  assert.match((await scale().send('5').expect(400)).body.error.message, /the whole: Object is expected/);
   const large = JSON.stringify({ workers: 'x'.repeat(2 * 1024 ** 2) });
   assert.match((await scale().send(large).expect(400)).body.error.message, /larger than 1.0 MiB/);
 });
