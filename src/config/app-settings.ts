@@ -127,7 +127,9 @@ export const appSettingsSchema = v.strictObject({
     v.pipe(
       v.array(relativePath),
       v.check(areApart, 'paths none of which is, or lies in, another one'),
-      v.description('Paths that outlive releases (uploads, a SQLite file): links into the shared directory.'),
+      v.description(
+        'Paths that outlive releases (uploads, a SQLite file): links into the shared directory, `apps/APP/ENVIRONMENT/shared` of the home. What the live release has there is taken over.',
+      ),
     ),
     [],
   ),

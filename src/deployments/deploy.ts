@@ -12,6 +12,7 @@ import { resolveWorkers } from '../start/workers.ts';
 import { Deployment } from './deployment.ts';
 import type { DeployEvent } from './events.ts';
 import { Generation } from './generation.ts';
+import { tellWhatStaysBehind } from './left-behind.ts';
 import { removeOldLogs } from './old-logs.ts';
 import { superseded } from './queue.ts';
 import type { UploadSource } from './service.ts';
@@ -90,6 +91,7 @@ async function check(deployment: Deployment): Promise<AppSettings> {
   const settings = await loadAppSettings(tree);
   await checkStart(tree, settings);
   await ensureRoom(site, 0);
+  await tellWhatStaysBehind(deployment, settings.shared);
   return settings;
 }
 
@@ -139,12 +141,22 @@ async function publish(
   const { count, reason } = await resolveWorkers(settings.workers, tree, availableParallelism());
   deployment.log(`starts with ${start.script} (${from}), in ${count} worker${count === 1 ? '' : 's'}`);
   if (reason !== null) deployment.log(reason);
-  await linkShared(tree, site.paths.shared, settings.shared);
+  await share(deployment, settings.shared);
   const sizeBytes = await directorySize(tree);
   const run = { settings, ...start, workers: count };
   const release = await site.store.update(number, { run, buildMs, sizeBytes });
   await site.store.publish(number);
   return release;
+}
+
+async function share(deployment: Deployment, paths: string[]): Promise<void> {
+  const { site, tree } = deployment;
+  const active = await site.store.active();
+  const live = active === null ? undefined : site.paths.release(active.release).directory;
+  const adopted = await linkShared(tree, site.paths.shared, paths, live);
+  if (adopted.length > 0) {
+    deployment.log(`shared from now on, as release ${active?.release} left it: ${adopted.join(', ')}`);
+  }
 }
 
 async function boot(deployment: Deployment, release: ReleaseRecord): Promise<Generation> {

@@ -1,0 +1,32 @@
+import { describeError } from '../system/log.ts';
+import type { Deployment } from './deployment.ts';
+import { writtenSince } from './written-since.ts';
+
+/** What is no data, logs for example, may be many files. */
+const named = 5;
+
+/**
+ * Tells what the live release has written into its own tree: the release that is coming will not see it. Early, so
+ * that there is time to cancel. Nothing that goes wrong here fails the deploy.
+ * @param shared paths that will be shared: they stay behind no more
+ */
+export async function tellWhatStaysBehind(deployment: Deployment, shared: string[]): Promise<void> {
+  const { site } = deployment;
+  try {
+    const active = await site.store.active();
+    const record = active === null ? undefined : await site.store.get(active.release);
+    if (record === undefined || record.liveAt === null) return;
+    const { number } = record;
+    const tree = site.paths.release(number).directory;
+    const written = (await writtenSince(tree, new Date(record.liveAt), shared)).sort();
+    if (written.length === 0) return;
+    const more = written.length > named ? ` and ${written.length - named} more` : '';
+    deployment.notice({
+      code: 'data_left_behind',
+      message: `release ${number} wrote ${written.slice(0, named).join(', ')}${more} since it went live, which stays behind in release ${number}`,
+      hint: `Name what must survive under "shared" in sluice.json: the next deploy takes it over from the release that is live then. After this one, that takes a \`sluice rollback ${site.name} ${number}\` first. See "Data that must survive a deploy" in the README.`,
+    });
+  } catch (error) {
+    site.appliance.log('written data not looked for', { app: site.name, error: describeError(error) });
+  }
+}
