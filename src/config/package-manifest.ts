@@ -16,6 +16,8 @@ const manifestSchema = v.object({
   peerDependencies: names,
   workspaces: v.optional(v.unknown()),
   packageManager: v.optional(v.string()),
+  // Old packages have a list here, and npm does not mind.
+  engines: v.fallback(v.optional(v.object({ node: v.optional(v.string()) })), undefined),
   devEngines: v.optional(v.object({ packageManager: v.optional(v.union([engine, v.array(engine)])) })),
 });
 

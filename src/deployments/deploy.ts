@@ -7,6 +7,7 @@ import type { JobResult, JobSpec } from '../protocol/runner.ts';
 import { directorySize, ensureSpace } from '../releases/disk.ts';
 import type { Release, ReleaseRecord } from '../releases/release.ts';
 import { receiveArchive } from '../sources/receive.ts';
+import { nodeVersionNotices } from '../start/node-version.ts';
 import { checkStart, resolveStart } from '../start/resolve.ts';
 import { resolveWorkers } from '../start/workers.ts';
 import { Deployment } from './deployment.ts';
@@ -91,6 +92,7 @@ async function check(deployment: Deployment): Promise<AppSettings> {
   const settings = await loadAppSettings(tree);
   await checkStart(tree, settings);
   await ensureRoom(site, 0);
+  for (const notice of await nodeVersionNotices(tree, process.versions.node)) deployment.notice(notice);
   await tellWhatStaysBehind(deployment, settings.shared);
   return settings;
 }
