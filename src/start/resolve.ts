@@ -1,10 +1,11 @@
-import { join } from 'node:path';
+import { join, normalize, sep } from 'node:path';
 import type { AppSettings } from '../config/app-settings.ts';
 import { type Manifest, readManifest } from '../config/package-manifest.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
 import { resolveBin } from './bins.ts';
 import { parseCommand, type StartCommand, unsupportedStart } from './command.ts';
+import { isGoneWhenItRuns } from './dev-programs.ts';
 import { isNodeProgram, resolveFile, staysInside } from './files.ts';
 
 /** How an app is started: as `node …nodeArgs script …args` in the directory of the release, with `env` added. */
@@ -20,12 +21,15 @@ export interface StartPlan {
   notices: Notice[];
 }
 
+/** Scripts of an app that its install runs: they, too, may make what is started. */
+const installHooks = ['preinstall', 'install', 'postinstall', 'prepare'];
+
 /** What is looked for when nobody says how to start. */
 const conventional = ['server.js', 'index.js'];
 
 /**
  * Whether there is anything to run at all, as far as that can be told before the install and the build: a file of
- * `dist/` or a package's program may not be there yet.
+ * `dist/` or a package's program may not be there yet. Where nothing is built, a file that is missing stays so.
  * @throws AppError `nothing_to_run`, `unsupported_start`, `invalid_settings`
  */
 export async function checkStart(directory: string, settings: AppSettings): Promise<void> {
@@ -34,8 +38,13 @@ export async function checkStart(directory: string, settings: AppSettings): Prom
     await resolveStart(directory, settings);
     return;
   }
-  if (findCommand(settings, manifest) === undefined && !mayBeBuilt(settings, manifest)) {
-    await findFile(directory, manifest);
+  const found = findCommand(settings, manifest);
+  if (found?.command.program.kind === 'bin') {
+    const { name } = found.command.program;
+    if (await isGoneWhenItRuns(directory, manifest, name)) throw withoutProgram(found, name);
+  } else if (!mayBeBuilt(settings, manifest)) {
+    if (found === undefined) await findFile(directory, manifest);
+    else if (!mayBeInstalled(found.command.program.name)) await findProgram(directory, manifest, found);
   }
 }
 
@@ -118,8 +127,9 @@ function portNotice(port: string, from: string): Notice {
 async function findProgram(
   directory: string,
   manifest: Manifest | undefined,
-  { command, text, from }: FoundCommand,
+  found: FoundCommand,
 ): Promise<string> {
+  const { command, text, from } = found;
   const { kind, name } = command.program;
   if (kind === 'file' || kind === 'executable') {
     if (!staysInside(name)) throw unsupportedStart(text, from, `${name} lies outside the release`);
@@ -131,7 +141,11 @@ async function findProgram(
   }
   const file = manifest === undefined ? undefined : await resolveBin(directory, manifest, name);
   if (file !== undefined) return file;
-  throw unsupportedStart(
+  throw withoutProgram(found, name);
+}
+
+function withoutProgram({ text, from }: FoundCommand, name: string): AppError {
+  return unsupportedStart(
     text,
     from,
     `no package in dependencies brings a program "${name}"`,
@@ -165,5 +179,11 @@ function nothingFound(manifest: Manifest | undefined): string {
 
 function mayBeBuilt(settings: AppSettings, manifest: Manifest): boolean {
   const script = settings.build.command ?? 'build';
-  return script !== false && manifest.scripts[script] !== undefined;
+  const scripts = [...installHooks, ...(script === false ? [] : [script])];
+  return manifest.workspaces !== undefined || scripts.some((name) => manifest.scripts[name] !== undefined);
+}
+
+/** What an install puts there. */
+function mayBeInstalled(file: string): boolean {
+  return normalize(file).split(sep).includes('node_modules');
 }

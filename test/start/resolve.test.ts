@@ -197,6 +197,46 @@ test('before the install, what the install or the build will bring need not be t
   await check({ 'package.json': { main: 'dist/main.js', scripts: { build: 'tsc' } } });
 });
 
+test('before the install, a file that is missing and that nothing makes is told', async (t) => {
+  const check = async (files: Record<string, unknown>) => checkStart(await tree(t, files), appSettings());
+  const start = 'node servr.js';
+  await assert.rejects(check({ 'package.json': { scripts: { start } }, 'server.js': '' }), {
+    code: 'nothing_to_run',
+    message: '"start" in package.json runs servr.js, which is not there',
+  });
+  await check({ 'package.json': { scripts: { start, postinstall: 'node make.js' } } });
+  await check({ 'package.json': { scripts: { start: 'node node_modules/next/dist/bin/next start' } } });
+});
+
+test('before the install, a program that only dev dependencies bring is refused', async (t) => {
+  const manifest = {
+    scripts: { start: 'nx serve', build: 'nx build' },
+    dependencies: { express: '5' },
+    devDependencies: { nx: '1' },
+  };
+  const bin = { nx: 'bin/nx.js' };
+  const check = async (packages: unknown, changes = {}) =>
+    checkStart(
+      await tree(t, {
+        'package.json': { ...manifest, ...changes },
+        ...(packages === undefined ? {} : { 'package-lock.json': { packages } }),
+      }),
+      appSettings(),
+    );
+  const refused = {
+    code: 'unsupported_start',
+    message: '"start" in package.json is `nx serve`: no package in dependencies brings a program "nx"',
+  };
+  await assert.rejects(check({ 'node_modules/nx': { bin, dev: true } }), refused);
+  await assert.rejects(check(undefined, { dependencies: {} }), refused);
+  // What a dependency needs as well stays.
+  await check({ 'node_modules/nx': { bin } });
+  await check({ 'node_modules/nx': { bin, dev: true }, 'node_modules/kit': { bin } });
+  await check(undefined);
+  await check(undefined, { dependencies: {}, packageManager: 'yarn@3.8.7' });
+  await check(null);
+});
+
 test('a package.json that is no JSON is said to be', async (t) => {
   await assert.rejects(resolve(t, { 'package.json': '{' }), {
     code: 'invalid_settings',
