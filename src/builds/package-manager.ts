@@ -93,7 +93,7 @@ function notices(
       {
         code: 'no_lockfile',
         message: 'There is no lockfile: every deploy may install other versions of the dependencies',
-        hint: `Commit the lockfile that \`${family} install\` writes.`,
+        hint: `Commit the lockfile that \`${family} install\` writes. If it is committed: \`npm pack\` leaves it out; upload what \`git archive\` or \`tar\` makes of the directory.`,
       },
     ];
   }

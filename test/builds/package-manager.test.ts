@@ -111,3 +111,12 @@ test('a lockfile that is no file, or no small one, is refused; a link that leads
   const manifest = (await readManifest(directory)) ?? assert.fail();
   await assert.rejects(detectPackageManager(directory, manifest), { message: 'yarn.lock is 1.0 GiB' });
 });
+
+test('where there is no lockfile, it is said that npm pack leaves it out', async (t) => {
+  const directory = await temporaryDirectory(t);
+  await writeTree(directory, { 'package.json': { dependencies: { ms: '2.1.3' } } });
+  const manifest = await readManifest(directory);
+  assert.ok(manifest);
+  const { notices } = await detectPackageManager(directory, manifest);
+  assert.match(notices[0]?.hint ?? '', /`npm pack` leaves it out; upload what `git archive` or `tar` makes/);
+});
