@@ -6,6 +6,8 @@ import { LineSplitter } from '../system/lines.ts';
 import { Masker } from '../system/mask.ts';
 import type { BuildContext } from './context.ts';
 import { diagnose, lastLines } from './failures.ts';
+import { npmNoiseFilter } from './npm-noise.ts';
+import { skippedScripts } from './skipped-scripts.ts';
 
 /** Lines of the output that a diagnosis looks at. */
 const remembered = 400;
@@ -42,9 +44,10 @@ export class CommandRunner {
 
     const splitter = new LineSplitter();
     const last: string[] = [];
+    const isWorthShowing = npmNoiseFilter();
     const take = (lines: string[]) => {
       for (const line of lines.map((line) => this.#masker.mask(line))) {
-        log(line);
+        if (isWorthShowing(line)) log(line);
         last.push(line);
       }
       last.splice(0, last.length - remembered);
@@ -56,8 +59,10 @@ export class CommandRunner {
       signal.throwIfAborted();
     });
     if (result.timedOut) throw this.#timedOut(name);
-    if (result.code !== 0) throw failure(what, name, result, last);
-    return last;
+    if (result.code === 0) return last;
+    // They may be why it failed.
+    for (const { message } of skippedScripts(last)) log(message);
+    throw failure(what, name, result, last.filter(npmNoiseFilter()));
   }
 
   #timedOut(name: string): AppError {

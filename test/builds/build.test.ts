@@ -115,6 +115,39 @@ test('an install that fails says why', async (t) => {
   });
 });
 
+test("a lockfile that does not fit is told without npm's usage", async (t) => {
+  const manifest = { name: 'app', version: '1.0.0', dependencies: { ms: '2.1.3' } };
+  const lock = { name: 'app', lockfileVersion: 3, packages: { '': { name: 'app', version: '1.0.0' } } };
+  const directory = await tree(t, manifest, { 'package-lock.json': lock });
+  const run = emptyRun();
+  await assert.rejects(runBuild(directory, {}, run), (error) => {
+    assert.ok(error instanceof AppError);
+    for (const text of [error.message, run.lines.join('\n')]) {
+      assert.match(text, /^ *npm error Missing: ms@2\.1\.3 from lock file$/m);
+      assert.doesNotMatch(text, /Usage|Clean install|--omit|npm help ci|npm error$/m);
+    }
+    return true;
+  });
+});
+
+test('what npm lists of install scripts is not shown, but what was not run is told, also where it fails', async (t) => {
+  const directory = await tree(
+    t,
+    { scripts: { build: 'node build.js' } },
+    {
+      'build.js': `
+      console.log('npm warn install-scripts 1 package had install scripts blocked because');
+      console.log('npm warn install-scripts   esbuild@0.25.0 (postinstall: node install.js)');
+      process.exitCode = 1;
+    `,
+    },
+  );
+  const run = emptyRun();
+  await assert.rejects(runBuild(directory, {}, run), { code: 'build_failed' });
+  assert.doesNotMatch(run.lines.join('\n'), /install-scripts/);
+  assert.ok(run.lines.includes('Install scripts were not run: esbuild@0.25.0'), run.lines.join('\n'));
+});
+
 test('install and build together have one time limit', async (t) => {
   const directory = await tree(t, { scripts: { prepare: 'sleep 1', build: 'sleep 60' } });
   const start = performance.now();
