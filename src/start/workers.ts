@@ -1,5 +1,6 @@
 import type { AppSettings } from '../config/app-settings.ts';
 import { type Manifest, readManifest } from '../config/package-manifest.ts';
+import { usesNodeSqlite } from './node-sqlite.ts';
 
 export interface WorkerCount {
   count: number;
@@ -30,12 +31,18 @@ export async function resolveWorkers(
   if (typeof setting === 'number') {
     return { count: setting > 0 ? setting : Math.max(1, cores + setting), reason: null };
   }
-  const why = stateInProcess(await readManifest(directory));
-  if (why === null || cores === 1) return { count: cores, reason: null };
+  if (cores === 1) return { count: 1, reason: null };
+  const why = stateInProcess(await readManifest(directory)) ?? (await stateInSqlite(directory));
+  if (why === null) return { count: cores, reason: null };
   return {
     count: 1,
     reason: `1 worker, not ${cores}: ${why}. If several workers are fine all the same, set "workers" in sluice.json, to "max" for one a core.`,
   };
+}
+
+async function stateInSqlite(directory: string): Promise<string | null> {
+  if (!(await usesNodeSqlite(directory))) return null;
+  return "node:sqlite, which the app's code names, is an embedded database, which several processes lock each other out of";
 }
 
 function stateInProcess(manifest: Manifest | undefined): string | null {

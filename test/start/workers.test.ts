@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { usesNodeSqlite } from '../../src/start/node-sqlite.ts';
 import { resolveWorkers } from '../../src/start/workers.ts';
 import { writeTree } from '../support/builds.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -33,6 +34,42 @@ for (const name of ['better-sqlite3', 'lowdb', 'node-cron', '@nestjs/schedule', 
     assert.match(reason ?? '', new RegExp(`^1 worker, not 4: ${name} .*"workers" in sluice\\.json`));
   });
 }
+
+async function autoWith(t: TestContext, files: Record<string, unknown>) {
+  const directory = await temporaryDirectory(t);
+  await writeTree(directory, files);
+  return await resolveWorkers('auto', directory, 4);
+}
+
+test('"auto" is one worker where the code of the app uses node:sqlite, and says so', async (t) => {
+  for (const [path, code] of [
+    ['server.js', "const { DatabaseSync } = require('node:sqlite');"],
+    ['src/data/db.ts', 'import { DatabaseSync } from "node:sqlite";'],
+    ['dist/db.mjs', 'const sqlite = await import(`node:sqlite`);'],
+  ] as const) {
+    const { count, reason } = await autoWith(t, { 'index.js': '', [path]: code });
+    assert.equal(count, 1, path);
+    assert.match(reason ?? '', /^1 worker, not 4: node:sqlite, .*"workers" in sluice\.json/);
+  }
+});
+
+test('node:sqlite in packages, tests, prose and in more code than is searched does not count', async (t) => {
+  const code = "require('node:sqlite')";
+  const elsewhere = {
+    'node_modules/x/index.js': code,
+    'test/db.js': code,
+    'src/db.test.ts': code,
+    'README.md': code,
+    'server.js': '// not with node:sqlite',
+  };
+  assert.deepEqual(await autoWith(t, elsewhere), { count: 4, reason: null });
+  const directory = await temporaryDirectory(t);
+  await writeTree(directory, { 'a.js': '1', 'below/db.js': code });
+  assert.equal(await usesNodeSqlite(directory), true);
+  assert.equal(await usesNodeSqlite(directory, { files: 1, bytes: 99, fileBytes: 99 }), false);
+  assert.equal(await usesNodeSqlite(directory, { files: 9, bytes: 9, fileBytes: 99 }), false);
+  assert.equal(await usesNodeSqlite(directory, { files: 9, bytes: 99, fileBytes: 9 }), false);
+});
 
 test('socket.io with an adapter may have many workers', async (t) => {
   assert.equal((await auto(t, { 'socket.io': '4', '@socket.io/redis-adapter': '8' })).count, 4);
