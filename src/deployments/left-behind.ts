@@ -1,3 +1,5 @@
+import { join } from 'node:path';
+import { exists } from '../system/exists.ts';
 import { describeError } from '../system/log.ts';
 import type { Deployment } from './deployment.ts';
 import { writtenSince } from './written-since.ts';
@@ -8,7 +10,7 @@ const named = 5;
 /**
  * Tells what the live release has written into its own tree: the release that is coming will not see it. Early, so
  * that there is time to cancel. Nothing that goes wrong here fails the deploy.
- * @param shared paths that will be shared: they stay behind no more
+ * @param shared paths that will be shared: those that are so for the first time are taken along
  */
 export async function tellWhatStaysBehind(deployment: Deployment, shared: string[]): Promise<void> {
   const { site } = deployment;
@@ -18,15 +20,21 @@ export async function tellWhatStaysBehind(deployment: Deployment, shared: string
     if (record === undefined || record.liveAt === null) return;
     const { number } = record;
     const tree = site.paths.release(number).directory;
-    const written = (await writtenSince(tree, new Date(record.liveAt), shared)).sort();
+    const adopted = await notYetThere(site.paths.shared, shared);
+    const written = (await writtenSince(tree, new Date(record.liveAt), adopted)).sort();
     if (written.length === 0) return;
     const more = written.length > named ? ` and ${written.length - named} more` : '';
     deployment.notice({
       code: 'data_left_behind',
       message: `release ${number} wrote ${written.slice(0, named).join(', ')}${more} since it went live, which stays behind in release ${number}`,
-      hint: `Name what must survive under "shared" in sluice.json: the next deploy takes it over from the release that is live then. After this one, that takes a \`sluice rollback ${site.name} ${number}\` first. See "Data that must survive a deploy" in the README.`,
+      hint: `Name what must survive under "shared" in sluice.json: the next deploy takes over from the live release what the shared directory does not have yet. Once this deploy is live, that takes a \`sluice rollback ${site.name} ${number}\` first. See "Data that must survive a deploy" in the README.`,
     });
   } catch (error) {
     site.appliance.log('written data not looked for', { app: site.name, error: describeError(error) });
   }
+}
+
+async function notYetThere(directory: string, paths: string[]): Promise<string[]> {
+  const there = await Promise.all(paths.map((path) => exists(join(directory, path))));
+  return paths.filter((_, index) => !there[index]);
 }

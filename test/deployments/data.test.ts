@@ -65,6 +65,14 @@ test('data that an app keeps in its release', async (t) => {
     assert.equal(await sluice.get('kept'), 'milk,bread,eggs bread,eggs,milk');
   });
 
+  await t.test('what cannot be taken over, since something else is shared there, is told', async () => {
+    await sluice.deploy('both', running(keeper, { shared: ['uploads'] }));
+    await sluice.deploy('both', running(keeper));
+    await sluice.get('both', '/milk');
+    const { notices } = await sluice.deploy('both', running(keeper, { shared }));
+    assert.match(notices[0]?.message ?? '', /^release 2 wrote uploads\/ since/);
+  });
+
   await t.test('a deploy that fails after that takes nothing from the live release', async () => {
     await sluice.deploy('live', running(keeper));
     await sluice.get('live', '/milk');
