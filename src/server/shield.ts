@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Paths } from '../config/paths.ts';
+import { exists } from '../system/exists.ts';
 import { writeJsonAtomic } from '../system/files.ts';
 
 /**
@@ -9,6 +10,9 @@ import { writeJsonAtomic } from '../system/files.ts';
  * ES module.
  */
 export async function shieldApps(paths: Paths): Promise<void> {
+  const path = join(paths.apps, 'package.json');
+  // Once is enough: a start must not need disk space, or a full disk would keep apps down that are all there.
+  if (await exists(path)) return;
   await mkdir(paths.apps, { recursive: true, mode: 0o700 });
-  await writeJsonAtomic(join(paths.apps, 'package.json'), { private: true }, 0o644);
+  await writeJsonAtomic(path, { private: true }, 0o644);
 }

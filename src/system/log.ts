@@ -13,9 +13,19 @@ export function createLog(descriptor: number, source: 'server' | 'runner', now =
     try {
       writeSync(descriptor, line);
     } catch (error) {
-      process.stderr.write(`${line.trimEnd()} (not in the log: ${String(error)})\n`);
+      sayElsewhere(`${line.trimEnd()} (not in the log: ${String(error)})\n`);
     }
   };
+}
+
+/**
+ * On stderr, which for the runner is the log itself: where that takes no more either, nobody is left to be told, and
+ * what we do matters more than what we say of it. (`process.stderr.write` would end us by an 'error' that nobody hears.)
+ */
+function sayElsewhere(text: string): void {
+  try {
+    writeSync(process.stderr.fd, text);
+  } catch {}
 }
 
 /** An error for the log, with its stack and what caused it. */
