@@ -76,7 +76,7 @@ export async function listTargets(paths: Paths): Promise<Target[]> {
  * `ensureTargetState` is what claims one.
  * @throws AppError `port_taken` where there is none
  */
-export async function allocatePort(paths: Paths, firstPort: number, host: string): Promise<number> {
+async function allocatePort(paths: Paths, firstPort: number, host: string): Promise<number> {
   const taken = new Set<number>();
   for (const target of await listTargets(paths)) {
     const port = await portOf(paths.target(target).state);

@@ -48,7 +48,6 @@ export type FromWorker =
 /** A worker that lost its runner, to whichever runner comes next, over the orphan socket: one JSON message a line. */
 export type FromOrphan =
   | { type: 'orphan'; version: number; key: string; generation: number; release: number; pid: number }
-  | { type: 'retired' }
-  | { type: 'drained' };
+  | { type: 'retired' };
 
 export type ToOrphan = { type: 'retire' };

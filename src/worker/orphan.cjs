@@ -25,7 +25,7 @@ function liveAlone(worker) {
     else if (worker.state !== 'open') worker.open();
     report(worker);
   } else {
-    leave(worker, () => undefined);
+    leave(worker);
   }
 }
 
@@ -61,7 +61,7 @@ function report(worker) {
       const message = /** @type {ToOrphan} */ (JSON.parse(line));
       if (message.type !== 'retire' || leaving) continue;
       leaving = true;
-      leave(worker, post);
+      leave(worker, () => post({ type: 'retired' }));
     }
   });
   // 'close' follows; while no runner listens there is nothing to do but to try again.
@@ -74,21 +74,20 @@ function report(worker) {
 /**
  * Drains and ends itself: its own signal to itself cannot hit anybody else, as a pid kept by others might.
  * @param {Worker} worker
- * @param {(message: FromOrphan) => void} post
+ * @param {() => void} retired told when it takes nothing new any more
  */
-function leave(worker, post) {
+function leave(worker, retired = () => undefined) {
   let ending = false;
   const end = () => {
     if (ending) return;
     ending = true;
-    post({ type: 'drained' });
     setTimeout(() => process.kill(process.pid, 'SIGKILL'), worker.boot.killTimeout).unref();
     process.kill(process.pid, 'SIGTERM');
   };
   worker.forgetGate();
   whenQuiet(() => {
     worker.retireAlone();
-    post({ type: 'retired' });
+    retired();
     setTimeout(end, worker.boot.drainTimeout).unref();
     worker.whenDrained(end);
   });

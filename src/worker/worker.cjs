@@ -123,7 +123,7 @@ class Worker {
     if (this.#server === undefined) return;
     const fd = this.boot.gateFds.shift();
     // Of no use any more: it finishes what it has and ends, and the runner replaces it.
-    if (fd === undefined) return traffic().leave(this, () => undefined);
+    if (fd === undefined) return traffic().leave(this);
     for (const end of this.#leaving.splice(0)) end();
     this.state = 'open';
     this.#gate = traffic().acceptFor(this.#server, { fd });
