@@ -13,15 +13,17 @@ const layers: Record<string, { imports: string[]; types?: string[] }> = {
   config: { imports: ['errors', 'system'] },
   protocol: { imports: ['errors'], types: ['config'] },
   releases: { imports: ['errors', 'system', 'config'], types: ['protocol'] },
+  git: { imports: ['errors', 'system'] },
   sources: { imports: ['errors', 'system', 'config', 'releases'], types: ['protocol'] },
   builds: { imports: ['errors', 'system', 'config', 'protocol', 'releases'] },
   start: { imports: ['errors', 'system', 'config'], types: ['protocol'] },
   deployments: {
-    imports: ['errors', 'system', 'config', 'protocol', 'releases', 'sources', 'builds', 'start'],
+    imports: ['errors', 'system', 'config', 'protocol', 'releases', 'git', 'sources', 'builds', 'start'],
   },
-  api: { imports: ['errors', 'system', 'config', 'releases', 'deployments'] },
+  api: { imports: ['errors', 'system', 'config', 'releases', 'git', 'deployments'] },
   server: { imports: ['errors', 'system', 'config', 'protocol', 'releases', 'deployments', 'api'] },
   runner: { imports: ['errors', 'system', 'config', 'protocol'] },
+  relay: { imports: [] },
   worker: { imports: [], types: ['protocol'] },
   cli: { imports: ['errors', 'system', 'config'], types: ['releases', 'deployments', 'api'] },
 };
@@ -29,8 +31,8 @@ const layers: Record<string, { imports: string[]; types?: string[] }> = {
 /** It loads everything once to fill the compile cache, in a process that then ends. */
 const warmer = 'server/warm.ts';
 
-/** Layers that run inside the user's app, which has packages of its own. */
-const withoutPackages = new Set(['worker']);
+/** Layers that run inside the user's app, which has packages of its own, or are to start at once. */
+const withoutPackages = new Set(['worker', 'relay']);
 
 const source = resolve(import.meta.dirname, '../src');
 const importPattern =

@@ -6,9 +6,12 @@ import type { Log } from '../system/log.ts';
 import { authenticate } from './auth.ts';
 import type { ApiState } from './context.ts';
 import { answerErrors } from './errors.ts';
+import type { KeyStore } from './keys.ts';
 import { identify } from './request-id.ts';
 import { appRoutes } from './routes/apps.ts';
 import { envRoutes } from './routes/env.ts';
+import { gitRoutes } from './routes/git.ts';
+import { keyRoutes } from './routes/keys.ts';
 import { logRoutes } from './routes/logs.ts';
 import { processRoutes } from './routes/processes.ts';
 import { releaseRoutes } from './routes/releases.ts';
@@ -19,6 +22,7 @@ import type { TokenStore } from './tokens.ts';
 export interface ApiOptions {
   service: Service;
   tokens: TokenStore;
+  keys: KeyStore;
   version: string;
   /** the runner as it can be reached now; null where it cannot */
   runner: () => Promise<{ pid: number } | null>;
@@ -34,7 +38,7 @@ export interface ApiOptions {
 export const apiServerOptions: ServerOptions = { requestTimeout: 0, headersTimeout: 10_000 };
 
 /** The HTTP API; see docs/api.md. */
-export function createApi({ service, tokens, version, runner, local, log }: ApiOptions): Koa<ApiState> {
+export function createApi({ service, tokens, keys, version, runner, local, log }: ApiOptions): Koa<ApiState> {
   const router = new Router<ApiState>();
   releaseRoutes(router, service);
   processRoutes(router, service);
@@ -42,6 +46,8 @@ export function createApi({ service, tokens, version, runner, local, log }: ApiO
   logRoutes(router, service);
   appRoutes(router, service);
   tokenRoutes(router, tokens);
+  keyRoutes(router, keys);
+  gitRoutes(router, service);
   const server = { pid: process.pid, version, startedAt: new Date().toISOString() };
   statusRoutes(router, { service, server, runner });
 

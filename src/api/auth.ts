@@ -1,4 +1,5 @@
 import type { RouterMiddleware } from '@koa/router';
+import type { Context } from 'koa';
 import { AppError } from '../errors/app-error.ts';
 import type { ApiState } from './context.ts';
 import { type Scope, scopes, type TokenStore } from './tokens.ts';
@@ -23,16 +24,39 @@ const owner: Principal = { name: 'local', scope: 'admin', app: null };
  */
 export function authenticate(tokens: TokenStore, local: boolean): RouterMiddleware<ApiState> {
   return async (ctx, next) => {
-    ctx.state.principal = local ? owner : await byToken(ctx.get('authorization'), tokens);
+    const read = isGit(ctx) ? basicPassword : bearerToken;
+    ctx.state.principal = local ? owner : await byToken(read(ctx.get('authorization')), tokens);
     await next();
   };
 }
 
-async function byToken(header: string, tokens: TokenStore): Promise<Principal> {
-  const secret = /^bearer +(\S+)$/i.exec(header)?.[1];
+/** Whether a client of git asks: it knows of user names and passwords only, and shows people text. */
+export function isGit(ctx: Pick<Context, 'path'>): boolean {
+  return ctx.path.startsWith('/git/');
+}
+
+/** How a client that has not said who it is is to say so. */
+export function challenge(ctx: Pick<Context, 'path'>): string {
+  return isGit(ctx)
+    ? 'Basic realm="Sluice: any user name, and a token as password"'
+    : 'Bearer realm="sluice"';
+}
+
+function bearerToken(header: string): string | undefined {
+  return /^bearer +(\S+)$/i.exec(header)?.[1];
+}
+
+/** The user name may be any: a token says itself whose it is. */
+function basicPassword(header: string): string | undefined {
+  const credentials = /^basic +([A-Za-z0-9+/=]+)$/i.exec(header)?.[1];
+  if (credentials === undefined) return bearerToken(header);
+  return /^[^:]*:(.+)$/.exec(Buffer.from(credentials, 'base64').toString('utf8'))?.[1];
+}
+
+async function byToken(secret: string | undefined, tokens: TokenStore): Promise<Principal> {
   if (secret === undefined) {
     throw new AppError('unauthorized', 'this call needs a token', {
-      hint: 'Send `Authorization: Bearer slc_…`. On the server, `sluice token create NAME` makes a token.',
+      hint: 'Send `Authorization: Bearer slc_…`; to git give it as the password. On the server, `sluice token create NAME` makes one.',
     });
   }
   const token = await tokens.find(secret);
@@ -62,7 +86,7 @@ export function need(scope: Scope): RouterMiddleware<ApiState> {
       );
     }
     const app = ctx.params['app'];
-    if (app !== undefined && !mayTouch(principal, app)) throw otherApp(principal);
+    if (app !== undefined) assertMayTouch(principal, app);
     return next();
   };
 }
@@ -76,6 +100,11 @@ export function needWhole(scope: Scope): RouterMiddleware<ApiState> {
   };
 }
 
+/** @throws AppError `forbidden` */
+export function assertMayTouch(principal: Principal, app: string): void {
+  if (!mayTouch(principal, app)) throw otherApp(principal);
+}
+
 export function mayTouch(principal: Principal, app: string): boolean {
   return principal.app === null || principal.app === app;
 }
@@ -84,6 +113,9 @@ export function includes(had: Scope, needed: Scope): boolean {
   return scopes.indexOf(had) >= scopes.indexOf(needed);
 }
 
-function otherApp(principal: Principal): AppError {
-  return new AppError('forbidden', `the token ${principal.name} is for the app ${principal.app} only`);
+function otherApp({ name, app }: Principal): AppError {
+  return new AppError(
+    'forbidden',
+    `${name.startsWith('ssh:') ? 'the key' : 'the token'} ${name.replace(/^ssh:/, '')} is for the app ${app} only`,
+  );
 }

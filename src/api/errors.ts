@@ -2,7 +2,9 @@ import type { Context, Middleware } from 'koa';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import { errorStatus } from '../errors/codes.ts';
 import { describeError, type Log } from '../system/log.ts';
+import { challenge, isGit } from './auth.ts';
 import type { ApiState } from './context.ts';
+import { errorText } from './git-answer.ts';
 import { drained } from './upload.ts';
 
 /** Answers every error as `{error: {code, message, hint}}`; one that we do not know goes to the log with its stack. */
@@ -28,8 +30,9 @@ async function answerError(ctx: Context, error: unknown, log: Log): Promise<void
   }
   const body = errorBody(error);
   ctx.status = errorStatus[body.code];
-  if (ctx.status === 401) ctx.set('WWW-Authenticate', 'Bearer realm="sluice"');
-  await answerJson(ctx, { error: body });
+  if (ctx.status === 401) ctx.set('WWW-Authenticate', challenge(ctx));
+  if (isGit(ctx)) await answerWhole(ctx, 'text/plain; charset=utf-8', errorText(body));
+  else await answerJson(ctx, { error: body });
 }
 
 export function answerJson(ctx: Context, value: unknown): Promise<void> {

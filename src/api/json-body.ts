@@ -1,9 +1,16 @@
 import * as v from 'valibot';
+import { isName } from '../config/paths.ts';
 import { formatBytes } from '../config/units.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { ApiContext } from './context.ts';
 
 const maxBytes = 1024 ** 2;
+
+/** The app that a token or a key is bound to. */
+export const onlyApp = v.optional(
+  v.nullable(v.pipe(v.string(), v.check(isName, 'the name of an app, such as "shop", or null'))),
+  null,
+);
 
 /**
  * The JSON body of a request, checked; an empty one counts as `{}`.

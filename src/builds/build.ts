@@ -1,30 +1,52 @@
+import { join } from 'node:path';
 import { type Manifest, readManifest } from '../config/package-manifest.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
 import { CommandRunner } from './command-runner.ts';
 import type { BuildContext } from './context.ts';
+import { baseEnvironment, buildEnvironment } from './environment.ts';
 import type { Project } from './managers/commands.ts';
-import { prepareManager } from './prepare.ts';
+import { type PreparedManager, prepareManager } from './prepare.ts';
+import { runShell } from './shell.ts';
 import { skippedScripts } from './skipped-scripts.ts';
 
-export type { BuildContext, BuildStep } from './context.ts';
+export type { BuildContext, BuildStep, CommandContext } from './context.ts';
+export { runShell } from './shell.ts';
 
 /**
  * Makes a tree ready to run: installs its dependencies, dev dependencies too, runs its build script, and removes
- * what only the build needed. A tree without package.json is ready as it is.
- * @throws AppError `install_failed`, `build_failed`, `build_timeout`, `unsupported_package_manager`,
+ * what only the build needed. A tree without package.json is ready as it is. Before and after the build come the app's
+ * own hooks.
+ * @throws AppError `install_failed`, `build_failed`, `build_timeout`, `hook_failed`, `unsupported_package_manager`,
  *   `invalid_settings`; or the reason of `context.signal`, when that aborts
  */
 export async function build(context: BuildContext): Promise<void> {
+  const { preBuild, postBuild } = context.settings.hooks;
+  if (preBuild !== undefined) await runHook(context, 'preBuild', preBuild);
+  const prune = await installAndBuild(context);
+  if (postBuild !== undefined) await runHook(context, 'postBuild', postBuild);
+  await prune?.();
+}
+
+function runHook(context: BuildContext, name: 'preBuild' | 'postBuild', command: string): Promise<void> {
+  const { directory, node, env, settings } = context;
+  const bin = join(directory, 'node_modules/.bin');
+  context.step(name);
+  const environment = buildEnvironment({ base: baseEnvironment(), app: env, manager: {}, bin, node });
+  return runShell(context, { command, directory, env: environment, timeout: settings.hooks.timeout });
+}
+
+/** @returns what removes that which only the build needed, where there is such */
+async function installAndBuild(context: BuildContext): Promise<(() => Promise<void>) | undefined> {
   const { directory, settings } = context;
   const manifest = await readManifest(directory);
-  if (manifest === undefined) return;
+  if (manifest === undefined) return undefined;
   const script = buildScript(settings.build.command, manifest);
   const installs = hasSomethingToInstall(manifest);
-  if (!installs && script === undefined) return;
+  if (!installs && script === undefined) return undefined;
 
   context.step(installs ? 'install' : 'build');
-  const runner = new CommandRunner(context);
+  const runner = new CommandRunner(context, settings.build.timeout);
   const manager = await prepareManager(context, manifest, runner);
   if (installs) {
     const output = await manager.run('install', manager.commands.install(manager.project));
@@ -34,14 +56,15 @@ export async function build(context: BuildContext): Promise<void> {
     if (installs) context.step('build');
     await manager.run('build', manager.commands.script(manager.project, script));
   }
-  if (installs && Object.keys(manifest.devDependencies).length > 0) {
-    const prune = manager.commands.prune(manager.project);
-    if (prune === null) context.notice(notPruned(manager.project));
-    else {
-      context.step('prune');
-      await manager.run('install', prune);
-    }
-  }
+  if (!installs || Object.keys(manifest.devDependencies).length === 0) return undefined;
+  return () => prune(context, manager);
+}
+
+async function prune(context: BuildContext, { commands, project, run }: PreparedManager): Promise<void> {
+  const command = commands.prune(project);
+  if (command === null) return context.notice(notPruned(project));
+  context.step('prune');
+  await run('install', command);
 }
 
 /** npm runs these on an install, whether or not there are dependencies. */

@@ -4,7 +4,7 @@ import { AppError } from '../errors/app-error.ts';
 import type { JobResult, JobSpec } from '../protocol/runner.ts';
 import { LineSplitter } from '../system/lines.ts';
 import { Masker } from '../system/mask.ts';
-import type { BuildContext } from './context.ts';
+import type { CommandContext } from './context.ts';
 import { diagnose, lastLines } from './failures.ts';
 import { npmNoiseFilter } from './npm-noise.ts';
 import { skippedScripts } from './skipped-scripts.ts';
@@ -12,30 +12,38 @@ import { skippedScripts } from './skipped-scripts.ts';
 /** Lines of the output that a diagnosis looks at. */
 const remembered = 400;
 
+/** What a command is run for: it decides what its failure is called, and what is known of such failures. */
+export type Purpose = 'install' | 'build' | 'hook';
+
+export type Command = Pick<JobSpec, 'argv' | 'directory' | 'env'>;
+
 /**
- * Runs the commands of one build, one after the other: logs what they print, masked, holds them to one deadline
+ * Runs the commands of one build, one after the other: logs what they print, masked, holds them to one time limit
  * together, and turns a failure into an error that says why.
  */
 export class CommandRunner {
-  readonly #context: BuildContext;
+  readonly #context: CommandContext;
   readonly #masker: Masker;
-  /** on the clock that no one sets */
-  readonly #deadline: number;
+  readonly #timeout: number;
+  /** of the timeout, in ms */
+  #left: number;
 
-  constructor(context: BuildContext) {
+  /** @param timeout of all commands together, in ms */
+  constructor(context: CommandContext, timeout: number) {
     this.#context = context;
     this.#masker = new Masker(Object.values(context.env));
-    this.#deadline = performance.now() + context.settings.build.timeout;
+    this.#timeout = timeout;
+    this.#left = timeout;
   }
 
   /**
    * @param name what the log and errors call the command
    * @returns the last lines it printed
-   * @throws AppError `install_failed` or `build_failed` as `what` says, `build_timeout`; or the signal's reason
+   * @throws AppError `install_failed`, `build_failed` or `hook_failed` as `purpose` says, `build_timeout`; or the signal's reason
    */
   async run(
-    what: 'install' | 'build',
-    command: Pick<JobSpec, 'argv' | 'directory' | 'env'>,
+    purpose: Purpose,
+    command: Command,
     name = [basename(command.argv[0]), ...command.argv.slice(1)].join(' '),
   ): Promise<string[]> {
     const { runJob, log, signal } = this.#context;
@@ -52,21 +60,22 @@ export class CommandRunner {
       }
       last.splice(0, last.length - remembered);
     };
-    const timeout = Math.max(1, this.#deadline - performance.now());
-    const job = { ...command, lowPriority: true, timeout };
+    const job = { ...command, lowPriority: purpose !== 'hook', timeout: Math.max(1, this.#left) };
+    const startedAt = performance.now();
     const result = await runJob(job, (text) => take(splitter.push(text)), signal).finally(() => {
+      this.#left -= performance.now() - startedAt;
       take(splitter.flush());
       signal.throwIfAborted();
     });
-    if (result.timedOut) throw this.#timedOut(name);
+    if (result.timedOut) throw purpose === 'hook' ? hookTimedOut(name) : this.#timedOut(name);
     if (result.code === 0) return last;
     // They may be why it failed.
     for (const { message } of skippedScripts(last)) log(message);
-    throw failure(what, name, result, last.filter(npmNoiseFilter()));
+    throw failure(purpose, name, result, last.filter(npmNoiseFilter()));
   }
 
   #timedOut(name: string): AppError {
-    const limit = formatDuration(this.#context.settings.build.timeout);
+    const limit = formatDuration(this.#timeout);
     return new AppError(
       'build_timeout',
       `Install and build took longer than ${limit}: \`${name}\` was ended, with all it had started`,
@@ -75,13 +84,21 @@ export class CommandRunner {
   }
 }
 
-function failure(what: 'install' | 'build', name: string, result: JobResult, last: string[]): AppError {
+const codes = { install: 'install_failed', build: 'build_failed', hook: 'hook_failed' } as const;
+
+function hookTimedOut(name: string): AppError {
+  return new AppError('hook_failed', `\`${name}\` took too long and was ended, with all it had started`, {
+    hint: 'Does it wait for input, or for a lock? More time is "timeout" of "hooks" in sluice.json.',
+  });
+}
+
+function failure(purpose: Purpose, name: string, result: JobResult, last: string[]): AppError {
   const output = last.filter((line) => line.trim() !== '');
-  const { reason, hint, excerpt } = diagnose(what, output) ?? unknown(result, output);
+  const { reason, hint, excerpt } = diagnose(purpose, output) ?? unknown(result, output);
   const end = result.code === null ? `was ended by ${result.signal}` : `ended with status ${result.code}`;
   const first = `\`${name}\` ${end}${reason === null ? '' : `: ${reason}`}`;
   const message = [first, ...excerpt.map((line) => `  ${line}`)].join('\n');
-  return new AppError(what === 'install' ? 'install_failed' : 'build_failed', message, { hint });
+  return new AppError(codes[purpose], message, { hint });
 }
 
 /** The kernel ends the largest process when memory runs out; a shell reports that as 128 + 9. */

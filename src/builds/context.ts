@@ -2,9 +2,19 @@ import type { AppSettings } from '../config/app-settings.ts';
 import type { JobResult, JobSpec, Notice } from '../protocol/runner.ts';
 
 /** The steps of a build, in order; each is announced when it begins, and only if there is something to do in it. */
-export type BuildStep = 'install' | 'build' | 'prune';
+export type BuildStep = 'preBuild' | 'install' | 'build' | 'postBuild' | 'prune';
 
-export interface BuildContext {
+/** What it takes to run a command for an app. */
+export interface CommandContext {
+  /** the app's own variables; their values are masked in what is logged and thrown */
+  env: Record<string, string>;
+  /** runs an external command and tells its output as it comes, both streams alike */
+  runJob(job: JobSpec, onOutput: (text: string) => void, signal: AbortSignal): Promise<JobResult>;
+  log(line: string): void;
+  signal: AbortSignal;
+}
+
+export interface BuildContext extends CommandContext {
   /** the staged tree; absolute */
   directory: string;
   settings: AppSettings;
@@ -12,12 +22,6 @@ export interface BuildContext {
   tools: string;
   /** the Node.js binary that runs the app; absolute */
   node: string;
-  /** the app's own variables; their values are masked in what is logged and thrown */
-  env: Record<string, string>;
-  /** runs an external command and tells its output as it comes, both streams alike */
-  runJob(job: JobSpec, onOutput: (text: string) => void, signal: AbortSignal): Promise<JobResult>;
   step(step: BuildStep): void;
-  log(line: string): void;
   notice(notice: Notice): void;
-  signal: AbortSignal;
 }

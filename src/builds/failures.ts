@@ -114,7 +114,7 @@ const linesBefore = 3;
 const linesInAll = 12;
 
 /** Why an install or a build failed, as far as its output tells; undefined where nothing known is in it. */
-export function diagnose(what: 'install' | 'build', output: string[]): Diagnosis | undefined {
+export function diagnose(what: 'install' | 'build' | 'hook', output: string[]): Diagnosis | undefined {
   for (const { during = what, pattern, reason, hint } of knownFailures) {
     if (during !== what) continue;
     const at = output.findIndex((line) => pattern.test(line));

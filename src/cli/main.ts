@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { registerAppCommands } from './commands/apps.ts';
 import { registerDeployCommands } from './commands/deploy.ts';
 import { registerEnvCommands } from './commands/env.ts';
+import { registerKeyCommands } from './commands/keys.ts';
 import { registerLogsCommand } from './commands/logs.ts';
 import { registerProcessCommands } from './commands/processes.ts';
 import { registerReleaseCommands } from './commands/releases.ts';
@@ -33,6 +34,7 @@ async function main(): Promise<void> {
   registerEnvCommands(program);
   registerProcessCommands(program);
   registerTokenCommands(program);
+  registerKeyCommands(program);
   try {
     await program.parseAsync(withoutOtherNames(program, process.argv));
   } catch (error) {

@@ -1,8 +1,10 @@
 import fs from 'node:fs';
-import { lstat, readdir } from 'node:fs/promises';
-import { dirname, join, relative, resolve, sep } from 'node:path';
+import { readdir } from 'node:fs/promises';
+import { join, relative, resolve, sep } from 'node:path';
 import { Readable } from 'node:stream';
 import { AppError } from '../errors/app-error.ts';
+import { repositoryAround } from './checkout.ts';
+import { ExportIgnore } from './export-ignore.ts';
 
 export interface Packed {
   files: number;
@@ -14,8 +16,8 @@ export interface Packed {
 const never = new Set(['node_modules', '.git', '.sluice']);
 
 /**
- * Packs a directory for upload, without node_modules, .git, .sluice and whatever its .gitignore files exclude, those
- * of the repository around it included.
+ * Packs a directory for upload, without node_modules, .git, .sluice and whatever its .gitignore files exclude, and
+ * `export-ignore` in its .gitattributes, those of the repository around it included.
  * @throws AppError `nothing_to_run` where there is nothing to pack
  */
 export async function packDirectory(directory: string, onBytes: (sent: number) => void): Promise<Packed> {
@@ -54,7 +56,7 @@ async function listPaths(root: string, isIgnored: IsIgnored, below = ''): Promis
 
 async function ignoreRules(root: string): Promise<IsIgnored> {
   const { isIgnored } = await import('isomorphic-git');
-  const top = await repositoryAround(root);
+  const top = (await repositoryAround(root)) ?? root;
   const prefix = relative(top, root).split(sep).join('/');
   const reading = {
     promises: {
@@ -63,10 +65,16 @@ async function ignoreRules(root: string): Promise<IsIgnored> {
       stat: remembering(fs.promises.stat),
     },
   };
-  const by = (dir: string, filepath: string) => isIgnored({ fs: reading, dir, filepath });
+  const rulesIn = (dir: string, below: string): IsIgnored => {
+    const attributes = new ExportIgnore(dir);
+    return async (path) =>
+      (await isIgnored({ fs: reading, dir, filepath: `${below}${path}` })) ||
+      (await attributes.excludes(`${below}${path}`));
+  };
+  const around = rulesIn(top, '');
   // What is deployed although the repository around it ignores it has only its own rules.
-  if (prefix === '' || (await by(top, `${prefix}/`))) return (path) => by(root, path);
-  return (path) => by(top, `${prefix}/${path}`);
+  if (prefix === '' || (await around(`${prefix}/`))) return rulesIn(root, '');
+  return rulesIn(top, `${prefix}/`);
 }
 
 /** The rules are looked up anew for every path, in the same few files. */
@@ -77,15 +85,6 @@ function remembering<Result>(read: (path: string, options?: never) => Promise<Re
     results.set(path, result);
     return result;
   };
-}
-
-/** The directory above, or `directory` itself, that holds a repository; without one, `directory`. */
-async function repositoryAround(directory: string): Promise<string> {
-  for (let at = directory; ; at = dirname(at)) {
-    const git = await lstat(join(at, '.git')).catch(() => undefined);
-    if (git !== undefined) return at;
-    if (at === dirname(at)) return directory;
-  }
 }
 
 async function* counted(chunks: AsyncIterable<Buffer>, onBytes: (sent: number) => void) {

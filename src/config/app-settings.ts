@@ -1,5 +1,6 @@
 import { posix } from 'node:path';
 import * as v from 'valibot';
+import { isName } from './paths.ts';
 import { count, duration } from './units.ts';
 
 /** Below the root of the release and neither the root itself nor our records in it, however it is written. */
@@ -22,6 +23,57 @@ function areApart(paths: string[]): boolean {
     paths.every((other, at) => at === index || !`${other}/`.startsWith(`${path}/`)),
   );
 }
+
+/** A directory of what is sent; with the name of an app before it where several apps share a repository. */
+const root = v.pipe(
+  v.union([relativePath, v.record(v.string(), relativePath)]),
+  v.description(
+    'Where the app lies in what is pushed or uploaded: a directory such as `server`, or, where a repository holds several apps, one for each: `{"shop": "apps/shop"}`. That directory is the release; the other settings stand in a sluice.json of its own.',
+  ),
+);
+
+const branchName = v.pipe(
+  v.string(),
+  // As git-check-ref-format(1) has it.
+  v.regex(
+    /^(?!refs\/|[-./]|.*(?:\.\.|\/\/|\/\.|@\{|\.lock(?:\/|$)|[./]$))[^\s\p{Cc}~^:?*[\\]+$/u,
+    'a branch such as "main" or "release/next"',
+  ),
+);
+
+function eachOnce(branches: Record<string, string[]>): boolean {
+  const all = Object.values(branches).flat();
+  return new Set(all).size === all.length;
+}
+
+const branches = v.pipe(
+  v.record(
+    v.pipe(v.string(), v.check(isName, 'the name of an environment, such as "staging"')),
+    v.pipe(
+      v.union([branchName, v.array(branchName)]),
+      v.transform((names) => (Array.isArray(names) ? names : [names])),
+    ),
+  ),
+  v.check(eachOnce, 'branches each of which belongs to one environment'),
+  v.description(
+    'Which branches deploy into which environment when they are pushed: `{"staging": "develop"}`. Production takes `main` and `master` unless it is named.',
+  ),
+);
+
+const hookCommand = (when: string) =>
+  v.optional(v.pipe(v.string(), v.nonEmpty('a shell command'), v.description(when)));
+
+const hooks = v.strictObject({
+  preBuild: hookCommand('Shell command to run in the new release before its install.'),
+  postBuild: hookCommand('Shell command to run after the build, while dev dependencies are still there.'),
+  preSwitch: hookCommand(
+    "Shell command to run once, in the new release with the app's variables, before its workers start: migrations. If it fails, so does the deploy.",
+  ),
+  postSwitch: hookCommand(
+    'Shell command to run when the new release has the traffic. If it fails, a notice says so.',
+  ),
+  timeout: v.optional(duration('How long each of them may take.'), '15m'),
+});
 
 const statusRange = v.pipe(
   v.string(),
@@ -104,6 +156,9 @@ export const appSettingsSchema = v.strictObject({
     'auto',
   ),
   build: v.optional(build, {}),
+  hooks: v.optional(hooks, {}),
+  root: v.optional(root),
+  branches: v.optional(branches),
   health: v.optional(health, {}),
   bootTimeout: v.optional(duration('How long a worker may take until it listens and is healthy.'), '30s'),
   settleTime: v.optional(

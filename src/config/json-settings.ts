@@ -1,6 +1,6 @@
-import { stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { AppError, systemCode } from '../errors/app-error.ts';
-import { readJson } from '../system/files.ts';
+import { parseJson } from '../system/files.ts';
 import { formatBytes } from './units.ts';
 
 /** No settings file is near as large; one that a build has run away with must not fill our memory. */
@@ -19,13 +19,21 @@ export async function readJsonSettings(path: string, name: string): Promise<unkn
     if (stats.size > maxBytes) {
       throw unreadable(name, `is ${formatBytes(stats.size)}, and at most ${formatBytes(maxBytes)} are read`);
     }
-    return await readJson(path);
+    return parseJsonSettings(await readFile(path, 'utf8'), name);
   } catch (error) {
     const code = systemCode(error);
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
     if (code === 'ELOOP' || code === 'EACCES') throw unreadable(name, `cannot be read: ${code}`, error);
-    if (!(error instanceof Error) || !(error.cause instanceof SyntaxError)) throw error;
-    throw unreadable(name, `is not valid JSON: ${error.cause.message}`, error);
+    throw error;
+  }
+}
+
+/** The same of text that is at hand already. @throws AppError `invalid_settings` where it is no JSON */
+export function parseJsonSettings(text: string, name: string): unknown {
+  try {
+    return parseJson(text);
+  } catch (error) {
+    throw unreadable(name, `is not valid JSON: ${(error as Error).message}`, error);
   }
 }
 

@@ -60,16 +60,30 @@ function meant(name: string, known: string[]): string {
   return like === undefined ? '' : ` (did you mean "${like}"?)`;
 }
 
+/** Gives the parsed content of a file at the top of a tree; undefined where there is none. */
+export type ReadTop = (name: string) => Promise<unknown>;
+
+/** Reads from a directory. */
+export function topOf(directory: string): ReadTop {
+  return (name) => readJsonSettings(join(directory, name), name);
+}
+
 /**
  * The app's own settings from its tree: `sluice.json`, else `"sluice"` in package.json, else the defaults.
  * @throws AppError `invalid_settings`
  */
-export async function loadAppSettings(directory: string): Promise<AppSettings> {
-  const own = await readJsonSettings(join(directory, 'sluice.json'), 'sluice.json');
-  if (own !== undefined) return parseSettings(appSettingsSchema, own, 'sluice.json');
-  const manifest = await readJsonSettings(join(directory, 'package.json'), 'package.json');
+export async function loadAppSettings(read: ReadTop): Promise<AppSettings> {
+  const { value, source } = await readAppSettings(read);
+  return parseSettings(appSettingsSchema, value, source);
+}
+
+/** The same as they are written, without defaults and checks, and where. @throws AppError `invalid_settings` */
+export async function readAppSettings(read: ReadTop): Promise<{ value: unknown; source: string }> {
+  const own = await read('sluice.json');
+  if (own !== undefined) return { value: own, source: 'sluice.json' };
+  const manifest = await read('package.json');
   const embedded = (manifest as { sluice?: unknown } | null | undefined)?.sluice;
-  return parseSettings(appSettingsSchema, embedded ?? {}, '"sluice" in package.json');
+  return { value: embedded ?? {}, source: '"sluice" in package.json' };
 }
 
 /** @throws AppError `invalid_settings` */

@@ -44,6 +44,10 @@ export class Paths {
   get tokens(): string {
     return join(this.home, 'tokens.json');
   }
+  /** public keys that may push */
+  get keys(): string {
+    return join(this.home, 'keys.json');
+  }
   get events(): string {
     return join(this.home, 'events.jsonl');
   }
@@ -63,6 +67,10 @@ export class Paths {
   }
   get serverSocket(): string {
     return join(this.run, 'server.sock');
+  }
+  /** for what sshd starts: it serves git and nothing else */
+  get sshSocket(): string {
+    return join(this.run, 'ssh.sock');
   }
   get runnerLock(): string {
     return join(this.run, 'runner.lock');
@@ -84,6 +92,10 @@ export class Paths {
   }
   app(app: string): string {
     return join(this.apps, app);
+  }
+  /** what was pushed to an app: a bare repository, one for all its environments */
+  repository(app: string): string {
+    return join(this.apps, app, 'repo.git');
   }
   target(target: Target): TargetPaths {
     return new TargetPaths(join(this.apps, target.app, target.environment));

@@ -31,7 +31,22 @@ export const serverSettingsSchema = v.strictObject({
     }),
     {},
   ),
-  maxUploadBytes: v.optional(size('The largest upload, as sent.'), '256M'),
+  ssh: v.optional(
+    v.strictObject({
+      authorizedKeys: v.optional(
+        v.pipe(
+          v.string(),
+          v.regex(/^(?:\/|~\/)./, 'an absolute path, or one that begins with ~/'),
+          v.description(
+            'File in which sshd looks for the keys of the user that Sluice runs as. `sluice keys` writes into it, and leaves alone what others have written.',
+          ),
+        ),
+        '~/.ssh/authorized_keys',
+      ),
+    }),
+    {},
+  ),
+  maxUploadBytes: v.optional(size('The largest upload, or push, as sent.'), '256M'),
   maxExtractedBytes: v.optional(size('The largest tree an upload may unpack to.'), '2G'),
   maxEntries: v.optional(
     count('The most files, directories and links in an upload.', 1, 10_000_000),

@@ -1,22 +1,26 @@
 import { availableParallelism } from 'node:os';
 import { build } from '../builds/build.ts';
 import type { AppSettings } from '../config/app-settings.ts';
-import { loadAppSettings } from '../config/load.ts';
+import { loadAppSettings, topOf } from '../config/load.ts';
 import { formatBytes, formatDuration } from '../config/units.ts';
-import type { JobResult, JobSpec } from '../protocol/runner.ts';
 import { directorySize, ensureSpace } from '../releases/disk.ts';
-import type { Release, ReleaseRecord } from '../releases/release.ts';
-import { receiveArchive } from '../sources/receive.ts';
+import type { Release, ReleaseRecord, ReleaseSource } from '../releases/release.ts';
+import { type ArchiveLimits, receiveArchive } from '../sources/receive.ts';
 import { nodeVersionNotices } from '../start/node-version.ts';
 import { checkStart, resolveStart } from '../start/resolve.ts';
 import { resolveWorkers } from '../start/workers.ts';
+import { commandContext } from './command-context.ts';
+import { assertComplete } from './complete.ts';
 import { Deployment } from './deployment.ts';
 import type { DeployEvent } from './events.ts';
 import { Generation } from './generation.ts';
+import { postSwitch, preSwitch } from './hooks.ts';
 import { tellWhatStaysBehind } from './left-behind.ts';
 import { removeOldLogs } from './old-logs.ts';
+import { describeOrigin } from './origin.ts';
 import { superseded } from './queue.ts';
-import type { UploadSource } from './service.ts';
+import { rootOf } from './root.ts';
+import type { DeploySource } from './service.ts';
 import { linkShared } from './shared-paths.ts';
 import type { Site } from './site.ts';
 
@@ -29,22 +33,24 @@ import type { Site } from './site.ts';
  */
 export async function deploy(
   site: Site,
-  source: UploadSource,
+  source: DeploySource,
   watch: (event: DeployEvent) => void,
   stopping: AbortSignal,
 ): Promise<Release> {
   const deployment = await accept(site, source, watch);
-  if (stopping.aborted) deployment.cancel(stopping.reason);
+  using _ = cancelWhenAborted(deployment, [stopping, source.abandoned]);
   try {
     await receive(deployment, source);
     using _turn = await takeTurn(deployment);
     const settings = await check(deployment);
     const buildMs = await buildTree(deployment, settings);
     const release = await publish(deployment, settings, buildMs);
+    await preSwitch(deployment, release);
     using _traffic = await site.traffic.take(deployment.signal);
     await using generation = await boot(deployment, release);
     await switchTo(deployment, generation);
     await record(deployment);
+    await postSwitch(deployment, release);
     await clean(deployment, settings);
     return await deployment.finished();
   } catch (error) {
@@ -54,24 +60,49 @@ export async function deploy(
   }
 }
 
+function cancelWhenAborted(deployment: Deployment, signals: (AbortSignal | undefined)[]): Disposable {
+  const all = AbortSignal.any(signals.filter((signal) => signal !== undefined));
+  const cancel = () => deployment.cancel(all.reason);
+  all.addEventListener('abort', cancel);
+  if (all.aborted) cancel();
+  return { [Symbol.dispose]: () => all.removeEventListener('abort', cancel) };
+}
+
 /**
  * Gives it a number. Before that nothing is written, so that a full disk is told of rather than filled further. An upload
  * that is announced as larger than any may be needs no room: it is refused when it is to be received.
  */
-async function accept(site: Site, source: UploadSource, watch: (event: DeployEvent) => void) {
-  const { kind, by, contentLength } = source;
+async function accept(site: Site, source: DeploySource, watch: (event: DeployEvent) => void) {
+  const { origin, contentLength } = source;
   await ensureRoom(site, Math.min(contentLength ?? 0, site.appliance.settings.maxUploadBytes));
-  return new Deployment(site, await site.store.allocate({ kind, by, commit: null }), watch);
+  return new Deployment(site, await site.store.allocate(origin), watch);
 }
 
-async function receive(deployment: Deployment, { body, contentLength }: UploadSource): Promise<void> {
+async function receive(deployment: Deployment, source: DeploySource): Promise<void> {
   deployment.enter('receive');
   const { signal, tree, site } = deployment;
-  const received = await receiveArchive(body, tree, site.appliance.settings, { contentLength, signal });
-  const { uploadBytes, entries, extractedBytes } = received;
-  deployment.log(
-    `received ${formatBytes(uploadBytes)}: ${entries} entries, ${formatBytes(extractedBytes)} unpacked`,
-  );
+  const { body, contentLength, origin } = source;
+  for (const line of describeOrigin(origin)) deployment.log(line);
+  let root = '';
+  const received = await receiveArchive(body, tree, limitsOf(site, origin), {
+    contentLength,
+    signal,
+    keepFolder: origin.kind === 'git',
+    async chooseRoot(all) {
+      root = await rootOf(all, site.target.app);
+      return root;
+    },
+  });
+  const { uploadBytes, entries, extractedBytes, lfsPointers } = received;
+  const unpacked = `${entries} entries, ${formatBytes(extractedBytes)} unpacked`;
+  deployment.log(origin.kind === 'git' ? unpacked : `received ${formatBytes(uploadBytes)}: ${unpacked}`);
+  if (root !== '') deployment.log(`the app is in ${root}`);
+  await assertComplete(tree, { root, lfsPointers, submodules: source.submodules ?? [] });
+}
+
+/** What git has taken in is held to its own limit then; the tar made of it is not sent by anybody, and not compressed. */
+function limitsOf({ appliance: { settings } }: Site, { kind }: ReleaseSource): ArchiveLimits {
+  return kind === 'git' ? { ...settings, maxUploadBytes: settings.maxExtractedBytes } : settings;
 }
 
 /** The newest upload wins, also over one that was uploaded faster and is live by now. */
@@ -89,7 +120,7 @@ async function takeTurn(deployment: Deployment): Promise<Disposable> {
 async function check(deployment: Deployment): Promise<AppSettings> {
   deployment.enter('check');
   const { site, tree } = deployment;
-  const settings = await loadAppSettings(tree);
+  const settings = await loadAppSettings(topOf(tree));
   await checkStart(tree, settings);
   await ensureRoom(site, 0);
   for (const notice of await nodeVersionNotices(tree, process.versions.node)) deployment.notice(notice);
@@ -111,23 +142,11 @@ async function buildTree(deployment: Deployment, settings: AppSettings): Promise
     settings,
     tools: appliance.paths.tools,
     node: appliance.node,
-    env,
-    runJob: (job, onOutput, jobSignal) => runJob(deployment, job, onOutput, jobSignal),
+    ...commandContext(deployment, env),
     step: (name) => deployment.enter(name),
-    log: (line) => deployment.log(line),
     notice: (notice) => deployment.notice(notice),
-    signal,
   });
   return Math.round(performance.now() - startedAt);
-}
-
-function runJob(
-  { site }: Deployment,
-  job: JobSpec,
-  onOutput: (text: string) => void,
-  signal: AbortSignal,
-): Promise<JobResult> {
-  return site.appliance.runner.call('job', { job }, { signal, onProgress: ({ text }) => onOutput(text) });
 }
 
 /** Settles how it is run, and gives it its place among the releases. From here on it does not change. */

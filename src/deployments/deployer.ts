@@ -8,13 +8,16 @@ import { deploy } from './deploy.ts';
 import { windUp } from './destroy.ts';
 import { assertChanges, changeEnvironment, setsAny } from './environment.ts';
 import type { DeployEvent } from './events.ts';
+import type { GitExchange } from './git-exchange.ts';
+import { GitServer } from './git-server.ts';
 import { writeHistory } from './history.ts';
 import { readLogs } from './logs.ts';
 import { restart, scale, start, stop } from './processes.ts';
 import { putInOrder, Reviver } from './recover.ts';
+import { sourceOfCommit } from './redeploy.ts';
 import { releaseNotFound, releaseView, releaseViews } from './release-view.ts';
 import { rollback } from './rollback.ts';
-import type { AppStatus, EnvironmentChange, LogQuery, Service, UploadSource } from './service.ts';
+import type { AppStatus, DeploySource, EnvironmentChange, GitCall, LogQuery, Service } from './service.ts';
 import type { Site } from './site.ts';
 import { Sites } from './sites.ts';
 import { siteStatus } from './status.ts';
@@ -24,6 +27,7 @@ export class Deployer implements Service {
   readonly #appliance: Appliance;
   readonly #sites: Sites;
   readonly #reviver: Reviver;
+  readonly #git: GitServer;
   readonly #stopping = new AbortController();
   readonly #signal = this.#stopping.signal;
 
@@ -31,11 +35,15 @@ export class Deployer implements Service {
     this.#appliance = appliance;
     this.#sites = new Sites(appliance);
     this.#reviver = new Reviver(appliance, this.#sites);
+    // Git moves the branch itself when it has accepted the push.
+    const deploy = this.#deploy.bind(this);
+    this.#git = new GitServer(appliance, this.#sites, deploy, this.#signal);
   }
 
   /** Puts in order what the last server left. To be awaited before the first call. */
   async recover(): Promise<void> {
     await putInOrder(this.#appliance, this.#sites);
+    await this.#git.recover();
   }
 
   /** From here on, what should run and does not is started. */
@@ -52,6 +60,7 @@ export class Deployer implements Service {
     const deployments = sites.flatMap((site) => [...site.deployments.values()]);
     for (const deployment of deployments) deployment.cancel(reason);
     await Promise.all(deployments.map(({ over }) => over));
+    await this.#git.windDown();
     for (const site of sites) {
       // Whoever moves traffic holds this until it is on record.
       using _traffic = await site.traffic.take();
@@ -60,11 +69,40 @@ export class Deployer implements Service {
 
   async deploy(
     target: Target,
-    source: UploadSource,
+    source: DeploySource,
+    onEvent: (event: DeployEvent) => void,
+  ): Promise<Release> {
+    const release = await this.#deploy(target, source, onEvent);
+    await this.#git.align(target.app);
+    return release;
+  }
+
+  async #deploy(
+    target: Target,
+    source: DeploySource,
     onEvent: (event: DeployEvent) => void,
   ): Promise<Release> {
     this.#signal.throwIfAborted();
     return deploy(await this.#sites.findOrCreate(target), source, onEvent, this.#signal);
+  }
+
+  async redeploy(
+    target: Target,
+    release: number,
+    by: string,
+    onEvent: (event: DeployEvent) => void,
+  ): Promise<Release> {
+    const { repository } = this.#sites.repository(target.app);
+    const source = await sourceOfCommit(await this.#sites.find(target), repository, release, by);
+    try {
+      return await this.deploy(target, source, onEvent);
+    } finally {
+      source.body.destroy();
+    }
+  }
+
+  git(app: string, call: GitCall): Promise<GitExchange> {
+    return this.#git.open(app, call);
   }
 
   async rollback(
@@ -75,7 +113,9 @@ export class Deployer implements Service {
   ): Promise<Release> {
     const site = await this.#sites.find(target);
     const work = () => rollback(site, release, this.#signal, onEvent);
-    return this.#recorded(site, 'rollback', by, work, ({ number }) => ({ release: number }));
+    const live = await this.#recorded(site, 'rollback', by, work, ({ number }) => ({ release: number }));
+    await this.#git.align(target.app);
+    return live;
   }
 
   async cancel(target: Target, release: number, by: string): Promise<Release> {

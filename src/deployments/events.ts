@@ -5,19 +5,24 @@ import type { Release } from '../releases/release.ts';
 /**
  * The steps of a deploy, in order. Their names are what the log, the errors and the history say.
  *
- * receive → wait → check → install → build → prune → publish → boot → switch → record → clean
+ * receive → wait → check → preBuild → install → build → postBuild → prune → publish → preSwitch → boot → switch →
+ * record → postSwitch → clean
  */
 export const deploySteps = [
   'receive',
   'wait',
   'check',
+  'preBuild',
   'install',
   'build',
+  'postBuild',
   'prune',
   'publish',
+  'preSwitch',
   'boot',
   'switch',
   'record',
+  'postSwitch',
   'clean',
 ] as const;
 

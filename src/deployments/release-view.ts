@@ -1,7 +1,7 @@
 import type { ServerSettings } from '../config/server-settings.ts';
 import type { TargetState } from '../config/target-state.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { Release, ReleaseRecord } from '../releases/release.ts';
+import { noCommit, type Release, type ReleaseRecord } from '../releases/release.ts';
 import { releaseState } from '../releases/state.ts';
 import type { Site } from './site.ts';
 
@@ -31,12 +31,13 @@ export function siteUrl({ apps: { host } }: ServerSettings, { port }: TargetStat
 }
 
 async function view(site: Site, record: ReleaseRecord, active: { release: number } | null): Promise<Release> {
-  const { source, run: _, ...told } = record;
+  const { source, run: _run, ...told } = record;
+  const { kind: _kind, ...origin } = source;
   return {
     ...site.target,
     ...told,
-    commit: source.commit,
-    by: source.by,
+    ...noCommit,
+    ...origin,
     url: siteUrl(site.appliance.settings, await site.state()),
     state: releaseState(record, {
       activeRelease: active?.release ?? null,

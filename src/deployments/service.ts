@@ -1,8 +1,10 @@
 import type { Readable } from 'node:stream';
 import type { Target } from '../config/paths.ts';
+import type { ServiceMode, ServiceName } from '../git/services.ts';
 import type { WorkerStatus } from '../protocol/runner.ts';
-import type { Release } from '../releases/release.ts';
+import type { Release, ReleaseSource } from '../releases/release.ts';
 import type { DeployEvent } from './events.ts';
+import type { GitExchange } from './git-exchange.ts';
 
 /**
  * `running` answers requests, `stopped` was told to stop, `starting` should run and does not yet, `empty` has had no
@@ -24,14 +26,29 @@ export interface AppStatus {
   deploying: number[];
 }
 
-export interface UploadSource {
-  kind: 'upload';
+/** What is to become a release. */
+export interface DeploySource {
+  origin: ReleaseSource;
   /** a tar, plain or compressed with gzip or zstd; read to its end unless refused */
   body: Readable;
   /** bytes announced by the sender; null where it did not say */
   contentLength: number | null;
-  /** who deploys, for the history: a token's name, or `local` */
+  /** paths of directories whose content is in another repository, and so not in the tar */
+  submodules?: string[];
+  /** aborted, with the reason, when whoever asked for it is gone: it is cancelled then, unless its switch has begun */
+  abandoned?: AbortSignal;
+}
+
+/** A client of git that asks for something, as git itself names it. */
+export interface GitCall {
+  service: ServiceName;
+  mode: ServiceMode;
+  /** the version of git's protocol that the client asks for, such as `version=2` */
+  protocol: string | undefined;
+  /** who pushes, for the history */
   by: string;
+  /** how the pusher is shown what happens */
+  render: (event: DeployEvent) => string;
 }
 
 /** What came of a change of variables. */
@@ -63,7 +80,22 @@ export interface Service {
    * The one way in. Creates the app on first use.
    * @throws AppError whatever the step that failed has to say; the release is then in state `failed`
    */
-  deploy(target: Target, source: UploadSource, onEvent: (event: DeployEvent) => void): Promise<Release>;
+  deploy(target: Target, source: DeploySource, onEvent: (event: DeployEvent) => void): Promise<Release>;
+  /**
+   * Builds the commit of an earlier release anew, as a release of its own.
+   * @throws AppError as `deploy`, and `release_not_found`, `commit_not_kept`
+   */
+  redeploy(
+    target: Target,
+    release: number,
+    by: string,
+    onEvent: (event: DeployEvent) => void,
+  ): Promise<Release>;
+  /**
+   * Starts git for one client. A push deploys: git accepts it when the release is live. The first push creates the app.
+   * @throws AppError `git_missing`, `stopping`
+   */
+  git(app: string, call: GitCall): Promise<GitExchange>;
   /** To `release`, or the live-once release before the active one. @throws `nothing_to_roll_back_to`, `release_not_found` */
   rollback(
     target: Target,

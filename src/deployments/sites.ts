@@ -1,10 +1,11 @@
 import { readdir, rename } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { isName, type Target, targetName } from '../config/paths.ts';
 import { ensureTargetState, listTargets, loadTargetState } from '../config/target-state.ts';
 import { AppError } from '../errors/app-error.ts';
-import { removeTree, syncDirectory } from '../system/files.ts';
+import { listDirectory, removeTree, syncDirectory } from '../system/files.ts';
 import { Slots } from '../system/slots.ts';
+import { AppRepository } from './app-repository.ts';
 import type { Appliance } from './appliance.ts';
 import { appNotFound, Site } from './site.ts';
 
@@ -15,6 +16,7 @@ const removing = '.removing-';
 export class Sites {
   readonly #appliance: Appliance;
   readonly #sites = new Map<string, Site>();
+  readonly #repositories = new Map<string, AppRepository>();
   /** an app that is being removed is created again only when it is gone */
   readonly #changing = new Slots(1);
 
@@ -39,6 +41,47 @@ export class Sites {
     return this.#site(target);
   }
 
+  /** All environments of one app. */
+  async of(app: string): Promise<Site[]> {
+    return (await this.all()).filter(({ target }) => target.app === app);
+  }
+
+  /** What was pushed to an app; whether or not anything was. @throws AppError `invalid_name` */
+  repository(app: string): AppRepository {
+    checkName('an app', app);
+    const repository =
+      this.#repositories.get(app) ?? new AppRepository(this.#appliance.paths.repository(app));
+    this.#repositories.set(app, repository);
+    return repository;
+  }
+
+  /** The same, made where it is not there yet. @throws AppError `invalid_name` */
+  async ensureRepository(app: string): Promise<AppRepository> {
+    const repository = this.repository(app);
+    using _ = await this.#changing.take();
+    await repository.ensure();
+    return repository;
+  }
+
+  /** Names of all that has something on the disk, whether or not it has come to be an app. */
+  async names(): Promise<string[]> {
+    return (await listDirectory(this.#appliance.paths.apps)).filter(isName);
+  }
+
+  /** Removes the repository of what has not become an app: of a first push that was refused. */
+  async forgetUnused(app: string): Promise<void> {
+    using _ = await this.#changing.take();
+    if (this.repository(app).pushes > 0) return;
+    const { paths } = this.#appliance;
+    // What is there besides, in whatever state it is, is nothing that a push has left.
+    const others = (await listDirectory(paths.app(app))).filter(
+      (name) => name !== basename(paths.repository(app)),
+    );
+    if (others.length > 0) return;
+    this.#repositories.delete(app);
+    await removeTree(paths.app(app));
+  }
+
   /** All there are, by name. */
   async all(): Promise<Site[]> {
     const targets = await listTargets(this.#appliance.paths);
@@ -53,7 +96,7 @@ export class Sites {
   async remove(app: string, windUp: (site: Site) => Promise<Disposable>): Promise<void> {
     checkName('an app', app);
     using _ = await this.#changing.take();
-    const sites = (await this.all()).filter(({ target }) => target.app === app);
+    const sites = await this.of(app);
     if (sites.length === 0) throw appNotFound(app);
     using held = new DisposableStack();
     for (const site of sites) held.use(await windUp(site));
@@ -61,6 +104,7 @@ export class Sites {
     const aside = join(paths.home, `${removing}${app}-${Date.now()}`);
     await rename(paths.app(app), aside);
     for (const site of sites) this.#sites.delete(site.name);
+    this.#repositories.delete(app);
     await syncDirectory(paths.apps);
     await removeTree(aside);
   }

@@ -12,6 +12,8 @@ export const errorStatus = {
   app_not_found: 404,
   release_not_found: 404,
   token_not_found: 404,
+  key_not_found: 404,
+  invalid_key: 400,
   invalid_name: 400,
   invalid_env: 400,
   confirmation_required: 400,
@@ -27,6 +29,14 @@ export const errorStatus = {
   archive_too_many_entries: 413,
   archive_too_large: 413,
   disk_full: 507,
+  lfs_not_fetched: 422,
+  submodules_not_fetched: 422,
+
+  // the push
+  push_refused: 422,
+  commit_not_kept: 409,
+  git_missing: 500,
+  git_failed: 422,
 
   // what the app says about itself
   invalid_settings: 422,
@@ -38,6 +48,7 @@ export const errorStatus = {
   install_failed: 422,
   build_failed: 422,
   build_timeout: 422,
+  hook_failed: 422,
 
   // the boot
   boot_exited: 422,

@@ -5,11 +5,48 @@ import type { Notice } from '../protocol/runner.ts';
 /** The state of a release, as the API shows it. Derived, never stored: see `releaseState`. */
 export type ReleaseState = 'building' | 'failed' | 'live' | 'retained' | 'removed';
 
+/** One of the commits that a release brings. */
+export interface CommitLine {
+  /** full hash */
+  commit: string;
+  author: string;
+  /** first line of the message */
+  subject: string;
+}
+
+/** Where a release came from. What git knows of it is null where there was no git. */
+export interface ReleaseSource {
+  kind: 'upload' | 'git';
+  /** who deployed it: a token's name, `ssh:` and a key's name, or `local` */
+  by: string;
+  /** full hash */
+  commit: string | null;
+  branch: string | null;
+  author: string | null;
+  message: string | null;
+  /** files that differ from the commit: of a directory that was uploaded as it was */
+  changedFiles: number;
+  /** what is new since the release that was live, the newest first, as far as it is told one by one */
+  commits: CommitLine[];
+  /** how many are new in all; null where that is not known */
+  commitCount: number | null;
+}
+
+/** Of a release that git knows nothing of. Records from before Sluice knew of git do not say so themselves. */
+export const noCommit = {
+  commit: null,
+  branch: null,
+  author: null,
+  message: null,
+  changedFiles: 0,
+  commits: [],
+  commitCount: null,
+} satisfies Omit<ReleaseSource, 'kind' | 'by'>;
+
 /** What `.sluice/release.json` holds. Times are ISO 8601 in UTC, durations milliseconds. */
 export interface ReleaseRecord {
   number: number;
-  /** where it came from; `commit` only where git told us */
-  source: { kind: 'upload' | 'git'; by: string; commit: string | null };
+  source: ReleaseSource;
   createdAt: string;
   /** first time live; null where it never was */
   liveAt: string | null;
@@ -44,6 +81,12 @@ export interface Release {
   state: ReleaseState;
   url: string;
   commit: string | null;
+  branch: string | null;
+  author: string | null;
+  message: string | null;
+  changedFiles: number;
+  commits: CommitLine[];
+  commitCount: number | null;
   by: string;
   createdAt: string;
   liveAt: string | null;

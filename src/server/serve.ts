@@ -14,25 +14,27 @@ export interface ApiListener extends AsyncDisposable {
 }
 
 /**
- * Serves the API on TCP and on a unix socket, which only its owner may open. Disposing of it lets requests that are
+ * Serves the API on TCP, and what there is for this machine alone on unix sockets, which only their owner may open. Disposing of it lets requests that are
  * under way go on for a moment, and ends them then.
  * @throws AppError `port_taken`
  */
 export async function serveApi(
   { host, port }: { host: string; port: number },
-  socketPath: string,
-  { remote, local }: { remote: RequestListener; local: RequestListener },
+  remote: RequestListener,
+  sockets: Record<string, RequestListener>,
 ): Promise<ApiListener> {
   const tcp = createServer(apiServerOptions, remote);
-  const unix = createServer(apiServerOptions, local);
   await using opened = new AsyncDisposableStack();
   await listen(tcp, { host, port });
   opened.defer(() => close(tcp));
-  // One left over from a server that was killed; that nobody listens on it is what the lock says.
-  await rm(socketPath, { force: true });
-  await listen(unix, { path: socketPath });
-  opened.defer(() => close(unix));
-  await chmod(socketPath, 0o600);
+  for (const [path, listener] of Object.entries(sockets)) {
+    // One left over from a server that was killed; that nobody listens on it is what the lock says.
+    await rm(path, { force: true });
+    const unix = createServer(apiServerOptions, listener);
+    await listen(unix, { path });
+    opened.defer(() => close(unix));
+    await chmod(path, 0o600);
+  }
 
   const { address, port: bound, family } = tcp.address() as AddressInfo;
   const url = `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`;

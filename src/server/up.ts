@@ -1,9 +1,15 @@
 import { openSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import { createApi } from '../api/app.ts';
+import { AuthorizedKeys } from '../api/authorized-keys.ts';
+import { KeyStore } from '../api/keys.ts';
+import { createSshServer } from '../api/ssh.ts';
 import { TokenStore } from '../api/tokens.ts';
 import { loadServerSettings } from '../config/load.ts';
 import { homeFromEnvironment, Paths } from '../config/paths.ts';
 import { checkRunDirectory } from '../config/run-directory.ts';
+import type { ServerSettings } from '../config/server-settings.ts';
 import { Deployer } from '../deployments/deployer.ts';
 import { RunnerClient } from '../deployments/runner-client.ts';
 import { AppError } from '../errors/app-error.ts';
@@ -60,11 +66,14 @@ export async function up(home: string, whenReady: (ready: Ready) => void): Promi
   const deployer = new Deployer({ paths, settings, runner, log, builds, node: process.execPath });
   await deployer.recover();
 
-  const shared = { service: deployer, tokens: new TokenStore(paths.tokens), version, log };
+  const keys = new KeyStore(paths.keys, authorizedKeys(paths, settings));
+  await keys.synchronize().catch((error) => log('keys not written', { error: describeError(error) }));
+  const shared = { service: deployer, tokens: new TokenStore(paths.tokens), keys, version, log };
   const runnerNow = async () => (runner.pid === null ? null : { pid: runner.pid });
   const api = (local: boolean) => createApi({ ...shared, local, runner: runnerNow }).callback();
-  const handlers = { remote: api(false), local: api(true) };
-  const { url } = ending.use(await serveApi(settings.listen, paths.serverSocket, handlers));
+  const ssh = createSshServer({ service: deployer, keys, log }).callback();
+  const sockets = { [paths.serverSocket]: api(true), [paths.sshSocket]: ssh };
+  const { url } = ending.use(await serveApi(settings.listen, api(false), sockets));
 
   deployer.keepRunning();
   log('ready', { url });
@@ -72,6 +81,14 @@ export async function up(home: string, whenReady: (ready: Ready) => void): Promi
   log('stopping', { signal: await stopped });
   await deployer.windDown();
   await endRunner(runner);
+}
+
+const relay = fileURLToPath(new URL('../relay/ssh.cjs', import.meta.url));
+
+/** The file that sshd reads, and in it the command that carries a push to us. */
+function authorizedKeys(paths: Paths, { ssh }: ServerSettings): AuthorizedKeys {
+  const path = ssh.authorizedKeys.replace(/^~(?=\/)/, homedir());
+  return new AuthorizedKeys(path, (name) => [process.execPath, relay, paths.sshSocket, name]);
 }
 
 /** Ends all apps, what is in flight first. A runner that is gone has nothing left to end. */

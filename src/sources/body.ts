@@ -1,4 +1,5 @@
 import { finished, type Readable } from 'node:stream';
+import { AppError } from '../errors/app-error.ts';
 import { aborted, stalled, uploadTooLarge } from './archive-errors.ts';
 import type { ArchiveLimits } from './receive.ts';
 
@@ -34,6 +35,7 @@ export async function* readBody(
         if (tally.bytes > limits.maxUploadBytes) throw uploadTooLarge(limits);
         yield chunk;
       } else if (end !== undefined) {
+        if (end.failure instanceof AppError) throw end.failure;
         if (end.failure) throw aborted(tally.bytes, end.failure);
         return;
       } else {

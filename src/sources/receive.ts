@@ -1,5 +1,5 @@
 import { mkdtemp, readdir, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, posix } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { AppError, systemCode } from '../errors/app-error.ts';
@@ -25,20 +25,35 @@ export interface ReceivedArchive {
   /** of the files in it */
   extractedBytes: number;
   entries: number;
+  /** paths of files that git-lfs has put in place of the real ones, as far as the release has them */
+  lfsPointers: string[];
+}
+
+export interface ReceiveOptions {
+  /** bytes that the sender announced; null where it did not */
+  contentLength: number | null;
+  signal: AbortSignal;
+  /** whether a folder around everything is a part of it, and not taken away */
+  keepFolder?: boolean;
+  /**
+   * Given the unpacked tree, which directory of it is the release, relative to it; empty for all. Links are not there
+   * yet. Without it all is.
+   */
+  chooseRoot?: (tree: string) => Promise<string>;
 }
 
 /**
  * Unpacks an archive into `directory`, which exists and is empty but for our own records. One leading folder is
  * taken away. On any error all that was written is gone again.
- * @param contentLength bytes that the sender announced; null where it did not
  * @throws AppError `upload_…`, `archive_…`, `disk_full`; the signal's reason where it aborts
  */
 export async function receiveArchive(
   body: Readable,
   directory: string,
   limits: ArchiveLimits,
-  { contentLength, signal }: { contentLength: number | null; signal: AbortSignal },
+  options: ReceiveOptions,
 ): Promise<ReceivedArchive> {
+  const { contentLength } = options;
   if (contentLength !== null && contentLength > limits.maxUploadBytes) {
     throw uploadTooLarge(limits, contentLength);
   }
@@ -46,10 +61,10 @@ export async function receiveArchive(
     // A name that no archive can guess, so that what is in it collides with nothing.
     const incoming = await mkdtemp(join(directory, '.incoming-'));
     const tally: Tally = { bytes: 0 };
-    const { tree, extractedBytes, entries } = await unpack(body, incoming, limits, tally, signal);
+    const { tree, ...received } = await unpack(body, incoming, limits, tally, options);
     await moveInto(directory, tree);
     await rm(incoming, { recursive: true });
-    return { uploadBytes: tally.bytes, extractedBytes, entries };
+    return { uploadBytes: tally.bytes, ...received };
   } catch (error) {
     await clear(directory);
     const code = systemCode(error);
@@ -62,8 +77,8 @@ async function unpack(
   incoming: string,
   limits: ArchiveLimits,
   tally: Tally,
-  signal: AbortSignal,
-): Promise<{ tree: string; extractedBytes: number; entries: number }> {
+  { signal, keepFolder = false, chooseRoot = async () => '' }: ReceiveOptions,
+): Promise<{ tree: string } & Omit<ReceivedArchive, 'uploadBytes'>> {
   // Loaded only here: a running appliance rarely receives anything.
   const { Unpacker } = await import('./unpacker.ts');
   const unpacker = new Unpacker(incoming, limits);
@@ -81,9 +96,12 @@ async function unpack(
         throw error;
       }
     });
-    const tree = unpacker.finish();
+    const leading = unpacker.leadingFolder();
+    const folder = keepFolder ? '' : leading;
     if (unpacker.files === 0) throw empty('the archive holds no file');
-    return { tree, extractedBytes: unpacker.extractedBytes, entries: unpacker.entries };
+    const root = posix.join(folder, await chooseRoot(join(incoming, folder)));
+    const { tree, lfsPointers } = unpacker.finish(root === '.' ? '' : root);
+    return { tree, lfsPointers, extractedBytes: unpacker.extractedBytes, entries: unpacker.entries };
   } catch (error) {
     throw explain(error);
   } finally {

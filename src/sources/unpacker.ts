@@ -2,7 +2,7 @@ import { closeSync, linkSync, mkdirSync, openSync, symlinkSync, unlinkSync, writ
 import { join, posix } from 'node:path';
 import { Parser } from 'tar/parse';
 import type { ReadEntry } from 'tar/read-entry';
-import { systemCode } from '../errors/app-error.ts';
+import { AppError, systemCode } from '../errors/app-error.ts';
 import { shown, tooLarge, tooManyEntries, truncated, unreadable, unsafe, writing } from './archive-errors.ts';
 import { assertNotCompressed } from './compression.ts';
 import { assertName, entryPath } from './entry-path.ts';
@@ -24,6 +24,7 @@ export class Unpacker {
   readonly #directories = new Set(['']);
   readonly #links = new Map<string, string>();
   readonly #topLevel = new Set<string>();
+  readonly #lfsPointers: string[] = [];
   /** descriptor of the file that is being written */
   #file: number | undefined;
   #beyondHeader = false;
@@ -68,17 +69,33 @@ export class Unpacker {
     if (!this.#ended) this.#parser.write(blocks);
   }
 
-  /** Makes the links. @returns the directory that holds everything: the one leading folder, or the root itself */
-  finish(): string {
+  /**
+   * The one folder around everything: `package` of npm, `repository-commit` of a forge; empty where the root holds more
+   * than one directory. All files are there when this returns.
+   */
+  leadingFolder(): string {
     if (!this.#ended) throw this.#beyondHeader ? truncated() : noTar();
-    const folder = this.#leadingFolder();
+    // tar on macOS puts the attributes of `app` beside it, into a file called `._app`.
+    const names = [...this.#topLevel].filter((name) => name !== '' && !name.startsWith('._'));
+    const [name] = names;
+    return names.length === 1 && name !== undefined && this.#directories.has(name) ? name : '';
+  }
+
+  /**
+   * Makes the links.
+   * @param folder the directory that is to be all there is; empty for the root itself
+   * @returns its absolute path, and the paths in it of what git-lfs has put in place of files
+   */
+  finish(folder: string): { tree: string; lfsPointers: string[] } {
+    if (!this.#directories.has(folder)) throw noDirectory(folder);
     const tree = join(this.#root, folder);
-    const links = this.#linksIn(folder);
+    const links = new Map(inside(folder, this.#links));
     assertLinksStayInside(links);
     for (const [path, target] of links) {
       writing(path, () => symlinkSync(target, join(tree, path)));
     }
-    return tree;
+    const pointers = this.#lfsPointers.map((path) => [path, ''] as const);
+    return { tree, lfsPointers: inside(folder, pointers).map(([path]) => path) };
   }
 
   /** Closes the file that is being written where unpacking ends before its end. */
@@ -109,6 +126,7 @@ export class Unpacker {
       case 'OldFile':
       case 'ContiguousFile':
         this.#openFile(path, entry.mode ?? 0);
+        entry.once('data', (chunk: Buffer) => this.#noteLfsPointer(path, chunk));
         entry.on('data', (chunk: Buffer) => this.#writeFile(chunk));
         entry.on('end', () => this.close());
         return;
@@ -151,6 +169,11 @@ export class Unpacker {
     this.#files += 1;
   }
 
+  /** @param head the first bytes of a file */
+  #noteLfsPointer(path: string, head: Buffer): void {
+    if (lfsPointer.test(head.toString('latin1', 0, 200))) this.#lfsPointers.push(path);
+  }
+
   #writeFile(chunk: Buffer): void {
     if (this.#file === undefined) throw new Error('no file is open');
     for (let written = 0; written < chunk.length; ) written += writeSync(this.#file, chunk, written);
@@ -173,24 +196,26 @@ export class Unpacker {
       return create(absolute);
     }
   }
+}
 
-  /**
-   * Links by their path relative to `folder`. One beside it is gone with all that is beside it, and must not be taken
-   * for one inside: it could stand for that one before the judge.
-   */
-  #linksIn(folder: string): Map<string, string> {
-    if (folder === '') return this.#links;
-    const inside = [...this.#links].filter(([path]) => path.startsWith(`${folder}/`));
-    return new Map(inside.map(([path, target]) => [path.slice(folder.length + 1), target]));
-  }
+/** How the stand-in for a file begins that git-lfs keeps elsewhere (git-lfs, docs/spec.md, "The Pointer"). */
+const lfsPointer = /^version https:\/\/git-lfs\.github\.com\/spec\/v1\n(?:ext-.+\n)*oid sha256:/;
 
-  /** `package` of npm, `repository-commit` of a forge; empty where the root holds more than one directory. */
-  #leadingFolder(): string {
-    // tar on macOS puts the attributes of `app` beside it, into a file called `._app`.
-    const names = [...this.#topLevel].filter((name) => name !== '' && !name.startsWith('._'));
-    const [name] = names;
-    return names.length === 1 && name !== undefined && this.#directories.has(name) ? name : '';
-  }
+/**
+ * What has a path in `folder`, by its path relative to that. A link beside it is gone with all that is beside it, and must
+ * not be taken for one inside: it could stand for that one before the judge.
+ */
+function inside(folder: string, paths: Iterable<readonly [string, string]>): (readonly [string, string])[] {
+  if (folder === '') return [...paths];
+  return [...paths]
+    .filter(([path]) => path.startsWith(`${folder}/`))
+    .map(([path, value]) => [path.slice(folder.length + 1), value] as const);
+}
+
+function noDirectory(folder: string): Error {
+  return new AppError('invalid_settings', `"root" is ${shown(folder)}, and there is no such directory`, {
+    hint: 'It is a directory in what is pushed or uploaded, relative to its top. Behind a link it is not found.',
+  });
 }
 
 function noTar(cause?: unknown): Error {

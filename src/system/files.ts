@@ -54,7 +54,7 @@ export async function syncDirectory(directory: string): Promise<void> {
  * Replaces a file so that a reader, or a crash at any instant, sees either the old content or the new: written
  * beside it, synced, renamed. `mode` defaults to 0600: most of what we keep is nobody else's business.
  */
-async function writeFileAtomic(path: string, content: string, mode = 0o600): Promise<void> {
+export async function writeFileAtomic(path: string, content: string, mode = 0o600): Promise<void> {
   const temporary = temporaryBeside(path);
   try {
     const handle = await open(temporary, 'wx', mode);
@@ -76,10 +76,7 @@ export function writeJsonAtomic(path: string, value: unknown, mode = 0o600): Pro
   return writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`, mode);
 }
 
-/**
- * The parsed content of a JSON file, or undefined where there is none. A file that is no JSON is an error. The byte
- * order mark that editors on Windows put before it is no part of it: npm and Node.js take no notice of it either.
- */
+/** The parsed content of a JSON file, or undefined where there is none. A file that is no JSON is an error. */
 export async function readJson(path: string): Promise<unknown> {
   let text: string;
   try {
@@ -89,10 +86,18 @@ export async function readJson(path: string): Promise<unknown> {
     throw error;
   }
   try {
-    return JSON.parse(text.replace(/^\uFEFF/, ''));
+    return parseJson(text);
   } catch (error) {
     throw new Error(`${path} is not valid JSON: ${(error as Error).message}`, { cause: error });
   }
+}
+
+/**
+ * JSON without the byte order mark that editors on Windows put before it: npm and Node.js take no notice of it either.
+ * @throws SyntaxError
+ */
+export function parseJson(text: string): unknown {
+  return JSON.parse(text.replace(/^\uFEFF/, ''));
 }
 
 /** Points the symbolic link `path` at `target`, replacing what was there in one step. */

@@ -5,7 +5,6 @@ import { join, resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import supertest from 'supertest';
-import type { ErrorBody } from '../../src/errors/app-error.ts';
 import { answering, running } from '../support/apps.ts';
 import { pack } from '../support/pack.ts';
 import { startSluice } from '../support/server.ts';
@@ -56,16 +55,21 @@ test('a parameter that a call does not know is refused, with those it knows, and
   assert.ok(calls.flat().length >= 18);
   for (const { method, path } of calls.flat()) {
     const answer = await sluice.request(`${path}?env=staging&confirm=shop`, { method });
-    const { error } = (await answer.json()) as { error: ErrorBody };
-    assert.deepEqual([answer.status, error.code], [400, 'bad_request'], `${method} ${path}`);
-    assert.match(error.message, /does not know the parameter env\b/);
+    const text = await answer.text();
+    assert.equal(answer.status, 400, `${method} ${path}`);
+    assert.match(text, /does not know the parameter env\b/);
+    // What clients of git are answered is for people to read.
+    if (!path.startsWith('/git/')) assert.equal(JSON.parse(text).error.code, 'bad_request');
   }
   const deployed = await api
     .post('/v1/apps/shop/releases?env=staging')
     .set(admin)
     .send(await pack(answering('x')));
   assert.equal(deployed.status, 400);
-  assert.equal(deployed.body.error.hint, 'It knows environment.');
+  assert.equal(
+    deployed.body.error.hint,
+    'It knows environment, commit, branch, author, message, changedFiles.',
+  );
   assert.equal(await sluice.get('shop'), 'shop');
   const removed = await api.delete('/v1/apps/shop?environment=staging&confirm=shop').set(admin).expect(400);
   assert.equal(removed.body.error.hint, 'It knows confirm.');

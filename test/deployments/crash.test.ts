@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type DeployStep, deploySteps } from '../../src/deployments/events.ts';
-import { answering, answeringWhenBuilt } from '../support/apps.ts';
+import { answering, answeringWhenBuilt, answeringWithHooks } from '../support/apps.ts';
+import type { Files } from '../support/pack.ts';
 import { type Sluice, startSluice } from '../support/server.ts';
 import { Visitor } from '../support/visitor.ts';
 import { waitFor } from '../support/wait.ts';
@@ -14,8 +15,9 @@ const preload = fileURLToPath(new URL('../support/crash-at-step.ts', import.meta
 const env = { NODE_OPTIONS: `--import=${preload}` };
 
 /** From here on the new release has the traffic. */
-const afterSwitch: DeployStep[] = ['record', 'clean'];
+const afterSwitch: DeployStep[] = ['record', 'postSwitch', 'clean'];
 const ofBuild: DeployStep[] = ['install', 'build', 'prune'];
+const ofHooks: DeployStep[] = ['preBuild', 'postBuild', 'preSwitch', 'postSwitch'];
 
 test('killed at any step of a deploy, the server comes back to the old release or the new one', async (t) => {
   const sluice = await startSluice(t, { env });
@@ -28,7 +30,7 @@ test('killed at any step of a deploy, the server comes back to the old release o
       const [before] = await sluice.releases('shop');
       assert.ok(before);
       const number = before.number + 1;
-      const files = ofBuild.includes(step) ? answeringWhenBuilt : answering;
+      const files = appFor(step);
       await crashAt(sluice, step, () => sluice.deploy('shop', files(`release ${number}`)));
       await sluice.up(env);
 
@@ -55,6 +57,11 @@ test('killed at any step of a deploy, the server comes back to the old release o
   assert.deepEqual(failures, []);
   assert.ok(answers > 100, `${answers} requests were answered meanwhile`);
 });
+
+function appFor(step: DeployStep): (text: string) => Files {
+  if (ofBuild.includes(step)) return answeringWhenBuilt;
+  return ofHooks.includes(step) ? answeringWithHooks : (text) => answering(text);
+}
 
 async function crashAt(sluice: Sluice, step: DeployStep, deploy: () => Promise<unknown>): Promise<void> {
   const marker = join(sluice.home, 'crash-at');

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { lstat, mkdir, readFile, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { loadAppSettings } from '../../src/config/load.ts';
+import { loadAppSettings, topOf } from '../../src/config/load.ts';
 import { linkShared } from '../../src/deployments/shared-paths.ts';
 import { writeTree } from '../support/builds.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -18,7 +18,7 @@ for (const paths of [['.'], ['./'], ['./.sluice'], ['.sluice/x'], ['a\0b'], ['a/
   test(`the shared path ${JSON.stringify(paths[0])} is refused: it is none inside the release`, async (t) => {
     const tree = await temporaryDirectory(t);
     await writeTree(tree, { 'sluice.json': { shared: paths } });
-    await assert.rejects(loadAppSettings(tree), {
+    await assert.rejects(loadAppSettings(topOf(tree)), {
       code: 'invalid_settings',
       message: /shared\.0: a path inside the release/,
     });
@@ -33,7 +33,7 @@ for (const paths of [
   test(`shared paths that lie in each other are refused, as ${paths.join(' and ')}`, async (t) => {
     const tree = await temporaryDirectory(t);
     await writeTree(tree, { 'sluice.json': { shared: paths } });
-    await assert.rejects(loadAppSettings(tree), {
+    await assert.rejects(loadAppSettings(topOf(tree)), {
       code: 'invalid_settings',
       message: /lies in, another one/,
     });
@@ -43,7 +43,7 @@ for (const paths of [
 test('shared paths are kept as they are meant, however they are written', async (t) => {
   const tree = await temporaryDirectory(t);
   await writeTree(tree, { 'sluice.json': { shared: ['./data//x/', 'database', '.sluice-uploads'] } });
-  assert.deepEqual((await loadAppSettings(tree)).shared, ['data/x', 'database', '.sluice-uploads']);
+  assert.deepEqual((await loadAppSettings(topOf(tree))).shared, ['data/x', 'database', '.sluice-uploads']);
 });
 
 test('a shared path behind a link or a file is refused, and what lies there is left alone', async (t) => {

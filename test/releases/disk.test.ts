@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { Paths } from '../../src/config/paths.ts';
 import { directorySize, ensureSpace } from '../../src/releases/disk.ts';
+import { noCommit } from '../../src/releases/release.ts';
 import { ReleaseStore } from '../../src/releases/store.ts';
 import { freeBytes } from '../../src/system/disk-space.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -27,7 +28,7 @@ test('a disk that has not the room is an error that says how much is free, is ne
   const paths = new Paths(home).target({ app: 'shop', environment: 'staging' });
   const store = new ReleaseStore({ app: 'shop', environment: 'staging' }, paths);
   for (const [index, sizeBytes] of [5 * MiB, 300 * MiB, 40 * MiB, 7 * MiB].entries()) {
-    await store.allocate({ kind: 'upload', by: 'local', commit: null });
+    await store.allocate({ kind: 'upload', by: 'local', ...noCommit });
     await writeFile(join(paths.staged(index + 1).directory, 'server.js'), '');
     await store.publish(index + 1);
     await store.update(index + 1, { sizeBytes, liveAt: new Date().toISOString() });

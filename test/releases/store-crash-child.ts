@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Paths } from '../../src/config/paths.ts';
+import { noCommit } from '../../src/releases/release.ts';
 import { ReleaseStore } from '../../src/releases/store.ts';
 import { writeJsonAtomic } from '../../src/system/files.ts';
 
@@ -13,7 +14,7 @@ const store = new ReleaseStore(target, paths);
 await store.reconcile();
 
 for (;;) {
-  const { number } = await store.allocate({ kind: 'upload', by: 'local', commit: null });
+  const { number } = await store.allocate({ kind: 'upload', by: 'local', ...noCommit });
   writeFileSync(1, `${number}\n`);
   const { directory } = paths.staged(number);
   await mkdir(join(directory, 'lib'));

@@ -4,11 +4,11 @@ import { mkdir, readdir, readlink, rm, symlink, utimes, writeFile } from 'node:f
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Paths, type TargetPaths } from '../../src/config/paths.ts';
-import type { ReleaseRecord } from '../../src/releases/release.ts';
+import { noCommit, type ReleaseRecord } from '../../src/releases/release.ts';
 import { ReleaseStore } from '../../src/releases/store.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-const source: ReleaseRecord['source'] = { kind: 'upload', by: 'local', commit: null };
+const source: ReleaseRecord['source'] = { kind: 'upload', by: 'local', ...noCommit };
 const target = { app: 'shop', environment: 'production' };
 const boom: ReleaseRecord['error'] = { code: 'build_failed', message: 'no', hint: '', step: 'build' };
 

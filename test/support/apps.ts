@@ -36,6 +36,12 @@ export function answeringWhenBuilt(text: string): Files {
   };
 }
 
+/** The same as `answering`, with a hook of each kind. */
+export function answeringWithHooks(text: string): Files {
+  const hooks = { preBuild: ':', postBuild: ':', preSwitch: ':', postSwitch: ':' };
+  return answering(text, { hooks });
+}
+
 /** An app that does not listen before the file is there. */
 export function answeringOnceThereIs(file: string, text: string): Files {
   return running(`

@@ -2,8 +2,10 @@ import { createReadStream } from 'node:fs';
 import type { Router } from '@koa/router';
 import * as v from 'valibot';
 import type { Service } from '../../deployments/service.ts';
+import { AppError } from '../../errors/app-error.ts';
+import { noCommit, type ReleaseSource } from '../../releases/release.ts';
 import { need } from '../auth.ts';
-import { type ApiContext, type ApiState, takes, targetOf, wholeNumber } from '../context.ts';
+import { type ApiContext, type ApiState, queryText, takes, targetOf, wholeNumber } from '../context.ts';
 import { answerDeploy } from '../deploy-answer.ts';
 import { jsonBody } from '../json-body.ts';
 import { announcedLength, uploadBody } from '../upload.ts';
@@ -16,17 +18,23 @@ const rollbackBody = v.strictObject({
 
 /** Releases: uploading one, looking at them, going back. */
 export function releaseRoutes(router: Router<ApiState>, service: Service): void {
-  router.post('/v1/apps/:app/releases', need('deploy'), takes('environment'), (ctx) =>
+  router.post('/v1/apps/:app/releases', need('deploy'), takes('environment', ...commitFields), (ctx) =>
     answerDeploy(ctx, 201, async (onEvent) => {
+      const origin = originOf(ctx);
       const body = uploadBody(ctx.req);
       const contentLength = announcedLength(ctx.req);
-      const by = ctx.state.principal.name;
       try {
-        return await service.deploy(targetOf(ctx), { kind: 'upload', body, contentLength, by }, onEvent);
+        return await service.deploy(targetOf(ctx), { origin, body, contentLength }, onEvent);
       } finally {
         body.destroy();
       }
     }),
+  );
+
+  router.post('/v1/apps/:app/releases/:number/redeploy', need('deploy'), takes('environment'), (ctx) =>
+    answerDeploy(ctx, 201, (onEvent) =>
+      service.redeploy(targetOf(ctx), numberOf(ctx), ctx.state.principal.name, onEvent),
+    ),
   );
 
   router.post('/v1/apps/:app/rollback', need('deploy'), takes('environment'), async (ctx) => {
@@ -52,6 +60,31 @@ export function releaseRoutes(router: Router<ApiState>, service: Service): void 
   router.post('/v1/apps/:app/releases/:number/cancel', need('deploy'), takes('environment'), async (ctx) => {
     ctx.body = await service.cancel(targetOf(ctx), numberOf(ctx), ctx.state.principal.name);
   });
+}
+
+/** What the sender says of the commit that it sends: a directory has it, and CI knows it. */
+const commitFields = ['commit', 'branch', 'author', 'message', 'changedFiles'] as const;
+
+/** The longest message that is kept, in characters: as for a push. */
+const maxMessage = 2000;
+
+/** @throws AppError `bad_request` */
+function originOf(ctx: ApiContext): ReleaseSource {
+  const commit = queryText(ctx, 'commit') ?? null;
+  if (commit !== null && !/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(commit)) {
+    throw new AppError('bad_request', `commit="${commit}" is not the full hash of a commit`);
+  }
+  const text = (name: string) => queryText(ctx, name)?.slice(0, maxMessage) || null;
+  return {
+    ...noCommit,
+    kind: 'upload',
+    by: ctx.state.principal.name,
+    commit,
+    branch: text('branch'),
+    author: text('author'),
+    message: text('message'),
+    changedFiles: wholeNumber(queryText(ctx, 'changedFiles') ?? '0', 'changedFiles'),
+  };
 }
 
 function numberOf(ctx: ApiContext): number {

@@ -1,18 +1,14 @@
 import type { Router } from '@koa/router';
 import * as v from 'valibot';
-import { isName } from '../../config/paths.ts';
 import { needWhole } from '../auth.ts';
 import { type ApiState, takes } from '../context.ts';
-import { jsonBody } from '../json-body.ts';
+import { jsonBody, onlyApp } from '../json-body.ts';
 import { scopes, type TokenStore } from '../tokens.ts';
 
 const createBody = v.strictObject({
   name: v.string('a name for the token'),
   scopes: v.optional(v.pipe(v.array(v.picklist(scopes)), v.minLength(1)), ['deploy']),
-  app: v.optional(
-    v.nullable(v.pipe(v.string(), v.check(isName, 'the name of an app, such as "shop", or null'))),
-    null,
-  ),
+  app: onlyApp,
 });
 
 /** Tokens. The secret of one is in the answer to its creation and nowhere else. */

@@ -55,7 +55,7 @@ async function cancel(name: string, number: string, options: AppOptions): Promis
 
 function listReleases(list: Release[]): string {
   return table([
-    ['RELEASE', 'STATE', 'CREATED', 'TOOK', 'SIZE', 'BY', 'COMMIT'],
+    ['RELEASE', 'STATE', 'CREATED', 'TOOK', 'SIZE', 'BY', 'COMMIT', 'AUTHOR', 'MESSAGE'],
     ...list.map((release) => [
       String(release.number),
       stateText(release),
@@ -63,9 +63,44 @@ function listReleases(list: Release[]): string {
       release.durationMs === null ? '-' : formatDuration(release.durationMs),
       release.sizeBytes === null ? '-' : formatBytes(release.sizeBytes),
       release.by,
-      release.commit?.slice(0, 10) ?? '-',
+      commitText(release),
+      release.author ?? '-',
+      cut(subject(release), 50),
     ]),
   ]);
+}
+
+/** `1a2b3c4d5e`, with a mark where the files are not quite those of the commit. */
+function commitText({ commit, changedFiles }: Release): string {
+  return commit === null ? '-' : `${commit.slice(0, 10)}${changedFiles > 0 ? '+' : ''}`;
+}
+
+function subject({ message }: Release): string {
+  return message?.split('\n', 1)[0] ?? '-';
+}
+
+function cut(text: string, length: number): string {
+  return text.length > length ? `${text.slice(0, length - 1)}…` : text;
+}
+
+/** What git knows of a release, and what it brings. */
+function describeCommit(release: Release): string[] {
+  const { commit, branch, author, changedFiles, commits, commitCount } = release;
+  if (commit === null) return [];
+  const from = [branch && `of ${branch}`, author && `by ${author}`].filter(Boolean).join(' ');
+  const changed =
+    changedFiles > 0 ? `, with ${changedFiles} changed file${changedFiles === 1 ? '' : 's'}` : '';
+  const lines = [`commit ${commit} ${from}${changed}\n  ${subject(release)}`];
+  if (commitCount !== null) {
+    const list = commits.map((each) => `  ${each.commit.slice(0, 10)}  ${each.author}: ${each.subject}`);
+    const more = commitCount > commits.length ? [`  and ${commitCount - commits.length} more`] : [];
+    lines.push(
+      [`new since the release that was live before: ${commitCount || 'nothing'}`, ...list, ...more].join(
+        '\n',
+      ),
+    );
+  }
+  return lines;
 }
 
 /** `failed (build_timeout)`; the other states need no word more. */
@@ -87,5 +122,5 @@ function describeRelease(release: Release): string {
   const notices = release.notices.map(({ message, hint }) => `note: ${message}\n  ${hint}`);
   const { error } = release;
   const failure = error === null ? [] : [`failed at ${error.step}: ${error.message}\n  ${error.hint}`];
-  return [head, ...notices, ...failure].join('\n\n');
+  return [head, ...describeCommit(release), ...notices, ...failure].join('\n\n');
 }

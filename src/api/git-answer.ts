@@ -1,0 +1,57 @@
+import type { ServerResponse } from 'node:http';
+import type { Readable } from 'node:stream';
+import type { GitExchange } from '../deployments/git-exchange.ts';
+import type { ErrorBody } from '../errors/app-error.ts';
+
+/** How long a client may leave unread what git tells it, in ms. */
+const unreadTimeout = 60_000;
+
+/** How long a client may send nothing, in ms: git may have to count and compress for minutes before it does. */
+const silenceTimeout = 15 * 60_000;
+
+/**
+ * Carries bytes between a client and git until both are done. A client that goes away, or stands still for too long, is
+ * hung up on; git then goes on to its own end, and what it says is thrown away: a push whose switch has begun must still
+ * be taken in.
+ * @returns how git has ended
+ */
+export async function carry(
+  exchange: GitExchange,
+  input: Readable,
+  output: ServerResponse,
+): Promise<{ code: number | null; complaint: string }> {
+  const hangUp = () => exchange.hangUp();
+  output.once('close', hangUp);
+  input.once('error', hangUp);
+  // Git may have heard enough before the client has said all.
+  exchange.input.on('error', () => undefined);
+  input.pipe(exchange.input);
+  const silence = setTimeout(() => output.destroy(), silenceTimeout);
+  input.on('data', () => silence.refresh());
+  input.once('end', () => clearTimeout(silence));
+  exchange.output.on('data', (chunk: Buffer) => {
+    silence.refresh();
+    if (output.destroyed || output.write(chunk)) return;
+    exchange.output.pause();
+    const unread = setTimeout(() => output.destroy(), unreadTimeout);
+    const goOn = () => {
+      clearTimeout(unread);
+      output.off('drain', goOn).off('close', goOn);
+      exchange.output.resume();
+    };
+    output.on('drain', goOn).on('close', goOn);
+  });
+  try {
+    return await exchange.ended;
+  } finally {
+    clearTimeout(silence);
+    output.off('close', hangUp);
+    input.off('error', hangUp).unpipe(exchange.input);
+    input.on('error', () => undefined);
+  }
+}
+
+/** An error as git shows it to whoever runs it. */
+export function errorText({ message, hint }: ErrorBody): string {
+  return `${message}\n${hint === '' ? '' : `${hint}\n`}`;
+}

@@ -1,0 +1,21 @@
+import type { DeployEvent } from '../deployments/events.ts';
+import { renderText } from './deploy-text.ts';
+
+/** A deploy as whoever has pushed it is shown it: as text, but for the end of one that failed, which says all there is. */
+export function renderPush(event: DeployEvent): string {
+  if (event.event !== 'failed') return renderText(event);
+  const { error, release } = event;
+  const [first = '', ...rest] = error.message.split('\n');
+  const at = error.step === null ? 'refused' : `failed at ${error.step}`;
+  return lines([
+    '',
+    `${at}: ${first}`,
+    ...rest,
+    ...error.hint.split('\n').map((line) => `  ${line}`),
+    ...(release === null ? [] : [`  What was live before is still live, and the branch has not moved.`]),
+  ]);
+}
+
+function lines(all: string[]): string {
+  return all.map((line) => `${line.trimEnd()}\n`).join('');
+}

@@ -1,0 +1,99 @@
+import type { RouterMiddleware } from '@koa/router';
+import Router from '@koa/router';
+import Koa from 'koa';
+import type { Service } from '../deployments/service.ts';
+import { AppError, errorBody } from '../errors/app-error.ts';
+import { type ServiceName, serviceNames } from '../git/services.ts';
+import { describeError, type Log } from '../system/log.ts';
+import { assertMayTouch } from './auth.ts';
+import type { ApiState } from './context.ts';
+import { carry, errorText } from './git-answer.ts';
+import type { KeyStore } from './keys.ts';
+import { renderPush } from './push-text.ts';
+import { identify } from './request-id.ts';
+
+export interface SshOptions {
+  service: Service;
+  keys: KeyStore;
+  log: Log;
+}
+
+/**
+ * What src/relay/ssh.cjs talks to, on a unix socket of its own: whoever may open that may push with the keys there are,
+ * and nothing else. The answer's body is git's own; how git ended stands in its trailers.
+ */
+export function createSshServer({ service, keys, log }: SshOptions): Koa<ApiState> {
+  const router = new Router<ApiState>();
+  router.post('/ssh', async (ctx) => {
+    const command = decodeURIComponent(ctx.get('x-sluice-command'));
+    const key = await keys.find(decodeURIComponent(ctx.get('x-sluice-key')));
+    if (key === undefined) throw new AppError('forbidden', 'this key has been removed');
+    ctx.state.principal = { name: `ssh:${key.name}`, scope: 'deploy', app: key.app };
+    const { service: name, app } = parseCommand(command);
+    assertMayTouch(ctx.state.principal, app);
+    const exchange = await service.git(app, {
+      service: name,
+      mode: 'duplex',
+      protocol: ctx.get('git-protocol') || undefined,
+      by: ctx.state.principal.name,
+      render: renderPush,
+    });
+    ctx.respond = false;
+    ctx.res.writeHead(200, { trailer: 'sluice-status, sluice-message' });
+    ctx.res.flushHeaders();
+    const { code, complaint } = await carry(exchange, ctx.req, ctx.res);
+    ctx.res.addTrailers({
+      'sluice-status': String(code),
+      'sluice-message': encodeURIComponent(complaint.slice(-1000)),
+    });
+    ctx.res.end();
+  });
+
+  const app = new Koa<ApiState>();
+  app.use(identify(log));
+  app.use(answerWithText(log));
+  app.use(router.routes());
+  app.on('error', (error: Error) => log('connection lost', { error: error.message }));
+  return app;
+}
+
+/** A refusal, as the pusher is shown it; what was asked for goes to the log. */
+function answerWithText(log: Log): RouterMiddleware<ApiState> {
+  return async (ctx, next) => {
+    try {
+      await next();
+    } catch (error) {
+      const body = errorBody(error);
+      const what = {
+        key: ctx.get('x-sluice-key').slice(0, 200),
+        command: ctx.get('x-sluice-command').slice(0, 300),
+      };
+      const why =
+        error instanceof AppError
+          ? { code: body.code, message: body.message }
+          : { error: describeError(error) };
+      log('ssh refused', { id: ctx.state.requestId, ...what, ...why });
+      if (ctx.res.headersSent) {
+        ctx.res.destroy();
+        return;
+      }
+      ctx.status = error instanceof AppError ? error.status : 500;
+      ctx.type = 'text/plain; charset=utf-8';
+      ctx.body = errorText(body);
+    }
+  };
+}
+
+/**
+ * What git asks for over ssh: a service and a path in quotes, as `git-receive-pack '/shop.git'`.
+ * @throws AppError `forbidden` for anything else, a shell included
+ */
+function parseCommand(command: string): { service: ServiceName; app: string } {
+  const [, name, path] =
+    /^git[- ]((?:receive|upload)-pack) '?\/?([^']*?)(?:\.git)?\/?'?$/.exec(command) ?? [];
+  const service = serviceNames.find((each) => each === `git-${name}`);
+  if (service !== undefined && path !== undefined) return { service, app: path };
+  throw new AppError('forbidden', 'this account takes git pushes, and nothing else', {
+    hint: 'git remote add deploy ssh://USER@HOST/APP && git push deploy main',
+  });
+}

@@ -1,0 +1,61 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import ignore, { type Ignore } from 'ignore';
+import { systemCode } from '../errors/app-error.ts';
+
+/**
+ * What `export-ignore` in the .gitattributes files of a directory leaves out, as `git archive` would: a push leaves it
+ * out too. Patterns are those of .gitignore, but a `!` says nothing there: gitattributes(5).
+ */
+export class ExportIgnore {
+  readonly #root: string;
+  readonly #rules = new Map<string, Promise<Ignore | undefined>>();
+
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  /** @param path relative to the root, with a slash at the end where it is a directory; those above it are not left out */
+  async excludes(path: string): Promise<boolean> {
+    const parts = path.split('/').filter((part) => part !== '');
+    let excluded = false;
+    // What lies nearer to the file says it last.
+    for (let depth = 0; depth < parts.length; depth += 1) {
+      const directory = parts.slice(0, depth).join('/');
+      const rules = await this.#rulesIn(directory);
+      const result = rules?.test(path.slice(directory === '' ? 0 : directory.length + 1));
+      if (result?.ignored) excluded = true;
+      if (result?.unignored) excluded = false;
+    }
+    return excluded;
+  }
+
+  #rulesIn(directory: string): Promise<Ignore | undefined> {
+    const known = this.#rules.get(directory) ?? this.#read(directory);
+    this.#rules.set(directory, known);
+    return known;
+  }
+
+  async #read(directory: string): Promise<Ignore | undefined> {
+    try {
+      return parse(await readFile(join(this.#root, directory, '.gitattributes'), 'utf8'));
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+}
+
+/** The lines that set or unset the attribute, as rules that exclude or include. */
+function parse(text: string): Ignore | undefined {
+  const rules = text.split(/\r?\n/).flatMap((line) => {
+    const [, quoted, plain, attributes = ''] =
+      /^\s*(?:"((?:[^"\\]|\\.)+)"|([^#\s]\S*))\s+(.+)$/.exec(line) ?? [];
+    const pattern = quoted ?? plain;
+    if (pattern === undefined || pattern.startsWith('!')) return [];
+    const words = attributes.split(/\s+/);
+    if (words.includes('export-ignore')) return [pattern];
+    return words.includes('-export-ignore') || words.includes('!export-ignore') ? [`!${pattern}`] : [];
+  });
+  return rules.length === 0 ? undefined : ignore.default({ ignorecase: false }).add(rules);
+}

@@ -1,0 +1,18 @@
+import type { CommandContext } from '../builds/build.ts';
+import type { Deployment } from './deployment.ts';
+
+/** How commands run for a deploy: as jobs of the runner, told in its log, ended when it is cancelled. */
+export function commandContext(deployment: Deployment, env: Record<string, string>): CommandContext {
+  const { site, signal } = deployment;
+  return {
+    env,
+    signal,
+    log: (line) => deployment.log(line),
+    runJob: (job, onOutput, jobSignal) =>
+      site.appliance.runner.call(
+        'job',
+        { job },
+        { signal: jobSignal, onProgress: ({ text }) => onOutput(text) },
+      ),
+  };
+}

@@ -1,0 +1,149 @@
+import type { Target } from '../config/paths.ts';
+import { gitEnvironment } from '../git/git.ts';
+import { startService } from '../git/services.ts';
+import type { Release } from '../releases/release.ts';
+import { withDeadline } from '../system/deadline.ts';
+import { describeError } from '../system/log.ts';
+import type { AppRepository } from './app-repository.ts';
+import type { Appliance } from './appliance.ts';
+import { alignBranches } from './branches.ts';
+import type { DeployEvent } from './events.ts';
+import { GitExchange } from './git-exchange.ts';
+import { servePush } from './push.ts';
+import type { DeploySource, GitCall } from './service.ts';
+import { appNotFound } from './site.ts';
+import type { Sites } from './sites.ts';
+
+/** How long pushes may take to end by themselves when the server stops, in ms: their deploys are over by then. */
+const grace = 5000;
+/** Of a collection of garbage, in ms. */
+const collectionTimeout = 10 * 60_000;
+
+type Deploy = (
+  target: Target,
+  source: DeploySource,
+  onEvent: (event: DeployEvent) => void,
+) => Promise<Release>;
+
+/** Serves the clients of git, and keeps the repositories in step with what runs. */
+export class GitServer {
+  readonly #appliance: Appliance;
+  readonly #sites: Sites;
+  readonly #deploy: Deploy;
+  readonly #stopping: AbortSignal;
+  readonly #exchanges = new Map<GitExchange, Promise<void>>();
+
+  constructor(appliance: Appliance, sites: Sites, deploy: Deploy, stopping: AbortSignal) {
+    this.#appliance = appliance;
+    this.#sites = sites;
+    this.#deploy = deploy;
+    this.#stopping = stopping;
+  }
+
+  /**
+   * Starts git for one client. The first push to an app makes its repository; to fetch there must be one.
+   * @throws AppError `invalid_name`, `app_not_found`, `stopping`
+   */
+  async open(app: string, call: GitCall): Promise<GitExchange> {
+    this.#stopping.throwIfAborted();
+    const mayPush = call.service === 'git-receive-pack';
+    const place = mayPush ? await this.#sites.ensureRepository(app) : await this.#existing(app);
+    const service = await startService(place.repository.path, call.service, {
+      ...call,
+      maxInput: this.#appliance.settings.maxUploadBytes,
+    });
+    const pushes = mayPush && call.mode !== 'advertise';
+    if (pushes) place.pushes += 1;
+    const exchange = new GitExchange(service, async ({ abandoned }) => {
+      if (!pushes) return;
+      const { log } = this.#appliance;
+      const liveCommit = (target: Target) => this.#liveCommit(target);
+      await servePush(service, { app, place, call, abandoned, log, liveCommit, deploy: this.#deploy });
+    });
+    this.#exchanges.set(exchange, this.#windUp(exchange, app, pushes ? place : null));
+    return exchange;
+  }
+
+  /** Makes the branches of an app say what runs. What goes wrong with that is logged: the app runs all the same. */
+  async align(app: string): Promise<void> {
+    try {
+      await alignBranches(this.#sites.repository(app), await this.#sites.of(app));
+    } catch (error) {
+      this.#appliance.log('branches not moved', { app, error: describeError(error) });
+    }
+  }
+
+  /** Puts the repositories in order that the last server has left, before the first client comes. */
+  async recover(): Promise<void> {
+    for (const app of await this.#sites.names()) {
+      try {
+        const { repository } = this.#sites.repository(app);
+        if (!(await repository.isThere)) continue;
+        await repository.sweep();
+        await this.align(app);
+        await this.#sites.forgetUnused(app);
+      } catch (error) {
+        this.#appliance.log('repository not put in order', { app, error: describeError(error) });
+      }
+    }
+  }
+
+  /** Lets the clients that are served come to an end, for a moment: what they wait for is over. */
+  async windDown(): Promise<void> {
+    const { timedOut } = await withDeadline(Promise.all(this.#exchanges.values()), grace);
+    if (timedOut) for (const exchange of this.#exchanges.keys()) exchange.kill();
+    await Promise.all(this.#exchanges.values());
+  }
+
+  async #existing(app: string): Promise<AppRepository> {
+    const place = this.#sites.repository(app);
+    if (await place.repository.isThere) return place;
+    throw appNotFound(app);
+  }
+
+  /** @param place where the client may have pushed to; null where it may not have */
+  async #windUp(exchange: GitExchange, app: string, place: AppRepository | null): Promise<void> {
+    try {
+      const { code, complaint } = await exchange.ended;
+      if (code !== 0) this.#appliance.log('git ended', { app, code, complaint });
+    } catch (error) {
+      this.#appliance.log('git failed', { app, error: describeError(error) });
+    }
+    if (place !== null) {
+      place.pushes -= 1;
+      await this.align(app);
+      await this.#sites.forgetUnused(app);
+      await this.#collectGarbage(app, place);
+    }
+    this.#exchanges.delete(exchange);
+  }
+
+  /** Now and then, by git's own rules for when it is worth it; as a job, so that live traffic comes first. */
+  async #collectGarbage(app: string, { repository }: AppRepository): Promise<void> {
+    if (this.#stopping.aborted || !(await repository.isThere)) return;
+    const argv: [string, ...string[]] = ['git', '-c', 'gc.autoDetach=false', 'gc', '--auto', '--quiet'];
+    const job = {
+      argv,
+      directory: repository.path,
+      env: gitEnvironment({ GIT_DIR: repository.path }),
+      lowPriority: true,
+      timeout: collectionTimeout,
+    };
+    try {
+      await this.#appliance.runner.call('job', { job }, { signal: this.#stopping });
+    } catch (error) {
+      if (!this.#stopping.aborted)
+        this.#appliance.log('garbage not collected', { app, error: describeError(error) });
+    }
+  }
+
+  /** Of the live release of an environment; null where none is live, or git knows nothing of it. */
+  async #liveCommit(target: Target): Promise<string | null> {
+    const site = (await this.#sites.of(target.app)).find(
+      (each) => each.target.environment === target.environment,
+    );
+    const active = await site?.store.active();
+    if (site === undefined || !active) return null;
+    return (await site.store.get(active.release))?.source.commit ?? null;
+  }
+}

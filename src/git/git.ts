@@ -1,0 +1,66 @@
+import { execFile } from 'node:child_process';
+import { homedir } from 'node:os';
+import { promisify } from 'node:util';
+import { AppError, systemCode } from '../errors/app-error.ts';
+
+/** The longest output of one command that is taken into memory, in bytes. */
+const maxOutput = 64 * 1024 ** 2;
+
+/**
+ * Runs one git command on a repository and gives what it printed.
+ * @param env beside our own: where a push keeps its objects until it is accepted
+ * @throws AppError `git_missing`; an Error with what git said, where it fails
+ */
+export async function git(
+  repository: string,
+  args: string[],
+  { env = {}, input }: { env?: Record<string, string>; input?: string } = {},
+): Promise<string> {
+  const running = promisify(execFile)('git', [`--git-dir=${repository}`, ...args], {
+    env: gitEnvironment(env),
+    maxBuffer: maxOutput,
+  });
+  // One that ends without having read its input is told about by its exit, not by a broken pipe.
+  running.child.stdin?.on('error', () => undefined).end(input);
+  try {
+    return (await running).stdout;
+  } catch (error) {
+    throw explainStart(error) ?? new GitError(args, error as Error & { code?: unknown; stderr?: string });
+  }
+}
+
+/** A command of git that failed. */
+export class GitError extends Error {
+  /** exit status; null where a signal ended it */
+  readonly status: number | null;
+
+  constructor(args: string[], cause: Error & { code?: unknown; stderr?: string }) {
+    super(`git ${args[0]} failed: ${cause.stderr?.trim() || cause.message}`, { cause });
+    this.status = typeof cause.code === 'number' ? cause.code : null;
+  }
+}
+
+/** That there is no git; undefined where something else is wrong. */
+export function explainStart(error: unknown): AppError | undefined {
+  if (systemCode(error) !== 'ENOENT') return undefined;
+  return new AppError('git_missing', 'there is no git in the PATH of the server', {
+    hint: 'Install it on the server (Debian: `apt-get install git`).',
+    cause: error,
+  });
+}
+
+/**
+ * What git runs with: no configuration but the repository's own and ours, since one of the machine's could refuse a ref
+ * that has been deployed already, and none of our secrets.
+ */
+export function gitEnvironment(extra: Record<string, string> = {}): Record<string, string> {
+  return {
+    PATH: process.env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin',
+    HOME: homedir(),
+    LC_ALL: 'C.UTF-8',
+    GIT_CONFIG_NOSYSTEM: '1',
+    GIT_CONFIG_GLOBAL: '/dev/null',
+    GIT_TERMINAL_PROMPT: '0',
+    ...extra,
+  };
+}

@@ -1,0 +1,89 @@
+import type { Duplex } from 'node:stream';
+
+/** One ref that a push wants to change; an object of zeros only stands for none. */
+export interface RefUpdate {
+  ref: string;
+  old: string;
+  new: string;
+}
+
+/** What the pre-receive hook hands over. */
+export interface PushRequest {
+  updates: RefUpdate[];
+  /** where git keeps the objects of the push until it is accepted: variables for a git that is to see them */
+  quarantine: Record<string, string>;
+}
+
+/** More than this unread by the pusher, and lines of log are left out: one who sleeps must not cost us memory. */
+const maxUnread = 1024 ** 2;
+
+const quarantineVariables = [
+  'GIT_OBJECT_DIRECTORY',
+  'GIT_ALTERNATE_OBJECT_DIRECTORIES',
+  'GIT_SHALLOW_FILE',
+] as const;
+
+/**
+ * Our end of the two sockets that the pre-receive hook has inherited from us through git. On the first it sends three
+ * lines for its objects, a line for each ref and one with a dot, and then shows whatever comes back; on the second it
+ * reads the verdict. Where we are gone, both are closed, and the push is refused.
+ */
+export class HookPort {
+  /** what the hook asks; null where git ends without running it, as for a push that changes nothing */
+  readonly request: Promise<PushRequest | null>;
+  readonly #messages: Duplex;
+  readonly #verdict: Duplex;
+
+  constructor(messages: Duplex, verdict: Duplex) {
+    this.#messages = messages;
+    this.#verdict = verdict;
+    this.request = new Promise((resolve) => {
+      let text = '';
+      messages.setEncoding('utf8').on('data', (chunk: string) => {
+        text += chunk;
+        if (text.endsWith('\n.\n')) resolve(parse(text));
+      });
+      messages.once('close', () => resolve(null));
+      messages.once('end', () => resolve(null));
+    });
+    // A hook that has been killed has nobody left to tell.
+    messages.on('error', () => undefined);
+    verdict.on('error', () => undefined);
+    verdict.resume();
+  }
+
+  /** For what must arrive. */
+  tell(text: string): void {
+    if (this.#messages.writable) this.#messages.write(text);
+  }
+
+  /** For what may be left out where the pusher does not keep up: the build log has it all. */
+  offer(text: string): void {
+    if (this.#messages.writableLength < maxUnread) this.tell(text);
+  }
+
+  /** Ends the hook, and with it the wait of git. */
+  answer(accepted: boolean): void {
+    this.#messages.end();
+    this.#verdict.end(accepted ? 'accepted\n' : 'refused\n');
+  }
+}
+
+function parse(text: string): PushRequest {
+  const lines = text.split('\n');
+  const places = lines.splice(0, quarantineVariables.length);
+  const quarantine = quarantineVariables.flatMap((name, index) => {
+    const value = places[index] ?? '';
+    return value === '' ? [] : [[name, value] as const];
+  });
+  const updates = lines.flatMap((line) => {
+    const [, before, after, ref] = /^(\w+) (\w+) (.+)$/.exec(line) ?? [];
+    return before && after && ref ? [{ ref, old: before, new: after }] : [];
+  });
+  return { updates, quarantine: Object.fromEntries(quarantine) };
+}
+
+/** Whether an object name of git stands for no object: of a ref that is made, or removed. */
+export function isNone(object: string): boolean {
+  return /^0+$/.test(object);
+}

@@ -1,0 +1,102 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { setPriority } from 'node:os';
+import type { Duplex, Readable, Writable } from 'node:stream';
+import { explainStart, gitEnvironment } from './git.ts';
+import { HookPort } from './hook-port.ts';
+
+/** What a client of git asks for: to send, or to fetch. */
+export type ServiceName = 'git-receive-pack' | 'git-upload-pack';
+
+export const serviceNames: readonly ServiceName[] = ['git-receive-pack', 'git-upload-pack'];
+
+/**
+ * `duplex`: a conversation, as over ssh. Over HTTP it is cut in two requests: `advertise`, what refs there are, and
+ * `stateless`, the rest.
+ */
+export type ServiceMode = 'duplex' | 'advertise' | 'stateless';
+
+export interface ServiceOptions {
+  mode: ServiceMode;
+  /** the version of git's protocol that the client asks for, such as `version=2` */
+  protocol: string | undefined;
+  /** the most bytes that a push may send */
+  maxInput: number;
+}
+
+/** A git process that serves one client. */
+export interface GitService {
+  input: Writable;
+  output: Readable;
+  /** for a push: what its pre-receive hook asks of us */
+  hook: HookPort;
+  /** when it is over and all that it wrote has been read; what it complained about is in `complaint` */
+  ended: Promise<{ code: number | null; complaint: string }>;
+  kill(): void;
+}
+
+/**
+ * Whatever could refuse a ref after the hook has let it pass must not: by then the release is live. Its garbage is
+ * collected at another time. A line or a sign of life every second tells us soon of a client that is gone.
+ */
+const receiveSettings = [
+  'receive.denyNonFastForwards=false',
+  'receive.denyDeletes=false',
+  'receive.denyDeleteCurrent=ignore',
+  'receive.shallowUpdate=true',
+  'receive.autogc=false',
+  'receive.keepAlive=1',
+  'transfer.hideRefs=refs/sluice',
+  'core.logAllRefUpdates=false',
+];
+
+/** How long a client may stand still while it fetches, in seconds. */
+const fetchTimeout = 60;
+
+/** Below live traffic: unpacking a large push takes a core for a while. */
+const niceness = 10;
+
+/** Starts git's own program for one client. It is told nothing but where the repository is. @throws AppError `git_missing` */
+export async function startService(
+  repository: string,
+  service: ServiceName,
+  { mode, protocol, maxInput }: ServiceOptions,
+): Promise<GitService> {
+  const settings = [...receiveSettings, `receive.maxInputSize=${maxInput}`];
+  const flags = {
+    duplex: [],
+    advertise: ['--stateless-rpc', '--advertise-refs'],
+    stateless: ['--stateless-rpc'],
+  };
+  const args = [
+    ...settings.flatMap((setting) => ['-c', setting]),
+    service.slice('git-'.length),
+    ...(service === 'git-upload-pack' ? ['--strict', `--timeout=${fetchTimeout}`] : []),
+    ...flags[mode],
+    repository,
+  ];
+  const child = spawn('git', args, {
+    env: gitEnvironment({ SLUICE_PUSH: '1', ...(protocol !== undefined && { GIT_PROTOCOL: protocol }) }),
+    // The last two go through git to the hook, which inherits them: see hooks/pre-receive.
+    stdio: ['pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
+  });
+  const [input, output, errors, hook, verdict] = child.stdio as unknown as [
+    Writable,
+    Readable,
+    Readable,
+    Duplex,
+    Duplex,
+  ];
+  let complaint = '';
+  errors.setEncoding('utf8').on('data', (text: string) => {
+    complaint = (complaint + text).slice(-4000);
+  });
+  const ended = new Promise<{ code: number | null; complaint: string }>((resolve) => {
+    child.once('close', (code) => resolve({ code, complaint: complaint.trim() }));
+  });
+  await once(child, 'spawn').catch((error: unknown) => {
+    throw explainStart(error) ?? error;
+  });
+  setPriority(child.pid as number, niceness);
+  return { input, output, hook: new HookPort(hook, verdict), ended, kill: () => child.kill('SIGKILL') };
+}
