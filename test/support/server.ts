@@ -136,6 +136,11 @@ export class Sluice {
     for (const { pid } of await records.alive()) signalProcess(pid, 'SIGKILL');
   }
 
+  /** Where to push an app to, with a token that may do anything unless another is given. */
+  gitUrl(app: string, token = this.#token): string {
+    return `${this.url.replace('http://', `http://git:${token}@`)}/git/${app}.git`;
+  }
+
   /** A call of the API. */
   request(path: string, init: RequestInit = {}): Promise<Response> {
     const headers = { authorization: `Bearer ${this.#token}`, ...(init.headers as Record<string, string>) };

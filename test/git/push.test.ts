@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { answering, running } from '../support/apps.ts';
+import { Checkout, remoteBranches } from '../support/git.ts';
+import { startSluice } from '../support/server.ts';
+import { Sshd } from '../support/sshd.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+import { Visitor } from '../support/visitor.ts';
+import { wholeFile } from '../support/whole-file.ts';
+
+const home = await temporaryDirectory(wholeFile);
+const authorizedKeys = join(home, '.ssh/authorized_keys');
+const sluice = await startSluice(wholeFile, { settings: { ssh: { authorizedKeys } } });
+const sshd = await Sshd.start(wholeFile, authorizedKeys);
+await sluice.call('POST', '/v1/keys', { name: 'laptop', key: await sshd.makeKey('laptop') });
+
+/** The two ways in: where to push to, and what git needs for it. */
+const ways = {
+  http: { url: (app: string) => sluice.gitUrl(app), env: {} },
+  ssh: { url: (app: string) => sshd.url(app), env: { GIT_SSH_COMMAND: sshd.command('laptop') } },
+};
+
+for (const [way, { url, env }] of Object.entries(ways)) {
+  test(`a first push over ${way} creates the app, shows the build and ends with the URL`, async (t) => {
+    const app = `first-${way}`;
+    const checkout = await Checkout.create(t, env);
+    const commit = await checkout.commit('First version', answering('one'));
+    const { code, output } = await checkout.try('push', url(app), 'main');
+    assert.equal(code, 0, output);
+    assert.match(
+      output,
+      /^release 1 of first-\w+ \(production\)\n-- receive\n {3}commit \w{10} of main by Ann: First version\n/,
+    );
+    assert.match(output, /\n-- switch\n/);
+    assert.match(
+      output,
+      /\nlive: http:\/\/127\.0\.0\.1:\d+ release 1 in \d.*\nTo .+\n \* \[new branch\] +main -> main\n$/,
+    );
+    assert.equal(await sluice.get(app), 'one');
+    assert.deepEqual(await remoteBranches(checkout, url(app)), { main: commit });
+  });
+
+  test(`the next push over ${way} brings what is new, and the release says so`, async (t) => {
+    const app = `next-${way}`;
+    const checkout = await Checkout.create(t, env);
+    await checkout.commit('One', answering('one'));
+    await checkout.git('push', url(app), 'main');
+    const second = await checkout.commit('Two\n\nWith more to say.', answering('two'));
+    const third = await checkout.commit('Three', answering('three'));
+    const { output } = await checkout.try('push', url(app), 'main');
+    assert.match(
+      output,
+      /\n {3}2 commits are new since the release that is live:\n {5}\w{10} Three\n {5}\w{10} Two\n/,
+    );
+    assert.equal(await sluice.get(app), 'three');
+    const [release, first] = await sluice.releases(app);
+    assert.ok(release && first);
+    assert.deepEqual(
+      [release.commit, release.branch, release.author, release.message],
+      [third, 'main', 'Ann', 'Three'],
+    );
+    assert.equal(release.by, way === 'ssh' ? 'ssh:laptop' : 'test');
+    assert.equal(release.commitCount, 2);
+    assert.deepEqual(release.commits, [
+      { commit: third, author: 'Ann', subject: 'Three' },
+      { commit: second, author: 'Ann', subject: 'Two' },
+    ]);
+    assert.equal(first.commitCount, null);
+  });
+
+  test(`a push over ${way} that does not go live is refused with step and reason, and nothing has moved`, async (t) => {
+    const app = `broken-${way}`;
+    const checkout = await Checkout.create(t, env);
+    const good = await checkout.commit('Good', answering('good'));
+    await checkout.git('push', url(app), 'main');
+    await using visitor = new Visitor((await sluice.status(app)).url);
+    await checkout.commit('Broken', running('throw new Error("nothing works")'));
+    const { code, output } = await checkout.try('push', url(app), 'main');
+    assert.equal(code, 1);
+    const [, ending = ''] = /\n(failed at boot: [\s\S]*)$/.exec(output) ?? [];
+    assert.match(ending, /^failed at boot: the app ended with exit status 1 before it listened\n/);
+    assert.match(ending, /\n {2}What was live before is still live, and the branch has not moved\.\nTo .+\n/);
+    assert.match(ending, /\n ! \[remote rejected\] main -> main \(pre-receive hook declined\)\n/);
+    assert.match(output, /nothing works/);
+    assert.deepEqual(await remoteBranches(checkout, url(app)), { main: good });
+    const { answers, failures } = await visitor.leave();
+    assert.deepEqual(failures, []);
+    assert.ok(answers > 0);
+    assert.equal(await sluice.get(app), 'good');
+    const [release] = await sluice.releases(app);
+    assert.deepEqual([release?.state, release?.error?.step, release?.author], ['failed', 'boot', 'Ann']);
+  });
+
+  test(`what is printed by a build shows at the pusher's over ${way} within 200 ms`, async (t) => {
+    const app = `ticking-${way}`;
+    const checkout = await Checkout.create(t, env);
+    const build = `
+      let left = 25;
+      const timer = setInterval(() => {
+        console.log('tick ' + Date.now());
+        if (--left === 0) clearInterval(timer);
+      }, 40);
+    `;
+    await checkout.commit('Ticks', {
+      ...answering('ticked'),
+      'package.json': { name: 'app', scripts: { build: 'node build.js', start: 'node server.js' } },
+      'build.js': build,
+    });
+    const push = checkout.start('push', url(app), 'main');
+    const { code } = await push.ended;
+    assert.equal(code, 0);
+    const delays = push.lines.flatMap(({ text, at }) => {
+      const printed = /^ +tick (\d+)$/.exec(text)?.[1];
+      return printed === undefined ? [] : [at - Number(printed)];
+    });
+    assert.equal(delays.length, 25);
+    // The machine may stand still now and then; a stream that is buffered somewhere is late every time.
+    const late = delays.filter((delay) => delay > 200);
+    assert.ok(late.length < 3, `ms: ${delays.join(' ')}`);
+    t.diagnostic(
+      `shown after ${delays.sort((a, b) => a - b)[12]} ms (median), ${delays.at(-1)} ms (longest)`,
+    );
+  });
+
+  test(`what runs can be cloned and fetched over ${way}`, async (t) => {
+    const app = `cloned-${way}`;
+    const checkout = await Checkout.create(t, env);
+    const one = await checkout.commit('One', answering('one'));
+    await checkout.git('push', url(app), 'main');
+    const other = await Checkout.create(t, env);
+    await other.git('clone', '--quiet', url(app), 'copy');
+    assert.equal(await other.git('-C', 'copy', 'rev-parse', 'HEAD', 'origin/main'), `${one}\n${one}`);
+    const two = await checkout.commit('Two', answering('two'));
+    await checkout.git('push', url(app), 'main');
+    await other.git('-C', 'copy', 'fetch', '--quiet');
+    assert.equal(await other.git('-C', 'copy', 'rev-parse', 'origin/main'), two);
+    const refs = await other.git('ls-remote', url(app));
+    assert.ok(!refs.includes('refs/sluice'), 'refs of ours are nobody else’s business');
+  });
+}
+
+test('what a push leaves behind is nothing but the repository and the app', async (t) => {
+  const checkout = await Checkout.create(t);
+  await checkout.commit('One', answering('one'));
+  await checkout.git('push', sluice.gitUrl('tidy'), 'main');
+  await checkout.commit('Broken', running('process.exit(3)'));
+  assert.equal((await checkout.try('push', sluice.gitUrl('tidy'), 'main')).code, 1);
+  const directory = sluice.paths.app('tidy');
+  assert.deepEqual((await readdir(directory)).sort(), ['production', 'repo.git']);
+  assert.deepEqual(await readdir(join(directory, 'production/staging')), []);
+  const objects = await readdir(join(directory, 'repo.git/objects'));
+  assert.deepEqual(
+    objects.filter((name) => name.includes('incoming')),
+    [],
+  );
+});
