@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http';
-import type { Readable } from 'node:stream';
+import { finished, type Readable } from 'node:stream';
 import type { GitExchange } from '../deployments/git-exchange.ts';
 import type { ErrorBody } from '../errors/app-error.ts';
 
@@ -22,7 +22,8 @@ export async function carry(
 ): Promise<{ code: number | null; complaint: string }> {
   const hangUp = () => exchange.hangUp();
   output.once('close', hangUp);
-  input.once('error', hangUp);
+  // It may have failed already: what it is unzipped from began before git did.
+  const stopWatching = finished(input, { writable: false }, (error) => error && hangUp());
   // Git may have heard enough before the client has said all.
   exchange.input.on('error', () => undefined);
   input.pipe(exchange.input);
@@ -46,8 +47,8 @@ export async function carry(
   } finally {
     clearTimeout(silence);
     output.off('close', hangUp);
-    input.off('error', hangUp).unpipe(exchange.input);
-    input.on('error', () => undefined);
+    stopWatching();
+    input.unpipe(exchange.input).on('error', () => undefined);
   }
 }
 

@@ -12,7 +12,7 @@ export function renderPush(event: DeployEvent): string {
     `${at}: ${first}`,
     ...rest,
     ...error.hint.split('\n').map((line) => `  ${line}`),
-    ...(release === null ? [] : [`  What was live before is still live, and the branch has not moved.`]),
+    ...(release === null ? [] : [`  Nothing that was live has changed, and the branch has not moved.`]),
   ]);
 }
 

@@ -7,6 +7,7 @@ import { type ServiceName, serviceNames } from '../git/services.ts';
 import { describeError, type Log } from '../system/log.ts';
 import { assertMayTouch } from './auth.ts';
 import type { ApiState } from './context.ts';
+import { answerWhole } from './errors.ts';
 import { carry, errorText } from './git-answer.ts';
 import type { KeyStore } from './keys.ts';
 import { renderPush } from './push-text.ts';
@@ -78,8 +79,7 @@ function answerWithText(log: Log): RouterMiddleware<ApiState> {
         return;
       }
       ctx.status = error instanceof AppError ? error.status : 500;
-      ctx.type = 'text/plain; charset=utf-8';
-      ctx.body = errorText(body);
+      await answerWhole(ctx, 'text/plain; charset=utf-8', errorText(body));
     }
   };
 }

@@ -36,18 +36,18 @@ export async function commitOf(directory: string): Promise<CheckoutCommit | unde
   const dir = await repositoryAround(directory);
   if (dir === undefined) return undefined;
   const git = await import('isomorphic-git');
-  const [head] = await git.log({ fs, dir, depth: 1 }).catch((error: { code?: string }) => {
-    if (error.code === 'NotFoundError') return [];
-    throw error;
+  const ref = await git.resolveRef({ fs, dir, ref: 'HEAD' }).catch((error: { code?: string }) => {
+    if (error.code !== 'NotFoundError') throw error;
   });
-  if (head === undefined) return undefined;
+  if (ref === undefined) return undefined;
+  const { commit } = await git.readCommit({ fs, dir, oid: ref });
   const below = relative(dir, directory).split(sep).join('/');
   const rows = await git.statusMatrix({ fs, dir, cache: {}, ...(below !== '' && { filepaths: [below] }) });
   return {
-    commit: head.oid,
+    commit: ref,
     branch: (await git.currentBranch({ fs, dir })) ?? undefined,
-    author: head.commit.author.name.slice(0, maxText),
-    message: head.commit.message.trim().slice(0, maxText),
+    author: commit.author.name.slice(0, maxText),
+    message: commit.message.trim().slice(0, maxText),
     changedFiles: rows.filter((row) => !(row[inHead] === 1 && row[inDirectory] === 1)).length,
   };
 }

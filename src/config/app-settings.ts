@@ -26,7 +26,10 @@ function areApart(paths: string[]): boolean {
 
 /** A directory of what is sent; with the name of an app before it where several apps share a repository. */
 const root = v.pipe(
-  v.union([relativePath, v.record(v.string(), relativePath)]),
+  v.union(
+    [relativePath, v.record(v.string(), relativePath)],
+    'a directory such as "server", or one for each app: {"shop": "apps/shop"}',
+  ),
   v.description(
     'Where the app lies in what is pushed or uploaded: a directory such as `server`, or, where a repository holds several apps, one for each: `{"shop": "apps/shop"}`. That directory is the release; the other settings stand in a sluice.json of its own.',
   ),
@@ -50,7 +53,7 @@ const branches = v.pipe(
   v.record(
     v.pipe(v.string(), v.check(isName, 'the name of an environment, such as "staging"')),
     v.pipe(
-      v.union([branchName, v.array(branchName)]),
+      v.union([branchName, v.array(branchName)], 'a branch such as "develop", or a list of them'),
       v.transform((names) => (Array.isArray(names) ? names : [names])),
     ),
   ),

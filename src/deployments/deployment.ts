@@ -16,9 +16,10 @@ const steps = channel('sluice:deploy:step');
 
 /**
  * `open`: it can be cancelled, and nothing live was touched. `committed`: its switch has begun, and what it comes to is
- * for the switch to say. `live` and `failed` are for good: what goes wrong after a switch takes nothing back.
+ * for the switch to say. `failing`: why is being written down. `live` and `failed` are for good: what goes wrong after a
+ * switch takes nothing back.
  */
-type Phase = 'open' | 'committed' | 'live' | 'failed';
+type Phase = 'open' | 'committed' | 'live' | 'failing' | 'failed';
 
 /** One deploy under way: its number, the step it is at, and all that must be told about it and to whom. */
 export class Deployment {
@@ -91,7 +92,7 @@ export class Deployment {
   }
 
   get isUnderWay(): boolean {
-    return this.#phase === 'open' || this.#phase === 'committed';
+    return this.#phase !== 'live' && this.#phase !== 'failed';
   }
 
   /** Its switch is done. */
@@ -127,6 +128,17 @@ export class Deployment {
         message: `the release is live, but the step ${step} failed: ${message}`,
         hint: 'The log of the server has the details.',
       });
+      await this.#keepNotices();
+    }
+  }
+
+  /** Those that have come up since they were put on record. */
+  async #keepNotices(): Promise<void> {
+    try {
+      await this.site.store.update(this.number, { notices: this.notices });
+    } catch (error) {
+      const about = { app: this.site.name, release: this.number };
+      this.site.appliance.log('notices not on record', { ...about, error: describeError(error) });
     }
   }
 
@@ -145,7 +157,7 @@ export class Deployment {
   async failed(caught: unknown): Promise<unknown> {
     const { appliance, target, name, store } = this.site;
     if (this.#phase === 'live') return caught;
-    this.#phase = 'failed';
+    this.#phase = 'failing';
     const error = maskError(this.signal.aborted ? this.signal.reason : caught, this.#masker);
     const failure = { ...errorBody(error), step: this.#step };
     const about = { app: name, release: this.number, ...failure };
@@ -158,8 +170,10 @@ export class Deployment {
     let release: Release | null = null;
     try {
       await store.fail(this.number, { ...failure, step: this.#step ?? 'receive' });
+      this.#phase = 'failed';
       release = await releaseView(this.site, this.number);
     } catch (failing) {
+      this.#phase = 'failed';
       appliance.log('failure not on record', { ...about, error: describeError(failing) });
     }
     const { code } = failure;

@@ -14,8 +14,8 @@ export class GitExchange {
   readonly #service: GitService;
   #asked = false;
 
-  /** @param follow serves it: what it returns is over when there is nothing left to do for this client */
-  constructor(service: GitService, follow: (exchange: GitExchange) => Promise<void>) {
+  /** @param serve what is to be done for a push that asks something: it is over when there is nothing left to do */
+  constructor(service: GitService, serve: (exchange: GitExchange) => Promise<void> = async () => {}) {
     this.#service = service;
     this.input = service.input;
     this.output = service.output;
@@ -23,8 +23,8 @@ export class GitExchange {
     const asked = service.hook.request.then((request) => {
       this.#asked = request !== null;
     });
-    const followed = asked.then(() => follow(this));
-    this.ended = Promise.all([service.ended, followed]).then(([end]) => end);
+    const served = asked.then(() => serve(this));
+    this.ended = Promise.all([service.ended, served]).then(([end]) => end);
     this.ended.catch(() => undefined);
   }
 

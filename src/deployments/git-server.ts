@@ -1,6 +1,7 @@
 import type { Target } from '../config/paths.ts';
 import { gitEnvironment } from '../git/git.ts';
-import { startService } from '../git/services.ts';
+import type { Repository } from '../git/repository.ts';
+import { type GitService, startService } from '../git/services.ts';
 import type { Release } from '../releases/release.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { describeError } from '../system/log.ts';
@@ -46,21 +47,54 @@ export class GitServer {
    */
   async open(app: string, call: GitCall): Promise<GitExchange> {
     this.#stopping.throwIfAborted();
-    const mayPush = call.service === 'git-receive-pack';
-    const place = mayPush ? await this.#sites.ensureRepository(app) : await this.#existing(app);
-    const service = await startService(place.repository.path, call.service, {
-      ...call,
-      maxInput: this.#appliance.settings.maxUploadBytes,
+    return call.service === 'git-receive-pack' ? this.#openForPush(app, call) : this.#openForFetch(app, call);
+  }
+
+  async #openForFetch(app: string, call: GitCall): Promise<GitExchange> {
+    const { repository } = this.#sites.repository(app);
+    if (!(await repository.isThere)) throw appNotFound(app);
+    return this.#follow(new GitExchange(await this.#start(repository, call)), app);
+  }
+
+  async #openForPush(app: string, call: GitCall): Promise<GitExchange> {
+    using opened = new DisposableStack();
+    const { place } = opened.use(await this.#sites.openRepository(app));
+    const service = await this.#start(place.repository, call);
+    const held = opened.move();
+    const { log } = this.#appliance;
+    const context = { app, place, call, log, deploy: this.#deploy };
+    const liveCommit = (target: Target) => this.#liveCommit(target);
+    const exchange = new GitExchange(service, ({ abandoned }) =>
+      servePush(service, { ...context, abandoned, liveCommit }),
+    );
+    return this.#follow(exchange, app, async () => {
+      held.dispose();
+      if (call.mode === 'advertise') return;
+      await this.align(app);
+      await this.#sites.forgetUnused(app);
+      await this.#collectGarbage(app, place);
     });
-    const pushes = mayPush && call.mode !== 'advertise';
-    if (pushes) place.pushes += 1;
-    const exchange = new GitExchange(service, async ({ abandoned }) => {
-      if (!pushes) return;
-      const { log } = this.#appliance;
-      const liveCommit = (target: Target) => this.#liveCommit(target);
-      await servePush(service, { app, place, call, abandoned, log, liveCommit, deploy: this.#deploy });
-    });
-    this.#exchanges.set(exchange, this.#windUp(exchange, app, pushes ? place : null));
+  }
+
+  #start({ path }: Repository, call: GitCall): Promise<GitService> {
+    const { maxUploadBytes } = this.#appliance.settings;
+    return startService(path, call.service, { ...call, maxInput: maxUploadBytes });
+  }
+
+  /** @param afterwards what is left to do when the client has been served */
+  #follow(exchange: GitExchange, app: string, afterwards: () => Promise<void> = async () => {}): GitExchange {
+    const { log } = this.#appliance;
+    const over = async () => {
+      try {
+        const { code, complaint } = await exchange.ended;
+        if (code !== 0) log('git ended', { app, code, complaint });
+      } catch (error) {
+        log('git failed', { app, error: describeError(error) });
+      }
+      await afterwards().catch((error: unknown) => log('git failed', { app, error: describeError(error) }));
+      this.#exchanges.delete(exchange);
+    };
+    this.#exchanges.set(exchange, over());
     return exchange;
   }
 
@@ -93,29 +127,6 @@ export class GitServer {
     const { timedOut } = await withDeadline(Promise.all(this.#exchanges.values()), grace);
     if (timedOut) for (const exchange of this.#exchanges.keys()) exchange.kill();
     await Promise.all(this.#exchanges.values());
-  }
-
-  async #existing(app: string): Promise<AppRepository> {
-    const place = this.#sites.repository(app);
-    if (await place.repository.isThere) return place;
-    throw appNotFound(app);
-  }
-
-  /** @param place where the client may have pushed to; null where it may not have */
-  async #windUp(exchange: GitExchange, app: string, place: AppRepository | null): Promise<void> {
-    try {
-      const { code, complaint } = await exchange.ended;
-      if (code !== 0) this.#appliance.log('git ended', { app, code, complaint });
-    } catch (error) {
-      this.#appliance.log('git failed', { app, error: describeError(error) });
-    }
-    if (place !== null) {
-      place.pushes -= 1;
-      await this.align(app);
-      await this.#sites.forgetUnused(app);
-      await this.#collectGarbage(app, place);
-    }
-    this.#exchanges.delete(exchange);
   }
 
   /** Now and then, by git's own rules for when it is worth it; as a job, so that live traffic comes first. */

@@ -45,7 +45,7 @@ export async function planPush(app: string, updates: RefUpdate[], facts: PushFac
   }
   const type = await facts.typeOf(update.new);
   if (type !== 'commit') {
-    const commit = `git push deploy 'NAME^{commit}:${branchOf(update)}'`;
+    const commit = `git push deploy 'NAME^{commit}:${update.ref}'`;
     throw refused(
       `${branchOf(update)} would point at a ${type}, not at a commit`,
       `Push its commit: ${commit}`,
@@ -73,7 +73,7 @@ function withoutBranch(app: string, branches: RefUpdate[], updates: RefUpdate[])
   if (updates.every((update) => isNone(update.new))) return { action: 'accept', note: 'nothing is deployed' };
   throw refused(
     'a tag alone deploys nothing',
-    "Push a branch, at a tag where you want: git push deploy 'v1.0^{commit}:main'",
+    "Push a branch, at a tag where you want: git push deploy 'v1.0^{commit}:refs/heads/main'",
   );
 }
 

@@ -55,12 +55,22 @@ export class Sites {
     return repository;
   }
 
-  /** The same, made where it is not there yet. @throws AppError `invalid_name` */
-  async ensureRepository(app: string): Promise<AppRepository> {
-    const repository = this.repository(app);
+  /**
+   * The same, made where it is not there yet, and kept for as long as what is returned is not disposed of.
+   * @throws AppError `invalid_name`
+   */
+  async openRepository(app: string): Promise<{ place: AppRepository } & Disposable> {
+    checkName('an app', app);
     using _ = await this.#changing.take();
-    await repository.ensure();
-    return repository;
+    const place = this.repository(app);
+    await place.ensure();
+    place.pushes += 1;
+    return {
+      place,
+      [Symbol.dispose]: () => {
+        place.pushes -= 1;
+      },
+    };
   }
 
   /** Names of all that has something on the disk, whether or not it has come to be an app. */

@@ -33,14 +33,18 @@ const call = request({
 call.flushHeaders();
 process.stdin.pipe(call);
 
+let answered = false;
+
 call.on('response', (response) => {
+  answered = true;
   if (response.statusCode !== 200) {
+    process.stdin.unpipe(call);
     response.setEncoding('utf8');
     let text = '';
     response.on('data', (chunk) => {
       text += chunk;
     });
-    response.on('end', () => fail(text.trim()));
+    response.on('close', () => fail(text.trim()));
     return;
   }
   response.pipe(process.stdout);
@@ -53,6 +57,8 @@ call.on('response', (response) => {
 });
 
 call.on('error', (error) => {
+  // What breaks off after an answer is told by the answer.
+  if (answered) return;
   const { code } = /** @type {NodeJS.ErrnoException} */ (error);
   if (code === 'ENOENT' || code === 'ECONNREFUSED') fail('Sluice is not running on this server');
   else lost();

@@ -166,7 +166,7 @@ async function findFile(
     if ((await resolveFile(directory, name)) === name) return { script: name, from: name };
   }
   throw new AppError('nothing_to_run', nothingFound(manifest), {
-    hint: 'Say how the app starts: "start" in the scripts of package.json, such as "node app.js", or a file server.js or index.js.',
+    hint: 'Say how the app starts: "start" in the scripts of package.json, such as "node app.js", or a file server.js or index.js. Is the app in a directory below? "root" in sluice.json names it.',
   });
 }
 

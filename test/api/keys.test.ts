@@ -1,0 +1,153 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { chmod, mkdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { promisify } from 'node:util';
+import type { Key } from '../../src/api/keys.ts';
+import { startSluice } from '../support/server.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+import { wholeFile } from '../support/whole-file.ts';
+
+const directory = await temporaryDirectory(wholeFile);
+const file = join(directory, '.ssh/authorized_keys');
+const sluice = await startSluice(wholeFile, { settings: { ssh: { authorizedKeys: file } } });
+
+const add = (name: string, key: string, app: string | null = null) =>
+  sluice.call<Key & { file: string }>('POST', '/v1/keys', { name, key, app });
+const remove = (name: string) => sluice.call('DELETE', `/v1/keys/${name}`);
+const lines = async () => (await readFile(file, 'utf8')).split('\n');
+
+async function makeKey(name: string, type = 'ed25519'): Promise<{ public: string; private: string }> {
+  const path = join(directory, name);
+  await promisify(execFile)('ssh-keygen', [
+    '-q',
+    '-t',
+    type,
+    '-N',
+    '',
+    '-C',
+    `${name} of "Ann" $(id)`,
+    '-f',
+    path,
+  ]);
+  return { public: await readFile(`${path}.pub`, 'utf8'), private: await readFile(path, 'utf8') };
+}
+
+test('a key that is added stands in the file of sshd with nothing allowed but our command, until it is removed', async () => {
+  const { public: key } = await makeKey('laptop');
+  const added = await add('laptop', key, 'shop');
+  assert.equal(added.file, file);
+  const { stdout } = await promisify(execFile)('ssh-keygen', ['-l', '-f', join(directory, 'laptop.pub')]);
+  assert.ok(stdout.includes(added.fingerprint));
+  const [, line = ''] = await lines();
+  assert.match(
+    line,
+    /^restrict,command="\/\S+\/node \/\S+\/ssh\.cjs \/\S+\/ssh\.sock laptop" ssh-ed25519 \S+ laptop for shop$/,
+  );
+  assert.equal((await stat(file)).mode & 0o777, 0o600);
+  assert.equal((await stat(join(directory, '.ssh'))).mode & 0o777, 0o700);
+  const list = await sluice.call<Key[]>('GET', '/v1/keys');
+  assert.deepEqual(
+    list.map(({ name, app }) => ({ name, app })),
+    [{ name: 'laptop', app: 'shop' }],
+  );
+  await remove('laptop');
+  assert.equal(await readFile(file, 'utf8'), '');
+  await assert.rejects(remove('laptop'), { code: 'key_not_found' });
+});
+
+test('what others have written into the file stays as it is, and where it is', async () => {
+  const { public: own } = await makeKey('own');
+  const before = `# mine\n${own}from="10.0.0.1" ssh-rsa AAAA somebody`;
+  await writeFile(file, before);
+  await add('one', (await makeKey('one', 'ecdsa')).public);
+  await writeFile(file, `${await readFile(file, 'utf8')}ssh-rsa BBBB later\n`);
+  await add('two', (await makeKey('two')).public);
+  const all = await lines();
+  assert.deepEqual(all.slice(0, 3), before.split('\n'));
+  assert.equal(all.filter((line) => line.startsWith('restrict,')).length, 2);
+  assert.deepEqual(all.slice(-2), ['ssh-rsa BBBB later', '']);
+  // Whatever becomes of our own lines around them, no line of somebody else's is lost.
+  await writeFile(file, all.filter((line) => line !== '# Sluice writes to here').join('\n'));
+  await remove('one');
+  await remove('two');
+  assert.equal(await readFile(file, 'utf8'), `${before}\nssh-rsa BBBB later\n`);
+});
+
+test('a key that logs in already cannot push as well, since sshd would take the first of the two', async () => {
+  const { public: own } = await makeKey('login');
+  await writeFile(file, `no-pty ${own}`);
+  await assert.rejects(add('login', own), {
+    code: 'invalid_key',
+    message: /has this key already: it logs in there$/,
+  });
+  assert.deepEqual(await sluice.call('GET', '/v1/keys'), []);
+  assert.equal(await readFile(file, 'utf8'), `no-pty ${own}`);
+});
+
+test('what is no public key, or is there already, is refused with the reason', async () => {
+  const pair = await makeKey('pair');
+  await assert.rejects(add('p', pair.private), {
+    code: 'invalid_key',
+    message: /private key, which must not leave/,
+  });
+  await assert.rejects(add('p', 'hello'), { code: 'invalid_key', message: /no public key of ssh/ });
+  await assert.rejects(add('p', ''), { code: 'invalid_key', message: /there are 0 keys/ });
+  await assert.rejects(add('p', `${pair.public}${pair.public}`), {
+    code: 'invalid_key',
+    message: /there are 2 keys/,
+  });
+  await assert.rejects(add('p', 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAA'), {
+    message: /ssh-keygen does not take this/,
+  });
+  await assert.rejects(add('p', `command="id" ${pair.public}`), { message: /no public key of ssh/ });
+  await assert.rejects(add('../p', pair.public), { code: 'bad_request', message: /cannot name a key/ });
+  await assert.rejects(add('p"\n', pair.public), { code: 'bad_request' });
+  await add('p', pair.public);
+  await assert.rejects(add('p', (await makeKey('other')).public), { message: /a key named "p" already/ });
+  await assert.rejects(add('q', pair.public), { message: /this key is here already, as "p"/ });
+  await remove('p');
+});
+
+test('a file that is a link is written where it leads; one that is lost is written anew at the next start', async (t) => {
+  const real = join(directory, 'elsewhere');
+  const linked = join(directory, 'linked');
+  await writeFile(real, '');
+  await symlink(real, linked);
+  const own = await startSluice(t, { settings: { ssh: { authorizedKeys: linked } } });
+  await own.call('POST', '/v1/keys', { name: 'moved', key: (await makeKey('moved')).public });
+  assert.match(await readFile(real, 'utf8'), / moved\n/);
+  await writeFile(real, '');
+  await own.stop();
+  await own.up();
+  assert.match(await readFile(real, 'utf8'), / moved\n/);
+});
+
+test('a file that cannot be written is told, and the key is not added', {
+  skip: process.getuid?.() === 0 && 'root may write anything',
+}, async (t) => {
+  const closed = join(directory, 'closed');
+  await mkdir(closed);
+  await chmod(closed, 0o500);
+  const own = await startSluice(t, { settings: { ssh: { authorizedKeys: join(closed, 'keys') } } });
+  const key = (await makeKey('refused')).public;
+  await assert.rejects(own.call('POST', '/v1/keys', { name: 'refused', key }), { code: 'invalid_settings' });
+  assert.deepEqual(await own.call('GET', '/v1/keys'), []);
+});
+
+test('without a key no file is made', async (t) => {
+  const path = join(directory, 'none/authorized_keys');
+  await startSluice(t, { settings: { ssh: { authorizedKeys: path } } });
+  await assert.rejects(stat(path), { code: 'ENOENT' });
+});
+
+test('only who may manage tokens may manage keys', async () => {
+  const { token } = await sluice.call<{ token: string }>('POST', '/v1/tokens', {
+    name: 'deployer',
+    scopes: ['deploy'],
+  });
+  const headers = { authorization: `Bearer ${token}` };
+  assert.equal((await fetch(`${sluice.url}/v1/keys`, { headers })).status, 403);
+  assert.equal((await fetch(`${sluice.url}/v1/keys/x`, { headers, method: 'DELETE' })).status, 403);
+});

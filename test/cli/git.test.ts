@@ -1,0 +1,144 @@
+import assert from 'node:assert/strict';
+import { access, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { answering, running } from '../support/apps.ts';
+import { cli } from '../support/cli.ts';
+import { Checkout, remoteBranches } from '../support/git.ts';
+import { startSluice } from '../support/server.ts';
+import { Sshd } from '../support/sshd.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+import { wholeFile } from '../support/whole-file.ts';
+
+const directory = await temporaryDirectory(wholeFile);
+const authorizedKeys = join(directory, 'authorized_keys');
+const sluice = await startSluice(wholeFile, { settings: { ssh: { authorizedKeys } } });
+const env = { SLUICE_HOME: sluice.home };
+
+test('keys are added from a file, listed and removed, and what to do next is told', async (t) => {
+  const sshd = await Sshd.start(t, authorizedKeys);
+  await sshd.makeKey('laptop');
+  const added = await cli(['keys', 'add', 'laptop', join(sshd.directory, 'laptop.pub'), '--app', 'shop'], {
+    env,
+  });
+  assert.equal(added.code, 0, added.stderr);
+  assert.match(added.stdout, /^laptop may push to the app shop: SHA256:\S+\n$/);
+  assert.match(
+    added.stderr,
+    /authorized_keys, which sshd must read\.\n.*git remote add deploy ssh:\/\/\w+@HOST\/shop/,
+  );
+  assert.match((await cli(['keys', 'list'], { env })).stdout, /^NAME .*\nlaptop +shop +SHA256:/);
+  const checkout = await Checkout.create(t, { GIT_SSH_COMMAND: sshd.command('laptop') });
+  await checkout.commit('One', answering('pushed'));
+  assert.equal((await checkout.try('push', sshd.url('shop'), 'main')).code, 0);
+  const removed = await cli(['keys', 'remove', 'laptop'], { env });
+  assert.equal(removed.stdout, 'laptop may push no more\n');
+  assert.match((await checkout.try('fetch', sshd.url('shop'))).output, /Permission denied/);
+  const missing = await cli(['keys', 'add', 'x', '/nonexistent.pub'], { env });
+  assert.equal(missing.code, 2);
+  assert.match(missing.stderr, /^failed: the key cannot be read: ENOENT/);
+});
+
+test('deploy tells the commit of the directory, and how many files are not as it has them', async (t) => {
+  const checkout = await Checkout.create(t);
+  const commit = await checkout.commit('First version\n\nMore of it.', {
+    ...answering('clean'),
+    'lib/a.js': '',
+  });
+  const deploy = () => cli(['deploy', checkout.directory, '--app', 'told'], { env });
+  assert.match((await deploy()).stdout, /\n {3}commit \w{10} of main by Ann: First version\n/);
+  await checkout.write({ 'lib/a.js': 'changed', 'lib/new.js': '' });
+  await checkout.git('switch', '--quiet', '--detach');
+  assert.match((await deploy()).stdout, /\n {3}commit \w{10} and 2 changed files by Ann: First version\n/);
+  const [second, first] = await sluice.releases('told');
+  assert.ok(first && second);
+  assert.deepEqual([first.commit, first.branch, first.changedFiles], [commit, 'main', 0]);
+  assert.deepEqual([second.commit, second.branch, second.changedFiles], [commit, null, 2]);
+  assert.equal(second.message, 'First version\n\nMore of it.');
+  const list = await cli(['releases', 'told'], { env });
+  assert.match(
+    list.stdout,
+    new RegExp(
+      `\\n2 .* ${commit.slice(0, 10)}\\+ +Ann +First version\\n1 .* ${commit.slice(0, 10)} +Ann +First version\\n$`,
+    ),
+  );
+});
+
+test('a directory in a repository without a commit, and in none, is deployed without one', async (t) => {
+  const checkout = await Checkout.create(t);
+  await checkout.write(answering('uncommitted'));
+  const { code, stdout } = await cli(['deploy', checkout.directory, '--app', 'bare', '--json'], { env });
+  assert.equal(code, 0, stdout);
+  assert.equal(JSON.parse(stdout).commit, null);
+});
+
+test('a repository that cannot be read is no reason not to deploy, and is told', async (t) => {
+  const checkout = await Checkout.create(t);
+  await checkout.commit('One', answering('broken repository'));
+  await rm(join(checkout.directory, '.git/objects'), { recursive: true });
+  const { code, stdout } = await cli(['deploy', checkout.directory, '--app', 'unread'], { env });
+  assert.equal(code, 0, stdout);
+  assert.match(stdout, /^note: the commit is not told, since the repository cannot be read: /);
+});
+
+test('deploy sends what a push would: without what export-ignore leaves out', async (t) => {
+  const checkout = await Checkout.create(t);
+  await checkout.commit('One', {
+    ...answering('exported'),
+    '.gitattributes':
+      'docs/ export-ignore\n*.psd export-ignore\nkept.psd -export-ignore\n"with space.txt" export-ignore\n*.js text\n',
+    'docs/page.md': '',
+    'a.psd': '',
+    'kept.psd': '',
+    'with space.txt': '',
+    'lib/.gitattributes': 'b.psd !export-ignore\nlocal.txt export-ignore\n',
+    'lib/b.psd': '',
+    'lib/c.psd': '',
+    'lib/local.txt': '',
+  });
+  const paths = {
+    sent: ['kept.psd', 'lib/b.psd', '.gitattributes', 'server.js'],
+    not: ['docs', 'a.psd', 'with space.txt', 'lib/c.psd', 'lib/local.txt'],
+  };
+  assert.equal((await checkout.try('push', sluice.gitUrl('pushed'), 'main')).code, 0);
+  assert.equal((await cli(['deploy', checkout.directory, '--app', 'exported'], { env })).code, 0);
+  for (const app of ['pushed', 'exported']) {
+    const tree = sluice.paths.target({ app, environment: 'production' }).current;
+    for (const path of paths.sent) await access(join(tree, path));
+    for (const path of paths.not)
+      await assert.rejects(access(join(tree, path)), { code: 'ENOENT' }, `${app}: ${path}`);
+  }
+});
+
+test('deploy --release builds the commit of a release anew, where the server has it', async (t) => {
+  const checkout = await Checkout.create(t);
+  const one = await checkout.commit('One', answering('one'));
+  const url = sluice.gitUrl('anew');
+  await checkout.git('push', url, 'main');
+  await checkout.commit('Two', answering('two'));
+  await checkout.git('push', url, 'main');
+  const { code, stdout } = await cli(['deploy', '--app', 'anew', '--release', '1'], { env });
+  assert.equal(code, 0, stdout);
+  assert.match(stdout, /^release 3 of anew, production\n[\s\S]*\nlive: .+ release 3 /);
+  assert.equal(await sluice.get('anew'), 'one');
+  assert.deepEqual(await remoteBranches(checkout, url), { main: one });
+  const detail = await cli(['releases', 'anew', '3'], { env });
+  assert.match(detail.stdout, new RegExp(`\\ncommit ${one} of main by Ann\\n {2}One\\n`));
+
+  await checkout.commit('Broken', running('process.exit(1)'));
+  await checkout.try('push', url, 'main');
+  const gone = await cli(['deploy', '--app', 'anew', '--release', '4'], { env });
+  assert.equal(gone.code, 1);
+  assert.match(
+    gone.stderr,
+    /^failed: release 4 of anew cannot be built again: commit \w{10} is not on the server\n/,
+  );
+  await sluice.deploy('anew', answering('uploaded'));
+  const uploaded = await cli(['deploy', '--app', 'anew', '--release', '5'], { env });
+  assert.match(
+    uploaded.stderr,
+    /^failed: release 5 of anew cannot be built again: it was uploaded, not pushed\n/,
+  );
+  const both = await cli(['deploy', checkout.directory, '--app', 'anew', '--release', '1'], { env });
+  assert.equal(both.code, 2);
+});

@@ -1,0 +1,238 @@
+import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
+import { request } from 'node:http';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { Scope } from '../../src/api/tokens.ts';
+import { answering } from '../support/apps.ts';
+import { Checkout, remoteBranches } from '../support/git.ts';
+import { startSluice } from '../support/server.ts';
+import { Sshd } from '../support/sshd.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+import { waitFor } from '../support/wait.ts';
+import { wholeFile } from '../support/whole-file.ts';
+
+const home = await temporaryDirectory(wholeFile);
+const authorizedKeys = join(home, 'authorized_keys');
+const sluice = await startSluice(wholeFile, { settings: { ssh: { authorizedKeys } } });
+const sshd = await Sshd.start(wholeFile, authorizedKeys);
+
+const token = async (name: string, scope: Scope, app: string | null = null) =>
+  (await sluice.call<{ token: string }>('POST', '/v1/tokens', { name, scopes: [scope], app })).token;
+const addKey = async (name: string, app: string | null = null) =>
+  sluice.call('POST', '/v1/keys', { name, key: await sshd.makeKey(name), app });
+
+const owner = await Checkout.create(wholeFile);
+const commit = await owner.commit('One', answering('one'));
+await owner.git('push', sluice.gitUrl('shop'), 'main');
+
+/** Nothing has changed, and nothing has been made. */
+async function assertUntouched(): Promise<void> {
+  assert.deepEqual(await remoteBranches(owner, sluice.gitUrl('shop')), { main: commit });
+  assert.equal((await sluice.releases('shop')).length, 1);
+  const apps = await waitFor(async () => {
+    const names = (await readdir(sluice.paths.apps)).filter((name) => name !== 'package.json');
+    return names.length === 1 && names;
+  });
+  assert.deepEqual(apps, ['shop']);
+}
+
+test('over http, a push without a token, with a wrong one, a revoked one or one for less is refused', async (t) => {
+  const checkout = await Checkout.create(t);
+  await checkout.commit('Theirs', answering('theirs'));
+  const none = await checkout.try('push', sluice.gitUrl('shop').replace(/git:.*@/, ''), 'main');
+  assert.match(none.output, /could not read Username|terminal prompts disabled/);
+  const revoked = await token('revoked', 'deploy');
+  await sluice.call('DELETE', '/v1/tokens/revoked');
+  const refusals = {
+    slc_wrong: /Authentication failed/,
+    [revoked]: /Authentication failed/,
+    [await token('reader', 'read')]: /this needs scope deploy; the token reader has read\n/,
+    [await token('other', 'deploy', 'blog')]: /the token other is for the app blog only\n/,
+  };
+  for (const [secret, message] of Object.entries(refusals)) {
+    for (const command of [
+      ['push', sluice.gitUrl('shop', secret), 'main'],
+      ['fetch', sluice.gitUrl('shop', secret)],
+    ]) {
+      const { code, output } = await checkout.try(...command);
+      assert.notEqual(code, 0);
+      assert.match(output, message);
+    }
+  }
+  // One for a single app may create that app, and no other.
+  const { code } = await checkout.try(
+    'push',
+    sluice.gitUrl('new', await token('single', 'deploy', 'blog')),
+    'main',
+  );
+  assert.notEqual(code, 0);
+  await assertUntouched();
+  const refused = (await sluice.log()).filter(
+    ({ path, status }) => String(path).startsWith('/git/') && status === 403,
+  );
+  assert.ok(refused.length >= 4, 'refusals are logged');
+});
+
+test('over http, a name that is none leads nowhere, however it is spelt', async () => {
+  const names = [
+    '..',
+    '../shop',
+    '%2e%2e',
+    '%2e%2e%2fshop',
+    '..%2f..%2fetc',
+    'shop%00',
+    'Shop',
+    'SHOP.GIT',
+    'shop.git.git',
+    '%',
+    '%ff',
+    '-c',
+    '--upload-pack=x',
+    'a'.repeat(300),
+    `${'a/'.repeat(2000)}x`,
+  ];
+  for (const name of names) {
+    for (const [method, path] of [
+      ['GET', `/git/${name}/info/refs?service=git-receive-pack`],
+      ['GET', `/git/${name}.git/info/refs?service=git-upload-pack`],
+      ['POST', `/git/${name}.git/git-receive-pack`],
+    ] as const) {
+      const status = await rawStatus(method, path);
+      assert.ok(
+        [400, 403, 404, 405].includes(status),
+        `${method} ${path.slice(0, 80)} was answered ${status}`,
+      );
+    }
+  }
+  await assertUntouched();
+});
+
+/** As it stands: `fetch` would tidy the path up. */
+function rawStatus(method: string, path: string): Promise<number> {
+  const { hostname, port } = new URL(sluice.url);
+  const headers = {
+    authorization: `Bearer ${sluice.token}`,
+    'content-type': 'application/x-git-receive-pack-request',
+  };
+  return new Promise((resolve, reject) => {
+    const call = request({ hostname, port, method, path, headers, agent: false }, (response) => {
+      response.resume().on('end', () => resolve(response.statusCode ?? 0));
+    });
+    call.on('error', reject).end();
+  });
+}
+
+test('over http, a client that speaks otherwise is told so', async () => {
+  const dumb = await sluice.request('/git/shop.git/info/refs');
+  assert.equal(dumb.status, 400);
+  assert.match(await dumb.text(), /not how git speaks today/);
+  assert.equal((await sluice.request('/git/shop.git/HEAD')).status, 404);
+  assert.equal(
+    (await sluice.request('/git/shop.git/git-receive-pack', { method: 'POST', body: 'x' })).status,
+    400,
+  );
+  const headers = { 'content-type': 'application/x-git-receive-pack-request', 'content-encoding': 'br' };
+  const body = new Uint8Array([1, 2, 3]);
+  assert.equal(
+    (await sluice.request('/git/shop.git/git-receive-pack', { method: 'POST', headers, body })).status,
+    400,
+  );
+  const garbage = { ...headers, 'content-encoding': 'gzip' };
+  await sluice
+    .request('/git/shop.git/git-receive-pack', { method: 'POST', headers: garbage, body })
+    .catch(() => undefined);
+  await assertUntouched();
+});
+
+test('over ssh, no key, an unknown one, a removed one and one of another app get nothing', async (t) => {
+  await addKey('mine');
+  await addKey('blogger', 'blog');
+  await addKey('gone');
+  await sluice.call('DELETE', '/v1/keys/gone');
+  await sshd.makeKey('stranger');
+  const push = async (key: string | undefined, path = 'shop') => {
+    const checkout = await Checkout.create(t, { GIT_SSH_COMMAND: sshd.command(key) });
+    await checkout.commit('Theirs', answering('theirs'));
+    const [pushed, fetched] = [
+      await checkout.try('push', sshd.url(path), 'main'),
+      await checkout.try('fetch', sshd.url(path)),
+    ];
+    assert.notEqual(pushed.code, 0);
+    assert.notEqual(fetched.code, 0);
+    return pushed.output + fetched.output;
+  };
+  for (const key of [undefined, 'stranger', 'gone'])
+    assert.match(await push(key), /Permission denied \(publickey\)/);
+  assert.match(await push('blogger'), /^sluice: the key blogger is for the app blog only$/m);
+  assert.match(await push('blogger', 'new'), /^sluice: the key blogger is for the app blog only$/m);
+  await assertUntouched();
+});
+
+test('over ssh, there is no shell, no forwarding and no command but those of git', async () => {
+  const friendly = /^sluice: this account takes git pushes, and nothing else\n {2}git remote add deploy ssh:/;
+  for (const command of [
+    [],
+    ['id'],
+    ['git-upload-archive', "'shop'"],
+    ['git-receive-pack', "'shop'; id"],
+    ['git-receive-pack', "'shop' 'blog'"],
+    ['git-receive-pack', '$(id)'],
+    ['scp', '-t', '.'],
+    ['x'.repeat(20_000)],
+  ]) {
+    const { code, stdout, stderr } = await sshd.run('mine', ...command);
+    assert.equal(code, 1, `${command.join(' ').slice(0, 100)}: ${stderr}`);
+    assert.equal(stdout, '');
+    assert.doesNotMatch(stderr, /uid=/);
+    if (command[0] !== 'git-receive-pack') assert.match(stderr, friendly);
+  }
+  const { code } = await sshd.run(
+    'mine',
+    '-N',
+    '-o',
+    'ExitOnForwardFailure=yes',
+    '-R',
+    '127.0.0.1:0:127.0.0.1:1',
+  );
+  assert.notEqual(code, 0);
+  await assertUntouched();
+  const refused = (await sluice.log()).filter(({ event }) => event === 'ssh refused');
+  assert.ok(
+    refused.some(({ key, command }) => key === 'mine' && command === 'id'),
+    'refusals are logged',
+  );
+});
+
+test('over ssh, a name that is none leads nowhere, however it is spelt', async () => {
+  for (const name of [
+    '..',
+    '../shop',
+    '../../etc',
+    'Shop',
+    '%2e%2e',
+    'shop.git.git',
+    '-c',
+    'a'.repeat(300),
+    '',
+    '.git',
+    'sh op',
+    '~root/shop',
+  ]) {
+    for (const service of ['git-receive-pack', 'git-upload-pack']) {
+      const { code, stderr, stdout } = await sshd.run('mine', `${service} '${name}'`);
+      assert.equal(code, 1, name);
+      assert.match(stderr, /^sluice: "?.* (?:cannot be the name of an app|takes git pushes)/, name);
+      assert.equal(stdout, '');
+    }
+  }
+  await assertUntouched();
+});
+
+test('what there is not cannot be fetched', async () => {
+  const { output } = await owner.try('fetch', sluice.gitUrl('nothing'));
+  assert.match(output, /there is no app nothing/);
+  const { stderr } = await sshd.run('mine', "git-upload-pack '/nothing'");
+  assert.match(stderr, /^sluice: there is no app nothing\n/);
+  await assertUntouched();
+});

@@ -1,0 +1,199 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { listDirectory } from '../../src/system/files.ts';
+import { answering } from '../support/apps.ts';
+import { Checkout, remoteBranches } from '../support/git.ts';
+import { startSluice } from '../support/server.ts';
+import { waitFor } from '../support/wait.ts';
+import { wholeFile } from '../support/whole-file.ts';
+
+const sluice = await startSluice(wholeFile);
+
+/** A checkout whose first commit is live as `app`. */
+async function live(t: Parameters<typeof Checkout.create>[0], app: string, settings = {}) {
+  const checkout = await Checkout.create(t);
+  const url = sluice.gitUrl(app);
+  const commit = await checkout.commit('One', answering('one', settings));
+  await checkout.git('push', url, 'main');
+  const releases = async () => (await sluice.releases(app)).length;
+  return { checkout, url, commit, releases };
+}
+
+test('a branch that does not deploy is refused, with those that do and what to do', async (t) => {
+  const { checkout, url, commit, releases } = await live(t, 'branch', {
+    branches: { staging: ['develop', 'next'] },
+  });
+  await checkout.git('switch', '--quiet', '--create', 'feature');
+  const { code, output } = await checkout.try('push', url, 'feature');
+  assert.equal(code, 1);
+  assert.match(
+    output,
+    /^refused: feature does not deploy; those that do: main or master into production, develop or next into staging$/m,
+  );
+  assert.match(output, /^ {2}Push it as one of them: git push deploy feature:main\. Or .+"branches"/m);
+  assert.deepEqual(await remoteBranches(checkout, url), { main: commit });
+  assert.equal(await releases(), 1);
+});
+
+test('an environment takes the branches that it is given, and has a release, a port and a branch of its own', async (t) => {
+  const { checkout, url, commit } = await live(t, 'staged', { branches: { staging: 'develop' } });
+  await checkout.git('switch', '--quiet', '--create', 'develop');
+  const develop = await checkout.commit('Next', answering('next', { branches: { staging: 'develop' } }));
+  const { code, output } = await checkout.try('push', url, 'develop');
+  assert.equal(code, 0, output);
+  assert.match(output, /^release 1 of staged \(staging\)$/m);
+  assert.equal(await sluice.get('staged'), 'one');
+  const staging = await sluice.call<{ url: string; release: number }>(
+    'GET',
+    '/v1/apps/staged?environment=staging',
+  );
+  assert.equal(await (await fetch(staging.url)).text(), 'next');
+  assert.deepEqual(await remoteBranches(checkout, url), { main: commit, develop });
+});
+
+test('production takes main and master until it is given others; the branch that was pushed last is the one there is', async (t) => {
+  const { checkout, url } = await live(t, 'renamed');
+  const two = await checkout.commit('Two', answering('two'));
+  assert.equal((await checkout.try('push', url, 'main:master')).code, 0);
+  assert.deepEqual(await remoteBranches(checkout, url), { master: two });
+  const three = await checkout.commit(
+    'Three',
+    answering('three', { branches: { production: 'stable/1.x' } }),
+  );
+  assert.equal((await checkout.try('push', url, 'main')).code, 1, 'main is no branch of production any more');
+  assert.equal((await checkout.try('push', url, 'main:stable/1.x')).code, 0);
+  assert.deepEqual(await remoteBranches(checkout, url), { 'stable/1.x': three });
+  assert.equal(await sluice.get('renamed'), 'three');
+  // A branch that is a directory to the one there is: git can have only one of them.
+  const four = await checkout.commit('Four', answering('four', { branches: { production: 'stable' } }));
+  const { code, output } = await checkout.try('push', url, 'main:stable');
+  assert.equal(code, 0, output);
+  assert.deepEqual(await remoteBranches(checkout, url), { stable: four });
+  const other = await Checkout.create(t);
+  await other.git('clone', '--quiet', url, 'copy');
+  assert.equal(await other.git('-C', 'copy', 'rev-parse', 'HEAD'), four, 'a clone checks out what runs');
+});
+
+test('several branches at once are refused, and nothing is deployed', async (t) => {
+  const { checkout, url, commit, releases } = await live(t, 'several');
+  await checkout.commit('Two', answering('two'));
+  await checkout.git('branch', 'master');
+  const { code, output } = await checkout.try('push', url, 'main', 'master');
+  assert.equal(code, 1);
+  assert.match(output, /^refused: a push deploys one branch, and this one has 2: main, master$/m);
+  assert.deepEqual(await remoteBranches(checkout, url), { main: commit });
+  assert.equal(await releases(), 1);
+});
+
+test('tags come along with a branch; alone they are refused, and may be removed', async (t) => {
+  const { checkout, url, releases } = await live(t, 'tags');
+  await checkout.git('tag', '--annotate', 'v1', '--message', 'Version 1');
+  const alone = await checkout.try('push', url, 'v1');
+  assert.equal(alone.code, 1);
+  assert.match(alone.output, /^refused: a tag alone deploys nothing$/m);
+  await checkout.commit('Two', answering('two'));
+  assert.equal((await checkout.try('push', '--follow-tags', url, 'main')).code, 0);
+  await checkout.git('tag', 'v2');
+  await checkout.commit('Three', answering('three'));
+  assert.equal((await checkout.try('push', '--tags', url, 'main')).code, 0);
+  assert.match(await checkout.git('ls-remote', '--tags', url), /refs\/tags\/v1\n[\s\S]*refs\/tags\/v2/);
+  assert.equal((await checkout.try('push', url, ':v2')).code, 0);
+  assert.doesNotMatch(await checkout.git('ls-remote', '--tags', url), /v2/);
+  assert.equal(await releases(), 3);
+});
+
+test('what is neither branch nor tag, and a branch at a tag, is refused with what would be right', async (t) => {
+  const { checkout, url, releases } = await live(t, 'odd');
+  await checkout.commit('Two', answering('two'));
+  const notes = await checkout.try('push', url, 'main:refs/notes/commits');
+  assert.match(notes.output, /^refused: refs\/notes\/commits is no branch$/m);
+  const ours = await checkout.try('push', url, 'main:refs/sluice/production/1');
+  assert.equal(ours.code, 1);
+  await checkout.git('tag', '--annotate', 'v1', '--message', 'Version 1');
+  const tag = await checkout.try('push', url, 'v1:refs/heads/main');
+  assert.match(tag.output, /^refused: main would point at a tag, not at a commit$/m);
+  assert.equal((await checkout.try('push', url, 'v1^{commit}:main')).code, 0);
+  assert.equal(await releases(), 2);
+});
+
+test('the branch cannot be deleted, and the way to stop the app is told', async (t) => {
+  const { checkout, url, commit } = await live(t, 'deleted');
+  const { code, output } = await checkout.try('push', url, ':main');
+  assert.equal(code, 1);
+  assert.match(output, /^refused: main says what runs, and cannot be deleted\n {2}.*sluice stop deleted/m);
+  assert.deepEqual(await remoteBranches(checkout, url), { main: commit });
+});
+
+test('a history that was rewritten and an older commit deploy where the pusher insists, and never by accident', async (t) => {
+  const { checkout, url, commit } = await live(t, 'forced');
+  const two = await checkout.commit('Two', answering('two'));
+  await checkout.git('push', url, 'main');
+  const gentle = await checkout.try('push', url, `${commit}:main`);
+  assert.equal(gentle.code, 1);
+  assert.equal(await sluice.get('forced'), 'two');
+  const back = await checkout.try('push', '--force', url, `${commit}:main`);
+  assert.equal(back.code, 0, back.output);
+  assert.equal(await sluice.get('forced'), 'one');
+  assert.deepEqual(await remoteBranches(checkout, url), { main: commit });
+  await checkout.git('reset', '--quiet', '--hard', two);
+  await checkout.write(answering('amended'));
+  await checkout.git('commit', '--quiet', '--all', '--amend', '--message', 'Two, better');
+  assert.equal((await checkout.try('push', '--force', url, 'main')).code, 0);
+  assert.equal(await sluice.get('forced'), 'amended');
+});
+
+test('an unchanged branch never reaches the server, whose page names what to do instead', async (t) => {
+  const { checkout, url, releases } = await live(t, 'same');
+  const { code, output } = await checkout.try('push', url, 'main');
+  assert.equal(code, 0);
+  assert.match(output, /Everything up-to-date/);
+  assert.equal(await releases(), 1);
+  const again = await sluice.call<{ number: number; commit: string }>(
+    'POST',
+    '/v1/apps/same/releases/1/redeploy',
+  );
+  assert.equal(again.number, 2);
+  assert.equal(again.commit, await checkout.head());
+  assert.deepEqual(await remoteBranches(checkout, url), { main: await checkout.head() });
+});
+
+test('a commit without files is refused for what it is, and a push of nothing by git itself', async (t) => {
+  const checkout = await Checkout.create(t);
+  const nothing = await checkout.try('push', sluice.gitUrl('empty'), 'main');
+  assert.match(nothing.output, /src refspec main does not match any/);
+  await checkout.commit('Nothing at all');
+  const { code, output } = await checkout.try('push', sluice.gitUrl('empty'), 'main');
+  assert.equal(code, 1);
+  assert.match(output, /^failed at receive: the archive holds no file$/m);
+});
+
+test('a shallow clone can push, as continuous integration does, and a whole one after it', async (t) => {
+  const whole = await Checkout.create(t);
+  await whole.commit('One', answering('one'));
+  await whole.commit('Two', answering('two'));
+  const shallow = await Checkout.create(t);
+  await shallow.git('fetch', '--quiet', '--depth=1', `file://${whole.directory}`, 'main');
+  await shallow.git('reset', '--quiet', '--hard', 'FETCH_HEAD');
+  const url = sluice.gitUrl('shallow');
+  const first = await shallow.try('push', url, 'main');
+  assert.equal(first.code, 0, first.output);
+  assert.equal(await sluice.get('shallow'), 'two');
+  const three = await shallow.commit('Three', answering('three'));
+  assert.equal((await shallow.try('push', url, 'main')).code, 0);
+  assert.equal((await sluice.releases('shallow'))[0]?.commitCount, 1);
+  await whole.git('pull', '--quiet', shallow.directory, 'main');
+  const four = await whole.commit('Four', answering('four'));
+  const last = await whole.try('push', url, 'main');
+  assert.equal(last.code, 0, last.output);
+  assert.deepEqual(await remoteBranches(whole, url), { main: four });
+  assert.equal((await sluice.releases('shallow'))[0]?.commits[0]?.commit, four);
+  assert.equal((await sluice.releases('shallow'))[1]?.commit, three);
+});
+
+test('a first push that is refused leaves no app and no files behind', async (t) => {
+  const checkout = await Checkout.create(t);
+  await checkout.commit('One', answering('one'));
+  assert.equal((await checkout.try('push', sluice.gitUrl('never'), 'main:feature')).code, 1);
+  await assert.rejects(sluice.status('never'), { code: 'app_not_found' });
+  await waitFor(async () => !(await listDirectory(sluice.paths.apps)).includes('never'), { what: 'its end' });
+});

@@ -1,0 +1,199 @@
+import assert from 'node:assert/strict';
+import { lstat, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { answering } from '../support/apps.ts';
+import { Checkout } from '../support/git.ts';
+import { startSluice } from '../support/server.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+import { wholeFile } from '../support/whole-file.ts';
+
+const sluice = await startSluice(wholeFile);
+
+const current = (app: string) => join(sluice.paths.target({ app, environment: 'production' }).current, '.');
+
+test('modes, links, and names with spaces and of all scripts come through, and export-ignore stays behind', async (t) => {
+  const checkout = await Checkout.create(t);
+  await checkout.write({
+    ...answering('odd'),
+    'bin/run it': '#!/bin/sh\n',
+    'größe/名前 – ü.txt': 'content',
+    [`long/${'x'.repeat(120)}/${'y'.repeat(120)}.txt`]: 'deep',
+    'docs/secret.md': 'not for the server',
+    'docs/kept.md': 'for the server',
+    '.gitattributes': 'docs/secret.md export-ignore\ntest export-ignore\n',
+    'test/a.js': '',
+    'line\nbreak "quoted".txt': 'odd',
+  });
+  await checkout.executable('bin/run it');
+  await checkout.link('link', 'bin/run it');
+  await checkout.commit('Größe, 名前 and "quotes"; $(rm -rf /)');
+  const { code, output } = await checkout.try('push', sluice.gitUrl('odd'), 'main');
+  assert.equal(code, 0, output);
+  const tree = current('odd');
+  assert.equal((await lstat(join(tree, 'bin/run it'))).mode & 0o777, 0o755);
+  assert.equal(await readlink(join(tree, 'link')), 'bin/run it');
+  assert.equal(await readFile(join(tree, 'größe/名前 – ü.txt'), 'utf8'), 'content');
+  assert.equal(await readFile(join(tree, `long/${'x'.repeat(120)}/${'y'.repeat(120)}.txt`), 'utf8'), 'deep');
+  assert.equal(await readFile(join(tree, 'line\nbreak "quoted".txt'), 'utf8'), 'odd');
+  assert.deepEqual(await readdir(join(tree, 'docs')), ['kept.md']);
+  assert.ok(!(await readdir(tree)).includes('test'));
+  assert.equal((await sluice.releases('odd'))[0]?.message, 'Größe, 名前 and "quotes"; $(rm -rf /)');
+});
+
+test('a link that leads out of the repository is refused', async (t) => {
+  const checkout = await Checkout.create(t);
+  await checkout.link('passwd', '/etc/passwd');
+  await checkout.commit('One', answering('one'));
+  const { code, output } = await checkout.try('push', sluice.gitUrl('escape'), 'main');
+  assert.equal(code, 1);
+  assert.match(output, /^failed at receive: "passwd" links to "\/etc\/passwd", which leads outside/m);
+});
+
+test('a repository in which all lies in one directory is not taken for one around it', async (t) => {
+  const checkout = await Checkout.create(t);
+  const files = answering('inside');
+  await checkout.commit(
+    'One',
+    Object.fromEntries(Object.entries(files).map(([path, file]) => [`app/${path}`, file])),
+  );
+  const { output } = await checkout.try('push', sluice.gitUrl('folder'), 'main');
+  assert.match(output, /^failed at check: There is nothing to run: .+\n.+"root"/m);
+});
+
+test('submodules and repositories within the repository are told by name, unless they are left out', async (t) => {
+  const checkout = await Checkout.create(t);
+  await checkout.write(answering('one'));
+  await checkout.git('init', '--quiet', 'vendor/lib');
+  await checkout.git('-C', 'vendor/lib', 'commit', '--quiet', '--allow-empty', '--message', 'Theirs');
+  await checkout.git('add', '--all');
+  await checkout.git('commit', '--quiet', '--message', 'One');
+  const { code, output } = await checkout.try('push', sluice.gitUrl('modules'), 'main');
+  assert.equal(code, 1);
+  assert.match(
+    output,
+    /^failed at receive: vendor\/lib: a submodule, and Sluice does not fetch those\n {2}.*export-ignore/m,
+  );
+  await checkout.commit('Without', { '.gitattributes': 'vendor/lib export-ignore\n' });
+  assert.equal((await checkout.try('push', sluice.gitUrl('modules'), 'main')).code, 0);
+});
+
+test('what git-lfs keeps elsewhere is told by name, unless it is left out', async (t) => {
+  const checkout = await Checkout.create(t);
+  const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 12345\n`;
+  await checkout.commit('One', {
+    ...answering('one'),
+    'public/logo.png': pointer,
+    'docs.md': `See: ${pointer}`,
+  });
+  const { code, output } = await checkout.try('push', sluice.gitUrl('lfs'), 'main');
+  assert.equal(code, 1);
+  assert.match(
+    output,
+    /^failed at receive: git-lfs keeps the content of public\/logo\.png elsewhere.*\n {2}.*git lfs migrate export/m,
+  );
+  await checkout.commit('Without', { '.gitattributes': 'public/logo.png filter=lfs export-ignore\n' });
+  assert.equal((await checkout.try('push', sluice.gitUrl('lfs'), 'main')).code, 0);
+});
+
+test('an app in a subdirectory is found by "root", which alone is the release', async (t) => {
+  const checkout = await Checkout.create(t);
+  await checkout.commit('One', {
+    'sluice.json': { root: 'apps/shop', branches: { staging: 'develop' } },
+    'README.md': 'of all',
+    ...below('apps/shop', { ...answering('shop'), 'package.json': { name: 'shop' } }),
+    'apps/blog/server.js': '',
+  });
+  const { code, output } = await checkout.try('push', sluice.gitUrl('rooted'), 'main');
+  assert.equal(code, 0, output);
+  assert.match(output, /^ {3}the app is in apps\/shop$/m);
+  assert.deepEqual((await readdir(current('rooted'))).sort(), [
+    '.sluice',
+    'package.json',
+    'server.js',
+    'sluice.json',
+  ]);
+  assert.equal(await sluice.get('rooted'), 'shop');
+});
+
+test('several apps share a repository, each with a "root" of its own; an upload of it works the same', async (t) => {
+  const files = {
+    'sluice.json': { root: { one: 'apps/one', two: 'apps/two' } },
+    ...below('apps/one', answering('first')),
+    ...below('apps/two', answering('second')),
+  };
+  const checkout = await Checkout.create(t);
+  await checkout.commit('Both', files);
+  for (const app of ['one', 'two'])
+    assert.equal((await checkout.try('push', sluice.gitUrl(app), 'main')).code, 0);
+  assert.equal(await sluice.get('one'), 'first');
+  assert.equal(await sluice.get('two'), 'second');
+  assert.equal((await sluice.deploy('two', files)).state, 'live');
+  const { output } = await checkout.try('push', sluice.gitUrl('three'), 'main');
+  assert.match(output, /^failed at receive: "root" names no directory for the app three$/m);
+});
+
+test('a "root" that is wrong, or beside which something would be passed over, is told', async (t) => {
+  const cases: [object, RegExp][] = [
+    [{ 'sluice.json': { root: 'missing' } }, /"root" is "missing", and there is no such directory/],
+    [{ 'sluice.json': { root: '../up' } }, /root: a directory such as "server", or one for each app/],
+    [{ 'sluice.json': { root: 'app', workers: 2 } }, /"workers" beside it would not be looked at/],
+    [
+      { 'sluice.json': { root: 'app' }, 'app/sluice.json': { branches: {} } },
+      /app has settings of its own for "branches"/,
+    ],
+    [{ 'sluice.json': { root: 'linked' } }, /"root" is "linked", and there is no such directory/],
+  ];
+  for (const [files, message] of cases) {
+    const checkout = await Checkout.create(t);
+    await checkout.link('linked', 'app');
+    await checkout.commit('One', { 'app/server.js': '', ...files });
+    const { code, output } = await checkout.try('push', sluice.gitUrl('wrong'), 'main');
+    assert.equal(code, 1);
+    assert.match(output, message);
+  }
+});
+
+test('a link that leads out of the "root" is refused, though it stays in the repository', async (t) => {
+  const checkout = await Checkout.create(t);
+  await checkout.write({
+    'sluice.json': { root: 'app' },
+    'secret.txt': '',
+    ...below('app', answering('one')),
+  });
+  await checkout.link('app/out', '../secret.txt');
+  await checkout.commit('One');
+  const { output } = await checkout.try('push', sluice.gitUrl('leaving'), 'main');
+  assert.match(output, /^failed at receive: "out" links to "\.\.\/secret\.txt", which leads outside/m);
+});
+
+test('a repository of 20,000 files and one of 3,000 commits are pushed like any other', async (t) => {
+  const checkout = await Checkout.create(t);
+  const files: Record<string, string> = {};
+  for (let file = 0; file < 20_000; file += 1) files[`data/${file % 200}/${file}.txt`] = `file ${file}`;
+  await checkout.commit('Many files', { ...answering('many'), ...files });
+  const many = await checkout.try('push', sluice.gitUrl('many'), 'main');
+  assert.equal(many.code, 0, many.output);
+  assert.match(many.output, /^ {3}202\d\d entries/m);
+  const empty = await Checkout.create(t);
+  const stream = Array.from({ length: 3000 }, (_, at) =>
+    `commit refs/heads/main\ncommitter Ann <ann@example.com> ${1_700_000_000 + at} +0000\ndata 5\nc${String(at).padStart(4, '0')}\n${at === 0 ? '' : `from :${at}\n`}`.replace(
+      '\n',
+      `\nmark :${at + 1}\n`,
+    ),
+  );
+  const directory = await temporaryDirectory(t);
+  await writeFile(join(directory, 'stream'), stream.join(''));
+  await empty.git('-c', `alias.load=!git fast-import --quiet < ${join(directory, 'stream')}`, 'load');
+  await empty.git('reset', '--quiet', '--hard', 'main');
+  await empty.commit('At last', answering('long'));
+  const long = await empty.try('push', sluice.gitUrl('long'), 'main');
+  assert.equal(long.code, 0, long.output);
+  assert.equal(await sluice.get('long'), 'long');
+});
+
+function below(directory: string, files: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(files).map(([path, content]) => [`${directory}/${path}`, content]),
+  );
+}

@@ -1,0 +1,246 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { answering, answeringOnceThereIs } from '../support/apps.ts';
+import { Checkout, type RunningGit, remoteBranches } from '../support/git.ts';
+import type { Files } from '../support/pack.ts';
+import { startSluice } from '../support/server.ts';
+import { Sshd } from '../support/sshd.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+import { Visitor } from '../support/visitor.ts';
+import { waitFor } from '../support/wait.ts';
+import { wholeFile } from '../support/whole-file.ts';
+
+const home = await temporaryDirectory(wholeFile);
+const authorizedKeys = join(home, 'authorized_keys');
+const sluice = await startSluice(wholeFile, { settings: { ssh: { authorizedKeys } } });
+const sshd = await Sshd.start(wholeFile, authorizedKeys);
+await sluice.call('POST', '/v1/keys', { name: 'laptop', key: await sshd.makeKey('laptop') });
+
+const ways = {
+  http: { url: (app: string) => sluice.gitUrl(app), env: {} },
+  ssh: { url: (app: string) => sshd.url(app), env: { GIT_SSH_COMMAND: sshd.command('laptop') } },
+};
+
+test('of two pushes at once the second waits and says so, and the newest wins', async (t) => {
+  const url = sluice.gitUrl('pair');
+  const ann = await Checkout.create(t);
+  const one = await ann.commit('One', answering('one'));
+  await ann.git('push', url, 'main');
+  const bob = await Checkout.create(t);
+  await bob.git('pull', '--quiet', url, 'main');
+
+  const go = join(sluice.home, 'go-pair');
+  await ann.commit('Of Ann', buildingUntil(go));
+  const bobs = await bob.commit('Of Bob', answering('of Bob'));
+  const first = ann.start('push', url, 'main');
+  await first.until(/^ +building$/);
+  const second = bob.start('push', url, 'main');
+  await second.until(/^ +waiting for release 2, which is being deployed$/);
+  assert.deepEqual(await remoteBranches(ann, url), { main: one });
+  await writeFile(go, '');
+  assert.equal((await first.ended).code, 0);
+  // Both have seen the branch at the first commit, and neither is based on the other.
+  const { code, output } = await second.ended;
+  assert.equal(code, 0, output);
+  assert.equal(await sluice.get('pair'), 'of Bob');
+  assert.deepEqual(await remoteBranches(ann, url), { main: bobs });
+});
+
+test('a third push takes the place of the one that waits, which is told so', async (t) => {
+  const url = sluice.gitUrl('three');
+  const go = join(sluice.home, 'go-three');
+  const pushers: RunningGit[] = [];
+  for (const files of [buildingUntil(go), answering('second'), answering('third')]) {
+    const checkout = await Checkout.create(t);
+    await checkout.commit('Theirs', files);
+    const push = checkout.start('push', url, 'main');
+    await push.until(pushers.length === 0 ? /building$/ : /waiting for release 1/);
+    pushers.push(push);
+  }
+  const superseded = await pushers[1]?.ended;
+  assert.equal(superseded?.code, 1);
+  assert.match(superseded.output, /^failed at wait: release 2 gave way to release 3, which is newer$/m);
+  await writeFile(go, '');
+  assert.equal((await pushers[0]?.ended)?.code, 0);
+  assert.equal((await pushers[2]?.ended)?.code, 0, 'although the first one has made the branch meanwhile');
+  assert.equal(await sluice.get('three'), 'third');
+});
+
+test('a rollback moves the branch to what runs, and the same or a newer commit can be pushed after it', async (t) => {
+  const url = sluice.gitUrl('back');
+  const checkout = await Checkout.create(t);
+  const one = await checkout.commit('One', answering('one'));
+  await checkout.git('push', url, 'main');
+  const two = await checkout.commit('Two', answering('two'));
+  await checkout.git('push', url, 'main');
+  await sluice.rollback('back');
+  assert.deepEqual(await remoteBranches(checkout, url), { main: one });
+  const same = await checkout.try('push', url, 'main');
+  assert.equal(same.code, 0, same.output);
+  assert.match(same.output, /^live: .+ release 3 /m);
+  assert.deepEqual(await remoteBranches(checkout, url), { main: two });
+  await sluice.rollback('back', 1);
+  const three = await checkout.commit('Three', answering('three'));
+  assert.equal((await checkout.try('push', url, 'main')).code, 0);
+  assert.deepEqual(await remoteBranches(checkout, url), { main: three });
+  // Forwards again, to a commit that no branch has had for a while.
+  await sluice.rollback('back', 2);
+  assert.deepEqual(await remoteBranches(checkout, url), { main: two });
+});
+
+test('what was uploaded has no branch, so that a push of any commit has something to do', async (t) => {
+  const url = sluice.gitUrl('mixed');
+  const checkout = await Checkout.create(t);
+  const one = await checkout.commit('One', answering('one'));
+  await checkout.git('push', url, 'main');
+  await sluice.deploy('mixed', answering('uploaded'));
+  assert.deepEqual(await remoteBranches(checkout, url), {});
+  const { code, output } = await checkout.try('push', url, 'main');
+  assert.equal(code, 0, output);
+  assert.equal(await sluice.get('mixed'), 'one');
+  assert.deepEqual(await remoteBranches(checkout, url), { main: one });
+});
+
+test('a rollback during a push does not keep it from being accepted', async (t) => {
+  const url = sluice.gitUrl('crossed');
+  const checkout = await Checkout.create(t);
+  await checkout.commit('One', answering('one'));
+  await checkout.git('push', url, 'main');
+  await checkout.commit('Two', answering('two'));
+  await checkout.git('push', url, 'main');
+  const go = join(sluice.home, 'go-crossed');
+  const three = await checkout.commit('Three', buildingUntil(go));
+  const push = checkout.start('push', url, 'main');
+  await push.until(/building$/);
+  await sluice.rollback('crossed');
+  assert.equal(await sluice.get('crossed'), 'one');
+  await writeFile(go, '');
+  const { code, output } = await push.ended;
+  assert.equal(code, 0, output);
+  assert.deepEqual(await remoteBranches(checkout, url), { main: three });
+});
+
+for (const [way, { url, env }] of Object.entries(ways)) {
+  test(`Ctrl-C over ${way} cancels what has not reached its switch`, async (t) => {
+    const app = `cancelled-${way}`;
+    const checkout = await Checkout.create(t, env);
+    const one = await checkout.commit('One', answering('one'));
+    await checkout.git('push', url(app), 'main');
+    await checkout.commit('Never', answeringOnceThereIs('/nonexistent', 'never'));
+    const push = checkout.start('push', url(app), 'main');
+    await push.until(/^-- boot$/);
+    interrupt(push);
+    await push.ended;
+    const release = await waitFor(async () => {
+      const [newest] = await sluice.releases(app);
+      return newest?.state === 'failed' && newest;
+    });
+    assert.deepEqual([release.number, release.error?.code, release.error?.step], [2, 'cancelled', 'boot']);
+    assert.match(release.error?.message ?? '', /hung up/);
+    await waitFor(async () => (await sluice.status(app)).workers.every((worker) => worker.release === 1));
+    assert.deepEqual(await remoteBranches(checkout, url(app)), { main: one });
+    await checkout.commit('Two', answering('two'));
+    assert.equal((await checkout.try('push', url(app), 'main')).code, 0);
+    assert.equal(await sluice.get(app), 'two');
+  });
+
+  test(`a pusher over ${way} who goes away after the switch leaves a release that is live and a branch that says so`, async (t) => {
+    const app = `late-${way}`;
+    const checkout = await Checkout.create(t, env);
+    const go = join(sluice.home, `go-late-${way}`);
+    const hooks = { postSwitch: `echo switched; until [ -e ${go} ]; do sleep 0.05; done` };
+    const commit = await checkout.commit('One', answering('one', { hooks }));
+    const push = checkout.start('push', url(app), 'main');
+    await push.until(/^ +switched$/);
+    interrupt(push);
+    await push.ended;
+    await writeFile(go, '');
+    await waitFor(async () => (await remoteBranches(checkout, url(app)))['main'] === commit, {
+      what: 'the branch',
+    });
+    const [release] = await sluice.releases(app);
+    assert.equal(release?.state, 'live');
+    assert.equal(await sluice.get(app), 'one');
+  });
+}
+
+test('where the server is killed in the middle the pusher is told at once, and the branch has not moved', async (t) => {
+  const own = await startSluice(t, { settings: { ssh: { authorizedKeys } } });
+  for (const [way, env] of Object.entries({ http: {}, ssh: { GIT_SSH_COMMAND: sshd.command('there') } })) {
+    await t.test(way, async (t) => {
+      if (way === 'ssh')
+        await own.call('POST', '/v1/keys', { name: 'there', key: await sshd.makeKey('there') });
+      const url = () => (way === 'ssh' ? sshd.url(way) : own.gitUrl(way));
+      const checkout = await Checkout.create(t, env);
+      const one = await checkout.commit('One', answering('one'));
+      await checkout.git('push', url(), 'main');
+      await using visitor = new Visitor((await own.status(way)).url);
+      await checkout.commit('Two', answeringOnceThereIs('/nonexistent', 'two'));
+      const push = checkout.start('push', url(), 'main');
+      await push.until(/^-- boot$/);
+      const killedAt = Date.now();
+      await own.kill();
+      const { code, output } = await push.ended;
+      assert.ok(Date.now() - killedAt < 5000, 'told at once');
+      assert.notEqual(code, 0);
+      assert.match(output, /Sluice has ended|connection to Sluice broke off|RPC failed|hung up unexpectedly/);
+      await own.up();
+      assert.deepEqual(await remoteBranches(checkout, url()), { main: one });
+      assert.deepEqual(
+        (await own.releases(way)).map(({ state }) => state),
+        ['failed', 'live'],
+      );
+      const { answers, failures } = await visitor.leave();
+      assert.deepEqual(failures, []);
+      assert.ok(answers > 0);
+      await checkout.commit('Three', answering('three'));
+      const again = await checkout.try('push', url(), 'main');
+      assert.equal(again.code, 0, again.output);
+      assert.equal(await own.get(way), 'three');
+    });
+  }
+});
+
+test('a server that is stopped during a push refuses it with the reason', async (t) => {
+  const own = await startSluice(t);
+  const checkout = await Checkout.create(t);
+  await checkout.commit('One', answeringOnceThereIs('/nonexistent', 'one'));
+  const push = checkout.start('push', own.gitUrl('stopped'), 'main');
+  await push.until(/^-- boot$/);
+  assert.equal(await own.stop(), 0);
+  const { code, output } = await push.ended;
+  assert.equal(code, 1);
+  assert.match(output, /^failed at boot: Sluice is being stopped$/m);
+  assert.match(output, /pre-receive hook declined/);
+});
+
+test('an app that is removed during a push takes the push with it', async (t) => {
+  const url = sluice.gitUrl('removed');
+  const checkout = await Checkout.create(t);
+  await checkout.commit('One', answering('one'));
+  await checkout.git('push', url, 'main');
+  await checkout.commit('Two', answeringOnceThereIs('/nonexistent', 'two'));
+  const push = checkout.start('push', url, 'main');
+  await push.until(/^-- boot$/);
+  await sluice.call('DELETE', '/v1/apps/removed?confirm=removed');
+  const { code, output } = await push.ended;
+  assert.equal(code, 1, output);
+  await assert.rejects(sluice.status('removed'), { code: 'app_not_found' });
+  const again = await checkout.try('push', '--force', url, 'main~1:refs/heads/main');
+  assert.equal(again.code, 0, again.output);
+  assert.equal(await sluice.get('removed'), 'one');
+});
+
+/** What Ctrl-C in a terminal does: it reaches git and all that git has started. */
+function interrupt({ process: child }: RunningGit): void {
+  process.kill(-(child.pid as number), 'SIGINT');
+}
+
+/** An app whose build ends when the file is there. */
+function buildingUntil(file: string): Files {
+  return answering('built', {
+    hooks: { preBuild: `echo building; until [ -e ${file} ]; do sleep 0.05; done` },
+  });
+}
