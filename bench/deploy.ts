@@ -1,22 +1,17 @@
-import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { pack } from '../test/support/pack.ts';
 import { type Sluice, startSluice } from '../test/support/server.ts';
-import { median, proportionalSize, row } from './support.ts';
+import { bootTimes, hello, inScope, median, proportionalSize, row } from './support.ts';
 
 const workers = 2;
 const deploys = 9;
 
 /** What a deploy of a 1 MB app costs beyond the app's own boots, and what the appliance itself takes in memory. */
-export async function benchDeploy(): Promise<void> {
-  const cleanups: (() => unknown)[] = [];
-  const t = { after: (cleanup: () => unknown) => void cleanups.push(cleanup) };
-  try {
+export function benchDeploy(): Promise<void> {
+  return inScope(async (t) => {
     // The first start fills the compile cache, as bin/sluice does before `up`; the second is what runs for months.
     const env = { NODE_COMPILE_CACHE: await mkdtemp(join(tmpdir(), 'sluice-bench-')) };
     t.after(() => rm(env.NODE_COMPILE_CACHE, { recursive: true }));
@@ -44,9 +39,7 @@ export async function benchDeploy(): Promise<void> {
     const mega = (bytes: number) => (bytes / 1e6).toFixed(1);
     console.log(`memory after ${deploys} deploys: server ${mega(ours)} MB, runner ${mega(its)} MB`);
     row('memory of server and runner', `${mega(ours + its)} MB`, '≤ 100 MB');
-  } finally {
-    for (const cleanup of cleanups) await cleanup();
-  }
+  });
 }
 
 /** @returns how long it took until the answer, in ms */
@@ -58,8 +51,6 @@ async function upload(sluice: Sluice, body: Uint8Array<ArrayBuffer>): Promise<nu
   return performance.now() - start;
 }
 
-const hello = fileURLToPath(new URL('apps/hello.cjs', import.meta.url));
-
 async function largeApp(): Promise<Uint8Array<ArrayBuffer>> {
   const files: Record<string, unknown> = {
     'server.js': await readFile(hello, 'utf8'),
@@ -69,25 +60,4 @@ async function largeApp(): Promise<Uint8Array<ArrayBuffer>> {
   for (let file = 0; file < 100; file += 1)
     files[`lib/${file}.js`] = `// ${randomBytes(10_000).toString('base64')}`;
   return new Uint8Array(await pack(files));
-}
-
-/** From start to listening, as `node server.js` on its own, in ms. */
-async function bootTimes(): Promise<number[]> {
-  const directory = await mkdtemp(join(tmpdir(), 'sluice-bench-'));
-  const probe = join(directory, 'probe.cjs');
-  await writeFile(
-    probe,
-    `require('node:net').Server.prototype.emit = function (event) { if (event === 'listening') process.exit(); };`,
-  );
-  const times: number[] = [];
-  try {
-    for (let run = 0; run < 11; run += 1) {
-      const start = performance.now();
-      await once(spawn(process.execPath, ['--require', probe, hello], { env: { PORT: '0' } }), 'exit');
-      times.push(performance.now() - start);
-    }
-  } finally {
-    await rm(directory, { recursive: true });
-  }
-  return times;
 }

@@ -1,5 +1,7 @@
 import { benchDeploy } from './deploy.ts';
 import { benchGate } from './gate.ts';
+import { benchPush } from './push.ts';
 
 await benchDeploy();
+await benchPush();
 await benchGate();

@@ -1,5 +1,27 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** An app that answers, and nothing else. */
+export const hello = fileURLToPath(new URL('apps/hello.cjs', import.meta.url));
+
+type Cleanup = () => unknown;
+
+/** Gives `work` what the helpers of the tests want of a test: what is to be cleaned up when it is over. */
+export async function inScope(
+  work: (t: { after: (cleanup: Cleanup) => void }) => Promise<void>,
+): Promise<void> {
+  const cleanups: Cleanup[] = [];
+  try {
+    await work({ after: (cleanup) => void cleanups.push(cleanup) });
+  } finally {
+    for (const cleanup of cleanups.reverse()) await cleanup();
+  }
+}
 
 export function median(values: number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
@@ -76,4 +98,25 @@ export async function newConnections(port: number, total: number, clients = 32):
 /** A figure, and what it must be. */
 export function row(what: string, figure: string, wanted: string): void {
   console.log(`${what.padEnd(44)} ${figure.padStart(10)}   wanted ${wanted}`);
+}
+
+/** From start to listening, as `node server.js` on its own, in ms. */
+export async function bootTimes(): Promise<number[]> {
+  const directory = await mkdtemp(join(tmpdir(), 'sluice-bench-'));
+  const probe = join(directory, 'probe.cjs');
+  await writeFile(
+    probe,
+    `require('node:net').Server.prototype.emit = function (event) { if (event === 'listening') process.exit(); };`,
+  );
+  const times: number[] = [];
+  try {
+    for (let run = 0; run < 11; run += 1) {
+      const start = performance.now();
+      await once(spawn(process.execPath, ['--require', probe, hello], { env: { PORT: '0' } }), 'exit');
+      times.push(performance.now() - start);
+    }
+  } finally {
+    await rm(directory, { recursive: true });
+  }
+  return times;
 }
