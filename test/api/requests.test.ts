@@ -47,6 +47,7 @@ test('a parameter that a call does not know is refused, with those it knows, and
     return [...code.matchAll(/router\.(\w+)\(\s*['`](\/[^'`]+)/g)].map(([, method = '', path = '']) => {
       const named = path
         .replace(/\$\{verb\}/, 'stop')
+        .replace(/\$\{name\}/, 'git-receive-pack')
         .replace(/:app|:name/, 'shop')
         .replace(':number', '1');
       return { method: method.toUpperCase(), path: named };

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
 import { listDirectory } from '../../src/system/files.ts';
 import { answering } from '../support/apps.ts';
 import { Checkout, remoteBranches } from '../support/git.ts';
@@ -55,20 +56,20 @@ test('production takes main and master until it is given others; the branch that
   const { checkout, url } = await live(t, 'renamed');
   const two = await checkout.commit('Two', answering('two'));
   assert.equal((await checkout.try('push', url, 'main:master')).code, 0);
-  assert.deepEqual(await remoteBranches(checkout, url), { master: two });
+  await untilBranches(checkout, url, { master: two });
   const three = await checkout.commit(
     'Three',
     answering('three', { branches: { production: 'stable/1.x' } }),
   );
   assert.equal((await checkout.try('push', url, 'main')).code, 1, 'main is no branch of production any more');
   assert.equal((await checkout.try('push', url, 'main:stable/1.x')).code, 0);
-  assert.deepEqual(await remoteBranches(checkout, url), { 'stable/1.x': three });
+  await untilBranches(checkout, url, { 'stable/1.x': three });
   assert.equal(await sluice.get('renamed'), 'three');
   // A branch that is a directory to the one there is: git can have only one of them.
   const four = await checkout.commit('Four', answering('four', { branches: { production: 'stable' } }));
   const { code, output } = await checkout.try('push', url, 'main:stable');
   assert.equal(code, 0, output);
-  assert.deepEqual(await remoteBranches(checkout, url), { stable: four });
+  await untilBranches(checkout, url, { stable: four });
   const other = await Checkout.create(t);
   await other.git('clone', '--quiet', url, 'copy');
   assert.equal(await other.git('-C', 'copy', 'rev-parse', 'HEAD'), four, 'a clone checks out what runs');
@@ -197,3 +198,9 @@ test('a first push that is refused leaves no app and no files behind', async (t)
   await assert.rejects(sluice.status('never'), { code: 'app_not_found' });
   await waitFor(async () => !(await listDirectory(sluice.paths.apps)).includes('never'), { what: 'its end' });
 });
+
+/** Other branches go when git has ended, and so a moment after the pusher's. */
+async function untilBranches(checkout: Checkout, url: string, wanted: Record<string, string>): Promise<void> {
+  const right = async () => isDeepStrictEqual(await remoteBranches(checkout, url), wanted);
+  await waitFor(right, { what: `the branches ${Object.keys(wanted)}` });
+}

@@ -72,7 +72,7 @@ test('an HTTP/2 session is told to go, and finishes its streams first', async (t
   t.after(() => session.destroy());
   const stream = session.request({ ':path': '/slow' });
   const body = text(stream);
-  await new Promise((resolve) => session.once('remoteSettings', resolve));
+  await once(stream, 'response');
   const goaway = new Promise((resolve) => session.once('goaway', resolve));
   await runner.release(runner.spec('http2.cjs'));
   await goaway;
@@ -84,8 +84,9 @@ test('a stop waits for the streams of HTTP/2', async (t) => {
   await runner.release(runner.spec('http2.cjs'));
   const session = connectHttp2(`http://127.0.0.1:${runner.port}`);
   t.after(() => session.destroy());
-  const body = text(session.request({ ':path': '/slow' }));
-  await new Promise((resolve) => session.once('remoteSettings', resolve));
+  const stream = session.request({ ':path': '/slow' });
+  const body = text(stream);
+  await once(stream, 'response');
   await runner.client.call('stop', { key: 'shop' });
   assert.equal(await body, '1');
 });
