@@ -229,6 +229,19 @@ test('over ssh, a name that is none leads nowhere, however it is spelt', async (
   await assertUntouched();
 });
 
+test('a token and a key for one app may create that app', async (t) => {
+  await addKey('writer', 'blog');
+  const checkout = await Checkout.create(t, { GIT_SSH_COMMAND: sshd.command('writer') });
+  await checkout.commit('One', answering('by token'));
+  const blog = sluice.gitUrl('blog', await token('writer', 'deploy', 'blog'));
+  assert.equal((await checkout.try('push', blog, 'main')).code, 0);
+  assert.equal(await sluice.get('blog'), 'by token');
+  await checkout.commit('Two', answering('by key'));
+  assert.equal((await checkout.try('push', sshd.url('blog'), 'main')).code, 0);
+  assert.equal(await sluice.get('blog'), 'by key');
+  await sluice.call('DELETE', '/v1/apps/blog?confirm=blog');
+});
+
 test('what there is not cannot be fetched', async () => {
   const { output } = await owner.try('fetch', sluice.gitUrl('nothing'));
   assert.match(output, /there is no app nothing/);

@@ -42,19 +42,27 @@ test('isomorphic-git pushes, is told when a release does not go live, and clones
   assert.equal(await git.resolveRef({ fs, dir: copy, ref: 'HEAD' }), one);
 });
 
-test('a push that git sends compressed, and one in chunks, arrive whole', async (t) => {
-  const checkout = await Checkout.create(t);
-  // Over 1 MiB git sends in chunks of unknown length; what it asks for when it fetches is compressed where it is long.
-  await checkout.commit('One', { ...answering('one'), 'data.bin': randomBytes(3 * 1024 ** 2) });
+test('a push in chunks, and what git sends compressed, arrive whole', async (t) => {
+  const checkout = await Checkout.create(t, { GIT_TRACE_CURL: '1' });
   const url = sluice.gitUrl('chunked');
-  assert.equal((await checkout.try('push', url, 'main')).code, 0);
-  for (let at = 0; at < 40; at += 1) await checkout.commit(`Commit ${at}`, { 'data.txt': String(at) });
+  // Over 1 MiB git does not say how long it will be.
+  await checkout.commit('One', { ...answering('one'), 'data.bin': randomBytes(3 * 1024 ** 2) });
+  const pushed = await checkout.try('push', url, 'main');
+  assert.equal(pushed.code, 0);
+  assert.match(pushed.output, /Send header: Transfer-Encoding: chunked/i);
+  // What it has already, of which there is much to say, it sends compressed.
+  for (let at = 0; at < 60; at += 1) await checkout.commit(`Here only ${at}`);
   const other = await Checkout.create(t);
-  // What the other side has already, of which there is much to say.
-  await other.git('fetch', '--quiet', checkout.directory, 'main');
-  assert.equal((await checkout.try('push', url, 'main')).code, 0);
-  await other.git('fetch', '--quiet', url, 'main');
-  assert.equal(await other.git('rev-parse', 'FETCH_HEAD'), await checkout.head());
+  await other.git('pull', '--quiet', url, 'main');
+  const two = await other.commit('Two', answering('two'));
+  await other.git('push', url, 'main');
+  const fetched = await checkout.try('fetch', url, 'main');
+  assert.equal(fetched.code, 0, fetched.output);
+  assert.match(fetched.output, /Send header: Content-Encoding: gzip/i);
+  assert.equal(
+    await checkout.git('rev-parse', 'FETCH_HEAD').then((output) => output.split('\n').at(-1)),
+    two,
+  );
 });
 
 test('a push of 200 MB is streamed: the server takes less than 64 MB more for it', async (t) => {

@@ -1,9 +1,16 @@
+import { userInfo } from 'node:os';
 import type { Router } from '@koa/router';
 import * as v from 'valibot';
 import { needWhole } from '../auth.ts';
 import { type ApiState, takes } from '../context.ts';
 import { jsonBody, onlyApp } from '../json-body.ts';
-import type { KeyStore } from '../keys.ts';
+import type { Key, KeyStore } from '../keys.ts';
+
+/** A key that was added, and what its owner must know: the file that sshd must read, and the user to push as. */
+export interface AddedKey extends Key {
+  file: string;
+  user: string;
+}
 
 const addBody = v.strictObject({
   name: v.string('a name for the key'),
@@ -20,7 +27,11 @@ export function keyRoutes(router: Router<ApiState>, keys: KeyStore): void {
   router.post('/v1/keys', needWhole('admin'), takes(), async (ctx) => {
     const { name, key, app } = await jsonBody(ctx, addBody);
     ctx.status = 201;
-    ctx.body = { ...(await keys.add(name, key, app)), file: keys.file };
+    ctx.body = {
+      ...(await keys.add(name, key, app)),
+      file: keys.file,
+      user: userInfo().username,
+    } satisfies AddedKey;
   });
 
   router.delete('/v1/keys/:name', needWhole('admin'), takes(), async (ctx) => {

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
-import { userInfo } from 'node:os';
 import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import type { Key } from '../../api/keys.ts';
+import type { AddedKey } from '../../api/routes/keys.ts';
 import { type CommonOptions, connect, subcommand } from '../command.ts';
 import { UsageError } from '../failure.ts';
 import { formatTime, paint, print, printJson, table } from '../output.ts';
@@ -18,11 +18,11 @@ export function registerKeyCommands(program: Command): void {
 
 async function add(name: string, file: string | undefined, options: CommonOptions & { app?: string }) {
   const json = { name, key: await readKey(file), app: options.app ?? null };
-  const added = await (await connect()).call<Key & { file: string }>('POST', '/v1/keys', { json });
+  const added = await (await connect()).call<AddedKey>('POST', '/v1/keys', { json });
   if (options.json) return printJson(added);
   const reach = added.app === null ? 'all apps' : `the app ${added.app}`;
   print(`${added.name} may push to ${reach}: ${added.fingerprint}`);
-  const url = `ssh://${userInfo().username}@HOST/${added.app ?? 'APP'}`;
+  const url = `ssh://${added.user}@HOST/${added.app ?? 'APP'}`;
   const note = `Its line is in ${added.file}, which sshd must read.\nOn the machine that has the key: git remote add deploy ${url} && git push deploy main`;
   process.stderr.write(`${paint('dim', note, process.stderr)}\n`);
 }
