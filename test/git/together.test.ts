@@ -85,9 +85,11 @@ test('a rollback moves the branch to what runs, and the same or a newer commit c
   const three = await checkout.commit('Three', answering('three'));
   assert.equal((await checkout.try('push', url, 'main')).code, 0);
   assert.deepEqual(await remoteBranches(checkout, url), { main: three });
-  // Forwards again, to a commit that no branch has had for a while.
-  await sluice.rollback('back', 2);
-  assert.deepEqual(await remoteBranches(checkout, url), { main: two });
+  // Forwards again, to a commit that no branch has had for a while, and that no garbage collector must take.
+  await sluice.rollback('back', 1);
+  await checkout.git('-C', sluice.paths.repository('back'), 'gc', '--quiet', '--prune=now');
+  await sluice.rollback('back', 4);
+  assert.deepEqual(await remoteBranches(checkout, url), { main: three });
 });
 
 test('what was uploaded has no branch, so that a push of any commit has something to do', async (t) => {
