@@ -229,6 +229,18 @@ test('over ssh, a name that is none leads nowhere, however it is spelt', async (
   await assertUntouched();
 });
 
+test('a push straight into the repository, past Sluice, is refused, since nothing would be deployed', async (t) => {
+  const checkout = await Checkout.create(t);
+  await checkout.commit('Theirs', answering('theirs'));
+  const { code, output } = await checkout.try('push', '--force', sluice.paths.repository('shop'), 'main');
+  assert.equal(code, 1);
+  assert.match(
+    output,
+    /^Sluice takes pushes over ssh or http, so that it can deploy them; this one came by neither\.$/m,
+  );
+  await assertUntouched();
+});
+
 test('a token and a key for one app may create that app', async (t) => {
   await addKey('writer', 'blog');
   const checkout = await Checkout.create(t, { GIT_SSH_COMMAND: sshd.command('writer') });
