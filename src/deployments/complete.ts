@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { AppError } from '../errors/app-error.ts';
 import { exists } from '../system/exists.ts';
+import { listSome } from '../system/listing.ts';
 
 /** So many are named; the rest is counted. */
 const named = 3;
@@ -18,7 +19,7 @@ export async function assertComplete(
   if (lfsPointers.length > 0) {
     throw new AppError(
       'lfs_not_fetched',
-      `git-lfs keeps the content of ${list(lfsPointers)} elsewhere, and Sluice does not fetch from there`,
+      `git-lfs keeps the content of ${listSome(lfsPointers, named)} elsewhere, and Sluice does not fetch from there`,
       {
         hint: 'Take them out of git-lfs (`git lfs migrate export`), leave out those that the app does not need with `export-ignore` in .gitattributes, or send a directory that has them: `sluice deploy`.',
       },
@@ -31,7 +32,7 @@ export async function assertComplete(
   if (missing.length === 0) return;
   throw new AppError(
     'submodules_not_fetched',
-    `${list(missing)}: ${missing.length === 1 ? 'a submodule' : 'submodules'}, and Sluice does not fetch those`,
+    `${listSome(missing, named)}: ${missing.length === 1 ? 'a submodule' : 'submodules'}, and Sluice does not fetch those`,
     {
       hint: 'Put the files into the repository itself (a directory with a .git of its own is taken for a submodule by `git add`), depend on it as a package, or leave it out with `export-ignore` in .gitattributes. `sluice deploy` sends a directory with its submodules.',
     },
@@ -40,9 +41,4 @@ export async function assertComplete(
 
 function below(root: string, path: string): string[] {
   return path.startsWith(`${root}/`) ? [path.slice(root.length + 1)] : [];
-}
-
-function list(paths: string[]): string {
-  const more = paths.length > named ? ` and ${paths.length - named} more` : '';
-  return `${paths.slice(0, named).join(', ')}${more}`;
 }

@@ -46,10 +46,7 @@ export async function deploy(
     const buildMs = await buildTree(deployment, settings);
     const release = await publish(deployment, settings, buildMs);
     await preSwitch(deployment, release);
-    using _traffic = await site.traffic.take(deployment.signal);
-    await using generation = await boot(deployment, release);
-    await switchTo(deployment, generation);
-    await record(deployment);
+    await goLive(deployment, release);
     await postSwitch(deployment, release);
     await clean(deployment, settings);
     return await deployment.finished();
@@ -180,6 +177,14 @@ async function share(deployment: Deployment, paths: string[]): Promise<void> {
   }
 }
 
+/** Holds the traffic for as long as it takes, and no longer: whoever must roll back waits for no hook. */
+async function goLive(deployment: Deployment, release: ReleaseRecord): Promise<void> {
+  using _traffic = await deployment.site.traffic.take(deployment.signal);
+  await using generation = await boot(deployment, release);
+  await switchTo(deployment, generation);
+  await record(deployment);
+}
+
 async function boot(deployment: Deployment, release: ReleaseRecord): Promise<Generation> {
   deployment.enter('boot');
   const { site, signal } = deployment;
@@ -213,6 +218,8 @@ async function record(deployment: Deployment): Promise<void> {
 async function clean(deployment: Deployment, { keepReleases }: AppSettings): Promise<void> {
   await deployment.afterwards('clean', async () => {
     const { site } = deployment;
+    // Nobody must go back to a release while it is being removed.
+    using _traffic = await site.traffic.take();
     const running = await site.appliance.runner.status();
     const draining = running.find(({ key }) => key === site.name)?.draining ?? [];
     const removed = await site.store.retain(keepReleases, new Set(draining));

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { exists } from '../system/exists.ts';
+import { listSome } from '../system/listing.ts';
 import { describeError } from '../system/log.ts';
 import type { Deployment } from './deployment.ts';
 import { writtenSince } from './written-since.ts';
@@ -23,10 +24,9 @@ export async function tellWhatStaysBehind(deployment: Deployment, shared: string
     const adopted = await notYetThere(site.paths.shared, shared);
     const written = (await writtenSince(tree, new Date(record.liveAt), adopted)).sort();
     if (written.length === 0) return;
-    const more = written.length > named ? ` and ${written.length - named} more` : '';
     deployment.notice({
       code: 'data_left_behind',
-      message: `release ${number} wrote ${written.slice(0, named).join(', ')}${more} since it went live, which stays behind in release ${number}`,
+      message: `release ${number} wrote ${listSome(written, named)} since it went live, which stays behind in release ${number}`,
       hint: `Name what must survive under "shared" in sluice.json: the next deploy takes over from the live release what the shared directory does not have yet. Once this deploy is live, that takes a \`sluice rollback ${site.name} ${number}\` first. See "Data that must survive a deploy" in the README.`,
     });
   } catch (error) {

@@ -1,6 +1,7 @@
 import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
 import { isNone, type RefUpdate } from '../git/hook-port.ts';
+import { listSome } from '../system/listing.ts';
 
 /** What a push comes to: a commit to deploy, or nothing at all, with what to say of that. */
 export type PushPlan =
@@ -19,6 +20,9 @@ const heads = 'refs/heads/';
 const tags = 'refs/tags/';
 
 const ofProduction = ['main', 'master'];
+
+/** So many branches are named. */
+const named = 5;
 
 /**
  * Decides what a push is to do, before git changes anything: one branch is deployed, and all else either does no harm
@@ -40,7 +44,7 @@ export async function planPush(app: string, updates: RefUpdate[], facts: PushFac
   const [update, second] = changed;
   if (update === undefined) return withoutBranch(app, branches, updates);
   if (second !== undefined) {
-    const names = changed.map(branchOf).join(', ');
+    const names = listSome(changed.map(branchOf), named);
     throw refused(`a push deploys one branch, and this one has ${changed.length}: ${names}`, onlyOne);
   }
   const type = await facts.typeOf(update.new);
@@ -85,7 +89,9 @@ function deploying({ branches = {} }: AppSettings): Map<string, string[]> {
 }
 
 function notDeploying(branch: string, byEnvironment: Map<string, string[]>): AppError {
-  const list = [...byEnvironment].map(([environment, names]) => `${names.join(' or ')} into ${environment}`);
+  const list = [...byEnvironment]
+    .filter(([, names]) => names.length > 0)
+    .map(([environment, names]) => `${names.join(' or ')} into ${environment}`);
   return refused(
     `${branch} does not deploy; those that do: ${list.join(', ')}`,
     `Push it as one of them: git push deploy ${branch}:${byEnvironment.get('production')?.[0] ?? 'main'}. Or give it an environment, in sluice.json: "branches": {"staging": "${branch}"}.`,

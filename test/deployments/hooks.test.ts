@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { answering, running } from '../support/apps.ts';
 import { startSluice } from '../support/server.ts';
+import { waitFor } from '../support/wait.ts';
 import { wholeFile } from '../support/whole-file.ts';
 
 const sluice = await startSluice(wholeFile);
@@ -124,6 +125,19 @@ test('a postSwitch that fails leaves the release live, with a notice', async () 
     /^the release is live, but the step postSwitch failed: `echo no cache here; exit 1` ended with status 1/,
   );
   assert.equal(await sluice.get('noticed'), 'live');
+});
+
+test('a rollback does not wait for a hook that takes its time', async () => {
+  const [started, go] = [join(sluice.home, 'started'), join(sluice.home, 'go')];
+  await sluice.deploy('hasty', answering('one'));
+  const hooks = { postSwitch: `touch ${started}; until [ -e ${go} ]; do sleep 0.05; done` };
+  const deploy = sluice.deploy('hasty', answering('two', { hooks }));
+  await waitFor(() => existsSync(started), { what: 'the hook' });
+  assert.equal(await sluice.get('hasty'), 'two');
+  await sluice.rollback('hasty');
+  assert.equal(await sluice.get('hasty'), 'one');
+  await writeFile(go, '');
+  assert.equal((await deploy).state, 'retained');
 });
 
 test('a rollback and a restart run no hooks', async () => {

@@ -1,0 +1,5 @@
+/** `a, b, c and 7 more`: for messages that must not be as long as what they are about. */
+export function listSome(items: string[], most: number): string {
+  const more = items.length > most ? ` and ${items.length - most} more` : '';
+  return `${items.slice(0, most).join(', ')}${more}`;
+}
