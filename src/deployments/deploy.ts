@@ -28,7 +28,7 @@ import type { Site } from './site.ts';
  * The recipe: every release goes live this way, and a failure at any step before `switch` touches nothing that is live.
  * What was started on the way is ended on every path: the job of a build by its signal, a generation, the traffic and
  * the turn by going out of scope.
- * @param stopping aborted when the server is about to end; what is under way then is cancelled by whoever aborts it
+ * @param stopping aborted when the server is about to end
  * @throws AppError of the step that failed
  */
 export async function deploy(
@@ -47,7 +47,7 @@ export async function deploy(
     const release = await publish(deployment, settings, buildMs);
     await preSwitch(deployment, release);
     await goLive(deployment, release);
-    await postSwitch(deployment, release);
+    await postSwitch(deployment, release, stopping);
     await clean(deployment, settings);
     return await deployment.finished();
   } catch (error) {

@@ -140,6 +140,18 @@ test('a rollback does not wait for a hook that takes its time', async () => {
   assert.equal((await deploy).state, 'retained');
 });
 
+test('a server that is stopped does not wait for a hook, and the release stays live', async (t) => {
+  const own = await startSluice(t);
+  const started = join(own.home, 'started');
+  const hooks = { postSwitch: `touch ${started}; sleep 60` };
+  const deploy = own.deploy('stopped', answering('one', { hooks }));
+  await waitFor(() => existsSync(started), { what: 'the hook' });
+  const from = Date.now();
+  assert.equal(await own.stop(), 0);
+  assert.ok(Date.now() - from < 20_000);
+  assert.equal((await deploy).state, 'live');
+});
+
 test('a rollback and a restart run no hooks', async () => {
   const ran = join(sluice.home, 'ran');
   const hooks = { preSwitch: `echo ran >> ${ran}`, postSwitch: `echo ran >> ${ran}` };
