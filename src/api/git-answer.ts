@@ -22,6 +22,8 @@ export async function carry(
 ): Promise<{ code: number | null; complaint: string }> {
   const hangUp = () => exchange.hangUp();
   output.once('close', hangUp);
+  // It may be gone since before git was started.
+  if (output.destroyed) hangUp();
   // It may have failed already: what it is unzipped from began before git did.
   const stopWatching = finished(input, { writable: false }, (error) => error && hangUp());
   // Git may have heard enough before the client has said all.

@@ -35,7 +35,7 @@ export function createSshServer({ service, keys, log }: SshOptions): Koa<ApiStat
     const exchange = await service.git(app, {
       service: name,
       mode: 'duplex',
-      protocol: ctx.get('git-protocol') || undefined,
+      protocol: ctx.get('git-protocol'),
       by: ctx.state.principal.name,
       render: renderPush,
     });

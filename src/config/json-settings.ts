@@ -4,7 +4,7 @@ import { parseJson } from '../system/files.ts';
 import { formatBytes } from './units.ts';
 
 /** No settings file is near as large; one that a build has run away with must not fill our memory. */
-const maxBytes = 4 * 1024 ** 2;
+export const maxSettingsBytes = 4 * 1024 ** 2;
 
 /**
  * The parsed content of a file that people write, or undefined where there is none.
@@ -16,8 +16,11 @@ export async function readJsonSettings(path: string, name: string): Promise<unkn
     const stats = await stat(path);
     // A FIFO would be waited for without end.
     if (!stats.isFile()) throw unreadable(name, 'is no file');
-    if (stats.size > maxBytes) {
-      throw unreadable(name, `is ${formatBytes(stats.size)}, and at most ${formatBytes(maxBytes)} are read`);
+    if (stats.size > maxSettingsBytes) {
+      throw unreadable(
+        name,
+        `is ${formatBytes(stats.size)}, and at most ${formatBytes(maxSettingsBytes)} are read`,
+      );
     }
     return parseJsonSettings(await readFile(path, 'utf8'), name);
   } catch (error) {

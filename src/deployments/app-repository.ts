@@ -11,6 +11,8 @@ export class AppRepository {
   readonly refs = new Slots(1);
   /** clients of git that are served now and may push */
   pushes = 0;
+  /** whether the branches were to be aligned while somebody pushed, and still are */
+  behind = false;
 
   constructor(path: string) {
     this.repository = new Repository(path);

@@ -17,7 +17,9 @@ const heads = 'refs/heads/';
 export async function alignBranches(place: AppRepository, sites: Site[]): Promise<void> {
   const { repository } = place;
   using _ = await place.refs.take();
-  if (place.pushes > 0 || !(await repository.isThere)) return;
+  if (!(await repository.isThere)) return;
+  place.behind = place.pushes > 0;
+  if (place.behind) return;
   const wanted = await wantedRefs(place, sites);
   const there = new Map([...(await repository.refs(heads)), ...(await repository.refs(kept))]);
   const changes = new Map<string, string | null>();

@@ -5,6 +5,7 @@ import { type GitService, startService } from '../git/services.ts';
 import type { Release } from '../releases/release.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { describeError } from '../system/log.ts';
+import { Slots } from '../system/slots.ts';
 import type { AppRepository } from './app-repository.ts';
 import type { Appliance } from './appliance.ts';
 import { alignBranches } from './branches.ts';
@@ -17,6 +18,8 @@ import type { Sites } from './sites.ts';
 
 /** How long pushes may take to end by themselves when the server stops, in ms: their deploys are over by then. */
 const grace = 5000;
+/** So many repositories are put in order at a time when the server starts. */
+const recoveredAtATime = 4;
 /** Of a collection of garbage, in ms. */
 const collectionTimeout = 10 * 60_000;
 
@@ -69,10 +72,10 @@ export class GitServer {
     );
     return this.#follow(exchange, app, async () => {
       held.dispose();
-      if (call.mode === 'advertise') return;
-      await this.align(app);
+      // Who only asks what there is changes nothing, but may have been in the way of somebody who has.
+      if (call.mode !== 'advertise' || place.behind) await this.align(app);
       await this.#sites.forgetUnused(app);
-      await this.#collectGarbage(app, place);
+      if (call.mode !== 'advertise') await this.#collectGarbage(app, place);
     });
   }
 
@@ -109,16 +112,24 @@ export class GitServer {
 
   /** Puts the repositories in order that the last server has left, before the first client comes. */
   async recover(): Promise<void> {
-    for (const app of await this.#sites.names()) {
-      try {
-        const { repository } = this.#sites.repository(app);
-        if (!(await repository.isThere)) continue;
-        await repository.sweep();
-        await this.align(app);
-        await this.#sites.forgetUnused(app);
-      } catch (error) {
-        this.#appliance.log('repository not put in order', { app, error: describeError(error) });
-      }
+    const slots = new Slots(recoveredAtATime);
+    const recoverNext = async (app: string) => {
+      using _slot = await slots.take();
+      await this.#recoverOne(app);
+    };
+    await Promise.all((await this.#sites.names()).map(recoverNext));
+  }
+
+  /** One that is beyond us must not keep the others from being served. */
+  async #recoverOne(app: string): Promise<void> {
+    try {
+      const { repository } = this.#sites.repository(app);
+      if (!(await repository.isThere)) return;
+      await repository.sweep();
+      await this.align(app);
+      await this.#sites.forgetUnused(app);
+    } catch (error) {
+      this.#appliance.log('repository not put in order', { app, error: describeError(error) });
     }
   }
 

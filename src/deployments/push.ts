@@ -1,4 +1,4 @@
-import { parseJsonSettings } from '../config/json-settings.ts';
+import { maxSettingsBytes, parseJsonSettings } from '../config/json-settings.ts';
 import { loadAppSettings } from '../config/load.ts';
 import type { Target } from '../config/paths.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
@@ -111,7 +111,7 @@ function factsOf(repository: Repository) {
     typeOf: (object: string) => repository.typeOf(object),
     settingsIn: (commit: string) =>
       loadAppSettings(async (name) => {
-        const text = await repository.file(commit, name);
+        const text = await repository.file(commit, name, maxSettingsBytes);
         return text === undefined ? undefined : parseJsonSettings(text, name);
       }),
   };

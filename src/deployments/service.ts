@@ -43,8 +43,8 @@ export interface DeploySource {
 export interface GitCall {
   service: ServiceName;
   mode: ServiceMode;
-  /** the version of git's protocol that the client asks for, such as `version=2` */
-  protocol: string | undefined;
+  /** the version of git's protocol that the client asks for, such as `version=2`; may be anything that it has sent */
+  protocol: string;
   /** who pushes, for the history */
   by: string;
   /** how the pusher is shown what happens */

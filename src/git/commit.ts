@@ -19,9 +19,14 @@ export function parseCommits(output: string): Commit[] {
     .filter(([id]) => id?.trim())
     .map(([id = '', author = '', message = '']) => ({
       id: id.trim(),
-      author,
-      message: message.trim().slice(0, maxMessage),
+      author: printable(author),
+      message: printable(message.trim()).slice(0, maxMessage),
     }));
+}
+
+/** Without what a terminal would act upon: whoever reads it has not written it. Line ends and tabs stay. */
+export function printable(text: string): string {
+  return text.replace(/[^\P{Cc}\n\t]/gu, '');
 }
 
 /** For `git log`: fields end with a NUL, and a record with a second one; neither can stand in a message. */

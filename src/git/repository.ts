@@ -1,7 +1,7 @@
 import { chmod, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { systemCode } from '../errors/app-error.ts';
+import { AppError, systemCode } from '../errors/app-error.ts';
 import { exists } from '../system/exists.ts';
 import {
   ensurePrivateDirectory,
@@ -113,11 +113,18 @@ export class Repository {
     return { commits: parseCommits(output), count: Number(count) };
   }
 
-  /** Text of a file in a commit; undefined where there is none of that path. */
-  async file(commit: string, path: string): Promise<string | undefined> {
-    const entry = await this.#git(['ls-tree', '--full-tree', commit, '--', path]);
-    const blob = /^100\d{3} blob (\w+)\t/.exec(entry)?.[1];
-    return blob === undefined ? undefined : this.#git(['cat-file', 'blob', blob]);
+  /**
+   * Text of a file in a commit; undefined where there is none of that path.
+   * @throws AppError `invalid_settings` where it is larger than `maxBytes`
+   */
+  async file(commit: string, path: string, maxBytes: number): Promise<string | undefined> {
+    const entry = await this.#git(['ls-tree', '--long', '--full-tree', commit, '--', path]);
+    const [, blob, size] = /^100\d{3} blob (\w+) +(\d+)\t/.exec(entry) ?? [];
+    if (blob === undefined) return undefined;
+    if (Number(size) > maxBytes) {
+      throw new AppError('invalid_settings', `${path} is ${size} bytes, and at most ${maxBytes} are read`);
+    }
+    return this.#git(['cat-file', 'blob', blob]);
   }
 
   /** Paths in a commit at which git only notes that another repository belongs there. */

@@ -18,8 +18,8 @@ export type ServiceMode = 'duplex' | 'advertise' | 'stateless';
 
 export interface ServiceOptions {
   mode: ServiceMode;
-  /** the version of git's protocol that the client asks for, such as `version=2` */
-  protocol: string | undefined;
+  /** the version of git's protocol that the client asks for, such as `version=2`; may be anything that it has sent */
+  protocol: string;
   /** the most bytes that a push may send */
   maxInput: number;
 }
@@ -50,6 +50,9 @@ const receiveSettings = [
   'core.logAllRefUpdates=false',
 ];
 
+/** Of git: keys and values, as in `version=2:object-format=sha1`. */
+const protocolWords = /^[\w=:.-]{1,100}$/;
+
 /** How long a client may stand still while it fetches, in seconds. */
 const fetchTimeout = 60;
 
@@ -76,7 +79,7 @@ export async function startService(
     repository,
   ];
   const child = spawn('git', args, {
-    env: gitEnvironment({ SLUICE_PUSH: '1', ...(protocol !== undefined && { GIT_PROTOCOL: protocol }) }),
+    env: gitEnvironment({ SLUICE_PUSH: '1', GIT_PROTOCOL: protocolWords.test(protocol) ? protocol : '' }),
     // The last two go through git to the hook, which inherits them: see hooks/pre-receive.
     stdio: ['pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
   });

@@ -25,7 +25,7 @@ const call = request({
   headers: {
     'x-sluice-key': encodeURIComponent(key),
     'x-sluice-command': encodeURIComponent(command),
-    ...(/^[\w=:.-]{1,100}$/.test(protocol) && { 'git-protocol': protocol }),
+    'git-protocol': /^[\x21-\x7e]{1,100}$/.test(protocol) ? protocol : '',
   },
 });
 

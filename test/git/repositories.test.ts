@@ -41,6 +41,20 @@ test('modes, links, and names with spaces and of all scripts come through, and e
   assert.equal((await sluice.releases('odd'))[0]?.message, 'Größe, 名前 and "quotes"; $(rm -rf /)');
 });
 
+test('what a terminal would act upon in a message is not kept, and settings without bounds are not read', async (t) => {
+  const checkout = await Checkout.create(t);
+  await checkout.commit('\u001b[31mRed\u0007 alert\n\nBody\u001b]0;title\u0007 of it', answering('one'));
+  const { output } = await checkout.try('push', sluice.gitUrl('escapes'), 'main');
+  assert.match(output, /: \[31mRed alert\n/);
+  assert.equal((await sluice.releases('escapes'))[0]?.message, '[31mRed alert\n\nBody]0;title of it');
+  await checkout.commit('Large', { 'sluice.json': `{"start": "${'x'.repeat(5 * 1024 ** 2)}"}` });
+  const large = await checkout.try('push', sluice.gitUrl('escapes'), 'main');
+  assert.match(large.output, /^refused: sluice\.json is \d+ bytes, and at most \d+ are read$/m);
+  await checkout.commit('Broken', { 'sluice.json': '{"branches": ' });
+  const broken = await checkout.try('push', sluice.gitUrl('escapes'), 'main');
+  assert.match(broken.output, /^refused: sluice\.json is not valid JSON: /m);
+});
+
 test('a link that leads out of the repository is refused', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.link('passwd', '/etc/passwd');

@@ -49,7 +49,7 @@ async function serve(
   const exchange = await service.git(ctx.params['app'] ?? '', {
     service: name,
     mode,
-    protocol: /^[\w=:.-]{1,100}$/.test(protocol) ? protocol : undefined,
+    protocol,
     by: ctx.state.principal.name,
     render: renderPush,
   });

@@ -3,6 +3,7 @@ import type { Router } from '@koa/router';
 import * as v from 'valibot';
 import type { Service } from '../../deployments/service.ts';
 import { AppError } from '../../errors/app-error.ts';
+import { printable } from '../../git/commit.ts';
 import { noCommit, type ReleaseSource } from '../../releases/release.ts';
 import { need } from '../auth.ts';
 import { type ApiContext, type ApiState, queryText, takes, targetOf, wholeNumber } from '../context.ts';
@@ -74,7 +75,7 @@ function originOf(ctx: ApiContext): ReleaseSource {
   if (commit !== null && !/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(commit)) {
     throw new AppError('bad_request', `commit="${commit}" is not the full hash of a commit`);
   }
-  const text = (name: string) => queryText(ctx, name)?.slice(0, maxMessage) || null;
+  const text = (name: string) => printable(queryText(ctx, name)?.slice(0, maxMessage) ?? '') || null;
   return {
     ...noCommit,
     kind: 'upload',
