@@ -4,24 +4,28 @@ import { AppError, systemCode } from '../errors/app-error.ts';
 import { ensurePrivateDirectory, writeFileAtomic } from '../system/files.ts';
 import type { Key } from './keys.ts';
 
-const begin = '# Sluice writes from here: see `sluice keys`';
-const end = '# Sluice writes to here';
-
 /** `restrict` takes away all that is not the command: terminal, forwarding, and whatever sshd will learn yet. */
 const options = 'restrict,command="';
 
 /**
- * The file in which sshd looks for the keys of our user. It may be the one that its owner logs in with: only what stands
- * between two lines of ours is changed.
+ * The file in which sshd looks for the keys of our user. It may be the one that its owner logs in with, and that another
+ * Sluice writes into: only what stands between two lines of ours, and is ours, is changed.
  */
 export class AuthorizedKeys {
   readonly path: string;
-  readonly #command: (name: string) => string[];
+  readonly #command: string[];
+  readonly #begin: string;
+  readonly #end: string;
 
-  /** @param command what sshd is to run for whoever has the key of a name, whatever they ask for */
-  constructor(path: string, command: (name: string) => string[]) {
+  /**
+   * @param owner tells one Sluice from another: its home
+   * @param command what sshd is to run for whoever has a key, whatever they ask for; the key's name is added to it
+   */
+  constructor(path: string, owner: string, command: string[]) {
     this.path = path;
     this.#command = command;
+    this.#begin = bytes(`# Sluice in ${owner} writes from here: see \`sluice keys\``);
+    this.#end = bytes(`# Sluice in ${owner} writes to here`);
   }
 
   /**
@@ -29,7 +33,7 @@ export class AuthorizedKeys {
    * @throws AppError `invalid_key`
    */
   async assertUnused(key: string): Promise<void> {
-    const { before, after } = split(await this.#read());
+    const { before, after } = this.#split(await this.#read());
     if (![...before, ...after].some((line) => !line.startsWith('#') && line.includes(key))) return;
     throw new AppError('invalid_key', `${this.path} has this key already: it logs in there`, {
       hint: 'A key can log in or push, not both. Make another one for pushing (`ssh-keygen -t ed25519 -f ~/.ssh/deploy`), or take it out of that file.',
@@ -37,16 +41,16 @@ export class AuthorizedKeys {
   }
 
   /** Puts these keys, and no others, between the lines of ours. */
-  async write(keys: Key[]): Promise<void> {
+  async write(keys: readonly Key[]): Promise<void> {
     const text = await this.#read();
-    const { before, after } = split(text);
-    const block = keys.length === 0 ? [] : [begin, ...keys.map((key) => this.#line(key)), end];
+    const { before, after } = this.#split(text);
+    const block = keys.length === 0 ? [] : [this.#begin, ...keys.map((key) => this.#line(key)), this.#end];
     const lines = [...before, ...block, ...after];
     const changed = lines.length === 0 ? '' : `${lines.join('\n')}\n`;
     if (changed === text) return;
     try {
       await ensurePrivateDirectory(dirname(this.path));
-      await writeFileAtomic(await this.#target(), changed);
+      await writeFileAtomic(await this.#target(), Buffer.from(changed, 'latin1'));
     } catch (error) {
       const code = systemCode(error);
       if (code !== 'EACCES' && code !== 'EPERM' && code !== 'EROFS') throw error;
@@ -62,13 +66,23 @@ export class AuthorizedKeys {
   }
 
   #line({ name, key, app }: Key): string {
-    const command = this.#command(name).map(shellWord).join(' ').replaceAll('"', '\\"');
-    return `${options}${command}" ${key} ${name}${app === null ? '' : ` for ${app}`}`;
+    return bytes(`${this.#start}${name}" ${key} ${name}${app === null ? '' : ` for ${app}`}`);
   }
 
+  /** The last word of the command: the others change with an upgrade. */
+  get #socket(): string {
+    return this.#command.at(-1) ?? '';
+  }
+
+  /** How every line of ours begins; the name of a key needs no quotes. */
+  get #start(): string {
+    return `${options}${this.#command.map(shellWord).join(' ').replaceAll('"', '\\"')} `;
+  }
+
+  /** Byte by byte: what others have written need not be UTF-8, and must stay as it is. */
   async #read(): Promise<string> {
     try {
-      return await readFile(this.path, 'utf8');
+      return await readFile(this.path, 'latin1');
     } catch (error) {
       if (systemCode(error) === 'ENOENT') return '';
       throw error;
@@ -84,22 +98,28 @@ export class AuthorizedKeys {
       throw error;
     }
   }
+
+  /**
+   * The lines that are not ours, before and after where ours stand. A line between ours that we would not have written
+   * is somebody's, whatever has become of the lines around it: to lose it might lock them out.
+   */
+  #split(text: string): { before: string[]; after: string[] } {
+    const before: string[] = [];
+    const after: string[] = [];
+    const isOurs = (line: string) => line.startsWith(options) && line.includes(bytes(this.#socket));
+    let place: 'before' | 'among' | 'after' = 'before';
+    for (const line of text.replace(/\n$/, '').split('\n')) {
+      if (line === this.#begin) place = 'among';
+      else if (line === this.#end) place = 'after';
+      else if (place !== 'among' || !isOurs(line)) (place === 'before' ? before : after).push(line);
+    }
+    return text === '' ? { before: [], after: [] } : { before, after };
+  }
 }
 
-/**
- * The lines that are not ours, before and after where ours stand. A line between ours that we would not have written is
- * somebody's, whatever has become of the lines around it: to lose it might lock them out.
- */
-function split(text: string): { before: string[]; after: string[] } {
-  const before: string[] = [];
-  const after: string[] = [];
-  let place: 'before' | 'among' | 'after' = 'before';
-  for (const line of text.replace(/\n$/, '').split('\n')) {
-    if (line === begin) place = 'among';
-    else if (line === end) place = 'after';
-    else if (place !== 'among' || !line.startsWith(options)) (place === 'before' ? before : after).push(line);
-  }
-  return text === '' ? { before: [], after: [] } : { before, after };
+/** A text as `#read` gives it. */
+function bytes(text: string): string {
+  return Buffer.from(text).toString('latin1');
 }
 
 /** For the shell of the user, which sshd runs the command with. */

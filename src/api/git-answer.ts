@@ -32,12 +32,19 @@ export async function carry(
   const silence = setTimeout(() => output.destroy(), silenceTimeout);
   input.on('data', () => silence.refresh());
   input.once('end', () => clearTimeout(silence));
+  // Once it is settled what comes of a push, others wait for git to end: what is left to say, a few MiB at most, waits here.
+  let waits = true;
+  let goOn = () => {};
+  void exchange.decided.then(() => {
+    waits = false;
+    goOn();
+  });
   exchange.output.on('data', (chunk: Buffer) => {
     silence.refresh();
-    if (output.destroyed || output.write(chunk)) return;
+    if (output.destroyed || output.write(chunk) || !waits) return;
     exchange.output.pause();
     const unread = setTimeout(() => output.destroy(), unreadTimeout);
-    const goOn = () => {
+    goOn = () => {
       clearTimeout(unread);
       output.off('drain', goOn).off('close', goOn);
       exchange.output.resume();

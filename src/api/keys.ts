@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import * as v from 'valibot';
 import { AppError, systemCode } from '../errors/app-error.ts';
+import { Serial } from '../system/serial.ts';
 import type { AuthorizedKeys } from './authorized-keys.ts';
 import { NamedRecords } from './named-records.ts';
 
@@ -23,6 +24,7 @@ export type Key = v.InferOutput<typeof keySchema>;
 export class KeyStore {
   readonly #keys: NamedRecords<Key>;
   readonly #authorized: AuthorizedKeys;
+  readonly #writes = new Serial();
 
   constructor(path: string, authorized: AuthorizedKeys) {
     this.#keys = new NamedRecords(path, 'keys', keySchema, 'key');
@@ -79,7 +81,7 @@ export class KeyStore {
 
   /** Makes the file that sshd reads say what is so. One without keys that is not there is not made. */
   async synchronize(): Promise<void> {
-    await this.#authorized.write([...(await this.#keys.all())]);
+    await this.#writes.run(async () => this.#authorized.write(await this.#keys.all()));
   }
 }
 

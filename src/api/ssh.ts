@@ -45,7 +45,7 @@ export function createSshServer({ service, keys, log }: SshOptions): Koa<ApiStat
     const { code, complaint } = await carry(exchange, ctx.req, ctx.res);
     ctx.res.addTrailers({
       'sluice-status': String(code),
-      'sluice-message': encodeURIComponent(complaint.slice(-1000)),
+      'sluice-message': encodeURIComponent(complaint.slice(-1000).toWellFormed()),
     });
     ctx.res.end();
   });

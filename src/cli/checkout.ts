@@ -8,6 +8,8 @@ export interface CheckoutCommit {
   branch: string | undefined;
   author: string;
   message: string;
+  /** the part of the commit that the directory is; undefined where it is all of it */
+  directory: string | undefined;
   /** files of the directory that are not as the commit has them */
   changedFiles: number;
 }
@@ -39,6 +41,8 @@ export async function commitOf(directory: string): Promise<CheckoutCommit | unde
   const ref = await git.resolveRef({ fs, dir, ref: 'HEAD' }).catch((error: { code?: string }) => {
     if (error.code !== 'NotFoundError') throw error;
   });
+  if (ref === undefined && (await isElsewhere(dir)))
+    throw new Error('it is kept in another directory (a worktree)');
   if (ref === undefined) return undefined;
   const { commit } = await git.readCommit({ fs, dir, oid: ref });
   const below = relative(dir, directory).split(sep).join('/');
@@ -48,6 +52,21 @@ export async function commitOf(directory: string): Promise<CheckoutCommit | unde
     branch: (await git.currentBranch({ fs, dir })) ?? undefined,
     author: commit.author.name.slice(0, maxText),
     message: commit.message.trim().slice(0, maxText),
+    directory: below === '' ? undefined : below,
     changedFiles: rows.filter((row) => !(row[inHead] === 1 && row[inDirectory] === 1)).length,
   };
+}
+
+/** Of a worktree and a submodule, `.git` is a file that says where the repository is. */
+async function isElsewhere(dir: string): Promise<boolean> {
+  return (await lstat(join(dir, '.git'))).isFile();
+}
+
+/**
+ * Paths that git keeps in a repository, relative to its top, whatever rules there are to ignore some. Empty where that
+ * cannot be read: whoever asks for the commit is told why.
+ */
+export async function trackedFiles(dir: string): Promise<string[]> {
+  const { listFiles } = await import('isomorphic-git');
+  return listFiles({ fs, dir }).catch(() => []);
 }

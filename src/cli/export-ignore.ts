@@ -53,9 +53,12 @@ function parse(text: string): Ignore | undefined {
       /^\s*(?:"((?:[^"\\]|\\.)+)"|([^#\s]\S*))\s+(.+)$/.exec(line) ?? [];
     const pattern = quoted ?? plain;
     if (pattern === undefined || pattern.startsWith('!')) return [];
-    const words = attributes.split(/\s+/);
-    if (words.includes('export-ignore')) return [pattern];
-    return words.includes('-export-ignore') || words.includes('!export-ignore') ? [`!${pattern}`] : [];
+    const words = attributes.trim().split(/\s+/);
+    // A word that can be no attribute makes git pass over the line; there are no comments at its end.
+    if (!words.every((word) => /^[-!]?[\w.-]+(?:=.*)?$/.test(word))) return [];
+    const last = words.findLast((word) => /^[-!]?export-ignore$/.test(word));
+    if (last === undefined) return [];
+    return last === 'export-ignore' ? [pattern] : [`!${pattern}`];
   });
   return rules.length === 0 ? undefined : ignore.default({ ignorecase: false }).add(rules);
 }

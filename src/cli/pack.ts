@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { join, relative, resolve, sep } from 'node:path';
 import { Readable } from 'node:stream';
 import { AppError } from '../errors/app-error.ts';
-import { repositoryAround } from './checkout.ts';
+import { repositoryAround, trackedFiles } from './checkout.ts';
 import { ExportIgnore } from './export-ignore.ts';
 
 export interface Packed {
@@ -16,13 +16,14 @@ export interface Packed {
 const never = new Set(['node_modules', '.git', '.sluice']);
 
 /**
- * Packs a directory for upload, without node_modules, .git, .sluice and whatever its .gitignore files exclude, and
- * `export-ignore` in its .gitattributes, those of the repository around it included.
+ * Packs a directory for upload as git would ship it, with what is not committed yet: without node_modules, .git, .sluice
+ * and whatever its .gitignore files exclude, and `export-ignore` in its .gitattributes, those of the repository around it
+ * included.
  * @throws AppError `nothing_to_run` where there is nothing to pack
  */
 export async function packDirectory(directory: string, onBytes: (sent: number) => void): Promise<Packed> {
   const root = resolve(directory);
-  const paths = await listPaths(root, await ignoreRules(root));
+  const paths = await listPaths(root, await rulesFor(root));
   if (paths.length === 0) {
     throw new AppError('nothing_to_run', `there is nothing to deploy in ${root}`, {
       hint: 'Name the directory of the app: sluice deploy DIRECTORY. What .gitignore excludes is not sent.',
@@ -36,10 +37,11 @@ export async function packDirectory(directory: string, onBytes: (sent: number) =
   return { files, stream: Readable.from(counted(archive, onBytes)) };
 }
 
-type IsIgnored = (path: string) => Promise<boolean>;
+/** Whether a path below the root is not to be sent; a directory has a slash at its end. */
+type IsLeftOut = (path: string) => Promise<boolean>;
 
 /** Paths below `root`, relative to it, directories with a slash at the end and before what is in them. */
-async function listPaths(root: string, isIgnored: IsIgnored, below = ''): Promise<string[]> {
+async function listPaths(root: string, isLeftOut: IsLeftOut, below = ''): Promise<string[]> {
   const paths: string[] = [];
   const entries = await readdir(join(root, below), { withFileTypes: true });
   for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
@@ -47,14 +49,14 @@ async function listPaths(root: string, isIgnored: IsIgnored, below = ''): Promis
     if (!packable || never.has(entry.name)) continue;
     // With the slash, rules such as `build/` apply, which are for directories only.
     const path = `${below}${entry.name}${entry.isDirectory() ? '/' : ''}`;
-    if (await isIgnored(path)) continue;
+    if (await isLeftOut(path)) continue;
     paths.push(path);
-    if (entry.isDirectory()) paths.push(...(await listPaths(root, isIgnored, path)));
+    if (entry.isDirectory()) paths.push(...(await listPaths(root, isLeftOut, path)));
   }
   return paths;
 }
 
-async function ignoreRules(root: string): Promise<IsIgnored> {
+async function rulesFor(root: string): Promise<IsLeftOut> {
   const { isIgnored } = await import('isomorphic-git');
   const top = (await repositoryAround(root)) ?? root;
   const prefix = relative(top, root).split(sep).join('/');
@@ -65,16 +67,32 @@ async function ignoreRules(root: string): Promise<IsIgnored> {
       stat: remembering(fs.promises.stat),
     },
   };
-  const rulesIn = (dir: string, below: string): IsIgnored => {
+  const rulesIn = (dir: string, below: string, tracked: ReadonlySet<string>): IsLeftOut => {
     const attributes = new ExportIgnore(dir);
-    return async (path) =>
-      (await isIgnored({ fs: reading, dir, filepath: `${below}${path}` })) ||
-      (await attributes.excludes(`${below}${path}`));
+    return async (path) => {
+      const filepath = `${below}${path}`;
+      if (await attributes.excludes(filepath)) return true;
+      // What git keeps it ships, whatever has come to ignore it since.
+      return !tracked.has(filepath) && (await isIgnored({ fs: reading, dir, filepath }));
+    };
   };
-  const around = rulesIn(top, '');
   // What is deployed although the repository around it ignores it has only its own rules.
-  if (prefix === '' || (await around(`${prefix}/`))) return rulesIn(root, '');
-  return rulesIn(top, `${prefix}/`);
+  if (prefix !== '' && (await isIgnored({ fs: reading, dir: top, filepath: `${prefix}/` }))) {
+    return rulesIn(root, '', new Set());
+  }
+  return rulesIn(top, prefix === '' ? '' : `${prefix}/`, await trackedPaths(top));
+}
+
+/** Files that git keeps, and the directories they are in, with a slash at their end. */
+async function trackedPaths(top: string): Promise<Set<string>> {
+  const paths = new Set<string>();
+  for (const file of await trackedFiles(top)) {
+    paths.add(file);
+    for (let end = file.lastIndexOf('/'); end !== -1; end = file.lastIndexOf('/', end - 1)) {
+      paths.add(file.slice(0, end + 1));
+    }
+  }
+  return paths;
 }
 
 /** The rules are looked up anew for every path, in the same few files. */

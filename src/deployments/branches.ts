@@ -1,6 +1,6 @@
 import { defaultEnvironment } from '../config/paths.ts';
 import { collide } from '../git/refs.ts';
-import type { ReleaseRecord } from '../releases/release.ts';
+import { type ReleaseRecord, wholeCommit } from '../releases/release.ts';
 import type { AppRepository } from './app-repository.ts';
 import type { Site } from './site.ts';
 
@@ -16,10 +16,9 @@ const heads = 'refs/heads/';
  */
 export async function alignBranches(place: AppRepository, sites: Site[]): Promise<void> {
   const { repository } = place;
+  if (await isInTheWay(place)) return;
   using _ = await place.refs.take();
-  if (!(await repository.isThere)) return;
-  place.behind = place.pushes > 0;
-  if (place.behind) return;
+  if ((await isInTheWay(place)) || !(await repository.isThere)) return;
   const wanted = await wantedRefs(place, sites);
   const there = new Map([...(await repository.refs(heads)), ...(await repository.refs(kept))]);
   const changes = new Map<string, string | null>();
@@ -30,6 +29,12 @@ export async function alignBranches(place: AppRepository, sites: Site[]): Promis
   if (production !== undefined) await repository.setHead(production.slice(heads.length));
 }
 
+/** Asked before the lock, too: a push may hold that for as long as its client takes to listen. */
+async function isInTheWay(place: AppRepository): Promise<boolean> {
+  place.behind = place.pushes > 0;
+  return place.behind;
+}
+
 /** In the order of importance: the first branch is that of production, where it has one. */
 async function wantedRefs({ repository }: AppRepository, sites: Site[]): Promise<Map<string, string>> {
   const refs = new Map<string, string>();
@@ -38,13 +43,13 @@ async function wantedRefs({ repository }: AppRepository, sites: Site[]): Promise
     const [releases, active] = await Promise.all([site.store.list(), site.store.active()]);
     const live = releases.find(({ number }) => number === active?.release);
     const branch = releases.find(wasPushed)?.source.branch;
-    const commit = live && commitOf(live);
+    const commit = live && wholeCommit(live.source);
     const ref = `${heads}${branch}`;
     if (branch && commit && ![...refs.keys()].some((other) => other === ref || collide(other, ref))) {
       refs.set(ref, commit);
     }
     for (const release of releases) {
-      const its = commitOf(release);
+      const its = wholeCommit(release.source);
       if (its === null || release.liveAt === null) continue;
       if (await site.store.hasTree(release.number)) {
         refs.set(`${kept}${site.target.environment}/${release.number}`, its);
@@ -61,9 +66,4 @@ function rank({ target }: Site): number {
 
 function wasPushed({ source, liveAt }: ReleaseRecord): boolean {
   return source.kind === 'git' && source.branch !== null && liveAt !== null;
-}
-
-/** What the files of a release are, where they are those of a commit. */
-function commitOf({ source }: ReleaseRecord): string | null {
-  return source.changedFiles > 0 ? null : source.commit;
 }

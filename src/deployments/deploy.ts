@@ -42,7 +42,7 @@ export async function deploy(
   try {
     await receive(deployment, source);
     using _turn = await takeTurn(deployment);
-    const settings = await check(deployment);
+    const settings = await check(deployment, source);
     const buildMs = await buildTree(deployment, settings);
     const release = await publish(deployment, settings, buildMs);
     await preSwitch(deployment, release);
@@ -114,8 +114,10 @@ async function takeTurn(deployment: Deployment): Promise<Disposable> {
 }
 
 /** Finds out early what would be a pity to find out after a long build. */
-async function check(deployment: Deployment): Promise<AppSettings> {
+async function check(deployment: Deployment, { review }: DeploySource): Promise<AppSettings> {
   deployment.enter('check');
+  const notice = await review?.();
+  if (notice) deployment.notice(notice);
   const { site, tree } = deployment;
   const settings = await loadAppSettings(topOf(tree));
   await checkStart(tree, settings);

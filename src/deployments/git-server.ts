@@ -2,7 +2,7 @@ import type { Target } from '../config/paths.ts';
 import { gitEnvironment } from '../git/git.ts';
 import type { Repository } from '../git/repository.ts';
 import { type GitService, startService } from '../git/services.ts';
-import type { Release } from '../releases/release.ts';
+import type { Release, ReleaseRecord } from '../releases/release.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { describeError } from '../system/log.ts';
 import { Slots } from '../system/slots.ts';
@@ -65,10 +65,10 @@ export class GitServer {
     const service = await this.#start(place.repository, call);
     const held = opened.move();
     const { log } = this.#appliance;
-    const context = { app, place, call, log, deploy: this.#deploy };
-    const liveCommit = (target: Target) => this.#liveCommit(target);
-    const exchange = new GitExchange(service, ({ abandoned }) =>
-      servePush(service, { ...context, abandoned, liveCommit }),
+    const liveRelease = (target: Target) => this.#liveRelease(target);
+    const context = { app, place, call, log, liveRelease, deploy: this.#deploy };
+    const exchange = new GitExchange(service, (itself, request) =>
+      servePush(itself, service, request, context),
     );
     return this.#follow(exchange, app, async () => {
       held.dispose();
@@ -135,6 +135,7 @@ export class GitServer {
 
   /** Lets the clients that are served come to an end, for a moment: what they wait for is over. */
   async windDown(): Promise<void> {
+    for (const exchange of this.#exchanges.keys()) exchange.killUnlessAsked();
     const { timedOut } = await withDeadline(Promise.all(this.#exchanges.values()), grace);
     if (timedOut) for (const exchange of this.#exchanges.keys()) exchange.kill();
     await Promise.all(this.#exchanges.values());
@@ -159,13 +160,13 @@ export class GitServer {
     }
   }
 
-  /** Of the live release of an environment; null where none is live, or git knows nothing of it. */
-  async #liveCommit(target: Target): Promise<string | null> {
+  /** Null where none is live. */
+  async #liveRelease(target: Target): Promise<ReleaseRecord | null> {
     const site = (await this.#sites.of(target.app)).find(
       (each) => each.target.environment === target.environment,
     );
     const active = await site?.store.active();
     if (site === undefined || !active) return null;
-    return (await site.store.get(active.release))?.source.commit ?? null;
+    return (await site.store.get(active.release)) ?? null;
   }
 }

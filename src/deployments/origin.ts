@@ -5,13 +5,13 @@ const told = 5;
 
 /** What git knows of a release, for its log: the commit, and what is new. */
 export function describeOrigin(origin: ReleaseSource): string[] {
-  const { commit, branch, author, message, changedFiles, commits, commitCount } = origin;
+  const { commit, branch, author, message, directory, changedFiles, commits, commitCount } = origin;
   if (commit === null) return [];
   const [subject] = (message ?? '').split('\n');
-  const of = [branch && `of ${branch}`, author && `by ${author}`].filter(Boolean).join(' ');
-  const changes =
-    changedFiles === 0 ? '' : ` and ${changedFiles} changed file${changedFiles === 1 ? '' : 's'}`;
-  const lines = [`commit ${commit.slice(0, 10)}${changes} ${of}${subject ? `: ${subject}` : ''}`.trimEnd()];
+  const words = [`commit ${commit.slice(0, 10)}`, branch && `of ${branch}`, author && `by ${author}`];
+  const lines = [`${words.filter(Boolean).join(' ')}${subject ? `: ${subject}` : ''}`];
+  if (directory) lines.push(`of it, ${directory}`);
+  if (changedFiles > 0) lines.push(`with ${changedFiles} uncommitted file${changedFiles === 1 ? '' : 's'}`);
   // One new commit is this one.
   if (commitCount === null || commitCount < 2) return lines;
   lines.push(`${commitCount} commits are new since the release that is live:`);

@@ -1,6 +1,6 @@
 import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
-import { isNone, type RefUpdate } from '../git/hook-port.ts';
+import { isNone, type PushRequest, type RefUpdate } from '../git/hook-port.ts';
 import { listSome } from '../system/listing.ts';
 
 /** What a push comes to: a commit to deploy, or nothing at all, with what to say of that. */
@@ -10,6 +10,7 @@ export type PushPlan =
 
 /** What must be asked of the repository about a commit. */
 export interface PushFacts {
+  has(commit: string): Promise<boolean>;
   /** `commit`, `tag`, `tree` or `blob` */
   typeOf(object: string): Promise<string>;
   /** what the app says about itself in a commit */
@@ -29,7 +30,12 @@ const named = 5;
  * or is refused. Whatever git itself would refuse later, when the release is live, is refused here.
  * @throws AppError `push_refused`, `invalid_settings`
  */
-export async function planPush(app: string, updates: RefUpdate[], facts: PushFacts): Promise<PushPlan> {
+export async function planPush(
+  app: string,
+  { updates, isCut }: Pick<PushRequest, 'updates' | 'isCut'>,
+  facts: PushFacts,
+): Promise<PushPlan> {
+  if (isCut) throw refused(`a push of ${updates.length} refs and more is too much`, onlyOne);
   const stray = updates.find(({ ref }) => !ref.startsWith(heads) && !ref.startsWith(tags));
   if (stray !== undefined) throw refused(`${stray.ref} is no branch`, 'Push a branch: git push deploy main');
   const branches = updates.filter(({ ref }) => ref.startsWith(heads));
@@ -46,6 +52,9 @@ export async function planPush(app: string, updates: RefUpdate[], facts: PushFac
   if (second !== undefined) {
     const names = listSome(changed.map(branchOf), named);
     throw refused(`a push deploys one branch, and this one has ${changed.length}: ${names}`, onlyOne);
+  }
+  if (!isNone(update.old) && !(await facts.has(update.old))) {
+    throw refused(`${branchOf(update)} is not at ${update.old} here`, 'Fetch, and push again.');
   }
   const type = await facts.typeOf(update.new);
   if (type !== 'commit') {

@@ -2,27 +2,30 @@ import { maxSettingsBytes, parseJsonSettings } from '../config/json-settings.ts'
 import { loadAppSettings } from '../config/load.ts';
 import type { Target } from '../config/paths.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
-import { isNone, type PushRequest, type RefUpdate } from '../git/hook-port.ts';
+import { type HookPort, isNone, type PushRequest, type RefUpdate } from '../git/hook-port.ts';
 import { collide } from '../git/refs.ts';
 import type { Repository } from '../git/repository.ts';
 import type { GitService } from '../git/services.ts';
-import type { CommitLine, Release, ReleaseSource } from '../releases/release.ts';
+import type { Notice } from '../protocol/runner.ts';
+import type { CommitLine, Release, ReleaseRecord, ReleaseSource } from '../releases/release.ts';
 import { noCommit } from '../releases/release.ts';
 import { describeError, type Log } from '../system/log.ts';
 import type { AppRepository } from './app-repository.ts';
 import type { DeployEvent } from './events.ts';
-import { type PushPlan, planPush } from './push-plan.ts';
+import type { GitExchange } from './git-exchange.ts';
+import { type PushFacts, type PushPlan, planPush } from './push-plan.ts';
 import type { DeploySource, GitCall } from './service.ts';
+
+/** So many refs of a push are logged. */
+const loggedRefs = 10;
 
 export interface PushContext {
   app: string;
   place: AppRepository;
   call: GitCall;
-  /** aborted when the pusher is gone */
-  abandoned: AbortSignal;
   log: Log;
-  /** commit of the live release of an environment; null where none is live, or git knows nothing of it */
-  liveCommit(target: Target): Promise<string | null>;
+  /** the live release of an environment; null where none is */
+  liveRelease(target: Target): Promise<ReleaseRecord | null>;
   deploy(target: Target, source: DeploySource, onEvent: (event: DeployEvent) => void): Promise<Release>;
 }
 
@@ -30,39 +33,50 @@ export interface PushContext {
  * Serves a push to its end: git has received it and asks, by its pre-receive hook, whether to accept it. It is accepted
  * when its commit is live; else nothing of it is kept, and the branch stays what is running.
  */
-export async function servePush(service: GitService, context: PushContext): Promise<void> {
-  const request = await service.hook.request;
-  if (request === null) return;
+export async function servePush(
+  exchange: GitExchange,
+  service: GitService,
+  request: PushRequest,
+  context: PushContext,
+): Promise<void> {
   const { place } = context;
-  let failure: unknown;
-  const update = await answerPush(service, context, request).catch((error: unknown) => {
-    failure = error;
-    return null;
-  });
-  const accepted = failure === undefined;
-  context.log(accepted ? 'push accepted' : 'push refused', {
-    app: context.app,
-    by: context.call.by,
-    refs: request.updates.map(({ ref }) => ref.slice(0, 200)),
-    ...(failure instanceof AppError && { code: failure.code, message: failure.message }),
-    ...(!accepted && !(failure instanceof AppError) && { error: describeError(failure) }),
-  });
+  let update: RefUpdate | null = null;
+  let accepted = false;
+  try {
+    update = await answerPush(exchange, service.hook, request, context);
+    accepted = true;
+    tell(context, request, 'push accepted');
+  } catch (error) {
+    const why = error instanceof AppError ? { ...error.toJSON() } : { error: describeError(error) };
+    tell(context, request, 'push refused', why);
+  }
   using _ = await place.refs.take();
   try {
     if (update !== null) await letGitFind(place.repository, update);
   } finally {
-    service.hook.answer(accepted);
+    exchange.decide(accepted);
     await service.ended;
   }
 }
 
+function tell(
+  { log, app, call }: PushContext,
+  { updates }: PushRequest,
+  what: string,
+  why: Record<string, unknown> = {},
+): void {
+  const refs = updates.slice(0, loggedRefs).map(({ ref }) => ref.slice(0, 200));
+  log(what, { app, by: call.by, refs, ...why });
+}
+
 /** @returns the change of the branch that was deployed; null where there was nothing to deploy. @throws where it is refused */
 async function answerPush(
-  { hook }: GitService,
-  context: PushContext,
+  { abandoned }: GitExchange,
+  hook: HookPort,
   request: PushRequest,
+  context: PushContext,
 ): Promise<RefUpdate | null> {
-  const { app, place, call, deploy, abandoned } = context;
+  const { app, place, call, deploy } = context;
   const repository = place.repository.within(request.quarantine);
   let told = false;
   const show = (event: DeployEvent) => {
@@ -71,18 +85,21 @@ async function answerPush(
     else hook.tell(call.render(event));
   };
   try {
-    const plan = await planPush(app, request.updates, factsOf(repository));
+    abandoned.throwIfAborted();
+    const plan = await planPush(app, request, factsOf(repository));
     if (plan.action === 'accept') {
       hook.tell(`${plan.note}\n`);
       return null;
     }
     const target = { app, environment: plan.environment };
-    const origin = await originOf(repository, plan, call.by, await context.liveCommit(target));
+    const live = await context.liveRelease(target);
+    const origin = await originOf(repository, plan, call.by, live);
     const commit = plan.update.new;
     const submodules = await repository.submodules(commit);
     const body = repository.archive(commit);
+    const review = async () => whatIsLost(repository, commit, live, await context.liveRelease(target));
     try {
-      await deploy(target, { origin, body, contentLength: null, submodules, abandoned }, show);
+      await deploy(target, { origin, body, contentLength: null, submodules, abandoned, review }, show);
     } finally {
       body.destroy();
     }
@@ -91,6 +108,27 @@ async function answerPush(
     if (!told) show({ event: 'failed', release: null, error: { ...errorBody(error), step: null } });
     throw error;
   }
+}
+
+/**
+ * What somebody else has made live since this push began, where it is not in this one: the newest wins, but whoever has
+ * pushed it may not know what it takes away.
+ */
+async function whatIsLost(
+  repository: Repository,
+  commit: string,
+  before: ReleaseRecord | null,
+  now: ReleaseRecord | null,
+): Promise<Notice | null> {
+  if (now === null || now.number === before?.number) return null;
+  const { commit: its, author, by } = now.source;
+  if (its !== null && (await repository.includes(commit, its))) return null;
+  const what = its === null ? 'it was uploaded' : `commit ${its.slice(0, 10)}`;
+  return {
+    code: 'live_meanwhile',
+    message: `release ${now.number} of ${author ?? by} went live while this one waited (${what}), and what it brought is not in this one`,
+    hint: 'The newest wins. To have both: fetch from here, merge, and push again.',
+  };
 }
 
 /**
@@ -106,10 +144,11 @@ async function letGitFind(repository: Repository, { ref, old }: RefUpdate): Prom
   await repository.updateRefs(changes);
 }
 
-function factsOf(repository: Repository) {
+function factsOf(repository: Repository): PushFacts {
   return {
-    typeOf: (object: string) => repository.typeOf(object),
-    settingsIn: (commit: string) =>
+    has: async (commit) => (await repository.having([commit])).has(commit),
+    typeOf: (object) => repository.typeOf(object),
+    settingsIn: (commit) =>
       loadAppSettings(async (name) => {
         const text = await repository.file(commit, name, maxSettingsBytes);
         return text === undefined ? undefined : parseJsonSettings(text, name);
@@ -121,11 +160,12 @@ async function originOf(
   repository: Repository,
   { branch, update }: Extract<PushPlan, { action: 'deploy' }>,
   by: string,
-  live: string | null,
+  live: ReleaseRecord | null,
 ): Promise<ReleaseSource> {
   const { id, author, message } = await repository.commit(update.new);
-  const known = live !== null && (await repository.having([live])).has(live);
-  const changes = known ? await repository.changes(live, id) : undefined;
+  const before = live?.source.commit ?? null;
+  const known = before !== null && (await repository.having([before])).has(before);
+  const changes = known ? await repository.changes(before, id) : undefined;
   const commits = changes?.commits.map(
     (commit): CommitLine => ({ commit: commit.id, author: commit.author, subject: commit.message }),
   );

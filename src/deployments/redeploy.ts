@@ -1,5 +1,6 @@
 import { AppError } from '../errors/app-error.ts';
 import type { Repository } from '../git/repository.ts';
+import { wholeCommit } from '../releases/release.ts';
 import { releaseNotFound } from './release-view.ts';
 import type { DeploySource } from './service.ts';
 import type { Site } from './site.ts';
@@ -16,17 +17,18 @@ export async function sourceOfCommit(
 ): Promise<DeploySource> {
   const record = await site.store.get(release);
   if (record === undefined) throw releaseNotFound(site, release);
-  const { kind, commit, changedFiles } = record.source;
-  if (commit === null || changedFiles > 0) throw notKept(site, release, 'it was uploaded, not pushed');
+  const commit = wholeCommit(record.source);
+  if (commit === null) throw notKept(site, release, 'what was uploaded is no commit');
   const known = (await repository.isThere) && (await repository.having([commit])).has(commit);
   if (!known) throw notKept(site, release, `commit ${commit.slice(0, 10)} is not on the server`);
   // A directory may have been uploaded from any branch: that one was not pushed.
-  const branch = kind === 'git' ? record.source.branch : null;
+  const branch = record.source.kind === 'git' ? record.source.branch : null;
+  const submodules = await repository.submodules(commit);
   return {
     origin: { ...record.source, kind: 'git', by, branch, commits: [], commitCount: null },
     body: repository.archive(commit),
     contentLength: null,
-    submodules: await repository.submodules(commit),
+    submodules,
   };
 }
 

@@ -17,7 +17,7 @@ export async function rootOf(tree: string, app: string): Promise<string> {
   if (typeof value !== 'object' || value === null || !('root' in value)) return '';
   const settings = await loadAppSettings(topOf(tree));
   if (settings.root === undefined) return '';
-  const root = typeof settings.root === 'string' ? settings.root : settings.root[app];
+  const root = typeof settings.root === 'string' ? settings.root : ownValue(settings.root, app);
   if (root === undefined) {
     throw fault(`"root" names no directory for the app ${app}`, `Add it: "root": {"${app}": "apps/${app}"}.`);
   }
@@ -40,6 +40,11 @@ export async function rootOf(tree: string, app: string): Promise<string> {
     );
   }
   return root;
+}
+
+/** Not what every object has, such as `constructor`. */
+function ownValue(record: Record<string, string>, name: string): string | undefined {
+  return Object.hasOwn(record, name) ? record[name] : undefined;
 }
 
 async function isDirectory(path: string): Promise<boolean> {

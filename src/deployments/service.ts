@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream';
 import type { Target } from '../config/paths.ts';
 import type { ServiceMode, ServiceName } from '../git/services.ts';
-import type { WorkerStatus } from '../protocol/runner.ts';
+import type { Notice, WorkerStatus } from '../protocol/runner.ts';
 import type { Release, ReleaseSource } from '../releases/release.ts';
 import type { DeployEvent } from './events.ts';
 import type { GitExchange } from './git-exchange.ts';
@@ -35,6 +35,8 @@ export interface DeploySource {
   contentLength: number | null;
   /** paths of directories whose content is in another repository, and so not in the tar */
   submodules?: string[];
+  /** asked when its turn has come: what whoever asked for it should know of what is live by then */
+  review?: () => Promise<Notice | null>;
   /** aborted, with the reason, when whoever asked for it is gone: it is cancelled then, unless its switch has begun */
   abandoned?: AbortSignal;
 }

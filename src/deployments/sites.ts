@@ -17,8 +17,8 @@ export class Sites {
   readonly #appliance: Appliance;
   readonly #sites = new Map<string, Site>();
   readonly #repositories = new Map<string, AppRepository>();
-  /** an app that is being removed is created again only when it is gone */
-  readonly #changing = new Slots(1);
+  /** for each app: one that is being removed is created again only when it is gone */
+  readonly #changing = new Map<string, Slots>();
 
   constructor(appliance: Appliance) {
     this.#appliance = appliance;
@@ -36,7 +36,7 @@ export class Sites {
   /** @throws AppError `invalid_name` */
   async findOrCreate(target: Target): Promise<Site> {
     checkNames(target);
-    using _ = await this.#changing.take();
+    using _ = await this.#change(target.app);
     await ensureTargetState(this.#appliance.paths, target, this.#appliance.settings.apps);
     return this.#site(target);
   }
@@ -61,7 +61,7 @@ export class Sites {
    */
   async openRepository(app: string): Promise<{ place: AppRepository } & Disposable> {
     checkName('an app', app);
-    using _ = await this.#changing.take();
+    using _ = await this.#change(app);
     const place = this.repository(app);
     await place.ensure();
     place.pushes += 1;
@@ -80,7 +80,7 @@ export class Sites {
 
   /** Removes the repository of what has not become an app: of a first push that was refused. */
   async forgetUnused(app: string): Promise<void> {
-    using _ = await this.#changing.take();
+    using _ = await this.#change(app);
     if (this.repository(app).pushes > 0) return;
     const { paths } = this.#appliance;
     // What is there besides, in whatever state it is, is nothing that a push has left.
@@ -105,7 +105,7 @@ export class Sites {
    */
   async remove(app: string, windUp: (site: Site) => Promise<Disposable>): Promise<void> {
     checkName('an app', app);
-    using _ = await this.#changing.take();
+    using _ = await this.#change(app);
     const sites = await this.of(app);
     if (sites.length === 0) throw appNotFound(app);
     using held = new DisposableStack();
@@ -125,6 +125,13 @@ export class Sites {
     for (const name of await readdir(home)) {
       if (name.startsWith(removing)) await removeTree(join(home, name));
     }
+  }
+
+  /** The right to make or to remove what an app has on the disk, until what is returned is disposed of. */
+  #change(app: string): Promise<Disposable> {
+    const slot = this.#changing.get(app) ?? new Slots(1);
+    this.#changing.set(app, slot);
+    return slot.take();
   }
 
   #site(target: Target): Site {

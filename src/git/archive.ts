@@ -9,16 +9,20 @@ import { explainStart, gitEnvironment } from './git.ts';
  */
 export function archiveCommit(repository: string, commit: string, env: Record<string, string>): Readable {
   const output = new PassThrough();
+  // It may fail before anybody reads it: whoever comes to do so is told then.
+  output.on('error', () => undefined);
   const child = spawn('git', [`--git-dir=${repository}`, 'archive', '--format=tar', commit], {
     env: gitEnvironment(env),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  child.once('error', (error) => output.destroy(explainStart(error) ?? error));
+  // Without it there are no streams either: the system has no room for one more process, or file.
+  if (child.pid === undefined) return output;
   let complaint = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     complaint = (complaint + text).slice(0, 2000);
   });
   child.stdout.pipe(output, { end: false });
-  child.once('error', (error) => output.destroy(explainStart(error) ?? error));
   // Not 'exit': what it has written may still be on its way then.
   child.once('close', (code) => {
     if (code === 0) output.end();
@@ -30,6 +34,6 @@ export function archiveCommit(repository: string, commit: string, env: Record<st
 
 function failed(commit: string, complaint: string): AppError {
   return new AppError('git_failed', `git could not read commit ${commit.slice(0, 10)}: ${complaint.trim()}`, {
-    hint: 'Is the repository whole? `git fsck` on your machine tells. Then push again.',
+    hint: '`git fsck` on your machine tells what is wrong with the repository.',
   });
 }

@@ -13,15 +13,18 @@ const maxMessage = 2000;
 
 /** Author and message as git has printed them for `commitFormat`. */
 export function parseCommits(output: string): Commit[] {
-  return output
-    .split('\0\0')
-    .map((record) => record.split('\0'))
-    .filter(([id]) => id?.trim())
-    .map(([id = '', author = '', message = '']) => ({
+  const fields = output.split('\0');
+  const commits: Commit[] = [];
+  // What follows the last NUL is the end of the last line.
+  for (let at = 0; at + fieldCount < fields.length; at += fieldCount) {
+    const [id = '', author = '', message = ''] = fields.slice(at, at + fieldCount);
+    commits.push({
       id: id.trim(),
       author: printable(author),
       message: printable(message.trim()).slice(0, maxMessage),
-    }));
+    });
+  }
+  return commits;
 }
 
 /** Without what a terminal would act upon: whoever reads it has not written it. Line ends and tabs stay. */
@@ -29,5 +32,6 @@ export function printable(text: string): string {
   return text.replace(/[^\P{Cc}\n\t]/gu, '');
 }
 
-/** For `git log`: fields end with a NUL, and a record with a second one; neither can stand in a message. */
-export const commitFormat = { whole: '%H%x00%an%x00%B%x00%x00', subject: '%H%x00%an%x00%s%x00%x00' };
+/** For `git log`: each field ends with a NUL, which cannot stand in one. */
+export const commitFormat = { whole: '%H%x00%an%x00%B%x00', subject: '%H%x00%an%x00%s%x00' };
+const fieldCount = 3;

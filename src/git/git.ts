@@ -25,19 +25,30 @@ export async function git(
   try {
     return (await running).stdout;
   } catch (error) {
-    throw explainStart(error) ?? new GitError(args, error as Error & { code?: unknown; stderr?: string });
+    throw explainStart(error) ?? explainSize(error) ?? new GitError(args, error as Failure);
   }
 }
+
+type Failure = Error & { code?: unknown; stderr?: string };
 
 /** A command of git that failed. */
 export class GitError extends Error {
   /** exit status; null where a signal ended it */
   readonly status: number | null;
 
-  constructor(args: string[], cause: Error & { code?: unknown; stderr?: string }) {
+  constructor(args: string[], cause: Failure) {
     super(`git ${args[0]} failed: ${cause.stderr?.trim() || cause.message}`, { cause });
     this.status = typeof cause.code === 'number' ? cause.code : null;
   }
+}
+
+/** That git has more to say than anybody should have to hear; undefined where something else is wrong. */
+function explainSize(error: unknown): AppError | undefined {
+  if (systemCode(error) !== 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER') return undefined;
+  return new AppError('git_failed', `what git tells of this repository is longer than ${maxOutput} bytes`, {
+    hint: 'Has it a great many directories or refs, or a message without end?',
+    cause: error,
+  });
 }
 
 /** That there is no git; undefined where something else is wrong. */

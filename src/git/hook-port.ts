@@ -9,10 +9,17 @@ export interface RefUpdate {
 
 /** What the pre-receive hook hands over. */
 export interface PushRequest {
+  /** process id of the hook */
+  pid: number;
   updates: RefUpdate[];
+  /** whether there are more refs than are looked at, of which `updates` has the first */
+  isCut: boolean;
   /** where git keeps the objects of the push until it is accepted: variables for a git that is to see them */
   quarantine: Record<string, string>;
 }
+
+/** Bytes of refs that are looked at, which is some 50,000 of them: git itself takes any number. */
+const maxRequest = 4 * 1024 ** 2;
 
 /** More than this unread by the pusher, and lines of log are left out: one who sleeps must not cost us memory. */
 const maxUnread = 1024 ** 2;
@@ -24,8 +31,8 @@ const quarantineVariables = [
 ] as const;
 
 /**
- * Our end of the two sockets that the pre-receive hook has inherited from us through git. On the first it sends three
- * lines for its objects, a line for each ref and one with a dot, and then shows whatever comes back; on the second it
+ * Our end of the two sockets that the pre-receive hook has inherited from us through git. On the first it sends its process
+ * id, three lines for its objects, a line for each ref and one with a dot, and then shows whatever comes back; on the second it
  * reads the verdict. Where we are gone, both are closed, and the push is refused.
  */
 export class HookPort {
@@ -37,15 +44,7 @@ export class HookPort {
   constructor(messages: Duplex, verdict: Duplex) {
     this.#messages = messages;
     this.#verdict = verdict;
-    this.request = new Promise((resolve) => {
-      let text = '';
-      messages.setEncoding('utf8').on('data', (chunk: string) => {
-        text += chunk;
-        if (text.endsWith('\n.\n')) resolve(parse(text));
-      });
-      messages.once('close', () => resolve(null));
-      messages.once('end', () => resolve(null));
-    });
+    this.request = readRequest(messages);
     // A hook that has been killed has nobody left to tell.
     messages.on('error', () => undefined);
     verdict.on('error', () => undefined);
@@ -69,8 +68,25 @@ export class HookPort {
   }
 }
 
-function parse(text: string): PushRequest {
-  const lines = text.split('\n');
+/** Null where the sender ends before it has said all. What is too much is read all the same: git waits until it is. */
+function readRequest(messages: Duplex): Promise<PushRequest | null> {
+  return new Promise((resolve) => {
+    let [text, tail] = ['', ''];
+    messages.setEncoding('utf8').on('data', (chunk: string) => {
+      tail = (tail + chunk).slice(-endMark.length);
+      if (text.length < maxRequest) text += chunk;
+      if (tail === endMark) resolve({ ...parse(text), isCut: text.length >= maxRequest });
+    });
+    messages.once('close', () => resolve(null));
+    messages.once('end', () => resolve(null));
+  });
+}
+
+/** A line that can be no ref. */
+const endMark = '\n.\n';
+
+function parse(text: string): Omit<PushRequest, 'isCut'> {
+  const [pid = '', ...lines] = text.split('\n');
   const places = lines.splice(0, quarantineVariables.length);
   const quarantine = quarantineVariables.flatMap((name, index) => {
     const value = places[index] ?? '';
@@ -80,7 +96,7 @@ function parse(text: string): PushRequest {
     const [, before, after, ref] = /^(\w+) (\w+) (.+)$/.exec(line) ?? [];
     return before && after && ref ? [{ ref, old: before, new: after }] : [];
   });
-  return { updates, quarantine: Object.fromEntries(quarantine) };
+  return { pid: Number(pid), updates, quarantine: Object.fromEntries(quarantine) };
 }
 
 /** Whether an object name of git stands for no object: of a ref that is made, or removed. */

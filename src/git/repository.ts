@@ -13,7 +13,7 @@ import {
 } from '../system/files.ts';
 import { archiveCommit } from './archive.ts';
 import { type Commit, commitFormat, parseCommits } from './commit.ts';
-import { git } from './git.ts';
+import { GitError, git } from './git.ts';
 
 /** What is new in a commit: a bounded list, the newest first, and how many there are in all. */
 export interface Changes {
@@ -72,13 +72,17 @@ export class Repository {
     return new Map(lines(output).map((line) => line.split(' ') as [string, string]));
   }
 
-  /** Sets refs, and removes those whose value is null, all or none. */
+  /**
+   * Removes the refs whose value is null, and sets the others. Not at once: `a/b` cannot take the place of `a` in one
+   * transaction.
+   */
   async updateRefs(changes: ReadonlyMap<string, string | null>): Promise<void> {
-    if (changes.size === 0) return;
-    const input = [...changes].map(([ref, value]) =>
-      value === null ? `delete ${ref}\n` : `update ${ref} ${value}\n`,
-    );
-    await git(this.path, ['update-ref', '--stdin'], { input: input.join('') });
+    const removed = [...changes].filter(([, value]) => value === null).map(([ref]) => `delete ${ref}\n`);
+    const set = [...changes].filter(([, value]) => value !== null);
+    const updates = set.map(([ref, value]) => `update ${ref} ${value}\n`);
+    for (const lines of [removed, updates]) {
+      if (lines.length > 0) await git(this.path, ['update-ref', '--stdin'], { input: lines.join('') });
+    }
   }
 
   /** The branch that a clone checks out. */
@@ -132,6 +136,18 @@ export class Repository {
     // With -d it leaves out the files, of which there may be very many.
     const output = await this.#git(['ls-tree', '-r', '-d', '-z', '--full-tree', commit]);
     return output.split('\0').flatMap((entry) => /^160000 commit \w+\t([\s\S]+)$/.exec(entry)?.[1] ?? []);
+  }
+
+  /** Whether all that is in a commit's history stands in that of another one; not where either is not there. */
+  async includes(commit: string, earlier: string): Promise<boolean> {
+    if (!(await this.having([earlier])).has(earlier)) return false;
+    try {
+      await this.#git(['merge-base', '--is-ancestor', earlier, commit]);
+      return true;
+    } catch (error) {
+      if (error instanceof GitError && error.status === 1) return false;
+      throw error;
+    }
   }
 
   archive(commit: string): Readable {

@@ -1,7 +1,8 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setPriority } from 'node:os';
 import type { Duplex, Readable, Writable } from 'node:stream';
+import { withDeadline } from '../system/deadline.ts';
 import { explainStart, gitEnvironment } from './git.ts';
 import { HookPort } from './hook-port.ts';
 
@@ -30,6 +31,8 @@ export interface GitService {
   output: Readable;
   /** for a push: what its pre-receive hook asks of us */
   hook: HookPort;
+  /** when the process is gone, whoever may still hold its streams */
+  exited: Promise<void>;
   /** when it is over and all that it wrote has been read; what it complained about is in `complaint` */
   ended: Promise<{ code: number | null; complaint: string }>;
   kill(): void;
@@ -46,6 +49,8 @@ const receiveSettings = [
   'receive.shallowUpdate=true',
   'receive.autogc=false',
   'receive.keepAlive=1',
+  // One ref that git cannot set would take the branch that is live with it.
+  'receive.advertiseAtomic=false',
   'transfer.hideRefs=refs/sluice',
   'core.logAllRefUpdates=false',
 ];
@@ -55,6 +60,9 @@ const protocolWords = /^[\w=:.-]{1,100}$/;
 
 /** How long a client may stand still while it fetches, in seconds. */
 const fetchTimeout = 60;
+
+/** Time between SIGTERM and SIGKILL, in ms. */
+const killDelay = 2000;
 
 /** Below live traffic: unpacking a large push takes a core for a while. */
 const niceness = 10;
@@ -83,6 +91,15 @@ export async function startService(
     // The last two go through git to the hook, which inherits them: see hooks/pre-receive.
     stdio: ['pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
   });
+  const ended = new Promise<{ code: number | null; complaint: string }>((resolve) => {
+    child.once('close', (code) => resolve({ code, complaint: complaint.trim() }));
+  });
+  let complaint = '';
+  // Before anything of it is touched: where the system has no room for one more process, it has no streams.
+  await once(child, 'spawn').catch((error: unknown) => {
+    throw explainStart(error) ?? error;
+  });
+  setPriority(child.pid as number, niceness);
   const [input, output, errors, hook, verdict] = child.stdio as unknown as [
     Writable,
     Readable,
@@ -90,16 +107,16 @@ export async function startService(
     Duplex,
     Duplex,
   ];
-  let complaint = '';
   errors.setEncoding('utf8').on('data', (text: string) => {
     complaint = (complaint + text).slice(-4000);
   });
-  const ended = new Promise<{ code: number | null; complaint: string }>((resolve) => {
-    child.once('close', (code) => resolve({ code, complaint: complaint.trim() }));
-  });
-  await once(child, 'spawn').catch((error: unknown) => {
-    throw explainStart(error) ?? error;
-  });
-  setPriority(child.pid as number, niceness);
-  return { input, output, hook: new HookPort(hook, verdict), ended, kill: () => child.kill('SIGKILL') };
+  const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  const kill = () => void endProcess(child, exited);
+  return { input, output, hook: new HookPort(hook, verdict), exited, ended, kill };
+}
+
+/** Gently first: git then throws away what it has received and not taken in. */
+async function endProcess(child: ChildProcess, exited: Promise<void>): Promise<void> {
+  child.kill('SIGTERM');
+  if ((await withDeadline(exited, killDelay)).timedOut) child.kill('SIGKILL');
 }

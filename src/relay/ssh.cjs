@@ -14,7 +14,7 @@ const { request } = require('node:http');
 const longest = 2000;
 
 const [socketPath, key = ''] = process.argv.slice(2);
-const command = (process.env['SSH_ORIGINAL_COMMAND'] ?? '').slice(0, longest);
+const command = (process.env['SSH_ORIGINAL_COMMAND'] ?? '').slice(0, longest).toWellFormed();
 const protocol = process.env['GIT_PROTOCOL'] ?? '';
 
 const call = request({
@@ -69,7 +69,7 @@ process.stdout.on('error', () => process.exit(1));
 
 function lost() {
   fail(
-    'the connection to Sluice broke off: it has ended, or been restarted. What was live before is still live.',
+    'the connection to Sluice broke off: it has ended, or been restarted. `sluice status` there tells what is live.',
   );
 }
 

@@ -24,6 +24,8 @@ export interface ReleaseSource {
   branch: string | null;
   author: string | null;
   message: string | null;
+  /** the part of the commit that was uploaded, relative to its top; null for all of it */
+  directory: string | null;
   /** files that differ from the commit: of a directory that was uploaded as it was */
   changedFiles: number;
   /** what is new since the release that was live, the newest first, as far as it is told one by one */
@@ -38,10 +40,17 @@ export const noCommit = {
   branch: null,
   author: null,
   message: null,
+  directory: null,
   changedFiles: 0,
   commits: [],
   commitCount: null,
 } satisfies Omit<ReleaseSource, 'kind' | 'by'>;
+
+/** The commit whose files a release has, all of them and no others; null where there is none. */
+export function wholeCommit({ commit, directory, changedFiles }: ReleaseSource): string | null {
+  // Records from before Sluice knew of git have no more than the first.
+  return directory || changedFiles > 0 ? null : commit;
+}
 
 /** What `.sluice/release.json` holds. Times are ISO 8601 in UTC, durations milliseconds. */
 export interface ReleaseRecord {
@@ -84,6 +93,7 @@ export interface Release {
   branch: string | null;
   author: string | null;
   message: string | null;
+  directory: string | null;
   changedFiles: number;
   commits: CommitLine[];
   commitCount: number | null;

@@ -88,7 +88,7 @@ const relay = fileURLToPath(new URL('../relay/ssh.cjs', import.meta.url));
 /** The file that sshd reads, and in it the command that carries a push to us. */
 function authorizedKeys(paths: Paths, { ssh }: ServerSettings): AuthorizedKeys {
   const path = ssh.authorizedKeys.replace(/^~(?=\/)/, homedir());
-  return new AuthorizedKeys(path, (name) => [process.execPath, relay, paths.sshSocket, name]);
+  return new AuthorizedKeys(path, paths.home, [process.execPath, relay, paths.sshSocket]);
 }
 
 /** Ends all apps, what is in flight first. A runner that is gone has nothing left to end. */

@@ -54,7 +54,11 @@ export async function syncDirectory(directory: string): Promise<void> {
  * Replaces a file so that a reader, or a crash at any instant, sees either the old content or the new: written
  * beside it, synced, renamed. `mode` defaults to 0600: most of what we keep is nobody else's business.
  */
-export async function writeFileAtomic(path: string, content: string, mode = 0o600): Promise<void> {
+export async function writeFileAtomic(
+  path: string,
+  content: string | Uint8Array,
+  mode = 0o600,
+): Promise<void> {
   const temporary = temporaryBeside(path);
   try {
     const handle = await open(temporary, 'wx', mode);

@@ -69,10 +69,38 @@ test('what others have written into the file stays as it is, and where it is', a
   assert.equal(all.filter((line) => line.startsWith('restrict,')).length, 2);
   assert.deepEqual(all.slice(-2), ['ssh-rsa BBBB later', '']);
   // Whatever becomes of our own lines around them, no line of somebody else's is lost.
-  await writeFile(file, all.filter((line) => line !== '# Sluice writes to here').join('\n'));
+  await writeFile(file, all.filter((line) => !/^# Sluice in .+ writes to here$/.test(line)).join('\n'));
   await remove('one');
   await remove('two');
   assert.equal(await readFile(file, 'utf8'), `${before}\nssh-rsa BBBB later\n`);
+});
+
+test('two Sluices of one user share the file, and neither touches the lines of the other, or of its owner', async (t) => {
+  const shared = join(directory, 'shared');
+  const settings = { ssh: { authorizedKeys: shared } };
+  const [one, two] = [await startSluice(t, { settings }), await startSluice(t, { settings })];
+  await one.call('POST', '/v1/keys', { name: 'first', key: (await makeKey('first')).public });
+  await two.call('POST', '/v1/keys', { name: 'second', key: (await makeKey('second')).public });
+  // A line of the owner's own that looks much like ours, and one that is not UTF-8.
+  const own = Buffer.concat([
+    Buffer.from('restrict,command="/usr/bin/backup" ssh-rsa AAAA b\xfccher\n', 'latin1'),
+    await readFile(shared),
+  ]);
+  const [first, ...rest] = own.toString('latin1').split('\n');
+  const between = [rest[0], first, ...rest.slice(1)].join('\n');
+  await writeFile(shared, Buffer.from(between, 'latin1'));
+  const has = async (text: string) => (await readFile(shared, 'latin1')).includes(text);
+  await one.stop();
+  await one.up();
+  await one.call('DELETE', '/v1/keys/first');
+  assert.deepEqual(
+    [await has(' first\n'), await has(' second\n'), await has(`${first}\n`)],
+    [false, true, true],
+  );
+  await two.stop();
+  await two.up();
+  await two.call('DELETE', '/v1/keys/second');
+  assert.equal(await readFile(shared, 'latin1'), `${first}\n`);
 });
 
 test('a key that logs in already cannot push as well, since sshd would take the first of the two', async () => {

@@ -69,7 +69,7 @@ test('a parameter that a call does not know is refused, with those it knows, and
   assert.equal(deployed.status, 400);
   assert.equal(
     deployed.body.error.hint,
-    'It knows environment, commit, branch, author, message, changedFiles.',
+    'It knows environment, commit, branch, author, message, directory, changedFiles.',
   );
   assert.equal(await sluice.get('shop'), 'shop');
   const removed = await api.delete('/v1/apps/shop?environment=staging&confirm=shop').set(admin).expect(400);

@@ -49,7 +49,10 @@ test('deploy tells the commit of the directory, and how many files are not as it
   assert.match((await deploy()).stdout, /\n {3}commit \w{10} of main by Ann: First version\n/);
   await checkout.write({ 'lib/a.js': 'changed', 'lib/new.js': '' });
   await checkout.git('switch', '--quiet', '--detach');
-  assert.match((await deploy()).stdout, /\n {3}commit \w{10} and 2 changed files by Ann: First version\n/);
+  assert.match(
+    (await deploy()).stdout,
+    /\n {3}commit \w{10} by Ann: First version\n {3}with 2 uncommitted files\n/,
+  );
   const [second, first] = await sluice.releases('told');
   assert.ok(first && second);
   assert.deepEqual([first.commit, first.branch, first.changedFiles], [commit, 'main', 0]);
@@ -62,6 +65,33 @@ test('deploy tells the commit of the directory, and how many files are not as it
       `\\n2 .* ${commit.slice(0, 10)}\\+ +Ann +First version\\n1 .* ${commit.slice(0, 10)} +Ann +First version\\n$`,
     ),
   );
+});
+
+test('a directory of a repository is told as a part of its commit, which is not taken for all of it', async (t) => {
+  const checkout = await Checkout.create(t);
+  const url = sluice.gitUrl('part');
+  const inside = Object.entries(answering('inside')).map(([path, content]) => [`app/${path}`, content]);
+  await checkout.commit('Both', { ...answering('top'), ...Object.fromEntries(inside) });
+  await checkout.git('push', url, 'main');
+  const { stdout } = await cli(['deploy', join(checkout.directory, 'app'), '--app', 'part'], { env });
+  assert.match(stdout, /\n {3}commit \w{10} of main by Ann: Both\n {3}of it, app\n/);
+  assert.equal((await sluice.releases('part'))[0]?.directory, 'app');
+  assert.equal(await sluice.get('part'), 'inside');
+  assert.deepEqual(await remoteBranches(checkout, url), {}, 'what runs is not that commit');
+  const again = await cli(['deploy', '--app', 'part', '--release', '2'], { env });
+  assert.match(again.stderr, /cannot be built again: what was uploaded is no commit/);
+});
+
+test('a file that git keeps is sent, although a rule has come to ignore it', async (t) => {
+  const checkout = await Checkout.create(t);
+  await checkout.commit('One', { ...answering('kept'), 'build/kept.js': '', 'kept.log': '' });
+  await checkout.commit('Two', { '.gitignore': 'build/\n*.log\n' });
+  await checkout.write({ 'build/new.js': '', 'new.log': '' });
+  const { stdout } = await cli(['deploy', checkout.directory, '--app', 'kept', '--json'], { env });
+  assert.equal(JSON.parse(stdout).changedFiles, 0);
+  const tree = sluice.paths.target({ app: 'kept', environment: 'production' }).current;
+  for (const path of ['build/kept.js', 'kept.log']) await access(join(tree, path));
+  for (const path of ['build/new.js', 'new.log']) await assert.rejects(access(join(tree, path)));
 });
 
 test('a directory in a repository without a commit, and in none, is deployed without one', async (t) => {
@@ -137,7 +167,7 @@ test('deploy --release builds the commit of a release anew, where the server has
   const uploaded = await cli(['deploy', '--app', 'anew', '--release', '5'], { env });
   assert.match(
     uploaded.stderr,
-    /^failed: release 5 of anew cannot be built again: it was uploaded, not pushed\n/,
+    /^failed: release 5 of anew cannot be built again: what was uploaded is no commit\n/,
   );
   const both = await cli(['deploy', checkout.directory, '--app', 'anew', '--release', '1'], { env });
   assert.equal(both.code, 2);

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import { listDirectory } from '../../src/system/files.ts';
@@ -189,6 +190,51 @@ test('a shallow clone can push, as continuous integration does, and a whole one 
   assert.deepEqual(await remoteBranches(whole, url), { main: four });
   assert.equal((await sluice.releases('shallow'))[0]?.commits[0]?.commit, four);
   assert.equal((await sluice.releases('shallow'))[1]?.commit, three);
+});
+
+test('environments whose branches are directories to each other take turns, and the others still move', async (t) => {
+  const { checkout, url } = await live(t, 'nested');
+  const push = async (branch: string, branches: object) => {
+    await checkout.commit(branch, answering(branch, { branches }));
+    const { code, output } = await checkout.try('push', url, `main:refs/heads/${branch}`);
+    assert.equal(code, 0, output);
+    return checkout.head();
+  };
+  await push('rel', { staging: 'rel' });
+  await push('rel/next', { preview: 'rel/next' });
+  await sluice.deploy('nested', answering('uploaded'));
+  const branches = Object.keys(await remoteBranches(checkout, url));
+  assert.ok(!branches.includes('main'), 'what runs in production is no commit');
+  assert.equal(branches.filter((branch) => branch.startsWith('rel')).length, 1);
+});
+
+test('a push that is to be atomic is refused by git itself: one ref must not take the live one with it', async (t) => {
+  const { checkout, url, releases } = await live(t, 'atomic');
+  await checkout.commit('Two', answering('two'));
+  await checkout.git('tag', 'v1');
+  const { code, output } = await checkout.try('push', '--atomic', url, 'main', 'v1');
+  assert.notEqual(code, 0);
+  assert.match(output, /does not support --atomic/);
+  assert.equal(await releases(), 1);
+});
+
+test('a push of more refs than anybody has is refused, and costs little', async (t) => {
+  const { commit, releases } = await live(t, 'crowd');
+  // By hand: the real client takes hours for so many.
+  const packet = (text: string) => `${(text.length + 4).toString(16).padStart(4, '0')}${text}`;
+  const update = (at: number) => `${'0'.repeat(40)} ${commit} refs/tags/a-tag-with-a-long-name-${at}`;
+  const first = packet(`${update(0)}\0report-status side-band-64k`);
+  const others = Array.from({ length: 60_000 }, (_, at) => packet(update(at + 1)));
+  const nothing = Buffer.from('PACK\0\0\0\u0002\0\0\0\0');
+  const pack = Buffer.concat([nothing, createHash('sha1').update(nothing).digest()]);
+  const answer = await sluice.request('/git/crowd.git/git-receive-pack', {
+    method: 'POST',
+    headers: { 'content-type': 'application/x-git-receive-pack-request' },
+    body: new Uint8Array(Buffer.concat([Buffer.from(`${first}${others.join('')}0000`), pack])),
+  });
+  assert.match(await answer.text(), /refused: a push of \d+ refs and more is too much/);
+  assert.equal(await releases(), 1);
+  assert.ok((await sluice.log()).every((line) => JSON.stringify(line).length < 5000));
 });
 
 test('a first push that is refused leaves no app and no files behind', async (t) => {

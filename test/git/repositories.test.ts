@@ -55,6 +55,44 @@ test('what a terminal would act upon in a message is not kept, and settings with
   assert.match(broken.output, /^refused: sluice\.json is not valid JSON: /m);
 });
 
+test('a tree that git itself would not write is refused, and harms nobody', async (t) => {
+  for (const name of ['.git', '..', '.']) {
+    const checkout = await Checkout.create(t);
+    await checkout.commit('One', answering('one'));
+    const blob = await checkout.git('rev-parse', 'HEAD:server.js');
+    // By hand, since every command that adds something checks its name.
+    const entry = Buffer.concat([Buffer.from(`100644 ${name}\0`), Buffer.from(blob, 'hex')]);
+    await checkout.write({ entry });
+    const tree = await checkout.git('hash-object', '-t', 'tree', '-w', '--literally', 'entry');
+    const commit = await checkout.git('commit-tree', '-m', 'Hostile', tree);
+    const { code, output } = await checkout.try(
+      'push',
+      sluice.gitUrl('hostile'),
+      `${commit}:refs/heads/main`,
+    );
+    assert.equal(code, 1);
+    assert.match(output, /^failed at receive: git could not read commit/m);
+    assert.equal((await fetch(`${sluice.url}/healthz`)).status, 200);
+  }
+});
+
+test('a commit without a message is listed like any other', async (t) => {
+  const checkout = await Checkout.create(t);
+  await checkout.commit('One', answering('one'));
+  await checkout.git('push', sluice.gitUrl('silent'), 'main');
+  await checkout.git('commit', '--quiet', '--allow-empty', '--allow-empty-message', '--message', '');
+  const last = await checkout.commit('Three');
+  assert.equal((await checkout.try('push', sluice.gitUrl('silent'), 'main')).code, 0);
+  const { commits = [] } = (await sluice.releases('silent'))[0] ?? {};
+  assert.deepEqual(
+    commits.map(({ commit, subject }) => [commit === last, subject]),
+    [
+      [true, 'Three'],
+      [false, ''],
+    ],
+  );
+});
+
 test('a link that leads out of the repository is refused', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.link('passwd', '/etc/passwd');

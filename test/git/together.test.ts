@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
 import { answering, answeringOnceThereIs } from '../support/apps.ts';
 import { Checkout, type RunningGit, remoteBranches } from '../support/git.ts';
 import type { Files } from '../support/pack.ts';
@@ -44,6 +46,10 @@ test('of two pushes at once the second waits and says so, and the newest wins', 
   // Both have seen the branch at the first commit, and neither is based on the other.
   const { code, output } = await second.ended;
   assert.equal(code, 0, output);
+  assert.match(
+    output,
+    /^note: release 2 of Ann went live while this one waited \(commit \w{10}\), and what it brought is not/m,
+  );
   assert.equal(await sluice.get('pair'), 'of Bob');
   assert.deepEqual(await remoteBranches(ann, url), { main: bobs });
 });
@@ -218,6 +224,50 @@ test('a server that is stopped during a push refuses it with the reason', async 
   assert.match(output, /pre-receive hook declined/);
 });
 
+test('git and its hook may be killed in the middle of a push: nothing goes live that git has not taken in', async (t) => {
+  for (const [what, pattern] of Object.entries({ git: /receive-pack/, hook: /hooks\/pre-receive/ })) {
+    await t.test(what, async (t) => {
+      const url = sluice.gitUrl(`killed-${what}`);
+      const checkout = await Checkout.create(t);
+      const one = await checkout.commit('One', answering('one'));
+      await checkout.git('push', url, 'main');
+      await checkout.commit('Two', answeringOnceThereIs('/nonexistent', 'two'));
+      const push = checkout.start('push', url, 'main');
+      await push.until(/^-- boot$/);
+      const pid = await descendant(sluice.pid, pattern);
+      process.kill(pid, 'SIGKILL');
+      const { code } = await push.ended;
+      assert.notEqual(code, 0);
+      const release = await waitFor(async () => {
+        const [newest] = await sluice.releases(`killed-${what}`);
+        return newest?.state === 'failed' && newest;
+      });
+      assert.match(release.error?.message ?? '', /^git has been ended before it was live$/);
+      assert.deepEqual(await remoteBranches(checkout, url), { main: one });
+      await checkout.commit('Three', answering('three'));
+      const again = await checkout.try('push', url, 'main');
+      assert.equal(again.code, 0, again.output);
+    });
+  }
+});
+
+test('a pusher who stops listening holds up nobody else', async (t) => {
+  const url = sluice.gitUrl('deaf');
+  const checkout = await Checkout.create(t);
+  const line = 'x'.repeat(200);
+  const hooks = { preBuild: `echo building; yes ${line} | head -n 100000` };
+  await checkout.commit('One', answering('one', { hooks }));
+  const push = checkout.start('push', url, 'main');
+  t.after(() => interrupt(push, 'SIGKILL'));
+  await push.until(/building$/);
+  interrupt(push, 'SIGSTOP');
+  await waitFor(async () => (await sluice.status('deaf')).state === 'running', { what: 'the release live' });
+  const from = Date.now();
+  await sluice.deploy('deaf', answering('two'));
+  assert.ok(Date.now() - from < 20_000);
+  assert.equal(await sluice.get('deaf'), 'two');
+});
+
 test('an app that is removed during a push takes the push with it', async (t) => {
   const url = sluice.gitUrl('removed');
   const checkout = await Checkout.create(t);
@@ -236,8 +286,20 @@ test('an app that is removed during a push takes the push with it', async (t) =>
 });
 
 /** What Ctrl-C in a terminal does: it reaches git and all that git has started. */
-function interrupt({ process: child }: RunningGit): void {
-  process.kill(-(child.pid as number), 'SIGINT');
+function interrupt({ process: child }: RunningGit, signal: NodeJS.Signals = 'SIGINT'): void {
+  process.kill(-(child.pid as number), signal);
+}
+
+/** A process that descends from another one, by its command. */
+async function descendant(pid: number, command: RegExp): Promise<number> {
+  const { stdout } = await promisify(execFile)('ps', ['-e', '-o', 'pid=,ppid=,args=']);
+  const rows = stdout.split('\n').map((row) => row.trim().split(/\s+/));
+  const family = new Set([String(pid)]);
+  for (const [child = '', parent = ''] of rows.toSorted((a, b) => Number(a[0]) - Number(b[0]))) {
+    if (family.has(parent)) family.add(child);
+  }
+  const found = rows.find(([child = '', , ...args]) => family.has(child) && command.test(args.join(' ')));
+  return Number(found?.[0]);
 }
 
 /** An app whose build ends when the file is there. */

@@ -46,6 +46,8 @@ export async function startSluice(
   await writeJsonAtomic(new Paths(home).settings, {
     listen: { port: 0 },
     apps: { firstPort: firstPort() },
+    // Not the file that the tester logs in with.
+    ssh: { authorizedKeys: join(home, '.ssh/authorized_keys') },
     ...options.settings,
   });
   await sluice.up(options.env);

@@ -62,7 +62,12 @@ async function serve(
   // Version 2 begins with a line of its own instead (gitprotocol-v2(5)); there is none for pushing.
   const isNew = name === 'git-upload-pack' && protocol.includes('version=2');
   if (mode === 'advertise' && !isNew) ctx.res.write(announcement(name));
-  await carry(exchange, input, ctx.res);
+  const { code } = await carry(exchange, input, ctx.res);
+  // A pusher's git would wait for ever for the rest of an answer that looks complete.
+  if (name === 'git-receive-pack' && code !== 0) {
+    ctx.res.destroy();
+    return;
+  }
   if (!ctx.req.complete) await drained(ctx.req);
   ctx.res.end();
 }

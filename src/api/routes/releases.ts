@@ -64,7 +64,7 @@ export function releaseRoutes(router: Router<ApiState>, service: Service): void 
 }
 
 /** What the sender says of the commit that it sends: a directory has it, and CI knows it. */
-const commitFields = ['commit', 'branch', 'author', 'message', 'changedFiles'] as const;
+const commitFields = ['commit', 'branch', 'author', 'message', 'directory', 'changedFiles'] as const;
 
 /** The longest message that is kept, in characters: as for a push. */
 const maxMessage = 2000;
@@ -84,6 +84,7 @@ function originOf(ctx: ApiContext): ReleaseSource {
     branch: text('branch'),
     author: text('author'),
     message: text('message'),
+    directory: text('directory'),
     changedFiles: wholeNumber(queryText(ctx, 'changedFiles') ?? '0', 'changedFiles'),
   };
 }

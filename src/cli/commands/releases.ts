@@ -71,8 +71,8 @@ function listReleases(list: Release[]): string {
 }
 
 /** `1a2b3c4d5e`, with a mark where the files are not quite those of the commit. */
-function commitText({ commit, changedFiles }: Release): string {
-  return commit === null ? '-' : `${commit.slice(0, 10)}${changedFiles > 0 ? '+' : ''}`;
+function commitText({ commit, directory, changedFiles }: Release): string {
+  return commit === null ? '-' : `${commit.slice(0, 10)}${directory || changedFiles > 0 ? '+' : ''}`;
 }
 
 function subject({ message }: Release): string {
@@ -85,12 +85,13 @@ function cut(text: string, length: number): string {
 
 /** What git knows of a release, and what it brings. */
 function describeCommit(release: Release): string[] {
-  const { commit, branch, author, changedFiles, commits, commitCount } = release;
+  const { commit, branch, author, directory, changedFiles, commits, commitCount } = release;
   if (commit === null) return [];
   const from = [branch && `of ${branch}`, author && `by ${author}`].filter(Boolean).join(' ');
+  const part = directory === null ? '' : `, of it ${directory}`;
   const changed =
-    changedFiles > 0 ? `, with ${changedFiles} changed file${changedFiles === 1 ? '' : 's'}` : '';
-  const lines = [`commit ${commit} ${from}${changed}\n  ${subject(release)}`];
+    changedFiles > 0 ? `, with ${changedFiles} uncommitted file${changedFiles === 1 ? '' : 's'}` : '';
+  const lines = [`commit ${commit} ${from}${part}${changed}\n  ${subject(release)}`];
   if (commitCount !== null) {
     const list = commits.map((each) => `  ${each.commit.slice(0, 10)}  ${each.author}: ${each.subject}`);
     const more = commitCount > commits.length ? [`  and ${commitCount - commits.length} more`] : [];
