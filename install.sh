@@ -17,7 +17,7 @@ TEXT
 main() {
   root=$(cd "$(dirname "$0")" && pwd -P)
   sluice=$root/bin/sluice
-  node=$root/bin/node
+  node=$root/libexec/node
   prefix=${SLUICE_HOME:+"SLUICE_HOME='$SLUICE_HOME' "}
   export SLUICE_HOME="${SLUICE_HOME:-$root/.sluice}"
   # This is about the Sluice of this machine, whatever other server the user's shell may point at.
@@ -102,12 +102,17 @@ deploy_sample() {
 }
 
 say_what_next() {
+  # The token's place is in it: http://git:$TOKEN@127.0.0.1:8700
+  api=$("$sluice" status --json | field 'it.server.url.replace("//", "//git:$" + "TOKEN@")')
   [ -z "$url" ] || printf '\nThe sample app is live at %s\n' "$url"
   cat <<TEXT
 
+In the git repository of an app of yours, to put it live under the name NAME:
+  TOKEN=\$(${prefix}$sluice token create NAME --app NAME) &&
+    git remote add deploy "$api/git/NAME.git" && git push deploy main
 Try next:
   ${prefix}$sluice status
-  ${prefix}$sluice deploy DIRECTORY --app NAME     # an app of yours
+  ${prefix}$sluice deploy DIRECTORY --app NAME     # the same without git
   ${prefix}$sluice logs hello -f
 To stop Sluice and its apps: ${prefix}$root/install.sh --local --stop
 After a reboot, to start it and them again: ${prefix}$root/install.sh --local

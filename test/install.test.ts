@@ -5,11 +5,22 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
+import { answering } from './support/apps.ts';
 import { cli } from './support/cli.ts';
+import { Checkout } from './support/git.ts';
 import { waitFor } from './support/wait.ts';
 
 const repository = resolve(import.meta.dirname, '..');
-const parts = ['bin', 'src', 'examples', 'install.sh', 'package.json', 'package-lock.json'];
+const parts = [
+  'bin',
+  'libexec',
+  'src',
+  'examples',
+  'hooks',
+  'install.sh',
+  'package.json',
+  'package-lock.json',
+];
 
 test('install.sh --local leaves a sample app running, does no harm when run again, and --stop ends it', async (t) => {
   const { install, home } = await checkout(t);
@@ -17,7 +28,7 @@ test('install.sh --local leaves a sample app running, does no harm when run agai
   const first = await install('--local');
   const url = /The sample app is live at (\S+)\n/.exec(first)?.[1] ?? '';
   assert.match(await (await fetch(url)).text(), /^Hello from process \d+/);
-  assert.equal(first.match(/^ {2}.*\/bin\/sluice \w+/gm)?.length, 3, 'three commands to try next');
+  assert.equal(first.match(/^ {2}.*\/bin\/sluice \w+/gm)?.length, 4, 'commands to try next');
 
   const second = await install('--local');
   assert.match(second, /packages: already there\nsluice: already running\nhello: already live\n/);
@@ -32,6 +43,17 @@ test('install.sh --local leaves a sample app running, does no harm when run agai
 
   assert.match(await install('--local'), /sluice: starting\nhello: already live\n/);
   assert.match(await (await fetch(url)).text(), /^Hello from process \d+/);
+});
+
+test('what install.sh says of git push works as it stands', async (t) => {
+  const { install } = await checkout(t);
+  const [, lines = ''] = /under the name NAME:\n([\s\S]+)Try next:/.exec(await install('--local')) ?? [];
+  const repository = await Checkout.create(t);
+  await repository.commit('One', answering('by the book'));
+  const script = lines.replaceAll('NAME', 'mine');
+  const { stdout, stderr } = await promisify(execFile)('sh', ['-ec', script], { cwd: repository.directory });
+  const [, url = ''] = /live: (\S+) release 1/.exec(stdout + stderr) ?? [];
+  assert.equal(await (await fetch(url)).text(), 'by the book');
 });
 
 test('an app without a package.json is not taken for a part of the checkout that Sluice runs in', async (t) => {
@@ -55,7 +77,10 @@ test('a second run, as after a reboot, starts the apps again and does not bring 
   assert.equal((await cli(['destroy', 'hello', '--confirm', 'hello'], options)).code, 0);
   await install('--local', '--stop');
   const again = await install('--local');
-  assert.match(again, /sluice: starting\nhello: left as it is, since there are other apps\n\nTry next:/);
+  assert.match(
+    again,
+    /sluice: starting\nhello: left as it is, since there are other apps\n\nIn the git repository/,
+  );
   await waitFor(async () => (await fetch(JSON.parse(stdout).url).catch(() => undefined))?.ok);
   assert.equal((await cli(['status', 'hello'], options)).code, 1);
 });
@@ -82,7 +107,11 @@ async function checkout(t: TestContext) {
   }
   await writeFile(join(root, 'node_modules/.package-lock.json'), '{}');
   await mkdir(home);
-  const settings = { listen: { port: 0 }, apps: { firstPort: 9500 + (process.pid % 400) } };
+  const settings = {
+    listen: { port: 0 },
+    apps: { firstPort: 9500 + (process.pid % 400) },
+    ssh: { authorizedKeys: join(home, 'authorized_keys') },
+  };
   await writeFile(join(home, 'config.json'), JSON.stringify(settings));
   const install = async (...options: string[]) => {
     const env = { ...process.env, SLUICE_HOME: home };

@@ -24,6 +24,8 @@ export interface ApiOptions {
   tokens: TokenStore;
   keys: KeyStore;
   version: string;
+  /** of the API on TCP, once it listens */
+  url: () => string;
   /** the runner as it can be reached now; null where it cannot */
   runner: () => Promise<{ pid: number } | null>;
   /** true for the app that serves the unix socket, whose callers need no token */
@@ -38,7 +40,16 @@ export interface ApiOptions {
 export const apiServerOptions: ServerOptions = { requestTimeout: 0, headersTimeout: 10_000 };
 
 /** The HTTP API; see docs/api.md. */
-export function createApi({ service, tokens, keys, version, runner, local, log }: ApiOptions): Koa<ApiState> {
+export function createApi({
+  service,
+  tokens,
+  keys,
+  version,
+  url,
+  runner,
+  local,
+  log,
+}: ApiOptions): Koa<ApiState> {
   const router = new Router<ApiState>();
   releaseRoutes(router, service);
   processRoutes(router, service);
@@ -48,7 +59,8 @@ export function createApi({ service, tokens, keys, version, runner, local, log }
   tokenRoutes(router, tokens);
   keyRoutes(router, keys);
   gitRoutes(router, service);
-  const server = { pid: process.pid, version, startedAt: new Date().toISOString() };
+  const startedAt = new Date().toISOString();
+  const server = () => ({ pid: process.pid, url: url(), version, startedAt });
   statusRoutes(router, { service, server, runner });
 
   const app = new Koa<ApiState>();

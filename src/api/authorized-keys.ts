@@ -36,7 +36,7 @@ export class AuthorizedKeys {
     const { before, after } = this.#split(await this.#read());
     if (![...before, ...after].some((line) => !line.startsWith('#') && line.includes(key))) return;
     throw new AppError('invalid_key', `${this.path} has this key already: it logs in there`, {
-      hint: 'A key can log in or push, not both. Make another one for pushing (`ssh-keygen -t ed25519 -f ~/.ssh/deploy`), or take it out of that file.',
+      hint: 'A key can log in or push, not both. Make another one for pushing (`ssh-keygen -t ed25519 -f ~/.ssh/deploy`); docs/git.md says how ssh is told which one to take.',
     });
   }
 

@@ -58,7 +58,12 @@ export class KeyStore {
     await this.#authorized.assertUnused(key);
     await this.#keys.add(record, (others) => {
       const same = others.find((other) => other.key === key);
-      if (same !== undefined) throw invalid(`this key is here already, as "${same.name}"`);
+      if (same !== undefined) {
+        throw invalid(
+          `this key is here already, as "${same.name}"`,
+          '`sluice keys list` shows what it may do.',
+        );
+      }
     });
     try {
       await this.synchronize();

@@ -1,4 +1,6 @@
+import { targetName } from '../config/paths.ts';
 import type { DeployEvent } from '../deployments/events.ts';
+import type { Release } from '../releases/release.ts';
 import { renderText } from './deploy-text.ts';
 
 /** A deploy as whoever has pushed it is shown it: as text, but for the end of one that failed, which says all there is. */
@@ -11,9 +13,17 @@ export function renderPush(event: DeployEvent): string {
     '',
     `${at}: ${first}`,
     ...rest,
-    ...error.hint.split('\n').map((line) => `  ${line}`),
-    ...(release === null ? [] : [`  Nothing that was live has changed, and the branch has not moved.`]),
+    ...(error.hint === '' ? [] : error.hint.split('\n').map((line) => `  ${line}`)),
+    ...(release === null ? [] : logOf(release)),
   ]);
+}
+
+function logOf({ app, environment, number }: Release): string[] {
+  const name = targetName({ app, environment });
+  return [
+    `  Its log, on the server: sluice releases ${name} ${number} --log`,
+    '  Nothing that was live has changed, and the branch has not moved.',
+  ];
 }
 
 function lines(all: string[]): string {

@@ -24,6 +24,13 @@ export const serverSettingsSchema = v.strictObject({
         ),
         '127.0.0.1',
       ),
+      hostname: v.optional(
+        v.pipe(
+          v.string(),
+          v.regex(/^[\w.:-]+$/, 'a host name, such as "example.com"'),
+          v.description('Name of this machine in the URLs of apps that are shown, where it is not `host`.'),
+        ),
+      ),
       firstPort: v.optional(
         count('The first app gets this port, the next one the next free.', 1, 65535),
         9001,

@@ -25,8 +25,14 @@ export async function alignBranches(place: AppRepository, sites: Site[]): Promis
   for (const ref of there.keys()) if (!wanted.has(ref)) changes.set(ref, null);
   for (const [ref, commit] of wanted) if (there.get(ref) !== commit) changes.set(ref, commit);
   await repository.updateRefs(changes);
-  const production = [...wanted.keys()].find((ref) => ref.startsWith(heads));
-  if (production !== undefined) await repository.setHead(production.slice(heads.length));
+  await repository.setHead(await headBranch(sites, wanted));
+}
+
+/** What a clone checks out is production, or nothing. */
+async function headBranch(sites: Site[], refs: ReadonlyMap<string, string>): Promise<string> {
+  const production = sites.find((site) => rank(site) === 0);
+  const branch = (await production?.store.list())?.find(wasPushed)?.source.branch;
+  return branch && refs.has(heads + branch) ? branch : 'main';
 }
 
 /** Asked before the lock, too: a push may hold that for as long as its client takes to listen. */
@@ -35,7 +41,7 @@ async function isInTheWay(place: AppRepository): Promise<boolean> {
   return place.behind;
 }
 
-/** In the order of importance: the first branch is that of production, where it has one. */
+/** In the order of importance: of two branches that exclude each other, the first is had. */
 async function wantedRefs({ repository }: AppRepository, sites: Site[]): Promise<Map<string, string>> {
   const refs = new Map<string, string>();
   const inOrder = sites.toSorted((a, b) => rank(a) - rank(b));

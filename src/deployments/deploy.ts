@@ -7,6 +7,7 @@ import { directorySize, ensureSpace } from '../releases/disk.ts';
 import type { Release, ReleaseRecord, ReleaseSource } from '../releases/release.ts';
 import { type ArchiveLimits, receiveArchive } from '../sources/receive.ts';
 import { nodeVersionNotices } from '../start/node-version.ts';
+import { otherToolsNotices } from '../start/other-tools.ts';
 import { checkStart, resolveStart } from '../start/resolve.ts';
 import { resolveWorkers } from '../start/workers.ts';
 import { commandContext } from './command-context.ts';
@@ -123,6 +124,7 @@ async function check(deployment: Deployment, { review }: DeploySource): Promise<
   await checkStart(tree, settings);
   await ensureRoom(site, 0);
   for (const notice of await nodeVersionNotices(tree, process.versions.node)) deployment.notice(notice);
+  for (const notice of await otherToolsNotices(tree)) deployment.notice(notice);
   await tellWhatStaysBehind(deployment, settings.shared);
   return settings;
 }

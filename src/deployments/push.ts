@@ -111,8 +111,8 @@ async function answerPush(
 }
 
 /**
- * What somebody else has made live since this push began, where it is not in this one: the newest wins, but whoever has
- * pushed it may not know what it takes away.
+ * What is live when the turn of a push has come, where it is not in it: somebody else may have deployed meanwhile, the
+ * history may have been rewritten, or what is live was uploaded. The newest wins, but not without a word.
  */
 async function whatIsLost(
   repository: Repository,
@@ -120,13 +120,18 @@ async function whatIsLost(
   before: ReleaseRecord | null,
   now: ReleaseRecord | null,
 ): Promise<Notice | null> {
-  if (now === null || now.number === before?.number) return null;
-  const { commit: its, author, by } = now.source;
-  if (its !== null && (await repository.includes(commit, its))) return null;
-  const what = its === null ? 'it was uploaded' : `commit ${its.slice(0, 10)}`;
+  if (now === null) return null;
+  const { commit: its, changedFiles, author, by } = now.source;
+  if (its !== null && changedFiles === 0 && (await repository.includes(commit, its))) return null;
+  const known = its !== null && (await repository.having([its])).has(its);
+  const { count = 0, commits = [] } = known ? await repository.changes(commit, its) : {};
+  const first = commits[0] && `: ${commits[0].id.slice(0, 10)} ${commits[0].message}`;
+  const what =
+    count > 0 ? `${count} commit${count === 1 ? '' : 's'}${first}` : 'what was uploaded from no commit';
+  const when = now.number === before?.number ? 'is live' : 'went live meanwhile';
   return {
-    code: 'live_meanwhile',
-    message: `release ${now.number} of ${author ?? by} went live while this one waited (${what}), and what it brought is not in this one`,
+    code: 'not_in_this_release',
+    message: `release ${now.number} of ${author ?? by} ${when}, and has what is not in this one (${what})`,
     hint: 'The newest wins. To have both: fetch from here, merge, and push again.',
   };
 }

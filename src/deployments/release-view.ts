@@ -25,7 +25,8 @@ export function releaseNotFound(site: Site, number: number): AppError {
 }
 
 /** Where clients reach an app. */
-export function siteUrl({ apps: { host } }: ServerSettings, { port }: TargetState): string {
+export function siteUrl({ apps: { host, hostname } }: ServerSettings, { port }: TargetState): string {
+  if (hostname !== undefined) return `http://${hostname}:${port}`;
   const everywhere = host === '::' || host === '0.0.0.0';
   return `http://${everywhere ? 'localhost' : host.includes(':') ? `[${host}]` : host}:${port}`;
 }

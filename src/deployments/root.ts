@@ -19,7 +19,11 @@ export async function rootOf(tree: string, app: string): Promise<string> {
   if (settings.root === undefined) return '';
   const root = typeof settings.root === 'string' ? settings.root : ownValue(settings.root, app);
   if (root === undefined) {
-    throw fault(`"root" names no directory for the app ${app}`, `Add it: "root": {"${app}": "apps/${app}"}.`);
+    const others = typeof settings.root === 'string' ? [] : Object.keys(settings.root);
+    throw fault(
+      `"root" names no directory for the app ${app}`,
+      `It has ${others.join(', ') || 'none'}. Add "${app}": "DIRECTORY" to it, or push to the app that you mean.`,
+    );
   }
   const directory = join(tree, root);
   // One that is not there is told about by whoever goes there: it may lie behind a link, which is not made yet.

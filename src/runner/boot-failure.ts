@@ -20,7 +20,7 @@ export class BootFailures {
     return this.#failure(
       'boot_exited',
       `the app ${describeExit(exit)} before it listened`,
-      'What it printed last says why. A missing variable is set with "sluice env set".',
+      `What it printed last says why. A missing variable: sluice env set ${this.#spec.key} NAME=value`,
     );
   }
 
@@ -47,7 +47,7 @@ export class BootFailures {
     return this.#failure(
       'health_failed',
       `the app ${fault}, and was not healthy within ${formatDuration(bootTimeout)}`,
-      `A healthy app answers GET ${health.path} with ${health.status.join(', ')}; "health" in sluice.json says otherwise.`,
+      `A healthy app answers GET ${health.path} with ${health.status.join(', ')}. To ask for something else, in sluice.json: "health": {"path": "/login"}, or {"status": "100-599"}.`,
     );
   }
 

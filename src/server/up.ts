@@ -68,12 +68,14 @@ export async function up(home: string, whenReady: (ready: Ready) => void): Promi
 
   const keys = new KeyStore(paths.keys, authorizedKeys(paths, settings));
   await keys.synchronize().catch((error) => log('keys not written', { error: describeError(error) }));
-  const shared = { service: deployer, tokens: new TokenStore(paths.tokens), keys, version, log };
+  let url = '';
+  const tokens = new TokenStore(paths.tokens);
+  const shared = { service: deployer, tokens, keys, version, log, url: () => url };
   const runnerNow = async () => (runner.pid === null ? null : { pid: runner.pid });
   const api = (local: boolean) => createApi({ ...shared, local, runner: runnerNow }).callback();
   const ssh = createSshServer({ service: deployer, keys, log }).callback();
   const sockets = { [paths.serverSocket]: api(true), [paths.sshSocket]: ssh };
-  const { url } = ending.use(await serveApi(settings.listen, api(false), sockets));
+  ({ url } = ending.use(await serveApi(settings.listen, api(false), sockets)));
 
   deployer.keepRunning();
   log('ready', { url });

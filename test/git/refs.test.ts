@@ -135,6 +135,10 @@ test('a history that was rewritten and an older commit deploy where the pusher i
   assert.equal(await sluice.get('forced'), 'two');
   const back = await checkout.try('push', '--force', url, `${commit}:main`);
   assert.equal(back.code, 0, back.output);
+  assert.match(
+    back.output,
+    /^note: release 2 of Ann is live, and has what is not in this one \(1 commit: \w{10} Two\)$/m,
+  );
   assert.equal(await sluice.get('forced'), 'one');
   assert.deepEqual(await remoteBranches(checkout, url), { main: commit });
   await checkout.git('reset', '--quiet', '--hard', two);

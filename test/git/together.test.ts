@@ -48,7 +48,7 @@ test('of two pushes at once the second waits and says so, and the newest wins', 
   assert.equal(code, 0, output);
   assert.match(
     output,
-    /^note: release 2 of Ann went live while this one waited \(commit \w{10}\), and what it brought is not/m,
+    /^note: release 2 of Ann went live meanwhile, and has what is not in this one \(1 commit: \w{10} Of Ann\)$/m,
   );
   assert.equal(await sluice.get('pair'), 'of Bob');
   assert.deepEqual(await remoteBranches(ann, url), { main: bobs });
@@ -107,6 +107,7 @@ test('what was uploaded has no branch, so that a push of any commit has somethin
   assert.deepEqual(await remoteBranches(checkout, url), {});
   const { code, output } = await checkout.try('push', url, 'main');
   assert.equal(code, 0, output);
+  assert.match(output, /^note: release 2 of test is live, and has .+ \(what was uploaded from no commit\)$/m);
   assert.equal(await sluice.get('mixed'), 'one');
   assert.deepEqual(await remoteBranches(checkout, url), { main: one });
 });

@@ -5,6 +5,8 @@ import { type ApiState, takes } from '../context.ts';
 
 export interface ServerInfo {
   pid: number;
+  /** of the API, such as `http://127.0.0.1:8700` */
+  url: string;
   version: string;
   /** ISO 8601, UTC */
   startedAt: string;
@@ -20,7 +22,7 @@ export interface ServerStatus {
 
 export interface StatusSources {
   service: Service;
-  server: ServerInfo;
+  server: () => ServerInfo;
   runner: () => Promise<{ pid: number } | null>;
 }
 
@@ -28,7 +30,7 @@ export function statusRoutes(router: Router<ApiState>, { service, server, runner
   router.get('/v1/status', need('read'), takes(), async (ctx) => {
     const [apps, runnerInfo] = await Promise.all([service.list(), runner()]);
     ctx.body = {
-      server,
+      server: server(),
       runner: runnerInfo,
       apps: apps.filter(({ name }) => mayTouch(ctx.state.principal, name)),
     } satisfies ServerStatus;
