@@ -23,6 +23,9 @@ const call = request({
   path: '/ssh',
   agent: false,
   headers: {
+    // Else the server closes at the end of its answer, and where it has not read all of ours that resets the connection:
+    // the end of the answer could be lost.
+    connection: 'keep-alive',
     'x-sluice-key': encodeURIComponent(key),
     'x-sluice-command': encodeURIComponent(command),
     'git-protocol': /^[\x21-\x7e]{1,100}$/.test(protocol) ? protocol : '',

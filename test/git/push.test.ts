@@ -136,6 +136,11 @@ for (const [way, { url, env }] of Object.entries(ways)) {
     await checkout.git('push', url(app), 'main');
     await other.git('-C', 'copy', 'fetch', '--quiet');
     assert.equal(await other.git('-C', 'copy', 'rev-parse', 'origin/main'), two);
+    // Again and again: the end of a conversation must be told as what it is, and not as a broken connection.
+    for (let time = 0; time < 10; time += 1) {
+      const { code, output } = await checkout.try('fetch', url(app));
+      assert.deepEqual([code, /sluice/.test(output.replaceAll(url(app), ''))], [0, false], output);
+    }
     const refs = await other.git('ls-remote', url(app));
     assert.ok(!refs.includes('refs/sluice'), 'refs of ours are nobody else’s business');
   });
