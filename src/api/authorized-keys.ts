@@ -69,14 +69,19 @@ export class AuthorizedKeys {
     return bytes(`${this.#start}${name}" ${key} ${name}${app === null ? '' : ` for ${app}`}`);
   }
 
-  /** The last word of the command: the others change with an upgrade. */
+  /** The last word of the command as it is written: the others change with an upgrade. */
   get #socket(): string {
-    return this.#command.at(-1) ?? '';
+    return this.#words.at(-1) ?? '';
   }
 
   /** How every line of ours begins; the name of a key needs no quotes. */
   get #start(): string {
-    return `${options}${this.#command.map(shellWord).join(' ').replaceAll('"', '\\"')} `;
+    return `${options}${this.#words.join(' ')} `;
+  }
+
+  /** The command, for the shell that sshd runs it with, and for the quotes that it stands in. */
+  get #words(): string[] {
+    return this.#command.map((word) => shellWord(word).replaceAll('"', '\\"'));
   }
 
   /** Byte by byte: what others have written need not be UTF-8, and must stay as it is. */
@@ -106,7 +111,7 @@ export class AuthorizedKeys {
   #split(text: string): { before: string[]; after: string[] } {
     const before: string[] = [];
     const after: string[] = [];
-    const isOurs = (line: string) => line.startsWith(options) && line.includes(bytes(this.#socket));
+    const isOurs = (line: string) => line.startsWith(options) && line.includes(bytes(`${this.#socket} `));
     let place: 'before' | 'among' | 'after' = 'before';
     for (const line of text.replace(/\n$/, '').split('\n')) {
       if (line === this.#begin) place = 'among';

@@ -16,9 +16,9 @@ const heads = 'refs/heads/';
  */
 export async function alignBranches(place: AppRepository, sites: Site[]): Promise<void> {
   const { repository } = place;
-  if (await isInTheWay(place)) return;
+  if (somebodyPushes(place)) return;
   using _ = await place.refs.take();
-  if ((await isInTheWay(place)) || !(await repository.isThere)) return;
+  if (somebodyPushes(place) || !(await repository.isThere)) return;
   const wanted = await wantedRefs(place, sites);
   const there = new Map([...(await repository.refs(heads)), ...(await repository.refs(kept))]);
   const changes = new Map<string, string | null>();
@@ -36,7 +36,7 @@ async function headBranch(sites: Site[], refs: ReadonlyMap<string, string>): Pro
 }
 
 /** Asked before the lock, too: a push may hold that for as long as its client takes to listen. */
-async function isInTheWay(place: AppRepository): Promise<boolean> {
+function somebodyPushes(place: AppRepository): boolean {
   place.behind = place.pushes > 0;
   return place.behind;
 }

@@ -4,6 +4,7 @@ import { chmod, mkdir, readFile, stat, symlink, writeFile } from 'node:fs/promis
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
+import { AuthorizedKeys } from '../../src/api/authorized-keys.ts';
 import type { Key } from '../../src/api/keys.ts';
 import { startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -101,6 +102,22 @@ test('two Sluices of one user share the file, and neither touches the lines of t
   await two.up();
   await two.call('DELETE', '/v1/keys/second');
   assert.equal(await readFile(shared, 'latin1'), `${first}\n`);
+});
+
+test('paths with quotes, spaces and umlauts are written so that the shell of sshd finds them, and are found again', async () => {
+  const path = join(directory, 'quoted');
+  const socket = `/home/o'hara "the" größe/ssh.sock`;
+  const keys = new AuthorizedKeys(path, `/home/o'hara "the" größe`, ['/bin/echo', socket]);
+  const key = { name: 'k', app: null, key: 'ssh-ed25519 AAAA', fingerprint: '', createdAt: '' };
+  await keys.write([key]);
+  const once = await readFile(path, 'utf8');
+  const command = /^restrict,command="(.+)" ssh-ed25519/m.exec(once)?.[1]?.replaceAll('\\"', '"');
+  const { stdout } = await promisify(execFile)('sh', ['-c', command ?? '']);
+  assert.equal(stdout, `${socket} k\n`);
+  await keys.write([key]);
+  assert.equal(await readFile(path, 'utf8'), once);
+  await keys.write([]);
+  assert.equal(await readFile(path, 'utf8'), '');
 });
 
 test('a key that logs in already cannot push as well, since sshd would take the first of the two', async () => {
