@@ -6,7 +6,7 @@ import { type Scope, scopes, type TokenStore } from './tokens.ts';
 
 /** Who asks. */
 export interface Principal {
-  /** for the history: a token's name, or `local` */
+  /** for the history: a token's name, `ssh:` and a key's name, or `local` */
   name: string;
   scope: Scope;
   /** the only app it may touch; null for all */

@@ -35,7 +35,7 @@ export class AuthorizedKeys {
   async assertUnused(key: string): Promise<void> {
     const { before, after } = this.#split(await this.#read());
     if (![...before, ...after].some((line) => !line.startsWith('#') && line.includes(key))) return;
-    throw new AppError('invalid_key', `${this.path} has this key already: it logs in there`, {
+    throw new AppError('invalid_key', `${this.path} has this key already, for something else`, {
       hint: 'A key can log in or push, not both. Make another one for pushing (`ssh-keygen -t ed25519 -f ~/.ssh/deploy`); docs/git.md says how ssh is told which one to take.',
     });
   }
@@ -52,17 +52,22 @@ export class AuthorizedKeys {
       await ensurePrivateDirectory(dirname(this.path));
       await writeFileAtomic(await this.#target(), Buffer.from(changed, 'latin1'));
     } catch (error) {
-      const code = systemCode(error);
-      if (code !== 'EACCES' && code !== 'EPERM' && code !== 'EROFS') throw error;
-      throw new AppError(
-        'invalid_settings',
-        `${this.path}, where sshd looks for keys, cannot be written: ${code}`,
-        {
-          hint: 'Set "ssh.authorizedKeys" in config.json to a file that this user may write, and name it in sshd_config.',
-          cause: error,
-        },
-      );
+      throw this.#explain(error);
     }
+  }
+
+  /** That this user may not look at the file, or change it; any other error as it is. */
+  #explain(error: unknown): unknown {
+    const code = systemCode(error) ?? '';
+    if (!['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EISDIR'].includes(code)) return error;
+    return new AppError(
+      'invalid_settings',
+      `${this.path}, where sshd looks for keys, cannot be read and written: ${code}`,
+      {
+        hint: 'Set "ssh.authorizedKeys" in config.json to a file that this user may write, and name it in sshd_config.',
+        cause: error,
+      },
+    );
   }
 
   #line({ name, key, app }: Key): string {
@@ -90,7 +95,7 @@ export class AuthorizedKeys {
       return await readFile(this.path, 'latin1');
     } catch (error) {
       if (systemCode(error) === 'ENOENT') return '';
-      throw error;
+      throw this.#explain(error);
     }
   }
 

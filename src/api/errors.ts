@@ -1,25 +1,27 @@
 import type { Context, Middleware } from 'koa';
-import { AppError, errorBody } from '../errors/app-error.ts';
+import { AppError, type ErrorBody, errorBody } from '../errors/app-error.ts';
 import { errorStatus } from '../errors/codes.ts';
 import { describeError, type Log } from '../system/log.ts';
 import { challenge, isGit } from './auth.ts';
 import type { ApiState } from './context.ts';
-import { errorText } from './git-answer.ts';
 import { drained } from './upload.ts';
 
-/** Answers every error as `{error: {code, message, hint}}`; one that we do not know goes to the log with its stack. */
-export function answerErrors(log: Log): Middleware<ApiState> {
+/**
+ * Answers every error: as `{error: {code, message, hint}}`, or as text where git shows it to people. One that we do not
+ * know goes to the log with its stack.
+ */
+export function answerErrors(log: Log, asText: (ctx: Context) => boolean = isGit): Middleware<ApiState> {
   return async (ctx, next) => {
     try {
       await next();
       if (ctx.respond !== false && ctx.status >= 404 && ctx.body == null) throw nothingHere(ctx);
     } catch (error) {
-      await answerError(ctx, error, log);
+      await answerError(ctx, error, log, asText(ctx));
     }
   };
 }
 
-async function answerError(ctx: Context, error: unknown, log: Log): Promise<void> {
+async function answerError(ctx: Context, error: unknown, log: Log, asText: boolean): Promise<void> {
   if (!(error instanceof AppError)) {
     log('internal error', { id: ctx.state['requestId'], error: describeError(error) });
   }
@@ -31,8 +33,12 @@ async function answerError(ctx: Context, error: unknown, log: Log): Promise<void
   const body = errorBody(error);
   ctx.status = errorStatus[body.code];
   if (ctx.status === 401) ctx.set('WWW-Authenticate', challenge(ctx));
-  if (isGit(ctx)) await answerWhole(ctx, 'text/plain; charset=utf-8', errorText(body));
+  if (asText) await answerWhole(ctx, 'text/plain; charset=utf-8', errorText(body));
   else await answerJson(ctx, { error: body });
+}
+
+function errorText({ message, hint }: ErrorBody): string {
+  return `${message}\n${hint === '' ? '' : `${hint}\n`}`;
 }
 
 export function answerJson(ctx: Context, value: unknown): Promise<void> {

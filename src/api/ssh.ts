@@ -4,11 +4,11 @@ import Koa from 'koa';
 import type { Service } from '../deployments/service.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import { type ServiceName, serviceNames } from '../git/services.ts';
-import { describeError, type Log } from '../system/log.ts';
+import type { Log } from '../system/log.ts';
 import { assertMayTouch } from './auth.ts';
+import { carry } from './carry.ts';
 import type { ApiState } from './context.ts';
-import { answerWhole } from './errors.ts';
-import { carry, errorText } from './git-answer.ts';
+import { answerErrors } from './errors.ts';
 import type { KeyStore } from './keys.ts';
 import { renderPush } from './push-text.ts';
 import { identify } from './request-id.ts';
@@ -23,12 +23,15 @@ export interface SshOptions {
  * What src/relay/ssh.cjs talks to, on a unix socket of its own: whoever may open that may push with the keys there are,
  * and nothing else. The answer's body is git's own; how git ended stands in its trailers.
  */
-export function createSshServer({ service, keys, log }: SshOptions): Koa<ApiState> {
+export function createSshApi({ service, keys, log }: SshOptions): Koa<ApiState> {
   const router = new Router<ApiState>();
   router.post('/ssh', async (ctx) => {
     const command = decodeURIComponent(ctx.get('x-sluice-command'));
     const key = await keys.find(decodeURIComponent(ctx.get('x-sluice-key')));
-    if (key === undefined) throw new AppError('forbidden', 'this key has been removed');
+    if (key === undefined)
+      throw new AppError('forbidden', 'this key has been removed', {
+        hint: '`sluice keys add` on the server adds one.',
+      });
     ctx.state.principal = { name: `ssh:${key.name}`, scope: 'deploy', app: key.app };
     const { service: name, app } = parseCommand(command);
     assertMayTouch(ctx.state.principal, app);
@@ -52,34 +55,26 @@ export function createSshServer({ service, keys, log }: SshOptions): Koa<ApiStat
 
   const app = new Koa<ApiState>();
   app.use(identify(log));
-  app.use(answerWithText(log));
+  app.use(answerErrors(log, () => true));
+  app.use(logRefusals(log));
   app.use(router.routes());
   app.on('error', (error: Error) => log('connection lost', { error: error.message }));
   return app;
 }
 
-/** A refusal, as the pusher is shown it; what was asked for goes to the log. */
-function answerWithText(log: Log): RouterMiddleware<ApiState> {
+/** What was asked for by whom, where it is refused. */
+function logRefusals(log: Log): RouterMiddleware<ApiState> {
   return async (ctx, next) => {
     try {
       await next();
     } catch (error) {
-      const body = errorBody(error);
-      const what = {
-        key: ctx.get('x-sluice-key').slice(0, 200),
-        command: ctx.get('x-sluice-command').slice(0, 300),
-      };
-      const why =
-        error instanceof AppError
-          ? { code: body.code, message: body.message }
-          : { error: describeError(error) };
-      log('ssh refused', { id: ctx.state.requestId, ...what, ...why });
-      if (ctx.res.headersSent) {
-        ctx.res.destroy();
-        return;
-      }
-      ctx.status = error instanceof AppError ? error.status : 500;
-      await answerWhole(ctx, 'text/plain; charset=utf-8', errorText(body));
+      const { code, message } = errorBody(error);
+      const [key, command] = [
+        ctx.get('x-sluice-key').slice(0, 200),
+        ctx.get('x-sluice-command').slice(0, 300),
+      ];
+      log('ssh refused', { id: ctx.state.requestId, key, command, code, message });
+      throw error;
     }
   };
 }

@@ -4,7 +4,7 @@ import { AppError } from '../errors/app-error.ts';
 import type { JobResult, JobSpec } from '../protocol/runner.ts';
 import { LineSplitter } from '../system/lines.ts';
 import { Masker } from '../system/mask.ts';
-import type { CommandContext } from './context.ts';
+import type { CommandContext, Purpose } from './context.ts';
 import { diagnose, lastLines } from './failures.ts';
 import { npmNoiseFilter } from './npm-noise.ts';
 import { skippedScripts } from './skipped-scripts.ts';
@@ -12,13 +12,10 @@ import { skippedScripts } from './skipped-scripts.ts';
 /** Lines of the output that a diagnosis looks at. */
 const remembered = 400;
 
-/** What a command is run for: it decides what its failure is called, and what is known of such failures. */
-export type Purpose = 'install' | 'build' | 'hook';
-
-export type Command = Pick<JobSpec, 'argv' | 'directory' | 'env'>;
+type Command = Pick<JobSpec, 'argv' | 'directory' | 'env'>;
 
 /**
- * Runs the commands of one build, one after the other: logs what they print, masked, holds them to one time limit
+ * Runs the commands of one build, or of one hook, one after the other: logs what they print, masked, holds them to one time limit
  * together, and turns a failure into an error that says why.
  */
 export class CommandRunner {
@@ -67,7 +64,7 @@ export class CommandRunner {
       take(splitter.flush());
       signal.throwIfAborted();
     });
-    if (result.timedOut) throw purpose === 'hook' ? hookTimedOut(name) : this.#timedOut(name);
+    if (result.timedOut) throw purpose === 'hook' ? hookTimedOut(name, this.#timeout) : this.#timedOut(name);
     if (result.code === 0) return last;
     // They may be why it failed.
     for (const { message } of skippedScripts(last)) log(message);
@@ -86,10 +83,15 @@ export class CommandRunner {
 
 const codes = { install: 'install_failed', build: 'build_failed', hook: 'hook_failed' } as const;
 
-function hookTimedOut(name: string): AppError {
-  return new AppError('hook_failed', `\`${name}\` took too long and was ended, with all it had started`, {
-    hint: 'Does it wait for input, or for a lock? More time is "timeout" of "hooks" in sluice.json.',
-  });
+function hookTimedOut(name: string, timeout: number): AppError {
+  const limit = formatDuration(timeout);
+  return new AppError(
+    'hook_failed',
+    `\`${name}\` took longer than ${limit} and was ended, with all it had started`,
+    {
+      hint: 'Does it wait for input, or for a lock? More time is "timeout" of "hooks" in sluice.json.',
+    },
+  );
 }
 
 function failure(purpose: Purpose, name: string, result: JobResult, last: string[]): AppError {

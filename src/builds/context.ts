@@ -4,6 +4,9 @@ import type { JobResult, JobSpec, Notice } from '../protocol/runner.ts';
 /** The steps of a build, in order; each is announced when it begins, and only if there is something to do in it. */
 export type BuildStep = 'preBuild' | 'install' | 'build' | 'postBuild' | 'prune';
 
+/** What a command is run for: it decides what its failure is called, and what is known of such failures. */
+export type Purpose = 'install' | 'build' | 'hook';
+
 /** What it takes to run a command for an app. */
 export interface CommandContext {
   /** the app's own variables; their values are masked in what is logged and thrown */

@@ -1,3 +1,5 @@
+import type { Purpose } from './context.ts';
+
 /** What is known of a failure from its output. */
 export interface Diagnosis {
   /** half a sentence: why */
@@ -114,9 +116,9 @@ const linesBefore = 3;
 const linesInAll = 12;
 
 /** Why an install or a build failed, as far as its output tells; undefined where nothing known is in it. */
-export function diagnose(what: 'install' | 'build' | 'hook', output: string[]): Diagnosis | undefined {
-  for (const { during = what, pattern, reason, hint } of knownFailures) {
-    if (during !== what) continue;
+export function diagnose(purpose: Purpose, output: string[]): Diagnosis | undefined {
+  for (const { during = purpose, pattern, reason, hint } of knownFailures) {
+    if (during !== purpose) continue;
     const at = output.findIndex((line) => pattern.test(line));
     if (at === -1) continue;
     const start = Math.max(0, at - linesBefore);

@@ -62,11 +62,8 @@ async function isElsewhere(dir: string): Promise<boolean> {
   return (await lstat(join(dir, '.git'))).isFile();
 }
 
-/**
- * Paths that git keeps in a repository, relative to its top, whatever rules there are to ignore some. Empty where that
- * cannot be read: whoever asks for the commit is told why.
- */
+/** Paths that git keeps in a repository, relative to its top, whatever rules there are to ignore some. */
 export async function trackedFiles(dir: string): Promise<string[]> {
   const { listFiles } = await import('isomorphic-git');
-  return listFiles({ fs, dir }).catch(() => []);
+  return listFiles({ fs, dir });
 }

@@ -19,11 +19,16 @@ const never = new Set(['node_modules', '.git', '.sluice']);
  * Packs a directory for upload as git would ship it, with what is not committed yet: without node_modules, .git, .sluice
  * and whatever its .gitignore files exclude, and `export-ignore` in its .gitattributes, those of the repository around it
  * included.
+ * @param note told what could not be found out
  * @throws AppError `nothing_to_run` where there is nothing to pack
  */
-export async function packDirectory(directory: string, onBytes: (sent: number) => void): Promise<Packed> {
+export async function packDirectory(
+  directory: string,
+  onBytes: (sent: number) => void,
+  note: (text: string) => void,
+): Promise<Packed> {
   const root = resolve(directory);
-  const paths = await listPaths(root, await rulesFor(root));
+  const paths = await listPaths(root, await rulesFor(root, note));
   if (paths.length === 0) {
     throw new AppError('nothing_to_run', `there is nothing to deploy in ${root}`, {
       hint: 'Name the directory of the app: sluice deploy DIRECTORY. What .gitignore excludes is not sent.',
@@ -56,7 +61,7 @@ async function listPaths(root: string, isLeftOut: IsLeftOut, below = ''): Promis
   return paths;
 }
 
-async function rulesFor(root: string): Promise<IsLeftOut> {
+async function rulesFor(root: string, note: (text: string) => void): Promise<IsLeftOut> {
   const { isIgnored } = await import('isomorphic-git');
   const top = (await repositoryAround(root)) ?? root;
   const prefix = relative(top, root).split(sep).join('/');
@@ -80,13 +85,17 @@ async function rulesFor(root: string): Promise<IsLeftOut> {
   if (prefix !== '' && (await isIgnored({ fs: reading, dir: top, filepath: `${prefix}/` }))) {
     return rulesIn(root, '', new Set());
   }
-  return rulesIn(top, prefix === '' ? '' : `${prefix}/`, await trackedPaths(top));
+  return rulesIn(top, prefix === '' ? '' : `${prefix}/`, await trackedPaths(top, note));
 }
 
 /** Files that git keeps, and the directories they are in, with a slash at their end. */
-async function trackedPaths(top: string): Promise<Set<string>> {
+async function trackedPaths(top: string, note: (text: string) => void): Promise<Set<string>> {
   const paths = new Set<string>();
-  for (const file of await trackedFiles(top)) {
+  const files = await trackedFiles(top).catch((error: Error) => {
+    note(`note: what .gitignore excludes is left out, although git may keep some of it: ${error.message}`);
+    return [];
+  });
+  for (const file of files) {
     paths.add(file);
     for (let end = file.lastIndexOf('/'); end !== -1; end = file.lastIndexOf('/', end - 1)) {
       paths.add(file.slice(0, end + 1));

@@ -16,12 +16,7 @@ export async function readJsonSettings(path: string, name: string): Promise<unkn
     const stats = await stat(path);
     // A FIFO would be waited for without end.
     if (!stats.isFile()) throw unreadable(name, 'is no file');
-    if (stats.size > maxSettingsBytes) {
-      throw unreadable(
-        name,
-        `is ${formatBytes(stats.size)}, and at most ${formatBytes(maxSettingsBytes)} are read`,
-      );
-    }
+    if (stats.size > maxSettingsBytes) throw tooLarge(name, stats.size);
     return parseJsonSettings(await readFile(path, 'utf8'), name);
   } catch (error) {
     const code = systemCode(error);
@@ -38,6 +33,11 @@ export function parseJsonSettings(text: string, name: string): unknown {
   } catch (error) {
     throw unreadable(name, `is not valid JSON: ${(error as Error).message}`, error);
   }
+}
+
+/** @param size in bytes */
+export function tooLarge(name: string, size: number): AppError {
+  return unreadable(name, `is ${formatBytes(size)}, and at most ${formatBytes(maxSettingsBytes)} are read`);
 }
 
 function unreadable(name: string, why: string, cause?: unknown): AppError {

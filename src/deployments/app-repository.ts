@@ -10,9 +10,8 @@ export class AppRepository {
   /** held by whoever changes refs, or waits for git to do so */
   readonly refs = new Slots(1);
   /** clients of git that are served now and may push */
-  pushes = 0;
-  /** whether the branches were to be aligned while somebody pushed, and still are */
-  behind = false;
+  #pushers = 0;
+  #isBehind = false;
 
   constructor(path: string) {
     this.repository = new Repository(path);
@@ -21,5 +20,31 @@ export class AppRepository {
   /** Makes the repository where it is not there yet. */
   ensure(): Promise<void> {
     return this.repository.ensure(hooks);
+  }
+
+  /** Notes a client that may push, until what is returned is disposed of. */
+  enter(): Disposable {
+    this.#pushers += 1;
+    return {
+      [Symbol.dispose]: () => {
+        this.#pushers -= 1;
+      },
+    };
+  }
+
+  /** Whether somebody is served who may push. */
+  get isBusy(): boolean {
+    return this.#pushers > 0;
+  }
+
+  /** Whether the branches are not to be aligned now, since somebody pushes; it is remembered that they must be. */
+  postponesAlignment(): boolean {
+    this.#isBehind = this.isBusy;
+    return this.#isBehind;
+  }
+
+  /** Whether the branches were to be aligned while somebody pushed, and still are. */
+  get isBehind(): boolean {
+    return this.#isBehind;
   }
 }

@@ -1,12 +1,8 @@
 import { defaultEnvironment } from '../config/paths.ts';
-import { collide } from '../git/refs.ts';
+import { collide, heads, kept } from '../git/refs.ts';
 import { type ReleaseRecord, wholeCommit } from '../releases/release.ts';
 import type { AppRepository } from './app-repository.ts';
 import type { Site } from './site.ts';
-
-/** Refs of ours, one for each release that can be gone back to: they keep its commit from being collected as garbage. */
-const kept = 'refs/sluice/';
-const heads = 'refs/heads/';
 
 /**
  * Makes the branches say what runs: each environment has one, the branch it was last pushed with, at the commit of its
@@ -16,9 +12,10 @@ const heads = 'refs/heads/';
  */
 export async function alignBranches(place: AppRepository, sites: Site[]): Promise<void> {
   const { repository } = place;
-  if (somebodyPushes(place)) return;
+  // Asked before the lock, too: a push may hold that for as long as its client takes to listen.
+  if (place.postponesAlignment()) return;
   using _ = await place.refs.take();
-  if (somebodyPushes(place) || !(await repository.isThere)) return;
+  if (place.postponesAlignment() || !(await repository.isThere)) return;
   const wanted = await wantedRefs(place, sites);
   const there = new Map([...(await repository.refs(heads)), ...(await repository.refs(kept))]);
   const changes = new Map<string, string | null>();
@@ -33,12 +30,6 @@ async function headBranch(sites: Site[], refs: ReadonlyMap<string, string>): Pro
   const production = sites.find((site) => rank(site) === 0);
   const branch = (await production?.store.list())?.find(wasPushed)?.source.branch;
   return branch && refs.has(heads + branch) ? branch : 'main';
-}
-
-/** Asked before the lock, too: a push may hold that for as long as its client takes to listen. */
-function somebodyPushes(place: AppRepository): boolean {
-  place.behind = place.pushes > 0;
-  return place.behind;
 }
 
 /** In the order of importance: of two branches that exclude each other, the first is had. */

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import { AppError } from '../errors/app-error.ts';
+import { shown } from '../sources/archive-errors.ts';
 import { exists } from '../system/exists.ts';
 import { listSome } from '../system/listing.ts';
 
@@ -9,7 +10,7 @@ const named = 3;
 /**
  * Makes sure that nothing is missing that git keeps elsewhere and that nobody fetches: content of git-lfs, and
  * submodules. An app that starts without it would fail later, and less clearly.
- * @param missing paths of submodules relative to the repository, the others relative to the tree, which is its `root`
+ * @param found paths of submodules relative to the repository; the others relative to the tree, which is its `root`
  * @throws AppError `lfs_not_fetched`, `submodules_not_fetched`
  */
 export async function assertComplete(
@@ -19,7 +20,7 @@ export async function assertComplete(
   if (lfsPointers.length > 0) {
     throw new AppError(
       'lfs_not_fetched',
-      `git-lfs keeps the content of ${listSome(lfsPointers, named)} elsewhere, and Sluice does not fetch from there`,
+      `git-lfs keeps the content of ${listSome(lfsPointers.map(shown), named)} elsewhere, and Sluice does not fetch from there`,
       {
         hint: 'Take them out of git-lfs (`git lfs migrate export`), leave out those that the app does not need with `export-ignore` in .gitattributes, or send a directory that has them: `sluice deploy`.',
       },
@@ -32,13 +33,15 @@ export async function assertComplete(
   if (missing.length === 0) return;
   throw new AppError(
     'submodules_not_fetched',
-    `${listSome(missing, named)}: ${missing.length === 1 ? 'a submodule' : 'submodules'}, and Sluice does not fetch those`,
+    `${listSome(missing.map(shown), named)}: ${missing.length === 1 ? 'a submodule' : 'submodules'}, and Sluice does not fetch those`,
     {
       hint: 'Put the files into the repository itself (a directory with a .git of its own is taken for a submodule by `git add`), depend on it as a package, or leave it out with `export-ignore` in .gitattributes. `sluice deploy` sends a directory with its submodules.',
     },
   );
 }
 
+/** Where a submodule lies in the tree: `.` where the tree itself is one, or a part of it. */
 function below(root: string, path: string): string[] {
+  if (`${root}/`.startsWith(`${path}/`)) return ['.'];
   return path.startsWith(`${root}/`) ? [path.slice(root.length + 1)] : [];
 }

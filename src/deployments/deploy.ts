@@ -98,9 +98,9 @@ async function receive(deployment: Deployment, source: DeploySource): Promise<vo
   await assertComplete(tree, { root, lfsPointers, submodules: source.submodules ?? [] });
 }
 
-/** What git has taken in is held to its own limit then; the tar made of it is not sent by anybody, and not compressed. */
+/** What git has taken in was held to the limit of uploads then. The tar that it makes is held to what it unpacks to. */
 function limitsOf({ appliance: { settings } }: Site, { kind }: ReleaseSource): ArchiveLimits {
-  return kind === 'git' ? { ...settings, maxUploadBytes: settings.maxExtractedBytes } : settings;
+  return kind === 'git' ? { ...settings, maxUploadBytes: Number.MAX_SAFE_INTEGER } : settings;
 }
 
 /** The newest upload wins, also over one that was uploaded faster and is live by now. */
@@ -129,7 +129,7 @@ async function check(deployment: Deployment, { review }: DeploySource): Promise<
   return settings;
 }
 
-/** Steps `install`, `build` and `prune`, as far as there is something to do. @returns how long they took, in ms */
+/** Steps `preBuild` to `prune`, as far as there is something to do. @returns how long they took, in ms */
 async function buildTree(deployment: Deployment, settings: AppSettings): Promise<number> {
   const { site, signal, tree } = deployment;
   const { appliance } = site;

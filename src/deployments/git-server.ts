@@ -2,18 +2,18 @@ import type { Target } from '../config/paths.ts';
 import { gitEnvironment } from '../git/git.ts';
 import type { Repository } from '../git/repository.ts';
 import { type GitService, startService } from '../git/services.ts';
-import type { Release, ReleaseRecord } from '../releases/release.ts';
+import { ensureSpace } from '../releases/disk.ts';
+import type { ReleaseRecord } from '../releases/release.ts';
 import { withDeadline } from '../system/deadline.ts';
+import { sweepTemporaries } from '../system/files.ts';
 import { describeError } from '../system/log.ts';
 import { Slots } from '../system/slots.ts';
 import type { AppRepository } from './app-repository.ts';
 import type { Appliance } from './appliance.ts';
 import { alignBranches } from './branches.ts';
-import type { DeployEvent } from './events.ts';
 import { GitExchange } from './git-exchange.ts';
 import { servePush } from './push.ts';
-import type { DeploySource, GitCall } from './service.ts';
-import { appNotFound } from './site.ts';
+import type { GitCall, Service } from './service.ts';
 import type { Sites } from './sites.ts';
 
 /** How long pushes may take to end by themselves when the server stops, in ms: their deploys are over by then. */
@@ -23,11 +23,7 @@ const recoveredAtATime = 4;
 /** Of a collection of garbage, in ms. */
 const collectionTimeout = 10 * 60_000;
 
-type Deploy = (
-  target: Target,
-  source: DeploySource,
-  onEvent: (event: DeployEvent) => void,
-) => Promise<Release>;
+type Deploy = Service['deploy'];
 
 /** Serves the clients of git, and keeps the repositories in step with what runs. */
 export class GitServer {
@@ -46,7 +42,7 @@ export class GitServer {
 
   /**
    * Starts git for one client. The first push to an app makes its repository; to fetch there must be one.
-   * @throws AppError `invalid_name`, `app_not_found`, `stopping`
+   * @throws AppError `invalid_name`, `app_not_found`, `disk_full`, `git_missing`, `stopping`
    */
   async open(app: string, call: GitCall): Promise<GitExchange> {
     this.#stopping.throwIfAborted();
@@ -54,29 +50,42 @@ export class GitServer {
   }
 
   async #openForFetch(app: string, call: GitCall): Promise<GitExchange> {
-    const { repository } = this.#sites.repository(app);
-    if (!(await repository.isThere)) throw appNotFound(app);
+    const { repository } = await this.#sites.findRepository(app);
     return this.#follow(new GitExchange(await this.#start(repository, call)), app);
   }
 
   async #openForPush(app: string, call: GitCall): Promise<GitExchange> {
-    using opened = new DisposableStack();
-    const { place } = opened.use(await this.#sites.openRepository(app));
-    const service = await this.#start(place.repository, call);
-    const held = opened.move();
+    await this.#ensureRoom();
+    try {
+      using opened = new DisposableStack();
+      const { place } = opened.use(await this.#sites.openRepository(app));
+      const service = await this.#start(place.repository, call);
+      const held = opened.move();
+      return this.#follow(this.#receive(app, place, service, call), app, async () => {
+        held.dispose();
+        // Who only asks what there is changes nothing, but may have been in the way of somebody who has.
+        if (call.mode !== 'advertise' || place.isBehind) await this.align(app);
+        await this.#sites.forgetUnused(app);
+        if (call.mode !== 'advertise') await this.#collectGarbage(app, place);
+      });
+    } catch (error) {
+      await this.#sites.forgetUnused(app);
+      throw error;
+    }
+  }
+
+  #receive(app: string, place: AppRepository, service: GitService, call: GitCall): GitExchange {
     const { log } = this.#appliance;
     const liveRelease = (target: Target) => this.#liveRelease(target);
     const context = { app, place, call, log, liveRelease, deploy: this.#deploy };
-    const exchange = new GitExchange(service, (itself, request) =>
-      servePush(itself, service, request, context),
-    );
-    return this.#follow(exchange, app, async () => {
-      held.dispose();
-      // Who only asks what there is changes nothing, but may have been in the way of somebody who has.
-      if (call.mode !== 'advertise' || place.behind) await this.align(app);
-      await this.#sites.forgetUnused(app);
-      if (call.mode !== 'advertise') await this.#collectGarbage(app, place);
-    });
+    return new GitExchange(service, (exchange, request) => servePush(exchange, service, request, context));
+  }
+
+  /** Git itself would fill the disk before the deploy has a say. @throws AppError `disk_full` */
+  async #ensureRoom(): Promise<void> {
+    const { paths, settings } = this.#appliance;
+    const stores = (await this.#sites.all()).map(({ store }) => store);
+    await ensureSpace(paths.apps, { needed: 0, minFree: settings.minFreeBytes, stores });
   }
 
   #start({ path }: Repository, call: GitCall): Promise<GitService> {
@@ -123,10 +132,12 @@ export class GitServer {
   /** One that is beyond us must not keep the others from being served. */
   async #recoverOne(app: string): Promise<void> {
     try {
+      await sweepTemporaries(this.#appliance.paths.app(app));
       const { repository } = this.#sites.repository(app);
-      if (!(await repository.isThere)) return;
-      await repository.sweep();
-      await this.align(app);
+      if (await repository.isThere) {
+        await repository.sweep();
+        await this.align(app);
+      }
       await this.#sites.forgetUnused(app);
     } catch (error) {
       this.#appliance.log('repository not put in order', { app, error: describeError(error) });

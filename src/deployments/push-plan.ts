@@ -1,6 +1,7 @@
 import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
-import { isNone, type PushRequest, type RefUpdate } from '../git/hook-port.ts';
+import type { PushRequest } from '../git/hook-port.ts';
+import { heads, isNone, type RefUpdate, tags } from '../git/refs.ts';
 import { listSome } from '../system/listing.ts';
 
 /** What a push comes to: a commit to deploy, or nothing at all, with what to say of that. */
@@ -16,9 +17,6 @@ export interface PushFacts {
   /** what the app says about itself in a commit */
   settingsIn(commit: string): Promise<AppSettings>;
 }
-
-const heads = 'refs/heads/';
-const tags = 'refs/tags/';
 
 const ofProduction = ['main', 'master'];
 

@@ -19,7 +19,7 @@ export async function rootOf(tree: string, app: string): Promise<string> {
   if (settings.root === undefined) return '';
   const root = typeof settings.root === 'string' ? settings.root : ownValue(settings.root, app);
   if (root === undefined) {
-    const others = typeof settings.root === 'string' ? [] : Object.keys(settings.root);
+    const others = Object.keys(settings.root);
     throw fault(
       `"root" names no directory for the app ${app}`,
       `It has ${others.join(', ') || 'none'}. Add "${app}": "DIRECTORY" to it, or push to the app that you mean.`,

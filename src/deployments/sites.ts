@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import { isName, type Target, targetName } from '../config/paths.ts';
 import { ensureTargetState, listTargets, loadTargetState } from '../config/target-state.ts';
 import { AppError } from '../errors/app-error.ts';
-import { listDirectory, removeTree, syncDirectory } from '../system/files.ts';
+import { isTemporary, listDirectory, removeTree, syncDirectory } from '../system/files.ts';
 import { Slots } from '../system/slots.ts';
 import { AppRepository } from './app-repository.ts';
 import type { Appliance } from './appliance.ts';
@@ -12,7 +12,7 @@ import { appNotFound, Site } from './site.ts';
 /** Directories in the home with this prefix are apps that were removed and whose files are still being deleted. */
 const removing = '.removing-';
 
-/** All targets: there is one Site for each, for as long as it exists. */
+/** All targets, and the repositories that they are pushed to: there is one object for each, for as long as it exists. */
 export class Sites {
   readonly #appliance: Appliance;
   readonly #sites = new Map<string, Site>();
@@ -46,7 +46,16 @@ export class Sites {
     return (await this.all()).filter(({ target }) => target.app === app);
   }
 
-  /** What was pushed to an app; whether or not anything was. @throws AppError `invalid_name` */
+  /** What was pushed to an app. @throws AppError `app_not_found` where nothing ever was, `invalid_name` */
+  async findRepository(app: string): Promise<AppRepository> {
+    checkName('an app', app);
+    const { repository } =
+      this.#repositories.get(app) ?? new AppRepository(this.#appliance.paths.repository(app));
+    if (!(await repository.isThere)) throw appNotFound(app);
+    return this.repository(app);
+  }
+
+  /** The same, whether or not anything was. @throws AppError `invalid_name` */
   repository(app: string): AppRepository {
     checkName('an app', app);
     const repository =
@@ -56,7 +65,7 @@ export class Sites {
   }
 
   /**
-   * The same, made where it is not there yet, and kept for as long as what is returned is not disposed of.
+   * What an app is pushed to, made where it is not there yet, and kept for as long as what is returned is not disposed of.
    * @throws AppError `invalid_name`
    */
   async openRepository(app: string): Promise<{ place: AppRepository } & Disposable> {
@@ -64,13 +73,8 @@ export class Sites {
     using _ = await this.#change(app);
     const place = this.repository(app);
     await place.ensure();
-    place.pushes += 1;
-    return {
-      place,
-      [Symbol.dispose]: () => {
-        place.pushes -= 1;
-      },
-    };
+    const entered = place.enter();
+    return { place, [Symbol.dispose]: () => entered[Symbol.dispose]() };
   }
 
   /** Names of all that has something on the disk, whether or not it has come to be an app. */
@@ -80,14 +84,15 @@ export class Sites {
 
   /** Removes the repository of what has not become an app: of a first push that was refused. */
   async forgetUnused(app: string): Promise<void> {
+    // What is no name could lead anywhere.
+    if (!isName(app)) return;
     using _ = await this.#change(app);
-    if (this.repository(app).pushes > 0) return;
+    if (this.#repositories.get(app)?.isBusy) return;
     const { paths } = this.#appliance;
+    const repository = basename(paths.repository(app));
+    const isOfPush = (name: string) => name === repository || isTemporary(name);
     // What is there besides, in whatever state it is, is nothing that a push has left.
-    const others = (await listDirectory(paths.app(app))).filter(
-      (name) => name !== basename(paths.repository(app)),
-    );
-    if (others.length > 0) return;
+    if (!(await listDirectory(paths.app(app))).every(isOfPush)) return;
     this.#repositories.delete(app);
     await removeTree(paths.app(app));
   }

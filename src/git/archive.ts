@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { PassThrough, type Readable } from 'node:stream';
 import { AppError } from '../errors/app-error.ts';
 import { explainStart, gitEnvironment } from './git.ts';
+import { lower } from './priority.ts';
 
 /**
  * The tree of a commit as a tar, without what `export-ignore` in its .gitattributes leaves out. Ended where whoever reads
@@ -18,6 +19,7 @@ export function archiveCommit(repository: string, commit: string, env: Record<st
   child.once('error', (error) => output.destroy(explainStart(error) ?? error));
   // Without it there are no streams either: the system has no room for one more process, or file.
   if (child.pid === undefined) return output;
+  lower(child);
   let complaint = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     complaint = (complaint + text).slice(0, 2000);

@@ -8,8 +8,9 @@ export interface Commit {
   message: string;
 }
 
-/** The longest message that is kept, in characters. */
-const maxMessage = 2000;
+/** The longest message, and the longest name, that is kept, in characters. */
+export const maxMessage = 2000;
+const maxAuthor = 200;
 
 /** Author and message as git has printed them for `commitFormat`. */
 export function parseCommits(output: string): Commit[] {
@@ -20,7 +21,7 @@ export function parseCommits(output: string): Commit[] {
     const [id = '', author = '', message = ''] = fields.slice(at, at + fieldCount);
     commits.push({
       id: id.trim(),
-      author: printable(author),
+      author: printable(author).slice(0, maxAuthor),
       message: printable(message.trim()).slice(0, maxMessage),
     });
   }

@@ -3,6 +3,9 @@ import { homedir } from 'node:os';
 import { promisify } from 'node:util';
 import { AppError, systemCode } from '../errors/app-error.ts';
 
+/** How long one command may take, in ms: the longest look at a whole history. */
+const timeout = 120_000;
+
 /** The longest output of one command that is taken into memory, in bytes. */
 const maxOutput = 64 * 1024 ** 2;
 
@@ -19,27 +22,19 @@ export async function git(
   const running = promisify(execFile)('git', [`--git-dir=${repository}`, ...args], {
     env: gitEnvironment(env),
     maxBuffer: maxOutput,
+    timeout,
   });
   // One that ends without having read its input is told about by its exit, not by a broken pipe.
   running.child.stdin?.on('error', () => undefined).end(input);
   try {
     return (await running).stdout;
   } catch (error) {
-    throw explainStart(error) ?? explainSize(error) ?? new GitError(args, error as Failure);
+    throw explainStart(error) ?? explainSize(error) ?? failed(args, error as Error & { stderr?: string });
   }
 }
 
-type Failure = Error & { code?: unknown; stderr?: string };
-
-/** A command of git that failed. */
-export class GitError extends Error {
-  /** exit status; null where a signal ended it */
-  readonly status: number | null;
-
-  constructor(args: string[], cause: Failure) {
-    super(`git ${args[0]} failed: ${cause.stderr?.trim() || cause.message}`, { cause });
-    this.status = typeof cause.code === 'number' ? cause.code : null;
-  }
+function failed(args: string[], cause: Error & { stderr?: string }): Error {
+  return new Error(`git ${args[0]} failed: ${cause.stderr?.trim() || cause.message}`, { cause });
 }
 
 /** That git has more to say than anybody should have to hear; undefined where something else is wrong. */
@@ -62,7 +57,7 @@ export function explainStart(error: unknown): AppError | undefined {
 
 /**
  * What git runs with: no configuration but the repository's own and ours, since one of the machine's could refuse a ref
- * that has been deployed already, and none of our secrets.
+ * that has been deployed already, or leave files out; and none of our secrets.
  */
 export function gitEnvironment(extra: Record<string, string> = {}): Record<string, string> {
   return {
@@ -71,6 +66,10 @@ export function gitEnvironment(extra: Record<string, string> = {}): Record<strin
     LC_ALL: 'C.UTF-8',
     GIT_CONFIG_NOSYSTEM: '1',
     GIT_CONFIG_GLOBAL: '/dev/null',
+    GIT_ATTR_NOSYSTEM: '1',
+    GIT_CONFIG_COUNT: '1',
+    GIT_CONFIG_KEY_0: 'core.attributesFile',
+    GIT_CONFIG_VALUE_0: '/dev/null',
     GIT_TERMINAL_PROMPT: '0',
     ...extra,
   };

@@ -1,11 +1,5 @@
 import type { Duplex } from 'node:stream';
-
-/** One ref that a push wants to change; an object of zeros only stands for none. */
-export interface RefUpdate {
-  ref: string;
-  old: string;
-  new: string;
-}
+import type { RefUpdate } from './refs.ts';
 
 /** What the pre-receive hook hands over. */
 export interface PushRequest {
@@ -97,9 +91,4 @@ function parse(text: string): Omit<PushRequest, 'isCut'> {
     return before && after && ref ? [{ ref, old: before, new: after }] : [];
   });
   return { pid: Number(pid), updates, quarantine: Object.fromEntries(quarantine) };
-}
-
-/** Whether an object name of git stands for no object: of a ref that is made, or removed. */
-export function isNone(object: string): boolean {
-  return /^0+$/.test(object);
 }

@@ -1,7 +1,7 @@
 import { chmod, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { AppError, systemCode } from '../errors/app-error.ts';
+import { systemCode } from '../errors/app-error.ts';
 import { exists } from '../system/exists.ts';
 import {
   ensurePrivateDirectory,
@@ -13,7 +13,8 @@ import {
 } from '../system/files.ts';
 import { archiveCommit } from './archive.ts';
 import { type Commit, commitFormat, parseCommits } from './commit.ts';
-import { GitError, git } from './git.ts';
+import { git } from './git.ts';
+import { heads } from './refs.ts';
 
 /** What is new in a commit: a bounded list, the newest first, and how many there are in all. */
 export interface Changes {
@@ -58,12 +59,12 @@ export class Repository {
   async sweep(): Promise<void> {
     const objects = join(this.path, 'objects');
     for (const name of await readdir(objects)) {
-      if (/^(?:tmp_objdir-)?incoming-|^tmp_objdir-/.test(name)) await removeTree(join(objects, name));
+      if (/^(?:incoming|tmp_objdir)-/.test(name)) await removeTree(join(objects, name));
     }
-    const locks = (await readdir(this.path, { recursive: true, withFileTypes: true })).filter(
-      (entry) => entry.isFile() && entry.name.endsWith('.lock') && !entry.parentPath.startsWith(objects),
-    );
-    for (const { parentPath, name } of locks) await rm(join(parentPath, name), { force: true });
+    for (const entry of await readdir(this.path, { recursive: true, withFileTypes: true })) {
+      const isLock = entry.isFile() && entry.name.endsWith('.lock');
+      if (isLock) await rm(join(entry.parentPath, entry.name), { force: true });
+    }
   }
 
   /** The refs below `prefix`, such as `refs/heads/`, and the objects they point at. */
@@ -87,7 +88,7 @@ export class Repository {
 
   /** The branch that a clone checks out. */
   async setHead(branch: string): Promise<void> {
-    await this.#git(['symbolic-ref', 'HEAD', `refs/heads/${branch}`]);
+    await this.#git(['symbolic-ref', 'HEAD', `${heads}${branch}`]);
   }
 
   /** Those of `commits` that the repository has. */
@@ -95,6 +96,10 @@ export class Repository {
     const input = commits.map((commit) => `${commit}\n`).join('');
     const output = await this.#git(['cat-file', '--batch-check=%(objectname) %(objecttype)'], input);
     return new Set(lines(output).flatMap((line) => /^(\w+) commit$/.exec(line)?.[1] ?? []));
+  }
+
+  async has(commit: string): Promise<boolean> {
+    return (await this.having([commit])).has(commit);
   }
 
   /** `commit`, `tag`, `tree` or `blob`. */
@@ -118,17 +123,14 @@ export class Repository {
   }
 
   /**
-   * Text of a file in a commit; undefined where there is none of that path.
-   * @throws AppError `invalid_settings` where it is larger than `maxBytes`
+   * A file in a commit: its size in bytes, and its text when it is asked for; undefined where there is none of that path.
+   * A symbolic link is none.
    */
-  async file(commit: string, path: string, maxBytes: number): Promise<string | undefined> {
+  async file(commit: string, path: string): Promise<{ size: number; read(): Promise<string> } | undefined> {
     const entry = await this.#git(['ls-tree', '--long', '--full-tree', commit, '--', path]);
     const [, blob, size] = /^100\d{3} blob (\w+) +(\d+)\t/.exec(entry) ?? [];
     if (blob === undefined) return undefined;
-    if (Number(size) > maxBytes) {
-      throw new AppError('invalid_settings', `${path} is ${size} bytes, and at most ${maxBytes} are read`);
-    }
-    return this.#git(['cat-file', 'blob', blob]);
+    return { size: Number(size), read: () => this.#git(['cat-file', 'blob', blob]) };
   }
 
   /** Paths in a commit at which git only notes that another repository belongs there. */
@@ -136,18 +138,6 @@ export class Repository {
     // With -d it leaves out the files, of which there may be very many.
     const output = await this.#git(['ls-tree', '-r', '-d', '-z', '--full-tree', commit]);
     return output.split('\0').flatMap((entry) => /^160000 commit \w+\t([\s\S]+)$/.exec(entry)?.[1] ?? []);
-  }
-
-  /** Whether all that is in a commit's history stands in that of another one; not where either is not there. */
-  async includes(commit: string, earlier: string): Promise<boolean> {
-    if (!(await this.having([earlier])).has(earlier)) return false;
-    try {
-      await this.#git(['merge-base', '--is-ancestor', earlier, commit]);
-      return true;
-    } catch (error) {
-      if (error instanceof GitError && error.status === 1) return false;
-      throw error;
-    }
   }
 
   archive(commit: string): Readable {

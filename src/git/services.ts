@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { setPriority } from 'node:os';
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { withDeadline } from '../system/deadline.ts';
 import { explainStart, gitEnvironment } from './git.ts';
 import { HookPort } from './hook-port.ts';
+import { lower } from './priority.ts';
+import { kept } from './refs.ts';
 
 /** What a client of git asks for: to send, or to fetch. */
 export type ServiceName = 'git-receive-pack' | 'git-upload-pack';
@@ -51,7 +52,7 @@ const receiveSettings = [
   'receive.keepAlive=1',
   // One ref that git cannot set would take the branch that is live with it.
   'receive.advertiseAtomic=false',
-  'transfer.hideRefs=refs/sluice',
+  `transfer.hideRefs=${kept.replace(/\/$/, '')}`,
   'core.logAllRefUpdates=false',
 ];
 
@@ -63,9 +64,6 @@ const fetchTimeout = 60;
 
 /** Time between SIGTERM and SIGKILL, in ms. */
 const killDelay = 2000;
-
-/** Below live traffic: unpacking a large push takes a core for a while. */
-const niceness = 10;
 
 /** Starts git's own program for one client. It is told nothing but where the repository is. @throws AppError `git_missing` */
 export async function startService(
@@ -99,7 +97,7 @@ export async function startService(
   await once(child, 'spawn').catch((error: unknown) => {
     throw explainStart(error) ?? error;
   });
-  setPriority(child.pid as number, niceness);
+  lower(child);
   const [input, output, errors, hook, verdict] = child.stdio as unknown as [
     Writable,
     Readable,

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { createApi } from '../api/app.ts';
 import { AuthorizedKeys } from '../api/authorized-keys.ts';
 import { KeyStore } from '../api/keys.ts';
-import { createSshServer } from '../api/ssh.ts';
+import { createSshApi } from '../api/ssh.ts';
 import { TokenStore } from '../api/tokens.ts';
 import { loadServerSettings } from '../config/load.ts';
 import { homeFromEnvironment, Paths } from '../config/paths.ts';
@@ -73,7 +73,7 @@ export async function up(home: string, whenReady: (ready: Ready) => void): Promi
   const shared = { service: deployer, tokens, keys, version, log, url: () => url };
   const runnerNow = async () => (runner.pid === null ? null : { pid: runner.pid });
   const api = (local: boolean) => createApi({ ...shared, local, runner: runnerNow }).callback();
-  const ssh = createSshServer({ service: deployer, keys, log }).callback();
+  const ssh = createSshApi({ service: deployer, keys, log }).callback();
   const sockets = { [paths.serverSocket]: api(true), [paths.sshSocket]: ssh };
   ({ url } = ending.use(await serveApi(settings.listen, api(false), sockets)));
 

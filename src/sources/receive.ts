@@ -44,7 +44,7 @@ export interface ReceiveOptions {
 
 /**
  * Unpacks an archive into `directory`, which exists and is empty but for our own records. One leading folder is
- * taken away. On any error all that was written is gone again.
+ * taken away, unless it is to be kept. On any error all that was written is gone again.
  * @throws AppError `upload_…`, `archive_…`, `disk_full`; the signal's reason where it aborts
  */
 export async function receiveArchive(
@@ -96,8 +96,8 @@ async function unpack(
         throw error;
       }
     });
-    const leading = unpacker.leadingFolder();
-    const folder = keepFolder ? '' : leading;
+    unpacker.assertEnded();
+    const folder = keepFolder ? '' : unpacker.leadingFolder();
     if (unpacker.files === 0) throw empty('the archive holds no file');
     const root = posix.join(folder, await chooseRoot(join(incoming, folder)));
     const { tree, lfsPointers } = unpacker.finish(root === '.' ? '' : root);

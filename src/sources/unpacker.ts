@@ -69,12 +69,16 @@ export class Unpacker {
     if (!this.#ended) this.#parser.write(blocks);
   }
 
+  /** All files are there when this returns. @throws AppError where the archive ends before its end */
+  assertEnded(): void {
+    if (!this.#ended) throw this.#beyondHeader ? truncated() : noTar();
+  }
+
   /**
    * The one folder around everything: `package` of npm, `repository-commit` of a forge; empty where the root holds more
-   * than one directory. All files are there when this returns.
+   * than one directory.
    */
   leadingFolder(): string {
-    if (!this.#ended) throw this.#beyondHeader ? truncated() : noTar();
     // tar on macOS puts the attributes of `app` beside it, into a file called `._app`.
     const names = [...this.#topLevel].filter((name) => name !== '' && !name.startsWith('._'));
     const [name] = names;

@@ -19,14 +19,21 @@ export function temporaryBeside(path: string): string {
   return join(dirname(path), `.tmp-${process.pid}-${randomBytes(6).toString('hex')}`);
 }
 
+/** Whether a name is one that `temporaryBeside` gives. */
+export function isTemporary(name: string): boolean {
+  return temporaryName.test(name);
+}
+
+const temporaryName = /^\.tmp-(\d+)-[0-9a-f]{12}$/;
+
 /**
  * Removes what writers that were killed have left in `directory`. Files of other processes that live are theirs;
  * ones with our own pid are of an earlier process that had it, as is usual in containers: call it before writing.
  */
 export async function sweepTemporaries(directory: string): Promise<void> {
   for (const name of await listDirectory(directory)) {
-    const pid = Number(/^\.tmp-(\d+)-[0-9a-f]{12}$/.exec(name)?.[1]);
-    if (pid === process.pid || (pid > 0 && !isAlive(pid))) await rm(join(directory, name), { force: true });
+    const pid = Number(temporaryName.exec(name)?.[1]);
+    if (pid === process.pid || (pid > 0 && !isAlive(pid))) await removeTree(join(directory, name));
   }
 }
 

@@ -110,7 +110,7 @@ test('a preBuild and a postBuild that fail are told with their step; one that ta
   const hooks = { preSwitch: 'sleep 60', timeout: '300ms' };
   await assert.rejects(
     sluice.deploy('stuck', answering('never', { hooks })),
-    /`sleep 60` took too long and was ended/,
+    /`sleep 60` took longer than 300 ms and was ended/,
   );
 });
 

@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readdir } from 'node:fs/promises';
 import { request } from 'node:http';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import type { Scope } from '../../src/api/tokens.ts';
 import { answering } from '../support/apps.ts';
 import { Checkout, remoteBranches } from '../support/git.ts';
@@ -139,9 +143,9 @@ test('over http, a client that speaks otherwise is told so', async () => {
     400,
   );
   const garbage = { ...headers, 'content-encoding': 'gzip' };
-  await sluice
-    .request('/git/shop.git/git-receive-pack', { method: 'POST', headers: garbage, body })
-    .catch(() => undefined);
+  const sent = sluice.request('/git/shop.git/git-receive-pack', { method: 'POST', headers: garbage, body });
+  // What git has not been told the end of has no answer but the end of the connection.
+  await assert.rejects(sent.then((answer) => answer.text()));
   await assertUntouched();
 });
 
@@ -253,6 +257,25 @@ test('a token and a key for one app may create that app', async (t) => {
   assert.equal(await sluice.get('blog'), 'by key');
   await sluice.call('DELETE', '/v1/apps/blog?confirm=blog');
 });
+
+test('a key that has been removed is refused by the server, too, whatever sshd may still let in', async () => {
+  const { stdout, stderr, code } = await asSshd('nobody', "git-receive-pack '/shop'");
+  assert.equal(code, 1);
+  assert.equal(stdout, '');
+  assert.match(stderr, /^sluice: this key has been removed\n/);
+  await assertUntouched();
+});
+
+/** Runs what sshd runs for a key. */
+async function asSshd(key: string, command: string) {
+  const relay = fileURLToPath(new URL('../../src/relay/ssh.cjs', import.meta.url));
+  const child = spawn(process.execPath, [relay, sluice.paths.sshSocket, key], {
+    env: { SSH_ORIGINAL_COMMAND: command },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr)]);
+  return { stdout, stderr, code: child.exitCode ?? (await once(child, 'exit'))[0] };
+}
 
 test('what there is not cannot be fetched', async () => {
   const { output } = await owner.try('fetch', sluice.gitUrl('nothing'));

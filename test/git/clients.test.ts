@@ -6,10 +6,12 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import git from 'isomorphic-git';
 import http from 'isomorphic-git/http/node';
+import { listDirectory } from '../../src/system/files.ts';
 import { answering, running } from '../support/apps.ts';
 import { Checkout, remoteBranches } from '../support/git.ts';
 import { startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
+import { waitFor } from '../support/wait.ts';
 import { wholeFile } from '../support/whole-file.ts';
 
 const sluice = await startSluice(wholeFile, { settings: { maxUploadBytes: '400M' } });
@@ -101,6 +103,8 @@ test('a push that is larger than may be is refused by git, and nothing of it is 
   assert.equal(code, 1);
   assert.match(output, /pack exceeds maximum allowed size/);
   await assert.rejects(own.status('large'), { code: 'app_not_found' });
+  const left = async () => (await listDirectory(own.paths.apps)).includes('large');
+  await waitFor(async () => !(await left()), { what: 'its end' });
 });
 
 async function residentBytes(pid: number): Promise<number> {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type DeployStep, deploySteps } from '../../src/deployments/events.ts';
@@ -62,7 +62,14 @@ test('what a git that was killed has left does not keep later pushes out', async
   await checkout.git('push', sluice.gitUrl('shop'), 'main');
   await sluice.kill();
   const repository = sluice.paths.repository('shop');
-  for (const name of ['refs/heads/main.lock', 'packed-refs.lock', 'HEAD.lock', 'shallow.lock']) {
+  for (const name of [
+    'refs/heads/main.lock',
+    'packed-refs.lock',
+    'HEAD.lock',
+    'shallow.lock',
+    'objects/info/commit-graph.lock',
+  ]) {
+    await mkdir(dirname(join(repository, name)), { recursive: true });
     await writeFile(join(repository, name), '');
   }
   await mkdir(join(repository, 'objects/tmp_objdir-incoming-abcdef/pack'), { recursive: true });
@@ -74,4 +81,5 @@ test('what a git that was killed has left does not keep later pushes out', async
   await checkout.commit('Two', answering('two'));
   const { code, output } = await checkout.try('push', sluice.gitUrl('shop'), 'main');
   assert.equal(code, 0, output);
+  await checkout.git('-C', repository, 'gc', '--quiet');
 });

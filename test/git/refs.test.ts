@@ -137,7 +137,7 @@ test('a history that was rewritten and an older commit deploy where the pusher i
   assert.equal(back.code, 0, back.output);
   assert.match(
     back.output,
-    /^note: release 2 of Ann is live, and has what is not in this one \(1 commit: \w{10} Two\)$/m,
+    /^note: release 2 of Ann is live, and has what is not in this one \(commit \w{10} Two\)$/m,
   );
   assert.equal(await sluice.get('forced'), 'one');
   assert.deepEqual(await remoteBranches(checkout, url), { main: commit });
@@ -148,7 +148,7 @@ test('a history that was rewritten and an older commit deploy where the pusher i
   assert.equal(await sluice.get('forced'), 'amended');
 });
 
-test('an unchanged branch never reaches the server, whose page names what to do instead', async (t) => {
+test('an unchanged branch never reaches the server; what it has can be deployed again all the same', async (t) => {
   const { checkout, url, releases } = await live(t, 'same');
   const { code, output } = await checkout.try('push', url, 'main');
   assert.equal(code, 0);
@@ -222,24 +222,46 @@ test('a push that is to be atomic is refused by git itself: one ref must not tak
   assert.equal(await releases(), 1);
 });
 
-test('a push of more refs than anybody has is refused, and costs little', async (t) => {
+test('a client that sends a branch as it is changes nothing, and is told what to do instead', async (t) => {
+  const { commit, releases } = await live(t, 'still');
+  const told = await pushByHand('still', [`${commit} ${commit} refs/heads/main`]);
+  assert.match(told, /main is there already, and nothing is deployed: `sluice restart still`.+--release N/);
+  assert.equal(await releases(), 1);
+});
+
+test('a client that takes a branch for somewhere else is refused before anything is deployed', async (t) => {
+  const { commit, releases } = await live(t, 'elsewhere');
+  const told = await pushByHand('elsewhere', [`${'1'.repeat(40)} ${commit} refs/heads/main`]);
+  assert.match(told, /refused: main is not at 1111/);
+  assert.equal(await releases(), 1);
+});
+
+test('a push of more refs than anybody has is refused, and does not fill the log', async (t) => {
   const { commit, releases } = await live(t, 'crowd');
   // By hand: the real client takes hours for so many.
-  const packet = (text: string) => `${(text.length + 4).toString(16).padStart(4, '0')}${text}`;
-  const update = (at: number) => `${'0'.repeat(40)} ${commit} refs/tags/a-tag-with-a-long-name-${at}`;
-  const first = packet(`${update(0)}\0report-status side-band-64k`);
-  const others = Array.from({ length: 60_000 }, (_, at) => packet(update(at + 1)));
-  const nothing = Buffer.from('PACK\0\0\0\u0002\0\0\0\0');
-  const pack = Buffer.concat([nothing, createHash('sha1').update(nothing).digest()]);
-  const answer = await sluice.request('/git/crowd.git/git-receive-pack', {
-    method: 'POST',
-    headers: { 'content-type': 'application/x-git-receive-pack-request' },
-    body: new Uint8Array(Buffer.concat([Buffer.from(`${first}${others.join('')}0000`), pack])),
-  });
-  assert.match(await answer.text(), /refused: a push of \d+ refs and more is too much/);
+  const names = Array.from({ length: 60_000 }, (_, at) => `refs/tags/a-tag-with-a-long-name-${at}`);
+  const told = await pushByHand(
+    'crowd',
+    names.map((name) => `${'0'.repeat(40)} ${commit} ${name}`),
+  );
+  assert.match(told, /refused: a push of \d+ refs and more is too much/);
   assert.equal(await releases(), 1);
   assert.ok((await sluice.log()).every((line) => JSON.stringify(line).length < 5000));
 });
+
+/** Sends changes of refs, and no objects, as no git would: gitprotocol-pack(5). @returns what is told */
+async function pushByHand(app: string, [first = '', ...others]: string[]): Promise<string> {
+  const packet = (text: string) => `${(text.length + 4).toString(16).padStart(4, '0')}${text}`;
+  const nothing = Buffer.from('PACK\0\0\0\u0002\0\0\0\0');
+  const pack = Buffer.concat([nothing, createHash('sha1').update(nothing).digest()]);
+  const commands = [packet(`${first}\0report-status side-band-64k`), ...others.map(packet), '0000'].join('');
+  const answer = await sluice.request(`/git/${app}.git/git-receive-pack`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/x-git-receive-pack-request' },
+    body: new Uint8Array(Buffer.concat([Buffer.from(commands), pack])),
+  });
+  return answer.text();
+}
 
 test('a first push that is refused leaves no app and no files behind', async (t) => {
   const checkout = await Checkout.create(t);

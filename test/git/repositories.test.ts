@@ -3,6 +3,7 @@ import { lstat, readdir, readFile, readlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { answering } from '../support/apps.ts';
+import { writeTree } from '../support/builds.ts';
 import { Checkout } from '../support/git.ts';
 import { startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -49,7 +50,7 @@ test('what a terminal would act upon in a message is not kept, and settings with
   assert.equal((await sluice.releases('escapes'))[0]?.message, '[31mRed alert\n\nBody]0;title of it');
   await checkout.commit('Large', { 'sluice.json': `{"start": "${'x'.repeat(5 * 1024 ** 2)}"}` });
   const large = await checkout.try('push', sluice.gitUrl('escapes'), 'main');
-  assert.match(large.output, /^refused: sluice\.json is \d+ bytes, and at most \d+ are read$/m);
+  assert.match(large.output, /^refused: sluice\.json is 5\.0 MiB, and at most 4\.0 MiB are read$/m);
   await checkout.commit('Broken', { 'sluice.json': '{"branches": ' });
   const broken = await checkout.try('push', sluice.gitUrl('escapes'), 'main');
   assert.match(broken.output, /^refused: sluice\.json is not valid JSON: /m);
@@ -93,6 +94,16 @@ test('a commit without a message is listed like any other', async (t) => {
   );
 });
 
+test('what the machine says of attributes leaves no file out', async (t) => {
+  const home = await temporaryDirectory(t);
+  await writeTree(join(home, '.config/git'), { attributes: 'server.js export-ignore\n' });
+  const own = await startSluice(t, { env: { HOME: home, XDG_CONFIG_HOME: join(home, '.config') } });
+  const checkout = await Checkout.create(t);
+  await checkout.commit('One', answering('all there'));
+  const { code, output } = await checkout.try('push', own.gitUrl('whole'), 'main');
+  assert.equal(code, 0, output);
+});
+
 test('a link that leads out of the repository is refused', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.link('passwd', '/etc/passwd');
@@ -124,7 +135,7 @@ test('submodules and repositories within the repository are told by name, unless
   assert.equal(code, 1);
   assert.match(
     output,
-    /^failed at receive: vendor\/lib: a submodule, and Sluice does not fetch those\n {2}.*export-ignore/m,
+    /^failed at receive: "vendor\/lib": a submodule, and Sluice does not fetch those\n {2}.*export-ignore/m,
   );
   await checkout.commit('Without', { '.gitattributes': 'vendor/lib export-ignore\n' });
   assert.equal((await checkout.try('push', sluice.gitUrl('modules'), 'main')).code, 0);
@@ -142,7 +153,7 @@ test('what git-lfs keeps elsewhere is told by name, unless it is left out', asyn
   assert.equal(code, 1);
   assert.match(
     output,
-    /^failed at receive: git-lfs keeps the content of public\/logo\.png elsewhere.*\n {2}.*git lfs migrate export/m,
+    /^failed at receive: git-lfs keeps the content of "public\/logo\.png" elsewhere.*\n {2}.*git lfs migrate export/m,
   );
   await checkout.commit('Without', { '.gitattributes': 'public/logo.png filter=lfs export-ignore\n' });
   assert.equal((await checkout.try('push', sluice.gitUrl('lfs'), 'main')).code, 0);

@@ -5,8 +5,8 @@ import type { Service } from '../../deployments/service.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { type ServiceMode, type ServiceName, serviceNames } from '../../git/services.ts';
 import { need } from '../auth.ts';
+import { carry } from '../carry.ts';
 import { type ApiContext, type ApiState, queryText, takes } from '../context.ts';
-import { carry } from '../git-answer.ts';
 import { renderPush } from '../push-text.ts';
 import { drained } from '../upload.ts';
 
@@ -25,7 +25,9 @@ export function gitRoutes(router: Router<ApiState>, service: Service): void {
   for (const name of serviceNames) {
     router.post(`/git/:app/${name}`, named, need('deploy'), takes(), async (ctx) => {
       if (ctx.get('content-type') !== `application/x-${name}-request`) {
-        throw new AppError('bad_request', `this takes application/x-${name}-request`);
+        throw new AppError('bad_request', `this takes application/x-${name}-request`, {
+          hint: 'Clients of git send it: git push, git fetch.',
+        });
       }
       await serve(ctx, service, name, 'stateless', unzipped(ctx));
     });

@@ -3,7 +3,7 @@ import type { Router } from '@koa/router';
 import * as v from 'valibot';
 import type { Service } from '../../deployments/service.ts';
 import { AppError } from '../../errors/app-error.ts';
-import { printable } from '../../git/commit.ts';
+import { maxMessage, printable } from '../../git/commit.ts';
 import { noCommit, type ReleaseSource } from '../../releases/release.ts';
 import { need } from '../auth.ts';
 import { type ApiContext, type ApiState, queryText, takes, targetOf, wholeNumber } from '../context.ts';
@@ -66,9 +66,6 @@ export function releaseRoutes(router: Router<ApiState>, service: Service): void 
 /** What the sender says of the commit that it sends: a directory has it, and CI knows it. */
 const commitFields = ['commit', 'branch', 'author', 'message', 'directory', 'changedFiles'] as const;
 
-/** The longest message that is kept, in characters: as for a push. */
-const maxMessage = 2000;
-
 /** @throws AppError `bad_request` */
 function originOf(ctx: ApiContext): ReleaseSource {
   const commit = queryText(ctx, 'commit') ?? null;
@@ -76,15 +73,17 @@ function originOf(ctx: ApiContext): ReleaseSource {
     throw new AppError('bad_request', `commit="${commit}" is not the full hash of a commit`);
   }
   const text = (name: string) => printable(queryText(ctx, name)?.slice(0, maxMessage) ?? '') || null;
+  // These stand in one line of the log.
+  const line = (name: string) => text(name)?.split('\n', 1)[0] || null;
   return {
     ...noCommit,
     kind: 'upload',
     by: ctx.state.principal.name,
     commit,
-    branch: text('branch'),
-    author: text('author'),
+    branch: line('branch'),
+    author: line('author'),
     message: text('message'),
-    directory: text('directory'),
+    directory: line('directory'),
     changedFiles: wholeNumber(queryText(ctx, 'changedFiles') ?? '0', 'changedFiles'),
   };
 }

@@ -33,7 +33,11 @@ async function deploy(directory: string | undefined, options: DeployOptions): Pr
   const view = options.json ? silentView : createView();
   const [client, { packDirectory }] = await Promise.all([connect(), import('../pack.ts')]);
   const [{ files, stream }, commit] = await Promise.all([
-    packDirectory(root, (sent) => view.uploading(sent)),
+    packDirectory(
+      root,
+      (sent) => view.uploading(sent),
+      (text) => view.note(text),
+    ),
     readCommit(root, view),
   ]);
   if (!options.json) print(`${targetName(target)} from ${root}, ${files} file${files === 1 ? '' : 's'}`);

@@ -87,11 +87,11 @@ function cut(text: string, length: number): string {
 function describeCommit(release: Release): string[] {
   const { commit, branch, author, directory, changedFiles, commits, commitCount } = release;
   if (commit === null) return [];
-  const from = [branch && `of ${branch}`, author && `by ${author}`].filter(Boolean).join(' ');
-  const part = directory === null ? '' : `, of it ${directory}`;
-  const changed =
-    changedFiles > 0 ? `, with ${changedFiles} uncommitted file${changedFiles === 1 ? '' : 's'}` : '';
-  const lines = [`commit ${commit} ${from}${part}${changed}\n  ${subject(release)}`];
+  const words = [`commit ${commit}`, branch && `of ${branch}`, author && `by ${author}`];
+  const uncommitted =
+    changedFiles > 0 && `with ${changedFiles} uncommitted file${changedFiles === 1 ? '' : 's'}`;
+  const parts = [words.filter(Boolean).join(' '), directory && `of it ${directory}`, uncommitted];
+  const lines = [`${parts.filter(Boolean).join(', ')}\n  ${subject(release)}`];
   if (commitCount !== null) {
     const list = commits.map((each) => `  ${each.commit.slice(0, 10)}  ${each.author}: ${each.subject}`);
     const more = commitCount > commits.length ? [`  and ${commitCount - commits.length} more`] : [];

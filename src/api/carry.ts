@@ -1,7 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { finished, type Readable } from 'node:stream';
 import type { GitExchange } from '../deployments/git-exchange.ts';
-import type { ErrorBody } from '../errors/app-error.ts';
 
 /** How long a client may leave unread what git tells it, in ms. */
 const unreadTimeout = 60_000;
@@ -59,9 +58,4 @@ export async function carry(
     stopWatching();
     input.unpipe(exchange.input).on('error', () => undefined);
   }
-}
-
-/** An error as git shows it to whoever runs it. */
-export function errorText({ message, hint }: ErrorBody): string {
-  return `${message}\n${hint === '' ? '' : `${hint}\n`}`;
 }
