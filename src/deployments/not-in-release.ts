@@ -1,6 +1,6 @@
 import type { Repository } from '../git/repository.ts';
 import type { Notice } from '../protocol/runner.ts';
-import type { ReleaseRecord } from '../releases/release.ts';
+import type { ReleaseRecord, ReleaseSource } from '../releases/release.ts';
 
 /**
  * What is live when the turn of a push has come, where it is not in it: somebody else may have deployed meanwhile, the
@@ -14,35 +14,27 @@ export async function notInThisRelease(
   before: ReleaseRecord | null,
   now: ReleaseRecord | null,
 ): Promise<Notice | null> {
-  const missing = now && (await missingFrom(repository, commit, now));
-  if (!now || !missing) return null;
+  const what = now && (await missingFrom(repository, commit, now.source));
+  if (!now || !what) return null;
   const { author, by } = now.source;
   const when = now.number === before?.number ? 'is live' : 'went live meanwhile';
   return {
     code: 'not_in_this_release',
-    message: `release ${now.number} of ${author ?? by} ${when}, and has what is not in this one (${missing.what})`,
-    hint: missing.fetchable
-      ? 'The newest wins. To have both: fetch from here, merge, and push again.'
-      : 'The newest wins. To have both, commit what was deployed there, and push again.',
+    message: `release ${now.number} of ${author ?? by} ${when}, and has what is not in this one (${what})`,
+    hint: `The newest wins. To have both: merge that into yours, and push again. To go back: a rollback to release ${now.number}.`,
   };
 }
 
-/** Null where the commit has all that the release has. */
+/** Null where the commit has all that the release has. What git has not taken in yet is told by its record. */
 async function missingFrom(
   repository: Repository,
   commit: string,
-  { source }: ReleaseRecord,
-): Promise<{ what: string; fetchable: boolean } | null> {
-  const { commit: its, changedFiles } = source;
-  if (its === null) return { what: 'it was uploaded, from no commit', fetchable: false };
-  if (!(await repository.has(its)))
-    return { what: `commit ${its.slice(0, 10)}, which is not here`, fetchable: false };
-  const { commits, count } = await repository.changes(commit, its);
-  const [first] = commits;
-  if (first !== undefined) {
-    const more = count > 1 ? ` and ${count - 1} before it` : '';
-    return { what: `commit ${first.id.slice(0, 10)} ${first.message}${more}`, fetchable: true };
-  }
-  if (changedFiles === 0) return null;
-  return { what: `${changedFiles} uncommitted file${changedFiles === 1 ? '' : 's'}`, fetchable: false };
+  { commit: its, message, changedFiles }: ReleaseSource,
+): Promise<string | null> {
+  if (its === null) return 'it was uploaded, from no commit';
+  const told = `commit ${its.slice(0, 10)} ${message?.split('\n', 1)[0] ?? ''}`.trim();
+  if (!(await repository.has(its))) return told;
+  const { count } = await repository.changes(commit, its);
+  if (count > 0) return count === 1 ? told : `${told}, and ${count - 1} before it`;
+  return changedFiles === 0 ? null : `${changedFiles} uncommitted file${changedFiles === 1 ? '' : 's'}`;
 }
