@@ -13,6 +13,7 @@ import { reportFailure } from './failure.ts';
 import { withoutOtherNames } from './other-names.ts';
 
 const epilogue = `
+To deploy with git: git push deploy main; docs/git.md says how.
 Which server: SLUICE_URL with SLUICE_TOKEN, else SLUICE_HOME, else ~/.config/sluice/config.json
 ({"url": …, "token": …}), else the one that runs in ./.sluice or in Sluice's own checkout.
 Exit status: 0 done, 1 failed, 2 wrong usage.`;
