@@ -1,10 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { pack } from '../test/support/pack.ts';
 import { type Sluice, startSluice } from '../test/support/server.ts';
-import { bootTimes, hello, inScope, median, proportionalSize, row } from './support.ts';
+import { bootTimes, hello, inScope, median, ownCompileCache, proportionalSize, row } from './support.ts';
 
 const workers = 2;
 const deploys = 9;
@@ -13,8 +11,7 @@ const deploys = 9;
 export function benchDeploy(): Promise<void> {
   return inScope(async (t) => {
     // The first start fills the compile cache, as bin/sluice does before `up`; the second is what runs for months.
-    const env = { NODE_COMPILE_CACHE: await mkdtemp(join(tmpdir(), 'sluice-bench-')) };
-    t.after(() => rm(env.NODE_COMPILE_CACHE, { recursive: true }));
+    const env = await ownCompileCache(t);
     const sluice = await startSluice(t, { env });
     const app = await largeApp();
     await upload(sluice, app);

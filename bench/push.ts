@@ -1,11 +1,10 @@
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Checkout } from '../test/support/git.ts';
 import { startSluice } from '../test/support/server.ts';
 import { Sshd } from '../test/support/sshd.ts';
-import { bootTimes, hello, inScope, median, row } from './support.ts';
+import { bootTimes, hello, inScope, median, ownCompileCache, row } from './support.ts';
 
 const workers = 2;
 const pushes = 9;
@@ -13,13 +12,11 @@ const pushes = 9;
 /** What a push of a small app takes until git has ended, beyond the app's own boots: over both ways in. */
 export function benchPush(): Promise<void> {
   return inScope(async (t) => {
-    const env = { NODE_COMPILE_CACHE: await mkdtemp(join(tmpdir(), 'sluice-bench-')) };
-    t.after(() => rm(env.NODE_COMPILE_CACHE, { recursive: true }));
-    const authorizedKeys = join(env.NODE_COMPILE_CACHE, 'authorized_keys');
-    const sluice = await startSluice(t, { env, settings: { ssh: { authorizedKeys } } });
+    const env = await ownCompileCache(t);
+    const sluice = await startSluice(t, { env });
     const ways = [{ way: 'http', url: sluice.gitUrl('http'), settings: {} }];
     if (existsSync('/usr/sbin/sshd')) {
-      const sshd = await Sshd.start(t, authorizedKeys);
+      const sshd = await Sshd.start(t, join(sluice.home, '.ssh/authorized_keys'));
       await sluice.call('POST', '/v1/keys', { name: 'bench', key: await sshd.makeKey('bench') });
       ways.push({ way: 'ssh', url: sshd.url('ssh'), settings: { GIT_SSH_COMMAND: sshd.command('bench') } });
     }

@@ -60,6 +60,15 @@ export async function proportionalSize(pid: number): Promise<number> {
 
 const request = (connection: string) => `GET / HTTP/1.1\r\nhost: bench\r\nconnection: ${connection}\r\n\r\n`;
 
+/** A compile cache of its own, as bin/sluice has one: for the environment of a server. */
+export async function ownCompileCache(t: {
+  after: (cleanup: Cleanup) => void;
+}): Promise<{ NODE_COMPILE_CACHE: string }> {
+  const directory = await mkdtemp(join(tmpdir(), 'sluice-bench-'));
+  t.after(() => rm(directory, { recursive: true }));
+  return { NODE_COMPILE_CACHE: directory };
+}
+
 /** Sends `total` requests over `clients` kept-alive connections. */
 export async function keptAlive(port: number, total: number, clients = 32): Promise<void> {
   let left = total;

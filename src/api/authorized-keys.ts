@@ -2,6 +2,7 @@ import { readFile, realpath } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { ensurePrivateDirectory, writeFileAtomic } from '../system/files.ts';
+import { shellWord } from '../system/shell-word.ts';
 import type { Key } from './keys.ts';
 
 /** `restrict` takes away all that is not the command: terminal, forwarding, and whatever sshd will learn yet. */
@@ -130,9 +131,4 @@ export class AuthorizedKeys {
 /** A text as `#read` gives it. */
 function bytes(text: string): string {
   return Buffer.from(text).toString('latin1');
-}
-
-/** For the shell of the user, which sshd runs the command with. */
-function shellWord(word: string): string {
-  return /^[\w./@:+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

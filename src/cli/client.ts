@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { AppError, systemCode } from '../errors/app-error.ts';
+import { shellWord } from '../system/shell-word.ts';
 import type { ServerAddress } from './server-address.ts';
 
 export interface CallOptions {
@@ -107,10 +108,6 @@ function howToStart(home: string): string {
   const binary = resolve(import.meta.dirname, '../../bin/sluice');
   return `Its state would be in ${home}. Start it with: SLUICE_HOME=${shellWord(home)} ${shellWord(binary)} up
 If it runs elsewhere, say where with SLUICE_HOME, or with SLUICE_URL and SLUICE_TOKEN.`;
-}
-
-function shellWord(text: string): string {
-  return /^[\w./@:+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 /** The error in an answer: our own JSON, the last line of a stream of events, or whatever a proxy on the way said. */

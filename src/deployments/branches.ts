@@ -16,30 +16,28 @@ export async function alignBranches(place: AppRepository, sites: Site[]): Promis
   if (place.postponesAlignment()) return;
   using _ = await place.refs.take();
   if (place.postponesAlignment() || !(await repository.isThere)) return;
-  const wanted = await wantedRefs(place, sites);
+  const { refs: wanted, head } = await wantedRefs(place, sites);
   const there = new Map([...(await repository.refs(heads)), ...(await repository.refs(kept))]);
   const changes = new Map<string, string | null>();
   for (const ref of there.keys()) if (!wanted.has(ref)) changes.set(ref, null);
   for (const [ref, commit] of wanted) if (there.get(ref) !== commit) changes.set(ref, commit);
   await repository.updateRefs(changes);
-  await repository.setHead(await headBranch(sites, wanted));
+  await repository.setHead(head);
 }
 
-/** What a clone checks out is production, or nothing. */
-async function headBranch(sites: Site[], refs: ReadonlyMap<string, string>): Promise<string> {
-  const production = sites.find((site) => rank(site) === 0);
-  const branch = (await production?.store.list())?.find(wasPushed)?.source.branch;
-  return branch && refs.has(heads + branch) ? branch : 'main';
-}
-
-/** In the order of importance: of two branches that exclude each other, the first is had. */
-async function wantedRefs({ repository }: AppRepository, sites: Site[]): Promise<Map<string, string>> {
+/** `head` is what a clone checks out: production, or a branch that is not there. */
+async function wantedRefs(
+  { repository }: AppRepository,
+  sites: Site[],
+): Promise<{ refs: Map<string, string>; head: string }> {
   const refs = new Map<string, string>();
-  const inOrder = sites.toSorted((a, b) => rank(a) - rank(b));
-  for (const site of inOrder) {
+  let ofProduction: string | undefined;
+  // In the order of importance: of two branches that exclude each other, the first is had.
+  for (const site of sites.toSorted((a, b) => rank(a) - rank(b))) {
     const [releases, active] = await Promise.all([site.store.list(), site.store.active()]);
     const live = releases.find(({ number }) => number === active?.release);
     const branch = releases.find(wasPushed)?.source.branch;
+    if (rank(site) === 0 && branch) ofProduction = branch;
     const commit = live && wholeCommit(live.source);
     const ref = `${heads}${branch}`;
     if (branch && commit && ![...refs.keys()].some((other) => other === ref || collide(other, ref))) {
@@ -54,7 +52,9 @@ async function wantedRefs({ repository }: AppRepository, sites: Site[]): Promise
     }
   }
   const known = await repository.having([...new Set(refs.values())]);
-  return new Map([...refs].filter(([, commit]) => known.has(commit)));
+  const there = new Map([...refs].filter(([, commit]) => known.has(commit)));
+  const head = ofProduction !== undefined && there.has(heads + ofProduction) ? ofProduction : 'main';
+  return { refs: there, head };
 }
 
 function rank({ target }: Site): number {

@@ -10,7 +10,7 @@ const named = 3;
 /**
  * Makes sure that nothing is missing that git keeps elsewhere and that nobody fetches: content of git-lfs, and
  * submodules. An app that starts without it would fail later, and less clearly.
- * @param found paths of submodules relative to the repository; the others relative to the tree, which is its `root`
+ * @param root of the tree in the repository, to which `submodules` are relative; `lfsPointers` are relative to the tree
  * @throws AppError `lfs_not_fetched`, `submodules_not_fetched`
  */
 export async function assertComplete(

@@ -169,11 +169,11 @@ export class Deployment {
     await this.#buildLog.end();
     let release: Release | null = null;
     try {
-      await store.fail(this.number, { ...failure, step: this.#step ?? 'receive' });
-      this.#phase = 'failed';
+      await store.fail(this.number, { ...failure, step: this.#step ?? 'receive' }).finally(() => {
+        this.#phase = 'failed';
+      });
       release = await releaseView(this.site, this.number);
     } catch (failing) {
-      this.#phase = 'failed';
       appliance.log('failure not on record', { ...about, error: describeError(failing) });
     }
     const { code } = failure;

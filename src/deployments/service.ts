@@ -95,7 +95,7 @@ export interface Service {
   ): Promise<Release>;
   /**
    * Starts git for one client. A push deploys: git accepts it when the release is live. The first push creates the app.
-   * @throws AppError `git_missing`, `stopping`
+   * @throws AppError `git_missing`, `disk_full`, `stopping`
    */
   git(app: string, call: GitCall): Promise<GitExchange>;
   /** To `release`, or the live-once release before the active one. @throws `nothing_to_roll_back_to`, `release_not_found` */

@@ -43,7 +43,7 @@ export interface GitService {
  * Whatever could refuse a ref after the hook has let it pass must not: by then the release is live. Its garbage is
  * collected at another time. A line or a sign of life every second tells us soon of a client that is gone.
  */
-const receiveSettings = [
+const gitSettings = [
   'receive.denyNonFastForwards=false',
   'receive.denyDeletes=false',
   'receive.denyDeleteCurrent=ignore',
@@ -71,7 +71,7 @@ export async function startService(
   service: ServiceName,
   { mode, protocol, maxInput }: ServiceOptions,
 ): Promise<GitService> {
-  const settings = [...receiveSettings, `receive.maxInputSize=${maxInput}`];
+  const settings = [...gitSettings, `receive.maxInputSize=${maxInput}`];
   const flags = {
     duplex: [],
     advertise: ['--stateless-rpc', '--advertise-refs'],

@@ -83,21 +83,12 @@ export interface RunPlan {
 }
 
 /** A release as the API shows it. */
-export interface Release {
+export interface Release extends Omit<ReleaseSource, 'kind'> {
   app: string;
   environment: string;
   number: number;
   state: ReleaseState;
   url: string;
-  commit: string | null;
-  branch: string | null;
-  author: string | null;
-  message: string | null;
-  directory: string | null;
-  changedFiles: number;
-  commits: CommitLine[];
-  commitCount: number | null;
-  by: string;
   createdAt: string;
   liveAt: string | null;
   durationMs: number | null;

@@ -4,23 +4,11 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { answering, running } from '../support/apps.ts';
 import { Checkout, remoteBranches } from '../support/git.ts';
-import { startSluice } from '../support/server.ts';
-import { Sshd } from '../support/sshd.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
 import { Visitor } from '../support/visitor.ts';
+import { startWithSshd } from '../support/ways.ts';
 import { wholeFile } from '../support/whole-file.ts';
 
-const home = await temporaryDirectory(wholeFile);
-const authorizedKeys = join(home, '.ssh/authorized_keys');
-const sluice = await startSluice(wholeFile, { settings: { ssh: { authorizedKeys } } });
-const sshd = await Sshd.start(wholeFile, authorizedKeys);
-await sluice.call('POST', '/v1/keys', { name: 'laptop', key: await sshd.makeKey('laptop') });
-
-/** The two ways in: where to push to, and what git needs for it. */
-const ways = {
-  http: { url: (app: string) => sluice.gitUrl(app), env: {} },
-  ssh: { url: (app: string) => sshd.url(app), env: { GIT_SSH_COMMAND: sshd.command('laptop') } },
-};
+const { sluice, ways } = await startWithSshd(wholeFile);
 
 for (const [way, { url, env }] of Object.entries(ways)) {
   test(`a first push over ${way} creates the app, shows the build and ends with the URL`, async (t) => {

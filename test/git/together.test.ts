@@ -8,22 +8,12 @@ import { answering, answeringOnceThereIs } from '../support/apps.ts';
 import { Checkout, type RunningGit, remoteBranches } from '../support/git.ts';
 import type { Files } from '../support/pack.ts';
 import { startSluice } from '../support/server.ts';
-import { Sshd } from '../support/sshd.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
 import { Visitor } from '../support/visitor.ts';
 import { waitFor } from '../support/wait.ts';
+import { startWithSshd } from '../support/ways.ts';
 import { wholeFile } from '../support/whole-file.ts';
 
-const home = await temporaryDirectory(wholeFile);
-const authorizedKeys = join(home, 'authorized_keys');
-const sluice = await startSluice(wholeFile, { settings: { ssh: { authorizedKeys } } });
-const sshd = await Sshd.start(wholeFile, authorizedKeys);
-await sluice.call('POST', '/v1/keys', { name: 'laptop', key: await sshd.makeKey('laptop') });
-
-const ways = {
-  http: { url: (app: string) => sluice.gitUrl(app), env: {} },
-  ssh: { url: (app: string) => sshd.url(app), env: { GIT_SSH_COMMAND: sshd.command('laptop') } },
-};
+const { sluice, sshd, authorizedKeys, ways } = await startWithSshd(wholeFile);
 
 test('of two pushes at once the second waits and says so, and the newest wins', async (t) => {
   const url = sluice.gitUrl('pair');
