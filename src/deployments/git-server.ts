@@ -65,11 +65,11 @@ export class GitServer {
         held.dispose();
         // Who only asks what there is changes nothing, but may have been in the way of somebody who has.
         if (call.mode !== 'advertise' || place.isBehind) await this.align(app);
-        await this.#sites.forgetUnused(app);
+        await this.#sites.tidyUp(app);
         if (call.mode !== 'advertise') await this.#collectGarbage(app, place);
       });
     } catch (error) {
-      await this.#sites.forgetUnused(app);
+      await this.#sites.tidyUp(app);
       throw error;
     }
   }
@@ -135,10 +135,10 @@ export class GitServer {
       await sweepTemporaries(this.#appliance.paths.app(app));
       const { repository } = this.#sites.repository(app);
       if (await repository.isThere) {
-        await repository.sweep();
+        await repository.sweepLocks();
         await this.align(app);
       }
-      await this.#sites.forgetUnused(app);
+      await this.#sites.tidyUp(app);
     } catch (error) {
       this.#appliance.log('repository not put in order', { app, error: describeError(error) });
     }

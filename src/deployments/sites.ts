@@ -82,19 +82,24 @@ export class Sites {
     return (await listDirectory(this.#appliance.paths.apps)).filter(isName);
   }
 
-  /** Removes the repository of what has not become an app: of a first push that was refused. */
-  async forgetUnused(app: string): Promise<void> {
+  /**
+   * Removes what pushes have left that are over, where no other is under way: objects that git did not take in, which one
+   * that is killed leaves, and the repository of what has not become an app.
+   */
+  async tidyUp(app: string): Promise<void> {
     // What is no name could lead anywhere.
     if (!isName(app)) return;
     using _ = await this.#change(app);
-    if (this.#repositories.get(app)?.isBusy) return;
+    const place = this.repository(app);
+    if (place.isBusy) return;
     const { paths } = this.#appliance;
     const repository = basename(paths.repository(app));
     const isOfPush = (name: string) => name === repository || isTemporary(name);
     // What is there besides, in whatever state it is, is nothing that a push has left.
-    if (!(await listDirectory(paths.app(app))).every(isOfPush)) return;
-    this.#repositories.delete(app);
-    await removeTree(paths.app(app));
+    if ((await listDirectory(paths.app(app))).every(isOfPush)) {
+      this.#repositories.delete(app);
+      await removeTree(paths.app(app));
+    } else if (await place.repository.isThere) await place.repository.sweepObjects();
   }
 
   /** All there are, by name. */

@@ -52,15 +52,19 @@ export class Repository {
     if ((await readLink(link)) !== hooks) await replaceLink(link, hooks);
   }
 
-  /**
-   * Removes what a git that was killed has left: objects of pushes that were never accepted, and locks that would keep
-   * every later push out. For the start of a server, when none of its pushes can be under way.
-   */
-  async sweep(): Promise<void> {
+  /** Removes objects of pushes that were never accepted. For when no push is under way. */
+  async sweepObjects(): Promise<void> {
     const objects = join(this.path, 'objects');
     for (const name of await readdir(objects)) {
       if (/^(?:incoming|tmp_objdir)-/.test(name)) await removeTree(join(objects, name));
     }
+  }
+
+  /**
+   * Removes locks that a git that was killed has left: they would keep every later push out. For the start of a server,
+   * when no git can be at work.
+   */
+  async sweepLocks(): Promise<void> {
     for (const entry of await readdir(this.path, { recursive: true, withFileTypes: true })) {
       const isLock = entry.isFile() && entry.name.endsWith('.lock');
       if (isLock) await rm(join(entry.parentPath, entry.name), { force: true });

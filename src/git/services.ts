@@ -113,7 +113,7 @@ export async function startService(
   return { input, output, hook: new HookPort(hook, verdict), exited, ended, kill };
 }
 
-/** Gently first: git then throws away what it has received and not taken in. */
+/** Gently first: git then ends what it has started, too. */
 async function endProcess(child: ChildProcess, exited: Promise<void>): Promise<void> {
   child.kill('SIGTERM');
   if ((await withDeadline(exited, killDelay)).timedOut) child.kill('SIGKILL');

@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { listDirectory } from '../../src/system/files.ts';
+import { answering } from '../support/apps.ts';
+import { Checkout } from '../support/git.ts';
+import { startSluice } from '../support/server.ts';
+import { waitFor } from '../support/wait.ts';
+
+test('a push that the disk has no room for is refused before git has received it, and makes nothing', async (t) => {
+  const sluice = await startSluice(t, { settings: { minFreeBytes: '1000000G' } });
+  const checkout = await Checkout.create(t);
+  await checkout.commit('One', answering('one'));
+  const { code, output } = await checkout.try('push', sluice.gitUrl('full'), 'main');
+  assert.notEqual(code, 0);
+  assert.match(output, /are free on the disk of .+, and .+ are to stay free/);
+  assert.ok(!(await listDirectory(sluice.paths.apps)).includes('full'));
+});
+
+test('a server without git says so, and a push leaves nothing behind', async (t) => {
+  const sluice = await startSluice(t, { env: { PATH: '/nonexistent' } });
+  const checkout = await Checkout.create(t);
+  await checkout.commit('One', answering('one'));
+  const { code, output } = await checkout.try('push', sluice.gitUrl('without'), 'main');
+  assert.notEqual(code, 0);
+  assert.match(output, /there is no git in the PATH of the server\n.*apt-get install git/);
+  assert.ok(!(await listDirectory(sluice.paths.apps)).includes('without'));
+});
+
+test('a push that breaks off while it is received leaves no objects behind', async (t) => {
+  const sluice = await startSluice(t);
+  const checkout = await Checkout.create(t);
+  await checkout.commit('One', answering('one'));
+  await checkout.git('push', sluice.gitUrl('broken'), 'main');
+  const objects = join(sluice.paths.repository('broken'), 'objects');
+  const received = async () => (await listDirectory(objects)).filter((name) => name.includes('incoming'));
+  await checkout.commit('Large', { 'data.bin': randomBytes(30 * 1024 ** 2) });
+  // Slowly enough to be there while it is received, however fast the machine is.
+  const url = sluice.gitUrl('broken');
+  const push = checkout.start('-c', 'pack.compression=9', '-c', 'pack.window=0', 'push', url, 'main');
+  await waitFor(async () => (await received()).length > 0, { what: 'the first objects', interval: 1 });
+  process.kill(-(push.process.pid as number), 'SIGKILL');
+  await push.ended;
+  await waitFor(async () => (await received()).length === 0, { what: 'their end' });
+  assert.equal((await sluice.releases('broken')).length, 1);
+});
+
+test('the URL of an app has the name of the machine, where it is given one', async (t) => {
+  const apps = { hostname: 'example.com', firstPort: 10_000 + (process.pid % 200) * 100 + 90 };
+  const sluice = await startSluice(t, { settings: { apps } });
+  const { url } = await sluice.deploy('named', answering('one'));
+  assert.match(url, /^http:\/\/example\.com:\d+$/);
+});
