@@ -27,8 +27,76 @@ export interface GenerationSpec {
   drainTimeout: number;
   killTimeout: number;
   maxDraining: number;
+  restarts: RestartSpec;
+  /** bytes of resident memory above which a worker is replaced; null for any */
+  maxMemory: number | null;
+  /** how long its event loop may stand still before a worker is replaced, in ms; 0 for as long as it likes */
+  stuckTimeout: number;
+  /** when all workers are replaced, one after the other; null for never */
+  cronRestart: Pick<CronSpec, 'schedule' | 'timezone'> | null;
+  background: BackgroundSpec[];
+  cron: CronSpec[];
+  log: LogSpec;
   /** absolute paths */
-  paths: { current: string; generation: string; logs: string };
+  paths: { current: string; generation: string };
+}
+
+/** How what an app prints is kept. */
+export interface LogSpec {
+  /** absolute path: `app.log` and what was rotated lie in it */
+  directory: string;
+  /** bytes after which `app.log` is rotated */
+  size: number;
+  /** when it is rotated whatever its size, as a cron expression in the machine's time zone */
+  schedule: string;
+  /** how many rotated files are kept */
+  keep: number;
+  /** how many bytes the logs of all apps together may take */
+  maxBytes: number;
+  /** what becomes of a process that prints faster than is written: it waits, or lines are dropped and counted */
+  overflow: 'wait' | 'drop';
+  /** values that are masked */
+  secrets: string[];
+}
+
+/** When and how often a process that has ended is started again. */
+export interface RestartSpec {
+  /** a process that lived shorter than `minUptime` ms so many times in a row is `crashed` */
+  maxRestarts: number;
+  minUptime: number;
+  /** before the second restart in a row, in ms; grows by half each time */
+  delay: number;
+  /** exit statuses after which it is not started again */
+  stopExitCodes: number[];
+}
+
+/** A process without a port, beside the workers. */
+export interface BackgroundSpec {
+  /** names it in the log and in status; never `web` or `cron` */
+  name: string;
+  count: number;
+  nodeArgs: string[];
+  /** absolute path */
+  script: string;
+  args: string[];
+  /** what its command sets beyond the app's variables */
+  env: Record<string, string>;
+  /** whether new ones may start while old ones still run */
+  overlap: boolean;
+}
+
+/** Something that is done at set times. */
+export interface CronSpec {
+  name: string;
+  /** cron expression of five fields, or six with seconds first */
+  schedule: string;
+  /** IANA name; null for the machine's */
+  timezone: string | null;
+  /** whether it is started although the last run goes on */
+  overlap: boolean;
+  /** milliseconds */
+  timeout: number;
+  action: { kind: 'command'; command: string } | { kind: 'request'; method: string; path: string };
 }
 
 /** One external command, run by the runner for the server: builds and hooks. The runner does not know which. */
