@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { schedule } from './schedule.ts';
 import { count, duration, size } from './units.ts';
 
 /** The appliance's own settings, in `$SLUICE_HOME/config.json`. All have defaults; the file need not exist. */
@@ -63,6 +64,16 @@ export const serverSettingsSchema = v.strictObject({
   minFreeBytes: v.optional(size('Disk space that a deploy leaves alone.'), '256M'),
   buildConcurrency: v.optional(count('How many builds run at a time.', 1, 64), 1),
   maxDraining: v.optional(count('How many retired generations of one app may linger.', 1, 100), 3),
+  logSize: v.optional(size("An app's log is rotated when it has grown so far."), '10M'),
+  logSchedule: v.optional(
+    schedule("When logs are rotated whatever their size, in the machine's time zone."),
+    '0 0 * * *',
+  ),
+  keepLogs: v.optional(count('How many rotated logs of an app are kept.', 0, 10_000), 14),
+  maxLogBytes: v.optional(
+    size('Disk space for the logs of all apps together; the oldest rotated ones are removed.'),
+    '1G',
+  ),
 });
 
 export type ServerSettings = v.InferOutput<typeof serverSettingsSchema>;

@@ -165,7 +165,7 @@ async function publish(
   if (reason !== null) deployment.log(reason);
   await share(deployment, settings.shared);
   const sizeBytes = await directorySize(tree);
-  const run = { settings, ...start, workers: count };
+  const run = { settings, ...start, workers: count, background: [] };
   const release = await site.store.update(number, { run, buildMs, sizeBytes });
   await site.store.publish(number);
   return release;

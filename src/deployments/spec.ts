@@ -1,7 +1,8 @@
 import { delimiter, dirname, join } from 'node:path';
+import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { GenerationSpec } from '../protocol/runner.ts';
-import type { ReleaseRecord } from '../releases/release.ts';
+import type { BackgroundSpec, GenerationSpec, LogSpec, RestartSpec } from '../protocol/runner.ts';
+import type { BackgroundPlan, ReleaseRecord } from '../releases/release.ts';
 import type { Site } from './site.ts';
 
 /** What a boot may do differently from what is on the disk: to try a change before it is kept. */
@@ -22,6 +23,7 @@ export async function generationSpec(
   const state = await site.state();
   const { settings, script, args, nodeArgs } = run;
   const { directory } = paths.release(number);
+  const own = changes.env ?? (await site.environment());
   const workers = changes.workers === undefined ? state.workers : changes.workers;
   return {
     key: site.name,
@@ -34,7 +36,7 @@ export async function generationSpec(
     env: {
       ...systemEnvironment(appliance.node),
       NODE_ENV: 'production',
-      ...(changes.env ?? (await site.environment())),
+      ...own,
       ...run.env,
       PORT: String(state.port),
       SLUICE_APP: site.target.app,
@@ -52,7 +54,40 @@ export async function generationSpec(
     drainTimeout: settings.drainTimeout,
     killTimeout: settings.killTimeout,
     maxDraining: appliance.settings.maxDraining,
-    paths: { current: paths.current, generation: paths.generation, logs: paths.logs },
+    restarts: restartSpec(settings),
+    maxMemory: settings.maxMemory ?? null,
+    stuckTimeout: settings.stuckTimeout,
+    cronRestart: settings.cronRestart ?? null,
+    background: run.background.map((plan) => backgroundSpec(directory, plan)),
+    cron: settings.cron,
+    log: logSpec(site, settings, own),
+    paths: { current: paths.current, generation: paths.generation },
+  };
+}
+
+function restartSpec({ maxRestarts, minUptime, restartDelay, stopExitCodes }: AppSettings): RestartSpec {
+  return { maxRestarts, minUptime, delay: restartDelay, stopExitCodes };
+}
+
+function backgroundSpec(directory: string, { script, ...plan }: BackgroundPlan): BackgroundSpec {
+  return { ...plan, script: join(directory, script) };
+}
+
+/** @param env the app's own variables, whose values must not be read in its log */
+function logSpec(
+  { appliance, paths }: Site,
+  { logOverflow }: AppSettings,
+  env: Record<string, string>,
+): LogSpec {
+  const { logSize, logSchedule, keepLogs, maxLogBytes } = appliance.settings;
+  return {
+    directory: paths.logs,
+    size: logSize,
+    schedule: logSchedule,
+    keep: keepLogs,
+    maxBytes: maxLogBytes,
+    overflow: logOverflow,
+    secrets: Object.values(env),
   };
 }
 

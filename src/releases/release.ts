@@ -80,6 +80,15 @@ export interface RunPlan {
   /** variables that the start command itself sets, as in `NODE_ENV=production node app.js` */
   env: Record<string, string>;
   workers: number;
+  background: BackgroundPlan[];
+}
+
+/** The same of a background process. */
+export interface BackgroundPlan extends Pick<RunPlan, 'script' | 'args' | 'nodeArgs' | 'env'> {
+  name: string;
+  count: number;
+  /** whether new ones may start while old ones still run */
+  overlap: boolean;
 }
 
 /** A release as the API shows it. */

@@ -17,6 +17,7 @@ import { Serial } from '../system/serial.ts';
 import { Places } from './places.ts';
 import type { ReleaseRecord } from './release.ts';
 import { expiredReleases, previousRelease, type Retainable, switchable } from './retention.ts';
+import { completePlan } from './run-plan.ts';
 
 /** Records without a tree that are kept for the history; older ones are dropped. */
 const keptRecords = 200;
@@ -227,7 +228,7 @@ const interruption: NonNullable<ReleaseRecord['error']> = {
 async function readRecord(place: ReleasePaths): Promise<ReleaseRecord | undefined> {
   try {
     const value = await readJson(place.record);
-    return isRecord(value) ? value : undefined;
+    return isRecord(value) ? { ...value, run: value.run && completePlan(value.run) } : undefined;
   } catch (error) {
     if (error instanceof Error && error.cause instanceof SyntaxError) return undefined;
     throw error;

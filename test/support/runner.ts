@@ -84,6 +84,7 @@ export class TestRunner {
       ...settings,
     });
     const { bootTimeout, settleTime, drainTimeout, killTimeout, health, waitReady } = all;
+    const { maxRestarts, minUptime, restartDelay, stopExitCodes, stuckTimeout, cron } = all;
     const { current, generation, logs } = this.paths.target(target);
     this.#mark += 1;
     return {
@@ -106,7 +107,22 @@ export class TestRunner {
       drainTimeout,
       killTimeout,
       maxDraining: 3,
-      paths: { current, generation, logs },
+      restarts: { maxRestarts, minUptime, delay: restartDelay, stopExitCodes },
+      maxMemory: all.maxMemory ?? null,
+      stuckTimeout,
+      cronRestart: all.cronRestart ?? null,
+      background: [],
+      cron,
+      log: {
+        directory: logs,
+        size: 10 * 1024 ** 2,
+        schedule: '0 0 * * *',
+        keep: 14,
+        maxBytes: 1024 ** 3,
+        overflow: all.logOverflow,
+        secrets: [],
+      },
+      paths: { current, generation },
     };
   }
 

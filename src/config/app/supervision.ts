@@ -1,0 +1,61 @@
+import * as v from 'valibot';
+import { schedule, timezone } from '../schedule.ts';
+import { count, duration, size } from '../units.ts';
+
+/** Less than a bare Node.js takes: with it, a worker would be replaced without end. Mostly a unit was forgotten. */
+const leastMemory = 32 * 1024 ** 2;
+
+const exitCode = v.pipe(
+  v.number('an exit status from 0 to 255'),
+  v.integer('an exit status from 0 to 255'),
+  v.minValue(0, 'an exit status from 0 to 255'),
+  v.maxValue(255, 'an exit status from 0 to 255'),
+);
+
+const cronRestart = v.pipe(
+  v.union(
+    [schedule('When.'), v.strictObject({ schedule: schedule('When all workers are replaced.'), timezone })],
+    'a cron expression, or {"schedule": …, "timezone": …}',
+  ),
+  v.transform((value) =>
+    typeof value === 'string'
+      ? { schedule: value, timezone: null }
+      : { schedule: value.schedule, timezone: value.timezone ?? null },
+  ),
+  v.description('When all workers are replaced, one after the other: a cron expression, or an object.'),
+);
+
+/** When workers and background processes are started again, or replaced. */
+export const supervision = {
+  maxRestarts: v.optional(
+    count(
+      'So many times in a row may a process end within `minUptime`; then it counts as crashed, and is tried every 15 s.',
+      0,
+      1000,
+    ),
+    16,
+  ),
+  minUptime: v.optional(duration('How long a process must live for its start to count as a good one.'), '1s'),
+  restartDelay: v.optional(
+    duration('Pause before the second restart in a row; it grows by half each time, up to 15 s.'),
+    '100ms',
+  ),
+  stopExitCodes: v.optional(
+    v.pipe(
+      v.array(exitCode),
+      v.description('Exit statuses, 0 to 255, after which a process is not started again.'),
+    ),
+    [],
+  ),
+  maxMemory: v.optional(
+    v.pipe(
+      size('Resident memory of one process above which it is replaced, a worker by a fresh one first.'),
+      v.minValue(leastMemory, 'at least "32M"'),
+    ),
+  ),
+  stuckTimeout: v.optional(
+    duration('How long the event loop of a worker may stand still before it is replaced; 0 for any time.'),
+    '10s',
+  ),
+  cronRestart: v.optional(cronRestart),
+};
