@@ -82,6 +82,10 @@ export class Paths {
   get orphanSocket(): string {
     return join(this.run, 'orphans.sock');
   }
+  /** FIFOs that processes print into, and what the next runner must know of them */
+  get outputs(): string {
+    return join(this.run, 'outputs');
+  }
   /** one file for every live worker and job, named by pid */
   get processes(): string {
     return join(this.run, 'processes');

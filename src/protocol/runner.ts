@@ -120,22 +120,91 @@ export interface JobResult {
 
 export type WorkerState = 'booting' | 'ready' | 'opening' | 'open' | 'retired' | 'drained' | 'exited';
 
-export interface WorkerStatus {
+/** What a process takes of the machine; null where it is not known. */
+export interface ProcessFigures {
+  /** of one core */
+  cpuPercent: number | null;
+  /** resident */
+  memoryBytes: number | null;
+}
+
+export interface WorkerStatus extends ProcessFigures {
   pid: number;
   instance: number;
   generation: number;
   release: number;
   state: WorkerState;
   startedAt: string;
+  /** how often the one in its place was started again since the release went live */
+  restarts: number;
+  /** by how much its event loop was late last; null where it does not say */
+  eventLoopDelayMs: number | null;
+  connections: number | null;
+  /** that it is at work on */
+  requests: number | null;
+}
+
+/** `stopped`: it has ended with one of `stopExitCodes`. */
+export type BackgroundState = 'running' | 'waiting' | 'crashed' | 'stopping' | 'stopped';
+
+export interface BackgroundStatus extends ProcessFigures {
+  name: string;
+  instance: number;
+  release: number;
+  /** null while there is none */
+  pid: number | null;
+  state: BackgroundState;
+  startedAt: string | null;
+  restarts: number;
+}
+
+export interface CronStatus {
+  name: string;
+  schedule: string;
+  /** null where it will not come */
+  nextRun: string | null;
+  running: boolean;
+  last: CronResult | null;
+}
+
+export interface CronResult {
+  at: string;
+  durationMs: number;
+  /** `skipped`: the run before had not ended */
+  outcome: 'done' | 'failed' | 'skipped';
+  /** such as `exit status 1` or `answered 200` */
+  detail: string;
+}
+
+/**
+ * `running` while a worker answers; `crashed` where none does because they die as soon as they are started;
+ * `starting` where none does yet, or for the moment.
+ */
+export type TargetState = 'running' | 'starting' | 'crashed';
+
+/** Why a process ended. */
+export interface Crash {
+  at: string;
+  /** such as `worker 0 ended with exit status 1 before it listened` */
+  message: string;
+  /** the last lines that it printed on stderr, or at all */
+  output: string[];
 }
 
 export interface TargetStatus {
   key: string;
   /** null where nothing is active */
   active: { generation: number; release: number } | null;
+  state: TargetState;
+  /** since when, ISO 8601 */
+  since: string;
+  /** the last death of a worker of the active generation; null where none has died */
+  crash: Crash | null;
   /** releases of retired generations that still have something in flight */
   draining: number[];
   workers: WorkerStatus[];
+  background: BackgroundStatus[];
+  cron: CronStatus[];
 }
 
 /** What the app did that its owner should know although it is no error. */

@@ -16,6 +16,9 @@ export interface WorkerBoot {
   /** milliseconds */
   drainTimeout: number;
   killTimeout: number;
+  beatInterval: number;
+  /** what becomes of what it prints when nobody reads it: see LogSpec */
+  overflow: 'wait' | 'drop';
 }
 
 /** How the worker's private port is to be spoken to. */
@@ -43,7 +46,9 @@ export type FromWorker =
   | { type: 'retired' }
   | { type: 'drained' }
   | { type: 'connection'; connection: number }
-  | { type: 'held'; connection: number };
+  | { type: 'held'; connection: number }
+  /** its event loop turns; `eventLoopDelayMs` is by how much this was late */
+  | { type: 'beat'; eventLoopDelayMs: number; connections: number; requests: number };
 
 /** A worker that lost its runner, to whichever runner comes next, over the orphan socket: one JSON message a line. */
 export type FromOrphan =

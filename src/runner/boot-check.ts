@@ -2,7 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { GenerationSpec } from '../protocol/runner.ts';
 import type { BootFailures } from './boot-failure.ts';
 import { checkHealth } from './health.ts';
-import type { Ready, WorkerExit, WorkerProcess } from './worker-process.ts';
+import type { Exit } from './restarts.ts';
+import type { Ready, WorkerProcess } from './worker-process.ts';
 
 /**
  * Waits until a worker listens and is healthy, `bootTimeout` at most for both.
@@ -30,9 +31,9 @@ async function untilReady(
 ): Promise<Ready> {
   const outcome = await Promise.race([worker.ready, worker.exited, aborted(deadline), aborted(signal)]);
   if (outcome === signal) throw signal.reason;
-  if (outcome === deadline) throw await failures.neverListened();
+  if (outcome === deadline) throw await failures.neverListened(worker);
   if ('type' in outcome) return outcome;
-  throw await failures.exited(outcome as WorkerExit);
+  throw await failures.exited(worker, outcome as Exit);
 }
 
 async function untilHealthy(
@@ -52,10 +53,10 @@ async function untilHealthy(
       if (fault === undefined) return;
       await sleep(health.interval, undefined, { signal: either });
     } catch (error) {
-      if (gone.signal.aborted) throw await failures.unsettled(gone.signal.reason as WorkerExit);
+      if (gone.signal.aborted) throw await failures.unsettled(gone.signal.reason as Exit);
       if (signal.aborted) throw signal.reason;
       if (!deadline.aborted) throw error;
-      throw await failures.unhealthy(fault ?? `did not answer GET ${health.path}`);
+      throw await failures.unhealthy(worker, fault ?? `did not answer GET ${health.path}`);
     }
   }
 }
@@ -78,7 +79,7 @@ export async function proveSettled(
     const deaths = workers.map((worker) => worker.exited);
     const outcome = await Promise.race([...deaths, settled, aborted(signal)]);
     if (outcome === signal) throw signal.reason;
-    if (outcome !== undefined) throw await failures.unsettled(outcome as WorkerExit);
+    if (outcome !== undefined) throw await failures.unsettled(outcome as Exit);
   } finally {
     over.abort();
   }

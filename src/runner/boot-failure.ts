@@ -1,40 +1,43 @@
 import { formatDuration } from '../config/units.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { GenerationSpec } from '../protocol/runner.ts';
-import { lastOutput } from './generation-log.ts';
-import type { WorkerExit } from './worker-process.ts';
+import type { Exit } from './restarts.ts';
+import type { WorkerProcess } from './worker-process.ts';
 
 type BootErrorCode = 'boot_exited' | 'boot_timeout' | 'health_failed' | 'settle_exited';
 
 /** Why a release does not boot, each in its own words, with the last lines that the app printed. */
 export class BootFailures {
   readonly #spec: GenerationSpec;
-  readonly #generation: number;
+  /** the last worker that has ended */
+  gone: WorkerProcess | undefined;
 
-  constructor(spec: GenerationSpec, generation: number) {
+  constructor(spec: GenerationSpec) {
     this.#spec = spec;
-    this.#generation = generation;
   }
 
-  exited(exit: WorkerExit): Promise<AppError> {
+  exited(worker: WorkerProcess, exit: Exit): Promise<AppError> {
     return this.#failure(
+      worker,
       'boot_exited',
       `the app ${describeExit(exit)} before it listened`,
       `What it printed last says why. A missing variable: sluice env set ${this.#spec.key} NAME=value`,
     );
   }
 
-  neverListened(): Promise<AppError> {
+  neverListened(worker: WorkerProcess): Promise<AppError> {
     const { bootTimeout, port, waitReady } = this.#spec;
     const within = `within ${formatDuration(bootTimeout)}`;
     if (waitReady) {
       return this.#failure(
+        worker,
         'boot_timeout',
         `the app did not say process.send('ready') ${within}`,
         'Send it when the app can take requests, or take "waitReady" out of the settings, or raise "bootTimeout".',
       );
     }
     return this.#failure(
+      worker,
       'boot_timeout',
       `no worker listened on port ${port} ${within}`,
       'The app must call listen(process.env.PORT) in its main process. If it needs longer, raise "bootTimeout".',
@@ -42,25 +45,33 @@ export class BootFailures {
   }
 
   /** @param fault what the last health check found wrong, as checkHealth says it */
-  unhealthy(fault: string): Promise<AppError> {
+  unhealthy(worker: WorkerProcess, fault: string): Promise<AppError> {
     const { bootTimeout, health } = this.#spec;
     return this.#failure(
+      worker,
       'health_failed',
       `the app ${fault}, and was not healthy within ${formatDuration(bootTimeout)}`,
       `A healthy app answers GET ${health.path} with ${health.status.join(', ')}. To ask for something else, in sluice.json: "health": {"path": "/login"}, or {"status": "100-599"}.`,
     );
   }
 
-  unsettled(exit?: WorkerExit): Promise<AppError> {
+  unsettled(exit?: Exit): Promise<AppError> {
     return this.#failure(
+      this.gone,
       'settle_exited',
       `the app listened, and then ${exit === undefined ? 'ended' : describeExit(exit)}`,
       `A new worker must live for ${formatDuration(this.#spec.settleTime)} ("settleTime") before it gets traffic.`,
     );
   }
 
-  async #failure(code: BootErrorCode, message: string, hint: string): Promise<AppError> {
-    const output = await lastOutput(this.#spec, this.#generation);
+  async #failure(
+    worker: WorkerProcess | undefined,
+    code: BootErrorCode,
+    message: string,
+    hint: string,
+  ): Promise<AppError> {
+    if (worker?.alive === false) await worker.output.end();
+    const output = worker?.output.everything.lines() ?? [];
     if (output.length === 0) return new AppError(code, `${message} (it printed nothing)`, { hint });
     const printed = output.map((line) => `  | ${line}`).join('\n');
     return new AppError(code, `${message}\n${printed}`, { hint: betterHint(output.join('\n')) ?? hint });
@@ -81,7 +92,7 @@ function betterHint(output: string): string | undefined {
   return undefined;
 }
 
-export function describeExit({ code, signal }: WorkerExit): string {
+export function describeExit({ code, signal }: Exit): string {
   if (signal !== null) return `was ended by ${signal}`;
   return code === null ? 'could not be started' : `ended with exit status ${code}`;
 }

@@ -1,21 +1,26 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { formatBytes, formatDuration } from '../config/units.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { GenerationSpec, Notice } from '../protocol/runner.ts';
-import { backoffDelay } from '../system/backoff.ts';
+import type { Crash, GenerationSpec, Notice, TargetState } from '../protocol/runner.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { proveHealthy, proveSettled } from './boot-check.ts';
 import { BootFailures, describeExit } from './boot-failure.ts';
-import { prepareLogs, setLogAside } from './generation-log.ts';
 import type { ListeningPort } from './listening-port.ts';
+import type { Outputs } from './outputs.ts';
 import type { ProcessRecords } from './process-records.ts';
-import { type Ready, type WorkerExit, type WorkerListener, WorkerProcess } from './worker-process.ts';
+import type { Exit } from './restarts.ts';
+import { Slot } from './slot.ts';
+import { type Ready, type WorkerListener, WorkerProcess } from './worker-process.ts';
 
 /** A worker whose event loop does not turn for this long does not hold up a switch; in ms. */
 const gateDeadline = 1000;
-
-const replacement = { initial: 100, factor: 1.5, ceiling: 15_000 };
-/** Having lived this long, a worker's death is not counted with those before it; in ms. */
-const steadyTime = 30_000;
+/** Where a worker could not be replaced by a fresh one, the next try is made after this; in ms. */
+const renewPause = 10_000;
+/**
+ * A worker that has grown to so many times its limit gets no more requests although no fresh one is there yet; at the
+ * second it is ended, where no cgroup has done that.
+ */
+const tooFat = { retired: 2, killed: 4 };
 
 export interface GenerationOptions {
   id: number;
@@ -23,6 +28,7 @@ export interface GenerationOptions {
   port: ListeningPort;
   orphanSocket: string;
   records: ProcessRecords;
+  outputs: Outputs;
   /** where connections go that are on the move */
   moves: Pick<WorkerListener, 'connection' | 'held'>;
   /** told of each worker that is gone */
@@ -39,18 +45,23 @@ export class Generation {
   readonly spec: GenerationSpec;
   readonly notices: Notice[] = [];
   state: 'booting' | 'standby' | 'active' | 'draining' | 'ended' = 'booting';
+  /** all that live, those too that have given their place to another */
   readonly workers = new Set<WorkerProcess>();
+  /** the last death of one that had a place */
+  crash: Crash | null = null;
   readonly #options: GenerationOptions;
   readonly #failures: BootFailures;
+  readonly #slots: Slot[];
   /** ends boots and replacements under way */
   readonly #stopping = new AbortController();
-  #deaths = 0;
 
   constructor(options: GenerationOptions) {
-    this.id = options.id;
-    this.spec = options.spec;
+    const { id, spec } = options;
+    this.id = id;
+    this.spec = spec;
     this.#options = options;
-    this.#failures = new BootFailures(options.spec, options.id);
+    this.#failures = new BootFailures(spec);
+    this.#slots = Array.from({ length: spec.workers }, (_, instance) => new Slot(instance, spec.restarts));
   }
 
   /**
@@ -61,16 +72,14 @@ export class Generation {
    * @throws AppError `boot_exited`, `boot_timeout`, `health_failed`, `settle_exited`; no worker is left then
    */
   async boot(report: (line: string) => void, signal: AbortSignal): Promise<number> {
-    const { spec } = this;
     const aborted = AbortSignal.any([signal, this.#stopping.signal]);
     const start = performance.now();
     try {
-      await prepareLogs(spec);
-      await this.#bootWorker(0, report, aborted);
-      const rest = Array.from({ length: spec.workers - 1 }, (_, index) => index + 1);
-      await Promise.all(rest.map((instance) => this.#bootWorker(instance, report, aborted)));
+      const [first, ...others] = this.#slots;
+      if (first !== undefined) await this.#bootInto(first, report, aborted);
+      await Promise.all(others.map((slot) => this.#bootInto(slot, report, aborted)));
       const bootMs = performance.now() - start;
-      await proveSettled([...this.workers], spec, this.#failures, aborted);
+      await proveSettled([...this.workers], this.spec, this.#failures, aborted);
       this.state = 'standby';
       return bootMs;
     } catch (error) {
@@ -79,14 +88,36 @@ export class Generation {
     }
   }
 
+  /** Whether all workers are there that should be. */
+  get isComplete(): boolean {
+    return this.#slots.every(({ worker }) => worker !== undefined);
+  }
+
+  /** How it does as the active one. */
+  get health(): TargetState {
+    const answers = this.#slots.some((slot) => {
+      if (slot.worker?.state !== 'open') return false;
+      return !slot.restarts.isCrashing || slot.worker.upFor() >= this.spec.restarts.minUptime;
+    });
+    if (answers) return 'running';
+    return this.#slots.some(({ restarts }) => restarts.isCrashing) ? 'crashed' : 'starting';
+  }
+
+  /** How often the worker in this place was started again. */
+  restartsOf({ instance }: WorkerProcess): number {
+    return this.#slots[instance]?.restarts.count ?? 0;
+  }
+
   /**
    * Opens all gates, again where a switch has failed. The caller has made this generation the active one on the disk.
    */
   async open(): Promise<void> {
     this.state = 'active';
-    const booted = [...this.workers].filter((worker) => worker.state !== 'booting');
+    const booted = this.#slots.flatMap(({ worker }) =>
+      worker && worker.state !== 'booting' ? [worker] : [],
+    );
     await Promise.all(booted.map((worker) => withDeadline(worker.open(), gateDeadline)));
-    this.#fill();
+    for (const slot of this.#slots) if (slot.worker === undefined) void this.#fill(slot, 0);
   }
 
   /**
@@ -109,15 +140,7 @@ export class Generation {
 
   /** Lets a retired generation finish what it has in flight, up to `drainTimeout`, and ends it. */
   async drain(): Promise<void> {
-    await Promise.all(
-      [...this.workers].map(async (worker) => {
-        await Promise.race([
-          withDeadline(worker.drained, this.spec.drainTimeout),
-          new Promise((resolve) => this.#stopping.signal.addEventListener('abort', resolve, { once: true })),
-        ]);
-        await worker.end(this.spec.killTimeout);
-      }),
-    );
+    await Promise.all([...this.workers].map((worker) => this.#drainOne(worker)));
     this.state = 'ended';
   }
 
@@ -129,15 +152,9 @@ export class Generation {
   /** Ends all workers at once: for those that never had traffic. */
   async kill(): Promise<void> {
     this.state = 'ended';
-    this.#stopping.abort(new AppError('cancelled', 'the generation was ended while it booted'));
+    this.#stopping.abort(new Error('the generation was ended while it booted'));
     for (const worker of this.workers) worker.kill();
     await Promise.all([...this.workers].map((worker) => worker.exited));
-    try {
-      await setLogAside(this.spec, this.id);
-    } catch (error) {
-      // What the caller must hear is why it did not start, and not this.
-      this.#options.log(`the log of a failed start stays among the others: ${(error as Error).message}`);
-    }
   }
 
   /** Workers that connections can be given to. */
@@ -145,65 +162,152 @@ export class Generation {
     return [...this.workers].filter((worker) => worker.state === 'open');
   }
 
-  #spawn(instance: number): WorkerProcess {
-    const { port, orphanSocket, records, moves } = this.#options;
-    const worker = new WorkerProcess({
-      spec: this.spec,
-      generation: this.id,
-      instance,
-      port,
-      orphanSocket,
-      records,
-      listener: {
-        connection: moves.connection,
-        held: moves.held,
-        exited: (gone, exit) => this.#exited(gone, exit),
-      },
-    });
-    this.workers.add(worker);
-    return worker;
-  }
-
-  #exited(worker: WorkerProcess, exit: WorkerExit): void {
-    this.workers.delete(worker);
-    this.#options.exited(worker);
+  /** Looks at each worker: what it takes, and whether it must be replaced. Idempotent, and called often. */
+  tick(now: number): void {
+    for (const worker of this.workers) worker.figures.look(now);
     if (this.state !== 'active') return;
-    const lived = Date.now() - worker.startedAt.getTime();
-    this.#deaths = lived >= steadyTime ? 0 : this.#deaths + 1;
-    this.#options.log(`worker ${worker.instance} (pid ${worker.pid}) ${describeExit(exit)} and is replaced`);
-    this.#fill();
-  }
-
-  /** Starts what is missing of an active generation; called again after each change, harmless when all are there. */
-  #fill(): void {
-    if (this.state !== 'active') return;
-    const present = new Set([...this.workers].map((worker) => worker.instance));
-    for (let instance = 0; instance < this.spec.workers; instance += 1) {
-      if (present.has(instance) || this.#replacing.has(instance)) continue;
-      this.#replacing.add(instance);
-      void this.#replace(instance).finally(() => {
-        this.#replacing.delete(instance);
-        this.#fill();
-      });
+    for (const slot of this.#slots) {
+      const fault = slot.worker && this.#faultOf(slot.worker, now);
+      if (fault !== undefined && now >= slot.renewNotBefore) void this.#renew(slot, fault);
+      if (slot.worker !== undefined) this.#limit(slot.worker);
     }
   }
-  readonly #replacing = new Set<number>();
 
-  async #replace(instance: number): Promise<void> {
+  /** Whether one of them is on its way to its limit, and should be looked at more often. */
+  get isNearLimit(): boolean {
+    const { maxMemory } = this.spec;
+    if (maxMemory === null || this.state !== 'active') return false;
+    return [...this.workers].some(({ figures }) => (figures.memoryBytes ?? 0) > maxMemory / 2);
+  }
+
+  /** Replaces all workers, one after the other. */
+  async renewAll(why: string): Promise<void> {
+    for (const slot of this.#slots) if (this.state === 'active') await this.#renew(slot, why);
+  }
+
+  #faultOf(worker: WorkerProcess, now: number): string | undefined {
+    const { maxMemory, stuckTimeout } = this.spec;
+    const { memoryBytes } = worker.figures;
+    if (maxMemory !== null && memoryBytes !== null && memoryBytes > maxMemory) {
+      return `takes ${formatBytes(memoryBytes)} of memory, more than ${formatBytes(maxMemory)} ("maxMemory")`;
+    }
+    if (
+      stuckTimeout > 0 &&
+      worker.state === 'open' &&
+      worker.beat !== undefined &&
+      now - worker.beat.at > stuckTimeout
+    ) {
+      return `has not turned its event loop for ${formatDuration(now - worker.beat.at)} ("stuckTimeout")`;
+    }
+    return undefined;
+  }
+
+  /** What grows faster than a fresh one boots is not to take the machine down with it. */
+  #limit(worker: WorkerProcess): void {
+    const { maxMemory } = this.spec;
+    const { memoryBytes } = worker.figures;
+    if (maxMemory === null || memoryBytes === null) return;
+    if (memoryBytes > maxMemory * tooFat.killed) {
+      this.#say(worker, `takes ${formatBytes(memoryBytes)} of memory and is ended at once`);
+      worker.kill();
+    } else if (memoryBytes > maxMemory * tooFat.retired && worker.state === 'open' && !worker.isRetiring) {
+      this.#say(worker, `takes ${formatBytes(memoryBytes)} of memory and gets no more requests`);
+      void worker.retire(false);
+    }
+  }
+
+  /** Puts a fresh worker into a place before the one that is in it goes: no request is lost. */
+  async #renew(slot: Slot, why: string): Promise<void> {
+    const old = slot.worker;
+    if (old === undefined || slot.renewing) return;
+    slot.renewing = true;
+    this.#say(old, `${why}, and is replaced`);
+    try {
+      const fresh = await this.#bootWorker(slot.instance, () => undefined, this.#stopping.signal);
+      if (this.state !== 'active') return fresh.kill();
+      await withDeadline(fresh.open(), gateDeadline);
+      slot.worker = fresh;
+      slot.restarts.count += 1;
+      void this.#letGo(old);
+    } catch (error) {
+      slot.renewNotBefore = performance.now() + renewPause;
+      if (this.state === 'active') this.#say(old, `was not replaced: ${(error as Error).message}`);
+    } finally {
+      slot.renewing = false;
+      // The old one may have ended by itself, and the fresh one as soon as it was there.
+      if (slot.worker !== undefined && !slot.worker.alive) slot.worker = undefined;
+      if (slot.worker === undefined) void this.#fill(slot, 0);
+    }
+  }
+
+  /** Lets a worker that has lost its place finish. One whose event loop stands still has nothing that could finish. */
+  async #letGo(worker: WorkerProcess): Promise<void> {
+    const { timedOut } = await withDeadline(worker.retire(false), gateDeadline);
+    if (timedOut) worker.kill();
+    else await this.#drainOne(worker);
+  }
+
+  async #drainOne(worker: WorkerProcess): Promise<void> {
+    await Promise.race([
+      withDeadline(worker.drained, this.spec.drainTimeout),
+      new Promise((resolve) => this.#stopping.signal.addEventListener('abort', resolve, { once: true })),
+    ]);
+    await worker.end(this.spec.killTimeout);
+  }
+
+  #exited(worker: WorkerProcess, exit: Exit): void {
+    this.workers.delete(worker);
+    this.#options.exited(worker);
+    this.#failures.gone = worker;
+    const slot = this.#slots[worker.instance];
+    if (slot?.worker !== worker) return;
+    slot.worker = undefined;
+    if (this.state === 'active') void this.#lost(slot, worker, exit);
+  }
+
+  /** A worker of the active generation has died: another is started, in a moment that depends on how it went so far. */
+  async #lost(slot: Slot, worker: WorkerProcess, exit: Exit): Promise<void> {
+    const { restarts } = slot;
+    const lived = worker.upFor();
+    const delay = restarts.died(lived, exit);
+    const how = `${describeExit(exit)} ${lived === 0 ? 'before it listened' : `after ${formatDuration(lived)}`}`;
+    const next =
+      delay === null
+        ? 'it is not started again ("stopExitCodes")'
+        : `it is started again ${delay === 0 ? 'at once' : `in ${formatDuration(delay)}`}`;
+    this.#say(worker, `${how}; ${restarts.isCrashing ? `crashed: ${next}` : next}`);
+    const at = new Date().toISOString();
+    const message = `worker ${worker.instance} ${how}`;
+    if (!slot.renewing && delay !== null) void this.#fill(slot, delay);
+    await worker.output.end();
+    const { errors, everything } = worker.output;
+    const output = errors.lines();
+    this.crash = { at, message, output: output.length > 0 ? output : everything.lines() };
+  }
+
+  /** Starts a worker in an empty place of the active generation; what dies on the way is started again by its death. */
+  async #fill(slot: Slot, delay: number): Promise<void> {
     const { signal } = this.#stopping;
     try {
-      await sleep(backoffDelay(this.#deaths - 1, replacement), undefined, { signal, ref: false });
-      // Retired meanwhile: it is not to boot once more.
-      if (this.state !== 'active') return;
-      const worker = await this.#bootWorker(instance, () => undefined, signal);
+      await sleep(delay, undefined, { signal, ref: false });
+      if (this.state !== 'active' || slot.worker !== undefined || slot.renewing) return;
+      const worker = await this.#bootInto(slot, () => undefined, signal);
       if (this.state === 'active') await worker.open();
       else worker.kill();
     } catch (error) {
-      // The exit of one that started has been counted; one that could not be started has none.
-      if (!(error instanceof AppError)) this.#deaths += 1;
-      if (this.state === 'active')
-        this.#options.log(`worker ${instance} was not replaced: ${(error as Error).message}`);
+      if (this.state !== 'active') return;
+      // One that ended by itself has been told of.
+      const ended = error instanceof AppError && error.code === 'boot_exited';
+      if (!ended) this.#options.log(`worker ${slot.instance} was not started: ${(error as Error).message}`);
+      // Without a process there is no death that would have it tried again.
+      if (error instanceof NotStarted) void this.#fill(slot, slot.restarts.died(0, noExit) ?? 0);
     }
+  }
+
+  async #bootInto(slot: Slot, report: (line: string) => void, signal: AbortSignal): Promise<WorkerProcess> {
+    return this.#bootWorker(slot.instance, report, signal, (worker) => {
+      slot.worker = worker;
+    });
   }
 
   /** One worker from start to healthy; it is killed where it does not get there. */
@@ -211,9 +315,11 @@ export class Generation {
     instance: number,
     report: (line: string) => void,
     signal: AbortSignal,
+    started: (worker: WorkerProcess) => void = () => undefined,
   ): Promise<WorkerProcess> {
     signal.throwIfAborted();
-    const worker = this.#spawn(instance);
+    const worker = await this.#spawn(instance);
+    started(worker);
     const listens = (ready: Ready) => {
       report(`worker ${instance} listens (pid ${worker.pid})`);
       if (instance === 0) this.#noteHardCodedPort(ready);
@@ -228,6 +334,42 @@ export class Generation {
     }
   }
 
+  async #spawn(instance: number): Promise<WorkerProcess> {
+    const { port, orphanSocket, records, moves, outputs } = this.#options;
+    try {
+      const output = await outputs.open(this.spec.log, {
+        release: this.spec.release,
+        process: `web.${instance}`,
+      });
+      const worker = new WorkerProcess({
+        spec: this.spec,
+        generation: this.id,
+        instance,
+        port,
+        orphanSocket,
+        records,
+        output,
+        listener: {
+          connection: moves.connection,
+          held: moves.held,
+          exited: (gone, exit) => this.#exited(gone, exit),
+        },
+      });
+      this.workers.add(worker);
+      return worker;
+    } catch (error) {
+      throw new NotStarted(`worker ${instance} could not be started: ${(error as Error).message}`, {
+        cause: error,
+      });
+    }
+  }
+
+  /** Something that the app's owner should find in its log, and we in ours. */
+  #say(worker: WorkerProcess, what: string): void {
+    worker.output.say(`worker ${worker.instance} (pid ${worker.pid}) ${what}`);
+    this.#options.log(`worker ${worker.instance} (pid ${worker.pid}) ${what}`);
+  }
+
   #noteHardCodedPort({ listens }: Ready): void {
     const { port, codePort } = this.spec;
     if (listens === port || listens === codePort) return;
@@ -238,3 +380,8 @@ export class Generation {
     });
   }
 }
+
+/** There is no process whose death could be waited for. */
+class NotStarted extends Error {}
+
+const noExit: Exit = { code: null, signal: null };

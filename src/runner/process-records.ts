@@ -6,8 +6,8 @@ import { processStartTime } from '../system/processes.ts';
 
 /** A process the runner started, as the next runner finds it. */
 export interface ProcessRecord {
-  kind: 'worker' | 'job';
-  /** whose it is; empty for a job */
+  kind: 'worker' | 'background' | 'job' | 'keeper';
+  /** whose it is; empty for a job and for the keeper */
   key: string;
   pid: number;
   /** see processStartTime */

@@ -1,13 +1,20 @@
+import { glob } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Paths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
+import { AppLogs } from '../logs/app-logs.ts';
 import type { Handlers } from '../protocol/peer.ts';
 import type { RunnerCalls } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
+import { describeError } from '../system/log.ts';
 import { signalProcess } from '../system/processes.ts';
 import { runJob } from './jobs.ts';
+import { Keeper } from './keeper.ts';
 import { Orphans } from './orphans.ts';
+import { Outputs } from './outputs.ts';
 import { ProcessRecords } from './process-records.ts';
 import { TargetRunner } from './target.ts';
+import { Ticker } from './ticker.ts';
 
 /** Owns the listening sockets, starts and watches the workers; parses nothing that is not the server's. */
 export class Runner {
@@ -16,6 +23,10 @@ export class Runner {
   readonly #orphans = new Orphans((key) => this.#targets.get(key)?.active !== undefined);
   readonly #records: ProcessRecords;
   readonly #log: (message: string) => void;
+  readonly #logs: AppLogs;
+  readonly #outputs: Outputs;
+  readonly #keeper: Keeper;
+  readonly #ticker = new Ticker(() => this.#targets.values());
   readonly #jobs = new Set<Promise<unknown>>();
   readonly #stopping = new AbortController();
 
@@ -23,16 +34,28 @@ export class Runner {
     this.#paths = paths;
     this.#records = new ProcessRecords(paths.processes, log);
     this.#log = log;
+    this.#logs = new AppLogs(
+      () => Array.fromAsync(glob('*/*/logs', { cwd: paths.apps }), (path) => join(paths.apps, path)),
+      (what, error) => log(`${what}: ${(error as Error).message}`),
+    );
+    this.#outputs = new Outputs(paths.outputs, this.#logs, log);
+    this.#keeper = new Keeper(paths.outputs, this.#records);
   }
 
   /** Takes up what an earlier runner left: its jobs are ended, its workers report by themselves. */
   async start(): Promise<void> {
+    await this.#keeper.replace();
+    // Not waited for: what was printed meanwhile may be much, and apps are to be started.
+    for (const output of await this.#outputs.left()) {
+      output.adopt().catch((error: unknown) => this.#log(`output not taken over: ${describeError(error)}`));
+    }
     for (const { kind, pid } of await this.#records.alive()) {
       if (kind !== 'job') continue;
       signalProcess(-pid, 'SIGKILL');
       this.#records.remove(pid);
     }
     await this.#orphans.listen(this.#paths.orphanSocket);
+    this.#ticker.start();
   }
 
   /** Ends all workers, what is in flight first, and all jobs. */
@@ -42,6 +65,10 @@ export class Runner {
     const stopped = [...keys].map((key) => this.#target(key).stop());
     await Promise.all([...stopped, Promise.allSettled(this.#jobs)]);
     this.#orphans.close();
+    this.#ticker.stop();
+    this.#keeper.dismiss();
+    await this.#outputs.end();
+    await this.#logs.close();
   }
 
   /**
@@ -114,6 +141,8 @@ export class Runner {
         orphanSocket: this.#paths.orphanSocket,
         orphans: this.#orphans,
         records: this.#records,
+        outputs: this.#outputs,
+        logs: this.#logs,
         log: (message) => this.#log(`${key}: ${message}`),
       });
       this.#targets.set(key, target);

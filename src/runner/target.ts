@@ -1,22 +1,39 @@
 import { channel } from 'node:diagnostics_channel';
 import { AppError } from '../errors/app-error.ts';
-import type { BootResult, GenerationSpec, SwitchResult, TargetStatus } from '../protocol/runner.ts';
+import type { AppLogs } from '../logs/app-logs.ts';
+import type {
+  BootResult,
+  GenerationSpec,
+  SwitchResult,
+  TargetState,
+  TargetStatus,
+  WorkerStatus,
+} from '../protocol/runner.ts';
 import { Serial } from '../system/serial.ts';
+import { Background } from './background.ts';
 import { Commit } from './commit.ts';
+import { Crons } from './crons.ts';
 import { Generation } from './generation.ts';
 import { ListeningPort } from './listening-port.ts';
 import { Moves } from './moves.ts';
 import type { Orphans } from './orphans.ts';
+import type { Outputs } from './outputs.ts';
 import type { ProcessRecords } from './process-records.ts';
+import type { WorkerProcess } from './worker-process.ts';
 
 /** What happens in a switch, told as it happens: for whoever wants to measure it, or to break it. */
 const switchSteps = channel('sluice:switch:step');
+
+/** For processes of an earlier runner, whose own is not known; in ms. */
+const defaultKillTimeout = 5000;
 
 export interface TargetOptions {
   key: string;
   orphanSocket: string;
   orphans: Orphans;
   records: ProcessRecords;
+  outputs: Outputs;
+  logs: AppLogs;
   log(message: string): void;
 }
 
@@ -32,10 +49,19 @@ export class TargetRunner {
   #active: Generation | undefined;
   #port: ListeningPort | undefined;
   #lastId = 0;
+  #state: TargetState = 'starting';
+  #since = new Date();
+  readonly #background: Background;
+  readonly #crons: Crons;
 
   constructor(options: TargetOptions) {
     this.key = options.key;
     this.#options = options;
+    this.#background = new Background(options);
+    this.#crons = new Crons({
+      ...options,
+      restart: () => void this.#active?.renewAll('is restarted, as "cronRestart" says'),
+    });
   }
 
   get active(): Generation | undefined {
@@ -67,15 +93,19 @@ export class TargetRunner {
 
   async #add(spec: GenerationSpec, signal: AbortSignal): Promise<Generation> {
     signal.throwIfAborted();
-    const { orphanSocket, records, log } = this.#options;
+    const { orphanSocket, records, outputs, log } = this.#options;
     const generation = new Generation({
       id: this.#nextId(),
       spec,
       port: await this.#portFor(spec),
       orphanSocket,
       records,
+      outputs,
       moves: this.#moves,
-      exited: (worker) => this.#moves.exited(worker),
+      exited: (worker) => {
+        this.#moves.exited(worker);
+        this.#look();
+      },
       log,
     });
     this.#standby.set(generation.id, generation);
@@ -92,7 +122,7 @@ export class TargetRunner {
 
   async #switch(id: number): Promise<SwitchResult> {
     const next = this.#standby.get(id);
-    if (next === undefined || next.workers.size < next.spec.workers) {
+    if (!next?.isComplete) {
       if (next !== undefined) await this.discard(id);
       throw new AppError('switch_failed', 'a worker of the new release died before the switch', {
         hint: 'The release that was live still is. Its output is in "sluice logs"; deploy again.',
@@ -121,6 +151,7 @@ export class TargetRunner {
     this.#standby.delete(id);
     this.#active = next;
     await next.open();
+    this.#look();
     const pauseMs = performance.now() - start;
     // Orphans hold a socket of their own, beside ours: nobody would listen between its end and our opening.
     await this.#options.orphans.retire(this.key);
@@ -135,6 +166,8 @@ export class TargetRunner {
     if (unlinked !== undefined)
       this.#options.log(`${spec.paths.current} was not replaced: ${(unlinked as Error).message}`);
     if (old !== undefined) this.#drain(old, spec.maxDraining);
+    this.#crons.become(spec);
+    void this.#background.become(spec);
     await commit.sync();
     return { generation: id, pauseMs };
   }
@@ -158,8 +191,9 @@ export class TargetRunner {
 
   /** Ends everything, what is in flight first; then nobody listens on the port. */
   async stop(): Promise<void> {
+    this.#crons.end();
     const { drained } = await this.#turns.run(() => this.#retireAll());
-    await drained;
+    await Promise.all([drained, this.#background.end(defaultKillTimeout)]);
   }
 
   async #retireAll(): Promise<{ drained: Promise<unknown> }> {
@@ -180,18 +214,36 @@ export class TargetRunner {
     return {
       key: this.key,
       active: active === undefined ? null : { generation: active.id, release: active.spec.release },
+      state: this.#state,
+      since: this.#since.toISOString(),
+      crash: active?.crash ?? null,
       draining: [...this.#draining].map((generation) => generation.spec.release),
       workers: generations.flatMap((generation) =>
-        [...generation.workers].map(({ pid, instance, state, startedAt }) => ({
-          pid,
-          instance,
-          generation: generation.id,
-          release: generation.spec.release,
-          state,
-          startedAt: startedAt.toISOString(),
-        })),
+        [...generation.workers].map((worker) => workerStatus(generation, worker)),
       ),
+      background: this.#background.status(),
+      cron: this.#crons.status(),
     };
+  }
+
+  /** @param now in ms, from a clock that only goes forward */
+  tick(now: number): void {
+    this.#active?.tick(now);
+    for (const generation of this.#draining) generation.tick(now);
+    this.#background.tick(now);
+    this.#look();
+  }
+
+  get isNearLimit(): boolean {
+    return this.#active?.isNearLimit ?? false;
+  }
+
+  /** Notes since when it is as it is. */
+  #look(): void {
+    const state = this.#active?.health ?? 'starting';
+    if (state === this.#state) return;
+    this.#state = state;
+    this.#since = new Date();
   }
 
   readonly #drained = new Map<Generation, Promise<void>>();
@@ -234,6 +286,24 @@ export class TargetRunner {
   #tell(step: 'retire' | 'commit' | 'open' | 'opened', generation: number): void {
     switchSteps.publish({ key: this.key, generation, step });
   }
+}
+
+function workerStatus(generation: Generation, worker: WorkerProcess): WorkerStatus {
+  const { pid, instance, state, startedAt, figures, beat } = worker;
+  return {
+    pid,
+    instance,
+    generation: generation.id,
+    release: generation.spec.release,
+    state,
+    startedAt: startedAt.toISOString(),
+    restarts: generation.restartsOf(worker),
+    cpuPercent: figures.cpuPercent,
+    memoryBytes: figures.memoryBytes,
+    eventLoopDelayMs: beat?.eventLoopDelayMs ?? null,
+    connections: beat?.connections ?? null,
+    requests: beat?.requests ?? null,
+  };
 }
 
 function notWritten(error: unknown): AppError {

@@ -1,32 +1,37 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { GenerationSpec, WorkerState } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
 import type { FromWorker, ToWorker, WorkerBoot } from '../protocol/worker.ts';
 import { signalProcess } from '../system/processes.ts';
-import { generationLog } from './generation-log.ts';
 import { gateCopies, type ListeningPort } from './listening-port.ts';
+import { ProcessFigures } from './process-figures.ts';
+import type { ProcessOutput } from './process-output.ts';
 import type { ProcessRecords } from './process-records.ts';
+import type { Exit } from './restarts.ts';
 
 const bootstrap = fileURLToPath(new URL('../worker/bootstrap.cjs', import.meta.url));
 
 /** See src/worker/channel.cjs: what Node's IPC keeps from the app. */
 const command = 'NODE_SLUICE';
 
-export interface WorkerExit {
-  code: number | null;
-  signal: NodeJS.Signals | null;
-}
-
 export type Ready = Extract<FromWorker, { type: 'ready' }>;
+
+/** What a worker says of itself, and when, in ms of a clock that only goes forward. */
+export interface Beat {
+  at: number;
+  eventLoopDelayMs: number;
+  connections: number;
+  requests: number;
+}
 
 /** What a worker tells beyond the steps of its own life. */
 export interface WorkerListener {
   /** an idle connection looks for a new home */
   connection(worker: WorkerProcess, connection: number, handle: unknown): void;
   held(worker: WorkerProcess, connection: number): void;
-  exited(worker: WorkerProcess, exit: WorkerExit): void;
+  exited(worker: WorkerProcess, exit: Exit): void;
 }
 
 export interface WorkerOptions {
@@ -36,6 +41,7 @@ export interface WorkerOptions {
   port: ListeningPort;
   orphanSocket: string;
   records: ProcessRecords;
+  output: ProcessOutput;
   listener: WorkerListener;
 }
 
@@ -45,19 +51,29 @@ export class WorkerProcess {
   readonly generation: number;
   readonly pid: number;
   readonly startedAt = new Date();
+  readonly output: ProcessOutput;
+  readonly figures: ProcessFigures;
   /** fulfilled when it listens; never if it does not */
   readonly ready: Promise<Ready>;
-  readonly exited: Promise<WorkerExit>;
+  readonly exited: Promise<Exit>;
   /** where it listens now: an app may close its server and listen again */
   listening: Ready | undefined;
   state: WorkerState = 'booting';
+  /** whether it has been told to take no more requests */
+  isRetiring = false;
+  /** what it says of itself, and when it last did; undefined before it listens */
+  beat: Beat | undefined;
   readonly #child: ChildProcess;
   #opened = Promise.withResolvers<void>();
   #retired = Promise.withResolvers<void>();
   #drained = Promise.withResolvers<void>();
+  #end: Promise<void> | undefined;
+  #readyAt: number | undefined;
+  #goneAt: number | undefined;
 
-  constructor({ spec, generation, instance, port, orphanSocket, records, listener }: WorkerOptions) {
+  constructor({ spec, generation, instance, port, orphanSocket, records, output, listener }: WorkerOptions) {
     this.instance = instance;
+    this.output = output;
     this.generation = generation;
     const boot: WorkerBoot = {
       version: protocolVersion,
@@ -72,8 +88,10 @@ export class WorkerProcess {
       orphanSocket,
       drainTimeout: spec.drainTimeout,
       killTimeout: spec.killTimeout,
+      beatInterval: beatInterval(spec),
+      overflow: spec.log.overflow,
     };
-    const log = openSync(generationLog(spec, generation), 'a', 0o640);
+    const [out, err] = output.descriptors();
     try {
       this.#child = spawn(spec.node, ['--require', bootstrap, ...spec.nodeArgs, spec.script, ...spec.args], {
         cwd: spec.directory,
@@ -83,18 +101,20 @@ export class WorkerProcess {
           NODE_APP_INSTANCE: String(instance),
           SLUICE_WORKER: JSON.stringify(boot),
         },
-        // The file itself, not a pipe through us: what the app prints is kept though we die.
-        stdio: ['ignore', log, log, 'ipc', ...boot.gateFds.map(() => port.fd)],
+        stdio: ['ignore', out, err, 'ipc', ...boot.gateFds.map(() => port.fd)],
         // A session of its own: Ctrl-C in our terminal is not for the app.
         detached: true,
       });
+      output.capture();
     } finally {
-      closeSync(log);
+      closeSync(out);
+      closeSync(err);
     }
     this.pid = this.#child.pid ?? 0;
+    this.figures = new ProcessFigures(this.pid);
 
     const ready = Promise.withResolvers<Ready>();
-    const exited = Promise.withResolvers<WorkerExit>();
+    const exited = Promise.withResolvers<Exit>();
     this.ready = ready.promise;
     this.exited = exited.promise;
 
@@ -104,8 +124,13 @@ export class WorkerProcess {
       switch (body.type) {
         case 'ready':
           if (this.state === 'booting') this.state = 'ready';
+          this.#readyAt ??= performance.now();
           this.listening = body;
+          this.beat ??= { at: performance.now(), eventLoopDelayMs: 0, connections: 0, requests: 0 };
           return ready.resolve(body);
+        case 'beat':
+          this.beat = { ...body, at: performance.now() };
+          return;
         case 'opened':
           if (this.state === 'opening') this.state = 'open';
           return this.#opened.resolve();
@@ -124,9 +149,10 @@ export class WorkerProcess {
           return listener.held(this, body.connection);
       }
     });
-    const ended = (exit: WorkerExit) => {
+    const ended = (exit: Exit) => {
       if (this.state === 'exited') return;
       this.state = 'exited';
+      this.#goneAt = performance.now();
       records.remove(this.pid);
       // What it started and left behind is of its session, unless it meant to outlive it.
       if (this.pid !== 0) signalProcess(-this.pid, 'SIGTERM');
@@ -142,6 +168,11 @@ export class WorkerProcess {
       if (this.pid === 0) ended({ code: null, signal: null });
     });
     if (this.pid !== 0) void records.add('worker', spec.key, this.pid);
+  }
+
+  /** How long it has been up, in ms, or was; 0 where it never listened. */
+  upFor(): number {
+    return this.#readyAt === undefined ? 0 : (this.#goneAt ?? performance.now()) - this.#readyAt;
   }
 
   get alive(): boolean {
@@ -161,6 +192,7 @@ export class WorkerProcess {
       this.#retired = Promise.withResolvers();
       this.#drained = Promise.withResolvers();
     }
+    this.isRetiring = false;
     this.state = 'opening';
     this.#opened = Promise.withResolvers();
     this.post({ type: 'open' });
@@ -172,7 +204,8 @@ export class WorkerProcess {
    * @param last whether nobody takes over
    */
   retire(last: boolean): Promise<void> {
-    this.post({ type: 'retire', last });
+    if (!this.isRetiring) this.post({ type: 'retire', last });
+    this.isRetiring = true;
     return this.#retired.promise;
   }
 
@@ -181,8 +214,13 @@ export class WorkerProcess {
     return this.#drained.promise;
   }
 
-  /** The stop signal, and SIGKILL to all of its session after `killTimeout` ms. */
-  async end(killTimeout: number): Promise<void> {
+  /** The stop signal, once, and SIGKILL to all of its session after `killTimeout` ms. */
+  end(killTimeout: number): Promise<void> {
+    this.#end ??= this.#endNow(killTimeout);
+    return this.#end;
+  }
+
+  async #endNow(killTimeout: number): Promise<void> {
     if (!this.alive || this.pid === 0) return;
     signalProcess(this.pid, 'SIGTERM');
     const timer = setTimeout(() => this.kill(), killTimeout);
@@ -193,4 +231,9 @@ export class WorkerProcess {
   kill(): void {
     if (this.alive && this.pid !== 0) signalProcess(-this.pid, 'SIGKILL');
   }
+}
+
+/** How often a worker says that it lives, in ms: often enough to be missed in time. */
+function beatInterval({ stuckTimeout }: GenerationSpec): number {
+  return stuckTimeout === 0 ? 2000 : Math.max(100, Math.min(2000, stuckTimeout / 4));
 }

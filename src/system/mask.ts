@@ -19,17 +19,25 @@ const ordinary = new Set(
  */
 export class Masker {
   readonly #pattern: RegExp | null;
+  readonly #mask: string;
 
-  constructor(secrets: Iterable<string>) {
-    const found = new Set([...secrets].flatMap(parts).filter(isSecret).flatMap(spellings));
+  /** @param options.bytes for text that is bytes of UTF-8, one a character (latin1) */
+  constructor(secrets: Iterable<string>, { bytes = false } = {}) {
+    const spelled = [...secrets].flatMap(parts).filter(isSecret).flatMap(spellings);
+    const found = new Set(bytes ? spelled.map(asBytes) : spelled);
+    this.#mask = bytes ? asBytes(mask) : mask;
     // The longest first: where one secret begins with another, the whole of it goes.
     const alternatives = [...found].sort((a, b) => b.length - a.length).map((text) => RegExp.escape(text));
     this.#pattern = alternatives.length === 0 ? null : new RegExp(alternatives.join('|'), 'g');
   }
 
   mask(text: string): string {
-    return this.#pattern === null ? text : text.replace(this.#pattern, mask);
+    return this.#pattern === null ? text : text.replace(this.#pattern, this.#mask);
   }
+}
+
+function asBytes(text: string): string {
+  return Buffer.from(text).toString('latin1');
 }
 
 function parts(value: string): string[] {

@@ -6,6 +6,7 @@
  */
 module.exports = {
   ...require('./acceptor.cjs'),
+  ...require('./beat.cjs'),
   ...require('./connections.cjs'),
   ...require('./drain.cjs'),
   ...require('./migration.cjs'),

@@ -4,6 +4,7 @@ const { closeSync } = require('node:fs');
 const openChannel = require('./channel.cjs');
 const { protocolOf, speaksHttp } = require('./kinds.cjs');
 const { interceptListen, privatePort } = require('./listen.cjs');
+const { limitPrinting } = require('./printing.cjs');
 
 /** @import { Server } from 'node:net' */
 /** @import { ToWorker, WorkerBoot } from '../protocol/worker.ts' */
@@ -38,6 +39,7 @@ class Worker {
   /** @param {WorkerBoot} boot */
   constructor(boot) {
     this.boot = boot;
+    limitPrinting(boot.overflow);
     this.#post = openChannel({
       message: (message, handle) => this.#receive(message, handle),
       appMessage: (message) => {
@@ -93,7 +95,7 @@ class Worker {
     });
     if (!first) return;
     this.onReady?.();
-    setImmediate(traffic);
+    setImmediate(() => traffic().beat(this.boot.beatInterval, () => this.#server, this.#post));
   }
 
   /** @type {(() => void) | undefined} */

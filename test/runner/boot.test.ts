@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readdir, readFile, rm } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { AppError } from '../../src/errors/app-error.ts';
 import { fetchText } from '../support/http.ts';
 import { freePort, TestRunner } from '../support/runner.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 
 const broken: Record<string, { code: string; message: RegExp; settings?: object }> = {
@@ -38,18 +39,17 @@ for (const [how, { code, message, settings }] of Object.entries(broken)) {
   });
 }
 
-test('a package that is missing is named in the hint, and the output of what did not start is put aside', async (t) => {
+test('a package that is missing is named in the hint, and what did not start is told apart in the log', async (t) => {
   const runner = await TestRunner.start(t);
-  const { generation } = await runner.release(runner.spec('plain.cjs'));
-  await assert.rejects(runner.boot(runner.spec('broken.cjs', {}, { HOW: 'missing' })), (error: AppError) => {
+  await runner.release(runner.spec('plain.cjs'));
+  const broken = runner.spec('broken.cjs', {}, { HOW: 'missing' });
+  await assert.rejects(runner.boot(broken), (error: AppError) => {
     assert.match(error.hint, /^no-such-package is not installed in the release/);
     return true;
   });
-  const logs = await readdir(runner.paths.target({ app: 'shop', environment: 'production' }).logs);
-  assert.deepEqual(
-    logs.map((name) => name.replace(/^\d+/, (id) => (Number(id) === generation ? 'live' : 'other'))).sort(),
-    ['live.log', 'other.failed.log'],
-  );
+  const log = await readFile(join(broken.log.directory, 'app.log'), 'utf8');
+  const line = log.split('\n').find((each) => each.includes('no-such-package')) ?? '';
+  assert.match(line, new RegExp(`^\\S+Z ${broken.release} web\\.0 err `));
 });
 
 test('an app that ignores PORT is adopted, with a notice; its other ports are opened beside the old release', async (t) => {
@@ -126,12 +126,12 @@ test('a worker that waits to be replaced is not started again after the switch',
 
 test('a worker that cannot even be started is tried again at leisure', async (t) => {
   const runner = await TestRunner.start(t);
-  const spec = runner.spec('plain.cjs', { workers: 1 });
-  await runner.release(spec);
-  await rm(spec.paths.logs, { recursive: true });
+  const directory = await temporaryDirectory(t);
+  await runner.release({ ...runner.spec('plain.cjs', { workers: 1 }), directory });
+  await rm(directory, { recursive: true });
   process.kill((await runner.client.call('status', {}))[0]?.workers[0]?.pid ?? 0, 'SIGKILL');
   await sleep(1000);
-  const attempts = runner.output.split('was not replaced').length - 1;
+  const attempts = runner.output.split('could not be started').length - 1;
   assert.ok(attempts > 0 && attempts < 10, `${attempts} attempts in a second`);
 });
 

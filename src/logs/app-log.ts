@@ -1,0 +1,155 @@
+import { mkdir, open, rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createStream, type RotatingFileStream } from 'rotating-file-stream';
+import { systemCode } from '../errors/app-error.ts';
+import { Serial } from '../system/serial.ts';
+import { currentLog, rotatedLog, rotatedLogs } from './files.ts';
+import { type LogOrigin, linePrefix } from './line.ts';
+
+/** How long a log that cannot be written is left alone before it is tried again, in ms. */
+const retryAfter = 1000;
+
+const ourselves: LogOrigin = { release: 0, process: '-' };
+
+export interface AppLogOptions {
+  directory: string;
+  /** bytes after which it is rotated */
+  size: number;
+  /** told of each file that was rotated away */
+  rotated: () => void;
+  /** told once of each time that it cannot be written any more */
+  failed: (error: Error) => void;
+}
+
+/**
+ * The `app.log` of one app. Records go to the disk one write after the other, and a rotation comes between two of them:
+ * none is lost, none is torn. Where the disk takes no more, lines are counted and given up: neither the app nor we must
+ * wait for an operator to find space.
+ */
+export class AppLog {
+  readonly #options: AppLogOptions;
+  readonly #turns = new Serial();
+  #stream: RotatingFileStream | undefined;
+  #broken: { until: number; error: Error; lines: number } | undefined;
+
+  constructor(options: AppLogOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#options.size;
+  }
+
+  /** Fulfilled when the records are written, or given up. @param records whole ones, bytes as latin1 */
+  write(records: string): Promise<void> {
+    return this.#turns.run(() => this.#write(records));
+  }
+
+  /** What Sluice itself has to say of a process, as a record. */
+  say(origin: LogOrigin, text: string): Promise<void> {
+    const oneLine = Buffer.from(text.replaceAll('\n', '\\n')).toString('latin1');
+    return this.write(`${linePrefix(new Date(), origin, 'sys')}${oneLine}\n`);
+  }
+
+  /** Puts what is there aside and begins anew; an empty log stays. */
+  rotate(): Promise<void> {
+    return this.#turns.run(async () => {
+      const { directory, rotated } = this.#options;
+      await this.#close();
+      if ((await endLine(join(directory, currentLog))) === 0) return;
+      await rename(join(directory, currentLog), rotatedLog(directory, (await newestNumber(directory)) + 1));
+      rotated();
+    });
+  }
+
+  /** Written to again, it opens again. */
+  close(): Promise<void> {
+    return this.#turns.run(() => this.#close());
+  }
+
+  async #close(): Promise<void> {
+    const stream = this.#stream;
+    this.#stream = undefined;
+    if (stream === undefined) return;
+    await new Promise<void>((resolve) => stream.end(resolve));
+  }
+
+  async #write(records: string): Promise<void> {
+    const lines = countLines(records);
+    if (this.#broken !== undefined && performance.now() < this.#broken.until) {
+      this.#broken.lines += lines;
+      return;
+    }
+    try {
+      this.#stream ??= await this.#open();
+      await put(this.#stream, this.#lost() + records);
+      this.#broken = undefined;
+    } catch (error) {
+      this.#stream?.destroy();
+      this.#stream = undefined;
+      const before = this.#broken;
+      this.#broken = {
+        until: performance.now() + retryAfter,
+        error: error as Error,
+        lines: (before?.lines ?? 0) + lines,
+      };
+      if (before === undefined) this.#options.failed(error as Error);
+    }
+  }
+
+  /** A record that says what is missing, where something is. */
+  #lost(): string {
+    if (this.#broken === undefined || this.#broken.lines === 0) return '';
+    const { lines, error } = this.#broken;
+    return `${linePrefix(new Date(), ourselves, 'sys')}${lines} lines could not be written: ${error.message}\n`;
+  }
+
+  async #open(): Promise<RotatingFileStream> {
+    const { directory, size, rotated } = this.#options;
+    await mkdir(directory, { recursive: true, mode: 0o750 });
+    await endLine(join(directory, currentLog));
+    let number = await newestNumber(directory);
+    const name = (time: number | Date | null) => {
+      if (time === null) return currentLog;
+      number += 1;
+      return rotatedLog('', number);
+    };
+    const stream = createStream(name, { path: directory, size: `${size}B`, mode: 0o640 });
+    stream.on('rotated', rotated);
+    // Whoever writes is told by the write's callback; without a listener it would end the process.
+    stream.on('error', () => undefined);
+    return stream;
+  }
+}
+
+async function newestNumber(directory: string): Promise<number> {
+  return (await rotatedLogs(directory)).at(-1)?.number ?? 0;
+}
+
+function put(stream: RotatingFileStream, records: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    stream.write(records, 'latin1', (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+/** A record that was torn by a kill or a full disk is ended, so that the next one begins a line. @returns the size */
+async function endLine(path: string): Promise<number> {
+  try {
+    await using file = await open(path, 'r+');
+    const { size } = await file.stat();
+    if (size === 0) return 0;
+    const { buffer } = await file.read(Buffer.alloc(1), 0, 1, size - 1);
+    if (buffer[0] === 0x0a) return size;
+    await file.write('\n', size);
+    return size + 1;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return 0;
+    throw error;
+  }
+}
+
+function countLines(records: string): number {
+  let lines = 0;
+  for (let at = records.indexOf('\n'); at !== -1; at = records.indexOf('\n', at + 1)) lines += 1;
+  return lines;
+}

@@ -1,0 +1,65 @@
+import { createReadStream, createWriteStream } from 'node:fs';
+import { rename, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { createGzip } from 'node:zlib';
+import { systemCode } from '../errors/app-error.ts';
+import { listDirectory } from '../system/files.ts';
+import { currentLog, rotatedLogs } from './files.ts';
+
+/**
+ * Compresses the rotated files of a directory that are not yet, and removes what an interrupted compression has left.
+ * A compressed file gets its name when it is complete, and only then the other one goes.
+ */
+export async function compressRotated(directory: string): Promise<void> {
+  for (const name of await listDirectory(directory)) {
+    if (name.startsWith(currentLog) && name.endsWith('.part'))
+      await rm(join(directory, name), { force: true });
+  }
+  for (const { path, compressed } of await rotatedLogs(directory)) {
+    const plain = compressed ? path.replace(/\.gz$/, '') : path;
+    if (!compressed) {
+      const part = `${path}.gz.part`;
+      await pipeline(createReadStream(path), createGzip(), createWriteStream(part, { mode: 0o640 }));
+      await rename(part, `${path}.gz`);
+    }
+    await rm(plain, { force: true });
+  }
+}
+
+/** Keeps the newest rotated files of a directory. */
+export async function keepNewest(directory: string, count: number): Promise<void> {
+  const rotated = await rotatedLogs(directory);
+  for (const { path } of rotated.slice(0, Math.max(0, rotated.length - count)))
+    await rm(path, { force: true });
+}
+
+/** Removes the oldest rotated files of all directories until all logs together take no more than `maxBytes`. */
+export async function keepWithin(directories: string[], maxBytes: number): Promise<void> {
+  let total = 0;
+  const rotated: { path: string; bytes: number; at: number }[] = [];
+  for (const directory of directories) {
+    total += (await sizeAndTime(join(directory, currentLog))).bytes;
+    for (const { path } of await rotatedLogs(directory)) {
+      const file = { path, ...(await sizeAndTime(path)) };
+      rotated.push(file);
+      total += file.bytes;
+    }
+  }
+  for (const { path, bytes } of rotated.sort((a, b) => a.at - b.at)) {
+    if (total <= maxBytes) return;
+    await rm(path, { force: true });
+    total -= bytes;
+  }
+}
+
+/** Zero where it has gone meanwhile. */
+async function sizeAndTime(path: string): Promise<{ bytes: number; at: number }> {
+  try {
+    const { size, mtimeMs } = await stat(path);
+    return { bytes: size, at: mtimeMs };
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return { bytes: 0, at: 0 };
+    throw error;
+  }
+}

@@ -1,0 +1,208 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { formatBytes, formatDuration } from '../config/units.ts';
+import type {
+  BackgroundSpec,
+  BackgroundState,
+  BackgroundStatus,
+  GenerationSpec,
+} from '../protocol/runner.ts';
+import { signalProcess } from '../system/processes.ts';
+import { describeExit } from './boot-failure.ts';
+import type { Outputs } from './outputs.ts';
+import { ProcessFigures } from './process-figures.ts';
+import type { ProcessOutput } from './process-output.ts';
+import type { ProcessRecords } from './process-records.ts';
+import { type Exit, Restarts } from './restarts.ts';
+
+const printing = fileURLToPath(new URL('../worker/printing.cjs', import.meta.url));
+
+export interface BackgroundOptions {
+  spec: GenerationSpec;
+  background: BackgroundSpec;
+  instance: number;
+  outputs: Outputs;
+  records: ProcessRecords;
+  log(message: string): void;
+}
+
+interface Running {
+  child: ChildProcess;
+  pid: number;
+  startedAt: Date;
+  since: number;
+  figures: ProcessFigures;
+  output: ProcessOutput;
+  exited: Promise<Exit>;
+}
+
+/** A process without a port: started, and started again when it has ended, until it is told to end. */
+export class BackgroundProcess {
+  readonly #options: BackgroundOptions;
+  readonly #restarts: Restarts;
+  readonly #stopping = new AbortController();
+  readonly #over: Promise<void>;
+  #running: Running | undefined;
+  #state: BackgroundState = 'waiting';
+
+  constructor(options: BackgroundOptions) {
+    this.#options = options;
+    this.#restarts = new Restarts(options.spec.restarts);
+    this.#over = this.#live();
+  }
+
+  /** Ends it, and waits until it is gone. */
+  async end(): Promise<void> {
+    this.#stopping.abort();
+    if (this.#running !== undefined) this.#state = 'stopping';
+    await this.#over;
+  }
+
+  /** Looks at what it takes, and ends it where that is too much: two at a time is what these cannot stand. */
+  tick(now: number): void {
+    const { maxMemory } = this.#options.spec;
+    const running = this.#running;
+    if (running === undefined) return;
+    running.figures.look(now);
+    const { memoryBytes } = running.figures;
+    if (maxMemory === null || memoryBytes === null || memoryBytes <= maxMemory || this.#state !== 'running')
+      return;
+    this.#say(
+      running,
+      `takes ${formatBytes(memoryBytes)} of memory, more than ${formatBytes(maxMemory)} ("maxMemory"), and is started again`,
+    );
+    this.#state = 'stopping';
+    void this.#endNow(running);
+  }
+
+  status(): BackgroundStatus {
+    const { spec, background, instance } = this.#options;
+    const running = this.#running;
+    return {
+      name: background.name,
+      instance,
+      release: spec.release,
+      pid: running?.pid ?? null,
+      state: this.#state,
+      startedAt: running?.startedAt.toISOString() ?? null,
+      restarts: this.#restarts.count,
+      cpuPercent: running?.figures.cpuPercent ?? null,
+      memoryBytes: running?.figures.memoryBytes ?? null,
+    };
+  }
+
+  async #live(): Promise<void> {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      const delay = await this.#runOnce();
+      if (signal.aborted) break;
+      if (delay === null) break;
+      this.#state = this.#restarts.isCrashing ? 'crashed' : 'waiting';
+      await sleep(delay, undefined, { signal, ref: false }).catch(() => undefined);
+    }
+    this.#state = 'stopped';
+  }
+
+  /** @returns ms until it is to be started again; null for never */
+  async #runOnce(): Promise<number | null> {
+    const { signal } = this.#stopping;
+    try {
+      const running = await this.#start();
+      this.#running = running;
+      this.#state = 'running';
+      const end = () => void this.#endNow(running);
+      signal.addEventListener('abort', end, { once: true });
+      if (signal.aborted) end();
+      const exit = await running.exited;
+      signal.removeEventListener('abort', end);
+      this.#running = undefined;
+      await running.output.end();
+      if (signal.aborted) return null;
+      const lived = performance.now() - running.since;
+      const delay = this.#restarts.died(lived, exit);
+      const next = delay === null ? 'is not started again' : `is started again in ${formatDuration(delay)}`;
+      this.#say(running, `${describeExit(exit)} after ${formatDuration(lived)} and ${next}`);
+      return delay;
+    } catch (error) {
+      this.#options.log(`${this.#name} was not started: ${(error as Error).message}`);
+      return this.#restarts.died(0, { code: null, signal: null });
+    }
+  }
+
+  async #start(): Promise<Running> {
+    const { spec, background, instance, outputs, records } = this.#options;
+    const output = await outputs.open(spec.log, { release: spec.release, process: this.#name });
+    const [out, err] = output.descriptors();
+    let child: ChildProcess;
+    try {
+      child = spawn(
+        spec.node,
+        ['--require', printing, ...background.nodeArgs, background.script, ...background.args],
+        {
+          cwd: spec.directory,
+          env: {
+            ...spec.env,
+            ...background.env,
+            PORT: String(spec.port),
+            NODE_APP_INSTANCE: String(instance),
+            SLUICE_PROCESS: background.name,
+            SLUICE_PRINTING: spec.log.overflow,
+          },
+          stdio: ['ignore', out, err],
+          detached: true,
+        },
+      );
+      output.capture();
+    } finally {
+      closeSync(out);
+      closeSync(err);
+    }
+    const pid = await started(child);
+    const exited = new Promise<Exit>((resolve) => {
+      child.once('exit', (code, signal) => {
+        records.remove(pid);
+        // What it started and left behind is of its session, unless it meant to outlive it.
+        signalProcess(-pid, 'SIGTERM');
+        resolve({ code, signal });
+      });
+    });
+    await records.add('background', spec.key, pid);
+    return {
+      child,
+      pid,
+      startedAt: new Date(),
+      since: performance.now(),
+      figures: new ProcessFigures(pid),
+      output,
+      exited,
+    };
+  }
+
+  async #endNow({ pid, exited }: Running): Promise<void> {
+    await endProcess(pid, this.#options.spec.killTimeout, exited);
+  }
+
+  get #name(): string {
+    return `${this.#options.background.name}.${this.#options.instance}`;
+  }
+
+  #say({ output, pid }: Running, what: string): void {
+    output.say(`${this.#name} (pid ${pid}) ${what}`);
+    this.#options.log(`${this.#name} (pid ${pid}) ${what}`);
+  }
+}
+
+/** The stop signal, and SIGKILL to all of its session after `killTimeout` ms. */
+export async function endProcess(pid: number, killTimeout: number, gone: Promise<unknown>): Promise<void> {
+  if (!signalProcess(pid, 'SIGTERM')) return;
+  const timer = setTimeout(() => signalProcess(-pid, 'SIGKILL'), killTimeout);
+  await gone;
+  clearTimeout(timer);
+}
+
+async function started(child: ChildProcess): Promise<number> {
+  if (child.pid !== undefined) return child.pid;
+  return new Promise((_, reject) => child.once('error', reject));
+}

@@ -1,0 +1,96 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import type { BackgroundStatus, GenerationSpec } from '../protocol/runner.ts';
+import { processStartTime } from '../system/processes.ts';
+import { Serial } from '../system/serial.ts';
+import { type BackgroundOptions, BackgroundProcess, endProcess } from './background-process.ts';
+import type { Outputs } from './outputs.ts';
+import type { ProcessRecord, ProcessRecords } from './process-records.ts';
+
+export interface BackgroundGroupOptions {
+  key: string;
+  outputs: Outputs;
+  records: ProcessRecords;
+  log(message: string): void;
+}
+
+/** The background processes of one target: those of the release that is live, and those that still have to go. */
+export class Background {
+  readonly #options: BackgroundGroupOptions;
+  readonly #turns = new Serial();
+  #processes = new Set<{ name: string; process: BackgroundProcess }>();
+  /** the newest wish: what waited behind another that is out of date by then is left out */
+  #wanted: GenerationSpec | undefined;
+
+  constructor(options: BackgroundGroupOptions) {
+    this.#options = options;
+  }
+
+  /** Those of `spec` instead of those there are. */
+  become(spec: GenerationSpec): Promise<void> {
+    this.#wanted = spec;
+    return this.#turns.run(async () => {
+      if (this.#wanted !== spec) return;
+      const old = [...this.#processes];
+      const ending = this.#endAll(old, spec.killTimeout);
+      const mayOverlap = spec.background.filter(({ overlap }) => overlap);
+      this.#start(spec, mayOverlap);
+      await ending;
+      if (this.#wanted !== spec) return;
+      this.#start(
+        spec,
+        spec.background.filter(({ overlap }) => !overlap),
+      );
+    });
+  }
+
+  /** Ends all. */
+  end(killTimeout: number): Promise<void> {
+    this.#wanted = undefined;
+    return this.#turns.run(() => this.#endAll([...this.#processes], killTimeout));
+  }
+
+  tick(now: number): void {
+    for (const { process } of this.#processes) process.tick(now);
+  }
+
+  status(): BackgroundStatus[] {
+    return [...this.#processes].map(({ process }) => process.status());
+  }
+
+  #start(spec: GenerationSpec, wanted: GenerationSpec['background']): void {
+    const { outputs, records, log } = this.#options;
+    for (const background of wanted) {
+      for (let instance = 0; instance < background.count; instance += 1) {
+        const options: BackgroundOptions = { spec, background, instance, outputs, records, log };
+        this.#processes.add({ name: background.name, process: new BackgroundProcess(options) });
+      }
+    }
+  }
+
+  async #endAll(old: { name: string; process: BackgroundProcess }[], killTimeout: number): Promise<void> {
+    const ending = old.map(async (entry) => {
+      await entry.process.end();
+      this.#processes.delete(entry);
+    });
+    await Promise.all([...ending, this.#endOrphans(killTimeout)]);
+  }
+
+  /** Those that an earlier runner started: not our children, but they have our name on them. */
+  async #endOrphans(killTimeout: number): Promise<void> {
+    const { records, key } = this.#options;
+    const ours = new Set(this.status().map(({ pid }) => pid));
+    const orphans = (await records.alive()).filter(
+      (record) => record.kind === 'background' && record.key === key && !ours.has(record.pid),
+    );
+    await Promise.all(
+      orphans.map(async (record) => {
+        await endProcess(record.pid, killTimeout, gone(record));
+        records.remove(record.pid);
+      }),
+    );
+  }
+}
+
+async function gone({ pid, startTime }: ProcessRecord): Promise<void> {
+  while ((await processStartTime(pid)) === startTime) await pause(20);
+}

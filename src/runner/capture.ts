@@ -1,0 +1,75 @@
+import { constants, openSync } from 'node:fs';
+import { Socket } from 'node:net';
+import type { AppLog } from '../logs/app-log.ts';
+import type { Framer } from '../logs/framer.ts';
+
+/**
+ * What is read at a time, for all streams in turn: each chunk is taken out of it before the next one is read. With what
+ * a framer holds it comes to 64 KiB, the most that is lost of a stream when we are killed.
+ */
+const chunk = Buffer.allocUnsafe(48 * 1024);
+/** A stream that is not in a hurry is read this often at most, in ms: a line at a time costs twenty times as much. */
+const breather = 10;
+/** A line that has begun is shown after this long although its end has not come, in ms. */
+const patience = 1000;
+
+/** Carries what comes out of a FIFO into the log of the app: the next chunk is read when the last one is written. */
+export class Capture {
+  /** fulfilled when nobody can write any more and all is in the log */
+  readonly ended: Promise<void>;
+  readonly #log: AppLog;
+  readonly #framer: Framer;
+  readonly #seen: (text: string) => void;
+  readonly #socket: Socket;
+  #timer: NodeJS.Timeout | undefined;
+
+  /**
+   * @param fifo its path; somebody has it open for writing, or its end is found at once
+   * @param seen told of each chunk, bytes as latin1
+   */
+  constructor(fifo: string, log: AppLog, framer: Framer, seen: (text: string) => void) {
+    this.#log = log;
+    this.#framer = framer;
+    this.#seen = seen;
+    const ended = Promise.withResolvers<void>();
+    this.ended = ended.promise;
+    this.#socket = new Socket({
+      fd: openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK),
+      readable: true,
+      writable: false,
+      onread: { buffer: chunk, callback: (length) => this.#receive(length) },
+    });
+    this.#socket.on('end', () => {
+      clearTimeout(this.#timer);
+      this.#socket.destroy();
+      void this.#write(framer.end(new Date())).then(ended.resolve);
+    });
+    this.#socket.on('error', () => ended.resolve());
+    this.#socket.resume();
+  }
+
+  #receive(length: number): boolean {
+    clearTimeout(this.#timer);
+    const text = chunk.toString('latin1', 0, length);
+    this.#seen(text);
+    void this.#write(this.#framer.push(text, new Date())).then(() => {
+      // A full chunk: there is more, and who writes it may be waiting.
+      if (length === chunk.length) this.#readOn();
+      else this.#timer = setTimeout(() => this.#readOn(), breather);
+    });
+    return false;
+  }
+
+  #readOn(): void {
+    if (this.#framer.isHolding) this.#timer = setTimeout(() => this.#showBegun(), patience);
+    this.#socket.resume();
+  }
+
+  #showBegun(): void {
+    if (this.#framer.isHolding) void this.#write(this.#framer.part(new Date()));
+  }
+
+  async #write(records: string): Promise<void> {
+    if (records !== '') await this.#log.write(records);
+  }
+}

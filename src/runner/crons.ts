@@ -1,0 +1,196 @@
+import { request } from 'node:http';
+import { type ScheduledTask, schedule } from 'node-cron';
+import { formatDuration } from '../config/units.ts';
+import type { AppLogs } from '../logs/app-logs.ts';
+import { Framer } from '../logs/framer.ts';
+import type { CronResult, CronSpec, CronStatus, GenerationSpec } from '../protocol/runner.ts';
+import { Masker } from '../system/mask.ts';
+import { runJob } from './jobs.ts';
+import type { ProcessRecords } from './process-records.ts';
+
+export interface CronsOptions {
+  logs: AppLogs;
+  records: ProcessRecords;
+  /** when all workers are to be replaced */
+  restart(): void;
+  log(message: string): void;
+}
+
+interface Entry {
+  cron: CronSpec;
+  task: ScheduledTask;
+}
+
+/** What the live release of one target does at set times. */
+export class Crons {
+  readonly #options: CronsOptions;
+  #entries: Entry[] = [];
+  #restart: ScheduledTask | undefined;
+  /** by name, over switches: what an earlier release has begun is one run, too */
+  readonly #underWay = new Map<string, number>();
+  readonly #last = new Map<string, CronResult>();
+  #stopping = new AbortController();
+
+  constructor(options: CronsOptions) {
+    this.#options = options;
+  }
+
+  /** Those of `spec` instead of those there are; what is under way goes on. */
+  become(spec: GenerationSpec): void {
+    this.#clear();
+    if (this.#stopping.signal.aborted) this.#stopping = new AbortController();
+    this.#entries = spec.cron.map((cron) => ({
+      cron,
+      task: schedule(cron.schedule, () => this.#due(spec, cron), options(cron.timezone)),
+    }));
+    if (spec.cronRestart !== null) {
+      const { schedule: when, timezone } = spec.cronRestart;
+      this.#restart = schedule(when, () => this.#options.restart(), options(timezone));
+    }
+  }
+
+  /** None any more; what is under way is ended. */
+  end(): void {
+    this.#clear();
+    this.#stopping.abort();
+  }
+
+  status(): CronStatus[] {
+    return this.#entries.map(({ cron: { name, schedule }, task }) => ({
+      name,
+      schedule,
+      nextRun: task.getNextRun()?.toISOString() ?? null,
+      running: this.#underWay.has(name),
+      last: this.#last.get(name) ?? null,
+    }));
+  }
+
+  #clear(): void {
+    for (const { task } of this.#entries) void task.destroy();
+    this.#entries = [];
+    void this.#restart?.destroy();
+    this.#restart = undefined;
+  }
+
+  async #due(spec: GenerationSpec, cron: CronSpec): Promise<void> {
+    const log = this.#options.logs.get(spec.log);
+    const origin = { release: spec.release, process: `cron.${cron.name}` };
+    const running = this.#underWay.get(cron.name) ?? 0;
+    const at = new Date().toISOString();
+    if (running > 0 && !cron.overlap) {
+      await log.say(origin, 'is due, and the last run has not ended: left out');
+      this.#last.set(cron.name, {
+        at,
+        durationMs: 0,
+        outcome: 'skipped',
+        detail: 'the last run had not ended',
+      });
+      return;
+    }
+    this.#underWay.set(cron.name, running + 1);
+    const start = performance.now();
+    try {
+      const { failed, detail } = await this.#perform(spec, cron);
+      const durationMs = Math.round(performance.now() - start);
+      this.#last.set(cron.name, { at, durationMs, outcome: failed ? 'failed' : 'done', detail });
+      await log.say(origin, `${failed ? 'failed' : 'done'}: ${detail}, after ${formatDuration(durationMs)}`);
+    } catch (error) {
+      const detail = (error as Error).message;
+      this.#last.set(cron.name, {
+        at,
+        durationMs: Math.round(performance.now() - start),
+        outcome: 'failed',
+        detail,
+      });
+      await log.say(origin, `failed: ${detail}`);
+    } finally {
+      const left = (this.#underWay.get(cron.name) ?? 1) - 1;
+      if (left > 0) this.#underWay.set(cron.name, left);
+      else this.#underWay.delete(cron.name);
+    }
+  }
+
+  #perform(spec: GenerationSpec, cron: CronSpec): Promise<{ failed: boolean; detail: string }> {
+    const { signal } = this.#stopping;
+    if (cron.action.kind === 'request') return ask(spec, cron.action, cron.timeout, signal);
+    return this.#runCommand(spec, cron, cron.action.command, signal);
+  }
+
+  async #runCommand(
+    spec: GenerationSpec,
+    cron: CronSpec,
+    command: string,
+    signal: AbortSignal,
+  ): Promise<{ failed: boolean; detail: string }> {
+    const log = this.#options.logs.get(spec.log);
+    const masker = new Masker(spec.log.secrets, { bytes: true });
+    const origin = { release: spec.release, process: `cron.${cron.name}` };
+    const mask = (text: string) => masker.mask(text);
+    const framers = { stdout: new Framer(origin, 'out', mask), stderr: new Framer(origin, 'err', mask) };
+    let written = Promise.resolve();
+    const job = {
+      argv: ['/bin/sh', '-c', command] as [string, ...string[]],
+      directory: spec.directory,
+      env: { ...spec.env, PORT: String(spec.port) },
+      lowPriority: false,
+      timeout: cron.timeout,
+    };
+    const result = await runJob(
+      job,
+      {
+        signal,
+        report: ({ stream, text }) => {
+          written = log.write(framers[stream].push(Buffer.from(text).toString('latin1'), new Date()));
+          return false;
+        },
+        drained: () => written,
+      },
+      this.#options.records,
+    );
+    for (const framer of Object.values(framers)) await log.write(framer.end(new Date()));
+    if (result.timedOut)
+      return { failed: true, detail: `ended after ${formatDuration(cron.timeout)} ("timeout")` };
+    if (result.signal !== null) return { failed: true, detail: `ended by ${result.signal}` };
+    return { failed: result.code !== 0, detail: `exit status ${result.code}` };
+  }
+}
+
+function options(timezone: string | null): { timezone?: string; suppressMissedWarning: true } {
+  return { suppressMissedWarning: true, ...(timezone === null ? {} : { timezone }) };
+}
+
+/** Asks the app as any client would. */
+function ask(
+  { host, port }: GenerationSpec,
+  { method, path }: { method: string; path: string },
+  timeout: number,
+  signal: AbortSignal,
+): Promise<{ failed: boolean; detail: string }> {
+  const bounded = AbortSignal.any([signal, AbortSignal.timeout(timeout)]);
+  const anywhere = host === '::' || host === '0.0.0.0';
+  return new Promise((resolve, reject) => {
+    const asking = request(
+      {
+        host: anywhere ? '127.0.0.1' : host,
+        port,
+        method,
+        path,
+        agent: false,
+        signal: bounded,
+        headers: { 'user-agent': 'sluice-cron' },
+      },
+      (response) => {
+        const { statusCode: status = 0 } = response;
+        response.resume();
+        response.once('end', () => resolve({ failed: status >= 400, detail: `answered ${status}` }));
+        response.once('error', reject);
+      },
+    );
+    asking.once('error', (error) => {
+      reject(
+        bounded.aborted && !signal.aborted ? new Error(`no answer within ${formatDuration(timeout)}`) : error,
+      );
+    });
+    asking.end();
+  });
+}

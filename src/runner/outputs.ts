@@ -1,0 +1,104 @@
+import { execFile } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { AppLogs } from '../logs/app-logs.ts';
+import type { LogOrigin } from '../logs/line.ts';
+import type { LogSpec } from '../protocol/runner.ts';
+import { listDirectory, readJson } from '../system/files.ts';
+import { Masker } from '../system/mask.ts';
+import { ProcessOutput } from './process-output.ts';
+
+const run = promisify(execFile);
+
+/** What the next runner must know to go on reading what a process prints. */
+interface OutputRecord {
+  origin: LogOrigin;
+  log: LogSpec;
+}
+
+/** The output of all processes: a pair of FIFOs each, in a directory where the next runner finds them. */
+export class Outputs {
+  readonly #directory: string;
+  readonly #logs: AppLogs;
+  readonly #log: (message: string) => void;
+  readonly #open = new Set<ProcessOutput>();
+
+  constructor(directory: string, logs: AppLogs, log: (message: string) => void) {
+    this.#directory = directory;
+    this.#logs = logs;
+    this.#log = log;
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+  }
+
+  /** For a process that is about to be started. */
+  async open(log: LogSpec, origin: LogOrigin): Promise<ProcessOutput> {
+    const id = randomUUID();
+    const output = this.#output(id, { origin, log });
+    try {
+      const record: OutputRecord = { origin, log };
+      writeFileSync(this.#path(id, 'json'), JSON.stringify(record), { mode: 0o600 });
+      // Node.js has no call for it.
+      await run('mkfifo', ['-m', '600', this.#path(id, 'out'), this.#path(id, 'err')]);
+    } catch (error) {
+      // A full disk must not keep an app from running.
+      output.giveUp();
+      this.#log(`what ${origin.process} prints is lost: ${(error as Error).message}`);
+      output.say(`what it prints is lost: ${(error as Error).message}`);
+    }
+    return output;
+  }
+
+  /** What an earlier runner left; to be called before anything is opened. What nobody can make sense of is removed. */
+  async left(): Promise<ProcessOutput[]> {
+    const records = new Map<string, OutputRecord>();
+    const names = await listDirectory(this.#directory);
+    for (const name of names.filter((each) => each.endsWith('.json'))) {
+      const record = await readRecord(join(this.#directory, name));
+      if (record !== undefined) records.set(idOf(name), record);
+    }
+    for (const name of names) {
+      if (!records.has(idOf(name))) await rm(join(this.#directory, name), { force: true });
+    }
+    return [...records].map(([id, record]) => this.#output(id, record));
+  }
+
+  /** Waits, for a moment, until all that was printed is in the logs. */
+  async end(): Promise<void> {
+    await Promise.all([...this.#open].map((output) => output.end()));
+  }
+
+  #output(id: string, { origin, log }: OutputRecord): ProcessOutput {
+    const masker = new Masker(log.secrets, { bytes: true });
+    const output: ProcessOutput = new ProcessOutput({
+      origin,
+      log: this.#logs.get(log),
+      mask: (text) => masker.mask(text),
+      out: this.#path(id, 'out'),
+      err: this.#path(id, 'err'),
+      record: this.#path(id, 'json'),
+      ended: () => this.#open.delete(output),
+    });
+    this.#open.add(output);
+    return output;
+  }
+
+  #path(id: string, kind: 'out' | 'err' | 'json'): string {
+    return join(this.#directory, `${id}.${kind}`);
+  }
+}
+
+function idOf(name: string): string {
+  return name.slice(0, name.indexOf('.'));
+}
+
+/** Undefined where it was not written whole: its writer was killed, or the disk was full. */
+async function readRecord(path: string): Promise<OutputRecord | undefined> {
+  try {
+    return (await readJson(path)) as OutputRecord;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,68 @@
+import { readFileSync } from 'node:fs';
+
+/** What a process takes of the machine. */
+export interface Figures {
+  /** resident memory, in bytes; null where it is not known */
+  memoryBytes: number | null;
+  /** of one core, in percent, since the last look; null where it is not known */
+  cpuPercent: number | null;
+}
+
+/** Fields of /proc/self/auxv: see getauxval(3). */
+const atPageSize = 6n;
+const atClockTicks = 17n;
+
+const machine = readMachine();
+
+/** Looks at one process from time to time, in /proc; elsewhere than on Linux it sees nothing. */
+export class ProcessFigures implements Figures {
+  readonly #pid: number;
+  #last: { ticks: number; at: number } | undefined;
+  memoryBytes: number | null = null;
+  cpuPercent: number | null = null;
+
+  constructor(pid: number) {
+    this.#pid = pid;
+  }
+
+  /** @param now in ms, from a clock that only goes forward */
+  look(now = performance.now()): void {
+    const fields = machine && statFields(this.#pid);
+    if (!machine || fields === undefined) return;
+    // proc(5), /proc/PID/stat: utime and stime are fields 14 and 15, rss field 24; the list begins with field 3.
+    const ticks = Number(fields[11]) + Number(fields[12]);
+    this.memoryBytes = Number(fields[21]) * machine.pageSize;
+    if (this.#last !== undefined && now > this.#last.at) {
+      const seconds = (now - this.#last.at) / 1000;
+      this.cpuPercent = Math.round(((ticks - this.#last.ticks) / machine.ticks / seconds) * 1000) / 10;
+    }
+    this.#last = { ticks, at: now };
+  }
+}
+
+function statFields(pid: number): string[] | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  } catch {
+    // It has ended; its exit is heard of elsewhere.
+    return undefined;
+  }
+}
+
+function readMachine(): { pageSize: number; ticks: number } | undefined {
+  let vector: Buffer;
+  try {
+    vector = readFileSync('/proc/self/auxv');
+  } catch {
+    return undefined;
+  }
+  const values = new Map<bigint, bigint>();
+  for (let at = 0; at + 16 <= vector.length; at += 16) {
+    values.set(vector.readBigUInt64LE(at), vector.readBigUInt64LE(at + 8));
+  }
+  return {
+    pageSize: Number(values.get(atPageSize) ?? 4096n),
+    ticks: Number(values.get(atClockTicks) ?? 100n),
+  };
+}

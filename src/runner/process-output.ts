@@ -1,0 +1,114 @@
+import { constants, createReadStream, openSync, rmSync } from 'node:fs';
+import { systemCode } from '../errors/app-error.ts';
+import type { AppLog } from '../logs/app-log.ts';
+import { Framer } from '../logs/framer.ts';
+import type { LogOrigin } from '../logs/line.ts';
+import { withDeadline } from '../system/deadline.ts';
+import { Capture } from './capture.ts';
+import { Tail } from './tail.ts';
+
+/** How long the output of a process that has ended is waited for, in ms: something that it left behind may hold it. */
+const endDelay = 1000;
+
+/** What the keeper puts beside a FIFO while there is no runner: see keep-output.sh. */
+const keptSuffix = '.kept';
+
+export interface OutputOptions {
+  origin: LogOrigin;
+  log: AppLog;
+  mask: (text: string) => string;
+  /** paths of the FIFOs, and of the record that tells the next runner of them */
+  out: string;
+  err: string;
+  record: string;
+  /** told when all of it is in the log */
+  ended: () => void;
+}
+
+/**
+ * The way of what a process prints into the log. The process holds both ends of its FIFOs, so that it can go on
+ * writing while there is nobody to read, and never sees one break.
+ */
+export class ProcessOutput {
+  readonly everything = new Tail();
+  readonly errors = new Tail();
+  readonly #options: OutputOptions;
+  readonly #framers: { out: Framer; err: Framer };
+  #ended: Promise<unknown> = Promise.resolve();
+  #givenUp = false;
+
+  constructor(options: OutputOptions) {
+    this.#options = options;
+    const { origin, mask } = options;
+    this.#framers = { out: new Framer(origin, 'out', mask), err: new Framer(origin, 'err', mask) };
+  }
+
+  /** What is to be stdout and stderr of the process; whoever starts it closes them then. */
+  descriptors(): [number, number] {
+    const { out, err } = this.#options;
+    return this.#givenUp
+      ? [openForBoth('/dev/null'), openForBoth('/dev/null')]
+      : [openForBoth(out), openForBoth(err)];
+  }
+
+  /** It cannot be captured: the process is to run all the same. */
+  giveUp(): void {
+    this.#givenUp = true;
+    this.remove();
+  }
+
+  /** To be called when the process has been started: with nobody who writes, the end is found at once. */
+  capture(): void {
+    if (this.#givenUp) return;
+    const captures = [this.#captureOne('out'), this.#captureOne('err')];
+    this.#ended = Promise.all(captures).then(() => this.remove());
+  }
+
+  /** Takes over what an earlier runner began: first what was kept meanwhile, then what is still to come. */
+  async adopt(): Promise<void> {
+    for (const stream of ['out', 'err'] as const) await this.#writeKept(stream);
+    this.capture();
+  }
+
+  /** Says something of the process in the log of its app. */
+  say(text: string): void {
+    void this.#options.log.say(this.#options.origin, text);
+  }
+
+  /** Waits, for a moment, until all that the process printed is in the log. */
+  async end(): Promise<void> {
+    await withDeadline(this.#ended, endDelay);
+  }
+
+  /** Nobody will write any more. */
+  remove(): void {
+    const { out, err, record, ended } = this.#options;
+    ended();
+    for (const path of [out, err, out + keptSuffix, err + keptSuffix, record]) rmSync(path, { force: true });
+  }
+
+  async #captureOne(stream: 'out' | 'err'): Promise<void> {
+    const seen = (text: string) => {
+      this.everything.add(text);
+      if (stream === 'err') this.errors.add(text);
+    };
+    const { [stream]: path, log } = this.#options;
+    await new Capture(path, log, this.#framers[stream], seen).ended;
+  }
+
+  async #writeKept(stream: 'out' | 'err'): Promise<void> {
+    const { [stream]: path, log } = this.#options;
+    try {
+      for await (const bytes of createReadStream(path + keptSuffix, { encoding: 'latin1' })) {
+        await log.write(this.#framers[stream].push(bytes as string, new Date()));
+      }
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error;
+    }
+    rmSync(path + keptSuffix, { force: true });
+  }
+}
+
+function openForBoth(path: string): number {
+  return openSync(path, constants.O_RDWR);
+}

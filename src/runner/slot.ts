@@ -1,0 +1,20 @@
+import type { RestartSpec } from '../protocol/runner.ts';
+import { Restarts } from './restarts.ts';
+import type { WorkerProcess } from './worker-process.ts';
+
+/** The place of one worker in a generation: who is in it, and how often it had to be filled again. */
+export class Slot {
+  readonly instance: number;
+  readonly restarts: Restarts;
+  /** undefined while there is none */
+  worker: WorkerProcess | undefined;
+  /** whether another is being started beside the one that is in it */
+  renewing = false;
+  /** before this, in ms of a clock that only goes forward, that is not tried again */
+  renewNotBefore = 0;
+
+  constructor(instance: number, spec: RestartSpec) {
+    this.instance = instance;
+    this.restarts = new Restarts(spec);
+  }
+}

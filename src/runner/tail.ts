@@ -1,0 +1,27 @@
+/** How much is kept of what a process printed last, in bytes, and how many lines of it are told. */
+const kept = 8 * 1024;
+const told = 20;
+
+/** What a process printed last, for an error that says why it ended. */
+export class Tail {
+  #bytes: Buffer = Buffer.alloc(0);
+
+  /** @param text bytes as latin1 */
+  add(text: string): void {
+    // A copy: a part of a string keeps the whole of it in memory.
+    const last = Buffer.from(text.slice(-kept), 'latin1');
+    this.#bytes =
+      last.length >= kept ? last : Buffer.concat([this.#bytes.subarray(last.length - kept), last]);
+  }
+
+  /**
+   * The last lines. Frames of Node's own are left out: of a module that is not found they are so many that the line
+   * that names it would not be among the last.
+   */
+  lines(): string[] {
+    const lines = this.#bytes.toString('utf8').trimEnd().split('\n');
+    // The first one may be the end of a longer one.
+    if (this.#bytes.length >= kept) lines.shift();
+    return lines.filter((line) => line.trim() !== '' && !/^\s+at .*\bnode:/.test(line)).slice(-told);
+  }
+}

@@ -1,0 +1,40 @@
+import type { TargetRunner } from './target.ts';
+
+/** How often all processes are looked at, and how often while one is near its limit; in ms. */
+const interval = 1000;
+const closeInterval = 100;
+/** Having been late by so much, we were stopped ourselves, and what others have said meanwhile is still unread; in ms. */
+const lateness = 500;
+
+/** Looks at every process from time to time. */
+export class Ticker {
+  readonly #targets: () => Iterable<TargetRunner>;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(targets: () => Iterable<TargetRunner>) {
+    this.#targets = targets;
+  }
+
+  start(): void {
+    this.#next(interval);
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
+
+  #next(delay: number): void {
+    const due = performance.now() + delay;
+    this.#timer = setTimeout(() => {
+      const now = performance.now();
+      let near = false;
+      if (now - due < lateness) {
+        for (const target of this.#targets()) {
+          target.tick(now);
+          near ||= target.isNearLimit;
+        }
+      }
+      this.#next(near ? closeInterval : interval);
+    }, delay);
+  }
+}

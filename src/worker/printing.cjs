@@ -1,0 +1,63 @@
+'use strict';
+
+/**
+ * What becomes of what a process prints while its pipe is full, because the disk does not keep up or nobody reads.
+ * Node.js itself would let it pile up in memory, and lose it at `process.exit()`.
+ *
+ * A `--require` of its own for processes that have no gate. Like the bootstrap it is inherited by worker threads and by
+ * `fork()`: only the process that the runner started has the variable, and only until here.
+ */
+const { isMainThread } = require('node:worker_threads');
+
+/** How much may wait in memory where lines are dropped rather than waited for, in bytes. */
+const mayWait = 1024 * 1024;
+
+/** @param {'wait' | 'drop'} overflow */
+function limitPrinting(overflow) {
+  for (const name of /** @type {const} */ (['stdout', 'stderr'])) {
+    const lazy = /** @type {PropertyDescriptor} */ (Object.getOwnPropertyDescriptor(process, name));
+    // Made when it is first asked for: an app that prints nothing need not wait for it to load.
+    Object.defineProperty(process, name, {
+      ...lazy,
+      get() {
+        Object.defineProperty(process, name, lazy);
+        const stream = /** @type {any} */ (process[name]);
+        if (overflow === 'wait') stream._handle?.setBlocking?.(true);
+        else dropWhenFull(stream);
+        return stream;
+      },
+    });
+  }
+}
+
+/** @param {NodeJS.WriteStream} stream */
+function dropWhenFull(stream) {
+  const { write } = stream;
+  let dropped = 0;
+  stream.write = function writeOrDrop(/** @type {any[]} */ ...args) {
+    if (stream.writableLength > mayWait) {
+      dropped += 1;
+      const callback = args.findLast((argument) => typeof argument === 'function');
+      if (callback !== undefined) process.nextTick(callback);
+      return false;
+    }
+    if (dropped > 0) {
+      write.call(
+        stream,
+        `sluice: ${dropped} writes were dropped: they came faster than they could be kept\n`,
+      );
+      dropped = 0;
+    }
+    return write.apply(stream, /** @type {any} */ (args));
+  };
+}
+
+const given = process.env['SLUICE_PRINTING'];
+if (given !== undefined && isMainThread) {
+  delete process.env['SLUICE_PRINTING'];
+  const own = process.execArgv.indexOf(__filename);
+  if (own > 0) process.execArgv.splice(own - 1, 2);
+  limitPrinting(given === 'drop' ? 'drop' : 'wait');
+}
+
+module.exports = { limitPrinting };
