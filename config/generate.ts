@@ -11,6 +11,7 @@ export interface Schema {
   description?: string;
   default?: unknown;
   properties?: Record<string, Schema>;
+  additionalProperties?: Schema | boolean;
   items?: Schema;
   anyOf?: Schema[];
   enum?: unknown[];

@@ -40,11 +40,23 @@ function table(schema: Schema): string {
 function settings(schema: Schema, prefix = ''): [string, Schema][] {
   return Object.entries(schema.properties ?? {})
     .filter(([name]) => name !== '$schema')
-    .flatMap(([name, setting]) =>
-      setting.properties === undefined
-        ? [[`${prefix}${name}`, setting] as [string, Schema]]
-        : settings(setting, `${prefix}${name}.`),
-    );
+    .flatMap(([name, setting]) => {
+      const { suffix, group } = groupIn(setting);
+      const inside = group === undefined ? [] : settings(group, `${prefix}${name}${suffix}.`);
+      return group === setting ? inside : [[`${prefix}${name}`, setting] as [string, Schema], ...inside];
+    });
+}
+
+/** The group that a setting is, may be, is a list of, or has by names. */
+function groupIn(setting: Schema): { suffix: string; group: Schema | undefined } {
+  const { items, additionalProperties: named } = setting;
+  if (items !== undefined) return { suffix: '[]', group: groupOf(items) };
+  if (typeof named === 'object') return { suffix: '.NAME', group: groupOf(named) };
+  return { suffix: '', group: groupOf(setting) };
+}
+
+function groupOf(schema: Schema): Schema | undefined {
+  return [schema, ...(schema.anyOf ?? [])].find(({ properties }) => properties !== undefined);
 }
 
 function kind(schema: Schema): string {
@@ -62,12 +74,19 @@ function kind(schema: Schema): string {
     case 'boolean':
       return '`true` or `false`';
     case 'array':
-      return 'list';
+      return schema.items !== undefined && groupOf(schema.items) !== undefined ? 'list of groups' : 'list';
     case 'object':
-      return 'names and texts';
+      return objectKind(schema);
     default:
       return 'text';
   }
+}
+
+function objectKind({ properties, additionalProperties: named }: Schema): string {
+  if (properties !== undefined) return 'group';
+  return typeof named === 'object' && groupOf(named) !== undefined
+    ? 'names, and texts or groups'
+    : 'names and texts';
 }
 
 function fallback({ default: value }: Schema): string {

@@ -16,8 +16,7 @@ export function parseSettings<Schema extends v.GenericSchema>(
 ): v.InferOutput<Schema> {
   const result = v.safeParse(schema, value);
   if (result.success) return result.output;
-  // Of what does not exist, valibot tells the first in each group only.
-  const issues = result.issues.filter((issue) => !isUnknownKey(issue)).map(describe);
+  const issues = result.issues.flatMap((issue) => describe(issue));
   const faults = [...issues, ...unknownSettings(schema, value)];
   throw new AppError(
     'invalid_settings',
@@ -28,26 +27,60 @@ export function parseSettings<Schema extends v.GenericSchema>(
   );
 }
 
-function isUnknownKey({ type, expected }: v.BaseIssue<unknown>): boolean {
-  return type === 'strict_object' && expected === 'never';
+/**
+ * A line each. Of what may be a text or a group, it is the faults inside the group that help, where one was written. Of
+ * settings that do not exist valibot tells only the first in a group: see `unknownSettings`.
+ */
+function describe(issue: v.BaseIssue<unknown>, prefix = ''): string[] {
+  if (issue.type === 'strict_object' && issue.expected === 'never') return [];
+  const place = [prefix, v.getDotPath(issue)].filter(Boolean).join('.');
+  const inside = (issue.issues ?? []).filter(({ path }) => path !== undefined);
+  if (inside.length > 0) return inside.flatMap((inner) => describe(inner, place));
+  return [`${place === '' ? 'the whole' : place}: ${rightFor(issue)}`];
 }
 
-function describe(issue: v.BaseIssue<unknown>): string {
-  const place = v.getDotPath(issue) ?? 'the whole';
-  const received = issue.received === undefined ? '' : `, not ${issue.received}`;
-  return `${place}: ${issue.message.startsWith('Invalid') ? `${issue.expected}` : issue.message}${received}`;
+function rightFor({ type, message, expected, received }: v.BaseIssue<unknown>): string {
+  const isMissing = type === 'strict_object' && received === 'undefined';
+  if (isMissing) return 'it must be there';
+  const right = message.startsWith('Invalid') ? `${expected}` : message;
+  // What a group or a list is as a whole says nothing.
+  return ['Object', 'Array'].includes(received ?? 'Object') && right === message
+    ? right
+    : `${right}, not ${received}`;
 }
 
 /** Settings that do not exist, those of every group, with the one that was meant where that is plain. */
 function unknownSettings(schema: v.GenericSchema, value: unknown, prefix = ''): string[] {
-  if ('wrapped' in schema) return unknownSettings(schema.wrapped as v.GenericSchema, value, prefix);
-  if (schema.type !== 'strict_object' || typeof value !== 'object' || value === null) return [];
-  const { entries } = schema as unknown as { entries: Record<string, v.GenericSchema> };
-  return Object.entries(value).flatMap(([name, inner]) => {
+  if (typeof value !== 'object' || value === null) return [];
+  const { wrapped, options, item, value: each } = schema as Partial<Containers>;
+  const all = Object.entries(value);
+  const inside = (inner: v.GenericSchema) =>
+    all.flatMap(([name, part]) => unknownSettings(inner, part, `${prefix}${name}.`));
+  if (wrapped !== undefined) return unknownSettings(wrapped, value, prefix);
+  if (schema.type === 'union')
+    return (options ?? []).flatMap((option) => unknownSettings(option, value, prefix));
+  if (schema.type === 'array' && item !== undefined) return inside(item);
+  if (schema.type === 'record' && each !== undefined) return inside(each);
+  if (schema.type !== 'strict_object') return [];
+  const { entries } = schema as unknown as Containers;
+  return all.flatMap(([name, part]) => {
     const known = Object.hasOwn(entries, name) ? entries[name] : undefined;
-    if (known !== undefined) return unknownSettings(known, inner, `${prefix}${name}.`);
+    if (known !== undefined) return unknownSettings(known, part, `${prefix}${name}.`);
     return [`${prefix}${name}: there is no such setting${meant(name, Object.keys(entries))}`];
   });
+}
+
+/** Where the kinds of schema that hold others have them. */
+interface Containers {
+  /** of what is optional */
+  wrapped: v.GenericSchema;
+  /** of a union */
+  options: v.GenericSchema[];
+  /** of an array */
+  item: v.GenericSchema;
+  /** of a record */
+  value: v.GenericSchema;
+  entries: Record<string, v.GenericSchema>;
 }
 
 /** ` (did you mean "workers"?)` for `worker` */

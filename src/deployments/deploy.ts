@@ -6,10 +6,13 @@ import { formatBytes, formatDuration } from '../config/units.ts';
 import { directorySize, ensureSpace } from '../releases/disk.ts';
 import type { Release, ReleaseRecord, ReleaseSource } from '../releases/release.ts';
 import { type ArchiveLimits, receiveArchive } from '../sources/receive.ts';
+import { checkStart } from '../start/check.ts';
 import { nodeVersionNotices } from '../start/node-version.ts';
 import { otherToolsNotices } from '../start/other-tools.ts';
-import { checkStart, resolveStart } from '../start/resolve.ts';
+import { resolveStart } from '../start/resolve.ts';
+
 import { resolveWorkers } from '../start/workers.ts';
+import { whatElseRuns } from './also-runs.ts';
 import { commandContext } from './command-context.ts';
 import { assertComplete } from './complete.ts';
 import { Deployment } from './deployment.ts';
@@ -163,9 +166,10 @@ async function publish(
   const { count, reason } = await resolveWorkers(settings.workers, tree, availableParallelism());
   deployment.log(`starts with ${start.script} (${from}), in ${count} worker${count === 1 ? '' : 's'}`);
   if (reason !== null) deployment.log(reason);
+  const background = await whatElseRuns(deployment, settings);
   await share(deployment, settings.shared);
   const sizeBytes = await directorySize(tree);
-  const run = { settings, ...start, workers: count, background: [] };
+  const run = { settings, ...start, workers: count, background };
   const release = await site.store.update(number, { run, buildMs, sizeBytes });
   await site.store.publish(number);
   return release;

@@ -69,7 +69,7 @@ export function unsupportedStart(command: string, from: string, why: string, hin
   return new AppError('unsupported_start', `${from} is \`${command}\`: ${why}`, {
     hint:
       hint ??
-      'What can be run: `[VAR=value …] node [options] file [arguments]`, or a program of a package in dependencies, such as `next start`. Set it as "start" in sluice.json, or in the scripts of package.json.',
+      'What can be run: `[VAR=value …] node [options] file [arguments]`, or a program of a package in dependencies, such as `next start`. Write it in sluice.json, or in the scripts of package.json.',
   });
 }
 

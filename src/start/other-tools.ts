@@ -5,7 +5,7 @@ import { exists } from '../system/exists.ts';
 /** Files in which other tools are told what to run, and what to do instead here. */
 const files: Record<string, string> = {
   Procfile:
-    'What its "web" runs is "start" in sluice.json, and its "release" is "preSwitch" in "hooks". Other processes do not run.',
+    'What its "web" runs is "start" in sluice.json, its "release" is "preSwitch" in "hooks", and other processes are named in "processes".',
   'ecosystem.config.js': pm2(),
   'ecosystem.config.cjs': pm2(),
   'ecosystem.config.mjs': pm2(),
@@ -23,5 +23,5 @@ export async function otherToolsNotices(directory: string): Promise<Notice[]> {
 }
 
 function pm2(): string {
-  return 'What its first app runs is "start" in sluice.json, "instances" is "workers", and variables are set with `sluice env set`. Other apps in it do not run.';
+  return 'What its first app runs is "start" in sluice.json, "instances" is "workers", its other apps are "processes", and variables are set with `sluice env set`. docs/processes.md has the rest.';
 }

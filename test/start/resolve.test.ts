@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { mkdir, symlink, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { checkStart, resolveStart } from '../../src/start/resolve.ts';
+import { checkStart } from '../../src/start/check.ts';
+import { resolveStart } from '../../src/start/resolve.ts';
 import { appSettings, writeTree } from '../support/builds.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 

@@ -15,7 +15,7 @@ const job = v.pipe(
     command: v.optional(
       v.pipe(
         v.string(),
-        v.nonEmpty('a shell command'),
+        v.regex(/\S/, 'a shell command'),
         v.description("Shell command to run in the live release, with the app's variables."),
       ),
     ),
@@ -50,6 +50,7 @@ type Job = v.InferOutput<typeof job>;
 export const cron = v.optional(
   v.pipe(
     v.array(job),
+    v.description('What is done at set times. See docs/processes.md.'),
     v.rawCheck(({ dataset, addIssue }) => {
       if (!dataset.typed) return;
       const names = dataset.value.map(nameOf);
@@ -64,7 +65,6 @@ export const cron = v.optional(
       }
     }),
     v.transform((jobs) => jobs.map(asTold)),
-    v.description('What is done at set times. See docs/processes.md.'),
   ),
   [],
 );

@@ -4,7 +4,7 @@ import { processName } from './process-name.ts';
 
 const command = v.pipe(
   v.string(),
-  v.nonEmpty('a command such as "node worker.js"'),
+  v.regex(/\S/, 'a command such as "node worker.js"'),
   v.description(
     'What is run, understood as `start` is: `node worker.js`, `npm run worker`, a program of a package in dependencies.',
   ),

@@ -14,15 +14,18 @@ const exitCode = v.pipe(
 
 const cronRestart = v.pipe(
   v.union(
-    [schedule('When.'), v.strictObject({ schedule: schedule('When all workers are replaced.'), timezone })],
+    [
+      schedule('When all workers are replaced.'),
+      v.strictObject({ schedule: schedule('When all workers are replaced.'), timezone }),
+    ],
     'a cron expression, or {"schedule": …, "timezone": …}',
   ),
+  v.description('When all workers are replaced, one after the other: a cron expression, or an object.'),
   v.transform((value) =>
     typeof value === 'string'
       ? { schedule: value, timezone: null }
       : { schedule: value.schedule, timezone: value.timezone ?? null },
   ),
-  v.description('When all workers are replaced, one after the other: a cron expression, or an object.'),
 );
 
 /** When workers and background processes are started again, or replaced. */
