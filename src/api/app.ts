@@ -7,7 +7,7 @@ import { authenticate } from './auth.ts';
 import type { ApiState } from './context.ts';
 import { answerErrors } from './errors.ts';
 import type { KeyStore } from './keys.ts';
-import { identify } from './request-id.ts';
+import { identify, logLost } from './request-id.ts';
 import { appRoutes } from './routes/apps.ts';
 import { envRoutes } from './routes/env.ts';
 import { gitRoutes } from './routes/git.ts';
@@ -73,9 +73,6 @@ export function createApi({
   app.use(authenticate(tokens, local));
   app.use(router.routes());
   app.use(router.allowedMethods());
-  // What reaches Koa itself is a connection that broke off; everything else has been answered and logged above.
-  app.on('error', (error: Error, ctx?: Koa.Context) => {
-    log('connection lost', { id: ctx?.state['requestId'], error: error.message });
-  });
+  app.on('error', logLost(log));
   return app;
 }

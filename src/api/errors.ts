@@ -23,7 +23,7 @@ export function answerErrors(log: Log, asText: (ctx: Context) => boolean = isGit
 
 async function answerError(ctx: Context, error: unknown, log: Log, asText: boolean): Promise<void> {
   if (!(error instanceof AppError)) {
-    log('internal error', { id: ctx.state['requestId'], error: describeError(error) });
+    log.error('internal error', { error: describeError(error) });
   }
   if (ctx.res.headersSent) {
     // An answer that breaks off must not look like one that is complete.

@@ -11,7 +11,7 @@ import type { ApiState } from './context.ts';
 import { answerErrors } from './errors.ts';
 import type { KeyStore } from './keys.ts';
 import { renderPush } from './push-text.ts';
-import { identify } from './request-id.ts';
+import { identify, logLost } from './request-id.ts';
 
 export interface SshOptions {
   service: Service;
@@ -58,7 +58,7 @@ export function createSshApi({ service, keys, log }: SshOptions): Koa<ApiState> 
   app.use(answerErrors(log, () => true));
   app.use(logRefusals(log));
   app.use(router.routes());
-  app.on('error', (error: Error) => log('connection lost', { error: error.message }));
+  app.on('error', logLost(log));
   return app;
 }
 
@@ -73,7 +73,7 @@ function logRefusals(log: Log): RouterMiddleware<ApiState> {
         ctx.get('x-sluice-key').slice(0, 200),
         ctx.get('x-sluice-command').slice(0, 300),
       ];
-      log('ssh refused', { id: ctx.state.requestId, key, command, code, message });
+      log.warn('ssh refused', { key, command, code, message });
       throw error;
     }
   };

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { logLevels } from '../system/log-level.ts';
 import { schedule } from './schedule.ts';
 import { count, duration, size } from './units.ts';
 
@@ -73,6 +74,15 @@ export const serverSettingsSchema = v.strictObject({
   maxLogBytes: v.optional(
     size('Disk space for the logs of all apps together; the oldest rotated ones are removed.'),
     '1G',
+  ),
+  logLevel: v.optional(
+    v.pipe(
+      v.picklist(logLevels),
+      v.description(
+        'The least urgent lines that go to `sluice.log`; `debug` adds the requests that change nothing.',
+      ),
+    ),
+    'info',
   ),
 });
 

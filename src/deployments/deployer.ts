@@ -3,6 +3,7 @@ import { AppError, errorBody } from '../errors/app-error.ts';
 import type { TargetStatus } from '../protocol/runner.ts';
 import type { Release } from '../releases/release.ts';
 import { describeError } from '../system/log.ts';
+import { severity } from '../system/severity.ts';
 import type { Appliance } from './appliance.ts';
 import { deploy } from './deploy.ts';
 import { windUp } from './destroy.ts';
@@ -175,7 +176,7 @@ export class Deployer implements Service {
     try {
       return await siteStatus(site, running);
     } catch (error) {
-      this.#appliance.log('app not listed', { app: site.name, error: describeError(error) });
+      this.#appliance.log.error('app not listed', { app: site.name, error: describeError(error) });
       return undefined;
     }
   }
@@ -207,7 +208,7 @@ export class Deployer implements Service {
   async destroy(app: string, by: string): Promise<void> {
     this.#signal.throwIfAborted();
     await this.#sites.remove(app, windUp);
-    this.#appliance.log('app removed', { app, by });
+    this.#appliance.log.info('app removed', { app, by });
     await writeHistory(
       this.#appliance,
       { app, environment: '*' },
@@ -241,13 +242,13 @@ export class Deployer implements Service {
     const { log } = this.#appliance;
     try {
       const result = await work();
-      log(action, { app: name, by, ...details(result) });
+      log.info(action, { app: name, by, ...details(result) });
       await writeHistory(this.#appliance, target, { action, by, ...details(result), outcome: 'done' });
       return result;
     } catch (error) {
       const { code, message } = errorBody(error);
       const why = error instanceof AppError ? { code, message } : { error: describeError(error) };
-      log(`${action} failed`, { app: name, by, ...why });
+      log[severity(error)](`${action} failed`, { app: name, by, ...why });
       await writeHistory(this.#appliance, target, { action, by, outcome: 'failed', code });
       throw error;
     }

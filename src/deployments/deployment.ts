@@ -4,6 +4,7 @@ import type { Notice } from '../protocol/runner.ts';
 import type { Release, ReleaseRecord } from '../releases/release.ts';
 import { describeError } from '../system/log.ts';
 import { Masker } from '../system/mask.ts';
+import { severity } from '../system/severity.ts';
 import { BuildLog } from './build-log.ts';
 import type { DeployEvent, DeployStep } from './events.ts';
 import { writeHistory } from './history.ts';
@@ -53,7 +54,11 @@ export class Deployment {
     this.#by = source.by;
     this.#watch = watch;
     this.#buildLog = new BuildLog(site.paths.staged(number).buildLog, (error) =>
-      site.appliance.log('build log lost', { app: site.name, release: number, error: describeError(error) }),
+      site.appliance.log.error('build log lost', {
+        app: site.name,
+        release: number,
+        error: describeError(error),
+      }),
     );
     site.deployments.set(number, this);
     this.#tell({ event: 'accepted', ...site.target, release: number });
@@ -116,7 +121,7 @@ export class Deployment {
       await work();
     } catch (error) {
       const { name, appliance } = this.site;
-      appliance.log('deploy step failed', {
+      appliance.log[severity(error)]('deploy step failed', {
         app: name,
         release: this.number,
         step,
@@ -138,7 +143,7 @@ export class Deployment {
       await this.site.store.update(this.number, { notices: this.notices });
     } catch (error) {
       const about = { app: this.site.name, release: this.number };
-      this.site.appliance.log('notices not on record', { ...about, error: describeError(error) });
+      this.site.appliance.log.error('notices not on record', { ...about, error: describeError(error) });
     }
   }
 
@@ -147,7 +152,7 @@ export class Deployment {
     this.#buildLog.write(`live: ${release.url}`);
     await this.#buildLog.end();
     const { durationMs } = this;
-    this.site.appliance.log('deployed', { app: this.site.name, release: this.number, durationMs });
+    this.site.appliance.log.info('deployed', { app: this.site.name, release: this.number, durationMs });
     await writeHistory(this.site.appliance, this.site.target, { ...this.#asHistory, outcome: 'done' });
     this.#tell({ event: 'live', release, tookMs: durationMs });
     return release;
@@ -161,7 +166,7 @@ export class Deployment {
     const error = maskError(this.signal.aborted ? this.signal.reason : caught, this.#masker);
     const failure = { ...errorBody(error), step: this.#step };
     const about = { app: name, release: this.number, ...failure };
-    appliance.log(
+    appliance.log[severity(error)](
       'deploy failed',
       error instanceof AppError ? about : { ...about, error: describeError(error) },
     );
@@ -174,7 +179,7 @@ export class Deployment {
       });
       release = await releaseView(this.site, this.number);
     } catch (failing) {
-      appliance.log('failure not on record', { ...about, error: describeError(failing) });
+      appliance.log.error('failure not on record', { ...about, error: describeError(failing) });
     }
     const { code } = failure;
     await writeHistory(appliance, target, { ...this.#asHistory, outcome: 'failed', code });
@@ -197,7 +202,7 @@ export class Deployment {
     try {
       this.#watch(event);
     } catch (error) {
-      this.site.appliance.log('watcher failed', { event: event.event, error: describeError(error) });
+      this.site.appliance.log.error('watcher failed', { event: event.event, error: describeError(error) });
     }
   }
 }

@@ -61,7 +61,7 @@ export class Generation {
       // An answer that got lost says nothing. The file does: replacing it is what makes a switch.
       if (!(await this.#isOnRecord())) throw error;
       this.#state = 'active';
-      appliance.log('switched without an answer', { app: name, error: describeError(error) });
+      appliance.log.warn('switched without an answer', { app: name, error: describeError(error) });
       return null;
     }
   }
@@ -75,7 +75,7 @@ export class Generation {
     } catch (error) {
       // Without the connection there is nothing to discard: the runner ends what was booted for a caller that is gone.
       if (!(error instanceof AppError && error.code === 'runner_unavailable')) {
-        appliance.log('generation not discarded', { app: name, error: describeError(error) });
+        appliance.log.error('generation not discarded', { app: name, error: describeError(error) });
       }
     }
   }

@@ -99,11 +99,13 @@ export class GitServer {
     const over = async () => {
       try {
         const { code, complaint } = await exchange.ended;
-        if (code !== 0) log('git ended', { app, code, complaint });
+        if (code !== 0) log.warn('git ended', { app, code, complaint });
       } catch (error) {
-        log('git failed', { app, error: describeError(error) });
+        log.error('git failed', { app, error: describeError(error) });
       }
-      await afterwards().catch((error: unknown) => log('git failed', { app, error: describeError(error) }));
+      await afterwards().catch((error: unknown) =>
+        log.error('git failed', { app, error: describeError(error) }),
+      );
       this.#exchanges.delete(exchange);
     };
     this.#exchanges.set(exchange, over());
@@ -115,7 +117,7 @@ export class GitServer {
     try {
       await alignBranches(this.#sites.repository(app), await this.#sites.of(app));
     } catch (error) {
-      this.#appliance.log('branches not moved', { app, error: describeError(error) });
+      this.#appliance.log.error('branches not moved', { app, error: describeError(error) });
     }
   }
 
@@ -140,7 +142,7 @@ export class GitServer {
       }
       await this.#sites.tidyUp(app);
     } catch (error) {
-      this.#appliance.log('repository not put in order', { app, error: describeError(error) });
+      this.#appliance.log.error('repository not put in order', { app, error: describeError(error) });
     }
   }
 
@@ -167,7 +169,7 @@ export class GitServer {
       await this.#appliance.runner.call('job', { job }, { signal: this.#stopping });
     } catch (error) {
       if (!this.#stopping.aborted)
-        this.#appliance.log('garbage not collected', { app, error: describeError(error) });
+        this.#appliance.log.warn('garbage not collected', { app, error: describeError(error) });
     }
   }
 

@@ -21,6 +21,6 @@ export async function writeHistory(
   try {
     await appendEvent(paths.events, { at: new Date().toISOString(), ...target, ...entry });
   } catch (error) {
-    log('history not written', { ...target, ...entry, error: describeError(error) });
+    log.error('history not written', { ...target, ...entry, error: describeError(error) });
   }
 }

@@ -6,6 +6,8 @@ import type { Repository } from '../git/repository.ts';
 import type { GitService } from '../git/services.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
 import { describeError, type Log } from '../system/log.ts';
+import type { LogLevel } from '../system/log-level.ts';
+import { severity } from '../system/severity.ts';
 import type { AppRepository } from './app-repository.ts';
 import type { DeployEvent } from './events.ts';
 import type { GitExchange } from './git-exchange.ts';
@@ -43,10 +45,10 @@ export async function servePush(
   try {
     update = await answerPush(exchange, service.hook, request, context);
     accepted = true;
-    tell(context, request, 'push accepted');
+    tell(context, request, 'info', 'push accepted');
   } catch (error) {
     const why = error instanceof AppError ? { ...error.toJSON() } : { error: describeError(error) };
-    tell(context, request, 'push refused', why);
+    tell(context, request, severity(error), 'push refused', why);
   }
   using _ = await place.refs.take();
   try {
@@ -60,11 +62,12 @@ export async function servePush(
 function tell(
   { log, app, call }: PushContext,
   { updates }: PushRequest,
+  level: LogLevel,
   what: string,
   why: Record<string, unknown> = {},
 ): void {
   const refs = updates.slice(0, loggedRefs).map(({ ref }) => ref.slice(0, 200));
-  log(what, { app, by: call.by, refs, ...why });
+  log[level](what, { app, by: call.by, refs, ...why });
 }
 
 /** @returns the change of the branch that was deployed; null where there was nothing to deploy. @throws where it is refused */

@@ -27,10 +27,10 @@ export async function putInOrder(appliance: Appliance, sites: Sites): Promise<vo
   for (const site of await sites.all()) {
     try {
       const releases = await site.store.reconcile();
-      if (releases.length > 0) appliance.log('deploys were interrupted', { app: site.name, releases });
+      if (releases.length > 0) appliance.log.warn('deploys were interrupted', { app: site.name, releases });
     } catch (error) {
       // One app whose files are beyond us must not keep all the others from being served.
-      appliance.log('app not put in order', { app: site.name, error: describeError(error) });
+      appliance.log.error('app not put in order', { app: site.name, error: describeError(error) });
     }
   }
 }
@@ -62,7 +62,7 @@ export class Reviver {
       (sites) => {
         for (const site of sites) this.#reviveNext(site);
       },
-      (error: unknown) => this.#appliance.log('apps not started', { error: describeError(error) }),
+      (error: unknown) => this.#appliance.log.error('apps not started', { error: describeError(error) }),
     );
   }
 
@@ -91,7 +91,11 @@ export class Reviver {
         return;
       } catch (error) {
         if (signal.aborted) return;
-        this.#appliance.log('app not started', { app: site.name, failures, error: describeError(error) });
+        this.#appliance.log.error('app not started', {
+          app: site.name,
+          failures,
+          error: describeError(error),
+        });
       }
     }
   }
@@ -103,7 +107,7 @@ export class Reviver {
     const release = await activeRelease(site);
     await using generation = await Generation.boot(site, release, { signal: this.#stopped.signal });
     await generation.switch();
-    this.#appliance.log('app started', { app: site.name, release: release.number });
+    this.#appliance.log.info('app started', { app: site.name, release: release.number });
   }
 }
 

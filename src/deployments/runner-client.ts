@@ -7,6 +7,7 @@ import { protocolVersion } from '../protocol/version.ts';
 import { backoffDelay } from '../system/backoff.ts';
 import { withDeadline } from '../system/deadline.ts';
 import type { Log } from '../system/log.ts';
+import { stayOnBehalf } from '../system/on-behalf.ts';
 
 type Link =
   | { state: 'connecting' }
@@ -63,7 +64,12 @@ export class RunnerClient {
   ): Promise<RunnerCalls[Name]['result']> {
     options.signal?.throwIfAborted();
     const client = await this.#client();
-    return client.call(name, params, options);
+    const { onProgress } = options;
+    return client.call(
+      name,
+      params,
+      onProgress ? { ...options, onProgress: stayOnBehalf(onProgress) } : options,
+    );
   }
 
   /** What runs now. Asked again where the runner is replaced meanwhile. @throws AppError as `call` */
@@ -120,7 +126,8 @@ export class RunnerClient {
       failures = (await this.#greet(client)) ? 0 : failures + 1;
       await client.closed;
       if (this.#link.state === 'connected') {
-        this.#options.log('runner lost', { pid: this.#link.pid });
+        const level = this.#stopped.signal.aborted ? 'info' : 'warn';
+        this.#options.log[level]('runner lost', { pid: this.#link.pid });
         this.#become({ state: 'connecting' });
       }
       await this.#pause(backoffDelay(failures + 1, retry));
@@ -134,7 +141,7 @@ export class RunnerClient {
       const { version, pid } = await client.call('hello', { version: protocolVersion });
       if (version !== protocolVersion) throw mismatch(version);
       if (this.#stopped.signal.aborted) client.close();
-      this.#options.log('runner connected', { pid });
+      this.#options.log.info('runner connected', { pid });
       this.#become({ state: 'connected', client, pid });
       for (const listener of this.#onConnected) listener();
       return true;
@@ -142,7 +149,7 @@ export class RunnerClient {
       client.close();
       if (!(error instanceof AppError)) throw error;
       const told = this.#link.state === 'refused';
-      if (!told) this.#options.log('runner refused', { code: error.code, message: error.message });
+      if (!told) this.#options.log.error('runner refused', { code: error.code, message: error.message });
       if (error.code === 'protocol_mismatch') this.#become({ state: 'refused', error });
       return false;
     }

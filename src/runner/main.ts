@@ -6,9 +6,10 @@ import { serveCalls } from '../protocol/peer.ts';
 import { ensurePrivateDirectory } from '../system/files.ts';
 import { tryLock } from '../system/lock.ts';
 import { createLog } from '../system/log.ts';
+import { logLevel } from '../system/log-level.ts';
 import { Runner } from './runner.ts';
 
-const log = createLog(process.stderr.fd, 'runner');
+const log = createLog(process.stderr.fd, 'runner', logLevel(process.env['SLUICE_LOG_LEVEL']));
 
 /** The runner's process: one a home, from its start until SIGTERM or the server's `shutdown`. */
 async function main(): Promise<void> {
@@ -18,7 +19,8 @@ async function main(): Promise<void> {
   if (lock === undefined)
     throw new AppError('already_running', `a runner for ${paths.home} is running already`);
 
-  const runner = new Runner(paths, log);
+  // What it has to say is what went wrong and was dealt with.
+  const runner = new Runner(paths, (message) => log.warn(message));
   await runner.start();
 
   const server = createServer((socket) => {
@@ -29,7 +31,7 @@ async function main(): Promise<void> {
   rmSync(paths.runnerSocket, { force: true });
   server.listen(paths.runnerSocket, () => {
     chmodSync(paths.runnerSocket, 0o600);
-    log('ready');
+    log.info('ready');
   });
 
   let stopping: Promise<void> | undefined;

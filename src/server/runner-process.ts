@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Log } from '../system/log.ts';
+import type { LogLevel } from '../system/log-level.ts';
 import { smallHeap } from '../system/small-heap.ts';
 
 const entry = fileURLToPath(new URL('../runner/main.ts', import.meta.url));
@@ -10,12 +11,14 @@ export class RunnerProcess {
   readonly #home: string;
   readonly #log: Log;
   readonly #output: number;
+  readonly #logLevel: LogLevel;
   #child: ChildProcess | undefined;
 
   /** @param output file descriptor that its log goes to */
-  constructor(home: string, output: number, log: Log) {
+  constructor(home: string, output: number, logLevel: LogLevel, log: Log) {
     this.#home = home;
     this.#output = output;
+    this.#logLevel = logLevel;
     this.#log = log;
   }
 
@@ -25,13 +28,15 @@ export class RunnerProcess {
     const { NODE_OPTIONS: _, ...env } = process.env;
     const child = spawn(process.execPath, [...smallHeap, entry], {
       cwd: this.#home,
-      env: { ...env, SLUICE_HOME: this.#home },
+      env: { ...env, SLUICE_HOME: this.#home, SLUICE_LOG_LEVEL: this.#logLevel },
       stdio: ['ignore', this.#output, this.#output],
       detached: true,
     });
     this.#child = child;
-    child.once('error', (error) => this.#gone({ error: error.message }));
-    child.once('exit', (code, signal) => this.#gone({ pid: child.pid, code, signal }));
+    child.once('error', (error) => this.#gone('error', { error: error.message }));
+    child.once('exit', (code, signal) =>
+      this.#gone(code === 0 ? 'info' : 'error', { pid: child.pid, code, signal }),
+    );
     // It goes on when we end; to us it is a connection, whoever started it.
     child.unref();
   };
@@ -41,8 +46,8 @@ export class RunnerProcess {
     return this.#child !== undefined;
   }
 
-  #gone(how: Record<string, unknown>): void {
+  #gone(level: LogLevel, how: Record<string, unknown>): void {
     this.#child = undefined;
-    this.#log('runner ended', how);
+    this.#log[level]('runner ended', how);
   }
 }

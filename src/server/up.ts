@@ -1,4 +1,3 @@
-import { openSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { createApi } from '../api/app.ts';
@@ -17,6 +16,7 @@ import { ensurePrivateDirectory } from '../system/files.ts';
 import { tryLock } from '../system/lock.ts';
 import { createLog, describeError } from '../system/log.ts';
 import { Slots } from '../system/slots.ts';
+import { openLog } from './open-log.ts';
 import { RunnerProcess } from './runner-process.ts';
 import { serveApi } from './serve.ts';
 import { shieldApps } from './shield.ts';
@@ -44,18 +44,18 @@ export async function up(home: string, whenReady: (ready: Ready) => void): Promi
   const lock = tryLock(paths.serverLock);
   if (lock === undefined) throw alreadyRunning(paths.home);
 
-  const output = openSync(paths.log, 'a', 0o600);
-  const log = createLog(output, 'server');
+  const output = openLog(paths.log);
+  const log = createLog(output, 'server', settings.logLevel);
   await shieldApps(paths);
-  log('starting', { version, pid: process.pid, home: paths.home });
-  process.on('uncaughtExceptionMonitor', (error) => log('crashed', { error: describeError(error) }));
+  log.info('starting', { version, pid: process.pid, home: paths.home });
+  process.on('uncaughtExceptionMonitor', (error) => log.error('crashed', { error: describeError(error) }));
   await using ending = new AsyncDisposableStack();
   ending.defer(() => {
-    log('stopped');
+    log.info('stopped');
     lock.release();
   });
 
-  const runnerProcess = new RunnerProcess(paths.home, output, log);
+  const runnerProcess = new RunnerProcess(paths.home, output, settings.logLevel, log);
   const runner = new RunnerClient({ path: paths.runnerSocket, log, whenAbsent: runnerProcess.ensure });
   ending.defer(async () => {
     // Where we did not come up, a runner that was there before goes on; one of our own has nothing to do.
@@ -67,7 +67,7 @@ export async function up(home: string, whenReady: (ready: Ready) => void): Promi
   await deployer.recover();
 
   const keys = new KeyStore(paths.keys, authorizedKeys(paths, settings));
-  await keys.synchronize().catch((error) => log('keys not written', { error: describeError(error) }));
+  await keys.synchronize().catch((error) => log.error('keys not written', { error: describeError(error) }));
   let url = '';
   const tokens = new TokenStore(paths.tokens);
   const shared = { service: deployer, tokens, keys, version, log, url: () => url };
@@ -78,9 +78,9 @@ export async function up(home: string, whenReady: (ready: Ready) => void): Promi
   ({ url } = ending.use(await serveApi(settings.listen, api(false), sockets)));
 
   deployer.keepRunning();
-  log('ready', { url });
+  log.info('ready', { url });
   whenReady({ url, pid: process.pid, home: paths.home, version });
-  log('stopping', { signal: await stopped });
+  log.info('stopping', { signal: await stopped });
   await deployer.windDown();
   await endRunner(runner);
 }

@@ -1,21 +1,49 @@
-import { writeSync } from 'node:fs';
+import { writeFileSync, writeSync } from 'node:fs';
+import { pino } from 'pino';
+import type { LogLevel } from './log-level.ts';
+import { requestId } from './on-behalf.ts';
 
-/** One event of our own log: what happened, and the facts around it. */
-export type Log = (event: string, fields?: Record<string, unknown>) => void;
+type Say = (event: string, fields?: Record<string, unknown>) => void;
 
 /**
- * Our own log, one JSON object a line, on a file descriptor. Written synchronously: events are few, and the last ones
- * before a crash are those that matter. A file system that takes no more must not end us, so the line goes to stderr then.
+ * Our own log: what happened, and the facts around it. `info` is what was done; `warn` what went wrong and was dealt
+ * with, or was the caller's to put right; `error` what is our fault, or needs somebody to see to it.
  */
-export function createLog(descriptor: number, source: 'server' | 'runner', now = () => new Date()): Log {
-  return (event, fields = {}) => {
-    const line = `${JSON.stringify({ at: now().toISOString(), source, event, ...fields })}\n`;
-    try {
-      writeSync(descriptor, line);
-    } catch (error) {
-      sayElsewhere(`${line.trimEnd()} (not in the log: ${String(error)})\n`);
-    }
-  };
+export type Log = Record<LogLevel, Say>;
+
+/**
+ * Our own log, one JSON object a line, on a file descriptor: `level`, `time`, `source`, `msg`, the id of the request
+ * that it is about where there is one, then the fields.
+ */
+export function createLog(descriptor: number, source: 'server' | 'runner', level: LogLevel = 'info'): Log {
+  const logger = pino(
+    {
+      level,
+      base: { source },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    { write: (line) => writeLine(descriptor, line) },
+  );
+  // As a field like the others, the event stands before them, where people look for it; pino's own comes last.
+  const at =
+    (each: LogLevel): Say =>
+    (event, fields) =>
+      logger[each]({ msg: event, requestId: requestId(), ...fields });
+  return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
+}
+
+/**
+ * Synchronously: events are few, and the last ones before a crash are those that matter. A file system that takes no
+ * more must not end us, so the line goes to stderr then; pino's own destination throws at such a one, or, where its
+ * error is listened to, keeps every line in memory from then on.
+ */
+function writeLine(descriptor: number, line: string): void {
+  try {
+    writeFileSync(descriptor, line);
+  } catch (error) {
+    sayElsewhere(`${line.trimEnd()} (not in the log: ${String(error)})\n`);
+  }
 }
 
 /**

@@ -8,6 +8,7 @@ import supertest from 'supertest';
 import { answering, running } from '../support/apps.ts';
 import { pack } from '../support/pack.ts';
 import { startSluice } from '../support/server.ts';
+import { waitFor } from '../support/wait.ts';
 import { wholeFile } from '../support/whole-file.ts';
 
 const sluice = await startSluice(wholeFile);
@@ -81,8 +82,58 @@ test("a request has an id: the caller's own, or one that it can quote", async ()
   assert.equal(own.body.status, 'ok');
   const given = await api.get('/healthz').set('X-Request-Id', 'no\tgood id');
   assert.match(given.headers['x-request-id'] ?? '', /^[0-9a-f-]{36}$/);
-  const logged = (await sluice.log()).filter(({ event }) => event === 'request');
-  assert.ok(logged.some(({ id, status }) => id === 'trace-42' && status === 200));
+});
+
+test('all that is logged for the sake of a request has the id that its answer has', async () => {
+  const body = await pack(running('process.exit(3)'));
+  const failed = await api.post('/v1/apps/brittle/releases?message=hush').set(admin).send(body).expect(422);
+  const id = failed.headers['x-request-id'];
+  // The line of the request itself is written when its answer is on its way.
+  const about = await waitFor(
+    async () => {
+      const lines = (await sluice.log()).filter(({ requestId }) => requestId === id);
+      return lines.some(({ msg }) => msg === 'request') && lines;
+    },
+    { what: 'the line of the request' },
+  );
+  assert.deepEqual(
+    about.map(({ level, msg }) => [level, msg]),
+    [
+      ['warn', 'deploy failed'],
+      ['info', 'request'],
+    ],
+  );
+  const { time, durationMs, ...request } = about[1] ?? {};
+  assert.match(String(time), /^\d{4}-\d\d-\d\dT[\d:.]+Z$/);
+  assert.equal(typeof durationMs, 'number');
+  assert.deepEqual(request, {
+    level: 'info',
+    source: 'server',
+    msg: 'request',
+    requestId: id,
+    method: 'POST',
+    path: '/v1/apps/brittle/releases',
+    status: 422,
+    by: 'test',
+  });
+});
+
+test('requests that change nothing are logged at debug level only, unless somebody is turned away', async (t) => {
+  const asked = async (level: string) => {
+    const other = await startSluice(t, { settings: { logLevel: level } });
+    await other.request('/v1/apps');
+    await fetch(`${other.url}/v1/apps`);
+    await fetch(`${other.url}/v1/apps`, { headers: { authorization: 'Bearer open-sesame' } });
+    await other.call('POST', '/v1/tokens', { name: 'ci' });
+    await other.stop();
+    const lines = await other.log();
+    assert.doesNotMatch(JSON.stringify(lines), /open-sesame/);
+    const requests = lines.filter(({ msg }) => msg === 'request');
+    return requests.map(({ level, method, status }) => `${level} ${method} ${status}`).sort();
+  };
+  const [debug, info] = await Promise.all([asked('debug'), asked('info')]);
+  assert.deepEqual(debug, ['debug GET 200', 'debug GET 401', 'info POST 201', 'warn GET 401']);
+  assert.deepEqual(info, ['info POST 201', 'warn GET 401']);
 });
 
 test('the unix socket needs no token, and only its owner can open it', async () => {

@@ -201,7 +201,7 @@ test('over ssh, there is no shell, no forwarding and no command but those of git
   );
   assert.notEqual(code, 0);
   await assertUntouched();
-  const refused = (await sluice.log()).filter(({ event }) => event === 'ssh refused');
+  const refused = (await sluice.log()).filter(({ msg }) => msg === 'ssh refused');
   assert.ok(
     refused.some(({ key, command }) => key === 'mine' && command === 'id'),
     'refusals are logged',

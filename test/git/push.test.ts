@@ -28,6 +28,14 @@ for (const [way, { url, env }] of Object.entries(ways)) {
     );
     assert.equal(await sluice.get(app), 'one');
     assert.deepEqual(await remoteBranches(checkout, url(app)), { main: commit });
+    const about = (await sluice.log()).filter((line) => line['app'] === app);
+    const said = about.filter(({ msg }) => msg === 'deployed' || msg === 'push accepted');
+    assert.deepEqual(
+      said.map(({ msg }) => msg),
+      ['deployed', 'push accepted'],
+    );
+    assert.ok(said[0]?.['requestId'], 'the log names the request');
+    assert.equal(said[1]?.['requestId'], said[0]['requestId']);
   });
 
   test(`the next push over ${way} brings what is new, and the release says so`, async (t) => {

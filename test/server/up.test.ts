@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { get } from 'node:http';
 import { createServer } from 'node:net';
 import { test } from 'node:test';
@@ -45,6 +45,16 @@ test('settings that are no settings are told, all of them', async (t) => {
   assert.match(errors, /2 faults/);
 });
 
+test('its log has what is as urgent as the settings say, of the server and of its runner', async (t) => {
+  const quiet = await startSluice(t, { settings: { logLevel: 'warn' } });
+  await quiet.call('GET', '/v1/apps');
+  assert.equal(await quiet.stop(), 0);
+  assert.equal(await readFile(quiet.paths.log, 'utf8'), '');
+  const usual = await startSluice(t);
+  const ready = (await usual.log()).filter(({ msg }) => msg === 'ready');
+  assert.deepEqual(ready.map(({ source }) => source).sort(), ['runner', 'server']);
+});
+
 test('told to stop, it ends the deploys under way, the apps and its runner, and exits with 0', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('live'));
@@ -59,7 +69,7 @@ test('told to stop, it ends the deploys under way, the apps and its runner, and 
 
   assert.equal(await sluice.stop(), 0);
   await assert.rejects(logs.text(), 'the watcher is hung up on');
-  assert.equal((await sluice.log()).filter(({ event }) => event === 'runner connected').length, 1);
+  assert.equal((await sluice.log()).filter(({ msg }) => msg === 'runner connected').length, 1);
   await assert.rejects(deploy, (error: AppError) => error.code === 'stopping' && error.status === 503);
   for (const pid of [runner.pid, ...workers.map((worker) => worker.pid)]) {
     await waitFor(async () => (await processStartTime(pid)) === undefined, {
