@@ -152,7 +152,7 @@ export class Generation {
   /** Ends all workers at once: for those that never had traffic. */
   async kill(): Promise<void> {
     this.state = 'ended';
-    this.#stopping.abort(new Error('the generation was ended while it booted'));
+    this.#stopping.abort(new AppError('cancelled', 'the generation was ended while it booted'));
     for (const worker of this.workers) worker.kill();
     await Promise.all([...this.workers].map((worker) => worker.exited));
   }

@@ -11,6 +11,7 @@ import type { RunnerClient } from '../../src/deployments/runner-client.ts';
 import { Site } from '../../src/deployments/site.ts';
 import { generationSpec, type SpecChanges } from '../../src/deployments/spec.ts';
 import { noCommit, type ReleaseRecord, type RunPlan } from '../../src/releases/release.ts';
+import { createLog } from '../../src/system/log.ts';
 import { Slots } from '../../src/system/slots.ts';
 import { appSettings } from '../support/builds.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -26,7 +27,7 @@ async function newSite(t: TestContext): Promise<Site> {
     settings,
     node: process.execPath,
     runner: undefined as unknown as RunnerClient,
-    log: () => undefined,
+    log: createLog(process.stderr.fd, 'server'),
     builds: new Slots(1),
   };
   return new Site(appliance, target, async () => []);

@@ -1,0 +1,166 @@
+import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
+import { test } from 'node:test';
+import { rotatedLogs } from '../../src/logs/files.ts';
+import type { LogRecord } from '../../src/logs/line.ts';
+import type { GenerationSpec } from '../../src/protocol/runner.ts';
+import { appLog } from '../support/app-log.ts';
+import { fetchText } from '../support/http.ts';
+import { TestRunner } from '../support/runner.ts';
+import { waitFor } from '../support/wait.ts';
+
+async function texts(spec: GenerationSpec, stream = 'out'): Promise<string[]> {
+  const records = await appLog(spec.log.directory).catch(() => []);
+  return records.filter((record) => record.stream === stream).map(({ text }) => text);
+}
+
+test('a line is in the log with its time, release, worker and stream', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = runner.spec('printing.cjs', { workers: 2 });
+  const before = new Date().toISOString();
+  await runner.release(spec);
+  await fetchText(runner.port, '/count?lines=3');
+  const lines = await waitFor(async () => {
+    const all = (await appLog(spec.log.directory)).filter(({ text }) => text.includes('line 2'));
+    return all.length > 0 && all;
+  });
+  const [line] = lines;
+  assert.ok(line !== undefined && line.time > before && line.time < new Date().toISOString());
+  assert.match(line.process, /^web\.[01]$/);
+  assert.deepEqual([line.release, line.stream, line.continued], [spec.release, 'out', false]);
+});
+
+test('what a worker prints right before it ends is in the log, however much it is', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = runner.spec('printing.cjs', { workers: 1 });
+  await runner.release(spec);
+  await fetchText(runner.port, '/exit?lines=20000');
+  await waitFor(async () => (await texts(spec, 'err')).length > 0);
+  await waitFor(async () => (await texts(spec)).length >= 20_000);
+  assert.deepEqual(
+    await texts(spec),
+    Array.from({ length: 20_000 }, (_, line) => `last ${line}`),
+  );
+  assert.deepEqual(await texts(spec, 'err'), ['and this on stderr']);
+  const said = await waitFor(async () =>
+    (await texts(spec, 'sys')).find((text) => text.includes('status 3')),
+  );
+  assert.match(said, /^worker 0 \(pid \d+\) ended with exit status 3 after .*; it is started again at once$/);
+});
+
+test('bytes, characters in pieces, empty lines, carriage returns and colours are kept as they are', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = runner.spec('printing.cjs', { workers: 1 });
+  await runner.release(spec);
+  const euro = Buffer.from('1 €\n');
+  // A character in two writes; bytes that are no UTF-8; a NUL; an empty line; CR LF; a colour.
+  const pieces = [euro.subarray(0, 3), euro.subarray(3), Buffer.from([0xff, 0x00, 0x0a, 0x0a])];
+  pieces.push(Buffer.from('end\r\n\u001B[31mred\u001B[0m\n'));
+  for (const piece of pieces) await fetchText(runner.port, `/bytes?hex=${piece.toString('hex')}`);
+  await waitFor(async () => (await texts(spec)).length === 5);
+  const expected = ['1 €', Buffer.from([0xff, 0x00]), '', 'end', '\u001B[31mred\u001B[0m'];
+  assert.deepEqual(
+    await texts(spec),
+    expected.map((text) => Buffer.from(text as string).toString('latin1')),
+  );
+});
+
+test('a line of a megabyte comes in parts that make it up, and one without an end shows all the same', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = runner.spec('printing.cjs', { workers: 1 });
+  await runner.release(spec);
+  await fetchText(runner.port, `/long?length=${1024 ** 2}`);
+  await fetchText(runner.port, `/bytes?hex=${Buffer.from('Password: ').toString('hex')}`);
+  await waitFor(async () => (await texts(spec)).includes('Password: '));
+  const records = (await appLog(spec.log.directory)).filter(({ stream }) => stream === 'out');
+  const end = records.findIndex(({ continued }) => !continued);
+  assert.ok(end > 10, `${end} parts`);
+  assert.equal(
+    records.slice(0, end + 1).reduce((length, { text }) => length + text.length, 0),
+    1024 ** 2,
+  );
+  assert.ok(records.every(({ text }) => text.length <= 64 * 1024));
+  assert.equal(records.at(-1)?.continued, true);
+});
+
+test('values of variables are masked on the disk', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = runner.spec('printing.cjs', { workers: 1 }, { PASSWORD: 'größer-als' });
+  spec.log.secrets = ['größer-als'];
+  await runner.release(spec);
+  await fetchText(runner.port, '/secret');
+  await waitFor(async () => (await texts(spec)).length > 0);
+  const [line = ''] = await texts(spec);
+  assert.equal(Buffer.from(line, 'latin1').toString(), 'the password is ••••••, yes');
+});
+
+test('two workers print 500,000 lines each over rotations, a killed runner and a switch: each once, in order', async (t) => {
+  const wanted = 500_000;
+  const runner = await TestRunner.start(t);
+  const spec = runner.spec('printing.cjs', { workers: 2, drainTimeout: '90s' });
+  spec.log = { ...spec.log, size: 1024 ** 2, keep: 10_000 };
+  await runner.release(spec);
+  const printed = await askBoth(runner.port, wanted);
+  await waitFor(async () => (await rotations(spec)) > 20, { what: 'rotations' });
+  await runner.kill();
+  await runner.launch();
+  await waitFor(async () => (await rotations(spec)) > 40, { what: 'rotations by the next runner' });
+  await runner.release({ ...runner.spec('plain.cjs'), log: spec.log });
+  assert.deepEqual(await Promise.all(printed), ['printed', 'printed']);
+  await waitFor(async () => (await readdir(runner.paths.outputs)).length === 6, {
+    what: 'the end of the old',
+  });
+
+  const records = (await settledLog(spec)).filter(
+    ({ release, stream }) => release === spec.release && stream === 'out',
+  );
+  for (const process of ['web.0', 'web.1']) {
+    const numbers = records
+      .filter((record) => record.process === process)
+      .map(({ text }) => Number(/^line (\d+) of a log that has something to say$/.exec(text)?.[1]));
+    const missing = gaps(numbers, wanted);
+    t.diagnostic(`${process}: ${numbers.length} lines, ${JSON.stringify(missing)} missing`);
+    assert.ok(missing.length <= 1, `${missing.length} gaps`);
+    const bytes = missing.reduce(
+      (sum, { from, to }) => sum + (to - from) * 'line 100000 of a log that has something to say\n'.length,
+      0,
+    );
+    assert.ok(bytes <= 64 * 1024, `${bytes} bytes are missing`);
+  }
+});
+
+/** Asks until both workers print. @returns their answers to come */
+async function askBoth(port: number, lines: number): Promise<Promise<string>[]> {
+  const printing: Promise<string>[] = [];
+  while (printing.length < 2) {
+    const answer = fetchText(port, `/count?lines=${lines}`).then(({ body }) => body);
+    const first = await Promise.race([answer, new Promise((resolve) => setTimeout(resolve, 100))]);
+    if (first !== 'not again') printing.push(answer);
+  }
+  return printing;
+}
+
+async function rotations(spec: GenerationSpec): Promise<number> {
+  return (await rotatedLogs(spec.log.directory)).at(-1)?.number ?? 0;
+}
+
+/** When all that was rotated is compressed, and so nothing is renamed any more. */
+async function settledLog(spec: GenerationSpec): Promise<LogRecord[]> {
+  await waitFor(async () => (await rotatedLogs(spec.log.directory)).every(({ compressed }) => compressed), {
+    timeout: 30_000,
+    what: 'compression',
+  });
+  return appLog(spec.log.directory);
+}
+
+/** Which numbers are not there; throws where they are not in order or not once. */
+function gaps(numbers: number[], wanted: number): { from: number; to: number }[] {
+  const found: { from: number; to: number }[] = [];
+  let next = 0;
+  for (const number of [...numbers, wanted]) {
+    assert.ok(number >= next, `${number} after ${next - 1}`);
+    if (number > next) found.push({ from: next, to: number });
+    next = number + 1;
+  }
+  return found;
+}
