@@ -30,6 +30,8 @@ export class AppLog {
   readonly #options: AppLogOptions;
   readonly #turns = new Serial();
   #stream: RotatingFileStream | undefined;
+  /** of the newest rotated file that there ever was: numbers never come again */
+  #number = 0;
   #broken: { until: number; error: Error; lines: number } | undefined;
 
   constructor(options: AppLogOptions) {
@@ -57,7 +59,7 @@ export class AppLog {
       const { directory, rotated } = this.#options;
       await this.#close();
       if ((await endLine(join(directory, currentLog))) === 0) return;
-      await rename(join(directory, currentLog), rotatedLog(directory, (await newestNumber(directory)) + 1));
+      await rename(join(directory, currentLog), rotatedLog(directory, await this.#nextNumber()));
       rotated();
     });
   }
@@ -104,15 +106,21 @@ export class AppLog {
     return `${linePrefix(new Date(), ourselves, 'sys')}${lines} lines could not be written: ${error.message}\n`;
   }
 
+  async #nextNumber(): Promise<number> {
+    const newest = (await rotatedLogs(this.#options.directory)).at(-1)?.number ?? 0;
+    this.#number = Math.max(this.#number, newest) + 1;
+    return this.#number;
+  }
+
   async #open(): Promise<RotatingFileStream> {
     const { directory, size, rotated } = this.#options;
     await mkdir(directory, { recursive: true, mode: 0o750 });
     await endLine(join(directory, currentLog));
-    let number = await newestNumber(directory);
+    this.#number = (await this.#nextNumber()) - 1;
     const name = (time: number | Date | null) => {
       if (time === null) return currentLog;
-      number += 1;
-      return rotatedLog('', number);
+      this.#number += 1;
+      return rotatedLog('', this.#number);
     };
     const stream = createStream(name, { path: directory, size: `${size}B`, mode: 0o640 });
     stream.on('rotated', rotated);
@@ -120,10 +128,6 @@ export class AppLog {
     stream.on('error', () => undefined);
     return stream;
   }
-}
-
-async function newestNumber(directory: string): Promise<number> {
-  return (await rotatedLogs(directory)).at(-1)?.number ?? 0;
 }
 
 function put(stream: RotatingFileStream, records: string): Promise<void> {

@@ -1,5 +1,5 @@
 import { createReadStream, createWriteStream } from 'node:fs';
-import { rename, rm, stat } from 'node:fs/promises';
+import { rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
@@ -21,6 +21,9 @@ export async function compressRotated(directory: string): Promise<void> {
     if (!compressed) {
       const part = `${path}.gz.part`;
       await pipeline(createReadStream(path), createGzip(), createWriteStream(part, { mode: 0o640 }));
+      // What was written last is as old as before.
+      const { atime, mtime } = await stat(path);
+      await utimes(part, atime, mtime);
       await rename(part, `${path}.gz`);
     }
     await rm(plain, { force: true });

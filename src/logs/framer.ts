@@ -12,6 +12,7 @@ export class Framer {
   readonly #stream: LogStream;
   readonly #mask: (text: string) => string;
   #held = '';
+  #inParts = false;
 
   /** @param mask given whole lines, but for those that are written in parts */
   constructor(origin: LogOrigin, stream: LogStream, mask: (text: string) => string) {
@@ -42,18 +43,20 @@ export class Framer {
   part(now: Date): string {
     const part = this.#mask(this.#held);
     this.#held = '';
+    this.#inParts = true;
     return `${linePrefix(now, this.#origin, this.#stream, true)}${part}\n`;
   }
 
-  /** What is held as a line of its own: no more comes. */
+  /** The end of what is held, or was written in parts: no more comes. */
   end(now: Date): string {
-    if (!this.isHolding) return '';
+    if (!this.isHolding && !this.#inParts) return '';
     const rest = this.#records(this.#held, now);
     this.#held = '';
     return rest;
   }
 
   #records(lines: string, now: Date): string {
+    this.#inParts = false;
     const prefix = linePrefix(now, this.#origin, this.#stream);
     const masked = this.#mask(lines);
     // Most text has none: looking is much cheaper than replacing.

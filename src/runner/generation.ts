@@ -14,6 +14,8 @@ import { type Ready, type WorkerListener, WorkerProcess } from './worker-process
 
 /** A worker whose event loop does not turn for this long does not hold up a switch; in ms. */
 const gateDeadline = 1000;
+/** How often a process is looked at that has no limit, in ms. */
+const lookEvery = 950;
 /** Where a worker could not be replaced by a fresh one, the next try is made after this; in ms. */
 const renewPause = 10_000;
 /**
@@ -164,7 +166,10 @@ export class Generation {
 
   /** Looks at each worker: what it takes, and whether it must be replaced. Idempotent, and called often. */
   tick(now: number): void {
-    for (const worker of this.workers) worker.figures.look(now);
+    // Where no limit is to be kept, once a second is enough for what is shown.
+    const leisurely = this.spec.maxMemory === null;
+    for (const { figures } of this.workers)
+      if (!leisurely || figures.age(now) >= lookEvery) figures.look(now);
     if (this.state !== 'active') return;
     for (const slot of this.#slots) {
       const fault = slot.worker && this.#faultOf(slot.worker, now);
@@ -173,7 +178,7 @@ export class Generation {
     }
   }
 
-  /** Whether one of them is on its way to its limit, and should be looked at more often. */
+  /** Whether one of them is on its way to its limit: a leak can be as fast as the requests come. */
   get isNearLimit(): boolean {
     const { maxMemory } = this.spec;
     if (maxMemory === null || this.state !== 'active') return false;

@@ -12,12 +12,16 @@ export interface Figures {
 const atPageSize = 6n;
 const atClockTicks = 17n;
 
+/** Over how long the share of the processor is taken at least, in s: the kernel counts in hundredths. */
+const cpuWindow = 0.9;
+
 const machine = readMachine();
 
 /** Looks at one process from time to time, in /proc; elsewhere than on Linux it sees nothing. */
 export class ProcessFigures implements Figures {
   readonly #pid: number;
   #last: { ticks: number; at: number } | undefined;
+  #lookedAt = Number.NEGATIVE_INFINITY;
   memoryBytes: number | null = null;
   cpuPercent: number | null = null;
 
@@ -25,15 +29,22 @@ export class ProcessFigures implements Figures {
     this.#pid = pid;
   }
 
+  /** How long ago it was looked at, in ms. */
+  age(now: number): number {
+    return now - this.#lookedAt;
+  }
+
   /** @param now in ms, from a clock that only goes forward */
   look(now = performance.now()): void {
+    this.#lookedAt = now;
     const fields = machine && statFields(this.#pid);
     if (!machine || fields === undefined) return;
     // proc(5), /proc/PID/stat: utime and stime are fields 14 and 15, rss field 24; the list begins with field 3.
     const ticks = Number(fields[11]) + Number(fields[12]);
     this.memoryBytes = Number(fields[21]) * machine.pageSize;
-    if (this.#last !== undefined && now > this.#last.at) {
-      const seconds = (now - this.#last.at) / 1000;
+    const seconds = (now - (this.#last?.at ?? now)) / 1000;
+    if (this.#last !== undefined && seconds < cpuWindow) return;
+    if (this.#last !== undefined) {
       this.cpuPercent = Math.round(((ticks - this.#last.ticks) / machine.ticks / seconds) * 1000) / 10;
     }
     this.#last = { ticks, at: now };

@@ -234,6 +234,7 @@ export class TargetRunner {
     this.#look();
   }
 
+  /** Whether it is to be looked at again soon. */
   get isNearLimit(): boolean {
     return this.#active?.isNearLimit ?? false;
   }

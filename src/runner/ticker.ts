@@ -1,8 +1,8 @@
 import type { TargetRunner } from './target.ts';
 
 /** How often all processes are looked at, and how often while one is near its limit; in ms. */
-const interval = 1000;
-const closeInterval = 100;
+const interval = 250;
+const closeInterval = 50;
 /** Having been late by so much, we were stopped ourselves, and what others have said meanwhile is still unread; in ms. */
 const lateness = 500;
 
@@ -27,14 +27,9 @@ export class Ticker {
     const due = performance.now() + delay;
     this.#timer = setTimeout(() => {
       const now = performance.now();
-      let near = false;
-      if (now - due < lateness) {
-        for (const target of this.#targets()) {
-          target.tick(now);
-          near ||= target.isNearLimit;
-        }
-      }
-      this.#next(near ? closeInterval : interval);
+      const targets = [...this.#targets()];
+      if (now - due < lateness) for (const target of targets) target.tick(now);
+      this.#next(targets.some((target) => target.isNearLimit) ? closeInterval : interval);
     }, delay);
   }
 }

@@ -3,15 +3,17 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { rotatedLogs } from '../../src/logs/files.ts';
 import { type LogRecord, parseLine } from '../../src/logs/line.ts';
+import { exists } from '../../src/system/exists.ts';
 
-/** Everything that is in the logs of an app, in order; bytes as latin1. Rotation must have come to rest. */
+/** Everything that is in the logs of an app, in order, nothing where there are none; bytes as latin1. Rotation must have come to rest. */
 export async function appLog(directory: string): Promise<LogRecord[]> {
   const texts: string[] = [];
   for (const { path, compressed } of await rotatedLogs(directory)) {
     const bytes = await readFile(path);
     texts.push((compressed ? gunzipSync(bytes) : bytes).toString('latin1'));
   }
-  texts.push(await readFile(join(directory, 'app.log'), 'latin1'));
+  if (await exists(join(directory, 'app.log')))
+    texts.push(await readFile(join(directory, 'app.log'), 'latin1'));
   return texts.flatMap((text) => {
     const lines = text.split('\n');
     if (lines.pop() !== '') throw new Error('a log does not end with a line end');

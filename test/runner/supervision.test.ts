@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict';
+import { rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { TargetStatus, WorkerStatus } from '../../src/protocol/runner.ts';
+import { appLog } from '../support/app-log.ts';
+import { fetchText } from '../support/http.ts';
+import { Load } from '../support/load.ts';
+import { TestRunner } from '../support/runner.ts';
+import { waitFor } from '../support/wait.ts';
+
+async function status(runner: TestRunner): Promise<TargetStatus> {
+  const [target] = await runner.client.call('status', {});
+  assert.ok(target);
+  return target;
+}
+
+async function open(runner: TestRunner): Promise<WorkerStatus[]> {
+  return (await status(runner)).workers.filter(({ state }) => state === 'open');
+}
+
+test('a killed worker is replaced at once, and what is lost is what it had in flight', async (t) => {
+  const runner = await TestRunner.start(t);
+  const { bootMs } = await runner.release(runner.spec('plain.cjs', { workers: 2 }));
+  const load = new Load(runner.port, 12);
+  t.after(() => load.stop());
+  await waitFor(() => load.answered > 200);
+  for (let kills = 0; kills < 3; kills += 1) {
+    const [victim] = await open(runner);
+    process.kill(victim?.pid ?? 0, 'SIGKILL');
+    const start = performance.now();
+    await waitFor(async () => (await open(runner)).filter(({ pid }) => pid !== victim?.pid).length === 2);
+    t.diagnostic(
+      `replaced after ${Math.round(performance.now() - start)} ms; a boot of both took ${Math.round(bootMs)} ms`,
+    );
+  }
+  const { errors } = await load.stop();
+  // 12 clients have one request each under way: more cannot be lost by one death.
+  assert.ok(errors.length <= 3 * 12, `${errors.length} lost`);
+  assert.deepEqual(
+    (await open(runner)).map(({ restarts }) => restarts).reduce((sum, each) => sum + each),
+    3,
+  );
+});
+
+test('an app that dies as soon as it is up is `crashed`, says why, keeps its socket, and comes back', async (t) => {
+  const runner = await TestRunner.start(t);
+  const doom = join(runner.paths.home, 'doom');
+  const settings = { workers: 1, maxRestarts: 4, restartDelay: 10 };
+  const spec = runner.spec('faulty.cjs', settings, { DOOM: doom });
+  await runner.release(spec);
+  assert.equal((await status(runner)).state, 'running');
+  await writeFile(doom, 'after');
+  const crashed = await waitFor(async () => {
+    const all = await status(runner);
+    return all.state === 'crashed' && all;
+  });
+  const { crash } = crashed;
+  assert.match(crash?.message ?? '', /^worker 0 ended with exit status 1 after \d+ ms$/);
+  assert.match(crash?.output.join('\n') ?? '', /Error: doomed after/);
+  assert.ok(Date.parse(crashed.since) > Date.now() - 10_000);
+
+  // Whoever comes now waits, and is answered by the one that is tried next.
+  const waiting = connect(runner.port, '127.0.0.1');
+  let answer = '';
+  waiting.setEncoding('utf8').on('data', (text: string) => {
+    answer += text;
+  });
+  waiting.write('GET / HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n');
+  await rm(doom);
+  await waitFor(() => answer.includes('200 OK'), { timeout: 20_000, what: 'the answer' });
+  await waitFor(async () => (await status(runner)).state === 'running');
+  const said = (await appLog(spec.log.directory)).filter(({ stream }) => stream === 'sys');
+  assert.ok(said.some(({ text }) => /; crashed: it is started again in 15 s$/.test(text)));
+});
+
+test('a death before it listens and one after are told apart', async (t) => {
+  const runner = await TestRunner.start(t);
+  const doom = join(runner.paths.home, 'doom');
+  const spec = runner.spec('faulty.cjs', { workers: 1, restartDelay: 10 }, { DOOM: doom });
+  await runner.release(spec);
+  await writeFile(doom, 'before');
+  const messages = async () =>
+    (await appLog(spec.log.directory)).filter(({ stream }) => stream === 'sys').map(({ text }) => text);
+  await waitFor(async () => (await messages()).length >= 2);
+  const [first, second] = await messages();
+  assert.match(first ?? '', /ended with exit status 1 after .*; it is started again at once$/);
+  assert.match(second ?? '', /ended with exit status 1 before it listened; it is started again in 10 ms$/);
+});
+
+test('a worker that ends with a status of stopExitCodes is not started again', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = runner.spec('faulty.cjs', { workers: 2, stopExitCodes: [7] });
+  await runner.release(spec);
+  await fetchText(runner.port, '/end');
+  await waitFor(async () => (await open(runner)).length === 1);
+  await waitFor(async () => {
+    const said = (await appLog(spec.log.directory)).filter(({ stream }) => stream === 'sys');
+    return said.some(({ text }) => text.endsWith('it is not started again ("stopExitCodes")'));
+  });
+  assert.equal((await status(runner)).workers.length, 1);
+});
+
+test('an app that leaks 5 MB a request behind a limit of 150 MB loses no request in 30 s of load', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = runner.spec('faulty.cjs', { workers: 2, maxMemory: '150M' }, { LEAK: '5' });
+  await runner.release(spec);
+  const load = new Load(runner.port, 8);
+  t.after(() => load.stop());
+  const end = performance.now() + 30_000;
+  let fattest = 0;
+  await waitFor(
+    async () => {
+      for (const { memoryBytes } of (await status(runner)).workers)
+        fattest = Math.max(fattest, memoryBytes ?? 0);
+      return performance.now() > end;
+    },
+    { timeout: 60_000, interval: 100 },
+  );
+  const replaced = (await open(runner)).reduce((sum, { restarts }) => sum + restarts, 0);
+  const { errors, samples } = await load.stop();
+  t.diagnostic(
+    `${samples.length} requests, ${replaced} workers replaced, the fattest had ${Math.round(fattest / 1e6)} MB`,
+  );
+  assert.deepEqual(errors, []);
+  assert.ok(replaced > 2);
+});
+
+test('a worker whose event loop stands still is replaced; meanwhile the other answers', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = runner.spec('faulty.cjs', { workers: 2, stuckTimeout: '1s' });
+  await runner.release(spec);
+  const { headers } = await fetchText(runner.port, '/stuck');
+  const stuck = Number(headers['x-pid']);
+  let asked = 0;
+  await waitFor(async () => {
+    const { headers: from } = await fetchText(runner.port);
+    assert.notEqual(Number(from['x-pid']), stuck);
+    asked += 1;
+    const { workers } = await status(runner);
+    return workers.length === 2 && workers.every(({ pid, state }) => pid !== stuck && state === 'open');
+  });
+  assert.ok(asked > 10);
+  const said = (await appLog(spec.log.directory)).filter(({ stream }) => stream === 'sys');
+  assert.match(
+    said[0]?.text ?? '',
+    /has not turned its event loop for .* \("stuckTimeout"\), and is replaced$/,
+  );
+});
+
+test('status tells of each worker what it takes and what it is at', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs', { workers: 1, stuckTimeout: '400ms' }));
+  const load = new Load(runner.port, 6);
+  t.after(() => load.stop());
+  const worker = await waitFor(async () => {
+    const [one] = await open(runner);
+    return (one?.cpuPercent ?? 0) > 0 && (one?.connections ?? 0) > 0 && one;
+  });
+  await load.stop();
+  assert.ok(worker.memoryBytes !== null && worker.memoryBytes > 20e6 && worker.memoryBytes < 500e6);
+  assert.ok(worker.cpuPercent !== null && worker.cpuPercent < 300);
+  assert.ok(worker.connections !== null && worker.connections <= 8);
+  assert.ok(worker.requests !== null && worker.requests <= worker.connections);
+  assert.ok(worker.eventLoopDelayMs !== null && worker.eventLoopDelayMs >= 0);
+});
