@@ -5,6 +5,7 @@ import { AppError } from '../errors/app-error.ts';
 import type { Release } from '../releases/release.ts';
 import type { ApiClient } from './client.ts';
 import type { DeployView } from './deploy-view.ts';
+import { lines } from './lines.ts';
 import { appPath } from './target.ts';
 
 /**
@@ -57,13 +58,7 @@ export async function followDeploy(
 }
 
 async function* events(answer: IncomingMessage): AsyncGenerator<DeployEvent> {
-  // Not by node:readline: it also ends a line at U+2028 and U+2029, which JSON leaves as they are in a text.
-  let rest = '';
-  for await (const text of answer.setEncoding('utf8')) {
-    const lines = (rest + text).split('\n');
-    rest = lines.pop() ?? '';
-    for (const line of lines) yield JSON.parse(line) as DeployEvent;
-  }
+  for await (const line of lines(answer)) yield JSON.parse(line) as DeployEvent;
 }
 
 /** Why a deploy failed, and at which step, as the API answers it. */

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { stripVTControlCharacters, styleText } from 'node:util';
 
 type Style = Parameters<typeof styleText>[0];
@@ -11,8 +12,18 @@ export function print(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
+/** Fulfilled when more can be taken: what comes faster than it is read must not be held here. */
+export async function put(text: string | Uint8Array): Promise<void> {
+  if (!process.stdout.write(text)) await once(process.stdout, 'drain');
+}
+
 export function printJson(value: unknown): void {
   print(JSON.stringify(value, null, 2));
+}
+
+/** Whether what is printed has colours. */
+export function hasColours(): boolean {
+  return paint('dim', '.') !== '.';
 }
 
 /** Columns as wide as their widest cell; the first row is the head. */

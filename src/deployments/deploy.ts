@@ -20,7 +20,6 @@ import type { DeployEvent } from './events.ts';
 import { Generation } from './generation.ts';
 import { postSwitch, preSwitch } from './hooks.ts';
 import { tellWhatStaysBehind } from './left-behind.ts';
-import { removeOldLogs } from './old-logs.ts';
 import { describeOrigin } from './origin.ts';
 import { superseded } from './queue.ts';
 import { rootOf } from './root.ts';
@@ -231,7 +230,6 @@ async function clean(deployment: Deployment, { keepReleases }: AppSettings): Pro
     const running = await site.appliance.runner.status();
     const draining = running.find(({ key }) => key === site.name)?.draining ?? [];
     const removed = await site.store.retain(keepReleases, new Set(draining));
-    await removeOldLogs(site.paths.logs);
     if (removed.length > 0) deployment.log(`removed release ${removed.join(', ')}: ${keepReleases} are kept`);
   });
 }

@@ -1,5 +1,7 @@
 import type { Target } from '../config/paths.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
+import type { LogLine } from '../logs/join.ts';
+import type { LogQuery } from '../logs/read.ts';
 import type { TargetStatus } from '../protocol/runner.ts';
 import type { Release } from '../releases/release.ts';
 import { describeError } from '../system/log.ts';
@@ -18,7 +20,7 @@ import { putInOrder, Reviver } from './recover.ts';
 import { sourceOfCommit } from './redeploy.ts';
 import { releaseNotFound, releaseView, releaseViews } from './release-view.ts';
 import { rollback } from './rollback.ts';
-import type { AppStatus, DeploySource, EnvironmentChange, GitCall, LogQuery, Service } from './service.ts';
+import type { AppStatus, DeploySource, EnvironmentChange, GitCall, Service } from './service.ts';
 import type { Site } from './site.ts';
 import { Sites } from './sites.ts';
 import { siteStatus } from './status.ts';
@@ -201,7 +203,7 @@ export class Deployer implements Service {
     return place.buildLog;
   }
 
-  async *logs(target: Target, query: LogQuery): AsyncIterable<string> {
+  async *logs(target: Target, query: LogQuery): AsyncIterable<LogLine> {
     yield* readLogs(await this.#sites.find(target), query);
   }
 

@@ -1,6 +1,8 @@
 import type { Readable } from 'node:stream';
 import type { Target } from '../config/paths.ts';
 import type { ServiceMode, ServiceName } from '../git/services.ts';
+import type { LogLine } from '../logs/join.ts';
+import type { LogQuery } from '../logs/read.ts';
 import type { Notice, WorkerStatus } from '../protocol/runner.ts';
 import type { Release, ReleaseSource } from '../releases/release.ts';
 import type { DeployEvent } from './events.ts';
@@ -65,14 +67,6 @@ export interface EnvironmentChange {
   outcome: 'switched' | 'kept' | 'undeployed' | 'unchanged';
 }
 
-export interface LogQuery {
-  /** how many of the last lines */
-  lines: number;
-  /** goes on with new lines until the signal aborts */
-  follow: boolean;
-  signal: AbortSignal;
-}
-
 /**
  * What can be done with apps. The API offers it over HTTP; everything that changes something writes `events.jsonl`.
  * All methods throw AppError: `app_not_found` and `invalid_name` any of them, others as told.
@@ -135,8 +129,8 @@ export interface Service {
   release(target: Target, number: number): Promise<Release>;
   /** Path of the build log. @throws `release_not_found` */
   buildLog(target: Target, number: number): Promise<string>;
-  /** Lines of the app's output, without line ends. */
-  logs(target: Target, query: LogQuery): AsyncIterable<string>;
+  /** The lines of an app's log that match, the oldest first. */
+  logs(target: Target, query: LogQuery): AsyncIterable<LogLine>;
   /** Stops and removes an app in all its environments, with all it kept. */
   destroy(app: string, by: string): Promise<void>;
 }

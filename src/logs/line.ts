@@ -1,7 +1,11 @@
 /** `out` and `err` are what a process printed; `sys` is what Sluice says of it. */
 export type LogStream = 'out' | 'err' | 'sys';
 
-const streams: readonly string[] = ['out', 'err', 'sys'] satisfies LogStream[];
+export const logStreams: readonly LogStream[] = ['out', 'err', 'sys'];
+
+export function isLogStream(text: string): text is LogStream {
+  return (logStreams as readonly string[]).includes(text);
+}
 
 /** Whose output it is. */
 export interface LogOrigin {
@@ -39,12 +43,12 @@ export function parseLine(line: string): LogRecord | undefined {
     /^(\d{4}-\d\d-\d\dT[\d:.]+Z) (\d+) (\S+) ([a-z]+)(\+?) (.*)$/s.exec(line) ?? [];
   if (time === undefined || process === undefined || stream === undefined || text === undefined)
     return undefined;
-  if (!streams.includes(stream)) return undefined;
+  if (!isLogStream(stream)) return undefined;
   return {
     time,
     release: Number(release),
     process,
-    stream: stream as LogStream,
+    stream,
     continued: plus === '+',
     text,
   };

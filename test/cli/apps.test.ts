@@ -106,8 +106,12 @@ test('logs are what the app has written', async () => {
     running(`console.log('one'); console.log('two');
     require('node:http').createServer((q, r) => r.end()).listen(process.env.PORT);`),
   );
-  assert.equal((await run('logs', 'chatty', '-n', '1')).stdout, 'two\n');
-  assert.equal((await run('logs', 'chatty', '--json')).stdout, '{"line":"one"}\n{"line":"two"}\n');
+  assert.equal((await run('logs', 'chatty', '--raw', '-n', '1')).stdout, 'two\n');
+  const printed = (await run('logs', 'chatty', '--json', '--stream', 'out')).stdout.trim().split('\n');
+  assert.deepEqual(
+    printed.map((line) => JSON.parse(line).line),
+    ['one', 'two'],
+  );
 });
 
 test('destroy asks for the name, and without a terminal wants it said', async () => {

@@ -1,28 +1,98 @@
 import { Readable } from 'node:stream';
 import type { Router } from '@koa/router';
+import { parseSince, sinceHint } from '../../config/since.ts';
 import type { Service } from '../../deployments/service.ts';
+import { AppError } from '../../errors/app-error.ts';
+import type { LogFilter } from '../../logs/filter.ts';
+import type { LogLine } from '../../logs/join.ts';
+import { isLogStream, type LogStream, logStreams } from '../../logs/line.ts';
 import { need } from '../auth.ts';
-import { type ApiState, queryFlag, queryText, takes, targetOf, wholeNumber } from '../context.ts';
+import {
+  type ApiContext,
+  type ApiState,
+  queryFlag,
+  queryText,
+  takes,
+  targetOf,
+  wholeNumber,
+} from '../context.ts';
+import { jsonLine, textLine } from '../log-text.ts';
 
 const defaultLines = 100;
 const maxLines = 100_000;
 
-/** What an app writes. With `follow=1` the answer goes on until the caller hangs up. */
+const known = ['environment', 'lines', 'follow', 'since', 'release', 'worker', 'stream'] as const;
+
+/** What an app has to say. With `follow=1` the answer goes on until the caller hangs up. */
 export function logRoutes(router: Router<ApiState>, service: Service): void {
-  router.get('/v1/apps/:app/logs', need('read'), takes('environment', 'lines', 'follow'), async (ctx) => {
+  router.get('/v1/apps/:app/logs', need('read'), takes(...known), async (ctx) => {
     const target = targetOf(ctx);
-    const lines = wholeNumber(queryText(ctx, 'lines') ?? String(defaultLines), 'lines', maxLines);
+    const format = ctx.accepts('text/plain', 'application/x-ndjson') || 'text/plain';
+    const filter = filterOf(ctx);
+    const written = format === 'text/plain' ? textLine : jsonLine;
+    // What Sluice says has no place among what the app prints, unless it is asked for.
+    if (format === 'text/plain') filter.streams ??= ['out', 'err'];
+    const lines = linesOf(ctx, filter);
     const follow = queryFlag(ctx, 'follow', false);
     // Asked first, while the answer can still have a status: the lines of a quiet app may be long in coming.
     await service.status(target);
     const gone = new AbortController();
     ctx.res.once('close', () => gone.abort());
-    ctx.type = 'text/plain; charset=utf-8';
-    ctx.body = Readable.from(withLineEnds(service.logs(target, { lines, follow, signal: gone.signal })));
+    ctx.type = `${format}; charset=utf-8`;
+    const found = service.logs(target, { filter, lines, follow, signal: gone.signal });
+    ctx.body = Readable.from(textOf(found, written));
     ctx.flushHeaders();
   });
 }
 
-async function* withLineEnds(lines: AsyncIterable<string>): AsyncGenerator<string> {
-  for await (const line of lines) yield `${line}\n`;
+async function* textOf(
+  lines: AsyncIterable<LogLine>,
+  written: (line: LogLine) => string,
+): AsyncGenerator<string> {
+  for await (const line of lines) yield written(line);
+}
+
+/** All of them since a moment, where no number is given. @throws AppError `bad_request` */
+function linesOf(ctx: ApiContext, { since }: LogFilter): number | null {
+  const text = queryText(ctx, 'lines');
+  if (text !== undefined) return wholeNumber(text, 'lines', maxLines);
+  return since === undefined ? defaultLines : null;
+}
+
+/** @throws AppError `bad_request` */
+function filterOf(ctx: ApiContext): LogFilter {
+  const filter: LogFilter = {};
+  const since = queryText(ctx, 'since');
+  const release = queryText(ctx, 'release');
+  const worker = queryText(ctx, 'worker');
+  const stream = queryText(ctx, 'stream');
+  if (since !== undefined) filter.since = moment(since);
+  if (release !== undefined) filter.release = wholeNumber(release, 'release');
+  if (worker !== undefined) filter.process = processName(worker);
+  if (stream !== undefined) filter.streams = stream.split(',').map(streamOf);
+  return filter;
+}
+
+function moment(text: string): Date {
+  const since = parseSince(text, new Date(), 'UTC');
+  if (since === undefined) {
+    throw new AppError('bad_request', `since="${text}" is neither a time back from now nor a moment`, {
+      hint: sinceHint,
+    });
+  }
+  return since;
+}
+
+function processName(text: string): string {
+  if (/^(?:\d+|[A-Za-z][\w-]*(?:\.[\w-]+)?)$/.test(text)) return text;
+  throw new AppError('bad_request', `worker="${text}" names no process`, {
+    hint: 'web.1 is one, web are all of its kind, and 1 is short for web.1.',
+  });
+}
+
+function streamOf(text: string): LogStream {
+  if (isLogStream(text)) return text;
+  throw new AppError('bad_request', `stream="${text}" is no stream of a log`, {
+    hint: `There are ${logStreams.join(', ')}; several have commas between them.`,
+  });
 }

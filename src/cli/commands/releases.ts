@@ -2,10 +2,11 @@ import type { Command } from 'commander';
 import { type Target, targetName } from '../../config/paths.ts';
 import { formatBytes, formatDuration } from '../../config/units.ts';
 import type { Release } from '../../releases/release.ts';
-import { type AppOptions, appSubcommand, callApp, connect } from '../command.ts';
+import { printBuildLog } from '../build-log.ts';
+import { type AppOptions, appSubcommand, callApp } from '../command.ts';
 import { wholeNumber } from '../numbers.ts';
 import { formatTime, paint, print, printJson, stateColour, table } from '../output.ts';
-import { appPath, parseTarget } from '../target.ts';
+import { parseTarget } from '../target.ts';
 
 export function registerReleaseCommands(program: Command): void {
   appSubcommand(program, 'releases <app> [number]', 'the releases of an app, newest first, or one of them')
@@ -40,9 +41,7 @@ async function printLog(target: Target, number: string | undefined): Promise<voi
       ? (await callApp<Release[]>('GET', target, '/releases'))[0]?.number
       : wholeNumber(number, 'the release');
   if (wanted === undefined) return print(`${targetName(target)} has no releases yet`);
-  const query = { environment: target.environment };
-  const log = await (await connect()).open('GET', appPath(target, `/releases/${wanted}/log`), { query });
-  for await (const chunk of log) process.stdout.write(chunk);
+  await printBuildLog(target, wanted);
 }
 
 async function cancel(name: string, number: string, options: AppOptions): Promise<void> {

@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { LogEntry } from '../../src/api/log-text.ts';
+import { LogWriter } from '../support/log-writer.ts';
+import { startSluice } from '../support/server.ts';
+import { waitFor } from '../support/wait.ts';
+import { wholeFile } from '../support/whole-file.ts';
+
+const sluice = await startSluice(wholeFile);
+// Variables create an app: it need not run to have a log.
+await sluice.call('PATCH', '/v1/apps/shop/env', { SECRET: 'open-sesame' });
+const log = new LogWriter(join(sluice.paths.apps, 'shop/production/logs'));
+const hour = 3_600_000;
+const now = Date.now();
+log.line('old', { time: new Date(now - 30 * hour), release: 1 });
+log.compress(log.rotate());
+log.line('started', { time: new Date(now - 2 * hour), release: 2, stream: 'sys' });
+log.line('{"level":30,"msg":"hello","pass":"open-sesame"}', { time: new Date(now - 2 * hour), release: 2 });
+log.line('no {"json"}', { time: new Date(now - hour), release: 2, process: 'web.1', stream: 'err' });
+log.line('[1]', { time: new Date(now - 1000), release: 3, process: 'worker.0' });
+
+const text = async (query: string) => (await sluice.request(`/v1/apps/shop/logs${query}`)).text();
+const entries = async (query = ''): Promise<LogEntry[]> => {
+  const headers = { accept: 'application/x-ndjson' };
+  const response = await sluice.request(`/v1/apps/shop/logs${query}`, { headers });
+  assert.match(response.headers.get('content-type') ?? '', /^application\/x-ndjson/);
+  return (await response.text())
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => JSON.parse(line));
+};
+
+test('as text, it is what the app has printed and nothing else', async () => {
+  assert.equal(await text(''), 'old\n{"level":30,"msg":"hello","pass":"••••••"}\nno {"json"}\n[1]\n');
+  assert.equal(await text('?lines=2'), 'no {"json"}\n[1]\n');
+  assert.equal(await text('?stream=sys'), 'started\n');
+});
+
+test('as JSON, each line has its origin, and the fields of a line that is an object are kept', async () => {
+  const all = await entries();
+  assert.deepEqual(
+    all.map(({ line }) => line),
+    ['old', 'started', '{"level":30,"msg":"hello","pass":"••••••"}', 'no {"json"}', '[1]'],
+  );
+  assert.deepEqual(all[2], {
+    time: new Date(now - 2 * hour).toISOString(),
+    release: 2,
+    process: 'web.0',
+    stream: 'out',
+    line: '{"level":30,"msg":"hello","pass":"••••••"}',
+    json: { level: 30, msg: 'hello', pass: '••••••' },
+  });
+  assert.deepEqual(
+    all.map(({ json }) => json !== undefined),
+    [false, false, true, false, false],
+  );
+});
+
+test('lines are chosen by time, release, process and stream', async () => {
+  const lines = async (query: string) => (await entries(query)).map(({ line }) => line);
+  assert.deepEqual(await lines('?since=90m'), ['no {"json"}', '[1]']);
+  assert.deepEqual(await lines('?since=3h&release=2&stream=err'), ['no {"json"}']);
+  assert.deepEqual(await lines(`?since=${new Date(now - 1500).toISOString()}`), ['[1]']);
+  assert.deepEqual(await lines('?worker=web&stream=out'), [
+    'old',
+    '{"level":30,"msg":"hello","pass":"••••••"}',
+  ]);
+  assert.deepEqual(await lines('?worker=1'), ['no {"json"}']);
+  assert.deepEqual(await lines('?stream=sys,err&lines=1'), ['no {"json"}']);
+  assert.deepEqual(await lines('?since=2d&lines=1'), ['[1]']);
+});
+
+test('what is not understood is refused, with what would be', async () => {
+  for (const [query, message] of [
+    ['?since=yesterday', /since="yesterday" is neither/],
+    ['?since=2026-02-31T10:00:00Q', /neither/],
+    ['?release=x', /release "x"/],
+    ['?worker=web%2F0', /names no process/],
+    ['?stream=stdout', /is no stream/],
+    ['?lines=-1', /lines/],
+    ['?line=1', /does not know the parameter line/],
+  ] as const) {
+    const response = await sluice.request(`/v1/apps/shop/logs${query}`);
+    const { error } = (await response.json()) as { error: { code: string; message: string } };
+    assert.deepEqual([response.status, error.code], [400, 'bad_request']);
+    assert.match(error.message, message);
+  }
+});
+
+test('followed, it goes on through rotations, and a value that comes into force is masked', async () => {
+  const hangUp = new AbortController();
+  const response = await sluice.request('/v1/apps/shop/logs?lines=1&follow=1', { signal: hangUp.signal });
+  let heard = '';
+  const reading = (async () => {
+    for await (const chunk of response.body ?? []) heard += new TextDecoder().decode(chunk);
+  })();
+  reading.catch(() => undefined);
+  await waitFor(() => heard === '[1]\n');
+  log.line('next');
+  log.compress(log.rotate());
+  log.line('after');
+  await waitFor(() => heard === '[1]\nnext\nafter\n');
+  await sluice.call('PATCH', '/v1/apps/shop/env', { OTHER: 'swordfish' });
+  // The values are looked at once a second.
+  await waitFor(() => {
+    log.line('it is swordfish');
+    return heard.includes('it is ••••••\n');
+  });
+  assert.ok(heard.includes('next\n'));
+  hangUp.abort();
+});
