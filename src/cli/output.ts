@@ -49,7 +49,8 @@ export function formatTime(iso: string): string {
 
 export function stateColour(state: string): Style {
   if (state === 'running' || state === 'live' || state === 'open') return 'green';
-  if (state === 'failed') return 'red';
-  if (state === 'starting' || state === 'building' || state === 'booting') return 'yellow';
+  if (state === 'failed' || state === 'crashed') return 'red';
+  if (state === 'starting' || state === 'building' || state === 'booting' || state === 'waiting')
+    return 'yellow';
   return 'dim';
 }

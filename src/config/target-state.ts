@@ -12,6 +12,10 @@ import { count } from './units.ts';
 const targetStateSchema = v.strictObject({
   port: count('Where the app is reached: its own, once and for good.', 1, 65535),
   desired: v.pipe(v.picklist(['running', 'stopped']), v.description('What its operator wants.')),
+  desiredSince: v.optional(
+    v.nullable(v.pipe(v.string(), v.isoTimestamp('a time such as "2026-01-31T12:00:00.000Z"'))),
+    null,
+  ),
   workers: v.nullable(count('How many workers, whatever the release says; null: what it says.', 1, 64)),
   createdAt: v.pipe(v.string(), v.isoTimestamp('a time such as "2026-01-31T12:00:00.000Z"')),
 });
@@ -50,6 +54,7 @@ export function ensureTargetState(
     const state: TargetState = {
       port,
       desired: 'running',
+      desiredSince: null,
       workers: null,
       createdAt: new Date().toISOString(),
     };

@@ -51,7 +51,7 @@ export class Generation {
    */
   async switch(): Promise<SwitchResult | null> {
     const { appliance, name } = this.#site;
-    await this.#site.changeState({ desired: 'running' });
+    await this.#site.desire('running');
     try {
       const { generation } = this.booted;
       const result = await appliance.runner.call('switch', { key: name, generation });

@@ -21,7 +21,7 @@ export async function start(site: Site, signal: AbortSignal): Promise<void> {
 /** Ends all workers, what is in flight first. It stays so, over restarts of Sluice too, until a start or a deploy. */
 export async function stop(site: Site, signal: AbortSignal): Promise<void> {
   using _traffic = await site.traffic.take(signal);
-  await site.changeState({ desired: 'stopped' });
+  await site.desire('stopped');
   await site.appliance.runner.call('stop', { key: site.name });
 }
 

@@ -1,4 +1,8 @@
+import { stat } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import { currentLog } from '../logs/files.ts';
 import type { TargetStatus } from '../protocol/runner.ts';
 import { backoffDelay } from '../system/backoff.ts';
 import { describeError } from '../system/log.ts';
@@ -10,7 +14,9 @@ import type { Site } from './site.ts';
 import type { Sites } from './sites.ts';
 
 /** How many apps are started at a time when all are to be, as after a reboot. */
-const atATime = 2;
+const atATime = Math.max(2, availableParallelism());
+/** One that has taken this long to start no longer holds up those behind it; in ms. */
+const slowStart = 5000;
 /** How long a switch may take that an earlier server began, in ms: its bounds are the runner's own. */
 const switchDeadline = 10_000;
 
@@ -58,12 +64,15 @@ export class Reviver {
   }
 
   reviveAll(): void {
-    this.#sites.all().then(
-      (sites) => {
-        for (const site of sites) this.#reviveNext(site);
-      },
-      (error: unknown) => this.#appliance.log.error('apps not started', { error: describeError(error) }),
-    );
+    this.#sites
+      .all()
+      .then(lastUsedFirst)
+      .then(
+        (sites) => {
+          for (const site of sites) this.#reviveNext(site);
+        },
+        (error: unknown) => this.#appliance.log.error('apps not started', { error: describeError(error) }),
+      );
   }
 
   async stop(): Promise<void> {
@@ -101,7 +110,12 @@ export class Reviver {
   }
 
   async #revive(site: Site): Promise<void> {
-    using _slot = await this.#slots.take(this.#stopped.signal);
+    using slot = await this.#slots.take(this.#stopped.signal);
+    using timers = new DisposableStack();
+    timers.adopt(
+      setTimeout(() => slot[Symbol.dispose](), slowStart),
+      clearTimeout,
+    );
     using _traffic = await site.traffic.take(this.#stopped.signal);
     if (!(await shouldRun(site)) || (await isRunning(site))) return;
     const release = await activeRelease(site);
@@ -114,4 +128,24 @@ export class Reviver {
 async function shouldRun(site: Site): Promise<boolean> {
   if ((await site.store.active()) === null) return false;
   return (await site.state()).desired === 'running';
+}
+
+/** The order in which apps come back: by when they last wrote into their log, or had a switch. */
+async function lastUsedFirst(sites: Site[]): Promise<Site[]> {
+  const used = await Promise.all(
+    sites.map(async (site) => {
+      const traces = [join(site.paths.logs, currentLog), site.paths.generation];
+      return { site, at: Math.max(...(await Promise.all(traces.map(changedAt)))) };
+    }),
+  );
+  return used.sort((a, b) => b.at - a.at).map(({ site }) => site);
+}
+
+/** 0 where there is nothing, or nothing that can be seen: an app is started all the same. */
+async function changedAt(path: string): Promise<number> {
+  try {
+    return (await stat(path)).mtimeMs;
+  } catch {
+    return 0;
+  }
 }

@@ -85,11 +85,20 @@ export class RunnerClient {
   }
 
   /** Ends all apps, what is in flight first, and the runner itself, for good: no other is looked for. */
-  async shutdown(): Promise<void> {
+  shutdown(): Promise<void> {
+    return this.#end('shutdown');
+  }
+
+  /** Ends the runner itself, for good, and leaves the apps to the next one. */
+  leave(): Promise<void> {
+    return this.#end('leave');
+  }
+
+  async #end(how: 'shutdown' | 'leave'): Promise<void> {
     this.#stopped.abort();
     if (this.#link.state !== 'connected') return;
     const { client } = this.#link;
-    await client.call('shutdown', {});
+    await client.call(how, {});
     await client.closed;
   }
 

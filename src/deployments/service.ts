@@ -3,27 +3,34 @@ import type { Target } from '../config/paths.ts';
 import type { ServiceMode, ServiceName } from '../git/services.ts';
 import type { LogLine } from '../logs/join.ts';
 import type { LogQuery } from '../logs/read.ts';
-import type { Notice, WorkerStatus } from '../protocol/runner.ts';
+import type { BackgroundStatus, Crash, CronStatus, Notice, WorkerStatus } from '../protocol/runner.ts';
 import type { Release, ReleaseSource } from '../releases/release.ts';
 import type { DeployEvent } from './events.ts';
 import type { GitExchange } from './git-exchange.ts';
 
 /**
- * `running` answers requests, `stopped` was told to stop, `starting` should run and does not yet, `empty` has had no
- * release live.
+ * `running` answers requests, `starting` should run and does not yet, `crashed` should run and its workers die as soon as
+ * they are started, `stopped` was told to stop, `empty` has had no release live.
  */
-export type AppState = 'running' | 'stopped' | 'starting' | 'empty';
+export type AppState = 'running' | 'starting' | 'crashed' | 'stopped' | 'empty';
 
 /** One app in one environment, as `sluice status --json` and the API show it. */
 export interface AppStatus {
   name: string;
   environment: string;
   state: AppState;
+  /** since when it is in that state, ISO 8601 */
+  since: string;
+  /** the last death of a worker of the live release, since that went live; null where none has died */
+  crash: Crash | null;
   url: string;
   port: number;
   /** number of the live release; null where none is */
   release: number | null;
   workers: WorkerStatus[];
+  /** processes without a port */
+  background: BackgroundStatus[];
+  cron: CronStatus[];
   /** releases that are being deployed now, the oldest first */
   deploying: number[];
 }

@@ -50,6 +50,12 @@ export class Site {
     return loadEnv(this.paths.env);
   }
 
+  /** What its operator wants, and since when. */
+  async desire(desired: TargetState['desired']): Promise<void> {
+    if ((await this.state()).desired === desired) return;
+    await this.changeState({ desired, desiredSince: new Date().toISOString() });
+  }
+
   /** Changes what is kept of it, as far as it is a change. */
   async changeState(changes: Partial<TargetState>): Promise<void> {
     const state = await this.state();

@@ -11,23 +11,28 @@ export async function siteStatus(site: Site, running: TargetStatus[]): Promise<A
   return {
     name: site.target.app,
     environment: site.target.environment,
-    state: appState(state, active !== null, inRunner),
+    ...appState(state, active !== null, inRunner),
+    crash: inRunner?.crash ?? null,
     url: siteUrl(site.appliance.settings, state),
     port: state.port,
     release: active?.release ?? null,
     workers: inRunner?.workers ?? [],
+    background: inRunner?.background ?? [],
+    cron: inRunner?.cron ?? [],
     deploying: [...site.deployments.values()]
       .filter((deployment) => deployment.isUnderWay)
       .map((deployment) => deployment.number),
   };
 }
 
-function appState({ desired }: TargetState, wasLive: boolean, inRunner: TargetStatus | undefined): AppState {
-  if (!wasLive) return 'empty';
-  if (desired === 'stopped') return 'stopped';
-  const generation = inRunner?.active?.generation;
-  const answers = inRunner?.workers.some(
-    (worker) => worker.generation === generation && worker.state === 'open',
-  );
-  return answers ? 'running' : 'starting';
+function appState(
+  { desired, desiredSince, createdAt }: TargetState,
+  wasLive: boolean,
+  inRunner: TargetStatus | undefined,
+): { state: AppState; since: string } {
+  const settled = desiredSince ?? createdAt;
+  if (!wasLive) return { state: 'empty', since: createdAt };
+  if (desired === 'stopped') return { state: 'stopped', since: settled };
+  if (!inRunner?.active) return { state: 'starting', since: settled };
+  return { state: inRunner.state, since: inRunner.since };
 }

@@ -244,6 +244,8 @@ export interface RunnerCalls {
     result: JobResult;
     progress: { stream: 'stdout' | 'stderr'; text: string };
   };
+  /** ends the runner itself and leaves what it runs to the next one */
+  leave: { params: Record<string, never>; result: null; progress: never };
   /** ends everything and the runner itself */
   shutdown: { params: Record<string, never>; result: null; progress: never };
 }

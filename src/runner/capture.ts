@@ -22,6 +22,8 @@ export class Capture {
   readonly #seen: (text: string) => void;
   readonly #socket: Socket;
   #timer: NodeJS.Timeout | undefined;
+  #written: Promise<void> = Promise.resolve();
+  #paused = false;
 
   /**
    * @param fifo its path; somebody has it open for writing, or its end is found at once
@@ -48,11 +50,22 @@ export class Capture {
     this.#socket.resume();
   }
 
+  /** Reads no more, for good: what has been read is written, a line that has begun as a part of it. */
+  async pause(): Promise<void> {
+    this.#paused = true;
+    clearTimeout(this.#timer);
+    this.#socket.pause();
+    await this.#written;
+    if (this.#framer.isHolding) await this.#write(this.#framer.part(new Date()));
+  }
+
   #receive(length: number): boolean {
     clearTimeout(this.#timer);
     const text = chunk.toString('latin1', 0, length);
     this.#seen(text);
-    void this.#write(this.#framer.push(text, new Date())).then(() => {
+    this.#written = this.#write(this.#framer.push(text, new Date()));
+    void this.#written.then(() => {
+      if (this.#paused) return;
       // A full chunk: there is more, and who writes it may be waiting.
       if (length === chunk.length) this.#readOn();
       else this.#timer = setTimeout(() => this.#readOn(), breather);

@@ -161,7 +161,8 @@ export class Generation {
 
   /** Workers that connections can be given to. */
   serving(): WorkerProcess[] {
-    return [...this.workers].filter((worker) => worker.state === 'open');
+    // One that was told to retire lets go of what it is given; that it has retired is known only later.
+    return [...this.workers].filter((worker) => worker.state === 'open' && !worker.isRetiring);
   }
 
   /** Looks at each worker: what it takes, and whether it must be replaced. Idempotent, and called often. */

@@ -12,6 +12,6 @@ read -r _ && exit 0
 ulimit -f 131072
 for fifo in "$1"/*.out "$1"/*.err; do
   [ -p "$fifo" ] || continue
-  { cat "$fifo" >> "$fifo.kept"; cat "$fifo" > /dev/null; } 2> /dev/null &
+  { cat "$fifo" >> "$fifo.kept" || cat "$fifo" > /dev/null; } 2> /dev/null &
 done
 wait

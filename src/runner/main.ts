@@ -26,7 +26,7 @@ async function main(): Promise<void> {
   const server = createServer((socket) => {
     const closed = new AbortController();
     socket.on('close', () => closed.abort(new AppError('interrupted', 'the server hung up')));
-    serveCalls(socket, runner.handlers(closed.signal, stop));
+    serveCalls(socket, runner.handlers(closed.signal, { leave, shutdown: stop }));
   });
   rmSync(paths.runnerSocket, { force: true });
   server.listen(paths.runnerSocket, () => {
@@ -34,14 +34,17 @@ async function main(): Promise<void> {
     log.info('ready');
   });
 
-  let stopping: Promise<void> | undefined;
-  function stop(): Promise<void> {
-    stopping ??= runner.stop().then(() => {
-      // The answer to `shutdown` goes out on this connection first.
+  let ending: Promise<void> | undefined;
+  function end(how: () => Promise<void>): Promise<void> {
+    ending ??= how().then(() => {
+      // The answer goes out on this connection first.
       setImmediate(() => process.exit(0));
     });
-    return stopping;
+    return ending;
   }
+  const stop = () => end(() => runner.stop());
+  const leave = () => end(() => runner.leave());
+  process.on('SIGUSR2', () => void leave());
   process.on('SIGTERM', () => void stop());
   process.on('SIGINT', () => void stop());
 }

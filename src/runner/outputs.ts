@@ -70,6 +70,11 @@ export class Outputs {
     await Promise.all([...this.#open].map((output) => output.end()));
   }
 
+  /** Reads no more; what has been read is in the logs. */
+  async pause(): Promise<void> {
+    await Promise.all([...this.#open].map((output) => output.pause()));
+  }
+
   #output(id: string, { origin, log }: OutputRecord): ProcessOutput {
     const masker = new Masker(log.secrets, { bytes: true });
     const output: ProcessOutput = new ProcessOutput({

@@ -34,6 +34,7 @@ export class ProcessOutput {
   readonly errors = new Tail();
   readonly #options: OutputOptions;
   readonly #framers: { out: Framer; err: Framer };
+  #captures: Capture[] = [];
   #ended: Promise<unknown> = Promise.resolve();
   #givenUp = false;
 
@@ -60,8 +61,8 @@ export class ProcessOutput {
   /** To be called when the process has been started: with nobody who writes, the end is found at once. */
   capture(): void {
     if (this.#givenUp) return;
-    const captures = [this.#captureOne('out'), this.#captureOne('err')];
-    this.#ended = Promise.all(captures).then(() => this.remove());
+    this.#captures = [this.#captureOne('out'), this.#captureOne('err')];
+    this.#ended = Promise.all(this.#captures.map(({ ended }) => ended)).then(() => this.remove());
   }
 
   /** Takes over what an earlier runner began: first what was kept meanwhile, then what is still to come. */
@@ -80,6 +81,11 @@ export class ProcessOutput {
     await withDeadline(this.#ended, endDelay);
   }
 
+  /** Reads no more, for good. */
+  async pause(): Promise<void> {
+    await Promise.all(this.#captures.map((capture) => capture.pause()));
+  }
+
   /** Nobody will write any more. */
   remove(): void {
     const { out, err, record, ended } = this.#options;
@@ -87,13 +93,13 @@ export class ProcessOutput {
     for (const path of [out, err, out + keptSuffix, err + keptSuffix, record]) rmSync(path, { force: true });
   }
 
-  async #captureOne(stream: 'out' | 'err'): Promise<void> {
+  #captureOne(stream: 'out' | 'err'): Capture {
     const seen = (text: string) => {
       this.everything.add(text);
       if (stream === 'err') this.errors.add(text);
     };
     const { [stream]: path, log } = this.#options;
-    await new Capture(path, log, this.#framers[stream], seen).ended;
+    return new Capture(path, log, this.#framers[stream], seen);
   }
 
   async #writeKept(stream: 'out' | 'err'): Promise<void> {

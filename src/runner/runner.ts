@@ -71,12 +71,25 @@ export class Runner {
     await this.#logs.close();
   }
 
+  /** Ends jobs and boots, and lets all that serves be: the next runner takes over, and nothing of the output is lost. */
+  async leave(): Promise<void> {
+    this.#stopping.abort(new AppError('cancelled', 'the runner is being replaced'));
+    this.#ticker.stop();
+    for (const target of this.#targets.values()) target.leave();
+    await Promise.allSettled(this.#jobs);
+    await this.#outputs.pause();
+    await this.#logs.close();
+  }
+
   /**
    * What one connection of the server may call.
    * @param closed aborted when the connection is gone: what it booted and did not switch to is discarded
-   * @param shutdown ends the runner
+   * @param end end the runner: `leave` leaves the workers to the next one, `shutdown` ends them
    */
-  handlers(closed: AbortSignal, shutdown: () => Promise<void>): Handlers<RunnerCalls> {
+  handlers(
+    closed: AbortSignal,
+    end: Record<'leave' | 'shutdown', () => Promise<void>>,
+  ): Handlers<RunnerCalls> {
     const standby = new Map<string, () => Promise<void>>();
     const nameOf = (key: string, generation: number) => `${key} ${generation}`;
     closed.addEventListener('abort', () => {
@@ -126,8 +139,12 @@ export class Runner {
         this.#jobs.add(running);
         return running.finally(() => this.#jobs.delete(running));
       },
+      leave: async () => {
+        await end.leave();
+        return null;
+      },
       shutdown: async () => {
-        await shutdown();
+        await end.shutdown();
         return null;
       },
     };

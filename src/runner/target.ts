@@ -208,6 +208,11 @@ export class TargetRunner {
     return { drained: Promise.all(this.#drained.values()) };
   }
 
+  /** Begins nothing any more, and ends nothing. */
+  leave(): void {
+    this.#crons.end();
+  }
+
   status(): TargetStatus {
     const active = this.#active;
     const generations = [...this.#standby.values(), ...(active ? [active] : []), ...this.#draining];

@@ -31,7 +31,8 @@ export interface Ready {
 }
 
 /**
- * `sluice up`: server and runner, in the foreground, until SIGINT or SIGTERM.
+ * `sluice up`: server and runner, in the foreground, until SIGINT or SIGTERM; SIGUSR2 ends both and leaves the apps
+ * running, for the next `sluice up` to take over: of another version, maybe.
  * @throws AppError where it cannot start; what ran before goes on
  */
 export async function up(home: string, whenReady: (ready: Ready) => void): Promise<void> {
@@ -59,7 +60,7 @@ export async function up(home: string, whenReady: (ready: Ready) => void): Promi
   const runner = new RunnerClient({ path: paths.runnerSocket, log, whenAbsent: runnerProcess.ensure });
   ending.defer(async () => {
     // Where we did not come up, a runner that was there before goes on; one of our own has nothing to do.
-    if (runnerProcess.isRunning) await endRunner(runner);
+    if (runnerProcess.isRunning) await endRunner(runner, 'SIGTERM');
     await runner.close();
   });
   const builds = new Slots(settings.buildConcurrency);
@@ -80,9 +81,10 @@ export async function up(home: string, whenReady: (ready: Ready) => void): Promi
   deployer.keepRunning();
   log.info('ready', { url });
   whenReady({ url, pid: process.pid, home: paths.home, version });
-  log.info('stopping', { signal: await stopped });
+  const signal = await stopped;
+  log.info('stopping', { signal });
   await deployer.windDown();
-  await endRunner(runner);
+  await endRunner(runner, signal);
 }
 
 const relay = fileURLToPath(new URL('../relay/ssh.cjs', import.meta.url));
@@ -93,10 +95,10 @@ function authorizedKeys(paths: Paths, { ssh }: ServerSettings): AuthorizedKeys {
   return new AuthorizedKeys(path, paths.home, [process.execPath, relay, paths.sshSocket]);
 }
 
-/** Ends all apps, what is in flight first. A runner that is gone has nothing left to end. */
-async function endRunner(runner: RunnerClient): Promise<void> {
+/** Ends all apps, what is in flight first, or leaves them. A runner that is gone has nothing left to end. */
+async function endRunner(runner: RunnerClient, signal: NodeJS.Signals): Promise<void> {
   try {
-    await runner.shutdown();
+    await (signal === 'SIGUSR2' ? runner.leave() : runner.shutdown());
   } catch (error) {
     if (!(error instanceof AppError && error.code === 'runner_unavailable')) throw error;
   }
@@ -106,7 +108,7 @@ async function endRunner(runner: RunnerClient): Promise<void> {
 function untilTold(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     let told = false;
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGUSR2'] as const) {
       process.on(signal, () => {
         if (told) process.exit(1);
         told = true;

@@ -66,7 +66,8 @@ test('a change of variables says what came of it, and one that changes nothing s
   await sluice.deploy('calm', answering('calm'));
   await run('env', 'set', 'calm', 'A=1');
   // Those before the switch may still be about to go.
-  const open = async () => (await sluice.status('calm')).workers.filter(({ state }) => state === 'open');
+  const open = async () =>
+    (await sluice.status('calm')).workers.filter(({ state }) => state === 'open').map(({ pid }) => pid);
   const before = await open();
   assert.equal(
     (await run('env', 'unset', 'calm', 'NOPE')).stdout,

@@ -110,6 +110,11 @@ export class Sluice {
     return this.#signal('SIGTERM');
   }
 
+  /** Ends it, and leaves the apps to the next one. */
+  leave(): Promise<number | null> {
+    return this.#signal('SIGUSR2');
+  }
+
   /** Ends the server as a crash does: at once. Its runner and the apps go on. */
   async kill(): Promise<void> {
     await this.#signal('SIGKILL');
@@ -135,7 +140,7 @@ export class Sluice {
     await ensurePrivateDirectory(this.paths.run);
     await shutDownRunner(this.paths.runnerSocket);
     const records = new ProcessRecords(this.paths.processes);
-    for (const { pid } of await records.alive()) signalProcess(pid, 'SIGKILL');
+    for (const { pid } of await records.alive()) signalProcess(-pid, 'SIGKILL');
   }
 
   /** Where to push an app to, with a token that may do anything unless another is given. */

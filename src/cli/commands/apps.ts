@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import type { ServerStatus } from '../../api/routes/status.ts';
 import { targetName } from '../../config/paths.ts';
 import type { AppStatus } from '../../deployments/service.ts';
+import { describeApp, stateText } from '../app-view.ts';
 import {
   type AppOptions,
   appSubcommand,
@@ -11,7 +12,7 @@ import {
   subcommand,
 } from '../command.ts';
 import { UsageError } from '../failure.ts';
-import { formatTime, paint, print, printJson, stateColour, table } from '../output.ts';
+import { formatTime, paint, print, printJson, table } from '../output.ts';
 import { parseTarget } from '../target.ts';
 
 export function registerAppCommands(program: Command): void {
@@ -84,24 +85,4 @@ function listApps(apps: AppStatus[]): string {
       app.url,
     ]),
   ]);
-}
-
-export function describeApp(app: AppStatus): string {
-  const name = targetName({ app: app.name, environment: app.environment });
-  const release = app.release === null ? 'no release is live' : `release ${app.release}`;
-  const lines = [`${name} is ${stateText(app)}: ${release}, ${app.url}`];
-  if (app.workers.length === 0) return lines.join('\n');
-  const workers = app.workers.map((worker) => [
-    String(worker.pid),
-    paint(stateColour(worker.state), worker.state),
-    String(worker.release),
-    String(worker.instance),
-    formatTime(worker.startedAt),
-  ]);
-  return [...lines, '', table([['PID', 'STATE', 'RELEASE', 'INSTANCE', 'SINCE'], ...workers])].join('\n');
-}
-
-function stateText({ state, deploying }: AppStatus): string {
-  const text = paint(stateColour(state), state);
-  return deploying.length === 0 ? text : `${text}, deploying ${deploying.join(', ')}`;
 }

@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
 import type { AppStatus } from '../../deployments/service.ts';
+import { describeApp } from '../app-view.ts';
 import { type AppOptions, appSubcommand, callApp } from '../command.ts';
 import { UsageError } from '../failure.ts';
 import { isWholeNumber } from '../numbers.ts';
 import { print, printJson } from '../output.ts';
 import { parseTarget } from '../target.ts';
-import { describeApp } from './apps.ts';
 
 const verbs = {
   restart: 'switch to fresh workers of the same release',

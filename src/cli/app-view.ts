@@ -1,0 +1,93 @@
+import { targetName } from '../config/paths.ts';
+import { formatBytes, formatDuration } from '../config/units.ts';
+import type { AppStatus } from '../deployments/service.ts';
+import { formatTime, paint, stateColour, table } from './output.ts';
+
+/** An app and its processes, for people. */
+export function describeApp(app: AppStatus): string {
+  const name = targetName({ app: app.name, environment: app.environment });
+  const release = app.release === null ? 'no release is live' : `release ${app.release}`;
+  const parts = [
+    `${name} is ${stateText(app)} since ${formatTime(app.since)}: ${release}, ${app.url}`,
+    describeCrash(app),
+    workersTable(app),
+    backgroundTable(app),
+    cronTable(app),
+  ];
+  return parts.filter((part) => part !== '').join('\n\n');
+}
+
+export function stateText({ state, deploying }: AppStatus): string {
+  const text = paint(stateColour(state), state);
+  return deploying.length === 0 ? text : `${text}, deploying ${deploying.join(', ')}`;
+}
+
+/** Only while it matters: what died once and runs again is told by the count of restarts. */
+function describeCrash({ state, crash }: AppStatus): string {
+  if (crash === null || state === 'running' || state === 'stopped') return '';
+  const output = crash.output.map((line) => `\n  | ${line}`).join('');
+  return `${formatTime(crash.at)}: ${crash.message}${output}\nIt is tried again every 15 s; \`sluice logs\` has all that it printed.`;
+}
+
+function workersTable({ workers }: AppStatus): string {
+  if (workers.length === 0) return '';
+  const head = 'PID STATE RELEASE INSTANCE UP RESTARTS CPU MEMORY DELAY CONNECTIONS REQUESTS'.split(' ');
+  const rows = workers.map((worker) => [
+    String(worker.pid),
+    paint(stateColour(worker.state), worker.state),
+    String(worker.release),
+    String(worker.instance),
+    age(worker.startedAt),
+    String(worker.restarts),
+    percent(worker.cpuPercent),
+    bytes(worker.memoryBytes),
+    worker.eventLoopDelayMs === null ? '-' : `${worker.eventLoopDelayMs} ms`,
+    String(worker.connections ?? '-'),
+    String(worker.requests ?? '-'),
+  ]);
+  return table([head, ...rows]);
+}
+
+function backgroundTable({ background }: AppStatus): string {
+  if (background.length === 0) return '';
+  const rows = background.map((process) => [
+    `${process.name}.${process.instance}`,
+    String(process.pid ?? '-'),
+    paint(stateColour(process.state), process.state),
+    String(process.release),
+    process.startedAt === null ? '-' : age(process.startedAt),
+    String(process.restarts),
+    percent(process.cpuPercent),
+    bytes(process.memoryBytes),
+  ]);
+  return table(['PROCESS PID STATE RELEASE UP RESTARTS CPU MEMORY'.split(' '), ...rows]);
+}
+
+function cronTable({ cron }: AppStatus): string {
+  if (cron.length === 0) return '';
+  const rows = cron.map(({ name, schedule, nextRun, running, last }) => [
+    name,
+    schedule,
+    running ? 'now' : nextRun === null ? '-' : formatTime(nextRun),
+    last === null ? '-' : formatTime(last.at),
+    last === null ? '-' : `${paint(last.outcome === 'done' ? 'green' : 'red', last.outcome)}: ${last.detail}`,
+  ]);
+  return table([['CRON', 'SCHEDULE', 'NEXT', 'LAST', 'RESULT'], ...rows]);
+}
+
+function age(iso: string): string {
+  const milliseconds = Math.max(0, Date.now() - Date.parse(iso));
+  const days = Math.floor(milliseconds / 86_400_000);
+  if (days > 0) return `${days} d ${Math.floor((milliseconds % 86_400_000) / 3_600_000)} h`;
+  const hours = Math.floor(milliseconds / 3_600_000);
+  if (hours > 0) return `${hours} h ${Math.floor((milliseconds % 3_600_000) / 60_000)} min`;
+  return formatDuration(milliseconds);
+}
+
+function percent(value: number | null): string {
+  return value === null ? '-' : `${Math.round(value)} %`;
+}
+
+function bytes(value: number | null): string {
+  return value === null ? '-' : formatBytes(value);
+}
