@@ -1,0 +1,189 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { BackgroundSpec, BackgroundStatus, GenerationSpec } from '../../src/protocol/runner.ts';
+import { appLog } from '../support/app-log.ts';
+import { apps, TestRunner } from '../support/runner.ts';
+import { waitFor } from '../support/wait.ts';
+
+interface Note {
+  what: 'begin' | 'end';
+  mark: string;
+  name: string;
+  instance: string;
+  pid: number;
+}
+
+class Notes {
+  readonly path: string;
+  constructor(runner: TestRunner) {
+    this.path = join(runner.paths.home, 'spans');
+  }
+  async all(): Promise<Note[]> {
+    const text = await readFile(this.path, 'utf8').catch(() => '');
+    return text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line));
+  }
+}
+
+function withBackground(
+  runner: TestRunner,
+  notes: Notes,
+  background: Partial<BackgroundSpec> = {},
+  settings: object = {},
+  env: Record<string, string> = {},
+): GenerationSpec {
+  const spec = runner.spec('plain.cjs', { workers: 1, ...settings });
+  return {
+    ...spec,
+    background: [
+      {
+        name: 'mail',
+        count: 1,
+        nodeArgs: [],
+        script: join(apps, 'background.cjs'),
+        args: [],
+        env: { SPANS: notes.path, ...env },
+        overlap: false,
+        ...background,
+      },
+    ],
+  };
+}
+
+async function background(runner: TestRunner): Promise<BackgroundStatus[]> {
+  return (await runner.client.call('status', {}))[0]?.background ?? [];
+}
+
+/** Those of a release, when they all run and have come so far as to say so. */
+async function running(
+  runner: TestRunner,
+  notes: Notes,
+  count: number,
+  { release }: GenerationSpec,
+): Promise<BackgroundStatus[]> {
+  return waitFor(async () => {
+    const begun = new Set((await notes.all()).map(({ pid }) => pid));
+    const all = (await background(runner)).filter(
+      (each) => each.state === 'running' && each.release === release && begun.has(each.pid ?? 0),
+    );
+    return all.length === count && all;
+  });
+}
+
+test('a switch ends the old processes, and the new ones start when those are gone', async (t) => {
+  const runner = await TestRunner.start(t);
+  const notes = new Notes(runner);
+  const first = withBackground(runner, notes, { count: 2 }, {}, { LINGER: '300' });
+  await runner.release(first);
+  await running(runner, notes, 2, first);
+  const second = withBackground(runner, notes, { count: 2 });
+  await runner.release(second);
+  const now = await running(runner, notes, 2, second);
+  assert.deepEqual(now.map(({ name, instance }) => `${name}.${instance}`).sort(), ['mail.0', 'mail.1']);
+  await waitFor(async () => (await notes.all()).length === 6);
+  const order = (await notes.all()).map(
+    ({ what, mark }) => `${what} ${mark === String(first.release) ? 'old' : 'new'}`,
+  );
+  assert.deepEqual(order, ['begin old', 'begin old', 'end old', 'end old', 'begin new', 'begin new']);
+  const log = await appLog(second.log.directory);
+  assert.ok(
+    log.some(({ process, text }) => process === 'mail.1' && text === `mail 1 of ${second.release} works`),
+  );
+});
+
+test('with `overlap` the new ones start while the old ones still run', async (t) => {
+  const runner = await TestRunner.start(t);
+  const notes = new Notes(runner);
+  const first = withBackground(runner, notes, { overlap: true }, {}, { LINGER: '1500' });
+  await runner.release(first);
+  await running(runner, notes, 1, first);
+  const second = withBackground(runner, notes, { overlap: true });
+  await runner.release(second);
+  await waitFor(async () => (await notes.all()).length === 3);
+  assert.deepEqual(
+    (await notes.all()).map(({ what }) => what),
+    ['begin', 'begin', 'end'],
+  );
+});
+
+test('one that does not end is killed after killTimeout', async (t) => {
+  const runner = await TestRunner.start(t);
+  const notes = new Notes(runner);
+  const settings = { killTimeout: 300 };
+  const first = withBackground(runner, notes, {}, settings, { LINGER: '60000' });
+  await runner.release(first);
+  await running(runner, notes, 1, first);
+  const second = withBackground(runner, notes, {}, settings);
+  await runner.release(second);
+  await running(runner, notes, 1, second);
+  assert.deepEqual(
+    (await notes.all()).map(({ what }) => what),
+    ['begin', 'begin'],
+  );
+});
+
+test('one that dies is started again, and one that takes too much memory too', async (t) => {
+  const runner = await TestRunner.start(t);
+  const notes = new Notes(runner);
+  const spec = withBackground(runner, notes);
+  await runner.release(spec);
+  const [process_] = await running(runner, notes, 1, spec);
+  process.kill(process_?.pid ?? 0, 'SIGKILL');
+  const again = await waitFor(async () => {
+    const [one] = await background(runner);
+    return one?.state === 'running' && one.pid !== process_?.pid && one;
+  });
+  assert.equal(again.restarts, 1);
+
+  const fat = withBackground(runner, notes, {}, { maxMemory: '32M' });
+  fat.maxMemory = 10 * 1024 ** 2;
+  await runner.release(fat);
+  const restarted = await waitFor(async () => {
+    const [one] = await background(runner);
+    return (one?.restarts ?? 0) > 0 && one?.release === fat.release && one;
+  });
+  assert.ok(restarted);
+  const said = (await appLog(fat.log.directory))
+    .filter(({ stream }) => stream === 'sys')
+    .map(({ text }) => text);
+  assert.ok(
+    said.some((text) => /^mail\.0 \(pid \d+\) takes .* \("maxMemory"\), and is started again$/.test(text)),
+    said.join('\n'),
+  );
+});
+
+test('a killed runner leaves them running; the next one ends them before it starts its own', async (t) => {
+  const runner = await TestRunner.start(t);
+  const notes = new Notes(runner);
+  const first = withBackground(runner, notes, {}, {}, { LINGER: '200' });
+  await runner.release(first);
+  const [old] = await running(runner, notes, 1, first);
+  await runner.kill();
+  assert.ok(process.kill(old?.pid ?? 0, 0));
+  await runner.launch();
+  const second = withBackground(runner, notes);
+  await runner.release(second);
+  await running(runner, notes, 1, second);
+  assert.deepEqual(
+    (await notes.all()).map(({ what }) => what),
+    ['begin', 'end', 'begin'],
+  );
+});
+
+test('a stop ends them, and nothing starts them again', async (t) => {
+  const runner = await TestRunner.start(t);
+  const notes = new Notes(runner);
+  const spec = withBackground(runner, notes);
+  await runner.release(spec);
+  await running(runner, notes, 1, spec);
+  await runner.client.call('stop', { key: spec.key });
+  assert.deepEqual(
+    (await notes.all()).map(({ what }) => what),
+    ['begin', 'end'],
+  );
+  assert.deepEqual(await background(runner), []);
+});

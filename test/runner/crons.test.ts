@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { CronStatus, GenerationSpec } from '../../src/protocol/runner.ts';
+import { appLog } from '../support/app-log.ts';
+import { fetchText } from '../support/http.ts';
+import { TestRunner } from '../support/runner.ts';
+import { waitFor } from '../support/wait.ts';
+
+async function crons(runner: TestRunner): Promise<CronStatus[]> {
+  return (await runner.client.call('status', {}))[0]?.cron ?? [];
+}
+
+/** Each second, without the wait for a full minute. */
+const always = '* * * * * *';
+
+function withCron(runner: TestRunner, cron: object, env: Record<string, string> = {}): GenerationSpec {
+  return runner.spec('plain.cjs', { workers: 1, cron: [{ name: 'tidy', schedule: always, ...cron }] }, env);
+}
+
+async function output(spec: GenerationSpec, stream = 'out'): Promise<string[]> {
+  return (await appLog(spec.log.directory))
+    .filter((record) => record.process === 'cron.tidy' && record.stream === stream)
+    .map(({ text }) => text);
+}
+
+test('a command is run at its time, in the release and with its variables; what it printed and its end are kept', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = withCron(
+    runner,
+    { command: 'echo "$WORD in $(basename "$PWD")"; echo oh >&2; exit 3' },
+    { WORD: 'hello' },
+  );
+  await runner.release(spec);
+  const [cron] = await waitFor(async () => {
+    const all = await crons(runner);
+    return all[0]?.last && all;
+  });
+  assert.deepEqual([cron?.last?.outcome, cron?.last?.detail], ['failed', 'exit status 3']);
+  assert.ok(Date.parse(cron?.nextRun ?? '') > Date.now() - 2000);
+  await waitFor(async () => (await output(spec, 'sys')).length > 0);
+  assert.equal((await output(spec))[0], 'hello in apps');
+  assert.equal((await output(spec, 'err'))[0], 'oh');
+  assert.match((await output(spec, 'sys'))[0] ?? '', /^failed: exit status 3, after \d+ ms$/);
+});
+
+test('a request goes to the app like any other', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = withCron(runner, { request: 'POST /tidy' });
+  await runner.release(spec);
+  const [cron] = await waitFor(async () => {
+    const all = await crons(runner);
+    return all[0]?.last && all;
+  });
+  assert.deepEqual([cron?.last?.outcome, cron?.last?.detail], ['done', 'answered 200']);
+});
+
+test('a run that is due while the last one goes on is left out, unless it may overlap', async (t) => {
+  const runner = await TestRunner.start(t);
+  const command = 'echo begin; sleep 3';
+  const spec = withCron(runner, { command });
+  await runner.release(spec);
+  await waitFor(async () =>
+    (await output(spec, 'sys')).includes('is due, and the last run has not ended: left out'),
+  );
+  assert.deepEqual(await output(spec), ['begin']);
+  assert.equal((await crons(runner))[0]?.running, true);
+
+  const overlapping = withCron(runner, { command, overlap: true });
+  await runner.release(overlapping);
+  await waitFor(async () => (await output(overlapping)).length >= 3);
+});
+
+test('one that takes too long is ended, with what it has started', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = withCron(runner, { command: 'sleep 60 & sleep 60', timeout: '300ms' });
+  await runner.release(spec);
+  const [cron] = await waitFor(async () => {
+    const all = await crons(runner);
+    return all[0]?.last && all;
+  });
+  assert.deepEqual([cron?.last?.outcome, cron?.last?.detail], ['failed', 'ended after 300 ms ("timeout")']);
+});
+
+test('the next release has its own, and a stopped app none', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = withCron(runner, { command: 'echo first' });
+  await runner.release(spec);
+  await waitFor(async () => (await output(spec)).length > 0);
+  await runner.release(withCron(runner, { command: 'echo second' }));
+  await waitFor(async () => (await output(spec)).at(-1) === 'second');
+  const switched = (await output(spec)).length;
+  await waitFor(async () => (await output(spec)).length >= switched + 2);
+  assert.ok((await output(spec)).slice(switched).every((line) => line === 'second'));
+  await runner.client.call('stop', { key: spec.key });
+  assert.deepEqual(await crons(runner), []);
+});
+
+test('cronRestart replaces all workers, one after the other, and loses no request', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = runner.spec('plain.cjs', { workers: 2, cronRestart: '*/2 * * * * *' });
+  await runner.release(spec);
+  const pids = async () => (await runner.client.call('status', {}))[0]?.workers.map(({ pid }) => pid) ?? [];
+  const before = await pids();
+  await waitFor(async () => {
+    assert.equal((await fetchText(runner.port)).status, 200);
+    const now = await pids();
+    return now.length === 2 && now.every((pid) => !before.includes(pid));
+  });
+});
