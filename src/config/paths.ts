@@ -141,6 +141,10 @@ export class TargetPaths {
   get generation(): string {
     return join(this.directory, 'generation');
   }
+  /** how what is done at set times went last */
+  get cron(): string {
+    return join(this.directory, 'cron.json');
+  }
   get shared(): string {
     return join(this.directory, 'shared');
   }

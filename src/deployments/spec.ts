@@ -61,7 +61,7 @@ export async function generationSpec(
     background: run.background.map((plan) => backgroundSpec(directory, plan)),
     cron: settings.cron,
     log: logSpec(site, settings, own),
-    paths: { current: paths.current, generation: paths.generation },
+    paths: { current: paths.current, generation: paths.generation, cron: paths.cron },
   };
 }
 

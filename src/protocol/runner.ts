@@ -38,7 +38,7 @@ export interface GenerationSpec {
   cron: CronSpec[];
   log: LogSpec;
   /** absolute paths */
-  paths: { current: string; generation: string };
+  paths: { current: string; generation: string; cron: string };
 }
 
 /** How what an app prints is kept. */

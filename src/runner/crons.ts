@@ -3,8 +3,9 @@ import { type ScheduledTask, schedule } from 'node-cron';
 import { formatDuration } from '../config/units.ts';
 import type { AppLogs } from '../logs/app-logs.ts';
 import { Framer } from '../logs/framer.ts';
-import type { CronResult, CronSpec, CronStatus, GenerationSpec } from '../protocol/runner.ts';
+import type { CronSpec, CronStatus, GenerationSpec } from '../protocol/runner.ts';
 import { Masker } from '../system/mask.ts';
+import { CronResults } from './cron-results.ts';
 import { runJob } from './jobs.ts';
 import type { ProcessRecords } from './process-records.ts';
 
@@ -28,7 +29,7 @@ export class Crons {
   #restart: ScheduledTask | undefined;
   /** by name, over switches: what an earlier release has begun is one run, too */
   readonly #underWay = new Map<string, number>();
-  readonly #last = new Map<string, CronResult>();
+  #results: CronResults | undefined;
   #stopping = new AbortController();
 
   constructor(options: CronsOptions) {
@@ -38,6 +39,7 @@ export class Crons {
   /** Those of `spec` instead of those there are; what is under way goes on. */
   become(spec: GenerationSpec): void {
     this.#clear();
+    this.#results ??= new CronResults(spec.paths.cron, this.#options.log);
     if (this.#stopping.signal.aborted) this.#stopping = new AbortController();
     this.#entries = spec.cron.map((cron) => ({
       cron,
@@ -61,7 +63,7 @@ export class Crons {
       schedule,
       nextRun: task.getNextRun()?.toISOString() ?? null,
       running: this.#underWay.has(name),
-      last: this.#last.get(name) ?? null,
+      last: this.#results?.get(name) ?? null,
     }));
   }
 
@@ -79,7 +81,7 @@ export class Crons {
     const at = new Date().toISOString();
     if (running > 0 && !cron.overlap) {
       await log.say(origin, 'is due, and the last run has not ended: left out');
-      this.#last.set(cron.name, {
+      this.#results?.set(cron.name, {
         at,
         durationMs: 0,
         outcome: 'skipped',
@@ -92,11 +94,11 @@ export class Crons {
     try {
       const { failed, detail } = await this.#perform(spec, cron);
       const durationMs = Math.round(performance.now() - start);
-      this.#last.set(cron.name, { at, durationMs, outcome: failed ? 'failed' : 'done', detail });
+      this.#results?.set(cron.name, { at, durationMs, outcome: failed ? 'failed' : 'done', detail });
       await log.say(origin, `${failed ? 'failed' : 'done'}: ${detail}, after ${formatDuration(durationMs)}`);
     } catch (error) {
       const detail = (error as Error).message;
-      this.#last.set(cron.name, {
+      this.#results?.set(cron.name, {
         at,
         durationMs: Math.round(performance.now() - start),
         outcome: 'failed',

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Reads what processes print while there is no runner to do so, so that none of them has to wait: a pipe takes 64 KiB
-# and no more. Started by the runner, whose end this notices by the end of its stdin; ended by the next runner.
-#   keep-output.sh DIRECTORY   the FIFOs, NAME.out and NAME.err; what comes out of one is put into NAME.out.kept
+# and no more. Started by the runner, whose end this notices by the end of its stdin. It reads each until nobody can
+# write any more, beside the next runner too, which follows the files: to stop it would lose what it has in hand.
+#   keep-output.sh DIRECTORY   the FIFOs, NAME.out and NAME.err; what comes out of one is put into NAME.out.PID.kept
 set -u
 umask 077
 
@@ -9,9 +10,20 @@ umask 077
 read -r _ && exit 0
 
 # So much of each stream, in units of 512 bytes, or as much as the disk takes; what comes then is thrown away.
-ulimit -f 131072
+ulimit -f 524288
+
+is_read_by_another() {
+  for other in "$1".*.kept; do
+    pid=${other#"$1".}
+    kill -0 "${pid%.kept}" 2> /dev/null && return 0
+  done
+  return 1
+}
+
 for fifo in "$1"/*.out "$1"/*.err; do
   [ -p "$fifo" ] || continue
-  { cat "$fifo" >> "$fifo.kept" || cat "$fifo" > /dev/null; } 2> /dev/null &
+  is_read_by_another "$fifo" && continue
+  # shellcheck disable=SC2016 # a program of its own, so that $$ is its pid
+  sh -c 'cat "$1" >> "$1.$$.kept" || cat "$1" > /dev/null' sh "$fifo" 2> /dev/null &
 done
 wait

@@ -19,8 +19,7 @@ async function main(): Promise<void> {
   if (lock === undefined)
     throw new AppError('already_running', `a runner for ${paths.home} is running already`);
 
-  // What it has to say is what went wrong and was dealt with.
-  const runner = new Runner(paths, (message) => log.warn(message));
+  const runner = new Runner(paths, log);
   await runner.start();
 
   const server = createServer((socket) => {

@@ -8,6 +8,7 @@ import type { AppLogs } from '../logs/app-logs.ts';
 import type { LogOrigin } from '../logs/line.ts';
 import type { LogSpec } from '../protocol/runner.ts';
 import { listDirectory, readJson } from '../system/files.ts';
+import { describeError } from '../system/log.ts';
 import { Masker } from '../system/mask.ts';
 import { ProcessOutput } from './process-output.ts';
 
@@ -85,6 +86,7 @@ export class Outputs {
       err: this.#path(id, 'err'),
       record: this.#path(id, 'json'),
       ended: () => this.#open.delete(output),
+      failed: (error) => this.#log(`what ${origin.process} printed is lost: ${describeError(error)}`),
     });
     this.#open.add(output);
     return output;

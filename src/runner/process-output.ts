@@ -1,17 +1,14 @@
-import { constants, createReadStream, openSync, rmSync } from 'node:fs';
-import { systemCode } from '../errors/app-error.ts';
+import { constants, openSync, rmSync } from 'node:fs';
 import type { AppLog } from '../logs/app-log.ts';
 import { Framer } from '../logs/framer.ts';
 import type { LogOrigin } from '../logs/line.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { Capture } from './capture.ts';
+import { KeptOutput } from './kept-output.ts';
 import { Tail } from './tail.ts';
 
 /** How long the output of a process that has ended is waited for, in ms: something that it left behind may hold it. */
 const endDelay = 1000;
-
-/** What the keeper puts beside a FIFO while there is no runner: see keep-output.sh. */
-const keptSuffix = '.kept';
 
 export interface OutputOptions {
   origin: LogOrigin;
@@ -23,6 +20,8 @@ export interface OutputOptions {
   record: string;
   /** told when all of it is in the log */
   ended: () => void;
+  /** told where what was kept could not be read */
+  failed: (error: unknown) => void;
 }
 
 /**
@@ -35,8 +34,9 @@ export class ProcessOutput {
   readonly #options: OutputOptions;
   readonly #framers: { out: Framer; err: Framer };
   #captures: Capture[] = [];
-  #ended: Promise<unknown> = Promise.resolve();
+  #ended: Promise<void> = Promise.resolve();
   #givenUp = false;
+  #paused = false;
 
   constructor(options: OutputOptions) {
     this.#options = options;
@@ -66,9 +66,10 @@ export class ProcessOutput {
   }
 
   /** Takes over what an earlier runner began: first what was kept meanwhile, then what is still to come. */
-  async adopt(): Promise<void> {
-    for (const stream of ['out', 'err'] as const) await this.#writeKept(stream);
-    this.capture();
+  adopt(): void {
+    const adopted = [this.#adoptOne('out'), this.#adoptOne('err')];
+    this.#ended = Promise.all(adopted).then(() => this.remove());
+    this.#ended.catch((error: unknown) => this.#options.failed(error));
   }
 
   /** Says something of the process in the log of its app. */
@@ -83,6 +84,7 @@ export class ProcessOutput {
 
   /** Reads no more, for good. */
   async pause(): Promise<void> {
+    this.#paused = true;
     await Promise.all(this.#captures.map((capture) => capture.pause()));
   }
 
@@ -90,7 +92,7 @@ export class ProcessOutput {
   remove(): void {
     const { out, err, record, ended } = this.#options;
     ended();
-    for (const path of [out, err, out + keptSuffix, err + keptSuffix, record]) rmSync(path, { force: true });
+    for (const path of [out, err, record]) rmSync(path, { force: true });
   }
 
   #captureOne(stream: 'out' | 'err'): Capture {
@@ -102,16 +104,17 @@ export class ProcessOutput {
     return new Capture(path, log, this.#framers[stream], seen);
   }
 
-  async #writeKept(stream: 'out' | 'err'): Promise<void> {
+  async #adoptOne(stream: 'out' | 'err'): Promise<void> {
     const { [stream]: path, log } = this.#options;
-    try {
-      for await (const bytes of createReadStream(path + keptSuffix, { encoding: 'latin1' })) {
-        await log.write(this.#framers[stream].push(bytes as string, new Date()));
-      }
-    } catch (error) {
-      if (systemCode(error) !== 'ENOENT') throw error;
-    }
-    rmSync(path + keptSuffix, { force: true });
+    const write = async (text: string) => {
+      const records = this.#framers[stream].push(text, new Date());
+      if (records !== '') await log.write(records);
+    };
+    await new KeptOutput(path).read(write, () => this.#paused);
+    if (this.#paused) return;
+    const capture = this.#captureOne(stream);
+    this.#captures.push(capture);
+    await capture.ended;
   }
 }
 

@@ -6,7 +6,7 @@ import { AppLogs } from '../logs/app-logs.ts';
 import type { Handlers } from '../protocol/peer.ts';
 import type { RunnerCalls } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
-import { describeError } from '../system/log.ts';
+import { describeError, type Log } from '../system/log.ts';
 import { signalProcess } from '../system/processes.ts';
 import { runJob } from './jobs.ts';
 import { Keeper } from './keeper.ts';
@@ -22,7 +22,7 @@ export class Runner {
   readonly #targets = new Map<string, TargetRunner>();
   readonly #orphans = new Orphans((key) => this.#targets.get(key)?.active !== undefined);
   readonly #records: ProcessRecords;
-  readonly #log: (message: string) => void;
+  readonly #log: Log;
   readonly #logs: AppLogs;
   readonly #outputs: Outputs;
   readonly #keeper: Keeper;
@@ -30,25 +30,24 @@ export class Runner {
   readonly #jobs = new Set<Promise<unknown>>();
   readonly #stopping = new AbortController();
 
-  constructor(paths: Paths, log: (message: string) => void) {
+  constructor(paths: Paths, log: Log) {
     this.#paths = paths;
-    this.#records = new ProcessRecords(paths.processes, log);
+    const warn = (message: string) => log.warn(message);
+    this.#records = new ProcessRecords(paths.processes, warn);
     this.#log = log;
     this.#logs = new AppLogs(
       () => Array.fromAsync(glob('*/*/logs', { cwd: paths.apps }), (path) => join(paths.apps, path)),
-      (what, error) => log(`${what}: ${(error as Error).message}`),
+      (what, error) => log.error(what, { error: describeError(error) }),
     );
-    this.#outputs = new Outputs(paths.outputs, this.#logs, log);
+    this.#outputs = new Outputs(paths.outputs, this.#logs, warn);
     this.#keeper = new Keeper(paths.outputs, this.#records);
   }
 
   /** Takes up what an earlier runner left: its jobs are ended, its workers report by themselves. */
   async start(): Promise<void> {
-    await this.#keeper.replace();
-    // Not waited for: what was printed meanwhile may be much, and apps are to be started.
-    for (const output of await this.#outputs.left()) {
-      output.adopt().catch((error: unknown) => this.#log(`output not taken over: ${describeError(error)}`));
-    }
+    // Before any is opened that is ours.
+    for (const output of await this.#outputs.left()) output.adopt();
+    this.#keeper.start();
     for (const { kind, pid } of await this.#records.alive()) {
       if (kind !== 'job') continue;
       signalProcess(-pid, 'SIGKILL');
@@ -160,7 +159,7 @@ export class Runner {
         records: this.#records,
         outputs: this.#outputs,
         logs: this.#logs,
-        log: (message) => this.#log(`${key}: ${message}`),
+        log: (message) => this.#log.warn(message, { app: key }),
       });
       this.#targets.set(key, target);
     }

@@ -49,6 +49,7 @@ export class TargetRunner {
   #active: Generation | undefined;
   #port: ListeningPort | undefined;
   #lastId = 0;
+  #logDirectory: string | undefined;
   #state: TargetState = 'starting';
   #since = new Date();
   readonly #background: Background;
@@ -94,6 +95,7 @@ export class TargetRunner {
   async #add(spec: GenerationSpec, signal: AbortSignal): Promise<Generation> {
     signal.throwIfAborted();
     const { orphanSocket, records, outputs, log } = this.#options;
+    this.#logDirectory = spec.log.directory;
     const generation = new Generation({
       id: this.#nextId(),
       spec,
@@ -194,6 +196,7 @@ export class TargetRunner {
     this.#crons.end();
     const { drained } = await this.#turns.run(() => this.#retireAll());
     await Promise.all([drained, this.#background.end(defaultKillTimeout)]);
+    if (this.isEmpty && this.#logDirectory !== undefined) await this.#options.logs.drop(this.#logDirectory);
   }
 
   async #retireAll(): Promise<{ drained: Promise<unknown> }> {

@@ -85,7 +85,7 @@ export class TestRunner {
     });
     const { bootTimeout, settleTime, drainTimeout, killTimeout, health, waitReady } = all;
     const { maxRestarts, minUptime, restartDelay, stopExitCodes, stuckTimeout, cron } = all;
-    const { current, generation, logs } = this.paths.target(target);
+    const { current, generation, cron: cronPath, logs } = this.paths.target(target);
     this.#mark += 1;
     return {
       key: target.app,
@@ -122,7 +122,7 @@ export class TestRunner {
         overflow: all.logOverflow,
         secrets: [],
       },
-      paths: { current, generation },
+      paths: { current, generation, cron: cronPath },
     };
   }
 
@@ -142,6 +142,13 @@ export class TestRunner {
   async kill(): Promise<void> {
     const exited = new Promise((resolve) => this.process.once('exit', resolve));
     this.process.kill('SIGKILL');
+    await exited;
+  }
+
+  /** Ends it and leaves its workers to the next one. */
+  async leave(): Promise<void> {
+    const exited = new Promise((resolve) => this.process.once('exit', resolve));
+    this.process.kill('SIGUSR2');
     await exited;
   }
 

@@ -1,0 +1,42 @@
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { systemCode } from '../errors/app-error.ts';
+import type { CronResult } from '../protocol/runner.ts';
+
+/** How each thing that is done at set times went last, kept in a file over restarts. */
+export class CronResults {
+  readonly #path: string;
+  readonly #log: (message: string) => void;
+  readonly #results: Record<string, CronResult>;
+
+  constructor(path: string, log: (message: string) => void) {
+    this.#path = path;
+    this.#log = log;
+    this.#results = this.#read();
+  }
+
+  get(name: string): CronResult | undefined {
+    return this.#results[name];
+  }
+
+  /** Not synced: it may be due each second, and the last results before a power cut are no loss. */
+  set(name: string, result: CronResult): void {
+    this.#results[name] = result;
+    try {
+      const temporary = `${this.#path}.new`;
+      writeFileSync(temporary, JSON.stringify(this.#results), { mode: 0o600 });
+      renameSync(temporary, this.#path);
+    } catch (error) {
+      this.#log(`the result of ${name} is not on record: ${(error as Error).message}`);
+    }
+  }
+
+  #read(): Record<string, CronResult> {
+    try {
+      return { ...Object.create(null), ...JSON.parse(readFileSync(this.#path, 'utf8')) };
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT')
+        this.#log(`${this.#path} is not readable: ${(error as Error).message}`);
+      return Object.create(null);
+    }
+  }
+}

@@ -1,0 +1,110 @@
+import { rmSync, writeFileSync } from 'node:fs';
+import { open, readFile, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { listDirectory } from '../system/files.ts';
+
+/** As in capture.ts: what is read is lost when we are killed before it is written. */
+const chunkSize = 48 * 1024;
+/** How often it is looked whether there is more, in ms. */
+const interval = 50;
+
+interface Kept {
+  path: string;
+  /** of the process that writes it: see keep-output.sh */
+  pid: number;
+  at: number;
+}
+
+/** What was read from a FIFO while there was no runner, and still is, until nobody writes into it any more. */
+export class KeptOutput {
+  readonly #fifo: string;
+
+  constructor(fifo: string) {
+    this.#fifo = fifo;
+  }
+
+  /**
+   * All of it, in order; over when what reads the FIFO is gone, or `stopped` says so.
+   * @param write bytes as latin1
+   */
+  async read(write: (text: string) => Promise<void>, stopped: () => boolean): Promise<void> {
+    for (const kept of await this.#files()) {
+      await follow(kept, this.#fifo, write, stopped);
+      if (stopped()) return;
+      remove(kept);
+    }
+  }
+
+  async remove(): Promise<void> {
+    for (const kept of await this.#files()) remove(kept);
+  }
+
+  /** The oldest first: another one may have begun where an earlier one was ended by force. */
+  async #files(): Promise<Kept[]> {
+    const directory = dirname(this.#fifo);
+    const found: Kept[] = [];
+    for (const name of await listDirectory(directory)) {
+      const path = join(directory, name);
+      const pid = /^\.(\d+)\.kept$/.exec(
+        name.startsWith(basename(this.#fifo)) ? name.slice(basename(this.#fifo).length) : '',
+      )?.[1];
+      if (pid !== undefined) found.push({ path, pid: Number(pid), at: (await stat(path)).birthtimeMs });
+    }
+    return found.sort((a, b) => a.at - b.at);
+  }
+}
+
+async function follow(
+  { path, pid }: Kept,
+  fifo: string,
+  write: (text: string) => Promise<void>,
+  stopped: () => boolean,
+): Promise<void> {
+  await using file = await open(path);
+  const buffer = Buffer.allocUnsafe(chunkSize);
+  let position = await positionIn(path);
+  while (!stopped()) {
+    // Asked before: what it has written by then is read below.
+    const goesOn = await isReading(pid, fifo);
+    const { bytesRead } = await file.read(buffer, 0, chunkSize, position);
+    if (bytesRead > 0) {
+      position += bytesRead;
+      // First this: were we killed in between, it would be lost, and otherwise be there twice.
+      writeFileSync(positionFile(path), String(position), { mode: 0o600 });
+      await write(buffer.toString('latin1', 0, bytesRead));
+    } else if (goesOn) {
+      await sleep(interval, undefined, { ref: false });
+    } else {
+      return;
+    }
+  }
+}
+
+/** How far an earlier runner has come with it. */
+async function positionIn(path: string): Promise<number> {
+  const text = await readFile(positionFile(path), 'utf8').catch(() => '0');
+  return Number(text) || 0;
+}
+
+function positionFile(path: string): string {
+  return `${path}.at`;
+}
+
+function remove({ path }: Kept): void {
+  rmSync(path, { force: true });
+  rmSync(positionFile(path), { force: true });
+}
+
+/** A pid may be another's by now; where there is no /proc to ask, it is taken for what it was. */
+async function isReading(pid: number, fifo: string): Promise<boolean> {
+  if (process.platform === 'linux') {
+    const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    return command.includes(fifo);
+  }
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
