@@ -77,9 +77,8 @@ export class AppLog {
   }
 
   async #write(records: string): Promise<void> {
-    const lines = countLines(records);
     if (this.#broken !== undefined && performance.now() < this.#broken.until) {
-      this.#broken.lines += lines;
+      this.#broken.lines += countLines(records);
       return;
     }
     try {
@@ -93,7 +92,7 @@ export class AppLog {
       this.#broken = {
         until: performance.now() + retryAfter,
         error: error as Error,
-        lines: (before?.lines ?? 0) + lines,
+        lines: (before?.lines ?? 0) + countLines(records),
       };
       if (before === undefined) this.#options.failed(error as Error);
     }

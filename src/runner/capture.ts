@@ -8,8 +8,13 @@ import type { Framer } from '../logs/framer.ts';
  * a framer holds it comes to 64 KiB, the most that is lost of a stream when we are killed.
  */
 const chunk = Buffer.allocUnsafe(48 * 1024);
-/** A stream that is not in a hurry is read this often at most, in ms: a line at a time costs twenty times as much. */
-const breather = 10;
+/**
+ * How long a stream that is not in a hurry is left alone, in ms: a line at a time costs twenty times as much. The slower
+ * it fills, the longer; who suddenly prints more than a pipe takes waits for us so long, once.
+ */
+const breather = { shortest: 10, longest: 30 };
+/** What may come meanwhile if it goes on as before, in bytes: a pipe takes 64 KiB, and then its writer waits. */
+const expected = 16 * 1024;
 /** A line that has begun is shown after this long although its end has not come, in ms. */
 const patience = 1000;
 
@@ -24,6 +29,8 @@ export class Capture {
   #timer: NodeJS.Timeout | undefined;
   #written: Promise<void> = Promise.resolve();
   #paused = false;
+  /** when the last chunk was read, on a clock that only goes forward */
+  #readAt = performance.now();
 
   /**
    * @param fifo its path; somebody has it open for writing, or its end is found at once
@@ -61,6 +68,7 @@ export class Capture {
 
   #receive(length: number): boolean {
     clearTimeout(this.#timer);
+    const rest = this.#rest(length);
     const text = chunk.toString('latin1', 0, length);
     this.#seen(text);
     this.#written = this.#write(this.#framer.push(text, new Date()));
@@ -68,9 +76,17 @@ export class Capture {
       if (this.#paused) return;
       // A full chunk: there is more, and who writes it may be waiting.
       if (length === chunk.length) this.#readOn();
-      else this.#timer = setTimeout(() => this.#readOn(), breather);
+      else this.#timer = setTimeout(() => this.#readOn(), rest);
     });
     return false;
+  }
+
+  /** How long the breather after so many bytes is. */
+  #rest(length: number): number {
+    const now = performance.now();
+    const needed = ((now - this.#readAt) / length) * expected;
+    this.#readAt = now;
+    return Math.min(Math.max(needed, breather.shortest), breather.longest);
   }
 
   #readOn(): void {
