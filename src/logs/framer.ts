@@ -26,6 +26,11 @@ export class Framer {
     return this.#held !== '';
   }
 
+  /** How many bytes of it are held back. */
+  get held(): number {
+    return this.#held.length;
+  }
+
   /** The records that `text` completes. */
   push(text: string, now: Date): string {
     const end = text.lastIndexOf('\n');

@@ -1,4 +1,4 @@
-import { constants, openSync } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { AppLog } from '../logs/app-log.ts';
 import type { Framer } from '../logs/framer.ts';
@@ -33,7 +33,7 @@ export class Capture {
   #readAt = performance.now();
 
   /**
-   * @param fifo its path; somebody has it open for writing, or its end is found at once
+   * @param fifo its path; where nobody has it open for writing any more, its end is found at once
    * @param seen told of each chunk, bytes as latin1
    */
   constructor(fifo: string, log: AppLog, framer: Framer, seen: (text: string) => void) {
@@ -43,7 +43,7 @@ export class Capture {
     const ended = Promise.withResolvers<void>();
     this.ended = ended.promise;
     this.#socket = new Socket({
-      fd: openSync(fifo, constants.O_RDONLY | constants.O_NONBLOCK),
+      fd: openFifo(fifo),
       readable: true,
       writable: false,
       onread: { buffer: chunk, callback: (length) => this.#receive(length) },
@@ -101,4 +101,15 @@ export class Capture {
   async #write(records: string): Promise<void> {
     if (records !== '') await this.#log.write(records);
   }
+}
+
+/**
+ * For reading, without a wait. The kernel tells of the end of a FIFO only to whoever had it open while somebody could
+ * write, be it for a moment.
+ */
+function openFifo(path: string): number {
+  const { O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
+  const fd = openSync(path, O_RDONLY | O_NONBLOCK);
+  closeSync(openSync(path, O_WRONLY | O_NONBLOCK));
+  return fd;
 }

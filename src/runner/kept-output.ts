@@ -2,6 +2,8 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { open, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { AppLog } from '../logs/app-log.ts';
+import type { Framer } from '../logs/framer.ts';
 import { listDirectory } from '../system/files.ts';
 
 /** As in capture.ts: what is read is lost when we are killed before it is written. */
@@ -24,13 +26,10 @@ export class KeptOutput {
     this.#fifo = fifo;
   }
 
-  /**
-   * All of it, in order; over when what reads the FIFO is gone, or `stopped` says so.
-   * @param write bytes as latin1
-   */
-  async read(write: (text: string) => Promise<void>, stopped: () => boolean): Promise<void> {
+  /** All of it, in order, into the log; over when what reads the FIFO is gone, or `stopped` says so. */
+  async read(framer: Framer, log: AppLog, stopped: () => boolean): Promise<void> {
     for (const kept of await this.#files()) {
-      await follow(kept, this.#fifo, write, stopped);
+      await follow(kept, this.#fifo, framer, log, stopped);
       if (stopped()) return;
       remove(kept);
     }
@@ -58,7 +57,8 @@ export class KeptOutput {
 async function follow(
   { path, pid }: Kept,
   fifo: string,
-  write: (text: string) => Promise<void>,
+  framer: Framer,
+  log: AppLog,
   stopped: () => boolean,
 ): Promise<void> {
   await using file = await open(path);
@@ -70,9 +70,10 @@ async function follow(
     const { bytesRead } = await file.read(buffer, 0, chunkSize, position);
     if (bytesRead > 0) {
       position += bytesRead;
+      const records = framer.push(buffer.toString('latin1', 0, bytesRead), new Date());
       // First this: were we killed in between, it would be lost, and otherwise be there twice.
-      writeFileSync(positionFile(path), String(position), { mode: 0o600 });
-      await write(buffer.toString('latin1', 0, bytesRead));
+      writeFileSync(positionFile(path), String(position - framer.held), { mode: 0o600 });
+      if (records !== '') await log.write(records);
     } else if (goesOn) {
       await sleep(interval, undefined, { ref: false });
     } else {

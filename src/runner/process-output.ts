@@ -34,6 +34,7 @@ export class ProcessOutput {
   readonly #options: OutputOptions;
   readonly #framers: { out: Framer; err: Framer };
   #captures: Capture[] = [];
+  #adopting: Promise<unknown> = Promise.resolve();
   #ended: Promise<void> = Promise.resolve();
   #givenUp = false;
   #paused = false;
@@ -67,9 +68,12 @@ export class ProcessOutput {
 
   /** Takes over what an earlier runner began: first what was kept meanwhile, then what is still to come. */
   adopt(): void {
-    const adopted = [this.#adoptOne('out'), this.#adoptOne('err')];
-    this.#ended = Promise.all(adopted).then(() => this.remove());
-    this.#ended.catch((error: unknown) => this.#options.failed(error));
+    const streams = ['out', 'err'] as const;
+    this.#adopting = Promise.all(streams.map((stream) => this.#readKept(stream)));
+    this.#adopting.then(
+      () => this.#paused || this.capture(),
+      (error: unknown) => this.#options.failed(error),
+    );
   }
 
   /** Says something of the process in the log of its app. */
@@ -85,6 +89,7 @@ export class ProcessOutput {
   /** Reads no more, for good. */
   async pause(): Promise<void> {
     this.#paused = true;
+    await this.#adopting.catch(() => undefined);
     await Promise.all(this.#captures.map((capture) => capture.pause()));
   }
 
@@ -104,17 +109,9 @@ export class ProcessOutput {
     return new Capture(path, log, this.#framers[stream], seen);
   }
 
-  async #adoptOne(stream: 'out' | 'err'): Promise<void> {
+  async #readKept(stream: 'out' | 'err'): Promise<void> {
     const { [stream]: path, log } = this.#options;
-    const write = async (text: string) => {
-      const records = this.#framers[stream].push(text, new Date());
-      if (records !== '') await log.write(records);
-    };
-    await new KeptOutput(path).read(write, () => this.#paused);
-    if (this.#paused) return;
-    const capture = this.#captureOne(stream);
-    this.#captures.push(capture);
-    await capture.ended;
+    await new KeptOutput(path).read(this.#framers[stream], log, () => this.#paused);
   }
 }
 

@@ -34,20 +34,21 @@ function limitPrinting(overflow) {
 function dropWhenFull(stream) {
   const { write } = stream;
   let dropped = 0;
+  const tell = () => {
+    if (dropped === 0) return;
+    const text = `sluice: ${dropped} writes were dropped: they came faster than they could be kept\n`;
+    dropped = 0;
+    write.call(stream, text);
+  };
   stream.write = function writeOrDrop(/** @type {any[]} */ ...args) {
     if (stream.writableLength > mayWait) {
+      if (dropped === 0) stream.once('drain', tell);
       dropped += 1;
       const callback = args.findLast((argument) => typeof argument === 'function');
       if (callback !== undefined) process.nextTick(callback);
       return false;
     }
-    if (dropped > 0) {
-      write.call(
-        stream,
-        `sluice: ${dropped} writes were dropped: they came faster than they could be kept\n`,
-      );
-      dropped = 0;
-    }
+    tell();
     return write.apply(stream, /** @type {any} */ (args));
   };
 }

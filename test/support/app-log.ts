@@ -16,11 +16,26 @@ export async function appLog(directory: string): Promise<LogRecord[]> {
     texts.push(await readFile(join(directory, 'app.log'), 'latin1'));
   return texts.flatMap((text) => {
     const lines = text.split('\n');
-    if (lines.pop() !== '') throw new Error('a log does not end with a line end');
+    // The last one may be being written.
+    lines.pop();
     return lines.map((line) => {
       const record = parseLine(line);
       if (record === undefined) throw new Error(`torn: ${JSON.stringify(line)}`);
       return record;
     });
   });
+}
+
+/** The lines of one stream of one process, those that came in parts put together. */
+export function linesOf(records: LogRecord[], process: string, stream = 'out'): string[] {
+  const lines: string[] = [];
+  let begun = '';
+  for (const record of records) {
+    if (record.process !== process || record.stream !== stream) continue;
+    begun += record.text;
+    if (record.continued) continue;
+    lines.push(begun);
+    begun = '';
+  }
+  return lines;
 }
