@@ -194,6 +194,7 @@ export class Generation {
   #faultOf(worker: WorkerProcess, now: number): string | undefined {
     const { maxMemory, stuckTimeout } = this.spec;
     const { memoryBytes } = worker.figures;
+    if (worker.isRetiring) return 'gets no requests any more';
     if (maxMemory !== null && memoryBytes !== null && memoryBytes > maxMemory) {
       return `takes ${formatBytes(memoryBytes)} of memory, more than ${formatBytes(maxMemory)} ("maxMemory")`;
     }
@@ -213,6 +214,7 @@ export class Generation {
     const { maxMemory } = this.spec;
     const { memoryBytes } = worker.figures;
     if (maxMemory === null || memoryBytes === null) return;
+    if (worker.isKilled) return;
     if (memoryBytes > maxMemory * tooFat.killed) {
       this.#say(worker, `takes ${formatBytes(memoryBytes)} of memory and is ended at once`);
       worker.kill();

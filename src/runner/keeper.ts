@@ -1,9 +1,15 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { exists } from '../system/exists.ts';
+import { groupIsAlive, signalProcess } from '../system/processes.ts';
 import type { ProcessRecords } from './process-records.ts';
 
 const script = fileURLToPath(new URL('keep-output.sh', import.meta.url));
 
+/** How long one may take to begin, in ms. */
+const begunWithin = 2000;
 /** When one that has ended is replaced, in ms. */
 const replacedAfter = 1000;
 
@@ -16,6 +22,20 @@ export class Keeper {
   constructor(directory: string, records: ProcessRecords) {
     this.#directory = directory;
     this.#records = records;
+  }
+
+  /**
+   * Waits until the one that an earlier runner has left reads all that there is to read, and cannot begin with more:
+   * two who read one FIFO would tear what comes out of it.
+   */
+  async settle(): Promise<void> {
+    for (const { kind, pid } of await this.#records.alive()) {
+      if (kind !== 'keeper') continue;
+      const deadline = performance.now() + begunWithin;
+      const begun = () => exists(join(this.#directory, `${pid}.reading`));
+      while (groupIsAlive(pid) && !(await begun()) && performance.now() < deadline) await pause(5);
+      if (!(await begun())) signalProcess(-pid, 'SIGKILL');
+    }
   }
 
   /** Nothing will be printed any more. */

@@ -4,7 +4,9 @@ import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AppLog } from '../logs/app-log.ts';
 import type { Framer } from '../logs/framer.ts';
+import { exists } from '../system/exists.ts';
 import { listDirectory } from '../system/files.ts';
+import { groupIsAlive } from '../system/processes.ts';
 
 /** As in capture.ts: what is read is lost when we are killed before it is written. */
 const chunkSize = 48 * 1024;
@@ -13,7 +15,7 @@ const interval = 50;
 
 interface Kept {
   path: string;
-  /** of the process that writes it: see keep-output.sh */
+  /** of the keeper that began it: see keep-output.sh */
   pid: number;
   at: number;
 }
@@ -29,44 +31,36 @@ export class KeptOutput {
   /** All of it, in order, into the log; over when what reads the FIFO is gone, or `stopped` says so. */
   async read(framer: Framer, log: AppLog, stopped: () => boolean): Promise<void> {
     for (const kept of await this.#files()) {
-      await follow(kept, this.#fifo, framer, log, stopped);
+      await follow(kept, framer, log, stopped);
       if (stopped()) return;
       remove(kept);
     }
-  }
-
-  async remove(): Promise<void> {
-    for (const kept of await this.#files()) remove(kept);
   }
 
   /** The oldest first: another one may have begun where an earlier one was ended by force. */
   async #files(): Promise<Kept[]> {
     const directory = dirname(this.#fifo);
     const found: Kept[] = [];
+    const own = basename(this.#fifo);
     for (const name of await listDirectory(directory)) {
+      if (!name.startsWith(own)) continue;
+      const pid = /^\.(\d+)\.kept$/.exec(name.slice(own.length))?.[1];
+      if (pid === undefined) continue;
       const path = join(directory, name);
-      const pid = /^\.(\d+)\.kept$/.exec(
-        name.startsWith(basename(this.#fifo)) ? name.slice(basename(this.#fifo).length) : '',
-      )?.[1];
-      if (pid !== undefined) found.push({ path, pid: Number(pid), at: (await stat(path)).birthtimeMs });
+      found.push({ path, pid: Number(pid), at: (await stat(path)).birthtimeMs });
     }
     return found.sort((a, b) => a.at - b.at);
   }
 }
 
-async function follow(
-  { path, pid }: Kept,
-  fifo: string,
-  framer: Framer,
-  log: AppLog,
-  stopped: () => boolean,
-): Promise<void> {
+async function follow(kept: Kept, framer: Framer, log: AppLog, stopped: () => boolean): Promise<void> {
+  const { path } = kept;
   await using file = await open(path);
   const buffer = Buffer.allocUnsafe(chunkSize);
   let position = await positionIn(path);
   while (!stopped()) {
     // Asked before: what it has written by then is read below.
-    const goesOn = await isReading(pid, fifo);
+    const more = await goesOn(kept);
     const { bytesRead } = await file.read(buffer, 0, chunkSize, position);
     if (bytesRead > 0) {
       position += bytesRead;
@@ -74,7 +68,7 @@ async function follow(
       // First this: were we killed in between, it would be lost, and otherwise be there twice.
       writeFileSync(positionFile(path), String(position - framer.held), { mode: 0o600 });
       if (records !== '') await log.write(records);
-    } else if (goesOn) {
+    } else if (more) {
       await sleep(interval, undefined, { ref: false });
     } else {
       return;
@@ -95,17 +89,14 @@ function positionFile(path: string): string {
 function remove({ path }: Kept): void {
   rmSync(path, { force: true });
   rmSync(positionFile(path), { force: true });
+  rmSync(overFile(path), { force: true });
 }
 
-/** A pid may be another's by now; where there is no /proc to ask, it is taken for what it was. */
-async function isReading(pid: number, fifo: string): Promise<boolean> {
-  if (process.platform === 'linux') {
-    const command = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-    return command.includes(fifo);
-  }
-  try {
-    return process.kill(pid, 0);
-  } catch {
-    return false;
-  }
+/** One that was ended by force has not said that it is over. */
+async function goesOn({ path, pid }: Kept): Promise<boolean> {
+  return !(await exists(overFile(path))) && groupIsAlive(pid);
+}
+
+function overFile(path: string): string {
+  return `${path}.over`;
 }

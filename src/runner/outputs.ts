@@ -61,7 +61,8 @@ export class Outputs {
       if (record !== undefined) records.set(idOf(name), record);
     }
     for (const name of names) {
-      if (!records.has(idOf(name))) await rm(join(this.#directory, name), { force: true });
+      if (!records.has(idOf(name)) && !name.endsWith('.reading'))
+        await rm(join(this.#directory, name), { force: true });
     }
     return [...records].map(([id, record]) => this.#output(id, record));
   }

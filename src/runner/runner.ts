@@ -45,6 +45,7 @@ export class Runner {
 
   /** Takes up what an earlier runner left: its jobs are ended, its workers report by themselves. */
   async start(): Promise<void> {
+    await this.#keeper.settle();
     // Before any is opened that is ours.
     for (const output of await this.#outputs.left()) output.adopt();
     this.#keeper.start();

@@ -9,6 +9,7 @@ import type {
   TargetStatus,
   WorkerStatus,
 } from '../protocol/runner.ts';
+import { describeError } from '../system/log.ts';
 import { Serial } from '../system/serial.ts';
 import { Background } from './background.ts';
 import { Commit } from './commit.ts';
@@ -169,7 +170,9 @@ export class TargetRunner {
       this.#options.log(`${spec.paths.current} was not replaced: ${(unlinked as Error).message}`);
     if (old !== undefined) this.#drain(old, spec.maxDraining);
     this.#crons.become(spec);
-    void this.#background.become(spec);
+    this.#background.become(spec).catch((error: unknown) => {
+      this.#options.log(`background processes not replaced: ${describeError(error)}`);
+    });
     await commit.sync();
     return { generation: id, pauseMs };
   }

@@ -59,6 +59,7 @@ export class WorkerProcess {
   /** where it listens now: an app may close its server and listen again */
   listening: Ready | undefined;
   state: WorkerState = 'booting';
+  isKilled = false;
   /** whether it has been told to take no more requests */
   isRetiring = false;
   /** what it says of itself, and when it last did; undefined before it listens */
@@ -204,7 +205,7 @@ export class WorkerProcess {
    * @param last whether nobody takes over
    */
   retire(last: boolean): Promise<void> {
-    if (!this.isRetiring) this.post({ type: 'retire', last });
+    if (!this.isRetiring || last) this.post({ type: 'retire', last });
     this.isRetiring = true;
     return this.#retired.promise;
   }
@@ -229,6 +230,7 @@ export class WorkerProcess {
   }
 
   kill(): void {
+    this.isKilled = true;
     if (this.alive && this.pid !== 0) signalProcess(-this.pid, 'SIGKILL');
   }
 }

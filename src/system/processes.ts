@@ -29,3 +29,14 @@ export function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
     throw error;
   }
 }
+
+/** Whether any process of a group is left. */
+export function groupIsAlive(group: number): boolean {
+  try {
+    return process.kill(-group, 0);
+  } catch (error) {
+    if (systemCode(error) === 'ESRCH') return false;
+    if (systemCode(error) === 'EPERM') return true;
+    throw error;
+  }
+}
