@@ -118,6 +118,7 @@ export class BackgroundProcess {
       const exit = await running.exited;
       signal.removeEventListener('abort', end);
       this.#running = undefined;
+      this.#state = 'waiting';
       await running.output.end();
       if (signal.aborted) return null;
       const lived = performance.now() - running.since;

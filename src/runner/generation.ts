@@ -326,7 +326,7 @@ export class Generation {
     started: (worker: WorkerProcess) => void = () => undefined,
   ): Promise<WorkerProcess> {
     signal.throwIfAborted();
-    const worker = await this.#spawn(instance);
+    const worker = await this.#spawn(instance, signal);
     started(worker);
     const listens = (ready: Ready) => {
       report(`worker ${instance} listens (pid ${worker.pid})`);
@@ -342,13 +342,12 @@ export class Generation {
     }
   }
 
-  async #spawn(instance: number): Promise<WorkerProcess> {
+  async #spawn(instance: number, signal: AbortSignal): Promise<WorkerProcess> {
     const { port, orphanSocket, records, moves, outputs } = this.#options;
+    const origin = { release: this.spec.release, process: `web.${instance}` };
+    const output = await outputs.open(this.spec.log, origin);
     try {
-      const output = await outputs.open(this.spec.log, {
-        release: this.spec.release,
-        process: `web.${instance}`,
-      });
+      signal.throwIfAborted();
       const worker = new WorkerProcess({
         spec: this.spec,
         generation: this.id,
@@ -366,6 +365,8 @@ export class Generation {
       this.workers.add(worker);
       return worker;
     } catch (error) {
+      output.remove();
+      if (signal.aborted) throw signal.reason;
       throw new NotStarted(`worker ${instance} could not be started: ${(error as Error).message}`, {
         cause: error,
       });

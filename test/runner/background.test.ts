@@ -135,7 +135,7 @@ test('one that dies is started again, and one that takes too much memory too', a
   process.kill(process_?.pid ?? 0, 'SIGKILL');
   const again = await waitFor(async () => {
     const [one] = await background(runner);
-    return one?.state === 'running' && one.pid !== process_?.pid && one;
+    return one?.state === 'running' && one.pid !== null && one.pid !== process_?.pid && one;
   });
   assert.equal(again.restarts, 1);
 
