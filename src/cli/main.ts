@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { registerAppCommands } from './commands/apps.ts';
 import { registerDeployCommands } from './commands/deploy.ts';
+import { registerDoctorCommand } from './commands/doctor.ts';
 import { registerEnvCommands } from './commands/env.ts';
 import { registerKeyCommands } from './commands/keys.ts';
 import { registerLogsCommand } from './commands/logs.ts';
@@ -11,6 +11,7 @@ import { registerTokenCommands } from './commands/token.ts';
 import { registerUpCommand } from './commands/up.ts';
 import { reportFailure } from './failure.ts';
 import { withoutOtherNames } from './other-names.ts';
+import { version } from './version.ts';
 
 const epilogue = `
 To deploy with git: git push deploy main; docs/git.md says how.
@@ -36,6 +37,7 @@ async function main(): Promise<void> {
   registerProcessCommands(program);
   registerTokenCommands(program);
   registerKeyCommands(program);
+  registerDoctorCommand(program);
   try {
     await program.parseAsync(withoutOtherNames(program, process.argv));
   } catch (error) {
@@ -43,10 +45,6 @@ async function main(): Promise<void> {
     if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
     else process.exitCode = reportFailure(error, process.argv.includes('--json'));
   }
-}
-
-function version(): string {
-  return JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')).version;
 }
 
 // The reader of our output may go away, as `head` does: then there is nobody left to tell.

@@ -21,8 +21,13 @@ export async function findServer(env: NodeJS.ProcessEnv = process.env): Promise<
   const path = configFile(env);
   const config = await readConfig(path);
   if (config !== undefined) return byUrl(String(config.url), config.token, path);
+  return bySocket(localHome(env));
+}
+
+/** The home of the server of this machine: SLUICE_HOME, else `.sluice` here where it is, else in this checkout. */
+export function localHome(env: NodeJS.ProcessEnv = process.env): string {
   const here = homeFromEnvironment(env);
-  return bySocket(existsSync(here) ? here : resolve(import.meta.dirname, '../../.sluice'));
+  return env['SLUICE_HOME'] || existsSync(here) ? here : resolve(import.meta.dirname, '../../.sluice');
 }
 
 function configFile(env: NodeJS.ProcessEnv): string {

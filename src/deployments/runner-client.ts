@@ -11,7 +11,7 @@ import { stayOnBehalf } from '../system/on-behalf.ts';
 
 type Link =
   | { state: 'connecting' }
-  | { state: 'connected'; client: CallClient<RunnerCalls>; pid: number }
+  | { state: 'connected'; client: CallClient<RunnerCalls>; pid: number; since: Date }
   | { state: 'refused'; error: AppError }
   | { state: 'closed' };
 
@@ -48,6 +48,11 @@ export class RunnerClient {
   /** Pid of the runner; null while there is none. */
   get pid(): number | null {
     return this.#link.state === 'connected' ? this.#link.pid : null;
+  }
+
+  /** When it was connected to; null while there is none. */
+  get connectedSince(): Date | null {
+    return this.#link.state === 'connected' ? this.#link.since : null;
   }
 
   /** Calls back each time a runner has been connected to, the present one included. */
@@ -151,7 +156,7 @@ export class RunnerClient {
       if (version !== protocolVersion) throw mismatch(version);
       if (this.#stopped.signal.aborted) client.close();
       this.#options.log.info('runner connected', { pid });
-      this.#become({ state: 'connected', client, pid });
+      this.#become({ state: 'connected', client, pid, since: new Date() });
       for (const listener of this.#onConnected) listener();
       return true;
     } catch (error) {

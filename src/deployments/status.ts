@@ -11,7 +11,7 @@ export async function siteStatus(site: Site, running: TargetStatus[]): Promise<A
   return {
     name: site.target.app,
     environment: site.target.environment,
-    ...appState(state, active !== null, inRunner),
+    ...appState(state, active !== null, inRunner, site.appliance.runner.connectedSince),
     crash: inRunner?.crash ?? null,
     url: siteUrl(site.appliance.settings, state),
     port: state.port,
@@ -29,10 +29,16 @@ function appState(
   { desired, desiredSince, createdAt }: TargetState,
   wasLive: boolean,
   inRunner: TargetStatus | undefined,
+  connectedSince: Date | null,
 ): { state: AppState; since: string } {
   const settled = desiredSince ?? createdAt;
   if (!wasLive) return { state: 'empty', since: createdAt };
   if (desired === 'stopped') return { state: 'stopped', since: settled };
-  if (!inRunner?.active) return { state: 'starting', since: settled };
+  // It is for this runner to start it: that it ran before, and since when it was to, says nothing of how long it takes.
+  if (!inRunner?.active) return { state: 'starting', since: later(settled, connectedSince) };
   return { state: inRunner.state, since: inRunner.since };
+}
+
+function later(iso: string, date: Date | null): string {
+  return date === null || Date.parse(iso) > date.getTime() ? iso : date.toISOString();
 }

@@ -12,7 +12,7 @@ test('every command has help, and wrong usage is told with status 2', async (t) 
   const { stdout, code } = await cli(['--help'], { env });
   assert.equal(code, 0);
   const commands = [...stdout.matchAll(/^ {2}([a-z]+) /gm)].map(([, name]) => name as string);
-  for (const name of 'up deploy rollback status apps destroy releases cancel logs env scale restart stop start token'.split(
+  for (const name of 'up deploy rollback status apps destroy releases cancel logs env scale restart stop start token doctor'.split(
     ' ',
   )) {
     assert.ok(commands.includes(name), `${name} is in the help`);

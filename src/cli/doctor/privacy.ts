@@ -1,0 +1,69 @@
+import type { Stats } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import type { Paths } from '../../config/paths.ts';
+import { systemCode } from '../../errors/app-error.ts';
+import { shellWord } from '../../system/shell-word.ts';
+import { type Check, fault, ok, type Patient } from './check.ts';
+import { environments } from './environments.ts';
+
+/**
+ * Whether nobody but the user that Sluice runs as can get at its state. A socket that others may open is as good as a
+ * token for anything; who may write into the home may put files of theirs in the place of ours.
+ */
+export async function checkPrivacy({ paths, server }: Patient): Promise<Check> {
+  const home = await look(paths.home);
+  if (home === undefined) {
+    return fault(
+      'home',
+      `there is no ${paths.home}`,
+      'SLUICE_HOME says where the state of Sluice is; `sluice up` makes it.',
+    );
+  }
+  const owner = (server.state === 'up' ? await userOf(server.status.server.pid) : undefined) ?? home.uid;
+  const wrong: string[] = [];
+  const remedies: string[] = [];
+  for (const [path, mode] of await secrets(paths)) {
+    const stats = path === paths.home ? home : await look(path);
+    if (stats === undefined) continue;
+    if (stats.uid !== owner) {
+      wrong.push(`${path} belongs to user ${stats.uid}, not to ${owner}, whom Sluice runs as`);
+      remedies.push(`chown ${owner} ${shellWord(path)}`);
+    }
+    if ((stats.mode & 0o077) !== 0) {
+      wrong.push(`${path} is open to others: its mode is ${octal(stats.mode)}`);
+      remedies.push(`chmod ${octal(mode)} ${shellWord(path)}`);
+    }
+  }
+  if (wrong.length === 0) return ok('home', `${paths.home} and the secrets in it are private`);
+  return fault('home', wrong.join('\n'), remedies.join('\n'));
+}
+
+/** What must be private, with the mode that it should have. */
+async function secrets(paths: Paths): Promise<[path: string, mode: number][]> {
+  const directories = [paths.home, paths.run];
+  const files = [paths.tokens, paths.keys, paths.serverSocket, paths.sshSocket, paths.runnerSocket];
+  const variables = (await environments(paths)).map(({ env }) => env);
+  return [
+    ...directories.map((path): [string, number] => [path, 0o700]),
+    ...[...files, ...variables].map((path): [string, number] => [path, 0o600]),
+  ];
+}
+
+/** Of a link, what it leads to: a home may be one. */
+async function look(path: string): Promise<Stats | undefined> {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** Undefined where there is no /proc. */
+async function userOf(pid: number): Promise<number | undefined> {
+  return (await look(`/proc/${pid}`))?.uid;
+}
+
+function octal(mode: number): string {
+  return (mode & 0o777).toString(8).padStart(4, '0');
+}

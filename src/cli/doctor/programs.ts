@@ -1,0 +1,76 @@
+import { execFile } from 'node:child_process';
+import { constants } from 'node:fs';
+import { access, readFile } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import { promisify } from 'node:util';
+import { type Check, fault, ok, type Patient } from './check.ts';
+
+/** All that the server, the runner and the relay start by name; what is used where it is there, such as ionice, is not in it. */
+const needed = ['git', 'mkfifo', 'sh', 'cat', 'nice'];
+
+/** From it on, git keeps the system's and the user's configuration out where it is told to (GIT_CONFIG_GLOBAL). */
+const oldestGit = [2, 32] as const;
+
+/** Whether the programs are there that Sluice starts. */
+export async function checkPrograms({ server }: Patient): Promise<Check> {
+  const path =
+    (server.state === 'up' ? await pathOf(server.status.server.pid) : undefined) ?? process.env['PATH'] ?? '';
+  const missing: string[] = [];
+  for (const program of needed) if (!(await isIn(path, program))) missing.push(program);
+  if (missing.length > 0) {
+    return fault(
+      'programs',
+      `${missing.join(', ')} ${missing.length === 1 ? 'is' : 'are'} not in ${path === '' ? 'the PATH, which is empty' : path}`,
+      'Install them, or start Sluice with a PATH that has them. On Debian: apt-get install git coreutils',
+    );
+  }
+  const git = await gitVersion(path);
+  if ('failure' in git) return fault('programs', `git does not run: ${git.failure}`, 'Install it anew.');
+  const { version } = git;
+  if (isRecent(version)) return ok('programs', `${needed.join(', ')} are there, git ${version}`);
+  return fault(
+    'programs',
+    `git ${version} is too old: ${oldestGit.join('.')} is the oldest that Sluice works with`,
+    'Install a newer one, and see that it comes first in the PATH that Sluice is started with.',
+  );
+}
+
+/** The PATH of the process that starts them: under a service manager it is another than that of a shell. */
+async function pathOf(pid: number): Promise<string | undefined> {
+  try {
+    const variables = (await readFile(`/proc/${pid}/environ`, 'utf8')).split('\0');
+    return variables.find((variable) => variable.startsWith('PATH='))?.slice('PATH='.length);
+  } catch {
+    // No /proc, or not ours to read.
+    return undefined;
+  }
+}
+
+async function isIn(path: string, program: string): Promise<boolean> {
+  for (const directory of path.split(delimiter)) {
+    try {
+      await access(join(directory, program), constants.X_OK);
+      return true;
+    } catch {
+      // The next one may have it.
+    }
+  }
+  return false;
+}
+
+async function gitVersion(path: string): Promise<{ version: string } | { failure: string }> {
+  try {
+    const { stdout } = await promisify(execFile)('git', ['--version'], {
+      env: { PATH: path },
+      timeout: 5000,
+    });
+    return { version: /\d+(?:\.\d+)+/.exec(stdout)?.[0] ?? stdout.trim() };
+  } catch (error) {
+    return { failure: (error as Error).message };
+  }
+}
+
+function isRecent(version: string): boolean {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  return major > oldestGit[0] || (major === oldestGit[0] && minor >= oldestGit[1]);
+}
