@@ -112,4 +112,4 @@ function whenQuiet(then) {
   setImmediate(round);
 }
 
-module.exports = { leave, liveAlone };
+module.exports = { leave, liveAlone, whenQuiet };

@@ -153,7 +153,13 @@ class Worker {
 
   /** The app is to stop: nobody will answer on idle connections. */
   #retireForGood() {
-    this.#shutForGood();
+    this.forgetGate();
+    // Who has connected before is answered.
+    traffic().whenQuiet(() => this.#endForGood());
+  }
+
+  #endForGood() {
+    this.#shut();
     this.#post({ type: 'retired' });
     const server = this.#server;
     const protocol = server === undefined ? 'tcp' : protocolOf(server);

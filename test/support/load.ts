@@ -14,6 +14,8 @@ export interface LoadReport {
   samples: Sample[];
   /** requests that got no answer, or a wrong one */
   errors: string[];
+  /** the same, with when they were begun */
+  lost: { start: number; error: string }[];
 }
 
 type Kind = 'get' | 'slow' | 'post' | 'busy';
@@ -30,7 +32,7 @@ interface Client {
  */
 export class Load {
   readonly #port: number;
-  readonly #report: LoadReport = { samples: [], errors: [] };
+  readonly #report: LoadReport = { samples: [], errors: [], lost: [] };
   readonly #clients: Promise<void>[];
   #stopped = false;
 
@@ -45,6 +47,12 @@ export class Load {
 
   get answered(): number {
     return this.#report.samples.length;
+  }
+
+  /** Which workers have answered what was asked after `time`. */
+  answeringSince(time: number): number[] {
+    const later = this.#report.samples.filter(({ start }) => start > time);
+    return [...new Set(later.map(({ pid }) => pid))].sort((a, b) => a - b);
   }
 
   async stop(): Promise<LoadReport> {
@@ -66,7 +74,9 @@ export class Load {
         this.#report.samples.push({ start, end, mark, pid });
         if (keepAlive && !close) continue;
       } catch (error) {
-        this.#report.errors.push(`${kind}${keepAlive ? ' kept alive' : ''}: ${(error as Error).message}`);
+        const told = `${kind}${keepAlive ? ' kept alive' : ''}: ${(error as Error).message}`;
+        this.#report.errors.push(told);
+        this.#report.lost.push({ start, error: told });
       }
       connection.close();
       connection = undefined;
@@ -147,7 +157,7 @@ interface Answer {
  * The requests that break the order promise: started after an answer of a newer generation had been received by
  * anybody, and yet answered by an older one. Marks grow with each generation.
  */
-export function orderViolations({ samples }: LoadReport): Sample[] {
+export function orderViolations({ samples }: Pick<LoadReport, 'samples'>): Sample[] {
   const byEnd = [...samples].sort((a, b) => a.end - b.end);
   const byStart = [...samples].sort((a, b) => a.start - b.start);
   const violations: Sample[] = [];
