@@ -11,6 +11,7 @@ import type {
 } from '../protocol/runner.ts';
 import { signalProcess } from '../system/processes.ts';
 import { describeExit } from './boot-failure.ts';
+import { endProcess } from './end-process.ts';
 import type { Outputs } from './outputs.ts';
 import { ProcessFigures } from './process-figures.ts';
 import type { ProcessOutput } from './process-output.ts';
@@ -193,14 +194,6 @@ export class BackgroundProcess {
     output.say(`${this.#name} (pid ${pid}) ${what}`);
     this.#options.log(`${this.#name} (pid ${pid}) ${what}`);
   }
-}
-
-/** The stop signal, and SIGKILL to all of its session after `killTimeout` ms. */
-export async function endProcess(pid: number, killTimeout: number, gone: Promise<unknown>): Promise<void> {
-  if (!signalProcess(pid, 'SIGTERM')) return;
-  const timer = setTimeout(() => signalProcess(-pid, 'SIGKILL'), killTimeout);
-  await gone;
-  clearTimeout(timer);
 }
 
 async function started(child: ChildProcess): Promise<number> {

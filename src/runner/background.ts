@@ -2,7 +2,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { BackgroundStatus, GenerationSpec } from '../protocol/runner.ts';
 import { processStartTime } from '../system/processes.ts';
 import { Serial } from '../system/serial.ts';
-import { type BackgroundOptions, BackgroundProcess, endProcess } from './background-process.ts';
+import { type BackgroundOptions, BackgroundProcess } from './background-process.ts';
+import { endProcess } from './end-process.ts';
 import type { Outputs } from './outputs.ts';
 import type { ProcessRecord, ProcessRecords } from './process-records.ts';
 

@@ -1,12 +1,10 @@
-import { request } from 'node:http';
 import { type ScheduledTask, schedule } from 'node-cron';
 import { formatDuration } from '../config/units.ts';
 import type { AppLogs } from '../logs/app-logs.ts';
-import { Framer } from '../logs/framer.ts';
 import type { CronSpec, CronStatus, GenerationSpec } from '../protocol/runner.ts';
-import { Masker } from '../system/mask.ts';
+import { type CronOutcome, runCommand } from './cron-command.ts';
+import { askApp } from './cron-request.ts';
 import { CronResults } from './cron-results.ts';
-import { runJob } from './jobs.ts';
 import type { ProcessRecords } from './process-records.ts';
 
 export interface CronsOptions {
@@ -112,87 +110,14 @@ export class Crons {
     }
   }
 
-  #perform(spec: GenerationSpec, cron: CronSpec): Promise<{ failed: boolean; detail: string }> {
+  #perform(spec: GenerationSpec, { action, name, timeout }: CronSpec): Promise<CronOutcome> {
     const { signal } = this.#stopping;
-    if (cron.action.kind === 'request') return ask(spec, cron.action, cron.timeout, signal);
-    return this.#runCommand(spec, cron, cron.action.command, signal);
-  }
-
-  async #runCommand(
-    spec: GenerationSpec,
-    cron: CronSpec,
-    command: string,
-    signal: AbortSignal,
-  ): Promise<{ failed: boolean; detail: string }> {
-    const log = this.#options.logs.get(spec.log);
-    const masker = new Masker(spec.log.secrets, { bytes: true });
-    const origin = { release: spec.release, process: `cron.${cron.name}` };
-    const mask = (text: string) => masker.mask(text);
-    const framers = { stdout: new Framer(origin, 'out', mask), stderr: new Framer(origin, 'err', mask) };
-    let written = Promise.resolve();
-    const job = {
-      argv: ['/bin/sh', '-c', command] as [string, ...string[]],
-      directory: spec.directory,
-      env: { ...spec.env, PORT: String(spec.port) },
-      lowPriority: false,
-      timeout: cron.timeout,
-    };
-    const result = await runJob(
-      job,
-      {
-        signal,
-        report: ({ stream, text }) => {
-          written = log.write(framers[stream].push(Buffer.from(text).toString('latin1'), new Date()));
-          return false;
-        },
-        drained: () => written,
-      },
-      this.#options.records,
-    );
-    for (const framer of Object.values(framers)) await log.write(framer.end(new Date()));
-    if (result.timedOut)
-      return { failed: true, detail: `ended after ${formatDuration(cron.timeout)} ("timeout")` };
-    if (result.signal !== null) return { failed: true, detail: `ended by ${result.signal}` };
-    return { failed: result.code !== 0, detail: `exit status ${result.code}` };
+    const { logs, records } = this.#options;
+    if (action.kind === 'request') return askApp(spec, action, timeout, signal);
+    return runCommand(spec, { name, timeout, command: action.command }, logs.get(spec.log), records, signal);
   }
 }
 
 function options(timezone: string | null): { timezone?: string; suppressMissedWarning: true } {
   return { suppressMissedWarning: true, ...(timezone === null ? {} : { timezone }) };
-}
-
-/** Asks the app as any client would. */
-function ask(
-  { host, port }: GenerationSpec,
-  { method, path }: { method: string; path: string },
-  timeout: number,
-  signal: AbortSignal,
-): Promise<{ failed: boolean; detail: string }> {
-  const bounded = AbortSignal.any([signal, AbortSignal.timeout(timeout)]);
-  const anywhere = host === '::' || host === '0.0.0.0';
-  return new Promise((resolve, reject) => {
-    const asking = request(
-      {
-        host: anywhere ? '127.0.0.1' : host,
-        port,
-        method,
-        path,
-        agent: false,
-        signal: bounded,
-        headers: { 'user-agent': 'sluice-cron' },
-      },
-      (response) => {
-        const { statusCode: status = 0 } = response;
-        response.resume();
-        response.once('end', () => resolve({ failed: status >= 400, detail: `answered ${status}` }));
-        response.once('error', reject);
-      },
-    );
-    asking.once('error', (error) => {
-      reject(
-        bounded.aborted && !signal.aborted ? new Error(`no answer within ${formatDuration(timeout)}`) : error,
-      );
-    });
-    asking.end();
-  });
 }

@@ -1,16 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { formatBytes, formatDuration } from '../config/units.ts';
+import { formatDuration } from '../config/units.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Crash, GenerationSpec, Notice, TargetState } from '../protocol/runner.ts';
 import { withDeadline } from '../system/deadline.ts';
-import { proveHealthy, proveSettled } from './boot-check.ts';
+import { proveSettled } from './boot-check.ts';
 import { BootFailures, describeExit } from './boot-failure.ts';
 import type { ListeningPort } from './listening-port.ts';
 import type { Outputs } from './outputs.ts';
 import type { ProcessRecords } from './process-records.ts';
 import type { Exit } from './restarts.ts';
 import { Slot } from './slot.ts';
-import { type Ready, type WorkerListener, WorkerProcess } from './worker-process.ts';
+import { excessOf, faultOf } from './worker-fault.ts';
+import type { WorkerListener, WorkerProcess } from './worker-process.ts';
+import { NotStarted, WorkerStarter } from './worker-starter.ts';
 
 /** A worker whose event loop does not turn for this long does not hold up a switch; in ms. */
 const gateDeadline = 1000;
@@ -18,12 +20,6 @@ const gateDeadline = 1000;
 const lookEvery = 950;
 /** Where a worker could not be replaced by a fresh one, the next try is made after this; in ms. */
 const renewPause = 10_000;
-/**
- * A worker that has grown to so many times its limit gets no more requests although no fresh one is there yet; at the
- * second it is ended, where no cgroup has done that.
- */
-const tooFat = { retired: 2, killed: 4 };
-
 export interface GenerationOptions {
   id: number;
   spec: GenerationSpec;
@@ -53,6 +49,7 @@ export class Generation {
   crash: Crash | null = null;
   readonly #options: GenerationOptions;
   readonly #failures: BootFailures;
+  readonly #starter: WorkerStarter;
   readonly #slots: Slot[];
   /** ends boots and replacements under way */
   readonly #stopping = new AbortController();
@@ -63,6 +60,14 @@ export class Generation {
     this.spec = spec;
     this.#options = options;
     this.#failures = new BootFailures(spec);
+    this.#starter = new WorkerStarter({
+      ...options,
+      generation: id,
+      failures: this.#failures,
+      notices: this.notices,
+      started: (worker) => this.workers.add(worker),
+      exited: (worker, exit) => this.#exited(worker, exit),
+    });
     this.#slots = Array.from({ length: spec.workers }, (_, instance) => new Slot(instance, spec.restarts));
   }
 
@@ -173,7 +178,7 @@ export class Generation {
       if (!leisurely || figures.age(now) >= lookEvery) figures.look(now);
     if (this.state !== 'active') return;
     for (const slot of this.#slots) {
-      const fault = slot.worker && this.#faultOf(slot.worker, now);
+      const fault = slot.worker && faultOf(slot.worker, this.spec, now);
       if (fault !== undefined && now >= slot.renewNotBefore) void this.#renew(slot, fault);
       if (slot.worker !== undefined) this.#limit(slot.worker);
     }
@@ -191,35 +196,15 @@ export class Generation {
     for (const slot of this.#slots) if (this.state === 'active') await this.#renew(slot, why);
   }
 
-  #faultOf(worker: WorkerProcess, now: number): string | undefined {
-    const { maxMemory, stuckTimeout } = this.spec;
-    const { memoryBytes } = worker.figures;
-    if (worker.isRetiring) return 'gets no requests any more';
-    if (maxMemory !== null && memoryBytes !== null && memoryBytes > maxMemory) {
-      return `takes ${formatBytes(memoryBytes)} of memory, more than ${formatBytes(maxMemory)} ("maxMemory")`;
-    }
-    if (
-      stuckTimeout > 0 &&
-      worker.state === 'open' &&
-      worker.beat !== undefined &&
-      now - worker.beat.at > stuckTimeout
-    ) {
-      return `has not turned its event loop for ${formatDuration(now - worker.beat.at)} ("stuckTimeout")`;
-    }
-    return undefined;
-  }
-
   /** What grows faster than a fresh one boots is not to take the machine down with it. */
   #limit(worker: WorkerProcess): void {
-    const { maxMemory } = this.spec;
-    const { memoryBytes } = worker.figures;
-    if (maxMemory === null || memoryBytes === null) return;
-    if (worker.isKilled) return;
-    if (memoryBytes > maxMemory * tooFat.killed) {
-      this.#say(worker, `takes ${formatBytes(memoryBytes)} of memory and is ended at once`);
+    const excess = excessOf(worker, this.spec);
+    if (excess === undefined || worker.isKilled) return;
+    if (excess === 'killed') {
+      this.#say(worker, 'takes several times the memory that it may, and is ended at once');
       worker.kill();
-    } else if (memoryBytes > maxMemory * tooFat.retired && worker.state === 'open' && !worker.isRetiring) {
-      this.#say(worker, `takes ${formatBytes(memoryBytes)} of memory and gets no more requests`);
+    } else if (worker.state === 'open' && !worker.isRetiring) {
+      this.#say(worker, 'takes twice the memory that it may, and gets no more requests');
       void worker.retire(false);
     }
   }
@@ -231,7 +216,7 @@ export class Generation {
     slot.renewing = true;
     this.#say(old, `${why}, and is replaced`);
     try {
-      const fresh = await this.#bootWorker(slot.instance, () => undefined, this.#stopping.signal);
+      const fresh = await this.#starter.boot(slot.instance, () => undefined, this.#stopping.signal);
       if (this.state !== 'active') return fresh.kill();
       await withDeadline(fresh.open(), gateDeadline);
       slot.worker = fresh;
@@ -312,65 +297,10 @@ export class Generation {
     }
   }
 
-  async #bootInto(slot: Slot, report: (line: string) => void, signal: AbortSignal): Promise<WorkerProcess> {
-    return this.#bootWorker(slot.instance, report, signal, (worker) => {
+  #bootInto(slot: Slot, report: (line: string) => void, signal: AbortSignal): Promise<WorkerProcess> {
+    return this.#starter.boot(slot.instance, report, signal, (worker) => {
       slot.worker = worker;
     });
-  }
-
-  /** One worker from start to healthy; it is killed where it does not get there. */
-  async #bootWorker(
-    instance: number,
-    report: (line: string) => void,
-    signal: AbortSignal,
-    started: (worker: WorkerProcess) => void = () => undefined,
-  ): Promise<WorkerProcess> {
-    signal.throwIfAborted();
-    const worker = await this.#spawn(instance, signal);
-    started(worker);
-    const listens = (ready: Ready) => {
-      report(`worker ${instance} listens (pid ${worker.pid})`);
-      if (instance === 0) this.#noteHardCodedPort(ready);
-    };
-    try {
-      await proveHealthy(worker, this.spec, this.#failures, listens, signal);
-      return worker;
-    } catch (error) {
-      worker.kill();
-      await worker.exited;
-      throw error;
-    }
-  }
-
-  async #spawn(instance: number, signal: AbortSignal): Promise<WorkerProcess> {
-    const { port, orphanSocket, records, moves, outputs } = this.#options;
-    const origin = { release: this.spec.release, process: `web.${instance}` };
-    const output = await outputs.open(this.spec.log, origin);
-    try {
-      signal.throwIfAborted();
-      const worker = new WorkerProcess({
-        spec: this.spec,
-        generation: this.id,
-        instance,
-        port,
-        orphanSocket,
-        records,
-        output,
-        listener: {
-          connection: moves.connection,
-          held: moves.held,
-          exited: (gone, exit) => this.#exited(gone, exit),
-        },
-      });
-      this.workers.add(worker);
-      return worker;
-    } catch (error) {
-      output.remove();
-      if (signal.aborted) throw signal.reason;
-      throw new NotStarted(`worker ${instance} could not be started: ${(error as Error).message}`, {
-        cause: error,
-      });
-    }
   }
 
   /** Something that the app's owner should find in its log, and we in ours. */
@@ -378,19 +308,6 @@ export class Generation {
     worker.output.say(`worker ${worker.instance} (pid ${worker.pid}) ${what}`);
     this.#options.log(`worker ${worker.instance} (pid ${worker.pid}) ${what}`);
   }
-
-  #noteHardCodedPort({ listens }: Ready): void {
-    const { port, codePort } = this.spec;
-    if (listens === port || listens === codePort) return;
-    this.notices.push({
-      code: 'hardcoded_port',
-      message: `the app listens on ${listens} and not on PORT (${port}); it is reached on ${port} all the same`,
-      hint: `Use process.env.PORT in its listen(), or set "port": ${listens} in sluice.json to say that this is meant.`,
-    });
-  }
 }
-
-/** There is no process whose death could be waited for. */
-class NotStarted extends Error {}
 
 const noExit: Exit = { code: null, signal: null };

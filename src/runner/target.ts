@@ -7,7 +7,6 @@ import type {
   SwitchResult,
   TargetState,
   TargetStatus,
-  WorkerStatus,
 } from '../protocol/runner.ts';
 import { describeError } from '../system/log.ts';
 import { Serial } from '../system/serial.ts';
@@ -20,7 +19,7 @@ import { Moves } from './moves.ts';
 import type { Orphans } from './orphans.ts';
 import type { Outputs } from './outputs.ts';
 import type { ProcessRecords } from './process-records.ts';
-import type { WorkerProcess } from './worker-process.ts';
+import { workerStatus } from './worker-status.ts';
 
 /** What happens in a switch, told as it happens: for whoever wants to measure it, or to break it. */
 const switchSteps = channel('sluice:switch:step');
@@ -298,24 +297,6 @@ export class TargetRunner {
   #tell(step: 'retire' | 'commit' | 'open' | 'opened', generation: number): void {
     switchSteps.publish({ key: this.key, generation, step });
   }
-}
-
-function workerStatus(generation: Generation, worker: WorkerProcess): WorkerStatus {
-  const { pid, instance, state, startedAt, figures, beat } = worker;
-  return {
-    pid,
-    instance,
-    generation: generation.id,
-    release: generation.spec.release,
-    state,
-    startedAt: startedAt.toISOString(),
-    restarts: generation.restartsOf(worker),
-    cpuPercent: figures.cpuPercent,
-    memoryBytes: figures.memoryBytes,
-    eventLoopDelayMs: beat?.eventLoopDelayMs ?? null,
-    connections: beat?.connections ?? null,
-    requests: beat?.requests ?? null,
-  };
 }
 
 function notWritten(error: unknown): AppError {

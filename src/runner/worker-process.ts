@@ -5,6 +5,7 @@ import type { GenerationSpec, WorkerState } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
 import type { FromWorker, ToWorker, WorkerBoot } from '../protocol/worker.ts';
 import { signalProcess } from '../system/processes.ts';
+import { endProcess } from './end-process.ts';
 import { gateCopies, type ListeningPort } from './listening-port.ts';
 import { ProcessFigures } from './process-figures.ts';
 import type { ProcessOutput } from './process-output.ts';
@@ -217,16 +218,9 @@ export class WorkerProcess {
 
   /** The stop signal, once, and SIGKILL to all of its session after `killTimeout` ms. */
   end(killTimeout: number): Promise<void> {
-    this.#end ??= this.#endNow(killTimeout);
+    if (!this.alive || this.pid === 0) return Promise.resolve();
+    this.#end ??= endProcess(this.pid, killTimeout, this.exited);
     return this.#end;
-  }
-
-  async #endNow(killTimeout: number): Promise<void> {
-    if (!this.alive || this.pid === 0) return;
-    signalProcess(this.pid, 'SIGTERM');
-    const timer = setTimeout(() => this.kill(), killTimeout);
-    await this.exited;
-    clearTimeout(timer);
   }
 
   kill(): void {

@@ -161,7 +161,7 @@ test('2,000 idle connections move and answer from the new release', async (t) =>
   const runner = await TestRunner.start(t);
   // A busy machine may take longer for all of them than the 5 s after which Node closes an idle connection.
   const patient = { KEEP_ALIVE_TIMEOUT: '60000' };
-  await runner.release(runner.spec('plain.cjs', {}, patient));
+  await runner.release(runner.spec('plain.cjs', { drainTimeout: '60s' }, patient));
   const sockets: Socket[] = [];
   t.after(() => sockets.map((socket) => socket.destroy()));
   const request = 'GET / HTTP/1.1\r\nhost: app\r\n\r\n';
@@ -173,7 +173,7 @@ test('2,000 idle connections move and answer from the new release', async (t) =>
     });
   for (let index = 0; index < 2000; index += 1) sockets.push(connect(runner.port, '127.0.0.1'));
   assert.deepEqual(new Set(await Promise.all(sockets.map(ask))), new Set(['1']));
-  await runner.release(runner.spec('plain.cjs', {}, patient));
+  await runner.release(runner.spec('plain.cjs', { drainTimeout: '60s' }, patient));
   const start = performance.now();
   assert.deepEqual(new Set(await Promise.all(sockets.map(ask))), new Set(['2']));
   t.diagnostic(`all answered ${Math.round(performance.now() - start)} ms after the switch`);
@@ -183,7 +183,7 @@ test('idle connections that are still on the move at the next switch go on to th
   const runner = await TestRunner.start(t);
   // A busy machine may take longer for all of them than the 5 s after which Node closes an idle connection.
   const patient = { KEEP_ALIVE_TIMEOUT: '60000' };
-  await runner.release(runner.spec('plain.cjs', {}, patient));
+  await runner.release(runner.spec('plain.cjs', { drainTimeout: '60s' }, patient));
   const sockets: Socket[] = [];
   t.after(() => sockets.map((socket) => socket.destroy()));
   const ask = (socket: Socket) =>

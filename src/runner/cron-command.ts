@@ -1,0 +1,48 @@
+import { formatDuration } from '../config/units.ts';
+import type { AppLog } from '../logs/app-log.ts';
+import { Framer } from '../logs/framer.ts';
+import type { GenerationSpec, JobSpec } from '../protocol/runner.ts';
+import { Masker } from '../system/mask.ts';
+import { runJob } from './jobs.ts';
+import type { ProcessRecords } from './process-records.ts';
+
+export interface CronOutcome {
+  failed: boolean;
+  /** such as `exit status 1` or `answered 200` */
+  detail: string;
+}
+
+/** Runs a command in the release, and puts what it prints into the log of the app; the command waits where that does. */
+export async function runCommand(
+  spec: GenerationSpec,
+  { name, command, timeout }: { name: string; command: string; timeout: number },
+  log: AppLog,
+  records: ProcessRecords,
+  signal: AbortSignal,
+): Promise<CronOutcome> {
+  const masker = new Masker(spec.log.secrets, { bytes: true });
+  const mask = (text: string) => masker.mask(text);
+  const origin = { release: spec.release, process: `cron.${name}` };
+  const framers = { stdout: new Framer(origin, 'out', mask), stderr: new Framer(origin, 'err', mask) };
+  const job: JobSpec = {
+    argv: ['/bin/sh', '-c', command],
+    directory: spec.directory,
+    env: { ...spec.env, PORT: String(spec.port) },
+    lowPriority: false,
+    timeout,
+  };
+  let written = Promise.resolve();
+  const report = ({ stream, text }: { stream: 'stdout' | 'stderr'; text: string }) => {
+    const records = framers[stream].push(Buffer.from(text).toString('latin1'), new Date());
+    if (records !== '') written = log.write(records);
+    return false;
+  };
+  const result = await runJob(job, { signal, report, drained: () => written }, records);
+  for (const framer of Object.values(framers)) {
+    const rest = framer.end(new Date());
+    if (rest !== '') await log.write(rest);
+  }
+  if (result.timedOut) return { failed: true, detail: `ended after ${formatDuration(timeout)} ("timeout")` };
+  if (result.signal !== null) return { failed: true, detail: `ended by ${result.signal}` };
+  return { failed: result.code !== 0, detail: `exit status ${result.code}` };
+}

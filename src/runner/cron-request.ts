@@ -1,0 +1,40 @@
+import { request } from 'node:http';
+import { formatDuration } from '../config/units.ts';
+import type { GenerationSpec } from '../protocol/runner.ts';
+import type { CronOutcome } from './cron-command.ts';
+
+/** Asks the app as any client would. */
+export function askApp(
+  { host, port }: GenerationSpec,
+  { method, path }: { method: string; path: string },
+  timeout: number,
+  signal: AbortSignal,
+): Promise<CronOutcome> {
+  const bounded = AbortSignal.any([signal, AbortSignal.timeout(timeout)]);
+  const anywhere = host === '::' || host === '0.0.0.0';
+  return new Promise((resolve, reject) => {
+    const asking = request(
+      {
+        host: anywhere ? '127.0.0.1' : host,
+        port,
+        method,
+        path,
+        agent: false,
+        signal: bounded,
+        headers: { 'user-agent': 'sluice-cron' },
+      },
+      (response) => {
+        const { statusCode: status = 0 } = response;
+        response.resume();
+        response.once('end', () => resolve({ failed: status >= 400, detail: `answered ${status}` }));
+        response.once('error', reject);
+      },
+    );
+    asking.once('error', (error) => {
+      reject(
+        bounded.aborted && !signal.aborted ? new Error(`no answer within ${formatDuration(timeout)}`) : error,
+      );
+    });
+    asking.end();
+  });
+}

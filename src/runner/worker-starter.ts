@@ -1,0 +1,96 @@
+import type { GenerationSpec, Notice } from '../protocol/runner.ts';
+import { proveHealthy } from './boot-check.ts';
+import type { BootFailures } from './boot-failure.ts';
+import type { ListeningPort } from './listening-port.ts';
+import type { Outputs } from './outputs.ts';
+import type { ProcessRecords } from './process-records.ts';
+import type { Exit } from './restarts.ts';
+import { type Ready, type WorkerListener, WorkerProcess } from './worker-process.ts';
+
+export interface WorkerStarterOptions {
+  spec: GenerationSpec;
+  generation: number;
+  port: ListeningPort;
+  orphanSocket: string;
+  records: ProcessRecords;
+  outputs: Outputs;
+  moves: Pick<WorkerListener, 'connection' | 'held'>;
+  failures: BootFailures;
+  /** what there is to say of the app is added */
+  notices: Notice[];
+  started(worker: WorkerProcess): void;
+  exited(worker: WorkerProcess, exit: Exit): void;
+}
+
+/** Starts workers of one generation and proves them healthy. */
+export class WorkerStarter {
+  readonly #options: WorkerStarterOptions;
+
+  constructor(options: WorkerStarterOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * One worker from start to healthy; it is killed where it does not get there.
+   * @param report told each thing that happens
+   * @param started told as soon as there is a process
+   * @throws NotStarted, what proveHealthy throws, the reason of `signal`
+   */
+  async boot(
+    instance: number,
+    report: (line: string) => void,
+    signal: AbortSignal,
+    started: (worker: WorkerProcess) => void = () => undefined,
+  ): Promise<WorkerProcess> {
+    signal.throwIfAborted();
+    const { spec, failures } = this.#options;
+    const worker = await this.#spawn(instance, signal);
+    started(worker);
+    const listens = (ready: Ready) => {
+      report(`worker ${instance} listens (pid ${worker.pid})`);
+      if (instance === 0) this.#noteHardCodedPort(ready);
+    };
+    try {
+      await proveHealthy(worker, spec, failures, listens, signal);
+      return worker;
+    } catch (error) {
+      worker.kill();
+      await worker.exited;
+      throw error;
+    }
+  }
+
+  async #spawn(instance: number, signal: AbortSignal): Promise<WorkerProcess> {
+    const { spec, outputs, moves, started, exited } = this.#options;
+    const output = await outputs.open(spec.log, { release: spec.release, process: `web.${instance}` });
+    try {
+      signal.throwIfAborted();
+      const listener = { connection: moves.connection, held: moves.held, exited };
+      const worker = new WorkerProcess({ ...this.#options, instance, output, listener });
+      started(worker);
+      return worker;
+    } catch (error) {
+      output.remove();
+      if (signal.aborted) throw signal.reason;
+      throw new NotStarted(`worker ${instance} could not be started: ${(error as Error).message}`, {
+        cause: error,
+      });
+    }
+  }
+
+  #noteHardCodedPort({ listens }: Ready): void {
+    const { spec, notices } = this.#options;
+    const { port, codePort } = spec;
+    if (listens === port || listens === codePort) return;
+    const code = 'hardcoded_port';
+    if (notices.some((notice) => notice.code === code)) return;
+    notices.push({
+      code,
+      message: `the app listens on ${listens} and not on PORT (${port}); it is reached on ${port} all the same`,
+      hint: `Use process.env.PORT in its listen(), or set "port": ${listens} in sluice.json to say that this is meant.`,
+    });
+  }
+}
+
+/** There is no process whose death could be waited for. */
+export class NotStarted extends Error {}
