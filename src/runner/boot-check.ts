@@ -1,3 +1,4 @@
+import { addAbortListener } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { GenerationSpec } from '../protocol/runner.ts';
 import type { BootFailures } from './boot-failure.ts';
@@ -29,7 +30,7 @@ async function untilReady(
   deadline: AbortSignal,
   signal: AbortSignal,
 ): Promise<Ready> {
-  const outcome = await Promise.race([worker.ready, worker.exited, aborted(deadline), aborted(signal)]);
+  const outcome = await firstOf<Ready | Exit>([worker.ready, worker.exited], [deadline, signal]);
   if (outcome === signal) throw signal.reason;
   if (outcome === deadline) throw await failures.neverListened(worker);
   if ('type' in outcome) return outcome;
@@ -77,7 +78,7 @@ export async function proveSettled(
   try {
     const settled = sleep(spec.settleTime, undefined, { signal: over.signal });
     const deaths = workers.map((worker) => worker.exited);
-    const outcome = await Promise.race([...deaths, settled, aborted(signal)]);
+    const outcome = await firstOf([...deaths, settled], [signal]);
     if (outcome === signal) throw signal.reason;
     if (outcome !== undefined) throw await failures.unsettled(outcome as Exit);
   } finally {
@@ -85,10 +86,17 @@ export async function proveSettled(
   }
 }
 
-/** Fulfilled with the signal itself when it aborts. */
-function aborted(signal: AbortSignal): Promise<AbortSignal> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve(signal);
-    signal.addEventListener('abort', () => resolve(signal), { once: true });
-  });
+/**
+ * What comes first, a promise's value or a signal that aborts, which is told by itself. No listener is left: Node.js
+ * keeps a signal made of others alive for as long as it has one, and with it all that the listener knows.
+ */
+async function firstOf<T>(promises: Promise<T>[], signals: AbortSignal[]): Promise<T | AbortSignal> {
+  using listeners = new DisposableStack();
+  const aborted = signals.map(
+    (signal) =>
+      new Promise<AbortSignal>((resolve) => {
+        listeners.use(addAbortListener(signal, () => resolve(signal)));
+      }),
+  );
+  return await Promise.race([...promises, ...aborted]);
 }
