@@ -1,5 +1,4 @@
 import type { ServerOptions } from 'node:http';
-import Router from '@koa/router';
 import Koa from 'koa';
 import type { Service } from '../deployments/service.ts';
 import type { Log } from '../system/log.ts';
@@ -8,6 +7,7 @@ import type { ApiState } from './context.ts';
 import { answerErrors } from './errors.ts';
 import type { KeyStore } from './keys.ts';
 import { identify, logLost } from './request-id.ts';
+import { Router } from './router.ts';
 import { appRoutes } from './routes/apps.ts';
 import { envRoutes } from './routes/env.ts';
 import { gitRoutes } from './routes/git.ts';

@@ -1,5 +1,4 @@
 import type { RouterMiddleware } from '@koa/router';
-import Router from '@koa/router';
 import Koa from 'koa';
 import type { Service } from '../deployments/service.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
@@ -12,6 +11,7 @@ import { answerErrors } from './errors.ts';
 import type { KeyStore } from './keys.ts';
 import { renderPush } from './push-text.ts';
 import { identify, logLost } from './request-id.ts';
+import { Router } from './router.ts';
 
 export interface SshOptions {
   service: Service;

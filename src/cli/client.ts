@@ -1,9 +1,10 @@
-import { request as httpRequest, type IncomingMessage, type RequestOptions } from 'node:http';
+import type { IncomingMessage, RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { AppError, systemCode } from '../errors/app-error.ts';
+import { http } from '../system/http.ts';
 import { shellWord } from '../system/shell-word.ts';
 import type { ServerAddress } from './server-address.ts';
 
@@ -72,12 +73,12 @@ export class ApiClient {
 
   #request(path: string, options: RequestOptions) {
     if (this.#address.kind === 'socket') {
-      return httpRequest({ ...options, socketPath: this.#address.path, path });
+      return http.request({ ...options, socketPath: this.#address.path, path });
     }
     const { url, token } = this.#address;
     const target = new URL(url.pathname.replace(/\/$/, '') + path, url);
     const headers = { ...options.headers, Authorization: `Bearer ${token}` };
-    const send = url.protocol === 'https:' ? httpsRequest : httpRequest;
+    const send = url.protocol === 'https:' ? httpsRequest : http.request;
     return send(target, { ...options, headers });
   }
 

@@ -1,6 +1,6 @@
-import { request } from 'node:http';
 import { formatDuration } from '../config/units.ts';
 import type { GenerationSpec } from '../protocol/runner.ts';
+import { http } from '../system/http.ts';
 import type { CronOutcome } from './cron-command.ts';
 
 /** Asks the app as any client would. */
@@ -13,7 +13,7 @@ export function askApp(
   const bounded = AbortSignal.any([signal, AbortSignal.timeout(timeout)]);
   const anywhere = host === '::' || host === '0.0.0.0';
   return new Promise((resolve, reject) => {
-    const asking = request(
+    const asking = http.request(
       {
         host: anywhere ? '127.0.0.1' : host,
         port,

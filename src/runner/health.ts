@@ -1,5 +1,6 @@
 import type { HealthSettings } from '../config/app-settings.ts';
 import type { AppProtocol } from '../protocol/worker.ts';
+import { http } from '../system/http.ts';
 
 /** How much of an answer is looked through for the wanted text, in bytes. */
 const maxBody = 1024 * 1024;
@@ -88,7 +89,7 @@ async function ask(
   health: HealthSettings,
   signal: AbortSignal,
 ): Promise<Answer> {
-  const { request } = protocol === 'https' ? await import('node:https') : await import('node:http');
+  const { request } = protocol === 'https' ? await import('node:https') : http;
   return new Promise((resolve, reject) => {
     // Certificates are for the names that clients use, not for this loopback port.
     const options = {

@@ -1,9 +1,10 @@
 import { chmod, rm } from 'node:fs/promises';
-import { createServer, type RequestListener, type Server } from 'node:http';
+import type { RequestListener, Server } from 'node:http';
 import type { AddressInfo, ListenOptions } from 'node:net';
 import { apiServerOptions } from '../api/app.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { withDeadline } from '../system/deadline.ts';
+import { http } from '../system/http.ts';
 
 /** How long requests may go on that are under way when the server stops, in ms. */
 const grace = 2000;
@@ -23,14 +24,14 @@ export async function serveApi(
   remote: RequestListener,
   sockets: Record<string, RequestListener>,
 ): Promise<ApiListener> {
-  const tcp = createServer(apiServerOptions, remote);
+  const tcp = http.createServer(apiServerOptions, remote);
   await using opened = new AsyncDisposableStack();
   await listen(tcp, { host, port });
   opened.defer(() => close(tcp));
   for (const [path, listener] of Object.entries(sockets)) {
     // One left over from a server that was killed; that nobody listens on it is what the lock says.
     await rm(path, { force: true });
-    const unix = createServer(apiServerOptions, listener);
+    const unix = http.createServer(apiServerOptions, listener);
     await listen(unix, { path });
     opened.defer(() => close(unix));
     await chmod(path, 0o600);
