@@ -5,6 +5,7 @@ import type { Log } from '../system/log.ts';
 import { authenticate } from './auth.ts';
 import type { ApiState } from './context.ts';
 import { answerErrors } from './errors.ts';
+import { answerInJson } from './json-answer.ts';
 import type { KeyStore } from './keys.ts';
 import { identify, logLost } from './request-id.ts';
 import { Router } from './router.ts';
@@ -64,6 +65,7 @@ export function createApi({
   statusRoutes(router, { service, server, runner });
 
   const app = new Koa<ApiState>();
+  answerInJson(app);
   app.use(identify(log));
   app.use(answerErrors(log));
   app.use(async (ctx, next) => {

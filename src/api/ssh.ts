@@ -8,6 +8,7 @@ import { assertMayTouch } from './auth.ts';
 import { carry } from './carry.ts';
 import type { ApiState } from './context.ts';
 import { answerErrors } from './errors.ts';
+import { answerInJson } from './json-answer.ts';
 import type { KeyStore } from './keys.ts';
 import { renderPush } from './push-text.ts';
 import { identify, logLost } from './request-id.ts';
@@ -54,6 +55,7 @@ export function createSshApi({ service, keys, log }: SshOptions): Koa<ApiState> 
   });
 
   const app = new Koa<ApiState>();
+  answerInJson(app);
   app.use(identify(log));
   app.use(answerErrors(log, () => true));
   app.use(logRefusals(log));
