@@ -8,7 +8,8 @@ import type Koa from 'koa';
  */
 export function answerInJson<State>({ response }: Koa<State>): void {
   const body = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(response), 'body');
-  if (body?.get === undefined || body.set === undefined) throw new TypeError('a response of Koa has no body to be set');
+  if (body?.get === undefined || body.set === undefined)
+    throw new TypeError('a response of Koa has no body to be set');
   const { get, set } = body;
   Object.defineProperty(response, 'body', {
     configurable: true,
