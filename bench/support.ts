@@ -53,9 +53,18 @@ export async function processTree(pid: number): Promise<number[]> {
 }
 
 /** Memory of a process, its part of shared pages included, in bytes (proc(5): smaps_rollup). */
-export async function proportionalSize(pid: number): Promise<number> {
+export function proportionalSize(pid: number): Promise<number> {
+  return rolledUp(pid, 'Pss');
+}
+
+/** Memory of a process, all of shared pages included, in bytes. */
+export function residentSize(pid: number): Promise<number> {
+  return rolledUp(pid, 'Rss');
+}
+
+async function rolledUp(pid: number, name: string): Promise<number> {
   const rollup = await readFile(`/proc/${pid}/smaps_rollup`, 'utf8');
-  return Number(/^Pss:\s+(\d+) kB/m.exec(rollup)?.[1]) * 1024;
+  return Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(rollup)?.[1]) * 1024;
 }
 
 const request = (connection: string) => `GET / HTTP/1.1\r\nhost: bench\r\nconnection: ${connection}\r\n\r\n`;

@@ -1,0 +1,95 @@
+import { readFile } from 'node:fs/promises';
+import { setTimeout as pause } from 'node:timers/promises';
+import type { ServerStatus } from '../src/api/routes/status.ts';
+import { ApiClient } from '../src/cli/client.ts';
+import { type Sluice, startSluice } from '../test/support/server.ts';
+import { cpuTime, hello, inScope, ownCompileCache, proportionalSize, residentSize, row } from './support.ts';
+
+const apps = 50;
+const calls = 100;
+const idleFor = 30_000;
+
+/** What many apps cost that have nothing to do: memory and CPU of the appliance, and how soon it says how they are. */
+export function benchMany(): Promise<void> {
+  return inScope(async (t) => {
+    // As for the deploys: the first start fills the compile cache.
+    const env = await ownCompileCache(t);
+    const sluice = await startSluice(t, { env, settings: { apps: { firstPort: 31_000 } } });
+    await sluice.stop();
+    await sluice.up(env);
+    const files = {
+      'server.js': await readFile(hello, 'utf8'),
+      'sluice.json': { settleTime: 0, workers: 1 },
+    };
+    for (let app = 1; app <= apps; app += 1) await sluice.deploy(`app-${app}`, files);
+
+    const { server, runner } = await sluice.call<ServerStatus>('GET', '/v1/status');
+    await benchMemory({ server: server.pid, runner: runner?.pid ?? 0 });
+    for (const [way, call] of Object.entries(ways(sluice))) {
+      const times = await timesOf(call);
+      const at = (part: number) => `${(times[Math.floor(calls * part)] ?? Number.NaN).toFixed(1)} ms`;
+      row(`status of ${apps} apps over ${way}, median`, at(0.5), '≤ 50 ms');
+      row(`status of ${apps} apps over ${way}, p95`, at(0.95), '≤ 50 ms');
+    }
+    await benchIdleness({ server: server.pid, runner: runner?.pid ?? 0 });
+  });
+}
+
+async function benchMemory(pids: Record<'server' | 'runner', number>): Promise<void> {
+  const mega = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
+  const server = await proportionalSize(pids.server);
+  console.log(
+    `${apps} apps of 1 worker: server ${mega(await residentSize(pids.server))} resident, ${mega(server)} proportional`,
+  );
+  row(`runner of ${apps} apps, proportional`, mega(await proportionalSize(pids.runner)), '≤ 90 MB');
+  row(`runner of ${apps} apps, resident`, mega(await residentSize(pids.runner)), '≤ 90 MB');
+}
+
+/** As anybody asks, and as `sluice status` does. */
+function ways(sluice: Sluice): Record<string, () => Promise<ServerStatus>> {
+  const local = new ApiClient({ kind: 'socket', path: sluice.paths.serverSocket, home: sluice.home });
+  return {
+    loopback: () => sluice.call('GET', '/v1/status'),
+    'the unix socket': () => local.call('GET', '/v1/status'),
+  };
+}
+
+/** @returns in ms, the shortest first */
+async function timesOf(call: () => Promise<ServerStatus>): Promise<number[]> {
+  const times: number[] = [];
+  for (let count = 0; count < calls; count += 1) {
+    const start = performance.now();
+    const status = await call();
+    times.push(performance.now() - start);
+    const running = status.apps.filter(({ state }) => state === 'running').length;
+    if (running !== apps) throw new Error(`${running} of ${apps} apps run`);
+  }
+  return times.sort((a, b) => a - b);
+}
+
+/** While nobody asks for anything: what is done all the same is paid for by every machine, day and night. */
+async function benchIdleness(pids: Record<'server' | 'runner', number>): Promise<void> {
+  // What the calls have left to be done is not idleness.
+  await pause(2000);
+  for (const [name, used] of Object.entries(await cpuDuring(pids, idleFor))) {
+    row(
+      `CPU of the idle ${name} with ${apps} apps`,
+      `${(used / idleFor / 10).toFixed(2)} %`,
+      '≤ 1 % of a core',
+    );
+  }
+}
+
+/** µs each. */
+async function cpuDuring(
+  pids: Record<string, number>,
+  milliseconds: number,
+): Promise<Record<string, number>> {
+  const look = async () => Promise.all(Object.values(pids).map((pid) => cpuTime([pid])));
+  const before = await look();
+  await pause(milliseconds);
+  const after = await look();
+  return Object.fromEntries(
+    Object.keys(pids).map((name, at) => [name, (after[at] ?? 0) - (before[at] ?? 0)]),
+  );
+}
