@@ -1,4 +1,4 @@
-import { schedule } from 'node-cron';
+import { type ScheduledTask, schedule } from 'node-cron';
 import { Serial } from '../system/serial.ts';
 import { AppLog } from './app-log.ts';
 import { compressRotated, keepNewest, keepWithin } from './archive.ts';
@@ -15,12 +15,13 @@ export interface LogPolicy {
 interface Entry {
   log: AppLog;
   policy: LogPolicy;
-  stopSchedule: () => void;
 }
 
 /** The logs of all apps, each opened once, and what is done to them when the hour or their size has come. */
 export class AppLogs {
   readonly #entries = new Map<string, Entry>();
+  /** one for each expression, and not for each app: they cost memory */
+  readonly #schedules = new Map<string, ScheduledTask>();
   readonly #allDirectories: () => Promise<string[]>;
   readonly #fault: (what: string, error: unknown) => void;
   /** one at a time: compressing is work that nobody waits for */
@@ -40,13 +41,10 @@ export class AppLogs {
     const { directory } = policy;
     const known = this.#entries.get(directory);
     if (known !== undefined && isSame(known.policy, policy)) return known.log;
-    known?.stopSchedule();
     const log = known?.log.size === policy.size ? known.log : this.#create(policy);
     if (known !== undefined && known.log !== log) void known.log.close();
-    const rotate = () =>
-      log.rotate().catch((error: unknown) => this.#fault(`${directory} not rotated`, error));
-    const task = schedule(policy.schedule, rotate);
-    this.#entries.set(directory, { log, policy, stopSchedule: () => void task.destroy() });
+    this.#entries.set(directory, { log, policy });
+    this.#arrange();
     // Also now: what was killed in the middle of it has left work behind.
     this.#maintain(directory);
     return log;
@@ -56,16 +54,37 @@ export class AppLogs {
   async drop(directory: string): Promise<void> {
     const entry = this.#entries.get(directory);
     this.#entries.delete(directory);
-    entry?.stopSchedule();
+    this.#arrange();
     await entry?.log.close();
   }
 
   async close(): Promise<void> {
-    for (const { log, stopSchedule } of this.#entries.values()) {
-      stopSchedule();
-      await log.close();
-    }
+    const logs = [...this.#entries.values()].map(({ log }) => log);
     this.#entries.clear();
+    this.#arrange();
+    await Promise.all(logs.map((log) => log.close()));
+  }
+
+  /** Has a schedule for each expression that there is, and for no other. */
+  #arrange(): void {
+    const wanted = new Set([...this.#entries.values()].map(({ policy }) => policy.schedule));
+    for (const [expression, task] of this.#schedules) {
+      if (wanted.has(expression)) continue;
+      void task.destroy();
+      this.#schedules.delete(expression);
+    }
+    for (const expression of wanted) {
+      if (this.#schedules.has(expression)) continue;
+      const task = schedule(expression, () => this.#rotateAll(expression), { suppressMissedWarning: true });
+      this.#schedules.set(expression, task);
+    }
+  }
+
+  #rotateAll(expression: string): void {
+    for (const [directory, { log, policy }] of this.#entries) {
+      if (policy.schedule !== expression) continue;
+      log.rotate().catch((error: unknown) => this.#fault(`${directory} not rotated`, error));
+    }
   }
 
   #create({ directory, size }: LogPolicy): AppLog {

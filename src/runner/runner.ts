@@ -1,11 +1,10 @@
-import { glob } from 'node:fs/promises';
-import { join } from 'node:path';
-import type { Paths } from '../config/paths.ts';
+import { isName, type Paths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { AppLogs } from '../logs/app-logs.ts';
 import type { Handlers } from '../protocol/peer.ts';
 import type { RunnerCalls } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
+import { listDirectory } from '../system/files.ts';
 import { describeError, type Log } from '../system/log.ts';
 import { signalProcess } from '../system/processes.ts';
 import { runJob } from './jobs.ts';
@@ -36,7 +35,7 @@ export class Runner {
     this.#records = new ProcessRecords(paths.processes, warn);
     this.#log = log;
     this.#logs = new AppLogs(
-      () => Array.fromAsync(glob('*/*/logs', { cwd: paths.apps }), (path) => join(paths.apps, path)),
+      () => logDirectories(paths),
       (what, error) => log.error(what, { error: describeError(error) }),
     );
     this.#outputs = new Outputs(paths.outputs, this.#logs, warn);
@@ -166,4 +165,14 @@ export class Runner {
     }
     return target;
   }
+}
+
+/** Of all apps in all their environments, whether or not they run. */
+async function logDirectories(paths: Paths): Promise<string[]> {
+  const directories: string[] = [];
+  for (const app of (await listDirectory(paths.apps)).filter(isName)) {
+    const environments = (await listDirectory(paths.app(app))).filter(isName);
+    directories.push(...environments.map((environment) => paths.target({ app, environment }).logs));
+  }
+  return directories;
 }

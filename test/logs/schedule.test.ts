@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { AppLogs } from '../../src/logs/app-logs.ts';
+import { rotatedLogs } from '../../src/logs/files.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+import { waitFor } from '../support/wait.ts';
+
+const policy = { size: 1024 ** 2, schedule: '* * * * * *', keep: 2, maxBytes: 1024 ** 3 };
+
+test('logs are rotated at their time, those that something was written into, and the newest are kept', async (t) => {
+  const home = await temporaryDirectory(t);
+  const [busy, quiet] = [join(home, 'busy'), join(home, 'quiet')];
+  const faults: string[] = [];
+  const logs = new AppLogs(
+    async () => [busy, quiet],
+    (what, error) => faults.push(`${what}: ${String(error)}`),
+  );
+  t.after(() => logs.close());
+  const log = logs.get({ ...policy, directory: busy });
+  await logs.get({ ...policy, directory: quiet }).write('only one line\n');
+  await waitFor(
+    async () => {
+      await log.write('a line\n');
+      return ((await rotatedLogs(busy)).at(-1)?.number ?? 0) >= 4;
+    },
+    { interval: 100 },
+  );
+  await waitFor(async () => (await rotatedLogs(busy)).every(({ compressed }) => compressed));
+  assert.ok((await rotatedLogs(busy)).length <= 3, 'two, and one that is about to go');
+  assert.deepEqual(
+    (await rotatedLogs(quiet)).map(({ number }) => number),
+    [1],
+  );
+  assert.deepEqual(faults, []);
+});
+
+test('all logs together are kept within their bound: the oldest goes, whose ever it is', async (t) => {
+  const home = await temporaryDirectory(t);
+  const directories = ['first', 'second'].map((name) => join(home, name));
+  const logs = new AppLogs(
+    async () => directories,
+    (what, error) => assert.fail(`${what}: ${String(error)}`),
+  );
+  t.after(() => logs.close());
+  const never = { ...policy, schedule: '0 0 1 1 *', keep: 100, size: 20_000, maxBytes: 150_000 };
+  const open = directories.map((directory) => logs.get({ ...never, directory }));
+  // Letters that gzip makes little of.
+  const line = () =>
+    `${Array.from({ length: 1000 }, () => Math.random().toString(36).slice(2, 3)).join('')}\n`;
+  for (let count = 0; count < 400; count += 1) await open[count < 200 ? 0 : 1]?.write(line());
+  await waitFor(async () => (await rotatedLogs(directories[0] as string)).length === 0, {
+    what: 'the end of the older ones',
+  });
+  assert.ok((await rotatedLogs(directories[1] as string)).length > 3);
+});
