@@ -23,7 +23,7 @@ export async function checkRunner({ server }: Patient): Promise<Check | undefine
   if (server.state === 'down') return undefined;
   if (server.state === 'alone') return fault('runner', server.error.message, server.error.hint);
   const { runner } = server.status;
-  if (runner !== null) return ok('runner', `connected (pid ${runner.pid}), of the version of the server`);
+  if (runner !== null) return ok('runner', `connected (pid ${runner.pid})`);
   return fault(
     'runner',
     'the server has no connection to the process that runs the apps',
