@@ -1,4 +1,4 @@
-import { mkdir, open, rename } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createStream, type RotatingFileStream } from 'rotating-file-stream';
 import { systemCode } from '../errors/app-error.ts';
@@ -6,6 +6,8 @@ import { Serial } from '../system/serial.ts';
 import { currentLog, rotatedLog, rotatedLogs } from './files.ts';
 import { type LogOrigin, linePrefix } from './line.ts';
 
+/** How often it is seen to that the file is still the one in its place, in ms. */
+const lookEvery = 1000;
 /** How long a log that cannot be written is left alone before it is tried again, in ms. */
 const retryAfter = 1000;
 
@@ -27,19 +29,27 @@ export interface AppLogOptions {
  * wait for an operator to find space.
  */
 export class AppLog {
-  readonly #options: AppLogOptions;
+  #options: AppLogOptions;
   readonly #turns = new Serial();
   #stream: RotatingFileStream | undefined;
   /** of the newest rotated file that there ever was: numbers never come again */
   #number = 0;
+  /** of the file, as far as it is known, and when it was last looked at */
+  #inode: number | undefined;
+  #lookedAt = 0;
+  /** how many bytes of what is being written have been */
+  #written = 0;
   #broken: { until: number; error: Error; lines: number } | undefined;
 
   constructor(options: AppLogOptions) {
     this.#options = options;
   }
 
-  get size(): number {
-    return this.#options.size;
+  /** From the next opening on. */
+  resize(size: number): Promise<void> {
+    if (size === this.#options.size) return Promise.resolve();
+    this.#options = { ...this.#options, size };
+    return this.close();
   }
 
   /** Fulfilled when the records are written, or given up. @param records whole ones, bytes as latin1 */
@@ -72,6 +82,7 @@ export class AppLog {
   async #close(): Promise<void> {
     const stream = this.#stream;
     this.#stream = undefined;
+    this.#inode = undefined;
     if (stream === undefined) return;
     await new Promise<void>((resolve) => stream.end(resolve));
   }
@@ -81,21 +92,37 @@ export class AppLog {
       this.#broken.lines += countLines(records);
       return;
     }
+    const lost = this.#lost();
+    this.#written = 0;
     try {
+      await this.#look();
       this.#stream ??= await this.#open();
-      await put(this.#stream, this.#lost() + records);
+      await put(this.#stream, lost + records);
       this.#broken = undefined;
     } catch (error) {
-      this.#stream?.destroy();
-      this.#stream = undefined;
-      const before = this.#broken;
-      this.#broken = {
-        until: performance.now() + retryAfter,
-        error: error as Error,
-        lines: (before?.lines ?? 0) + countLines(records),
-      };
-      if (before === undefined) this.#options.failed(error as Error);
+      // A rotation may have failed after all was written.
+      const told = lost !== '' && this.#written >= lost.length;
+      const missing = records.slice(Math.max(0, this.#written - lost.length));
+      this.#giveUp(error as Error, countLines(missing), told);
     }
+  }
+
+  /** Whoever removes or moves the file away, or its directory, is to find what comes then in its place. */
+  async #look(): Promise<void> {
+    const now = performance.now();
+    if (this.#stream === undefined || now - this.#lookedAt < lookEvery) return;
+    this.#lookedAt = now;
+    const inode = await inodeOf(join(this.#options.directory, currentLog));
+    if (this.#inode !== undefined && inode !== this.#inode) await this.#close();
+  }
+
+  /** @param told whether it has been said by now what was given up before */
+  #giveUp(error: Error, lines: number, told: boolean): void {
+    this.#stream?.destroy();
+    this.#stream = undefined;
+    const before = told ? 0 : (this.#broken?.lines ?? 0);
+    if (this.#broken === undefined || told) this.#options.failed(error);
+    this.#broken = { until: performance.now() + retryAfter, error, lines: before + lines };
   }
 
   /** A record that says what is missing, where something is. */
@@ -113,7 +140,7 @@ export class AppLog {
 
   async #open(): Promise<RotatingFileStream> {
     const { directory, size, rotated } = this.#options;
-    await mkdir(directory, { recursive: true, mode: 0o750 });
+    await makeDirectory(directory);
     await endLine(join(directory, currentLog));
     this.#number = (await this.#nextNumber()) - 1;
     const name = (time: number | Date | null) => {
@@ -123,6 +150,26 @@ export class AppLog {
     };
     const stream = createStream(name, { path: directory, size: `${size}B`, mode: 0o640 });
     stream.on('rotated', rotated);
+    stream.on('open', () => {
+      // It takes a write that the disk took half of for a whole one, and says nothing of the rest.
+      const { file } = stream as unknown as { file: FileHandle };
+      this.#inode = undefined;
+      file.stat().then(
+        ({ ino }) => {
+          this.#inode = ino;
+        },
+        () => undefined,
+      );
+      const write = file.write.bind(file) as (chunk: Buffer, at: number) => Promise<{ bytesWritten: number }>;
+      const writeAll = async (chunk: Buffer) => {
+        for (let at = 0; at < chunk.length; ) {
+          const { bytesWritten } = await write(chunk, at);
+          at += bytesWritten;
+          this.#written += bytesWritten;
+        }
+      };
+      Object.assign(file, { write: writeAll });
+    });
     // Whoever writes is told by the write's callback; without a listener it would end the process.
     stream.on('error', () => undefined);
     return stream;
@@ -133,6 +180,24 @@ function put(stream: RotatingFileStream, records: string): Promise<void> {
   return new Promise((resolve, reject) => {
     stream.write(records, 'latin1', (error) => (error ? reject(error) : resolve()));
   });
+}
+
+/** Its parent must be there: an app that has been removed does not come back because something of it still prints. */
+async function makeDirectory(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o750 });
+  } catch (error) {
+    if (systemCode(error) !== 'EEXIST') throw error;
+  }
+}
+
+async function inodeOf(path: string): Promise<number | undefined> {
+  try {
+    return (await stat(path)).ino;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
 }
 
 /** A record that was torn by a kill or a full disk is ended, so that the next one begins a line. @returns the size */

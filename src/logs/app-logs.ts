@@ -41,8 +41,9 @@ export class AppLogs {
     const { directory } = policy;
     const known = this.#entries.get(directory);
     if (known !== undefined && isSame(known.policy, policy)) return known.log;
-    const log = known?.log.size === policy.size ? known.log : this.#create(policy);
-    if (known !== undefined && known.log !== log) void known.log.close();
+    // One for as long as we live: two that write the same file would each rotate it under the other.
+    const log = known?.log ?? this.#create(policy);
+    void log.resize(policy.size);
     this.#entries.set(directory, { log, policy });
     this.#arrange();
     // Also now: what was killed in the middle of it has left work behind.
@@ -51,11 +52,8 @@ export class AppLogs {
   }
 
   /** Nobody writes into it any more, for the time being: what it held open may be removed. */
-  async drop(directory: string): Promise<void> {
-    const entry = this.#entries.get(directory);
-    this.#entries.delete(directory);
-    this.#arrange();
-    await entry?.log.close();
+  async rest(directory: string): Promise<void> {
+    await this.#entries.get(directory)?.log.close();
   }
 
   async close(): Promise<void> {

@@ -1,4 +1,5 @@
-import { exists } from '../system/exists.ts';
+import { stat } from 'node:fs/promises';
+import { systemCode } from '../errors/app-error.ts';
 import { rotatedLog, rotatedLogs } from './files.ts';
 
 /** More than this many in a row are not missed by chance: they have been removed. */
@@ -13,7 +14,9 @@ const missed = 100;
 export async function rotatedNumbers(directory: string, after?: number): Promise<number[]> {
   const listed = (await rotatedLogs(directory)).map(({ number }) => number);
   const found = listed.filter((number) => number > (after ?? -1));
-  let newest = Math.max(after ?? 0, listed.at(-1) ?? 0);
+  // One that is about to be made is there for a moment, and empty.
+  while (found.length > 0 && !(await isThere(directory, found.at(-1) as number))) found.pop();
+  let newest = Math.max(after ?? 0, found.at(-1) ?? 0);
   while (await isThere(directory, newest + 1)) {
     newest += 1;
     found.push(newest);
@@ -31,5 +34,14 @@ export async function rotatedNumbers(directory: string, after?: number): Promise
 /** In this order: it is there compressed before it is gone as it was. */
 async function isThere(directory: string, number: number): Promise<boolean> {
   const path = rotatedLog(directory, number);
-  return (await exists(path)) || (await exists(`${path}.gz`));
+  return (await hasContent(path)) || (await hasContent(`${path}.gz`));
+}
+
+async function hasContent(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).size > 0;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return false;
+    throw error;
+  }
 }

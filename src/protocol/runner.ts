@@ -177,10 +177,10 @@ export interface CronResult {
 }
 
 /**
- * `running` while a worker answers; `crashed` where none does because they die as soon as they are started;
- * `starting` where none does yet, or for the moment.
+ * `running` while a worker answers; `crashed` where none does because they die as soon as they are started; `stopped`
+ * where all have ended with one of `stopExitCodes`; `starting` where none answers yet, or for the moment.
  */
-export type TargetState = 'running' | 'starting' | 'crashed';
+export type TargetState = 'running' | 'starting' | 'crashed' | 'stopped';
 
 /** Why a process ended. */
 export interface Crash {

@@ -37,6 +37,8 @@ interface Running {
   figures: ProcessFigures;
   output: ProcessOutput;
   exited: Promise<Exit>;
+  /** over when it is gone, from when on it was told to end */
+  ending?: Promise<void>;
 }
 
 /** A process without a port: started, and started again when it has ended, until it is told to end. */
@@ -156,6 +158,7 @@ export class BackgroundProcess {
           detached: true,
         },
       );
+      if (child.pid !== undefined) records.add('background', spec.key, child.pid);
       output.capture();
     } finally {
       closeSync(out);
@@ -170,7 +173,6 @@ export class BackgroundProcess {
         resolve({ code, signal });
       });
     });
-    await records.add('background', spec.key, pid);
     return {
       child,
       pid,
@@ -182,8 +184,10 @@ export class BackgroundProcess {
     };
   }
 
-  async #endNow({ pid, exited }: Running): Promise<void> {
-    await endProcess(pid, this.#options.spec.killTimeout, exited);
+  /** Once: to many a program a second signal means to quit at once. */
+  #endNow(running: Running): Promise<void> {
+    running.ending ??= endProcess(running.pid, this.#options.spec.killTimeout, running.exited);
+    return running.ending;
   }
 
   get #name(): string {

@@ -29,6 +29,7 @@ export class Capture {
   #timer: NodeJS.Timeout | undefined;
   #written: Promise<void> = Promise.resolve();
   #paused = false;
+  #waitsSince: number | undefined;
   /** when the last chunk was read, on a clock that only goes forward */
   #readAt = performance.now();
 
@@ -57,6 +58,11 @@ export class Capture {
     this.#socket.resume();
   }
 
+  /** Since when what has been read waits for the disk, in ms of a clock that only goes forward; undefined where it does not. */
+  get waitsSince(): number | undefined {
+    return this.#waitsSince;
+  }
+
   /** Reads no more, for good: what has been read is written, a line that has begun as a part of it. */
   async pause(): Promise<void> {
     this.#paused = true;
@@ -71,8 +77,10 @@ export class Capture {
     const rest = this.#rest(length);
     const text = chunk.toString('latin1', 0, length);
     this.#seen(text);
+    this.#waitsSince = performance.now();
     this.#written = this.#write(this.#framer.push(text, new Date()));
     void this.#written.then(() => {
+      this.#waitsSince = undefined;
       if (this.#paused) return;
       // A full chunk: there is more, and who writes it may be waiting.
       if (length === chunk.length) this.#readOn();

@@ -29,6 +29,7 @@ export class Crons {
   readonly #underWay = new Map<string, number>();
   #results: CronResults | undefined;
   #stopping = new AbortController();
+  readonly #runs = new Set<Promise<void>>();
 
   constructor(options: CronsOptions) {
     this.#options = options;
@@ -41,7 +42,7 @@ export class Crons {
     if (this.#stopping.signal.aborted) this.#stopping = new AbortController();
     this.#entries = spec.cron.map((cron) => ({
       cron,
-      task: schedule(cron.schedule, () => this.#due(spec, cron), options(cron.timezone)),
+      task: schedule(cron.schedule, () => this.#begin(spec, cron), options(cron.timezone)),
     }));
     if (spec.cronRestart !== null) {
       const { schedule: when, timezone } = spec.cronRestart;
@@ -49,10 +50,11 @@ export class Crons {
     }
   }
 
-  /** None any more; what is under way is ended. */
-  end(): void {
+  /** None any more; what is under way is ended, and over when this is fulfilled. */
+  async end(): Promise<void> {
     this.#clear();
     this.#stopping.abort();
+    await Promise.all(this.#runs);
   }
 
   status(): CronStatus[] {
@@ -70,6 +72,12 @@ export class Crons {
     this.#entries = [];
     void this.#restart?.destroy();
     this.#restart = undefined;
+  }
+
+  async #begin(spec: GenerationSpec, cron: CronSpec): Promise<void> {
+    const run = this.#due(spec, cron);
+    this.#runs.add(run);
+    await run.finally(() => this.#runs.delete(run));
   }
 
   async #due(spec: GenerationSpec, cron: CronSpec): Promise<void> {

@@ -20,6 +20,8 @@ const gateDeadline = 1000;
 const lookEvery = 950;
 /** Where a worker could not be replaced by a fresh one, the next try is made after this; in ms. */
 const renewPause = 10_000;
+/** The same where a fresh one is no better; in ms. */
+const hopelessPause = 60_000;
 export interface GenerationOptions {
   id: number;
   spec: GenerationSpec;
@@ -51,6 +53,8 @@ export class Generation {
   readonly #failures: BootFailures;
   readonly #starter: WorkerStarter;
   readonly #slots: Slot[];
+  /** those that have lost their place and finish, the oldest first */
+  readonly #leaving = new Set<WorkerProcess>();
   /** ends boots and replacements under way */
   readonly #stopping = new AbortController();
 
@@ -107,6 +111,7 @@ export class Generation {
       return !slot.restarts.isCrashing || slot.worker.upFor() >= this.spec.restarts.minUptime;
     });
     if (answers) return 'running';
+    if (this.#slots.every(({ stopped }) => stopped)) return 'stopped';
     return this.#slots.some(({ restarts }) => restarts.isCrashing) ? 'crashed' : 'starting';
   }
 
@@ -124,7 +129,7 @@ export class Generation {
       worker && worker.state !== 'booting' ? [worker] : [],
     );
     await Promise.all(booted.map((worker) => withDeadline(worker.open(), gateDeadline)));
-    for (const slot of this.#slots) if (slot.worker === undefined) void this.#fill(slot, 0);
+    for (const slot of this.#slots) void this.#fill(slot);
   }
 
   /**
@@ -219,25 +224,44 @@ export class Generation {
       const fresh = await this.#starter.boot(slot.instance, () => undefined, this.#stopping.signal);
       if (this.state !== 'active') return fresh.kill();
       await withDeadline(fresh.open(), gateDeadline);
+      if (!fresh.alive) throw new Error('the fresh one ended as soon as it was opened');
       slot.worker = fresh;
       slot.restarts.count += 1;
+      this.#measure(slot, fresh);
       void this.#letGo(old);
     } catch (error) {
       slot.renewNotBefore = performance.now() + renewPause;
       if (this.state === 'active') this.#say(old, `was not replaced: ${(error as Error).message}`);
     } finally {
       slot.renewing = false;
-      // The old one may have ended by itself, and the fresh one as soon as it was there.
-      if (slot.worker !== undefined && !slot.worker.alive) slot.worker = undefined;
-      if (slot.worker === undefined) void this.#fill(slot, 0);
+      void this.#fill(slot);
     }
   }
 
-  /** Lets a worker that has lost its place finish. One whose event loop stands still has nothing that could finish. */
+  /** One that is over its limit as it comes would be replaced again and again. */
+  #measure(slot: Slot, fresh: WorkerProcess): void {
+    fresh.figures.look();
+    if (faultOf(fresh, this.spec, performance.now()) === undefined) return;
+    slot.renewNotBefore = performance.now() + hopelessPause;
+    this.#say(
+      fresh,
+      'takes more memory than "maxMemory" allows from its start on: the limit is below what the app needs',
+    );
+  }
+
+  /**
+   * Lets a worker that has lost its place finish. One whose event loop stands still has nothing that could finish. Where
+   * too many are at it, the oldest is ended.
+   */
   async #letGo(worker: WorkerProcess): Promise<void> {
+    this.#leaving.add(worker);
+    const tooMany = this.#leaving.size - this.spec.maxDraining * this.spec.workers;
+    for (const oldest of [...this.#leaving].slice(0, Math.max(0, tooMany)))
+      void oldest.end(this.spec.killTimeout);
     const { timedOut } = await withDeadline(worker.retire(false), gateDeadline);
     if (timedOut) worker.kill();
     else await this.#drainOne(worker);
+    this.#leaving.delete(worker);
   }
 
   async #drainOne(worker: WorkerProcess): Promise<void> {
@@ -263,6 +287,8 @@ export class Generation {
     const { restarts } = slot;
     const lived = worker.upFor();
     const delay = restarts.died(lived, exit);
+    slot.stopped = delay === null;
+    slot.delay = delay ?? 0;
     const how = `${describeExit(exit)} ${lived === 0 ? 'before it listened' : `after ${formatDuration(lived)}`}`;
     const next =
       delay === null
@@ -271,30 +297,43 @@ export class Generation {
     this.#say(worker, `${how}; ${restarts.isCrashing ? `crashed: ${next}` : next}`);
     const at = new Date().toISOString();
     const message = `worker ${worker.instance} ${how}`;
-    if (!slot.renewing && delay !== null) void this.#fill(slot, delay);
+    void this.#fill(slot);
     await worker.output.end();
     const { errors, everything } = worker.output;
     const output = errors.lines();
     this.crash = { at, message, output: output.length > 0 ? output : everything.lines() };
   }
 
-  /** Starts a worker in an empty place of the active generation; what dies on the way is started again by its death. */
-  async #fill(slot: Slot, delay: number): Promise<void> {
-    const { signal } = this.#stopping;
-    try {
-      await sleep(delay, undefined, { signal, ref: false });
-      if (this.state !== 'active' || slot.worker !== undefined || slot.renewing) return;
-      const worker = await this.#bootInto(slot, () => undefined, signal);
-      if (this.state === 'active') await worker.open();
-      else worker.kill();
-    } catch (error) {
-      if (this.state !== 'active') return;
-      // One that ended by itself has been told of.
-      const ended = error instanceof AppError && error.code === 'boot_exited';
-      if (!ended) this.#options.log(`worker ${slot.instance} was not started: ${(error as Error).message}`);
-      // Without a process there is no death that would have it tried again.
-      if (error instanceof NotStarted) void this.#fill(slot, slot.restarts.died(0, noExit) ?? 0);
+  /** Starts workers in an empty place of the active generation until one stays; harmless where there is one. */
+  async #fill(slot: Slot): Promise<void> {
+    if (slot.filling) return;
+    slot.filling = true;
+    while (this.#isOpenPlace(slot)) {
+      try {
+        await this.#fillOnce(slot);
+      } catch (error) {
+        if (this.state !== 'active') break;
+        // One that ended by itself has been told of.
+        const ended = error instanceof AppError && error.code === 'boot_exited';
+        if (!ended) this.#options.log(`worker ${slot.instance} was not started: ${(error as Error).message}`);
+        // Without a process there is no death that says when it is tried again.
+        if (error instanceof NotStarted) slot.delay = slot.restarts.died(0, noExit) ?? 0;
+      }
     }
+    slot.filling = false;
+  }
+
+  async #fillOnce(slot: Slot): Promise<void> {
+    const { signal } = this.#stopping;
+    await sleep(slot.delay, undefined, { signal, ref: false });
+    if (!this.#isOpenPlace(slot)) return;
+    const worker = await this.#bootInto(slot, () => undefined, signal);
+    if (this.state === 'active') await worker.open();
+    else worker.kill();
+  }
+
+  #isOpenPlace({ worker, renewing, stopped }: Slot): boolean {
+    return this.state === 'active' && worker === undefined && !renewing && !stopped;
   }
 
   #bootInto(slot: Slot, report: (line: string) => void, signal: AbortSignal): Promise<WorkerProcess> {

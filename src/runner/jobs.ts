@@ -44,7 +44,7 @@ export async function runJob(
   forward(child, 'stderr', context);
   const { pid } = child;
   if (pid === undefined) return { ...(await exited), timedOut: false, durationMs: 0 };
-  await records.add('job', '', pid);
+  records.add('job', '', pid, mark);
 
   let timedOut = false;
   let killTimer: NodeJS.Timeout | undefined;

@@ -53,7 +53,7 @@ export class Keeper {
     this.#child = child;
     child.on('error', () => undefined);
     child.stdin?.on('error', () => undefined);
-    if (child.pid !== undefined) void this.#records.add('keeper', '', child.pid);
+    if (child.pid !== undefined) this.#records.add('keeper', '', child.pid);
     child.on('exit', () => {
       if (child.pid !== undefined) this.#records.remove(child.pid);
       if (this.#child === child)

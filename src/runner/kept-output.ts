@@ -1,7 +1,8 @@
-import { rmSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, openSync, rmSync, writeSync } from 'node:fs';
 import { open, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { systemCode } from '../errors/app-error.ts';
 import type { AppLog } from '../logs/app-log.ts';
 import type { Framer } from '../logs/framer.ts';
 import { exists } from '../system/exists.ts';
@@ -66,13 +67,27 @@ async function follow(kept: Kept, framer: Framer, log: AppLog, stopped: () => bo
       position += bytesRead;
       const records = framer.push(buffer.toString('latin1', 0, bytesRead), new Date());
       // First this: were we killed in between, it would be lost, and otherwise be there twice.
-      writeFileSync(positionFile(path), String(position - framer.held), { mode: 0o600 });
+      notePosition(path, position - framer.held);
       if (records !== '') await log.write(records);
     } else if (more) {
       await sleep(interval, undefined, { ref: false });
     } else {
       return;
     }
+  }
+}
+
+/** In one write and of one length: it must be whole whenever we are killed. A full disk must not end the reading. */
+function notePosition(path: string, position: number): void {
+  try {
+    const fd = openSync(positionFile(path), constants.O_WRONLY | constants.O_CREAT, 0o600);
+    try {
+      writeSync(fd, String(position).padStart(16, '0'), 0);
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error;
   }
 }
 

@@ -11,6 +11,7 @@ interface Orphan {
   pid: number;
   socket: Socket;
   retired: PromiseWithResolvers<void>;
+  hasRetired: boolean;
 }
 
 /** How long an orphan may take to shut its gate, in ms: see generation.ts. */
@@ -49,6 +50,13 @@ export class Orphans {
     return [...this.#orphans].filter((orphan) => orphan.key === key).map((orphan) => orphan.pid);
   }
 
+  /** The pids of those of `key` that take nothing new any more. */
+  retired(key: string): number[] {
+    return [...this.#orphans]
+      .filter((orphan) => orphan.key === key && orphan.hasRetired)
+      .map(({ pid }) => pid);
+  }
+
   /** Whose orphans there are. */
   keys(): string[] {
     return [...this.#orphans].map((orphan) => orphan.key);
@@ -73,11 +81,12 @@ export class Orphans {
       const message = JSON.parse(line) as FromOrphan;
       if (message.type === 'orphan') {
         const { key, generation, pid } = message;
-        orphan = { key, generation, pid, socket, retired: Promise.withResolvers() };
+        orphan = { key, generation, pid, socket, retired: Promise.withResolvers(), hasRetired: false };
         this.#orphans.add(orphan);
         if (this.#superseded(key)) void this.#retire(orphan);
-      } else if (message.type === 'retired') {
-        orphan?.retired.resolve();
+      } else if (message.type === 'retired' && orphan !== undefined) {
+        orphan.hasRetired = true;
+        orphan.retired.resolve();
       }
     });
     socket.on('close', () => {

@@ -39,10 +39,11 @@ export class Outputs {
     const id = randomUUID();
     const output = this.#output(id, { origin, log });
     try {
-      const record: OutputRecord = { origin, log };
-      writeFileSync(this.#path(id, 'json'), JSON.stringify(record), { mode: 0o600 });
       // Node.js has no call for it.
       await run('mkfifo', ['-m', '600', this.#path(id, 'out'), this.#path(id, 'err')]);
+      // Last: with it the next runner takes the FIFOs for granted.
+      const record: OutputRecord = { origin, log };
+      writeFileSync(this.#path(id, 'json'), JSON.stringify(record), { mode: 0o600 });
     } catch (error) {
       // A full disk must not keep an app from running.
       output.giveUp();
@@ -64,7 +65,15 @@ export class Outputs {
       if (!records.has(idOf(name)) && !name.endsWith('.reading'))
         await rm(join(this.#directory, name), { force: true });
     }
-    return [...records].map(([id, record]) => this.#output(id, record));
+    return [...records].flatMap(([id, record]) => {
+      try {
+        return [this.#output(id, record)];
+      } catch (error) {
+        // Of another version of ours, maybe. What cannot be read must not keep us from starting.
+        this.#log(`the output of ${id} is given up: ${describeError(error)}`);
+        return [];
+      }
+    });
   }
 
   /** Waits, for a moment, until all that was printed is in the logs. */

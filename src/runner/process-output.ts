@@ -10,6 +10,9 @@ import { Tail } from './tail.ts';
 /** How long the output of a process that has ended is waited for, in ms: something that it left behind may hold it. */
 const endDelay = 1000;
 
+/** A write to the log that takes longer is no matter of the app's, in ms. */
+const heldUpAfter = 500;
+
 export interface OutputOptions {
   origin: LogOrigin;
   log: AppLog;
@@ -70,9 +73,18 @@ export class ProcessOutput {
   adopt(): void {
     const streams = ['out', 'err'] as const;
     this.#adopting = Promise.all(streams.map((stream) => this.#readKept(stream)));
-    this.#adopting.then(
-      () => this.#paused || this.capture(),
-      (error: unknown) => this.#options.failed(error),
+    this.#adopting
+      .then(() => this.#paused || this.capture())
+      .catch((error: unknown) => {
+        this.remove();
+        this.#options.failed(error);
+      });
+  }
+
+  /** Whether what it prints has been waiting for the disk for a while: then it may wait, too. */
+  isHeldUp(now: number): boolean {
+    return this.#captures.some(
+      ({ waitsSince }) => waitsSince !== undefined && now - waitsSince > heldUpAfter,
     );
   }
 

@@ -2,7 +2,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readJson } from '../system/files.ts';
-import { processStartTime } from '../system/processes.ts';
+import { processStartTime, processStartTimeNow } from '../system/processes.ts';
 
 /** A process the runner started, as the next runner finds it. */
 export interface ProcessRecord {
@@ -12,6 +12,8 @@ export interface ProcessRecord {
   pid: number;
   /** see processStartTime */
   startTime: string | undefined;
+  /** in the environment of a job and of all that descends from it */
+  mark?: string;
 }
 
 /**
@@ -28,9 +30,10 @@ export class ProcessRecords {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
   }
 
-  async add(kind: ProcessRecord['kind'], key: string, pid: number): Promise<void> {
-    const startTime = await processStartTime(pid);
-    const record: ProcessRecord = { kind, key, pid, startTime };
+  /** @param mark see job-remains.ts */
+  add(kind: ProcessRecord['kind'], key: string, pid: number, mark?: string): void {
+    const startTime = processStartTimeNow(pid);
+    const record: ProcessRecord = { kind, key, pid, startTime, ...(mark !== undefined && { mark }) };
     if (startTime === undefined && process.platform === 'linux') return;
     try {
       writeFileSync(this.#path(pid), JSON.stringify(record), { mode: 0o600 });

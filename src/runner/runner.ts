@@ -7,6 +7,7 @@ import { protocolVersion } from '../protocol/version.ts';
 import { listDirectory } from '../system/files.ts';
 import { describeError, type Log } from '../system/log.ts';
 import { signalProcess } from '../system/processes.ts';
+import { endRemains } from './job-remains.ts';
 import { runJob } from './jobs.ts';
 import { Keeper } from './keeper.ts';
 import { Orphans } from './orphans.ts';
@@ -48,9 +49,10 @@ export class Runner {
     // Before any is opened that is ours.
     for (const output of await this.#outputs.left()) output.adopt();
     this.#keeper.start();
-    for (const { kind, pid } of await this.#records.alive()) {
+    for (const { kind, pid, mark } of await this.#records.alive()) {
       if (kind !== 'job') continue;
       signalProcess(-pid, 'SIGKILL');
+      if (mark !== undefined) await endRemains(mark);
       this.#records.remove(pid);
     }
     await this.#orphans.listen(this.#paths.orphanSocket);
@@ -74,7 +76,7 @@ export class Runner {
   async leave(): Promise<void> {
     this.#stopping.abort(new AppError('cancelled', 'the runner is being replaced'));
     this.#ticker.stop();
-    for (const target of this.#targets.values()) target.leave();
+    await Promise.all([...this.#targets.values()].map((target) => target.leave()));
     await Promise.allSettled(this.#jobs);
     await this.#outputs.pause();
     await this.#logs.close();

@@ -8,6 +8,12 @@ export class Slot {
   readonly restarts: Restarts;
   /** undefined while there is none */
   worker: WorkerProcess | undefined;
+  /** whether one is being started, or is to be, because it is empty */
+  filling = false;
+  /** how long that waits, in ms */
+  delay = 0;
+  /** whether it is to stay empty: see `stopExitCodes` */
+  stopped = false;
   /** whether another is being started beside the one that is in it */
   renewing = false;
   /** before this, in ms of a clock that only goes forward, that is not tried again */

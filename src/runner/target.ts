@@ -14,6 +14,7 @@ import { Background } from './background.ts';
 import { Commit } from './commit.ts';
 import { Crons } from './crons.ts';
 import { Generation } from './generation.ts';
+import { endLeftWorkers } from './left-workers.ts';
 import { ListeningPort } from './listening-port.ts';
 import { Moves } from './moves.ts';
 import type { Orphans } from './orphans.ts';
@@ -168,6 +169,7 @@ export class TargetRunner {
     if (unlinked !== undefined)
       this.#options.log(`${spec.paths.current} was not replaced: ${(unlinked as Error).message}`);
     if (old !== undefined) this.#drain(old, spec.maxDraining);
+    this.#endLeft(spec.drainTimeout + spec.killTimeout);
     this.#crons.become(spec);
     this.#background.become(spec).catch((error: unknown) => {
       this.#options.log(`background processes not replaced: ${describeError(error)}`);
@@ -195,10 +197,10 @@ export class TargetRunner {
 
   /** Ends everything, what is in flight first; then nobody listens on the port. */
   async stop(): Promise<void> {
-    this.#crons.end();
+    const crons = this.#crons.end();
     const { drained } = await this.#turns.run(() => this.#retireAll());
-    await Promise.all([drained, this.#background.end(defaultKillTimeout)]);
-    if (this.isEmpty && this.#logDirectory !== undefined) await this.#options.logs.drop(this.#logDirectory);
+    await Promise.all([drained, crons, this.#background.end(defaultKillTimeout)]);
+    if (this.isEmpty && this.#logDirectory !== undefined) await this.#options.logs.rest(this.#logDirectory);
   }
 
   async #retireAll(): Promise<{ drained: Promise<unknown> }> {
@@ -210,12 +212,13 @@ export class TargetRunner {
     await Promise.all([...retiring, ...standby, this.#options.orphans.retire(this.key)]);
     this.#releasePort();
     if (active !== undefined) this.#drain(active, Number.POSITIVE_INFINITY);
+    this.#endLeft(defaultKillTimeout);
     return { drained: Promise.all(this.#drained.values()) };
   }
 
   /** Begins nothing any more, and ends nothing. */
-  leave(): void {
-    this.#crons.end();
+  leave(): Promise<void> {
+    return this.#crons.end();
   }
 
   status(): TargetStatus {
@@ -255,6 +258,13 @@ export class TargetRunner {
     if (state === this.#state) return;
     this.#state = state;
     this.#since = new Date();
+  }
+
+  #endLeft(patience: number): void {
+    const ours = new Set(this.status().workers.map(({ pid }) => pid));
+    endLeftWorkers(this.#options, ours, patience).catch((error: unknown) => {
+      this.#options.log(`workers of an earlier runner not ended: ${describeError(error)}`);
+    });
   }
 
   readonly #drained = new Map<Generation, Promise<void>>();

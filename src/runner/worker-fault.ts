@@ -14,7 +14,9 @@ export function faultOf(
   if (maxMemory !== null && memoryBytes !== null && memoryBytes > maxMemory) {
     return `takes ${formatBytes(memoryBytes)} of memory, more than ${formatBytes(maxMemory)} ("maxMemory")`;
   }
-  if (stuckTimeout > 0 && state === 'open' && beat !== undefined && now - beat.at > stuckTimeout) {
+  const isSilent = stuckTimeout > 0 && state === 'open' && beat !== undefined && now - beat.at > stuckTimeout;
+  // What waits for a log that cannot be written is not to blame, and a fresh one would wait as well.
+  if (isSilent && !worker.output.isHeldUp(now)) {
     return `has not turned its event loop for ${formatDuration(now - beat.at)} ("stuckTimeout")`;
   }
   return undefined;

@@ -113,6 +113,7 @@ export class WorkerProcess {
       closeSync(err);
     }
     this.pid = this.#child.pid ?? 0;
+    if (this.pid !== 0) records.add('worker', spec.key, this.pid);
     this.figures = new ProcessFigures(this.pid);
 
     const ready = Promise.withResolvers<Ready>();
@@ -169,7 +170,6 @@ export class WorkerProcess {
     this.#child.on('error', () => {
       if (this.pid === 0) ended({ code: null, signal: null });
     });
-    if (this.pid !== 0) void records.add('worker', spec.key, this.pid);
   }
 
   /** How long it has been up, in ms, or was; 0 where it never listened. */

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { systemCode } from '../errors/app-error.ts';
 
@@ -7,25 +8,43 @@ import { systemCode } from '../errors/app-error.ts';
  * was not waited for included, or no /proc (source: proc(5), fields 3 and 22 of /proc/PID/stat).
  */
 export async function processStartTime(pid: number): Promise<string | undefined> {
-  let stat: string;
   try {
-    stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+    return startTimeIn(await readFile(`/proc/${pid}/stat`, 'utf8'));
   } catch (error) {
-    const code = systemCode(error);
-    if (code === 'ENOENT' || code === 'ESRCH') return undefined;
-    throw error;
+    return unlessGone(error);
   }
+}
+
+/** The same without a wait, for a process that has just been started: nothing is to happen before it is on record. */
+export function processStartTimeNow(pid: number): string | undefined {
+  try {
+    return startTimeIn(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch (error) {
+    return unlessGone(error);
+  }
+}
+
+function unlessGone(error: unknown): undefined {
+  const code = systemCode(error);
+  if (code === 'ENOENT' || code === 'ESRCH') return undefined;
+  throw error;
+}
+
+function startTimeIn(stat: string): string | undefined {
   // The name, field 2, stands in parentheses and may itself contain spaces and parentheses.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   return fields[0] === 'Z' ? undefined : fields[19];
 }
 
-/** Sends a signal to a process, or with a negative pid to its group; false where there is none any more. */
+/**
+ * Sends a signal to a process, or with a negative pid to its group; false where there is none any more, or it has become
+ * another user's, as what `sudo` starts, and is not ours to end.
+ */
 export function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
   try {
     return process.kill(pid, signal);
   } catch (error) {
-    if (systemCode(error) === 'ESRCH') return false;
+    if (systemCode(error) === 'ESRCH' || systemCode(error) === 'EPERM') return false;
     throw error;
   }
 }

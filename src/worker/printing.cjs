@@ -22,12 +22,26 @@ function limitPrinting(overflow) {
       get() {
         Object.defineProperty(process, name, lazy);
         const stream = /** @type {any} */ (process[name]);
-        if (overflow === 'wait') stream._handle?.setBlocking?.(true);
+        if (overflow === 'wait') waitWhenFull(stream);
         else dropWhenFull(stream);
         return stream;
       },
     });
   }
+}
+
+/**
+ * Before each write: a child of the app's that has the same stdout, and is itself a Node.js, makes it non-blocking for
+ * all that share it.
+ * @param {any} stream
+ */
+function waitWhenFull(stream) {
+  const { _handle: handle, write } = stream;
+  if (typeof handle?.setBlocking !== 'function') return;
+  stream.write = function writeOrWait(/** @type {any[]} */ ...args) {
+    handle.setBlocking(true);
+    return write.apply(stream, args);
+  };
 }
 
 /** @param {NodeJS.WriteStream} stream */

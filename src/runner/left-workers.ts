@@ -1,0 +1,46 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { processStartTime, signalProcess } from '../system/processes.ts';
+import type { Orphans } from './orphans.ts';
+import type { ProcessRecord, ProcessRecords } from './process-records.ts';
+
+/** How long a worker of an earlier runner may take to report and to retire, in ms: it tries five times a second. */
+const retiresWithin = 3000;
+
+export interface LeftWorkersOptions {
+  key: string;
+  records: ProcessRecords;
+  orphans: Orphans;
+  log(message: string): void;
+}
+
+/**
+ * Sees to it that no worker of an earlier runner outlives those that took its place: one whose event loop stands still
+ * hears of nothing, and takes a share of the connections for ever.
+ * @param ours pids of our own workers
+ * @param patience how long one that has retired may go on with what it has in flight, in ms
+ */
+export async function endLeftWorkers(
+  { key, records, orphans, log }: LeftWorkersOptions,
+  ours: Set<number>,
+  patience: number,
+): Promise<void> {
+  const all = await records.alive();
+  const left = all.filter(
+    (record) => record.kind === 'worker' && record.key === key && !ours.has(record.pid),
+  );
+  if (left.length === 0) return;
+  await pause(retiresWithin, undefined, { ref: false });
+  const retired = new Set(orphans.retired(key));
+  const stuck = left.filter(({ pid }) => !retired.has(pid));
+  await killAll(stuck, 'did not retire', log);
+  await pause(patience, undefined, { ref: false });
+  await killAll(left, 'did not end', log);
+}
+
+async function killAll(records: ProcessRecord[], why: string, log: (message: string) => void): Promise<void> {
+  for (const { pid, startTime } of records) {
+    if (startTime === undefined || (await processStartTime(pid)) !== startTime) continue;
+    log(`a worker of an earlier runner (pid ${pid}) ${why} and is ended`);
+    signalProcess(-pid, 'SIGKILL');
+  }
+}
