@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
 import type { CronStatus, GenerationSpec } from '../../src/protocol/runner.ts';
+import { processStartTime } from '../../src/system/processes.ts';
 import { appLog } from '../support/app-log.ts';
 import { fetchText } from '../support/http.ts';
 import { TestRunner } from '../support/runner.ts';
@@ -93,6 +96,27 @@ test('the next release has its own, and a stopped app none', async (t) => {
   assert.ok((await output(spec)).slice(switched).every((line) => line === 'second'));
   await runner.client.call('stop', { key: spec.key });
   assert.deepEqual(await crons(runner), []);
+});
+
+test('a command is ended with the runner, or the app, and with it what has left its session', async (t) => {
+  const command = 'trap "" TERM; setsid sleep 77777 & echo $$; while :; do sleep 1; done';
+  const isThere = async (pid: number) => (await processStartTime(pid)) !== undefined;
+  const begun = async (runner: TestRunner) => {
+    const spec = withCron(runner, { command });
+    await runner.release(spec);
+    return waitFor(async () => Number((await output(spec)).at(-1)) || undefined);
+  };
+  const stopped = await TestRunner.start(t);
+  const pid = await begun(stopped);
+  await stopped.client.call('stop', { key: 'shop' });
+  assert.equal(await isThere(pid), false);
+
+  const ended = await TestRunner.start(t);
+  const other = await begun(ended);
+  await ended.stop();
+  assert.equal(await isThere(other), false);
+  const { stdout } = await promisify(execFile)('ps', ['-eo', 'args']);
+  assert.doesNotMatch(stdout, /^sleep 77777$/m);
 });
 
 test('cronRestart replaces all workers, one after the other, and loses no request', async (t) => {

@@ -54,6 +54,19 @@ for (const [step, live] of [
   });
 }
 
+test('a worker whose event loop stands still does not outlive its successors', async (t) => {
+  const runner = await TestRunner.start(t);
+  const settings = { workers: 2, stuckTimeout: 0, drainTimeout: 500, killTimeout: 500 };
+  await runner.release(runner.spec('faulty.cjs', settings));
+  const { headers } = await fetchText(runner.port, '/stuck');
+  const stuck = Number(headers['x-pid']);
+  await runner.kill();
+  await runner.launch();
+  await runner.release(runner.spec('plain.cjs', settings));
+  await waitFor(async () => !(await isAlive(stuck)), { what: 'its end' });
+  for (let asked = 0; asked < 20; asked += 1) assert.equal((await fetchText(runner.port)).body, '2');
+});
+
 async function isAlive(pid: number): Promise<boolean> {
   return (await processStartTime(pid)) !== undefined;
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { readdir } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { rotatedLogs } from '../../src/logs/files.ts';
 import type { LogRecord } from '../../src/logs/line.ts';
@@ -45,6 +46,43 @@ test('what a worker prints right before it ends is in the log, however much it i
     (await texts(spec, 'sys')).find((text) => text.includes('status 3')),
   );
   assert.match(said, /^worker 0 \(pid \d+\) ended with exit status 3 after .*; it is started again at once$/);
+});
+
+test('the same where a child of the app has its stdout, too', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = runner.spec('printing.cjs', { workers: 1 });
+  await runner.release(spec);
+  await fetchText(runner.port, '/fork?lines=20000');
+  await waitFor(async () => (await texts(spec)).length >= 20_001, { what: 'all lines' });
+  assert.equal((await texts(spec))[0], 'from the child');
+});
+
+test('what an earlier runner has left half done, or nobody can read, keeps no runner from starting', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = runner.spec('printing.cjs', { workers: 1 });
+  await runner.release(spec);
+  await runner.kill();
+  const { outputs } = runner.paths;
+  const record = JSON.stringify({ origin: { release: 1, process: 'web.0' }, log: spec.log });
+  // Killed between the record and its FIFOs, as an earlier version could be; and a file in the place of one.
+  await writeFile(join(outputs, 'no-fifos.json'), record);
+  await writeFile(join(outputs, 'no-fifo.json'), record);
+  for (const kind of ['out', 'err']) await writeFile(join(outputs, `no-fifo.${kind}`), 'text');
+  const garbage = [
+    '{}',
+    'null',
+    '5',
+    '{"origin":{},"log":{"directory":"/tmp","schedule":"never"}}',
+    'half a rec',
+  ];
+  for (const [index, text] of garbage.entries())
+    await writeFile(join(outputs, `garbage-${index}.json`), text);
+  await runner.launch();
+  await runner.release(runner.spec('plain.cjs'));
+  assert.equal((await fetchText(runner.port)).status, 200);
+  await waitFor(async () => !(await readdir(outputs)).some((name) => name.startsWith('no-fifo')), {
+    what: 'the end of what was left',
+  });
 });
 
 test('bytes, characters in pieces, empty lines, carriage returns and colours are kept as they are', async (t) => {

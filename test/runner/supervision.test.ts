@@ -149,6 +149,45 @@ test('a worker whose event loop stands still is replaced; meanwhile the other an
   );
 });
 
+test('a worker that dies while it is being opened is replaced by one, and not by two', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = runner.spec('plain.cjs', { workers: 2 });
+  const { generation } = await runner.boot(spec);
+  const { workers } = await status(runner);
+  const victim = workers[1]?.pid ?? 0;
+  process.kill(victim, 'SIGSTOP');
+  const switched = runner.client.call('switch', { key: spec.key, generation });
+  await waitFor(async () => (await status(runner)).workers.some(({ state }) => state === 'open'));
+  process.kill(victim, 'SIGKILL');
+  await switched;
+  await waitFor(async () => (await open(runner)).length === 2);
+  // As long as a boot takes, and longer: a second one would show.
+  await runner.release(runner.spec('plain.cjs', { workers: 2 }));
+  await waitFor(async () => (await status(runner)).workers.length === 2);
+});
+
+test('a limit below what the app needs is told, and does not have it replaced again and again', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = runner.spec('faulty.cjs', { workers: 1, maxMemory: '35M' });
+  await runner.release(spec);
+  const said = async () =>
+    (await appLog(spec.log.directory)).filter(({ stream }) => stream === 'sys').map(({ text }) => text);
+  await waitFor(async () =>
+    (await said()).some((text) => text.endsWith('the limit is below what the app needs')),
+  );
+  const end = performance.now() + 3000;
+  await waitFor(() => performance.now() > end);
+  assert.equal((await said()).filter((text) => text.endsWith('is replaced')).length, 1);
+  assert.equal((await fetchText(runner.port)).status, 200);
+});
+
+test('an app all of whose workers have ended as they should is `stopped`', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('faulty.cjs', { workers: 1, stopExitCodes: [7] }));
+  await fetchText(runner.port, '/end');
+  await waitFor(async () => (await status(runner)).state === 'stopped');
+});
+
 test('status tells of each worker what it takes and what it is at', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs', { workers: 1, stuckTimeout: '400ms' }));
