@@ -15,7 +15,7 @@ export function parseSince(text: string, now: Date, zone: 'UTC' | 'local'): Date
     return valid(new Date(now.getTime() - Number(text.slice(0, -1)) * lengths[unit]));
   }
   const [, day, time = '00:00', offset] = momentPattern.exec(text) ?? [];
-  if (day === undefined) return undefined;
+  if (day === undefined || !isDay(day)) return undefined;
   return valid(new Date(`${day}T${time}${offset ?? (zone === 'UTC' ? 'Z' : '')}`));
 }
 
@@ -26,7 +26,13 @@ export function isTimeBack(text: string): boolean {
   return /^\d{1,9}[smhd]$/.test(text);
 }
 
-/** Neither 31 February nor a number of days that leads out of the calendar. */
+/** 30 February is none, although Date takes it for 2 March. */
+function isDay(day: string): boolean {
+  const midnight = new Date(`${day}T00:00Z`);
+  return !Number.isNaN(midnight.getTime()) && midnight.toISOString().startsWith(day);
+}
+
+/** Not a number of days that leads out of the calendar. */
 function valid(date: Date): Date | undefined {
   return Number.isNaN(date.getTime()) ? undefined : date;
 }

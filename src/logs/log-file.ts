@@ -93,6 +93,10 @@ export class LogFile implements AsyncDisposable {
     this.#limit = on ? this.size : Number.POSITIVE_INFINITY;
   }
 
+  get isLimited(): boolean {
+    return this.#limit !== Number.POSITIVE_INFINITY;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#unpacked?.return?.();
     await this.#handle.close();

@@ -41,6 +41,8 @@ export class Trail implements AsyncDisposable {
     if (this.#file === undefined) return undefined;
     const block = await this.#file.read();
     if (block.length > 0) return block;
+    // What has come since is not asked for, whatever has become of the file.
+    if (this.#file.isLimited) return undefined;
     if (!(await this.#isSucceeded(this.#file))) return undefined;
     // It may have grown between the two looks.
     this.#file.limit(false);
