@@ -2,6 +2,7 @@ import { targetName } from '../config/paths.ts';
 import { formatBytes, formatDuration } from '../config/units.ts';
 import type { AppStatus } from '../deployments/service.ts';
 import { formatTime, paint, stateColour, table } from './output.ts';
+import { printable } from './printable.ts';
 
 /** An app and its processes, for people. */
 export function describeApp(app: AppStatus): string {
@@ -25,8 +26,10 @@ export function stateText({ state, deploying }: AppStatus): string {
 /** Only while it matters: what died once and runs again is told by the count of restarts. */
 function describeCrash({ state, crash }: AppStatus): string {
   if (crash === null || state === 'running' || state === 'stopped') return '';
-  const output = crash.output.map((line) => `\n  | ${line}`).join('');
-  return `${formatTime(crash.at)}: ${crash.message}${output}\nIt is tried again every 15 s; \`sluice logs\` has all that it printed.`;
+  const output = crash.output.map((line) => `\n  | ${printable(line, false)}`).join('');
+  const next =
+    state === 'crashed' ? '\nIt is tried again every 15 s; `sluice logs` has all that it printed.' : '';
+  return `${formatTime(crash.at)}: ${crash.message}${output}${next}`;
 }
 
 function workersTable({ workers }: AppStatus): string {

@@ -1,5 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync } from 'node:fs';
+import type { ChildProcess } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { formatBytes, formatDuration } from '../config/units.ts';
@@ -10,13 +9,14 @@ import type {
   GenerationSpec,
 } from '../protocol/runner.ts';
 import { signalProcess } from '../system/processes.ts';
-import { describeExit } from './boot-failure.ts';
 import { endProcess } from './end-process.ts';
+import { describeExit, type Exit, noExit } from './exit.ts';
 import type { Outputs } from './outputs.ts';
 import { ProcessFigures } from './process-figures.ts';
 import type { ProcessOutput } from './process-output.ts';
 import type { ProcessRecords } from './process-records.ts';
-import { type Exit, Restarts } from './restarts.ts';
+import { Restarts } from './restarts.ts';
+import { spawnCaptured } from './spawn-captured.ts';
 
 const printing = fileURLToPath(new URL('../worker/printing.cjs', import.meta.url));
 
@@ -126,44 +126,34 @@ export class BackgroundProcess {
       if (signal.aborted) return null;
       const lived = performance.now() - running.since;
       const delay = this.#restarts.died(lived, exit);
-      const next = delay === null ? 'is not started again' : `is started again in ${formatDuration(delay)}`;
-      this.#say(running, `${describeExit(exit)} after ${formatDuration(lived)} and ${next}`);
+      this.#say(
+        running,
+        `${describeExit(exit)} after ${formatDuration(lived)}; ${this.#restarts.next(delay)}`,
+      );
       return delay;
     } catch (error) {
       this.#options.log(`${this.#name} was not started: ${(error as Error).message}`);
-      return this.#restarts.died(0, { code: null, signal: null });
+      return this.#restarts.died(0, noExit);
     }
   }
 
   async #start(): Promise<Running> {
     const { spec, background, instance, outputs, records } = this.#options;
     const output = await outputs.open(spec.log, { release: spec.release, process: this.#name });
-    const [out, err] = output.descriptors();
-    let child: ChildProcess;
-    try {
-      child = spawn(
-        spec.node,
-        ['--require', printing, ...background.nodeArgs, background.script, ...background.args],
-        {
-          cwd: spec.directory,
-          env: {
-            ...spec.env,
-            ...background.env,
-            PORT: String(spec.port),
-            NODE_APP_INSTANCE: String(instance),
-            SLUICE_PROCESS: background.name,
-            SLUICE_PRINTING: spec.log.overflow,
-          },
-          stdio: ['ignore', out, err],
-          detached: true,
-        },
-      );
-      if (child.pid !== undefined) records.add('background', spec.key, child.pid);
-      output.capture();
-    } finally {
-      closeSync(out);
-      closeSync(err);
-    }
+    const env = {
+      ...spec.env,
+      ...background.env,
+      NODE_APP_INSTANCE: String(instance),
+      SLUICE_PROCESS: background.name,
+      SLUICE_PRINTING: spec.log.overflow,
+    };
+    const child = spawnCaptured(
+      output,
+      [spec.node, '--require', printing, ...background.nodeArgs, background.script, ...background.args],
+      { cwd: spec.directory, env },
+      [],
+      (pid) => records.add('background', spec.key, pid),
+    );
     const pid = await started(child);
     const exited = new Promise<Exit>((resolve) => {
       child.once('exit', (code, signal) => {

@@ -18,7 +18,7 @@ export interface BackgroundGroupOptions {
 export class Background {
   readonly #options: BackgroundGroupOptions;
   readonly #turns = new Serial();
-  #processes = new Set<{ name: string; process: BackgroundProcess }>();
+  #processes = new Set<BackgroundProcess>();
   /** the newest wish: what waited behind another that is out of date by then is left out */
   #wanted: GenerationSpec | undefined;
 
@@ -50,12 +50,16 @@ export class Background {
     return this.#turns.run(() => this.#endAll([...this.#processes], killTimeout));
   }
 
+  get isEmpty(): boolean {
+    return this.#processes.size === 0;
+  }
+
   tick(now: number): void {
-    for (const { process } of this.#processes) process.tick(now);
+    for (const process of this.#processes) process.tick(now);
   }
 
   status(): BackgroundStatus[] {
-    return [...this.#processes].map(({ process }) => process.status());
+    return [...this.#processes].map((process) => process.status());
   }
 
   #start(spec: GenerationSpec, wanted: GenerationSpec['background']): void {
@@ -63,15 +67,15 @@ export class Background {
     for (const background of wanted) {
       for (let instance = 0; instance < background.count; instance += 1) {
         const options: BackgroundOptions = { spec, background, instance, outputs, records, log };
-        this.#processes.add({ name: background.name, process: new BackgroundProcess(options) });
+        this.#processes.add(new BackgroundProcess(options));
       }
     }
   }
 
-  async #endAll(old: { name: string; process: BackgroundProcess }[], killTimeout: number): Promise<void> {
-    const ending = old.map(async (entry) => {
-      await entry.process.end();
-      this.#processes.delete(entry);
+  async #endAll(old: BackgroundProcess[], killTimeout: number): Promise<void> {
+    const ending = old.map(async (process) => {
+      await process.end();
+      this.#processes.delete(process);
     });
     await Promise.all([...ending, this.#endOrphans(killTimeout)]);
   }

@@ -1,9 +1,9 @@
-import { addAbortListener } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { GenerationSpec } from '../protocol/runner.ts';
+import { firstOf } from '../system/first-of.ts';
 import type { BootFailures } from './boot-failure.ts';
+import type { Exit } from './exit.ts';
 import { checkHealth } from './health.ts';
-import type { Exit } from './restarts.ts';
 import type { Ready, WorkerProcess } from './worker-process.ts';
 
 /**
@@ -84,19 +84,4 @@ export async function proveSettled(
   } finally {
     over.abort();
   }
-}
-
-/**
- * What comes first, a promise's value or a signal that aborts, which is told by itself. No listener is left: Node.js
- * keeps a signal made of others alive for as long as it has one, and with it all that the listener knows.
- */
-async function firstOf<T>(promises: Promise<T>[], signals: AbortSignal[]): Promise<T | AbortSignal> {
-  using listeners = new DisposableStack();
-  const aborted = signals.map(
-    (signal) =>
-      new Promise<AbortSignal>((resolve) => {
-        listeners.use(addAbortListener(signal, () => resolve(signal)));
-      }),
-  );
-  return await Promise.race([...promises, ...aborted]);
 }

@@ -1,7 +1,7 @@
 import { formatDuration } from '../config/units.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { GenerationSpec } from '../protocol/runner.ts';
-import type { Exit } from './restarts.ts';
+import { describeExit, type Exit } from './exit.ts';
 import type { WorkerProcess } from './worker-process.ts';
 
 type BootErrorCode = 'boot_exited' | 'boot_timeout' | 'health_failed' | 'settle_exited';
@@ -90,9 +90,4 @@ function betterHint(output: string): string | undefined {
     return 'The app opens a port that is taken. One that starts workers of its own (node:cluster) must leave that to Sluice: "workers" says how many.';
   }
   return undefined;
-}
-
-export function describeExit({ code, signal }: Exit): string {
-  if (signal !== null) return `was ended by ${signal}`;
-  return code === null ? 'could not be started' : `ended with exit status ${code}`;
 }

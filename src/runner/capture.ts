@@ -20,7 +20,7 @@ const patience = 1000;
 
 /** Carries what comes out of a FIFO into the log of the app: the next chunk is read when the last one is written. */
 export class Capture {
-  /** fulfilled when nobody can write any more and all is in the log */
+  /** fulfilled when nobody can write any more and all is in the log; rejected where it cannot be read */
   readonly ended: Promise<void>;
   readonly #log: AppLog;
   readonly #framer: Framer;
@@ -28,7 +28,7 @@ export class Capture {
   readonly #socket: Socket;
   #timer: NodeJS.Timeout | undefined;
   #written: Promise<void> = Promise.resolve();
-  #paused = false;
+  #stopped = false;
   #waitsSince: number | undefined;
   /** when the last chunk was read, on a clock that only goes forward */
   #readAt = performance.now();
@@ -54,7 +54,7 @@ export class Capture {
       this.#socket.destroy();
       void this.#write(framer.end(new Date())).then(ended.resolve);
     });
-    this.#socket.on('error', () => ended.resolve());
+    this.#socket.on('error', ended.reject);
     this.#socket.resume();
   }
 
@@ -64,8 +64,8 @@ export class Capture {
   }
 
   /** Reads no more, for good: what has been read is written, a line that has begun as a part of it. */
-  async pause(): Promise<void> {
-    this.#paused = true;
+  async stop(): Promise<void> {
+    this.#stopped = true;
     clearTimeout(this.#timer);
     this.#socket.pause();
     await this.#written;
@@ -81,7 +81,7 @@ export class Capture {
     this.#written = this.#write(this.#framer.push(text, new Date()));
     void this.#written.then(() => {
       this.#waitsSince = undefined;
-      if (this.#paused) return;
+      if (this.#stopped) return;
       // A full chunk: there is more, and who writes it may be waiting.
       if (length === chunk.length) this.#readOn();
       else this.#timer = setTimeout(() => this.#readOn(), rest);

@@ -27,7 +27,7 @@ export async function runCommand(
   const job: JobSpec = {
     argv: ['/bin/sh', '-c', command],
     directory: spec.directory,
-    env: { ...spec.env, PORT: String(spec.port) },
+    env: spec.env,
     lowPriority: false,
     timeout,
   };

@@ -42,11 +42,11 @@ export class Crons {
     if (this.#stopping.signal.aborted) this.#stopping = new AbortController();
     this.#entries = spec.cron.map((cron) => ({
       cron,
-      task: schedule(cron.schedule, () => this.#begin(spec, cron), options(cron.timezone)),
+      task: schedule(cron.schedule, () => this.#begin(spec, cron), taskOptions(cron.timezone)),
     }));
     if (spec.cronRestart !== null) {
       const { schedule: when, timezone } = spec.cronRestart;
-      this.#restart = schedule(when, () => this.#options.restart(), options(timezone));
+      this.#restart = schedule(when, () => this.#options.restart(), taskOptions(timezone));
     }
   }
 
@@ -100,17 +100,9 @@ export class Crons {
     try {
       const { failed, detail } = await this.#perform(spec, cron);
       const durationMs = Math.round(performance.now() - start);
-      this.#results?.set(cron.name, { at, durationMs, outcome: failed ? 'failed' : 'done', detail });
-      await log.say(origin, `${failed ? 'failed' : 'done'}: ${detail}, after ${formatDuration(durationMs)}`);
-    } catch (error) {
-      const detail = (error as Error).message;
-      this.#results?.set(cron.name, {
-        at,
-        durationMs: Math.round(performance.now() - start),
-        outcome: 'failed',
-        detail,
-      });
-      await log.say(origin, `failed: ${detail}`);
+      const outcome = failed ? 'failed' : 'done';
+      this.#results?.set(cron.name, { at, durationMs, outcome, detail });
+      await log.say(origin, `${outcome}: ${detail}, after ${formatDuration(durationMs)}`);
     } finally {
       const left = (this.#underWay.get(cron.name) ?? 1) - 1;
       if (left > 0) this.#underWay.set(cron.name, left);
@@ -118,14 +110,19 @@ export class Crons {
     }
   }
 
-  #perform(spec: GenerationSpec, { action, name, timeout }: CronSpec): Promise<CronOutcome> {
+  async #perform(spec: GenerationSpec, { action, name, timeout }: CronSpec): Promise<CronOutcome> {
     const { signal } = this.#stopping;
     const { logs, records } = this.#options;
-    if (action.kind === 'request') return askApp(spec, action, timeout, signal);
-    return runCommand(spec, { name, timeout, command: action.command }, logs.get(spec.log), records, signal);
+    try {
+      if (action.kind === 'request') return await askApp(spec, action, timeout, signal);
+      const { command } = action;
+      return await runCommand(spec, { name, timeout, command }, logs.get(spec.log), records, signal);
+    } catch (error) {
+      return { failed: true, detail: (error as Error).message };
+    }
   }
 }
 
-function options(timezone: string | null): { timezone?: string; suppressMissedWarning: true } {
+function taskOptions(timezone: string | null): { timezone?: string; suppressMissedWarning: true } {
   return { suppressMissedWarning: true, ...(timezone === null ? {} : { timezone }) };
 }

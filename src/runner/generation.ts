@@ -3,12 +3,13 @@ import { formatDuration } from '../config/units.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Crash, GenerationSpec, Notice, TargetState } from '../protocol/runner.ts';
 import { withDeadline } from '../system/deadline.ts';
+import { firstOf } from '../system/first-of.ts';
 import { proveSettled } from './boot-check.ts';
-import { BootFailures, describeExit } from './boot-failure.ts';
+import { BootFailures } from './boot-failure.ts';
+import { describeExit, type Exit, noExit } from './exit.ts';
 import type { ListeningPort } from './listening-port.ts';
 import type { Outputs } from './outputs.ts';
 import type { ProcessRecords } from './process-records.ts';
-import type { Exit } from './restarts.ts';
 import { Slot } from './slot.ts';
 import { excessOf, faultOf } from './worker-fault.ts';
 import type { WorkerListener, WorkerProcess } from './worker-process.ts';
@@ -265,10 +266,8 @@ export class Generation {
   }
 
   async #drainOne(worker: WorkerProcess): Promise<void> {
-    await Promise.race([
-      withDeadline(worker.drained, this.spec.drainTimeout),
-      new Promise((resolve) => this.#stopping.signal.addEventListener('abort', resolve, { once: true })),
-    ]);
+    const drained = withDeadline(worker.drained, this.spec.drainTimeout);
+    await firstOf<unknown>([drained], [this.#stopping.signal]);
     await worker.end(this.spec.killTimeout);
   }
 
@@ -290,11 +289,7 @@ export class Generation {
     slot.stopped = delay === null;
     slot.delay = delay ?? 0;
     const how = `${describeExit(exit)} ${lived === 0 ? 'before it listened' : `after ${formatDuration(lived)}`}`;
-    const next =
-      delay === null
-        ? 'it is not started again ("stopExitCodes")'
-        : `it is started again ${delay === 0 ? 'at once' : `in ${formatDuration(delay)}`}`;
-    this.#say(worker, `${how}; ${restarts.isCrashing ? `crashed: ${next}` : next}`);
+    this.#say(worker, `${how}; ${restarts.next(delay)}`);
     const at = new Date().toISOString();
     const message = `worker ${worker.instance} ${how}`;
     void this.#fill(slot);
@@ -348,5 +343,3 @@ export class Generation {
     this.#options.log(`worker ${worker.instance} (pid ${worker.pid}) ${what}`);
   }
 }
-
-const noExit: Exit = { code: null, signal: null };

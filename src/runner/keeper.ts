@@ -17,11 +17,13 @@ const replacedAfter = 1000;
 export class Keeper {
   readonly #directory: string;
   readonly #records: ProcessRecords;
+  readonly #log: (message: string) => void;
   #child: ChildProcess | undefined;
 
-  constructor(directory: string, records: ProcessRecords) {
+  constructor(directory: string, records: ProcessRecords, log: (message: string) => void) {
     this.#directory = directory;
     this.#records = records;
+    this.#log = log;
   }
 
   /**
@@ -51,13 +53,20 @@ export class Keeper {
       detached: true,
     });
     this.#child = child;
-    child.on('error', () => undefined);
+    const again = () => {
+      if (this.#child === child)
+        setTimeout(() => this.#child === child && this.start(), replacedAfter).unref();
+    };
+    child.on('error', (error) => {
+      this.#log(`nobody keeps what apps print, should the runner end: ${error.message}`);
+      again();
+    });
+    // Its end is heard of below.
     child.stdin?.on('error', () => undefined);
     if (child.pid !== undefined) this.#records.add('keeper', '', child.pid);
     child.on('exit', () => {
       if (child.pid !== undefined) this.#records.remove(child.pid);
-      if (this.#child === child)
-        setTimeout(() => this.#child === child && this.start(), replacedAfter).unref();
+      again();
     });
   }
 }

@@ -93,8 +93,12 @@ function notePosition(path: string, position: number): void {
 
 /** How far an earlier runner has come with it. */
 async function positionIn(path: string): Promise<number> {
-  const text = await readFile(positionFile(path), 'utf8').catch(() => '0');
-  return Number(text) || 0;
+  try {
+    return Number(await readFile(positionFile(path), 'utf8')) || 0;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return 0;
+    throw error;
+  }
 }
 
 function positionFile(path: string): string {

@@ -7,7 +7,6 @@ import { withDeadline } from '../system/deadline.ts';
 /** A worker of an earlier runner that goes on serving until it is retired. */
 interface Orphan {
   key: string;
-  generation: number;
   pid: number;
   socket: Socket;
   retired: PromiseWithResolvers<void>;
@@ -45,11 +44,6 @@ export class Orphans {
     for (const { socket } of this.#orphans) socket.destroy();
   }
 
-  /** The pids that reported for `key` and have not gone. */
-  pids(key: string): number[] {
-    return [...this.#orphans].filter((orphan) => orphan.key === key).map((orphan) => orphan.pid);
-  }
-
   /** The pids of those of `key` that take nothing new any more. */
   retired(key: string): number[] {
     return [...this.#orphans]
@@ -80,8 +74,8 @@ export class Orphans {
     createInterface({ input: socket }).on('line', (line) => {
       const message = JSON.parse(line) as FromOrphan;
       if (message.type === 'orphan') {
-        const { key, generation, pid } = message;
-        orphan = { key, generation, pid, socket, retired: Promise.withResolvers(), hasRetired: false };
+        const { key, pid } = message;
+        orphan = { key, pid, socket, retired: Promise.withResolvers(), hasRetired: false };
         this.#orphans.add(orphan);
         if (this.#superseded(key)) void this.#retire(orphan);
       } else if (message.type === 'retired' && orphan !== undefined) {

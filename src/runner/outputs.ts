@@ -81,9 +81,9 @@ export class Outputs {
     await Promise.all([...this.#open].map((output) => output.end()));
   }
 
-  /** Reads no more; what has been read is in the logs. */
-  async pause(): Promise<void> {
-    await Promise.all([...this.#open].map((output) => output.pause()));
+  /** Reads no more, for good; what has been read is in the logs. */
+  async stop(): Promise<void> {
+    await Promise.all([...this.#open].map((output) => output.stop()));
   }
 
   #output(id: string, { origin, log }: OutputRecord): ProcessOutput {

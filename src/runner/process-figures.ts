@@ -1,12 +1,5 @@
 import { readFileSync } from 'node:fs';
-
-/** What a process takes of the machine. */
-export interface Figures {
-  /** resident memory, in bytes; null where it is not known */
-  memoryBytes: number | null;
-  /** of one core, in percent, since the last look; null where it is not known */
-  cpuPercent: number | null;
-}
+import type { ProcessFigures as Figures } from '../protocol/runner.ts';
 
 /** Fields of /proc/self/auxv: see getauxval(3). */
 const atPageSize = 6n;
@@ -23,6 +16,7 @@ export class ProcessFigures implements Figures {
   #last: { ticks: number; at: number } | undefined;
   #lookedAt = Number.NEGATIVE_INFINITY;
   memoryBytes: number | null = null;
+  /** since the last look */
   cpuPercent: number | null = null;
 
   constructor(pid: number) {

@@ -1,4 +1,4 @@
-import { constants, openSync, rmSync } from 'node:fs';
+import { closeSync, constants, openSync, rmSync } from 'node:fs';
 import type { AppLog } from '../logs/app-log.ts';
 import { Framer } from '../logs/framer.ts';
 import type { LogOrigin } from '../logs/line.ts';
@@ -40,7 +40,7 @@ export class ProcessOutput {
   #adopting: Promise<unknown> = Promise.resolve();
   #ended: Promise<void> = Promise.resolve();
   #givenUp = false;
-  #paused = false;
+  #stopped = false;
 
   constructor(options: OutputOptions) {
     this.#options = options;
@@ -48,12 +48,16 @@ export class ProcessOutput {
     this.#framers = { out: new Framer(origin, 'out', mask), err: new Framer(origin, 'err', mask) };
   }
 
-  /** What is to be stdout and stderr of the process; whoever starts it closes them then. */
-  descriptors(): [number, number] {
+  /** Opens what is to be stdout and stderr of the process; whoever starts it closes them then. */
+  open(): [number, number] {
     const { out, err } = this.#options;
-    return this.#givenUp
-      ? [openForBoth('/dev/null'), openForBoth('/dev/null')]
-      : [openForBoth(out), openForBoth(err)];
+    const first = openForBoth(this.#givenUp ? '/dev/null' : out);
+    try {
+      return [first, openForBoth(this.#givenUp ? '/dev/null' : err)];
+    } catch (error) {
+      closeSync(first);
+      throw error;
+    }
   }
 
   /** It cannot be captured: the process is to run all the same. */
@@ -64,21 +68,16 @@ export class ProcessOutput {
 
   /** To be called when the process has been started: with nobody who writes, the end is found at once. */
   capture(): void {
-    if (this.#givenUp) return;
-    this.#captures = [this.#captureOne('out'), this.#captureOne('err')];
-    this.#ended = Promise.all(this.#captures.map(({ ended }) => ended)).then(() => this.remove());
+    if (!this.#givenUp) this.#ended = this.#captureAll();
   }
 
   /** Takes over what an earlier runner began: first what was kept meanwhile, then what is still to come. */
   adopt(): void {
-    const streams = ['out', 'err'] as const;
-    this.#adopting = Promise.all(streams.map((stream) => this.#readKept(stream)));
-    this.#adopting
-      .then(() => this.#paused || this.capture())
-      .catch((error: unknown) => {
-        this.remove();
-        this.#options.failed(error);
-      });
+    this.#adopting = Promise.all([this.#readKept('out'), this.#readKept('err')]);
+    this.#ended = this.#adopting.then(
+      () => (this.#stopped ? undefined : this.#captureAll()),
+      (error: unknown) => this.#options.failed(error),
+    );
   }
 
   /** Whether what it prints has been waiting for the disk for a while: then it may wait, too. */
@@ -98,11 +97,11 @@ export class ProcessOutput {
     await withDeadline(this.#ended, endDelay);
   }
 
-  /** Reads no more, for good. */
-  async pause(): Promise<void> {
-    this.#paused = true;
+  /** Reads no more, for good; what has been read is in the log. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
     await this.#adopting.catch(() => undefined);
-    await Promise.all(this.#captures.map((capture) => capture.pause()));
+    await Promise.all(this.#captures.map((capture) => capture.stop()));
   }
 
   /** Nobody will write any more. */
@@ -110,6 +109,26 @@ export class ProcessOutput {
     const { out, err, record, ended } = this.#options;
     ended();
     for (const path of [out, err, record]) rmSync(path, { force: true });
+  }
+
+  async #captureAll(): Promise<void> {
+    try {
+      this.#captures = [this.#captureOne('out')];
+      this.#captures.push(this.#captureOne('err'));
+    } catch (error) {
+      // There is nothing to read from: an earlier runner was killed before it had made it.
+      await this.stop();
+      this.remove();
+      this.#options.failed(error);
+      return;
+    }
+    try {
+      await Promise.all(this.#captures.map(({ ended }) => ended));
+      this.remove();
+    } catch (error) {
+      // The FIFOs stay: the process has them, and the next runner may do better.
+      this.#options.failed(error);
+    }
   }
 
   #captureOne(stream: 'out' | 'err'): Capture {
@@ -123,7 +142,7 @@ export class ProcessOutput {
 
   async #readKept(stream: 'out' | 'err'): Promise<void> {
     const { [stream]: path, log } = this.#options;
-    await new KeptOutput(path).read(this.#framers[stream], log, () => this.#paused);
+    await new KeptOutput(path).read(this.#framers[stream], log, () => this.#stopped);
   }
 }
 

@@ -1,16 +1,13 @@
+import { formatDuration } from '../config/units.ts';
 import type { RestartSpec } from '../protocol/runner.ts';
 import { backoffDelay } from '../system/backoff.ts';
+import type { Exit } from './exit.ts';
 
 /** The longest delay between two restarts, and that of something that is `crashed`; in ms. */
 const ceiling = 15_000;
 const factor = 1.5;
 /** Having lived this long, a process's death is not counted with those before it; in ms. */
 const steadyTime = 30_000;
-
-export interface Exit {
-  code: number | null;
-  signal: NodeJS.Signals | null;
-}
 
 /** How often one process has ended, and when it is to be started again. */
 export class Restarts {
@@ -37,10 +34,17 @@ export class Restarts {
    */
   died(lived: number, { code }: Exit): number | null {
     if (code !== null && this.#spec.stopExitCodes.includes(code)) return null;
-    this.#inRow = lived >= steadyTime ? 0 : this.#inRow + 1;
+    this.#inRow = lived >= steadyTime ? 1 : this.#inRow + 1;
     this.#early = lived >= this.#spec.minUptime ? 0 : this.#early + 1;
     this.count += 1;
     if (this.isCrashing) return ceiling;
-    return backoffDelay(Math.max(0, this.#inRow - 1), { initial: this.#spec.delay, factor, ceiling });
+    return backoffDelay(this.#inRow - 1, { initial: this.#spec.delay, factor, ceiling });
+  }
+
+  /** What `died` came to, as a clause. */
+  next(delay: number | null): string {
+    if (delay === null) return 'it is not started again ("stopExitCodes")';
+    const when = `it is started again ${delay === 0 ? 'at once' : `in ${formatDuration(delay)}`}`;
+    return this.isCrashing ? `crashed: ${when}` : when;
   }
 }

@@ -40,7 +40,7 @@ export class Runner {
       (what, error) => log.error(what, { error: describeError(error) }),
     );
     this.#outputs = new Outputs(paths.outputs, this.#logs, warn);
-    this.#keeper = new Keeper(paths.outputs, this.#records);
+    this.#keeper = new Keeper(paths.outputs, this.#records, warn);
   }
 
   /** Takes up what an earlier runner left: its jobs are ended, its workers report by themselves. */
@@ -78,7 +78,7 @@ export class Runner {
     this.#ticker.stop();
     await Promise.all([...this.#targets.values()].map((target) => target.leave()));
     await Promise.allSettled(this.#jobs);
-    await this.#outputs.pause();
+    await this.#outputs.stop();
     await this.#logs.close();
   }
 

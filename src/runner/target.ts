@@ -72,7 +72,8 @@ export class TargetRunner {
 
   /** Whether there is nothing to be told of it. */
   get isEmpty(): boolean {
-    return this.#active === undefined && this.#standby.size === 0 && this.#draining.size === 0;
+    const generations = this.#standby.size + this.#draining.size;
+    return this.#active === undefined && generations === 0 && this.#background.isEmpty;
   }
 
   /** Boots a generation beside the active one, which notices nothing. @throws AppError */
@@ -216,7 +217,7 @@ export class TargetRunner {
     return { drained: Promise.all(this.#drained.values()) };
   }
 
-  /** Begins nothing any more, and ends nothing. */
+  /** Begins nothing any more, and ends only commands that are run at set times. */
   leave(): Promise<void> {
     return this.#crons.end();
   }

@@ -1,16 +1,16 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync } from 'node:fs';
+import type { ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { GenerationSpec, WorkerState } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
 import type { FromWorker, ToWorker, WorkerBoot } from '../protocol/worker.ts';
 import { signalProcess } from '../system/processes.ts';
 import { endProcess } from './end-process.ts';
+import type { Exit } from './exit.ts';
 import { gateCopies, type ListeningPort } from './listening-port.ts';
 import { ProcessFigures } from './process-figures.ts';
 import type { ProcessOutput } from './process-output.ts';
 import type { ProcessRecords } from './process-records.ts';
-import type { Exit } from './restarts.ts';
+import { spawnCaptured } from './spawn-captured.ts';
 
 const bootstrap = fileURLToPath(new URL('../worker/bootstrap.cjs', import.meta.url));
 
@@ -49,7 +49,6 @@ export interface WorkerOptions {
 /** The runner's view of one worker: its process, and where in its life it is. */
 export class WorkerProcess {
   readonly instance: number;
-  readonly generation: number;
   readonly pid: number;
   readonly startedAt = new Date();
   readonly output: ProcessOutput;
@@ -76,7 +75,6 @@ export class WorkerProcess {
   constructor({ spec, generation, instance, port, orphanSocket, records, output, listener }: WorkerOptions) {
     this.instance = instance;
     this.output = output;
-    this.generation = generation;
     const boot: WorkerBoot = {
       version: protocolVersion,
       key: spec.key,
@@ -93,27 +91,19 @@ export class WorkerProcess {
       beatInterval: beatInterval(spec),
       overflow: spec.log.overflow,
     };
-    const [out, err] = output.descriptors();
-    try {
-      this.#child = spawn(spec.node, ['--require', bootstrap, ...spec.nodeArgs, spec.script, ...spec.args], {
-        cwd: spec.directory,
-        env: {
-          ...spec.env,
-          PORT: String(spec.port),
-          NODE_APP_INSTANCE: String(instance),
-          SLUICE_WORKER: JSON.stringify(boot),
-        },
-        stdio: ['ignore', out, err, 'ipc', ...boot.gateFds.map(() => port.fd)],
-        // A session of its own: Ctrl-C in our terminal is not for the app.
-        detached: true,
-      });
-      output.capture();
-    } finally {
-      closeSync(out);
-      closeSync(err);
-    }
+    const env = {
+      ...spec.env,
+      NODE_APP_INSTANCE: String(instance),
+      SLUICE_WORKER: JSON.stringify(boot),
+    };
+    this.#child = spawnCaptured(
+      output,
+      [spec.node, '--require', bootstrap, ...spec.nodeArgs, spec.script, ...spec.args],
+      { cwd: spec.directory, env },
+      ['ipc', ...boot.gateFds.map(() => port.fd)],
+      (pid) => records.add('worker', spec.key, pid),
+    );
     this.pid = this.#child.pid ?? 0;
-    if (this.pid !== 0) records.add('worker', spec.key, this.pid);
     this.figures = new ProcessFigures(this.pid);
 
     const ready = Promise.withResolvers<Ready>();

@@ -1,10 +1,10 @@
 import type { GenerationSpec, Notice } from '../protocol/runner.ts';
 import { proveHealthy } from './boot-check.ts';
 import type { BootFailures } from './boot-failure.ts';
+import type { Exit } from './exit.ts';
 import type { ListeningPort } from './listening-port.ts';
 import type { Outputs } from './outputs.ts';
 import type { ProcessRecords } from './process-records.ts';
-import type { Exit } from './restarts.ts';
 import { type Ready, type WorkerListener, WorkerProcess } from './worker-process.ts';
 
 export interface WorkerStarterOptions {

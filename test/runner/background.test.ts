@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { BackgroundSpec, BackgroundStatus, GenerationSpec } from '../../src/protocol/runner.ts';
+import { processStartTime } from '../../src/system/processes.ts';
 import { appLog } from '../support/app-log.ts';
 import { apps, TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
@@ -13,6 +14,7 @@ interface Note {
   name: string;
   instance: string;
   pid: number;
+  port: string;
 }
 
 class Notes {
@@ -89,10 +91,22 @@ test('a switch ends the old processes, and the new ones start when those are gon
     ({ what, mark }) => `${what} ${mark === String(first.release) ? 'old' : 'new'}`,
   );
   assert.deepEqual(order, ['begin old', 'begin old', 'end old', 'end old', 'begin new', 'begin new']);
-  const log = await appLog(second.log.directory);
-  assert.ok(
-    log.some(({ process, text }) => process === 'mail.1' && text === `mail 1 of ${second.release} works`),
-  );
+  await waitFor(async () => {
+    const log = await appLog(second.log.directory);
+    return log.some(
+      ({ process, text }) => process === 'mail.1' && text === `mail 1 of ${second.release} works`,
+    );
+  });
+});
+
+test('what its command sets takes precedence, PORT too', async (t) => {
+  const runner = await TestRunner.start(t);
+  const notes = new Notes(runner);
+  const spec = withBackground(runner, notes, {}, {}, { PORT: '9', MARK: 'own' });
+  await runner.release(spec);
+  await running(runner, notes, 1, spec);
+  const [note] = await notes.all();
+  assert.deepEqual([note?.port, note?.mark], ['9', 'own']);
 });
 
 test('with `overlap` the new ones start while the old ones still run', async (t) => {
@@ -181,9 +195,14 @@ test('a stop ends them, and nothing starts them again', async (t) => {
   await runner.release(spec);
   await running(runner, notes, 1, spec);
   await runner.client.call('stop', { key: spec.key });
+  const noted = await notes.all();
   assert.deepEqual(
-    (await notes.all()).map(({ what }) => what),
+    noted.map(({ what }) => what),
     ['begin', 'end'],
   );
-  assert.deepEqual(await background(runner), []);
+  assert.equal(await processStartTime(noted[0]?.pid ?? 0), undefined);
+  // A start of the app itself is all that brings them back.
+  await runner.release(spec);
+  await running(runner, notes, 1, spec);
+  assert.equal((await notes.all()).length, 3);
 });

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import type { CronStatus, GenerationSpec } from '../../src/protocol/runner.ts';
 import { processStartTime } from '../../src/system/processes.ts';
 import { appLog } from '../support/app-log.ts';
-import { fetchText } from '../support/http.ts';
+import { Load } from '../support/load.ts';
 import { TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -18,6 +18,14 @@ const always = '* * * * * *';
 
 function withCron(runner: TestRunner, cron: object, env: Record<string, string> = {}): GenerationSpec {
   return runner.spec('plain.cjs', { workers: 1, cron: [{ name: 'tidy', schedule: always, ...cron }] }, env);
+}
+
+/** Like no other there may be on this machine. */
+const long = `sleep 1${process.pid}`;
+
+/** The command lines of all there are. */
+async function processes(): Promise<string> {
+  return (await promisify(execFile)('ps', ['-eo', 'args'])).stdout;
 }
 
 async function output(spec: GenerationSpec, stream = 'out'): Promise<string[]> {
@@ -75,13 +83,15 @@ test('a run that is due while the last one goes on is left out, unless it may ov
 
 test('one that takes too long is ended, with what it has started', async (t) => {
   const runner = await TestRunner.start(t);
-  const spec = withCron(runner, { command: 'sleep 60 & sleep 60', timeout: '300ms' });
+  const spec = withCron(runner, { command: `${long} & ${long}`, timeout: '300ms' });
   await runner.release(spec);
   const [cron] = await waitFor(async () => {
     const all = await crons(runner);
     return all[0]?.last && all;
   });
   assert.deepEqual([cron?.last?.outcome, cron?.last?.detail], ['failed', 'ended after 300 ms ("timeout")']);
+  await runner.client.call('stop', { key: 'shop' });
+  assert.doesNotMatch(await processes(), new RegExp(`^${long}$`, 'm'));
 });
 
 test('the next release has its own, and a stopped app none', async (t) => {
@@ -95,11 +105,17 @@ test('the next release has its own, and a stopped app none', async (t) => {
   await waitFor(async () => (await output(spec)).length >= switched + 2);
   assert.ok((await output(spec)).slice(switched).every((line) => line === 'second'));
   await runner.client.call('stop', { key: spec.key });
-  assert.deepEqual(await crons(runner), []);
+  const lines = (await output(spec)).length;
+  // The next time that it would have been due has gone by when another app's has come twice.
+  const other = await TestRunner.start(t);
+  const beside = withCron(other, { command: 'echo tick' });
+  await other.release(beside);
+  await waitFor(async () => (await output(beside)).length >= 2);
+  assert.equal((await output(spec)).length, lines);
 });
 
 test('a command is ended with the runner, or the app, and with it what has left its session', async (t) => {
-  const command = 'trap "" TERM; setsid sleep 77777 & echo $$; while :; do sleep 1; done';
+  const command = `trap "" TERM; setsid ${long} & echo $$; while :; do sleep 1; done`;
   const isThere = async (pid: number) => (await processStartTime(pid)) !== undefined;
   const begun = async (runner: TestRunner) => {
     const spec = withCron(runner, { command });
@@ -115,19 +131,22 @@ test('a command is ended with the runner, or the app, and with it what has left 
   const other = await begun(ended);
   await ended.stop();
   assert.equal(await isThere(other), false);
-  const { stdout } = await promisify(execFile)('ps', ['-eo', 'args']);
-  assert.doesNotMatch(stdout, /^sleep 77777$/m);
+  assert.doesNotMatch(await processes(), new RegExp(`^${long}$`, 'm'));
 });
 
-test('cronRestart replaces all workers, one after the other, and loses no request', async (t) => {
+test('cronRestart replaces all workers, and loses no request', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('plain.cjs', { workers: 2, cronRestart: '*/2 * * * * *' });
   await runner.release(spec);
+  const load = new Load(runner.port, 8);
+  t.after(() => load.stop());
   const pids = async () => (await runner.client.call('status', {}))[0]?.workers.map(({ pid }) => pid) ?? [];
   const before = await pids();
   await waitFor(async () => {
-    assert.equal((await fetchText(runner.port)).status, 200);
     const now = await pids();
     return now.length === 2 && now.every((pid) => !before.includes(pid));
   });
+  const { errors, samples } = await load.stop();
+  assert.deepEqual(errors, []);
+  assert.ok(samples.length > 100);
 });

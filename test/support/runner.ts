@@ -95,7 +95,12 @@ export class TestRunner {
       nodeArgs: [],
       script: join(apps, script),
       args: [],
-      env: { PATH: process.env['PATH'] ?? '', MARK: String(this.#mark), ...environment },
+      env: {
+        PATH: process.env['PATH'] ?? '',
+        MARK: String(this.#mark),
+        PORT: String(this.port),
+        ...environment,
+      },
       workers: typeof all.workers === 'number' ? all.workers : 2,
       host: '127.0.0.1',
       port: this.port,

@@ -1,0 +1,35 @@
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
+import { closeSync } from 'node:fs';
+import type { ProcessOutput } from './process-output.ts';
+
+/**
+ * Starts a process, in a session of its own (Ctrl-C in our terminal is not for it), and captures what it prints.
+ * @param stdio beyond stdin, stdout and stderr
+ * @param started told the pid before anything else happens, for the record
+ * @throws what `spawn` throws; the output is given up then
+ */
+export function spawnCaptured(
+  output: ProcessOutput,
+  [command, ...args]: [string, ...string[]],
+  { cwd, env }: Pick<SpawnOptions, 'cwd' | 'env'>,
+  stdio: ('ipc' | number)[],
+  started: (pid: number) => void,
+): ChildProcess {
+  const descriptors = output.open();
+  try {
+    const child = spawn(command, args, {
+      cwd,
+      env,
+      stdio: ['ignore', ...descriptors, ...stdio],
+      detached: true,
+    });
+    if (child.pid !== undefined) started(child.pid);
+    output.capture();
+    return child;
+  } catch (error) {
+    output.remove();
+    throw error;
+  } finally {
+    for (const fd of descriptors) closeSync(fd);
+  }
+}
