@@ -3,16 +3,20 @@ import type { Target } from '../config/paths.ts';
 import type { ServiceMode, ServiceName } from '../git/services.ts';
 import type { LogLine } from '../logs/join.ts';
 import type { LogQuery } from '../logs/read.ts';
-import type { BackgroundStatus, Crash, CronStatus, Notice, WorkerStatus } from '../protocol/runner.ts';
+import type {
+  BackgroundStatus,
+  Crash,
+  CronStatus,
+  Liveness,
+  Notice,
+  WorkerStatus,
+} from '../protocol/runner.ts';
 import type { Release, ReleaseSource } from '../releases/release.ts';
 import type { DeployEvent } from './events.ts';
 import type { GitExchange } from './git-exchange.ts';
 
-/**
- * `running` answers requests, `starting` should run and does not yet, `crashed` should run and its workers die as soon as
- * they are started, `stopped` was told to stop, `empty` has had no release live.
- */
-export type AppState = 'running' | 'starting' | 'crashed' | 'stopped' | 'empty';
+/** As far as its workers are concerned, and `stopped` also where it was told to stop; `empty` has had no release live. */
+export type AppState = Liveness | 'empty';
 
 /** One app in one environment, as `sluice status --json` and the API show it. */
 export interface AppStatus {

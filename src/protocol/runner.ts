@@ -180,7 +180,7 @@ export interface CronResult {
  * `running` while a worker answers; `crashed` where none does because they die as soon as they are started; `stopped`
  * where all have ended with one of `stopExitCodes`; `starting` where none answers yet, or for the moment.
  */
-export type TargetState = 'running' | 'starting' | 'crashed' | 'stopped';
+export type Liveness = 'running' | 'starting' | 'crashed' | 'stopped';
 
 /** Why a process ended. */
 export interface Crash {
@@ -195,7 +195,7 @@ export interface TargetStatus {
   key: string;
   /** null where nothing is active */
   active: { generation: number; release: number } | null;
-  state: TargetState;
+  state: Liveness;
   /** since when, ISO 8601 */
   since: string;
   /** the last death of a worker of the active generation; null where none has died */

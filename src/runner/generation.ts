@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { formatDuration } from '../config/units.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { Crash, GenerationSpec, Notice, TargetState } from '../protocol/runner.ts';
+import type { Crash, GenerationSpec, Liveness, Notice } from '../protocol/runner.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { firstOf } from '../system/first-of.ts';
 import { proveSettled } from './boot-check.ts';
@@ -106,7 +106,7 @@ export class Generation {
   }
 
   /** How it does as the active one. */
-  get health(): TargetState {
+  get liveness(): Liveness {
     const answers = this.#slots.some((slot) => {
       if (slot.worker?.state !== 'open') return false;
       return !slot.restarts.isCrashing || slot.worker.upFor() >= this.spec.restarts.minUptime;

@@ -1,13 +1,7 @@
 import { channel } from 'node:diagnostics_channel';
 import { AppError } from '../errors/app-error.ts';
 import type { AppLogs } from '../logs/app-logs.ts';
-import type {
-  BootResult,
-  GenerationSpec,
-  SwitchResult,
-  TargetState,
-  TargetStatus,
-} from '../protocol/runner.ts';
+import type { BootResult, GenerationSpec, Liveness, SwitchResult, TargetStatus } from '../protocol/runner.ts';
 import { describeError } from '../system/log.ts';
 import { Serial } from '../system/serial.ts';
 import { Background } from './background.ts';
@@ -51,7 +45,7 @@ export class TargetRunner {
   #port: ListeningPort | undefined;
   #lastId = 0;
   #logDirectory: string | undefined;
-  #state: TargetState = 'starting';
+  #state: Liveness = 'starting';
   #since = new Date();
   readonly #background: Background;
   readonly #crons: Crons;
@@ -255,7 +249,7 @@ export class TargetRunner {
 
   /** Notes since when it is as it is. */
   #look(): void {
-    const state = this.#active?.health ?? 'starting';
+    const state = this.#active?.liveness ?? 'starting';
     if (state === this.#state) return;
     this.#state = state;
     this.#since = new Date();
