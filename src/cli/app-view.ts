@@ -10,7 +10,7 @@ export function describeApp(app: AppStatus): string {
   const release = app.release === null ? 'no release is live' : `release ${app.release}`;
   const parts = [
     `${name} is ${stateText(app)} since ${formatTime(app.since)}: ${release}, ${app.url}`,
-    describeCrash(app),
+    describeCrashes(app),
     workersTable(app),
     backgroundTable(app),
     cronTable(app),
@@ -18,18 +18,41 @@ export function describeApp(app: AppStatus): string {
   return parts.filter((part) => part !== '').join('\n\n');
 }
 
-export function stateText({ state, deploying }: AppStatus): string {
-  const text = paint(stateColour(state), state);
-  return deploying.length === 0 ? text : `${text}, deploying ${deploying.join(', ')}`;
+export function stateText({ state, deploying, background }: AppStatus): string {
+  const crashed = background.filter((process) => process.state === 'crashed');
+  return [
+    paint(stateColour(state), state),
+    ...crashed.map(({ name, instance }) => paint('red', `${name}.${instance} crashed`)),
+    ...(deploying.length === 0 ? [] : [`deploying ${deploying.join(', ')}`]),
+  ].join(', ');
+}
+
+/** `1/2` where one is missing. */
+export function workersText({ workers, wanted }: AppStatus): string {
+  const open = workers.filter(({ state }) => state === 'open').length;
+  return wanted === null || open === wanted ? String(open) : `${open}/${wanted}`;
 }
 
 /** Only while it matters: what died once and runs again is told by the count of restarts. */
-function describeCrash({ state, crash }: AppStatus): string {
-  if (crash === null || state === 'running' || state === 'stopped') return '';
-  const output = crash.output.map((line) => `\n  | ${printable(line, false)}`).join('');
-  const next =
-    state === 'crashed' ? '\nIt is tried again every 15 s; `sluice logs` has all that it printed.' : '';
-  return `${formatTime(crash.at)}: ${crash.message}${output}${next}`;
+function describeCrashes(app: AppStatus): string {
+  const { state, crash, workers, wanted, background } = app;
+  const open = workers.filter((worker) => worker.state === 'open').length;
+  const isMissing = state !== 'stopped' && (wanted === null || open < wanted);
+  const crashes = [
+    ...(crash !== null && isMissing ? [crash] : []),
+    ...background.flatMap((process) =>
+      process.crash !== null && process.pid === null ? [process.crash] : [],
+    ),
+  ];
+  if (crashes.length === 0) return '';
+  const texts = crashes.map(({ at, message, output }) =>
+    [`${formatTime(at)}: ${message}`, ...output.map((line) => `  | ${printable(line, false)}`)].join('\n'),
+  );
+  const name = targetName({ app: app.name, environment: app.environment });
+  return [
+    ...texts,
+    `\`sluice logs ${name}\` has all that was printed; \`sluice rollback ${name}\` leaves a release that does not work.`,
+  ].join('\n');
 }
 
 function workersTable({ workers }: AppStatus): string {
@@ -71,7 +94,7 @@ function cronTable({ cron }: AppStatus): string {
   const rows = cron.map(({ name, schedule, nextRun, running, last }) => [
     name,
     schedule,
-    running ? 'now' : nextRun === null ? '-' : formatTime(nextRun),
+    running ? 'running' : nextRun === null ? '-' : formatTime(nextRun),
     last === null ? '-' : formatTime(last.at),
     last === null ? '-' : `${paint(last.outcome === 'done' ? 'green' : 'red', last.outcome)}: ${last.detail}`,
   ]);

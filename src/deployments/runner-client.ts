@@ -15,6 +15,8 @@ type Link =
   | { state: 'refused'; error: AppError }
   | { state: 'closed' };
 
+/** How long the runner may take to say what runs, in ms. */
+const statusWithin = 5000;
 /** Between two attempts to connect; in ms. */
 const retry = { initial: 20, factor: 1.5, ceiling: 1000 };
 
@@ -81,7 +83,9 @@ export class RunnerClient {
   async status(): Promise<TargetStatus[]> {
     const client = await this.#client();
     try {
-      return await client.call('status', {});
+      const answer = await withDeadline(client.call('status', {}), statusWithin);
+      if (answer.timedOut) throw silent(this.pid);
+      return answer.value;
     } catch (error) {
       if (!(error instanceof AppError && error.code === 'runner_unavailable')) throw error;
       await client.closed;
@@ -191,6 +195,17 @@ function connectTo(path: string): Promise<Socket | undefined> {
     socket.once('connect', () => resolve(socket));
     socket.once('error', () => resolve(undefined));
   });
+}
+
+/** It is there and says nothing: what it runs goes on, and so would a successor. */
+function silent(pid: number | null): AppError {
+  return new AppError(
+    'runner_stuck',
+    `the process that runs the apps (pid ${pid}) has not answered for 5 s`,
+    {
+      hint: `Apps that run go on running. Where it does not come round: \`kill -9 ${pid}\`; Sluice starts another, and no app ends.`,
+    },
+  );
 }
 
 function unavailable(): AppError {

@@ -31,6 +31,8 @@ export interface AppStatus {
   port: number;
   /** number of the live release; null where none is */
   release: number | null;
+  /** how many there should be; null where it does not run */
+  wanted: number | null;
   workers: WorkerStatus[];
   /** processes without a port */
   background: BackgroundStatus[];

@@ -16,6 +16,7 @@ export async function siteStatus(site: Site, running: TargetStatus[]): Promise<A
     url: siteUrl(site.appliance.settings, state),
     port: state.port,
     release: active?.release ?? null,
+    wanted: inRunner?.active?.workers ?? null,
     workers: inRunner?.workers ?? [],
     background: inRunner?.background ?? [],
     cron: inRunner?.cron ?? [],

@@ -70,6 +70,7 @@ export const errorStatus = {
   already_running: 409,
   not_running: 503,
   runner_unavailable: 503,
+  runner_stuck: 503,
   stopping: 503,
   protocol_mismatch: 500,
   path_too_long: 500,

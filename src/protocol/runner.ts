@@ -154,6 +154,8 @@ export interface BackgroundStatus extends ProcessFigures {
   /** null while there is none */
   pid: number | null;
   state: BackgroundState;
+  /** how it ended last; null where it has not */
+  crash: Crash | null;
   startedAt: string | null;
   restarts: number;
 }
@@ -194,7 +196,7 @@ export interface Crash {
 export interface TargetStatus {
   key: string;
   /** null where nothing is active */
-  active: { generation: number; release: number } | null;
+  active: { generation: number; release: number; workers: number } | null;
   state: Liveness;
   /** since when, ISO 8601 */
   since: string;

@@ -6,6 +6,7 @@ import type {
   BackgroundSpec,
   BackgroundState,
   BackgroundStatus,
+  Crash,
   GenerationSpec,
 } from '../protocol/runner.ts';
 import { signalProcess } from '../system/processes.ts';
@@ -48,6 +49,7 @@ export class BackgroundProcess {
   readonly #stopping = new AbortController();
   readonly #over: Promise<void>;
   #running: Running | undefined;
+  #crash: Crash | null = null;
   #state: BackgroundState = 'waiting';
 
   constructor(options: BackgroundOptions) {
@@ -89,6 +91,7 @@ export class BackgroundProcess {
       release: spec.release,
       pid: running?.pid ?? null,
       state: this.#state,
+      crash: this.#crash,
       startedAt: running?.startedAt.toISOString() ?? null,
       restarts: this.#restarts.count,
       cpuPercent: running?.figures.cpuPercent ?? null,
@@ -126,10 +129,11 @@ export class BackgroundProcess {
       if (signal.aborted) return null;
       const lived = performance.now() - running.since;
       const delay = this.#restarts.died(lived, exit);
-      this.#say(
-        running,
-        `${describeExit(exit)} after ${formatDuration(lived)}; ${this.#restarts.next(delay)}`,
-      );
+      const how = `${describeExit(exit)} after ${formatDuration(lived)}`;
+      const { errors, everything } = running.output;
+      const output = errors.lines().length > 0 ? errors.lines() : everything.lines();
+      this.#crash = { at: new Date().toISOString(), message: `${this.#name} ${how}`, output };
+      this.#say(running, `${how}; ${this.#restarts.next(delay)}`);
       return delay;
     } catch (error) {
       this.#options.log(`${this.#name} was not started: ${(error as Error).message}`);

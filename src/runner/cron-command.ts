@@ -43,6 +43,7 @@ export async function runCommand(
     if (rest !== '') await log.write(rest);
   }
   if (result.timedOut) return { failed: true, detail: `ended after ${formatDuration(timeout)} ("timeout")` };
+  if (signal.aborted) return { failed: true, detail: 'ended with the app, or with Sluice' };
   if (result.signal !== null) return { failed: true, detail: `ended by ${result.signal}` };
   return { failed: result.code !== 0, detail: `exit status ${result.code}` };
 }

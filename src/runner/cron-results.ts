@@ -18,12 +18,22 @@ export class CronResults {
     return this.#results[name];
   }
 
+  /** Should the runner end before it has, this is what is found of it. */
+  begin(name: string, at: string): void {
+    const detail = 'it had not ended when Sluice did';
+    this.#write({ ...this.#results, [name]: { at, durationMs: 0, outcome: 'failed', detail } }, name);
+  }
+
   /** Not synced: it may be due each second, and the last results before a power cut are no loss. */
   set(name: string, result: CronResult): void {
     this.#results[name] = result;
+    this.#write(this.#results, name);
+  }
+
+  #write(results: Record<string, CronResult>, name: string): void {
     try {
       const temporary = `${this.#path}.new`;
-      writeFileSync(temporary, JSON.stringify(this.#results), { mode: 0o600 });
+      writeFileSync(temporary, JSON.stringify(results), { mode: 0o600 });
       renameSync(temporary, this.#path);
     } catch (error) {
       this.#log(`the result of ${name} is not on record: ${(error as Error).message}`);

@@ -96,6 +96,7 @@ export class Crons {
       return;
     }
     this.#underWay.set(cron.name, running + 1);
+    this.#results?.begin(cron.name, at);
     const start = performance.now();
     try {
       const { failed, detail } = await this.#perform(spec, cron);

@@ -228,6 +228,7 @@ export class Generation {
       if (!fresh.alive) throw new Error('the fresh one ended as soon as it was opened');
       slot.worker = fresh;
       slot.restarts.count += 1;
+      this.#say(fresh, 'has taken its place');
       this.#measure(slot, fresh);
       void this.#letGo(old);
     } catch (error) {
@@ -260,8 +261,12 @@ export class Generation {
     for (const oldest of [...this.#leaving].slice(0, Math.max(0, tooMany)))
       void oldest.end(this.spec.killTimeout);
     const { timedOut } = await withDeadline(worker.retire(false), gateDeadline);
-    if (timedOut) worker.kill();
-    else await this.#drainOne(worker);
+    if (timedOut) {
+      this.#say(worker, 'does not answer, and is ended with what it had in flight');
+      worker.kill();
+    } else {
+      await this.#drainOne(worker);
+    }
     this.#leaving.delete(worker);
   }
 

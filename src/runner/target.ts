@@ -164,6 +164,7 @@ export class TargetRunner {
     if (unlinked !== undefined)
       this.#options.log(`${spec.paths.current} was not replaced: ${(unlinked as Error).message}`);
     if (old !== undefined) this.#drain(old, spec.maxDraining);
+    this.#say(spec, `release ${spec.release} is live`);
     this.#endLeft(spec.drainTimeout + spec.killTimeout);
     this.#crons.become(spec);
     this.#background.become(spec).catch((error: unknown) => {
@@ -201,6 +202,7 @@ export class TargetRunner {
   async #retireAll(): Promise<{ drained: Promise<unknown> }> {
     const active = this.#active;
     this.#active = undefined;
+    if (active !== undefined) this.#say(active.spec, 'stopped');
     const standby = [...this.#standby.keys()].map((id) => this.discard(id));
     const draining = [...this.#draining];
     const retiring = [active, ...draining].map((generation) => generation?.retire({ last: true }));
@@ -221,7 +223,10 @@ export class TargetRunner {
     const generations = [...this.#standby.values(), ...(active ? [active] : []), ...this.#draining];
     return {
       key: this.key,
-      active: active === undefined ? null : { generation: active.id, release: active.spec.release },
+      active:
+        active === undefined
+          ? null
+          : { generation: active.id, release: active.spec.release, workers: active.spec.workers },
       state: this.#state,
       since: this.#since.toISOString(),
       crash: active?.crash ?? null,
@@ -253,6 +258,11 @@ export class TargetRunner {
     if (state === this.#state) return;
     this.#state = state;
     this.#since = new Date();
+  }
+
+  /** Something that concerns all of it, in the log of the app. */
+  #say({ log, release }: GenerationSpec, text: string): void {
+    void this.#options.logs.get(log).say({ release, process: '-' }, text);
   }
 
   #endLeft(patience: number): void {

@@ -7,6 +7,7 @@ import { answering, running } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
 import { startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
+import { waitFor } from '../support/wait.ts';
 import { wholeFile } from '../support/whole-file.ts';
 
 const sluice = await startSluice(wholeFile);
@@ -30,6 +31,51 @@ test('status shows server, runner and apps, for people and for programs', async 
   const { stdout } = await run('status');
   assert.match(stdout, /^Sluice \d.+\n\nAPP +STATE +RELEASE +WORKERS +URL\nshop +running +1 +1 +http:/);
   assert.ok(!stdout.includes('\u001b'), 'no colours where there is no terminal');
+});
+
+test('status says within seconds that the runner stands still, and what to do', async () => {
+  const { runner } = await json('status');
+  process.kill(runner.pid, 'SIGSTOP');
+  try {
+    const { code, stderr } = await run('status');
+    assert.equal(code, 1);
+    assert.match(stderr, /has not answered for 5 s\n.*`kill -9 \d+`/);
+  } finally {
+    process.kill(runner.pid, 'SIGCONT');
+  }
+});
+
+test('status tells which worker is missing and why, and which background process has crashed', async () => {
+  const server = `
+    const { existsSync } = require('node:fs');
+    if (process.env.NODE_APP_INSTANCE === '1' && existsSync(process.env.DOOM)) throw new Error('doomed');
+    require('node:http').createServer((q, r) => r.end('ok')).listen(process.env.PORT);
+  `;
+  const doom = join(sluice.home, 'doom');
+  await run('env', 'set', 'flaky', `DOOM=${doom}`);
+  await sluice.deploy('flaky', {
+    'server.js': server,
+    'bad.js': 'console.error("no queue"); process.exit(4);',
+    'sluice.json': {
+      workers: 2,
+      settleTime: 100,
+      maxRestarts: 2,
+      restartDelay: 10,
+      processes: { mail: 'node bad.js' },
+    },
+  });
+  await writeFile(doom, '');
+  const victim = (await sluice.status('flaky')).workers.find(({ instance }) => instance === 1);
+  process.kill(victim?.pid ?? 0, 'SIGKILL');
+  const { stdout } = await waitFor(async () => {
+    const answer = await run('status', 'flaky');
+    return answer.stdout.includes('| Error: doomed') && answer.stdout.includes('mail.0 crashed') && answer;
+  });
+  assert.match(stdout, /^flaky is running, mail\.0 crashed since/);
+  assert.match(stdout, /: worker 1 ended with exit status 1 before it listened\n/);
+  assert.match(stdout, /: mail\.0 ended with exit status 4 after .*\n {2}\| no queue\n/);
+  assert.match((await run('status')).stdout, /\nflaky +running, mail\.0 crashed +1 +1\/2 +http/);
+  await run('destroy', 'flaky', '--confirm', 'flaky');
 });
 
 test('an app is scaled, restarted, stopped and started', async () => {

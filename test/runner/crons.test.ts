@@ -134,6 +134,20 @@ test('a command is ended with the runner, or the app, and with it what has left 
   assert.doesNotMatch(await processes(), new RegExp(`^${long}$`, 'm'));
 });
 
+test('a run that the runner has not lived to see the end of has failed', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = withCron(runner, { command: 'echo begun; sleep 20' });
+  await runner.release(spec);
+  await waitFor(async () => (await output(spec)).length > 0);
+  await runner.kill();
+  await runner.launch();
+  await runner.release(
+    runner.spec('plain.cjs', { cron: [{ name: 'tidy', schedule: '0 0 1 1 *', command: 'true' }] }),
+  );
+  const [cron] = await crons(runner);
+  assert.deepEqual([cron?.last?.outcome, cron?.last?.detail], ['failed', 'it had not ended when Sluice did']);
+});
+
 test('cronRestart replaces all workers, and loses no request', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('plain.cjs', { workers: 2, cronRestart: '*/2 * * * * *' });

@@ -3,6 +3,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import type { LogRecord } from '../../src/logs/line.ts';
 import type { TargetStatus, WorkerStatus } from '../../src/protocol/runner.ts';
 import { appLog } from '../support/app-log.ts';
 import { fetchText } from '../support/http.ts';
@@ -14,6 +15,11 @@ async function status(runner: TestRunner): Promise<TargetStatus> {
   const [target] = await runner.client.call('status', {});
   assert.ok(target);
   return target;
+}
+
+/** What Sluice says of a worker, and not of the app as a whole. */
+function aboutWorkers({ stream, process }: LogRecord): boolean {
+  return stream === 'sys' && process !== '-';
 }
 
 async function open(runner: TestRunner): Promise<WorkerStatus[]> {
@@ -71,7 +77,7 @@ test('an app that dies as soon as it is up is `crashed`, says why, keeps its soc
   await rm(doom);
   await waitFor(() => answer.includes('200 OK'), { timeout: 20_000, what: 'the answer' });
   await waitFor(async () => (await status(runner)).state === 'running');
-  const said = (await appLog(spec.log.directory)).filter(({ stream }) => stream === 'sys');
+  const said = (await appLog(spec.log.directory)).filter(aboutWorkers);
   assert.ok(said.some(({ text }) => /; crashed: it is started again in 15 s$/.test(text)));
 });
 
@@ -82,7 +88,7 @@ test('a death before it listens and one after are told apart', async (t) => {
   await runner.release(spec);
   await writeFile(doom, 'before');
   const messages = async () =>
-    (await appLog(spec.log.directory)).filter(({ stream }) => stream === 'sys').map(({ text }) => text);
+    (await appLog(spec.log.directory)).filter(aboutWorkers).map(({ text }) => text);
   await waitFor(async () => (await messages()).length >= 2);
   const [first, second] = await messages();
   assert.match(first ?? '', /ended with exit status 1 after .*; it is started again at once$/);
@@ -96,7 +102,7 @@ test('a worker that ends with a status of stopExitCodes is not started again', a
   await fetchText(runner.port, '/end');
   await waitFor(async () => (await open(runner)).length === 1);
   await waitFor(async () => {
-    const said = (await appLog(spec.log.directory)).filter(({ stream }) => stream === 'sys');
+    const said = (await appLog(spec.log.directory)).filter(aboutWorkers);
     return said.some(({ text }) => text.endsWith('it is not started again ("stopExitCodes")'));
   });
   assert.equal((await status(runner)).workers.length, 1);
@@ -142,7 +148,7 @@ test('a worker whose event loop stands still is replaced; meanwhile the other an
     return workers.length === 2 && workers.every(({ pid, state }) => pid !== stuck && state === 'open');
   });
   assert.ok(asked > 10);
-  const said = (await appLog(spec.log.directory)).filter(({ stream }) => stream === 'sys');
+  const said = (await appLog(spec.log.directory)).filter(aboutWorkers);
   assert.match(
     said[0]?.text ?? '',
     /has not turned its event loop for .* \("stuckTimeout"\), and is replaced$/,
@@ -171,8 +177,7 @@ test('a limit below what the app needs is told, and does not have it replaced ag
   const runner = await TestRunner.start(t);
   const spec = runner.spec('faulty.cjs', { workers: 1, maxMemory: '35M' });
   await runner.release(spec);
-  const said = async () =>
-    (await appLog(spec.log.directory)).filter(({ stream }) => stream === 'sys').map(({ text }) => text);
+  const said = async () => (await appLog(spec.log.directory)).filter(aboutWorkers).map(({ text }) => text);
   await waitFor(async () =>
     (await said()).some((text) => text.endsWith('the limit is below what the app needs')),
   );

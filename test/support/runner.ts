@@ -10,6 +10,8 @@ import { Paths } from '../../src/config/paths.ts';
 import { AppError } from '../../src/errors/app-error.ts';
 import { CallClient } from '../../src/protocol/peer.ts';
 import type { BootResult, GenerationSpec, RunnerCalls, SwitchResult } from '../../src/protocol/runner.ts';
+import { ProcessRecords } from '../../src/runner/process-records.ts';
+import { signalProcess } from '../../src/system/processes.ts';
 import { temporaryDirectory } from './temporary.ts';
 import { waitFor } from './wait.ts';
 
@@ -158,6 +160,13 @@ export class TestRunner {
   }
 
   async stop(): Promise<void> {
+    await this.#stop();
+    // What it was killed with has outlived it.
+    for (const { pid } of await new ProcessRecords(this.paths.processes).alive())
+      signalProcess(-pid, 'SIGKILL');
+  }
+
+  async #stop(): Promise<void> {
     if (this.process.exitCode !== null || this.process.signalCode !== null) return;
     const exited = new Promise((resolve) => this.process.once('exit', resolve));
     this.client.close();

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { ServerStatus } from '../../api/routes/status.ts';
 import { targetName } from '../../config/paths.ts';
 import type { AppStatus } from '../../deployments/service.ts';
-import { describeApp, stateText } from '../app-view.ts';
+import { describeApp, stateText, workersText } from '../app-view.ts';
 import {
   type AppOptions,
   appSubcommand,
@@ -81,7 +81,7 @@ function listApps(apps: AppStatus[]): string {
       targetName({ app: app.name, environment: app.environment }),
       stateText(app),
       app.release === null ? '-' : String(app.release),
-      String(app.workers.filter(({ state }) => state === 'open').length),
+      workersText(app),
       app.url,
     ]),
   ]);

@@ -28,11 +28,17 @@ function faultsOf(app: AppStatus): string[] {
   const faults: string[] = [];
   if (app.state === 'crashed') faults.push(`${name} is crashed${why}`);
   const age = Date.now() - Date.parse(app.since);
-  if (app.state === 'starting' && age > patience) {
+  if (app.state === 'starting' && (age > patience || app.crash !== null)) {
     faults.push(`${name} has been starting for ${formatDuration(age)}${why}`);
   }
+  const open = app.workers.filter(({ state }) => state === 'open').length;
+  if (app.state === 'running' && app.crash !== null && app.wanted !== null && open < app.wanted) {
+    faults.push(`${name} has ${open} of ${app.wanted} workers${why}`);
+  }
   for (const process of app.background) {
-    if (process.state === 'crashed') faults.push(`${process.name}.${process.instance} of ${name} is crashed`);
+    if (process.state !== 'crashed') continue;
+    const how = process.crash === null ? '' : `: ${process.crash.message}`;
+    faults.push(`${process.name}.${process.instance} of ${name} is crashed${how}`);
   }
   return faults;
 }
