@@ -4,14 +4,12 @@ import { createStream, type RotatingFileStream } from 'rotating-file-stream';
 import { systemCode } from '../errors/app-error.ts';
 import { Serial } from '../system/serial.ts';
 import { currentLog, rotatedLog, rotatedLogs } from './files.ts';
-import { type LogOrigin, linePrefix } from './line.ts';
+import { type LogOrigin, linePrefix, nobody } from './line.ts';
 
 /** How often it is seen to that the file is still the one in its place, in ms. */
 const lookEvery = 1000;
 /** How long a log that cannot be written is left alone before it is tried again, in ms. */
 const retryAfter = 1000;
-
-const ourselves: LogOrigin = { release: 0, process: '-' };
 
 export interface AppLogOptions {
   directory: string;
@@ -129,7 +127,7 @@ export class AppLog {
   #lost(): string {
     if (this.#broken === undefined || this.#broken.lines === 0) return '';
     const { lines, error } = this.#broken;
-    return `${linePrefix(new Date(), ourselves, 'sys')}${lines} lines could not be written: ${error.message}\n`;
+    return `${linePrefix(new Date(), nobody, 'sys')}${lines} lines could not be written: ${error.message}\n`;
   }
 
   async #nextNumber(): Promise<number> {

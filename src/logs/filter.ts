@@ -1,4 +1,4 @@
-import type { LogOrigin, LogRecord, LogStream } from './line.ts';
+import type { LogRecord, LogStream } from './line.ts';
 
 /** Which lines are wanted; what is not said excludes none. */
 export interface LogFilter {
@@ -9,9 +9,6 @@ export interface LogFilter {
   process?: string;
   streams?: readonly LogStream[];
 }
-
-/** Whose line it is where it is no line of ours: one that a full disk or a power cut has torn. */
-export const nobody: LogOrigin = { release: 0, process: '-' };
 
 type Kind = Pick<LogRecord, 'release' | 'process' | 'stream'>;
 

@@ -1,5 +1,5 @@
-import { type Matcher, nobody } from './filter.ts';
-import { type LogRecord, parseLine } from './line.ts';
+import type { Matcher } from './filter.ts';
+import { type LogRecord, nobody, parseLine } from './line.ts';
 
 /** One line that was printed, however many records it takes. */
 export type LogLine = Omit<LogRecord, 'continued'>;

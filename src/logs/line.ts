@@ -14,6 +14,9 @@ export interface LogOrigin {
   process: string;
 }
 
+/** Whose line it is where it is no process's: torn by a full disk or a power cut, or of the log itself. */
+export const nobody: LogOrigin = { release: 0, process: '-' };
+
 /** One line of `app.log`, taken apart. */
 export interface LogRecord extends LogOrigin {
   /** ISO 8601, UTC: when Sluice read it */

@@ -31,7 +31,6 @@ export interface BackgroundOptions {
 }
 
 interface Running {
-  child: ChildProcess;
   pid: number;
   startedAt: Date;
   since: number;
@@ -130,9 +129,11 @@ export class BackgroundProcess {
       const lived = performance.now() - running.since;
       const delay = this.#restarts.died(lived, exit);
       const how = `${describeExit(exit)} after ${formatDuration(lived)}`;
-      const { errors, everything } = running.output;
-      const output = errors.lines().length > 0 ? errors.lines() : everything.lines();
-      this.#crash = { at: new Date().toISOString(), message: `${this.#name} ${how}`, output };
+      this.#crash = {
+        at: new Date().toISOString(),
+        message: `${this.#name} ${how}`,
+        output: running.output.lastWords(),
+      };
       this.#say(running, `${how}; ${this.#restarts.next(delay)}`);
       return delay;
     } catch (error) {
@@ -168,7 +169,6 @@ export class BackgroundProcess {
       });
     });
     return {
-      child,
       pid,
       startedAt: new Date(),
       since: performance.now(),

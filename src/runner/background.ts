@@ -84,9 +84,7 @@ export class Background {
   async #endOrphans(killTimeout: number): Promise<void> {
     const { records, key } = this.#options;
     const ours = new Set(this.status().map(({ pid }) => pid));
-    const orphans = (await records.alive()).filter(
-      (record) => record.kind === 'background' && record.key === key && !ours.has(record.pid),
-    );
+    const orphans = await records.left('background', key, ours);
     await Promise.all(
       orphans.map(async (record) => {
         await endProcess(record.pid, killTimeout, gone(record));

@@ -23,6 +23,7 @@ const lookEvery = 950;
 const renewPause = 10_000;
 /** The same where a fresh one is no better; in ms. */
 const hopelessPause = 60_000;
+
 export interface GenerationOptions {
   id: number;
   spec: GenerationSpec;
@@ -299,9 +300,7 @@ export class Generation {
     const message = `worker ${worker.instance} ${how}`;
     void this.#fill(slot);
     await worker.output.end();
-    const { errors, everything } = worker.output;
-    const output = errors.lines();
-    this.crash = { at, message, output: output.length > 0 ? output : everything.lines() };
+    this.crash = { at, message, output: worker.output.lastWords() };
   }
 
   /** Starts workers in an empty place of the active generation until one stays; harmless where there is one. */

@@ -24,10 +24,7 @@ export async function endLeftWorkers(
   ours: Set<number>,
   patience: number,
 ): Promise<void> {
-  const all = await records.alive();
-  const left = all.filter(
-    (record) => record.kind === 'worker' && record.key === key && !ours.has(record.pid),
-  );
+  const left = await records.left('worker', key, ours);
   if (left.length === 0) return;
   await pause(retiresWithin, undefined, { ref: false });
   const retired = new Set(orphans.retired(key));

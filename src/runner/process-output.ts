@@ -80,6 +80,12 @@ export class ProcessOutput {
     );
   }
 
+  /** The last lines on stderr, or at all where there are none. */
+  lastWords(): string[] {
+    const errors = this.errors.lines();
+    return errors.length > 0 ? errors : this.everything.lines();
+  }
+
   /** Whether what it prints has been waiting for the disk for a while: then it may wait, too. */
   isHeldUp(now: number): boolean {
     return this.#captures.some(

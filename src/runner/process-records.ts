@@ -60,6 +60,17 @@ export class ProcessRecords {
     return alive;
   }
 
+  /** What lives of one kind and target that is not among `ours`: what an earlier runner has left. */
+  async left(
+    kind: ProcessRecord['kind'],
+    key: string,
+    ours: ReadonlySet<number | null>,
+  ): Promise<ProcessRecord[]> {
+    return (await this.alive()).filter(
+      (record) => record.kind === kind && record.key === key && !ours.has(record.pid),
+    );
+  }
+
   #path(pid: number): string {
     return join(this.#directory, `${pid}.json`);
   }

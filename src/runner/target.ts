@@ -38,7 +38,8 @@ export class TargetRunner {
   readonly #options: TargetOptions;
   readonly #moves = new Moves(() => this.#active?.serving() ?? []);
   readonly #standby = new Map<number, Generation>();
-  readonly #draining = new Set<Generation>();
+  /** those that are retired, the oldest first, and when they are over */
+  readonly #draining = new Map<Generation, Promise<void>>();
   /** what changes which generation has the port, one after the other: a new one, a switch, a stop */
   readonly #turns = new Serial();
   #active: Generation | undefined;
@@ -204,13 +205,13 @@ export class TargetRunner {
     this.#active = undefined;
     if (active !== undefined) this.#say(active.spec, 'stopped');
     const standby = [...this.#standby.keys()].map((id) => this.discard(id));
-    const draining = [...this.#draining];
+    const draining = [...this.#draining.keys()];
     const retiring = [active, ...draining].map((generation) => generation?.retire({ last: true }));
     await Promise.all([...retiring, ...standby, this.#options.orphans.retire(this.key)]);
     this.#releasePort();
     if (active !== undefined) this.#drain(active, Number.POSITIVE_INFINITY);
     this.#endLeft(defaultKillTimeout);
-    return { drained: Promise.all(this.#drained.values()) };
+    return { drained: Promise.all(this.#draining.values()) };
   }
 
   /** Begins nothing any more, and ends only commands that are run at set times. */
@@ -220,7 +221,7 @@ export class TargetRunner {
 
   status(): TargetStatus {
     const active = this.#active;
-    const generations = [...this.#standby.values(), ...(active ? [active] : []), ...this.#draining];
+    const generations = [...this.#standby.values(), ...(active ? [active] : []), ...this.#draining.keys()];
     return {
       key: this.key,
       active:
@@ -230,7 +231,7 @@ export class TargetRunner {
       state: this.#state,
       since: this.#since.toISOString(),
       crash: active?.crash ?? null,
-      draining: [...this.#draining].map((generation) => generation.spec.release),
+      draining: [...this.#draining.keys()].map((generation) => generation.spec.release),
       workers: generations.flatMap((generation) =>
         [...generation.workers].map((worker) => workerStatus(generation, worker)),
       ),
@@ -242,7 +243,7 @@ export class TargetRunner {
   /** @param now in ms, from a clock that only goes forward */
   tick(now: number): void {
     this.#active?.tick(now);
-    for (const generation of this.#draining) generation.tick(now);
+    for (const generation of this.#draining.keys()) generation.tick(now);
     this.#background.tick(now);
     this.#look();
   }
@@ -272,23 +273,17 @@ export class TargetRunner {
     });
   }
 
-  readonly #drained = new Map<Generation, Promise<void>>();
-
   #drain(generation: Generation, maxDraining: number): void {
-    this.#draining.add(generation);
-    const drained = generation.drain().finally(() => {
-      this.#draining.delete(generation);
-      this.#drained.delete(generation);
-    });
-    this.#drained.set(generation, drained);
-    const tooMany = [...this.#draining].slice(0, Math.max(0, this.#draining.size - maxDraining));
+    const drained = generation.drain().finally(() => this.#draining.delete(generation));
+    this.#draining.set(generation, drained);
+    const tooMany = [...this.#draining.keys()].slice(0, Math.max(0, this.#draining.size - maxDraining));
     for (const oldest of tooMany) oldest.hurry();
   }
 
   async #portFor({ host, port }: GenerationSpec): Promise<ListeningPort> {
     if (this.#port?.host === host && this.#port.port === port) return this.#port;
-    const left = await this.#options.records.alive();
-    const beside = left.some(({ kind, key }) => kind === 'worker' && key === this.key);
+    const workers = await this.#options.records.left('worker', this.key, new Set());
+    const beside = workers.length > 0;
     const bound = new ListeningPort(host, port, { beside });
     // Workers have copies of their own: giving up ours of a former port takes nothing from those that still use it.
     this.#port?.close();

@@ -54,3 +54,23 @@ test('all logs together are kept within their bound: the oldest goes, whose ever
   });
   assert.ok((await rotatedLogs(directories[1] as string)).length > 3);
 });
+
+test('a log has one writer for as long as it is kept, also when it is to be rotated at another size', async (t) => {
+  const directory = join(await temporaryDirectory(t), 'logs');
+  const logs = new AppLogs(
+    async () => [directory],
+    (what, error) => assert.fail(`${what}: ${String(error)}`),
+  );
+  t.after(() => logs.close());
+  const never = { ...policy, schedule: '0 0 1 1 *', keep: 100, directory };
+  const log = logs.get({ ...never, size: 1024 ** 2 });
+  const line = `${'x'.repeat(99)}\n`;
+  for (let count = 0; count < 50; count += 1) await log.write(line);
+  assert.equal((await rotatedLogs(directory)).length, 0);
+  const smaller = logs.get({ ...never, size: 1000 });
+  assert.equal(smaller, log);
+  for (let count = 0; count < 50; count += 1) await log.write(line);
+  await logs.rest(directory);
+  await log.write(line);
+  assert.ok((await rotatedLogs(directory)).length > 3);
+});

@@ -13,6 +13,13 @@ async function crons(runner: TestRunner): Promise<CronStatus[]> {
   return (await runner.client.call('status', {}))[0]?.cron ?? [];
 }
 
+async function afterFirstRun(runner: TestRunner): Promise<CronStatus> {
+  return waitFor(async () => {
+    const [cron] = await crons(runner);
+    return cron?.last && cron;
+  });
+}
+
 /** Each second, without the wait for a full minute. */
 const always = '* * * * * *';
 
@@ -42,12 +49,9 @@ test('a command is run at its time, in the release and with its variables; what 
     { WORD: 'hello' },
   );
   await runner.release(spec);
-  const [cron] = await waitFor(async () => {
-    const all = await crons(runner);
-    return all[0]?.last && all;
-  });
-  assert.deepEqual([cron?.last?.outcome, cron?.last?.detail], ['failed', 'exit status 3']);
-  assert.ok(Date.parse(cron?.nextRun ?? '') > Date.now() - 2000);
+  const cron = await afterFirstRun(runner);
+  assert.deepEqual([cron.last?.outcome, cron.last?.detail], ['failed', 'exit status 3']);
+  assert.ok(Date.parse(cron.nextRun ?? '') > Date.now() - 2000);
   await waitFor(async () => (await output(spec, 'sys')).length > 0);
   assert.equal((await output(spec))[0], 'hello in apps');
   assert.equal((await output(spec, 'err'))[0], 'oh');
@@ -58,11 +62,8 @@ test('a request goes to the app like any other', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = withCron(runner, { request: 'POST /tidy' });
   await runner.release(spec);
-  const [cron] = await waitFor(async () => {
-    const all = await crons(runner);
-    return all[0]?.last && all;
-  });
-  assert.deepEqual([cron?.last?.outcome, cron?.last?.detail], ['done', 'answered 200']);
+  const cron = await afterFirstRun(runner);
+  assert.deepEqual([cron.last?.outcome, cron.last?.detail], ['done', 'answered 200']);
 });
 
 test('a run that is due while the last one goes on is left out, unless it may overlap', async (t) => {
@@ -85,11 +86,8 @@ test('one that takes too long is ended, with what it has started', async (t) => 
   const runner = await TestRunner.start(t);
   const spec = withCron(runner, { command: `${long} & ${long}`, timeout: '300ms' });
   await runner.release(spec);
-  const [cron] = await waitFor(async () => {
-    const all = await crons(runner);
-    return all[0]?.last && all;
-  });
-  assert.deepEqual([cron?.last?.outcome, cron?.last?.detail], ['failed', 'ended after 300 ms ("timeout")']);
+  const cron = await afterFirstRun(runner);
+  assert.deepEqual([cron.last?.outcome, cron.last?.detail], ['failed', 'ended after 300 ms ("timeout")']);
   await runner.client.call('stop', { key: 'shop' });
   assert.doesNotMatch(await processes(), new RegExp(`^${long}$`, 'm'));
 });
