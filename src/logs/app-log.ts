@@ -43,6 +43,14 @@ export class AppLog {
     this.#options = options;
   }
 
+  /**
+   * The number of the newest rotated file that is complete, 0 before the first. While a rotation is under way its file
+   * is there for a moment, empty, before the full one takes its name: whoever compressed that would remove the full one.
+   */
+  newest(): Promise<number> {
+    return this.#turns.run(async () => (await rotatedLogs(this.#options.directory)).at(-1)?.number ?? 0);
+  }
+
   /** From the next opening on. */
   resize(size: number): Promise<void> {
     if (size === this.#options.size) return Promise.resolve();

@@ -61,6 +61,8 @@ export class AppLogs {
     this.#entries.clear();
     this.#arrange();
     await Promise.all(logs.map((log) => log.close()));
+    // What is under way of it comes to its end; the rest finds no entry any more.
+    await this.#upkeep.run(async () => undefined);
   }
 
   /** Has a schedule for each expression that there is, and for no other. */
@@ -97,10 +99,12 @@ export class AppLogs {
   #maintain(directory: string): void {
     this.#upkeep
       .run(async () => {
-        const policy = this.#entries.get(directory)?.policy;
-        if (policy === undefined) return;
-        await keepNewest(directory, policy.keep);
-        await compressRotated(directory);
+        const entry = this.#entries.get(directory);
+        if (entry === undefined) return;
+        const { log, policy } = entry;
+        const newest = await log.newest();
+        await keepNewest(directory, policy.keep, newest);
+        await compressRotated(directory, newest);
         await keepWithin(await this.#allDirectories(), policy.maxBytes);
       })
       .catch((error: unknown) => this.#fault(`${directory} not tidied`, error));

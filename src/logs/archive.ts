@@ -13,13 +13,15 @@ const level = 3;
 /**
  * Compresses the rotated files of a directory that are not yet, and removes what an interrupted compression has left.
  * A compressed file gets its name when it is complete, and only then the other one goes.
+ * @param newest the number of the last one that is complete
  */
-export async function compressRotated(directory: string): Promise<void> {
+export async function compressRotated(directory: string, newest: number): Promise<void> {
   for (const name of await listDirectory(directory)) {
     if (name.startsWith(currentLog) && name.endsWith('.part'))
       await rm(join(directory, name), { force: true });
   }
-  for (const { path, compressed } of await rotatedLogs(directory)) {
+  for (const { number, path, compressed } of await rotatedLogs(directory)) {
+    if (number > newest) return;
     const plain = compressed ? path.replace(/\.gz$/, '') : path;
     if (!compressed) {
       const part = `${path}.gz.part`;
@@ -33,9 +35,9 @@ export async function compressRotated(directory: string): Promise<void> {
   }
 }
 
-/** Keeps the newest rotated files of a directory. */
-export async function keepNewest(directory: string, count: number): Promise<void> {
-  const rotated = await rotatedLogs(directory);
+/** Keeps the last `count` rotated files of a directory up to the one with the number `newest`. */
+export async function keepNewest(directory: string, count: number, newest: number): Promise<void> {
+  const rotated = (await rotatedLogs(directory)).filter(({ number }) => number <= newest);
   for (const { path } of rotated.slice(0, Math.max(0, rotated.length - count)))
     await rm(path, { force: true });
 }
@@ -54,6 +56,8 @@ export async function keepWithin(directories: string[], maxBytes: number): Promi
   }
   for (const { path, bytes } of rotated.sort((a, b) => a.at - b.at)) {
     if (total <= maxBytes) return;
+    // Gone, or only about to be made.
+    if (bytes === 0) continue;
     await rm(path, { force: true });
     total -= bytes;
   }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { AppLogs } from '../../src/logs/app-logs.ts';
 import { rotatedLogs } from '../../src/logs/files.ts';
+import { appLog } from '../support/app-log.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -55,6 +56,25 @@ test('all logs together are kept within their bound: the oldest goes, whose ever
   assert.ok((await rotatedLogs(directories[1] as string)).length > 3);
 });
 
+test('what is being rotated away is not taken for what has been: no line is lost to the compression', async (t) => {
+  const directory = join(await temporaryDirectory(t), 'logs');
+  const faults: string[] = [];
+  const logs = new AppLogs(
+    async () => [directory],
+    (what, error) => faults.push(`${what}: ${String(error)}`),
+  );
+  t.after(() => logs.close());
+  const log = logs.get({ ...policy, schedule: '0 0 1 1 *', keep: 10_000, size: 300, directory });
+  for (let count = 0; count < 1500; count += 1)
+    await log.say({ release: 1, process: 'web.0' }, String(count).padStart(99, '0'));
+  await logs.close();
+  assert.deepEqual(faults, []);
+  assert.deepEqual(
+    (await appLog(directory)).map(({ text }) => Number(text)),
+    Array.from({ length: 1500 }, (_, count) => count),
+  );
+});
+
 test('a log has one writer for as long as it is kept, also when it is to be rotated at another size', async (t) => {
   const directory = join(await temporaryDirectory(t), 'logs');
   const logs = new AppLogs(
@@ -73,4 +93,6 @@ test('a log has one writer for as long as it is kept, also when it is to be rota
   await logs.rest(directory);
   await log.write(line);
   assert.ok((await rotatedLogs(directory)).length > 3);
+  // Here, and not only afterwards: then its directory would go first.
+  await logs.close();
 });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { processStartTime } from '../../src/system/processes.ts';
@@ -60,12 +61,22 @@ test('a worker whose event loop stands still does not outlive its successors', a
   await runner.release(runner.spec('faulty.cjs', settings));
   const { headers } = await fetchText(runner.port, '/stuck');
   const stuck = Number(headers['x-pid']);
+  const old = (await runner.client.call('status', {}))[0]?.workers.map(({ pid }) => pid) ?? [];
+  assert.ok(old.includes(stuck));
   await runner.kill();
   await runner.launch();
   await runner.release(runner.spec('plain.cjs', settings));
-  await waitFor(async () => !(await isAlive(stuck)), { what: 'its end' });
+  // The last of them to go closes the old socket, with what waits on it.
+  for (const pid of old) await waitFor(() => hasClosed(pid), { what: `the end of ${pid}` });
   for (let asked = 0; asked < 20; asked += 1) assert.equal((await fetchText(runner.port)).body, '2');
 });
+
+/** A process is a zombie before all its threads have ended, and only the last of them closes what it held open. */
+async function hasClosed(pid: number): Promise<boolean> {
+  if (await isAlive(pid)) return false;
+  const threads = await readdir(`/proc/${pid}/task`).catch(() => []);
+  return threads.length <= 1;
+}
 
 async function isAlive(pid: number): Promise<boolean> {
   return (await processStartTime(pid)) !== undefined;
