@@ -1,185 +1,741 @@
 #!/bin/sh
-# Installs Sluice into this checkout and starts it: ./install.sh --local. Needs npm and any Node.js from 18 up; no root.
+# Installs Sluice on this machine, or brings it up to date: ./install.sh, or curl … | sudo sh. --dry-run says what it would do.
+#
+# What it leaves: /opt/sluice (programs and install.log), /var/lib/sluice (state), the users sluice and sluice-git, two units
+# in /etc/systemd/system, /etc/sysctl.d/60-sluice.conf, /etc/ssh/sshd_config.d/sluice.conf, /usr/local/bin/sluice. Packages
+# of Debian's are installed where they are missing, and nothing else in /usr or /etc is touched.
+#
+# Node.js and npm come from nodejs.org, or, where NPM_CONFIG_REGISTRY names a registry, from there; whatever is downloaded
+# must have the checksum in config/runtime.sha256, beside which stands where those are from.
+#
+# Read from main, at the end: a download that breaks off before it runs nothing.
 set -eu
+
+# Where Sluice itself is downloaded from when this script is piped into a shell and SLUICE_SOURCE says nothing else: the
+# URL of a .tar.gz, filled in by whoever publishes the script.
+published=''
+
+root=/opt/sluice
+home=/var/lib/sluice
+log=$root/install.log
+units="sluice-runner.service sluice.service"
+# What of a checkout is installed.
+parts="bin libexec src hooks config docs examples install.sh package.json package-lock.json .npmrc README.md CHANGELOG.md LICENSE"
 
 usage() {
   cat <<'TEXT'
-Usage: ./install.sh --local [--stop]
+Usage: install.sh [OPTION...]
 
-  --local          install into this checkout, start Sluice on this machine only, and deploy the sample app
-  --local --stop   stop what --local has started; its state is kept
+Installs Sluice system-wide, or brings it up to date. It may be run again at any time: it repairs what is amiss.
 
-State is in .sluice in this checkout, or where SLUICE_HOME says. A second run is harmless, and after a reboot it starts
-Sluice and its apps again.
+  --dry-run            say what would be done, and change nothing
+  --yes                do not ask
+  --listen HOST:PORT   address of the HTTP API; 127.0.0.1:8700 unless set
+  --rollback           back to the version before
+  --uninstall          stop all apps and remove Sluice; their files stay, in /var/lib/sluice
+  --uninstall --purge  remove these too, and all users that were made
+  --version            what is installed, and what would be
+  --local [--stop]     no root, no systemd: run it from this checkout, with its state in .sluice
+  --help
+
+SLUICE_SOURCE says what to install: a directory, a .tar.gz file or the URL of one; else the checkout that this script is in.
+NPM_CONFIG_REGISTRY names the npm registry to use.
 TEXT
 }
 
-main() {
-  root=$(cd "$(dirname "$0")" && pwd -P)
-  sluice=$root/bin/sluice
-  node=$root/libexec/node
-  prefix=${SLUICE_HOME:+"SLUICE_HOME='$SLUICE_HOME' "}
-  export SLUICE_HOME="${SLUICE_HOME:-$root/.sluice}"
-  # This is about the Sluice of this machine, whatever other server the user's shell may point at.
-  unset SLUICE_URL SLUICE_TOKEN
+# ---- what to do
 
-  case $* in
-    --local) install_and_start ;;
-    "--local --stop" | "--stop --local") stop ;;
-    -h | --help) usage ;;
-    "")
-      usage >&2
-      fail 2 "the system-wide install is not in this version yet: use --local"
-      ;;
-    *)
-      usage >&2
-      fail 2 "there is no such option: $*"
-      ;;
+parse_options() {
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --dry-run) dry=yes ;;
+      --yes | -y) ask=no ;;
+      --listen) listen=${2-} && shift ;;
+      --listen=*) listen=${1#*=} ;;
+      --domain | --domain=*) fail "--domain is not in this version yet" \
+        "Install without it. The API listens on loopback; a proxy of your own can be put before it." ;;
+      --rollback | --uninstall | --version) action=${1#--} ;;
+      --purge) purge=yes ;;
+      -h | --help) action=usage ;;
+      *) wrong_usage "there is no option $1" ;;
+    esac
+    shift
+  done
+  [ $purge = no ] || [ "$action" = uninstall ] || wrong_usage "--purge goes with --uninstall"
+  [ -z "$listen" ] || case $listen in
+    *:*[!0-9]* | *: | [!0-9a-f[]* | *[!]0-9a-f.]:[0-9]*) wrong_usage "--listen takes an address and a port, as in 0.0.0.0:8700 or [::]:8700" ;;
+    *:*) ;;
+    *) wrong_usage "--listen takes an address and a port, as in 0.0.0.0:8700 or [::]:8700" ;;
   esac
 }
 
-install_and_start() {
+install() {
+  check_machine
+  begin_log
+  find_source
+  [ -n "$installed" ] || confirm "Sluice will be installed in $root, with its state in $home."
   install_packages
-  start
-  deploy_sample
+  get_source
+  make_users
+  make_directories
+  install_version
+  write_settings
+  write_files
+  start_or_switch
+  remove_old_versions
+  make_token
   say_what_next
 }
 
-# The packages in package-lock.json, one of which holds the Node.js that everything runs with. npm writes
-# node_modules/.package-lock.json last, so its age tells whether the lock file has changed since.
+# ---- checks: nothing is changed
+
+check_machine() {
+  step "checks" "See docs/install.md, \"What it needs\"."
+  must_be_root
+  [ -d /run/systemd/system ] || fail "this machine was not started by systemd" \
+    "Sluice is started and watched by it. Without it, or in a container: ./install.sh --local"
+  # shellcheck disable=SC1091
+  system=$(. /etc/os-release && echo "$ID ${VERSION_ID-}")
+  case $system in
+    "debian 12"* | "debian 13"* | "debian " | "ubuntu 22.04" | "ubuntu 24.04" | "ubuntu 2"[5-9]*) ;;
+    *) fail "this is no Debian 12 or 13, and no Ubuntu from 22.04 on: $system" "./install.sh --local works on other systems." ;;
+  esac
+  case $(uname -m) in
+    x86_64) arch=x64 ;;
+    aarch64) arch=arm64 ;;
+    *) fail "there is no Node.js to carry for a processor like this: $(uname -m)" "x86_64 and aarch64 are supported." ;;
+  esac
+  installed=$(readlink "$root/current" || :)
+  need=1024
+  [ -z "$installed" ] || need=512
+  free=$(df -Pm "$(nearest "$root")" | awk 'NR == 2 { print $4 }')
+  [ "$free" -ge $need ] || fail "$free MB are free for $root, and it takes $need" "Make room, then run this again."
+  memory=$(memory_mb)
+  [ "$memory" -ge 400 ] || fail "this machine has $memory MB of memory, and it takes 400" "Take a larger one."
+  port=${listen##*:}
+  port=${port:-$(configured port)}
+  systemctl is-active --quiet sluice.service || ! listens "$port" ||
+    fail "port $port, which the API is to listen on, is taken by another program" \
+      "End that program, or choose another port: --listen 127.0.0.1:8701"
+}
+
+must_be_root() {
+  [ "$(id -u)" = 0 ] || fail "this must be run as root" "sudo ./install.sh, or curl … | sudo sh"
+}
+
+# The first directory upwards that is there.
+nearest() {
+  if [ -d "$1" ]; then echo "$1"; else nearest "$(dirname "$1")"; fi
+}
+
+# Of the machine, or of the cgroup that holds it, where that has less.
+memory_mb() {
+  {
+    awk '/^MemTotal:/ { print $2 * 1024 }' /proc/meminfo
+    cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || :
+  } | grep -v max | sort -n | awk 'NR == 1 { print int($1 / 1048576) }'
+}
+
+# Whether anything listens on a TCP port; without ss, which a small image need not have.
+listens() {
+  cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
+    awk -v port="$(printf ':%04X' "$1")" '$4 == "0A" && $2 ~ port "$" { found = 1 } END { exit !found }'
+}
+
+# ---- where it comes from
+
+# The checkout that this script is a file of, if it is one.
+own_checkout() {
+  case $0 in
+    install.sh | */install.sh) ;;
+    *) return 0 ;;
+  esac
+  directory=$(cd "$(dirname "$0")" && pwd -P)
+  [ ! -f "$directory/src/server/unit.ts" ] || echo "$directory"
+}
+
+find_source() {
+  given=${SLUICE_SOURCE:-$(own_checkout)}
+  given=${given:-$published}
+  [ -n "$given" ] || fail "nothing says what to install" \
+    "Set SLUICE_SOURCE to a directory, a .tar.gz file or the URL of one, or run install.sh in a checkout."
+}
+
+# Sets source, a directory; version, of package.json; name, of the directory that it is installed to. A tree that differs
+# from one of the same version gets a name of its own: a switch is always to another directory.
+get_source() {
+  step "source: $given" "SLUICE_SOURCE names a directory, a .tar.gz file or the URL of one; is it there, and whole?"
+  archive=$temporary/sluice.tar.gz
+  case $given in
+    http://* | https://*) download "$given" "$archive" ;;
+    *) if [ -f "$given" ]; then cp "$given" "$archive"; fi ;;
+  esac
+  source=$given
+  if [ -f "$archive" ]; then
+    mkdir "$temporary/unpacked"
+    tar -xzf "$archive" -C "$temporary/unpacked" --no-same-owner
+    source=$(dirname "$(find "$temporary/unpacked" -maxdepth 2 -name package.json | head -n 1)")
+  fi
+  [ -f "$source/src/server/unit.ts" ] || fail "there is no Sluice that can be installed system-wide in $given"
+  source=$(cd "$source" && pwd -P)
+  name_version
+  say "  version $name"
+}
+
+name_version() {
+  version=$(sed -n 's/^  "version": "\([^"]*\)".*/\1/p' "$source/package.json")
+  fingerprint=$(fingerprint "$source")
+  name=$version
+  [ ! -d "$root/$name" ] || [ "$(fingerprint "$root/$name")" = "$fingerprint" ] || name=$version+$fingerprint
+}
+
+fingerprint() {
+  (cd "$1" && find $parts -type f -exec sha256sum {} + | LC_ALL=C sort | sha256sum | cut -c 1-8)
+}
+
+download() {
+  if command -v curl >/dev/null; then curl -fsSL --retry 3 --connect-timeout 20 -o "$2" "$1"
+  else wget -q --tries 3 --timeout 20 -O "$2" "$1"; fi
+}
+
+# ---- packages, users, directories
+
 install_packages() {
-  if "$node" --version >/dev/null 2>&1 && [ ! "$root/package-lock.json" -nt "$root/node_modules/.package-lock.json" ]; then
-    say "packages: already there"
+  step "packages" "Is the network up? \`apt-get update\` must work. After an apt that was cut off: dpkg --configure -a"
+  missing=
+  for package in git libatomic1 ca-certificates; do has_package $package || missing="$missing $package"; done
+  command -v curl >/dev/null || command -v wget >/dev/null || missing="$missing curl"
+  [ -z "$missing" ] || change "installs$missing" apt_install $missing
+}
+
+has_package() {
+  dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'
+}
+
+apt_install() {
+  export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
+  apt-get update
+  # The first minutes of a new machine are those of its own updates.
+  apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=180 "$@"
+}
+
+make_users() {
+  step "users" "Is there a user or a group of this name that is not Sluice's? Rename it."
+  make_user sluice "$home" /usr/sbin/nologin
+  make_user sluice-git "$home/ssh" /bin/sh
+  # sshd takes no key for an account that is locked, which "!" means. With "*" there is no password either.
+  case $(getent shadow sluice-git) in
+    sluice-git:\*:*) ;;
+    *) change "sluice-git: no password" usermod --password '*' sluice-git ;;
+  esac
+}
+
+make_user() {
+  if ! getent passwd "$1" >/dev/null; then
+    change "user $1" useradd --system --user-group --no-create-home --home-dir "$2" --shell "$3" "$1"
+  elif [ "$(id -u "$1")" -ge 1000 ]; then
+    fail "there is a user $1 already, who is somebody"
+  fi
+}
+
+make_directories() {
+  step "directories" "Is the disk full, or mounted read-only?"
+  # The way through to what is an app's own; what is in there can be listed by nobody else.
+  make_directory 711 sluice:sluice "$home"
+  make_directory 711 sluice:sluice "$home/run"
+  make_directory 711 sluice:sluice "$home/apps"
+  # What is made in it belongs to the group of sluice-git.
+  make_directory 2750 sluice:sluice-git "$home/ssh"
+}
+
+make_directory() {
+  [ "$(stat -c '%a %U:%G' "$3" 2>/dev/null)" = "$1 $2" ] || change "$3" place_directory "$@"
+}
+
+place_directory() {
+  mkdir -p "$3"
+  chown "$2" "$3"
+  chmod "$1" "$3"
+}
+
+# ---- a version, in a directory of its own
+
+install_version() {
+  for left in "$root"/.new-*; do
+    [ ! -d "$left" ] || change "removes $left, which an earlier run has not finished" rm -rf "$left"
+  done
+  [ ! -d "$root/$name" ] || return 0
+  new=$root/.new-$$
+  step "runtime" "Is the network up? Behind a proxy: is https_proxy set? NPM_CONFIG_REGISTRY names an npm registry to take it from."
+  change "$root/$name/runtime: Node.js $(pinned node), npm $(pinned npm)" install_runtime
+  step "sluice $name" "Is the disk full?"
+  change "$root/$name" copy_tree
+  step "npm packages" "Does npm reach its registry? NPM_CONFIG_REGISTRY names another one."
+  change "$root/$name/node_modules" install_npm_packages
+  step "compile" ""
+  change "$root/$name/cache" finish_version
+}
+
+# Of node or npm: its version, by config/runtime.sha256.
+pinned() {
+  case $1 in
+    node) sed -n 's/.* node-v\(.*\)-linux-x64.tar.gz$/\1/p' "$source/config/runtime.sha256" ;;
+    npm) sed -n 's/.* npm-\(.*\).tgz$/\1/p' "$source/config/runtime.sha256" ;;
+  esac
+}
+
+install_runtime() {
+  runtime=$new/runtime
+  mkdir -p "$runtime/bin" "$runtime/lib/node_modules/npm"
+  if [ -n "$installed" ] && cmp -s "$source/config/runtime.sha256" "$root/$installed/config/runtime.sha256"; then
+    cp -a "$root/$installed/runtime" "$new/"
+    return
+  fi
+  registry=${NPM_CONFIG_REGISTRY:-${npm_config_registry:-}}
+  registry=${registry%/}
+  node_version=$(pinned node)
+  if [ -n "$registry" ]; then
+    file=node-linux-$arch-$node_version.tgz
+    download_pinned "$registry/node-linux-$arch/-/$file" "$file"
+    tar -xzf "$temporary/$file" -C "$runtime" --no-same-owner --strip-components=1 package/bin/node package/include
+    file=npm-$(pinned npm).tgz
+    download_pinned "$registry/npm/-/$file" "$file"
+    tar -xzf "$temporary/$file" -C "$runtime/lib/node_modules/npm" --no-same-owner --strip-components=1
   else
-    command -v npm >/dev/null || fail 1 "npm is not installed" "Install Node.js 18 or newer; npm comes with it."
-    say "packages: installing"
-    # A developer's checkout keeps what its tests need.
-    omit=--omit=dev
-    [ ! -d "$root/node_modules/@biomejs" ] || omit=--include=dev
-    (cd "$root" && npm ci $omit --no-audit --no-fund --no-update-notifier --loglevel=error) ||
-      fail 1 "npm could not install the packages" "What it said stands above."
+    tree=node-v$node_version-linux-$arch
+    download_pinned "https://nodejs.org/dist/v$node_version/$tree.tar.gz" "$tree.tar.gz"
+    tar -xzf "$temporary/$tree.tar.gz" -C "$runtime" --no-same-owner --strip-components=1 \
+      "$tree/bin/node" "$tree/include" "$tree/lib/node_modules/npm"
   fi
-  problem=$("$node" --version 2>&1 >/dev/null) || fail 1 "the Node.js that came with the packages does not run" \
-    "$problem
-  Where libatomic.so.1 is missing: apt install libatomic1"
+  for program in npm npx; do ln -sf "../lib/node_modules/npm/bin/$program-cli.js" "$runtime/bin/$program"; done
+  "$runtime/bin/node" --version
 }
 
-start() {
-  if running; then
-    say "sluice: already running"
-    return
-  fi
-  mkdir -p -m 700 "$SLUICE_HOME"
-  say "sluice: starting"
-  # Its own log is sluice.log; this is what it says when it cannot even get that far.
-  nohup "$sluice" up >"$SLUICE_HOME/up.log" 2>&1 </dev/null &
-  pid=$!
-  wait_until running_or_gone
-  if ! running; then
-    tail -n 20 "$SLUICE_HOME/up.log" >&2
-    fail 1 "Sluice did not start" "The lines above are from $SLUICE_HOME/up.log"
-  fi
+# What is downloaded must be what this version of Sluice was made with.
+download_pinned() {
+  download "$1" "$temporary/$2"
+  grep " $2\$" "$source/config/runtime.sha256" >"$temporary/sum"
+  (cd "$temporary" && sha256sum -c sum) ||
+    fail "$1 is not what it must be: its checksum differs from that in config/runtime.sha256" \
+      "Is there a proxy that answers in its place? Nothing of it was run."
 }
 
-deploy_sample() {
-  # After a restart, apps that were running start again.
-  wait_until not_starting || fail 1 "the sample app does not come up" "${prefix}$sluice logs hello"
-  url=$(sample 'it.state === "running" ? it.url : ""')
-  if [ -n "$url" ]; then
-    say "hello: already live"
-  elif has_other_apps; then
-    # Whoever has removed or stopped it does not want it back after every reboot.
-    say "hello: left as it is, since there are other apps"
-    return
+copy_tree() {
+  for part in $parts; do [ ! -e "$source/$part" ] || cp -R "$source/$part" "$new/"; done
+}
+
+# As root, so no script of a package is run.
+install_npm_packages() {
+  cd "$new"
+  npm_config_cache=$temporary/npm runtime/bin/node runtime/lib/node_modules/npm/bin/npm-cli.js ci \
+    --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
+  cd /
+}
+
+# What gets its name is whole. Then both processes' modules are compiled, once: into caches that nobody else writes to.
+finish_version() {
+  chown -R 0:0 "$new"
+  chmod -R u=rwX,go=rX "$new"
+  sync -f "$new"
+  mv "$new" "$root/$name"
+  tree=$root/$name
+  mkdir -p "$tree/cache/runner" "$tree/cache/server"
+  chown sluice:sluice "$tree/cache/server"
+  compile="$tree/runtime/bin/node --max-semi-space-size=1 $tree/src/server/warm.ts"
+  NODE_COMPILE_CACHE=$tree/cache/runner $compile
+  NODE_COMPILE_CACHE=$tree/cache/server setpriv --reuid sluice --regid sluice --clear-groups $compile
+}
+
+# ---- settings and files
+
+write_settings() {
+  step "settings" "Is $home/config.json what docs/settings.md describes?"
+  [ -z "$listen" ] || [ "$listen" != "$(configured host):$(configured port)" ] || listen=
+  [ -f "$home/config.json" ] && [ -z "$listen" ] || change "$home/config.json" merge_settings
+  case ${listen:-127.} in
+    127.* | "[::1]"*) ;;
+    *) say "  The API will answer at $listen without encryption, so tokens travel in the clear: a TLS proxy is better." ;;
+  esac
+}
+
+# Of the API's address in the settings.
+configured() {
+  set -- "$1" "$(cat "$home/config.json" 2>/dev/null | tr -d ' \n' |
+    sed -n 's/.*"listen":{[^}]*"'"$1"'":"\{0,1\}\([^",}]*\).*/\1/p')"
+  case $1 in
+    port) echo "${2:-8700}" ;;
+    host) case $2 in *:*) echo "[$2]" ;; *) echo "${2:-127.0.0.1}" ;; esac ;;
+  esac
+}
+
+merge_settings() {
+  # shellcheck disable=SC2016 # JavaScript
+  "$root/$name/runtime/bin/node" -e '
+    const fs = require("node:fs");
+    const [path, listen] = process.argv.slice(1);
+    const there = fs.existsSync(path);
+    const settings = there ? JSON.parse(fs.readFileSync(path, "utf8")) : { ssh: { user: "sluice-git" } };
+    const [, host, port] = /^\[?(.*?)\]?:(\d+)$/.exec(listen) ?? [];
+    if (host !== undefined) settings.listen = { ...settings.listen, host, port: Number(port) };
+    fs.writeFileSync(`${path}.new`, `${JSON.stringify(settings, null, 2)}\n`, { mode: 0o640 });
+    fs.renameSync(`${path}.new`, path);
+  ' "$home/config.json" "$listen"
+  chown sluice:sluice "$home/config.json"
+  settings_changed=yes
+}
+
+write_files() {
+  step "files" ""
+  write_file config/sysctl.conf /etc/sysctl.d/60-sluice.conf apply_sysctl
+  if command -v sshd >/dev/null; then
+    write_file config/sshd.conf /etc/ssh/sshd_config.d/sluice.conf reload_sshd
   else
-    say "hello: deploying examples/hello"
-    "$sluice" deploy "$root/examples/hello" --app hello || fail 1 "the sample app did not go live"
-    url=$(sample it.url)
+    say "  There is no sshd here. For pushes over ssh: apt install openssh-server, then run this again."
   fi
-  answer=$("$node" -e 'fetch(process.argv[1]).then((r) => r.text()).then(console.log)' "$url") ||
-    fail 1 "nothing answers at $url" "${prefix}$sluice logs hello"
-  say "hello: answers \"$answer\""
+  for unit in $units; do
+    write_file "config/systemd/$unit" "/etc/systemd/system/$unit" systemctl daemon-reload
+  done
+  # shellcheck disable=SC2086 # words
+  systemctl is-enabled --quiet $units 2>/dev/null || change "both units start with the machine" systemctl enable $units
+  [ "$(readlink /usr/local/bin/sluice)" = "$root/current/bin/sluice" ] ||
+    change "/usr/local/bin/sluice" link "$root/current/bin/sluice" /usr/local/bin/sluice
 }
 
-say_what_next() {
-  # The token's place is in it: http://git:$TOKEN@127.0.0.1:8700
-  api=$("$sluice" status --json | field 'it.server.url.replace("//", "//git:$" + "TOKEN@")')
-  [ -z "$url" ] || printf '\nThe sample app is live at %s\n' "$url"
-  cat <<TEXT
-
-In the git repository of an app of yours, to put it live under the name NAME:
-  TOKEN=\$(${prefix}$sluice token create NAME --app NAME) &&
-    git remote add deploy "$api/git/NAME.git" && git push deploy main
-Try next:
-  ${prefix}$sluice status
-  ${prefix}$sluice deploy DIRECTORY --app NAME     # the same without git
-  ${prefix}$sluice logs hello -f
-To stop Sluice and its apps: ${prefix}$root/install.sh --local --stop
-After a reboot, to start it and them again: ${prefix}$root/install.sh --local
-TEXT
+# A file of ours that is not there, or differs; after it the command that makes it count.
+write_file() {
+  cmp -s "$source/$1" "$2" || change "$2" place_file "$source/$1" "$2" "$3" "${4-}"
 }
 
-stop() {
-  if ! running; then
-    say "sluice: not running"
+place_file() {
+  mkdir -p "$(dirname "$2")"
+  cp "$1" "$2.new"
+  chmod 644 "$2.new"
+  mv "$2.new" "$2"
+  "$3" ${4:+"$4"}
+}
+
+apply_sysctl() {
+  /usr/lib/systemd/systemd-sysctl /etc/sysctl.d/60-sluice.conf || say "  The kernel did not take it: see \`sluice doctor\`."
+}
+
+reload_sshd() {
+  mkdir -p -m 755 /run/sshd
+  if ! sshd -t; then
+    rm -f /etc/ssh/sshd_config.d/sluice.conf
+    fail "sshd does not accept its configuration with ours in it, which was taken away again" "What it said stands above."
+  fi
+  systemctl try-reload-or-restart ssh
+  # Without the usual Include in sshd_config, or with an AllowUsers there, nobody could push.
+  seen=$(sshd -T -C user=sluice-git,host=localhost,addr=127.0.0.1 | grep -E '^(authorizedkeyscommand|allowusers) ')
+  case $seen in
+    *allowusers*) say "  sshd_config has AllowUsers: add sluice-git to it, for pushes over ssh." ;;
+    *"$home/ssh/authorized_keys"*) ;;
+    *) say "  sshd_config does not read sshd_config.d: add \`Include /etc/ssh/sshd_config.d/*.conf\` to it, for pushes over ssh." ;;
+  esac
+}
+
+# In one step, also where there is one.
+link() {
+  ln -sfn "$1" "$2.new"
+  mv -T "$2.new" "$2"
+}
+
+# ---- start, switch, rollback
+
+start_or_switch() {
+  step "start" "\`journalctl -u sluice-runner -u sluice\` has what both said."
+  if [ -z "$installed" ]; then
+    change "starts $name" start_first
+  elif [ "$installed" != "$name" ]; then
+    change "switches from $installed to $name; apps go on" switch_version
+  elif ! runs "$name"; then
+    change "starts $name, which does not run as it should; apps go on" activate "$name"
+  elif [ $settings_changed = yes ]; then
+    change "restarts sluice.service; apps go on" systemctl restart sluice.service
+  fi
+}
+
+start_first() {
+  activate "$name" || fail "Sluice does not start"
+}
+
+switch_version() {
+  if activate "$name"; then
+    link "$installed" "$root/previous"
     return
   fi
-  pid=$("$sluice" status --json | field 'it.server.pid')
-  say "sluice: stopping (process $pid)"
-  kill "$pid"
-  wait_until gone || fail 1 "process $pid has not ended within a minute" "Its log: $SLUICE_HOME/sluice.log"
-  say "sluice: stopped; its state is kept in $SLUICE_HOME"
-  say "To start it and its apps again: ${prefix}$root/install.sh --local"
+  say "  $name does not come up: going back to $installed"
+  source=$root/$installed
+  write_files
+  activate "$installed" || fail "neither $name nor $installed comes up; apps that run go on"
+  fail "$name does not come up; $installed runs again, and no app was ended"
 }
 
-running() {
-  "$sluice" status --json >/dev/null 2>&1
+# Makes a version the one that runs. The runner leaves its apps to the next one, which systemd starts; the server is out
+# meanwhile, so that the two are never of different versions.
+activate() {
+  link "$1" "$root/current" || return
+  systemctl reset-failed $units 2>/dev/null || :
+  systemctl stop sluice.service || return
+  runner=$(main_pid sluice-runner.service)
+  if [ "$runner" != 0 ]; then
+    kill -USR2 "$runner" || return
+    wait_until ended "$runner" || return
+  fi
+  systemctl start sluice-runner.service && systemctl start sluice.service && wait_until runs "$1"
 }
 
-gone() {
-  ! kill -0 "$pid" 2>/dev/null
+main_pid() {
+  systemctl show --property MainPID --value "$1"
 }
 
-running_or_gone() {
-  running || gone
+ended() {
+  [ "$(main_pid sluice-runner.service)" != "$1" ]
 }
 
-not_starting() {
-  [ "$(sample it.state)" != starting ]
+# Whether both processes are of this version, and answer.
+runs() {
+  for unit in $units; do
+    [ "$(readlink "/proc/$(main_pid "$unit")/exe")" = "$root/$1/runtime/bin/node" ] || return 1
+  done
+  "$root/current/bin/sluice" status --json >/dev/null 2>&1
 }
 
-has_other_apps() {
-  [ "$("$sluice" apps --json | field 'it.some(({ name }) => name !== "hello")')" = true ]
-}
-
-# Something of the sample app's status; nothing where there is no such app.
-sample() {
-  "$sluice" status hello --json 2>/dev/null | field "$1 ?? ''"
-}
-
-# Waits for a command to succeed, a minute at most.
+# Half a minute at most.
 wait_until() {
   tries=0
-  until "$1"; do
+  until "$@"; do
     tries=$((tries + 1))
-    [ $tries -lt 300 ] || return 1
+    [ $tries -lt 150 ] || return 1
     sleep 0.2
   done
 }
 
-# Part of the JSON on standard input, which the expression calls `it`.
-field() {
-  "$node" -p "const it = JSON.parse(require('fs').readFileSync(0, 'utf8')); $1"
+rollback() {
+  must_be_root
+  installed=$(readlink "$root/current" || :)
+  name=$(readlink "$root/previous" || :)
+  [ -n "$name" ] && [ -d "$root/$name" ] || fail "there is no version before to go back to" "ls -l $root"
+  begin_log
+  source=$root/$name
+  write_files
+  start_or_switch
+  say "Sluice $name runs. To return to $installed: $root/current/install.sh --rollback"
 }
 
+# The one before stays, for --rollback and for what its apps may still have open.
+remove_old_versions() {
+  [ $dry = no ] || return 0
+  kept=" $name $(readlink "$root/previous" || :) "
+  for tree in "$root"/*/; do
+    tree=${tree%/}
+    case $kept in *" ${tree##*/} "*) continue ;; esac
+    [ -L "$tree" ] || change "removes $tree" rm -rf "$tree"
+  done
+}
+
+# ---- what to do next
+
+make_token() {
+  [ ! -f "$home/tokens.json" ] || return 0
+  step "token" ""
+  change "a token for uploads: \`laptop\`" create_token
+}
+
+create_token() {
+  token=$("$root/current/bin/sluice" token create laptop)
+}
+
+say_what_next() {
+  if [ $dry = yes ]; then
+    say "Nothing was changed."
+  elif [ $changed = no ]; then
+    say "Sluice $name: nothing to change."
+  elif [ -z "$token" ]; then
+    say "Sluice $name runs."
+  else
+    address=${SSH_CONNECTION:+$(echo "$SSH_CONNECTION" | cut -d ' ' -f 3)}
+    address=${address:-$(hostname -I | cut -d ' ' -f 1)}
+    login=root sudo=
+    case ${SUDO_USER:-root} in root) ;; *) login=$SUDO_USER sudo="sudo " ;; esac
+    port=$(configured port)
+    cat >&3 <<TEXT
+
+Sluice $name runs. Next, on your laptop, in the git repository of an app, with a name of your choice for NAME:
+
+  ssh $login@$address ${sudo}sluice keys add laptop < ~/.ssh/id_ed25519.pub
+  git remote add deploy ssh://sluice-git@$address/NAME
+  git push deploy main
+
+or, without git, through a tunnel, since the API listens on the server's loopback only:
+
+  ssh -fNL $port:127.0.0.1:$port $login@$address
+  tar -cz --exclude node_modules . | curl --data-binary @- -H "Authorization: Bearer $token" http://127.0.0.1:$port/v1/apps/NAME/releases
+
+The token is shown this once. On this machine: sluice status, sluice doctor, sluice --help.
+TEXT
+  fi
+}
+
+show_versions() {
+  say "installed: $(readlink "$root/current" || echo nothing)"
+  given=${SLUICE_SOURCE:-$(own_checkout)}
+  if [ -d "$given" ]; then
+    source=$given
+    name_version
+    say "in $given: $name"
+  fi
+}
+
+# ---- uninstall
+
+uninstall() {
+  must_be_root
+  if [ $purge = yes ] && [ $ask = yes ] && [ $dry = no ] && ! has_terminal; then
+    fail "--purge removes the files of all apps, and there is nobody to ask" "With --yes it does not ask."
+  fi
+  if [ $purge = yes ]; then confirm "All apps will be stopped, and all that there is of them and of Sluice removed, for good."
+  else confirm "All apps will be stopped, and Sluice removed. Its state and the files of the apps stay, in $home."; fi
+  # Not in $root, which goes.
+  log=$temporary/uninstall.log
+  [ $dry = yes ] || exec >"$log" 2>&1
+  step "stop" "\`systemctl status sluice sluice-runner\` tells more."
+  for unit in sluice.service sluice-runner.service; do
+    [ ! -e "/etc/systemd/system/$unit" ] || change "stops $unit" stop_unit "$unit"
+  done
+  step "remove" ""
+  for path in /etc/systemd/system/sluice.service /etc/systemd/system/sluice-runner.service /etc/ssh/sshd_config.d/sluice.conf \
+    /etc/sysctl.d/60-sluice.conf /usr/local/bin/sluice "$root"; do
+    [ ! -e "$path" ] && [ ! -L "$path" ] || change "$path" rm -rf "$path"
+  done
+  change "tells systemd, sshd and the kernel" forget
+  [ $purge = no ] || purge
+  say "Sluice is gone. Packages that it needed are still there: git, libatomic1, ca-certificates."
+  [ $purge = yes ] || say "$home and the users sluice, sluice-git and sluice_* are kept: --uninstall --purge removes them."
+}
+
+# Then what a runner that had died may have left.
+stop_unit() {
+  systemctl disable --now "$1"
+  find /sys/fs/cgroup -path "*/$1*" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u | xargs -r kill -KILL 2>/dev/null || :
+}
+
+forget() {
+  systemctl daemon-reload
+  systemctl reset-failed $units 2>/dev/null || :
+  grep -rqs tcp_migrate_req /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d ||
+    echo 0 >/proc/sys/net/ipv4/tcp_migrate_req
+  ! command -v sshd >/dev/null || systemctl try-reload-or-restart ssh
+}
+
+purge() {
+  step "purge" "Does a process of one of these users run? It must end first: ps -u USER"
+  [ ! -e "$home" ] || change "$home" rm -rf "$home"
+  for user in $(getent passwd | sed -n 's/^\(sluice_[^:]*\|sluice-git\|sluice\):.*/\1/p'); do
+    change "user $user" userdel "$user"
+  done
+  for group in $(getent group | sed -n 's/^\(sluice_[^:]*\|sluice-git\|sluice\):.*/\1/p'); do
+    [ $dry = yes ] || change "group $group" groupdel "$group"
+  done
+}
+
+# ---- how it is said and done
+
+# Each step has a name, and what to do where it fails.
+step() {
+  step=$1
+  remedy=$2
+  [ ! -f "$log" ] || step_begins=$(wc -l <"$log")
+  say "$step"
+}
+
+# Whatever changes the machine goes through here: what, in words, and the command.
+change() {
+  changed=yes
+  say "  $1"
+  shift
+  [ $dry = yes ] || "$@"
+}
+
+# To whoever watches, and into the log.
 say() {
-  echo "$1"
+  echo "$1" >&3
+  [ $logging = no ] || echo "$1"
+}
+
+begin_log() {
+  [ $dry = no ] || return 0
+  mkdir -p -m 755 "$root"
+  exec 9>>"$log"
+  flock -n 9 || fail "another install.sh is running" "Wait until it has ended."
+  exec >>"$log" 2>&1
+  logging=yes
+  step_begins=$(wc -l <"$log")
+  echo "== $(date -u +%Y-%m-%dT%H:%M:%SZ) install.sh $action"
+}
+
+confirm() {
+  if [ $dry = no ] && [ $ask = yes ] && has_terminal; then
+    say "$1"
+    printf 'Go on? [y/N] ' >/dev/tty
+    read -r answer </dev/tty
+    case $answer in [yY]*) ;; *) fail "nothing was changed" ;; esac
+  fi
+}
+
+has_terminal() {
+  (: </dev/tty) 2>/dev/null
+}
+
+wrong_usage() {
+  usage >&4
+  step=
+  message=$1
+  exit 2
 }
 
 fail() {
-  echo "install.sh: $2" >&2
-  [ $# -lt 3 ] || echo "  $3" >&2
-  exit "$1"
+  message=$1
+  remedy=${2:-$remedy}
+  exit 1
+}
+
+# Whatever ends us: what was half-made is removed, and what failed is said last.
+finish() {
+  status=$?
+  trap - EXIT
+  [ $status = 0 ] || explain >&4
+  rm -rf "$temporary" ${new:+"$new"}
+  exit $status
+}
+
+explain() {
+  if [ $logging = yes ]; then
+    tail -n "+$((step_begins + 1))" "$log" | tail -n 15 | sed 's/^/  | /'
+  fi
+  echo "install.sh: ${step:+failed at $step: }${message:-a command failed, and its output stands above}"
+  [ -z "$remedy" ] || echo "  $remedy"
+  [ $logging = no ] || echo "  All that was printed: $log. When that is seen to, run this again."
+}
+
+main() {
+  case " $* " in *" --local "*) exec sh "$(dirname "$0")/libexec/local.sh" "$@" ;; esac
+  action=install dry=no ask=yes purge=no listen='' logging=no changed=no settings_changed=no
+  step='' remedy='' message='' token='' new='' installed='' step_begins=0
+  umask 022
+  export LC_ALL=C
+  exec 3>&1 4>&2 </dev/null
+  temporary=$(mktemp -d)
+  trap finish EXIT
+  trap 'exit 130' INT TERM HUP
+  parse_options "$@"
+  case $action in
+    install) install ;;
+    rollback) rollback ;;
+    uninstall) uninstall ;;
+    version) show_versions ;;
+    usage) usage ;;
+  esac
 }
 
 main "$@"

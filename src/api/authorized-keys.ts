@@ -14,7 +14,10 @@ const options = 'restrict,command="';
  */
 export class AuthorizedKeys {
   readonly path: string;
+  /** whose file it is: who pushes says so, as in ssh://USER@HOST/APP */
+  readonly user: string;
   readonly #command: string[];
+  readonly #mode: number;
   readonly #begin: string;
   readonly #end: string;
 
@@ -22,8 +25,14 @@ export class AuthorizedKeys {
    * @param owner tells one Sluice from another: its home
    * @param command what sshd is to run for whoever has a key, whatever they ask for; the key's name is added to it
    */
-  constructor(path: string, owner: string, command: string[]) {
+  constructor(
+    { path, user, mode = 0o600 }: { path: string; user: string; mode?: number },
+    owner: string,
+    command: string[],
+  ) {
     this.path = path;
+    this.user = user;
+    this.#mode = mode;
     this.#command = command;
     this.#begin = bytes(`# Sluice in ${owner} writes from here: see \`sluice keys\``);
     this.#end = bytes(`# Sluice in ${owner} writes to here`);
@@ -51,7 +60,7 @@ export class AuthorizedKeys {
     if (changed === text) return;
     try {
       await ensurePrivateDirectory(dirname(this.path));
-      await writeFileAtomic(await this.#target(), Buffer.from(changed, 'latin1'));
+      await writeFileAtomic(await this.#target(), Buffer.from(changed, 'latin1'), this.#mode);
     } catch (error) {
       throw this.#explain(error);
     }

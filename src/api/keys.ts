@@ -36,6 +36,11 @@ export class KeyStore {
     return this.#authorized.path;
   }
 
+  /** As whom they push. */
+  get user(): string {
+    return this.#authorized.user;
+  }
+
   async list(): Promise<readonly Key[]> {
     return this.#keys.all();
   }

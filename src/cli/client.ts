@@ -3,6 +3,7 @@ import { request as httpsRequest } from 'node:https';
 import { resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import { systemHome } from '../config/installed.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { http } from '../system/http.ts';
 import { shellWord } from '../system/shell-word.ts';
@@ -86,7 +87,10 @@ export class ApiClient {
     const code = systemCode(error);
     const where = this.#address.kind === 'socket' ? this.#address.path : this.#address.url.href;
     if (code === 'EACCES') {
-      return new AppError('forbidden', `the socket ${where} belongs to another user`, { cause: error });
+      return new AppError('forbidden', `the socket ${where} belongs to another user`, {
+        cause: error,
+        hint: 'Try again with sudo; or set SLUICE_URL and SLUICE_TOKEN: a token is for whoever has it.',
+      });
     }
     if (code === 'ECONNREFUSED' || code === 'ENOENT') {
       return new AppError('not_running', `Sluice is not running: nothing answers at ${where}`, {
@@ -106,6 +110,8 @@ export class ApiClient {
 
 /** In full: `sluice up`, typed in another directory, would start a second Sluice with nothing in it. */
 function howToStart(home: string): string {
+  if (home === systemHome)
+    return 'Start it with: systemctl start sluice; `systemctl status sluice sluice-runner` tells more.';
   const binary = resolve(import.meta.dirname, '../../bin/sluice');
   return `Its state would be in ${home}. Start it with: SLUICE_HOME=${shellWord(home)} ${shellWord(binary)} up
 If it runs elsewhere, say where with SLUICE_HOME, or with SLUICE_URL and SLUICE_TOKEN.`;

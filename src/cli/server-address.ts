@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { systemHome } from '../config/installed.ts';
 import { homeFromEnvironment, Paths } from '../config/paths.ts';
 import { checkRunDirectory } from '../config/run-directory.ts';
 import { AppError } from '../errors/app-error.ts';
@@ -13,7 +14,8 @@ export type ServerAddress =
 
 /**
  * Which server is meant, first found wins: SLUICE_URL with SLUICE_TOKEN; SLUICE_HOME; the user's config file,
- * `{"url": …, "token": …}`; `.sluice` in the working directory; `.sluice` in this checkout.
+ * `{"url": …, "token": …}`; the one of a system-wide install, where this is of one; `.sluice` in the working directory;
+ * `.sluice` in this checkout.
  */
 export async function findServer(env: NodeJS.ProcessEnv = process.env): Promise<ServerAddress> {
   if (env['SLUICE_URL']) return byUrl(env['SLUICE_URL'], env['SLUICE_TOKEN'], 'SLUICE_URL');
@@ -24,10 +26,15 @@ export async function findServer(env: NodeJS.ProcessEnv = process.env): Promise<
   return bySocket(localHome(env));
 }
 
-/** The home of the server of this machine: SLUICE_HOME, else `.sluice` here where it is, else in this checkout. */
+/**
+ * The home of the server of this machine: SLUICE_HOME, else that of a system-wide install, else `.sluice` here where it
+ * is, else in this checkout.
+ */
 export function localHome(env: NodeJS.ProcessEnv = process.env): string {
   const here = homeFromEnvironment(env);
-  return env['SLUICE_HOME'] || existsSync(here) ? here : resolve(import.meta.dirname, '../../.sluice');
+  return env['SLUICE_HOME'] || here === systemHome || existsSync(here)
+    ? here
+    : resolve(import.meta.dirname, '../../.sluice');
 }
 
 function configFile(env: NodeJS.ProcessEnv): string {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { homedir, tmpdir, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
+import { systemHome } from './installed.ts';
 
 /** An app in one of its environments: what has releases, a port, variables and workers of its own. */
 export interface Target {
@@ -71,6 +72,16 @@ export class Paths {
   /** for what sshd starts: it serves git and nothing else */
   get sshSocket(): string {
     return join(this.run, 'ssh.sock');
+  }
+  /** what a user of its own that pushes come in as may enter: see `ssh.user` in the settings */
+  get pushes(): string {
+    return join(this.home, 'ssh');
+  }
+  get pushSocket(): string {
+    return join(this.pushes, 'push.sock');
+  }
+  get pushKeys(): string {
+    return join(this.pushes, 'authorized_keys');
   }
   get runnerLock(): string {
     return join(this.run, 'runner.lock');
@@ -172,10 +183,10 @@ export class ReleasePaths {
   }
 }
 
-/** $SLUICE_HOME, or `.sluice` in the working directory. */
+/** $SLUICE_HOME, or the home of a system-wide install, or `.sluice` in the working directory. */
 export function homeFromEnvironment(env: NodeJS.ProcessEnv = process.env): string {
   const home = env['SLUICE_HOME'];
-  if (home === undefined || home === '') return resolve('.sluice');
+  if (home === undefined || home === '') return systemHome ?? resolve('.sluice');
   return home.startsWith('~/') ? join(homedir(), home.slice(2)) : resolve(home);
 }
 

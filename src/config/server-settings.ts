@@ -52,6 +52,15 @@ export const serverSettingsSchema = v.strictObject({
         ),
         '~/.ssh/authorized_keys',
       ),
+      user: v.optional(
+        v.pipe(
+          v.string(),
+          v.regex(/^[a-z_][a-z0-9_-]{0,30}$/, 'the name of a user'),
+          v.description(
+            'A user of its own that pushes come in as: keys and socket then lie in `ssh` of the home, which its group may enter, and `ssh.authorizedKeys` is left alone. `install.sh` makes it, and sets this.',
+          ),
+        ),
+      ),
     }),
     {},
   ),

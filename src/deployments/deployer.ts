@@ -49,9 +49,13 @@ export class Deployer implements Service {
     await this.#git.recover();
   }
 
-  /** From here on, what should run and does not is started. */
-  keepRunning(): void {
+  /**
+   * From here on, what should run and does not is started.
+   * @returns when that has come to something for each, once
+   */
+  keepRunning(): Promise<void> {
     this.#appliance.runner.onConnected(() => this.#reviver.reviveAll());
+    return this.#reviver.settled;
   }
 
   /** Refuses what is new, ends what has not reached its switch, and waits for the rest. Apps go on running. */

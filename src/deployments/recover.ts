@@ -57,6 +57,7 @@ export class Reviver {
   readonly #slots = new Slots(atATime);
   /** the last attempt for each site */
   readonly #attempts = new Map<Site, Promise<void>>();
+  readonly #settled = Promise.withResolvers<void>();
 
   constructor(appliance: Appliance, sites: Sites) {
     this.#appliance = appliance;
@@ -68,11 +69,15 @@ export class Reviver {
       .all()
       .then(lastUsedFirst)
       .then(
-        (sites) => {
-          for (const site of sites) this.#reviveNext(site);
-        },
+        (sites) => Promise.all(sites.map((site) => this.#reviveNext(site))),
         (error: unknown) => this.#appliance.log.error('apps not started', { error: describeError(error) }),
-      );
+      )
+      .then(() => this.#settled.resolve());
+  }
+
+  /** Until each app that should run does, or has failed to start once. */
+  get settled(): Promise<void> {
+    return this.#settled.promise;
   }
 
   async stop(): Promise<void> {
@@ -80,16 +85,21 @@ export class Reviver {
     await Promise.all(this.#attempts.values());
   }
 
-  /** After the attempt that may be under way: that one may have looked at a runner that is gone. */
-  #reviveNext(site: Site): void {
+  /**
+   * After the attempt that may be under way: that one may have looked at a runner that is gone.
+   * @returns when it has been tried once, whatever came of it
+   */
+  #reviveNext(site: Site): Promise<void> {
     const attempt = this.#attempts.get(site) ?? Promise.resolve();
+    const tried = Promise.withResolvers<void>();
     this.#attempts.set(
       site,
-      attempt.then(() => this.#keepTrying(site)),
+      attempt.then(() => this.#keepTrying(site, tried.resolve)).finally(tried.resolve),
     );
+    return tried.promise;
   }
 
-  async #keepTrying(site: Site): Promise<void> {
+  async #keepTrying(site: Site, whenTried: () => void): Promise<void> {
     const { signal } = this.#stopped;
     for (let failures = 0; !signal.aborted; failures += 1) {
       try {
@@ -105,6 +115,7 @@ export class Reviver {
           failures,
           error: describeError(error),
         });
+        whenTried();
       }
     }
   }

@@ -26,6 +26,8 @@ export interface RunnerClientOptions {
   log: Log;
   /** called where nobody answers on the socket, again and again until somebody does */
   whenAbsent?: () => void;
+  /** whether one of another version is told to leave: whoever has started it then starts the next */
+  replaceOthers?: boolean;
   /** how long a call waits for a runner that is not there, in ms */
   patience?: number;
 }
@@ -164,13 +166,23 @@ export class RunnerClient {
       for (const listener of this.#onConnected) listener();
       return true;
     } catch (error) {
+      if (isMismatch(error) && this.#options.replaceOthers) await this.#turnOut(client);
       client.close();
       if (!(error instanceof AppError)) throw error;
       const told = this.#link.state === 'refused';
       if (!told) this.#options.log.error('runner refused', { code: error.code, message: error.message });
-      if (error.code === 'protocol_mismatch') this.#become({ state: 'refused', error });
+      if (isMismatch(error) && !this.#options.replaceOthers) this.#become({ state: 'refused', error });
       return false;
     }
+  }
+
+  /** Asks for what all versions understand. Where it fails the caller tries again, with the next one maybe. */
+  async #turnOut(client: CallClient<RunnerCalls>): Promise<void> {
+    this.#options.log.info('runner of another version told to leave');
+    await client.call('leave', {}).catch((error: unknown) => {
+      if (!(error instanceof AppError)) throw error;
+      this.#options.log.warn('runner of another version stays', { code: error.code, message: error.message });
+    });
   }
 
   #become(link: Link): void {
@@ -186,6 +198,10 @@ export class RunnerClient {
       if (!signal.aborted) throw error;
     });
   }
+}
+
+function isMismatch(error: unknown): error is AppError {
+  return error instanceof AppError && error.code === 'protocol_mismatch';
 }
 
 /** A connection, or undefined where nobody listens. */

@@ -1,12 +1,13 @@
-import { chmodSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { homeFromEnvironment, Paths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { serveCalls } from '../protocol/peer.ts';
 import { ensurePrivateDirectory } from '../system/files.ts';
 import { tryLock } from '../system/lock.ts';
-import { createLog } from '../system/log.ts';
+import { createLog, describeError } from '../system/log.ts';
 import { logLevel } from '../system/log-level.ts';
+import { sayReadyToSystemd } from '../system/systemd.ts';
 import { Runner } from './runner.ts';
 
 const log = createLog(process.stderr.fd, 'runner', logLevel(process.env['SLUICE_LOG_LEVEL']));
@@ -30,7 +31,11 @@ async function main(): Promise<void> {
   rmSync(paths.runnerSocket, { force: true });
   server.listen(paths.runnerSocket, () => {
     chmodSync(paths.runnerSocket, 0o600);
+    giveToOwnerOf(paths.home, paths.runnerSocket);
     log.info('ready');
+    sayReadyToSystemd('runs the apps').catch((error) =>
+      log.error('systemd not told', { error: describeError(error) }),
+    );
   });
 
   let ending: Promise<void> | undefined;
@@ -46,6 +51,13 @@ async function main(): Promise<void> {
   process.on('SIGUSR2', () => void leave());
   process.on('SIGTERM', () => void stop());
   process.on('SIGINT', () => void stop());
+}
+
+/** The server is who calls us: as root we may be of another user than it, which owns the home. */
+function giveToOwnerOf(home: string, path: string): void {
+  if (process.getuid?.() !== 0) return;
+  const { uid, gid } = statSync(home);
+  chownSync(path, uid, gid);
 }
 
 if (import.meta.main) await main();

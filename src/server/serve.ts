@@ -14,27 +14,34 @@ export interface ApiListener extends AsyncDisposable {
   url: string;
 }
 
+/** What this machine alone can reach, and who of it may: its mode. */
+export interface LocalSocket {
+  path: string;
+  mode: number;
+  listener: RequestListener;
+}
+
 /**
- * Serves the API on TCP, and what there is for this machine alone on unix sockets, which only their owner may open. Disposing of it lets requests that are
- * under way go on for a moment, and ends them then.
+ * Serves the API on TCP, and what there is for this machine alone on unix sockets. Disposing of it lets requests that
+ * are under way go on for a moment, and ends them then.
  * @throws AppError `port_taken`
  */
 export async function serveApi(
   { host, port }: { host: string; port: number },
   remote: RequestListener,
-  sockets: Record<string, RequestListener>,
+  sockets: LocalSocket[],
 ): Promise<ApiListener> {
   const tcp = http.createServer(apiServerOptions, remote);
   await using opened = new AsyncDisposableStack();
   await listen(tcp, { host, port });
   opened.defer(() => close(tcp));
-  for (const [path, listener] of Object.entries(sockets)) {
+  for (const { path, listener, mode } of sockets) {
     // One left over from a server that was killed; that nobody listens on it is what the lock says.
     await rm(path, { force: true });
     const unix = http.createServer(apiServerOptions, listener);
     await listen(unix, { path });
     opened.defer(() => close(unix));
-    await chmod(path, 0o600);
+    await chmod(path, mode);
   }
 
   const { address, port: bound, family } = tcp.address() as AddressInfo;

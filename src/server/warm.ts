@@ -6,6 +6,7 @@
 import { flushCompileCache } from 'node:module';
 import '../runner/main.ts';
 import '../sources/unpacker.ts';
+import './unit.ts';
 import './up.ts';
 
 flushCompileCache();

@@ -70,6 +70,8 @@ export async function writeFileAtomic(
   try {
     const handle = await open(temporary, 'wx', mode);
     try {
+      // What is to be readable for others is so under any umask.
+      await handle.chmod(mode);
       await handle.writeFile(content);
       await handle.sync();
     } finally {

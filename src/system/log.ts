@@ -1,4 +1,4 @@
-import { writeFileSync, writeSync } from 'node:fs';
+import { fstatSync, writeFileSync, writeSync } from 'node:fs';
 import { pino } from 'pino';
 import type { LogLevel } from './log-level.ts';
 import { requestId } from './on-behalf.ts';
@@ -16,6 +16,7 @@ export type Log = Record<LogLevel, Say>;
  * that it is about where there is one, then the fields.
  */
 export function createLog(descriptor: number, source: 'server' | 'runner', level: LogLevel = 'info'): Log {
+  const mark = isJournal(descriptor) ? withPriority : (line: string) => line;
   const logger = pino(
     {
       level,
@@ -23,7 +24,7 @@ export function createLog(descriptor: number, source: 'server' | 'runner', level
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
-    { write: (line) => writeLine(descriptor, line) },
+    { write: (line) => writeLine(descriptor, mark(line)) },
   );
   // As a field like the others, the event stands before them, where people look for it; pino's own comes last.
   const at =
@@ -32,6 +33,22 @@ export function createLog(descriptor: number, source: 'server' | 'runner', level
       logger[each]({ msg: event, requestId: requestId(), ...fields });
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
 }
+
+/** Whether systemd has connected it to its journal (systemd.exec(5), $JOURNAL_STREAM). */
+function isJournal(descriptor: number): boolean {
+  const stream = process.env['JOURNAL_STREAM'];
+  if (stream === undefined) return false;
+  const { dev, ino } = fstatSync(descriptor);
+  return stream === `${dev}:${ino}`;
+}
+
+/** The journal takes how urgent a line is from its beginning, and takes that away: `journalctl -p warning`. */
+function withPriority(line: string): string {
+  const level = /^\{"level":"(\w+)"/.exec(line)?.[1] as LogLevel;
+  return `<${priorities[level]}>${line}`;
+}
+
+const priorities: Record<LogLevel, number> = { error: 3, warn: 4, info: 6, debug: 7 };
 
 /**
  * Synchronously: events are few, and the last ones before a crash are those that matter. A file system that takes no

@@ -107,7 +107,7 @@ test('two Sluices of one user share the file, and neither touches the lines of t
 test('paths with quotes, spaces and umlauts are written so that the shell of sshd finds them, and are found again', async () => {
   const path = join(directory, 'quoted');
   const socket = `/home/o'hara "the" größe/ssh.sock`;
-  const keys = new AuthorizedKeys(path, `/home/o'hara "the" größe`, ['/bin/echo', socket]);
+  const keys = new AuthorizedKeys({ path, user: 'me' }, `/home/o'hara "the" größe`, ['/bin/echo', socket]);
   const key = { name: 'k', app: null, key: 'ssh-ed25519 AAAA', fingerprint: '', createdAt: '' };
   await keys.write([key]);
   const once = await readFile(path, 'utf8');

@@ -1,4 +1,3 @@
-import { userInfo } from 'node:os';
 import type { Router } from '@koa/router';
 import * as v from 'valibot';
 import { needWhole } from '../auth.ts';
@@ -30,7 +29,7 @@ export function keyRoutes(router: Router<ApiState>, keys: KeyStore): void {
     ctx.body = {
       ...(await keys.add(name, key, app)),
       file: keys.file,
-      user: userInfo().username,
+      user: keys.user,
     } satisfies AddedKey;
   });
 

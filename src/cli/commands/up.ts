@@ -1,6 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
+import { systemHome } from '../../config/installed.ts';
+import { homeFromEnvironment } from '../../config/paths.ts';
+import { AppError } from '../../errors/app-error.ts';
 import { smallHeap } from '../../system/small-heap.ts';
 
 const server = (name: string) => fileURLToPath(new URL(`../../server/${name}`, import.meta.url));
@@ -19,6 +22,11 @@ export function registerUpCommand(program: Command): void {
  * done before, by a process that ends, with the same flags: V8 refuses what was compiled under others.
  */
 function up(options: { json?: true }): void {
+  if (systemHome !== undefined && homeFromEnvironment() === systemHome) {
+    throw new AppError('already_running', 'this is a system-wide install: systemd starts it', {
+      hint: 'systemctl start sluice',
+    });
+  }
   spawnSync(process.execPath, [...smallHeap, server('warm.ts')], { stdio: ['ignore', 'ignore', 'inherit'] });
   if (process.execve === undefined) throw new Error('this platform cannot run `sluice up`');
   const flags = options.json ? ['--json'] : [];

@@ -1,0 +1,181 @@
+#!/bin/sh
+# ./install.sh --local: installs Sluice into this checkout and starts it. Needs npm and any Node.js from 18 up; no root.
+set -eu
+
+usage() {
+  cat <<'TEXT'
+Usage: ./install.sh --local [--stop]
+
+  --local          install into this checkout, start Sluice on this machine only, and deploy the sample app
+  --local --stop   stop what --local has started; its state is kept
+
+State is in .sluice in this checkout, or where SLUICE_HOME says. A second run is harmless, and after a reboot it starts
+Sluice and its apps again.
+TEXT
+}
+
+main() {
+  root=$(cd "$(dirname "$0")/.." && pwd -P)
+  sluice=$root/bin/sluice
+  node=$root/libexec/node
+  prefix=${SLUICE_HOME:+"SLUICE_HOME='$SLUICE_HOME' "}
+  export SLUICE_HOME="${SLUICE_HOME:-$root/.sluice}"
+  # This is about the Sluice of this machine, whatever other server the user's shell may point at.
+  unset SLUICE_URL SLUICE_TOKEN
+
+  case $* in
+    --local) install_and_start ;;
+    "--local --stop" | "--stop --local") stop ;;
+    *--help*) usage ;;
+    *)
+      usage >&2
+      fail 2 "there is no such option: $*"
+      ;;
+  esac
+}
+
+install_and_start() {
+  install_packages
+  start
+  deploy_sample
+  say_what_next
+}
+
+# The packages in package-lock.json, one of which holds the Node.js that everything runs with. npm writes
+# node_modules/.package-lock.json last, so its age tells whether the lock file has changed since.
+install_packages() {
+  if "$node" --version >/dev/null 2>&1 && [ ! "$root/package-lock.json" -nt "$root/node_modules/.package-lock.json" ]; then
+    say "packages: already there"
+  else
+    command -v npm >/dev/null || fail 1 "npm is not installed" "Install Node.js 18 or newer; npm comes with it."
+    say "packages: installing"
+    # A developer's checkout keeps what its tests need.
+    omit=--omit=dev
+    [ ! -d "$root/node_modules/@biomejs" ] || omit=--include=dev
+    (cd "$root" && npm ci $omit --no-audit --no-fund --no-update-notifier --loglevel=error) ||
+      fail 1 "npm could not install the packages" "What it said stands above."
+  fi
+  problem=$("$node" --version 2>&1 >/dev/null) || fail 1 "the Node.js that came with the packages does not run" \
+    "$problem
+  Where libatomic.so.1 is missing: apt install libatomic1"
+}
+
+start() {
+  if running; then
+    say "sluice: already running"
+    return
+  fi
+  mkdir -p -m 700 "$SLUICE_HOME"
+  say "sluice: starting"
+  # Its own log is sluice.log; this is what it says when it cannot even get that far.
+  nohup "$sluice" up >"$SLUICE_HOME/up.log" 2>&1 </dev/null &
+  pid=$!
+  wait_until running_or_gone
+  if ! running; then
+    tail -n 20 "$SLUICE_HOME/up.log" >&2
+    fail 1 "Sluice did not start" "The lines above are from $SLUICE_HOME/up.log"
+  fi
+}
+
+deploy_sample() {
+  # After a restart, apps that were running start again.
+  wait_until not_starting || fail 1 "the sample app does not come up" "${prefix}$sluice logs hello"
+  url=$(sample 'it.state === "running" ? it.url : ""')
+  if [ -n "$url" ]; then
+    say "hello: already live"
+  elif has_other_apps; then
+    # Whoever has removed or stopped it does not want it back after every reboot.
+    say "hello: left as it is, since there are other apps"
+    return
+  else
+    say "hello: deploying examples/hello"
+    "$sluice" deploy "$root/examples/hello" --app hello || fail 1 "the sample app did not go live"
+    url=$(sample it.url)
+  fi
+  answer=$("$node" -e 'fetch(process.argv[1]).then((r) => r.text()).then(console.log)' "$url") ||
+    fail 1 "nothing answers at $url" "${prefix}$sluice logs hello"
+  say "hello: answers \"$answer\""
+}
+
+say_what_next() {
+  # The token's place is in it: http://git:$TOKEN@127.0.0.1:8700
+  api=$("$sluice" status --json | field 'it.server.url.replace("//", "//git:$" + "TOKEN@")')
+  [ -z "$url" ] || printf '\nThe sample app is live at %s\n' "$url"
+  cat <<TEXT
+
+In the git repository of an app of yours, to put it live under the name NAME:
+  TOKEN=\$(${prefix}$sluice token create NAME --app NAME) &&
+    git remote add deploy "$api/git/NAME.git" && git push deploy main
+Try next:
+  ${prefix}$sluice status
+  ${prefix}$sluice deploy DIRECTORY --app NAME     # the same without git
+  ${prefix}$sluice logs hello -f
+To stop Sluice and its apps: ${prefix}$root/install.sh --local --stop
+After a reboot, to start it and them again: ${prefix}$root/install.sh --local
+TEXT
+}
+
+stop() {
+  if ! running; then
+    say "sluice: not running"
+    return
+  fi
+  pid=$("$sluice" status --json | field 'it.server.pid')
+  say "sluice: stopping (process $pid)"
+  kill "$pid"
+  wait_until gone || fail 1 "process $pid has not ended within a minute" "Its log: $SLUICE_HOME/sluice.log"
+  say "sluice: stopped; its state is kept in $SLUICE_HOME"
+  say "To start it and its apps again: ${prefix}$root/install.sh --local"
+}
+
+running() {
+  "$sluice" status --json >/dev/null 2>&1
+}
+
+gone() {
+  ! kill -0 "$pid" 2>/dev/null
+}
+
+running_or_gone() {
+  running || gone
+}
+
+not_starting() {
+  [ "$(sample it.state)" != starting ]
+}
+
+has_other_apps() {
+  [ "$("$sluice" apps --json | field 'it.some(({ name }) => name !== "hello")')" = true ]
+}
+
+# Something of the sample app's status; nothing where there is no such app.
+sample() {
+  "$sluice" status hello --json 2>/dev/null | field "$1 ?? ''"
+}
+
+# Waits for a command to succeed, a minute at most.
+wait_until() {
+  tries=0
+  until "$1"; do
+    tries=$((tries + 1))
+    [ $tries -lt 300 ] || return 1
+    sleep 0.2
+  done
+}
+
+# Part of the JSON on standard input, which the expression calls `it`.
+field() {
+  "$node" -p "const it = JSON.parse(require('fs').readFileSync(0, 'utf8')); $1"
+}
+
+say() {
+  echo "$1"
+}
+
+fail() {
+  echo "install.sh: $2" >&2
+  [ $# -lt 3 ] || echo "  $3" >&2
+  exit "$1"
+}
+
+main "$@"

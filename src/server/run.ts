@@ -1,0 +1,127 @@
+import { createApi } from '../api/app.ts';
+import { KeyStore } from '../api/keys.ts';
+import { createSshApi } from '../api/ssh.ts';
+import { TokenStore } from '../api/tokens.ts';
+import { loadServerSettings } from '../config/load.ts';
+import { Paths } from '../config/paths.ts';
+import { checkRunDirectory } from '../config/run-directory.ts';
+import type { ServerSettings } from '../config/server-settings.ts';
+import { Deployer } from '../deployments/deployer.ts';
+import { RunnerClient } from '../deployments/runner-client.ts';
+import { AppError } from '../errors/app-error.ts';
+import { ensurePrivateDirectory } from '../system/files.ts';
+import { tryLock } from '../system/lock.ts';
+import { createLog, describeError, type Log } from '../system/log.ts';
+import { Slots } from '../system/slots.ts';
+import { placeOfPushes } from './pushes.ts';
+import { serveApi } from './serve.ts';
+import { shieldApps } from './shield.ts';
+import { version } from './version.ts';
+
+/** What can be said as soon as the server can be talked to. */
+export interface Ready {
+  url: string;
+  pid: number;
+  home: string;
+  version: string;
+}
+
+/** What the server has to do with the process of the runner: something where it has started it, else little. */
+export interface RunnerSide {
+  whenAbsent?: () => void;
+  replaceOthers?: boolean;
+  /** where we did not come up */
+  abandon(runner: RunnerClient): Promise<void>;
+  /** when we were told to stop */
+  end(runner: RunnerClient, signal: NodeJS.Signals): Promise<void>;
+}
+
+/** How `sluice up` and the server of a system-wide install differ. */
+export interface Surroundings {
+  /** @returns the file descriptor that our own log goes to */
+  openLog(paths: Paths): number;
+  runnerSide(context: { paths: Paths; output: number; settings: ServerSettings; log: Log }): RunnerSide;
+  whenReady(ready: Ready): void;
+  /** @param settled when all apps that should run do, or have failed to start once */
+  untilSettled?(settled: Promise<void>, log: Log): Promise<void>;
+}
+
+/**
+ * The server, until SIGINT, SIGTERM or SIGUSR2.
+ * @throws AppError where it cannot start; what ran before goes on
+ */
+export async function run(home: string, surroundings: Surroundings): Promise<void> {
+  const stopped = untilTold();
+  const paths = new Paths(home);
+  await ensurePrivateDirectory(paths.home);
+  await ensurePrivateDirectory(paths.run);
+  await checkRunDirectory(paths);
+  const settings = await loadServerSettings(paths.settings);
+  const lock = tryLock(paths.serverLock);
+  if (lock === undefined) throw alreadyRunning(paths.home);
+
+  const output = surroundings.openLog(paths);
+  const log = createLog(output, 'server', settings.logLevel);
+  await shieldApps(paths);
+  log.info('starting', { version, pid: process.pid, home: paths.home });
+  process.on('uncaughtExceptionMonitor', (error) => log.error('crashed', { error: describeError(error) }));
+  await using ending = new AsyncDisposableStack();
+  ending.defer(() => {
+    log.info('stopped');
+    lock.release();
+  });
+
+  const side = surroundings.runnerSide({ paths, output, settings, log });
+  const runner = new RunnerClient({ ...side, path: paths.runnerSocket, log });
+  ending.defer(async () => {
+    await side.abandon(runner);
+    await runner.close();
+  });
+  const builds = new Slots(settings.buildConcurrency);
+  const deployer = new Deployer({ paths, settings, runner, log, builds, node: process.execPath });
+  await deployer.recover();
+
+  const pushes = placeOfPushes(paths, settings);
+  const keys = new KeyStore(paths.keys, pushes.authorizedKeys);
+  await keys.synchronize().catch((error) => log.error('keys not written', { error: describeError(error) }));
+  let url = '';
+  const tokens = new TokenStore(paths.tokens);
+  const shared = { service: deployer, tokens, keys, version, log, url: () => url };
+  const runnerNow = async () => (runner.pid === null ? null : { pid: runner.pid });
+  const api = (local: boolean) => createApi({ ...shared, local, runner: runnerNow }).callback();
+  const ssh = createSshApi({ service: deployer, keys, log }).callback();
+  const sockets = [
+    { path: paths.serverSocket, mode: 0o600, listener: api(true) },
+    { ...pushes.socket, listener: ssh },
+  ];
+  ({ url } = ending.use(await serveApi(settings.listen, api(false), sockets)));
+
+  const settled = deployer.keepRunning();
+  log.info('ready', { url });
+  surroundings.whenReady({ url, pid: process.pid, home: paths.home, version });
+  void surroundings.untilSettled?.(settled, log);
+  const signal = await stopped;
+  log.info('stopping', { signal });
+  await deployer.windDown();
+  await side.end(runner, signal);
+}
+
+/** The signal that ends us. The second one ends us at once, whatever is under way. */
+function untilTold(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    let told = false;
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGUSR2'] as const) {
+      process.on(signal, () => {
+        if (told) process.exit(1);
+        told = true;
+        resolve(signal);
+      });
+    }
+  });
+}
+
+function alreadyRunning(home: string): AppError {
+  return new AppError('already_running', `Sluice is up already with the state in ${home}`, {
+    hint: '`sluice status` shows what it runs. For a second one, set SLUICE_HOME to another directory.',
+  });
+}

@@ -1,0 +1,47 @@
+import { homeFromEnvironment } from '../config/paths.ts';
+import { AppError } from '../errors/app-error.ts';
+import { withDeadline } from '../system/deadline.ts';
+import { describeError } from '../system/log.ts';
+import { sayReadyToSystemd } from '../system/systemd.ts';
+import { run } from './run.ts';
+
+/** How long the machine's start waits for apps, in ms: one that does not come up must not keep it from being done. */
+const patience = 60_000;
+
+/**
+ * The server as a unit of systemd's, beside that of the runner: it starts none, and ends none when it ends. What it logs
+ * goes to stderr, which is the journal's.
+ */
+async function serve(home: string): Promise<void> {
+  let url = '';
+  await run(home, {
+    openLog: () => process.stderr.fd,
+    runnerSide: () => ({
+      replaceOthers: true,
+      abandon: async () => undefined,
+      end: async () => undefined,
+    }),
+    whenReady: (ready) => {
+      url = ready.url;
+    },
+    async untilSettled(settled, log) {
+      if ((await withDeadline(settled, patience)).timedOut) log.warn('apps are slow to start', { patience });
+      try {
+        await sayReadyToSystemd(`at ${url}`);
+      } catch (error) {
+        log.error('systemd not told', { error: describeError(error) });
+      }
+    },
+  });
+}
+
+if (import.meta.main) {
+  try {
+    await serve(homeFromEnvironment());
+    process.exit(0);
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    process.stderr.write(`sluice: ${error.message}\n${error.hint && `  ${error.hint}\n`}`);
+    process.exit(1);
+  }
+}
