@@ -29,10 +29,16 @@ export async function build(context: BuildContext): Promise<void> {
 }
 
 function runHook(context: BuildContext, name: 'preBuild' | 'postBuild', command: string): Promise<void> {
-  const { directory, node, env, settings } = context;
+  const { directory, node, env, settings, isolated } = context;
   const bin = join(directory, 'node_modules/.bin');
   context.step(name);
-  const environment = buildEnvironment({ base: baseEnvironment(), app: env, manager: {}, bin, node });
+  const environment = buildEnvironment({
+    base: baseEnvironment(process.env, isolated),
+    app: env,
+    manager: {},
+    bin,
+    node,
+  });
   return runShell(context, { command, directory, env: environment, timeout: settings.hooks.timeout });
 }
 

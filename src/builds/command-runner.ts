@@ -12,7 +12,8 @@ import { skippedScripts } from './skipped-scripts.ts';
 /** Lines of the output that a diagnosis looks at. */
 const remembered = 400;
 
-type Command = Pick<JobSpec, 'argv' | 'directory' | 'env'>;
+/** Runs as the app's user unless it says otherwise. */
+type Command = Pick<JobSpec, 'argv' | 'directory' | 'env'> & Partial<Pick<JobSpec, 'user'>>;
 
 /**
  * Runs the commands of one build, or of one hook, one after the other: logs what they print, masked, holds them to one time limit
@@ -43,7 +44,7 @@ export class CommandRunner {
     command: Command,
     name = [basename(command.argv[0]), ...command.argv.slice(1)].join(' '),
   ): Promise<string[]> {
-    const { runJob, log, signal } = this.#context;
+    const { runJob, user, log, signal } = this.#context;
     signal.throwIfAborted();
     log(`$ ${name}`);
 
@@ -57,7 +58,7 @@ export class CommandRunner {
       }
       last.splice(0, last.length - remembered);
     };
-    const job = { ...command, lowPriority: purpose !== 'hook', timeout: Math.max(1, this.#left) };
+    const job = { user, ...command, lowPriority: purpose !== 'hook', timeout: Math.max(1, this.#left) };
     const startedAt = performance.now();
     const result = await runJob(job, (text) => take(splitter.push(text)), signal).finally(() => {
       this.#left -= performance.now() - startedAt;

@@ -11,6 +11,10 @@ export type Purpose = 'install' | 'build' | 'hook';
 export interface CommandContext {
   /** the app's own variables; their values are masked in what is logged and thrown */
   env: Record<string, string>;
+  /** key of the target as whose user they run */
+  user: string;
+  /** whether that is another user than ours, who has nothing of what we have */
+  isolated: boolean;
   /** runs an external command and tells its output as it comes, both streams alike */
   runJob(job: JobSpec, onOutput: (text: string) => void, signal: AbortSignal): Promise<JobResult>;
   log(line: string): void;

@@ -15,12 +15,23 @@ const configuration = /^(?:p?npm_config_|YARN_)/i;
 /** What npm sets for the programs it starts: it is about the npm that started us, if one did, and misleads another. */
 const ofThisRun = /^npm_config_(?:(?:local_|global_)?prefix|node_gyp|npm_version|user_agent)$/i;
 
-/** The variables that every external command of a build starts from. */
-export function baseEnvironment(own: NodeJS.ProcessEnv = process.env): Record<string, string> {
-  const env: Record<string, string> = { HOME: homedir() };
+/** Ours alone: of no use to another user, who gets its own from the runner. */
+const personal =
+  /^(?:HOME|USER|LOGNAME|TMPDIR|p?npm_config_(?:cache|userconfig|tmp|store_dir|cache_dir|state_dir)|YARN_(?:CACHE|GLOBAL)_FOLDER)$/i;
+
+/**
+ * The variables that every external command of a build starts from.
+ * @param isolated whether it runs as another user than we do
+ */
+export function baseEnvironment(
+  own: NodeJS.ProcessEnv = process.env,
+  isolated = false,
+): Record<string, string> {
+  const env: Record<string, string> = isolated ? {} : { HOME: homedir() };
   for (const [name, value] of Object.entries(own)) {
     const wanted = inherited.has(name) || (configuration.test(name) && !ofThisRun.test(name));
-    if (wanted && value !== undefined && value !== '') env[name] = value;
+    if (!wanted || value === undefined || value === '' || (isolated && personal.test(name))) continue;
+    env[name] = value;
   }
   return env;
 }

@@ -1,10 +1,10 @@
-import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Manifest } from '../config/package-manifest.ts';
 import { formatBytes } from '../config/units.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
 import { exists } from '../system/exists.ts';
+import { NoFile, openFile, readText } from '../system/read-file.ts';
 import { defaultVersions, type Manager, managerOfYarn, versionForLockfile } from './versions.ts';
 
 /** Which package manager an app is installed with, and how strictly. */
@@ -119,12 +119,16 @@ const maxLockfileBytes = 64 * 1024 ** 2;
 
 async function readLockfile(directory: string, name: string): Promise<Lockfile> {
   const path = join(directory, name);
-  const stats = await stat(path);
-  if (!stats.isFile() || stats.size > maxLockfileBytes) {
-    const what = stats.isFile() ? `is ${formatBytes(stats.size)}` : 'is no file';
-    throw unsupported(`${name} ${what}`, `A lockfile is a file of at most ${formatBytes(maxLockfileBytes)}.`);
+  const limit = `A lockfile is a file of at most ${formatBytes(maxLockfileBytes)}.`;
+  try {
+    await using file = await openFile(path, directory);
+    const { size } = await file.stat();
+    if (size > maxLockfileBytes) throw unsupported(`${name} is ${formatBytes(size)}`, limit);
+    return { name, content: await readText(file) };
+  } catch (error) {
+    if (error instanceof NoFile) throw unsupported(`${name} ${error.message}`, limit);
+    throw error;
   }
-  return { name, content: await readFile(path, 'utf8') };
 }
 
 interface Named {

@@ -1,4 +1,3 @@
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Manifest } from '../config/package-manifest.ts';
 import { AppError } from '../errors/app-error.ts';
@@ -10,6 +9,9 @@ import type { Commands, Project } from './managers/commands.ts';
 import { managers } from './managers/index.ts';
 import { type Detected, detectPackageManager } from './package-manager.ts';
 import { isOnPath, provideTool } from './tools.ts';
+
+/** In ms. */
+const emptyWithin = 10_000;
 
 /** A package manager at hand, and what it is to be told about the app. */
 export interface PreparedManager {
@@ -28,19 +30,21 @@ export async function prepareManager(
   manifest: Manifest,
   runner: CommandRunner,
 ): Promise<PreparedManager> {
-  const { directory, tools, node } = context;
+  const { directory, tools, node, isolated } = context;
   const detected = await detectPackageManager(directory, manifest);
   for (const notice of detected.notices) context.notice(notice);
   const commands = managers[detected.manager];
-  const project = await describeProject(directory, detected);
+  const project = await describeProject(context, detected);
 
   const { version } = detected;
-  const base = baseEnvironment();
+  const base = baseEnvironment(process.env, isolated);
   const bin = await provideTool({ ...commands, version }, tools, async (argv, at) => {
-    await requireNpm(base['PATH'] ?? '');
+    const env = baseEnvironment();
+    await requireNpm(env['PATH'] ?? '');
+    // As ourselves: all apps run it, and none may change it.
     await runner.run(
       'install',
-      { argv, directory: at, env: base },
+      { argv, directory: at, env, user: null },
       `npm install ${commands.package}@${version}`,
     );
   });
@@ -53,17 +57,26 @@ export async function prepareManager(
 }
 
 async function describeProject(
-  directory: string,
+  context: BuildContext,
   { manager, version, lockfile }: Detected,
 ): Promise<Project> {
+  const { directory } = context;
   // Without a lockfile beside package.json, yarn takes a directory above for the project.
-  if (manager === 'yarn-berry' && lockfile === null) await writeFile(join(directory, 'yarn.lock'), '');
+  if (manager === 'yarn-berry' && lockfile === null) await makeEmpty('yarn.lock', context);
   return {
     version,
     lockfile,
     pnpmWorkspace: await exists(join(directory, 'pnpm-workspace.yaml')),
     yarnCache: await exists(join(directory, '.yarn/cache')),
   };
+}
+
+/** By the user that the tree belongs to: what stands there by now may be a link of the app's to anywhere. */
+async function makeEmpty(name: string, { directory, runJob, user, signal }: BuildContext): Promise<void> {
+  const argv: [string, ...string[]] = ['/bin/sh', '-c', ': > "$1"', 'sh', name];
+  const env = { PATH: '/usr/bin:/bin' };
+  const job = { argv, directory, env, user, lowPriority: false, timeout: emptyWithin };
+  await runJob(job, () => undefined, signal);
 }
 
 async function requireNpm(path: string): Promise<void> {

@@ -1,6 +1,6 @@
-import { readFile, stat } from 'node:fs/promises';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { parseJson } from '../system/files.ts';
+import { NoFile, openFile, readText } from '../system/read-file.ts';
 import { formatBytes } from './units.ts';
 
 /** No settings file is near as large; one that a build has run away with must not fill our memory. */
@@ -9,16 +9,17 @@ export const maxSettingsBytes = 4 * 1024 ** 2;
 /**
  * The parsed content of a file that people write, or undefined where there is none.
  * @param name what to call it in an error
+ * @param within see openFile: of what an app may have put there
  * @throws AppError `invalid_settings` where it is no file, is too large, or is no JSON
  */
-export async function readJsonSettings(path: string, name: string): Promise<unknown> {
+export async function readJsonSettings(path: string, name: string, within?: string): Promise<unknown> {
   try {
-    const stats = await stat(path);
-    // A FIFO would be waited for without end.
-    if (!stats.isFile()) throw unreadable(name, 'is no file');
-    if (stats.size > maxSettingsBytes) throw tooLarge(name, stats.size);
-    return parseJsonSettings(await readFile(path, 'utf8'), name);
+    await using file = await openFile(path, within);
+    const { size } = await file.stat();
+    if (size > maxSettingsBytes) throw tooLarge(name, size);
+    return parseJsonSettings(await readText(file), name);
   } catch (error) {
+    if (error instanceof NoFile) throw unreadable(name, error.message, error);
     const code = systemCode(error);
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
     if (code === 'ELOOP' || code === 'EACCES') throw unreadable(name, `cannot be read: ${code}`, error);

@@ -98,7 +98,7 @@ export type ReadTop = (name: string) => Promise<unknown>;
 
 /** Reads from a directory. */
 export function topOf(directory: string): ReadTop {
-  return (name) => readJsonSettings(join(directory, name), name);
+  return (name) => readJsonSettings(join(directory, name), name, directory);
 }
 
 /**

@@ -1,5 +1,7 @@
 import { join } from 'node:path';
 import * as v from 'valibot';
+import { AppError } from '../errors/app-error.ts';
+import { LeadsOut } from '../system/read-file.ts';
 import { readJsonSettings } from './json-settings.ts';
 import { parseSettings } from './load.ts';
 
@@ -28,7 +30,7 @@ export type Manifest = v.InferOutput<typeof manifestSchema>;
  * @throws AppError `invalid_settings`
  */
 export async function readManifest(directory: string): Promise<Manifest | undefined> {
-  const content = await readJsonSettings(join(directory, 'package.json'), 'package.json');
+  const content = await readJsonSettings(join(directory, 'package.json'), 'package.json', directory);
   return content === undefined ? undefined : parseSettings(manifestSchema, content, 'package.json');
 }
 
@@ -41,11 +43,17 @@ const installedSchema = v.object({
 export type InstalledManifest = v.InferOutput<typeof installedSchema>;
 
 /**
- * The package.json of a directory inside the app, or undefined where there is none.
+ * The package.json of a directory inside the app, or undefined where there is none, or it is elsewhere: npm links what
+ * comes from a directory of the machine.
  * @throws AppError `invalid_settings` where it is no JSON object
  */
-export async function readInstalledManifest(directory: string): Promise<InstalledManifest | undefined> {
-  const path = join(directory, 'package.json');
-  const content = await readJsonSettings(path, path);
+export async function readInstalledManifest(
+  app: string,
+  directory: string,
+): Promise<InstalledManifest | undefined> {
+  const path = join(app, directory, 'package.json');
+  const content = await readJsonSettings(path, path, app).catch((error: unknown) => {
+    if (!(error instanceof AppError && error.cause instanceof LeadsOut)) throw error;
+  });
   return content === undefined ? undefined : parseSettings(installedSchema, content, path);
 }

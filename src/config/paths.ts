@@ -16,6 +16,14 @@ export function targetName({ app, environment }: Target): string {
   return environment === defaultEnvironment ? app : `${app}@${environment}`;
 }
 
+/** The inverse; undefined where no target has such a key. */
+export function targetOf(key: string): Target | undefined {
+  const [app = '', environment = defaultEnvironment, ...more] = key.split('@');
+  const target = { app, environment };
+  const isOne = isName(app) && isName(environment) && more.length === 0 && targetName(target) === key;
+  return isOne ? target : undefined;
+}
+
 const namePattern = /^[a-z][a-z0-9-]{0,39}$/;
 
 /** Whether `name` can name an app or an environment. Both become directory names. */
@@ -158,6 +166,14 @@ export class TargetPaths {
   }
   get shared(): string {
     return join(this.directory, 'shared');
+  }
+  /** temporary files of an app that has a system user: in /tmp, others could read them */
+  get temporary(): string {
+    return join(this.directory, 'tmp');
+  }
+  /** of the system user that it runs as, where it has one */
+  get home(): string {
+    return join(this.directory, 'home');
   }
   get logs(): string {
     return join(this.directory, 'logs');

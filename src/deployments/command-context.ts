@@ -2,10 +2,15 @@ import type { CommandContext } from '../builds/build.ts';
 import type { Deployment } from './deployment.ts';
 
 /** How commands run for a deploy: as jobs of the runner, told in its log, ended when it is cancelled. */
-export function commandContext(deployment: Deployment, env: Record<string, string>): CommandContext {
+export async function commandContext(
+  deployment: Deployment,
+  env: Record<string, string>,
+): Promise<CommandContext> {
   const { site, signal } = deployment;
   return {
     env,
+    user: site.name,
+    isolated: await site.files.isolated,
     signal,
     log: (line) => deployment.log(line),
     runJob: (job, onOutput, jobSignal) =>

@@ -24,7 +24,6 @@ import { describeOrigin } from './origin.ts';
 import { superseded } from './queue.ts';
 import { rootOf } from './root.ts';
 import type { DeploySource } from './service.ts';
-import { linkShared } from './shared-paths.ts';
 import type { Site } from './site.ts';
 
 /**
@@ -138,6 +137,7 @@ async function buildTree(deployment: Deployment, settings: AppSettings): Promise
   if (appliance.builds.busy) deployment.log('waiting for another build to end');
   using _slot = await appliance.builds.take(signal);
   const startedAt = performance.now();
+  await site.files.handOver(deployment.number);
   const env = await site.environment();
   deployment.hide(Object.values(env));
   await build({
@@ -145,7 +145,7 @@ async function buildTree(deployment: Deployment, settings: AppSettings): Promise
     settings,
     tools: appliance.paths.tools,
     node: appliance.node,
-    ...commandContext(deployment, env),
+    ...(await commandContext(deployment, env)),
     step: (name) => deployment.enter(name),
     notice: (notice) => deployment.notice(notice),
   });
@@ -178,7 +178,7 @@ async function share(deployment: Deployment, paths: string[]): Promise<void> {
   const { site, tree } = deployment;
   const active = await site.store.active();
   const live = active === null ? undefined : site.paths.release(active.release).directory;
-  const adopted = await linkShared(tree, site.paths.shared, paths, live);
+  const adopted = await site.files.share(tree, paths, live);
   if (adopted.length > 0) {
     deployment.log(`shared from now on, as release ${active?.release} left it: ${adopted.join(', ')}`);
   }

@@ -162,6 +162,7 @@ export class GitServer {
       argv,
       directory: repository.path,
       env: gitEnvironment({ GIT_DIR: repository.path }),
+      user: null,
       lowPriority: true,
       timeout: collectionTimeout,
     };

@@ -38,7 +38,7 @@ async function runHook(
   const { directory, env } = await generationSpec(site, release);
   const timeout = release.run?.settings.hooks.timeout ?? 0;
   await runShell(
-    { ...commandContext(deployment, await site.environment()), signal },
+    { ...(await commandContext(deployment, await site.environment())), signal },
     {
       command,
       directory,

@@ -32,6 +32,7 @@ export async function putInOrder(appliance: Appliance, sites: Sites): Promise<vo
   await sites.sweep();
   for (const site of await sites.all()) {
     try {
+      await site.files.prepare();
       const releases = await site.store.reconcile();
       if (releases.length > 0) appliance.log.warn('deploys were interrupted', { app: site.name, releases });
     } catch (error) {

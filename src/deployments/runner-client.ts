@@ -11,7 +11,7 @@ import { stayOnBehalf } from '../system/on-behalf.ts';
 
 type Link =
   | { state: 'connecting' }
-  | { state: 'connected'; client: CallClient<RunnerCalls>; pid: number; since: Date }
+  | { state: 'connected'; client: CallClient<RunnerCalls>; pid: number; users: boolean; since: Date }
   | { state: 'refused'; error: AppError }
   | { state: 'closed' };
 
@@ -79,6 +79,12 @@ export class RunnerClient {
       params,
       onProgress ? { ...options, onProgress: stayOnBehalf(onProgress) } : options,
     );
+  }
+
+  /** Whether each app runs as a user of its own. @throws AppError as `call` */
+  async hasUsers(): Promise<boolean> {
+    await this.#client();
+    return this.#link.state === 'connected' && this.#link.users;
   }
 
   /** What runs now. Asked again where the runner is replaced meanwhile. @throws AppError as `call` */
@@ -158,11 +164,11 @@ export class RunnerClient {
   /** @returns whether this is a runner that we can work with */
   async #greet(client: CallClient<RunnerCalls>): Promise<boolean> {
     try {
-      const { version, pid } = await client.call('hello', { version: protocolVersion });
+      const { version, pid, users } = await client.call('hello', { version: protocolVersion });
       if (version !== protocolVersion) throw mismatch(version);
       if (this.#stopped.signal.aborted) client.close();
       this.#options.log.info('runner connected', { pid });
-      this.#become({ state: 'connected', client, pid, since: new Date() });
+      this.#become({ state: 'connected', client, pid, users, since: new Date() });
       for (const listener of this.#onConnected) listener();
       return true;
     } catch (error) {

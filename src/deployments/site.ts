@@ -4,6 +4,7 @@ import { loadTargetState, saveTargetState, type TargetState } from '../config/ta
 import { AppError } from '../errors/app-error.ts';
 import { ReleaseStore } from '../releases/store.ts';
 import { Slots } from '../system/slots.ts';
+import { AppFiles } from './app-files.ts';
 import type { Appliance } from './appliance.ts';
 import type { Deployment } from './deployment.ts';
 import { DeployQueue } from './queue.ts';
@@ -16,6 +17,7 @@ export class Site {
   readonly name: string;
   readonly paths: TargetPaths;
   readonly store: ReleaseStore;
+  readonly files: AppFiles;
   /** the order in which deploys are built */
   readonly queue = new DeployQueue();
   /**
@@ -35,7 +37,8 @@ export class Site {
     this.target = target;
     this.name = targetName(target);
     this.paths = appliance.paths.target(target);
-    this.store = new ReleaseStore(target, this.paths);
+    this.files = new AppFiles(appliance, this.name, this.paths);
+    this.store = new ReleaseStore(target, this.paths, this.files.empty);
   }
 
   /** @throws AppError `app_not_found` */

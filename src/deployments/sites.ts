@@ -4,7 +4,9 @@ import { isName, type Target, targetName } from '../config/paths.ts';
 import { ensureTargetState, listTargets, loadTargetState } from '../config/target-state.ts';
 import { AppError } from '../errors/app-error.ts';
 import { isTemporary, listDirectory, removeTree, syncDirectory } from '../system/files.ts';
+import { describeError } from '../system/log.ts';
 import { Slots } from '../system/slots.ts';
+import { removeAllOf } from './app-files.ts';
 import { AppRepository } from './app-repository.ts';
 import type { Appliance } from './appliance.ts';
 import { appNotFound, Site } from './site.ts';
@@ -38,7 +40,9 @@ export class Sites {
     checkNames(target);
     using _ = await this.#change(target.app);
     await ensureTargetState(this.#appliance.paths, target, this.#appliance.settings.apps);
-    return this.#site(target);
+    const site = this.#site(target);
+    await site.files.prepare();
+    return site;
   }
 
   /** All environments of one app. */
@@ -126,15 +130,33 @@ export class Sites {
     for (const site of sites) this.#sites.delete(site.name);
     this.#repositories.delete(app);
     await syncDirectory(paths.apps);
-    await removeTree(aside);
+    await this.#removeAside(app, aside);
   }
 
   /** Finishes removals that a crash cut short. */
   async sweep(): Promise<void> {
     const { home } = this.#appliance.paths;
     for (const name of await readdir(home)) {
-      if (name.startsWith(removing)) await removeTree(join(home, name));
+      if (!name.startsWith(removing)) continue;
+      try {
+        await this.#removeAside(name.slice(removing.length).replace(/-\d+$/, ''), join(home, name));
+      } catch (error) {
+        // What cannot be removed must not keep all the apps that there are from being served.
+        this.#appliance.log.error('removed app still has files', { path: name, error: describeError(error) });
+      }
     }
+  }
+
+  /** @param aside where all that the app had lies now */
+  async #removeAside(app: string, aside: string): Promise<void> {
+    const { runner } = this.#appliance;
+    const environments = (await runner.hasUsers()) ? (await listDirectory(aside)).filter(isName) : [];
+    for (const environment of environments) {
+      const key = targetName({ app, environment });
+      await removeAllOf(this.#appliance, key, join(aside, environment));
+      await runner.call('forget', { key, aside: basename(aside) });
+    }
+    await removeTree(aside);
   }
 
   /** The right to make or to remove what an app has on the disk, until what is returned is disposed of. */

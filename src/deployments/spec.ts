@@ -23,6 +23,7 @@ export async function generationSpec(
   const state = await site.state();
   const { settings, script, args, nodeArgs } = run;
   const { directory } = paths.release(number);
+  const isolated = await site.files.isolated;
   const own = changes.env ?? (await site.environment());
   const workers = changes.workers === undefined ? state.workers : changes.workers;
   return {
@@ -34,7 +35,7 @@ export async function generationSpec(
     script: join(directory, script),
     args,
     env: {
-      ...systemEnvironment(appliance.node),
+      ...systemEnvironment(appliance.node, isolated),
       NODE_ENV: 'production',
       ...own,
       ...run.env,
@@ -91,11 +92,13 @@ function logSpec(
   };
 }
 
-const inherited = ['HOME', 'USER', 'LOGNAME', 'SHELL', 'LANG', 'LC_ALL', 'LC_CTYPE', 'TZ', 'TMPDIR'];
+const inherited = ['LANG', 'LC_ALL', 'LC_CTYPE', 'TZ'];
+/** Where it runs as another user, that one's are the runner's to give. */
+const personal = ['HOME', 'USER', 'LOGNAME', 'SHELL', 'TMPDIR'];
 
 /** What an app gets of our own environment: nothing that is a secret of ours, and its own Node first in the path. */
-function systemEnvironment(node: string): Record<string, string> {
-  const kept = inherited.flatMap((name) => {
+function systemEnvironment(node: string, isolated: boolean): Record<string, string> {
+  const kept = [...inherited, ...(isolated ? [] : personal)].flatMap((name) => {
     const value = process.env[name];
     return value === undefined ? [] : [[name, value] as const];
   });

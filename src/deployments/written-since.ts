@@ -56,7 +56,8 @@ async function isNewer(path: string, since: Date): Promise<boolean> {
   try {
     return (await lstat(path)).mtime > since;
   } catch (error) {
-    if (systemCode(error) === 'ENOENT') return false;
+    // In a directory that may be listed and not entered, too.
+    if (['ENOENT', 'EACCES'].includes(systemCode(error) ?? '')) return false;
     throw error;
   }
 }

@@ -74,6 +74,8 @@ export const errorStatus = {
   stopping: 503,
   protocol_mismatch: 500,
   path_too_long: 500,
+  user_refused: 500,
+  files_obstructed: 500,
   internal: 500,
 } as const satisfies Record<string, number>;
 

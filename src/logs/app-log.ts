@@ -13,6 +13,8 @@ const retryAfter = 1000;
 
 export interface AppLogOptions {
   directory: string;
+  /** the path by which it is to be used now, where that is another one: see AppLogs */
+  at?: (directory: string) => string;
   /** bytes after which it is rotated */
   size: number;
   /** told of each file that was rotated away */
@@ -37,6 +39,7 @@ export class AppLog {
   #lookedAt = 0;
   /** how many bytes of what is being written have been */
   #written = 0;
+  #isOver = false;
   #broken: { until: number; error: Error; lines: number } | undefined;
 
   constructor(options: AppLogOptions) {
@@ -48,7 +51,7 @@ export class AppLog {
    * is there for a moment, empty, before the full one takes its name: whoever compressed that would remove the full one.
    */
   newest(): Promise<number> {
-    return this.#turns.run(async () => (await rotatedLogs(this.#options.directory)).at(-1)?.number ?? 0);
+    return this.#turns.run(async () => (await rotatedLogs(this.#directory)).at(-1)?.number ?? 0);
   }
 
   /** From the next opening on. */
@@ -72,7 +75,9 @@ export class AppLog {
   /** Puts what is there aside and begins anew; an empty log stays. */
   rotate(): Promise<void> {
     return this.#turns.run(async () => {
-      const { directory, rotated } = this.#options;
+      if (this.#isOver) return;
+      const { rotated } = this.#options;
+      const directory = this.#directory;
       await this.#close();
       if ((await endLine(join(directory, currentLog))) === 0) return;
       await rename(join(directory, currentLog), rotatedLog(directory, await this.#nextNumber()));
@@ -85,6 +90,19 @@ export class AppLog {
     return this.#turns.run(() => this.#close());
   }
 
+  /** What still comes is for nobody: the app is being removed. */
+  end(): Promise<void> {
+    return this.#turns.run(async () => {
+      this.#isOver = true;
+      await this.#close();
+    });
+  }
+
+  get #directory(): string {
+    const { directory, at } = this.#options;
+    return at === undefined ? directory : at(directory);
+  }
+
   async #close(): Promise<void> {
     const stream = this.#stream;
     this.#stream = undefined;
@@ -94,6 +112,7 @@ export class AppLog {
   }
 
   async #write(records: string): Promise<void> {
+    if (this.#isOver) return;
     if (this.#broken !== undefined && performance.now() < this.#broken.until) {
       this.#broken.lines += countLines(records);
       return;
@@ -118,7 +137,7 @@ export class AppLog {
     const now = performance.now();
     if (this.#stream === undefined || now - this.#lookedAt < lookEvery) return;
     this.#lookedAt = now;
-    const inode = await inodeOf(join(this.#options.directory, currentLog));
+    const inode = await inodeOf(join(this.#directory, currentLog));
     if (this.#inode !== undefined && inode !== this.#inode) await this.#close();
   }
 
@@ -139,13 +158,14 @@ export class AppLog {
   }
 
   async #nextNumber(): Promise<number> {
-    const newest = (await rotatedLogs(this.#options.directory)).at(-1)?.number ?? 0;
+    const newest = (await rotatedLogs(this.#directory)).at(-1)?.number ?? 0;
     this.#number = Math.max(this.#number, newest) + 1;
     return this.#number;
   }
 
   async #open(): Promise<RotatingFileStream> {
-    const { directory, size, rotated } = this.#options;
+    const { size, rotated } = this.#options;
+    const directory = this.#directory;
     await makeDirectory(directory);
     await endLine(join(directory, currentLog));
     this.#number = (await this.#nextNumber()) - 1;

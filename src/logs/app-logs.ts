@@ -23,6 +23,7 @@ export class AppLogs {
   /** one for each expression, and not for each app: they cost memory */
   readonly #schedules = new Map<string, ScheduledTask>();
   readonly #allDirectories: () => Promise<string[]>;
+  readonly #at: (directory: string) => string;
   readonly #fault: (what: string, error: unknown) => void;
   /** one at a time: compressing is work that nobody waits for */
   readonly #upkeep = new Serial();
@@ -30,9 +31,15 @@ export class AppLogs {
   /**
    * @param allDirectories of all logs there are on this machine, of apps that do not run too
    * @param fault told what could not be done
+   * @param at the path by which a directory is to be used, where that is another one
    */
-  constructor(allDirectories: () => Promise<string[]>, fault: (what: string, error: unknown) => void) {
+  constructor(
+    allDirectories: () => Promise<string[]>,
+    fault: (what: string, error: unknown) => void,
+    at: (directory: string) => string = (directory) => directory,
+  ) {
     this.#allDirectories = allDirectories;
+    this.#at = at;
     this.#fault = fault;
   }
 
@@ -54,6 +61,15 @@ export class AppLogs {
   /** Nobody writes into it any more, for the time being: what it held open may be removed. */
   async rest(directory: string): Promise<void> {
     await this.#entries.get(directory)?.log.close();
+  }
+
+  /** It is about to be removed, with its directory: nothing is written there any more. */
+  async forget(directory: string): Promise<void> {
+    const entry = this.#entries.get(directory);
+    this.#entries.delete(directory);
+    this.#arrange();
+    await entry?.log.end();
+    await this.#upkeep.run(async () => undefined);
   }
 
   async close(): Promise<void> {
@@ -90,6 +106,7 @@ export class AppLogs {
   #create({ directory, size }: LogPolicy): AppLog {
     return new AppLog({
       directory,
+      at: this.#at,
       size,
       rotated: () => this.#maintain(directory),
       failed: (error) => this.#fault(`${directory} cannot be written`, error),
@@ -103,8 +120,9 @@ export class AppLogs {
         if (entry === undefined) return;
         const { log, policy } = entry;
         const newest = await log.newest();
-        await keepNewest(directory, policy.keep, newest);
-        await compressRotated(directory, newest);
+        const at = this.#at(directory);
+        await keepNewest(at, policy.keep, newest);
+        await compressRotated(at, newest);
         await keepWithin(await this.#allDirectories(), policy.maxBytes);
       })
       .catch((error: unknown) => this.#fault(`${directory} not tidied`, error));

@@ -104,6 +104,8 @@ export interface JobSpec {
   argv: [string, ...string[]];
   directory: string;
   env: Record<string, string>;
+  /** key of the target as whose user it runs, null for the owner of the home; where there are no users, as the runner */
+  user: string | null;
   /** below the live apps in CPU and I/O */
   lowPriority: boolean;
   /** milliseconds */
@@ -232,7 +234,11 @@ export interface SwitchResult {
 
 /** Calls of the server to the runner: parameters, result, and what is reported while it is under way. */
 export interface RunnerCalls {
-  hello: { params: { version: number }; result: { version: number; pid: number }; progress: never };
+  hello: {
+    params: { version: number };
+    result: { version: number; pid: number; users: boolean };
+    progress: never;
+  };
   status: { params: Record<string, never>; result: TargetStatus[]; progress: never };
   /** starts a generation and proves it healthy; nothing live is touched. Discarded if the caller hangs up before `switch`. */
   boot: { params: { spec: GenerationSpec }; result: BootResult; progress: { line: string } };
@@ -246,6 +252,12 @@ export interface RunnerCalls {
     result: JobResult;
     progress: { stream: 'stdout' | 'stderr'; text: string };
   };
+  /** where there are users: makes that of a target, and gives its directories to whom they belong */
+  prepare: { params: { key: string }; result: null; progress: never };
+  /** hands a tree over to the app's user, such as `staging/7`; once is enough */
+  own: { params: { key: string; tree: string }; result: null; progress: never };
+  /** ends all that runs as a target's user, and removes what is root's of it; `aside`: where the app lies in the home now */
+  forget: { params: { key: string; aside: string }; result: null; progress: never };
   /** ends the runner itself and leaves what it runs to the next one */
   leave: { params: Record<string, never>; result: null; progress: never };
   /** ends everything and the runner itself */

@@ -12,6 +12,8 @@ export interface WorkerBoot {
   gateFds: number[];
   /** what to look at, and whom to tell, when the runner is gone */
   generationFile: string;
+  /** by which the next runner knows it: that socket is open to all */
+  secret: string;
   orphanSocket: string;
   /** milliseconds */
   drainTimeout: number;
@@ -52,7 +54,15 @@ export type FromWorker =
 
 /** A worker that lost its runner, to whichever runner comes next, over the orphan socket: one JSON message a line. */
 export type FromOrphan =
-  | { type: 'orphan'; version: number; key: string; generation: number; release: number; pid: number }
+  | {
+      type: 'orphan';
+      version: number;
+      key: string;
+      generation: number;
+      release: number;
+      pid: number;
+      secret: string;
+    }
   | { type: 'retired' };
 
 export type ToOrphan = { type: 'retire' };

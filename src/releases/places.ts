@@ -7,6 +7,9 @@ import { ensurePrivateDirectory, listDirectory, removeTree, syncDirectory } from
 /** Our records in a release's tree. An app's own file of this name is refused when it is received. */
 export const recordsName = '.sluice';
 
+/** Removes what is in the tree of a release, but for one name. */
+export type EmptyTree = (directory: string, except: string) => Promise<void>;
+
 /**
  * Where the releases of one target lie, and how they move:
  *
@@ -18,9 +21,11 @@ export const recordsName = '.sluice';
  */
 export class Places {
   readonly #paths: TargetPaths;
+  readonly #empty: EmptyTree;
 
-  constructor(paths: TargetPaths) {
+  constructor(paths: TargetPaths, empty: EmptyTree) {
     this.#paths = paths;
+    this.#empty = empty;
   }
 
   /** Creates staging/N for the next number. The directory is the claim: no two callers get the same. */
@@ -30,7 +35,8 @@ export class Places {
     for (;;) {
       const number = Math.max(0, ...(await this.numbers())) + 1;
       try {
-        await mkdir(this.#paths.staged(number).directory);
+        // Closed, whatever modes there are in what is unpacked there.
+        await mkdir(this.#paths.staged(number).directory, { mode: 0o700 });
       } catch (error) {
         if (systemCode(error) === 'EEXIST') continue;
         throw error;
@@ -83,9 +89,7 @@ export class Places {
     const place = await this.locate(number);
     if (place === undefined) return;
     if (place.directory !== removing.directory) await this.#move(place, removing);
-    for (const name of await listDirectory(removing.directory)) {
-      if (name !== recordsName) await removeTree(join(removing.directory, name));
-    }
+    await this.#empty(removing.directory, recordsName);
     await this.#move(removing, this.#paths.release(number));
   }
 
@@ -93,7 +97,7 @@ export class Places {
   async drop(number: number): Promise<void> {
     const aside = join(this.#paths.staging, `.dropped-${number}`);
     await rename(this.#paths.release(number).directory, aside);
-    await removeTree(aside);
+    await this.#remove(aside);
   }
 
   /** Goes on with removals that a crash interrupted. */
@@ -107,8 +111,13 @@ export class Places {
   /** Removes all that is in staging. */
   async clearStaging(): Promise<void> {
     for (const name of await listDirectory(this.#paths.staging)) {
-      await removeTree(join(this.#paths.staging, name));
+      await this.#remove(join(this.#paths.staging, name));
     }
+  }
+
+  async #remove(tree: string): Promise<void> {
+    await this.#empty(tree, recordsName);
+    await removeTree(tree);
   }
 
   #removing(number: number): ReleasePaths {

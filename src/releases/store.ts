@@ -5,6 +5,7 @@ import { parseSettings } from '../config/load.ts';
 import { type ReleasePaths, type Target, type TargetPaths, targetName } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import {
+  emptyDirectory,
   ensurePrivateDirectory,
   readJson,
   readLink,
@@ -14,7 +15,7 @@ import {
   writeJsonAtomic,
 } from '../system/files.ts';
 import { Serial } from '../system/serial.ts';
-import { Places } from './places.ts';
+import { type EmptyTree, Places } from './places.ts';
 import type { ReleaseRecord } from './release.ts';
 import { expiredReleases, previousRelease, type Retainable, switchable } from './retention.ts';
 import { completePlan } from './run-plan.ts';
@@ -40,10 +41,11 @@ export class ReleaseStore {
   readonly #places: Places;
   readonly #writes = new Serial();
 
-  constructor(target: Target, paths: TargetPaths) {
+  /** @param empty removes what is in a tree, but for one name */
+  constructor(target: Target, paths: TargetPaths, empty: EmptyTree = emptyDirectory) {
     this.target = target;
     this.#paths = paths;
-    this.#places = new Places(paths);
+    this.#places = new Places(paths, empty);
   }
 
   /** Gives out the next number, for good, and creates its staging directory with a record in it. */

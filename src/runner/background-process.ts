@@ -18,6 +18,7 @@ import type { ProcessOutput } from './process-output.ts';
 import type { ProcessRecords } from './process-records.ts';
 import { Restarts } from './restarts.ts';
 import { spawnCaptured } from './spawn-captured.ts';
+import type { Identity } from './users/identity.ts';
 
 const printing = fileURLToPath(new URL('../worker/printing.cjs', import.meta.url));
 
@@ -27,6 +28,8 @@ export interface BackgroundOptions {
   instance: number;
   outputs: Outputs;
   records: ProcessRecords;
+  /** whom it runs as, where there are users */
+  user(): Identity | undefined;
   log(message: string): void;
 }
 
@@ -144,7 +147,8 @@ export class BackgroundProcess {
 
   async #start(): Promise<Running> {
     const { spec, background, instance, outputs, records } = this.#options;
-    const output = await outputs.open(spec.log, { release: spec.release, process: this.#name });
+    const user = this.#options.user();
+    const output = await outputs.open(spec.log, { release: spec.release, process: this.#name }, user);
     const env = {
       ...spec.env,
       ...background.env,
@@ -155,7 +159,7 @@ export class BackgroundProcess {
     const child = spawnCaptured(
       output,
       [spec.node, '--require', printing, ...background.nodeArgs, background.script, ...background.args],
-      { cwd: spec.directory, env },
+      { cwd: spec.directory, env, user },
       [],
       (pid) => records.add('background', spec.key, pid),
     );

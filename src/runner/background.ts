@@ -6,11 +6,13 @@ import { type BackgroundOptions, BackgroundProcess } from './background-process.
 import { endProcess } from './end-process.ts';
 import type { Outputs } from './outputs.ts';
 import type { ProcessRecord, ProcessRecords } from './process-records.ts';
+import type { Identity } from './users/identity.ts';
 
 export interface BackgroundGroupOptions {
   key: string;
   outputs: Outputs;
   records: ProcessRecords;
+  user(): Identity | undefined;
   log(message: string): void;
 }
 
@@ -63,10 +65,10 @@ export class Background {
   }
 
   #start(spec: GenerationSpec, wanted: GenerationSpec['background']): void {
-    const { outputs, records, log } = this.#options;
+    const { outputs, records, user, log } = this.#options;
     for (const background of wanted) {
       for (let instance = 0; instance < background.count; instance += 1) {
-        const options: BackgroundOptions = { spec, background, instance, outputs, records, log };
+        const options: BackgroundOptions = { spec, background, instance, outputs, records, user, log };
         this.#processes.add(new BackgroundProcess(options));
       }
     }

@@ -1,5 +1,5 @@
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { dirname, relative } from 'node:path';
+import { dirname } from 'node:path';
 import { syncDirectory, temporaryBeside } from '../system/files.ts';
 
 interface Replacement {
@@ -18,18 +18,25 @@ export class Commit {
   readonly #generation: Replacement;
   readonly #current: Replacement;
 
+  /**
+   * @param paths as they are safe to be used
+   * @param currentLink what `current` leads to, relative
+   */
   constructor(
     paths: { current: string; generation: string },
     active: { generation: number; release: number },
-    releaseDirectory: string,
+    currentLink: string,
   ) {
     this.#generation = { temporary: temporaryBeside(paths.generation), path: paths.generation };
     this.#current = { temporary: temporaryBeside(paths.current), path: paths.current };
-    writeFileSync(this.#generation.temporary, `${JSON.stringify(active)}\n`, { mode: 0o644 });
-    const descriptor = openSync(this.#generation.temporary, 'r');
-    fsyncSync(descriptor);
-    closeSync(descriptor);
-    symlinkSync(relative(dirname(paths.current), releaseDirectory), this.#current.temporary);
+    const descriptor = openSync(this.#generation.temporary, 'wx', 0o644);
+    try {
+      writeFileSync(descriptor, `${JSON.stringify(active)}\n`);
+      fsyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
+    symlinkSync(currentLink, this.#current.temporary);
   }
 
   /**

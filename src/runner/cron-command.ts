@@ -5,6 +5,7 @@ import type { GenerationSpec, JobSpec } from '../protocol/runner.ts';
 import { Masker } from '../system/mask.ts';
 import { runJob } from './jobs.ts';
 import type { ProcessRecords } from './process-records.ts';
+import type { Identity } from './users/identity.ts';
 
 export interface CronOutcome {
   failed: boolean;
@@ -17,7 +18,7 @@ export async function runCommand(
   spec: GenerationSpec,
   { name, command, timeout }: { name: string; command: string; timeout: number },
   log: AppLog,
-  records: ProcessRecords,
+  { records, user }: { records: ProcessRecords; user: Identity | undefined },
   signal: AbortSignal,
 ): Promise<CronOutcome> {
   const masker = new Masker(spec.log.secrets, { bytes: true });
@@ -28,6 +29,7 @@ export async function runCommand(
     argv: ['/bin/sh', '-c', command],
     directory: spec.directory,
     env: spec.env,
+    user: spec.key,
     lowPriority: false,
     timeout,
   };
@@ -37,7 +39,7 @@ export async function runCommand(
     if (records !== '') written = log.write(records);
     return false;
   };
-  const result = await runJob(job, { signal, report, drained: () => written }, records);
+  const result = await runJob(job, { signal, report, drained: () => written }, records, user);
   for (const framer of Object.values(framers)) {
     const rest = framer.end(new Date());
     if (rest !== '') await log.write(rest);

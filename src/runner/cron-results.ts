@@ -1,14 +1,15 @@
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { systemCode } from '../errors/app-error.ts';
 import type { CronResult } from '../protocol/runner.ts';
 
 /** How each thing that is done at set times went last, kept in a file over restarts. */
 export class CronResults {
-  readonly #path: string;
+  readonly #path: () => string;
   readonly #log: (message: string) => void;
   readonly #results: Record<string, CronResult>;
 
-  constructor(path: string, log: (message: string) => void) {
+  /** @param path where it is now */
+  constructor(path: () => string, log: (message: string) => void) {
     this.#path = path;
     this.#log = log;
     this.#results = this.#read();
@@ -32,9 +33,11 @@ export class CronResults {
 
   #write(results: Record<string, CronResult>, name: string): void {
     try {
-      const temporary = `${this.#path}.new`;
-      writeFileSync(temporary, JSON.stringify(results), { mode: 0o600 });
-      renameSync(temporary, this.#path);
+      const path = this.#path();
+      const temporary = `${path}.new`;
+      rmSync(temporary, { force: true });
+      writeFileSync(temporary, JSON.stringify(results), { mode: 0o600, flag: 'wx' });
+      renameSync(temporary, path);
     } catch (error) {
       this.#log(`the result of ${name} is not on record: ${(error as Error).message}`);
     }
@@ -42,11 +45,22 @@ export class CronResults {
 
   #read(): Record<string, CronResult> {
     try {
-      return { ...Object.create(null), ...JSON.parse(readFileSync(this.#path, 'utf8')) };
+      return { ...Object.create(null), ...JSON.parse(readNoLink(this.#path())) };
     } catch (error) {
       if (systemCode(error) !== 'ENOENT')
-        this.#log(`${this.#path} is not readable: ${(error as Error).message}`);
+        this.#log(`what was done at set times is not readable: ${(error as Error).message}`);
       return Object.create(null);
     }
+  }
+}
+
+/** A file of ours is none, and a FIFO would be waited for. */
+function readNoLink(path: string): string {
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  const fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  try {
+    return readFileSync(fd, 'utf8');
+  } finally {
+    closeSync(fd);
   }
 }

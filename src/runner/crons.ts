@@ -6,10 +6,15 @@ import { type CronOutcome, runCommand } from './cron-command.ts';
 import { askApp } from './cron-request.ts';
 import { CronResults } from './cron-results.ts';
 import type { ProcessRecords } from './process-records.ts';
+import type { Identity } from './users/identity.ts';
 
 export interface CronsOptions {
   logs: AppLogs;
   records: ProcessRecords;
+  /** whom its commands run as, where there are users */
+  user(): Identity | undefined;
+  /** a path of the target, as it is safe to be used */
+  at(path: string): string;
   /** when all workers are to be replaced */
   restart(): void;
   log(message: string): void;
@@ -38,7 +43,7 @@ export class Crons {
   /** Those of `spec` instead of those there are; what is under way goes on. */
   become(spec: GenerationSpec): void {
     this.#clear();
-    this.#results ??= new CronResults(spec.paths.cron, this.#options.log);
+    this.#results ??= new CronResults(() => this.#options.at(spec.paths.cron), this.#options.log);
     if (this.#stopping.signal.aborted) this.#stopping = new AbortController();
     this.#entries = spec.cron.map((cron) => ({
       cron,
@@ -113,11 +118,12 @@ export class Crons {
 
   async #perform(spec: GenerationSpec, { action, name, timeout }: CronSpec): Promise<CronOutcome> {
     const { signal } = this.#stopping;
-    const { logs, records } = this.#options;
+    const { logs, records, user } = this.#options;
     try {
       if (action.kind === 'request') return await askApp(spec, action, timeout, signal);
       const { command } = action;
-      return await runCommand(spec, { name, timeout, command }, logs.get(spec.log), records, signal);
+      const asked = { name, timeout, command };
+      return await runCommand(spec, asked, logs.get(spec.log), { records, user: user() }, signal);
     } catch (error) {
       return { failed: true, detail: (error as Error).message };
     }

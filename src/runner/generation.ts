@@ -11,6 +11,7 @@ import type { ListeningPort } from './listening-port.ts';
 import type { Outputs } from './outputs.ts';
 import type { ProcessRecords } from './process-records.ts';
 import { Slot } from './slot.ts';
+import type { Identity } from './users/identity.ts';
 import { excessOf, faultOf } from './worker-fault.ts';
 import type { WorkerListener, WorkerProcess } from './worker-process.ts';
 import { NotStarted, WorkerStarter } from './worker-starter.ts';
@@ -30,6 +31,7 @@ export interface GenerationOptions {
   port: ListeningPort;
   orphanSocket: string;
   records: ProcessRecords;
+  user(): Identity | undefined;
   outputs: Outputs;
   /** where connections go that are on the move */
   moves: Pick<WorkerListener, 'connection' | 'held'>;

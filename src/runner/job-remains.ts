@@ -1,7 +1,10 @@
-import { readFile } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { readFile, stat } from 'node:fs/promises';
+import { promisify } from 'node:util';
 import { systemCode } from '../errors/app-error.ts';
 import { listDirectory } from '../system/files.ts';
 import { signalProcess } from '../system/processes.ts';
+import { as, type Identity } from './users/identity.ts';
 
 /** Set in a job's environment, and so in that of all that descends from it: to a value of its own. */
 export const jobMark = 'SLUICE_JOB';
@@ -12,10 +15,12 @@ const looks = 10;
 /**
  * Ends what a job has left running in a session of its own (`setsid`, a daemon), out of reach of a signal to its
  * group. Told by the variable in its environment; where there is no /proc, there is nothing to tell it by.
+ * @param user whom it ran as, where there are users: others than they, root without CAP_SYS_PTRACE included, may not read
+ *   the environment of a process, so they look themselves
  */
-export async function endRemains(mark: string): Promise<void> {
+export async function endRemains(mark: string, user?: Identity): Promise<void> {
   for (let look = 0; look < looks; look += 1) {
-    const remains = await findMarked(mark);
+    const remains = user === undefined ? await findMarked(mark) : await findAs(user, mark);
     if (remains.length === 0) return;
     for (const pid of remains) signalProcess(pid, 'SIGKILL');
   }
@@ -39,4 +44,33 @@ async function environmentOf(pid: string): Promise<string> {
     if (code === 'ENOENT' || code === 'ESRCH' || code === 'EACCES' || code === 'EPERM') return '';
     throw error;
   }
+}
+
+/** Prints those of its arguments, after the first, that are pids of processes with the first in their environment. */
+const search =
+  'mark=$1; shift; for pid; do grep -qzFx -e "$mark" "/proc/$pid/environ" && echo "$pid"; done; :';
+
+/** What the user says is the user's: a pid is taken only where it was one of those that were asked about. */
+async function findAs(user: Identity, mark: string): Promise<number[]> {
+  const theirs = await pidsOf(user);
+  if (theirs.length === 0) return [];
+  const path = { PATH: '/usr/bin:/bin' };
+  const argv = ['-c', search, 'sh', `${jobMark}=${mark}`, ...theirs];
+  const options = { ...as(user, path), cwd: '/', timeout: 5000, killSignal: 'SIGKILL' as const };
+  const { stdout } = await promisify(execFile)('/bin/sh', argv, options);
+  const found = new Set(stdout.split('\n'));
+  return theirs.filter((pid) => found.has(pid)).map(Number);
+}
+
+async function pidsOf({ uid }: Identity): Promise<string[]> {
+  const pids: string[] = [];
+  for (const name of await listDirectory('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      if ((await stat(`/proc/${name}`)).uid === uid) pids.push(name);
+    } catch (error) {
+      if (!['ENOENT', 'ESRCH'].includes(systemCode(error) ?? '')) throw error;
+    }
+  }
+  return pids;
 }

@@ -9,6 +9,7 @@ import { withDeadline } from '../system/deadline.ts';
 import { signalProcess } from '../system/processes.ts';
 import { endRemains, jobMark } from './job-remains.ts';
 import type { ProcessRecords } from './process-records.ts';
+import { as, type Identity } from './users/identity.ts';
 
 /** Time between SIGTERM and SIGKILL for a job that is to end, in ms. */
 const killDelay = 3000;
@@ -20,18 +21,20 @@ type Output = { stream: 'stdout' | 'stderr'; text: string };
 /**
  * Runs one external command to its end, in a process group of its own that is ended whole, and with it what has left
  * the group: signalling `npm` alone leaves what it started.
+ * @param user whom it runs as, where there are users
  */
 export async function runJob(
   job: JobSpec,
   context: CallContext<Output>,
   records: ProcessRecords,
+  user?: Identity,
 ): Promise<JobResult> {
   const start = performance.now();
   const mark = randomUUID();
   const [command, ...args] = job.lowPriority ? [...lowPriority(), ...job.argv] : job.argv;
   const child = spawn(command as string, args, {
     cwd: job.directory,
-    env: { ...job.env, [jobMark]: mark },
+    ...as(user, { ...job.env, [jobMark]: mark }),
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   });
@@ -44,7 +47,7 @@ export async function runJob(
   forward(child, 'stderr', context);
   const { pid } = child;
   if (pid === undefined) return { ...(await exited), timedOut: false, durationMs: 0 };
-  records.add('job', '', pid, mark);
+  records.add('job', job.user ?? '', pid, { mark });
 
   let timedOut = false;
   let killTimer: NodeJS.Timeout | undefined;
@@ -61,7 +64,7 @@ export async function runJob(
   try {
     const outcome = await exited;
     signalProcess(-pid, 'SIGKILL');
-    await endRemains(mark);
+    await endRemains(mark, user);
     await withDeadline(closed, closeDelay);
     return { ...outcome, timedOut, durationMs: Math.round(performance.now() - start) };
   } finally {

@@ -48,7 +48,9 @@ export class Keeper {
   }
 
   start(): void {
-    const child = spawn('/bin/sh', [script, this.#directory], {
+    // It outlives us, and the path may be one that goes through us.
+    const child = spawn('/bin/sh', [script, '.'], {
+      cwd: this.#directory,
       stdio: ['pipe', 'ignore', 'ignore'],
       detached: true,
     });

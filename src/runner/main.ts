@@ -1,5 +1,6 @@
-import { chmodSync, chownSync, rmSync, statSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { basename, join } from 'node:path';
 import { homeFromEnvironment, Paths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { serveCalls } from '../protocol/peer.ts';
@@ -8,6 +9,7 @@ import { tryLock } from '../system/lock.ts';
 import { createLog, describeError } from '../system/log.ts';
 import { logLevel } from '../system/log-level.ts';
 import { sayReadyToSystemd } from '../system/systemd.ts';
+import { findGround } from './ground.ts';
 import { Runner } from './runner.ts';
 
 const log = createLog(process.stderr.fd, 'runner', logLevel(process.env['SLUICE_LOG_LEVEL']));
@@ -15,12 +17,13 @@ const log = createLog(process.stderr.fd, 'runner', logLevel(process.env['SLUICE_
 /** The runner's process: one a home, from its start until SIGTERM or the server's `shutdown`. */
 async function main(): Promise<void> {
   const paths = new Paths(homeFromEnvironment());
-  await ensurePrivateDirectory(paths.run);
-  const lock = tryLock(paths.runnerLock);
+  const ground = findGround(paths);
+  if (ground.users === undefined) await ensurePrivateDirectory(paths.run);
+  const lock = tryLock(ground.lock);
   if (lock === undefined)
     throw new AppError('already_running', `a runner for ${paths.home} is running already`);
 
-  const runner = new Runner(paths, log);
+  const runner = new Runner(paths, ground, log);
   await runner.start();
 
   const server = createServer((socket) => {
@@ -28,15 +31,18 @@ async function main(): Promise<void> {
     socket.on('close', () => closed.abort(new AppError('interrupted', 'the server hung up')));
     serveCalls(socket, runner.handlers(closed.signal, { leave, shutdown: stop }));
   });
-  rmSync(paths.runnerSocket, { force: true });
-  server.listen(paths.runnerSocket, () => {
-    chmodSync(paths.runnerSocket, 0o600);
-    giveToOwnerOf(paths.home, paths.runnerSocket);
-    log.info('ready');
+  const socket = join(ground.run.directory, basename(paths.runnerSocket));
+  rmSync(socket, { force: true });
+  // Closed from the beginning: it is bound before `listen` returns.
+  const umask = process.umask(0o177);
+  server.listen(socket, () => {
+    ground.giveToServer(socket);
+    log.info('ready', ground.users && { appsRunAs: `${ground.users.owner.name}_APP` });
     sayReadyToSystemd('runs the apps').catch((error) =>
       log.error('systemd not told', { error: describeError(error) }),
     );
   });
+  process.umask(umask);
 
   let ending: Promise<void> | undefined;
   function end(how: () => Promise<void>): Promise<void> {
@@ -51,13 +57,6 @@ async function main(): Promise<void> {
   process.on('SIGUSR2', () => void leave());
   process.on('SIGTERM', () => void stop());
   process.on('SIGINT', () => void stop());
-}
-
-/** The server is who calls us: as root we may be of another user than it, which owns the home. */
-function giveToOwnerOf(home: string, path: string): void {
-  if (process.getuid?.() !== 0) return;
-  const { uid, gid } = statSync(home);
-  chownSync(path, uid, gid);
 }
 
 if (import.meta.main) await main();

@@ -1,8 +1,8 @@
 import { rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
-import { createInterface } from 'node:readline';
 import type { FromOrphan, ToOrphan } from '../protocol/worker.ts';
 import { withDeadline } from '../system/deadline.ts';
+import type { ProcessRecords } from './process-records.ts';
 
 /** A worker of an earlier runner that goes on serving until it is retired. */
 interface Orphan {
@@ -15,6 +15,12 @@ interface Orphan {
 
 /** How long an orphan may take to shut its gate, in ms: see generation.ts. */
 const retireDeadline = 1000;
+/** How long who has connected may take to say who it is, in ms: anybody on this machine may connect. */
+const introducedWithin = 2000;
+/** How many may be about to; the oldest gives way. */
+const mayBeStrangers = 200;
+/** More than all that an orphan has to say, in bytes. */
+const longest = 4096;
 
 /**
  * Where workers report whose runner is gone. They serve on, and are told to retire through here when a fresh
@@ -23,25 +29,34 @@ const retireDeadline = 1000;
 export class Orphans {
   readonly #orphans = new Set<Orphan>();
   readonly #server: Server;
+  readonly #records: ProcessRecords;
   readonly #superseded: (key: string) => boolean;
+  /** those that have not said who they are, the oldest first */
+  readonly #strangers = new Set<Socket>();
 
-  /** @param superseded whether a generation of this runner has already taken over for `key` */
-  constructor(superseded: (key: string) => boolean) {
+  /**
+   * @param records of the workers that earlier runners have started
+   * @param superseded whether a generation of this runner has already taken over for `key`
+   */
+  constructor(records: ProcessRecords, superseded: (key: string) => boolean) {
+    this.#records = records;
     this.#superseded = superseded;
     this.#server = createServer((socket) => this.#accept(socket));
   }
 
-  async listen(path: string): Promise<void> {
+  /** @param open whether it is for other users than ours, too */
+  async listen(path: string, { open }: { open: boolean }): Promise<void> {
     rmSync(path, { force: true });
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject);
-      this.#server.listen(path, resolve);
+      this.#server.listen({ path, readableAll: open, writableAll: open }, resolve);
     });
   }
 
   close(): void {
     this.#server.close();
     for (const { socket } of this.#orphans) socket.destroy();
+    for (const socket of this.#strangers) socket.destroy();
   }
 
   /** The pids of those of `key` that take nothing new any more. */
@@ -71,23 +86,63 @@ export class Orphans {
     let orphan: Orphan | undefined;
     // A worker that dies resets the connection; its 'close' follows and says all there is to know.
     socket.on('error', () => undefined);
-    createInterface({ input: socket }).on('line', (line) => {
-      const message = JSON.parse(line) as FromOrphan;
-      if (message.type === 'orphan') {
+    this.#strangers.add(socket);
+    const timer = setTimeout(() => this.#strangers.has(socket) && socket.destroy(), introducedWithin);
+    if (this.#strangers.size > mayBeStrangers) [...this.#strangers][0]?.destroy();
+    const hear = (message: FromOrphan) => {
+      if (message.type === 'retired' && orphan !== undefined) {
+        orphan.hasRetired = true;
+        orphan.retired.resolve();
+      } else if (message.type === 'orphan' && orphan === undefined && this.#isKnown(message)) {
+        this.#strangers.delete(socket);
         const { key, pid } = message;
         orphan = { key, pid, socket, retired: Promise.withResolvers(), hasRetired: false };
         this.#orphans.add(orphan);
         if (this.#superseded(key)) void this.#retire(orphan);
-      } else if (message.type === 'retired' && orphan !== undefined) {
-        orphan.hasRetired = true;
-        orphan.retired.resolve();
-      }
-    });
+      } else socket.destroy();
+    };
+    onMessages(socket, hear);
     socket.on('close', () => {
+      clearTimeout(timer);
+      this.#strangers.delete(socket);
       if (orphan === undefined) return;
       this.#orphans.delete(orphan);
       orphan.retired.resolve();
     });
+  }
+
+  /** Whether it is the worker that it says it is: nobody else has been told its secret. */
+  #isKnown({ key, pid, secret }: Extract<FromOrphan, { type: 'orphan' }>): boolean {
+    const record = Number.isSafeInteger(pid) ? this.#records.get(pid) : undefined;
+    return record?.kind === 'worker' && record.key === key && record.secret === secret;
+  }
+}
+
+/** Who sends what is no message, or too much, is hung up on. */
+function onMessages(socket: Socket, hear: (message: FromOrphan) => void): void {
+  let text = '';
+  socket.setEncoding('utf8');
+  socket.on('data', (chunk: string) => {
+    text += chunk;
+    if (text.length > longest) return void socket.destroy();
+    const lines = text.split('\n');
+    text = lines.pop() ?? '';
+    for (const line of lines) {
+      const message = parse(line);
+      if (message === undefined) return void socket.destroy();
+      hear(message);
+    }
+  });
+}
+
+function parse(line: string): FromOrphan | undefined {
+  try {
+    const message: unknown = JSON.parse(line);
+    return typeof message === 'object' && message !== null && 'type' in message
+      ? (message as FromOrphan)
+      : undefined;
+  } catch {
+    return undefined;
   }
 }
 

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -11,6 +11,7 @@ import { listDirectory, readJson } from '../system/files.ts';
 import { describeError } from '../system/log.ts';
 import { Masker } from '../system/mask.ts';
 import { ProcessOutput } from './process-output.ts';
+import type { Identity } from './users/identity.ts';
 
 const run = promisify(execFile);
 
@@ -34,13 +35,16 @@ export class Outputs {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
   }
 
-  /** For a process that is about to be started. */
-  async open(log: LogSpec, origin: LogOrigin): Promise<ProcessOutput> {
+  /** For a process that is about to be started. @param user whom it runs as, where there are users */
+  async open(log: LogSpec, origin: LogOrigin, user?: Identity): Promise<ProcessOutput> {
     const id = randomUUID();
     const output = this.#output(id, { origin, log });
     try {
       // Node.js has no call for it.
-      await run('mkfifo', ['-m', '600', this.#path(id, 'out'), this.#path(id, 'err')]);
+      const fifos = [this.#path(id, 'out'), this.#path(id, 'err')];
+      await run('mkfifo', ['-m', '600', ...fifos]);
+      // It inherits them open; by /dev/stdout it opens them once more.
+      if (user !== undefined) for (const fifo of fifos) chownSync(fifo, user.uid, user.gid);
       // Last: with it the next runner takes the FIFOs for granted.
       const record: OutputRecord = { origin, log };
       writeFileSync(this.#path(id, 'json'), JSON.stringify(record), { mode: 0o600 });

@@ -1,19 +1,22 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { systemCode } from '../errors/app-error.ts';
 import { readJson } from '../system/files.ts';
 import { processStartTime, processStartTimeNow } from '../system/processes.ts';
 
 /** A process the runner started, as the next runner finds it. */
 export interface ProcessRecord {
   kind: 'worker' | 'background' | 'job' | 'keeper';
-  /** whose it is; empty for a job and for the keeper */
+  /** whose it is; empty for the keeper, and for a job that is nobody's */
   key: string;
   pid: number;
   /** see processStartTime */
   startTime: string | undefined;
   /** in the environment of a job and of all that descends from it */
   mark?: string;
+  /** what a worker has to say when it reports to the next runner */
+  secret?: string;
 }
 
 /**
@@ -30,10 +33,15 @@ export class ProcessRecords {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
   }
 
-  /** @param mark see job-remains.ts */
-  add(kind: ProcessRecord['kind'], key: string, pid: number, mark?: string): void {
+  /** @param more `mark`: see job-remains.ts */
+  add(
+    kind: ProcessRecord['kind'],
+    key: string,
+    pid: number,
+    more: Pick<ProcessRecord, 'mark' | 'secret'> = {},
+  ): void {
     const startTime = processStartTimeNow(pid);
-    const record: ProcessRecord = { kind, key, pid, startTime, ...(mark !== undefined && { mark }) };
+    const record: ProcessRecord = { kind, key, pid, startTime, ...more };
     if (startTime === undefined && process.platform === 'linux') return;
     try {
       writeFileSync(this.#path(pid), JSON.stringify(record), { mode: 0o600 });
@@ -45,6 +53,16 @@ export class ProcessRecords {
 
   remove(pid: number): void {
     rmSync(this.#path(pid), { force: true });
+  }
+
+  /** What is recorded of a process, alive or not; undefined where nothing is. */
+  get(pid: number): ProcessRecord | undefined {
+    try {
+      return JSON.parse(readFileSync(this.#path(pid), 'utf8')) as ProcessRecord;
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;
+      throw error;
+    }
   }
 
   /** What is still alive of what is recorded; the rest is forgotten. */

@@ -1,12 +1,15 @@
-import { isName, type Paths } from '../config/paths.ts';
+import { basename, join } from 'node:path';
+import { isName, type Paths, targetOf } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { AppLogs } from '../logs/app-logs.ts';
 import type { Handlers } from '../protocol/peer.ts';
 import type { RunnerCalls } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
+import { exists } from '../system/exists.ts';
 import { listDirectory } from '../system/files.ts';
 import { describeError, type Log } from '../system/log.ts';
 import { signalProcess } from '../system/processes.ts';
+import type { Ground } from './ground.ts';
 import { endRemains } from './job-remains.ts';
 import { runJob } from './jobs.ts';
 import { Keeper } from './keeper.ts';
@@ -15,12 +18,14 @@ import { Outputs } from './outputs.ts';
 import { ProcessRecords } from './process-records.ts';
 import { TargetRunner } from './target.ts';
 import { Ticker } from './ticker.ts';
+import type { Identity } from './users/identity.ts';
 
 /** Owns the listening sockets, starts and watches the workers; parses nothing that is not the server's. */
 export class Runner {
   readonly #paths: Paths;
+  readonly #ground: Ground;
   readonly #targets = new Map<string, TargetRunner>();
-  readonly #orphans = new Orphans((key) => this.#targets.get(key)?.active !== undefined);
+  readonly #orphans: Orphans;
   readonly #records: ProcessRecords;
   readonly #log: Log;
   readonly #logs: AppLogs;
@@ -30,17 +35,20 @@ export class Runner {
   readonly #jobs = new Set<Promise<unknown>>();
   readonly #stopping = new AbortController();
 
-  constructor(paths: Paths, log: Log) {
+  constructor(paths: Paths, ground: Ground, log: Log) {
     this.#paths = paths;
+    this.#ground = ground;
     const warn = (message: string) => log.warn(message);
-    this.#records = new ProcessRecords(paths.processes, warn);
+    this.#records = new ProcessRecords(ground.run.processes, warn);
+    this.#orphans = new Orphans(this.#records, (key) => this.#targets.get(key)?.active !== undefined);
     this.#log = log;
     this.#logs = new AppLogs(
-      () => logDirectories(paths),
+      () => logDirectories(paths, ground),
       (what, error) => log.error(what, { error: describeError(error) }),
+      ground.at,
     );
-    this.#outputs = new Outputs(paths.outputs, this.#logs, warn);
-    this.#keeper = new Keeper(paths.outputs, this.#records, warn);
+    this.#outputs = new Outputs(ground.run.outputs, this.#logs, warn);
+    this.#keeper = new Keeper(ground.run.outputs, this.#records, warn);
   }
 
   /** Takes up what an earlier runner left: its jobs are ended, its workers report by themselves. */
@@ -49,13 +57,14 @@ export class Runner {
     // Before any is opened that is ours.
     for (const output of await this.#outputs.left()) output.adopt();
     this.#keeper.start();
-    for (const { kind, pid, mark } of await this.#records.alive()) {
+    for (const { kind, key, pid, mark } of await this.#records.alive()) {
       if (kind !== 'job') continue;
       signalProcess(-pid, 'SIGKILL');
-      if (mark !== undefined) await endRemains(mark);
+      if (mark !== undefined) await endRemains(mark, this.#whoRan(key));
       this.#records.remove(pid);
     }
-    await this.#orphans.listen(this.#paths.orphanSocket);
+    const socket = join(this.#ground.run.directory, basename(this.#paths.orphanSocket));
+    await this.#orphans.listen(socket, { open: this.#ground.users !== undefined });
     this.#ticker.start();
   }
 
@@ -107,11 +116,12 @@ export class Runner {
             },
           );
         }
-        return { version: protocolVersion, pid: process.pid };
+        return { version: protocolVersion, pid: process.pid, users: this.#ground.users !== undefined };
       },
       status: async () =>
         [...this.#targets.values()].filter((target) => !target.isEmpty).map((target) => target.status()),
-      boot: async ({ spec }, { report, signal }) => {
+      boot: async ({ spec: asked }, { report, signal }) => {
+        const spec = this.#ground.settle(asked);
         const target = this.#target(spec.key);
         const ended = AbortSignal.any([signal, closed, this.#stopping.signal]);
         const result = await target.boot(spec, (line) => report({ line }), ended);
@@ -136,9 +146,26 @@ export class Runner {
       },
       job: async ({ job }, context) => {
         const signal = AbortSignal.any([context.signal, closed, this.#stopping.signal]);
-        const running = runJob(job, { ...context, signal }, this.#records);
+        const running = runJob(job, { ...context, signal }, this.#records, this.#ground.users?.of(job.user));
         this.#jobs.add(running);
         return running.finally(() => this.#jobs.delete(running));
+      },
+      prepare: async ({ key }) => {
+        await this.#ground.files?.prepare(key);
+        return null;
+      },
+      own: async ({ key, tree }) => {
+        await this.#ground.files?.own(key, tree);
+        return null;
+      },
+      forget: async ({ key, aside }) => {
+        const target = targetOf(key);
+        if (this.#ground.files === undefined || target === undefined) return null;
+        await this.#target(key).stop();
+        await this.#logs.forget(this.#paths.target(target).logs);
+        await this.#ground.files.forget(key, aside);
+        this.#targets.delete(key);
+        return null;
       },
       leave: async () => {
         await end.leave();
@@ -151,6 +178,12 @@ export class Runner {
     };
   }
 
+  /** As whom a job ran; where that user is gone, nothing of it is left. */
+  #whoRan(key: string): Identity | undefined {
+    const { users } = this.#ground;
+    return key === '' ? users?.owner : users?.find(key);
+  }
+
   #target(key: string): TargetRunner {
     let target = this.#targets.get(key);
     if (target === undefined) {
@@ -161,6 +194,8 @@ export class Runner {
         records: this.#records,
         outputs: this.#outputs,
         logs: this.#logs,
+        user: () => this.#ground.users?.of(key),
+        at: this.#ground.at,
         log: (message) => this.#log.warn(message, { app: key }),
       });
       this.#targets.set(key, target);
@@ -170,11 +205,15 @@ export class Runner {
 }
 
 /** Of all apps in all their environments, whether or not they run. */
-async function logDirectories(paths: Paths): Promise<string[]> {
+async function logDirectories(paths: Paths, ground: Ground): Promise<string[]> {
   const directories: string[] = [];
   for (const app of (await listDirectory(paths.apps)).filter(isName)) {
     const environments = (await listDirectory(paths.app(app))).filter(isName);
-    directories.push(...environments.map((environment) => paths.target({ app, environment }).logs));
+    for (const environment of environments) {
+      const { logs } = paths.target({ app, environment });
+      // One that is being made or removed has none.
+      if (await exists(logs)) directories.push(ground.at(logs));
+    }
   }
   return directories;
 }

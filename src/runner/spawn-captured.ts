@@ -1,6 +1,7 @@
-import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import type { ProcessOutput } from './process-output.ts';
+import { as, type Identity } from './users/identity.ts';
 
 /**
  * Starts a process, in a session of its own (Ctrl-C in our terminal is not for it), and captures what it prints.
@@ -11,7 +12,7 @@ import type { ProcessOutput } from './process-output.ts';
 export function spawnCaptured(
   output: ProcessOutput,
   [command, ...args]: [string, ...string[]],
-  { cwd, env }: Pick<SpawnOptions, 'cwd' | 'env'>,
+  { cwd, env, user }: { cwd: string; env: Record<string, string>; user: Identity | undefined },
   stdio: ('ipc' | number)[],
   started: (pid: number) => void,
 ): ChildProcess {
@@ -19,7 +20,7 @@ export function spawnCaptured(
   try {
     const child = spawn(command, args, {
       cwd,
-      env,
+      ...as(user, env),
       stdio: ['ignore', ...descriptors, ...stdio],
       detached: true,
     });

@@ -1,4 +1,5 @@
 import { channel } from 'node:diagnostics_channel';
+import { basename, dirname, join, relative } from 'node:path';
 import { AppError } from '../errors/app-error.ts';
 import type { AppLogs } from '../logs/app-logs.ts';
 import type { BootResult, GenerationSpec, Liveness, SwitchResult, TargetStatus } from '../protocol/runner.ts';
@@ -14,6 +15,7 @@ import { Moves } from './moves.ts';
 import type { Orphans } from './orphans.ts';
 import type { Outputs } from './outputs.ts';
 import type { ProcessRecords } from './process-records.ts';
+import type { Identity } from './users/identity.ts';
 import { workerStatus } from './worker-status.ts';
 
 /** What happens in a switch, told as it happens: for whoever wants to measure it, or to break it. */
@@ -29,6 +31,10 @@ export interface TargetOptions {
   records: ProcessRecords;
   outputs: Outputs;
   logs: AppLogs;
+  /** whom it runs as, where there are users */
+  user(): Identity | undefined;
+  /** see Ground */
+  at(directory: string): string;
   log(message: string): void;
 }
 
@@ -57,6 +63,7 @@ export class TargetRunner {
     this.#background = new Background(options);
     this.#crons = new Crons({
       ...options,
+      at: (path) => this.#at(path),
       restart: () => void this.#active?.renewAll('is restarted, as "cronRestart" says'),
     });
   }
@@ -91,7 +98,7 @@ export class TargetRunner {
 
   async #add(spec: GenerationSpec, signal: AbortSignal): Promise<Generation> {
     signal.throwIfAborted();
-    const { orphanSocket, records, outputs, log } = this.#options;
+    const { orphanSocket, records, outputs, user, log } = this.#options;
     this.#logDirectory = spec.log.directory;
     const generation = new Generation({
       id: this.#nextId(),
@@ -100,6 +107,7 @@ export class TargetRunner {
       orphanSocket,
       records,
       outputs,
+      user,
       moves: this.#moves,
       exited: (worker) => {
         this.#moves.exited(worker);
@@ -177,7 +185,9 @@ export class TargetRunner {
 
   async #prepare(id: number, { paths, release, directory }: GenerationSpec): Promise<Commit> {
     try {
-      return new Commit(paths, { generation: id, release }, directory);
+      const { current, generation } = paths;
+      const safe = { current: this.#at(current), generation: this.#at(generation) };
+      return new Commit(safe, { generation: id, release }, relative(dirname(current), directory));
     } catch (error) {
       await this.discard(id);
       throw notWritten(error);
@@ -271,6 +281,11 @@ export class TargetRunner {
     endLeftWorkers(this.#options, ours, patience).catch((error: unknown) => {
       this.#options.log(`workers of an earlier runner not ended: ${describeError(error)}`);
     });
+  }
+
+  /** A file right in the directory of the target. */
+  #at(path: string): string {
+    return join(this.#options.at(dirname(path)), basename(path));
   }
 
   #drain(generation: Generation, maxDraining: number): void {

@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import type { GenerationSpec, WorkerState } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
@@ -11,6 +12,7 @@ import { ProcessFigures } from './process-figures.ts';
 import type { ProcessOutput } from './process-output.ts';
 import type { ProcessRecords } from './process-records.ts';
 import { spawnCaptured } from './spawn-captured.ts';
+import type { Identity } from './users/identity.ts';
 
 const bootstrap = fileURLToPath(new URL('../worker/bootstrap.cjs', import.meta.url));
 
@@ -42,6 +44,7 @@ export interface WorkerOptions {
   port: ListeningPort;
   orphanSocket: string;
   records: ProcessRecords;
+  user: Identity | undefined;
   output: ProcessOutput;
   listener: WorkerListener;
 }
@@ -72,7 +75,8 @@ export class WorkerProcess {
   #readyAt: number | undefined;
   #goneAt: number | undefined;
 
-  constructor({ spec, generation, instance, port, orphanSocket, records, output, listener }: WorkerOptions) {
+  constructor(options: WorkerOptions) {
+    const { spec, generation, instance, port, orphanSocket, records, user, output, listener } = options;
     this.instance = instance;
     this.output = output;
     const boot: WorkerBoot = {
@@ -85,6 +89,7 @@ export class WorkerProcess {
       waitReady: spec.waitReady,
       gateFds: Array.from({ length: gateCopies }, (_, copy) => 4 + copy),
       generationFile: spec.paths.generation,
+      secret: randomBytes(16).toString('hex'),
       orphanSocket,
       drainTimeout: spec.drainTimeout,
       killTimeout: spec.killTimeout,
@@ -99,9 +104,9 @@ export class WorkerProcess {
     this.#child = spawnCaptured(
       output,
       [spec.node, '--require', bootstrap, ...spec.nodeArgs, spec.script, ...spec.args],
-      { cwd: spec.directory, env },
+      { cwd: spec.directory, env, user },
       ['ipc', ...boot.gateFds.map(() => port.fd)],
-      (pid) => records.add('worker', spec.key, pid),
+      (pid) => records.add('worker', spec.key, pid, { secret: boot.secret }),
     );
     this.pid = this.#child.pid ?? 0;
     this.figures = new ProcessFigures(this.pid);

@@ -5,6 +5,7 @@ import type { Exit } from './exit.ts';
 import type { ListeningPort } from './listening-port.ts';
 import type { Outputs } from './outputs.ts';
 import type { ProcessRecords } from './process-records.ts';
+import type { Identity } from './users/identity.ts';
 import { type Ready, type WorkerListener, WorkerProcess } from './worker-process.ts';
 
 export interface WorkerStarterOptions {
@@ -13,6 +14,8 @@ export interface WorkerStarterOptions {
   port: ListeningPort;
   orphanSocket: string;
   records: ProcessRecords;
+  /** whom they run as, where there are users */
+  user(): Identity | undefined;
   outputs: Outputs;
   moves: Pick<WorkerListener, 'connection' | 'held'>;
   failures: BootFailures;
@@ -62,11 +65,13 @@ export class WorkerStarter {
 
   async #spawn(instance: number, signal: AbortSignal): Promise<WorkerProcess> {
     const { spec, outputs, moves, started, exited } = this.#options;
-    const output = await outputs.open(spec.log, { release: spec.release, process: `web.${instance}` });
+    const user = this.#options.user();
+    const origin = { release: spec.release, process: `web.${instance}` };
+    const output = await outputs.open(spec.log, origin, user);
     try {
       signal.throwIfAborted();
       const listener = { connection: moves.connection, held: moves.held, exited };
-      const worker = new WorkerProcess({ ...this.#options, instance, output, listener });
+      const worker = new WorkerProcess({ ...this.#options, instance, user, output, listener });
       started(worker);
       return worker;
     } catch (error) {

@@ -31,7 +31,7 @@ async function binOf(
   name: string,
 ): Promise<string | undefined> {
   if (!staysInside(packagePath)) return undefined;
-  const bin = (await readInstalledManifest(join(directory, packagePath)))?.bin;
+  const bin = (await readInstalledManifest(directory, packagePath))?.bin;
   if (bin === undefined) return undefined;
   const file = typeof bin === 'string' ? { [packageName.replace(/^@[^/]+\//, '')]: bin }[name] : bin[name];
   return file === undefined ? undefined : await resolveFile(directory, join(packagePath, file));

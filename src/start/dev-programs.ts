@@ -33,7 +33,11 @@ interface Lock {
 /** What is wrong with a lockfile that we cannot read is for the install to say. */
 async function readLock(directory: string): Promise<Lock | undefined> {
   try {
-    return (await readJsonSettings(join(directory, 'package-lock.json'), 'package-lock.json')) as Lock;
+    return (await readJsonSettings(
+      join(directory, 'package-lock.json'),
+      'package-lock.json',
+      directory,
+    )) as Lock;
   } catch (error) {
     if (error instanceof AppError) return undefined;
     throw error;

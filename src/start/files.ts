@@ -1,7 +1,8 @@
-import { open, realpath, stat } from 'node:fs/promises';
+import { realpath, stat } from 'node:fs/promises';
 import { join, normalize, relative, sep } from 'node:path';
 import { readInstalledManifest } from '../config/package-manifest.ts';
 import { systemCode } from '../errors/app-error.ts';
+import { openFile } from '../system/read-file.ts';
 
 /** Whether a path as written stays inside the directory it is relative to. */
 export function staysInside(path: string): boolean {
@@ -18,7 +19,7 @@ export async function resolveFile(directory: string, path: string): Promise<stri
   if (kind === 'file') return normalize(path);
   if ((await kindOf(join(directory, `${path}.js`))) === 'file') return normalize(`${path}.js`);
   if (kind !== 'directory') return undefined;
-  const main = (await readInstalledManifest(join(directory, path)))?.main;
+  const main = (await readInstalledManifest(directory, path))?.main;
   const inside = [main, main && `${main}.js`, main && join(main, 'index.js'), 'index.js'];
   for (const name of inside) {
     if (name === undefined || name === '' || !staysInside(join(path, name))) continue;
@@ -28,16 +29,12 @@ export async function resolveFile(directory: string, path: string): Promise<stri
 }
 
 /** Whether Node.js can run a file: by its name, or by a first line such as `#!/usr/bin/env node`. */
-export async function isNodeProgram(path: string): Promise<boolean> {
+export async function isNodeProgram(directory: string, path: string): Promise<boolean> {
   if (/\.[cm]?[jt]s$/.test(path)) return true;
-  const handle = await open(path, 'r');
-  try {
-    const { buffer, bytesRead } = await handle.read({ buffer: Buffer.alloc(256), position: 0 });
-    const [first = ''] = buffer.toString('utf8', 0, bytesRead).split('\n', 1);
-    return /^#!.*\bnode\b/.test(first);
-  } finally {
-    await handle.close();
-  }
+  await using file = await openFile(join(directory, path), directory);
+  const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(256), position: 0 });
+  const [first = ''] = buffer.toString('utf8', 0, bytesRead).split('\n', 1);
+  return /^#!.*\bnode\b/.test(first);
 }
 
 /** What a symbolic link ends at, relative to `directory`; undefined where that is outside, or nothing. */

@@ -1,6 +1,7 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../errors/app-error.ts';
+import { NoFile, openFile, readText } from '../system/read-file.ts';
 
 /** Of an app's own code, which is what these bounds have room for; a bundle of megabytes is not searched. */
 const defaultBounds = { files: 500, bytes: 8 * 1024 ** 2, fileBytes: 1024 ** 2 };
@@ -21,16 +22,26 @@ export async function usesNodeSqlite(directory: string, bounds = defaultBounds):
       if (entry.isDirectory() && isSearched) directories.push(join(path, entry.name));
       if (!entry.isFile() || !/(?<!\.(?:test|spec|d))\.[cm]?[jt]s$/.test(entry.name)) continue;
       const file = join(path, entry.name);
-      const { size } = await stat(file);
-      if (size > bounds.fileBytes) continue;
+      const code = await readCode(file, directory, bounds.fileBytes);
+      if (code === undefined) continue;
       files -= 1;
-      bytes -= size;
+      bytes -= code.length;
       if (files < 0 || bytes < 0) return false;
-      const code = await readFile(file, 'utf8').catch(unlessForbidden);
-      if (/['"`]node:sqlite['"`]/.test(String(code))) return true;
+      if (/['"`]node:sqlite['"`]/.test(code)) return true;
     }
   }
   return false;
+}
+
+/** Undefined where it is larger than that, or may not be read, or has become something else. */
+async function readCode(path: string, within: string, largest: number): Promise<string | undefined> {
+  try {
+    await using file = await openFile(path, within);
+    return (await file.stat()).size > largest ? undefined : await readText(file);
+  } catch (error) {
+    if (error instanceof NoFile || ['EACCES', 'ENOENT'].includes(systemCode(error) ?? '')) return undefined;
+    throw error;
+  }
 }
 
 /** An archive may bring files that may not be read: they have nothing to tell. */

@@ -1,8 +1,8 @@
-import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readManifest } from '../config/package-manifest.ts';
 import { systemCode } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
+import { NoFile, openFile, readText } from '../system/read-file.ts';
 import { includesVersion } from './semver-range.ts';
 
 /** Files of version managers (nvm, fnm, nodenv) in which an app names its Node.js. */
@@ -20,7 +20,7 @@ export async function nodeVersionNotices(directory: string, version: string): Pr
     asked.push(`"engines" in package.json asks for Node.js ${range}`);
   }
   for (const name of versionFiles) {
-    const named = await readVersionFile(join(directory, name));
+    const named = await readVersionFile(directory, name);
     const major = /^v?(\d+)(?:\.|$)/.exec(named)?.[1];
     if (major !== undefined && major !== version.split('.')[0]) asked.push(`${name} names Node.js ${named}`);
   }
@@ -35,12 +35,13 @@ export async function nodeVersionNotices(directory: string, version: string): Pr
 }
 
 /** Its first line; empty where there is none that could be a version. */
-async function readVersionFile(path: string): Promise<string> {
+async function readVersionFile(directory: string, name: string): Promise<string> {
   try {
-    const stats = await stat(path);
-    if (!stats.isFile() || stats.size > 1024) return '';
-    return (await readFile(path, 'utf8')).trim().split('\n', 1)[0]?.trim() ?? '';
+    await using file = await openFile(join(directory, name), directory);
+    if ((await file.stat()).size > 1024) return '';
+    return (await readText(file)).trim().split('\n', 1)[0]?.trim() ?? '';
   } catch (error) {
+    if (error instanceof NoFile) return '';
     if (['ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES'].includes(systemCode(error) ?? '')) return '';
     throw error;
   }

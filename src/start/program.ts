@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import type { Manifest } from '../config/package-manifest.ts';
 import { AppError } from '../errors/app-error.ts';
 import { resolveBin } from './bins.ts';
@@ -17,7 +16,7 @@ export async function resolveProgram(
 ): Promise<string> {
   const script = await findProgram(directory, manifest, found);
   // What Node.js is told to run it runs, whatever it is called; `bin/www` is well known.
-  if (found.command.program.kind !== 'file' && !(await isNodeProgram(join(directory, script)))) {
+  if (found.command.program.kind !== 'file' && !(await isNodeProgram(directory, script))) {
     throw unsupportedStart(found.text, found.from, `${script} is no JavaScript program`);
   }
   return script;

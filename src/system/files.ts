@@ -150,6 +150,13 @@ export async function removeTree(path: string): Promise<void> {
   }
 }
 
+/** Removes what is in a directory, but for one name. */
+export async function emptyDirectory(path: string, except: string): Promise<void> {
+  for (const name of await listDirectory(path)) {
+    if (name !== except) await removeTree(join(path, name));
+  }
+}
+
 async function openUp(path: string): Promise<void> {
   if (!(await lstat(path)).isDirectory()) return;
   await chmod(path, 0o700);

@@ -44,14 +44,16 @@ function isActive(worker) {
  * @param {Worker} worker
  */
 function report(worker) {
-  const { version, key, generation, release, orphanSocket } = worker.boot;
+  const { version, key, generation, release, orphanSocket, secret } = worker.boot;
   let leaving = false;
   const socket = connect(orphanSocket);
   socket.unref();
   socket.setEncoding('utf8');
   /** @param {FromOrphan} message */
   const post = (message) => socket.write(`${JSON.stringify(message)}\n`);
-  socket.on('connect', () => post({ type: 'orphan', version, key, generation, release, pid: process.pid }));
+  socket.on('connect', () =>
+    post({ type: 'orphan', version, key, generation, release, pid: process.pid, secret }),
+  );
   let text = '';
   socket.on('data', (chunk) => {
     text += chunk;

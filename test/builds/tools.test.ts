@@ -13,7 +13,7 @@ const tool = { package: 'semver', program: 'semver', version: '7.7.2' };
 function npm(calls: string[][] = []): RunCommand {
   return async (argv, directory) => {
     calls.push(argv);
-    const job = { argv, directory, env: baseEnvironment(), lowPriority: true, timeout: 60_000 };
+    const job = { argv, directory, env: baseEnvironment(), user: null, lowPriority: true, timeout: 60_000 };
     const { code } = await runJob(job, () => undefined, new AbortController().signal);
     if (code !== 0) throw new Error(`status ${code}`);
   };

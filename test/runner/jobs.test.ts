@@ -14,6 +14,7 @@ function shell(script: string, changes: Partial<JobSpec> = {}): JobSpec {
     argv: ['sh', '-c', script],
     directory: apps,
     env,
+    user: null,
     lowPriority: false,
     timeout: 10_000,
     ...changes,

@@ -77,6 +77,7 @@ test('a runner that is told to end leaves no job, though the job does not listen
     argv: ['sh', '-c', 'trap "" TERM; echo $$; while :; do sleep 1; done'],
     directory: apps,
     env: { PATH: process.env['PATH'] ?? '' },
+    user: null,
     lowPriority: false,
     timeout: 60_000,
   };

@@ -44,6 +44,8 @@ export async function runBuild(
     settings: appSettings(),
     node: process.execPath,
     env: {},
+    user: 'shop',
+    isolated: false,
     runJob,
     step: (step) => run.steps.push(step),
     log: (line) => run.lines.push(line),

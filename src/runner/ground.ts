@@ -1,0 +1,43 @@
+import { realpathSync, statSync } from 'node:fs';
+import type { Paths } from '../config/paths.ts';
+import type { GenerationSpec } from '../protocol/runner.ts';
+import { RootGround } from './users/root-ground.ts';
+import type { TargetFiles } from './users/target-files.ts';
+import { Users } from './users/users.ts';
+
+/** What a runner stands on: where it writes, and who is who. It is another matter for one that is root. */
+export interface Ground {
+  /** undefined where all runs as the one user that we are */
+  users: Users | undefined;
+  /** the same */
+  files: TargetFiles | undefined;
+  lock: string;
+  /** of our sockets, and in it of FIFOs and records: a path to be used by ourselves */
+  run: { directory: string; outputs: string; processes: string };
+  /** A directory of a target, by a path that nobody can make lead elsewhere. @throws where it is not as it must be */
+  readonly at: (directory: string) => string;
+  /** A spec with the paths that are those of its target, whatever whoever asks says. */
+  settle(spec: GenerationSpec): GenerationSpec;
+  /** Makes a socket of ours the server's. */
+  giveToServer(path: string): void;
+}
+
+/** A runner that is root, for a home that is not root's, has users. */
+export function findGround(paths: Paths): Ground {
+  const isRoot = process.getuid?.() === 0;
+  const owner = isRoot ? (statSync(paths.home, { throwIfNoEntry: false })?.uid ?? 0) : 0;
+  if (!isRoot || owner === 0) return plainGround(paths);
+  return new RootGround(paths, realpathSync(paths.home), new Users(paths, owner));
+}
+
+function plainGround(paths: Paths): Ground {
+  return {
+    users: undefined,
+    files: undefined,
+    lock: paths.runnerLock,
+    run: { directory: paths.run, outputs: paths.outputs, processes: paths.processes },
+    at: (directory) => directory,
+    settle: (spec) => spec,
+    giveToServer: () => undefined,
+  };
+}

@@ -1,0 +1,139 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { lchownSync, renameSync } from 'node:fs';
+import { basename, join, relative } from 'node:path';
+import { type Paths, targetOf } from '../../config/paths.ts';
+import { AppError, systemCode } from '../../errors/app-error.ts';
+import type { GenerationSpec } from '../../protocol/runner.ts';
+import { PinnedDirectory } from '../../system/pinned-directory.ts';
+import type { Ground } from '../ground.ts';
+import { TargetFiles } from './target-files.ts';
+import type { Users } from './users.ts';
+
+/**
+ * What a runner that is root stands on. The home belongs to the server's user, who may put a link wherever it likes in
+ * it: so we walk to each directory that we write in, hold it open, and write only into what is root's, or a file that is
+ * made anew.
+ */
+export class RootGround implements Ground {
+  readonly users: Users;
+  readonly files: TargetFiles;
+  readonly lock: string;
+  readonly run: Ground['run'];
+  readonly #paths: Paths;
+  readonly #home: PinnedDirectory;
+  readonly #pins = new Map<string, PinnedDirectory>();
+
+  /** @param real the path of the home without links */
+  constructor(paths: Paths, real: string, users: Users) {
+    if (paths.run !== join(paths.home, 'run')) {
+      throw new AppError('path_too_long', `${paths.home} is too long a path for the sockets in it`, {
+        hint: 'Set SLUICE_HOME to a shorter path.',
+      });
+    }
+    this.#paths = paths;
+    this.users = users;
+    this.#home = PinnedDirectory.at(real);
+    this.files = new TargetFiles(users, this.#home, (key) => this.#drop(key));
+    const hash = createHash('sha256').update(real).digest('hex').slice(0, 12);
+    // Where only root may put a file: SQLite, which is our lock, follows links.
+    this.lock = `/run/sluice-runner-${hash}.lock`;
+    this.run = this.#makeRun();
+  }
+
+  /**
+   * `apps/APP/ENVIRONMENT`, or `logs` in it. Held open for good, or until the target is forgotten: who has been given the
+   * path may use it at any time.
+   */
+  readonly at = (directory: string): string => {
+    const held = this.#pins.get(directory);
+    const fresh = this.#walk(directory);
+    if (held === undefined) {
+      this.#pins.set(directory, fresh);
+      return fresh.path;
+    }
+    using found = fresh;
+    if (found.stat().ino === held.stat().ino && found.stat().dev === held.stat().dev) return held.path;
+    throw obstructed(directory, 'is another directory than it was');
+  };
+
+  settle(spec: GenerationSpec): GenerationSpec {
+    const target = targetOf(spec.key);
+    if (target === undefined) throw new AppError('user_refused', `${spec.key} names no app`);
+    const { logs, current, generation, cron } = this.#paths.target(target);
+    if (!Number.isSafeInteger(spec.release) || spec.release < 1)
+      throw new AppError('user_refused', `${spec.release} is the number of no release`);
+    return { ...spec, log: { ...spec.log, directory: logs }, paths: { current, generation, cron } };
+  }
+
+  giveToServer(path: string): void {
+    const { uid, gid } = this.users.owner;
+    lchownSync(path, uid, gid);
+  }
+
+  #walk(directory: string): PinnedDirectory {
+    const names = relative(this.#paths.home, directory).split('/') as [string, ...string[]];
+    const isLogs = names.length === 4 && names[3] === 'logs';
+    if (names[0] !== 'apps' || !(names.length === 3 || isLogs))
+      throw new AppError('internal', `nothing of ours is in ${directory}`);
+    const found = this.#home.open(...names);
+    const { uid } = found.stat();
+    if (uid === (isLogs ? 0 : this.users.owner.uid)) return found;
+    found[Symbol.dispose]();
+    throw obstructed(directory, `belongs to uid ${uid}`);
+  }
+
+  /** To be called when nothing writes there any more. */
+  #drop(key: string): void {
+    const target = targetOf(key);
+    if (target === undefined) return;
+    const { directory, logs } = this.#paths.target(target);
+    for (const path of [directory, logs]) {
+      this.#pins.get(path)?.[Symbol.dispose]();
+      this.#pins.delete(path);
+    }
+  }
+
+  /**
+   * `run` is ours: the server may make its sockets in it and, as in /tmp, take away nothing that is not its own. Apps may
+   * go through it, to the one socket that is for all.
+   */
+  #makeRun(): Ground['run'] {
+    const { owner } = this.users;
+    const { mode } = this.#home.stat();
+    this.#home.become(owner, (mode & 0o777) | 0o011);
+    const root = { uid: 0, gid: 0 };
+    const run = this.#home.ensure('run', 0o711);
+    run.become({ uid: 0, gid: owner.gid }, 0o1771);
+    const inside = (path: string) => {
+      const directory = this.#ensureOurs(run, basename(path));
+      directory.become(root, 0o700);
+      return directory.path;
+    };
+    return {
+      directory: run.path,
+      outputs: inside(this.#paths.outputs),
+      processes: inside(this.#paths.processes),
+    };
+  }
+
+  /** What somebody else has put there is moved aside: `run` may have been the server's before. */
+  #ensureOurs(run: PinnedDirectory, name: string): PinnedDirectory {
+    for (;;) {
+      try {
+        const directory = run.ensure(name, 0o700);
+        if (directory.stat().uid === 0) return directory;
+        directory[Symbol.dispose]();
+      } catch (error) {
+        if (!['ENOTDIR', 'ELOOP'].includes(systemCode(error) ?? '')) throw error;
+      }
+      const aside = `.${name}-${randomBytes(6).toString('hex')}`;
+      renameSync(join(run.path, name), join(run.path, aside));
+    }
+  }
+}
+
+function obstructed(path: string, why: string): AppError {
+  return new AppError('files_obstructed', `${path} ${why}, and is not touched`, {
+    hint: 'See what has changed it. A restart of the runner (`systemctl restart sluice-runner`) looks anew.',
+  });
+}

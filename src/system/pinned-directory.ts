@@ -1,0 +1,87 @@
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  type Stats,
+} from 'node:fs';
+import { join } from 'node:path';
+import { systemCode } from '../errors/app-error.ts';
+
+/**
+ * A directory that is held open, for those who work as root below what somebody else may rename: a path is looked up
+ * anew with each call, and a directory in it may have become a link by then. `path` leads to this very directory,
+ * whatever becomes of its name (proc(5), /proc/PID/fd), for us and for what we start as ourselves.
+ */
+export class PinnedDirectory implements Disposable {
+  readonly #fd: number;
+
+  private constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  /** One that nobody else may rename, nor anything above it; links in the path are followed. */
+  static at(path: string): PinnedDirectory {
+    return new PinnedDirectory(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
+  }
+
+  /** One below it, step by step; none of the steps may be a link. @throws a system error: ENOENT, ENOTDIR, ELOOP */
+  open(...names: [string, ...string[]]): PinnedDirectory {
+    let fd = this.#fd;
+    try {
+      for (const name of names) {
+        const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
+        const next = openSync(join(pathOf(fd), plain(name)), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+        if (fd !== this.#fd) closeSync(fd);
+        fd = next;
+      }
+    } catch (error) {
+      if (fd !== this.#fd) closeSync(fd);
+      throw error;
+    }
+    return new PinnedDirectory(fd);
+  }
+
+  /** One right below it, made where it is not there. */
+  ensure(name: string, mode: number): PinnedDirectory {
+    try {
+      mkdirSync(join(this.path, plain(name)), { mode });
+    } catch (error) {
+      if (systemCode(error) !== 'EEXIST') throw error;
+    }
+    return this.open(name);
+  }
+
+  get path(): string {
+    return pathOf(this.#fd);
+  }
+
+  stat(): Stats {
+    return fstatSync(this.#fd);
+  }
+
+  /** Gives it an owner, and a mode, as far as it has others. */
+  become(owner: { uid: number; gid: number }, mode: number): void {
+    const stats = this.stat();
+    if (stats.uid !== owner.uid || stats.gid !== owner.gid) fchownSync(this.#fd, owner.uid, owner.gid);
+    if ((this.stat().mode & 0o7777) !== mode) fchmodSync(this.#fd, mode);
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.#fd);
+  }
+}
+
+/** Not by /proc/self: what we start has a self of its own. */
+function pathOf(fd: number): string {
+  return `/proc/${process.pid}/fd/${fd}`;
+}
+
+function plain(name: string): string {
+  if (name === '' || name === '.' || name === '..' || name.includes('/') || name.includes('\0'))
+    throw new Error(`${JSON.stringify(name)} is no name`);
+  return name;
+}
