@@ -21,7 +21,7 @@ const emptyAll = `
 kill -s KILL -- -1
 for each in shared home tmp releases/* staging/* staging/.[!.]*; do (cd -- "$each" && {${emptyHere}
 }); done
-find /tmp /var/tmp /dev/shm -xdev -user "$(id -u)" -prune -exec rm -rf -- {} +`;
+find /tmp /var/tmp /dev/shm -maxdepth 2 -xdev -user "$(id -u)" -prune -exec rm -rf -- {} +`;
 
 /** Removing many files takes a while on a slow disk; in ms. */
 const removedWithin = 10 * 60_000;

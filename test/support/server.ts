@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chown, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -57,7 +57,7 @@ export async function startSluice(
 let started = 0;
 
 /** Test files run at the same time: each process has a range of ports of its own, below those the system gives out. */
-function firstPort(): number {
+export function firstPort(): number {
   started += 1;
   return 10_000 + (process.pid % 200) * 100 + (started % 5) * 20;
 }
@@ -65,12 +65,15 @@ function firstPort(): number {
 export class Sluice {
   readonly home: string;
   readonly paths: Paths;
+  readonly #as: { uid: number; gid: number } | undefined;
   #child: ChildProcess | undefined;
   #ready: Ready | undefined;
   #token = '';
 
-  constructor(home: string) {
+  /** @param as the user that the server runs as, where that is another one */
+  constructor(home: string, as?: { uid: number; gid: number }) {
     this.home = home;
+    this.#as = as;
     this.paths = new Paths(home);
   }
 
@@ -91,10 +94,12 @@ export class Sluice {
     if (this.#token === '') {
       const { secret } = await new TokenStore(this.paths.tokens).create('test', ['admin'], null);
       this.#token = secret;
+      if (this.#as !== undefined) await chown(this.paths.tokens, this.#as.uid, this.#as.gid);
     }
     const child = spawn(process.execPath, [...smallHeap, entry, '--json'], {
       env: { ...process.env, SLUICE_HOME: this.home, ...env },
       stdio: ['ignore', 'pipe', 'inherit'],
+      ...this.#as,
     });
     this.#child = child;
     const exited = once(child, 'exit').then(([code]) => {

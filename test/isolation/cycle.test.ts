@@ -1,0 +1,178 @@
+import assert from 'node:assert/strict';
+import { lstat, readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { AppError } from '../../src/errors/app-error.ts';
+import { Isolated, idsOf, withoutRoot } from '../support/isolated.ts';
+import type { Files } from '../support/pack.ts';
+import { waitFor } from '../support/wait.ts';
+
+const server = `
+const fs = require('node:fs');
+fs.appendFileSync('data/visits', 'started\\n');
+console.log('hello from', process.getuid());
+fs.writeFileSync('/dev/stdout', 'by its name\\n');
+require('node:http').createServer((request, response) => {
+  const { HOME, USER, LOGNAME, SHELL, TMPDIR } = process.env;
+  response.end(JSON.stringify({
+    uid: process.getuid(), gid: process.getgid(), groups: process.getgroups(), cwd: process.cwd(),
+    env: { HOME, USER, LOGNAME, SHELL, TMPDIR }, built: fs.readFileSync('dist/built', 'utf8'),
+    visits: fs.readFileSync('data/visits', 'utf8'), temporary: require('node:os').tmpdir(),
+  }));
+}).listen(process.env.PORT);
+`;
+
+/** It needs no registry but for the package manager itself. */
+function app(changes: Files = {}): Files {
+  return {
+    'package.json': { name: 'shop', private: true, scripts: { build: 'node build.js' } },
+    'sluice.json': { shared: ['data'], settleTime: 100, keepReleases: 2, workers: 2 },
+    'build.js': `
+      const fs = require('node:fs');
+      fs.mkdirSync('dist/closed/deep', { recursive: true });
+      fs.writeFileSync('dist/built', String(process.getuid()) + ' ' + process.env.HOME);
+      fs.writeFileSync('dist/closed/deep/file', '');
+      fs.chmodSync('dist/closed/deep', 0o500);
+      fs.chmodSync('dist/closed', 0);`,
+    'server.js': server,
+    ...changes,
+  };
+}
+
+test('an app is built and run as its user, from its first deploy until nothing is left of it', {
+  skip: withoutRoot,
+  timeout: 180_000,
+}, async (t) => {
+  const isolated = await Isolated.start(t);
+  const { sluice, owner } = isolated;
+  const { paths } = sluice;
+  const user = `${owner}_shop`;
+  const target = paths.target({ app: 'shop', environment: 'production' });
+
+  await sluice.deploy('shop', app());
+  const ids = await idsOf(user);
+  const said = JSON.parse(await sluice.get('shop'));
+  assert.deepEqual({ uid: said.uid, gid: said.gid, groups: said.groups }, { ...ids, groups: [ids.gid] });
+  assert.deepEqual(said.env, {
+    HOME: target.home,
+    USER: user,
+    LOGNAME: user,
+    SHELL: '/bin/sh',
+    TMPDIR: target.temporary,
+  });
+  assert.equal(said.temporary, target.temporary);
+  assert.equal(said.built, `${ids.uid} ${target.home}`);
+  assert.match(said.visits, /^started\n/);
+
+  const who = async (path: string) => {
+    const { uid, gid, mode } = await lstat(path);
+    const names = new Map([
+      [0, 'root'],
+      [isolated.uid, 'server'],
+      [ids.uid, 'app'],
+    ]);
+    const groups = new Map([
+      [0, 'root'],
+      [isolated.gid, 'server'],
+      [ids.gid, 'app'],
+    ]);
+    return `${names.get(uid)}:${groups.get(gid)} ${(mode & 0o7777).toString(8)}`;
+  };
+  const { directory, env, state, logs, releases, staging, shared, home, temporary } = target;
+  const release = target.release(1);
+  assert.deepEqual(
+    Object.fromEntries(
+      await Promise.all(
+        Object.entries({
+          directory,
+          state,
+          logs,
+          releases,
+          staging,
+          shared,
+          home,
+          temporary,
+          release: release.directory,
+          records: release.records,
+          code: join(release.directory, 'server.js'),
+          run: paths.run,
+          runner: paths.runnerSocket,
+          server: paths.serverSocket,
+          orphans: paths.orphanSocket,
+          processes: paths.processes,
+          outputs: paths.outputs,
+        }).map(async ([name, path]) => [name, await who(path)]),
+      ),
+    ),
+    {
+      directory: 'server:app 750',
+      state: 'server:server 600',
+      logs: 'root:server 2750',
+      releases: 'server:app 750',
+      staging: 'server:app 750',
+      shared: 'app:app 755',
+      home: 'app:app 700',
+      temporary: 'app:app 700',
+      release: 'server:app 1770',
+      records: 'server:server 700',
+      code: 'app:app 644',
+      run: 'root:server 1771',
+      runner: 'server:server 600',
+      server: 'server:server 600',
+      orphans: 'root:root 666',
+      processes: 'root:root 700',
+      outputs: 'root:root 700',
+    },
+  );
+  void env;
+
+  await waitFor(
+    async () => {
+      const texts = await (await sluice.request('/v1/apps/shop/logs?lines=50')).text();
+      return texts.includes(`hello from ${ids.uid}`) && texts.includes('by its name');
+    },
+    { what: 'the log' },
+  );
+
+  // What it has written outlives its releases, and those go when their time has come, whatever the build closed in them.
+  await sluice.deploy('shop', app());
+  await sluice.deploy('shop', app());
+  assert.deepEqual((await readdir(target.release(1).directory)).sort(), ['.sluice']);
+  assert.match(JSON.parse(await sluice.get('shop')).visits, /^(started\n){6}$/);
+  await sluice.rollback('shop');
+  assert.equal(JSON.parse(await sluice.get('shop')).cwd, target.release(2).directory);
+
+  await assert.rejects(
+    sluice.deploy(
+      'shop',
+      app({
+        'build.js': `${'require("fs").mkdirSync("x/y",{recursive:true});require("fs").chmodSync("x",0);process.exit(3)'}`,
+      }),
+    ),
+    (error: AppError) => error.code === 'build_failed',
+  );
+  assert.deepEqual(await readdir(target.staging), []);
+  assert.deepEqual(await readdir(target.release(4).directory), ['.sluice']);
+
+  // The server is replaced, and the runner: both find all in order, and the workers are known by their secret.
+  await sluice.kill();
+  await sluice.up({ HOME: sluice.home });
+  assert.equal(JSON.parse(await sluice.get('shop')).uid, ids.uid);
+  await isolated.killRunner();
+  await isolated.startRunner();
+  await sluice.untilRunning('shop');
+  assert.equal(JSON.parse(await sluice.get('shop')).uid, ids.uid);
+
+  await sluice.deploy('shop', app(), 'staging');
+  assert.deepEqual(await isolated.users(), [user, `${user}_staging`]);
+  await sluice.call('DELETE', '/v1/apps/shop?confirm=shop');
+  assert.deepEqual(await isolated.users(), []);
+  await assert.rejects(stat(paths.app('shop')), { code: 'ENOENT' });
+  assert.deepEqual(
+    (await readdir(sluice.home)).filter((name) => name.startsWith('.removing')),
+    [],
+  );
+  await sluice.deploy('shop', app());
+  assert.match(JSON.parse(await sluice.get('shop')).visits, /^(started\n){2}$/);
+  assert.doesNotMatch(await readFile(paths.log, 'utf8'), /"level":"error"/);
+});

@@ -1,0 +1,128 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, chown, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { writeJsonAtomic } from '../../src/system/files.ts';
+import { firstPort, Sluice } from './server.ts';
+import { waitFor } from './wait.ts';
+
+const run = promisify(execFile);
+const entry = fileURLToPath(new URL('../../src/runner/main.ts', import.meta.url));
+
+/** Why these tests are left out, where they are. */
+export const withoutRoot =
+  process.getuid?.() === 0 ? false : 'only root can start a runner that gives each app a user of its own';
+
+let made = 0;
+
+/**
+ * An appliance as it is installed: a server without privileges and a runner that is root, with users of its own, whose
+ * names begin as no other's do. They are gone after the test, with all that they ran.
+ */
+export class Isolated {
+  readonly owner: string;
+  readonly sluice: Sluice;
+  readonly #ids: { uid: number; gid: number };
+  runner!: ChildProcess;
+  output = '';
+
+  private constructor(owner: string, home: string, ids: { uid: number; gid: number }) {
+    this.owner = owner;
+    this.sluice = new Sluice(home, ids);
+    this.#ids = ids;
+  }
+
+  static async start(t: Pick<TestContext, 'after'>): Promise<Isolated> {
+    made += 1;
+    const owner = `slt${process.pid.toString(36)}${made}`;
+    const home = await mkdtemp(join(tmpdir(), 'sluice-test-'));
+    await run('useradd', ['--system', '--user-group', '--no-create-home', '--home-dir', home, owner]);
+    const isolated = new Isolated(owner, home, await idsOf(owner));
+    t.after(() => isolated.#end());
+    await chown(home, isolated.uid, isolated.#ids.gid);
+    await chmod(home, 0o711);
+    const { settings } = isolated.sluice.paths;
+    await writeJsonAtomic(settings, {
+      listen: { port: 0 },
+      apps: { firstPort: firstPort() },
+      ssh: { authorizedKeys: join(home, '.ssh/authorized_keys') },
+    });
+    await chown(settings, isolated.uid, isolated.#ids.gid);
+    await isolated.startRunner();
+    await isolated.sluice.up({ HOME: home });
+    return isolated;
+  }
+
+  get uid(): number {
+    return this.#ids.uid;
+  }
+  get gid(): number {
+    return this.#ids.gid;
+  }
+
+  async startRunner(): Promise<void> {
+    this.output = '';
+    const child = spawn(process.execPath, [entry], {
+      env: { PATH: process.env['PATH'] ?? '', SLUICE_HOME: this.sluice.home },
+      cwd: '/',
+      stdio: ['ignore', 'ignore', 'pipe'],
+      detached: true,
+    });
+    this.runner = child;
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.output += text;
+    });
+    await waitFor(
+      () => {
+        if (child.exitCode !== null) throw new Error(`the runner ended: ${this.output}`);
+        return this.output.includes('"ready"');
+      },
+      { what: 'the runner' },
+    );
+  }
+
+  async killRunner(): Promise<void> {
+    this.runner.kill('SIGKILL');
+    await once(this.runner, 'exit');
+  }
+
+  /** The system users of apps, by name. */
+  async users(): Promise<string[]> {
+    const names = (await readFile('/etc/passwd', 'utf8')).split('\n').map((line) => line.split(':')[0] ?? '');
+    return names.filter((name) => name.startsWith(`${this.owner}_`)).sort();
+  }
+
+  async #end(): Promise<void> {
+    await this.sluice.end();
+    const over = this.runner.exitCode !== null || this.runner.signalCode !== null;
+    if (!over) {
+      this.runner.kill('SIGTERM');
+      await once(this.runner, 'exit');
+    }
+    for (const name of [...(await this.users()), this.owner]) {
+      await run('/bin/sh', ['-c', 'kill -s KILL -- -1 2> /dev/null || :'], {
+        cwd: '/',
+        ...(await idsOf(name)),
+      });
+      await waitFor(
+        () =>
+          run('userdel', [name]).then(
+            () => true,
+            () => false,
+          ),
+        { what: `the end of ${name}` },
+      );
+    }
+    await rm(this.sluice.home, { recursive: true, force: true });
+  }
+}
+
+export async function idsOf(name: string): Promise<{ uid: number; gid: number }> {
+  const { stdout } = await run('getent', ['passwd', name]);
+  const [, , uid, gid] = stdout.split(':');
+  return { uid: Number(uid), gid: Number(gid) };
+}
