@@ -17,7 +17,7 @@ export { runShell } from './shell.ts';
  * Makes a tree ready to run: installs its dependencies, dev dependencies too, runs its build script, and removes
  * what only the build needed. A tree without package.json is ready as it is. Before and after the build come the app's
  * own hooks.
- * @throws AppError `install_failed`, `build_failed`, `build_timeout`, `hook_failed`, `unsupported_package_manager`,
+ * @throws AppError `install_failed`, `build_failed`, `build_timeout`, `build_out_of_memory`, `hook_failed`, `unsupported_package_manager`,
  *   `invalid_settings`; or the reason of `context.signal`, when that aborts
  */
 export async function build(context: BuildContext): Promise<void> {

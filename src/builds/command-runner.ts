@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
-import { formatDuration } from '../config/units.ts';
+import { formatBytes, formatDuration } from '../config/units.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { JobResult, JobSpec } from '../protocol/runner.ts';
+import type { JobResult, JobSpec, Shortage } from '../protocol/runner.ts';
 import { LineSplitter } from '../system/lines.ts';
 import { Masker } from '../system/mask.ts';
 import type { CommandContext, Purpose } from './context.ts';
@@ -37,7 +37,7 @@ export class CommandRunner {
   /**
    * @param name what the log and errors call the command
    * @returns the last lines it printed
-   * @throws AppError `install_failed`, `build_failed` or `hook_failed` as `purpose` says, `build_timeout`; or the signal's reason
+   * @throws AppError `install_failed`, `build_failed` or `hook_failed` as `purpose` says, `build_timeout`, `build_out_of_memory`; or the signal's reason
    */
   async run(
     purpose: Purpose,
@@ -67,6 +67,7 @@ export class CommandRunner {
     });
     if (result.timedOut) throw purpose === 'hook' ? hookTimedOut(name, this.#timeout) : this.#timedOut(name);
     if (result.code === 0) return last;
+    if (result.shortage?.of === 'memory') throw outOfMemory(name, result.shortage);
     // They may be why it failed.
     for (const { message } of skippedScripts(last)) log(message);
     throw failure(purpose, name, result, last.filter(npmNoiseFilter()));
@@ -80,6 +81,16 @@ export class CommandRunner {
       { hint: 'Does it wait for input, or watch files? More time is "timeout" of "build" in sluice.json.' },
     );
   }
+}
+
+function outOfMemory(name: string, { limit }: Shortage): AppError {
+  const why =
+    limit === null
+      ? 'was killed, or a program that it had started, because the machine ran out of memory'
+      : `took more than ${formatBytes(limit)} of memory ("buildMemory"), and was killed, or a program that it had started`;
+  return new AppError('build_out_of_memory', `\`${name}\` ${why}; apps that run are not affected`, {
+    hint: 'Give the server more memory or swap space, set "buildMemory" in config.json where more than that may be taken, or build elsewhere and upload what was built.',
+  });
 }
 
 const codes = { install: 'install_failed', build: 'build_failed', hook: 'hook_failed' } as const;
@@ -97,11 +108,22 @@ function hookTimedOut(name: string, timeout: number): AppError {
 
 function failure(purpose: Purpose, name: string, result: JobResult, last: string[]): AppError {
   const output = last.filter((line) => line.trim() !== '');
-  const { reason, hint, excerpt } = diagnose(purpose, output) ?? unknown(result, output);
+  const { reason, hint, excerpt } =
+    tooManyProcesses(result, output) ?? diagnose(purpose, output) ?? unknown(result, output);
   const end = result.code === null ? `was ended by ${result.signal}` : `ended with status ${result.code}`;
   const first = `\`${name}\` ${end}${reason === null ? '' : `: ${reason}`}`;
   const message = [first, ...excerpt.map((line) => `  ${line}`)].join('\n');
   return new AppError(codes[purpose], message, { hint });
+}
+
+/** A fork that is refused shows as EAGAIN, or as "Resource temporarily unavailable", or as a crash. */
+function tooManyProcesses({ shortage }: JobResult, output: string[]) {
+  if (shortage?.of !== 'processes') return undefined;
+  return {
+    reason: `it had ${shortage.limit} processes and threads, as many as it may ("buildProcesses"), and wanted more`,
+    hint: 'Have it run fewer at a time, or raise "buildProcesses" in config.json.',
+    excerpt: lastLines(output),
+  };
 }
 
 /** The kernel ends the largest process when memory runs out; a shell reports that as 128 + 9. */

@@ -4,6 +4,7 @@ import { build } from './app/build.ts';
 import { cron } from './app/cron.ts';
 import { health } from './app/health.ts';
 import { hooks } from './app/hooks.ts';
+import { limits } from './app/limits.ts';
 import { logOverflow } from './app/log.ts';
 import { processes } from './app/processes.ts';
 import { root } from './app/root.ts';
@@ -69,6 +70,7 @@ export const appSettingsSchema = v.strictObject({
   keepReleases: v.optional(count('How many releases that were live are kept for rollback.', 2, 1000), 5),
   shared,
   ...supervision,
+  ...limits,
   logOverflow,
   processes,
   cron,

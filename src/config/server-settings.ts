@@ -73,6 +73,18 @@ export const serverSettingsSchema = v.strictObject({
   uploadTimeout: v.optional(duration('How long an upload may stand still.'), '30s'),
   minFreeBytes: v.optional(size('Disk space that a deploy leaves alone.'), '256M'),
   buildConcurrency: v.optional(count('How many builds run at a time.', 1, 64), 1),
+  buildMemory: v.optional(
+    v.pipe(
+      size(
+        'Memory that one command of a build, or a hook, may take, above which the kernel kills it. Without it: what is available when it starts, less a reserve.',
+      ),
+      v.minValue(64 * 1024 ** 2, 'at least "64M"'),
+    ),
+  ),
+  buildProcesses: v.optional(
+    count('How many processes and threads one command of a build, or a hook, may have.', 32, 1_000_000),
+    2048,
+  ),
   maxDraining: v.optional(count('How many retired generations of one app may linger.', 1, 100), 3),
   logSize: v.optional(size("An app's log is rotated when it has grown so far."), '10M'),
   logSchedule: v.optional(

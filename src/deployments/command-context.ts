@@ -1,5 +1,6 @@
 import type { CommandContext } from '../builds/build.ts';
 import type { Deployment } from './deployment.ts';
+import { jobLimits } from './limits.ts';
 
 /** How commands run for a deploy: as jobs of the runner, told in its log, ended when it is cancelled. */
 export async function commandContext(
@@ -16,7 +17,7 @@ export async function commandContext(
     runJob: (job, onOutput, jobSignal) =>
       site.appliance.runner.call(
         'job',
-        { job },
+        { job, limits: jobLimits(site) },
         { signal: jobSignal, onProgress: ({ text }) => onOutput(text) },
       ),
   };

@@ -3,6 +3,7 @@ import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { BackgroundSpec, GenerationSpec, LogSpec, RestartSpec } from '../protocol/runner.ts';
 import type { BackgroundPlan, ReleaseRecord } from '../releases/release.ts';
+import { generationLimits } from './limits.ts';
 import type { Site } from './site.ts';
 
 /** What a boot may do differently from what is on the disk: to try a change before it is kept. */
@@ -25,7 +26,8 @@ export async function generationSpec(
   const { directory } = paths.release(number);
   const isolated = await site.files.isolated;
   const own = changes.env ?? (await site.environment());
-  const workers = changes.workers === undefined ? state.workers : changes.workers;
+  const workers = (changes.workers === undefined ? state.workers : changes.workers) ?? run.workers;
+  const processes = run.background.reduce((sum, { count }) => sum + count, workers);
   return {
     key: site.name,
     release: number,
@@ -44,7 +46,7 @@ export async function generationSpec(
       SLUICE_ENVIRONMENT: site.target.environment,
       SLUICE_RELEASE: String(number),
     },
-    workers: workers ?? run.workers,
+    workers,
     host: appliance.settings.apps.host,
     port: state.port,
     codePort: settings.port ?? null,
@@ -57,6 +59,7 @@ export async function generationSpec(
     maxDraining: appliance.settings.maxDraining,
     restarts: restartSpec(settings),
     maxMemory: settings.maxMemory ?? null,
+    limits: generationLimits(settings, processes),
     stuckTimeout: settings.stuckTimeout,
     cronRestart: settings.cronRestart ?? null,
     background: run.background.map((plan) => backgroundSpec(directory, plan)),

@@ -48,6 +48,7 @@ export const errorStatus = {
   install_failed: 422,
   build_failed: 422,
   build_timeout: 422,
+  build_out_of_memory: 422,
   hook_failed: 422,
 
   // the boot

@@ -30,6 +30,7 @@ export interface GenerationSpec {
   restarts: RestartSpec;
   /** bytes of resident memory above which a worker is replaced; null for any */
   maxMemory: number | null;
+  limits: GenerationLimits;
   /** how long its event loop may stand still before a worker is replaced, in ms; 0 for as long as it likes */
   stuckTimeout: number;
   /** when all workers are replaced, one after the other; null for never */
@@ -39,6 +40,44 @@ export interface GenerationSpec {
   log: LogSpec;
   /** absolute paths */
   paths: { current: string; generation: string; cron: string };
+}
+
+/** What the kernel holds all processes of a generation to, where Sluice may have it do that: see LimitsReport. */
+export interface GenerationLimits {
+  /** bytes, of all of them together, caches of files included; null for any */
+  memory: number | null;
+  /** processes and threads, together; null for any */
+  processes: number | null;
+  /** share of the processor next to other apps, from 1 to 10000 */
+  cpuWeight: number;
+}
+
+/** The same for one job. */
+export interface JobLimits {
+  /** whose it is: see GenerationSpec */
+  key: string;
+  /** null for what the machine has left when it starts */
+  memory: number | null;
+  processes: number | null;
+  /** next to other jobs; all jobs together are below the apps */
+  cpuWeight: number;
+}
+
+/** Which limits the runner can have the kernel keep. */
+export interface LimitsReport {
+  /** of cgroups; null where it has none to manage */
+  version: 1 | 2 | null;
+  effective: ('memory' | 'cpu' | 'pids' | 'io')[];
+  missing: ('memory' | 'cpu' | 'pids' | 'io')[];
+  /** why there are none; null where there are */
+  reason: string | null;
+}
+
+/** What a process was not given. */
+export interface Shortage {
+  of: 'memory' | 'processes';
+  /** its own limit, in bytes or as a number; null where it was not its own that was reached, but the machine's */
+  limit: number | null;
 }
 
 /** How what an app prints is kept. */
@@ -118,6 +157,8 @@ export interface JobResult {
   signal: NodeJS.Signals | null;
   timedOut: boolean;
   durationMs: number;
+  /** what it, or something that it had started, was short of; left out where that is nothing that is known */
+  shortage?: Shortage;
 }
 
 export type WorkerState = 'booting' | 'ready' | 'opening' | 'open' | 'retired' | 'drained' | 'exited';
@@ -236,7 +277,7 @@ export interface SwitchResult {
 export interface RunnerCalls {
   hello: {
     params: { version: number };
-    result: { version: number; pid: number; users: boolean };
+    result: { version: number; pid: number; users: boolean; limits: LimitsReport };
     progress: never;
   };
   status: { params: Record<string, never>; result: TargetStatus[]; progress: never };
@@ -248,7 +289,7 @@ export interface RunnerCalls {
   stop: { params: { key: string }; result: null; progress: never };
   /** ended whole if the caller hangs up or aborts */
   job: {
-    params: { job: JobSpec };
+    params: { job: JobSpec; limits?: JobLimits };
     result: JobResult;
     progress: { stream: 'stdout' | 'stderr'; text: string };
   };

@@ -10,6 +10,7 @@ import type {
   GenerationSpec,
 } from '../protocol/runner.ts';
 import { signalProcess } from '../system/processes.ts';
+import type { Group } from './cgroups/group.ts';
 import { endProcess } from './end-process.ts';
 import { describeExit, type Exit, noExit } from './exit.ts';
 import type { Outputs } from './outputs.ts';
@@ -30,6 +31,7 @@ export interface BackgroundOptions {
   records: ProcessRecords;
   /** whom it runs as, where there are users */
   user(): Identity | undefined;
+  group: Group;
   log(message: string): void;
 }
 
@@ -57,7 +59,8 @@ export class BackgroundProcess {
   constructor(options: BackgroundOptions) {
     this.#options = options;
     this.#restarts = new Restarts(options.spec.restarts);
-    this.#over = this.#live();
+    const release = options.group.hold();
+    this.#over = this.#live().finally(release);
   }
 
   /** Ends it, and waits until it is gone. */
@@ -146,7 +149,7 @@ export class BackgroundProcess {
   }
 
   async #start(): Promise<Running> {
-    const { spec, background, instance, outputs, records } = this.#options;
+    const { spec, background, instance, outputs, records, group } = this.#options;
     const user = this.#options.user();
     const output = await outputs.open(spec.log, { release: spec.release, process: this.#name }, user);
     const env = {
@@ -161,7 +164,10 @@ export class BackgroundProcess {
       [spec.node, '--require', printing, ...background.nodeArgs, background.script, ...background.args],
       { cwd: spec.directory, env, user },
       [],
-      (pid) => records.add('background', spec.key, pid),
+      (pid) => {
+        group.add(pid);
+        records.add('background', spec.key, pid);
+      },
     );
     const pid = await started(child);
     const exited = new Promise<Exit>((resolve) => {
@@ -169,7 +175,7 @@ export class BackgroundProcess {
         records.remove(pid);
         // What it started and left behind is of its session, unless it meant to outlive it.
         signalProcess(-pid, 'SIGTERM');
-        resolve({ code, signal });
+        resolve({ code, signal, shortage: signal === 'SIGKILL' ? group.killedBy() : undefined });
       });
     });
     return {

@@ -3,6 +3,7 @@ import type { BackgroundStatus, GenerationSpec } from '../protocol/runner.ts';
 import { processStartTime } from '../system/processes.ts';
 import { Serial } from '../system/serial.ts';
 import { type BackgroundOptions, BackgroundProcess } from './background-process.ts';
+import type { Group } from './cgroups/group.ts';
 import { endProcess } from './end-process.ts';
 import type { Outputs } from './outputs.ts';
 import type { ProcessRecord, ProcessRecords } from './process-records.ts';
@@ -28,22 +29,28 @@ export class Background {
     this.#options = options;
   }
 
-  /** Those of `spec` instead of those there are. */
-  become(spec: GenerationSpec): Promise<void> {
+  /**
+   * Those of `spec` instead of those there are.
+   * @param group of the generation that they belong to
+   */
+  become(spec: GenerationSpec, group: Group): Promise<void> {
     this.#wanted = spec;
-    return this.#turns.run(async () => {
+    const release = group.hold();
+    const done = this.#turns.run(async () => {
       if (this.#wanted !== spec) return;
       const old = [...this.#processes];
       const ending = this.#endAll(old, spec.killTimeout);
       const mayOverlap = spec.background.filter(({ overlap }) => overlap);
-      this.#start(spec, mayOverlap);
+      this.#start(spec, group, mayOverlap);
       await ending;
       if (this.#wanted !== spec) return;
       this.#start(
         spec,
+        group,
         spec.background.filter(({ overlap }) => !overlap),
       );
     });
+    return done.finally(release);
   }
 
   /** Ends all. */
@@ -64,11 +71,20 @@ export class Background {
     return [...this.#processes].map((process) => process.status());
   }
 
-  #start(spec: GenerationSpec, wanted: GenerationSpec['background']): void {
+  #start(spec: GenerationSpec, group: Group, wanted: GenerationSpec['background']): void {
     const { outputs, records, user, log } = this.#options;
     for (const background of wanted) {
       for (let instance = 0; instance < background.count; instance += 1) {
-        const options: BackgroundOptions = { spec, background, instance, outputs, records, user, log };
+        const options: BackgroundOptions = {
+          spec,
+          background,
+          instance,
+          outputs,
+          records,
+          user,
+          group,
+          log,
+        };
         this.#processes.add(new BackgroundProcess(options));
       }
     }

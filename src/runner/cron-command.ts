@@ -3,6 +3,8 @@ import type { AppLog } from '../logs/app-log.ts';
 import { Framer } from '../logs/framer.ts';
 import type { GenerationSpec, JobSpec } from '../protocol/runner.ts';
 import { Masker } from '../system/mask.ts';
+import type { Group } from './cgroups/group.ts';
+import { describeShortage } from './exit.ts';
 import { runJob } from './jobs.ts';
 import type { ProcessRecords } from './process-records.ts';
 import type { Identity } from './users/identity.ts';
@@ -18,7 +20,7 @@ export async function runCommand(
   spec: GenerationSpec,
   { name, command, timeout }: { name: string; command: string; timeout: number },
   log: AppLog,
-  { records, user }: { records: ProcessRecords; user: Identity | undefined },
+  { records, user, group }: { records: ProcessRecords; user: Identity | undefined; group: Group },
   signal: AbortSignal,
 ): Promise<CronOutcome> {
   const masker = new Masker(spec.log.secrets, { bytes: true });
@@ -39,13 +41,16 @@ export async function runCommand(
     if (records !== '') written = log.write(records);
     return false;
   };
-  const result = await runJob(job, { signal, report, drained: () => written }, records, user);
+  const result = await runJob(job, { signal, report, drained: () => written }, records, { user, group });
   for (const framer of Object.values(framers)) {
     const rest = framer.end(new Date());
     if (rest !== '') await log.write(rest);
   }
   if (result.timedOut) return { failed: true, detail: `ended after ${formatDuration(timeout)} ("timeout")` };
   if (signal.aborted) return { failed: true, detail: 'ended with the app, or with Sluice' };
+  if (result.code !== 0 && result.shortage?.of === 'memory') {
+    return { failed: true, detail: `ended by ${describeShortage(result.shortage)}` };
+  }
   if (result.signal !== null) return { failed: true, detail: `ended by ${result.signal}` };
   return { failed: result.code !== 0, detail: `exit status ${result.code}` };
 }

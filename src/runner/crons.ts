@@ -2,6 +2,7 @@ import { type ScheduledTask, schedule } from 'node-cron';
 import { formatDuration } from '../config/units.ts';
 import type { AppLogs } from '../logs/app-logs.ts';
 import type { CronSpec, CronStatus, GenerationSpec } from '../protocol/runner.ts';
+import type { Group } from './cgroups/group.ts';
 import { type CronOutcome, runCommand } from './cron-command.ts';
 import { askApp } from './cron-request.ts';
 import { CronResults } from './cron-results.ts';
@@ -40,14 +41,17 @@ export class Crons {
     this.#options = options;
   }
 
-  /** Those of `spec` instead of those there are; what is under way goes on. */
-  become(spec: GenerationSpec): void {
+  /**
+   * Those of `spec` instead of those there are; what is under way goes on.
+   * @param group of the generation that they belong to
+   */
+  become(spec: GenerationSpec, group: Group): void {
     this.#clear();
     this.#results ??= new CronResults(() => this.#options.at(spec.paths.cron), this.#options.log);
     if (this.#stopping.signal.aborted) this.#stopping = new AbortController();
     this.#entries = spec.cron.map((cron) => ({
       cron,
-      task: schedule(cron.schedule, () => this.#begin(spec, cron), taskOptions(cron.timezone)),
+      task: schedule(cron.schedule, () => this.#begin(spec, group, cron), taskOptions(cron.timezone)),
     }));
     if (spec.cronRestart !== null) {
       const { schedule: when, timezone } = spec.cronRestart;
@@ -79,13 +83,14 @@ export class Crons {
     this.#restart = undefined;
   }
 
-  async #begin(spec: GenerationSpec, cron: CronSpec): Promise<void> {
-    const run = this.#due(spec, cron);
+  async #begin(spec: GenerationSpec, group: Group, cron: CronSpec): Promise<void> {
+    const release = group.hold();
+    const run = this.#due(spec, group, cron).finally(release);
     this.#runs.add(run);
     await run.finally(() => this.#runs.delete(run));
   }
 
-  async #due(spec: GenerationSpec, cron: CronSpec): Promise<void> {
+  async #due(spec: GenerationSpec, group: Group, cron: CronSpec): Promise<void> {
     const log = this.#options.logs.get(spec.log);
     const origin = { release: spec.release, process: `cron.${cron.name}` };
     const running = this.#underWay.get(cron.name) ?? 0;
@@ -104,7 +109,7 @@ export class Crons {
     this.#results?.begin(cron.name, at);
     const start = performance.now();
     try {
-      const { failed, detail } = await this.#perform(spec, cron);
+      const { failed, detail } = await this.#perform(spec, group, cron);
       const durationMs = Math.round(performance.now() - start);
       const outcome = failed ? 'failed' : 'done';
       this.#results?.set(cron.name, { at, durationMs, outcome, detail });
@@ -116,14 +121,19 @@ export class Crons {
     }
   }
 
-  async #perform(spec: GenerationSpec, { action, name, timeout }: CronSpec): Promise<CronOutcome> {
+  async #perform(
+    spec: GenerationSpec,
+    group: Group,
+    { action, name, timeout }: CronSpec,
+  ): Promise<CronOutcome> {
     const { signal } = this.#stopping;
     const { logs, records, user } = this.#options;
     try {
       if (action.kind === 'request') return await askApp(spec, action, timeout, signal);
       const { command } = action;
       const asked = { name, timeout, command };
-      return await runCommand(spec, asked, logs.get(spec.log), { records, user: user() }, signal);
+      const whose = { records, user: user(), group };
+      return await runCommand(spec, asked, logs.get(spec.log), whose, signal);
     } catch (error) {
       return { failed: true, detail: (error as Error).message };
     }

@@ -6,7 +6,8 @@ import { withDeadline } from '../system/deadline.ts';
 import { firstOf } from '../system/first-of.ts';
 import { proveSettled } from './boot-check.ts';
 import { BootFailures } from './boot-failure.ts';
-import { describeExit, type Exit, noExit } from './exit.ts';
+import type { Group } from './cgroups/group.ts';
+import { describeExit, describeShortage, type Exit, noExit } from './exit.ts';
 import type { ListeningPort } from './listening-port.ts';
 import type { Outputs } from './outputs.ts';
 import type { ProcessRecords } from './process-records.ts';
@@ -20,6 +21,8 @@ import { NotStarted, WorkerStarter } from './worker-starter.ts';
 const gateDeadline = 1000;
 /** How often a process is looked at that has no limit, in ms. */
 const lookEvery = 950;
+/** What would be said again and again is said as often as this, in ms. */
+const tellEvery = 60_000;
 /** Where a worker could not be replaced by a fresh one, the next try is made after this; in ms. */
 const renewPause = 10_000;
 /** The same where a fresh one is no better; in ms. */
@@ -32,6 +35,8 @@ export interface GenerationOptions {
   orphanSocket: string;
   records: ProcessRecords;
   user(): Identity | undefined;
+  /** what holds its processes to their limits */
+  group: Group;
   outputs: Outputs;
   /** where connections go that are on the move */
   moves: Pick<WorkerListener, 'connection' | 'held'>;
@@ -61,6 +66,10 @@ export class Generation {
   readonly #leaving = new Set<WorkerProcess>();
   /** ends boots and replacements under way */
   readonly #stopping = new AbortController();
+  #shortagesAt = Number.NEGATIVE_INFINITY;
+  #toldOfProcesses = Number.NEGATIVE_INFINITY;
+  /** gives its group up: what is still in it then is ended */
+  readonly #release: () => void;
 
   constructor(options: GenerationOptions) {
     const { id, spec } = options;
@@ -68,6 +77,7 @@ export class Generation {
     this.spec = spec;
     this.#options = options;
     this.#failures = new BootFailures(spec);
+    this.#release = options.group.hold();
     this.#starter = new WorkerStarter({
       ...options,
       generation: id,
@@ -106,6 +116,10 @@ export class Generation {
   /** Whether all workers are there that should be. */
   get isComplete(): boolean {
     return this.#slots.every(({ worker }) => worker !== undefined);
+  }
+
+  get group(): Group {
+    return this.#options.group;
   }
 
   /** How it does as the active one. */
@@ -158,6 +172,7 @@ export class Generation {
   async drain(): Promise<void> {
     await Promise.all([...this.workers].map((worker) => this.#drainOne(worker)));
     this.state = 'ended';
+    this.#release();
   }
 
   /** Cuts a drain short. */
@@ -171,6 +186,7 @@ export class Generation {
     this.#stopping.abort(new AppError('cancelled', 'the generation was ended while it booted'));
     for (const worker of this.workers) worker.kill();
     await Promise.all([...this.workers].map((worker) => worker.exited));
+    this.#release();
   }
 
   /** Workers that connections can be given to. */
@@ -185,12 +201,28 @@ export class Generation {
     const leisurely = this.spec.maxMemory === null;
     for (const { figures } of this.workers)
       if (!leisurely || figures.age(now) >= lookEvery) figures.look(now);
+    this.#tellShortages(now);
     if (this.state !== 'active') return;
     for (const slot of this.#slots) {
       const fault = slot.worker && faultOf(slot.worker, this.spec, now);
       if (fault !== undefined && now >= slot.renewNotBefore) void this.#renew(slot, fault);
       if (slot.worker !== undefined) this.#limit(slot.worker);
     }
+  }
+
+  /** What the kernel refuses does not always end a worker: it may be a process that one has started. */
+  #tellShortages(now: number): void {
+    if (now - this.#shortagesAt < lookEvery) return;
+    this.#shortagesAt = now;
+    const shortages = this.group.shortages(now);
+    if (shortages.some(({ of }) => of === 'memory')) {
+      this.#options.log('a process was killed by the kernel, because memory ran out');
+    }
+    const processes = shortages.find(({ of }) => of === 'processes');
+    if (processes === undefined || now - this.#toldOfProcesses < tellEvery) return;
+    this.#toldOfProcesses = now;
+    const [worker] = this.workers;
+    if (worker !== undefined) this.#say(worker, `is of a release at ${describeShortage(processes)}`);
   }
 
   /** Whether one of them is on its way to its limit: a leak can be as fast as the requests come. */

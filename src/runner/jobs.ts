@@ -7,7 +7,9 @@ import type { CallContext } from '../protocol/peer.ts';
 import type { JobResult, JobSpec } from '../protocol/runner.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { signalProcess } from '../system/processes.ts';
+import type { Group } from './cgroups/group.ts';
 import { endRemains, jobMark } from './job-remains.ts';
+import { offerToOomKiller } from './oom-killer.ts';
 import type { ProcessRecords } from './process-records.ts';
 import { as, type Identity } from './users/identity.ts';
 
@@ -22,12 +24,13 @@ type Output = { stream: 'stdout' | 'stderr'; text: string };
  * Runs one external command to its end, in a process group of its own that is ended whole, and with it what has left
  * the group: signalling `npm` alone leaves what it started.
  * @param user whom it runs as, where there are users
+ * @param group whose limits it is held to
  */
 export async function runJob(
   job: JobSpec,
   context: CallContext<Output>,
   records: ProcessRecords,
-  user?: Identity,
+  { user, group }: { user?: Identity | undefined; group?: Group | undefined } = {},
 ): Promise<JobResult> {
   const start = performance.now();
   const mark = randomUUID();
@@ -47,6 +50,8 @@ export async function runJob(
   forward(child, 'stderr', context);
   const { pid } = child;
   if (pid === undefined) return { ...(await exited), timedOut: false, durationMs: 0 };
+  group?.add(pid);
+  if (job.lowPriority) offerToOomKiller(pid);
   records.add('job', job.user ?? '', pid, { mark });
 
   let timedOut = false;
@@ -66,7 +71,9 @@ export async function runJob(
     signalProcess(-pid, 'SIGKILL');
     await endRemains(mark, user);
     await withDeadline(closed, closeDelay);
-    return { ...outcome, timedOut, durationMs: Math.round(performance.now() - start) };
+    const durationMs = Math.round(performance.now() - start);
+    const shortage = group?.shortages()[0] ?? group?.killedBy();
+    return { ...outcome, timedOut, durationMs, ...(shortage !== undefined && { shortage }) };
   } finally {
     clearTimeout(timer);
     clearTimeout(killTimer);

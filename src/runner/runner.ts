@@ -9,6 +9,8 @@ import { exists } from '../system/exists.ts';
 import { listDirectory } from '../system/files.ts';
 import { describeError, type Log } from '../system/log.ts';
 import { signalProcess } from '../system/processes.ts';
+import { Cgroups } from './cgroups/cgroups.ts';
+import { findTree } from './cgroups/find.ts';
 import type { Ground } from './ground.ts';
 import { endRemains } from './job-remains.ts';
 import { runJob } from './jobs.ts';
@@ -27,11 +29,15 @@ export class Runner {
   readonly #targets = new Map<string, TargetRunner>();
   readonly #orphans: Orphans;
   readonly #records: ProcessRecords;
+  readonly #cgroups: Cgroups;
   readonly #log: Log;
   readonly #logs: AppLogs;
   readonly #outputs: Outputs;
   readonly #keeper: Keeper;
-  readonly #ticker = new Ticker(() => this.#targets.values());
+  readonly #ticker = new Ticker(
+    () => this.#targets.values(),
+    () => this.#cgroups.sweep(),
+  );
   readonly #jobs = new Set<Promise<unknown>>();
   readonly #stopping = new AbortController();
 
@@ -41,6 +47,7 @@ export class Runner {
     const warn = (message: string) => log.warn(message);
     this.#records = new ProcessRecords(ground.run.processes, warn);
     this.#orphans = new Orphans(this.#records, (key) => this.#targets.get(key)?.active !== undefined);
+    this.#cgroups = new Cgroups(findTree(paths.home), warn);
     this.#log = log;
     this.#logs = new AppLogs(
       () => logDirectories(paths, ground),
@@ -63,6 +70,8 @@ export class Runner {
       if (mark !== undefined) await endRemains(mark, this.#whoRan(key));
       this.#records.remove(pid);
     }
+    await this.#cgroups.start();
+    this.#log.info('limits by cgroups', { ...this.#cgroups.report });
     const socket = join(this.#ground.run.directory, basename(this.#paths.orphanSocket));
     await this.#orphans.listen(socket, { open: this.#ground.users !== undefined });
     this.#ticker.start();
@@ -70,6 +79,14 @@ export class Runner {
 
   /** Ends all workers, what is in flight first, and all jobs. */
   async stop(): Promise<void> {
+    try {
+      await this.#stop();
+    } finally {
+      await this.#cgroups.close();
+    }
+  }
+
+  async #stop(): Promise<void> {
     this.#stopping.abort(new AppError('cancelled', 'the runner is stopping'));
     const keys = new Set([...this.#targets.keys(), ...this.#orphans.keys()]);
     const stopped = [...keys].map((key) => this.#target(key).stop());
@@ -116,7 +133,8 @@ export class Runner {
             },
           );
         }
-        return { version: protocolVersion, pid: process.pid, users: this.#ground.users !== undefined };
+        const users = this.#ground.users !== undefined;
+        return { version: protocolVersion, pid: process.pid, users, limits: this.#cgroups.report };
       },
       status: async () =>
         [...this.#targets.values()].filter((target) => !target.isEmpty).map((target) => target.status()),
@@ -144,9 +162,12 @@ export class Runner {
         await this.#target(key).stop();
         return null;
       },
-      job: async ({ job }, context) => {
+      job: async ({ job, limits }, context) => {
         const signal = AbortSignal.any([context.signal, closed, this.#stopping.signal]);
-        const running = runJob(job, { ...context, signal }, this.#records, this.#ground.users?.of(job.user));
+        const user = this.#ground.users?.of(job.user);
+        const group = limits && this.#cgroups.job(limits);
+        const whose = { user, group };
+        const running = runJob(job, { ...context, signal }, this.#records, whose).finally(group?.hold());
         this.#jobs.add(running);
         return running.finally(() => this.#jobs.delete(running));
       },
@@ -192,6 +213,7 @@ export class Runner {
         orphanSocket: this.#paths.orphanSocket,
         orphans: this.#orphans,
         records: this.#records,
+        cgroups: this.#cgroups,
         outputs: this.#outputs,
         logs: this.#logs,
         user: () => this.#ground.users?.of(key),

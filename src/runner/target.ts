@@ -6,6 +6,7 @@ import type { BootResult, GenerationSpec, Liveness, SwitchResult, TargetStatus }
 import { describeError } from '../system/log.ts';
 import { Serial } from '../system/serial.ts';
 import { Background } from './background.ts';
+import type { Cgroups } from './cgroups/cgroups.ts';
 import { Commit } from './commit.ts';
 import { Crons } from './crons.ts';
 import { Generation } from './generation.ts';
@@ -29,6 +30,7 @@ export interface TargetOptions {
   orphanSocket: string;
   orphans: Orphans;
   records: ProcessRecords;
+  cgroups: Cgroups;
   outputs: Outputs;
   logs: AppLogs;
   /** whom it runs as, where there are users */
@@ -98,14 +100,17 @@ export class TargetRunner {
 
   async #add(spec: GenerationSpec, signal: AbortSignal): Promise<Generation> {
     signal.throwIfAborted();
-    const { orphanSocket, records, outputs, user, log } = this.#options;
+    const { orphanSocket, records, cgroups, outputs, user, log } = this.#options;
     this.#logDirectory = spec.log.directory;
+    const port = await this.#portFor(spec);
+    const id = this.#nextId();
     const generation = new Generation({
-      id: this.#nextId(),
+      id,
       spec,
-      port: await this.#portFor(spec),
+      port,
       orphanSocket,
       records,
+      group: cgroups.generation(spec.key, id, spec.limits),
       outputs,
       user,
       moves: this.#moves,
@@ -174,11 +179,11 @@ export class TargetRunner {
       this.#options.log(`${spec.paths.current} was not replaced: ${(unlinked as Error).message}`);
     if (old !== undefined) this.#drain(old, spec.maxDraining);
     this.#say(spec, `release ${spec.release} is live`);
-    this.#endLeft(spec.drainTimeout + spec.killTimeout);
-    this.#crons.become(spec);
-    this.#background.become(spec).catch((error: unknown) => {
+    this.#crons.become(spec, next.group);
+    const background = this.#background.become(spec, next.group).catch((error: unknown) => {
       this.#options.log(`background processes not replaced: ${describeError(error)}`);
     });
+    this.#endLeft(spec.drainTimeout + spec.killTimeout, background);
     await commit.sync();
     return { generation: id, pauseMs };
   }
@@ -205,12 +210,12 @@ export class TargetRunner {
   /** Ends everything, what is in flight first; then nobody listens on the port. */
   async stop(): Promise<void> {
     const crons = this.#crons.end();
-    const { drained } = await this.#turns.run(() => this.#retireAll());
-    await Promise.all([drained, crons, this.#background.end(defaultKillTimeout)]);
+    const { ended } = await this.#turns.run(() => this.#retireAll());
+    await Promise.all([ended, crons]);
     if (this.isEmpty && this.#logDirectory !== undefined) await this.#options.logs.rest(this.#logDirectory);
   }
 
-  async #retireAll(): Promise<{ drained: Promise<unknown> }> {
+  async #retireAll(): Promise<{ ended: Promise<unknown> }> {
     const active = this.#active;
     this.#active = undefined;
     if (active !== undefined) this.#say(active.spec, 'stopped');
@@ -220,8 +225,9 @@ export class TargetRunner {
     await Promise.all([...retiring, ...standby, this.#options.orphans.retire(this.key)]);
     this.#releasePort();
     if (active !== undefined) this.#drain(active, Number.POSITIVE_INFINITY);
-    this.#endLeft(defaultKillTimeout);
-    return { drained: Promise.all(this.#draining.values()) };
+    const background = this.#background.end(defaultKillTimeout);
+    this.#endLeft(defaultKillTimeout, background);
+    return { ended: Promise.all([...this.#draining.values(), background]) };
   }
 
   /** Begins nothing any more, and ends only commands that are run at set times. */
@@ -276,11 +282,14 @@ export class TargetRunner {
     void this.#options.logs.get(log).say({ release, process: '-' }, text);
   }
 
-  #endLeft(patience: number): void {
+  /** @param background over when the background processes of an earlier runner have ended */
+  #endLeft(patience: number, background: Promise<void>): void {
     const ours = new Set(this.status().workers.map(({ pid }) => pid));
-    endLeftWorkers(this.#options, ours, patience).catch((error: unknown) => {
+    const workers = endLeftWorkers(this.#options, ours, patience).catch((error: unknown) => {
       this.#options.log(`workers of an earlier runner not ended: ${describeError(error)}`);
     });
+    // What became of them is for whoever began it.
+    void Promise.allSettled([workers, background]).then(() => this.#options.cgroups.endLeft(this.key));
   }
 
   /** A file right in the directory of the target. */

@@ -9,10 +9,13 @@ const lateness = 500;
 /** Looks at every process from time to time. */
 export class Ticker {
   readonly #targets: () => Iterable<TargetRunner>;
+  readonly #sweep: () => void;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(targets: () => Iterable<TargetRunner>) {
+  /** @param sweep called as often, for what is to be cleared away */
+  constructor(targets: () => Iterable<TargetRunner>, sweep: () => void) {
     this.#targets = targets;
+    this.#sweep = sweep;
   }
 
   start(): void {
@@ -29,6 +32,7 @@ export class Ticker {
       const now = performance.now();
       const targets = [...this.#targets()];
       if (now - due < lateness) for (const target of targets) target.tick(now);
+      this.#sweep();
       this.#next(targets.some((target) => target.isNearLimit) ? closeInterval : interval);
     }, delay);
   }

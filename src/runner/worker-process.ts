@@ -5,6 +5,7 @@ import type { GenerationSpec, WorkerState } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
 import type { FromWorker, ToWorker, WorkerBoot } from '../protocol/worker.ts';
 import { signalProcess } from '../system/processes.ts';
+import type { Group } from './cgroups/group.ts';
 import { endProcess } from './end-process.ts';
 import type { Exit } from './exit.ts';
 import { gateCopies, type ListeningPort } from './listening-port.ts';
@@ -45,6 +46,7 @@ export interface WorkerOptions {
   orphanSocket: string;
   records: ProcessRecords;
   user: Identity | undefined;
+  group: Group;
   output: ProcessOutput;
   listener: WorkerListener;
 }
@@ -76,7 +78,8 @@ export class WorkerProcess {
   #goneAt: number | undefined;
 
   constructor(options: WorkerOptions) {
-    const { spec, generation, instance, port, orphanSocket, records, user, output, listener } = options;
+    const { spec, generation, instance, port, orphanSocket, records, user, group, output, listener } =
+      options;
     this.instance = instance;
     this.output = output;
     const boot: WorkerBoot = {
@@ -106,7 +109,10 @@ export class WorkerProcess {
       [spec.node, '--require', bootstrap, ...spec.nodeArgs, spec.script, ...spec.args],
       { cwd: spec.directory, env, user },
       ['ipc', ...boot.gateFds.map(() => port.fd)],
-      (pid) => records.add('worker', spec.key, pid, { secret: boot.secret }),
+      (pid) => {
+        group.add(pid);
+        records.add('worker', spec.key, pid, { secret: boot.secret });
+      },
     );
     this.pid = this.#child.pid ?? 0;
     this.figures = new ProcessFigures(this.pid);
@@ -160,7 +166,9 @@ export class WorkerProcess {
       exited.resolve(exit);
       listener.exited(this, exit);
     };
-    this.#child.on('exit', (code, signal) => ended({ code, signal }));
+    this.#child.on('exit', (code, signal) =>
+      ended({ code, signal, shortage: signal === 'SIGKILL' ? group.killedBy() : undefined }),
+    );
     // Without a pid it was never started, and no 'exit' follows. Other errors, of `send`, precede an exit.
     this.#child.on('error', () => {
       if (this.pid === 0) ended({ code: null, signal: null });

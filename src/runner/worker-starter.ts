@@ -1,6 +1,7 @@
 import type { GenerationSpec, Notice } from '../protocol/runner.ts';
 import { proveHealthy } from './boot-check.ts';
 import type { BootFailures } from './boot-failure.ts';
+import type { Group } from './cgroups/group.ts';
 import type { Exit } from './exit.ts';
 import type { ListeningPort } from './listening-port.ts';
 import type { Outputs } from './outputs.ts';
@@ -16,6 +17,7 @@ export interface WorkerStarterOptions {
   records: ProcessRecords;
   /** whom they run as, where there are users */
   user(): Identity | undefined;
+  group: Group;
   outputs: Outputs;
   moves: Pick<WorkerListener, 'connection' | 'held'>;
   failures: BootFailures;

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
 import { type AppSettings, appSettingsSchema } from '../../src/config/app-settings.ts';
 import { Paths } from '../../src/config/paths.ts';
+import { generationLimits } from '../../src/deployments/limits.ts';
 import { AppError } from '../../src/errors/app-error.ts';
 import { CallClient } from '../../src/protocol/peer.ts';
 import type { BootResult, GenerationSpec, RunnerCalls, SwitchResult } from '../../src/protocol/runner.ts';
@@ -116,6 +117,7 @@ export class TestRunner {
       maxDraining: 3,
       restarts: { maxRestarts, minUptime, delay: restartDelay, stopExitCodes },
       maxMemory: all.maxMemory ?? null,
+      limits: generationLimits(all, typeof all.workers === 'number' ? all.workers : 2),
       stuckTimeout,
       cronRestart: all.cronRestart ?? null,
       background: [],

@@ -1,0 +1,112 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { systemCode } from '../../errors/app-error.ts';
+import { signalProcess } from '../../system/processes.ts';
+import {
+  listGroups,
+  makeGroup,
+  readControl,
+  readCounts,
+  readPids,
+  removeGroup,
+  writeControl,
+} from './files.ts';
+import type { CgroupTree, Controller, Refusals, TreeLimits } from './tree.ts';
+
+const wanted: Controller[] = ['memory', 'cpu', 'pids', 'io'];
+
+/** Where our own process is: a group can have limits for the groups in it only while no process is beside them. */
+export const ownLeaf = 'runner';
+
+/** Version 2: one hierarchy, in which each group hands on to those in it what they may limit. */
+export class UnifiedTree implements CgroupTree {
+  readonly version = 2;
+  readonly controllers: ReadonlySet<Controller>;
+  readonly #root: string;
+
+  /**
+   * @param root absolute path of the group that has been given to us; its processes move into a leaf
+   * @throws what the kernel says where it is not ours
+   */
+  constructor(root: string) {
+    this.#root = root;
+    makeGroup(join(root, ownLeaf));
+    for (const pid of readPids(join(root, 'cgroup.procs'))) {
+      moveUnlessGone(join(root, ownLeaf), pid);
+    }
+    const offered = new Set((readControl(join(root, 'cgroup.controllers')) ?? '').trim().split(' '));
+    const there = wanted.filter((controller) => offered.has(controller));
+    // One by one: what one of them stands in the way of must not take the others along.
+    this.controllers = new Set(there.filter((controller) => handOn(root, controller)));
+  }
+
+  make(path: string, kind: 'branch' | 'leaf'): void {
+    makeGroup(this.#at(path));
+    if (kind === 'branch') for (const controller of this.controllers) handOn(this.#at(path), controller);
+  }
+
+  limit(path: string, { memory, processes, cpuWeight, ioWeight }: TreeLimits): void {
+    const set = (controller: Controller, file: string, value: string | number | undefined) => {
+      const full = this.#at(path, file);
+      if (value === undefined || !this.controllers.has(controller)) return;
+      // io.weight is there only with a scheduler that knows it.
+      if (controller !== 'io' || existsSync(full)) writeControl(full, value);
+    };
+    set('memory', 'memory.max', memory === null ? 'max' : memory);
+    set('pids', 'pids.max', processes === null ? 'max' : processes);
+    set('cpu', 'cpu.weight', cpuWeight);
+    set('io', 'io.weight', ioWeight);
+  }
+
+  add(path: string, pid: number): void {
+    writeControl(this.#at(path, 'cgroup.procs'), pid);
+  }
+
+  kill(path: string): boolean {
+    const pids = readPids(this.#at(path, 'cgroup.procs'));
+    if (pids.length === 0) return false;
+    // From Linux 5.14 on: all at once, and what is being forked too.
+    if (existsSync(this.#at(path, 'cgroup.kill'))) writeControl(this.#at(path, 'cgroup.kill'), 1);
+    else for (const pid of pids) signalProcess(pid, 'SIGKILL');
+    return true;
+  }
+
+  remove(path: string): boolean {
+    return removeGroup(this.#at(path));
+  }
+
+  list(path: string): string[] {
+    return listGroups(this.#at(path));
+  }
+
+  refusals(path: string): Refusals {
+    const memory = readCounts(this.#at(path, 'memory.events'));
+    const { max: forks = 0 } = readCounts(this.#at(path, 'pids.events'));
+    return { oomKills: memory['oom_kill'] ?? 0, memoryLimitHits: memory['oom'] ?? 0, forks };
+  }
+
+  #at(...path: string[]): string {
+    return join(this.#root, ...path);
+  }
+}
+
+function moveUnlessGone(leaf: string, pid: number): void {
+  try {
+    writeControl(join(leaf, 'cgroup.procs'), pid);
+  } catch (error) {
+    if (systemCode(error) !== 'ESRCH') throw error;
+  }
+}
+
+/** Lets the groups in this one have limits of a kind. */
+function handOn(group: string, controller: Controller): boolean {
+  try {
+    writeControl(join(group, 'cgroup.subtree_control'), `+${controller}`);
+    return true;
+  } catch (error) {
+    // Not offered from above after all, or taken by threads that run with a real-time policy: cpu.
+    const code = systemCode(error);
+    if (code === 'ENOENT' || code === 'EINVAL' || code === 'EOPNOTSUPP' || code === 'EBUSY') return false;
+    throw error;
+  }
+}

@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, rmdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { readPids } from '../../src/runner/cgroups/files.ts';
+import { Group } from '../../src/runner/cgroups/group.ts';
+import { UnifiedTree } from '../../src/runner/cgroups/unified.ts';
+import { unifiedRoot } from '../support/cgroups.ts';
+import { waitFor } from '../support/wait.ts';
+
+const root = unifiedRoot();
+const skip = root === undefined ? 'no cgroups of version 2 that can be written to' : false;
+
+test('a cgroup of version 2 is ended whole, with what has left its parents and is still forking', {
+  skip,
+}, async (t) => {
+  const own = join(root ?? '', `sluice-test-${process.pid}`);
+  mkdirSync(own);
+  const tree = new UnifiedTree(own);
+  t.after(() => {
+    for (const path of ['apps/app-shop/generation-1', 'apps/app-shop', 'apps', 'runner']) tree.remove(path);
+    rmdirSync(own);
+  });
+  tree.make('apps', 'branch');
+  tree.make('apps/app-shop', 'branch');
+  tree.make('apps/app-shop/generation-1', 'leaf');
+  let released = 0;
+  const place = { tree, path: 'apps/app-shop/generation-1' };
+  const limits = { memory: null, processes: null };
+  const group = new Group({
+    place,
+    limits,
+    released: () => {
+      released += 1;
+    },
+    warn: assert.fail,
+  });
+  const script = 'i=0; while [ $i -lt 200 ]; do setsid sleep 120 & i=$((i+1)); done; wait';
+  const child = spawn('sh', ['-c', script], { stdio: 'ignore', detached: true });
+  group.add(child.pid ?? 0);
+  const procs = join(own, place.path, 'cgroup.procs');
+  await waitFor(() => readPids(procs).length > 100);
+  assert.equal(tree.remove(place.path), false);
+  const [first, second] = [group.hold(), group.hold()];
+  first();
+  first();
+  assert.equal(released, 0);
+  second();
+  assert.equal(released, 1);
+  assert.equal(await group.end(), true);
+  assert.ok(!existsSync(join(own, place.path)));
+});
