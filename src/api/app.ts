@@ -16,7 +16,7 @@ import { keyRoutes } from './routes/keys.ts';
 import { logRoutes } from './routes/logs.ts';
 import { processRoutes } from './routes/processes.ts';
 import { releaseRoutes } from './routes/releases.ts';
-import { statusRoutes } from './routes/status.ts';
+import { type RunnerInfo, statusRoutes } from './routes/status.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import type { TokenStore } from './tokens.ts';
 
@@ -28,7 +28,7 @@ export interface ApiOptions {
   /** of the API on TCP, once it listens */
   url: () => string;
   /** the runner as it can be reached now; null where it cannot */
-  runner: () => Promise<{ pid: number } | null>;
+  runner: () => Promise<RunnerInfo | null>;
   /** true for the app that serves the unix socket, whose callers need no token */
   local: boolean;
   log: Log;

@@ -2,7 +2,7 @@ import { connect, type Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { AppError } from '../errors/app-error.ts';
 import { CallClient, type CallOptions } from '../protocol/peer.ts';
-import type { RunnerCalls, TargetStatus } from '../protocol/runner.ts';
+import type { LimitsReport, RunnerCalls, TargetStatus } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
 import { backoffDelay } from '../system/backoff.ts';
 import { withDeadline } from '../system/deadline.ts';
@@ -11,7 +11,14 @@ import { stayOnBehalf } from '../system/on-behalf.ts';
 
 type Link =
   | { state: 'connecting' }
-  | { state: 'connected'; client: CallClient<RunnerCalls>; pid: number; users: boolean; since: Date }
+  | {
+      state: 'connected';
+      client: CallClient<RunnerCalls>;
+      pid: number;
+      users: boolean;
+      limits: LimitsReport;
+      since: Date;
+    }
   | { state: 'refused'; error: AppError }
   | { state: 'closed' };
 
@@ -52,6 +59,13 @@ export class RunnerClient {
   /** Pid of the runner; null while there is none. */
   get pid(): number | null {
     return this.#link.state === 'connected' ? this.#link.pid : null;
+  }
+
+  /** What it says of itself; null while there is none. */
+  get info(): { pid: number; limits: LimitsReport } | null {
+    if (this.#link.state !== 'connected') return null;
+    const { pid, limits } = this.#link;
+    return { pid, limits };
   }
 
   /** When it was connected to; null while there is none. */
@@ -164,11 +178,11 @@ export class RunnerClient {
   /** @returns whether this is a runner that we can work with */
   async #greet(client: CallClient<RunnerCalls>): Promise<boolean> {
     try {
-      const { version, pid, users } = await client.call('hello', { version: protocolVersion });
+      const { version, pid, users, limits } = await client.call('hello', { version: protocolVersion });
       if (version !== protocolVersion) throw mismatch(version);
       if (this.#stopped.signal.aborted) client.close();
       this.#options.log.info('runner connected', { pid });
-      this.#become({ state: 'connected', client, pid, users, since: new Date() });
+      this.#become({ state: 'connected', client, pid, users, limits, since: new Date() });
       for (const listener of this.#onConnected) listener();
       return true;
     } catch (error) {

@@ -63,12 +63,17 @@ export interface JobLimits {
   cpuWeight: number;
 }
 
+/** What of the kernel keeps a limit: of memory, of the share of the processor, of processes. */
+export type LimitedBy = 'memory' | 'cpu' | 'pids';
+
 /** Which limits the runner can have the kernel keep. */
 export interface LimitsReport {
   /** of cgroups; null where it has none to manage */
   version: 1 | 2 | null;
-  effective: ('memory' | 'cpu' | 'pids' | 'io')[];
-  missing: ('memory' | 'cpu' | 'pids' | 'io')[];
+  /** whether there should be some: the runner was started by a unit that gives it a cgroup */
+  wanted: boolean;
+  effective: LimitedBy[];
+  missing: LimitedBy[];
   /** why there are none; null where there are */
   reason: string | null;
 }

@@ -71,7 +71,9 @@ export class Runner {
       this.#records.remove(pid);
     }
     await this.#cgroups.start();
-    this.#log.info('limits by cgroups', { ...this.#cgroups.report });
+    const { wanted, missing } = this.#cgroups.report;
+    const level = wanted && missing.length > 0 ? 'warn' : 'info';
+    this.#log[level]('limits by cgroups', { ...this.#cgroups.report });
     const socket = join(this.#ground.run.directory, basename(this.#paths.orphanSocket));
     await this.#orphans.listen(socket, { open: this.#ground.users !== undefined });
     this.#ticker.start();

@@ -87,7 +87,7 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   let url = '';
   const tokens = new TokenStore(paths.tokens);
   const shared = { service: deployer, tokens, keys, version, log, url: () => url };
-  const runnerNow = async () => (runner.pid === null ? null : { pid: runner.pid });
+  const runnerNow = async () => runner.info;
   const api = (local: boolean) => createApi({ ...shared, local, runner: runnerNow }).callback();
   const ssh = createSshApi({ service: deployer, keys, log }).callback();
   const sockets = [

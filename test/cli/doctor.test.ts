@@ -42,14 +42,14 @@ test('where nothing is wrong it says so with status 0, whatever it warns of', as
   const { kernel, ...others } = checks;
   assert.notEqual(kernel?.state, 'fault');
   for (const check of Object.values(others)) assert.equal(check.state, 'ok', check.message);
-  const names = 'server runner apps settings api home disk logs programs'.split(' ');
+  const names = 'server runner apps settings api home disk logs programs limits'.split(' ');
   assert.deepEqual(Object.keys(others), names);
 
   const { code: status, stdout } = await cli(['doctor'], { env: { SLUICE_HOME: sluice.home } });
   assert.equal(status, 0);
   assert.match(stdout, /^ok {7}server {4}Sluice \d\S+ answers, with its state in /);
   assert.match(stdout, /\nok {7}apps {6}1 of 1 run\n/);
-  assert.match(stdout, /\n\n(?:All 10 checks are ok\.|1 warning; 9 of 10 checks are ok\.)\n$/);
+  assert.match(stdout, /\n\n(?:All 11 checks are ok\.|1 warning; 10 of 11 checks are ok\.)\n$/);
 });
 
 test('a server that was killed is a fault, how to start it is told, and all that does not need it is looked at', async (t) => {

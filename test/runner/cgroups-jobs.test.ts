@@ -58,7 +58,7 @@ test('a job without a limit that is set gets what the machine has left', { skip 
 test('a job that starts too many processes is told of their limit, and ends whole', { skip }, async (t) => {
   const runner = await start(t);
   let output = '';
-  const script = 'i=0; while [ $i -lt 100 ]; do setsid sleep 120 & echo $!; i=$((i+1)); done';
+  const script = 'i=0; while [ $i -lt 1000 ]; do setsid sleep 120 & echo $!; i=$((i+1)); done';
   const result = await runner.client.call(
     'job',
     { job: shell(script), limits },

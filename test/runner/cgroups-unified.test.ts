@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, rmdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { readPids } from '../../src/runner/cgroups/files.ts';
 import { Group } from '../../src/runner/cgroups/group.ts';
@@ -50,4 +50,32 @@ test('a cgroup of version 2 is ended whole, with what has left its parents and i
   assert.equal(released, 1);
   assert.equal(await group.end(), true);
   assert.ok(!existsSync(join(own, place.path)));
+});
+
+test('free-cgroup lets a process into a cgroup that has handed controllers on, with others below it', {
+  skip,
+}, async (t) => {
+  const own = join(root ?? '', `sluice-test-free-${process.pid}`);
+  const groups = ['', 'apps', 'apps/app-shop', 'apps/app-shop/generation-1'].map((path) => join(own, path));
+  const child = spawn('sleep', ['120'], { stdio: 'ignore' });
+  const gone = new Promise((over) => child.once('exit', over));
+  t.after(async () => {
+    child.kill('SIGKILL');
+    await gone;
+    for (const group of groups.toReversed()) rmdirSync(group);
+  });
+  for (const group of groups) mkdirSync(group);
+  const [controller] = readFileSync(join(own, 'cgroup.controllers'), 'utf8').trim().split(' ');
+  if (!controller) return t.skip('no controller of version 2');
+  for (const group of groups.slice(0, 3)) {
+    writeFileSync(join(group, 'cgroup.subtree_control'), `+${controller}`);
+  }
+  const into = (group = '') => writeFileSync(join(group, 'cgroup.procs'), String(child.pid));
+  into(groups[3]);
+  assert.throws(() => into(own), { code: 'EBUSY' });
+  const script = resolve(import.meta.dirname, '../../libexec/free-cgroup');
+  const { status, stderr } = spawnSync(script, [own], { encoding: 'utf8' });
+  assert.deepEqual({ status, stderr }, { status: 0, stderr: '' });
+  into(own);
+  into(groups[3]);
 });

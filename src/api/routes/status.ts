@@ -1,5 +1,5 @@
 import type { Router } from '@koa/router';
-import type { AppStatus, Service } from '../../deployments/service.ts';
+import type { AppStatus, LimitsReport, Service } from '../../deployments/service.ts';
 import { mayTouch, need } from '../auth.ts';
 import { type ApiState, takes } from '../context.ts';
 
@@ -12,18 +12,24 @@ export interface ServerInfo {
   startedAt: string;
 }
 
+export interface RunnerInfo {
+  pid: number;
+  /** which it can have the kernel keep */
+  limits: LimitsReport;
+}
+
 /** Everything at one look. */
 export interface ServerStatus {
   server: ServerInfo;
   /** null where it cannot be reached just now: apps go on answering all the same */
-  runner: { pid: number } | null;
+  runner: RunnerInfo | null;
   apps: AppStatus[];
 }
 
 export interface StatusSources {
   service: Service;
   server: () => ServerInfo;
-  runner: () => Promise<{ pid: number } | null>;
+  runner: () => Promise<RunnerInfo | null>;
 }
 
 export function statusRoutes(router: Router<ApiState>, { service, server, runner }: StatusSources): void {

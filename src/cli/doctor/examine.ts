@@ -8,6 +8,7 @@ import { asItsUser, type Check, type Examination, fault, type Patient } from './
 import { checkDisk } from './disk.ts';
 import { checkExposure } from './exposure.ts';
 import { checkKernel } from './kernel.ts';
+import { checkLimits } from './limits.ts';
 import { checkLogs } from './logs.ts';
 import { checkPrivacy } from './privacy.ts';
 import { checkPrograms } from './programs.ts';
@@ -24,6 +25,7 @@ const examinations: Record<string, Examination> = {
   disk: checkDisk,
   logs: checkLogs,
   programs: checkPrograms,
+  limits: checkLimits,
   kernel: checkKernel,
 };
 

@@ -1,15 +1,15 @@
 import { dirname } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { GenerationLimits, JobLimits, LimitsReport } from '../../protocol/runner.ts';
+import type { GenerationLimits, JobLimits, LimitedBy, LimitsReport } from '../../protocol/runner.ts';
 import type { Found } from './find.ts';
 import { Group, type GroupLimits } from './group.ts';
 import { type MachineMemory, machineMemory, memoryForBuild, reserveOf } from './machine-memory.ts';
-import type { CgroupTree, Controller } from './tree.ts';
+import type { CgroupTree } from './tree.ts';
 
 /** Next to `apps`, and to our own process, which both have what is usual: 100. */
 const weightOfBuilds = 10;
 
-const limitable: Controller[] = ['memory', 'cpu', 'pids'];
+const limitable: LimitedBy[] = ['memory', 'cpu', 'pids'];
 
 /** How long it is waited for what was killed to be gone when we end, in ms. */
 const closeWithin = 1000;
@@ -35,9 +35,10 @@ export class Cgroups {
   constructor(found: Found, warn: (message: string) => void) {
     this.#tree = 'tree' in found ? found.tree : undefined;
     this.#warn = warn;
-    const controllers = this.#tree?.controllers ?? new Set();
+    const controllers: ReadonlySet<string> = this.#tree?.controllers ?? new Set();
     this.report = {
       version: this.#tree?.version ?? null,
+      wanted: 'tree' in found || found.wanted,
       effective: limitable.filter((name) => controllers.has(name)),
       missing: limitable.filter((name) => !controllers.has(name)),
       reason: 'reason' in found ? found.reason : null,

@@ -9,7 +9,7 @@ import { ownLeaf, UnifiedTree } from './unified.ts';
 /** Set by our unit, which has `Delegate=yes`: that a group belongs to us cannot be seen, and root may write to all. */
 export const delegated = 'SLUICE_CGROUPS';
 
-export type Found = { tree: CgroupTree } | { reason: string };
+export type Found = { tree: CgroupTree } | { reason: string; wanted: boolean };
 
 /**
  * Finds the part of the hierarchy that we may manage.
@@ -17,15 +17,16 @@ export type Found = { tree: CgroupTree } | { reason: string };
  */
 export function findTree(home: string): Found {
   if (process.env[delegated] !== 'delegated') {
-    return { reason: 'Sluice was not started as a system service that has a cgroup of its own' };
+    const reason = 'it was not started as a system service, which has a cgroup of its own';
+    return { reason, wanted: false };
   }
   try {
     const tree = isUnified() ? unified() : legacy(home);
-    if (tree === undefined) return { reason: 'this system has no cgroups' };
+    if (tree === undefined) return { reason: 'this system has no cgroups', wanted: true };
     if (tree.controllers.size > 0) return { tree };
-    return { reason: 'the cgroup that Sluice runs in was given no controllers ("Delegate=" of its unit)' };
+    return { reason: 'its cgroup was given no controllers, or may not be written to', wanted: true };
   } catch (error) {
-    return { reason: `its cgroup cannot be managed: ${(error as Error).message}` };
+    return { reason: `its cgroup cannot be managed: ${(error as Error).message}`, wanted: true };
   }
 }
 
