@@ -53,6 +53,14 @@ export class TestRunner {
     return runner;
   }
 
+  /** One that is there already, such as that of a unit; it is for whoever has started it to end it. */
+  static async attach(home: string): Promise<TestRunner> {
+    const runner = new TestRunner(home, await freePort());
+    await mkdir(runner.paths.target(target).directory, { recursive: true });
+    await runner.connect();
+    return runner;
+  }
+
   async launch(environment: Record<string, string> = {}): Promise<void> {
     const child = spawn(process.execPath, [entry], {
       env: { ...process.env, SLUICE_HOME: this.paths.home, ...environment },
