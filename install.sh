@@ -62,11 +62,8 @@ parse_options() {
     shift
   done
   [ $purge = no ] || [ "$action" = uninstall ] || wrong_usage "--purge goes with --uninstall"
-  [ -z "$listen" ] || case $listen in
-    *:*[!0-9]* | *: | [!0-9a-f[]* | *[!]0-9a-f.]:[0-9]*) wrong_usage "--listen takes an address and a port, as in 0.0.0.0:8700 or [::]:8700" ;;
-    *:*) ;;
-    *) wrong_usage "--listen takes an address and a port, as in 0.0.0.0:8700 or [::]:8700" ;;
-  esac
+  [ -z "$listen" ] || echo "$listen" | grep -Eq '^([0-9.]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}$' ||
+    wrong_usage "--listen takes an address and a port, as in 0.0.0.0:8700 or [::]:8700"
 }
 
 install() {
@@ -240,22 +237,30 @@ make_user() {
 
 make_directories() {
   step "directories" "Is the disk full, or mounted read-only?"
-  # The way through to what is an app's own; what is in there can be listed by nobody else.
+  # 711 is the way through to what is an app's own: nobody else can list what is in there. What is made in ssh belongs to
+  # the group of sluice-git.
   make_directory 711 sluice:sluice "$home"
   make_directory 711 sluice:sluice "$home/run"
   make_directory 711 sluice:sluice "$home/apps"
-  # What is made in it belongs to the group of sluice-git.
   make_directory 2750 sluice:sluice-git "$home/ssh"
 }
 
 make_directory() {
-  [ "$(stat -c '%a %U:%G' "$3" 2>/dev/null)" = "$1 $2" ] || change "$3" place_directory "$@"
+  [ -d "$3" ] || change "$3" place_directory "$@"
 }
 
+# The home is the server's, and root must not follow a link in it that leads elsewhere: what root puts there is made
+# outside, and moved in.
 place_directory() {
-  mkdir -p "$3"
-  chown "$2" "$3"
-  chmod "$1" "$3"
+  made=$(mktemp -d "$(dirname "$home")/.sluice-XXXXXX")
+  chown "$2" "$made"
+  chmod "$1" "$made"
+  mv -T "$made" "$3"
+}
+
+# With the server's rights alone.
+as_server() {
+  setpriv --reuid sluice --regid sluice --clear-groups --no-new-privs "$@"
 }
 
 # ---- a version, in a directory of its own
@@ -343,7 +348,7 @@ finish_version() {
   chown sluice:sluice "$tree/cache/server"
   compile="$tree/runtime/bin/node --max-semi-space-size=1 $tree/src/server/warm.ts"
   NODE_COMPILE_CACHE=$tree/cache/runner $compile
-  NODE_COMPILE_CACHE=$tree/cache/server setpriv --reuid sluice --regid sluice --clear-groups $compile
+  NODE_COMPILE_CACHE=$tree/cache/server as_server $compile
 }
 
 # ---- settings and files
@@ -351,7 +356,10 @@ finish_version() {
 write_settings() {
   step "settings" "Is $home/config.json what docs/settings.md describes?"
   [ -z "$listen" ] || [ "$listen" != "$(configured host):$(configured port)" ] || listen=
-  [ -f "$home/config.json" ] && [ -z "$listen" ] || change "$home/config.json" merge_settings
+  if [ ! -f "$home/config.json" ] || [ -n "$listen" ]; then change "$home/config.json" merge_settings; fi
+  environment=$(env | grep -Ei '^(npm_config_registry|https?_proxy|no_proxy|node_extra_ca_certs)=') || :
+  [ -z "$environment" ] || [ -e "$home/environment" ] ||
+    change "$home/environment: $(echo "$environment" | sed 's/=.*//' | tr '\n' ' ')" write_environment
   case ${listen:-127.} in
     127.* | "[::1]"*) ;;
     *) say "  The API will answer at $listen without encryption, so tokens travel in the clear: a TLS proxy is better." ;;
@@ -370,7 +378,7 @@ configured() {
 
 merge_settings() {
   # shellcheck disable=SC2016 # JavaScript
-  "$root/$name/runtime/bin/node" -e '
+  as_server "$root/$name/runtime/bin/node" -e '
     const fs = require("node:fs");
     const [path, listen] = process.argv.slice(1);
     const there = fs.existsSync(path);
@@ -380,7 +388,13 @@ merge_settings() {
     fs.writeFileSync(`${path}.new`, `${JSON.stringify(settings, null, 2)}\n`, { mode: 0o640 });
     fs.renameSync(`${path}.new`, path);
   ' "$home/config.json" "$listen"
-  chown sluice:sluice "$home/config.json"
+  settings_changed=yes
+}
+
+# The registry or proxy that this script was told of is that of builds, too.
+write_environment() {
+  # shellcheck disable=SC2016 # expanded there
+  environment=$environment as_server sh -c 'umask 077 && echo "$environment" >"$1"' sh "$home/environment"
   settings_changed=yes
 }
 
@@ -617,7 +631,7 @@ uninstall() {
 # Then what a runner that had died may have left.
 stop_unit() {
   systemctl disable --now "$1"
-  find /sys/fs/cgroup -path "*/$1*" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u | xargs -r kill -KILL 2>/dev/null || :
+  ! systemctl kill --kill-who=all --signal=KILL "$1" || sleep 0.2
 }
 
 forget() {
