@@ -1,7 +1,7 @@
 import { chmod, lstat, rmdir, unlink } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { TargetPaths } from '../config/paths.ts';
+import { TargetPaths } from '../config/paths.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import type { JobResult, JobSpec } from '../protocol/runner.ts';
 import { emptyDirectory, ensurePrivateDirectory, listDirectory } from '../system/files.ts';
@@ -22,6 +22,11 @@ kill -s KILL -- -1
 for each in shared home tmp releases/* staging/* staging/.[!.]*; do (cd -- "$each" && {${emptyHere}
 }); done
 find /tmp /var/tmp /dev/shm -maxdepth 2 -xdev -user "$(id -u)" -prune -exec rm -rf -- {} +`;
+
+/** Of the root of a tree, whose group is the app's: see TargetFiles in the runner. */
+const handedOver = 0o1770;
+/** How often what is left in a tree is removed once more: something of the app may still be at work there. */
+const rounds = 3;
 
 /** Removing many files takes a while on a slow disk; in ms. */
 const removedWithin = 10 * 60_000;
@@ -73,11 +78,17 @@ export class AppFiles {
   readonly empty = async (directory: string, except: string): Promise<void> => {
     if (!(await this.isolated) || (await this.#emptiedOurs(directory, except))) return;
     const rest = async () => (await listDirectory(directory)).filter((name) => name !== except);
-    if ((await rest()).length === 0) return;
-    await runAsApp(this.#appliance, this.#key, ['/bin/sh', '-c', emptyHere], directory, removedWithin);
-    // Closed, so that nothing more comes into it; and never more than one level, where nothing is a way to elsewhere.
-    await chmod(directory, 0o700);
-    for (const name of await rest()) await removeOne(join(directory, name));
+    for (let round = 1; (await rest()).length > 0; round += 1) {
+      await chmod(directory, handedOver);
+      await runAsApp(this.#appliance, this.#key, ['/bin/sh', '-c', emptyHere], directory, removedWithin);
+      // Closed, so that nothing more comes into it; and never more than one level, where nothing is a way to elsewhere.
+      await chmod(directory, 0o700);
+      for (const name of await rest()) {
+        await removeOne(join(directory, name)).catch((error: unknown) => {
+          if (round === rounds) throw error;
+        });
+      }
+    }
   };
 
   /** See linkShared. */
@@ -118,6 +129,13 @@ export class AppFiles {
 
 /** Removes all that a target's user has, in `directory`, where the target lies now, and elsewhere. */
 export async function removeAllOf(appliance: Appliance, key: string, directory: string): Promise<void> {
+  const { releases, staging } = new TargetPaths(directory);
+  for (const place of [releases, staging]) {
+    for (const name of await listDirectory(place)) {
+      const tree = join(place, name);
+      if (!(await isOurs(tree))) await chmod(tree, handedOver);
+    }
+  }
   try {
     await runAsApp(appliance, key, ['/bin/sh', '-c', emptyAll], directory, removedWithin);
   } catch (error) {

@@ -122,7 +122,7 @@ function unlessThere(error: unknown): void {
 }
 
 function isObstacle(error: unknown): boolean {
-  return ['EEXIST', 'ENOTDIR', 'ENOENT', 'ELOOP'].includes(systemCode(error) ?? '');
+  return ['EEXIST', 'ENOTDIR', 'ENOENT', 'ELOOP', 'EACCES'].includes(systemCode(error) ?? '');
 }
 
 function obstructed(path: string): AppError {

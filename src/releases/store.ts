@@ -97,8 +97,10 @@ export class ReleaseStore {
       throw new Error(`release ${number} of ${targetName(this.target)} was live and cannot fail`);
     }
     // The tree first: on a full disk, removing it makes the room for the record.
-    await this.#writes.run(() => this.#places.strip(number));
-    return this.update(number, { error });
+    const stripped = await Promise.allSettled([this.#writes.run(() => this.#places.strip(number))]);
+    const failed = await this.update(number, { error });
+    if (stripped[0].status === 'rejected') throw stripped[0].reason;
+    return failed;
   }
 
   async get(number: number): Promise<ReleaseRecord | undefined> {

@@ -1,0 +1,194 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import {
+  chmod,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { promisify } from 'node:util';
+import type { Paths } from '../../src/config/paths.ts';
+import { AppError } from '../../src/errors/app-error.ts';
+import { CallClient } from '../../src/protocol/peer.ts';
+import type { JobSpec, RunnerCalls } from '../../src/protocol/runner.ts';
+import { Isolated, idsOf, withoutRoot } from '../support/isolated.ts';
+import { waitFor } from '../support/wait.ts';
+
+const run = promisify(execFile);
+
+const app = {
+  'sluice.json': {
+    settleTime: 100,
+    workers: 1,
+    cron: [{ name: 'tick', schedule: '* * * * * *', command: 'true' }],
+  },
+  'server.js': `setInterval(() => console.log('tick'), 20);
+    require('node:http').createServer((_, response) => response.end('x')).listen(process.env.PORT);`,
+};
+
+async function callerOf(paths: Paths): Promise<CallClient<RunnerCalls>> {
+  const socket = connect(paths.runnerSocket);
+  await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject));
+  return new CallClient<RunnerCalls>(socket, () => new AppError('runner_unavailable', 'the runner is gone'));
+}
+
+const ofRoot = '{"generation":1,"release":1}';
+
+/** Where root has files that nobody else may change; with a file in it. */
+async function directoryOfRoot(t: {
+  after(work: () => Promise<void>): void;
+}): Promise<{ path: string; file: string }> {
+  const path = await mkdtemp(join(tmpdir(), 'sluice-test-root-'));
+  t.after(() => rm(path, { recursive: true, force: true }));
+  const file = join(path, 'file');
+  // The server reads it in the place of another: what it says must make sense.
+  await chmod(path, 0o755);
+  await writeFile(file, ofRoot, { mode: 0o644 });
+  return { path, file };
+}
+
+test('who has taken over the server does not become root, nor anybody but the server and the apps', {
+  skip: withoutRoot,
+  timeout: 120_000,
+}, async (t) => {
+  const isolated = await Isolated.start(t);
+  const { sluice, owner } = isolated;
+  const { paths } = sluice;
+  await sluice.deploy('shop', app);
+  // What somebody else has made, and an app of the same name would get.
+  await run('useradd', ['--system', `${owner}_ghost`]);
+  const runner = await callerOf(paths);
+  t.after(() => runner.close());
+
+  const job = async (user: unknown): Promise<string> => {
+    let printed = '';
+    const spec = {
+      argv: ['/usr/bin/id'],
+      directory: '/',
+      env: {},
+      user,
+      lowPriority: false,
+      timeout: 10_000,
+    } as JobSpec;
+    await runner.call('job', { job: spec }, { onProgress: ({ text }) => (printed += text) });
+    return printed.trim();
+  };
+  const { uid, gid } = await idsOf(`${owner}_shop`);
+  assert.equal(
+    await job('shop'),
+    `uid=${uid}(${owner}_shop) gid=${gid}(${owner}_shop) groups=${gid}(${owner}_shop)`,
+  );
+  assert.match(
+    await job(null),
+    new RegExp(
+      `^uid=${isolated.uid}\\(${owner}\\) gid=${isolated.gid}\\(${owner}\\) groups=${isolated.gid}\\(`,
+    ),
+  );
+  for (const user of [
+    'root',
+    'ghost',
+    'nobody',
+    '0',
+    '',
+    '../shop',
+    'shop@..',
+    'shop\n',
+    0,
+    undefined,
+    {},
+    ['root'],
+  ])
+    await assert.rejects(job(user));
+  for (const key of ['ghost', '../../etc', 'shop@../..', ''])
+    await assert.rejects(runner.call('prepare', { key }));
+
+  const root = await directoryOfRoot(t);
+  const shop = paths.target({ app: 'shop', environment: 'production' });
+  await symlink(root.path, join(shop.staging, '98'));
+  await mkdir(join(shop.staging, '99'));
+  for (const tree of [
+    'staging/98',
+    'staging/99',
+    'staging/../..',
+    '../../../..',
+    root.path,
+    'logs',
+    'staging/',
+    'releases/0',
+  ])
+    await assert.rejects(runner.call('own', { key: 'shop', tree }));
+  for (const aside of ['apps', '.', '..', '.removing-shop-1/..', '.removing-other-1', root.path])
+    await assert.rejects(runner.call('forget', { key: 'shop', aside }));
+  assert.equal((await lstat(root.file)).uid, 0);
+  assert.deepEqual(await isolated.users(), [`${owner}_ghost`, `${owner}_shop`]);
+});
+
+test('root does not follow links that the server puts where root writes', {
+  skip: withoutRoot,
+  timeout: 120_000,
+}, async (t) => {
+  const isolated = await Isolated.start(t);
+  const { sluice } = isolated;
+  const { paths } = sluice;
+  await sluice.deploy('shop', app);
+  const shop = paths.target({ app: 'shop', environment: 'production' });
+  const root = await directoryOfRoot(t);
+  const untouched = async () => {
+    assert.deepEqual(await readdir(root.path), ['file']);
+    assert.equal(await readFile(root.file, 'utf8'), ofRoot);
+    const { uid, mode } = await lstat(root.file);
+    assert.deepEqual({ uid, mode: mode & 0o777 }, { uid: 0, mode: 0o644 });
+  };
+
+  // What the runner makes anew in the directory of the target.
+  for (const path of [shop.generation, shop.current, shop.cron, `${shop.cron}.new`]) {
+    await rm(path, { force: true });
+    await symlink(root.file, path);
+  }
+  await sluice.deploy('shop', app);
+  assert.ok((await lstat(shop.generation)).isFile());
+  await waitFor(async () => (await lstat(shop.cron)).isFile(), { what: 'the results of cron' });
+  await untouched();
+
+  // The directories above: what an app prints is lost then, rather than written elsewhere.
+  await rename(shop.logs, `${shop.logs}-moved`);
+  await symlink(root.path, shop.logs);
+  await waitFor(() => isolated.output.includes('cannot be written'), { what: 'the fault' });
+  await untouched();
+  await isolated.killRunner();
+  await isolated.startRunner();
+  await sluice.untilRunning('shop');
+  assert.equal(await sluice.get('shop'), 'x');
+  await untouched();
+
+  // Where its sockets and records are; before the first start of a runner, for then they are root's.
+  await sluice.call('POST', '/v1/apps/shop/stop');
+  await isolated.killRunner();
+  for (const path of [paths.outputs, paths.processes]) await rename(path, `${path}-moved`);
+  for (const path of [paths.runnerSocket, paths.orphanSocket]) await rm(path);
+  for (const path of [paths.runnerSocket, paths.orphanSocket, paths.outputs, paths.processes])
+    await symlink(root.path, path);
+  await isolated.startRunner();
+  await untouched();
+
+  await isolated.killRunner();
+  await rename(paths.run, `${paths.run}-moved`);
+  await symlink(root.path, paths.run);
+  await assert.rejects(isolated.startRunner(), /the runner ended: .*(?:ENOTDIR|ELOOP)/s);
+  await untouched();
+  await rm(paths.run);
+  await rename(`${paths.run}-moved`, paths.run);
+  await isolated.startRunner();
+  await sluice.call('POST', '/v1/apps/shop/start');
+  assert.equal(await sluice.get('shop'), 'x');
+});
