@@ -18,6 +18,7 @@ const layers: Record<string, { imports: string[]; types?: string[] }> = {
   sources: { imports: ['errors', 'system', 'config', 'releases'], types: ['protocol'] },
   builds: { imports: ['errors', 'system', 'config', 'protocol', 'releases'] },
   start: { imports: ['errors', 'system', 'config'], types: ['protocol'] },
+  edge: { imports: ['errors', 'system', 'config'] },
   deployments: {
     imports: [
       'errors',
@@ -30,14 +31,17 @@ const layers: Record<string, { imports: string[]; types?: string[] }> = {
       'sources',
       'builds',
       'start',
+      'edge',
     ],
   },
-  api: { imports: ['errors', 'system', 'config', 'releases', 'logs', 'git', 'deployments'] },
-  server: { imports: ['errors', 'system', 'config', 'protocol', 'releases', 'deployments', 'api'] },
+  api: { imports: ['errors', 'system', 'config', 'releases', 'logs', 'git', 'edge', 'deployments'] },
+  server: {
+    imports: ['errors', 'system', 'config', 'protocol', 'releases', 'edge', 'deployments', 'api'],
+  },
   runner: { imports: ['errors', 'system', 'config', 'protocol', 'logs'] },
   relay: { imports: [] },
   worker: { imports: [], types: ['protocol'] },
-  cli: { imports: ['errors', 'system', 'config'], types: ['releases', 'logs', 'deployments', 'api'] },
+  cli: { imports: ['errors', 'system', 'config'], types: ['releases', 'logs', 'edge', 'deployments', 'api'] },
 };
 
 /** It loads everything once to fill the compile cache, in a process that then ends. */

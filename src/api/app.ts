@@ -1,6 +1,8 @@
 import type { ServerOptions } from 'node:http';
 import Koa from 'koa';
 import type { Service } from '../deployments/service.ts';
+import type { Edge } from '../edge/edge.ts';
+import type { LoggedEvent } from '../releases/events-log.ts';
 import type { Log } from '../system/log.ts';
 import { authenticate } from './auth.ts';
 import type { ApiState } from './context.ts';
@@ -10,6 +12,7 @@ import type { KeyStore } from './keys.ts';
 import { identify, logLost } from './request-id.ts';
 import { Router } from './router.ts';
 import { appRoutes } from './routes/apps.ts';
+import { domainRoutes } from './routes/domains.ts';
 import { envRoutes } from './routes/env.ts';
 import { gitRoutes } from './routes/git.ts';
 import { keyRoutes } from './routes/keys.ts';
@@ -24,6 +27,9 @@ export interface ApiOptions {
   service: Service;
   tokens: TokenStore;
   keys: KeyStore;
+  edge: Edge;
+  /** adds to the history what is no matter of an app alone */
+  record: (event: Omit<LoggedEvent, 'at'>) => Promise<void>;
   version: string;
   /** of the API on TCP, once it listens */
   url: () => string;
@@ -45,6 +51,8 @@ export function createApi({
   service,
   tokens,
   keys,
+  edge,
+  record,
   version,
   url,
   runner,
@@ -59,10 +67,11 @@ export function createApi({
   appRoutes(router, service);
   tokenRoutes(router, tokens);
   keyRoutes(router, keys);
+  domainRoutes(router, { edge, record, log });
   gitRoutes(router, service);
   const startedAt = new Date().toISOString();
   const server = () => ({ pid: process.pid, url: url(), version, startedAt });
-  statusRoutes(router, { service, server, runner });
+  statusRoutes(router, { service, server, runner, edge });
 
   const app = new Koa<ApiState>();
   answerInJson(app);

@@ -1,10 +1,10 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import * as v from 'valibot';
+import { NamedRecords } from '../config/named-records.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { Serial } from '../system/serial.ts';
 import type { AuthorizedKeys } from './authorized-keys.ts';
-import { NamedRecords } from './named-records.ts';
 
 const keySchema = v.strictObject({
   name: v.string(),

@@ -1,6 +1,7 @@
 import { targetName } from '../config/paths.ts';
 import { formatBytes, formatDuration } from '../config/units.ts';
 import type { AppStatus } from '../deployments/service.ts';
+import { domainsTable } from './domain-view.ts';
 import { formatTime, paint, stateColour, table } from './output.ts';
 import { printable } from './printable.ts';
 
@@ -11,6 +12,7 @@ export function describeApp(app: AppStatus): string {
   const parts = [
     `${name} is ${stateText(app)} since ${formatTime(app.since)}: ${release}, ${app.url}`,
     describeCrashes(app),
+    app.domains.length === 0 ? '' : domainsTable(app.domains),
     workersTable(app),
     backgroundTable(app),
     cronTable(app),

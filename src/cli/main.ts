@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 import { registerAppCommands } from './commands/apps.ts';
 import { registerDeployCommands } from './commands/deploy.ts';
 import { registerDoctorCommand } from './commands/doctor.ts';
+import { registerDomainCommands } from './commands/domains.ts';
 import { registerEnvCommands } from './commands/env.ts';
 import { registerKeyCommands } from './commands/keys.ts';
 import { registerLogsCommand } from './commands/logs.ts';
@@ -37,6 +38,7 @@ async function main(): Promise<void> {
   registerProcessCommands(program);
   registerTokenCommands(program);
   registerKeyCommands(program);
+  registerDomainCommands(program);
   registerDoctorCommand(program);
   try {
     await program.parseAsync(withoutOtherNames(program, process.argv));

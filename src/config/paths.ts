@@ -57,6 +57,13 @@ export class Paths {
   get keys(): string {
     return join(this.home, 'keys.json');
   }
+  /** host names that lead to apps */
+  get domains(): string {
+    return join(this.home, 'domains.json');
+  }
+  get edge(): EdgePaths {
+    return new EdgePaths(join(this.home, 'edge'));
+  }
   get events(): string {
     return join(this.home, 'events.jsonl');
   }
@@ -122,6 +129,53 @@ export class Paths {
   }
   target(target: Target): TargetPaths {
     return new TargetPaths(join(this.apps, target.app, target.environment));
+  }
+}
+
+/** What stands between us and nginx, and us and an ACME server. */
+export class EdgePaths {
+  readonly directory: string;
+
+  constructor(directory: string) {
+    this.directory = directory;
+  }
+
+  /** what nginx is to do: we write it, `sluice-edge.service` reads it */
+  get wanted(): string {
+    return join(this.directory, 'wanted.json');
+  }
+  /** what came of it: the other way round */
+  get applied(): string {
+    return join(this.directory, 'applied.json');
+  }
+  /** answers to an ACME server's questions, which nginx hands out */
+  get challenges(): string {
+    return join(this.directory, 'challenges');
+  }
+  get certificates(): string {
+    return join(this.directory, 'certificates');
+  }
+  /** private key and chain of a host name, in one file, so that they cannot but belong together */
+  certificate(name: string): string {
+    return join(this.certificates, `${name}.pem`);
+  }
+  /** our accounts at ACME servers, with their private keys */
+  get account(): string {
+    return join(this.directory, 'account.json');
+  }
+  /** how orders went, and when the next may be made */
+  get orders(): string {
+    return join(this.directory, 'orders.json');
+  }
+  /** orders that are open, one file a host name, with the private key of the certificate that is to come */
+  get openOrders(): string {
+    return join(this.directory, 'open-orders');
+  }
+  openOrder(name: string): string {
+    return join(this.openOrders, `${name}.json`);
+  }
+  get orderLock(): string {
+    return join(this.directory, 'order.lock');
   }
 }
 

@@ -64,6 +64,57 @@ export const serverSettingsSchema = v.strictObject({
     }),
     {},
   ),
+  acme: v.optional(
+    v.strictObject({
+      directory: v.optional(
+        v.pipe(
+          v.string(),
+          v.regex(/^https:\/\/\S+$/, 'a URL that begins with https://'),
+          v.description('The ACME server that certificates of domains come from: the URL of its directory.'),
+        ),
+        'https://acme-v02.api.letsencrypt.org/directory',
+      ),
+      email: v.optional(
+        v.pipe(
+          v.string(),
+          v.email('an address of mail'),
+          v.description(
+            'Where that server may write to, should it have something to say about your certificates.',
+          ),
+        ),
+      ),
+      caFile: v.optional(
+        v.pipe(
+          v.string(),
+          v.regex(/^\//, 'an absolute path'),
+          v.description(
+            'A file of certificates (PEM) that the ACME server itself may be recognised by, for one of your own.',
+          ),
+        ),
+      ),
+      schedule: v.optional(schedule('When it is looked whether a certificate is due.'), '* * * * *'),
+      retryDelay: v.optional(
+        duration(
+          'How long after a failed order the next is made. It doubles with each failure in a row, up to a day; a tenth of it holds where no order was made because the name does not lead here.',
+        ),
+        '10m',
+      ),
+      httpPort: v.optional(
+        count('Port that the ACME server calls on, to see that a name leads here.', 1, 65535),
+        80,
+      ),
+      dnsServer: v.optional(
+        v.pipe(
+          v.string(),
+          v.regex(/^\S+$/, 'an address, with a port where it is not 53'),
+          v.description(
+            "Whom to ask where a name leads before an order is made, instead of the machine's resolver.",
+          ),
+        ),
+      ),
+    }),
+    {},
+  ),
   maxUploadBytes: v.optional(size('The largest upload, or push, as sent.'), '256M'),
   maxExtractedBytes: v.optional(size('The largest tree an upload may unpack to.'), '2G'),
   maxEntries: v.optional(

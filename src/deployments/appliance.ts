@@ -1,5 +1,6 @@
 import type { Paths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
+import type { Edge } from '../edge/edge.ts';
 import type { Log } from '../system/log.ts';
 import type { Slots } from '../system/slots.ts';
 import type { RunnerClient } from './runner-client.ts';
@@ -10,6 +11,8 @@ export interface Appliance {
   settings: ServerSettings;
   runner: RunnerClient;
   log: Log;
+  /** the host names that lead to apps */
+  domains: Pick<Edge, 'of' | 'removeOf'>;
   /** the builds of all apps share these */
   builds: Slots;
   /** absolute path of the Node.js binary that apps run on */

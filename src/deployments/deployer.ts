@@ -214,6 +214,7 @@ export class Deployer implements Service {
   async destroy(app: string, by: string): Promise<void> {
     this.#signal.throwIfAborted();
     await this.#sites.remove(app, windUp);
+    await this.#appliance.domains.removeOf(app);
     this.#appliance.log.info('app removed', { app, by });
     await writeHistory(
       this.#appliance,

@@ -1,5 +1,5 @@
 import type { Target } from '../config/paths.ts';
-import { appendEvent } from '../releases/events-log.ts';
+import { appendEvent, type LoggedEvent } from '../releases/events-log.ts';
 import { describeError } from '../system/log.ts';
 import type { Appliance } from './appliance.ts';
 
@@ -18,9 +18,17 @@ export async function writeHistory(
   target: Target,
   entry: HistoryEntry,
 ): Promise<void> {
+  await recordEvent({ paths, log }, { ...target, ...entry });
+}
+
+/** The same of what may not be about one app alone. */
+export async function recordEvent(
+  { paths, log }: Pick<Appliance, 'paths' | 'log'>,
+  event: Omit<LoggedEvent, 'at'>,
+): Promise<void> {
   try {
-    await appendEvent(paths.events, { at: new Date().toISOString(), ...target, ...entry });
+    await appendEvent(paths.events, { at: new Date().toISOString(), ...event });
   } catch (error) {
-    log.error('history not written', { ...target, ...entry, error: describeError(error) });
+    log.error('history not written', { ...event, error: describeError(error) });
   }
 }

@@ -1,4 +1,3 @@
-import type { ServerSettings } from '../config/server-settings.ts';
 import type { TargetState } from '../config/target-state.ts';
 import { AppError } from '../errors/app-error.ts';
 import { noCommit, type Release, type ReleaseRecord } from '../releases/release.ts';
@@ -24,8 +23,11 @@ export function releaseNotFound(site: Site, number: number): AppError {
   });
 }
 
-/** Where clients reach an app. */
-export function siteUrl({ apps: { host, hostname } }: ServerSettings, { port }: TargetState): string {
+/** Where clients reach an app: at its first domain, where it has one. */
+export function siteUrl({ appliance, target }: Site, { port }: TargetState): string {
+  const [domain] = appliance.domains.of(target);
+  if (domain !== undefined) return domain.url;
+  const { host, hostname } = appliance.settings.apps;
   if (hostname !== undefined) return `http://${hostname}:${port}`;
   const everywhere = host === '::' || host === '0.0.0.0';
   return `http://${everywhere ? 'localhost' : host.includes(':') ? `[${host}]` : host}:${port}`;
@@ -39,7 +41,7 @@ async function view(site: Site, record: ReleaseRecord, active: { release: number
     ...told,
     ...noCommit,
     ...origin,
-    url: siteUrl(site.appliance.settings, await site.state()),
+    url: siteUrl(site, await site.state()),
     state: releaseState(record, {
       activeRelease: active?.release ?? null,
       hasTree: await site.store.hasTree(record.number),

@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream';
 import type { Target } from '../config/paths.ts';
+import type { DomainView } from '../edge/domain.ts';
 import type { ServiceMode, ServiceName } from '../git/services.ts';
 import type { LogLine } from '../logs/join.ts';
 import type { LogQuery } from '../logs/read.ts';
@@ -29,8 +30,11 @@ export interface AppStatus {
   since: string;
   /** the last death of a worker of the live release, since that went live; null where none has died */
   crash: Crash | null;
+  /** at its first domain, where it has one */
   url: string;
   port: number;
+  /** host names that lead to it, the oldest first */
+  domains: DomainView[];
   /** number of the live release; null where none is */
   release: number | null;
   /** how many there should be; null where it does not run */

@@ -14,6 +14,10 @@ export const errorStatus = {
   token_not_found: 404,
   key_not_found: 404,
   invalid_key: 400,
+  domain_not_found: 404,
+  domain_taken: 409,
+  invalid_domain: 400,
+  invalid_certificate: 400,
   invalid_name: 400,
   invalid_env: 400,
   confirmation_required: 400,
@@ -66,6 +70,12 @@ export const errorStatus = {
   not_deployed: 409,
   not_cancellable: 409,
   switch_failed: 500,
+
+  // domains
+  nginx_failed: 422,
+  edge_unavailable: 503,
+  domain_unreachable: 422,
+  order_failed: 422,
 
   // Sluice itself
   already_running: 409,

@@ -9,6 +9,8 @@ export interface LoggedEvent {
   app: string;
   environment: string;
   release?: number;
+  /** a host name, where it is about one */
+  domain?: string;
   outcome: string;
   /** code of the error, where there was one */
   code?: string;

@@ -7,8 +7,11 @@ import { Paths } from '../config/paths.ts';
 import { checkRunDirectory } from '../config/run-directory.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import { Deployer } from '../deployments/deployer.ts';
+import { recordEvent } from '../deployments/history.ts';
 import { RunnerClient } from '../deployments/runner-client.ts';
+import { Edge } from '../edge/edge.ts';
 import { AppError } from '../errors/app-error.ts';
+import type { LoggedEvent } from '../releases/events-log.ts';
 import { ensurePrivateDirectory } from '../system/files.ts';
 import { tryLock } from '../system/lock.ts';
 import { createLog, describeError, type Log } from '../system/log.ts';
@@ -78,15 +81,19 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
     await runner.close();
   });
   const builds = new Slots(settings.buildConcurrency);
-  const deployer = new Deployer({ paths, settings, runner, log, builds, node: process.execPath });
+  let url = '';
+  const edge = new Edge({ paths, settings, log, api: () => placeOf(url) });
+  await edge.load();
+  const appliance = { paths, settings, runner, log, builds, node: process.execPath, domains: edge };
+  const deployer = new Deployer(appliance);
   await deployer.recover();
 
   const pushes = placeOfPushes(paths, settings);
   const keys = new KeyStore(paths.keys, pushes.authorizedKeys);
   await keys.synchronize().catch((error) => log.error('keys not written', { error: describeError(error) }));
-  let url = '';
   const tokens = new TokenStore(paths.tokens);
-  const shared = { service: deployer, tokens, keys, version, log, url: () => url };
+  const record = (event: Omit<LoggedEvent, 'at'>) => recordEvent(appliance, event);
+  const shared = { service: deployer, tokens, keys, edge, record, version, log, url: () => url };
   const runnerNow = async () => runner.info;
   const api = (local: boolean) => createApi({ ...shared, local, runner: runnerNow }).callback();
   const ssh = createSshApi({ service: deployer, keys, log }).callback();
@@ -97,6 +104,8 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   ({ url } = ending.use(await serveApi(settings.listen, api(false), sockets)));
 
   const settled = deployer.keepRunning();
+  await edge.start();
+  ending.defer(() => edge.stop());
   log.info('ready', { url });
   surroundings.whenReady({ url, pid: process.pid, home: paths.home, version });
   void surroundings.untilSettled?.(settled, log);
@@ -104,6 +113,12 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   log.info('stopping', { signal });
   await deployer.windDown();
   await side.end(runner, signal);
+}
+
+/** Where the API listens, as nginx is to find it. */
+function placeOf(url: string): { address: string; port: number } {
+  const { hostname, port } = new URL(url);
+  return { address: hostname.replace(/^\[|\]$/g, ''), port: Number(port) };
 }
 
 /** The signal that ends us. The second one ends us at once, whatever is under way. */

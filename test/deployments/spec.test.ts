@@ -10,6 +10,7 @@ import { ensureTargetState } from '../../src/config/target-state.ts';
 import type { RunnerClient } from '../../src/deployments/runner-client.ts';
 import { Site } from '../../src/deployments/site.ts';
 import { generationSpec, type SpecChanges } from '../../src/deployments/spec.ts';
+import { Edge } from '../../src/edge/edge.ts';
 import { noCommit, type ReleaseRecord, type RunPlan } from '../../src/releases/release.ts';
 import { createLog } from '../../src/system/log.ts';
 import { Slots } from '../../src/system/slots.ts';
@@ -22,12 +23,15 @@ async function newSite(t: TestContext): Promise<Site> {
   await ensureTargetState(paths, target, { firstPort: 20_000, host: '127.0.0.1' });
   await saveEnv(paths.target(target).env, { TOKEN: 'hunter2' });
   const settings = parseSettings(serverSettingsSchema, { keepLogs: 3, logSize: '1M' }, 'config.json');
+  const log = createLog(process.stderr.fd, 'server');
+  const api = () => ({ address: '127.0.0.1', port: 8700 });
   const appliance = {
+    domains: new Edge({ paths, settings, log, api }),
     paths,
     settings,
     node: process.execPath,
     runner: undefined as unknown as RunnerClient,
-    log: createLog(process.stderr.fd, 'server'),
+    log,
     builds: new Slots(1),
   };
   return new Site(appliance, target, async () => []);

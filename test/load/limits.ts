@@ -176,7 +176,7 @@ function restarts({ workers }: TargetStatus): number {
 
 function spec(script: string): JobSpec {
   const env = { PATH: process.env['PATH'] ?? '' };
-  return { argv: ['sh', '-c', script], directory: apps, env, lowPriority: true, timeout: 60_000 };
+  return { argv: ['sh', '-c', script], directory: apps, env, lowPriority: true, user: null, timeout: 60_000 };
 }
 
 function jobLimits(memory: number | null): JobLimits {

@@ -1,5 +1,7 @@
 import type { Router } from '@koa/router';
 import type { AppStatus, LimitsReport, Service } from '../../deployments/service.ts';
+import type { DomainView } from '../../edge/domain.ts';
+import type { Edge, EdgeFault } from '../../edge/edge.ts';
 import { mayTouch, need } from '../auth.ts';
 import { type ApiState, takes } from '../context.ts';
 
@@ -24,21 +26,33 @@ export interface ServerStatus {
   /** null where it cannot be reached just now: apps go on answering all the same */
   runner: RunnerInfo | null;
   apps: AppStatus[];
+  /** host names that lead to the API */
+  domains: DomainView[];
+  edge: {
+    /** why nginx does not do what it should; null where it does, or has nothing to */
+    fault: EdgeFault;
+  };
 }
 
 export interface StatusSources {
   service: Service;
   server: () => ServerInfo;
   runner: () => Promise<RunnerInfo | null>;
+  edge: Edge;
 }
 
-export function statusRoutes(router: Router<ApiState>, { service, server, runner }: StatusSources): void {
+export function statusRoutes(
+  router: Router<ApiState>,
+  { service, server, runner, edge }: StatusSources,
+): void {
   router.get('/v1/status', need('read'), takes(), async (ctx) => {
     const [apps, runnerInfo] = await Promise.all([service.list(), runner()]);
     ctx.body = {
       server: server(),
       runner: runnerInfo,
       apps: apps.filter(({ name }) => mayTouch(ctx.state.principal, name)),
+      domains: edge.list().filter(({ app }) => app === null),
+      edge: { fault: edge.fault },
     } satisfies ServerStatus;
   });
 }

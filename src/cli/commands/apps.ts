@@ -11,6 +11,7 @@ import {
   connect,
   subcommand,
 } from '../command.ts';
+import { domainsTable } from '../domain-view.ts';
 import { UsageError } from '../failure.ts';
 import { formatTime, paint, print, printJson, table } from '../output.ts';
 import { parseTarget } from '../target.ts';
@@ -40,7 +41,9 @@ async function status(name: string | undefined, options: AppOptions): Promise<vo
   print(
     `Sluice ${server.version}, up since ${formatTime(server.startedAt)} (server ${server.pid}, ${runnerText})`,
   );
+  if (all.edge.fault !== null) print(paint('red', `nginx is not set up: ${all.edge.fault.message}`));
   print(`\n${listApps(all.apps)}`);
+  if (all.domains.length > 0) print(`\n${domainsTable(all.domains)}`);
 }
 
 async function apps(options: CommonOptions): Promise<void> {

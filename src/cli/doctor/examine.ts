@@ -6,6 +6,7 @@ import { checkApps } from './apps.ts';
 import { askServer } from './ask-server.ts';
 import { asItsUser, type Check, type Examination, fault, type Patient } from './check.ts';
 import { checkDisk } from './disk.ts';
+import { checkDomains } from './domains.ts';
 import { checkExposure } from './exposure.ts';
 import { checkKernel } from './kernel.ts';
 import { checkLimits } from './limits.ts';
@@ -19,6 +20,7 @@ const examinations: Record<string, Examination> = {
   server: checkServer,
   runner: checkRunner,
   apps: checkApps,
+  domains: checkDomains,
   settings: checkSettings,
   api: checkExposure,
   home: checkPrivacy,

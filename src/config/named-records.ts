@@ -1,8 +1,8 @@
 import * as v from 'valibot';
-import { parseSettings } from '../config/load.ts';
 import { AppError } from '../errors/app-error.ts';
 import { readJson, writeJsonAtomic } from '../system/files.ts';
 import { Serial } from '../system/serial.ts';
+import { parseSettings } from './load.ts';
 
 const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/;
 
@@ -12,15 +12,26 @@ export class NamedRecords<R extends { name: string }> {
   readonly #field: string;
   readonly #schema: v.GenericSchema<unknown, R>;
   readonly #what: string;
+  readonly #checkName: (name: string) => void;
   readonly #changes = new Serial();
-  #records: R[] | undefined;
+  #records: readonly R[] | undefined;
 
-  /** @param what the kind of thing, for messages: `token` */
-  constructor(path: string, field: string, schema: v.GenericSchema<unknown, R>, what: string) {
+  /**
+   * @param what the kind of thing, for messages: `token`
+   * @param checkName throws where something cannot be the name of one
+   */
+  constructor(
+    path: string,
+    field: string,
+    schema: v.GenericSchema<unknown, R>,
+    what: string,
+    checkName: (name: string) => void = (name) => assertName(name, what),
+  ) {
     this.#path = path;
     this.#field = field;
     this.#schema = schema;
     this.#what = what;
+    this.#checkName = checkName;
   }
 
   async all(): Promise<readonly R[]> {
@@ -37,7 +48,7 @@ export class NamedRecords<R extends { name: string }> {
    * @throws AppError `bad_request` where the name is no name, or taken
    */
   add(record: R, check: (others: readonly R[]) => void = () => undefined): Promise<void> {
-    assertName(record.name, this.#what);
+    this.#checkName(record.name);
     return this.#change((records) => {
       check(records);
       if (records.some(({ name }) => name === record.name)) {
@@ -49,23 +60,32 @@ export class NamedRecords<R extends { name: string }> {
     });
   }
 
+  /** Replaces the one of this name; nothing happens where there is none. */
+  replace(record: R): Promise<void> {
+    return this.#change((records) => records.map((other) => (other.name === record.name ? record : other)));
+  }
+
   /** @returns false where there is none of this name */
   async remove(name: string): Promise<boolean> {
-    let found = false;
+    return (await this.removeWhere((record) => record.name === name)).length > 0;
+  }
+
+  /** @returns those that were removed */
+  async removeWhere(leaves: (record: R) => boolean): Promise<R[]> {
+    let removed: R[] = [];
     await this.#change((records) => {
-      const others = records.filter((record) => record.name !== name);
-      found = others.length < records.length;
-      return others;
+      removed = records.filter(leaves);
+      return removed.length === 0 ? records : records.filter((record) => !leaves(record));
     });
-    return found;
+    return removed;
   }
 
   /** One change at a time: each starts from what the one before it has written. */
-  #change(change: (records: readonly R[]) => R[]): Promise<void> {
+  #change(change: (records: readonly R[]) => readonly R[]): Promise<void> {
     return this.#changes.run(async () => {
       const before = await this.all();
       const records = change(before);
-      if (records.length === before.length) return;
+      if (records === before) return;
       await writeJsonAtomic(this.#path, { [this.#field]: records });
       this.#records = records;
     });

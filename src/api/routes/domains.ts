@@ -1,0 +1,76 @@
+import type { Router } from '@koa/router';
+import * as v from 'valibot';
+import { defaultEnvironment, isName, type Target } from '../../config/paths.ts';
+import type { Edge } from '../../edge/edge.ts';
+import { errorBody } from '../../errors/app-error.ts';
+import type { LoggedEvent } from '../../releases/events-log.ts';
+import type { Log } from '../../system/log.ts';
+import { mayTouch, need, needWhole } from '../auth.ts';
+import { type ApiState, takes } from '../context.ts';
+import { jsonBody } from '../json-body.ts';
+
+export interface DomainSources {
+  edge: Edge;
+  record: (event: Omit<LoggedEvent, 'at'>) => Promise<void>;
+  log: Log;
+}
+
+const named = v.pipe(v.string(), v.check(isName, 'a name, such as "shop"'));
+
+const addBody = v.strictObject({
+  name: v.string('a host name, such as "shop.example.com"'),
+  app: v.optional(v.nullable(named), null),
+  environment: v.optional(named, defaultEnvironment),
+  certificate: v.optional(
+    v.union(
+      [v.picklist(['acme', 'self-signed']), v.strictObject({ certificate: v.string(), key: v.string() })],
+      '"acme", "self-signed", or {"certificate", "key"} with PEM text',
+    ),
+    'acme',
+  ),
+});
+
+/** Host names that lead to apps, and to this API. */
+export function domainRoutes(router: Router<ApiState>, { edge, record, log }: DomainSources): void {
+  router.get('/v1/domains', need('read'), takes(), (ctx) => {
+    ctx.body = edge.list().filter(({ app }) => mayTouch(ctx.state.principal, app ?? ''));
+  });
+
+  router.get('/v1/domains/:name', needWhole('read'), takes(), (ctx) => {
+    ctx.body = edge.get(ctx.params['name'] ?? '');
+  });
+
+  router.post('/v1/domains', needWhole('admin'), takes(), async (ctx) => {
+    const { name, app, environment, certificate } = await jsonBody(ctx, addBody);
+    const target = app === null ? null : { app, environment };
+    const by = ctx.state.principal.name;
+    ctx.body = await recorded('domain add', { name, target, by }, () =>
+      edge.add({ name, target, certificate }),
+    );
+    ctx.status = 201;
+  });
+
+  router.delete('/v1/domains/:name', needWhole('admin'), takes(), async (ctx) => {
+    const { name, app, environment } = edge.get(ctx.params['name'] ?? '');
+    const target = app === null || environment === null ? null : { app, environment };
+    await recorded('domain remove', { name, target, by: ctx.state.principal.name }, () => edge.remove(name));
+    ctx.status = 204;
+  });
+
+  async function recorded<T>(
+    action: string,
+    { name, target, by }: { name: string; target: Target | null; by: string },
+    work: () => Promise<T>,
+  ): Promise<T> {
+    const event = { action, by, domain: name, ...(target ?? { app: '*', environment: '*' }) };
+    try {
+      const result = await work();
+      log.info(action, event);
+      await record({ ...event, outcome: 'done' });
+      return result;
+    } catch (error) {
+      await record({ ...event, outcome: 'failed', code: errorBody(error).code });
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,93 @@
+import { readFile, rm } from 'node:fs/promises';
+import type { EdgePaths } from '../config/paths.ts';
+import { systemCode } from '../errors/app-error.ts';
+import { exists } from '../system/exists.ts';
+import { listDirectory, writeFileAtomic } from '../system/files.ts';
+import { type CertificateInfo, describeCertificate } from './certificate.ts';
+import { runChild } from './child.ts';
+import type { SelfSignTask } from './self-sign.ts';
+
+/** Browsers take none that is valid for longer. */
+const selfSignedDays = 397;
+
+/** The certificates of all host names, each in a file with its key. Only this process writes them, so each is read once. */
+export class Certificates {
+  readonly #paths: EdgePaths;
+  readonly #known = new Map<string, CertificateInfo>();
+
+  constructor(paths: EdgePaths) {
+    this.#paths = paths;
+  }
+
+  /** What was read or written of a host's last; undefined where there is none. */
+  known(name: string): CertificateInfo | undefined {
+    return this.#known.get(name);
+  }
+
+  /** Undefined where there is none. @throws AppError `invalid_certificate` where it is damaged */
+  async load(name: string): Promise<CertificateInfo | undefined> {
+    const known = this.#known.get(name);
+    if (known !== undefined) return known;
+    try {
+      const info = describeCertificate(await readFile(this.#paths.certificate(name), 'utf8'), name);
+      this.#known.set(name, info);
+      return info;
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+
+  /** @throws AppError `invalid_certificate`; what was there stays then */
+  async write(name: string, pem: string): Promise<CertificateInfo> {
+    const info = describeCertificate(pem, name);
+    await writeFileAtomic(this.#paths.certificate(name), pem);
+    this.#known.set(name, info);
+    return info;
+  }
+
+  async selfSign(name: string): Promise<CertificateInfo> {
+    let pem = '';
+    const task: SelfSignTask = { name, days: selfSignedDays };
+    await runChild('self-sign.ts', task, {
+      onLine: (line) => {
+        pem = JSON.parse(line) as string;
+      },
+    });
+    return this.write(name, pem);
+  }
+
+  /** What puts back what a host has now. */
+  async remember(name: string): Promise<() => Promise<void>> {
+    const path = this.#paths.certificate(name);
+    const pem = (await exists(path)) ? await readFile(path, 'utf8') : undefined;
+    const known = this.#known.get(name);
+    return async () => {
+      if (pem === undefined) return this.remove(name);
+      await writeFileAtomic(path, pem);
+      if (known === undefined) this.#known.delete(name);
+      else this.#known.set(name, known);
+    };
+  }
+
+  async remove(name: string): Promise<void> {
+    this.#known.delete(name);
+    await rm(this.#paths.certificate(name), { force: true });
+  }
+
+  /**
+   * Removes what is of no use to anybody, of names that are none of ours any more. A certificate that is valid stays:
+   * an authority gives only so many for one name, and the name may come back.
+   */
+  async sweep(names: readonly string[]): Promise<void> {
+    for (const file of await listDirectory(this.#paths.certificates)) {
+      const name = file.replace(/\.pem$/, '');
+      if (names.includes(name) || name === file) continue;
+      const info = await this.load(name).catch(() => undefined);
+      this.#known.delete(name);
+      if (info === undefined || info.selfSigned || Date.parse(info.expiresAt) < Date.now()) {
+        await this.remove(name);
+      }
+    }
+  }
+}

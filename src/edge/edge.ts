@@ -1,0 +1,343 @@
+import { isIPv6 } from 'node:net';
+import { domainToASCII } from 'node:url';
+import type { ScheduledTask } from 'node-cron';
+import { NamedRecords } from '../config/named-records.ts';
+import { type Paths, type Target, targetName } from '../config/paths.ts';
+import type { ServerSettings } from '../config/server-settings.ts';
+import { loadTargetState } from '../config/target-state.ts';
+import { AppError, errorBody } from '../errors/app-error.ts';
+import { describeError, type Log } from '../system/log.ts';
+import { Serial } from '../system/serial.ts';
+import { Certificates } from './certificates.ts';
+import type { WantedHost } from './documents.ts';
+import { type Domain, type DomainView, domainSchema, type NewDomain } from './domain.ts';
+import { viewDomain } from './domain-view.ts';
+import { Front } from './front.ts';
+import { isHostName } from './host-name.ts';
+import { Orders } from './orders.ts';
+
+export interface EdgeOptions {
+  paths: Paths;
+  settings: ServerSettings;
+  log: Log;
+  /** where the API listens, once it does */
+  api: () => { address: string; port: number };
+  /** how long the part that is root may take, in ms */
+  applyDeadline?: number;
+}
+
+/** How nginx was told last; null where it does what is wanted. */
+export type EdgeFault = { code: string; message: string; hint: string } | null;
+
+/** In ms: how long after a failure nginx is told again, should it have been put in order meanwhile. */
+const applyAgain = 600_000;
+
+/**
+ * Host names: which lead where, their certificates, and nginx, which answers for them. None of this is in the way of an
+ * app on its own port, and a deploy touches none of it.
+ */
+export class Edge {
+  readonly #options: EdgeOptions;
+  readonly #domains: NamedRecords<Domain>;
+  readonly #certificates: Certificates;
+  readonly #orders: Orders;
+  readonly #front: Front;
+  readonly #changes = new Serial();
+  readonly #background = new Set<Promise<void>>();
+  #all: readonly Domain[] = [];
+  #fault: EdgeFault = null;
+  #appliedAt = 0;
+  #clock: ScheduledTask | undefined;
+  #isStopping = false;
+
+  constructor(options: EdgeOptions) {
+    const { paths, settings, log, applyDeadline } = options;
+    this.#options = options;
+    this.#domains = new NamedRecords(paths.domains, 'domains', domainSchema, 'domain', assertHostName);
+    this.#certificates = new Certificates(paths.edge);
+    this.#orders = new Orders({
+      ...{ paths: paths.edge, settings: settings.acme, log },
+      certificates: this.#certificates,
+    });
+    this.#front = new Front(paths.edge, applyDeadline);
+  }
+
+  /** Reads what there is. To be awaited before any other call. */
+  async load(): Promise<void> {
+    this.#all = await this.#domains.all();
+    if (this.#all.length === 0) return;
+    await this.#front.prepare();
+    await this.#prune();
+    await this.#orders.load(this.#all.map(({ name }) => name));
+    for (const domain of this.#all) await this.#ensureCertificate(domain);
+    await this.#certificates.sweep(this.#all.map(({ name }) => name));
+  }
+
+  /** From here on nginx is kept as it should be, and certificates are renewed. */
+  async start(): Promise<void> {
+    if (this.#all.length === 0) return;
+    this.#inBackground(() => this.#tick());
+    await this.#startClock();
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    await this.#clock?.destroy();
+    await this.#orders.stop();
+    await Promise.all(this.#background);
+  }
+
+  get fault(): EdgeFault {
+    return this.#fault;
+  }
+
+  list(): DomainView[] {
+    return this.#all.map((domain) => this.#view(domain));
+  }
+
+  /** Those that lead to a target, the oldest first. */
+  of({ app, environment }: Target): DomainView[] {
+    return this.list().filter((domain) => domain.app === app && domain.environment === environment);
+  }
+
+  /** @throws AppError `domain_not_found` */
+  get(name: string): DomainView {
+    return this.#view(this.#find(name));
+  }
+
+  /**
+   * Lets a host name lead to an app, or to the API; when this is fulfilled it does, with a certificate of its own or one
+   * that holds its place while one is ordered. One that leads there already gets the certificate that is said now.
+   * @throws AppError `invalid_domain`, `domain_taken`, `app_not_found`, `invalid_certificate`, `nginx_failed`,
+   *   `edge_unavailable`; all is as it was then
+   */
+  add(wanted: NewDomain): Promise<DomainView> {
+    return this.#changes.run(async () => {
+      const name = hostNameFrom(wanted.name);
+      await this.#assertTarget(wanted.target);
+      const before = this.#all.find((domain) => domain.name === name);
+      if (before !== undefined) assertSameTarget(before, wanted.target);
+      const kind = typeof wanted.certificate === 'string' ? wanted.certificate : 'own';
+      const domain: Domain = {
+        ...{ name, target: wanted.target, certificate: kind },
+        createdAt: before?.createdAt ?? new Date().toISOString(),
+      };
+      await this.#front.prepare();
+      await this.#put(domain, before, wanted.certificate);
+      await this.#orders.retryNow(name);
+      await this.#startClock();
+      // One of its owner's serves on until there is another.
+      const isOther = before?.certificate === 'own' && kind === 'acme';
+      this.#inBackground(() => this.#order(domain, isOther || undefined));
+      return this.#view(domain);
+    });
+  }
+
+  async #put(
+    domain: Domain,
+    before: Domain | undefined,
+    certificate: NewDomain['certificate'],
+  ): Promise<void> {
+    const restore = await this.#certificates.remember(domain.name);
+    try {
+      if (typeof certificate !== 'string') await this.#takeCertificate(domain.name, certificate);
+      await this.#ensureCertificate(domain);
+      await (before === undefined ? this.#domains.add(domain) : this.#domains.replace(domain));
+      await this.#refresh();
+      await this.#apply();
+    } catch (error) {
+      if (before === undefined) await this.#domains.remove(domain.name);
+      else await this.#domains.replace(before);
+      await this.#refresh();
+      await restore();
+      throw error;
+    }
+  }
+
+  /** @throws AppError `domain_not_found`, `nginx_failed`, `edge_unavailable`; it is no domain of ours any more then */
+  remove(name: string): Promise<void> {
+    return this.#changes.run(async () => {
+      const { certificate } = this.#find(name);
+      await this.#domains.remove(name);
+      await this.#refresh();
+      if (certificate !== 'acme') await this.#certificates.remove(name);
+      await this.#apply();
+    });
+  }
+
+  /** Those of an app that has been removed. What goes wrong with nginx is told by the status: the app is gone. */
+  async removeOf(app: string): Promise<void> {
+    await this.#changes.run(async () => {
+      const removed = await this.#domains.removeWhere(({ target }) => target?.app === app);
+      if (removed.length === 0) return;
+      await this.#refresh();
+      for (const { name, certificate } of removed) {
+        if (certificate !== 'acme') await this.#certificates.remove(name);
+      }
+      this.#inBackground(() => this.#tryToApply());
+    });
+  }
+
+  #find(name: string): Domain {
+    const domain = this.#all.find((each) => each.name === name);
+    if (domain !== undefined) return domain;
+    throw new AppError('domain_not_found', `there is no domain ${name}`, {
+      hint: '`sluice domains list` shows the ones there are.',
+    });
+  }
+
+  #view(domain: Domain): DomainView {
+    const { name } = domain;
+    return viewDomain(domain, {
+      known: this.#certificates.known(name),
+      orders: this.#orders.record(name),
+      progress: this.#orders.progress(name),
+    });
+  }
+
+  async #refresh(): Promise<void> {
+    this.#all = await this.#domains.all();
+  }
+
+  /** A crash may have come between the end of an app and that of its domains. */
+  async #prune(): Promise<void> {
+    for (const { name, target } of this.#all) {
+      if (target === null || (await this.#state(target)) !== undefined) continue;
+      this.#options.log.warn('domain of no app removed', { domain: name, app: targetName(target) });
+      await this.#domains.remove(name);
+    }
+    await this.#refresh();
+  }
+
+  #state(target: Target) {
+    return loadTargetState(this.#options.paths.target(target).state);
+  }
+
+  async #assertTarget(target: Target | null): Promise<void> {
+    if (target === null || (await this.#state(target)) !== undefined) return;
+    throw new AppError('app_not_found', `there is no app ${targetName(target)}`, {
+      hint: 'Deploy it first; `sluice apps` lists the ones there are.',
+    });
+  }
+
+  async #takeCertificate(
+    name: string,
+    { certificate, key }: { certificate: string; key: string },
+  ): Promise<void> {
+    const { expiresAt } = await this.#certificates.write(name, `${key.trim()}\n${certificate.trim()}\n`);
+    if (Date.parse(expiresAt) > Date.now()) return;
+    this.#options.log.warn('certificate has expired', { domain: name, expiresAt });
+  }
+
+  /** Something that nginx can answer with, whatever becomes of the real one. */
+  async #ensureCertificate({ name, certificate: kind }: Domain): Promise<void> {
+    const known = await this.#certificates.load(name).catch((error: unknown) => {
+      this.#options.log.error('certificate damaged', { domain: name, error: describeError(error) });
+      return undefined;
+    });
+    const isDue = known !== undefined && Date.parse(known.renewAt) <= Date.now();
+    const isNeeded = known === undefined || (kind === 'self-signed' && (isDue || !known.selfSigned));
+    if (isNeeded || (kind === 'acme' && known.selfSigned && isDue)) await this.#certificates.selfSign(name);
+  }
+
+  /** @throws AppError */
+  async #apply(): Promise<void> {
+    try {
+      const hosts: WantedHost[] = [];
+      for (const domain of this.#all) {
+        const host = await this.#wanted(domain);
+        if (host !== undefined) hosts.push(host);
+      }
+      await this.#front.apply(hosts);
+      this.#fault = null;
+    } catch (error) {
+      this.#fault = errorBody(error);
+      throw error;
+    } finally {
+      this.#appliedAt = Date.now();
+    }
+  }
+
+  async #tryToApply(): Promise<void> {
+    try {
+      await this.#apply();
+    } catch (error) {
+      this.#options.log.error('nginx not set up', { error: describeError(error) });
+    }
+  }
+
+  async #wanted({ name, target }: Domain): Promise<WantedHost | undefined> {
+    const certificate = this.#certificates.known(name)?.fingerprint;
+    const place = target === null ? this.#options.api() : await this.#placeOf(target);
+    if (certificate === undefined || place === undefined) return undefined;
+    return { name, address: reachable(place.address), port: place.port, certificate };
+  }
+
+  async #placeOf(target: Target) {
+    const state = await this.#state(target);
+    return state && { address: this.#options.settings.apps.host, port: state.port };
+  }
+
+  async #startClock(): Promise<void> {
+    if (this.#clock !== undefined || this.#isStopping) return;
+    // Loaded when there is something for it to do: it takes 6 MB.
+    const { schedule } = await import('node-cron');
+    this.#clock ??= schedule(this.#options.settings.acme.schedule, () =>
+      this.#inBackground(() => this.#tick()),
+    );
+  }
+
+  /** Level-triggered: what is not as it should be is seen to, whatever has made it so. */
+  async #tick(): Promise<void> {
+    for (const domain of this.#all) await this.#ensureCertificate(domain);
+    const isLate = this.#fault === null || Date.now() - this.#appliedAt > applyAgain;
+    if (isLate) await this.#changes.run(() => this.#tryToApply());
+    await Promise.all(this.#all.map((domain) => this.#order(domain)));
+  }
+
+  /** Where one is due. A name that nginx does not answer for cannot be shown to be ours. */
+  async #order({ name, certificate }: Domain, isDue = this.#orders.isDue(name)): Promise<void> {
+    if (certificate !== 'acme' || this.#fault !== null || !isDue) return;
+    if (await this.#orders.order(name)) await this.#changes.run(() => this.#tryToApply());
+  }
+
+  #inBackground(work: () => Promise<void>): void {
+    if (this.#isStopping) return;
+    const running = work()
+      .catch((error: unknown) =>
+        this.#options.log.error('domains not in order', { error: describeError(error) }),
+      )
+      .finally(() => this.#background.delete(running));
+    this.#background.add(running);
+  }
+}
+
+/** As DNS has it, however it is written: with capitals, with umlauts, with the dot of the root. @throws `invalid_domain` */
+function hostNameFrom(text: string): string {
+  // The translation forgives what none of ours may have in it, such as the end of a line.
+  const ascii = /\p{Cc}/u.test(text) || /^[ -~]*$/.test(text) ? text : domainToASCII(text);
+  const name = ascii.toLowerCase().replace(/\.$/, '');
+  assertHostName(name);
+  return name;
+}
+
+function assertHostName(name: string): void {
+  if (isHostName(name)) return;
+  throw new AppError('invalid_domain', `"${name}" is no host name`, {
+    hint: 'Such as shop.example.com: letters, digits and "-", with dots between them; no address, no port, no "*".',
+  });
+}
+
+function assertSameTarget({ name, target }: Domain, wanted: Target | null): void {
+  const [there, here] = [target, wanted].map((each) => (each === null ? 'the API' : targetName(each)));
+  if (there === here) return;
+  throw new AppError('domain_taken', `${name} leads to ${there} already`, {
+    hint: `\`sluice domains remove ${name}\` first.`,
+  });
+}
+
+/** What listens everywhere is asked on the loopback. */
+function reachable(host: string): string {
+  if (host === '0.0.0.0' || host === '::') return '127.0.0.1';
+  return isIPv6(host) ? host.replace(/^\[|\]$/g, '') : host;
+}

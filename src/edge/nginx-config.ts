@@ -1,0 +1,200 @@
+import { createHash } from 'node:crypto';
+import { isIPv6 } from 'node:net';
+import type { WantedHost } from './documents.ts';
+
+export interface NginxFacts {
+  /** such as [1, 22, 1] */
+  version: readonly number[];
+  /** whether the kernel has it */
+  ipv6: boolean;
+  ports: { http: number; https: number };
+  /** directory of the answers to an ACME server */
+  challenges: string;
+  /** path of what a host's certificate and key are in */
+  certificateOf: (host: WantedHost) => string;
+}
+
+export interface NginxConfig {
+  text: string;
+  /** names this text, and is what nginx answers at `probePath` once it goes by it */
+  mark: string;
+}
+
+/** Where nginx says which configuration it goes by: below the path that is ours on every host anyway. */
+export const probePath = '/.well-known/acme-challenge/sluice-configuration';
+
+/** The whole of our file in nginx's `conf.d`; empty but for a comment where there is no host. */
+export function nginxConfig(hosts: readonly WantedHost[], facts: NginxFacts): NginxConfig {
+  const body =
+    hosts.length === 0
+      ? ''
+      : [preamble(hosts, facts), ...hosts.map((host) => servers(host, facts))].join('\n');
+  const mark = createHash('sha256').update(body).digest('hex').slice(0, 32);
+  const head = `# Written by Sluice (sluice-edge.service), whole, whenever \`sluice domains\` or a certificate changes: edit
+# other files of nginx as you like, and never this one. ${mark}\n`;
+  return { text: head + body.replaceAll('@MARK@', mark), mark };
+}
+
+function preamble(hosts: readonly WantedHost[], facts: NginxFacts): string {
+  const upstreams = new Map(hosts.map((host) => [upstreamName(host), serverAddress(host)]));
+  return `
+map $http_upgrade $sluice_connection {
+    default upgrade;
+    ''      '';
+}
+${[...upstreams].map(([name, address]) => upstream(name, address)).join('')}
+# What is asked for by no name, or by one that is not ours, is not to be answered by whichever app comes first.
+server {
+${listen(facts, 'http')}
+    server_name sluice.invalid;
+    client_header_timeout 15s;
+    return 444;
+}
+server {
+${listen(facts, 'https')}
+    server_name sluice.invalid;
+    client_header_timeout 15s;
+${tls}
+${refuseHandshake(hosts, facts)}
+}
+`;
+}
+
+/**
+ * Idle connections to an app are closed by us, not by the app: one that Node.js closes (after 5 s) in the same instant as
+ * a request is sent on it would fail that request. A deploy closes none of them: they move to the new workers.
+ */
+function upstream(name: string, address: string): string {
+  return `
+upstream ${name} {
+    server ${address};
+    keepalive 64;
+    keepalive_timeout 4s;
+}
+`;
+}
+
+function servers(host: WantedHost, facts: NginxFacts): string {
+  const file = facts.certificateOf(host);
+  const { https } = facts.ports;
+  const there = `https://${host.name}${https === 443 ? '' : `:${https}`}$request_uri`;
+  return `
+server {
+${listen(facts, 'http')}
+    server_name ${host.name};
+    server_tokens off;
+    client_header_timeout 15s;
+    location ^~ /.well-known/acme-challenge/ {
+        alias "${facts.challenges}/";
+        default_type text/plain;
+        disable_symlinks on "from=${facts.challenges}";
+    }
+${probe}
+    location / {
+        if ($request_method ~ ^(GET|HEAD)$) {
+            return 301 ${there};
+        }
+        return 308 ${there};
+    }
+}
+
+server {
+${listen(facts, 'https')}
+    server_name ${host.name};
+    ssl_certificate     "${file}";
+    ssl_certificate_key "${file}";
+${tls}
+    server_tokens off;
+    gzip off;
+    client_max_body_size 0;
+    client_header_timeout 15s;
+    client_body_timeout 60s;
+    send_timeout 60s;
+    reset_timedout_connection on;
+${probe}
+    location / {
+        proxy_pass http://${upstreamName(host)};
+        proxy_http_version 1.1;
+        proxy_redirect off;
+        # A request is sent once, whatever becomes of it.
+        proxy_next_upstream off;
+        # Both ways at once, and no copy of an upload or of a slow client's download on this disk.
+        proxy_request_buffering off;
+        proxy_buffering off;
+        proxy_buffer_size 32k;
+        proxy_buffers 4 32k;
+        proxy_busy_buffers_size 64k;
+        proxy_read_timeout 3600s;
+        proxy_send_timeout 3600s;
+${proxyHeaders}
+    }
+}
+`;
+}
+
+/** Set, not added to: an app that trusts its proxy believes what stands here, so none of it may come from a client. */
+const proxyHeaders = Object.entries({
+  Host: '$host',
+  Connection: '$sluice_connection',
+  Upgrade: '$http_upgrade',
+  'X-Forwarded-For': '$remote_addr',
+  'X-Forwarded-Proto': '$scheme',
+  'X-Forwarded-Host': '$host',
+  'X-Forwarded-Port': '$server_port',
+  'X-Real-IP': '$remote_addr',
+  Forwarded: '""',
+  'X-Forwarded-Server': '""',
+  'X-Forwarded-Prefix': '""',
+  'X-Forwarded-Ssl': '""',
+  'X-Client-IP': '""',
+  Proxy: '""',
+})
+  .map(([name, value]) => `        proxy_set_header ${name} ${value};`)
+  .join('\n');
+
+const probe = `    location = ${probePath} {
+        default_type text/plain;
+        return 200 "@MARK@";
+    }`;
+
+/** What browsers of the last ten years speak (source: Mozilla's guidelines for TLS, "intermediate"). */
+const tls = `    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305;
+    ssl_prefer_server_ciphers off;
+    ssl_session_cache shared:sluice:5m;
+    ssl_session_timeout 1d;
+    ssl_session_tickets off;`;
+
+/** nginx can do without a certificate for that from 1.19.4 on; Ubuntu 22.04 has 1.18. */
+function refuseHandshake(hosts: readonly WantedHost[], facts: NginxFacts): string {
+  if (isAtLeast(facts.version, [1, 19, 4])) return '    ssl_reject_handshake on;';
+  const file = facts.certificateOf(hosts[0] as WantedHost);
+  return `    ssl_certificate     "${file}";\n    ssl_certificate_key "${file}";\n    return 444;`;
+}
+
+function listen({ version, ipv6, ports }: NginxFacts, kind: 'http' | 'https'): string {
+  const hasDirective = isAtLeast(version, [1, 25, 1]);
+  const options = kind === 'http' ? '' : hasDirective ? ' ssl' : ' ssl http2';
+  const lines = [
+    `    listen ${ports[kind]}${options};`,
+    ...(ipv6 ? [`    listen [::]:${ports[kind]}${options};`] : []),
+    ...(kind === 'https' && hasDirective ? ['    http2 on;'] : []),
+  ];
+  return lines.join('\n');
+}
+
+function upstreamName({ address, port }: WantedHost): string {
+  return `sluice_${address.replaceAll(/[^0-9a-f]/gi, '_')}_${port}`;
+}
+
+function serverAddress({ address, port }: WantedHost): string {
+  return `${isIPv6(address) ? `[${address}]` : address}:${port}`;
+}
+
+function isAtLeast(version: readonly number[], least: readonly number[]): boolean {
+  for (const [index, wanted] of least.entries()) {
+    const have = version[index] ?? 0;
+    if (have !== wanted) return have > wanted;
+  }
+  return true;
+}

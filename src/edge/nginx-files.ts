@@ -1,0 +1,86 @@
+import { createHash } from 'node:crypto';
+import { mkdirSync } from 'node:fs';
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { EdgePaths } from '../config/paths.ts';
+import { systemCode } from '../errors/app-error.ts';
+import { listDirectory, syncDirectory, writeFileAtomic } from '../system/files.ts';
+import { describeCertificate } from './certificate.ts';
+import type { WantedHost } from './documents.ts';
+import { NginxError } from './nginx.ts';
+import { readUntrusted } from './untrusted-file.ts';
+
+/** The most that a key and a chain take. */
+const largestCertificate = 256 * 1024;
+
+/**
+ * What is ours in nginx's configuration: one file, and a directory of certificates that only root can write. nginx does
+ * not read those in Sluice's home: a file there that is damaged or gone would keep nginx, and with it all that it does
+ * for others, from starting after the next reboot.
+ */
+export class NginxFiles {
+  readonly #config: string;
+  readonly #certificates: string;
+
+  constructor(config: string, certificates: string) {
+    this.#config = config;
+    this.#certificates = certificates;
+  }
+
+  /** Named by content too: the file that the running nginx goes by stays as it was. */
+  certificateOf({ name, certificate }: WantedHost): string {
+    return join(this.#certificates, `${name}-${certificate.slice(0, 16)}.pem`);
+  }
+
+  /** Takes over a host's certificate from the home, if it is one. @throws NginxError */
+  async takeCertificate(host: WantedHost, home: string, edge: EdgePaths): Promise<void> {
+    const path = this.certificateOf(host);
+    if ((await this.#read(path)) !== undefined) return;
+    const pem = readCertificate(host, home, edge);
+    mkdirSync(this.#certificates, { recursive: true, mode: 0o700 });
+    await writeFileAtomic(path, pem, 0o600);
+  }
+
+  /** Removes the certificates that these hosts do not have. */
+  async sweep(hosts: readonly WantedHost[]): Promise<void> {
+    const kept = new Set(hosts.map((host) => this.certificateOf(host)));
+    for (const name of await listDirectory(this.#certificates)) {
+      const path = join(this.#certificates, name);
+      if (!kept.has(path)) await rm(path, { force: true });
+    }
+  }
+
+  /** The configuration as it is; undefined where there is none. */
+  config(): Promise<string | undefined> {
+    return this.#read(this.#config);
+  }
+
+  /** Replaces it in one step; undefined removes it. */
+  async writeConfig(text: string | undefined): Promise<void> {
+    if (text !== undefined) return writeFileAtomic(this.#config, text, 0o644);
+    await rm(this.#config, { force: true });
+    await syncDirectory(join(this.#config, '..'));
+  }
+
+  async #read(path: string): Promise<string | undefined> {
+    try {
+      return await readFile(path, 'utf8');
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+}
+
+function readCertificate({ name, certificate }: WantedHost, home: string, edge: EdgePaths): string {
+  try {
+    const pem = readUntrusted(home, edge.certificate(name), largestCertificate);
+    if (createHash('sha256').update(pem).digest('hex') !== certificate) {
+      throw new Error('it is not the one that was meant');
+    }
+    describeCertificate(pem, name);
+    return pem;
+  } catch (error) {
+    throw new NginxError(`the certificate of ${name} was not taken: ${(error as Error).message}`, '');
+  }
+}

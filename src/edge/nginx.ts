@@ -1,0 +1,98 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { systemCode } from '../errors/app-error.ts';
+
+/** How nginx is told to take a new configuration: by systemd, or, where it runs without, by nginx itself. */
+export type Reload = 'systemd' | 'signal';
+
+export class NginxError extends Error {
+  readonly hint: string;
+
+  constructor(message: string, hint: string) {
+    super(message);
+    this.hint = hint;
+  }
+}
+
+/** The nginx of this machine. */
+export class Nginx {
+  readonly #program: string;
+  readonly #args: readonly string[];
+  readonly #reload: Reload;
+
+  /** @param args before all others, such as `-c PATH` for one that is not the machine's own */
+  constructor(program: string, args: readonly string[], reload: Reload) {
+    this.#program = program;
+    this.#args = args;
+    this.#reload = reload;
+  }
+
+  /** Such as [1, 22, 1]. @throws NginxError where there is none */
+  async version(): Promise<number[]> {
+    const { output } = await this.#run(this.#program, ['-v']);
+    const text = /nginx\/(\d+(?:\.\d+)*)/.exec(output)?.[1];
+    if (text === undefined) throw new NginxError(`nginx does not say its version, but: ${output}`, '');
+    return text.split('.').map(Number);
+  }
+
+  /** Looks at its whole configuration, ours in it. @throws NginxError with nginx's own words */
+  async test(): Promise<void> {
+    const { status, output } = await this.#run(this.#program, [...this.#args, '-t']);
+    if (status === 0) return;
+    throw new NginxError(
+      `nginx does not take its configuration: ${output}`,
+      /server_names_hash_bucket_size/.test(output)
+        ? 'The name is longer than nginx is set up for: put `server_names_hash_bucket_size 128;` into the `http` block of /etc/nginx/nginx.conf.'
+        : 'Where the fault is in another file than that of Sluice, put that in order; `nginx -t` shows it. nginx goes on with what it had.',
+    );
+  }
+
+  /** Has it take its configuration now; started where it does not run. @throws NginxError */
+  async load(): Promise<void> {
+    if (this.#reload === 'systemd') {
+      await this.#must('systemctl', ['reload-or-restart', 'nginx.service'], 'journalctl -u nginx');
+      return;
+    }
+    const { status } = await this.#run(this.#program, [...this.#args, '-s', 'reload']);
+    if (status !== 0) await this.#must(this.#program, this.#args, 'its error log');
+  }
+
+  async #must(program: string, args: readonly string[], where: string): Promise<void> {
+    const { status, output } = await this.#run(program, args);
+    if (status === 0) return;
+    throw new NginxError(`nginx could not be started with it: ${output}`, `${where} tells more.`);
+  }
+
+  async #run(program: string, args: readonly string[]): Promise<{ status: number; output: string }> {
+    try {
+      const { stdout, stderr } = await promisify(execFile)(program, args, { timeout: 30_000 });
+      return { status: 0, output: tidy(stderr + stdout) };
+    } catch (error) {
+      const {
+        stdout = '',
+        stderr = '',
+        code,
+      } = error as { stdout?: string; stderr?: string; code?: unknown };
+      if (systemCode(error) === 'ENOENT') throw missing(program);
+      return { status: typeof code === 'number' ? code : 1, output: tidy(stderr + stdout) || String(error) };
+    }
+  }
+}
+
+function missing(program: string): NginxError {
+  return program === 'systemctl'
+    ? new NginxError('there is no systemctl, so nginx cannot be told', 'Sluice needs systemd for domains.')
+    : new NginxError(
+        'nginx is not installed',
+        'On the server: `apt-get install nginx`, then add the domain again.',
+      );
+}
+
+/** nginx's words without its own decoration, and only so many of them. */
+function tidy(output: string): string {
+  const lines = output
+    .split('\n')
+    .map((line) => line.replace(/^nginx: (?:\[(?:emerg|warn|alert|error)\] )?/, '').trim())
+    .filter((line) => line !== '' && !/^configuration file .* test (?:failed|is successful)$/.test(line));
+  return lines.join('; ').slice(0, 2000);
+}

@@ -1,0 +1,61 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { http } from '../system/http.ts';
+import type { WantedHost } from './documents.ts';
+import { NginxError } from './nginx.ts';
+import { probePath } from './nginx-config.ts';
+
+const https = process.getBuiltinModule('node:https');
+
+export interface Probe {
+  host: WantedHost;
+  mark: string;
+  ports: { http: number; https: number };
+}
+
+/** Whether nginx goes by this configuration now, on both ports. */
+export async function isLive(probe: Probe): Promise<boolean> {
+  const answers = await Promise.all([ask(probe, 'http'), ask(probe, 'https')]);
+  return answers.every((answer) => answer === probe.mark);
+}
+
+/**
+ * Waits until nginx goes by it. A reload says nothing of how it went: nginx keeps its old configuration where a port is
+ * taken by another program, and tells that to its error log alone.
+ * @throws NginxError
+ */
+export async function untilLive(probe: Probe, milliseconds = 10_000): Promise<void> {
+  const end = Date.now() + milliseconds;
+  while (!(await isLive(probe))) {
+    if (Date.now() > end) {
+      const { http: plain, https: secure } = probe.ports;
+      throw new NginxError(
+        `nginx took the configuration, but does not answer by it on the ports ${plain} and ${secure}`,
+        `Another program may have one of them: \`ss -ltnp\` shows who. nginx's error log (/var/log/nginx/error.log) tells what it could not do.`,
+      );
+    }
+    await sleep(50);
+  }
+}
+
+/** What it answers; undefined where it does not. */
+function ask({ host, ports }: Probe, kind: 'http' | 'https'): Promise<string | undefined> {
+  const options = {
+    ...{ host: '127.0.0.1', port: ports[kind], path: probePath, agent: false, timeout: 2000 },
+    headers: { host: host.name },
+    // It is our own nginx that is asked, about itself; its certificate may be one of our own making.
+    ...(kind === 'https' && { servername: host.name, rejectUnauthorized: false }),
+  };
+  return new Promise((resolve) => {
+    const request = (kind === 'http' ? http : https).get(options, (response) => {
+      let body = '';
+      response.setEncoding('utf8');
+      response.on('data', (chunk: string) => {
+        body = (body + chunk).slice(0, 100);
+      });
+      response.on('end', () => resolve(body));
+      response.on('error', () => resolve(undefined));
+    });
+    request.on('timeout', () => request.destroy());
+    request.on('error', () => resolve(undefined));
+  });
+}

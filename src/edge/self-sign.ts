@@ -1,0 +1,45 @@
+/**
+ * Makes a key and a certificate that it has signed itself, for the host name that comes in, and prints both: for trials,
+ * and for a host that waits for its first certificate of an ACME server. A program of its own: see child.ts.
+ */
+import { randomBytes, webcrypto } from 'node:crypto';
+import { createInterface } from 'node:readline';
+import { cryptoProvider, SubjectAlternativeNameExtension, X509CertificateGenerator } from '@peculiar/x509';
+
+export interface SelfSignTask {
+  name: string;
+  days: number;
+}
+
+async function selfSign({ name, days }: SelfSignTask): Promise<string> {
+  cryptoProvider.set(webcrypto as Crypto);
+  const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+  const keys = (await webcrypto.subtle.generateKey(algorithm, true, [
+    'sign',
+    'verify',
+  ])) as webcrypto.CryptoKeyPair;
+  // A minute back, for clocks that are not quite right.
+  const notBefore = new Date(Date.now() - 60_000);
+  const certificate = await X509CertificateGenerator.createSelfSigned({
+    serialNumber: `00${randomBytes(15).toString('hex')}`,
+    // The name of a subject ends at 64 characters; what counts is the other one.
+    name: `CN=${name.slice(0, 64)}`,
+    notBefore,
+    notAfter: new Date(notBefore.getTime() + days * 86_400_000),
+    signingAlgorithm: algorithm,
+    keys,
+    extensions: [new SubjectAlternativeNameExtension([{ type: 'dns', value: name }])],
+  });
+  const key = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey));
+  return `${pem('PRIVATE KEY', key)}${certificate.toString('pem')}\n`;
+}
+
+function pem(kind: string, bytes: Buffer): string {
+  const lines = bytes.toString('base64').match(/.{1,64}/g) ?? [];
+  return `-----BEGIN ${kind}-----\n${lines.join('\n')}\n-----END ${kind}-----\n`;
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  process.stdout.write(`${JSON.stringify(await selfSign(JSON.parse(line) as SelfSignTask))}\n`);
+  process.exit(0);
+}

@@ -1,0 +1,152 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { type FSWatcher, watch } from 'node:fs';
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import type { TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { Paths } from '../../src/config/paths.ts';
+import type { Applied } from '../../src/edge/documents.ts';
+import { Serial } from '../../src/system/serial.ts';
+import { waitFor } from './wait.ts';
+
+const program = fileURLToPath(new URL('../../src/edge/apply.ts', import.meta.url));
+
+/** A port that is free now, on all addresses. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0);
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** The real nginx with a configuration of its own on free ports, as a machine has it; gone after the test. */
+export async function machineWithNginx(t: Pick<TestContext, 'after'>): Promise<NginxMachine> {
+  const directory = await mkdtemp(join(tmpdir(), 'sluice-nginx-'));
+  // Its workers are another user where we are root.
+  await chmod(directory, 0o755);
+  const machine = new NginxMachine(directory, await freePort(), await freePort());
+  t.after(async () => {
+    await machine.end();
+    await rm(directory, { recursive: true, force: true });
+  });
+  await mkdir(join(directory, 'conf.d'));
+  await writeFile(machine.mainConfig, mainConfig(directory, machine.http));
+  return machine;
+}
+
+export class NginxMachine {
+  readonly directory: string;
+  readonly http: number;
+  readonly https: number;
+  /** how often the part that is root was started */
+  applied = 0;
+  #watcher: FSWatcher | undefined;
+  #runs = new Serial();
+
+  constructor(directory: string, http: number, https: number) {
+    this.directory = directory;
+    this.http = http;
+    this.https = https;
+  }
+
+  get mainConfig(): string {
+    return join(this.directory, 'nginx.conf');
+  }
+  /** our file in it */
+  get config(): string {
+    return join(this.directory, 'conf.d/sluice.conf');
+  }
+  get certificates(): string {
+    return join(this.directory, 'sluice');
+  }
+
+  /** Does what `sluice-edge.path` does for a home: starts the part that is root whenever its wish changes. */
+  async serve(home: string): Promise<void> {
+    await chmod(home, 0o711);
+    const { directory, wanted } = new Paths(home).edge;
+    await mkdir(directory, { recursive: true });
+    this.#watcher = watch(directory, (_event, name) => {
+      if (wanted.endsWith(`/${name}`)) void this.#runs.run(() => this.apply(home));
+    });
+  }
+
+  /** From here on nobody applies anything. */
+  stopServing(): void {
+    this.#watcher?.close();
+  }
+
+  /** The part that is root, once. @returns its exit status and what it said */
+  async apply(home: string, options: string[] = []): Promise<{ code: number | null; stderr: string }> {
+    this.applied += 1;
+    const child: ChildProcess = spawn(process.execPath, [
+      program,
+      ...['--home', home, '--config', this.config, '--certificates', this.certificates],
+      ...['--nginx-option=-c', '--nginx-option', this.mainConfig, '--reload', 'signal'],
+      ...['--http', String(this.http), '--https', String(this.https)],
+      ...options,
+    ]);
+    const [stderr, [code]] = await Promise.all([
+      text(child.stderr as NonNullable<ChildProcess['stderr']>),
+      once(child, 'exit'),
+    ]);
+    return { code, stderr };
+  }
+
+  async outcome(home: string): Promise<Applied> {
+    return JSON.parse(await readFile(new Paths(home).edge.applied, 'utf8')) as Applied;
+  }
+
+  nginx(...args: string[]) {
+    return promisify(execFile)('nginx', ['-c', this.mainConfig, ...args]);
+  }
+
+  /** pid of its master; undefined where it does not run */
+  async pid(): Promise<number | undefined> {
+    const pid = Number(await readFile(join(this.directory, 'nginx.pid'), 'utf8').catch(() => ''));
+    return pid > 0 ? pid : undefined;
+  }
+
+  /** Ends it, with what it has in flight. */
+  async stop(): Promise<void> {
+    const pid = await this.pid();
+    if (pid === undefined) return;
+    process.kill(pid, 'SIGTERM');
+    await waitFor(async () => (await this.pid()) === undefined, { what: 'the end of nginx' });
+  }
+
+  async end(): Promise<void> {
+    this.stopServing();
+    await this.#runs.run(() => this.stop());
+  }
+}
+
+/** As Debian's, with another site on the port that is everybody's. */
+function mainConfig(directory: string, http: number): string {
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
+    .map((kind) => `${kind}_temp_path ${directory}/${kind};`)
+    .join('\n  ');
+  return `
+worker_processes 2;
+pid ${directory}/nginx.pid;
+error_log ${directory}/error.log;
+events { worker_connections 768; }
+http {
+  access_log ${directory}/access.log;
+  ${temporary}
+  gzip on;
+  include ${directory}/conf.d/*.conf;
+  server {
+    listen ${http} default_server;
+    server_name _;
+    return 200 "the other site";
+  }
+}
+`;
+}
