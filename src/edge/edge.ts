@@ -88,7 +88,7 @@ export class Edge {
   }
 
   get fault(): EdgeFault {
-    return this.#fault;
+    return this.#all.length === 0 ? null : this.#fault;
   }
 
   list(): DomainView[] {
@@ -150,6 +150,8 @@ export class Edge {
       else await this.#domains.replace(before);
       await this.#refresh();
       await restore();
+      // What is asked of nginx is to be what there is, should it come to be able to do it.
+      this.#inBackground(() => this.#changes.run(() => this.#tryToApply()));
       throw error;
     }
   }

@@ -88,11 +88,14 @@ function missing(program: string): NginxError {
       );
 }
 
-/** nginx's words without its own decoration, and only so many of them. */
+/** nginx's words without its own decoration, each once, and only so many of them. */
 function tidy(output: string): string {
   const lines = output
     .split('\n')
-    .map((line) => line.replace(/^nginx: (?:\[(?:emerg|warn|alert|error)\] )?/, '').trim())
-    .filter((line) => line !== '' && !/^configuration file .* test (?:failed|is successful)$/.test(line));
-  return lines.join('; ').slice(0, 2000);
+    .map((line) => line.replace(decoration, '').trim())
+    .filter((line) => line !== '' && !verdict.test(line));
+  return [...new Set(lines)].join('; ').slice(0, 2000);
 }
+
+const decoration = /^(?:nginx: |\d{4}\/\d\d\/\d\d [\d:]{8} )(?:\[\w+\] )?(?:\d+#\d+: )?/;
+const verdict = /^(?:the )?configuration file \S+ (?:syntax is ok|test failed|test is successful)$/;

@@ -1,0 +1,231 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { chmod, chown, mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { promisify } from 'node:util';
+import { Paths } from '../../src/config/paths.ts';
+import { Certificates } from '../../src/edge/certificates.ts';
+import { answering } from '../support/apps.ts';
+import { fetchText } from '../support/http.ts';
+import { askHost } from '../support/https.ts';
+import { machineWithNginx, type NginxMachine } from '../support/nginx.ts';
+import { startSluice } from '../support/server.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+interface Place {
+  machine: NginxMachine;
+  home: string;
+  paths: Paths;
+  /** writes `wanted.json` as it is, applies it, and gives what came of it */
+  want: (content: unknown) => Promise<{ message: string; hint: string } | null>;
+  /** the hosts that are in nginx's configuration */
+  hosts: () => Promise<string[]>;
+  good: { name: string; address: string; port: number; certificate: string };
+}
+
+/** A home with a certificate, and an nginx that answers for it. */
+async function newPlace(t: TestContext): Promise<Place> {
+  const machine = await machineWithNginx(t);
+  const home = await temporaryDirectory(t);
+  await chmod(home, 0o711);
+  const paths = new Paths(home);
+  await mkdir(paths.edge.certificates, { recursive: true });
+  const { fingerprint } = await new Certificates(paths.edge).selfSign('shop.example.com');
+  const want = async (content: unknown) => {
+    const text = typeof content === 'string' ? content : JSON.stringify(content);
+    await writeFile(paths.edge.wanted, text);
+    assert.equal((await machine.apply(home)).code, 0);
+    return (await machine.outcome(home)).error;
+  };
+  const hosts = async () => {
+    const text = await readFile(machine.config, 'utf8').catch(() => '');
+    const names = [...text.matchAll(/server_name (\S+);/g)].map(([, name]) => name ?? '');
+    return [...new Set(names)].filter((name) => name !== 'sluice.invalid');
+  };
+  const good = { name: 'shop.example.com', address: '127.0.0.1', port: 9001, certificate: fingerprint };
+  return { machine, home, paths, want, hosts, good };
+}
+
+test('what is not as it must be is refused whole, and nginx goes on with what it had', async (t) => {
+  const { machine, want, hosts, good } = await newPlace(t);
+  assert.equal(await want({ revision: 1, hosts: [good] }), null);
+  const before = await readFile(machine.config, 'utf8');
+  const with_ = (changes: object) => ({ revision: 2, hosts: [{ ...good, ...changes }] });
+  for (const wrong of [
+    '',
+    '{',
+    'null',
+    '[]',
+    '{"revision":2}',
+    { revision: 0, hosts: [] },
+    { revision: 1.5, hosts: [] },
+    { revision: 2, hosts: [], more: true },
+    { revision: 2, hosts: [good, good] },
+    { revision: 2, hosts: Array.from({ length: 2001 }, (_, n) => ({ ...good, name: `h${n}.example.com` })) },
+    with_({ name: 'shop.example.com; } server { listen 81' }),
+    with_({ name: 'shop.example.com\n' }),
+    with_({ name: '../../etc/shadow.example' }),
+    with_({ name: '*.example.com' }),
+    with_({ name: 'default_server' }),
+    with_({ port: 0 }),
+    with_({ port: 65_536 }),
+    with_({ port: '9001' }),
+    with_({ address: 'example.com' }),
+    with_({ address: '127.0.0.1:80; }' }),
+    with_({ address: 'fe80::1%eth0' }),
+    with_({ address: 'unix:/run/docker.sock' }),
+    with_({ certificate: '/etc/shadow' }),
+    with_({ certificate: '0'.repeat(64) }),
+    with_({ file: '/etc/shadow' }),
+  ]) {
+    const error = await want(wrong);
+    assert.match(
+      error?.message ?? '',
+      /^(?:wanted\.json is |the certificate of )/,
+      JSON.stringify(wrong).slice(0, 200),
+    );
+    assert.ok(!error?.message.includes('shadow'), 'what was written there is not repeated');
+  }
+  assert.equal(await readFile(machine.config, 'utf8'), before);
+  assert.deepEqual(await hosts(), ['shop.example.com']);
+  assert.equal(await want({ revision: 3, hosts: [] }), null);
+  assert.deepEqual(await hosts(), []);
+});
+
+test('a wish, a certificate or an answer that is a link or a device leads to nothing', async (t) => {
+  const { machine, home, paths, want, hosts, good } = await newPlace(t);
+  const secret = join(machine.directory, 'secret');
+  const pem = await readFile(paths.edge.certificate(good.name), 'utf8');
+  await writeFile(secret, pem);
+  const { certificate } = good;
+  assert.equal(createHash('sha256').update(pem).digest('hex'), certificate);
+  await rm(paths.edge.certificate(good.name));
+  await symlink(secret, paths.edge.certificate(good.name));
+  assert.match((await want({ revision: 1, hosts: [good] }))?.message ?? '', /ELOOP/);
+  await rm(paths.edge.certificate(good.name));
+  await promisify(execFile)('mkfifo', [paths.edge.certificate(good.name)]);
+  assert.match((await want({ revision: 2, hosts: [good] }))?.message ?? '', /is no file/);
+  assert.deepEqual(await hosts(), []);
+
+  await rm(paths.edge.wanted);
+  await symlink(secret, paths.edge.wanted);
+  await machine.apply(home);
+  assert.match((await machine.outcome(home)).error?.message ?? '', /ELOOP/);
+  await rm(paths.edge.wanted);
+  await rm(paths.edge.applied);
+  await symlink(secret, paths.edge.applied);
+  await machine.apply(home);
+  assert.equal(await want({ revision: 3, hosts: [] }), null);
+  assert.equal(await readFile(secret, 'utf8'), pem, 'the answer has replaced the link');
+});
+
+test('it has no more rights in the home than the owner of the home', {
+  skip: process.getuid?.() === 0 ? false : 'only root can become somebody else',
+}, async (t) => {
+  const { machine, home, paths, want, good } = await newPlace(t);
+  const nobody = 65_534;
+  const certificate = paths.edge.certificate(good.name);
+  for (const path of [home, paths.edge.directory, paths.edge.certificates]) await chown(path, nobody, nobody);
+  // Of root, in nobody's directory, and closed to nobody: a hard link to something secret is such a file.
+  await chmod(certificate, 0o600);
+  assert.match((await want({ revision: 1, hosts: [good] }))?.message ?? '', /EACCES/);
+  await chown(certificate, nobody, nobody);
+  assert.equal(await want({ revision: 2, hosts: [good] }), null);
+  assert.equal((await stat(paths.edge.applied)).uid, nobody);
+  const [copy = ''] = await readdir(machine.certificates);
+  const copied = await stat(join(machine.certificates, copy));
+  assert.deepEqual([copied.uid, copied.mode & 0o777], [0, 0o600]);
+  const config = await stat(machine.config);
+  assert.deepEqual([config.uid, config.mode & 0o777], [0, 0o644]);
+  // A directory that nobody may write, by a link of nobody's: root could, and must not.
+  const closed = join(machine.directory, 'closed');
+  await mkdir(closed, { mode: 0o700 });
+  await writeFile(join(closed, 'wanted.json'), '{"revision":9,"hosts":[]}', { mode: 0o644 });
+  await rm(paths.edge.directory, { recursive: true });
+  await symlink(closed, paths.edge.directory);
+  const { code } = await machine.apply(home);
+  assert.equal(code, 1);
+  assert.deepEqual(await readdir(closed), ['wanted.json']);
+});
+
+test('nginx stands on its own: what becomes of our home does not keep it from starting', async (t) => {
+  const { machine, home, want, good } = await newPlace(t);
+  assert.equal(await want({ revision: 1, hosts: [good] }), null);
+  await machine.stop();
+  await rm(home, { recursive: true });
+  await machine.nginx();
+  assert.equal((await askHost(machine.https, good.name)).status, 502);
+  assert.equal((await fetchText(machine.http)).body, 'the other site');
+});
+
+test('a configuration that nginx does not take is told in its words, and taken back', async (t) => {
+  const { machine, want, good } = await newPlace(t);
+  await writeFile(join(machine.directory, 'conf.d/other.conf'), 'server { listen 99999; }');
+  const error = await want({ revision: 1, hosts: [good] });
+  assert.match(
+    error?.message ?? '',
+    /^nginx does not take its configuration: invalid port in "99999" .*other\.conf:1/,
+  );
+  assert.match(error?.hint ?? '', /another file than that of Sluice/);
+  await assert.rejects(readFile(machine.config), { code: 'ENOENT' });
+  await rm(join(machine.directory, 'conf.d/other.conf'));
+  assert.equal(await want({ revision: 2, hosts: [good] }), null);
+  const [before, files] = [await readFile(machine.config, 'utf8'), await readdir(machine.certificates)];
+  await writeFile(join(machine.directory, 'conf.d/other.conf'), 'nonsense;');
+  assert.match((await want({ revision: 3, hosts: [{ ...good, port: 9002 }] }))?.message ?? '', /nonsense/);
+  assert.equal(await readFile(machine.config, 'utf8'), before);
+  assert.deepEqual(await readdir(machine.certificates), files);
+  assert.equal((await askHost(machine.https, good.name)).status, 502);
+});
+
+test('a port that another program has is told, since nginx itself says nothing', async (t) => {
+  const { machine, home, paths, good } = await newPlace(t);
+  const { createServer } = await import('node:net');
+  const other = createServer().listen(machine.https);
+  t.after(() => other.close());
+  await writeFile(paths.edge.wanted, JSON.stringify({ revision: 1, hosts: [good] }));
+  await machine.nginx();
+  await machine.apply(home);
+  const { error } = await machine.outcome(home);
+  assert.match(error?.message ?? '', /nginx took the configuration, but does not answer by it on the ports/);
+  assert.equal((await fetchText(machine.http)).body, 'the other site');
+});
+
+test('where there is no nginx, that is told with what to do, and the app on its port is unharmed', async (t) => {
+  const { machine, home, paths, good } = await newPlace(t);
+  await writeFile(paths.edge.wanted, JSON.stringify({ revision: 1, hosts: [good] }));
+  await machine.apply(home, ['--nginx', join(machine.directory, 'no-nginx')]);
+  assert.deepEqual((await machine.outcome(home)).error, {
+    message: 'nginx is not installed',
+    hint: 'On the server: `apt-get install nginx`, then add the domain again.',
+  });
+  await assert.rejects(readFile(machine.config), { code: 'ENOENT' });
+});
+
+test('what nginx does already is not done again', async (t) => {
+  const { machine, want, good } = await newPlace(t);
+  assert.equal(await want({ revision: 1, hosts: [good] }), null);
+  const before = await stat(machine.config);
+  assert.equal(await want({ revision: 2, hosts: [good] }), null);
+  assert.deepEqual((await stat(machine.config)).mtimeMs, before.mtimeMs);
+  await machine.stop();
+  assert.equal(await want({ revision: 3, hosts: [good] }), null);
+  assert.equal((await askHost(machine.https, good.name)).status, 502, 'one that does not run is started');
+});
+
+test('where nobody applies it, a domain is refused with what to look at, and nothing else happens', async (t) => {
+  const machine = await machineWithNginx(t);
+  const sluice = await startSluice(t);
+  await sluice.deploy('shop', answering('the shop'));
+  const wish = { name: 'shop.example.com', app: 'shop', certificate: 'self-signed' };
+  await assert.rejects(sluice.call('POST', '/v1/domains', wish), {
+    code: 'edge_unavailable',
+    message: 'nothing on this machine has set up nginx within 30 s',
+  });
+  assert.deepEqual(await sluice.call('GET', '/v1/domains'), []);
+  assert.equal(await sluice.get('shop'), 'the shop');
+  await machine.serve(sluice.home);
+  assert.equal((await sluice.call<{ name: string }>('POST', '/v1/domains', wish)).name, 'shop.example.com');
+});

@@ -1,0 +1,147 @@
+import assert from 'node:assert/strict';
+import { readFile, writeFile } from 'node:fs/promises';
+import { test } from 'node:test';
+import type { DomainView } from '../../src/edge/domain.ts';
+import { retryAfter } from '../../src/edge/order-record.ts';
+import { exists } from '../../src/system/exists.ts';
+import { answering } from '../support/apps.ts';
+import { cli } from '../support/cli.ts';
+import { machineWithNginx, type NginxMachine } from '../support/nginx.ts';
+import { type Pebble, startPebble } from '../support/pebble.ts';
+import { type Sluice, startSluice } from '../support/server.ts';
+import { waitFor } from '../support/wait.ts';
+import { wholeFile } from '../support/whole-file.ts';
+
+const machine = await machineWithNginx(wholeFile);
+
+const add = (sluice: Sluice, name: string) =>
+  sluice.call<DomainView>('POST', '/v1/domains', { name, app: 'shop' });
+const certificate = async (sluice: Sluice, name: string) =>
+  (await sluice.call<DomainView>('GET', `/v1/domains/${name}`)).certificate;
+
+async function until(
+  sluice: Sluice,
+  name: string,
+  isSo: (found: DomainView['certificate']) => boolean,
+  what: string,
+) {
+  const look = async () => {
+    const found = await certificate(sluice, name);
+    return isSo(found) && found;
+  };
+  return waitFor(look, { what, timeout: 40_000 });
+}
+
+async function sluiceBehind(nginx: NginxMachine, pebble: Pebble, acme: object = {}): Promise<Sluice> {
+  const own = { ...pebble.settings, httpPort: machine.http, retryDelay: '1h', ...acme };
+  const sluice = await startSluice(wholeFile, { settings: { acme: own } });
+  await nginx.serve(sluice.home);
+  await sluice.deploy('shop', answering('the shop'));
+  return sluice;
+}
+
+test('a certificate is renewed when a third of its lifetime is left, and nginx goes by the new one', async () => {
+  const pebble = await startPebble(wholeFile, { httpPort: machine.http, validity: 30 });
+  const sluice = await sluiceBehind(machine, pebble, { schedule: '* * * * * *' });
+  await add(sluice, 'short.example.com');
+  const first = await until(sluice, 'short.example.com', ({ state }) => state === 'valid', 'the first');
+  const second = await until(
+    sluice,
+    'short.example.com',
+    ({ expiresAt }) => expiresAt !== first.expiresAt,
+    'the second',
+  );
+  assert.equal(second.state, 'valid');
+  const lateness = Date.parse(second.validFrom ?? '') - Date.parse(first.renewAt ?? '');
+  assert.ok(lateness > -2000 && lateness < 8000, `renewed ${lateness} ms after it was due`);
+  assert.equal(pebble.orders, 2);
+  const applied = async () => (await machine.outcome(sluice.home)).error === null;
+  await waitFor(applied, { what: 'nginx' });
+  await sluice.stop();
+  machine.stopServing();
+  await pebble.end();
+});
+
+test('an order that the authority refuses is tried again later and later, across restarts, and told', async () => {
+  // Here the authority looks where nobody is, while our own look at the name finds it in order.
+  const pebble = await startPebble(wholeFile, { httpPort: 1 });
+  const sluice = await sluiceBehind(machine, pebble, { schedule: '* * * * * *', retryDelay: '1s' });
+  await add(sluice, 'refused.example.com');
+  const failed = ({ error, progress }: DomainView['certificate']) => error !== null && progress === null;
+  const { error } = await until(sluice, 'refused.example.com', failed, 'a failure');
+  assert.equal(error?.code, 'order_failed');
+  assert.match(error?.message ?? '', /refused/);
+  const orders = async () =>
+    JSON.parse(await readFile(sluice.paths.edge.orders, 'utf8'))['refused.example.com'];
+  await waitFor(async () => (await orders()).failures >= 3, { what: 'three failures', timeout: 30_000 });
+  const doctor = JSON.parse((await cli(['doctor', '--json'], { env: { SLUICE_HOME: sluice.home } })).stdout);
+  assert.match(JSON.stringify(doctor.checks), /refused\.example\.com has no certificate/);
+
+  await sluice.stop();
+  const record = await orders();
+  const nextTry = new Date(Date.now() + 3_600_000).toISOString();
+  const all = { 'refused.example.com': { ...record, nextTry } };
+  await writeFile(sluice.paths.edge.orders, JSON.stringify(all));
+  const before = pebble.orders;
+  for (let start = 0; start < 3; start++) {
+    await sluice.up();
+    await until(sluice, 'refused.example.com', ({ progress }) => progress === null, 'rest');
+    // Whoever asks for it by hand does not get another order out of it either.
+    await add(sluice, 'refused.example.com');
+    assert.equal((await certificate(sluice, 'refused.example.com')).nextTry, nextTry);
+    await sluice.stop();
+  }
+  assert.equal(pebble.orders, before);
+  machine.stopServing();
+  await pebble.end();
+});
+
+test('a server that is killed in the middle of an order goes on with it, and makes no second one', async () => {
+  const pebble = await startPebble(wholeFile, {
+    httpPort: machine.http,
+    env: { PEBBLE_VA_NOSLEEP: '0', PEBBLE_VA_SLEEPTIME: '6' },
+  });
+  const sluice = await sluiceBehind(machine, pebble);
+  await add(sluice, 'killed.example.com');
+  const { edge } = sluice.paths;
+  for (let round = 0; round < 3; round++) {
+    await waitFor(() => exists(edge.openOrder('killed.example.com')), { what: 'an order' });
+    await sluice.kill();
+    await sluice.up();
+  }
+  await until(sluice, 'killed.example.com', ({ state }) => state === 'valid', 'a certificate');
+  assert.equal(pebble.orders, 1);
+  assert.equal(await exists(edge.openOrder('killed.example.com')), false);
+  const log = await sluice.log();
+  const told = log.filter(({ msg }) => msg === 'order').map(({ isNew }) => isNew);
+  assert.equal(told.filter((isNew) => isNew).length, 1);
+  assert.ok(told.length >= 2);
+  await sluice.stop();
+  machine.stopServing();
+  await pebble.end();
+});
+
+test('an authority that cannot be reached is told, and was asked for nothing', async () => {
+  const pebble = await startPebble(wholeFile, { httpPort: machine.http });
+  const sluice = await sluiceBehind(machine, pebble, { directory: 'https://127.0.0.1:1/dir' });
+  await add(sluice, 'alone.example.com');
+  const failed = ({ error, progress }: DomainView['certificate']) => error !== null && progress === null;
+  const { error } = await until(sluice, 'alone.example.com', failed, 'a failure');
+  assert.match(error?.message ?? '', /^the ACME server cannot be reached: .*ECONNREFUSED/);
+  assert.equal(pebble.orders, 0);
+  machine.stopServing();
+});
+
+test('each failure doubles the wait, up to a day, by chance a quarter more, and never less than is asked for', () => {
+  const retryDelay = 600_000;
+  const waits = [1, 2, 3, 8, 20].map((failures) =>
+    retryAfter(failures, 'order_failed', { retryDelay, random: 0 }),
+  );
+  assert.deepEqual(waits, [600_000, 1_200_000, 2_400_000, 76_800_000, 86_400_000]);
+  assert.equal(retryAfter(1, 'order_failed', { retryDelay, random: 1 }), 750_000);
+  assert.equal(retryAfter(1, 'order_failed', { retryDelay, random: 0, atLeast: 7_200_000 }), 7_200_000);
+  const looks = [1, 2, 20].map((failures) =>
+    retryAfter(failures, 'domain_unreachable', { retryDelay, random: 0 }),
+  );
+  assert.deepEqual(looks, [60_000, 120_000, 3_600_000]);
+});
