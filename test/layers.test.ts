@@ -19,6 +19,7 @@ const layers: Record<string, { imports: string[]; types?: string[] }> = {
   builds: { imports: ['errors', 'system', 'config', 'protocol', 'releases'] },
   start: { imports: ['errors', 'system', 'config'], types: ['protocol'] },
   edge: { imports: ['errors', 'system', 'config'] },
+  backup: { imports: ['errors', 'system', 'config', 'releases', 'git'] },
   deployments: {
     imports: [
       'errors',
@@ -41,7 +42,10 @@ const layers: Record<string, { imports: string[]; types?: string[] }> = {
   runner: { imports: ['errors', 'system', 'config', 'protocol', 'logs'] },
   relay: { imports: [] },
   worker: { imports: [], types: ['protocol'] },
-  cli: { imports: ['errors', 'system', 'config'], types: ['releases', 'logs', 'edge', 'deployments', 'api'] },
+  cli: {
+    imports: ['errors', 'system', 'config', 'backup'],
+    types: ['releases', 'logs', 'edge', 'deployments', 'api'],
+  },
 };
 
 /** It loads everything once to fill the compile cache, in a process that then ends. */

@@ -15,6 +15,7 @@ import { appRoutes } from './routes/apps.ts';
 import { domainRoutes } from './routes/domains.ts';
 import { envRoutes } from './routes/env.ts';
 import { gitRoutes } from './routes/git.ts';
+import { holdRoutes } from './routes/hold.ts';
 import { keyRoutes } from './routes/keys.ts';
 import { logRoutes } from './routes/logs.ts';
 import { processRoutes } from './routes/processes.ts';
@@ -69,6 +70,7 @@ export function createApi({
   keyRoutes(router, keys);
   domainRoutes(router, { edge, record, log });
   gitRoutes(router, service);
+  holdRoutes(router, service);
   const startedAt = new Date().toISOString();
   const server = () => ({ pid: process.pid, url: url(), version, startedAt });
   statusRoutes(router, { service, server, runner, edge });

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { registerAppCommands } from './commands/apps.ts';
+import { registerBackupCommands } from './commands/backup.ts';
 import { registerDeployCommands } from './commands/deploy.ts';
 import { registerDoctorCommand } from './commands/doctor.ts';
 import { registerDomainCommands } from './commands/domains.ts';
@@ -40,6 +41,7 @@ async function main(): Promise<void> {
   registerKeyCommands(program);
   registerDomainCommands(program);
   registerDoctorCommand(program);
+  registerBackupCommands(program);
   try {
     await program.parseAsync(withoutOtherNames(program, process.argv));
   } catch (error) {

@@ -18,6 +18,16 @@ const targetStateSchema = v.strictObject({
   ),
   workers: v.nullable(count('How many workers, whatever the release says; null: what it says.', 1, 64)),
   createdAt: v.pipe(v.string(), v.isoTimestamp('a time such as "2026-01-31T12:00:00.000Z"')),
+  rebuild: v.optional(
+    v.nullable(
+      count(
+        'Release whose commit is to be built, since a backup without its files was restored.',
+        1,
+        999_999_999,
+      ),
+    ),
+    null,
+  ),
 });
 
 /** What is settled about an app in one environment, whatever its releases say: `app.json`. */
@@ -57,6 +67,7 @@ export function ensureTargetState(
       desiredSince: null,
       workers: null,
       createdAt: new Date().toISOString(),
+      rebuild: null,
     };
     await saveTargetState(path, state);
     return state;

@@ -91,10 +91,16 @@ export class AppFiles {
     }
   };
 
-  /** See linkShared. */
-  async share(tree: string, paths: string[], live?: string): Promise<string[]> {
+  /** See linkShared. The app's user cannot ask whether something may be moved: it is asked for all at once. */
+  async share(
+    tree: string,
+    paths: string[],
+    live: string | undefined,
+    mayMove: () => Promise<Disposable>,
+  ): Promise<string[]> {
     const { shared } = this.#paths;
-    if (paths.length === 0 || !(await this.isolated)) return linkShared(tree, shared, paths, live);
+    if (paths.length === 0 || !(await this.isolated)) return linkShared(tree, shared, paths, live, mayMove);
+    using _ = live === undefined ? undefined : await mayMove();
     const argv: [string, ...string[]] = [
       this.#appliance.node,
       shareScript,

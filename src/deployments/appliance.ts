@@ -3,6 +3,7 @@ import type { ServerSettings } from '../config/server-settings.ts';
 import type { Edge } from '../edge/edge.ts';
 import type { Log } from '../system/log.ts';
 import type { Slots } from '../system/slots.ts';
+import type { Stillness } from '../system/stillness.ts';
 import type { RunnerClient } from './runner-client.ts';
 
 /** What all recipes work with: handed in, never imported. */
@@ -15,6 +16,8 @@ export interface Appliance {
   domains: Pick<Edge, 'of' | 'removeOf'>;
   /** the builds of all apps share these */
   builds: Slots;
+  /** between those who copy what is on the disk, and those who move or remove what others may be copying */
+  stillness: Stillness;
   /** absolute path of the Node.js binary that apps run on */
   node: string;
 }

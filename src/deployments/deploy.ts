@@ -178,7 +178,12 @@ async function share(deployment: Deployment, paths: string[]): Promise<void> {
   const { site, tree } = deployment;
   const active = await site.store.active();
   const live = active === null ? undefined : site.paths.release(active.release).directory;
-  const adopted = await site.files.share(tree, paths, live);
+  const { stillness } = site.appliance;
+  const mayMove = () => {
+    if (stillness.isHeld) deployment.log('waiting for a backup to end, before data is moved');
+    return stillness.move(deployment.signal);
+  };
+  const adopted = await site.files.share(tree, paths, live, mayMove);
   if (adopted.length > 0) {
     deployment.log(`shared from now on, as release ${active?.release} left it: ${adopted.join(', ')}`);
   }
@@ -225,6 +230,11 @@ async function record(deployment: Deployment): Promise<void> {
 async function clean(deployment: Deployment, { keepReleases }: AppSettings): Promise<void> {
   await deployment.afterwards('clean', async () => {
     const { site } = deployment;
+    using moving = site.appliance.stillness.tryMove();
+    if (moving === undefined) {
+      deployment.log('no old release is removed while a backup is made; the next deploy does it');
+      return;
+    }
     // Nobody must go back to a release while it is being removed.
     using _traffic = await site.traffic.take();
     const running = await site.appliance.runner.status();

@@ -37,7 +37,7 @@ export class Deployer implements Service {
   constructor(appliance: Appliance) {
     this.#appliance = appliance;
     this.#sites = new Sites(appliance);
-    this.#reviver = new Reviver(appliance, this.#sites);
+    this.#reviver = new Reviver(appliance, this.#sites, (target, release) => this.#rebuild(target, release));
     // Git moves the branch itself when it has accepted the push.
     const deploy = this.#deploy.bind(this);
     this.#git = new GitServer(appliance, this.#sites, deploy, this.#signal);
@@ -106,6 +106,11 @@ export class Deployer implements Service {
     } finally {
       source.body.destroy();
     }
+  }
+
+  /** What a backup was restored without: the release that was live, from its commit. */
+  async #rebuild(target: Target, release: number): Promise<void> {
+    await this.redeploy(target, release, 'restore', () => undefined);
   }
 
   git(app: string, call: GitCall): Promise<GitExchange> {
@@ -213,6 +218,8 @@ export class Deployer implements Service {
 
   async destroy(app: string, by: string): Promise<void> {
     this.#signal.throwIfAborted();
+    using moving = this.#appliance.stillness.tryMove();
+    if (moving === undefined) throw backupRunning(app);
     await this.#sites.remove(app, windUp);
     await this.#appliance.domains.removeOf(app);
     this.#appliance.log.info('app removed', { app, by });
@@ -221,6 +228,18 @@ export class Deployer implements Service {
       { app, environment: '*' },
       { action: 'destroy', by, outcome: 'done' },
     );
+  }
+
+  async hold(by: string): Promise<Disposable> {
+    this.#signal.throwIfAborted();
+    const held = await this.#appliance.stillness.hold(this.#signal);
+    this.#appliance.log.info('holding still', { by });
+    return {
+      [Symbol.dispose]: () => {
+        held[Symbol.dispose]();
+        this.#appliance.log.info('held still', { by });
+      },
+    };
   }
 
   async #changeProcesses(
@@ -260,6 +279,12 @@ export class Deployer implements Service {
       throw error;
     }
   }
+}
+
+function backupRunning(app: string): AppError {
+  return new AppError('backup_running', `a backup is being made, and ${app} is in it`, {
+    hint: 'Try again when it is made.',
+  });
 }
 
 function stopping(): AppError {

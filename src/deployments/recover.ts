@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
+import type { Target } from '../config/paths.ts';
 import { currentLog } from '../logs/files.ts';
 import type { TargetStatus } from '../protocol/runner.ts';
 import { backoffDelay } from '../system/backoff.ts';
@@ -56,13 +57,21 @@ export class Reviver {
   readonly #sites: Sites;
   readonly #stopped = new AbortController();
   readonly #slots = new Slots(atATime);
+  readonly #rebuild: (target: Target, release: number) => Promise<void>;
+  readonly #rebuilding = new Map<Site, Promise<void>>();
   /** the last attempt for each site */
   readonly #attempts = new Map<Site, Promise<void>>();
   readonly #settled = Promise.withResolvers<void>();
 
-  constructor(appliance: Appliance, sites: Sites) {
+  /** @param rebuild makes a release live again whose files are not here, but its commit */
+  constructor(
+    appliance: Appliance,
+    sites: Sites,
+    rebuild: (target: Target, release: number) => Promise<void>,
+  ) {
     this.#appliance = appliance;
     this.#sites = sites;
+    this.#rebuild = rebuild;
   }
 
   reviveAll(): void {
@@ -84,6 +93,7 @@ export class Reviver {
   async stop(): Promise<void> {
     this.#stopped.abort();
     await Promise.all(this.#attempts.values());
+    await Promise.all(this.#rebuilding.values());
   }
 
   /**
@@ -121,7 +131,27 @@ export class Reviver {
     }
   }
 
+  /**
+   * A build takes its time, which nobody else is to wait for. One that fails is not tried again before the next start:
+   * it leaves a release with its log each time, and what is missing is seldom only time.
+   */
+  #startBuilding(site: Site, release: number): void {
+    if (this.#rebuilding.has(site)) return;
+    const { log } = this.#appliance;
+    const building = this.#rebuild(site.target, release).then(
+      () => site.changeState({ rebuild: null }),
+      (error: unknown) => {
+        if (this.#stopped.signal.aborted) return;
+        log.error('app not rebuilt', { app: site.name, release, error: describeError(error) });
+      },
+    );
+    const over = building.finally(() => this.#rebuilding.delete(site));
+    this.#rebuilding.set(site, over);
+  }
+
   async #revive(site: Site): Promise<void> {
+    const missing = await releaseToBuild(site);
+    if (missing !== null) return this.#startBuilding(site, missing);
     using slot = await this.#slots.take(this.#stopped.signal);
     using timers = new DisposableStack();
     timers.adopt(
@@ -135,6 +165,15 @@ export class Reviver {
     await generation.switch();
     this.#appliance.log.info('app started', { app: site.name, release: release.number });
   }
+}
+
+/** The release that a restored app ran, where it has none since; null where there is nothing to do. */
+async function releaseToBuild(site: Site): Promise<number | null> {
+  const { rebuild, desired } = await site.state();
+  if (rebuild === null || desired !== 'running') return null;
+  if ((await site.store.active()) === null) return rebuild;
+  await site.changeState({ rebuild: null });
+  return null;
 }
 
 async function shouldRun(site: Site): Promise<boolean> {

@@ -150,6 +150,8 @@ export interface Service {
   buildLog(target: Target, number: number): Promise<string>;
   /** The lines of an app's log that match, the oldest first. */
   logs(target: Target, query: LogQuery): AsyncIterable<LogLine>;
-  /** Stops and removes an app in all its environments, with all it kept. */
+  /** Stops and removes an app in all its environments, with all it kept. @throws `backup_running` */
   destroy(app: string, by: string): Promise<void>;
+  /** Moves and removes nothing of what is on the disk, until what is returned is disposed of: for a backup. */
+  hold(by: string): Promise<Disposable>;
 }

@@ -12,6 +12,7 @@ import { AppError, systemCode } from '../errors/app-error.ts';
  * the link points at nothing until the app creates the file, which works through a link (SQLite puts its journal
  * beside the file that the link leads to). A link that a release brings is no content: elsewhere it would lead elsewhere.
  * @param live the tree of the release that is live, if any; it keeps links to what is taken from it
+ * @param mayMove waits, before something is taken from there, until nobody needs it to stay where it is
  * @returns the paths that were taken over from `live`
  * @throws AppError `invalid_settings` where a path leads through a file or a link
  */
@@ -20,12 +21,13 @@ export async function linkShared(
   shared: string,
   paths: string[],
   live?: string,
+  mayMove: () => Promise<Disposable> = async () => new DisposableStack(),
 ): Promise<string[]> {
   const adopted: string[] = [];
   for (const path of paths) {
     const isClear = (await makeParent(tree, path, 0o755)) && (await makeParent(shared, path, 0o700));
     if (!isClear) throw obstructed(path);
-    if (live !== undefined && (await adopt(live, shared, path))) adopted.push(path);
+    if (live !== undefined && (await adopt(live, shared, path, mayMove))) adopted.push(path);
     await linkOne(join(tree, path), join(shared, path));
   }
   return adopted;
@@ -47,14 +49,20 @@ async function linkOne(inTree: string, inShared: string): Promise<void> {
  * Moves what the live release has at `path`. It goes on writing while we do, also until the switch and, where the
  * deploy fails, after it: so both releases get the very same files, and nothing is copied.
  */
-async function adopt(live: string, shared: string, path: string): Promise<boolean> {
+async function adopt(
+  live: string,
+  shared: string,
+  path: string,
+  mayMove: () => Promise<Disposable>,
+): Promise<boolean> {
   const [inLive, inShared] = [join(live, path), join(shared, path)];
   if ((await exists(inShared)) || !(await liesInside(live, path))) return false;
   const stats = await look(inLive);
+  if (!stats?.isFile() && !stats?.isDirectory()) return false;
+  using _ = await mayMove();
   try {
-    if (stats?.isFile()) await adoptFile(inLive, inShared);
-    else if (stats?.isDirectory()) adoptDirectory(inLive, inShared);
-    else return false;
+    if (stats.isFile()) await adoptFile(inLive, inShared);
+    else adoptDirectory(inLive, inShared);
     return true;
   } catch (error) {
     if (systemCode(error) !== 'EXDEV') throw error;

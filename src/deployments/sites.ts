@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import { isName, type Target, targetName } from '../config/paths.ts';
 import { ensureTargetState, listTargets, loadTargetState } from '../config/target-state.ts';
 import { AppError } from '../errors/app-error.ts';
-import { isTemporary, listDirectory, removeTree, syncDirectory } from '../system/files.ts';
+import { isTemporary, listDirectory, removeTree, sweepTemporaries, syncDirectory } from '../system/files.ts';
 import { describeError } from '../system/log.ts';
 import { Slots } from '../system/slots.ts';
 import { removeAllOf } from './app-files.ts';
@@ -133,9 +133,10 @@ export class Sites {
     await this.#removeAside(app, aside);
   }
 
-  /** Finishes removals that a crash cut short. */
+  /** Finishes removals that a crash cut short, and removes what backups and restores have left that were killed. */
   async sweep(): Promise<void> {
     const { home } = this.#appliance.paths;
+    await sweepTemporaries(home);
     for (const name of await readdir(home)) {
       if (!name.startsWith(removing)) continue;
       try {

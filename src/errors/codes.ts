@@ -77,6 +77,10 @@ export const errorStatus = {
   domain_unreachable: 422,
   order_failed: 422,
 
+  // backups
+  backup_running: 409,
+  app_exists: 409,
+
   // Sluice itself
   already_running: 409,
   not_running: 503,

@@ -16,6 +16,7 @@ import { ensurePrivateDirectory } from '../system/files.ts';
 import { tryLock } from '../system/lock.ts';
 import { createLog, describeError, type Log } from '../system/log.ts';
 import { Slots } from '../system/slots.ts';
+import { Stillness } from '../system/stillness.ts';
 import { placeOfPushes } from './pushes.ts';
 import { serveApi } from './serve.ts';
 import { shieldApps } from './shield.ts';
@@ -84,7 +85,9 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   let url = '';
   const edge = new Edge({ paths, settings, log, api: () => placeOf(url) });
   await edge.load();
-  const appliance = { paths, settings, runner, log, builds, node: process.execPath, domains: edge };
+  const stillness = new Stillness();
+  const node = process.execPath;
+  const appliance = { paths, settings, runner, log, builds, stillness, node, domains: edge };
   const deployer = new Deployer(appliance);
   await deployer.recover();
 

@@ -14,6 +14,7 @@ import { Edge } from '../../src/edge/edge.ts';
 import { noCommit, type ReleaseRecord, type RunPlan } from '../../src/releases/release.ts';
 import { createLog } from '../../src/system/log.ts';
 import { Slots } from '../../src/system/slots.ts';
+import { Stillness } from '../../src/system/stillness.ts';
 import { appSettings } from '../support/builds.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
@@ -33,6 +34,7 @@ async function newSite(t: TestContext): Promise<Site> {
     runner: undefined as unknown as RunnerClient,
     log,
     builds: new Slots(1),
+    stillness: new Stillness(),
   };
   return new Site(appliance, target, async () => []);
 }

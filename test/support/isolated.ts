@@ -32,7 +32,7 @@ export class Isolated {
 
   private constructor(owner: string, home: string, ids: { uid: number; gid: number }) {
     this.owner = owner;
-    this.sluice = new Sluice(home, ids);
+    this.sluice = new Sluice(home, { as: ids });
     this.#ids = ids;
   }
 

@@ -70,11 +70,15 @@ export class Sluice {
   #ready: Ready | undefined;
   #token = '';
 
-  /** @param as the user that the server runs as, where that is another one */
-  constructor(home: string, as?: { uid: number; gid: number }) {
+  /**
+   * @param as the user that the server runs as, where that is another one
+   * @param token one that may do anything, where there is one already
+   */
+  constructor(home: string, { as, token = '' }: { as?: { uid: number; gid: number }; token?: string } = {}) {
     this.home = home;
     this.#as = as;
     this.paths = new Paths(home);
+    this.#token = token;
   }
 
   /** of the API */

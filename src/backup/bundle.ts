@@ -1,0 +1,76 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { type FileHandle, mkdir, rename } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { promisify } from 'node:util';
+import { AppError } from '../errors/app-error.ts';
+import { explainStart, gitEnvironment } from '../git/git.ts';
+import type { Owner } from './owners.ts';
+
+/**
+ * Writes a repository with all its refs into a file, in git's own form for that: whole and consistent, whatever is pushed
+ * or collected meanwhile, and without the repository's configuration.
+ * @param owner of the repository: git works on none of somebody else, and root must not run what may stand in its settings
+ * @returns false where there is nothing in it yet
+ */
+export async function writeBundle(repository: string, into: FileHandle, owner: Owner): Promise<boolean> {
+  const refs = await run(['--git-dir', repository, 'for-each-ref', '--count=1'], owner);
+  if (refs === '') return false;
+  const child = spawn('git', ['--git-dir', repository, 'bundle', 'create', '--quiet', '-', '--all'], {
+    stdio: ['ignore', into.fd, 'pipe'],
+    env: gitEnvironment(),
+    ...as(owner),
+  });
+  const [complaint, [code]] = await Promise.all([
+    text(child.stderr as NodeJS.ReadableStream),
+    once(child, 'exit'),
+  ]);
+  if (code !== 0) throw new Error(`git bundle failed: ${complaint.trim()}`);
+  return true;
+}
+
+/** The inverse. Hooks and HEAD are the server's to set, when it starts. @throws AppError `archive_unreadable` */
+export async function readBundle(bundle: string, repository: string, owner: Owner): Promise<void> {
+  const fresh = join(dirname(bundle), 'fresh.git');
+  await mkdir(fresh, { mode: 0o700 });
+  const git = (...args: string[]) => run(['-c', 'gc.auto=0', '--git-dir', fresh, ...args], owner);
+  try {
+    await git('init', '--quiet', '--bare', '--initial-branch=main', '--template=');
+    await git('fetch', '--quiet', '--no-write-fetch-head', bundle, '+refs/*:refs/*');
+  } catch (cause) {
+    throw new AppError('archive_unreadable', `a repository in it is damaged: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+  await rename(fresh, repository);
+}
+
+/** Those of `commits` that a repository has. */
+export async function commitsIn(repository: string, commits: string[], owner: Owner): Promise<Set<string>> {
+  if (commits.length === 0) return new Set();
+  const output = await run(
+    ['--git-dir', repository, 'cat-file', '--batch-check=%(objectname) %(objecttype)'],
+    owner,
+    commits.map((commit) => `${commit}\n`).join(''),
+  );
+  return new Set(output.split('\n').flatMap((line) => /^(\w+) commit$/.exec(line)?.[1] ?? []));
+}
+
+async function run(args: string[], owner: Owner, input = ''): Promise<string> {
+  const running = promisify(execFile)('git', args, {
+    env: gitEnvironment(),
+    maxBuffer: 64 * 1024 ** 2,
+    ...as(owner),
+  });
+  running.child.stdin?.on('error', () => undefined).end(input);
+  try {
+    return (await running).stdout;
+  } catch (error) {
+    throw explainStart(error) ?? error;
+  }
+}
+
+function as({ uid, gid }: Owner): Partial<Owner> & { cwd: string } {
+  return process.getuid?.() === 0 ? { uid, gid, cwd: '/' } : { cwd: '/' };
+}

@@ -1,0 +1,57 @@
+import { join } from 'node:path';
+import type { Paths, Target } from '../config/paths.ts';
+import { listTargets } from '../config/target-state.ts';
+import { AppError } from '../errors/app-error.ts';
+import { type ReleaseRecord, wholeCommit } from '../releases/release.ts';
+import { type Active, ReleaseStore } from '../releases/store.ts';
+import { exists } from '../system/exists.ts';
+import { commitsIn } from './bundle.ts';
+import type { Environment } from './format.ts';
+import type { Owner } from './owners.ts';
+
+/** Of one environment: what is to go in, and all releases that there are records of. */
+export interface Contents extends Environment {
+  target: Target;
+  active: Active | null;
+  records: number[];
+}
+
+/**
+ * What there is to back up of each environment. Without all releases, that is the files of a live one that could not
+ * be built again from what is in a repository.
+ */
+export async function contentsOf(paths: Paths, owner: Owner, allReleases: boolean): Promise<Contents[]> {
+  const contents: Contents[] = [];
+  for (const target of await listTargets(paths)) {
+    const store = new ReleaseStore(target, paths.target(target));
+    const records = await store.list();
+    const active = await store.active();
+    const live = active?.release ?? null;
+    const there: number[] = [];
+    for (const { number, liveAt } of records) {
+      if (liveAt !== null && (await store.hasTree(number))) there.push(number);
+    }
+    const record = records.find(({ number }) => number === live);
+    if (live !== null && (record === undefined || !there.includes(live))) throw damaged(target, live);
+    const builds = record === undefined || (await canBeBuilt(paths.repository(target.app), record, owner));
+    const trees = allReleases ? there : there.filter((number) => number === live && !builds);
+    contents.push({ ...target, target, active, live, trees, records: records.map(({ number }) => number) });
+  }
+  return contents;
+}
+
+async function canBeBuilt(repository: string, { source }: ReleaseRecord, owner: Owner): Promise<boolean> {
+  const commit = wholeCommit(source);
+  if (commit === null || !(await exists(join(repository, 'HEAD')))) return false;
+  return (await commitsIn(repository, [commit], owner)).has(commit);
+}
+
+function damaged({ app, environment }: Target, live: number): AppError {
+  return new AppError(
+    'release_not_found',
+    `release ${live} of ${app} (${environment}) is live, and is not there`,
+    {
+      hint: 'Its files are damaged: deploy the app again, then back it up.',
+    },
+  );
+}

@@ -1,0 +1,154 @@
+import { chmod, mkdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { Paths, targetName } from '../config/paths.ts';
+import { listTargets, loadTargetState, saveTargetState, type TargetState } from '../config/target-state.ts';
+import { AppError } from '../errors/app-error.ts';
+import { exists } from '../system/exists.ts';
+import {
+  ensurePrivateDirectory,
+  listDirectory,
+  removeTree,
+  syncDirectory,
+  temporaryBeside,
+} from '../system/files.ts';
+import { readBundle } from './bundle.ts';
+import { type Environment, type Head, notABackup } from './format.ts';
+import { hand } from './hand.ts';
+import { mergeState } from './merge.ts';
+import { Owners } from './owners.ts';
+import { bundleName, unsafeEntry } from './place.ts';
+import { unpack } from './unpack.ts';
+
+export interface RestoreOptions {
+  /** whether apps that are here already are replaced */
+  force: boolean;
+  /** bytes that are to stay free on the disk */
+  minFree: number;
+  /** ends what works in the home, if anything does, until what is returned is disposed of */
+  quiet: () => Promise<AsyncDisposable>;
+}
+
+/** An environment as it is about to be restored. */
+interface Staged extends Environment {
+  state: TargetState;
+}
+
+/**
+ * Puts a backup into a home. Until it has proved whole, and all is unpacked that is to be moved, nothing is changed; each
+ * app then takes its place by one rename.
+ * @throws AppError `app_exists`, `port_taken`, `archive_unreadable`, `archive_truncated`, `archive_unsafe`, `disk_full`
+ */
+export async function restoreBackup(paths: Paths, input: Readable, options: RestoreOptions): Promise<Head> {
+  await ensurePrivateDirectory(paths.home);
+  const owners = await Owners.of(paths);
+  const staging = new Paths(temporaryBeside(join(paths.home, 'restore')));
+  await using ending = new AsyncDisposableStack();
+  ending.defer(() => removeTree(staging.home));
+  await mkdir(staging.home, { mode: 0o700 });
+  const unpacked = await unpack(input, staging.home, options.minFree);
+  const { head } = unpacked;
+  const staged = await examine(staging, head);
+  await assertFree(paths, staged, options.force);
+  for (const each of staged) await prepare(staging, each);
+  await hand(staging, owners, unpacked);
+  for (const app of appsOf(head)) await makeRepository(staging, app, owners);
+  {
+    await using _quiet = await options.quiet();
+    await assertFree(paths, staged, options.force);
+    await mergeState(paths, staging, owners);
+    for (const app of appsOf(head)) await place(paths, staging, app, owners);
+  }
+  return head;
+}
+
+export function appsOf({ environments }: Pick<Head, 'environments'>): Set<string> {
+  return new Set(environments.map(({ app }) => app));
+}
+
+/** Whether what was unpacked is what the backup says of itself. */
+async function examine(staging: Paths, head: Head): Promise<Staged[]> {
+  const staged: Staged[] = [];
+  for (const each of head.environments) {
+    const paths = staging.target(each);
+    const state = await loadTargetState(paths.state);
+    const name = targetName(each);
+    if (state === undefined) throw notABackup(`there is no app.json of ${name}`);
+    for (const number of each.trees) {
+      if (!(await exists(paths.release(number).record))) throw notABackup(`${name} lacks release ${number}`);
+    }
+    const hasRepository = await exists(join(staging.app(each.app), bundleName));
+    if (each.live !== null && !each.trees.includes(each.live) && !hasRepository) {
+      throw notABackup(`there is nothing to make release ${each.live} of ${name} from`);
+    }
+    staged.push({ ...each, state });
+  }
+  const said = new Set(staged.map(targetName));
+  for (const app of await listDirectory(staging.apps)) {
+    for (const environment of await listDirectory(staging.app(app))) {
+      if (environment === bundleName ? appsOf(head).has(app) : said.has(targetName({ app, environment })))
+        continue;
+      throw unsafeEntry(`there is an app in it that it does not tell of: ${app}/${environment}`);
+    }
+  }
+  return staged;
+}
+
+/** @throws AppError `app_exists`, `port_taken` */
+async function assertFree(paths: Paths, staged: Staged[], force: boolean): Promise<void> {
+  const apps = appsOf({ environments: staged });
+  const there: string[] = [];
+  for (const app of apps) if (await exists(paths.app(app))) there.push(app);
+  if (there.length > 0 && !force) {
+    throw new AppError(
+      'app_exists',
+      `${there.join(', ')} ${there.length === 1 ? 'is' : 'are'} here already`,
+      {
+        hint: 'Nothing was changed. --force replaces them, with all that they keep.',
+      },
+    );
+  }
+  const ports = new Map(staged.map((each) => [each.state.port, targetName(each)]));
+  for (const target of await listTargets(paths)) {
+    if (apps.has(target.app)) continue;
+    const state = await loadTargetState(paths.target(target).state);
+    const other = state && ports.get(state.port);
+    if (other === undefined) continue;
+    throw new AppError(
+      'port_taken',
+      `port ${state?.port} of ${other} is that of ${targetName(target)} here`,
+      {
+        hint: 'Nothing was changed. A port is for good: restore into an install without that app.',
+      },
+    );
+  }
+}
+
+/** What has no files yet is built from its commit when the server starts. */
+async function prepare(staging: Paths, { live, trees, state, ...target }: Staged): Promise<void> {
+  const rebuild = live !== null && !trees.includes(live) ? live : null;
+  await saveTargetState(staging.target(target).state, { ...state, rebuild });
+}
+
+/** After the directory belongs to whom it is to: git works as that user. */
+async function makeRepository(staging: Paths, app: string, owners: Owners): Promise<void> {
+  const bundle = join(staging.app(app), bundleName);
+  if (!(await exists(bundle))) return;
+  await readBundle(bundle, staging.repository(app), owners.home);
+  await rm(bundle);
+}
+
+/** At no instant is there half an app. What is in the way lies aside under a name that the server sweeps, too. */
+async function place(paths: Paths, staging: Paths, app: string, owners: Owners): Promise<void> {
+  if (!(await exists(paths.apps))) {
+    await mkdir(paths.apps, { mode: 0o700 });
+    await owners.giveToHome(paths.apps);
+  }
+  if (owners.isolated) await chmod(staging.app(app), 0o711);
+  const aside = join(paths.home, `.removing-${app}-${Date.now()}`);
+  const replaces = await exists(paths.app(app));
+  if (replaces) await rename(paths.app(app), aside);
+  await rename(staging.app(app), paths.app(app));
+  await syncDirectory(paths.apps);
+  if (replaces) await removeTree(aside);
+}

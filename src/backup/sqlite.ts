@@ -1,0 +1,69 @@
+import { execFile } from 'node:child_process';
+import type { Stats } from 'node:fs';
+import { chown, type FileHandle, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { exists } from '../system/exists.ts';
+import { removeTree, temporaryBeside } from '../system/files.ts';
+import { openFile } from './walk.ts';
+
+const program = fileURLToPath(new URL('sqlite-snapshot.ts', import.meta.url));
+
+/** What SQLite keeps beside a database, and a copy by its own means does not need. */
+export const besideDatabase = ['-wal', '-shm', '-journal'];
+
+/** As many as there are. */
+const allPages = 2 ** 30;
+/** 20 MB of the usual pages: less than 0.1 s, in which nobody can write. */
+const fewPages = 5000;
+/** In ms. Without WAL a copy begins anew whenever somebody has written, and might never end. */
+const deadlines = { wal: 30 * 60_000, journal: 60_000 };
+
+export interface Snapshot extends AsyncDisposable {
+  handle: FileHandle;
+  size: number;
+}
+
+/** How a file looks that SQLite has made: `rest` where nobody has it open, so that it may be copied as it is. */
+export async function databaseMode(
+  handle: FileHandle,
+  path: string,
+): Promise<'none' | 'rest' | 'wal' | 'journal'> {
+  const { buffer, bytesRead } = await handle.read(Buffer.alloc(100), 0, 100, 0);
+  // Source: sqlite.org, "Database File Format", 1.3.
+  if (bytesRead < 100 || buffer.toString('latin1', 0, 16) !== 'SQLite format 3\0') return 'none';
+  if (buffer[18] !== 2) return 'journal';
+  return (await exists(`${path}-wal`)) ? 'wal' : 'rest';
+}
+
+/**
+ * A consistent copy of a database that is in use, made by SQLite itself.
+ * @param scratch a directory that the copy may lie in
+ * @throws an Error that says why there is none
+ */
+export async function takeSnapshot(
+  path: string,
+  mode: 'wal' | 'journal',
+  owner: Pick<Stats, 'uid' | 'gid'>,
+  scratch: string,
+): Promise<Snapshot> {
+  const directory = temporaryBeside(join(scratch, 'snapshot'));
+  await using stack = new AsyncDisposableStack();
+  await mkdir(directory, { mode: 0o700 });
+  stack.defer(() => removeTree(directory));
+  const isRoot = process.getuid?.() === 0;
+  if (isRoot) await chown(directory, owner.uid, owner.gid);
+  const copy = join(directory, 'copy');
+  const pages = String(mode === 'wal' ? allPages : fewPages);
+  await promisify(execFile)(process.execPath, [program, path, copy, pages], {
+    timeout: deadlines[mode],
+    env: {},
+    ...(isRoot && { uid: owner.uid, gid: owner.gid }),
+  });
+  const file = await openFile(copy);
+  if (file === undefined) throw new Error(`there is no ${copy}`);
+  stack.defer(() => file.handle.close());
+  const held = stack.move();
+  return { handle: file.handle, size: file.stats.size, [Symbol.asyncDispose]: () => held.disposeAsync() };
+}

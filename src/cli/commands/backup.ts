@@ -1,0 +1,105 @@
+import { setPriority } from 'node:os';
+import type { Command } from 'commander';
+import type { Head } from '../../backup/format.ts';
+import { Paths, targetName } from '../../config/paths.ts';
+import { formatBytes, formatDuration } from '../../config/units.ts';
+import { AppError } from '../../errors/app-error.ts';
+import { exists } from '../../system/exists.ts';
+import { shellWord } from '../../system/shell-word.ts';
+import { type CommonOptions, subcommand } from '../command.ts';
+import { paint, print, printJson } from '../output.ts';
+import { localHome } from '../server-address.ts';
+import { version } from '../version.ts';
+
+interface BackupFlags extends CommonOptions {
+  releases?: boolean;
+  shared: boolean;
+}
+
+/** Below the apps, which go on meanwhile. */
+const niceness = 10;
+
+export function registerBackupCommands(program: Command): void {
+  subcommand(program, 'backup <file>', 'copy all state into one file, `-` for standard output')
+    .option('--releases', 'with the files of all releases that are kept, so that none has to be built again')
+    .option('--no-shared', 'without the data that apps keep in shared paths')
+    .action(backup);
+  subcommand(program, 'restore <file>', 'put a backup into this install, `-` for standard input')
+    .option('--force', 'replace apps that are here already, with all that they keep')
+    .action(restore);
+}
+
+async function backup(file: string, { json, releases = false, shared }: BackupFlags): Promise<void> {
+  const [{ createBackup }, { holdStill }, { openOutput }] = await Promise.all([
+    import('../../backup/create.ts'),
+    import('../backup/hold-still.ts'),
+    import('../backup/output.ts'),
+  ]);
+  const startedAt = performance.now();
+  const paths = new Paths(localHome());
+  await assertHome(paths);
+  setPriority(niceness);
+  await using output = await openOutput(file);
+  using still = await holdStill(paths);
+  const options = { shared, releases, version: version(), note: tell, signal: still.over };
+  const head = await createBackup(paths, output.put, options);
+  const bytes = await output.finish();
+  const durationMs = Math.round(performance.now() - startedAt);
+  // Standard output may be where the backup itself goes.
+  if (json && file !== '-') return printJson({ file, bytes, durationMs, ...head });
+  const out = file === '-' ? tell : print;
+  for (const each of head.environments) out(`${targetName(each)}: ${describe(each)}`);
+  out(`${file === '-' ? 'written' : file}: ${formatBytes(bytes)} in ${formatDuration(durationMs)}`);
+  tell('It holds secrets: variables, keys of certificates, and what apps keep. Whoever has it has them.');
+  if (!shared) tell('Data in shared paths is not in it.');
+}
+
+async function restore(
+  file: string,
+  { json, force = false }: CommonOptions & { force?: boolean },
+): Promise<void> {
+  const [{ restoreBackup }, { assertQuiet, isUnit, quieten }, { createReadStream }, { loadServerSettings }] =
+    await Promise.all([
+      import('../../backup/restore.ts'),
+      import('../backup/quiet.ts'),
+      import('node:fs'),
+      import('../../config/load.ts'),
+    ]);
+  const paths = new Paths(localHome());
+  const bySystemd = await isUnit(paths);
+  // Told before anything is read, and kept so until the end.
+  using _ = bySystemd ? undefined : await assertQuiet(paths);
+  const { minFreeBytes: minFree } = await loadServerSettings(paths.settings);
+  const input = file === '-' ? process.stdin : createReadStream(file);
+  const quiet = async () => (bySystemd ? quieten(paths) : new AsyncDisposableStack());
+  const head = await restoreBackup(paths, input, { force, minFree, quiet });
+  if (json) return printJson({ home: paths.home, ...head });
+  for (const each of head.environments) print(`${targetName(each)}: ${outlook(each)}`);
+  if (bySystemd) return print('Sluice runs again; `sluice status` shows what has come up.');
+  print(`Start it, and what ran will run: SLUICE_HOME=${shellWord(paths.home)} sluice up`);
+}
+
+async function assertHome({ home }: Paths): Promise<void> {
+  if (await exists(home)) return;
+  throw new AppError('not_running', `there is no ${home}`, {
+    hint: 'SLUICE_HOME says where the state of Sluice is.',
+  });
+}
+
+function describe({ live, trees }: Head['environments'][number]): string {
+  if (live === null) return trees.length === 0 ? 'no release is live' : 'its releases';
+  if (!trees.includes(live)) return `release ${live}, by its commit`;
+  return trees.length === 1
+    ? `release ${live}, with its files`
+    : `release ${live}, and ${trees.length - 1} more`;
+}
+
+function outlook({ live, trees }: Head['environments'][number]): string {
+  if (live === null) return 'restored; no release was live';
+  if (trees.includes(live)) return `restored with release ${live}`;
+  return `restored; release ${live} is built from its commit when Sluice starts`;
+}
+
+function tell(text: string): void {
+  process.stderr.write(`${paint('dim', text, process.stderr)}\n`);
+}

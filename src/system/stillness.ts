@@ -1,0 +1,70 @@
+/**
+ * Keeps two kinds of work apart: that of those who need things to lie where they are, and that of those who move them.
+ * Of either kind any number may be at work, of both at once none.
+ */
+export class Stillness {
+  #held = 0;
+  #moving = 0;
+  readonly #waiting = new Set<() => void>();
+
+  get isHeld(): boolean {
+    return this.#held > 0;
+  }
+
+  /** Waits until nobody moves anything; from then on nobody does, until what is returned is disposed of. */
+  async hold(signal?: AbortSignal): Promise<Disposable> {
+    while (this.#moving > 0) await this.#change(signal);
+    this.#held += 1;
+    return this.#leaving(() => {
+      this.#held -= 1;
+    });
+  }
+
+  /** The right to move something, or undefined while somebody needs it to stay. */
+  tryMove(): Disposable | undefined {
+    if (this.isHeld) return undefined;
+    this.#moving += 1;
+    return this.#leaving(() => {
+      this.#moving -= 1;
+    });
+  }
+
+  /** The same, when nobody needs it to stay any more. @throws the reason of the signal, when it aborts first */
+  async move(signal?: AbortSignal): Promise<Disposable> {
+    for (;;) {
+      const moving = this.tryMove();
+      if (moving !== undefined) return moving;
+      await this.#change(signal);
+    }
+  }
+
+  #leaving(leave: () => void): Disposable {
+    let inside = true;
+    return {
+      [Symbol.dispose]: () => {
+        if (!inside) return;
+        inside = false;
+        leave();
+        const waiting = [...this.#waiting];
+        this.#waiting.clear();
+        for (const go of waiting) go();
+      },
+    };
+  }
+
+  #change(signal: AbortSignal | undefined): Promise<void> {
+    signal?.throwIfAborted();
+    return new Promise((resolve, reject) => {
+      const go = () => {
+        signal?.removeEventListener('abort', giveUp);
+        resolve();
+      };
+      const giveUp = () => {
+        this.#waiting.delete(go);
+        reject(signal?.reason);
+      };
+      this.#waiting.add(go);
+      signal?.addEventListener('abort', giveUp, { once: true });
+    });
+  }
+}

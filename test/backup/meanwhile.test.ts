@@ -1,0 +1,215 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdir, readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { test } from 'node:test';
+import { list } from 'tar';
+import { answering, running } from '../support/apps.ts';
+import { cli, sluiceBinary } from '../support/cli.ts';
+import { Load } from '../support/load.ts';
+import { apps } from '../support/runner.ts';
+import { secondHome } from '../support/second-home.ts';
+import { type Sluice, startSluice } from '../support/server.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+import { waitFor } from '../support/wait.ts';
+
+const shop = { app: 'shop', environment: 'production' };
+
+/** Backups one after the other, for as long as something else takes. */
+async function backupsDuring(home: string, file: string, work: () => Promise<void>): Promise<number> {
+  let over = false;
+  let count = 0;
+  const copying = (async () => {
+    do {
+      const { code, stderr } = await cli(['backup', file], { env: { SLUICE_HOME: home } });
+      assert.equal(code, 0, stderr);
+      count += 1;
+    } while (!over);
+  })();
+  await work();
+  over = true;
+  await copying;
+  return count;
+}
+
+/** Holds an API as a backup does. */
+async function hold(sluice: Sluice): Promise<{ release: () => void }> {
+  const controller = new AbortController();
+  const response = await sluice.request('/v1/hold', { method: 'POST', signal: controller.signal });
+  assert.equal(response.status, 200);
+  await response.body?.getReader().read();
+  return { release: () => controller.abort() };
+}
+
+test('apps serve under load while backups are made and deploys go on: no request is lost', async (t) => {
+  const sluice = await startSluice(t);
+  const files = async (count: number) => ({
+    'server.js': await readFile(join(apps, 'plain.cjs'), 'utf8'),
+    'count.txt': String(count),
+    'sluice.json': { settleTime: 100, workers: 2, shared: ['data'], keepReleases: 2 },
+  });
+  await sluice.deploy('shop', await files(0));
+  await writeFile(join(sluice.paths.target(shop).shared, 'data/large'), Buffer.alloc(30_000_000, 'data'));
+  const file = join(await temporaryDirectory(t), 'backup.tar.gz');
+  const load = new Load((await sluice.status('shop')).port, 12);
+  const count = await backupsDuring(sluice.home, file, async () => {
+    for (let deploy = 1; deploy <= 4; deploy += 1) await sluice.deploy('shop', await files(deploy));
+  });
+  const { samples, errors } = await load.stop();
+  t.diagnostic(`${count} backups, ${samples.length} requests, ${errors.length} lost`);
+  assert.deepEqual(errors, []);
+  await sluice.end();
+  const to = await secondHome(t, sluice);
+  const { code, stderr } = await cli(['restore', file], { env: { SLUICE_HOME: to.home } });
+  assert.equal(code, 0, stderr);
+});
+
+test('while a backup is made nothing is removed, and no data moved; a deploy goes live all the same', async (t) => {
+  const sluice = await startSluice(t);
+  await sluice.deploy('shop', answering('one', { keepReleases: 2 }));
+  await sluice.deploy('shop', answering('two', { keepReleases: 2 }));
+  const held = await hold(sluice);
+  await assert.rejects(sluice.call('DELETE', '/v1/apps/shop?confirm=shop'), { code: 'backup_running' });
+  await sluice.deploy('shop', answering('three', { keepReleases: 2 }));
+  assert.equal(await sluice.get('shop'), 'three');
+  const { releases } = sluice.paths.target(shop);
+  assert.ok((await readdir(join(releases, '1'))).includes('server.js'), 'release 1 is still whole');
+
+  await writeFile(join(releases, '3/orders.db'), 'orders');
+  let isLive = false;
+  const moving = sluice
+    .deploy('shop', answering('four', { shared: ['orders.db'], keepReleases: 2 }))
+    .then(() => {
+      isLive = true;
+    });
+  const log = async () => (await sluice.request('/v1/apps/shop/releases/4/log')).text();
+  await waitFor(async () => (await log()).includes('waiting for a backup to end'), { what: 'the wait' });
+  assert.equal(isLive, false);
+  held.release();
+  await moving;
+  assert.equal(await readFile(join(sluice.paths.target(shop).shared, 'orders.db'), 'utf8'), 'orders');
+  assert.ok(
+    !(await readdir(join(releases, '1'))).includes('server.js'),
+    'release 1 has gone with the next deploy',
+  );
+});
+
+test('a backup during which the server ends is none, and an earlier file is left as it was', async (t) => {
+  const sluice = await startSluice(t);
+  await sluice.deploy('shop', answering('here', { shared: ['data'] }));
+  // Compresses to next to nothing, and takes a while.
+  const handle = join(sluice.paths.target(shop).shared, 'data/large');
+  await writeFile(handle, '');
+  await truncate(handle, 8e9);
+  const directory = await temporaryDirectory(t);
+  const file = join(directory, 'backup.tar.gz');
+  await writeFile(file, 'earlier');
+  const child = spawn(sluiceBinary, ['backup', file], {
+    env: { ...process.env, SLUICE_HOME: sluice.home },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let told = '';
+  child.stderr.on('data', (chunk: Buffer) => {
+    told += chunk;
+  });
+  await waitFor(async () => (await sluice.log()).some(({ msg }) => msg === 'holding still'), {
+    what: 'the hold',
+  });
+  await sluice.stop();
+  const [code] = await once(child, 'exit');
+  assert.equal(code, 1);
+  assert.match(told, /Sluice ended while its state was being copied/);
+  assert.equal(await readFile(file, 'utf8'), 'earlier');
+  assert.deepEqual(await readdir(directory), ['backup.tar.gz']);
+});
+
+for (const mode of ['wal', 'delete']) {
+  test(`a SQLite database that is written all the while is consistent in the backup, with journal_mode ${mode}`, async (t) => {
+    const sluice = await startSluice(t);
+    await sluice.deploy('shop', writing(mode));
+    await sluice.untilRunning('shop');
+    const { shared } = sluice.paths.target(shop);
+    const source = join(shared, 'data/bank.db');
+    const file = join(await temporaryDirectory(t), 'backup.tar.gz');
+    const { code, stderr } = await cli(['backup', file], { env: { SLUICE_HOME: sluice.home } });
+    assert.equal(code, 0);
+    assert.doesNotMatch(stderr, /as it stands/);
+    assert.equal(await sluice.get('shop'), 'no error', 'the app was not held up');
+    const names: string[] = [];
+    await list({ file, onReadEntry: ({ path }) => void names.push(path) });
+    const inData = names
+      .filter((name) => name.includes('/shared/data/'))
+      .map((name) => name.split('/').at(-1));
+    assert.deepEqual(inData, ['', 'bank.db']);
+    await stat(source);
+    await sluice.end();
+    const to = await secondHome(t, sluice);
+    assert.equal((await cli(['restore', file], { env: { SLUICE_HOME: to.home } })).code, 0);
+    const database = new DatabaseSync(join(to.paths.target(shop).shared, 'data/bank.db'));
+    const [check] = database.prepare('PRAGMA integrity_check').all();
+    assert.deepEqual({ ...check }, { integrity_check: 'ok' });
+    const [sum] = database.prepare('SELECT sum(amount) AS total, count(*) AS accounts FROM accounts').all();
+    assert.deepEqual({ ...sum }, { total: 0, accounts: 2000 });
+    database.close();
+  });
+}
+
+/** Moves money from one account to another, all the while: the sum of all is 0 at any time. */
+function writing(mode: string) {
+  return running(
+    `
+    const { DatabaseSync } = require('node:sqlite');
+    const db = new DatabaseSync('data/bank.db', { timeout: 5000 });
+    db.exec("PRAGMA journal_mode = ${mode}; PRAGMA synchronous = off; CREATE TABLE IF NOT EXISTS accounts (id INTEGER PRIMARY KEY, amount INTEGER, padding TEXT)");
+    const insert = db.prepare('INSERT OR IGNORE INTO accounts VALUES (?, 0, ?)');
+    db.exec('BEGIN');
+    for (let id = 0; id < 2000; id += 1) insert.run(id, 'x'.repeat(2000));
+    db.exec('COMMIT');
+    const move = db.prepare('UPDATE accounts SET amount = amount + ? WHERE id = ?');
+    let error = 'no error';
+    setInterval(() => {
+      const [from, to, amount] = [Math.random() * 1000 | 0, 1000 + (Math.random() * 1000 | 0), Math.random() * 100 | 0];
+      try {
+        db.exec('BEGIN IMMEDIATE');
+        move.run(-amount, from);
+        move.run(amount, to);
+        db.exec('COMMIT');
+      } catch (thrown) { error = thrown.message; }
+    }, 2);
+    require('node:http').createServer((request, response) => response.end(error)).listen(process.env.PORT);
+    `,
+    { shared: ['data'] },
+  );
+}
+
+test('a disk that fills up under a backup is told, and nothing is left of it', async (t) => {
+  const isolate = ['--user', '--map-root-user', '--mount'];
+  if (spawnSync('unshare', [...isolate, 'true']).status !== 0)
+    return t.skip('this machine lets us mount nothing');
+  const sluice = await startSluice(t);
+  await sluice.deploy('shop', answering('here', { shared: ['data'] }));
+  await writeFile(join(sluice.paths.target(shop).shared, 'data/large'), randomBytes(3_000_000));
+  await sluice.stop();
+  const disk = join(await temporaryDirectory(t), 'disk');
+  await mkdir(disk);
+  const full =
+    'mount -t tmpfs -o size=1m none "$1"; "$2" backup "$1/backup.tar.gz"; echo "status $?"; ls -A "$1"';
+  const args = [...isolate, 'sh', '-c', full, 'sh', disk, sluiceBinary];
+  const { stdout, stderr } = await cli(args, { binary: 'unshare', env: { SLUICE_HOME: sluice.home } });
+  assert.equal(stdout, 'status 1\n');
+  assert.match(stderr, /^failed: the disk was full before the backup was written/);
+
+  const file = join(await temporaryDirectory(t), 'backup.tar.gz');
+  assert.equal((await cli(['backup', file], { env: { SLUICE_HOME: sluice.home } })).code, 0);
+  const small =
+    'mount -t tmpfs -o size=2m,mode=700 none "$1"; echo "{\\"minFreeBytes\\": 0}" > "$1/config.json"; "$2" restore "$3"; echo "status $?"; ls -A "$1"';
+  const told = await cli([...isolate, 'sh', '-c', small, 'sh', disk, sluiceBinary, file], {
+    binary: 'unshare',
+    env: { SLUICE_HOME: disk },
+  });
+  assert.equal(told.stdout, 'status 1\nconfig.json\nrun\n');
+  assert.match(told.stderr, /disk is full|disk was full|no space/i);
+});

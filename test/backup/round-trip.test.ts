@@ -1,0 +1,174 @@
+import assert from 'node:assert/strict';
+import { chmod, lstat, mkdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { writeJsonAtomic } from '../../src/system/files.ts';
+import { answering } from '../support/apps.ts';
+import { cli } from '../support/cli.ts';
+import { Checkout, remoteBranches } from '../support/git.ts';
+import { secondHome } from '../support/second-home.ts';
+import { type Sluice, startSluice } from '../support/server.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+import { waitFor } from '../support/wait.ts';
+
+const shop = { app: 'shop', environment: 'production' };
+const blog = { app: 'blog', environment: 'staging' };
+
+/** One app that was pushed, with data and a variable, and one that was uploaded, into another environment. */
+async function busyInstall(t: TestContext): Promise<Sluice> {
+  const sluice = await startSluice(t);
+  const checkout = await Checkout.create(t);
+  await checkout.commit('One', answering('pushed one', { shared: ['data'] }));
+  await checkout.git('push', sluice.gitUrl('shop'), 'main');
+  await checkout.commit('Two', answering('pushed two', { shared: ['data'] }));
+  await checkout.git('push', sluice.gitUrl('shop'), 'main');
+  await sluice.call('PATCH', '/v1/apps/shop/env', { WORD: 'secret' });
+  await sluice.deploy('blog', answering('uploaded'), 'staging');
+  const { shared } = sluice.paths.target(shop);
+  await writeFile(join(shared, 'data/orders.txt'), 'three orders');
+  await chmod(join(shared, 'data/orders.txt'), 0o640);
+  await mkdir(join(shared, 'data/Größe'));
+  await writeFile(join(shared, 'data/Größe', 'x'.repeat(200)), 'long');
+  await symlink('/mnt/elsewhere', join(shared, 'data/link'));
+  return sluice;
+}
+
+async function backup(t: TestContext, { home }: Sluice, ...flags: string[]): Promise<string> {
+  const file = join(await temporaryDirectory(t), 'backup.tar.gz');
+  const { code, stderr } = await cli(['backup', file, ...flags], { env: { SLUICE_HOME: home } });
+  assert.equal(code, 0, stderr);
+  return file;
+}
+
+async function restore({ home }: Sluice, file: string, ...flags: string[]) {
+  return cli(['restore', file, ...flags], { env: { SLUICE_HOME: home } });
+}
+
+test('what was backed up comes back in another home: apps, data, variables, repositories, tokens, ports', async (t) => {
+  const from = await busyInstall(t);
+  await writeJsonAtomic(join(from.home, 'domains.json'), {
+    domains: [{ name: 'shop.example.com', app: 'shop' }],
+  });
+  await mkdir(join(from.home, 'edge/certificates'), { recursive: true });
+  await writeFile(join(from.home, 'edge/certificates/shop.example.com.pem'), 'key', { mode: 0o600 });
+  const ports = [
+    (await from.status('shop')).port,
+    (await from.call<{ port: number }>('GET', '/v1/apps/blog?environment=staging')).port,
+  ];
+  const file = await backup(t, from);
+  assert.equal((await stat(file)).mode & 0o777, 0o600);
+  await from.end();
+
+  const to = await secondHome(t, from);
+  const { code, stdout, stderr } = await restore(to, file);
+  assert.equal(stderr, '');
+  assert.equal(code, 0);
+  assert.match(stdout, /^blog@staging: restored with release 1$/m);
+  assert.match(stdout, /^shop: restored; release 2 is built from its commit when Sluice starts$/m);
+  await to.up();
+  await waitFor(async () => (await to.status('shop')).state === 'running', { what: 'shop', timeout: 20_000 });
+  assert.equal(await to.get('shop'), 'pushed two');
+  const staged = await waitFor(
+    async () => {
+      const status = await to.call<{ state: string; url: string; port: number }>(
+        'GET',
+        '/v1/apps/blog?environment=staging',
+      );
+      return status.state === 'running' && status;
+    },
+    { what: 'blog', timeout: 20_000 },
+  );
+  assert.equal(await (await fetch(staged.url)).text(), 'uploaded');
+  assert.deepEqual([(await to.status('shop')).port, staged.port], ports);
+  assert.deepEqual(await to.call('GET', '/v1/apps/shop/env'), { WORD: 'secret' });
+  assert.equal((await to.request('/v1/apps')).status, 200, 'the token holds');
+  const releases = await to.releases('shop');
+  assert.deepEqual(releases.map(({ number, by }) => [number, by]).slice(1), [
+    [2, 'test'],
+    [1, 'test'],
+  ]);
+  assert.deepEqual([releases[0]?.number, releases[0]?.by, releases[0]?.state], [3, 'restore', 'live']);
+
+  const data = join(to.paths.target(shop).shared, 'data');
+  assert.equal(await readFile(join(data, 'orders.txt'), 'utf8'), 'three orders');
+  assert.equal((await stat(join(data, 'orders.txt'))).mode & 0o777, 0o640);
+  assert.equal(await readFile(join(data, 'Größe', 'x'.repeat(200)), 'utf8'), 'long');
+  assert.equal(await readlink(join(data, 'link')), '/mnt/elsewhere');
+  assert.match(await readFile(to.paths.events, 'utf8'), /"action":"env"/);
+  assert.match(await readFile(join(to.home, 'domains.json'), 'utf8'), /shop\.example\.com/);
+  assert.equal(await readFile(join(to.home, 'edge/certificates/shop.example.com.pem'), 'utf8'), 'key');
+  const clone = await Checkout.create(t);
+  assert.deepEqual(Object.keys(await remoteBranches(clone, to.gitUrl('shop'))), ['main']);
+});
+
+test('with --releases nothing is built again, and a rollback works', async (t) => {
+  const from = await busyInstall(t);
+  const file = await backup(t, from, '--releases');
+  await from.end();
+  const to = await secondHome(t, from);
+  assert.equal((await restore(to, file)).code, 0);
+  await to.up();
+  await to.untilRunning('shop');
+  assert.equal(await to.get('shop'), 'pushed two');
+  assert.deepEqual(
+    (await to.releases('shop')).map(({ number }) => number),
+    [2, 1],
+  );
+  assert.equal((await to.rollback('shop')).number, 1);
+  assert.equal(await to.get('shop'), 'pushed one');
+  const { directory } = to.paths.target(shop).release(1);
+  assert.ok((await lstat(join(directory, 'data'))).isSymbolicLink());
+});
+
+test('without a server that runs, and without shared data where that is not wanted', async (t) => {
+  const from = await busyInstall(t);
+  await from.end();
+  const file = await backup(t, from, '--no-shared');
+  const to = await secondHome(t, from);
+  assert.equal((await restore(to, file)).code, 0);
+  await assert.rejects(stat(to.paths.target(shop).shared), { code: 'ENOENT' });
+  await stat(to.paths.target(blog).release(1).directory);
+});
+
+test('a backup goes through a pipe as well as into a file', async (t) => {
+  const from = await startSluice(t);
+  await from.deploy('shop', answering('here'));
+  const to = await secondHome(t, from);
+  const pipe = `"$0" backup - | SLUICE_HOME=${to.home} "$0" restore -`;
+  const { sluiceBinary } = await import('../support/cli.ts');
+  const { code, stdout } = await cli(['-c', pipe, sluiceBinary], {
+    binary: 'sh',
+    env: { SLUICE_HOME: from.home },
+  });
+  assert.equal(code, 0);
+  assert.match(stdout, /^shop: restored with release 1$/m);
+});
+
+test('an app that is here already, or a port that is taken, is left alone unless --force says otherwise', async (t) => {
+  const from = await startSluice(t);
+  await from.deploy('shop', answering('old'));
+  const file = await backup(t, from);
+  await from.end();
+  const to = await secondHome(t, from);
+  await writeJsonAtomic(to.paths.settings, JSON.parse(await readFile(from.paths.settings, 'utf8')));
+  const tokens = await readFile(from.paths.tokens);
+  await writeFile(to.paths.tokens, tokens);
+  await to.up();
+  await to.deploy('shop', answering('newer'));
+
+  const up = await restore(to, file);
+  assert.equal(up.code, 1);
+  assert.match(up.stderr, /^failed: Sluice is up with the state in .*needs it to be at rest\n/);
+  await to.stop();
+  const refused = await restore(to, file);
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /^failed: shop is here already\n.*--force/);
+  await to.up();
+  await to.untilRunning('shop');
+  assert.equal(await to.get('shop'), 'newer');
+  await to.stop();
+  assert.equal((await restore(to, file, '--force')).code, 0);
+  await to.up();
+  await to.untilRunning('shop');
+  assert.equal(await to.get('shop'), 'old');
+});
