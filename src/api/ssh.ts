@@ -41,6 +41,7 @@ export function createSshApi({ service, keys, log }: SshOptions): Koa<ApiState> 
       mode: 'duplex',
       protocol: ctx.get('git-protocol'),
       by: ctx.state.principal.name,
+      warning: null,
       render: renderPush,
     });
     ctx.respond = false;

@@ -26,11 +26,14 @@ export function appSubcommand(parent: Command, usage: string, description: strin
 
 /** A client for the server that is meant. Loaded late: `--help` needs none. */
 export async function connect(): Promise<ApiClient> {
-  const [{ ApiClient }, { findServer }] = await Promise.all([
+  const [{ ApiClient }, { findServer }, { warnOfPlainHttp }] = await Promise.all([
     import('./client.ts'),
     import('./server-address.ts'),
+    import('./unencrypted.ts'),
   ]);
-  return new ApiClient(await findServer());
+  const address = await findServer();
+  warnOfPlainHttp(address);
+  return new ApiClient(address);
 }
 
 /** Calls the API about one app in one environment. */

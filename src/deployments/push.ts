@@ -79,6 +79,7 @@ async function answerPush(
 ): Promise<RefUpdate | null> {
   const { app, place, call, deploy } = context;
   const repository = place.repository.within(request.quarantine);
+  if (call.warning !== null) hook.tell(call.warning);
   let told = false;
   const show = (event: DeployEvent) => {
     told ||= event.event === 'failed';

@@ -70,6 +70,8 @@ export interface GitCall {
   protocol: string;
   /** who pushes, for the history */
   by: string;
+  /** what a pusher is told before anything else; null where there is nothing such */
+  warning: string | null;
   /** how the pusher is shown what happens */
   render: (event: DeployEvent) => string;
 }

@@ -15,6 +15,7 @@ import type { LoggedEvent } from '../releases/events-log.ts';
 import { ensurePrivateDirectory } from '../system/files.ts';
 import { tryLock } from '../system/lock.ts';
 import { createLog, describeError, type Log } from '../system/log.ts';
+import { isLoopback } from '../system/loopback.ts';
 import { Slots } from '../system/slots.ts';
 import { Stillness } from '../system/stillness.ts';
 import { placeOfPushes } from './pushes.ts';
@@ -110,6 +111,8 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   await edge.start();
   ending.defer(() => edge.stop());
   log.info('ready', { url });
+  if (!isLoopback(settings.listen.host))
+    log.warn('API reachable without TLS: tokens travel unencrypted', { url });
   surroundings.whenReady({ url, pid: process.pid, home: paths.home, version });
   void surroundings.untilSettled?.(settled, log);
   const signal = await stopped;

@@ -7,6 +7,7 @@ import { type ServiceMode, type ServiceName, serviceNames } from '../../git/serv
 import { need } from '../auth.ts';
 import { carry } from '../carry.ts';
 import { type ApiContext, type ApiState, queryText, takes } from '../context.ts';
+import { tokenInTheClear } from '../plain-http.ts';
 import { renderPush } from '../push-text.ts';
 import { drained } from '../upload.ts';
 
@@ -53,6 +54,7 @@ async function serve(
     mode,
     protocol,
     by: ctx.state.principal.name,
+    warning: tokenInTheClear(ctx),
     render: renderPush,
   });
   ctx.respond = false;
