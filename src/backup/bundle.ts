@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { type FileHandle, mkdir, rename } from 'node:fs/promises';
+import { chown, type FileHandle, mkdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
@@ -34,9 +34,10 @@ export async function writeBundle(repository: string, into: FileHandle, owner: O
 export async function readBundle(bundle: string, repository: string, owner: Owner): Promise<void> {
   const fresh = join(dirname(bundle), 'fresh.git');
   await mkdir(fresh, { mode: 0o700 });
+  if (process.getuid?.() === 0) await chown(fresh, owner.uid, owner.gid);
   const git = (...args: string[]) => run(['-c', 'gc.auto=0', '--git-dir', fresh, ...args], owner);
+  await git('init', '--quiet', '--bare', '--initial-branch=main', '--template=');
   try {
-    await git('init', '--quiet', '--bare', '--initial-branch=main', '--template=');
     await git('fetch', '--quiet', '--no-write-fetch-head', bundle, '+refs/*:refs/*');
   } catch (cause) {
     throw new AppError('archive_unreadable', `a repository in it is damaged: ${(cause as Error).message}`, {

@@ -12,13 +12,12 @@ import type { Unpacked } from './unpack.ts';
 export async function hand(
   staging: Paths,
   owners: Owners,
-  { head, owners: others }: Unpacked,
+  { head, owners: others, between }: Unpacked,
 ): Promise<void> {
   if (!owners.isolated) return;
   const giving = async (path: string): Promise<void> => {
     const at = join(staging.home, path);
-    const isDirectory = path === '' || isBetween(path);
-    const place = isDirectory ? ofHome : placeOf(path);
+    const place = path === '' || between.has(path) ? ofHome : placeOf(path);
     // Where apps had no users, what an app wrote was the owner's, and is the app's now.
     const usual = usualOwner(place, true);
     const was = others.get(path) ?? { owner: usual, group: usual };
@@ -36,11 +35,6 @@ export async function hand(
 }
 
 const ofHome: Place = { part: '', app: null, target: null, isOfApp: false };
-
-/** The directories around apps, which no entry of a backup stands for. */
-function isBetween(path: string): boolean {
-  return path === 'apps' || /^apps\/[^/]+$/.test(path);
-}
 
 function of(role: string, app: Owner, home: Owner): Owner {
   if (role === 'root') return { uid: 0, gid: 0 };

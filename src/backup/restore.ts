@@ -126,7 +126,8 @@ async function assertFree(paths: Paths, staged: Staged[], force: boolean): Promi
 
 /** What has no files yet is built from its commit when the server starts. */
 async function prepare(staging: Paths, { live, trees, state, ...target }: Staged): Promise<void> {
-  const rebuild = live !== null && !trees.includes(live) ? live : null;
+  // Nothing was live either where an earlier restore had something to build, and has not come to it.
+  const rebuild = live === null ? state.rebuild : trees.includes(live) ? null : live;
   await saveTargetState(staging.target(target).state, { ...state, rebuild });
 }
 
@@ -141,7 +142,7 @@ async function makeRepository(staging: Paths, app: string, owners: Owners): Prom
 /** At no instant is there half an app. What is in the way lies aside under a name that the server sweeps, too. */
 async function place(paths: Paths, staging: Paths, app: string, owners: Owners): Promise<void> {
   if (!(await exists(paths.apps))) {
-    await mkdir(paths.apps, { mode: 0o700 });
+    await mkdir(paths.apps, { mode: owners.isolated ? 0o711 : 0o700 });
     await owners.giveToHome(paths.apps);
   }
   if (owners.isolated) await chmod(staging.app(app), 0o711);

@@ -28,6 +28,8 @@ export interface Unpacked {
   head: Head;
   /** by path: whose what is that did not belong to whom one would think, see `usualOwner` */
   owners: Map<string, { owner: string; group: string }>;
+  /** directories that hold it together, of which it says nothing */
+  between: Set<string>;
 }
 
 /** What a backup says of itself is no longer than this, in bytes: 100,000 environments. */
@@ -69,6 +71,7 @@ class Unpacker {
   readonly #directories = new Set<string>(['']);
   readonly #links: { path: string; target: string; mtime: number }[] = [];
   readonly #owners: Unpacked['owners'] = new Map();
+  readonly #between: Unpacked['between'] = new Set();
   #head: Head | undefined;
   #manifest: string | undefined;
   #file: number | undefined;
@@ -110,7 +113,7 @@ class Unpacker {
       symlinkSync(target, join(this.#root, path));
       lutimesSync(join(this.#root, path), mtime, mtime);
     }
-    return { head: this.#head, owners: this.#owners };
+    return { head: this.#head, owners: this.#owners, between: this.#between };
   }
 
   close(): void {
@@ -179,6 +182,7 @@ class Unpacker {
     this.#makeParents(dirname(parent));
     mkdirSync(join(this.#root, parent), { mode: 0o700 });
     this.#directories.add(parent);
+    this.#between.add(parent);
   }
 
   #write(chunk: Buffer): void {

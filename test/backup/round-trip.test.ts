@@ -172,3 +172,40 @@ test('an app that is here already, or a port that is taken, is left alone unless
   await to.untilRunning('shop');
   assert.equal(await to.get('shop'), 'old');
 });
+
+test('a port that another app has here is refused, and nothing has changed', async (t) => {
+  const from = await startSluice(t);
+  await from.deploy('shop', answering('old'));
+  const { port } = await from.status('shop');
+  const file = await backup(t, from);
+  await from.end();
+  const to = await secondHome(t, from);
+  const { directory, state } = to.paths.target({ app: 'other', environment: 'production' });
+  await mkdir(directory, { recursive: true });
+  await writeJsonAtomic(state, {
+    port,
+    desired: 'stopped',
+    workers: null,
+    createdAt: '2026-01-01T00:00:00.000Z',
+  });
+  const { code, stderr } = await restore(to, file);
+  assert.equal(code, 1);
+  assert.match(stderr, new RegExp(`^failed: port ${port} of shop is that of other here\\n`));
+  await assert.rejects(stat(to.paths.app('shop')), { code: 'ENOENT' });
+});
+
+test('what was restored and not built yet is not forgotten by the next backup', async (t) => {
+  const from = await busyInstall(t);
+  const file = await backup(t, from);
+  await from.end();
+  const second = await secondHome(t, from);
+  assert.equal((await restore(second, file)).code, 0);
+  const third = await secondHome(t, from);
+  assert.equal((await restore(third, await backup(t, second))).code, 0);
+  await third.up();
+  await waitFor(async () => (await third.status('shop')).state === 'running', {
+    what: 'shop',
+    timeout: 20_000,
+  });
+  assert.equal(await third.get('shop'), 'pushed two');
+});

@@ -1,8 +1,10 @@
 import { execFile } from 'node:child_process';
+import { chown, stat } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { promisify } from 'node:util';
 import type { Paths } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
+import { exists } from '../../system/exists.ts';
 import { ensurePrivateDirectory } from '../../system/files.ts';
 import { lockHome } from './hold-still.ts';
 
@@ -41,7 +43,11 @@ export async function quieten(paths: Paths): Promise<AsyncDisposable> {
 /** Keeps a server from starting until what is returned is disposed of. @throws AppError `already_running` */
 export async function assertQuiet(paths: Paths): Promise<Disposable> {
   await ensurePrivateDirectory(paths.home);
-  await ensurePrivateDirectory(paths.run);
+  if (!(await exists(paths.run))) {
+    await ensurePrivateDirectory(paths.run);
+    const { uid, gid } = await stat(paths.home);
+    if (process.getuid?.() === 0) await chown(paths.run, uid, gid);
+  }
   const lock = await lockHome(paths);
   if (lock === undefined) throw running(`Sluice is up with the state in ${paths.home}`);
   const held = { [Symbol.dispose]: () => lock.release() };
