@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { test } from 'node:test';
+import { Appliance } from './support/appliance.ts';
+import { expressApp } from './support/apps.ts';
+import { suites } from './support/cache.ts';
+import { GuestLoad } from './support/guest-load.ts';
+import { installedGuest } from './support/installed.ts';
+import { copyProjectAs, projectVersion } from './support/project.ts';
+
+const app = resolve(import.meta.dirname, '../fixtures/apps/plain.cjs');
+
+for (const suite of suites) {
+  test(`${suite}: an upgrade, the way back, and one to a version that does not start lose no request`, async (t) => {
+    const guest = await installedGuest(t, suite);
+    const appliance = new Appliance(guest);
+    const files = { 'server.js': await readFile(app, 'utf8'), 'sluice.json': { workers: 2 } };
+    await appliance.deploy('shop', files);
+    await appliance.deploy('blog', expressApp('blog'));
+    const { port } = await appliance.status('shop');
+    const load = await GuestLoad.start(guest, port);
+    const version = () => guest.exec('sluice --version');
+    const old = await version();
+    assert.equal(old.trim(), await projectVersion());
+
+    await copyProjectAs('7.7.7', join(guest.root, 'root/later'));
+    await appliance.sluice('upgrade --to /root/later');
+    assert.equal(await version(), '7.7.7\n');
+    assert.equal(await runningVersion(appliance), '7.7.7');
+    assert.equal(await appliance.answer('blog'), 'blog');
+
+    await copyProjectAs('8.8.8', join(guest.root, 'root/broken'));
+    const broken = join(guest.root, 'root/broken/src/server/unit.ts');
+    await writeFile(broken, `process.stderr.write('this one does not start\\n'); process.exit(1);\n`);
+    const failed = await appliance.try('upgrade --to /root/broken');
+    assert.notEqual(failed.code, 0);
+    assert.match(failed.stdout + failed.stderr, /7\.7\.7/, 'it says what runs now');
+    assert.equal(await version(), '7.7.7\n');
+    assert.equal(await runningVersion(appliance), '7.7.7');
+
+    await appliance.sluice('upgrade --back');
+    assert.equal(await version(), old);
+    assert.equal(await runningVersion(appliance), old.trim());
+    assert.equal(await appliance.answer('blog'), 'blog');
+
+    const report = await load.stop();
+    t.diagnostic(`${suite}: ${report.answered} requests, the slowest took ${Math.round(report.slowest)} ms`);
+    assert.deepEqual(report.errors, []);
+    assert.ok(report.answered > 1000);
+  });
+}
+
+async function runningVersion(appliance: Appliance): Promise<string> {
+  return JSON.parse(await appliance.sluice('status --json')).server.version;
+}
