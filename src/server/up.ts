@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { homeFromEnvironment } from '../config/paths.ts';
 import type { RunnerClient } from '../deployments/runner-client.ts';
 import { AppError } from '../errors/app-error.ts';
@@ -18,8 +19,10 @@ export async function up(home: string, whenReady: (ready: Ready) => void): Promi
     openLog: ({ log }) => openLog(log),
     runnerSide({ paths, output, settings, log }) {
       const runnerProcess = new RunnerProcess(paths.home, output, settings.logLevel, log);
+      // Where the sockets lie in a directory of root's, so is the runner: systemd starts it.
+      const isOurs = statSync(paths.run).uid === process.getuid?.();
       return {
-        whenAbsent: runnerProcess.ensure,
+        whenAbsent: isOurs ? runnerProcess.ensure : () => undefined,
         async abandon(runner) {
           // One that was there before goes on; one of our own has nothing to do.
           if (runnerProcess.isRunning) await endRunner(runner, 'SIGTERM');
