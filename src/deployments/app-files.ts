@@ -16,6 +16,9 @@ const emptyHere = `
 find . -mindepth 1 -path ./.sluice -prune -o -type d ! -perm -u=rwx -exec chmod u+rwx {} \\;
 find . -mindepth 1 -maxdepth 1 ! -name .sluice -exec rm -rf -- {} +`;
 
+/** As the machine does in /tmp: what has been there for ten days. */
+const sweepHere = 'find . -mindepth 1 -xdev -ctime +10 -delete';
+
 /** The same of all that an app has in its directory, and elsewhere, when nothing of it is to remain. */
 const emptyAll = `
 kill -s KILL -- -1
@@ -62,6 +65,7 @@ export class AppFiles {
     for (const directory of [releases, staging, shared, home, temporary])
       await ensurePrivateDirectory(directory);
     await this.#appliance.runner.call('prepare', { key: this.#key });
+    await runAsApp(this.#appliance, this.#key, ['/bin/sh', '-c', sweepHere], temporary, removedWithin);
     for (const name of await listDirectory(releases)) {
       if (/^[1-9]\d*$/.test(name) && (await isOurs(join(releases, name))))
         await this.#own(`releases/${name}`);

@@ -64,10 +64,15 @@ export class PinnedDirectory implements Disposable {
   }
 
   /** Gives it an owner, and a mode, as far as it has others. */
-  become(owner: { uid: number; gid: number }, mode: number): void {
+  become({ uid, gid }: { uid: number; gid: number }, mode: number): void {
     const stats = this.stat();
-    if (stats.uid !== owner.uid || stats.gid !== owner.gid) fchownSync(this.#fd, owner.uid, owner.gid);
-    if ((this.stat().mode & 0o7777) !== mode) fchmodSync(this.#fd, mode);
+    if ((stats.mode & 0o7777) !== mode) {
+      // The bit that has new files get the group of the directory can be set by who has that group; it stays then.
+      if ((mode & 0o2000) !== 0) fchownSync(this.#fd, stats.uid, process.getgid?.() ?? stats.gid);
+      fchmodSync(this.#fd, mode);
+    }
+    const { uid: ownerNow, gid: groupNow } = this.stat();
+    if (ownerNow !== uid || groupNow !== gid) fchownSync(this.#fd, uid, gid);
   }
 
   [Symbol.dispose](): void {

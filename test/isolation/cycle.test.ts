@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { lstat, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
 import type { AppError } from '../../src/errors/app-error.ts';
+import { cli } from '../support/cli.ts';
 import { Isolated, idsOf, withoutRoot } from '../support/isolated.ts';
 import type { Files } from '../support/pack.ts';
 import { waitFor } from '../support/wait.ts';
@@ -29,6 +32,7 @@ function app(changes: Files = {}): Files {
     'sluice.json': { shared: ['data'], settleTime: 100, keepReleases: 2, workers: 2 },
     'build.js': `
       const fs = require('node:fs');
+      require('node:child_process').spawn('setsid', ['sleep', '1000'], { detached: true, stdio: 'ignore' }).unref();
       fs.mkdirSync('dist/closed/deep', { recursive: true });
       fs.writeFileSync('dist/built', String(process.getuid()) + ' ' + process.env.HOME);
       fs.writeFileSync('dist/closed/deep/file', '');
@@ -78,7 +82,7 @@ test('an app is built and run as its user, from its first deploy until nothing i
     ]);
     return `${names.get(uid)}:${groups.get(gid)} ${(mode & 0o7777).toString(8)}`;
   };
-  const { directory, env, state, logs, releases, staging, shared, home, temporary } = target;
+  const { directory, state, logs, releases, staging, shared, home, temporary } = target;
   const release = target.release(1);
   assert.deepEqual(
     Object.fromEntries(
@@ -124,7 +128,6 @@ test('an app is built and run as its user, from its first deploy until nothing i
       outputs: 'root:root 700',
     },
   );
-  void env;
 
   await waitFor(
     async () => {
@@ -133,6 +136,12 @@ test('an app is built and run as its user, from its first deploy until nothing i
     },
     { what: 'the log' },
   );
+
+  const { stdout: processes } = await promisify(execFile)('ps', ['-u', user, '-o', 'args=']);
+  assert.doesNotMatch(processes, /sleep/, 'nothing of the build goes on');
+  const { stdout: health } = await cli(['doctor', '--json'], { env: { SLUICE_HOME: sluice.home } });
+  const checks = JSON.parse(health).checks as { name: string; state: string; message: string }[];
+  assert.equal(checks.find(({ name }) => name === 'home')?.state, 'ok', health);
 
   // What it has written outlives its releases, and those go when their time has come, whatever the build closed in them.
   await sluice.deploy('shop', app());
@@ -175,4 +184,6 @@ test('an app is built and run as its user, from its first deploy until nothing i
   await sluice.deploy('shop', app());
   assert.match(JSON.parse(await sluice.get('shop')).visits, /^(started\n){2}$/);
   assert.doesNotMatch(await readFile(paths.log, 'utf8'), /"level":"error"/);
+  // The workers that outlived their runner were known to the next, and retired.
+  assert.doesNotMatch(isolated.output, /did not|"level":"error"/);
 });

@@ -17,6 +17,11 @@ const entry = fileURLToPath(new URL('../../src/runner/main.ts', import.meta.url)
 export const withoutRoot =
   process.getuid?.() === 0 ? false : 'only root can start a runner that gives each app a user of its own';
 
+/** All that the runner's unit leaves it of what root may do: see config/systemd. */
+const capabilities = ['setuid', 'setgid', 'kill', 'chown', 'dac_override', 'fowner', 'net_bind_service'].map(
+  (name) => `+${name}`,
+);
+
 let made = 0;
 
 /**
@@ -66,7 +71,8 @@ export class Isolated {
 
   async startRunner(): Promise<void> {
     this.output = '';
-    const child = spawn(process.execPath, [entry], {
+    const limits = ['--no-new-privs', `--bounding-set=${['-all', ...capabilities].join(',')}`];
+    const child = spawn('setpriv', [...limits, process.execPath, entry], {
       env: { PATH: process.env['PATH'] ?? '', SLUICE_HOME: this.sluice.home },
       cwd: '/',
       stdio: ['ignore', 'ignore', 'pipe'],

@@ -22,14 +22,15 @@ export async function checkPrivacy({ paths, server }: Patient): Promise<Check> {
   const owner = (server.state === 'up' ? await userOf(server.status.server.pid) : undefined) ?? home.uid;
   const wrong: string[] = [];
   const remedies: string[] = [];
-  for (const [path, mode] of await secrets(paths)) {
+  const isSystemWide = owner !== 0 && (await look(paths.run))?.uid === 0;
+  for (const [path, mode] of await secrets(paths, isSystemWide)) {
     const stats = path === paths.home ? home : await look(path);
     if (stats === undefined) continue;
-    if (stats.uid !== owner) {
+    if (stats.uid !== owner && !(isSystemWide && path === paths.run)) {
       wrong.push(`${path} belongs to user ${stats.uid}, not to ${owner}, whom Sluice runs as`);
       remedies.push(`chown ${owner} ${shellWord(path)}`);
     }
-    if ((stats.mode & 0o077) !== 0) {
+    if ((stats.mode & 0o077 & ~mode) !== 0) {
       wrong.push(`${path} is open to others: its mode is ${octal(stats.mode)}`);
       remedies.push(`chmod ${octal(mode)} ${shellWord(path)}`);
     }
@@ -38,15 +39,23 @@ export async function checkPrivacy({ paths, server }: Patient): Promise<Check> {
   return fault('home', wrong.join('\n'), remedies.join('\n'));
 }
 
-/** What must be private, with the mode that it should have. */
-async function secrets(paths: Paths): Promise<[path: string, mode: number][]> {
-  const directories = [paths.home, paths.run];
+/**
+ * What must be private, with the mode that it should have.
+ * @param isSystemWide whether the runner is root: then the home and `run`, which is root's, are there for apps to pass
+ */
+async function secrets(paths: Paths, isSystemWide: boolean): Promise<[path: string, mode: number][]> {
+  const directories: [string, number][] = isSystemWide
+    ? [
+        [paths.home, 0o711],
+        [paths.run, 0o771],
+      ]
+    : [
+        [paths.home, 0o700],
+        [paths.run, 0o700],
+      ];
   const files = [paths.tokens, paths.keys, paths.serverSocket, paths.sshSocket, paths.runnerSocket];
   const variables = (await environments(paths)).map(({ env }) => env);
-  return [
-    ...directories.map((path): [string, number] => [path, 0o700]),
-    ...[...files, ...variables].map((path): [string, number] => [path, 0o600]),
-  ];
+  return [...directories, ...[...files, ...variables].map((path): [string, number] => [path, 0o600])];
 }
 
 /** Of a link, what it leads to: a home may be one. */
