@@ -65,15 +65,18 @@ async function untilHealthy(
 /**
  * Many an app listens, answers, and crashes a moment later: only one that goes on living, for `settleTime`, gets
  * traffic.
+ * @param workers those that live
+ * @param booted how many have been healthy
  * @throws AppError `settle_exited`; the reason of `signal`
  */
 export async function proveSettled(
   workers: WorkerProcess[],
+  booted: number,
   spec: GenerationSpec,
   failures: BootFailures,
   signal: AbortSignal,
 ): Promise<void> {
-  if (workers.length < spec.workers) throw await failures.unsettled();
+  if (workers.length < booted) throw await failures.unsettled();
   const over = new AbortController();
   try {
     const settled = sleep(spec.settleTime, undefined, { signal: over.signal });

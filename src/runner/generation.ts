@@ -92,19 +92,26 @@ export class Generation {
   /**
    * Starts all workers and proves them healthy. The first one boots alone: two first boots at once, of an app that
    * creates its database, corrupt it.
+   * @param count how many of them, where memory is too short for all; the others are started by `complete`
    * @param report told each thing that happens, for the deploy's log
    * @returns milliseconds until the last one was healthy
    * @throws AppError `boot_exited`, `boot_timeout`, `health_failed`, `settle_exited`; no worker is left then
    */
-  async boot(report: (line: string) => void, signal: AbortSignal): Promise<number> {
+  async boot(
+    report: (line: string) => void,
+    signal: AbortSignal,
+    count = this.#slots.length,
+  ): Promise<number> {
+    for (const slot of this.#slots.slice(count)) slot.waits = true;
     const aborted = AbortSignal.any([signal, this.#stopping.signal]);
     const start = performance.now();
     try {
-      const [first, ...others] = this.#slots;
+      const places = this.#slots.filter(({ waits }) => !waits);
+      const [first, ...others] = places;
       if (first !== undefined) await this.#bootInto(first, report, aborted);
       await Promise.all(others.map((slot) => this.#bootInto(slot, report, aborted)));
       const bootMs = performance.now() - start;
-      await proveSettled([...this.workers], this.spec, this.#failures, aborted);
+      await proveSettled([...this.workers], places.length, this.spec, this.#failures, aborted);
       this.state = 'standby';
       return bootMs;
     } catch (error) {
@@ -115,7 +122,37 @@ export class Generation {
 
   /** Whether all workers are there that should be. */
   get isComplete(): boolean {
-    return this.#slots.every(({ worker }) => worker !== undefined);
+    return this.#slots.every(({ worker, waits }) => waits || worker !== undefined);
+  }
+
+  /** Bytes that its workers take; what they share counts for each. */
+  get memoryBytes(): number {
+    for (const { figures } of this.workers) figures.look();
+    return [...this.workers].reduce((sum, { figures }) => sum + (figures.memoryBytes ?? 0), 0);
+  }
+
+  /**
+   * Lets so many of its workers finish and end, to make room for another generation. Their places stay empty until
+   * `complete`.
+   */
+  async giveWay(count: number): Promise<void> {
+    const places = this.#slots.filter(({ worker, renewing }) => worker?.state === 'open' && !renewing);
+    await Promise.all(
+      places.slice(0, Math.min(count, places.length - 1)).map(async (slot) => {
+        const { worker } = slot;
+        slot.waits = true;
+        slot.worker = undefined;
+        if (worker !== undefined) await this.#letGo(worker);
+      }),
+    );
+  }
+
+  /** Starts workers in the places that were left empty while memory was short. */
+  complete(): void {
+    for (const slot of this.#slots.filter(({ waits }) => waits)) {
+      slot.waits = false;
+      void this.#fill(slot);
+    }
   }
 
   get group(): Group {
@@ -365,8 +402,8 @@ export class Generation {
     else worker.kill();
   }
 
-  #isOpenPlace({ worker, renewing, stopped }: Slot): boolean {
-    return this.state === 'active' && worker === undefined && !renewing && !stopped;
+  #isOpenPlace({ worker, renewing, stopped, waits }: Slot): boolean {
+    return this.state === 'active' && worker === undefined && !renewing && !stopped && !waits;
   }
 
   #bootInto(slot: Slot, report: (line: string) => void, signal: AbortSignal): Promise<WorkerProcess> {

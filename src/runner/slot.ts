@@ -14,6 +14,8 @@ export class Slot {
   delay = 0;
   /** whether it is to stay empty: see `stopExitCodes` */
   stopped = false;
+  /** whether it stays empty while memory is short: see `giveWay` */
+  waits = false;
   /** whether another is being started beside the one that is in it */
   renewing = false;
   /** before this, in ms of a clock that only goes forward, that is not tried again */

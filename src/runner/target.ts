@@ -10,6 +10,7 @@ import type { Cgroups } from './cgroups/cgroups.ts';
 import { Commit } from './commit.ts';
 import { Crons } from './crons.ts';
 import { Generation } from './generation.ts';
+import { makeRoom } from './halves.ts';
 import { endLeftWorkers } from './left-workers.ts';
 import { ListeningPort } from './listening-port.ts';
 import { Moves } from './moves.ts';
@@ -84,7 +85,8 @@ export class TargetRunner {
   async boot(spec: GenerationSpec, report: (line: string) => void, signal: AbortSignal): Promise<BootResult> {
     const generation = await this.#turns.run(() => this.#add(spec, signal));
     try {
-      const bootMs = await generation.boot(report, signal);
+      const count = await makeRoom(this.#active, spec.workers, report, signal);
+      const bootMs = await generation.boot(report, signal, count);
       return {
         generation: generation.id,
         workers: generation.workers.size,
@@ -92,8 +94,7 @@ export class TargetRunner {
         notices: generation.notices,
       };
     } catch (error) {
-      this.#standby.delete(generation.id);
-      this.#releasePort();
+      await this.discard(generation.id);
       throw error;
     }
   }
@@ -177,7 +178,8 @@ export class TargetRunner {
     }
     if (unlinked !== undefined)
       this.#options.log(`${spec.paths.current} was not replaced: ${(unlinked as Error).message}`);
-    if (old !== undefined) this.#drain(old, spec.maxDraining);
+    const drained = old && this.#drain(old, spec.maxDraining);
+    void Promise.resolve(drained).then(() => next.complete());
     this.#say(spec, `release ${spec.release} is live`);
     this.#crons.become(spec, next.group);
     const background = this.#background.become(spec, next.group).catch((error: unknown) => {
@@ -204,6 +206,8 @@ export class TargetRunner {
     const generation = this.#standby.get(id);
     this.#standby.delete(id);
     await generation?.kill();
+    // Where it had made room.
+    this.#active?.complete();
     this.#releasePort();
   }
 
@@ -297,11 +301,12 @@ export class TargetRunner {
     return join(this.#options.at(dirname(path)), basename(path));
   }
 
-  #drain(generation: Generation, maxDraining: number): void {
+  #drain(generation: Generation, maxDraining: number): Promise<void> {
     const drained = generation.drain().finally(() => this.#draining.delete(generation));
     this.#draining.set(generation, drained);
     const tooMany = [...this.#draining.keys()].slice(0, Math.max(0, this.#draining.size - maxDraining));
     for (const oldest of tooMany) oldest.hurry();
+    return drained;
   }
 
   async #portFor({ host, port }: GenerationSpec): Promise<ListeningPort> {

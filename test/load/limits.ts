@@ -96,7 +96,7 @@ async function processor(): Promise<void> {
   for (const { port, pids } of [light, heavy]) await spinAll(port, pids);
   const shares = await cpuOf([light.pids, heavy.pids]);
   const ratio = (shares[1] ?? 0) / (shares[0] ?? 1);
-  say('cpuWeight 400 beside 100', ratio > 3 && ratio < 5, `${ratio.toFixed(2)} times the processor`);
+  say('cpuWeight 400 beside 100', ratio > 2 && ratio < 6, `${ratio.toFixed(2)} times the processor`);
   await runner.client.call('stop', { key: 'heavy' });
   const spins = Array.from({ length: workers }, () => 'while :; do :; done &').join(' ');
   const ending = new AbortController();

@@ -61,8 +61,12 @@ export class TestRunner {
     return runner;
   }
 
-  async launch(environment: Record<string, string> = {}): Promise<void> {
-    const child = spawn(process.execPath, [entry], {
+  /** @param group absolute path of a cgroup that it is started in */
+  async launch(environment: Record<string, string> = {}, group?: string): Promise<void> {
+    const command = [process.execPath, entry];
+    const inGroup = ['/bin/sh', '-c', 'echo $$ >"$0/cgroup.procs" && exec "$@"', group ?? '', ...command];
+    const [program = '', ...args] = group === undefined ? command : inGroup;
+    const child = spawn(program, args, {
       env: { ...process.env, SLUICE_HOME: this.paths.home, ...environment },
       stdio: ['ignore', 'ignore', 'pipe'],
       detached: true,

@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import type { WorkerStatus } from '../../src/protocol/runner.ts';
+import { legacyPlace } from '../../src/runner/cgroups/place.ts';
+import { noLimits } from '../support/cgroups.ts';
+import { Load, orderViolations } from '../support/load.ts';
+import { TestRunner } from '../support/runner.ts';
+import { waitFor } from '../support/wait.ts';
+
+const skip = noLimits();
+const megabyte = 1024 ** 2;
+
+/** A runner on a machine whose memory is whatever is left to it. */
+async function onSmallMachine(t: TestContext): Promise<{ runner: TestRunner; leave(bytes: number): void }> {
+  const place = legacyPlace('memory');
+  const group = join(place?.mount ?? '', place?.path ?? '', `sluice-small-${process.pid}-${Date.now()}`);
+  const runner = await TestRunner.start(t);
+  t.after(async () => {
+    await runner.stop();
+    // What it has ended takes a moment.
+    await waitFor(() => readFileSync(join(group, 'cgroup.procs'), 'utf8') === '');
+    rmdirSync(group);
+  });
+  mkdirSync(group);
+  await runner.leave();
+  await runner.launch({}, group);
+  const leave = (bytes: number) => {
+    const used = Number(readFileSync(join(group, 'memory.usage_in_bytes'), 'utf8'));
+    const stat = readFileSync(join(group, 'memory.stat'), 'utf8');
+    const cache = Number(/^total_inactive_file (\d+)$/m.exec(stat)?.[1]);
+    writeFileSync(join(group, 'memory.limit_in_bytes'), String(used - cache + bytes));
+  };
+  return { runner, leave };
+}
+
+async function open(runner: TestRunner): Promise<WorkerStatus[]> {
+  const [target] = await runner.client.call('status', {});
+  return target?.workers.filter(({ state }) => state === 'open') ?? [];
+}
+
+test('where memory is short it is switched in halves, in order, and no request is lost', {
+  skip,
+}, async (t) => {
+  const { runner, leave } = await onSmallMachine(t);
+  await runner.release(runner.spec('plain.cjs', { workers: 2 }));
+  const load = new Load(runner.port, 12);
+  t.after(() => load.stop());
+  await waitFor(() => load.answered > 200);
+  // Enough for one that boots, and for what the old one grows by under load; not for two.
+  leave(125 * megabyte);
+  const spec = runner.spec('plain.cjs', { workers: 2 });
+  const lines: string[] = [];
+  const { generation } = await runner.boot(spec, (line) => lines.push(line));
+  assert.match(
+    lines[0] ?? '',
+    /^memory is short: \d+ MiB available, and the live release takes \d+ MiB; it is switched in halves: room for 1 of 2 new workers is made by ending 1 of 2 old ones$/,
+  );
+  assert.equal((await open(runner)).length, 1);
+  await runner.client.call('switch', { key: spec.key, generation });
+  await waitFor(
+    async () => (await open(runner)).filter((worker) => worker.generation === generation).length === 2,
+  );
+  const report = await load.stop();
+  assert.deepEqual(report.errors, []);
+  assert.deepEqual(orderViolations(report), []);
+  t.diagnostic(`${report.samples.length} requests`);
+});
+
+test('an app that has made room for a release that does not boot gets its workers back', {
+  skip,
+}, async (t) => {
+  const { runner, leave } = await onSmallMachine(t);
+  const { generation } = await runner.release(runner.spec('plain.cjs', { workers: 2 }));
+  leave(90 * megabyte);
+  await assert.rejects(runner.boot(runner.spec('broken.cjs', { workers: 2 })), { code: 'boot_exited' });
+  await waitFor(async () => (await open(runner)).length === 2);
+  assert.ok((await open(runner)).every((worker) => worker.generation === generation));
+});
+
+test('a single worker is not halved, which is said', { skip }, async (t) => {
+  const { runner, leave } = await onSmallMachine(t);
+  await runner.release(runner.spec('plain.cjs', { workers: 1 }));
+  leave(50 * megabyte);
+  const lines: string[] = [];
+  await runner.boot(runner.spec('plain.cjs', { workers: 1 }), (line) => lines.push(line));
+  assert.match(
+    lines[0] ?? '',
+    /a single worker cannot be switched in halves, so both releases run at once for a moment$/,
+  );
+});
