@@ -10,3 +10,57 @@ export async function sayReadyToSystemd(status: string): Promise<void> {
   if (!process.env['NOTIFY_SOCKET']) return;
   await promisify(execFile)('systemd-notify', ['--ready', `--status=${status}`]);
 }
+
+/** What systemd knows of one of its units. */
+export interface Unit {
+  id: string;
+  /** `loaded`, or `not-found` */
+  load: string;
+  /** `active`, `inactive`, `failed`, `activating`… */
+  active: string;
+  /** `enabled`: it starts with the machine */
+  enabled: string;
+  /** how often systemd itself has started it anew since somebody did */
+  restarts: number;
+  environment: string[];
+}
+
+const properties = 'Id,LoadState,ActiveState,UnitFileState,NRestarts,Environment';
+
+/** Those of the units that there are; none where systemd does not run. */
+export async function showUnits(names: string[]): Promise<Unit[]> {
+  const output = await run('systemctl', ['show', `--property=${properties}`, ...names]);
+  const units = (output ?? '').split('\n\n').map(unitIn);
+  return units.filter(({ load }) => load === 'loaded');
+}
+
+/** Whether Sluice with this home is what systemd starts: a system-wide install. */
+export async function isUnitHome(home: string): Promise<boolean> {
+  const [unit] = await showUnits(['sluice.service']);
+  return unit?.environment.includes(`SLUICE_HOME=${home}`) ?? false;
+}
+
+/** What a program of systemd prints; undefined where it is not there, or has nothing to say because systemd does not run. */
+export async function run(program: string, args: string[]): Promise<string | undefined> {
+  try {
+    return (await promisify(execFile)(program, args, { timeout: 10_000 })).stdout;
+  } catch {
+    return undefined;
+  }
+}
+
+function unitIn(block: string): Unit {
+  const values = new Map<string, string>();
+  for (const line of block.split('\n')) {
+    const at = line.indexOf('=');
+    if (at !== -1) values.set(line.slice(0, at), line.slice(at + 1));
+  }
+  return {
+    id: values.get('Id') ?? '',
+    load: values.get('LoadState') ?? '',
+    active: values.get('ActiveState') ?? '',
+    enabled: values.get('UnitFileState') ?? '',
+    restarts: Number(values.get('NRestarts') ?? 0),
+    environment: (values.get('Environment') ?? '').split(/\s+/),
+  };
+}

@@ -3,36 +3,18 @@ import { spawnSync } from 'node:child_process';
 import { chmod, chown, cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { Check } from '../../src/cli/doctor/check.ts';
 import { Paths } from '../../src/config/paths.ts';
 import { writeJsonAtomic } from '../../src/system/files.ts';
 import { signalProcess } from '../../src/system/processes.ts';
 import { answering, running } from '../support/apps.ts';
-import { type CliOptions, cli, sluiceBinary } from '../support/cli.ts';
+import { cli, sluiceBinary } from '../support/cli.ts';
+import { doctor, type Outcome, outcome } from '../support/doctor.ts';
 import { canHaveNetwork } from '../support/network.ts';
 import { type Sluice, startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 
 const asRoot = process.getuid?.() === 0 ? [] : ['--map-root-user'];
-
-interface Outcome {
-  code: number | null;
-  state: string;
-  /** by name */
-  checks: Record<string, Check>;
-}
-
-async function doctor(home: string, { env = {}, ...options }: CliOptions = {}): Promise<Outcome> {
-  const ran = await cli(['doctor', '--json'], { ...options, env: { SLUICE_HOME: home, ...env } });
-  return outcome(ran);
-}
-
-function outcome({ code, stdout, stderr }: { code: number | null; stdout: string; stderr: string }): Outcome {
-  assert.equal(stderr, '');
-  const { state, checks } = JSON.parse(stdout) as { state: string; checks: Check[] };
-  return { code, state, checks: Object.fromEntries(checks.map((check) => [check.name, check])) };
-}
 
 test('where nothing is wrong it says so with status 0, whatever it warns of', async (t) => {
   const sluice = await startSluice(t);
@@ -42,14 +24,15 @@ test('where nothing is wrong it says so with status 0, whatever it warns of', as
   const { kernel, ...others } = checks;
   assert.notEqual(kernel?.state, 'fault');
   for (const check of Object.values(others)) assert.equal(check.state, 'ok', check.message);
-  const names = 'server runner apps settings api home disk logs programs limits'.split(' ');
+  const names =
+    'server runner apps settings ports api outside home disk logs clock node programs limits'.split(' ');
   assert.deepEqual(Object.keys(others), names);
 
   const { code: status, stdout } = await cli(['doctor'], { env: { SLUICE_HOME: sluice.home } });
   assert.equal(status, 0);
   assert.match(stdout, /^ok {7}server {4}Sluice \d\S+ answers, with its state in /);
   assert.match(stdout, /\nok {7}apps {6}1 of 1 run\n/);
-  assert.match(stdout, /\n\n(?:All 11 checks are ok\.|1 warning; 10 of 11 checks are ok\.)\n$/);
+  assert.match(stdout, /\n\n(?:All 15 checks are ok\.|1 warning; 14 of 15 checks are ok\.)\n$/);
 });
 
 test('a server that was killed is a fault, how to start it is told, and all that does not need it is looked at', async (t) => {
@@ -60,12 +43,12 @@ test('a server that was killed is a fault, how to start it is told, and all that
   assert.equal(state, 'fault');
   assert.equal(checks['server']?.state, 'fault');
   assert.match(checks['server'].hint, /Start it with: SLUICE_HOME=\S+ \S+ up/);
-  for (const name of 'settings api home disk logs programs'.split(' ')) {
+  for (const name of 'settings ports api home disk logs clock node programs'.split(' ')) {
     assert.equal(checks[name]?.state, 'ok', name);
   }
   const { stdout } = await cli(['doctor'], { env: { SLUICE_HOME: sluice.home } });
   assert.match(stdout, /^FAULT {4}server {4}Sluice is not running.*\n {21}Its state would be in /);
-  assert.match(stdout, /\n1 fault(?:, 1 warning)?; \d of 8 checks are ok\.\n$/);
+  assert.match(stdout, /\n1 fault(?:, 1 warning)?; \d+ of 11 checks are ok\.\n$/);
 });
 
 test('a runner that does not answer is a fault of its own', async (t) => {

@@ -6,21 +6,14 @@ import type { Paths } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { exists } from '../../system/exists.ts';
 import { ensurePrivateDirectory } from '../../system/files.ts';
+import { isUnitHome } from '../../system/systemd.ts';
 import { lockHome } from './hold-still.ts';
 
 const units = ['sluice.service', 'sluice-runner.service'];
 
-/** What runs Sluice with a home: systemd, on a system-wide install, or whoever has typed `sluice up`. */
+/** Whether systemd runs Sluice with a home, and we may tell it to stop. Else it is whoever has typed `sluice up`. */
 export async function isUnit(paths: Paths): Promise<boolean> {
-  if (process.getuid?.() !== 0) return false;
-  const { stdout } = await promisify(execFile)('systemctl', [
-    'show',
-    '-p',
-    'Environment',
-    '--value',
-    units[0] ?? '',
-  ]).catch(() => ({ stdout: '' }));
-  return stdout.split(/\s+/).includes(`SLUICE_HOME=${paths.home}`);
+  return process.getuid?.() === 0 && isUnitHome(paths.home);
 }
 
 /**

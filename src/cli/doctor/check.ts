@@ -1,6 +1,7 @@
 import type { Paths } from '../../config/paths.ts';
 import type { ServerSettings } from '../../config/server-settings.ts';
 import type { AppError } from '../../errors/app-error.ts';
+import type { Listener } from '../../system/listeners.ts';
 import type { ServerReport } from './ask-server.ts';
 
 /** `warning`: it works, with something that whoever runs Sluice should know. */
@@ -19,6 +20,10 @@ export interface Check {
 export interface Patient {
   paths: Paths;
   server: ServerReport;
+  /** whether systemd runs it: apps then have users of their own, who must get to what is theirs */
+  systemWide: boolean;
+  /** what listens on this machine; undefined where that cannot be known */
+  listeners: Listener[] | undefined;
   settings: { value: ServerSettings } | { error: AppError };
   /** those that apply: of the file, else the defaults */
   limits: ServerSettings;

@@ -2,19 +2,26 @@ import { loadServerSettings, parseSettings } from '../../config/load.ts';
 import type { Paths } from '../../config/paths.ts';
 import { serverSettingsSchema } from '../../config/server-settings.ts';
 import { AppError, systemCode } from '../../errors/app-error.ts';
+import { listListeners } from '../../system/listeners.ts';
+import { isUnitHome } from '../../system/systemd.ts';
 import { checkApps } from './apps.ts';
 import { askServer } from './ask-server.ts';
 import { asItsUser, type Check, type Examination, fault, type Patient } from './check.ts';
+import { checkClock } from './clock.ts';
 import { checkDisk } from './disk.ts';
 import { checkDomains } from './domains.ts';
 import { checkExposure } from './exposure.ts';
 import { checkKernel } from './kernel.ts';
 import { checkLimits } from './limits.ts';
 import { checkLogs } from './logs.ts';
+import { checkNode } from './node.ts';
+import { checkOutside } from './outside.ts';
+import { checkPorts } from './ports.ts';
 import { checkPrivacy } from './privacy.ts';
 import { checkPrograms } from './programs.ts';
 import { checkRunner, checkServer } from './server.ts';
 import { checkSettings } from './settings.ts';
+import { checkUnits } from './units.ts';
 
 const examinations: Record<string, Examination> = {
   server: checkServer,
@@ -22,10 +29,15 @@ const examinations: Record<string, Examination> = {
   apps: checkApps,
   domains: checkDomains,
   settings: checkSettings,
+  units: checkUnits,
+  ports: checkPorts,
   api: checkExposure,
+  outside: checkOutside,
   home: checkPrivacy,
   disk: checkDisk,
   logs: checkLogs,
+  clock: checkClock,
+  node: checkNode,
   programs: checkPrograms,
   limits: checkLimits,
   kernel: checkKernel,
@@ -43,10 +55,15 @@ export async function examine(paths: Paths): Promise<Check[]> {
 }
 
 async function gather(paths: Paths): Promise<Patient> {
-  const [server, settings] = await Promise.all([askServer(paths), readSettings(paths)]);
+  const [server, settings, systemWide, listeners] = await Promise.all([
+    askServer(paths),
+    readSettings(paths),
+    isUnitHome(paths.home),
+    listListeners(),
+  ]);
   const limits =
     'value' in settings ? settings.value : parseSettings(serverSettingsSchema, {}, 'the defaults');
-  return { paths, server, settings, limits };
+  return { paths, server, systemWide, listeners, settings, limits };
 }
 
 async function readSettings(paths: Paths): Promise<Patient['settings']> {

@@ -2,33 +2,70 @@ import { readFile } from 'node:fs/promises';
 import { systemCode } from '../../errors/app-error.ts';
 import { type Check, ok, warning } from './check.ts';
 
-const path = '/proc/sys/net/ipv4/tcp_migrate_req';
-
 /**
  * Whether the kernel moves connections that wait on a socket, when it is closed, to another one on the same port (Linux
  * 5.14 and later, off by default; source: Documentation/networking/ip-sysctl.rst).
  */
+const migrates = 'net.ipv4.tcp_migrate_req';
+
+/** How many connections may wait until they are accepted, whatever a program asks for. */
+const waiting = 'net.core.somaxconn';
+
+/** What Node.js asks for, and so each app unless it says otherwise (net: `backlog`). */
+const backlog = 511;
+
+/** Whether the kernel is set so that no request is lost that need not be. */
 export async function checkKernel(): Promise<Check | undefined> {
   if (process.platform !== 'linux') return undefined;
-  const value = await readFile(path, 'utf8').catch((error: unknown) => {
-    if (systemCode(error) !== 'ENOENT') throw error;
-  });
+  const [queue, moves] = [await sysctl(waiting), await sysctl(migrates)];
+  const wrong = [...aboutQueue(queue), ...aboutMoving(moves)];
+  if (wrong.length === 0)
+    return ok('kernel', `${migrates} is on, and ${queue ?? 'enough'} connections may wait`);
+  return warning(
+    'kernel',
+    wrong.map(({ message }) => message).join('\n'),
+    wrong.map(({ hint }) => hint).join('\n'),
+  );
+}
+
+interface Wrong {
+  message: string;
+  hint: string;
+}
+
+function aboutQueue(value: string | undefined): Wrong[] {
+  if (value === undefined || Number(value) >= backlog) return [];
+  const message = `${waiting} is ${value}: of connections that come in a burst, or during a switch, no more than that may wait, and the rest comes in late`;
+  return [{ message, hint: set(waiting, 4096) }];
+}
+
+function aboutMoving(value: string | undefined): Wrong[] {
   if (value === undefined) {
-    return warning(
-      'kernel',
-      `there is no net.ipv4.tcp_migrate_req: ${consequence}`,
-      `Linux has it from 5.14 on. ${otherwise}`,
-    );
+    return [
+      { message: `there is no ${migrates}: ${consequence}`, hint: `Linux has it from 5.14 on. ${otherwise}` },
+    ];
   }
-  if (value.trim() !== '0') return ok('kernel', 'net.ipv4.tcp_migrate_req is on');
-  return warning('kernel', `net.ipv4.tcp_migrate_req is 0: ${consequence}`, `${remedy}\n${otherwise}`);
+  if (value !== '0') return [];
+  return [{ message: `${migrates} is 0: ${consequence}`, hint: `${set(migrates, 1)}\n${otherwise}` }];
 }
 
 const consequence =
   "when the runner is killed or replaced, a few connections that wait on the old workers' socket are reset";
 
-const remedy = `As root: sysctl -w net.ipv4.tcp_migrate_req=1
-To keep it over reboots: echo net.ipv4.tcp_migrate_req=1 > /etc/sysctl.d/60-sluice.conf`;
-
 const otherwise =
   'Nothing else is affected: deploys, rollbacks and restarts never lose a request either way.';
+
+function set(name: string, value: number): string {
+  return `As root: sysctl -w ${name}=${value}
+To keep it over reboots: echo ${name}=${value} >> /etc/sysctl.d/60-sluice.conf`;
+}
+
+/** Undefined where this kernel, or this network namespace, has no such setting. */
+async function sysctl(name: string): Promise<string | undefined> {
+  try {
+    return (await readFile(`/proc/sys/${name.replaceAll('.', '/')}`, 'utf8')).trim();
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}

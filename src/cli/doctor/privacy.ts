@@ -1,7 +1,8 @@
 import type { Stats } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import type { Paths } from '../../config/paths.ts';
+import { isName, type Paths } from '../../config/paths.ts';
 import { systemCode } from '../../errors/app-error.ts';
+import { listDirectory } from '../../system/files.ts';
 import { shellWord } from '../../system/shell-word.ts';
 import { type Check, fault, ok, type Patient } from './check.ts';
 import { environments } from './environments.ts';
@@ -44,18 +45,18 @@ export async function checkPrivacy({ paths, server }: Patient): Promise<Check> {
  * @param isSystemWide whether the runner is root: then the home and `run`, which is root's, are there for apps to pass
  */
 async function secrets(paths: Paths, isSystemWide: boolean): Promise<[path: string, mode: number][]> {
-  const directories: [string, number][] = isSystemWide
-    ? [
-        [paths.home, 0o711],
-        [paths.run, 0o771],
-      ]
-    : [
-        [paths.home, 0o700],
-        [paths.run, 0o700],
-      ];
+  const passages: [string, number][] = [
+    [paths.home, isSystemWide ? 0o711 : 0o700],
+    [paths.run, isSystemWide ? 0o771 : 0o700],
+  ];
+  const repositories = (await listDirectory(paths.apps)).filter(isName).map((app) => paths.repository(app));
   const files = [paths.tokens, paths.keys, paths.serverSocket, paths.sshSocket, paths.runnerSocket];
   const variables = (await environments(paths)).map(({ env }) => env);
-  return [...directories, ...[...files, ...variables].map((path): [string, number] => [path, 0o600])];
+  return [
+    ...passages,
+    ...repositories.map((path): [string, number] => [path, 0o700]),
+    ...[...files, ...variables].map((path): [string, number] => [path, 0o600]),
+  ];
 }
 
 /** Of a link, what it leads to: a home may be one. */

@@ -1,9 +1,10 @@
 import { execFile } from 'node:child_process';
 import { constants } from 'node:fs';
-import { access, readFile } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { promisify } from 'node:util';
 import { type Check, fault, ok, type Patient } from './check.ts';
+import { serverPath } from './server-path.ts';
 
 /** All that the server, the runner and the relay start by name; what is used where it is there, such as ionice, is not in it. */
 const needed = ['git', 'mkfifo', 'sh', 'cat', 'nice'];
@@ -13,8 +14,7 @@ const oldestGit = [2, 32] as const;
 
 /** Whether the programs are there that Sluice starts. */
 export async function checkPrograms({ server }: Patient): Promise<Check> {
-  const path =
-    (server.state === 'up' ? await pathOf(server.status.server.pid) : undefined) ?? process.env['PATH'] ?? '';
+  const path = await serverPath(server);
   const missing: string[] = [];
   for (const program of needed) if (!(await isIn(path, program))) missing.push(program);
   if (missing.length > 0) {
@@ -33,17 +33,6 @@ export async function checkPrograms({ server }: Patient): Promise<Check> {
     `git ${version} is too old: ${oldestGit.join('.')} is the oldest that Sluice works with`,
     'Install a newer one, and see that it comes first in the PATH that Sluice is started with.',
   );
-}
-
-/** The PATH of the process that starts them: under a service manager it is another than that of a shell. */
-async function pathOf(pid: number): Promise<string | undefined> {
-  try {
-    const variables = (await readFile(`/proc/${pid}/environ`, 'utf8')).split('\0');
-    return variables.find((variable) => variable.startsWith('PATH='))?.slice('PATH='.length);
-  } catch {
-    // No /proc, or not ours to read.
-    return undefined;
-  }
 }
 
 async function isIn(path: string, program: string): Promise<boolean> {

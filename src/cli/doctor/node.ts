@@ -1,0 +1,58 @@
+import { execFile } from 'node:child_process';
+import { readlink } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { type Check, fault, ok, type Patient, warning } from './check.ts';
+import { serverPath } from './server-path.ts';
+
+const root = resolve(import.meta.dirname, '../../..');
+
+/** Whether the Node.js that Sluice carries runs, which apps run on too, and npm, which most are built with. */
+export async function checkNode({ server }: Patient): Promise<Check> {
+  const node = await versionOf(join(root, 'libexec/node'), {});
+  if ('failure' in node)
+    return fault('node', `the Node.js of Sluice does not run: ${node.failure}`, hintFor(node.failure));
+  if (server.state === 'up' && (await isReplaced(server.status.server.pid))) {
+    return warning(
+      'node',
+      'the server runs on a Node.js whose file has been replaced',
+      'Start Sluice again. Apps take over the new one with their next deploy or restart.',
+    );
+  }
+  const path = `${join(root, 'runtime/bin')}:${await serverPath(server)}`;
+  const npm = await versionOf('npm', { PATH: path });
+  if (!('failure' in npm))
+    return ok('node', `Node.js ${node.version.replace(/^v/, '')} and npm ${npm.version} run`);
+  return warning(
+    'node',
+    `npm does not run, so apps with packages cannot be built: ${npm.failure}`,
+    'Install it (Debian: apt-get install npm), or see that it is in the PATH of Sluice.',
+  );
+}
+
+async function versionOf(
+  program: string,
+  env: Record<string, string>,
+): Promise<{ version: string } | { failure: string }> {
+  try {
+    const { stdout } = await promisify(execFile)(program, ['--version'], {
+      env: { ...process.env, ...env },
+      timeout: 10_000,
+    });
+    return { version: stdout.trim() };
+  } catch (error) {
+    const { stderr = '', message } = error as Error & { stderr?: string };
+    return { failure: stderr.trim() || message };
+  }
+}
+
+function hintFor(failure: string): string {
+  if (failure.includes('libatomic')) return 'Debian: apt-get install libatomic1';
+  return 'Install Sluice anew: `./install.sh`, or `npm ci` in a checkout.';
+}
+
+/** The kernel says so of a program whose file is no more. */
+async function isReplaced(pid: number): Promise<boolean> {
+  const path = await readlink(`/proc/${pid}/exe`).catch(() => '');
+  return path.endsWith(' (deleted)');
+}

@@ -1,0 +1,58 @@
+import { exists } from '../../system/exists.ts';
+import { showUnits, type Unit } from '../../system/systemd.ts';
+import { type Check, fault, ok, type Patient, warning } from './check.ts';
+
+const own = ['sluice.service', 'sluice-runner.service'];
+/** Any of them lets pushes in: Debian, others, and Ubuntu from 24.04 on, which starts it for each connection. */
+const ssh = ['ssh.service', 'sshd.service', 'ssh.socket', 'sshd.socket'];
+const edge = ['nginx.service', 'sluice-edge.path'];
+const edgeConfig = '/etc/nginx/conf.d/sluice.conf';
+
+/** As often, since somebody has started it, is more than a mishap. */
+const manyRestarts = 3;
+
+/** On a system-wide install, whether systemd runs what is to run, and will after a reboot. */
+export async function checkUnits({ systemWide }: Patient): Promise<Check | undefined> {
+  if (!systemWide) return undefined;
+  const wanted = [...own, ...((await exists(edgeConfig)) ? edge : [])];
+  const units = await showUnits(wanted);
+  const down = wanted.filter((name) => units.find(({ id }) => id === name)?.active !== 'active');
+  if (down.length > 0) {
+    const states = down.map(
+      (name) => `${name} is ${units.find(({ id }) => id === name)?.active ?? 'not there'}`,
+    );
+    return fault('units', states.join('\n'), `systemctl start ${down.join(' ')}\n${whyOf(down)}`);
+  }
+  const restless = units.filter(({ restarts }) => restarts >= manyRestarts);
+  if (restless.length > 0) {
+    const told = restless.map(
+      ({ id, restarts }) => `${id} has ended and been started again ${restarts} times`,
+    );
+    return warning('units', told.join('\n'), whyOf(restless.map(({ id }) => id)));
+  }
+  const idle = units.filter((unit) => !startsWithMachine(unit)).map(({ id }) => id);
+  if (idle.length > 0) {
+    return warning(
+      'units',
+      `${idle.join(', ')} will not start with the machine`,
+      `systemctl enable ${idle.join(' ')}`,
+    );
+  }
+  const listening = (await showUnits(ssh)).some(({ active }) => active === 'active');
+  if (!listening) {
+    return warning(
+      'units',
+      'no sshd runs: nobody can push over ssh',
+      'systemctl start ssh (Debian: apt-get install openssh-server)',
+    );
+  }
+  return ok('units', `${[...wanted, 'ssh'].join(', ')} are active, and start with the machine`);
+}
+
+function startsWithMachine({ enabled }: Unit): boolean {
+  return ['enabled', 'enabled-runtime', 'static', 'indirect', 'alias'].includes(enabled);
+}
+
+function whyOf(names: string[]): string {
+  return `Why: journalctl --lines=50 ${names.map((name) => `--unit=${name}`).join(' ')}`;
+}

@@ -1,0 +1,80 @@
+import { readdir, readFile, readlink } from 'node:fs/promises';
+import { systemCode } from '../errors/app-error.ts';
+
+/** A TCP socket that listens. */
+export interface Listener {
+  /** such as `127.0.0.1`, `0.0.0.0`, `::1`, `::` */
+  host: string;
+  port: number;
+  /** of the user who made it */
+  uid: number;
+  /** who has it open, as far as we may see */
+  pids: number[];
+}
+
+/** What listens on this machine, or in this container; undefined where there is no /proc that says so. */
+export async function listListeners(): Promise<Listener[] | undefined> {
+  const tables = await Promise.all(['/proc/net/tcp', '/proc/net/tcp6'].map(textOf));
+  if (tables.every((table) => table === undefined)) return undefined;
+  const sockets = tables.flatMap((table) => (table ?? '').split('\n').slice(1).flatMap(listenerIn));
+  const holders = await holdersOf(new Set(sockets.map(({ inode }) => inode)));
+  return sockets.map(({ inode, ...listener }) => ({ ...listener, pids: holders.get(inode) ?? [] }));
+}
+
+/** Source: proc(5), /proc/net/tcp; 0A is TCP_LISTEN. */
+function listenerIn(line: string): (Omit<Listener, 'pids'> & { inode: string })[] {
+  const [, local = '', , state, , , , uid, , inode] = line.trim().split(/\s+/);
+  const [address = '', port = ''] = local.split(':');
+  if (state !== '0A' || inode === undefined) return [];
+  return [{ host: hostIn(address), port: Number.parseInt(port, 16), uid: Number(uid), inode }];
+}
+
+/** Words of 32 bits, each in the order of bytes of the processor, which is little-endian on all that we run on. */
+function hostIn(hex: string): string {
+  const words = hex.match(/.{8}/g) ?? [];
+  const bytes = words.flatMap((word) =>
+    (word.match(/../g) ?? []).reverse().map((byte) => Number.parseInt(byte, 16)),
+  );
+  if (bytes.length === 4) return bytes.join('.');
+  const groups = Array.from({ length: 8 }, (_, index) =>
+    (((bytes[index * 2] ?? 0) << 8) | (bytes[index * 2 + 1] ?? 0)).toString(16),
+  );
+  // As URLs have it: the longest run of zeros is left out, and IPv4 in it is shown as such.
+  return new URL(`http://[${groups.join(':')}]`).hostname
+    .slice(1, -1)
+    .replace(/^::ffff:(\w+):(\w+)$/, mapped);
+}
+
+function mapped(_: string, high: string, low: string): string {
+  const number = Number.parseInt(high, 16) * 65_536 + Number.parseInt(low, 16);
+  return [24, 16, 8, 0].map((shift) => (number >>> shift) & 255).join('.');
+}
+
+/** Processes of others are not ours to look into, unless we are root. */
+async function holdersOf(inodes: ReadonlySet<string>): Promise<Map<string, number[]>> {
+  const holders = new Map<string, number[]>();
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
+    for (const name of await readdir(`/proc/${pid}/fd`).catch(none)) {
+      const link = await readlink(`/proc/${pid}/fd/${name}`).catch(() => '');
+      const inode = /^socket:\[(\d+)\]$/.exec(link)?.[1];
+      if (inode === undefined || !inodes.has(inode)) continue;
+      const pids = holders.get(inode) ?? [];
+      if (!pids.includes(Number(pid))) pids.push(Number(pid));
+      holders.set(inode, pids);
+    }
+  }
+  return holders;
+}
+
+function none(): string[] {
+  return [];
+}
+
+async function textOf(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
