@@ -11,6 +11,7 @@ import { registerProcessCommands } from './commands/processes.ts';
 import { registerReleaseCommands } from './commands/releases.ts';
 import { registerTokenCommands } from './commands/token.ts';
 import { registerUpCommand } from './commands/up.ts';
+import { registerUpgradeCommand } from './commands/upgrade.ts';
 import { reportFailure } from './failure.ts';
 import { withoutOtherNames } from './other-names.ts';
 import { version } from './version.ts';
@@ -42,6 +43,7 @@ async function main(): Promise<void> {
   registerDomainCommands(program);
   registerDoctorCommand(program);
   registerBackupCommands(program);
+  registerUpgradeCommand(program);
   try {
     await program.parseAsync(withoutOtherNames(program, process.argv));
   } catch (error) {

@@ -2,9 +2,9 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { openSync } from 'node:fs';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { waitFor } from '../../support/wait.ts';
-import { guestsDirectory, type Suite } from './cache.ts';
+import { cache, guestsDirectory, type Suite } from './cache.ts';
 import { Cgroups } from './cgroups.ts';
 import { attempt, type CommandOptions, type CommandResult, run } from './command.ts';
 import { image } from './image.ts';
@@ -19,8 +19,12 @@ export interface GuestOptions {
   layers?: string[];
 }
 
-interface Ending {
+/** A test, or what stands for one. */
+export interface Ending {
   after(end: () => Promise<void>): void;
+  /** whether the test has succeeded, known at its end */
+  passed?: boolean;
+  diagnostic?(message: string): void;
 }
 
 const path = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -55,7 +59,10 @@ export class Guest {
     const directory = join(guestsDirectory, name);
     for (const part of ['upper', 'work', 'root']) await mkdir(join(directory, part), { recursive: true });
     const guest = new Guest(suite, name, await Network.create(name), memory);
-    t.after(() => guest.destroy());
+    t.after(async () => {
+      if (t.passed === false) t.diagnostic?.(`${name}: what was logged is in ${await guest.saveJournal()}`);
+      await guest.destroy();
+    });
     const overlay = `lowerdir=${lower.toReversed().join(':')},upperdir=${guest.upper},workdir=${directory}/work`;
     await run('mount', ['-t', 'overlay', name, '-o', overlay, guest.root]);
     await guest.#personalise();
@@ -172,6 +179,16 @@ export class Guest {
   /** Lets go of its root directory; `upper` is then whole. It has been shut down for good. */
   async unmount(): Promise<void> {
     if ((await attempt('mountpoint', ['-q', this.root])).code === 0) await run('umount', [this.root]);
+  }
+
+  /** For whoever wants to know why a test has failed. @returns the file */
+  async saveJournal(): Promise<string> {
+    const file = join(cache, 'failed', `${this.name}.log`);
+    await mkdir(dirname(file), { recursive: true });
+    const runs = (await this.#leader()) !== undefined;
+    const journal = runs ? await this.try('journalctl --no-pager -o short-precise') : { stdout: '' };
+    await writeFile(file, `${await readFile(this.console, 'utf8')}\n${journal.stdout}`);
+    return file;
   }
 
   async destroy(): Promise<void> {

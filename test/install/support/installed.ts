@@ -2,13 +2,9 @@ import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { exists } from '../../../src/system/exists.ts';
 import { cache, type Suite } from './cache.ts';
-import { Guest, type GuestOptions } from './guest.ts';
+import { type Ending, Guest, type GuestOptions } from './guest.ts';
 import { image } from './image.ts';
 import { copyProject, projectHash } from './project.ts';
-
-interface Ending {
-  after(end: () => Promise<void>): void;
-}
 
 /** A checkout's install.sh, as an administrator runs it. */
 export const install = 'cd /root/sluice && ./install.sh --yes';
