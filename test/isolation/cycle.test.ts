@@ -100,6 +100,13 @@ test('an app is built and run as its user, from its first deploy until nothing i
           records: release.records,
           code: join(release.directory, 'server.js'),
           run: paths.run,
+          apps: paths.apps,
+          ofApp: paths.app('shop'),
+          tools: paths.tools,
+          tokens: paths.tokens,
+          events: paths.events,
+          log: paths.log,
+          generation: target.generation,
           runner: paths.runnerSocket,
           server: paths.serverSocket,
           orphans: paths.orphanSocket,
@@ -120,6 +127,13 @@ test('an app is built and run as its user, from its first deploy until nothing i
       release: 'server:app 1770',
       records: 'server:server 700',
       code: 'app:app 644',
+      apps: 'server:server 711',
+      ofApp: 'server:server 711',
+      tools: 'server:server 755',
+      tokens: 'server:server 600',
+      events: 'server:server 600',
+      log: 'server:server 600',
+      generation: 'root:root 644',
       run: 'root:server 1771',
       runner: 'server:server 600',
       server: 'server:server 600',
@@ -137,8 +151,8 @@ test('an app is built and run as its user, from its first deploy until nothing i
     { what: 'the log' },
   );
 
-  const { stdout: processes } = await promisify(execFile)('ps', ['-u', user, '-o', 'args=']);
-  assert.doesNotMatch(processes, /sleep/, 'nothing of the build goes on');
+  const { stdout: processes } = await promisify(execFile)('ps', ['-u', user, '-o', 's=,args=']);
+  assert.doesNotMatch(processes, /^[^Z] .*sleep/m, 'nothing of the build goes on');
   const { stdout: health } = await cli(['doctor', '--json'], { env: { SLUICE_HOME: sluice.home } });
   const checks = JSON.parse(health).checks as { name: string; state: string; message: string }[];
   assert.equal(checks.find(({ name }) => name === 'home')?.state, 'ok', health);

@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { AppError } from '../../src/errors/app-error.ts';
+import { Checkout } from '../support/git.ts';
 import { Isolated, withoutRoot } from '../support/isolated.ts';
 import type { Files } from '../support/pack.ts';
 import type { Sluice } from '../support/server.ts';
@@ -54,7 +55,9 @@ test('an app gets at nothing of another app, nor of Sluice, and can change nothi
   const isolated = await Isolated.start(t);
   const { sluice } = isolated;
   const { paths } = sluice;
-  await sluice.deploy('shop', shop);
+  const checkout = await Checkout.create(t);
+  await checkout.commit('First', shop);
+  await checkout.git('push', sluice.gitUrl('shop'), 'main');
   await sluice.call('PATCH', '/v1/apps/shop/env', { SECRET: secret });
   await sluice.deploy('evil', evil);
   const [theirs, own] = ['shop', 'evil'].map((app) => paths.target({ app, environment: 'production' })) as [
@@ -71,6 +74,7 @@ test('an app gets at nothing of another app, nor of Sluice, and can change nothi
     join(release.directory, 'own'),
     release.record,
     release.buildLog,
+    join(paths.repository('shop'), 'HEAD'),
     theirs.env,
     theirs.state,
     theirs.generation,
@@ -96,6 +100,7 @@ test('an app gets at nothing of another app, nor of Sluice, and can change nothi
     paths.home,
     paths.apps,
     paths.app('shop'),
+    paths.repository('shop'),
     theirs.directory,
     theirs.releases,
     release.directory,

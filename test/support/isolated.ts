@@ -41,7 +41,11 @@ export class Isolated {
     this.#ids = ids;
   }
 
-  static async start(t: Pick<TestContext, 'after'>): Promise<Isolated> {
+  /** @param before what there is to be done in the home while nothing of it is up */
+  static async start(
+    t: Pick<TestContext, 'after'>,
+    before: (sluice: Sluice) => Promise<void> = async () => undefined,
+  ): Promise<Isolated> {
     made += 1;
     const owner = `slt${process.pid.toString(36)}${made}`;
     const home = await mkdtemp(join(tmpdir(), 'sluice-test-'));
@@ -57,6 +61,7 @@ export class Isolated {
       ssh: { authorizedKeys: join(home, '.ssh/authorized_keys') },
     });
     await chown(settings, isolated.uid, isolated.#ids.gid);
+    await before(isolated.sluice);
     await isolated.startRunner();
     await isolated.sluice.up({ HOME: home });
     return isolated;
