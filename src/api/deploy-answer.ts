@@ -54,7 +54,7 @@ async function answerLive(
   const begin = () => {
     ctx.respond = false;
     ctx.res.writeHead(200, { ...ctx.res.getHeaders(), 'content-type': type });
-    return new EventStream(ctx.res);
+    return new EventStream(ctx.req, ctx.res);
   };
   try {
     await deploy((event) => {
@@ -73,10 +73,10 @@ async function answerLive(
       return answerWhole(ctx, type, render(event));
     }
     if (!ended) stream.write(render(event));
-    await stream.end(ctx.req);
+    await stream.end();
     // Answered; what is a fault of ours must still get into the log.
     if (!(error instanceof AppError)) throw error;
     return;
   }
-  await stream?.end(ctx.req);
+  await stream?.end();
 }

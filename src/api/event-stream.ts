@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type HeldBack, heldBack } from './held-back.ts';
 import { drained } from './upload.ts';
 
 /** More than this unread by the watcher, and lines of log are left out: one who sleeps must not cost us memory. */
@@ -6,17 +7,20 @@ const maxUnread = 1024 ** 2;
 
 /** Text that goes out as it comes about. A watcher who goes away changes nothing for the deploy. */
 export class EventStream {
+  readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
+  readonly #out: HeldBack;
 
-  constructor(response: ServerResponse) {
+  constructor(request: IncomingMessage, response: ServerResponse) {
+    this.#request = request;
     this.#response = response;
+    this.#out = heldBack(request, response);
     response.on('error', () => undefined);
-    response.flushHeaders();
   }
 
   /** For what must arrive. */
   write(text: string): void {
-    if (!this.#response.destroyed) this.#response.write(text);
+    if (!this.#response.destroyed) this.#out.write(text);
   }
 
   /** For what may be left out where the watcher does not keep up: the build log has it all. */
@@ -25,8 +29,9 @@ export class EventStream {
   }
 
   /** Ends the answer, and lets go of what the sender may still be sending. */
-  async end(request: IncomingMessage): Promise<void> {
-    if (!request.complete) await drained(request);
+  async end(): Promise<void> {
+    if (!this.#request.complete) await drained(this.#request);
+    this.#out.release();
     this.#response.end();
   }
 }

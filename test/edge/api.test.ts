@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { request } from 'node:https';
+import { test } from 'node:test';
+import { answering } from '../support/apps.ts';
+import { Checkout } from '../support/git.ts';
+import { machineWithNginx } from '../support/nginx.ts';
+import { pack } from '../support/pack.ts';
+import { startSluice } from '../support/server.ts';
+import { wholeFile } from '../support/whole-file.ts';
+
+const name = 'deploy.example.com';
+const machine = await machineWithNginx(wholeFile);
+const sluice = await startSluice(wholeFile);
+await machine.serve(sluice.home);
+await sluice.call('POST', '/v1/domains', { name, certificate: 'self-signed' });
+
+const megabytes = (count: number) => randomBytes(count * 1024 ** 2);
+const local = `${name}:${machine.https}:127.0.0.1`;
+
+test('an upload that is watched goes live through nginx, however slowly it comes', async () => {
+  const body = await pack({ ...answering('uploaded'), 'large.bin': megabytes(8) });
+  const asked = request({
+    ...{ host: '127.0.0.1', port: machine.https, servername: name, rejectUnauthorized: false, agent: false },
+    ...{ path: '/v1/apps/shop/releases', method: 'POST' },
+    headers: { host: name, accept: 'text/plain', authorization: `Bearer ${sluice.token}` },
+  });
+  const answer = once(asked, 'response');
+  const half = Math.floor(body.length / 2);
+  asked.write(body.subarray(0, half));
+  // The server has told of the deploy by now.
+  const deploying = async () => (await sluice.status('shop').catch(() => undefined))?.deploying.length === 1;
+  while (!(await deploying())) await new Promise(setImmediate);
+  asked.end(body.subarray(half));
+  const [response] = await answer;
+  const times: number[] = [];
+  let text = '';
+  for await (const chunk of response) {
+    times.push(performance.now());
+    text += chunk;
+  }
+  assert.match(text, /^release 1 of shop[\s\S]*-- receive[\s\S]*\nlive: /);
+  assert.ok(times.length > 1, 'told as it happens');
+  assert.equal(await sluice.get('shop'), 'uploaded');
+});
+
+test('a push of much goes live through nginx, told as it happens', async (t) => {
+  const checkout = await Checkout.create(t, { GIT_SSL_NO_VERIFY: '1', GIT_HTTP_LOW_SPEED_TIME: '20' });
+  await checkout.commit('All', { ...answering('pushed'), 'a.bin': megabytes(10), 'b.bin': megabytes(10) });
+  const url = `https://git:${sluice.token}@${name}:${machine.https}/git/pushed.git`;
+  const pushed = await checkout.try(
+    ...['-c', `http.curloptResolve=${local}`, '-c', 'http.postBuffer=65536'],
+    ...['push', '--progress', url, 'main'],
+  );
+  assert.equal(pushed.code, 0, pushed.output);
+  assert.match(pushed.output, /-- receive\n[\s\S]*\nlive: /);
+  assert.equal(await sluice.get('pushed'), 'pushed');
+});
