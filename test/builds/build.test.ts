@@ -31,7 +31,7 @@ test('a workspace above that would take the release in is not installed instead 
     { private: true, workspaces: ['**'], dependencies: { 'is-number': '7.0.0' } },
     { 'pnpm-workspace.yaml': 'packages: ["**"]\n', 'yarn.lock': '' },
   );
-  for (const packageManager of ['npm@11.21.2', 'pnpm@10.34.9', 'yarn@4.18.1']) {
+  for (const packageManager of ['npm@11.19.1', 'pnpm@10.34.9', 'yarn@4.18.1']) {
     const directory = join(parent, packageManager);
     await mkdir(directory);
     await writeTree(directory, {

@@ -27,8 +27,8 @@ test('every format of lockfile has the version that writes it', async (t) => {
     found[fixture] = `${manager} ${version}`;
   }
   assert.deepEqual(found, {
-    'npm-11': 'npm 11.21.2',
-    'npm-6': 'npm 11.21.2',
+    'npm-11': 'npm 11.19.1',
+    'npm-6': 'npm 11.19.1',
     'pnpm-10': 'pnpm 10.34.9',
     'pnpm-7': 'pnpm 7.33.7',
     'pnpm-8': 'pnpm 8.15.9',
@@ -77,7 +77,7 @@ test('a lockfile goes before a package manager that left none, and a notice says
 test('without a lockfile it is npm, or what package.json names, and a notice says what that means', async (t) => {
   const dependencies = { ms: '2' };
   const plain = await detect(t, { 'package.json': { dependencies } });
-  assert.deepEqual(plain, { manager: 'npm', version: '11.21.2', lockfile: null, notices: ['no_lockfile'] });
+  assert.deepEqual(plain, { manager: 'npm', version: '11.19.1', lockfile: null, notices: ['no_lockfile'] });
   const named = await detect(t, { 'package.json': { dependencies, packageManager: 'yarn@4.1.0' } });
   assert.deepEqual([named.manager, named.notices], ['yarn-berry', ['no_lockfile']]);
 });
