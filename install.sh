@@ -77,6 +77,7 @@ install() {
   make_directories
   install_version
   write_settings
+  step "files" ""
   write_files
   start_or_switch
   remove_old_versions
@@ -347,8 +348,9 @@ finish_version() {
   mkdir -p "$tree/cache/runner" "$tree/cache/server"
   chown sluice:sluice "$tree/cache/server"
   compile="$tree/runtime/bin/node --max-semi-space-size=1 $tree/src/server/warm.ts"
-  NODE_COMPILE_CACHE=$tree/cache/runner $compile
-  NODE_COMPILE_CACHE=$tree/cache/server as_server $compile
+  if NODE_COMPILE_CACHE=$tree/cache/runner $compile && NODE_COMPILE_CACHE=$tree/cache/server as_server $compile; then return; fi
+  rm -rf "$tree"
+  fail "$name cannot be loaded; what runs was left alone"
 }
 
 # ---- settings and files
@@ -399,7 +401,6 @@ write_environment() {
 }
 
 write_files() {
-  step "files" ""
   write_file config/sysctl.conf /etc/sysctl.d/60-sluice.conf apply_sysctl
   if command -v sshd >/dev/null; then
     write_file config/sshd.conf /etc/ssh/sshd_config.d/sluice.conf reload_sshd
@@ -478,6 +479,7 @@ switch_version() {
     link "$installed" "$root/previous"
     return
   fi
+  journalctl --no-pager --output cat --lines 12 --unit sluice-runner.service --unit sluice.service
   say "  $name does not come up: going back to $installed"
   source=$root/$installed
   write_files
@@ -532,6 +534,7 @@ rollback() {
   [ -n "$name" ] && [ -d "$root/$name" ] || fail "there is no version before to go back to" "ls -l $root"
   begin_log
   source=$root/$name
+  step "files" ""
   write_files
   start_or_switch
   say "Sluice $name runs. To return to $installed: $root/current/install.sh --rollback"
@@ -624,6 +627,10 @@ uninstall() {
   done
   change "tells systemd, sshd and the kernel" forget
   [ $purge = no ] || purge
+  if [ $dry = yes ]; then
+    say "Nothing was changed."
+    return
+  fi
   say "Sluice is gone. Packages that it needed are still there: git, libatomic1, ca-certificates."
   [ $purge = yes ] || say "$home and the users sluice, sluice-git and sluice_* are kept: --uninstall --purge removes them."
 }
@@ -645,6 +652,8 @@ forget() {
 purge() {
   step "purge" "Does a process of one of these users run? It must end first: ps -u USER"
   [ ! -e "$home" ] || change "$home" rm -rf "$home"
+  # What logind keeps of a push for a moment.
+  loginctl terminate-user sluice-git 2>/dev/null || :
   for user in $(getent passwd | sed -n 's/^\(sluice_[^:]*\|sluice-git\|sluice\):.*/\1/p'); do
     change "user $user" userdel "$user"
   done
