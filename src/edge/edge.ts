@@ -300,7 +300,7 @@ export class Edge {
   /** Where one is due. A name that nginx does not answer for cannot be shown to be ours. */
   async #order({ name, certificate }: Domain, isDue = this.#orders.isDue(name)): Promise<void> {
     if (certificate !== 'acme' || this.#fault !== null || !isDue) return;
-    if (await this.#orders.order(name)) await this.#changes.run(() => this.#tryToApply());
+    await this.#orders.order(name, () => this.#changes.run(() => this.#tryToApply()));
   }
 
   #inBackground(work: () => Promise<void>): void {

@@ -79,15 +79,17 @@ export class Orders {
   }
 
   /**
-   * Gets a certificate, when all others before it have theirs; on disk when this is fulfilled with true. With false it
-   * failed, and is on record.
+   * Gets a certificate, when all others before it have theirs. Where that fails, it is on record.
+   * @param use has it taken into use; what is being done is over after that
    */
-  async order(name: string): Promise<boolean> {
-    if (this.#under.has(name)) return false;
+  async order(name: string, use: () => Promise<void>): Promise<void> {
+    if (this.#under.has(name)) return;
     this.#under.set(name, 'waiting for its turn');
     this.#unfinished.delete(name);
     try {
-      return await this.#turns.run(() => this.#order(name));
+      if (!(await this.#turns.run(() => this.#order(name)))) return;
+      this.#under.set(name, 'nginx takes the certificate');
+      await use();
     } finally {
       this.#under.delete(name);
     }

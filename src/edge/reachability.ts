@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { lookup, Resolver } from 'node:dns/promises';
-import { rm } from 'node:fs/promises';
+import { chmod, rm } from 'node:fs/promises';
 import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import { AppError, systemCode } from '../errors/app-error.ts';
@@ -25,7 +25,9 @@ export async function assertReachable(name: string, options: ReachOptions): Prom
   const token = `sluice-${randomBytes(16).toString('hex')}`;
   const content = randomBytes(16).toString('hex');
   const file = join(options.challenges, token);
-  await writeFileAtomic(file, content, 0o644);
+  await writeFileAtomic(file, content);
+  // Whatever our umask is: it is nginx's user that reads it.
+  await chmod(file, 0o644);
   try {
     const findings = await Promise.all(
       addresses.map((address) => look(name, address, token, content, options.httpPort)),

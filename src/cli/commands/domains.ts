@@ -86,7 +86,7 @@ async function untilSettled(api: ApiClient, added: DomainView, tells: boolean): 
   for (const end = Date.now() + patience; ; await sleep(500)) {
     const domain = await api.call<DomainView>('GET', `/v1/domains/${added.name}`);
     const { state, progress, error } = domain.certificate;
-    const isDone = state === 'valid' || state === 'expired' || (error !== null && progress === null);
+    const isDone = progress === null && (state === 'valid' || state === 'expired' || error !== null);
     if (isDone || Date.now() > end) return domain;
     if (tells && progress !== null && progress !== told) {
       process.stderr.write(`${paint('dim', `  ${progress}`, process.stderr)}\n`);
