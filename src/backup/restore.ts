@@ -1,6 +1,8 @@
+import { execFile } from 'node:child_process';
 import { chmod, mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
+import { promisify } from 'node:util';
 import { Paths, targetName } from '../config/paths.ts';
 import { listTargets, loadTargetState, saveTargetState, type TargetState } from '../config/target-state.ts';
 import { AppError } from '../errors/app-error.ts';
@@ -25,6 +27,8 @@ export interface RestoreOptions {
   force: boolean;
   /** bytes that are to stay free on the disk */
   minFree: number;
+  /** until something is changed, ends it */
+  signal: AbortSignal;
   /** ends what works in the home, if anything does, until what is returned is disposed of */
   quiet: () => Promise<AsyncDisposable>;
 }
@@ -46,13 +50,15 @@ export async function restoreBackup(paths: Paths, input: Readable, options: Rest
   await using ending = new AsyncDisposableStack();
   ending.defer(() => removeTree(staging.home));
   await mkdir(staging.home, { mode: 0o700 });
-  const unpacked = await unpack(input, staging.home, options.minFree);
+  const unpacked = await unpack(input, staging.home, options);
   const { head } = unpacked;
   const staged = await examine(staging, head);
   await assertFree(paths, staged, options.force);
   for (const each of staged) await prepare(staging, each);
   await hand(staging, owners, unpacked);
   for (const app of appsOf(head)) await makeRepository(staging, app, owners);
+  await sync(staging.home);
+  options.signal.throwIfAborted();
   {
     await using _quiet = await options.quiet();
     await assertFree(paths, staged, options.force);
@@ -60,6 +66,11 @@ export async function restoreBackup(paths: Paths, input: Readable, options: Rest
     for (const app of appsOf(head)) await place(paths, staging, app, owners);
   }
   return head;
+}
+
+/** Before anything takes its place, it is on the disk: there may be 100,000 files, for each of which to wait takes too long. */
+async function sync(path: string): Promise<void> {
+  await promisify(execFile)('sync', process.platform === 'linux' ? ['-f', path] : []);
 }
 
 export function appsOf({ environments }: Pick<Head, 'environments'>): Set<string> {

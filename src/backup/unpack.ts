@@ -40,22 +40,28 @@ const lookEvery = 64 * 1024 ** 2;
 /**
  * Unpacks a backup into an empty directory that nobody else can enter, and makes sure that it is whole and as it was
  * written. The archive may be anything: no entry leads out of the directory, through a link, or over another entry.
- * @param minFree bytes that are to stay free on the disk, for those who run there
+ * @param options `minFree`: bytes that are to stay free on the disk, for those who run there
  * @throws AppError `archive_unreadable`, `archive_truncated`, `archive_unsafe`, `disk_full`
  */
-export async function unpack(input: Readable, directory: string, minFree: number): Promise<Unpacked> {
+export async function unpack(
+  input: Readable,
+  directory: string,
+  { minFree, signal }: { minFree: number; signal: AbortSignal },
+): Promise<Unpacked> {
   const unpacker = new Unpacker(directory);
   let looked = Number.NEGATIVE_INFINITY;
   try {
-    await pipeline(input, createGunzip(), async (chunks: AsyncIterable<Buffer>) => {
+    const take = async (chunks: AsyncIterable<Buffer>) => {
       for await (const chunk of chunks) {
         unpacker.write(chunk);
         if (unpacker.bytes - looked < lookEvery) continue;
         looked = unpacker.bytes;
         await assertRoom(directory, minFree);
       }
-    });
+    };
+    await pipeline(input, createGunzip(), take, { signal });
   } catch (error) {
+    signal.throwIfAborted();
     throw explained(error);
   } finally {
     unpacker.close();

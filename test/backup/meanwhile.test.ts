@@ -213,3 +213,41 @@ test('a disk that fills up under a backup is told, and nothing is left of it', a
   assert.equal(told.stdout, 'status 1\nconfig.json\nrun\n');
   assert.match(told.stderr, /disk is full|disk was full|no space/i);
 });
+
+test('Ctrl-C ends a backup, or a restore, and leaves nothing of it', async (t) => {
+  const sluice = await startSluice(t);
+  await sluice.deploy('shop', answering('here', { shared: ['data'] }));
+  const large = join(sluice.paths.target(shop).shared, 'data/large');
+  await writeFile(large, '');
+  await truncate(large, 2e9);
+  const directory = await temporaryDirectory(t);
+  const file = join(directory, 'backup.tar.gz');
+  const interrupted = async (args: string[], home: string, isAtWork: () => Promise<boolean>) => {
+    let working: Promise<unknown> | undefined;
+    const told = await cli(args, {
+      env: { SLUICE_HOME: home },
+      whileRunning(child) {
+        working = waitFor(isAtWork, { what: 'work', timeout: 20_000 }).then(() => child.kill('SIGINT'));
+      },
+    });
+    await working;
+    assert.equal(told.code, 1);
+    assert.match(told.stderr, /^failed: it was interrupted, and what it had begun is gone again\n$/);
+  };
+  const bytesIn = async (name: string, parent: string) => (await stat(join(parent, name))).size;
+  await interrupted(['backup', file], sluice.home, async () => {
+    const [name] = await readdir(directory);
+    return name !== undefined && (await bytesIn(name, directory)) > 100_000;
+  });
+  assert.deepEqual(await readdir(directory), []);
+
+  assert.equal((await cli(['backup', file], { env: { SLUICE_HOME: sluice.home } })).code, 0);
+  const to = await secondHome(t, sluice);
+  await interrupted(['restore', file], to.home, async () => {
+    const staging = (await readdir(to.home)).find((name) => name.startsWith('.tmp-'));
+    if (staging === undefined) return false;
+    const names = await readdir(join(to.home, staging), { recursive: true });
+    return names.some((name) => name.endsWith('data/large'));
+  });
+  assert.deepEqual(await readdir(to.home), ['run']);
+});

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { Writable } from 'node:stream';
-import { createGzip } from 'node:zlib';
+import { constants, createGzip } from 'node:zlib';
 import { AppError, systemCode } from '../../errors/app-error.ts';
 import { syncDirectory, temporaryBeside } from '../../system/files.ts';
 import { UsageError } from '../failure.ts';
@@ -65,7 +65,8 @@ function toStdout(): Output {
 
 /** Gzip, with no more of it waiting than it takes at once. */
 function compress(write: (chunk: Buffer) => Promise<void>) {
-  const gzip = createGzip();
+  // A third of the processor time of the usual level, for a file that is a tenth larger: apps work beside it.
+  const gzip = createGzip({ level: constants.Z_BEST_SPEED });
   let size = 0;
   const sink = new Writable({
     write(chunk: Buffer, _encoding, done) {

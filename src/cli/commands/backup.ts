@@ -7,6 +7,7 @@ import { AppError } from '../../errors/app-error.ts';
 import { exists } from '../../system/exists.ts';
 import { shellWord } from '../../system/shell-word.ts';
 import { type CommonOptions, subcommand } from '../command.ts';
+import { interruption } from '../interruption.ts';
 import { paint, print, printJson } from '../output.ts';
 import { localHome } from '../server-address.ts';
 import { version } from '../version.ts';
@@ -36,13 +37,15 @@ async function backup(file: string, { json, releases = false, shared }: BackupFl
     import('../backup/output.ts'),
   ]);
   const startedAt = performance.now();
+  using interrupted = interruption();
   const paths = new Paths(localHome());
   await assertHome(paths);
   setPriority(niceness);
   await using output = await openOutput(file);
   using still = await holdStill(paths);
-  const options = { shared, releases, version: version(), note: tell, signal: still.over };
-  const head = await createBackup(paths, output.put, options);
+  const signal = AbortSignal.any([still.over, interrupted.signal]);
+  const options = { shared, releases, version: version(), note: tell, signal };
+  const head = await createBackup(paths, output.put, options).catch(orInterrupted(signal));
   const bytes = await output.finish();
   const durationMs = Math.round(performance.now() - startedAt);
   // Standard output may be where the backup itself goes.
@@ -71,12 +74,23 @@ async function restore(
   using _ = bySystemd ? undefined : await assertQuiet(paths);
   const { minFreeBytes: minFree } = await loadServerSettings(paths.settings);
   const input = file === '-' ? process.stdin : createReadStream(file);
+  using interrupted = interruption();
   const quiet = async () => (bySystemd ? quieten(paths) : new AsyncDisposableStack());
-  const head = await restoreBackup(paths, input, { force, minFree, quiet });
+  const head = await restoreBackup(paths, input, { force, minFree, quiet, signal: interrupted.signal }).catch(
+    orInterrupted(interrupted.signal),
+  );
   if (json) return printJson({ home: paths.home, ...head });
   for (const each of head.environments) print(`${targetName(each)}: ${outlook(each)}`);
   if (bySystemd) return print('Sluice runs again; `sluice status` shows what has come up.');
   print(`Start it, and what ran will run: SLUICE_HOME=${shellWord(paths.home)} sluice up`);
+}
+
+/** Ctrl-C reaches the programs that we have started, too, and what they then say is not the reason. */
+function orInterrupted(signal: AbortSignal) {
+  return (error: unknown): never => {
+    signal.throwIfAborted();
+    throw error;
+  };
 }
 
 async function assertHome({ home }: Paths): Promise<void> {
