@@ -1,5 +1,8 @@
 import type { WorkerProcess } from './worker-process.ts';
 
+/** How many of one app may be: each is a descriptor of ours, and workers might never say that they hold them. */
+const mayBeUnderWay = 20_000;
+
 /** A socket's handle as Node passes it between processes: ours only to pass on and to close. */
 interface Handle {
   close(): void;
@@ -73,16 +76,21 @@ export class Moves {
   }
 
   #place(move: Move): void {
-    if (this.#waiting === undefined) this.#offer(move);
+    if (this.#underWay.size + (this.#waiting?.length ?? 0) >= mayBeUnderWay) this.#keep(move);
+    else if (this.#waiting === undefined) this.#offer(move);
     else this.#waiting.push(move);
+  }
+
+  #keep({ from, connection, handle }: Move): void {
+    from.post({ type: 'kept', connection });
+    handle.close();
   }
 
   #offer(move: Move): void {
     const destinations = this.#destinations();
     const to = destinations[this.#turn++ % destinations.length];
     if (to === undefined) {
-      move.from.post({ type: 'kept', connection: move.connection });
-      move.handle.close();
+      this.#keep(move);
       return;
     }
     const id = this.#nextId++;

@@ -6,6 +6,7 @@ import { protocolVersion } from '../protocol/version.ts';
 import type { FromWorker, ToWorker, WorkerBoot } from '../protocol/worker.ts';
 import { signalProcess } from '../system/processes.ts';
 import type { Group } from './cgroups/group.ts';
+import { guardChannel } from './channel-guard.ts';
 import { endProcess } from './end-process.ts';
 import type { Exit } from './exit.ts';
 import { gateCopies, type ListeningPort } from './listening-port.ts';
@@ -70,6 +71,8 @@ export class WorkerProcess {
   /** what it says of itself, and when it last did; undefined before it listens */
   beat: Beat | undefined;
   readonly #child: ChildProcess;
+  /** to be told of each handle that it is sent */
+  readonly #sent: () => void;
   #opened = Promise.withResolvers<void>();
   #retired = Promise.withResolvers<void>();
   #drained = Promise.withResolvers<void>();
@@ -116,6 +119,10 @@ export class WorkerProcess {
     );
     this.pid = this.#child.pid ?? 0;
     this.figures = new ProcessFigures(this.pid);
+    this.#sent = guardChannel(this.#child, command, (why) => {
+      output.say(`web.${instance} (pid ${this.pid}) ${why}, and is ended`);
+      this.kill();
+    });
 
     const ready = Promise.withResolvers<Ready>();
     const exited = Promise.withResolvers<Exit>();
@@ -188,6 +195,7 @@ export class WorkerProcess {
     if (!this.#child.connected) return;
     // A failed write means that it is dying: its exit follows and is what we act on.
     const failed = () => undefined;
+    if (handle !== undefined) this.#sent();
     this.#child.send({ cmd: command, body: message }, handle as never, { keepOpen: true }, failed);
   }
 

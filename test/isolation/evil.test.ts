@@ -23,7 +23,7 @@ const shop: Files = {
 
 /** Does whatever it is sent. */
 const evil: Files = {
-  'sluice.json': { shared: ['data'], settleTime: 100, workers: 1 },
+  'sluice.json': { shared: ['data'], settleTime: 100, workers: 1, minUptime: 0 },
   'server.js': `
     const Code = (async () => {}).constructor;
     require('node:http').createServer((request, response) => {
@@ -207,6 +207,43 @@ test('an app gets at nothing of another app, nor of Sluice, and can change nothi
       return 'all hung up on'`;
     assert.deepEqual(await attempt(sluice, waiting), { got: 'all hung up on' });
   });
+
+  await t.test(
+    'nor does it end the runner by what it writes into the channel that it has to it',
+    async () => {
+      const said = [
+        'garbage',
+        '{"cmd":"NODE_HANDLE_ACK"}',
+        '{"cmd":"NODE_HANDLE","type":"x"}',
+        '{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_SLUICE","body":{"type":"connection","connection":1}}}',
+        '{"cmd":"NODE_SLUICE"}',
+        '{"cmd":"NODE_SLUICE","body":{"type":"connection","connection":1}}',
+        '{"cmd":"NODE_SLUICE","body":{"type":"ready","port":"/etc/passwd","listens":1,"protocol":"http"}}',
+        'x'.repeat(64 * 1024),
+      ];
+      for (const text of said) {
+        const [before] = (await sluice.status('evil')).workers;
+        // The worker is ended for it, and so is the answer.
+        await attempt(
+          sluice,
+          `const { fstatSync, readlinkSync, writeSync } = require('fs');
+        const channel = [3, 4, 5, 6, 7, 8].find((fd) => readlinkSync('/proc/self/fd/' + fd).startsWith('socket:'));
+        writeSync(channel, ${quoted(text)} + '\\n');
+        await new Promise(() => setInterval(() => undefined, 1000))`,
+        ).catch(() => undefined);
+        await waitFor(
+          async () => {
+            const [now] = (await sluice.status('evil')).workers;
+            return now !== undefined && now.pid !== before?.pid && now.state === 'open';
+          },
+          { what: `another worker after ${text.slice(0, 60)}`, timeout: 15_000 },
+        );
+      }
+      assert.equal(isolated.runner.signalCode, null);
+      const log = await readFile(join(own.logs, 'app.log'), 'utf8');
+      assert.equal(log.match(/wrote into the channel/g)?.length, said.length);
+    },
+  );
 
   assert.equal(await sluice.get('shop'), 'shop');
   assert.deepEqual(
