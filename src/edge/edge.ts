@@ -46,6 +46,7 @@ export class Edge {
   readonly #background = new Set<Promise<void>>();
   #all: readonly Domain[] = [];
   #fault: EdgeFault = null;
+  #damage: EdgeFault = null;
   #appliedAt = 0;
   #clock: ScheduledTask | undefined;
   #isStopping = false;
@@ -62,14 +63,24 @@ export class Edge {
     this.#front = new Front(paths.edge, applyDeadline);
   }
 
-  /** Reads what there is. To be awaited before any other call. */
+  /** Reads what there is. To be awaited before any other call. What is damaged is told, and keeps nothing else from running. */
   async load(): Promise<void> {
+    try {
+      await this.#load();
+    } catch (error) {
+      this.#damage = errorBody(error);
+      this.#all = [];
+      this.#options.log.error('domains not read', { error: describeError(error) });
+    }
+  }
+
+  async #load(): Promise<void> {
     this.#all = await this.#domains.all();
     if (this.#all.length === 0) return;
     await this.#front.prepare();
     await this.#prune();
     await this.#orders.load(this.#all.map(({ name }) => name));
-    for (const domain of this.#all) await this.#ensureCertificate(domain);
+    await this.#ensureCertificates();
     await this.#certificates.sweep(this.#all.map(({ name }) => name));
   }
 
@@ -88,7 +99,7 @@ export class Edge {
   }
 
   get fault(): EdgeFault {
-    return this.#all.length === 0 ? null : this.#fault;
+    return this.#damage ?? (this.#all.length === 0 ? null : this.#fault);
   }
 
   list(): DomainView[] {
@@ -113,6 +124,7 @@ export class Edge {
    */
   add(wanted: NewDomain): Promise<DomainView> {
     return this.#changes.run(async () => {
+      if (this.#damage !== null) throw AppError.from(this.#damage);
       const name = hostNameFrom(wanted.name);
       await this.#assertTarget(wanted.target);
       const before = this.#all.find((domain) => domain.name === name);
@@ -231,6 +243,17 @@ export class Edge {
     this.#options.log.warn('certificate has expired', { domain: name, expiresAt });
   }
 
+  async #ensureCertificates(): Promise<void> {
+    for (const domain of this.#all) {
+      try {
+        await this.#ensureCertificate(domain);
+      } catch (error) {
+        const described = { domain: domain.name, error: describeError(error) };
+        this.#options.log.error('certificate not made', described);
+      }
+    }
+  }
+
   /** Something that nginx can answer with, whatever becomes of the real one. */
   async #ensureCertificate({ name, certificate: kind }: Domain): Promise<void> {
     const known = await this.#certificates.load(name).catch((error: unknown) => {
@@ -291,7 +314,7 @@ export class Edge {
 
   /** Level-triggered: what is not as it should be is seen to, whatever has made it so. */
   async #tick(): Promise<void> {
-    for (const domain of this.#all) await this.#ensureCertificate(domain);
+    await this.#ensureCertificates();
     const isLate = this.#fault === null || Date.now() - this.#appliedAt > applyAgain;
     if (isLate) await this.#changes.run(() => this.#tryToApply());
     await Promise.all(this.#all.map((domain) => this.#order(domain)));

@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict';
-import { readFile, stat } from 'node:fs/promises';
+import { execFile } from 'node:child_process';
+import { readFile, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
 import type { DomainView } from '../../src/edge/domain.ts';
 import { answering } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
 import { fetchText } from '../support/http.ts';
-import { askHost } from '../support/https.ts';
+import { askHost, secureConnection } from '../support/https.ts';
 import { machineWithNginx } from '../support/nginx.ts';
 import { startSluice } from '../support/server.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 import { wholeFile } from '../support/whole-file.ts';
 
 const machine = await machineWithNginx(wholeFile);
@@ -144,6 +148,74 @@ test('a name is known in whatever way it is written', async () => {
     assert.equal((await askHost(machine.https, name)).body, 'the shop');
     await remove(name);
   }
+});
+
+test('a certificate of its owner is taken, shown with its end, and replaced by another', async () => {
+  const own = async (days: number, name = 'shop.example.com') => {
+    const { stdout } = await promisify(execFile)('openssl', [
+      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
+      ...['-days', String(days), '-subj', '/O=Our own', '-addext', `subjectAltName=DNS:${name}`],
+      ...['-keyout', '-', '-out', '-'],
+    ]);
+    const [key = '', certificate = ''] = stdout.split(/(?=-----BEGIN CERTIFICATE)/);
+    return { key, certificate };
+  };
+  const directory = await temporaryDirectory(wholeFile);
+  const { key, certificate } = await own(30);
+  await writeFile(join(directory, 'key.pem'), key);
+  await writeFile(join(directory, 'chain.pem'), certificate);
+  const env = { SLUICE_HOME: sluice.home };
+  const files = ['--certificate', join(directory, 'chain.pem'), '--key', join(directory, 'key.pem')];
+  const added = await cli(['domains', 'add', 'shop', 'shop.example.com', ...files], { env });
+  assert.match(added.stdout, /\ncertificate: valid until \d{4}-\d\d-\d\d, by Our own\n$/);
+  const served = async () => {
+    const socket = await secureConnection(machine.https, 'shop.example.com');
+    const { valid_to } = socket.getPeerCertificate();
+    socket.destroy();
+    return new Date(valid_to).toISOString();
+  };
+  const first = (await list())[0]?.certificate;
+  assert.equal(await served(), first?.expiresAt);
+  assert.equal(first?.renewAt, null, 'that is for its owner');
+
+  for (const [wrong, message] of [
+    [{ ...(await own(30)), certificate }, /the key is of another certificate/],
+    [await own(30, 'other.example.com'), /is not for shop\.example\.com, but for DNS:other\.example\.com/],
+    [{ key: '', certificate }, /there are 0 private keys in it/],
+  ] as const) {
+    const refused = add({ name: 'shop.example.com', app: 'shop', certificate: wrong });
+    await assert.rejects(refused, { code: 'invalid_certificate', message });
+  }
+  assert.equal(await served(), first?.expiresAt);
+
+  await add({ name: 'shop.example.com', app: 'shop', certificate: await own(5) });
+  assert.notEqual(await served(), first?.expiresAt);
+  const doctor = JSON.parse((await cli(['doctor', '--json'], { env })).stdout);
+  const check = doctor.checks.find(({ name }: { name: string }) => name === 'domains');
+  assert.equal(check.state, 'warning');
+  assert.match(check.message, /^the certificate of shop\.example\.com ends on \d{4}-\d\d-\d\d$/);
+  await remove('shop.example.com');
+});
+
+test('a damaged file of domains is told, and keeps nothing else from running', async () => {
+  await add({ name: 'shop.example.com', app: 'shop' });
+  await sluice.stop();
+  const whole = await readFile(sluice.paths.domains, 'utf8');
+  await writeFile(sluice.paths.domains, '{"domains": [{"name": "shop.example.com"}]}');
+  await sluice.up();
+  await sluice.untilRunning('shop');
+  assert.equal((await askHost(machine.https, 'shop.example.com')).body, 'the shop', 'nginx goes on');
+  await assert.rejects(add({ name: 'x.example.com', app: 'shop' }), {
+    code: 'invalid_settings',
+    message: /domains\.json has/,
+  });
+  const doctor = await cli(['doctor'], { env: { SLUICE_HOME: sluice.home } });
+  assert.match(doctor.stdout, /FAULT +domains +.*domains\.json has/);
+  await sluice.stop();
+  await writeFile(sluice.paths.domains, whole);
+  await sluice.up();
+  await sluice.untilRunning('shop');
+  await remove('shop.example.com');
 });
 
 test('destroying an app removes its domains', async () => {
