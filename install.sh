@@ -73,6 +73,7 @@ install() {
   [ -n "$installed" ] || confirm "Sluice will be installed in $root, with its state in $home."
   install_packages
   get_source
+  hand_over
   make_users
   make_directories
   install_version
@@ -178,6 +179,22 @@ get_source() {
   source=$(cd "$source" && pwd -P)
   name_version
   say "  version $name"
+}
+
+# Another version knows best how it is installed: its own script goes on, unless that is this one.
+hand_over() {
+  ! cmp -s "$source/install.sh" "$0" || return 0
+  say "  goes on with its own install.sh"
+  set -- --yes
+  [ $dry = no ] || set -- "$@" --dry-run
+  [ -z "$listen" ] || set -- "$@" --listen "$listen"
+  # The log is its, too.
+  exec 9>&-
+  status=0
+  SLUICE_SOURCE=$source sh "$source/install.sh" "$@" >&3 2>&4 3>&- 4>&- || status=$?
+  trap - EXIT
+  rm -rf "$temporary"
+  exit $status
 }
 
 name_version() {
@@ -689,6 +706,8 @@ say() {
 begin_log() {
   [ $dry = no ] || return 0
   mkdir -p -m 755 "$root"
+  # Addresses of registries and proxies may have passwords in them.
+  (umask 077 && : >>"$log")
   exec 9>>"$log"
   flock -n 9 || fail "another install.sh is running" "Wait until it has ended."
   exec >>"$log" 2>&1

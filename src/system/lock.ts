@@ -1,4 +1,6 @@
+import { closeSync, openSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
+import { systemCode } from '../errors/app-error.ts';
 
 /**
  * A lock on a file that the kernel releases when its holder dies, however it dies. Node has no `flock`; SQLite's
@@ -10,6 +12,7 @@ export interface FileLock {
 
 /** Takes the lock, or returns undefined at once where another process holds it. */
 export function tryLock(path: string): FileLock | undefined {
+  createPrivate(path);
   const database = new DatabaseSync(path, { timeout: 0 });
   try {
     database.exec('PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE');
@@ -19,4 +22,13 @@ export function tryLock(path: string): FileLock | undefined {
     throw error;
   }
   return { release: () => database.close() };
+}
+
+/** Whoever may read it may hold it, and keep us from starting. One that is there is let alone: to close it would unlock it. */
+function createPrivate(path: string): void {
+  try {
+    closeSync(openSync(path, 'ax', 0o600));
+  } catch (error) {
+    if (systemCode(error) !== 'EEXIST') throw error;
+  }
 }

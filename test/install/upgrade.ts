@@ -25,7 +25,8 @@ for (const suite of suites) {
     assert.equal(old.trim(), await projectVersion());
 
     await copyProjectAs('7.7.7', join(guest.root, 'root/later'));
-    await appliance.sluice('upgrade --to /root/later');
+    await guest.exec('echo "# Not the one before." >>later/install.sh && tar -czf later.tar.gz later');
+    assert.match(await appliance.sluice('upgrade --to /root/later.tar.gz'), /its own install\.sh/);
     assert.equal(await version(), '7.7.7\n');
     assert.equal(await runningVersion(appliance), '7.7.7');
     assert.equal(await appliance.answer('blog'), 'blog');
@@ -40,7 +41,8 @@ for (const suite of suites) {
     assert.equal(await version(), '7.7.7\n');
     assert.equal(await runningVersion(appliance), '7.7.7');
 
-    await appliance.sluice('upgrade --back');
+    const back = JSON.parse(await appliance.sluice('upgrade --back --json'));
+    assert.deepEqual(back, { before: '7.7.7', now: old.trim() });
     assert.equal(await version(), old);
     assert.equal(await runningVersion(appliance), old.trim());
     assert.equal(await appliance.answer('blog'), 'blog');

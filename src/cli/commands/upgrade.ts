@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, readlinkSync } from 'node:fs';
+import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { installedTree, installRoot } from '../../config/installed.ts';
@@ -50,8 +50,8 @@ function upgrade({ to, back, json }: UpgradeOptions): void {
 
 /** What install.sh takes for SLUICE_SOURCE. */
 function source(to: string | undefined): string {
-  const given = to ?? process.env['SLUICE_SOURCE'];
-  if (given === undefined || given === '') {
+  const given = to || process.env['SLUICE_SOURCE'] || published();
+  if (given === undefined) {
     throw new UsageError(
       'nothing says what to upgrade to',
       '--to names a directory, a .tar.gz file or the URL of one; SLUICE_SOURCE does the same.',
@@ -68,6 +68,12 @@ function source(to: string | undefined): string {
     );
   }
   return path;
+}
+
+/** Where whoever has published this version says that there are others; it is a line of install.sh. */
+function published(): string | undefined {
+  const script = readFileSync(join(installRoot, 'current/install.sh'), 'utf8');
+  return /^published='(.+)'$/m.exec(script)?.[1];
 }
 
 /** The name of the version that is installed. */
