@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -98,6 +99,27 @@ test('install.sh refuses options that there are not with how it is used and stat
   const { install } = await checkout(t);
   for (const wrong of [['--system'], ['--local', '--start'], ['--purge'], ['--listen', 'everywhere']]) {
     await assert.rejects(install(...wrong), { code: 2, stderr: /Usage: (?:\.\/)?install\.sh / });
+  }
+});
+
+test('install.sh on a machine that systemd has not started says so, and what to do instead', {
+  skip: existsSync('/run/systemd/system') || process.getuid?.() !== 0,
+}, async (t) => {
+  const { install } = await checkout(t);
+  await assert.rejects(install('--yes'), {
+    code: 1,
+    stdout: 'checks\n',
+    stderr: /failed at checks: this machine was not started by systemd\n {2}.*--local\n$/,
+  });
+});
+
+test('the Node.js that install.sh brings is the one that Sluice is tested with', async () => {
+  const sums = await readFile(join(repository, 'config/runtime.sha256'), 'utf8');
+  const { optionalDependencies } = JSON.parse(await readFile(join(repository, 'package.json'), 'utf8'));
+  for (const arch of ['x64', 'arm64']) {
+    const version = optionalDependencies[`node-linux-${arch}`];
+    assert.match(sums, new RegExp(`^[0-9a-f]{64}  node-v${version}-linux-${arch}\\.tar\\.gz$`, 'm'));
+    assert.match(sums, new RegExp(`^[0-9a-f]{64}  node-linux-${arch}-${version}\\.tgz$`, 'm'));
   }
 });
 
