@@ -3,7 +3,14 @@ import { basename, join } from 'node:path';
 import { isName, type Target, targetName } from '../config/paths.ts';
 import { ensureTargetState, listTargets, loadTargetState } from '../config/target-state.ts';
 import { AppError } from '../errors/app-error.ts';
-import { isTemporary, listDirectory, removeTree, sweepTemporaries, syncDirectory } from '../system/files.ts';
+import {
+  emptyDirectory,
+  isTemporary,
+  listDirectory,
+  removeTree,
+  sweepTemporaries,
+  syncDirectory,
+} from '../system/files.ts';
 import { describeError } from '../system/log.ts';
 import { Slots } from '../system/slots.ts';
 import { removeAllOf } from './app-files.ts';
@@ -155,6 +162,8 @@ export class Sites {
     for (const environment of environments) {
       const key = targetName({ app, environment });
       await removeAllOf(this.#appliance, key, join(aside, environment));
+      // What could not be removed keeps the user: nobody else is to get its uid.
+      await emptyDirectory(join(aside, environment), 'logs');
       await runner.call('forget', { key, aside: basename(aside) });
     }
     await removeTree(aside);

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { lockOf } from '../../src/runner/users/root-ground.ts';
 import { writeJsonAtomic } from '../../src/system/files.ts';
 import { firstPort, Sluice } from './server.ts';
 import { waitFor } from './wait.ts';
@@ -128,6 +129,7 @@ export class Isolated {
         { what: `the end of ${name}` },
       );
     }
+    await rm(lockOf(this.sluice.home), { force: true });
     await rm(this.sluice.home, { recursive: true, force: true });
   }
 }

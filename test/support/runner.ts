@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -13,7 +14,6 @@ import { CallClient } from '../../src/protocol/peer.ts';
 import type { BootResult, GenerationSpec, RunnerCalls, SwitchResult } from '../../src/protocol/runner.ts';
 import { ProcessRecords } from '../../src/runner/process-records.ts';
 import { signalProcess } from '../../src/system/processes.ts';
-import { temporaryDirectory } from './temporary.ts';
 import { waitFor } from './wait.ts';
 
 const entry = fileURLToPath(new URL('../../src/runner/main.ts', import.meta.url));
@@ -46,8 +46,12 @@ export class TestRunner {
     t: Pick<TestContext, 'after'>,
     environment: Record<string, string> = {},
   ): Promise<TestRunner> {
-    const runner = new TestRunner(await temporaryDirectory(t), await freePort());
-    t.after(() => runner.stop());
+    const runner = new TestRunner(await mkdtemp(join(tmpdir(), 'sluice-test-')), await freePort());
+    // In this order: what still runs writes into it.
+    t.after(async () => {
+      await runner.stop();
+      await rm(runner.paths.home, { recursive: true, force: true, maxRetries: 10 });
+    });
     await mkdir(runner.paths.target(target).directory, { recursive: true });
     await runner.launch(environment);
     return runner;

@@ -34,9 +34,7 @@ export class RootGround implements Ground {
     this.users = users;
     this.#home = PinnedDirectory.at(real);
     this.files = new TargetFiles(users, this.#home, (key) => this.#drop(key));
-    const hash = createHash('sha256').update(real).digest('hex').slice(0, 12);
-    // Where only root may put a file: SQLite, which is our lock, follows links.
-    this.lock = `/run/sluice-runner-${hash}.lock`;
+    this.lock = lockOf(real);
     this.run = this.#makeRun();
   }
 
@@ -130,6 +128,12 @@ export class RootGround implements Ground {
       renameSync(join(run.path, name), join(run.path, aside));
     }
   }
+}
+
+/** Where only root may put a file: SQLite, which is our lock, follows links. @param home its path without links */
+export function lockOf(home: string): string {
+  const hash = createHash('sha256').update(home).digest('hex').slice(0, 12);
+  return `/run/sluice-runner-${hash}.lock`;
 }
 
 function obstructed(path: string, why: string): AppError {
