@@ -80,7 +80,8 @@ export class AppFiles {
 
   /** Removes what is in a release, but for one name. */
   readonly empty = async (directory: string, except: string): Promise<void> => {
-    if (!(await this.isolated) || (await this.#emptiedOurs(directory, except))) return;
+    if (!(await this.isolated)) return emptyDirectory(directory, except);
+    if (await this.#emptiedOurs(directory, except)) return;
     const rest = async () => (await listDirectory(directory)).filter((name) => name !== except);
     for (let round = 1; (await rest()).length > 0; round += 1) {
       await chmod(directory, handedOver);
