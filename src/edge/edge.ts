@@ -6,6 +6,7 @@ import { type Paths, type Target, targetName } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import { loadTargetState } from '../config/target-state.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
+import { exists } from '../system/exists.ts';
 import { describeError, type Log } from '../system/log.ts';
 import { Serial } from '../system/serial.ts';
 import { Certificates } from './certificates.ts';
@@ -216,7 +217,7 @@ export class Edge {
   /** A crash may have come between the end of an app and that of its domains. */
   async #prune(): Promise<void> {
     for (const { name, target } of this.#all) {
-      if (target === null || (await this.#state(target)) !== undefined) continue;
+      if (target === null || (await exists(this.#options.paths.target(target).state))) continue;
       this.#options.log.warn('domain of no app removed', { domain: name, app: targetName(target) });
       await this.#domains.remove(name);
     }

@@ -180,6 +180,15 @@ test('a configuration that nginx does not take is told in its words, and taken b
   assert.equal((await askHost(machine.https, good.name)).status, 502);
 });
 
+test('a name that nginx is not set up for is told with what to set', async (t) => {
+  const { paths, want, good } = await newPlace(t);
+  const name = `${'long-'.repeat(12)}x.${'long-'.repeat(12)}x.example.com`;
+  const { fingerprint } = await new Certificates(paths.edge).selfSign(name);
+  const error = await want({ revision: 1, hosts: [{ ...good, name, certificate: fingerprint }] });
+  assert.match(error?.message ?? '', /could not build server_names_hash/);
+  assert.match(error?.hint ?? '', /put `server_names_hash_bucket_size 128;` into the `http` block/);
+});
+
 test('a port that another program has is told, since nginx itself says nothing', async (t) => {
   const { machine, home, paths, good } = await newPlace(t);
   const { createServer } = await import('node:net');
