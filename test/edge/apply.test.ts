@@ -5,13 +5,15 @@ import { chmod, chown, mkdir, readdir, readFile, rm, stat, symlink, writeFile } 
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
+import { parseSettings } from '../../src/config/load.ts';
 import { Paths } from '../../src/config/paths.ts';
+import { serverSettingsSchema } from '../../src/config/server-settings.ts';
 import { Certificates } from '../../src/edge/certificates.ts';
-import { answering } from '../support/apps.ts';
+import { Edge } from '../../src/edge/edge.ts';
+import { createLog } from '../../src/system/log.ts';
 import { fetchText } from '../support/http.ts';
 import { askHost } from '../support/https.ts';
 import { machineWithNginx, type NginxMachine } from '../support/nginx.ts';
-import { startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 interface Place {
@@ -224,17 +226,27 @@ test('what nginx does already is not done again', async (t) => {
   assert.equal((await askHost(machine.https, good.name)).status, 502, 'one that does not run is started');
 });
 
-test('where nobody applies it, a domain is refused with what to look at, and nothing else happens', async (t) => {
-  const machine = await machineWithNginx(t);
-  const sluice = await startSluice(t);
-  await sluice.deploy('shop', answering('the shop'));
-  const wish = { name: 'shop.example.com', app: 'shop', certificate: 'self-signed' };
-  await assert.rejects(sluice.call('POST', '/v1/domains', wish), {
+test('where nobody applies it, a domain is refused with what to look at, and comes to nothing', async (t) => {
+  const { machine, home, paths } = await newPlace(t);
+  const settings = parseSettings(serverSettingsSchema, {}, 'config.json');
+  const log = createLog(process.stderr.fd, 'server', 'error');
+  const api = () => ({ address: '127.0.0.1', port: 8700 });
+  const newEdge = async (applyDeadline: number) => {
+    const edge = new Edge({ paths, settings, log, api, applyDeadline });
+    t.after(() => edge.stop());
+    await edge.load();
+    return edge;
+  };
+  const edge = await newEdge(1000);
+  const wish = { name: 'deploy.example.com', target: null, certificate: 'self-signed' } as const;
+  await assert.rejects(edge.add(wish), {
     code: 'edge_unavailable',
-    message: 'nothing on this machine has set up nginx within 30 s',
+    message: 'nothing on this machine has set up nginx within 1 s',
+    hint: /sluice-edge\.path/,
   });
-  assert.deepEqual(await sluice.call('GET', '/v1/domains'), []);
-  assert.equal(await sluice.get('shop'), 'the shop');
-  await machine.serve(sluice.home);
-  assert.equal((await sluice.call<{ name: string }>('POST', '/v1/domains', wish)).name, 'shop.example.com');
+  assert.deepEqual(edge.list(), []);
+  await machine.serve(home);
+  assert.equal((await (await newEdge(20_000)).add(wish)).certificate.state, 'valid');
+  const [host] = JSON.parse(await readFile(paths.edge.wanted, 'utf8')).hosts;
+  assert.equal(host.name, 'deploy.example.com');
 });
