@@ -5,15 +5,15 @@ import { Appliance } from './support/appliance.ts';
 import { expressApp } from './support/apps.ts';
 import { suites } from './support/cache.ts';
 import { Guest } from './support/guest.ts';
-import { install } from './support/installed.ts';
+import { install, installedGuest } from './support/installed.ts';
 import { copyProject } from './support/project.ts';
 
 for (const suite of suites) {
   test(`${suite}: uninstalling keeps the state for the next time, purging leaves nothing`, async (t) => {
-    const guest = await Guest.boot(t, suite);
-    await copyProject(join(guest.root, 'root/sluice'));
-    const plain = await traces(guest);
-    await guest.exec(install, { timeout: 300_000 });
+    const bare = await Guest.boot(t, suite);
+    await copyProject(join(bare.root, 'root/sluice'));
+    const plain = await traces(bare);
+    const guest = await installedGuest(t, suite);
     const appliance = new Appliance(guest);
     await appliance.deploy('shop', expressApp('shop'));
 
