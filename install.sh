@@ -1,9 +1,10 @@
 #!/bin/sh
 # Installs Sluice on this machine, or brings it up to date: ./install.sh, or curl … | sudo sh. --dry-run says what it would do.
 #
-# What it leaves: /opt/sluice (programs and install.log), /var/lib/sluice (state), the users sluice and sluice-git, two units
-# in /etc/systemd/system, /etc/sysctl.d/60-sluice.conf, /etc/ssh/sshd_config.d/sluice.conf, /usr/local/bin/sluice. Packages
-# of Debian's are installed where they are missing, and nothing else in /usr or /etc is touched.
+# What it leaves: /opt/sluice (programs and install.log), /var/lib/sluice (state), the users sluice and sluice-git, units in
+# /etc/systemd/system, /etc/sysctl.d/60-sluice.conf, /etc/ssh/sshd_config.d/sluice.conf, /usr/local/bin/sluice. Packages of
+# Debian's are installed where they are missing, and nothing else in /usr or /etc is touched; with domains, nginx has
+# conf.d/sluice.conf and sluice/ in /etc/nginx.
 #
 # Node.js and npm come from nodejs.org, or, where NPM_CONFIG_REGISTRY names a registry, from there; whatever is downloaded
 # must have the checksum in config/runtime.sha256, beside which stands where those are from.
@@ -19,6 +20,8 @@ root=/opt/sluice
 home=/var/lib/sluice
 log=$root/install.log
 units="sluice-runner.service sluice.service"
+# What sets up nginx for domains, when there are any.
+edge="sluice-edge.service sluice-edge.path"
 # What of a checkout is installed.
 parts="bin libexec src hooks config docs examples install.sh package.json package-lock.json .npmrc README.md CHANGELOG.md LICENSE"
 
@@ -30,6 +33,7 @@ Installs Sluice system-wide, or brings it up to date. It may be run again at any
 
   --dry-run            say what would be done, and change nothing
   --yes                do not ask
+  --domain NAME        serve the API and git over HTTPS at this host name, through nginx, which is installed where it is missing
   --listen HOST:PORT   address of the HTTP API; 127.0.0.1:8700 unless set
   --rollback           back to the version before
   --uninstall          stop all apps and remove Sluice; their files stay, in /var/lib/sluice
@@ -52,8 +56,8 @@ parse_options() {
       --yes | -y) ask=no ;;
       --listen) listen=${2-} && shift ;;
       --listen=*) listen=${1#*=} ;;
-      --domain | --domain=*) fail "--domain is not in this version yet" \
-        "Install without it. The API listens on loopback; a proxy of your own can be put before it." ;;
+      --domain) domain=${2-} && shift ;;
+      --domain=*) domain=${1#*=} ;;
       --rollback | --uninstall | --version) action=${1#--} ;;
       --purge) purge=yes ;;
       -h | --help) action=usage ;;
@@ -83,6 +87,7 @@ install() {
   start_or_switch
   remove_old_versions
   make_token
+  publish
   say_what_next
 }
 
@@ -220,6 +225,7 @@ install_packages() {
   missing=
   for package in git libatomic1 ca-certificates; do has_package $package || missing="$missing $package"; done
   command -v curl >/dev/null || command -v wget >/dev/null || missing="$missing curl"
+  [ -z "$domain" ] || command -v nginx >/dev/null || missing="$missing nginx"
   [ -z "$missing" ] || change "installs$missing" apt_install $missing
 }
 
@@ -424,11 +430,11 @@ write_files() {
   else
     say "  There is no sshd here. For pushes over ssh: apt install openssh-server, then run this again."
   fi
-  for unit in $units; do
+  for unit in $units $edge; do
     write_file "config/systemd/$unit" "/etc/systemd/system/$unit" systemctl daemon-reload
   done
-  # shellcheck disable=SC2086 # words
-  systemctl is-enabled --quiet $units 2>/dev/null || change "both units start with the machine" systemctl enable $units
+  systemctl is-enabled --quiet $units sluice-edge.path 2>/dev/null ||
+    change "the units start with the machine" systemctl enable $units sluice-edge.path
   [ "$(readlink /usr/local/bin/sluice)" = "$root/current/bin/sluice" ] ||
     change "/usr/local/bin/sluice" link "$root/current/bin/sluice" /usr/local/bin/sluice
 }
@@ -476,6 +482,7 @@ link() {
 
 start_or_switch() {
   step "start" "\`journalctl -u sluice-runner -u sluice\` has what both said."
+  systemctl is-active --quiet sluice-edge.path || change "starts sluice-edge.path" systemctl start sluice-edge.path
   if [ -z "$installed" ]; then
     change "starts $name" start_first
   elif [ "$installed" != "$name" ]; then
@@ -580,6 +587,14 @@ create_token() {
   token=$("$root/current/bin/sluice" token create laptop)
 }
 
+# At a domain of its own; where that does not come about, all else is as it should be.
+publish() {
+  [ -n "$domain" ] || return 0
+  step "domain" "Does $domain lead to this machine, and does it let ports 80 and 443 in? Then: sluice domains add --api $domain"
+  if [ $dry = no ] && "$root/current/bin/sluice" domains list --json | grep -Fq "\"$domain\""; then return; fi
+  change "https://$domain" "$root/current/bin/sluice" domains add --api "$domain"
+}
+
 say_what_next() {
   if [ $dry = yes ]; then
     say "Nothing was changed."
@@ -592,7 +607,8 @@ say_what_next() {
     address=${address:-$(hostname -I | cut -d ' ' -f 1)}
     login=root sudo=
     case ${SUDO_USER:-root} in root) ;; *) login=$SUDO_USER sudo="sudo " ;; esac
-    port=$(configured port)
+    port=$(configured port) api=https://$domain tunnel=
+    [ -n "$domain" ] || api=http://127.0.0.1:$port tunnel="ssh -fNL $port:127.0.0.1:$port $login@$address"
     cat >&3 <<TEXT
 
 Sluice $name runs. Next, on your laptop, in the git repository of an app, with a name of your choice for NAME:
@@ -601,10 +617,10 @@ Sluice $name runs. Next, on your laptop, in the git repository of an app, with a
   git remote add deploy ssh://sluice-git@$address/NAME
   git push deploy main
 
-or, without git, through a tunnel, since the API listens on the server's loopback only:
+or, without git${tunnel:+, through a tunnel, since the API listens on loopback only}:
 
-  ssh -fNL $port:127.0.0.1:$port $login@$address
-  tar -cz --exclude node_modules . | curl --data-binary @- -H "Authorization: Bearer $token" http://127.0.0.1:$port/v1/apps/NAME/releases
+${tunnel:+  $tunnel
+}  tar -cz --exclude node_modules . | curl --data-binary @- -H "Authorization: Bearer $token" $api/v1/apps/NAME/releases
 
 The token is shown this once. On this machine: sluice status, sluice doctor, sluice --help.
 TEXT
@@ -634,15 +650,16 @@ uninstall() {
   log=$temporary/uninstall.log
   [ $dry = yes ] || exec >"$log" 2>&1
   step "stop" "\`systemctl status sluice sluice-runner\` tells more."
-  for unit in sluice.service sluice-runner.service; do
+  for unit in sluice-edge.path sluice.service sluice-runner.service; do
     [ ! -e "/etc/systemd/system/$unit" ] || change "stops $unit" stop_unit "$unit"
   done
   step "remove" ""
-  for path in /etc/systemd/system/sluice.service /etc/systemd/system/sluice-runner.service /etc/ssh/sshd_config.d/sluice.conf \
-    /etc/sysctl.d/60-sluice.conf /usr/local/bin/sluice "$root"; do
+  for path in /etc/systemd/system/sluice.service /etc/systemd/system/sluice-runner.service \
+    /etc/systemd/system/sluice-edge.service /etc/systemd/system/sluice-edge.path /etc/ssh/sshd_config.d/sluice.conf \
+    /etc/sysctl.d/60-sluice.conf /etc/nginx/conf.d/sluice.conf /etc/nginx/sluice /usr/local/bin/sluice "$root"; do
     [ ! -e "$path" ] && [ ! -L "$path" ] || change "$path" rm -rf "$path"
   done
-  change "tells systemd, sshd and the kernel" forget
+  change "tells systemd, sshd, nginx and the kernel" forget
   [ $purge = no ] || purge
   if [ $dry = yes ]; then
     say "Nothing was changed."
@@ -664,6 +681,7 @@ forget() {
   grep -rqs tcp_migrate_req /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d ||
     echo 0 >/proc/sys/net/ipv4/tcp_migrate_req
   ! command -v sshd >/dev/null || systemctl try-reload-or-restart ssh
+  ! systemctl is-active --quiet nginx || systemctl reload nginx
 }
 
 purge() {
@@ -762,7 +780,7 @@ explain() {
 
 main() {
   case " $* " in *" --local "*) exec sh "$(dirname "$0")/libexec/local.sh" "$@" ;; esac
-  action=install dry=no ask=yes purge=no listen='' logging=no changed=no settings_changed=no
+  action=install dry=no ask=yes purge=no listen='' domain='' logging=no changed=no settings_changed=no
   step='' remedy='' message='' token='' new='' installed='' step_begins=0
   umask 022
   export LC_ALL=C
