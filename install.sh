@@ -89,6 +89,7 @@ install() {
   make_token
   publish
   say_what_next
+  [ -z "$unpublished" ] || fail "https://$unpublished is not served yet; all else is done"
 }
 
 # ---- checks: nothing is changed
@@ -503,7 +504,7 @@ switch_version() {
     link "$installed" "$root/previous"
     return
   fi
-  journalctl --no-pager --output cat --lines 12 --unit sluice-runner.service --unit sluice.service
+  journalctl --no-pager --output cat --lines 12 --identifier sluice --identifier sluice-runner
   say "  $name does not come up: going back to $installed"
   source=$root/$installed
   write_files
@@ -587,12 +588,13 @@ create_token() {
   token=$("$root/current/bin/sluice" token create laptop)
 }
 
-# At a domain of its own; where that does not come about, all else is as it should be.
+# At a domain of its own. Where that does not come about, all else is as it should be, and the token is shown first.
 publish() {
   [ -n "$domain" ] || return 0
   step "domain" "Does $domain lead to this machine, and does it let ports 80 and 443 in? Then: sluice domains add --api $domain"
   if [ $dry = no ] && "$root/current/bin/sluice" domains list --json | grep -Fq "\"$domain\""; then return; fi
-  change "https://$domain" "$root/current/bin/sluice" domains add --api "$domain"
+  change "https://$domain" "$root/current/bin/sluice" domains add --api "$domain" || unpublished=$domain
+  [ -z "$unpublished" ] || domain=
 }
 
 say_what_next() {
@@ -780,7 +782,7 @@ explain() {
 
 main() {
   case " $* " in *" --local "*) exec sh "$(dirname "$0")/libexec/local.sh" "$@" ;; esac
-  action=install dry=no ask=yes purge=no listen='' domain='' logging=no changed=no settings_changed=no
+  action=install dry=no ask=yes purge=no listen='' domain='' unpublished='' logging=no changed=no settings_changed=no
   step='' remedy='' message='' token='' new='' installed='' step_begins=0
   umask 022
   export LC_ALL=C
