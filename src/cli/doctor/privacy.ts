@@ -11,7 +11,7 @@ import { environments } from './environments.ts';
  * Whether nobody but the user that Sluice runs as can get at its state. A socket that others may open is as good as a
  * token for anything; who may write into the home may put files of theirs in the place of ours.
  */
-export async function checkPrivacy({ paths, server }: Patient): Promise<Check> {
+export async function checkPrivacy({ paths, server, systemWide }: Patient): Promise<Check> {
   const home = await look(paths.home);
   if (home === undefined) {
     return fault(
@@ -23,7 +23,7 @@ export async function checkPrivacy({ paths, server }: Patient): Promise<Check> {
   const owner = (server.state === 'up' ? await userOf(server.status.server.pid) : undefined) ?? home.uid;
   const wrong: string[] = [];
   const remedies: string[] = [];
-  const isSystemWide = owner !== 0 && (await look(paths.run))?.uid === 0;
+  const isSystemWide = systemWide || (owner !== 0 && (await look(paths.run))?.uid === 0);
   for (const [path, mode] of await secrets(paths, isSystemWide)) {
     const stats = path === paths.home ? home : await look(path);
     if (stats === undefined) continue;
