@@ -4,10 +4,9 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { saveEnv } from '../../src/config/env-store.ts';
 import { parseSettings } from '../../src/config/load.ts';
-import { Paths } from '../../src/config/paths.ts';
 import { serverSettingsSchema } from '../../src/config/server-settings.ts';
 import { ensureTargetState } from '../../src/config/target-state.ts';
-import type { RunnerClient } from '../../src/deployments/runner-client.ts';
+import { RunnerClient } from '../../src/deployments/runner-client.ts';
 import { Site } from '../../src/deployments/site.ts';
 import { generationSpec, type SpecChanges } from '../../src/deployments/spec.ts';
 import { Edge } from '../../src/edge/edge.ts';
@@ -16,22 +15,24 @@ import { createLog } from '../../src/system/log.ts';
 import { Slots } from '../../src/system/slots.ts';
 import { Stillness } from '../../src/system/stillness.ts';
 import { appSettings } from '../support/builds.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
+import { TestRunner } from '../support/runner.ts';
 
 async function newSite(t: TestContext): Promise<Site> {
-  const paths = new Paths(await temporaryDirectory(t));
+  const { paths } = await TestRunner.start(t);
   const target = { app: 'shop', environment: 'production' };
   await ensureTargetState(paths, target, { firstPort: 20_000, host: '127.0.0.1' });
   await saveEnv(paths.target(target).env, { TOKEN: 'hunter2' });
   const settings = parseSettings(serverSettingsSchema, { keepLogs: 3, logSize: '1M' }, 'config.json');
   const log = createLog(process.stderr.fd, 'server');
   const api = () => ({ address: '127.0.0.1', port: 8700 });
+  const runner = new RunnerClient({ path: paths.runnerSocket, log });
+  t.after(() => runner.close());
   const appliance = {
     domains: new Edge({ paths, settings, log, api }),
     paths,
     settings,
     node: process.execPath,
-    runner: undefined as unknown as RunnerClient,
+    runner,
     log,
     builds: new Slots(1),
     stillness: new Stillness(),
