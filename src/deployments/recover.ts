@@ -150,9 +150,10 @@ export class Reviver {
   }
 
   async #revive(site: Site): Promise<void> {
+    // Before anything else is awaited: those that were used last come first.
+    using slot = await this.#slots.take(this.#stopped.signal);
     const missing = await releaseToBuild(site);
     if (missing !== null) return this.#startBuilding(site, missing);
-    using slot = await this.#slots.take(this.#stopped.signal);
     using timers = new DisposableStack();
     timers.adopt(
       setTimeout(() => slot[Symbol.dispose](), slowStart),
