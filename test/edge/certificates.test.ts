@@ -129,10 +129,7 @@ test('a name that leads to another machine is told with what answers there', asy
   const env = { SLUICE_HOME: own.home };
   const told = await cli(['domains', 'add', 'shop', 'other.example.com'], { env });
   assert.equal(told.code, 1);
-  assert.match(
-    told.stderr,
-    /looking whether the name leads here[\s\S]*failed: other\.example\.com does not lead here/,
-  );
+  assert.match(told.stderr, /failed: other\.example\.com does not lead here/);
   const doctor = JSON.parse((await cli(['doctor', '--json'], { env })).stdout);
   const check = doctor.checks.find(({ name }: { name: string }) => name === 'domains');
   assert.match(
