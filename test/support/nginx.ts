@@ -72,7 +72,7 @@ export class NginxMachine {
     await chmod(home, 0o711);
     const { directory, wanted } = new Paths(home).edge;
     await mkdir(directory, { recursive: true });
-    this.#watcher = watch(directory, (_event, name) => {
+    this.#watcher = watch(directory, { persistent: false }, (_event, name) => {
       if (wanted.endsWith(`/${name}`)) void this.#runs.run(() => this.apply(home));
     });
   }
