@@ -1,4 +1,5 @@
 import { realpathSync, statSync } from 'node:fs';
+import { givesAppUsers } from '../config/app-user.ts';
 import type { Paths } from '../config/paths.ts';
 import type { GenerationSpec } from '../protocol/runner.ts';
 import { RootGround } from './users/root-ground.ts';
@@ -24,9 +25,8 @@ export interface Ground {
 
 /** A runner that is root, for a home that is not root's, has users. */
 export function findGround(paths: Paths): Ground {
-  const isRoot = process.getuid?.() === 0;
-  const owner = isRoot ? (statSync(paths.home, { throwIfNoEntry: false })?.uid ?? 0) : 0;
-  if (!isRoot || owner === 0) return plainGround(paths);
+  const owner = statSync(paths.home, { throwIfNoEntry: false })?.uid ?? 0;
+  if (!givesAppUsers(owner)) return plainGround(paths);
   return new RootGround(paths, realpathSync(paths.home), new Users(paths, owner));
 }
 

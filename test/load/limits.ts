@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import type { GenerationSpec, JobLimits, JobSpec, TargetStatus } from '../../src/protocol/runner.ts';
+import { protocolVersion } from '../../src/protocol/version.ts';
 import { fetchText } from '../support/http.ts';
 import { apps, freePort, TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
@@ -21,7 +22,7 @@ function say(what: string, isRight: boolean, figures: string): void {
 }
 
 let runner = await waitFor(() => TestRunner.attach(home).catch(() => undefined), { timeout: 20_000 });
-const { limits, pid } = await runner.client.call('hello', { version: 3 });
+const { limits, pid } = await runner.client.call('hello', { version: protocolVersion });
 say('limits', limits.effective.length === 3, JSON.stringify(limits));
 process.stdout.write(`     runner is in ${groupOf(pid)}\n`);
 
@@ -122,12 +123,12 @@ async function nextRunner(): Promise<void> {
   runner = await waitFor(
     async () => {
       const next = await TestRunner.attach(home).catch(() => undefined);
-      const said = await next?.client.call('hello', { version: 3 }).catch(() => undefined);
+      const said = await next?.client.call('hello', { version: protocolVersion }).catch(() => undefined);
       return said !== undefined && said.pid !== pid && next;
     },
     { timeout: 20_000, what: 'the next runner' },
   );
-  const now = await runner.client.call('hello', { version: 3 });
+  const now = await runner.client.call('hello', { version: protocolVersion });
   say(
     'limits of the next runner',
     now.limits.effective.length === 3,

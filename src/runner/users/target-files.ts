@@ -6,11 +6,9 @@ import { promisify } from 'node:util';
 import { type Target, targetOf } from '../../config/paths.ts';
 import { AppError, systemCode } from '../../errors/app-error.ts';
 import type { PinnedDirectory } from '../../system/pinned-directory.ts';
+import { rootEnvironment } from '../../system/root-environment.ts';
 import { as, type Identity } from './identity.ts';
 import type { Users } from './users.ts';
-
-/** Of programs that run as root. */
-const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
 
 /** A tree of a release, as the server names it. */
 const treePattern = /^(?<place>staging|releases)\/(?<name>(?:\.removing-)?[1-9]\d{0,9})$/;
@@ -162,7 +160,7 @@ async function chownBelow(directory: PinnedDirectory, user: Identity, except?: s
   const argv = ['-0', '-r', '/bin/chown', '--recursive', '-P', '--no-dereference', '--', owner];
   const child = spawn('/usr/bin/xargs', argv, {
     cwd: directory.path,
-    env,
+    env: rootEnvironment,
     stdio: ['pipe', 'ignore', 'pipe'],
   });
   let said = '';
@@ -181,7 +179,7 @@ async function chownBelow(directory: PinnedDirectory, user: Identity, except?: s
 /** The kernel sends it to all that this user may signal, which is all of its own, at once. */
 async function endAll(user: Identity): Promise<void> {
   await promisify(execFile)('/bin/sh', ['-c', 'kill -s KILL -- -1 2> /dev/null || :'], {
-    ...as(user, env),
+    ...as(user, rootEnvironment),
     cwd: '/',
   });
 }

@@ -1,17 +1,14 @@
 import { execFile } from 'node:child_process';
 import { setTimeout as pause } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { addAppUser, appUserName, findAppUser } from '../../config/app-user.ts';
 import { type Paths, type Target, targetOf } from '../../config/paths.ts';
-import { appUserName } from '../../config/user-name.ts';
 import { AppError } from '../../errors/app-error.ts';
+import { findUser } from '../../system/passwd.ts';
+import { rootEnvironment } from '../../system/root-environment.ts';
 import { Serial } from '../../system/serial.ts';
 import type { Identity } from './identity.ts';
-import { findUser, type PasswdEntry } from './passwd.ts';
 
-const run = promisify(execFile);
-
-/** Of programs that run as root: nothing of our own environment is theirs. */
-const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
 /** userdel refuses while a process of the user is left, which is killed and has yet to be gone; in ms */
 const goneWithin = 5000;
 /** its exit status then */
@@ -61,11 +58,9 @@ export class Users {
 
   /** The same; undefined where there is none. */
   find(key: string): Identity | undefined {
-    const name = this.#nameOf(key);
-    const entry = findUser((each) => each.name === name);
-    if (entry === undefined) return undefined;
-    this.#assertOurs(entry, key);
-    return { ...entry, temporary: this.#paths.target(this.#target(key)).temporary };
+    const target = this.#target(key);
+    const user = findAppUser(this.#paths, this.owner, target);
+    return user && { ...user, temporary: this.#paths.target(target).temporary };
   }
 
   /** Makes the user of a target, unless it is there. */
@@ -73,10 +68,7 @@ export class Users {
     return this.#changes.run(async () => {
       const there = this.find(key);
       if (there !== undefined) return there;
-      const home = this.#paths.target(this.#target(key)).home;
-      const options = ['--system', '--user-group', '--no-create-home', '--shell', '/usr/sbin/nologin'];
-      const about = ['--home-dir', home, '--comment', commentOf(key)];
-      await run('/usr/sbin/useradd', [...options, ...about, this.#nameOf(key)], { env });
+      await addAppUser(this.#paths, this.owner, this.#target(key));
       return this.of(key);
     });
   }
@@ -87,7 +79,7 @@ export class Users {
       const deadline = performance.now() + goneWithin;
       for (let user = this.find(key); user !== undefined; user = this.find(key)) {
         try {
-          await run('/usr/sbin/userdel', [user.name], { env });
+          await promisify(execFile)('/usr/sbin/userdel', [user.name], { env: rootEnvironment });
         } catch (error) {
           if ((error as { code?: unknown }).code !== stillLoggedIn || performance.now() > deadline)
             throw error;
@@ -106,22 +98,4 @@ export class Users {
   #nameOf(key: string): string {
     return appUserName(this.owner.name, this.#target(key));
   }
-
-  /** A name that is taken by somebody else, or by an app of another home, is no way to become them. */
-  #assertOurs({ name, uid, gid, comment, home }: PasswdEntry, key: string): void {
-    const isOurs = comment === commentOf(key) && home === this.#paths.target(this.#target(key)).home;
-    if (isOurs && uid > 0 && gid > 0 && uid !== this.owner.uid && gid !== this.owner.gid) return;
-    throw new AppError(
-      'user_refused',
-      `the system user ${name} is not that of ${key} in ${this.#paths.home}`,
-      {
-        hint: `\`getent passwd ${name}\` shows whose it is. Remove it, or name the app otherwise.`,
-      },
-    );
-  }
-}
-
-/** Tells those who look at /etc/passwd what it is, and us that it is ours. */
-function commentOf(key: string): string {
-  return `Sluice app ${key}`;
 }

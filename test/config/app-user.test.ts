@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { targetName, targetOf } from '../../src/config/paths.ts';
-import { appUserName } from '../../src/config/user-name.ts';
+import { appUserName, findAppUser } from '../../src/config/app-user.ts';
+import { Paths, targetName, targetOf } from '../../src/config/paths.ts';
+import { AppError } from '../../src/errors/app-error.ts';
+import { findUser } from '../../src/system/passwd.ts';
 
 const user = (app: string, environment = 'production') => appUserName('sluice', { app, environment });
 
@@ -34,6 +36,18 @@ test('a shortened name is none that another app could choose for itself', () => 
       if (name.length <= 31 && !/__[0-9a-f]{8}$/.test(name)) assert.doesNotMatch(name, /__/);
     }
   }
+});
+
+const somebody = findUser(({ name }) => /^_[a-z]+$/.test(name));
+
+test('a system user who has the name of an app’s and is somebody else’s is not taken for it', {
+  skip: somebody === undefined && 'nobody here has such a name as _apt',
+}, () => {
+  const target = { app: somebody?.name.slice(1) ?? '', environment: 'production' };
+  assert.throws(
+    () => findAppUser(new Paths('/home/of/sluice'), { name: '', uid: 1, gid: 1 }, target),
+    (error) => error instanceof AppError && error.code === 'user_refused',
+  );
 });
 
 test('a key names one target, and nothing else is a key', () => {
