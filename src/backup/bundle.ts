@@ -1,12 +1,12 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chown, type FileHandle, mkdir, rename } from 'node:fs/promises';
+import { type FileHandle, mkdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
 import { AppError } from '../errors/app-error.ts';
 import { explainStart, gitEnvironment } from '../git/git.ts';
-import type { Owner } from './owners.ts';
+import { as, giveTo, type Owner } from './owners.ts';
 
 /**
  * Writes a repository with all its refs into a file, in git's own form for that: whole and consistent, whatever is pushed
@@ -20,6 +20,7 @@ export async function writeBundle(repository: string, into: FileHandle, owner: O
   const child = spawn('git', ['--git-dir', repository, 'bundle', 'create', '--quiet', '-', '--all'], {
     stdio: ['ignore', into.fd, 'pipe'],
     env: gitEnvironment(),
+    cwd: '/',
     ...as(owner),
   });
   const [complaint, [code]] = await Promise.all([
@@ -34,7 +35,7 @@ export async function writeBundle(repository: string, into: FileHandle, owner: O
 export async function readBundle(bundle: string, repository: string, owner: Owner): Promise<void> {
   const fresh = join(dirname(bundle), 'fresh.git');
   await mkdir(fresh, { mode: 0o700 });
-  if (process.getuid?.() === 0) await chown(fresh, owner.uid, owner.gid);
+  await giveTo(owner, fresh);
   const git = (...args: string[]) => run(['-c', 'gc.auto=0', '--git-dir', fresh, ...args], owner);
   await git('init', '--quiet', '--bare', '--initial-branch=main', '--template=');
   try {
@@ -62,6 +63,7 @@ async function run(args: string[], owner: Owner, input = ''): Promise<string> {
   const running = promisify(execFile)('git', args, {
     env: gitEnvironment(),
     maxBuffer: 64 * 1024 ** 2,
+    cwd: '/',
     ...as(owner),
   });
   running.child.stdin?.on('error', () => undefined).end(input);
@@ -70,8 +72,4 @@ async function run(args: string[], owner: Owner, input = ''): Promise<string> {
   } catch (error) {
     throw explainStart(error) ?? error;
   }
-}
-
-function as({ uid, gid }: Owner): Partial<Owner> & { cwd: string } {
-  return process.getuid?.() === 0 ? { uid, gid, cwd: '/' } : { cwd: '/' };
 }

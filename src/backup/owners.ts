@@ -47,7 +47,7 @@ export class Owners {
 
   /** Gives what we have made as root to whom the home belongs. */
   async giveToHome(path: string): Promise<void> {
-    if (this.isolated) await lchown(path, this.home.uid, this.home.gid);
+    if (this.isolated) await giveTo(this.home, path);
   }
 
   /**
@@ -78,6 +78,16 @@ export class Owners {
       throw error;
     }
   }
+}
+
+/** What has a program run as somebody: where we are not root, as ourselves, who are then the owner. */
+export function as({ uid, gid }: Owner): Partial<Owner> {
+  return process.getuid?.() === 0 ? { uid, gid } : {};
+}
+
+/** Gives a directory that we have made to whom that program runs as. */
+export async function giveTo({ uid, gid }: Owner, path: string): Promise<void> {
+  if (process.getuid?.() === 0) await lchown(path, uid, gid);
 }
 
 /** To whom something belongs of which nothing else is said. @param isolated whether apps have users of their own there */

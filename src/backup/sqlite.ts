@@ -1,11 +1,11 @@
 import { execFile } from 'node:child_process';
-import type { Stats } from 'node:fs';
-import { chown, type FileHandle, mkdir } from 'node:fs/promises';
+import { type FileHandle, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { exists } from '../system/exists.ts';
 import { removeTree, temporaryBeside } from '../system/files.ts';
+import { as, giveTo, type Owner } from './owners.ts';
 import { openFile } from './walk.ts';
 
 const program = fileURLToPath(new URL('sqlite-snapshot.ts', import.meta.url));
@@ -45,21 +45,20 @@ export async function databaseMode(
 export async function takeSnapshot(
   path: string,
   mode: 'wal' | 'journal',
-  owner: Pick<Stats, 'uid' | 'gid'>,
+  owner: Owner,
   scratch: string,
 ): Promise<Snapshot> {
   const directory = temporaryBeside(join(scratch, 'snapshot'));
   await using stack = new AsyncDisposableStack();
   await mkdir(directory, { mode: 0o700 });
   stack.defer(() => removeTree(directory));
-  const isRoot = process.getuid?.() === 0;
-  if (isRoot) await chown(directory, owner.uid, owner.gid);
+  await giveTo(owner, directory);
   const copy = join(directory, 'copy');
   const pages = String(mode === 'wal' ? allPages : fewPages);
   await promisify(execFile)(process.execPath, [program, path, copy, pages], {
     timeout: deadlines[mode],
     env: {},
-    ...(isRoot && { uid: owner.uid, gid: owner.gid }),
+    ...as(owner),
   });
   const file = await openFile(copy);
   if (file === undefined) throw new Error(`there is no ${copy}`);
