@@ -194,6 +194,7 @@ hand_over() {
   set -- --yes
   [ $dry = no ] || set -- "$@" --dry-run
   [ -z "$listen" ] || set -- "$@" --listen "$listen"
+  [ -z "$domain" ] || set -- "$@" --domain "$domain"
   # The log is its, too.
   exec 9>&-
   status=0
