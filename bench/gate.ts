@@ -4,8 +4,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { freePort } from '../test/support/free-port.ts';
 import { fetchText } from '../test/support/http.ts';
-import { freePort, TestRunner } from '../test/support/runner.ts';
+import { TestRunner } from '../test/support/runner.ts';
 import { waitFor } from '../test/support/wait.ts';
 import { cpuTime, keptAlive, median, newConnections, processTree, row } from './support.ts';
 

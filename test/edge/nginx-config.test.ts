@@ -8,7 +8,8 @@ import { Paths } from '../../src/config/paths.ts';
 import { Certificates } from '../../src/edge/certificates.ts';
 import type { WantedHost } from '../../src/edge/documents.ts';
 import { nginxConfig } from '../../src/edge/nginx-config.ts';
-import { freePort, machineWithNginx } from '../support/nginx.ts';
+import { freePort } from '../support/free-port.ts';
+import { machineWithNginx } from '../support/nginx.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 test('each nginx is told in the words that it knows: 1.18 of Ubuntu 22.04, 1.22 and 1.26 of Debian', async (t) => {

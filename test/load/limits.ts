@@ -8,8 +8,9 @@ import { mkdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import type { GenerationSpec, JobLimits, JobSpec, TargetStatus } from '../../src/protocol/runner.ts';
 import { protocolVersion } from '../../src/protocol/version.ts';
+import { freePort } from '../support/free-port.ts';
 import { fetchText } from '../support/http.ts';
-import { apps, freePort, TestRunner } from '../support/runner.ts';
+import { apps, TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
 
 const [unit = '', home = ''] = process.argv.slice(2);

@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AppError } from '../../src/errors/app-error.ts';
+import { freePort } from '../support/free-port.ts';
 import { fetchText } from '../support/http.ts';
-import { freePort, TestRunner } from '../support/runner.ts';
+import { TestRunner } from '../support/runner.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 

@@ -7,8 +7,9 @@ import type { TargetStatus, WorkerStatus } from '../../src/protocol/runner.ts';
 import { legacyPlace } from '../../src/runner/cgroups/place.ts';
 import { appLog } from '../support/app-log.ts';
 import { managesCgroups, noLimits } from '../support/cgroups.ts';
+import { freePort } from '../support/free-port.ts';
 import { fetchText } from '../support/http.ts';
-import { apps, freePort, TestRunner } from '../support/runner.ts';
+import { apps, TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
 
 const skip = noLimits();

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { freePort } from '../support/free-port.ts';
 import { fetchText } from '../support/http.ts';
-import { freePort, TestRunner } from '../support/runner.ts';
+import { TestRunner } from '../support/runner.ts';
 
 const soon = () => ({ signal: AbortSignal.timeout(3000) });
 

@@ -8,8 +8,9 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { connect as connectTls } from 'node:tls';
+import { freePort } from '../support/free-port.ts';
 import { fetchText } from '../support/http.ts';
-import { freePort, TestRunner } from '../support/runner.ts';
+import { TestRunner } from '../support/runner.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 for (const script of ['esm.mjs', 'express.cjs', 'koa.mjs', 'fastify.mjs']) {

@@ -2,7 +2,6 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type FSWatcher, watch } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -12,19 +11,10 @@ import { promisify } from 'node:util';
 import { Paths } from '../../src/config/paths.ts';
 import type { Applied } from '../../src/edge/documents.ts';
 import { Serial } from '../../src/system/serial.ts';
+import { freePort } from './free-port.ts';
 import { waitFor } from './wait.ts';
 
 const program = fileURLToPath(new URL('../../src/edge/apply.ts', import.meta.url));
-
-/** A port that is free now, on all addresses. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0);
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 /** The real nginx with a configuration of its own on free ports, as a machine has it; gone after the test. */
 export async function machineWithNginx(t: Pick<TestContext, 'after'>): Promise<NginxMachine> {

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { promisify } from 'node:util';
-import { freePort } from './nginx.ts';
+import { freePort } from './free-port.ts';
 import { waitFor } from './wait.ts';
 
 export interface PebbleOptions {

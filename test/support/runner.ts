@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -14,19 +14,11 @@ import { CallClient } from '../../src/protocol/peer.ts';
 import type { BootResult, GenerationSpec, RunnerCalls, SwitchResult } from '../../src/protocol/runner.ts';
 import { ProcessRecords } from '../../src/runner/process-records.ts';
 import { signalProcess } from '../../src/system/processes.ts';
+import { freePort } from './free-port.ts';
 import { waitFor } from './wait.ts';
 
 const entry = fileURLToPath(new URL('../../src/runner/main.ts', import.meta.url));
 export const apps = fileURLToPath(new URL('../fixtures/apps/', import.meta.url));
-
-/** A port that nobody had a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 /** A real runner process in a home of its own, and the connection that the server would have to it. */
 export class TestRunner {
