@@ -11,6 +11,7 @@ import { describeError, type Log } from '../system/log.ts';
 import { signalProcess } from '../system/processes.ts';
 import { Cgroups } from './cgroups/cgroups.ts';
 import { findTree } from './cgroups/find.ts';
+import { assertKey, checkLimits } from './check-limits.ts';
 import type { Ground } from './ground.ts';
 import { endRemains } from './job-remains.ts';
 import { runJob } from './jobs.ts';
@@ -142,6 +143,7 @@ export class Runner {
         [...this.#targets.values()].filter((target) => !target.isEmpty).map((target) => target.status()),
       boot: async ({ spec: asked }, { report, signal }) => {
         const spec = this.#ground.settle(asked);
+        checkLimits(spec.key, spec.limits);
         const target = this.#target(spec.key);
         const ended = AbortSignal.any([signal, closed, this.#stopping.signal]);
         const result = await target.boot(spec, (line) => report({ line }), ended);
@@ -167,7 +169,7 @@ export class Runner {
       job: async ({ job, limits }, context) => {
         const signal = AbortSignal.any([context.signal, closed, this.#stopping.signal]);
         const user = this.#ground.users?.of(job.user);
-        const group = limits && this.#cgroups.job(limits);
+        const group = limits && this.#cgroups.job(checkLimits(limits.key, limits));
         const whose = { user, group };
         const running = runJob(job, { ...context, signal }, this.#records, whose).finally(group?.hold());
         this.#jobs.add(running);
@@ -210,6 +212,8 @@ export class Runner {
   #target(key: string): TargetRunner {
     let target = this.#targets.get(key);
     if (target === undefined) {
+      // It becomes a part of paths.
+      assertKey(key);
       target = new TargetRunner({
         key,
         orphanSocket: this.#paths.orphanSocket,

@@ -129,6 +129,27 @@ test('who has taken over the server does not become root, nor anybody but the se
     await assert.rejects(runner.call('own', { key: 'shop', tree }));
   for (const aside of ['apps', '.', '..', '.removing-shop-1/..', '.removing-other-1', root.path])
     await assert.rejects(runner.call('forget', { key: 'shop', aside }));
+  // Keys and limits become names and contents of files of cgroups.
+  const spec: JobSpec = {
+    argv: ['/bin/true'],
+    directory: '/',
+    env: {},
+    user: null,
+    lowPriority: false,
+    timeout: 10_000,
+  };
+  const limits = { key: 'shop', memory: null, processes: null, cpuWeight: 100 };
+  for (const wrong of [
+    { key: `x/../../../../../../..${root.path}` },
+    { key: '' },
+    { key: 7 },
+    { memory: 'x' },
+    { processes: -1 },
+    { cpuWeight: '100\n' },
+  ])
+    await assert.rejects(runner.call('job', { job: spec, limits: { ...limits, ...wrong } as typeof limits }));
+  for (const key of [`x/../../../../../../..${root.path}`, '', '../shop'])
+    await assert.rejects(runner.call('stop', { key }));
   assert.equal((await lstat(root.file)).uid, 0);
   assert.deepEqual(await isolated.users(), [`${owner}_ghost`, `${owner}_shop`]);
 });
