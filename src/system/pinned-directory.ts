@@ -63,6 +63,15 @@ export class PinnedDirectory implements Disposable {
     return fstatSync(this.#fd);
   }
 
+  /**
+   * Whether it is root's, and was nobody else's to write into: that it belongs to root is not enough. A directory of root's
+   * in which others may make files can be moved by them, too, and stand where another is looked for.
+   */
+  get isOnlyRoots(): boolean {
+    const { uid, mode } = this.stat();
+    return uid === 0 && (mode & 0o022) === 0;
+  }
+
   /** Gives it an owner, and a mode, as far as it has others. */
   become({ uid, gid }: { uid: number; gid: number }, mode: number): void {
     const stats = this.stat();

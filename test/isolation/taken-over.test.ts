@@ -213,3 +213,54 @@ test('root does not follow links that the server puts where root writes', {
   await sluice.call('POST', '/v1/apps/shop/start');
   assert.equal(await sluice.get('shop'), 'x');
 });
+
+test("what is root's stays so where the server moves it", {
+  skip: withoutRoot,
+  timeout: 120_000,
+}, async (t) => {
+  const isolated = await Isolated.start(t);
+  const { sluice } = isolated;
+  const { paths } = sluice;
+  await sluice.deploy('shop', app);
+  const shop = paths.target({ app: 'shop', environment: 'production' });
+  const server = await idsOf(isolated.owner);
+  const asServer = (script: string, ...args: string[]) =>
+    run('/bin/sh', ['-c', `set -e; ${script}`, 'sh', ...args], { cwd: '/', ...server });
+  const runner = await callerOf(paths);
+  t.after(() => runner.close());
+  const ownerOf = async (path: string) => (await lstat(path)).uid;
+
+  // Into a tree that is handed over: an app would get the directory that the runner takes to be root's alone.
+  const tree = join(shop.staging, '50');
+  await asServer('mkdir -m 700 "$1" && mv "$2" "$1/run"', tree, paths.run);
+  await runner.call('own', { key: 'shop', tree: 'staging/50' });
+  for (const name of ['run', 'run/outputs', 'run/processes', 'run/orphans.sock'])
+    assert.equal(await ownerOf(join(tree, name)), 0, name);
+
+  // In the place of logs, where the server may put links that root would write through.
+  const root = await directoryOfRoot(t);
+  await run('mv', [join(tree, 'run'), `${paths.run}-moved`]);
+  const planted = join(shop.logs, 'app.log');
+  await asServer(
+    'mv "$1" "$1-aside"; mv "$2" "$1"; ln -s "$3" "$4"',
+    shop.logs,
+    `${paths.run}-moved`,
+    root.file,
+    planted,
+  );
+  await waitFor(() => isolated.output.includes('cannot be written'), { what: 'the fault' });
+  await assert.rejects(runner.call('prepare', { key: 'shop' }));
+  assert.equal(await readFile(root.file, 'utf8'), ofRoot);
+
+  // In the place of what the runner has in \`run\`, at its next start.
+  runner.close();
+  await isolated.killRunner();
+  await asServer(
+    'rm "$1/app.log"; mkfifo "$1/x.out" "$1/x.err"; echo "{}" > "$1/x.json"; mv "$1-aside" "$2"; mkdir "$3"; mv "$1" "$3/outputs"; mv "$2" "$1"',
+    shop.logs,
+    `${shop.logs}-kept`,
+    paths.run,
+  );
+  await isolated.startRunner();
+  assert.ok(!(await readdir(paths.outputs)).includes('x.out'));
+});

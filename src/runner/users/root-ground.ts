@@ -75,9 +75,9 @@ export class RootGround implements Ground {
       throw new AppError('internal', `nothing of ours is in ${directory}`);
     const found = this.#home.open(...names);
     const { uid } = found.stat();
-    if (uid === (isLogs ? 0 : this.users.owner.uid)) return found;
+    if (isLogs ? found.isOnlyRoots : uid === this.users.owner.uid) return found;
     found[Symbol.dispose]();
-    throw obstructed(directory, `belongs to uid ${uid}`);
+    throw obstructed(directory, uid === 0 ? 'is another directory of ours' : `belongs to uid ${uid}`);
   }
 
   /** To be called when nothing writes there any more. */
@@ -119,7 +119,7 @@ export class RootGround implements Ground {
     for (;;) {
       try {
         const directory = run.ensure(name, 0o700);
-        if (directory.stat().uid === 0) return directory;
+        if (directory.isOnlyRoots) return directory;
         directory[Symbol.dispose]();
       } catch (error) {
         if (!['ENOTDIR', 'ELOOP'].includes(systemCode(error) ?? '')) throw error;

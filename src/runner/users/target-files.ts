@@ -68,7 +68,7 @@ export class TargetFiles {
     this.#assertServers(root, tree);
     if (root.stat().gid === user.gid) return;
     root.become(owner, 0o700);
-    await chownBelow(root, user, records);
+    await chownBelow(root, owner, user, records);
     root.become({ uid: owner.uid, gid: user.gid }, 0o1770);
   }
 
@@ -122,7 +122,7 @@ export class TargetFiles {
     if (directory.stat().uid === user.uid) return;
     this.#assertServers(directory, name);
     directory.become(this.#users.owner, 0o700);
-    await chownBelow(directory, user);
+    await chownBelow(directory, this.#users.owner, user);
     directory.become(user, mode);
   }
 
@@ -132,6 +132,8 @@ export class TargetFiles {
     using logs = parent.ensure('logs', 0o700);
     const wasServers = logs.stat().uid !== 0;
     if (wasServers) this.#assertServers(logs, 'logs');
+    else if (!logs.isOnlyRoots)
+      throw new AppError('files_obstructed', 'another directory of ours is in the place of logs');
     logs.become({ uid: 0, gid: owner.gid }, 0o2750);
     if (!wasServers) return;
     for (const name of readdirSync(logs.path)) {
@@ -150,14 +152,32 @@ function target(key: string): Target {
   return found;
 }
 
-/** All below a directory, links themselves; it goes on where it was interrupted. @param except a name right below it */
-async function chownBelow(directory: PinnedDirectory, user: Identity, except?: string): Promise<void> {
+/**
+ * All below a directory that is the server's, links themselves; it goes on where it was interrupted. Nothing of root's is
+ * given away: the server can move into a tree what of ours lies in directories that it may write into.
+ * @param except a name right below it
+ */
+async function chownBelow(
+  directory: PinnedDirectory,
+  owner: Identity,
+  user: Identity,
+  except?: string,
+): Promise<void> {
   const names = readdirSync(directory.path, { encoding: 'buffer' }).filter(
     (name) => name.toString() !== except,
   );
   if (names.length === 0) return;
-  const owner = `${user.uid}:${user.gid}`;
-  const argv = ['-0', '-r', '/bin/chown', '--recursive', '-P', '--no-dereference', '--', owner];
+  const only = `--from=${owner.uid}`;
+  const chown = [
+    '/bin/chown',
+    '--recursive',
+    '-P',
+    '--no-dereference',
+    only,
+    '--',
+    `${user.uid}:${user.gid}`,
+  ];
+  const argv = ['-0', '-r', ...chown];
   const child = spawn('/usr/bin/xargs', argv, {
     cwd: directory.path,
     env: rootEnvironment,
@@ -188,7 +208,7 @@ async function endAll(user: Identity): Promise<void> {
 function removeLogs(parent: PinnedDirectory): void {
   try {
     using logs = parent.open('logs');
-    if (logs.stat().uid !== 0) return;
+    if (!logs.isOnlyRoots) return;
     for (const name of readdirSync(logs.path)) rmSync(join(logs.path, name), { force: true });
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return;
