@@ -1,5 +1,4 @@
 import { isIPv6 } from 'node:net';
-import { domainToASCII } from 'node:url';
 import type { ScheduledTask } from 'node-cron';
 import { NamedRecords } from '../config/named-records.ts';
 import { type Paths, type Target, targetName } from '../config/paths.ts';
@@ -14,7 +13,7 @@ import type { WantedHost } from './documents.ts';
 import { type Domain, type DomainView, domainSchema, type NewDomain } from './domain.ts';
 import { viewDomain } from './domain-view.ts';
 import { Front } from './front.ts';
-import { isHostName } from './host-name.ts';
+import { assertHostName, hostNameFrom } from './host-name.ts';
 import { Orders } from './orders.ts';
 
 export interface EdgeOptions {
@@ -336,22 +335,6 @@ export class Edge {
       .finally(() => this.#background.delete(running));
     this.#background.add(running);
   }
-}
-
-/** As DNS has it, however it is written: with capitals, with umlauts, with the dot of the root. @throws `invalid_domain` */
-function hostNameFrom(text: string): string {
-  // The translation forgives what none of ours may have in it, such as the end of a line.
-  const ascii = /\p{Cc}/u.test(text) || /^[ -~]*$/.test(text) ? text : domainToASCII(text);
-  const name = ascii.toLowerCase().replace(/\.$/, '');
-  assertHostName(name);
-  return name;
-}
-
-function assertHostName(name: string): void {
-  if (isHostName(name)) return;
-  throw new AppError('invalid_domain', `"${name}" is no host name`, {
-    hint: 'Such as shop.example.com: letters, digits and "-", with dots between them; no address, no port, no "*".',
-  });
 }
 
 function assertSameTarget({ name, target }: Domain, wanted: Target | null): void {
