@@ -1,5 +1,5 @@
 import type { AppSettings } from '../config/app-settings.ts';
-import type { GenerationLimits, JobLimits } from '../protocol/runner.ts';
+import type { GenerationLimits, JobLimits } from '../protocol/limits.ts';
 import type { Site } from './site.ts';
 
 /** A worker has about a dozen threads, and what draws pictures or compiles has more. */

@@ -1,8 +1,9 @@
 import { connect, type Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { AppError } from '../errors/app-error.ts';
+import type { LimitsReport } from '../protocol/limits.ts';
 import { CallClient, type CallOptions } from '../protocol/peer.ts';
-import type { LimitsReport, RunnerCalls, TargetStatus } from '../protocol/runner.ts';
+import type { RunnerCalls, TargetStatus } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
 import { backoffDelay } from '../system/backoff.ts';
 import { withDeadline } from '../system/deadline.ts';

@@ -16,7 +16,7 @@ import type { Release, ReleaseSource } from '../releases/release.ts';
 import type { DeployEvent } from './events.ts';
 import type { GitExchange } from './git-exchange.ts';
 
-export type { LimitsReport } from '../protocol/runner.ts';
+export type { LimitsReport } from '../protocol/limits.ts';
 
 /** As far as its workers are concerned, and `stopped` also where it was told to stop; `empty` has had no release live. */
 export type AppState = Liveness | 'empty';

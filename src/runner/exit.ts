@@ -1,5 +1,5 @@
 import { formatBytes } from '../config/units.ts';
-import type { Shortage } from '../protocol/runner.ts';
+import type { Shortage } from '../protocol/limits.ts';
 
 /** How a process ended. */
 export interface Exit {

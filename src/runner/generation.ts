@@ -7,10 +7,11 @@ import { firstOf } from '../system/first-of.ts';
 import { proveSettled } from './boot-check.ts';
 import { BootFailures } from './boot-failure.ts';
 import type { Group } from './cgroups/group.ts';
-import { describeExit, describeShortage, type Exit, noExit } from './exit.ts';
+import { describeExit, type Exit, noExit } from './exit.ts';
 import type { ListeningPort } from './listening-port.ts';
 import type { Outputs } from './outputs.ts';
 import type { ProcessRecords } from './process-records.ts';
+import { ShortageWatch } from './shortage-watch.ts';
 import { Slot } from './slot.ts';
 import type { Identity } from './users/identity.ts';
 import { excessOf, faultOf } from './worker-fault.ts';
@@ -21,8 +22,6 @@ import { NotStarted, WorkerStarter } from './worker-starter.ts';
 const gateDeadline = 1000;
 /** How often a process is looked at that has no limit, in ms. */
 const lookEvery = 950;
-/** What would be said again and again is said as often as this, in ms. */
-const tellEvery = 60_000;
 /** Where a worker could not be replaced by a fresh one, the next try is made after this; in ms. */
 const renewPause = 10_000;
 /** The same where a fresh one is no better; in ms. */
@@ -66,8 +65,7 @@ export class Generation {
   readonly #leaving = new Set<WorkerProcess>();
   /** ends boots and replacements under way */
   readonly #stopping = new AbortController();
-  #shortagesAt = Number.NEGATIVE_INFINITY;
-  #toldOfProcesses = Number.NEGATIVE_INFINITY;
+  readonly #shortages: ShortageWatch;
   /** gives its group up: what is still in it then is ended */
   readonly #release: () => void;
 
@@ -78,6 +76,10 @@ export class Generation {
     this.#options = options;
     this.#failures = new BootFailures(spec);
     this.#release = options.group.hold();
+    this.#shortages = new ShortageWatch(options.group, options.log, (what) => {
+      const [worker] = this.workers;
+      if (worker !== undefined) this.#say(worker, what);
+    });
     this.#starter = new WorkerStarter({
       ...options,
       generation: id,
@@ -238,28 +240,13 @@ export class Generation {
     const leisurely = this.spec.maxMemory === null;
     for (const { figures } of this.workers)
       if (!leisurely || figures.age(now) >= lookEvery) figures.look(now);
-    this.#tellShortages(now);
+    this.#shortages.tick(now);
     if (this.state !== 'active') return;
     for (const slot of this.#slots) {
       const fault = slot.worker && faultOf(slot.worker, this.spec, now);
       if (fault !== undefined && now >= slot.renewNotBefore) void this.#renew(slot, fault);
       if (slot.worker !== undefined) this.#limit(slot.worker);
     }
-  }
-
-  /** What the kernel refuses does not always end a worker: it may be a process that one has started. */
-  #tellShortages(now: number): void {
-    if (now - this.#shortagesAt < lookEvery) return;
-    this.#shortagesAt = now;
-    const shortages = this.group.shortages(now);
-    if (shortages.some(({ of }) => of === 'memory')) {
-      this.#options.log('a process was killed by the kernel, because memory ran out');
-    }
-    const processes = shortages.find(({ of }) => of === 'processes');
-    if (processes === undefined || now - this.#toldOfProcesses < tellEvery) return;
-    this.#toldOfProcesses = now;
-    const [worker] = this.workers;
-    if (worker !== undefined) this.#say(worker, `is of a release at ${describeShortage(processes)}`);
   }
 
   /** Whether one of them is on its way to its limit: a leak can be as fast as the requests come. */

@@ -1,6 +1,6 @@
 import { dirname } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { GenerationLimits, JobLimits, LimitedBy, LimitsReport } from '../../protocol/runner.ts';
+import type { GenerationLimits, JobLimits, LimitedBy, LimitsReport } from '../../protocol/limits.ts';
 import type { Found } from './find.ts';
 import { Group, type GroupLimits } from './group.ts';
 import { type MachineMemory, machineMemory, memoryForBuild, reserveOf } from './machine-memory.ts';

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { systemCode } from '../../errors/app-error.ts';
-import type { Shortage } from '../../protocol/runner.ts';
+import type { Shortage } from '../../protocol/limits.ts';
 import { readControl } from './files.ts';
 import type { CgroupTree, Refusals } from './tree.ts';
 
