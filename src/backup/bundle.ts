@@ -1,12 +1,12 @@
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type FileHandle, mkdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { promisify } from 'node:util';
 import { AppError } from '../errors/app-error.ts';
 import { explainStart, gitEnvironment } from '../git/git.ts';
-import { as, giveTo, type Owner } from './owners.ts';
+import { asOther, runAs } from '../system/run-as.ts';
+import { giveTo, type Owner } from './owners.ts';
 
 /**
  * Writes a repository with all its refs into a file, in git's own form for that: whole and consistent, whatever is pushed
@@ -20,13 +20,14 @@ export async function writeBundle(repository: string, into: FileHandle, owner: O
   const child = spawn('git', ['--git-dir', repository, 'bundle', 'create', '--quiet', '-', '--all'], {
     stdio: ['ignore', into.fd, 'pipe'],
     env: gitEnvironment(),
-    cwd: '/',
-    ...as(owner),
+    ...asOther(owner),
   });
+  const end = () => child.kill();
+  process.on('SIGINT', end);
   const [complaint, [code]] = await Promise.all([
     text(child.stderr as NodeJS.ReadableStream),
     once(child, 'exit'),
-  ]);
+  ]).finally(() => process.off('SIGINT', end));
   if (code !== 0) throw new Error(`git bundle failed: ${complaint.trim()}`);
   return true;
 }
@@ -60,15 +61,8 @@ export async function commitsIn(repository: string, commits: string[], owner: Ow
 }
 
 async function run(args: string[], owner: Owner, input = ''): Promise<string> {
-  const running = promisify(execFile)('git', args, {
-    env: gitEnvironment(),
-    maxBuffer: 64 * 1024 ** 2,
-    cwd: '/',
-    ...as(owner),
-  });
-  running.child.stdin?.on('error', () => undefined).end(input);
   try {
-    return (await running).stdout;
+    return await runAs(owner, ['git', ...args], { env: gitEnvironment(), input });
   } catch (error) {
     throw explainStart(error) ?? error;
   }

@@ -5,6 +5,7 @@ import type { Paths, Target } from '../config/paths.ts';
 import { systemCode } from '../errors/app-error.ts';
 import { exists } from '../system/exists.ts';
 import { removeTree, temporaryBeside } from '../system/files.ts';
+import { ProgramFailed } from '../system/run-as.ts';
 import { ArchiveWriter, now, plain } from './archive-writer.ts';
 import { writeBundle } from './bundle.ts';
 import { type Contents, contentsOf } from './contents.ts';
@@ -200,7 +201,7 @@ class Packer {
       return true;
     } catch (error) {
       this.#options.signal.throwIfAborted();
-      if (!(error instanceof Error && 'cmd' in error)) throw error;
+      if (!(error instanceof ProgramFailed)) throw error;
       const why = error.message.trim().split('\n').at(-1);
       this.#options.note(
         `${path} is copied as it stands, since SQLite could not copy it (${why}); stop the app for a sure copy`,

@@ -80,12 +80,7 @@ export class Owners {
   }
 }
 
-/** What has a program run as somebody: where we are not root, as ourselves, who are then the owner. */
-export function as({ uid, gid }: Owner): Partial<Owner> {
-  return process.getuid?.() === 0 ? { uid, gid } : {};
-}
-
-/** Gives a directory that we have made to whom that program runs as. */
+/** Gives a directory that we have made to somebody; whoever owns the home may have put a link in its place. */
 export async function giveTo({ uid, gid }: Owner, path: string): Promise<void> {
   if (process.getuid?.() === 0) await lchown(path, uid, gid);
 }

@@ -1,11 +1,10 @@
-import { execFile } from 'node:child_process';
 import { type FileHandle, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { exists } from '../system/exists.ts';
 import { removeTree, temporaryBeside } from '../system/files.ts';
-import { as, giveTo, type Owner } from './owners.ts';
+import { runAs } from '../system/run-as.ts';
+import { giveTo, type Owner } from './owners.ts';
 import { openFile } from './walk.ts';
 
 const program = fileURLToPath(new URL('sqlite-snapshot.ts', import.meta.url));
@@ -55,11 +54,7 @@ export async function takeSnapshot(
   await giveTo(owner, directory);
   const copy = join(directory, 'copy');
   const pages = String(mode === 'wal' ? allPages : fewPages);
-  await promisify(execFile)(process.execPath, [program, path, copy, pages], {
-    timeout: deadlines[mode],
-    env: {},
-    ...as(owner),
-  });
+  await runAs(owner, [process.execPath, program, path, copy, pages], { env: {}, timeout: deadlines[mode] });
   const file = await openFile(copy);
   if (file === undefined) throw new Error(`there is no ${copy}`);
   stack.defer(() => file.handle.close());

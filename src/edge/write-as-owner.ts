@@ -1,6 +1,6 @@
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { asOwner } from '../system/as-owner.ts';
 import { temporaryBeside } from '../system/files.ts';
-import { asOwner } from './as-owner.ts';
 
 /** Replaces a file of somebody else's directory, with no more rights than that somebody has. */
 export function writeAsOwner(home: string, path: string, content: string): void {

@@ -1,8 +1,8 @@
 import { once } from 'node:events';
-import { chown, open, stat } from 'node:fs/promises';
 import type { Paths } from '../../config/paths.ts';
 import { checkRunDirectory } from '../../config/run-directory.ts';
 import { AppError } from '../../errors/app-error.ts';
+import { asOwner } from '../../system/as-owner.ts';
 import { exists } from '../../system/exists.ts';
 import { type FileLock, tryLock } from '../../system/lock.ts';
 import { ApiClient } from '../client.ts';
@@ -40,16 +40,13 @@ export async function holdStill(paths: Paths): Promise<Stillness> {
   };
 }
 
-/** What a server takes before anything else; undefined where one has it. No file of root's is left in its way. */
+/**
+ * What a server takes before anything else; undefined where one has it. With the rights of whoever owns the home, who may
+ * have put a link there: root would make, and be made to give away, a file elsewhere.
+ */
 export async function lockHome(paths: Paths): Promise<FileLock | undefined> {
   if (!(await exists(paths.run))) return { release: () => undefined };
-  if (!(await exists(paths.serverLock))) {
-    const { uid, gid } = await stat(paths.run);
-    const handle = await open(paths.serverLock, 'a', 0o600);
-    await handle.close();
-    if (process.getuid?.() === 0) await chown(paths.serverLock, uid, gid);
-  }
-  return tryLock(paths.serverLock);
+  return asOwner(paths.home, () => tryLock(paths.serverLock));
 }
 
 function endedEarly(): AppError {

@@ -1,9 +1,10 @@
 import { execFile } from 'node:child_process';
-import { chown, stat } from 'node:fs/promises';
+import { mkdirSync } from 'node:fs';
 import { connect } from 'node:net';
 import { promisify } from 'node:util';
 import type { Paths } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
+import { asOwner } from '../../system/as-owner.ts';
 import { exists } from '../../system/exists.ts';
 import { ensurePrivateDirectory } from '../../system/files.ts';
 import { isUnitHome } from '../../system/systemd.ts';
@@ -37,9 +38,7 @@ export async function quieten(paths: Paths): Promise<AsyncDisposable> {
 export async function assertQuiet(paths: Paths): Promise<Disposable> {
   await ensurePrivateDirectory(paths.home);
   if (!(await exists(paths.run))) {
-    await ensurePrivateDirectory(paths.run);
-    const { uid, gid } = await stat(paths.home);
-    if (process.getuid?.() === 0) await chown(paths.run, uid, gid);
+    asOwner(paths.home, () => mkdirSync(paths.run, { recursive: true, mode: 0o700 }));
   }
   const lock = await lockHome(paths);
   if (lock === undefined) throw running(`Sluice is up with the state in ${paths.home}`);

@@ -1,8 +1,8 @@
-import { execFile } from 'node:child_process';
 import { constants } from 'node:fs';
-import { access } from 'node:fs/promises';
+import { access, stat } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
-import { promisify } from 'node:util';
+import { systemCode } from '../../errors/app-error.ts';
+import { runAs } from '../../system/run-as.ts';
 import { type Check, fault, ok, type Patient } from './check.ts';
 import { serverPath } from './server-path.ts';
 
@@ -13,7 +13,7 @@ const needed = ['git', 'mkfifo', 'sh', 'cat', 'nice'];
 const oldestGit = [2, 32] as const;
 
 /** Whether the programs are there that Sluice starts. */
-export async function checkPrograms({ server }: Patient): Promise<Check> {
+export async function checkPrograms({ server, paths }: Patient): Promise<Check> {
   const path = await serverPath(server);
   const missing: string[] = [];
   for (const program of needed) if (!(await isIn(path, program))) missing.push(program);
@@ -24,7 +24,7 @@ export async function checkPrograms({ server }: Patient): Promise<Check> {
       'Install them, or start Sluice with a PATH that has them. On Debian: apt-get install git coreutils',
     );
   }
-  const git = await gitVersion(path);
+  const git = await gitVersion(path, paths.home);
   if ('failure' in git) return fault('programs', `git does not run: ${git.failure}`, 'Install it anew.');
   const { version } = git;
   if (isRecent(version)) return ok('programs', `${needed.join(', ')} are there, git ${version}`);
@@ -47,15 +47,24 @@ async function isIn(path: string, program: string): Promise<boolean> {
   return false;
 }
 
-async function gitVersion(path: string): Promise<{ version: string } | { failure: string }> {
+/** By the user of the home, since which git comes first in its PATH is up to them: root runs nothing of theirs. */
+async function gitVersion(path: string, home: string): Promise<{ version: string } | { failure: string }> {
   try {
-    const { stdout } = await promisify(execFile)('git', ['--version'], {
-      env: { PATH: path },
-      timeout: 5000,
-    });
+    const options = { env: { PATH: path }, timeout: 5000 };
+    const stdout = await runAs(await ownerOf(home), ['git', '--version'], options);
     return { version: /\d+(?:\.\d+)+/.exec(stdout)?.[0] ?? stdout.trim() };
   } catch (error) {
     return { failure: (error as Error).message };
+  }
+}
+
+/** Where there is no home yet, whoever asks is who would have it. */
+async function ownerOf(home: string): Promise<{ uid: number; gid: number }> {
+  try {
+    return await stat(home);
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error;
+    return { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
   }
 }
 

@@ -1,4 +1,4 @@
-import { lstatSync } from 'node:fs';
+import { statSync } from 'node:fs';
 
 /**
  * Runs `work`, which reads or writes below a directory that another user owns, with no more rights than that user has:
@@ -6,7 +6,7 @@ import { lstatSync } from 'node:fs';
  * Not for two at a time: it is the whole process that changes its rights.
  */
 export function asOwner<T>(directory: string, work: () => T): T {
-  const { uid, gid } = lstatSync(directory);
+  const { uid, gid } = statSync(directory);
   if (process.geteuid?.() !== 0 || uid === 0) return work();
   const groups = process.getgroups?.() ?? [];
   process.setgroups?.([gid]);

@@ -1,0 +1,47 @@
+import { type SpawnOptions, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { buffer } from 'node:stream/consumers';
+
+/** A user and a group, as the kernel has them. */
+interface User {
+  uid: number;
+  gid: number;
+}
+
+/**
+ * What makes `spawn` start a program as another user, where we are root: in a session of its own, for it could otherwise
+ * type into the terminal that root sits at (ioctl_tty(2), TIOCSTI), and what it runs may be up to that user.
+ */
+export function asOther({ uid, gid }: User): Pick<SpawnOptions, 'uid' | 'gid' | 'cwd' | 'detached'> {
+  return process.getuid?.() === 0 && uid !== 0 ? { uid, gid, cwd: '/', detached: true } : { cwd: '/' };
+}
+
+/**
+ * Runs a program as another user, where we are root, and gives what it printed. Ctrl-C ends it, as it does what is in our
+ * own session.
+ * @throws Error with what it had to say; the system's where it cannot be started
+ */
+export async function runAs(
+  user: User,
+  [program, ...args]: [string, ...string[]],
+  { env, input = '', timeout }: { env: Record<string, string>; input?: string; timeout?: number },
+): Promise<string> {
+  const child = spawn(program, args, { ...asOther(user), env, ...(timeout !== undefined && { timeout }) });
+  const end = () => child.kill();
+  process.on('SIGINT', end);
+  try {
+    child.stdin?.on('error', () => undefined).end(input);
+    const [out, said, [code, signal]] = await Promise.all([
+      buffer(child.stdout as NodeJS.ReadableStream),
+      buffer(child.stderr as NodeJS.ReadableStream),
+      once(child, 'close'),
+    ]);
+    if (code === 0) return out.toString();
+    throw new ProgramFailed(said.toString().trim() || `${program} ended with ${signal ?? code}`);
+  } finally {
+    process.off('SIGINT', end);
+  }
+}
+
+/** The program was started, and did not end well. */
+export class ProgramFailed extends Error {}
