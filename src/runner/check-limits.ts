@@ -1,6 +1,6 @@
 import { targetOf } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { GenerationLimits, JobLimits } from '../protocol/runner.ts';
+import type { GenerationLimits, JobLimits } from '../protocol/limits.ts';
 
 /**
  * What the server asks for becomes names and contents of files that root writes: a key that is none would lead out of the
