@@ -1,3 +1,8 @@
+/*
+ * What follows from where this code lies, at once and for messages and defaults. Whether systemd runs Sluice with a certain
+ * home is another question, also for a checkout that is used on the same machine: `isUnitHome` asks systemd.
+ */
+
 /** Where a system-wide install has its versions, side by side, and `current`, a link to the one that runs. */
 export const installRoot = '/opt/sluice';
 
@@ -8,3 +13,6 @@ export const installedTree: string | undefined = import.meta.dirname.startsWith(
 
 /** The home of a system-wide install; undefined where this is a checkout. */
 export const systemHome: string | undefined = installedTree && '/var/lib/sluice';
+
+/** What systemd runs of ours all the time; to be stopped in this order, and started in the other. */
+export const ownUnits = ['sluice.service', 'sluice-runner.service'] as const;

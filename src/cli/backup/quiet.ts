@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { connect } from 'node:net';
 import { promisify } from 'node:util';
+import { ownUnits } from '../../config/installed.ts';
 import type { Paths } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { asOwner } from '../../system/as-owner.ts';
@@ -9,8 +10,6 @@ import { exists } from '../../system/exists.ts';
 import { ensurePrivateDirectory } from '../../system/files.ts';
 import { isUnitHome } from '../../system/systemd.ts';
 import { lockHome } from './hold-still.ts';
-
-const units = ['sluice.service', 'sluice-runner.service'];
 
 /** Whether systemd runs Sluice with a home, and we may tell it to stop. Else it is whoever has typed `sluice up`. */
 export async function isUnit(paths: Paths): Promise<boolean> {
@@ -25,9 +24,9 @@ export async function isUnit(paths: Paths): Promise<boolean> {
 export async function quieten(paths: Paths): Promise<AsyncDisposable> {
   await using ending = new AsyncDisposableStack();
   if (await isUnit(paths)) {
-    await promisify(execFile)('systemctl', ['stop', ...units]);
+    await promisify(execFile)('systemctl', ['stop', ...ownUnits]);
     ending.defer(async () => {
-      await promisify(execFile)('systemctl', ['start', ...units.toReversed()]);
+      await promisify(execFile)('systemctl', ['start', ...ownUnits.toReversed()]);
     });
   }
   ending.use(await assertQuiet(paths));

@@ -1,8 +1,8 @@
+import { ownUnits } from '../../config/installed.ts';
 import { exists } from '../../system/exists.ts';
 import { showUnits, type Unit } from '../../system/systemd.ts';
 import { type Check, fault, ok, type Patient, warning } from './check.ts';
 
-const own = ['sluice.service', 'sluice-runner.service'];
 /** Any of them lets pushes in: Debian, others, and Ubuntu from 24.04 on, which starts it for each connection. */
 const ssh = ['ssh.service', 'sshd.service', 'ssh.socket', 'sshd.socket'];
 const edge = ['nginx.service', 'sluice-edge.path'];
@@ -14,7 +14,7 @@ const manyRestarts = 3;
 /** On a system-wide install, whether systemd runs what is to run, and will after a reboot. */
 export async function checkUnits({ systemWide }: Patient): Promise<Check | undefined> {
   if (!systemWide) return undefined;
-  const wanted = [...own, ...((await exists(edgeConfig)) ? edge : [])];
+  const wanted = [...ownUnits, ...((await exists(edgeConfig)) ? edge : [])];
   const units = await showUnits(wanted);
   const down = wanted.filter((name) => units.find(({ id }) => id === name)?.active !== 'active');
   if (down.length > 0) {
