@@ -1,8 +1,8 @@
 import { homeFromEnvironment } from '../config/paths.ts';
-import { AppError } from '../errors/app-error.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { describeError } from '../system/log.ts';
 import { sayReadyToSystemd } from '../system/systemd.ts';
+import { asProgram } from './as-program.ts';
 import { run } from './run.ts';
 
 /** How long the machine's start waits for apps, in ms: one that does not come up must not keep it from being done. */
@@ -35,13 +35,4 @@ async function serve(home: string): Promise<void> {
   });
 }
 
-if (import.meta.main) {
-  try {
-    await serve(homeFromEnvironment());
-    process.exit(0);
-  } catch (error) {
-    if (!(error instanceof AppError)) throw error;
-    process.stderr.write(`sluice: ${error.message}\n${error.hint && `  ${error.hint}\n`}`);
-    process.exit(1);
-  }
-}
+if (import.meta.main) await asProgram(() => serve(homeFromEnvironment()));

@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 import { homeFromEnvironment } from '../config/paths.ts';
 import type { RunnerClient } from '../deployments/runner-client.ts';
 import { AppError } from '../errors/app-error.ts';
+import { asProgram } from './as-program.ts';
 import { openLog } from './open-log.ts';
 import { type Ready, run } from './run.ts';
 import { RunnerProcess } from './runner-process.ts';
@@ -50,13 +51,4 @@ function sayReady(ready: Ready): void {
   process.stdout.write(`${text}\n`);
 }
 
-if (import.meta.main) {
-  try {
-    await up(homeFromEnvironment(), sayReady);
-    process.exit(0);
-  } catch (error) {
-    if (!(error instanceof AppError)) throw error;
-    process.stderr.write(`sluice: ${error.message}\n${error.hint && `  ${error.hint}\n`}`);
-    process.exit(1);
-  }
-}
+if (import.meta.main) await asProgram(() => up(homeFromEnvironment(), sayReady));
