@@ -1,12 +1,14 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { type FileHandle, mkdir, rename } from 'node:fs/promises';
+import { mkdirSync, renameSync } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { AppError } from '../errors/app-error.ts';
 import { explainStart, gitEnvironment } from '../git/git.ts';
+import { asUser } from '../system/as-owner.ts';
 import { asOther, runAs } from '../system/run-as.ts';
-import { giveTo, type Owner } from './owners.ts';
+import type { Owner } from './owners.ts';
 
 /**
  * Writes a repository with all its refs into a file, in git's own form for that: whole and consistent, whatever is pushed
@@ -35,8 +37,7 @@ export async function writeBundle(repository: string, into: FileHandle, owner: O
 /** The inverse. Hooks and HEAD are the server's to set, when it starts. @throws AppError `archive_unreadable` */
 export async function readBundle(bundle: string, repository: string, owner: Owner): Promise<void> {
   const fresh = join(dirname(bundle), 'fresh.git');
-  await mkdir(fresh, { mode: 0o700 });
-  await giveTo(owner, fresh);
+  asUser(owner, () => mkdirSync(fresh, { mode: 0o700 }));
   const git = (...args: string[]) => run(['-c', 'gc.auto=0', '--git-dir', fresh, ...args], owner);
   await git('init', '--quiet', '--bare', '--initial-branch=main', '--template=');
   try {
@@ -46,7 +47,7 @@ export async function readBundle(bundle: string, repository: string, owner: Owne
       cause,
     });
   }
-  await rename(fresh, repository);
+  asUser(owner, () => renameSync(fresh, repository));
 }
 
 /** Those of `commits` that a repository has. */

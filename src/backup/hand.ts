@@ -15,9 +15,10 @@ export async function hand(
   { head, owners: others, between }: Unpacked,
 ): Promise<void> {
   if (!owners.isolated) return;
+  // The directory that all is in stays ours, and closed: whoever gets what is above could lead us elsewhere meanwhile.
   const giving = async (path: string): Promise<void> => {
     const at = join(staging.home, path);
-    const place = path === '' || between.has(path) ? ofHome : placeOf(path);
+    const place = between.has(path) ? ofHome : placeOf(path);
     // Where apps had no users, what an app wrote was the owner's, and is the app's now.
     const usual = usualOwner(place, true);
     const was = others.get(path) ?? { owner: usual, group: usual };
@@ -27,11 +28,12 @@ export async function hand(
   };
   const all = await readdir(staging.home, { recursive: true, withFileTypes: true });
   for (const entry of all) await giving(relative(staging.home, join(entry.parentPath, entry.name)));
-  await giving('');
   for (const { app, environment } of head.environments) {
     // Everybody may pass through: what is in there has its own mode.
     await chmod(staging.target({ app, environment }).directory, 0o711);
+    await chmod(staging.app(app), 0o711);
   }
+  await chmod(staging.home, 0o711);
 }
 
 const ofHome: Place = { part: '', app: null, target: null, isOfApp: false };

@@ -1,9 +1,11 @@
+import { existsSync, readdirSync, readFileSync, renameSync } from 'node:fs';
 import { readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Paths } from '../config/paths.ts';
 import { systemCode } from '../errors/app-error.ts';
+import { asUser } from '../system/as-owner.ts';
 import { exists } from '../system/exists.ts';
-import { listDirectory, readJson, writeFileAtomic } from '../system/files.ts';
+import { parseJson, readJson, writeFileAtomic } from '../system/files.ts';
 import type { Owners } from './owners.ts';
 import { edgeDirectory, stateFiles } from './place.ts';
 
@@ -16,17 +18,25 @@ export async function mergeState(paths: Paths, staging: Paths, owners: Owners): 
   for (const name of stateFiles) {
     const [from, to] = [join(staging.home, name), join(paths.home, name)];
     if (!(await exists(from))) continue;
-    if (await exists(to)) await writeFileAtomic(from, await merged(name, from, to));
+    if (await exists(to))
+      await writeFileAtomic(
+        from,
+        await merged(name, from, () => asUser(owners.home, () => readFileSync(to))),
+      );
     await owners.giveToHome(from);
     await rename(from, to);
   }
-  await moveInto(join(staging.home, edgeDirectory), join(paths.home, edgeDirectory));
+  const [from, to] = [join(staging.home, edgeDirectory), join(paths.home, edgeDirectory)];
+  if (!(await exists(from))) return;
+  if (await exists(to)) asUser(owners.home, () => moveInto(from, to));
+  else await rename(from, to);
 }
 
-async function merged(name: string, from: string, to: string): Promise<string | Buffer> {
+/** @param read what is here, with no more rights than whoever owns it: it may be a link by now */
+async function merged(name: string, from: string, read: () => Buffer): Promise<string | Buffer> {
   // The history that comes from elsewhere is the older one.
-  if (name === 'events.jsonl') return Buffer.concat([await readFile(from), await readFile(to)]);
-  const [theirs, ours] = [await readJson(from), await readJson(to)];
+  if (name === 'events.jsonl') return Buffer.concat([await readFile(from), read()]);
+  const [theirs, ours] = [await readJson(from), parseJson(read().toString())];
   const both = name === 'config.json' ? underneath(theirs, ours) : byName(theirs, ours);
   return `${JSON.stringify(both, null, 2)}\n`;
 }
@@ -63,15 +73,15 @@ function isObject(value: unknown): value is Record<string, unknown> {
 }
 
 /** File by file: certificates that are here for other names stay. */
-async function moveInto(from: string, to: string): Promise<void> {
-  if (!(await exists(from))) return;
-  if (!(await exists(to))) return rename(from, to);
-  for (const name of await listDirectory(from)) {
+function moveInto(from: string, to: string): void {
+  for (const name of readdirSync(from)) {
+    const [there, here] = [join(from, name), join(to, name)];
     try {
-      await rename(join(from, name), join(to, name));
+      renameSync(there, here);
     } catch (error) {
-      if (!['ENOTEMPTY', 'EEXIST', 'EISDIR', 'ENOTDIR'].includes(systemCode(error) ?? '')) throw error;
-      await moveInto(join(from, name), join(to, name));
+      const isInTheWay = ['ENOTEMPTY', 'EEXIST', 'EISDIR', 'ENOTDIR'].includes(systemCode(error) ?? '');
+      if (!isInTheWay || !existsSync(here)) throw error;
+      moveInto(there, here);
     }
   }
 }

@@ -1,11 +1,13 @@
 import { execFile } from 'node:child_process';
-import { chmod, mkdir, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { renameSync, rmSync } from 'node:fs';
+import { mkdir, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { Paths, targetName } from '../config/paths.ts';
 import { listTargets, loadTargetState, saveTargetState, type TargetState } from '../config/target-state.ts';
 import { AppError } from '../errors/app-error.ts';
+import { asUser } from '../system/as-owner.ts';
 import { exists } from '../system/exists.ts';
 import {
   ensurePrivateDirectory,
@@ -46,9 +48,9 @@ interface Staged extends Environment {
 export async function restoreBackup(paths: Paths, input: Readable, options: RestoreOptions): Promise<Head> {
   await ensurePrivateDirectory(paths.home);
   const owners = await Owners.of(paths);
-  const staging = new Paths(temporaryBeside(join(paths.home, 'restore')));
+  const staging = new Paths(temporaryBeside(await besideNobody(paths, owners)));
   await using ending = new AsyncDisposableStack();
-  ending.defer(() => removeTree(staging.home));
+  ending.defer(() => remove(staging.home, owners));
   await mkdir(staging.home, { mode: 0o700 });
   const unpacked = await unpack(input, staging.home, options);
   const { head } = unpacked;
@@ -66,6 +68,23 @@ export async function restoreBackup(paths: Paths, input: Readable, options: Rest
     for (const app of appsOf(head)) await place(paths, staging, app, owners);
   }
   return head;
+}
+
+/**
+ * What is unpacked by root lies beside the home, not in it: who owns the home could move it away, and lead root elsewhere.
+ * Where the home is a file system of its own there is no such place, since all is moved from there by renames.
+ */
+async function besideNobody({ home }: Paths, { isolated }: Owners): Promise<string> {
+  const inHome = join(home, 'restore');
+  if (!isolated) return inHome;
+  const [own, above] = [await stat(home), await stat(dirname(home))];
+  return own.dev === above.dev ? home : inHome;
+}
+
+/** Node.js goes by paths, which somebody may turn into links meanwhile; `rm` does not. */
+async function remove(path: string, { isolated }: Owners): Promise<void> {
+  if (isolated) await promisify(execFile)('rm', ['-rf', '--', path]);
+  else await removeTree(path);
 }
 
 /** Before anything takes its place, it is on the disk: there may be 100,000 files, for each of which to wait takes too long. */
@@ -147,7 +166,7 @@ async function makeRepository(staging: Paths, app: string, owners: Owners): Prom
   const bundle = join(staging.app(app), bundleName);
   if (!(await exists(bundle))) return;
   await readBundle(bundle, staging.repository(app), owners.home);
-  await rm(bundle);
+  asUser(owners.home, () => rmSync(bundle));
 }
 
 /** At no instant is there half an app. What is in the way lies aside under a name that the server sweeps, too. */
@@ -156,11 +175,12 @@ async function place(paths: Paths, staging: Paths, app: string, owners: Owners):
     await mkdir(paths.apps, { mode: owners.isolated ? 0o711 : 0o700 });
     await owners.giveToHome(paths.apps);
   }
-  if (owners.isolated) await chmod(staging.app(app), 0o711);
   const aside = join(paths.home, `.removing-${app}-${Date.now()}`);
   const replaces = await exists(paths.app(app));
-  if (replaces) await rename(paths.app(app), aside);
-  await rename(staging.app(app), paths.app(app));
+  asUser(owners.home, () => {
+    if (replaces) renameSync(paths.app(app), aside);
+    renameSync(staging.app(app), paths.app(app));
+  });
   await syncDirectory(paths.apps);
-  if (replaces) await removeTree(aside);
+  if (replaces) await remove(aside, owners);
 }

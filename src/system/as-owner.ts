@@ -6,7 +6,11 @@ import { statSync } from 'node:fs';
  * Not for two at a time: it is the whole process that changes its rights.
  */
 export function asOwner<T>(directory: string, work: () => T): T {
-  const { uid, gid } = statSync(directory);
+  return asUser(statSync(directory), work);
+}
+
+/** The same with the rights of a user. */
+export function asUser<T>({ uid, gid }: { uid: number; gid: number }, work: () => T): T {
   if (process.geteuid?.() !== 0 || uid === 0) return work();
   const groups = process.getgroups?.() ?? [];
   process.setgroups?.([gid]);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { lstat, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chmod, lstat, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -53,4 +53,57 @@ test('no lock of a backup is a file that the server has led root to', {
   const { code } = await cli(['backup', join(root, 'backup.tar.gz')], { env: { SLUICE_HOME: home } });
   assert.notEqual(code, 0);
   await assert.rejects(lstat(target), { code: 'ENOENT' });
+});
+
+test('a restore leads root nowhere, and gives all to whom it belongs', {
+  skip: withoutRoot,
+  timeout: 120_000,
+}, async (t) => {
+  const isolated = await Isolated.start(t);
+  const { sluice } = isolated;
+  const { home, paths } = sluice;
+  const server = await idsOf(isolated.owner);
+  const asServer = (script: string, ...args: string[]) =>
+    run('/bin/sh', ['-c', `set -e; ${script}`, 'sh', ...args], { cwd: '/', ...server });
+  const root = await directoryOfRoot(t);
+  const secret = join(root, 'secret');
+  await chmod(root, 0o755);
+  await writeFile(secret, 'of root alone\n', { mode: 0o600 });
+  await sluice.deploy('shop', {
+    'sluice.json': { shared: ['data'], settleTime: 100, workers: 1 },
+    'data/kept': 'kept',
+    'server.js': `require('node:http').createServer((_, response) =>
+      response.end(require('node:fs').readFileSync('data/kept', 'utf8'))).listen(process.env.PORT);`,
+  });
+  await asServer('mkdir -p "$1/edge"; echo planted > "$1/edge/secret"', home);
+  const env = { SLUICE_HOME: home };
+  const file = join(root, 'backup.tar.gz');
+  const backup = await cli(['backup', file, '--releases'], { env });
+  assert.equal(backup.code, 0, backup.stderr);
+  await sluice.stop();
+  await asServer(
+    'mv "$1/edge" "$1/edge-moved"; ln -s "$2" "$1/edge"; rm -f "$1/events.jsonl"; ln -s "$3" "$1/events.jsonl"',
+    home,
+    root,
+    secret,
+  );
+  const led = await cli(['restore', file, '--force'], { env });
+  assert.notEqual(led.code, 0);
+  assert.equal(await readFile(secret, 'utf8'), 'of root alone\n');
+  await asServer('rm "$1/events.jsonl"', home);
+  const ledOn = await cli(['restore', file, '--force'], { env });
+  assert.notEqual(ledOn.code, 0);
+  assert.equal(await readFile(secret, 'utf8'), 'of root alone\n');
+
+  await asServer('rm "$1/edge"', home);
+  const restored = await cli(['restore', file, '--force'], { env });
+  assert.equal(restored.code, 0, restored.stderr);
+  await isolated.startRunner();
+  await sluice.up({ HOME: home });
+  await sluice.untilRunning('shop');
+  assert.equal(await sluice.get('shop'), 'kept');
+  const { uid } = await idsOf(`${isolated.owner}_shop`);
+  const { shared, directory } = paths.target({ app: 'shop', environment: 'production' });
+  assert.equal((await lstat(join(shared, 'data/kept'))).uid, uid);
+  for (const path of [paths.app('shop'), directory]) assert.equal((await lstat(path)).uid, server.uid);
 });
