@@ -284,9 +284,9 @@ place_directory() {
   mv -T "$made" "$3"
 }
 
-# With the server's rights alone.
+# With the server's rights alone, and neither the terminal, into which it could type, nor the lock.
 as_server() {
-  setpriv --reuid sluice --regid sluice --clear-groups --no-new-privs "$@"
+  setsid --wait setpriv --reuid sluice --regid sluice --clear-groups --no-new-privs "$@" 3>&- 4>&- 9>&-
 }
 
 # ---- a version, in a directory of its own
@@ -395,7 +395,7 @@ write_settings() {
 
 # Of the API's address in the settings.
 configured() {
-  set -- "$1" "$(cat "$home/config.json" 2>/dev/null | tr -d ' \n' |
+  set -- "$1" "$([ ! -f "$home/config.json" ] || as_server cat "$home/config.json" 2>/dev/null | tr -d ' \n' |
     sed -n 's/.*"listen":{[^}]*"'"$1"'":"\{0,1\}\([^",}]*\).*/\1/p')"
   case $1 in
     port) echo "${2:-8700}" ;;
