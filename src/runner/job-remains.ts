@@ -62,7 +62,8 @@ async function findAs(user: Identity, mark: string): Promise<number[]> {
   return theirs.filter((pid) => found.has(pid)).map(Number);
 }
 
-async function pidsOf({ uid }: Identity): Promise<string[]> {
+/** Of all processes that run as a user. */
+export async function pidsOf({ uid }: Identity): Promise<string[]> {
   const pids: string[] = [];
   for (const name of await listDirectory('/proc')) {
     if (!/^\d+$/.test(name)) continue;

@@ -349,3 +349,27 @@ test('an app cannot have the server read, write or remove what is not the app’
   assert.equal(await readFile(tokens, 'utf8'), before.tokens);
   assert.equal(await sluice.get('shop'), 'shop');
 });
+
+test('an app that stops whatever is to end it goes all the same', {
+  skip: withoutRoot,
+  timeout: 120_000,
+}, async (t) => {
+  const isolated = await Isolated.start(t);
+  const { sluice } = isolated;
+  // All but itself, in a session of its own, so that the end of its worker does not take it along.
+  const stops = `const fs = require('node:fs');
+    for (;;) for (const pid of fs.readdirSync('/proc')) {
+      if (!/^\\d+$/.test(pid) || Number(pid) === process.pid) continue;
+      try {
+        if (fs.readFileSync('/proc/' + pid + '/comm', 'utf8') === 'sh\\n') process.kill(Number(pid), 'SIGSTOP');
+      } catch {}
+    }`;
+  await sluice.deploy('evil', {
+    'sluice.json': { settleTime: 100, workers: 1 },
+    'server.js': `
+      require('node:child_process').spawn(process.execPath, ['-e', ${JSON.stringify(stops)}], { detached: true, stdio: 'ignore', env: {} }).unref();
+      require('node:http').createServer((_, response) => response.end('x')).listen(process.env.PORT);`,
+  });
+  await sluice.call('DELETE', '/v1/apps/evil?confirm=evil');
+  assert.deepEqual(await isolated.users(), []);
+});

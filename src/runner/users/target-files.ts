@@ -6,7 +6,9 @@ import { promisify } from 'node:util';
 import { type Target, targetOf } from '../../config/paths.ts';
 import { AppError, systemCode } from '../../errors/app-error.ts';
 import type { PinnedDirectory } from '../../system/pinned-directory.ts';
+import { signalProcess } from '../../system/processes.ts';
 import { rootEnvironment } from '../../system/root-environment.ts';
+import { pidsOf } from '../job-remains.ts';
 import { as, type Identity } from './identity.ts';
 import type { Users } from './users.ts';
 
@@ -196,12 +198,28 @@ async function chownBelow(
   if (code !== 0) throw new Error(`chown ended with ${code}: ${said}`);
 }
 
-/** The kernel sends it to all that this user may signal, which is all of its own, at once. */
+/** How often it is tried to end what runs as a user, and how long each time may take, in ms. */
+const endTries = 10;
+const endWithin = 1000;
+
+/**
+ * The kernel sends it to all that this user may signal, which is all of its own, at once. What asks it to is the user's,
+ * too, and may be stopped or killed by what it is to end: so after that, all that is still there is killed by us.
+ */
 async function endAll(user: Identity): Promise<void> {
-  await promisify(execFile)('/bin/sh', ['-c', 'kill -s KILL -- -1 2> /dev/null || :'], {
+  const options = {
     ...as(user, rootEnvironment),
     cwd: '/',
-  });
+    timeout: endWithin,
+    killSignal: 'SIGKILL' as const,
+  };
+  for (let tries = 0; tries < endTries; tries += 1) {
+    const kill = promisify(execFile)('/bin/sh', ['-c', 'kill -s KILL -- -1 2> /dev/null || :'], options);
+    const [{ status }] = await Promise.allSettled([kill]);
+    const left = await pidsOf(user);
+    if (status === 'fulfilled' && left.length === 0) return;
+    for (const pid of left) signalProcess(Number(pid), 'SIGKILL');
+  }
 }
 
 /** A directory of ours has nothing in it but files of ours. */
