@@ -114,7 +114,8 @@ export class Orphans {
   /** Whether it is the worker that it says it is: nobody else has been told its secret. */
   #isKnown({ key, pid, secret }: Extract<FromOrphan, { type: 'orphan' }>): boolean {
     const record = Number.isSafeInteger(pid) ? this.#records.get(pid) : undefined;
-    return record?.kind === 'worker' && record.key === key && record.secret === secret;
+    if (record?.kind !== 'worker' || record.key !== key) return false;
+    return record.secret !== undefined && record.secret === secret;
   }
 }
 
