@@ -1,0 +1,27 @@
+import assert from 'node:assert/strict';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { Paths } from '../../src/config/paths.ts';
+import { shieldApps } from '../../src/server/shield.ts';
+import { exists } from '../../src/system/exists.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+test('apps have a package.json above them where the home lies below one, and none elsewhere: yarn 1 would list its directory', async (t) => {
+  const directory = await temporaryDirectory(t);
+  const paths = new Paths(join(directory, 'home'));
+  await mkdir(paths.apps, { recursive: true });
+  const shield = join(paths.apps, 'package.json');
+
+  await shieldApps(paths);
+  assert.equal(await exists(shield), false);
+
+  await writeFile(join(directory, 'package.json'), '{ "type": "module" }');
+  await shieldApps(paths);
+  assert.deepEqual(JSON.parse(await readFile(shield, 'utf8')), { private: true });
+
+  // One that is no longer needed, or that an earlier version put there, is taken away.
+  await rm(join(directory, 'package.json'));
+  await shieldApps(paths);
+  assert.equal(await exists(shield), false);
+});
