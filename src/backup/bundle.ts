@@ -30,8 +30,17 @@ export async function writeBundle(repository: string, into: FileHandle, owner: O
     text(child.stderr as NodeJS.ReadableStream),
     once(child, 'exit'),
   ]).finally(() => process.off('SIGINT', end));
-  if (code !== 0) throw new Error(`git bundle failed: ${complaint.trim()}`);
+  if (code !== 0) throw failed(complaint.trim());
   return true;
+}
+
+/** git knows no more of a full disk than its text. */
+function failed(complaint: string): Error {
+  if (!/No space left on device|quota exceeded/i.test(complaint))
+    return new Error(`git bundle failed: ${complaint}`);
+  return new AppError('disk_full', 'the disk of the home is full', {
+    hint: 'A repository is copied there before it is in the backup. Free some space, and try again.',
+  });
 }
 
 /** The inverse. Hooks and HEAD are the server's to set, when it starts. @throws AppError `archive_unreadable` */
