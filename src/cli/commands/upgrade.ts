@@ -44,7 +44,8 @@ function upgrade({ to, back, json }: UpgradeOptions): void {
   if (error) throw error;
   const now = current();
   if (json) printJson({ before, now });
-  else if (status === 0) print(now === before ? `${now} goes on` : `upgraded from ${before} to ${now}`);
+  else if (status === 0)
+    print(now === before ? `${now} goes on` : `${back ? 'back' : 'upgraded'} from ${before} to ${now}`);
   if (status !== 0) process.exitCode = 1;
 }
 
