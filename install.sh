@@ -623,7 +623,7 @@ Sluice $name runs. Next, on your laptop, in the git repository of an app, with a
 or, without git${tunnel:+, through a tunnel, since the API listens on loopback only}:
 
 ${tunnel:+  $tunnel
-}  tar -cz --exclude node_modules . | curl --data-binary @- -H "Authorization: Bearer $token" $api/v1/apps/NAME/releases
+}  tar -cz --exclude node_modules --exclude .git . | curl -sS --data-binary @- -H "Accept: text/plain" -H "Authorization: Bearer $token" $api/v1/apps/NAME/releases
 
 The token is shown this once. On this machine: sluice status, sluice doctor, sluice --help.
 TEXT
