@@ -24,12 +24,14 @@ export async function contentsOf(paths: Paths, owner: Owner, allReleases: boolea
   const contents: Contents[] = [];
   for (const target of await listTargets(paths)) {
     const store = new ReleaseStore(target, paths.target(target));
-    const records = await store.list();
+    // In this order: a deploy may switch meanwhile, and what is live then is in the list.
     const active = await store.active();
+    const records = await store.list();
     const live = active?.release ?? null;
     const there: number[] = [];
     for (const { number, liveAt } of records) {
-      if (liveAt !== null && (await store.hasTree(number))) there.push(number);
+      // Right after its switch it is not noted yet that it is live.
+      if ((liveAt !== null || number === live) && (await store.hasTree(number))) there.push(number);
     }
     const record = records.find(({ number }) => number === live);
     if (live !== null && (record === undefined || !there.includes(live))) throw damaged(target, live);

@@ -118,8 +118,9 @@ test('a backup during which the server ends is none, and an earlier file is left
   await waitFor(async () => (await sluice.log()).some(({ msg }) => msg === 'holding still'), {
     what: 'the hold',
   });
+  const exited = once(child, 'exit');
   await sluice.stop();
-  const [code] = await once(child, 'exit');
+  const [code] = await exited;
   assert.equal(code, 1);
   assert.match(told, /Sluice ended while its state was being copied/);
   assert.equal(await readFile(file, 'utf8'), 'earlier');
