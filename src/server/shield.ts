@@ -14,10 +14,11 @@ import { writeJsonAtomic } from '../system/files.ts';
  */
 export async function shieldApps(paths: Paths): Promise<void> {
   const path = join(paths.apps, 'package.json');
+  // Whose free space is asked for before there is an app.
+  await mkdir(paths.apps, { recursive: true, mode: 0o700 });
   if (!(await isBelowPackage(paths.home))) return await rm(path, { force: true });
   // Once is enough: a start must not need disk space, or a full disk would keep apps down that are all there.
   if (await exists(path)) return;
-  await mkdir(paths.apps, { recursive: true, mode: 0o700 });
   await writeJsonAtomic(path, { private: true }, 0o644);
 }
 

@@ -30,7 +30,8 @@ test('keys are added from a file, listed and removed, and what to do next is tol
   assert.match((await cli(['keys', 'list'], { env })).stdout, /^NAME .*\nlaptop +shop +SHA256:/);
   const checkout = await Checkout.create(t, { GIT_SSH_COMMAND: sshd.command('laptop') });
   await checkout.commit('One', answering('pushed'));
-  assert.equal((await checkout.try('push', sshd.url('shop'), 'main')).code, 0);
+  const pushed = await checkout.try('push', sshd.url('shop'), 'main');
+  assert.equal(pushed.code, 0, pushed.output);
   const removed = await cli(['keys', 'remove', 'laptop'], { env });
   assert.equal(removed.stdout, 'laptop may push no more\n');
   assert.match((await checkout.try('fetch', sshd.url('shop'))).output, /Permission denied/);

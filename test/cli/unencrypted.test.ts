@@ -35,11 +35,11 @@ test('a push that brought its token over http from another machine says so; one 
   await checkout.commit('One', answering('one'));
   const url = sluice.gitUrl('shop');
   const near = await checkout.try('push', url.replace('0.0.0.0', '127.0.0.1'), 'main');
-  assert.equal(near.code, 0);
+  assert.equal(near.code, 0, near.output);
   assert.doesNotMatch(near.output, /unencrypted/);
   await checkout.commit('Two', answering('two'));
   const far = await checkout.try('push', url.replace('0.0.0.0', outside ?? ''), 'main');
-  assert.equal(far.code, 0);
+  assert.equal(far.code, 0, far.output);
   assert.match(
     far.output,
     /^warning: your token came here unencrypted, over http.*\n {2}Push over ssh, or to an https/m,
