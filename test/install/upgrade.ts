@@ -34,7 +34,8 @@ for (const suite of suites) {
     await copyProjectAs('8.8.8', join(guest.root, 'root/broken'));
     const broken = join(guest.root, 'root/broken/src/server/unit.ts');
     const code = await readFile(broken, 'utf8');
-    await writeFile(broken, code.replace('if (import.meta.main) {', '$& process.exit(3);'));
+    assert.match(code, /^if \(import\.meta\.main\)/m);
+    await writeFile(broken, code.replace(/^if \(import\.meta\.main\)/m, '$& process.exit(3);\n$&'));
     const failed = await appliance.try('upgrade --to /root/broken');
     assert.notEqual(failed.code, 0);
     assert.match(failed.stdout + failed.stderr, /7\.7\.7 runs again/);
