@@ -148,6 +148,8 @@ export async function removeAllOf(appliance: Appliance, key: string, directory: 
     }
   }
   try {
+    // First: what of it still runs could stop the shell that is to remove its files, for ever.
+    await appliance.runner.call('endAll', { key });
     await runAsApp(appliance, key, ['/bin/sh', '-c', emptyAll], directory, removedWithin);
   } catch (error) {
     // It never came to a user, or that has been removed already, after all that it had.

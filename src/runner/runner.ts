@@ -183,6 +183,10 @@ export class Runner {
         await this.#ground.files?.own(key, tree);
         return null;
       },
+      endAll: async ({ key }) => {
+        await this.#ground.files?.endAll(key);
+        return null;
+      },
       forget: async ({ key, aside }) => {
         const target = targetOf(key);
         if (this.#ground.files === undefined || target === undefined) return null;

@@ -82,8 +82,7 @@ export class TargetFiles {
     const { app, environment } = target(key);
     if (!aside.startsWith(`.removing-${app}-`) || !/^\d+$/.test(aside.slice(`.removing-${app}-`.length)))
       throw new AppError('user_refused', `${aside} is no app that is being removed`);
-    const user = this.#users.find(key);
-    if (user !== undefined) await endAll(user);
+    await this.endAll(key);
     this.#forgotten(key);
     try {
       using directory = this.#home.open(aside, environment);
@@ -93,6 +92,12 @@ export class TargetFiles {
       if (systemCode(error) !== 'ENOENT') throw error;
     }
     await this.#users.remove(key);
+  }
+
+  /** Whatever is left of it: an app that is to be removed could stop or kill what works as its user. */
+  async endAll(key: string): Promise<void> {
+    const user = this.#users.find(key);
+    if (user !== undefined) await endAll(user);
   }
 
   #open(key: string, visit: (directory: PinnedDirectory) => void = () => undefined): PinnedDirectory {
