@@ -2,9 +2,8 @@ import { realpathSync, statSync } from 'node:fs';
 import { givesAppUsers } from '../config/app-user.ts';
 import type { Paths } from '../config/paths.ts';
 import type { GenerationSpec } from '../protocol/runner.ts';
-import { RootGround } from './users/root-ground.ts';
 import type { TargetFiles } from './users/target-files.ts';
-import { Users } from './users/users.ts';
+import type { Users } from './users/users.ts';
 
 /** What a runner stands on: where it writes, and who is who. It is another matter for one that is root. */
 export interface Ground {
@@ -23,10 +22,12 @@ export interface Ground {
   giveToServer(path: string): void;
 }
 
-/** A runner that is root, for a home that is not root's, has users. */
-export function findGround(paths: Paths): Ground {
+/** A runner that is root, for a home that is not root's, has users. What deals with them is loaded only then. */
+export async function findGround(paths: Paths): Promise<Ground> {
   const owner = statSync(paths.home, { throwIfNoEntry: false })?.uid ?? 0;
   if (!givesAppUsers(owner)) return plainGround(paths);
+  const { RootGround } = await import('./users/root-ground.ts');
+  const { Users } = await import('./users/users.ts');
   return new RootGround(paths, realpathSync(paths.home), new Users(paths, owner));
 }
 

@@ -17,7 +17,7 @@ const log = createLog(process.stderr.fd, 'runner', logLevel(process.env['SLUICE_
 /** The runner's process: one a home, from its start until SIGTERM or the server's `shutdown`. */
 async function main(): Promise<void> {
   const paths = new Paths(homeFromEnvironment());
-  const ground = findGround(paths);
+  const ground = await findGround(paths);
   if (ground.users === undefined) await ensurePrivateDirectory(paths.run);
   const lock = tryLock(ground.lock);
   if (lock === undefined)

@@ -5,6 +5,8 @@
  */
 import { flushCompileCache } from 'node:module';
 import '../runner/main.ts';
+import '../runner/users/root-ground.ts';
+import '../runner/users/users.ts';
 import '../sources/unpacker.ts';
 import './unit.ts';
 import './up.ts';
