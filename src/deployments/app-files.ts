@@ -21,7 +21,6 @@ const sweepHere = 'find . -mindepth 1 -xdev -ctime +10 -delete';
 
 /** The same of all that an app has in its directory, and elsewhere, when nothing of it is to remain. */
 const emptyAll = `
-kill -s KILL -- -1
 for each in shared home tmp releases/* staging/* staging/.[!.]*; do (cd -- "$each" && {${emptyHere}
 }); done
 find /tmp /var/tmp /dev/shm -maxdepth 2 -xdev -user "$(id -u)" -prune -exec rm -rf -- {} +`;

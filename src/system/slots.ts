@@ -1,7 +1,9 @@
+import { Waiting } from './waiting.ts';
+
 /** Lets a fixed number through at a time; the others wait in the order they came. With one slot it is a lock. */
 export class Slots {
   #free: number;
-  readonly #waiting = new Set<() => void>();
+  readonly #waiting = new Waiting();
 
   constructor(count: number) {
     this.#free = count;
@@ -18,7 +20,7 @@ export class Slots {
   async take(signal?: AbortSignal): Promise<Disposable> {
     signal?.throwIfAborted();
     if (this.#free > 0) this.#free -= 1;
-    else await this.#turn(signal);
+    else await this.#waiting.wait(signal);
     let held = true;
     return {
       [Symbol.dispose]: () => {
@@ -28,29 +30,8 @@ export class Slots {
     };
   }
 
-  #turn(signal: AbortSignal | undefined): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const go = () => {
-        signal?.removeEventListener('abort', giveUp);
-        resolve();
-      };
-      const giveUp = () => {
-        this.#waiting.delete(go);
-        reject(signal?.reason);
-      };
-      this.#waiting.add(go);
-      signal?.addEventListener('abort', giveUp, { once: true });
-    });
-  }
-
   /** Hands the slot straight to the next one, so that nobody who comes meanwhile gets in between. */
   #pass(): void {
-    const [next] = this.#waiting;
-    if (next === undefined) {
-      this.#free += 1;
-      return;
-    }
-    this.#waiting.delete(next);
-    next();
+    if (!this.#waiting.letOne()) this.#free += 1;
   }
 }

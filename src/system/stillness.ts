@@ -1,3 +1,5 @@
+import { Waiting } from './waiting.ts';
+
 /**
  * Keeps two kinds of work apart: that of those who need things to lie where they are, and that of those who move them.
  * Of either kind any number may be at work, of both at once none.
@@ -5,7 +7,7 @@
 export class Stillness {
   #held = 0;
   #moving = 0;
-  readonly #waiting = new Set<() => void>();
+  readonly #waiting = new Waiting();
 
   get isHeld(): boolean {
     return this.#held > 0;
@@ -13,7 +15,7 @@ export class Stillness {
 
   /** Waits until nobody moves anything; from then on nobody does, until what is returned is disposed of. */
   async hold(signal?: AbortSignal): Promise<Disposable> {
-    while (this.#moving > 0) await this.#change(signal);
+    while (this.#moving > 0) await this.#waiting.wait(signal);
     this.#held += 1;
     return this.#leaving(() => {
       this.#held -= 1;
@@ -34,7 +36,7 @@ export class Stillness {
     for (;;) {
       const moving = this.tryMove();
       if (moving !== undefined) return moving;
-      await this.#change(signal);
+      await this.#waiting.wait(signal);
     }
   }
 
@@ -45,26 +47,8 @@ export class Stillness {
         if (!inside) return;
         inside = false;
         leave();
-        const waiting = [...this.#waiting];
-        this.#waiting.clear();
-        for (const go of waiting) go();
+        this.#waiting.letAll();
       },
     };
-  }
-
-  #change(signal: AbortSignal | undefined): Promise<void> {
-    signal?.throwIfAborted();
-    return new Promise((resolve, reject) => {
-      const go = () => {
-        signal?.removeEventListener('abort', giveUp);
-        resolve();
-      };
-      const giveUp = () => {
-        this.#waiting.delete(go);
-        reject(signal?.reason);
-      };
-      this.#waiting.add(go);
-      signal?.addEventListener('abort', giveUp, { once: true });
-    });
   }
 }
