@@ -1,14 +1,10 @@
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { chmod, lstat, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { promisify } from 'node:util';
 import { cli } from '../support/cli.ts';
 import { Isolated, idsOf, withoutRoot } from '../support/isolated.ts';
-
-const run = promisify(execFile);
 
 /** What only root can make a file in. */
 async function directoryOfRoot(t: { after(work: () => Promise<void>): void }): Promise<string> {
@@ -25,8 +21,8 @@ test('root runs no program that the server has put into its PATH', {
   const { sluice } = isolated;
   const { home } = sluice;
   const server = await idsOf(isolated.owner);
-  const script = `set -e; mkdir "$1/evil"; printf '%s\\n' '#!/bin/sh' 'echo "$(id -u) $(ps -o tty= -p $$)" >> '"$1/evil/seen" 'exec /usr/bin/git "$@"' > "$1/evil/git"; chmod 755 "$1/evil/git"`;
-  await run('/bin/sh', ['-c', script, 'sh', home], { cwd: '/', ...server });
+  const script = `mkdir "$1/evil"; printf '%s\\n' '#!/bin/sh' 'echo "$(id -u) $(ps -o tty= -p $$)" >> '"$1/evil/seen" 'exec /usr/bin/git "$@"' > "$1/evil/git"; chmod 755 "$1/evil/git"`;
+  await isolated.asServer(script, home);
   await sluice.kill();
   await sluice.up({ HOME: home, PATH: `${home}/evil:${process.env['PATH']}` });
   const { stdout } = await cli(['doctor', '--json'], { env: { SLUICE_HOME: home } });
@@ -43,13 +39,12 @@ test('no lock of a backup is a file that the server has led root to', {
   const isolated = await Isolated.start(t);
   const { sluice } = isolated;
   const { home, paths } = sluice;
-  const server = await idsOf(isolated.owner);
   const root = await directoryOfRoot(t);
   const target = join(root, 'file');
   await sluice.stop();
   // A run directory of its own, too: what root made was given to whom that belonged.
-  const script = 'set -e; mv "$1" "$1-moved"; mkdir -m 700 "$1"; ln -s "$2" "$1/server.lock"';
-  await run('/bin/sh', ['-c', script, 'sh', paths.run, target], { cwd: '/', ...server });
+  const script = 'mv "$1" "$1-moved"; mkdir -m 700 "$1"; ln -s "$2" "$1/server.lock"';
+  await isolated.asServer(script, paths.run, target);
   const { code } = await cli(['backup', join(root, 'backup.tar.gz')], { env: { SLUICE_HOME: home } });
   assert.notEqual(code, 0);
   await assert.rejects(lstat(target), { code: 'ENOENT' });
@@ -63,8 +58,6 @@ test('a restore leads root nowhere, and gives all to whom it belongs', {
   const { sluice } = isolated;
   const { home, paths } = sluice;
   const server = await idsOf(isolated.owner);
-  const asServer = (script: string, ...args: string[]) =>
-    run('/bin/sh', ['-c', `set -e; ${script}`, 'sh', ...args], { cwd: '/', ...server });
   const root = await directoryOfRoot(t);
   const secret = join(root, 'secret');
   await chmod(root, 0o755);
@@ -75,13 +68,13 @@ test('a restore leads root nowhere, and gives all to whom it belongs', {
     'server.js': `require('node:http').createServer((_, response) =>
       response.end(require('node:fs').readFileSync('data/kept', 'utf8'))).listen(process.env.PORT);`,
   });
-  await asServer('mkdir -p "$1/edge"; echo planted > "$1/edge/secret"', home);
+  await isolated.asServer('mkdir -p "$1/edge"; echo planted > "$1/edge/secret"', home);
   const env = { SLUICE_HOME: home };
   const file = join(root, 'backup.tar.gz');
   const backup = await cli(['backup', file, '--releases'], { env });
   assert.equal(backup.code, 0, backup.stderr);
   await sluice.stop();
-  await asServer(
+  await isolated.asServer(
     'mv "$1/edge" "$1/edge-moved"; ln -s "$2" "$1/edge"; rm -f "$1/events.jsonl"; ln -s "$3" "$1/events.jsonl"',
     home,
     root,
@@ -90,12 +83,12 @@ test('a restore leads root nowhere, and gives all to whom it belongs', {
   const led = await cli(['restore', file, '--force'], { env });
   assert.notEqual(led.code, 0);
   assert.equal(await readFile(secret, 'utf8'), 'of root alone\n');
-  await asServer('rm "$1/events.jsonl"', home);
+  await isolated.asServer('rm "$1/events.jsonl"', home);
   const ledOn = await cli(['restore', file, '--force'], { env });
   assert.notEqual(ledOn.code, 0);
   assert.equal(await readFile(secret, 'utf8'), 'of root alone\n');
 
-  await asServer('rm "$1/edge"', home);
+  await isolated.asServer('rm "$1/edge"', home);
   const restored = await cli(['restore', file, '--force'], { env });
   assert.equal(restored.code, 0, restored.stderr);
   await isolated.startRunner();

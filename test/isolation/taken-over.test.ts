@@ -223,16 +223,13 @@ test("what is root's stays so where the server moves it", {
   const { paths } = sluice;
   await sluice.deploy('shop', app);
   const shop = paths.target({ app: 'shop', environment: 'production' });
-  const server = await idsOf(isolated.owner);
-  const asServer = (script: string, ...args: string[]) =>
-    run('/bin/sh', ['-c', `set -e; ${script}`, 'sh', ...args], { cwd: '/', ...server });
   const runner = await callerOf(paths);
   t.after(() => runner.close());
   const ownerOf = async (path: string) => (await lstat(path)).uid;
 
   // Into a tree that is handed over: an app would get the directory that the runner takes to be root's alone.
   const tree = join(shop.staging, '50');
-  await asServer('mkdir -m 700 "$1" && mv "$2" "$1/run"', tree, paths.run);
+  await isolated.asServer('mkdir -m 700 "$1" && mv "$2" "$1/run"', tree, paths.run);
   await runner.call('own', { key: 'shop', tree: 'staging/50' });
   for (const name of ['run', 'run/outputs', 'run/processes', 'run/orphans.sock'])
     assert.equal(await ownerOf(join(tree, name)), 0, name);
@@ -241,7 +238,7 @@ test("what is root's stays so where the server moves it", {
   const root = await directoryOfRoot(t);
   await run('mv', [join(tree, 'run'), `${paths.run}-moved`]);
   const planted = join(shop.logs, 'app.log');
-  await asServer(
+  await isolated.asServer(
     'mv "$1" "$1-aside"; mv "$2" "$1"; ln -s "$3" "$4"',
     shop.logs,
     `${paths.run}-moved`,
@@ -255,7 +252,7 @@ test("what is root's stays so where the server moves it", {
   // In the place of what the runner has in \`run\`, at its next start.
   runner.close();
   await isolated.killRunner();
-  await asServer(
+  await isolated.asServer(
     'rm "$1/app.log"; mkfifo "$1/x.out" "$1/x.err"; echo "{}" > "$1/x.json"; mv "$1-aside" "$2"; mkdir "$3"; mv "$1" "$3/outputs"; mv "$2" "$1"',
     shop.logs,
     `${shop.logs}-kept`,

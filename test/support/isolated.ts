@@ -102,6 +102,11 @@ export class Isolated {
     await once(this.runner, 'exit');
   }
 
+  /** Runs a script with the server's rights, as whoever has taken it over would. */
+  async asServer(script: string, ...args: string[]): Promise<void> {
+    await run('/bin/sh', ['-c', `set -e; ${script}`, 'sh', ...args], { cwd: '/', ...this.#ids });
+  }
+
   /** The system users of apps, by name. */
   async users(): Promise<string[]> {
     const names = (await readFile('/etc/passwd', 'utf8')).split('\n').map((line) => line.split(':')[0] ?? '');
