@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { TokenStore } from '../../src/api/tokens.ts';
+import { baseEnvironment } from '../../src/builds/environment.ts';
 import { Paths } from '../../src/config/paths.ts';
 import type { DeployEvent } from '../../src/deployments/events.ts';
 import type { AppStatus } from '../../src/deployments/service.ts';
@@ -101,7 +102,7 @@ export class Sluice {
       if (this.#as !== undefined) await chown(this.paths.tokens, this.#as.uid, this.#as.gid);
     }
     const child = spawn(process.execPath, [...smallHeap, entry, '--json'], {
-      env: { ...process.env, SLUICE_HOME: this.home, ...env },
+      env: { ...this.#environment(), SLUICE_HOME: this.home, ...env },
       stdio: ['ignore', 'pipe', 'inherit'],
       ...this.#as,
     });
@@ -112,6 +113,11 @@ export class Sluice {
     exited.catch(() => undefined);
     const line = once(createInterface({ input: child.stdout }), 'line');
     this.#ready = JSON.parse((await Promise.race([line, exited]))[0]) as Ready;
+  }
+
+  /** Where it is another user: without our cache and settings, which `npm test` names in variables. */
+  #environment(): NodeJS.ProcessEnv {
+    return this.#as === undefined ? process.env : baseEnvironment(process.env, true);
   }
 
   /** Ends it as Ctrl-C does. @returns its exit status */
