@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chown, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chown, mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -51,8 +51,17 @@ export async function startSluice(
     ssh: { authorizedKeys: join(home, '.ssh/authorized_keys') },
     ...options.settings,
   });
+  await shareTools(sluice.paths);
   await sluice.up(options.env);
   return sluice;
+}
+
+/** Package managers are fetched once, for all tests: each time it takes seconds, and the registry. */
+async function shareTools({ cache, tools }: Paths): Promise<void> {
+  const shared = fileURLToPath(new URL('../../node_modules/.cache/sluice-test-tools', import.meta.url));
+  await mkdir(shared, { recursive: true });
+  await ensurePrivateDirectory(cache);
+  await symlink(shared, tools);
 }
 
 let started = 0;
