@@ -24,7 +24,7 @@ import { type RunnerInfo, statusRoutes } from './routes/status.ts';
 import { tokenRoutes } from './routes/tokens.ts';
 import type { TokenStore } from './tokens.ts';
 
-export interface ApiOptions {
+interface ApiOptions {
   service: Service;
   tokens: TokenStore;
   keys: KeyStore;

@@ -14,7 +14,7 @@ import { renderPush } from './push-text.ts';
 import { identify, logLost } from './request-id.ts';
 import { Router } from './router.ts';
 
-export interface SshOptions {
+interface SshOptions {
   service: Service;
   keys: KeyStore;
   log: Log;

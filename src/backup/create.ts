@@ -16,7 +16,7 @@ import { besideDatabase, databaseMode, takeSnapshot } from './sqlite.ts';
 import type { EntryHead } from './sums.ts';
 import { type Found, openFile, walk } from './walk.ts';
 
-export interface BackupOptions {
+interface BackupOptions {
   /** what apps keep */
   shared: boolean;
   /** the files of all releases that are kept, not only of those that cannot be built again */

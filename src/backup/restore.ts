@@ -24,7 +24,7 @@ import { Owners } from './owners.ts';
 import { bundleName, unsafeEntry } from './place.ts';
 import { unpack } from './unpack.ts';
 
-export interface RestoreOptions {
+interface RestoreOptions {
   /** whether apps that are here already are replaced */
   force: boolean;
   /** bytes that are to stay free on the disk */
@@ -92,7 +92,7 @@ async function sync(path: string): Promise<void> {
   await promisify(execFile)('sync', process.platform === 'linux' ? ['-f', path] : []);
 }
 
-export function appsOf({ environments }: Pick<Head, 'environments'>): Set<string> {
+function appsOf({ environments }: Pick<Head, 'environments'>): Set<string> {
   return new Set(environments.map(({ app }) => app));
 }
 

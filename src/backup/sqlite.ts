@@ -19,7 +19,7 @@ const fewPages = 5000;
 /** In ms. Without WAL a copy begins anew whenever somebody has written, and might never end. */
 const deadlines = { wal: 30 * 60_000, journal: 60_000 };
 
-export interface Snapshot extends AsyncDisposable {
+interface Snapshot extends AsyncDisposable {
   handle: FileHandle;
   size: number;
 }

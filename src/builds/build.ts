@@ -10,7 +10,7 @@ import { type PreparedManager, prepareManager } from './prepare.ts';
 import { runShell } from './shell.ts';
 import { skippedScripts } from './skipped-scripts.ts';
 
-export type { BuildContext, BuildStep, CommandContext } from './context.ts';
+export type { BuildContext, CommandContext } from './context.ts';
 export { runShell } from './shell.ts';
 
 /**

@@ -1,7 +1,7 @@
 import type { Purpose } from './context.ts';
 
 /** What is known of a failure from its output. */
-export interface Diagnosis {
+interface Diagnosis {
   /** half a sentence: why */
   reason: string;
   /** what to do next */

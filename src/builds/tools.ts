@@ -5,7 +5,7 @@ import { AppError, systemCode } from '../errors/app-error.ts';
 import { exists } from '../system/exists.ts';
 import { readJson } from '../system/files.ts';
 
-export interface Tool {
+interface Tool {
   /** package in the npm registry, and the program it brings */
   package: string;
   program: string;

@@ -6,7 +6,7 @@ import { AppError } from '../errors/app-error.ts';
 import { repositoryAround, trackedFiles } from './checkout.ts';
 import { ExportIgnore } from './export-ignore.ts';
 
-export interface Packed {
+interface Packed {
   files: number;
   /** a gzipped tar, made as it is read */
   stream: Readable;

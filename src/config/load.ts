@@ -94,7 +94,7 @@ function meant(name: string, known: string[]): string {
 }
 
 /** Gives the parsed content of a file at the top of a tree; undefined where there is none. */
-export type ReadTop = (name: string) => Promise<unknown>;
+type ReadTop = (name: string) => Promise<unknown>;
 
 /** Reads from a directory. */
 export function topOf(directory: string): ReadTop {

@@ -40,7 +40,7 @@ const installedSchema = v.object({
   bin: v.fallback(v.optional(v.union([v.string(), v.record(v.string(), v.string())])), undefined),
 });
 
-export type InstalledManifest = v.InferOutput<typeof installedSchema>;
+type InstalledManifest = v.InferOutput<typeof installedSchema>;
 
 /**
  * The package.json of a directory inside the app, or undefined where there is none, or it is elsewhere: npm links what

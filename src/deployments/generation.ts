@@ -7,7 +7,7 @@ import { maskError } from './mask-error.ts';
 import type { Site } from './site.ts';
 import { generationSpec, type SpecChanges } from './spec.ts';
 
-export interface BootOptions extends SpecChanges {
+interface BootOptions extends SpecChanges {
   signal?: AbortSignal;
   /** the app's output while it boots */
   onLine?: (line: string) => void;

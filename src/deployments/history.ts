@@ -3,7 +3,7 @@ import { appendEvent, type LoggedEvent } from '../releases/events-log.ts';
 import { describeError } from '../system/log.ts';
 import type { Appliance } from './appliance.ts';
 
-export interface HistoryEntry {
+interface HistoryEntry {
   action: string;
   by: string;
   release?: number;

@@ -19,7 +19,7 @@ import type { GitCall, Service } from './service.ts';
 /** So many refs of a push are logged. */
 const loggedRefs = 10;
 
-export interface PushContext {
+interface PushContext {
   app: string;
   place: AppRepository;
   call: GitCall;

@@ -1,7 +1,7 @@
 import { AppError } from '../errors/app-error.ts';
 
 /** A deploy that wants its turn. */
-export interface Candidate {
+interface Candidate {
   number: number;
   /** aborted when it is cancelled */
   signal: AbortSignal;

@@ -28,7 +28,7 @@ const statusWithin = 5000;
 /** Between two attempts to connect; in ms. */
 const retry = { initial: 20, factor: 1.5, ceiling: 1000 };
 
-export interface RunnerClientOptions {
+interface RunnerClientOptions {
   /** the runner's unix socket */
   path: string;
   log: Log;

@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 
-export interface ChildOptions {
+interface ChildOptions {
   /** ends it early, at once */
   signal?: AbortSignal;
   env?: Record<string, string>;

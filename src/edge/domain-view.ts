@@ -2,7 +2,7 @@ import type { CertificateInfo } from './certificate.ts';
 import type { CertificateState, Domain, DomainView } from './domain.ts';
 import type { OrderRecord } from './order-record.ts';
 
-export interface DomainFacts {
+interface DomainFacts {
   known: CertificateInfo | undefined;
   orders: OrderRecord;
   progress: string | undefined;

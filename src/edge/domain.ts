@@ -17,7 +17,7 @@ export const domainSchema = v.strictObject({
 
 export type Domain = v.InferOutput<typeof domainSchema>;
 
-export type CertificateKind = Domain['certificate'];
+type CertificateKind = Domain['certificate'];
 
 /**
  * `valid`: browsers take it, or, of our own making, would if they knew us; `ordering`: there is none yet, and one is

@@ -16,7 +16,7 @@ import { Front } from './front.ts';
 import { assertHostName, hostNameFrom } from './host-name.ts';
 import { Orders } from './orders.ts';
 
-export interface EdgeOptions {
+interface EdgeOptions {
   paths: Paths;
   settings: ServerSettings;
   log: Log;

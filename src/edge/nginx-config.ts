@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { isIPv6 } from 'node:net';
 import type { WantedHost } from './documents.ts';
 
-export interface NginxFacts {
+interface NginxFacts {
   /** such as [1, 22, 1] */
   version: readonly number[];
   /** whether the kernel has it */
@@ -14,7 +14,7 @@ export interface NginxFacts {
   certificateOf: (host: WantedHost) => string;
 }
 
-export interface NginxConfig {
+interface NginxConfig {
   text: string;
   /** names this text, and is what nginx answers at `probePath` once it goes by it */
   mark: string;

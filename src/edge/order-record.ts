@@ -21,7 +21,7 @@ export type OrderRecord = v.InferOutput<typeof orderRecordSchema>;
 
 export const noOrders: OrderRecord = { failures: 0, nextTry: null, last: null };
 
-export interface BackoffOptions {
+interface BackoffOptions {
   /** ms after the first failure */
   retryDelay: number;
   /** what the ACME server asks for, in ms; 0 where it does not */

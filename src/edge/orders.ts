@@ -14,7 +14,7 @@ import type { OrderLine, OrderTask } from './order.ts';
 import { noOrders, type OrderRecord, orderRecordSchema, retryAfter } from './order-record.ts';
 import { assertReachable } from './reachability.ts';
 
-export interface OrdersOptions {
+interface OrdersOptions {
   paths: EdgePaths;
   settings: ServerSettings['acme'];
   certificates: Certificates;

@@ -6,7 +6,7 @@ import { probePath } from './nginx-config.ts';
 
 const https = process.getBuiltinModule('node:https');
 
-export interface Probe {
+interface Probe {
   host: WantedHost;
   mark: string;
   ports: { http: number; https: number };

@@ -7,7 +7,7 @@ import { AppError, systemCode } from '../errors/app-error.ts';
 import { writeFileAtomic } from '../system/files.ts';
 import { http } from '../system/http.ts';
 
-export interface ReachOptions {
+interface ReachOptions {
   challenges: string;
   /** of the authority's question; 80 but in tests */
   httpPort: number;

@@ -17,7 +17,7 @@ import { git } from './git.ts';
 import { heads } from './refs.ts';
 
 /** What is new in a commit: a bounded list, the newest first, and how many there are in all. */
-export interface Changes {
+interface Changes {
   commits: Commit[];
   count: number;
 }

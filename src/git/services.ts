@@ -18,7 +18,7 @@ export const serviceNames: readonly ServiceName[] = ['git-receive-pack', 'git-up
  */
 export type ServiceMode = 'duplex' | 'advertise' | 'stateless';
 
-export interface ServiceOptions {
+interface ServiceOptions {
   mode: ServiceMode;
   /** the version of git's protocol that the client asks for, such as `version=2`; may be anything that it has sent */
   protocol: string;

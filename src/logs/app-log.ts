@@ -11,7 +11,7 @@ const lookEvery = 1000;
 /** How long a log that cannot be written is left alone before it is tried again, in ms. */
 const retryAfter = 1000;
 
-export interface AppLogOptions {
+interface AppLogOptions {
   directory: string;
   /** the path by which it is to be used now, where that is another one: see AppLogs */
   at?: (directory: string) => string;

@@ -4,7 +4,7 @@ import { AppLog } from './app-log.ts';
 import { compressRotated, keepNewest, keepWithin } from './archive.ts';
 
 /** How the log of an app is kept: see LogSpec in the protocol. */
-export interface LogPolicy {
+interface LogPolicy {
   directory: string;
   size: number;
   schedule: string;

@@ -5,7 +5,7 @@ import { listDirectory } from '../system/files.ts';
 export const currentLog = 'app.log';
 
 /** A file that was full, or whose day was over: `app.log.7`, soon compressed to `app.log.7.gz`. */
-export interface RotatedLog {
+interface RotatedLog {
   /** grows with each rotation, so that a higher one is newer whatever the clock did */
   number: number;
   path: string;

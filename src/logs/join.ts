@@ -10,7 +10,7 @@ export const longestLine = 1024 ** 2;
 /** How many lines may be open at a time. Each process has at most one a stream, unless one was killed amid a line. */
 const mostOpen = 64;
 
-export interface Joined {
+interface Joined {
   line: LogLine;
   /** whether it is the end of a line, and not a piece of one that is too long */
   whole: boolean;

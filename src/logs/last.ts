@@ -14,7 +14,7 @@ const lookedBack = 2 * longestLine;
 /** The clock of a file system may be a little behind ours, in ms. */
 const clockSlack = 1000;
 
-export interface LastLines extends Omit<TrailStart, 'last'> {
+interface LastLines extends Omit<TrailStart, 'last'> {
   /** the number of the newest rotated file */
   newest: number;
   /** how many lines that match come before those that are wanted */

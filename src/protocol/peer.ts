@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { AppError, errorBody } from '../errors/app-error.ts';
 
 /** The calls one side offers: parameters, result, and reports while a call is under way. */
-export type Calls<Table> = { [Name in keyof Table]: { params: unknown; result: unknown; progress: unknown } };
+type Calls<Table> = { [Name in keyof Table]: { params: unknown; result: unknown; progress: unknown } };
 
 export interface CallContext<Progress> {
   /** @returns false where the caller does not keep up: wait for `drained` before reporting more */

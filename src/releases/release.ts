@@ -6,7 +6,7 @@ import type { Notice } from '../protocol/runner.ts';
 export type ReleaseState = 'building' | 'failed' | 'live' | 'retained' | 'removed';
 
 /** One of the commits that a release brings. */
-export interface CommitLine {
+interface CommitLine {
   /** full hash */
   commit: string;
   author: string;

@@ -1,6 +1,6 @@
 import type { ReleaseRecord, ReleaseState } from './release.ts';
 
-export interface ReleaseFacts {
+interface ReleaseFacts {
   /** number of the release that has the traffic; null where none has */
   activeRelease: number | null;
   /** whether its files are there, not only its records */

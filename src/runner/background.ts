@@ -9,7 +9,7 @@ import type { Outputs } from './outputs.ts';
 import type { ProcessRecord, ProcessRecords } from './process-records.ts';
 import type { Identity } from './users/identity.ts';
 
-export interface BackgroundGroupOptions {
+interface BackgroundGroupOptions {
   key: string;
   outputs: Outputs;
   records: ProcessRecords;

@@ -9,7 +9,7 @@ import { CronResults } from './cron-results.ts';
 import type { ProcessRecords } from './process-records.ts';
 import type { Identity } from './users/identity.ts';
 
-export interface CronsOptions {
+interface CronsOptions {
   logs: AppLogs;
   records: ProcessRecords;
   /** whom its commands run as, where there are users */

@@ -27,7 +27,7 @@ const renewPause = 10_000;
 /** The same where a fresh one is no better; in ms. */
 const hopelessPause = 60_000;
 
-export interface GenerationOptions {
+interface GenerationOptions {
   id: number;
   spec: GenerationSpec;
   port: ListeningPort;

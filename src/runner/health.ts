@@ -5,7 +5,7 @@ import { http } from '../system/http.ts';
 /** How much of an answer is looked through for the wanted text, in bytes. */
 const maxBody = 1024 * 1024;
 
-export interface HealthTarget {
+interface HealthTarget {
   protocol: AppProtocol;
   /** private loopback port of the worker */
   port: number;

@@ -6,7 +6,7 @@ import type { ProcessRecord, ProcessRecords } from './process-records.ts';
 /** How long a worker of an earlier runner may take to report and to retire, in ms: it tries five times a second. */
 const retiresWithin = 3000;
 
-export interface LeftWorkersOptions {
+interface LeftWorkersOptions {
   key: string;
   records: ProcessRecords;
   orphans: Orphans;

@@ -13,7 +13,7 @@ const endDelay = 1000;
 /** A write to the log that takes longer is no matter of the app's, in ms. */
 const heldUpAfter = 500;
 
-export interface OutputOptions {
+interface OutputOptions {
   origin: LogOrigin;
   log: AppLog;
   mask: (text: string) => string;

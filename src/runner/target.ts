@@ -26,7 +26,7 @@ const switchSteps = channel('sluice:switch:step');
 /** For processes of an earlier runner, whose own is not known; in ms. */
 const defaultKillTimeout = 5000;
 
-export interface TargetOptions {
+interface TargetOptions {
   key: string;
   orphanSocket: string;
   orphans: Orphans;

@@ -24,7 +24,7 @@ const command = 'NODE_SLUICE';
 export type Ready = Extract<FromWorker, { type: 'ready' }>;
 
 /** What a worker says of itself, and when, in ms of a clock that only goes forward. */
-export interface Beat {
+interface Beat {
   at: number;
   eventLoopDelayMs: number;
   connections: number;
@@ -39,7 +39,7 @@ export interface WorkerListener {
   exited(worker: WorkerProcess, exit: Exit): void;
 }
 
-export interface WorkerOptions {
+interface WorkerOptions {
   spec: GenerationSpec;
   generation: number;
   instance: number;

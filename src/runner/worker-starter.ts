@@ -9,7 +9,7 @@ import type { ProcessRecords } from './process-records.ts';
 import type { Identity } from './users/identity.ts';
 import { type Ready, type WorkerListener, WorkerProcess } from './worker-process.ts';
 
-export interface WorkerStarterOptions {
+interface WorkerStarterOptions {
   spec: GenerationSpec;
   generation: number;
   port: ListeningPort;

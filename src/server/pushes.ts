@@ -7,7 +7,7 @@ import type { Paths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 
 /** Where sshd finds the keys that may push, and where what it starts for them finds us. */
-export interface Pushes {
+interface Pushes {
   authorizedKeys: AuthorizedKeys;
   socket: { path: string; mode: number };
 }

@@ -32,7 +32,7 @@ export interface Ready {
 }
 
 /** What the server has to do with the process of the runner: something where it has started it, else little. */
-export interface RunnerSide {
+interface RunnerSide {
   whenAbsent?: () => void;
   replaceOthers?: boolean;
   /** where we did not come up */
@@ -42,7 +42,7 @@ export interface RunnerSide {
 }
 
 /** How `sluice up` and the server of a system-wide install differ. */
-export interface Surroundings {
+interface Surroundings {
   /** @returns the file descriptor that our own log goes to */
   openLog(paths: Paths): number;
   runnerSide(context: { paths: Paths; output: number; settings: ServerSettings; log: Log }): RunnerSide;

@@ -9,13 +9,13 @@ import { http } from '../system/http.ts';
 /** How long requests may go on that are under way when the server stops, in ms. */
 const grace = 2000;
 
-export interface ApiListener extends AsyncDisposable {
+interface ApiListener extends AsyncDisposable {
   /** of the TCP listener, such as `http://127.0.0.1:8700` */
   url: string;
 }
 
 /** What this machine alone can reach, and who of it may: its mode. */
-export interface LocalSocket {
+interface LocalSocket {
   path: string;
   mode: number;
   listener: RequestListener;

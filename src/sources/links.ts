@@ -1,7 +1,7 @@
 import { shown, unsafe } from './archive-errors.ts';
 
 /** Symbolic links of an archive: path, relative to the root and without `.` and `..`, and target as written. */
-export type Links = ReadonlyMap<string, string>;
+type Links = ReadonlyMap<string, string>;
 
 /** More links than this in one lookup are ELOOP on Linux: such a path leads nowhere. */
 const maxHops = 40;

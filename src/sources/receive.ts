@@ -29,7 +29,7 @@ export interface ReceivedArchive {
   lfsPointers: string[];
 }
 
-export interface ReceiveOptions {
+interface ReceiveOptions {
   /** bytes that the sender announced; null where it did not */
   contentLength: number | null;
   signal: AbortSignal;

@@ -5,7 +5,7 @@ import { type FoundCommand, follow } from './follow.ts';
 import { resolveProgram } from './program.ts';
 
 /** How a background process is started: as `node …nodeArgs script …args` in the directory of the release. */
-export interface BackgroundPlan {
+interface BackgroundPlan {
   name: string;
   count: number;
   overlap: boolean;

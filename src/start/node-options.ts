@@ -1,6 +1,6 @@
 import type { AppError } from '../errors/app-error.ts';
 
-export interface NodeCommand {
+interface NodeCommand {
   options: string[];
   file: string;
   args: string[];

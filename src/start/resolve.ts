@@ -7,7 +7,7 @@ import { type FoundCommand, follow } from './follow.ts';
 import { resolveProgram } from './program.ts';
 
 /** How an app is started: as `node …nodeArgs script …args` in the directory of the release, with `env` added. */
-export interface StartPlan {
+interface StartPlan {
   /** relative to the release; a file that is there */
   script: string;
   args: string[];

@@ -2,7 +2,7 @@ import type { AppSettings } from '../config/app-settings.ts';
 import { type Manifest, readManifest } from '../config/package-manifest.ts';
 import { usesNodeSqlite } from './node-sqlite.ts';
 
-export interface WorkerCount {
+interface WorkerCount {
   count: number;
   /** why `auto` came to fewer than one worker a core, and how to change it; null otherwise */
   reason: string | null;

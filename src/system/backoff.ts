@@ -1,4 +1,4 @@
-export interface BackoffOptions {
+interface BackoffOptions {
   /** milliseconds before the second attempt; the first is made at once */
   initial: number;
   factor: number;

@@ -9,7 +9,7 @@ import { mayTouch, need, needWhole } from '../auth.ts';
 import { type ApiState, takes } from '../context.ts';
 import { jsonBody } from '../json-body.ts';
 
-export interface DomainSources {
+interface DomainSources {
   edge: Edge;
   record: (event: Omit<LoggedEvent, 'at'>) => Promise<void>;
   log: Log;

@@ -5,7 +5,7 @@ import type { Edge, EdgeFault } from '../../edge/edge.ts';
 import { mayTouch, need } from '../auth.ts';
 import { type ApiState, takes } from '../context.ts';
 
-export interface ServerInfo {
+interface ServerInfo {
   pid: number;
   /** of the API, such as `http://127.0.0.1:8700` */
   url: string;
@@ -34,7 +34,7 @@ export interface ServerStatus {
   };
 }
 
-export interface StatusSources {
+interface StatusSources {
   service: Service;
   server: () => ServerInfo;
   runner: () => Promise<RunnerInfo | null>;

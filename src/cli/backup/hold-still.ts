@@ -7,7 +7,7 @@ import { exists } from '../../system/exists.ts';
 import { type FileLock, tryLock } from '../../system/lock.ts';
 import { ApiClient } from '../client.ts';
 
-export interface Stillness extends Disposable {
+interface Stillness extends Disposable {
   /** aborted when it is over before its time */
   over: AbortSignal;
 }

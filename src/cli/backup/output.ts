@@ -7,7 +7,7 @@ import { AppError, systemCode } from '../../errors/app-error.ts';
 import { syncDirectory, temporaryBeside } from '../../system/files.ts';
 import { UsageError } from '../failure.ts';
 
-export interface Output extends AsyncDisposable {
+interface Output extends AsyncDisposable {
   /** Fulfilled when more can be taken. */
   put: (chunk: Buffer) => Promise<void>;
   /** What has been put is whole, and is there under its name when this returns; its size in bytes. */

@@ -7,7 +7,7 @@ import type { CgroupTree } from './tree.ts';
 import { ownLeaf, UnifiedTree } from './unified.ts';
 
 /** Set by our unit, which has `Delegate=yes`: that a group belongs to us cannot be seen, and root may write to all. */
-export const delegated = 'SLUICE_CGROUPS';
+const delegated = 'SLUICE_CGROUPS';
 
 export type Found = { tree: CgroupTree } | { reason: string; wanted: boolean };
 

@@ -17,7 +17,7 @@ export interface GroupLimits {
   processes: number | null;
 }
 
-export interface GroupOptions {
+interface GroupOptions {
   /** undefined where nothing can be managed: it then does nothing */
   place: { tree: CgroupTree; path: string } | undefined;
   limits: GroupLimits;
