@@ -10,7 +10,6 @@ import { checkStart } from '../start/check.ts';
 import { nodeVersionNotices } from '../start/node-version.ts';
 import { otherToolsNotices } from '../start/other-tools.ts';
 import { resolveStart } from '../start/resolve.ts';
-
 import { resolveWorkers } from '../start/workers.ts';
 import { whatElseRuns } from './also-runs.ts';
 import { commandContext } from './command-context.ts';

@@ -78,6 +78,7 @@ export interface CallOptions<Progress> {
 /** The calling side of a connection. */
 export class CallClient<Table extends Calls<Table>> {
   readonly #socket: Socket;
+  readonly #lost: () => AppError;
   readonly #pending = new Map<
     number,
     {
@@ -91,6 +92,7 @@ export class CallClient<Table extends Calls<Table>> {
 
   constructor(socket: Socket, lost: () => AppError) {
     this.#socket = socket;
+    this.#lost = lost;
     onLines(socket, (line) => this.#receive(JSON.parse(line) as Message));
     this.closed = new Promise((resolve) => {
       socket.on('close', () => {
@@ -99,9 +101,7 @@ export class CallClient<Table extends Calls<Table>> {
         resolve();
       });
     });
-    this.#lost = lost;
   }
-  readonly #lost: () => AppError;
 
   /** @throws AppError what the other side threw, or that the connection is lost */
   async call<Name extends keyof Table & string>(

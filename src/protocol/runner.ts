@@ -260,9 +260,9 @@ export interface RunnerCalls {
   prepare: { params: { key: string }; result: null; progress: never };
   /** hands a tree over to the app's user, such as `staging/7`; once is enough */
   own: { params: { key: string; tree: string }; result: null; progress: never };
-  /** ends all that runs as a target's user, and removes what is root's of it; `aside`: where the app lies in the home now */
   /** ends all that runs as the user of an app that is being removed, whatever that does against it */
   endAll: { params: { key: string }; result: null; progress: never };
+  /** ends all that runs as a target's user, and removes what is root's of it; `aside`: where the app lies in the home now */
   forget: { params: { key: string; aside: string }; result: null; progress: never };
   /** ends the runner itself and leaves what it runs to the next one */
   leave: { params: Record<string, never>; result: null; progress: never };
