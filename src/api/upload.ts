@@ -28,16 +28,17 @@ export function uploadBody(request: IncomingMessage): Readable {
   return body;
 }
 
+/** How much of what is thrown away is read, in bytes, and for how long, in ms. */
+const maxDrained = 64 * 1024 ** 2;
+const drainTimeout = 10_000;
+
 /**
  * Reads and throws away what is left of a request, until its sender is done or has gone, but no more than a bounded
  * amount: curl and most others stop sending as soon as they see an error, and the rest have had their chance.
  */
-export function drained(
-  request: IncomingMessage,
-  { maxBytes = 64 * 1024 ** 2, timeout = 10_000 } = {},
-): Promise<void> {
+export function drained(request: IncomingMessage): Promise<void> {
   return new Promise((resolve) => {
-    let left = maxBytes;
+    let left = maxDrained;
     const done = () => {
       clearTimeout(timer);
       request.off('data', count).off('end', done).off('close', done).off('error', done);
@@ -48,7 +49,7 @@ export function drained(
       left -= chunk.length;
       if (left < 0) done();
     };
-    const timer = setTimeout(done, timeout);
+    const timer = setTimeout(done, drainTimeout);
     if (request.complete || request.destroyed) return done();
     request.on('data', count).on('end', done).on('close', done).on('error', done).resume();
   });

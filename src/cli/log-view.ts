@@ -5,12 +5,8 @@ import { printable } from './printable.ts';
 /** A log for people: `08:32:54 web.0   text`, in their time zone, and the day where it is another one. */
 export class LogView {
   readonly #colours = hasColours();
-  #day: string;
+  #day = dayOf(new Date());
   #width = 6;
-
-  constructor(now = new Date()) {
-    this.#day = dayOf(now);
-  }
 
   /** With line ends. */
   show({ time, process, stream, line }: LogEntry): string {

@@ -21,6 +21,6 @@ function noName(text: string, what: string): UsageError {
 }
 
 /** Where the API has an app. */
-export function appPath({ app }: Target, rest = ''): string {
+export function appPath({ app }: Target, rest: string): string {
   return `/v1/apps/${encodeURIComponent(app)}${rest}`;
 }

@@ -57,11 +57,6 @@ export class RunnerClient {
     this.#maintained = this.#maintain();
   }
 
-  /** Pid of the runner; null while there is none. */
-  get pid(): number | null {
-    return this.#link.state === 'connected' ? this.#link.pid : null;
-  }
-
   /** What it says of itself; null while there is none. */
   get info(): { pid: number; limits: LimitsReport } | null {
     if (this.#link.state !== 'connected') return null;
@@ -107,7 +102,7 @@ export class RunnerClient {
     const client = await this.#client();
     try {
       const answer = await withDeadline(client.call('status', {}), statusWithin);
-      if (answer.timedOut) throw silent(this.pid);
+      if (answer.timedOut) throw silent(this.info?.pid);
       return answer.value;
     } catch (error) {
       if (!(error instanceof AppError && error.code === 'runner_unavailable')) throw error;
@@ -235,10 +230,10 @@ function connectTo(path: string): Promise<Socket | undefined> {
 }
 
 /** It is there and says nothing: what it runs goes on, and so would a successor. */
-function silent(pid: number | null): AppError {
+function silent(pid: number | undefined): AppError {
   return new AppError(
     'runner_stuck',
-    `the process that runs the apps (pid ${pid}) has not answered for 5 s`,
+    `the process that runs the apps (pid ${pid}) has not answered for ${statusWithin / 1000} s`,
     {
       hint: `Apps that run go on running. Where it does not come round: \`kill -9 ${pid}\`; Sluice starts another, and no app ends.`,
     },

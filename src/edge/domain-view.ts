@@ -8,7 +8,7 @@ interface DomainFacts {
   progress: string | undefined;
 }
 
-export function viewDomain(domain: Domain, facts: DomainFacts, now = Date.now()): DomainView {
+export function viewDomain(domain: Domain, facts: DomainFacts): DomainView {
   const { name, target, certificate: kind, createdAt } = domain;
   // What only holds the place of one that is to come is none.
   const known = kind === 'acme' && facts.known?.selfSigned ? undefined : facts.known;
@@ -19,7 +19,7 @@ export function viewDomain(domain: Domain, facts: DomainFacts, now = Date.now())
     createdAt,
     certificate: {
       kind,
-      state: stateOf(known, { ...facts, now }),
+      state: stateOf(known, facts),
       issuer: known?.issuer ?? null,
       validFrom: known?.validFrom ?? null,
       expiresAt: known?.expiresAt ?? null,
@@ -31,11 +31,8 @@ export function viewDomain(domain: Domain, facts: DomainFacts, now = Date.now())
   };
 }
 
-function stateOf(
-  known: CertificateInfo | undefined,
-  { orders, progress, now }: DomainFacts & { now: number },
-): CertificateState {
-  if (known !== undefined) return Date.parse(known.expiresAt) > now ? 'valid' : 'expired';
+function stateOf(known: CertificateInfo | undefined, { orders, progress }: DomainFacts): CertificateState {
+  if (known !== undefined) return Date.parse(known.expiresAt) > Date.now() ? 'valid' : 'expired';
   if (progress !== undefined) return 'ordering';
   return orders.last === null ? 'waiting' : 'failed';
 }

@@ -17,8 +17,6 @@ export const domainSchema = v.strictObject({
 
 export type Domain = v.InferOutput<typeof domainSchema>;
 
-type CertificateKind = Domain['certificate'];
-
 /**
  * `valid`: browsers take it, or, of our own making, would if they knew us; `ordering`: there is none yet, and one is
  * being ordered; `waiting`: there is none, and the first order is about to be made; `failed`: there is none, and the
@@ -35,7 +33,7 @@ export interface DomainView {
   url: string;
   createdAt: string;
   certificate: {
-    kind: CertificateKind;
+    kind: Domain['certificate'];
     state: CertificateState;
     /** all four null while there is none but the one that holds its place */
     issuer: string | null;

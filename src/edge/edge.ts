@@ -1,4 +1,3 @@
-import { isIPv6 } from 'node:net';
 import type { ScheduledTask } from 'node-cron';
 import { NamedRecords } from '../config/named-records.ts';
 import { type Paths, type Target, targetName } from '../config/paths.ts';
@@ -347,6 +346,5 @@ function assertSameTarget({ name, target }: Domain, wanted: Target | null): void
 
 /** What listens everywhere is asked on the loopback. */
 function reachable(host: string): string {
-  if (host === '0.0.0.0' || host === '::') return '127.0.0.1';
-  return isIPv6(host) ? host.replace(/^\[|\]$/g, '') : host;
+  return host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
 }

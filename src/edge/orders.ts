@@ -62,8 +62,9 @@ export class Orders {
   }
 
   /** Whether its certificate is due, and may be ordered now. */
-  isDue(name: string, now = Date.now()): boolean {
+  isDue(name: string): boolean {
     if (this.#under.has(name)) return false;
+    const now = Date.now();
     const known = this.#options.certificates.known(name);
     const isNeeded = known === undefined || known.selfSigned || Date.parse(known.renewAt) <= now;
     if (!isNeeded) return false;

@@ -18,13 +18,16 @@ export async function isLive(probe: Probe): Promise<boolean> {
   return answers.every((answer) => answer === probe.mark);
 }
 
+/** How long a reload may take, in ms. */
+const patience = 10_000;
+
 /**
  * Waits until nginx goes by it. A reload says nothing of how it went: nginx keeps its old configuration where a port is
  * taken by another program, and tells that to its error log alone.
  * @throws NginxError
  */
-export async function untilLive(probe: Probe, milliseconds = 10_000): Promise<void> {
-  const end = Date.now() + milliseconds;
+export async function untilLive(probe: Probe): Promise<void> {
+  const end = Date.now() + patience;
   while (!(await isLive(probe))) {
     if (Date.now() > end) {
       const { http: plain, https: secure } = probe.ports;

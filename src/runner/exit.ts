@@ -18,10 +18,9 @@ export function describeExit({ code, signal, shortage }: Exit): string {
   return code === null ? 'could not be started' : `ended with exit status ${code}`;
 }
 
-/** @param setting what the limit is called where it is set */
-export function describeShortage({ of, limit }: Shortage, setting = 'memoryLimit'): string {
+export function describeShortage({ of, limit }: Shortage): string {
   if (of === 'processes') return `the limit of ${limit} processes and threads ("maxProcesses")`;
   if (limit === null)
     return 'the kernel, because the memory of the machine, or of all apps together, ran out';
-  return `the memory limit of ${formatBytes(limit)} ("${setting}")`;
+  return `the memory limit of ${formatBytes(limit)} ("memoryLimit")`;
 }

@@ -33,7 +33,7 @@ interface OutputOptions {
  */
 export class ProcessOutput {
   readonly everything = new Tail();
-  readonly errors = new Tail();
+  readonly #errors = new Tail();
   readonly #options: OutputOptions;
   readonly #framers: { out: Framer; err: Framer };
   #captures: Capture[] = [];
@@ -82,7 +82,7 @@ export class ProcessOutput {
 
   /** The last lines on stderr, or at all where there are none. */
   lastWords(): string[] {
-    const errors = this.errors.lines();
+    const errors = this.#errors.lines();
     return errors.length > 0 ? errors : this.everything.lines();
   }
 
@@ -140,7 +140,7 @@ export class ProcessOutput {
   #captureOne(stream: 'out' | 'err'): Capture {
     const seen = (text: string) => {
       this.everything.add(text);
-      if (stream === 'err') this.errors.add(text);
+      if (stream === 'err') this.#errors.add(text);
     };
     const { [stream]: path, log } = this.#options;
     return new Capture(path, log, this.#framers[stream], seen);

@@ -28,7 +28,6 @@ interface GroupOptions {
 
 /** The cgroup of the processes of one generation, or of one job. */
 export class Group {
-  readonly limits: GroupLimits;
   readonly #options: GroupOptions;
   #holders = 0;
   #seen: Refusals = { oomKills: 0, memoryLimitHits: 0, forks: 0 };
@@ -36,11 +35,6 @@ export class Group {
 
   constructor(options: GroupOptions) {
     this.#options = options;
-    this.limits = options.limits;
-  }
-
-  get path(): string | undefined {
-    return this.#options.place?.path;
   }
 
   /**
@@ -72,7 +66,8 @@ export class Group {
   }
 
   /** Why one of its processes has been killed just now, where that was because memory ran out. */
-  killedBy(now = performance.now()): Shortage | undefined {
+  killedBy(): Shortage | undefined {
+    const now = performance.now();
     this.#look(now);
     const last = this.#lastKill;
     return last !== undefined && now - last.at < sameMoment ? last.shortage : undefined;
