@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { access, constants, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { delimiter, dirname, join } from 'node:path';
-import { AppError, systemCode } from '../errors/app-error.ts';
+import { AppError, hasCode, systemCode } from '../errors/app-error.ts';
 import { exists } from '../system/exists.ts';
 import { readJson } from '../system/files.ts';
 
@@ -67,7 +67,7 @@ async function renameUnlessThere(from: string, to: string): Promise<void> {
   try {
     await rename(from, to);
   } catch (error) {
-    if (!['ENOTEMPTY', 'EEXIST'].includes(systemCode(error) ?? '')) throw error;
+    if (!hasCode(error, 'ENOTEMPTY', 'EEXIST')) throw error;
   }
 }
 

@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { readJsonSettings } from '../config/json-settings.ts';
 import { isName } from '../config/paths.ts';
-import { AppError, systemCode } from '../errors/app-error.ts';
+import { AppError, hasCode } from '../errors/app-error.ts';
 import { exists } from '../system/exists.ts';
 import { UsageError } from './failure.ts';
 
@@ -49,7 +49,7 @@ async function isDirectory(path: string, written: string): Promise<boolean> {
   try {
     return (await stat(path)).isDirectory();
   } catch (error) {
-    if (!['ENOENT', 'ENOTDIR'].includes(systemCode(error) ?? '')) throw error;
+    if (!hasCode(error, 'ENOENT', 'ENOTDIR')) throw error;
     const named = written.split('@').every(isName);
     const hint = named ? `Did you mean --app ${written}?` : '';
     throw new UsageError(`there is no directory ${written}`, hint);

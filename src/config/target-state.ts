@@ -1,6 +1,6 @@
 import { createServer } from 'node:net';
 import * as v from 'valibot';
-import { AppError, systemCode } from '../errors/app-error.ts';
+import { AppError, hasCode } from '../errors/app-error.ts';
 import { exists } from '../system/exists.ts';
 import { ensurePrivateDirectory, listDirectory, writeJsonAtomic } from '../system/files.ts';
 import { Serial } from '../system/serial.ts';
@@ -120,9 +120,8 @@ function canBind(port: number, host: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once('error', (error) => {
-      const code = systemCode(error);
       // EACCES: a port below 1024, where this user may not bind one.
-      if (code === 'EADDRINUSE' || code === 'EACCES') resolve(false);
+      if (hasCode(error, 'EADDRINUSE', 'EACCES')) resolve(false);
       else reject(error);
     });
     server.listen({ port, host, exclusive: true }, () => server.close(() => resolve(true)));

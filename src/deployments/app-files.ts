@@ -2,7 +2,7 @@ import { chmod, lstat, rmdir, unlink } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { TargetPaths } from '../config/paths.ts';
-import { AppError, systemCode } from '../errors/app-error.ts';
+import { AppError, hasCode, systemCode } from '../errors/app-error.ts';
 import type { JobResult, JobSpec } from '../protocol/runner.ts';
 import { emptyDirectory, ensurePrivateDirectory, listDirectory } from '../system/files.ts';
 import type { Appliance } from './appliance.ts';
@@ -130,7 +130,7 @@ export class AppFiles {
       await emptyDirectory(directory, except);
       return true;
     } catch (error) {
-      if (!['EACCES', 'EPERM'].includes(systemCode(error) ?? '')) throw error;
+      if (!hasCode(error, 'EACCES', 'EPERM')) throw error;
       await this.#own(relative(this.#paths.directory, directory));
       return false;
     }

@@ -1,7 +1,7 @@
 import { renameSync, type Stats, symlinkSync } from 'node:fs';
 import { link, lstat, mkdir, realpath, rename, rm, symlink } from 'node:fs/promises';
 import { dirname, extname, join, relative } from 'node:path';
-import { AppError, systemCode } from '../errors/app-error.ts';
+import { AppError, hasCode, systemCode } from '../errors/app-error.ts';
 
 /**
  * Puts links into the shared directory where a release has paths that outlive releases. When a path is first shared,
@@ -130,7 +130,7 @@ function unlessThere(error: unknown): void {
 }
 
 function isObstacle(error: unknown): boolean {
-  return ['EEXIST', 'ENOTDIR', 'ENOENT', 'ELOOP', 'EACCES'].includes(systemCode(error) ?? '');
+  return hasCode(error, 'EEXIST', 'ENOTDIR', 'ENOENT', 'ELOOP', 'EACCES');
 }
 
 function obstructed(path: string): AppError {
@@ -151,7 +151,7 @@ async function look(path: string): Promise<Stats | undefined> {
   try {
     return await lstat(path);
   } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes(systemCode(error) ?? '')) return undefined;
+    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return undefined;
     throw error;
   }
 }

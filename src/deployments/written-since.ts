@@ -1,7 +1,7 @@
 import type { Dirent } from 'node:fs';
 import { lstat, opendir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemCode } from '../errors/app-error.ts';
+import { hasCode, systemCode } from '../errors/app-error.ts';
 import { databaseWith } from './shared-paths.ts';
 
 /** A deploy waits for it: what is not found within these bounds is not told. */
@@ -57,7 +57,7 @@ async function isNewer(path: string, since: Date): Promise<boolean> {
     return (await lstat(path)).mtime > since;
   } catch (error) {
     // In a directory that may be listed and not entered, too.
-    if (['ENOENT', 'EACCES'].includes(systemCode(error) ?? '')) return false;
+    if (hasCode(error, 'ENOENT', 'EACCES')) return false;
     throw error;
   }
 }

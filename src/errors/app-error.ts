@@ -45,7 +45,7 @@ export class AppError extends Error {
 /** The body to answer with: an AppError as it is, anything else without its details. A full disk is no fault of ours. */
 export function errorBody(error: unknown): ErrorBody {
   if (error instanceof AppError) return error.toJSON();
-  if (['ENOSPC', 'EDQUOT'].includes(systemCode(error) ?? '')) {
+  if (isDiskFull(error)) {
     return {
       code: 'disk_full',
       message: 'the disk is full',
@@ -63,4 +63,14 @@ export function errorBody(error: unknown): ErrorBody {
 export function systemCode(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | null)?.code;
   return typeof code === 'string' ? code : undefined;
+}
+
+/** Whether it is one of these. */
+export function hasCode(error: unknown, ...codes: string[]): boolean {
+  return codes.includes(systemCode(error) ?? '');
+}
+
+/** Whether the disk, or what its owner may have of it, is full. */
+export function isDiskFull(error: unknown): boolean {
+  return hasCode(error, 'ENOSPC', 'EDQUOT');
 }

@@ -1,7 +1,7 @@
 import { chmod, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { systemCode } from '../errors/app-error.ts';
+import { hasCode } from '../errors/app-error.ts';
 import { exists } from '../system/exists.ts';
 import {
   ensurePrivateDirectory,
@@ -158,7 +158,7 @@ export class Repository {
       await rename(fresh, this.path);
     } catch (error) {
       await removeTree(fresh);
-      if (systemCode(error) !== 'ENOTEMPTY' && systemCode(error) !== 'EEXIST') throw error;
+      if (!hasCode(error, 'ENOTEMPTY', 'EEXIST')) throw error;
     }
     await syncDirectory(dirname(this.path));
   }

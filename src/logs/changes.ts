@@ -1,5 +1,5 @@
 import { watch } from 'node:fs';
-import { systemCode } from '../errors/app-error.ts';
+import { hasCode } from '../errors/app-error.ts';
 
 /** How long a follower waits at most before it looks again, in ms: not every file system tells of changes. */
 const lookAgain = 1000;
@@ -53,8 +53,7 @@ export class Changes implements Disposable {
       });
       this.#watcher = watcher;
     } catch (error) {
-      const code = systemCode(error);
-      if (code !== 'ENOENT' && code !== 'ENOSPC' && code !== 'EMFILE') throw error;
+      if (!hasCode(error, 'ENOENT', 'ENOSPC', 'EMFILE')) throw error;
     }
   }
 }

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { readFile, stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { systemCode } from '../errors/app-error.ts';
+import { hasCode } from '../errors/app-error.ts';
 import { listDirectory } from '../system/files.ts';
 import { signalProcess } from '../system/processes.ts';
 import { as, type Identity } from './users/identity.ts';
@@ -40,8 +40,7 @@ async function environmentOf(pid: string): Promise<string> {
   try {
     return await readFile(`/proc/${pid}/environ`, 'utf8');
   } catch (error) {
-    const code = systemCode(error);
-    if (code === 'ENOENT' || code === 'ESRCH' || code === 'EACCES' || code === 'EPERM') return '';
+    if (hasCode(error, 'ENOENT', 'ESRCH', 'EACCES', 'EPERM')) return '';
     throw error;
   }
 }
@@ -70,7 +69,7 @@ export async function pidsOf({ uid }: Identity): Promise<string[]> {
     try {
       if ((await stat(`/proc/${name}`)).uid === uid) pids.push(name);
     } catch (error) {
-      if (!['ENOENT', 'ESRCH'].includes(systemCode(error) ?? '')) throw error;
+      if (!hasCode(error, 'ENOENT', 'ESRCH')) throw error;
     }
   }
   return pids;

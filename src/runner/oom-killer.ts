@@ -1,5 +1,5 @@
 import { writeFileSync } from 'node:fs';
-import { systemCode } from '../errors/app-error.ts';
+import { hasCode } from '../errors/app-error.ts';
 
 /** Of 1000 at most; what is ours, and the apps, have 0. */
 const score = 500;
@@ -14,6 +14,6 @@ export function offerToOomKiller(pid: number): void {
     writeFileSync(`/proc/${pid}/oom_score_adj`, String(score));
   } catch (error) {
     // It has ended; or a container does not let us: then the kernel chooses as it would have.
-    if (!['ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'EROFS'].includes(systemCode(error) ?? '')) throw error;
+    if (!hasCode(error, 'ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'EROFS')) throw error;
   }
 }

@@ -2,7 +2,7 @@ import { mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { AppError, systemCode } from '../errors/app-error.ts';
+import { AppError, isDiskFull } from '../errors/app-error.ts';
 import { recordsName } from '../releases/places.ts';
 import { diskFull, uploadTooLarge } from './archive-errors.ts';
 import { readBody, type Tally } from './body.ts';
@@ -67,8 +67,7 @@ export async function receiveArchive(
     return { uploadBytes: tally.bytes, ...received };
   } catch (error) {
     await clear(directory);
-    const code = systemCode(error);
-    throw code === 'ENOSPC' || code === 'EDQUOT' ? diskFull(error) : error;
+    throw isDiskFull(error) ? diskFull(error) : error;
   }
 }
 

@@ -1,7 +1,7 @@
 import { realpath, stat } from 'node:fs/promises';
 import { join, normalize, relative, sep } from 'node:path';
 import { readInstalledManifest } from '../config/package-manifest.ts';
-import { systemCode } from '../errors/app-error.ts';
+import { hasCode } from '../errors/app-error.ts';
 import { openFile } from '../system/read-file.ts';
 
 /** Whether a path as written stays inside the directory it is relative to. */
@@ -60,5 +60,5 @@ async function kindOf(path: string): Promise<'file' | 'directory' | undefined> {
 }
 
 function isAbsent(error: unknown): boolean {
-  return ['ENOENT', 'ENOTDIR', 'ELOOP'].includes(systemCode(error) ?? '');
+  return hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP');
 }

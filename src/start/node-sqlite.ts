@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemCode } from '../errors/app-error.ts';
+import { hasCode, systemCode } from '../errors/app-error.ts';
 import { NoFile, openFile, readText } from '../system/read-file.ts';
 
 /** Of an app's own code, which is what these bounds have room for; a bundle of megabytes is not searched. */
@@ -39,7 +39,7 @@ async function readCode(path: string, within: string, largest: number): Promise<
     await using file = await openFile(path, within);
     return (await file.stat()).size > largest ? undefined : await readText(file);
   } catch (error) {
-    if (error instanceof NoFile || ['EACCES', 'ENOENT'].includes(systemCode(error) ?? '')) return undefined;
+    if (error instanceof NoFile || hasCode(error, 'EACCES', 'ENOENT')) return undefined;
     throw error;
   }
 }

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { readManifest } from '../config/package-manifest.ts';
-import { systemCode } from '../errors/app-error.ts';
+import { hasCode } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
 import { NoFile, openFile, readText } from '../system/read-file.ts';
 import { includesVersion } from './semver-range.ts';
@@ -41,8 +41,7 @@ async function readVersionFile(directory: string, name: string): Promise<string>
     if ((await file.stat()).size > 1024) return '';
     return (await readText(file)).trim().split('\n', 1)[0]?.trim() ?? '';
   } catch (error) {
-    if (error instanceof NoFile) return '';
-    if (['ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES'].includes(systemCode(error) ?? '')) return '';
+    if (error instanceof NoFile || hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES')) return '';
     throw error;
   }
 }

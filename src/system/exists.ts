@@ -1,5 +1,5 @@
 import { access } from 'node:fs/promises';
-import { systemCode } from '../errors/app-error.ts';
+import { hasCode } from '../errors/app-error.ts';
 
 /** Whether there is something at `path` (a link that leads nowhere is nothing). What cannot be looked at is an error. */
 export async function exists(path: string): Promise<boolean> {
@@ -7,8 +7,7 @@ export async function exists(path: string): Promise<boolean> {
     await access(path);
     return true;
   } catch (error) {
-    const code = systemCode(error);
-    if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP') return false;
+    if (hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) return false;
     throw error;
   }
 }

@@ -12,7 +12,7 @@ import {
   symlink,
 } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { systemCode } from '../errors/app-error.ts';
+import { hasCode, systemCode } from '../errors/app-error.ts';
 
 /** A name beside `path` that nobody else uses, for content that is renamed to `path` when whole. */
 export function temporaryBeside(path: string): string {
@@ -144,7 +144,7 @@ export async function removeTree(path: string): Promise<void> {
   try {
     await rm(path, { recursive: true, force: true });
   } catch (error) {
-    if (!['EACCES', 'EPERM'].includes(systemCode(error) ?? '')) throw error;
+    if (!hasCode(error, 'EACCES', 'EPERM')) throw error;
     await openUp(path);
     await rm(path, { recursive: true, force: true });
   }

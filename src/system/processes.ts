@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { systemCode } from '../errors/app-error.ts';
+import { hasCode, systemCode } from '../errors/app-error.ts';
 
 /**
  * When a process started, in clock ticks since boot, as text: with the pid it names one process for good, where
@@ -25,8 +25,7 @@ export function processStartTimeNow(pid: number): string | undefined {
 }
 
 function unlessGone(error: unknown): undefined {
-  const code = systemCode(error);
-  if (code === 'ENOENT' || code === 'ESRCH') return undefined;
+  if (hasCode(error, 'ENOENT', 'ESRCH')) return undefined;
   throw error;
 }
 
@@ -44,7 +43,7 @@ export function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
   try {
     return process.kill(pid, signal);
   } catch (error) {
-    if (systemCode(error) === 'ESRCH' || systemCode(error) === 'EPERM') return false;
+    if (hasCode(error, 'ESRCH', 'EPERM')) return false;
     throw error;
   }
 }

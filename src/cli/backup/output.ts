@@ -3,7 +3,7 @@ import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { Writable } from 'node:stream';
 import { constants, createGzip } from 'node:zlib';
-import { AppError, systemCode } from '../../errors/app-error.ts';
+import { AppError, isDiskFull, systemCode } from '../../errors/app-error.ts';
 import { syncDirectory, temporaryBeside } from '../../system/files.ts';
 import { UsageError } from '../failure.ts';
 
@@ -101,7 +101,7 @@ async function writeAll(handle: FileHandle, chunk: Buffer): Promise<void> {
 }
 
 function explained(error: unknown): unknown {
-  if (!['ENOSPC', 'EDQUOT'].includes(systemCode(error) ?? '')) return error;
+  if (!isDiskFull(error)) return error;
   return new AppError('disk_full', 'the disk was full before the backup was written', {
     hint: 'What was written of it is gone again. `--releases` makes it larger, `--no-shared` smaller; `-` sends it elsewhere.',
     cause: error,

@@ -1,5 +1,5 @@
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
-import { systemCode } from '../../errors/app-error.ts';
+import { hasCode, systemCode } from '../../errors/app-error.ts';
 
 /** Undefined where there is no such file, or no such group any more. */
 export function readControl(path: string): string | undefined {
@@ -50,7 +50,7 @@ export function removeGroup(path: string): boolean {
   } catch (error) {
     if (isGone(error)) return true;
     // The kernel says the first; the second where it is a plain directory that has something in it.
-    if (systemCode(error) === 'EBUSY' || systemCode(error) === 'ENOTEMPTY') return false;
+    if (hasCode(error, 'EBUSY', 'ENOTEMPTY')) return false;
     throw error;
   }
 }
@@ -67,6 +67,5 @@ export function listGroups(path: string): string[] {
 }
 
 function isGone(error: unknown): boolean {
-  const code = systemCode(error);
-  return code === 'ENOENT' || code === 'ENODEV';
+  return hasCode(error, 'ENOENT', 'ENODEV');
 }

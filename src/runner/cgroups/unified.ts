@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { systemCode } from '../../errors/app-error.ts';
+import { hasCode, systemCode } from '../../errors/app-error.ts';
 import { signalProcess } from '../../system/processes.ts';
 import {
   listGroups,
@@ -105,8 +105,7 @@ function handOn(group: string, controller: Controller): boolean {
     return true;
   } catch (error) {
     // Not offered from above after all, or taken by threads that run with a real-time policy: cpu.
-    const code = systemCode(error);
-    if (code === 'ENOENT' || code === 'EINVAL' || code === 'EOPNOTSUPP' || code === 'EBUSY') return false;
+    if (hasCode(error, 'ENOENT', 'EINVAL', 'EOPNOTSUPP', 'EBUSY')) return false;
     throw error;
   }
 }
