@@ -1,6 +1,7 @@
 import { readFile, realpath } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AppError, systemCode } from '../errors/app-error.ts';
+import { ifThere } from '../system/exists.ts';
 import { ensurePrivateDirectory, writeFileAtomic } from '../system/files.ts';
 import { shellWord } from '../system/shell-word.ts';
 import type { Key } from './keys.ts';
@@ -111,12 +112,7 @@ export class AuthorizedKeys {
 
   /** Where it is a link, the file that it leads to: the link is somebody's way of keeping it elsewhere. */
   async #target(): Promise<string> {
-    try {
-      return await realpath(this.path);
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') return this.path;
-      throw error;
-    }
+    return (await ifThere(realpath(this.path))) ?? this.path;
   }
 
   /**

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { access, constants, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { delimiter, dirname, join } from 'node:path';
-import { AppError, hasCode, systemCode } from '../errors/app-error.ts';
-import { exists } from '../system/exists.ts';
+import { AppError, hasCode } from '../errors/app-error.ts';
+import { exists, ifThere } from '../system/exists.ts';
 import { readJson } from '../system/files.ts';
 
 interface Tool {
@@ -78,15 +78,11 @@ const abandonedAfter = 3_600_000;
 async function sweep(cache: string): Promise<void> {
   for (const name of await readdir(cache)) {
     if (!name.startsWith(temporaryPrefix)) continue;
-    const stats = await stat(join(cache, name)).catch(ignoreAbsent);
+    const stats = await ifThere(stat(join(cache, name)));
     if (stats !== undefined && Date.now() - stats.mtimeMs > abandonedAfter) {
       await rm(join(cache, name), { recursive: true, force: true });
     }
   }
-}
-
-function ignoreAbsent(error: unknown): undefined {
-  if (systemCode(error) !== 'ENOENT') throw error;
 }
 
 /** Whether a program is on a PATH. */

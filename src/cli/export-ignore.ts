@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import ignore, { type Ignore } from 'ignore';
-import { systemCode } from '../errors/app-error.ts';
+import { ifThere } from '../system/exists.ts';
 
 /**
  * What `export-ignore` in the .gitattributes files of a directory leaves out, as `git archive` would: a push leaves it
@@ -37,12 +37,7 @@ export class ExportIgnore {
   }
 
   async #read(directory: string): Promise<Ignore | undefined> {
-    try {
-      return parse(await readFile(join(this.#root, directory, '.gitattributes'), 'utf8'));
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') return undefined;
-      throw error;
-    }
+    return parse((await ifThere(readFile(join(this.#root, directory, '.gitattributes'), 'utf8'))) ?? '');
   }
 }
 

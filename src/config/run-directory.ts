@@ -1,6 +1,7 @@
 import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AppError, systemCode } from '../errors/app-error.ts';
+import { AppError } from '../errors/app-error.ts';
+import { ifThere } from '../system/exists.ts';
 import type { Paths } from './paths.ts';
 
 /**
@@ -10,9 +11,7 @@ import type { Paths } from './paths.ts';
  */
 export async function checkRunDirectory({ home, run }: Paths): Promise<void> {
   if (run === join(home, 'run')) return;
-  const stats = await lstat(run).catch((error: unknown) => {
-    if (systemCode(error) !== 'ENOENT') throw error;
-  });
+  const stats = await ifThere(lstat(run));
   if (stats === undefined) return;
   const isOurs = stats.isDirectory() && stats.uid === process.getuid?.() && (stats.mode & 0o077) === 0;
   if (isOurs) return;

@@ -1,7 +1,6 @@
 import { readFile, rm } from 'node:fs/promises';
 import type { EdgePaths } from '../config/paths.ts';
-import { systemCode } from '../errors/app-error.ts';
-import { exists } from '../system/exists.ts';
+import { ifThere } from '../system/exists.ts';
 import { listDirectory, writeFileAtomic } from '../system/files.ts';
 import { type CertificateInfo, describeCertificate } from './certificate.ts';
 import { runChild } from './child.ts';
@@ -28,14 +27,11 @@ export class Certificates {
   async load(name: string): Promise<CertificateInfo | undefined> {
     const known = this.#known.get(name);
     if (known !== undefined) return known;
-    try {
-      const info = describeCertificate(await readFile(this.#paths.certificate(name), 'utf8'), name);
-      this.#known.set(name, info);
-      return info;
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') return undefined;
-      throw error;
-    }
+    const pem = await ifThere(readFile(this.#paths.certificate(name), 'utf8'));
+    if (pem === undefined) return undefined;
+    const info = describeCertificate(pem, name);
+    this.#known.set(name, info);
+    return info;
   }
 
   /** @throws AppError `invalid_certificate`; what was there stays then */
@@ -60,7 +56,7 @@ export class Certificates {
   /** What puts back what a host has now. */
   async remember(name: string): Promise<() => Promise<void>> {
     const path = this.#paths.certificate(name);
-    const pem = (await exists(path)) ? await readFile(path, 'utf8') : undefined;
+    const pem = await ifThere(readFile(path, 'utf8'));
     const known = this.#known.get(name);
     return async () => {
       if (pem === undefined) return this.remove(name);

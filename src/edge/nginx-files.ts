@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { EdgePaths } from '../config/paths.ts';
-import { systemCode } from '../errors/app-error.ts';
+import { exists, ifThere } from '../system/exists.ts';
 import { listDirectory, syncDirectory, writeFileAtomic } from '../system/files.ts';
 import { describeCertificate } from './certificate.ts';
 import type { WantedHost } from './documents.ts';
@@ -35,7 +35,7 @@ export class NginxFiles {
   /** Takes over a host's certificate from the home, if it is one. @throws NginxError */
   async takeCertificate(host: WantedHost, home: string, edge: EdgePaths): Promise<void> {
     const path = this.certificateOf(host);
-    if ((await this.#read(path)) !== undefined) return;
+    if (await exists(path)) return;
     const pem = readCertificate(host, home, edge);
     mkdirSync(this.#certificates, { recursive: true, mode: 0o700 });
     await writeFileAtomic(path, pem, 0o600);
@@ -52,7 +52,7 @@ export class NginxFiles {
 
   /** The configuration as it is; undefined where there is none. */
   config(): Promise<string | undefined> {
-    return this.#read(this.#config);
+    return ifThere(readFile(this.#config, 'utf8'));
   }
 
   /** Replaces it in one step; undefined removes it. */
@@ -60,15 +60,6 @@ export class NginxFiles {
     if (text !== undefined) return writeFileAtomic(this.#config, text, 0o644);
     await rm(this.#config, { force: true });
     await syncDirectory(join(this.#config, '..'));
-  }
-
-  async #read(path: string): Promise<string | undefined> {
-    try {
-      return await readFile(path, 'utf8');
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') return undefined;
-      throw error;
-    }
   }
 }
 

@@ -2,6 +2,7 @@ import { type FileHandle, mkdir, open, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createStream, type RotatingFileStream } from 'rotating-file-stream';
 import { systemCode } from '../errors/app-error.ts';
+import { ifThere } from '../system/exists.ts';
 import { Serial } from '../system/serial.ts';
 import { currentLog, rotatedLog, rotatedLogs } from './files.ts';
 import { type LogOrigin, linePrefix, nobody } from './line.ts';
@@ -137,8 +138,8 @@ export class AppLog {
     const now = performance.now();
     if (this.#stream === undefined || now - this.#lookedAt < lookEvery) return;
     this.#lookedAt = now;
-    const inode = await inodeOf(join(this.#directory, currentLog));
-    if (this.#inode !== undefined && inode !== this.#inode) await this.#close();
+    const found = await ifThere(stat(join(this.#directory, currentLog)));
+    if (this.#inode !== undefined && found?.ino !== this.#inode) await this.#close();
   }
 
   /** @param told whether it has been said by now what was given up before */
@@ -217,29 +218,16 @@ async function makeDirectory(path: string): Promise<void> {
   }
 }
 
-async function inodeOf(path: string): Promise<number | undefined> {
-  try {
-    return (await stat(path)).ino;
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw error;
-  }
-}
-
 /** A record that was torn by a kill or a full disk is ended, so that the next one begins a line. @returns the size */
 async function endLine(path: string): Promise<number> {
-  try {
-    await using file = await open(path, 'r+');
-    const { size } = await file.stat();
-    if (size === 0) return 0;
-    const { buffer } = await file.read(Buffer.alloc(1), 0, 1, size - 1);
-    if (buffer[0] === 0x0a) return size;
-    await file.write('\n', size);
-    return size + 1;
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return 0;
-    throw error;
-  }
+  await using file = await ifThere(open(path, 'r+'));
+  if (file === undefined) return 0;
+  const { size } = await file.stat();
+  if (size === 0) return 0;
+  const { buffer } = await file.read(Buffer.alloc(1), 0, 1, size - 1);
+  if (buffer[0] === 0x0a) return size;
+  await file.write('\n', size);
+  return size + 1;
 }
 
 function countLines(records: string): number {

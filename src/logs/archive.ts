@@ -3,7 +3,7 @@ import { rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
-import { systemCode } from '../errors/app-error.ts';
+import { ifThere } from '../system/exists.ts';
 import { listDirectory } from '../system/files.ts';
 import { currentLog, rotatedLogs } from './files.ts';
 
@@ -65,11 +65,6 @@ export async function keepWithin(directories: string[], maxBytes: number): Promi
 
 /** Zero where it has gone meanwhile. */
 async function sizeAndTime(path: string): Promise<{ bytes: number; at: number }> {
-  try {
-    const { size, mtimeMs } = await stat(path);
-    return { bytes: size, at: mtimeMs };
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return { bytes: 0, at: 0 };
-    throw error;
-  }
+  const found = await ifThere(stat(path));
+  return { bytes: found?.size ?? 0, at: found?.mtimeMs ?? 0 };
 }

@@ -2,7 +2,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
-import { systemCode } from '../errors/app-error.ts';
+import { ifThere } from '../system/exists.ts';
 import { currentLog, rotatedLog } from './files.ts';
 
 const blockSize = 64 * 1024;
@@ -47,13 +47,8 @@ export class LogFile implements AsyncDisposable {
   }
 
   static async #open(path: string, number: number | null, compressed: boolean): Promise<LogFile | undefined> {
-    let handle: FileHandle;
-    try {
-      handle = await open(path);
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') return undefined;
-      throw error;
-    }
+    const handle = await ifThere(open(path));
+    if (handle === undefined) return undefined;
     try {
       return new LogFile(handle, await handle.stat({ bigint: true }), number, compressed);
     } catch (error) {

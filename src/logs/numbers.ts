@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { systemCode } from '../errors/app-error.ts';
+import { ifThere } from '../system/exists.ts';
 import { rotatedLog, rotatedLogs } from './files.ts';
 
 /** More than this many in a row are not missed by chance: they have been removed. */
@@ -38,10 +38,5 @@ async function isThere(directory: string, number: number): Promise<boolean> {
 }
 
 async function hasContent(path: string): Promise<boolean> {
-  try {
-    return (await stat(path)).size > 0;
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return false;
-    throw error;
-  }
+  return ((await ifThere(stat(path)))?.size ?? 0) > 0;
 }

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemCode } from '../errors/app-error.ts';
+import { ifThere } from '../system/exists.ts';
 import { currentLog, rotatedLog } from './files.ts';
 import { LogFile } from './log-file.ts';
 import { rotatedNumbers } from './numbers.ts';
@@ -120,12 +120,7 @@ export class Trail implements AsyncDisposable {
 
 /** Undefined where there is no such file. */
 async function inodeOf(path: string): Promise<bigint | undefined> {
-  try {
-    return (await stat(path, { bigint: true })).ino;
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw error;
-  }
+  return (await ifThere(stat(path, { bigint: true })))?.ino;
 }
 
 /** Enough to tell files apart: each line has its time. */

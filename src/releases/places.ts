@@ -1,7 +1,8 @@
-import { mkdir, rename, stat } from 'node:fs/promises';
+import { mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ReleasePaths, type TargetPaths } from '../config/paths.ts';
 import { systemCode } from '../errors/app-error.ts';
+import { exists } from '../system/exists.ts';
 import { ensurePrivateDirectory, listDirectory, removeTree, syncDirectory } from '../system/files.ts';
 
 /** Our records in a release's tree. An app's own file of this name is refused when it is received. */
@@ -128,15 +129,5 @@ export class Places {
     await rename(from.directory, to.directory);
     await syncDirectory(this.#paths.releases);
     await syncDirectory(this.#paths.staging);
-  }
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return false;
-    throw error;
   }
 }

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { systemCode } from '../errors/app-error.ts';
 import type { AppLog } from '../logs/app-log.ts';
 import type { Framer } from '../logs/framer.ts';
-import { exists } from '../system/exists.ts';
+import { exists, ifThere } from '../system/exists.ts';
 import { listDirectory } from '../system/files.ts';
 import { groupIsAlive } from '../system/processes.ts';
 
@@ -93,12 +93,7 @@ function notePosition(path: string, position: number): void {
 
 /** How far an earlier runner has come with it. */
 async function positionIn(path: string): Promise<number> {
-  try {
-    return Number(await readFile(positionFile(path), 'utf8')) || 0;
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return 0;
-    throw error;
-  }
+  return Number(await ifThere(readFile(positionFile(path), 'utf8'))) || 0;
 }
 
 function positionFile(path: string): string {

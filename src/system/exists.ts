@@ -11,3 +11,13 @@ export async function exists(path: string): Promise<boolean> {
     throw error;
   }
 }
+
+/** What a look at something on the disk gives; undefined where there is nothing of that name. */
+export async function ifThere<T>(look: Promise<T>): Promise<T | undefined> {
+  try {
+    return await look;
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}

@@ -13,6 +13,7 @@ import {
 } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { hasCode, systemCode } from '../errors/app-error.ts';
+import { ifThere } from './exists.ts';
 
 /** A name beside `path` that nobody else uses, for content that is renamed to `path` when whole. */
 export function temporaryBeside(path: string): string {
@@ -91,13 +92,8 @@ export function writeJsonAtomic(path: string, value: unknown, mode = 0o600): Pro
 
 /** The parsed content of a JSON file, or undefined where there is none. A file that is no JSON is an error. */
 export async function readJson(path: string): Promise<unknown> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw error;
-  }
+  const text = await ifThere(readFile(path, 'utf8'));
+  if (text === undefined) return undefined;
   try {
     return parseJson(text);
   } catch (error) {
@@ -127,13 +123,8 @@ export async function replaceLink(path: string, target: string): Promise<void> {
 }
 
 /** What a symbolic link points at, or undefined where there is none. */
-export async function readLink(path: string): Promise<string | undefined> {
-  try {
-    return await readlink(path);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw error;
-  }
+export function readLink(path: string): Promise<string | undefined> {
+  return ifThere(readlink(path));
 }
 
 /**
@@ -165,12 +156,7 @@ async function openUp(path: string): Promise<void> {
 
 /** The names in a directory; none where it does not exist. */
 export async function listDirectory(path: string): Promise<string[]> {
-  try {
-    return await readdir(path);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return [];
-    throw error;
-  }
+  return (await ifThere(readdir(path))) ?? [];
 }
 
 /** Creates a directory that only its owner may enter, parents included; harmless where it is there. */

@@ -1,5 +1,5 @@
 import { readdir, readFile, readlink } from 'node:fs/promises';
-import { systemCode } from '../errors/app-error.ts';
+import { ifThere } from './exists.ts';
 
 /** A TCP socket that listens. */
 export interface Listener {
@@ -14,7 +14,9 @@ export interface Listener {
 
 /** What listens on this machine, or in this container; undefined where there is no /proc that says so. */
 export async function listListeners(): Promise<Listener[] | undefined> {
-  const tables = await Promise.all(['/proc/net/tcp', '/proc/net/tcp6'].map(textOf));
+  const tables = await Promise.all(
+    ['/proc/net/tcp', '/proc/net/tcp6'].map((path) => ifThere(readFile(path, 'utf8'))),
+  );
   if (tables.every((table) => table === undefined)) return undefined;
   const sockets = tables.flatMap((table) => (table ?? '').split('\n').slice(1).flatMap(listenerIn));
   const holders = await holdersOf(new Set(sockets.map(({ inode }) => inode)));
@@ -68,13 +70,4 @@ async function holdersOf(inodes: ReadonlySet<string>): Promise<Map<string, numbe
 
 function none(): string[] {
   return [];
-}
-
-async function textOf(path: string): Promise<string | undefined> {
-  try {
-    return await readFile(path, 'utf8');
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw error;
-  }
 }

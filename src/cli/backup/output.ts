@@ -4,6 +4,7 @@ import { dirname, resolve } from 'node:path';
 import { Writable } from 'node:stream';
 import { constants, createGzip } from 'node:zlib';
 import { AppError, isDiskFull, systemCode } from '../../errors/app-error.ts';
+import { ifThere } from '../../system/exists.ts';
 import { syncDirectory, temporaryBeside } from '../../system/files.ts';
 import { UsageError } from '../failure.ts';
 
@@ -22,7 +23,7 @@ interface Output extends AsyncDisposable {
 export async function openOutput(to: string): Promise<Output> {
   if (to === '-') return toStdout();
   const path = resolve(to);
-  if ((await stat(path).catch(unlessMissing))?.isDirectory()) throw new UsageError(`${to} is a directory`);
+  if ((await ifThere(stat(path)))?.isDirectory()) throw new UsageError(`${to} is a directory`);
   const temporary = temporaryBeside(path);
   const handle = await open(temporary, 'wx', 0o600).catch((error: unknown) => {
     if (systemCode(error) === 'ENOENT') throw new UsageError(`there is no directory ${dirname(path)}`);
@@ -106,8 +107,4 @@ function explained(error: unknown): unknown {
     hint: 'What was written of it is gone again. `--releases` makes it larger, `--no-shared` smaller; `-` sends it elsewhere.',
     cause: error,
   });
-}
-
-function unlessMissing(error: unknown): undefined {
-  if (systemCode(error) !== 'ENOENT') throw error;
 }
