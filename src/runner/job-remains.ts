@@ -2,8 +2,7 @@ import { execFile } from 'node:child_process';
 import { readFile, stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { hasCode } from '../errors/app-error.ts';
-import { listDirectory } from '../system/files.ts';
-import { signalProcess } from '../system/processes.ts';
+import { listPids, signalProcess } from '../system/processes.ts';
 import { as, type Identity } from './users/identity.ts';
 
 /** Set in a job's environment, and so in that of all that descends from it: to a value of its own. */
@@ -28,15 +27,14 @@ export async function endRemains(mark: string, user?: Identity): Promise<void> {
 
 async function findMarked(mark: string): Promise<number[]> {
   const marked: number[] = [];
-  for (const name of await listDirectory('/proc')) {
-    if (/^\d+$/.test(name) && (await environmentOf(name)).includes(`${jobMark}=${mark}\0`))
-      marked.push(Number(name));
+  for (const pid of await listPids()) {
+    if ((await environmentOf(pid)).includes(`${jobMark}=${mark}\0`)) marked.push(pid);
   }
   return marked;
 }
 
 /** Empty where the process is gone, is another user's, or only waits to be reaped. */
-async function environmentOf(pid: string): Promise<string> {
+async function environmentOf(pid: number): Promise<string> {
   try {
     return await readFile(`/proc/${pid}/environ`, 'utf8');
   } catch (error) {
@@ -54,20 +52,19 @@ async function findAs(user: Identity, mark: string): Promise<number[]> {
   const theirs = await pidsOf(user);
   if (theirs.length === 0) return [];
   const path = { PATH: '/usr/bin:/bin' };
-  const argv = ['-c', search, 'sh', `${jobMark}=${mark}`, ...theirs];
+  const argv = ['-c', search, 'sh', `${jobMark}=${mark}`, ...theirs.map(String)];
   const options = { ...as(user, path), cwd: '/', timeout: 5000, killSignal: 'SIGKILL' as const };
   const { stdout } = await promisify(execFile)('/bin/sh', argv, options);
   const found = new Set(stdout.split('\n'));
-  return theirs.filter((pid) => found.has(pid)).map(Number);
+  return theirs.filter((pid) => found.has(String(pid)));
 }
 
 /** Of all processes that run as a user. */
-export async function pidsOf({ uid }: Identity): Promise<string[]> {
-  const pids: string[] = [];
-  for (const name of await listDirectory('/proc')) {
-    if (!/^\d+$/.test(name)) continue;
+export async function pidsOf({ uid }: Identity): Promise<number[]> {
+  const pids: number[] = [];
+  for (const pid of await listPids()) {
     try {
-      if ((await stat(`/proc/${name}`)).uid === uid) pids.push(name);
+      if ((await stat(`/proc/${pid}`)).uid === uid) pids.push(pid);
     } catch (error) {
       if (!hasCode(error, 'ENOENT', 'ESRCH')) throw error;
     }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { exists } from '../system/exists.ts';
-import { groupIsAlive, signalProcess } from '../system/processes.ts';
+import { isAlive, signalProcess } from '../system/processes.ts';
 import type { ProcessRecords } from './process-records.ts';
 
 const script = fileURLToPath(new URL('keep-output.sh', import.meta.url));
@@ -35,7 +35,7 @@ export class Keeper {
       if (kind !== 'keeper') continue;
       const deadline = performance.now() + begunWithin;
       const begun = () => exists(join(this.#directory, `${pid}.reading`));
-      while (groupIsAlive(pid) && !(await begun()) && performance.now() < deadline) await pause(5);
+      while (isAlive(-pid) && !(await begun()) && performance.now() < deadline) await pause(5);
       if (!(await begun())) signalProcess(-pid, 'SIGKILL');
     }
   }

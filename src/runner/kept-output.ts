@@ -7,7 +7,7 @@ import type { AppLog } from '../logs/app-log.ts';
 import type { Framer } from '../logs/framer.ts';
 import { exists, ifThere } from '../system/exists.ts';
 import { listDirectory } from '../system/files.ts';
-import { groupIsAlive } from '../system/processes.ts';
+import { isAlive } from '../system/processes.ts';
 
 /** As in capture.ts: what is read is lost when we are killed before it is written. */
 const chunkSize = 48 * 1024;
@@ -108,7 +108,7 @@ function remove({ path }: Kept): void {
 
 /** One that was ended by force has not said that it is over. */
 async function goesOn({ path, pid }: Kept): Promise<boolean> {
-  return !(await exists(overFile(path))) && groupIsAlive(pid);
+  return !(await exists(overFile(path))) && isAlive(-pid);
 }
 
 function overFile(path: string): string {

@@ -12,8 +12,9 @@ import {
   symlink,
 } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { hasCode, systemCode } from '../errors/app-error.ts';
+import { hasCode } from '../errors/app-error.ts';
 import { ifThere } from './exists.ts';
+import { isAlive } from './processes.ts';
 
 /** A name beside `path` that nobody else uses, for content that is renamed to `path` when whole. */
 export function temporaryBeside(path: string): string {
@@ -35,16 +36,6 @@ export async function sweepTemporaries(directory: string): Promise<void> {
   for (const name of await listDirectory(directory)) {
     const pid = Number(temporaryName.exec(name)?.[1]);
     if (pid === process.pid || (pid > 0 && !isAlive(pid))) await removeTree(join(directory, name));
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    if (systemCode(error) === 'ESRCH') return false;
-    if (systemCode(error) === 'EPERM') return true;
-    throw error;
   }
 }
 

@@ -1,5 +1,6 @@
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { ifThere } from './exists.ts';
+import { listPids } from './processes.ts';
 
 /** A TCP socket that listens. */
 export interface Listener {
@@ -55,13 +56,13 @@ function mapped(_: string, high: string, low: string): string {
 /** Processes of others are not ours to look into, unless we are root. */
 async function holdersOf(inodes: ReadonlySet<string>): Promise<Map<string, number[]>> {
   const holders = new Map<string, number[]>();
-  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
+  for (const pid of await listPids()) {
     for (const name of await readdir(`/proc/${pid}/fd`).catch(none)) {
       const link = await readlink(`/proc/${pid}/fd/${name}`).catch(() => '');
       const inode = /^socket:\[(\d+)\]$/.exec(link)?.[1];
       if (inode === undefined || !inodes.has(inode)) continue;
       const pids = holders.get(inode) ?? [];
-      if (!pids.includes(Number(pid))) pids.push(Number(pid));
+      if (!pids.includes(pid)) pids.push(pid);
       holders.set(inode, pids);
     }
   }

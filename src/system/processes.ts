@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { hasCode, systemCode } from '../errors/app-error.ts';
+import { ifThere } from './exists.ts';
 
 /**
  * When a process started, in clock ticks since boot, as text: with the pid it names one process for good, where
@@ -48,13 +49,19 @@ export function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
   }
 }
 
-/** Whether any process of a group is left. */
-export function groupIsAlive(group: number): boolean {
+/** Whether there is a process, or with a negative pid any of its group. */
+export function isAlive(pid: number): boolean {
   try {
-    return process.kill(-group, 0);
+    return process.kill(pid, 0);
   } catch (error) {
     if (systemCode(error) === 'ESRCH') return false;
     if (systemCode(error) === 'EPERM') return true;
     throw error;
   }
+}
+
+/** The pids of all processes; none where there is no /proc. */
+export async function listPids(): Promise<number[]> {
+  const names = (await ifThere(readdir('/proc'))) ?? [];
+  return names.filter((name) => /^\d+$/.test(name)).map(Number);
 }
