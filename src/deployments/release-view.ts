@@ -2,6 +2,7 @@ import type { TargetState } from '../config/target-state.ts';
 import { AppError } from '../errors/app-error.ts';
 import { noCommit, type Release, type ReleaseRecord } from '../releases/release.ts';
 import { releaseState } from '../releases/state.ts';
+import { inUrl, isEverywhere } from '../system/address.ts';
 import type { Site } from './site.ts';
 
 /** A release as the API shows it. @throws AppError `release_not_found` */
@@ -29,8 +30,7 @@ export function siteUrl({ appliance, target }: Site, { port }: TargetState): str
   if (domain !== undefined) return domain.url;
   const { host, hostname } = appliance.settings.apps;
   if (hostname !== undefined) return `http://${hostname}:${port}`;
-  const everywhere = host === '::' || host === '0.0.0.0';
-  return `http://${everywhere ? 'localhost' : host.includes(':') ? `[${host}]` : host}:${port}`;
+  return `http://${isEverywhere(host) ? 'localhost' : inUrl(host)}:${port}`;
 }
 
 async function view(site: Site, record: ReleaseRecord, active: { release: number } | null): Promise<Release> {

@@ -4,6 +4,7 @@ import { type Paths, type Target, targetName } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import { loadTargetState } from '../config/target-state.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
+import { isEverywhere } from '../system/address.ts';
 import { exists } from '../system/exists.ts';
 import { describeError, type Log } from '../system/log.ts';
 import { Serial } from '../system/serial.ts';
@@ -346,5 +347,5 @@ function assertSameTarget({ name, target }: Domain, wanted: Target | null): void
 
 /** What listens everywhere is asked on the loopback. */
 function reachable(host: string): string {
-  return host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
+  return isEverywhere(host) ? '127.0.0.1' : host;
 }

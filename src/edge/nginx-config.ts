@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { isIPv6 } from 'node:net';
+import { inUrl } from '../system/address.ts';
 import type { WantedHost } from './documents.ts';
 
 interface NginxFacts {
@@ -188,7 +188,7 @@ function upstreamName({ address, port }: WantedHost): string {
 }
 
 function serverAddress({ address, port }: WantedHost): string {
-  return `${isIPv6(address) ? `[${address}]` : address}:${port}`;
+  return `${inUrl(address)}:${port}`;
 }
 
 function isAtLeast(version: readonly number[], least: readonly number[]): boolean {

@@ -1,5 +1,6 @@
 import { formatDuration } from '../config/units.ts';
 import type { GenerationSpec } from '../protocol/runner.ts';
+import { isEverywhere } from '../system/address.ts';
 import { http } from '../system/http.ts';
 import type { CronOutcome } from './cron-command.ts';
 
@@ -11,11 +12,10 @@ export function askApp(
   signal: AbortSignal,
 ): Promise<CronOutcome> {
   const bounded = AbortSignal.any([signal, AbortSignal.timeout(timeout)]);
-  const anywhere = host === '::' || host === '0.0.0.0';
   return new Promise((resolve, reject) => {
     const asking = http.request(
       {
-        host: anywhere ? '127.0.0.1' : host,
+        host: isEverywhere(host) ? '127.0.0.1' : host,
         port,
         method,
         path,

@@ -12,6 +12,7 @@ import { RunnerClient } from '../deployments/runner-client.ts';
 import { Edge } from '../edge/edge.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { LoggedEvent } from '../releases/events-log.ts';
+import { fromUrl } from '../system/address.ts';
 import { ensurePrivateDirectory } from '../system/files.ts';
 import { tryLock } from '../system/lock.ts';
 import { createLog, describeError, type Log } from '../system/log.ts';
@@ -124,7 +125,7 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
 /** Where the API listens, as nginx is to find it. */
 function placeOf(url: string): { address: string; port: number } {
   const { hostname, port } = new URL(url);
-  return { address: hostname.replace(/^\[|\]$/g, ''), port: Number(port) };
+  return { address: fromUrl(hostname), port: Number(port) };
 }
 
 /** The signal that ends us. The second one ends us at once, whatever is under way. */

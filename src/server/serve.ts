@@ -3,6 +3,7 @@ import type { RequestListener, Server } from 'node:http';
 import type { AddressInfo, ListenOptions } from 'node:net';
 import { apiServerOptions } from '../api/app.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
+import { inUrl } from '../system/address.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { http } from '../system/http.ts';
 
@@ -44,8 +45,8 @@ export async function serveApi(
     await chmod(path, mode);
   }
 
-  const { address, port: bound, family } = tcp.address() as AddressInfo;
-  const url = `http://${family === 'IPv6' ? `[${address}]` : address}:${bound}`;
+  const { address, port: bound } = tcp.address() as AddressInfo;
+  const url = `http://${inUrl(address)}:${bound}`;
   const kept = opened.move();
   return { url, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
