@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
+import { usualPath } from '../system/usual-path.ts';
 
 /** Variables of our own that builds get: none that holds a secret of the appliance. */
 const inherited = new Set(
@@ -49,7 +50,7 @@ export function buildEnvironment(parts: {
   node: string;
 }): Record<string, string> {
   const { base, app, manager, bin, node } = parts;
-  const path = [bin, dirname(node), app['PATH'] ?? base['PATH'] ?? '/usr/local/bin:/usr/bin:/bin'];
+  const path = [bin, dirname(node), app['PATH'] ?? base['PATH'] ?? usualPath];
   return {
     ...base,
     ...headers(node),

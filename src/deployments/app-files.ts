@@ -5,6 +5,7 @@ import { TargetPaths } from '../config/paths.ts';
 import { AppError, hasCode, systemCode } from '../errors/app-error.ts';
 import type { JobResult, JobSpec } from '../protocol/runner.ts';
 import { emptyDirectory, ensurePrivateDirectory, listDirectory } from '../system/files.ts';
+import { usualPath } from '../system/usual-path.ts';
 import type { Appliance } from './appliance.ts';
 import { linkShared } from './shared-paths.ts';
 
@@ -181,7 +182,7 @@ async function runAsApp(
   timeout: number,
 ): Promise<JobResult & { printed: { stdout: string; stderr: string } }> {
   const printed = { stdout: '', stderr: '' };
-  const env = { PATH: '/usr/local/bin:/usr/bin:/bin' };
+  const env = { PATH: usualPath };
   const job: JobSpec = { argv, directory, env, user, lowPriority: false, timeout };
   const onProgress = ({ stream, text }: { stream: 'stdout' | 'stderr'; text: string }) => {
     printed[stream] = (printed[stream] + text).slice(0, 1024 ** 2);

@@ -3,6 +3,7 @@ import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { BackgroundSpec, GenerationSpec, LogSpec, RestartSpec } from '../protocol/runner.ts';
 import type { BackgroundPlan, ReleaseRecord } from '../releases/release.ts';
+import { usualPath } from '../system/usual-path.ts';
 import { generationLimits } from './limits.ts';
 import type { Site } from './site.ts';
 
@@ -105,6 +106,6 @@ function systemEnvironment(node: string, isolated: boolean): Record<string, stri
     const value = process.env[name];
     return value === undefined ? [] : [[name, value] as const];
   });
-  const path = process.env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin';
+  const path = process.env['PATH'] ?? usualPath;
   return { ...Object.fromEntries(kept), PATH: [dirname(node), path].join(delimiter) };
 }

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { homedir } from 'node:os';
 import { promisify } from 'node:util';
 import { AppError, systemCode } from '../errors/app-error.ts';
+import { usualPath } from '../system/usual-path.ts';
 
 /** How long one command may take, in ms: the longest look at a whole history. */
 const timeout = 120_000;
@@ -61,7 +62,7 @@ export function explainStart(error: unknown): AppError | undefined {
  */
 export function gitEnvironment(extra: Record<string, string> = {}): Record<string, string> {
   return {
-    PATH: process.env['PATH'] ?? '/usr/local/bin:/usr/bin:/bin',
+    PATH: process.env['PATH'] ?? usualPath,
     HOME: homedir(),
     LC_ALL: 'C.UTF-8',
     GIT_CONFIG_NOSYSTEM: '1',
