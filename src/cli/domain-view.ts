@@ -1,6 +1,6 @@
 import { targetName } from '../config/paths.ts';
 import type { DomainView } from '../edge/domain.ts';
-import { formatTime, paint, table } from './output.ts';
+import { formatDay, formatTime, paint, table } from './output.ts';
 import { printable } from './printable.ts';
 
 export function domainsTable(domains: DomainView[]): string {
@@ -41,5 +41,5 @@ function renewal({ error, nextTry }: DomainView['certificate']): string {
 }
 
 function day(iso: string | null): string {
-  return iso === null ? '?' : formatTime(iso).slice(0, 10);
+  return iso === null ? '?' : formatDay(new Date(iso));
 }

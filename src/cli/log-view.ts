@@ -1,32 +1,24 @@
 import type { LogEntry } from '../api/log-text.ts';
-import { hasColours, paint } from './output.ts';
+import { formatDay, hasColours, paint, twoDigits } from './output.ts';
 import { printable } from './printable.ts';
 
 /** A log for people: `08:32:54 web.0   text`, in their time zone, and the day where it is another one. */
 export class LogView {
   readonly #colours = hasColours();
-  #day = dayOf(new Date());
+  #day = formatDay(new Date());
   #width = 6;
 
   /** With line ends. */
   show({ time, process, stream, line }: LogEntry): string {
     const date = new Date(time);
-    const day = dayOf(date);
+    const day = formatDay(date);
     const head = day === this.#day ? '' : `${paint('dim', `-- ${day} --`)}\n`;
     this.#day = day;
     this.#width = Math.max(this.#width, process.length);
-    const clock = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(':');
+    const clock = [date.getHours(), date.getMinutes(), date.getSeconds()].map(twoDigits).join(':');
     const prefix = `${clock} ${process.padEnd(this.#width)}`;
     const dimmed = paint(stream === 'err' ? ['dim', 'red'] : 'dim', prefix);
     const text = printable(line, this.#colours && stream !== 'sys');
     return `${head}${dimmed}  ${stream === 'sys' ? paint('cyan', `* ${text}`) : text}\n`;
   }
-}
-
-function dayOf(date: Date): string {
-  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
-}
-
-function two(number: number): string {
-  return String(number).padStart(2, '0');
 }

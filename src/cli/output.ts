@@ -12,6 +12,11 @@ export function print(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
+/** For people, beside the outcome: on standard error, so that a script does not take it for that. */
+export function remark(text: string): void {
+  process.stderr.write(`${paint('dim', text, process.stderr)}\n`);
+}
+
 /** Fulfilled when more can be taken: what comes faster than it is read must not be held here. */
 export async function put(text: string | Uint8Array): Promise<void> {
   if (!process.stdout.write(text)) await once(process.stdout, 'drain');
@@ -42,9 +47,16 @@ export function table(rows: string[][]): string {
 /** `2026-11-22T17:09:29.123Z` → `2026-11-22 17:09`, in the time zone of whoever reads it. */
 export function formatTime(iso: string): string {
   const date = new Date(iso);
-  const two = (number: number) => String(number).padStart(2, '0');
-  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
-  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}`;
+  return `${formatDay(date)} ${twoDigits(date.getHours())}:${twoDigits(date.getMinutes())}`;
+}
+
+/** `2026-11-22`, in the time zone of whoever reads it. */
+export function formatDay(date: Date): string {
+  return `${date.getFullYear()}-${twoDigits(date.getMonth() + 1)}-${twoDigits(date.getDate())}`;
+}
+
+export function twoDigits(number: number): string {
+  return String(number).padStart(2, '0');
 }
 
 export function stateColour(state: string): Style {

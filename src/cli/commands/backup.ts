@@ -8,7 +8,7 @@ import { exists } from '../../system/exists.ts';
 import { shellWord } from '../../system/shell-word.ts';
 import { type CommonOptions, subcommand } from '../command.ts';
 import { interruption } from '../interruption.ts';
-import { paint, print, printJson } from '../output.ts';
+import { print, printJson, remark } from '../output.ts';
 import { localHome } from '../server-address.ts';
 import { version } from '../version.ts';
 
@@ -44,17 +44,17 @@ async function backup(file: string, { json, releases = false, shared }: BackupFl
   await using output = await openOutput(file);
   using still = await holdStill(paths);
   const signal = AbortSignal.any([still.over, interrupted.signal]);
-  const options = { shared, releases, version: version(), note: tell, signal };
+  const options = { shared, releases, version: version(), note: remark, signal };
   const head = await createBackup(paths, output.put, options).catch(orInterrupted(signal));
   const bytes = await output.finish();
   const durationMs = Math.round(performance.now() - startedAt);
   // Standard output may be where the backup itself goes.
   if (json && file !== '-') return printJson({ file, bytes, durationMs, ...head });
-  const out = file === '-' ? tell : print;
+  const out = file === '-' ? remark : print;
   for (const each of head.environments) out(`${targetName(each)}: ${describe(each)}`);
   out(`${file === '-' ? 'written' : file}: ${formatBytes(bytes)} in ${formatDuration(durationMs)}`);
-  tell('It holds secrets: variables, keys of certificates, and what apps keep. Whoever has it has them.');
-  if (!shared) tell('Data in shared paths is not in it.');
+  remark('It holds secrets: variables, keys of certificates, and what apps keep. Whoever has it has them.');
+  if (!shared) remark('Data in shared paths is not in it.');
 }
 
 async function restore(
@@ -112,8 +112,4 @@ function outlook({ live, trees }: Head['environments'][number]): string {
   if (live === null) return 'restored; no release was live';
   if (trees.includes(live)) return `restored with release ${live}`;
   return `restored; release ${live} is built from its commit when Sluice starts`;
-}
-
-function tell(text: string): void {
-  process.stderr.write(`${paint('dim', text, process.stderr)}\n`);
 }

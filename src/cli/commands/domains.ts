@@ -7,7 +7,7 @@ import type { ApiClient } from '../client.ts';
 import { type AppOptions, type CommonOptions, connect, subcommand } from '../command.ts';
 import { certificateText, domainsTable, leadsTo } from '../domain-view.ts';
 import { UsageError } from '../failure.ts';
-import { formatTime, paint, print, printJson } from '../output.ts';
+import { formatTime, print, printJson, remark } from '../output.ts';
 import { parseTarget } from '../target.ts';
 
 interface AddOptions extends AppOptions {
@@ -89,7 +89,7 @@ async function untilSettled(api: ApiClient, added: DomainView, tells: boolean): 
     const isDone = progress === null && (state === 'valid' || state === 'expired' || error !== null);
     if (isDone || Date.now() > end) return domain;
     if (tells && progress !== null && progress !== told) {
-      process.stderr.write(`${paint('dim', `  ${progress}`, process.stderr)}\n`);
+      remark(`  ${progress}`);
       told = progress;
     }
   }

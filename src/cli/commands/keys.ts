@@ -5,7 +5,7 @@ import type { Key } from '../../api/keys.ts';
 import type { AddedKey } from '../../api/routes/keys.ts';
 import { type CommonOptions, connect, subcommand } from '../command.ts';
 import { UsageError } from '../failure.ts';
-import { formatTime, paint, print, printJson, table } from '../output.ts';
+import { formatTime, print, printJson, remark, table } from '../output.ts';
 
 export function registerKeyCommands(program: Command): void {
   const keys = program.command('keys').description('public keys that may push over ssh');
@@ -23,8 +23,9 @@ async function add(name: string, file: string | undefined, options: CommonOption
   const reach = added.app === null ? 'all apps' : `the app ${added.app}`;
   print(`${added.name} may push to ${reach}: ${added.fingerprint}`);
   const url = `ssh://${added.user}@HOST/${added.app ?? 'APP'}`;
-  const note = `Its line is in ${added.file}, which sshd must read.\nOn the machine that has the key: git remote add deploy ${url} && git push deploy main`;
-  process.stderr.write(`${paint('dim', note, process.stderr)}\n`);
+  remark(
+    `Its line is in ${added.file}, which sshd must read.\nOn the machine that has the key: git remote add deploy ${url} && git push deploy main`,
+  );
 }
 
 async function readKey(file: string | undefined): Promise<string> {

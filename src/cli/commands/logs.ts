@@ -7,7 +7,7 @@ import { UsageError } from '../failure.ts';
 import { type LogEntryText, logLines } from '../log-lines.ts';
 import { LogView } from '../log-view.ts';
 import { wholeNumber } from '../numbers.ts';
-import { paint, put } from '../output.ts';
+import { put, remark } from '../output.ts';
 import { parseTarget } from '../target.ts';
 
 interface LogOptions extends AppOptions {
@@ -45,9 +45,9 @@ async function logs(name: string, options: LogOptions): Promise<void> {
   }
   const query = queryOf(options);
   const show = textOf(options);
-  const found = logLines(await connect(), target, query, () => {
-    process.stderr.write(`${paint('dim', 'the connection is lost; trying again …', process.stderr)}\n`);
-  });
+  const found = logLines(await connect(), target, query, () =>
+    remark('the connection is lost; trying again …'),
+  );
   for await (const line of found) await put(show(line));
 }
 

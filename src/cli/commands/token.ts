@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import type { Scope, Token } from '../../api/tokens.ts';
 import { type CommonOptions, connect, subcommand } from '../command.ts';
-import { formatTime, paint, print, printJson, table } from '../output.ts';
+import { formatTime, print, printJson, remark, table } from '../output.ts';
 
 export function registerTokenCommands(program: Command): void {
   const token = program.command('token').description('tokens for the API');
@@ -24,8 +24,7 @@ async function create(name: string, options: CommonOptions & { scope: Scope; app
   // The token alone goes to standard output: TOKEN=$(sluice token create ci)
   print(made.token);
   const reach = made.app === null ? 'all apps' : `the app ${made.app}`;
-  const note = `${name}: ${options.scope} on ${reach}. Keep it safe: it is not shown again.`;
-  process.stderr.write(`${paint('dim', note, process.stderr)}\n`);
+  remark(`${name}: ${options.scope} on ${reach}. Keep it safe: it is not shown again.`);
 }
 
 async function list(options: CommonOptions): Promise<void> {
