@@ -1,5 +1,6 @@
 import { AppError } from '../errors/app-error.ts';
 import { readJson, writeJsonAtomic } from '../system/files.ts';
+import { counted } from '../system/listing.ts';
 import { formatBytes } from './units.ts';
 
 /** The variables that the runner sets for every worker; SLUICE_… besides. */
@@ -47,10 +48,13 @@ export async function saveEnv(path: string, env: Record<string, string>): Promis
 export function assertEnv(value: unknown, source: string): asserts value is Record<string, string> {
   const faults = envFaults(value);
   if (faults.length === 0) return;
-  const count = `${faults.length} fault${faults.length === 1 ? '' : 's'}`;
-  throw new AppError('invalid_env', `${source} has ${count}:\n  ${faults.join('\n  ')}`, {
-    hint: 'A name has letters, digits and underscores and does not begin with a digit; a value is text.',
-  });
+  throw new AppError(
+    'invalid_env',
+    `${source} has ${counted(faults.length, 'fault')}:\n  ${faults.join('\n  ')}`,
+    {
+      hint: 'A name has letters, digits and underscores and does not begin with a digit; a value is text.',
+    },
+  );
 }
 
 function envFaults(value: unknown): string[] {

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { AppError } from '../errors/app-error.ts';
+import { counted } from '../system/listing.ts';
 import { type AppSettings, appSettingsSchema } from './app-settings.ts';
 import { readJsonSettings } from './json-settings.ts';
 import { type ServerSettings, serverSettingsSchema } from './server-settings.ts';
@@ -20,7 +21,7 @@ export function parseSettings<Schema extends v.GenericSchema>(
   const faults = [...issues, ...unknownSettings(schema, value)];
   throw new AppError(
     'invalid_settings',
-    `${source} has ${faults.length} fault${faults.length === 1 ? '' : 's'}:\n  ${faults.join('\n  ')}`,
+    `${source} has ${counted(faults.length, 'fault')}:\n  ${faults.join('\n  ')}`,
     {
       hint: 'docs/settings.md lists every setting with its default and unit.',
     },

@@ -11,6 +11,7 @@ import { nodeVersionNotices } from '../start/node-version.ts';
 import { otherToolsNotices } from '../start/other-tools.ts';
 import { resolveStart } from '../start/resolve.ts';
 import { resolveWorkers } from '../start/workers.ts';
+import { counted } from '../system/listing.ts';
 import { whatElseRuns } from './also-runs.ts';
 import { commandContext } from './command-context.ts';
 import { assertComplete } from './complete.ts';
@@ -162,7 +163,7 @@ async function publish(
   const { from, notices, ...start } = await resolveStart(tree, settings);
   for (const notice of notices) deployment.notice(notice);
   const { count, reason } = await resolveWorkers(settings.workers, tree, availableParallelism());
-  deployment.log(`starts with ${start.script} (${from}), in ${count} worker${count === 1 ? '' : 's'}`);
+  deployment.log(`starts with ${start.script} (${from}), in ${counted(count, 'worker')}`);
   if (reason !== null) deployment.log(reason);
   const background = await whatElseRuns(deployment, settings);
   await share(deployment, settings.shared);
@@ -205,7 +206,7 @@ async function boot(deployment: Deployment, release: ReleaseRecord): Promise<Gen
   });
   for (const notice of generation.booted.notices) deployment.notice(notice);
   const { workers, bootMs } = generation.booted;
-  deployment.log(`${workers} worker${workers === 1 ? '' : 's'} healthy after ${formatDuration(bootMs)}`);
+  deployment.log(`${counted(workers, 'worker')} healthy after ${formatDuration(bootMs)}`);
   return generation;
 }
 

@@ -1,6 +1,7 @@
 import type { Repository } from '../git/repository.ts';
 import type { Notice } from '../protocol/runner.ts';
 import type { ReleaseRecord, ReleaseSource } from '../releases/release.ts';
+import { counted } from '../system/listing.ts';
 
 /**
  * What is live when the turn of a push has come, where it is not in it: somebody else may have deployed meanwhile, the
@@ -36,5 +37,5 @@ async function missingFrom(
   if (!(await repository.has(its))) return told;
   const { count } = await repository.changes(commit, its);
   if (count > 0) return count === 1 ? told : `${told}, and ${count - 1} before it`;
-  return changedFiles === 0 ? null : `${changedFiles} uncommitted file${changedFiles === 1 ? '' : 's'}`;
+  return changedFiles === 0 ? null : counted(changedFiles, 'uncommitted file');
 }

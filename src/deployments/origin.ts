@@ -1,4 +1,5 @@
 import type { ReleaseSource } from '../releases/release.ts';
+import { counted } from '../system/listing.ts';
 
 /** So many new commits are told one by one in the log of a deploy. */
 const told = 5;
@@ -11,7 +12,7 @@ export function describeOrigin(origin: ReleaseSource): string[] {
   const words = [`commit ${commit.slice(0, 10)}`, branch && `of ${branch}`, author && `by ${author}`];
   const lines = [`${words.filter(Boolean).join(' ')}${subject ? `: ${subject}` : ''}`];
   if (directory) lines.push(`of it, ${directory}`);
-  if (changedFiles > 0) lines.push(`with ${changedFiles} uncommitted file${changedFiles === 1 ? '' : 's'}`);
+  if (changedFiles > 0) lines.push(`with ${counted(changedFiles, 'uncommitted file')}`);
   // One new commit is this one.
   if (commitCount === null || commitCount < 2) return lines;
   lines.push(`${commitCount} commits are new since the release that is live:`);

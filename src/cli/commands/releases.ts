@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { type Target, targetName } from '../../config/paths.ts';
 import { formatBytes, formatDuration } from '../../config/units.ts';
 import type { Release } from '../../releases/release.ts';
+import { counted } from '../../system/listing.ts';
 import { printBuildLog } from '../build-log.ts';
 import { type AppOptions, appSubcommand, callApp } from '../command.ts';
 import { wholeNumber } from '../numbers.ts';
@@ -87,8 +88,7 @@ function describeCommit(release: Release): string[] {
   const { commit, branch, author, directory, changedFiles, commits, commitCount } = release;
   if (commit === null) return [];
   const words = [`commit ${commit}`, branch && `of ${branch}`, author && `by ${author}`];
-  const uncommitted =
-    changedFiles > 0 && `with ${changedFiles} uncommitted file${changedFiles === 1 ? '' : 's'}`;
+  const uncommitted = changedFiles > 0 && `with ${counted(changedFiles, 'uncommitted file')}`;
   const parts = [words.filter(Boolean).join(' '), directory && `of it ${directory}`, uncommitted];
   const lines = [`${parts.filter(Boolean).join(', ')}\n  ${subject(release)}`];
   if (commitCount !== null) {
