@@ -9,15 +9,14 @@ import { parseSettings } from './load.ts';
 import { isName, type Paths, type Target } from './paths.ts';
 import { count } from './units.ts';
 
+const timestamp = v.pipe(v.string(), v.isoTimestamp('a time such as "2026-01-31T12:00:00.000Z"'));
+
 const targetStateSchema = v.strictObject({
   port: count('Where the app is reached: its own, once and for good.', 1, 65535),
   desired: v.pipe(v.picklist(['running', 'stopped']), v.description('What its operator wants.')),
-  desiredSince: v.optional(
-    v.nullable(v.pipe(v.string(), v.isoTimestamp('a time such as "2026-01-31T12:00:00.000Z"'))),
-    null,
-  ),
+  desiredSince: v.optional(v.nullable(timestamp), null),
   workers: v.nullable(count('How many workers, whatever the release says; null: what it says.', 1, 64)),
-  createdAt: v.pipe(v.string(), v.isoTimestamp('a time such as "2026-01-31T12:00:00.000Z"')),
+  createdAt: timestamp,
   rebuild: v.optional(
     v.nullable(
       count(

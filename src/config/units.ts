@@ -37,11 +37,12 @@ export function size(description: string) {
 
 /** A whole number within bounds, both included. */
 export function count(description: string, minimum: number, maximum: number) {
+  const right = `a whole number from ${minimum} to ${maximum}`;
   return v.pipe(
-    v.number(`a whole number from ${minimum} to ${maximum}`),
-    v.integer(`a whole number from ${minimum} to ${maximum}`),
-    v.minValue(minimum, `a whole number from ${minimum} to ${maximum}`),
-    v.maxValue(maximum, `a whole number from ${minimum} to ${maximum}`),
+    v.number(right),
+    v.integer(right),
+    v.minValue(minimum, right),
+    v.maxValue(maximum, right),
     v.description(description),
   );
 }

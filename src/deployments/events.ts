@@ -2,12 +2,7 @@ import type { ErrorBody } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
 import type { Release } from '../releases/release.ts';
 
-/**
- * The steps of a deploy, in order. Their names are what the log, the errors and the history say.
- *
- * receive → wait → check → preBuild → install → build → postBuild → prune → publish → preSwitch → boot → switch →
- * record → postSwitch → clean
- */
+/** The steps of a deploy, in order. Their names are what the log, the errors and the history say. */
 export const deploySteps = [
   'receive',
   'wait',

@@ -5,12 +5,8 @@ import { count, duration, size } from '../units.ts';
 /** Less than a bare Node.js takes: with it, a worker would be replaced without end. Mostly a unit was forgotten. */
 const leastMemory = 32 * 1024 ** 2;
 
-const exitCode = v.pipe(
-  v.number('an exit status from 0 to 255'),
-  v.integer('an exit status from 0 to 255'),
-  v.minValue(0, 'an exit status from 0 to 255'),
-  v.maxValue(255, 'an exit status from 0 to 255'),
-);
+const status = 'an exit status from 0 to 255';
+const exitCode = v.pipe(v.number(status), v.integer(status), v.minValue(0, status), v.maxValue(255, status));
 
 const cronRestart = v.pipe(
   v.union(
