@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { type Manifest, readManifest } from '../config/package-manifest.ts';
+import { installScripts, type Manifest, readManifest } from '../config/package-manifest.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
 import { CommandRunner } from './command-runner.ts';
@@ -73,16 +73,14 @@ async function prune(context: BuildContext, { commands, project, run }: Prepared
   await run('install', command);
 }
 
-/** npm runs these on an install, whether or not there are dependencies. */
-const installHooks = ['preinstall', 'install', 'postinstall', 'prepare'];
-
 function hasSomethingToInstall(manifest: Manifest): boolean {
   const { dependencies, optionalDependencies, devDependencies, peerDependencies } = manifest;
   return (
     Object.keys({ ...dependencies, ...optionalDependencies, ...devDependencies, ...peerDependencies })
       .length > 0 ||
     manifest.workspaces !== undefined ||
-    installHooks.some((hook) => manifest.scripts[hook] !== undefined)
+    // npm runs them whether or not there are dependencies.
+    installScripts.some((name) => manifest.scripts[name] !== undefined)
   );
 }
 

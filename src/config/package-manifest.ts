@@ -23,6 +23,9 @@ const manifestSchema = v.object({
   devEngines: v.optional(v.object({ packageManager: v.optional(v.union([engine, v.array(engine)])) })),
 });
 
+/** Scripts of an app that its own install runs. */
+export const installScripts = ['preinstall', 'install', 'postinstall', 'prepare'];
+
 export type Manifest = v.InferOutput<typeof manifestSchema>;
 
 /**

@@ -4,6 +4,7 @@ import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { AppError, isDiskFull } from '../errors/app-error.ts';
 import { recordsName } from '../releases/places.ts';
+import { emptyDirectory } from '../system/files.ts';
 import { diskFull, uploadTooLarge } from './archive-errors.ts';
 import { readBody, type Tally } from './body.ts';
 import { decompressor, explain, peek } from './compression.ts';
@@ -66,7 +67,7 @@ export async function receiveArchive(
     await rm(incoming, { recursive: true });
     return { uploadBytes: tally.bytes, ...received };
   } catch (error) {
-    await clear(directory);
+    await emptyDirectory(directory, recordsName);
     throw isDiskFull(error) ? diskFull(error) : error;
   }
 }
@@ -125,12 +126,6 @@ async function moveInto(directory: string, tree: string): Promise<void> {
   const names = await readdir(tree);
   if (names.includes(recordsName)) throw reservedName(recordsName);
   for (const name of names) await rename(join(tree, name), join(directory, name));
-}
-
-async function clear(directory: string): Promise<void> {
-  for (const name of await readdir(directory)) {
-    if (name !== recordsName) await rm(join(directory, name), { recursive: true, force: true });
-  }
 }
 
 function empty(message: string): AppError {

@@ -1,14 +1,11 @@
 import { normalize, sep } from 'node:path';
 import type { AppSettings } from '../config/app-settings.ts';
-import { type Manifest, readManifest } from '../config/package-manifest.ts';
+import { installScripts, type Manifest, readManifest } from '../config/package-manifest.ts';
 import { backgroundCommands, resolveBackground } from './background.ts';
 import { isGoneWhenItRuns } from './dev-programs.ts';
 import type { FoundCommand } from './follow.ts';
 import { findProgram, withoutProgram } from './program.ts';
 import { findFile, findStart, resolveStart } from './resolve.ts';
-
-/** Scripts of an app that its install runs: they, too, may make what is started. */
-const installHooks = ['preinstall', 'install', 'postinstall', 'prepare'];
 
 /**
  * Whether there is anything to run at all, and all that runs beside it, as far as that can be told before the install
@@ -46,7 +43,8 @@ async function checkCommand(
 
 function mayBeBuilt(settings: AppSettings, manifest: Manifest): boolean {
   const script = settings.build.command ?? 'build';
-  const scripts = [...installHooks, ...(script === false ? [] : [script])];
+  // Those of the install, too, may make what is started.
+  const scripts = [...installScripts, ...(script === false ? [] : [script])];
   return manifest.workspaces !== undefined || scripts.some((name) => manifest.scripts[name] !== undefined);
 }
 
