@@ -14,10 +14,10 @@ const layers: Record<string, { imports: string[]; types?: string[] }> = {
   protocol: { imports: ['errors'], types: ['config'] },
   releases: { imports: ['errors', 'system', 'config'], types: ['protocol'] },
   git: { imports: ['errors', 'system'] },
-  logs: { imports: ['errors', 'system'] },
+  logs: { imports: ['errors', 'system'], types: ['protocol'] },
   sources: { imports: ['errors', 'system', 'config', 'releases'], types: ['protocol'] },
   builds: { imports: ['errors', 'system', 'config', 'protocol', 'releases'] },
-  start: { imports: ['errors', 'system', 'config'], types: ['protocol'] },
+  start: { imports: ['errors', 'system', 'config'], types: ['protocol', 'releases'] },
   edge: { imports: ['errors', 'system', 'config'] },
   backup: { imports: ['errors', 'system', 'config', 'releases', 'git'] },
   deployments: {

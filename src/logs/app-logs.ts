@@ -1,16 +1,11 @@
 import { type ScheduledTask, schedule } from 'node-cron';
+import type { LogSpec } from '../protocol/runner.ts';
 import { Serial } from '../system/serial.ts';
 import { AppLog } from './app-log.ts';
 import { compressRotated, keepNewest, keepWithin } from './archive.ts';
 
-/** How the log of an app is kept: see LogSpec in the protocol. */
-interface LogPolicy {
-  directory: string;
-  size: number;
-  schedule: string;
-  keep: number;
-  maxBytes: number;
-}
+/** How the log of an app is kept. */
+type LogPolicy = Omit<LogSpec, 'overflow' | 'secrets'>;
 
 interface Entry {
   log: AppLog;

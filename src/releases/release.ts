@@ -70,21 +70,25 @@ export interface ReleaseRecord {
   run: RunPlan | null;
 }
 
-/** What it takes to run a release again later, whatever became of the settings since. */
-export interface RunPlan {
-  settings: AppSettings;
-  /** path of the script, relative to the release */
+/** How a program is started: as `node …nodeArgs script …args` in the directory of the release, with `env` added. */
+export interface ProgramPlan {
+  /** relative to the release; a file that is there */
   script: string;
   args: string[];
   nodeArgs: string[];
-  /** variables that the start command itself sets, as in `NODE_ENV=production node app.js` */
+  /** variables that its command sets, as in `NODE_ENV=production node app.js`; of the app never PORT, which is ours to give */
   env: Record<string, string>;
+}
+
+/** What it takes to run a release again later, whatever became of the settings since. */
+export interface RunPlan extends ProgramPlan {
+  settings: AppSettings;
   workers: number;
   background: BackgroundPlan[];
 }
 
-/** The same of a background process. */
-export interface BackgroundPlan extends Pick<RunPlan, 'script' | 'args' | 'nodeArgs' | 'env'> {
+/** The same of a background process; PORT has nothing to do with it, and may be anything. */
+export interface BackgroundPlan extends ProgramPlan {
   name: string;
   count: number;
   /** whether new ones may start while old ones still run */

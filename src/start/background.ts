@@ -1,21 +1,9 @@
 import type { AppSettings } from '../config/app-settings.ts';
 import { type Manifest, readManifest } from '../config/package-manifest.ts';
 import type { Notice } from '../protocol/runner.ts';
+import type { BackgroundPlan } from '../releases/release.ts';
 import { type FoundCommand, follow } from './follow.ts';
 import { resolveProgram } from './program.ts';
-
-/** How a background process is started: as `node …nodeArgs script …args` in the directory of the release. */
-interface BackgroundPlan {
-  name: string;
-  count: number;
-  overlap: boolean;
-  /** relative to the release; a file that is there */
-  script: string;
-  args: string[];
-  nodeArgs: string[];
-  /** variables that its command sets; PORT, too, for it has nothing to do with the app's */
-  env: Record<string, string>;
-}
 
 /**
  * How to start the background processes of the app in `directory`, which is installed and built.

@@ -2,18 +2,13 @@ import type { AppSettings } from '../config/app-settings.ts';
 import { type Manifest, readManifest } from '../config/package-manifest.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
+import type { ProgramPlan } from '../releases/release.ts';
 import { resolveFile, staysInside } from './files.ts';
 import { type FoundCommand, follow } from './follow.ts';
 import { resolveProgram } from './program.ts';
 
-/** How an app is started: as `node …nodeArgs script …args` in the directory of the release, with `env` added. */
-interface StartPlan {
-  /** relative to the release; a file that is there */
-  script: string;
-  args: string[];
-  nodeArgs: string[];
-  /** variables that the start command itself sets; never PORT, which is ours to give */
-  env: Record<string, string>;
+/** How an app is started, and how that was found out. */
+interface StartPlan extends ProgramPlan {
   /** which rule found it, for the log, such as `"start" in package.json` */
   from: string;
   notices: Notice[];
