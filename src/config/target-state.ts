@@ -2,11 +2,12 @@ import { createServer } from 'node:net';
 import * as v from 'valibot';
 import { AppError, hasCode } from '../errors/app-error.ts';
 import { exists } from '../system/exists.ts';
-import { ensurePrivateDirectory, listDirectory, writeJsonAtomic } from '../system/files.ts';
+import { ensurePrivateDirectory, writeJsonAtomic } from '../system/files.ts';
 import { Serial } from '../system/serial.ts';
+import { listEnvironments } from './environments.ts';
 import { readJsonSettings } from './json-settings.ts';
 import { parseSettings } from './load.ts';
-import { isName, type Paths, type Target } from './paths.ts';
+import type { Paths, Target } from './paths.ts';
 import { count } from './units.ts';
 
 const timestamp = v.pipe(v.string(), v.isoTimestamp('a time such as "2026-01-31T12:00:00.000Z"'));
@@ -76,12 +77,8 @@ export function ensureTargetState(
 /** All targets that have a state on the disk, whether or not it can be read, by name. */
 export async function listTargets(paths: Paths): Promise<Target[]> {
   const targets: Target[] = [];
-  // Anything else there, such as an app's repository, has a name that no app or environment can have.
-  for (const app of (await listDirectory(paths.apps)).filter(isName).sort()) {
-    for (const environment of (await listDirectory(paths.app(app))).filter(isName).sort()) {
-      const target = { app, environment };
-      if (await exists(paths.target(target).state)) targets.push(target);
-    }
+  for (const target of await listEnvironments(paths)) {
+    if (await exists(paths.target(target).state)) targets.push(target);
   }
   return targets;
 }

@@ -1,12 +1,12 @@
 import { basename, join } from 'node:path';
-import { isName, type Paths, targetOf } from '../config/paths.ts';
+import { listEnvironments } from '../config/environments.ts';
+import { type Paths, targetOf } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { AppLogs } from '../logs/app-logs.ts';
 import type { Handlers } from '../protocol/peer.ts';
 import type { RunnerCalls } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
 import { exists } from '../system/exists.ts';
-import { listDirectory } from '../system/files.ts';
 import { describeError, type Log } from '../system/log.ts';
 import { signalProcess } from '../system/processes.ts';
 import { Cgroups } from './cgroups/cgroups.ts';
@@ -239,13 +239,10 @@ export class Runner {
 /** Of all apps in all their environments, whether or not they run. */
 async function logDirectories(paths: Paths, ground: Ground): Promise<string[]> {
   const directories: string[] = [];
-  for (const app of (await listDirectory(paths.apps)).filter(isName)) {
-    const environments = (await listDirectory(paths.app(app))).filter(isName);
-    for (const environment of environments) {
-      const { logs } = paths.target({ app, environment });
-      // One that is being made or removed has none.
-      if (await exists(logs)) directories.push(ground.at(logs));
-    }
+  for (const target of await listEnvironments(paths)) {
+    const { logs } = paths.target(target);
+    // One that is being made or removed has none.
+    if (await exists(logs)) directories.push(ground.at(logs));
   }
   return directories;
 }
