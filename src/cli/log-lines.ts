@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { LogEntry } from '../api/log-text.ts';
 import type { Target } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
@@ -66,7 +66,7 @@ async function* linesOf(answer: IncomingMessage, follow: boolean): AsyncGenerato
 /** Tries until the server is there again. @throws AppError what else it says */
 async function again(open: () => Promise<IncomingMessage>): Promise<IncomingMessage> {
   for (;;) {
-    await delay(retryAfter);
+    await sleep(retryAfter);
     try {
       return await open();
     } catch (error) {

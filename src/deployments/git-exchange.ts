@@ -1,5 +1,5 @@
 import type { Readable, Writable } from 'node:stream';
-import { setTimeout as pause } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '../errors/app-error.ts';
 import type { PushRequest } from '../git/hook-port.ts';
 import type { GitService } from '../git/services.ts';
@@ -86,7 +86,7 @@ async function watchProcess(pid: number, signal: AbortSignal, onGone: () => void
   const look = (otherwise: string | undefined) => processStartTime(pid).catch(() => otherwise);
   const startedAt = await look(undefined);
   while (startedAt !== undefined && !signal.aborted) {
-    await pause(lookInterval);
+    await sleep(lookInterval);
     if (!signal.aborted && (await look(startedAt)) !== startedAt) return onGone();
   }
 }

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Target } from '../config/paths.ts';
 import { currentLog } from '../logs/files.ts';
 import type { TargetStatus } from '../protocol/runner.ts';
@@ -28,7 +28,7 @@ const switchDeadline = 10_000;
 export async function putInOrder(appliance: Appliance, sites: Sites): Promise<void> {
   const deadline = performance.now() + switchDeadline;
   while ((await appliance.runner.status()).some(isUndecided) && performance.now() < deadline) {
-    await pause(20);
+    await sleep(20);
   }
   await sites.sweep();
   for (const site of await sites.all()) {
@@ -114,7 +114,7 @@ export class Reviver {
     const { signal } = this.#stopped;
     for (let failures = 0; !signal.aborted; failures += 1) {
       try {
-        await pause(backoffDelay(failures, { initial: 1000, factor: 2, ceiling: 60_000 }), undefined, {
+        await sleep(backoffDelay(failures, { initial: 1000, factor: 2, ceiling: 60_000 }), undefined, {
           signal,
         });
         await this.#revive(site);

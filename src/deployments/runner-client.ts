@@ -1,5 +1,5 @@
 import { connect, type Socket } from 'node:net';
-import { setTimeout as pause } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '../errors/app-error.ts';
 import type { LimitsReport } from '../protocol/limits.ts';
 import { CallClient, type CallOptions } from '../protocol/peer.ts';
@@ -155,7 +155,7 @@ export class RunnerClient {
       const socket = await connectTo(this.#options.path);
       if (socket === undefined) {
         this.#options.whenAbsent?.();
-        await this.#pause(backoffDelay(++failures, retry));
+        await this.#sleep(backoffDelay(++failures, retry));
         continue;
       }
       const client = new CallClient<RunnerCalls>(socket, unavailable);
@@ -166,7 +166,7 @@ export class RunnerClient {
         this.#options.log[level]('runner lost', { pid: this.#link.pid });
         this.#become({ state: 'connecting' });
       }
-      await this.#pause(backoffDelay(failures + 1, retry));
+      await this.#sleep(backoffDelay(failures + 1, retry));
     }
     this.#become({ state: 'closed' });
   }
@@ -207,10 +207,10 @@ export class RunnerClient {
     else this.#linked.resolve();
   }
 
-  async #pause(milliseconds: number): Promise<void> {
+  async #sleep(milliseconds: number): Promise<void> {
     const { signal } = this.#stopped;
     // Being told to stop is how this ends early, not an error.
-    await pause(milliseconds, undefined, { signal }).catch((error: unknown) => {
+    await sleep(milliseconds, undefined, { signal }).catch((error: unknown) => {
       if (!signal.aborted) throw error;
     });
   }

@@ -1,4 +1,4 @@
-import { setTimeout as pause } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { BackgroundStatus, GenerationSpec } from '../protocol/runner.ts';
 import { processStartTime } from '../system/processes.ts';
 import { Serial } from '../system/serial.ts';
@@ -113,5 +113,5 @@ export class Background {
 }
 
 async function gone({ pid, startTime }: ProcessRecord): Promise<void> {
-  while ((await processStartTime(pid)) === startTime) await pause(20);
+  while ((await processStartTime(pid)) === startTime) await sleep(20);
 }

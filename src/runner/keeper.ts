@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { exists } from '../system/exists.ts';
 import { isAlive, signalProcess } from '../system/processes.ts';
@@ -35,7 +35,7 @@ export class Keeper {
       if (kind !== 'keeper') continue;
       const deadline = performance.now() + begunWithin;
       const begun = () => exists(join(this.#directory, `${pid}.reading`));
-      while (isAlive(-pid) && !(await begun()) && performance.now() < deadline) await pause(5);
+      while (isAlive(-pid) && !(await begun()) && performance.now() < deadline) await sleep(5);
       if (!(await begun())) signalProcess(-pid, 'SIGKILL');
     }
   }

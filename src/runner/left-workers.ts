@@ -1,4 +1,4 @@
-import { setTimeout as pause } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { processStartTime, signalProcess } from '../system/processes.ts';
 import type { Orphans } from './orphans.ts';
 import type { ProcessRecord, ProcessRecords } from './process-records.ts';
@@ -26,11 +26,11 @@ export async function endLeftWorkers(
 ): Promise<void> {
   const left = await records.left('worker', key, ours);
   if (left.length === 0) return;
-  await pause(retiresWithin, undefined, { ref: false });
+  await sleep(retiresWithin, undefined, { ref: false });
   const retired = new Set(orphans.retired(key));
   const stuck = left.filter(({ pid }) => !retired.has(pid));
   await killAll(stuck, 'did not retire', log);
-  await pause(patience, undefined, { ref: false });
+  await sleep(patience, undefined, { ref: false });
   await killAll(left, 'did not end', log);
 }
 

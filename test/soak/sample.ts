@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Appliance, Inspected } from './appliance.ts';
 import { readTaken } from './process.ts';
 
@@ -31,7 +31,7 @@ async function inTurn<T>(times: number, look: () => Promise<T>): Promise<T[]> {
   for (let time = 0; time < times; time += 1) {
     found.push(await look());
     // No multiple of a second: to hit what is done each second every time is what must not happen.
-    await pause(70);
+    await sleep(70);
   }
   return found;
 }

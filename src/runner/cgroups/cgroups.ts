@@ -1,5 +1,5 @@
 import { dirname } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { GenerationLimits, JobLimits, LimitedBy, LimitsReport } from '../../protocol/limits.ts';
 import type { Found } from './find.ts';
 import { Group, type GroupLimits } from './group.ts';
@@ -94,7 +94,7 @@ export class Cgroups {
     const end = performance.now() + closeWithin;
     while (this.#leaving.size > 0 && performance.now() < end) {
       this.sweep();
-      await pause(10);
+      await sleep(10);
     }
     for (const path of [...this.#parents(), 'apps', 'builds', '']) this.#remove(path);
   }

@@ -1,4 +1,4 @@
-import { setTimeout as pause } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { systemCode } from '../../errors/app-error.ts';
 import type { Shortage } from '../../protocol/limits.ts';
 import { readControl } from './files.ts';
@@ -84,7 +84,7 @@ export class Group {
     if (place === undefined) return true;
     const { tree, path } = place;
     try {
-      for (let times = 0; tree.kill(path) && times < look.times; times += 1) await pause(look.every);
+      for (let times = 0; tree.kill(path) && times < look.times; times += 1) await sleep(look.every);
       return tree.remove(path);
     } catch (error) {
       warn(`the cgroup ${path} was not ended: ${(error as Error).message}`);
