@@ -25,11 +25,11 @@ export class AppRepository {
   /** Notes a client that may push, until what is returned is disposed of. */
   enter(): Disposable {
     this.#pushers += 1;
-    return {
-      [Symbol.dispose]: () => {
-        this.#pushers -= 1;
-      },
-    };
+    const inside = new DisposableStack();
+    inside.defer(() => {
+      this.#pushers -= 1;
+    });
+    return inside;
   }
 
   /** Whether somebody is served who may push. */

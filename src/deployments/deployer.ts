@@ -232,14 +232,11 @@ export class Deployer implements Service {
 
   async hold(by: string): Promise<Disposable> {
     this.#signal.throwIfAborted();
-    const held = await this.#appliance.stillness.hold(this.#signal);
+    const held = new DisposableStack();
+    held.defer(() => this.#appliance.log.info('held still', { by }));
+    held.use(await this.#appliance.stillness.hold(this.#signal));
     this.#appliance.log.info('holding still', { by });
-    return {
-      [Symbol.dispose]: () => {
-        held[Symbol.dispose]();
-        this.#appliance.log.info('held still', { by });
-      },
-    };
+    return held;
   }
 
   async #changeProcesses(

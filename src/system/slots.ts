@@ -21,13 +21,9 @@ export class Slots {
     signal?.throwIfAborted();
     if (this.#free > 0) this.#free -= 1;
     else await this.#waiting.wait(signal);
-    let held = true;
-    return {
-      [Symbol.dispose]: () => {
-        if (held) this.#pass();
-        held = false;
-      },
-    };
+    const held = new DisposableStack();
+    held.defer(() => this.#pass());
+    return held;
   }
 
   /** Hands the slot straight to the next one, so that nobody who comes meanwhile gets in between. */

@@ -41,14 +41,11 @@ export class Stillness {
   }
 
   #leaving(leave: () => void): Disposable {
-    let inside = true;
-    return {
-      [Symbol.dispose]: () => {
-        if (!inside) return;
-        inside = false;
-        leave();
-        this.#waiting.letAll();
-      },
-    };
+    const inside = new DisposableStack();
+    inside.defer(() => {
+      leave();
+      this.#waiting.letAll();
+    });
+    return inside;
   }
 }
