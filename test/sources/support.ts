@@ -5,7 +5,7 @@ import type { TestContext } from 'node:test';
 import { type ArchiveLimits, type ReceivedArchive, receiveArchive } from '../../src/sources/receive.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-export const limits: ArchiveLimits = {
+const limits: ArchiveLimits = {
   maxUploadBytes: 8 * 1024 * 1024,
   maxExtractedBytes: 16 * 1024 * 1024,
   maxEntries: 100,

@@ -22,9 +22,7 @@ export async function writeTree(directory: string, files: Record<string, unknown
 }
 
 /** Package managers that tests share, from run to run: they are what a build takes longest to get. */
-export const testTools = fileURLToPath(
-  new URL('../../node_modules/.cache/sluice-test/tools', import.meta.url),
-);
+const testTools = fileURLToPath(new URL('../../node_modules/.cache/sluice-test/tools', import.meta.url));
 
 export interface BuildRun {
   steps: string[];

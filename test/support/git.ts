@@ -8,14 +8,14 @@ import type { Files } from './pack.ts';
 import { temporaryDirectory } from './temporary.ts';
 import { waitFor } from './wait.ts';
 
-export interface Told {
+interface Told {
   code: number | null;
   /** what the command printed on both streams, without the `remote: ` of lines that came from the server */
   output: string;
 }
 
 /** A line, and when it came: Date.now(). */
-export interface Line {
+interface Line {
   text: string;
   at: number;
 }

@@ -1,6 +1,6 @@
 import { Agent, get, type IncomingMessage, type RequestOptions } from 'node:http';
 
-export interface Answer {
+interface Answer {
   status: number;
   body: string;
   headers: IncomingMessage['headers'];

@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { type RequestOptions, request } from 'node:https';
 import { connect, type TLSSocket } from 'node:tls';
 
-export interface SecureAnswer {
+interface SecureAnswer {
   status: number;
   headers: IncomingHttpHeaders;
   body: string;
@@ -41,11 +41,10 @@ export function askHost(
 }
 
 /** A TLS connection to a host, once the handshake is over. */
-export function secureConnection(port: number, name: string, protocols: string[] = []): Promise<TLSSocket> {
+export function secureConnection(port: number, name: string): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
-    const socket = connect(
-      { host: '127.0.0.1', port, servername: name, rejectUnauthorized: false, ALPNProtocols: protocols },
-      () => resolve(socket),
+    const socket = connect({ host: '127.0.0.1', port, servername: name, rejectUnauthorized: false }, () =>
+      resolve(socket),
     );
     socket.once('error', reject);
   });

@@ -1,7 +1,7 @@
 import { connect, type Socket } from 'node:net';
 
 /** One request as its client saw it. Times are performance.now() of the one process that has all clients. */
-export interface Sample {
+interface Sample {
   start: number;
   end: number;
   /** which generation answered, from the header x-mark */

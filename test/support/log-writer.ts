@@ -13,7 +13,7 @@ import { gzipSync } from 'node:zlib';
 import { currentLog, rotatedLog } from '../../src/logs/files.ts';
 import { type LogOrigin, type LogStream, linePrefix } from '../../src/logs/line.ts';
 
-export interface Written extends Partial<LogOrigin> {
+interface Written extends Partial<LogOrigin> {
   time?: Date;
   stream?: LogStream;
   continued?: boolean;

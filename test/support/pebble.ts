@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { freePort } from './free-port.ts';
 import { waitFor } from './wait.ts';
 
-export interface PebbleOptions {
+interface PebbleOptions {
   /** that it looks at names on */
   httpPort: number;
   /** of the certificates that it issues, in seconds */
@@ -64,10 +64,6 @@ export class Pebble {
   get orders(): number {
     return this.#said.match(/POST \/order-plz -> calling handler/g)?.length ?? 0;
   }
-  /** How often it was asked to look at a name. */
-  get lookedAt(): number {
-    return this.#said.match(/Pulled a task from the Tasks queue/g)?.length ?? 0;
-  }
 
   async up({ httpPort, validity = 7_776_000, env = {} }: PebbleOptions): Promise<void> {
     const path = (name: string) => join(this.#directory, name);
@@ -95,7 +91,7 @@ export class Pebble {
     // It refuses one nonce in twenty by default, so that clients learn to try again; orders could not be counted then.
     const fixed = { PEBBLE_VA_NOSLEEP: '1', PEBBLE_AUTHZREUSE: '0', PEBBLE_WFE_NONCEREJECT: '0' };
     this.#start('pebble', args, { ...fixed, ...env });
-    await waitFor(() => this.get('/dir', this.#ports.acme).catch(() => undefined), { what: 'pebble' });
+    await waitFor(() => this.#get('/dir', this.#ports.acme).catch(() => undefined), { what: 'pebble' });
     const answers = () => this.dns('set-default-ipv4', { ip: '127.0.0.1' }).catch(() => undefined);
     await waitFor(answers, { what: 'its DNS server' });
   }
@@ -123,10 +119,10 @@ export class Pebble {
 
   /** The certificate that those that it issues go back to. */
   root(): Promise<string> {
-    return this.get('/roots/0', this.#ports.management);
+    return this.#get('/roots/0', this.#ports.management);
   }
 
-  async get(path: string, port: number): Promise<string> {
+  async #get(path: string, port: number): Promise<string> {
     const ca = await readFile(join(this.#directory, 'ca.pem'));
     return new Promise((resolve, reject) => {
       get({ host: '127.0.0.1', port, path, ca, agent: false }, (response) => {

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -6,7 +7,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
-import { type AppSettings, appSettingsSchema } from '../../src/config/app-settings.ts';
+import { appSettingsSchema } from '../../src/config/app-settings.ts';
 import { Paths } from '../../src/config/paths.ts';
 import { generationLimits } from '../../src/deployments/limits.ts';
 import { AppError } from '../../src/errors/app-error.ts';
@@ -88,7 +89,7 @@ export class TestRunner {
 
   /** Settings as in sluice.json; times are short, since the apps are. */
   spec(script: string, settings: object = {}, environment: Record<string, string> = {}): GenerationSpec {
-    const all: AppSettings = v.parse(appSettingsSchema, {
+    const all = v.parse(appSettingsSchema, {
       settleTime: 100,
       bootTimeout: '10s',
       drainTimeout: '2s',
@@ -156,16 +157,18 @@ export class TestRunner {
     };
   }
 
-  async kill(): Promise<void> {
-    const exited = new Promise((resolve) => this.process.once('exit', resolve));
-    this.process.kill('SIGKILL');
-    await exited;
+  kill(): Promise<void> {
+    return this.#signal('SIGKILL');
   }
 
   /** Ends it and leaves its workers to the next one. */
-  async leave(): Promise<void> {
-    const exited = new Promise((resolve) => this.process.once('exit', resolve));
-    this.process.kill('SIGUSR2');
+  leave(): Promise<void> {
+    return this.#signal('SIGUSR2');
+  }
+
+  async #signal(signal: NodeJS.Signals): Promise<void> {
+    const exited = once(this.process, 'exit');
+    this.process.kill(signal);
     await exited;
   }
 
@@ -178,11 +181,9 @@ export class TestRunner {
 
   async #stop(): Promise<void> {
     if (this.process.exitCode !== null || this.process.signalCode !== null) return;
-    const exited = new Promise((resolve) => this.process.once('exit', resolve));
     this.client.close();
-    this.process.kill('SIGTERM');
     const timer = setTimeout(() => this.process.kill('SIGKILL'), 10_000);
-    await exited;
+    await this.#signal('SIGTERM');
     clearTimeout(timer);
   }
 }

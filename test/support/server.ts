@@ -26,7 +26,7 @@ import { waitFor } from './wait.ts';
 
 const entry = fileURLToPath(new URL('../../src/server/up.ts', import.meta.url));
 
-export interface SluiceOptions {
+interface SluiceOptions {
   /** content of config.json, beside ports of our own */
   settings?: Record<string, unknown>;
   /** beside our own environment */
@@ -257,12 +257,10 @@ async function answered<T>(response: Response): Promise<T> {
 /** Where there is none, there is nothing to do. */
 async function shutDownRunner(path: string): Promise<void> {
   const socket = connect(path);
-  const connected = await Promise.race([
-    once(socket, 'connect').then(
-      () => true,
-      () => false,
-    ),
-  ]);
+  const connected = await once(socket, 'connect').then(
+    () => true,
+    () => false,
+  );
   if (!connected) return;
   const client = new CallClient<RunnerCalls>(socket, () => new AppError('runner_unavailable', 'gone'));
   // One that was about to end may be gone before it has answered.

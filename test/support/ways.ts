@@ -9,7 +9,7 @@ interface Way {
   env: Record<string, string>;
 }
 
-export interface Entered {
+interface Entered {
   sluice: Sluice;
   sshd: Sshd;
   /** the file in which that sshd looks for keys, and into which that Sluice writes them */

@@ -5,7 +5,7 @@ import { waitFor } from '../../support/wait.ts';
 import type { CommandResult } from './command.ts';
 import type { Guest } from './guest.ts';
 
-export interface AppStatus {
+interface AppStatus {
   state: string;
   url: string;
   port: number;

@@ -1,7 +1,7 @@
 import type { Files } from '../../support/pack.ts';
 
 /** An Express app, from the registry, that says `text`. */
-export function expressApp(text: string, settings: Record<string, unknown> = {}): Files {
+export function expressApp(text: string): Files {
   return {
     'package.json': {
       name: 'app',
@@ -15,13 +15,13 @@ export function expressApp(text: string, settings: Record<string, unknown> = {})
       app.get('/', (request, response) => response.send(${JSON.stringify(text)}));
       app.listen(process.env.PORT);
     `,
-    'sluice.json': { workers: 1, ...settings },
+    'sluice.json': { workers: 1 },
     '.gitignore': 'node_modules\n',
   };
 }
 
 /** An app that runs each script it is sent and tells what it printed, and how it ended. */
-export function obedientApp(settings: Record<string, unknown> = {}): Files {
+export function obedientApp(): Files {
   return {
     'server.js': `
       const { spawn } = require('node:child_process');
@@ -36,6 +36,6 @@ export function obedientApp(settings: Record<string, unknown> = {}): Files {
         })
         .listen(process.env.PORT);
     `,
-    'sluice.json': { workers: 1, ...settings },
+    'sluice.json': { workers: 1 },
   };
 }

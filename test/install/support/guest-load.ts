@@ -2,7 +2,7 @@ import { cp, mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Guest } from './guest.ts';
 
-export interface GuestLoadReport {
+interface GuestLoadReport {
   answered: number;
   /** the first of them */
   errors: string[];

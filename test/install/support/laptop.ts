@@ -31,8 +31,8 @@ export class Laptop {
   }
 
   /** Runs a script in its home. @returns what it printed, both streams @throws where it fails */
-  async exec(script: string, options: CommandOptions = {}): Promise<string> {
-    const { code, stdout, stderr } = await this.try(script, options);
+  async exec(script: string): Promise<string> {
+    const { code, stdout, stderr } = await this.try(script);
     if (code !== 0) throw new Error(`on the laptop, ${script}\nended with ${code}:\n${stdout}${stderr}`);
     return stdout + stderr;
   }

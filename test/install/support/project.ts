@@ -7,7 +7,7 @@ import { run } from './command.ts';
 const root = resolve(import.meta.dirname, '../../..');
 
 /** The files of this project as a checkout has them, changed ones as they are now. */
-export async function projectFiles(): Promise<string[]> {
+async function projectFiles(): Promise<string[]> {
   const listed = await run('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
     cwd: root,
   });
