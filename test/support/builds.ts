@@ -1,5 +1,3 @@
-import { mkdir, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
 import { type BuildContext, build } from '../../src/builds/build.ts';
@@ -7,18 +5,11 @@ import { type AppSettings, appSettingsSchema } from '../../src/config/app-settin
 import type { Notice } from '../../src/protocol/runner.ts';
 import { runJob } from './jobs.ts';
 
+export { writeTree } from './tree.ts';
+
 /** Settings of an app that says nothing about itself but `settings`. */
 export function appSettings(settings: v.InferInput<typeof appSettingsSchema> = {}): AppSettings {
   return v.parse(appSettingsSchema, settings);
-}
-
-/** Writes files, given by path; what is no text is written as JSON. */
-export async function writeTree(directory: string, files: Record<string, unknown>): Promise<void> {
-  for (const [path, content] of Object.entries(files)) {
-    const file = join(directory, path);
-    await mkdir(dirname(file), { recursive: true });
-    await writeFile(file, typeof content === 'string' ? content : JSON.stringify(content, null, 2));
-  }
 }
 
 /** Package managers that tests share, from run to run: they are what a build takes longest to get. */

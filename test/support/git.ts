@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdir, symlink, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { chmod, symlink } from 'node:fs/promises';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { TestContext } from 'node:test';
-import type { Files } from './pack.ts';
 import { temporaryDirectory } from './temporary.ts';
+import { type Files, writeTree } from './tree.ts';
 import { waitFor } from './wait.ts';
 
 interface Told {
@@ -70,14 +70,8 @@ export class Checkout {
     return checkout;
   }
 
-  /** Writes files, given by path; what is no text and no buffer is written as JSON. */
-  async write(files: Files): Promise<void> {
-    for (const [path, content] of Object.entries(files)) {
-      const file = join(this.directory, path);
-      await mkdir(dirname(file), { recursive: true });
-      const raw = typeof content === 'string' || Buffer.isBuffer(content);
-      await writeFile(file, raw ? content : JSON.stringify(content, null, 2));
-    }
+  write(files: Files): Promise<void> {
+    return writeTree(this.directory, files);
   }
 
   async link(path: string, target: string): Promise<void> {

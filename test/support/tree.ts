@@ -1,5 +1,17 @@
-import { lstat, readdir, readFile, readlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { lstat, mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+
+/** Content by path; what is neither text nor bytes is written as JSON. */
+export type Files = Record<string, unknown>;
+
+export async function writeTree(directory: string, files: Files): Promise<void> {
+  for (const [path, content] of Object.entries(files)) {
+    const file = join(directory, path);
+    await mkdir(dirname(file), { recursive: true });
+    const isRaw = typeof content === 'string' || Buffer.isBuffer(content);
+    await writeFile(file, isRaw ? content : JSON.stringify(content, null, 2));
+  }
+}
 
 /** What a directory holds: path → content of a file, `-> target` of a link, null for a directory. */
 export async function readTree(directory: string): Promise<Record<string, string | null>> {
