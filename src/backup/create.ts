@@ -1,10 +1,10 @@
 import type { Stats } from 'node:fs';
-import { type FileHandle, lstat, open } from 'node:fs/promises';
+import { type FileHandle, lstat, open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Paths, Target } from '../config/paths.ts';
-import { systemCode } from '../errors/app-error.ts';
+import { type Paths, type Target, targetName } from '../config/paths.ts';
+import { AppError, systemCode } from '../errors/app-error.ts';
 import { exists } from '../system/exists.ts';
-import { removeTree, temporaryBeside } from '../system/files.ts';
+import { temporaryBeside } from '../system/files.ts';
 import { ProgramFailed } from '../system/run-as.ts';
 import { ArchiveWriter, now, plain } from './archive-writer.ts';
 import { writeBundle } from './bundle.ts';
@@ -14,7 +14,7 @@ import { Owners } from './owners.ts';
 import { bundleName, edgeDirectory, lasting, stateFiles, targetFiles } from './place.ts';
 import { besideDatabase, databaseMode, takeSnapshot } from './sqlite.ts';
 import type { EntryHead } from './sums.ts';
-import { type Found, openFile, walk } from './walk.ts';
+import { below, type Found, openFile, walk } from './walk.ts';
 
 interface BackupOptions {
   /** what apps keep */
@@ -38,6 +38,10 @@ const caches = new Set(['.npm', '.cache']);
 /**
  * Writes a backup as a tar. Whoever calls it sees to it that nothing is moved or removed in the home meanwhile; apps may
  * go on, and so may deploys.
+ *
+ * Where apps have users we are root, and neither they nor the server, whose the home is, may have us read for them what they
+ * may not: it would be theirs after a restore. So no link is followed on the way to what is copied; other programs are
+ * run as whoever owns what they read, and by its path.
  * @param put fulfilled when more can be taken
  */
 export async function createBackup(
@@ -84,50 +88,63 @@ class Packer {
 
   async environment({ target, active, trees, records }: Contents): Promise<void> {
     const { app, environment } = target;
-    const below = `apps/${app}/${environment}`;
+    const directory = `apps/${app}/${environment}`;
     for (const name of targetFiles) {
-      if (name !== 'generation') await this.file(`${below}/${name}`, target);
+      const path = `${directory}/${name}`;
+      if (name !== 'generation') {
+        const isIn = await this.file(path, target);
+        if (name === 'app.json' && !isIn) throw unreachable(target, path);
+      }
       // As it was when it was decided what goes in: there may be a switch meanwhile. Without the files nothing is live.
-      else if (active !== null && trees.includes(active.release))
-        await this.#text(`${below}/${name}`, active);
+      else if (active !== null && trees.includes(active.release)) await this.#text(path, active);
     }
     for (const number of records) {
-      const release = `${below}/releases/${number}`;
+      const release = `${directory}/releases/${number}`;
       if (trees.includes(number)) await this.tree(release, target);
       else await this.tree(`${release}/.sluice`, target);
     }
-    if (this.#options.shared) for (const name of lasting) await this.tree(`${below}/${name}`, target, caches);
+    if (this.#options.shared)
+      for (const name of lasting) await this.tree(`${directory}/${name}`, target, caches);
   }
 
-  /** A file, if it is there. */
-  async file(path: string, target: Target | null): Promise<void> {
-    const file = await openFile(join(this.#paths.home, path));
-    if (file === undefined) return;
-    try {
-      await this.#found({ kind: 'file', path, ...file }, target);
-    } finally {
-      await file.handle.close();
-    }
+  /** A file, if it is there. @returns whether it is */
+  async file(path: string, target: Target | null): Promise<boolean> {
+    const isIn = await this.#at(path, async (at) => {
+      const file = await openFile(at);
+      if (file === undefined) return false;
+      try {
+        await this.#found({ kind: 'file', path, ...file }, target);
+        return true;
+      } finally {
+        await file.handle.close();
+      }
+    });
+    return isIn ?? false;
   }
 
   /** A directory, if it is there. @param without names in it that are left out */
   async tree(path: string, target: Target | null, without: ReadonlySet<string> = new Set()): Promise<void> {
-    const directory = join(this.#paths.home, path);
-    const held = await directoryAt(directory);
-    if (held === undefined) return;
-    await this.#found({ kind: 'directory', path, stats: held }, target);
-    const covered = new Set<string>();
-    for await (const found of walk(directory)) {
-      const top = found.path.split('/', 1)[0] ?? '';
-      if (without.has(top) || covered.has(found.path)) continue;
-      const whole = { ...found, path: `${path}/${found.path}` };
-      if (
-        found.kind === 'file' &&
-        (await this.#database(whole as typeof found, join(directory, found.path), target))
-      ) {
-        for (const end of besideDatabase) covered.add(found.path + end);
-      } else await this.#found(whole, target);
-    }
+    await this.#at(path, async (at) => {
+      const stats = await statsOf(at);
+      if (stats?.isSymbolicLink()) this.#options.note(`left out, since it is a link: ${path}`);
+      if (!stats?.isDirectory()) return;
+      await this.#found({ kind: 'directory', path, stats }, target);
+      const covered = new Set<string>();
+      for await (const found of walk(at)) {
+        const top = found.path.split('/', 1)[0] ?? '';
+        if (without.has(top) || covered.has(found.path)) continue;
+        const whole = { ...found, path: `${path}/${found.path}` };
+        if (whole.kind === 'file' && (await this.#database(whole, target))) {
+          for (const end of besideDatabase) covered.add(found.path + end);
+        } else await this.#found(whole, target);
+      }
+    });
+  }
+
+  /** Works with what is at a path in the home. Where all is one user's, links on the way are nobody's but that user's. */
+  async #at<Result>(path: string, work: (at: string) => Promise<Result>): Promise<Result | undefined> {
+    const { home } = this.#paths;
+    return this.#owners.isolated ? below(home, path, work) : work(join(home, path));
   }
 
   async repository(app: string): Promise<void> {
@@ -137,6 +154,8 @@ class Packer {
     const spool = temporaryBeside(join(this.#paths.home, 'bundle'));
     const handle = await open(spool, 'wx+', 0o600);
     try {
+      // Nobody needs its name, and nothing of it is left, whatever becomes of us.
+      await unlink(spool);
       if (!(await writeBundle(path, handle, this.#owners.home))) return;
       const { size } = await handle.stat();
       const head = {
@@ -150,7 +169,6 @@ class Packer {
       await this.#writer.entry(head, contentOf(handle, size));
     } finally {
       await handle.close();
-      await removeTree(spool);
     }
   }
 
@@ -166,6 +184,10 @@ class Packer {
       return;
     }
     const { kind, path, stats } = found;
+    if (kind === 'file' && this.#owners.isStrangers(stats, target)) {
+      this.#options.note(`left out, since it is also somewhere else, and not of this app: ${path}`);
+      return;
+    }
     const head: EntryHead = {
       path,
       type: kind,
@@ -181,13 +203,23 @@ class Packer {
   /** A database that is in use, as SQLite copies it. @returns false where it is none, or SQLite cannot */
   async #database(
     { handle, path, stats }: Found & { kind: 'file' },
-    at: string,
     target: Target | null,
   ): Promise<boolean> {
+    const at = join(this.#paths.home, path);
     const mode = await databaseMode(handle, at);
     if (mode === 'none' || mode === 'rest') return false;
     try {
-      await using copy = await takeSnapshot(at, mode, stats, this.#paths.home);
+      const owner = this.#owners.whose(stats, target);
+      if (owner === undefined) throw new ProgramFailed('it belongs neither to the app nor to Sluice');
+      // The app's own directory for such things is where it may write, on the same disk; the home is the server's.
+      const { home } = this.#paths;
+      const isApps = target !== null && owner.uid !== this.#owners.home.uid;
+      await using copy = await takeSnapshot(
+        at,
+        mode,
+        owner,
+        isApps ? this.#paths.target(target).temporary : home,
+      );
       const head = {
         path,
         type: 'file',
@@ -211,15 +243,24 @@ class Packer {
   }
 }
 
-/** Where there is a directory and no link to one. */
-async function directoryAt(path: string): Promise<Stats | undefined> {
+/** Of a link, its own. */
+async function statsOf(path: string): Promise<Stats | undefined> {
   try {
-    const stats = await lstat(path);
-    return stats.isDirectory() ? stats : undefined;
+    return await lstat(path);
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined;
     throw error;
   }
+}
+
+function unreachable(target: Target, path: string): AppError {
+  return new AppError(
+    'files_obstructed',
+    `${path} of ${targetName(target)} is not there, or only by a link`,
+    {
+      hint: 'Nobody but Sluice makes these directories. See what has changed them: a backup follows no link in them.',
+    },
+  );
 }
 
 /** A buffer for each piece: whoever gets it may not be done with it when the next is read. */

@@ -45,9 +45,25 @@ export class Owners {
     return { owner: role(uid, app?.uid, this.home.uid), group: role(gid, app?.gid, this.home.gid) };
   }
 
+  /** As whom a program may read a file: as its owner, where that is the app or whom the home belongs to. */
+  whose({ uid }: Pick<Stats, 'uid'>, target: Target | null): Owner | undefined {
+    if (!this.isolated || uid === this.home.uid) return this.home;
+    const app = target === null ? undefined : this.#app(target);
+    return uid === app?.uid ? app : undefined;
+  }
+
+  /**
+   * Whether a file is somebody else's that has been linked hard into an app, which the kernel forbids unless
+   * `fs.protected_hardlinks` is 0. Files of root's that Sluice itself makes have one name.
+   */
+  isStrangers(stats: Pick<Stats, 'uid' | 'nlink'>, target: Target | null): boolean {
+    return stats.nlink > 1 && this.whose(stats, target) === undefined;
+  }
+
   /** Gives what we have made as root to whom the home belongs. */
   async giveToHome(path: string): Promise<void> {
-    if (this.isolated) await giveTo(this.home, path);
+    // Whoever owns the home may have put a link in its place.
+    if (this.isolated) await lchown(path, this.home.uid, this.home.gid);
   }
 
   /**
@@ -78,11 +94,6 @@ export class Owners {
       throw error;
     }
   }
-}
-
-/** Gives a directory that we have made to somebody; whoever owns the home may have put a link in its place. */
-export async function giveTo({ uid, gid }: Owner, path: string): Promise<void> {
-  if (process.getuid?.() === 0) await lchown(path, uid, gid);
 }
 
 /** To whom something belongs of which nothing else is said. @param isolated whether apps have users of their own there */

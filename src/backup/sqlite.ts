@@ -1,10 +1,12 @@
-import { type FileHandle, mkdir } from 'node:fs/promises';
+import { mkdirSync, rmSync } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { asUser } from '../system/as-owner.ts';
 import { exists } from '../system/exists.ts';
-import { removeTree, temporaryBeside } from '../system/files.ts';
-import { runAs } from '../system/run-as.ts';
-import { giveTo, type Owner } from './owners.ts';
+import { temporaryBeside } from '../system/files.ts';
+import { ProgramFailed, runAs } from '../system/run-as.ts';
+import type { Owner } from './owners.ts';
 import { openFile } from './walk.ts';
 
 const program = fileURLToPath(new URL('sqlite-snapshot.ts', import.meta.url));
@@ -37,9 +39,10 @@ export async function databaseMode(
 }
 
 /**
- * A consistent copy of a database that is in use, made by SQLite itself.
- * @param scratch a directory that the copy may lie in
- * @throws an Error that says why there is none
+ * A consistent copy of a database that is in use, made by SQLite itself. All is done with the rights of its owner, who may
+ * put links where we work.
+ * @param scratch a directory that the copy may lie in, and the owner may write into
+ * @throws ProgramFailed that says why there is none
  */
 export async function takeSnapshot(
   path: string,
@@ -49,15 +52,24 @@ export async function takeSnapshot(
 ): Promise<Snapshot> {
   const directory = temporaryBeside(join(scratch, 'snapshot'));
   await using stack = new AsyncDisposableStack();
-  await mkdir(directory, { mode: 0o700 });
-  stack.defer(() => removeTree(directory));
-  await giveTo(owner, directory);
+  asUser(owner, () => makeDirectory(directory));
+  stack.defer(() => asUser(owner, () => rmSync(directory, { recursive: true, force: true })));
   const copy = join(directory, 'copy');
   const pages = String(mode === 'wal' ? allPages : fewPages);
   await runAs(owner, [process.execPath, program, path, copy, pages], { env: {}, timeout: deadlines[mode] });
   const file = await openFile(copy);
-  if (file === undefined) throw new Error(`there is no ${copy}`);
+  if (file === undefined) throw new ProgramFailed(`there is no ${copy}`);
   stack.defer(() => file.handle.close());
+  if (process.getuid?.() === 0 && file.stats.uid !== owner.uid)
+    throw new ProgramFailed(`${copy} is not its own`);
   const held = stack.move();
   return { handle: file.handle, size: file.stats.size, [Symbol.asyncDispose]: () => held.disposeAsync() };
+}
+
+function makeDirectory(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    throw new ProgramFailed((error as Error).message, { cause: error });
+  }
 }

@@ -1,6 +1,6 @@
 import { constants, type Stats } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, readlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { AppError, systemCode } from '../errors/app-error.ts';
 
 export type Found =
@@ -56,6 +56,30 @@ async function* found(at: string, path: string): AsyncGenerator<Found> {
       await file.handle.close();
     }
   } else yield { kind: 'other', path };
+}
+
+/**
+ * Works with what is at `path` below a directory, by a name that leads to nothing else whatever becomes of the
+ * directories between, none of which may be a link. The directory itself may be one.
+ * @returns undefined where one of them is not there, or is no directory
+ */
+export async function below<Result>(
+  directory: string,
+  path: string,
+  work: (at: string) => Promise<Result>,
+): Promise<Result | undefined> {
+  await using held = new AsyncDisposableStack();
+  const hold = async (at: string, flags: number): Promise<string | undefined> => {
+    const handle = await present(open(at, O_RDONLY | O_DIRECTORY | flags));
+    return handle && `/proc/self/fd/${held.use(handle).fd}`;
+  };
+  let at = await hold(directory, 0);
+  for (const name of dirname(path).split('/')) {
+    if (at === undefined) return undefined;
+    if (name !== '.') at = await hold(join(at, name), O_NOFOLLOW);
+  }
+  // Awaited: until then the directories are held open.
+  return at === undefined ? undefined : await work(join(at, basename(path)));
 }
 
 /** A file, if that is what is there; undefined where there is none. */
