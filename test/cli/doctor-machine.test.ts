@@ -9,7 +9,7 @@ import { Paths } from '../../src/config/paths.ts';
 import { writeJsonAtomic } from '../../src/system/files.ts';
 import { listListeners } from '../../src/system/listeners.ts';
 import { answering, running } from '../support/apps.ts';
-import { doctor } from '../support/doctor.ts';
+import { canMount, doctor, inNamespace } from '../support/doctor.ts';
 import { startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
@@ -96,6 +96,29 @@ test('a clock that has been set back is told by how much', async (t) => {
   const { checks } = await doctor(home);
   assert.equal(checks['clock']?.state, 'warning');
   assert.match(checks['clock'].message, /^it is 1\d\d min.* behind what was written here/);
+});
+
+test('a kernel that lets apps link to the files of others is warned of where apps have users of their own', {
+  skip: !canMount() && 'this machine lets us have no mounts of our own',
+}, async (t) => {
+  const home = await temporaryDirectory(t);
+  const zero = join(await temporaryDirectory(t), 'zero');
+  await writeFile(zero, '0\n');
+  const unit = (of: string) =>
+    machine(t, {
+      systemctl: `printf '%s\\n' Id=sluice.service LoadState=loaded 'Environment=SLUICE_HOME=${of}' ''`,
+    });
+  const kernel = async (of: string) =>
+    (
+      await inNamespace(home, '--mount', `mount --bind ${zero} /proc/sys/fs/protected_hardlinks`, {
+        PATH: await unit(of),
+      })
+    ).checks['kernel'];
+  const warned = await kernel(home);
+  assert.equal(warned?.state, 'warning');
+  assert.match(warned.message, /^fs\.protected_hardlinks is 0: an app can put a file/m);
+  assert.match(warned.hint, /sysctl -w fs\.protected_hardlinks=1/);
+  assert.doesNotMatch((await kernel('/elsewhere'))?.message ?? '', /protected_hardlinks/);
 });
 
 /** Programs that say what a machine with systemd says: there is none here. */

@@ -7,14 +7,12 @@ import { Paths } from '../../src/config/paths.ts';
 import { writeJsonAtomic } from '../../src/system/files.ts';
 import { signalProcess } from '../../src/system/processes.ts';
 import { answering, running } from '../support/apps.ts';
-import { cli, sluiceBinary } from '../support/cli.ts';
-import { doctor, type Outcome, outcome } from '../support/doctor.ts';
+import { cli } from '../support/cli.ts';
+import { canMount, doctor, inNamespace } from '../support/doctor.ts';
 import { canHaveNetwork } from '../support/network.ts';
 import { type Sluice, startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
-
-const asRoot = process.getuid?.() === 0 ? [] : ['--map-root-user'];
 
 test('where nothing is wrong it says so with status 0, whatever it warns of', async (t) => {
   const sluice = await startSluice(t);
@@ -256,26 +254,6 @@ async function makeOld({ paths }: Sluice): Promise<void> {
 }
 
 /** Runs it where `prepare`, a line of shell, has changed what only it can see. */
-async function inNamespace(home: string, kind: '--net' | '--mount', prepare: string): Promise<Outcome> {
-  const args = [
-    ...asRoot,
-    kind,
-    'sh',
-    '-ec',
-    `${prepare}; exec "$@"`,
-    'sh',
-    sluiceBinary,
-    'doctor',
-    '--json',
-  ];
-  return outcome(await cli(args, { binary: 'unshare', env: { SLUICE_HOME: home } }));
-}
-
-function canMount(): boolean {
-  const line = 'mount -t tmpfs tmpfs /mnt';
-  return spawnSync('unshare', [...asRoot, '--mount', 'sh', '-c', line]).status === 0;
-}
-
 /** The launcher of a checkout of another version. */
 async function upgraded(t: TestContext): Promise<string> {
   const from = resolve(import.meta.dirname, '../..');

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import type { Check } from '../../src/cli/doctor/check.ts';
-import { type CliOptions, cli } from './cli.ts';
+import { type CliOptions, cli, sluiceBinary } from './cli.ts';
 
 export interface Outcome {
   code: number | null;
@@ -27,4 +28,23 @@ export function outcome({
   assert.equal(stderr, '');
   const { state, checks } = JSON.parse(stdout) as { state: string; checks: Check[] };
   return { code, state, checks: Object.fromEntries(checks.map((check) => [check.name, check])) };
+}
+
+const asRoot = process.getuid?.() === 0 ? [] : ['--map-root-user'];
+
+/** The same where something of the machine is another way. @param prepare shell that makes it so */
+export async function inNamespace(
+  home: string,
+  kind: '--net' | '--mount',
+  prepare: string,
+  env: Record<string, string> = {},
+): Promise<Outcome> {
+  const script = ['sh', '-ec', `${prepare}; exec "$@"`, 'sh'];
+  const args = [...asRoot, kind, ...script, sluiceBinary, 'doctor', '--json'];
+  return outcome(await cli(args, { binary: 'unshare', env: { SLUICE_HOME: home, ...env } }));
+}
+
+export function canMount(): boolean {
+  const line = 'mount -t tmpfs tmpfs /mnt';
+  return spawnSync('unshare', [...asRoot, '--mount', 'sh', '-c', line]).status === 0;
 }
