@@ -151,7 +151,7 @@ export const serverSettingsSchema = v.strictObject({
     v.pipe(
       v.picklist(logLevels),
       v.description(
-        'The least urgent lines that go to `sluice.log`; `debug` adds the requests that change nothing.',
+        "The least urgent lines that go to Sluice's own log, `sluice.log` or the journal; `debug` adds the requests that change nothing.",
       ),
     ),
     'info',

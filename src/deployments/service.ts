@@ -45,6 +45,8 @@ export interface AppStatus {
   cron: CronStatus[];
   /** releases that are being deployed now, the oldest first */
   deploying: number[];
+  /** number of the release that it ran in a backup, and that is to be built here before anything runs; else null */
+  rebuild: number | null;
 }
 
 /** What is to become a release. */

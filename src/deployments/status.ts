@@ -24,6 +24,7 @@ export async function siteStatus(site: Site, running: TargetStatus[]): Promise<A
     deploying: [...site.deployments.values()]
       .filter((deployment) => deployment.isUnderWay)
       .map((deployment) => deployment.number),
+    rebuild: active === null && state.desired === 'running' ? state.rebuild : null,
   };
 }
 

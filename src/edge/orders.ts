@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import * as v from 'valibot';
 import { parseSettings } from '../config/load.ts';
+import { ownLog } from '../config/own-log.ts';
 import type { EdgePaths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import { AppError } from '../errors/app-error.ts';
@@ -173,7 +174,7 @@ export class Orders {
 
 function unexpected(error: unknown): AppError {
   return new AppError('order_failed', `the order failed: ${(error as Error).message}`, {
-    hint: 'sluice.log has the details.',
+    hint: `${ownLog()} has the details.`,
     cause: error,
   });
 }

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { chmod, lstat, mkdir, readFile, readlink, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { writeJsonAtomic } from '../../src/system/files.ts';
 import { answering } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
+import { doctor } from '../support/doctor.ts';
 import { Checkout, remoteBranches } from '../support/git.ts';
 import { secondHome } from '../support/second-home.ts';
 import { type Sluice, startSluice } from '../support/server.ts';
@@ -99,6 +100,42 @@ test('what was backed up comes back in another home: apps, data, variables, repo
   assert.equal(await readFile(join(to.home, 'edge/certificates/shop.example.com.pem'), 'utf8'), 'key');
   const clone = await Checkout.create(t);
   assert.deepEqual(Object.keys(await remoteBranches(clone, to.gitUrl('shop'))), ['main']);
+});
+
+test('an app whose release could not be built after a restore is told by doctor, with the deploy to make', async (t) => {
+  const from = await startSluice(t);
+  const checkout = await Checkout.create(t);
+  const needed = join(await temporaryDirectory(t), 'needed');
+  await writeFile(needed, '');
+  const manifest = JSON.stringify({
+    name: 'shop',
+    scripts: { build: `cat ${needed}`, start: 'node server.js' },
+  });
+  await checkout.commit('One', { ...answering('built'), 'package.json': manifest });
+  await checkout.git('push', from.gitUrl('shop'), 'main');
+  const file = await backup(t, from);
+  await from.end();
+  await rm(needed);
+  const to = await secondHome(t, from);
+  assert.equal((await restore(to, file)).code, 0);
+  await to.up();
+  const apps = async () => (await doctor(to.home)).checks['apps'];
+  await waitFor(async () => (await to.releases('shop')).some(({ state }) => state === 'failed'), {
+    what: 'the build that fails',
+    timeout: 20_000,
+  });
+  await waitFor(async () => (await apps())?.state === 'warning', { what: 'the warning' });
+  const check = await apps();
+  assert.equal(
+    check?.message,
+    'shop was restored, and its release 1 has not been built since: nothing of it runs',
+  );
+  await writeFile(needed, '');
+  const [, command = ''] = /then: sluice (.*)$/m.exec(check.hint) ?? [];
+  const { code, stderr } = await cli(command.split(' '), { env: { SLUICE_HOME: to.home } });
+  assert.equal(code, 0, stderr);
+  assert.equal(await to.get('shop'), 'built');
+  assert.equal((await apps())?.state, 'ok');
 });
 
 test('with --releases nothing is built again, and a rollback works', async (t) => {

@@ -221,6 +221,8 @@ test('an app that has been starting for more than a minute is a fault, one that 
     wanted: null,
     workers: [],
     background: [],
+    deploying: [],
+    rebuild: null,
   };
   const look = (seconds: number) => {
     const status = { apps: [{ ...app, since: since(seconds) }] };
@@ -228,6 +230,24 @@ test('an app that has been starting for more than a minute is a fault, one that 
   };
   assert.equal((await look(50))?.state, 'ok');
   assert.match((await look(70))?.message ?? '', /shop@staging has been starting for 1 min 10 s/);
+});
+
+test('our own log is named where it is: a file, or under systemd the journal', async () => {
+  const { checkApps } = await import('../../src/cli/doctor/apps.ts');
+  const app = {
+    name: 'shop',
+    environment: 'production',
+    state: 'crashed',
+    crash: null,
+    workers: [],
+    background: [],
+  };
+  const hint = async (systemWide: boolean) => {
+    const patient = { systemWide, server: { state: 'up', status: { apps: [app] } } };
+    return (await checkApps(patient as unknown as Parameters<typeof checkApps>[0]))?.hint;
+  };
+  assert.match((await hint(false)) ?? '', /, sluice\.log in the home why it could not be started/);
+  assert.match((await hint(true)) ?? '', /, `journalctl -u sluice -u sluice-runner` why it could not be/);
 });
 
 test('an app counts as starting since there is a runner to start it, not since it was made', async (t) => {
@@ -253,7 +273,6 @@ async function makeOld({ paths }: Sluice): Promise<void> {
   await writeJsonAtomic(path, { ...state, createdAt: '2020-01-01T00:00:00.000Z' });
 }
 
-/** Runs it where `prepare`, a line of shell, has changed what only it can see. */
 /** The launcher of a checkout of another version. */
 async function upgraded(t: TestContext): Promise<string> {
   const from = resolve(import.meta.dirname, '../..');

@@ -1,17 +1,21 @@
+import { ownLog } from '../../config/own-log.ts';
 import { targetName } from '../../config/paths.ts';
 import { formatDuration } from '../../config/units.ts';
 import type { AppStatus } from '../../deployments/service.ts';
-import { type Check, fault, ok, type Patient } from './check.ts';
+import { type Check, fault, ok, type Patient, warning } from './check.ts';
 
 /** How long an app may take to start before that is a fault, in ms: the longest that most of them are given to boot. */
 const patience = 60_000;
 
 /** Whether what should run does. */
-export async function checkApps({ server }: Patient): Promise<Check | undefined> {
+export async function checkApps({ server, systemWide }: Patient): Promise<Check | undefined> {
   if (server.state !== 'up') return undefined;
   const { apps } = server.status;
   const faults = apps.flatMap(faultsOf);
-  if (faults.length > 0) return fault('apps', faults.join('\n'), hint);
+  if (faults.length > 0) return fault('apps', faults.join('\n'), hint(ownLog(systemWide)));
+  const waiting = apps.filter(({ rebuild, deploying }) => rebuild !== null && deploying.length === 0);
+  if (waiting.length > 0)
+    return warning('apps', waiting.map(restored).join('\n'), waiting.map(remedy).join('\n'));
   if (apps.length === 0) return ok('apps', 'there are none yet');
   const running = apps.filter(({ state }) => state === 'running').length;
   const others =
@@ -19,11 +23,25 @@ export async function checkApps({ server }: Patient): Promise<Check | undefined>
   return ok('apps', `${running} of ${apps.length} run${others}`);
 }
 
-const hint = `\`sluice logs APP\` has what it printed, sluice.log in the home why it could not be started.
+const hint = (log: string) => `\`sluice logs APP\` has what it printed, ${log} why it could not be started.
 \`sluice rollback APP\` leaves a release that does not work.`;
 
+/** It is tried once at each start: a build that fails is seldom only a matter of time. */
+function restored(app: AppStatus): string {
+  return `${nameOf(app)} was restored, and its release ${app.rebuild} has not been built since: nothing of it runs`;
+}
+
+function remedy(app: AppStatus): string {
+  const name = nameOf(app);
+  return `\`sluice releases ${name}\` says why; then: sluice deploy --app ${name} --release ${app.rebuild}`;
+}
+
+function nameOf({ name: app, environment }: AppStatus): string {
+  return targetName({ app, environment });
+}
+
 function faultsOf(app: AppStatus): string[] {
-  const name = targetName({ app: app.name, environment: app.environment });
+  const name = nameOf(app);
   const why = app.crash === null ? '' : `: ${app.crash.message}`;
   const faults: string[] = [];
   if (app.state === 'crashed') faults.push(`${name} is crashed${why}`);

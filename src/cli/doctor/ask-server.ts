@@ -1,4 +1,5 @@
 import type { ServerStatus } from '../../api/routes/status.ts';
+import { ownLog } from '../../config/own-log.ts';
 import type { Paths } from '../../config/paths.ts';
 import { checkRunDirectory } from '../../config/run-directory.ts';
 import { formatDuration } from '../../config/units.ts';
@@ -16,7 +17,7 @@ export type ServerReport =
 const deadlines = { health: 5000, status: 12_000 };
 
 /** Asks the server over its unix socket. */
-export async function askServer(paths: Paths): Promise<ServerReport> {
+export async function askServer(paths: Paths, systemWide: boolean): Promise<ServerReport> {
   const api = new ApiClient({ kind: 'socket', path: paths.serverSocket, home: paths.home });
   let version: string;
   try {
@@ -24,13 +25,13 @@ export async function askServer(paths: Paths): Promise<ServerReport> {
     await checkRunDirectory(paths);
     ({ version } = await ask<{ version: string }>(api, '/healthz', deadlines.health));
   } catch (error) {
-    return { state: 'down', error: explained(error, 'the server', deadlines.health) };
+    return { state: 'down', error: explained(error, 'the server', deadlines.health, systemWide) };
   }
   try {
     const status = await ask<ServerStatus>(api, '/v1/status', deadlines.status);
     return { state: 'up', version, status };
   } catch (error) {
-    return { state: 'alone', version, error: explained(error, 'the runner', deadlines.status) };
+    return { state: 'alone', version, error: explained(error, 'the runner', deadlines.status, systemWide) };
   }
 }
 
@@ -38,14 +39,14 @@ function ask<Answer>(api: ApiClient, path: string, deadline: number): Promise<An
   return api.call<Answer>('GET', path, { signal: AbortSignal.timeout(deadline) });
 }
 
-function explained(error: unknown, who: string, deadline: number): AppError {
+function explained(error: unknown, who: string, deadline: number, systemWide: boolean): AppError {
   if (error instanceof AppError) return error;
   const how =
     systemCode(error) === 'ABORT_ERR'
       ? `did not answer within ${formatDuration(deadline)}`
       : `broke off its answer: ${(error as Error).message}`;
   return new AppError('not_running', `${who} ${how}`, {
-    hint: 'Is the machine overloaded, or the process stopped? sluice.log in the home may tell.',
+    hint: `Is the machine overloaded, or the process stopped? ${ownLog(systemWide)} may tell.`,
     cause: error,
   });
 }

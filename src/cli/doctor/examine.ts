@@ -55,10 +55,10 @@ export async function examine(paths: Paths): Promise<Check[]> {
 }
 
 async function gather(paths: Paths): Promise<Patient> {
-  const [server, settings, systemWide, listeners] = await Promise.all([
-    askServer(paths),
+  const systemWide = await isUnitHome(paths.home);
+  const [server, settings, listeners] = await Promise.all([
+    askServer(paths, systemWide),
     readSettings(paths),
-    isUnitHome(paths.home),
     listListeners(),
   ]);
   const limits =

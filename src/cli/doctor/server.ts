@@ -1,3 +1,4 @@
+import { ownLog } from '../../config/own-log.ts';
 import { version as ownVersion } from '../version.ts';
 import { asItsUser, type Check, fault, ok, type Patient, warning } from './check.ts';
 
@@ -19,7 +20,7 @@ export async function checkServer({ server, paths }: Patient): Promise<Check> {
 }
 
 /** Whether the server has a runner that it can work with: one of another version it refuses. */
-export async function checkRunner({ server }: Patient): Promise<Check | undefined> {
+export async function checkRunner({ server, systemWide }: Patient): Promise<Check | undefined> {
   if (server.state === 'down') return undefined;
   if (server.state === 'alone') return fault('runner', server.error.message, server.error.hint);
   const { runner } = server.status;
@@ -27,6 +28,6 @@ export async function checkRunner({ server }: Patient): Promise<Check | undefine
   return fault(
     'runner',
     'the server has no connection to the process that runs the apps',
-    'Apps that run go on running. The server starts another one by itself; sluice.log in the home tells why it ended.',
+    `Apps that run go on running. Another one is started by itself; ${ownLog(systemWide)} tells why it ended.`,
   );
 }
