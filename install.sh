@@ -43,6 +43,7 @@ Installs Sluice system-wide, or brings it up to date. It may be run again at any
   --help
 
 SLUICE_SOURCE says what to install: a directory, a .tar.gz file or the URL of one; else the checkout that this script is in.
+SLUICE_SHA256 is the checksum that such a file must have; http:// is refused without it.
 NPM_CONFIG_REGISTRY names the npm registry to use.
 TEXT
 }
@@ -164,6 +165,10 @@ find_source() {
   given=${given:-$published}
   [ -n "$given" ] || fail "nothing says what to install" \
     "Set SLUICE_SOURCE to a directory, a .tar.gz file or the URL of one, or run install.sh in a checkout."
+  case $given in
+    http://*) [ -n "${SLUICE_SHA256-}" ] || fail "$given may be changed by anybody on its way here, and would be run as root" \
+      "Take it by https://, or set SLUICE_SHA256 to the checksum that it must have." ;;
+  esac
 }
 
 # Sets source, a directory; version, of package.json; name, of the directory that it is installed to. A tree that differs
@@ -177,9 +182,13 @@ get_source() {
   esac
   source=$given
   if [ -f "$archive" ]; then
+    [ -z "${SLUICE_SHA256-}" ] || echo "$SLUICE_SHA256  $archive" | sha256sum --check --quiet ||
+      fail "$given is not what SLUICE_SHA256 says" "Nothing of it was unpacked. Is the checksum that of this file?"
     mkdir "$temporary/unpacked"
     tar -xzf "$archive" -C "$temporary/unpacked" --no-same-owner
     source=$(dirname "$(find "$temporary/unpacked" -maxdepth 2 -name package.json | head -n 1)")
+  elif [ -n "${SLUICE_SHA256-}" ]; then
+    fail "SLUICE_SHA256 is the checksum of a .tar.gz file, and $given is none"
   fi
   [ -f "$source/src/server/unit.ts" ] || fail "there is no Sluice that can be installed system-wide in $given"
   source=$(cd "$source" && pwd -P)
@@ -198,7 +207,7 @@ hand_over() {
   # The log is its, too.
   exec 9>&-
   status=0
-  SLUICE_SOURCE=$source sh "$source/install.sh" "$@" >&3 2>&4 3>&- 4>&- || status=$?
+  SLUICE_SHA256='' SLUICE_SOURCE=$source sh "$source/install.sh" "$@" >&3 2>&4 3>&- 4>&- || status=$?
   trap - EXIT
   rm -rf "$temporary"
   exit $status
@@ -443,15 +452,16 @@ write_files() {
 
 # A file of ours that is not there, or differs; after it the command that makes it count.
 write_file() {
-  cmp -s "$source/$1" "$2" || change "$2" place_file "$source/$1" "$2" "$3" "${4-}"
+  cmp -s "$source/$1" "$2" || change "$2" place_file "$@"
 }
 
 place_file() {
   mkdir -p "$(dirname "$2")"
-  cp "$1" "$2.new"
+  cp "$source/$1" "$2.new"
   chmod 644 "$2.new"
   mv "$2.new" "$2"
-  "$3" ${4:+"$4"}
+  shift 2
+  "$@"
 }
 
 apply_sysctl() {
@@ -657,8 +667,7 @@ uninstall() {
     [ ! -e "/etc/systemd/system/$unit" ] || change "stops $unit" stop_unit "$unit"
   done
   step "remove" ""
-  for path in /etc/systemd/system/sluice.service /etc/systemd/system/sluice-runner.service \
-    /etc/systemd/system/sluice-edge.service /etc/systemd/system/sluice-edge.path /etc/ssh/sshd_config.d/sluice.conf \
+  for path in $(printf '/etc/systemd/system/%s ' $units $edge) /etc/ssh/sshd_config.d/sluice.conf \
     /etc/sysctl.d/60-sluice.conf /etc/nginx/conf.d/sluice.conf /etc/nginx/sluice /usr/local/bin/sluice "$root"; do
     [ ! -e "$path" ] && [ ! -L "$path" ] || change "$path" rm -rf "$path"
   done
@@ -692,12 +701,9 @@ purge() {
   [ ! -e "$home" ] || change "$home" rm -rf "$home"
   # What logind keeps of a push for a moment.
   loginctl terminate-user sluice-git 2>/dev/null || :
-  for user in $(getent passwd | sed -n 's/^\(sluice_[^:]*\|sluice-git\|sluice\):.*/\1/p'); do
-    change "user $user" userdel "$user"
-  done
-  for group in $(getent group | sed -n 's/^\(sluice_[^:]*\|sluice-git\|sluice\):.*/\1/p'); do
-    [ $dry = yes ] || change "group $group" groupdel "$group"
-  done
+  ours='s/^\(sluice_[^:]*\|sluice-git\|sluice\):.*/\1/p'
+  for user in $(getent passwd | sed -n "$ours"); do change "user $user" userdel "$user"; done
+  [ $dry = yes ] || for group in $(getent group | sed -n "$ours"); do change "group $group" groupdel "$group"; done
 }
 
 # ---- how it is said and done

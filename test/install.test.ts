@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -9,6 +13,7 @@ import { promisify } from 'node:util';
 import { defaultVersions } from '../src/builds/versions.ts';
 import { answering } from './support/apps.ts';
 import { cli } from './support/cli.ts';
+import { canMount } from './support/doctor.ts';
 import { Checkout } from './support/git.ts';
 import { waitFor } from './support/wait.ts';
 
@@ -114,6 +119,53 @@ test('install.sh on a machine that systemd has not started says so, and what to 
     stdout: 'checks\n',
     stderr: /failed at checks: this machine was not started by systemd\n {2}.*--local\n$/,
   });
+});
+
+test('what install.sh fetches must have the checksum that it was told, and by http:// it must be told one', {
+  skip: process.getuid?.() !== 0 || !canMount(),
+}, async (t) => {
+  const { root } = await checkout(t);
+  const archive = join(root, 'sluice.tar.gz');
+  const all = [...parts, 'config', 'docs', '.npmrc', 'README.md', 'CHANGELOG.md', 'LICENSE'];
+  await promisify(execFile)('tar', [
+    '-czf',
+    archive,
+    '-C',
+    repository,
+    '--transform',
+    's,^,sluice/,',
+    ...all,
+  ]);
+  const content = await readFile(archive);
+  let asked = 0;
+  const server = createServer((_, response) => {
+    asked += 1;
+    response.end(content);
+  }).listen(0, '127.0.0.1');
+  t.after(() => server.close());
+  await once(server, 'listening');
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/sluice.tar.gz`;
+  // A machine that systemd has started, for as long as it takes to look.
+  const script = `mount -t tmpfs tmpfs /run; mkdir -p /run/systemd/system; exec "$1" --dry-run`;
+  const dryRun = async (source: string, sum: string) => {
+    const env = { ...process.env, SLUICE_SOURCE: source, SLUICE_SHA256: sum };
+    const argv = ['--mount', 'sh', '-ec', script, 'sh', join(repository, 'install.sh')];
+    const outcome = promisify(execFile)('unshare', argv, { env });
+    return outcome.catch((error: { stdout: string; stderr: string }) => error);
+  };
+  const right = createHash('sha256').update(content).digest('hex');
+  const wrong = 'a'.repeat(64);
+  assert.match((await dryRun(url, '')).stderr, /may be changed by anybody on its way here/);
+  assert.equal(asked, 0);
+  for (const source of [url, archive]) {
+    assert.match(
+      (await dryRun(source, wrong)).stderr,
+      /is not what SLUICE_SHA256 says\n {2}Nothing of it was/,
+    );
+    assert.match((await dryRun(source, right)).stdout, /^source: .*\n {2}version \d+\.\d+/m);
+  }
+  assert.equal(asked, 2);
+  assert.match((await dryRun(root, right)).stderr, /is the checksum of a \.tar\.gz file, and .* is none/);
 });
 
 /**

@@ -15,7 +15,10 @@ interface UpgradeOptions extends CommonOptions {
 
 export function registerUpgradeCommand(program: Command): void {
   subcommand(program, 'upgrade', 'replace Sluice itself by another version; apps go on, no request is lost')
-    .option('--to <source>', 'a version in /opt/sluice, a directory, a .tar.gz file, or the URL of one')
+    .option(
+      '--to <source>',
+      'a version in /opt/sluice, a directory, a .tar.gz file, or the URL of one; SLUICE_SHA256 is the checksum it must have',
+    )
     .option('--back', 'return to the version before')
     .action(upgrade);
 }
