@@ -65,7 +65,7 @@ export function createApi({
   processRoutes(router, service);
   envRoutes(router, service);
   logRoutes(router, service);
-  appRoutes(router, service);
+  appRoutes(router, { service, tokens, keys });
   tokenRoutes(router, tokens);
   keyRoutes(router, keys);
   domainRoutes(router, { edge, record, log });

@@ -89,6 +89,13 @@ export class KeyStore {
     await this.synchronize();
   }
 
+  /** Removes those that may push to one app alone, which is gone. @returns their names */
+  async removeOf(app: string): Promise<string[]> {
+    const removed = await this.#keys.removeWhere((key) => key.app === app);
+    if (removed.length > 0) await this.synchronize();
+    return removed.map(({ name }) => name);
+  }
+
   /** Makes the file that sshd reads say what is so. One without keys that is not there is not made. */
   async synchronize(): Promise<void> {
     await this.#writes.run(async () => this.#authorized.write(await this.#keys.all()));

@@ -63,6 +63,11 @@ export class TokenStore {
     });
   }
 
+  /** Makes those worthless that are good for one app alone, which is gone. @returns their names */
+  async removeOf(app: string): Promise<string[]> {
+    return (await this.#tokens.removeWhere((token) => token.app === app)).map(({ name }) => name);
+  }
+
   /** The token that `secret` is, or undefined. Takes as long for a wrong one as for a right one. */
   async find(secret: string): Promise<Token | undefined> {
     const wanted = hash(secret);

@@ -216,12 +216,14 @@ export class Deployer implements Service {
     yield* readLogs(await this.#sites.find(target), query);
   }
 
-  async destroy(app: string, by: string): Promise<void> {
+  async destroy(app: string, by: string, gone: () => Promise<void>): Promise<void> {
     this.#signal.throwIfAborted();
     using moving = this.#appliance.stillness.tryMove();
     if (moving === undefined) throw backupRunning(app);
-    await this.#sites.remove(app, windUp);
-    await this.#appliance.domains.removeOf(app);
+    await this.#sites.remove(app, windUp, async () => {
+      await this.#appliance.domains.removeOf(app);
+      await gone();
+    });
     this.#appliance.log.info('app removed', { app, by });
     await writeHistory(
       this.#appliance,

@@ -154,8 +154,12 @@ export interface Service {
   buildLog(target: Target, number: number): Promise<string>;
   /** The lines of an app's log that match, the oldest first. */
   logs(target: Target, query: LogQuery): AsyncIterable<LogLine>;
-  /** Stops and removes an app in all its environments, with all it kept. @throws `backup_running` */
-  destroy(app: string, by: string): Promise<void>;
+  /**
+   * Stops and removes an app in all its environments, with all it kept.
+   * @param gone called when there is no such app any more, while its files are still being deleted
+   * @throws `backup_running`
+   */
+  destroy(app: string, by: string, gone: () => Promise<void>): Promise<void>;
   /** Moves and removes nothing of what is on the disk, until what is returned is disposed of: for a backup. */
   hold(by: string): Promise<Disposable>;
 }

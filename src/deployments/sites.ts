@@ -122,9 +122,14 @@ export class Sites {
   /**
    * Removes an app with all that it kept, once `windUp` has ended what runs of it; what that returns is disposed of when
    * the app is gone. That is one step, whatever becomes of us while its files are deleted.
+   * @param gone called after that step, whatever comes of its files
    * @throws AppError `app_not_found`, `invalid_name`
    */
-  async remove(app: string, windUp: (site: Site) => Promise<Disposable>): Promise<void> {
+  async remove(
+    app: string,
+    windUp: (site: Site) => Promise<Disposable>,
+    gone: () => Promise<void>,
+  ): Promise<void> {
     checkName('an app', app);
     using _ = await this.#change(app);
     const sites = await this.of(app);
@@ -137,7 +142,9 @@ export class Sites {
     for (const site of sites) this.#sites.delete(site.name);
     this.#repositories.delete(app);
     await syncDirectory(paths.apps);
-    await this.#removeAside(app, aside);
+    // Each whatever comes of the other: the app is gone, and nobody can ask for it again.
+    const outcomes = await Promise.allSettled([this.#removeAside(app, aside), gone()]);
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
   }
 
   /** Finishes removals that a crash cut short, and removes what backups and restores have left that were killed. */

@@ -6,6 +6,8 @@ import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { AuthorizedKeys } from '../../src/api/authorized-keys.ts';
 import type { Key } from '../../src/api/keys.ts';
+import { answering } from '../support/apps.ts';
+import { cli } from '../support/cli.ts';
 import { startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { wholeFile } from '../support/whole-file.ts';
@@ -203,4 +205,26 @@ test('only who may manage tokens may manage keys', async () => {
   const bound = await sluice.call<{ token: string }>('POST', '/v1/tokens', admin);
   const its = { authorization: `Bearer ${bound.token}` };
   assert.equal((await fetch(`${sluice.url}/v1/keys`, { headers: its, method: 'POST', body })).status, 403);
+});
+
+test('what was good for an app alone goes with it, is told, and opens nothing to another app of that name', async () => {
+  await sluice.deploy('brief', answering('one'));
+  const { token } = await sluice.call<{ token: string }>('POST', '/v1/tokens', {
+    ...{ name: 'for-brief', scopes: ['deploy'], app: 'brief' },
+  });
+  await sluice.call('POST', '/v1/tokens', { name: 'for-all', scopes: ['deploy'] });
+  await add('brief-laptop', (await makeKey('brief-laptop')).public, 'brief');
+  const headers = { authorization: `Bearer ${token}` };
+  const status = async () => (await fetch(`${sluice.url}/v1/apps/brief`, { headers })).status;
+  assert.equal(await status(), 200);
+  const { stdout, code } = await cli(['destroy', 'brief', '--confirm', 'brief'], {
+    env: { SLUICE_HOME: sluice.home },
+  });
+  assert.equal(code, 0);
+  assert.match(stdout, /^brief is gone\n.*tokens.*: for-brief\n.*keys.*: brief-laptop\n$/);
+  await sluice.deploy('brief', answering('of somebody else'));
+  assert.equal(await status(), 401);
+  assert.ok(!(await readFile(file, 'utf8')).includes('brief-laptop'));
+  const names = (await sluice.call<{ name: string }[]>('GET', '/v1/tokens')).map(({ name }) => name);
+  assert.ok(names.includes('for-all'));
 });

@@ -3,9 +3,24 @@ import type { Service } from '../../deployments/service.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { mayTouch, need } from '../auth.ts';
 import { type ApiState, queryText, takes, targetOf } from '../context.ts';
+import type { KeyStore } from '../keys.ts';
+import type { TokenStore } from '../tokens.ts';
+
+/** An app that was removed, and the names of what was good for it alone: another app of that name is none of theirs. */
+export interface DestroyedApp {
+  app: string;
+  tokens: string[];
+  keys: string[];
+}
+
+export interface AppSources {
+  service: Service;
+  tokens: Pick<TokenStore, 'removeOf'>;
+  keys: Pick<KeyStore, 'removeOf'>;
+}
 
 /** Apps: which there are, how they are, and their end. */
-export function appRoutes(router: Router<ApiState>, service: Service): void {
+export function appRoutes(router: Router<ApiState>, { service, tokens, keys }: AppSources): void {
   router.get('/v1/apps', need('read'), takes(), async (ctx) => {
     const all = await service.list();
     ctx.body = all.filter(({ name }) => mayTouch(ctx.state.principal, name));
@@ -22,7 +37,11 @@ export function appRoutes(router: Router<ApiState>, service: Service): void {
         hint: `Say so with ?confirm=${app}`,
       });
     }
-    await service.destroy(app, ctx.state.principal.name);
-    ctx.status = 204;
+    const destroyed: DestroyedApp = { app, tokens: [], keys: [] };
+    await service.destroy(app, ctx.state.principal.name, async () => {
+      destroyed.tokens = await tokens.removeOf(app);
+      destroyed.keys = await keys.removeOf(app);
+    });
+    ctx.body = destroyed;
   });
 }

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { DestroyedApp } from '../../api/routes/apps.ts';
 import type { ServerStatus } from '../../api/routes/status.ts';
 import { targetName } from '../../config/paths.ts';
 import type { AppStatus } from '../../deployments/service.ts';
@@ -56,9 +57,13 @@ async function destroy(app: string, options: CommonOptions & { confirm?: string 
   const target = parseTarget(app);
   const confirm = options.confirm ?? (await askForName(app));
   if (confirm !== app) throw new UsageError(`"${confirm}" is not ${app}: nothing was removed`);
-  await (await connect()).call('DELETE', `/v1/apps/${target.app}`, { query: { confirm } });
-  if (options.json) printJson({ app, destroyed: true });
-  else print(`${app} is gone`);
+  const path = `/v1/apps/${target.app}`;
+  const gone = await (await connect()).call<DestroyedApp>('DELETE', path, { query: { confirm } });
+  if (options.json) return printJson({ ...gone, destroyed: true });
+  print(`${app} is gone`);
+  if (gone.tokens.length > 0)
+    print(`with its tokens, which are good for nothing else: ${gone.tokens.join(', ')}`);
+  if (gone.keys.length > 0) print(`with the keys that could push to it alone: ${gone.keys.join(', ')}`);
 }
 
 async function askForName(app: string): Promise<string> {
@@ -69,7 +74,7 @@ async function askForName(app: string): Promise<string> {
   const questions = createInterface({ input: process.stdin, output: process.stderr });
   try {
     return await questions.question(
-      `This stops ${app} and removes its releases, variables and shared files.\nType its name to go on: `,
+      `This stops ${app} and removes its releases, variables, shared files, and the tokens and keys that are for it alone.\nType its name to go on: `,
     );
   } finally {
     questions.close();
