@@ -22,13 +22,16 @@ export interface Ground {
   giveToServer(path: string): void;
 }
 
-/** A runner that is root, for a home that is not root's, has users. What deals with them is loaded only then. */
-export async function findGround(paths: Paths): Promise<Ground> {
+/**
+ * A runner that is root, for a home that is not root's, has users. What deals with them is loaded only then.
+ * @param warn told what was not as it must be, and was put right
+ */
+export async function findGround(paths: Paths, warn: (message: string) => void): Promise<Ground> {
   const owner = statSync(paths.home, { throwIfNoEntry: false })?.uid ?? 0;
   if (!givesAppUsers(owner)) return plainGround(paths);
   const { RootGround } = await import('./users/root-ground.ts');
   const { Users } = await import('./users/users.ts');
-  return new RootGround(paths, realpathSync(paths.home), new Users(paths, owner));
+  return new RootGround(paths, realpathSync(paths.home), new Users(paths, owner), warn);
 }
 
 function plainGround(paths: Paths): Ground {

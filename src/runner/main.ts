@@ -1,4 +1,3 @@
-import { rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { basename, join } from 'node:path';
 import { homeFromEnvironment, Paths } from '../config/paths.ts';
@@ -10,6 +9,7 @@ import { createLog, describeError } from '../system/log.ts';
 import { logLevel } from '../system/log-level.ts';
 import { sayReadyToSystemd } from '../system/systemd.ts';
 import { findGround } from './ground.ts';
+import { makeWay } from './make-way.ts';
 import { Runner } from './runner.ts';
 
 const log = createLog(process.stderr.fd, 'runner', logLevel(process.env['SLUICE_LOG_LEVEL']));
@@ -17,7 +17,8 @@ const log = createLog(process.stderr.fd, 'runner', logLevel(process.env['SLUICE_
 /** The runner's process: one a home, from its start until SIGTERM or the server's `shutdown`. */
 async function main(): Promise<void> {
   const paths = new Paths(homeFromEnvironment());
-  const ground = await findGround(paths);
+  const warn = (message: string) => log.warn(message);
+  const ground = await findGround(paths, warn);
   if (ground.users === undefined) await ensurePrivateDirectory(paths.run);
   const lock = tryLock(ground.lock);
   if (lock === undefined)
@@ -32,7 +33,7 @@ async function main(): Promise<void> {
     serveCalls(socket, runner.handlers(closed.signal, { leave, shutdown: stop }));
   });
   const socket = join(ground.run.directory, basename(paths.runnerSocket));
-  rmSync(socket, { force: true });
+  makeWay(socket, warn);
   // Closed from the beginning: it is bound before `listen` returns.
   const umask = process.umask(0o177);
   server.listen(socket, () => {

@@ -1,4 +1,3 @@
-import { rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { FromOrphan, ToOrphan } from '../protocol/worker.ts';
 import { withDeadline } from '../system/deadline.ts';
@@ -44,9 +43,8 @@ export class Orphans {
     this.#server = createServer((socket) => this.#accept(socket));
   }
 
-  /** @param open whether it is for other users than ours, too */
+  /** Where nothing is. @param open whether it is for other users than ours, too */
   async listen(path: string, { open }: { open: boolean }): Promise<void> {
-    rmSync(path, { force: true });
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject);
       this.#server.listen({ path, readableAll: open, writableAll: open }, resolve);

@@ -16,6 +16,7 @@ import type { Ground } from './ground.ts';
 import { endRemains } from './job-remains.ts';
 import { runJob } from './jobs.ts';
 import { Keeper } from './keeper.ts';
+import { makeWay } from './make-way.ts';
 import { Orphans } from './orphans.ts';
 import { Outputs } from './outputs.ts';
 import { ProcessRecords } from './process-records.ts';
@@ -76,6 +77,7 @@ export class Runner {
     const level = wanted && missing.length > 0 ? 'warn' : 'info';
     this.#log[level]('limits by cgroups', { ...this.#cgroups.report });
     const socket = join(this.#ground.run.directory, basename(this.#paths.orphanSocket));
+    makeWay(socket, (message) => this.#log.warn(message));
     await this.#orphans.listen(socket, { open: this.#ground.users !== undefined });
     this.#ticker.start();
   }

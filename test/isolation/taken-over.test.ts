@@ -205,11 +205,11 @@ test('root does not follow links that the server puts where root writes', {
   await isolated.killRunner();
   await rename(paths.run, `${paths.run}-moved`);
   await symlink(root.path, paths.run);
-  await assert.rejects(isolated.startRunner(), /the runner ended: .*(?:ENOTDIR|ELOOP)/s);
-  await untouched();
-  await rm(paths.run);
-  await rename(`${paths.run}-moved`, paths.run);
   await isolated.startRunner();
+  await untouched();
+  assert.match(isolated.output, /somebody else's was in the place of run, and is now \.run-/);
+  await sluice.kill();
+  await sluice.up({ HOME: sluice.home });
   await sluice.call('POST', '/v1/apps/shop/start');
   assert.equal(await sluice.get('shop'), 'x');
 });
@@ -260,4 +260,35 @@ test("what is root's stays so where the server moves it", {
   );
   await isolated.startRunner();
   assert.ok(!(await readdir(paths.outputs)).includes('x.out'));
+});
+
+test('whatever the server puts where the runner makes its sockets and records, the next runner starts', {
+  skip: withoutRoot,
+  timeout: 120_000,
+}, async (t) => {
+  const isolated = await Isolated.start(t);
+  const { sluice } = isolated;
+  const { paths } = sluice;
+  await sluice.deploy('shop', app);
+  // Workers of whom the records are gone would go on by themselves.
+  await sluice.call('POST', '/v1/apps/shop/stop');
+  await isolated.killRunner();
+  await sluice.kill();
+  // Its own socket is the server's to remove, also where the directory is root's.
+  await isolated.asServer('rm "$1"; mkdir -p "$1/full"; chmod 0 "$1"', paths.runnerSocket);
+  await isolated.startRunner();
+  await isolated.killRunner();
+  // All else by a directory of its own.
+  await isolated.asServer(
+    'mv "$1" "$1-moved"; mkdir "$1"; for name in runner.sock orphans.sock; do mkdir -p "$1/$name/full"; done; touch "$1/outputs"; ln -s / "$1/processes"',
+    paths.run,
+  );
+  await isolated.startRunner();
+  await isolated.killRunner();
+  await isolated.asServer('mv "$1" "$1-again"; mkfifo "$1"', paths.run);
+  await isolated.startRunner();
+  assert.equal((await lstat(paths.outputs)).uid, 0);
+  await sluice.up({ HOME: sluice.home });
+  await sluice.call('POST', '/v1/apps/shop/start');
+  assert.equal(await sluice.get('shop'), 'x');
 });

@@ -1,11 +1,12 @@
-import { createHash, randomBytes } from 'node:crypto';
-import { lchownSync, renameSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { lchownSync } from 'node:fs';
 import { basename, join, relative } from 'node:path';
 import { type Paths, targetOf } from '../../config/paths.ts';
 import { AppError, systemCode } from '../../errors/app-error.ts';
 import type { GenerationSpec } from '../../protocol/runner.ts';
 import { PinnedDirectory } from '../../system/pinned-directory.ts';
 import type { Ground } from '../ground.ts';
+import { moveAside } from '../make-way.ts';
 import { TargetFiles } from './target-files.ts';
 import type { Users } from './users.ts';
 
@@ -23,14 +24,20 @@ export class RootGround implements Ground {
   readonly #home: PinnedDirectory;
   readonly #pins = new Map<string, PinnedDirectory>();
 
-  /** @param real the path of the home without links */
-  constructor(paths: Paths, real: string, users: Users) {
+  readonly #warn: (message: string) => void;
+
+  /**
+   * @param real the path of the home without links
+   * @param warn told what the server had put where something of ours belongs
+   */
+  constructor(paths: Paths, real: string, users: Users, warn: (message: string) => void) {
     if (paths.run !== join(paths.home, 'run')) {
       throw new AppError('path_too_long', `${paths.home} is too long a path for the sockets in it`, {
         hint: 'Set SLUICE_HOME to a shorter path.',
       });
     }
     this.#paths = paths;
+    this.#warn = warn;
     this.users = users;
     this.#home = PinnedDirectory.at(real);
     this.files = new TargetFiles(users, this.#home, (key) => this.#drop(key));
@@ -100,10 +107,11 @@ export class RootGround implements Ground {
     const { mode } = this.#home.stat();
     this.#home.become(owner, (mode & 0o777) | 0o011);
     const root = { uid: 0, gid: 0 };
-    const run = this.#home.ensure('run', 0o711);
+    const run = this.#ensure(this.#home, 'run', 0o711);
     run.become({ uid: 0, gid: owner.gid }, 0o1771);
     const inside = (path: string) => {
-      const directory = this.#ensureOurs(run, basename(path));
+      // `run` may have been the server's before.
+      const directory = this.#ensure(run, basename(path), 0o700, ({ isOnlyRoots }) => isOnlyRoots);
       directory.become(root, 0o700);
       return directory.path;
     };
@@ -114,18 +122,22 @@ export class RootGround implements Ground {
     };
   }
 
-  /** What somebody else has put there is moved aside: `run` may have been the server's before. */
-  #ensureOurs(run: PinnedDirectory, name: string): PinnedDirectory {
+  /** What somebody else has put there instead is moved aside: it must not keep us from starting. */
+  #ensure(
+    parent: PinnedDirectory,
+    name: string,
+    mode: number,
+    isOurs: (directory: PinnedDirectory) => boolean = () => true,
+  ): PinnedDirectory {
     for (;;) {
       try {
-        const directory = run.ensure(name, 0o700);
-        if (directory.isOnlyRoots) return directory;
+        const directory = parent.ensure(name, mode);
+        if (isOurs(directory)) return directory;
         directory[Symbol.dispose]();
       } catch (error) {
         if (!['ENOTDIR', 'ELOOP'].includes(systemCode(error) ?? '')) throw error;
       }
-      const aside = `.${name}-${randomBytes(6).toString('hex')}`;
-      renameSync(join(run.path, name), join(run.path, aside));
+      this.#warn(moveAside(parent.path, name));
     }
   }
 }
