@@ -1,27 +1,21 @@
 import { execFile } from 'node:child_process';
-import { renameSync, rmSync } from 'node:fs';
-import { mkdir, stat } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { mkdirSync, renameSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
-import { Paths, targetName } from '../config/paths.ts';
+import { type Paths, targetName } from '../config/paths.ts';
 import { listTargets, loadTargetState, saveTargetState, type TargetState } from '../config/target-state.ts';
 import { AppError } from '../errors/app-error.ts';
 import { asUser } from '../system/as-owner.ts';
 import { exists } from '../system/exists.ts';
-import {
-  ensurePrivateDirectory,
-  listDirectory,
-  removeTree,
-  syncDirectory,
-  temporaryBeside,
-} from '../system/files.ts';
+import { ensurePrivateDirectory, listDirectory, removeTree, syncDirectory } from '../system/files.ts';
 import { readBundle } from './bundle.ts';
 import { type Environment, type Head, notABackup } from './format.ts';
 import { hand } from './hand.ts';
 import { mergeState } from './merge.ts';
 import { Owners } from './owners.ts';
 import { bundleName, unsafeEntry } from './place.ts';
+import { makeStaging, remove } from './staging.ts';
 import { unpack } from './unpack.ts';
 
 interface RestoreOptions {
@@ -48,43 +42,24 @@ interface Staged extends Environment {
 export async function restoreBackup(paths: Paths, input: Readable, options: RestoreOptions): Promise<Head> {
   await ensurePrivateDirectory(paths.home);
   const owners = await Owners.of(paths);
-  const staging = new Paths(temporaryBeside(await besideNobody(paths, owners)));
-  await using ending = new AsyncDisposableStack();
-  ending.defer(() => remove(staging.home, owners));
-  await mkdir(staging.home, { mode: 0o700 });
+  await using place = await makeStaging(paths, owners);
+  const { paths: staging, named } = place;
   const unpacked = await unpack(input, staging.home, options);
   const { head } = unpacked;
   const staged = await examine(staging, head);
   await assertFree(paths, staged, options.force);
   for (const each of staged) await prepare(staging, each);
   await hand(staging, owners, unpacked);
-  for (const app of appsOf(head)) await makeRepository(staging, app, owners);
-  await sync(staging.home);
+  for (const app of appsOf(head)) await makeRepository(named, app, owners);
+  await sync(paths.home);
   options.signal.throwIfAborted();
   {
     await using _quiet = await options.quiet();
     await assertFree(paths, staged, options.force);
     await mergeState(paths, staging, owners);
-    for (const app of appsOf(head)) await place(paths, staging, app, owners);
+    for (const app of appsOf(head)) await put(paths, staging, app, owners);
   }
   return head;
-}
-
-/**
- * What is unpacked by root lies beside the home, not in it: who owns the home could move it away, and lead root elsewhere.
- * Where the home is a file system of its own there is no such place, since all is moved from there by renames.
- */
-async function besideNobody({ home }: Paths, { isolated }: Owners): Promise<string> {
-  const inHome = join(home, 'restore');
-  if (!isolated) return inHome;
-  const [own, above] = [await stat(home), await stat(dirname(home))];
-  return own.dev === above.dev ? home : inHome;
-}
-
-/** Node.js goes by paths, which somebody may turn into links meanwhile; `rm` does not. */
-async function remove(path: string, { isolated }: Owners): Promise<void> {
-  if (isolated) await promisify(execFile)('rm', ['-rf', '--', path]);
-  else await removeTree(path);
 }
 
 /** Before anything takes its place, it is on the disk: there may be 100,000 files, for each of which to wait takes too long. */
@@ -161,19 +136,18 @@ async function prepare(staging: Paths, { live, trees, state, ...target }: Staged
   await saveTargetState(staging.target(target).state, { ...state, rebuild });
 }
 
-/** After the directory belongs to whom it is to: git works as that user. */
-async function makeRepository(staging: Paths, app: string, owners: Owners): Promise<void> {
-  const bundle = join(staging.app(app), bundleName);
+/** After the directory belongs to whom it is to: git works as that user, who has no way but by names. */
+async function makeRepository(named: Paths, app: string, owners: Owners): Promise<void> {
+  const bundle = join(named.app(app), bundleName);
   if (!(await exists(bundle))) return;
-  await readBundle(bundle, staging.repository(app), owners.home);
+  await readBundle(bundle, named.repository(app), owners.home);
   asUser(owners.home, () => rmSync(bundle));
 }
 
 /** At no instant is there half an app. What is in the way lies aside under a name that the server sweeps, too. */
-async function place(paths: Paths, staging: Paths, app: string, owners: Owners): Promise<void> {
+async function put(paths: Paths, staging: Paths, app: string, owners: Owners): Promise<void> {
   if (!(await exists(paths.apps))) {
-    await mkdir(paths.apps, { mode: owners.isolated ? 0o711 : 0o700 });
-    await owners.giveToHome(paths.apps);
+    asUser(owners.home, () => mkdirSync(paths.apps, { mode: owners.isolated ? 0o711 : 0o700 }));
   }
   const aside = join(paths.home, `.removing-${app}-${Date.now()}`);
   const replaces = await exists(paths.app(app));
@@ -182,5 +156,5 @@ async function place(paths: Paths, staging: Paths, app: string, owners: Owners):
     renameSync(staging.app(app), paths.app(app));
   });
   await syncDirectory(paths.apps);
-  if (replaces) await remove(aside, owners);
+  if (replaces) await (owners.isolated ? remove(aside) : removeTree(aside));
 }

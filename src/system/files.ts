@@ -33,10 +33,20 @@ const temporaryName = /^\.tmp-(\d+)-[0-9a-f]{12}$/;
  * ones with our own pid are of an earlier process that had it, as is usual in containers: call it before writing.
  */
 export async function sweepTemporaries(directory: string): Promise<void> {
-  for (const name of await listDirectory(directory)) {
-    const pid = Number(temporaryName.exec(name)?.[1]);
-    if (pid === process.pid || (pid > 0 && !isAlive(pid))) await removeTree(join(directory, name));
+  for (const name of await leftTemporaries(directory)) {
+    await removeTree(join(directory, name)).catch(async (error: unknown) => {
+      // What a command of root's has left is for the next one to remove, and must not keep us from our work.
+      if ((await lstat(join(directory, name))).uid === process.getuid?.()) throw error;
+    });
   }
+}
+
+/** Names of what writers that were killed have left in a directory. */
+export async function leftTemporaries(directory: string): Promise<string[]> {
+  return (await listDirectory(directory)).filter((name) => {
+    const pid = Number(temporaryName.exec(name)?.[1]);
+    return pid === process.pid || (pid > 0 && !isAlive(pid));
+  });
 }
 
 /** Makes a rename or an unlink in `directory` durable. */

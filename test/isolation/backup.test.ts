@@ -1,32 +1,53 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { lstat, rm } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
+import { answering } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
+import { Checkout } from '../support/git.ts';
 import { Isolated, idsOf, withoutRoot } from '../support/isolated.ts';
 import type { Files } from '../support/pack.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
+import { waitFor } from '../support/wait.ts';
 
 const files: Files = {
   'sluice.json': { shared: ['data'], settleTime: 100, workers: 1 },
   'server.js': `
     const fs = require('node:fs');
     fs.appendFileSync('data/starts', 'x');
+    const database = new (require('node:sqlite').DatabaseSync)('data/notes.db');
+    database.exec('PRAGMA journal_mode = wal; CREATE TABLE IF NOT EXISTS notes (text)');
+    globalThis.held = database;
     require('node:http').createServer((_, response) => response.end(fs.readFileSync('data/starts'))).listen(process.env.PORT);`,
 };
 
 const restore = ({ sluice }: { sluice: { home: string } }, file: string) =>
   cli(['restore', file], { env: { SLUICE_HOME: sluice.home } });
 
-async function backup(t: TestContext): Promise<string> {
+/** @param pushed an app that comes by git, and is in it by its commit */
+async function backup(t: TestContext, pushed?: string): Promise<string> {
   const { sluice } = await Isolated.start(t);
   await sluice.deploy('shop', files);
+  if (pushed !== undefined) {
+    const checkout = await Checkout.create(t);
+    await checkout.commit('One', answering('pushed'));
+    await checkout.git('push', sluice.gitUrl(pushed), 'main');
+  }
   const file = join(await temporaryDirectory(t), 'backup.tar.gz');
   const { code, stderr } = await cli(['backup', file], { env: { SLUICE_HOME: sluice.home } });
   assert.equal(code, 0, stderr);
-  await sluice.call('POST', '/v1/apps/shop/stop');
+  assert.doesNotMatch(stderr, /as it stands/, 'SQLite copies a database, as the app’s user');
+  const { temporary } = sluice.paths.target({ app: 'shop', environment: 'production' });
+  for (const directory of [sluice.home, temporary])
+    assert.deepEqual(
+      (await readdir(directory)).filter((name) => name.startsWith('.tmp-')),
+      [],
+    );
+  for (const { name } of await sluice.call<{ name: string }[]>('GET', '/v1/apps'))
+    await sluice.call('POST', `/v1/apps/${name}/stop`);
   return file;
 }
 
@@ -34,7 +55,7 @@ test('what is restored belongs to the users that it belongs to here, and runs as
   skip: withoutRoot,
   timeout: 180_000,
 }, async (t) => {
-  const file = await backup(t);
+  const file = await backup(t, 'blog');
   const isolated = await Isolated.start(t, async (sluice) => {
     const { code, stderr } = await restore({ sluice }, file);
     assert.equal(code, 0, stderr);
@@ -44,10 +65,66 @@ test('what is restored belongs to the users that it belongs to here, and runs as
   const { sluice, owner } = isolated;
   await sluice.untilRunning('shop');
   assert.equal(await sluice.get('shop'), 'xx');
+  await sluice.untilRunning('blog');
+  assert.equal(await sluice.get('blog'), 'pushed');
   const { uid } = await idsOf(`${owner}_shop`);
   const shop = sluice.paths.target({ app: 'shop', environment: 'production' });
   assert.equal((await lstat(join(shop.shared, 'data/starts'))).uid, uid);
   assert.equal((await lstat(shop.state)).uid, isolated.uid);
+});
+
+test('a restore goes on where root has begun it, wherever the server leads its path meanwhile', {
+  skip: withoutRoot,
+  timeout: 180_000,
+}, async (t) => {
+  const file = await backup(t);
+  const elsewhere = await mkdtemp(join(tmpdir(), 'sluice-test-root-'));
+  t.after(() => rm(elsewhere, { recursive: true, force: true }));
+  const isolated = await Isolated.start(t, async (sluice, asServer) => {
+    const pipe = join(await temporaryDirectory(t), 'pipe');
+    await promisify(execFile)('mkfifo', [pipe]);
+    const restoring = restore({ sluice }, pipe);
+    const into = await open(pipe, 'w');
+    const content = await readFile(file);
+    await into.write(content, 0, 20);
+    const places = async () => (await readdir(sluice.home)).filter((name) => name.startsWith('.tmp-'));
+    const [place = ''] = await waitFor(
+      async () => {
+        const found = await places();
+        return found.length > 0 && found;
+      },
+      { what: 'the place that it unpacks in' },
+    );
+    await asServer('mv "$1" "$1-moved"; ln -s "$2" "$1"', join(sluice.home, place), elsewhere);
+    await into.write(content, 20);
+    await into.close();
+    const { code, stderr } = await restoring;
+    assert.equal(code, 0, stderr);
+    assert.deepEqual(await readdir(elsewhere), []);
+    assert.deepEqual(await places(), [`${place}-moved`]);
+    await rm(sluice.paths.tokens);
+  });
+  await isolated.sluice.untilRunning('shop');
+  assert.equal(await isolated.sluice.get('shop'), 'xx');
+});
+
+test('what a killed restore of root has left keeps no server from starting, and goes with the next', {
+  skip: withoutRoot,
+  timeout: 180_000,
+}, async (t) => {
+  const file = await backup(t);
+  const { stdout } = await promisify(execFile)('sh', ['-c', 'echo $$']);
+  const left = `.tmp-${stdout.trim()}-0123456789ab`;
+  const isolated = await Isolated.start(t, async ({ home }) => {
+    await mkdir(join(home, left), { mode: 0o700 });
+    await writeFile(join(home, left, 'tokens.json'), '');
+  });
+  await isolated.sluice.stop();
+  await waitFor(() => isolated.runner.exitCode !== null, { what: 'the end of the runner' });
+  assert.ok((await readdir(isolated.sluice.home)).includes(left));
+  const { code, stderr } = await restore(isolated, file);
+  assert.equal(code, 0, stderr);
+  assert.ok(!(await readdir(isolated.sluice.home)).includes(left));
 });
 
 test('an app is not restored to a user who has its name and is somebody else’s', {

@@ -45,7 +45,7 @@ export class Isolated {
   /** @param before what there is to be done in the home while nothing of it is up */
   static async start(
     t: Pick<TestContext, 'after'>,
-    before: (sluice: Sluice) => Promise<void> = async () => undefined,
+    before: (sluice: Sluice, asServer: Isolated['asServer']) => Promise<void> = async () => undefined,
   ): Promise<Isolated> {
     made += 1;
     const owner = `slt${process.pid.toString(36)}${made}`;
@@ -62,7 +62,7 @@ export class Isolated {
       ssh: { authorizedKeys: join(home, '.ssh/authorized_keys') },
     });
     await chown(settings, isolated.uid, isolated.#ids.gid);
-    await before(isolated.sluice);
+    await before(isolated.sluice, (...args) => isolated.asServer(...args));
     await isolated.startRunner();
     await isolated.sluice.up({ HOME: home });
     return isolated;
