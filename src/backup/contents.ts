@@ -18,7 +18,8 @@ export interface Contents extends Environment {
 
 /**
  * What there is to back up of each environment. Without all releases, that is the files of a live one that could not
- * be built again from what is in a repository.
+ * be built again from what is in a repository. It goes by names, which whoever owns the home may lead elsewhere: of what is
+ * read here, nothing but names and numbers gets into a backup.
  */
 export async function contentsOf(paths: Paths, owner: Owner, allReleases: boolean): Promise<Contents[]> {
   const contents: Contents[] = [];
