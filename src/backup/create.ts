@@ -29,8 +29,11 @@ interface BackupOptions {
   signal: AbortSignal;
 }
 
-/** Not of the state: what root's part of the edge has said, and who was at work. */
-const fleeting = new Set(['applied.json', 'order.lock', 'challenges']);
+/**
+ * Not of the state: what was asked of root's part of the edge, and what it has said, by numbers that count on one machine
+ * alone, and who was at work.
+ */
+const fleeting = new Set(['wanted.json', 'applied.json', 'order.lock', 'challenges']);
 
 /** What npm and others can fetch again. */
 const caches = new Set(['.npm', '.cache']);

@@ -52,6 +52,7 @@ test('what was backed up comes back in another home: apps, data, variables, repo
   });
   await mkdir(join(from.home, 'edge/certificates'), { recursive: true });
   await writeFile(join(from.home, 'edge/certificates/shop.example.com.pem'), 'key', { mode: 0o600 });
+  await writeJsonAtomic(join(from.home, 'edge/wanted.json'), { revision: 1, hosts: [] });
   const ports = [
     (await from.status('shop')).port,
     (await from.call<{ port: number }>('GET', '/v1/apps/blog?environment=staging')).port,
@@ -98,6 +99,8 @@ test('what was backed up comes back in another home: apps, data, variables, repo
   assert.match(await readFile(to.paths.events, 'utf8'), /"action":"env"/);
   assert.match(await readFile(join(to.home, 'domains.json'), 'utf8'), /shop\.example\.com/);
   assert.equal(await readFile(join(to.home, 'edge/certificates/shop.example.com.pem'), 'utf8'), 'key');
+  // Of another machine it could be taken for what nginx does here already.
+  await assert.rejects(stat(join(to.home, 'edge/wanted.json')), { code: 'ENOENT' });
   const clone = await Checkout.create(t);
   assert.deepEqual(Object.keys(await remoteBranches(clone, to.gitUrl('shop'))), ['main']);
 });
