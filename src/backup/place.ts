@@ -52,6 +52,11 @@ function find([first = '', app = '', environment = '', kind = '', ...rest]: stri
   return { part: targetName(target), app, target, isOfApp };
 }
 
+/** Whether the files of a release are right below it, and our records of it. */
+export function isRootOfTree(path: string): boolean {
+  return /^apps\/[^/]+\/[^/]+\/releases\/\d+$/.test(path);
+}
+
 /** Undefined where there is nothing such in an environment. */
 function belongsToApp(kind: string, rest: string[]): boolean | undefined {
   if (lasting.includes(kind)) return true;

@@ -10,6 +10,7 @@ import { cli } from '../support/cli.ts';
 import { Checkout } from '../support/git.ts';
 import { Isolated, idsOf, withoutRoot } from '../support/isolated.ts';
 import type { Files } from '../support/pack.ts';
+import { startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -71,6 +72,7 @@ test('what is restored belongs to the users that it belongs to here, and runs as
   const shop = sluice.paths.target({ app: 'shop', environment: 'production' });
   assert.equal((await lstat(join(shop.shared, 'data/starts'))).uid, uid);
   assert.equal((await lstat(shop.state)).uid, isolated.uid);
+  await assertRecordsAreSafe(isolated);
 });
 
 test('a restore goes on where root has begun it, wherever the server leads its path meanwhile', {
@@ -126,6 +128,35 @@ test('what a killed restore of root has left keeps no server from starting, and 
   assert.equal(code, 0, stderr);
   assert.ok(!(await readdir(isolated.sluice.home)).includes(left));
 });
+
+test('what is restored of a home without users gets them, and our records stay ours', {
+  skip: withoutRoot,
+  timeout: 180_000,
+}, async (t) => {
+  const local = await startSluice(t);
+  await local.deploy('shop', files);
+  const file = join(await temporaryDirectory(t), 'backup.tar.gz');
+  assert.equal((await cli(['backup', file], { env: { SLUICE_HOME: local.home } })).code, 0);
+  await local.end();
+  const isolated = await Isolated.start(t, async (sluice) => {
+    const { code, stderr } = await restore({ sluice }, file);
+    assert.equal(code, 0, stderr);
+    await rm(sluice.paths.tokens);
+  });
+  await isolated.sluice.untilRunning('shop');
+  assert.equal(await isolated.sluice.get('shop'), 'xx');
+  await assertRecordsAreSafe(isolated);
+});
+
+/** Whoever may rename what is in the root of a release could put another release.json there. */
+async function assertRecordsAreSafe({ sluice, owner, uid }: Isolated): Promise<void> {
+  const { directory } = sluice.paths.target({ app: 'shop', environment: 'production' }).release(1);
+  const root = await lstat(directory);
+  const { gid } = await idsOf(`${owner}_shop`);
+  assert.deepEqual([root.uid, root.gid, root.mode & 0o7777], [uid, gid, 0o1770]);
+  const records = await lstat(join(directory, '.sluice'));
+  assert.deepEqual([records.uid, records.mode & 0o7777], [uid, 0o700]);
+}
 
 test('an app is not restored to a user who has its name and is somebody else’s', {
   skip: withoutRoot,
