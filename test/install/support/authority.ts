@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { waitFor } from '../../support/wait.ts';
 import { run } from './command.ts';
 import type { Guest } from './guest.ts';
+import { installPackage } from './packages.ts';
 
 const directory = '/root/pebble';
 const certificate = '/etc/ssl/pebble.pem';
@@ -15,11 +16,7 @@ export const acme = { directory: 'https://127.0.0.1:14000/dir', caFile: certific
  * @returns the certificate that those that it issues go back to
  */
 export async function startAuthority(guest: Guest): Promise<string> {
-  await guest.exec(
-    `apt-get -q update
-    DEBIAN_FRONTEND=noninteractive apt-get -q install --yes --no-install-recommends pebble`,
-    { timeout: 180_000 },
-  );
+  await installPackage(guest, 'pebble');
   await guest.exec(`mkdir ${directory}`);
   await run('openssl', [
     ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2'],
