@@ -9,16 +9,23 @@ import { acme, startAuthority } from './support/authority.ts';
 import { suites } from './support/cache.ts';
 import { install, installedGuest } from './support/installed.ts';
 import { Laptop } from './support/laptop.ts';
+import { publish } from './support/publisher.ts';
 
 for (const suite of suites) {
-  test(`${suite}: with a domain, pushes and apps go over https with certificates of an authority`, async (t) => {
+  test(`${suite}: install.sh piped into sh, with a domain: pushes, uploads and apps go over https with certificates of an authority`, async (t) => {
     const guest = await installedGuest(t, suite);
     const root = await startAuthority(guest);
+    // Of an earlier installation there are the settings, so that this one knows the authority from its start.
+    await guest.exec(`/root/sluice/install.sh --uninstall --yes
+      find /var/lib/sluice -mindepth 1 ! -name config.json -delete`);
     const settings = JSON.parse(await guest.read('var/lib/sluice/config.json'));
     await guest.write('var/lib/sluice/config.json', JSON.stringify({ ...settings, acme }));
-    await guest.exec('systemctl restart sluice');
 
-    const told = await guest.exec(`${install} --domain deploy.example.com`, { timeout: 180_000 });
+    const { script, source } = await publish(t, guest);
+    const told = await guest.exec(
+      `curl -fsSL ${script} | SLUICE_SOURCE=${source} sh -s -- --domain deploy.example.com`,
+      { timeout: 300_000 },
+    );
     assert.match(told, /installs nginx/);
     const appliance = new Appliance(guest);
     const domains = JSON.parse(await appliance.sluice('domains list --json'));
@@ -38,6 +45,15 @@ for (const suite of suites) {
       git push deploy main`);
     assert.match(pushed, /remote: live: \S+ release 1/);
     assert.doesNotMatch(pushed, /unencrypted/);
+
+    const [, line = ''] = /^ *(tar .*)$/m.exec(told) ?? [];
+    await writeFile(
+      join(laptop.home, '.curlrc'),
+      `cacert = ${laptop.home}/root.pem\nresolve = deploy.example.com:443:${guest.address}\n`,
+    );
+    await writeTree(join(laptop.home, 'till'), expressApp('sent by the line that it prints'));
+    assert.match(await laptop.exec(`cd till && ${line.replace('NAME', 'till')}`), /live: /);
+    assert.equal(await appliance.answer('till'), 'sent by the line that it prints');
 
     assert.match(await appliance.sluice('domains add shop shop.example.com'), /valid until/);
     const curl = `curl -sS --cacert root.pem \

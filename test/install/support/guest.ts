@@ -75,6 +75,11 @@ export class Guest {
     return this.#network.address;
   }
 
+  /** Where it reaches this machine. */
+  get host(): string {
+    return this.#network.host;
+  }
+
   /** Its root directory as it is seen from here. */
   get root(): string {
     return join(guestsDirectory, this.name, 'root');

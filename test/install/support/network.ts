@@ -3,17 +3,19 @@ import { attempt, run } from './command.ts';
 
 /**
  * A network namespace with an address of its own, which reaches others of its kind and the internet through this
- * machine; from here it is reached at `address`.
+ * machine; from here it is reached at `address`, and from there this machine at `host`.
  */
 export class Network {
   readonly name: string;
   readonly address: string;
+  readonly host: string;
   readonly #index: number;
 
   private constructor(name: string, index: number) {
     this.name = name;
     this.#index = index;
     this.address = `10.214.${index}.2`;
+    this.host = `10.214.${index}.1`;
   }
 
   static async create(name: string): Promise<Network> {
@@ -39,14 +41,14 @@ export class Network {
   }
 
   async #configure(): Promise<void> {
-    const [here, there] = [device(this.#index), `10.214.${this.#index}.1`];
+    const here = device(this.#index);
     const inside = (...args: string[]) => run('ip', ['-netns', this.name, ...args]);
-    await run('ip', ['address', 'add', `${there}/24`, 'dev', here]);
+    await run('ip', ['address', 'add', `${this.host}/24`, 'dev', here]);
     await run('ip', ['link', 'set', here, 'up']);
     await inside('link', 'set', 'lo', 'up');
     await inside('address', 'add', `${this.address}/24`, 'dev', 'eth0');
     await inside('link', 'set', 'eth0', 'up');
-    await inside('route', 'add', 'default', 'via', there);
+    await inside('route', 'add', 'default', 'via', this.host);
     await forward(here);
     const uplink = /\bdev (\S+)/.exec(await run('ip', ['-4', 'route', 'show', 'default']))?.[1];
     if (uplink === undefined)
