@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { listDirectory } from '../../src/system/files.ts';
 import { answering } from '../support/apps.ts';
 import { Checkout } from '../support/git.ts';
-import { startSluice } from '../support/server.ts';
+import { firstPort, startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
 
 test('a push that the disk has no room for is refused before git has received it, and makes nothing', async (t) => {
@@ -47,7 +47,7 @@ test('a push that breaks off while it is received leaves no objects behind', asy
 });
 
 test('the URL of an app has the name of the machine, where it is given one', async (t) => {
-  const apps = { hostname: 'example.com', firstPort: 10_000 + (process.pid % 200) * 100 + 90 };
+  const apps = { hostname: 'example.com', firstPort: await firstPort() };
   const sluice = await startSluice(t, { settings: { apps } });
   const { url } = await sluice.deploy('named', answering('one'));
   assert.match(url, /^http:\/\/example\.com:\d+$/);

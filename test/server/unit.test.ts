@@ -67,7 +67,7 @@ async function create(t: TestContext, settings: Record<string, unknown> = {}) {
   const home = await temporaryDirectory(t);
   const bin = await temporaryDirectory(t);
   const paths = new Paths(home);
-  const port = firstPort();
+  const port = await firstPort();
   await writeJsonAtomic(paths.settings, {
     listen: { port },
     apps: { firstPort: port + 1 },

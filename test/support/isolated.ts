@@ -58,7 +58,7 @@ export class Isolated {
     const { settings } = isolated.sluice.paths;
     await writeJsonAtomic(settings, {
       listen: { port: 0 },
-      apps: { firstPort: firstPort() },
+      apps: { firstPort: await firstPort() },
       ssh: { authorizedKeys: join(home, '.ssh/authorized_keys') },
     });
     await chown(settings, isolated.uid, isolated.#ids.gid);

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chown, mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -46,7 +46,7 @@ export async function startSluice(
   });
   await writeJsonAtomic(new Paths(home).settings, {
     listen: { port: 0 },
-    apps: { firstPort: firstPort() },
+    apps: { firstPort: await firstPort() },
     // Not the file that the tester logs in with.
     ssh: { authorizedKeys: join(home, '.ssh/authorized_keys') },
     ...options.settings,
@@ -64,12 +64,25 @@ async function shareTools({ cache, tools }: Paths): Promise<void> {
   await symlink(shared, tools);
 }
 
-let started = 0;
+/** Ports below those that the system gives out, in ranges: so many, of so many each. */
+const ranges = { count: 500, size: 40 };
 
-/** Test files run at the same time: each process has a range of ports of its own, below those the system gives out. */
-export function firstPort(): number {
-  started += 1;
-  return 10_000 + (process.pid % 200) * 100 + (started % 5) * 20;
+/**
+ * The first of a range of ports that nobody else has for as long as this process lives: test files run at the same time,
+ * and more than one run may. The one before it is held, to say so.
+ */
+export async function firstPort(): Promise<number> {
+  for (let range = process.pid; ; range += 1) {
+    const port = 10_000 + (range % ranges.count) * ranges.size;
+    const guard = createServer().listen({ port, host: '127.0.0.1', exclusive: true });
+    const isOurs = await once(guard, 'listening').then(
+      () => true,
+      () => false,
+    );
+    if (!isOurs) continue;
+    guard.unref();
+    return port + 1;
+  }
 }
 
 export class Sluice {
