@@ -1,7 +1,7 @@
 import type { Context, Middleware } from 'koa';
 import { AppError, type ErrorBody, errorBody } from '../errors/app-error.ts';
 import { errorStatus } from '../errors/codes.ts';
-import { describeError, type Log } from '../system/log.ts';
+import type { Log } from '../system/log.ts';
 import { challenge, isGit } from './auth.ts';
 import type { ApiState } from './context.ts';
 import { drained } from './upload.ts';
@@ -23,7 +23,7 @@ export function answerErrors(log: Log, asText: (ctx: Context) => boolean = isGit
 
 async function answerError(ctx: Context, error: unknown, log: Log, asText: boolean): Promise<void> {
   if (!(error instanceof AppError)) {
-    log.error('internal error', { error: describeError(error) });
+    log.error('internal error', { error });
   }
   if (ctx.res.headersSent) {
     // An answer that breaks off must not look like one that is complete.

@@ -4,7 +4,6 @@ import type { LogLine } from '../logs/join.ts';
 import type { LogQuery } from '../logs/read.ts';
 import type { TargetStatus } from '../protocol/runner.ts';
 import type { Release } from '../releases/release.ts';
-import { describeError } from '../system/log.ts';
 import { severity } from '../system/severity.ts';
 import type { Appliance } from './appliance.ts';
 import { deploy } from './deploy.ts';
@@ -187,7 +186,7 @@ export class Deployer implements Service {
     try {
       return await siteStatus(site, running);
     } catch (error) {
-      this.#appliance.log.error('app not listed', { app: site.name, error: describeError(error) });
+      this.#appliance.log.error('app not listed', { app: site.name, error });
       return undefined;
     }
   }
@@ -272,7 +271,7 @@ export class Deployer implements Service {
       return result;
     } catch (error) {
       const { code, message } = errorBody(error);
-      const why = error instanceof AppError ? { code, message } : { error: describeError(error) };
+      const why = error instanceof AppError ? { code, message } : { error };
       log[severity(error)](`${action} failed`, { app: name, by, ...why });
       await writeHistory(this.#appliance, target, { action, by, outcome: 'failed', code });
       throw error;

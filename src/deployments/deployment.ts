@@ -2,7 +2,6 @@ import { channel } from 'node:diagnostics_channel';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
 import type { Release, ReleaseRecord } from '../releases/release.ts';
-import { describeError } from '../system/log.ts';
 import { Masker } from '../system/mask.ts';
 import { severity } from '../system/severity.ts';
 import { BuildLog } from './build-log.ts';
@@ -54,11 +53,7 @@ export class Deployment {
     this.#by = source.by;
     this.#watch = watch;
     this.#buildLog = new BuildLog(site.paths.staged(number).buildLog, (error) =>
-      site.appliance.log.error('build log lost', {
-        app: site.name,
-        release: number,
-        error: describeError(error),
-      }),
+      site.appliance.log.error('build log lost', { app: site.name, release: number, error }),
     );
     site.deployments.set(number, this);
     this.#tell({ event: 'accepted', ...site.target, release: number });
@@ -121,12 +116,7 @@ export class Deployment {
       await work();
     } catch (error) {
       const { name, appliance } = this.site;
-      appliance.log[severity(error)]('deploy step failed', {
-        app: name,
-        release: this.number,
-        step,
-        error: describeError(error),
-      });
+      appliance.log[severity(error)]('deploy step failed', { app: name, release: this.number, step, error });
       const { message } = errorBody(error);
       this.notice({
         code: `${step}_failed`,
@@ -143,7 +133,7 @@ export class Deployment {
       await this.site.store.update(this.number, { notices: this.notices });
     } catch (error) {
       const about = { app: this.site.name, release: this.number };
-      this.site.appliance.log.error('notices not on record', { ...about, error: describeError(error) });
+      this.site.appliance.log.error('notices not on record', { ...about, error });
     }
   }
 
@@ -166,10 +156,7 @@ export class Deployment {
     const error = maskError(this.signal.aborted ? this.signal.reason : caught, this.#masker);
     const failure = { ...errorBody(error), step: this.#step };
     const about = { app: name, release: this.number, ...failure };
-    appliance.log[severity(error)](
-      'deploy failed',
-      error instanceof AppError ? about : { ...about, error: describeError(error) },
-    );
+    appliance.log[severity(error)]('deploy failed', error instanceof AppError ? about : { ...about, error });
     this.#buildLog.write(`failed: ${failure.message}`);
     await this.#buildLog.end();
     let release: Release | null = null;
@@ -179,7 +166,7 @@ export class Deployment {
       });
       release = await releaseView(this.site, this.number);
     } catch (failing) {
-      appliance.log.error('failure not on record', { ...about, error: describeError(failing) });
+      appliance.log.error('failure not on record', { ...about, error: failing });
     }
     const { code } = failure;
     await writeHistory(appliance, target, { ...this.#asHistory, outcome: 'failed', code });
@@ -202,7 +189,7 @@ export class Deployment {
     try {
       this.#watch(event);
     } catch (error) {
-      this.site.appliance.log.error('watcher failed', { event: event.event, error: describeError(error) });
+      this.site.appliance.log.error('watcher failed', { event: event.event, error });
     }
   }
 }

@@ -1,7 +1,6 @@
 import { AppError } from '../errors/app-error.ts';
 import type { BootResult, SwitchResult } from '../protocol/runner.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
-import { describeError } from '../system/log.ts';
 import { Masker } from '../system/mask.ts';
 import { maskError } from './mask-error.ts';
 import type { Site } from './site.ts';
@@ -61,7 +60,7 @@ export class Generation {
       // An answer that got lost says nothing. The file does: replacing it is what makes a switch.
       if (!(await this.#isOnRecord())) throw error;
       this.#state = 'active';
-      appliance.log.warn('switched without an answer', { app: name, error: describeError(error) });
+      appliance.log.warn('switched without an answer', { app: name, error });
       return null;
     }
   }
@@ -75,7 +74,7 @@ export class Generation {
     } catch (error) {
       // Without the connection there is nothing to discard: the runner ends what was booted for a caller that is gone.
       if (!(error instanceof AppError && error.code === 'runner_unavailable')) {
-        appliance.log.error('generation not discarded', { app: name, error: describeError(error) });
+        appliance.log.error('generation not discarded', { app: name, error });
       }
     }
   }

@@ -6,7 +6,6 @@ import { ensureSpace } from '../releases/disk.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { sweepTemporaries } from '../system/files.ts';
-import { describeError } from '../system/log.ts';
 import { Slots } from '../system/slots.ts';
 import type { AppRepository } from './app-repository.ts';
 import type { Appliance } from './appliance.ts';
@@ -101,11 +100,9 @@ export class GitServer {
         const { code, complaint } = await exchange.ended;
         if (code !== 0) log.warn('git ended', { app, code, complaint });
       } catch (error) {
-        log.error('git failed', { app, error: describeError(error) });
+        log.error('git failed', { app, error });
       }
-      await afterwards().catch((error: unknown) =>
-        log.error('git failed', { app, error: describeError(error) }),
-      );
+      await afterwards().catch((error: unknown) => log.error('git failed', { app, error }));
       this.#exchanges.delete(exchange);
     };
     this.#exchanges.set(exchange, over());
@@ -117,7 +114,7 @@ export class GitServer {
     try {
       await alignBranches(this.#sites.repository(app), await this.#sites.of(app));
     } catch (error) {
-      this.#appliance.log.error('branches not moved', { app, error: describeError(error) });
+      this.#appliance.log.error('branches not moved', { app, error });
     }
   }
 
@@ -142,7 +139,7 @@ export class GitServer {
       }
       await this.#sites.tidyUp(app);
     } catch (error) {
-      this.#appliance.log.error('repository not put in order', { app, error: describeError(error) });
+      this.#appliance.log.error('repository not put in order', { app, error });
     }
   }
 
@@ -169,8 +166,7 @@ export class GitServer {
     try {
       await this.#appliance.runner.call('job', { job }, { signal: this.#stopping });
     } catch (error) {
-      if (!this.#stopping.aborted)
-        this.#appliance.log.warn('garbage not collected', { app, error: describeError(error) });
+      if (!this.#stopping.aborted) this.#appliance.log.warn('garbage not collected', { app, error });
     }
   }
 

@@ -1,6 +1,5 @@
 import type { Target } from '../config/paths.ts';
 import { appendEvent, type LoggedEvent } from '../releases/events-log.ts';
-import { describeError } from '../system/log.ts';
 import type { Appliance } from './appliance.ts';
 
 interface HistoryEntry {
@@ -29,6 +28,6 @@ export async function recordEvent(
   try {
     await appendEvent(paths.events, { at: new Date().toISOString(), ...event });
   } catch (error) {
-    log.error('history not written', { ...event, error: describeError(error) });
+    log.error('history not written', { ...event, error });
   }
 }

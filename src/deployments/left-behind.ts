@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import { exists } from '../system/exists.ts';
 import { listSome } from '../system/listing.ts';
-import { describeError } from '../system/log.ts';
 import type { Deployment } from './deployment.ts';
 import { writtenSince } from './written-since.ts';
 
@@ -30,7 +29,7 @@ export async function tellWhatStaysBehind(deployment: Deployment, shared: string
       hint: `Name what must survive under "shared" in sluice.json: the next deploy takes over from the live release what the shared directory does not have yet. Once this deploy is live, that takes a \`sluice rollback ${site.name} ${number}\` first. See "Data that must survive a deploy" in the README.`,
     });
   } catch (error) {
-    site.appliance.log.warn('written data not looked for', { app: site.name, error: describeError(error) });
+    site.appliance.log.warn('written data not looked for', { app: site.name, error });
   }
 }
 

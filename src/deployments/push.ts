@@ -5,7 +5,7 @@ import { collide, heads, isNone, type RefUpdate } from '../git/refs.ts';
 import type { Repository } from '../git/repository.ts';
 import type { GitService } from '../git/services.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
-import { describeError, type Log } from '../system/log.ts';
+import type { Log } from '../system/log.ts';
 import type { LogLevel } from '../system/log-level.ts';
 import { severity } from '../system/severity.ts';
 import type { AppRepository } from './app-repository.ts';
@@ -47,7 +47,7 @@ export async function servePush(
     accepted = true;
     tell(context, request, 'info', 'push accepted');
   } catch (error) {
-    const why = error instanceof AppError ? { ...error.toJSON() } : { error: describeError(error) };
+    const why = error instanceof AppError ? { ...error.toJSON() } : { error };
     tell(context, request, severity(error), 'push refused', why);
   }
   using _ = await place.refs.take();

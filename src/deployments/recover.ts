@@ -6,7 +6,6 @@ import type { Target } from '../config/paths.ts';
 import { currentLog } from '../logs/files.ts';
 import type { TargetStatus } from '../protocol/runner.ts';
 import { backoffDelay } from '../system/backoff.ts';
-import { describeError } from '../system/log.ts';
 import { Slots } from '../system/slots.ts';
 import type { Appliance } from './appliance.ts';
 import { Generation } from './generation.ts';
@@ -38,7 +37,7 @@ export async function putInOrder(appliance: Appliance, sites: Sites): Promise<vo
       if (releases.length > 0) appliance.log.warn('deploys were interrupted', { app: site.name, releases });
     } catch (error) {
       // One app whose files are beyond us must not keep all the others from being served.
-      appliance.log.error('app not put in order', { app: site.name, error: describeError(error) });
+      appliance.log.error('app not put in order', { app: site.name, error });
     }
   }
 }
@@ -80,7 +79,7 @@ export class Reviver {
       .then(lastUsedFirst)
       .then(
         (sites) => Promise.all(sites.map((site) => this.#reviveNext(site))),
-        (error: unknown) => this.#appliance.log.error('apps not started', { error: describeError(error) }),
+        (error: unknown) => this.#appliance.log.error('apps not started', { error }),
       )
       .then(() => this.#settled.resolve());
   }
@@ -121,11 +120,7 @@ export class Reviver {
         return;
       } catch (error) {
         if (signal.aborted) return;
-        this.#appliance.log.error('app not started', {
-          app: site.name,
-          failures,
-          error: describeError(error),
-        });
+        this.#appliance.log.error('app not started', { app: site.name, failures, error });
         whenTried();
       }
     }
@@ -142,7 +137,7 @@ export class Reviver {
       () => site.changeState({ rebuild: null }),
       (error: unknown) => {
         if (this.#stopped.signal.aborted) return;
-        log.error('app not rebuilt', { app: site.name, release, error: describeError(error) });
+        log.error('app not rebuilt', { app: site.name, release, error });
       },
     );
     const over = building.finally(() => this.#rebuilding.delete(site));

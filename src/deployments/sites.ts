@@ -11,7 +11,6 @@ import {
   sweepTemporaries,
   syncDirectory,
 } from '../system/files.ts';
-import { describeError } from '../system/log.ts';
 import { Slots } from '../system/slots.ts';
 import { removeAllOf } from './app-files.ts';
 import { AppRepository } from './app-repository.ts';
@@ -157,7 +156,7 @@ export class Sites {
         await this.#removeAside(name.slice(removing.length).replace(/-\d+$/, ''), join(home, name));
       } catch (error) {
         // What cannot be removed must not keep all the apps that there are from being served.
-        this.#appliance.log.error('removed app still has files', { path: name, error: describeError(error) });
+        this.#appliance.log.error('removed app still has files', { path: name, error });
       }
     }
   }

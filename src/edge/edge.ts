@@ -6,7 +6,7 @@ import { loadTargetState } from '../config/target-state.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import { isEverywhere } from '../system/address.ts';
 import { exists } from '../system/exists.ts';
-import { describeError, type Log } from '../system/log.ts';
+import type { Log } from '../system/log.ts';
 import { Serial } from '../system/serial.ts';
 import { Certificates } from './certificates.ts';
 import type { WantedHost } from './documents.ts';
@@ -70,7 +70,7 @@ export class Edge {
     } catch (error) {
       this.#damage = errorBody(error);
       this.#all = [];
-      this.#options.log.error('domains not read', { error: describeError(error) });
+      this.#options.log.error('domains not read', { error });
     }
   }
 
@@ -248,7 +248,7 @@ export class Edge {
       try {
         await this.#ensureCertificate(domain);
       } catch (error) {
-        const described = { domain: domain.name, error: describeError(error) };
+        const described = { domain: domain.name, error };
         this.#options.log.error('certificate not made', described);
       }
     }
@@ -257,7 +257,7 @@ export class Edge {
   /** Something that nginx can answer with, whatever becomes of the real one. */
   async #ensureCertificate({ name, certificate: kind }: Domain): Promise<void> {
     const known = await this.#certificates.load(name).catch((error: unknown) => {
-      this.#options.log.error('certificate damaged', { domain: name, error: describeError(error) });
+      this.#options.log.error('certificate damaged', { domain: name, error });
       return undefined;
     });
     const isDue = known !== undefined && Date.parse(known.renewAt) <= Date.now();
@@ -287,7 +287,7 @@ export class Edge {
     try {
       await this.#apply();
     } catch (error) {
-      this.#options.log.error('nginx not set up', { error: describeError(error) });
+      this.#options.log.error('nginx not set up', { error });
     }
   }
 
@@ -329,9 +329,7 @@ export class Edge {
   #inBackground(work: () => Promise<void>): void {
     if (this.#isStopping) return;
     const running = work()
-      .catch((error: unknown) =>
-        this.#options.log.error('domains not in order', { error: describeError(error) }),
-      )
+      .catch((error: unknown) => this.#options.log.error('domains not in order', { error }))
       .finally(() => this.#background.delete(running));
     this.#background.add(running);
   }

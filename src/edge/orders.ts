@@ -7,7 +7,7 @@ import type { ServerSettings } from '../config/server-settings.ts';
 import { AppError } from '../errors/app-error.ts';
 import { exists } from '../system/exists.ts';
 import { readJson, writeJsonAtomic } from '../system/files.ts';
-import { describeError, type Log } from '../system/log.ts';
+import type { Log } from '../system/log.ts';
 import { Serial } from '../system/serial.ts';
 import type { Certificates } from './certificates.ts';
 import { runChild } from './child.ts';
@@ -134,7 +134,7 @@ export class Orders {
     const last = { at: new Date().toISOString(), code, message: told.message, hint: told.hint } as const;
     await this.#save(name, { failures, nextTry, last });
     // A certificate that goes on being valid is no reason to wake anybody.
-    const why = error instanceof AppError ? { code, message: told.message } : { error: describeError(error) };
+    const why = error instanceof AppError ? { code, message: told.message } : { error };
     log.warn('certificate not issued', { domain: name, failures, nextTry, ...why });
   }
 

@@ -5,7 +5,7 @@ import { AppError } from '../errors/app-error.ts';
 import { serveCalls } from '../protocol/peer.ts';
 import { ensurePrivateDirectory } from '../system/files.ts';
 import { tryLock } from '../system/lock.ts';
-import { createLog, describeError } from '../system/log.ts';
+import { createLog } from '../system/log.ts';
 import { logLevel } from '../system/log-level.ts';
 import { sayReadyToSystemd } from '../system/systemd.ts';
 import { findGround } from './ground.ts';
@@ -39,9 +39,7 @@ async function main(): Promise<void> {
   server.listen(socket, () => {
     ground.giveToServer(socket);
     log.info('ready', ground.users && { appsRunAs: `${ground.users.owner.name}_APP` });
-    sayReadyToSystemd('runs the apps').catch((error) =>
-      log.error('systemd not told', { error: describeError(error) }),
-    );
+    sayReadyToSystemd('runs the apps').catch((error) => log.error('systemd not told', { error }));
   });
   process.umask(umask);
 

@@ -7,7 +7,7 @@ import type { Handlers } from '../protocol/peer.ts';
 import type { RunnerCalls } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
 import { exists } from '../system/exists.ts';
-import { describeError, type Log } from '../system/log.ts';
+import type { Log } from '../system/log.ts';
 import { signalProcess } from '../system/processes.ts';
 import { Cgroups } from './cgroups/cgroups.ts';
 import { findTree } from './cgroups/find.ts';
@@ -53,7 +53,7 @@ export class Runner {
     this.#log = log;
     this.#logs = new AppLogs(
       () => logDirectories(paths, ground),
-      (what, error) => log.error(what, { error: describeError(error) }),
+      (what, error) => log.error(what, { error }),
       ground.at,
     );
     this.#outputs = new Outputs(ground.run.outputs, this.#logs, warn);

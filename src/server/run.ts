@@ -15,7 +15,7 @@ import type { LoggedEvent } from '../releases/events-log.ts';
 import { fromUrl } from '../system/address.ts';
 import { ensurePrivateDirectory } from '../system/files.ts';
 import { tryLock } from '../system/lock.ts';
-import { createLog, describeError, type Log } from '../system/log.ts';
+import { createLog, type Log } from '../system/log.ts';
 import { isLoopback } from '../system/loopback.ts';
 import { Slots } from '../system/slots.ts';
 import { Stillness } from '../system/stillness.ts';
@@ -70,7 +70,7 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   const log = createLog(output, 'server', settings.logLevel);
   await shieldApps(paths);
   log.info('starting', { version, pid: process.pid, home: paths.home });
-  process.on('uncaughtExceptionMonitor', (error) => log.error('crashed', { error: describeError(error) }));
+  process.on('uncaughtExceptionMonitor', (error) => log.error('crashed', { error }));
   await using ending = new AsyncDisposableStack();
   ending.defer(() => {
     log.info('stopped');
@@ -95,7 +95,7 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
 
   const pushes = placeOfPushes(paths, settings);
   const keys = new KeyStore(paths.keys, pushes.authorizedKeys);
-  await keys.synchronize().catch((error) => log.error('keys not written', { error: describeError(error) }));
+  await keys.synchronize().catch((error) => log.error('keys not written', { error }));
   const tokens = new TokenStore(paths.tokens);
   const record = (event: Omit<LoggedEvent, 'at'>) => recordEvent(appliance, event);
   const shared = { service: deployer, tokens, keys, edge, record, version, log, url: () => url };

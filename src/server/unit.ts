@@ -1,6 +1,5 @@
 import { homeFromEnvironment } from '../config/paths.ts';
 import { withDeadline } from '../system/deadline.ts';
-import { describeError } from '../system/log.ts';
 import { sayReadyToSystemd } from '../system/systemd.ts';
 import { asProgram } from './as-program.ts';
 import { run } from './run.ts';
@@ -29,7 +28,7 @@ async function serve(home: string): Promise<void> {
       try {
         await sayReadyToSystemd(`at ${url}`);
       } catch (error) {
-        log.error('systemd not told', { error: describeError(error) });
+        log.error('systemd not told', { error });
       }
     },
   });

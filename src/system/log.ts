@@ -13,7 +13,7 @@ export type Log = Record<LogLevel, Say>;
 
 /**
  * Our own log, one JSON object a line, on a file descriptor: `level`, `time`, `source`, `msg`, the id of the request
- * that it is about where there is one, then the fields.
+ * that it is about where there is one, then the fields. An `error` among them is told with its stack and what caused it.
  */
 export function createLog(descriptor: number, source: 'server' | 'runner', level: LogLevel = 'info'): Log {
   const mark = isJournal(descriptor) ? withPriority : (line: string) => line;
@@ -23,6 +23,7 @@ export function createLog(descriptor: number, source: 'server' | 'runner', level
       base: { source },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
+      serializers: { error: describeError },
     },
     { write: (line) => writeLine(descriptor, mark(line)) },
   );
@@ -73,7 +74,7 @@ function sayElsewhere(text: string): void {
   } catch {}
 }
 
-/** An error for the log, with its stack and what caused it. */
+/** An error for a log, with its stack and what caused it. */
 export function describeError(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const cause = error.cause === undefined ? '' : `\ncaused by: ${describeError(error.cause)}`;
