@@ -125,6 +125,11 @@ export class Guest {
     return attempt(program, args, { ...options, env: {} });
   }
 
+  /** Copies a file of this machine's into it. */
+  async copy(source: string, destination: string): Promise<void> {
+    await run('cp', ['--no-preserve=ownership', source, join(this.root, destination)]);
+  }
+
   async write(file: string, content: string | Buffer): Promise<void> {
     await mkdir(join(this.root, file, '..'), { recursive: true });
     await writeFile(join(this.root, file), content);
