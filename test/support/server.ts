@@ -185,9 +185,10 @@ export class Sluice {
     return `${this.url.replace('http://', `http://git:${token}@`)}/git/${app}.git`;
   }
 
-  /** A call of the API. */
+  /** A call of the API, on a connection of its own: one that is kept may be closed in the very moment of its next use. */
   request(path: string, init: RequestInit = {}): Promise<Response> {
-    const headers = { authorization: `Bearer ${this.#token}`, ...(init.headers as Record<string, string>) };
+    const authorization = `Bearer ${this.#token}`;
+    const headers = { authorization, connection: 'close', ...(init.headers as Record<string, string>) };
     return fetch(this.url + path, { ...init, headers });
   }
 
