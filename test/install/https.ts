@@ -21,9 +21,10 @@ for (const suite of suites) {
     const settings = JSON.parse(await guest.read('var/lib/sluice/config.json'));
     await guest.write('var/lib/sluice/config.json', JSON.stringify({ ...settings, acme }));
 
-    const { script, source } = await publish(t, guest);
+    const { script, source, sha256 } = await publish(t, guest);
     const told = await guest.exec(
-      `curl -fsSL ${script} | SLUICE_SOURCE=${source} sh -s -- --domain deploy.example.com`,
+      `export SLUICE_SOURCE=${source} SLUICE_SHA256=${sha256}
+      curl -fsSL ${script} | sh -s -- --domain deploy.example.com`,
       { timeout: 300_000 },
     );
     assert.match(told, /installs nginx/);

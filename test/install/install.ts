@@ -20,8 +20,9 @@ for (const suite of suites) {
     assert.match(dryRun, /Nothing was changed/);
     assert.equal((await guest.try('ls /opt/sluice /var/lib/sluice; id sluice')).stdout, '');
 
-    const { filledIn } = await publish(t, guest);
-    const first = await timed(() => guest.exec(`curl -fsSL ${filledIn} | sh`, { timeout: limits.first }));
+    const { filledIn, sha256 } = await publish(t, guest);
+    const line = `curl -fsSL ${filledIn} | SLUICE_SHA256=${sha256} sh`;
+    const first = await timed(() => guest.exec(line, { timeout: limits.first }));
     t.diagnostic(`${suite}: installed in ${first.ms} ms`);
     assert.match(first.value, /git remote add/);
     assert.match(first.value, /git push/);

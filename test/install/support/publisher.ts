@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
@@ -16,6 +17,8 @@ export interface Published {
   filledIn: string;
   /** URL of the project as one file */
   source: string;
+  /** of that file, without which nothing is taken by http:// */
+  sha256: string;
 }
 
 /** Puts install.sh and the project where a guest can download them, on a server that is gone after the test. */
@@ -36,14 +39,16 @@ export async function publish(t: Pick<TestContext, 'after'>, guest: Guest): Prom
     server.close();
   });
   const url = `http://${guest.host}:${(server.address() as AddressInfo).port}`;
+  const archive = await readFile(join(directory, 'sluice.tar.gz'));
   const published = {
     script: `${url}/install.sh`,
     filledIn: `${url}/get.sh`,
     source: `${url}/sluice.tar.gz`,
+    sha256: hash('sha256', archive),
   };
   const script = await readFile(join(tree, 'install.sh'), 'utf8');
   files.set('/install.sh', Buffer.from(script));
   files.set('/get.sh', Buffer.from(script.replace(/^published=''$/m, `published='${published.source}'`)));
-  files.set('/sluice.tar.gz', await readFile(join(directory, 'sluice.tar.gz')));
+  files.set('/sluice.tar.gz', archive);
   return published;
 }
