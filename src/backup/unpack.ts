@@ -9,7 +9,6 @@ import {
   symlinkSync,
   writeSync,
 } from 'node:fs';
-import { statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -18,6 +17,7 @@ import { Parser } from 'tar/parse';
 import type { ReadEntry } from 'tar/read-entry';
 import { formatBytes } from '../config/units.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
+import { freeBytes } from '../system/disk-space.ts';
 import { type Head, headName, manifestName, notABackup, parseHead, parseManifest } from './format.ts';
 import { usualOwner } from './owners.ts';
 import { placeOf, unsafeEntry } from './place.ts';
@@ -225,9 +225,9 @@ function refuse(entry: ReadEntry): never {
 }
 
 async function assertRoom(directory: string, minFree: number): Promise<void> {
-  const { bavail, bsize } = await statfs(directory);
-  if (bavail * bsize >= minFree) return;
-  throw new AppError('disk_full', `${formatBytes(bavail * bsize)} are left on the disk of ${directory}`, {
+  const free = await freeBytes(directory);
+  if (free >= minFree) return;
+  throw new AppError('disk_full', `${formatBytes(free)} are left on the disk of ${directory}`, {
     hint: `A restore leaves ${formatBytes(minFree)} alone ("minFreeBytes"): free some space, and start it again.`,
   });
 }

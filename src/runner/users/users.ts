@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { setTimeout as pause } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { addAppUser, appUserName, findAppUser } from '../../config/app-user.ts';
 import { type Paths, type Target, targetOf } from '../../config/paths.ts';
@@ -83,7 +83,7 @@ export class Users {
         } catch (error) {
           if ((error as { code?: unknown }).code !== stillLoggedIn || performance.now() > deadline)
             throw error;
-          await pause(50);
+          await sleep(50);
         }
       }
     });
