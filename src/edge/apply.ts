@@ -5,9 +5,10 @@ import { type EdgePaths, homeFromEnvironment, Paths } from '../config/paths.ts';
 import { systemCode } from '../errors/app-error.ts';
 import { parseJson } from '../system/files.ts';
 import { type Applied, type Wanted, wantedSchema } from './documents.ts';
-import { Nginx, NginxError, type Reload } from './nginx.ts';
+import { Nginx, NginxError } from './nginx.ts';
 import { nginxConfig } from './nginx-config.ts';
 import { NginxFiles } from './nginx-files.ts';
+import { noteWorkers } from './nginx-workers.ts';
 import { isLive, untilLive } from './probe.ts';
 import { readUntrusted } from './untrusted-file.ts';
 import { writeAsOwner } from './write-as-owner.ts';
@@ -73,8 +74,9 @@ async function applyWanted({ home, edge, nginx, files, ports }: Machine, { hosts
   if (!isSame) await files.writeConfig(text);
   try {
     await nginx.test();
+    const isReplaced = await noteWorkers(await nginx.master());
     await nginx.load();
-    if (probe !== undefined) await untilLive(probe);
+    await untilLive(probe, isReplaced);
   } catch (error) {
     if (!isSame) await files.writeConfig(before);
     throw error;
@@ -117,7 +119,7 @@ const options = {
   certificates: { type: 'string', default: '/etc/nginx/sluice' },
   nginx: { type: 'string', default: 'nginx' },
   'nginx-option': { type: 'string', multiple: true },
-  reload: { type: 'string', default: 'systemd' },
+  'pid-file': { type: 'string' },
   http: { type: 'string', default: '80' },
   https: { type: 'string', default: '443' },
 } as const;
@@ -126,11 +128,10 @@ const options = {
 function machineFrom(args: string[]): Machine {
   const { values } = parseArgs({ args, options });
   const { home, edge } = new Paths(values.home ?? homeFromEnvironment());
-  const reload: Reload = values.reload === 'signal' ? 'signal' : 'systemd';
   return {
     home,
     edge,
-    nginx: new Nginx(values.nginx, values['nginx-option'] ?? [], reload),
+    nginx: new Nginx(values.nginx, values['nginx-option'] ?? [], values['pid-file']),
     files: new NginxFiles(values.config, values.certificates),
     ports: { http: Number(values.http), https: Number(values.https) },
   };

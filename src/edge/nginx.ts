@@ -1,9 +1,8 @@
 import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { systemCode } from '../errors/app-error.ts';
-
-/** How nginx is told to take a new configuration: by systemd, or, where it runs without, by nginx itself. */
-export type Reload = 'systemd' | 'signal';
+import { ifThere } from '../system/exists.ts';
 
 export class NginxError extends Error {
   readonly hint: string;
@@ -18,13 +17,16 @@ export class NginxError extends Error {
 export class Nginx {
   readonly #program: string;
   readonly #args: readonly string[];
-  readonly #reload: Reload;
+  readonly #pidFile: string | undefined;
 
-  /** @param args before all others, such as `-c PATH` for one that is not the machine's own */
-  constructor(program: string, args: readonly string[], reload: Reload) {
+  /**
+   * @param args before all others, such as `-c PATH` for one that is not the machine's own
+   * @param pidFile where one that systemd does not run says its pid
+   */
+  constructor(program: string, args: readonly string[], pidFile?: string) {
     this.#program = program;
     this.#args = args;
-    this.#reload = reload;
+    this.#pidFile = pidFile;
   }
 
   /** Such as [1, 22, 1]. @throws NginxError where there is none */
@@ -49,12 +51,30 @@ export class Nginx {
 
   /** Has it take its configuration now; started where it does not run. @throws NginxError */
   async load(): Promise<void> {
-    if (this.#reload === 'systemd') {
+    if (this.#pidFile === undefined) {
       await this.#must('systemctl', ['reload-or-restart', 'nginx.service'], 'journalctl -u nginx');
       return;
     }
     const { status } = await this.#run(this.#program, [...this.#args, '-s', 'reload']);
     if (status !== 0) await this.#must(this.#program, this.#args, 'its error log');
+  }
+
+  /** The pid of its master; undefined where it does not run. */
+  async master(): Promise<number | undefined> {
+    const pid = Number(
+      this.#pidFile === undefined ? await this.#mainPid() : await ifThere(readFile(this.#pidFile, 'utf8')),
+    );
+    return pid > 0 ? pid : undefined;
+  }
+
+  async #mainPid(): Promise<string> {
+    const { output } = await this.#run('systemctl', [
+      'show',
+      '--property=MainPID',
+      '--value',
+      'nginx.service',
+    ]);
+    return output;
   }
 
   async #must(program: string, args: readonly string[], where: string): Promise<void> {

@@ -12,7 +12,7 @@ interface Probe {
   ports: { http: number; https: number };
 }
 
-/** Whether nginx goes by this configuration now, on both ports. */
+/** Whether nginx answers by this configuration, on both ports. */
 export async function isLive(probe: Probe): Promise<boolean> {
   const answers = await Promise.all([ask(probe, 'http'), ask(probe, 'https')]);
   return answers.every((answer) => answer === probe.mark);
@@ -22,22 +22,27 @@ export async function isLive(probe: Probe): Promise<boolean> {
 const patience = 10_000;
 
 /**
- * Waits until nginx goes by it. A reload says nothing of how it went: nginx keeps its old configuration where a port is
- * taken by another program, and tells that to its error log alone.
+ * Waits until nginx goes by a configuration, and by no other. A reload says nothing of how it went: nginx keeps its old
+ * configuration where a port is taken by another program, and tells that to its error log alone.
+ * @param probe asks for it; undefined where it has no host that could be asked
+ * @param isReplaced whether what went by another one is gone
  * @throws NginxError
  */
-export async function untilLive(probe: Probe): Promise<void> {
-  const end = Date.now() + patience;
-  while (!(await isLive(probe))) {
-    if (Date.now() > end) {
-      const { http: plain, https: secure } = probe.ports;
+export async function untilLive(probe: Probe | undefined, isReplaced: () => Promise<boolean>): Promise<void> {
+  const end = performance.now() + patience;
+  while (!((probe === undefined || (await isLive(probe))) && (await isReplaced()))) {
+    if (performance.now() > end) {
       throw new NginxError(
-        `nginx took the configuration, but does not answer by it on the ports ${plain} and ${secure}`,
+        `nginx took the configuration, but does not answer by it${probe === undefined ? '' : onPorts(probe)}`,
         `Another program may have one of them: \`ss -ltnp\` shows who. nginx's error log (/var/log/nginx/error.log) tells what it could not do.`,
       );
     }
     await sleep(50);
   }
+}
+
+function onPorts({ ports }: Probe): string {
+  return ` on the ports ${ports.http} and ${ports.https}`;
 }
 
 /** What it answers; undefined where it does not. */

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { ProcessFigures as Figures } from '../protocol/runner.ts';
+import { fieldsOf } from '../system/processes.ts';
 
 /** Fields of /proc/self/auxv: see getauxval(3). */
 const atPageSize = 6n;
@@ -47,8 +48,7 @@ export class ProcessFigures implements Figures {
 
 function statFields(pid: number): string[] | undefined {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fieldsOf(readFileSync(`/proc/${pid}/stat`, 'latin1'));
   } catch {
     // It has ended; its exit is heard of elsewhere.
     return undefined;

@@ -30,9 +30,13 @@ function unlessGone(error: unknown): undefined {
   throw error;
 }
 
+/** Those of /proc/PID/stat from the third on: the name, field 2, may itself contain spaces and parentheses. */
+export function fieldsOf(stat: string): string[] {
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+}
+
 function startTimeIn(stat: string): string | undefined {
-  // The name, field 2, stands in parentheses and may itself contain spaces and parentheses.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const fields = fieldsOf(stat);
   return fields[0] === 'Z' ? undefined : fields[19];
 }
 
@@ -57,6 +61,15 @@ export function isAlive(pid: number): boolean {
     if (systemCode(error) === 'ESRCH') return false;
     if (systemCode(error) === 'EPERM') return true;
     throw error;
+  }
+}
+
+/** The pid of the process that started it, or has taken it over; undefined where there is no such process. */
+export async function parentOf(pid: number): Promise<number | undefined> {
+  try {
+    return Number(fieldsOf(await readFile(`/proc/${pid}/stat`, 'latin1'))[1]);
+  } catch (error) {
+    return unlessGone(error);
   }
 }
 

@@ -215,6 +215,21 @@ test('where there is no nginx, that is told with what to do, and the app on its 
   await assert.rejects(readFile(machine.config), { code: 'ENOENT' });
 });
 
+test('once a change is told to be done, nobody meets what was before it', async (t) => {
+  const { machine, want, good } = await newPlace(t);
+  const statuses = async () => {
+    const headers = { host: good.name };
+    const answers = Array.from({ length: 20 }, () => fetchText(machine.http, '/', { headers }));
+    return [...new Set((await Promise.all(answers)).map(({ status }) => status))];
+  };
+  for (let revision = 1; revision <= 10; revision += 2) {
+    assert.equal(await want({ revision, hosts: [good] }), null);
+    assert.deepEqual(await statuses(), [301]);
+    assert.equal(await want({ revision: revision + 1, hosts: [] }), null);
+    assert.deepEqual(await statuses(), [200], 'the other site');
+  }
+});
+
 test('what nginx does already is not done again', async (t) => {
   const { machine, want, good } = await newPlace(t);
   assert.equal(await want({ revision: 1, hosts: [good] }), null);

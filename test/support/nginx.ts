@@ -78,7 +78,8 @@ export class NginxMachine {
     const child: ChildProcess = spawn(process.execPath, [
       program,
       ...['--home', home, '--config', this.config, '--certificates', this.certificates],
-      ...['--nginx-option=-c', '--nginx-option', this.mainConfig, '--reload', 'signal'],
+      ...['--nginx-option=-c', '--nginx-option', this.mainConfig],
+      ...['--pid-file', join(this.directory, 'nginx.pid')],
       ...['--http', String(this.http), '--https', String(this.https)],
       ...options,
     ]);
