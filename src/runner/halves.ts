@@ -35,7 +35,7 @@ export async function makeRoom(
   report(
     `${short}; it is switched in halves: room for ${first} of ${wanted} new workers is made by ending ${half} of ${live} old ones`,
   );
-  await firstOf<unknown>([active.giveWay(half)], [signal]);
+  await firstOf<unknown>([active.places.giveWay(half)], [signal]);
   signal.throwIfAborted();
   return first;
 }

@@ -67,7 +67,7 @@ export class TargetRunner {
     this.#crons = new Crons({
       ...options,
       at: (path) => this.#at(path),
-      restart: () => void this.#active?.renewAll('is restarted, as "cronRestart" says'),
+      restart: () => void this.#active?.places.renewAll('is restarted, as "cronRestart" says'),
     });
   }
 
@@ -135,7 +135,7 @@ export class TargetRunner {
 
   async #switch(id: number): Promise<SwitchResult> {
     const next = this.#standby.get(id);
-    if (!next?.isComplete) {
+    if (!next?.places.isComplete) {
       if (next !== undefined) await this.discard(id);
       throw new AppError('switch_failed', 'a worker of the new release died before the switch', {
         hint: 'The release that was live still is. Its output is in "sluice logs"; deploy again.',
@@ -179,7 +179,7 @@ export class TargetRunner {
     if (unlinked !== undefined)
       this.#options.log(`${spec.paths.current} was not replaced: ${(unlinked as Error).message}`);
     const drained = old && this.#drain(old, spec.maxDraining);
-    void Promise.resolve(drained).then(() => next.complete());
+    void Promise.resolve(drained).then(() => next.places.complete());
     this.#say(spec, `release ${spec.release} is live`);
     this.#crons.become(spec, next.group);
     const background = this.#background.become(spec, next.group).catch((error: unknown) => {
@@ -207,7 +207,7 @@ export class TargetRunner {
     this.#standby.delete(id);
     await generation?.kill();
     // Where it had made room.
-    this.#active?.complete();
+    this.#active?.places.complete();
     this.#releasePort();
   }
 
@@ -250,7 +250,7 @@ export class TargetRunner {
           : { generation: active.id, release: active.spec.release, workers: active.spec.workers },
       state: this.#state,
       since: this.#since.toISOString(),
-      crash: active?.crash ?? null,
+      crash: active?.places.crash ?? null,
       draining: [...this.#draining.keys()].map((generation) => generation.spec.release),
       workers: generations.flatMap((generation) =>
         [...generation.workers].map((worker) => workerStatus(generation, worker)),
@@ -275,7 +275,7 @@ export class TargetRunner {
 
   /** Notes since when it is as it is. */
   #look(): void {
-    const state = this.#active?.liveness ?? 'starting';
+    const state = this.#active?.places.liveness ?? 'starting';
     if (state === this.#state) return;
     this.#state = state;
     this.#since = new Date();

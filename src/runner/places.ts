@@ -1,0 +1,268 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { formatDuration } from '../config/units.ts';
+import { AppError } from '../errors/app-error.ts';
+import type { Crash, GenerationSpec, Liveness } from '../protocol/runner.ts';
+import { withDeadline } from '../system/deadline.ts';
+import { firstOf } from '../system/first-of.ts';
+import { describeExit, type Exit, noExit } from './exit.ts';
+import { Slot } from './slot.ts';
+import { excessOf, faultOf } from './worker-fault.ts';
+import type { WorkerProcess } from './worker-process.ts';
+import { NotStarted, type WorkerStarter } from './worker-starter.ts';
+
+/** A worker whose event loop does not turn for this long does not hold up a switch; in ms. */
+export const gateDeadline = 1000;
+/** Where a worker could not be replaced by a fresh one, the next try is made after this; in ms. */
+const renewPause = 10_000;
+/** The same where a fresh one is no better; in ms. */
+const hopelessPause = 60_000;
+
+interface PlacesOptions {
+  spec: GenerationSpec;
+  starter: WorkerStarter;
+  /** ends boots and replacements under way */
+  stopping: AbortSignal;
+  /** whether the generation has the traffic: then an empty place is filled */
+  isActive(): boolean;
+  /** something that the app's owner should find in its log, and we in ours */
+  say(worker: WorkerProcess, what: string): void;
+  log(message: string): void;
+}
+
+/**
+ * The places of a generation, one a worker: filled by its boot, and kept filled while it is active, by another one for
+ * one that has died, and by a fresh one for one that is too fat or stuck.
+ */
+export class Places {
+  /** the last death of one that had a place */
+  crash: Crash | null = null;
+  readonly #options: PlacesOptions;
+  readonly #spec: GenerationSpec;
+  readonly #slots: Slot[];
+  /** those that have lost their place and finish, the oldest first */
+  readonly #leaving = new Set<WorkerProcess>();
+
+  constructor(options: PlacesOptions) {
+    this.#options = options;
+    this.#spec = options.spec;
+    const { workers, restarts } = options.spec;
+    this.#slots = Array.from({ length: workers }, (_, instance) => new Slot(instance, restarts));
+  }
+
+  /**
+   * Starts workers and proves them healthy, the first one alone: two first boots at once, of an app that creates its
+   * database, corrupt it.
+   * @param count how many of them; the other places stay empty until `complete`
+   */
+  async boot(count: number, report: (line: string) => void, signal: AbortSignal): Promise<void> {
+    for (const slot of this.#slots.slice(count)) slot.waits = true;
+    const [first, ...others] = this.#slots.slice(0, count);
+    if (first !== undefined) await this.#bootInto(first, report, signal);
+    await Promise.all(others.map((slot) => this.#bootInto(slot, report, signal)));
+  }
+
+  /** Opens the gates of those that are booted, and fills places that are empty. */
+  async open(): Promise<void> {
+    const booted = this.#slots.flatMap(({ worker }) =>
+      worker && worker.state !== 'booting' ? [worker] : [],
+    );
+    await Promise.all(booted.map((worker) => withDeadline(worker.open(), gateDeadline)));
+    for (const slot of this.#slots) void this.#fill(slot);
+  }
+
+  /** Whether all workers are there that should be. */
+  get isComplete(): boolean {
+    return this.#slots.every(({ worker, waits }) => waits || worker !== undefined);
+  }
+
+  /**
+   * Lets so many workers finish and end, to make room for another generation. Their places stay empty until
+   * `complete`.
+   */
+  async giveWay(count: number): Promise<void> {
+    const places = this.#slots.filter(({ worker, renewing }) => worker?.state === 'open' && !renewing);
+    await Promise.all(
+      places.slice(0, Math.min(count, places.length - 1)).map(async (slot) => {
+        const { worker } = slot;
+        slot.waits = true;
+        slot.worker = undefined;
+        if (worker !== undefined) await this.#letGo(worker);
+      }),
+    );
+  }
+
+  /** Starts workers in the places that were left empty while memory was short. */
+  complete(): void {
+    for (const slot of this.#slots.filter(({ waits }) => waits)) {
+      slot.waits = false;
+      void this.#fill(slot);
+    }
+  }
+
+  /** How it does as the active one. */
+  get liveness(): Liveness {
+    const answers = this.#slots.some((slot) => {
+      if (slot.worker?.state !== 'open') return false;
+      return !slot.restarts.isCrashing || slot.worker.upFor() >= this.#spec.restarts.minUptime;
+    });
+    if (answers) return 'running';
+    if (this.#slots.every(({ stopped }) => stopped)) return 'stopped';
+    return this.#slots.some(({ restarts }) => restarts.isCrashing) ? 'crashed' : 'starting';
+  }
+
+  /** How often the worker in this place was started again. */
+  restartsOf({ instance }: WorkerProcess): number {
+    return this.#slots[instance]?.restarts.count ?? 0;
+  }
+
+  /** Looks at each worker of the active generation: whether it must be replaced, or stopped at once. */
+  tick(now: number): void {
+    for (const slot of this.#slots) {
+      const fault = slot.worker && faultOf(slot.worker, this.#spec, now);
+      if (fault !== undefined && now >= slot.renewNotBefore) void this.#renew(slot, fault);
+      if (slot.worker !== undefined) this.#limit(slot.worker);
+    }
+  }
+
+  /** Replaces all workers, one after the other. */
+  async renewAll(why: string): Promise<void> {
+    for (const slot of this.#slots) if (this.#options.isActive()) await this.#renew(slot, why);
+  }
+
+  /** Is told of every worker of the generation that has died. */
+  exited(worker: WorkerProcess, exit: Exit): void {
+    const slot = this.#slots[worker.instance];
+    if (slot?.worker !== worker) return;
+    slot.worker = undefined;
+    if (this.#options.isActive()) void this.#lost(slot, worker, exit);
+  }
+
+  /** Lets a worker that is retired finish what it has in flight, up to `drainTimeout`, and ends it. */
+  async drain(worker: WorkerProcess): Promise<void> {
+    const drained = withDeadline(worker.drained, this.#spec.drainTimeout);
+    await firstOf<unknown>([drained], [this.#options.stopping]);
+    await worker.end(this.#spec.killTimeout);
+  }
+
+  /** What grows faster than a fresh one boots is not to take the machine down with it. */
+  #limit(worker: WorkerProcess): void {
+    const excess = excessOf(worker, this.#spec);
+    if (excess === undefined || worker.isKilled) return;
+    if (excess === 'killed') {
+      this.#options.say(worker, 'takes several times the memory that it may, and is ended at once');
+      worker.kill();
+    } else if (worker.state === 'open' && !worker.isRetiring) {
+      this.#options.say(worker, 'takes twice the memory that it may, and gets no more requests');
+      void worker.retire(false);
+    }
+  }
+
+  /** Puts a fresh worker into a place before the one that is in it goes: no request is lost. */
+  async #renew(slot: Slot, why: string): Promise<void> {
+    const old = slot.worker;
+    if (old === undefined || slot.renewing) return;
+    slot.renewing = true;
+    this.#options.say(old, `${why}, and is replaced`);
+    try {
+      const fresh = await this.#options.starter.boot(slot.instance, () => undefined, this.#options.stopping);
+      if (!this.#options.isActive()) return fresh.kill();
+      await withDeadline(fresh.open(), gateDeadline);
+      if (!fresh.alive) throw new Error('the fresh one ended as soon as it was opened');
+      slot.worker = fresh;
+      slot.restarts.count += 1;
+      this.#options.say(fresh, 'has taken its place');
+      this.#measure(slot, fresh);
+      void this.#letGo(old);
+    } catch (error) {
+      slot.renewNotBefore = performance.now() + renewPause;
+      if (this.#options.isActive()) this.#options.say(old, `was not replaced: ${(error as Error).message}`);
+    } finally {
+      slot.renewing = false;
+      void this.#fill(slot);
+    }
+  }
+
+  /** One that is over its limit as it comes would be replaced again and again. */
+  #measure(slot: Slot, fresh: WorkerProcess): void {
+    fresh.figures.look();
+    if (faultOf(fresh, this.#spec, performance.now()) === undefined) return;
+    slot.renewNotBefore = performance.now() + hopelessPause;
+    this.#options.say(
+      fresh,
+      'takes more memory than "maxMemory" allows from its start on: the limit is below what the app needs',
+    );
+  }
+
+  /**
+   * Lets a worker that has lost its place finish. One whose event loop stands still has nothing that could finish. Where
+   * too many are at it, the oldest is ended.
+   */
+  async #letGo(worker: WorkerProcess): Promise<void> {
+    this.#leaving.add(worker);
+    const tooMany = this.#leaving.size - this.#spec.maxDraining * this.#spec.workers;
+    for (const oldest of [...this.#leaving].slice(0, Math.max(0, tooMany)))
+      void oldest.end(this.#spec.killTimeout);
+    const { timedOut } = await withDeadline(worker.retire(false), gateDeadline);
+    if (timedOut) {
+      this.#options.say(worker, 'does not answer, and is ended with what it had in flight');
+      worker.kill();
+    } else {
+      await this.drain(worker);
+    }
+    this.#leaving.delete(worker);
+  }
+
+  /** A worker of the active generation has died: another is started, in a moment that depends on how it went so far. */
+  async #lost(slot: Slot, worker: WorkerProcess, exit: Exit): Promise<void> {
+    const { restarts } = slot;
+    const lived = worker.upFor();
+    const delay = restarts.died(lived, exit);
+    slot.stopped = delay === null;
+    slot.delay = delay ?? 0;
+    const how = `${describeExit(exit)} ${lived === 0 ? 'before it listened' : `after ${formatDuration(lived)}`}`;
+    this.#options.say(worker, `${how}; ${restarts.next(delay)}`);
+    const at = new Date().toISOString();
+    const message = `worker ${worker.instance} ${how}`;
+    void this.#fill(slot);
+    await worker.output.end();
+    this.crash = { at, message, output: worker.output.lastWords() };
+  }
+
+  /** Starts workers in an empty place of the active generation until one stays; harmless where there is one. */
+  async #fill(slot: Slot): Promise<void> {
+    if (slot.filling) return;
+    slot.filling = true;
+    while (this.#isOpenPlace(slot)) {
+      try {
+        await this.#fillOnce(slot);
+      } catch (error) {
+        if (!this.#options.isActive()) break;
+        // One that ended by itself has been told of.
+        const ended = error instanceof AppError && error.code === 'boot_exited';
+        if (!ended) this.#options.log(`worker ${slot.instance} was not started: ${(error as Error).message}`);
+        // Without a process there is no death that says when it is tried again.
+        if (error instanceof NotStarted) slot.delay = slot.restarts.died(0, noExit) ?? 0;
+      }
+    }
+    slot.filling = false;
+  }
+
+  async #fillOnce(slot: Slot): Promise<void> {
+    const { stopping: signal } = this.#options;
+    await sleep(slot.delay, undefined, { signal, ref: false });
+    if (!this.#isOpenPlace(slot)) return;
+    const worker = await this.#bootInto(slot, () => undefined, signal);
+    if (this.#options.isActive()) await worker.open();
+    else worker.kill();
+  }
+
+  #isOpenPlace({ worker, renewing, stopped, waits }: Slot): boolean {
+    return this.#options.isActive() && worker === undefined && !renewing && !stopped && !waits;
+  }
+
+  #bootInto(slot: Slot, report: (line: string) => void, signal: AbortSignal): Promise<WorkerProcess> {
+    return this.#options.starter.boot(slot.instance, report, signal, (worker) => {
+      slot.worker = worker;
+    });
+  }
+}
