@@ -4,17 +4,16 @@ import { type Paths, type Target, targetName } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import { loadTargetState } from '../config/target-state.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
-import { isEverywhere } from '../system/address.ts';
 import { exists } from '../system/exists.ts';
 import type { Log } from '../system/log.ts';
 import { Serial } from '../system/serial.ts';
 import { Certificates } from './certificates.ts';
-import type { WantedHost } from './documents.ts';
 import { type Domain, type DomainView, domainSchema, type NewDomain } from './domain.ts';
 import { viewDomain } from './domain-view.ts';
 import { Front } from './front.ts';
 import { assertHostName, hostNameFrom } from './host-name.ts';
 import { Orders } from './orders.ts';
+import { type EdgeFault, WantedHosts } from './wanted-hosts.ts';
 
 interface EdgeOptions {
   paths: Paths;
@@ -26,12 +25,6 @@ interface EdgeOptions {
   applyDeadline?: number;
 }
 
-/** How nginx was told last; null where it does what is wanted. */
-export type EdgeFault = { code: string; message: string; hint: string } | null;
-
-/** In ms: how long after a failure nginx is told again, should it have been put in order meanwhile. */
-const applyAgain = 600_000;
-
 /**
  * Host names: which lead where, their certificates, and nginx, which answers for them. None of this is in the way of an
  * app on its own port, and a deploy touches none of it.
@@ -42,12 +35,11 @@ export class Edge {
   readonly #certificates: Certificates;
   readonly #orders: Orders;
   readonly #front: Front;
+  readonly #hosts: WantedHosts;
   readonly #changes = new Serial();
   readonly #background = new Set<Promise<void>>();
   #all: readonly Domain[] = [];
-  #fault: EdgeFault = null;
   #damage: EdgeFault = null;
-  #appliedAt = 0;
   #clock: ScheduledTask | undefined;
   #isStopping = false;
 
@@ -61,6 +53,7 @@ export class Edge {
       certificates: this.#certificates,
     });
     this.#front = new Front(paths.edge, applyDeadline);
+    this.#hosts = new WantedHosts({ ...options, certificates: this.#certificates, front: this.#front });
   }
 
   /** Reads what there is. To be awaited before any other call. What is damaged is told, and keeps nothing else from running. */
@@ -99,7 +92,7 @@ export class Edge {
   }
 
   get fault(): EdgeFault {
-    return this.#damage ?? (this.#all.length === 0 ? null : this.#fault);
+    return this.#damage ?? (this.#all.length === 0 ? null : this.#hosts.fault);
   }
 
   list(): DomainView[] {
@@ -156,7 +149,7 @@ export class Edge {
       await this.#ensureCertificate(domain);
       await (before === undefined ? this.#domains.add(domain) : this.#domains.replace(domain));
       await this.#refresh();
-      await this.#apply();
+      await this.#hosts.apply(this.#all);
     } catch (error) {
       if (before === undefined) await this.#domains.remove(domain.name);
       else await this.#domains.replace(before);
@@ -175,7 +168,7 @@ export class Edge {
       await this.#domains.remove(name);
       await this.#refresh();
       if (certificate !== 'acme') await this.#certificates.remove(name);
-      await this.#apply();
+      await this.#hosts.apply(this.#all);
     });
   }
 
@@ -223,12 +216,9 @@ export class Edge {
     await this.#refresh();
   }
 
-  #state(target: Target) {
-    return loadTargetState(this.#options.paths.target(target).state);
-  }
-
   async #assertTarget(target: Target | null): Promise<void> {
-    if (target === null || (await this.#state(target)) !== undefined) return;
+    if (target === null) return;
+    if ((await loadTargetState(this.#options.paths.target(target).state)) !== undefined) return;
     throw new AppError('app_not_found', `there is no app ${targetName(target)}`, {
       hint: 'Deploy it first; `sluice apps` lists the ones there are.',
     });
@@ -265,42 +255,12 @@ export class Edge {
     if (isNeeded || (kind === 'acme' && known.selfSigned && isDue)) await this.#certificates.selfSign(name);
   }
 
-  /** @throws AppError */
-  async #apply(): Promise<void> {
-    try {
-      const hosts: WantedHost[] = [];
-      for (const domain of this.#all) {
-        const host = await this.#wanted(domain);
-        if (host !== undefined) hosts.push(host);
-      }
-      await this.#front.apply(hosts);
-      this.#fault = null;
-    } catch (error) {
-      this.#fault = errorBody(error);
-      throw error;
-    } finally {
-      this.#appliedAt = Date.now();
-    }
-  }
-
   async #tryToApply(): Promise<void> {
     try {
-      await this.#apply();
+      await this.#hosts.apply(this.#all);
     } catch (error) {
       this.#options.log.error('nginx not set up', { error });
     }
-  }
-
-  async #wanted({ name, target }: Domain): Promise<WantedHost | undefined> {
-    const certificate = this.#certificates.known(name)?.fingerprint;
-    const place = target === null ? this.#options.api() : await this.#placeOf(target);
-    if (certificate === undefined || place === undefined) return undefined;
-    return { name, address: reachable(place.address), port: place.port, certificate };
-  }
-
-  async #placeOf(target: Target) {
-    const state = await this.#state(target);
-    return state && { address: this.#options.settings.apps.host, port: state.port };
   }
 
   async #startClock(): Promise<void> {
@@ -315,14 +275,13 @@ export class Edge {
   /** Level-triggered: what is not as it should be is seen to, whatever has made it so. */
   async #tick(): Promise<void> {
     await this.#ensureCertificates();
-    const isLate = this.#fault === null || Date.now() - this.#appliedAt > applyAgain;
-    if (isLate) await this.#changes.run(() => this.#tryToApply());
+    if (this.#hosts.isDue) await this.#changes.run(() => this.#tryToApply());
     await Promise.all(this.#all.map((domain) => this.#order(domain)));
   }
 
   /** Where one is due. A name that nginx does not answer for cannot be shown to be ours. */
   async #order({ name, certificate }: Domain, isDue = this.#orders.isDue(name)): Promise<void> {
-    if (certificate !== 'acme' || this.#fault !== null || !isDue) return;
+    if (certificate !== 'acme' || this.#hosts.fault !== null || !isDue) return;
     await this.#orders.order(name, () => this.#changes.run(() => this.#tryToApply()));
   }
 
@@ -341,9 +300,4 @@ function assertSameTarget({ name, target }: Domain, wanted: Target | null): void
   throw new AppError('domain_taken', `${name} leads to ${there} already`, {
     hint: `\`sluice domains remove ${name}\` first.`,
   });
-}
-
-/** What listens everywhere is asked on the loopback. */
-function reachable(host: string): string {
-  return isEverywhere(host) ? '127.0.0.1' : host;
 }

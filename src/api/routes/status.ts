@@ -1,7 +1,8 @@
 import type { Router } from '@koa/router';
 import type { AppStatus, LimitsReport, Service } from '../../deployments/service.ts';
 import type { DomainView } from '../../edge/domain.ts';
-import type { Edge, EdgeFault } from '../../edge/edge.ts';
+import type { Edge } from '../../edge/edge.ts';
+import type { EdgeFault } from '../../edge/wanted-hosts.ts';
 import { mayTouch, need } from '../auth.ts';
 import { type ApiState, takes } from '../context.ts';
 

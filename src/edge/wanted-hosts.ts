@@ -1,0 +1,83 @@
+import type { Paths, Target } from '../config/paths.ts';
+import type { ServerSettings } from '../config/server-settings.ts';
+import { loadTargetState } from '../config/target-state.ts';
+import { errorBody } from '../errors/app-error.ts';
+import { isEverywhere } from '../system/address.ts';
+import type { Certificates } from './certificates.ts';
+import type { WantedHost } from './documents.ts';
+import type { Domain } from './domain.ts';
+import type { Front } from './front.ts';
+
+/** How nginx was told last; null where it does what is wanted. */
+export type EdgeFault = { code: string; message: string; hint: string } | null;
+
+/** In ms: how long after a failure nginx is told again, should it have been put in order meanwhile. */
+const applyAgain = 600_000;
+
+interface WantedHostsOptions {
+  paths: Paths;
+  settings: ServerSettings;
+  certificates: Certificates;
+  front: Front;
+  /** where the API listens, once it does */
+  api: () => { address: string; port: number };
+}
+
+/** What nginx is to do for the domains there are, and what came of it last. */
+export class WantedHosts {
+  readonly #options: WantedHostsOptions;
+  #fault: EdgeFault = null;
+  #appliedAt = 0;
+
+  constructor(options: WantedHostsOptions) {
+    this.#options = options;
+  }
+
+  get fault(): EdgeFault {
+    return this.#fault;
+  }
+
+  /** Whether it is worth a try: after a failure only now and then. */
+  get isDue(): boolean {
+    return this.#fault === null || Date.now() - this.#appliedAt > applyAgain;
+  }
+
+  /**
+   * Has nginx answer for these domains and no others; one without a certificate, or whose app is gone, is left out.
+   * @throws AppError `nginx_failed`, `edge_unavailable`
+   */
+  async apply(domains: readonly Domain[]): Promise<void> {
+    try {
+      const hosts: WantedHost[] = [];
+      for (const domain of domains) {
+        const host = await this.#wanted(domain);
+        if (host !== undefined) hosts.push(host);
+      }
+      await this.#options.front.apply(hosts);
+      this.#fault = null;
+    } catch (error) {
+      this.#fault = errorBody(error);
+      throw error;
+    } finally {
+      this.#appliedAt = Date.now();
+    }
+  }
+
+  async #wanted({ name, target }: Domain): Promise<WantedHost | undefined> {
+    const certificate = this.#options.certificates.known(name)?.fingerprint;
+    const place = target === null ? this.#options.api() : await this.#placeOf(target);
+    if (certificate === undefined || place === undefined) return undefined;
+    return { name, address: reachable(place.address), port: place.port, certificate };
+  }
+
+  async #placeOf(target: Target) {
+    const { paths, settings } = this.#options;
+    const state = await loadTargetState(paths.target(target).state);
+    return state && { address: settings.apps.host, port: state.port };
+  }
+}
+
+/** What listens everywhere is asked on the loopback. */
+function reachable(host: string): string {
+  return isEverywhere(host) ? '127.0.0.1' : host;
+}
