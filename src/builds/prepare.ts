@@ -2,13 +2,14 @@ import { join } from 'node:path';
 import type { Manifest } from '../config/package-manifest.ts';
 import { AppError } from '../errors/app-error.ts';
 import { exists } from '../system/exists.ts';
+import { isOnPath } from '../system/on-path.ts';
 import type { CommandRunner } from './command-runner.ts';
 import type { BuildContext } from './context.ts';
 import { baseEnvironment, buildEnvironment } from './environment.ts';
 import type { Commands, Project } from './managers/commands.ts';
 import { managers } from './managers/index.ts';
 import { type Detected, detectPackageManager } from './package-manager.ts';
-import { carriedTool, isOnPath, provideTool } from './tools.ts';
+import { carriedTool, provideTool } from './tools.ts';
 
 /** In ms. */
 const emptyWithin = 10_000;

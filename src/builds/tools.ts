@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { access, constants, mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { delimiter, dirname, join } from 'node:path';
+import { mkdir, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { AppError, hasCode } from '../errors/app-error.ts';
 import { exists, ifThere } from '../system/exists.ts';
 import { readJson } from '../system/files.ts';
@@ -83,16 +83,4 @@ async function sweep(cache: string): Promise<void> {
       await rm(join(cache, name), { recursive: true, force: true });
     }
   }
-}
-
-/** Whether a program is on a PATH. */
-export async function isOnPath(program: string, path: string): Promise<boolean> {
-  for (const directory of path.split(delimiter)) {
-    const found = await access(join(directory, program), constants.X_OK).then(
-      () => true,
-      () => false,
-    );
-    if (found) return true;
-  }
-  return false;
 }

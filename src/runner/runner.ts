@@ -9,9 +9,10 @@ import { protocolVersion } from '../protocol/version.ts';
 import { exists } from '../system/exists.ts';
 import type { Log } from '../system/log.ts';
 import { signalProcess } from '../system/processes.ts';
+import { askedTarget } from './asked-target.ts';
 import { Cgroups } from './cgroups/cgroups.ts';
 import { findTree } from './cgroups/find.ts';
-import { assertKey, checkLimits } from './check-limits.ts';
+import { checkLimits } from './check-limits.ts';
 import type { Ground } from './ground.ts';
 import { endRemains } from './job-remains.ts';
 import { runJob } from './jobs.ts';
@@ -219,7 +220,7 @@ export class Runner {
     let target = this.#targets.get(key);
     if (target === undefined) {
       // It becomes a part of paths.
-      assertKey(key);
+      askedTarget(key);
       target = new TargetRunner({
         key,
         orphanSocket: this.#paths.orphanSocket,

@@ -1,7 +1,6 @@
-import { constants } from 'node:fs';
-import { access, stat } from 'node:fs/promises';
-import { delimiter, join } from 'node:path';
+import { stat } from 'node:fs/promises';
 import { systemCode } from '../../errors/app-error.ts';
+import { isOnPath } from '../../system/on-path.ts';
 import { runAs } from '../../system/run-as.ts';
 import { type Check, fault, ok, type Patient } from './check.ts';
 import { serverPath } from './server-path.ts';
@@ -16,7 +15,7 @@ const oldestGit = [2, 32] as const;
 export async function checkPrograms({ server, paths }: Patient): Promise<Check> {
   const path = await serverPath(server);
   const missing: string[] = [];
-  for (const program of needed) if (!(await isIn(path, program))) missing.push(program);
+  for (const program of needed) if (!(await isOnPath(program, path))) missing.push(program);
   if (missing.length > 0) {
     return fault(
       'programs',
@@ -33,18 +32,6 @@ export async function checkPrograms({ server, paths }: Patient): Promise<Check> 
     `git ${version} is too old: ${oldestGit.join('.')} is the oldest that Sluice works with`,
     'Install a newer one, and see that it comes first in the PATH that Sluice is started with.',
   );
-}
-
-async function isIn(path: string, program: string): Promise<boolean> {
-  for (const directory of path.split(delimiter)) {
-    try {
-      await access(join(directory, program), constants.X_OK);
-      return true;
-    } catch {
-      // The next one may have it.
-    }
-  }
-  return false;
 }
 
 /** By the user of the home, since which git comes first in its PATH is up to them: root runs nothing of theirs. */

@@ -5,6 +5,7 @@ import { type Paths, targetOf } from '../../config/paths.ts';
 import { AppError, systemCode } from '../../errors/app-error.ts';
 import type { GenerationSpec } from '../../protocol/runner.ts';
 import { PinnedDirectory } from '../../system/pinned-directory.ts';
+import { askedTarget } from '../asked-target.ts';
 import type { Ground } from '../ground.ts';
 import { moveAside } from '../make-way.ts';
 import { TargetFiles } from './target-files.ts';
@@ -62,9 +63,7 @@ export class RootGround implements Ground {
   };
 
   settle(spec: GenerationSpec): GenerationSpec {
-    const target = targetOf(spec.key);
-    if (target === undefined) throw new AppError('user_refused', `${spec.key} names no app`);
-    const { logs, current, generation, cron } = this.#paths.target(target);
+    const { logs, current, generation, cron } = this.#paths.target(askedTarget(spec.key));
     if (!Number.isSafeInteger(spec.release) || spec.release < 1)
       throw new AppError('user_refused', `${spec.release} is the number of no release`);
     return { ...spec, log: { ...spec.log, directory: logs }, paths: { current, generation, cron } };

@@ -3,11 +3,11 @@ import { once } from 'node:events';
 import { lchownSync, lstatSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { type Target, targetOf } from '../../config/paths.ts';
 import { AppError, systemCode } from '../../errors/app-error.ts';
 import type { PinnedDirectory } from '../../system/pinned-directory.ts';
 import { signalProcess } from '../../system/processes.ts';
 import { rootEnvironment } from '../../system/root-environment.ts';
+import { askedTarget } from '../asked-target.ts';
 import { pidsOf } from '../job-remains.ts';
 import { as, type Identity } from './identity.ts';
 import type { Users } from './users.ts';
@@ -79,7 +79,7 @@ export class TargetFiles {
    * @param aside the directory in the home to which the server has moved the app
    */
   async forget(key: string, aside: string): Promise<void> {
-    const { app, environment } = target(key);
+    const { app, environment } = askedTarget(key);
     if (!aside.startsWith(`.removing-${app}-`) || !/^\d+$/.test(aside.slice(`.removing-${app}-`.length)))
       throw new AppError('user_refused', `${aside} is no app that is being removed`);
     await this.endAll(key);
@@ -101,7 +101,7 @@ export class TargetFiles {
   }
 
   #open(key: string, visit: (directory: PinnedDirectory) => void = () => undefined): PinnedDirectory {
-    const { app, environment } = target(key);
+    const { app, environment } = askedTarget(key);
     using apps = this.#home.open('apps');
     using ofApp = apps.open(app);
     for (const each of [apps, ofApp]) {
@@ -151,12 +151,6 @@ export class TargetFiles {
       else rmSync(path, { force: true });
     }
   }
-}
-
-function target(key: string): Target {
-  const found = targetOf(key);
-  if (found === undefined) throw new AppError('user_refused', `${key} names no app`);
-  return found;
 }
 
 /**

@@ -2,11 +2,12 @@ import { execFile } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { addAppUser, appUserName, findAppUser } from '../../config/app-user.ts';
-import { type Paths, type Target, targetOf } from '../../config/paths.ts';
+import type { Paths } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { findUser } from '../../system/passwd.ts';
 import { rootEnvironment } from '../../system/root-environment.ts';
 import { Serial } from '../../system/serial.ts';
+import { askedTarget } from '../asked-target.ts';
 import type { Identity } from './identity.ts';
 
 /** userdel refuses while a process of the user is left, which is killed and has yet to be gone; in ms */
@@ -58,7 +59,7 @@ export class Users {
 
   /** The same; undefined where there is none. */
   find(key: string): Identity | undefined {
-    const target = this.#target(key);
+    const target = askedTarget(key);
     const user = findAppUser(this.#paths, this.owner, target);
     return user && { ...user, temporary: this.#paths.target(target).temporary };
   }
@@ -68,7 +69,7 @@ export class Users {
     return this.#changes.run(async () => {
       const there = this.find(key);
       if (there !== undefined) return there;
-      await addAppUser(this.#paths, this.owner, this.#target(key));
+      await addAppUser(this.#paths, this.owner, askedTarget(key));
       return this.of(key);
     });
   }
@@ -89,13 +90,7 @@ export class Users {
     });
   }
 
-  #target(key: string): Target {
-    const target = targetOf(key);
-    if (target === undefined) throw new AppError('user_refused', `${key} names no app`);
-    return target;
-  }
-
   #nameOf(key: string): string {
-    return appUserName(this.owner.name, this.#target(key));
+    return appUserName(this.owner.name, askedTarget(key));
   }
 }
