@@ -5,30 +5,16 @@ import { proveSettled } from './boot-check.ts';
 import { BootFailures } from './boot-failure.ts';
 import type { Group } from './cgroups/group.ts';
 import type { Exit } from './exit.ts';
-import type { ListeningPort } from './listening-port.ts';
-import type { Outputs } from './outputs.ts';
 import { gateDeadline, Places } from './places.ts';
-import type { ProcessRecords } from './process-records.ts';
 import { ShortageWatch } from './shortage-watch.ts';
-import type { Identity } from './users/identity.ts';
-import type { WorkerListener, WorkerProcess } from './worker-process.ts';
-import { WorkerStarter } from './worker-starter.ts';
+import type { WorkerProcess } from './worker-process.ts';
+import { type WorkerGround, WorkerStarter } from './worker-starter.ts';
 
 /** How often a process is looked at that has no limit, in ms. */
 const lookEvery = 950;
 
-interface GenerationOptions {
+interface GenerationOptions extends WorkerGround {
   id: number;
-  spec: GenerationSpec;
-  port: ListeningPort;
-  orphanSocket: string;
-  records: ProcessRecords;
-  user(): Identity | undefined;
-  /** what holds its processes to their limits */
-  group: Group;
-  outputs: Outputs;
-  /** where connections go that are on the move */
-  moves: Pick<WorkerListener, 'connection' | 'held'>;
   /** told of each worker that is gone */
   exited(worker: WorkerProcess): void;
   log(message: string): void;

@@ -9,17 +9,23 @@ import type { ProcessRecords } from './process-records.ts';
 import type { Identity } from './users/identity.ts';
 import { type Ready, type WorkerListener, WorkerProcess } from './worker-process.ts';
 
-interface WorkerStarterOptions {
+/** What all workers of a generation have from the runner. */
+export interface WorkerGround {
   spec: GenerationSpec;
-  generation: number;
   port: ListeningPort;
   orphanSocket: string;
   records: ProcessRecords;
   /** whom they run as, where there are users */
   user(): Identity | undefined;
+  /** what holds them to their limits */
   group: Group;
   outputs: Outputs;
+  /** where connections go that are on the move */
   moves: Pick<WorkerListener, 'connection' | 'held'>;
+}
+
+interface WorkerStarterOptions extends WorkerGround {
+  generation: number;
   failures: BootFailures;
   /** what there is to say of the app is added */
   notices: Notice[];
