@@ -45,7 +45,7 @@ async function untilHealthy(
   signal: AbortSignal,
 ): Promise<void> {
   const gone = new AbortController();
-  void worker.exited.then((exit) => gone.abort(exit));
+  void worker.exited.then(() => gone.abort());
   const either = AbortSignal.any([deadline, signal, gone.signal]);
   let fault: string | undefined;
   for (;;) {
@@ -54,7 +54,7 @@ async function untilHealthy(
       if (fault === undefined) return;
       await sleep(health.interval, undefined, { signal: either });
     } catch (error) {
-      if (gone.signal.aborted) throw await failures.unsettled(gone.signal.reason as Exit);
+      if (gone.signal.aborted) throw await failures.unsettled();
       if (signal.aborted) throw signal.reason;
       if (!deadline.aborted) throw error;
       throw await failures.unhealthy(worker, fault ?? `did not answer GET ${health.path}`);
@@ -83,7 +83,7 @@ export async function proveSettled(
     const deaths = workers.map((worker) => worker.exited);
     const outcome = await firstOf([...deaths, settled], [signal]);
     if (outcome === signal) throw signal.reason;
-    if (outcome !== undefined) throw await failures.unsettled(outcome as Exit);
+    if (outcome !== undefined) throw await failures.unsettled();
   } finally {
     over.abort();
   }

@@ -4,16 +4,26 @@ import type { GenerationSpec } from '../protocol/runner.ts';
 import { describeExit, type Exit } from './exit.ts';
 import type { WorkerProcess } from './worker-process.ts';
 
+interface Gone {
+  worker: WorkerProcess;
+  exit: Exit;
+}
+
 type BootErrorCode = 'boot_exited' | 'boot_timeout' | 'health_failed' | 'settle_exited';
 
 /** Why a release does not boot, each in its own words, with the last lines that the app printed. */
 export class BootFailures {
   readonly #spec: GenerationSpec;
-  /** the last worker that has ended */
-  gone: WorkerProcess | undefined;
+  /** the worker that has ended last */
+  #gone: Gone | undefined;
 
   constructor(spec: GenerationSpec) {
     this.#spec = spec;
+  }
+
+  /** Is to be told of every worker that ends. */
+  note(worker: WorkerProcess, exit: Exit): void {
+    this.#gone = { worker, exit };
   }
 
   exited(worker: WorkerProcess, exit: Exit): Promise<AppError> {
@@ -55,23 +65,25 @@ export class BootFailures {
     );
   }
 
-  unsettled(exit?: Exit): Promise<AppError> {
+  unsettled(): Promise<AppError> {
+    // Nothing else makes it so.
+    const { worker, exit } = this.#gone as Gone;
     return this.#failure(
-      this.gone,
+      worker,
       'settle_exited',
-      `the app listened, and then ${exit === undefined ? 'ended' : describeExit(exit)}`,
+      `the app listened, and then ${describeExit(exit)}`,
       `A new worker must live for ${formatDuration(this.#spec.settleTime)} ("settleTime") before it gets traffic.`,
     );
   }
 
   async #failure(
-    worker: WorkerProcess | undefined,
+    worker: WorkerProcess,
     code: BootErrorCode,
     message: string,
     hint: string,
   ): Promise<AppError> {
-    if (worker?.alive === false) await worker.output.end();
-    const output = worker?.output.everything.lines() ?? [];
+    if (!worker.alive) await worker.output.end();
+    const output = worker.output.everything.lines();
     if (output.length === 0) return new AppError(code, `${message} (it printed nothing)`, { hint });
     const printed = output.map((line) => `  | ${line}`).join('\n');
     return new AppError(code, `${message}\n${printed}`, { hint: betterHint(output.join('\n')) ?? hint });

@@ -175,7 +175,7 @@ export class Generation {
   #exited(worker: WorkerProcess, exit: Exit): void {
     this.workers.delete(worker);
     this.#options.exited(worker);
-    this.#failures.gone = worker;
+    this.#failures.note(worker, exit);
     this.places.exited(worker, exit);
   }
 

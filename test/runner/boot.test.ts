@@ -16,10 +16,20 @@ const broken: Record<string, { code: string; message: RegExp; settings?: object 
   exit: { code: 'boot_exited', message: /exit status 3 before it listened\n.*DATABASE_URL is not set/ },
   missing: { code: 'boot_exited', message: /\| Error: Cannot find module 'no-such-package'/ },
   never: { code: 'boot_timeout', message: /no worker listened on port \d+ within 1\.0 s/ },
-  unwell: { code: 'health_failed', message: /answered 500 to GET \/, and was not healthy within 1\.0 s/ },
+  unwell: {
+    code: 'health_failed',
+    message: /answered 500 to GET \/, and was not healthy within 4\.0 s/,
+    settings: { bootTimeout: '4s' },
+  },
   moment: {
     code: 'settle_exited',
     message: /listened, and then ended with exit status 1\n(?:.|\n)*a moment later/,
+    settings: { bootTimeout: '10s' },
+  },
+  early: {
+    code: 'settle_exited',
+    message: /listened, and then ended with exit status 1\n(?:.|\n)*before the second one listens/,
+    settings: { bootTimeout: '10s' },
   },
   'not-ready': { code: 'boot_timeout', message: /process\.send\('ready'\)/, settings: { waitReady: true } },
 };
