@@ -75,6 +75,9 @@ test('workers and background processes are in the cgroup of their generation, wi
   const value = (controller: string, path: string) =>
     readFileSync(join(root(runner, controller), path), 'utf8').trim();
   assert.equal(value('memory', `${group}/memory.limit_in_bytes`), String(300 * 1024 ** 2));
+  const withSwap = `${group}/memory.memsw.limit_in_bytes`;
+  if (existsSync(join(root(runner, 'memory'), withSwap)))
+    assert.equal(value('memory', withSwap), String(600 * 1024 ** 2));
   assert.equal(value('pids', `${group}/pids.max`), '400');
   assert.equal(value('cpu', 'apps/app-shop/cpu.shares'), '512');
 });

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { signalProcess } from '../../system/processes.ts';
 import {
@@ -15,6 +16,9 @@ export type LegacyController = Exclude<Controller, 'io'>;
 
 /** What `cpu.weight` 100 is in the units of version 1, and the least and the most that it takes. */
 const shares = { usual: 1024, least: 2, most: 262_144 };
+
+/** There only where the kernel counts swap space. */
+const memoryAndSwap = 'memory.memsw.limit_in_bytes';
 
 /** Version 1: a hierarchy for each controller. Ours has the same groups in all of them. */
 export class LegacyTree implements CgroupTree {
@@ -38,9 +42,18 @@ export class LegacyTree implements CgroupTree {
       const root = this.#roots.get(controller);
       if (root !== undefined && value !== undefined) writeControl(join(root, path, file), value);
     };
+    const withSwap = memory !== undefined && this.#countsSwap(path);
+    // That of both together is never to be below that of memory alone.
+    if (withSwap) set('memory', memoryAndSwap, -1);
     set('memory', 'memory.limit_in_bytes', memory === null ? -1 : memory);
+    if (withSwap && memory !== null) set('memory', memoryAndSwap, memory * 2);
     set('pids', 'pids.max', processes === null ? 'max' : processes);
     set('cpu', 'cpu.shares', cpuWeight === undefined ? undefined : toShares(cpuWeight));
+  }
+
+  #countsSwap(path: string): boolean {
+    const root = this.#roots.get('memory');
+    return root !== undefined && existsSync(join(root, path, memoryAndSwap));
   }
 
   add(path: string, pid: number): void {

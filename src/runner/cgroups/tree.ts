@@ -3,7 +3,7 @@ export type Controller = 'memory' | 'cpu' | 'pids' | 'io';
 
 /** Null is without a limit; what is left out stays as it is. */
 export interface TreeLimits {
-  /** bytes */
+  /** bytes; so many again of swap space, where that is counted */
   memory?: number | null;
   /** processes and threads */
   processes?: number | null;

@@ -15,6 +15,9 @@ import type { CgroupTree, Controller, Refusals, TreeLimits } from './tree.ts';
 
 const wanted: Controller[] = ['memory', 'cpu', 'pids', 'io'];
 
+/** There only with a scheduler that knows it, and where the kernel counts swap space. */
+const optional = ['io.weight', 'memory.swap.max'];
+
 /** Where our own process is: a group can have limits for the groups in it only while no process is beside them. */
 export const ownLeaf = 'runner';
 
@@ -49,10 +52,10 @@ export class UnifiedTree implements CgroupTree {
     const set = (controller: Controller, file: string, value: string | number | undefined) => {
       const full = this.#at(path, file);
       if (value === undefined || !this.controllers.has(controller)) return;
-      // io.weight is there only with a scheduler that knows it.
-      if (controller !== 'io' || existsSync(full)) writeControl(full, value);
+      if (!optional.includes(file) || existsSync(full)) writeControl(full, value);
     };
     set('memory', 'memory.max', memory === null ? 'max' : memory);
+    set('memory', 'memory.swap.max', memory === null ? 'max' : memory);
     set('pids', 'pids.max', processes === null ? 'max' : processes);
     set('cpu', 'cpu.weight', cpuWeight);
     set('io', 'io.weight', ioWeight);
