@@ -1,5 +1,5 @@
-import { formatDuration } from '../config/units.ts';
 import type { DeployEvent } from '../deployments/events.ts';
+import { formatDuration } from '../system/amounts.ts';
 
 export type EventRenderer = (event: DeployEvent) => string;
 

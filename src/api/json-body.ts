@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { isName } from '../config/paths.ts';
-import { formatBytes } from '../config/units.ts';
 import { AppError } from '../errors/app-error.ts';
+import { formatBytes } from '../system/amounts.ts';
 import type { ApiContext } from './context.ts';
 
 const maxBytes = 1024 ** 2;

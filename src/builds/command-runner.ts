@@ -1,8 +1,8 @@
 import { basename } from 'node:path';
-import { formatBytes, formatDuration } from '../config/units.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Shortage } from '../protocol/limits.ts';
 import type { JobResult, JobSpec } from '../protocol/runner.ts';
+import { formatBytes, formatDuration } from '../system/amounts.ts';
 import { LineSplitter } from '../system/lines.ts';
 import { Masker } from '../system/mask.ts';
 import type { CommandContext, Purpose } from './context.ts';

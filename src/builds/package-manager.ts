@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import type { Manifest } from '../config/package-manifest.ts';
-import { formatBytes } from '../config/units.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
+import { formatBytes } from '../system/amounts.ts';
 import { exists } from '../system/exists.ts';
 import { NoFile, openFile, readText } from '../system/read-file.ts';
 import { defaultVersions, type Manager, managerOfYarn, versionForLockfile } from './versions.ts';

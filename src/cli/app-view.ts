@@ -1,6 +1,6 @@
 import { targetName } from '../config/paths.ts';
-import { formatBytes, formatDuration } from '../config/units.ts';
 import type { AppStatus } from '../deployments/service.ts';
+import { formatBytes, formatDuration } from '../system/amounts.ts';
 import { domainsTable } from './domain-view.ts';
 import { formatTime, paint, stateColour, table } from './output.ts';
 import { printable } from './printable.ts';

@@ -1,5 +1,5 @@
-import { formatBytes, formatDuration } from '../config/units.ts';
 import type { DeployEvent } from '../deployments/events.ts';
+import { formatBytes, formatDuration } from '../system/amounts.ts';
 import { paint, print } from './output.ts';
 
 /** Shows a deploy as it goes on. */

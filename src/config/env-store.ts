@@ -1,7 +1,7 @@
 import { AppError } from '../errors/app-error.ts';
+import { formatBytes } from '../system/amounts.ts';
 import { readJson, writeJsonAtomic } from '../system/files.ts';
 import { counted } from '../system/listing.ts';
-import { formatBytes } from './units.ts';
 
 /** The variables that the runner sets for every worker; SLUICE_… besides. */
 const reservedNames = new Set(['PORT', 'NODE_APP_INSTANCE']);

@@ -1,6 +1,6 @@
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { finished } from 'node:stream/promises';
-import { formatBytes } from '../config/units.ts';
+import { formatBytes } from '../system/amounts.ts';
 
 /** What one build may put into its log, in bytes: one that prints without end must not fill the disk. */
 const maxOutput = 32 * 1024 ** 2;

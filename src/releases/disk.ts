@@ -1,8 +1,8 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { targetName } from '../config/paths.ts';
-import { formatBytes } from '../config/units.ts';
 import { AppError } from '../errors/app-error.ts';
+import { formatBytes } from '../system/amounts.ts';
 import { freeBytes } from '../system/disk-space.ts';
 import type { ReleaseStore } from './store.ts';
 

@@ -1,7 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { formatBytes, formatDuration } from '../config/units.ts';
 import type {
   BackgroundSpec,
   BackgroundState,
@@ -9,6 +8,7 @@ import type {
   Crash,
   GenerationSpec,
 } from '../protocol/runner.ts';
+import { formatBytes, formatDuration } from '../system/amounts.ts';
 import { signalProcess } from '../system/processes.ts';
 import type { Group } from './cgroups/group.ts';
 import { endProcess } from './end-process.ts';

@@ -1,6 +1,6 @@
-import { formatDuration } from '../config/units.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { GenerationSpec } from '../protocol/runner.ts';
+import { formatDuration } from '../system/amounts.ts';
 import { describeExit, type Exit } from './exit.ts';
 import type { WorkerProcess } from './worker-process.ts';
 

@@ -1,7 +1,7 @@
-import { formatDuration } from '../config/units.ts';
 import type { AppLog } from '../logs/app-log.ts';
 import { Framer } from '../logs/framer.ts';
 import type { GenerationSpec, JobSpec } from '../protocol/runner.ts';
+import { formatDuration } from '../system/amounts.ts';
 import { Masker } from '../system/mask.ts';
 import type { Group } from './cgroups/group.ts';
 import { describeShortage } from './exit.ts';

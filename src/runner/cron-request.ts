@@ -1,6 +1,6 @@
-import { formatDuration } from '../config/units.ts';
 import type { GenerationSpec } from '../protocol/runner.ts';
 import { isEverywhere } from '../system/address.ts';
+import { formatDuration } from '../system/amounts.ts';
 import { http } from '../system/http.ts';
 import type { CronOutcome } from './cron-command.ts';
 

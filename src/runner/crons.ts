@@ -1,7 +1,7 @@
 import { type ScheduledTask, schedule } from 'node-cron';
-import { formatDuration } from '../config/units.ts';
 import type { AppLogs } from '../logs/app-logs.ts';
 import type { CronSpec, CronStatus, GenerationSpec } from '../protocol/runner.ts';
+import { formatDuration } from '../system/amounts.ts';
 import type { Group } from './cgroups/group.ts';
 import { type CronOutcome, runCommand } from './cron-command.ts';
 import { askApp } from './cron-request.ts';

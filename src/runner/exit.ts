@@ -1,5 +1,5 @@
-import { formatBytes } from '../config/units.ts';
 import type { Shortage } from '../protocol/limits.ts';
+import { formatBytes } from '../system/amounts.ts';
 
 /** How a process ended. */
 export interface Exit {

@@ -1,4 +1,4 @@
-import { formatBytes } from '../config/units.ts';
+import { formatBytes } from '../system/amounts.ts';
 import { firstOf } from '../system/first-of.ts';
 import { machineMemory } from './cgroups/machine-memory.ts';
 import type { Generation } from './generation.ts';

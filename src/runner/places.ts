@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { formatDuration } from '../config/units.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Crash, GenerationSpec, Liveness } from '../protocol/runner.ts';
+import { formatDuration } from '../system/amounts.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { firstOf } from '../system/first-of.ts';
 import { describeExit, type Exit, noExit } from './exit.ts';

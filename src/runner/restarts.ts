@@ -1,5 +1,5 @@
-import { formatDuration } from '../config/units.ts';
 import type { RestartSpec } from '../protocol/runner.ts';
+import { formatDuration } from '../system/amounts.ts';
 import { backoffDelay } from '../system/backoff.ts';
 import type { Exit } from './exit.ts';
 

@@ -1,5 +1,5 @@
-import { formatBytes, formatDuration } from '../config/units.ts';
 import type { GenerationSpec } from '../protocol/runner.ts';
+import { formatBytes, formatDuration } from '../system/amounts.ts';
 import type { WorkerProcess } from './worker-process.ts';
 
 /** Why a worker that is open should be replaced by a fresh one, as a clause; undefined where it should not. */

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { type Target, targetName } from '../../config/paths.ts';
-import { formatBytes, formatDuration } from '../../config/units.ts';
 import type { Release } from '../../releases/release.ts';
+import { formatBytes, formatDuration } from '../../system/amounts.ts';
 import { counted } from '../../system/listing.ts';
 import { printBuildLog } from '../build-log.ts';
 import { type AppOptions, appSubcommand, callApp } from '../command.ts';

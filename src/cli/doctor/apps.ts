@@ -1,7 +1,7 @@
 import { ownLog } from '../../config/own-log.ts';
 import { targetName } from '../../config/paths.ts';
-import { formatDuration } from '../../config/units.ts';
 import type { AppStatus } from '../../deployments/service.ts';
+import { formatDuration } from '../../system/amounts.ts';
 import { type Check, fault, ok, type Patient, warning } from './check.ts';
 
 /** How long an app may take to start before that is a fault, in ms: the longest that most of them are given to boot. */

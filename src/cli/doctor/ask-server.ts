@@ -2,8 +2,8 @@ import type { ServerStatus } from '../../api/routes/status.ts';
 import { ownLog } from '../../config/own-log.ts';
 import type { Paths } from '../../config/paths.ts';
 import { checkRunDirectory } from '../../config/run-directory.ts';
-import { formatDuration } from '../../config/units.ts';
 import { AppError, systemCode } from '../../errors/app-error.ts';
+import { formatDuration } from '../../system/amounts.ts';
 import { ApiClient } from '../client.ts';
 
 /** What the server says of itself, or why it says nothing. */

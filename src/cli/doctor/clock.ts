@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
-import { formatDuration } from '../../config/units.ts';
 import { systemCode } from '../../errors/app-error.ts';
+import { formatDuration } from '../../system/amounts.ts';
 import { run } from '../../system/systemd.ts';
 import { type Check, ok, type Patient, warning } from './check.ts';
 import { environments } from './environments.ts';

@@ -1,5 +1,5 @@
 import { statfs } from 'node:fs/promises';
-import { formatBytes } from '../../config/units.ts';
+import { formatBytes } from '../../system/amounts.ts';
 import { exists } from '../../system/exists.ts';
 import { type Check, fault, ok, type Patient, warning } from './check.ts';
 

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { formatBytes } from '../../config/units.ts';
 import { systemCode } from '../../errors/app-error.ts';
+import { formatBytes } from '../../system/amounts.ts';
 import { exists } from '../../system/exists.ts';
 import { listDirectory } from '../../system/files.ts';
 import { type Check, ok, type Patient, warning } from './check.ts';
