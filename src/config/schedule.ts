@@ -1,5 +1,5 @@
-import { createRequire } from 'node:module';
 import * as v from 'valibot';
+import { nodeCron } from '../system/node-cron.ts';
 
 /** When something is done: a cron expression, as node-cron understands it. */
 export function schedule(description: string) {
@@ -26,11 +26,8 @@ export const timezone = v.optional(
 /** Every day or every hour, the commonest schedules: known to be right without asking. */
 const daily = /^(?:\*|[1-5]?\d) (?:\*|1?\d|2[0-3]) \* \* \*$/;
 
-const require = createRequire(import.meta.url);
-
-/** node-cron is loaded when asked: in a command that would not need it, it takes 12 ms and 6 MB. */
 function isSchedule(text: string): boolean {
-  return daily.test(text) || (require('node-cron') as typeof import('node-cron')).validate(text);
+  return daily.test(text) || nodeCron().validate(text);
 }
 
 function isTimezone(name: string): boolean {

@@ -6,6 +6,7 @@ import { loadTargetState } from '../config/target-state.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import { exists } from '../system/exists.ts';
 import type { Log } from '../system/log.ts';
+import { nodeCron } from '../system/node-cron.ts';
 import { Serial } from '../system/serial.ts';
 import { Certificates } from './certificates.ts';
 import { type Domain, type DomainView, domainSchema, type NewDomain } from './domain.ts';
@@ -78,10 +79,10 @@ export class Edge {
   }
 
   /** From here on nginx is kept as it should be, and certificates are renewed. */
-  async start(): Promise<void> {
+  start(): void {
     if (this.#all.length === 0) return;
     this.#inBackground(() => this.#tick());
-    await this.#startClock();
+    this.#startClock();
   }
 
   async stop(): Promise<void> {
@@ -130,7 +131,7 @@ export class Edge {
       await this.#front.prepare();
       await this.#put(domain, before, wanted.certificate);
       await this.#orders.retryNow(name);
-      await this.#startClock();
+      this.#startClock();
       // One of its owner's serves on until there is another.
       const isOther = before?.certificate === 'own' && kind === 'acme';
       this.#inBackground(() => this.#order(domain, isOther || undefined));
@@ -263,11 +264,9 @@ export class Edge {
     }
   }
 
-  async #startClock(): Promise<void> {
+  #startClock(): void {
     if (this.#clock !== undefined || this.#isStopping) return;
-    // Loaded when there is something for it to do: it takes 6 MB.
-    const { schedule } = await import('node-cron');
-    this.#clock ??= schedule(this.#options.settings.acme.schedule, () =>
+    this.#clock = nodeCron().schedule(this.#options.settings.acme.schedule, () =>
       this.#inBackground(() => this.#tick()),
     );
   }

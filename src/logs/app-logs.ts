@@ -1,8 +1,8 @@
-import { type ScheduledTask, schedule } from 'node-cron';
 import type { LogSpec } from '../protocol/runner.ts';
 import { Serial } from '../system/serial.ts';
 import { AppLog } from './app-log.ts';
 import { compressRotated, keepNewest, keepWithin } from './archive.ts';
+import { type RotationSchedule, scheduleRotation } from './rotation-schedule.ts';
 
 /** How the log of an app is kept. */
 type LogPolicy = Omit<LogSpec, 'overflow' | 'secrets'>;
@@ -15,8 +15,8 @@ interface Entry {
 /** The logs of all apps, each opened once, and what is done to them when the hour or their size has come. */
 export class AppLogs {
   readonly #entries = new Map<string, Entry>();
-  /** one for each expression, and not for each app: they cost memory */
-  readonly #schedules = new Map<string, ScheduledTask>();
+  /** one for each expression, and not for each app: they may cost memory */
+  readonly #schedules = new Map<string, RotationSchedule>();
   readonly #allDirectories: () => Promise<string[]>;
   readonly #at: (directory: string) => string;
   readonly #fault: (what: string, error: unknown) => void;
@@ -79,15 +79,17 @@ export class AppLogs {
   /** Has a schedule for each expression that there is, and for no other. */
   #arrange(): void {
     const wanted = new Set([...this.#entries.values()].map(({ policy }) => policy.schedule));
-    for (const [expression, task] of this.#schedules) {
+    for (const [expression, schedule] of this.#schedules) {
       if (wanted.has(expression)) continue;
-      void task.destroy();
+      schedule.end();
       this.#schedules.delete(expression);
     }
     for (const expression of wanted) {
       if (this.#schedules.has(expression)) continue;
-      const task = schedule(expression, () => this.#rotateAll(expression), { suppressMissedWarning: true });
-      this.#schedules.set(expression, task);
+      this.#schedules.set(
+        expression,
+        scheduleRotation(expression, () => this.#rotateAll(expression)),
+      );
     }
   }
 

@@ -1,7 +1,8 @@
-import { type ScheduledTask, schedule } from 'node-cron';
+import type { ScheduledTask } from 'node-cron';
 import type { AppLogs } from '../logs/app-logs.ts';
 import type { CronSpec, CronStatus, GenerationSpec } from '../protocol/runner.ts';
 import { formatDuration } from '../system/amounts.ts';
+import { nodeCron } from '../system/node-cron.ts';
 import type { Group } from './cgroups/group.ts';
 import { type CronOutcome, runCommand } from './cron-command.ts';
 import { askApp } from './cron-request.ts';
@@ -51,11 +52,15 @@ export class Crons {
     if (this.#stopping.signal.aborted) this.#stopping = new AbortController();
     this.#entries = spec.cron.map((cron) => ({
       cron,
-      task: schedule(cron.schedule, () => this.#begin(spec, group, cron), taskOptions(cron.timezone)),
+      task: nodeCron().schedule(
+        cron.schedule,
+        () => this.#begin(spec, group, cron),
+        taskOptions(cron.timezone),
+      ),
     }));
     if (spec.cronRestart !== null) {
       const { schedule: when, timezone } = spec.cronRestart;
-      this.#restart = schedule(when, () => this.#options.restart(), taskOptions(timezone));
+      this.#restart = nodeCron().schedule(when, () => this.#options.restart(), taskOptions(timezone));
     }
   }
 

@@ -109,7 +109,7 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   ({ url } = ending.use(await serveApi(settings.listen, api(false), sockets)));
 
   const settled = deployer.keepRunning();
-  await edge.start();
+  edge.start();
   ending.defer(() => edge.stop());
   log.info('ready', { url });
   if (!isLoopback(settings.listen.host))

@@ -8,7 +8,9 @@ import '../runner/main.ts';
 import '../runner/users/root-ground.ts';
 import '../runner/users/users.ts';
 import '../sources/unpacker.ts';
+import { nodeCron } from '../system/node-cron.ts';
 import './unit.ts';
 import './up.ts';
 
+nodeCron();
 flushCompileCache();
