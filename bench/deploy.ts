@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { pack } from '../test/support/pack.ts';
 import { type Sluice, startSluice } from '../test/support/server.ts';
-import { bootTimes, hello, inScope, median, ownCompileCache, proportionalSize, row } from './support.ts';
+import { bootTimes, hello, inScope, median, proportionalSize, row, sluiceEnvironment } from './support.ts';
 
 const workers = 2;
 const deploys = 9;
@@ -11,7 +11,7 @@ const deploys = 9;
 export function benchDeploy(): Promise<void> {
   return inScope(async (t) => {
     // The first start fills the compile cache, as bin/sluice does before `up`; the second is what runs for months.
-    const env = await ownCompileCache(t);
+    const env = await sluiceEnvironment(t);
     const sluice = await startSluice(t, { env });
     const app = await largeApp();
     await upload(sluice, app);

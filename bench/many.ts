@@ -3,7 +3,15 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { ServerStatus } from '../src/api/routes/status.ts';
 import { ApiClient } from '../src/cli/client.ts';
 import { type Sluice, startSluice } from '../test/support/server.ts';
-import { cpuTime, hello, inScope, ownCompileCache, proportionalSize, residentSize, row } from './support.ts';
+import {
+  cpuTime,
+  hello,
+  inScope,
+  proportionalSize,
+  residentSize,
+  row,
+  sluiceEnvironment,
+} from './support.ts';
 
 const apps = 50;
 const calls = 100;
@@ -13,7 +21,7 @@ const idleFor = 30_000;
 export function benchMany(): Promise<void> {
   return inScope(async (t) => {
     // As for the deploys: the first start fills the compile cache.
-    const env = await ownCompileCache(t);
+    const env = await sluiceEnvironment(t);
     const sluice = await startSluice(t, { env, settings: { apps: { firstPort: 31_000 } } });
     await sluice.stop();
     await sluice.up(env);

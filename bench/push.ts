@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { Checkout } from '../test/support/git.ts';
 import { startSluice } from '../test/support/server.ts';
 import { Sshd } from '../test/support/sshd.ts';
-import { bootTimes, hello, inScope, median, ownCompileCache, row } from './support.ts';
+import { bootTimes, hello, inScope, median, row, sluiceEnvironment } from './support.ts';
 
 const workers = 2;
 const pushes = 9;
@@ -12,7 +12,7 @@ const pushes = 9;
 /** What a push of a small app takes until git has ended, beyond the app's own boots: over both ways in. */
 export function benchPush(): Promise<void> {
   return inScope(async (t) => {
-    const env = await ownCompileCache(t);
+    const env = await sluiceEnvironment(t);
     const sluice = await startSluice(t, { env });
     const ways = [{ way: 'http', url: sluice.gitUrl('http'), settings: {} }];
     if (existsSync('/usr/sbin/sshd')) {

@@ -69,13 +69,13 @@ async function rolledUp(pid: number, name: string): Promise<number> {
 
 const request = (connection: string) => `GET / HTTP/1.1\r\nhost: bench\r\nconnection: ${connection}\r\n\r\n`;
 
-/** A compile cache of its own, as bin/sluice has one: for the environment of a server. */
-export async function ownCompileCache(t: {
+/** For a server: what bin/sluice and libexec/unit put into its environment, with a compile cache of its own. */
+export async function sluiceEnvironment(t: {
   after: (cleanup: Cleanup) => void;
-}): Promise<{ NODE_COMPILE_CACHE: string }> {
+}): Promise<{ NODE_COMPILE_CACHE: string; MALLOC_ARENA_MAX: string }> {
   const directory = await mkdtemp(join(tmpdir(), 'sluice-bench-'));
   t.after(() => rm(directory, { recursive: true }));
-  return { NODE_COMPILE_CACHE: directory };
+  return { NODE_COMPILE_CACHE: directory, MALLOC_ARENA_MAX: '2' };
 }
 
 /** Sends `total` requests over `clients` kept-alive connections. */
