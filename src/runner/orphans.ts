@@ -1,4 +1,5 @@
 import { createServer, type Server, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { FromOrphan, ToOrphan } from '../protocol/worker.ts';
 import { withDeadline } from '../system/deadline.ts';
 import type { ProcessRecords } from './process-records.ts';
@@ -14,6 +15,8 @@ interface Orphan {
 
 /** How long an orphan may take to shut its gate, in ms: see generation.ts. */
 const retireDeadline = 1000;
+/** How long one may take to report, in ms: it tries five times a second. */
+const reportsWithin = 3000;
 /** How long who has connected may take to say who it is, in ms: anybody on this machine may connect. */
 const introducedWithin = 2000;
 /** How many may be about to; the oldest gives way. */
@@ -67,6 +70,23 @@ export class Orphans {
   /** Whose orphans there are. */
   keys(): string[] {
     return [...this.#orphans].map((orphan) => orphan.key);
+  }
+
+  /**
+   * Waits until all have reported that an earlier runner has left: who came right before us may have had no time to. One
+   * whose event loop stands still, or that is about to end, never does.
+   * @param ours pids of our own workers
+   */
+  async gather(ours: ReadonlySet<number>): Promise<void> {
+    const latest = performance.now() + reportsWithin;
+    while (performance.now() < latest) {
+      const known = new Set([...this.#orphans].map(({ pid }) => pid));
+      const left = (await this.#records.alive()).filter(
+        ({ kind, pid }) => kind === 'worker' && !ours.has(pid),
+      );
+      if (left.every(({ pid }) => known.has(pid))) return;
+      await sleep(20);
+    }
   }
 
   /** Tells those of `key` to take nothing new, and waits for their word; they end by themselves when drained. */
