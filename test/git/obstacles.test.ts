@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { listDirectory } from '../../src/system/files.ts';
 import { answering } from '../support/apps.ts';
+import { firstPort } from '../support/free-port.ts';
 import { Checkout } from '../support/git.ts';
-import { firstPort, startSluice } from '../support/server.ts';
+import { startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
 
 test('a push that the disk has no room for is refused before git has received it, and makes nothing', async (t) => {

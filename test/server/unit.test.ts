@@ -9,8 +9,9 @@ import { TokenStore } from '../../src/api/tokens.ts';
 import { Paths } from '../../src/config/paths.ts';
 import { writeJsonAtomic } from '../../src/system/files.ts';
 import { answering } from '../support/apps.ts';
+import { firstPort } from '../support/free-port.ts';
 import { pack } from '../support/pack.ts';
-import { firstPort, Sluice } from '../support/server.ts';
+import { Sluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 

@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { lockOf } from '../../src/runner/users/root-ground.ts';
 import { writeJsonAtomic } from '../../src/system/files.ts';
-import { firstPort, Sluice } from './server.ts';
+import { firstPort } from './free-port.ts';
+import { Sluice } from './server.ts';
 import { waitFor } from './wait.ts';
 
 const run = promisify(execFile);

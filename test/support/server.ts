@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chown, mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -21,6 +21,7 @@ import type { Ready } from '../../src/server/up.ts';
 import { ensurePrivateDirectory, writeJsonAtomic } from '../../src/system/files.ts';
 import { signalProcess } from '../../src/system/processes.ts';
 import { smallHeap } from '../../src/system/small-heap.ts';
+import { firstPort } from './free-port.ts';
 import { type Files, pack } from './pack.ts';
 import { waitFor } from './wait.ts';
 
@@ -62,27 +63,6 @@ async function shareTools({ cache, tools }: Paths): Promise<void> {
   await mkdir(shared, { recursive: true });
   await ensurePrivateDirectory(cache);
   await symlink(shared, tools);
-}
-
-/** Ports below those that the system gives out, in ranges: so many, of so many each. */
-const ranges = { count: 500, size: 40 };
-
-/**
- * The first of a range of ports that nobody else has for as long as this process lives: test files run at the same time,
- * and more than one run may. The one before it is held, to say so.
- */
-export async function firstPort(): Promise<number> {
-  for (let range = process.pid; ; range += 1) {
-    const port = 10_000 + (range % ranges.count) * ranges.size;
-    const guard = createServer().listen({ port, host: '127.0.0.1', exclusive: true });
-    const isOurs = await once(guard, 'listening').then(
-      () => true,
-      () => false,
-    );
-    if (!isOurs) continue;
-    guard.unref();
-    return port + 1;
-  }
 }
 
 export class Sluice {
