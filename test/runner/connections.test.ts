@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { get } from 'node:http';
+import { get, type IncomingMessage } from 'node:http';
 import { connect, type Socket } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WebSocket } from 'ws';
@@ -9,16 +10,19 @@ import { fetchText, keepAliveAgent } from '../support/http.ts';
 import { TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
 
+/** A busy machine may take longer than the 5 s after which Node closes an idle connection. */
+const patient = { KEEP_ALIVE_TIMEOUT: '60000' };
+
 test('an idle kept-alive connection moves to the new release and stays open', async (t) => {
   const runner = await TestRunner.start(t);
-  await runner.release(runner.spec('plain.cjs'));
+  await runner.release(runner.spec('plain.cjs', {}, patient));
   const agent = keepAliveAgent();
   t.after(() => agent.destroy());
   const ports = new Set<number | undefined>();
   agent.on('free', (socket: Socket) => ports.add(socket.localPort));
   assert.equal((await fetchText(runner.port, '/', { agent })).body, '1');
   for (let release = 2; release <= 4; release += 1) {
-    await runner.release(runner.spec('plain.cjs'));
+    await runner.release(runner.spec('plain.cjs', {}, patient));
     assert.equal((await fetchText(runner.port, '/', { agent })).body, String(release));
   }
   assert.equal(ports.size, 1);
@@ -33,14 +37,19 @@ test("a connection that has moved is closed after the app's keepAliveTimeout, wh
     socket.write(`GET ${path} HTTP/1.1\r\nhost: app\r\n\r\n`);
     return String((await once(socket, 'data'))[0]);
   };
+  // A boot may take longer than an idle connection is kept.
+  const booted: number[] = [];
+  for (let release = 2; release <= 3; release += 1)
+    booted.push((await runner.boot(runner.spec('early.cjs', { workers: 1 }))).generation);
+  const [second, third] = booted as [number, number];
   assert.match(await ask('/'), /x-mark: 1/);
-  await runner.release(runner.spec('early.cjs', { workers: 1 }));
+  await runner.client.call('switch', { key: 'shop', generation: second });
   assert.match(await ask('/long'), /x-mark: 2/);
-  await runner.release(runner.spec('early.cjs', { workers: 1 }));
+  await runner.client.call('switch', { key: 'shop', generation: third });
   socket.on('data', (text) => assert.fail(`unasked for: ${text}`));
   await Promise.race([
     once(socket, 'close'),
-    sleep(5000, undefined, { ref: false }).then(() => assert.fail('it is still open')),
+    sleep(20_000, undefined, { ref: false }).then(() => assert.fail('it is still open')),
   ]);
 });
 
@@ -59,15 +68,17 @@ test('a connection that has not sent a byte yet moves too', async (t) => {
 
 test('a request that was sent half before the switch is answered whole, by the release it began on', async (t) => {
   const runner = await TestRunner.start(t);
-  await runner.release(runner.spec('plain.cjs'));
+  await runner.release(runner.spec('plain.cjs', { drainTimeout: '30s' }));
   const socket = connect(runner.port, '127.0.0.1').setEncoding('utf8');
   t.after(() => socket.destroy());
   let answer = '';
   socket.on('data', (text: string) => {
     answer += text;
   });
-  socket.write('POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 12\r\n\r\nfirst ');
-  await waitFor(async () => (await fetchText(runner.port)).body === '1');
+  const head = 'POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 12\r\nexpect: 100-continue\r\n\r\n';
+  socket.write(`${head}first `);
+  // Accepted and not yet read, it would be for the new release to answer.
+  await waitFor(() => answer.startsWith('HTTP/1.1 100'), { what: 'a request in flight' });
   await runner.release(runner.spec('plain.cjs'));
   assert.equal((await fetchText(runner.port)).body, '2');
   socket.write('second');
@@ -81,11 +92,13 @@ for (const when of ['before', 'after']) {
     await runner.release(runner.spec('early.cjs', { workers: 1, drainTimeout: '30s' }));
     const socket = connect(runner.port, '127.0.0.1').setEncoding('utf8');
     t.after(() => socket.destroy());
-    const path = when === 'before' ? '/' : '/long';
-    socket.write(`POST ${path} HTTP/1.1\r\nhost: app\r\ncontent-length: 12\r\n\r\nfirst `);
-    const answer = once(socket, 'data');
-    if (when === 'before') await answer;
-    await runner.release(runner.spec('early.cjs', { workers: 1 }));
+    const { generation } = await runner.boot(runner.spec('early.cjs', { workers: 1 }));
+    const [path, expect] = when === 'before' ? ['/', ''] : ['/long', 'expect: 100-continue\r\n'];
+    socket.write(`POST ${path} HTTP/1.1\r\nhost: app\r\ncontent-length: 12\r\n${expect}\r\nfirst `);
+    // Accepted and not yet read, it would be for the new release to answer.
+    const [begin] = await once(socket, 'data');
+    const answer = when === 'before' ? begin : once(socket, 'data');
+    await runner.client.call('switch', { key: 'shop', generation });
     assert.match(String(await answer), /x-mark: 1/);
     socket.write('second');
     await waitFor(async () => (await runner.client.call('status', {}))[0]?.draining.length === 0);
@@ -104,17 +117,9 @@ test('a websocket and a streamed download that were open before a switch go on, 
   await new Promise((resolve) => socket.once('open', resolve));
   await runner.release(runner.spec('plain.cjs', { drainTimeout: '30s' }));
 
-  const download = new Promise<string>((resolve, reject) => {
-    get({ host: '127.0.0.1', port: runner.port, path: '/stream', agent: false }, (response) => {
-      let body = '';
-      response.setEncoding('utf8').on('data', (part: string) => {
-        body += part;
-      });
-      response.on('end', () => resolve(body));
-      response.on('error', reject);
-    }).on('error', reject);
-  });
-  await waitFor(async () => (await fetchText(runner.port)).body === '2');
+  const request = get({ host: '127.0.0.1', port: runner.port, path: '/stream', agent: false });
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  const download = text(response);
   await runner.release(runner.spec('plain.cjs'));
   assert.equal((await fetchText(runner.port)).body, '3');
 
@@ -145,7 +150,7 @@ test('at most three retired generations linger: the oldest is ended first', asyn
   const sockets: WebSocket[] = [];
   const closed: number[] = [];
   for (let release = 1; release <= 5; release += 1) {
-    await runner.release(runner.spec('websocket.mjs', { workers: 1, drainTimeout: '10s' }));
+    await runner.release(runner.spec('websocket.mjs', { workers: 1, drainTimeout: '60s' }));
     const socket = new WebSocket(`ws://127.0.0.1:${runner.port}`);
     socket.on('close', () => closed.push(release));
     await new Promise((resolve) => socket.once('open', resolve));
@@ -159,8 +164,6 @@ test('at most three retired generations linger: the oldest is ended first', asyn
 
 test('2,000 idle connections move and answer from the new release', async (t) => {
   const runner = await TestRunner.start(t);
-  // A busy machine may take longer for all of them than the 5 s after which Node closes an idle connection.
-  const patient = { KEEP_ALIVE_TIMEOUT: '60000' };
   await runner.release(runner.spec('plain.cjs', { drainTimeout: '60s' }, patient));
   const sockets: Socket[] = [];
   t.after(() => sockets.map((socket) => socket.destroy()));
@@ -181,8 +184,6 @@ test('2,000 idle connections move and answer from the new release', async (t) =>
 
 test('idle connections that are still on the move at the next switch go on to the newest release', async (t) => {
   const runner = await TestRunner.start(t);
-  // A busy machine may take longer for all of them than the 5 s after which Node closes an idle connection.
-  const patient = { KEEP_ALIVE_TIMEOUT: '60000' };
   await runner.release(runner.spec('plain.cjs', { drainTimeout: '60s' }, patient));
   const sockets: Socket[] = [];
   t.after(() => sockets.map((socket) => socket.destroy()));
@@ -196,7 +197,7 @@ test('idle connections that are still on the move at the next switch go on to th
   assert.deepEqual(new Set(await Promise.all(sockets.map(ask))), new Set(['1']));
   const booted: number[] = [];
   for (let release = 2; release <= 4; release += 1)
-    booted.push((await runner.boot(runner.spec('plain.cjs'))).generation);
+    booted.push((await runner.boot(runner.spec('plain.cjs', { drainTimeout: '60s' }, patient))).generation);
   for (const generation of booted) await runner.client.call('switch', { key: 'shop', generation });
   assert.deepEqual(new Set(await Promise.all(sockets.map(ask))), new Set(['4']));
 });

@@ -34,14 +34,17 @@ test("a worker runs behind the gate in the machine's own Node.js too", async (t)
     await runner.release({ ...runner.spec('plain.cjs'), node });
     assert.equal((await fetchText(runner.port)).body, String(release));
   }
+  // A busy machine may take longer to boot the next one than the 5 s after which Node closes an idle connection.
+  const patient = { KEEP_ALIVE_TIMEOUT: '60000' };
+  await runner.release({ ...runner.spec('plain.cjs', {}, patient), node });
   const socket = connect({ port: runner.port, host: '127.0.0.1' }).setEncoding('utf8');
   const ask = async () => {
     socket.write('GET / HTTP/1.1\r\nhost: app\r\n\r\n');
     return String(await once(socket, 'data'));
   };
-  assert.match(await ask(), /x-mark: 3/);
-  await runner.release({ ...runner.spec('plain.cjs'), node });
   assert.match(await ask(), /x-mark: 4/);
+  await runner.release({ ...runner.spec('plain.cjs'), node });
+  assert.match(await ask(), /x-mark: 5/);
   socket.destroy();
 });
 
