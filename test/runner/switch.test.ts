@@ -15,6 +15,9 @@ test('no request is lost, and none is answered by an older release than one seen
     await waitFor(() => load.answered > before + 200, { what: 'the load' });
     pauses.push((await runner.release(runner.spec('plain.cjs'))).pauseMs);
   }
+  // Each client has one request under way at most: of so many one was begun after the last switch.
+  const before = load.answered;
+  await waitFor(() => load.answered > before + 32, { what: 'answers of the last release' });
   const report = await load.stop();
   t.diagnostic(
     `${report.samples.length} requests; pauses of ${pauses.map((pause) => pause.toFixed(1)).join(', ')} ms`,

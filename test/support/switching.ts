@@ -32,6 +32,9 @@ export async function switchUnderLoad(t: TestContext, switches: number, clients:
     else await sluice.deploy(app, await files(count));
     await noteWorkers();
   }
+  // Each client has one request under way at most: of so many one was begun after the last switch.
+  const before = load.answered;
+  await waitFor(() => load.answered > before + clients, { what: 'answers of the last release' });
   const report = await load.stop();
   t.diagnostic(`${switches} switches, ${report.samples.length} requests, ${report.errors.length} lost`);
   assert.deepEqual(report.errors, []);
