@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { BackgroundSpec, BackgroundStatus, GenerationSpec } from '../../src/protocol/runner.ts';
@@ -112,11 +112,15 @@ test('what its command sets takes precedence, PORT too', async (t) => {
 test('with `overlap` the new ones start while the old ones still run', async (t) => {
   const runner = await TestRunner.start(t);
   const notes = new Notes(runner);
-  const first = withBackground(runner, notes, { overlap: true }, {}, { LINGER: '1500' });
+  const over = join(runner.paths.home, 'over');
+  const settings = { killTimeout: '60s' };
+  const first = withBackground(runner, notes, { overlap: true }, settings, { LINGER_UNTIL: over });
   await runner.release(first);
   await running(runner, notes, 1, first);
-  const second = withBackground(runner, notes, { overlap: true });
+  const second = withBackground(runner, notes, { overlap: true }, settings);
   await runner.release(second);
+  await waitFor(async () => (await notes.all()).length === 2);
+  await writeFile(over, '');
   await waitFor(async () => (await notes.all()).length === 3);
   assert.deepEqual(
     (await notes.all()).map(({ what }) => what),
@@ -161,12 +165,11 @@ test('one that dies is started again, and one that takes too much memory too', a
     return (one?.restarts ?? 0) > 0 && one?.release === fat.release && one;
   });
   assert.ok(restarted);
-  const said = (await appLog(fat.log.directory))
-    .filter(({ stream }) => stream === 'sys')
-    .map(({ text }) => text);
-  assert.ok(
-    said.some((text) => /^mail\.0 \(pid \d+\) takes .* \("maxMemory"\), and is started again$/.test(text)),
-    said.join('\n'),
+  const wanted = /^mail\.0 \(pid \d+\) takes .* \("maxMemory"\), and is started again$/;
+  await waitFor(
+    async () =>
+      (await appLog(fat.log.directory)).some(({ stream, text }) => stream === 'sys' && wanted.test(text)),
+    { what: 'a line that says so' },
   );
 });
 

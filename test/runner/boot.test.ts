@@ -15,34 +15,38 @@ import { waitFor } from '../support/wait.ts';
 const broken: Record<string, { code: string; message: RegExp; settings?: object }> = {
   exit: { code: 'boot_exited', message: /exit status 3 before it listened\n.*DATABASE_URL is not set/ },
   missing: { code: 'boot_exited', message: /\| Error: Cannot find module 'no-such-package'/ },
-  never: { code: 'boot_timeout', message: /no worker listened on port \d+ within 1\.0 s/ },
+  never: {
+    code: 'boot_timeout',
+    message: /no worker listened on port \d+ within 1\.0 s/,
+    settings: { bootTimeout: '1s' },
+  },
+  // Long enough for a busy machine to have it listen.
   unwell: {
     code: 'health_failed',
-    message: /answered 500 to GET \/, and was not healthy within 4\.0 s/,
-    settings: { bootTimeout: '4s' },
+    message: /answered 500 to GET \/, and was not healthy within 5\.0 s/,
+    settings: { bootTimeout: '5s' },
   },
   moment: {
     code: 'settle_exited',
     message: /listened, and then ended with exit status 1\n(?:.|\n)*a moment later/,
-    settings: { bootTimeout: '10s' },
+    settings: { settleTime: '10s' },
   },
   early: {
     code: 'settle_exited',
     message: /listened, and then ended with exit status 1\n(?:.|\n)*before the second one listens/,
-    settings: { bootTimeout: '10s' },
   },
-  'not-ready': { code: 'boot_timeout', message: /process\.send\('ready'\)/, settings: { waitReady: true } },
+  'not-ready': {
+    code: 'boot_timeout',
+    message: /process\.send\('ready'\)/,
+    settings: { waitReady: true, bootTimeout: '1s' },
+  },
 };
 
 for (const [how, { code, message, settings }] of Object.entries(broken)) {
   test(`a release that fails by "${how}" is refused as ${code}, says why, and leaves nothing`, async (t) => {
     const runner = await TestRunner.start(t);
     await runner.release(runner.spec('plain.cjs'));
-    const spec = runner.spec(
-      'broken.cjs',
-      { bootTimeout: '1s', settleTime: '1s', ...settings },
-      { HOW: how },
-    );
+    const spec = runner.spec('broken.cjs', settings, { HOW: how });
     await assert.rejects(runner.boot(spec), { code, message });
     assert.equal((await fetchText(runner.port)).body, '1');
     const [status] = await runner.client.call('status', {});
@@ -58,8 +62,10 @@ test('a package that is missing is named in the hint, and what did not start is 
     assert.match(error.hint, /^no-such-package is not installed in the release/);
     return true;
   });
-  const log = await readFile(join(broken.log.directory, 'app.log'), 'utf8');
-  const line = log.split('\n').find((each) => each.includes('no-such-package')) ?? '';
+  const line = await waitFor(async () => {
+    const log = await readFile(join(broken.log.directory, 'app.log'), 'utf8');
+    return log.split('\n').find((each) => each.includes('no-such-package'));
+  });
   assert.match(line, new RegExp(`^\\S+Z ${broken.release} web\\.0 err `));
 });
 
@@ -140,10 +146,12 @@ test('a worker that cannot even be started is tried again at leisure', async (t)
   const directory = await temporaryDirectory(t);
   await runner.release({ ...runner.spec('plain.cjs', { workers: 1 }), directory });
   await rm(directory, { recursive: true });
+  const start = performance.now();
   process.kill((await runner.client.call('status', {}))[0]?.workers[0]?.pid ?? 0, 'SIGKILL');
-  await sleep(1000);
-  const attempts = runner.output.split('could not be started').length - 1;
-  assert.ok(attempts > 0 && attempts < 10, `${attempts} attempts in a second`);
+  await waitFor(() => runner.output.split('could not be started').length > 5, { what: 'five attempts' });
+  const took = performance.now() - start;
+  // At once, and then after 100, 150, 225 and 337.5 ms.
+  assert.ok(took > 800, `five attempts in ${took} ms`);
 });
 
 test('a generation that its caller does not switch to is gone when the caller is', async (t) => {
@@ -159,7 +167,7 @@ test('a generation that its caller does not switch to is gone when the caller is
 
 test('after a stop nobody listens on the port', async (t) => {
   const runner = await TestRunner.start(t);
-  await runner.release(runner.spec('plain.cjs'));
+  await runner.release(runner.spec('plain.cjs', { drainTimeout: '30s' }));
   const socket = connect(runner.port, '127.0.0.1').setEncoding('utf8');
   socket.write('POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n');
   assert.match(String(await once(socket, 'data')), /^HTTP\/1.1 100/);
@@ -180,10 +188,12 @@ test('after a stop nobody listens on the port', async (t) => {
 
 test('a stop takes no longer than the requests that are under way, on kept-alive connections too', async (t) => {
   const runner = await TestRunner.start(t);
-  await runner.release(runner.spec('plain.cjs', { workers: 1, drainTimeout: '30s' }));
+  const patient = { KEEP_ALIVE_TIMEOUT: '60000' };
+  await runner.release(runner.spec('plain.cjs', { workers: 1, drainTimeout: '60s' }, patient));
   const [whole, half] = [connect(runner.port, '127.0.0.1'), connect(runner.port, '127.0.0.1')];
   whole.write('GET /stream HTTP/1.1\r\nhost: app\r\n\r\n');
   half.write('POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n');
+  const ended = once(whole, 'end').then(() => performance.now());
   await Promise.all([once(whole, 'data'), once(half, 'data')]);
   const stopped = runner.client.call('stop', { key: 'shop' });
   await waitFor(() =>
@@ -195,7 +205,7 @@ test('a stop takes no longer than the requests that are under way, on kept-alive
   half.write('body');
   assert.match(String(await once(half, 'data')), /connection: close/i);
   whole.resume();
-  const ended = once(whole, 'end').then(() => performance.now());
   await stopped;
-  assert.ok(performance.now() - (await ended) < 1000);
+  // Some milliseconds; what waits for the others to be closed takes most of a minute more.
+  assert.ok(performance.now() - (await ended) < 10_000);
 });

@@ -57,7 +57,7 @@ test('workers and background processes are in the cgroup of their generation, wi
       nodeArgs: [],
       script: join(apps, 'background.cjs'),
       args: [],
-      env: {},
+      env: { SPANS: join(runner.paths.home, 'spans') },
       overlap: false,
     },
   ];
@@ -165,7 +165,8 @@ test('workers of a killed runner live on in their cgroup, which goes with them',
   assert.equal((await fetchText(runner.port)).status, 200);
   assert.ok(existsSync(old));
   await runner.release(runner.spec('plain.cjs', { workers: 1 }));
-  await waitFor(() => !existsSync(old), { timeout: 20_000 });
+  // They are given drainTimeout and killTimeout, after the time that they may take to report.
+  await waitFor(() => !existsSync(old), { timeout: 60_000 });
 });
 
 function isAlive(pid: number): boolean {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { readFile, rm, writeFile } from 'node:fs/promises';
+import { getPriority } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { JobSpec } from '../../src/protocol/runner.ts';
@@ -109,12 +110,15 @@ test('a build runs at low priority', async (t) => {
   const runner = await TestRunner.start(t);
   const { result, output } = await run(runner, shell('nice', { lowPriority: true }));
   await result;
-  assert.equal(output().trim(), '15');
+  assert.equal(output().trim(), String(Math.min(19, getPriority() + 15)));
 });
 
 test('a job that prints faster than its caller reads is slowed down, and nothing is lost', async (t) => {
   const runner = await TestRunner.start(t);
-  const { result, output } = await run(runner, shell('head -c 20000000 /dev/zero | tr "\\0" x'));
+  const { result, output } = await run(
+    runner,
+    shell('head -c 20000000 /dev/zero | tr "\\0" x', { timeout: 60_000 }),
+  );
   await result;
   assert.equal(output().length, 20_000_000);
 });

@@ -28,7 +28,7 @@ test('a line is in the log with its time, release, worker and stream', async (t)
     return all.length > 0 && all;
   });
   const [line] = lines;
-  assert.ok(line !== undefined && line.time > before && line.time < new Date().toISOString());
+  assert.ok(line !== undefined && line.time >= before && line.time <= new Date().toISOString());
   assert.match(line.process, /^web\.[01]$/);
   assert.deepEqual([line.release, line.stream, line.continued], [spec.release, 'out', false]);
 });

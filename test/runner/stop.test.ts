@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { JobSpec } from '../../src/protocol/runner.ts';
 import { processStartTime } from '../../src/system/processes.ts';
 import { fetchText } from '../support/http.ts';

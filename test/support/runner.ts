@@ -182,7 +182,8 @@ export class TestRunner {
   async #stop(): Promise<void> {
     if (this.process.exitCode !== null || this.process.signalCode !== null) return;
     this.client.close();
-    const timer = setTimeout(() => this.process.kill('SIGKILL'), 10_000);
+    // What does not listen to SIGTERM is given some seconds, of an app and of a job.
+    const timer = setTimeout(() => this.process.kill('SIGKILL'), 30_000);
     await this.#signal('SIGTERM');
     clearTimeout(timer);
   }
