@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
-import { readFile, writeFile } from 'node:fs/promises';
-import { test } from 'node:test';
+import { once } from 'node:events';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { type TestContext, test } from 'node:test';
 import type { DomainView } from '../../src/edge/domain.ts';
 import { retryAfter } from '../../src/edge/order-record.ts';
 import { exists } from '../../src/system/exists.ts';
 import { answering } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
-import { machineWithNginx, type NginxMachine } from '../support/nginx.ts';
+import { machineWithNginx } from '../support/nginx.ts';
 import { type Pebble, startPebble } from '../support/pebble.ts';
 import { type Sluice, startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
@@ -32,17 +34,19 @@ async function until(
   return waitFor(look, { what, timeout: 40_000 });
 }
 
-async function sluiceBehind(nginx: NginxMachine, pebble: Pebble, acme: object = {}): Promise<Sluice> {
+/** The only one that nginx goes by, until the end of the test. */
+async function sluiceBehind(t: TestContext, pebble: Pebble, acme: object = {}): Promise<Sluice> {
   const own = { ...pebble.settings, httpPort: machine.http, retryDelay: '1h', ...acme };
-  const sluice = await startSluice(wholeFile, { settings: { acme: own } });
-  await nginx.serve(sluice.home);
+  const sluice = await startSluice(t, { settings: { acme: own } });
+  t.after(() => machine.stopServing());
+  await machine.serve(sluice.home);
   await sluice.deploy('shop', answering('the shop'));
   return sluice;
 }
 
-test('a certificate is renewed when a third of its lifetime is left, and nginx goes by the new one', async () => {
-  const pebble = await startPebble(wholeFile, { httpPort: machine.http, validity: 30 });
-  const sluice = await sluiceBehind(machine, pebble, { schedule: '* * * * * *' });
+test('a certificate is renewed when a third of its lifetime is left, and nginx goes by the new one', async (t) => {
+  const pebble = await startPebble(t, { httpPort: machine.http, validity: 30 });
+  const sluice = await sluiceBehind(t, pebble, { schedule: '* * * * * *' });
   await add(sluice, 'short.example.com');
   const first = await until(sluice, 'short.example.com', ({ state }) => state === 'valid', 'the first');
   const second = await until(
@@ -53,19 +57,17 @@ test('a certificate is renewed when a third of its lifetime is left, and nginx g
   );
   assert.equal(second.state, 'valid');
   const lateness = Date.parse(second.validFrom ?? '') - Date.parse(first.renewAt ?? '');
-  assert.ok(lateness > -2000 && lateness < 8000, `renewed ${lateness} ms after it was due`);
+  // From when it is due until the first one ends are 10 s.
+  assert.ok(lateness > -2000 && lateness < 10_000, `renewed ${lateness} ms after it was due`);
   assert.equal(pebble.orders, 2);
   const applied = async () => (await machine.outcome(sluice.home)).error === null;
   await waitFor(applied, { what: 'nginx' });
-  await sluice.stop();
-  machine.stopServing();
-  await pebble.end();
 });
 
-test('an order that the authority refuses is tried again later and later, across restarts, and told', async () => {
+test('an order that the authority refuses is tried again later and later, across restarts, and told', async (t) => {
   // Here the authority looks where nobody is, while our own look at the name finds it in order.
-  const pebble = await startPebble(wholeFile, { httpPort: 1 });
-  const sluice = await sluiceBehind(machine, pebble, { schedule: '* * * * * *', retryDelay: '1s' });
+  const pebble = await startPebble(t, { httpPort: 1 });
+  const sluice = await sluiceBehind(t, pebble, { schedule: '* * * * * *', retryDelay: '1s' });
   await add(sluice, 'refused.example.com');
   const failed = ({ error, progress }: DomainView['certificate']) => error !== null && progress === null;
   const { error } = await until(sluice, 'refused.example.com', failed, 'a failure');
@@ -74,6 +76,8 @@ test('an order that the authority refuses is tried again later and later, across
   const orders = async () =>
     JSON.parse(await readFile(sluice.paths.edge.orders, 'utf8'))['refused.example.com'];
   await waitFor(async () => (await orders()).failures >= 3, { what: 'three failures', timeout: 30_000 });
+  // It counts as failed when it begins.
+  await until(sluice, 'refused.example.com', failed, 'the third failure');
   const doctor = JSON.parse((await cli(['doctor', '--json'], { env: { SLUICE_HOME: sluice.home } })).stdout);
   assert.match(JSON.stringify(doctor.checks), /refused\.example\.com has no certificate/);
 
@@ -82,6 +86,8 @@ test('an order that the authority refuses is tried again later and later, across
   const nextTry = new Date(Date.now() + 3_600_000).toISOString();
   const all = { 'refused.example.com': { ...record, nextTry } };
   await writeFile(sluice.paths.edge.orders, JSON.stringify(all));
+  // Should the stop have come in the middle of a fourth one: that is gone on with at once, as the next test has it.
+  await rm(sluice.paths.edge.openOrder('refused.example.com'), { force: true });
   const before = pebble.orders;
   for (let start = 0; start < 3; start++) {
     await sluice.up();
@@ -92,44 +98,59 @@ test('an order that the authority refuses is tried again later and later, across
     await sluice.stop();
   }
   assert.equal(pebble.orders, before);
-  machine.stopServing();
-  await pebble.end();
 });
 
-test('a server that is killed in the middle of an order goes on with it, and makes no second one', async () => {
-  const pebble = await startPebble(wholeFile, {
-    httpPort: machine.http,
+test('a server that is killed in the middle of an order goes on with it, and makes no second one', async (t) => {
+  const look = await heldBack(t, machine.http);
+  const pebble = await startPebble(t, {
+    httpPort: look.port,
     env: { PEBBLE_VA_NOSLEEP: '0', PEBBLE_VA_SLEEPTIME: '6' },
   });
-  const sluice = await sluiceBehind(machine, pebble);
+  const sluice = await sluiceBehind(t, pebble);
   await add(sluice, 'killed.example.com');
   const { edge } = sluice.paths;
-  for (let round = 0; round < 3; round++) {
-    await waitFor(() => exists(edge.openOrder('killed.example.com')), { what: 'an order' });
-    await sluice.kill();
+  const told = async () =>
+    (await sluice.log()).filter(({ msg }) => msg === 'order').map(({ isNew }) => isNew);
+  await waitFor(async () => (await told()).length > 0, { what: 'an order' });
+  await sluice.kill();
+  look.goOn();
+  // The others come wherever it is by then: the authority waits for up to 5 s before it looks.
+  for (let kill = 0; kill < 2; kill++) {
     await sluice.up();
+    await sluice.kill();
   }
-  await until(sluice, 'killed.example.com', ({ state }) => state === 'valid', 'a certificate');
+  await sluice.up();
+  const issued = ({ state, progress }: DomainView['certificate']) => state === 'valid' && progress === null;
+  await until(sluice, 'killed.example.com', issued, 'a certificate');
   assert.equal(pebble.orders, 1);
   assert.equal(await exists(edge.openOrder('killed.example.com')), false);
-  const log = await sluice.log();
-  const told = log.filter(({ msg }) => msg === 'order').map(({ isNew }) => isNew);
-  assert.equal(told.filter((isNew) => isNew).length, 1);
-  assert.ok(told.length >= 2);
-  await sluice.stop();
-  machine.stopServing();
-  await pebble.end();
+  assert.equal((await told()).filter((isNew) => isNew).length, 1);
+  assert.ok((await told()).length >= 2);
 });
 
-test('an authority that cannot be reached is told, and was asked for nothing', async () => {
-  const pebble = await startPebble(wholeFile, { httpPort: machine.http });
-  const sluice = await sluiceBehind(machine, pebble, { directory: 'https://127.0.0.1:1/dir' });
+/** A port that leads to another one, from when it is told to: who comes before that waits. */
+async function heldBack(t: TestContext, to: number): Promise<{ port: number; goOn: () => void }> {
+  const { promise: told, resolve: goOn } = Promise.withResolvers<void>();
+  const server = createServer(async (socket) => {
+    socket.on('error', () => undefined);
+    await told;
+    const there = connect(to, '127.0.0.1');
+    there.on('error', () => socket.destroy());
+    socket.pipe(there).pipe(socket);
+  }).listen(0, '127.0.0.1');
+  t.after(() => server.close());
+  await once(server, 'listening');
+  return { port: (server.address() as AddressInfo).port, goOn };
+}
+
+test('an authority that cannot be reached is told, and was asked for nothing', async (t) => {
+  const pebble = await startPebble(t, { httpPort: machine.http });
+  const sluice = await sluiceBehind(t, pebble, { directory: 'https://127.0.0.1:1/dir' });
   await add(sluice, 'alone.example.com');
   const failed = ({ error, progress }: DomainView['certificate']) => error !== null && progress === null;
   const { error } = await until(sluice, 'alone.example.com', failed, 'a failure');
   assert.match(error?.message ?? '', /^the ACME server cannot be reached: .*ECONNREFUSED/);
   assert.equal(pebble.orders, 0);
-  machine.stopServing();
 });
 
 test('each failure doubles the wait, up to a day, by chance a quarter more, and never less than is asked for', () => {
