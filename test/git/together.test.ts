@@ -289,8 +289,9 @@ async function descendant(pid: number, command: RegExp): Promise<number> {
   const { stdout } = await promisify(execFile)('ps', ['-e', '-o', 'pid=,ppid=,args=']);
   const rows = stdout.split('\n').map((row) => row.trim().split(/\s+/));
   const family = new Set([String(pid)]);
-  for (const [child = '', parent = ''] of rows.toSorted((a, b) => Number(a[0]) - Number(b[0]))) {
-    if (family.has(parent)) family.add(child);
+  // A set goes on to what is added meanwhile. Numbers say nothing of who is whose: they begin anew at some time.
+  for (const member of family) {
+    for (const [child = '', parent = ''] of rows) if (parent === member) family.add(child);
   }
   const found = rows.find(([child = '', , ...args]) => family.has(child) && command.test(args.join(' ')));
   return Number(found?.[0]);
