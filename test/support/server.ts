@@ -233,11 +233,10 @@ export class Sluice {
 
   /** Its own log, parsed. */
   async log(): Promise<Record<string, unknown>[]> {
-    const text = await readFile(this.paths.log, 'utf8');
-    return text
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line));
+    const lines = (await readFile(this.paths.log, 'utf8')).split('\n');
+    // The last one may be being written.
+    lines.pop();
+    return lines.map((line) => JSON.parse(line));
   }
 }
 
