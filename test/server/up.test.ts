@@ -74,7 +74,6 @@ test('told to stop, it ends the deploys under way, the apps and its runner, and 
   for (const pid of [runner.pid, ...workers.map((worker) => worker.pid)]) {
     await waitFor(async () => (await processStartTime(pid)) === undefined, {
       what: `the end of process ${pid}`,
-      timeout: 1000,
     });
   }
 
