@@ -55,6 +55,7 @@ test('apps serve under load while backups are made and deploys go on: no request
   await writeFile(join(sluice.paths.target(shop).shared, 'data/large'), Buffer.alloc(30_000_000, 'data'));
   const file = join(await temporaryDirectory(t), 'backup.tar.gz');
   const load = new Load((await sluice.status('shop')).port, 12);
+  t.after(() => load.stop());
   const count = await backupsDuring(sluice.home, file, async () => {
     for (let deploy = 1; deploy <= 4; deploy += 1) await sluice.deploy('shop', await files(deploy));
   });
@@ -111,6 +112,7 @@ test('a backup during which the server ends is none, and an earlier file is left
     env: { ...process.env, SLUICE_HOME: sluice.home },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
+  t.after(() => child.kill('SIGKILL'));
   let told = '';
   child.stderr.on('data', (chunk: Buffer) => {
     told += chunk;
@@ -118,9 +120,9 @@ test('a backup during which the server ends is none, and an earlier file is left
   await waitFor(async () => (await sluice.log()).some(({ msg }) => msg === 'holding still'), {
     what: 'the hold',
   });
-  const exited = once(child, 'exit');
+  const closed = once(child, 'close');
   await sluice.stop();
-  const [code] = await exited;
+  const [code] = await closed;
   assert.equal(code, 1);
   assert.match(told, /Sluice ended while its state was being copied/);
   assert.equal(await readFile(file, 'utf8'), 'earlier');
