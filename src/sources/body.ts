@@ -51,7 +51,11 @@ export async function* readBody(
   }
 }
 
-/** Waits for `news`, but not longer than `timeout` milliseconds, and not past the abort of `signal`. */
+/**
+ * Waits for `news`, but not longer than `timeout` milliseconds, and not past the abort of `signal`. News that is there by
+ * then counts: where we stood still ourselves, a machine that was suspended included, the time is over before anything
+ * that has come meanwhile is read.
+ */
 async function interruptible(
   news: Promise<void>,
   timeout: number,
@@ -59,7 +63,8 @@ async function interruptible(
   onTimeout: () => Error,
 ): Promise<void> {
   const { promise: interruption, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(onTimeout()), timeout);
+  // Timers come first in a turn of the event loop, what has come over the network next, and then this.
+  const timer = setTimeout(() => setImmediate(() => reject(onTimeout())), timeout);
   const onAbort = () => reject(signal.reason);
   signal.addEventListener('abort', onAbort, { once: true });
   try {

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { readdir } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { createServer, type IncomingMessage, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { type TestContext, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -59,17 +60,38 @@ test('a sender that is slow but never stands still for long is waited for', asyn
   assert.equal(uploadBytes, archive.length);
 });
 
+test('a server that stood still itself does not take that for the sender', async (t) => {
+  const { directory } = await staging(t);
+  const { sender, body } = await upload(t);
+  const received = receive(body, directory, { uploadTimeout: 200 });
+  sender.write(archive.subarray(0, 100_000));
+  await untilUnpacked(directory, 100_000);
+  sender.end(archive.subarray(100_000));
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500);
+  assert.equal((await received).uploadBytes, archive.length);
+});
+
 test('a sender that hangs up is told from an archive that is cut short', async (t) => {
   const { directory } = await staging(t);
   const { sender, body } = await upload(t);
   sender.write(archive.subarray(0, 100_000));
   const received = receive(body, directory);
   const outcome = assert.rejects(received, { code: 'upload_aborted', message: /hung up after 98 KiB/ });
-  await waitFor(async () => (await readdir(directory)).length > 1);
+  await untilUnpacked(directory, 100_000);
   sender.destroy();
   await outcome;
   assert.deepEqual(await readdir(directory), ['.sluice']);
 });
+
+/** What was sent of the archive has arrived, and been written: the file in it, behind its header. */
+async function untilUnpacked(directory: string, sent: number): Promise<void> {
+  const bytes = async () => {
+    const [incoming = ''] = (await readdir(directory)).filter((name) => name.startsWith('.incoming-'));
+    return (await stat(join(directory, incoming, 'f')).catch(() => undefined))?.size ?? 0;
+  };
+  const whole = sent - (sent % 512) - 512;
+  await waitFor(async () => (await bytes()) >= whole, { what: 'what was sent' });
+}
 
 test('an upload that is cancelled ends with the reason of the cancel, and nothing is left', async (t) => {
   const { directory } = await staging(t);
