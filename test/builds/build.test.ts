@@ -2,8 +2,10 @@ import assert from 'node:assert/strict';
 import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import type { BuildContext } from '../../src/builds/build.ts';
 import { AppError } from '../../src/errors/app-error.ts';
 import { appSettings, type BuildRun, runBuild, writeTree } from '../support/builds.ts';
+import { runJob } from '../support/jobs.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 async function tree(t: TestContext, manifest: unknown, files: Record<string, unknown> = {}): Promise<string> {
@@ -150,14 +152,27 @@ test('what npm lists of install scripts is not shown, but what was not run is to
 
 test('install and build together have one time limit', async (t) => {
   const directory = await tree(t, { scripts: { prepare: 'sleep 1', build: 'sleep 60' } });
-  const start = performance.now();
-  await assert.rejects(runBuild(directory, { settings: appSettings({ build: { timeout: '3s' } }) }), {
+  const jobs: { may: number; took: number }[] = [];
+  const changes: Partial<BuildContext> = {
+    settings: appSettings({ build: { timeout: '8s' } }),
+    async runJob(job, ...rest) {
+      const start = performance.now();
+      try {
+        // Where a machine is busy, npm would take as long as it likes at the priority of a build.
+        return await runJob({ ...job, lowPriority: false }, ...rest);
+      } finally {
+        jobs.push({ may: job.timeout, took: performance.now() - start });
+      }
+    },
+  };
+  await assert.rejects(runBuild(directory, changes), {
     code: 'build_timeout',
     message:
-      'Install and build took longer than 3.0 s: `npm run --prefix=. build` was ended, with all it had started',
+      'Install and build took longer than 8.0 s: `npm run --prefix=. build` was ended, with all it had started',
   });
-  const took = performance.now() - start;
-  assert.ok(took < 3900, `${took} ms`);
+  const [install, build, ...more] = jobs;
+  assert.ok(install && build && more.length === 0);
+  assert.ok(install.took > 1000 && build.may <= 8000 - install.took, JSON.stringify(jobs));
 });
 
 test('a build that is cancelled ends with the reason it was cancelled for', async (t) => {
