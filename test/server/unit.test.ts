@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -65,7 +66,14 @@ test('with a user for pushes its group may read the keys and open the socket, an
 
 /** A home, and what systemd would start for it, with a `systemd-notify` that writes down what it is told. */
 async function create(t: TestContext, settings: Record<string, unknown> = {}) {
-  const home = await temporaryDirectory(t);
+  const home = await mkdtemp(join(tmpdir(), 'sluice-test-'));
+  const children: ChildProcess[] = [];
+  // In this order: what still runs writes into it.
+  t.after(async () => {
+    for (const child of children.reverse()) await end(child);
+    await new Sluice(home).end();
+    await rm(home, { recursive: true, force: true });
+  });
   const bin = await temporaryDirectory(t);
   const paths = new Paths(home);
   const port = await firstPort();
@@ -86,12 +94,6 @@ async function create(t: TestContext, settings: Record<string, unknown> = {}) {
     NOTIFY_SOCKET: '/nonexistent',
     PATH: `${bin}:${process.env['PATH']}`,
   };
-  const children: ChildProcess[] = [];
-  t.after(async () => {
-    for (const child of children.reverse()) await end(child);
-    await new Sluice(home).end();
-  });
-
   /** @returns when it has said that it is ready */
   async function start(module: string): Promise<ChildProcess> {
     await writeFile(told, '');
@@ -100,14 +102,13 @@ async function create(t: TestContext, settings: Record<string, unknown> = {}) {
     children.push(child);
     await waitFor(async () => (await readFile(told, 'utf8')).startsWith('--ready'), {
       what: `${module} ready`,
-      timeout: 20_000,
     });
     return child;
   }
   async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
     const response = await fetch(`http://127.0.0.1:${port}${path}`, {
       method,
-      headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json' },
+      headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json', connection: 'close' },
       ...(body !== undefined && {
         body: body instanceof Uint8Array ? new Uint8Array(body) : JSON.stringify(body),
       }),
