@@ -230,7 +230,7 @@ test('Ctrl-C ends a backup, or a restore, and leaves nothing of it', async (t) =
     const told = await cli(args, {
       env: { SLUICE_HOME: home },
       whileRunning(child) {
-        working = waitFor(isAtWork, { what: 'work', timeout: 20_000 }).then(() => child.kill('SIGINT'));
+        working = waitFor(isAtWork, { what: 'work' }).then(() => child.kill('SIGINT'));
       },
     });
     await working;

@@ -68,7 +68,7 @@ test('what was backed up comes back in another home: apps, data, variables, repo
   assert.match(stdout, /^blog@staging: restored with release 1$/m);
   assert.match(stdout, /^shop: restored; release 2 is built from its commit when Sluice starts$/m);
   await to.up();
-  await waitFor(async () => (await to.status('shop')).state === 'running', { what: 'shop', timeout: 20_000 });
+  await waitFor(async () => (await to.status('shop')).state === 'running', { what: 'shop' });
   assert.equal(await to.get('shop'), 'pushed two');
   const staged = await waitFor(
     async () => {
@@ -78,7 +78,7 @@ test('what was backed up comes back in another home: apps, data, variables, repo
       );
       return status.state === 'running' && status;
     },
-    { what: 'blog', timeout: 20_000 },
+    { what: 'blog' },
   );
   assert.equal(await (await fetch(staged.url)).text(), 'uploaded');
   assert.deepEqual([(await to.status('shop')).port, staged.port], ports);
@@ -125,7 +125,6 @@ test('an app whose release could not be built after a restore is told by doctor,
   const apps = async () => (await doctor(to.home)).checks['apps'];
   await waitFor(async () => (await to.releases('shop')).some(({ state }) => state === 'failed'), {
     what: 'the build that fails',
-    timeout: 20_000,
   });
   await waitFor(async () => (await apps())?.state === 'warning', { what: 'the warning' });
   const check = await apps();
@@ -245,7 +244,6 @@ test('what was restored and not built yet is not forgotten by the next backup', 
   await third.up();
   await waitFor(async () => (await third.status('shop')).state === 'running', {
     what: 'shop',
-    timeout: 20_000,
   });
   assert.equal(await third.get('shop'), 'pushed two');
 });

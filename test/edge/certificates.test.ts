@@ -28,7 +28,7 @@ async function until(name: string, state: string, of: Sluice = sluice): Promise<
     const domain = await get(name, of);
     return domain.certificate.state === state && domain.certificate.progress === null && domain;
   };
-  return waitFor(settled, { what: `${name} ${state}`, timeout: 30_000 });
+  return waitFor(settled, { what: `${name} ${state}` });
 }
 
 /** What a client that knows the authority gets. */

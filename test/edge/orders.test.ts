@@ -31,7 +31,7 @@ async function until(
     const found = await certificate(sluice, name);
     return isSo(found) && found;
   };
-  return waitFor(look, { what, timeout: 40_000 });
+  return waitFor(look, { what });
 }
 
 /** The only one that nginx goes by, until the end of the test. */
@@ -75,7 +75,7 @@ test('an order that the authority refuses is tried again later and later, across
   assert.match(error?.message ?? '', /refused/);
   const orders = async () =>
     JSON.parse(await readFile(sluice.paths.edge.orders, 'utf8'))['refused.example.com'];
-  await waitFor(async () => (await orders()).failures >= 3, { what: 'three failures', timeout: 30_000 });
+  await waitFor(async () => (await orders()).failures >= 3, { what: 'three failures' });
   // It counts as failed when it begins.
   await until(sluice, 'refused.example.com', failed, 'the third failure');
   const doctor = JSON.parse((await cli(['doctor', '--json'], { env: { SLUICE_HOME: sluice.home } })).stdout);

@@ -48,7 +48,6 @@ export class RunningGit {
   until(pattern: RegExp): Promise<Line> {
     return waitFor(() => this.lines.find(({ text }) => pattern.test(text)), {
       what: `a line like ${pattern}`,
-      timeout: 30_000,
     });
   }
 }

@@ -227,7 +227,7 @@ export class Sluice {
         const status = await this.status(app);
         return status.state === 'running' && status;
       },
-      { what: `${app} running`, timeout: 20_000 },
+      { what: `${app} running` },
     );
   }
 

@@ -4,7 +4,7 @@
  */
 export async function waitFor<T>(
   condition: () => T | undefined | null | false | Promise<T | undefined | null | false>,
-  { timeout = 30_000, interval = 20, what = 'the condition' } = {},
+  { timeout = 60_000, interval = 20, what = 'the condition' } = {},
 ): Promise<T> {
   const end = Date.now() + timeout;
   for (;;) {
