@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { listDirectory } from '../../src/system/files.ts';
 import { answering } from '../support/apps.ts';
 import { firstPort } from '../support/free-port.ts';
@@ -36,16 +38,44 @@ test('a push that breaks off while it is received leaves no objects behind', asy
   await checkout.git('push', sluice.gitUrl('broken'), 'main');
   const objects = join(sluice.paths.repository('broken'), 'objects');
   const received = async () => (await listDirectory(objects)).filter((name) => name.includes('incoming'));
-  await checkout.commit('Large', { 'data.bin': randomBytes(30 * 1024 ** 2) });
-  // Slowly enough to be there while it is received, however fast the machine is.
-  const url = sluice.gitUrl('broken');
-  const push = checkout.start('-c', 'pack.compression=9', '-c', 'pack.window=0', 'push', url, 'main');
-  await waitFor(async () => (await received()).length > 0, { what: 'the first objects', interval: 1 });
+  await checkout.commit('Large', { 'data.bin': randomBytes(10 * 1024 ** 2) });
+  const way = await thatStops(t, Number(new URL(sluice.url).port), 5 * 1024 ** 2);
+  const url = sluice.gitUrl('broken').replace(new URL(sluice.url).host, `127.0.0.1:${way.port}`);
+  const push = checkout.start('push', url, 'main');
+  await waitFor(async () => (await received()).length > 0, { what: 'the first objects' });
   process.kill(-(push.process.pid as number), 'SIGKILL');
   await push.ended;
+  way.breakOff();
   await waitFor(async () => (await received()).length === 0, { what: 'their end' });
   assert.equal((await sluice.releases('broken')).length, 1);
 });
+
+/** A way to a port on which no more than so many bytes get there, until it breaks off. */
+async function thatStops(t: TestContext, to: number, bytes: number) {
+  const sockets: Socket[] = [];
+  let left = bytes;
+  const server = createServer((client) => {
+    const there = connect(to, '127.0.0.1');
+    sockets.push(client, there);
+    for (const socket of [client, there]) socket.on('error', () => undefined);
+    there.pipe(client);
+    client.on('end', () => there.end());
+    client.on('data', (chunk) => {
+      there.write(chunk);
+      left -= chunk.length;
+      if (left <= 0) client.pause();
+    });
+  }).listen(0, '127.0.0.1');
+  const breakOff = () => {
+    for (const socket of sockets) socket.destroy();
+  };
+  t.after(() => {
+    server.close();
+    breakOff();
+  });
+  await once(server, 'listening');
+  return { port: (server.address() as AddressInfo).port, breakOff };
+}
 
 test('the URL of an app has the name of the machine, where it is given one', async (t) => {
   const apps = { hostname: 'example.com', firstPort: await firstPort() };
