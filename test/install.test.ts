@@ -14,7 +14,9 @@ import { defaultVersions } from '../src/builds/versions.ts';
 import { answering } from './support/apps.ts';
 import { cli } from './support/cli.ts';
 import { canMount } from './support/doctor.ts';
+import { firstPort } from './support/free-port.ts';
 import { Checkout } from './support/git.ts';
+import { fetchOnce } from './support/http.ts';
 import { waitFor } from './support/wait.ts';
 
 const repository = resolve(import.meta.dirname, '..');
@@ -45,7 +47,7 @@ test('install.sh --local leaves a sample app running, does no harm when run agai
 
   const first = await install('--local');
   const url = /The sample app is live at (\S+)\n/.exec(first)?.[1] ?? '';
-  assert.match(await (await fetch(url)).text(), /^Hello from process \d+/);
+  assert.match(await (await fetchOnce(url)).text(), /^Hello from process \d+/);
   assert.equal(first.match(/^ {2}.*\/bin\/sluice \w+/gm)?.length, 4, 'commands to try next');
 
   const second = await install('--local');
@@ -56,11 +58,11 @@ test('install.sh --local leaves a sample app running, does no harm when run agai
     await install('--local', '--stop'),
     /sluice: stopped.*\nTo start it and its apps again: .*install\.sh --local\n$/,
   );
-  await assert.rejects(fetch(url));
+  await assert.rejects(fetchOnce(url));
   assert.match(await install('--local', '--stop'), /sluice: not running/);
 
   assert.match(await install('--local'), /sluice: starting\nhello: already live\n/);
-  assert.match(await (await fetch(url)).text(), /^Hello from process \d+/);
+  assert.match(await (await fetchOnce(url)).text(), /^Hello from process \d+/);
 });
 
 test('what install.sh says of git push works as it stands', async (t) => {
@@ -71,7 +73,7 @@ test('what install.sh says of git push works as it stands', async (t) => {
   const script = lines.replaceAll('NAME', 'mine');
   const { stdout, stderr } = await promisify(execFile)('sh', ['-ec', script], { cwd: repository.directory });
   const [, url = ''] = /live: (\S+) release 1/.exec(stdout + stderr) ?? [];
-  assert.equal(await (await fetch(url)).text(), 'by the book');
+  assert.equal(await (await fetchOnce(url)).text(), 'by the book');
 });
 
 test('an app without a package.json is not taken for a part of the checkout that Sluice runs in', async (t) => {
@@ -84,7 +86,7 @@ test('an app without a package.json is not taken for a part of the checkout that
   const options = { binary: join(root, 'bin/sluice'), env: { SLUICE_HOME: home } };
   const { stdout, stderr } = await cli(['deploy', bare, '--app', 'bare', '--json'], options);
   assert.equal(stderr, '');
-  assert.equal(await (await fetch(JSON.parse(stdout).url)).text(), 'bare');
+  assert.equal(await (await fetchOnce(JSON.parse(stdout).url)).text(), 'bare');
 });
 
 test('a second run, as after a reboot, starts the apps again and does not bring back a sample that was removed', async (t) => {
@@ -99,7 +101,7 @@ test('a second run, as after a reboot, starts the apps again and does not bring 
     again,
     /sluice: starting\nhello: left as it is, since there are other apps\n\nIn the git repository/,
   );
-  await waitFor(async () => (await fetch(JSON.parse(stdout).url).catch(() => undefined))?.ok);
+  await waitFor(async () => (await fetchOnce(JSON.parse(stdout).url).catch(() => undefined))?.ok);
   assert.equal((await cli(['status', 'hello'], options)).code, 1);
 });
 
@@ -185,7 +187,7 @@ async function checkout(t: TestContext) {
   await mkdir(home);
   const settings = {
     listen: { port: 0 },
-    apps: { firstPort: 9500 + (process.pid % 400) },
+    apps: { firstPort: await firstPort() },
     ssh: { authorizedKeys: join(home, 'authorized_keys') },
   };
   await writeFile(join(home, 'config.json'), JSON.stringify(settings));

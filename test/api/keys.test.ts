@@ -8,6 +8,7 @@ import { AuthorizedKeys } from '../../src/api/authorized-keys.ts';
 import type { Key } from '../../src/api/keys.ts';
 import { answering } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
+import { fetchOnce } from '../support/http.ts';
 import { startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { wholeFile } from '../support/whole-file.ts';
@@ -197,14 +198,17 @@ test('only who may manage tokens may manage keys', async () => {
     scopes: ['deploy'],
   });
   const headers = { authorization: `Bearer ${token}` };
-  assert.equal((await fetch(`${sluice.url}/v1/keys`, { headers })).status, 403);
-  assert.equal((await fetch(`${sluice.url}/v1/keys/x`, { headers, method: 'DELETE' })).status, 403);
+  assert.equal((await fetchOnce(`${sluice.url}/v1/keys`, { headers })).status, 403);
+  assert.equal((await fetchOnce(`${sluice.url}/v1/keys/x`, { headers, method: 'DELETE' })).status, 403);
   const body = JSON.stringify({ name: 'x', key: 'ssh-ed25519 AAAA' });
-  assert.equal((await fetch(`${sluice.url}/v1/keys`, { headers, method: 'POST', body })).status, 403);
+  assert.equal((await fetchOnce(`${sluice.url}/v1/keys`, { headers, method: 'POST', body })).status, 403);
   const admin = { name: 'shopkeeper', scopes: ['admin'], app: 'shop' };
   const bound = await sluice.call<{ token: string }>('POST', '/v1/tokens', admin);
   const its = { authorization: `Bearer ${bound.token}` };
-  assert.equal((await fetch(`${sluice.url}/v1/keys`, { headers: its, method: 'POST', body })).status, 403);
+  assert.equal(
+    (await fetchOnce(`${sluice.url}/v1/keys`, { headers: its, method: 'POST', body })).status,
+    403,
+  );
 });
 
 test('what was good for an app alone goes with it, is told, and opens nothing to another app of that name', async () => {
@@ -215,7 +219,7 @@ test('what was good for an app alone goes with it, is told, and opens nothing to
   await sluice.call('POST', '/v1/tokens', { name: 'for-all', scopes: ['deploy'] });
   await add('brief-laptop', (await makeKey('brief-laptop')).public, 'brief');
   const headers = { authorization: `Bearer ${token}` };
-  const status = async () => (await fetch(`${sluice.url}/v1/apps/brief`, { headers })).status;
+  const status = async () => (await fetchOnce(`${sluice.url}/v1/apps/brief`, { headers })).status;
   assert.equal(await status(), 200);
   const { stdout, code } = await cli(['destroy', 'brief', '--confirm', 'brief'], {
     env: { SLUICE_HOME: sluice.home },

@@ -5,6 +5,7 @@ import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import supertest from 'supertest';
 import { answering, running } from '../support/apps.ts';
+import { fetchOnce } from '../support/http.ts';
 import { pack } from '../support/pack.ts';
 import { startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
@@ -19,7 +20,7 @@ test('a release that goes live is answered with 201, one that does not with why,
   const live = await upload('shop', await pack(answering('one'))).expect(201);
   assert.equal(live.body.number, 1);
   assert.equal(live.body.state, 'live');
-  assert.equal(await (await fetch(live.body.url)).text(), 'one');
+  assert.equal(await (await fetchOnce(live.body.url)).text(), 'one');
 
   const failed = await upload('shop', await pack(broken)).expect(422);
   assert.equal(failed.body.error.code, 'boot_exited');
@@ -27,7 +28,7 @@ test('a release that goes live is answered with 201, one that does not with why,
   assert.match(failed.body.error.message, /nothing works/);
   assert.equal(failed.body.release.number, 2);
   assert.equal(failed.body.release.state, 'failed');
-  assert.equal(await (await fetch(live.body.url)).text(), 'one');
+  assert.equal(await (await fetchOnce(live.body.url)).text(), 'one');
 
   const log = await api.get('/v1/apps/shop/releases/1/log').set(admin).expect(200);
   assert.match(log.text, /boot/);

@@ -6,6 +6,7 @@ import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import supertest from 'supertest';
 import { answering, running } from '../support/apps.ts';
+import { fetchOnce } from '../support/http.ts';
 import { pack } from '../support/pack.ts';
 import { startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
@@ -122,8 +123,8 @@ test('requests that change nothing are logged at debug level only, unless somebo
   const asked = async (level: string) => {
     const other = await startSluice(t, { settings: { logLevel: level } });
     await other.request('/v1/apps');
-    await fetch(`${other.url}/v1/apps`);
-    await fetch(`${other.url}/v1/apps`, { headers: { authorization: 'Bearer open-sesame' } });
+    await fetchOnce(`${other.url}/v1/apps`);
+    await fetchOnce(`${other.url}/v1/apps`, { headers: { authorization: 'Bearer open-sesame' } });
     await other.call('POST', '/v1/tokens', { name: 'ci' });
     await other.stop();
     const lines = await other.log();
@@ -176,7 +177,7 @@ test('an environment is an app of its own: releases, port, variables', async () 
   assert.equal(release.body.environment, 'staging');
   const production = await sluice.status('shop');
   assert.notEqual(release.body.url, production.url);
-  assert.equal(await (await fetch(release.body.url)).text(), 'staged');
+  assert.equal(await (await fetchOnce(release.body.url)).text(), 'staged');
   assert.equal(await sluice.get('shop'), 'shop');
   await api
     .patch(`${staging('/env')}&restart=false`)

@@ -7,6 +7,7 @@ import { answering } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
 import { doctor } from '../support/doctor.ts';
 import { Checkout, remoteBranches } from '../support/git.ts';
+import { fetchOnce } from '../support/http.ts';
 import { secondHome } from '../support/second-home.ts';
 import { type Sluice, startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -80,7 +81,7 @@ test('what was backed up comes back in another home: apps, data, variables, repo
     },
     { what: 'blog' },
   );
-  assert.equal(await (await fetch(staged.url)).text(), 'uploaded');
+  assert.equal(await (await fetchOnce(staged.url)).text(), 'uploaded');
   assert.deepEqual([(await to.status('shop')).port, staged.port], ports);
   assert.deepEqual(await to.call('GET', '/v1/apps/shop/env'), { WORD: 'secret' });
   assert.equal((await to.request('/v1/apps')).status, 200, 'the token holds');

@@ -5,6 +5,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { listDirectory } from '../../src/system/files.ts';
 import { answering } from '../support/apps.ts';
 import { Checkout, remoteBranches } from '../support/git.ts';
+import { fetchOnce } from '../support/http.ts';
 import { startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
 import { wholeFile } from '../support/whole-file.ts';
@@ -49,7 +50,7 @@ test('an environment takes the branches that it is given, and has a release, a p
     'GET',
     '/v1/apps/staged?environment=staging',
   );
-  assert.equal(await (await fetch(staging.url)).text(), 'next');
+  assert.equal(await (await fetchOnce(staging.url)).text(), 'next');
   assert.deepEqual(await remoteBranches(checkout, url), { main: commit, develop });
 });
 

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { answering } from '../support/apps.ts';
 import { writeTree } from '../support/builds.ts';
 import { Checkout } from '../support/git.ts';
+import { fetchOnce } from '../support/http.ts';
 import { startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { wholeFile } from '../support/whole-file.ts';
@@ -73,7 +74,7 @@ test('a tree that git itself would not write is refused, and harms nobody', asyn
     );
     assert.equal(code, 1);
     assert.match(output, /^failed at receive: git could not read commit/m);
-    assert.equal((await fetch(`${sluice.url}/healthz`)).status, 200);
+    assert.equal((await fetchOnce(`${sluice.url}/healthz`)).status, 200);
   }
 });
 

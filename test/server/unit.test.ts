@@ -11,6 +11,7 @@ import { Paths } from '../../src/config/paths.ts';
 import { writeJsonAtomic } from '../../src/system/files.ts';
 import { answering } from '../support/apps.ts';
 import { firstPort } from '../support/free-port.ts';
+import { fetchOnce } from '../support/http.ts';
 import { pack } from '../support/pack.ts';
 import { Sluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -30,7 +31,7 @@ test('the server as a unit starts no runner and ends none: its apps go on withou
   assert.equal(before.runner?.pid, runner.pid);
 
   assert.equal(await end(server), 0);
-  assert.equal(await (await fetch(before.apps[0]?.url ?? '')).text(), 'one');
+  assert.equal(await (await fetchOnce(before.apps[0]?.url ?? '')).text(), 'one');
   await units.start('server/unit.ts');
   const after = await units.call<Status>('GET', '/v1/status');
   assert.equal(after.runner?.pid, runner.pid);
@@ -106,9 +107,9 @@ async function create(t: TestContext, settings: Record<string, unknown> = {}) {
     return child;
   }
   async function call<T>(method: string, path: string, body?: unknown): Promise<T> {
-    const response = await fetch(`http://127.0.0.1:${port}${path}`, {
+    const response = await fetchOnce(`http://127.0.0.1:${port}${path}`, {
       method,
-      headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json', connection: 'close' },
+      headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json' },
       ...(body !== undefined && {
         body: body instanceof Uint8Array ? new Uint8Array(body) : JSON.stringify(body),
       }),

@@ -10,6 +10,7 @@ import type { AppError } from '../../src/errors/app-error.ts';
 import { writeJsonAtomic } from '../../src/system/files.ts';
 import { processStartTime } from '../../src/system/processes.ts';
 import { answering, answeringOnceThereIs } from '../support/apps.ts';
+import { fetchOnce } from '../support/http.ts';
 import { startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
@@ -90,7 +91,7 @@ test('the unix socket is for its owner only, and asks for no token', async (t) =
   const [answer] = await once(get({ socketPath, path: '/v1/apps', agent: false }), 'response');
   answer.resume();
   assert.equal(answer.statusCode, 200);
-  assert.equal((await fetch(`${sluice.url}/v1/apps`)).status, 401, 'by TCP it does');
+  assert.equal((await fetchOnce(`${sluice.url}/v1/apps`)).status, 401, 'by TCP it does');
 });
 
 async function runUp(home: string): Promise<{ code: number | null; errors: string }> {

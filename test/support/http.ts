@@ -23,6 +23,17 @@ export function fetchText(port: number, path = '/', options: RequestOptions = {}
   });
 }
 
+/**
+ * As `fetch`, on a connection of its own: one that is kept may be closed in the very moment of its next use. A promise of
+ * the product that it must not be is held by tests with clients of their own.
+ */
+export function fetchOnce(url: string, init: RequestInit = {}): Promise<Response> {
+  return fetch(url, {
+    ...init,
+    headers: { ...(init.headers as Record<string, string>), connection: 'close' },
+  });
+}
+
 /** An agent that keeps one connection, and the local port of it: the same port means the same connection. */
 export function keepAliveAgent(): Agent {
   return new Agent({ keepAlive: true, maxSockets: 1 });
