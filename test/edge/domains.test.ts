@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { test } from 'node:test';
+import { afterEach, test } from 'node:test';
 import { promisify } from 'node:util';
 import type { DomainView } from '../../src/edge/domain.ts';
 import { answering } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
-import { fetchText } from '../support/http.ts';
+import { fetchOnce, fetchText } from '../support/http.ts';
 import { askHost, secureConnection } from '../support/https.ts';
 import { machineWithNginx } from '../support/nginx.ts';
 import { startSluice } from '../support/server.ts';
@@ -24,6 +24,11 @@ const add = (body: Record<string, unknown>) =>
   sluice.call<DomainView>('POST', '/v1/domains', { certificate: 'self-signed', ...body });
 const remove = (name: string) => sluice.call('DELETE', `/v1/domains/${name}`);
 const list = () => sluice.call<DomainView[]>('GET', '/v1/domains');
+
+// What a test has left that has failed would fail those after it.
+afterEach(async () => {
+  for (const { name } of await list()) await remove(name);
+});
 
 test('a domain leads to its app over https, in the status too, until it is removed', async () => {
   const domain = await add({ name: 'shop.example.com', app: 'shop' });
@@ -203,18 +208,21 @@ test('a damaged file of domains is told, and keeps nothing else from running', a
   const whole = await readFile(sluice.paths.domains, 'utf8');
   await writeFile(sluice.paths.domains, '{"domains": [{"name": "shop.example.com"}]}');
   await sluice.up();
-  await sluice.untilRunning('shop');
-  assert.equal((await askHost(machine.https, 'shop.example.com')).body, 'the shop', 'nginx goes on');
-  await assert.rejects(add({ name: 'x.example.com', app: 'shop' }), {
-    code: 'invalid_settings',
-    message: /domains\.json has/,
-  });
-  const doctor = await cli(['doctor'], { env: { SLUICE_HOME: sluice.home } });
-  assert.match(doctor.stdout, /FAULT +domains +.*domains\.json has/);
-  await sluice.stop();
-  await writeFile(sluice.paths.domains, whole);
-  await sluice.up();
-  await sluice.untilRunning('shop');
+  try {
+    await sluice.untilRunning('shop');
+    assert.equal((await askHost(machine.https, 'shop.example.com')).body, 'the shop', 'nginx goes on');
+    await assert.rejects(add({ name: 'x.example.com', app: 'shop' }), {
+      code: 'invalid_settings',
+      message: /domains\.json has/,
+    });
+    const doctor = await cli(['doctor'], { env: { SLUICE_HOME: sluice.home } });
+    assert.match(doctor.stdout, /FAULT +domains +.*domains\.json has/);
+  } finally {
+    await sluice.stop();
+    await writeFile(sluice.paths.domains, whole);
+    await sluice.up();
+    await sluice.untilRunning('shop');
+  }
   await remove('shop.example.com');
 });
 
@@ -299,7 +307,7 @@ test('only who may do everything may change domains; a token of one app sees its
     return (await sluice.call<{ token: string }>('POST', '/v1/tokens', { name, scopes: [scope], app })).token;
   };
   const as = (secret: string, path: string, method = 'GET') =>
-    fetch(`${sluice.url}${path}`, {
+    fetchOnce(`${sluice.url}${path}`, {
       ...{ method, headers: { authorization: `Bearer ${secret}` } },
       ...(method === 'POST' && { body: '{"name":"x.example.com","app":"shop","certificate":"self-signed"}' }),
     });

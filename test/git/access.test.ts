@@ -247,6 +247,8 @@ test('a push straight into the repository, past Sluice, is refused, since nothin
 
 test('a token and a key for one app may create that app', async (t) => {
   await addKey('writer', 'blog');
+  // All other tests see to it that there is no app but one.
+  t.after(() => sluice.call('DELETE', '/v1/apps/blog?confirm=blog'));
   const checkout = await Checkout.create(t, { GIT_SSH_COMMAND: sshd.command('writer') });
   await checkout.commit('One', answering('by token'));
   const blog = sluice.gitUrl('blog', await token('writer', 'deploy', 'blog'));
@@ -255,7 +257,6 @@ test('a token and a key for one app may create that app', async (t) => {
   await checkout.commit('Two', answering('by key'));
   assert.equal((await checkout.try('push', sshd.url('blog'), 'main')).code, 0);
   assert.equal(await sluice.get('blog'), 'by key');
-  await sluice.call('DELETE', '/v1/apps/blog?confirm=blog');
 });
 
 test('a key that has been removed is refused by the server, too, whatever sshd may still let in', async () => {
