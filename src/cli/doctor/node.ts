@@ -37,7 +37,7 @@ async function versionOf(
   try {
     const { stdout } = await promisify(execFile)(program, ['--version'], {
       env: { ...process.env, ...env },
-      timeout: 10_000,
+      timeout: 30_000,
     });
     return { version: stdout.trim() };
   } catch (error) {

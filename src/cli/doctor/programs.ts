@@ -37,7 +37,8 @@ export async function checkPrograms({ server, paths }: Patient): Promise<Check> 
 /** By the user of the home, since which git comes first in its PATH is up to them: root runs nothing of theirs. */
 async function gitVersion(path: string, home: string): Promise<{ version: string } | { failure: string }> {
   try {
-    const options = { env: { PATH: path }, timeout: 5000 };
+    // On a machine with too much to do this takes seconds, and is no fault of git's.
+    const options = { env: { PATH: path }, timeout: 30_000 };
     const stdout = await runAs(await ownerOf(home), ['git', '--version'], options);
     return { version: /\d+(?:\.\d+)+/.exec(stdout)?.[0] ?? stdout.trim() };
   } catch (error) {
