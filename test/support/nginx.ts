@@ -35,8 +35,6 @@ export class NginxMachine {
   readonly directory: string;
   readonly http: number;
   readonly https: number;
-  /** how often the part that is root was started */
-  applied = 0;
   #watcher: FSWatcher | undefined;
   #runs = new Serial();
 
@@ -74,7 +72,6 @@ export class NginxMachine {
 
   /** The part that is root, once. @returns its exit status and what it said */
   async apply(home: string, options: string[] = []): Promise<{ code: number | null; stderr: string }> {
-    this.applied += 1;
     const child: ChildProcess = spawn(process.execPath, [
       program,
       ...['--home', home, '--config', this.config, '--certificates', this.certificates],
