@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -14,7 +14,7 @@ import { firstPort } from '../support/free-port.ts';
 import { fetchOnce } from '../support/http.ts';
 import { pack } from '../support/pack.ts';
 import { Sluice } from '../support/server.ts';
-import { temporaryDirectory } from '../support/temporary.ts';
+import { removeDirectory, temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 
 interface Status {
@@ -73,7 +73,7 @@ async function create(t: TestContext, settings: Record<string, unknown> = {}) {
   t.after(async () => {
     for (const child of children.reverse()) await end(child);
     await new Sluice(home).end();
-    await rm(home, { recursive: true, force: true });
+    await removeDirectory(home);
   });
   const bin = await temporaryDirectory(t);
   const paths = new Paths(home);

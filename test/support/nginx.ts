@@ -1,7 +1,7 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type FSWatcher, watch } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -12,6 +12,7 @@ import { Paths } from '../../src/config/paths.ts';
 import type { Applied } from '../../src/edge/documents.ts';
 import { Serial } from '../../src/system/serial.ts';
 import { freePort } from './free-port.ts';
+import { removeDirectory } from './temporary.ts';
 import { waitFor } from './wait.ts';
 
 const program = fileURLToPath(new URL('../../src/edge/apply.ts', import.meta.url));
@@ -24,7 +25,7 @@ export async function machineWithNginx(t: Pick<TestContext, 'after'>): Promise<N
   const machine = new NginxMachine(directory, await freePort(), await freePort());
   t.after(async () => {
     await machine.end();
-    await rm(directory, { recursive: true, force: true });
+    await removeDirectory(directory);
   });
   await mkdir(join(directory, 'conf.d'));
   await writeFile(machine.mainConfig, mainConfig(directory, machine.http));

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chown, mkdir, mkdtemp, readFile, rm, symlink } from 'node:fs/promises';
+import { chown, mkdir, mkdtemp, readFile, symlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,6 +23,7 @@ import { signalProcess } from '../../src/system/processes.ts';
 import { smallHeap } from '../../src/system/small-heap.ts';
 import { firstPort } from './free-port.ts';
 import { type Files, pack } from './pack.ts';
+import { removeDirectory } from './temporary.ts';
 import { waitFor } from './wait.ts';
 
 const entry = fileURLToPath(new URL('../../src/server/up.ts', import.meta.url));
@@ -43,7 +44,7 @@ export async function startSluice(
   const sluice = new Sluice(home);
   t.after(async () => {
     await sluice.end();
-    await rm(home, { recursive: true, force: true });
+    await removeDirectory(home);
   });
   await writeJsonAtomic(new Paths(home).settings, {
     listen: { port: 0 },
