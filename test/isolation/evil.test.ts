@@ -236,7 +236,7 @@ test('an app gets at nothing of another app, nor of Sluice, and can change nothi
             const [now] = (await sluice.status('evil')).workers;
             return now !== undefined && now.pid !== before?.pid && now.state === 'open';
           },
-          { what: `another worker after ${text.slice(0, 60)}`, timeout: 15_000 },
+          { what: `another worker after ${text.slice(0, 60)}` },
         );
       }
       assert.equal(isolated.runner.signalCode, null);

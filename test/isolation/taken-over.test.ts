@@ -173,8 +173,9 @@ test('root does not follow links that the server puts where root writes', {
 
   // What the runner makes anew in the directory of the target.
   for (const path of [shop.generation, shop.current, shop.cron, `${shop.cron}.new`]) {
-    await rm(path, { force: true });
-    await symlink(root.file, path);
+    // In one step: the runner writes there each second.
+    await symlink(root.file, `${path}-link`);
+    await rename(`${path}-link`, path);
   }
   await sluice.deploy('shop', app);
   assert.ok((await lstat(shop.generation)).isFile());
@@ -182,8 +183,14 @@ test('root does not follow links that the server puts where root writes', {
   await untouched();
 
   // The directories above: what an app prints is lost then, rather than written elsewhere.
-  await rename(shop.logs, `${shop.logs}-moved`);
-  await symlink(root.path, shop.logs);
+  await waitFor(async () => {
+    await rename(shop.logs, `${shop.logs}-moved-${Date.now()}`);
+    // Where the runner has missed it already there is another.
+    return symlink(root.path, shop.logs).then(
+      () => true,
+      () => false,
+    );
+  });
   await waitFor(() => isolated.output.includes('cannot be written'), { what: 'the fault' });
   await untouched();
   await isolated.killRunner();
@@ -239,7 +246,8 @@ test("what is root's stays so where the server moves it", {
   await run('mv', [join(tree, 'run'), `${paths.run}-moved`]);
   const planted = join(shop.logs, 'app.log');
   await isolated.asServer(
-    'mv "$1" "$1-aside"; mv "$2" "$1"; ln -s "$3" "$4"',
+    // Where the runner has missed it already there is another.
+    'mv "$1" "$1-aside"; until mv -T "$2" "$1"; do mv -T "$1" "$1-$(date +%N)"; done; ln -s "$3" "$4"',
     shop.logs,
     `${paths.run}-moved`,
     root.file,
