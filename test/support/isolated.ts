@@ -136,7 +136,7 @@ export class Isolated {
       );
     }
     await rm(lockOf(this.sluice.home), { force: true });
-    await rm(this.sluice.home, { recursive: true, force: true });
+    await rm(this.sluice.home, { recursive: true, force: true, maxRetries: 10 });
   }
 }
 
