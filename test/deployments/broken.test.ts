@@ -63,7 +63,8 @@ const broken: Broken[] = [
     name: 'an app that answers 500 to the health check',
     files: running(
       `require('node:http').createServer((q, r) => r.writeHead(500).end()).listen(process.env.PORT)`,
-      { bootTimeout: '1s' },
+      // Long enough for a busy machine to have it listen.
+      { bootTimeout: '5s' },
     ),
     code: 'health_failed',
     step: 'boot',
@@ -74,7 +75,7 @@ const broken: Broken[] = [
     files: running(
       `require('node:http').createServer((q, r) => r.end()).listen(process.env.PORT);
        setTimeout(() => process.exit(7), 200)`,
-      { settleTime: '2s' },
+      { settleTime: '10s' },
     ),
     code: 'settle_exited',
     step: 'boot',
