@@ -1,12 +1,30 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
+import { hasCode } from '../../src/errors/app-error.ts';
 import { rotatedLogs } from '../../src/logs/files.ts';
 import { type LogRecord, parseLine } from '../../src/logs/line.ts';
-import { exists } from '../../src/system/exists.ts';
+import { exists, ifThere } from '../../src/system/exists.ts';
 
-/** Everything that is in the logs of an app, in order, nothing where there are none; bytes as latin1. Rotation must have come to rest. */
+/** Everything that is in the logs of an app, in order, nothing where there are none; bytes as latin1. */
 export async function appLog(directory: string): Promise<LogRecord[]> {
+  for (;;) {
+    const before = await files(directory);
+    // What is rotated or compressed meanwhile has another name, or is gone, and may be missed.
+    const records = await readAll(directory).catch((error: unknown) => {
+      if (!hasCode(error, 'ENOENT')) throw error;
+    });
+    if (records !== undefined && (await files(directory)) === before) return records;
+  }
+}
+
+/** What there is to read, to be compared. */
+async function files(directory: string): Promise<string> {
+  const current = await ifThere(stat(join(directory, 'app.log')));
+  return JSON.stringify([current?.ino, await rotatedLogs(directory)]);
+}
+
+async function readAll(directory: string): Promise<LogRecord[]> {
   const texts: string[] = [];
   for (const { path, compressed } of await rotatedLogs(directory)) {
     const bytes = await readFile(path);
