@@ -74,7 +74,7 @@ const broken: Broken[] = [
     name: 'an app that crashes a moment after it listens',
     files: running(
       `require('node:http').createServer((q, r) => r.end()).listen(process.env.PORT);
-       setTimeout(() => process.exit(7), 200)`,
+       setTimeout(() => process.exit(7), 1000)`,
       { settleTime: '10s' },
     ),
     code: 'settle_exited',

@@ -122,7 +122,7 @@ test('a release that needs more than its limit does not go live, and the live on
   const settings = { workers: 1, memoryLimit: '200M', settleTime: '10s' };
   await runner.release(runner.spec('greedy.cjs', { ...settings, settleTime: 10 }));
   const [live] = await open(runner);
-  await assert.rejects(runner.boot(runner.spec('greedy.cjs', settings, { EAT: 'at once' })), {
+  await assert.rejects(runner.boot(runner.spec('greedy.cjs', settings, { EAT: 'soon' })), {
     code: 'settle_exited',
     message: /was killed by the memory limit of 200 MiB/,
   });

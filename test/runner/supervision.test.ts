@@ -197,7 +197,7 @@ test('an app all of whose workers have ended as they should is `stopped`', async
 
 test('status tells of each worker what it takes and what it is at', async (t) => {
   const runner = await TestRunner.start(t);
-  await runner.release(runner.spec('plain.cjs', { workers: 1, stuckTimeout: '400ms' }));
+  await runner.release(runner.spec('plain.cjs', { workers: 1, stuckTimeout: '2s' }));
   const load = new Load(runner.port, 6);
   t.after(() => load.stop());
   const worker = await waitFor(async () => {
