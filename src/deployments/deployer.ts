@@ -1,3 +1,4 @@
+import type { Readable } from 'node:stream';
 import type { Target } from '../config/paths.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import type { LogLine } from '../logs/join.ts';
@@ -15,9 +16,10 @@ import { GitServer } from './git-server.ts';
 import { writeHistory } from './history.ts';
 import { readLogs } from './logs.ts';
 import { restart, scale, start, stop } from './processes.ts';
+import { readBuildLog } from './read-build-log.ts';
 import { putInOrder, Reviver } from './recover.ts';
 import { sourceOfCommit } from './redeploy.ts';
-import { releaseNotFound, releaseView, releaseViews } from './release-view.ts';
+import { releaseView, releaseViews } from './release-view.ts';
 import { rollback } from './rollback.ts';
 import type { AppStatus, DeploySource, EnvironmentChange, GitCall, Service } from './service.ts';
 import type { Site } from './site.ts';
@@ -204,11 +206,8 @@ export class Deployer implements Service {
     return releaseView(await this.#sites.find(target), number);
   }
 
-  async buildLog(target: Target, number: number): Promise<string> {
-    const site = await this.#sites.find(target);
-    const place = await site.store.locate(number);
-    if (place === undefined) throw releaseNotFound(site, number);
-    return place.buildLog;
+  async buildLog(target: Target, number: number): Promise<Readable> {
+    return readBuildLog(await this.#sites.find(target), number);
   }
 
   async *logs(target: Target, query: LogQuery): AsyncIterable<LogLine> {

@@ -150,8 +150,8 @@ export interface Service {
   releases(target: Target): Promise<Release[]>;
   /** @throws `release_not_found` */
   release(target: Target, number: number): Promise<Release>;
-  /** Path of the build log. @throws `release_not_found` */
-  buildLog(target: Target, number: number): Promise<string>;
+  /** What the build log holds now. @throws `release_not_found` */
+  buildLog(target: Target, number: number): Promise<Readable>;
   /** The lines of an app's log that match, the oldest first. */
   logs(target: Target, query: LogQuery): AsyncIterable<LogLine>;
   /**

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { rm } from 'node:fs/promises';
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
@@ -32,6 +33,13 @@ test('a release that goes live is answered with 201, one that does not with why,
 
   const log = await api.get('/v1/apps/shop/releases/1/log').set(admin).expect(200);
   assert.match(log.text, /boot/);
+});
+
+test('the log of a build that has not written a line yet is empty', async () => {
+  await upload('mute', await pack(answering('one'))).expect(201);
+  await rm(sluice.paths.target({ app: 'mute', environment: 'production' }).release(1).buildLog);
+  const log = await api.get('/v1/apps/mute/releases/1/log').set(admin).expect(200);
+  assert.equal(log.text, '');
 });
 
 test('a rollback is answered with the release that is live again, and refuses what is no release', async () => {

@@ -10,6 +10,7 @@ import { lockOf } from '../../src/runner/users/root-ground.ts';
 import { writeJsonAtomic } from '../../src/system/files.ts';
 import { firstPort } from './free-port.ts';
 import { Sluice } from './server.ts';
+import { removeDirectory } from './temporary.ts';
 import { waitFor } from './wait.ts';
 
 const run = promisify(execFile);
@@ -136,7 +137,7 @@ export class Isolated {
       );
     }
     await rm(lockOf(this.sluice.home), { force: true });
-    await rm(this.sluice.home, { recursive: true, force: true, maxRetries: 10 });
+    await removeDirectory(this.sluice.home);
   }
 }
 

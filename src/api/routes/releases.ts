@@ -1,4 +1,3 @@
-import { createReadStream } from 'node:fs';
 import type { Router } from '@koa/router';
 import * as v from 'valibot';
 import type { Service } from '../../deployments/service.ts';
@@ -55,7 +54,7 @@ export function releaseRoutes(router: Router<ApiState>, service: Service): void 
 
   router.get('/v1/apps/:app/releases/:number/log', need('read'), takes('environment'), async (ctx) => {
     ctx.type = 'text/plain; charset=utf-8';
-    ctx.body = createReadStream(await service.buildLog(targetOf(ctx), numberOf(ctx)));
+    ctx.body = await service.buildLog(targetOf(ctx), numberOf(ctx));
   });
 
   router.post('/v1/apps/:app/releases/:number/cancel', need('deploy'), takes('environment'), async (ctx) => {
