@@ -6,6 +6,7 @@ import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { test } from 'node:test';
 import { createGzip, createZstdCompress } from 'node:zlib';
+import { smallHeap } from '../../src/system/small-heap.ts';
 import { endOfArchive, tarEntry } from '../support/archive.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
@@ -17,9 +18,15 @@ for (const [name, compressor] of [
 ] as const) {
   test(`an upload of 200 MiB with ${name} takes less than 32 MiB of memory`, async (t) => {
     const directory = await temporaryDirectory(t);
-    const child = spawn(process.execPath, [`${import.meta.dirname}/receive-stdin.ts`, directory], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
+    // As the server is started.
+    const child = spawn(
+      process.execPath,
+      [...smallHeap, `${import.meta.dirname}/receive-stdin.ts`, directory],
+      {
+        env: { ...process.env, MALLOC_ARENA_MAX: '2' },
+        stdio: ['pipe', 'pipe', 'inherit'],
+      },
+    );
     const output = text(child.stdout);
     await pipeline(Readable.from(largeArchive()), compressor(), child.stdin);
     const { uploadBytes, growth } = JSON.parse(await output);
