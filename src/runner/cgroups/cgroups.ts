@@ -63,7 +63,10 @@ export class Cgroups {
 
   /** @param id of the generation */
   generation(key: string, id: number, { cpuWeight, memory, processes }: GenerationLimits): Group {
-    return this.#make(`apps/app-${key}`, `generation-${id}`, cpuWeight, { memory, processes });
+    // Without one of swap space, it would take all that the machine has of that before it met its limit. What is built has
+    // none: on a small machine that is what swap space is for.
+    const limits = { memory, swap: memory, processes };
+    return this.#make(`apps/app-${key}`, `generation-${id}`, cpuWeight, limits);
   }
 
   job({ key, memory, processes, cpuWeight }: JobLimits): Group {

@@ -37,16 +37,15 @@ export class LegacyTree implements CgroupTree {
     for (const root of this.#roots.values()) makeGroup(join(root, path));
   }
 
-  limit(path: string, { memory, processes, cpuWeight }: TreeLimits): void {
+  limit(path: string, { memory, swap, processes, cpuWeight }: TreeLimits): void {
     const set = (controller: LegacyController, file: string, value: string | number | undefined) => {
       const root = this.#roots.get(controller);
       if (root !== undefined && value !== undefined) writeControl(join(root, path, file), value);
     };
-    const withSwap = memory !== undefined && this.#countsSwap(path);
-    // That of both together is never to be below that of memory alone.
-    if (withSwap) set('memory', memoryAndSwap, -1);
     set('memory', 'memory.limit_in_bytes', memory === null ? -1 : memory);
-    if (withSwap && memory !== null) set('memory', memoryAndSwap, memory * 2);
+    // Both together have one, which only what has one of its own of memory can be given.
+    if (typeof memory === 'number' && typeof swap === 'number' && this.#countsSwap(path))
+      set('memory', memoryAndSwap, memory + swap);
     set('pids', 'pids.max', processes === null ? 'max' : processes);
     set('cpu', 'cpu.shares', cpuWeight === undefined ? undefined : toShares(cpuWeight));
   }

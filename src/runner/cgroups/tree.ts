@@ -3,8 +3,10 @@ export type Controller = 'memory' | 'cpu' | 'pids' | 'io';
 
 /** Null is without a limit; what is left out stays as it is. */
 export interface TreeLimits {
-  /** bytes; so many again of swap space, where that is counted */
+  /** bytes */
   memory?: number | null;
+  /** bytes of swap space besides, where the kernel counts them */
+  swap?: number | null;
   /** processes and threads */
   processes?: number | null;
   /** share of the processor next to its siblings: 100 is what each has that says nothing */

@@ -48,14 +48,14 @@ export class UnifiedTree implements CgroupTree {
     if (kind === 'branch') for (const controller of this.controllers) handOn(this.#at(path), controller);
   }
 
-  limit(path: string, { memory, processes, cpuWeight, ioWeight }: TreeLimits): void {
+  limit(path: string, { memory, swap, processes, cpuWeight, ioWeight }: TreeLimits): void {
     const set = (controller: Controller, file: string, value: string | number | undefined) => {
       const full = this.#at(path, file);
       if (value === undefined || !this.controllers.has(controller)) return;
       if (!optional.includes(file) || existsSync(full)) writeControl(full, value);
     };
     set('memory', 'memory.max', memory === null ? 'max' : memory);
-    set('memory', 'memory.swap.max', memory === null ? 'max' : memory);
+    set('memory', 'memory.swap.max', swap === null ? 'max' : swap);
     set('pids', 'pids.max', processes === null ? 'max' : processes);
     set('cpu', 'cpu.weight', cpuWeight);
     set('io', 'io.weight', ioWeight);
