@@ -24,10 +24,10 @@ export const timezone = v.optional(
 );
 
 /** Every day or every hour, the commonest schedules: known to be right without asking. */
-const daily = /^(?:\*|[1-5]?\d) (?:\*|1?\d|2[0-3]) \* \* \*$/;
+const common = /^(?:\*|[1-5]?\d) (?:\*|1?\d|2[0-3]) \* \* \*$/;
 
 function isSchedule(text: string): boolean {
-  return daily.test(text) || nodeCron().validate(text);
+  return common.test(text) || nodeCron().validate(text);
 }
 
 function isTimezone(name: string): boolean {

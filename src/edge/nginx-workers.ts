@@ -1,21 +1,15 @@
-import { readFile } from 'node:fs/promises';
-import { hasCode } from '../errors/app-error.ts';
-import { listPids, parentOf } from '../system/processes.ts';
+import { listPids, parentOf, titleOf } from '../system/processes.ts';
 
 /**
  * Notes the workers that nginx has, before it is told to reload: for some 100 ms it has them and their successors, and
  * either may be given a connection.
  * @param master pid of nginx; undefined where it does not run
- * @returns whether others have taken their place; true as well where none were seen
+ * @returns whether none of them takes connections any more
  */
 export async function noteWorkers(master: number | undefined): Promise<() => Promise<boolean>> {
   if (master === undefined) return async () => true;
   const before = await acceptingWorkers(master);
-  return async () => before.size === 0 || areReplaced(before, await acceptingWorkers(master));
-}
-
-function areReplaced(before: Set<number>, now: Set<number>): boolean {
-  return now.size > 0 && now.isDisjointFrom(before);
+  return async () => before.isDisjointFrom(await acceptingWorkers(master));
 }
 
 /**
@@ -25,20 +19,12 @@ function areReplaced(before: Set<number>, now: Set<number>): boolean {
 async function acceptingWorkers(master: number): Promise<Set<number>> {
   const workers = new Set<number>();
   for (const pid of await listPids()) {
-    if ((await parentOf(pid)) === master && isAccepting(await titleOf(pid))) workers.add(pid);
+    if ((await parentOf(pid)) !== master) continue;
+    if (isAccepting((await titleOf(pid)) ?? '')) workers.add(pid);
   }
   return workers;
 }
 
 function isAccepting(title: string): boolean {
   return title.startsWith('nginx: worker process') && !title.includes('shutting down');
-}
-
-async function titleOf(pid: number): Promise<string> {
-  try {
-    return await readFile(`/proc/${pid}/cmdline`, 'latin1');
-  } catch (error) {
-    if (hasCode(error, 'ENOENT', 'ESRCH')) return '';
-    throw error;
-  }
 }

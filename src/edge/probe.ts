@@ -30,20 +30,29 @@ const patience = 10_000;
  */
 export async function untilLive(probe: Probe | undefined, isReplaced: () => Promise<boolean>): Promise<void> {
   const end = performance.now() + patience;
-  while (!((probe === undefined || (await isLive(probe))) && (await isReplaced()))) {
-    if (performance.now() > end) {
-      throw new NginxError(
-        `nginx took the configuration, but does not answer by it${probe === undefined ? '' : onPorts(probe)}`,
-        `Another program may have one of them: \`ss -ltnp\` shows who. nginx's error log (/var/log/nginx/error.log) tells what it could not do.`,
-      );
-    }
+  for (;;) {
+    const answers = probe !== undefined && (await isLive(probe));
+    if ((answers || probe === undefined) && (await isReplaced())) return;
+    if (performance.now() > end) return settleFor(answers, probe);
     await sleep(50);
   }
 }
 
-function onPorts({ ports }: Probe): string {
-  return ` on the ports ${ports.http} and ${ports.https}`;
+/** One that has begun to answer by it is not taken back. */
+function settleFor(answers: boolean, probe: Probe | undefined): void {
+  if (answers) {
+    process.stderr.write('a worker of nginx still takes connections by the configuration of before\n');
+    return;
+  }
+  if (probe === undefined)
+    throw new NginxError('nginx still goes by the configuration of before', errorLogTells);
+  throw new NginxError(
+    `nginx took the configuration, but does not answer by it on the ports ${probe.ports.http} and ${probe.ports.https}`,
+    `Another program may have one of them: \`ss -ltnp\` shows who. ${errorLogTells}`,
+  );
 }
+
+const errorLogTells = "nginx's error log (/var/log/nginx/error.log) tells what it could not do.";
 
 /** What it answers; undefined where it does not. */
 function ask({ host, ports }: Probe, kind: 'http' | 'https'): Promise<string | undefined> {

@@ -9,8 +9,8 @@ export interface RotationSchedule {
 const daily = /^([1-5]?\d) (1?\d|2[0-3]) \* \* \*$/;
 
 /**
- * Calls `due` at the times of a cron expression, in the machine's time zone. What is daily does without node-cron, which would
- * be all that the runner of idle apps needs it for.
+ * Calls `due` at the times of a cron expression, in the machine's time zone. What is daily does without node-cron, which
+ * takes 8 MB, and would be all that the runner of idle apps needs it for.
  */
 export function scheduleRotation(expression: string, due: () => void): RotationSchedule {
   const [, minute, hour] = daily.exec(expression) ?? [];

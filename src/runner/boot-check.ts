@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { GenerationSpec } from '../protocol/runner.ts';
 import { firstOf } from '../system/first-of.ts';
-import type { BootFailures } from './boot-failure.ts';
+import type { BootFailures, Gone } from './boot-failure.ts';
 import type { Exit } from './exit.ts';
 import { checkHealth } from './health.ts';
 import type { Ready, WorkerProcess } from './worker-process.ts';
@@ -45,7 +45,7 @@ async function untilHealthy(
   signal: AbortSignal,
 ): Promise<void> {
   const gone = new AbortController();
-  void worker.exited.then(() => gone.abort());
+  void worker.exited.then((exit) => gone.abort(exit));
   const either = AbortSignal.any([deadline, signal, gone.signal]);
   let fault: string | undefined;
   for (;;) {
@@ -54,7 +54,7 @@ async function untilHealthy(
       if (fault === undefined) return;
       await sleep(health.interval, undefined, { signal: either });
     } catch (error) {
-      if (gone.signal.aborted) throw await failures.unsettled();
+      if (gone.signal.aborted) throw await failures.unsettled({ worker, exit: gone.signal.reason });
       if (signal.aborted) throw signal.reason;
       if (!deadline.aborted) throw error;
       throw await failures.unhealthy(worker, fault ?? `did not answer GET ${health.path}`);
@@ -65,25 +65,22 @@ async function untilHealthy(
 /**
  * Many an app listens, answers, and crashes a moment later: only one that goes on living, for `settleTime`, gets
  * traffic.
- * @param workers those that live
- * @param booted how many have been healthy
+ * @param workers those that have been healthy; some may have ended since
  * @throws AppError `settle_exited`; the reason of `signal`
  */
 export async function proveSettled(
   workers: WorkerProcess[],
-  booted: number,
   spec: GenerationSpec,
   failures: BootFailures,
   signal: AbortSignal,
 ): Promise<void> {
-  if (workers.length < booted) throw await failures.unsettled();
   const over = new AbortController();
   try {
     const settled = sleep(spec.settleTime, undefined, { signal: over.signal });
-    const deaths = workers.map((worker) => worker.exited);
-    const outcome = await firstOf([...deaths, settled], [signal]);
+    const deaths = workers.map((worker) => worker.exited.then((exit) => ({ worker, exit })));
+    const outcome = await firstOf<Gone | undefined>([...deaths, settled], [signal]);
     if (outcome === signal) throw signal.reason;
-    if (outcome !== undefined) throw await failures.unsettled();
+    if (outcome !== undefined) throw await failures.unsettled(outcome as Gone);
   } finally {
     over.abort();
   }

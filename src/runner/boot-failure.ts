@@ -4,7 +4,7 @@ import { formatDuration } from '../system/amounts.ts';
 import { describeExit, type Exit } from './exit.ts';
 import type { WorkerProcess } from './worker-process.ts';
 
-interface Gone {
+export interface Gone {
   worker: WorkerProcess;
   exit: Exit;
 }
@@ -14,16 +14,9 @@ type BootErrorCode = 'boot_exited' | 'boot_timeout' | 'health_failed' | 'settle_
 /** Why a release does not boot, each in its own words, with the last lines that the app printed. */
 export class BootFailures {
   readonly #spec: GenerationSpec;
-  /** the worker that has ended last */
-  #gone: Gone | undefined;
 
   constructor(spec: GenerationSpec) {
     this.#spec = spec;
-  }
-
-  /** Is to be told of every worker that ends. */
-  note(worker: WorkerProcess, exit: Exit): void {
-    this.#gone = { worker, exit };
   }
 
   exited(worker: WorkerProcess, exit: Exit): Promise<AppError> {
@@ -65,9 +58,7 @@ export class BootFailures {
     );
   }
 
-  unsettled(): Promise<AppError> {
-    // Nothing else makes it so.
-    const { worker, exit } = this.#gone as Gone;
+  unsettled({ worker, exit }: Gone): Promise<AppError> {
     return this.#failure(
       worker,
       'settle_exited',

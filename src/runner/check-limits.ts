@@ -3,7 +3,8 @@ import type { GenerationLimits, JobLimits } from '../protocol/limits.ts';
 import { askedTarget } from './asked-target.ts';
 
 /**
- * What the server asks for becomes names and contents of files that root writes: a text that is no number would be what is written there.
+ * What the server asks for becomes names and contents of files that root writes: a text that is no number would be what
+ * is written there.
  * @throws AppError `user_refused`
  */
 export function checkLimits<Limits extends GenerationLimits | JobLimits>(

@@ -5,7 +5,8 @@ import { proveSettled } from './boot-check.ts';
 import { BootFailures } from './boot-failure.ts';
 import type { Group } from './cgroups/group.ts';
 import type { Exit } from './exit.ts';
-import { gateDeadline, Places } from './places.ts';
+import { gateDeadline } from './gate-deadline.ts';
+import { Places } from './places.ts';
 import { ShortageWatch } from './shortage-watch.ts';
 import type { WorkerProcess } from './worker-process.ts';
 import { type WorkerGround, WorkerStarter } from './worker-starter.ts';
@@ -81,9 +82,9 @@ export class Generation {
     const aborted = AbortSignal.any([signal, this.#stopping.signal]);
     const start = performance.now();
     try {
-      await this.places.boot(count, report, aborted);
+      const workers = await this.places.boot(count, report, aborted);
       const bootMs = performance.now() - start;
-      await proveSettled([...this.workers], count, this.spec, this.#failures, aborted);
+      await proveSettled(workers, this.spec, this.#failures, aborted);
       this.state = 'standby';
       return bootMs;
     } catch (error) {
@@ -175,7 +176,6 @@ export class Generation {
   #exited(worker: WorkerProcess, exit: Exit): void {
     this.workers.delete(worker);
     this.#options.exited(worker);
-    this.#failures.note(worker, exit);
     this.places.exited(worker, exit);
   }
 

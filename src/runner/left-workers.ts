@@ -1,10 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { processStartTime, signalProcess } from '../system/processes.ts';
-import type { Orphans } from './orphans.ts';
+import { type Orphans, reportsWithin } from './orphans.ts';
 import type { ProcessRecord, ProcessRecords } from './process-records.ts';
-
-/** How long a worker of an earlier runner may take to report and to retire, in ms: it tries five times a second. */
-const retiresWithin = 3000;
 
 interface LeftWorkersOptions {
   key: string;
@@ -26,7 +23,7 @@ export async function endLeftWorkers(
 ): Promise<void> {
   const left = await records.left('worker', key, ours);
   if (left.length === 0) return;
-  await sleep(retiresWithin, undefined, { ref: false });
+  await sleep(reportsWithin, undefined, { ref: false });
   const retired = new Set(orphans.retired(key));
   const stuck = left.filter(({ pid }) => !retired.has(pid));
   await killAll(stuck, 'did not retire', log);

@@ -2,6 +2,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FromOrphan, ToOrphan } from '../protocol/worker.ts';
 import { withDeadline } from '../system/deadline.ts';
+import { gateDeadline } from './gate-deadline.ts';
 import type { ProcessRecords } from './process-records.ts';
 
 /** A worker of an earlier runner that goes on serving until it is retired. */
@@ -13,10 +14,8 @@ interface Orphan {
   hasRetired: boolean;
 }
 
-/** How long an orphan may take to shut its gate, in ms: see generation.ts. */
-const retireDeadline = 1000;
-/** How long one may take to report, in ms: it tries five times a second. */
-const reportsWithin = 3000;
+/** How long one may take to report, and to retire, in ms: it tries five times a second. */
+export const reportsWithin = 3000;
 /** How long who has connected may take to say who it is, in ms: anybody on this machine may connect. */
 const introducedWithin = 2000;
 /** How many may be about to; the oldest gives way. */
@@ -77,13 +76,12 @@ export class Orphans {
    * whose event loop stands still, or that is about to end, never does.
    * @param ours pids of our own workers
    */
-  async gather(ours: ReadonlySet<number>): Promise<void> {
+  async gather(ours: () => ReadonlySet<number>): Promise<void> {
     const latest = performance.now() + reportsWithin;
     while (performance.now() < latest) {
       const known = new Set([...this.#orphans].map(({ pid }) => pid));
-      const left = (await this.#records.alive()).filter(
-        ({ kind, pid }) => kind === 'worker' && !ours.has(pid),
-      );
+      const all = await this.#records.alive();
+      const left = all.filter(({ kind, pid }) => kind === 'worker' && !ours().has(pid));
       if (left.every(({ pid }) => known.has(pid))) return;
       await sleep(20);
     }
@@ -97,7 +95,7 @@ export class Orphans {
 
   async #retire(orphan: Orphan): Promise<void> {
     post(orphan.socket, { type: 'retire' });
-    await withDeadline(orphan.retired.promise, retireDeadline);
+    await withDeadline(orphan.retired.promise, gateDeadline);
   }
 
   #accept(socket: Socket): void {

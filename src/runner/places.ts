@@ -5,13 +5,12 @@ import { formatDuration } from '../system/amounts.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { firstOf } from '../system/first-of.ts';
 import { describeExit, type Exit, noExit } from './exit.ts';
+import { gateDeadline } from './gate-deadline.ts';
 import { Slot } from './slot.ts';
 import { excessOf, faultOf } from './worker-fault.ts';
 import type { WorkerProcess } from './worker-process.ts';
 import { NotStarted, type WorkerStarter } from './worker-starter.ts';
 
-/** A worker whose event loop does not turn for this long does not hold up a switch; in ms. */
-export const gateDeadline = 1000;
 /** Where a worker could not be replaced by a fresh one, the next try is made after this; in ms. */
 const renewPause = 10_000;
 /** The same where a fresh one is no better; in ms. */
@@ -53,12 +52,13 @@ export class Places {
    * Starts workers and proves them healthy, the first one alone: two first boots at once, of an app that creates its
    * database, corrupt it.
    * @param count how many of them; the other places stay empty until `complete`
+   * @returns all of them, those too that have ended since they were healthy
    */
-  async boot(count: number, report: (line: string) => void, signal: AbortSignal): Promise<void> {
+  async boot(count: number, report: (line: string) => void, signal: AbortSignal): Promise<WorkerProcess[]> {
     for (const slot of this.#slots.slice(count)) slot.waits = true;
-    const [first, ...others] = this.#slots.slice(0, count);
-    if (first !== undefined) await this.#bootInto(first, report, signal);
-    await Promise.all(others.map((slot) => this.#bootInto(slot, report, signal)));
+    const boot = (slot: Slot) => this.#bootInto(slot, report, signal);
+    const first = await Promise.all(this.#slots.slice(0, 1).map(boot));
+    return [...first, ...(await Promise.all(this.#slots.slice(1, count).map(boot)))];
   }
 
   /** Opens the gates of those that are booted, and fills places that are empty. */

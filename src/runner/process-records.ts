@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../errors/app-error.ts';
+import { ifThere } from '../system/exists.ts';
 import { readJson } from '../system/files.ts';
 import { processStartTime, processStartTimeNow } from '../system/processes.ts';
 
@@ -68,7 +69,8 @@ export class ProcessRecords {
   /** What is still alive of what is recorded; the rest is forgotten. */
   async alive(): Promise<ProcessRecord[]> {
     const alive: ProcessRecord[] = [];
-    for (const name of await readdir(this.#directory)) {
+    // Gone, where somebody has taken it away: then nothing is recorded.
+    for (const name of (await ifThere(readdir(this.#directory))) ?? []) {
       const path = join(this.#directory, name);
       const record = await readRecord(path);
       const startTime = record && (await processStartTime(record.pid));

@@ -94,8 +94,8 @@ export class Runner {
 
   async #stop(): Promise<void> {
     this.#stopping.abort(new AppError('cancelled', 'the runner is stopping'));
-    const workers = [...this.#targets.values()].flatMap((target) => target.status().workers);
-    await this.#orphans.gather(new Set(workers.map(({ pid }) => pid)));
+    const workers = () => [...this.#targets.values()].flatMap((target) => target.status().workers);
+    await this.#orphans.gather(() => new Set(workers().map(({ pid }) => pid)));
     const keys = new Set([...this.#targets.keys(), ...this.#orphans.keys()]);
     const stopped = [...keys].map((key) => this.#target(key).stop());
     await Promise.all([...stopped, Promise.allSettled(this.#jobs)]);

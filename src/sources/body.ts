@@ -1,5 +1,6 @@
 import { finished, type Readable } from 'node:stream';
 import { AppError } from '../errors/app-error.ts';
+import { patientTimer } from '../system/deadline.ts';
 import { aborted, stalled, uploadTooLarge } from './archive-errors.ts';
 import type { ArchiveLimits } from './receive.ts';
 
@@ -51,11 +52,7 @@ export async function* readBody(
   }
 }
 
-/**
- * Waits for `news`, but not longer than `timeout` milliseconds, and not past the abort of `signal`. News that is there by
- * then counts: where we stood still ourselves, a machine that was suspended included, the time is over before anything
- * that has come meanwhile is read.
- */
+/** Waits for `news`, but not longer than `timeout` milliseconds, and not past the abort of `signal`. */
 async function interruptible(
   news: Promise<void>,
   timeout: number,
@@ -63,8 +60,7 @@ async function interruptible(
   onTimeout: () => Error,
 ): Promise<void> {
   const { promise: interruption, reject } = Promise.withResolvers<never>();
-  // Timers come first in a turn of the event loop, what has come over the network next, and then this.
-  const timer = setTimeout(() => setImmediate(() => reject(onTimeout())), timeout);
+  const timer = patientTimer(() => reject(onTimeout()), timeout);
   const onAbort = () => reject(signal.reason);
   signal.addEventListener('abort', onAbort, { once: true });
   try {

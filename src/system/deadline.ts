@@ -1,6 +1,15 @@
 /**
- * Waits for `promise`, at most `milliseconds`; the timer is gone either way. Where our own event loop stood still for
- * that long, timers come before what has been sent to us meanwhile: that is read first, and is in time.
+ * A timer for what somebody may take. Where our own event loop has stood still, a machine that was suspended included,
+ * timers come before what has been sent to us meanwhile: that is read first, and is in time.
+ * @param milliseconds until `late`
+ */
+export function patientTimer(late: () => void, milliseconds: number): NodeJS.Timeout {
+  // In a turn of the event loop timers come first, what has come over the network next, and then this.
+  return setTimeout(() => setImmediate(late), milliseconds);
+}
+
+/**
+ * Waits for `promise`, at most `milliseconds`; the timer is gone either way, and patient.
  * @returns the promise's value, or `{ timedOut: true }`
  */
 export async function withDeadline<T>(
@@ -9,7 +18,7 @@ export async function withDeadline<T>(
 ): Promise<{ timedOut: false; value: T } | { timedOut: true }> {
   let timer: NodeJS.Timeout | undefined;
   const deadline = new Promise<{ timedOut: true }>((resolve) => {
-    timer = setTimeout(() => setImmediate(resolve, { timedOut: true }), milliseconds);
+    timer = patientTimer(() => resolve({ timedOut: true }), milliseconds);
   });
   try {
     return await Promise.race([promise.then((value) => ({ timedOut: false as const, value })), deadline]);

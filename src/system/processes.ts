@@ -73,6 +73,15 @@ export async function parentOf(pid: number): Promise<number | undefined> {
   }
 }
 
+/** What `ps` shows of it: its command line, or what it has put there; undefined where there is no such process. */
+export async function titleOf(pid: number): Promise<string | undefined> {
+  try {
+    return await readFile(`/proc/${pid}/cmdline`, 'latin1');
+  } catch (error) {
+    return unlessGone(error);
+  }
+}
+
 /** The pids of all processes; none where there is no /proc. */
 export async function listPids(): Promise<number[]> {
   const names = (await ifThere(readdir('/proc'))) ?? [];

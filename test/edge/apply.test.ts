@@ -15,6 +15,7 @@ import { fetchText } from '../support/http.ts';
 import { askHost } from '../support/https.ts';
 import { machineWithNginx, type NginxMachine } from '../support/nginx.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
+import { waitFor } from '../support/wait.ts';
 
 interface Place {
   machine: NginxMachine;
@@ -228,6 +229,20 @@ test('once a change is told to be done, nobody meets what was before it', async 
     assert.equal(await want({ revision: revision + 1, hosts: [] }), null);
     assert.deepEqual(await statuses(), [200], 'the other site');
   }
+});
+
+test('a change that an end of nginx comes in between is made all the same', async (t) => {
+  const { machine, want, good } = await newPlace(t);
+  assert.equal(await want({ revision: 1, hosts: [good] }), null);
+  const before = await machine.workers();
+  // They do not hear that they are to end.
+  for (const pid of before) process.kill(pid, 'SIGSTOP');
+  const wanted = want({ revision: 2, hosts: [{ ...good, port: 9002 }] });
+  await waitFor(async () => (await machine.workers()).some((pid) => !before.includes(pid)));
+  await machine.stop();
+  await machine.nginx();
+  assert.equal(await wanted, null);
+  assert.equal((await askHost(machine.https, good.name)).status, 502);
 });
 
 test('what nginx does already is not done again', async (t) => {

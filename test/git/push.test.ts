@@ -89,7 +89,7 @@ for (const [way, { url, env }] of Object.entries(ways)) {
     assert.deepEqual([release?.state, release?.error?.step, release?.author], ['failed', 'boot', 'Ann']);
   });
 
-  test(`what is printed by a build shows at the pusher's over ${way} within 200 ms`, async (t) => {
+  test(`what is printed by a build shows at the pusher's over ${way}, as a rule within 200 ms`, async (t) => {
     const app = `ticking-${way}`;
     const checkout = await Checkout.create(t, env);
     // It prints the next when the one before has shown, so that a machine that stands still once makes one of them late.

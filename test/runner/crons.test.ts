@@ -162,7 +162,7 @@ test('cronRestart replaces all workers, and loses no request', async (t) => {
   await waitFor(async () => {
     // Where a boot takes longer than two seconds, one is under way at any time.
     const now = await pids();
-    return before.every((pid) => !now.includes(pid));
+    return now.length > 0 && before.every((pid) => !now.includes(pid));
   });
   const since = performance.now();
   await waitFor(() => load.answeringSince(since).length > 0, { what: 'answers of the new ones' });

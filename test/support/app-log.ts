@@ -1,21 +1,20 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { hasCode } from '../../src/errors/app-error.ts';
 import { rotatedLogs } from '../../src/logs/files.ts';
 import { type LogRecord, parseLine } from '../../src/logs/line.ts';
 import { exists, ifThere } from '../../src/system/exists.ts';
+import { waitFor } from './wait.ts';
 
 /** Everything that is in the logs of an app, in order, nothing where there are none; bytes as latin1. */
 export async function appLog(directory: string): Promise<LogRecord[]> {
-  for (;;) {
+  const read = async () => {
     const before = await files(directory);
     // What is rotated or compressed meanwhile has another name, or is gone, and may be missed.
-    const records = await readAll(directory).catch((error: unknown) => {
-      if (!hasCode(error, 'ENOENT')) throw error;
-    });
-    if (records !== undefined && (await files(directory)) === before) return records;
-  }
+    const records = await ifThere(readAll(directory));
+    return (await files(directory)) === before && records;
+  };
+  return waitFor(read, { what: 'a look at the logs that no rotation disturbs' });
 }
 
 /** What there is to read, to be compared. */

@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Paths } from '../../src/config/paths.ts';
 import type { Applied } from '../../src/edge/documents.ts';
+import { listPids, parentOf } from '../../src/system/processes.ts';
 import { Serial } from '../../src/system/serial.ts';
 import { freePort } from './free-port.ts';
 import { removeDirectory } from './temporary.ts';
@@ -100,6 +101,14 @@ export class NginxMachine {
   async pid(): Promise<number | undefined> {
     const pid = Number(await readFile(join(this.directory, 'nginx.pid'), 'utf8').catch(() => ''));
     return pid > 0 ? pid : undefined;
+  }
+
+  /** pids of its workers, those too that are about to end */
+  async workers(): Promise<number[]> {
+    const master = await this.pid();
+    const pids = master === undefined ? [] : await listPids();
+    const parents = await Promise.all(pids.map(parentOf));
+    return pids.filter((_, index) => parents[index] === master);
   }
 
   /** Ends it, with what it has in flight. */

@@ -37,6 +37,7 @@ async function versionOf(
   try {
     const { stdout } = await promisify(execFile)(program, ['--version'], {
       env: { ...process.env, ...env },
+      // On a machine with too much to do this takes seconds, and is no fault of theirs.
       timeout: 30_000,
     });
     return { version: stdout.trim() };

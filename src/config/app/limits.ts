@@ -9,7 +9,7 @@ export const limits = {
   memoryLimit: v.optional(
     v.pipe(
       size(
-        'Memory of all processes of a release together, above which the kernel kills one. Without it: by `maxMemory` and the number of processes, where that is set.',
+        'Memory of all processes of a release together, above which the kernel kills one; as much swap space may be taken besides. Without it: by `maxMemory` and the number of processes, where that is set.',
       ),
       v.minValue(leastMemory, 'at least "64M"'),
     ),

@@ -63,10 +63,9 @@ export class Cgroups {
 
   /** @param id of the generation */
   generation(key: string, id: number, { cpuWeight, memory, processes }: GenerationLimits): Group {
-    // Without one of swap space, it would take all that the machine has of that before it met its limit. What is built has
-    // none: on a small machine that is what swap space is for.
-    const limits = { memory, swap: memory, processes };
-    return this.#make(`apps/app-${key}`, `generation-${id}`, cpuWeight, limits);
+    const group = this.#make(`apps/app-${key}`, `generation-${id}`, cpuWeight, { memory, processes });
+    this.#limitSwap(`apps/app-${key}/generation-${id}`, memory);
+    return group;
   }
 
   job({ key, memory, processes, cpuWeight }: JobLimits): Group {
@@ -118,6 +117,17 @@ export class Cgroups {
     const group = new Group({ place, limits, released, warn: this.#warn });
     if (place !== undefined) this.#held.set(path, group);
     return group;
+  }
+
+  /**
+   * Before it meets its limit of memory, a release would else take all the swap space that there is. A build has no such
+   * limit: on a small machine, that is what swap space is for.
+   */
+  #limitSwap(path: string, memory: number | null): void {
+    if (memory === null || !this.#held.has(path)) return;
+    this.#try(`${path} may take any amount of swap space`, () =>
+      this.#tree?.limit(path, { memory, swap: memory }),
+    );
   }
 
   async #end(group: Group, path: string): Promise<void> {

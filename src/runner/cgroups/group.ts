@@ -13,8 +13,6 @@ const sameMoment = 1000;
 export interface GroupLimits {
   /** bytes; null for any */
   memory: number | null;
-  /** bytes of swap space besides; null for any, as where it is left out */
-  swap?: number | null;
   /** processes and threads; null for any */
   processes: number | null;
 }
