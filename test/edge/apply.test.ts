@@ -232,16 +232,18 @@ test('once a change is told to be done, nobody meets what was before it', async 
 });
 
 test('a change that an end of nginx comes in between is made all the same', async (t) => {
-  const { machine, want, good } = await newPlace(t);
+  const { machine, home, paths, want, good } = await newPlace(t);
   assert.equal(await want({ revision: 1, hosts: [good] }), null);
   const before = await machine.workers();
   // They do not hear that they are to end.
   for (const pid of before) process.kill(pid, 'SIGSTOP');
-  const wanted = want({ revision: 2, hosts: [{ ...good, port: 9002 }] });
+  await writeFile(paths.edge.wanted, JSON.stringify({ revision: 2, hosts: [{ ...good, port: 9002 }] }));
+  const applied = machine.apply(home);
   await waitFor(async () => (await machine.workers()).some((pid) => !before.includes(pid)));
   await machine.stop();
   await machine.nginx();
-  assert.equal(await wanted, null);
+  assert.equal((await applied).stderr, '', 'none of the workers before is waited for any more');
+  assert.equal((await machine.outcome(home)).error, null);
   assert.equal((await askHost(machine.https, good.name)).status, 502);
 });
 
