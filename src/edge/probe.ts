@@ -31,21 +31,21 @@ const patience = 10_000;
 export async function untilLive(probe: Probe | undefined, isReplaced: () => Promise<boolean>): Promise<void> {
   const end = performance.now() + patience;
   for (;;) {
-    const answers = probe !== undefined && (await isLive(probe));
-    if ((answers || probe === undefined) && (await isReplaced())) return;
-    if (performance.now() > end) return settleFor(answers, probe);
+    const answers = probe === undefined || (await isLive(probe));
+    if (answers && (await isReplaced())) return;
+    if (performance.now() > end) return settleFor(probe, answers);
     await sleep(50);
   }
 }
 
-/** One that has begun to answer by it is not taken back. */
-function settleFor(answers: boolean, probe: Probe | undefined): void {
+/** One that nginx has begun to answer by is not taken back. */
+function settleFor(probe: Probe | undefined, answers: boolean): void {
+  if (probe === undefined)
+    throw new NginxError('nginx still goes by the configuration of before', errorLogTells);
   if (answers) {
     process.stderr.write('a worker of nginx still takes connections by the configuration of before\n');
     return;
   }
-  if (probe === undefined)
-    throw new NginxError('nginx still goes by the configuration of before', errorLogTells);
   throw new NginxError(
     `nginx took the configuration, but does not answer by it on the ports ${probe.ports.http} and ${probe.ports.https}`,
     `Another program may have one of them: \`ss -ltnp\` shows who. ${errorLogTells}`,

@@ -1,9 +1,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../errors/app-error.ts';
-import { ifThere } from '../system/exists.ts';
-import { readJson } from '../system/files.ts';
+import { listDirectory, readJson } from '../system/files.ts';
 import { processStartTime, processStartTimeNow } from '../system/processes.ts';
 
 /** A process the runner started, as the next runner finds it. */
@@ -70,7 +68,7 @@ export class ProcessRecords {
   async alive(): Promise<ProcessRecord[]> {
     const alive: ProcessRecord[] = [];
     // Gone, where somebody has taken it away: then nothing is recorded.
-    for (const name of (await ifThere(readdir(this.#directory))) ?? []) {
+    for (const name of await listDirectory(this.#directory)) {
       const path = join(this.#directory, name);
       const record = await readRecord(path);
       const startTime = record && (await processStartTime(record.pid));

@@ -247,6 +247,22 @@ test('a change that an end of nginx comes in between is made all the same', asyn
   assert.equal((await askHost(machine.https, good.name)).status, 502);
 });
 
+test('workers of before that do not end are told of, and what answers by the new one is not taken back', async (t) => {
+  const { machine, home, paths, want, hosts, good } = await newPlace(t);
+  assert.equal(await want({ revision: 1, hosts: [good] }), null);
+  for (const pid of await machine.workers()) process.kill(pid, 'SIGSTOP');
+  const other = { ...good, port: 9002 };
+  await writeFile(paths.edge.wanted, JSON.stringify({ revision: 2, hosts: [other] }));
+  assert.match((await machine.apply(home)).stderr, /a worker of nginx still takes connections/);
+  assert.equal((await machine.outcome(home)).error, null);
+  assert.match(await readFile(machine.config, 'utf8'), /:9002;/);
+  // Nobody can be asked whether there is no host any more.
+  for (const pid of await machine.workers()) process.kill(pid, 'SIGSTOP');
+  const error = await want({ revision: 3, hosts: [] });
+  assert.equal(error?.message, 'nginx still goes by the configuration of before');
+  assert.deepEqual(await hosts(), ['shop.example.com']);
+});
+
 test('what nginx does already is not done again', async (t) => {
   const { machine, want, good } = await newPlace(t);
   assert.equal(await want({ revision: 1, hosts: [good] }), null);

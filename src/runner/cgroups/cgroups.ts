@@ -63,8 +63,9 @@ export class Cgroups {
 
   /** @param id of the generation */
   generation(key: string, id: number, { cpuWeight, memory, processes }: GenerationLimits): Group {
-    const group = this.#make(`apps/app-${key}`, `generation-${id}`, cpuWeight, { memory, processes });
-    this.#limitSwap(`apps/app-${key}/generation-${id}`, memory);
+    const [parent, name] = [`apps/app-${key}`, `generation-${id}`];
+    const group = this.#make(parent, name, cpuWeight, { memory, processes });
+    this.#limitSwap(`${parent}/${name}`, memory);
     return group;
   }
 

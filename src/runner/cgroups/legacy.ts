@@ -44,7 +44,7 @@ export class LegacyTree implements CgroupTree {
     };
     set('memory', 'memory.limit_in_bytes', memory === null ? -1 : memory);
     // Both together have one, which only what has one of its own of memory can be given.
-    if (typeof memory === 'number' && typeof swap === 'number' && this.#countsSwap(path))
+    if (typeof memory === 'number' && swap !== undefined && this.#countsSwap(path))
       set('memory', memoryAndSwap, memory + swap);
     set('pids', 'pids.max', processes === null ? 'max' : processes);
     set('cpu', 'cpu.shares', cpuWeight === undefined ? undefined : toShares(cpuWeight));

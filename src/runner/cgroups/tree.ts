@@ -6,7 +6,7 @@ export interface TreeLimits {
   /** bytes */
   memory?: number | null;
   /** bytes of swap space besides, where the kernel counts them */
-  swap?: number | null;
+  swap?: number;
   /** processes and threads */
   processes?: number | null;
   /** share of the processor next to its siblings: 100 is what each has that says nothing */

@@ -55,7 +55,7 @@ export class UnifiedTree implements CgroupTree {
       if (!optional.includes(file) || existsSync(full)) writeControl(full, value);
     };
     set('memory', 'memory.max', memory === null ? 'max' : memory);
-    set('memory', 'memory.swap.max', swap === null ? 'max' : swap);
+    set('memory', 'memory.swap.max', swap);
     set('pids', 'pids.max', processes === null ? 'max' : processes);
     set('cpu', 'cpu.weight', cpuWeight);
     set('io', 'io.weight', ioWeight);
