@@ -18,8 +18,14 @@ const stateful: Record<string, string[]> = {
     'node-cron cron croner node-schedule bree toad-scheduler @fastify/schedule @nestjs/schedule'.split(' '),
 };
 
-/** With one of these, socket.io's workers know of each other's clients. */
-const socketAdapter = /^(?:@socket\.io\/.+-adapter|socket\.io-(?:redis|adapter-.+)|@socket\.io\/sticky)$/;
+/**
+ * Packages whose clients may poll: each request of a client must reach the process that knows the client. An adapter such as
+ * `@socket.io/redis-adapter` carries messages between processes, and knows nothing of a session that another process began.
+ */
+const sticky =
+  'socket.io engine.io @nestjs/platform-socket.io @feathersjs/socketio fastify-socket.io sockjs faye'.split(
+    ' ',
+  );
 
 /** How many workers the app in `directory` gets on a machine with `cores`. */
 export async function resolveWorkers(
@@ -51,8 +57,7 @@ function stateInProcess(manifest: Manifest | undefined): string | null {
     const found = dependencies.find((name) => packages.includes(name));
     if (found !== undefined) return `${found} is ${kind}, which keeps its state inside the process`;
   }
-  if (dependencies.includes('socket.io') && !dependencies.some((name) => socketAdapter.test(name))) {
-    return 'socket.io without an adapter knows only the clients of its own process';
-  }
-  return null;
+  const polled = dependencies.find((name) => sticky.includes(name));
+  if (polled === undefined) return null;
+  return `a client of ${polled} that polls must reach the same process with each request, also where an adapter connects the processes`;
 }

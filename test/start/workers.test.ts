@@ -27,7 +27,7 @@ test('"auto" is a worker a core', async (t) => {
   assert.deepEqual(await resolveWorkers('auto', await temporaryDirectory(t), 2), { count: 2, reason: null });
 });
 
-for (const name of ['better-sqlite3', 'lowdb', 'node-cron', '@nestjs/schedule', 'socket.io']) {
+for (const name of ['better-sqlite3', 'lowdb', 'node-cron', '@nestjs/schedule']) {
   test(`"auto" is one worker with ${name}, and says why and how to change it`, async (t) => {
     const { count, reason } = await auto(t, { express: '5', [name]: '1' });
     assert.equal(count, 1);
@@ -71,8 +71,18 @@ test('node:sqlite in packages, tests, prose and in more code than is searched do
   assert.equal(await usesNodeSqlite(directory, { files: 9, bytes: 99, fileBytes: 9 }), false);
 });
 
-test('socket.io with an adapter may have many workers', async (t) => {
-  assert.equal((await auto(t, { 'socket.io': '4', '@socket.io/redis-adapter': '8' })).count, 4);
+for (const adapter of ['@socket.io/redis-adapter', '@socket.io/cluster-adapter', '@socket.io/sticky']) {
+  test(`"auto" is one worker with socket.io and ${adapter}: clients that poll stay with one process`, async (t) => {
+    const { count, reason } = await auto(t, { 'socket.io': '4', [adapter]: '8' });
+    assert.equal(count, 1);
+    assert.match(reason ?? '', /^1 worker, not 4: a client of socket\.io that polls .* adapter/);
+  });
+}
+
+test('"auto" is one worker with what brings socket.io, or polls as socket.io does', async (t) => {
+  for (const name of ['@nestjs/platform-socket.io', '@feathersjs/socketio', 'engine.io', 'sockjs', 'faye']) {
+    assert.equal((await auto(t, { [name]: '1' })).count, 1, name);
+  }
 });
 
 test('there is nothing to explain on one core', async (t) => {
