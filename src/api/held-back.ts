@@ -1,6 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
-/** An answer that may have to wait for the end of its request. */
+/**
+ * An answer that may have to wait for the end of its request. Text goes out as bytes: of a response of strings, some versions
+ * of Node.js lose the `drain` event (test/platform/http.test.ts), and count characters of UTF-16 as unsent bytes.
+ */
 export interface HeldBack {
   write(text: string): void;
   /** Lets out what was held, whatever has become of the request. */
@@ -18,7 +21,7 @@ export function heldBack(request: IncomingMessage, response: ServerResponse): He
     request.off('end', release).off('close', release);
     const text = held?.join('') ?? '';
     held = undefined;
-    if (text !== '' && !response.destroyed) response.write(text);
+    if (text !== '' && !response.destroyed) response.write(Buffer.from(text));
   };
   if (request.headers['x-forwarded-for'] !== undefined && !request.complete) {
     held = [];
@@ -26,7 +29,7 @@ export function heldBack(request: IncomingMessage, response: ServerResponse): He
   }
   return {
     write: (text) => {
-      if (held === undefined) response.write(text);
+      if (held === undefined) response.write(Buffer.from(text));
       else held.push(text);
     },
     release,

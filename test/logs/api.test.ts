@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { get, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { LogEntry } from '../../src/api/log-text.ts';
@@ -86,6 +88,27 @@ test('what is not understood is refused, with what would be', async () => {
     assert.deepEqual([response.status, error.code], [400, 'bad_request']);
     assert.match(error.message, message);
   }
+});
+
+test('a reader that pauses gets every line, in any script', async () => {
+  await sluice.call('PATCH', '/v1/apps/scribe/env', { LANG: 'ja' });
+  const scribe = new LogWriter(join(sluice.paths.apps, 'scribe/production/logs'));
+  const line = (number: number) => `${number} ${'東京都渋谷区'.repeat(20)}`;
+  const count = 30_000;
+  scribe.lines(Array.from({ length: count }, (_, number) => line(number)));
+
+  const request = get(`${sluice.url}/v1/apps/scribe/logs?lines=${count}`, {
+    headers: { authorization: `Bearer ${sluice.token}` },
+    agent: false,
+  });
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  // Unread, the answer fills all buffers up to the server: each call gives the server time to write on.
+  for (let call = 0; call < 200; call += 1) await sluice.status('shop');
+  let text = '';
+  for await (const chunk of response.setEncoding('utf8')) text += chunk;
+  const lines = text.split('\n');
+  assert.equal(lines.length, count + 1);
+  for (let number = 0; number < count; number += 1) assert.equal(lines[number], line(number));
 });
 
 test('followed, it goes on through rotations, and a value that comes into force is masked', async () => {

@@ -40,16 +40,17 @@ export function logRoutes(router: Router<ApiState>, service: Service): void {
     ctx.res.once('close', () => gone.abort());
     ctx.type = `${format}; charset=utf-8`;
     const found = service.logs(target, { filter, lines, follow, signal: gone.signal });
-    ctx.body = Readable.from(textOf(found, written));
+    ctx.body = Readable.from(bytesOf(found, written));
     ctx.flushHeaders();
   });
 }
 
-async function* textOf(
+/** Bytes, not strings: see `HeldBack`. */
+async function* bytesOf(
   lines: AsyncIterable<LogLine>,
   written: (line: LogLine) => string,
-): AsyncGenerator<string> {
-  for await (const line of lines) yield written(line);
+): AsyncGenerator<Buffer> {
+  for await (const line of lines) yield Buffer.from(written(line));
 }
 
 /** All of them since a moment, where no number is given. @throws AppError `bad_request` */
