@@ -1,15 +1,13 @@
 import type { ServerOptions } from 'node:http';
-import Koa from 'koa';
+import type Koa from 'koa';
 import type { Service } from '../deployments/service.ts';
 import type { Edge } from '../edge/edge.ts';
 import type { LoggedEvent } from '../releases/events-log.ts';
 import type { Log } from '../system/log.ts';
 import { authenticate } from './auth.ts';
 import type { ApiState } from './context.ts';
-import { answerErrors } from './errors.ts';
-import { answerInJson } from './json-answer.ts';
 import type { KeyStore } from './keys.ts';
-import { identify, logLost } from './request-id.ts';
+import { createKoa } from './koa.ts';
 import { Router } from './router.ts';
 import { appRoutes } from './routes/apps.ts';
 import { domainRoutes } from './routes/domains.ts';
@@ -43,9 +41,14 @@ interface ApiOptions {
 
 /**
  * For the http servers that serve the API. An upload may take longer than Node's 5 minutes for a whole request; that
- * it does not stand still is watched where it is read.
+ * it does not stand still is watched where it is read. Node enforces `headersTimeout` only as often as it checks
+ * connections: every 30 s unless set.
  */
-export const apiServerOptions: ServerOptions = { requestTimeout: 0, headersTimeout: 10_000 };
+export const apiServerOptions: ServerOptions = {
+  requestTimeout: 0,
+  headersTimeout: 10_000,
+  connectionsCheckingInterval: 1000,
+};
 
 /** The HTTP API; see docs/api.md. */
 export function createApi({
@@ -75,10 +78,7 @@ export function createApi({
   const server = () => ({ pid: process.pid, url: url(), version, startedAt });
   statusRoutes(router, { service, server, runner, edge });
 
-  const app = new Koa<ApiState>();
-  answerInJson(app);
-  app.use(identify(log));
-  app.use(answerErrors(log));
+  const app = createKoa(log);
   app.use(async (ctx, next) => {
     if (ctx.path === '/healthz') ctx.body = { status: 'ok', version };
     else await next();
@@ -86,6 +86,5 @@ export function createApi({
   app.use(authenticate(tokens, local));
   app.use(router.routes());
   app.use(router.allowedMethods());
-  app.on('error', logLost(log));
   return app;
 }

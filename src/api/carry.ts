@@ -56,6 +56,6 @@ export async function carry(
     clearTimeout(silence);
     output.off('close', hangUp);
     stopWatching();
-    input.unpipe(exchange.input).on('error', () => undefined);
+    input.unpipe(exchange.input);
   }
 }

@@ -15,7 +15,6 @@ export class EventStream {
     this.#request = request;
     this.#response = response;
     this.#out = heldBack(request, response);
-    response.on('error', () => undefined);
   }
 
   /** For what must arrive. */

@@ -40,13 +40,16 @@ async function text(ctx: ApiContext): Promise<string> {
   let size = 0;
   // Not `for await`, which would destroy the request, and the connection with it, on the way out.
   await new Promise<void>((resolve, reject) => {
+    const brokeOff = (cause?: Error) => reject(new AppError('bad_request', 'the body broke off', { cause }));
+    // The client may have disconnected before: then no event follows.
+    if (ctx.req.destroyed) brokeOff();
     ctx.req.on('data', (chunk: Buffer) => {
       size += chunk.length;
       if (size <= maxBytes) chunks.push(chunk);
       else reject(new AppError('bad_request', `the body is larger than ${formatBytes(maxBytes)}`));
     });
     ctx.req.on('end', resolve);
-    ctx.req.on('error', (cause) => reject(new AppError('bad_request', 'the body broke off', { cause })));
+    ctx.req.on('error', brokeOff);
   });
   return Buffer.concat(chunks).toString('utf8');
 }

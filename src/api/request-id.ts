@@ -24,7 +24,7 @@ export function identify(log: Log): Middleware<ApiState> {
       log[urgency(ctx)]('request', {
         requestId: id,
         method: ctx.method,
-        path: ctx.path.slice(0, loggedPath),
+        path: ctx.originalUrl.split(/[?#]/, 1)[0]?.slice(0, loggedPath),
         // null where the caller went away before there was an answer
         status: ctx.headerSent ? ctx.status : null,
         durationMs: Math.round(performance.now() - started),

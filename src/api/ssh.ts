@@ -1,5 +1,6 @@
 import type { RouterMiddleware } from '@koa/router';
-import Koa from 'koa';
+import type Koa from 'koa';
+import type { Context } from 'koa';
 import type { Service } from '../deployments/service.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import { type ServiceName, serviceNames } from '../git/services.ts';
@@ -7,11 +8,9 @@ import type { Log } from '../system/log.ts';
 import { assertMayTouch } from './auth.ts';
 import { carry } from './carry.ts';
 import type { ApiState } from './context.ts';
-import { answerErrors } from './errors.ts';
-import { answerInJson } from './json-answer.ts';
 import type { KeyStore } from './keys.ts';
+import { createKoa } from './koa.ts';
 import { renderPush } from './push-text.ts';
-import { identify, logLost } from './request-id.ts';
 import { Router } from './router.ts';
 
 interface SshOptions {
@@ -27,8 +26,8 @@ interface SshOptions {
 export function createSshApi({ service, keys, log }: SshOptions): Koa<ApiState> {
   const router = new Router<ApiState>();
   router.post('/ssh', async (ctx) => {
-    const command = decodeURIComponent(ctx.get('x-sluice-command'));
-    const key = await keys.find(decodeURIComponent(ctx.get('x-sluice-key')));
+    const command = decodedHeader(ctx, 'x-sluice-command');
+    const key = await keys.find(decodedHeader(ctx, 'x-sluice-key'));
     if (key === undefined)
       throw new AppError('forbidden', 'this key has been removed', {
         hint: '`sluice keys add` on the server adds one.',
@@ -55,14 +54,19 @@ export function createSshApi({ service, keys, log }: SshOptions): Koa<ApiState> 
     ctx.res.end();
   });
 
-  const app = new Koa<ApiState>();
-  answerInJson(app);
-  app.use(identify(log));
-  app.use(answerErrors(log, () => true));
+  const app = createKoa(log, () => true);
   app.use(logRefusals(log));
   app.use(router.routes());
-  app.on('error', logLost(log));
   return app;
+}
+
+/** @throws AppError `bad_request` */
+function decodedHeader(ctx: Context, name: string): string {
+  try {
+    return decodeURIComponent(ctx.get(name));
+  } catch (cause) {
+    throw new AppError('bad_request', `The header ${name} is not percent-encoded UTF-8.`, { cause });
+  }
 }
 
 /** What was asked for by whom, where it is refused. */

@@ -11,18 +11,20 @@ export function uploadBody(request: IncomingMessage): Readable {
   };
   const end = () => body.push(null);
   const fail = (error: Error) => body.destroy(error);
+  // Node drops what it has received but not delivered yet, also of a request that is complete.
   const close = () => {
-    if (!request.complete) body.destroy(new Error('the sender closed the connection'));
+    if (!request.readableEnded) body.destroy(new Error('the sender closed the connection'));
   };
   const body = new Readable({
     read: () => request.resume(),
     destroy: (error, done) => {
       request.off('data', push).off('end', end).off('error', fail).off('close', close).pause();
-      // An abort that comes later is of no interest to anybody, and must not be an uncaught error.
-      request.on('error', () => undefined);
       done(error);
     },
   });
+  // The sender may disconnect before anybody reads the body. Readers find the error in the state of the stream.
+  body.on('error', () => undefined);
+  if (request.destroyed) close();
   request.on('data', push).on('end', end).on('error', fail).on('close', close);
   request.pause();
   return body;
@@ -41,8 +43,7 @@ export function drained(request: IncomingMessage): Promise<void> {
     let left = maxDrained;
     const done = () => {
       clearTimeout(timer);
-      request.off('data', count).off('end', done).off('close', done).off('error', done);
-      request.on('error', () => undefined);
+      request.off('data', count).off('end', done).off('close', done);
       resolve();
     };
     const count = (chunk: Buffer) => {
@@ -51,7 +52,7 @@ export function drained(request: IncomingMessage): Promise<void> {
     };
     const timer = setTimeout(done, drainTimeout);
     if (request.complete || request.destroyed) return done();
-    request.on('data', count).on('end', done).on('close', done).on('error', done).resume();
+    request.on('data', count).on('end', done).on('close', done).resume();
   });
 }
 

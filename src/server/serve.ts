@@ -31,15 +31,16 @@ export async function serveApi(
   { host, port }: { host: string; port: number },
   remote: RequestListener,
   sockets: LocalSocket[],
+  options = apiServerOptions,
 ): Promise<ApiListener> {
-  const tcp = http.createServer(apiServerOptions, remote);
+  const tcp = http.createServer(options, remote);
   await using opened = new AsyncDisposableStack();
   await listen(tcp, { host, port });
   opened.defer(() => close(tcp));
   for (const { path, listener, mode } of sockets) {
     // One left over from a server that was killed; that nobody listens on it is what the lock says.
     await rm(path, { force: true });
-    const unix = http.createServer(apiServerOptions, listener);
+    const unix = http.createServer(options, listener);
     await listen(unix, { path });
     opened.defer(() => close(unix));
     await chmod(path, mode);

@@ -92,7 +92,8 @@ function unzipped({ req }: ApiContext): Readable {
     });
   }
   const unzipped = createGunzip();
-  // Whoever reads it is told of an error, and of a sender who breaks off.
+  // The sender may disconnect before anybody reads. Readers find the error in the state of the stream.
+  unzipped.on('error', () => undefined);
   pipeline(req, unzipped, () => undefined);
   return unzipped;
 }

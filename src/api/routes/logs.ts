@@ -37,6 +37,8 @@ export function logRoutes(router: Router<ApiState>, service: Service): void {
     // Asked first, while the answer can still have a status: the lines of a quiet app may be long in coming.
     await service.status(target);
     const gone = new AbortController();
+    // The caller may have hung up meanwhile: then no event follows.
+    if (ctx.res.destroyed) gone.abort();
     ctx.res.once('close', () => gone.abort());
     ctx.type = `${format}; charset=utf-8`;
     const found = service.logs(target, { filter, lines, follow, signal: gone.signal });

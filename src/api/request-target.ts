@@ -1,0 +1,34 @@
+import type { Middleware } from 'koa';
+import { AppError } from '../errors/app-error.ts';
+import type { ApiState } from './context.ts';
+
+/**
+ * Makes `ctx.path` and `ctx.query` safe to read for everything that follows. Koa parses `req.url` on each access and
+ * throws for some targets, so a listener that reads `ctx.path` could end the process. A target that no URL parser can
+ * be trusted with becomes `/`; `assertTarget` then refuses the request.
+ */
+export const normalizeTarget: Middleware<ApiState> = (ctx, next) => {
+  ctx.req.url = originForm(ctx.originalUrl) ?? '/';
+  return next();
+};
+
+/** @throws AppError `bad_request` if the request line has no valid target */
+export const assertTarget: Middleware<ApiState> = (ctx, next) => {
+  if (originForm(ctx.originalUrl) !== undefined) return next();
+  throw new AppError('bad_request', 'The URL in the request line is malformed.', {
+    hint: 'Send a path that starts with "/". Percent-encode spaces, "#" and characters that are not ASCII.',
+  });
+};
+
+/**
+ * Returns path and query of a request target (RFC 9112, section 3.2), or undefined if the target is malformed.
+ * @param target path and query, or a whole URL as clients send it to a proxy
+ */
+export function originForm(target: string): string | undefined {
+  if (/^https?:\/\//i.test(target)) {
+    const url = URL.parse(target);
+    return url === null ? undefined : `${url.pathname}${url.search}`;
+  }
+  // Without these characters Koa's parser splits the text at the first "?", and nothing else.
+  return /^\/[^\s#]*$/.test(target) ? target : undefined;
+}

@@ -1,0 +1,69 @@
+import assert from 'node:assert/strict';
+import { connect } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { test } from 'node:test';
+import { originForm } from '../../src/api/request-target.ts';
+import { startSluice } from '../support/server.ts';
+import { wholeFile } from '../support/whole-file.ts';
+
+const sluice = await startSluice(wholeFile);
+const { port } = new URL(sluice.url);
+const listeners = {
+  tcp: () => connect(Number(port), '127.0.0.1'),
+  'unix socket': () => connect(sluice.paths.serverSocket),
+  'ssh relay': () => connect(sluice.paths.sshSocket),
+};
+
+const malformed = [
+  'http://',
+  'http://[::1]:x/v1',
+  'http://a:99999999/',
+  'https://%/',
+  '//a%@x/#q',
+  '//a%ff@x/#q',
+  '/#',
+  '/v1/apps#x?y',
+  '*',
+  'ftp://x/',
+];
+
+for (const [name, open] of Object.entries(listeners)) {
+  test(`a URL that cannot be parsed is answered with 400 by the ${name}, and the server goes on`, async () => {
+    for (const target of malformed) {
+      const answer = await exchange(
+        open(),
+        `OPTIONS ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`,
+      );
+      assert.match(answer, /^HTTP\/1\.1 400 /, target);
+      assert.match(answer, /URL in the request line is malformed/, target);
+      if (name !== 'ssh relay') assert.match(answer, /"code":"bad_request"/, target);
+    }
+    assert.equal((await sluice.request('/healthz')).status, 200);
+  });
+}
+
+test('a header of the ssh relay that is not encoded as it should be is answered with 400', async () => {
+  const head = 'POST /ssh HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n';
+  const answer = await exchange(listeners['ssh relay'](), `${head}x-sluice-command: %\r\n\r\n`);
+  assert.match(answer, /^HTTP\/1\.1 400 [\s\S]*x-sluice-command/);
+});
+
+test('a whole URL, as clients send it to a proxy, is served as its path', async () => {
+  const request = `GET http://anything:1/healthz?a=b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`;
+  assert.match(await exchange(listeners.tcp(), request), /^HTTP\/1\.1 200 [\s\S]*"status":"ok"/);
+  assert.equal(originForm('http://x/a/../b?c=%20'), '/b?c=%20');
+  assert.equal(originForm('//x/y?z?'), '//x/y?z?');
+  assert.equal(originForm('/a%ff'), '/a%ff');
+});
+
+test('nothing of this counted as a fault of ours', async () => {
+  assert.deepEqual(
+    (await sluice.log()).filter(({ level }) => level === 'error'),
+    [],
+  );
+});
+
+async function exchange(socket: ReturnType<typeof connect>, request: string): Promise<string> {
+  socket.write(request, 'latin1');
+  return text(socket);
+}

@@ -1,0 +1,57 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { test } from 'node:test';
+import { apiServerOptions } from '../../src/api/app.ts';
+import { serveApi } from '../../src/server/serve.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+test('a client that does not finish its headers in time is disconnected, however it trickles', async (t) => {
+  const path = join(await temporaryDirectory(t), 'api.sock');
+  const asked: (string | undefined)[] = [];
+  const listener = (request: { url?: string | undefined }) => void asked.push(request.url);
+  await using api = await serveApi(
+    { host: '127.0.0.1', port: 0 },
+    listener,
+    [{ path, mode: 0o600, listener }],
+    { ...apiServerOptions, headersTimeout: 300, connectionsCheckingInterval: 50 },
+  );
+  const port = Number(new URL(api.url).port);
+  const clients = Array.from({ length: 30 }, (_, index) => {
+    const socket = index % 2 === 0 ? connect(port, '127.0.0.1') : connect(path);
+    // A third each: sends a header now and then, the bytes of one header one by one, or nothing at all.
+    const trickle = ['X-A: b\r\n', 'x', ''][index % 3] ?? '';
+    return trickleHeaders(t, socket, trickle);
+  });
+  assert.equal(clients.length, 30);
+  for (const answer of await Promise.all(clients)) assert.match(answer, /^(?:HTTP\/1\.1 408 |$)/);
+  assert.deepEqual(asked, []);
+});
+
+test('the servers of the API look for clients that are late far more often than clients may be late', () => {
+  const { headersTimeout = 0, connectionsCheckingInterval = 30_000 } = apiServerOptions;
+  assert.ok(headersTimeout > 0 && connectionsCheckingInterval <= headersTimeout / 5);
+});
+
+/** Sends the start of a request, then `piece` again and again. @returns what the server answers until it disconnects */
+async function trickleHeaders(
+  t: { after(end: () => void): void },
+  socket: Socket,
+  piece: string,
+): Promise<string> {
+  t.after(() => socket.destroy());
+  socket.on('error', () => undefined);
+  await once(socket, 'connect');
+  if (piece !== '') socket.write('GET /healthz HTTP/1.1\r\nHost: x\r\n');
+  const timer = setInterval(() => piece !== '' && socket.write(piece), 20);
+  try {
+    return await text(socket);
+  } catch {
+    // A reset: the server has disconnected while more was on its way.
+    return '';
+  } finally {
+    clearInterval(timer);
+  }
+}
