@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, renameSync } from 'node:fs';
+import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -43,20 +43,47 @@ function failed(complaint: string): Error {
   });
 }
 
-/** The inverse. Hooks and HEAD are the server's to set, when it starts. @throws AppError `archive_unreadable` */
+/**
+ * Makes a repository from a bundle. Hooks and HEAD are the server's to set, when it starts. A bundle does not say where a
+ * shallow history is cut: where commits lack parents, the repository is made shallow there.
+ * @throws AppError `archive_unreadable`
+ */
 export async function readBundle(bundle: string, repository: string, owner: Owner): Promise<void> {
   const fresh = join(dirname(bundle), 'fresh.git');
   asUser(owner, () => mkdirSync(fresh, { mode: 0o700 }));
   const git = (...args: string[]) => run(['-c', 'gc.auto=0', '--git-dir', fresh, ...args], owner);
   await git('init', '--quiet', '--bare', '--initial-branch=main', '--template=');
+  const fetch = () => git('fetch', '--quiet', '--no-write-fetch-head', bundle, '+refs/*:refs/*');
   try {
-    await git('fetch', '--quiet', '--no-write-fetch-head', bundle, '+refs/*:refs/*');
+    await fetch().catch(async (error: unknown) => {
+      await git('bundle', 'unbundle', bundle);
+      const cut = await commitsWithoutParents(fresh, owner);
+      if (cut.length === 0) throw error;
+      asUser(owner, () => writeFileSync(join(fresh, 'shallow'), cut.map((id) => `${id}\n`).join('')));
+      await fetch();
+    });
   } catch (cause) {
     throw new AppError('archive_unreadable', `a repository in it is damaged: ${(cause as Error).message}`, {
       cause,
     });
   }
   asUser(owner, () => renameSync(fresh, repository));
+}
+
+/** Lists the commits in a repository of which a parent is missing. */
+async function commitsWithoutParents(repository: string, owner: Owner): Promise<string[]> {
+  const git = (args: string[], input?: string) => run(['--git-dir', repository, ...args], owner, input);
+  const format = '--batch-check=%(objecttype) %(objectname)';
+  const objects = await git(['cat-file', '--batch-all-objects', format]);
+  const commits = objects.split('\n').flatMap((line) => /^commit (\w+)$/.exec(line)?.[1] ?? []);
+  if (commits.length === 0) return [];
+  const parents = await git(
+    ['rev-list', '--stdin', '--no-walk=unsorted', '--parents'],
+    commits.map((commit) => `${commit}\n`).join(''),
+  );
+  const there = new Set(commits);
+  const rows = parents.split('\n').map((line) => line.split(' '));
+  return rows.flatMap(([commit = '', ...its]) => (its.every((id) => there.has(id)) ? [] : [commit]));
 }
 
 /** Those of `commits` that a repository has. */

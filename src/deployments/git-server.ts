@@ -152,8 +152,11 @@ export class GitServer {
   }
 
   /** Now and then, by git's own rules for when it is worth it; as a job, so that live traffic comes first. */
-  async #collectGarbage(app: string, { repository }: AppRepository): Promise<void> {
+  async #collectGarbage(app: string, place: AppRepository): Promise<void> {
+    const { repository } = place;
     if (this.#stopping.aborted || !(await repository.isThere)) return;
+    // Git would drop a cut commit that a push adds meanwhile, and its parents would then count as lost.
+    using _ = (await repository.isShallow) ? await place.refs.take() : null;
     const argv: [string, ...string[]] = ['git', '-c', 'gc.autoDetach=false', 'gc', '--auto', '--quiet'];
     const job = {
       argv,

@@ -26,7 +26,10 @@ export async function notInThisRelease(
   };
 }
 
-/** Null where the commit has all that the release has. What git has not taken in yet is told by its record. */
+/**
+ * Null where the commit has all that the release has, or where its history is cut, as in CI, and does not say. A commit of
+ * the release that git has not taken in yet is described by the record.
+ */
 async function missingFrom(
   repository: Repository,
   commit: string,
@@ -34,8 +37,8 @@ async function missingFrom(
 ): Promise<string | null> {
   if (its === null) return 'it was uploaded, from no commit';
   const told = `commit ${its.slice(0, 10)} ${message?.split('\n', 1)[0] ?? ''}`.trim();
-  if (!(await repository.has(its))) return told;
-  const { count } = await repository.changes(commit, its);
-  if (count > 0) return count === 1 ? told : `${told}, and ${count - 1} before it`;
+  if (!(await repository.has(its))) return (await repository.isWhole(commit)) ? told : null;
+  const count = await repository.lacking(commit, its);
+  if (count) return count === 1 ? told : `${told}, and ${count - 1} before it`;
   return changedFiles === 0 ? null : counted(changedFiles, 'uncommitted file');
 }

@@ -78,7 +78,7 @@ async function answerPush(
   context: PushContext,
 ): Promise<RefUpdate | null> {
   const { app, place, call, deploy } = context;
-  const repository = place.repository.within(request.quarantine);
+  await using repository = await place.repository.within(request.quarantine);
   if (call.warning !== null) hook.tell(call.warning);
   let told = false;
   const show = (event: DeployEvent) => {

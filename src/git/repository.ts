@@ -1,8 +1,8 @@
-import { chmod, readdir, rename, rm } from 'node:fs/promises';
+import { chmod, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { hasCode } from '../errors/app-error.ts';
-import { exists } from '../system/exists.ts';
+import { exists, ifThere } from '../system/exists.ts';
 import {
   ensurePrivateDirectory,
   readLink,
@@ -36,13 +36,26 @@ export class Repository {
     this.#env = env;
   }
 
-  /** The same repository as a push under way sees it: git keeps its objects apart until it is accepted. */
-  within(quarantine: Record<string, string>): Repository {
-    return new Repository(this.path, quarantine);
+  /**
+   * Opens the same repository as a push under way sees it: git keeps its objects apart until it is accepted. The list of
+   * cut commits that git makes for a shallow push over http lacks those of the repository; here it has both.
+   */
+  async within(quarantine: Record<string, string>): Promise<QuarantinedRepository> {
+    if (quarantine[shallowVariable] === undefined) return new QuarantinedRepository(this.path, quarantine);
+    const pushed = new Repository(this.path, quarantine);
+    const cut = new Set([...(await this.#cutCommits()), ...(await pushed.#cutCommits())]);
+    const file = temporaryBeside(this.path);
+    await writeFile(file, [...cut].map((commit) => `${commit}\n`).join(''), { flag: 'wx', mode: 0o600 });
+    return new QuarantinedRepository(this.path, { ...quarantine, [shallowVariable]: file });
   }
 
   get isThere(): Promise<boolean> {
     return exists(join(this.path, 'HEAD'));
+  }
+
+  /** Tells whether parents of some commits are not here. */
+  get isShallow(): Promise<boolean> {
+    return exists(join(this.path, 'shallow'));
   }
 
   /** Makes it where there is none, with `hooks` as the directory of its hooks. */
@@ -61,13 +74,13 @@ export class Repository {
   }
 
   /**
-   * Removes locks that a git that was killed has left: they would keep every later push out. For the start of a server,
-   * when no git can be at work.
+   * Removes what a git that was killed has left: locks, which would keep every later push out, and its lists of cut
+   * commits. For the start of a server, when no git can be at work.
    */
   async sweepLocks(): Promise<void> {
     for (const entry of await readdir(this.path, { recursive: true, withFileTypes: true })) {
-      const isLock = entry.isFile() && entry.name.endsWith('.lock');
-      if (isLock) await rm(join(entry.parentPath, entry.name), { force: true });
+      const isLeft = entry.name.endsWith('.lock') || entry.name.startsWith('shallow_');
+      if (entry.isFile() && isLeft) await rm(join(entry.parentPath, entry.name), { force: true });
     }
   }
 
@@ -112,18 +125,34 @@ export class Repository {
   }
 
   async commit(id: string): Promise<Commit> {
-    const output = await this.#git(['log', '-1', `--format=${commitFormat.whole}`, id]);
+    const output = await this.#git(['log', '--no-walk', `--format=${commitFormat.whole}`, id]);
     const [commit] = parseCommits(output);
     if (commit === undefined) throw new Error(`${id} is no commit`);
     return commit;
   }
 
-  /** What `to` has that `from` has not. */
-  async changes(from: string, to: string): Promise<Changes> {
-    const range = `${from}..${to}`;
-    const list = ['log', `--max-count=${maxCommits}`, `--format=${commitFormat.subject}`, range];
-    const [output, count] = await Promise.all([this.#git(list), this.#git(['rev-list', '--count', range])]);
-    return { commits: parseCommits(output), count: Number(count) };
+  /** Lists what `to` has that `from` has not; null where the history of `to` is cut too early to know. */
+  async changes(from: string, to: string): Promise<Changes | null> {
+    if (!(await this.isWhole(to, from))) return null;
+    const list = ['log', `--max-count=${maxCommits}`, `--format=${commitFormat.subject}`, `${from}..${to}`];
+    const [output, count] = await Promise.all([this.#git(list), this.#count(from, to)]);
+    return { commits: parseCommits(output), count };
+  }
+
+  /** Counts the commits that `other` has and `commit` lacks; null where the history of `commit` is cut too early to know. */
+  async lacking(commit: string, other: string): Promise<number | null> {
+    const count = await this.#count(commit, other);
+    return count === 0 || (await this.isWhole(commit, other)) ? count : null;
+  }
+
+  /** Tells whether the history of a commit is all here, or all of it that `base` does not have. */
+  async isWhole(commit: string, base?: string): Promise<boolean> {
+    const cut = await this.#cutCommits();
+    if (cut.size === 0) return true;
+    // To git a cut commit has no parents.
+    const range = [commit, ...(base === undefined ? [] : [`^${base}`])];
+    const ends = lines(await this.#git(['rev-list', '--max-parents=0', ...range]));
+    return !ends.some((end) => cut.has(end));
   }
 
   /**
@@ -148,6 +177,16 @@ export class Repository {
     return archiveCommit(this.path, commit, this.#env);
   }
 
+  /** Lists the commits of a shallow history whose parents are not here. */
+  async #cutCommits(): Promise<Set<string>> {
+    const file = this.#env[shallowVariable] ?? join(this.path, 'shallow');
+    return new Set(lines((await ifThere(readFile(file, 'utf8'))) ?? ''));
+  }
+
+  async #count(from: string, to: string): Promise<number> {
+    return Number(await this.#git(['rev-list', '--count', `${from}..${to}`]));
+  }
+
   /** Whole or not at all; of two that make it at the same time, one is first. */
   async #create(): Promise<void> {
     await ensurePrivateDirectory(dirname(this.path));
@@ -167,6 +206,23 @@ export class Repository {
     return git(this.path, args, { env: this.#env, ...(input !== undefined && { input }) });
   }
 }
+
+/** A repository with the objects of a push that is not accepted yet. */
+class QuarantinedRepository extends Repository implements AsyncDisposable {
+  readonly #shallow: string | undefined;
+
+  constructor(path: string, env: Record<string, string>) {
+    super(path, env);
+    this.#shallow = env[shallowVariable];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#shallow !== undefined) await rm(this.#shallow, { force: true });
+  }
+}
+
+/** Names the file that git reads cut commits from, in place of `shallow` in the repository. */
+const shallowVariable = 'GIT_SHALLOW_FILE';
 
 function lines(output: string): string[] {
   return output.split('\n').filter((line) => line !== '');

@@ -160,6 +160,30 @@ test('with --releases nothing is built again, and a rollback works', async (t) =
   assert.ok((await lstat(join(directory, 'data'))).isSymbolicLink());
 });
 
+test('a repository that was pushed from shallow clones comes back, can be built from and pushed to', async (t) => {
+  const from = await startSluice(t);
+  const origin = await Checkout.create(t);
+  const pushFromCi = async (word: string, to: Sluice) => {
+    await origin.commit('Not in the clone');
+    await origin.commit(word, answering(word));
+    const job = await Checkout.create(t);
+    await job.git('clone', '--quiet', '--depth=1', `file://${origin.directory}`, 'copy');
+    await job.git('-C', 'copy', 'push', '--force', to.gitUrl('shop'), 'HEAD:refs/heads/main');
+  };
+  await pushFromCi('one', from);
+  await pushFromCi('two', from);
+  const file = await backup(t, from);
+  await from.end();
+  const to = await secondHome(t, from);
+  const { code, stderr } = await restore(to, file);
+  assert.equal(code, 0, stderr);
+  await to.up();
+  await to.untilRunning('shop');
+  assert.equal(await to.get('shop'), 'two');
+  await pushFromCi('three', to);
+  assert.equal(await to.get('shop'), 'three');
+});
+
 test('without a server that runs, and without shared data where that is not wanted', async (t) => {
   const from = await busyInstall(t);
   await from.end();
