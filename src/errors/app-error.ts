@@ -42,9 +42,20 @@ export class AppError extends Error {
   }
 }
 
-/** The body to answer with: an AppError as it is, anything else without its details. A full disk is no fault of ours. */
+/** The body to answer with: an AppError as it is, anything else without its details. A disk that fails is no fault of ours. */
 export function errorBody(error: unknown): ErrorBody {
   if (error instanceof AppError) return error.toJSON();
+  const ofDisk = diskError(error);
+  if (ofDisk !== undefined) return ofDisk;
+  return {
+    code: 'internal',
+    message: 'Sluice failed in a way it does not know',
+    hint: 'The log of the server has the details.',
+  };
+}
+
+/** What to answer where the disk took no write; undefined for any other error. */
+function diskError(error: unknown): ErrorBody | undefined {
   if (isDiskFull(error)) {
     return {
       code: 'disk_full',
@@ -52,10 +63,12 @@ export function errorBody(error: unknown): ErrorBody {
       hint: 'Free some space: a lower "keepReleases" removes old releases.',
     };
   }
+  if (!hasCode(error, 'EROFS', 'EIO')) return undefined;
+  const why = systemCode(error) === 'EROFS' ? 'is read-only' : 'reports an input/output error';
   return {
-    code: 'internal',
-    message: 'Sluice failed in a way it does not know',
-    hint: 'The log of the server has the details.',
+    code: 'disk_unwritable',
+    message: `the disk ${why}`,
+    hint: 'See what `dmesg` says of the disk; where it is writable again, try again.',
   };
 }
 

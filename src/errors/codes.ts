@@ -33,6 +33,7 @@ export const errorStatus = {
   archive_too_many_entries: 413,
   archive_too_large: 413,
   disk_full: 507,
+  disk_unwritable: 507,
   lfs_not_fetched: 422,
   submodules_not_fetched: 422,
 

@@ -1,6 +1,6 @@
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { syncDirectory, temporaryBeside } from '../system/files.ts';
+import { dirname, join } from 'node:path';
+import { leftTemporaries, syncDirectory, temporaryBeside } from '../system/files.ts';
 
 interface Replacement {
   temporary: string;
@@ -29,14 +29,22 @@ export class Commit {
   ) {
     this.#generation = { temporary: temporaryBeside(paths.generation), path: paths.generation };
     this.#current = { temporary: temporaryBeside(paths.current), path: paths.current };
-    const descriptor = openSync(this.#generation.temporary, 'wx', 0o644);
     try {
-      writeFileSync(descriptor, `${JSON.stringify(active)}\n`);
-      fsyncSync(descriptor);
-    } finally {
-      closeSync(descriptor);
+      writeSynced(this.#generation.temporary, `${JSON.stringify(active)}\n`);
+      symlinkSync(currentLink, this.#current.temporary);
+    } catch (error) {
+      this.discard();
+      throw error;
     }
-    symlinkSync(currentLink, this.#current.temporary);
+  }
+
+  /**
+   * Removes what switches that failed have left beside the generation file. Only files and links of processes that are
+   * gone, and never what is below a directory: the server may write here.
+   */
+  static async sweep(generation: string): Promise<void> {
+    const directory = dirname(generation);
+    for (const name of await leftTemporaries(directory)) removeFile(join(directory, name));
   }
 
   /**
@@ -49,6 +57,7 @@ export class Commit {
       renameSync(this.#current.temporary, this.#current.path);
       return undefined;
     } catch (error) {
+      removeFile(this.#current.temporary);
       return error;
     }
   }
@@ -57,8 +66,27 @@ export class Commit {
     await syncDirectory(dirname(this.#generation.path));
   }
 
+  /** Removes what was prepared. What a disk does not let go of now is removed before the next switch. */
   discard(): void {
-    rmSync(this.#generation.temporary, { force: true });
-    rmSync(this.#current.temporary, { force: true });
+    removeFile(this.#generation.temporary);
+    removeFile(this.#current.temporary);
+  }
+}
+
+function writeSynced(path: string, content: string): void {
+  const descriptor = openSync(path, 'wx', 0o644);
+  try {
+    writeFileSync(descriptor, content);
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function removeFile(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // See `discard`: a switch must go on, and an old generation open again, whatever becomes of this file.
   }
 }

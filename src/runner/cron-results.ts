@@ -33,11 +33,7 @@ export class CronResults {
 
   #write(results: Record<string, CronResult>, name: string): void {
     try {
-      const path = this.#path();
-      const temporary = `${path}.new`;
-      rmSync(temporary, { force: true });
-      writeFileSync(temporary, JSON.stringify(results), { mode: 0o600, flag: 'wx' });
-      renameSync(temporary, path);
+      replaceFile(this.#path(), JSON.stringify(results));
     } catch (error) {
       this.#log(`the result of ${name} is not on record: ${(error as Error).message}`);
     }
@@ -51,6 +47,18 @@ export class CronResults {
         this.#log(`what was done at set times is not readable: ${(error as Error).message}`);
       return Object.create(null);
     }
+  }
+}
+
+function replaceFile(path: string, content: string): void {
+  const temporary = `${path}.new`;
+  rmSync(temporary, { force: true });
+  try {
+    writeFileSync(temporary, content, { mode: 0o600, flag: 'wx' });
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
   }
 }
 

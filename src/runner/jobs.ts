@@ -11,6 +11,7 @@ import type { Group } from './cgroups/group.ts';
 import { endRemains, jobMark } from './job-remains.ts';
 import { offerToOomKiller } from './oom-killer.ts';
 import type { ProcessRecords } from './process-records.ts';
+import { orKill } from './spawn-captured.ts';
 import { as, type Identity } from './users/identity.ts';
 
 /** Time between SIGTERM and SIGKILL for a job that is to end, in ms. */
@@ -52,7 +53,7 @@ export async function runJob(
   if (pid === undefined) return { ...(await exited), timedOut: false, durationMs: 0 };
   group?.add(pid);
   if (job.lowPriority) offerToOomKiller(pid);
-  records.add('job', job.user ?? '', pid, { mark });
+  orKill(pid, () => records.add('job', job.user ?? '', pid, { mark }));
 
   let timedOut = false;
   let killTimer: NodeJS.Timeout | undefined;

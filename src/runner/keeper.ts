@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { exists } from '../system/exists.ts';
 import { isAlive, signalProcess } from '../system/processes.ts';
 import type { ProcessRecords } from './process-records.ts';
+import { orKill } from './spawn-captured.ts';
 
 const script = fileURLToPath(new URL('keep-output.sh', import.meta.url));
 
@@ -19,6 +20,8 @@ export class Keeper {
   readonly #records: ProcessRecords;
   readonly #log: (message: string) => void;
   #child: ChildProcess | undefined;
+  /** whether the last one could not be recorded: a full disk is logged once, not each second */
+  #isUnrecorded = false;
 
   constructor(directory: string, records: ProcessRecords, log: (message: string) => void) {
     this.#directory = directory;
@@ -65,10 +68,23 @@ export class Keeper {
     });
     // Its end is heard of below.
     child.stdin?.on('error', () => undefined);
-    if (child.pid !== undefined) this.#records.add('keeper', '', child.pid);
+    this.#record(child);
     child.on('exit', () => {
       if (child.pid !== undefined) this.#records.remove(child.pid);
       again();
     });
+  }
+
+  /** The next runner must know of it: two that read one FIFO tear what comes out. So it ends, and another one is tried. */
+  #record({ pid }: ChildProcess): void {
+    if (pid === undefined) return;
+    try {
+      orKill(pid, () => this.#records.add('keeper', '', pid));
+      this.#isUnrecorded = false;
+    } catch (error) {
+      if (!this.#isUnrecorded)
+        this.#log(`nobody keeps what apps print, should the runner end: ${(error as Error).message}`);
+      this.#isUnrecorded = true;
+    }
   }
 }

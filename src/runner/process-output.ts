@@ -114,7 +114,12 @@ export class ProcessOutput {
   remove(): void {
     const { out, err, record, ended } = this.#options;
     ended();
-    for (const path of [out, err, record]) rmSync(path, { force: true });
+    try {
+      for (const path of [out, err, record]) rmSync(path, { force: true });
+    } catch (error) {
+      // The next runner removes what stays: nobody writes into it.
+      this.#options.failed(error);
+    }
   }
 
   async #captureAll(): Promise<void> {

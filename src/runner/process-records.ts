@@ -29,10 +29,15 @@ export class ProcessRecords {
   constructor(directory: string, log: (message: string) => void = () => undefined) {
     this.#directory = directory;
     this.#log = log;
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    this.#makeDirectory();
   }
 
-  /** @param more `mark`: see job-remains.ts */
+  /**
+   * Records a process that was just started. A process without a record is unknown to the next runner, so a caller that
+   * cannot record it must end it.
+   * @param more `mark`: see job-remains.ts
+   * @throws the error of the system
+   */
   add(
     kind: ProcessRecord['kind'],
     key: string,
@@ -43,15 +48,40 @@ export class ProcessRecords {
     const record: ProcessRecord = { kind, key, pid, startTime, ...more };
     if (startTime === undefined && process.platform === 'linux') return;
     try {
-      writeFileSync(this.#path(pid), JSON.stringify(record), { mode: 0o600 });
+      this.#write(record);
     } catch (error) {
-      // A full disk must not end what runs, nor us.
-      this.#log(`process ${pid} is not on record: ${(error as Error).message}`);
+      this.remove(pid);
+      throw error;
     }
   }
 
+  #write(record: ProcessRecord): void {
+    const write = () => writeFileSync(this.#path(record.pid), JSON.stringify(record), { mode: 0o600 });
+    try {
+      write();
+    } catch (error) {
+      // Somebody has removed the directory.
+      if (systemCode(error) !== 'ENOENT') throw error;
+      this.#makeDirectory();
+      write();
+    }
+  }
+
+  #makeDirectory(): void {
+    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+  }
+
+  /** Removes a record. A record that stays is harmless: `alive` compares the start time. */
   remove(pid: number): void {
-    rmSync(this.#path(pid), { force: true });
+    this.#remove(this.#path(pid));
+  }
+
+  #remove(path: string): void {
+    try {
+      rmSync(path, { force: true });
+    } catch (error) {
+      this.#log(`a record of a process was not removed: ${(error as Error).message}`);
+    }
   }
 
   /** What is recorded of a process, alive or not; undefined where nothing is. */
@@ -73,7 +103,7 @@ export class ProcessRecords {
       const record = await readRecord(path);
       const startTime = record && (await processStartTime(record.pid));
       if (record && startTime !== undefined && startTime === record.startTime) alive.push(record);
-      else rmSync(path, { force: true });
+      else this.#remove(path);
     }
     return alive;
   }

@@ -1,13 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
+import { signalProcess } from '../system/processes.ts';
 import type { ProcessOutput } from './process-output.ts';
 import { as, type Identity } from './users/identity.ts';
 
 /**
  * Starts a process, in a session of its own (Ctrl-C in our terminal is not for it), and captures what it prints.
  * @param stdio beyond stdin, stdout and stderr
- * @param started told the pid before anything else happens, for the record
- * @throws what `spawn` throws; the output is given up then
+ * @param started told the pid before anything else happens, for the record; where it throws, the process is killed
+ * @throws what `spawn` and `started` throw; the output is given up then
  */
 export function spawnCaptured(
   output: ProcessOutput,
@@ -24,7 +25,7 @@ export function spawnCaptured(
       stdio: ['ignore', ...descriptors, ...stdio],
       detached: true,
     });
-    if (child.pid !== undefined) started(child.pid);
+    if (child.pid !== undefined) orKill(child.pid, started);
     output.capture();
     return child;
   } catch (error) {
@@ -32,5 +33,15 @@ export function spawnCaptured(
     throw error;
   } finally {
     for (const fd of descriptors) closeSync(fd);
+  }
+}
+
+/** Calls `recorded` for a process that was just started, and kills the process with its session where that throws. */
+export function orKill(pid: number, recorded: (pid: number) => void): void {
+  try {
+    recorded(pid);
+  } catch (error) {
+    signalProcess(-pid, 'SIGKILL');
+    throw error;
   }
 }

@@ -186,7 +186,10 @@ export class TargetRunner {
       this.#options.log(`background processes not replaced: ${describeError(error)}`);
     });
     this.#endLeft(spec.drainTimeout + spec.killTimeout, background);
-    await commit.sync();
+    // The switch is made: what is uncertain is whether it outlives a power cut.
+    await commit.sync().catch((error: unknown) => {
+      this.#options.log(`the switch is not synced to the disk: ${describeError(error)}`);
+    });
     return { generation: id, pauseMs };
   }
 
@@ -194,6 +197,7 @@ export class TargetRunner {
     try {
       const { current, generation } = paths;
       const safe = { current: this.#at(current), generation: this.#at(generation) };
+      await Commit.sweep(safe.generation);
       return new Commit(safe, { generation: id, release }, relative(dirname(current), directory));
     } catch (error) {
       await this.discard(id);

@@ -1,3 +1,4 @@
+import { AppError, errorBody } from '../errors/app-error.ts';
 import type { GenerationSpec, Notice } from '../protocol/runner.ts';
 import { proveHealthy } from './boot-check.ts';
 import type { BootFailures } from './boot-failure.ts';
@@ -85,9 +86,7 @@ export class WorkerStarter {
     } catch (error) {
       output.remove();
       if (signal.aborted) throw signal.reason;
-      throw new NotStarted(`worker ${instance} could not be started: ${(error as Error).message}`, {
-        cause: error,
-      });
+      throw new NotStarted(instance, error);
     }
   }
 
@@ -106,4 +105,10 @@ export class WorkerStarter {
 }
 
 /** There is no process whose death could be waited for. */
-export class NotStarted extends Error {}
+export class NotStarted extends AppError {
+  constructor(instance: number, cause: unknown) {
+    const { code, message, hint } = errorBody(cause);
+    const why = code === 'internal' ? (cause as Error).message : message;
+    super(code, `worker ${instance} could not be started: ${why}`, { hint, cause });
+  }
+}

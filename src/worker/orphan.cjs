@@ -8,6 +8,13 @@ const { connect } = require('node:net');
 
 /** How often a worker without a runner looks for the next one, in ms. */
 const retryInterval = 200;
+/** How often an orphan reads which generation is active, in ms. */
+const lookInterval = 1000;
+/**
+ * An orphan ends by itself when another generation has been active for so many looks. The runner retires an orphan within
+ * milliseconds, once the new workers accept connections; an orphan that is unknown to the runner must not come before that.
+ */
+const patientLooks = 3;
 /** A round of the event loop that takes less had nothing to do; in ms. One that does nothing takes a tenth of it. */
 const quietRound = 0.1;
 /** How long such a round is waited for, in ms: under full load there may be none. */
@@ -23,10 +30,29 @@ function liveAlone(worker) {
   if (isActive(worker)) {
     if (worker.state === 'booting') worker.onReady = () => worker.open();
     else if (worker.state !== 'open') worker.open();
-    report(worker);
+    const life = { isOver: false };
+    report(worker, life);
+    leaveWhenSuperseded(worker, life);
   } else {
     leave(worker);
   }
+}
+
+/**
+ * Ends an orphan that no runner retires: one without a record is unknown to them, and would serve an old release for ever.
+ * @param {Worker} worker
+ * @param {{ isOver: boolean }} life
+ */
+function leaveWhenSuperseded(worker, life) {
+  let looks = 0;
+  const timer = setInterval(() => {
+    looks = isActive(worker) ? 0 : looks + 1;
+    if (!life.isOver && looks < patientLooks) return;
+    clearInterval(timer);
+    if (life.isOver) return;
+    life.isOver = true;
+    leave(worker);
+  }, lookInterval).unref();
 }
 
 /** @param {Worker} worker */
@@ -42,10 +68,10 @@ function isActive(worker) {
 /**
  * Keeps a connection to whichever runner there is, and does what it says.
  * @param {Worker} worker
+ * @param {{ isOver: boolean }} life
  */
-function report(worker) {
+function report(worker, life) {
   const { version, key, generation, release, orphanSocket, secret } = worker.boot;
-  let leaving = false;
   const socket = connect(orphanSocket);
   socket.unref();
   socket.setEncoding('utf8');
@@ -61,15 +87,15 @@ function report(worker) {
     text = /** @type {string} */ (lines.pop());
     for (const line of lines) {
       const message = /** @type {ToOrphan} */ (JSON.parse(line));
-      if (message.type !== 'retire' || leaving) continue;
-      leaving = true;
+      if (message.type !== 'retire' || life.isOver) continue;
+      life.isOver = true;
       leave(worker, () => post({ type: 'retired' }));
     }
   });
   // 'close' follows; while no runner listens there is nothing to do but to try again.
   socket.on('error', () => undefined);
   socket.on('close', () => {
-    if (!leaving) setTimeout(report, retryInterval, worker).unref();
+    if (!life.isOver) setTimeout(report, retryInterval, worker, life).unref();
   });
 }
 

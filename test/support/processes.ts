@@ -1,0 +1,28 @@
+import { readFile, readlink } from 'node:fs/promises';
+import { listPids } from '../../src/system/processes.ts';
+
+/** The pids of all workers of a home that there are, on record or not. */
+export function workersOfHome(home: string): Promise<number[]> {
+  return find(
+    async (pid) => /SLUICE_WORKER=[^\0]*/.exec(await environmentOf(pid))?.[0].includes(home) ?? false,
+  );
+}
+
+/** The pids of all processes that work in a home or were started for it, but for our own. */
+export function processesOfHome(home: string): Promise<number[]> {
+  return find(async (pid) => {
+    const cwd = await readlink(`/proc/${pid}/cwd`).catch(() => '');
+    return cwd.startsWith(home) || (await environmentOf(pid)).includes(home);
+  });
+}
+
+async function find(matches: (pid: number) => Promise<boolean>): Promise<number[]> {
+  const found: number[] = [];
+  for (const pid of await listPids()) if (pid !== process.pid && (await matches(pid))) found.push(pid);
+  return found;
+}
+
+/** Empty where the process is gone, or is another user's. */
+function environmentOf(pid: number): Promise<string> {
+  return readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '');
+}
