@@ -1,0 +1,1 @@
+export default defineEventHandler(() => `release ${process.env.SLUICE_RELEASE}.`);

@@ -1,0 +1,1 @@
+export const load = () => ({ release: process.env.SLUICE_RELEASE });
