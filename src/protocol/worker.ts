@@ -19,6 +19,8 @@ export interface WorkerBoot {
   drainTimeout: number;
   killTimeout: number;
   beatInterval: number;
+  /** bytes; null for any */
+  maxMemory: number | null;
   /** what becomes of what it prints when nobody reads it: see LogSpec */
   overflow: 'wait' | 'drop';
 }
@@ -45,10 +47,13 @@ export type ToWorker =
 export type FromWorker =
   | { type: 'ready'; port: number; protocol: AppProtocol; listens: number }
   | { type: 'opened' }
+  /** also unasked: see `memoryExceeded` */
   | { type: 'retired' }
   | { type: 'drained' }
   | { type: 'connection'; connection: number }
   | { type: 'held'; connection: number }
+  /** it takes more than `maxMemory`; when it takes much more it retires by itself */
+  | { type: 'memoryExceeded'; bytes: number }
   /** its event loop turns; `eventLoopDelayMs` is by how much this was late */
   | { type: 'beat'; eventLoopDelayMs: number; connections: number; requests: number };
 

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { GenerationSpec } from '../protocol/runner.ts';
+import { AttendedDeadline } from '../system/attended.ts';
 import { firstOf } from '../system/first-of.ts';
 import type { BootFailures, Gone } from './boot-failure.ts';
 import type { Exit } from './exit.ts';
@@ -18,10 +19,10 @@ export async function proveHealthy(
   listens: (ready: Ready) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const deadline = AbortSignal.timeout(spec.bootTimeout);
-  const ready = await untilReady(worker, failures, deadline, signal);
+  using deadline = new AttendedDeadline(spec.bootTimeout);
+  const ready = await untilReady(worker, failures, deadline.signal, signal);
   listens(ready);
-  await untilHealthy(worker, spec, failures, deadline, signal);
+  await untilHealthy(worker, spec, failures, deadline.signal, signal);
 }
 
 async function untilReady(

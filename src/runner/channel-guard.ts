@@ -100,6 +100,8 @@ function isSaid(body: unknown): boolean {
       );
     case 'held':
       return isCount(body['connection']);
+    case 'memoryExceeded':
+      return isCount(body['bytes']);
     case 'beat':
       return (
         isNumber(body['eventLoopDelayMs']) && isNumber(body['connections']) && isNumber(body['requests'])

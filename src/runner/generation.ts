@@ -58,11 +58,13 @@ export class Generation {
       failures: this.#failures,
       notices: this.notices,
       started: (worker) => this.workers.add(worker),
+      memoryExceeded: (worker) => this.state === 'active' && this.places.look(worker, performance.now()),
       exited: (worker, exit) => this.#exited(worker, exit),
     });
     this.places = new Places({
       ...{ spec, starter, log: options.log, stopping: this.#stopping.signal },
       isActive: () => this.state === 'active',
+      refilled: options.moves.settle,
       say: (worker, what) => this.#say(worker, what),
     });
   }
@@ -156,21 +158,19 @@ export class Generation {
     return [...this.workers].filter((worker) => worker.state === 'open' && !worker.isRetiring);
   }
 
-  /** Looks at each worker: what it takes, and whether it must be replaced. Idempotent, and called often. */
-  tick(now: number): void {
+  /**
+   * Looks at each worker: what it takes, and whether it must be replaced. Called often.
+   * @param attended see Ticker
+   */
+  tick(now: number, attended: number): void {
     // Where no limit is to be kept, once a second is enough for what is shown.
     const leisurely = this.spec.maxMemory === null;
-    for (const { figures } of this.workers)
-      if (!leisurely || figures.age(now) >= lookEvery) figures.look(now);
+    for (const worker of this.workers) {
+      worker.silentFor += attended;
+      if (!leisurely || worker.figures.age(now) >= lookEvery) worker.figures.look(now);
+    }
     this.#shortages.tick(now);
     if (this.state === 'active') this.places.tick(now);
-  }
-
-  /** Whether one of them is on its way to its limit: a leak can be as fast as the requests come. */
-  get isNearLimit(): boolean {
-    const { maxMemory } = this.spec;
-    if (maxMemory === null || this.state !== 'active') return false;
-    return [...this.workers].some(({ figures }) => (figures.memoryBytes ?? 0) > maxMemory / 2);
   }
 
   #exited(worker: WorkerProcess, exit: Exit): void {

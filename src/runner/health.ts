@@ -1,5 +1,6 @@
 import type { HealthSettings } from '../config/app-settings.ts';
 import type { AppProtocol } from '../protocol/worker.ts';
+import { AttendedDeadline } from '../system/attended.ts';
 import { http } from '../system/http.ts';
 
 /** How much of an answer is looked through for the wanted text, in bytes. */
@@ -20,7 +21,8 @@ export async function checkHealth(
   health: HealthSettings,
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const bounded = AbortSignal.any([signal, AbortSignal.timeout(health.timeout)]);
+  using deadline = new AttendedDeadline(health.timeout);
+  const bounded = AbortSignal.any([signal, deadline.signal]);
   try {
     switch (target.protocol) {
       case 'tcp':

@@ -23,14 +23,21 @@ interface Move {
  */
 export class Moves {
   readonly #destinations: () => WorkerProcess[];
+  readonly #isOneComing: () => boolean;
   readonly #underWay = new Map<number, Move>();
   #waiting: Move[] | undefined;
+  /** those that no worker is open for, while one is coming */
+  readonly #homeless: Move[] = [];
   #nextId = 1;
   #turn = 0;
 
-  /** @param destinations the workers that are open now */
-  constructor(destinations: () => WorkerProcess[]) {
+  /**
+   * @param destinations the workers that are open now
+   * @param isOneComing whether another is about to be; `settle` is called then, and when it is not any more
+   */
+  constructor(destinations: () => WorkerProcess[], isOneComing: () => boolean) {
     this.#destinations = destinations;
+    this.#isOneComing = isOneComing;
   }
 
   /** Between the shutting of one gate and the opening of the next, connections wait. */
@@ -42,7 +49,13 @@ export class Moves {
     const waiting = this.#waiting ?? [];
     this.#waiting = undefined;
     for (const move of waiting) this.#offer(move);
+    this.settle();
   }
+
+  /** Finds a place for connections that had none. */
+  readonly settle = (): void => {
+    for (const move of this.#homeless.splice(0)) this.#place(move);
+  };
 
   /** An idle connection of a retired worker. */
   readonly connection = (from: WorkerProcess, connection: number, handle: unknown): void => {
@@ -76,7 +89,8 @@ export class Moves {
   }
 
   #place(move: Move): void {
-    if (this.#underWay.size + (this.#waiting?.length ?? 0) >= mayBeUnderWay) this.#keep(move);
+    const count = this.#underWay.size + (this.#waiting?.length ?? 0) + this.#homeless.length;
+    if (count >= mayBeUnderWay) this.#keep(move);
     else if (this.#waiting === undefined) this.#offer(move);
     else this.#waiting.push(move);
   }
@@ -90,7 +104,8 @@ export class Moves {
     const destinations = this.#destinations();
     const to = destinations[this.#turn++ % destinations.length];
     if (to === undefined) {
-      this.#keep(move);
+      if (this.#isOneComing()) this.#homeless.push(move);
+      else this.#keep(move);
       return;
     }
     const id = this.#nextId++;

@@ -7,7 +7,7 @@ import { firstOf } from '../system/first-of.ts';
 import { describeExit, type Exit, noExit } from './exit.ts';
 import { gateDeadline } from './gate-deadline.ts';
 import { Slot } from './slot.ts';
-import { excessOf, faultOf } from './worker-fault.ts';
+import { faultOf, isBeyondHelp } from './worker-fault.ts';
 import type { WorkerProcess } from './worker-process.ts';
 import { NotStarted, type WorkerStarter } from './worker-starter.ts';
 
@@ -23,6 +23,8 @@ interface PlacesOptions {
   stopping: AbortSignal;
   /** whether the generation has the traffic: then an empty place is filled */
   isActive(): boolean;
+  /** told when a worker was put into a place, or could not be: see `isRefilling` */
+  refilled(): void;
   /** something that the app's owner should find in its log, and we in ours */
   say(worker: WorkerProcess, what: string): void;
   log(message: string): void;
@@ -68,6 +70,11 @@ export class Places {
     );
     await Promise.all(booted.map((worker) => withDeadline(worker.open(), gateDeadline)));
     for (const slot of this.#slots) void this.#fill(slot);
+  }
+
+  /** Whether a worker is on its way into a place of the active generation. */
+  get isRefilling(): boolean {
+    return this.#options.isActive() && this.#slots.some(({ renewing, filling }) => renewing || filling);
   }
 
   /** Whether all workers are there that should be. */
@@ -117,11 +124,18 @@ export class Places {
 
   /** Looks at each worker of the active generation: whether it must be replaced, or stopped at once. */
   tick(now: number): void {
-    for (const slot of this.#slots) {
-      const fault = slot.worker && faultOf(slot.worker, this.#spec, now);
-      if (fault !== undefined && now >= slot.renewNotBefore) void this.#renew(slot, fault);
-      if (slot.worker !== undefined) this.#limit(slot.worker);
-    }
+    for (const { worker } of this.#slots) if (worker !== undefined) this.look(worker, now);
+  }
+
+  /** Looks at one worker: see `tick`. */
+  look(worker: WorkerProcess, now: number): void {
+    const slot = this.#slots[worker.instance];
+    if (slot?.worker !== worker) return;
+    const fault = faultOf(worker, this.#spec);
+    if (fault !== undefined && now >= slot.renewNotBefore) void this.#renew(slot, fault);
+    if (worker.isKilled || !isBeyondHelp(worker, this.#spec)) return;
+    this.#options.say(worker, 'takes several times the memory that it may, and is ended at once');
+    worker.kill();
   }
 
   /** Replaces all workers, one after the other. */
@@ -142,19 +156,6 @@ export class Places {
     const drained = withDeadline(worker.drained, this.#spec.drainTimeout);
     await firstOf<unknown>([drained], [this.#options.stopping]);
     await worker.end(this.#spec.killTimeout);
-  }
-
-  /** What grows faster than a fresh one boots is not to take the machine down with it. */
-  #limit(worker: WorkerProcess): void {
-    const excess = excessOf(worker, this.#spec);
-    if (excess === undefined || worker.isKilled) return;
-    if (excess === 'killed') {
-      this.#options.say(worker, 'takes several times the memory that it may, and is ended at once');
-      worker.kill();
-    } else if (worker.state === 'open' && !worker.isRetiring) {
-      this.#options.say(worker, 'takes twice the memory that it may, and gets no more requests');
-      void worker.retire(false);
-    }
   }
 
   /** Puts a fresh worker into a place before the one that is in it goes: no request is lost. */
@@ -179,13 +180,14 @@ export class Places {
     } finally {
       slot.renewing = false;
       void this.#fill(slot);
+      this.#options.refilled();
     }
   }
 
   /** One that is over its limit as it comes would be replaced again and again. */
   #measure(slot: Slot, fresh: WorkerProcess): void {
     fresh.figures.look();
-    if (faultOf(fresh, this.#spec, performance.now()) === undefined) return;
+    if (faultOf(fresh, this.#spec) === undefined) return;
     slot.renewNotBefore = performance.now() + hopelessPause;
     this.#options.say(
       fresh,
@@ -245,6 +247,7 @@ export class Places {
       }
     }
     slot.filling = false;
+    this.#options.refilled();
   }
 
   async #fillOnce(slot: Slot): Promise<void> {

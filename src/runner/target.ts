@@ -45,7 +45,10 @@ interface TargetOptions {
 export class TargetRunner {
   readonly key: string;
   readonly #options: TargetOptions;
-  readonly #moves = new Moves(() => this.#active?.serving() ?? []);
+  readonly #moves = new Moves(
+    () => this.#active?.serving() ?? [],
+    () => this.#active?.places.isRefilling ?? false,
+  );
   readonly #standby = new Map<number, Generation>();
   /** those that are retired, the oldest first, and when they are over */
   readonly #draining = new Map<Generation, Promise<void>>();
@@ -226,6 +229,7 @@ export class TargetRunner {
   async #retireAll(): Promise<{ ended: Promise<unknown> }> {
     const active = this.#active;
     this.#active = undefined;
+    this.#moves.settle();
     if (active !== undefined) this.#say(active.spec, 'stopped');
     const standby = [...this.#standby.keys()].map((id) => this.discard(id));
     const draining = [...this.#draining.keys()];
@@ -264,17 +268,15 @@ export class TargetRunner {
     };
   }
 
-  /** @param now in ms, from a clock that only goes forward */
-  tick(now: number): void {
-    this.#active?.tick(now);
-    for (const generation of this.#draining.keys()) generation.tick(now);
+  /**
+   * @param now in ms, from a clock that only goes forward
+   * @param attended see Ticker
+   */
+  tick(now: number, attended: number): void {
+    this.#active?.tick(now, attended);
+    for (const generation of this.#draining.keys()) generation.tick(now, attended);
     this.#background.tick(now);
     this.#look();
-  }
-
-  /** Whether it is to be looked at again soon. */
-  get isNearLimit(): boolean {
-    return this.#active?.isNearLimit ?? false;
   }
 
   /** Notes since when it is as it is. */

@@ -1,16 +1,19 @@
+import { attendedTime } from '../system/attended.ts';
 import type { TargetRunner } from './target.ts';
 
-/** How often all processes are looked at, and how often while one is near its limit; in ms. */
+/** Interval between two looks at all processes, in ms. */
 const interval = 250;
-const closeInterval = 50;
-/** Having been late by so much, we were stopped ourselves, and what others have said meanwhile is still unread; in ms. */
-const lateness = 500;
 
-/** Looks at every process from time to time. */
+/**
+ * Looks at every process from time to time, however late it is. What a process takes is a fact at any time. Its silence
+ * counts only while we were there to listen: a runner that stood still, or a machine that was suspended, says nothing
+ * about a worker.
+ */
 export class Ticker {
   readonly #targets: () => Iterable<TargetRunner>;
   readonly #sweep: () => void;
   #timer: NodeJS.Timeout | undefined;
+  #lastLook = 0;
 
   /** @param sweep called as often, for what is to be cleared away */
   constructor(targets: () => Iterable<TargetRunner>, sweep: () => void) {
@@ -19,21 +22,25 @@ export class Ticker {
   }
 
   start(): void {
-    this.#next(interval);
+    this.#lastLook = performance.now();
+    this.#timer = setTimeout(() => this.#lookNext(), interval);
   }
 
   stop(): void {
     clearTimeout(this.#timer);
+    this.#timer = undefined;
   }
 
-  #next(delay: number): void {
-    const due = performance.now() + delay;
-    this.#timer = setTimeout(() => {
+  #lookNext(): void {
+    // What has been sent to us meanwhile is read first.
+    setImmediate(() => {
+      if (this.#timer === undefined) return;
       const now = performance.now();
-      const targets = [...this.#targets()];
-      if (now - due < lateness) for (const target of targets) target.tick(now);
+      const attended = attendedTime(now - this.#lastLook);
+      for (const target of this.#targets()) target.tick(now, attended);
       this.#sweep();
-      this.#next(targets.some((target) => target.isNearLimit) ? closeInterval : interval);
-    }, delay);
+      this.#lastLook = now;
+      this.#timer = setTimeout(() => this.#lookNext(), interval);
+    });
   }
 }

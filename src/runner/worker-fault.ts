@@ -6,30 +6,28 @@ import type { WorkerProcess } from './worker-process.ts';
 export function faultOf(
   worker: WorkerProcess,
   { maxMemory, stuckTimeout }: GenerationSpec,
-  now: number,
 ): string | undefined {
-  const { isRetiring, state, beat, figures } = worker;
+  const { isRetiring, state, beat, silentFor, figures } = worker;
   const { memoryBytes } = figures;
-  if (isRetiring) return 'gets no requests any more';
   if (maxMemory !== null && memoryBytes !== null && memoryBytes > maxMemory) {
     return `takes ${formatBytes(memoryBytes)} of memory, more than ${formatBytes(maxMemory)} ("maxMemory")`;
   }
-  const isSilent = stuckTimeout > 0 && state === 'open' && beat !== undefined && now - beat.at > stuckTimeout;
+  if (isRetiring) return 'gets no requests any more';
+  const isSilent = stuckTimeout > 0 && state === 'open' && beat !== undefined && silentFor > stuckTimeout;
   // What waits for a log that cannot be written is not to blame, and a fresh one would wait as well.
-  if (isSilent && !worker.output.isHeldUp(now)) {
-    return `has not turned its event loop for ${formatDuration(now - beat.at)} ("stuckTimeout")`;
+  if (isSilent && !worker.output.isHeldUp(performance.now())) {
+    return `has not turned its event loop for ${formatDuration(silentFor)} ("stuckTimeout")`;
   }
   return undefined;
 }
 
 /**
- * Whether a worker has grown so far beyond its limit that a fresh one must not be waited for: from twice the limit on it
- * is to get no more requests, and from four times it is to be ended, where no cgroup has done that.
+ * Whether a worker has grown so far beyond its limit that a fresh one must not be waited for. A worker whose event loop
+ * turns takes no more requests long before that: see src/worker/memory-watch.cjs.
  */
-export function excessOf(
+export function isBeyondHelp(
   { figures: { memoryBytes } }: WorkerProcess,
   { maxMemory }: GenerationSpec,
-): 'retired' | 'killed' | undefined {
-  if (maxMemory === null || memoryBytes === null || memoryBytes <= maxMemory * 2) return undefined;
-  return memoryBytes > maxMemory * 4 ? 'killed' : 'retired';
+): boolean {
+  return maxMemory !== null && memoryBytes !== null && memoryBytes > maxMemory * 4;
 }

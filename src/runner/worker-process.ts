@@ -23,9 +23,8 @@ const command = 'NODE_SLUICE';
 
 export type Ready = Extract<FromWorker, { type: 'ready' }>;
 
-/** What a worker says of itself, and when, in ms of a clock that only goes forward. */
+/** What a worker says of itself. */
 interface Beat {
-  at: number;
   eventLoopDelayMs: number;
   connections: number;
   requests: number;
@@ -36,6 +35,8 @@ export interface WorkerListener {
   /** an idle connection looks for a new home */
   connection(worker: WorkerProcess, connection: number, handle: unknown): void;
   held(worker: WorkerProcess, connection: number): void;
+  /** it takes more memory than it may, or accepts no more requests for that reason */
+  memoryExceeded(worker: WorkerProcess): void;
   exited(worker: WorkerProcess, exit: Exit): void;
 }
 
@@ -68,8 +69,10 @@ export class WorkerProcess {
   isKilled = false;
   /** whether it has been told to take no more requests */
   isRetiring = false;
-  /** what it says of itself, and when it last did; undefined before it listens */
+  /** what it last said of itself; undefined before it listens */
   beat: Beat | undefined;
+  /** ms since the last beat, as far as the runner was there to read one: see Ticker */
+  silentFor = 0;
   readonly #child: ChildProcess;
   /** to be told of each handle that it is sent */
   readonly #sent: () => void;
@@ -100,6 +103,7 @@ export class WorkerProcess {
       drainTimeout: spec.drainTimeout,
       killTimeout: spec.killTimeout,
       beatInterval: beatInterval(spec),
+      maxMemory: spec.maxMemory,
       overflow: spec.log.overflow,
     };
     const env = {
@@ -137,11 +141,15 @@ export class WorkerProcess {
           if (this.state === 'booting') this.state = 'ready';
           this.#readyAt ??= performance.now();
           this.listening = body;
-          this.beat ??= { at: performance.now(), eventLoopDelayMs: 0, connections: 0, requests: 0 };
+          this.beat ??= { eventLoopDelayMs: 0, connections: 0, requests: 0 };
           return ready.resolve(body);
         case 'beat':
-          this.beat = { ...body, at: performance.now() };
+          this.beat = body;
+          this.silentFor = 0;
           return;
+        case 'memoryExceeded':
+          this.figures.memoryBytes = body.bytes;
+          return listener.memoryExceeded(this);
         case 'opened':
           if (this.state === 'opening') this.state = 'open';
           return this.#opened.resolve();
@@ -149,7 +157,11 @@ export class WorkerProcess {
         case 'retired':
           if (this.state !== 'open') return;
           this.state = 'retired';
-          return this.#retired.resolve();
+          this.#retired.resolve();
+          if (this.isRetiring) return;
+          // By itself: what it holds and was not told to take is let go when it is asked to, as always.
+          void this.retire(false);
+          return listener.memoryExceeded(this);
         case 'drained':
           if (this.state !== 'retired') return;
           this.state = 'drained';
@@ -173,9 +185,11 @@ export class WorkerProcess {
       exited.resolve(exit);
       listener.exited(this, exit);
     };
-    this.#child.on('exit', (code, signal) =>
-      ended({ code, signal, shortage: signal === 'SIGKILL' ? group.killedBy() : undefined }),
-    );
+    this.#child.on('exit', (code, signal) => {
+      const shortage = signal === 'SIGKILL' ? group.killedBy() : undefined;
+      // Where we are late, the exit may come before what the worker sent last. After this turn all of it is read.
+      setImmediate(ended, { code, signal, shortage });
+    });
     // Without a pid it was never started, and no 'exit' follows. Other errors, of `send`, precede an exit.
     this.#child.on('error', () => {
       if (this.pid === 0) ended({ code: null, signal: null });

@@ -5,10 +5,11 @@ import type { BootFailures } from './boot-failure.ts';
 import type { Group } from './cgroups/group.ts';
 import type { Exit } from './exit.ts';
 import type { ListeningPort } from './listening-port.ts';
+import type { Moves } from './moves.ts';
 import type { Outputs } from './outputs.ts';
 import type { ProcessRecords } from './process-records.ts';
 import type { Identity } from './users/identity.ts';
-import { type Ready, type WorkerListener, WorkerProcess } from './worker-process.ts';
+import { type Ready, WorkerProcess } from './worker-process.ts';
 
 /** What all workers of a generation have from the runner. */
 export interface WorkerGround {
@@ -22,7 +23,7 @@ export interface WorkerGround {
   group: Group;
   outputs: Outputs;
   /** where connections go that are on the move */
-  moves: Pick<WorkerListener, 'connection' | 'held'>;
+  moves: Pick<Moves, 'connection' | 'held' | 'settle'>;
 }
 
 interface WorkerStarterOptions extends WorkerGround {
@@ -31,6 +32,7 @@ interface WorkerStarterOptions extends WorkerGround {
   /** what there is to say of the app is added */
   notices: Notice[];
   started(worker: WorkerProcess): void;
+  memoryExceeded(worker: WorkerProcess): void;
   exited(worker: WorkerProcess, exit: Exit): void;
 }
 
@@ -73,13 +75,13 @@ export class WorkerStarter {
   }
 
   async #spawn(instance: number, signal: AbortSignal): Promise<WorkerProcess> {
-    const { spec, outputs, moves, started, exited } = this.#options;
+    const { spec, outputs, moves, started, memoryExceeded, exited } = this.#options;
     const user = this.#options.user();
     const origin = { release: spec.release, process: `web.${instance}` };
     const output = await outputs.open(spec.log, origin, user);
     try {
       signal.throwIfAborted();
-      const listener = { connection: moves.connection, held: moves.held, exited };
+      const listener = { connection: moves.connection, held: moves.held, memoryExceeded, exited };
       const worker = new WorkerProcess({ ...this.#options, instance, user, output, listener });
       started(worker);
       return worker;

@@ -53,9 +53,11 @@ function announceClose(server, sessions) {
 }
 
 /**
+ * Subscribes to one of Node's diagnostics channels for the messages of one server.
  * @param {string} name
  * @param {Server} server
  * @param {(message: any) => void} listener
+ * @returns {() => void} unsubscribes
  */
 function subscribe(name, server, listener) {
   const subscriber = (/** @type {any} */ message) => {
@@ -68,4 +70,4 @@ function subscribe(name, server, listener) {
   };
 }
 
-module.exports = { announceClose, watchForIdle };
+module.exports = { announceClose, subscribe, watchForIdle };

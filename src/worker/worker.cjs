@@ -23,6 +23,7 @@ class Worker {
   /** @type {Server | undefined} */
   #server;
   #saidReady = false;
+  #isOrphan = false;
   /** @type {{ close(): void } | undefined} */
   #gate;
   /** real ports of servers that are not the app's own */
@@ -95,7 +96,21 @@ class Worker {
     });
     if (!first) return;
     this.onReady?.();
-    setImmediate(() => traffic().beat(this.boot.beatInterval, () => this.#server, this.#post));
+    setImmediate(() => {
+      traffic().beat(this.boot.beatInterval, () => this.#server, this.#post);
+      this.#watchMemory();
+    });
+  }
+
+  #watchMemory() {
+    const { maxMemory } = this.boot;
+    if (maxMemory === null) return;
+    traffic().watchMemory(maxMemory, {
+      server: () => this.#server,
+      exceeded: (bytes) => this.#post({ type: 'memoryExceeded', bytes }),
+      // An orphan serves on: nobody would replace it.
+      excessive: () => this.state === 'open' && !this.#isOrphan && this.#retire(),
+    });
   }
 
   /** @type {(() => void) | undefined} */
@@ -108,17 +123,29 @@ class Worker {
         this.open();
         return this.#post({ type: 'opened' });
       case 'retire':
-        return message.last ? this.#retireForGood() : this.#retire();
+        // The runner gives what is held and not yet taken to another.
+        this.#inbox?.drop();
+        if (message.last) return this.#retireForGood();
+        // It may have retired by itself, see `#watchMemory`.
+        return this.state === 'retired' ? undefined : this.#retire();
       case 'offer':
         return this.#getInbox().hold(message.connection, handle);
       case 'take':
-        return this.#getInbox().take(message.connection, /** @type {Server} */ (this.#server));
+        return this.#take(message.connection);
       case 'moved':
         return this.#outbox?.moved(message.connection);
       case 'kept':
         if (this.state === 'retired') this.#announceClose();
         return this.#outbox?.kept(message.connection);
     }
+  }
+
+  /** @param {number} connection */
+  #take(connection) {
+    const server = /** @type {Server} */ (this.#server);
+    this.#getInbox().take(connection, server);
+    // It retired by itself while this was on its way.
+    if (this.state === 'retired') this.#outbox?.add(traffic().movableConnections(server));
   }
 
   open() {
@@ -196,8 +223,6 @@ class Worker {
 
   #shut() {
     this.state = 'retired';
-    // The runner gives what is held and not yet taken to another.
-    this.#inbox?.drop();
     this.#gate?.close();
     this.#gate = undefined;
     for (const aside of this.#asides.splice(0)) aside.close();
@@ -225,6 +250,7 @@ class Worker {
   }
 
   #orphaned() {
+    this.#isOrphan = true;
     this.#inbox?.drop();
     this.#outbox?.recall();
     traffic().liveAlone(this);
