@@ -141,7 +141,7 @@ async function bootstrapTimes(): Promise<number[]> {
     after,
     "require('node:fs').writeSync(1, String(performance.now() - globalThis.bootStart)); process.exit();",
   );
-  const boot = JSON.stringify({ port: 1, codePort: null, gateFds: [] });
+  const boot = JSON.stringify({ port: 1, codePort: null, channelFd: 3, gateFds: [] });
   const times: number[] = [];
   try {
     for (let run = 0; run < 11; run += 1) {
@@ -151,7 +151,7 @@ async function bootstrapTimes(): Promise<number[]> {
       ]);
       const child = spawn(process.execPath, [...requires, here('apps/hello.cjs')], {
         env: { ...process.env, SLUICE_WORKER: boot },
-        stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+        stdio: ['ignore', 'pipe', 'inherit', 'pipe'],
       });
       let output = '';
       child.stdout?.on('data', (text) => {

@@ -8,6 +8,10 @@ export interface WorkerBoot {
   port: number;
   codePort: number | null;
   waitReady: boolean;
+  /** the socket between this worker and the runner: one JSON message a line, both ways */
+  channelFd: number;
+  /** the two ends of the socket pair through which the workers of an app pass connections to each other */
+  handoffFds: { take: number; give: number };
   /** copies of the app's listening socket: the gate uses up one each time it is shut */
   gateFds: number[];
   /** what to look at, and whom to tell, when the runner is gone */
@@ -29,16 +33,20 @@ export interface WorkerBoot {
 export type AppProtocol = 'http' | 'https' | 'http2' | 'http2s' | 'tcp' | 'tls';
 
 /**
- * Runner → worker. A connection that moves house goes through four hands so that at no instant two processes read
- * from it: `connection` (old → runner), `offer` (runner → new), `held` (new → runner), then `moved` (runner → old,
- * which closes its copy) and `take` (runner → new, which starts to read).
+ * Runner → worker. An idle connection moves in five messages, so that at no instant two processes read from it:
+ * `connection` (old → runner), `offer` (runner → old, which puts a copy into the handoff), `held` (new → runner, which
+ * took the copy out), then `moved` (runner → old, which closes its own copy) and `take` (runner → new, which starts to
+ * read). The connection itself never passes through the runner.
  */
 export type ToWorker =
   | { type: 'open' }
   /** `last`: nobody takes over, so that idle connections are closed instead of moved */
   | { type: 'retire'; last: boolean }
-  | { type: 'offer'; connection: number }
-  | { type: 'take'; connection: number }
+  /** put this connection into the handoff, under the number of the move */
+  | { type: 'offer'; connection: number; move: number }
+  | { type: 'take'; move: number }
+  /** close it: the move was given up */
+  | { type: 'drop'; move: number }
   | { type: 'moved'; connection: number }
   /** nobody could take it: go on serving it */
   | { type: 'kept'; connection: number };
@@ -50,8 +58,11 @@ export type FromWorker =
   /** also unasked: see `memoryExceeded` */
   | { type: 'retired' }
   | { type: 'drained' }
+  /** this connection is idle and can move */
   | { type: 'connection'; connection: number }
-  | { type: 'held'; connection: number }
+  /** this connection was closed before it was put into the handoff */
+  | { type: 'gone'; connection: number }
+  | { type: 'held'; move: number }
   /** it takes more than `maxMemory`; when it takes much more it retires by itself */
   | { type: 'memoryExceeded'; bytes: number }
   /** its event loop turns; `eventLoopDelayMs` is by how much this was late */

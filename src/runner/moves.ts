@@ -1,41 +1,39 @@
-import type { WorkerProcess } from './worker-process.ts';
+import type { ToWorker } from '../protocol/worker.ts';
 
-/** How many of one app may be: each is a descriptor of ours, and workers might never say that they hold them. */
-const mayBeUnderWay = 20_000;
+/** How many of one app may be: workers name what they like, and might never say that they hold anything. */
+const mayBeUnderWay = 4000;
 
-/** A socket's handle as Node passes it between processes: ours only to pass on and to close. */
-interface Handle {
-  close(): void;
+/** What is needed of a worker. */
+export interface Mover {
+  post(message: ToWorker): void;
 }
 
-interface Move {
-  from: WorkerProcess;
+interface Move<Worker> {
+  from: Worker;
   /** the number that `from` knows it by */
   connection: number;
-  handle: Handle;
-  to: WorkerProcess | undefined;
 }
 
 /**
- * Idle connections on their way from a retired worker to an open one. The old worker keeps its copy and the new one
- * does not read from its own until we say so, to the old one first: if we die in between, a client sees its idle
- * connection closed at worst, and never two readers on it.
+ * Idle connections on their way from a retired worker to an open one, through the app's handoff: none of them is ever
+ * here. The old worker keeps its copy and the new one does not read from its own until we say so, to the old one first:
+ * if we die in between, a client sees its idle connection closed at worst, and never two readers on it.
  */
-export class Moves {
-  readonly #destinations: () => WorkerProcess[];
+export class Moves<Worker extends Mover> {
+  readonly #destinations: () => Worker[];
   readonly #isOneComing: () => boolean;
-  readonly #underWay = new Map<number, Move>();
-  #waiting: Move[] | undefined;
+  /** those that are in the handoff, or about to be, by the number of the move */
+  readonly #underWay = new Map<number, Move<Worker>>();
+  #waiting: Move<Worker>[] | undefined;
   /** those that no worker is open for, while one is coming */
-  readonly #homeless: Move[] = [];
+  #homeless: Move<Worker>[] = [];
   #nextId = 1;
-  #turn = 0;
 
   /**
    * @param destinations the workers that are open now
    * @param isOneComing whether another is about to be; `settle` is called then, and when it is not any more
    */
-  constructor(destinations: () => WorkerProcess[], isOneComing: () => boolean) {
+  constructor(destinations: () => Worker[], isOneComing: () => boolean) {
     this.#destinations = destinations;
     this.#isOneComing = isOneComing;
   }
@@ -58,59 +56,66 @@ export class Moves {
   };
 
   /** An idle connection of a retired worker. */
-  readonly connection = (from: WorkerProcess, connection: number, handle: unknown): void => {
-    this.#place({ from, connection, handle: handle as Handle, to: undefined });
+  readonly connection = (from: Worker, connection: number): void => {
+    const count = this.#underWay.size + (this.#waiting?.length ?? 0) + this.#homeless.length;
+    if (count < mayBeUnderWay) this.#place({ from, connection });
+    else from.post({ type: 'kept', connection });
+  };
+
+  /** It was closed before it was in the handoff. */
+  readonly gone = (from: Worker, connection: number): void => {
+    for (const [id, move] of this.#underWay)
+      if (move.from === from && move.connection === connection) this.#underWay.delete(id);
   };
 
   /**
    * The new worker holds it and does not read yet. One that was told to retire meanwhile has let go of it: were it to
    * read, it would answer by a release that is old by now.
    */
-  readonly held = (by: WorkerProcess, id: number): void => {
+  readonly held = (by: Worker, id: number): void => {
     const move = this.#underWay.get(id);
-    if (move === undefined || move.to !== by) return;
+    if (move === undefined) {
+      by.post({ type: 'drop', move: id });
+      return;
+    }
     this.#underWay.delete(id);
     if (this.#waiting !== undefined || !this.#destinations().includes(by)) {
+      // It may be told to open again, and would still hold it.
+      by.post({ type: 'drop', move: id });
       this.#place(move);
       return;
     }
     move.from.post({ type: 'moved', connection: move.connection });
-    by.post({ type: 'take', connection: id });
-    move.handle.close();
+    by.post({ type: 'take', move: id });
   };
 
-  /** A worker is gone: what it was offered goes to another. */
-  exited(worker: WorkerProcess): void {
-    for (const [id, move] of this.#underWay) {
-      if (move.to !== worker) continue;
+  /**
+   * A worker is gone. What it had taken out of the handoff and not said is lost with it, and nobody knows what that is:
+   * all that is under way is put in once more. What is taken out twice is dropped.
+   */
+  exited(worker: Worker): void {
+    this.#waiting = this.#waiting?.filter(({ from }) => from !== worker);
+    this.#homeless = this.#homeless.filter(({ from }) => from !== worker);
+    for (const [id, move] of [...this.#underWay]) {
       this.#underWay.delete(id);
-      this.#place(move);
+      if (move.from !== worker) this.#place(move);
     }
   }
 
-  #place(move: Move): void {
-    const count = this.#underWay.size + (this.#waiting?.length ?? 0) + this.#homeless.length;
-    if (count >= mayBeUnderWay) this.#keep(move);
-    else if (this.#waiting === undefined) this.#offer(move);
+  #place(move: Move<Worker>): void {
+    if (this.#waiting === undefined) this.#offer(move);
     else this.#waiting.push(move);
   }
 
-  #keep({ from, connection, handle }: Move): void {
-    from.post({ type: 'kept', connection });
-    handle.close();
-  }
-
-  #offer(move: Move): void {
-    const destinations = this.#destinations();
-    const to = destinations[this.#turn++ % destinations.length];
-    if (to === undefined) {
+  #offer(move: Move<Worker>): void {
+    const { from, connection } = move;
+    if (this.#destinations().length === 0) {
       if (this.#isOneComing()) this.#homeless.push(move);
-      else this.#keep(move);
+      else from.post({ type: 'kept', connection });
       return;
     }
     const id = this.#nextId++;
-    move.to = to;
     this.#underWay.set(id, move);
-    to.post({ type: 'offer', connection: id }, move.handle);
+    from.post({ type: 'offer', connection, move: id });
   }
 }

@@ -225,6 +225,7 @@ export class Runner {
       askedTarget(key);
       target = new TargetRunner({
         key,
+        runDirectory: this.#ground.run.directory,
         orphanSocket: this.#paths.orphanSocket,
         orphans: this.#orphans,
         records: this.#records,

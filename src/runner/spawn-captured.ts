@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { signalProcess } from '../system/processes.ts';
 import type { ProcessOutput } from './process-output.ts';
 import { as, type Identity } from './users/identity.ts';
@@ -14,7 +15,7 @@ export function spawnCaptured(
   output: ProcessOutput,
   [command, ...args]: [string, ...string[]],
   { cwd, env, user }: { cwd: string; env: Record<string, string>; user: Identity | undefined },
-  stdio: ('ipc' | number)[],
+  stdio: ('pipe' | number | Socket)[],
   started: (pid: number) => void,
 ): ChildProcess {
   const descriptors = output.open();

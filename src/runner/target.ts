@@ -5,12 +5,14 @@ import type { AppLogs } from '../logs/app-logs.ts';
 import type { BootResult, GenerationSpec, Liveness, SwitchResult, TargetStatus } from '../protocol/runner.ts';
 import { describeError } from '../system/log.ts';
 import { Serial } from '../system/serial.ts';
+import { Allowance } from './allowance.ts';
 import { Background } from './background.ts';
 import type { Cgroups } from './cgroups/cgroups.ts';
 import { Commit } from './commit.ts';
 import { Crons } from './crons.ts';
 import { Generation } from './generation.ts';
 import { makeRoom } from './halves.ts';
+import { Handoff } from './handoff.ts';
 import { endLeftWorkers } from './left-workers.ts';
 import { ListeningPort } from './listening-port.ts';
 import { Moves } from './moves.ts';
@@ -18,6 +20,7 @@ import type { Orphans } from './orphans.ts';
 import type { Outputs } from './outputs.ts';
 import type { ProcessRecords } from './process-records.ts';
 import type { Identity } from './users/identity.ts';
+import type { WorkerProcess } from './worker-process.ts';
 import { workerStatus } from './worker-status.ts';
 
 /** What happens in a switch, told as it happens: for whoever wants to measure it, or to break it. */
@@ -26,8 +29,16 @@ const switchSteps = channel('sluice:switch:step');
 /** For processes of an earlier runner, whose own is not known; in ms. */
 const defaultKillTimeout = 5000;
 
+/**
+ * What the workers of one app may send to us, in bytes at once and a second: ten thousand connections that move at once,
+ * and then a hundredth of what would keep us busy.
+ */
+const mayBeSent = { atOnce: 1024 * 1024, perSecond: 128 * 1024 };
+
 interface TargetOptions {
   key: string;
+  /** of our sockets: see Ground */
+  runDirectory: string;
   orphanSocket: string;
   orphans: Orphans;
   records: ProcessRecords;
@@ -45,10 +56,11 @@ interface TargetOptions {
 export class TargetRunner {
   readonly key: string;
   readonly #options: TargetOptions;
-  readonly #moves = new Moves(
+  readonly #moves = new Moves<WorkerProcess>(
     () => this.#active?.serving() ?? [],
     () => this.#active?.places.isRefilling ?? false,
   );
+  readonly #allowance = new Allowance(mayBeSent.atOnce, mayBeSent.perSecond, performance.now());
   readonly #standby = new Map<number, Generation>();
   /** those that are retired, the oldest first, and when they are over */
   readonly #draining = new Map<Generation, Promise<void>>();
@@ -56,6 +68,7 @@ export class TargetRunner {
   readonly #turns = new Serial();
   #active: Generation | undefined;
   #port: ListeningPort | undefined;
+  #handoff: Handoff | undefined;
   #lastId = 0;
   #logDirectory: string | undefined;
   #state: Liveness = 'starting';
@@ -104,9 +117,10 @@ export class TargetRunner {
 
   async #add(spec: GenerationSpec, signal: AbortSignal): Promise<Generation> {
     signal.throwIfAborted();
-    const { orphanSocket, records, cgroups, outputs, user, log } = this.#options;
+    const { orphanSocket, records, cgroups, outputs, user, runDirectory, log } = this.#options;
     this.#logDirectory = spec.log.directory;
     const port = await this.#portFor(spec);
+    this.#handoff ??= await Handoff.create(runDirectory, log);
     const id = this.#nextId();
     const generation = new Generation({
       id,
@@ -117,7 +131,9 @@ export class TargetRunner {
       group: cgroups.generation(spec.key, id, spec.limits),
       outputs,
       user,
+      handoff: this.#handoff,
       moves: this.#moves,
+      allowance: this.#allowance,
       exited: (worker) => {
         this.#moves.exited(worker);
         this.#look();
@@ -331,6 +347,8 @@ export class TargetRunner {
     if (this.#active !== undefined || this.#standby.size > 0) return;
     this.#port?.close();
     this.#port = undefined;
+    this.#handoff?.close();
+    this.#handoff = undefined;
   }
 
   /** Never the number of an earlier runner's generation, whose workers may still be there. */

@@ -1,25 +1,30 @@
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { GenerationSpec, WorkerState } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
 import type { FromWorker, ToWorker, WorkerBoot } from '../protocol/worker.ts';
 import { signalProcess } from '../system/processes.ts';
+import type { Allowance } from './allowance.ts';
 import type { Group } from './cgroups/group.ts';
-import { guardChannel } from './channel-guard.ts';
 import { endProcess } from './end-process.ts';
 import type { Exit } from './exit.ts';
+import type { Handoff } from './handoff.ts';
 import { gateCopies, type ListeningPort } from './listening-port.ts';
 import { ProcessFigures } from './process-figures.ts';
 import type { ProcessOutput } from './process-output.ts';
 import type { ProcessRecords } from './process-records.ts';
 import { spawnCaptured } from './spawn-captured.ts';
 import type { Identity } from './users/identity.ts';
+import { WorkerChannel } from './worker-channel.ts';
 
 const bootstrap = fileURLToPath(new URL('../worker/bootstrap.cjs', import.meta.url));
 
-/** See src/worker/channel.cjs: what Node's IPC keeps from the app. */
-const command = 'NODE_SLUICE';
+/** Where a worker finds what it has from us. */
+const channelFd = 3;
+const handoffFds = { take: 4, give: 5 };
+const firstGateFd = 6;
 
 export type Ready = Extract<FromWorker, { type: 'ready' }>;
 
@@ -33,8 +38,9 @@ interface Beat {
 /** What a worker tells beyond the steps of its own life. */
 export interface WorkerListener {
   /** an idle connection looks for a new home */
-  connection(worker: WorkerProcess, connection: number, handle: unknown): void;
-  held(worker: WorkerProcess, connection: number): void;
+  connection(worker: WorkerProcess, connection: number): void;
+  gone(worker: WorkerProcess, connection: number): void;
+  held(worker: WorkerProcess, move: number): void;
   /** it takes more memory than it may, or accepts no more requests for that reason */
   memoryExceeded(worker: WorkerProcess): void;
   exited(worker: WorkerProcess, exit: Exit): void;
@@ -45,6 +51,8 @@ interface WorkerOptions {
   generation: number;
   instance: number;
   port: ListeningPort;
+  handoff: Handoff;
+  allowance: Allowance;
   orphanSocket: string;
   records: ProcessRecords;
   user: Identity | undefined;
@@ -74,8 +82,7 @@ export class WorkerProcess {
   /** ms since the last beat, as far as the runner was there to read one: see Ticker */
   silentFor = 0;
   readonly #child: ChildProcess;
-  /** to be told of each handle that it is sent */
-  readonly #sent: () => void;
+  readonly #channel: WorkerChannel | undefined;
   #opened = Promise.withResolvers<void>();
   #retired = Promise.withResolvers<void>();
   #drained = Promise.withResolvers<void>();
@@ -84,8 +91,8 @@ export class WorkerProcess {
   #goneAt: number | undefined;
 
   constructor(options: WorkerOptions) {
-    const { spec, generation, instance, port, orphanSocket, records, user, group, output, listener } =
-      options;
+    const { spec, generation, instance, port, handoff, allowance } = options;
+    const { orphanSocket, records, user, group, output, listener } = options;
     this.instance = instance;
     this.output = output;
     const boot: WorkerBoot = {
@@ -96,7 +103,9 @@ export class WorkerProcess {
       port: spec.port,
       codePort: spec.codePort,
       waitReady: spec.waitReady,
-      gateFds: Array.from({ length: gateCopies }, (_, copy) => 4 + copy),
+      channelFd,
+      handoffFds,
+      gateFds: Array.from({ length: gateCopies }, (_, copy) => firstGateFd + copy),
       generationFile: spec.paths.generation,
       secret: randomBytes(16).toString('hex'),
       orphanSocket,
@@ -115,7 +124,7 @@ export class WorkerProcess {
       output,
       [spec.node, '--require', bootstrap, ...spec.nodeArgs, spec.script, ...spec.args],
       { cwd: spec.directory, env, user },
-      ['ipc', ...boot.gateFds.map(() => port.fd)],
+      ['pipe', handoff.take, handoff.give, ...boot.gateFds.map(() => port.fd)],
       (pid) => {
         group.add(pid);
         records.add('worker', spec.key, pid, { secret: boot.secret });
@@ -123,19 +132,12 @@ export class WorkerProcess {
     );
     this.pid = this.#child.pid ?? 0;
     this.figures = new ProcessFigures(this.pid);
-    this.#sent = guardChannel(this.#child, command, (why) => {
-      output.say(`web.${instance} (pid ${this.pid}) ${why}, and is ended`);
-      this.kill();
-    });
-
     const ready = Promise.withResolvers<Ready>();
     const exited = Promise.withResolvers<Exit>();
     this.ready = ready.promise;
     this.exited = exited.promise;
 
-    this.#child.on('internalMessage', (message: { cmd: string; body: FromWorker }, handle: unknown) => {
-      if (message.cmd !== command) return;
-      const { body } = message;
+    const receive = (body: FromWorker) => {
       switch (body.type) {
         case 'ready':
           if (this.state === 'booting') this.state = 'ready';
@@ -167,15 +169,32 @@ export class WorkerProcess {
           this.state = 'drained';
           return this.#drained.resolve();
         case 'connection':
-          return listener.connection(this, body.connection, handle);
+          return listener.connection(this, body.connection);
+        case 'gone':
+          return listener.gone(this, body.connection);
         case 'held':
-          return listener.held(this, body.connection);
+          return listener.held(this, body.move);
       }
-    });
+    };
+    // There is none where not even the process could be started.
+    const socket = this.#child.stdio?.[channelFd] as Socket | undefined;
+    this.#channel =
+      socket &&
+      new WorkerChannel(socket, {
+        allowance,
+        message: receive,
+        refused: () => {
+          output.say(
+            `web.${instance} (pid ${this.pid}) wrote into the channel between it and Sluice, and is ended`,
+          );
+          this.kill();
+        },
+      });
     const ended = (exit: Exit) => {
       if (this.state === 'exited') return;
       this.state = 'exited';
       this.#goneAt = performance.now();
+      this.#channel?.close();
       records.remove(this.pid);
       // What it started and left behind is of its session, unless it meant to outlive it.
       if (this.pid !== 0) signalProcess(-this.pid, 'SIGTERM');
@@ -205,12 +224,8 @@ export class WorkerProcess {
     return this.state !== 'exited';
   }
 
-  post(message: ToWorker, handle?: unknown): void {
-    if (!this.#child.connected) return;
-    // A failed write means that it is dying: its exit follows and is what we act on.
-    const failed = () => undefined;
-    if (handle !== undefined) this.#sent();
-    this.#child.send({ cmd: command, body: message }, handle as never, { keepOpen: true }, failed);
+  post(message: ToWorker): void {
+    this.#channel?.post(message);
   }
 
   /** Fulfilled when it accepts connections, or is gone. May follow `retire`, where a switch has failed. */

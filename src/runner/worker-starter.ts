@@ -1,9 +1,11 @@
 import { AppError, errorBody } from '../errors/app-error.ts';
 import type { GenerationSpec, Notice } from '../protocol/runner.ts';
+import type { Allowance } from './allowance.ts';
 import { proveHealthy } from './boot-check.ts';
 import type { BootFailures } from './boot-failure.ts';
 import type { Group } from './cgroups/group.ts';
 import type { Exit } from './exit.ts';
+import type { Handoff } from './handoff.ts';
 import type { ListeningPort } from './listening-port.ts';
 import type { Moves } from './moves.ts';
 import type { Outputs } from './outputs.ts';
@@ -22,8 +24,12 @@ export interface WorkerGround {
   /** what holds them to their limits */
   group: Group;
   outputs: Outputs;
+  /** through which workers pass connections to each other */
+  handoff: Handoff;
   /** where connections go that are on the move */
-  moves: Pick<Moves, 'connection' | 'held' | 'settle'>;
+  moves: Pick<Moves<WorkerProcess>, 'connection' | 'gone' | 'held' | 'settle'>;
+  /** what all workers of the app together may send to the runner */
+  allowance: Allowance;
 }
 
 interface WorkerStarterOptions extends WorkerGround {
@@ -81,7 +87,8 @@ export class WorkerStarter {
     const output = await outputs.open(spec.log, origin, user);
     try {
       signal.throwIfAborted();
-      const listener = { connection: moves.connection, held: moves.held, memoryExceeded, exited };
+      const { connection, gone, held } = moves;
+      const listener = { connection, gone, held, memoryExceeded, exited };
       const worker = new WorkerProcess({ ...this.#options, instance, user, output, listener });
       started(worker);
       return worker;

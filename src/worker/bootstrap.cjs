@@ -10,7 +10,7 @@
 const { isMainThread } = require('node:worker_threads');
 
 const given = process.env['SLUICE_WORKER'];
-if (given !== undefined && isMainThread && process.send !== undefined) {
+if (given !== undefined && isMainThread) {
   delete process.env['SLUICE_WORKER'];
   const own = process.execArgv.indexOf('--require');
   if (own !== -1) process.execArgv.splice(own, 2);

@@ -1,53 +1,59 @@
 'use strict';
 
+const { Socket } = require('node:net');
+
 /** @import { FromWorker, ToWorker } from '../protocol/worker.ts' */
 
 /**
- * The way to the runner, invisible to the app: Node's own IPC channel, on which messages whose `cmd` begins with
- * NODE_ are delivered as 'internalMessage' and never as 'message'. The app sees neither our messages nor the
- * runner's death, and the channel never keeps the process alive.
- */
-const command = 'NODE_SLUICE';
-
-/**
+ * Opens the way to the runner: a socket of its own, one JSON message a line. The app sees neither our messages nor the
+ * death of the runner, and the socket never keeps the process alive. `process.send` is there for apps that tell their
+ * process manager that they are ready; nothing else that they send leaves the process.
+ *
+ * It is not the IPC channel of Node.js. The app has this descriptor and may send anything on it, and the Node.js that
+ * reads an IPC channel aborts when it receives the descriptor of a file. On a plain socket the kernel drops descriptors.
+ *
+ * @param {number} fd
  * @param {object} on
- * @param {(message: ToWorker, handle: any) => void} on.message
+ * @param {(message: ToWorker) => void} on.message
  * @param {(message: unknown) => void} on.appMessage what the app sent by `process.send`
  * @param {() => void} on.lost the runner is gone
- * @returns {(message: FromWorker, handle?: unknown) => void}
  */
-module.exports = function openChannel(on) {
-  const send = /** @type {NonNullable<typeof process.send>} */ (process.send).bind(process);
+module.exports = function openChannel(fd, on) {
+  const socket = new Socket({ fd, readable: true, writable: true });
+  socket.unref();
+  socket.setEncoding('utf8');
   let lost = false;
+  let rest = '';
 
-  process.on('internalMessage', (/** @type {any} */ message, /** @type {unknown} */ handle) => {
-    if (message.cmd === command) on.message(message.body, handle);
+  socket.on('data', (/** @type {string} */ text) => {
+    const lines = (rest + text).split('\n');
+    rest = /** @type {string} */ (lines.pop());
+    for (const line of lines) on.message(JSON.parse(line));
+  });
+  // 'close' follows, and says all there is to know.
+  socket.on('error', () => undefined);
+  socket.on('close', () => {
+    lost = true;
+    on.lost();
   });
 
-  // An explicit unref also switches off the counting by which a listener for 'message' would keep the process.
-  /** @type {any} */ (process).channel.unref();
-
-  process.send = function sendToRunner(/** @type {unknown[]} */ ...args) {
+  const app = /** @type {any} */ (process);
+  app.connected = true;
+  app.channel = { ref() {}, unref() {}, hasRef: () => false };
+  app.disconnect = function ignore() {};
+  app.send = function sendToRunner(/** @type {unknown[]} */ ...args) {
     on.appMessage(args[0]);
     const callback = args.findLast((argument) => typeof argument === 'function');
     if (typeof callback === 'function') process.nextTick(callback, null);
     return true;
   };
 
-  // Node calls this when the other end is gone, and takes the channel away right after: what would come next, a
-  // 'disconnect' event and `process.send` throwing, is not for the app to see. A call by the app changes nothing.
-  process.disconnect = function ignore() {
-    process.nextTick(() => {
-      if (lost || process.channel) return;
-      lost = true;
-      on.lost();
-    });
-  };
-
-  return (message, handle) => {
-    if (lost) return;
-    // A failed write means that the runner is gone, and `lost` follows; the callback keeps it from being thrown.
-    const failed = () => undefined;
-    send({ cmd: command, body: message }, /** @type {any} */ (handle), { keepOpen: true }, failed);
+  return {
+    /** Class of the handle of a socket like this one: Node.js gives no other way to it. */
+    Pipe: /** @type {any} */ (socket)._handle.constructor,
+    /** @param {FromWorker} message */
+    post(message) {
+      if (!lost) socket.write(`${JSON.stringify(message)}\n`);
+    },
   };
 };

@@ -4,12 +4,15 @@ const { adopt } = require('./acceptor.cjs');
 
 /** @import { Server } from 'node:net' */
 /** @import { FromWorker } from '../protocol/worker.ts' */
-/** @typedef {(message: FromWorker, handle?: unknown) => void} Post */
+/** @typedef {(message: FromWorker) => void} Post */
+/** @typedef {{ give(move: number, socket: any, failed: () => void): void }} Giver */
+
+/** How many connections are on the move at a time: enough to hide the way there and back. */
+const atATime = 16;
 
 /**
  * Connections that leave a retired worker. From the instant one is given to it nothing is read from it any more: what
- * the client sends waits in the kernel for the next owner. They go one by one, since Node passes one handle at a time
- * and keeps no hand on those it queues.
+ * the client sends waits in the kernel for the next owner.
  */
 class Outbox {
   /** @type {any[]} */
@@ -20,10 +23,18 @@ class Outbox {
   #known = new Set();
   #nextId = 1;
   #post;
+  #giver;
+  #stays;
 
-  /** @param {Post} post */
-  constructor(post) {
+  /**
+   * @param {Post} post
+   * @param {Giver} giver
+   * @param {() => void} stays told of each connection that could not leave
+   */
+  constructor(post, giver, stays) {
     this.#post = post;
+    this.#giver = giver;
+    this.#stays = stays;
   }
 
   /** @param {any[]} sockets idle connections of an http server; those it has already are left alone */
@@ -37,6 +48,23 @@ class Outbox {
       this.#waiting.push(socket);
     }
     this.#next();
+  }
+
+  /**
+   * Another worker can take it.
+   * @param {number} connection
+   * @param {number} move
+   */
+  offer(connection, move) {
+    const socket = this.#sent.get(connection);
+    if (socket === undefined) return;
+    this.#giver.give(move, socket, () => {
+      // Taken back meanwhile, or moved.
+      if (this.#sent.get(connection) !== socket) return;
+      this.#post({ type: 'gone', connection });
+      if (socket.destroyed) this.moved(connection);
+      else this.kept(connection);
+    });
   }
 
   /**
@@ -58,7 +86,10 @@ class Outbox {
   kept(connection) {
     const socket = this.#sent.get(connection);
     this.#sent.delete(connection);
-    if (socket !== undefined) this.#resume(socket);
+    if (socket !== undefined) {
+      this.#resume(socket);
+      this.#stays();
+    }
     this.#next();
   }
 
@@ -78,8 +109,7 @@ class Outbox {
   }
 
   #next() {
-    if (this.#sent.size > 0) return;
-    for (;;) {
+    while (this.#sent.size < atATime) {
       const socket = this.#waiting.shift();
       if (socket === undefined) return;
       if (socket.destroyed) {
@@ -88,8 +118,7 @@ class Outbox {
       }
       const connection = this.#nextId++;
       this.#sent.set(connection, socket);
-      this.#post({ type: 'connection', connection }, socket._handle);
-      return;
+      this.#post({ type: 'connection', connection });
     }
   }
 }
@@ -105,18 +134,27 @@ class Inbox {
     this.#post = post;
   }
 
-  /** @param {number} connection @param {any} handle */
-  hold(connection, handle) {
-    this.#held.set(connection, handle);
-    this.#post({ type: 'held', connection });
+  /** @param {number} move @param {any} handle */
+  hold(move, handle) {
+    this.#held.set(move, handle);
+    this.#post({ type: 'held', move });
   }
 
-  /** @param {number} connection @param {Server} server */
-  take(connection, server) {
-    const handle = this.#held.get(connection);
+  /** @param {number} move @param {Server} server */
+  take(move, server) {
+    const handle = this.#held.get(move);
     if (handle === undefined) return;
-    this.#held.delete(connection);
+    this.#held.delete(move);
     adopt(server, handle);
+  }
+
+  /**
+   * The move was given up: another worker has the connection.
+   * @param {number} move
+   */
+  dropOne(move) {
+    this.#held.get(move)?.close();
+    this.#held.delete(move);
   }
 
   /** Retired, or the runner gone, before it was said whose these are: they are not ours. */

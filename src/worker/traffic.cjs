@@ -9,6 +9,7 @@ module.exports = {
   ...require('./beat.cjs'),
   ...require('./connections.cjs'),
   ...require('./drain.cjs'),
+  ...require('./handoff.cjs'),
   ...require('./memory-watch.cjs'),
   ...require('./migration.cjs'),
   ...require('./orphan.cjs'),

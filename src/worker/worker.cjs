@@ -8,6 +8,8 @@ const { limitPrinting } = require('./printing.cjs');
 
 /** @import { Server } from 'node:net' */
 /** @import { ToWorker, WorkerBoot } from '../protocol/worker.ts' */
+/** @typedef {InstanceType<typeof import('./handoff.cjs').HandoffGiver>} HandoffGiver */
+/** @typedef {InstanceType<typeof import('./handoff.cjs').HandoffTaker>} HandoffTaker */
 /** @typedef {InstanceType<typeof import('./migration.cjs').Outbox>} Outbox */
 /** @typedef {InstanceType<typeof import('./migration.cjs').Inbox>} Inbox */
 
@@ -20,9 +22,12 @@ class Worker {
   state = 'booting';
   boot;
   #post;
+  /** class of the handles of pipes */
+  #Pipe;
   /** @type {Server | undefined} */
   #server;
   #saidReady = false;
+  /** whether the runner is gone */
   #isOrphan = false;
   /** @type {{ close(): void } | undefined} */
   #gate;
@@ -36,13 +41,17 @@ class Worker {
   #outbox;
   /** @type {Inbox | undefined} */
   #inbox;
+  /** @type {HandoffGiver | undefined} */
+  #giver;
+  /** @type {HandoffTaker | undefined} */
+  #taker;
 
   /** @param {WorkerBoot} boot */
   constructor(boot) {
     this.boot = boot;
     limitPrinting(boot.overflow);
-    this.#post = openChannel({
-      message: (message, handle) => this.#receive(message, handle),
+    const { post, Pipe } = openChannel(boot.channelFd, {
+      message: (message) => this.#receive(message),
       appMessage: (message) => {
         if (message !== 'ready') return;
         this.#saidReady = true;
@@ -50,6 +59,8 @@ class Worker {
       },
       lost: () => this.#orphaned(),
     });
+    this.#post = post;
+    this.#Pipe = Pipe;
     interceptListen(boot, {
       chosen: ({ server }) => this.#serve(server),
       aside: ({ server, address }) => {
@@ -116,8 +127,8 @@ class Worker {
   /** @type {(() => void) | undefined} */
   onReady;
 
-  /** @param {ToWorker} message @param {any} handle */
-  #receive(message, handle) {
+  /** @param {ToWorker} message */
+  #receive(message) {
     switch (message.type) {
       case 'open':
         this.open();
@@ -129,21 +140,22 @@ class Worker {
         // It may have retired by itself, see `#watchMemory`.
         return this.state === 'retired' ? undefined : this.#retire();
       case 'offer':
-        return this.#getInbox().hold(message.connection, handle);
+        return this.#outbox?.offer(message.connection, message.move);
       case 'take':
-        return this.#take(message.connection);
+        return this.#take(message.move);
+      case 'drop':
+        return this.#inbox?.dropOne(message.move);
       case 'moved':
         return this.#outbox?.moved(message.connection);
       case 'kept':
-        if (this.state === 'retired') this.#announceClose();
         return this.#outbox?.kept(message.connection);
     }
   }
 
-  /** @param {number} connection */
-  #take(connection) {
+  /** @param {number} move */
+  #take(move) {
     const server = /** @type {Server} */ (this.#server);
-    this.#getInbox().take(connection, server);
+    this.#inbox?.take(move, server);
     // It retired by itself while this was on its way.
     if (this.state === 'retired') this.#outbox?.add(traffic().movableConnections(server));
   }
@@ -156,6 +168,15 @@ class Worker {
     for (const end of this.#leaving.splice(0)) end();
     this.state = 'open';
     this.#gate = traffic().acceptFor(this.#server, { fd });
+    if (!this.#isOrphan) this.#takeConnections();
+  }
+
+  #takeConnections() {
+    this.#inbox ??= new (traffic().Inbox)(this.#post);
+    this.#taker ??= new (traffic().HandoffTaker)(this.boot.handoffFds.take, this.#Pipe, (move, handle) =>
+      this.#inbox?.hold(move, handle),
+    );
+    this.#taker.start();
   }
 
   /** Takes no new request from this instant: none that is accepted, none on a connection that is idle. */
@@ -163,8 +184,7 @@ class Worker {
     this.#shut();
     const server = /** @type {Server} */ (this.#server);
     if (server !== undefined && protocolOf(server) === 'http') {
-      const outbox = new (traffic().Outbox)(this.#post);
-      this.#outbox = outbox;
+      const outbox = this.#getOutbox();
       const idle = traffic().movableConnections(server);
       for (const socket of idle) /** @type {any} */ (socket)._handle.readStop();
       this.#post({ type: 'retired' });
@@ -223,6 +243,7 @@ class Worker {
 
   #shut() {
     this.state = 'retired';
+    this.#taker?.stop();
     this.#gate?.close();
     this.#gate = undefined;
     for (const aside of this.#asides.splice(0)) aside.close();
@@ -244,16 +265,31 @@ class Worker {
     this.#leaving.push(traffic().whenEmpty(this.#server, listener));
   }
 
-  #getInbox() {
-    this.#inbox ??= new (traffic().Inbox)(this.#post);
-    return this.#inbox;
+  /** One for good: the runner knows connections by its numbers. */
+  #getOutbox() {
+    const { HandoffGiver, Outbox } = traffic();
+    this.#giver ??= new HandoffGiver(this.boot.handoffFds.give, this.#Pipe);
+    this.#outbox ??= new Outbox(this.#post, this.#giver, () => {
+      if (this.state === 'retired') this.#announceClose();
+    });
+    return this.#outbox;
   }
 
   #orphaned() {
     this.#isOrphan = true;
     this.#inbox?.drop();
     this.#outbox?.recall();
+    this.#closeHandoff();
     traffic().liveAlone(this);
+  }
+
+  /** What is still in it is closed with the last process that has it. */
+  #closeHandoff() {
+    const { take, give } = this.boot.handoffFds;
+    if (this.#taker === undefined) closeSync(take);
+    else this.#taker.close();
+    if (this.#giver === undefined) closeSync(give);
+    else this.#giver.close();
   }
 }
 
