@@ -61,7 +61,7 @@ export class KeyStore {
       createdAt: new Date().toISOString(),
     };
     await this.#authorized.assertUnused(key);
-    await this.#keys.add(record, (others) => {
+    const assertNew = (others: readonly Key[]) => {
       const same = others.find((other) => other.key === key);
       if (same !== undefined) {
         throw invalid(
@@ -69,19 +69,17 @@ export class KeyStore {
           '`sluice keys list` shows what it may do.',
         );
       }
-    });
-    try {
-      await this.synchronize();
-    } catch (error) {
-      await this.#keys.remove(name);
-      throw error;
-    }
+    };
+    // First for sshd: a key that sshd knows and we do not is refused by us, and the next change takes it out.
+    await this.#keys.add(record, assertNew, (keys) => this.#write(keys));
     return record;
   }
 
   /** @throws AppError `key_not_found` */
   async remove(name: string): Promise<void> {
     if (!(await this.#keys.remove(name))) {
+      // An earlier call may have removed it, and not have come to the file of sshd.
+      await this.synchronize();
       throw new AppError('key_not_found', `there is no key named "${name}"`, {
         hint: '`sluice keys list` shows the ones there are.',
       });
@@ -98,7 +96,11 @@ export class KeyStore {
 
   /** Makes the file that sshd reads say what is so. One without keys that is not there is not made. */
   async synchronize(): Promise<void> {
-    await this.#writes.run(async () => this.#authorized.write(await this.#keys.all()));
+    await this.#write(await this.#keys.all());
+  }
+
+  #write(keys: readonly Key[]): Promise<void> {
+    return this.#writes.run(() => this.#authorized.write(keys));
   }
 }
 

@@ -45,11 +45,16 @@ export class NamedRecords<R extends { name: string }> {
 
   /**
    * @param check may throw, given the ones there are
+   * @param prepare called with all, the new one included, before they are written
    * @throws AppError `bad_request` where the name is no name, or taken
    */
-  add(record: R, check: (others: readonly R[]) => void = () => undefined): Promise<void> {
+  add(
+    record: R,
+    check: (others: readonly R[]) => void = () => undefined,
+    prepare: (records: readonly R[]) => Promise<void> = async () => undefined,
+  ): Promise<void> {
     this.#checkName(record.name);
-    return this.#change((records) => {
+    const add = (records: readonly R[]) => {
       check(records);
       if (records.some(({ name }) => name === record.name)) {
         throw new AppError('bad_request', `there is a ${this.#what} named "${record.name}" already`, {
@@ -57,7 +62,8 @@ export class NamedRecords<R extends { name: string }> {
         });
       }
       return [...records, record];
-    });
+    };
+    return this.#change(add, prepare);
   }
 
   /** Replaces the one of this name; nothing happens where there is none. */
@@ -81,11 +87,15 @@ export class NamedRecords<R extends { name: string }> {
   }
 
   /** One change at a time: each starts from what the one before it has written. */
-  #change(change: (records: readonly R[]) => readonly R[]): Promise<void> {
+  #change(
+    change: (records: readonly R[]) => readonly R[],
+    prepare: (records: readonly R[]) => Promise<void> = async () => undefined,
+  ): Promise<void> {
     return this.#changes.run(async () => {
       const before = await this.all();
       const records = change(before);
       if (records === before) return;
+      await prepare(records);
       await writeJsonAtomic(this.#path, { [this.#field]: records });
       this.#records = records;
     });

@@ -1,4 +1,6 @@
+import { rmdir } from 'node:fs/promises';
 import { createServer } from 'node:net';
+import { dirname } from 'node:path';
 import * as v from 'valibot';
 import { AppError, hasCode } from '../errors/app-error.ts';
 import { exists } from '../system/exists.ts';
@@ -69,9 +71,26 @@ export function ensureTargetState(
       createdAt: new Date().toISOString(),
       rebuild: null,
     };
-    await saveTargetState(path, state);
+    try {
+      await saveTargetState(path, state);
+    } catch (error) {
+      await removeIfEmpty(directory, dirname(directory));
+      throw error;
+    }
     return state;
   });
+}
+
+/** Removes directories, the innermost first, that hold nothing. */
+async function removeIfEmpty(...directories: string[]): Promise<void> {
+  for (const directory of directories) {
+    try {
+      await rmdir(directory);
+    } catch {
+      // It holds something, or the disk lets nothing be removed: an empty directory is no app.
+      return;
+    }
+  }
 }
 
 /** All targets that have a state on the disk, whether or not it can be read, by name. */

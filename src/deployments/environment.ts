@@ -19,9 +19,10 @@ export async function changeEnvironment(
   const variables = merge(before, changes);
   assertEnv(variables, 'the new environment');
   const changed = Object.keys(changes).filter((name) => before[name] !== variables[name]);
-  if (changed.length === 0) return { variables, changed, outcome: 'unchanged' };
+  if (changed.length === 0 && !site.isAhead) return { variables, changed, outcome: 'unchanged' };
   const keep = () => saveEnv(site.paths.env, variables);
-  if (restart && (await applyIfRunning(site, { env: variables }, signal, keep))) {
+  const keeping = { file: site.paths.env, keep };
+  if (restart && (await applyIfRunning(site, { env: variables }, signal, keeping))) {
     return { variables, changed, outcome: 'switched' };
   }
   if (!restart) await keep();

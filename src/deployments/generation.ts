@@ -49,8 +49,9 @@ export class Generation {
    * @throws AppError when the traffic stays where it was
    */
   async switch(): Promise<SwitchResult | null> {
-    const { appliance, name } = this.#site;
+    const { appliance, name, store } = this.#site;
     await this.#site.desire('running');
+    await store.markActiveLive();
     try {
       const { generation } = this.booted;
       const result = await appliance.runner.call('switch', { key: name, generation });

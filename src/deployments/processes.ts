@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { AppError } from '../errors/app-error.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
+import { keepAside } from '../system/files.ts';
 import { Generation } from './generation.ts';
 import type { Site } from './site.ts';
 import type { SpecChanges } from './spec.ts';
@@ -33,41 +34,56 @@ export async function scale(site: Site, workers: number | null, signal: AbortSig
     });
   }
   using _traffic = await site.traffic.take(signal);
-  await applyIfRunning(site, { workers }, signal, () => site.changeState({ workers }));
+  const keep = () => site.changeState({ workers });
+  await applyIfRunning(site, { workers }, signal, { file: site.paths.state, keep });
 }
 
 const maxWorkers = 64;
 
+/** How a change is kept: `keep` replaces `file`. */
+interface Keeping {
+  file: string;
+  keep(): Promise<void>;
+}
+
 /**
- * Keeps a change by `keep` once the running app has proved to boot with it, and then switches to it. A change with which
- * it does not boot is not kept: it would bring the app down at the next reboot of the machine.
+ * Keeps a change once the running app has proved to boot with it, and then switches to it. A change with which it does not
+ * boot, or to which it cannot be switched, is not kept: it would take effect at the next restart.
  * @returns whether it runs, and so has been switched
  */
 export async function applyIfRunning(
   site: Site,
   changes: SpecChanges,
   signal: AbortSignal,
-  keep: () => Promise<void>,
+  { file, keep }: Keeping,
 ): Promise<boolean> {
   if (!(await isRunning(site))) {
     await keep();
     return false;
   }
-  await refresh(site, await activeRelease(site), signal, { changes, keep });
+  await using generation = await Generation.boot(site, await activeRelease(site), { signal, ...changes });
+  signal.throwIfAborted();
+  await using before = await keepAside(file);
+  try {
+    await keep();
+    await generation.switch();
+    site.isAhead = false;
+  } catch (error) {
+    await before.restore().catch((cause: unknown) => {
+      site.isAhead = true;
+      site.appliance.log.error('change not taken back', { app: site.name, file, error: cause });
+    });
+    throw error;
+  }
   return true;
 }
 
-/** A fresh generation of `release`, with `changes` that are kept by `keep` when it is healthy. */
-async function refresh(
-  site: Site,
-  release: ReleaseRecord,
-  signal: AbortSignal,
-  { changes = {}, keep }: { changes?: SpecChanges; keep?: () => Promise<void> } = {},
-): Promise<void> {
-  await using generation = await Generation.boot(site, release, { signal, ...changes });
+/** A fresh generation of `release`. */
+async function refresh(site: Site, release: ReleaseRecord, signal: AbortSignal): Promise<void> {
+  await using generation = await Generation.boot(site, release, { signal });
   signal.throwIfAborted();
-  await keep?.();
   await generation.switch();
+  site.isAhead = false;
 }
 
 /** Whether the active release should run and, as far as the runner knows, does. */

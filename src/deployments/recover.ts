@@ -29,7 +29,9 @@ export async function putInOrder(appliance: Appliance, sites: Sites): Promise<vo
   while ((await appliance.runner.status()).some(isUndecided) && performance.now() < deadline) {
     await sleep(20);
   }
-  await sites.sweep();
+  await sites.sweep().catch((error: unknown) => {
+    appliance.log.error('home not put in order', { error });
+  });
   for (const site of await sites.all()) {
     try {
       await site.files.prepare();
@@ -133,13 +135,12 @@ export class Reviver {
   #startBuilding(site: Site, release: number): void {
     if (this.#rebuilding.has(site)) return;
     const { log } = this.#appliance;
-    const building = this.#rebuild(site.target, release).then(
-      () => site.changeState({ rebuild: null }),
-      (error: unknown) => {
+    const building = this.#rebuild(site.target, release)
+      .then(() => site.changeState({ rebuild: null }))
+      .catch((error: unknown) => {
         if (this.#stopped.signal.aborted) return;
         log.error('app not rebuilt', { app: site.name, release, error });
-      },
-    );
+      });
     const over = building.finally(() => this.#rebuilding.delete(site));
     this.#rebuilding.set(site, over);
   }

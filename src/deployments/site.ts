@@ -25,6 +25,8 @@ export class Site {
    * only when it has been built: nobody who must roll back waits for a build.
    */
   readonly traffic = new Slots(1);
+  /** whether a change is on the disk that a failed switch could not take back: what runs is without it */
+  isAhead = false;
   /** deploys under way, by release number */
   readonly deployments = new Map<number, Deployment>();
 

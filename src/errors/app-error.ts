@@ -83,6 +83,11 @@ export function hasCode(error: unknown, ...codes: string[]): boolean {
   return codes.includes(systemCode(error) ?? '');
 }
 
+/** Whether the disk took no write: it is full, read-only or broken. */
+export function isRefusedByDisk(error: unknown): boolean {
+  return isDiskFull(error) || hasCode(error, 'EROFS', 'EIO');
+}
+
 /** Whether the disk, or what its owner may have of it, is full. */
 export function isDiskFull(error: unknown): boolean {
   return hasCode(error, 'ENOSPC', 'EDQUOT');

@@ -3,12 +3,13 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { parseSettings } from '../config/load.ts';
 import { type ReleasePaths, type Target, type TargetPaths, targetName } from '../config/paths.ts';
-import { AppError } from '../errors/app-error.ts';
+import { AppError, isRefusedByDisk } from '../errors/app-error.ts';
 import {
   emptyDirectory,
   ensurePrivateDirectory,
   readJson,
   readLink,
+  removeTree,
   replaceLink,
   sweepTemporaries,
   syncDirectory,
@@ -40,6 +41,8 @@ export class ReleaseStore {
   readonly #paths: TargetPaths;
   readonly #places: Places;
   readonly #writes = new Serial();
+  /** releases of which a full or broken disk has not let all be removed and recorded that a failure takes */
+  readonly #failing = new Map<number, NonNullable<ReleaseRecord['error']>>();
 
   /** @param empty removes what is in a tree, but for one name */
   constructor(target: Target, paths: TargetPaths, empty: EmptyTree = emptyDirectory) {
@@ -50,6 +53,7 @@ export class ReleaseStore {
 
   /** Gives out the next number, for good, and creates its staging directory with a record in it. */
   async allocate(source: ReleaseRecord['source']): Promise<ReleaseRecord> {
+    await this.#finishFailing();
     const number = await this.#places.claim();
     const record: ReleaseRecord = {
       number,
@@ -64,8 +68,14 @@ export class ReleaseStore {
       run: null,
     };
     const place = this.#paths.staged(number);
-    await ensurePrivateDirectory(place.records);
-    await writeJsonAtomic(place.record, record);
+    try {
+      await ensurePrivateDirectory(place.records);
+      await writeJsonAtomic(place.record, record);
+    } catch (error) {
+      // Without a record it is no release. Where this fails too, the next start clears staging.
+      await removeTree(place.directory).catch(() => undefined);
+      throw error;
+    }
     await syncDirectory(place.directory);
     return record;
   }
@@ -92,6 +102,26 @@ export class ReleaseStore {
    * @throws AppError `release_not_found`; an Error where it was live, since its tree is then worth something
    */
   async fail(number: number, error: NonNullable<ReleaseRecord['error']>): Promise<ReleaseRecord> {
+    try {
+      const failed = await this.#fail(number, error);
+      this.#failing.delete(number);
+      return failed;
+    } catch (refused) {
+      if (isRefusedByDisk(refused)) this.#failing.set(number, error);
+      throw refused;
+    }
+  }
+
+  /** Does again what a disk refused when releases failed. What it still refuses is left for the next time. */
+  async #finishFailing(): Promise<void> {
+    for (const [number, error] of this.#failing) {
+      await this.fail(number, error).catch((again: unknown) => {
+        if (!isRefusedByDisk(again)) throw again;
+      });
+    }
+  }
+
+  async #fail(number: number, error: NonNullable<ReleaseRecord['error']>): Promise<ReleaseRecord> {
     const record = await this.get(number);
     if ((record?.liveAt ?? null) !== null || (await this.active())?.release === number) {
       throw new Error(`release ${number} of ${targetName(this.target)} was live and cannot fail`);
@@ -153,6 +183,15 @@ export class ReleaseStore {
   }
 
   /**
+   * Notes that the active release was live, where the disk refused to at its switch. Without the note it would count as
+   * one that never went live as soon as another is active.
+   */
+  async markActiveLive(): Promise<void> {
+    const active = await this.active();
+    if (active !== null) await this.markLive(active.release, (await stat(this.#paths.generation)).mtime);
+  }
+
+  /**
    * Removes the trees of old releases, and the oldest records.
    * @param keep how many of the newest that were live stay, besides the active and the previous one
    * @param draining releases that still have work to do
@@ -188,7 +227,7 @@ export class ReleaseStore {
       interrupted.push(number);
     }
     await this.#places.clearStaging();
-    if (active !== null) await this.markLive(active.release, (await stat(this.#paths.generation)).mtime);
+    await this.markActiveLive();
     await this.#repairCurrent();
     await this.#sweep();
     return interrupted;

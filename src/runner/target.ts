@@ -205,10 +205,7 @@ export class TargetRunner {
       this.#options.log(`background processes not replaced: ${describeError(error)}`);
     });
     this.#endLeft(spec.drainTimeout + spec.killTimeout, background);
-    // The switch is made: what is uncertain is whether it outlives a power cut.
-    await commit.sync().catch((error: unknown) => {
-      this.#options.log(`the switch is not synced to the disk: ${describeError(error)}`);
-    });
+    await commit.sync();
     return { generation: id, pauseMs };
   }
 

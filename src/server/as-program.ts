@@ -1,13 +1,24 @@
-import { AppError } from '../errors/app-error.ts';
+import { type ErrorBody, errorBody } from '../errors/app-error.ts';
 
-/** Ends the process when `work` is over; an error that is the user's is told as one, without a stack. */
+/**
+ * Ends the process when `work` is over; an error that is the user's, or the disk's, is told as one, without a stack. What is
+ * written to stdout or stderr may be lost, since both may lie on a full disk: without a listener that would end the process.
+ */
 export async function asProgram(work: () => Promise<void>): Promise<never> {
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   try {
     await work();
     process.exit(0);
   } catch (error) {
-    if (!(error instanceof AppError)) throw error;
-    process.stderr.write(`sluice: ${error.message}\n${error.hint && `  ${error.hint}\n`}`);
+    const body = errorBody(error);
+    if (body.code === 'internal') throw error;
+    process.stderr.write(explain(body, error as Error));
     process.exit(1);
   }
+}
+
+/** With the words of the system, which say what file it is about. */
+function explain({ message, hint }: ErrorBody, error: Error): string {
+  const details = error.message === message ? '' : ` (${error.message})`;
+  return `sluice: ${message}${details}\n${hint && `  ${hint}\n`}`;
 }

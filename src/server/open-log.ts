@@ -1,16 +1,23 @@
 import { openSync, renameSync, statSync } from 'node:fs';
+import { isRefusedByDisk } from '../errors/app-error.ts';
 
 const largest = 10 * 1024 ** 2;
 
 /**
  * Opens our own log to append to it; one that is large becomes `sluice.log.1` first, in place of the one before. A
- * runner that is still there from an earlier server goes on writing into that.
+ * runner that is still there from an earlier server goes on writing into that. Where the disk does not let it be opened, the
+ * log is stderr: a full disk must not keep apps down.
  * @returns its file descriptor
  */
 export function openLog(path: string): number {
   const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
   if (size > largest) setAside(path);
-  return openSync(path, 'a', 0o600);
+  try {
+    return openSync(path, 'a', 0o600);
+  } catch (error) {
+    if (!isRefusedByDisk(error)) throw error;
+    return process.stderr.fd;
+  }
 }
 
 /** A directory may be beyond us, for example on a full disk; a log that grows on is better than no start. */

@@ -68,7 +68,7 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
 
   const output = surroundings.openLog(paths);
   const log = createLog(output, 'server', settings.logLevel);
-  await shieldApps(paths);
+  await shieldApps(paths).catch((error: unknown) => log.error('apps not shielded', { error }));
   log.info('starting', { version, pid: process.pid, home: paths.home });
   process.on('uncaughtExceptionMonitor', (error) => log.error('crashed', { error }));
   await using ending = new AsyncDisposableStack();

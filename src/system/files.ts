@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import {
   chmod,
+  link,
   lstat,
   mkdir,
   open,
@@ -12,7 +13,7 @@ import {
   symlink,
 } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { hasCode } from '../errors/app-error.ts';
+import { hasCode, isRefusedByDisk } from '../errors/app-error.ts';
 import { ifThere } from './exists.ts';
 import { isAlive } from './processes.ts';
 
@@ -49,13 +50,16 @@ export async function leftTemporaries(directory: string): Promise<string[]> {
   });
 }
 
-/** Makes a rename or an unlink in `directory` durable. */
+/**
+ * Makes a rename or an unlink in `directory` durable. Readers see the rename already, so a disk that refuses takes nothing
+ * back: the caller's change is made, and only a power cut could undo it.
+ */
 export async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, 'r');
   try {
+    await using handle = await open(directory, 'r');
     await handle.sync();
-  } finally {
-    await handle.close();
+  } catch (error) {
+    if (!isRefusedByDisk(error)) throw error;
   }
 }
 
@@ -81,10 +85,37 @@ export async function writeFileAtomic(
     }
     await rename(temporary, path);
   } catch (error) {
-    await rm(temporary, { force: true });
+    await discard(temporary);
     throw error;
   }
   await syncDirectory(dirname(path));
+}
+
+/** Removes a temporary file of a write that failed, for the reason of that write. What stays is swept at the next start. */
+async function discard(temporary: string): Promise<void> {
+  await rm(temporary, { force: true }).catch((error: unknown) => {
+    if (!isRefusedByDisk(error)) throw error;
+  });
+}
+
+/** The content of a file before a change, which may be taken back. */
+export interface Aside extends AsyncDisposable {
+  /** Puts the file back in one step. That takes no disk space. */
+  restore(): Promise<void>;
+}
+
+/** Keeps what the file `path` holds now, or that there is none, until what is returned is disposed of. */
+export async function keepAside(path: string): Promise<Aside> {
+  const aside = temporaryBeside(path);
+  const isThere = (await ifThere(link(path, aside).then(() => true))) ?? false;
+  return {
+    async restore() {
+      await (isThere ? rename(aside, path) : rm(path, { force: true }));
+      await syncDirectory(dirname(path));
+    },
+    // Also after `restore`: to rename a file to another name of itself changes nothing.
+    [Symbol.asyncDispose]: () => discard(aside),
+  };
 }
 
 export function writeJsonAtomic(path: string, value: unknown, mode = 0o600): Promise<void> {
@@ -117,7 +148,7 @@ export async function replaceLink(path: string, target: string): Promise<void> {
   try {
     await rename(temporary, path);
   } catch (error) {
-    await rm(temporary, { force: true });
+    await discard(temporary);
     throw error;
   }
   await syncDirectory(dirname(path));

@@ -1,7 +1,7 @@
 /**
  * Preloaded into a server or a runner: fails writes below its home as a disk does that is full (ENOSPC), read-only (EROFS) or
  * broken (EIO). The file that SLUICE_FAIL_WRITES names says which ones; without that file all writes succeed. Each write
- * that failed is a line in the same file with `.log` at its end.
+ * that is counted is a line in the same file with `.log` at its end. A runner that the server starts is preloaded, too.
  */
 import childProcess from 'node:child_process';
 import fs from 'node:fs';
@@ -15,7 +15,7 @@ import type { Fault } from './failing-disk.ts';
 
 const control = process.env['SLUICE_FAIL_WRITES'] as string;
 const { home, run } = new Paths(process.env['SLUICE_HOME'] as string);
-const processName = process.argv[1]?.endsWith('runner/main.ts') ? 'runner' : 'server';
+const processName = /\b(server|runner)\/(?:up|unit|main)\.ts$/.exec(process.argv[1] ?? '')?.[1];
 
 type Kind = 'create' | 'write' | 'sync' | 'replace' | 'remove' | 'change' | 'none';
 type Call = (...args: unknown[]) => unknown;
@@ -41,15 +41,12 @@ function failureOf(operation: string, kind: Kind, path: string): Error | undefin
   if (fault.path !== undefined && !path.includes(fault.path)) return undefined;
   if (counted.id !== fault.id) counted = { id: fault.id, writes: 0 };
   counted.writes += 1;
-  if (counted.writes < fault.from || (!fault.lasts && counted.writes > fault.from)) return undefined;
-  const stack = new Error('at').stack?.split('\n').slice(2) ?? [];
-  const at = stack
-    .filter((line) => line.includes('/src/'))
-    .map((line) => line.trim().replace(/^.*\/src\//, ''));
-  appendFileSync(
-    `${control}.log`,
-    `${JSON.stringify({ id: fault.id, n: counted.writes, operation, path, at })}\n`,
-  );
+  const failed = counted.writes >= fault.from && (fault.lasts || counted.writes === fault.from);
+  const stack = (new Error('at').stack ?? '').split('\n').filter((line) => line.includes('/src/'));
+  const at = stack.map((line) => line.trim().replace(/^.*\/src\//, ''));
+  const write = { id: fault.id, n: counted.writes, failed, operation, path, at };
+  appendFileSync(`${control}.log`, `${JSON.stringify(write)}\n`);
+  if (!failed) return undefined;
   const { code } = fault;
   return Object.assign(new Error(`${code}: a test fails this, ${operation} '${path}'`), {
     ...{ code, errno: errno[code], syscall: operation, path },
@@ -204,6 +201,14 @@ childProcess.execFile = Object.assign((...args: unknown[]) => Reflect.apply(exec
     const error = isFifo ? failureOf('mkfifo', 'create', String(args[1].at(-1))) : undefined;
     return error === undefined ? Reflect.apply(run1, undefined, args) : Promise.reject(error);
   },
+}) as never;
+
+/** The server gives its runner no NODE_OPTIONS. */
+const { spawn } = childProcess;
+childProcess.spawn = ((command: string, args: string[], options: { env?: NodeJS.ProcessEnv }) => {
+  const isRunner = args.some((arg) => arg.endsWith('runner/main.ts'));
+  const env = { ...options.env, NODE_OPTIONS: process.env['NODE_OPTIONS'] };
+  return Reflect.apply(spawn, undefined, [command, args, isRunner ? { ...options, env } : options]);
 }) as never;
 
 syncBuiltinESMExports();

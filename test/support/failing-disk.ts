@@ -18,10 +18,11 @@ export interface Fault {
   path?: string;
 }
 
-/** A write that a fault has failed. */
-export interface FailedWrite {
+/** A write that was counted for a fault. */
+export interface CountedWrite {
   id: string;
   n: number;
+  failed: boolean;
   operation: string;
   path: string;
   /** where in our code */
@@ -53,13 +54,16 @@ export class FailingDisk {
     await rm(this.#control, { force: true });
   }
 
-  /** The writes that the last fault has failed. */
-  async failed(): Promise<FailedWrite[]> {
+  /** The writes that were counted for the last fault. */
+  async counted(): Promise<CountedWrite[]> {
     const text = await readFile(`${this.#control}.log`, 'utf8').catch(() => '');
-    const all = text
-      .split('\n')
-      .filter((line) => line !== '')
-      .map((line) => JSON.parse(line) as FailedWrite);
+    const lines = text.split('\n').filter((line) => line !== '');
+    const all = lines.map((line) => JSON.parse(line) as CountedWrite);
     return all.filter(({ id }) => id === String(this.#faults));
+  }
+
+  /** The writes that the last fault has failed. */
+  async failed(): Promise<CountedWrite[]> {
+    return (await this.counted()).filter(({ failed }) => failed);
   }
 }

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
 import { chown, mkdir, mkdtemp, readFile, symlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -33,6 +34,8 @@ interface SluiceOptions {
   settings?: Record<string, unknown>;
   /** beside our own environment */
   env?: Record<string, string>;
+  /** an empty directory; else a temporary one */
+  home?: string;
 }
 
 /** A real `sluice up` with a home of its own, on free ports; it and all that it started are gone after the test. */
@@ -40,11 +43,11 @@ export async function startSluice(
   t: Pick<TestContext, 'after'>,
   options: SluiceOptions = {},
 ): Promise<Sluice> {
-  const home = await mkdtemp(join(tmpdir(), 'sluice-test-'));
+  const home = options.home ?? (await mkdtemp(join(tmpdir(), 'sluice-test-')));
   const sluice = new Sluice(home);
   t.after(async () => {
     await sluice.end();
-    await removeDirectory(home);
+    if (options.home === undefined) await removeDirectory(home);
   });
   await writeJsonAtomic(new Paths(home).settings, {
     listen: { port: 0 },
@@ -121,6 +124,29 @@ export class Sluice {
   /** Where it is another user: without our cache and settings, which `npm test` names in variables. */
   #environment(): NodeJS.ProcessEnv {
     return this.#as === undefined ? process.env : baseEnvironment(process.env, true);
+  }
+
+  /**
+   * The same with its output in a file, which may lie on a full disk: then nobody is told that it is ready.
+   * @param port of the API, as its settings say
+   */
+  async upInto(file: string, port: number): Promise<void> {
+    const output = openSync(file, 'a');
+    const child = spawn(process.execPath, [...smallHeap, entry], {
+      env: { ...this.#environment(), SLUICE_HOME: this.home },
+      stdio: ['ignore', output, output],
+    });
+    closeSync(output);
+    this.#child = child;
+    const url = `http://127.0.0.1:${port}`;
+    this.#ready = { url, pid: child.pid ?? 0, home: this.home, version: '' };
+    const isUp = () =>
+      fetch(`${url}/healthz`).then(
+        ({ ok }) => ok,
+        () => false,
+      );
+    await waitFor(async () => child.exitCode !== null || (await isUp()), { what: 'the server' });
+    if (child.exitCode !== null) throw new Error(`sluice up ended with ${child.exitCode}`);
   }
 
   /** Ends it as Ctrl-C does. @returns its exit status */
