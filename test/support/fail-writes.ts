@@ -118,8 +118,9 @@ const judges: Record<string, Judge> = {
 };
 
 /** A disk that fills up while a file is written leaves a part of it. */
-function leavePart(name: string, [file, data]: unknown[]): void {
-  if (name !== 'writeFile' || typeof file !== 'string' || isThere(file) || !existsSync(dirname(file))) return;
+function leavePart(name: string, path: string, [file, data]: unknown[]): void {
+  if (name !== 'writeFile' || typeof file !== 'string' || text(file) !== path) return;
+  if (isThere(file) || !existsSync(dirname(file))) return;
   if (readFault()?.code === 'ENOSPC') writeFileSync(file, String(data).slice(0, String(data).length / 2));
 }
 
@@ -136,7 +137,7 @@ function wrap(
       const { path, kind } = Reflect.apply(judge, this, args as never[]);
       const error = failureOf(name, kind, path);
       if (error === undefined) return Reflect.apply(original, this, args);
-      leavePart(name, args);
+      leavePart(name, path, args);
       return fail(error, args);
     } finally {
       isInside = false;
