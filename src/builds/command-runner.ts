@@ -4,7 +4,8 @@ import type { Shortage } from '../protocol/limits.ts';
 import type { JobResult, JobSpec } from '../protocol/runner.ts';
 import { formatBytes, formatDuration } from '../system/amounts.ts';
 import { LineSplitter } from '../system/lines.ts';
-import { Masker } from '../system/mask.ts';
+import { MaskedText } from '../system/mask/mask-stream.ts';
+import { Masker } from '../system/mask/masker.ts';
 import type { CommandContext, Purpose } from './context.ts';
 import { diagnose, lastLines } from './failures.ts';
 import { npmNoiseFilter } from './npm-noise.ts';
@@ -49,11 +50,12 @@ export class CommandRunner {
     signal.throwIfAborted();
     log(`$ ${name}`);
 
+    const masked = new MaskedText(this.#masker);
     const splitter = new LineSplitter();
     const last: string[] = [];
     const isWorthShowing = npmNoiseFilter();
     const take = (lines: string[]) => {
-      for (const line of lines.map((line) => this.#masker.mask(line))) {
+      for (const line of lines) {
         if (isWorthShowing(line)) log(line);
         last.push(line);
       }
@@ -61,9 +63,9 @@ export class CommandRunner {
     };
     const job = { user, ...command, lowPriority: purpose !== 'hook', timeout: Math.max(1, this.#left) };
     const startedAt = performance.now();
-    const result = await runJob(job, (text) => take(splitter.push(text)), signal).finally(() => {
+    const result = await runJob(job, (text) => take(splitter.push(masked.push(text))), signal).finally(() => {
       this.#left -= performance.now() - startedAt;
-      take(splitter.flush());
+      take([...splitter.push(masked.end()), ...splitter.flush()]);
       signal.throwIfAborted();
     });
     if (result.timedOut) throw purpose === 'hook' ? hookTimedOut(name, this.#timeout) : this.#timedOut(name);

@@ -30,7 +30,14 @@ export class ApiClient {
   /** The parsed answer; undefined where it is empty. @throws AppError what the server says, or that none answers */
   async call<Answer>(method: string, path: string, options: CallOptions = {}): Promise<Answer> {
     const body = await text(await this.open(method, path, options));
-    return (body === '' ? undefined : JSON.parse(body)) as Answer;
+    try {
+      return (body === '' ? undefined : JSON.parse(body)) as Answer;
+    } catch {
+      // The parser would quote what may be the values of variables.
+      throw new AppError('internal', `The answer to ${method} ${path} is not JSON.`, {
+        hint: 'Is SLUICE_URL the address of Sluice itself?',
+      });
+    }
   }
 
   /** The answer as a stream, once its head has come. @throws AppError as `call` does */

@@ -2,7 +2,7 @@ import { channel } from 'node:diagnostics_channel';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
 import type { Release, ReleaseRecord } from '../releases/release.ts';
-import { Masker } from '../system/mask.ts';
+import { Masker } from '../system/mask/masker.ts';
 import { severity } from '../system/severity.ts';
 import { BuildLog } from './build-log.ts';
 import type { DeployEvent, DeployStep } from './events.ts';
@@ -75,7 +75,7 @@ export class Deployment {
   }
 
   log(line: string): void {
-    const masked = this.#masker.mask(line);
+    const masked = this.#masker.maskText(line);
     this.#buildLog.offer(masked);
     this.#tell({ event: 'log', line: masked });
   }

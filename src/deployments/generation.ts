@@ -1,7 +1,7 @@
 import { AppError } from '../errors/app-error.ts';
 import type { BootResult, SwitchResult } from '../protocol/runner.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
-import { Masker } from '../system/mask.ts';
+import { Masker } from '../system/mask/masker.ts';
 import { maskError } from './mask-error.ts';
 import type { Site } from './site.ts';
 import { generationSpec, type SpecChanges } from './spec.ts';
@@ -34,7 +34,7 @@ export class Generation {
     const env = changes.env ?? (await site.environment());
     const spec = await generationSpec(site, record, { ...changes, env });
     const masker = new Masker(Object.values(env));
-    const onProgress = ({ line }: { line: string }) => onLine?.(masker.mask(line));
+    const onProgress = ({ line }: { line: string }) => onLine?.(masker.maskText(line));
     try {
       const booted = await site.appliance.runner.call('boot', { spec }, { signal, onProgress });
       return new Generation(site, record.number, booted);

@@ -1,6 +1,6 @@
 import type { LogLine } from '../logs/join.ts';
 import { type LogQuery, readLog } from '../logs/read.ts';
-import { Masker } from '../system/mask.ts';
+import { Masker } from '../system/mask/masker.ts';
 import type { Site } from './site.ts';
 
 /** How often a follower looks at most whether variables have got other values, in ms. */
@@ -18,6 +18,6 @@ export async function* readLogs(site: Site, query: LogQuery): AsyncGenerator<Log
       if (secrets.size > known) masker = new Masker(secrets);
       looked = performance.now();
     }
-    yield { ...line, text: masker.mask(line.text) };
+    yield { ...line, text: masker.maskText(line.text) };
   }
 }

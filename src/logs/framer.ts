@@ -1,3 +1,5 @@
+import { MaskStream } from '../system/mask/mask-stream.ts';
+import type { Masker } from '../system/mask/masker.ts';
 import { type LogOrigin, type LogStream, linePrefix } from './line.ts';
 
 /** A line longer than this is written in parts, in bytes: what is held back is lost when we are killed. */
@@ -10,18 +12,17 @@ const longestHeld = 16 * 1024;
 export class Framer {
   readonly #origin: LogOrigin;
   readonly #stream: LogStream;
-  readonly #mask: (text: string) => string;
+  readonly #masked: MaskStream;
   #held = '';
   #inParts = false;
 
-  /** @param mask given whole lines, but for those that are written in parts */
-  constructor(origin: LogOrigin, stream: LogStream, mask: (text: string) => string) {
+  constructor(origin: LogOrigin, stream: LogStream, masker: Masker) {
     this.#origin = origin;
     this.#stream = stream;
-    this.#mask = mask;
+    this.#masked = new MaskStream(masker);
   }
 
-  /** Whether a line has begun that has not ended. */
+  /** Whether a line has begun that has not ended, or a value may go on in the next line. */
   get isHolding(): boolean {
     return this.#held !== '';
   }
@@ -33,37 +34,49 @@ export class Framer {
 
   /** The records that `text` completes. */
   push(text: string, now: Date): string {
-    const end = text.lastIndexOf('\n');
+    this.#held += text;
+    const end = this.#held.lastIndexOf('\n') + 1;
     let records = '';
-    if (end !== -1) {
-      records = this.#records(this.#held + text.slice(0, end), now);
-      this.#held = text.slice(end + 1);
-    } else {
-      this.#held += text;
+    if (end > 0) {
+      const open = this.#masked.openFrom(this.#held);
+      // A line stays whole: all of it waits for the value that it may end with.
+      const settled = open >= end ? end : this.#held.lastIndexOf('\n', open) + 1;
+      if (settled > 0) records = this.#records(this.#take(settled), now);
     }
     return this.#held.length > longestHeld ? records + this.part(now) : records;
   }
 
-  /** What is held of a line, as a part of it; the rest is to come. */
-  part(now: Date): string {
-    const part = this.#mask(this.#held);
-    this.#held = '';
+  /**
+   * What is held, and of a line without an end a part: the rest is to come.
+   * @param all whether what may be the beginning of a value is in it, too
+   */
+  part(now: Date, { all = false } = {}): string {
+    const end = this.#held.lastIndexOf('\n') + 1;
+    const records = end === 0 ? '' : this.#records(this.#take(end), now);
+    const part = this.#take(all ? this.#held.length : this.#masked.openFrom(this.#held));
+    if (part === '') return records;
     this.#inParts = true;
-    return `${linePrefix(now, this.#origin, this.#stream, true)}${part}\n`;
+    return `${records}${linePrefix(now, this.#origin, this.#stream, true)}${this.#masked.mask(part)}\n`;
   }
 
   /** The end of what is held, or was written in parts: no more comes. */
   end(now: Date): string {
     if (!this.isHolding && !this.#inParts) return '';
-    const rest = this.#records(this.#held, now);
-    this.#held = '';
-    return rest;
+    const lines = this.#take(this.#held.length);
+    return this.#records(lines.endsWith('\n') ? lines : `${lines}\n`, now);
   }
 
+  #take(length: number): string {
+    const taken = this.#held.slice(0, length);
+    this.#held = this.#held.slice(length);
+    return taken;
+  }
+
+  /** @param lines whole ones, with their ends */
   #records(lines: string, now: Date): string {
     this.#inParts = false;
     const prefix = linePrefix(now, this.#origin, this.#stream);
-    const masked = this.#mask(lines);
+    const masked = this.#masked.mask(lines).slice(0, -1);
     // Most text has none: looking is much cheaper than replacing.
     const clean = masked.includes('\r') ? masked.replaceAll('\r\n', '\n').replace(/\r$/, '') : masked;
     return `${prefix}${clean.replaceAll('\n', `\n${prefix}`)}\n`;

@@ -48,13 +48,24 @@ export function serveCalls<Table extends Calls<Table>>(socket: Socket, handlers:
     }
   };
   onLines(socket, (line) => {
-    const message = JSON.parse(line) as Message;
+    const message = parse(line);
+    if (message === undefined) return void socket.destroy();
     if ('call' in message) void answer(message.id, message.call, message.params);
     else if ('abort' in message) underWay.get(message.id)?.abort();
   });
   socket.on('close', () => {
     for (const controller of underWay.values()) controller.abort();
   });
+}
+
+/** Undefined where it is no message. The parser's error would quote it, and messages have secrets in them. */
+function parse(line: string): Message | undefined {
+  try {
+    const message: unknown = JSON.parse(line);
+    return typeof message === 'object' && message !== null ? (message as Message) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** An internal error keeps its own words here: both ends are ours, and the log of the caller needs them. */
@@ -93,7 +104,11 @@ export class CallClient<Table extends Calls<Table>> {
   constructor(socket: Socket, lost: () => AppError) {
     this.#socket = socket;
     this.#lost = lost;
-    onLines(socket, (line) => this.#receive(JSON.parse(line) as Message));
+    onLines(socket, (line) => {
+      const message = parse(line);
+      if (message === undefined) socket.destroy();
+      else this.#receive(message);
+    });
     this.closed = new Promise((resolve) => {
       socket.on('close', () => {
         for (const { reject } of this.#pending.values()) reject(lost());

@@ -9,6 +9,7 @@ import type {
   GenerationSpec,
 } from '../protocol/runner.ts';
 import { formatBytes, formatDuration } from '../system/amounts.ts';
+import { sharedMasker } from '../system/mask/masker.ts';
 import { signalProcess } from '../system/processes.ts';
 import type { Group } from './cgroups/group.ts';
 import { endProcess } from './end-process.ts';
@@ -143,7 +144,9 @@ export class BackgroundProcess {
       this.#say(running, `${how}; ${this.#restarts.next(delay)}`);
       return delay;
     } catch (error) {
-      this.#options.log(`${this.#name} was not started: ${(error as Error).message}`);
+      // What the engine says of an argument or a variable quotes it.
+      const why = sharedMasker(this.#options.spec.log.secrets).maskText((error as Error).message);
+      this.#options.log(`${this.#name} was not started: ${why}`);
       return this.#restarts.died(0, noExit);
     }
   }

@@ -69,7 +69,7 @@ export class Capture {
     clearTimeout(this.#timer);
     this.#socket.pause();
     await this.#written;
-    if (this.#framer.isHolding) await this.#write(this.#framer.part(new Date()));
+    if (this.#framer.isHolding) await this.#write(this.#framer.part(new Date(), { all: true }));
   }
 
   #receive(length: number): boolean {

@@ -2,7 +2,7 @@ import type { AppLog } from '../logs/app-log.ts';
 import { Framer } from '../logs/framer.ts';
 import type { GenerationSpec, JobSpec } from '../protocol/runner.ts';
 import { formatDuration } from '../system/amounts.ts';
-import { Masker } from '../system/mask.ts';
+import { sharedMasker } from '../system/mask/masker.ts';
 import type { Group } from './cgroups/group.ts';
 import { describeShortage } from './exit.ts';
 import { runJob } from './jobs.ts';
@@ -23,10 +23,9 @@ export async function runCommand(
   { records, user, group }: { records: ProcessRecords; user: Identity | undefined; group: Group },
   signal: AbortSignal,
 ): Promise<CronOutcome> {
-  const masker = new Masker(spec.log.secrets, { bytes: true });
-  const mask = (text: string) => masker.mask(text);
+  const masker = sharedMasker(spec.log.secrets);
   const origin = { release: spec.release, process: `cron.${name}` };
-  const framers = { stdout: new Framer(origin, 'out', mask), stderr: new Framer(origin, 'err', mask) };
+  const framers = { stdout: new Framer(origin, 'out', masker), stderr: new Framer(origin, 'err', masker) };
   const job: JobSpec = {
     argv: ['/bin/sh', '-c', command],
     directory: spec.directory,

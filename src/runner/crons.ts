@@ -2,6 +2,7 @@ import type { ScheduledTask } from 'node-cron';
 import type { AppLogs } from '../logs/app-logs.ts';
 import type { CronSpec, CronStatus, GenerationSpec } from '../protocol/runner.ts';
 import { formatDuration } from '../system/amounts.ts';
+import { sharedMasker } from '../system/mask/masker.ts';
 import { nodeCron } from '../system/node-cron.ts';
 import type { Group } from './cgroups/group.ts';
 import { type CronOutcome, runCommand } from './cron-command.ts';
@@ -140,7 +141,7 @@ export class Crons {
       const whose = { records, user: user(), group };
       return await runCommand(spec, asked, logs.get(spec.log), whose, signal);
     } catch (error) {
-      return { failed: true, detail: (error as Error).message };
+      return { failed: true, detail: sharedMasker(spec.log.secrets).maskText((error as Error).message) };
     }
   }
 }

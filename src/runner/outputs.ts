@@ -9,7 +9,7 @@ import type { LogOrigin } from '../logs/line.ts';
 import type { LogSpec } from '../protocol/runner.ts';
 import { listDirectory, readJson } from '../system/files.ts';
 import { describeError } from '../system/log.ts';
-import { Masker } from '../system/mask.ts';
+import { sharedMasker } from '../system/mask/masker.ts';
 import { ProcessOutput } from './process-output.ts';
 import type { Identity } from './users/identity.ts';
 
@@ -91,11 +91,10 @@ export class Outputs {
   }
 
   #output(id: string, { origin, log }: OutputRecord): ProcessOutput {
-    const masker = new Masker(log.secrets, { bytes: true });
     const output: ProcessOutput = new ProcessOutput({
       origin,
       log: this.#logs.get(log),
-      mask: (text) => masker.mask(text),
+      masker: sharedMasker(log.secrets),
       out: this.#path(id, 'out'),
       err: this.#path(id, 'err'),
       record: this.#path(id, 'json'),

@@ -3,6 +3,7 @@ import type { AppLog } from '../logs/app-log.ts';
 import { Framer } from '../logs/framer.ts';
 import type { LogOrigin } from '../logs/line.ts';
 import { withDeadline } from '../system/deadline.ts';
+import type { Masker } from '../system/mask/masker.ts';
 import { Capture } from './capture.ts';
 import { KeptOutput } from './kept-output.ts';
 import { Tail } from './tail.ts';
@@ -16,7 +17,7 @@ const heldUpAfter = 500;
 interface OutputOptions {
   origin: LogOrigin;
   log: AppLog;
-  mask: (text: string) => string;
+  masker: Masker;
   /** paths of the FIFOs, and of the record that tells the next runner of them */
   out: string;
   err: string;
@@ -32,8 +33,8 @@ interface OutputOptions {
  * writing while there is nobody to read, and never sees one break.
  */
 export class ProcessOutput {
-  readonly everything = new Tail();
-  readonly #errors = new Tail();
+  readonly everything: Tail;
+  readonly #errors: Tail;
   readonly #options: OutputOptions;
   readonly #framers: { out: Framer; err: Framer };
   #captures: Capture[] = [];
@@ -44,8 +45,10 @@ export class ProcessOutput {
 
   constructor(options: OutputOptions) {
     this.#options = options;
-    const { origin, mask } = options;
-    this.#framers = { out: new Framer(origin, 'out', mask), err: new Framer(origin, 'err', mask) };
+    const { origin, masker } = options;
+    this.everything = new Tail(masker);
+    this.#errors = new Tail(masker);
+    this.#framers = { out: new Framer(origin, 'out', masker), err: new Framer(origin, 'err', masker) };
   }
 
   /** Opens what is to be stdout and stderr of the process; whoever starts it closes them then. */

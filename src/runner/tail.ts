@@ -1,10 +1,17 @@
+import type { Masker } from '../system/mask/masker.ts';
+
 /** How much is kept of what a process printed last, in bytes, and how many lines of it are told. */
 const kept = 8 * 1024;
 const told = 20;
 
 /** What a process printed last, for an error that says why it ended. */
 export class Tail {
+  readonly #masker: Masker;
   #bytes: Buffer = Buffer.alloc(0);
+
+  constructor(masker: Masker) {
+    this.#masker = masker;
+  }
 
   /** @param text bytes as latin1 */
   add(text: string): void {
@@ -15,11 +22,12 @@ export class Tail {
   }
 
   /**
-   * The last lines. Frames of Node's own are left out: of a module that is not found they are so many that the line
+   * The last lines, masked. Frames of Node's own are left out: of a module that is not found they are so many that the line
    * that names it would not be among the last.
    */
   lines(): string[] {
-    const lines = this.#bytes.toString('utf8').trimEnd().split('\n');
+    const masked = this.#masker.mask(this.#bytes.toString('latin1'));
+    const lines = Buffer.from(masked, 'latin1').toString().trimEnd().split('\n');
     // The first one may be the end of a longer one.
     if (this.#bytes.length >= kept) lines.shift();
     return lines.filter((line) => line.trim() !== '' && !/^\s+at .*\bnode:/.test(line)).slice(-told);

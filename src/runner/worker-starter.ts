@@ -1,5 +1,6 @@
 import { AppError, errorBody } from '../errors/app-error.ts';
 import type { GenerationSpec, Notice } from '../protocol/runner.ts';
+import { type Masker, sharedMasker } from '../system/mask/masker.ts';
 import type { Allowance } from './allowance.ts';
 import { proveHealthy } from './boot-check.ts';
 import type { BootFailures } from './boot-failure.ts';
@@ -95,7 +96,7 @@ export class WorkerStarter {
     } catch (error) {
       output.remove();
       if (signal.aborted) throw signal.reason;
-      throw new NotStarted(instance, error);
+      throw new NotStarted(instance, error, sharedMasker(spec.log.secrets));
     }
   }
 
@@ -115,9 +116,10 @@ export class WorkerStarter {
 
 /** There is no process whose death could be waited for. */
 export class NotStarted extends AppError {
-  constructor(instance: number, cause: unknown) {
-    const { code, message, hint } = errorBody(cause);
-    const why = code === 'internal' ? (cause as Error).message : message;
-    super(code, `worker ${instance} could not be started: ${why}`, { hint, cause });
+  /** @param masker because the engine quotes the argument or the variable that it refuses */
+  constructor(instance: number, error: unknown, masker: Masker) {
+    const { code, message, hint } = errorBody(error);
+    const why = masker.maskText(code === 'internal' ? (error as Error).message : message);
+    super(code, `worker ${instance} could not be started: ${why}`, { hint });
   }
 }

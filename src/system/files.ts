@@ -129,8 +129,15 @@ export async function readJson(path: string): Promise<unknown> {
   try {
     return parseJson(text);
   } catch (error) {
-    throw new Error(`${path} is not valid JSON: ${(error as Error).message}`, { cause: error });
+    // The engine quotes the text, which may hold secrets.
+    const cause = new SyntaxError(withoutQuote((error as Error).message));
+    throw new Error(`${path} is not valid JSON: ${cause.message}`, { cause });
   }
+}
+
+/** The message of a JSON parser without the piece of the text that it may end with. */
+function withoutQuote(message: string): string {
+  return message.replace(/, (\.\.\.)?".*$/s, '');
 }
 
 /**

@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { test } from 'node:test';
-import { Masker } from '../../src/system/mask.ts';
+import { inspect } from 'node:util';
+import { Masker } from '../../src/system/mask/masker.ts';
 
 function mask(secrets: string[], text: string): string {
-  return new Masker(secrets).mask(text);
+  return new Masker(secrets).maskText(text);
 }
 
 test('a secret is masked wherever it stands', () => {
@@ -43,3 +45,122 @@ test('short values, numbers and words of settings are left alone', () => {
 test('a long number may be a secret', () => {
   assert.equal(mask(['8371625391'], 'pin 8371625391'), 'pin ••••••');
 });
+
+test('the base64 of a secret is masked wherever the secret lies in what was encoded, and in both alphabets', () => {
+  const secret = 'k>?~größe/+9';
+  for (const before of ['', 'u', 'us', 'user:']) {
+    for (const after of ['', '!', '!!', '!!!']) {
+      for (const encoding of ['base64', 'base64url'] as const) {
+        const text = Buffer.from(before + secret + after).toString(encoding);
+        const masked = mask([secret], `Basic ${text} ok`);
+        assert.match(masked, /^Basic .*•••••• ?.* ok$/);
+        // What is left decodes to what stood around it: a character on either side may belong to both.
+        const left = masked.replaceAll(/Basic | ok|[=\s]/g, '').split('••••••');
+        assert.ok(
+          left.every((part) => part.length <= Math.ceil((Math.max(before.length, after.length) * 4) / 3)),
+        );
+        assert.ok(!masked.includes(text.slice(8, 14)), `${text}: ${masked}`);
+      }
+    }
+  }
+});
+
+test('a secret in hexadecimal digits is masked in both cases, also with spaces between the bytes', () => {
+  const hex = Buffer.from('tr0ub4dor').toString('hex');
+  assert.equal(mask(['tr0ub4dor'], `<${hex}> <${hex.toUpperCase()}>`), '<••••••> <••••••>');
+  assert.equal(mask(['tr0ub4dor'], inspect(Buffer.from('tr0ub4dor'))), '<Buffer ••••••>');
+});
+
+test('a secret is masked however it is escaped: in JSON in JSON, in a URL, in a form, as Node.js shows it', () => {
+  const secret = `it's "größer" than\\100% & 😀`;
+  const inJson = JSON.stringify(secret);
+  const ascii = inJson.replaceAll(/[^ -~]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  const inUrl = encodeURIComponent(secret);
+  const spellings = [inJson, ascii, JSON.stringify(inJson), inUrl, inUrl.toLowerCase(), encodeURI(secret)];
+  spellings.push(String(new URLSearchParams({ a: secret })), encodeURIComponent(inJson), inspect(secret));
+  for (const spelling of spellings) {
+    const masked = mask([secret], `before ${spelling} after`);
+    assert.match(masked, /^before \S{0,5}••••••\S{0,5} after$/, spelling);
+  }
+});
+
+test('a secret that is broken over lines, or indented, is masked in each of them', () => {
+  const secret = '0123456789abcdefghijklmnopqrstuv';
+  const text = 'key:\n  0123456\n  789abcdefghi\r\n  jklmnopqrstuv\nend';
+  assert.equal(mask([secret], text), 'key:\n  ••••••\n••••••\n••••••\nend');
+  const wrapped = Buffer.from(secret).toString('base64').replaceAll(/.{10}/g, '$&\n');
+  assert.doesNotMatch(mask([secret], wrapped), /[^•\n=]/);
+});
+
+test('of a long secret every piece of 48 characters is masked, and of 96 in its other forms', () => {
+  const secret = randomText(5000, 1);
+  const bytes = Buffer.from(secret);
+  const forms = [secret, bytes.toString('base64'), bytes.toString('hex')];
+  const masker = new Masker([secret]);
+  for (const form of forms) {
+    const length = form === secret ? 48 : 96;
+    for (let from = 3; from + length < form.length; from += 97) {
+      assert.equal(masker.mask(` ${form.slice(from, from + length)} `), ` ${bullets} `);
+    }
+  }
+});
+
+/** As many and as large as there can be: one value of one long line, one of 10,000 lines, and 1,000 that begin alike. */
+function manySecrets(): string[] {
+  const values = Array.from(
+    { length: 1000 },
+    (_, index) => `https://api.example.com/${randomText(16, index)}`,
+  );
+  const lines = Array.from({ length: 10_000 }, (_, index) => randomText(12, 10_000 + index));
+  return [...values, randomText(127 * 1024, 1), lines.join('\n')];
+}
+
+test('all of 1,000 secrets are masked, one of 128 KiB on one line and one of 10,000 lines among them', () => {
+  const secrets = manySecrets();
+  const masker = new Masker(secrets);
+  for (const secret of secrets) {
+    const lines = secret.split('\n').length;
+    assert.equal(masker.mask(secret), Array(lines).fill(bullets).join('\n'));
+    assert.equal(masker.mask(`a ${Buffer.from(secret).toString('hex')} b`), `a ${bullets} b`);
+    const [before, text, after] = masker.mask(`[ ${Buffer.from(secret).toString('base64')} ]`).split(' ');
+    assert.deepEqual([before, text, after], ['[', bullets, ']']);
+  }
+  for (const line of (secrets.at(-1) as string).split('\n')) {
+    assert.equal(masker.mask(`1 ${line} 2`), `1 ${bullets} 2`);
+  }
+  const other = Array.from({ length: 1000 }, (_, index) => `line ${index} of what is no secret`).join('\n');
+  assert.equal(masker.mask(other), other);
+});
+
+test('secrets and output that were chosen to take long do not: the text is masked unread', () => {
+  const secrets = Array.from({ length: 4096 }, (_, index) => index.toString(2).padStart(12, '0'));
+  const masker = new Masker([
+    ...secrets.map((bits) => bits.replaceAll('0', 'a').replaceAll('1', 'b')),
+    'a'.repeat(100_000),
+  ]);
+  const text = `${'a'.repeat(47)}b${'ab'.repeat(20_000)}`;
+  const start = process.cpuUsage();
+  for (let times = 0; times < 10; times += 1) assert.ok(masker.mask(text).includes(bullets));
+  const { user, system } = process.cpuUsage(start);
+  assert.ok(user + system < 2_000_000, `${(user + system) / 1000} ms`);
+});
+
+test('what is not secret is left as it is, whatever bytes it has', () => {
+  const masker = new Masker(['tr0ub4dor']);
+  const bytes = Buffer.from(Array.from({ length: 5000 }, (_, index) => (index * 7919) % 256)).toString(
+    'latin1',
+  );
+  assert.equal(masker.mask(bytes), bytes);
+  const text = 'lone \ud800 surrogate, %, %zz, \\, \\u12, 100% +5 \\';
+  assert.equal(masker.maskText(text), text);
+});
+
+const bullets = Buffer.from('••••••').toString('latin1');
+
+/** Text without spaces that is always the same for a seed. */
+function randomText(length: number, seed: number): string {
+  const random = createHash('shake256', { outputLength: length }).update(String(seed)).digest();
+  return Buffer.from(random.map((byte) => letters.charCodeAt(byte % letters.length))).toString('latin1');
+}
+
+const letters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/_.-';

@@ -37,10 +37,14 @@ async function list(name: string, options: AppOptions): Promise<void> {
 
 async function set(name: string, pairs: string[], options: ChangeOptions & { file?: string }): Promise<void> {
   const fromFile = options.file === undefined ? {} : await variablesIn(options.file);
-  const changes = pairs.map((pair) => {
+  const changes = pairs.map((pair, index) => {
     const at = pair.indexOf('=');
+    // Not quoted: it may be a secret, and this may be the log of a CI job.
     if (at < 1)
-      throw new UsageError(`"${pair}" sets nothing`, 'Write NAME=value, in quotes where it has spaces.');
+      throw new UsageError(
+        `Argument ${index + 1} after the app sets nothing: it has no NAME= before its value.`,
+        'Write NAME=value, in quotes where it has spaces.',
+      );
     return [pair.slice(0, at), pair.slice(at + 1)] as const;
   });
   const all = { ...fromFile, ...Object.fromEntries(changes) };

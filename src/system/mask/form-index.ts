@@ -1,0 +1,364 @@
+import type { Form, Forms } from './forms.ts';
+import { isSpace, mixes, pairTables, shifts, step, windowLength } from './symbols.ts';
+
+/** Every piece of so many symbols of a longer form is found; a shorter form is found as a whole. */
+const pieceLengths = { plain: 48, encoded: 96 };
+
+export const longestPiece = pieceLengths.encoded;
+
+function pieceOf({ kind }: Form): number {
+  return kind === 'plain' ? pieceLengths.plain : pieceLengths.encoded;
+}
+
+/**
+ * Of each block of a form one window is in the index, and the one after it: looking at every second character of a text
+ * finds one of the two. A piece holds all pairs of windows that begin in some block.
+ */
+function blockOf(form: Form): number {
+  return Math.floor((pieceOf(form) - windowLength - 1) / 2);
+}
+
+/** How many symbols have to be there, of a value that may go on in the next line, and of one that goes on in this one. */
+export const leastOpen = { line: 6, amidLine: 2 };
+
+/** Of windows of long values that are alike, so many are in the index. */
+const mostAlike = 8;
+
+/**
+ * How many symbols may be compared for each character of a text, before the rest of the text is masked unread. Ordinary
+ * values need one or two; an app could choose values and output that need thousands, and keep the runner busy.
+ */
+const budgetPerCharacter = 32;
+const leastBudget = 16 * 1024;
+
+/** Room for a text: its bytes, and the same two at a time. */
+export interface Space {
+  bytes: Buffer;
+  pairs: Uint16Array;
+}
+
+/** @param length of the longest text, in bytes */
+export function makeSpace(length: number): Space {
+  const bytes = Buffer.allocUnsafeSlow(length + (length & 1));
+  return { bytes, pairs: new Uint16Array(bytes.buffer) };
+}
+
+export interface Range {
+  /** indexes of the first byte, and of the one after the last */
+  start: number;
+  end: number;
+}
+
+/**
+ * Finds forms of values in bytes, in a time that does not grow with the number of values: the hash of the last five
+ * symbols is looked up at every second character. Takes some 40 bytes of memory for every 20 symbols of a form.
+ */
+export class FormIndex {
+  readonly #forms: Forms;
+  /** a bit for each hash that may be in the index, found by `spread`: few others have one */
+  readonly #filter: Uint8Array;
+  readonly #filterShift: number;
+  /** form and offset of each window, by buckets of hashes */
+  readonly #windows: Buckets;
+  /** forms by their first symbols, as many as `leastOpen` says */
+  readonly #starts: Record<keyof typeof leastOpen, Buckets>;
+  #budget = 0;
+
+  constructor(forms: Forms) {
+    this.#forms = forms;
+    const windows = chooseWindows(forms);
+    this.#windows = new Buckets(windows);
+    const filterBits = Math.max(12, bitsFor(windows.length) + 6);
+    this.#filter = new Uint8Array(2 ** (filterBits - 3));
+    this.#filterShift = 32 - filterBits;
+    for (const { hash } of windows) {
+      const bit = spread(hash) >>> this.#filterShift;
+      this.#filter[bit >>> 3] = (this.#filter[bit >>> 3] as number) | (1 << (bit & 7));
+    }
+    const startsOf = (length: number) =>
+      new Buckets(
+        forms.list.map((form, index) => ({ hash: startHash(forms, form, length), form: index, offset: 0 })),
+      );
+    this.#starts = { line: startsOf(leastOpen.line), amidLine: startsOf(leastOpen.amidLine) };
+  }
+
+  /** Adds the ranges that hold a form, in no order. They may overlap. @param length of the text, in bytes */
+  find({ bytes, pairs }: Space, length: number, ranges: Range[]): void {
+    const covered = new Map<number, number>();
+    this.#budget = Math.max(leastBudget, budgetPerCharacter * length);
+    let hash = 0;
+    for (let from = 0; from < length; ) {
+      const next = nextCandidate(pairs, bytes, length, from, hash, this.#filter, this.#filterShift);
+      if (next === length) return;
+      let at = next;
+      while (isSpace[bytes[at] as number]) at -= 1;
+      hash = candidateHash;
+      this.#compare(bytes, length, at, hash, covered, ranges);
+      if (this.#budget < 0) {
+        ranges.push({ start: at, end: length });
+        return;
+      }
+      from = next + 1;
+    }
+  }
+
+  /**
+   * Where a form begins that `bytes` do not end, and that what follows may complete: the length where there is none.
+   * @param where `bytes` end: with a line, or amid one
+   */
+  openFrom(bytes: Buffer, length: number, where: keyof typeof leastOpen): number {
+    const starts = this.#starts[where];
+    const least = leastOpen[where];
+    this.#budget = leastBudget;
+    let found = length;
+    const mixed: number[] = [];
+    for (let at = length - 1; at >= 0 && mixed.length < longestPiece - 1 && this.#budget >= 0; at -= 1) {
+      const code = bytes[at] as number;
+      if (isSpace[code]) continue;
+      mixed.push(mixes[code] as number);
+      if (mixed.length < least) continue;
+      let hash = 0;
+      for (let back = 1; back <= least; back += 1) hash = (hash << step) ^ (mixed.at(-back) as number);
+      for (let place = starts.next(hash); place !== -1; place = starts.next(hash, place)) {
+        if (!this.#beginsAt(starts.form(place), bytes, length, at, mixed.length)) continue;
+        found = at;
+        break;
+      }
+    }
+    return found;
+  }
+
+  #compare(
+    bytes: Buffer,
+    length: number,
+    at: number,
+    hash: number,
+    covered: Map<number, number>,
+    ranges: Range[],
+  ): void {
+    const windows = this.#windows;
+    for (
+      let place = windows.next(hash);
+      place !== -1 && this.#budget >= 0;
+      place = windows.next(hash, place)
+    ) {
+      const form = windows.form(place);
+      if (at < (covered.get(form) ?? 0)) continue;
+      const last = windows.offset(place) + windowLength - 1;
+      const range = this.#around(form, last, bytes, length, at);
+      if (range === undefined) continue;
+      covered.set(form, range.end);
+      ranges.push(range);
+    }
+  }
+
+  /** As much of a form as stands around its symbol `index`, which is at `at`; undefined where that is too little. */
+  #around(formIndex: number, index: number, bytes: Buffer, length: number, at: number): Range | undefined {
+    const forms = this.#forms;
+    const form = forms.list[formIndex] as Form;
+    const needed = Math.min(form.length, pieceOf(form));
+    let start = at;
+    let first = index;
+    for (let back = at; back >= 0 && first >= 0; back -= 1) {
+      const code = bytes[back] as number;
+      if (isSpace[code]) continue;
+      if (!forms.has(form, first, code)) break;
+      start = back;
+      first -= 1;
+    }
+    let end = at + 1;
+    let after = index + 1;
+    for (let on = at + 1; on < length && after < form.length; on += 1) {
+      const code = bytes[on] as number;
+      if (isSpace[code]) continue;
+      if (!forms.has(form, after, code)) break;
+      end = on + 1;
+      after += 1;
+    }
+    this.#budget -= after - first;
+    if (after - first - 1 < needed) return undefined;
+    return forms.withRaggedEnds(form, { start, end }, first < 0, after === form.length, bytes, length);
+  }
+
+  #beginsAt(index: number, bytes: Buffer, length: number, from: number, symbols: number): boolean {
+    const form = this.#forms.list[index] as Form;
+    this.#budget -= 1;
+    if (form.length <= symbols) return false;
+    let symbol = 0;
+    for (let at = from; at < length; at += 1) {
+      const code = bytes[at] as number;
+      if (isSpace[code]) continue;
+      if (!this.#forms.has(form, symbol, code)) return false;
+      symbol += 1;
+      this.#budget -= 1;
+    }
+    return true;
+  }
+}
+
+/**
+ * The next character at which the last window may be in the index; `length` where there is none. Reads two characters at
+ * a time. A function of its own, and nothing else in it: all that is printed goes through it.
+ * @param from an even number
+ * @param hash of the window that ends right before `from`
+ */
+function nextCandidate(
+  pairs: Uint16Array,
+  bytes: Buffer,
+  length: number,
+  from: number,
+  hash: number,
+  filter: Uint8Array,
+  filterShift: number,
+): number {
+  const tables = pairTables();
+  const [pairShifts, pairMixes] = [tables.shifts, tables.mixes];
+  const whole = length >> 1;
+  let rolling = hash;
+  for (let at = from >> 1; at < whole; at += 1) {
+    const pair = pairs[at] as number;
+    rolling = (rolling << (pairShifts[pair] as number)) ^ (pairMixes[pair] as number);
+    const bit = spread(rolling) >>> filterShift;
+    if (((filter[bit >>> 3] as number) & (1 << (bit & 7))) === 0) continue;
+    candidateHash = rolling;
+    return 2 * at + 1;
+  }
+  // The last one may have no other beside it.
+  const at = length - 1;
+  if ((length & 1) === 0 || from > at) return length;
+  candidateHash =
+    (rolling << (shifts[bytes[at] as number] as number)) ^ (mixes[bytes[at] as number] as number);
+  return at;
+}
+
+/** The hash of the window that `nextCandidate` has found: a second result, which an object would make slow. */
+let candidateHash = 0;
+
+interface Window {
+  hash: number;
+  /** index of the form, and of the symbol of it that the window begins with */
+  form: number;
+  offset: number;
+}
+
+/**
+ * Of each block the window that the fewest have: many values begin with `https://`, and few go on in the same way. Where
+ * all windows of a block are common to many values, the nearest others on both sides stand for it.
+ */
+function chooseWindows(forms: Forms): Window[] {
+  const chosen: Window[] = [];
+  const uses = new Uint16Array(2 ** 16);
+  for (const [index, form] of forms.list.entries()) {
+    const hashes = windowHashes(forms, form);
+    const [piece, block] = [pieceOf(form), blockOf(form)];
+    const usesAt = (offset: number) => uses[spread(hashes[offset] as number) >>> 16] as number;
+    const usesOfPair = (first: number) => Math.max(usesAt(first), usesAt(first + 1));
+    const choose = (first: number) => {
+      for (const offset of [first, first + 1]) {
+        const hash = hashes[offset] as number;
+        uses[spread(hash) >>> 16] = Math.min(usesAt(offset) + 1, 0xffff);
+        chosen.push({ hash, form: index, offset });
+      }
+    };
+    const whole = form.length <= piece;
+    const pairs = hashes.length - 1;
+    for (let from = 0; from < pairs; from += whole ? pairs : block) {
+      const to = whole ? pairs : Math.min(from + block, pairs);
+      let rarest = from;
+      for (let other = from + 1; other < to; other += 1) {
+        if (usesOfPair(other) < usesOfPair(rarest)) rarest = other;
+      }
+      if (whole || usesOfPair(rarest) < mostAlike) {
+        choose(rarest);
+        continue;
+      }
+      const isCommon = (offset: number) => usesOfPair(offset) >= mostAlike;
+      const [first, last] = [Math.max(0, from - piece), Math.min(pairs, to + piece)];
+      let [before, after] = [from - 1, to];
+      while (before >= first && isCommon(before)) before -= 1;
+      while (after < last && isCommon(after)) after += 1;
+      if (before >= first) choose(before);
+      if (after < last) choose(after);
+    }
+  }
+  return chosen;
+}
+
+function windowHashes(forms: Forms, form: Form): Int32Array {
+  const hashes = new Int32Array(form.length - windowLength + 1);
+  let hash = 0;
+  for (let index = 0; index < form.length; index += 1) {
+    const code = forms.character(form, index);
+    hash = (hash << step) ^ (mixes[code] as number);
+    if (index >= windowLength - 1) hashes[index - windowLength + 1] = hash;
+  }
+  return hashes;
+}
+
+/** A form has six symbols at least: see `Forms`. */
+function startHash(forms: Forms, form: Form, length: number): number {
+  let hash = 0;
+  for (let index = 0; index < length; index += 1) {
+    hash = (hash << step) ^ (mixes[forms.character(form, index)] as number);
+  }
+  return hash;
+}
+
+/** Windows by their hash, in arrays: objects would take ten times the memory. */
+class Buckets {
+  readonly #shift: number;
+  readonly #heads: Int32Array;
+  readonly #hashes: Int32Array;
+  readonly #forms: Int32Array;
+  readonly #offsets: Int32Array;
+
+  constructor(windows: Window[]) {
+    const bits = Math.max(6, bitsFor(windows.length));
+    this.#shift = 32 - bits;
+    const heads = new Int32Array(2 ** bits + 1);
+    const bucketOf = ({ hash }: Window) => spread(hash) >>> this.#shift;
+    for (const window of windows) heads[bucketOf(window) + 1] = (heads[bucketOf(window) + 1] as number) + 1;
+    for (let index = 1; index < heads.length; index += 1) {
+      heads[index] = (heads[index] as number) + (heads[index - 1] as number);
+    }
+    this.#heads = heads;
+    this.#hashes = new Int32Array(windows.length);
+    this.#forms = new Int32Array(windows.length);
+    this.#offsets = new Int32Array(windows.length);
+    const filled = heads.slice();
+    for (const window of windows) {
+      const place = filled[bucketOf(window)] as number;
+      filled[bucketOf(window)] = place + 1;
+      this.#hashes[place] = window.hash;
+      this.#forms[place] = window.form;
+      this.#offsets[place] = window.offset;
+    }
+  }
+
+  /** The place of the next window with this hash, after `place`; -1 where there is none. */
+  next(hash: number, place = -1): number {
+    const bucket = spread(hash) >>> this.#shift;
+    const end = this.#heads[bucket + 1] as number;
+    for (let next = place === -1 ? (this.#heads[bucket] as number) : place + 1; next < end; next += 1) {
+      if (this.#hashes[next] === hash) return next;
+    }
+    return -1;
+  }
+
+  form(place: number): number {
+    return this.#forms[place] as number;
+  }
+
+  offset(place: number): number {
+    return this.#offsets[place] as number;
+  }
+}
+
+/** Well mixed in its upper bits. */
+function spread(hash: number): number {
+  return Math.imul(hash, 0x9e3779b1);
+}
+
+function bitsFor(count: number): number {
+  return Math.ceil(Math.log2(Math.max(2, count)));
+}

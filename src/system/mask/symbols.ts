@@ -1,0 +1,76 @@
+/** The tables by which text is read, one entry for each byte. */
+
+/** Spaces and line ends: they count nowhere, so that a value is found however it is wrapped or indented. */
+export const isSpace = new Uint8Array(256);
+for (const code of [0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x20]) isSpace[code] = 1;
+
+export const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
+export const digits = '0123456789abcdef';
+
+/** Six bits of base64, also of its variant for URLs; 255 for other characters. */
+export const sextets = new Uint8Array(256).fill(255);
+for (const [value, character] of [...alphabet].entries()) sextets[character.charCodeAt(0)] = value;
+sextets['-'.charCodeAt(0)] = 62;
+sextets['_'.charCodeAt(0)] = 63;
+
+/** Four bits of a hexadecimal digit, in either case; 255 for other characters. */
+export const nibbles = new Uint8Array(256).fill(255);
+for (const [value, character] of [...digits].entries()) {
+  nibbles[character.charCodeAt(0)] = value;
+  nibbles[character.toUpperCase().charCodeAt(0)] = value;
+}
+
+/** The symbols that one hash covers. */
+export const windowLength = 5;
+
+/** Bits by which a hash moves for each symbol: after `windowLength` symbols nothing is left of an earlier one. */
+export const step = 7;
+
+/**
+ * A rolling hash reads the character `c` by `hash = (hash << shifts[c]) ^ mixes[c]`. Upper and lower case, and the
+ * variants of base64, have the same hash: a hexadecimal or base64 form needs one entry in an index.
+ */
+export const shifts = new Uint8Array(256);
+export const mixes = new Int32Array(256);
+for (let code = 0; code < 256; code += 1) {
+  if (isSpace[code]) continue;
+  shifts[code] = step;
+  mixes[code] = scramble(folded(code));
+}
+
+interface PairTables {
+  shifts: Uint8Array;
+  mixes: Int32Array;
+}
+
+let tables: PairTables | undefined;
+
+/** The same for two characters that follow one another; the first is the lower byte of the index. Made when it is used. */
+export function pairTables(): PairTables {
+  tables ??= makePairTables();
+  return tables;
+}
+
+function makePairTables(): PairTables {
+  const made = { shifts: new Uint8Array(2 ** 16), mixes: new Int32Array(2 ** 16) };
+  for (let pair = 0; pair < 2 ** 16; pair += 1) {
+    const [one, other] = [pair & 255, pair >> 8];
+    made.shifts[pair] = (shifts[one] as number) + (shifts[other] as number);
+    made.mixes[pair] = ((mixes[one] as number) << (shifts[other] as number)) ^ (mixes[other] as number);
+  }
+  return made;
+}
+
+function folded(code: number): number {
+  if (code === 0x2d) return 0x2b;
+  if (code === 0x5f) return 0x2f;
+  return code >= 0x41 && code <= 0x5a ? code + 0x20 : code;
+}
+
+/** Well-mixed bits from a small number (the finalizer of MurmurHash3). */
+function scramble(code: number): number {
+  let hash = Math.imul(code + 1, 0x9e3779b1);
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return hash ^ (hash >>> 16);
+}

@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { readJson } from '../../src/system/files.ts';
+import { appLog } from '../support/app-log.ts';
+import { fetchText } from '../support/http.ts';
+import { TestRunner } from '../support/runner.ts';
+import { waitFor } from '../support/wait.ts';
+
+/** Capitals that are always the same for a seed: nothing else that is logged has so many of them. */
+function capitals(length: number, seed: number): string {
+  let state = seed + 1;
+  return Array.from({ length }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return String.fromCharCode(0x41 + Math.floor((state / 2 ** 32) * 26));
+  }).join('');
+}
+
+const line = 'L'.repeat(40) + capitals(127 * 1024, 1);
+const lines = Array.from({ length: 9000 }, (_, index) => capitals(12, 2 + index)).join('\n');
+const many = Object.fromEntries(
+  Array.from({ length: 1000 }, (_, index) => [`VALUE_${index}`, capitals(20, 20_000 + index)]),
+);
+const variables: Record<string, string> = { ...many, LINE: line, LINES: lines };
+
+/** Whether a text shows twelve characters in a row of a value. */
+function shows(text: string): string | undefined {
+  return /[A-Z]{12}/.exec(text.replaceAll('EADDRINUSE', ''))?.[0];
+}
+
+test('1,000 variables, one of 127 KiB on one line and one of 9,000 lines, are masked in all that is told of an app', async (t) => {
+  const runner = await TestRunner.start(t);
+  const { pid } = runner.process;
+  const spec = runner.spec('secrets.cjs', { workers: 1, restartDelay: 50 }, variables);
+  spec.log.secrets = Object.values(variables);
+  spec.cron = [
+    {
+      name: 'printing',
+      schedule: '* * * * * *',
+      timezone: null,
+      overlap: false,
+      timeout: 10_000,
+      action: { kind: 'command', command: 'printf "cron %s\\n" "$VALUE_7" "$LINE"' },
+    },
+  ];
+  await runner.release(spec);
+  for (const way of ['plain', 'json', 'base64', 'hex', 'url', 'split']) {
+    assert.equal((await fetchText(runner.port, `/print?way=${way}`)).body, 'printed');
+  }
+  await fetchText(runner.port, '/crash').catch(() => undefined);
+  const log = await waitFor(async () => {
+    const records = await appLog(spec.log.directory);
+    const has = (text: string) => records.some((record) => record.text.includes(text));
+    return has('crashing') && has('done: exit status 0') && has('end of split') && records;
+  });
+  assert.equal(shows(log.map(({ text }) => text).join('\n')), undefined);
+  assert.ok(log.filter(({ text }) => text.includes(Buffer.from('••••••').toString('latin1'))).length > 9000);
+
+  const status = await waitFor(async () => {
+    const [target] = await runner.client.call('status', {});
+    return target?.crash !== null && target;
+  });
+  assert.match(JSON.stringify(status?.crash), /crashing with ••••••/);
+  assert.equal(shows(JSON.stringify(status)), undefined);
+  assert.equal(runner.process.pid, pid);
+  assert.equal(runner.process.exitCode, null);
+  assert.equal(shows(runner.output), undefined);
+});
+
+test('no error of a boot shows a value: of an app that ends, of one that cannot be started', async (t) => {
+  const runner = await TestRunner.start(t);
+  const boot = async (script: string, environment: Record<string, string>) => {
+    const spec = runner.spec(script, { workers: 1 }, environment);
+    spec.log.secrets = Object.values(environment);
+    const error = await runner.boot(spec).then(
+      () => assert.fail('it booted'),
+      (failed: Error) => failed,
+    );
+    assert.equal(shows(`${error.stack} ${JSON.stringify(error)}`), undefined);
+    return error.message;
+  };
+  assert.match(await boot('secrets.cjs', { LINE: line, FAIL: 'yes' }), /failing with ••••••/);
+  // No such value can be set; the engine would quote it all the same.
+  const withNul = `${capitals(30, 5)}\0`;
+  assert.match(await boot('plain.cjs', { VALUE: withNul }), /null bytes/);
+  assert.equal(shows(runner.output), undefined);
+});
+
+test('a call that is no JSON ends its connection, and the runner neither dies of it nor quotes it', async (t) => {
+  const runner = await TestRunner.start(t);
+  const { pid } = runner.process;
+  for (const text of [
+    `{"id":1,"call":"boot","params":{"env":"${capitals(30, 6)}"`,
+    'null',
+    '5',
+    '"text"',
+    '{}x',
+  ]) {
+    const socket = connect(runner.paths.runnerSocket);
+    const closed = new Promise((resolve) => socket.once('close', resolve));
+    socket.on('error', () => undefined);
+    socket.resume();
+    socket.write(`${text}\n`);
+    await closed;
+  }
+  await runner.client.call('status', {});
+  assert.equal(runner.process.pid, pid);
+  assert.equal(shows(runner.output), undefined);
+});
+
+test('a file that is no JSON is not quoted', async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), 'sluice-test-'));
+  t.after(() => rm(directory, { recursive: true }));
+  const secret = capitals(30, 7);
+  for (const text of [
+    secret,
+    `{"a":"${secret}"`,
+    `{"a":"${secret}\n"}`,
+    `["${secret}" x]`,
+    `{"a":"${secret}\\x"}`,
+  ]) {
+    const path = join(directory, 'file.json');
+    await writeFile(path, text);
+    await assert.rejects(readJson(path), (error: Error) => {
+      const told = `${error.stack} ${(error.cause as Error).stack}`;
+      return !told.includes(secret.slice(0, 6)) && told.includes('is not valid JSON');
+    });
+    assert.equal(await readFile(path, 'utf8'), text);
+  }
+});
