@@ -42,6 +42,8 @@ export type ToWorker =
   | { type: 'open' }
   /** `last`: nobody takes over, so that idle connections are closed instead of moved */
   | { type: 'retire'; last: boolean }
+  /** after `retire`: other workers have opened, so that the ports beside the app's own can be shut */
+  | { type: 'relieve' }
   /** put this connection into the handoff, under the number of the move */
   | { type: 'offer'; connection: number; move: number }
   | { type: 'take'; move: number }

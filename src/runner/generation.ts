@@ -131,6 +131,11 @@ export class Generation {
     return late;
   }
 
+  /** After `retire`, when another generation has opened. */
+  relieve(): void {
+    for (const worker of this.workers) worker.relieve();
+  }
+
   /** Lets a retired generation finish what it has in flight, up to `drainTimeout`, and ends it. */
   async drain(): Promise<void> {
     await Promise.all([...this.workers].map((worker) => this.places.drain(worker)));

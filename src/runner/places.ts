@@ -204,7 +204,9 @@ export class Places {
     const tooMany = this.#leaving.size - this.#spec.maxDraining * this.#spec.workers;
     for (const oldest of [...this.#leaving].slice(0, Math.max(0, tooMany)))
       void oldest.end(this.#spec.killTimeout);
-    const { timedOut } = await withDeadline(worker.retire(false), gateDeadline);
+    const retired = worker.retire(false);
+    worker.relieve();
+    const { timedOut } = await withDeadline(retired, gateDeadline);
     if (timedOut) {
       this.#options.say(worker, 'does not answer, and is ended with what it had in flight');
       worker.kill();

@@ -183,6 +183,7 @@ export class TargetRunner {
     this.#standby.delete(id);
     this.#active = next;
     await next.open();
+    old?.relieve();
     this.#look();
     const pauseMs = performance.now() - start;
     // Orphans hold a socket of their own, beside ours: nobody would listen between its end and our opening.

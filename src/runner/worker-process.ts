@@ -251,6 +251,11 @@ export class WorkerProcess {
     return this.#retired.promise;
   }
 
+  /** Lets a retired worker shut the ports beside the app's own: other workers have them. */
+  relieve(): void {
+    this.post({ type: 'relieve' });
+  }
+
   /** Fulfilled when nothing is in flight any more after `retire`, or it is gone. */
   get drained(): Promise<void> {
     return this.#drained.promise;

@@ -1,41 +1,43 @@
 'use strict';
 
 const net = require('node:net');
-const { listen } = require('./listen.cjs');
+const { waitingConnections } = require('./accept-queue.cjs');
 
-/** @import { ListenOptions, Server } from 'node:net' */
+/** @import { Server } from 'node:net' */
 
 /**
- * Accepts connections on behalf of another server, which cannot tell them from its own. Node looks up the server a
+ * Accepts connections on behalf of a server, which cannot tell them from its own. Node.js looks up the server a
  * connection is for under a symbol on the listening handle: pointed at the app's server, all that follows (its
  * options, its limits, its count of connections, its events) is Node's own doing, at no cost to a connection.
  *
- * @param {Server} server whose connections these are
- * @param {ListenOptions & { fd?: number, reusePort?: boolean }} where
- * @returns {{ close(): void }} `close` stops accepting at once and touches no connection
+ * @param {any} server listens on its private handle
+ * @param {any} handle bound, and closed if it cannot listen
+ * @param {number} backlog length of the kernel's queue, 0 for Node's default
+ * @returns {{ close(): void, waiting(): number } | number} `close` stops accepting at once and touches no connection;
+ *   an error number if the handle cannot listen
  */
-function acceptFor(server, where) {
-  const acceptor = new net.Server();
-  acceptor.on('error', (error) => server.emit('error', error));
-  // An app that closes its server means its port, not the private one; 'close' would come too late, when the last
-  // connection has ended.
-  const closeServer = server.close;
-  server.close = function closeWithAcceptor(callback) {
-    acceptor.close();
-    return closeServer.call(this, callback);
+function acceptFor(server, handle, backlog) {
+  const { _handle: own } = server;
+  const error = handle.listen(backlog || 511);
+  if (error !== 0) {
+    handle.close();
+    return error;
+  }
+  handle.onconnection = own.onconnection;
+  handle[ownerSymbol(own, server)] = server;
+  if (server._unref) handle.unref();
+  // An app that closes its server means its port, not the private one.
+  const closeOwn = own.close;
+  own.close = function closeWithAcceptor(/** @type {unknown} */ callback) {
+    handle.close();
+    return closeOwn.call(this, callback);
   };
-  listen.call(acceptor, where);
-  const own = () => {
-    const handle = /** @type {any} */ (acceptor)._handle;
-    handle[ownerSymbol(handle, acceptor)] = server;
-  };
-  // A host is looked up first, and there is no handle before: not yet anything that accepts, either.
-  if (/** @type {any} */ (acceptor)._handle) own();
-  else acceptor.once('listening', own);
   return {
+    /** connections that nobody has accepted yet */
+    waiting: () => waitingConnections(handle),
     close() {
-      server.close = closeServer;
-      acceptor.close();
+      own.close = closeOwn;
+      handle.close();
     },
   };
 }

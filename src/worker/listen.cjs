@@ -3,31 +3,52 @@
 const net = require('node:net');
 const { protocolOf, speaksHttp } = require('./kinds.cjs');
 
-/** @import { Server } from 'node:net' */
-/** @typedef {{ port: number, host: string | undefined, backlog: number | undefined }} Address */
-/** @typedef {{ server: Server, address: Address, rank: number }} Listen */
+/** @import { AddressInfo, Server } from 'node:net' */
+/**
+ * @typedef {object} Listen a call of `listen` for a TCP port
+ * @property {Server} server
+ * @property {number} port
+ * @property {number} backlog length of the kernel's queue that the app asks for
+ * @property {number} rank
+ * @property {AddressInfo} address where the app believes that it listens
+ * @property {() => any} bind makes a handle that has the port and does not listen; an error number if that fails
+ */
 
 /** How long the app may go on opening ports until the best one so far is taken for its own, in ms. */
 const settleTime = 1000;
 
+/** UV_TCP_REUSEPORT. Node.js before 22.12 ignores the flag. */
+const reusePort = 2;
+
 const rank = /** @type {const} */ ({ assigned: 3, configured: 2, http: 1, tcp: 0 });
 
-const listen = net.Server.prototype.listen;
+const prototype = /** @type {any} */ (net.Server.prototype);
+const createHandle = /** @type {any} */ (net)._createServerHandle;
+const { address: realAddress } = prototype;
+/**
+ * The last step of each `listen`, after Node.js has read and checked the arguments and has looked up the host. Node.js
+ * keeps the name because others wrap this method too.
+ */
+const setUpHandle = prototype._listen2;
+
+/** @type {WeakMap<object, Listen>} private handles, by the call of `listen` that each stands in for */
+const calls = new WeakMap();
 
 /**
- * Intercepts the app's `listen`. Each call for a TCP port is absorbed: the app believes that it listens there, while
- * its server really listens on a private loopback port, where this one worker can be asked. One of the calls is
- * *the app's*: the one for PORT, else for the configured port, else the first HTTP server, else the first of all. Its
- * connections come from the gate. All others get their port for real, shared with the app's other workers.
+ * Intercepts the app's `listen`. For each TCP port the server gets a private handle, and the app believes that it
+ * listens on the port. One of the calls is *the app's*: the one for PORT, else for the configured port, else the first
+ * HTTP server, else the first of all. Its private handle listens on loopback, where this one worker can be asked, and
+ * its connections come from the gate. All other ports open with the gate too; nobody can connect to them before.
+ * Ports that the system chooses (`listen(0)`) are left alone: only the app knows them.
  *
  * @param {{ port: number, codePort: number | null }} wanted
  * @param {object} on
- * @param {(chosen: Listen) => void} on.chosen told again when a better one comes later
+ * @param {(chosen: Listen) => void} on.chosen called again when a better one comes later
  * @param {(aside: Listen) => void} on.aside a listen that is not the app's
  */
 function interceptListen(wanted, on) {
   /** @type {Listen[]} */
-  const undecided = [];
+  let undecided = [];
   /** @type {Listen | undefined} */
   let chosen;
   /** @type {NodeJS.Timeout | undefined} */
@@ -35,14 +56,30 @@ function interceptListen(wanted, on) {
   /** @type {WeakSet<Server>} */
   const listened = new WeakSet();
 
-  net.Server.prototype.listen = function listenBehindTheGate(/** @type {any[]} */ ...args) {
-    const address = tcpAddress(args);
-    if (address === undefined) return listen.apply(this, /** @type {any} */ (args));
-    const callback = args.at(-1);
-    if (typeof callback === 'function') this.once('listening', callback);
-    absorb(this, address);
-    consider({ server: this, address, rank: rankOf(this, address.port) });
-    return this;
+  if (typeof setUpHandle !== 'function' || typeof createHandle !== 'function')
+    throw new Error(`Sluice does not know how Node.js ${process.version} listens`);
+
+  prototype._listen2 = function listenBehindTheGate(/** @type {any[]} */ ...args) {
+    const [address, port, family, backlog, fd] = args;
+    if (this._handle === null && typeof fd === 'number') {
+      const handle = createHandle(null, null, null, fd);
+      // Node.js meets the same error, and reports it.
+      if (typeof handle === 'number') return setUpHandle.apply(this, args);
+      this._handle = handle;
+    }
+    const given = this._handle;
+    const call = callFor(this, args);
+    if (call === undefined) return setUpHandle.apply(this, args);
+    if (given === null || !calls.has(given)) this._handle = standIn(call);
+    // Without a handle of the app's, Node.js would find out by itself which address stands for all of them.
+    const any = given === null && address === null ? call.address : undefined;
+    setUpHandle.call(this, any?.address ?? address, port, any ? net.isIP(any.address) : family, backlog);
+    consider({ ...call, server: this, rank: rankOf(this, call.port) });
+  };
+
+  prototype.address = function believedAddress() {
+    const call = this._handle === null ? undefined : calls.get(this._handle);
+    return call === undefined ? realAddress.call(this) : { ...call.address };
   };
 
   /** @param {Server} server @param {number} port */
@@ -55,10 +92,12 @@ function interceptListen(wanted, on) {
   /** @param {Listen} candidate */
   function consider(candidate) {
     if (chosen !== undefined) {
-      if (candidate.address.port === chosen.address.port) {
+      if (candidate.port === chosen.port) {
         // The same server again, or another in the place of one that was closed: tools that look for a free port
-        // listen on it and close before the app does.
-        if (candidate.server === chosen.server || hasClosed(chosen.server)) choose(candidate);
+        // listen on it and close before the app does. Or the app has passed the handle of one server to another.
+        const { server } = chosen;
+        if (candidate.server === server || hasClosed(server) || haveSameHandle(candidate.server, server))
+          choose(candidate);
         return;
       }
       if (candidate.rank <= chosen.rank || candidate.rank < rank.configured) return on.aside(candidate);
@@ -66,6 +105,7 @@ function interceptListen(wanted, on) {
       choose(candidate);
       return on.aside(former);
     }
+    undecided = undecided.filter(({ server }) => !haveSameHandle(server, candidate.server));
     undecided.push(candidate);
     if (candidate.rank === rank.assigned) return decide();
     clearTimeout(timer);
@@ -74,17 +114,19 @@ function interceptListen(wanted, on) {
 
   function decide() {
     clearTimeout(timer);
-    const best = Math.max(...undecided.map((candidate) => candidate.rank));
-    const own = /** @type {Listen} */ (undecided.find((candidate) => candidate.rank === best));
+    const open = undecided.filter(({ server }) => server.listening);
+    undecided = [];
+    const best = Math.max(...open.map((candidate) => candidate.rank));
+    const own = open.find((candidate) => candidate.rank === best);
+    if (own === undefined) return;
     choose(own);
-    for (const { server, ...rest } of undecided.splice(0)) {
-      if (rest.address.port !== own.address.port) on.aside({ server, ...rest });
-    }
+    for (const other of open) if (other.port !== own.port) on.aside(other);
   }
 
   /** @param {Listen} own */
   function choose(own) {
     chosen = own;
+    wake(own.server);
     own.server.once('listening', () => listened.add(own.server));
     on.chosen(own);
   }
@@ -95,42 +137,100 @@ function interceptListen(wanted, on) {
   }
 }
 
-/**
- * Makes the server listen on a private port while it says that it listens where it was asked to.
- * @param {Server} server
- * @param {Address} address
- */
-function absorb(server, { port, host }) {
-  listen.call(server, { port: 0, host: '127.0.0.1' });
-  const address = host === undefined || net.isIP(host) === 0 ? '::' : host;
-  const believed = { address, family: net.isIP(address) === 6 ? 'IPv6' : 'IPv4', port };
-  server.address = () => (server.listening ? believed : null);
+/** @param {any} one @param {any} other */
+function haveSameHandle(one, other) {
+  return one._handle !== null && one._handle === other._handle;
 }
 
 /**
- * The real port of an absorbed server.
+ * @param {any} server
+ * @param {any[]} args of `_listen2`
+ * @returns {Listen | undefined} undefined for a unix socket and for any free port
+ */
+function callFor(server, [address, port, family, backlog, , flags]) {
+  if (server._handle !== null) return calls.get(server._handle) ?? callWithHandle(server, backlog);
+  if (!(port > 0)) return undefined;
+  return {
+    ...{ server, port, backlog, rank: 0 },
+    address: { ...believed(address), port },
+    bind: () => bindShared(address, port, family, flags),
+  };
+}
+
+/**
+ * The app has bound a handle by itself, or has inherited a descriptor.
+ * @param {any} server
+ * @param {number} backlog
+ * @returns {Listen | undefined}
+ */
+function callWithHandle(server, backlog) {
+  let given = server._handle;
+  const address = /** @type {AddressInfo} */ ({});
+  if (given.getsockname?.(address) !== 0 || !(address.port > 0)) return undefined;
+  const { port } = address;
+  const bind = () => {
+    const handle = given ?? bindShared(address.address, port, net.isIP(address.address), 0);
+    given = undefined;
+    return handle;
+  };
+  return { server, port, backlog, rank: 0, address, bind };
+}
+
+/**
+ * A handle beside those of the app's other workers, as node:cluster would share one.
+ * @param {string | null} address
+ * @param {number} port
+ * @param {number} family
+ * @param {number | undefined} flags
+ */
+function bindShared(address, port, family, flags) {
+  const handle = createHandle(address, port, family, undefined, (flags ?? 0) | reusePort);
+  if (typeof handle === 'number') return handle;
+  // libuv keeps back until `listen` that the port is in use.
+  const error = handle.getsockname({});
+  if (error === 0) return handle;
+  handle.close();
+  return error;
+}
+
+/**
+ * @param {string | null} address null where the app names no host
+ * @returns {{ address: string, family: string }}
+ */
+function believed(address) {
+  if (address !== null) return { address, family: `IPv${net.isIP(address)}` };
+  const probe = createHandle(null, 0);
+  const any = /** @type {AddressInfo} */ ({});
+  probe.getsockname(any);
+  probe.close();
+  return { address: any.address, family: any.family };
+}
+
+/**
+ * A private handle that does not listen yet: nobody can connect to it.
+ * @param {Listen} call
+ */
+function standIn(call) {
+  const handle = createHandle('127.0.0.1', 0, 4);
+  if (typeof handle === 'number') throw new Error(`no private port can be had: error ${handle}`);
+  handle.listen = () => 0;
+  calls.set(handle, call);
+  return handle;
+}
+
+/** @param {any} server whose private handle is to listen */
+function wake({ _handle: handle }) {
+  if (handle === null || !Reflect.deleteProperty(handle, 'listen')) return;
+  const error = handle.listen(511);
+  if (error !== 0) throw new Error(`the private port cannot be listened on: error ${error}`);
+}
+
+/**
+ * The port of a server's private handle.
  * @param {Server} server
  */
 function privatePort(server) {
-  const address = /** @type {import('node:net').AddressInfo} */ (net.Server.prototype.address.call(server));
-  return address.port;
+  return /** @type {AddressInfo} */ (realAddress.call(server)).port;
 }
 
-/**
- * The TCP port that a call of `listen` asks for, or undefined where it asks for anything else: a unix socket, a
- * handle, any free port.
- * @param {any[]} args
- * @returns {Address | undefined}
- */
-function tcpAddress(args) {
-  const [first, second, third] = args;
-  const given =
-    typeof first === 'object' && first !== null ? first : { port: first, host: second, backlog: third };
-  if (given._handle || given.handle || given.fd !== undefined || given.path !== undefined) return undefined;
-  const port = Number(given.port ?? 0);
-  if (!Number.isInteger(port) || port <= 0 || port > 65535) return undefined;
-  const backlog = [given.backlog, second].find((value) => typeof value === 'number');
-  return { port, host: typeof given.host === 'string' ? given.host : undefined, backlog };
-}
-
-module.exports = { interceptListen, listen, privatePort };
+module.exports = { createHandle, interceptListen, privatePort };

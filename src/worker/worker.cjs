@@ -3,7 +3,7 @@
 const { closeSync } = require('node:fs');
 const openChannel = require('./channel.cjs');
 const { protocolOf, speaksHttp } = require('./kinds.cjs');
-const { interceptListen, privatePort } = require('./listen.cjs');
+const { createHandle, interceptListen, privatePort } = require('./listen.cjs');
 const { limitPrinting } = require('./printing.cjs');
 
 /** @import { Server } from 'node:net' */
@@ -12,6 +12,14 @@ const { limitPrinting } = require('./printing.cjs');
 /** @typedef {InstanceType<typeof import('./handoff.cjs').HandoffTaker>} HandoffTaker */
 /** @typedef {InstanceType<typeof import('./migration.cjs').Outbox>} Outbox */
 /** @typedef {InstanceType<typeof import('./migration.cjs').Inbox>} Inbox */
+/** @typedef {import('./listen.cjs').Listen} Listen */
+
+/**
+ * How long a retired worker goes on accepting on ports beside the app's own until no connection waits there, in ms:
+ * while other workers get most of them, and while none does.
+ */
+const relievedPatience = 5000;
+const endPatience = 200;
 
 /**
  * The worker's own view of itself. It is `booting` until the app listens, `ready` until told to open, `open` while it
@@ -26,13 +34,16 @@ class Worker {
   #Pipe;
   /** @type {Server | undefined} */
   #server;
+  #backlog = 0;
   #saidReady = false;
   /** whether the runner is gone */
   #isOrphan = false;
   /** @type {{ close(): void } | undefined} */
   #gate;
-  /** real ports of servers that are not the app's own */
-  #asides = /** @type {{ close(): void }[]} */ ([]);
+  /** @type {InstanceType<typeof import('./asides.cjs').Asides> | undefined} ports beside the app's own */
+  #asides;
+  /** whether other workers have the ports beside the app's own, so that this one can shut them */
+  #isRelieved = false;
   #closeAnnounced = false;
   /** what goes on while it is retired, and ends should it open again */
   #leaving = /** @type {(() => void)[]} */ ([]);
@@ -62,22 +73,23 @@ class Worker {
     this.#post = post;
     this.#Pipe = Pipe;
     interceptListen(boot, {
-      chosen: ({ server }) => this.#serve(server),
-      aside: ({ server, address }) => {
-        if (this.state === 'retired') return;
-        // Shared, as node:cluster would: the worker beside it and the generation after it open the same port.
-        this.#asides.push(traffic().acceptFor(server, { ...address, reusePort: true }));
+      chosen: (call) => this.#serve(call),
+      aside: (call) => {
+        this.#asides ??= new (require('./asides.cjs').Asides)();
+        this.#noteSessions(call.server);
+        this.#asides.add(call);
       },
     });
   }
 
-  /** @param {Server} server */
-  #serve(server) {
+  /** @param {Listen} call */
+  #serve({ server, backlog }) {
     const reopen = this.state === 'open';
     this.#gate?.close();
     this.#gate = undefined;
     if (server !== this.#server) this.#noteSessions(server);
     this.#server = server;
+    this.#backlog = backlog;
     if (reopen) this.open();
     if (server.listening) this.#announce();
     else server.once('listening', () => this.#announce());
@@ -139,6 +151,8 @@ class Worker {
         if (message.last) return this.#retireForGood();
         // It may have retired by itself, see `#watchMemory`.
         return this.state === 'retired' ? undefined : this.#retire();
+      case 'relieve':
+        return this.#shutAsides(relievedPatience);
       case 'offer':
         return this.#outbox?.offer(message.connection, message.move);
       case 'take':
@@ -161,14 +175,23 @@ class Worker {
   }
 
   open() {
-    if (this.#server === undefined) return;
-    const fd = this.boot.gateFds.shift();
+    const server = this.#server;
+    if (server === undefined) return;
     // Of no use any more: it finishes what it has and ends, and the runner replaces it.
-    if (fd === undefined) return traffic().leave(this);
+    if (this.boot.gateFds.length === 0) return traffic().leave(this);
     for (const end of this.#leaving.splice(0)) end();
     this.state = 'open';
-    this.#gate = traffic().acceptFor(this.#server, { fd });
+    this.#asides?.open();
+    if (server.listening) this.#openGate(server);
     if (!this.#isOrphan) this.#takeConnections();
+  }
+
+  /** @param {Server} server */
+  #openGate(server) {
+    const handle = createHandle(null, null, null, this.boot.gateFds.shift());
+    const gate = typeof handle === 'number' ? handle : traffic().acceptFor(server, handle, this.#backlog);
+    if (typeof gate !== 'number') this.#gate = gate;
+    else server.emit('error', new Error(`the gate cannot be opened: error ${gate}`));
   }
 
   #takeConnections() {
@@ -198,6 +221,23 @@ class Worker {
     this.whenDrained(() => this.#post({ type: 'drained' }));
   }
 
+  /**
+   * Other workers have the ports beside the app's own from now on, or nobody is to have them.
+   * @param {number} patience
+   */
+  #shutAsides(patience) {
+    const asides = this.#asides;
+    if (this.state !== 'retired' || this.#isRelieved || asides === undefined) return;
+    asides.shut(patience, () => {
+      this.#isRelieved = true;
+      for (const server of asides.servers) {
+        if (speaksHttp(protocolOf(server)))
+          this.#leaving.push(traffic().announceClose(server, this.#sessions));
+      }
+      this.#lookIfDrained();
+    });
+  }
+
   /** The app is to stop: nobody will answer on idle connections. */
   #retireForGood() {
     this.forgetGate();
@@ -207,17 +247,18 @@ class Worker {
 
   #endForGood() {
     this.#shut();
+    this.#shutAsides(endPatience);
     this.#post({ type: 'retired' });
     const server = this.#server;
-    const protocol = server === undefined ? 'tcp' : protocolOf(server);
-    if (speaksHttp(protocol)) this.#announceClose();
-    // Sessions of HTTP/2 have been told, and close by themselves.
-    if (protocol === 'http' || protocol === 'https') {
+    if (server !== undefined && speaksHttp(protocolOf(server))) this.#announceClose();
+    for (const each of this.#drainingServers()) {
+      // Sessions of HTTP/2 have been told, and close by themselves.
+      if (!('closeIdleConnections' in each)) continue;
       const close = () => {
-        for (const socket of traffic().idleConnections(server)) socket.destroy();
+        for (const socket of traffic().idleConnections(each)) socket.destroy();
       };
       close();
-      this.#leaving.push(traffic().watchForIdle(/** @type {Server} */ (server), close));
+      this.#leaving.push(traffic().watchForIdle(each, close));
     }
     this.whenDrained(() => this.#post({ type: 'drained' }));
   }
@@ -225,6 +266,7 @@ class Worker {
   /** Lets everything end where it is; the way of an orphan, which has nobody to pass connections on. */
   retireAlone() {
     this.#shutForGood();
+    this.#shutAsides(endPatience);
     this.#announceClose();
   }
 
@@ -246,7 +288,7 @@ class Worker {
     this.#taker?.stop();
     this.#gate?.close();
     this.#gate = undefined;
-    for (const aside of this.#asides.splice(0)) aside.close();
+    this.#isRelieved = this.#asides === undefined;
   }
 
   #announceClose() {
@@ -261,8 +303,21 @@ class Worker {
 
   /** @param {() => void} listener */
   whenDrained(listener) {
-    if (this.#server === undefined) return listener();
-    this.#leaving.push(traffic().whenEmpty(this.#server, listener));
+    const servers = this.#drainingServers();
+    this.#lookIfDrained = () => {
+      if (this.#isRelieved && servers.every((/** @type {any} */ { _connections }) => _connections === 0))
+        listener();
+    };
+    for (const server of servers) this.#leaving.push(traffic().whenEmpty(server, this.#lookIfDrained));
+    this.#lookIfDrained();
+  }
+
+  #lookIfDrained = () => {};
+
+  /** Servers whose connections are waited for: the app's own, and those beside that say how a connection ends. */
+  #drainingServers() {
+    const asides = this.#asides?.servers.filter((server) => speaksHttp(protocolOf(server))) ?? [];
+    return this.#server === undefined ? asides : [this.#server, ...asides];
   }
 
   /** One for good: the runner knows connections by its numbers. */

@@ -13,14 +13,15 @@ async function ask(runner: TestRunner, path = '/'): Promise<Record<string, unkno
 
 test('the app sees itself as if node had started it', async (t) => {
   const runner = await TestRunner.start(t);
+  const spec = runner.spec('contract.cjs', { workers: 1 });
   await runner.release({
-    ...runner.spec('contract.cjs', { workers: 1 }),
+    ...spec,
     nodeArgs: ['--no-warnings'],
     args: ['--color', 'red'],
   });
   const seen = await ask(runner);
   assert.equal(seen['main'], script);
-  assert.deepEqual(seen['argv'], [process.execPath, script, '--color', 'red']);
+  assert.deepEqual(seen['argv'], [spec.node, script, '--color', 'red']);
   assert.deepEqual(seen['execArgv'], ['--no-warnings']);
   assert.equal(seen['instance'], '0');
   assert.equal(seen['port'], String(runner.port));

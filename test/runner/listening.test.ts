@@ -14,6 +14,12 @@ test("a port beside the app's own is served too where its host is a name", async
   assert.equal((await fetchText(other, '/', { host: 'localhost', ...soon() })).body, 'beside');
 });
 
+test('an app that passes every option of listen, as those of SvelteKit do, goes live', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('listening.cjs', { workers: 2 }, { HOW: 'path-false' }));
+  assert.equal((await fetchText(runner.port, '/', soon())).body, '1');
+});
+
 for (const how of ['probe', 'slowly']) {
   test(`an app that tries its port before it listens on it is served by the server it listens with (${how})`, async (t) => {
     const runner = await TestRunner.start(t);

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { connect } from 'node:net';
@@ -19,6 +19,8 @@ import { freePort } from './free-port.ts';
 import { waitFor } from './wait.ts';
 
 const entry = fileURLToPath(new URL('../../src/runner/main.ts', import.meta.url));
+/** The Node.js that apps run on: `npm run test:nodes` names others. */
+export const appNode = process.env['SLUICE_TEST_APP_NODE'] ?? process.execPath;
 export const apps = fileURLToPath(new URL('../fixtures/apps/', import.meta.url));
 
 /** A real runner process in a home of its own, and the connection that the server would have to it. */
@@ -103,7 +105,7 @@ export class TestRunner {
       key: target.app,
       release: this.#mark,
       directory: apps,
-      node: process.execPath,
+      node: appNode,
       nodeArgs: [],
       script: join(apps, script),
       args: [],
@@ -190,3 +192,12 @@ export class TestRunner {
 }
 
 const target = { app: 'shop', environment: 'production' };
+
+/** Whether several workers can have one port beside the app's own on that Node.js. */
+export function sharesPorts(): boolean {
+  const [major = 0, minor = 0] = execFileSync(appNode, ['--version'], { encoding: 'utf8' })
+    .slice(1)
+    .split('.')
+    .map(Number);
+  return major > 22 || (major === 22 && minor >= 12);
+}

@@ -1,0 +1,134 @@
+'use strict';
+
+const { getSystemErrorMap } = require('node:util');
+const { acceptFor } = require('./acceptor.cjs');
+
+/** @import { Server } from 'node:net' */
+/** @typedef {import('./listen.cjs').Listen} Listen */
+/**
+ * @typedef {object} Aside
+ * @property {Listen} call
+ * @property {any} own private handle of the server
+ * @property {any} bound has the port and does not listen
+ * @property {Exclude<ReturnType<typeof acceptFor>, number> | undefined} acceptor
+ */
+
+/** Pauses between tries to open a port that somebody else still has, in ms. */
+const firstPause = 20;
+const pauseGrowth = 1.2;
+const longestPause = 1000;
+
+/**
+ * The ports of a worker beside the app's own. They open with the gate, so that a release that is not live serves on
+ * none of its ports, and are shared with the worker beside it and the generation after it, as node:cluster would.
+ */
+class Asides {
+  /** @type {Set<Aside>} */
+  #asides = new Set();
+  #isOpen = false;
+
+  /** @returns {Server[]} those that still listen, as the app sees it */
+  get servers() {
+    return [...this.#asides].filter(isCurrent).map(({ call }) => call.server);
+  }
+
+  /**
+   * Takes the port without listening on it, to find out at boot whether it can be had.
+   * @param {Listen} call
+   */
+  add(call) {
+    const bound = call.bind();
+    const isTaken = typeof bound === 'number';
+    // Before Node.js 22.12 ports are not shared: another worker may have it, and is waited for.
+    if (isTaken && (sharesPorts() || describe(bound)[0] !== 'EADDRINUSE')) return fail(call, bound);
+    const own = /** @type {any} */ (call.server)._handle;
+    const aside = { call, own, bound: isTaken ? undefined : bound, acceptor: undefined };
+    this.#asides.add(aside);
+    if (this.#isOpen) this.#open(aside);
+  }
+
+  open() {
+    this.#isOpen = true;
+    for (const aside of this.#asides) this.#open(aside);
+  }
+
+  /**
+   * Stops accepting once the kernel has nothing that waits to be accepted, and touches no connection. Other workers are
+   * open by then, and get what comes later.
+   * @param {number} patience how long connections that wait are accepted, in ms
+   * @param {() => void} then
+   */
+  shut(patience, then) {
+    this.#isOpen = false;
+    const latest = performance.now() + patience;
+    const round = () => {
+      // Opened again meanwhile.
+      if (this.#isOpen) return;
+      const isLate = performance.now() > latest;
+      for (const aside of this.#asides) {
+        if (aside.acceptor === undefined || (!isLate && aside.acceptor.waiting() > 0)) continue;
+        aside.acceptor.close();
+        aside.acceptor = undefined;
+      }
+      if ([...this.#asides].some(({ acceptor }) => acceptor !== undefined)) setImmediate(round);
+      else then();
+    };
+    round();
+  }
+
+  /** @param {Aside} aside @param {number} [pause] before the next try */
+  #open(aside, pause = firstPause) {
+    if (!isCurrent(aside)) {
+      aside.bound?.close();
+      this.#asides.delete(aside);
+      return;
+    }
+    if (!this.#isOpen || aside.acceptor !== undefined) return;
+    const { call } = aside;
+    const bound = aside.bound ?? call.bind();
+    aside.bound = undefined;
+    const acceptor = typeof bound === 'number' ? bound : acceptFor(call.server, bound, call.backlog);
+    if (typeof acceptor !== 'number') {
+      aside.acceptor = acceptor;
+      return;
+    }
+    if (pause <= longestPause && pause * pauseGrowth > longestPause) {
+      const [code] = describe(acceptor);
+      const text = `sluice: port ${call.port} cannot be opened (${code}); it is tried again every second\n`;
+      process.stderr.write(text);
+    }
+    setTimeout(() => this.#open(aside, pause * pauseGrowth), Math.min(pause, longestPause)).unref();
+  }
+}
+
+/** @param {Aside} aside @returns {boolean} whether the app has not closed the server since */
+function isCurrent({ call, own }) {
+  return /** @type {any} */ (call.server)._handle === own;
+}
+
+function sharesPorts() {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  return major > 23 || (major === 23 && minor >= 1) || (major === 22 && minor >= 12);
+}
+
+/**
+ * The server has failed to listen, in the way of Node.js.
+ * @param {Listen} call
+ * @param {number} errno
+ */
+function fail({ server, address: { address, port } }, errno) {
+  const [code, text] = describe(errno);
+  const error = new Error(`listen ${code}: ${text} ${address}:${port}`);
+  Object.assign(error, { code, errno, syscall: 'listen', address, port });
+  const listening = /** @type {any} */ (server);
+  listening._handle?.close();
+  listening._handle = null;
+  process.nextTick(() => server.emit('error', error));
+}
+
+/** @param {number} errno @returns {[string, string]} */
+function describe(errno) {
+  return getSystemErrorMap().get(errno) ?? [`error ${errno}`, 'unknown error'];
+}
+
+module.exports = { Asides };

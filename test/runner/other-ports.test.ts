@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { withDeadline } from '../../src/system/deadline.ts';
+import { freePort } from '../support/free-port.ts';
+import { fetchText } from '../support/http.ts';
+import { sharesPorts, TestRunner } from '../support/runner.ts';
+import { waitFor } from '../support/wait.ts';
+
+/** A runner, and a port that its app opens beside its own. */
+async function start(t: TestContext): Promise<{ runner: TestRunner; other: number; spec: Spec }> {
+  const [runner, other] = [await TestRunner.start(t), await freePort()];
+  const spec: Spec = (how, settings) =>
+    runner.spec('listening.cjs', settings, { HOW: how, OTHER_PORT: String(other) });
+  return { runner, other, spec };
+}
+
+type Spec = (how: string, settings?: object) => ReturnType<TestRunner['spec']>;
+
+/** Connects again and again while `running` is, and tells what became of each try. */
+async function tryWhile(port: number, running: Promise<unknown>): Promise<string[]> {
+  let over = false;
+  const outcomes: string[] = [];
+  void running.catch(() => undefined).finally(() => (over = true));
+  while (!over) {
+    const outcome = await fetchText(port).then(
+      ({ body }) => body,
+      (error: NodeJS.ErrnoException) => error.code ?? error.message,
+    );
+    outcomes.push(outcome);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  return outcomes;
+}
+
+test('a release that is not healthy is reached on none of its ports while it boots', async (t) => {
+  const { runner, other, spec } = await start(t);
+  const boot = runner.boot(spec('beside-unwell', { bootTimeout: '3s' }));
+  const [onOther, onOwn] = await Promise.all([tryWhile(other, boot), tryWhile(runner.port, boot)]);
+  await assert.rejects(boot, { code: 'health_failed' });
+  assert.deepEqual(new Set([...onOther, ...onOwn]), new Set(['ECONNREFUSED']));
+});
+
+test('a release that is not healthy answers nothing on the other port of the one that is live', async (t) => {
+  const { runner, other, spec } = await start(t);
+  await runner.release(spec('beside-plain'));
+  const boot = runner.boot(spec('beside-unwell', { bootTimeout: '3s' }));
+  const outcomes = await tryWhile(other, boot);
+  await assert.rejects(boot, { code: 'health_failed' });
+  assert.deepEqual(new Set(outcomes), new Set(['1']));
+});
+
+test('a release that waits for its switch is not reached on its other port either', async (t) => {
+  const { runner, other, spec } = await start(t);
+  const { generation } = await runner.boot(spec('beside-plain'));
+  await assert.rejects(fetchText(other), { code: 'ECONNREFUSED' });
+  await runner.client.call('switch', { key: 'shop', generation });
+  assert.equal((await fetchText(other)).headers['x-mark'], '1');
+});
+
+// Before Node.js 22.12 it may be another worker's, and is waited for.
+test('a port beside that another process has fails the boot, as on plain Node.js', {
+  skip: !sharesPorts(),
+}, async (t) => {
+  const { runner, other, spec } = await start(t);
+  const owner = createServer().listen(other, '::');
+  t.after(() => owner.close());
+  await once(owner, 'listening');
+  await assert.rejects(runner.boot(spec('beside-plain')), (error: Error) => {
+    assert.match(error.message, new RegExp(`listen EADDRINUSE: address already in use :::${other}`));
+    return true;
+  });
+});
+
+test('connections that wait on a port beside while its worker is busy are answered over a switch', async (t) => {
+  const { runner, other, spec } = await start(t);
+  await runner.release(spec('beside-plain', { workers: 1, drainTimeout: '60s' }));
+  const { generation } = await runner.boot(spec('beside-plain', { workers: 1 }));
+  const blocked = fetchText(runner.port, '/block');
+  const probe = await waitFor(async () => {
+    const answer = fetchText(other);
+    const { timedOut } = await withDeadline(answer, 200);
+    return timedOut && { answer };
+  });
+  const waiting = Array.from({ length: 8 }, () => fetchText(other));
+  const switched = runner.client.call('switch', { key: 'shop', generation });
+  const answers = await Promise.all([probe.answer, ...waiting]);
+  assert.deepEqual(new Set(answers.map(({ body }) => body)), new Set(['1']));
+  await Promise.all([switched, blocked]);
+  const isNew = () =>
+    fetchText(other).then(
+      ({ body }) => body === '2',
+      () => false,
+    );
+  await waitFor(isNew, { what: 'the new release' });
+});
+
+for (const end of ['switch', 'stop'] as const) {
+  test(`a request on a port beside is answered in full over a ${end}`, async (t) => {
+    const { runner, other, spec } = await start(t);
+    await runner.release(spec('beside-plain', { drainTimeout: '60s' }));
+    const socket = connect(other, '127.0.0.1').setEncoding('utf8');
+    t.after(() => socket.destroy());
+    socket.write('POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n');
+    assert.match(String(await once(socket, 'data')), /^HTTP\/1.1 100/);
+    const ended =
+      end === 'stop' ? runner.client.call('stop', { key: 'shop' }) : runner.release(spec('beside-plain'));
+    if (end === 'switch') await ended;
+    else
+      await waitFor(() =>
+        fetchText(other).then(
+          () => false,
+          () => true,
+        ),
+      );
+    socket.write('body');
+    assert.match(
+      String(await once(socket, 'data')),
+      /connection: close(?:.|\r|\n)*x-mark: 1|x-mark: 1(?:.|\r|\n)*connection: close/i,
+    );
+    await ended;
+  });
+}

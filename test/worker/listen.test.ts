@@ -1,0 +1,90 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import type { WorkerBoot } from '../../src/protocol/worker.ts';
+import { freePort } from '../support/free-port.ts';
+import { appNode, sharesPorts } from '../support/runner.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+const forms = here('../fixtures/listen-forms.cjs');
+const bootstrap = here('../../src/worker/bootstrap.cjs');
+
+interface Seen {
+  events: string[];
+  throws?: string;
+  reachable: boolean | null;
+  [more: string]: unknown;
+}
+
+test('each form of listen looks to the app as on plain Node.js, and reaches nobody before the gate opens', async (t) => {
+  const plain = await observe(t, false);
+  const gated = await observe(t, true);
+  assert.ok(Object.keys(plain).length > 100);
+  for (const [form, { reachable, ...expected }] of Object.entries(plain)) {
+    const { reachable: reachableBefore, ...seen } = gated[form] as Seen;
+    // Before Node.js 22.12 a port that is taken may be another worker's, and is waited for.
+    if (form.includes('taken') && !sharesPorts()) continue;
+    assert.deepEqual(seen, expected, form);
+    // Only the app knows a port that the system has chosen.
+    const isChosenBySystem = JSON.stringify(expected).includes('"port":"any"');
+    assert.equal(reachableBefore, isChosenBySystem ? reachable : reachable && false, form);
+  }
+  assert.ok(Object.values(plain).filter(({ reachable }) => reachable).length > 70);
+});
+
+/** What an app sees of each form, with ports by name. */
+async function observe(t: TestContext, isGated: boolean): Promise<Record<string, Seen>> {
+  const [port, other, directory] = [await freePort(), await freePort(), await temporaryDirectory(t)];
+  const taken = createServer().listen({ port: 0, host: '127.0.0.1' });
+  t.after(() => taken.close());
+  await once(taken, 'listening');
+  const { port: takenPort } = taken.address() as { port: number };
+  const boot: WorkerBoot = {
+    version: 1,
+    key: 'shop@production',
+    generation: 1,
+    release: 1,
+    port,
+    codePort: null,
+    waitReady: false,
+    channelFd: 3,
+    handoffFds: { take: 4, give: 5 },
+    maxMemory: null,
+    gateFds: [],
+    generationFile: `${directory}/generation`,
+    secret: '',
+    orphanSocket: `${directory}/orphans.sock`,
+    drainTimeout: 1000,
+    killTimeout: 1000,
+    beatInterval: 1000,
+    overflow: 'wait',
+  };
+  const child = spawn(appNode, [...(isGated ? ['--require', bootstrap] : []), forms], {
+    env: {
+      PORT: String(port),
+      OTHER_PORT: String(other),
+      TAKEN_PORT: String(takenPort),
+      DIRECTORY: directory,
+      ...(isGated ? { SLUICE_WORKER: JSON.stringify(boot) } : {}),
+    },
+    stdio: ['ignore', 'pipe', 'inherit', 'pipe', 'pipe', 'pipe'],
+  });
+  t.after(() => child.kill('SIGKILL'));
+  const output = await text(child.stdout as NonNullable<typeof child.stdout>);
+  const names = new Map([
+    [port, 'PORT'],
+    [other, 'OTHER'],
+    [takenPort, 'TAKEN'],
+  ]);
+  const named = (value: string) =>
+    value.replace(/\b\d{4,5}\b/g, (digits) => names.get(Number(digits)) ?? 'any');
+  return JSON.parse(output, (key, value) => {
+    if (typeof value === 'string') return named(value);
+    return key === 'port' ? (names.get(value) ?? 'any') : value;
+  }) as Record<string, Seen>;
+}
