@@ -116,16 +116,26 @@ TEXT
 }
 
 stop() {
-  if ! running; then
+  # Not the server first: while it is being started again, it cannot be asked for its process.
+  pid=$(supervisor)
+  if [ -z "$pid" ] && running; then pid=$("$sluice" status --json | field 'it.server.pid'); fi
+  if [ -z "$pid" ]; then
     say "sluice: not running"
     return
   fi
-  pid=$("$sluice" status --json | field 'it.server.pid')
   say "sluice: stopping (process $pid)"
   kill "$pid"
   wait_until gone || fail 1 "process $pid has not ended within a minute" "Its log: $SLUICE_HOME/sluice.log"
   say "sluice: stopped; its state is kept in $SLUICE_HOME"
   say "To start it and its apps again: ${prefix}$root/install.sh --local"
+}
+
+# The process that starts the server again when it dies; nothing where there is none. A number may be another process's by
+# now, so its command is looked at.
+supervisor() {
+  pid=$(cat "$SLUICE_HOME/up.pid" 2>/dev/null) || return 0
+  command=$({ tr '\0' ' ' <"/proc/$pid/cmdline" || ps -o args= -p "$pid"; } 2>/dev/null) || return 0
+  case $command in *libexec/supervise.sh*) echo "$pid" ;; esac
 }
 
 running() {

@@ -11,6 +11,7 @@ import { join, resolve } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { defaultVersions } from '../src/builds/versions.ts';
+import { processStartTime } from '../src/system/processes.ts';
 import { answering } from './support/apps.ts';
 import { cli } from './support/cli.ts';
 import { canMount } from './support/doctor.ts';
@@ -63,6 +64,18 @@ test('install.sh --local leaves a sample app running, does no harm when run agai
 
   assert.match(await install('--local'), /sluice: starting\nhello: already live\n/);
   assert.match(await (await fetchOnce(url)).text(), /^Hello from process \d+/);
+});
+
+test('install.sh --local --stop ends everything in the very moment in which the server has died', async (t) => {
+  const { install, root, home } = await checkout(t);
+  const url = /The sample app is live at (\S+)\n/.exec(await install('--local'))?.[1] ?? '';
+  const options = { binary: join(root, 'bin/sluice'), env: { SLUICE_HOME: home } };
+  const { server, runner } = JSON.parse((await cli(['status', '--json'], options)).stdout);
+  process.kill(server.pid, 'SIGKILL');
+  assert.match(await install('--local', '--stop'), /sluice: stopped/);
+  await assert.rejects(fetchOnce(url));
+  assert.equal(await processStartTime(runner.pid), undefined);
+  assert.equal((await cli(['status'], options)).code, 1);
 });
 
 test('what install.sh says of git push works as it stands', async (t) => {

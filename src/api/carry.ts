@@ -12,14 +12,22 @@ const silenceTimeout = 15 * 60_000;
  * Carries bytes between a client and git until both are done. A client that goes away, or stands still for too long, is
  * hung up on; git then goes on to its own end, and what it says is thrown away: a push whose switch has begun must still
  * be taken in.
+ * @param begin begins the answer; git is ended if it throws
  * @returns how git has ended
  */
 export async function carry(
   exchange: GitExchange,
   input: Readable,
   output: ServerResponse,
+  begin: () => void,
 ): Promise<{ code: number | null; complaint: string }> {
   const hangUp = () => exchange.hangUp();
+  try {
+    begin();
+  } catch (error) {
+    hangUp();
+    throw error;
+  }
   output.once('close', hangUp);
   // It may be gone since before git was started.
   if (output.destroyed) hangUp();

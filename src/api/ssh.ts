@@ -26,6 +26,8 @@ interface SshOptions {
 export function createSshApi({ service, keys, log }: SshOptions): Koa<ApiState> {
   const router = new Router<ApiState>();
   router.post('/ssh', async (ctx) => {
+    if (ctx.req.httpVersion !== '1.1')
+      throw new AppError('bad_request', 'This call needs HTTP/1.1: its answer ends in trailers.');
     const command = decodedHeader(ctx, 'x-sluice-command');
     const key = await keys.find(decodedHeader(ctx, 'x-sluice-key'));
     if (key === undefined)
@@ -43,10 +45,11 @@ export function createSshApi({ service, keys, log }: SshOptions): Koa<ApiState> 
       warning: null,
       render: renderPush,
     });
-    ctx.respond = false;
-    ctx.res.writeHead(200, { trailer: 'sluice-status, sluice-message' });
-    ctx.res.flushHeaders();
-    const { code, complaint } = await carry(exchange, ctx.req, ctx.res);
+    const { code, complaint } = await carry(exchange, ctx.req, ctx.res, () => {
+      ctx.respond = false;
+      ctx.res.writeHead(200, { trailer: 'sluice-status, sluice-message' });
+      ctx.res.flushHeaders();
+    });
     ctx.res.addTrailers({
       'sluice-status': String(code),
       'sluice-message': encodeURIComponent(complaint.slice(-1000).toWellFormed()),

@@ -114,6 +114,8 @@ export class GitServer {
     try {
       await alignBranches(this.#sites.repository(app), await this.#sites.of(app));
     } catch (error) {
+      // The end of another push may have removed the repository meanwhile: it was of no app.
+      if (await this.#sites.lacksRepository(app)) return;
       this.#appliance.log.error('branches not moved', { app, error });
     }
   }

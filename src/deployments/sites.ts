@@ -87,6 +87,12 @@ export class Sites {
     return { place, [Symbol.dispose]: () => entered[Symbol.dispose]() };
   }
 
+  /** Returns whether an app has no repository, once a removal that is under way is over. @throws AppError `invalid_name` */
+  async lacksRepository(app: string): Promise<boolean> {
+    using _ = await this.#change(app);
+    return !(await this.repository(app).repository.isThere);
+  }
+
   /** Names of all that has something on the disk, whether or not it has come to be an app. */
   async names(): Promise<string[]> {
     return (await listDirectory(this.#appliance.paths.apps)).filter(isName);

@@ -1,5 +1,8 @@
 import { type ErrorBody, errorBody } from '../errors/app-error.ts';
 
+/** As `libexec/supervise.sh` expects them; it starts a server with any other status but 0 again. */
+export const exitStatus = { cannotStart: 1, anotherIsUp: 3, crashed: 70 };
+
 /**
  * Ends the process when `work` is over; an error that is the user's, or the disk's, is told as one, without a stack. What is
  * written to stdout or stderr may be lost, since both may lie on a full disk: without a listener that would end the process.
@@ -13,7 +16,7 @@ export async function asProgram(work: () => Promise<void>): Promise<never> {
     const body = errorBody(error);
     if (body.code === 'internal') throw error;
     process.stderr.write(explain(body, error as Error));
-    process.exit(1);
+    process.exit(body.code === 'already_running' ? exitStatus.anotherIsUp : exitStatus.cannotStart);
   }
 }
 

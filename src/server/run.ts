@@ -15,10 +15,11 @@ import type { LoggedEvent } from '../releases/events-log.ts';
 import { fromUrl } from '../system/address.ts';
 import { ensurePrivateDirectory } from '../system/files.ts';
 import { tryLock } from '../system/lock.ts';
-import { createLog, type Log } from '../system/log.ts';
+import { createLog, describeError, type Log } from '../system/log.ts';
 import { isLoopback } from '../system/loopback.ts';
 import { Slots } from '../system/slots.ts';
 import { Stillness } from '../system/stillness.ts';
+import { exitStatus } from './as-program.ts';
 import { placeOfPushes } from './pushes.ts';
 import { serveApi } from './serve.ts';
 import { shieldApps } from './shield.ts';
@@ -70,7 +71,11 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   const log = createLog(output, 'server', settings.logLevel);
   await shieldApps(paths).catch((error: unknown) => log.error('apps not shielded', { error }));
   log.info('starting', { version, pid: process.pid, home: paths.home });
-  process.on('uncaughtExceptionMonitor', (error) => log.error('crashed', { error }));
+  process.on('uncaughtException', (error) => {
+    log.error('crashed', { error });
+    process.stderr.write(`sluice: it crashed: ${describeError(error)}\n`);
+    process.exit(exitStatus.crashed);
+  });
   await using ending = new AsyncDisposableStack();
   ending.defer(() => {
     log.info('stopped');
@@ -128,16 +133,20 @@ function placeOf(url: string): { address: string; port: number } {
   return { address: fromUrl(hostname), port: Number(port) };
 }
 
-/** The signal that ends us. The second one ends us at once, whatever is under way. */
+/**
+ * Returns the signal that ends the server: the first one, or one that libexec/supervise.sh got before. A second SIGINT ends
+ * the process at once, whatever is under way. Other signals may come twice: from a service manager and from the supervisor.
+ */
 function untilTold(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
-    let told = false;
+    let interrupted = false;
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGUSR2'] as const) {
       process.on(signal, () => {
-        if (told) process.exit(1);
-        told = true;
+        if (signal === 'SIGINT' && interrupted) process.exit(1);
+        interrupted ||= signal === 'SIGINT';
         resolve(signal);
       });
+      if (process.env['SLUICE_TOLD'] === signal.slice('SIG'.length)) resolve(signal);
     }
   });
 }

@@ -48,6 +48,11 @@ test('a header of the ssh relay that is not encoded as it should be is answered 
   assert.match(answer, /^HTTP\/1\.1 400 [\s\S]*x-sluice-command/);
 });
 
+test('the ssh relay answers HTTP/1.0, which has no trailers, with 400, and starts no git for it', async () => {
+  const head = 'POST /ssh HTTP/1.0\r\nHost: x\r\nContent-Length: 0\r\nx-sluice-key: x\r\n\r\n';
+  assert.match(await exchange(listeners['ssh relay'](), head), /^HTTP\/1\.1 400 [\s\S]*HTTP\/1\.1/);
+});
+
 test('a whole URL, as clients send it to a proxy, is served as its path', async () => {
   const request = `GET http://anything:1/healthz?a=b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`;
   assert.match(await exchange(listeners.tcp(), request), /^HTTP\/1\.1 200 [\s\S]*"status":"ok"/);

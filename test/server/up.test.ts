@@ -7,6 +7,7 @@ import { createServer } from 'node:net';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { AppError } from '../../src/errors/app-error.ts';
+import { exitStatus } from '../../src/server/as-program.ts';
 import { writeJsonAtomic } from '../../src/system/files.ts';
 import { processStartTime } from '../../src/system/processes.ts';
 import { answering, answeringOnceThereIs } from '../support/apps.ts';
@@ -20,7 +21,7 @@ const entry = fileURLToPath(new URL('../../src/server/up.ts', import.meta.url));
 test('a second sluice up with the same home is refused, and the first one goes on', async (t) => {
   const sluice = await startSluice(t);
   const { code, errors } = await runUp(sluice.home);
-  assert.equal(code, 1);
+  assert.equal(code, exitStatus.anotherIsUp);
   assert.match(errors, /is up already/);
   assert.equal((await sluice.request('/healthz')).status, 200);
 });

@@ -57,16 +57,17 @@ async function serve(
     warning: tokenInTheClear(ctx),
     render: renderPush,
   });
-  ctx.respond = false;
-  ctx.res.writeHead(200, {
-    ...ctx.res.getHeaders(),
-    'content-type': `application/x-${name}-${mode === 'advertise' ? 'advertisement' : 'result'}`,
-    'cache-control': 'no-cache, max-age=0, must-revalidate',
+  const { code } = await carry(exchange, input, ctx.res, () => {
+    ctx.respond = false;
+    ctx.res.writeHead(200, {
+      ...ctx.res.getHeaders(),
+      'content-type': `application/x-${name}-${mode === 'advertise' ? 'advertisement' : 'result'}`,
+      'cache-control': 'no-cache, max-age=0, must-revalidate',
+    });
+    // Version 2 begins with a line of its own instead (gitprotocol-v2(5)); there is none for pushing.
+    const isNew = name === 'git-upload-pack' && protocol.includes('version=2');
+    if (mode === 'advertise' && !isNew) ctx.res.write(announcement(name));
   });
-  // Version 2 begins with a line of its own instead (gitprotocol-v2(5)); there is none for pushing.
-  const isNew = name === 'git-upload-pack' && protocol.includes('version=2');
-  if (mode === 'advertise' && !isNew) ctx.res.write(announcement(name));
-  const { code } = await carry(exchange, input, ctx.res);
   // A pusher's git would wait for ever for the rest of an answer that looks complete.
   if (name === 'git-receive-pack' && code !== 0) {
     ctx.res.destroy();

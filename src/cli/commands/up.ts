@@ -7,6 +7,7 @@ import { AppError } from '../../errors/app-error.ts';
 import { smallHeap } from '../../system/small-heap.ts';
 
 const server = (name: string) => fileURLToPath(new URL(`../../server/${name}`, import.meta.url));
+const supervisor = fileURLToPath(new URL('../../../libexec/supervise.sh', import.meta.url));
 
 export function registerUpCommand(program: Command): void {
   program
@@ -17,8 +18,8 @@ export function registerUpCommand(program: Command): void {
 }
 
 /**
- * Becomes the server: this process is replaced, since what the command line has loaded would stay in its memory for
- * as long as it runs. Compiling costs memory that is not given back either (17 MB for stripping types), so it is
+ * Becomes a shell that runs the server, and starts it again when it dies: this process is replaced, since what the command
+ * line has loaded would stay in its memory for as long as it runs. Compiling costs memory that is not given back either (17 MB for stripping types), so it is
  * done before, by a process that ends, with the same flags: V8 refuses what was compiled under others.
  */
 function up(options: { json?: true }): void {
@@ -30,5 +31,6 @@ function up(options: { json?: true }): void {
   spawnSync(process.execPath, [...smallHeap, server('warm.ts')], { stdio: ['ignore', 'ignore', 'inherit'] });
   if (process.execve === undefined) throw new Error('this platform cannot run `sluice up`');
   const flags = options.json ? ['--json'] : [];
-  process.execve(process.execPath, [process.execPath, ...smallHeap, server('up.ts'), ...flags], process.env);
+  const command = [process.execPath, ...smallHeap, server('up.ts'), ...flags];
+  process.execve('/bin/sh', ['sh', supervisor, homeFromEnvironment(), ...command], process.env);
 }

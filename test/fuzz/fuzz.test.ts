@@ -1,0 +1,213 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
+import { once } from 'node:events';
+import { readdir } from 'node:fs/promises';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { connect as connectTls } from 'node:tls';
+import { fileURLToPath } from 'node:url';
+import { Inspector } from '../soak/inspector.ts';
+import { readTaken, type Taken } from '../soak/process.ts';
+import { apiRoutes } from '../support/api-routes.ts';
+import { answering } from '../support/apps.ts';
+import { machineWithNginx } from '../support/nginx.ts';
+import { pack } from '../support/pack.ts';
+import { Random } from '../support/random.ts';
+import { type Sluice, startSluice } from '../support/server.ts';
+import { waitFor } from '../support/wait.ts';
+import { carryOut, connected, type Plan, planClient } from './client.ts';
+import { hostileRequest, known, type Material } from './request.ts';
+
+/** How long hostile clients are at work, and the number that their random numbers begin with: it is printed. */
+const seconds = Number(process.env['SLUICE_FUZZ_SECONDS'] ?? 60);
+const seed = Number(process.env['SLUICE_FUZZ_SEED'] ?? randomInt(2 ** 31));
+
+/** So many at a time. */
+const clients = 12;
+
+/** How much more the server may hold in its heap at the end than after a fifth of the time, in bytes. */
+const maxGrowth = 4 * 1024 ** 2;
+
+const relay = fileURLToPath(new URL('../../src/relay/ssh.cjs', import.meta.url));
+const host = 'deploy.example.com';
+const ways = ['tcp', 'tcp', 'tcp', 'unix', 'unix', 'ssh', 'ssh', 'nginx', 'nginx'] as const;
+type Way = (typeof ways)[number];
+
+test(`no bytes and no disconnect harm the server (SLUICE_FUZZ_SEED=${seed})`, {
+  timeout: (seconds + 240) * 1000,
+}, async (t) => {
+  const fuzz = await Fuzz.start(t);
+  // What has ended a server before comes by each way, whatever the seed.
+  for (const way of new Set(ways)) {
+    for (const bytes of known) await fuzz.run(way, { writes: [{ bytes, pause: 50 }], ending: 'none' });
+  }
+  await fuzz.goOn(seconds / 5);
+  const before = await fuzz.settled();
+  await fuzz.goOn((seconds * 4) / 5);
+  const after = await fuzz.settled();
+  t.diagnostic(`seed ${seed}: ${fuzz.count} clients, ${fuzz.answered} answered`);
+  t.diagnostic(`live heap: ${before.live}, then ${after.live} bytes`);
+  assert.ok(fuzz.answered > 100, 'hardly anything was answered: this has tried nothing');
+  assert.ok(after.live - before.live < maxGrowth, `the heap has grown from ${before.live} to ${after.live}`);
+});
+
+/** A server, and hostile clients of it. */
+class Fuzz {
+  readonly #sluice: Sluice;
+  readonly #nginx: number;
+  readonly #material: Material;
+  /** what it has while nobody asks anything */
+  readonly #idle: Taken;
+  /** the last clients, for whoever looks for what one of them has done */
+  readonly #last: string[] = [];
+  #ended: string | undefined;
+  count = 0;
+  answered = 0;
+
+  private constructor(sluice: Sluice, nginx: number, material: Material, idle: Taken) {
+    this.#sluice = sluice;
+    this.#nginx = nginx;
+    this.#material = material;
+    this.#idle = idle;
+    void sluice.ended().then((code) => {
+      this.#ended = `the server has ended with ${code}`;
+    });
+  }
+
+  static async start(t: TestContext): Promise<Fuzz> {
+    const machine = await machineWithNginx(t);
+    const sluice = await startSluice(t, { env: { NODE_OPTIONS: '--inspect=0' } });
+    await machine.serve(sluice.home);
+    await sluice.call('POST', '/v1/domains', { name: host, certificate: 'self-signed' });
+    await sluice.deploy('shop', answering('shop'));
+    await sluice.call('POST', '/v1/keys', { name: 'fuzz', key: publicKey(new Random(seed)) });
+    const material: Material = {
+      routes: await apiRoutes(),
+      token: sluice.token,
+      key: 'fuzz',
+      host,
+      archive: await pack(answering('shop')),
+    };
+    return new Fuzz(sluice, machine.https, material, await readTaken(sluice.pid));
+  }
+
+  /** Has hostile clients at work, for so many seconds. */
+  async goOn(seconds: number): Promise<void> {
+    const end = performance.now() + seconds * 1000;
+    const worker = async () => {
+      while (performance.now() < end && this.#ended === undefined) {
+        // One of its own for each, so that what it sends does not depend on what came before.
+        const random = new Random(seed + this.count);
+        this.count += 1;
+        const way = random.pick(ways);
+        if (way === 'ssh' && random.once(10)) await this.#runRelay(random);
+        else await this.run(way, planClient(random, hostileRequest(random, this.#material, way === 'ssh')));
+      }
+    };
+    await Promise.all(Array.from({ length: clients }, worker));
+  }
+
+  async run(way: Way, plan: Plan): Promise<void> {
+    this.#remember(way, plan);
+    const { raw, socket } = await this.#open(way);
+    if (socket === undefined) return;
+    const answer = (await carryOut(plan, socket, raw)).toString('latin1');
+    if (answer !== '') this.answered += 1;
+    const failed = /^HTTP\/1\.1 500|"code":"internal"|failed: internal/m.test(answer);
+    if (this.#ended === undefined && !failed) return;
+    assert.fail(this.#explain(this.#ended ?? `${answer.slice(0, 1000)}\nto ${shown(way, plan, 3000)}`));
+  }
+
+  async #open(way: Way): Promise<{ raw: Socket; socket: Socket | undefined }> {
+    const { serverSocket, sshSocket } = this.#sluice.paths;
+    const allowHalfOpen = true;
+    const tcp = (port: number) => connect({ port, host: '127.0.0.1', allowHalfOpen });
+    const raw = {
+      tcp: () => tcp(Number(new URL(this.#sluice.url).port)),
+      unix: () => connect({ path: serverSocket, allowHalfOpen }),
+      ssh: () => connect({ path: sshSocket, allowHalfOpen }),
+      nginx: () => tcp(this.#nginx),
+    }[way]();
+    if (!(await connected(raw))) return { raw, socket: undefined };
+    if (way !== 'nginx') return { raw, socket: raw };
+    const secure = connectTls({ socket: raw, servername: host, rejectUnauthorized: false });
+    return { raw, socket: (await connected(secure, 'secureConnect')) ? secure : undefined };
+  }
+
+  /** What sshd starts, as whoever pushes may end it. */
+  async #runRelay(random: Random): Promise<void> {
+    const request = hostileRequest(random, this.#material, true);
+    const command = decodeURIComponent(`git-${random.pick(['receive', 'upload'])}-pack%20'shop'`);
+    const child = spawn(process.execPath, [relay, this.#sluice.paths.sshSocket, 'fuzz'], {
+      env: { SSH_ORIGINAL_COMMAND: command },
+      stdio: ['pipe', 'ignore', 'ignore'],
+    });
+    const exited = once(child, 'exit');
+    child.stdin.on('error', () => undefined);
+    for (const part of request.slice(1)) child.stdin.write(part);
+    await Promise.race([sleep(random.below(400)), exited]);
+    if (random.once(2)) child.stdin.end();
+    else child.kill('SIGKILL');
+    await Promise.race([sleep(500), exited]);
+    child.kill('SIGKILL');
+    await exited;
+  }
+
+  /**
+   * Waits until nothing that a client has begun is under way, or left over.
+   * @returns what the server holds then
+   */
+  async settled(): Promise<{ live: number }> {
+    assert.equal(this.#ended, undefined, this.#explain(String(this.#ended)));
+    const { pid, paths } = this.#sluice;
+    const status = await this.#sluice.call<{ server: { pid: number } }>('GET', '/v1/status');
+    assert.equal(status.server.pid, pid);
+    await waitFor(async () => (await inStaging(paths.apps)).length === 0, { what: 'an empty staging' });
+    await waitFor(async () => (await readTaken(pid)).children === this.#idle.children, {
+      what: 'the end of all children',
+    });
+    const open = async () => {
+      const { descriptors } = await readTaken(pid);
+      return Object.entries(descriptors).filter(
+        ([kind, count]) => count > (this.#idle.descriptors[kind] ?? 0) + 2,
+      );
+    };
+    await waitFor(async () => (await open()).length === 0, {
+      what: `descriptors as before (${JSON.stringify(this.#idle.descriptors)}, now ${JSON.stringify(await open())})`,
+    });
+    const faults = (await this.#sluice.log()).filter(({ level }) => level === 'error');
+    assert.ok(faults.length === 0, this.#explain(`${JSON.stringify(faults, null, 2).slice(0, 5000)}`));
+    using inspector = await Inspector.attach(pid);
+    return await inspector.held();
+  }
+
+  #remember(way: Way, plan: Plan): void {
+    this.#last.push(shown(way, plan, 300));
+    if (this.#last.length > 2 * clients) this.#last.shift();
+  }
+
+  #explain(fault: string): string {
+    return `SLUICE_FUZZ_SEED=${seed}: ${fault}\nThe last clients:\n${this.#last.join('\n')}`;
+  }
+}
+
+function shown(way: Way, { writes, ending }: Plan, length: number): string {
+  const sent = writes.map(({ bytes, pause }) => [bytes.toString('latin1', 0, length), pause]);
+  return JSON.stringify({ way, ending, sent }).slice(0, length);
+}
+
+/** What is in staging, of all apps. */
+async function inStaging(apps: string): Promise<string[]> {
+  const entries = await readdir(apps, { recursive: true }).catch(() => []);
+  return entries.filter((path) => /\/staging\/[^/]+$/.test(path)).map((path) => join(apps, path));
+}
+
+/** Of a pair whose private key nobody has: 32 bytes after its type, each with a length before it. */
+function publicKey(random: Random): string {
+  const word = (bytes: Buffer) => Buffer.concat([Buffer.from([0, 0, 0, bytes.length]), bytes]);
+  const type = 'ssh-ed25519';
+  return `${type} ${Buffer.concat([word(Buffer.from(type)), word(random.bytes(32))]).toString('base64')}`;
+}
