@@ -17,7 +17,7 @@ const lookEvery = 950;
 interface GenerationOptions extends WorkerGround {
   id: number;
   /** told of each worker that is gone */
-  exited(worker: WorkerProcess): void;
+  exited(worker: WorkerProcess, exit: Exit): void;
   log(message: string): void;
 }
 
@@ -180,7 +180,7 @@ export class Generation {
 
   #exited(worker: WorkerProcess, exit: Exit): void {
     this.workers.delete(worker);
-    this.#options.exited(worker);
+    this.#options.exited(worker, exit);
     this.places.exited(worker, exit);
   }
 

@@ -5,6 +5,8 @@ const mayBeUnderWay = 4000;
 
 /** What is needed of a worker. */
 export interface Mover {
+  /** a connection only goes to a worker that has the same one */
+  readonly handoff: object;
   post(message: ToWorker): void;
 }
 
@@ -109,7 +111,7 @@ export class Moves<Worker extends Mover> {
 
   #offer(move: Move<Worker>): void {
     const { from, connection } = move;
-    if (this.#destinations().length === 0) {
+    if (!this.#destinations().some(({ handoff }) => handoff === from.handoff)) {
       if (this.#isOneComing()) this.#homeless.push(move);
       else from.post({ type: 'kept', connection });
       return;

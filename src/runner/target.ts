@@ -119,8 +119,8 @@ export class TargetRunner {
     signal.throwIfAborted();
     const { orphanSocket, records, cgroups, outputs, user, runDirectory, log } = this.#options;
     this.#logDirectory = spec.log.directory;
-    const port = await this.#portFor(spec);
     this.#handoff ??= await Handoff.create(runDirectory, log);
+    const port = await this.#portFor(spec);
     const id = this.#nextId();
     const generation = new Generation({
       id,
@@ -131,11 +131,12 @@ export class TargetRunner {
       group: cgroups.generation(spec.key, id, spec.limits),
       outputs,
       user,
-      handoff: this.#handoff,
+      handoff: () => this.#handoff,
       moves: this.#moves,
       allowance: this.#allowance,
-      exited: (worker) => {
+      exited: (worker, { signal }) => {
         this.#moves.exited(worker);
+        if (signal === 'SIGABRT') void this.#replaceHandoff();
         this.#look();
       },
       log,
@@ -338,6 +339,24 @@ export class TargetRunner {
     this.#port?.close();
     this.#port = bound;
     return bound;
+  }
+
+  /**
+   * A worker that aborts may have read something from the handoff that Node.js cannot receive, and there may be more of it.
+   * Workers that start from now on get another one.
+   */
+  async #replaceHandoff(): Promise<void> {
+    const { runDirectory, log } = this.#options;
+    const former = this.#handoff;
+    if (former === undefined) return;
+    try {
+      const fresh = await Handoff.create(runDirectory, log);
+      if (this.#handoff !== former) return fresh.close();
+      this.#handoff = fresh;
+      former.close();
+    } catch (error) {
+      log(`the handoff was not replaced: ${describeError(error)}`);
+    }
   }
 
   /** Nobody would ever accept what waits on a port without a generation. */

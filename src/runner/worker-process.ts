@@ -67,6 +67,7 @@ export class WorkerProcess {
   readonly pid: number;
   readonly startedAt = new Date();
   readonly output: ProcessOutput;
+  readonly handoff: Handoff;
   readonly figures: ProcessFigures;
   /** fulfilled when it listens; never if it does not */
   readonly ready: Promise<Ready>;
@@ -95,6 +96,7 @@ export class WorkerProcess {
     const { orphanSocket, records, user, group, output, listener } = options;
     this.instance = instance;
     this.output = output;
+    this.handoff = handoff;
     const boot: WorkerBoot = {
       version: protocolVersion,
       key: spec.key,

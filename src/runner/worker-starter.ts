@@ -25,8 +25,8 @@ export interface WorkerGround {
   /** what holds them to their limits */
   group: Group;
   outputs: Outputs;
-  /** through which workers pass connections to each other */
-  handoff: Handoff;
+  /** through which workers pass connections to each other; undefined where the app was given up */
+  handoff(): Handoff | undefined;
   /** where connections go that are on the move */
   moves: Pick<Moves<WorkerProcess>, 'connection' | 'gone' | 'held' | 'settle'>;
   /** what all workers of the app together may send to the runner */
@@ -90,7 +90,9 @@ export class WorkerStarter {
       signal.throwIfAborted();
       const { connection, gone, held } = moves;
       const listener = { connection, gone, held, memoryExceeded, exited };
-      const worker = new WorkerProcess({ ...this.#options, instance, user, output, listener });
+      const handoff = this.#options.handoff();
+      if (handoff === undefined) throw new Error('its app has been stopped');
+      const worker = new WorkerProcess({ ...this.#options, handoff, instance, user, output, listener });
       started(worker);
       return worker;
     } catch (error) {

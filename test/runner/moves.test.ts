@@ -3,9 +3,12 @@ import { test } from 'node:test';
 import type { ToWorker } from '../../src/protocol/worker.ts';
 import { type Mover, Moves } from '../../src/runner/moves.ts';
 
+const shared = {};
+
 /** The other side: notes what it was told. */
 class FakeWorker implements Mover {
   readonly told: ToWorker[] = [];
+  handoff: object = shared;
 
   post(message: ToWorker): void {
     this.told.push(message);
@@ -44,6 +47,16 @@ test('what nobody can take stays where it is, and what a worker holds unasked it
   assert.deepEqual(old.heard(), [{ type: 'kept', connection: 7 }]);
   moves.held(fresh, 1);
   assert.deepEqual(fresh.heard(), [{ type: 'drop', move: 1 }]);
+});
+
+test('a connection stays where it is if no open worker reads from the same handoff', () => {
+  const { old, fresh, other, moves } = setUp();
+  fresh.handoff = {};
+  moves.connection(old, 7);
+  assert.deepEqual(old.heard(), [{ type: 'offer', connection: 7, move: 1 }]);
+  other.handoff = {};
+  moves.connection(old, 8);
+  assert.deepEqual(old.heard(), [{ type: 'kept', connection: 8 }]);
 });
 
 test('while a worker is coming, connections wait for it', () => {

@@ -15,6 +15,7 @@ import { CallClient } from '../../src/protocol/peer.ts';
 import type { BootResult, GenerationSpec, RunnerCalls, SwitchResult } from '../../src/protocol/runner.ts';
 import { ProcessRecords } from '../../src/runner/process-records.ts';
 import { signalProcess } from '../../src/system/processes.ts';
+import { smallHeap } from '../../src/system/small-heap.ts';
 import { freePort } from './free-port.ts';
 import { waitFor } from './wait.ts';
 
@@ -62,7 +63,7 @@ export class TestRunner {
 
   /** @param group absolute path of a cgroup that it is started in */
   async launch(environment: Record<string, string> = {}, group?: string): Promise<void> {
-    const command = [process.execPath, entry];
+    const command = [process.execPath, ...smallHeap, entry];
     const inGroup = ['/bin/sh', '-c', 'echo $$ >"$0/cgroup.procs" && exec "$@"', group ?? '', ...command];
     const [program = '', ...args] = group === undefined ? command : inGroup;
     const child = spawn(program, args, {

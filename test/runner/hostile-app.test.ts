@@ -1,0 +1,196 @@
+import assert from 'node:assert/strict';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { GenerationSpec, TargetStatus } from '../../src/protocol/runner.ts';
+import { freePort } from '../support/free-port.ts';
+import { fatal, hostileApp, lasting } from '../support/hostile.ts';
+import { fetchText, keepAliveAgent } from '../support/http.ts';
+import { TestRunner } from '../support/runner.ts';
+import { waitFor } from '../support/wait.ts';
+
+/** How long the rounds of attacks last together whose effect on a neighbour is measured, in seconds. */
+const seconds = Number(process.env['SLUICE_TEST_HOSTILE_SECONDS'] ?? 10);
+/** By how much the runner may be larger after all attacks, in bytes: the noise of its garbage collection. */
+const noise = 24 * 1024 ** 2;
+/** What a busy machine adds to the slowest requests now and then, in ms. */
+const hiccup = 10;
+
+/** A runner with an app of somebody else's, and one that attacks. */
+class Battlefield {
+  readonly runner: TestRunner;
+  readonly port: number;
+  readonly #specs: () => GenerationSpec;
+
+  private constructor(runner: TestRunner, port: number, specs: () => GenerationSpec) {
+    this.runner = runner;
+    this.port = port;
+    this.#specs = specs;
+  }
+
+  static async create(runner: TestRunner): Promise<Battlefield> {
+    const port = await freePort();
+    const paths = runner.paths.target({ app: 'evil', environment: 'production' });
+    await mkdir(paths.directory, { recursive: true });
+    const script = join(paths.directory, 'server.js');
+    await writeFile(script, hostileApp);
+    const specs = () => {
+      const settings = { workers: 1, minUptime: 0, restartDelay: 10, killTimeout: 500 };
+      const spec = runner.spec('plain.cjs', settings, { PORT: String(port) });
+      const { current, generation, cron } = paths;
+      const log = { ...spec.log, directory: paths.logs };
+      return { ...spec, key: 'evil', port, script, log, paths: { current, generation, cron } };
+    };
+    return new Battlefield(runner, port, specs);
+  }
+
+  release(): Promise<unknown> {
+    return this.runner.release(this.#specs());
+  }
+
+  async status(key: string): Promise<TargetStatus> {
+    const found = (await this.runner.client.call('status', {})).find((target) => target.key === key);
+    assert.ok(found, `${key} runs`);
+    return found;
+  }
+
+  async pid(): Promise<number | undefined> {
+    return (await this.status('evil')).workers.find(({ state }) => state === 'open')?.pid;
+  }
+
+  /** What the code comes to; undefined where the app had no time to answer. */
+  async run(code: string): Promise<string | undefined> {
+    const body = { method: 'POST', body: code, headers: { connection: 'close' } };
+    return fetch(`http://127.0.0.1:${this.port}/`, body).then(
+      (response) => response.text(),
+      () => undefined,
+    );
+  }
+
+  /** Descriptors of the runner. */
+  async descriptors(): Promise<number> {
+    return (await readdir(`/proc/${this.runner.process.pid}/fd`)).length;
+  }
+
+  /** Resident memory of the runner, in bytes. */
+  async memory(): Promise<number> {
+    const status = await readFile(`/proc/${this.runner.process.pid}/status`, 'utf8');
+    return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
+  }
+}
+
+test('an app that attacks the runner harms only itself', { timeout: 240_000 + seconds * 4000 }, async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs', { workers: 1 }, { KEEP_ALIVE_TIMEOUT: '60000' }));
+  const field = await Battlefield.create(runner);
+  const [neighbour] = (await field.status('shop')).workers;
+  await field.release();
+  await runner.client.call('stop', { key: 'evil' });
+  const without = await field.descriptors();
+  await field.release();
+  const before = { descriptors: await field.descriptors(), memory: await field.memory() };
+  const isLevel = async () =>
+    (await field.descriptors()) <= before.descriptors && (await field.memory()) <= before.memory + noise;
+  const describe = async () =>
+    `${await field.descriptors()} descriptors (before: ${before.descriptors}), ${Math.round((await field.memory()) / 2 ** 20)} MB (${Math.round(before.memory / 2 ** 20)})`;
+
+  for (const [name, code] of Object.entries(fatal)) {
+    await t.test(`by ${name}`, async () => {
+      const pid = await waitFor(() => field.pid(), { what: 'the app' });
+      await field.run(code);
+      await waitFor(async () => ((await field.pid()) ?? pid) !== pid, { what: 'another worker' });
+      await waitFor(isLevel, { what: 'the former use of the runner' }).catch(async (error) =>
+        assert.fail(`${error.message}: ${await describe()}`),
+      );
+    });
+  }
+  await field.release();
+  await waitFor(async () => (await field.status('evil')).workers.length === 1);
+
+  for (const [name, code] of Object.entries(lasting(1500))) {
+    await t.test(`by ${name}`, async () => {
+      const pid = await waitFor(() => field.pid(), { what: 'the app' });
+      assert.equal(await field.run(code), 'done');
+      assert.equal(await field.pid(), pid, 'the worker lives');
+      await waitFor(isLevel, { what: 'the former use of the runner' }).catch(async (error) =>
+        assert.fail(`${error.message}: ${await describe()}`),
+      );
+    });
+  }
+
+  await t.test('and a neighbour answers as fast as ever, meanwhile', async (t) => {
+    const round = 1000;
+    const visitors = new Visitors(runner.port);
+    const quiet: number[] = [];
+    const attacked: number[] = [];
+    for (let count = 0; count < seconds; count += 1) {
+      quiet.push(await visitors.slowest(sleep(round)));
+      const { 'answers that are never read': _, ...attacks } = lasting(round);
+      attacked.push(
+        await visitors.slowest(Promise.all(Object.values(attacks).map((code) => field.run(code)))),
+      );
+    }
+    visitors.stop();
+    const [p99, p99Attacked] = [median(quiet), median(attacked)];
+    t.diagnostic(
+      `${visitors.answered} requests, p99 of a second ${p99.toFixed(1)} ms, attacked ${p99Attacked.toFixed(1)} ms`,
+    );
+    assert.deepEqual(visitors.errors, []);
+    assert.ok(visitors.answered > 100 * seconds, `${visitors.answered} requests`);
+    assert.ok(p99Attacked <= Math.max(2 * p99, p99 + hiccup), `${p99Attacked} ms instead of ${p99} ms`);
+  });
+
+  t.diagnostic(await describe());
+  assert.ok(await isLevel(), await describe());
+  assert.equal(runner.process.exitCode, null);
+  assert.equal(runner.process.signalCode, null);
+  assert.equal((await field.status('shop')).workers[0]?.pid, neighbour?.pid);
+  // All that an app made the runner hold goes with the app.
+  await runner.client.call('stop', { key: 'evil' });
+  await waitFor(async () => (await field.descriptors()) <= without, { what: 'the end of all descriptors' });
+});
+
+/** Clients of the neighbour: each asks again 4 ms after its last answer, so that the machine is not full. */
+class Visitors {
+  readonly errors: string[] = [];
+  answered = 0;
+  #times: number[] = [];
+  #stopped = false;
+  readonly #agents = Array.from({ length: 4 }, () => keepAliveAgent());
+
+  constructor(port: number) {
+    for (const agent of this.#agents) void this.#visit(port, agent);
+  }
+
+  /** @returns the 99th percentile of the requests that end until `over`, in ms */
+  async slowest(over: Promise<unknown>): Promise<number> {
+    this.#times = [];
+    await over;
+    const times = this.#times.toSorted((a, b) => a - b);
+    return times[Math.floor(times.length * 0.99)] ?? Number.POSITIVE_INFINITY;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    for (const agent of this.#agents) agent.destroy();
+  }
+
+  async #visit(port: number, agent: ReturnType<typeof keepAliveAgent>): Promise<void> {
+    while (!this.#stopped) {
+      const start = performance.now();
+      try {
+        assert.equal((await fetchText(port, '/', { agent })).body, '1');
+        this.answered += 1;
+        this.#times.push(performance.now() - start);
+      } catch (error) {
+        if (!this.#stopped) this.errors.push(String(error));
+      }
+      await sleep(4);
+    }
+  }
+}
+
+function median(values: number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+}
