@@ -59,6 +59,7 @@ export const errorStatus = {
   // the boot
   boot_exited: 422,
   boot_timeout: 422,
+  boot_cluster: 422,
   health_failed: 422,
   settle_exited: 422,
   port_taken: 422,

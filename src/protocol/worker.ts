@@ -56,6 +56,8 @@ export type ToWorker =
 /** Worker → runner. */
 export type FromWorker =
   | { type: 'ready'; port: number; protocol: AppProtocol; listens: number }
+  /** the app starts processes with node:cluster */
+  | { type: 'forked' }
   | { type: 'opened' }
   /** also unasked: see `memoryExceeded` */
   | { type: 'retired' }

@@ -5,12 +5,13 @@ import { firstOf } from '../system/first-of.ts';
 import type { BootFailures, Gone } from './boot-failure.ts';
 import type { Exit } from './exit.ts';
 import { checkHealth } from './health.ts';
-import type { Ready, WorkerProcess } from './worker-process.ts';
+import { type Ready, WorkerProcess } from './worker-process.ts';
 
 /**
  * Waits until a worker listens and is healthy, `bootTimeout` at most for both.
  * @param listens told as soon as it listens
- * @throws AppError `boot_exited`, `boot_timeout`, `health_failed`, `settle_exited`; the reason of `signal`
+ * @throws AppError `boot_exited`, `boot_timeout`, `boot_cluster`, `health_failed`, `settle_exited`; the reason of
+ *   `signal`
  */
 export async function proveHealthy(
   worker: WorkerProcess,
@@ -31,9 +32,15 @@ async function untilReady(
   deadline: AbortSignal,
   signal: AbortSignal,
 ): Promise<Ready> {
-  const outcome = await firstOf<Ready | Exit>([worker.ready, worker.exited], [deadline, signal]);
+  const forked = worker.forked.then(() => 'forked' as const);
+  // Said first, it counts first.
+  const outcome = await firstOf<Ready | Exit | 'forked'>(
+    [forked, worker.ready, worker.exited],
+    [deadline, signal],
+  );
   if (outcome === signal) throw signal.reason;
   if (outcome === deadline) throw await failures.neverListened(worker);
+  if (outcome === 'forked') throw await failures.forked(worker);
   if ('type' in outcome) return outcome;
   throw await failures.exited(worker, outcome as Exit);
 }
@@ -47,6 +54,7 @@ async function untilHealthy(
 ): Promise<void> {
   const gone = new AbortController();
   void worker.exited.then((exit) => gone.abort(exit));
+  void worker.forked.then(() => gone.abort('forked'));
   const either = AbortSignal.any([deadline, signal, gone.signal]);
   let fault: string | undefined;
   for (;;) {
@@ -55,6 +63,7 @@ async function untilHealthy(
       if (fault === undefined) return;
       await sleep(health.interval, undefined, { signal: either });
     } catch (error) {
+      if (gone.signal.reason === 'forked') throw await failures.forked(worker);
       if (gone.signal.aborted) throw await failures.unsettled({ worker, exit: gone.signal.reason });
       if (signal.aborted) throw signal.reason;
       if (!deadline.aborted) throw error;
@@ -67,7 +76,7 @@ async function untilHealthy(
  * Many an app listens, answers, and crashes a moment later: only one that goes on living, for `settleTime`, gets
  * traffic.
  * @param workers those that have been healthy; some may have ended since
- * @throws AppError `settle_exited`; the reason of `signal`
+ * @throws AppError `settle_exited`, `boot_cluster`; the reason of `signal`
  */
 export async function proveSettled(
   workers: WorkerProcess[],
@@ -79,8 +88,10 @@ export async function proveSettled(
   try {
     const settled = sleep(spec.settleTime, undefined, { signal: over.signal });
     const deaths = workers.map((worker) => worker.exited.then((exit) => ({ worker, exit })));
-    const outcome = await firstOf<Gone | undefined>([...deaths, settled], [signal]);
+    const forks = workers.map((worker) => worker.forked.then(() => worker));
+    const outcome = await firstOf<Gone | WorkerProcess | undefined>([...forks, ...deaths, settled], [signal]);
     if (outcome === signal) throw signal.reason;
+    if (outcome instanceof WorkerProcess) throw await failures.forked(outcome);
     if (outcome !== undefined) throw await failures.unsettled(outcome as Gone);
   } finally {
     over.abort();

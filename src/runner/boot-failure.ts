@@ -9,7 +9,7 @@ export interface Gone {
   exit: Exit;
 }
 
-type BootErrorCode = 'boot_exited' | 'boot_timeout' | 'health_failed' | 'settle_exited';
+type BootErrorCode = 'boot_exited' | 'boot_timeout' | 'boot_cluster' | 'health_failed' | 'settle_exited';
 
 /** Why a release does not boot, each in its own words, with the last lines that the app printed. */
 export class BootFailures {
@@ -47,6 +47,19 @@ export class BootFailures {
     );
   }
 
+  /** A process that is not ours would serve, and no gate, drain or check of ours would reach it. */
+  forked(worker: WorkerProcess): Promise<AppError> {
+    const isNitro = this.#spec.script.includes('/.output/server/');
+    return this.#failure(
+      worker,
+      'boot_cluster',
+      'the app starts processes of its own with node:cluster, and they would serve in its place',
+      isNitro
+        ? 'Build with the preset node_server (NITRO_PRESET=node_server); "workers" in sluice.json says how many processes Sluice starts.'
+        : 'Start the file that listens, without node:cluster; "workers" in sluice.json says how many processes Sluice starts. Many servers have a setting for one process, such as WEB_CONCURRENCY=1.',
+    );
+  }
+
   /** @param fault what the last health check found wrong, as checkHealth says it */
   unhealthy(worker: WorkerProcess, fault: string): Promise<AppError> {
     const { bootTimeout, health } = this.#spec;
@@ -76,8 +89,9 @@ export class BootFailures {
     if (!worker.alive) await worker.output.end();
     const output = worker.output.everything.lines();
     if (output.length === 0) return new AppError(code, `${message} (it printed nothing)`, { hint });
+    if (code !== 'boot_cluster') hint = betterHint(output.join('\n')) ?? hint;
     const printed = output.map((line) => `  | ${line}`).join('\n');
-    return new AppError(code, `${message}\n${printed}`, { hint: betterHint(output.join('\n')) ?? hint });
+    return new AppError(code, `${message}\n${printed}`, { hint });
   }
 }
 

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import type { HealthSettings } from '../config/app-settings.ts';
 import type { AppProtocol } from '../protocol/worker.ts';
 import { AttendedDeadline } from '../system/attended.ts';
@@ -5,6 +6,9 @@ import { http } from '../system/http.ts';
 
 /** How much of an answer is looked through for the wanted text, in bytes. */
 const maxBody = 1024 * 1024;
+
+/** How long a server of raw connections is waited for before it counts as one that does not speak HTTP, in ms. */
+const longestSilence = 1000;
 
 interface HealthTarget {
   protocol: AppProtocol;
@@ -27,7 +31,7 @@ export async function checkHealth(
     switch (target.protocol) {
       case 'tcp':
       case 'tls':
-        return await connects(target.port, bounded);
+        return await checkStream(target, health, bounded);
       case 'http':
       case 'https':
         return judge(await ask(target, health, bounded), health);
@@ -74,16 +78,56 @@ async function readBody(stream: AsyncIterable<Buffer>, health: HealthSettings): 
   return Buffer.concat(chunks).toString('utf8');
 }
 
-async function connects(port: number, signal: AbortSignal): Promise<undefined> {
-  const { connect } = await import('node:net');
-  await new Promise<void>((resolve, reject) => {
-    const socket = connect({ port, host: '127.0.0.1', signal });
-    socket.on('error', reject);
-    socket.on('connect', () => {
-      socket.destroy();
-      resolve();
+/**
+ * A server of raw connections may speak HTTP, as one does that passes each connection on to an http server. Then it is
+ * asked as any other, else it is well if it accepts a connection. One that is expected to answer something must do so.
+ */
+async function checkStream(
+  { protocol, port }: HealthTarget,
+  health: HealthSettings,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const asHttp = { port, protocol: protocol === 'tls' ? 'https' : 'http' } as const;
+  if (!isDefault(health) || (await answersHttp(asHttp, health.path, signal)))
+    return judge(await ask(asHttp, health, signal), health);
+  return undefined;
+}
+
+/** Whether nothing is expected of the answer but what the settings expect by themselves. */
+function isDefault({ path, headers, status, body }: HealthSettings): boolean {
+  const isAnyAnswer = path === '/' && status.join() === '100-499' && body === undefined;
+  return isAnyAnswer && Object.keys(headers).length === 0;
+}
+
+/** @throws if no connection is accepted */
+async function answersHttp(
+  { protocol, port }: HealthTarget,
+  path: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const to = { port, host: '127.0.0.1' };
+  const socket =
+    protocol === 'https'
+      ? (await import('node:tls')).connect({ ...to, rejectUnauthorized: false })
+      : (await import('node:net')).connect(to);
+  const abort = () => socket.destroy(signal.reason);
+  signal.addEventListener('abort', abort);
+  try {
+    await once(socket, protocol === 'https' ? 'secureConnect' : 'connect');
+    socket.write(
+      `GET ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\nuser-agent: sluice-health\r\nconnection: close\r\n\r\n`,
+    );
+    return await new Promise((resolve, reject) => {
+      socket.setTimeout(longestSilence, () => resolve(false));
+      socket.once('data', (chunk: Buffer) => resolve(chunk.toString('latin1').startsWith('HTTP/')));
+      // A protocol of its own: the server closes what it does not understand.
+      socket.once('error', () => (signal.aborted ? reject(signal.reason) : resolve(false)));
+      socket.once('end', () => resolve(false));
     });
-  });
+  } finally {
+    signal.removeEventListener('abort', abort);
+    socket.destroy();
+  }
 }
 
 async function ask(

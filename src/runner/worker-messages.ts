@@ -62,6 +62,7 @@ function messageOf(value: Record<string, unknown>): FromWorker {
         connections: amount(value['connections']),
         requests: amount(value['requests']),
       };
+    case 'forked':
     case 'opened':
     case 'retired':
     case 'drained':

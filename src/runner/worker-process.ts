@@ -72,6 +72,8 @@ export class WorkerProcess {
   /** fulfilled when it listens; never if it does not */
   readonly ready: Promise<Ready>;
   readonly exited: Promise<Exit>;
+  /** fulfilled when the app starts processes with node:cluster; never if it does not */
+  readonly forked: Promise<void>;
   /** where it listens now: an app may close its server and listen again */
   listening: Ready | undefined;
   state: WorkerState = 'booting';
@@ -135,9 +137,11 @@ export class WorkerProcess {
     this.pid = this.#child.pid ?? 0;
     this.figures = new ProcessFigures(this.pid);
     const ready = Promise.withResolvers<Ready>();
+    const forked = Promise.withResolvers<void>();
     const exited = Promise.withResolvers<Exit>();
     this.ready = ready.promise;
     this.exited = exited.promise;
+    this.forked = forked.promise;
 
     const receive = (body: FromWorker) => {
       switch (body.type) {
@@ -154,6 +158,8 @@ export class WorkerProcess {
         case 'memoryExceeded':
           this.figures.memoryBytes = body.bytes;
           return listener.memoryExceeded(this);
+        case 'forked':
+          return forked.resolve();
         case 'opened':
           if (this.state === 'opening') this.state = 'open';
           return this.#opened.resolve();

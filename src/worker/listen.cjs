@@ -45,6 +45,7 @@ const calls = new WeakMap();
  * @param {object} on
  * @param {(chosen: Listen) => void} on.chosen called again when a better one comes later
  * @param {(aside: Listen) => void} on.aside a listen that is not the app's
+ * @param {() => void} on.forked called once if the app starts processes with node:cluster, which listen through it
  */
 function interceptListen(wanted, on) {
   /** @type {Listen[]} */
@@ -55,11 +56,19 @@ function interceptListen(wanted, on) {
   let timer;
   /** @type {WeakSet<Server>} */
   const listened = new WeakSet();
+  let isWatched = false;
 
   if (typeof setUpHandle !== 'function' || typeof createHandle !== 'function')
     throw new Error(`Sluice does not know how Node.js ${process.version} listens`);
 
+  // With SCHED_NONE, a primary of node:cluster makes handles for its workers and never listens.
+  /** @type {any} */ (net)._createServerHandle = function createForWorkers(/** @type {any[]} */ ...args) {
+    watchForks();
+    return createHandle(...args);
+  };
+
   prototype._listen2 = function listenBehindTheGate(/** @type {any[]} */ ...args) {
+    watchForks();
     const [address, port, family, backlog, fd] = args;
     if (this._handle === null && typeof fd === 'number') {
       const handle = createHandle(null, null, null, fd);
@@ -81,6 +90,15 @@ function interceptListen(wanted, on) {
     const call = this._handle === null ? undefined : calls.get(this._handle);
     return call === undefined ? realAddress.call(this) : { ...call.address };
   };
+
+  function watchForks() {
+    if (isWatched) return;
+    isWatched = true;
+    // Node.js has loaded the module by now: each `listen` asks it whether this is a primary.
+    const cluster = require('node:cluster');
+    if (Object.keys(cluster.workers ?? {}).length > 0) on.forked();
+    else cluster.once('fork', () => on.forked());
+  }
 
   /** @param {Server} server @param {number} port */
   function rankOf(server, port) {

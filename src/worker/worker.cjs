@@ -79,6 +79,7 @@ class Worker {
         this.#noteSessions(call.server);
         this.#asides.add(call);
       },
+      forked: () => this.#post({ type: 'forked' }),
     });
   }
 

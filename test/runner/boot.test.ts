@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readFile, rm } from 'node:fs/promises';
+import { cp, readFile, rm } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -35,6 +35,24 @@ const broken: Record<string, { code: string; message: RegExp; settings?: object 
     code: 'settle_exited',
     message: /listened, and then ended with exit status 1\n(?:.|\n)*before the second one listens/,
   },
+  'unwell-tcp': {
+    code: 'health_failed',
+    message: /answered 500 to GET \/, and was not healthy within 5\.0 s/,
+    settings: { bootTimeout: '5s' },
+  },
+  'silent-tcp': {
+    code: 'health_failed',
+    message: /did not answer GET \/health within 500 ms/,
+    settings: { bootTimeout: '3s', health: { path: '/health', timeout: '500ms' } },
+  },
+  cluster: { code: 'boot_cluster', message: /starts processes of its own with node:cluster/ },
+  'cluster-none': { code: 'boot_cluster', message: /starts processes of its own with node:cluster/ },
+  'cluster-sticky': { code: 'boot_cluster', message: /starts processes of its own with node:cluster/ },
+  'cluster-late': {
+    code: 'boot_cluster',
+    message: /starts processes of its own with node:cluster/,
+    settings: { settleTime: '10s' },
+  },
   'not-ready': {
     code: 'boot_timeout',
     message: /process\.send\('ready'\)/,
@@ -53,6 +71,27 @@ for (const [how, { code, message, settings }] of Object.entries(broken)) {
     assert.deepEqual(new Set(status?.workers.map(({ release }) => release)), new Set([1]));
   });
 }
+
+test('a server of raw connections that does not speak HTTP is well when it accepts one', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.boot(runner.spec('broken.cjs', {}, { HOW: 'silent-tcp' }));
+});
+
+test('the hint for an app that starts processes with node:cluster names what to set', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = runner.spec('broken.cjs', {}, { HOW: 'cluster' });
+  await assert.rejects(runner.boot(spec), (error: AppError) => {
+    assert.match(error.hint, /"workers" in sluice\.json/);
+    return true;
+  });
+  const directory = await temporaryDirectory(t);
+  const script = join(directory, '.output/server/index.cjs');
+  await cp(spec.script, script, { recursive: true });
+  await assert.rejects(runner.boot({ ...spec, script }), (error: AppError) => {
+    assert.match(error.hint, /NITRO_PRESET=node_server/);
+    return true;
+  });
+});
 
 test('a package that is missing is named in the hint, and what did not start is told apart in the log', async (t) => {
   const runner = await TestRunner.start(t);
