@@ -8,7 +8,8 @@ import { listTargets, loadTargetState, saveTargetState, type TargetState } from 
 import { AppError } from '../errors/app-error.ts';
 import { asUser } from '../system/as-owner.ts';
 import { exists } from '../system/exists.ts';
-import { ensurePrivateDirectory, listDirectory, removeTree, syncDirectory } from '../system/files.ts';
+import { ensurePrivateDirectory, listDirectory, syncDirectory } from '../system/files.ts';
+import { removeTree } from '../system/remove-tree.ts';
 import { readBundle } from './bundle.ts';
 import { type Environment, type Head, notABackup } from './format.ts';
 import { hand } from './hand.ts';

@@ -5,8 +5,9 @@ import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { Paths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
-import { leftTemporaries, removeTree, temporaryBeside } from '../system/files.ts';
+import { leftTemporaries, temporaryBeside } from '../system/files.ts';
 import { PinnedDirectory } from '../system/pinned-directory.ts';
+import { removeTree } from '../system/remove-tree.ts';
 import type { Owners } from './owners.ts';
 
 /** Where a backup is unpacked. */

@@ -20,7 +20,7 @@ export async function assertComplete(
   if (lfsPointers.length > 0) {
     throw new AppError(
       'lfs_not_fetched',
-      `git-lfs keeps the content of ${listSome(lfsPointers.map(shown), named)} elsewhere, and Sluice does not fetch from there`,
+      `git-lfs keeps the content of ${listSome(lfsPointers, named, shown)} elsewhere, and Sluice does not fetch from there`,
       {
         hint: 'Take them out of git-lfs (`git lfs migrate export`), leave out those that the app does not need with `export-ignore` in .gitattributes, or send a directory that has them: `sluice deploy`.',
       },
@@ -33,7 +33,7 @@ export async function assertComplete(
   if (missing.length === 0) return;
   throw new AppError(
     'submodules_not_fetched',
-    `${listSome(missing.map(shown), named)}: ${missing.length === 1 ? 'a submodule' : 'submodules'}, and Sluice does not fetch those`,
+    `${listSome(missing, named, shown)}: ${missing.length === 1 ? 'a submodule' : 'submodules'}, and Sluice does not fetch those`,
     {
       hint: 'Put the files into the repository itself (a directory with a .git of its own is taken for a submodule by `git add`), depend on it as a package, or leave it out with `export-ignore` in .gitattributes. `sluice deploy` sends a directory with its submodules.',
     },

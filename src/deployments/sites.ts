@@ -3,14 +3,8 @@ import { basename, join } from 'node:path';
 import { isName, type Target, targetName } from '../config/paths.ts';
 import { ensureTargetState, listTargets, loadTargetState } from '../config/target-state.ts';
 import { AppError } from '../errors/app-error.ts';
-import {
-  emptyDirectory,
-  isTemporary,
-  listDirectory,
-  removeTree,
-  sweepTemporaries,
-  syncDirectory,
-} from '../system/files.ts';
+import { isTemporary, listDirectory, sweepTemporaries, syncDirectory } from '../system/files.ts';
+import { emptyDirectory, removeTree } from '../system/remove-tree.ts';
 import { Slots } from '../system/slots.ts';
 import { removeAllOf } from './app-files.ts';
 import { AppRepository } from './app-repository.ts';

@@ -6,11 +6,11 @@ import { exists, ifThere } from '../system/exists.ts';
 import {
   ensurePrivateDirectory,
   readLink,
-  removeTree,
   replaceLink,
   syncDirectory,
   temporaryBeside,
 } from '../system/files.ts';
+import { removeTree } from '../system/remove-tree.ts';
 import { archiveCommit } from './archive.ts';
 import { type Commit, commitFormat, parseCommits } from './commit.ts';
 import { git } from './git.ts';

@@ -1,9 +1,10 @@
-import { mkdir, rename } from 'node:fs/promises';
+import { mkdir, opendir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ReleasePaths, type TargetPaths } from '../config/paths.ts';
 import { systemCode } from '../errors/app-error.ts';
-import { exists } from '../system/exists.ts';
-import { ensurePrivateDirectory, listDirectory, removeTree, syncDirectory } from '../system/files.ts';
+import { exists, ifThere } from '../system/exists.ts';
+import { ensurePrivateDirectory, listDirectory, syncDirectory } from '../system/files.ts';
+import { removeTree } from '../system/remove-tree.ts';
 
 /** Our records in a release's tree. An app's own file of this name is refused when it is received. */
 export const recordsName = '.sluice';
@@ -75,8 +76,10 @@ export class Places {
 
   /** Whether the files of a published release are there, not only its records. */
   async hasTree(number: number): Promise<boolean> {
-    const names = await listDirectory(this.#paths.release(number).directory);
-    return names.some((name) => name !== recordsName);
+    const directory = await ifThere(opendir(this.#paths.release(number).directory));
+    // Not all names: there may be a great many.
+    for await (const { name } of directory ?? []) if (name !== recordsName) return true;
+    return false;
   }
 
   async publish(number: number): Promise<void> {

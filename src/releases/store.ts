@@ -5,16 +5,15 @@ import { parseSettings } from '../config/load.ts';
 import { type ReleasePaths, type Target, type TargetPaths, targetName } from '../config/paths.ts';
 import { AppError, isRefusedByDisk } from '../errors/app-error.ts';
 import {
-  emptyDirectory,
   ensurePrivateDirectory,
   readJson,
   readLink,
-  removeTree,
   replaceLink,
   sweepTemporaries,
   syncDirectory,
   writeJsonAtomic,
 } from '../system/files.ts';
+import { emptyDirectory, removeTree } from '../system/remove-tree.ts';
 import { Serial } from '../system/serial.ts';
 import { type EmptyTree, Places } from './places.ts';
 import type { ReleaseRecord } from './release.ts';

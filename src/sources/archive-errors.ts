@@ -37,6 +37,15 @@ export function tooManyEntries({ maxEntries }: ArchiveLimits): AppError {
   });
 }
 
+/** @param limit in bytes */
+export function tooManyLinks(limit: number): AppError {
+  return new AppError(
+    'archive_too_many_entries',
+    `the paths and targets of the links in the archive take more than ${formatBytes(limit)}`,
+    { hint: 'Leave out node_modules and build output: they are made here.' },
+  );
+}
+
 export function tooLarge({ maxExtractedBytes }: ArchiveLimits): AppError {
   return new AppError(
     'archive_too_large',

@@ -27,6 +27,7 @@ export function assertName(path: string): void {
   if (Buffer.byteLength(path) > maxPathBytes) {
     throw unsafe(`${shown(path)} is longer than ${maxPathBytes} bytes`);
   }
+  if (path.includes('\0')) throw unreadable(`the name ${shown(path)} has a NUL byte in it`);
   // What the parser puts where bytes are no UTF-8: the name on the disk would be another one.
   if (path.includes('\uFFFD')) {
     throw unreadable(`the name ${shown(path)} is not UTF-8`, {

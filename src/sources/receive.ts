@@ -1,10 +1,12 @@
-import { mkdtemp, readdir, rename, rm } from 'node:fs/promises';
+import { renameSync } from 'node:fs';
+import { lstat, mkdtemp, opendir } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { AppError, isDiskFull } from '../errors/app-error.ts';
 import { recordsName } from '../releases/places.ts';
-import { emptyDirectory } from '../system/files.ts';
+import { ifThere } from '../system/exists.ts';
+import { emptyDirectory, removeTree } from '../system/remove-tree.ts';
 import { diskFull, uploadTooLarge } from './archive-errors.ts';
 import { readBody, type Tally } from './body.ts';
 import { decompressor, explain, peek } from './compression.ts';
@@ -64,7 +66,7 @@ export async function receiveArchive(
     const tally: Tally = { bytes: 0 };
     const { tree, ...received } = await unpack(body, incoming, limits, tally, options);
     await moveInto(directory, tree);
-    await rm(incoming, { recursive: true });
+    await removeTree(incoming);
     return { uploadBytes: tally.bytes, ...received };
   } catch (error) {
     await emptyDirectory(directory, recordsName);
@@ -121,11 +123,17 @@ async function* wholeBlocks(tar: AsyncIterable<Buffer>): AsyncGenerator<Buffer> 
   }
 }
 
-/** Moves what is in `tree`, which lies below `directory`, up into it. */
+/** Moves what is in `tree`, which lies below `directory`, up into it. The names are too many to hold them all. */
 async function moveInto(directory: string, tree: string): Promise<void> {
-  const names = await readdir(tree);
-  if (names.includes(recordsName)) throw reservedName(recordsName);
-  for (const name of names) await rename(join(tree, name), join(directory, name));
+  if (await ifThere(lstat(join(tree, recordsName)))) throw reservedName(recordsName);
+  for (let moved = -1; moved !== 0; ) {
+    moved = 0;
+    // Of a directory that changes meanwhile, some names may be left out: until nothing is left, it is read again.
+    for await (const { name } of await opendir(tree)) {
+      renameSync(join(tree, name), join(directory, name));
+      moved += 1;
+    }
+  }
 }
 
 function empty(message: string): AppError {

@@ -1,9 +1,27 @@
-import { closeSync, linkSync, mkdirSync, openSync, symlinkSync, unlinkSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  symlinkSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
 import { join, posix } from 'node:path';
 import { Parser } from 'tar/parse';
 import type { ReadEntry } from 'tar/read-entry';
 import { AppError, systemCode } from '../errors/app-error.ts';
-import { shown, tooLarge, tooManyEntries, truncated, unreadable, unsafe, writing } from './archive-errors.ts';
+import {
+  shown,
+  tooLarge,
+  tooManyEntries,
+  tooManyLinks,
+  truncated,
+  unreadable,
+  unsafe,
+  writing,
+} from './archive-errors.ts';
 import { assertNotCompressed } from './compression.ts';
 import { assertName, entryPath } from './entry-path.ts';
 import { assertLinksStayInside } from './links.ts';
@@ -16,14 +34,20 @@ import type { ArchiveLimits } from './receive.ts';
  * Symbolic links are made last: until then no path can lead through one, whatever the order of the archive is.
  * Owners, times and special mode bits are not taken over. Times, because `npm pack` gives all files the same, and
  * a server that makes an ETag of size and time would then serve an old file for a new one.
+ *
+ * Memory does not grow with the archive: the disk says which directories there are, and what must be remembered is limited.
  */
 export class Unpacker {
   readonly #root: string;
   readonly #limits: ArchiveLimits;
-  readonly #parser = new Parser({ strict: true });
-  readonly #directories = new Set(['']);
+  readonly #parser = new Parser({ strict: true, maxMetaEntrySize: maxExtendedHeader });
   readonly #links = new Map<string, string>();
-  readonly #topLevel = new Set<string>();
+  /** the first name at the root, and whether there are others */
+  #top: { name: string; isOnly: boolean } | undefined;
+  /** the directory that was looked up last */
+  #directory = '';
+  /** memory that the remembered paths take at most, in bytes */
+  #remembered = 0;
   readonly #lfsPointers: string[] = [];
   /** descriptor of the file that is being written */
   #file: number | undefined;
@@ -79,10 +103,8 @@ export class Unpacker {
    * than one directory.
    */
   leadingFolder(): string {
-    // tar on macOS puts the attributes of `app` beside it, into a file called `._app`.
-    const names = [...this.#topLevel].filter((name) => name !== '' && !name.startsWith('._'));
-    const [name] = names;
-    return names.length === 1 && name !== undefined && this.#directories.has(name) ? name : '';
+    const { name, isOnly } = this.#top ?? { name: '', isOnly: false };
+    return isOnly && this.#isDirectory(name) ? name : '';
   }
 
   /**
@@ -91,15 +113,17 @@ export class Unpacker {
    * @returns its absolute path, and the paths in it of what git-lfs has put in place of files
    */
   finish(folder: string): { tree: string; lfsPointers: string[] } {
-    if (!this.#directories.has(folder)) throw noDirectory(folder);
+    if (!this.#isDirectory(folder)) throw noDirectory(folder);
     const tree = join(this.#root, folder);
-    const links = new Map(inside(folder, this.#links));
-    assertLinksStayInside(links);
-    for (const [path, target] of links) {
-      writing(path, () => symlinkSync(target, join(tree, path)));
+    const isInside = (path: string) => folder === '' || path.startsWith(`${folder}/`);
+    const below = (path: string) => (folder === '' ? path : path.slice(folder.length + 1));
+    // A link beside the folder is gone with all that is beside it.
+    for (const path of this.#links.keys()) if (!isInside(path)) this.#links.delete(path);
+    assertLinksStayInside(this.#links, folder);
+    for (const [path, target] of this.#links) {
+      writing(below(path), () => symlinkSync(target, join(this.#root, path)));
     }
-    const pointers = this.#lfsPointers.map((path) => [path, ''] as const);
-    return { tree, lfsPointers: inside(folder, pointers).map(([path]) => path) };
+    return { tree, lfsPointers: this.#lfsPointers.filter(isInside).map(below) };
   }
 
   /** Closes the file that is being written where unpacking ends before its end. */
@@ -112,7 +136,7 @@ export class Unpacker {
     this.#beyondHeader = true;
     this.#count();
     const path = entryPath(entry.path);
-    this.#topLevel.add(path.split('/', 1)[0] ?? '');
+    this.#noteTop(path.split('/', 1)[0] ?? '');
     writing(entry.path, () => this.#make(path, entry));
   }
 
@@ -139,7 +163,8 @@ export class Unpacker {
         break;
       case 'SymbolicLink':
         assertName(target);
-        this.#links.set(path, target);
+        this.#remember(path, target);
+        this.#links.set(path, copy(target));
         break;
       default:
         refuseType(entry);
@@ -152,17 +177,37 @@ export class Unpacker {
     if (this.#entries > this.#limits.maxEntries) throw tooManyEntries(this.#limits);
   }
 
+  /** Of the names at the root. tar on macOS puts the attributes of `app` beside it, into a file called `._app`. */
+  #noteTop(name: string): void {
+    if (name === '' || name.startsWith('._') || name === this.#top?.name) return;
+    this.#top = { name, isOnly: this.#top === undefined };
+  }
+
+  #remember(...texts: string[]): void {
+    for (const text of texts) this.#remembered += textOverhead + 2 * text.length;
+    if (this.#remembered > maxRemembered) throw tooManyLinks(maxRemembered);
+  }
+
+  /** Tells whether a directory has been made. No path leads through a link yet. */
+  #isDirectory(path: string): boolean {
+    // Most entries lie where the one before them lies, or above that.
+    if (path === '' || path === this.#directory || this.#directory.startsWith(`${path}/`)) return true;
+    if (lstatSync(join(this.#root, path), { throwIfNoEntry: false })?.isDirectory() !== true) return false;
+    this.#directory = path;
+    return true;
+  }
+
   #makeDirectory(path: string): void {
-    if (this.#directories.has(path)) return;
+    if (this.#isDirectory(path)) return;
     this.#makeParent(path);
     mkdirSync(join(this.#root, path));
-    this.#directories.add(path);
+    this.#directory = path;
   }
 
   /** A directory need not have an entry of its own; it counts as one all the same. */
   #makeParent(path: string): void {
     const parent = path.includes('/') ? posix.dirname(path) : '';
-    if (this.#directories.has(parent)) return;
+    if (this.#isDirectory(parent)) return;
     this.#count();
     this.#makeDirectory(parent);
   }
@@ -175,7 +220,9 @@ export class Unpacker {
 
   /** @param head the first bytes of a file */
   #noteLfsPointer(path: string, head: Buffer): void {
-    if (lfsPointer.test(head.toString('latin1', 0, 200))) this.#lfsPointers.push(path);
+    if (!lfsPointer.test(head.toString('latin1', 0, 200))) return;
+    this.#remember(path);
+    this.#lfsPointers.push(path);
   }
 
   #writeFile(chunk: Buffer): void {
@@ -206,14 +253,16 @@ export class Unpacker {
 const lfsPointer = /^version https:\/\/git-lfs\.github\.com\/spec\/v1\n(?:ext-.+\n)*oid sha256:/;
 
 /**
- * What has a path in `folder`, by its path relative to that. A link beside it is gone with all that is beside it, and must
- * not be taken for one inside: it could stand for that one before the judge.
+ * Limits the memory for paths and targets of links, and for paths of git-lfs files, in bytes: links are judged when all of
+ * them are known. The 15,000 links of a large node_modules of pnpm take 6 MiB.
  */
-function inside(folder: string, paths: Iterable<readonly [string, string]>): (readonly [string, string])[] {
-  if (folder === '') return [...paths];
-  return [...paths]
-    .filter(([path]) => path.startsWith(`${folder}/`))
-    .map(([path, value]) => [path.slice(folder.length + 1), value] as const);
+const maxRemembered = 16 * 1024 ** 2;
+/** Memory that V8 takes for a text in a map besides its characters, in bytes. */
+const textOverhead = 64;
+
+/** Copies a text that the parser has cut out of a longer one, which it would keep in memory. */
+function copy(text: string): string {
+  return Buffer.from(text).toString();
 }
 
 function noDirectory(folder: string): Error {
@@ -226,6 +275,17 @@ function noTar(cause?: unknown): Error {
   return unreadable('the upload is not a tar archive', { cause });
 }
 
+/**
+ * Limits the header with a long path, or with attributes, that an entry may have, in bytes. The parser cuts it into lines,
+ * which takes many times as much memory where all of them are empty.
+ */
+const maxExtendedHeader = 128 * 1024;
+
 function refuseType(entry: ReadEntry): never {
+  if (entry.meta) {
+    throw unreadable(`the extended header ${shown(entry.path)} is larger than ${maxExtendedHeader} bytes`, {
+      hint: 'Make the archive without extended attributes: `tar --no-xattrs`.',
+    });
+  }
   throw unsafe(`${shown(entry.path)} is of the type ${entry.type}, which is not unpacked`);
 }

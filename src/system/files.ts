@@ -1,21 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import {
-  chmod,
-  link,
-  lstat,
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  readlink,
-  rename,
-  rm,
-  symlink,
-} from 'node:fs/promises';
+import { link, lstat, mkdir, open, readdir, readFile, readlink, rename, rm, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { hasCode, isRefusedByDisk } from '../errors/app-error.ts';
+import { isRefusedByDisk } from '../errors/app-error.ts';
 import { ifThere } from './exists.ts';
 import { isAlive } from './processes.ts';
+import { removeTree } from './remove-tree.ts';
 
 /** A name beside `path` that nobody else uses, for content that is renamed to `path` when whole. */
 export function temporaryBeside(path: string): string {
@@ -164,33 +153,6 @@ export async function replaceLink(path: string, target: string): Promise<void> {
 /** What a symbolic link points at, or undefined where there is none. */
 export function readLink(path: string): Promise<string | undefined> {
   return ifThere(readlink(path));
-}
-
-/**
- * Removes what is at `path` with all that is below it, if anything. Directories that builds have made read-only, as the
- * caches of some tools are, are made writable first: only root could remove what is in them otherwise.
- */
-export async function removeTree(path: string): Promise<void> {
-  try {
-    await rm(path, { recursive: true, force: true });
-  } catch (error) {
-    if (!hasCode(error, 'EACCES', 'EPERM')) throw error;
-    await openUp(path);
-    await rm(path, { recursive: true, force: true });
-  }
-}
-
-/** Removes what is in a directory, but for one name. */
-export async function emptyDirectory(path: string, except: string): Promise<void> {
-  for (const name of await listDirectory(path)) {
-    if (name !== except) await removeTree(join(path, name));
-  }
-}
-
-async function openUp(path: string): Promise<void> {
-  if (!(await lstat(path)).isDirectory()) return;
-  await chmod(path, 0o700);
-  for (const name of await readdir(path)) await openUp(join(path, name));
 }
 
 /** The names in a directory; none where it does not exist. */

@@ -4,7 +4,7 @@ export function counted(count: number, noun: string): string {
 }
 
 /** `a, b, c and 7 more`: for messages that must not be as long as what they are about. */
-export function listSome(items: string[], most: number): string {
+export function listSome(items: string[], most: number, show = (item: string) => item): string {
   const more = items.length > most ? ` and ${items.length - most} more` : '';
-  return `${items.slice(0, most).join(', ')}${more}`;
+  return `${items.slice(0, most).map(show).join(', ')}${more}`;
 }

@@ -24,6 +24,28 @@ const refused: [claim: string, body: Buffer, code: ErrorCode, message: RegExp][]
   ['a path over 4095 bytes', longName('n/'.repeat(2500)), 'archive_unsafe', /longer than 4095 bytes/],
   ['a name no file system takes', longName(`app/${'n'.repeat(300)}`), 'archive_unsafe', /ENAMETOOLONG/],
   ['a name that is no UTF-8', notUtf8(), 'archive_unreadable', /not UTF-8/],
+  ...(['File', 'Directory', 'SymbolicLink', 'Link'] as const).map(
+    (type) =>
+      [
+        `a name of a ${type} with line ends and NULs`,
+        namedByBytes('NextFileHasLongPath', {
+          path: 'short',
+          type,
+          linkpath: type.endsWith('Link') ? 'x' : '',
+        }),
+        'archive_unreadable',
+        /NUL/,
+      ] as (typeof refused)[number],
+  ),
+  ...(['SymbolicLink', 'Link'] as const).map(
+    (type) =>
+      [
+        `a target of a ${type} with line ends and NULs`,
+        namedByBytes('NextFileHasLongLinkpath', { path: 'short', type, linkpath: 'x' }),
+        'archive_unreadable',
+        /NUL/,
+      ] as (typeof refused)[number],
+  ),
   ['a device', amid({ path: 'app/disk', type: 'BlockDevice' }), 'archive_unsafe', /type BlockDevice/],
   ['a FIFO', amid({ path: 'app/pipe', type: 'FIFO' }), 'archive_unsafe', /type FIFO/],
   ['a type that nobody knows', amid({ path: 'app/x', type: 'SparseFile' }), 'archive_unsafe', /SparseFile/],
@@ -207,6 +229,12 @@ function withLongTarget(entry: Entry): Entry[] {
     { path: '././@LongLink', type: 'NextFileHasLongLinkpath', content },
     { ...entry, linkpath: 'short' },
   ];
+}
+
+/** The parser ends a text at its first NUL, but for what follows the end of that line. */
+function namedByBytes(type: 'NextFileHasLongPath' | 'NextFileHasLongLinkpath', entry: Entry): Buffer {
+  const name = tarEntry({ path: '././@LongLink', type, content: 'name\0\n\0\0\n' });
+  return Buffer.concat([name, tarEntry(entry), endOfArchive]);
 }
 
 function notUtf8(): Buffer {

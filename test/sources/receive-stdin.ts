@@ -1,5 +1,8 @@
-// Receives an archive from standard input into the directory named, and says how much its memory grew meanwhile.
+// Receives an archive from standard input into the directory named and removes all again; says how it ended, and how much
+// its memory grew meanwhile.
+import { AppError } from '../../src/errors/app-error.ts';
 import { receiveArchive } from '../../src/sources/receive.ts';
+import { emptyDirectory } from '../../src/system/remove-tree.ts';
 
 const [directory = ''] = process.argv.slice(2);
 const limits = {
@@ -16,5 +19,15 @@ setInterval(() => {
 }, 5).unref();
 
 const { signal } = new AbortController();
-const received = await receiveArchive(process.stdin, directory, limits, { contentLength: null, signal });
-console.log(JSON.stringify({ ...received, growth: peak - before }));
+const { entries, uploadBytes, code } = await receiveArchive(process.stdin, directory, limits, {
+  contentLength: null,
+  signal,
+}).then(
+  (received) => ({ ...received, code: null }),
+  (error: unknown) => {
+    if (!(error instanceof AppError)) throw error;
+    return { entries: 0, uploadBytes: 0, code: error.code };
+  },
+);
+await emptyDirectory(directory);
+console.log(JSON.stringify({ entries, uploadBytes, code, growth: peak - before }));

@@ -33,3 +33,47 @@ export function tarEntry({ path, type = 'File', content = '', linkpath, mode = 0
   header.encode(block);
   return Buffer.concat([block, body, Buffer.alloc((512 - (body.length % 512)) % 512)]);
 }
+
+/** Gives the next entry a path, or the target of a link, that is longer than a header of a tar has room for. */
+export function extendedHeader(key: 'path' | 'linkpath', value: string): Buffer {
+  const rest = ` ${key}=${value}\n`;
+  const digits = String(rest.length + String(rest.length).length).length;
+  return tarEntry({ path: 'head', type: 'ExtendedHeader', content: `${rest.length + digits}${rest}` });
+}
+
+/** An archive of `count` entries of all kinds, many of them with long names, some of them right at its root. */
+export function* manyEntries(count: number): Generator<Buffer> {
+  const makers = [directoryAtRoot, fileAtRoot, fileBelow, directoryBelow, hardLink, symbolicLink];
+  yield tarEntry({ path: 'deep/', type: 'Directory' });
+  yield tarEntry({ path: 'deep/file' });
+  for (const path of ['many', 'hard', 'link']) yield tarEntry({ path: `deep/${path}/`, type: 'Directory' });
+  for (let n = 5; n < count; n += 1)
+    yield* (makers[n % makers.length] as (n: number) => Generator<Buffer>)(n);
+  yield endOfArchive;
+}
+
+function* directoryAtRoot(n: number): Generator<Buffer> {
+  yield extendedHeader('path', `${String(n).padStart(250, 'd')}/`);
+  yield tarEntry({ path: 'long', type: 'Directory' });
+}
+
+function* fileAtRoot(n: number): Generator<Buffer> {
+  yield extendedHeader('path', String(n).padStart(250, 'f'));
+  yield tarEntry({ path: 'long' });
+}
+
+function* fileBelow(n: number): Generator<Buffer> {
+  yield tarEntry({ path: `deep/many/${n}` });
+}
+
+function* directoryBelow(n: number): Generator<Buffer> {
+  yield tarEntry({ path: `deep/many/${n}/`, type: 'Directory' });
+}
+
+function* hardLink(n: number): Generator<Buffer> {
+  yield tarEntry({ path: `deep/hard/${n}`, type: 'Link', linkpath: 'deep/file' });
+}
+
+function* symbolicLink(n: number): Generator<Buffer> {
+  yield tarEntry({ path: `deep/link/${n}`, type: 'SymbolicLink', linkpath: `../many/${n}` });
+}

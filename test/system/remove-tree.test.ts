@@ -12,6 +12,9 @@ const script = `
   mkdirSync('tree/read-only/below', { recursive: true });
   writeFileSync('tree/read-only/below/file', 'x'.repeat(10_000));
   for (const path of ['tree/read-only/below', 'tree/read-only']) chmodSync(path, 0o555);
+  mkdirSync('tree/listable/below', { recursive: true });
+  chmodSync('tree/listable', 0o444);
+  for (let n = 0; n < 300; n += 1) writeFileSync('tree/' + n, '');
   mkdirSync('tree/closed', { mode: 0 });
   const size = await directorySize('tree');
   await removeTree('tree');
@@ -25,7 +28,7 @@ const nobody = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {};
 test('a tree with directories that are read-only or closed can be measured, and removed', async (t) => {
   const directory = await temporaryDirectory(t);
   await chmod(directory, 0o777);
-  const modules = ['files.ts', '../releases/disk.ts'].map((name) =>
+  const modules = ['remove-tree.ts', '../releases/disk.ts'].map((name) =>
     fileURLToPath(new URL(name, new URL('../../src/system/', import.meta.url))),
   );
   const argv = ['--input-type=module', '-e', script, ...modules];

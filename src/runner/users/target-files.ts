@@ -164,36 +164,26 @@ async function chownBelow(
   user: Identity,
   except?: string,
 ): Promise<void> {
-  const names = readdirSync(directory.path, { encoding: 'buffer' }).filter(
-    (name) => name.toString() !== except,
-  );
-  if (names.length === 0) return;
-  const only = `--from=${owner.uid}`;
-  const chown = [
-    '/bin/chown',
-    '--recursive',
-    '-P',
-    '--no-dereference',
-    only,
-    '--',
-    `${user.uid}:${user.gid}`,
+  const all = [
+    '.',
+    '-mindepth',
+    '1',
+    '-maxdepth',
+    '1',
+    ...(except === undefined ? [] : ['!', '-name', except]),
   ];
-  const argv = ['-0', '-r', ...chown];
-  const child = spawn('/usr/bin/xargs', argv, {
+  const only = `--from=${owner.uid}`;
+  const chown = ['/bin/chown', '--recursive', '-P', '--no-dereference', only, `${user.uid}:${user.gid}`];
+  const child = spawn('/usr/bin/find', [...all, '-exec', ...chown, '{}', '+'], {
     cwd: directory.path,
     env: rootEnvironment,
-    stdio: ['pipe', 'ignore', 'pipe'],
+    stdio: ['ignore', 'ignore', 'pipe'],
   });
   let said = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     said = (said + text).slice(0, 1000);
   });
-  const closed = once(child, 'close');
-  // Where it has ended early, its exit says so.
-  child.stdin.on('error', () => undefined);
-  for (const name of names) child.stdin.write(Buffer.concat([Buffer.from('./'), name, Buffer.from('\0')]));
-  child.stdin.end();
-  const [code] = await closed;
+  const [code] = await once(child, 'close');
   if (code !== 0) throw new Error(`chown ended with ${code}: ${said}`);
 }
 
