@@ -14,6 +14,8 @@ export interface WorkerBoot {
   handoffFds: { take: number; give: number };
   /** copies of the app's listening socket: the gate uses up one each time it is shut */
   gateFds: number[];
+  /** of the handoff: the file names that of the active generation */
+  handoffId: string;
   /** what to look at, and whom to tell, when the runner is gone */
   generationFile: string;
   /** by which the next runner knows it: that socket is open to all */
@@ -39,7 +41,9 @@ export type AppProtocol = 'http' | 'https' | 'http2' | 'http2s' | 'tcp' | 'tls';
  * read). The connection itself never passes through the runner.
  */
 export type ToWorker =
-  | { type: 'open' }
+  /** `wait`: accept connections, and read nothing from them before `serve` */
+  | { type: 'open'; wait: boolean }
+  | { type: 'serve' }
   /** `last`: nobody takes over, so that idle connections are closed instead of moved */
   | { type: 'retire'; last: boolean }
   /** after `retire`: other workers have opened, so that the ports beside the app's own can be shut */
@@ -85,4 +89,5 @@ export type FromOrphan =
     }
   | { type: 'retired' };
 
+/** With it comes the descriptor into which connections are put for the workers of a fresh generation, if there is one. */
 export type ToOrphan = { type: 'retire' };

@@ -24,7 +24,7 @@ export class Commit {
    */
   constructor(
     paths: { current: string; generation: string },
-    active: { generation: number; release: number },
+    active: { generation: number; release: number; handoff: string },
     currentLink: string,
   ) {
     this.#generation = { temporary: temporaryBeside(paths.generation), path: paths.generation };

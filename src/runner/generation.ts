@@ -6,6 +6,7 @@ import { BootFailures } from './boot-failure.ts';
 import type { Group } from './cgroups/group.ts';
 import type { Exit } from './exit.ts';
 import { gateDeadline } from './gate-deadline.ts';
+import type { Handoff } from './handoff.ts';
 import { Places } from './places.ts';
 import { ShortageWatch } from './shortage-watch.ts';
 import type { WorkerProcess } from './worker-process.ts';
@@ -101,16 +102,22 @@ export class Generation {
     return [...this.workers].reduce((sum, { figures }) => sum + (figures.memoryBytes ?? 0), 0);
   }
 
+  /** Through which its workers take connections; undefined while it has none. */
+  get handoff(): Handoff | undefined {
+    return [...this.workers].at(-1)?.handoff;
+  }
+
   get group(): Group {
     return this.#options.group;
   }
 
   /**
    * Opens all gates, again where a switch has failed. The caller has made this generation the active one on the disk.
+   * @param wait whether no worker must read from connections before `places.serve`
    */
-  async open(): Promise<void> {
+  async open({ wait = false } = {}): Promise<void> {
     this.state = 'active';
-    await this.places.open();
+    await this.places.open({ wait });
   }
 
   /**

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -10,6 +11,8 @@ import { makeWay } from './make-way.ts';
  */
 export class Handoff {
   static #made = 0;
+  /** by which a worker knows whether the active generation has the same handoff */
+  readonly id = randomBytes(8).toString('hex');
   readonly take: Socket;
   readonly give: Socket;
 

@@ -3,7 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { FromOrphan, ToOrphan } from '../protocol/worker.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { gateDeadline } from './gate-deadline.ts';
+import type { Handoff } from './handoff.ts';
 import type { ProcessRecords } from './process-records.ts';
+import { sendHandle } from './send-handle.ts';
 
 /** A worker of an earlier runner that goes on serving until it is retired. */
 interface Orphan {
@@ -31,17 +33,17 @@ export class Orphans {
   readonly #orphans = new Set<Orphan>();
   readonly #server: Server;
   readonly #records: ProcessRecords;
-  readonly #superseded: (key: string) => boolean;
+  readonly #successor: (key: string) => Handoff | undefined;
   /** those that have not said who they are, the oldest first */
   readonly #strangers = new Set<Socket>();
 
   /**
    * @param records of the workers that earlier runners have started
-   * @param superseded whether a generation of this runner has already taken over for `key`
+   * @param successor the handoff of the generation of this runner that has already taken over for `key`
    */
-  constructor(records: ProcessRecords, superseded: (key: string) => boolean) {
+  constructor(records: ProcessRecords, successor: (key: string) => Handoff | undefined) {
     this.#records = records;
-    this.#superseded = superseded;
+    this.#successor = successor;
     this.#server = createServer((socket) => this.#accept(socket));
   }
 
@@ -75,26 +77,40 @@ export class Orphans {
    * Waits until all have reported that an earlier runner has left: who came right before us may have had no time to. One
    * whose event loop stands still, or that is about to end, never does.
    * @param ours pids of our own workers
+   * @param key whose orphans; without it those of all
    */
-  async gather(ours: () => ReadonlySet<number>): Promise<void> {
+  async gather(ours: () => ReadonlySet<number>, key?: string): Promise<void> {
     const latest = performance.now() + reportsWithin;
     while (performance.now() < latest) {
       const known = new Set([...this.#orphans].map(({ pid }) => pid));
       const all = await this.#records.alive();
-      const left = all.filter(({ kind, pid }) => kind === 'worker' && !ours().has(pid));
+      const left = all.filter(
+        (each) => each.kind === 'worker' && !ours().has(each.pid) && (key ?? each.key) === each.key,
+      );
       if (left.every(({ pid }) => known.has(pid))) return;
       await sleep(20);
     }
   }
 
-  /** Tells those of `key` to take nothing new, and waits for their word; they end by themselves when drained. */
-  async retire(key: string): Promise<void> {
-    const concerned = [...this.#orphans].filter((orphan) => orphan.key === key);
-    await Promise.all(concerned.map((orphan) => this.#retire(orphan)));
+  /** Whether some of `key` still take requests. */
+  serving(key: string): boolean {
+    return [...this.#orphans].some((orphan) => orphan.key === key && !orphan.hasRetired);
   }
 
-  async #retire(orphan: Orphan): Promise<void> {
-    post(orphan.socket, { type: 'retire' });
+  /**
+   * Tells those of `key` to take nothing new, and waits for their word; they end by themselves when drained.
+   * @param successor where their idle connections go
+   */
+  async retire(key: string, successor?: Handoff): Promise<void> {
+    const concerned = [...this.#orphans].filter((orphan) => orphan.key === key);
+    await Promise.all(concerned.map((orphan) => this.#retire(orphan, successor)));
+  }
+
+  async #retire(orphan: Orphan, successor: Handoff | undefined): Promise<void> {
+    const message: ToOrphan = { type: 'retire' };
+    const line = `${JSON.stringify(message)}\n`;
+    if (successor === undefined) orphan.socket.write(line);
+    else sendHandle(orphan.socket, line, successor.give);
     await withDeadline(orphan.retired.promise, gateDeadline);
   }
 
@@ -114,7 +130,8 @@ export class Orphans {
         const { key, pid } = message;
         orphan = { key, pid, socket, retired: Promise.withResolvers(), hasRetired: false };
         this.#orphans.add(orphan);
-        if (this.#superseded(key)) void this.#retire(orphan);
+        const successor = this.#successor(key);
+        if (successor !== undefined) void this.#retire(orphan, successor);
       } else socket.destroy();
     };
     onMessages(socket, hear);
@@ -161,8 +178,4 @@ function parse(line: string): FromOrphan | undefined {
   } catch {
     return undefined;
   }
-}
-
-function post(socket: Socket, message: ToOrphan): void {
-  socket.write(`${JSON.stringify(message)}\n`);
 }

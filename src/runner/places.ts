@@ -63,13 +63,21 @@ export class Places {
     return [...first, ...(await Promise.all(this.#slots.slice(1, count).map(boot)))];
   }
 
-  /** Opens the gates of those that are booted, and fills places that are empty. */
-  async open(): Promise<void> {
+  /**
+   * Opens the gates of those that are booted, and fills places that are empty.
+   * @param wait whether they must not read from connections before `serve`
+   */
+  async open({ wait = false } = {}): Promise<void> {
     const booted = this.#slots.flatMap(({ worker }) =>
       worker && worker.state !== 'booting' ? [worker] : [],
     );
-    await Promise.all(booted.map((worker) => withDeadline(worker.open(), gateDeadline)));
+    await Promise.all(booted.map((worker) => withDeadline(worker.open({ wait }), gateDeadline)));
     for (const slot of this.#slots) void this.#fill(slot);
+  }
+
+  /** Lets workers serve that were opened with `wait`. */
+  serve(): void {
+    for (const { worker } of this.#slots) worker?.post({ type: 'serve' });
   }
 
   /** Whether a worker is on its way into a place of the active generation. */

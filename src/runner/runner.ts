@@ -49,7 +49,7 @@ export class Runner {
     this.#ground = ground;
     const warn = (message: string) => log.warn(message);
     this.#records = new ProcessRecords(ground.run.processes, warn);
-    this.#orphans = new Orphans(this.#records, (key) => this.#targets.get(key)?.active !== undefined);
+    this.#orphans = new Orphans(this.#records, (key) => this.#targets.get(key)?.handoff);
     this.#cgroups = new Cgroups(findTree(paths.home), warn);
     this.#log = log;
     this.#logs = new AppLogs(

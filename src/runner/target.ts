@@ -87,8 +87,9 @@ export class TargetRunner {
     });
   }
 
-  get active(): Generation | undefined {
-    return this.#active;
+  /** Through which the workers of the active generation take connections. */
+  get handoff(): Handoff | undefined {
+    return this.#active?.handoff;
   }
 
   /** Whether there is nothing to be told of it. */
@@ -163,7 +164,8 @@ export class TargetRunner {
     }
     const old = this.#active;
     const { spec } = next;
-    const commit = await this.#prepare(id, spec);
+    const commit = await this.#prepare(next);
+    if (old === undefined) await this.#gatherOrphans();
 
     const start = performance.now();
     this.#moves.pause();
@@ -183,12 +185,15 @@ export class TargetRunner {
     this.#tell('open', id);
     this.#standby.delete(id);
     this.#active = next;
-    await next.open();
+    // Orphans hold a socket of their own, beside ours: nobody would listen between its end and our opening. So ours is
+    // open before they retire, and what comes in on it waits until they have.
+    const wait = this.#options.orphans.serving(this.key);
+    await next.open({ wait });
     old?.relieve();
     this.#look();
     const pauseMs = performance.now() - start;
-    // Orphans hold a socket of their own, beside ours: nobody would listen between its end and our opening.
-    await this.#options.orphans.retire(this.key);
+    await this.#options.orphans.retire(this.key, next.handoff);
+    if (wait) next.places.serve();
     this.#tell('opened', id);
     this.#moves.resume();
 
@@ -211,12 +216,23 @@ export class TargetRunner {
     return { generation: id, pauseMs };
   }
 
-  async #prepare(id: number, { paths, release, directory }: GenerationSpec): Promise<Commit> {
+  /** Waits until those that an earlier runner has left can be told to retire. */
+  async #gatherOrphans(): Promise<void> {
+    const ours = () => new Set(this.status().workers.map(({ pid }) => pid));
+    await this.#options.orphans.gather(ours, this.key);
+  }
+
+  async #prepare({ id, spec, handoff }: Generation): Promise<Commit> {
     try {
+      const { paths, release, directory } = spec;
       const { current, generation } = paths;
       const safe = { current: this.#at(current), generation: this.#at(generation) };
       await Commit.sweep(safe.generation);
-      return new Commit(safe, { generation: id, release }, relative(dirname(current), directory));
+      return new Commit(
+        safe,
+        { generation: id, release, handoff: handoff?.id ?? '' },
+        relative(dirname(current), directory),
+      );
     } catch (error) {
       await this.discard(id);
       throw notWritten(error);

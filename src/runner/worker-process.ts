@@ -110,6 +110,7 @@ export class WorkerProcess {
       channelFd,
       handoffFds,
       gateFds: Array.from({ length: gateCopies }, (_, copy) => firstGateFd + copy),
+      handoffId: handoff.id,
       generationFile: spec.paths.generation,
       secret: randomBytes(16).toString('hex'),
       orphanSocket,
@@ -236,8 +237,11 @@ export class WorkerProcess {
     this.#channel?.post(message);
   }
 
-  /** Fulfilled when it accepts connections, or is gone. May follow `retire`, where a switch has failed. */
-  open(): Promise<void> {
+  /**
+   * Fulfilled when it accepts connections, or is gone. May follow `retire`, where a switch has failed.
+   * @param wait whether it must not read from connections before `serve`
+   */
+  open({ wait = false } = {}): Promise<void> {
     if (this.state === 'retired' || this.state === 'drained') {
       this.#retired = Promise.withResolvers();
       this.#drained = Promise.withResolvers();
@@ -245,7 +249,7 @@ export class WorkerProcess {
     this.isRetiring = false;
     this.state = 'opening';
     this.#opened = Promise.withResolvers();
-    this.post({ type: 'open' });
+    this.post({ type: 'open', wait });
     return this.#opened.promise;
   }
 

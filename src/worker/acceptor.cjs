@@ -6,6 +6,14 @@ const { waitingConnections } = require('./accept-queue.cjs');
 /** @import { Server } from 'node:net' */
 
 /**
+ * @typedef {object} Acceptor
+ * @property {() => void} close stops accepting at once and touches no connection
+ * @property {() => number} waiting connections that nobody has accepted yet
+ * @property {() => void} wait from now on, connections are accepted and not yet given to the server
+ * @property {() => void} serve gives them to the server, and those that follow
+ */
+
+/**
  * Accepts connections on behalf of a server, which cannot tell them from its own. Node.js looks up the server a
  * connection is for under a symbol on the listening handle: pointed at the app's server, all that follows (its
  * options, its limits, its count of connections, its events) is Node's own doing, at no cost to a connection.
@@ -13,8 +21,7 @@ const { waitingConnections } = require('./accept-queue.cjs');
  * @param {any} server listens on its private handle
  * @param {any} handle bound, and closed if it cannot listen
  * @param {number} backlog length of the kernel's queue, 0 for Node's default
- * @returns {{ close(): void, waiting(): number } | number} `close` stops accepting at once and touches no connection;
- *   an error number if the handle cannot listen
+ * @returns {Acceptor | number} an error number if the handle cannot listen
  */
 function acceptFor(server, handle, backlog) {
   const { _handle: own } = server;
@@ -32,13 +39,25 @@ function acceptFor(server, handle, backlog) {
     handle.close();
     return closeOwn.call(this, callback);
   };
+  let serve = () => {};
   return {
-    /** connections that nobody has accepted yet */
     waiting: () => waitingConnections(handle),
     close() {
       own.close = closeOwn;
       handle.close();
+      serve();
     },
+    wait() {
+      const { onconnection } = handle;
+      /** @type {unknown[][]} */
+      const waiting = [];
+      handle.onconnection = (/** @type {unknown[]} */ ...args) => waiting.push(args);
+      serve = () => {
+        handle.onconnection = onconnection;
+        for (const args of waiting.splice(0)) onconnection.apply(handle, args);
+      };
+    },
+    serve: () => serve(),
   };
 }
 

@@ -14,6 +14,12 @@ const { Socket } = require('node:net');
 /** The kind of a pipe that carries handles: PipeConstants.IPC of Node.js. */
 const ipc = 2;
 
+/**
+ * In place of the number of a move: nobody arbitrates. Whoever takes the connection has it, and the giver closes its own
+ * copy. The way of workers whose runner is gone.
+ */
+const forGood = 0;
+
 /** Longer than any message, in bytes. */
 const longest = 64;
 
@@ -30,7 +36,7 @@ function openPipe(fd, Pipe) {
 
 /** The end that connections are put into. */
 class HandoffGiver {
-  /** @type {[number, any, () => void][]} */
+  /** @type {[number, any, () => void, () => void][]} */
   #waiting = [];
   #socket;
   /** @type {any} of the write that is under way */
@@ -56,9 +62,10 @@ class HandoffGiver {
    * @param {number} move
    * @param {any} socket
    * @param {() => void} failed told if that cannot be done, such as when the connection is closed by then
+   * @param {() => void} given told when that is done
    */
-  give(move, socket, failed) {
-    this.#waiting.push([move, socket, failed]);
+  give(move, socket, failed, given = () => undefined) {
+    this.#waiting.push([move, socket, failed, given]);
     if (this.#handle === undefined) this.#next();
   }
 
@@ -72,7 +79,7 @@ class HandoffGiver {
     for (;;) {
       const next = this.#waiting.shift();
       if (next === undefined) return;
-      const [move, socket, failed] = next;
+      const [move, socket, failed, given] = next;
       if (socket.destroyed) {
         failed();
         continue;
@@ -80,6 +87,7 @@ class HandoffGiver {
       this.#handle = socket._handle;
       this.#socket.write(`${move}\n`, (error) => {
         if (error) failed();
+        else given();
         this.#next();
       });
       return;
@@ -133,4 +141,4 @@ class HandoffTaker {
   }
 }
 
-module.exports = { HandoffGiver, HandoffTaker };
+module.exports = { HandoffGiver, HandoffTaker, forGood, ipc };

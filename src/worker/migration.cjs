@@ -1,11 +1,12 @@
 'use strict';
 
 const { adopt } = require('./acceptor.cjs');
+const { forGood } = require('./handoff.cjs');
 
 /** @import { Server } from 'node:net' */
 /** @import { FromWorker } from '../protocol/worker.ts' */
 /** @typedef {(message: FromWorker) => void} Post */
-/** @typedef {{ give(move: number, socket: any, failed: () => void): void }} Giver */
+/** @typedef {{ give(move: number, socket: any, failed: () => void, given?: () => void): void }} Giver */
 
 /** How many connections are on the move at a time: enough to hide the way there and back. */
 const atATime = 16;
@@ -22,6 +23,8 @@ class Outbox {
   /** @type {Set<any>} */
   #known = new Set();
   #nextId = 1;
+  /** who says where connections go: the runner; nobody yet; nobody ever, they are given away or stay here */
+  #mode = /** @type {'asks' | 'parks' | 'gives' | 'stays'} */ ('asks');
   #post;
   #giver;
   #stays;
@@ -39,6 +42,7 @@ class Outbox {
 
   /** @param {any[]} sockets idle connections of an http server; those it has already are left alone */
   add(sockets) {
+    if (this.#mode === 'stays') return;
     for (const socket of sockets) {
       if (this.#known.has(socket)) continue;
       this.#known.add(socket);
@@ -93,12 +97,45 @@ class Outbox {
     this.#next();
   }
 
-  /** The runner is gone. What it has not confirmed stays here: the new owner lets go of what it does not know to own. */
+  /** The runner is gone, and this generation is still the active one: all connections are served here. */
   recall() {
-    const sockets = [...this.#sent.values(), ...this.#waiting.splice(0)];
-    this.#sent.clear();
-    for (const socket of sockets) this.#resume(socket);
+    this.park();
+    for (const socket of this.#waiting.splice(0)) this.#resume(socket);
     this.#known.clear();
+    this.#mode = 'stays';
+  }
+
+  /**
+   * The runner is gone, and another generation is the active one: nothing is read any more. What the runner has not
+   * confirmed is still ours, for the new owner lets go of what it does not know to own.
+   */
+  park() {
+    this.#mode = 'parks';
+    this.#waiting.unshift(...this.#sent.values());
+    this.#sent.clear();
+  }
+
+  /**
+   * Gives all connections away, those too that become idle later, to whichever worker takes them.
+   * @param {Giver} giver
+   */
+  giveAway(giver) {
+    this.#mode = 'gives';
+    this.#giver = giver;
+    this.#next();
+  }
+
+  /** @param {any} socket */
+  #give(socket) {
+    this.#giver.give(
+      forGood,
+      socket,
+      () => {
+        this.#resume(socket);
+        this.#stays();
+      },
+      () => socket.destroy(),
+    );
   }
 
   /** @param {any} socket */
@@ -109,6 +146,8 @@ class Outbox {
   }
 
   #next() {
+    if (this.#mode === 'gives') for (const socket of this.#waiting.splice(0)) this.#give(socket);
+    if (this.#mode !== 'asks') return;
     while (this.#sent.size < atATime) {
       const socket = this.#waiting.shift();
       if (socket === undefined) return;

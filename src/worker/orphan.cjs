@@ -1,110 +1,191 @@
 'use strict';
 
 const { readFileSync } = require('node:fs');
-const { connect } = require('node:net');
+const { connect, Socket } = require('node:net');
+const { ipc } = require('./handoff.cjs');
 
 /** @import { FromOrphan, ToOrphan } from '../protocol/worker.ts' */
 /** @typedef {InstanceType<typeof import('./worker.cjs').Worker>} Worker */
 
 /** How often a worker without a runner looks for the next one, in ms. */
 const retryInterval = 200;
-/** How often an orphan reads which generation is active, in ms. */
-const lookInterval = 1000;
 /**
- * An orphan ends by itself when another generation has been active for so many looks. The runner retires an orphan within
- * milliseconds, once the new workers accept connections; an orphan that is unknown to the runner must not come before that.
+ * How long an orphan serves on once it has read that another generation is the active one, in ms. That one opens within
+ * milliseconds; a runner that knows the orphan retires it then.
  */
-const patientLooks = 3;
+const openPatience = 300;
+/** How long a worker that was opened with `wait` waits where no runner tells it to serve, in ms. */
+const servePatience = 1000;
 /** A round of the event loop that takes less had nothing to do; in ms. One that does nothing takes a tenth of it. */
 const quietRound = 0.1;
 /** How long such a round is waited for, in ms: under full load there may be none. */
 const quietPatience = 200;
 
 /**
- * The life of a worker whose runner is gone. No gate may stay shut: when its generation is the active one it opens,
- * or stays open; when another is, it drains and ends. It looks for the next runner, which will retire it once a fresh
- * generation stands beside it.
+ * The life of a worker whose runner is gone. No gate may stay shut, and no request may be answered by an old release
+ * once a newer one has answered. The `generation` file decides: a runner replaces it before it opens a new generation,
+ * and a runner that is gone replaces it no more.
+ *
+ * - It names this generation: the worker opens, or stays open. It looks for the next runner, which will retire it once a
+ *   fresh generation stands beside it. A runner may die before, or not know it: whenever it has no connection to one, the
+ *   worker reads the file anew. So it retires before the workers of that fresh generation give up waiting.
+ * - It names a later generation with the same handoff: the worker retires, and gives its idle connections to that one.
+ * - It names any other: the worker retires, and the next runner says where its idle connections go.
  * @param {Worker} worker
  */
 function liveAlone(worker) {
-  if (isActive(worker)) {
-    if (worker.state === 'booting') worker.onReady = () => worker.open();
-    else if (worker.state !== 'open') worker.open();
-    const life = { isOver: false };
-    report(worker, life);
-    leaveWhenSuperseded(worker, life);
-  } else {
-    leave(worker);
+  new Orphan(worker).live();
+}
+
+class Orphan {
+  #worker;
+  /** fulfilled when it takes nothing new any more; undefined while it does */
+  #shut = /** @type {Promise<void> | undefined} */ (undefined);
+  /** whether it is known where its connections go */
+  #isSettled = false;
+
+  /** @param {Worker} worker */
+  constructor(worker) {
+    this.#worker = worker;
+  }
+
+  live() {
+    const worker = this.#worker;
+    const active = activeFor(worker);
+    if (active === 'own') this.#serve();
+    else void this.#leave();
+    if (active === 'sibling') this.#settle(() => worker.giveAway());
+    if (active === 'none') this.#settle(() => worker.keepConnections());
+    if (!this.#isSettled) this.#report();
+  }
+
+  /** Retires when another generation has become the active one. */
+  #look() {
+    if (this.#shut !== undefined || activeFor(this.#worker) === 'own') return;
+    setTimeout(() => void this.#leave(), openPatience).unref();
+  }
+
+  #serve() {
+    const worker = this.#worker;
+    if (worker.state === 'booting') {
+      worker.onReady = () => activeFor(worker) === 'own' && worker.openAlone();
+      return;
+    }
+    worker.openAlone();
+    setTimeout(() => worker.serve(), servePatience).unref();
+  }
+
+  /** @returns {Promise<void>} */
+  #leave() {
+    this.#shut ??= new Promise((resolve) => leave(this.#worker, () => resolve()));
+    return this.#shut;
+  }
+
+  /** @param {() => void} settle */
+  #settle(settle) {
+    this.#isSettled = true;
+    void this.#leave().then(settle);
+  }
+
+  /** Keeps a connection to whichever runner there is, and does what it says. */
+  #report() {
+    const worker = this.#worker;
+    const { version, key, generation, release, orphanSocket, secret } = worker.boot;
+    const again = () => {
+      if (this.#isSettled) return;
+      this.#look();
+      setTimeout(() => this.#report(), retryInterval).unref();
+    };
+    connectToRunner(worker, orphanSocket, {
+      connected: (post) =>
+        post({ type: 'orphan', version, key, generation, release, pid: process.pid, secret }),
+      message: (message, fd, post) => {
+        if (message.type !== 'retire' || this.#isSettled) return;
+        this.#settle(() => {
+          post({ type: 'retired' });
+          if (fd === undefined) worker.keepConnections();
+          else worker.giveAway(fd);
+        });
+      },
+      lost: again,
+    });
   }
 }
 
 /**
- * Ends an orphan that no runner retires: one without a record is unknown to them, and would serve an old release for ever.
+ * Which generation is the active one, as seen by a worker.
  * @param {Worker} worker
- * @param {{ isOver: boolean }} life
+ * @returns {'own' | 'sibling' | 'other' | 'none'} `sibling` is another one with the same handoff
  */
-function leaveWhenSuperseded(worker, life) {
-  let looks = 0;
-  const timer = setInterval(() => {
-    looks = isActive(worker) ? 0 : looks + 1;
-    if (!life.isOver && looks < patientLooks) return;
-    clearInterval(timer);
-    if (life.isOver) return;
-    life.isOver = true;
-    leave(worker);
-  }, lookInterval).unref();
-}
-
-/** @param {Worker} worker */
-function isActive(worker) {
+function activeFor({ boot }) {
   try {
-    return JSON.parse(readFileSync(worker.boot.generationFile, 'utf8')).generation === worker.boot.generation;
+    const { generation, handoff } = JSON.parse(readFileSync(boot.generationFile, 'utf8'));
+    if (generation === boot.generation) return 'own';
+    return handoff === boot.handoffId ? 'sibling' : 'other';
   } catch (error) {
     // No file: nothing was ever active, so neither is this one. A file that cannot be read must not shut a gate.
-    return /** @type {NodeJS.ErrnoException} */ (error).code !== 'ENOENT';
+    return /** @type {NodeJS.ErrnoException} */ (error).code === 'ENOENT' ? 'none' : 'own';
   }
 }
 
+/** @typedef {(message: FromOrphan) => void} Post */
+
 /**
- * Keeps a connection to whichever runner there is, and does what it says.
+ * One connection to a runner. It is read as Node.js reads an IPC channel, for the runner sends a descriptor.
  * @param {Worker} worker
- * @param {{ isOver: boolean }} life
+ * @param {string} path
+ * @param {object} on
+ * @param {(post: Post) => void} on.connected
+ * @param {(message: ToOrphan, fd: number | undefined, post: Post) => void} on.message `fd` came with it
+ * @param {() => void} on.lost told too where there is no runner
  */
-function report(worker, life) {
-  const { version, key, generation, release, orphanSocket, secret } = worker.boot;
-  const socket = connect(orphanSocket);
-  socket.unref();
-  socket.setEncoding('utf8');
-  /** @param {FromOrphan} message */
-  const post = (message) => socket.write(`${JSON.stringify(message)}\n`);
-  socket.on('connect', () =>
-    post({ type: 'orphan', version, key, generation, release, pid: process.pid, secret }),
-  );
-  let text = '';
-  socket.on('data', (chunk) => {
-    text += chunk;
-    const lines = text.split('\n');
-    text = /** @type {string} */ (lines.pop());
-    for (const line of lines) {
-      const message = /** @type {ToOrphan} */ (JSON.parse(line));
-      if (message.type !== 'retire' || life.isOver) continue;
-      life.isOver = true;
-      leave(worker, () => post({ type: 'retired' }));
-    }
-  });
-  // 'close' follows; while no runner listens there is nothing to do but to try again.
-  socket.on('error', () => undefined);
-  socket.on('close', () => {
-    if (!life.isOver) setTimeout(report, retryInterval, worker, life).unref();
+function connectToRunner({ Pipe }, path, on) {
+  // Paused: this handle never reads. It is not closed either, for the descriptor is that of the second one.
+  const connecting = connect(path).pause();
+  connecting.unref();
+  connecting.once('error', on.lost);
+  connecting.once('connect', () => {
+    const pipe = new Pipe(ipc);
+    pipe.open(/** @type {any} */ (connecting)._handle.fd);
+    /** @type {any} of a handle that came and belongs to the next message */
+    let came;
+    let text = '';
+    const socket = new Socket(
+      /** @type {any} */ ({
+        handle: pipe,
+        readable: true,
+        writable: true,
+        onread: {
+          buffer: Buffer.alloc(1024),
+          callback(/** @type {number} */ length, /** @type {Buffer} */ bytes) {
+            came = pipe.pendingHandle ?? came;
+            pipe.pendingHandle = undefined;
+            const lines = (text + bytes.toString('utf8', 0, length)).split('\n');
+            text = /** @type {string} */ (lines.pop());
+            for (const line of lines) on.message(JSON.parse(line), came?.fd, post);
+            return true;
+          },
+        },
+      }),
+    );
+    /** @type {Post} */
+    const post = (message) => socket.write(`${JSON.stringify(message)}\n`);
+    socket.unref();
+    // 'close' follows.
+    socket.on('error', () => undefined);
+    socket.on('end', () => socket.destroy());
+    socket.once('close', on.lost);
+    on.connected(post);
   });
 }
 
 /**
- * Drains and ends itself: its own signal to itself cannot hit anybody else, as a pid kept by others might.
+ * Takes nothing new, and ends itself once it is drained: its own signal to itself cannot hit anybody else, as a pid kept
+ * by others might.
  * @param {Worker} worker
- * @param {() => void} retired told when it takes nothing new any more
+ * @param {() => void} retired told when it takes nothing new any more: what becomes of its connections is to be settled
  */
-function leave(worker, retired = () => undefined) {
+function leave(worker, retired) {
   let ending = false;
   const end = () => {
     if (ending) return;

@@ -7,6 +7,7 @@ const { createHandle, interceptListen, privatePort } = require('./listen.cjs');
 const { limitPrinting } = require('./printing.cjs');
 
 /** @import { Server } from 'node:net' */
+/** @import { Acceptor } from './acceptor.cjs' */
 /** @import { ToWorker, WorkerBoot } from '../protocol/worker.ts' */
 /** @typedef {InstanceType<typeof import('./handoff.cjs').HandoffGiver>} HandoffGiver */
 /** @typedef {InstanceType<typeof import('./handoff.cjs').HandoffTaker>} HandoffTaker */
@@ -31,14 +32,14 @@ class Worker {
   boot;
   #post;
   /** class of the handles of pipes */
-  #Pipe;
+  Pipe;
   /** @type {Server | undefined} */
   #server;
   #backlog = 0;
   #saidReady = false;
   /** whether the runner is gone */
   #isOrphan = false;
-  /** @type {{ close(): void } | undefined} */
+  /** @type {Acceptor | undefined} */
   #gate;
   /** @type {InstanceType<typeof import('./asides.cjs').Asides> | undefined} ports beside the app's own */
   #asides;
@@ -71,7 +72,7 @@ class Worker {
       lost: () => this.#orphaned(),
     });
     this.#post = post;
-    this.#Pipe = Pipe;
+    this.Pipe = Pipe;
     interceptListen(boot, {
       chosen: (call) => this.#serve(call),
       aside: (call) => {
@@ -144,8 +145,10 @@ class Worker {
   #receive(message) {
     switch (message.type) {
       case 'open':
-        this.open();
+        this.open(message.wait);
         return this.#post({ type: 'opened' });
+      case 'serve':
+        return this.serve();
       case 'retire':
         // The runner gives what is held and not yet taken to another.
         this.#inbox?.drop();
@@ -175,16 +178,25 @@ class Worker {
     if (this.state === 'retired') this.#outbox?.add(traffic().movableConnections(server));
   }
 
-  open() {
+  /** @param {boolean} wait whether nothing must be read from connections before `serve` */
+  open(wait = false) {
     const server = this.#server;
     if (server === undefined) return;
     // Of no use any more: it finishes what it has and ends, and the runner replaces it.
-    if (this.boot.gateFds.length === 0) return traffic().leave(this);
+    if (this.boot.gateFds.length === 0) return traffic().leave(this, () => this.keepConnections());
     for (const end of this.#leaving.splice(0)) end();
     this.state = 'open';
     this.#asides?.open();
     if (server.listening) this.#openGate(server);
-    if (!this.#isOrphan) this.#takeConnections();
+    if (wait) this.#gate?.wait();
+    else this.#takeConnections();
+  }
+
+  /** Serves connections that came in since it was opened with `wait`, and those that come. */
+  serve() {
+    if (this.state !== 'open') return;
+    this.#gate?.serve();
+    this.#takeConnections();
   }
 
   /** @param {Server} server */
@@ -197,10 +209,19 @@ class Worker {
 
   #takeConnections() {
     this.#inbox ??= new (traffic().Inbox)(this.#post);
-    this.#taker ??= new (traffic().HandoffTaker)(this.boot.handoffFds.take, this.#Pipe, (move, handle) =>
-      this.#inbox?.hold(move, handle),
+    this.#taker ??= new (traffic().HandoffTaker)(this.boot.handoffFds.take, this.Pipe, (move, handle) =>
+      this.#taken(move, handle),
     );
     this.#taker.start();
+  }
+
+  /** @param {number} move @param {any} handle */
+  #taken(move, handle) {
+    const { adopt, forGood } = traffic();
+    if (move === forGood) adopt(/** @type {Server} */ (this.#server), handle);
+    // Of a move that the runner began, and can end no more: whoever gave it has it still.
+    else if (this.#isOrphan) handle.close();
+    else this.#inbox?.hold(move, handle);
   }
 
   /** Takes no new request from this instant: none that is accepted, none on a connection that is idle. */
@@ -264,16 +285,37 @@ class Worker {
     this.whenDrained(() => this.#post({ type: 'drained' }));
   }
 
-  /** Lets everything end where it is; the way of an orphan, which has nobody to pass connections on. */
+  /**
+   * Takes no new request from this instant; the way of an orphan. Nothing is read from connections that are idle, or
+   * become so, before it is said what becomes of them: `giveAway` or `keepConnections`.
+   */
   retireAlone() {
-    this.#shutForGood();
-    this.#shutAsides(endPatience);
-    this.#announceClose();
-  }
-
-  #shutForGood() {
     this.forgetGate();
     this.#shut();
+    this.#shutAsides(endPatience);
+    const server = /** @type {Server} */ (this.#server);
+    if (server === undefined || protocolOf(server) !== 'http') return this.#announceClose();
+    const outbox = this.#getOutbox();
+    const park = () => outbox.add(traffic().movableConnections(server));
+    outbox.park();
+    park();
+    this.#leaving.push(traffic().watchForIdle(server, park));
+  }
+
+  /**
+   * Passes connections on that are idle, or become so, to workers that read from the other end of a handoff.
+   * @param {number} fd of the end that connections are put into
+   */
+  giveAway(fd = this.boot.handoffFds.give) {
+    const isOwn = fd === this.boot.handoffFds.give;
+    const giver = isOwn ? this.#getGiver() : new (traffic().HandoffGiver)(fd, this.Pipe);
+    this.#outbox?.giveAway(giver);
+  }
+
+  /** Serves connections until they end; those that stay open are closed with the next answer. */
+  keepConnections() {
+    this.#outbox?.recall();
+    this.#announceClose();
   }
 
   /**
@@ -323,29 +365,27 @@ class Worker {
 
   /** One for good: the runner knows connections by its numbers. */
   #getOutbox() {
-    const { HandoffGiver, Outbox } = traffic();
-    this.#giver ??= new HandoffGiver(this.boot.handoffFds.give, this.#Pipe);
-    this.#outbox ??= new Outbox(this.#post, this.#giver, () => {
+    this.#outbox ??= new (traffic().Outbox)(this.#post, this.#getGiver(), () => {
       if (this.state === 'retired') this.#announceClose();
     });
     return this.#outbox;
   }
 
+  #getGiver() {
+    this.#giver ??= new (traffic().HandoffGiver)(this.boot.handoffFds.give, this.Pipe);
+    return this.#giver;
+  }
+
+  /** Opens, or goes on, without a runner: its generation is the active one. */
+  openAlone() {
+    this.#outbox?.recall();
+    if (this.state !== 'open') this.open();
+  }
+
   #orphaned() {
     this.#isOrphan = true;
     this.#inbox?.drop();
-    this.#outbox?.recall();
-    this.#closeHandoff();
     traffic().liveAlone(this);
-  }
-
-  /** What is still in it is closed with the last process that has it. */
-  #closeHandoff() {
-    const { take, give } = this.boot.handoffFds;
-    if (this.#taker === undefined) closeSync(take);
-    else this.#taker.close();
-    if (this.#giver === undefined) closeSync(give);
-    else this.#giver.close();
   }
 }
 
