@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { AppError } from '../../src/errors/app-error.ts';
 import { orderViolations } from '../support/load.ts';
 import { startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
@@ -53,3 +54,14 @@ for (const { name, env = {}, settings = {} } of frameworks) {
     assert.deepEqual(orderViolations({ samples }), []);
   });
 }
+
+test('nitro-cluster, which starts its own workers, is refused at boot with the preset to choose', async () => {
+  await assert.rejects(
+    sluice.deploy('nitro-cluster', await sourcesOf('nitro-cluster')),
+    (error: AppError) => {
+      assert.equal(error.code, 'boot_cluster');
+      assert.match(error.hint, /node_server/);
+      return true;
+    },
+  );
+});
