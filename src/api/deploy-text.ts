@@ -1,5 +1,6 @@
 import type { DeployEvent } from '../deployments/events.ts';
 import { formatDuration } from '../system/amounts.ts';
+import { printable, printableLine } from '../system/printable.ts';
 
 export type EventRenderer = (event: DeployEvent) => string;
 
@@ -7,15 +8,22 @@ export function renderJsonLine(event: DeployEvent): string {
   return `${JSON.stringify(event)}\n`;
 }
 
-/** The live log for people. Its last line starts with `live:` or `failed:`, and no other line does. */
+/**
+ * The live log for people, with nothing in it that steers a terminal. Its last line starts with `live:` or `failed:`, and no
+ * other line does.
+ */
 export function renderText(event: DeployEvent): string {
+  return printable(describe(event), true);
+}
+
+function describe(event: DeployEvent): string {
   switch (event.event) {
     case 'accepted':
       return `release ${event.release} of ${event.app} (${event.environment})\n`;
     case 'step':
       return `-- ${event.step}\n`;
     case 'log':
-      return `${`   ${event.line}`.trimEnd()}\n`;
+      return `${`   ${printableLine(event.line, true)}`.trimEnd()}\n`;
     case 'notice':
       return lines([`note: ${event.message}`, event.hint]);
     case 'live': {

@@ -2,6 +2,7 @@ import type { Context, Middleware } from 'koa';
 import { AppError, type ErrorBody, errorBody } from '../errors/app-error.ts';
 import { errorStatus } from '../errors/codes.ts';
 import type { Log } from '../system/log.ts';
+import { printable } from '../system/printable.ts';
 import { challenge, isGit } from './auth.ts';
 import type { ApiState } from './context.ts';
 import { drained } from './upload.ts';
@@ -38,7 +39,7 @@ async function answerError(ctx: Context, error: unknown, log: Log, asText: boole
 }
 
 function errorText({ message, hint }: ErrorBody): string {
-  return `${message}\n${hint === '' ? '' : `${hint}\n`}`;
+  return printable(`${message}\n${hint === '' ? '' : `${hint}\n`}`, false);
 }
 
 export function answerJson(ctx: Context, value: unknown): Promise<void> {

@@ -1,6 +1,7 @@
 import { targetName } from '../config/paths.ts';
 import type { DeployEvent } from '../deployments/events.ts';
 import type { Release } from '../releases/release.ts';
+import { printable } from '../system/printable.ts';
 import { renderText } from './deploy-text.ts';
 
 /** A deploy as whoever has pushed it is shown it: as text, but for the end of one that failed, which says all there is. */
@@ -27,5 +28,5 @@ function logOf({ app, environment, number }: Release): string[] {
 }
 
 function lines(all: string[]): string {
-  return all.map((line) => `${line.trimEnd()}\n`).join('');
+  return printable(all.map((line) => `${line.trimEnd()}\n`).join(''), true);
 }

@@ -5,6 +5,7 @@ import type { Service } from '../deployments/service.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import { type ServiceName, serviceNames } from '../git/services.ts';
 import type { Log } from '../system/log.ts';
+import { printable } from '../system/printable.ts';
 import { assertMayTouch } from './auth.ts';
 import { carry } from './carry.ts';
 import type { ApiState } from './context.ts';
@@ -52,7 +53,7 @@ export function createSshApi({ service, keys, log }: SshOptions): Koa<ApiState> 
     });
     ctx.res.addTrailers({
       'sluice-status': String(code),
-      'sluice-message': encodeURIComponent(complaint.slice(-1000).toWellFormed()),
+      'sluice-message': encodeURIComponent(printable(complaint.slice(-1000), false).toWellFormed()),
     });
     ctx.res.end();
   });

@@ -1,9 +1,9 @@
 import { targetName } from '../config/paths.ts';
 import type { AppStatus } from '../deployments/service.ts';
 import { formatBytes, formatDuration } from '../system/amounts.ts';
+import { printableLine } from '../system/printable.ts';
 import { domainsTable } from './domain-view.ts';
 import { formatTime, paint, stateColour, table } from './output.ts';
-import { printable } from './printable.ts';
 
 /** An app and its processes, for people. */
 export function describeApp(app: AppStatus): string {
@@ -48,7 +48,9 @@ function describeCrashes(app: AppStatus): string {
   ];
   if (crashes.length === 0) return '';
   const texts = crashes.map(({ at, message, output }) =>
-    [`${formatTime(at)}: ${message}`, ...output.map((line) => `  | ${printable(line, false)}`)].join('\n'),
+    [`${formatTime(at)}: ${message}`, ...output.map((line) => `  | ${printableLine(line, false)}`)].join(
+      '\n',
+    ),
   );
   const name = targetName({ app: app.name, environment: app.environment });
   return [

@@ -1,11 +1,13 @@
 import type { Target } from '../config/paths.ts';
+import { printableLine } from '../system/printable.ts';
 import { connect } from './command.ts';
-import { put } from './output.ts';
+import { lines } from './lines.ts';
+import { hasColours, put } from './output.ts';
 import { appPath } from './target.ts';
 
 /** Prints what the build of a release has printed. @throws AppError `release_not_found` */
 export async function printBuildLog(target: Target, release: number): Promise<void> {
   const query = { environment: target.environment };
   const log = await (await connect()).open('GET', appPath(target, `/releases/${release}/log`), { query });
-  for await (const chunk of log) await put(chunk);
+  for await (const line of lines(log)) await put(printableLine(line, hasColours()));
 }

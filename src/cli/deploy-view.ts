@@ -1,6 +1,7 @@
 import type { DeployEvent } from '../deployments/events.ts';
 import { formatBytes, formatDuration } from '../system/amounts.ts';
-import { paint, print } from './output.ts';
+import { printableLine } from '../system/printable.ts';
+import { hasColours, paint, print } from './output.ts';
 
 /** Shows a deploy as it goes on. */
 export interface DeployView {
@@ -48,7 +49,7 @@ function describe(event: DeployEvent): string {
     case 'step':
       return paint('bold', `-- ${event.step}`);
     case 'log':
-      return `   ${event.line}`.trimEnd();
+      return `   ${printableLine(event.line, hasColours())}`.trimEnd();
     case 'notice':
       return `${paint('yellow', `note: ${event.message}`)}${event.hint === '' ? '' : `\n   ${event.hint}`}`;
     case 'live': {

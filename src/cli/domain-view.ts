@@ -1,7 +1,6 @@
 import { targetName } from '../config/paths.ts';
 import type { DomainView } from '../edge/domain.ts';
 import { formatDay, formatTime, paint, table } from './output.ts';
-import { printable } from './printable.ts';
 
 export function domainsTable(domains: DomainView[]): string {
   const rows = domains.map((domain) => [domain.url, leadsTo(domain), certificateText(domain)]);
@@ -30,14 +29,14 @@ export function certificateText({ certificate }: DomainView): string {
 }
 
 function maker({ kind, issuer }: DomainView['certificate']): string {
-  return kind === 'self-signed' ? 'signed by itself: for trials' : `by ${printable(issuer ?? '?', false)}`;
+  return kind === 'self-signed' ? 'signed by itself: for trials' : `by ${issuer ?? '?'}`;
 }
 
 /** Why it is not renewed, where that has failed. */
 function renewal({ error, nextTry }: DomainView['certificate']): string {
   if (error === null) return '';
   const when = nextTry === null ? '' : `; next try at ${formatTime(nextTry)}`;
-  return `, ${printable(error.message, false)}${when}`;
+  return `, ${error.message}${when}`;
 }
 
 function day(iso: string | null): string {

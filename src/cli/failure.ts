@@ -1,5 +1,5 @@
 import { AppError, errorBody, systemCode } from '../errors/app-error.ts';
-import { paint, printJson } from './output.ts';
+import { complain, paint, printJson } from './output.ts';
 
 /** A command that was not written as it should be: exit status 2. */
 export class UsageError extends Error {
@@ -19,9 +19,7 @@ export function reportFailure(error: unknown, json: boolean): number {
   else {
     const { step, message, hint } = described;
     const marked = paint('red', step ? `failed at ${step}:` : 'failed:', process.stderr);
-    process.stderr.write(
-      `${marked} ${message}\n${hint === '' ? '' : `  ${hint.replaceAll('\n', '\n  ')}\n`}`,
-    );
+    complain(`${marked} ${message}${hint === '' ? '' : `\n  ${hint.replaceAll('\n', '\n  ')}`}`);
   }
   return error instanceof UsageError ? 2 : 1;
 }

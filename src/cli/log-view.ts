@@ -1,6 +1,6 @@
 import type { LogEntry } from '../api/log-text.ts';
+import { printableLine } from '../system/printable.ts';
 import { formatDay, hasColours, paint, twoDigits } from './output.ts';
-import { printable } from './printable.ts';
 
 /** A log for people: `08:32:54 web.0   text`, in their time zone, and the day where it is another one. */
 export class LogView {
@@ -8,7 +8,7 @@ export class LogView {
   #day = formatDay(new Date());
   #width = 6;
 
-  /** With line ends. */
+  /** A line, and one before it where another day begins. */
   show({ time, process, stream, line }: LogEntry): string {
     const date = new Date(time);
     const day = formatDay(date);
@@ -18,7 +18,7 @@ export class LogView {
     const clock = [date.getHours(), date.getMinutes(), date.getSeconds()].map(twoDigits).join(':');
     const prefix = `${clock} ${process.padEnd(this.#width)}`;
     const dimmed = paint(stream === 'err' ? ['dim', 'red'] : 'dim', prefix);
-    const text = printable(line, this.#colours && stream !== 'sys');
-    return `${head}${dimmed}  ${stream === 'sys' ? paint('cyan', `* ${text}`) : text}\n`;
+    const text = printableLine(line, this.#colours && stream !== 'sys');
+    return `${head}${dimmed}  ${stream === 'sys' ? paint('cyan', `* ${text}`) : text}`;
   }
 }

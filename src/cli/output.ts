@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { stripVTControlCharacters, styleText } from 'node:util';
+import { printable, printableJson } from '../system/printable.ts';
 
 type Style = Parameters<typeof styleText>[0];
 
@@ -8,27 +9,47 @@ export function paint(style: Style, text: string, stream: NodeJS.WriteStream = p
   return styleText(style, text, { stream });
 }
 
+/** For people, as all that is printed here but JSON and bytes: with nothing in it that steers a terminal. */
 export function print(text: string): void {
-  process.stdout.write(`${text}\n`);
+  process.stdout.write(`${printable(text, hasColours())}\n`);
+}
+
+/** On standard error. */
+export function complain(text: string): void {
+  process.stderr.write(`${printable(text, hasColours(process.stderr))}\n`);
 }
 
 /** For people, beside the outcome: on standard error, so that a script does not take it for that. */
 export function remark(text: string): void {
-  process.stderr.write(`${paint('dim', text, process.stderr)}\n`);
+  complain(paint('dim', text, process.stderr));
 }
 
-/** Fulfilled when more can be taken: what comes faster than it is read must not be held here. */
-export async function put(text: string | Uint8Array): Promise<void> {
+/** Prints a line. Fulfilled when more can be taken: what comes faster than it is read must not be held here. */
+export async function put(line: string): Promise<void> {
+  await write(`${printable(line, hasColours())}\n`);
+}
+
+/** The same for a line of JSON. */
+export async function putJson(line: string): Promise<void> {
+  await write(`${printableJson(line)}\n`);
+}
+
+/** The same for a line that is asked for as it was written. */
+export async function putRaw(line: string): Promise<void> {
+  await write(`${line}\n`);
+}
+
+async function write(text: string): Promise<void> {
   if (!process.stdout.write(text)) await once(process.stdout, 'drain');
 }
 
 export function printJson(value: unknown): void {
-  print(JSON.stringify(value, null, 2));
+  process.stdout.write(`${printableJson(JSON.stringify(value, null, 2))}\n`);
 }
 
 /** Whether what is printed has colours. */
-export function hasColours(): boolean {
-  return paint('dim', '.') !== '.';
+export function hasColours(stream?: NodeJS.WriteStream): boolean {
+  return paint('dim', '.', stream) !== '.';
 }
 
 /** Columns as wide as their widest cell; the first row is the head. */

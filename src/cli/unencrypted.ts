@@ -1,5 +1,5 @@
 import { isLoopback } from '../system/loopback.ts';
-import { paint } from './output.ts';
+import { complain, paint } from './output.ts';
 import type { ServerAddress } from './server-address.ts';
 
 let told = false;
@@ -12,5 +12,5 @@ export function warnOfPlainHttp(address: ServerAddress): void {
   told = true;
   const warning = `warning: the token travels unencrypted to ${origin}`;
   const remedy = `  Use an https:// URL (\`sluice domains\` on the server), or a tunnel: ssh -L 8700:127.0.0.1:8700 ${hostname}`;
-  process.stderr.write(`${paint('yellow', warning, process.stderr)}\n${remedy}\n`);
+  complain(`${paint('yellow', warning, process.stderr)}\n${remedy}`);
 }

@@ -7,7 +7,7 @@ import { UsageError } from '../failure.ts';
 import { type LogEntryText, logLines } from '../log-lines.ts';
 import { LogView } from '../log-view.ts';
 import { wholeNumber } from '../numbers.ts';
-import { put, remark } from '../output.ts';
+import { put, putJson, putRaw, remark } from '../output.ts';
 import { parseTarget } from '../target.ts';
 
 interface LogOptions extends AppOptions {
@@ -44,11 +44,11 @@ async function logs(name: string, options: LogOptions): Promise<void> {
     return printBuildLog(target, wholeNumber(build, '--build'));
   }
   const query = queryOf(options);
-  const show = textOf(options);
+  const show = shownBy(options);
   const found = logLines(await connect(), target, query, () =>
     remark('the connection is lost; trying again …'),
   );
-  for await (const line of found) await put(show(line));
+  for await (const line of found) await show(line);
 }
 
 function queryOf(options: LogOptions): NonNullable<CallOptions['query']> {
@@ -73,9 +73,9 @@ function sinceOf(text: string): string {
   throw new UsageError(`--since "${text}" is neither a time back from now nor a moment`, sinceHint);
 }
 
-function textOf({ raw, json }: LogOptions): (line: LogEntryText) => string {
-  if (json) return ({ text }) => `${text}\n`;
-  if (raw) return ({ entry }) => `${entry.line}\n`;
+function shownBy({ raw, json }: LogOptions): (line: LogEntryText) => Promise<void> {
+  if (json) return ({ text }) => putJson(text);
+  if (raw) return ({ entry }) => putRaw(entry.line);
   const view = new LogView();
-  return ({ entry }) => view.show(entry);
+  return ({ entry }) => put(view.show(entry));
 }

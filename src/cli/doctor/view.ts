@@ -1,5 +1,4 @@
 import { paint } from '../output.ts';
-import { printable } from '../printable.ts';
 import type { Check, CheckState } from './check.ts';
 
 const words = { ok: 'ok', warning: 'warning', fault: 'FAULT' } as const;
@@ -20,8 +19,7 @@ export function overall(checks: Check[]): CheckState {
 function describe({ name, state, message, hint }: Check, width: number): string {
   const word = paint(colours[state], words[state].padEnd(words.warning.length));
   const indent = ' '.repeat(words.warning.length + width + 4);
-  // What an app or a file has brought into a message must not steer a terminal.
-  const [first = '', ...more] = message.split('\n').map((line) => printable(line, false));
+  const [first = '', ...more] = message.split('\n');
   const hints = hint === '' ? [] : hint.split('\n').map((line) => `  ${line}`);
   return [
     `${word}  ${name.padEnd(width)}  ${first}`,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { printable } from '../../src/cli/printable.ts';
+import { printable, printableJson, printableLine } from '../../src/system/printable.ts';
 
 const esc = '\u001b';
 
@@ -16,7 +16,7 @@ test('nothing in a line moves the cursor, renames the window or answers', () => 
     ['50%\r100%\r', '100%'],
     ['dos\r', 'dos'],
   ] as const) {
-    assert.equal(printable(line, false), shown);
+    assert.equal(printableLine(line, false), shown);
   }
   assert.ok(!printable('\u009b2Jx\u009c', false).includes('\u009b'));
 });
@@ -25,4 +25,16 @@ test('colours are kept where they are shown, and end with the line', () => {
   assert.equal(printable(`${esc}[1;31mred`, true), `${esc}[1;31mred${esc}[0m`);
   assert.equal(printable(`${esc}[1;31mred`, false), 'red');
   assert.equal(printable(`${esc}${esc}[31m[2Jx`, true), `\\x1b${esc}[31m[2Jx${esc}[0m`);
+});
+
+test('lines of a text stay apart, and colours end with it, before its line end', () => {
+  assert.equal(printable(`a\tb\n${esc}]0;x\u0007c\r\n`, false), 'a\tb\nc\\x0d\n');
+  assert.equal(printable(`${esc}[31ma\nb\n`, true), `${esc}[31ma\nb${esc}[0m\n`);
+});
+
+test('JSON means the same, with no control character in it', () => {
+  const value = { text: `a${esc}\u0007\u007f\u009b2J\u0080ä` };
+  const json = printableJson(JSON.stringify(value));
+  assert.deepEqual(JSON.parse(json), value);
+  assert.doesNotMatch(json, /\p{Cc}/u);
 });
