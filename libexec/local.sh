@@ -79,7 +79,8 @@ start() {
 
 deploy_sample() {
   # After a restart, apps that were running start again.
-  wait_until not_starting || fail 1 "the sample app does not come up" "${prefix}$sluice logs hello"
+  wait_until not_starting || fail 1 "the sample app does not come up" "$(not_started)"
+  [ -z "$(sample 'it.problem?.message')" ] || fail 1 "the sample app does not come up" "$(not_started)"
   url=$(sample 'it.state === "running" ? it.url : ""')
   if [ -n "$url" ]; then
     say "hello: already live"
@@ -121,11 +122,13 @@ stop() {
   if [ -z "$pid" ] && running; then pid=$("$sluice" status --json | field 'it.server.pid'); fi
   if [ -z "$pid" ]; then
     say "sluice: not running"
+    end_left
     return
   fi
   say "sluice: stopping (process $pid)"
   kill "$pid"
-  wait_until gone || fail 1 "process $pid has not ended within a minute" "Its log: $SLUICE_HOME/sluice.log"
+  wait_until gone || say "sluice: process $pid has not ended within a minute; its log: $SLUICE_HOME/sluice.log"
+  end_left
   say "sluice: stopped; its state is kept in $SLUICE_HOME"
   say "To start it and its apps again: ${prefix}$root/install.sh --local"
 }
@@ -136,6 +139,12 @@ supervisor() {
   pid=$(cat "$SLUICE_HOME/up.pid" 2>/dev/null) || return 0
   command=$({ tr '\0' ' ' <"/proc/$pid/cmdline" || ps -o args= -p "$pid"; } 2>/dev/null) || return 0
   case $command in *libexec/supervise.sh*) echo "$pid" ;; esac
+}
+
+# Apps go on when server and runner have died. What there is of them is found by its records.
+end_left() {
+  "$node" "$root/src/runner/end-left.ts" || fail 1 "not all processes of $SLUICE_HOME could be ended" \
+    "What is known of them is in $SLUICE_HOME/run/processes."
 }
 
 running() {
@@ -150,8 +159,15 @@ running_or_gone() {
   running || gone
 }
 
+# Also where the last attempt has failed: the next one would hardly go better.
 not_starting() {
-  [ "$(sample it.state)" != starting ]
+  [ "$(sample 'it.problem === null ? it.state : ""')" != starting ]
+}
+
+# Why the sample app does not run, and what to do.
+not_started() {
+  sample '[it.problem?.message, it.problem?.hint].filter(Boolean).join("\n  ")'
+  printf '\n  Its log: %s\n' "${prefix}$sluice logs hello"
 }
 
 has_other_apps() {

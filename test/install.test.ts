@@ -18,6 +18,7 @@ import { canMount } from './support/doctor.ts';
 import { firstPort } from './support/free-port.ts';
 import { Checkout } from './support/git.ts';
 import { fetchOnce } from './support/http.ts';
+import { processesOfHome, workersOfHome } from './support/processes.ts';
 import { waitFor } from './support/wait.ts';
 
 const repository = resolve(import.meta.dirname, '..');
@@ -76,6 +77,28 @@ test('install.sh --local --stop ends everything in the very moment in which the 
   await assert.rejects(fetchOnce(url));
   assert.equal(await processStartTime(runner.pid), undefined);
   assert.equal((await cli(['status'], options)).code, 1);
+});
+
+test('install.sh --local --stop ends apps whose server and runner have died; --local says who has the port of an app', async (t) => {
+  const { install, home } = await checkout(t);
+  const url = /The sample app is live at (\S+)\n/.exec(await install('--local'))?.[1] ?? '';
+  const workers = await workersOfHome(home);
+  for (const pid of await processesOfHome(home)) if (!workers.includes(pid)) process.kill(pid, 'SIGKILL');
+  assert.match(await (await fetchOnce(url)).text(), /^Hello/);
+  assert.match(
+    await install('--local', '--stop'),
+    /^sluice: not running\nsluice: ended hello, which still ran \(process [\d, ]+\)\n/,
+  );
+  await assert.rejects(fetchOnce(url));
+  await waitFor(async () => (await processesOfHome(home)).length === 0, { what: 'no process of the home' });
+
+  const holder = createServer().listen(Number(new URL(url).port), '127.0.0.1');
+  t.after(() => holder.close());
+  await once(holder, 'listening');
+  await assert.rejects(install('--local'), {
+    code: 1,
+    stderr: new RegExp(`does not come up\n  port \\d+ on 127.0.0.1 is in use by process ${process.pid} `),
+  });
 });
 
 test('what install.sh says of git push works as it stands', async (t) => {

@@ -11,6 +11,7 @@ export function describeApp(app: AppStatus): string {
   const release = app.release === null ? 'no release is live' : `release ${app.release}`;
   const parts = [
     `${name} is ${stateText(app)} since ${formatTime(app.since)}: ${release}, ${app.url}`,
+    describeProblem(app),
     describeCrashes(app),
     app.domains.length === 0 ? '' : domainsTable(app.domains),
     workersTable(app),
@@ -27,6 +28,13 @@ export function stateText({ state, deploying, background }: AppStatus): string {
     ...crashed.map(({ name, instance }) => paint('red', `${name}.${instance} crashed`)),
     ...(deploying.length === 0 ? [] : [`deploying ${deploying.join(', ')}`]),
   ].join(', ');
+}
+
+/** Why it does not start, and what to do. */
+export function describeProblem({ problem }: AppStatus): string {
+  if (problem === null) return '';
+  const { at, message, hint } = problem;
+  return `${paint('red', 'not started')} (${formatTime(at)}): ${message}${hint && `\n  ${hint}`}`;
 }
 
 /** `1/2` where one is missing. */

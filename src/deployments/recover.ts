@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Target } from '../config/paths.ts';
+import { errorBody } from '../errors/app-error.ts';
 import { currentLog } from '../logs/files.ts';
 import type { TargetStatus } from '../protocol/runner.ts';
 import { backoffDelay } from '../system/backoff.ts';
@@ -119,9 +120,11 @@ export class Reviver {
           signal,
         });
         await this.#revive(site);
+        site.problem = null;
         return;
       } catch (error) {
         if (signal.aborted) return;
+        site.problem = { at: new Date().toISOString(), ...errorBody(error) };
         this.#appliance.log.error('app not started', { app: site.name, failures, error });
         whenTried();
       }

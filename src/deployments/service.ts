@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import type { Target } from '../config/paths.ts';
 import type { DomainView } from '../edge/domain.ts';
+import type { ErrorBody } from '../errors/app-error.ts';
 import type { ServiceMode, ServiceName } from '../git/services.ts';
 import type { LogLine } from '../logs/join.ts';
 import type { LogQuery } from '../logs/read.ts';
@@ -21,6 +22,12 @@ export type { LimitsReport } from '../protocol/limits.ts';
 /** As far as its workers are concerned, and `stopped` also where it was told to stop; `empty` has had no release live. */
 export type AppState = Liveness | 'empty';
 
+/** Why an app could not be started. */
+export interface Problem extends ErrorBody {
+  /** ISO 8601 */
+  at: string;
+}
+
 /** One app in one environment, as `sluice status --json` and the API show it. */
 export interface AppStatus {
   name: string;
@@ -30,6 +37,8 @@ export interface AppStatus {
   since: string;
   /** the last death of a worker of the live release, since that went live; null where none has died */
   crash: Crash | null;
+  /** why it could not be started last, while it should run and does not; null where there is nothing such */
+  problem: Problem | null;
   /** at its first domain, where it has one */
   url: string;
   port: number;

@@ -8,6 +8,7 @@ import { AppFiles } from './app-files.ts';
 import type { Appliance } from './appliance.ts';
 import type { Deployment } from './deployment.ts';
 import { DeployQueue } from './queue.ts';
+import type { Problem } from './service.ts';
 
 /** An app in one environment, as the server has it in memory: what it keeps on the disk, and who may change it now. */
 export class Site {
@@ -27,6 +28,8 @@ export class Site {
   readonly traffic = new Slots(1);
   /** whether a change is on the disk that a failed switch could not take back: what runs is without it */
   isAhead = false;
+  /** why the last attempt to start it has failed; null where it has not */
+  problem: Problem | null = null;
   /** deploys under way, by release number */
   readonly deployments = new Map<number, Deployment>();
 

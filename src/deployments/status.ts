@@ -13,6 +13,7 @@ export async function siteStatus(site: Site, running: TargetStatus[]): Promise<A
     environment: site.target.environment,
     ...appState(state, active !== null, inRunner, site.appliance.runner.connectedSince),
     crash: inRunner?.crash ?? null,
+    problem: isStarting(state, active !== null, inRunner) ? site.problem : null,
     url: siteUrl(site, state),
     domains: site.appliance.domains.of(site.target),
     port: state.port,
@@ -40,6 +41,11 @@ function appState(
   // It is for this runner to start it: that it ran before, and since when it was to, says nothing of how long it takes.
   if (!inRunner?.active) return { state: 'starting', since: later(settled, connectedSince) };
   return { state: inRunner.state, since: inRunner.since };
+}
+
+/** Whether it should run, and no runner has come to it. */
+function isStarting({ desired }: TargetState, wasLive: boolean, inRunner: TargetStatus | undefined): boolean {
+  return wasLive && desired === 'running' && !inRunner?.active;
 }
 
 function later(iso: string, date: Date | null): string {

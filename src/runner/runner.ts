@@ -1,4 +1,5 @@
 import { basename, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { listEnvironments } from '../config/environments.ts';
 import { type Paths, targetOf } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
@@ -20,10 +21,15 @@ import { Keeper } from './keeper.ts';
 import { makeWay } from './make-way.ts';
 import { Orphans } from './orphans.ts';
 import { Outputs } from './outputs.ts';
-import { ProcessRecords } from './process-records.ts';
+import { type ProcessRecord, ProcessRecords } from './process-records.ts';
 import { TargetRunner } from './target.ts';
 import { Ticker } from './ticker.ts';
 import type { Identity } from './users/identity.ts';
+
+/** How long workers of an earlier runner may drain when all is stopped, in ms. */
+const drainedWithin = 30_000;
+/** How long processes may take to be gone after SIGKILL, in ms. */
+const killedWithin = 5000;
 
 /** Owns the listening sockets, starts and watches the workers; parses nothing that is not the server's. */
 export class Runner {
@@ -96,14 +102,36 @@ export class Runner {
     this.#stopping.abort(new AppError('cancelled', 'the runner is stopping'));
     const workers = () => [...this.#targets.values()].flatMap((target) => target.status().workers);
     await this.#orphans.gather(() => new Set(workers().map(({ pid }) => pid)));
-    const keys = new Set([...this.#targets.keys(), ...this.#orphans.keys()]);
+    const keys = new Set([...this.#targets.keys(), ...this.#orphans.keys(), ...(await this.#keysOfLeft())]);
     const stopped = [...keys].map((key) => this.#target(key).stop());
     await Promise.all([...stopped, Promise.allSettled(this.#jobs)]);
+    await this.#endRest();
     this.#orphans.close();
     this.#ticker.stop();
     this.#keeper.dismiss();
     await this.#outputs.end();
     await this.#logs.close();
+  }
+
+  async #keysOfLeft(): Promise<string[]> {
+    return (await this.#records.alive()).filter(servesApp).map(({ key }) => key);
+  }
+
+  /** Waits until the workers of earlier runners have drained, and kills those that did not retire, or take too long. */
+  async #endRest(): Promise<void> {
+    const deadline = performance.now() + drainedWithin;
+    for (;;) {
+      const left = (await this.#records.alive()).filter(servesApp);
+      if (left.length === 0) return;
+      const isLate = performance.now() > deadline;
+      const drain = new Set(left.flatMap(({ key }) => this.#orphans.retired(key)));
+      for (const { pid, key } of left.filter((record) => isLate || !drain.has(record.pid))) {
+        this.#log.warn(`a process of an earlier runner (pid ${pid}) did not end and is killed`, { app: key });
+        signalProcess(-pid, 'SIGKILL');
+      }
+      if (performance.now() > deadline + killedWithin) return;
+      await sleep(50);
+    }
   }
 
   /** Ends jobs and boots, and lets all that serves be: the next runner takes over, and nothing of the output is lost. */
@@ -240,6 +268,10 @@ export class Runner {
     }
     return target;
   }
+}
+
+function servesApp({ kind }: ProcessRecord): boolean {
+  return kind === 'worker' || kind === 'background';
 }
 
 /** Of all apps in all their environments, whether or not they run. */

@@ -1,6 +1,6 @@
 import { channel } from 'node:diagnostics_channel';
 import { basename, dirname, join, relative } from 'node:path';
-import { AppError } from '../errors/app-error.ts';
+import { AppError, hasCode } from '../errors/app-error.ts';
 import type { AppLogs } from '../logs/app-logs.ts';
 import type { BootResult, GenerationSpec, Liveness, SwitchResult, TargetStatus } from '../protocol/runner.ts';
 import { describeError } from '../system/log.ts';
@@ -18,6 +18,7 @@ import { ListeningPort } from './listening-port.ts';
 import { Moves } from './moves.ts';
 import type { Orphans } from './orphans.ts';
 import type { Outputs } from './outputs.ts';
+import { portTaken } from './port-taken.ts';
 import type { ProcessRecords } from './process-records.ts';
 import type { Identity } from './users/identity.ts';
 import type { WorkerProcess } from './worker-process.ts';
@@ -346,11 +347,12 @@ export class TargetRunner {
     return drained;
   }
 
-  async #portFor({ host, port }: GenerationSpec): Promise<ListeningPort> {
+  async #portFor(spec: GenerationSpec): Promise<ListeningPort> {
+    const { host, port } = spec;
     if (this.#port?.host === host && this.#port.port === port) return this.#port;
     const workers = await this.#options.records.left('worker', this.key, new Set());
     const beside = workers.length > 0;
-    const bound = new ListeningPort(host, port, { beside });
+    const bound = await bind(spec, beside);
     // Workers have copies of their own: giving up ours of a former port takes nothing from those that still use it.
     this.#port?.close();
     this.#port = bound;
@@ -392,6 +394,16 @@ export class TargetRunner {
 
   #tell(step: 'retire' | 'commit' | 'open' | 'opened', generation: number): void {
     switchSteps.publish({ key: this.key, generation, step });
+  }
+}
+
+/** @throws AppError `port_taken`, which names the process that has the port */
+async function bind(spec: GenerationSpec, beside: boolean): Promise<ListeningPort> {
+  try {
+    return new ListeningPort(spec.host, spec.port, { beside });
+  } catch (error) {
+    if (error instanceof AppError && hasCode(error.cause, 'EADDRINUSE')) throw await portTaken(spec);
+    throw error;
   }
 }
 

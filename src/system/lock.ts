@@ -1,6 +1,8 @@
 import { closeSync, openSync } from 'node:fs';
+import { readFile, stat } from 'node:fs/promises';
 import { DatabaseSync } from 'node:sqlite';
 import { systemCode } from '../errors/app-error.ts';
+import { ifThere } from './exists.ts';
 
 /**
  * A lock on a file that the kernel releases when its holder dies, however it dies. Node has no `flock`; SQLite's
@@ -21,7 +23,30 @@ export function tryLock(path: string): FileLock | undefined {
     if (error instanceof Error && /locked|busy/.test(error.message)) return undefined;
     throw error;
   }
-  return { release: () => database.close() };
+  held.add(database);
+  return {
+    release() {
+      held.delete(database);
+      database.close();
+    },
+  };
+}
+
+/** Those that this process holds. A database that nobody refers to is closed by the garbage collector, and its lock is lost. */
+const held = new Set<DatabaseSync>();
+
+/**
+ * The process that holds the lock; undefined where nobody does, or where the system does not tell (source: proc(5),
+ * /proc/locks: kind, mode, access, pid, MAJOR:MINOR:INODE).
+ */
+export async function lockHolder(path: string): Promise<number | undefined> {
+  const file = await ifThere(stat(path, { bigint: true }));
+  const locks = (await ifThere(readFile('/proc/locks', 'latin1'))) ?? '';
+  for (const line of locks.split('\n')) {
+    const [, pid, inode] = /\sPOSIX\s+\S+\s+WRITE\s+(\d+)\s+\S+:(\d+)\s/.exec(line) ?? [];
+    if (file !== undefined && inode === String(file.ino)) return Number(pid);
+  }
+  return undefined;
 }
 
 /** Whoever may read it may hold it, and keep us from starting. One that is there is let alone: to close it would unlock it. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, readlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -187,18 +187,22 @@ function settle(sluice: Sluice, expected: Seen[], what: string): Promise<Seen> {
 /** What nobody needs: temporary files, trees in staging, records and FIFOs of processes that have ended. */
 async function strays(sluice: Sluice): Promise<string[]> {
   const names = await readdir(sluice.home, { recursive: true });
-  const workers = (await workersOfHome(sluice.home)).length;
-  const outputs = names.filter((name) => /^run\/outputs\/.*\.json$/.test(name)).length;
-  const left = names.filter(
+  const printedInto = await outputsOfWorkers(sluice);
+  return names.filter(
     (name) =>
       /^\.(?:tmp|incoming|removing|dropped)-|\.new$|\.part$/.test(basename(name)) ||
       /^apps\/[^/]+\/[^/]+\/staging\/[^/]+$/.test(name) ||
-      (/^run\/processes\/\d/.test(name) && !isAlive(Number.parseInt(basename(name), 10))),
+      (/^run\/processes\/\d/.test(name) && !isAlive(Number.parseInt(basename(name), 10))) ||
+      (/^run\/outputs\/.*\.(?:out|err|json)$/.test(name) &&
+        !printedInto.has(basename(name).split('.')[0] ?? '')),
   );
-  return [
-    ...left,
-    ...Array.from({ length: Math.max(0, outputs - workers) }, (_, index) => `output ${index}`),
-  ];
+}
+
+/** The names of the FIFOs that workers print into, without their ends. */
+async function outputsOfWorkers({ home }: Sluice): Promise<Set<string>> {
+  const pids = await workersOfHome(home);
+  const targets = await Promise.all(pids.map((pid) => readlink(`/proc/${pid}/fd/1`).catch(() => '')));
+  return new Set(targets.map((target) => basename(target).split('.')[0] ?? ''));
 }
 
 /** One thing, done while a write fails. @returns the writes that it came to, one of each place in the code */

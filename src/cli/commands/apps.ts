@@ -3,7 +3,7 @@ import type { DestroyedApp } from '../../api/routes/apps.ts';
 import type { ServerStatus } from '../../api/routes/status.ts';
 import { targetName } from '../../config/paths.ts';
 import type { AppStatus } from '../../deployments/service.ts';
-import { describeApp, stateText, workersText } from '../app-view.ts';
+import { describeApp, describeProblem, stateText, workersText } from '../app-view.ts';
 import {
   type AppOptions,
   appSubcommand,
@@ -83,6 +83,14 @@ async function askForName(app: string): Promise<string> {
 
 function listApps(apps: AppStatus[]): string {
   if (apps.length === 0) return 'No apps yet. In the directory of one: sluice deploy --app NAME';
+  const problems = apps.flatMap((app) => {
+    const problem = describeProblem(app);
+    return problem === '' ? [] : `${targetName({ app: app.name, environment: app.environment })}: ${problem}`;
+  });
+  return [tableOfApps(apps), ...problems].join('\n\n');
+}
+
+function tableOfApps(apps: AppStatus[]): string {
   return table([
     ['APP', 'STATE', 'RELEASE', 'WORKERS', 'URL'],
     ...apps.map((app) => [

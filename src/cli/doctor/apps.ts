@@ -42,11 +42,12 @@ function nameOf({ name: app, environment }: AppStatus): string {
 
 function faultsOf(app: AppStatus): string[] {
   const name = nameOf(app);
-  const why = app.crash === null ? '' : `: ${app.crash.message}`;
+  const reason = app.problem ?? app.crash;
+  const why = reason === null ? '' : `: ${reason.message}`;
   const faults: string[] = [];
   if (app.state === 'crashed') faults.push(`${name} is crashed${why}`);
   const age = Date.now() - Date.parse(app.since);
-  if (app.state === 'starting' && (age > patience || app.crash !== null)) {
+  if (app.state === 'starting' && (age > patience || reason !== null)) {
     faults.push(`${name} has been starting for ${formatDuration(age)}${why}`);
   }
   const open = app.workers.filter(({ state }) => state === 'open').length;

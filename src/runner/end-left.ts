@@ -1,0 +1,71 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { homeFromEnvironment, Paths } from '../config/paths.ts';
+import { exists } from '../system/exists.ts';
+import { lockHolder, tryLock } from '../system/lock.ts';
+import { createLog } from '../system/log.ts';
+import { signalProcess } from '../system/processes.ts';
+import { findGround } from './ground.ts';
+import { type ProcessRecord, ProcessRecords } from './process-records.ts';
+import { Runner } from './runner.ts';
+
+/** How long a server or a runner may take to end in order, in ms: apps finish what they have in flight. */
+const endedWithin = 60_000;
+
+/**
+ * Ends all processes of a home: a server and a runner that still live, in order or by force, and then, as a runner of its own,
+ * what they have left. For `install.sh --local --stop`.
+ * @param say told each thing that was there
+ */
+async function endLeft(paths: Paths, say: (line: string) => void): Promise<void> {
+  // Nothing has ever run here.
+  if (!(await exists(paths.run))) return;
+  const ground = await findGround(paths, say);
+  await endHolder(paths.serverLock, 'server', say);
+  const left = await new ProcessRecords(ground.run.processes).alive();
+  await endHolder(ground.lock, 'runner', say);
+  const lock = tryLock(ground.lock);
+  if (lock === undefined) throw new Error(`a runner for ${paths.home} is still there`);
+  const runner = new Runner(paths, ground, createLog(process.stderr.fd, 'runner', 'error'));
+  await runner.start();
+  await runner.stop();
+  for (const line of describe(left)) say(line);
+  lock.release();
+}
+
+/** Ends the process that holds a lock: by SIGTERM, else by SIGKILL. */
+async function endHolder(lock: string, what: string, say: (line: string) => void): Promise<void> {
+  const pid = await lockHolder(lock);
+  if (pid === undefined) return;
+  say(`ending the ${what} (process ${pid})`);
+  signalProcess(pid, 'SIGTERM');
+  if (await isFree(lock, pid, endedWithin)) return;
+  say(`process ${pid} did not end within ${endedWithin / 1000} s and is killed`);
+  signalProcess(pid, 'SIGKILL');
+  await isFree(lock, pid, endedWithin);
+}
+
+async function isFree(lock: string, holder: number, within: number): Promise<boolean> {
+  const deadline = performance.now() + within;
+  while ((await lockHolder(lock)) === holder) {
+    if (performance.now() > deadline) return false;
+    await sleep(50);
+  }
+  return true;
+}
+
+/** A line for each app that still ran. */
+function describe(left: ProcessRecord[]): string[] {
+  const apps = Map.groupBy(
+    left.filter(({ kind }) => kind === 'worker' || kind === 'background'),
+    ({ key }) => key,
+  );
+  return [...apps].map(([key, records]) => {
+    const pids = records.map(({ pid }) => pid).join(', ');
+    return `ended ${key}, which still ran (process ${pids})`;
+  });
+}
+
+if (import.meta.main) {
+  await endLeft(new Paths(homeFromEnvironment()), (line) => void process.stdout.write(`sluice: ${line}\n`));
+  process.exit();
+}
