@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '../errors/app-error.ts';
 import type { LimitsReport } from '../protocol/limits.ts';
 import { CallClient, type CallOptions } from '../protocol/peer.ts';
-import type { RunnerCalls, TargetStatus } from '../protocol/runner.ts';
+import type { RunnerCalls, RunnerUsage, TargetStatus } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
 import { backoffDelay } from '../system/backoff.ts';
 import { withDeadline } from '../system/deadline.ts';
@@ -109,6 +109,11 @@ export class RunnerClient {
       await client.closed;
       return this.call('status', {});
     }
+  }
+
+  /** How many file descriptors it has open, and may. @throws AppError as `call` */
+  usage(): Promise<RunnerUsage> {
+    return this.call('usage', {});
   }
 
   /** Ends all apps, what is in flight first, and the runner itself, for good: no other is looked for. */

@@ -18,6 +18,7 @@ import type { DeployEvent } from './events.ts';
 import type { GitExchange } from './git-exchange.ts';
 
 export type { LimitsReport } from '../protocol/limits.ts';
+export type { RunnerUsage } from '../protocol/runner.ts';
 
 /** As far as its workers are concerned, and `stopped` also where it was told to stop; `empty` has had no release live. */
 export type AppState = Liveness | 'empty';
@@ -52,6 +53,8 @@ export interface AppStatus {
   /** processes without a port */
   background: BackgroundStatus[];
   cron: CronStatus[];
+  /** how many file descriptors the runner holds for it */
+  descriptors: number;
   /** releases that are being deployed now, the oldest first */
   deploying: number[];
   /** number of the release that it ran in a backup, and that is to be built here before anything runs; else null */

@@ -22,6 +22,7 @@ export async function siteStatus(site: Site, running: TargetStatus[]): Promise<A
     workers: inRunner?.workers ?? [],
     background: inRunner?.background ?? [],
     cron: inRunner?.cron ?? [],
+    descriptors: inRunner?.descriptors ?? 0,
     deploying: [...site.deployments.values()]
       .filter((deployment) => deployment.isUnderWay)
       .map((deployment) => deployment.number),

@@ -42,11 +42,18 @@ export class AppError extends Error {
   }
 }
 
-/** The body to answer with: an AppError as it is, anything else without its details. A disk that fails is no fault of ours. */
+/** The body to answer with: an AppError as it is, anything else without its details. A disk that fails, or a limit of the system, is no fault of ours. */
 export function errorBody(error: unknown): ErrorBody {
   if (error instanceof AppError) return error.toJSON();
   const ofDisk = diskError(error);
   if (ofDisk !== undefined) return ofDisk;
+  if (hasCode(error, 'EMFILE', 'ENFILE')) {
+    return {
+      code: 'out_of_descriptors',
+      message: 'Sluice has no file descriptors left',
+      hint: '`sluice doctor` shows the limit and the apps that use most. Stop one of them, or raise the limit (LimitNOFILE of the unit, or `ulimit -n`).',
+    };
+  }
   return {
     code: 'internal',
     message: 'Sluice failed in a way it does not know',

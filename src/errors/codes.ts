@@ -90,6 +90,7 @@ export const errorStatus = {
   runner_stuck: 503,
   stopping: 503,
   protocol_mismatch: 500,
+  out_of_descriptors: 503,
   path_too_long: 500,
   user_refused: 500,
   files_obstructed: 500,

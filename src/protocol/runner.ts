@@ -201,6 +201,8 @@ export interface Crash {
 
 export interface TargetStatus {
   key: string;
+  /** how many file descriptors the runner holds for it */
+  descriptors: number;
   /** null where nothing is active */
   active: { generation: number; release: number; workers: number } | null;
   state: Liveness;
@@ -236,6 +238,12 @@ export interface SwitchResult {
   pauseMs: number;
 }
 
+/** File descriptors of the runner's process: null on systems that do not tell. */
+export interface RunnerUsage {
+  descriptors: number | null;
+  maxDescriptors: number | null;
+}
+
 /** Calls of the server to the runner: parameters, result, and what is reported while it is under way. */
 export interface RunnerCalls {
   hello: {
@@ -244,6 +252,7 @@ export interface RunnerCalls {
     progress: never;
   };
   status: { params: Record<string, never>; result: TargetStatus[]; progress: never };
+  usage: { params: Record<string, never>; result: RunnerUsage; progress: never };
   /** starts a generation and proves it healthy; nothing live is touched. Discarded if the caller hangs up before `switch`. */
   boot: { params: { spec: GenerationSpec }; result: BootResult; progress: { line: string } };
   switch: { params: { key: string; generation: number }; result: SwitchResult; progress: never };

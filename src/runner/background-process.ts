@@ -176,6 +176,7 @@ export class BackgroundProcess {
     const exited = new Promise<Exit>((resolve) => {
       child.once('exit', (code, signal) => {
         records.remove(pid);
+        void output.processEnded();
         // What it started and left behind is of its session, unless it meant to outlive it.
         signalProcess(-pid, 'SIGTERM');
         resolve({ code, signal, shortage: signal === 'SIGKILL' ? group.killedBy() : undefined });

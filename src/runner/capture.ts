@@ -72,6 +72,11 @@ export class Capture {
     if (this.#framer.isHolding) await this.#write(this.#framer.part(new Date(), { all: true }));
   }
 
+  /** To be called when it has stopped. */
+  close(): void {
+    this.#socket.destroy();
+  }
+
   #receive(length: number): boolean {
     clearTimeout(this.#timer);
     const rest = this.#rest(length);

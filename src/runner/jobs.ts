@@ -6,6 +6,7 @@ import { StringDecoder } from 'node:string_decoder';
 import type { CallContext } from '../protocol/peer.ts';
 import type { JobResult, JobSpec } from '../protocol/runner.ts';
 import { withDeadline } from '../system/deadline.ts';
+import { needDescriptors } from '../system/descriptors.ts';
 import { signalProcess } from '../system/processes.ts';
 import type { Group } from './cgroups/group.ts';
 import { endRemains, jobMark } from './job-remains.ts';
@@ -33,6 +34,7 @@ export async function runJob(
   records: ProcessRecords,
   { user, group }: { user?: Identity | undefined; group?: Group | undefined } = {},
 ): Promise<JobResult> {
+  needDescriptors();
   const start = performance.now();
   const mark = randomUUID();
   const [command, ...args] = job.lowPriority ? [...lowPriority(), ...job.argv] : job.argv;

@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import type { AppLogs } from '../logs/app-logs.ts';
 import type { LogOrigin } from '../logs/line.ts';
 import type { LogSpec } from '../protocol/runner.ts';
+import { needDescriptors } from '../system/descriptors.ts';
 import { listDirectory, readJson } from '../system/files.ts';
 import { describeError } from '../system/log.ts';
 import { sharedMasker } from '../system/mask/masker.ts';
@@ -14,6 +15,9 @@ import { ProcessOutput } from './process-output.ts';
 import type { Identity } from './users/identity.ts';
 
 const run = promisify(execFile);
+
+/** How many outputs of ended processes an app may have that something else holds open: each takes two descriptors. */
+const mayBeOrphaned = 16;
 
 /** What the next runner must know to go on reading what a process prints. */
 interface OutputRecord {
@@ -26,7 +30,8 @@ export class Outputs {
   readonly #directory: string;
   readonly #logs: AppLogs;
   readonly #log: (message: string) => void;
-  readonly #open = new Set<ProcessOutput>();
+  /** with the directory of the log that each goes to, the oldest first */
+  readonly #open = new Map<ProcessOutput, string>();
 
   constructor(directory: string, logs: AppLogs, log: (message: string) => void) {
     this.#directory = directory;
@@ -35,8 +40,13 @@ export class Outputs {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
   }
 
-  /** For a process that is about to be started. @param user whom it runs as, where there are users */
+  /**
+   * For a process that is about to be started.
+   * @param user whom it runs as, where there are users
+   * @throws an error with the code EMFILE where nothing more can be started
+   */
   async open(log: LogSpec, origin: LogOrigin, user?: Identity): Promise<ProcessOutput> {
+    needDescriptors();
     const id = randomUUID();
     const output = this.#output(id, { origin, log });
     try {
@@ -80,14 +90,22 @@ export class Outputs {
     });
   }
 
+  /** How many file descriptors are open for the processes that write into one log. */
+  descriptors(directory: string): number {
+    return [...this.#open].reduce(
+      (sum, [output, of]) => sum + (of === directory ? output.descriptors : 0),
+      0,
+    );
+  }
+
   /** Waits, for a moment, until all that was printed is in the logs. */
   async end(): Promise<void> {
-    await Promise.all([...this.#open].map((output) => output.end()));
+    await Promise.all([...this.#open.keys()].map((output) => output.end()));
   }
 
   /** Reads no more, for good; what has been read is in the logs. */
   async stop(): Promise<void> {
-    await Promise.all([...this.#open].map((output) => output.stop()));
+    await Promise.all([...this.#open.keys()].map((output) => output.stop()));
   }
 
   #output(id: string, { origin, log }: OutputRecord): ProcessOutput {
@@ -99,10 +117,20 @@ export class Outputs {
       err: this.#path(id, 'err'),
       record: this.#path(id, 'json'),
       ended: () => this.#open.delete(output),
+      orphaned: () => this.#limitOrphaned(log.directory),
       failed: (error) => this.#log(`what ${origin.process} printed is lost: ${describeError(error)}`),
     });
-    this.#open.add(output);
+    this.#open.set(output, log.directory);
     return output;
+  }
+
+  /** Gives up the oldest outputs of an app that are held open by what its processes left behind. */
+  #limitOrphaned(directory: string): void {
+    const orphaned = [...this.#open].filter(([output, of]) => of === directory && output.isOrphaned);
+    for (const [output] of orphaned.slice(0, -mayBeOrphaned)) {
+      output.say('what it left behind still prints, and is not read any more');
+      void output.cut();
+    }
   }
 
   #path(id: string, kind: 'out' | 'err' | 'json'): string {

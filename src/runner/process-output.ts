@@ -24,6 +24,8 @@ interface OutputOptions {
   record: string;
   /** told when all of it is in the log */
   ended: () => void;
+  /** told when the process has ended, and something that it left behind still has its output */
+  orphaned: () => void;
   /** told where what was kept could not be read */
   failed: (error: unknown) => void;
 }
@@ -41,6 +43,9 @@ export class ProcessOutput {
   #adopting: Promise<unknown> = Promise.resolve();
   #ended: Promise<void> = Promise.resolve();
   #givenUp = false;
+  #isOver = false;
+  /** whether the process has ended while something else has its output */
+  isOrphaned = false;
   #stopped = false;
 
   constructor(options: OutputOptions) {
@@ -106,6 +111,26 @@ export class ProcessOutput {
     await withDeadline(this.#ended, endDelay);
   }
 
+  /** How many file descriptors it takes. */
+  get descriptors(): number {
+    return this.#captures.length;
+  }
+
+  /** To be called when the process has ended. */
+  async processEnded(): Promise<void> {
+    await this.end();
+    if (this.#isOver) return;
+    this.isOrphaned = true;
+    this.#options.orphaned();
+  }
+
+  /** Reads no more although somebody may write. */
+  async cut(): Promise<void> {
+    await this.stop();
+    for (const capture of this.#captures.splice(0)) capture.close();
+    this.remove();
+  }
+
   /** Reads no more, for good; what has been read is in the log. */
   async stop(): Promise<void> {
     this.#stopped = true;
@@ -116,6 +141,7 @@ export class ProcessOutput {
   /** Nobody will write any more. */
   remove(): void {
     const { out, err, record, ended } = this.#options;
+    this.#isOver = true;
     ended();
     try {
       for (const path of [out, err, record]) rmSync(path, { force: true });

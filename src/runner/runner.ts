@@ -7,6 +7,7 @@ import { AppLogs } from '../logs/app-logs.ts';
 import type { Handlers } from '../protocol/peer.ts';
 import type { RunnerCalls } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
+import { descriptorUsage } from '../system/descriptors.ts';
 import { exists } from '../system/exists.ts';
 import type { Log } from '../system/log.ts';
 import { signalProcess } from '../system/processes.ts';
@@ -174,6 +175,7 @@ export class Runner {
       },
       status: async () =>
         [...this.#targets.values()].filter((target) => !target.isEmpty).map((target) => target.status()),
+      usage: async () => descriptorUsage(),
       boot: async ({ spec: asked }, { report, signal }) => {
         const spec = this.#ground.settle(asked);
         checkLimits(spec.key, spec.limits);

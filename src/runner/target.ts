@@ -3,6 +3,7 @@ import { basename, dirname, join, relative } from 'node:path';
 import { AppError, hasCode } from '../errors/app-error.ts';
 import type { AppLogs } from '../logs/app-logs.ts';
 import type { BootResult, GenerationSpec, Liveness, SwitchResult, TargetStatus } from '../protocol/runner.ts';
+import { needDescriptors } from '../system/descriptors.ts';
 import { describeError } from '../system/log.ts';
 import { Serial } from '../system/serial.ts';
 import { Allowance } from './allowance.ts';
@@ -119,6 +120,7 @@ export class TargetRunner {
 
   async #add(spec: GenerationSpec, signal: AbortSignal): Promise<Generation> {
     signal.throwIfAborted();
+    needDescriptors();
     const { orphanSocket, records, cgroups, outputs, user, runDirectory, log } = this.#options;
     this.#logDirectory = spec.log.directory;
     this.#handoff ??= await Handoff.create(runDirectory, log);
@@ -284,6 +286,7 @@ export class TargetRunner {
     const generations = [...this.#standby.values(), ...(active ? [active] : []), ...this.#draining.keys()];
     return {
       key: this.key,
+      descriptors: this.#descriptors(generations),
       active:
         active === undefined
           ? null
@@ -298,6 +301,14 @@ export class TargetRunner {
       background: this.#background.status(),
       cron: this.#crons.status(),
     };
+  }
+
+  /** Counts those of its port, its handoff, its processes and their output. */
+  #descriptors(generations: Generation[]): number {
+    const channels = generations.reduce((sum, { workers }) => sum + workers.size, 0);
+    const shared = (this.#port === undefined ? 0 : 1) + (this.#handoff === undefined ? 0 : 2);
+    const directory = this.#logDirectory;
+    return shared + channels + (directory === undefined ? 0 : this.#options.outputs.descriptors(directory));
   }
 
   /**

@@ -205,6 +205,7 @@ export class WorkerProcess {
       this.#goneAt = performance.now();
       this.#channel?.close();
       records.remove(this.pid);
+      void output.processEnded();
       // What it started and left behind is of its session, unless it meant to outlive it.
       if (this.pid !== 0) signalProcess(-this.pid, 'SIGTERM');
       this.#opened.resolve();

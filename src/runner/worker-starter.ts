@@ -85,7 +85,10 @@ export class WorkerStarter {
     const { spec, outputs, moves, started, memoryExceeded, exited } = this.#options;
     const user = this.#options.user();
     const origin = { release: spec.release, process: `web.${instance}` };
-    const output = await outputs.open(spec.log, origin, user);
+    const notStarted = (error: unknown) => new NotStarted(instance, error, sharedMasker(spec.log.secrets));
+    const output = await outputs.open(spec.log, origin, user).catch((error: unknown) => {
+      throw notStarted(error);
+    });
     try {
       signal.throwIfAborted();
       const { connection, gone, held } = moves;
@@ -98,7 +101,7 @@ export class WorkerStarter {
     } catch (error) {
       output.remove();
       if (signal.aborted) throw signal.reason;
-      throw new NotStarted(instance, error, sharedMasker(spec.log.secrets));
+      throw notStarted(error);
     }
   }
 

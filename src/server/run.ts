@@ -104,7 +104,10 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   const tokens = new TokenStore(paths.tokens);
   const record = (event: Omit<LoggedEvent, 'at'>) => recordEvent(appliance, event);
   const shared = { service: deployer, tokens, keys, edge, record, version, log, url: () => url };
-  const runnerNow = async () => runner.info;
+  const runnerNow = async () => {
+    const { info } = runner;
+    return info && { ...info, ...(await runner.usage()) };
+  };
   const api = (local: boolean) => createApi({ ...shared, local, runner: runnerNow }).callback();
   const ssh = createSshApi({ service: deployer, keys, log }).callback();
   const sockets = [

@@ -222,6 +222,7 @@ test('an app that has been starting for more than a minute is a fault, one that 
     workers: [],
     background: [],
     deploying: [],
+    descriptors: 0,
     rebuild: null,
   };
   const look = (seconds: number) => {
@@ -284,3 +285,22 @@ async function upgraded(t: TestContext): Promise<string> {
   await symlink(join(from, 'node_modules'), join(to, 'node_modules'));
   return join(to, 'bin/sluice');
 }
+
+test('a runner that comes near its limit of open files is a warning, and names the apps that have most', async () => {
+  const { checkRunner } = await import('../../src/cli/doctor/server.ts');
+  const look = (descriptors: number | null) => {
+    const app = (name: string, count: number) => ({ name, environment: 'production', descriptors: count });
+    const status = {
+      runner: { pid: 7, descriptors, maxDescriptors: 1024 },
+      apps: [app('blog', 4), app('shop', 500), app('mail', 9)],
+    };
+    const patient = { server: { state: 'up', status }, systemWide: false };
+    return checkRunner(patient as unknown as Parameters<typeof checkRunner>[0]);
+  };
+  assert.equal((await look(null))?.message, 'connected (pid 7)');
+  assert.equal((await look(60))?.state, 'ok');
+  assert.equal((await look(60))?.message, 'connected (pid 7), 60 of 1024 file descriptors are open');
+  const near = await look(600);
+  assert.equal(near?.state, 'warning');
+  assert.match(near.message, /600 of 1024 .* for shop \(500\), mail \(9\), blog \(4\)$/);
+});

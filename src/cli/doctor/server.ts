@@ -1,4 +1,7 @@
+import type { RunnerInfo } from '../../api/routes/status.ts';
 import { ownLog } from '../../config/own-log.ts';
+import { targetName } from '../../config/paths.ts';
+import type { AppStatus } from '../../deployments/service.ts';
 import { version as ownVersion } from '../version.ts';
 import { asItsUser, type Check, fault, ok, type Patient, warning } from './check.ts';
 
@@ -23,11 +26,28 @@ export async function checkServer({ server, paths }: Patient): Promise<Check> {
 export async function checkRunner({ server, systemWide }: Patient): Promise<Check | undefined> {
   if (server.state === 'down') return undefined;
   if (server.state === 'alone') return fault('runner', server.error.message, server.error.hint);
-  const { runner } = server.status;
-  if (runner !== null) return ok('runner', `connected (pid ${runner.pid})`);
+  const { runner, apps } = server.status;
+  if (runner !== null) return checkDescriptors(runner, apps);
   return fault(
     'runner',
     'the server has no connection to the process that runs the apps',
     `Apps that run go on running. Another one is started by itself; ${ownLog(systemWide)} tells why it ended.`,
+  );
+}
+
+/** Checks that the runner is far from its limit of open files: at the limit no app can be deployed or restarted. */
+function checkDescriptors({ pid, descriptors, maxDescriptors }: RunnerInfo, apps: AppStatus[]): Check {
+  const connected = `connected (pid ${pid})`;
+  if (descriptors === null || maxDescriptors === null) return ok('runner', connected);
+  const usage = `${connected}, ${descriptors} of ${maxDescriptors} file descriptors are open`;
+  if (descriptors <= maxDescriptors / 2) return ok('runner', usage);
+  const most = apps
+    .toSorted((a, b) => b.descriptors - a.descriptors)
+    .slice(0, 3)
+    .map((app) => `${targetName({ app: app.name, environment: app.environment })} (${app.descriptors})`);
+  return warning(
+    'runner',
+    `${usage}, most of them for ${most.join(', ')}`,
+    'Run fewer workers of these apps, or raise the limit: LimitNOFILE of the unit, or `ulimit -n` before `sluice up`.',
   );
 }
