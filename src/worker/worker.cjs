@@ -101,7 +101,7 @@ class Worker {
   #noteSessions(server) {
     server.on('session', (session) => {
       // One whose handshake was under way when the others were told.
-      if (this.#closeAnnounced) session.close();
+      if (this.#closeAnnounced) traffic().endSession(session);
       this.#sessions.add(session);
       session.once('close', () => this.#sessions.delete(session));
     });
