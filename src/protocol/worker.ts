@@ -14,6 +14,8 @@ export interface WorkerBoot {
   handoffFds: { take: number; give: number };
   /** copies of the app's listening socket: the gate uses up one each time it is shut */
   gateFds: number[];
+  /** whether workers of an earlier runner may still answer when it is to open */
+  besideOrphans: boolean;
   /** of the handoff: the file names that of the active generation */
   handoffId: string;
   /** what to look at, and whom to tell, when the runner is gone */

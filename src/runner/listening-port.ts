@@ -11,6 +11,8 @@ export const gateCopies = 8;
 export class ListeningPort {
   readonly host: string;
   readonly port: number;
+  /** whether workers of an earlier runner may have it, too */
+  readonly beside: boolean;
   readonly #socket: BoundSocket;
 
   /**
@@ -20,6 +22,7 @@ export class ListeningPort {
   constructor(host: string, port: number, { beside }: { beside: boolean }) {
     this.host = host;
     this.port = port;
+    this.beside = beside;
     try {
       // With reusePort a second owner of the same user would silently get half the connections: see first that the
       // port is free without it.

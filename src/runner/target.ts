@@ -130,6 +130,7 @@ export class TargetRunner {
       id,
       spec,
       port,
+      besideOrphans: this.#active === undefined && port.beside,
       orphanSocket,
       records,
       group: cgroups.generation(spec.key, id, spec.limits),
@@ -195,6 +196,7 @@ export class TargetRunner {
     old?.relieve();
     this.#look();
     const pauseMs = performance.now() - start;
+    if (wait) this.#tell('wait', id);
     await this.#options.orphans.retire(this.key, next.handoff);
     if (wait) next.places.serve();
     this.#tell('opened', id);
@@ -403,7 +405,7 @@ export class TargetRunner {
     return this.#lastId;
   }
 
-  #tell(step: 'retire' | 'commit' | 'open' | 'opened', generation: number): void {
+  #tell(step: 'retire' | 'commit' | 'open' | 'wait' | 'opened', generation: number): void {
     switchSteps.publish({ key: this.key, generation, step });
   }
 }

@@ -51,6 +51,7 @@ interface WorkerOptions {
   generation: number;
   instance: number;
   port: ListeningPort;
+  besideOrphans: boolean;
   handoff: Handoff;
   allowance: Allowance;
   orphanSocket: string;
@@ -110,6 +111,7 @@ export class WorkerProcess {
       channelFd,
       handoffFds,
       gateFds: Array.from({ length: gateCopies }, (_, copy) => firstGateFd + copy),
+      besideOrphans: options.besideOrphans,
       handoffId: handoff.id,
       generationFile: spec.paths.generation,
       secret: randomBytes(16).toString('hex'),

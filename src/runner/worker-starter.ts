@@ -18,6 +18,8 @@ import { type Ready, WorkerProcess } from './worker-process.ts';
 export interface WorkerGround {
   spec: GenerationSpec;
   port: ListeningPort;
+  /** whether workers of an earlier runner may still answer at the switch to this generation */
+  besideOrphans: boolean;
   orphanSocket: string;
   records: ProcessRecords;
   /** whom they run as, where there are users */

@@ -14,7 +14,10 @@ const retryInterval = 200;
  * milliseconds; a runner that knows the orphan retires it then.
  */
 const openPatience = 300;
-/** How long a worker that was opened with `wait` waits where no runner tells it to serve, in ms. */
+/**
+ * How long a worker that must not answer beside orphans of an earlier runner waits for them to retire where no runner
+ * tells it to serve, in ms.
+ */
 const servePatience = 1000;
 /** A round of the event loop that takes less had nothing to do; in ms. One that does nothing takes a tenth of it. */
 const quietRound = 0.1;
@@ -67,12 +70,12 @@ class Orphan {
 
   #serve() {
     const worker = this.#worker;
-    if (worker.state === 'booting') {
-      worker.onReady = () => activeFor(worker) === 'own' && worker.openAlone();
-      return;
-    }
-    worker.openAlone();
-    setTimeout(() => worker.serve(), servePatience).unref();
+    const open = () => {
+      worker.openAlone();
+      setTimeout(() => worker.serve(), servePatience).unref();
+    };
+    if (worker.state !== 'booting') open();
+    else worker.onReady = () => activeFor(worker) === 'own' && open();
   }
 
   /** @returns {Promise<void>} */

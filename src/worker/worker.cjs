@@ -379,7 +379,7 @@ class Worker {
   /** Opens, or goes on, without a runner: its generation is the active one. */
   openAlone() {
     this.#outbox?.recall();
-    if (this.state !== 'open') this.open();
+    if (this.state !== 'open') this.open(this.boot.besideOrphans);
   }
 
   #orphaned() {

@@ -1,6 +1,8 @@
+import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
 
 const migrates = '/proc/sys/net/ipv4/tcp_migrate_req';
 
@@ -20,11 +22,39 @@ export function canHaveNetwork(): boolean {
   return spawnSync('unshare', [...own, 'true']).status === 0;
 }
 
-/** Runs a program of Node's test runner in a network of its own. @returns what it said, and its exit status */
-export async function testInOwnNetwork(path: string): Promise<{ code: number | null; output: string }> {
+/**
+ * Runs tests where the kernel moves connections: here, or else in a network of our own.
+ * @param name of the test that stands for them
+ * @param path of a program of Node's test runner
+ * @param env beside ours
+ */
+export async function testWhereConnectionsMove(
+  name: string,
+  path: string,
+  { timeout, env = {} }: { timeout: number; env?: Record<string, string> },
+): Promise<void> {
+  if (movesConnections() || !canHaveNetwork()) {
+    Object.assign(process.env, env);
+    await import(path);
+    return;
+  }
+  test(name, { timeout }, async (t) => {
+    const { code, output } = await testInOwnNetwork(path, timeout, env);
+    for (const line of output.split('\n'))
+      if (/^[✔✖ℹ] .*(?:lost|request|seed)/.test(line)) t.diagnostic(line);
+    assert.equal(code, 0, output);
+  });
+}
+
+/** @returns what a program of Node's test runner said, and its exit status */
+async function testInOwnNetwork(
+  path: string,
+  timeout: number,
+  more: Record<string, string>,
+): Promise<{ code: number | null; output: string }> {
   const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-  const child = spawn('unshare', [...own, process.execPath, '--test', '--test-timeout=120000', path], {
-    env,
+  const child = spawn('unshare', [...own, process.execPath, '--test', `--test-timeout=${timeout}`, path], {
+    env: { ...env, ...more },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
