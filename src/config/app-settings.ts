@@ -12,6 +12,9 @@ import { shared } from './app/shared.ts';
 import { supervision } from './app/supervision.ts';
 import { count, duration } from './units.ts';
 
+/** Signals that a process can handle. SIGUSR1 starts the debugger of Node.js. */
+const stopSignals = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGUSR2'] as const;
+
 /**
  * What an app may say about itself, in `sluice.json` or under `"sluice"` in package.json. Defaults, checks, the
  * published JSON schema (config/app.schema.json) and docs/settings.md all come from here.
@@ -60,6 +63,14 @@ export const appSettingsSchema = v.strictObject({
     '30s',
   ),
   killTimeout: v.optional(duration('Time between the stop signal and SIGKILL.'), '5s'),
+  stopSignal: v.optional(
+    v.pipe(
+      v.picklist(stopSignals, `one of ${stopSignals.join(', ')}`),
+      v.description(
+        'The signal that tells a worker or background process to end. Without it: SIGTERM, or SIGINT where the app handles SIGINT and not SIGTERM.',
+      ),
+    ),
+  ),
   waitReady: v.optional(
     v.pipe(
       v.boolean(),

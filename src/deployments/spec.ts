@@ -57,6 +57,7 @@ export async function generationSpec(
     settleTime: settings.settleTime,
     drainTimeout: settings.drainTimeout,
     killTimeout: settings.killTimeout,
+    stopSignal: settings.stopSignal ?? null,
     maxDraining: appliance.settings.maxDraining,
     restarts: restartSpec(settings),
     maxMemory: settings.maxMemory ?? null,

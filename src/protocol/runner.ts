@@ -27,6 +27,8 @@ export interface GenerationSpec {
   settleTime: number;
   drainTimeout: number;
   killTimeout: number;
+  /** what a process is told to end with; null for SIGTERM, or SIGINT where an app handles that alone */
+  stopSignal: NodeJS.Signals | null;
   maxDraining: number;
   restarts: RestartSpec;
   /** bytes of resident memory above which a worker is replaced; null for any */
@@ -120,6 +122,8 @@ export interface JobResult {
   signal: NodeJS.Signals | null;
   timedOut: boolean;
   durationMs: number;
+  /** ms after SIGTERM, where it had to be killed; left out where it ended by itself */
+  killedAfter?: number;
   /** what it, or something that it had started, was short of; left out where that is nothing that is known */
   shortage?: Shortage;
 }

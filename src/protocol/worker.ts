@@ -26,6 +26,8 @@ export interface WorkerBoot {
   /** milliseconds */
   drainTimeout: number;
   killTimeout: number;
+  /** null where it has no say: see GenerationSpec */
+  stopSignal: NodeJS.Signals | null;
   beatInterval: number;
   /** bytes; null for any */
   maxMemory: number | null;
@@ -56,12 +58,15 @@ export type ToWorker =
   /** close it: the move was given up */
   | { type: 'drop'; move: number }
   | { type: 'moved'; connection: number }
+  /** name each request that is in flight by a `request`, then say `inFlight` */
+  | { type: 'tellInFlight' }
   /** nobody could take it: go on serving it */
   | { type: 'kept'; connection: number };
 
 /** Worker → runner. */
 export type FromWorker =
-  | { type: 'ready'; port: number; protocol: AppProtocol; listens: number }
+  /** `onlyInterrupt`: it handles SIGINT, and SIGTERM not */
+  | { type: 'ready'; port: number; protocol: AppProtocol; listens: number; onlyInterrupt: boolean }
   /** the app starts processes with node:cluster */
   | { type: 'forked' }
   | { type: 'opened' }
@@ -73,6 +78,10 @@ export type FromWorker =
   /** this connection was closed before it was put into the handoff */
   | { type: 'gone'; connection: number }
   | { type: 'held'; move: number }
+  /** is in flight; without the query */
+  | { type: 'request'; method: string; path: string }
+  /** how many requests are, and how many connections without one */
+  | { type: 'inFlight'; requests: number; connections: number }
   /** it takes more than `maxMemory`; when it takes much more it retires by itself */
   | { type: 'memoryExceeded'; bytes: number }
   /** its event loop turns; `eventLoopDelayMs` is by how much this was late */

@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type {
@@ -10,14 +11,15 @@ import type {
 } from '../protocol/runner.ts';
 import { formatBytes, formatDuration } from '../system/amounts.ts';
 import { sharedMasker } from '../system/mask/masker.ts';
-import { signalProcess } from '../system/processes.ts';
 import type { Group } from './cgroups/group.ts';
 import { endProcess } from './end-process.ts';
 import { describeExit, type Exit, noExit } from './exit.ts';
+import { jobMark } from './job-remains.ts';
 import type { Outputs } from './outputs.ts';
 import { ProcessFigures } from './process-figures.ts';
 import type { ProcessOutput } from './process-output.ts';
 import type { ProcessRecords } from './process-records.ts';
+import { describeRemains, endRemains } from './remains.ts';
 import { Restarts } from './restarts.ts';
 import { spawnCaptured } from './spawn-captured.ts';
 import type { Identity } from './users/identity.ts';
@@ -43,8 +45,10 @@ interface Running {
   figures: ProcessFigures;
   output: ProcessOutput;
   exited: Promise<Exit>;
+  /** ends what it has started, once it is gone; what there is to say of that */
+  endRemains(): Promise<string | undefined>;
   /** over when it is gone, from when on it was told to end */
-  ending?: Promise<void>;
+  ending?: Promise<string | undefined>;
 }
 
 /** A process without a port: started, and started again when it has ended, until it is told to end. */
@@ -131,8 +135,12 @@ export class BackgroundProcess {
       signal.removeEventListener('abort', end);
       this.#running = undefined;
       this.#state = 'waiting';
+      const remains = running.endRemains();
       await running.output.end();
-      if (signal.aborted) return null;
+      if (signal.aborted) {
+        await this.#ended(running, remains);
+        return null;
+      }
       const lived = performance.now() - running.since;
       const delay = this.#restarts.died(lived, exit);
       const how = `${describeExit(exit)} after ${formatDuration(lived)}`;
@@ -142,6 +150,7 @@ export class BackgroundProcess {
         output: running.output.lastWords(),
       };
       this.#say(running, `${how}; ${this.#restarts.next(delay)}`);
+      await this.#ended(running, remains);
       return delay;
     } catch (error) {
       // What the engine says of an argument or a variable quotes it.
@@ -151,16 +160,26 @@ export class BackgroundProcess {
     }
   }
 
+  /** Waits until nothing of a process is left, and says what had to be killed. */
+  async #ended(running: Running, remains: Promise<string | undefined>): Promise<void> {
+    for (const what of await Promise.all([running.ending, remains])) {
+      if (what !== undefined) this.#say(running, what);
+    }
+  }
+
   async #start(): Promise<Running> {
     const { spec, background, instance, outputs, records, group } = this.#options;
     const user = this.#options.user();
     const output = await outputs.open(spec.log, { release: spec.release, process: this.#name }, user);
+    const mark = randomUUID();
     const env = {
       ...spec.env,
       ...background.env,
+      [jobMark]: mark,
       NODE_APP_INSTANCE: String(instance),
       SLUICE_PROCESS: background.name,
       SLUICE_PRINTING: spec.log.overflow,
+      ...(spec.stopSignal !== null && { SLUICE_STOP_SIGNAL: spec.stopSignal }),
     };
     const child = spawnCaptured(
       output,
@@ -169,7 +188,8 @@ export class BackgroundProcess {
       [],
       (pid) => {
         group.add(pid);
-        records.add('background', spec.key, pid);
+        const { stopSignal } = spec;
+        records.add('background', spec.key, pid, { mark, ...(stopSignal !== null && { stopSignal }) });
       },
     );
     const pid = await started(child);
@@ -177,8 +197,6 @@ export class BackgroundProcess {
       child.once('exit', (code, signal) => {
         records.remove(pid);
         void output.processEnded();
-        // What it started and left behind is of its session, unless it meant to outlive it.
-        signalProcess(-pid, 'SIGTERM');
         resolve({ code, signal, shortage: signal === 'SIGKILL' ? group.killedBy() : undefined });
       });
     });
@@ -189,12 +207,18 @@ export class BackgroundProcess {
       figures: new ProcessFigures(pid),
       output,
       exited,
+      endRemains: async () => {
+        const killed = await endRemains({ pid, mark, user }, spec.killTimeout);
+        return killed === 0 ? undefined : describeRemains(killed, spec.killTimeout);
+      },
     };
   }
 
   /** Once: to many a program a second signal means to quit at once. */
-  #endNow(running: Running): Promise<void> {
-    running.ending ??= endProcess(running.pid, this.#options.spec.killTimeout, running.exited);
+  #endNow(running: Running): Promise<string | undefined> {
+    const { killTimeout, stopSignal } = this.#options.spec;
+    const { pid, exited } = running;
+    running.ending ??= endProcess(pid, { signal: stopSignal ?? 'SIGTERM', killTimeout, gone: exited });
     return running.ending;
   }
 

@@ -100,13 +100,20 @@ export class Background {
 
   /** Those that an earlier runner started: not our children, but they have our name on them. */
   async #endOrphans(killTimeout: number): Promise<void> {
-    const { records, key } = this.#options;
+    const { records, key, log } = this.#options;
     const ours = new Set(this.status().map(({ pid }) => pid));
     const orphans = await records.left('background', key, ours);
     await Promise.all(
       orphans.map(async (record) => {
-        await endProcess(record.pid, killTimeout, gone(record));
-        records.remove(record.pid);
+        const { pid } = record;
+        const options = {
+          signal: record.stopSignal ?? ('SIGTERM' as const),
+          killTimeout,
+          gone: gone(record),
+        };
+        const why = await endProcess(pid, options);
+        if (why !== undefined) log(`a background process of an earlier runner (pid ${pid}) ${why}`);
+        records.remove(pid);
       }),
     );
   }

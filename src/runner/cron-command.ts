@@ -45,8 +45,14 @@ export async function runCommand(
     const rest = framer.end(new Date());
     if (rest !== '') await log.write(rest);
   }
-  if (result.timedOut) return { failed: true, detail: `ended after ${formatDuration(timeout)} ("timeout")` };
-  if (signal.aborted) return { failed: true, detail: 'ended with the app, or with Sluice' };
+  const { killedAfter } = result;
+  const killed =
+    killedAfter === undefined
+      ? ''
+      : `, by SIGKILL: it had not ended ${formatDuration(killedAfter)} after SIGTERM`;
+  if (result.timedOut)
+    return { failed: true, detail: `ended after ${formatDuration(timeout)} ("timeout")${killed}` };
+  if (signal.aborted) return { failed: true, detail: `ended with the app, or with Sluice${killed}` };
   if (result.code !== 0 && result.shortage?.of === 'memory') {
     return { failed: true, detail: `ended by ${describeShortage(result.shortage)}` };
   }

@@ -160,7 +160,7 @@ export class Generation {
     this.state = 'ended';
     this.#stopping.abort(new AppError('cancelled', 'the generation was ended while it booted'));
     for (const worker of this.workers) worker.kill();
-    await Promise.all([...this.workers].map((worker) => worker.exited));
+    await Promise.all([...this.workers].map((worker) => worker.gone));
     this.#release();
   }
 

@@ -5,7 +5,7 @@ import { hasCode } from '../errors/app-error.ts';
 import { listPids, signalProcess } from '../system/processes.ts';
 import { as, type Identity } from './users/identity.ts';
 
-/** Set in a job's environment, and so in that of all that descends from it: to a value of its own. */
+/** Set in the environment of what we start, and so in that of all that descends from it: to a value of its own each. */
 export const jobMark = 'SLUICE_JOB';
 
 /** What starts processes faster than they are found is given up on after so many looks. */
@@ -17,15 +17,17 @@ const looks = 10;
  * @param user whom it ran as, where there are users: others than they, root without CAP_SYS_PTRACE included, may not read
  *   the environment of a process, so they look themselves
  */
-export async function endRemains(mark: string, user?: Identity): Promise<void> {
+export async function endJobRemains(mark: string, user?: Identity): Promise<void> {
   for (let look = 0; look < looks; look += 1) {
-    const remains = user === undefined ? await findMarked(mark) : await findAs(user, mark);
+    const remains = await findMarked(mark, user);
     if (remains.length === 0) return;
     for (const pid of remains) signalProcess(pid, 'SIGKILL');
   }
 }
 
-async function findMarked(mark: string): Promise<number[]> {
+/** Those that have the mark in their environment. @param user as above */
+export async function findMarked(mark: string, user: Identity | undefined): Promise<number[]> {
+  if (user !== undefined) return findAs(user, mark);
   const marked: number[] = [];
   for (const pid of await listPids()) {
     if ((await environmentOf(pid)).includes(`${jobMark}=${mark}\0`)) marked.push(pid);

@@ -9,7 +9,7 @@ import { withDeadline } from '../system/deadline.ts';
 import { needDescriptors } from '../system/descriptors.ts';
 import { signalProcess } from '../system/processes.ts';
 import type { Group } from './cgroups/group.ts';
-import { endRemains, jobMark } from './job-remains.ts';
+import { endJobRemains, jobMark } from './job-remains.ts';
 import { offerToOomKiller } from './oom-killer.ts';
 import type { ProcessRecords } from './process-records.ts';
 import { orKill } from './spawn-captured.ts';
@@ -58,10 +58,14 @@ export async function runJob(
   orKill(pid, () => records.add('job', job.user ?? '', pid, { mark }));
 
   let timedOut = false;
+  let killedAfter: number | undefined;
   let killTimer: NodeJS.Timeout | undefined;
+  const kill = () => {
+    if (signalProcess(-pid, 'SIGKILL')) killedAfter = killDelay;
+  };
   const end = () => {
     signalProcess(-pid, 'SIGTERM');
-    killTimer ??= setTimeout(signalProcess, killDelay, -pid, 'SIGKILL');
+    killTimer ??= setTimeout(kill, killDelay);
   };
   const timer = setTimeout(() => {
     timedOut = true;
@@ -72,11 +76,17 @@ export async function runJob(
   try {
     const outcome = await exited;
     signalProcess(-pid, 'SIGKILL');
-    await endRemains(mark, user);
+    await endJobRemains(mark, user);
     await withDeadline(closed, closeDelay);
     const durationMs = Math.round(performance.now() - start);
     const shortage = group?.shortages()[0] ?? group?.killedBy();
-    return { ...outcome, timedOut, durationMs, ...(shortage !== undefined && { shortage }) };
+    return {
+      ...outcome,
+      timedOut,
+      durationMs,
+      ...(killedAfter !== undefined && { killedAfter }),
+      ...(shortage !== undefined && { shortage }),
+    };
   } finally {
     clearTimeout(timer);
     clearTimeout(killTimer);

@@ -4,6 +4,7 @@ import type { Crash, GenerationSpec, Liveness } from '../protocol/runner.ts';
 import { formatDuration } from '../system/amounts.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { firstOf } from '../system/first-of.ts';
+import { counted } from '../system/listing.ts';
 import { describeExit, type Exit, noExit } from './exit.ts';
 import { gateDeadline } from './gate-deadline.ts';
 import { Slot } from './slot.ts';
@@ -156,14 +157,50 @@ export class Places {
     const slot = this.#slots[worker.instance];
     if (slot?.worker !== worker) return;
     slot.worker = undefined;
+    slot.vacated = worker.gone;
     if (this.#options.isActive()) void this.#lost(slot, worker, exit);
   }
 
   /** Lets a worker that is retired finish what it has in flight, up to `drainTimeout`, and ends it. */
   async drain(worker: WorkerProcess): Promise<void> {
-    const drained = withDeadline(worker.drained, this.#spec.drainTimeout);
-    await firstOf<unknown>([drained], [this.#options.stopping]);
-    await worker.end(this.#spec.killTimeout);
+    const { stopping } = this.#options;
+    const { drainTimeout, killTimeout } = this.#spec;
+    const start = performance.now();
+    await firstOf<unknown>([withDeadline(worker.drained, drainTimeout)], [stopping]);
+    const isCut = worker.alive && worker.state !== 'drained';
+    if (isCut)
+      await this.#tellCut(
+        worker,
+        performance.now() - start,
+        stopping.aborted ? 'maxDraining' : 'drainTimeout',
+      );
+    await worker.end(killTimeout);
+  }
+
+  /** @param after how long it had time to finish, in ms */
+  async #tellCut(
+    worker: WorkerProcess,
+    after: number,
+    setting: 'drainTimeout' | 'maxDraining',
+  ): Promise<void> {
+    const inFlight = await worker.inFlight();
+    const late = `${formatDuration(after)} after the worker was told to finish ("${setting}")`;
+    if (inFlight === undefined) {
+      this.#options.say(worker, `is ended with what it had in flight: not finished ${late}`);
+      return;
+    }
+    const { requests, connections, told } = inFlight;
+    for (const request of told) this.#options.say(worker, `cuts ${request}: not answered ${late}`);
+    if (requests > told.length)
+      this.#options.say(
+        worker,
+        `cuts ${counted(requests - told.length, 'more request')}: not answered ${late}`,
+      );
+    if (connections > 0)
+      this.#options.say(
+        worker,
+        `cuts ${counted(connections, 'connection')} without a request, such as a WebSocket: open ${late}`,
+      );
   }
 
   /** Puts a fresh worker into a place before the one that is in it goes: no request is lost. */
@@ -210,8 +247,13 @@ export class Places {
   async #letGo(worker: WorkerProcess): Promise<void> {
     this.#leaving.add(worker);
     const tooMany = this.#leaving.size - this.#spec.maxDraining * this.#spec.workers;
-    for (const oldest of [...this.#leaving].slice(0, Math.max(0, tooMany)))
+    for (const oldest of [...this.#leaving].slice(0, Math.max(0, tooMany))) {
+      this.#options.say(
+        oldest,
+        'is ended with what it had in flight: too many others finish, too ("maxDraining")',
+      );
       void oldest.end(this.#spec.killTimeout);
+    }
     const retired = worker.retire(false);
     worker.relieve();
     const { timedOut } = await withDeadline(retired, gateDeadline);
@@ -232,11 +274,12 @@ export class Places {
     slot.stopped = delay === null;
     slot.delay = delay ?? 0;
     const how = `${describeExit(exit)} ${lived === 0 ? 'before it listened' : `after ${formatDuration(lived)}`}`;
-    this.#options.say(worker, `${how}; ${restarts.next(delay)}`);
+    const next = restarts.next(delay);
     const at = new Date().toISOString();
     const message = `worker ${worker.instance} ${how}`;
     void this.#fill(slot);
     await worker.output.end();
+    this.#options.say(worker, `${how}; ${next}`);
     this.crash = { at, message, output: worker.output.lastWords() };
   }
 
@@ -263,6 +306,9 @@ export class Places {
   async #fillOnce(slot: Slot): Promise<void> {
     const { stopping: signal } = this.#options;
     await sleep(slot.delay, undefined, { signal, ref: false });
+    // What its predecessor has started may hold ports and files that the next one needs.
+    await firstOf<unknown>([slot.vacated], [signal]);
+    signal.throwIfAborted();
     if (!this.#isOpenPlace(slot)) return;
     const worker = await this.#bootInto(slot, () => undefined, signal);
     if (this.#options.isActive()) await worker.open();

@@ -103,7 +103,8 @@ export class ProcessOutput {
 
   /** Says something of the process in the log of its app. */
   say(text: string): void {
-    void this.#options.log.say(this.#options.origin, text);
+    const { log, origin, masker } = this.#options;
+    void log.say(origin, masker.maskText(text));
   }
 
   /** Waits, for a moment, until all that the process printed is in the log. */

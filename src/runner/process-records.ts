@@ -14,6 +14,8 @@ export interface ProcessRecord {
   startTime: string | undefined;
   /** in the environment of a job and of all that descends from it */
   mark?: string;
+  /** how a background process is told to end; SIGTERM where it is left out */
+  stopSignal?: NodeJS.Signals;
   /** what a worker has to say when it reports to the next runner */
   secret?: string;
 }
@@ -42,7 +44,7 @@ export class ProcessRecords {
     kind: ProcessRecord['kind'],
     key: string,
     pid: number,
-    more: Pick<ProcessRecord, 'mark' | 'secret'> = {},
+    more: Pick<ProcessRecord, 'mark' | 'secret' | 'stopSignal'> = {},
   ): void {
     const startTime = processStartTimeNow(pid);
     const record: ProcessRecord = { kind, key, pid, startTime, ...more };
@@ -92,6 +94,12 @@ export class ProcessRecords {
       if (systemCode(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;
       throw error;
     }
+  }
+
+  /** All that is recorded, alive or not. */
+  async all(): Promise<ProcessRecord[]> {
+    const paths = (await listDirectory(this.#directory)).map((name) => join(this.#directory, name));
+    return (await Promise.all(paths.map(readRecord))).filter((record) => record !== undefined);
   }
 
   /** What is still alive of what is recorded; the rest is forgotten. */

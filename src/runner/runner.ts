@@ -16,13 +16,14 @@ import { Cgroups } from './cgroups/cgroups.ts';
 import { findTree } from './cgroups/find.ts';
 import { checkLimits } from './check-limits.ts';
 import type { Ground } from './ground.ts';
-import { endRemains } from './job-remains.ts';
+import { endJobRemains } from './job-remains.ts';
 import { runJob } from './jobs.ts';
 import { Keeper } from './keeper.ts';
 import { makeWay } from './make-way.ts';
 import { Orphans } from './orphans.ts';
 import { Outputs } from './outputs.ts';
 import { type ProcessRecord, ProcessRecords } from './process-records.ts';
+import { endRemainsOfEarlier } from './remains.ts';
 import { TargetRunner } from './target.ts';
 import { Ticker } from './ticker.ts';
 import type { Identity } from './users/identity.ts';
@@ -70,6 +71,7 @@ export class Runner {
 
   /** Takes up what an earlier runner left: its jobs are ended, its workers report by themselves. */
   async start(): Promise<void> {
+    const earlier = await this.#records.all();
     await this.#keeper.settle();
     // Before any is opened that is ours.
     for (const output of await this.#outputs.left()) output.adopt();
@@ -77,7 +79,8 @@ export class Runner {
     for (const { kind, key, pid, mark } of await this.#records.alive()) {
       if (kind !== 'job') continue;
       signalProcess(-pid, 'SIGKILL');
-      if (mark !== undefined) await endRemains(mark, this.#whoRan(key));
+      this.#log.warn('a job of an earlier runner was killed', { app: key, pid });
+      if (mark !== undefined) await endJobRemains(mark, this.#whoRan(key));
       this.#records.remove(pid);
     }
     await this.#cgroups.start();
@@ -88,6 +91,10 @@ export class Runner {
     makeWay(socket, (message) => this.#log.warn(message));
     await this.#orphans.listen(socket, { open: this.#ground.users !== undefined });
     this.#ticker.start();
+    const warn = (message: string) => this.#log.warn(message);
+    endRemainsOfEarlier(earlier, (key) => this.#whoRan(key), warn).catch((error: unknown) =>
+      this.#log.error('what earlier processes have left was not ended', { error }),
+    );
   }
 
   /** Ends all workers, what is in flight first, and all jobs. */

@@ -8,6 +8,8 @@ export class Slot {
   readonly restarts: Restarts;
   /** undefined while there is none */
   worker: WorkerProcess | undefined;
+  /** fulfilled when nothing is left of the one that was in it before */
+  vacated: Promise<void> = Promise.resolve();
   /** whether one is being started, or is to be, because it is empty */
   filling = false;
   /** how long that waits, in ms */

@@ -340,7 +340,12 @@ export class TargetRunner {
   /** @param background over when the background processes of an earlier runner have ended */
   #endLeft(patience: number, background: Promise<void>): void {
     const ours = new Set(this.status().workers.map(({ pid }) => pid));
-    const workers = endLeftWorkers(this.#options, ours, patience).catch((error: unknown) => {
+    const log = (message: string) => {
+      this.#options.log(message);
+      const spec = this.#active?.spec;
+      if (spec !== undefined) this.#say(spec, message);
+    };
+    const workers = endLeftWorkers({ ...this.#options, log }, ours, patience).catch((error: unknown) => {
       this.#options.log(`workers of an earlier runner not ended: ${describeError(error)}`);
     });
     // What became of them is for whoever began it.

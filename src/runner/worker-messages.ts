@@ -47,7 +47,12 @@ function messageOf(value: Record<string, unknown>): FromWorker {
         port: port(value['port']),
         protocol: protocol(value['protocol']),
         listens: count(value['listens']),
+        onlyInterrupt: value['onlyInterrupt'] === true,
       };
+    case 'request':
+      return { type, method: text(value['method']), path: text(value['path']) };
+    case 'inFlight':
+      return { type, requests: count(value['requests']), connections: count(value['connections']) };
     case 'connection':
     case 'gone':
       return { type, connection: count(value['connection']) };
@@ -76,6 +81,12 @@ function protocol(value: unknown): AppProtocol {
   const known = protocols.find((each) => each === value);
   if (known === undefined) throw new NotAMessage();
   return known;
+}
+
+/** Of a request: printable, so that it breaks no line of a log. */
+function text(value: unknown): string {
+  if (typeof value !== 'string' || !/^[!-~]*$/.test(value)) throw new NotAMessage();
+  return value;
 }
 
 function amount(value: unknown): number {

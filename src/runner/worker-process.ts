@@ -1,20 +1,24 @@
 import type { ChildProcess } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { GenerationSpec, WorkerState } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
 import type { FromWorker, ToWorker, WorkerBoot } from '../protocol/worker.ts';
+import { withDeadline } from '../system/deadline.ts';
+import { describeError } from '../system/log.ts';
 import { signalProcess } from '../system/processes.ts';
 import type { Allowance } from './allowance.ts';
 import type { Group } from './cgroups/group.ts';
 import { endProcess } from './end-process.ts';
 import type { Exit } from './exit.ts';
 import type { Handoff } from './handoff.ts';
+import { jobMark } from './job-remains.ts';
 import { gateCopies, type ListeningPort } from './listening-port.ts';
 import { ProcessFigures } from './process-figures.ts';
 import type { ProcessOutput } from './process-output.ts';
 import type { ProcessRecords } from './process-records.ts';
+import { describeRemains, endRemains, type Remains } from './remains.ts';
 import { spawnCaptured } from './spawn-captured.ts';
 import type { Identity } from './users/identity.ts';
 import { WorkerChannel } from './worker-channel.ts';
@@ -34,6 +38,19 @@ interface Beat {
   connections: number;
   requests: number;
 }
+
+/** What a worker has not finished: `told` are the request lines of some of its requests, without the query. */
+export interface InFlight {
+  requests: number;
+  /** without a request, as far as HTTP goes: WebSockets, for example */
+  connections: number;
+  told: string[];
+}
+
+/** How long a worker may take to say what it has in flight, in ms. */
+const tellsWithin = 500;
+/** How many requests it may name. */
+const mostTold = 20;
 
 /** What a worker tells beyond the steps of its own life. */
 export interface WorkerListener {
@@ -75,6 +92,8 @@ export class WorkerProcess {
   readonly exited: Promise<Exit>;
   /** fulfilled when the app starts processes with node:cluster; never if it does not */
   readonly forked: Promise<void>;
+  /** fulfilled when it is gone, and all that it has started */
+  readonly gone: Promise<void>;
   /** where it listens now: an app may close its server and listen again */
   listening: Ready | undefined;
   state: WorkerState = 'booting';
@@ -90,7 +109,10 @@ export class WorkerProcess {
   #opened = Promise.withResolvers<void>();
   #retired = Promise.withResolvers<void>();
   #drained = Promise.withResolvers<void>();
+  readonly #stopSignal: NodeJS.Signals;
   #end: Promise<void> | undefined;
+  /** the request lines of what is in flight, for whoever has asked */
+  #inFlight: { requests: string[]; told: PromiseWithResolvers<InFlight> } | undefined;
   #readyAt: number | undefined;
   #goneAt: number | undefined;
 
@@ -118,12 +140,15 @@ export class WorkerProcess {
       orphanSocket,
       drainTimeout: spec.drainTimeout,
       killTimeout: spec.killTimeout,
+      stopSignal: spec.stopSignal,
       beatInterval: beatInterval(spec),
       maxMemory: spec.maxMemory,
       overflow: spec.log.overflow,
     };
+    const mark = randomUUID();
     const env = {
       ...spec.env,
+      [jobMark]: mark,
       NODE_APP_INSTANCE: String(instance),
       SLUICE_WORKER: JSON.stringify(boot),
     };
@@ -134,7 +159,7 @@ export class WorkerProcess {
       ['pipe', handoff.take, handoff.give, ...boot.gateFds.map(() => port.fd)],
       (pid) => {
         group.add(pid);
-        records.add('worker', spec.key, pid, { secret: boot.secret });
+        records.add('worker', spec.key, pid, { mark, secret: boot.secret });
       },
     );
     this.pid = this.#child.pid ?? 0;
@@ -145,6 +170,8 @@ export class WorkerProcess {
     this.ready = ready.promise;
     this.exited = exited.promise;
     this.forked = forked.promise;
+    this.#stopSignal = spec.stopSignal ?? 'SIGTERM';
+    this.gone = this.exited.then(() => this.#endRemains({ pid: this.pid, mark, user }, spec.killTimeout));
 
     const receive = (body: FromWorker) => {
       switch (body.type) {
@@ -185,6 +212,12 @@ export class WorkerProcess {
           return listener.gone(this, body.connection);
         case 'held':
           return listener.held(this, body.move);
+        case 'request':
+          if ((this.#inFlight?.requests.length ?? mostTold) < mostTold)
+            this.#inFlight?.requests.push(`${body.method} ${body.path}`);
+          return;
+        case 'inFlight':
+          return this.#inFlight?.told.resolve({ ...body, told: this.#inFlight.requests });
       }
     };
     // There is none where not even the process could be started.
@@ -208,8 +241,6 @@ export class WorkerProcess {
       this.#channel?.close();
       records.remove(this.pid);
       void output.processEnded();
-      // What it started and left behind is of its session, unless it meant to outlive it.
-      if (this.pid !== 0) signalProcess(-this.pid, 'SIGTERM');
       this.#opened.resolve();
       this.#retired.resolve();
       this.#drained.resolve();
@@ -276,11 +307,46 @@ export class WorkerProcess {
     return this.#drained.promise;
   }
 
+  /**
+   * What it has in flight.
+   * @returns undefined where it does not answer in time
+   */
+  async inFlight(): Promise<InFlight | undefined> {
+    this.#inFlight ??= { requests: [], told: Promise.withResolvers() };
+    this.post({ type: 'tellInFlight' });
+    const outcome = await withDeadline(this.#inFlight.told.promise, tellsWithin);
+    this.#inFlight = undefined;
+    return outcome.timedOut ? undefined : outcome.value;
+  }
+
   /** The stop signal, once, and SIGKILL to all of its session after `killTimeout` ms. */
   end(killTimeout: number): Promise<void> {
-    if (!this.alive || this.pid === 0) return Promise.resolve();
-    this.#end ??= endProcess(this.pid, killTimeout, this.exited);
+    if (!this.alive || this.pid === 0) return this.gone;
+    this.#end ??= this.#endNow(killTimeout);
     return this.#end;
+  }
+
+  async #endNow(killTimeout: number): Promise<void> {
+    const options = { signal: this.#stopSignal, killTimeout, gone: this.exited };
+    const why = await endProcess(this.pid, options);
+    if (why !== undefined) await this.#say(why);
+    await this.gone;
+  }
+
+  async #endRemains(remains: Remains, killTimeout: number): Promise<void> {
+    if (this.pid === 0) return;
+    try {
+      const killed = await endRemains(remains, this.isKilled ? 0 : killTimeout);
+      if (killed > 0 && !this.isKilled) await this.#say(describeRemains(killed, killTimeout));
+    } catch (error) {
+      await this.#say(`may have left processes behind: ${describeError(error)}`);
+    }
+  }
+
+  /** Something about its end, after its own last lines. */
+  async #say(what: string): Promise<void> {
+    await this.output.end();
+    this.output.say(`worker ${this.instance} (pid ${this.pid}) ${what}`);
   }
 
   kill(): void {

@@ -71,7 +71,9 @@ export class WorkerStarter {
     started(worker);
     const listens = (ready: Ready) => {
       report(`worker ${instance} listens (pid ${worker.pid})`);
-      if (instance === 0) this.#noteHardCodedPort(ready);
+      if (instance !== 0) return;
+      this.#noteHardCodedPort(ready);
+      if (ready.onlyInterrupt) this.#noteInterrupt();
     };
     try {
       await proveHealthy(worker, spec, failures, listens, signal);
@@ -105,6 +107,17 @@ export class WorkerStarter {
       if (signal.aborted) throw signal.reason;
       throw notStarted(error);
     }
+  }
+
+  #noteInterrupt(): void {
+    const code = 'sigint_only';
+    const { notices } = this.#options;
+    if (notices.some((notice) => notice.code === code)) return;
+    notices.push({
+      code,
+      message: 'The app handles SIGINT and not SIGTERM: Sluice ends it with SIGINT.',
+      hint: 'To choose the signal, set "stopSignal" in sluice.json.',
+    });
   }
 
   #noteHardCodedPort({ listens }: Ready): void {

@@ -64,6 +64,15 @@ export function isAlive(pid: number): boolean {
   }
 }
 
+/** The session that a process is in; undefined where there is no such process, or no /proc. */
+export function sessionOf(pid: number): number | undefined {
+  try {
+    return Number(fieldsOf(readFileSync(`/proc/${pid}/stat`, 'latin1'))[3]);
+  } catch (error) {
+    return unlessGone(error);
+  }
+}
+
 /** The pid of the process that started it, or has taken it over; undefined where there is no such process. */
 export async function parentOf(pid: number): Promise<number | undefined> {
   try {

@@ -1,6 +1,6 @@
 'use strict';
 
-const { readFileSync } = require('node:fs');
+const { readFileSync, writeSync } = require('node:fs');
 const { connect, Socket } = require('node:net');
 const { ipc } = require('./handoff.cjs');
 
@@ -189,20 +189,47 @@ function connectToRunner({ Pipe }, path, on) {
  * @param {() => void} retired told when it takes nothing new any more: what becomes of its connections is to be settled
  */
 function leave(worker, retired) {
+  const { drainTimeout, killTimeout } = worker.boot;
+  const stopSignal = worker.boot.stopSignal ?? 'SIGTERM';
   let ending = false;
   const end = () => {
     if (ending) return;
     ending = true;
-    setTimeout(() => process.kill(process.pid, 'SIGKILL'), worker.boot.killTimeout).unref();
-    process.kill(process.pid, 'SIGTERM');
+    const kill = () => {
+      say(`killed: it had not ended ${killTimeout} ms after ${stopSignal} ("killTimeout")`);
+      process.kill(process.pid, 'SIGKILL');
+    };
+    setTimeout(kill, killTimeout).unref();
+    process.kill(process.pid, stopSignal);
+  };
+  const cut = () => {
+    if (ending) return;
+    const late = `${drainTimeout} ms after the worker was told to finish ("drainTimeout")`;
+    const { named, requests, connections } = worker.inFlight;
+    for (const { method, path } of named) say(`cuts ${method} ${path}: not answered ${late}`);
+    if (requests > named.length) say(`cuts ${requests - named.length} more requests: not answered ${late}`);
+    if (connections > 0) say(`cuts ${connections} connections without a request: open ${late}`);
+    end();
   };
   worker.forgetGate();
   whenQuiet(() => {
     worker.retireAlone();
     retired();
-    setTimeout(end, worker.boot.drainTimeout).unref();
+    setTimeout(cut, drainTimeout).unref();
     worker.whenDrained(end);
   });
+}
+
+/**
+ * Says something in the log of the app, where no runner does. Synchronously: the process may end at once.
+ * @param {string} what
+ */
+function say(what) {
+  try {
+    writeSync(2, `sluice: worker (pid ${process.pid}) ${what}\n`);
+  } catch {
+    // A disk that is full must not keep the process from ending.
+  }
 }
 
 /**

@@ -10,6 +10,7 @@ module.exports = {
   ...require('./connections.cjs'),
   ...require('./drain.cjs'),
   ...require('./handoff.cjs'),
+  ...require('./in-flight.cjs'),
   ...require('./memory-watch.cjs'),
   ...require('./migration.cjs'),
   ...require('./orphan.cjs'),

@@ -5,6 +5,7 @@ const openChannel = require('./channel.cjs');
 const { protocolOf, speaksHttp } = require('./kinds.cjs');
 const { createHandle, interceptListen, privatePort } = require('./listen.cjs');
 const { limitPrinting } = require('./printing.cjs');
+const { handlesOnlyInterrupt, translateStopSignal } = require('./stop-signal.cjs');
 
 /** @import { Server } from 'node:net' */
 /** @import { Acceptor } from './acceptor.cjs' */
@@ -62,6 +63,7 @@ class Worker {
   constructor(boot) {
     this.boot = boot;
     limitPrinting(boot.overflow);
+    if (boot.stopSignal === null) translateStopSignal();
     const { post, Pipe } = openChannel(boot.channelFd, {
       message: (message) => this.#receive(message),
       appMessage: (message) => {
@@ -118,6 +120,7 @@ class Worker {
       port: privatePort(server),
       protocol: protocolOf(server),
       listens: /** @type {any} */ (server.address()).port,
+      onlyInterrupt: handlesOnlyInterrupt(),
     });
     if (!first) return;
     this.onReady?.();
@@ -163,11 +166,24 @@ class Worker {
         return this.#take(message.move);
       case 'drop':
         return this.#inbox?.dropOne(message.move);
+      case 'tellInFlight':
+        return this.#tellInFlight();
       case 'moved':
         return this.#outbox?.moved(message.connection);
       case 'kept':
         return this.#outbox?.kept(message.connection);
     }
+  }
+
+  #tellInFlight() {
+    const { named, requests, connections } = this.inFlight;
+    for (const request of named) this.#post({ type: 'request', ...request });
+    this.#post({ type: 'inFlight', requests, connections });
+  }
+
+  /** What it has not finished, and may not finish any more. */
+  get inFlight() {
+    return traffic().inFlight(this.#server);
   }
 
   /** @param {number} move */

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { promisify } from 'node:util';
 import type { CronStatus, GenerationSpec } from '../../src/protocol/runner.ts';
 import { processStartTime } from '../../src/system/processes.ts';
-import { appLog } from '../support/app-log.ts';
+import { appLog, linesOf } from '../support/app-log.ts';
 import { Load } from '../support/load.ts';
 import { TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
@@ -128,6 +128,12 @@ test('a command is ended with the runner, or the app, and with it what has left 
   const pid = await begun(stopped);
   await stopped.client.call('stop', { key: 'shop' });
   assert.equal(await isThere(pid), false);
+  const { logs } = stopped.paths.target({ app: 'shop', environment: 'production' });
+  const said = linesOf(await appLog(logs), 'cron.tidy', 'sys').at(-1);
+  assert.match(
+    said ?? '',
+    /^failed: ended with the app, .*by SIGKILL: it had not ended 3\.0 s after SIGTERM, after/,
+  );
 
   const ended = await TestRunner.start(t);
   const other = await begun(ended);

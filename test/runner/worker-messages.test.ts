@@ -5,7 +5,9 @@ import { Allowance } from '../../src/runner/allowance.ts';
 import { NotAMessage, WorkerMessages } from '../../src/runner/worker-messages.ts';
 
 const messages: FromWorker[] = [
-  { type: 'ready', port: 40_000, protocol: 'http', listens: 9001 },
+  { type: 'ready', port: 40_000, protocol: 'http', listens: 9001, onlyInterrupt: true },
+  { type: 'request', method: 'GET', path: '/a?b' },
+  { type: 'inFlight', requests: 2, connections: 1 },
   { type: 'opened' },
   { type: 'beat', eventLoopDelayMs: 0.3, connections: 12, requests: 3 },
   { type: 'memoryExceeded', bytes: 200 * 1024 ** 2 },

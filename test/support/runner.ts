@@ -126,6 +126,7 @@ export class TestRunner {
       settleTime,
       drainTimeout,
       killTimeout,
+      stopSignal: all.stopSignal ?? null,
       maxDraining: 3,
       restarts: { maxRestarts, minUptime, delay: restartDelay, stopExitCodes },
       maxMemory: all.maxMemory ?? null,

@@ -63,6 +63,7 @@ async function observe(t: TestContext, isGated: boolean): Promise<Record<string,
     orphanSocket: `${directory}/orphans.sock`,
     drainTimeout: 1000,
     killTimeout: 1000,
+    stopSignal: null,
     beatInterval: 1000,
     overflow: 'wait',
   };
