@@ -73,6 +73,8 @@ start() {
   wait_until running_or_gone
   if ! running; then
     tail -n 20 "$SLUICE_HOME/up.log" >&2
+    [ -s "$SLUICE_HOME/up.log" ] || fail 1 "Sluice did not start" "$SLUICE_HOME/up.log is empty, as it is on a full disk:
+  $(df -Ph "$SLUICE_HOME" | tail -n 1)"
     fail 1 "Sluice did not start" "The lines above are from $SLUICE_HOME/up.log"
   fi
 }

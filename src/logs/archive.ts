@@ -23,15 +23,23 @@ export async function compressRotated(directory: string, newest: number): Promis
   for (const { number, path, compressed } of await rotatedLogs(directory)) {
     if (number > newest) return;
     const plain = compressed ? path.replace(/\.gz$/, '') : path;
-    if (!compressed) {
-      const part = `${path}.gz.part`;
-      await pipeline(createReadStream(path), createGzip({ level }), createWriteStream(part, { mode: 0o640 }));
-      // What was written last is as old as before.
-      const { atime, mtime } = await stat(path);
-      await utimes(part, atime, mtime);
-      await rename(part, `${path}.gz`);
-    }
+    if (!compressed) await compress(path);
     await rm(plain, { force: true });
+  }
+}
+
+/** A part that a full disk leaves would take the space that it lacks. */
+async function compress(path: string): Promise<void> {
+  const part = `${path}.gz.part`;
+  try {
+    await pipeline(createReadStream(path), createGzip({ level }), createWriteStream(part, { mode: 0o640 }));
+    // What was written last is as old as before.
+    const { atime, mtime } = await stat(path);
+    await utimes(part, atime, mtime);
+    await rename(part, `${path}.gz`);
+  } catch (error) {
+    await rm(part, { force: true });
+    throw error;
   }
 }
 
