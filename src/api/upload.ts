@@ -56,6 +56,16 @@ export function drained(request: IncomingMessage): Promise<void> {
   });
 }
 
+/**
+ * Disconnects the sender of a request that has been answered if the rest of its body does not come soon. Node only notices
+ * senders that stand still for `keepAliveTimeout`; one that trickles would keep its connection for ever.
+ */
+export function limitRest(request: IncomingMessage): void {
+  if (request.complete || request.destroyed) return;
+  const timer = setTimeout(() => request.destroy(), drainTimeout);
+  request.once('close', () => clearTimeout(timer));
+}
+
 /** Bytes announced by the sender, or null where it did not say. */
 export function announcedLength(request: IncomingMessage): number | null {
   const length = Number(request.headers['content-length'] ?? Number.NaN);

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Random } from '../support/random.ts';
 
 /** Instants of disconnects and pauses between writes, in ms. */
-const instants = [0, 0, 1, 2, 5, 10, 50];
+const instants = [0, 1, 2, 5, 10, 50];
 
 /** How long a client that has sent all waits for the server to disconnect, in ms. */
 const patience = 250;
@@ -17,14 +17,17 @@ export interface Plan {
   ending: (typeof endings)[number];
 }
 
-/** Cuts requests into writes anywhere, and mostly leaves some of them out: a disconnect between any two. */
-export function planClient(random: Random, parts: Buffer[]): Plan {
-  const writes = parts.flatMap((part) => cut(random, part));
-  const sent = random.once(3) ? writes.length : random.below(writes.length + 1);
-  return {
-    writes: writes.slice(0, sent).map((bytes) => ({ bytes, pause: random.pick(instants) })),
-    ending: random.pick(endings),
-  };
+/**
+ * Cuts requests into writes anywhere, and mostly leaves some of them out: a disconnect between any two.
+ * @param round chooses how the client ends, and how long after its last write: all combinations in so many rounds
+ */
+export function planClient(random: Random, parts: Buffer[], round: number): Plan {
+  const all = parts.flatMap((part) => cut(random, part));
+  const sent = random.once(3) ? all.length : random.below(all.length + 1);
+  const writes = all.slice(0, sent).map((bytes) => ({ bytes, pause: random.pick(instants) }));
+  const last = writes.at(-1);
+  if (last !== undefined) last.pause = instants[Math.floor(round / endings.length) % instants.length] ?? 0;
+  return { writes, ending: endings[round % endings.length] ?? 'none' };
 }
 
 function cut(random: Random, bytes: Buffer): Buffer[] {

@@ -19,7 +19,7 @@ import { Random } from '../support/random.ts';
 import { type Sluice, startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
 import { carryOut, connected, type Plan, planClient } from './client.ts';
-import { hostileRequest, known, type Material } from './request.ts';
+import { hostileRequest, known, type Material, sshRoute } from './request.ts';
 
 /** How long hostile clients are at work, and the number that their random numbers begin with: it is printed. */
 const seconds = Number(process.env['SLUICE_FUZZ_SECONDS'] ?? 60);
@@ -79,7 +79,7 @@ class Fuzz {
 
   static async start(t: TestContext): Promise<Fuzz> {
     const machine = await machineWithNginx(t);
-    const sluice = await startSluice(t, { env: { NODE_OPTIONS: '--inspect=0' } });
+    const sluice = await startSluice(t, { env: { NODE_OPTIONS: '--inspect=0 --inspect-publish-uid=http' } });
     await machine.serve(sluice.home);
     await sluice.call('POST', '/v1/domains', { name: host, certificate: 'self-signed' });
     await sluice.deploy('shop', answering('shop'));
@@ -101,10 +101,16 @@ class Fuzz {
       while (performance.now() < end && this.#ended === undefined) {
         // One of its own for each, so that what it sends does not depend on what came before.
         const random = new Random(seed + this.count);
+        const { routes } = this.#material;
+        const route = routes[this.count % routes.length] ?? sshRoute;
+        const round = Math.floor(this.count / routes.length);
         this.count += 1;
         const way = random.pick(ways);
         if (way === 'ssh' && random.once(10)) await this.#runRelay(random);
-        else await this.run(way, planClient(random, hostileRequest(random, this.#material, way === 'ssh')));
+        else {
+          const asked = way === 'ssh' && !random.once(10) ? sshRoute : route;
+          await this.run(way, planClient(random, hostileRequest(random, this.#material, asked), round));
+        }
       }
     };
     await Promise.all(Array.from({ length: clients }, worker));
@@ -139,7 +145,7 @@ class Fuzz {
 
   /** What sshd starts, as whoever pushes may end it. */
   async #runRelay(random: Random): Promise<void> {
-    const request = hostileRequest(random, this.#material, true);
+    const request = hostileRequest(random, this.#material, sshRoute);
     const command = decodeURIComponent(`git-${random.pick(['receive', 'upload'])}-pack%20'shop'`);
     const child = spawn(process.execPath, [relay, this.#sluice.paths.sshSocket, 'fuzz'], {
       env: { SSH_ORIGINAL_COMMAND: command },

@@ -24,16 +24,18 @@ export const known: Buffer[] = [
   'GET //a%ff@x/#q HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
 ].map((text) => Buffer.from(text));
 
+/** What the relay of ssh asks for. */
+export const sshRoute: ApiRoute = { method: 'POST', path: '/ssh' };
+
 /** A request that is right but for some of its parts: the bytes of its head, and of its body. */
-export function hostileRequest(random: Random, material: Material, isSsh: boolean): Buffer[] {
+export function hostileRequest(random: Random, material: Material, route: ApiRoute): Buffer[] {
   if (random.once(25)) return [random.pick(known)];
   if (random.once(40)) return [random.bytes(random.below(3000))];
-  const route = isSsh && !random.once(10) ? { method: 'POST', path: '/ssh' } : random.pick(material.routes);
   const body = bodyFor(random, route, material);
   const head = [requestLine(random, route), ...headers(random, route, body, material)];
   const parts = [Buffer.from(`${head.join(lineEnd(random))}\r\n\r\n`, 'latin1'), framed(random, head, body)];
   // A second one before the first is answered.
-  if (random.once(20)) parts.push(...hostileRequest(random, material, isSsh));
+  if (random.once(20)) parts.push(...hostileRequest(random, material, random.pick(material.routes)));
   return parts.map((part) => (random.once(15) ? damaged(random, part) : part));
 }
 
@@ -129,7 +131,7 @@ function headers(random: Random, { path }: ApiRoute, body: Buffer, { token, key,
     `Authorization: ${authorization(random, path, token)}`,
     `Content-Type: ${random.once(4) ? random.pick(['', 'text/plain', 'multipart/form-data', '/;;q=']) : contentType(path)}`,
   ];
-  if (path === '/ssh') {
+  if (path === sshRoute.path) {
     all.push(`x-sluice-key: ${random.once(8) ? random.pick(['%', '', 'nobody', '%ff']) : key}`);
     all.push(`x-sluice-command: ${random.once(6) ? random.pick(wrongCommands) : random.pick(commands)}`);
   }
@@ -224,7 +226,7 @@ function bodyFor(random: Random, { method, path }: ApiRoute, material: Material)
   if (method === 'GET' && !random.once(10)) return Buffer.alloc(0);
   if (random.once(15)) return random.bytes(random.below(70_000));
   if (path.endsWith('/releases')) return upload(random, material);
-  if (path.endsWith('-pack') || path === '/ssh') return packets(random);
+  if (path.endsWith('-pack') || path === sshRoute.path) return packets(random);
   return json(random, path);
 }
 

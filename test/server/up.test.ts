@@ -10,6 +10,7 @@ import type { AppError } from '../../src/errors/app-error.ts';
 import { exitStatus } from '../../src/server/as-program.ts';
 import { writeJsonAtomic } from '../../src/system/files.ts';
 import { processStartTime } from '../../src/system/processes.ts';
+import { Inspector } from '../soak/inspector.ts';
 import { answering, answeringOnceThereIs } from '../support/apps.ts';
 import { fetchOnce } from '../support/http.ts';
 import { startSluice } from '../support/server.ts';
@@ -45,6 +46,18 @@ test('settings that are no settings are told, all of them', async (t) => {
   const { code, errors } = await runUp(home);
   assert.equal(code, 1);
   assert.match(errors, /2 faults/);
+});
+
+test('an exception that nobody handles is logged with its stack, and ends the server as a crash', async (t) => {
+  const sluice = await startSluice(t, { env: { NODE_OPTIONS: '--inspect=0' } });
+  {
+    using inspector = await Inspector.attach(sluice.pid);
+    await inspector.evaluate(`setTimeout(function faulty() { throw new Error('boom') }, 200), 0`);
+  }
+  assert.equal(await sluice.ended(), exitStatus.crashed);
+  const crash = (await sluice.log()).find(({ msg }) => msg === 'crashed');
+  assert.equal(crash?.['level'], 'error');
+  assert.match(String(crash?.['error']), /^Error: boom\n {4}at .*faulty/);
 });
 
 test('its log has what is as urgent as the settings say, of the server and of its runner', async (t) => {

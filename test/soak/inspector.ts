@@ -47,7 +47,7 @@ export class Inspector {
     const { usedSize, embedderHeapUsedSize, backingStorageSize } =
       await this.#call<HeapUsage>('Runtime.getHeapUsage');
     const resources: Record<string, number> = {};
-    for (const name of await this.#evaluate<string[]>('process.getActiveResourcesInfo()'))
+    for (const name of await this.evaluate<string[]>('process.getActiveResourcesInfo()'))
       resources[name] = (resources[name] ?? 0) + 1;
     return { live: usedSize + embedderHeapUsedSize + backingStorageSize, resources };
   }
@@ -56,7 +56,8 @@ export class Inspector {
     this.#socket.close();
   }
 
-  async #evaluate<T>(expression: string): Promise<T> {
+  /** The value of an expression in the process. */
+  async evaluate<T>(expression: string): Promise<T> {
     const { result } = await this.#call<{ result: { value: T } }>('Runtime.evaluate', {
       expression,
       returnByValue: true,
