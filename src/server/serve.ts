@@ -55,7 +55,8 @@ export async function serveApi(
 function listen(server: Server, options: ListenOptions): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('listening', resolve);
-    server.once('error', (error) => {
+    // For good: later an accept may fail, as for want of descriptors, and must not end the process.
+    server.on('error', (error) => {
       if (systemCode(error) !== 'EADDRINUSE') return reject(error);
       reject(
         new AppError('port_taken', `${options.host} port ${options.port} is taken by another process`, {
