@@ -40,8 +40,31 @@ export async function resolveStart(directory: string, settings: AppSettings): Pr
 export function findStart(settings: AppSettings, manifest: Manifest | undefined): FoundCommand | undefined {
   if (settings.start !== undefined) return follow(settings.start, 'the setting "start"', manifest);
   const script = manifest?.scripts['start'];
-  return script === undefined ? undefined : follow(script, '"start" in package.json', manifest, ['start']);
+  if (script === undefined) return undefined;
+  const found = follow(script, '"start" in package.json', manifest, ['start']);
+  return productionStart(found, manifest) ?? found;
 }
+
+/**
+ * A new app of Nest starts by `nest start`, which compiles the app and then runs it in a process of its own. The app's
+ * `start:prod` runs what the build has compiled. Undefined for any other app.
+ */
+function productionStart(
+  { command }: FoundCommand,
+  manifest: Manifest | undefined,
+): FoundCommand | undefined {
+  const script = manifest?.scripts['start:prod'];
+  const { kind, name } = command.program;
+  if (script === undefined || kind !== 'bin' || name !== 'nest') return undefined;
+  const found = follow(script, '"start:prod" in package.json', manifest, ['start:prod']);
+  return { ...found, notices: [...found.notices, productionNotice] };
+}
+
+const productionNotice: Notice = {
+  code: 'start_prod_taken',
+  message: '"start:prod" in package.json starts the app: "start" runs the command line of Nest',
+  hint: 'To start the app in another way, set "start" in sluice.json.',
+};
 
 function portNotice(port: string, from: string): Notice {
   return {

@@ -12,10 +12,10 @@ import { sourcesOf } from './sources.ts';
  * Frameworks as their `create` tools set an app up, with exact versions of what the app names. Each answers `/` with the
  * release that runs.
  */
-const frameworks: { name: string; env?: Record<string, string>; settings?: Record<string, unknown> }[] = [
+const frameworks: { name: string; env?: Record<string, string> }[] = [
   { name: 'fastify' },
-  { name: 'hono', settings: { port: 3000 } },
-  { name: 'nest', settings: { start: 'node dist/main' } },
+  { name: 'hono' },
+  { name: 'nest' },
   { name: 'adonis', env: { HOST: 'localhost', APP_KEY: 'a key of more than sixteen characters' } },
   { name: 'sveltekit' },
   { name: 'astro' },
@@ -27,9 +27,9 @@ const frameworks: { name: string; env?: Record<string, string>; settings?: Recor
 const silent = { NEXT_TELEMETRY_DISABLED: '1', NUXT_TELEMETRY_DISABLED: '1', ASTRO_TELEMETRY_DISABLED: '1' };
 const sluice = await startSluice(wholeFile);
 
-for (const { name, env = {}, settings = {} } of frameworks) {
+for (const { name, env = {} } of frameworks) {
   test(`${name} loses no request when it is restarted and deployed under load`, async (t) => {
-    const files = { ...(await sourcesOf(name)), 'sluice.json': settings };
+    const files = await sourcesOf(name);
     await sluice.call('PATCH', `/v1/apps/${name}/env`, { ...silent, ...env });
     const { number: first } = await sluice.deploy(name, files);
     const load = new PageLoad((await sluice.status(name)).port);

@@ -47,7 +47,7 @@ export class PageLoad {
       } catch (error) {
         this.#report.lost.push(`${agent ? 'kept alive: ' : ''}${(error as Error).message}`);
       }
-      await delay(5);
+      await delay(10);
     }
     if (agent) agent.destroy();
   }

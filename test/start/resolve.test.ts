@@ -46,6 +46,28 @@ test('then the start script, "main", server.js and index.js, whichever is there 
   assert.deepEqual(await found({}, { 'index.js': '' }), ['index.js', 'index.js']);
 });
 
+test('a new app of Nest starts by its start:prod, with a note', async (t) => {
+  const scripts = { build: 'nest build', start: 'nest start', 'start:prod': 'node dist/main' };
+  const devDependencies = { '@nestjs/cli': '12' };
+  const directory = await tree(t, { 'package.json': { scripts, devDependencies } });
+  await checkStart(directory, appSettings());
+  await writeTree(directory, { 'dist/main.js': '' });
+  const { script, from, notices } = await resolveStart(directory, appSettings());
+  assert.deepEqual([script, from], ['dist/main.js', '"start:prod" in package.json']);
+  assert.deepEqual(
+    notices.map(({ code }) => code),
+    ['start_prod_taken'],
+  );
+  const { script: set } = await resolveStart(directory, appSettings({ start: 'node dist/main.js' }));
+  assert.equal(set, 'dist/main.js');
+});
+
+test('a start:prod beside another start is left alone', async (t) => {
+  const scripts = { start: 'node a.js', 'start:prod': 'node b.js' };
+  const { script, notices } = await resolve(t, { 'package.json': { scripts }, 'a.js': '', 'b.js': '' });
+  assert.deepEqual([script, notices], ['a.js', []]);
+});
+
 test('a bare server.js without package.json is enough', async (t) => {
   const directory = await tree(t, { 'server.js': '' });
   await checkStart(directory, appSettings());
