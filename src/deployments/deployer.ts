@@ -91,7 +91,7 @@ export class Deployer implements Service {
     onEvent: (event: DeployEvent) => void,
   ): Promise<Release> {
     this.#signal.throwIfAborted();
-    return deploy(await this.#sites.findOrCreate(target), source, onEvent, this.#signal);
+    return this.#sites.withOneMade(target, (site) => deploy(site, source, onEvent, this.#signal));
   }
 
   async redeploy(
@@ -131,17 +131,18 @@ export class Deployer implements Service {
     return live;
   }
 
-  async cancel(target: Target, release: number, by: string): Promise<Release> {
-    const site = await this.#sites.find(target);
-    const deployment = site.deployments.get(release);
-    if (!deployment?.cancel(new AppError('cancelled', `release ${release} was cancelled by ${by}`))) {
-      const { state } = await releaseView(site, release);
-      throw new AppError('not_cancellable', `release ${release} of ${site.name} is ${state}`, {
-        hint: 'Only a deploy that has not begun its switch can be cancelled. To leave a live release, roll back.',
-      });
-    }
-    await deployment.over;
-    return releaseView(site, release);
+  cancel(target: Target, release: number, by: string): Promise<Release> {
+    return this.#sites.withOne(target, async (site) => {
+      const deployment = site.deployments.get(release);
+      if (!deployment?.cancel(new AppError('cancelled', `release ${release} was cancelled by ${by}`))) {
+        const { state } = await releaseView(site, release);
+        throw new AppError('not_cancellable', `release ${release} of ${site.name} is ${state}`, {
+          hint: 'Only a deploy that has not begun its switch can be cancelled. To leave a live release, roll back.',
+        });
+      }
+      await deployment.over;
+      return releaseView(site, release);
+    });
   }
 
   restart(target: Target, by: string): Promise<AppStatus> {
@@ -172,8 +173,11 @@ export class Deployer implements Service {
     this.#signal.throwIfAborted();
     // Before anything is made for an app that may not be there yet.
     assertChanges(changes);
-    const site = await (setsAny(changes) ? this.#sites.findOrCreate(target) : this.#sites.find(target));
-    return this.#recorded(site, 'env', by, () => changeEnvironment(site, changes, restart, this.#signal));
+    const change = (site: Site) =>
+      this.#recorded(site, 'env', by, () => changeEnvironment(site, changes, restart, this.#signal));
+    return setsAny(changes)
+      ? this.#sites.withOneMade(target, change)
+      : change(await this.#sites.find(target));
   }
 
   async list(): Promise<AppStatus[]> {

@@ -164,7 +164,8 @@ export class Deployment {
       await store.fail(this.number, { ...failure, step: this.#step ?? 'receive' }).finally(() => {
         this.#phase = 'failed';
       });
-      release = await releaseView(this.site, this.number);
+      // One that is removed with its app cannot be asked for.
+      if (!(await this.site.isUnused())) release = await releaseView(this.site, this.number);
     } catch (failing) {
       appliance.log.error('failure not on record', { ...about, error: failing });
     }

@@ -2,6 +2,7 @@ import { loadEnv } from '../config/env-store.ts';
 import { type Target, type TargetPaths, targetName } from '../config/paths.ts';
 import { loadTargetState, saveTargetState, type TargetState } from '../config/target-state.ts';
 import { AppError } from '../errors/app-error.ts';
+import type { ReleaseRecord } from '../releases/release.ts';
 import { ReleaseStore } from '../releases/store.ts';
 import { Slots } from '../system/slots.ts';
 import { AppFiles } from './app-files.ts';
@@ -30,6 +31,8 @@ export class Site {
   isAhead = false;
   /** why the last attempt to start it has failed; null where it has not */
   problem: Problem | null = null;
+  /** callers that use it now: until the last of them is done, it is not removed where nothing has come of it */
+  visitors = 0;
   /** deploys under way, by release number */
   readonly deployments = new Map<number, Deployment>();
 
@@ -53,6 +56,25 @@ export class Site {
     return state;
   }
 
+  /**
+   * Tells whether nothing has come of it: each of its deploys was refused before anything was built, and nobody has set
+   * anything for it.
+   */
+  async isUnused(): Promise<boolean> {
+    const [state, active, releases, variables] = await Promise.all([
+      this.state(),
+      this.store.active(),
+      this.store.list(),
+      this.environment(),
+    ]);
+    const domains = this.appliance.domains.of(this.target);
+    const isUntouched = state.workers === null && state.desired === 'running' && state.rebuild === null;
+    const isRefused = ({ liveAt, error }: ReleaseRecord) =>
+      liveAt === null && error !== null && beforeTheBuild.has(error.step);
+    const isBare = Object.keys(variables).length === 0 && domains.length === 0;
+    return isUntouched && active === null && releases.every(isRefused) && isBare;
+  }
+
   /** Its own variables. */
   environment(): Promise<Record<string, string>> {
     return loadEnv(this.paths.env);
@@ -71,6 +93,9 @@ export class Site {
     if (JSON.stringify(changed) !== JSON.stringify(state)) await saveTargetState(this.paths.state, changed);
   }
 }
+
+/** Steps at which a deploy is refused for what was sent, and nothing has been built yet. */
+const beforeTheBuild = new Set(['receive', 'wait', 'check']);
 
 export function appNotFound(name: string): AppError {
   return new AppError('app_not_found', `there is no app ${name}`, {

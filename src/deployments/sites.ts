@@ -1,4 +1,4 @@
-import { readdir, rename } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rename } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { isName, type Target, targetName } from '../config/paths.ts';
 import { ensureTargetState, listTargets, loadTargetState } from '../config/target-state.ts';
@@ -35,14 +35,69 @@ export class Sites {
     return this.#site(target);
   }
 
-  /** @throws AppError `invalid_name` */
-  async findOrCreate(target: Target): Promise<Site> {
+  /**
+   * Gives `work` a site that is there; it is not removed meanwhile where nothing comes of it.
+   * @throws AppError `app_not_found`, `invalid_name`; what `work` throws
+   */
+  async withOne<T>(target: Target, work: (site: Site) => Promise<T>): Promise<T> {
+    const site = await this.find(target);
+    site.visitors += 1;
+    try {
+      return await work(site);
+    } finally {
+      await this.#leave(site);
+    }
+  }
+
+  /**
+   * Gives `work` a site, made where it is not there yet. What nothing has come of is removed again when that is over.
+   * @throws AppError `invalid_name`; what `work` throws
+   */
+  async withOneMade<T>(target: Target, work: (site: Site) => Promise<T>): Promise<T> {
+    const site = await this.#enter(target);
+    try {
+      return await work(site);
+    } finally {
+      await this.#leave(site);
+    }
+  }
+
+  async #enter(target: Target): Promise<Site> {
     checkNames(target);
     using _ = await this.#change(target.app);
     await ensureTargetState(this.#appliance.paths, target, this.#appliance.settings.apps);
     const site = this.#site(target);
     await site.files.prepare();
+    site.visitors += 1;
     return site;
+  }
+
+  async #leave(site: Site): Promise<void> {
+    const { app } = site.target;
+    using _ = await this.#change(app);
+    site.visitors -= 1;
+    try {
+      const isThere = this.#sites.get(site.name) === site;
+      if (isThere && site.visitors === 0 && (await site.isUnused())) await this.#discard(site);
+    } catch (error) {
+      // It stays as an app without a release: what came of the work is told all the same.
+      this.#appliance.log.error('unused app not removed', { app: site.name, error });
+    }
+  }
+
+  async #discard({ target, name }: Site): Promise<void> {
+    const { app, environment } = target;
+    const { paths } = this.#appliance;
+    const aside = join(paths.home, `${removing}${app}-${Date.now()}`);
+    await mkdir(aside);
+    // Its user removes what is in it, where it has one.
+    await chmod(aside, 0o711);
+    await rename(paths.target(target).directory, join(aside, environment));
+    this.#sites.delete(name);
+    // With a repository in it, it is for the end of the push to tidy up.
+    if ((await listDirectory(paths.app(app))).length === 0) await removeTree(paths.app(app));
+    await syncDirectory(paths.apps);
+    await this.#removeAside(app, aside);
   }
 
   /** All environments of one app. */

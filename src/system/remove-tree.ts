@@ -43,15 +43,16 @@ async function empty(path: string, pace: Pace, except?: string): Promise<void> {
 async function removeDirectory(path: string, pace: Pace, parent?: string): Promise<void> {
   const remove = () => rmdirSync(path);
   for (let attempt = 1; ; attempt += 1) {
-    await empty(path, pace);
     try {
+      // First: an empty directory can be removed by those who may not read it.
       if (parent === undefined) ifThere(remove);
       else writable(parent, remove);
       return;
     } catch (error) {
       const isFull = ['ENOTEMPTY', 'EEXIST'].includes(systemCode(error) ?? '');
-      if (!isFull || attempt === attempts) throw error;
+      if (!isFull || attempt > attempts) throw error;
     }
+    await empty(path, pace);
   }
 }
 

@@ -135,9 +135,13 @@ test('a deploy that is under way can be cancelled, and says so', async () => {
   const sending = post('/v1/apps/late/releases', { ...admin, accept: 'text/plain' });
   sending.end(await pack(sleeping));
   const [answer] = (await once(sending, 'response')) as [IncomingMessage];
-  const told = text(answer);
+  let told = '';
+  answer.setEncoding('utf8').on('data', (chunk: string) => {
+    told += chunk;
+  });
+  await waitFor(() => told.includes('\n-- build\n'), { what: 'the build' });
   await api.post('/v1/apps/late/releases/1/cancel').set(admin).expect(200);
-  assert.match(await told, /\nfailed: cancelled/);
+  await waitFor(() => /\nfailed: cancelled/.test(told), { what: 'the end' });
   await api.post('/v1/apps/late/releases/1/cancel').set(admin).expect(409);
 });
 

@@ -24,8 +24,8 @@ test(`a release of ${entries} entries is uploaded, built, replaced and removed, 
   const response = await sluice.request('/v1/apps/shop/releases', init);
   assert.equal(response.status, 201, await response.text());
   assert.equal(await sluice.get('shop'), 'many');
-  for (const word of ['two', 'three']) {
-    await sluice.deploy('shop', answering(word, { keepReleases: 1 }));
+  for (const word of ['three', 'four', 'five']) {
+    await sluice.deploy('shop', answering(word, { keepReleases: 2 }));
   }
   assert.deepEqual((await sluice.releases('shop')).map(({ state }) => state).slice(-2), [
     'removed',
@@ -38,7 +38,7 @@ test(`a release of ${entries} entries is uploaded, built, replaced and removed, 
 });
 
 function* archive(): Generator<Buffer> {
-  const files = answering('many', { keepReleases: 1 });
+  const files = answering('many', { keepReleases: 2 });
   for (const [path, content] of Object.entries(files)) {
     yield tarEntry({ path, content: typeof content === 'string' ? content : JSON.stringify(content) });
   }

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { readdir } from 'node:fs/promises';
+import { test } from 'node:test';
+import { answering, running } from '../support/apps.ts';
+import { Checkout } from '../support/git.ts';
+import { startSluice } from '../support/server.ts';
+import { waitFor } from '../support/wait.ts';
+import { wholeFile } from '../support/whole-file.ts';
+
+const sluice = await startSluice(wholeFile);
+const unusable = { 'readme.txt': 'no app' };
+
+async function upload(
+  app: string,
+  body: Uint8Array<ArrayBuffer>,
+): Promise<{ release: unknown; error: { code: string } }> {
+  const response = await sluice.request(`/v1/apps/${app}/releases`, { method: 'POST', body });
+  return response.json() as never;
+}
+
+async function assertNoTrace(app: string): Promise<void> {
+  await assert.rejects(sluice.status(app), { code: 'app_not_found' });
+  assert.ok(!(await readdir(sluice.paths.apps)).includes(app));
+  assert.deepEqual(
+    (await readdir(sluice.home)).filter((name) => name.startsWith('.removing-')),
+    [],
+  );
+}
+
+test('a first deploy that is refused leaves no app: an archive, settings, and files without a start', async () => {
+  const { release, error } = await upload('refused', new Uint8Array(Buffer.from('no archive')));
+  assert.deepEqual([error.code, release], ['archive_unreadable', null]);
+  await assertNoTrace('refused');
+  await assert.rejects(sluice.deploy('refused', answering('x', { workers: 'some' })), {
+    code: 'invalid_settings',
+  });
+  await assertNoTrace('refused');
+  await assert.rejects(sluice.deploy('refused', unusable), { code: 'nothing_to_run' });
+  await assertNoTrace('refused');
+  // Its number and its port are free again.
+  const { number } = await sluice.deploy('refused', answering('good'));
+  assert.equal(number, 1);
+});
+
+test('a first push that is refused leaves neither an app nor a repository', async (t) => {
+  const checkout = await Checkout.create(t);
+  await checkout.commit('One', unusable);
+  const { code, output } = await checkout.try('push', sluice.gitUrl('pushed'), 'main');
+  assert.equal(code, 1);
+  assert.match(output, /^failed at check: /m);
+  assert.doesNotMatch(output, /sluice releases/, 'there is no log to be shown');
+  // Git ends a moment after its client.
+  await waitFor(async () => !(await readdir(sluice.paths.apps)).includes('pushed'), { what: 'its end' });
+  await assertNoTrace('pushed');
+});
+
+test('an app stays that something has come of: a build that failed, a variable, another environment, a release', async () => {
+  await assert.rejects(sluice.deploy('built', running('process.exit(1)')), { code: 'boot_exited' });
+  assert.equal((await sluice.releases('built'))[0]?.state, 'failed');
+  await sluice.call('PATCH', '/v1/apps/variables/env', { WORD: 'kept' });
+  await assert.rejects(sluice.deploy('variables', unusable));
+  assert.deepEqual(await sluice.call('GET', '/v1/apps/variables/env'), { WORD: 'kept' });
+  await sluice.deploy('live', answering('live'));
+  await assert.rejects(sluice.deploy('live', unusable));
+  await assert.rejects(sluice.deploy('live', unusable, 'staging'));
+  assert.deepEqual(
+    (await sluice.releases('live')).map(({ state }) => state),
+    ['failed', 'live'],
+  );
+  await assert.rejects(sluice.call('GET', '/v1/apps/live?environment=staging'), { code: 'app_not_found' });
+  assert.equal(await sluice.get('live'), 'live');
+});
+
+test('of many first deploys at once, those that are refused take nothing from one that is not', async () => {
+  const good = sluice.deploy('many', answering('good'));
+  const all = await Promise.allSettled([
+    good,
+    ...Array.from({ length: 8 }, () => sluice.deploy('many', unusable)),
+  ]);
+  const outcomes = all.map((one) => (one.status === 'fulfilled' ? 'live' : one.reason.code));
+  for (const outcome of outcomes.slice(1))
+    assert.ok(['nothing_to_run', 'superseded'].includes(outcome), outcome);
+  // A newer deploy wins over an older one, even where it is refused later.
+  if (outcomes[0] === 'live') assert.equal(await sluice.get('many'), 'good');
+  else await sluice.deploy('many', answering('good'));
+  assert.equal(await sluice.get('many'), 'good');
+});
