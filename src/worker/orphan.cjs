@@ -59,7 +59,7 @@ class Orphan {
     else void this.#leave();
     if (active === 'sibling') this.#settle(() => worker.giveAway());
     if (active === 'none') this.#settle(() => worker.keepConnections());
-    if (!this.#isSettled) this.#report();
+    this.#report();
   }
 
   /** Retires when another generation has become the active one. */
@@ -95,13 +95,15 @@ class Orphan {
     const worker = this.#worker;
     const { version, key, generation, release, orphanSocket, secret } = worker.boot;
     const again = () => {
-      if (this.#isSettled) return;
       this.#look();
       setTimeout(() => this.#report(), retryInterval).unref();
     };
     connectToRunner(worker, orphanSocket, {
-      connected: (post) =>
-        post({ type: 'orphan', version, key, generation, release, pid: process.pid, secret }),
+      connected: (post) => {
+        post({ type: 'orphan', version, key, generation, release, pid: process.pid, secret });
+        // A runner ends what has not retired.
+        if (this.#isSettled) void this.#leave().then(() => post({ type: 'retired' }));
+      },
       message: (message, fd, post) => {
         if (message.type !== 'retire' || this.#isSettled) return;
         this.#settle(() => {

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { reportsWithin } from '../../src/runner/orphans.ts';
 import { fetchText } from '../support/http.ts';
 import { Load, type LoadReport, orderViolations } from '../support/load.ts';
 import { movesConnections } from '../support/network.ts';
@@ -60,6 +61,29 @@ test('the next runner starts with another release under load: no answer of the o
   reportOf(await load.stop(), rounds);
 });
 
+test('a request that is under way on a retired worker when the runner dies is answered, whatever takes over', async (t) => {
+  const runner = await TestRunner.start(t, {
+    NODE_OPTIONS: `--import=${killer}`,
+    KILL_AT: 'opened',
+    KILL_AT_COUNT: '2',
+  });
+  const lasting = () => runner.spec('plain.cjs', { drainTimeout: '60s' }, patient);
+  await runner.release(lasting());
+  const client = connect(runner.port, '127.0.0.1').setEncoding('latin1');
+  t.after(() => client.destroy());
+  const headers = 'host: app\r\ncontent-length: 4\r\nexpect: 100-continue\r\n';
+  client.write(`POST / HTTP/1.1\r\n${headers}\r\n`);
+  assert.match(await nextText(client), /100 Continue/);
+  await assert.rejects(runner.release(lasting()), { code: 'runner_unavailable' });
+  await runner.launch();
+  await runner.release(lasting());
+  // The runner ends what has not reported by then.
+  const end = performance.now() + reportsWithin + 1000;
+  await waitFor(() => performance.now() > end);
+  client.write('body');
+  assert.match(await nextText(client), /^x-mark: 1\r$/m);
+});
+
 for (const step of ['open', 'wait', 'opened']) {
   test(`the next runner starts with another release and dies at "${step}": the order holds, and nothing waits for ever`, async (t) => {
     const runner = await TestRunner.start(t);
@@ -109,12 +133,16 @@ async function connectClients(t: TestContext, { port }: TestRunner): Promise<Soc
 
 /** @returns the release that has answered */
 async function ask(client: Socket): Promise<string | undefined> {
+  client.write('GET / HTTP/1.1\r\nhost: app\r\n\r\n');
+  return /^x-mark: (.*)\r$/m.exec(await nextText(client))?.[1];
+}
+
+async function nextText(client: Socket): Promise<string> {
   const ended = once(client, 'close').then(() => {
     throw new Error('the connection was closed');
   });
-  client.write('GET / HTTP/1.1\r\nhost: app\r\n\r\n');
   const [text] = (await Promise.race([once(client, 'data'), ended])) as [string];
-  return /^x-mark: (.*)\r$/m.exec(text)?.[1];
+  return text;
 }
 
 async function untilAnsweredBy(mark: string, { port }: TestRunner): Promise<void> {
