@@ -2,17 +2,28 @@ import { closeSync, constants, openSync, readFileSync, renameSync, rmSync, write
 import { systemCode } from '../errors/app-error.ts';
 import type { CronResult } from '../protocol/runner.ts';
 
+/** What became of a run that Sluice has not lived to see the end of. */
+export const cutOff = 'it had not ended when Sluice did';
+
+/** `underWay`: it has not ended yet. */
+type Stored = CronResult & { underWay?: boolean };
+
 /** How each thing that is done at set times went last, kept in a file over restarts. */
 export class CronResults {
   readonly #path: () => string;
   readonly #log: (message: string) => void;
-  readonly #results: Record<string, CronResult>;
+  readonly #results: Record<string, Stored>;
+  /** names of what had not ended when an earlier runner did */
+  readonly interrupted: string[];
 
   /** @param path where it is now */
   constructor(path: () => string, log: (message: string) => void) {
     this.#path = path;
     this.#log = log;
     this.#results = this.#read();
+    this.interrupted = Object.keys(this.#results).filter((name) => this.#results[name]?.underWay);
+    for (const name of this.interrupted) delete this.#results[name]?.underWay;
+    if (this.interrupted.length > 0) this.#write(this.#results, this.interrupted.join(', '));
   }
 
   get(name: string): CronResult | undefined {
@@ -21,8 +32,8 @@ export class CronResults {
 
   /** Should the runner end before it has, this is what is found of it. */
   begin(name: string, at: string): void {
-    const detail = 'it had not ended when Sluice did';
-    this.#write({ ...this.#results, [name]: { at, durationMs: 0, outcome: 'failed', detail } }, name);
+    const stored: Stored = { at, durationMs: 0, outcome: 'failed', detail: cutOff, underWay: true };
+    this.#write({ ...this.#results, [name]: stored }, name);
   }
 
   /** Not synced: it may be due each second, and the last results before a power cut are no loss. */
@@ -31,7 +42,7 @@ export class CronResults {
     this.#write(this.#results, name);
   }
 
-  #write(results: Record<string, CronResult>, name: string): void {
+  #write(results: Record<string, Stored>, name: string): void {
     try {
       replaceFile(this.#path(), JSON.stringify(results));
     } catch (error) {
@@ -39,7 +50,7 @@ export class CronResults {
     }
   }
 
-  #read(): Record<string, CronResult> {
+  #read(): Record<string, Stored> {
     try {
       return { ...Object.create(null), ...JSON.parse(readNoLink(this.#path())) };
     } catch (error) {

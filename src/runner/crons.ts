@@ -7,7 +7,7 @@ import { nodeCron } from '../system/node-cron.ts';
 import type { Group } from './cgroups/group.ts';
 import { type CronOutcome, runCommand } from './cron-command.ts';
 import { askApp } from './cron-request.ts';
-import { CronResults } from './cron-results.ts';
+import { CronResults, cutOff } from './cron-results.ts';
 import type { ProcessRecords } from './process-records.ts';
 import type { Identity } from './users/identity.ts';
 
@@ -49,7 +49,7 @@ export class Crons {
    */
   become(spec: GenerationSpec, group: Group): void {
     this.#clear();
-    this.#results ??= new CronResults(() => this.#options.at(spec.paths.cron), this.#options.log);
+    this.#results ??= this.#takeResults(spec);
     if (this.#stopping.signal.aborted) this.#stopping = new AbortController();
     this.#entries = spec.cron.map((cron) => ({
       cron,
@@ -63,6 +63,14 @@ export class Crons {
       const { schedule: when, timezone } = spec.cronRestart;
       this.#restart = nodeCron().schedule(when, () => this.#options.restart(), taskOptions(timezone));
     }
+  }
+
+  #takeResults(spec: GenerationSpec): CronResults {
+    const results = new CronResults(() => this.#options.at(spec.paths.cron), this.#options.log);
+    const log = this.#options.logs.get(spec.log);
+    for (const name of results.interrupted)
+      void log.say({ release: spec.release, process: `cron.${name}` }, `failed: ${cutOff}`);
+    return results;
   }
 
   /** None any more; what is under way is ended, and over when this is fulfilled. */

@@ -31,6 +31,8 @@ test('every error is {error: {code, message, hint}}, also where nothing is or th
 test('a body that is no JSON, too large or not as it should be is refused with what is wrong with it', async () => {
   const scale = () => api.post('/v1/apps/shop/scale').set(admin).type('json');
   assert.match((await scale().send('{"workers"').expect(400)).body.error.message, /not JSON/);
+  const secret = await scale().send('{"TOKEN": "tr0ub4dor" x}').expect(400);
+  assert.doesNotMatch(JSON.stringify(secret.body), /tr0ub/);
   assert.match((await scale().send('{"workers": 0}').expect(400)).body.error.message, /workers: at least 1/);
   assert.match((await scale().send('{"worker": 1}').expect(400)).body.error.message, /worker/);
   const rollback = async (body: object) =>

@@ -105,7 +105,10 @@ test('variables are set, listed and removed, and the app sees them', async () =>
     outcome: 'kept',
   });
   assert.equal(await sluice.get('wordy'), 'a=b c');
-  assert.equal((await run('env', 'set', 'wordy', 'nothing')).code, 2);
+  const wrong = await run('env', 'set', 'wordy', 'A=1', 'tr0ub4dor');
+  assert.equal(wrong.code, 2);
+  assert.match(wrong.stderr, /Argument 2 after the app sets nothing/);
+  assert.doesNotMatch(wrong.stderr, /tr0ub4dor/);
 });
 
 test('a change of variables says what came of it, and one that changes nothing switches nothing', async () => {

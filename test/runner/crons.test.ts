@@ -154,6 +154,11 @@ test('a run that the runner has not lived to see the end of has failed', async (
   );
   const [cron] = await crons(runner);
   assert.deepEqual([cron?.last?.outcome, cron?.last?.detail], ['failed', 'it had not ended when Sluice did']);
+  const said = async () =>
+    linesOf(await appLog(spec.log.directory), 'cron.tidy', 'sys').filter((line) =>
+      line.startsWith('failed: it had'),
+    );
+  await waitFor(async () => (await said()).length === 1);
 });
 
 test('cronRestart replaces all workers, and loses no request', async (t) => {
