@@ -1,0 +1,79 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { type AddressInfo, connect, type Socket } from 'node:net';
+import { finished } from 'node:stream/promises';
+import { type TestContext, test } from 'node:test';
+import * as v from 'valibot';
+import type { ApiContext } from '../../src/api/context.ts';
+import { jsonBody } from '../../src/api/json-body.ts';
+import { uploadBody } from '../../src/api/upload.ts';
+
+const head = (length: number) => `POST / HTTP/1.1\r\nHost: x\r\nContent-Length: ${length}\r\n\r\n`;
+
+/** How a client may go. */
+const ways: Record<string, (client: Socket) => void> = {
+  FIN: (client) => client.destroy(),
+  RST: (client) => client.resetAndDestroy(),
+  'half-close': (client) => client.end(),
+};
+
+for (const [way, leave] of Object.entries(ways)) {
+  test(`a sender that is gone by ${way} before its upload is looked at is told to the reader`, async (t) => {
+    const { client, request, gone } = await arrived(t, `${head(100)}half`);
+    leave(client);
+    await gone;
+    await assert.rejects(finished(uploadBody(request)), /closed the connection/);
+  });
+
+  test(`a sender that is gone by ${way} while nobody reads is told to whoever reads later`, async (t) => {
+    const { client, request, gone } = await arrived(t, `${head(100)}half`);
+    const body = uploadBody(request);
+    leave(client);
+    await gone;
+    // Whoever waits in a queue for its turn comes as late as this.
+    await new Promise(setImmediate);
+    assert.equal(body.destroyed, true);
+    await assert.rejects(finished(body));
+  });
+
+  test(`an upload that was sent whole, but lost by ${way} before it was read, does not wait for ever`, async (t) => {
+    const { client, request, gone } = await arrived(t, `${head(4)}full`);
+    const body = uploadBody(request);
+    leave(client);
+    await gone;
+    await assert.rejects(finished(body.resume()));
+  });
+
+  test(`a JSON body whose sender is gone by ${way} is an error, at once`, async (t) => {
+    const { client, request, gone } = await arrived(t, `${head(100)}{"half"`);
+    leave(client);
+    await gone;
+    const body = jsonBody({ req: request } as ApiContext, v.strictObject({}));
+    await assert.rejects(body, { code: 'bad_request', message: 'the body broke off' });
+  });
+}
+
+test('an upload that is read in time arrives whole', async (t) => {
+  const { request } = await arrived(t, `${head(4)}full`);
+  assert.equal(Buffer.concat(await uploadBody(request).toArray()).toString(), 'full');
+});
+
+/** A request as a server sees it, and the client that has sent it. */
+async function arrived(t: TestContext, bytes: string) {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => server.close());
+  const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
+  t.after(() => client.destroy());
+  client.on('error', () => undefined);
+  const asked = once(server, 'request') as Promise<[IncomingMessage, ServerResponse]>;
+  client.write(bytes);
+  const [request] = await asked;
+  // As src/api/koa.ts does.
+  request.on('error', () => undefined);
+  // Not by `once`, which fails at the `error` before it.
+  const gone = new Promise<void>((resolve) => request.once('close', () => resolve()));
+  return { client, request, gone };
+}
