@@ -370,7 +370,11 @@ export class TargetRunner {
     if (this.#port?.host === host && this.#port.port === port) return this.#port;
     const workers = await this.#options.records.left('worker', this.key, new Set());
     const beside = workers.length > 0;
-    const bound = await bind(spec, beside);
+    const bound = await bind(spec, beside).catch((error: unknown) => {
+      if (error instanceof AppError)
+        this.#say(spec, `release ${spec.release} cannot start: ${error.message}. ${error.hint}`);
+      throw error;
+    });
     // Workers have copies of their own: giving up ours of a former port takes nothing from those that still use it.
     this.#port?.close();
     this.#port = bound;

@@ -90,3 +90,22 @@ for (const { code, lasts } of states) {
     assert.deepEqual(runner.process.exitCode, null);
   });
 }
+
+test('results of what is done at set times that the disk refuses are kept in memory, and leave no file', async (t) => {
+  const { runner, disk } = await start(t);
+  const cron = [{ name: 'tidy', schedule: '* * * * * *', command: 'true' }];
+  await runner.release(runner.spec('plain.cjs', { workers: 1, cron }));
+  const path = join(runner.paths.apps, 'shop/production/cron.json');
+  const last = async () => (await runner.client.call('status', {}))[0]?.cron[0]?.last?.at ?? '';
+  for (const code of ['ENOSPC', 'EROFS', 'EIO'] as const) {
+    const before = await last();
+    await disk.fail({ process: 'runner', code, from: 1, lasts: true, path });
+    await waitFor(async () => (await disk.failed()).length > 1 && (await last()) > before, { what: 'a run' });
+    await disk.mend();
+  }
+  const names = async () => readdir(join(runner.paths.apps, 'shop/production'));
+  await waitFor(async () => {
+    const files = await names();
+    return files.includes('cron.json') && !files.includes('cron.json.new');
+  });
+});

@@ -34,6 +34,10 @@ test('where a worker of another home has its port, an app says so in its status,
       (await cli(command, { env })).stdout,
       /not started .*: port \d+ on 127\.0\.0\.1 is in use by process/,
     );
+  assert.match(
+    (await cli(['logs', 'shop'], { env })).stdout,
+    /release 1 cannot start: port \d+ on .* is in use by process/,
+  );
   await assert.rejects(first.call('POST', '/v1/apps/shop/start'), { code: 'port_taken' });
 
   await second.stop();
