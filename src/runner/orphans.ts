@@ -36,6 +36,8 @@ export class Orphans {
   readonly #successor: (key: string) => Handoff | undefined;
   /** those that have not said who they are, the oldest first */
   readonly #strangers = new Set<Socket>();
+  /** pids of those that were sent the handoff of a successor: see sendHandle */
+  readonly #sentTo = new Set<number>();
 
   /**
    * @param records of the workers that earlier runners have started
@@ -109,8 +111,11 @@ export class Orphans {
   async #retire(orphan: Orphan, successor: Handoff | undefined): Promise<void> {
     const message: ToOrphan = { type: 'retire' };
     const line = `${JSON.stringify(message)}\n`;
-    if (successor === undefined) orphan.socket.write(line);
-    else sendHandle(orphan.socket, line, successor.give);
+    if (successor === undefined || this.#sentTo.has(orphan.pid)) orphan.socket.write(line);
+    else {
+      this.#sentTo.add(orphan.pid);
+      sendHandle(orphan.socket, line, successor.give);
+    }
     await withDeadline(orphan.retired.promise, gateDeadline);
   }
 

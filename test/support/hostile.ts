@@ -119,6 +119,23 @@ export function lasting(ms: number): Record<string, string> {
     'connections in the handoff that nobody has given away': attack(`
       const code = "for (let count = 0; count < 1500; count += 1) { send(5, count + '\\\\n', server._handle); if (count % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 2)); }";
       await inChild(code)`),
+    // What it needs to know is in the environment that it was started with.
+    'false orphans that hang up': attack(`
+      const environment = fs.readFileSync('/proc/self/environ', 'utf8').split('\\0');
+      const boot = JSON.parse(environment.find((line) => line.startsWith('SLUICE_WORKER=')).slice(14));
+      const { version, key, generation, release, secret } = boot;
+      const line = JSON.stringify({ type: 'orphan', version, key, generation, release, pid: process.pid, secret });
+      for (let count = 0; count < 300; count += 1) {
+        await new Promise((resolve) => {
+          const socket = net.connect(boot.orphanSocket, () => {
+            socket.write(line + '\\n');
+            if (count % 3 === 0) socket.destroy();
+            else if (count % 3 === 1) socket.end();
+            else setTimeout(() => socket.destroy(), 1);
+          });
+          socket.resume().on('error', () => undefined).on('close', resolve);
+        });
+      }`),
     'random bytes on all other descriptors': attack(`
       const { randomBytes } = require('node:crypto');
       for (const until = Date.now() + ${ms}; Date.now() < until; await sleep(10))
