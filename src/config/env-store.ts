@@ -6,6 +6,8 @@ import { counted } from '../system/listing.ts';
 /** The variables that the runner sets for every worker; SLUICE_… besides. */
 const reservedNames = new Set(['PORT', 'NODE_APP_INSTANCE']);
 
+const reserved = 'set by Sluice itself';
+
 /** Linux starts no process with a longer `NAME=value`, its NUL counted: MAX_ARG_STRLEN, execve(2). */
 const maxVariableBytes = 128 * 1024;
 
@@ -48,11 +50,14 @@ export async function saveEnv(path: string, env: Record<string, string>): Promis
 export function assertEnv(value: unknown, source: string): asserts value is Record<string, string> {
   const faults = envFaults(value);
   if (faults.length === 0) return;
+  const areAllReserved = faults.every((fault) => fault.endsWith(reserved));
   throw new AppError(
     'invalid_env',
     `${source} has ${counted(faults.length, 'fault')}:\n  ${faults.join('\n  ')}`,
     {
-      hint: 'A name has letters, digits and underscores and does not begin with a digit; a value is text.',
+      hint: areAllReserved
+        ? 'Sluice gives each worker PORT, NODE_APP_INSTANCE and SLUICE_…: the app reads them. Leave them out, or choose another name.'
+        : 'A name has letters, digits and underscores and does not begin with a digit; a value is text.',
     },
   );
 }
@@ -75,7 +80,7 @@ function envFaults(value: unknown): string[] {
 function variableFault(name: string, value: unknown): string | undefined {
   const shown = JSON.stringify(name);
   if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name) || name === '__proto__') return `${shown}: not a valid name`;
-  if (reservedNames.has(name) || name.startsWith('SLUICE_')) return `${name}: set by Sluice itself`;
+  if (reservedNames.has(name) || name.startsWith('SLUICE_')) return `${name}: ${reserved}`;
   if (typeof value !== 'string') {
     return `${name}: text is expected, not ${value === null ? 'null' : typeof value}`;
   }

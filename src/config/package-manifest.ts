@@ -5,19 +5,33 @@ import { LeadsOut } from '../system/read-file.ts';
 import { readJsonSettings } from './json-settings.ts';
 import { parseSettings } from './load.ts';
 
-const names = v.optional(v.record(v.string(), v.string()), {});
+/** Texts by name. npm drops whatever else stands there, such as a list as a comment, and so do we. */
+const names = v.optional(
+  v.fallback(
+    v.pipe(
+      v.record(v.string(), v.unknown()),
+      v.transform((all) =>
+        Object.fromEntries(
+          Object.entries(all).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
+        ),
+      ),
+    ),
+    {},
+  ),
+  {},
+);
 const engine = v.object({ name: v.string(), version: v.optional(v.string()) });
 
 /** What we read of package.json; the rest is nobody's business but the app's. */
 const manifestSchema = v.object({
-  main: v.optional(v.string()),
+  main: v.fallback(v.optional(v.string()), undefined),
   scripts: names,
   dependencies: names,
   optionalDependencies: names,
   devDependencies: names,
   peerDependencies: names,
   workspaces: v.optional(v.unknown()),
-  packageManager: v.optional(v.string()),
+  packageManager: v.fallback(v.optional(v.string()), undefined),
   // Old packages have a list here, and npm does not mind.
   engines: v.fallback(v.optional(v.object({ node: v.optional(v.string()) })), undefined),
   devEngines: v.optional(v.object({ packageManager: v.optional(v.union([engine, v.array(engine)])) })),

@@ -75,3 +75,10 @@ test('what is wrong with a damaged file is told without a word of what is in it'
     return true;
   });
 });
+
+test('who sets a variable that Sluice sets is told so, and not how names are made', async () => {
+  await assert.rejects(saveEnv('/nonexistent/env.json', { PORT: '1' }), {
+    code: 'invalid_env',
+    hint: /^Sluice gives each worker PORT/,
+  });
+});

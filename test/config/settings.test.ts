@@ -24,3 +24,70 @@ test('what is no object is told as that', () => {
     message: /the whole: Object, not "x"$/,
   });
 });
+
+const refusedTexts: [setting: string, values: unknown[], make: (value: unknown) => unknown][] = [
+  ['start', ['', ' ', 'node a\nb', 'node \0'], (start) => ({ start })],
+  ['build.command', ['', 'bu\nild', 'bu\0ild'], (command) => ({ build: { command } })],
+  ['hooks.preBuild', ['', '\n', 'echo \0'], (preBuild) => ({ hooks: { preBuild } })],
+  ['health.path', ['', 'x', '/ x', '/\r\nX: y', '/\0', '/ä', '/\t'], (path) => ({ health: { path } })],
+  ['health.headers.host', ['a\r\nb', 'a\nb', '\0', '語'], (host) => ({ health: { headers: { host } } })],
+  ['shared.0', ['a\nb', 'a\0b', '\u001b[2J', '../x'], (path) => ({ shared: [path] })],
+  ['root', ['a\nb', '\u0007'], (root) => ({ root })],
+  ['branches.staging', ['a\nb', 'a b', 'a\0'], (branch) => ({ branches: { staging: branch } })],
+  ['processes.mail', ['', 'node a\rb', 'node \0'], (command) => ({ processes: { mail: command } })],
+  ['cron.0.command', ['', 'echo \0'], (command) => ({ cron: [{ schedule: '* * * * *', command }] })],
+  [
+    'cron.0.request',
+    ['/a b', '/a\u0001', 'GET /\r\n', '/ä'],
+    (request) => ({ cron: [{ schedule: '* * * * *', request }] }),
+  ],
+];
+
+for (const [setting, values, make] of refusedTexts) {
+  test(`${setting} takes no text that could not be used as what it is for`, () => {
+    for (const value of values) {
+      const text = JSON.stringify(value);
+      assert.throws(
+        () => parseSettings(appSettingsSchema, make(value), 'sluice.json'),
+        (error: Error) => {
+          assert.match(error.message, new RegExp(`^  ${RegExp.escape(setting)}: `, 'm'), text);
+          return true;
+        },
+        text,
+      );
+    }
+  });
+}
+
+test('health.headers takes no header that says how a request is sent, and no name that is none', () => {
+  for (const name of [
+    'Content-Length',
+    'transfer-encoding',
+    'Connection',
+    'upgrade',
+    'expect',
+    'a b',
+    'a:',
+    'a\r\nb',
+    '',
+    'ä',
+  ]) {
+    assert.throws(
+      () => parseSettings(appSettingsSchema, { health: { headers: { [name]: '5' } } }, 'x'),
+      { code: 'invalid_settings' },
+      name,
+    );
+  }
+});
+
+test('texts that can be used are taken', () => {
+  const settings = {
+    start: 'node dist/server.js --name="a b"',
+    hooks: { preSwitch: 'npm run migrate\n# the end' },
+    health: { path: '/up?deep=1&x=%20#', headers: { Host: 'example.com', 'x-api-key': 'a\tb é' } },
+    shared: ['Größe/data base.db'],
+    cron: [{ schedule: '0 3 * * *', request: 'POST /tasks/mail?all=1' }],
+  };
+  const { health, start } = parseSettings(appSettingsSchema, settings, 'sluice.json');
+  assert.deepEqual([health.path, start], [settings.health.path, settings.start]);
+});

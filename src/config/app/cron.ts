@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { schedule, timezone } from '../schedule.ts';
 import { duration } from '../units.ts';
 import { processName } from './process-name.ts';
+import { shellCommand } from './shell-command.ts';
 
 const job = v.pipe(
   v.strictObject({
@@ -14,8 +15,7 @@ const job = v.pipe(
     schedule: schedule('When it is done.'),
     command: v.optional(
       v.pipe(
-        v.string(),
-        v.regex(/\S/, 'a shell command'),
+        shellCommand,
         v.description("Shell command to run in the live release, with the app's variables."),
       ),
     ),
@@ -23,7 +23,7 @@ const job = v.pipe(
       v.pipe(
         v.string(),
         v.regex(
-          /^(?:(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) )?\/\S*$/,
+          /^(?:(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) )?\/[!-~]*$/,
           'a path such as "/tasks/mail", or a method and a path: "POST /tasks/mail"',
         ),
         v.description(

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { duration } from '../units.ts';
+import { requestHeaders, requestPath } from './request.ts';
 
 const statusRange = v.pipe(
   v.string(),
@@ -9,16 +10,12 @@ const statusRange = v.pipe(
 export const health = v.strictObject({
   path: v.optional(
     v.pipe(
-      v.string(),
-      v.startsWith('/', 'a path that starts with "/"'),
+      requestPath,
       v.description('What is asked for, on the private port of every new worker, before it gets traffic.'),
     ),
     '/',
   ),
-  headers: v.optional(
-    v.pipe(v.record(v.string(), v.string()), v.description('Headers to send, such as a `host`.')),
-    {},
-  ),
+  headers: v.optional(v.pipe(requestHeaders, v.description('Headers to send, such as a `host`.')), {}),
   status: v.optional(
     v.pipe(
       v.union([

@@ -1,8 +1,8 @@
 import * as v from 'valibot';
 import { duration } from '../units.ts';
+import { shellCommand } from './shell-command.ts';
 
-const hookCommand = (when: string) =>
-  v.optional(v.pipe(v.string(), v.nonEmpty('a shell command'), v.description(when)));
+const hookCommand = (when: string) => v.optional(v.pipe(shellCommand, v.description(when)));
 
 export const hooks = v.strictObject({
   preBuild: hookCommand('Shell command to run in the new release before its install.'),

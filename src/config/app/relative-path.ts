@@ -9,7 +9,8 @@ export const relativePath = v.pipe(
     return (
       !['', '.', '..', '.sluice'].includes(first ?? '') &&
       !path.split('/').includes('..') &&
-      !path.includes('\0')
+      // A path with such a character is a slip, and no terminal shows it as it is.
+      !/\p{Cc}/u.test(path)
     );
   }, 'a path inside the release, such as "uploads" or "data/shop.db"'),
   v.transform((path) => posix.normalize(path).replace(/\/$/, '')),
