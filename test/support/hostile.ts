@@ -113,8 +113,11 @@ export function lasting(ms: number): Record<string, string> {
       for (const each of process._getActiveHandles()) if (each._handle?.constructor.name === 'Pipe') each.pause();
       let text = '';
       for (let count = 0; count < 5000; count += 1) text += '{"type":"connection","connection":' + count + '}\\n';
-      await flood(3, text, ${ms});
-      for (const each of process._getActiveHandles()) if (each._handle?.constructor.name === 'Pipe') each.resume()`),
+      // Nobody reads what we write meanwhile.
+      const flooded = flood(3, text, ${ms});
+      await sleep(${ms});
+      for (const each of process._getActiveHandles()) if (each._handle?.constructor.name === 'Pipe') each.resume();
+      await flooded`),
     'handles beside messages': attack(withHandles(3, beat)),
     'connections in the handoff that nobody has given away': attack(`
       const code = "for (let count = 0; count < 1500; count += 1) { send(5, count + '\\\\n', server._handle); if (count % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 2)); }";
