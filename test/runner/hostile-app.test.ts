@@ -10,8 +10,8 @@ import { fetchText, keepAliveAgent } from '../support/http.ts';
 import { TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
 
-/** How long the rounds of attacks last together whose effect on a neighbour is measured, in seconds. */
-const seconds = Number(process.env['SLUICE_TEST_HOSTILE_SECONDS'] ?? 10);
+/** How many seconds of attacks there are while a neighbour is measured; as many without come in between. */
+const seconds = Number(process.env['SLUICE_TEST_HOSTILE_SECONDS'] ?? 6);
 /** By how much the runner may be larger after all attacks, in bytes: the noise of its garbage collection. */
 const noise = 24 * 1024 ** 2;
 /** What a busy machine adds to the slowest requests now and then, in ms. */
