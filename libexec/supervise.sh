@@ -21,8 +21,7 @@ main() {
   # at once, a second TERM does nothing.
   trap 'tell TERM' INT TERM
   trap 'tell USR2' USR2
-  trap 'rm -f "$home/up.pid"' EXIT
-  echo $$ 2>/dev/null >"$home/up.pid" || :
+  trap forget EXIT
   deaths=0
   ran=no
   while :; do
@@ -44,6 +43,11 @@ main() {
   done
 }
 
+# The server that has the home notes our process there: not we, who may be refused while another supervisor runs.
+forget() {
+  [ "$(cat "$home/up.pid" 2>/dev/null)" != $$ ] || rm -f "$home/up.pid"
+}
+
 # A first start that fails is for the user to see to; a later one is tried again.
 failed_to_start() {
   [ "$status" = 1 ] || { [ "$status" = 70 ] && [ $lasted -lt $stable ]; }
@@ -53,7 +57,7 @@ failed_to_start() {
 run() {
   given=$told
   started=$(date +%s)
-  SLUICE_TOLD=$given "$@" &
+  SLUICE_SUPERVISOR=$$ SLUICE_TOLD=$given "$@" &
   child=$!
   # A signal that came in between was sent to nobody.
   [ "$told" = "$given" ] || pass_on

@@ -70,6 +70,10 @@ export class Paths {
   get log(): string {
     return join(this.home, 'sluice.log');
   }
+  /** process id of libexec/supervise.sh, which starts the server of `sluice up` again */
+  get supervisor(): string {
+    return join(this.home, 'up.pid');
+  }
   get cache(): string {
     return join(this.home, 'cache');
   }

@@ -1,7 +1,8 @@
-import { statSync } from 'node:fs';
-import { homeFromEnvironment } from '../config/paths.ts';
+import { statSync, writeFileSync } from 'node:fs';
+import { homeFromEnvironment, type Paths } from '../config/paths.ts';
 import type { RunnerClient } from '../deployments/runner-client.ts';
 import { AppError } from '../errors/app-error.ts';
+import type { Log } from '../system/log.ts';
 import { asProgram } from './as-program.ts';
 import { openLog } from './open-log.ts';
 import { type Ready, run } from './run.ts';
@@ -19,6 +20,7 @@ export async function up(home: string, whenReady: (ready: Ready) => void): Promi
   await run(home, {
     openLog: ({ log }) => openLog(log),
     runnerSide({ paths, output, settings, log }) {
+      noteSupervisor(paths, log);
       const runnerProcess = new RunnerProcess(paths.home, output, settings.logLevel, log);
       // Where the sockets lie in a directory of root's, so is the runner: systemd starts it.
       const isOurs = statSync(paths.run).uid === process.getuid?.();
@@ -33,6 +35,17 @@ export async function up(home: string, whenReady: (ready: Ready) => void): Promi
     },
     whenReady,
   });
+}
+
+/** Notes who starts this server again, for `install.sh --local --stop`. A full disk must not keep the server down. */
+function noteSupervisor(paths: Paths, log: Log): void {
+  const pid = process.env['SLUICE_SUPERVISOR'];
+  if (pid === undefined) return;
+  try {
+    writeFileSync(paths.supervisor, `${pid}\n`, { mode: 0o600 });
+  } catch (error) {
+    log.warn('supervisor not noted', { error });
+  }
 }
 
 /** Ends all apps, what is in flight first, or leaves them. A runner that is gone has nothing left to end. */

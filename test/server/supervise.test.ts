@@ -89,6 +89,10 @@ test('sluice up is back within a second after kill -9, keeps apps up, and stops 
   });
   const { url } = JSON.parse(deployed.stdout);
   const first = await status();
+  const refused = await cli(['up'], { env: { SLUICE_HOME: home } });
+  assert.equal(refused.code, 1);
+  assert.match(refused.stderr, /is up already/);
+  assert.equal(await readFile(join(home, 'up.pid'), 'utf8'), `${up.pid}\n`);
   assert.equal(await parentOf(first.server.pid), up.pid, 'nothing but a shell stands above the server');
   let last = first;
   const took: number[] = [];
