@@ -199,7 +199,7 @@ export class Places {
     if (connections > 0)
       this.#options.say(
         worker,
-        `cuts ${counted(connections, 'connection')} without a request, such as a WebSocket: open ${late}`,
+        `cuts ${counted(connections, 'connection')} (WebSocket, HTTP/2 or the like): open ${late}`,
       );
   }
 

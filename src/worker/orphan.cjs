@@ -210,7 +210,7 @@ function leave(worker, retired) {
     const { named, requests, connections } = worker.inFlight;
     for (const { method, path } of named) say(`cuts ${method} ${path}: not answered ${late}`);
     if (requests > named.length) say(`cuts ${requests - named.length} more requests: not answered ${late}`);
-    if (connections > 0) say(`cuts ${connections} connections without a request: open ${late}`);
+    if (connections > 0) say(`cuts ${connections} connections (WebSocket, HTTP/2 or the like): open ${late}`);
     end();
   };
   worker.forgetGate();
