@@ -20,7 +20,7 @@ import { endJobRemains } from './job-remains.ts';
 import { runJob } from './jobs.ts';
 import { Keeper } from './keeper.ts';
 import { makeWay } from './make-way.ts';
-import { Orphans } from './orphans.ts';
+import { Orphans, reportsWithin } from './orphans.ts';
 import { Outputs } from './outputs.ts';
 import { type ProcessRecord, ProcessRecords } from './process-records.ts';
 import { endRemainsOfEarlier } from './remains.ts';
@@ -127,17 +127,18 @@ export class Runner {
 
   /** Waits until the workers of earlier runners have drained, and kills those that did not retire, or take too long. */
   async #endRest(): Promise<void> {
-    const deadline = performance.now() + drainedWithin;
+    const begun = performance.now();
     for (;;) {
       const left = (await this.#records.alive()).filter(servesApp);
       if (left.length === 0) return;
-      const isLate = performance.now() > deadline;
+      const waited = performance.now() - begun;
       const drain = new Set(left.flatMap(({ key }) => this.#orphans.retired(key)));
-      for (const { pid, key } of left.filter((record) => isLate || !drain.has(record.pid))) {
+      for (const { pid, key } of left) {
+        if (waited < (drain.has(pid) ? drainedWithin : reportsWithin)) continue;
         this.#log.warn(`a process of an earlier runner (pid ${pid}) did not end and is killed`, { app: key });
         signalProcess(-pid, 'SIGKILL');
       }
-      if (performance.now() > deadline + killedWithin) return;
+      if (waited > drainedWithin + killedWithin) return;
       await sleep(50);
     }
   }
