@@ -1,5 +1,6 @@
 'use strict';
 
+const { readSync } = require('node:fs');
 const { Socket } = require('node:net');
 
 /** @import { FromWorker, ToWorker } from '../protocol/worker.ts' */
@@ -25,11 +26,19 @@ module.exports = function openChannel(fd, on) {
   let lost = false;
   let rest = '';
 
-  socket.on('data', (/** @type {string} */ text) => {
+  const receive = (/** @type {string} */ text) => {
     const lines = (rest + text).split('\n');
     rest = /** @type {string} */ (lines.pop());
     for (const line of lines) on.message(JSON.parse(line));
-  });
+  };
+  socket.on('data', receive);
+  // Node.js destroys a socket whose write fails, with all that is still unread: the runner may have said whose a
+  // connection is, and died right after.
+  const { destroy } = socket;
+  socket.destroy = function destroyOnceRead(error) {
+    if (!this.destroyed) receive(readRest(fd));
+    return destroy.call(this, error);
+  };
   // 'close' follows, and says all there is to know.
   socket.on('error', () => undefined);
   socket.on('close', () => {
@@ -57,3 +66,23 @@ module.exports = function openChannel(fd, on) {
     },
   };
 };
+
+/**
+ * @param {number} fd a socket that does not block
+ * @returns {string} what has come and is unread
+ */
+function readRest(fd) {
+  const chunk = Buffer.alloc(16 * 1024);
+  let text = '';
+  for (;;) {
+    let length;
+    try {
+      length = readSync(fd, chunk);
+    } catch {
+      // There is no more yet, or the other end is gone.
+      return text;
+    }
+    if (length === 0) return text;
+    text += chunk.toString('latin1', 0, length);
+  }
+}
