@@ -5,6 +5,7 @@ import type { Notice } from '../protocol/runner.ts';
 import { CommandRunner } from './command-runner.ts';
 import type { BuildContext } from './context.ts';
 import { baseEnvironment, buildEnvironment } from './environment.ts';
+import { tellsOfDamage } from './failures.ts';
 import type { Project } from './managers/commands.ts';
 import { type PreparedManager, prepareManager } from './prepare.ts';
 import { runShell } from './shell.ts';
@@ -55,7 +56,7 @@ async function installAndBuild(context: BuildContext): Promise<(() => Promise<vo
   const runner = new CommandRunner(context, settings.build.timeout);
   const manager = await prepareManager(context, manifest, runner);
   if (installs) {
-    const output = await manager.run('install', manager.commands.install(manager.project));
+    const output = await runInstall(context, manager, manager.commands.install(manager.project));
     for (const notice of skippedScripts(output)) context.notice(notice);
   }
   if (script !== undefined) {
@@ -66,11 +67,29 @@ async function installAndBuild(context: BuildContext): Promise<(() => Promise<vo
   return () => prune(context, manager);
 }
 
-async function prune(context: BuildContext, { commands, project, run }: PreparedManager): Promise<void> {
+/** Runs an install. Where the cache is damaged, every install would fail: it is cleared, and this one tried once more. */
+async function runInstall(
+  { log }: BuildContext,
+  { commands, run }: PreparedManager,
+  args: string[],
+): Promise<string[]> {
+  try {
+    return await run('install', args);
+  } catch (error) {
+    const isInstall = error instanceof AppError && error.code === 'install_failed';
+    if (!isInstall || !tellsOfDamage(error.message) || commands.clearCache === null) throw error;
+    log(`The cache of ${commands.program} is damaged: it is cleared, and the install tried once more.`);
+    await run('install', commands.clearCache);
+    return run('install', args);
+  }
+}
+
+async function prune(context: BuildContext, manager: PreparedManager): Promise<void> {
+  const { commands, project } = manager;
   const command = commands.prune(project);
   if (command === null) return context.notice(notPruned(project));
   context.step('prune');
-  await run('install', command);
+  await runInstall(context, manager, command);
 }
 
 function hasSomethingToInstall(manifest: Manifest): boolean {

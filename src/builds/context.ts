@@ -25,6 +25,8 @@ export interface BuildContext extends CommandContext {
   /** the staged tree; absolute */
   directory: string;
   settings: AppSettings;
+  /** for caches of package managers that only this app uses; absolute, need not be there */
+  cache: string;
   /** where package managers are kept, one directory a name and version; absolute */
   tools: string;
   /** the Node.js binary that runs the app; absolute */

@@ -19,11 +19,26 @@ interface KnownFailure {
   hint: string;
 }
 
+/** What a package manager says of its own cache. */
+const damagedCache =
+  /There should only be one folder in a package cache|Extracting tar content of .* failed, the file appears to be corrupt|ENOENT.*\.yarn-(?:metadata\.json|tarball\.tgz)|npm (?:error|ERR!).*(?:ENOENT|ENOTDIR|EISDIR|EEXIST|EINTEGRITY).*_cacache/;
+
+/** Tells whether the message of a failed install speaks of a damaged cache. */
+export function tellsOfDamage(message: string): boolean {
+  return damagedCache.test(message) || /YN0018/.test(message);
+}
+
 /**
  * In the order they are looked for: what is more particular comes first. npm's codes count only where npm gives them
  * as its reason (`npm error code …`, before npm 10 `npm ERR! code …`): it warns of the same things in installs that succeed.
  */
 const knownFailures: KnownFailure[] = [
+  {
+    during: 'install',
+    pattern: damagedCache,
+    reason: 'the cache of the package manager is damaged',
+    hint: 'Clear it on the server, as the user that builds: `npm cache clean --force`, `yarn cache clean`.',
+  },
   {
     during: 'install',
     pattern:

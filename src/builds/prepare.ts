@@ -51,12 +51,23 @@ export async function prepareManager(
     );
   };
   const bin = (await carriedTool(tool, node)) ?? (await provideTool(tool, tools, install));
-  const env = buildEnvironment({ base, app: context.env, manager: commands.env(project), bin, node });
+  const manager = { ...commands.env(project), ...ownCache(context, commands, base) };
+  const env = buildEnvironment({ base, app: context.env, manager, bin, node });
   return {
     commands,
     project,
     run: (what, args) => runner.run(what, { argv: [join(bin, commands.program), ...args], directory, env }),
   };
+}
+
+/** An app with a user has caches of its own already. What the machine's owner or the app has settled stays. */
+function ownCache(
+  { cache, env, isolated }: BuildContext,
+  { cacheVariable: name, program }: Commands,
+  base: Record<string, string>,
+): Record<string, string> {
+  if (isolated || name === null || base[name] !== undefined || env[name] !== undefined) return {};
+  return { [name]: join(cache, program) };
 }
 
 async function describeProject(

@@ -222,6 +222,10 @@ export class TargetPaths {
   get cron(): string {
     return join(this.directory, 'cron.json');
   }
+  /** caches of package managers that no other app uses, where apps have no users */
+  get cache(): string {
+    return join(this.directory, 'cache');
+  }
   get shared(): string {
     return join(this.directory, 'shared');
   }

@@ -144,6 +144,7 @@ async function buildTree(deployment: Deployment, settings: AppSettings): Promise
     directory: tree,
     settings,
     tools: appliance.paths.tools,
+    cache: site.paths.cache,
     node: appliance.node,
     ...(await commandContext(deployment, env)),
     step: (name) => deployment.enter(name),

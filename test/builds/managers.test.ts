@@ -32,6 +32,15 @@ async function lockedTree(t: TestContext, fixture: string, changes = {}): Promis
   return directory;
 }
 
+/** The tester may have said where yarn keeps its cache: for the time of a test, nobody has. */
+function withoutYarnCache(t: TestContext): void {
+  const { YARN_CACHE_FOLDER: folder } = process.env;
+  delete process.env['YARN_CACHE_FOLDER'];
+  t.after(() => {
+    if (folder !== undefined) process.env['YARN_CACHE_FOLDER'] = folder;
+  });
+}
+
 async function lockfileOf(directory: string, fixture: string): Promise<string> {
   const [name = ''] = await readdir(join(lockfiles, fixture));
   return await readFile(join(directory, name), 'utf8');
@@ -100,6 +109,27 @@ test('a lockfile that does not fit package.json is refused, by every package man
       hint: 'Run the install on your machine and commit the lockfile it writes.',
     });
   }
+});
+
+test('an install that a damaged cache makes fail is tried once more with the cache cleared, and stays the app’s own affair', async (t) => {
+  const cache = await temporaryDirectory(t);
+  withoutYarnCache(t);
+  await runBuild(await lockedTree(t, 'yarn-1'), { cache });
+  const version = join(cache, 'yarn/v6');
+  const packages = (await readdir(version)).filter((name) => name.startsWith('npm-ms-'));
+  assert.equal(packages.length, 1, 'the app has a cache of its own');
+  // As an install leaves it that was killed, or met another one.
+  await writeTree(join(version, packages[0] as string), { 'node_modules/other/package.json': '{}' });
+
+  const other = await temporaryDirectory(t);
+  const { lines: undisturbed } = await runBuild(await lockedTree(t, 'yarn-1'), { cache: other });
+  assert.ok(!undisturbed.some((line) => line.includes('damaged')), undisturbed.join('\n'));
+  const { lines, steps } = await runBuild(await lockedTree(t, 'yarn-1'), { cache });
+  assert.ok(
+    lines.some((line) => /^The cache of yarn is damaged/.test(line)),
+    lines.join('\n'),
+  );
+  assert.deepEqual(steps, ['install', 'build', 'prune']);
 });
 
 test('packageManager says which version, and a script may call it', async (t) => {

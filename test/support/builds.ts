@@ -1,3 +1,4 @@
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
 import { type BuildContext, build } from '../../src/builds/build.ts';
@@ -30,6 +31,7 @@ export async function runBuild(
   await build({
     directory,
     tools: testTools,
+    cache: join(directory, '..', `${basename(directory)}-cache`),
     settings: appSettings(),
     node: process.execPath,
     env: {},

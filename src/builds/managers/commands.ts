@@ -19,6 +19,13 @@ export interface Commands {
   program: string;
   /** variables it runs with */
   env(project: Project): Record<string, string>;
+  /**
+   * A cache that a killed install leaves broken: the variable that says where it lies. Each app has one of its own then, or
+   * an install of one app would break those of all. Null where writes are whole or not there at all.
+   */
+  cacheVariable: string | null;
+  /** arguments that clear its cache; null where there is no such command */
+  clearCache: string[] | null;
   /** arguments that install exactly what the lockfile says, dev dependencies too, whatever NODE_ENV says */
   install(project: Project): string[];
   /** arguments that run a script of package.json */

@@ -4,6 +4,8 @@ export const npm: Commands = {
   package: 'npm',
   program: 'npm',
   env: () => ({}),
+  cacheVariable: null,
+  clearCache: ['cache', 'clean', '--force'],
 
   install: (project) => [
     project.lockfile === null ? 'install' : 'ci',

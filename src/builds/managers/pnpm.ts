@@ -9,6 +9,8 @@ export const pnpm: Commands = {
     npm_config_package_manager_strict: 'false',
     pnpm_config_pm_on_fail: 'ignore',
   }),
+  cacheVariable: null,
+  clearCache: null,
 
   install: (project) => [
     ...alone(project),

@@ -13,6 +13,8 @@ export const yarnBerry: Commands = {
     YARN_ENABLE_TELEMETRY: 'false',
     YARN_ENABLE_COLORS: 'false',
   }),
+  cacheVariable: null,
+  clearCache: ['cache', 'clean', '--all'],
 
   install: ({ lockfile }) => ['install', lockfile === null ? '--no-immutable' : '--immutable'],
   script: (_project, name) => ['run', name],

@@ -5,6 +5,9 @@ export const yarnClassic: Commands = {
   program: 'yarn',
   // It refuses to run where package.json names another version or another package manager.
   env: () => ({ SKIP_YARN_COREPACK_CHECK: '1' }),
+  // It unpacks each package in its place in the cache.
+  cacheVariable: 'YARN_CACHE_FOLDER',
+  clearCache: ['cache', 'clean'],
 
   install: ({ lockfile }) => [
     'install',
