@@ -8,7 +8,7 @@ const { waitingConnections } = require('./accept-queue.cjs');
 /**
  * @typedef {object} Acceptor
  * @property {() => void} close stops accepting at once and touches no connection
- * @property {() => number} waiting connections that nobody has accepted yet
+ * @property {() => boolean} isWaitedFor whether connections wait to be accepted; asked in each turn of the event loop
  * @property {() => void} wait from now on, connections are accepted and not yet given to the server
  * @property {() => void} serve gives them to the server, and those that follow
  */
@@ -41,7 +41,7 @@ function acceptFor(server, handle, backlog) {
   };
   let serve = () => {};
   return {
-    waiting: () => waitingConnections(handle),
+    isWaitedFor: waitingAt(handle),
     close() {
       own.close = closeOwn;
       handle.close();
@@ -58,6 +58,31 @@ function acceptFor(server, handle, backlog) {
       };
     },
     serve: () => serve(),
+  };
+}
+
+/**
+ * The kernel says how many connections wait for a TCP port. For a unix socket it does not: there Node.js accepts at
+ * least one in each turn of the event loop as long as there are any.
+ * @param {any} handle
+ * @returns {() => boolean}
+ */
+function waitingAt(handle) {
+  if (handle.constructor.name === 'TCP') return () => waitingConnections(handle) > 0;
+  /** @type {((...args: unknown[]) => void) | undefined} */
+  let accept;
+  let hasAccepted = true;
+  return () => {
+    if (accept === undefined) {
+      accept = handle.onconnection;
+      handle.onconnection = (/** @type {unknown[]} */ ...args) => {
+        hasAccepted = true;
+        accept?.apply(handle, args);
+      };
+    }
+    const had = hasAccepted;
+    hasAccepted = false;
+    return had;
   };
 }
 

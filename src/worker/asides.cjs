@@ -19,8 +19,9 @@ const pauseGrowth = 1.2;
 const longestPause = 1000;
 
 /**
- * The ports of a worker beside the app's own. They open with the gate, so that a release that is not live serves on
- * none of its ports, and are shared with the worker beside it and the generation after it, as node:cluster would.
+ * The ports and unix sockets of a worker beside the app's own port. They open with the gate, so that a release that is
+ * not live serves on none of them. Ports are shared with the worker beside it and the generation after it, as
+ * node:cluster would; a unix socket is taken over.
  */
 class Asides {
   /** @type {Set<Aside>} */
@@ -37,13 +38,19 @@ class Asides {
    * @param {Listen} call
    */
   add(call) {
-    const bound = call.bind();
+    const bound = attempt(() => (call.reserve ?? call.bind)());
     const isTaken = typeof bound === 'number';
     // Before Node.js 22.12 ports are not shared: another worker may have it, and is waited for.
-    if (isTaken && (sharesPorts() || describe(bound)[0] !== 'EADDRINUSE')) return fail(call, bound);
+    const isShared = sharesPorts() || call.port === -1;
+    if (isTaken && (isShared || describe(bound)[0] !== 'EADDRINUSE')) return fail(call, bound);
     const own = /** @type {any} */ (call.server)._handle;
     const aside = { call, own, bound: isTaken ? undefined : bound, acceptor: undefined };
     this.#asides.add(aside);
+    const closeOwn = own.close;
+    own.close = function closeAside(/** @type {unknown} */ callback) {
+      call.release?.();
+      return closeOwn.call(this, callback);
+    };
     if (this.#isOpen) this.#open(aside);
   }
 
@@ -66,14 +73,35 @@ class Asides {
       if (this.#isOpen) return;
       const isLate = performance.now() > latest;
       for (const aside of this.#asides) {
-        if (aside.acceptor === undefined || (!isLate && aside.acceptor.waiting() > 0)) continue;
+        if (aside.acceptor === undefined || (!isLate && aside.acceptor.isWaitedFor())) continue;
         aside.acceptor.close();
         aside.acceptor = undefined;
+        aside.call.release?.();
       }
       if ([...this.#asides].some(({ acceptor }) => acceptor !== undefined)) setImmediate(round);
       else then();
     };
-    round();
+    // The first one may begin in the middle of a turn of the event loop, which then tells nothing.
+    setImmediate(round);
+  }
+
+  /** @param {Aside} aside @returns {number} of an error, or 0 */
+  #accept(aside) {
+    const { call } = aside;
+    const reserved = aside.bound;
+    aside.bound = undefined;
+    const bound = call.port === -1 ? call.bind(reserved) : (reserved ?? call.bind());
+    if (typeof bound === 'number') return bound;
+    const acceptor = acceptFor(call.server, bound, call.backlog);
+    if (typeof acceptor === 'number') return acceptor;
+    try {
+      call.publish?.();
+    } catch (error) {
+      acceptor.close();
+      throw error;
+    }
+    aside.acceptor = acceptor;
+    return 0;
   }
 
   /** @param {Aside} aside @param {number} [pause] before the next try */
@@ -84,20 +112,30 @@ class Asides {
       return;
     }
     if (!this.#isOpen || aside.acceptor !== undefined) return;
+    const error = attempt(() => this.#accept(aside));
+    if (error === 0) return;
     const { call } = aside;
-    const bound = aside.bound ?? call.bind();
-    aside.bound = undefined;
-    const acceptor = typeof bound === 'number' ? bound : acceptFor(call.server, bound, call.backlog);
-    if (typeof acceptor !== 'number') {
-      aside.acceptor = acceptor;
-      return;
-    }
     if (pause <= longestPause && pause * pauseGrowth > longestPause) {
-      const [code] = describe(acceptor);
-      const text = `sluice: port ${call.port} cannot be opened (${code}); it is tried again every second\n`;
+      const [code] = describe(error);
+      const text = `sluice: ${nameOf(call)} cannot be opened (${code}); it is tried again every second\n`;
       process.stderr.write(text);
     }
     setTimeout(() => this.#open(aside, pause * pauseGrowth), Math.min(pause, longestPause)).unref();
+  }
+}
+
+/**
+ * @template Result
+ * @param {() => Result} action
+ * @returns {Result | number} an error number if it fails
+ */
+function attempt(action) {
+  try {
+    return action();
+  } catch (error) {
+    const { errno } = /** @type {NodeJS.ErrnoException} */ (error);
+    if (errno === undefined) throw error;
+    return errno;
   }
 }
 
@@ -116,14 +154,21 @@ function sharesPorts() {
  * @param {Listen} call
  * @param {number} errno
  */
-function fail({ server, address: { address, port } }, errno) {
+function fail(call, errno) {
+  const { server, port } = call;
+  const address = typeof call.address === 'string' ? call.address : call.address.address;
   const [code, text] = describe(errno);
-  const error = new Error(`listen ${code}: ${text} ${address}:${port}`);
+  const error = new Error(`listen ${code}: ${text} ${port === -1 ? address : `${address}:${port}`}`);
   Object.assign(error, { code, errno, syscall: 'listen', address, port });
   const listening = /** @type {any} */ (server);
   listening._handle?.close();
   listening._handle = null;
   process.nextTick(() => server.emit('error', error));
+}
+
+/** @param {Listen} call */
+function nameOf({ address, port }) {
+  return typeof address === 'string' ? JSON.stringify(address) : `port ${port}`;
 }
 
 /** @param {number} errno @returns {[string, string]} */

@@ -5,13 +5,18 @@ const { protocolOf, speaksHttp } = require('./kinds.cjs');
 
 /** @import { AddressInfo, Server } from 'node:net' */
 /**
- * @typedef {object} Listen a call of `listen` for a TCP port
+ * @typedef {object} Listen a call of `listen` for a TCP port or a unix socket, whose port is -1
  * @property {Server} server
  * @property {number} port
  * @property {number} backlog length of the kernel's queue that the app asks for
  * @property {number} rank
- * @property {AddressInfo} address where the app believes that it listens
- * @property {() => any} bind makes a handle that has the port and does not listen; an error number if that fails
+ * @property {AddressInfo | string} address where the app believes that it listens
+ * @property {(reserved?: any) => any} bind makes a handle that has the port and does not listen; an error number if
+ *   that fails. What has been reserved is given back, or closed.
+ * @property {() => any} [reserve] does the same at boot, if something else is to be done then; undefined for nothing
+ * @property {() => void} [publish] called when the handle listens
+ * @property {() => void} [release] called when it does no more
+ * @property {(bits: number) => number} [chmod] for `readableAll` and `writableAll`
  */
 
 /** How long the app may go on opening ports until the best one so far is taken for its own, in ms. */
@@ -41,7 +46,7 @@ const calls = new WeakMap();
  * its connections come from the gate. All other ports open with the gate too; nobody can connect to them before.
  * Ports that the system chooses (`listen(0)`) are left alone: only the app knows them.
  *
- * @param {{ port: number, codePort: number | null }} wanted
+ * @param {{ port: number, codePort: number | null, key: string }} wanted
  * @param {object} on
  * @param {(chosen: Listen) => void} on.chosen called again when a better one comes later
  * @param {(aside: Listen) => void} on.aside a listen that is not the app's
@@ -77,18 +82,20 @@ function interceptListen(wanted, on) {
       this._handle = handle;
     }
     const given = this._handle;
-    const call = callFor(this, args);
+    const call = callFor(this, args, wanted.key);
     if (call === undefined) return setUpHandle.apply(this, args);
     if (given === null || !calls.has(given)) this._handle = standIn(call);
     // Without a handle of the app's, Node.js would find out by itself which address stands for all of them.
-    const any = given === null && address === null ? call.address : undefined;
+    const any = given === null && address === null ? believed(address) : undefined;
     setUpHandle.call(this, any?.address ?? address, port, any ? net.isIP(any.address) : family, backlog);
+    if (call.port === -1) return on.aside(call);
     consider({ ...call, server: this, rank: rankOf(this, call.port) });
   };
 
   prototype.address = function believedAddress() {
     const call = this._handle === null ? undefined : calls.get(this._handle);
-    return call === undefined ? realAddress.call(this) : { ...call.address };
+    if (call === undefined) return realAddress.call(this);
+    return typeof call.address === 'string' ? call.address : { ...call.address };
   };
 
   function watchForks() {
@@ -163,10 +170,16 @@ function haveSameHandle(one, other) {
 /**
  * @param {any} server
  * @param {any[]} args of `_listen2`
- * @returns {Listen | undefined} undefined for a unix socket and for any free port
+ * @param {string} key
+ * @returns {Listen | undefined} undefined for any free port
  */
-function callFor(server, [address, port, family, backlog, , flags]) {
+function callFor(server, [address, port, family, backlog, , flags], key) {
   if (server._handle !== null) return calls.get(server._handle) ?? callWithHandle(server, backlog);
+  if (port === -1 && family === -1) {
+    const { callForPath } = require('./unix-socket.cjs');
+    const create = (/** @type {string} */ path) => createHandle(path, -1, -1);
+    return callForPath({ server, path: address, backlog, key, createHandle: create });
+  }
   if (!(port > 0)) return undefined;
   return {
     ...{ server, port, backlog, rank: 0 },
@@ -232,6 +245,7 @@ function standIn(call) {
   const handle = createHandle('127.0.0.1', 0, 4);
   if (typeof handle === 'number') throw new Error(`no private port can be had: error ${handle}`);
   handle.listen = () => 0;
+  if (call.chmod !== undefined) handle.fchmod = call.chmod;
   calls.set(handle, call);
   return handle;
 }

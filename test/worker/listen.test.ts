@@ -75,6 +75,7 @@ async function observe(t: TestContext, isGated: boolean): Promise<Record<string,
       DIRECTORY: directory,
       ...(isGated ? { SLUICE_WORKER: JSON.stringify(boot) } : {}),
     },
+    cwd: directory,
     stdio: ['ignore', 'pipe', 'inherit', 'pipe', 'pipe', 'pipe'],
   });
   t.after(() => child.kill('SIGKILL'));
@@ -85,7 +86,10 @@ async function observe(t: TestContext, isGated: boolean): Promise<Record<string,
     [takenPort, 'TAKEN'],
   ]);
   const named = (value: string) =>
-    value.replace(/\b\d{4,5}\b/g, (digits) => names.get(Number(digits)) ?? 'any');
+    value
+      .replaceAll(directory, 'DIRECTORY')
+      .replace(/(?:\.\.\/)+/g, '')
+      .replace(/\b\d{4,5}\b/g, (digits) => names.get(Number(digits)) ?? 'any');
   return JSON.parse(output, (key, value) => {
     if (typeof value === 'string') return named(value);
     return key === 'port' ? (names.get(value) ?? 'any') : value;

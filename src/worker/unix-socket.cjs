@@ -1,0 +1,116 @@
+'use strict';
+
+const { chmodSync, linkSync, lstatSync, renameSync, rmSync } = require('node:fs');
+const { constants } = require('node:os');
+const { dirname, join, resolve } = require('node:path');
+
+/** @import { Server } from 'node:net' */
+/** @typedef {import('./listen.cjs').Listen} Listen */
+
+const inUse = -constants.errno.EADDRINUSE;
+/** Bits of a file's mode by the bits that `listen` passes for `readableAll` and `writableAll`. */
+const modes = /** @type {const} */ ([
+  [1, 0o444],
+  [2, 0o222],
+]);
+
+/**
+ * The socket of a path cannot be shared between processes that bind it one by one. So one worker has the path at a
+ * time: each that opens takes it over from the one before, in one step, and the old socket still serves who has
+ * connected. While a worker is not open, the path leads to the live release, or to a socket that refuses connections.
+ *
+ * A second link to the socket stands beside the path. By it a worker knows that the path is its own app's, and finds
+ * the live socket again where the app has removed the path before it listens, as many do.
+ *
+ * @param {object} options
+ * @param {Server} options.server
+ * @param {string} options.path
+ * @param {number} options.backlog
+ * @param {string} options.key of the environment
+ * @param {(path: string) => any} options.createHandle makes a handle bound to a path, or gives an error number
+ * @returns {Listen}
+ */
+function callForPath({ server, path: given, backlog, key, createHandle }) {
+  const base = { server, port: -1, backlog, rank: 0, address: given };
+  // Abstract: there is no file that could be replaced, and the name is waited for.
+  if (given.startsWith('\0'))
+    return { ...base, bind: () => createHandle(given), reserve: () => undefined, chmod: () => 0 };
+
+  const path = resolve(given);
+  const link = `${path}.${key}`;
+  const temporary = join(dirname(path), `.${process.pid}.sock`);
+  /** @type {number | undefined} inode of the socket that this worker has made */
+  let own;
+
+  const bind = () => {
+    rmSync(temporary, { force: true });
+    const handle = createHandle(temporary);
+    if (typeof handle !== 'number') own = inode(temporary);
+    return handle;
+  };
+
+  return {
+    ...base,
+    reserve: () => {
+      if (inode(path) === undefined && inode(link) !== undefined) linkSync(link, path);
+      if (inode(path) !== undefined) return inode(path) === inode(link) ? undefined : inUse;
+      const handle = bind();
+      if (typeof handle === 'number') return handle;
+      renameSync(temporary, path);
+      noteOwner(path, link);
+      return handle;
+    },
+    bind: (reserved) => {
+      if (reserved !== undefined && inode(path) === own) return reserved;
+      reserved?.close();
+      const handle = bind();
+      const mode = modeOf(path);
+      if (typeof handle !== 'number' && mode !== undefined) chmodSync(temporary, mode);
+      return handle;
+    },
+    publish: () => {
+      if (inode(path) !== own) renameSync(temporary, path);
+      noteOwner(path, link);
+    },
+    release: () => {
+      if (own === undefined || inode(path) !== own) return;
+      rmSync(path);
+      rmSync(link, { force: true });
+    },
+    chmod: (wanted) => {
+      const added = modes.filter(([bit]) => (wanted & bit) !== 0).map(([, mode]) => mode);
+      chmodSync(
+        path,
+        added.reduce((mode, more) => mode | more, modeOf(path) ?? 0),
+      );
+      return 0;
+    },
+  };
+}
+
+/**
+ * Makes the link lead to what is at the path, also while other workers do the same.
+ * @param {string} path
+ * @param {string} link
+ */
+function noteOwner(path, link) {
+  const temporary = `${link}.${process.pid}`;
+  while (inode(path) !== undefined && inode(path) !== inode(link)) {
+    linkSync(path, temporary);
+    renameSync(temporary, link);
+    rmSync(temporary, { force: true });
+  }
+}
+
+/** @param {string} path */
+function inode(path) {
+  return lstatSync(path, { throwIfNoEntry: false })?.ino;
+}
+
+/** @param {string} path */
+function modeOf(path) {
+  const mode = lstatSync(path, { throwIfNoEntry: false })?.mode;
+  return mode === undefined ? undefined : mode & 0o777;
+}
+
+module.exports = { callForPath };
