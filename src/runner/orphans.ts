@@ -133,6 +133,8 @@ export class Orphans {
       } else if (message.type === 'orphan' && orphan === undefined && this.#isKnown(message)) {
         this.#strangers.delete(socket);
         const { key, pid } = message;
+        // One connection each: a descriptor of ours is no app's to take at will.
+        for (const former of this.#orphans) if (former.pid === pid) former.socket.destroy();
         orphan = { key, pid, socket, retired: Promise.withResolvers(), hasRetired: false };
         this.#orphans.add(orphan);
         const successor = this.#successor(key);

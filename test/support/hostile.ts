@@ -141,7 +141,12 @@ export function lasting(ms: number): Record<string, string> {
           });
           socket.resume().on('error', () => undefined).on('close', resolve);
         });
-      }`),
+      }
+      const sockets = Array.from({ length: 300 }, () => net.connect(boot.orphanSocket).resume().on('error', () => undefined));
+      for (const socket of sockets) socket.write(line + '\\n');
+      for (const until = Date.now() + 5000; sockets.filter((socket) => !socket.destroyed).length > 1; await sleep(20))
+        if (Date.now() > until) throw new Error('the runner keeps all connections of an orphan');
+      for (const socket of sockets) socket.destroy()`),
     'random bytes on all other descriptors': attack(`
       const { randomBytes } = require('node:crypto');
       for (const until = Date.now() + ${ms}; Date.now() < until; await sleep(10))
