@@ -24,7 +24,9 @@ export class BootFailures {
       worker,
       'boot_exited',
       `the app ${describeExit(exit)} before it listened`,
-      `What it printed last says why. A missing variable: sluice env set ${this.#spec.key} NAME=value`,
+      exit.code === 0
+        ? endedByItself
+        : `What it printed last says why. A missing variable: sluice env set ${this.#spec.key} NAME=value`,
     );
   }
 
@@ -76,7 +78,9 @@ export class BootFailures {
       worker,
       'settle_exited',
       `the app listened, and then ${describeExit(exit)}`,
-      `A new worker must live for ${formatDuration(this.#spec.settleTime)} ("settleTime") before it gets traffic.`,
+      exit.code === 0
+        ? endedByItself
+        : `A new worker must live for ${formatDuration(this.#spec.settleTime)} ("settleTime") before it gets traffic.`,
     );
   }
 
@@ -96,6 +100,10 @@ export class BootFailures {
 }
 
 /** What to do about the reasons that are met most. */
+/** Some programs end with their standard input, so that they do not outlive who has started them. */
+const endedByItself =
+  'The app ended without an error, as if its work was done. A program that ends when its standard input ends does so at once here: the input of an app is empty. Many have a flag or a variable against that.';
+
 function betterHint(output: string): string | undefined {
   const missing = /Cannot find (?:module|package) '([^']+)'/.exec(output)?.[1];
   if (missing !== undefined) {

@@ -248,3 +248,12 @@ test('a stop takes no longer than the requests that are under way, on kept-alive
   // Some milliseconds; what waits for the others to be closed takes most of a minute more.
   assert.ok(performance.now() - (await ended) < 10_000);
 });
+
+test('an app that ends with its standard input is told why it ended', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = runner.spec('broken.cjs', { settleTime: '10s' }, { HOW: 'input' });
+  await assert.rejects(runner.boot(spec), {
+    code: 'settle_exited',
+    hint: /ends when its standard input ends/,
+  });
+});

@@ -49,12 +49,13 @@ export async function startSluice(
     await sluice.end();
     if (options.home === undefined) await removeDirectory(home);
   });
+  // Whatever a test sets besides: no port that something of this machine may hold, nor the file that the tester logs in with.
+  const { listen, apps, ssh, ...settings } = options.settings ?? {};
   await writeJsonAtomic(new Paths(home).settings, {
-    listen: { port: 0 },
-    apps: { firstPort: await firstPort() },
-    // Not the file that the tester logs in with.
-    ssh: { authorizedKeys: join(home, '.ssh/authorized_keys') },
-    ...options.settings,
+    listen: { port: 0, ...(listen as object) },
+    apps: { firstPort: await firstPort(), ...(apps as object) },
+    ssh: { authorizedKeys: join(home, '.ssh/authorized_keys'), ...(ssh as object) },
+    ...settings,
   });
   await shareTools(sluice.paths);
   await sluice.up(options.env);
