@@ -29,6 +29,8 @@ export async function endLeftWorkers(
   await killAll(stuck, 'did not retire', log);
   await sleep(patience, undefined, { ref: false });
   await killAll(left, 'did not end', log);
+  // Removes the records of those that have ended.
+  await records.alive();
 }
 
 async function killAll(records: ProcessRecord[], why: string, log: (message: string) => void): Promise<void> {

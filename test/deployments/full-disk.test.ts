@@ -154,9 +154,16 @@ async function destroy(sluice: Sluice, name: string): Promise<void> {
   if (apps.some((app) => app.name === name)) await sluice.call('DELETE', `/v1/apps/${name}?confirm=${name}`);
 }
 
+/** Undefined while there is none, or the next one starts. */
 async function runnerPid(sluice: Sluice): Promise<number | undefined> {
-  const { runner } = await sluice.call<{ runner: { pid: number } | null }>('GET', '/v1/status');
-  return runner?.pid;
+  const status = sluice.call<{ runner: { pid: number } | null }>('GET', '/v1/status');
+  return status.then(
+    ({ runner }) => runner?.pid,
+    (error: AppError) => {
+      if (error.code !== 'runner_unavailable') throw error;
+      return undefined;
+    },
+  );
 }
 
 async function see(sluice: Sluice): Promise<Seen> {
@@ -255,7 +262,7 @@ async function once(
 
 async function untilTidy(sluice: Sluice, before: string[], what: string): Promise<void> {
   const fresh = async () => (await strays(sluice)).filter((name) => !before.includes(name));
-  const tidy = waitFor(async () => (await fresh()).length === 0, { timeout: 10_000 });
+  const tidy = waitFor(async () => (await fresh()).length === 0, { timeout: 30_000 });
   await tidy.catch(async () => assert.deepEqual(await fresh(), [], what));
 }
 
