@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import { createGzip } from 'node:zlib';
@@ -13,12 +13,12 @@ const entries = 200_000;
 test(`a release of ${entries} entries is uploaded, built, replaced and removed, and the server takes less than 64 MiB more`, async (t) => {
   const sluice = await startSluice(t, { settings: { maxEntries: entries } });
   await sluice.deploy('shop', answering('before'));
-  const before = await residentBytes(sluice.pid);
+  const before = residentBytes(sluice.pid);
   let most = before;
-  const watch = setInterval(async () => {
-    most = Math.max(most, await residentBytes(sluice.pid));
+  const watch = setInterval(() => {
+    most = Math.max(most, residentBytes(sluice.pid));
   }, 20);
-  t.after(() => clearInterval(watch));
+  using _ = { [Symbol.dispose]: () => clearInterval(watch) };
   const body = Readable.from(archive()).pipe(createGzip({ level: 1 }));
   const init = { method: 'POST', body: Readable.toWeb(body), duplex: 'half' } as unknown as RequestInit;
   const response = await sluice.request('/v1/apps/shop/releases', init);
@@ -32,7 +32,7 @@ test(`a release of ${entries} entries is uploaded, built, replaced and removed, 
     'removed',
   ]);
   const grown = (most - before) / MiB;
-  const left = ((await residentBytes(sluice.pid)) - before) / MiB;
+  const left = (residentBytes(sluice.pid) - before) / MiB;
   t.diagnostic(`memory grew by ${grown.toFixed(1)} MiB, of which ${left.toFixed(1)} MiB are left`);
   assert.ok(grown < 64, `${grown} MiB`);
 });
@@ -45,7 +45,7 @@ function* archive(): Generator<Buffer> {
   yield* manyEntries(entries - Object.keys(files).length);
 }
 
-async function residentBytes(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+function residentBytes(pid: number): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]) * 1024;
 }
