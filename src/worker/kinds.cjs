@@ -21,4 +21,12 @@ function speaksHttp(protocol) {
   return protocol !== 'tcp' && protocol !== 'tls';
 }
 
-module.exports = { protocolOf, speaksHttp };
+/**
+ * Whether a server does anything with its connections.
+ * @param {Server} server
+ */
+function serves(server) {
+  return server.listenerCount(protocolOf(server) === 'tls' ? 'secureConnection' : 'connection') > 0;
+}
+
+module.exports = { protocolOf, serves, speaksHttp };

@@ -2,7 +2,7 @@
 
 const { closeSync } = require('node:fs');
 const openChannel = require('./channel.cjs');
-const { protocolOf, speaksHttp } = require('./kinds.cjs');
+const { protocolOf, serves, speaksHttp } = require('./kinds.cjs');
 const { createHandle, interceptListen, privatePort } = require('./listen.cjs');
 const { limitPrinting } = require('./printing.cjs');
 const { handlesOnlyInterrupt, translateStopSignal } = require('./stop-signal.cjs');
@@ -15,6 +15,9 @@ const { handlesOnlyInterrupt, translateStopSignal } = require('./stop-signal.cjs
 /** @typedef {InstanceType<typeof import('./migration.cjs').Outbox>} Outbox */
 /** @typedef {InstanceType<typeof import('./migration.cjs').Inbox>} Inbox */
 /** @typedef {import('./listen.cjs').Listen} Listen */
+
+/** How often a server is looked at that does nothing with its connections yet, in ms. */
+const servesPause = 20;
 
 /**
  * How long a retired worker goes on accepting on ports beside the app's own until no connection waits there, in ms:
@@ -38,6 +41,8 @@ class Worker {
   #server;
   #backlog = 0;
   #saidReady = false;
+  /** @type {NodeJS.Timeout | undefined} */
+  #announceLater;
   /** whether the runner is gone */
   #isOrphan = false;
   /** @type {Acceptor | undefined} */
@@ -112,7 +117,13 @@ class Worker {
   /** Said again where the app listens anew: its private port is another then. */
   #announce() {
     const server = this.#server;
+    clearTimeout(this.#announceLater);
     if (!server?.listening || (this.boot.waitReady && !this.#saidReady)) return;
+    // One that only finds out whether the port is free, and would never read what a health check sends.
+    if (!serves(server)) {
+      this.#announceLater = setTimeout(() => this.#announce(), servesPause).unref();
+      return;
+    }
     const first = this.state === 'booting';
     if (first) this.state = 'ready';
     this.#post({
