@@ -4,7 +4,7 @@ import { testWhereConnectionsMove } from '../support/network.ts';
 const rounds = 200;
 
 await testWhereConnectionsMove(
-  `the runner is killed at random instants of ${rounds} deploys under load: no request is lost or out of order`,
+  `the runner is killed at random instants of ${rounds} deploys under load: the order of answers holds`,
   fileURLToPath(new URL('../load/order.ts', import.meta.url)),
   { timeout: rounds * 30_000, env: { SLUICE_TEST_ROUNDS: String(rounds) } },
 );
