@@ -97,23 +97,28 @@ export class RunnerClient {
     return this.#link.state === 'connected' && this.#link.users;
   }
 
-  /** What runs now. Asked again where the runner is replaced meanwhile. @throws AppError as `call` */
-  async status(): Promise<TargetStatus[]> {
+  /** Tells what runs now. @throws AppError as `call` */
+  status(): Promise<TargetStatus[]> {
+    return this.#query('status');
+  }
+
+  /** Tells how many file descriptors the runner has open, and may. @throws AppError as `call` */
+  usage(): Promise<RunnerUsage> {
+    return this.#query('usage');
+  }
+
+  /** Asks again if the runner is replaced meanwhile. */
+  async #query<Name extends 'status' | 'usage'>(name: Name): Promise<RunnerCalls[Name]['result']> {
     const client = await this.#client();
     try {
-      const answer = await withDeadline(client.call('status', {}), statusWithin);
+      const answer = await withDeadline(client.call(name, {}), statusWithin);
       if (answer.timedOut) throw silent(this.info?.pid);
       return answer.value;
     } catch (error) {
       if (!(error instanceof AppError && error.code === 'runner_unavailable')) throw error;
       await client.closed;
-      return this.call('status', {});
+      return this.call(name, {});
     }
-  }
-
-  /** How many file descriptors it has open, and may. @throws AppError as `call` */
-  usage(): Promise<RunnerUsage> {
-    return this.call('usage', {});
   }
 
   /** Ends all apps, what is in flight first, and the runner itself, for good: no other is looked for. */

@@ -105,8 +105,9 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   const record = (event: Omit<LoggedEvent, 'at'>) => recordEvent(appliance, event);
   const shared = { service: deployer, tokens, keys, edge, record, version, log, url: () => url };
   const runnerNow = async () => {
-    const { info } = runner;
-    return info && { ...info, ...(await runner.usage()) };
+    const usage = runner.info && (await runner.usage());
+    // Another runner may have taken the place of the first.
+    return runner.info && usage && { ...runner.info, ...usage };
   };
   const api = (local: boolean) => createApi({ ...shared, local, runner: runnerNow }).callback();
   const ssh = createSshApi({ service: deployer, keys, log }).callback();
