@@ -19,13 +19,20 @@ interface KnownFailure {
   hint: string;
 }
 
+/** Length of the part of a line that is searched. A program that is not trusted wrote the line. */
+const longestSearched = 1000;
+
 /** What a package manager says of its own cache. */
 const damagedCache =
-  /There should only be one folder in a package cache|Extracting tar content of .* failed, the file appears to be corrupt|ENOENT.*\.yarn-(?:metadata\.json|tarball\.tgz)|npm (?:error|ERR!).*(?:ENOENT|ENOTDIR|EISDIR|EEXIST|EINTEGRITY).*_cacache/;
+  /There should only be one folder in a package cache|Extracting tar content of .* failed, the file appears to be corrupt|ENOENT.*\.yarn-(?:metadata\.json|tarball\.tgz)|^npm (?:error|ERR!)(?=.*(?:ENOENT|ENOTDIR|EISDIR|EEXIST|EINTEGRITY)).*_cacache/;
 
 /** Tells whether the message of a failed install speaks of a damaged cache. */
 export function tellsOfDamage(message: string): boolean {
-  return damagedCache.test(message) || /YN0018/.test(message);
+  return message.split('\n').some((line) => matches(damagedCache, line) || matches(/YN0018/, line));
+}
+
+function matches(pattern: RegExp, line: string): boolean {
+  return pattern.test(line.slice(0, longestSearched));
 }
 
 /**
@@ -134,7 +141,7 @@ const linesInAll = 12;
 export function diagnose(purpose: Purpose, output: string[]): Diagnosis | undefined {
   for (const { during = purpose, pattern, reason, hint } of knownFailures) {
     if (during !== purpose) continue;
-    const at = output.findIndex((line) => pattern.test(line));
+    const at = output.findIndex((line) => matches(pattern, line));
     if (at === -1) continue;
     const start = Math.max(0, at - linesBefore);
     return { reason, hint, excerpt: output.slice(start, start + linesInAll) };

@@ -24,7 +24,7 @@ export const appSettingsSchema = v.strictObject({
   start: v.optional(
     v.pipe(
       v.string(),
-      v.regex(/^[^\p{Cc}]*[^\p{Cc}\s][^\p{Cc}]*$/u, 'a command in one line, such as "node dist/server.js"'),
+      v.regex(/^(?=\s*\S)[^\p{Cc}]+$/u, 'a command in one line, such as "node dist/server.js"'),
       v.description(
         'The command that starts the app, such as `node dist/server.js`. Without it: see docs/start.md.',
       ),

@@ -1,5 +1,3 @@
-import { stripVTControlCharacters } from 'node:util';
-
 const escapeCharacter = String.fromCharCode(0x1b);
 const reset = `${escapeCharacter}[0m`;
 
@@ -7,12 +5,26 @@ const reset = `${escapeCharacter}[0m`;
 const colour = new RegExp(`${escapeCharacter}\\[[0-9;:]*m`);
 
 /**
+ * Control sequences (ECMA-48): strings such as OSC with their end, CSI, and escapes of two characters. A program that is not
+ * trusted writes the text, and no part of it is searched twice: `stripVTControlCharacters` of Node.js takes a time that grows with
+ * the square of the length.
+ */
+const sequences = new RegExp(
+  [
+    `(?:${escapeCharacter}[\\]PX^_]|[\\x90\\x98\\x9d-\\x9f])[^\\x07\\x1b\\x90\\x98\\x9b-\\x9f\\n]*(?:\\x07|${escapeCharacter}\\\\|\\x9c)`,
+    `(?:${escapeCharacter}\\[|\\x9b)[0-?]*[ -/]*[@-~]`,
+    `${escapeCharacter}[ -/]*[0-OQ-WYZ\`-~]`,
+  ].join('|'),
+  'g',
+);
+
+/**
  * Makes text safe for a terminal, whoever wrote parts of it: removes what moves the cursor, renames the window or answers
  * as if typed, and shows what is left of control characters instead of sending them. Line ends and tabs stay.
  * @param keepColours whether sequences that set colours stay; they end with the text
  */
 export function printable(text: string, keepColours: boolean): string {
-  const pieces = text.split(colour).map((piece) => showControls(stripVTControlCharacters(piece)));
+  const pieces = text.split(colour).map((piece) => showControls(piece.replace(sequences, '')));
   if (!keepColours || pieces.length === 1) return pieces.join('');
   const colours = [...text.matchAll(new RegExp(colour, 'g'))].map(([sequence]) => sequence);
   const coloured = pieces.map((piece, index) => piece + (colours[index] ?? '')).join('');

@@ -4,7 +4,7 @@ import { processName } from './process-name.ts';
 
 const command = v.pipe(
   v.string(),
-  v.regex(/^[^\p{Cc}]*[^\p{Cc}\s][^\p{Cc}]*$/u, 'a command such as "node worker.js"'),
+  v.regex(/^(?=\s*\S)[^\p{Cc}]+$/u, 'a command such as "node worker.js"'),
   v.description(
     'What is run, understood as `start` is: `node worker.js`, `npm run worker`, a program of a package in dependencies.',
   ),

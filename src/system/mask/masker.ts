@@ -197,11 +197,15 @@ function replace(text: string, offset: number, ranges: Range[]): string {
     const [from, to] = [Math.max(start - offset, done), end - offset];
     if (to <= from) continue;
     // Lines stay as many as they are.
-    const masked = text.slice(from, to).replaceAll(/[^\n]*[^\s][^\n]*/g, maskAsBytes);
+    const masked = text.slice(from, to).split('\n').map(maskLine).join('\n');
     result += text.slice(done, from) + masked;
     done = to;
   }
   return result + text.slice(done);
+}
+
+function maskLine(line: string): string {
+  return /\S/.test(line) ? maskAsBytes : line;
 }
 
 const maskAsBytes = Buffer.from(mask).toString('latin1');

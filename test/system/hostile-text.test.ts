@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import * as v from 'valibot';
+import { diagnose, tellsOfDamage } from '../../src/builds/failures.ts';
+import { appSettingsSchema } from '../../src/config/app-settings.ts';
+import { Masker } from '../../src/system/mask/masker.ts';
+import { printable } from '../../src/system/printable.ts';
+
+/** More than any of this takes on a slow machine; a search that grows with the square of the length takes minutes. */
+const mostCpu = 3000;
+
+const lineLength = 16 * 1024;
+const textLength = 1024 * 1024;
+
+function fill(piece: string, length: number): string {
+  return piece.repeat(Math.ceil(length / piece.length)).slice(0, length);
+}
+
+/** Fails if `work` takes too much CPU time. */
+function assertQuick(what: string, work: () => unknown): void {
+  const before = process.cpuUsage();
+  work();
+  const { user, system } = process.cpuUsage(before);
+  const ms = (user + system) / 1000;
+  assert.ok(ms < mostCpu, `${what} took ${Math.round(ms)} ms`);
+}
+
+test('the output of a failed build is searched in a time that grows with its length alone', () => {
+  for (const piece of [
+    'npm error ENOENT ',
+    'npm error code ',
+    'Extracting tar content of ',
+    'ENOENT.yarn-',
+    'sh: ',
+    'Request failed \\',
+    'lockfile would have been ',
+    ' ',
+  ]) {
+    const line = fill(piece, lineLength);
+    const output = Array.from({ length: 400 }, () => line);
+    assertQuick(piece, () => diagnose('install', output));
+    assertQuick(piece, () => diagnose('build', output));
+    assertQuick(piece, () => tellsOfDamage(output.join('\n')));
+  }
+});
+
+test('settings are checked in a time that grows with their length alone', () => {
+  for (const piece of ['a', ' ', '\t', 'a ', '-', '/', './', '*', '1,', '\u0080']) {
+    for (const end of ['\u0001', '\0', '\n', '']) {
+      const text = fill(piece, textLength) + end;
+      for (const settings of [
+        { start: text },
+        { processes: { worker: text } },
+        { processes: { worker: { command: text } } },
+        { hooks: { preBuild: text } },
+        { cron: [{ schedule: text, command: text }] },
+        { cron: [{ schedule: '* * * * *', request: text }] },
+        { health: { path: text, status: text, headers: { [text]: text } } },
+        { branches: { production: text } },
+        { build: { command: text } },
+        { root: text },
+        { shared: [text] },
+        { drainTimeout: text },
+        { memoryLimit: text },
+      ])
+        assertQuick(JSON.stringify(settings).slice(0, 60), () => v.safeParse(appSettingsSchema, settings));
+    }
+  }
+});
+
+test('text is made safe for a terminal in a time that grows with its length alone', () => {
+  const esc = '\u001b';
+  for (const piece of [
+    `${esc}]`,
+    `${esc}P`,
+    `${esc}]0;a`,
+    `${esc}[`,
+    `${esc}[0;`,
+    '\u009d',
+    '\u009b',
+    '\u009b0',
+    esc,
+    `${esc} `,
+    '\r',
+  ]) {
+    assertQuick(JSON.stringify(piece), () => printable(fill(piece, textLength), true));
+    assertQuick(JSON.stringify(piece), () => printable(piece + fill('0', textLength), true));
+    assertQuick(JSON.stringify(piece), () => printable(piece + fill(' ', textLength), true));
+  }
+});
+
+test('a masked value is taken out in a time that grows with the length of the text alone', () => {
+  const value = 'first-half-of-a-secret second-half-of-a-secret';
+  const masker = new Masker([value]);
+  for (const blank of [' ', '\n', ' \n', '\t']) {
+    const text = value.replace(' ', `\n${fill(blank, lineLength * 4)}\n`);
+    assertQuick(JSON.stringify(blank), () => {
+      for (let round = 0; round < 8; round += 1) masker.mask(text);
+    });
+  }
+});
