@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { AppError } from '../../src/errors/app-error.ts';
+import { protocolVersion } from '../../src/protocol/version.ts';
 import { Checkout } from '../support/git.ts';
 import { Isolated, withoutRoot } from '../support/isolated.ts';
 import type { Files } from '../support/pack.ts';
@@ -185,7 +186,14 @@ test('an app gets at nothing of another app, nor of Sluice, and can change nothi
   );
 
   await t.test('nor does it speak for another app where workers report', async () => {
-    const forged = { type: 'orphan', version: 3, key: 'shop', generation: 1, release: 1, pid: victim };
+    const forged = {
+      type: 'orphan',
+      version: protocolVersion,
+      key: 'shop',
+      generation: 1,
+      release: 1,
+      pid: victim,
+    };
     for (const line of [
       JSON.stringify({ ...forged, secret: 'a guess' }),
       JSON.stringify(forged),
