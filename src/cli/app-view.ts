@@ -30,9 +30,9 @@ export function stateText({ state, deploying, background }: AppStatus): string {
   ].join(', ');
 }
 
-/** Why it does not start, and what to do. */
-export function describeProblem({ problem }: AppStatus): string {
-  if (problem === null) return '';
+/** Why it does not start, and what to do. A server of an earlier version sends no `problem`. */
+export function describeProblem({ problem }: Partial<Pick<AppStatus, 'problem'>>): string {
+  if (!problem) return '';
   const { at, message, hint } = problem;
   return `${paint('red', 'not started')} (${formatTime(at)}): ${message}${hint && `\n  ${hint}`}`;
 }

@@ -79,7 +79,8 @@ export class Repository {
    */
   async sweepLocks(): Promise<void> {
     for (const entry of await readdir(this.path, { recursive: true, withFileTypes: true })) {
-      const isLeft = entry.name.endsWith('.lock') || entry.name.startsWith('shallow_');
+      const isList = entry.parentPath === this.path && entry.name.startsWith('shallow_');
+      const isLeft = entry.name.endsWith('.lock') || isList;
       if (entry.isFile() && isLeft) await rm(join(entry.parentPath, entry.name), { force: true });
     }
   }

@@ -35,10 +35,16 @@ export async function checkRunner({ server, systemWide }: Patient): Promise<Chec
   );
 }
 
-/** Checks that the runner is far from its limit of open files: at the limit no app can be deployed or restarted. */
-function checkDescriptors({ pid, descriptors, maxDescriptors }: RunnerInfo, apps: AppStatus[]): Check {
+/**
+ * Checks that the runner is far from its limit of open files: at the limit no app can be deployed or restarted. A server of
+ * an earlier version sends no figures.
+ */
+function checkDescriptors(
+  { pid, descriptors, maxDescriptors }: Partial<RunnerInfo>,
+  apps: AppStatus[],
+): Check {
   const connected = `connected (pid ${pid})`;
-  if (descriptors === null || maxDescriptors === null) return ok('runner', connected);
+  if (descriptors == null || maxDescriptors == null) return ok('runner', connected);
   const usage = `${connected}, ${descriptors} of ${maxDescriptors} file descriptors are open`;
   if (descriptors <= maxDescriptors / 2) return ok('runner', usage);
   const most = apps
