@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { build } from '../builds/build.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { loadAppSettings, topOf } from '../config/load.ts';
+import type { AppProtocol } from '../protocol/worker.ts';
 import { directorySize, ensureSpace } from '../releases/disk.ts';
 import type { Release, ReleaseRecord, ReleaseSource } from '../releases/release.ts';
 import { type ArchiveLimits, receiveArchive } from '../sources/receive.ts';
@@ -205,11 +206,32 @@ async function boot(deployment: Deployment, release: ReleaseRecord): Promise<Gen
     signal,
     onLine: (line) => deployment.log(line),
   });
-  for (const notice of generation.booted.notices) deployment.notice(notice);
-  const { workers, bootMs } = generation.booted;
+  const { workers, bootMs, protocol, notices } = generation.booted;
+  for (const notice of notices) deployment.notice(notice);
+  noteBehindNginx(deployment, protocol);
   deployment.log(`${counted(workers, 'worker')} healthy after ${formatDuration(bootMs)}`);
   return generation;
 }
+
+/** nginx speaks plain HTTP to the apps behind it. */
+function noteBehindNginx(deployment: Deployment, protocol: AppProtocol): void {
+  const [domain] = deployment.site.appliance.domains.of(deployment.site.target);
+  if (domain === undefined || protocol === 'http') return;
+  deployment.notice({
+    code: 'not_plain_http',
+    message: `The app speaks ${protocolNames[protocol]} on its port, and nginx speaks plain HTTP to it: ${domain.url} answers 502.`,
+    hint: `Let the app listen with node:http: nginx terminates TLS for its domains. Or run \`sluice domains remove ${domain.name}\` and use the port.`,
+  });
+}
+
+const protocolNames: Record<AppProtocol, string> = {
+  http: 'HTTP',
+  https: 'HTTPS',
+  http2: 'HTTP/2',
+  http2s: 'HTTP/2 over TLS',
+  tcp: 'a protocol other than HTTP',
+  tls: 'a protocol other than HTTP over TLS',
+};
 
 async function switchTo(deployment: Deployment, generation: Generation): Promise<void> {
   deployment.enter('switch');

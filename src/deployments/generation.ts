@@ -19,12 +19,12 @@ interface BootOptions extends SpecChanges {
 export class Generation {
   readonly booted: BootResult;
   readonly #site: Site;
-  readonly #release: number;
+  readonly #record: ReleaseRecord;
   #state: 'booted' | 'active' | 'discarded' = 'booted';
 
-  private constructor(site: Site, release: number, booted: BootResult) {
+  private constructor(site: Site, record: ReleaseRecord, booted: BootResult) {
     this.#site = site;
-    this.#release = release;
+    this.#record = record;
     this.booted = booted;
   }
 
@@ -37,7 +37,7 @@ export class Generation {
     const onProgress = ({ line }: { line: string }) => onLine?.(masker.maskText(line));
     try {
       const booted = await site.appliance.runner.call('boot', { spec }, { signal, onProgress });
-      return new Generation(site, record.number, booted);
+      return new Generation(site, record, booted);
     } catch (error) {
       throw maskError(error, masker);
     }
@@ -52,8 +52,10 @@ export class Generation {
     const { appliance, name, store } = this.#site;
     await this.#site.desire('running');
     await store.markActiveLive();
+    const { generation, protocol } = this.booted;
+    // Most apps speak HTTP: their switch writes no record.
+    if (protocol !== (this.#record.protocol ?? 'http')) await store.update(this.#record.number, { protocol });
     try {
-      const { generation } = this.booted;
       const result = await appliance.runner.call('switch', { key: name, generation });
       this.#state = 'active';
       return result;
@@ -82,6 +84,6 @@ export class Generation {
 
   async #isOnRecord(): Promise<boolean> {
     const active = await this.#site.store.active();
-    return active?.generation === this.booted.generation && active.release === this.#release;
+    return active?.generation === this.booted.generation && active.release === this.#record.number;
   }
 }

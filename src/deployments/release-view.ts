@@ -1,5 +1,6 @@
 import type { TargetState } from '../config/target-state.ts';
 import { AppError } from '../errors/app-error.ts';
+import type { AppProtocol } from '../protocol/worker.ts';
 import { noCommit, type Release, type ReleaseRecord } from '../releases/release.ts';
 import { releaseState } from '../releases/state.ts';
 import { inUrl, isEverywhere } from '../system/address.ts';
@@ -24,24 +25,40 @@ export function releaseNotFound(site: Site, number: number): AppError {
   });
 }
 
-/** Where clients reach an app: at its first domain, where it has one. */
-export function siteUrl({ appliance, target }: Site, { port }: TargetState): string {
+/**
+ * Returns the URL at which clients reach an app: its first domain, or else its port.
+ * @param protocol of that port
+ */
+export function siteUrl(
+  { appliance, target }: Site,
+  { port }: TargetState,
+  protocol: AppProtocol = 'http',
+): string {
   const [domain] = appliance.domains.of(target);
   if (domain !== undefined) return domain.url;
   const { host, hostname } = appliance.settings.apps;
-  if (hostname !== undefined) return `http://${hostname}:${port}`;
-  return `http://${isEverywhere(host) ? 'localhost' : inUrl(host)}:${port}`;
+  const name = hostname ?? (isEverywhere(host) ? 'localhost' : inUrl(host));
+  return `${schemes[protocol]}://${name}:${port}`;
 }
 
+const schemes: Record<AppProtocol, string> = {
+  http: 'http',
+  http2: 'http',
+  https: 'https',
+  http2s: 'https',
+  tcp: 'tcp',
+  tls: 'tls',
+};
+
 async function view(site: Site, record: ReleaseRecord, active: { release: number } | null): Promise<Release> {
-  const { source, run: _run, ...told } = record;
+  const { source, run: _run, protocol, ...told } = record;
   const { kind: _kind, ...origin } = source;
   return {
     ...site.target,
     ...told,
     ...noCommit,
     ...origin,
-    url: siteUrl(site, await site.state()),
+    url: siteUrl(site, await site.state(), protocol),
     state: releaseState(record, {
       activeRelease: active?.release ?? null,
       hasTree: await site.store.hasTree(record.number),

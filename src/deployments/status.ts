@@ -7,6 +7,7 @@ import type { Site } from './site.ts';
 /** @param running what the runner says of all targets */
 export async function siteStatus(site: Site, running: TargetStatus[]): Promise<AppStatus> {
   const [state, active] = await Promise.all([site.state(), site.store.active()]);
+  const live = active === null ? undefined : await site.store.get(active.release);
   const inRunner = running.find(({ key }) => key === site.name);
   return {
     name: site.target.app,
@@ -14,7 +15,7 @@ export async function siteStatus(site: Site, running: TargetStatus[]): Promise<A
     ...appState(state, active !== null, inRunner, site.appliance.runner.connectedSince),
     crash: inRunner?.crash ?? null,
     problem: isStarting(state, active !== null, inRunner) ? site.problem : null,
-    url: siteUrl(site, state),
+    url: siteUrl(site, state, live?.protocol),
     domains: site.appliance.domains.of(site.target),
     port: state.port,
     release: active?.release ?? null,

@@ -1,5 +1,6 @@
 import type { HealthSettings } from '../config/app-settings.ts';
 import type { GenerationLimits, JobLimits, LimitsReport, Shortage } from './limits.ts';
+import type { AppProtocol } from './worker.ts';
 
 /** Everything the runner needs to know to run one release: it reads no settings and no records itself. */
 export interface GenerationSpec {
@@ -233,6 +234,8 @@ export interface BootResult {
   workers: number;
   /** from the start of the first worker to the last one healthy, `settleTime` not counted, in ms */
   bootMs: number;
+  /** of the app's port */
+  protocol: AppProtocol;
   notices: Notice[];
 }
 

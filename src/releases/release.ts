@@ -1,6 +1,7 @@
 import type { AppSettings } from '../config/app-settings.ts';
 import type { ErrorBody } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
+import type { AppProtocol } from '../protocol/worker.ts';
 
 /** The state of a release, as the API shows it. Derived, never stored: see `releaseState`. */
 export type ReleaseState = 'building' | 'failed' | 'live' | 'retained' | 'removed';
@@ -68,6 +69,8 @@ export interface ReleaseRecord {
   sizeBytes: number | null;
   /** how it is run, settled when it was built; null until then */
   run: RunPlan | null;
+  /** of the app's port, as the last switch to this release found it; left out for plain HTTP */
+  protocol?: AppProtocol;
 }
 
 /** How a program is started: as `node …nodeArgs script …args` in the directory of the release, with `env` added. */

@@ -59,7 +59,9 @@ async function untilHealthy(
   let fault: string | undefined;
   for (;;) {
     try {
-      fault = await checkHealth(worker.listening as Ready, health, either);
+      const checked = await checkHealth(worker.listening as Ready, health, either);
+      worker.protocol = checked.protocol;
+      fault = checked.fault;
       if (fault === undefined) return;
       await sleep(health.interval, undefined, { signal: either });
     } catch (error) {

@@ -16,33 +16,40 @@ interface HealthTarget {
   port: number;
 }
 
-/**
- * Asks one worker once whether it is well.
- * @returns undefined when it is, else what is wrong, as a clause: `answered 500 to GET /`
- */
+export interface Health {
+  /** a clause such as `answered 500 to GET /`; undefined where the worker is healthy */
+  fault: string | undefined;
+  /** of the target, or `http` or `https` where a server of raw connections answers in HTTP */
+  protocol: AppProtocol;
+}
+
+/** Checks the health of one worker once. @throws the reason of `signal` */
 export async function checkHealth(
   target: HealthTarget,
   health: HealthSettings,
   signal: AbortSignal,
-): Promise<string | undefined> {
+): Promise<Health> {
+  const { protocol } = target;
   using deadline = new AttendedDeadline(health.timeout);
   const bounded = AbortSignal.any([signal, deadline.signal]);
   try {
-    switch (target.protocol) {
+    switch (protocol) {
       case 'tcp':
       case 'tls':
         return await checkStream(target, health, bounded);
       case 'http':
       case 'https':
-        return judge(await ask(target, health, bounded), health);
+        return { protocol, fault: judge(await ask(target, health, bounded), health) };
       case 'http2':
       case 'http2s':
-        return judge(await askHttp2(target, health, bounded), health);
+        return { protocol, fault: judge(await askHttp2(target, health, bounded), health) };
     }
   } catch (error) {
     if (signal.aborted) throw signal.reason;
-    if (bounded.aborted) return `did not answer GET ${health.path} within ${health.timeout} ms`;
-    return `could not be asked for ${health.path}: ${(error as Error).message}`;
+    const fault = bounded.aborted
+      ? `did not answer GET ${health.path} within ${health.timeout} ms`
+      : `could not be asked for ${health.path}: ${(error as Error).message}`;
+    return { protocol, fault };
   }
 }
 
@@ -86,11 +93,11 @@ async function checkStream(
   { protocol, port }: HealthTarget,
   health: HealthSettings,
   signal: AbortSignal,
-): Promise<string | undefined> {
+): Promise<Health> {
   const asHttp = { port, protocol: protocol === 'tls' ? 'https' : 'http' } as const;
-  if (!isDefault(health) || (await answersHttp(asHttp, health.path, signal)))
-    return judge(await ask(asHttp, health, signal), health);
-  return undefined;
+  if (isDefault(health) && !(await answersHttp(asHttp, health.path, signal)))
+    return { protocol, fault: undefined };
+  return { protocol: asHttp.protocol, fault: judge(await ask(asHttp, health, signal), health) };
 }
 
 /** Whether nothing is expected of the answer but what the settings expect by themselves. */

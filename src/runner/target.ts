@@ -106,10 +106,12 @@ export class TargetRunner {
     try {
       const count = await makeRoom(this.#active, spec.workers, report, signal);
       const bootMs = await generation.boot(report, signal, count);
+      const [worker] = generation.workers;
       return {
         generation: generation.id,
         workers: generation.workers.size,
         bootMs,
+        protocol: worker?.protocol ?? 'http',
         notices: generation.notices,
       };
     } catch (error) {

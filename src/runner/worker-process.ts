@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { GenerationSpec, WorkerState } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
-import type { FromWorker, ToWorker, WorkerBoot } from '../protocol/worker.ts';
+import type { AppProtocol, FromWorker, ToWorker, WorkerBoot } from '../protocol/worker.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { describeError } from '../system/log.ts';
 import { signalProcess } from '../system/processes.ts';
@@ -96,6 +96,8 @@ export class WorkerProcess {
   readonly gone: Promise<void>;
   /** where it listens now: an app may close its server and listen again */
   listening: Ready | undefined;
+  /** as the last health check found it; undefined before the first one */
+  protocol: AppProtocol | undefined;
   state: WorkerState = 'booting';
   isKilled = false;
   /** whether it has been told to take no more requests */
