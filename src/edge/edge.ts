@@ -7,7 +7,8 @@ import { AppError, errorBody } from '../errors/app-error.ts';
 import { exists } from '../system/exists.ts';
 import type { Log } from '../system/log.ts';
 import { nodeCron } from '../system/node-cron.ts';
-import { Serial } from '../system/serial.ts';
+import { Serial, SerialByKey } from '../system/serial.ts';
+import { describeCertificate } from './certificate.ts';
 import { Certificates } from './certificates.ts';
 import { type Domain, type DomainView, domainSchema, type NewDomain } from './domain.ts';
 import { viewDomain } from './domain-view.ts';
@@ -26,6 +27,8 @@ interface EdgeOptions {
   applyDeadline?: number;
 }
 
+type OwnCertificate = Exclude<NewDomain['certificate'], string>;
+
 /**
  * Host names: which lead where, their certificates, and nginx, which answers for them. None of this is in the way of an
  * app on its own port, and a deploy touches none of it.
@@ -37,7 +40,12 @@ export class Edge {
   readonly #orders: Orders;
   readonly #front: Front;
   readonly #hosts: WantedHosts;
+  /** changes of a name: each waits until nginx has confirmed the one before */
+  readonly #names = new SerialByKey();
+  /** changes of the records, which wait for no nginx */
   readonly #changes = new Serial();
+  /** domains that are new, until nginx has confirmed them */
+  readonly #unproven = new Set<Domain>();
   readonly #background = new Set<Promise<void>>();
   #all: readonly Domain[] = [];
   #damage: EdgeFault = null;
@@ -54,7 +62,10 @@ export class Edge {
       certificates: this.#certificates,
     });
     this.#front = new Front(paths.edge, applyDeadline);
-    this.#hosts = new WantedHosts({ ...options, certificates: this.#certificates, front: this.#front });
+    this.#hosts = new WantedHosts({
+      ...{ ...options, certificates: this.#certificates, front: this.#front },
+      domains: () => this.#all,
+    });
   }
 
   /** Reads what there is. To be awaited before any other call. What is damaged is told, and keeps nothing else from running. */
@@ -112,30 +123,33 @@ export class Edge {
 
   /**
    * Lets a host name lead to an app, or to the API; when this is fulfilled it does, with a certificate of its own or one
-   * that holds its place while one is ordered. One that leads there already gets the certificate that is said now.
+   * that holds its place while one is ordered. One that leads there already gets the certificate that is said now. A
+   * call that cannot succeed fails at once; a call waits for nginx and for others of the same name, and for no other.
    * @throws AppError `invalid_domain`, `domain_taken`, `app_not_found`, `invalid_certificate`, `nginx_failed`,
-   *   `edge_unavailable`; all is as it was then
+   *   `edge_unavailable`; all is as it was then. `domain_not_found` where its app has been removed meanwhile
    */
-  add(wanted: NewDomain): Promise<DomainView> {
-    return this.#changes.run(async () => {
-      if (this.#damage !== null) throw AppError.from(this.#damage);
-      const name = hostNameFrom(wanted.name);
-      await this.#assertTarget(wanted.target);
-      const before = this.#all.find((domain) => domain.name === name);
-      if (before !== undefined) assertSameTarget(before, wanted.target);
-      const kind = typeof wanted.certificate === 'string' ? wanted.certificate : 'own';
+  async add(wanted: NewDomain): Promise<DomainView> {
+    if (this.#damage !== null) throw AppError.from(this.#damage);
+    const name = hostNameFrom(wanted.name);
+    const { target, certificate } = wanted;
+    if (typeof certificate !== 'string') describeCertificate(pemOf(certificate), name);
+    await this.#assertPossible(name, target);
+    return this.#names.run(name, async () => {
+      const before = await this.#assertPossible(name, target);
+      const kind = typeof certificate === 'string' ? certificate : 'own';
       const domain: Domain = {
-        ...{ name, target: wanted.target, certificate: kind },
+        ...{ name, target, certificate: kind },
         createdAt: before?.createdAt ?? new Date().toISOString(),
       };
       await this.#front.prepare();
-      await this.#put(domain, before, wanted.certificate);
+      await this.#put(domain, before, certificate);
       await this.#orders.retryNow(name);
       this.#startClock();
       // One of its owner's serves on until there is another.
       const isOther = before?.certificate === 'own' && kind === 'acme';
+      const added = this.#find(name);
       this.#inBackground(() => this.#order(domain, isOther || undefined));
-      return this.#view(domain);
+      return this.#view(added);
     });
   }
 
@@ -148,28 +162,61 @@ export class Edge {
     try {
       if (typeof certificate !== 'string') await this.#takeCertificate(domain.name, certificate);
       await this.#ensureCertificate(domain);
-      await (before === undefined ? this.#domains.add(domain) : this.#domains.replace(domain));
-      await this.#refresh();
-      await this.#hosts.apply(this.#all);
+      if (before === undefined) this.#unproven.add(domain);
+      await this.#changes.run(async () => {
+        // Its app may have been removed by now.
+        await this.#assertPossible(domain.name, domain.target);
+        await (before === undefined ? this.#domains.add(domain) : this.#domains.replace(domain));
+        await this.#refresh();
+      });
+      await this.#apply(domain);
     } catch (error) {
-      if (before === undefined) await this.#domains.remove(domain.name);
-      else await this.#domains.replace(before);
-      await this.#refresh();
-      await restore();
+      await this.#changes.run(async () => {
+        if (this.#all.includes(domain)) {
+          if (before === undefined) await this.#domains.remove(domain.name);
+          else await this.#domains.replace(before);
+          await this.#refresh();
+        }
+        // The removal of the app may have removed a domain of before, and its certificate.
+        if (before === undefined || this.#all.includes(before)) await restore();
+      });
       // What is asked of nginx is to be what there is, should it come to be able to do it.
-      this.#inBackground(() => this.#changes.run(() => this.#tryToApply()));
+      this.#inBackground(() => this.#tryToApply());
       throw error;
+    } finally {
+      this.#unproven.delete(domain);
+    }
+  }
+
+  /**
+   * Has nginx go by the domains there are. Where nginx refuses them, a new one beside this change may be the reason: the
+   * change is applied once more without the others that are new.
+   */
+  async #apply(own?: Domain): Promise<void> {
+    const others = () => [...this.#unproven].filter((domain) => domain !== own);
+    const hadOthers = others().length > 0;
+    try {
+      await this.#hosts.apply();
+    } catch (error) {
+      const isRefusal = error instanceof AppError && error.code === 'nginx_failed';
+      if (!isRefusal || !(hadOthers || others().length > 0)) throw error;
+      await this.#hosts.applyOnly(() => {
+        const left = new Set(others());
+        return this.#all.filter((domain) => !left.has(domain));
+      });
     }
   }
 
   /** @throws AppError `domain_not_found`, `nginx_failed`, `edge_unavailable`; it is no domain of ours any more then */
   remove(name: string): Promise<void> {
-    return this.#changes.run(async () => {
-      const { certificate } = this.#find(name);
-      await this.#domains.remove(name);
-      await this.#refresh();
-      if (certificate !== 'acme') await this.#certificates.remove(name);
-      await this.#hosts.apply(this.#all);
+    return this.#names.run(name, async () => {
+      await this.#changes.run(async () => {
+        const { certificate } = this.#find(name);
+        await this.#domains.remove(name);
+        await this.#refresh();
+        if (certificate !== 'acme') await this.#certificates.remove(name);
+      });
+      await this.#apply();
     });
   }
 
@@ -217,19 +264,20 @@ export class Edge {
     await this.#refresh();
   }
 
-  async #assertTarget(target: Target | null): Promise<void> {
-    if (target === null) return;
-    if ((await loadTargetState(this.#options.paths.target(target).state)) !== undefined) return;
-    throw new AppError('app_not_found', `there is no app ${targetName(target)}`, {
-      hint: 'Deploy it first; `sluice apps` lists the ones there are.',
-    });
+  /** @returns the domain of this name, if there is one. @throws AppError `domain_taken`, `app_not_found` */
+  async #assertPossible(name: string, target: Target | null): Promise<Domain | undefined> {
+    if (target !== null && (await loadTargetState(this.#options.paths.target(target).state)) === undefined) {
+      throw new AppError('app_not_found', `there is no app ${targetName(target)}`, {
+        hint: 'Deploy it first; `sluice apps` lists the ones there are.',
+      });
+    }
+    const before = this.#all.find((domain) => domain.name === name);
+    if (before !== undefined) assertSameTarget(before, target);
+    return before;
   }
 
-  async #takeCertificate(
-    name: string,
-    { certificate, key }: { certificate: string; key: string },
-  ): Promise<void> {
-    const { expiresAt } = await this.#certificates.write(name, `${key.trim()}\n${certificate.trim()}\n`);
+  async #takeCertificate(name: string, certificate: OwnCertificate): Promise<void> {
+    const { expiresAt } = await this.#certificates.write(name, pemOf(certificate));
     if (Date.parse(expiresAt) > Date.now()) return;
     this.#options.log.warn('certificate has expired', { domain: name, expiresAt });
   }
@@ -258,7 +306,7 @@ export class Edge {
 
   async #tryToApply(): Promise<void> {
     try {
-      await this.#hosts.apply(this.#all);
+      await this.#hosts.apply();
     } catch (error) {
       this.#options.log.error('nginx not set up', { error });
     }
@@ -274,14 +322,14 @@ export class Edge {
   /** Level-triggered: what is not as it should be is seen to, whatever has made it so. */
   async #tick(): Promise<void> {
     await this.#ensureCertificates();
-    if (this.#hosts.isDue) await this.#changes.run(() => this.#tryToApply());
+    if (this.#hosts.isDue) await this.#tryToApply();
     await Promise.all(this.#all.map((domain) => this.#order(domain)));
   }
 
   /** Where one is due. A name that nginx does not answer for cannot be shown to be ours. */
   async #order({ name, certificate }: Domain, isDue = this.#orders.isDue(name)): Promise<void> {
     if (certificate !== 'acme' || this.#hosts.fault !== null || !isDue) return;
-    await this.#orders.order(name, () => this.#changes.run(() => this.#tryToApply()));
+    await this.#orders.order(name, () => this.#tryToApply());
   }
 
   #inBackground(work: () => Promise<void>): void {
@@ -291,6 +339,10 @@ export class Edge {
       .finally(() => this.#background.delete(running));
     this.#background.add(running);
   }
+}
+
+function pemOf({ certificate, key }: OwnCertificate): string {
+  return `${key.trim()}\n${certificate.trim()}\n`;
 }
 
 function assertSameTarget({ name, target }: Domain, wanted: Target | null): void {

@@ -5,7 +5,6 @@ import * as v from 'valibot';
 import type { EdgePaths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { readJson, writeJsonAtomic } from '../system/files.ts';
-import { Serial } from '../system/serial.ts';
 import { type Applied, appliedSchema, type Wanted, type WantedHost, wantedSchema } from './documents.ts';
 
 /**
@@ -18,7 +17,6 @@ const deadlines = { applied: 30_000, again: 5_000, poll: 50 };
 export class Front {
   readonly #paths: EdgePaths;
   readonly #deadline: number;
-  readonly #changes = new Serial();
   #revision = 0;
 
   /** @param deadline in ms */
@@ -40,17 +38,16 @@ export class Front {
 
   /**
    * Has nginx answer for these hosts and no others, and waits until it does. Nothing is done where it does already.
+   * Callers make one call at a time.
    * @throws AppError `nginx_failed` in nginx's own words, `edge_unavailable` where nobody applies it
    */
-  apply(hosts: readonly WantedHost[]): Promise<void> {
-    return this.#changes.run(async () => {
-      const [wanted, applied] = [await this.#wanted(), await this.#applied()];
-      const isApplied = wanted?.revision === applied?.revision && applied?.error === null;
-      if (isApplied && isDeepStrictEqual(wanted?.hosts, hosts)) return;
-      if (wanted === undefined && hosts.length === 0) return;
-      this.#revision = Math.max(this.#revision, wanted?.revision ?? 0, applied?.revision ?? 0);
-      await this.#write(hosts);
-    });
+  async apply(hosts: readonly WantedHost[]): Promise<void> {
+    const [wanted, applied] = [await this.#wanted(), await this.#applied()];
+    const isApplied = wanted?.revision === applied?.revision && applied?.error === null;
+    if (isApplied && isDeepStrictEqual(wanted?.hosts, hosts)) return;
+    if (wanted === undefined && hosts.length === 0) return;
+    this.#revision = Math.max(this.#revision, wanted?.revision ?? 0, applied?.revision ?? 0);
+    await this.#write(hosts);
   }
 
   async #write(hosts: readonly WantedHost[]): Promise<void> {

@@ -3,6 +3,7 @@ import type { ServerSettings } from '../config/server-settings.ts';
 import { loadTargetState } from '../config/target-state.ts';
 import { errorBody } from '../errors/app-error.ts';
 import { isEverywhere } from '../system/address.ts';
+import { Serial } from '../system/serial.ts';
 import type { Certificates } from './certificates.ts';
 import type { WantedHost } from './documents.ts';
 import type { Domain } from './domain.ts';
@@ -19,6 +20,8 @@ interface WantedHostsOptions {
   settings: ServerSettings;
   certificates: Certificates;
   front: Front;
+  /** all domains, those included that nginx has not confirmed yet */
+  domains: () => readonly Domain[];
   /** where the API listens, once it does */
   api: () => { address: string; port: number };
 }
@@ -28,6 +31,9 @@ export class WantedHosts {
   readonly #options: WantedHostsOptions;
   #fault: EdgeFault = null;
   #appliedAt = 0;
+  readonly #turns = new Serial();
+  /** the turn that has not begun */
+  #next: Promise<void> | undefined;
 
   constructor(options: WantedHostsOptions) {
     this.#options = options;
@@ -43,10 +49,24 @@ export class WantedHosts {
   }
 
   /**
-   * Has nginx answer for these domains and no others; one without a certificate, or whose app is gone, is left out.
+   * Has nginx answer for all domains and no others; one without a certificate, or whose app is gone, is left out. All
+   * calls that wait while an earlier turn runs share the next turn.
    * @throws AppError `nginx_failed`, `edge_unavailable`
    */
-  async apply(domains: readonly Domain[]): Promise<void> {
+  apply(): Promise<void> {
+    this.#next ??= this.#turns.run(() => {
+      this.#next = undefined;
+      return this.#apply(this.#options.domains());
+    });
+    return this.#next;
+  }
+
+  /** Does the same for a choice of the domains, in a turn of its own. @param domains called when the turn begins */
+  applyOnly(domains: () => readonly Domain[]): Promise<void> {
+    return this.#turns.run(() => this.#apply(domains()));
+  }
+
+  async #apply(domains: readonly Domain[]): Promise<void> {
     try {
       const hosts: WantedHost[] = [];
       for (const domain of domains) {

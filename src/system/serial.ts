@@ -11,3 +11,20 @@ export class Serial {
     return result;
   }
 }
+
+/** Runs tasks of one key one after the other. Tasks of different keys do not wait for each other. */
+export class SerialByKey {
+  readonly #keys = new Map<string, { serial: Serial; tasks: number }>();
+
+  async run<T>(key: string, task: () => Promise<T>): Promise<T> {
+    const entry = this.#keys.get(key) ?? { serial: new Serial(), tasks: 0 };
+    this.#keys.set(key, entry);
+    entry.tasks += 1;
+    try {
+      return await entry.serial.run(task);
+    } finally {
+      entry.tasks -= 1;
+      if (entry.tasks === 0) this.#keys.delete(key);
+    }
+  }
+}

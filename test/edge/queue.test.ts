@@ -1,0 +1,165 @@
+import assert from 'node:assert/strict';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { type TestContext, test } from 'node:test';
+import { parseSettings } from '../../src/config/load.ts';
+import { Paths } from '../../src/config/paths.ts';
+import { serverSettingsSchema } from '../../src/config/server-settings.ts';
+import { saveTargetState } from '../../src/config/target-state.ts';
+import type { Applied, Wanted } from '../../src/edge/documents.ts';
+import { Edge } from '../../src/edge/edge.ts';
+import { createLog } from '../../src/system/log.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+import { waitFor } from '../support/wait.ts';
+
+const shop = { app: 'shop', environment: 'production' };
+
+/** The part of the edge that is root, as far as the server sees it: answers what is wanted when the test lets it. */
+class Applier {
+  /** each wish that was answered */
+  readonly answered: Wanted[] = [];
+  /** the name that nginx does not take */
+  refused: string | undefined;
+  readonly #paths: Paths;
+  #isHeld = false;
+  #timer: NodeJS.Timeout;
+
+  constructor(t: TestContext, paths: Paths) {
+    this.#paths = paths;
+    this.#timer = setTimeout(() => this.#look(), 10);
+    t.after(() => clearTimeout(this.#timer));
+  }
+
+  hold(): void {
+    this.#isHeld = true;
+  }
+
+  release(): void {
+    this.#isHeld = false;
+  }
+
+  async wanted(): Promise<Wanted | undefined> {
+    const text = await readFile(this.#paths.edge.wanted, 'utf8').catch(() => undefined);
+    return text === undefined ? undefined : (JSON.parse(text) as Wanted);
+  }
+
+  async #look(): Promise<void> {
+    const wanted = await this.wanted();
+    if (!this.#isHeld && wanted !== undefined && wanted.revision !== this.answered.at(-1)?.revision) {
+      const isRefused = wanted.hosts.some(({ name }) => name === this.refused);
+      const error = isRefused ? { message: `nginx refuses ${this.refused}`, hint: '' } : null;
+      const applied: Applied = { revision: wanted.revision, at: new Date().toISOString(), error };
+      this.answered.push(wanted);
+      await writeFile(this.#paths.edge.applied, JSON.stringify(applied));
+    }
+    this.#timer = setTimeout(() => this.#look(), 10);
+  }
+}
+
+async function edgeOf(t: TestContext) {
+  const paths = new Paths(await temporaryDirectory(t));
+  const settings = parseSettings(serverSettingsSchema, {}, 'config.json');
+  const log = createLog(process.stderr.fd, 'server', 'error');
+  await mkdir(paths.target(shop).directory, { recursive: true });
+  await saveTargetState(paths.target(shop).state, {
+    ...{ port: 9001, desired: 'running', desiredSince: null, workers: null, rebuild: null },
+    createdAt: new Date().toISOString(),
+  });
+  const api = () => ({ address: '127.0.0.1', port: 8700 });
+  const edge = new Edge({ paths, settings, log, api, applyDeadline: 100_000 });
+  await edge.load();
+  const applier = new Applier(t, paths);
+  t.after(async () => {
+    applier.release();
+    await edge.stop();
+  });
+  const add = (name: string) => edge.add({ name, target: shop, certificate: 'self-signed' });
+  const names = () => edge.list().map(({ name }) => name);
+  const heldBy = async (name: string) => {
+    applier.hold();
+    const added = add(name);
+    added.catch(() => undefined);
+    const isWanted = async () => (await applier.wanted())?.hosts.some((host) => host.name === name) === true;
+    await waitFor(isWanted, { what: `the wish for ${name}` });
+    // In an object, so that `await` does not wait for the call.
+    return { added };
+  };
+  return { edge, applier, add, names, heldBy };
+}
+
+test('what cannot succeed fails at once, while another call waits for nginx', async (t) => {
+  const { edge, applier, names, heldBy } = await edgeOf(t);
+  const { added } = await heldBy('first.example.com');
+  const wish = { name: 'x.example.com', target: shop, certificate: 'self-signed' } as const;
+  for (const [changes, code] of [
+    [{ name: 'no host name' }, 'invalid_domain'],
+    [{ target: { app: 'none', environment: 'production' } }, 'app_not_found'],
+    [{ name: 'first.example.com', target: null }, 'domain_taken'],
+    [{ certificate: { certificate: 'x', key: 'y' } }, 'invalid_certificate'],
+  ] as const) {
+    await assert.rejects(edge.add({ ...wish, ...changes }), { code }, code);
+  }
+  assert.deepEqual(applier.answered, [], 'the first one waits all the while');
+  applier.release();
+  await added;
+  assert.deepEqual(names(), ['first.example.com']);
+});
+
+test('calls that wait for nginx share its next configuration', async (t) => {
+  const { applier, add, names, heldBy } = await edgeOf(t);
+  const { added } = await heldBy('first.example.com');
+  const others = ['a', 'b', 'c', 'd'].map((label) => `${label}.example.com`);
+  const all = Promise.all(others.map(add));
+  all.catch(() => undefined);
+  await waitFor(() => names().length === 5, { what: 'all five on record' });
+  applier.release();
+  await Promise.all([added, all]);
+  assert.deepEqual(
+    applier.answered.map(({ hosts }) => hosts.length),
+    [1, 5],
+  );
+});
+
+test('a domain that nginx refuses fails alone, and those added beside it are served', async (t) => {
+  const { edge, applier, add, names, heldBy } = await edgeOf(t);
+  await add('old.example.com');
+  const { added } = await heldBy('first.example.com');
+  applier.refused = 'bad.example.com';
+  const refused = assert.rejects(add(applier.refused), {
+    code: 'nginx_failed',
+    message: /bad\.example\.com/,
+  });
+  const beside = [add('good.example.com'), edge.remove('old.example.com')];
+  const isAllOnRecord = () => names().includes('bad.example.com') && names().includes('good.example.com');
+  await waitFor(isAllOnRecord, { what: 'both on record' });
+  applier.release();
+  await Promise.all([added, refused, ...beside]);
+  const good = ['first.example.com', 'good.example.com'];
+  assert.deepEqual(names(), good);
+  const served = async () => {
+    const wanted = await applier.wanted();
+    const isAnswered = applier.answered.at(-1)?.revision === wanted?.revision;
+    return isAnswered && wanted?.hosts.map(({ name }) => name).join() === good.join();
+  };
+  await waitFor(served, { what: 'a configuration without the refused domain' });
+  await waitFor(() => edge.fault === null, { what: 'the end of the fault' });
+});
+
+test('two calls for one name follow each other', async (t) => {
+  const { applier, edge, add, heldBy } = await edgeOf(t);
+  const { added } = await heldBy('shop.example.com');
+  const again = add('shop.example.com');
+  applier.release();
+  const [first, second] = await Promise.all([added, again]);
+  assert.equal(first.createdAt, second.createdAt);
+  assert.equal(edge.list().length, 1);
+});
+
+test('the end of an app waits for no nginx, and its domain that is being added fails', async (t) => {
+  const { edge, applier, names, heldBy } = await edgeOf(t);
+  const { added } = await heldBy('shop.example.com');
+  await edge.removeOf('shop');
+  assert.deepEqual(names(), []);
+  assert.deepEqual(applier.answered, []);
+  applier.release();
+  await assert.rejects(added, { code: 'domain_not_found' });
+});
