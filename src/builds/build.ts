@@ -67,7 +67,10 @@ async function installAndBuild(context: BuildContext): Promise<(() => Promise<vo
   return () => prune(context, manager);
 }
 
-/** Runs an install. Where the cache is damaged, every install would fail: it is cleared, and this one tried once more. */
+/**
+ * Runs an install. A damaged cache would fail every install: where the output tells of one, clears the cache and tries
+ * once more. Yarn 2 and later report a damaged cache and a wrong checksum in the lockfile in the same words.
+ */
 async function runInstall(
   { log }: BuildContext,
   { commands, run }: PreparedManager,
@@ -78,7 +81,7 @@ async function runInstall(
   } catch (error) {
     const isInstall = error instanceof AppError && error.code === 'install_failed';
     if (!isInstall || !tellsOfDamage(error.message) || commands.clearCache === null) throw error;
-    log(`The cache of ${commands.program} is damaged: it is cleared, and the install tried once more.`);
+    log(`The cache of ${commands.program} may be damaged: it is cleared, and the install tried once more.`);
     await run('install', commands.clearCache);
     return run('install', args);
   }

@@ -20,8 +20,8 @@ export interface Commands {
   /** variables it runs with */
   env(project: Project): Record<string, string>;
   /**
-   * A cache that a killed install leaves broken: the variable that says where it lies. Each app has one of its own then, or
-   * an install of one app would break those of all. Null where writes are whole or not there at all.
+   * Variable with the directory of the cache, where each app needs a cache of its own: where a killed install leaves the
+   * cache broken, or a fault of one app clears the cache. Null where all apps share one.
    */
   cacheVariable: string | null;
   /** arguments that clear its cache; null where there is no such command */

@@ -13,7 +13,8 @@ export const yarnBerry: Commands = {
     YARN_ENABLE_TELEMETRY: 'false',
     YARN_ENABLE_COLORS: 'false',
   }),
-  cacheVariable: null,
+  // A wrong checksum in one app's lockfile clears the cache: see runInstall.
+  cacheVariable: 'YARN_GLOBAL_FOLDER',
   clearCache: ['cache', 'clean', '--all'],
 
   install: ({ lockfile }) => ['install', lockfile === null ? '--no-immutable' : '--immutable'],
