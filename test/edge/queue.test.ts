@@ -162,4 +162,6 @@ test('the end of an app waits for no nginx, and its domain that is being added f
   assert.deepEqual(applier.answered, []);
   applier.release();
   await assert.rejects(added, { code: 'domain_not_found' });
+  // What still runs in the background needs the directory.
+  await edge.stop();
 });
