@@ -187,11 +187,15 @@ export class Deployer implements Service {
     return all.filter((status) => status !== undefined);
   }
 
-  /** One app whose files are beyond us must not keep all the others from being seen; asked for itself, it says why. */
+  /**
+   * One app whose files are beyond us must not keep all the others from being seen; asked for itself, it says why. One that
+   * was removed after it was found is none.
+   */
   async #statusIfReadable(site: Site, running: TargetStatus[]): Promise<AppStatus | undefined> {
     try {
       return await siteStatus(site, running);
     } catch (error) {
+      if (error instanceof AppError && error.code === 'app_not_found') return undefined;
       this.#appliance.log.error('app not listed', { app: site.name, error });
       return undefined;
     }

@@ -111,11 +111,13 @@ export class GitServer {
 
   /** Makes the branches of an app say what runs. What goes wrong with that is logged: the app runs all the same. */
   async align(app: string): Promise<void> {
+    const place = this.#sites.repository(app);
     try {
-      await alignBranches(this.#sites.repository(app), await this.#sites.of(app));
+      await alignBranches(place, await this.#sites.of(app));
     } catch (error) {
-      // The end of another push may have removed the repository meanwhile: it was of no app.
-      if (await this.#sites.lacksRepository(app)) return;
+      // The end of another push may have removed the repository meanwhile, and one more may have made the next one: the app
+      // had nothing.
+      if ((await this.#sites.lacksRepository(app)) || this.#sites.repository(app) !== place) return;
       this.#appliance.log.error('branches not moved', { app, error });
     }
   }

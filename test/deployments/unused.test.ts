@@ -42,6 +42,25 @@ test('a first deploy that is refused leaves no app: an archive, settings, and fi
   assert.equal(number, 1);
 });
 
+test('an app that goes away again while all apps are listed is no error', async () => {
+  let over = false;
+  const list = async () => {
+    while (!over) await sluice.call('GET', '/v1/apps');
+  };
+  const refuse = async (name: string) => {
+    for (let count = 0; count < 12; count += 1) await upload(name, new Uint8Array(Buffer.from('no archive')));
+  };
+  const listing = Promise.all([list(), list(), list(), list()]);
+  await Promise.all(['here', 'there', 'gone'].map(refuse)).finally(() => {
+    over = true;
+  });
+  await listing;
+  assert.deepEqual(
+    (await sluice.log()).filter(({ level }) => level === 'error'),
+    [],
+  );
+});
+
 test('a first push that is refused leaves neither an app nor a repository', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.commit('One', unusable);
