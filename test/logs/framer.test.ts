@@ -98,14 +98,14 @@ test('a line costs at most twice as much with 1,000 variables as with none', asy
   const framers = [new Masker([]), new Masker(values)].map((masker) => new Framer(origin, 'out', masker));
   const costs = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY] as [number, number];
   // The cheapest of many rounds, in turns: others use the processor, too. More rounds can only make it less wrong.
-  for (let round = 0; round < 200; round += 1) {
+  const end = performance.now() + 60_000;
+  for (let round = 0; round < 40 || (costs[1] > 2 * costs[0] && performance.now() < end); round += 1) {
     for (const [index, framer] of framers.entries()) {
       const start = process.cpuUsage();
       for (let times = 0; times < 10; times += 1) await log.write(framer.push(lines, new Date()));
       const { user, system } = process.cpuUsage(start);
       costs[index] = Math.min(costs[index] as number, user + system);
     }
-    if (round >= 40 && costs[1] <= 2 * costs[0]) break;
   }
   const [without, masked] = costs;
   t.diagnostic(`CPU per line: ${(masked / without).toFixed(2)} times that without variables`);

