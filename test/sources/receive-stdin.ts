@@ -1,5 +1,6 @@
-// Receives an archive from standard input into the directory named and removes all again; says how it ended, and how much
-// its memory grew meanwhile.
+// Receives an archive from standard input into the directory named and removes all again; says how it ended, what a
+// refused one has left, and how much its memory grew meanwhile.
+import { readdir } from 'node:fs/promises';
 import { AppError } from '../../src/errors/app-error.ts';
 import { receiveArchive } from '../../src/sources/receive.ts';
 import { emptyDirectory } from '../../src/system/remove-tree.ts';
@@ -19,15 +20,21 @@ setInterval(() => {
 }, 5).unref();
 
 const { signal } = new AbortController();
-const { entries, uploadBytes, code } = await receiveArchive(process.stdin, directory, limits, {
+const { entries, uploadBytes, code, message, left } = await receiveArchive(process.stdin, directory, limits, {
   contentLength: null,
   signal,
 }).then(
-  (received) => ({ ...received, code: null }),
-  (error: unknown) => {
+  (received) => ({ ...received, code: null, message: null, left: null }),
+  async (error: unknown) => {
     if (!(error instanceof AppError)) throw error;
-    return { entries: 0, uploadBytes: 0, code: error.code };
+    return {
+      entries: 0,
+      uploadBytes: 0,
+      code: error.code,
+      message: error.message,
+      left: await readdir(directory),
+    };
   },
 );
 await emptyDirectory(directory);
-console.log(JSON.stringify({ entries, uploadBytes, code, growth: peak - before }));
+console.log(JSON.stringify({ entries, uploadBytes, code, message, left, growth: peak - before }));
