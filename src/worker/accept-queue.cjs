@@ -7,15 +7,20 @@ const listens = '0A';
 
 /**
  * Number of connections that the kernel has for a listening socket and that nobody has accepted yet: they are reset
- * when the socket is closed. 0 if the system does not say.
+ * when the socket is closed. 0 if the system does not say, or the app has closed the socket: a look at it must never
+ * fail in the middle of the app.
  * @param {{ fd: number }} handle
  */
 function waitingConnections({ fd }) {
-  if (process.platform !== 'linux') return 0;
-  const inode = String(fstatSync(fd).ino);
-  for (const path of ['/proc/self/net/tcp', '/proc/self/net/tcp6']) {
-    const waiting = find(path, inode);
-    if (waiting !== undefined) return waiting;
+  if (process.platform !== 'linux' || !(fd >= 0)) return 0;
+  try {
+    const inode = String(fstatSync(fd).ino);
+    for (const path of ['/proc/self/net/tcp', '/proc/self/net/tcp6']) {
+      const waiting = find(path, inode);
+      if (waiting !== undefined) return waiting;
+    }
+  } catch {
+    // No descriptor is left, for example: the system does not say.
   }
   return 0;
 }

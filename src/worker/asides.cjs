@@ -47,9 +47,12 @@ class Asides {
     const aside = { call, own, bound: isTaken ? undefined : bound, acceptor: undefined };
     this.#asides.add(aside);
     const closeOwn = own.close;
-    own.close = function closeAside(/** @type {unknown} */ callback) {
-      call.release?.();
-      return closeOwn.call(this, callback);
+    own.close = (/** @type {unknown} */ callback) => {
+      // The acceptor has closed its handle, and nothing of the server is to be looked at any more.
+      aside.acceptor = undefined;
+      this.#forget(aside);
+      release(call);
+      return closeOwn.call(own, callback);
     };
     if (this.#isOpen) this.#open(aside);
   }
@@ -76,13 +79,20 @@ class Asides {
         if (aside.acceptor === undefined || (!isLate && aside.acceptor.isWaitedFor())) continue;
         aside.acceptor.close();
         aside.acceptor = undefined;
-        aside.call.release?.();
+        release(aside.call);
       }
       if ([...this.#asides].some(({ acceptor }) => acceptor !== undefined)) setImmediate(round);
       else then();
     };
     // The first one may begin in the middle of a turn of the event loop, which then tells nothing.
     setImmediate(round);
+  }
+
+  /** @param {Aside} aside whose server the app has closed */
+  #forget(aside) {
+    aside.bound?.close();
+    aside.bound = undefined;
+    this.#asides.delete(aside);
   }
 
   /** @param {Aside} aside @returns {number} of an error, or 0 */
@@ -107,8 +117,7 @@ class Asides {
   /** @param {Aside} aside @param {number} [pause] before the next try */
   #open(aside, pause = firstPause) {
     if (!isCurrent(aside)) {
-      aside.bound?.close();
-      this.#asides.delete(aside);
+      this.#forget(aside);
       return;
     }
     if (!this.#isOpen || aside.acceptor !== undefined) return;
@@ -137,6 +146,17 @@ function attempt(action) {
     if (errno === undefined) throw error;
     return errno;
   }
+}
+
+/**
+ * Gives up the path of a unix socket. The app closes its server here, and knows nothing of our links: what cannot be
+ * removed is told, and left to the next worker.
+ * @param {Listen} call
+ */
+function release(call) {
+  const error = attempt(() => call.release?.() ?? 0);
+  if (error === 0) return;
+  process.stderr.write(`sluice: ${nameOf(call)} cannot be removed (${describe(error)[0]})\n`);
 }
 
 /** @param {Aside} aside @returns {boolean} whether the app has not closed the server since */

@@ -122,3 +122,14 @@ for (const end of ['switch', 'stop'] as const) {
     await ended;
   });
 }
+
+test('an app that has closed the server of its other port answers what is in flight over a switch', async (t) => {
+  const { runner, other, spec } = await start(t);
+  await runner.release(spec('beside-closed', { workers: 1, drainTimeout: '60s' }));
+  assert.equal((await fetchText(other)).body, 'beside');
+  assert.equal((await fetchText(runner.port, '/close')).body, 'closed');
+  const { generation } = await runner.boot(spec('beside-plain'));
+  const held = await fetch(`http://127.0.0.1:${runner.port}/held`);
+  await runner.client.call('switch', { key: 'shop', generation });
+  assert.equal(await held.text(), '1held');
+});
