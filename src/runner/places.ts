@@ -14,6 +14,8 @@ import { NotStarted, type WorkerStarter } from './worker-starter.ts';
 
 /** Where a worker could not be replaced by a fresh one, the next try is made after this; in ms. */
 const renewPause = 10_000;
+/** The same where the one that is there has retired by itself, and nobody may be open; in ms. */
+const refillPause = 1000;
 /** The same where a fresh one is no better; in ms. */
 const hopelessPause = 60_000;
 
@@ -141,7 +143,8 @@ export class Places {
     const slot = this.#slots[worker.instance];
     if (slot?.worker !== worker) return;
     const fault = faultOf(worker, this.#spec);
-    if (fault !== undefined && now >= slot.renewNotBefore) void this.#renew(slot, fault);
+    const notBefore = worker.isRetiring ? slot.refillNotBefore : slot.renewNotBefore;
+    if (fault !== undefined && now >= notBefore) void this.#renew(slot, fault);
     if (worker.isKilled || !isBeyondHelp(worker, this.#spec)) return;
     this.#options.say(worker, 'takes several times the memory that it may, and is ended at once');
     worker.kill();
@@ -221,12 +224,23 @@ export class Places {
       void this.#letGo(old);
     } catch (error) {
       slot.renewNotBefore = performance.now() + renewPause;
-      if (this.#options.isActive()) this.#options.say(old, `was not replaced: ${(error as Error).message}`);
+      slot.refillNotBefore = performance.now() + refillPause;
+      if (this.#options.isActive()) {
+        this.#options.say(old, `was not replaced: ${(error as Error).message}`);
+        await this.#reopen(old);
+      }
     } finally {
       slot.renewing = false;
       void this.#fill(slot);
       this.#options.refilled();
     }
+  }
+
+  /** One that has retired by itself serves on where no other can take its place: one that is too fat beats none. */
+  async #reopen(worker: WorkerProcess): Promise<void> {
+    if (!worker.alive || !worker.isRetiring) return;
+    await withDeadline(worker.open(), gateDeadline);
+    this.#options.say(worker, 'takes requests again');
   }
 
   /** One that is over its limit as it comes would be replaced again and again. */
@@ -311,7 +325,8 @@ export class Places {
     signal.throwIfAborted();
     if (!this.#isOpenPlace(slot)) return;
     const worker = await this.#bootInto(slot, () => undefined, signal);
-    if (this.#options.isActive()) await worker.open();
+    // One that stands still holds nothing up: see `look`.
+    if (this.#options.isActive()) await withDeadline(worker.open(), gateDeadline);
     else worker.kill();
   }
 

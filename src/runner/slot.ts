@@ -22,6 +22,8 @@ export class Slot {
   renewing = false;
   /** before this, in ms of a clock that only goes forward, that is not tried again */
   renewNotBefore = 0;
+  /** the same where the one that is in it takes no requests */
+  refillNotBefore = 0;
 
   constructor(instance: number, spec: RestartSpec) {
     this.instance = instance;

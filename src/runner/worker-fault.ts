@@ -13,7 +13,8 @@ export function faultOf(
     return `takes ${formatBytes(memoryBytes)} of memory, more than ${formatBytes(maxMemory)} ("maxMemory")`;
   }
   if (isRetiring) return 'gets no requests any more';
-  const isSilent = stuckTimeout > 0 && state === 'open' && beat !== undefined && silentFor > stuckTimeout;
+  const isOpen = state === 'open' || state === 'opening';
+  const isSilent = stuckTimeout > 0 && isOpen && beat !== undefined && silentFor > stuckTimeout;
   // What waits for a log that cannot be written is not to blame, and a fresh one would wait as well.
   if (isSilent && !worker.output.isHeldUp(performance.now())) {
     return `has not turned its event loop for ${formatDuration(silentFor)} ("stuckTimeout")`;

@@ -147,8 +147,12 @@ class Worker {
     traffic().watchMemory(maxMemory, {
       server: () => this.#server,
       exceeded: (bytes) => this.#post({ type: 'memoryExceeded', bytes }),
-      // An orphan serves on: nobody would replace it.
-      excessive: () => this.state === 'open' && !this.#isOrphan && this.#retire(),
+      excessive: () => {
+        // An orphan serves on: nobody would replace it.
+        if (this.state !== 'open' || this.#isOrphan) return false;
+        this.#retire();
+        return true;
+      },
     });
   }
 

@@ -159,6 +159,61 @@ test('a worker keeps its limit by itself while the runner stands still, and no r
   assert.deepEqual(errors, []);
 });
 
+test('a worker that retires by itself over a limit that is too low is replaced at once', async (t) => {
+  const runner = await TestRunner.start(t);
+  const spec = runner.spec('faulty.cjs', { workers: 1, maxMemory: '35M' }, { LEAK: '5' });
+  await runner.release(spec);
+  const said = async () => (await appLog(spec.log.directory)).filter(aboutWorkers).map(({ text }) => text);
+  await waitFor(async () =>
+    (await said()).some((text) => text.endsWith('the limit is below what the app needs')),
+  );
+  const pids = await askOften(runner, 20);
+  assert.ok(pids.size > 2, `${pids.size} workers`);
+});
+
+test('a worker that retires by itself serves on as long as no other can be started', async (t) => {
+  const runner = await TestRunner.start(t);
+  const unfit = join(await temporaryDirectory(t), 'unfit');
+  const environment = { LEAK: '10', UNFIT: unfit };
+  const spec = runner.spec('faulty.cjs', { workers: 1, maxMemory: '100M' }, environment);
+  await runner.release(spec);
+  await writeFile(unfit, 'ends');
+  const pids = await askOften(runner, 15);
+  assert.equal(pids.size, 1);
+  await rm(unfit);
+  await waitFor(async () => {
+    const [pid] = await askOften(runner, 1);
+    return pid !== undefined && !pids.has(pid);
+  });
+});
+
+/** Asks one request after the other. @returns who has answered */
+async function askOften(runner: TestRunner, count: number): Promise<Set<string>> {
+  const pids = new Set<string>();
+  for (let asked = 0; asked < count; asked += 1) {
+    const { headers } = await fetchText(runner.port, '/', { signal: AbortSignal.timeout(10_000) });
+    pids.add(String(headers['x-pid']));
+  }
+  return pids;
+}
+
+test('a worker that stands still before it is opened does not keep its place', async (t) => {
+  const runner = await TestRunner.start(t);
+  const unfit = join(await temporaryDirectory(t), 'unfit');
+  const spec = runner.spec('faulty.cjs', { workers: 1, stuckTimeout: '1s' }, { UNFIT: unfit });
+  await runner.release(spec);
+  await writeFile(unfit, 'hangs');
+  const [victim] = await open(runner);
+  process.kill(victim?.pid ?? 0, 'SIGKILL');
+  const stuck = await waitFor(async () => {
+    const [one] = await status(runner).then(({ workers }) => workers);
+    return one !== undefined && one.pid !== victim?.pid && one.state === 'opening' && one;
+  });
+  await rm(unfit);
+  await waitFor(async () => (await open(runner)).some(({ pid }) => pid !== stuck.pid));
+  assert.equal((await fetchText(runner.port)).status, 200);
+});
+
 /** Keeps all processors busy until the end of the test. */
 function keepBusy(t: TestContext): void {
   for (let count = 0; count < Math.max(2, availableParallelism()); count += 1) {
