@@ -171,7 +171,13 @@ export class TargetRunner {
     const old = this.#active;
     const { spec } = next;
     const commit = await this.#prepare(next);
-    if (old === undefined) await this.#gatherOrphans();
+    try {
+      if (old === undefined) await this.#gatherOrphans();
+    } catch (error) {
+      commit.discard();
+      await this.discard(id);
+      throw error;
+    }
 
     const start = performance.now();
     this.#moves.pause();
@@ -219,7 +225,10 @@ export class TargetRunner {
       this.#options.log(`background processes not replaced: ${describeError(error)}`);
     });
     this.#endLeft(spec.drainTimeout + spec.killTimeout, background);
-    await commit.sync();
+    // The switch is made: what the disk says of it now takes nothing back.
+    await commit.sync().catch((error: unknown) => {
+      this.#options.log(`the switch may not outlive a power cut: ${describeError(error)}`);
+    });
     return { generation: id, pauseMs };
   }
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fetchText } from '../support/http.ts';
@@ -49,6 +49,20 @@ test('a switch that cannot be prepared leaves no worker behind', async (t) => {
     code: 'switch_failed',
   });
   assert.deepEqual(await releases(runner), [1, 1]);
+});
+
+test('a first switch that cannot find out what an earlier runner has left leaves no worker behind', async (t) => {
+  const runner = await TestRunner.start(t);
+  const { generation } = await runner.boot(runner.spec('plain.cjs'));
+  const { processes: records } = runner.paths;
+  renameSync(records, `${records}.aside`);
+  writeFileSync(records, '');
+  await assert.rejects(runner.client.call('switch', { key: 'shop', generation }));
+  rmSync(records);
+  renameSync(`${records}.aside`, records);
+  await waitFor(async () => ((await releases(runner)) ?? []).length === 0);
+  await runner.release(runner.spec('plain.cjs'));
+  assert.equal((await fetchText(runner.port, '/', soon())).body, '2');
 });
 
 test('a switch is made though the link for people cannot be replaced', async (t) => {
