@@ -4,7 +4,7 @@ import type { FromOrphan, ToOrphan } from '../protocol/worker.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { gateDeadline } from './gate-deadline.ts';
 import type { Handoff } from './handoff.ts';
-import type { ProcessRecords } from './process-records.ts';
+import type { ProcessRecord, ProcessRecords } from './process-records.ts';
 import { sendHandle } from './send-handle.ts';
 
 /** A worker of an earlier runner that goes on serving until it is retired. */
@@ -153,9 +153,18 @@ export class Orphans {
 
   /** Whether it is the worker that it says it is: nobody else has been told its secret. */
   #isKnown({ key, pid, secret }: Extract<FromOrphan, { type: 'orphan' }>): boolean {
-    const record = Number.isSafeInteger(pid) ? this.#records.get(pid) : undefined;
+    const record = Number.isSafeInteger(pid) ? this.#recordOf(pid) : undefined;
     if (record?.kind !== 'worker' || record.key !== key) return false;
     return record.secret !== undefined && record.secret === secret;
+  }
+
+  /** Undefined where it cannot be read either, for want of a descriptor for example: an orphan reports again. */
+  #recordOf(pid: number): ProcessRecord | undefined {
+    try {
+      return this.#records.get(pid);
+    } catch {
+      return undefined;
+    }
   }
 }
 

@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdirSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { ProcessRecords } from '../../src/runner/process-records.ts';
@@ -89,3 +93,14 @@ async function hasClosed(pid: number): Promise<boolean> {
 async function isAlive(pid: number): Promise<boolean> {
   return (await processStartTime(pid)) !== undefined;
 }
+
+test('a report whose process cannot be looked up does not end the runner', async (t) => {
+  const runner = await TestRunner.start(t);
+  // A record that cannot be read, whoever the test runs as.
+  mkdirSync(join(runner.paths.processes, '1.json'));
+  const socket = connect(runner.paths.orphanSocket);
+  t.after(() => socket.destroy());
+  socket.write(`${JSON.stringify({ type: 'orphan', pid: 1, key: 'shop', secret: '' })}\n`);
+  await once(socket.resume(), 'close');
+  assert.deepEqual(await runner.client.call('status', {}), []);
+});
