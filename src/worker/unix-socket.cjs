@@ -56,7 +56,11 @@ function callForPath({ server, path: given, backlog, key, createHandle }) {
       if (inode(path) !== undefined) return inode(path) === inode(link) ? undefined : inUse;
       const handle = bind();
       if (typeof handle === 'number') return handle;
+      // The owner first: who finds the path and no link would take it for another program's.
+      noteOwner(temporary, link);
       renameSync(temporary, path);
+      // Another worker may have linked the path to our socket meanwhile: a rename then leaves both names.
+      rmSync(temporary, { force: true });
       noteOwner(path, link);
       return handle;
     },
@@ -74,7 +78,7 @@ function callForPath({ server, path: given, backlog, key, createHandle }) {
     },
     release: () => {
       if (own === undefined || inode(path) !== own) return;
-      rmSync(path);
+      rmSync(path, { force: true });
       rmSync(link, { force: true });
     },
     chmod: (wanted) => {
@@ -89,13 +93,15 @@ function callForPath({ server, path: given, backlog, key, createHandle }) {
 }
 
 /**
- * Makes the link lead to what is at the path, also while other workers do the same.
+ * Makes the link lead to what is at the path, also while other workers do the same. What a worker has left that was
+ * killed in the middle of it is removed.
  * @param {string} path
  * @param {string} link
  */
 function noteOwner(path, link) {
   const temporary = `${link}.${process.pid}`;
   while (inode(path) !== undefined && inode(path) !== inode(link)) {
+    rmSync(temporary, { force: true });
     linkSync(path, temporary);
     renameSync(temporary, link);
     rmSync(temporary, { force: true });
