@@ -152,7 +152,10 @@ function interceptListen(wanted, on) {
   function choose(own) {
     chosen = own;
     wake(own.server);
-    own.server.once('listening', () => listened.add(own.server));
+    const note = () => listened.add(own.server);
+    // Where the choice took its time, the server has said so already.
+    if (own.server.listening) setImmediate(note);
+    else own.server.once('listening', note);
     on.chosen(own);
   }
 

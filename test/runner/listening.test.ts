@@ -28,6 +28,14 @@ for (const how of ['probe', 'slowly']) {
   });
 }
 
+test("another server in the place of the one on a port of the app's own choice is served", async (t) => {
+  const runner = await TestRunner.start(t);
+  const environment = { HOW: 'another-server', OTHER_PORT: String(await freePort()) };
+  await runner.release(runner.spec('listening.cjs', { workers: 1 }, environment));
+  assert.equal((await fetchText(runner.port, '/again', soon())).body, 'first');
+  assert.equal((await fetchText(runner.port, '/', soon())).body, 'another');
+});
+
 test('an app that closes its server and listens again is served again', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('listening.cjs', { workers: 1 }, { HOW: 'again' }));
