@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
-import { Masker } from '../../src/system/mask/masker.ts';
+import { Masker, sharedMasker } from '../../src/system/mask/masker.ts';
 
 function mask(secrets: string[], text: string): string {
   return new Masker(secrets).maskText(text);
@@ -164,3 +164,10 @@ function randomText(length: number, seed: number): string {
 }
 
 const letters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/_.-';
+
+test('lists that hold the same secrets have one masker', () => {
+  const masker = sharedMasker(['tr0ub4dor', 'a,"b"cd']);
+  assert.equal(sharedMasker(['tr0ub4dor', 'a,"b"cd']), masker);
+  assert.equal(sharedMasker(['tr0ub4dor', 'a,', 'b"cd']).maskText('login tr0ub4dor'), 'login ••••••');
+  assert.notEqual(sharedMasker(['tr0ub4dor', 'a,', 'b"cd']), masker);
+});

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { FormIndex, longestPiece, makeSpace, type Range } from './form-index.ts';
 import { Forms } from './forms.ts';
 import { type Unescaped, withoutBackslashes, withoutPercents } from './unescape.ts';
@@ -221,14 +222,26 @@ function merged(ranges: Range[]): Range[] {
   return result;
 }
 
-const shared = new WeakMap<string[], Masker>();
+/** by a digest of the secrets: those of a list that was read twice are the same */
+const shared = new Map<string, WeakRef<Masker>>();
+/** The digest of a list that was seen before: a list does not change. */
+const digests = new WeakMap<string[], string>();
+const unused = new FinalizationRegistry<string>((digest) => {
+  if (shared.get(digest)?.deref() === undefined) shared.delete(digest);
+});
 
-/** One masker for all processes that have the same list of secrets: it may take megabytes. */
+/**
+ * One masker for all processes that have the same secrets: it may take megabytes.
+ * @param secrets must not change afterwards
+ */
 export function sharedMasker(secrets: string[]): Masker {
-  let masker = shared.get(secrets);
+  const digest = digests.get(secrets) ?? createHash('sha256').update(JSON.stringify(secrets)).digest('hex');
+  digests.set(secrets, digest);
+  let masker = shared.get(digest)?.deref();
   if (masker === undefined) {
     masker = new Masker(secrets);
-    shared.set(secrets, masker);
+    shared.set(digest, new WeakRef(masker));
+    unused.register(masker, digest);
   }
   return masker;
 }
