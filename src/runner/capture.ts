@@ -123,6 +123,11 @@ export class Capture {
 function openFifo(path: string): number {
   const { O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
   const fd = openSync(path, O_RDONLY | O_NONBLOCK);
-  closeSync(openSync(path, O_WRONLY | O_NONBLOCK));
+  try {
+    closeSync(openSync(path, O_WRONLY | O_NONBLOCK));
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
   return fd;
 }

@@ -31,14 +31,23 @@ export class Handoff {
     const umask = process.umask(0o177);
     server.listen(path);
     process.umask(umask);
+    let take: Socket | undefined;
+    let give: Socket | undefined;
+    server.on('connection', (socket) => {
+      take = socket;
+    });
     try {
       await once(server, 'listening');
-      const give = connect(path).pause();
-      const [[take]] = await Promise.all([
+      give = connect(path).pause();
+      const [[taken]] = await Promise.all([
         once(server, 'connection') as Promise<[Socket]>,
         once(give, 'connect'),
       ]);
-      return new Handoff(take, give);
+      return new Handoff(taken, give);
+    } catch (error) {
+      take?.destroy();
+      give?.destroy();
+      throw error;
     } finally {
       server.close();
     }

@@ -158,8 +158,7 @@ export class ProcessOutput {
       this.#captures.push(this.#captureOne('err'));
     } catch (error) {
       // There is nothing to read from: an earlier runner was killed before it had made it.
-      await this.stop();
-      this.remove();
+      await this.cut();
       this.#options.failed(error);
       return;
     }
