@@ -128,7 +128,8 @@ stop() {
     return
   fi
   say "sluice: stopping (process $pid)"
-  kill "$pid"
+  # It may have ended in this moment.
+  kill "$pid" 2>/dev/null || :
   wait_until gone || say "sluice: process $pid has not ended within a minute; its log: $SLUICE_HOME/sluice.log"
   end_left
   say "sluice: stopped; its state is kept in $SLUICE_HOME"

@@ -17,6 +17,7 @@ main() {
   told=
   child=
   repeater=
+  sleeper=
   # Not INT: a shell starts its children with INT ignored, and a terminal sends it to them, too. A second INT ends the server
   # at once, a second TERM does nothing.
   trap 'tell TERM' INT TERM
@@ -84,6 +85,7 @@ await() {
 tell() {
   told=$1
   interrupted=yes
+  [ -z "$sleeper" ] || kill "$sleeper" 2>/dev/null
   [ -z "$child" ] || pass_on
 }
 
@@ -110,8 +112,11 @@ delay() {
 pause() {
   [ -z "$told" ] || return 0
   sleep "$1" &
-  wait $!
-  kill $! 2>/dev/null || :
+  sleeper=$!
+  # A signal before `wait` does not interrupt it: from here on it ends the sleep.
+  [ -n "$told" ] || wait "$sleeper"
+  kill "$sleeper" 2>/dev/null
+  sleeper=
 }
 
 main "$@"
