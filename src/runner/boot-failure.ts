@@ -99,11 +99,11 @@ export class BootFailures {
   }
 }
 
-/** What to do about the reasons that are met most. */
 /** Some programs end with their standard input, so that they do not outlive who has started them. */
 const endedByItself =
   'The app ended without an error, as if its work was done. A program that ends when its standard input ends does so at once here: the input of an app is empty. Many have a flag or a variable against that.';
 
+/** What to do about the reasons that are met most. */
 function betterHint(output: string): string | undefined {
   const missing = /Cannot find (?:module|package) '([^']+)'/.exec(output)?.[1];
   if (missing !== undefined) {
