@@ -153,9 +153,9 @@ function interceptListen(wanted, on) {
     chosen = own;
     wake(own.server);
     const note = () => listened.add(own.server);
+    own.server.once('listening', note);
     // Where the choice took its time, the server has said so already.
     if (own.server.listening) setImmediate(note);
-    else own.server.once('listening', note);
     on.chosen(own);
   }
 
