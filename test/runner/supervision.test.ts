@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import type { Agent } from 'node:http';
 import { connect } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -8,7 +9,7 @@ import { type TestContext, test } from 'node:test';
 import type { LogRecord } from '../../src/logs/line.ts';
 import type { TargetStatus, WorkerStatus } from '../../src/protocol/runner.ts';
 import { appLog } from '../support/app-log.ts';
-import { fetchText } from '../support/http.ts';
+import { fetchText, keepAliveAgent } from '../support/http.ts';
 import { Load } from '../support/load.ts';
 import { TestRunner } from '../support/runner.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -178,7 +179,9 @@ test('a worker that retires by itself serves on as long as no other can be start
   const spec = runner.spec('faulty.cjs', { workers: 1, maxMemory: '100M' }, environment);
   await runner.release(spec);
   await writeFile(unfit, 'ends');
-  const pids = await askOften(runner, 15);
+  const agent = keepAliveAgent();
+  t.after(() => agent.destroy());
+  const pids = await askOften(runner, 15, agent);
   assert.equal(pids.size, 1);
   await rm(unfit);
   await waitFor(async () => {
@@ -188,10 +191,14 @@ test('a worker that retires by itself serves on as long as no other can be start
 });
 
 /** Asks one request after the other. @returns who has answered */
-async function askOften(runner: TestRunner, count: number): Promise<Set<string>> {
+async function askOften(
+  runner: TestRunner,
+  count: number,
+  agent: Agent | false = false,
+): Promise<Set<string>> {
   const pids = new Set<string>();
   for (let asked = 0; asked < count; asked += 1) {
-    const { headers } = await fetchText(runner.port, '/', { signal: AbortSignal.timeout(10_000) });
+    const { headers } = await fetchText(runner.port, '/', { agent, signal: AbortSignal.timeout(10_000) });
     pids.add(String(headers['x-pid']));
   }
   return pids;
