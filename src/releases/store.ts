@@ -183,11 +183,12 @@ export class ReleaseStore {
 
   /**
    * Notes that the active release was live, where the disk refused to at its switch. Without the note it would count as
-   * one that never went live as soon as another is active.
+   * one that never went live as soon as another is active. A damaged record takes no note, and blocks no switch.
    */
   async markActiveLive(): Promise<void> {
     const active = await this.active();
-    if (active !== null) await this.markLive(active.release, (await stat(this.#paths.generation)).mtime);
+    if (active === null || (await this.get(active.release)) === undefined) return;
+    await this.markLive(active.release, (await stat(this.#paths.generation)).mtime);
   }
 
   /**

@@ -44,3 +44,21 @@ test('a deploy that fails while it waits for its turn leaves the turn to the nex
   await rename(`${record}.aside`, record);
   assert.equal((await sluice.deploy('shop', answering('three'))).state, 'live');
 });
+
+test('a damaged record of the live release blocks neither deploys nor rollbacks', async (t) => {
+  const sluice = await startSluice(t);
+  const damage = (release: number) =>
+    writeFile(
+      sluice.paths.target({ app: 'shop', environment: 'production' }).release(release).record,
+      '{"num',
+    );
+  await sluice.deploy('shop', answering('one'));
+  await sluice.deploy('shop', answering('two'));
+  await damage(2);
+  await sluice.call('POST', '/v1/apps/shop/rollback', {});
+  assert.equal(await sluice.get('shop'), 'one');
+  await damage(1);
+  assert.equal((await sluice.deploy('shop', answering('three'))).state, 'live');
+  assert.equal(await sluice.get('shop'), 'three');
+  await sluice.call('PATCH', '/v1/apps/shop/env', { WORD: 'new' });
+});
