@@ -3,7 +3,6 @@ import { promisify } from 'node:util';
 import * as v from 'valibot';
 import { NamedRecords } from '../config/named-records.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
-import { Serial } from '../system/serial.ts';
 import type { AuthorizedKeys } from './authorized-keys.ts';
 
 const keySchema = v.strictObject({
@@ -24,7 +23,6 @@ export type Key = v.InferOutput<typeof keySchema>;
 export class KeyStore {
   readonly #keys: NamedRecords<Key>;
   readonly #authorized: AuthorizedKeys;
-  readonly #writes = new Serial();
 
   constructor(path: string, authorized: AuthorizedKeys) {
     this.#keys = new NamedRecords(path, 'keys', keySchema, 'key');
@@ -71,7 +69,7 @@ export class KeyStore {
       }
     };
     // First for sshd: a key that sshd knows and we do not is refused by us, and the next change takes it out.
-    await this.#keys.add(record, assertNew, (keys) => this.#write(keys));
+    await this.#keys.add(record, assertNew, (keys) => this.#authorized.write(keys));
     return record;
   }
 
@@ -95,12 +93,8 @@ export class KeyStore {
   }
 
   /** Makes the file that sshd reads say what is so. One without keys that is not there is not made. */
-  async synchronize(): Promise<void> {
-    await this.#write(await this.#keys.all());
-  }
-
-  #write(keys: readonly Key[]): Promise<void> {
-    return this.#writes.run(() => this.#authorized.write(keys));
+  synchronize(): Promise<void> {
+    return this.#keys.between((keys) => this.#authorized.write(keys));
   }
 }
 

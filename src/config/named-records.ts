@@ -86,6 +86,11 @@ export class NamedRecords<R extends { name: string }> {
     return removed;
   }
 
+  /** Gives `use` all records while nobody changes them: the next change waits until `use` is done. */
+  between(use: (records: readonly R[]) => Promise<void>): Promise<void> {
+    return this.#changes.run(async () => use(await this.all()));
+  }
+
   /** One change at a time: each starts from what the one before it has written. */
   #change(
     change: (records: readonly R[]) => readonly R[],

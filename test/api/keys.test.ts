@@ -3,9 +3,10 @@ import { execFile } from 'node:child_process';
 import { readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { AuthorizedKeys } from '../../src/api/authorized-keys.ts';
-import type { Key } from '../../src/api/keys.ts';
+import { type Key, KeyStore } from '../../src/api/keys.ts';
 import { answering } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
 import { fetchOnce } from '../support/http.ts';
@@ -184,6 +185,26 @@ test('a file that cannot be written is told, and the key is not added', async (t
     message: /where sshd looks for keys, cannot be read and written: ENOTDIR$/,
   });
   assert.deepEqual(await own.call('GET', '/v1/keys'), []);
+});
+
+test('a key that is added stays in the file of sshd, however often the file is written meanwhile', async (t) => {
+  const home = await temporaryDirectory(t);
+  const path = join(home, 'authorized_keys');
+  const store = new KeyStore(
+    join(home, 'keys.json'),
+    new AuthorizedKeys({ path, user: 'deploy' }, home, ['ssh.cjs']),
+  );
+  const writes: Promise<void>[] = [];
+  let added = false;
+  const adding = store.add('busy', (await makeKey('busy')).public, null).finally(() => {
+    added = true;
+  });
+  while (!added) {
+    writes.push(store.synchronize());
+    await setImmediate();
+  }
+  await Promise.all([adding, ...writes]);
+  assert.match(await readFile(path, 'utf8'), / busy\n/);
 });
 
 test('without a key no file is made', async (t) => {
