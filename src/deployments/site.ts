@@ -46,7 +46,9 @@ export class Site {
     this.name = targetName(target);
     this.paths = appliance.paths.target(target);
     this.files = new AppFiles(appliance, this.name, this.paths);
-    this.store = new ReleaseStore(target, this.paths, this.files.empty);
+    this.store = new ReleaseStore(target, this.paths, this.files.empty, (release, error) =>
+      appliance.log.error('failed release not finished', { app: this.name, release, error }),
+    );
   }
 
   /** @throws AppError `app_not_found` */

@@ -39,14 +39,24 @@ export class ReleaseStore {
   readonly target: Target;
   readonly #paths: TargetPaths;
   readonly #places: Places;
+  readonly #leave: (release: number, error: unknown) => void;
   readonly #writes = new Serial();
   /** releases of which a full or broken disk has not let all be removed and recorded that a failure takes */
   readonly #failing = new Map<number, NonNullable<ReleaseRecord['error']>>();
 
-  /** @param empty removes what is in a tree, but for one name */
-  constructor(target: Target, paths: TargetPaths, empty: EmptyTree = emptyDirectory) {
+  /**
+   * @param empty removes what is in a tree, but for one name
+   * @param leave told of a failed release that this process does not try to finish any more: the next start does
+   */
+  constructor(
+    target: Target,
+    paths: TargetPaths,
+    empty: EmptyTree = emptyDirectory,
+    leave: (release: number, error: unknown) => void = () => undefined,
+  ) {
     this.target = target;
     this.#paths = paths;
+    this.#leave = leave;
     this.#places = new Places(paths, empty);
   }
 
@@ -111,11 +121,16 @@ export class ReleaseStore {
     }
   }
 
-  /** Does again what a disk refused when releases failed. What it still refuses is left for the next time. */
+  /**
+   * Does again what a disk refused when releases failed. What it still refuses is left for the next time; what fails
+   * otherwise is left for the next start, so that it stands in the way of no deploy.
+   */
   async #finishFailing(): Promise<void> {
     for (const [number, error] of this.#failing) {
       await this.fail(number, error).catch((again: unknown) => {
-        if (!isRefusedByDisk(again)) throw again;
+        if (isRefusedByDisk(again)) return;
+        this.#failing.delete(number);
+        this.#leave(number, again);
       });
     }
   }

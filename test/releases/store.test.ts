@@ -4,6 +4,7 @@ import { mkdir, readdir, readlink, rm, symlink, utimes, writeFile } from 'node:f
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Paths, type TargetPaths } from '../../src/config/paths.ts';
+import { systemCode } from '../../src/errors/app-error.ts';
 import { noCommit, type ReleaseRecord } from '../../src/releases/release.ts';
 import { ReleaseStore } from '../../src/releases/store.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -113,6 +114,32 @@ test('a failed release keeps its record and its build log, not its tree, whereve
   assert.deepEqual(await readdir(paths.staging), []);
   assert.equal((await store.locate(1))?.buildLog, paths.release(1).buildLog);
   assert.deepEqual((await readdir(paths.release(1).records)).sort(), ['build.log', 'release.json']);
+});
+
+test('a failed release that cannot be finished stands in the way of no other: the next start finishes it', async (t) => {
+  const { paths } = await newStore(t);
+  const refusals = ['ENOSPC', 'ENOSPC', 'EACCES'];
+  const empty = async () => {
+    const code = refusals.shift();
+    if (code !== undefined) throw Object.assign(new Error(code), { code });
+  };
+  const left: [number, unknown][] = [];
+  const store = new ReleaseStore(target, paths, empty, (...what) => left.push(what));
+  const number = await build(store, paths);
+  await assert.rejects(store.fail(number, boom), { code: 'ENOSPC' });
+  await store.allocate(source);
+  assert.equal(left.length, 0);
+  await store.allocate(source);
+  assert.deepEqual(
+    left.map(([release, error]) => [release, systemCode(error)]),
+    [[number, 'EACCES']],
+  );
+  await store.allocate(source);
+  assert.equal(left.length, 1);
+  await new ReleaseStore(target, paths).reconcile();
+  assert.deepEqual(await readdir(paths.staging), []);
+  assert.deepEqual(await readdir(paths.release(number).directory), ['.sluice']);
+  assert.deepEqual((await store.get(number))?.error, boom);
 });
 
 test('a release that was live cannot be failed: its tree is worth something', async (t) => {
