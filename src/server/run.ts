@@ -115,7 +115,7 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
     { path: paths.serverSocket, mode: 0o600, listener: api(true) },
     { ...pushes.socket, listener: ssh },
   ];
-  ({ url } = ending.use(await serveApi(settings.listen, api(false), sockets)));
+  ({ url } = ending.use(await serveApi(settings.listen, api(false), sockets, { log })));
 
   const settled = deployer.keepRunning();
   edge.start();

@@ -6,7 +6,10 @@ import { AppError, systemCode } from '../errors/app-error.ts';
 import { inUrl } from '../system/address.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { http } from '../system/http.ts';
+import type { Log } from '../system/log.ts';
 
+/** The least time between two lines of the log about connections that are not accepted, in ms. */
+const quiet = 10_000;
 /** How long requests may go on that are under way when the server stops, in ms. */
 const grace = 2000;
 
@@ -31,17 +34,18 @@ export async function serveApi(
   { host, port }: { host: string; port: number },
   remote: RequestListener,
   sockets: LocalSocket[],
-  options = apiServerOptions,
+  { log, options = apiServerOptions }: { log: Log; options?: typeof apiServerOptions },
 ): Promise<ApiListener> {
   const tcp = http.createServer(options, remote);
+  const fail = failureTeller(log);
   await using opened = new AsyncDisposableStack();
-  await listen(tcp, { host, port });
+  await listen(tcp, { host, port }, fail);
   opened.defer(() => close(tcp));
   for (const { path, listener, mode } of sockets) {
     // One left over from a server that was killed; that nobody listens on it is what the lock says.
     await rm(path, { force: true });
     const unix = http.createServer(options, listener);
-    await listen(unix, { path });
+    await listen(unix, { path }, fail);
     opened.defer(() => close(unix));
     await chmod(path, mode);
   }
@@ -52,11 +56,22 @@ export async function serveApi(
   return { url, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
 
-function listen(server: Server, options: ListenOptions): Promise<void> {
+/** Clients may come by the thousand while none is accepted: the log must not grow with each. */
+function failureTeller(log: Log): (error: Error) => void {
+  let toldAt = Number.NEGATIVE_INFINITY;
+  return (error) => {
+    if (performance.now() - toldAt < quiet) return;
+    toldAt = performance.now();
+    log.error('API does not accept connections', { error });
+  };
+}
+
+/** @param fail told of what goes wrong later: an accept may fail for want of memory, and must not end the process */
+function listen(server: Server, options: ListenOptions, fail: (error: Error) => void): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('listening', resolve);
-    // For good: later an accept may fail, as for want of descriptors, and must not end the process.
     server.on('error', (error) => {
+      if (server.listening) return fail(error);
       if (systemCode(error) !== 'EADDRINUSE') return reject(error);
       reject(
         new AppError('port_taken', `${options.host} port ${options.port} is taken by another process`, {

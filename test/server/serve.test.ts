@@ -6,6 +6,7 @@ import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { apiServerOptions } from '../../src/api/app.ts';
 import { serveApi } from '../../src/server/serve.ts';
+import { createLog } from '../../src/system/log.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 test('a client that does not finish its headers in time is disconnected, however it trickles', async (t) => {
@@ -16,7 +17,10 @@ test('a client that does not finish its headers in time is disconnected, however
     { host: '127.0.0.1', port: 0 },
     listener,
     [{ path, mode: 0o600, listener }],
-    { ...apiServerOptions, headersTimeout: 300, connectionsCheckingInterval: 50 },
+    {
+      log: createLog(process.stderr.fd, 'server'),
+      options: { ...apiServerOptions, headersTimeout: 300, connectionsCheckingInterval: 50 },
+    },
   );
   const port = Number(new URL(api.url).port);
   const clients = Array.from({ length: 30 }, (_, index) => {
