@@ -19,8 +19,8 @@ import type { Sites } from './sites.ts';
 const grace = 5000;
 /** So many repositories are put in order at a time when the server starts. */
 const recoveredAtATime = 4;
-/** Of a collection of garbage, in ms. */
-const collectionTimeout = 10 * 60_000;
+/** Of a collection of garbage, in ms. In a shallow repository pushes wait for it at their end. */
+const collectionTimeouts = { usual: 10 * 60_000, shallow: 60_000 };
 
 type Deploy = Service['deploy'];
 
@@ -159,8 +159,9 @@ export class GitServer {
   async #collectGarbage(app: string, place: AppRepository): Promise<void> {
     const { repository } = place;
     if (this.#stopping.aborted || !(await repository.isThere)) return;
-    // Git would drop a cut commit that a push adds meanwhile, and its parents would then count as lost.
-    using _ = (await repository.isShallow) ? await place.refs.take() : null;
+    const isShallow = await repository.isShallow;
+    // Whoever pushes now collects afterwards.
+    if (isShallow && place.isBusy) return;
     const argv: [string, ...string[]] = ['git', '-c', 'gc.autoDetach=false', 'gc', '--auto', '--quiet'];
     const job = {
       argv,
@@ -168,9 +169,11 @@ export class GitServer {
       env: gitEnvironment({ GIT_DIR: repository.path }),
       user: null,
       lowPriority: true,
-      timeout: collectionTimeout,
+      timeout: isShallow ? collectionTimeouts.shallow : collectionTimeouts.usual,
     };
     try {
+      // Git would drop a cut commit that a push adds meanwhile, and its parents would then count as lost.
+      using _ = isShallow ? await place.refs.take(this.#stopping) : null;
       await this.#appliance.runner.call('job', { job }, { signal: this.#stopping });
     } catch (error) {
       if (!this.#stopping.aborted) this.#appliance.log.warn('garbage not collected', { app, error });
