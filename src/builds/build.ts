@@ -79,12 +79,21 @@ async function runInstall(
   try {
     return await run('install', args);
   } catch (error) {
-    const isInstall = error instanceof AppError && error.code === 'install_failed';
-    if (!isInstall || !tellsOfDamage(error.message) || commands.clearCache === null) throw error;
+    if (!isFailedInstall(error) || !tellsOfDamage(error.message) || commands.clearCache === null) throw error;
     log(`The cache of ${commands.program} may be damaged: it is cleared, and the install tried once more.`);
-    await run('install', commands.clearCache);
+    try {
+      await run('install', commands.clearCache);
+    } catch (refusal) {
+      if (!isFailedInstall(refusal)) throw refusal;
+      log(`The cache was not cleared: ${refusal.message}`);
+      throw error;
+    }
     return run('install', args);
   }
+}
+
+function isFailedInstall(error: unknown): error is AppError {
+  return error instanceof AppError && error.code === 'install_failed';
 }
 
 async function prune(context: BuildContext, manager: PreparedManager): Promise<void> {

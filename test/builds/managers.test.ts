@@ -4,7 +4,8 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { runBuild, writeTree } from '../support/builds.ts';
+import { type BuildRun, runBuild, writeTree } from '../support/builds.ts';
+import { runJob } from '../support/jobs.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 const lockfiles = fileURLToPath(new URL('../fixtures/lockfiles', import.meta.url));
@@ -130,6 +131,31 @@ test('an install that a damaged cache makes fail is tried once more with the cac
     lines.join('\n'),
   );
   assert.deepEqual(steps, ['install', 'build', 'prune']);
+});
+
+test('an install that fails is told as it is where the cache cannot be cleared', async (t) => {
+  const asked: string[] = [];
+  const runJobBroken: typeof runJob = async (job, onOutput, signal) => {
+    const command = job.argv.find((word) => ['--frozen-lockfile', 'clean'].includes(word));
+    if (command === undefined) return runJob(job, onOutput, signal);
+    asked.push(command);
+    onOutput(
+      command === 'clean'
+        ? 'error read-only\n'
+        : 'error There should only be one folder in a package cache\n',
+    );
+    return { code: 1, signal: null, timedOut: false, durationMs: 1 };
+  };
+  const run: BuildRun = { steps: [], notices: [], lines: [] };
+  await assert.rejects(runBuild(await lockedTree(t, 'yarn-1'), { runJob: runJobBroken }, run), {
+    code: 'install_failed',
+    message: /There should only be one folder/,
+  });
+  assert.deepEqual(asked, ['--frozen-lockfile', 'clean']);
+  assert.ok(
+    run.lines.some((line) => /^The cache was not cleared: (?:.|\n)*read-only/.test(line)),
+    run.lines.join('\n'),
+  );
 });
 
 test('packageManager says which version, and a script may call it', async (t) => {
