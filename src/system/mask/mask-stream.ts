@@ -27,7 +27,13 @@ export class MaskStream {
   }
 }
 
-/** The same for ordinary text, such as the output of a command: what is held back is in here. */
+/** A line longer than this is shown in parts, in bytes. */
+const longestHeld = 16 * 1024;
+
+/**
+ * The same for ordinary text, such as the output of a command: what is held back is in here. Lines are shown whole, since
+ * the beginning of a value with escapes in it looks like none.
+ */
 export class MaskedText {
   readonly #stream: MaskStream;
   #held = '';
@@ -39,7 +45,10 @@ export class MaskedText {
   /** @returns what can be shown */
   push(text: string): string {
     this.#held += Buffer.from(text).toString('latin1');
-    return this.#show(this.#stream.openFrom(this.#held));
+    const open = this.#stream.openFrom(this.#held);
+    const end = this.#held.lastIndexOf('\n') + 1;
+    const settled = open >= end ? end : this.#held.lastIndexOf('\n', open) + 1;
+    return this.#show(this.#held.length - settled > longestHeld ? open : settled);
   }
 
   /** What was held back: no more comes. */
