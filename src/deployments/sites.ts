@@ -67,14 +67,23 @@ export class Sites {
     using _ = await this.#change(target.app);
     await ensureTargetState(this.#appliance.paths, target, this.#appliance.settings.apps);
     const site = this.#site(target);
-    await site.files.prepare();
     site.visitors += 1;
-    return site;
+    try {
+      await site.files.prepare();
+      return site;
+    } catch (error) {
+      await this.#discardUnused(site);
+      throw error;
+    }
   }
 
   async #leave(site: Site): Promise<void> {
-    const { app } = site.target;
-    using _ = await this.#change(app);
+    using _ = await this.#change(site.target.app);
+    await this.#discardUnused(site);
+  }
+
+  /** Ends one visit. Whoever calls it may change the app. */
+  async #discardUnused(site: Site): Promise<void> {
     site.visitors -= 1;
     try {
       const isThere = this.#sites.get(site.name) === site;

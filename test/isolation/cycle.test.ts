@@ -201,3 +201,15 @@ test('an app is built and run as its user, from its first deploy until nothing i
   // The workers that outlived their runner were known to the next, and retired.
   assert.doesNotMatch(isolated.output, /of an earlier runner .*did not|"level":"error"/);
 });
+
+test('a first deploy leaves no app where the app cannot get a user', {
+  skip: withoutRoot,
+  timeout: 120_000,
+}, async (t) => {
+  const isolated = await Isolated.start(t);
+  const { sluice, owner } = isolated;
+  await promisify(execFile)('useradd', ['--system', '--home-dir', '/nonexistent', `${owner}_taken`]);
+  await assert.rejects(sluice.deploy('taken', app()), { code: 'user_refused' });
+  await assert.rejects(sluice.status('taken'), { code: 'app_not_found' });
+  assert.ok(!(await readdir(sluice.paths.apps)).includes('taken'));
+});
