@@ -3,6 +3,7 @@ import { basename, join } from 'node:path';
 import { isName, type Target, targetName } from '../config/paths.ts';
 import { ensureTargetState, listTargets, loadTargetState } from '../config/target-state.ts';
 import { AppError } from '../errors/app-error.ts';
+import { exists } from '../system/exists.ts';
 import { isTemporary, listDirectory, sweepTemporaries, syncDirectory } from '../system/files.ts';
 import { emptyDirectory, removeTree } from '../system/remove-tree.ts';
 import { Slots } from '../system/slots.ts';
@@ -64,8 +65,12 @@ export class Sites {
 
   async #enter(target: Target): Promise<Site> {
     checkNames(target);
+    const { paths, settings, runner } = this.#appliance;
     using _ = await this.#change(target.app);
-    await ensureTargetState(this.#appliance.paths, target, this.#appliance.settings.apps);
+    const isNew = !(await exists(paths.target(target).state));
+    // To end a removal ends all that runs as the user of the app, which the new app gets.
+    if (isNew && (await runner.hasUsers())) await this.#finishRemovals(target.app);
+    await ensureTargetState(paths, target, settings.apps);
     const site = this.#site(target);
     site.visitors += 1;
     try {
@@ -215,9 +220,10 @@ export class Sites {
     const { home } = this.#appliance.paths;
     await sweepTemporaries(home);
     for (const name of await readdir(home)) {
-      if (!name.startsWith(removing)) continue;
+      const app = removedApp(name);
+      if (app === undefined) continue;
       try {
-        await this.#removeAside(name.slice(removing.length).replace(/-\d+$/, ''), join(home, name));
+        await this.#removeAside(app, join(home, name));
       } catch (error) {
         // What cannot be removed must not keep all the apps that there are from being served.
         this.#appliance.log.error('removed app still has files', { path: name, error });
@@ -225,18 +231,32 @@ export class Sites {
     }
   }
 
+  async #finishRemovals(app: string): Promise<void> {
+    const { home } = this.#appliance.paths;
+    for (const name of await readdir(home)) {
+      if (removedApp(name) === app) await this.#removeAside(app, join(home, name));
+    }
+  }
+
   /** @param aside where all that the app had lies now */
   async #removeAside(app: string, aside: string): Promise<void> {
-    const { runner } = this.#appliance;
+    const { runner, paths, log } = this.#appliance;
+    const thereAgain: string[] = [];
     const environments = (await runner.hasUsers()) ? (await listDirectory(aside)).filter(isName) : [];
     for (const environment of environments) {
       const key = targetName({ app, environment });
+      // Its user, and all that runs as this user, belong to the new app.
+      if (await exists(paths.target({ app, environment }).state)) {
+        thereAgain.push(key);
+        continue;
+      }
       await removeAllOf(this.#appliance, key, join(aside, environment));
       // What could not be removed keeps the user: nobody else is to get its uid.
       await emptyDirectory(join(aside, environment), 'logs');
       await runner.call('forget', { key, aside: basename(aside) });
     }
-    await removeTree(aside);
+    if (thereAgain.length === 0) await removeTree(aside);
+    else log.warn('files of a removed app stay until the new app is removed', { path: aside, thereAgain });
   }
 
   /** The right to make or to remove what an app has on the disk, until what is returned is disposed of. */
@@ -252,6 +272,11 @@ export class Sites {
     this.#sites.set(name, site);
     return site;
   }
+}
+
+/** The app whose files a directory in the home with this name has; undefined where it is no such directory. */
+function removedApp(name: string): string | undefined {
+  return name.startsWith(removing) ? name.slice(removing.length).replace(/-\d+$/, '') : undefined;
 }
 
 function checkNames({ app, environment }: Target): void {

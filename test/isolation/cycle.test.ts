@@ -18,7 +18,7 @@ fs.writeFileSync('/dev/stdout', 'by its name\\n');
 require('node:http').createServer((request, response) => {
   const { HOME, USER, LOGNAME, SHELL, TMPDIR } = process.env;
   response.end(JSON.stringify({
-    uid: process.getuid(), gid: process.getgid(), groups: process.getgroups(), cwd: process.cwd(),
+    pid: process.pid, uid: process.getuid(), gid: process.getgid(), groups: process.getgroups(), cwd: process.cwd(),
     env: { HOME, USER, LOGNAME, SHELL, TMPDIR }, built: fs.readFileSync('dist/built', 'utf8'),
     visits: fs.readFileSync('data/visits', 'utf8'), temporary: require('node:os').tmpdir(),
   }));
@@ -200,6 +200,36 @@ test('an app is built and run as its user, from its first deploy until nothing i
   assert.doesNotMatch(await readFile(paths.log, 'utf8'), /"level":"error"/);
   // The workers that outlived their runner were known to the next, and retired.
   assert.doesNotMatch(isolated.output, /of an earlier runner .*did not|"level":"error"/);
+});
+
+test('what a removed app has left goes before a new app gets its user, and takes nothing from one that has it', {
+  skip: withoutRoot,
+  timeout: 180_000,
+}, async (t) => {
+  const isolated = await Isolated.start(t);
+  const { sluice, owner } = isolated;
+  const leave = (app: string) =>
+    isolated.asServer('mkdir -p "$1/production"', join(sluice.home, `.removing-${app}-1`));
+  const left = async () => (await readdir(sluice.home)).filter((name) => name.startsWith('.removing'));
+  await leave('shop');
+  const settings = { shared: ['data'], settleTime: 100, workers: 1 };
+  await sluice.deploy('shop', app({ 'sluice.json': settings }));
+  assert.deepEqual(await left(), []);
+
+  // As a server has left it that made the new app without a look at the old one.
+  await leave('shop');
+  const { pid } = JSON.parse(await sluice.get('shop'));
+  await sluice.kill();
+  await sluice.up({ HOME: sluice.home });
+  await sluice.untilRunning('shop');
+  assert.equal(JSON.parse(await sluice.get('shop')).pid, pid);
+  assert.deepEqual(await isolated.users(), [`${owner}_shop`]);
+  assert.match(await (await sluice.request('/v1/apps/shop/logs?lines=50')).text(), /hello from/);
+  assert.deepEqual(await left(), ['.removing-shop-1']);
+
+  await sluice.call('DELETE', '/v1/apps/shop?confirm=shop');
+  await sluice.deploy('shop', app());
+  assert.deepEqual(await left(), []);
 });
 
 test('a first deploy leaves no app where the app cannot get a user', {
