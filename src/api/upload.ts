@@ -11,7 +11,7 @@ export function uploadBody(request: IncomingMessage): Readable {
   };
   const end = () => body.push(null);
   const fail = (error: Error) => body.destroy(error);
-  // Node drops what it has received but not delivered yet, also of a request that is complete.
+  // When a connection closes, Node drops received bytes that nobody has read, even of a complete request.
   const close = () => {
     if (!request.readableEnded) body.destroy(new Error('the sender closed the connection'));
   };

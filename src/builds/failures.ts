@@ -22,7 +22,7 @@ interface KnownFailure {
 /** Length of the part of a line that is searched. A program that is not trusted wrote the line. */
 const longestSearched = 1000;
 
-/** What a package manager says of its own cache. */
+/** Complaints of package managers about their own cache. */
 const damagedCache =
   /There should only be one folder in a package cache|Extracting tar content of .* failed, the file appears to be corrupt|ENOENT.*\.yarn-(?:metadata\.json|tarball\.tgz)|^npm (?:error|ERR!)(?=.*(?:ENOENT|ENOTDIR|EISDIR|EEXIST|EINTEGRITY)).*_cacache/;
 

@@ -83,7 +83,7 @@ export class Places {
     for (const { worker } of this.#slots) worker?.post({ type: 'serve' });
   }
 
-  /** Whether a worker is on its way into a place of the active generation. */
+  /** Tells whether a worker is starting that will fill a place of the active generation. */
   get isRefilling(): boolean {
     return this.#options.isActive() && this.#slots.some(({ renewing, filling }) => renewing || filling);
   }

@@ -310,8 +310,8 @@ export class WorkerProcess {
   }
 
   /**
-   * What it has in flight.
-   * @returns undefined where it does not answer in time
+   * Asks the worker for its requests and connections in flight.
+   * @returns undefined if the worker does not answer in time
    */
   async inFlight(): Promise<InFlight | undefined> {
     this.#inFlight ??= { requests: [], told: Promise.withResolvers() };

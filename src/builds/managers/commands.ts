@@ -24,7 +24,7 @@ export interface Commands {
    * cache broken, or a fault of one app clears the cache. Null where all apps share one.
    */
   cacheVariable: string | null;
-  /** arguments that clear its cache; null where there is no such command */
+  /** arguments that clear the cache; null if the package manager has no such command */
   clearCache: string[] | null;
   /** arguments that install exactly what the lockfile says, dev dependencies too, whatever NODE_ENV says */
   install(project: Project): string[];
