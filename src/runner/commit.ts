@@ -1,6 +1,6 @@
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { renameSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { leftTemporaries, syncDirectory, temporaryBeside } from '../system/files.ts';
+import { leftTemporaries, syncDirectory, temporaryBeside, writeSynced } from '../system/files.ts';
 
 interface Replacement {
   temporary: string;
@@ -30,7 +30,7 @@ export class Commit {
     this.#generation = { temporary: temporaryBeside(paths.generation), path: paths.generation };
     this.#current = { temporary: temporaryBeside(paths.current), path: paths.current };
     try {
-      writeSynced(this.#generation.temporary, `${JSON.stringify(active)}\n`);
+      writeSynced(this.#generation.temporary, `${JSON.stringify(active)}\n`, 0o644);
       symlinkSync(currentLink, this.#current.temporary);
     } catch (error) {
       this.discard();
@@ -70,16 +70,6 @@ export class Commit {
   discard(): void {
     removeFile(this.#generation.temporary);
     removeFile(this.#current.temporary);
-  }
-}
-
-function writeSynced(path: string, content: string): void {
-  const descriptor = openSync(path, 'wx', 0o644);
-  try {
-    writeFileSync(descriptor, content);
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
   }
 }
 

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { closeSync, fsyncSync, openSync, writeFileSync } from 'node:fs';
 import { link, lstat, mkdir, open, readdir, readFile, readlink, rename, rm, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isRefusedByDisk } from '../errors/app-error.ts';
@@ -163,4 +164,18 @@ export async function listDirectory(path: string): Promise<string[]> {
 /** Creates a directory that only its owner may enter, parents included; harmless where it is there. */
 export async function ensurePrivateDirectory(path: string): Promise<void> {
   await mkdir(path, { recursive: true, mode: 0o700 });
+}
+
+/**
+ * Creates a file and syncs it to the disk.
+ * @throws the error of the system, such as EEXIST
+ */
+export function writeSynced(path: string, content: string, mode: number): void {
+  const descriptor = openSync(path, 'wx', mode);
+  try {
+    writeFileSync(descriptor, content);
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
 }
