@@ -68,7 +68,7 @@ export const appSettingsSchema = v.strictObject({
     v.pipe(
       v.picklist(stopSignals, `one of ${stopSignals.join(', ')}`),
       v.description(
-        'The signal that tells a worker or background process to end. Without it: SIGTERM, or SIGINT where the app handles SIGINT and not SIGTERM.',
+        'Signal that ends a worker or background process. Default: SIGTERM, or SIGINT if the app handles SIGINT but not SIGTERM.',
       ),
     ),
   ),
