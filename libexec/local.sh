@@ -73,7 +73,7 @@ start() {
   wait_until running_or_gone
   if ! running; then
     tail -n 20 "$SLUICE_HOME/up.log" >&2
-    [ -s "$SLUICE_HOME/up.log" ] || fail 1 "Sluice did not start" "$SLUICE_HOME/up.log is empty, as it is on a full disk:
+    [ -s "$SLUICE_HOME/up.log" ] || fail 1 "Sluice did not start" "$SLUICE_HOME/up.log is empty. Is the disk full?
   $(df -Ph "$SLUICE_HOME" | tail -n 1)"
     fail 1 "Sluice did not start" "The lines above are from $SLUICE_HOME/up.log"
   fi
@@ -119,7 +119,7 @@ TEXT
 }
 
 stop() {
-  # Not the server first: while it is being started again, it cannot be asked for its process.
+  # The supervisor comes first: while it starts the server again, the server cannot report its process.
   pid=$(supervisor)
   if [ -z "$pid" ] && running; then pid=$("$sluice" status --json | field 'it.server.pid'); fi
   if [ -z "$pid" ]; then
@@ -128,7 +128,7 @@ stop() {
     return
   fi
   say "sluice: stopping (process $pid)"
-  # It may have ended in this moment.
+  # The process may have ended just now.
   kill "$pid" 2>/dev/null || :
   wait_until gone || say "sluice: process $pid has not ended within a minute; its log: $SLUICE_HOME/sluice.log"
   end_left
@@ -136,18 +136,18 @@ stop() {
   say "To start it and its apps again: ${prefix}$root/install.sh --local"
 }
 
-# The process that starts the server again when it dies; nothing where there is none. A number may be another process's by
-# now, so its command is looked at.
+# Prints the process that starts the server again when it dies, or nothing. The number may belong to another process by now,
+# so the command of the process is checked.
 supervisor() {
   pid=$(cat "$SLUICE_HOME/up.pid" 2>/dev/null) || return 0
   command=$({ tr '\0' ' ' <"/proc/$pid/cmdline" || ps -o args= -p "$pid"; } 2>/dev/null) || return 0
   case $command in *libexec/supervise.sh*) echo "$pid" ;; esac
 }
 
-# Apps go on when server and runner have died. What there is of them is found by its records.
+# Ends processes of apps that are left after server and runner have died, found by their records.
 end_left() {
-  "$node" "$root/src/runner/end-left.ts" || fail 1 "not all processes of $SLUICE_HOME could be ended" \
-    "What is known of them is in $SLUICE_HOME/run/processes."
+  "$node" "$root/src/runner/end-left.ts" || fail 1 "some processes of $SLUICE_HOME could not be ended" \
+    "Their records are in $SLUICE_HOME/run/processes."
 }
 
 running() {
@@ -162,12 +162,12 @@ running_or_gone() {
   running || gone
 }
 
-# Also where the last attempt has failed: the next one would hardly go better.
+# True also if the last attempt has failed: the next one would hardly succeed.
 not_starting() {
   [ "$(sample 'it.problem === null ? it.state : ""')" != starting ]
 }
 
-# Why the sample app does not run, and what to do.
+# Prints why the sample app does not run, and what to do.
 not_started() {
   sample '[it.problem?.message, it.problem?.hint].filter(Boolean).join("\n  ")'
   printf '\n  Its log: %s\n' "${prefix}$sluice logs hello"

@@ -1,27 +1,28 @@
 #!/bin/sh
 # Runs the server of `sluice up` and starts it again when it dies: at once, then after a delay that grows to 15 s with each
-# death in a row. A shell, since it takes 1 MB of memory; Node.js would take 40.
+# death in a row. This is a shell script because a shell takes 1 MB of memory; Node.js would take 40 MB.
 #
 # Usage: supervise.sh HOME COMMAND [ARGUMENT...]
 #
-# Exit status of the command: 0 if it was told to stop, 1 if it cannot start, 3 if another server has this home, 70 if it
-# crashed; src/server/as-program.ts has them. SLUICE_TOLD in its environment is a signal that tells it to stop at once.
+# Exit status of the command: 0 if it stopped on a signal, 1 if it cannot start, 3 if another server has this home, 70 if it
+# crashed; src/server/as-program.ts sets them. The command gets SLUICE_SIGNAL, the name of a signal that it must act on
+# at its start, or an empty text.
 set -u
 
-# A server that ran for so many seconds did not die at its start. Tests set more: their machine may be slow.
+# A server that ran for this many seconds has started well. Tests set more, because their machine may be slow.
 stable=${SLUICE_STABLE_SECONDS:-3}
 
 main() {
   home=$1
   shift
-  told=
+  signal=
   child=
   repeater=
   sleeper=
-  # Not INT: a shell starts its children with INT ignored, and a terminal sends it to them, too. A second INT ends the server
-  # at once, a second TERM does nothing.
-  trap 'tell TERM' INT TERM
-  trap 'tell USR2' USR2
+  # INT is passed on as TERM, for two reasons: a shell starts its children with INT ignored, and a terminal sends INT to them,
+  # too. A second INT would end the server at once; a second TERM does nothing.
+  trap 'receive TERM' INT TERM
+  trap 'receive USR2' USR2
   trap forget EXIT
   deaths=0
   ran=no
@@ -29,7 +30,7 @@ main() {
     run "$@"
     [ "$status" != 0 ] || exit 0
     [ "$status" != 3 ] || exit 1
-    if [ -n "$told" ]; then
+    if [ -n "$signal" ]; then
       # A signal killed the server before it could stop in order: the next one does so.
       [ -z "$given" ] && [ "$status" -gt 128 ] || exit 1
       continue
@@ -44,24 +45,24 @@ main() {
   done
 }
 
-# The server that has the home notes our process there: not we, who may be refused while another supervisor runs.
+# Removes up.pid if it names this process. The server writes the file, not this script: only a server that got the home does.
 forget() {
   [ "$(cat "$home/up.pid" 2>/dev/null)" != $$ ] || rm -f "$home/up.pid"
 }
 
-# A first start that fails is for the user to see to; a later one is tried again.
+# True if the server failed at its start. If the first start fails, the user must act; later starts are tried again.
 failed_to_start() {
   [ "$status" = 1 ] || { [ "$status" = 70 ] && [ $lasted -lt $stable ]; }
 }
 
-# Runs the command until it has ended. Sets status, lasted (in seconds) and given, the signal that it got at its start.
+# Runs the command until it has ended. Sets status, lasted (in seconds), and given: the signal that was passed at the start.
 run() {
-  given=$told
+  given=$signal
   started=$(date +%s)
-  SLUICE_SUPERVISOR=$$ SLUICE_TOLD=$given "$@" &
+  SLUICE_SUPERVISOR=$$ SLUICE_SIGNAL=$given "$@" &
   child=$!
-  # A signal that came in between was sent to nobody.
-  [ "$told" = "$given" ] || pass_on
+  # Passes on a signal that came before the child was known.
+  [ "$signal" = "$given" ] || pass_on
   await "$child"
   child=
   [ -z "$repeater" ] || kill "$repeater" 2>/dev/null
@@ -69,7 +70,7 @@ run() {
   lasted=$(($(date +%s) - started))
 }
 
-# Waits for a child. A signal interrupts `wait`, which then has to be called again; 127 says that its status was told before.
+# Waits for a child. A signal interrupts `wait`, so `wait` is called again; it returns 127 if it has returned the status before.
 await() {
   status=0
   while :; do
@@ -81,23 +82,23 @@ await() {
   done
 }
 
-# Called for a signal, at any line.
-tell() {
-  told=$1
+# Handles a signal. The shell may call this function between any two commands.
+receive() {
+  signal=$1
   interrupted=yes
   [ -z "$sleeper" ] || kill "$sleeper" 2>/dev/null
   [ -z "$child" ] || pass_on
 }
 
-# Again each second: a child that is not the server yet, but still a copy of this shell, loses it.
+# Sends the signal to the child, and again each second: the child is a copy of this shell at first, and loses signals then.
 pass_on() {
-  kill -s "$told" "$child" 2>/dev/null
+  kill -s "$signal" "$child" 2>/dev/null
   [ -z "$repeater" ] || return 0
-  while sleep 1 && kill -s "$told" "$child"; do :; done >/dev/null 2>&1 &
+  while sleep 1 && kill -s "$signal" "$child"; do :; done >/dev/null 2>&1 &
   repeater=$!
 }
 
-# Seconds before the next start.
+# Prints the seconds to wait before the next start.
 delay() {
   case $1 in
     0 | 1) echo 0 ;;
@@ -108,13 +109,13 @@ delay() {
   esac
 }
 
-# Sleeps until a signal comes.
+# Sleeps for some seconds, or until a signal comes.
 pause() {
-  [ -z "$told" ] || return 0
+  [ -z "$signal" ] || return 0
   sleep "$1" &
   sleeper=$!
-  # A signal before `wait` does not interrupt it: from here on it ends the sleep.
-  [ -n "$told" ] || wait "$sleeper"
+  # A signal that came before this line has not ended the sleep; from here on, `receive` ends it.
+  [ -n "$signal" ] || wait "$sleeper"
   kill "$sleeper" 2>/dev/null
   sleeper=
 }

@@ -40,9 +40,9 @@ interface ApiOptions {
 }
 
 /**
- * For the http servers that serve the API. An upload may take longer than Node's 5 minutes for a whole request; that
- * it does not stand still is watched where it is read. Node enforces `headersTimeout` only as often as it checks
- * connections: every 30 s unless set.
+ * Options for the http servers that serve the API. An upload may take longer than Node's 5 minutes for a whole request; the
+ * code that reads an upload checks that bytes keep arriving. Node enforces `headersTimeout` only when it checks connections:
+ * every 30 s by default.
  */
 export const apiServerOptions: ServerOptions = {
   requestTimeout: 0,

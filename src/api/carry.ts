@@ -12,7 +12,7 @@ const silenceTimeout = 15 * 60_000;
  * Carries bytes between a client and git until both are done. A client that goes away, or stands still for too long, is
  * hung up on; git then goes on to its own end, and what it says is thrown away: a push whose switch has begun must still
  * be taken in.
- * @param begin begins the answer; git is ended if it throws
+ * @param begin begins the answer; if `begin` throws, git is ended
  * @returns how git has ended
  */
 export async function carry(

@@ -9,8 +9,8 @@ export function renderJsonLine(event: DeployEvent): string {
 }
 
 /**
- * The live log for people, with nothing in it that steers a terminal. Its last line starts with `live:` or `failed:`, and no
- * other line does.
+ * Renders an event of the live log for people, safe for a terminal. The last line of the log starts with `live:` or
+ * `failed:`, and no other line does.
  */
 export function renderText(event: DeployEvent): string {
   return printable(describe(event), true);

@@ -1,8 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
 /**
- * An answer that may have to wait for the end of its request. Text goes out as bytes: of a response of strings, some versions
- * of Node.js lose the `drain` event (test/platform/http.test.ts), and count characters of UTF-16 as unsent bytes.
+ * An answer that may have to wait for the end of its request. Text is written as bytes. If a response is written as strings,
+ * some versions of Node.js lose its `drain` event (test/platform/http.test.ts), and count UTF-16 characters as unsent bytes.
  */
 export interface HeldBack {
   write(text: string): void;

@@ -41,7 +41,7 @@ async function text(ctx: ApiContext): Promise<string> {
   // Not `for await`, which would destroy the request, and the connection with it, on the way out.
   await new Promise<void>((resolve, reject) => {
     const brokeOff = (cause?: Error) => reject(new AppError('bad_request', 'the body broke off', { cause }));
-    // The client may have disconnected before: then no event follows.
+    // If the client has disconnected already, no event follows.
     if (ctx.req.destroyed) brokeOff();
     ctx.req.on('data', (chunk: Buffer) => {
       size += chunk.length;
@@ -59,7 +59,7 @@ function parse(body: string): unknown {
   try {
     return JSON.parse(body);
   } catch {
-    // What the parser says quotes the body, which may hold the values of variables.
+    // The parser's message quotes the body, which may hold the values of variables.
     throw new AppError('bad_request', 'The body is not JSON.');
   }
 }

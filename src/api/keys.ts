@@ -68,7 +68,7 @@ export class KeyStore {
         );
       }
     };
-    // First for sshd: a key that sshd knows and we do not is refused by us, and the next change takes it out.
+    // sshd's file is written first. If we fail after that, we refuse the key, and the next change removes it from the file.
     await this.#keys.add(record, assertNew, (keys) => this.#authorized.write(keys));
     return record;
   }
@@ -76,7 +76,7 @@ export class KeyStore {
   /** @throws AppError `key_not_found` */
   async remove(name: string): Promise<void> {
     if (!(await this.#keys.remove(name))) {
-      // An earlier call may have removed it, and not have come to the file of sshd.
+      // An earlier call may have removed the key here and failed before it changed sshd's file.
       await this.synchronize();
       throw new AppError('key_not_found', `there is no key named "${name}"`, {
         hint: '`sluice keys list` shows the ones there are.',

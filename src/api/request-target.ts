@@ -3,9 +3,9 @@ import { AppError } from '../errors/app-error.ts';
 import type { ApiState } from './context.ts';
 
 /**
- * Makes `ctx.path` and `ctx.query` safe to read for everything that follows. Koa parses `req.url` on each access and
- * throws for some targets, so a listener that reads `ctx.path` could end the process. A target that no URL parser can
- * be trusted with becomes `/`; `assertTarget` then refuses the request.
+ * Makes `ctx.path` and `ctx.query` safe to read for all later code. Koa parses `req.url` on each access and throws for
+ * some targets, so a listener that reads `ctx.path` could end the process. A malformed target becomes `/`, and
+ * `assertTarget` then refuses the request.
  */
 export const normalizeTarget: Middleware<ApiState> = (ctx, next) => {
   ctx.req.url = originForm(ctx.originalUrl) ?? '/';
@@ -29,6 +29,6 @@ export function originForm(target: string): string | undefined {
     const url = URL.parse(target);
     return url === null ? undefined : `${url.pathname}${url.search}`;
   }
-  // Without these characters Koa's parser splits the text at the first "?", and nothing else.
+  // Without these characters Koa's parser only splits the text at the first "?".
   return /^\/[^\s#]*$/.test(target) ? target : undefined;
 }

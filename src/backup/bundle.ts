@@ -44,8 +44,8 @@ function failed(complaint: string): Error {
 }
 
 /**
- * Makes a repository from a bundle. Hooks and HEAD are the server's to set, when it starts. A bundle does not say where a
- * shallow history is cut: where commits lack parents, the repository is made shallow there.
+ * Makes a repository from a bundle. The server sets hooks and HEAD when it starts. A bundle does not say where a shallow
+ * history is cut, so the repository is made shallow at the commits that lack parents.
  * @throws AppError `archive_unreadable`
  */
 export async function readBundle(bundle: string, repository: string, owner: Owner): Promise<void> {
@@ -70,7 +70,7 @@ export async function readBundle(bundle: string, repository: string, owner: Owne
   asUser(owner, () => renameSync(fresh, repository));
 }
 
-/** Lists the commits in a repository of which a parent is missing. */
+/** Lists the commits in a repository that lack a parent. */
 async function commitsWithoutParents(repository: string, owner: Owner): Promise<string[]> {
   const git = (args: string[], input?: string) => run(['--git-dir', repository, ...args], owner, input);
   const format = '--batch-check=%(objecttype) %(objectname)';

@@ -5,7 +5,7 @@ import type { Notice } from '../protocol/runner.ts';
 import { CommandRunner } from './command-runner.ts';
 import type { BuildContext } from './context.ts';
 import { baseEnvironment, buildEnvironment } from './environment.ts';
-import { tellsOfDamage } from './failures.ts';
+import { reportsDamagedCache } from './failures.ts';
 import type { Project } from './managers/commands.ts';
 import { type PreparedManager, prepareManager } from './prepare.ts';
 import { runShell } from './shell.ts';
@@ -68,8 +68,8 @@ async function installAndBuild(context: BuildContext): Promise<(() => Promise<vo
 }
 
 /**
- * Runs an install. A damaged cache would fail every install: where the output tells of one, clears the cache and tries
- * once more. Yarn 2 and later report a damaged cache and a wrong checksum in the lockfile in the same words.
+ * Runs an install. A damaged cache would fail every install: if the output reports a damaged cache, clears the cache and
+ * tries once more. Yarn 2 and later report a damaged cache and a wrong checksum in the lockfile in the same words.
  */
 async function runInstall(
   { log }: BuildContext,
@@ -79,8 +79,11 @@ async function runInstall(
   try {
     return await run('install', args);
   } catch (error) {
-    if (!isFailedInstall(error) || !tellsOfDamage(error.message) || commands.clearCache === null) throw error;
-    log(`The cache of ${commands.program} may be damaged: it is cleared, and the install tried once more.`);
+    if (!isFailedInstall(error) || !reportsDamagedCache(error.message) || commands.clearCache === null)
+      throw error;
+    log(
+      `The cache of ${commands.program} may be damaged. Sluice clears the cache and tries the install once more.`,
+    );
     try {
       await run('install', commands.clearCache);
     } catch (refusal) {

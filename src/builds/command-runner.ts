@@ -67,12 +67,14 @@ export class CommandRunner {
       this.#left -= performance.now() - startedAt;
       take([...splitter.push(masked.end()), ...splitter.flush()]);
       if (signal.aborted)
-        log(`\`${name}\` was ended, with all it had started: ${(signal.reason as Error).message}`);
+        log(
+          `\`${name}\` and the processes that it had started were ended: ${(signal.reason as Error).message}`,
+        );
       signal.throwIfAborted();
     });
     const { killedAfter } = result;
     if (killedAfter !== undefined)
-      log(`\`${name}\` was killed: not ended ${formatDuration(killedAfter)} after SIGTERM`);
+      log(`\`${name}\` was killed: it had not ended ${formatDuration(killedAfter)} after SIGTERM`);
     if (result.timedOut) throw purpose === 'hook' ? hookTimedOut(name, this.#timeout) : this.#timedOut(name);
     if (result.code === 0) return last;
     if (result.shortage?.of === 'memory') throw outOfMemory(name, result.shortage);

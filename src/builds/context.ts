@@ -25,7 +25,7 @@ export interface BuildContext extends CommandContext {
   /** the staged tree; absolute */
   directory: string;
   settings: AppSettings;
-  /** for caches of package managers that only this app uses; absolute, need not be there */
+  /** directory for caches of package managers that only this app uses; absolute, may not exist yet */
   cache: string;
   /** where package managers are kept, one directory a name and version; absolute */
   tools: string;

@@ -19,15 +19,15 @@ interface KnownFailure {
   hint: string;
 }
 
-/** Length of the part of a line that is searched. A program that is not trusted wrote the line. */
+/** Length of the searched part of a line: an untrusted program wrote the line. */
 const longestSearched = 1000;
 
 /** Complaints of package managers about their own cache. */
 const damagedCache =
   /There should only be one folder in a package cache|Extracting tar content of .* failed, the file appears to be corrupt|ENOENT.*\.yarn-(?:metadata\.json|tarball\.tgz)|^npm (?:error|ERR!)(?=.*(?:ENOENT|ENOTDIR|EISDIR|EEXIST|EINTEGRITY)).*_cacache/;
 
-/** Tells whether the message of a failed install speaks of a damaged cache. */
-export function tellsOfDamage(message: string): boolean {
+/** Returns true if the message of a failed install reports a damaged cache. */
+export function reportsDamagedCache(message: string): boolean {
   return message.split('\n').some((line) => matches(damagedCache, line) || matches(/YN0018/, line));
 }
 

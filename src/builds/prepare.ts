@@ -60,7 +60,10 @@ export async function prepareManager(
   };
 }
 
-/** An app with a user has caches of its own already. What the machine's owner or the app has settled stays. */
+/**
+ * Returns the variable that gives an app its own cache. Returns nothing for an app with a system user, which has its own
+ * caches already, and nothing if the machine's owner or the app has set the variable.
+ */
 function ownCache(
   { cache, env, isolated }: BuildContext,
   { cacheVariable: name, program }: Commands,

@@ -30,7 +30,7 @@ export function stateText({ state, deploying, background }: AppStatus): string {
   ].join(', ');
 }
 
-/** Why it does not start, and what to do. A server of an earlier version sends no `problem`. */
+/** Describes why an app does not start, and what to do. A server of an earlier version sends no `problem`. */
 export function describeProblem({ problem }: Partial<Pick<AppStatus, 'problem'>>): string {
   if (!problem) return '';
   const { at, message, hint } = problem;

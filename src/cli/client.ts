@@ -33,9 +33,9 @@ export class ApiClient {
     try {
       return (body === '' ? undefined : JSON.parse(body)) as Answer;
     } catch {
-      // The parser would quote what may be the values of variables.
+      // The parser's message would quote the answer, which may hold the values of variables.
       throw new AppError('internal', `The answer to ${method} ${path} is not JSON.`, {
-        hint: 'Is SLUICE_URL the address of Sluice itself?',
+        hint: 'Set SLUICE_URL to the address of Sluice itself.',
       });
     }
   }

@@ -8,7 +8,7 @@ export class LogView {
   #day = formatDay(new Date());
   #width = 6;
 
-  /** A line, and one before it where another day begins. */
+  /** Formats an entry as a line, after a line with the date if another day begins. */
   show({ time, process, stream, line }: LogEntry): string {
     const date = new Date(time);
     const day = formatDay(date);

@@ -9,12 +9,12 @@ export function paint(style: Style, text: string, stream: NodeJS.WriteStream = p
   return styleText(style, text, { stream });
 }
 
-/** For people, as all that is printed here but JSON and bytes: with nothing in it that steers a terminal. */
+/** Prints text for people, made safe for a terminal. */
 export function print(text: string): void {
   process.stdout.write(`${printable(text, hasColours())}\n`);
 }
 
-/** On standard error. */
+/** Prints text for people on standard error, made safe for a terminal. */
 export function complain(text: string): void {
   process.stderr.write(`${printable(text, hasColours(process.stderr))}\n`);
 }
@@ -24,17 +24,17 @@ export function remark(text: string): void {
   complain(paint('dim', text, process.stderr));
 }
 
-/** Prints a line. Fulfilled when more can be taken: what comes faster than it is read must not be held here. */
+/** Prints a line. Fulfilled when stdout accepts more, so that lines do not pile up in memory. */
 export async function put(line: string): Promise<void> {
   await write(`${printable(line, hasColours())}\n`);
 }
 
-/** The same for a line of JSON. */
+/** Prints a line of JSON; otherwise as `put`. */
 export async function putJson(line: string): Promise<void> {
   await write(`${printableJson(line)}\n`);
 }
 
-/** The same for a line that is asked for as it was written. */
+/** Prints a line exactly as the app wrote it; otherwise as `put`. */
 export async function putRaw(line: string): Promise<void> {
   await write(`${line}\n`);
 }
@@ -47,7 +47,7 @@ export function printJson(value: unknown): void {
   process.stdout.write(`${printableJson(JSON.stringify(value, null, 2))}\n`);
 }
 
-/** Whether what is printed has colours. */
+/** Returns true if printed text has colours. */
 export function hasColours(stream?: NodeJS.WriteStream): boolean {
   return paint('dim', '.', stream) !== '.';
 }

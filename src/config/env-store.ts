@@ -56,7 +56,7 @@ export function assertEnv(value: unknown, source: string): asserts value is Reco
     `${source} has ${counted(faults.length, 'fault')}:\n  ${faults.join('\n  ')}`,
     {
       hint: areAllReserved
-        ? 'Sluice gives each worker PORT, NODE_APP_INSTANCE and SLUICE_…: the app reads them. Leave them out, or choose another name.'
+        ? 'Sluice sets PORT, NODE_APP_INSTANCE and SLUICE_… for each worker. Leave these variables out, or choose other names.'
         : 'A name has letters, digits and underscores and does not begin with a digit; a value is text.',
     },
   );

@@ -45,7 +45,7 @@ export class NamedRecords<R extends { name: string }> {
 
   /**
    * @param check may throw, given the ones there are
-   * @param prepare called with all, the new one included, before they are written
+   * @param prepare called with all records, the new one included, before they are written
    * @throws AppError `bad_request` where the name is no name, or taken
    */
   add(
@@ -86,7 +86,7 @@ export class NamedRecords<R extends { name: string }> {
     return removed;
   }
 
-  /** Gives `use` all records while nobody changes them: the next change waits until `use` is done. */
+  /** Calls `use` with all records; the next change waits until `use` is done. */
   between(use: (records: readonly R[]) => Promise<void>): Promise<void> {
     return this.#changes.run(async () => use(await this.all()));
   }

@@ -5,7 +5,7 @@ import { LeadsOut } from '../system/read-file.ts';
 import { readJsonSettings } from './json-settings.ts';
 import { parseSettings } from './load.ts';
 
-/** Texts by name. npm drops whatever else stands there, such as a list as a comment, and so do we. */
+/** Texts by name. Values of other types, such as a list used as a comment, are ignored, as npm does. */
 const names = v.optional(
   v.fallback(
     v.pipe(

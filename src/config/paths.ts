@@ -70,7 +70,7 @@ export class Paths {
   get log(): string {
     return join(this.home, 'sluice.log');
   }
-  /** process id of libexec/supervise.sh, which starts the server of `sluice up` again */
+  /** has the process id of libexec/supervise.sh, which starts the server of `sluice up` again when it dies */
   get supervisor(): string {
     return join(this.home, 'up.pid');
   }
@@ -222,7 +222,7 @@ export class TargetPaths {
   get cron(): string {
     return join(this.directory, 'cron.json');
   }
-  /** caches of package managers that no other app uses, where apps have no users */
+  /** caches of package managers that only this app uses; unused if the app has a system user */
   get cache(): string {
     return join(this.directory, 'cache');
   }

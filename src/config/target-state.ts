@@ -81,13 +81,13 @@ export function ensureTargetState(
   });
 }
 
-/** Removes directories, the innermost first, that hold nothing. */
+/** Removes directories in the given order, up to the first that is not empty. */
 async function removeIfEmpty(...directories: string[]): Promise<void> {
   for (const directory of directories) {
     try {
       await rmdir(directory);
     } catch {
-      // It holds something, or the disk lets nothing be removed: an empty directory is no app.
+      // The directory is not empty, or the disk refuses; an empty directory does no harm, since it is no app.
       return;
     }
   }

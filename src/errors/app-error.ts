@@ -42,7 +42,10 @@ export class AppError extends Error {
   }
 }
 
-/** The body to answer with: an AppError as it is, anything else without its details. A disk that fails, or a limit of the system, is no fault of ours. */
+/**
+ * Returns the error to answer with: an AppError as it is, any other error without its details. A failed disk and a limit of
+ * the system have codes of their own, since they are no fault in Sluice.
+ */
 export function errorBody(error: unknown): ErrorBody {
   if (error instanceof AppError) return error.toJSON();
   const ofDisk = diskError(error);
@@ -51,17 +54,17 @@ export function errorBody(error: unknown): ErrorBody {
     return {
       code: 'out_of_descriptors',
       message: 'Sluice has no file descriptors left',
-      hint: '`sluice doctor` shows the limit and the apps that use most. Stop one of them, or raise the limit (LimitNOFILE of the unit, or `ulimit -n`).',
+      hint: '`sluice doctor` shows the limit and the apps that use most. Stop one of these apps, or raise the limit (LimitNOFILE in the unit, or `ulimit -n`).',
     };
   }
   return {
     code: 'internal',
-    message: 'Sluice failed in a way it does not know',
-    hint: 'The log of the server has the details.',
+    message: 'Internal error',
+    hint: 'See the log of the server for details.',
   };
 }
 
-/** What to answer where the disk took no write; undefined for any other error. */
+/** Returns the error to answer with if the disk refused a write; undefined for any other error. */
 function diskError(error: unknown): ErrorBody | undefined {
   if (isDiskFull(error)) {
     return {
@@ -75,7 +78,7 @@ function diskError(error: unknown): ErrorBody | undefined {
   return {
     code: 'disk_unwritable',
     message: `the disk ${why}`,
-    hint: 'See what `dmesg` says of the disk; where it is writable again, try again.',
+    hint: 'Check the disk with `dmesg`. Try again when the disk is writable.',
   };
 }
 
@@ -90,7 +93,7 @@ export function hasCode(error: unknown, ...codes: string[]): boolean {
   return codes.includes(systemCode(error) ?? '');
 }
 
-/** Whether the disk took no write: it is full, read-only or broken. */
+/** Returns true if the disk refused a write: it is full, read-only or broken. */
 export function isRefusedByDisk(error: unknown): boolean {
   return isDiskFull(error) || hasCode(error, 'EROFS', 'EIO');
 }

@@ -150,7 +150,7 @@ function untilTold(): Promise<NodeJS.Signals> {
         interrupted ||= signal === 'SIGINT';
         resolve(signal);
       });
-      if (process.env['SLUICE_TOLD'] === signal.slice('SIG'.length)) resolve(signal);
+      if (process.env['SLUICE_SIGNAL'] === signal.slice('SIG'.length)) resolve(signal);
     }
   });
 }

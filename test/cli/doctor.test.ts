@@ -286,7 +286,7 @@ async function upgraded(t: TestContext): Promise<string> {
   return join(to, 'bin/sluice');
 }
 
-test('a runner that comes near its limit of open files is a warning, and names the apps that have most', async () => {
+test('doctor warns when the runner nears its limit of open files, and names the apps that use most', async () => {
   const { checkRunner } = await import('../../src/cli/doctor/server.ts');
   const look = (descriptors: number | null) => {
     const app = (name: string, count: number) => ({ name, environment: 'production', descriptors: count });
@@ -302,5 +302,5 @@ test('a runner that comes near its limit of open files is a warning, and names t
   assert.equal((await look(60))?.message, 'connected (pid 7), 60 of 1024 file descriptors are open');
   const near = await look(600);
   assert.equal(near?.state, 'warning');
-  assert.match(near.message, /600 of 1024 .* for shop \(500\), mail \(9\), blog \(4\)$/);
+  assert.match(near.message, /600 of 1024 .*; these apps use most: shop \(500\), mail \(9\), blog \(4\)$/);
 });

@@ -76,9 +76,9 @@ test('what is wrong with a damaged file is told without a word of what is in it'
   });
 });
 
-test('who sets a variable that Sluice sets is told so, and not how names are made', async () => {
+test('a variable that Sluice sets is refused with a hint of its own, not the hint about names', async () => {
   await assert.rejects(saveEnv('/nonexistent/env.json', { PORT: '1' }), {
     code: 'invalid_env',
-    hint: /^Sluice gives each worker PORT/,
+    hint: /^Sluice sets PORT/,
   });
 });

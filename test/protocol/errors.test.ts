@@ -41,5 +41,5 @@ test('a fault of the other side is told to nobody, and has its words for the log
     throw new Error('/home/sluice/secret is odd');
   });
   assert.match((error as Error).message, /secret is odd/);
-  assert.equal(errorBody(error).message, 'Sluice failed in a way it does not know');
+  assert.equal(errorBody(error).message, 'Internal error');
 });

@@ -23,7 +23,7 @@ import { waitFor } from '../support/wait.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-test('a server that ends with 0 is not started again, nor one that cannot start, or finds another one', async (t) => {
+test('a server is not started again if it ends with 0, cannot start, or finds another server', async (t) => {
   for (const [status, expected] of [
     [0, 0],
     [1, 1],
@@ -36,8 +36,8 @@ test('a server that ends with 0 is not started again, nor one that cannot start,
   }
 });
 
-test('a server that dies is started again, also when the new one cannot start at first', async (t) => {
-  // The first one is killed, the second finds its port taken, the third stays.
+test('a server that dies is started again, even if the new one cannot start at first', async (t) => {
+  // The first server is killed, the second finds its port taken, the third stays.
   const { supervisor, starts } = await supervise(
     t,
     `if (count === 1) process.kill(process.pid, 'SIGKILL');
@@ -50,7 +50,7 @@ test('a server that dies is started again, also when the new one cannot start at
   await once(supervisor, 'exit');
 });
 
-test('a server that dies at each start is started later and later', async (t) => {
+test('the delay grows each time the server dies at its start', async (t) => {
   const { supervisor, starts } = await supervise(t, `process.kill(process.pid, 'SIGKILL');`);
   let said = '';
   supervisor.stderr?.on('data', (chunk) => {
@@ -61,13 +61,13 @@ test('a server that dies at each start is started later and later', async (t) =>
     [...said.matchAll(/status 137 and starts again in (\S+) s/g)].map(([, delay]) => delay),
     ['0', '0', '0.3', '1'],
   );
-  // A signal does not wait for the delay to pass. The one more start is told to stop at once.
+  // A signal does not wait for the delay to pass. The supervisor passes the signal to one more start, which stops at once.
   supervisor.kill('SIGTERM');
   await once(supervisor, 'exit');
-  assert.equal((await starts()).at(-1), 'started, told TERM');
+  assert.equal((await starts()).at(-1), 'started, signal TERM');
 });
 
-test('signals are passed on, SIGINT as SIGTERM', async (t) => {
+test('the supervisor passes signals on, SIGINT as SIGTERM', async (t) => {
   for (const [sent, received] of [
     ['SIGINT', 'SIGTERM'],
     ['SIGTERM', 'SIGTERM'],
@@ -81,7 +81,7 @@ test('signals are passed on, SIGINT as SIGTERM', async (t) => {
   }
 });
 
-test('sluice up is back within a second after kill -9, keeps apps up, and stops in order', async (t) => {
+test('sluice up starts a killed server again within a second, keeps apps up, and stops in order', async (t) => {
   const { home, up, status } = await startUp(t);
   await writeTree(join(home, 'app'), answering('shop'));
   const deployed = await cli(['deploy', join(home, 'app'), '--app', 'shop', '--json'], {
@@ -93,7 +93,7 @@ test('sluice up is back within a second after kill -9, keeps apps up, and stops 
   assert.equal(refused.code, 1);
   assert.match(refused.stderr, /is up already/);
   assert.equal(await readFile(join(home, 'up.pid'), 'utf8'), `${up.pid}\n`);
-  assert.equal(await parentOf(first.server.pid), up.pid, 'nothing but a shell stands above the server');
+  assert.equal(await parentOf(first.server.pid), up.pid, 'the parent of the server is the shell');
   let last = first;
   const took: number[] = [];
   for (let times = 0; times < 3; times += 1) {
@@ -124,7 +124,7 @@ test('sluice up is back within a second after kill -9, keeps apps up, and stops 
   assert.equal(existsSync(join(home, 'up.pid')), false);
 });
 
-test('told to stop while the server is dead, sluice up still ends the apps', async (t) => {
+test('sluice up ends the apps if SIGTERM comes while the server is dead', async (t) => {
   const { home, up, status } = await startUp(t);
   await writeTree(join(home, 'app'), answering('shop'));
   await cli(['deploy', join(home, 'app'), '--app', 'shop', '--json'], { env: { SLUICE_HOME: home } });
@@ -136,13 +136,13 @@ test('told to stop while the server is dead, sluice up still ends the apps', asy
   for (const pid of workers) assert.equal(await processStartTime(pid), undefined, `worker ${pid} is gone`);
 });
 
-/** Notes that it was started, and which signals it gets. */
+/** Program that notes each start, and each signal that it gets. */
 const trapping = `
 for (const name of ['SIGINT', 'SIGTERM', 'SIGUSR2']) process.on(name, () => { note('got ' + name); process.exit(0); });
 note('ready');
 setInterval(() => {}, 1000);`;
 
-/** The supervisor with a small program in place of the server. */
+/** Starts the supervisor with a small program in place of the server. */
 async function supervise(t: TestContext, script: string) {
   const home = await temporaryDirectory(t);
   const log = join(home, 'starts');
@@ -150,12 +150,12 @@ async function supervise(t: TestContext, script: string) {
   const start = `
     const { appendFileSync, readFileSync } = require('node:fs');
     const note = (line) => appendFileSync(${JSON.stringify(log)}, line + '\\n');
-    const { SLUICE_TOLD: told } = process.env;
-    note(told ? 'started, told ' + told : 'started');
+    const { SLUICE_SIGNAL: signal } = process.env;
+    note(signal ? 'started, signal ' + signal : 'started');
     const count = readFileSync(${JSON.stringify(log)}, 'utf8').split('\\n').length - 1;`;
   await writeFile(server, start + script);
   const supervisor = spawn('sh', [join(root, 'libexec/supervise.sh'), home, process.execPath, server], {
-    // However slow the machine is: a server that dies at its start has not lasted so long.
+    // Longer than any server of these tests lasts, even on a slow machine.
     env: { ...process.env, SLUICE_STABLE_SECONDS: '3600' },
     stdio: ['ignore', 'ignore', 'pipe'],
   });
@@ -164,7 +164,7 @@ async function supervise(t: TestContext, script: string) {
   return { supervisor, starts };
 }
 
-/** `sluice up`, as a user starts it. */
+/** Runs `sluice up` as a user does. */
 async function startUp(t: TestContext) {
   const home = await temporaryDirectory(t);
   const paths = new Paths(home);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as v from 'valibot';
-import { diagnose, tellsOfDamage } from '../../src/builds/failures.ts';
+import { diagnose, reportsDamagedCache } from '../../src/builds/failures.ts';
 import { appSettingsSchema } from '../../src/config/app-settings.ts';
 import { Masker } from '../../src/system/mask/masker.ts';
 import { printable } from '../../src/system/printable.ts';
@@ -40,7 +40,7 @@ test('the output of a failed build is searched in a time that grows with its len
     const output = Array.from({ length: 400 }, () => line);
     assertQuick(piece, () => diagnose('install', output));
     assertQuick(piece, () => diagnose('build', output));
-    assertQuick(piece, () => tellsOfDamage(output.join('\n')));
+    assertQuick(piece, () => reportsDamagedCache(output.join('\n')));
   }
 });
 

@@ -93,7 +93,7 @@ function unzipped({ req }: ApiContext): Readable {
     });
   }
   const unzipped = createGunzip();
-  // The sender may disconnect before anybody reads. Readers find the error in the state of the stream.
+  // The sender may disconnect before any code reads. Readers find the error in the state of the stream.
   unzipped.on('error', () => undefined);
   pipeline(req, unzipped, () => undefined);
   return unzipped;

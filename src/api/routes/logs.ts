@@ -37,7 +37,7 @@ export function logRoutes(router: Router<ApiState>, service: Service): void {
     // Asked first, while the answer can still have a status: the lines of a quiet app may be long in coming.
     await service.status(target);
     const gone = new AbortController();
-    // The caller may have hung up meanwhile: then no event follows.
+    // If the caller has disconnected already, no event follows.
     if (ctx.res.destroyed) gone.abort();
     ctx.res.once('close', () => gone.abort());
     ctx.type = `${format}; charset=utf-8`;
@@ -47,7 +47,7 @@ export function logRoutes(router: Router<ApiState>, service: Service): void {
   });
 }
 
-/** Bytes, not strings: see `HeldBack`. */
+/** Yields each line as bytes, not as a string: see `HeldBack`. */
 async function* bytesOf(
   lines: AsyncIterable<LogLine>,
   written: (line: LogLine) => string,

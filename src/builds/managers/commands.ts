@@ -20,8 +20,8 @@ export interface Commands {
   /** variables it runs with */
   env(project: Project): Record<string, string>;
   /**
-   * Variable with the directory of the cache, where each app needs a cache of its own: where a killed install leaves the
-   * cache broken, or a fault of one app clears the cache. Null where all apps share one.
+   * Name of the variable with the directory of the cache. Set if each app needs a cache of its own: because a killed install
+   * breaks the cache, or because a fault of one app clears the cache. Null if all apps share a cache.
    */
   cacheVariable: string | null;
   /** arguments that clear the cache; null if the package manager has no such command */

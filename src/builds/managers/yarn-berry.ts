@@ -13,7 +13,7 @@ export const yarnBerry: Commands = {
     YARN_ENABLE_TELEMETRY: 'false',
     YARN_ENABLE_COLORS: 'false',
   }),
-  // A wrong checksum in one app's lockfile clears the cache: see runInstall.
+  // Sluice clears the cache if the checksum in one app's lockfile is wrong: see runInstall.
   cacheVariable: 'YARN_GLOBAL_FOLDER',
   clearCache: ['cache', 'clean', '--all'],
 

@@ -5,7 +5,7 @@ export const yarnClassic: Commands = {
   program: 'yarn',
   // It refuses to run where package.json names another version or another package manager.
   env: () => ({ SKIP_YARN_COREPACK_CHECK: '1' }),
-  // It unpacks each package in its place in the cache.
+  // yarn 1 unpacks packages directly into the cache, so a killed install leaves half a package.
   cacheVariable: 'YARN_CACHE_FOLDER',
   clearCache: ['cache', 'clean'],
 

@@ -39,11 +39,11 @@ async function set(name: string, pairs: string[], options: ChangeOptions & { fil
   const fromFile = options.file === undefined ? {} : await variablesIn(options.file);
   const changes = pairs.map((pair, index) => {
     const at = pair.indexOf('=');
-    // Not quoted: it may be a secret, and this may be the log of a CI job.
+    // The message does not quote the argument: it may be a secret, and the output may go to the log of a CI job.
     if (at < 1)
       throw new UsageError(
-        `Argument ${index + 1} after the app sets nothing: it has no NAME= before its value.`,
-        'Write NAME=value, in quotes where it has spaces.',
+        `Argument ${index + 1} after the app has no NAME= before the value.`,
+        'Write NAME=value, with quotes around a value that has spaces.',
       );
     return [pair.slice(0, at), pair.slice(at + 1)] as const;
   });

@@ -18,9 +18,10 @@ export function registerUpCommand(program: Command): void {
 }
 
 /**
- * Becomes a shell that runs the server, and starts it again when it dies: this process is replaced, since what the command
- * line has loaded would stay in its memory for as long as it runs. Compiling costs memory that is not given back either (17 MB for stripping types), so it is
- * done before, by a process that ends, with the same flags: V8 refuses what was compiled under others.
+ * Replaces this process with a shell that runs the server, and starts the server again when it dies. Otherwise the modules
+ * of the command line would stay in memory for as long as the server runs. Compiling also takes memory that is never given
+ * back (17 MB for stripping types). So a process that ends compiles the server first, with the same flags: V8 refuses code
+ * that was compiled under other flags.
  */
 function up(options: { json?: true }): void {
   if (systemHome !== undefined && homeFromEnvironment() === systemHome) {

@@ -36,8 +36,8 @@ export async function checkRunner({ server, systemWide }: Patient): Promise<Chec
 }
 
 /**
- * Checks that the runner is far from its limit of open files: at the limit no app can be deployed or restarted. A server of
- * an earlier version sends no figures.
+ * Checks that the runner is far from its limit of open files: at the limit Sluice cannot deploy or restart any app. A server
+ * of an earlier version sends no figures.
  */
 function checkDescriptors(
   { pid, descriptors, maxDescriptors }: Partial<RunnerInfo>,
@@ -53,7 +53,7 @@ function checkDescriptors(
     .map((app) => `${targetName({ app: app.name, environment: app.environment })} (${app.descriptors})`);
   return warning(
     'runner',
-    `${usage}, most of them for ${most.join(', ')}`,
-    'Run fewer workers of these apps, or raise the limit: LimitNOFILE of the unit, or `ulimit -n` before `sluice up`.',
+    `${usage}; these apps use most: ${most.join(', ')}`,
+    'Run fewer workers of these apps, or raise the limit: set LimitNOFILE in the unit, or run `ulimit -n` before `sluice up`.',
   );
 }

@@ -9,7 +9,7 @@ export const relativePath = v.pipe(
     return (
       !['', '.', '..', '.sluice'].includes(first ?? '') &&
       !path.split('/').includes('..') &&
-      // A path with such a character is a slip, and no terminal shows it as it is.
+      // A control character in a path is a mistake, and no terminal shows the character.
       !/\p{Cc}/u.test(path)
     );
   }, 'a path inside the release, such as "uploads" or "data/shop.db"'),

@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 
-/** A command for a shell. It may have several lines; no program can be started with a NUL in an argument. */
+/** Command for a shell, of one or more lines. A NUL is refused: no argument of a program can have one. */
 export const shellCommand = v.pipe(
   v.string(),
   v.regex(/^(?=\s*\S)[^\0]+$/, 'a shell command, without NUL characters'),
