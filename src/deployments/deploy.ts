@@ -213,14 +213,14 @@ async function boot(deployment: Deployment, release: ReleaseRecord): Promise<Gen
   return generation;
 }
 
-/** nginx speaks plain HTTP to the apps behind it. */
+/** Notes that the app is behind nginx, which speaks plain HTTP to apps, and speaks another protocol itself. */
 function noteBehindNginx(deployment: Deployment, protocol: AppProtocol): void {
   const [domain] = deployment.site.appliance.domains.of(deployment.site.target);
   if (domain === undefined || protocol === 'http') return;
   deployment.notice({
     code: 'not_plain_http',
-    message: `The app speaks ${protocolNames[protocol]} on its port, and nginx speaks plain HTTP to it: ${domain.url} answers 502.`,
-    hint: `Let the app listen with node:http: nginx terminates TLS for its domains. Or run \`sluice domains remove ${domain.name}\` and use the port.`,
+    message: `The app speaks ${protocolNames[protocol]} on its port, but nginx speaks plain HTTP to apps: ${domain.url} answers 502.`,
+    hint: `Let the app listen with node:http; nginx terminates TLS for its domains. Or run \`sluice domains remove ${domain.name}\` and use the port.`,
   });
 }
 

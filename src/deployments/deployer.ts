@@ -188,8 +188,8 @@ export class Deployer implements Service {
   }
 
   /**
-   * One app whose files are beyond us must not keep all the others from being seen; asked for itself, it says why. One that
-   * was removed after it was found is none.
+   * Returns the status of an app, for the list of all apps; undefined if its files cannot be read, since the list must show
+   * the other apps all the same. The app's own status call gives the reason. Also undefined if the app was removed meanwhile.
    */
   async #statusIfReadable(site: Site, running: TargetStatus[]): Promise<AppStatus | undefined> {
     try {

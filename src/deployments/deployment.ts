@@ -164,7 +164,7 @@ export class Deployment {
       await store.fail(this.number, { ...failure, step: this.#step ?? 'receive' }).finally(() => {
         this.#phase = 'failed';
       });
-      // One that is removed with its app cannot be asked for.
+      // An unused app is removed, and the release with it: nobody can ask for the release later.
       if (!(await this.site.isUnused())) release = await releaseView(this.site, this.number);
     } catch (failing) {
       appliance.log.error('failure not on record', { ...about, error: failing });

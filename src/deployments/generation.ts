@@ -53,7 +53,7 @@ export class Generation {
     await this.#site.desire('running');
     await store.markActiveLive();
     const { generation, protocol } = this.booted;
-    // Most apps speak HTTP: their switch writes no record.
+    // Most apps speak HTTP, and their switch writes no record.
     if (protocol !== (this.#record.protocol ?? 'http')) await store.update(this.#record.number, { protocol });
     try {
       const result = await appliance.runner.call('switch', { key: name, generation });

@@ -19,7 +19,7 @@ import type { Sites } from './sites.ts';
 const grace = 5000;
 /** So many repositories are put in order at a time when the server starts. */
 const recoveredAtATime = 4;
-/** Of a collection of garbage, in ms. In a shallow repository pushes wait for it at their end. */
+/** Time limits of a garbage collection, in ms. In a shallow repository, pushes wait at their end for the collection. */
 const collectionTimeouts = { usual: 10 * 60_000, shallow: 60_000 };
 
 type Deploy = Service['deploy'];
@@ -115,8 +115,8 @@ export class GitServer {
     try {
       await alignBranches(place, await this.#sites.of(app));
     } catch (error) {
-      // The end of another push may have removed the repository meanwhile, and one more may have made the next one: the app
-      // had nothing.
+      // Another push may have ended meanwhile and removed the repository of an app that had nothing; a third push may have
+      // made a new repository since.
       if ((await this.#sites.lacksRepository(app)) || this.#sites.repository(app) !== place) return;
       this.#appliance.log.error('branches not moved', { app, error });
     }
@@ -160,7 +160,7 @@ export class GitServer {
     const { repository } = place;
     if (this.#stopping.aborted || !(await repository.isThere)) return;
     const isShallow = await repository.isShallow;
-    // Whoever pushes now collects afterwards.
+    // A push that is under way collects at its end.
     if (isShallow && place.isBusy) return;
     const argv: [string, ...string[]] = ['git', '-c', 'gc.autoDetach=false', 'gc', '--auto', '--quiet'];
     const job = {
@@ -172,7 +172,7 @@ export class GitServer {
       timeout: isShallow ? collectionTimeouts.shallow : collectionTimeouts.usual,
     };
     try {
-      // Git would drop a cut commit that a push adds meanwhile, and its parents would then count as lost.
+      // Git would drop a cut commit that a push adds meanwhile, and would then miss the parents of that commit.
       using _ = isShallow ? await place.refs.take(this.#stopping) : null;
       await this.#appliance.runner.call('job', { job }, { signal: this.#stopping });
     } catch (error) {

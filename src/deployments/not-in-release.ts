@@ -27,8 +27,8 @@ export async function notInThisRelease(
 }
 
 /**
- * Null where the commit has all that the release has, or where its history is cut, as in CI, and does not say. A commit of
- * the release that git has not taken in yet is described by the record.
+ * Describes commits of the live release that `commit` lacks. Null if `commit` lacks none, or if its history is cut too early
+ * to know, as in CI. If git does not have the release's commit yet, the record describes that commit.
  */
 async function missingFrom(
   repository: Repository,

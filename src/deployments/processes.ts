@@ -40,15 +40,15 @@ export async function scale(site: Site, workers: number | null, signal: AbortSig
 
 const maxWorkers = 64;
 
-/** How a change is kept: `keep` replaces `file`. */
+/** The way to keep a change: `keep` replaces `file`. */
 interface Keeping {
   file: string;
   keep(): Promise<void>;
 }
 
 /**
- * Keeps a change once the running app has proved to boot with it, and then switches to it. A change with which it does not
- * boot, or to which it cannot be switched, is not kept: it would take effect at the next restart.
+ * Boots the running app with a change, keeps the change, and switches to the new workers. If the boot or the switch fails,
+ * the change is not kept: it would take effect at the next restart.
  * @returns whether it runs, and so has been switched
  */
 export async function applyIfRunning(
@@ -78,7 +78,7 @@ export async function applyIfRunning(
   return true;
 }
 
-/** A fresh generation of `release`. */
+/** Boots a fresh generation of `release` and switches to it. */
 async function refresh(site: Site, release: ReleaseRecord, signal: AbortSignal): Promise<void> {
   await using generation = await Generation.boot(site, release, { signal });
   signal.throwIfAborted();

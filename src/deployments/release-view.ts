@@ -27,7 +27,7 @@ export function releaseNotFound(site: Site, number: number): AppError {
 
 /**
  * Returns the URL at which clients reach an app: its first domain, or else its port.
- * @param protocol of that port
+ * @param protocol that the app speaks on its port
  */
 export function siteUrl(
   { appliance, target }: Site,

@@ -97,17 +97,17 @@ export class RunnerClient {
     return this.#link.state === 'connected' && this.#link.users;
   }
 
-  /** Tells what runs now. @throws AppError as `call` */
+  /** Returns the status of all apps that the runner knows. @throws AppError as `call` */
   status(): Promise<TargetStatus[]> {
     return this.#query('status');
   }
 
-  /** Tells how many file descriptors the runner has open, and may. @throws AppError as `call` */
+  /** Returns the number of file descriptors that the runner has open, and its limit. @throws AppError as `call` */
   usage(): Promise<RunnerUsage> {
     return this.#query('usage');
   }
 
-  /** Asks again if the runner is replaced meanwhile. */
+  /** Sends a query, and sends it again if the runner is replaced meanwhile. */
   async #query<Name extends 'status' | 'usage'>(name: Name): Promise<RunnerCalls[Name]['result']> {
     const client = await this.#client();
     try {

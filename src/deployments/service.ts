@@ -23,7 +23,7 @@ export type { RunnerUsage } from '../protocol/runner.ts';
 /** As far as its workers are concerned, and `stopped` also where it was told to stop; `empty` has had no release live. */
 export type AppState = Liveness | 'empty';
 
-/** Why an app could not be started. */
+/** Reason why an app could not be started. */
 export interface Problem extends ErrorBody {
   /** ISO 8601 */
   at: string;
@@ -38,7 +38,7 @@ export interface AppStatus {
   since: string;
   /** the last death of a worker of the live release, since that went live; null where none has died */
   crash: Crash | null;
-  /** why it could not be started last, while it should run and does not; null where there is nothing such */
+  /** why the last start failed; null if none has failed, and null unless the app should run and does not run */
   problem: Problem | null;
   /** at its first domain, where it has one */
   url: string;
@@ -53,7 +53,7 @@ export interface AppStatus {
   /** processes without a port */
   background: BackgroundStatus[];
   cron: CronStatus[];
-  /** how many file descriptors the runner holds for it */
+  /** number of file descriptors that the runner holds for the app */
   descriptors: number;
   /** releases that are being deployed now, the oldest first */
   deploying: number[];

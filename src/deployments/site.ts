@@ -27,11 +27,11 @@ export class Site {
    * only when it has been built: nobody who must roll back waits for a build.
    */
   readonly traffic = new Slots(1);
-  /** whether a change is on the disk that a failed switch could not take back: what runs is without it */
+  /** true if a failed switch could not take back a change on the disk: the running app is without the change */
   isAhead = false;
-  /** why the last attempt to start it has failed; null where it has not */
+  /** why the last attempt to start the app failed; null if it succeeded */
   problem: Problem | null = null;
-  /** callers that use it now: until the last of them is done, it is not removed where nothing has come of it */
+  /** number of callers that use this site now: an unused site is removed only when the last caller is done */
   visitors = 0;
   /** deploys under way, by release number */
   readonly deployments = new Map<number, Deployment>();
@@ -59,8 +59,8 @@ export class Site {
   }
 
   /**
-   * Tells whether nothing has come of it: each of its deploys was refused before anything was built, and nobody has set
-   * anything for it.
+   * Returns true if the app is unused: each of its deploys was refused before the build, and nobody has set variables,
+   * workers or domains for it.
    */
   async isUnused(): Promise<boolean> {
     const [state, active, releases, variables] = await Promise.all([
@@ -96,7 +96,7 @@ export class Site {
   }
 }
 
-/** Steps at which a deploy is refused for what was sent, and nothing has been built yet. */
+/** Steps of a deploy before the build. A deploy that fails at one of them was refused for its upload. */
 const beforeTheBuild = new Set(['receive', 'wait', 'check']);
 
 export function appNotFound(name: string): AppError {

@@ -37,7 +37,7 @@ export class Sites {
   }
 
   /**
-   * Gives `work` a site that is there; it is not removed meanwhile where nothing comes of it.
+   * Calls `work` with an existing site. The site is not removed as unused while `work` runs.
    * @throws AppError `app_not_found`, `invalid_name`; what `work` throws
    */
   async withOne<T>(target: Target, work: (site: Site) => Promise<T>): Promise<T> {
@@ -51,7 +51,7 @@ export class Sites {
   }
 
   /**
-   * Gives `work` a site, made where it is not there yet. What nothing has come of is removed again when that is over.
+   * Calls `work` with a site, which is made if it does not exist. If the site is unused after `work`, it is removed.
    * @throws AppError `invalid_name`; what `work` throws
    */
   async withOneMade<T>(target: Target, work: (site: Site) => Promise<T>): Promise<T> {
@@ -68,7 +68,7 @@ export class Sites {
     const { paths, settings, runner } = this.#appliance;
     using _ = await this.#change(target.app);
     const isNew = !(await exists(paths.target(target).state));
-    // To end a removal ends all that runs as the user of the app, which the new app gets.
+    // Removals are finished first: a removal ends all processes of the app's user, and the new app gets the same user.
     if (isNew && (await runner.hasUsers())) await this.#finishRemovals(target.app);
     await ensureTargetState(paths, target, settings.apps);
     const site = this.#site(target);
@@ -87,14 +87,14 @@ export class Sites {
     await this.#discardUnused(site);
   }
 
-  /** Ends one visit. Whoever calls it may change the app. */
+  /** Ends one visit, and removes the site if it is unused. The caller has the right to change the app. */
   async #discardUnused(site: Site): Promise<void> {
     site.visitors -= 1;
     try {
       const isThere = this.#sites.get(site.name) === site;
       if (isThere && site.visitors === 0 && (await site.isUnused())) await this.#discard(site);
     } catch (error) {
-      // It stays as an app without a release: what came of the work is told all the same.
+      // The app stays, without a release. The outcome of `work` is reported all the same.
       this.#appliance.log.error('unused app not removed', { app: site.name, error });
     }
   }
@@ -104,11 +104,11 @@ export class Sites {
     const { paths } = this.#appliance;
     const aside = join(paths.home, `${removing}${app}-${Date.now()}`);
     await mkdir(aside);
-    // Its user removes what is in it, where it has one.
+    // If the app has a user, this user removes the files in it.
     await chmod(aside, 0o711);
     await rename(paths.target(target).directory, join(aside, environment));
     this.#sites.delete(name);
-    // With a repository in it, it is for the end of the push to tidy up.
+    // If the app has a repository, the end of the push removes the directory.
     if ((await listDirectory(paths.app(app))).length === 0) await removeTree(paths.app(app));
     await syncDirectory(paths.apps);
     await this.#removeAside(app, aside);
@@ -150,7 +150,7 @@ export class Sites {
     return { place, [Symbol.dispose]: () => entered[Symbol.dispose]() };
   }
 
-  /** Returns whether an app has no repository, once a removal that is under way is over. @throws AppError `invalid_name` */
+  /** Waits for a removal that is under way; then returns true if the app has no repository. @throws AppError `invalid_name` */
   async lacksRepository(app: string): Promise<boolean> {
     using _ = await this.#change(app);
     return !(await this.repository(app).repository.isThere);
@@ -245,7 +245,7 @@ export class Sites {
     const environments = (await runner.hasUsers()) ? (await listDirectory(aside)).filter(isName) : [];
     for (const environment of environments) {
       const key = targetName({ app, environment });
-      // Its user, and all that runs as this user, belong to the new app.
+      // The app was created again: its user, and all processes of this user, belong to the new app.
       if (await exists(paths.target({ app, environment }).state)) {
         thereAgain.push(key);
         continue;
@@ -274,7 +274,7 @@ export class Sites {
   }
 }
 
-/** The app whose files a directory in the home with this name has; undefined where it is no such directory. */
+/** Returns the app whose files are in a directory of the home; undefined if `name` is not the name of a removed app's files. */
 function removedApp(name: string): string | undefined {
   return name.startsWith(removing) ? name.slice(removing.length).replace(/-\d+$/, '') : undefined;
 }

@@ -45,7 +45,7 @@ function appState(
   return { state: inRunner.state, since: inRunner.since };
 }
 
-/** Whether it should run, and no runner has come to it. */
+/** Returns true if the app should run, and the runner has not started it. */
 function isStarting({ desired }: TargetState, wasLive: boolean, inRunner: TargetStatus | undefined): boolean {
   return wasLive && desired === 'running' && !inRunner?.active;
 }

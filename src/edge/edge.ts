@@ -40,11 +40,11 @@ export class Edge {
   readonly #orders: Orders;
   readonly #front: Front;
   readonly #hosts: WantedHosts;
-  /** changes of a name: each waits until nginx has confirmed the one before */
+  /** changes by host name: each waits until nginx has confirmed the change before */
   readonly #names = new SerialByKey();
-  /** changes of the records, which wait for no nginx */
+  /** changes of the records, which do not wait for nginx */
   readonly #changes = new Serial();
-  /** domains that are new, until nginx has confirmed them */
+  /** new domains that nginx has not confirmed yet */
   readonly #unproven = new Set<Domain>();
   readonly #background = new Set<Promise<void>>();
   #all: readonly Domain[] = [];
@@ -122,11 +122,11 @@ export class Edge {
   }
 
   /**
-   * Lets a host name lead to an app, or to the API; when this is fulfilled it does, with a certificate of its own or one
-   * that holds its place while one is ordered. One that leads there already gets the certificate that is said now. A
-   * call that cannot succeed fails at once; a call waits for nginx and for others of the same name, and for no other.
+   * Routes a host name to an app or to the API. When fulfilled, nginx serves the name, with the domain's own certificate or
+   * a temporary one while an order is under way. If the name is routed to the target already, only its certificate changes.
+   * A call that cannot succeed fails at once. A call waits only for nginx and for calls with the same name.
    * @throws AppError `invalid_domain`, `domain_taken`, `app_not_found`, `invalid_certificate`, `nginx_failed`,
-   *   `edge_unavailable`; all is as it was then. `domain_not_found` where its app has been removed meanwhile
+   *   `edge_unavailable`: nothing has changed then. `domain_not_found` if the app was removed meanwhile
    */
   async add(wanted: NewDomain): Promise<DomainView> {
     if (this.#damage !== null) throw AppError.from(this.#damage);
@@ -164,7 +164,7 @@ export class Edge {
       await this.#ensureCertificate(domain);
       if (before === undefined) this.#unproven.add(domain);
       await this.#changes.run(async () => {
-        // Its app may have been removed by now.
+        // The app may have been removed by now.
         await this.#assertPossible(domain.name, domain.target);
         await (before === undefined ? this.#domains.add(domain) : this.#domains.replace(domain));
         await this.#refresh();
@@ -177,7 +177,7 @@ export class Edge {
           else await this.#domains.replace(before);
           await this.#refresh();
         }
-        // The removal of the app may have removed a domain of before, and its certificate.
+        // The removal of the app may have removed the earlier domain and its certificate.
         if (before === undefined || this.#all.includes(before)) await restore();
       });
       // What is asked of nginx is to be what there is, should it come to be able to do it.
@@ -189,8 +189,8 @@ export class Edge {
   }
 
   /**
-   * Has nginx go by the domains there are. Where nginx refuses them, a new one beside this change may be the reason: the
-   * change is applied once more without the others that are new.
+   * Applies all domains to nginx. If nginx refuses them, another new domain may be the reason, so the change is applied once
+   * more without the other new domains.
    */
   async #apply(own?: Domain): Promise<void> {
     const others = () => [...this.#unproven].filter((domain) => domain !== own);

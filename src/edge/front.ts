@@ -38,7 +38,7 @@ export class Front {
 
   /**
    * Has nginx answer for these hosts and no others, and waits until it does. Nothing is done where it does already.
-   * Callers make one call at a time.
+   * The caller must not call this method again before the last call has ended.
    * @throws AppError `nginx_failed` in nginx's own words, `edge_unavailable` where nobody applies it
    */
   async apply(hosts: readonly WantedHost[]): Promise<void> {

@@ -20,7 +20,7 @@ interface WantedHostsOptions {
   settings: ServerSettings;
   certificates: Certificates;
   front: Front;
-  /** all domains, those included that nginx has not confirmed yet */
+  /** all domains, including those that nginx has not confirmed yet */
   domains: () => readonly Domain[];
   /** where the API listens, once it does */
   api: () => { address: string; port: number };
@@ -32,7 +32,7 @@ export class WantedHosts {
   #fault: EdgeFault = null;
   #appliedAt = 0;
   readonly #turns = new Serial();
-  /** the turn that has not begun */
+  /** the turn that waits and has not begun */
   #next: Promise<void> | undefined;
 
   constructor(options: WantedHostsOptions) {
@@ -49,8 +49,8 @@ export class WantedHosts {
   }
 
   /**
-   * Has nginx answer for all domains and no others; one without a certificate, or whose app is gone, is left out. All
-   * calls that wait while an earlier turn runs share the next turn.
+   * Has nginx serve exactly these domains: all that have a certificate and an app. Calls that wait while an earlier turn runs
+   * share the next turn.
    * @throws AppError `nginx_failed`, `edge_unavailable`
    */
   apply(): Promise<void> {
@@ -61,7 +61,7 @@ export class WantedHosts {
     return this.#next;
   }
 
-  /** Does the same for a choice of the domains, in a turn of its own. @param domains called when the turn begins */
+  /** Has nginx serve only some of the domains, in a turn of its own. @param domains called when the turn begins */
   applyOnly(domains: () => readonly Domain[]): Promise<void> {
     return this.#turns.run(() => this.#apply(domains()));
   }

@@ -37,8 +37,8 @@ export class Repository {
   }
 
   /**
-   * Opens the same repository as a push under way sees it: git keeps its objects apart until it is accepted. The list of
-   * cut commits that git makes for a shallow push over http lacks those of the repository; here it has both.
+   * Opens this repository as a push under way sees it: git keeps the objects of a push apart until the push is accepted. For a
+   * shallow push over http, git lists only the push's cut commits; here the list also has those of the repository.
    */
   async within(quarantine: Record<string, string>): Promise<QuarantinedRepository> {
     if (quarantine[shallowVariable] === undefined) return new QuarantinedRepository(this.path, quarantine);
@@ -53,7 +53,7 @@ export class Repository {
     return exists(join(this.path, 'HEAD'));
   }
 
-  /** Tells whether parents of some commits are not here. */
+  /** True if the repository lacks parents of some commits. */
   get isShallow(): Promise<boolean> {
     return exists(join(this.path, 'shallow'));
   }
@@ -74,8 +74,8 @@ export class Repository {
   }
 
   /**
-   * Removes what a git that was killed has left: locks, which would keep every later push out, and its lists of cut
-   * commits. For the start of a server, when no git can be at work.
+   * Removes files that a killed git has left: its locks, which would block every later push, and its lists of cut commits.
+   * To be called at the start of a server, when no git can be running.
    */
   async sweepLocks(): Promise<void> {
     for (const entry of await readdir(this.path, { recursive: true, withFileTypes: true })) {
@@ -132,7 +132,7 @@ export class Repository {
     return commit;
   }
 
-  /** Lists what `to` has that `from` has not; null where the history of `to` is cut too early to know. */
+  /** Lists the commits that `to` has and `from` lacks; null if the history of `to` is cut too early to know. */
   async changes(from: string, to: string): Promise<Changes | null> {
     if (!(await this.isWhole(to, from))) return null;
     const list = ['log', `--max-count=${maxCommits}`, `--format=${commitFormat.subject}`, `${from}..${to}`];
@@ -140,17 +140,17 @@ export class Repository {
     return { commits: parseCommits(output), count };
   }
 
-  /** Counts the commits that `other` has and `commit` lacks; null where the history of `commit` is cut too early to know. */
+  /** Counts the commits that `other` has and `commit` lacks; null if the history of `commit` is cut too early to know. */
   async lacking(commit: string, other: string): Promise<number | null> {
     const count = await this.#count(commit, other);
     return count === 0 || (await this.isWhole(commit, other)) ? count : null;
   }
 
-  /** Tells whether the history of a commit is all here, or all of it that `base` does not have. */
+  /** Returns true if the repository has the whole history of a commit, apart from the history of `base`. */
   async isWhole(commit: string, base?: string): Promise<boolean> {
     const cut = await this.#cutCommits();
     if (cut.size === 0) return true;
-    // To git a cut commit has no parents.
+    // Git treats a cut commit as one without parents.
     const range = [commit, ...(base === undefined ? [] : [`^${base}`])];
     const ends = lines(await this.#git(['rev-list', '--max-parents=0', ...range]));
     return !ends.some((end) => cut.has(end));
@@ -178,7 +178,7 @@ export class Repository {
     return archiveCommit(this.path, commit, this.#env);
   }
 
-  /** Lists the commits of a shallow history whose parents are not here. */
+  /** Lists the cut commits: those of a shallow history whose parents the repository lacks. */
   async #cutCommits(): Promise<Set<string>> {
     const file = this.#env[shallowVariable] ?? join(this.path, 'shallow');
     return new Set(lines((await ifThere(readFile(file, 'utf8'))) ?? ''));
@@ -222,7 +222,7 @@ class QuarantinedRepository extends Repository implements AsyncDisposable {
   }
 }
 
-/** Names the file that git reads cut commits from, in place of `shallow` in the repository. */
+/** Variable with the path of the file from which git reads cut commits, instead of `shallow` in the repository. */
 const shallowVariable = 'GIT_SHALLOW_FILE';
 
 function lines(output: string): string[] {

@@ -28,7 +28,7 @@ export async function compressRotated(directory: string, newest: number): Promis
   }
 }
 
-/** A part that a full disk leaves would take the space that it lacks. */
+/** Compresses one file. Removes the part if that fails: on a full disk, the part would take up space that is needed. */
 async function compress(path: string): Promise<void> {
   const part = `${path}.gz.part`;
   try {

@@ -22,7 +22,7 @@ export class Framer {
     this.#masked = new MaskStream(masker);
   }
 
-  /** Whether a line has begun that has not ended, or a value may go on in the next line. */
+  /** True if text is held back: a line that has not ended, or lines whose value may go on in the next line. */
   get isHolding(): boolean {
     return this.#held !== '';
   }
@@ -39,7 +39,7 @@ export class Framer {
     let records = '';
     if (end > 0) {
       const open = this.#masked.openFrom(this.#held);
-      // A line stays whole: all of it waits for the value that it may end with.
+      // If a value may begin in a line, the whole line is held back until the value ends or turns out to be none.
       const settled = open >= end ? end : this.#held.lastIndexOf('\n', open) + 1;
       if (settled > 0) records = this.#records(this.#take(settled), now);
     }
@@ -47,8 +47,8 @@ export class Framer {
   }
 
   /**
-   * What is held, and of a line without an end a part: the rest is to come.
-   * @param all whether what may be the beginning of a value is in it, too
+   * Returns records of the text that is held back. A line without an end becomes a part, and the rest follows later.
+   * @param all also returns text that may be the beginning of a value
    */
   part(now: Date, { all = false } = {}): string {
     const end = this.#held.lastIndexOf('\n') + 1;
@@ -72,7 +72,7 @@ export class Framer {
     return taken;
   }
 
-  /** @param lines whole ones, with their ends */
+  /** @param lines whole lines, with their line ends */
   #records(lines: string, now: Date): string {
     this.#inParts = false;
     const prefix = linePrefix(now, this.#origin, this.#stream);

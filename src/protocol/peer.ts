@@ -58,7 +58,7 @@ export function serveCalls<Table extends Calls<Table>>(socket: Socket, handlers:
   });
 }
 
-/** Undefined where it is no message. The parser's error would quote it, and messages have secrets in them. */
+/** Parses a message; undefined if the line has none. Throws nothing: the parser's error would quote secrets in the line. */
 function parse(line: string): Message | undefined {
   try {
     const message: unknown = JSON.parse(line);

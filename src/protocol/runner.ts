@@ -28,7 +28,7 @@ export interface GenerationSpec {
   settleTime: number;
   drainTimeout: number;
   killTimeout: number;
-  /** what a process is told to end with; null for SIGTERM, or SIGINT where an app handles that alone */
+  /** signal that ends a process; null for SIGTERM, or SIGINT if the app handles only SIGINT */
   stopSignal: NodeJS.Signals | null;
   maxDraining: number;
   restarts: RestartSpec;
@@ -123,7 +123,7 @@ export interface JobResult {
   signal: NodeJS.Signals | null;
   timedOut: boolean;
   durationMs: number;
-  /** ms after SIGTERM, where it had to be killed; left out where it ended by itself */
+  /** ms between SIGTERM and SIGKILL; left out if the process was not killed */
   killedAfter?: number;
   /** what it, or something that it had started, was short of; left out where that is nothing that is known */
   shortage?: Shortage;
@@ -206,7 +206,7 @@ export interface Crash {
 
 export interface TargetStatus {
   key: string;
-  /** how many file descriptors the runner holds for it */
+  /** number of file descriptors that the runner holds for the app */
   descriptors: number;
   /** null where nothing is active */
   active: { generation: number; release: number; workers: number } | null;
@@ -234,7 +234,7 @@ export interface BootResult {
   workers: number;
   /** from the start of the first worker to the last one healthy, `settleTime` not counted, in ms */
   bootMs: number;
-  /** of the app's port */
+  /** protocol that the app speaks on its port */
   protocol: AppProtocol;
   notices: Notice[];
 }
@@ -245,7 +245,7 @@ export interface SwitchResult {
   pauseMs: number;
 }
 
-/** File descriptors of the runner's process: null on systems that do not tell. */
+/** Open file descriptors of the runner's process, and their limit; null on systems that do not report them. */
 export interface RunnerUsage {
   descriptors: number | null;
   maxDescriptors: number | null;

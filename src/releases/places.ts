@@ -77,7 +77,7 @@ export class Places {
   /** Whether the files of a published release are there, not only its records. */
   async hasTree(number: number): Promise<boolean> {
     const directory = await ifThere(opendir(this.#paths.release(number).directory));
-    // Not all names: there may be a great many.
+    // Stops at the first name: a directory may have very many.
     for await (const { name } of directory ?? []) if (name !== recordsName) return true;
     return false;
   }

@@ -69,7 +69,7 @@ export interface ReleaseRecord {
   sizeBytes: number | null;
   /** how it is run, settled when it was built; null until then */
   run: RunPlan | null;
-  /** of the app's port, as the last switch to this release found it; left out for plain HTTP */
+  /** protocol that the app spoke on its port at the last switch to this release; left out for plain HTTP */
   protocol?: AppProtocol;
 }
 

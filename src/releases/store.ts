@@ -41,12 +41,12 @@ export class ReleaseStore {
   readonly #places: Places;
   readonly #leave: (release: number, error: unknown) => void;
   readonly #writes = new Serial();
-  /** releases of which a full or broken disk has not let all be removed and recorded that a failure takes */
+  /** failed releases whose removal or record the disk has refused so far, with their errors */
   readonly #failing = new Map<number, NonNullable<ReleaseRecord['error']>>();
 
   /**
    * @param empty removes what is in a tree, but for one name
-   * @param leave told of a failed release that this process does not try to finish any more: the next start does
+   * @param leave called with a failed release that cannot be cleaned up; only the next start tries again
    */
   constructor(
     target: Target,
@@ -81,7 +81,7 @@ export class ReleaseStore {
       await ensurePrivateDirectory(place.records);
       await writeJsonAtomic(place.record, record);
     } catch (error) {
-      // Without a record it is no release. Where this fails too, the next start clears staging.
+      // Without a record there is no release. If the removal fails too, the next start clears staging.
       await removeTree(place.directory).catch(() => undefined);
       throw error;
     }
@@ -122,8 +122,8 @@ export class ReleaseStore {
   }
 
   /**
-   * Does again what a disk refused when releases failed. What it still refuses is left for the next time; what fails
-   * otherwise is left for the next start, so that it stands in the way of no deploy.
+   * Tries again to clean up and record failed releases, after a disk has refused it. If the disk refuses again, the next call
+   * tries again. After any other error only the next start tries again, so that no deploy is blocked.
    */
   async #finishFailing(): Promise<void> {
     for (const [number, error] of this.#failing) {
@@ -197,8 +197,9 @@ export class ReleaseStore {
   }
 
   /**
-   * Notes that the active release was live, where the disk refused to at its switch. Without the note it would count as
-   * one that never went live as soon as another is active. A damaged record takes no note, and blocks no switch.
+   * Notes that the active release was live, in case the disk refused the note at its switch. Without the note, the release
+   * would count as never live once another release is active. If its record is damaged, nothing is noted, so that the record
+   * does not block a switch.
    */
   async markActiveLive(): Promise<void> {
     const active = await this.active();

@@ -1,11 +1,11 @@
 import { type ErrorBody, errorBody } from '../errors/app-error.ts';
 
-/** As `libexec/supervise.sh` expects them; it starts a server with any other status but 0 again. */
+/** Exit statuses of the server. libexec/supervise.sh decides by them if it starts the server again. */
 export const exitStatus = { cannotStart: 1, anotherIsUp: 3, crashed: 70 };
 
 /**
- * Ends the process when `work` is over; an error that is the user's, or the disk's, is told as one, without a stack. What is
- * written to stdout or stderr may be lost, since both may lie on a full disk: without a listener that would end the process.
+ * Ends the process when `work` is over. An error of the user or of the disk is printed as a message, without a stack. stdout
+ * and stderr may go to a full disk: without `error` listeners, a failed write would end the process.
  */
 export async function asProgram(work: () => Promise<void>): Promise<never> {
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
@@ -20,7 +20,7 @@ export async function asProgram(work: () => Promise<void>): Promise<never> {
   }
 }
 
-/** With the words of the system, which say what file it is about. */
+/** Describes an error, with the system's own message, which names the file. */
 function explain({ message, hint }: ErrorBody, error: Error): string {
   const details = error.message === message ? '' : ` (${error.message})`;
   return `sluice: ${message}${details}\n${hint && `  ${hint}\n`}`;

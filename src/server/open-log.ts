@@ -5,8 +5,8 @@ const largest = 10 * 1024 ** 2;
 
 /**
  * Opens our own log to append to it; one that is large becomes `sluice.log.1` first, in place of the one before. A
- * runner that is still there from an earlier server goes on writing into that. Where the disk does not let it be opened, the
- * log is stderr: a full disk must not keep apps down.
+ * runner that is still there from an earlier server goes on writing into that. If the disk refuses to open the log, stderr is
+ * the log: a full disk must not keep apps down.
  * @returns its file descriptor
  */
 export function openLog(path: string): number {

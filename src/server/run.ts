@@ -73,7 +73,7 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   log.info('starting', { version, pid: process.pid, home: paths.home });
   process.on('uncaughtException', (error) => {
     log.error('crashed', { error });
-    process.stderr.write(`sluice: it crashed: ${describeError(error)}\n`);
+    process.stderr.write(`sluice: the server crashed: ${describeError(error)}\n`);
     process.exit(exitStatus.crashed);
   });
   await using ending = new AsyncDisposableStack();
@@ -106,7 +106,7 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   const shared = { service: deployer, tokens, keys, edge, record, version, log, url: () => url };
   const runnerNow = async () => {
     const usage = runner.info && (await runner.usage());
-    // Another runner may have taken the place of the first.
+    // A new runner may have replaced the first one meanwhile.
     return runner.info && usage && { ...runner.info, ...usage };
   };
   const api = (local: boolean) => createApi({ ...shared, local, runner: runnerNow }).callback();
@@ -138,8 +138,8 @@ function placeOf(url: string): { address: string; port: number } {
 }
 
 /**
- * Returns the signal that ends the server: the first one, or one that libexec/supervise.sh got before. A second SIGINT ends
- * the process at once, whatever is under way. Other signals may come twice: from a service manager and from the supervisor.
+ * Waits for the signal that ends the server: the first signal, or one that libexec/supervise.sh got before the start. A second
+ * SIGINT ends the process at once. Other signals may come twice: from a service manager and from the supervisor.
  */
 function untilTold(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {

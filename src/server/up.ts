@@ -37,14 +37,14 @@ export async function up(home: string, whenReady: (ready: Ready) => void): Promi
   });
 }
 
-/** Notes who starts this server again, for `install.sh --local --stop`. A full disk must not keep the server down. */
+/** Writes the supervisor's process id for `install.sh --local --stop`. A full disk must not keep the server down. */
 function noteSupervisor(paths: Paths, log: Log): void {
   const pid = process.env['SLUICE_SUPERVISOR'];
   if (pid === undefined) return;
   try {
     writeFileSync(paths.supervisor, `${pid}\n`, { mode: 0o600 });
   } catch (error) {
-    log.warn('supervisor not noted', { error });
+    log.warn('process id of the supervisor not written', { error });
   }
 }
 

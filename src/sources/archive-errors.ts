@@ -42,7 +42,7 @@ export function tooManyLinks(limit: number): AppError {
   return new AppError(
     'archive_too_many_entries',
     `the paths and targets of the links in the archive take more than ${formatBytes(limit)}`,
-    { hint: 'Leave out node_modules and build output: they are made here.' },
+    { hint: 'Leave out node_modules and build output: Sluice makes them here.' },
   );
 }
 

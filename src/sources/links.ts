@@ -13,7 +13,7 @@ const maxSteps = 2_000_000;
  * Judges every link by where it really leads, followed the way the kernel does: what is lexically inside may pass
  * through another link and lead out, as `a/b/l -> ../..` with `x -> a/b/l/..` does. One that dangles is fine.
  * All links are known and no other path of a fresh tree is a link, so the disk need not be asked.
- * @param folder the directory, in which all links are, that none may lead out of; empty for the root
+ * @param folder directory that has all the links, and that no link may leave; empty for the root
  * @throws AppError `archive_unsafe`
  */
 export function assertLinksStayInside(links: Links, folder = ''): void {
@@ -27,7 +27,7 @@ export function assertLinksStayInside(links: Links, folder = ''): void {
   }
 }
 
-/** @param depth how many names the directory has that may not be left: the first of each path */
+/** @param depth number of names in the path of the directory that links may not leave */
 function staysInside(link: string, links: Links, depth: number, budget: { steps: number }): boolean {
   const names = link.split('/');
   const at = names.slice(0, depth);

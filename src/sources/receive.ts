@@ -123,12 +123,12 @@ async function* wholeBlocks(tar: AsyncIterable<Buffer>): AsyncGenerator<Buffer> 
   }
 }
 
-/** Moves what is in `tree`, which lies below `directory`, up into it. The names are too many to hold them all. */
+/** Moves the entries of `tree`, which lies below `directory`, up into `directory`. There may be too many names to hold. */
 async function moveInto(directory: string, tree: string): Promise<void> {
   if (await ifThere(lstat(join(tree, recordsName)))) throw reservedName(recordsName);
   for (let moved = -1; moved !== 0; ) {
     moved = 0;
-    // Of a directory that changes meanwhile, some names may be left out: until nothing is left, it is read again.
+    // A reader may miss names in a directory that changes, so the directory is read again until it is empty.
     for await (const { name } of await opendir(tree)) {
       renameSync(join(tree, name), join(directory, name));
       moved += 1;

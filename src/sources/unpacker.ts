@@ -35,7 +35,7 @@ import type { ArchiveLimits } from './receive.ts';
  * Owners, times and special mode bits are not taken over. Times, because `npm pack` gives all files the same, and
  * a server that makes an ETag of size and time would then serve an old file for a new one.
  *
- * Memory does not grow with the archive: the disk says which directories there are, and what must be remembered is limited.
+ * Memory does not grow with the archive: directories are looked up on the disk, and a limit holds for what is kept in memory.
  */
 export class Unpacker {
   readonly #root: string;
@@ -46,7 +46,7 @@ export class Unpacker {
   #top: { name: string; isOnly: boolean } | undefined;
   /** the directory that was looked up last */
   #directory = '';
-  /** memory that the remembered paths take at most, in bytes */
+  /** upper bound of the memory that the remembered paths take, in bytes */
   #remembered = 0;
   readonly #lfsPointers: string[] = [];
   /** descriptor of the file that is being written */
@@ -117,7 +117,7 @@ export class Unpacker {
     const tree = join(this.#root, folder);
     const isInside = (path: string) => folder === '' || path.startsWith(`${folder}/`);
     const below = (path: string) => (folder === '' ? path : path.slice(folder.length + 1));
-    // A link beside the folder is gone with all that is beside it.
+    // Links beside the folder are dropped, as is everything else beside it.
     for (const path of this.#links.keys()) if (!isInside(path)) this.#links.delete(path);
     assertLinksStayInside(this.#links, folder);
     for (const [path, target] of this.#links) {
@@ -177,7 +177,7 @@ export class Unpacker {
     if (this.#entries > this.#limits.maxEntries) throw tooManyEntries(this.#limits);
   }
 
-  /** Of the names at the root. tar on macOS puts the attributes of `app` beside it, into a file called `._app`. */
+  /** Notes a name at the root. tar on macOS puts the attributes of `app` into a file `._app` beside it, which does not count. */
   #noteTop(name: string): void {
     if (name === '' || name.startsWith('._') || name === this.#top?.name) return;
     this.#top = { name, isOnly: this.#top === undefined };
@@ -188,9 +188,9 @@ export class Unpacker {
     if (this.#remembered > maxRemembered) throw tooManyLinks(maxRemembered);
   }
 
-  /** Tells whether a directory has been made. No path leads through a link yet. */
+  /** Returns true if a directory has been made. No path leads through a link yet. */
   #isDirectory(path: string): boolean {
-    // Most entries lie where the one before them lies, or above that.
+    // Most entries are in the directory of the entry before, or above it.
     if (path === '' || path === this.#directory || this.#directory.startsWith(`${path}/`)) return true;
     if (lstatSync(join(this.#root, path), { throwIfNoEntry: false })?.isDirectory() !== true) return false;
     this.#directory = path;
@@ -253,14 +253,14 @@ export class Unpacker {
 const lfsPointer = /^version https:\/\/git-lfs\.github\.com\/spec\/v1\n(?:ext-.+\n)*oid sha256:/;
 
 /**
- * Limits the memory for paths and targets of links, and for paths of git-lfs files, in bytes: links are judged when all of
- * them are known. The 15,000 links of a large node_modules of pnpm take 6 MiB.
+ * Limits the memory for paths and targets of links, and for paths of git-lfs files, in bytes. All links are kept until the end,
+ * because they are checked together. The 15,000 links of a large node_modules of pnpm take 6 MiB.
  */
 const maxRemembered = 16 * 1024 ** 2;
 /** Memory that V8 takes for a text in a map besides its characters, in bytes. */
 const textOverhead = 64;
 
-/** Copies a text that the parser has cut out of a longer one, which it would keep in memory. */
+/** Copies a text that the parser has cut out of a longer text: the slice would keep the longer text in memory. */
 function copy(text: string): string {
   return Buffer.from(text).toString();
 }
@@ -276,8 +276,8 @@ function noTar(cause?: unknown): Error {
 }
 
 /**
- * Limits the header with a long path, or with attributes, that an entry may have, in bytes. The parser cuts it into lines,
- * which takes many times as much memory where all of them are empty.
+ * Limits the extended header of an entry, in bytes: it has a long path or attributes. The parser cuts the header into lines,
+ * and empty lines take many times as much memory as their bytes.
  */
 const maxExtendedHeader = 128 * 1024;
 

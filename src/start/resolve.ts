@@ -46,8 +46,8 @@ export function findStart(settings: AppSettings, manifest: Manifest | undefined)
 }
 
 /**
- * A new app of Nest starts by `nest start`, which compiles the app and then runs it in a process of its own. The app's
- * `start:prod` runs what the build has compiled. Undefined for any other app.
+ * Returns the start command of a new Nest app; undefined for any other app. Its `start` is `nest start`, which compiles the
+ * app and then runs it in a process of its own. Its `start:prod` runs the files that the build has compiled.
  */
 function productionStart(
   { command }: FoundCommand,

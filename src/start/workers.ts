@@ -19,8 +19,8 @@ const stateful: Record<string, string[]> = {
 };
 
 /**
- * Packages whose clients may poll: each request of a client must reach the process that knows the client. An adapter such as
- * `@socket.io/redis-adapter` carries messages between processes, and knows nothing of a session that another process began.
+ * Packages whose clients may poll: all requests of a client must reach the process that began the client's session. An adapter
+ * such as `@socket.io/redis-adapter` carries messages between processes, but does not share sessions.
  */
 const sticky =
   'socket.io engine.io @nestjs/platform-socket.io @feathersjs/socketio fastify-socket.io sockjs faye'.split(
@@ -59,5 +59,5 @@ function stateInProcess(manifest: Manifest | undefined): string | null {
   }
   const polled = dependencies.find((name) => sticky.includes(name));
   if (polled === undefined) return null;
-  return `a client of ${polled} that polls must reach the same process with each request, also where an adapter connects the processes`;
+  return `all requests of a polling ${polled} client must reach the same process, even if an adapter connects the processes`;
 }

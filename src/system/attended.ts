@@ -1,11 +1,11 @@
 /** Longest time between two turns of our event loop that still counts as attended, in ms. */
 const longest = 500;
-/** Interval between two looks at the clock, in ms. */
+/** Interval between two readings of the clock, in ms. */
 const step = 250;
 
 /**
- * Time during which this process has listened to others. A process that stood still for seconds, or a machine that was
- * suspended, must not hold that time against anybody.
+ * Returns the time during which this process could receive messages. If this process stood still for seconds, or the machine
+ * was suspended, that time must not count as the silence of another process.
  * @param elapsed ms since the last turn
  * @returns ms
  */
@@ -13,7 +13,7 @@ export function attendedTime(elapsed: number): number {
   return Math.min(elapsed, longest);
 }
 
-/** Aborts its signal after some time that this process has attended, and after all that has arrived by then is read. */
+/** Aborts its signal after some attended time, once everything that has arrived by then is read. */
 export class AttendedDeadline implements Disposable {
   readonly #controller = new AbortController();
   #left: number;

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** More than any single thing that a process of ours starts takes for a moment. */
+/** Number of descriptors kept free: more than any single start of a process takes for a moment. */
 const reserve = 32;
 
 interface DescriptorUsage {
@@ -8,18 +8,18 @@ interface DescriptorUsage {
   maxDescriptors: number | null;
 }
 
-/** Counts the file descriptors of this process, and reads their limit; null where there is no /proc. */
+/** Counts the file descriptors of this process, and reads their limit; both are null on systems without /proc. */
 export function descriptorUsage(): DescriptorUsage {
   if (process.platform !== 'linux') return { descriptors: null, maxDescriptors: null };
   const soft = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
-  // The directory itself is open while it is read.
+  // Minus the descriptor of the directory itself, which is open while it is read.
   const descriptors = readdirSync('/proc/self/fd').length - 1;
   return { descriptors, maxDescriptors: soft === undefined ? null : Number(soft) };
 }
 
 /**
- * To be called before a process is started. A `spawn` that finds no descriptor left keeps those that it has opened by
- * then for good (Node.js 26): what fails for a moment would fail for ever.
+ * Checks that enough descriptors are left to start a process. If `spawn` runs out of descriptors, it never closes those that
+ * it has opened (Node.js 26): a short shortage would last for ever.
  * @throws an error with the code EMFILE
  */
 export function needDescriptors(): void {

@@ -41,8 +41,8 @@ export async function leftTemporaries(directory: string): Promise<string[]> {
 }
 
 /**
- * Makes a rename or an unlink in `directory` durable. Readers see the rename already, so a disk that refuses takes nothing
- * back: the caller's change is made, and only a power cut could undo it.
+ * Makes a rename or an unlink in `directory` durable. An error of the disk is no error here: readers see the change already,
+ * and only a power cut could undo it.
  */
 export async function syncDirectory(directory: string): Promise<void> {
   try {
@@ -81,20 +81,20 @@ export async function writeFileAtomic(
   await syncDirectory(dirname(path));
 }
 
-/** Removes a temporary file of a write that failed, for the reason of that write. What stays is swept at the next start. */
+/** Removes the temporary file of a failed write. If the disk refuses that too, the next start removes the file. */
 async function discard(temporary: string): Promise<void> {
   await rm(temporary, { force: true }).catch((error: unknown) => {
     if (!isRefusedByDisk(error)) throw error;
   });
 }
 
-/** The content of a file before a change, which may be taken back. */
+/** Content of a file before a change, to take the change back. */
 export interface Aside extends AsyncDisposable {
-  /** Puts the file back in one step. That takes no disk space. */
+  /** Puts the content back in one step, which takes no disk space. */
   restore(): Promise<void>;
 }
 
-/** Keeps what the file `path` holds now, or that there is none, until what is returned is disposed of. */
+/** Keeps the content of the file `path`, or the fact that it does not exist, until the result is disposed of. */
 export async function keepAside(path: string): Promise<Aside> {
   const aside = temporaryBeside(path);
   const isThere = (await ifThere(link(path, aside).then(() => true))) ?? false;
@@ -103,7 +103,7 @@ export async function keepAside(path: string): Promise<Aside> {
       await (isThere ? rename(aside, path) : rm(path, { force: true }));
       await syncDirectory(dirname(path));
     },
-    // Also after `restore`: to rename a file to another name of itself changes nothing.
+    // Needed after `restore`, too: a rename between two names of the same file changes nothing.
     [Symbol.asyncDispose]: () => discard(aside),
   };
 }
@@ -119,13 +119,13 @@ export async function readJson(path: string): Promise<unknown> {
   try {
     return parseJson(text);
   } catch (error) {
-    // The engine quotes the text, which may hold secrets.
+    // The parser's message quotes the text, which may hold secrets.
     const cause = new SyntaxError(withoutQuote((error as Error).message));
     throw new Error(`${path} is not valid JSON: ${cause.message}`, { cause });
   }
 }
 
-/** The message of a JSON parser without the piece of the text that it may end with. */
+/** Returns the message of a JSON parser without the quoted text at its end. */
 function withoutQuote(message: string): string {
   return message.replace(/, (\.\.\.)?".*$/s, '');
 }

@@ -32,11 +32,11 @@ export function tryLock(path: string): FileLock | undefined {
   };
 }
 
-/** Those that this process holds. A database that nobody refers to is closed by the garbage collector, and its lock is lost. */
+/** Locks of this process. Without a reference, the garbage collector would close the database, and the lock would be lost. */
 const held = new Set<DatabaseSync>();
 
 /**
- * The process that holds the lock; undefined where nobody does, or where the system does not tell (source: proc(5),
+ * Returns the process that holds the lock; undefined if none does, or if the system does not report locks (source: proc(5),
  * /proc/locks: kind, mode, access, pid, MAJOR:MINOR:INODE).
  */
 export async function lockHolder(path: string): Promise<number | undefined> {

@@ -3,18 +3,18 @@ import { join } from 'node:path';
 import { ifThere } from './exists.ts';
 import { listPids } from './processes.ts';
 
-/** A process that has a socket that listens on a port: several may share one. */
+/** Process with a socket that listens on a port. Several processes may share a socket. */
 export interface PortHolder {
   pid: number;
   /** as `ps` shows it */
   command: string;
-  /** in its environment; empty where this user may not read that */
+  /** variables of the process; empty if this user may not read them */
   environment: Record<string, string>;
 }
 
 /**
- * Finds who listens on a TCP port of this machine, but for this process. Processes of users that this one may not look at
- * are left out (source: proc(5), /proc/PID/net/tcp and /proc/PID/fd).
+ * Finds the other processes that listen on a TCP port of this machine. Leaves out processes that this user may not inspect
+ * (source: proc(5), /proc/PID/net/tcp and /proc/PID/fd).
  */
 export async function findPortHolders(port: number): Promise<PortHolder[]> {
   const sockets = await listeningSockets(port);
@@ -26,7 +26,7 @@ export async function findPortHolders(port: number): Promise<PortHolder[]> {
   return holders;
 }
 
-/** Fields of a line: number, local address, remote address, state, and as the tenth the inode. 0A: it listens. */
+/** Lists the listening sockets. Fields of a line: number, local address, remote address, state (0A: listening); tenth: inode. */
 async function listeningSockets(port: number): Promise<Set<string>> {
   const sockets = new Set<string>();
   for (const file of ['/proc/net/tcp', '/proc/net/tcp6']) {
@@ -56,7 +56,7 @@ async function describe(pid: number): Promise<PortHolder> {
   return { pid, command: command.replaceAll('\0', ' ').trim(), environment: Object.fromEntries(pairs) };
 }
 
-/** Processes end, and those of other users are not to be looked at. */
+/** Returns `nothing` on errors: processes end, and processes of other users cannot be inspected. */
 async function orNothing<T>(look: Promise<T>, nothing: T): Promise<T> {
   try {
     return await look;

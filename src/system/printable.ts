@@ -1,13 +1,13 @@
 const escapeCharacter = String.fromCharCode(0x1b);
 const reset = `${escapeCharacter}[0m`;
 
-/** Sets colours and weights, which last as far as we let them. */
+/** Sequence that sets a colour or a weight. */
 const colour = new RegExp(`${escapeCharacter}\\[[0-9;:]*m`);
 
 /**
- * Control sequences (ECMA-48): strings such as OSC with their end, CSI, and escapes of two characters. A program that is not
- * trusted writes the text, and no part of it is searched twice: `stripVTControlCharacters` of Node.js takes a time that grows with
- * the square of the length.
+ * Control sequences (ECMA-48): strings such as OSC with their end, CSI, and escapes of two characters. An untrusted program may
+ * have written the text, so no part of it is searched twice: the time of Node's `stripVTControlCharacters` grows with the
+ * square of the length.
  */
 const sequences = new RegExp(
   [
@@ -19,9 +19,9 @@ const sequences = new RegExp(
 );
 
 /**
- * Makes text safe for a terminal, whoever wrote parts of it: removes what moves the cursor, renames the window or answers
- * as if typed, and shows what is left of control characters instead of sending them. Line ends and tabs stay.
- * @param keepColours whether sequences that set colours stay; they end with the text
+ * Makes text of any origin safe for a terminal. Removes sequences that move the cursor, rename the window or make the terminal
+ * type an answer, and shows other control characters as text. Line ends and tabs stay.
+ * @param keepColours keeps sequences that set colours; colours end with the text
  */
 export function printable(text: string, keepColours: boolean): string {
   const pieces = text.split(colour).map((piece) => showControls(piece.replace(sequences, '')));
@@ -34,20 +34,20 @@ export function printable(text: string, keepColours: boolean): string {
 }
 
 /**
- * The same for one line of a program's output. A carriage return goes back to the start of the line, as progress bars do:
- * what comes after the last one is what would be seen.
+ * Makes one line of a program's output safe for a terminal. Progress bars use carriage returns to overwrite a line, so only
+ * the text after the last carriage return is shown.
  */
 export function printableLine(line: string, keepColours: boolean): string {
   const end = line.replace(/\r+$/, '');
   return printable(end.slice(end.lastIndexOf('\r') + 1), keepColours);
 }
 
-/** Makes JSON safe for a terminal: it escapes all control characters itself but DEL and those of C1. */
+/** Makes JSON safe for a terminal. JSON itself escapes all control characters but DEL and C1 characters. */
 export function printableJson(json: string): string {
   return json.replace(/[\u007f-\u009f]/g, (character) => `\\u00${hexCode(character)}`);
 }
 
-/** Those of C1 too, which some terminals obey as they do an escape. */
+/** Shows control characters as text, including C1 characters, which some terminals obey like escapes. */
 function showControls(text: string): string {
   return text.replace(/(?![\t\n])\p{Cc}/gu, (character) => `\\x${hexCode(character)}`);
 }

@@ -64,7 +64,7 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** The session that a process is in; undefined where there is no such process, or no /proc. */
+/** Returns the session of a process; undefined if the process does not exist, or if there is no /proc. */
 export function sessionOf(pid: number): number | undefined {
   try {
     return Number(fieldsOf(readFileSync(`/proc/${pid}/stat`, 'latin1'))[3]);

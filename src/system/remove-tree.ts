@@ -3,25 +3,25 @@ import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { systemCode } from '../errors/app-error.ts';
 
-/** Names that are read from a directory before they are removed: memory must not grow with what lies in it. */
+/** Number of names that are read from a directory at a time: memory must not grow with the size of the directory. */
 const batchSize = 64;
 
-/** How long files are removed before the event loop turns, in ms: synchronous calls take a fifth of the CPU time. */
+/** Time between two turns of the event loop, in ms. Synchronous calls are used: they take a fifth of the CPU time. */
 const slice = 5;
 
-/** Attempts to remove a directory into which something else still writes. */
+/** Number of attempts to remove a directory into which another process still writes. */
 const attempts = 5;
 
 /**
- * Removes what is at `path` with all that is below it, if anything. Directories that builds have made read-only, as the
- * caches of some tools are, are made writable first: only root could remove what is in them otherwise.
+ * Removes a file or a directory with everything below it, if it exists. Makes read-only directories writable first, such as
+ * the caches of some tools: otherwise only root could remove their entries.
  */
 export async function removeTree(path: string): Promise<void> {
   if (isDirectory(path)) await removeDirectory(path, new Pace());
   else rmSync(path, { force: true });
 }
 
-/** Removes what is in a directory, if there is one, but for the entry named `except`. */
+/** Removes all entries of a directory, if it exists, except the entry named `except`. */
 export async function emptyDirectory(path: string, except?: string): Promise<void> {
   await empty(path, new Pace(), except);
 }
@@ -39,12 +39,12 @@ async function empty(path: string, pace: Pace, except?: string): Promise<void> {
   }
 }
 
-/** @param parent the directory that it lies in, where its mode may be changed */
+/** @param parent the directory of `path`, if its mode may be changed */
 async function removeDirectory(path: string, pace: Pace, parent?: string): Promise<void> {
   const remove = () => rmdirSync(path);
   for (let attempt = 1; ; attempt += 1) {
     try {
-      // First: an empty directory can be removed by those who may not read it.
+      // Tried first, because an empty directory can be removed without the right to read it.
       if (parent === undefined) ifThere(remove);
       else writable(parent, remove);
       return;
@@ -56,7 +56,7 @@ async function removeDirectory(path: string, pace: Pace, parent?: string): Promi
   }
 }
 
-/** Reads the next names from a directory. It is closed again: a deep tree must not take a descriptor for each level. */
+/** Reads the next names from a directory, and closes it: a deep tree must not take a descriptor for each level. */
 function readBatch(path: string, except: string | undefined): string[] {
   const directory = opendirSync(path, { bufferSize: batchSize });
   try {
@@ -76,7 +76,7 @@ function isDirectory(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
 }
 
-/** Does something in a directory, again with the directory opened up where its mode forbids it. */
+/** Runs `step`, which changes a directory. If the mode of the directory forbids it, makes the directory writable and retries. */
 function writable<T>(directory: string, step: () => T): T | undefined {
   try {
     return ifThere(step);
@@ -87,7 +87,7 @@ function writable<T>(directory: string, step: () => T): T | undefined {
   }
 }
 
-/** What something else has removed meanwhile is not there. */
+/** Runs `step`; returns undefined if another process has removed the file meanwhile. */
 function ifThere<T>(step: () => T): T | undefined {
   try {
     return step();
@@ -97,7 +97,7 @@ function ifThere<T>(step: () => T): T | undefined {
   }
 }
 
-/** Tells when the event loop should turn. */
+/** Timer that says when the event loop should turn. */
 class Pace {
   #since = performance.now();
 

@@ -12,7 +12,7 @@ export class Serial {
   }
 }
 
-/** Runs tasks of one key one after the other. Tasks of different keys do not wait for each other. */
+/** Runs tasks with the same key one after the other. Tasks with different keys do not wait for each other. */
 export class SerialByKey {
   readonly #keys = new Map<string, { serial: Serial; tasks: number }>();
 

@@ -14,7 +14,7 @@ test('clients of socket.io that poll are served, also where the app has an adapt
   const { url, workers } = await sluice.status('chat');
   assert.equal(workers.length, 1);
   if (availableParallelism() > 1) {
-    assert.match(log.join('\n'), /1 worker, not \d+: a client of socket\.io that polls/);
+    assert.match(log.join('\n'), /1 worker, not \d+: all requests of a polling socket\.io client/);
   }
   const answers = await Promise.all(
     Array.from({ length: 20 }, () => askByPolling(`${url}/socket.io/?EIO=4&transport=polling`)),

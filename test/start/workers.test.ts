@@ -75,7 +75,7 @@ for (const adapter of ['@socket.io/redis-adapter', '@socket.io/cluster-adapter',
   test(`"auto" is one worker with socket.io and ${adapter}: clients that poll stay with one process`, async (t) => {
     const { count, reason } = await auto(t, { 'socket.io': '4', [adapter]: '8' });
     assert.equal(count, 1);
-    assert.match(reason ?? '', /^1 worker, not 4: a client of socket\.io that polls .* adapter/);
+    assert.match(reason ?? '', /^1 worker, not 4: all requests of a polling socket\.io client .* adapter/);
   });
 }
 

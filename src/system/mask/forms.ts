@@ -1,20 +1,20 @@
 import type { Range } from './form-index.ts';
 import { alphabet, digits, isSpace, nibbles, sextets, windowLength } from './symbols.ts';
 
-/** 0 to 2: base64 of a text in which so many bytes, modulo 3, stand before the value. */
+/** Kind of a form. 0 to 2: base64 of a text with this number of bytes, modulo 3, before the value. */
 type Kind = 'plain' | 'hex' | 0 | 1 | 2;
 
-/** One way in which a value can be spelled: bytes of it, without spaces, or their base64 or hexadecimal digits. */
+/** One spelling of a value: its bytes without spaces, or their base64 or hexadecimal digits. */
 export interface Form {
   kind: Kind;
-  /** where its bytes begin in the pool, and how many there are */
+  /** index of the first byte in the pool; `bytes` is the number of bytes */
   start: number;
   bytes: number;
-  /** how many symbols it has that depend on these bytes alone */
+  /** number of symbols that depend only on these bytes */
   length: number;
 }
 
-/** The forms of all values; they share one pool of bytes, because there may be 100,000 of them. */
+/** Forms of all values. They share one pool of bytes, because there may be 100,000 forms. */
 export class Forms {
   readonly list: Form[] = [];
   #pool = Buffer.alloc(0);
@@ -48,14 +48,14 @@ export class Forms {
     this.#pool = Buffer.concat(parts);
   }
 
-  /** The symbol at `index` as a character of the text, in one of its spellings. */
+  /** Returns the symbol at `index` as a character, in one of its spellings. */
   character({ kind, start, bytes }: Form, index: number): number {
     if (kind === 'plain') return this.#pool[start + index] as number;
     if (kind === 'hex') return digits.charCodeAt(this.#nibble(start, index));
     return alphabet.charCodeAt(this.#sextet(kind, start, bytes, index));
   }
 
-  /** Whether the character `code` of a text can be the symbol at `index`. */
+  /** Returns true if the character `code` of a text can be the symbol at `index`. */
   has({ kind, start, bytes }: Form, index: number, code: number): boolean {
     if (kind === 'plain') return this.#pool[start + index] === code;
     if (kind === 'hex') return nibbles[code] === this.#nibble(start, index);
@@ -63,7 +63,7 @@ export class Forms {
   }
 
   /**
-   * Takes the padding into a range, and the characters of base64 at its ends that depend on some bits of the value.
+   * Extends a range of base64 by the padding, and by the characters at its ends that depend on only some bits of the value.
    * @param fromStart whether the range begins with the first symbol
    * @param toEnd whether it ends with the last one
    */
@@ -97,7 +97,7 @@ export class Forms {
   }
 }
 
-/** The first symbol of base64 that depends on nothing that stands before the value. */
+/** Returns the index of the first base64 symbol that does not depend on the bytes before the value. */
 function firstWhole(before: 0 | 1 | 2): number {
   return Math.ceil((8 * before) / 6);
 }

@@ -1,8 +1,8 @@
 import { lastOf, type Masker } from './masker.ts';
 
 /**
- * Masks a text that arrives in pieces, also where a value lies in two of them: what may be the beginning of a value is
- * held back until more comes. Texts are bytes of UTF-8, one a character (latin1).
+ * Masks a text that arrives in pieces, even if a value lies in two pieces: the caller holds back text that may be the
+ * beginning of a value until more text comes. Texts are bytes of UTF-8, one a character (latin1).
  */
 export class MaskStream {
   readonly #masker: Masker;
@@ -12,27 +12,30 @@ export class MaskStream {
     this.#masker = masker;
   }
 
-  /** Where in `text`, which is what follows, a value begins that what comes then may complete; its length if nowhere. */
+  /**
+   * Finds a value that begins in `text`, the next piece, and that later text may complete.
+   * @returns the index at which the value begins; the length of `text` if there is none
+   */
   openFrom(text: string): number {
     return this.#masker.openFrom(text, this.#before);
   }
 
-  /** Masks what follows. */
+  /** Masks the next piece. */
   mask(text: string): string {
     if (this.#masker.isIdle) return text;
     const masked = this.#masker.mask(text, this.#before);
-    // A slice would keep all of the text it is of.
+    // Copied, because a slice would keep the whole text in memory.
     this.#before = Buffer.from(lastOf(this.#before, text), 'latin1').toString('latin1');
     return masked;
   }
 }
 
-/** A line longer than this is shown in parts, in bytes. */
+/** Longest line that is shown as a whole, in bytes. */
 const longestHeld = 16 * 1024;
 
 /**
- * The same for ordinary text, such as the output of a command: what is held back is in here. Lines are shown whole, since
- * the beginning of a value with escapes in it looks like none.
+ * Masks ordinary text that arrives in pieces, such as the output of a command, and holds text back itself. Lines are shown as
+ * a whole, because the beginning of an escaped value does not look like the value.
  */
 export class MaskedText {
   readonly #stream: MaskStream;
@@ -42,7 +45,7 @@ export class MaskedText {
     this.#stream = new MaskStream(masker);
   }
 
-  /** @returns what can be shown */
+  /** @returns masked text that can be shown now */
   push(text: string): string {
     this.#held += Buffer.from(text).toString('latin1');
     const open = this.#stream.openFrom(this.#held);
@@ -51,7 +54,7 @@ export class MaskedText {
     return this.#show(this.#held.length - settled > longestHeld ? open : settled);
   }
 
-  /** What was held back: no more comes. */
+  /** Returns the text that was held back, when no more text comes. */
   end(): string {
     return this.#show(this.#held.length);
   }

@@ -1,29 +1,29 @@
-/** The tables by which text is read, one entry for each byte. */
+/** Tables for reading text, with one entry for each byte. */
 
-/** Spaces and line ends: they count nowhere, so that a value is found however it is wrapped or indented. */
+/** True for spaces and line ends, which the search skips: a value is found even if it is wrapped or indented. */
 export const isSpace = new Uint8Array(256);
 for (const code of [0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x20]) isSpace[code] = 1;
 
 export const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
 export const digits = '0123456789abcdef';
 
-/** Six bits of base64, also of its variant for URLs; 255 for other characters. */
+/** Six bits for each character of base64 and base64url; 255 for other characters. */
 export const sextets = new Uint8Array(256).fill(255);
 for (const [value, character] of [...alphabet].entries()) sextets[character.charCodeAt(0)] = value;
 sextets['-'.charCodeAt(0)] = 62;
 sextets['_'.charCodeAt(0)] = 63;
 
-/** Four bits of a hexadecimal digit, in either case; 255 for other characters. */
+/** Four bits for each hexadecimal digit, in either case; 255 for other characters. */
 export const nibbles = new Uint8Array(256).fill(255);
 for (const [value, character] of [...digits].entries()) {
   nibbles[character.charCodeAt(0)] = value;
   nibbles[character.toUpperCase().charCodeAt(0)] = value;
 }
 
-/** The symbols that one hash covers. */
+/** Number of symbols that one hash covers. */
 export const windowLength = 5;
 
-/** Bits by which a hash moves for each symbol: after `windowLength` symbols nothing is left of an earlier one. */
+/** Bits by which a hash moves for each symbol: a symbol no longer counts after `windowLength` later symbols. */
 export const step = 7;
 
 /**
@@ -45,7 +45,7 @@ interface PairTables {
 
 let tables: PairTables | undefined;
 
-/** The same for two characters that follow one another; the first is the lower byte of the index. Made when it is used. */
+/** Tables for two adjacent characters; the first is the lower byte of the index. Built at the first use. */
 export function pairTables(): PairTables {
   tables ??= makePairTables();
   return tables;
@@ -67,7 +67,7 @@ function folded(code: number): number {
   return code >= 0x41 && code <= 0x5a ? code + 0x20 : code;
 }
 
-/** Well-mixed bits from a small number (the finalizer of MurmurHash3). */
+/** Returns well-mixed bits for a small number (the finalizer of MurmurHash3). */
 function scramble(code: number): number {
   let hash = Math.imul(code + 1, 0x9e3779b1);
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
