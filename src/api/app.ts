@@ -42,12 +42,15 @@ interface ApiOptions {
 /**
  * Options for the http servers that serve the API. An upload may take longer than Node's 5 minutes for a whole request; the
  * code that reads an upload checks that bytes keep arriving. Node enforces `headersTimeout` only when it checks connections:
- * every 30 s by default.
+ * every 30 s by default. The keep-alive of TCP finds clients whose machine is gone while the server has nothing to send, as
+ * when a client follows a log: the kernel gives up some minutes after the delay.
  */
 export const apiServerOptions: ServerOptions = {
   requestTimeout: 0,
   headersTimeout: 10_000,
   connectionsCheckingInterval: 1000,
+  keepAlive: true,
+  keepAliveInitialDelay: 15 * 60_000,
 };
 
 /** The HTTP API; see docs/api.md. */

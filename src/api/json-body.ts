@@ -1,10 +1,14 @@
 import * as v from 'valibot';
 import { isName } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
-import { formatBytes } from '../system/amounts.ts';
+import { formatBytes, formatDuration } from '../system/amounts.ts';
+import { withDeadline } from '../system/deadline.ts';
 import type { ApiContext } from './context.ts';
 
 const maxBytes = 1024 ** 2;
+
+/** How long a body may take to arrive, in ms, however it trickles. */
+const arrivalTimeout = 60_000;
 
 /** The app that a token or a key is bound to. */
 export const onlyApp = v.optional(
@@ -14,13 +18,15 @@ export const onlyApp = v.optional(
 
 /**
  * The JSON body of a request, checked; an empty one counts as `{}`.
+ * @param timeout how long it may take to arrive, in ms
  * @throws AppError `bad_request` with every fault
  */
 export async function jsonBody<Schema extends v.GenericSchema>(
   ctx: ApiContext,
   schema: Schema,
+  timeout = arrivalTimeout,
 ): Promise<v.InferOutput<Schema>> {
-  const result = v.safeParse(schema, parse(await text(ctx)));
+  const result = v.safeParse(schema, parse(await text(ctx, timeout)));
   if (result.success) return result.output;
   const faults = result.issues.map(describe);
   throw new AppError('bad_request', `the body is not right: ${faults.join('; ')}`, {
@@ -35,11 +41,11 @@ function describe(issue: v.BaseIssue<unknown>): string {
   return `${place}: ${issue.message.startsWith('Invalid') ? `${issue.expected} is expected` : issue.message}`;
 }
 
-async function text(ctx: ApiContext): Promise<string> {
+async function text(ctx: ApiContext, timeout: number): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
   // Not `for await`, which would destroy the request, and the connection with it, on the way out.
-  await new Promise<void>((resolve, reject) => {
+  const arrived = new Promise<void>((resolve, reject) => {
     const brokeOff = (cause?: Error) => reject(new AppError('bad_request', 'the body broke off', { cause }));
     // If the client has disconnected already, no event follows.
     if (ctx.req.destroyed) brokeOff();
@@ -51,6 +57,9 @@ async function text(ctx: ApiContext): Promise<string> {
     ctx.req.on('end', resolve);
     ctx.req.on('error', brokeOff);
   });
+  const { timedOut } = await withDeadline(arrived, timeout);
+  if (timedOut)
+    throw new AppError('bad_request', `The body did not arrive within ${formatDuration(timeout)}.`);
   return Buffer.concat(chunks).toString('utf8');
 }
 

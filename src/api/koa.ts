@@ -5,7 +5,6 @@ import { answerErrors } from './errors.ts';
 import { answerInJson } from './json-answer.ts';
 import { identify, logLost } from './request-id.ts';
 import { assertTarget, normalizeTarget } from './request-target.ts';
-import { limitRest } from './upload.ts';
 
 /**
  * Creates the Koa app that both APIs build on: it identifies and logs requests, and answers every error. Nothing that a
@@ -20,7 +19,6 @@ export function createKoa(log: Log, asText?: (ctx: Context) => boolean): Koa<Api
     // find the error in the state of the stream.
     ctx.req.on('error', () => undefined);
     ctx.res.on('error', () => undefined);
-    ctx.res.once('finish', () => limitRest(ctx.req));
     return next();
   });
   app.use(normalizeTarget);

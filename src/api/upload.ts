@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
+import { AppError } from '../errors/app-error.ts';
 
 /**
  * The body of a request as a stream of its own. Whoever reads it may destroy it (a pipeline does, on any error)
@@ -57,13 +58,14 @@ export function drained(request: IncomingMessage): Promise<void> {
 }
 
 /**
- * Disconnects the sender of a request that has been answered if the rest of its body does not come soon. Node only notices
- * senders that stand still for `keepAliveTimeout`; one that trickles would keep its connection for ever.
+ * Refuses a body of a call whose answer ends when its client hangs up. While a body is unread, the connection does not show
+ * that its client has gone; and nginx may miss the end of a client that goes while its body arrives.
+ * @throws AppError `bad_request`
  */
-export function limitRest(request: IncomingMessage): void {
-  if (request.complete || request.destroyed) return;
-  const timer = setTimeout(() => request.destroy(), drainTimeout);
-  request.once('close', () => clearTimeout(timer));
+export function refuseBody({ headers }: IncomingMessage): void {
+  const length = headers['content-length'] ?? '0';
+  if (headers['transfer-encoding'] === undefined && Number(length) === 0) return;
+  throw new AppError('bad_request', 'This call takes no body.');
 }
 
 /** Bytes announced by the sender, or null where it did not say. */

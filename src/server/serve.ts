@@ -7,6 +7,7 @@ import { inUrl } from '../system/address.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { http } from '../system/http.ts';
 import type { Log } from '../system/log.ts';
+import { type ConnectionLimits, connectionLimits, limitConnections } from './connections.ts';
 
 /** The least time between two lines of the log about connections that are not accepted, in ms. */
 const quiet = 10_000;
@@ -34,9 +35,18 @@ export async function serveApi(
   { host, port }: { host: string; port: number },
   remote: RequestListener,
   sockets: LocalSocket[],
-  { log, options = apiServerOptions }: { log: Log; options?: typeof apiServerOptions },
+  {
+    log,
+    options = apiServerOptions,
+    limits = connectionLimits,
+  }: { log: Log; options?: typeof apiServerOptions; limits?: ConnectionLimits },
 ): Promise<ApiListener> {
-  const tcp = http.createServer(options, remote);
+  const serve = (listener: RequestListener) => {
+    const server = http.createServer(options, listener);
+    limitConnections(server, limits);
+    return server;
+  };
+  const tcp = serve(remote);
   const fail = failureTeller(log);
   await using opened = new AsyncDisposableStack();
   await listen(tcp, { host, port }, fail);
@@ -44,7 +54,7 @@ export async function serveApi(
   for (const { path, listener, mode } of sockets) {
     // One left over from a server that was killed; that nobody listens on it is what the lock says.
     await rm(path, { force: true });
-    const unix = http.createServer(options, listener);
+    const unix = serve(listener);
     await listen(unix, { path }, fail);
     opened.defer(() => close(unix));
     await chmod(path, mode);

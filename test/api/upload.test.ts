@@ -54,6 +54,18 @@ for (const [way, leave] of Object.entries(ways)) {
   });
 }
 
+test('a JSON body that trickles is refused when its time is over, and one that arrives in time is taken', async (t) => {
+  const slow = await arrived(t, `${head(100)}{`);
+  const timer = setInterval(() => slow.client.write(' '), 20);
+  t.after(() => clearInterval(timer));
+  await assert.rejects(jsonBody({ req: slow.request } as ApiContext, v.strictObject({}), 300), {
+    code: 'bad_request',
+    message: 'The body did not arrive within 300 ms.',
+  });
+  const { request } = await arrived(t, `${head(2)}{}`);
+  assert.deepEqual(await jsonBody({ req: request } as ApiContext, v.strictObject({}), 60_000), {});
+});
+
 test('an upload that is read in time arrives whole', async (t) => {
   const { request } = await arrived(t, `${head(4)}full`);
   assert.equal(Buffer.concat(await uploadBody(request).toArray()).toString(), 'full');

@@ -3,6 +3,7 @@ import type { Router } from '@koa/router';
 import type { Service } from '../../deployments/service.ts';
 import { needWhole } from '../auth.ts';
 import { type ApiState, takes } from '../context.ts';
+import { refuseBody } from '../upload.ts';
 
 /**
  * For whoever copies what is on the disk: nothing is moved or removed there for as long as the answer is listened to. So
@@ -10,7 +11,8 @@ import { type ApiState, takes } from '../context.ts';
  */
 export function holdRoutes(router: Router<ApiState>, service: Service): void {
   router.post('/v1/hold', needWhole('admin'), takes(), async (ctx) => {
-    const { res } = ctx;
+    const { req, res } = ctx;
+    refuseBody(req);
     using _ = await service.hold(ctx.state.principal.name);
     // Gone while it waited.
     if (res.destroyed) return;

@@ -17,6 +17,7 @@ import {
   wholeNumber,
 } from '../context.ts';
 import { jsonLine, textLine } from '../log-text.ts';
+import { refuseBody } from '../upload.ts';
 
 const defaultLines = 100;
 const maxLines = 100_000;
@@ -34,6 +35,7 @@ export function logRoutes(router: Router<ApiState>, service: Service): void {
     if (format === 'text/plain') filter.streams ??= ['out', 'err'];
     const lines = linesOf(ctx, filter);
     const follow = queryFlag(ctx, 'follow', false);
+    if (follow) refuseBody(ctx.req);
     // Asked first, while the answer can still have a status: the lines of a quiet app may be long in coming.
     await service.status(target);
     const gone = new AbortController();
