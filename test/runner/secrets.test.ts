@@ -61,15 +61,24 @@ test('1,000 variables, one of 127 KiB on one line and one of 9,000 lines, are ma
     },
   ];
   await runner.release(spec);
-  for (const way of ['plain', 'json', 'base64', 'hex', 'url', 'split']) {
-    assert.equal((await fetchText(runner.port, `/print?way=${way}`)).body, 'printed');
+  const print = async (query: string) => {
+    assert.equal((await fetchText(runner.port, `/print?${query}`)).body, 'printed');
+  };
+  const shown = (...texts: string[]) =>
+    waitFor(async () => {
+      const records = await appLog(spec.log.directory);
+      return texts.every((text) => records.some((record) => record.text.includes(text))) && records;
+    });
+  for (const way of ['plain', 'json', 'base64', 'hex', 'url']) await print(`way=${way}`);
+  for (const value of ['2', '0']) {
+    await print(`way=begin&value=${value}`);
+    // A line without an end is shown after a pause.
+    await shown(`begun ${value} `);
+    await print(`way=end&value=${value}`);
+    await shown(` ended ${value}`);
   }
   await fetchText(runner.port, '/crash').catch(() => undefined);
-  const log = await waitFor(async () => {
-    const records = await appLog(spec.log.directory);
-    const has = (text: string) => records.some((record) => record.text.includes(text));
-    return has('crashing') && has('done: exit status 0') && has('end of split') && records;
-  });
+  const log = await shown('crashing', 'done: exit status 0');
   assert.equal(shows(log.map(({ text }) => text).join('\n')), undefined);
   assert.ok(log.filter(({ text }) => text.includes(Buffer.from('••••••').toString('latin1'))).length > 9000);
 

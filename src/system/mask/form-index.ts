@@ -28,8 +28,11 @@ const mostAlike = 8;
  * How many symbols may be compared for each character of a text, before the rest of the text is masked unread. Ordinary
  * values need one or two; an app could choose values and output that need thousands, and keep the runner busy.
  */
-const budgetPerCharacter = 32;
+const budgetPerCharacter = 16;
 const leastBudget = 16 * 1024;
+
+/** Of the last symbols of a text, the last one first: for one look at a time. */
+const lastMixes = new Int32Array(longestPiece);
 
 /** Room for a text: its bytes, and the same two at a time. */
 export interface Space {
@@ -55,8 +58,8 @@ export interface Range {
  */
 export class FormIndex {
   readonly #forms: Forms;
-  /** a bit for each hash that may be in the index, found by `spread`: few others have one */
-  readonly #filter: Uint8Array;
+  /** a bit for each hash that may be in the index, found by the upper bits of `spread`: few others have one */
+  readonly #filter: Int32Array;
   readonly #filterShift: number;
   /** form and offset of each window, by buckets of hashes */
   readonly #windows: Buckets;
@@ -69,11 +72,12 @@ export class FormIndex {
     const windows = chooseWindows(forms);
     this.#windows = new Buckets(windows);
     const filterBits = Math.max(12, bitsFor(windows.length) + 6);
-    this.#filter = new Uint8Array(2 ** (filterBits - 3));
-    this.#filterShift = 32 - filterBits;
+    this.#filter = new Int32Array(2 ** (filterBits - 5));
+    this.#filterShift = 32 - (filterBits - 5);
     for (const { hash } of windows) {
-      const bit = spread(hash) >>> this.#filterShift;
-      this.#filter[bit >>> 3] = (this.#filter[bit >>> 3] as number) | (1 << (bit & 7));
+      const mixed = spread(hash);
+      const at = mixed >>> this.#filterShift;
+      this.#filter[at] = (this.#filter[at] as number) | (1 << (mixed >>> (this.#filterShift - 5)));
     }
     const startsOf = (length: number) =>
       new Buckets(
@@ -111,16 +115,18 @@ export class FormIndex {
     const least = leastOpen[where];
     this.#budget = leastBudget;
     let found = length;
-    const mixed: number[] = [];
-    for (let at = length - 1; at >= 0 && mixed.length < longestPiece - 1 && this.#budget >= 0; at -= 1) {
+    let symbols = 0;
+    for (let at = length - 1; at >= 0 && symbols < longestPiece - 1 && this.#budget >= 0; at -= 1) {
       const code = bytes[at] as number;
       if (isSpace[code]) continue;
-      mixed.push(mixes[code] as number);
-      if (mixed.length < least) continue;
+      lastMixes[symbols] = mixes[code] as number;
+      symbols += 1;
+      if (symbols < least) continue;
       let hash = 0;
-      for (let back = 1; back <= least; back += 1) hash = (hash << step) ^ (mixed.at(-back) as number);
+      for (let back = 1; back <= least; back += 1)
+        hash = (hash << step) ^ (lastMixes[symbols - back] as number);
       for (let place = starts.next(hash); place !== -1; place = starts.next(hash, place)) {
-        if (!this.#beginsAt(starts.form(place), bytes, length, at, mixed.length)) continue;
+        if (!this.#beginsAt(starts.form(place), bytes, length, at, symbols)) continue;
         found = at;
         break;
       }
@@ -208,18 +214,20 @@ function nextCandidate(
   length: number,
   from: number,
   hash: number,
-  filter: Uint8Array,
+  filter: Int32Array,
   filterShift: number,
 ): number {
   const tables = pairTables();
   const [pairShifts, pairMixes] = [tables.shifts, tables.mixes];
   const whole = length >> 1;
+  const bitShift = filterShift - 5;
   let rolling = hash;
   for (let at = from >> 1; at < whole; at += 1) {
     const pair = pairs[at] as number;
     rolling = (rolling << (pairShifts[pair] as number)) ^ (pairMixes[pair] as number);
-    const bit = spread(rolling) >>> filterShift;
-    if (((filter[bit >>> 3] as number) & (1 << (bit & 7))) === 0) continue;
+    const mixed = spread(rolling);
+    // A number is shifted by the lower five bits alone of how far.
+    if ((((filter[mixed >>> filterShift] as number) >>> (mixed >>> bitShift)) & 1) === 0) continue;
     candidateHash = rolling;
     return 2 * at + 1;
   }
@@ -247,12 +255,14 @@ interface Window {
  */
 function chooseWindows(forms: Forms): Window[] {
   const chosen: Window[] = [];
+  const totals = countWindows(forms);
   const uses = new Uint16Array(2 ** 16);
   for (const [index, form] of forms.list.entries()) {
     const hashes = windowHashes(forms, form);
     const [piece, block] = [pieceOf(form), blockOf(form)];
     const usesAt = (offset: number) => uses[spread(hashes[offset] as number) >>> 16] as number;
-    const usesOfPair = (first: number) => Math.max(usesAt(first), usesAt(first + 1));
+    const isCommon = (first: number) => Math.max(usesAt(first), usesAt(first + 1)) >= mostAlike;
+    const totalAt = (offset: number) => totals[spread(hashes[offset] as number) >>> totalShift] as number;
     const choose = (first: number) => {
       for (const offset of [first, first + 1]) {
         const hash = hashes[offset] as number;
@@ -264,15 +274,18 @@ function chooseWindows(forms: Forms): Window[] {
     const pairs = hashes.length - 1;
     for (let from = 0; from < pairs; from += whole ? pairs : block) {
       const to = whole ? pairs : Math.min(from + block, pairs);
-      let rarest = from;
-      for (let other = from + 1; other < to; other += 1) {
-        if (usesOfPair(other) < usesOfPair(rarest)) rarest = other;
+      let rarest = -1;
+      let least = Number.POSITIVE_INFINITY;
+      for (let other = from; other < to; other += 1) {
+        const total = Math.max(totalAt(other), totalAt(other + 1)) + (isNumber(forms, form, other) ? 256 : 0);
+        if (total >= least || (!whole && isCommon(other))) continue;
+        rarest = other;
+        least = total;
       }
-      if (whole || usesOfPair(rarest) < mostAlike) {
+      if (rarest !== -1) {
         choose(rarest);
         continue;
       }
-      const isCommon = (offset: number) => usesOfPair(offset) >= mostAlike;
       const [first, last] = [Math.max(0, from - piece), Math.min(pairs, to + piece)];
       let [before, after] = [from - 1, to];
       while (before >= first && isCommon(before)) before -= 1;
@@ -283,6 +296,32 @@ function chooseWindows(forms: Forms): Window[] {
   }
   return chosen;
 }
+
+/** Whether a window, or the one after it, has digits alone: so have numbers and times, which every log is full of. */
+function isNumber(forms: Forms, form: Form, offset: number): boolean {
+  let digits = 0;
+  for (let index = offset; index <= offset + windowLength; index += 1) {
+    const code = forms.character(form, index);
+    digits = code >= 0x30 && code <= 0x39 ? digits + 1 : 0;
+    if (digits === windowLength) return true;
+  }
+  return false;
+}
+
+/** How many windows of all forms have a hash, or one that is alike; 255 for more. */
+function countWindows(forms: Forms): Uint8Array {
+  const totals = new Uint8Array(2 ** (32 - totalShift));
+  for (const form of forms.list) {
+    for (const hash of windowHashes(forms, form)) {
+      const at = spread(hash) >>> totalShift;
+      totals[at] = Math.min((totals[at] as number) + 1, 255);
+    }
+  }
+  return totals;
+}
+
+/** Leaves some bits of a hash: values of an app that are as many as can be have a million windows. */
+const totalShift = 10;
 
 function windowHashes(forms: Forms, form: Form): Int32Array {
   const hashes = new Int32Array(form.length - windowLength + 1);

@@ -1,7 +1,14 @@
 import { createHash } from 'node:crypto';
 import { FormIndex, longestPiece, makeSpace, type Range } from './form-index.ts';
 import { Forms } from './forms.ts';
-import { type Unescaped, withoutBackslashes, withoutPercents } from './unescape.ts';
+import {
+  escapedIndex,
+  makeUnescaped,
+  Signs,
+  type Unescaped,
+  unfinishedEscape,
+  withoutEscapes,
+} from './unescape.ts';
 
 const mask = '••••••';
 
@@ -35,21 +42,15 @@ let scratch = makeSpace(0);
  */
 export class Masker {
   readonly #index: FormIndex | null;
-  /** how a text may be escaped so that a secret in it looks otherwise */
-  readonly #escapes: Escapes[];
 
   constructor(secrets: Iterable<string>) {
     const all = new Set(secrets);
     const passwords = [...all].flatMap(passwordsIn);
     const lines = [...all].flatMap((value) => value.split(/\r?\n/).map((line) => line.trim()));
-    const plain = new Set([...lines, ...passwords].filter(isSecret));
+    const plain = new Set([...lines, ...passwords].flatMap(spellings).filter(isSecret));
     const encoded = new Set([...[...all].map((value) => value.trim()), ...passwords].filter(isSecret));
     const forms = new Forms(plain, encoded);
     this.#index = forms.list.length === 0 ? null : new FormIndex(forms);
-    const has = (pattern: RegExp) => [...plain].some((value) => pattern.test(value));
-    // Base64 has characters that are escaped in a URL, whatever it is base64 of.
-    this.#escapes = [{ signs: has(/ /) ? [0x25, 0x2b] : [0x25], without: withoutPercents }];
-    if (has(/["'`\\]|[^ -~]/)) this.#escapes.push({ signs: [0x5c], without: withoutBackslashes });
   }
 
   /**
@@ -86,47 +87,59 @@ export class Masker {
     if (this.#index === null) return text.length;
     const last = lastOf(before, text);
     const where = text.endsWith('\n') ? 'line' : 'amidLine';
-    const open = this.#index.openFrom(scratch.bytes, load('', last), where);
+    const length = load('', last);
+    let open = this.#index.openFrom(scratch.bytes, length, where);
+    if (where === 'amidLine') open = Math.min(open, this.#openEscaped(this.#index, last));
     return Math.max(0, text.length - last.length + open);
   }
 
   /** Adds the ranges of `text` where something stands that is a secret without its escapes. */
   #findEscaped(index: FormIndex, text: Buffer, ranges: Range[], depth = 1): void {
-    for (const { signs, without } of this.#escapes) {
-      for (const lines of linesWith(signs, text)) {
-        const space = takeSpace(lines.end - lines.start);
-        const { bytes, at } = space;
-        const length = without(text.subarray(lines.start, lines.end), space);
-        const found: Range[] = [];
-        index.find(space, length, found);
-        if (depth < deepest) this.#findEscaped(index, bytes.subarray(0, length), found, depth + 1);
-        for (const { start, end } of found) {
-          ranges.push({
-            start: lines.start + (at[start] as number),
-            end: lines.start + (at[end] as number),
-          });
-        }
-        giveSpace(space);
+    for (const { start, end } of linesWithEscapes(text)) {
+      const space = takeSpace(end - start);
+      withoutEscapes(text.subarray(start, end), space);
+      const found: Range[] = [];
+      index.find(space, space.length, found);
+      if (space.isNested && depth < deepest) {
+        this.#findEscaped(index, space.bytes.subarray(0, space.length), found, depth + 1);
       }
+      for (const range of found) {
+        ranges.push({
+          start: start + escapedIndex(space, range.start),
+          end: start + escapedIndex(space, range.end),
+        });
+      }
+      giveSpace(space);
     }
   }
-}
 
-interface Escapes {
-  /** one or two characters without which nothing is escaped */
-  signs: number[];
-  /** @returns the length of what it comes to */
-  without: (text: Buffer, into: Unescaped) => number;
+  /** Where a secret with escapes begins that the text does not end; the length of the text where none does. */
+  #openEscaped(index: FormIndex, text: string, depth = 1): number {
+    const whole = unfinishedEscape(text);
+    if (whole === text.length && !/[%\\]/.test(text)) return whole;
+    const bytes = Buffer.from(text.slice(0, whole), 'latin1');
+    const space = takeSpace(bytes.length);
+    withoutEscapes(bytes, space);
+    let open = index.openFrom(space.bytes, space.length, 'amidLine');
+    if (space.isNested && depth < deepest) {
+      open = Math.min(
+        open,
+        this.#openEscaped(index, space.bytes.toString('latin1', 0, space.length), depth + 1),
+      );
+    }
+    // Without an end of an escape, a secret may begin with this escape.
+    const found = open === space.length ? whole : escapedIndex(space, open);
+    giveSpace(space);
+    return found;
+  }
 }
 
 /** Used again and again: to make it for each text takes longer than to fill it. */
 const spare: Unescaped[] = [];
 
-/** No escape is shorter than what it stands for. */
 function takeSpace(length: number): Unescaped {
   const space = spare.pop();
-  if (space !== undefined && space.bytes.length >= length) return space;
-  return { ...makeSpace(length), at: new Int32Array(length + 1) };
+  return space !== undefined && space.bytes.length >= length ? space : makeUnescaped(length);
 }
 
 function giveSpace(space: Unescaped): void {
@@ -162,30 +175,33 @@ function decode(text: string): string {
   }
 }
 
+/** A value as it is, as in a form, and without its own escapes: a text that has it is read without escapes, too. */
+function spellings(value: string): string[] {
+  return [value, value.replaceAll(' ', '+'), value.replaceAll(/(?:%[\da-f]{2})+/gi, decode)];
+}
+
 function isSecret(value: string): boolean {
   return value.length >= shortest && !ordinary.has(value.toLowerCase()) && !/^[+-]?[\d.]{1,9}$/.test(value);
 }
 
-/** Lines that have one of `signs`, those that follow one another as one range: most lines have none, and are read once. */
-function linesWith(signs: number[], text: Buffer): Range[] {
-  const lines: Range[] = [];
-  if (!signs.some((sign) => text.includes(sign))) return lines;
-  const [first, second = first] = signs;
-  let start = 0;
-  let has = false;
-  for (let at = 0; at <= text.length; at += 1) {
-    const code = at === text.length ? lineEnd : text[at];
-    if (code === first || code === second) has = true;
-    if (code !== lineEnd) continue;
-    const last = lines.at(-1);
-    if (has && last?.end === start) last.end = at + 1;
-    else if (has) lines.push({ start, end: at + 1 });
-    has = false;
-    start = at + 1;
+/** Lines that may have escapes, those that follow one another as one range: most lines have none. */
+function* linesWithEscapes(text: Buffer): Iterable<Range> {
+  const signs = new Signs(text);
+  for (let at = signs.next(0); at < text.length; ) {
+    const start = text.lastIndexOf(lineEnd, at) + 1;
+    let end = endOfLine(text, at);
+    at = signs.next(end);
+    while (at < text.length && at < endOfLine(text, end)) {
+      end = endOfLine(text, at);
+      at = signs.next(end);
+    }
+    yield { start, end };
   }
-  const last = lines.at(-1);
-  if (last !== undefined) last.end = Math.min(last.end, text.length);
-  return lines;
+}
+
+function endOfLine(text: Buffer, from: number): number {
+  const end = text.indexOf(lineEnd, from);
+  return end === -1 ? text.length : end + 1;
 }
 
 const lineEnd = 0x0a;
@@ -197,9 +213,10 @@ function replace(text: string, offset: number, ranges: Range[]): string {
   for (const { start, end } of merged(ranges)) {
     const [from, to] = [Math.max(start - offset, done), end - offset];
     if (to <= from) continue;
+    const secret = text.slice(from, to);
     // Lines stay as many as they are.
-    const masked = text.slice(from, to).split('\n').map(maskLine).join('\n');
-    result += text.slice(done, from) + masked;
+    result += text.slice(done, from);
+    result += secret.includes('\n') ? secret.split('\n').map(maskLine).join('\n') : maskAsBytes;
     done = to;
   }
   return result + text.slice(done);

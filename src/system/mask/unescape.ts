@@ -1,86 +1,184 @@
-import type { Space } from './form-index.ts';
+import { makeSpace, type Space } from './form-index.ts';
 import { nibbles } from './symbols.ts';
 
-/** A text without its escapes, and where each of its bytes stood. */
+/** A text without its escapes. */
 export interface Unescaped extends Space {
-  /** one entry more than there are bytes: where the last one ended */
-  at: Int32Array;
+  /** how many bytes there are */
+  length: number;
+  /** pairs: an index in `bytes`, and the index in the text that it stands for; more bytes follow each one by one */
+  marks: Int32Array;
+  /** how many numbers of `marks` are in use */
+  marked: number;
+  /** whether an escape stands for a character that may begin another escape */
+  isNested: boolean;
 }
 
 const backslash = 0x5c;
 const percent = 0x25;
-const plus = 0x2b;
+
+/** A longer stretch without an escape is copied at once, in bytes. */
+const shortRun = 48;
 
 /** Characters that a letter stands for after a backslash, in JSON and in JavaScript; others stand for themselves. */
-const letters = new Map([...'btnvfr'].map((letter, index) => [letter.charCodeAt(0), 0x08 + index]));
+const letters = Uint8Array.from({ length: 256 }, (_, code) => code);
+for (const [index, letter] of [...'btnvfr'].entries()) letters[letter.charCodeAt(0)] = 0x08 + index;
+
+/** @param length of the longest text, in bytes */
+export function makeUnescaped(length: number): Unescaped {
+  // No escape is shorter than what it stands for. Escapes and stretches between them have a mark each.
+  return {
+    ...makeSpace(length),
+    length: 0,
+    marks: new Int32Array(2 * length + 4),
+    marked: 0,
+    isNested: false,
+  };
+}
 
 /**
- * Decodes escapes as in JSON, and as Node.js shows text.
+ * Decodes escapes as in a URL, in JSON, and as Node.js shows text.
  * @param into made for a text of this length at least
- * @returns the length of what it comes to
  */
-export function withoutBackslashes(text: Buffer, into: Unescaped): number {
-  const { bytes, at: positions } = into;
+export function withoutEscapes(text: Buffer, into: Unescaped): void {
+  const { bytes, marks } = into;
+  const end = text.length;
+  const signs = new Signs(text);
+  let isNested = false;
   let length = 0;
-  for (let at = 0; at < text.length; ) {
+  let marked = 0;
+  for (let at = 0; at < end; ) {
+    marks[marked] = length;
+    marks[marked + 1] = at;
+    marked += 2;
     const code = text[at] as number;
-    positions[length] = at;
-    at += 1;
-    if (code !== backslash || at === text.length) {
-      bytes[length] = code;
+    if (code === percent) {
+      const value = hex(text, at + 1, 2);
+      if (value === percent || value === backslash) isNested = true;
+      bytes[length] = value === -1 ? code : value;
       length += 1;
-      continue;
-    }
-    const { character, end } = escaped(text, at);
-    if (character < 0x80) {
-      bytes[length] = character;
-      length += 1;
+      at += value === -1 ? 1 : 3;
+      // Many in a row are one stretch without an escape.
+      for (; value === -1 && text[at] === percent && text[at + 1] === percent; at += 1) {
+        bytes[length] = percent;
+        length += 1;
+      }
+    } else if (code === backslash && at + 1 < end) {
+      const letter = text[at + 1] as number;
+      const digits = letter === 0x75 ? 4 : letter === 0x78 ? 2 : 0;
+      const value = digits === 0 ? -1 : hex(text, at + 2, digits);
+      if (value < 0x80) {
+        const character = value === -1 ? (letters[letter] as number) : value;
+        if (character === percent || character === backslash) isNested = true;
+        bytes[length] = character;
+        length += 1;
+        at += value === -1 ? 2 : 2 + digits;
+      } else {
+        const low = lowSurrogate(text, at + 6, value);
+        length = writeCharacter(
+          low === -1 ? value : 0x10000 + ((value - 0xd800) << 10) + low - 0xdc00,
+          bytes,
+          length,
+        );
+        at += low === -1 ? 2 + digits : 12;
+      }
     } else {
-      const written = bytes.write(String.fromCodePoint(character), length);
-      positions.fill(at - 1, length, length + written);
-      length += written;
+      const stop = Math.min(end, at + shortRun);
+      do {
+        bytes[length] = text[at] as number;
+        length += 1;
+        at += 1;
+      } while (at < stop && text[at] !== percent && text[at] !== backslash);
+      if (at < stop || at === end) continue;
+      const next = signs.next(at);
+      text.copy(bytes, length, at, next);
+      length += next - at;
+      at = next;
     }
-    at = end;
   }
-  positions[length] = text.length;
-  return length;
+  marks[marked] = length;
+  marks[marked + 1] = end;
+  into.marked = marked + 2;
+  into.length = length;
+  into.isNested = isNested;
 }
 
-/** Decodes escapes as in a URL, or in a form. Parameters and result as above. */
-export function withoutPercents(text: Buffer, into: Unescaped): number {
-  const { bytes, at: positions } = into;
-  let length = 0;
-  for (let at = 0; at < text.length; at += 1) {
-    const code = text[at] as number;
-    positions[length] = at;
-    const value = code === percent ? hex(text, at + 1, 2) : -1;
-    if (value !== -1) at += 2;
-    bytes[length] = value !== -1 ? value : code === plus ? 0x20 : code;
-    length += 1;
+/** The index in the text for an index in what the text comes to. */
+export function escapedIndex({ marks, marked }: Unescaped, index: number): number {
+  let [low, high] = [0, marked / 2 - 1];
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if ((marks[2 * middle] as number) <= index) low = middle;
+    else high = middle - 1;
   }
-  positions[length] = text.length;
-  return length;
+  return (marks[2 * low + 1] as number) + index - (marks[2 * low] as number);
 }
 
-/** What stands at `at`, after a backslash, and where it ends. */
-function escaped(text: Buffer, at: number): { character: number; end: number } {
-  const letter = text[at] as number;
-  const digits = letter === 0x75 ? 4 : letter === 0x78 ? 2 : 0;
-  const value = digits === 0 ? -1 : hex(text, at + 1, digits);
-  if (value === -1) return { character: letters.get(letter) ?? letter, end: at + 1 };
-  const end = at + 1 + digits;
-  const isHigh = value >= 0xd800 && value < 0xdc00;
-  const low = isHigh && text[end] === backslash && text[end + 1] === 0x75 ? hex(text, end + 2, 4) : -1;
-  if (low < 0xdc00 || low > 0xdfff) return { character: value, end };
-  return { character: 0x10000 + ((value - 0xd800) << 10) + (low - 0xdc00), end: end + 6 };
+/** Two halves of a character, as in JSON. */
+const longestEscape = 12;
+
+/** Where an escape begins that the text does not end; the length of the text where there is none. */
+export function unfinishedEscape(text: string): number {
+  const [unfinished] =
+    /(?:\\u[\da-f]{0,3}|\\x[\da-f]?|\\u[dD][89abAB][\da-f]{2}(?:\\(?:u[\da-f]{0,3})?)?|\\|%[\da-f]?)$/i.exec(
+      text.slice(-longestEscape),
+    ) ?? [''];
+  return text.length - unfinished.length;
+}
+
+/** Characters without which nothing is escaped. Asks for the same range once. */
+export class Signs {
+  readonly #text: Buffer;
+  readonly #next = { [percent]: -1, [backslash]: -1 };
+
+  constructor(text: Buffer) {
+    this.#text = text;
+  }
+
+  /** The index of the next one; the length of the text where there is none. @param from not less than last time */
+  next(from: number): number {
+    return Math.min(this.#nextOf(percent, from), this.#nextOf(backslash, from));
+  }
+
+  #nextOf(sign: typeof percent | typeof backslash, from: number): number {
+    if (this.#next[sign] < from) {
+      const next = this.#text.indexOf(sign, from);
+      this.#next[sign] = next === -1 ? this.#text.length : next;
+    }
+    return this.#next[sign];
+  }
+}
+
+/** As UTF-8. @returns the index after it */
+function writeCharacter(character: number, bytes: Buffer, at: number): number {
+  let next = at;
+  if (character < 0x800) {
+    bytes[next++] = 0xc0 | (character >> 6);
+  } else {
+    if (character < 0x10000) {
+      bytes[next++] = 0xe0 | (character >> 12);
+    } else {
+      bytes[next++] = 0xf0 | (character >> 18);
+      bytes[next++] = 0x80 | ((character >> 12) & 63);
+    }
+    bytes[next++] = 0x80 | ((character >> 6) & 63);
+  }
+  bytes[next++] = 0x80 | (character & 63);
+  return next;
+}
+
+/** The second half of a character that has two escapes; -1 where it has one. */
+function lowSurrogate(text: Buffer, at: number, high: number): number {
+  if (high < 0xd800 || high > 0xdbff || text[at] !== backslash || text[at + 1] !== 0x75) return -1;
+  const low = hex(text, at + 2, 4);
+  return low >= 0xdc00 && low <= 0xdfff ? low : -1;
 }
 
 /** -1 where there is no such number. */
 function hex(text: Buffer, from: number, digits: number): number {
-  if (from + digits > text.length) return -1;
   let value = 0;
   for (let at = from; at < from + digits; at += 1) {
-    const nibble = nibbles[text[at] as number] as number;
+    // Behind the end there is no digit.
+    const nibble = nibbles[text[at] ?? 0] as number;
     if (nibble > 15) return -1;
     value = 16 * value + nibble;
   }
