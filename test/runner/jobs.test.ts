@@ -101,7 +101,9 @@ test('a record that was not written whole does not keep the next runner from sta
 test('a job runs, and is on record, where somebody has removed the directory of records', async (t) => {
   const runner = await TestRunner.start(t);
   await rm(runner.paths.processes, { recursive: true });
-  const { result, output } = await run(runner, shell(`ls ${runner.paths.processes}`));
+  // The runner writes the record while the job starts.
+  const wait = `until ls ${runner.paths.processes} 2>/dev/null | grep .; do sleep 0.01; done`;
+  const { result, output } = await run(runner, shell(wait));
   assert.equal((await result).code, 0);
   assert.match(output(), /^\d+\.json\n$/);
 });
