@@ -2,7 +2,7 @@
 
 /**
  * What runs in a worker before the app: see docs/architecture.md, "The gate". Loaded by `--require` into the app's own
- * Node.js, from version 18 on; it needs nothing but Node and must cost next to nothing.
+ * Node.js, from version 18.12 on; it needs nothing but Node and must cost next to nothing.
  *
  * `--require` is inherited by the app's worker threads and by its `fork()`: only the process that the runner started
  * has the variable, and only until here.

@@ -29,8 +29,9 @@ const longest = 64;
  */
 function openPipe(fd, Pipe) {
   const pipe = new Pipe(ipc);
+  // Node.js 18.12 throws and returns undefined; later versions return an error number.
   const error = pipe.open(fd);
-  if (error !== 0) throw new Error(`the handoff cannot be opened: ${error}`);
+  if (error) throw new Error(`the handoff cannot be opened: ${error}`);
   return pipe;
 }
 

@@ -197,9 +197,12 @@ const target = { app: 'shop', environment: 'production' };
 
 /** Whether several workers can have one port beside the app's own on that Node.js. */
 export function sharesPorts(): boolean {
-  const [major = 0, minor = 0] = execFileSync(appNode, ['--version'], { encoding: 'utf8' })
-    .slice(1)
-    .split('.')
-    .map(Number);
-  return major > 22 || (major === 22 && minor >= 12);
+  return isAppNodeFrom(22, 12);
+}
+
+/** Tells whether apps run on this version of Node.js or a later one. */
+export function isAppNodeFrom(major: number, minor: number): boolean {
+  const version = execFileSync(appNode, ['--version'], { encoding: 'utf8' });
+  const [itsMajor = 0, itsMinor = 0] = version.slice(1).split('.').map(Number);
+  return itsMajor > major || (itsMajor === major && itsMinor >= minor);
 }

