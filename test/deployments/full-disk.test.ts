@@ -59,7 +59,7 @@ function marked(mark: string): Files {
     const answer = ${JSON.stringify(mark)} + ' ' + process.env.VALUE;
     require('node:http').createServer((request, response) => response.end(answer)).listen(process.env.PORT);
   `;
-  return running(code, { restartDelay: 50, drainTimeout: '1s', killTimeout: '1s', keepReleases: 50 });
+  return running(code, { restartDelay: 50, drainTimeout: '1s', killTimeout: '1s', keepReleases: 1000 });
 }
 
 const shop = '/v1/apps/shop';
