@@ -2,14 +2,10 @@
 
 const { channel } = require('node:diagnostics_channel');
 const { allConnections } = require('./connections.cjs');
+const { endSession } = require('./end-session.cjs');
 
 /** @import { Server } from 'node:net' */
 /** @import { ServerHttp2Session } from 'node:http2' */
-
-/** A frame of HTTP/2: GOAWAY without an error, with the highest number of a stream, so that it refuses none. */
-const endIsNear = Buffer.from('0000080700000000007fffffff00000000', 'hex');
-/** How long a client may take to answer a ping, in ms. */
-const pingPatience = 10_000;
 
 /**
  * Finds connections of an http server as they become idle, from now on; done while retiring only, so that a request
@@ -41,52 +37,25 @@ function watchForIdle(server, found) {
 
 /**
  * Ends what cannot move to another process the way HTTP foresees: with the next response of a kept-alive connection,
- * and for HTTP/2 with GOAWAY. An idle connection is never closed under a client that may be writing.
+ * and for HTTP/2 with GOAWAY after the next request. An idle connection is never closed under a client that may be writing.
  * @param {Server} server
  * @param {Set<ServerHttp2Session>} sessions of HTTP/2
+ * @param {number} patience longest wait for the next request of a session, in ms
  * @returns {() => void} ends it
  */
-function announceClose(server, sessions) {
+function announceClose(server, sessions, patience) {
   const unsubscribe = subscribe('http.server.request.start', server, ({ response }) => {
     response.shouldKeepAlive = false;
   });
-  for (const session of sessions) endSession(session);
+  const callOffs = [...sessions].map((session) => endSession(session, patience));
   // Responses that are under way can say it too, as long as their headers are not sent.
   for (const { _httpMessage: response } of allConnections(server)) {
     if (response && !response.headersSent) response.shouldKeepAlive = false;
   }
-  return unsubscribe;
-}
-
-/**
- * Ends a session. `close` alone refuses streams that the client opens before it sees the GOAWAY. So the client is told
- * of the end first, and has sent all it will send when it answers the second ping behind that: answers to pings overtake
- * requests on their way out.
- *
- * Node.js has no way to say so: after a GOAWAY of its own it ignores new streams, whatever number is in it. So the frame
- * goes past the session to its socket, between two writes, each of which is of whole frames. With the answer to the
- * ping before that, the session has written its settings, which must come first. TLS allows no write beside the
- * session's: there a stream may be refused, which tells the client to send the request again.
- * @param {ServerHttp2Session} session
- */
-function endSession(session) {
-  if (session.closed || session.destroyed) return;
-  const socket = /** @type {any} */ (session.socket);
-  if (socket._handle?.constructor.name !== 'TCP') return session.close();
-  const close = () => {
-    clearTimeout(timer);
-    if (!session.destroyed) session.close();
+  return () => {
+    unsubscribe();
+    for (const callOff of callOffs) callOff();
   };
-  const timer = setTimeout(close, pingPatience).unref();
-  /** @param {() => void} then */
-  const ping = (then) => {
-    // Without an answer, or with too many pings on their way, the timer closes.
-    if (!session.closed && !session.destroyed) session.ping((error) => (error ? close() : then()));
-  };
-  ping(() => {
-    socket._write(endIsNear, 'buffer', () => undefined);
-    ping(() => ping(close));
-  });
 }
 
 /**
@@ -107,4 +76,4 @@ function subscribe(name, server, listener) {
   };
 }
 
-module.exports = { announceClose, endSession, subscribe, watchForIdle };
+module.exports = { announceClose, subscribe, watchForIdle };

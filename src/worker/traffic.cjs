@@ -9,6 +9,7 @@ module.exports = {
   ...require('./beat.cjs'),
   ...require('./connections.cjs'),
   ...require('./drain.cjs'),
+  ...require('./end-session.cjs'),
   ...require('./handoff.cjs'),
   ...require('./in-flight.cjs'),
   ...require('./memory-watch.cjs'),

@@ -25,6 +25,8 @@ const servesPause = 20;
  */
 const relievedPatience = 5000;
 const endPatience = 200;
+/** Longest wait for the next request of a session of HTTP/2 before the worker ends the session, in ms. */
+const requestPatience = 1000;
 
 /**
  * The worker's own view of itself. It is `booting` until the app listens, `ready` until told to open, `open` while it
@@ -55,6 +57,8 @@ class Worker {
   /** what goes on while it is retired, and ends should it open again */
   #leaving = /** @type {(() => void)[]} */ ([]);
   #sessions = /** @type {Set<any>} */ (new Set());
+  /** longest wait for the next request of a session, in ms */
+  #requestPatience;
   /** @type {Outbox | undefined} */
   #outbox;
   /** @type {Inbox | undefined} */
@@ -67,6 +71,7 @@ class Worker {
   /** @param {WorkerBoot} boot */
   constructor(boot) {
     this.boot = boot;
+    this.#requestPatience = Math.min(requestPatience, boot.drainTimeout / 2);
     limitPrinting(boot.overflow);
     if (boot.stopSignal === null) translateStopSignal();
     const { post, Pipe } = openChannel(boot.channelFd, {
@@ -108,7 +113,7 @@ class Worker {
   #noteSessions(server) {
     server.on('session', (session) => {
       // One whose handshake was under way when the others were told.
-      if (this.#closeAnnounced) traffic().endSession(session);
+      if (this.#closeAnnounced) this.#leaving.push(traffic().endSession(session, this.#requestPatience));
       this.#sessions.add(session);
       session.once('close', () => this.#sessions.delete(session));
     });
@@ -285,7 +290,7 @@ class Worker {
       this.#isRelieved = true;
       for (const server of asides.servers) {
         if (speaksHttp(protocolOf(server)))
-          this.#leaving.push(traffic().announceClose(server, this.#sessions));
+          this.#leaving.push(traffic().announceClose(server, this.#sessions, this.#requestPatience));
       }
       this.#lookIfDrained();
     });
@@ -300,6 +305,7 @@ class Worker {
 
   #endForGood() {
     this.#shut();
+    this.#requestPatience = 0;
     this.#shutAsides(endPatience);
     this.#post({ type: 'retired' });
     const server = this.#server;
@@ -368,7 +374,7 @@ class Worker {
   #announceClose() {
     if (this.#server === undefined || this.#closeAnnounced) return;
     this.#closeAnnounced = true;
-    const end = traffic().announceClose(this.#server, this.#sessions);
+    const end = traffic().announceClose(this.#server, this.#sessions, this.#requestPatience);
     this.#leaving.push(() => {
       this.#closeAnnounced = false;
       end();

@@ -1,0 +1,159 @@
+'use strict';
+
+const { writeSync } = require('node:fs');
+
+/** @import { ServerHttp2Session } from 'node:http2' */
+
+/** Frame of HTTP/2: a GOAWAY without an error and with the highest number of a stream, so it refuses none. */
+const endIsNear = Buffer.from('0000080700000000007fffffff00000000', 'hex');
+/** Size of a ping frame in bytes. */
+const pingSize = 17;
+/** Longest wait for an instant without an answer on its way to the client, in ms. */
+const quietPatience = 200;
+/** Longest time for a client to answer pings, in ms. */
+const pingPatience = 10_000;
+
+/** Sessions that are being ended. @type {WeakSet<ServerHttp2Session>} */
+const ending = new WeakSet();
+
+/**
+ * Ends a session of HTTP/2. The instant matters, because a GOAWAY can cost a client requests:
+ *
+ * - Node's GOAWAY refuses requests that are on their way to the server. So a first GOAWAY refuses none, and the last one
+ *   follows when the client has answered two pings behind the first: answers to pings overtake requests on their way
+ *   out. TLS has no first GOAWAY: only the session can write to the socket.
+ * - Node's client fails requests that it has not written yet when it reads any GOAWAY. It writes them when it has
+ *   processed what it reads, or in the check phase of its event loop.
+ *
+ * So the session waits for the client's next request, as HTTP/1 does with `Connection: close`: the client has just
+ * written what it had. Then the session waits until the client has read all answers, because an answer makes many a
+ * client send the next request.
+ * @param {ServerHttp2Session} session
+ * @param {number} patience longest wait for the next request, in ms
+ * @returns {() => void} leaves the session as it is where the client has not been told yet
+ */
+function endSession(session, patience) {
+  if (session.closed || session.destroyed || ending.has(session)) return () => undefined;
+  ending.add(session);
+  const handle = /** @type {any} */ (session.socket)._handle;
+  let isCalledOff = false;
+  const timer = setTimeout(() => session.close(), patience + pingPatience).unref();
+  session.once('close', () => clearTimeout(timer));
+  void end(session, handle, patience, () => isCalledOff || session.closed || session.destroyed);
+  return () => {
+    isCalledOff = true;
+    clearTimeout(timer);
+    ending.delete(session);
+  };
+}
+
+/**
+ * @param {ServerHttp2Session} session
+ * @param {any} handle of its socket
+ * @param {number} patience
+ * @param {() => boolean} isOver
+ */
+async function end(session, handle, patience, isOver) {
+  await nextRequest(session, patience);
+  const isQuiet = await becomesQuiet(session, handle, isOver);
+  if (!isPlain(handle)) {
+    const close = () => {
+      if (!isOver()) session.close();
+    };
+    // A client that sends one request at a time has none on its way while this one has no answer.
+    return isQuiet ? close() : nextRequest(session, patience, close);
+  }
+  while (!isOver()) {
+    if (sayEndIsNear(session, handle)) {
+      if (await ping(session)) await ping(session);
+      return session.close();
+    }
+    if (!(await ping(session))) return;
+  }
+}
+
+/**
+ * Waits for a request, or until there has been none for `patience` ms.
+ * @param {ServerHttp2Session} session
+ * @param {number} patience
+ * @param {() => void} then called before the app can answer the request
+ * @returns {Promise<void>}
+ */
+function nextRequest(session, patience, then = () => undefined) {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      session.off('stream', done);
+      session.off('close', done);
+      then();
+      resolve();
+    };
+    const timer = setTimeout(done, patience).unref();
+    session.prependListener('stream', done);
+    session.once('close', done);
+  });
+}
+
+/**
+ * Pings until nothing but the last ping has been written since the ping before: then the client has read all answers,
+ * and what it sent because of them has arrived.
+ * @param {ServerHttp2Session} session
+ * @param {any} handle of its socket
+ * @param {() => boolean} isOver
+ * @returns {Promise<boolean>} false where this did not happen in time
+ */
+async function becomesQuiet(session, handle, isOver) {
+  const latest = performance.now() + quietPatience;
+  let before = Number.NaN;
+  while (!isOver()) {
+    if (!(await ping(session))) return false;
+    // Without a first GOAWAY, requests right behind the answer to the ping are to be processed before the end.
+    if (!isPlain(handle)) await new Promise((resolve) => setImmediate(resolve));
+    if (isOver()) return false;
+    const written = handle.bytesWritten;
+    if (written - before === pingSize) return true;
+    if (performance.now() > latest) return false;
+    before = written;
+  }
+  return false;
+}
+
+/**
+ * @param {ServerHttp2Session} session
+ * @returns {Promise<boolean>} whether the client answered
+ */
+function ping(session) {
+  return new Promise((resolve) => {
+    if (session.closed || session.destroyed) resolve(false);
+    else session.ping((error) => resolve(error === null));
+  });
+}
+
+/**
+ * Node.js cannot say that the end is near: after a GOAWAY of its own it ignores new streams, whatever number is in it.
+ * So the frame goes past the session to its socket, between two writes, each of which is of whole frames. The session
+ * must have written its settings before, which an answer to a ping shows. The write is synchronous: Node.js aborts when
+ * the session is told of the end of a write that it has not begun.
+ * @param {ServerHttp2Session} session
+ * @param {any} handle of its socket, without TLS
+ * @returns {boolean} false where the socket takes no more bytes at present
+ */
+function sayEndIsNear(session, handle) {
+  if (handle.writeQueueSize > 0) return false;
+  try {
+    // A part of the frame makes the session useless.
+    if (writeSync(handle.fd, endIsNear) < endIsNear.length) session.destroy();
+  } catch (error) {
+    const { code } = /** @type {NodeJS.ErrnoException} */ (error);
+    if (code === 'EAGAIN') return false;
+    session.destroy();
+  }
+  return true;
+}
+
+/** @param {any} handle of a socket */
+function isPlain(handle) {
+  return ['TCP', 'Pipe'].includes(handle?.constructor.name);
+}
+
+module.exports = { endSession };
