@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { homedir } from 'node:os';
 import { promisify } from 'node:util';
 import { AppError, systemCode } from '../errors/app-error.ts';
@@ -8,7 +8,7 @@ import { usualPath } from '../system/usual-path.ts';
 const timeout = 120_000;
 
 /** The longest output of one command that is taken into memory, in bytes. */
-const maxOutput = 64 * 1024 ** 2;
+const maxOutput = 16 * 1024 ** 2;
 
 /**
  * Runs one git command on a repository and gives what it printed.
@@ -34,6 +34,54 @@ export async function git(
   }
 }
 
+/** Longest record that `gitRecords` accepts, in characters: no path of a system is as long. */
+const longestRecord = 64 * 1024;
+
+/**
+ * Runs one git command and yields the records that git prints, each ended by a NUL, some at a time. Memory stays level,
+ * however many records there are. Ends git when the reader stops.
+ * @throws AppError `git_missing`, `git_failed` for a record that is too long; an Error with the message of git, if git fails
+ */
+export async function* gitRecords(
+  repository: string,
+  args: string[],
+  env: Record<string, string> = {},
+): AsyncGenerator<string[]> {
+  const child = spawn('git', [`--git-dir=${repository}`, ...args], {
+    env: gitEnvironment(env),
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout,
+  });
+  const exit = new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  // A reader that stops early does not wait for the exit.
+  exit.catch(() => undefined);
+  try {
+    // Without a process there are no streams.
+    if (child.pid === undefined) await exit;
+    let complaint = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      complaint = (complaint + text).slice(0, 2000);
+    });
+    let rest = '';
+    for await (const text of child.stdout.setEncoding('utf8')) {
+      const records = (rest + text).split('\0');
+      rest = records.pop() ?? '';
+      if (rest.length > longestRecord) throw tooLong(longestRecord);
+      yield records;
+    }
+    const code = await exit;
+    if (code !== 0)
+      throw failed(args, new Error(complaint.trim() || `exit status ${code ?? child.signalCode}`));
+  } catch (error) {
+    throw explainStart(error) ?? error;
+  } finally {
+    child.kill();
+  }
+}
+
 function failed(args: string[], cause: Error & { stderr?: string }): Error {
   return new Error(`git ${args[0]} failed: ${cause.stderr?.trim() || cause.message}`, { cause });
 }
@@ -41,9 +89,13 @@ function failed(args: string[], cause: Error & { stderr?: string }): Error {
 /** That git has more to say than anybody should have to hear; undefined where something else is wrong. */
 function explainSize(error: unknown): AppError | undefined {
   if (systemCode(error) !== 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER') return undefined;
-  return new AppError('git_failed', `what git tells of this repository is longer than ${maxOutput} bytes`, {
-    hint: 'Has it a great many directories or refs, or a message without end?',
-    cause: error,
+  return tooLong(maxOutput, error);
+}
+
+function tooLong(limit: number, cause?: unknown): AppError {
+  return new AppError('git_failed', `git prints more than ${limit} bytes about this repository`, {
+    hint: 'Delete refs that you do not need, and shorten commit messages and paths.',
+    cause,
   });
 }
 

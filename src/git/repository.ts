@@ -1,7 +1,7 @@
 import { chmod, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { hasCode } from '../errors/app-error.ts';
+import { AppError, hasCode } from '../errors/app-error.ts';
 import { exists, ifThere } from '../system/exists.ts';
 import {
   ensurePrivateDirectory,
@@ -13,7 +13,7 @@ import {
 import { removeTree } from '../system/remove-tree.ts';
 import { archiveCommit } from './archive.ts';
 import { type Commit, commitFormat, parseCommits } from './commit.ts';
-import { git } from './git.ts';
+import { git, gitRecords } from './git.ts';
 import { heads } from './refs.ts';
 
 /** What is new in a commit: a bounded list, the newest first, and how many there are in all. */
@@ -24,6 +24,9 @@ interface Changes {
 
 /** How many commits of a release are told one by one. */
 const maxCommits = 20;
+
+/** Most submodules that a commit may have: Sluice holds their paths and looks for each one. */
+const maxSubmodules = 10_000;
 
 /** A bare repository of one app. */
 export class Repository {
@@ -167,11 +170,22 @@ export class Repository {
     return { size: Number(size), read: () => this.#git(['cat-file', 'blob', blob]) };
   }
 
-  /** Paths in a commit at which git only notes that another repository belongs there. */
+  /**
+   * Lists the paths of a commit's submodules.
+   * @throws AppError `git_failed` for more than 10,000
+   */
   async submodules(commit: string): Promise<string[]> {
-    // With -d it leaves out the files, of which there may be very many.
-    const output = await this.#git(['ls-tree', '-r', '-d', '-z', '--full-tree', commit]);
-    return output.split('\0').flatMap((entry) => /^160000 commit \w+\t([\s\S]+)$/.exec(entry)?.[1] ?? []);
+    // With -d git leaves out files. There may be a million directories, from a few objects.
+    const found: string[] = [];
+    const list = ['ls-tree', '-r', '-d', '-z', '--full-tree', commit];
+    for await (const entries of gitRecords(this.path, list, this.#env)) {
+      for (const entry of entries) {
+        if (!entry.startsWith('160000 ')) continue;
+        found.push(entry.slice(entry.indexOf('\t') + 1));
+        if (found.length > maxSubmodules) throw tooManySubmodules(commit);
+      }
+    }
+    return found;
   }
 
   archive(commit: string): Readable {
@@ -224,6 +238,16 @@ class QuarantinedRepository extends Repository implements AsyncDisposable {
 
 /** Variable with the path of the file from which git reads cut commits, instead of `shallow` in the repository. */
 const shallowVariable = 'GIT_SHALLOW_FILE';
+
+function tooManySubmodules(commit: string): AppError {
+  return new AppError(
+    'git_failed',
+    `commit ${commit.slice(0, 10)} has more than ${maxSubmodules} submodules`,
+    {
+      hint: 'Put the files into the repository itself: Sluice does not fetch submodules.',
+    },
+  );
+}
 
 function lines(output: string): string[] {
   return output.split('\n').filter((line) => line !== '');

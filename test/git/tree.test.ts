@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { test } from 'node:test';
+import { AppError } from '../../src/errors/app-error.ts';
+import { Repository } from '../../src/git/repository.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+const elsewhere = '1'.repeat(40);
+
+test('a submodule is found among a million directories, in level memory', async (t) => {
+  const { repository, tree, commit } = await emptyRepository(t);
+  const leaf = tree([`100644 blob ${blob(repository)}\tfile`]);
+  const names = Array.from({ length: 1000 }, (_, index) => `a-directory-with-a-name-as-long-as-${index}`);
+  const middle = tree(names.map((name) => `040000 tree ${leaf}\t${name}`));
+  const root = names.map((name) => `040000 tree ${middle}\t${name}`);
+  const million = commit(tree([...root, `160000 commit ${elsewhere}\tvendor of others`]));
+
+  const before = process.memoryUsage.rss();
+  let most = before;
+  const timer = setInterval(() => {
+    most = Math.max(most, process.memoryUsage.rss());
+  }, 5);
+  t.after(() => clearInterval(timer));
+  assert.deepEqual(await repository.submodules(million), ['vendor of others']);
+  const grown = (most - before) / 1024 ** 2;
+  t.diagnostic(`memory grew by ${grown.toFixed(0)} MiB`);
+  assert.ok(grown < 48, `${grown} MiB`);
+});
+
+test('a commit of a million submodules is refused', async (t) => {
+  const { repository, tree, commit } = await emptyRepository(t);
+  const names = Array.from({ length: 1000 }, (_, index) => `name-${index}`);
+  const middle = tree(names.map((name) => `160000 commit ${elsewhere}\t${name}`));
+  const million = commit(tree(names.map((name) => `040000 tree ${middle}\t${name}`)));
+  await assert.rejects(repository.submodules(million), (error) => {
+    return (
+      error instanceof AppError &&
+      error.code === 'git_failed' &&
+      /more than 10000 submodules/.test(error.message)
+    );
+  });
+});
+
+test('the error of a tree that git cannot read has the message of git', async (t) => {
+  const { repository } = await emptyRepository(t);
+  await assert.rejects(repository.submodules(elsewhere), /git ls-tree failed: fatal: not a tree object/);
+});
+
+async function emptyRepository(t: Parameters<typeof temporaryDirectory>[0]) {
+  const repository = new Repository(`${await temporaryDirectory(t)}/repository.git`);
+  await repository.ensure('/nowhere');
+  const tree = (entries: string[]) => git(repository, ['mktree', '--missing'], `${entries.join('\n')}\n`);
+  const identity = ['-c', 'user.name=Test', '-c', 'user.email=test@example.com'];
+  const commit = (id: string) => git(repository, [...identity, 'commit-tree', '-m', 'One', id]);
+  return { repository, tree, commit };
+}
+
+function blob(repository: Repository): string {
+  return git(repository, ['hash-object', '-w', '--stdin'], 'text');
+}
+
+function git({ path }: Repository, args: string[], input = ''): string {
+  return execFileSync('git', [`--git-dir=${path}`, ...args], { input, encoding: 'utf8' }).trim();
+}
