@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { AppError } from '../../src/errors/app-error.ts';
-import { isAlive } from '../../src/system/processes.ts';
+import type { ProcessRecord } from '../../src/runner/process-records.ts';
+import { processStartTimeNow } from '../../src/system/processes.ts';
 import { running } from '../support/apps.ts';
 import { FailingDisk, type Fault } from '../support/failing-disk.ts';
 import type { Files } from '../support/pack.ts';
@@ -206,10 +208,21 @@ async function strays(sluice: Sluice): Promise<string[]> {
     (name) =>
       /^\.(?:tmp|incoming|removing|dropped)-|\.new$|\.part$/.test(basename(name)) ||
       /^apps\/[^/]+\/[^/]+\/staging\/[^/]+$/.test(name) ||
-      (/^run\/processes\/\d/.test(name) && !isAlive(Number.parseInt(basename(name), 10))) ||
+      (/^run\/processes\/\d/.test(name) && isOfTheDead(join(sluice.home, name))) ||
       (/^run\/outputs\/.*\.(?:out|err|json)$/.test(name) &&
         !printedInto.has(basename(name).split('.')[0] ?? '')),
   );
+}
+
+/** Tells whether the process of a record has ended. Another process may have its number by now. */
+function isOfTheDead(path: string): boolean {
+  try {
+    const { pid, startTime }: ProcessRecord = JSON.parse(readFileSync(path, 'utf8'));
+    return processStartTimeNow(pid) !== startTime;
+  } catch {
+    // The record is gone, or the disk took only a part of it.
+    return existsSync(path);
+  }
 }
 
 /** The names of the FIFOs that workers print into, without their ends. */
