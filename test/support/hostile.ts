@@ -91,6 +91,10 @@ export const fatal: Record<string, string> = {
   'bytes that are no text': attack(`
     const { randomBytes } = require('node:crypto');
     for (const until = Date.now() + 5000; Date.now() < until; await sleep(5)) await put(3, randomBytes(3000), until)`),
+  'random bytes on each descriptor': attack(`
+    const { randomBytes } = require('node:crypto');
+    for (const until = Date.now() + 5000; Date.now() < until; await sleep(1))
+      for (const fd of ${JSON.stringify(given)}) try { fs.writeSync(fd, randomBytes(512)); } catch {}`),
   'handles beside lines that are no messages': attack(`${withHandles(3, '0\n')} await sleep(5000)`),
   // Node.js cannot receive files: this ends who reads them, which is the app itself.
   'files, sockets and noise in the handoff': attack(`
@@ -153,4 +157,9 @@ export function lasting(ms: number): Record<string, string> {
         for (const fd of ${JSON.stringify(given.filter((fd) => fd !== 3))})
           try { fs.writeSync(fd, randomBytes(512)); } catch {}`),
   };
+}
+
+/** Takes a whole processor, and attacks nobody. */
+export function computing(ms: number): string {
+  return `for (const until = Date.now() + ${ms}; Date.now() < until; ); return 'done';`;
 }
