@@ -24,6 +24,8 @@ const introducedWithin = 2000;
 const mayBeStrangers = 200;
 /** More than all that an orphan has to say, in bytes. */
 const longest = 4096;
+/** More messages than an orphan has for one runner. */
+const mostMessages = 20;
 
 /**
  * Where workers report whose runner is gone. They serve on, and are told to retire through here when a fresh
@@ -171,6 +173,7 @@ export class Orphans {
 /** Who sends what is no message, or too much, is hung up on. */
 function onMessages(socket: Socket, hear: (message: FromOrphan) => void): void {
   let text = '';
+  let heard = 0;
   socket.setEncoding('utf8');
   socket.on('data', (chunk: string) => {
     text += chunk;
@@ -179,8 +182,10 @@ function onMessages(socket: Socket, hear: (message: FromOrphan) => void): void {
     text = lines.pop() ?? '';
     for (const line of lines) {
       const message = parse(line);
-      if (message === undefined) return void socket.destroy();
+      heard += 1;
+      if (message === undefined || heard > mostMessages) return void socket.destroy();
       hear(message);
+      if (socket.destroyed) return;
     }
   });
 }
