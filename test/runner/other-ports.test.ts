@@ -115,10 +115,13 @@ for (const end of ['switch', 'stop'] as const) {
         ),
       );
     socket.write('body');
-    assert.match(
-      String(await once(socket, 'data')),
-      /connection: close(?:.|\r|\n)*x-mark: 1|x-mark: 1(?:.|\r|\n)*connection: close/i,
-    );
+    for (let isLast = false; !isLast; ) {
+      const answer = String(await once(socket, 'data'));
+      assert.match(answer, /x-mark: 1/i);
+      isLast = /connection: close/i.test(answer);
+      // The worker closes the port a moment after the switch: until then its answers do not end the connection.
+      if (!isLast) socket.write('GET / HTTP/1.1\r\nhost: app\r\n\r\n');
+    }
     await ended;
   });
 }
