@@ -67,7 +67,7 @@ test('install.sh --local leaves a sample app running, does no harm when run agai
   assert.match(await (await fetchOnce(url)).text(), /^Hello from process \d+/);
 });
 
-test('install.sh --local --stop ends everything in the very moment in which the server has died', async (t) => {
+test('install.sh --local --stop ends all processes even if the server has just died', async (t) => {
   const { install, root, home } = await checkout(t);
   const url = /The sample app is live at (\S+)\n/.exec(await install('--local'))?.[1] ?? '';
   const options = { binary: join(root, 'bin/sluice'), env: { SLUICE_HOME: home } };
@@ -79,7 +79,7 @@ test('install.sh --local --stop ends everything in the very moment in which the 
   assert.equal((await cli(['status'], options)).code, 1);
 });
 
-test('install.sh --local --stop ends apps whose server and runner have died; --local says who has the port of an app', async (t) => {
+test('install.sh --local --stop ends apps whose server and runner have died; --local names the process that has the port of an app', async (t) => {
   const { install, home } = await checkout(t);
   const url = /The sample app is live at (\S+)\n/.exec(await install('--local'))?.[1] ?? '';
   const workers = await workersOfHome(home);
@@ -87,7 +87,7 @@ test('install.sh --local --stop ends apps whose server and runner have died; --l
   assert.match(await (await fetchOnce(url)).text(), /^Hello/);
   assert.match(
     await install('--local', '--stop'),
-    /^sluice: not running\nsluice: ended hello, which still ran \(process [\d, ]+\)\n/,
+    /^sluice: not running\nsluice: ended hello, which was still running \(process [\d, ]+\)\n/,
   );
   await assert.rejects(fetchOnce(url));
   await waitFor(async () => (await processesOfHome(home)).length === 0, { what: 'no process of the home' });

@@ -1,6 +1,6 @@
 /**
- * How much of our time an app may take with what it sends: so much at once, and so much a second from then on. Who sends
- * more is read later, and waits.
+ * Limits the runner's time that an app may take with its messages: a burst, and a rate from then on. If an app sends more,
+ * the runner reads its messages later.
  */
 export class Allowance {
   readonly #burst: number;
@@ -20,7 +20,7 @@ export class Allowance {
     this.#at = now;
   }
 
-  /** Takes bytes that have come. @returns ms to wait before more is read; 0 for none */
+  /** Counts bytes that have arrived. @returns ms to wait before reading more; 0 if there is no need to wait */
   take(bytes: number, now: number): number {
     this.#left = Math.min(this.#burst, this.#left + (now - this.#at) * this.#perMs) - bytes;
     this.#at = now;

@@ -45,9 +45,9 @@ interface Running {
   figures: ProcessFigures;
   output: ProcessOutput;
   exited: Promise<Exit>;
-  /** ends what it has started, once it is gone; what there is to say of that */
+  /** ends the processes that this process has started, once it is gone; returns a clause for the log if some were killed */
   endRemains(): Promise<string | undefined>;
-  /** over when it is gone, from when on it was told to end */
+  /** set once the process got the stop signal, and fulfilled when the process is gone */
   ending?: Promise<string | undefined>;
 }
 
@@ -153,14 +153,14 @@ export class BackgroundProcess {
       await this.#ended(running, remains);
       return delay;
     } catch (error) {
-      // What the engine says of an argument or a variable quotes it.
+      // The engine's message quotes the argument or the variable that it refuses.
       const why = sharedMasker(this.#options.spec.log.secrets).maskText((error as Error).message);
       this.#options.log(`${this.#name} was not started: ${why}`);
       return this.#restarts.died(0, noExit);
     }
   }
 
-  /** Waits until nothing of a process is left, and says what had to be killed. */
+  /** Waits until the process and its children are gone, and logs what had to be killed. */
   async #ended(running: Running, remains: Promise<string | undefined>): Promise<void> {
     for (const what of await Promise.all([running.ending, remains])) {
       if (what !== undefined) this.#say(running, what);

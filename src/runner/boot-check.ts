@@ -9,7 +9,7 @@ import { type Ready, WorkerProcess } from './worker-process.ts';
 
 /**
  * Waits until a worker listens and is healthy, `bootTimeout` at most for both.
- * @param listens told as soon as it listens
+ * @param listens called as soon as the worker listens
  * @throws AppError `boot_exited`, `boot_timeout`, `boot_cluster`, `health_failed`, `settle_exited`; the reason of
  *   `signal`
  */
@@ -33,7 +33,7 @@ async function untilReady(
   signal: AbortSignal,
 ): Promise<Ready> {
   const forked = worker.forked.then(() => 'forked' as const);
-  // Said first, it counts first.
+  // Listed first, because the fork counts even if the worker listens at the same time.
   const outcome = await firstOf<Ready | Exit | 'forked'>(
     [forked, worker.ready, worker.exited],
     [deadline, signal],

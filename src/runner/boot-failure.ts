@@ -26,7 +26,7 @@ export class BootFailures {
       `the app ${describeExit(exit)} before it listened`,
       exit.code === 0
         ? endedByItself
-        : `What it printed last says why. A missing variable: sluice env set ${this.#spec.key} NAME=value`,
+        : `The last lines that the app printed say why. To set a missing variable: sluice env set ${this.#spec.key} NAME=value`,
     );
   }
 
@@ -49,13 +49,13 @@ export class BootFailures {
     );
   }
 
-  /** A process that is not ours would serve, and no gate, drain or check of ours would reach it. */
+  /** Reports an app that uses node:cluster: its child processes would serve, and our gate, drain and checks do not reach them. */
   forked(worker: WorkerProcess): Promise<AppError> {
     const isNitro = this.#spec.script.includes('/.output/server/');
     return this.#failure(
       worker,
       'boot_cluster',
-      'the app starts processes of its own with node:cluster, and they would serve in its place',
+      'the app starts processes with node:cluster, and those would serve instead of the process that Sluice checks',
       isNitro
         ? 'Build with the preset node_server (NITRO_PRESET=node_server); "workers" in sluice.json says how many processes Sluice starts.'
         : 'Start the file that listens, without node:cluster; "workers" in sluice.json says how many processes Sluice starts. Many servers have a setting for one process, such as WEB_CONCURRENCY=1.',
@@ -99,9 +99,9 @@ export class BootFailures {
   }
 }
 
-/** Some programs end with their standard input, so that they do not outlive who has started them. */
+/** Hint for an app that ends without an error. Some programs end with their standard input, so as not to outlive their parent. */
 const endedByItself =
-  'The app ended without an error, as if its work was done. A program that ends when its standard input ends does so at once here: the input of an app is empty. Many have a flag or a variable against that.';
+  'The app ended without an error, as if its work was done. Some programs end when their standard input ends, and the input of an app is empty. Many of them have a flag or a variable that prevents this.';
 
 /** What to do about the reasons that are met most. */
 function betterHint(output: string): string | undefined {

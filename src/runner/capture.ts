@@ -72,7 +72,7 @@ export class Capture {
     if (this.#framer.isHolding) await this.#write(this.#framer.part(new Date(), { all: true }));
   }
 
-  /** To be called when it has stopped. */
+  /** Closes the FIFO. To be called after `stop`. */
   close(): void {
     this.#socket.destroy();
   }

@@ -39,8 +39,8 @@ export class Commit {
   }
 
   /**
-   * Removes what switches that failed have left beside the generation file. Only files and links of processes that are
-   * gone, and never what is below a directory: the server may write here.
+   * Removes temporary files that failed switches have left beside the generation file. Removes only files and links of
+   * processes that are gone, and never the content of a directory: the server may write here.
    */
   static async sweep(generation: string): Promise<void> {
     const directory = dirname(generation);
@@ -66,7 +66,7 @@ export class Commit {
     await syncDirectory(dirname(this.#generation.path));
   }
 
-  /** Removes what was prepared. What a disk does not let go of now is removed before the next switch. */
+  /** Removes the prepared files. If the disk refuses, they are removed before the next switch. */
   discard(): void {
     removeFile(this.#generation.temporary);
     removeFile(this.#current.temporary);
@@ -77,6 +77,6 @@ function removeFile(path: string): void {
   try {
     rmSync(path, { force: true });
   } catch {
-    // See `discard`: a switch must go on, and an old generation open again, whatever becomes of this file.
+    // See `discard`: a switch must go on, or the old generation must open again, even if this file stays.
   }
 }

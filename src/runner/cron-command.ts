@@ -52,7 +52,7 @@ export async function runCommand(
       : `, by SIGKILL: it had not ended ${formatDuration(killedAfter)} after SIGTERM`;
   if (result.timedOut)
     return { failed: true, detail: `ended after ${formatDuration(timeout)} ("timeout")${killed}` };
-  if (signal.aborted) return { failed: true, detail: `ended with the app, or with Sluice${killed}` };
+  if (signal.aborted) return { failed: true, detail: `ended because the app or Sluice was stopped${killed}` };
   if (result.code !== 0 && result.shortage?.of === 'memory') {
     return { failed: true, detail: `ended by ${describeShortage(result.shortage)}` };
   }

@@ -2,10 +2,10 @@ import { closeSync, constants, openSync, readFileSync, renameSync, rmSync, write
 import { systemCode } from '../errors/app-error.ts';
 import type { CronResult } from '../protocol/runner.ts';
 
-/** What became of a run that Sluice has not lived to see the end of. */
-export const cutOff = 'it had not ended when Sluice did';
+/** Result of a run that was still under way when Sluice ended. */
+export const cutOff = 'Sluice ended before the run did';
 
-/** `underWay`: it has not ended yet. */
+/** Result of a run, as stored; `underWay` is true until the run has ended. */
 type Stored = CronResult & { underWay?: boolean };
 
 /** How each thing that is done at set times went last, kept in a file over restarts. */
@@ -13,7 +13,7 @@ export class CronResults {
   readonly #path: () => string;
   readonly #log: (message: string) => void;
   readonly #results: Record<string, Stored>;
-  /** names of what had not ended when an earlier runner did */
+  /** names of the entries whose runs were under way when an earlier runner ended */
   readonly interrupted: string[];
 
   /** @param path where it is now */

@@ -8,23 +8,23 @@ import { findGround } from './ground.ts';
 import { type ProcessRecord, ProcessRecords } from './process-records.ts';
 import { Runner } from './runner.ts';
 
-/** How long a server or a runner may take to end in order, in ms: apps finish what they have in flight. */
+/** Time for a server or a runner to end in order, in ms: apps finish their requests in flight. */
 const endedWithin = 60_000;
 
 /**
- * Ends all processes of a home: a server and a runner that still live, in order or by force, and then, as a runner of its own,
- * what they have left. For `install.sh --local --stop`.
- * @param say told each thing that was there
+ * Ends all processes of a home, for `install.sh --local --stop`. Ends a server and a runner that still live, in order or by
+ * force. Then runs as a new runner itself, and stops the processes that are left.
+ * @param say prints a line about each process that was found
  */
 async function endLeft(paths: Paths, say: (line: string) => void): Promise<void> {
-  // Nothing has ever run here.
+  // Without this directory, nothing has ever run in this home.
   if (!(await exists(paths.run))) return;
   const ground = await findGround(paths, say);
   await endHolder(paths.serverLock, 'server', say);
   const left = await new ProcessRecords(ground.run.processes).alive();
   await endHolder(ground.lock, 'runner', say);
   const lock = tryLock(ground.lock);
-  if (lock === undefined) throw new Error(`a runner for ${paths.home} is still there`);
+  if (lock === undefined) throw new Error(`a runner for ${paths.home} is still running`);
   const runner = new Runner(paths, ground, createLog(process.stderr.fd, 'runner', 'error'));
   await runner.start();
   await runner.stop();
@@ -32,7 +32,7 @@ async function endLeft(paths: Paths, say: (line: string) => void): Promise<void>
   lock.release();
 }
 
-/** Ends the process that holds a lock: by SIGTERM, else by SIGKILL. */
+/** Ends the process that holds a lock, by SIGTERM, and by SIGKILL if that takes too long. */
 async function endHolder(lock: string, what: string, say: (line: string) => void): Promise<void> {
   const pid = await lockHolder(lock);
   if (pid === undefined) return;
@@ -53,7 +53,7 @@ async function isFree(lock: string, holder: number, within: number): Promise<boo
   return true;
 }
 
-/** A line for each app that still ran. */
+/** Returns a line for each app that was still running. */
 function describe(left: ProcessRecord[]): string[] {
   const apps = Map.groupBy(
     left.filter(({ kind }) => kind === 'worker' || kind === 'background'),
@@ -61,7 +61,7 @@ function describe(left: ProcessRecord[]): string[] {
   );
   return [...apps].map(([key, records]) => {
     const pids = records.map(({ pid }) => pid).join(', ');
-    return `ended ${key}, which still ran (process ${pids})`;
+    return `ended ${key}, which was still running (process ${pids})`;
   });
 }
 

@@ -10,8 +10,8 @@ interface EndOptions {
 }
 
 /**
- * Ends a process: the stop signal, and SIGKILL to all of its session after `killTimeout`.
- * @returns why it was killed, for a log; undefined where it ended in time
+ * Ends a process: sends the stop signal to it, and SIGKILL to its whole session after `killTimeout`.
+ * @returns a clause for the log if the process was killed; undefined if it ended in time
  */
 export async function endProcess(
   pid: number,

@@ -7,7 +7,7 @@ import { http } from '../system/http.ts';
 /** How much of an answer is looked through for the wanted text, in bytes. */
 const maxBody = 1024 * 1024;
 
-/** How long a server of raw connections is waited for before it counts as one that does not speak HTTP, in ms. */
+/** Time after which a `node:net` or `node:tls` server that has sent nothing counts as one that does not speak HTTP, in ms. */
 const longestSilence = 1000;
 
 interface HealthTarget {
@@ -17,9 +17,9 @@ interface HealthTarget {
 }
 
 export interface Health {
-  /** a clause such as `answered 500 to GET /`; undefined where the worker is healthy */
+  /** a clause such as `answered 500 to GET /`; undefined if the worker is healthy */
   fault: string | undefined;
-  /** of the target, or `http` or `https` where a server of raw connections answers in HTTP */
+  /** protocol of the target; `http` or `https` for a `node:net` or `node:tls` server that answers in HTTP */
   protocol: AppProtocol;
 }
 
@@ -86,8 +86,9 @@ async function readBody(stream: AsyncIterable<Buffer>, health: HealthSettings): 
 }
 
 /**
- * A server of raw connections may speak HTTP, as one does that passes each connection on to an http server. Then it is
- * asked as any other, else it is well if it accepts a connection. One that is expected to answer something must do so.
+ * Checks a `node:net` or `node:tls` server. It may speak HTTP, for example if it passes its connections on to an http server;
+ * then it gets the same request as an http server. Otherwise it is healthy if it accepts a connection. If the settings expect
+ * a certain answer, the server must give that answer.
  */
 async function checkStream(
   { protocol, port }: HealthTarget,
@@ -100,13 +101,13 @@ async function checkStream(
   return { protocol: asHttp.protocol, fault: judge(await ask(asHttp, health, signal), health) };
 }
 
-/** Whether nothing is expected of the answer but what the settings expect by themselves. */
+/** Returns true if the app has not changed the settings of the request or of the expected answer. */
 function isDefault({ path, headers, status, body }: HealthSettings): boolean {
   const isAnyAnswer = path === '/' && status.join() === '100-499' && body === undefined;
   return isAnyAnswer && Object.keys(headers).length === 0;
 }
 
-/** @throws if no connection is accepted */
+/** Returns true if the server answers in HTTP. @throws if it accepts no connection */
 async function answersHttp(
   { protocol, port }: HealthTarget,
   path: string,
@@ -127,7 +128,7 @@ async function answersHttp(
     return await new Promise((resolve, reject) => {
       socket.setTimeout(longestSilence, () => resolve(false));
       socket.once('data', (chunk: Buffer) => resolve(chunk.toString('latin1').startsWith('HTTP/')));
-      // A protocol of its own: the server closes what it does not understand.
+      // A server with another protocol may close a connection with a request that it does not understand.
       socket.once('error', () => (signal.aborted ? reject(signal.reason) : resolve(false)));
       socket.once('end', () => resolve(false));
     });

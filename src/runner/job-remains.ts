@@ -5,7 +5,7 @@ import { hasCode } from '../errors/app-error.ts';
 import { listPids, signalProcess } from '../system/processes.ts';
 import { as, type Identity } from './users/identity.ts';
 
-/** Set in the environment of what we start, and so in that of all that descends from it: to a value of its own each. */
+/** Name of the variable that marks a process and all its descendants, with a value of its own for each process we start. */
 export const jobMark = 'SLUICE_JOB';
 
 /** What starts processes faster than they are found is given up on after so many looks. */
@@ -25,7 +25,7 @@ export async function endJobRemains(mark: string, user?: Identity): Promise<void
   }
 }
 
-/** Those that have the mark in their environment. @param user as above */
+/** Finds the processes that have the mark in their environment. @param user as for `endJobRemains` */
 export async function findMarked(mark: string, user: Identity | undefined): Promise<number[]> {
   if (user !== undefined) return findAs(user, mark);
   const marked: number[] = [];

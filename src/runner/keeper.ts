@@ -20,7 +20,7 @@ export class Keeper {
   readonly #records: ProcessRecords;
   readonly #log: (message: string) => void;
   #child: ChildProcess | undefined;
-  /** whether the last one could not be recorded: a full disk is logged once, not each second */
+  /** true if the last keeper could not be recorded: a full disk is logged once, not each second */
   #isUnrecorded = false;
 
   constructor(directory: string, records: ProcessRecords, log: (message: string) => void) {
@@ -75,7 +75,10 @@ export class Keeper {
     });
   }
 
-  /** The next runner must know of it: two that read one FIFO tear what comes out. So it ends, and another one is tried. */
+  /**
+   * Records the keeper for the next runner: two readers of one FIFO would split the output between them. If that fails, the
+   * keeper is killed and started again later.
+   */
   #record({ pid }: ChildProcess): void {
     if (pid === undefined) return;
     try {
@@ -83,7 +86,7 @@ export class Keeper {
       this.#isUnrecorded = false;
     } catch (error) {
       if (!this.#isUnrecorded)
-        this.#log(`nobody keeps what apps print, should the runner end: ${(error as Error).message}`);
+        this.#log(`the output of apps would be lost if the runner ended now: ${(error as Error).message}`);
       this.#isUnrecorded = true;
     }
   }

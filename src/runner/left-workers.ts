@@ -29,7 +29,7 @@ export async function endLeftWorkers(
   await killAll(stuck, 'did not retire', log);
   await sleep(patience, undefined, { ref: false });
   await killAll(left, 'did not end', log);
-  // Removes the records of those that have ended.
+  // Removes the records of workers that have ended.
   await records.alive();
 }
 

@@ -11,7 +11,7 @@ export const gateCopies = 8;
 export class ListeningPort {
   readonly host: string;
   readonly port: number;
-  /** whether workers of an earlier runner may have it, too */
+  /** true if workers of an earlier runner may have the port, too */
   readonly beside: boolean;
   readonly #socket: BoundSocket;
 

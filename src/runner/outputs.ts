@@ -16,7 +16,7 @@ import type { Identity } from './users/identity.ts';
 
 const run = promisify(execFile);
 
-/** How many outputs of ended processes an app may have that something else holds open: each takes two descriptors. */
+/** Limits the outputs of ended processes that other processes of the app hold open: each takes two descriptors. */
 const mayBeOrphaned = 16;
 
 /** What the next runner must know to go on reading what a process prints. */
@@ -30,7 +30,7 @@ export class Outputs {
   readonly #directory: string;
   readonly #logs: AppLogs;
   readonly #log: (message: string) => void;
-  /** with the directory of the log that each goes to, the oldest first */
+  /** open outputs with the directory of their log, the oldest first */
   readonly #open = new Map<ProcessOutput, string>();
 
   constructor(directory: string, logs: AppLogs, log: (message: string) => void) {
@@ -41,9 +41,9 @@ export class Outputs {
   }
 
   /**
-   * For a process that is about to be started.
-   * @param user whom it runs as, where there are users
-   * @throws an error with the code EMFILE where nothing more can be started
+   * Opens the output of a process that is about to be started.
+   * @param user of the process, if apps have users
+   * @throws an error with the code EMFILE if too few descriptors are left
    */
   async open(log: LogSpec, origin: LogOrigin, user?: Identity): Promise<ProcessOutput> {
     needDescriptors();
@@ -90,7 +90,7 @@ export class Outputs {
     });
   }
 
-  /** How many file descriptors are open for the processes that write into one log. */
+  /** Returns the number of file descriptors that are open for the processes that write into one log. */
   descriptors(directory: string): number {
     return [...this.#open].reduce(
       (sum, [output, of]) => sum + (of === directory ? output.descriptors : 0),
@@ -124,11 +124,11 @@ export class Outputs {
     return output;
   }
 
-  /** Gives up the oldest outputs of an app that are held open by what its processes left behind. */
+  /** Closes the oldest outputs of an app that only processes left behind by ended processes hold open. */
   #limitOrphaned(directory: string): void {
     const orphaned = [...this.#open].filter(([output, of]) => of === directory && output.isOrphaned);
     for (const [output] of orphaned.slice(0, -mayBeOrphaned)) {
-      output.say('what it left behind still prints, and is not read any more');
+      output.say('Sluice no longer reads the output of the processes that this one left behind');
       void output.cut();
     }
   }

@@ -7,17 +7,17 @@ import { shellWord } from '../system/shell-word.ts';
 
 type Wanted = Pick<GenerationSpec, 'key' | 'host' | 'port' | 'paths'>;
 
-/** Says which process has the port that an app is to have, and what to do about that. */
+/** Returns an error that names the process that has the app's port, with a hint on what to do. */
 export async function portTaken({ key, host, port, paths }: Wanted): Promise<AppError> {
   const holders = await findPortHolders(port);
-  // Its runner has the socket, too.
+  // A worker is preferred to its runner, which has the socket, too.
   const holder = holders.find((each) => workerOf(each) !== undefined) ?? holders[0];
   const taken = (by: string, remedy: string) =>
     new AppError('port_taken', `port ${port} on ${host} is in use by ${by}`, {
-      hint: `${remedy} Sluice starts ${key} again within a minute then; at once: sluice start ${key}`,
+      hint: `${remedy} Sluice then starts ${key} within a minute. To start it at once: sluice start ${key}`,
     });
   if (holder === undefined)
-    return taken('another process', `See which one with \`ss -ltnp 'sport = :${port}'\`, and end it.`);
+    return taken('another process', `Find that process with \`ss -ltnp 'sport = :${port}'\`, and end it.`);
   const { pid } = holder;
   const worker = workerOf(holder);
   if (worker === undefined) return taken(`process ${pid} (${shorten(holder.command)})`, 'End that process.');
@@ -33,7 +33,7 @@ export async function portTaken({ key, host, port, paths }: Wanted): Promise<App
   );
 }
 
-/** Whose worker a process is: its bootstrap was told. */
+/** Returns the app and the home of a worker, read from the variable for its bootstrap; undefined for other processes. */
 function workerOf({
   environment,
 }: PortHolder): { key: string; home: string; generationFile: string } | undefined {

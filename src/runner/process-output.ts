@@ -24,7 +24,7 @@ interface OutputOptions {
   record: string;
   /** told when all of it is in the log */
   ended: () => void;
-  /** told when the process has ended, and something that it left behind still has its output */
+  /** called when the process has ended and a process that it left behind still has its output */
   orphaned: () => void;
   /** told where what was kept could not be read */
   failed: (error: unknown) => void;
@@ -44,7 +44,7 @@ export class ProcessOutput {
   #ended: Promise<void> = Promise.resolve();
   #givenUp = false;
   #isOver = false;
-  /** whether the process has ended while something else has its output */
+  /** true if the process has ended and another process still has its output */
   isOrphaned = false;
   #stopped = false;
 
@@ -112,12 +112,12 @@ export class ProcessOutput {
     await withDeadline(this.#ended, endDelay);
   }
 
-  /** How many file descriptors it takes. */
+  /** Number of file descriptors that this output takes. */
   get descriptors(): number {
     return this.#captures.length;
   }
 
-  /** To be called when the process has ended. */
+  /** Waits for the rest of the output. To be called when the process has ended. */
   async processEnded(): Promise<void> {
     await this.end();
     if (this.#isOver) return;
@@ -125,7 +125,7 @@ export class ProcessOutput {
     this.#options.orphaned();
   }
 
-  /** Reads no more although somebody may write. */
+  /** Stops reading for good, even if another process may still write. */
   async cut(): Promise<void> {
     await this.stop();
     for (const capture of this.#captures.splice(0)) capture.close();
@@ -147,7 +147,7 @@ export class ProcessOutput {
     try {
       for (const path of [out, err, record]) rmSync(path, { force: true });
     } catch (error) {
-      // The next runner removes what stays: nobody writes into it.
+      // The next runner removes the files that stay, since no process writes into them.
       this.#options.failed(error);
     }
   }

@@ -14,7 +14,7 @@ export interface ProcessRecord {
   startTime: string | undefined;
   /** in the environment of a job and of all that descends from it */
   mark?: string;
-  /** how a background process is told to end; SIGTERM where it is left out */
+  /** signal that ends a background process; SIGTERM if left out */
   stopSignal?: NodeJS.Signals;
   /** what a worker has to say when it reports to the next runner */
   secret?: string;
@@ -62,7 +62,7 @@ export class ProcessRecords {
     try {
       write();
     } catch (error) {
-      // Somebody has removed the directory.
+      // The directory may have been removed.
       if (systemCode(error) !== 'ENOENT') throw error;
       this.#makeDirectory();
       write();
@@ -96,7 +96,7 @@ export class ProcessRecords {
     }
   }
 
-  /** All that is recorded, alive or not. */
+  /** Returns all records, of living and of ended processes. */
   async all(): Promise<ProcessRecord[]> {
     const paths = (await listDirectory(this.#directory)).map((name) => join(this.#directory, name));
     return (await Promise.all(paths.map(readRecord))).filter((record) => record !== undefined);

@@ -5,29 +5,29 @@ import { findMarked } from './job-remains.ts';
 import type { ProcessRecord } from './process-records.ts';
 import type { Identity } from './users/identity.ts';
 
-/** How often it is looked whether those that are known are gone, in ms. */
+/** Interval between two checks whether the known processes are gone, in ms. */
 const lookEvery = 20;
-/** How often those that were killed are looked for anew: one that starts processes faster than they are found is given up on. */
+/** Limits the searches after the first SIGKILL: a process may start others faster than they are found. */
 const looks = 20;
-/** How many processes are looked at before other work has its turn. */
+/** Number of processes that are checked between two turns of the event loop. */
 const atATime = 50;
 
 export interface Remains {
-  /** of the process that is gone, the leader of its session; undefined where another process may have it by now */
+  /** pid of the ended process, the leader of its session; undefined if another process may have this pid by now */
   pid: number | undefined;
-  /** in its environment, and so in that of all that it started: see job-remains.ts; undefined where there is none */
+  /** mark of the ended process and its descendants: see job-remains.ts; undefined if there is none */
   mark: string | undefined;
-  /** whom it ran as, where there are users */
+  /** user of the ended process, if apps have users */
   user: Identity | undefined;
 }
 
 /**
- * Ends what a process that is gone has left running, in its session and out of it: SIGTERM at once, and SIGKILL after
- * `killTimeout` ms. Fulfilled when nothing is left.
- * @returns how many processes had to be killed
+ * Ends the processes that an ended process has left running, in its session and outside: SIGTERM at once, and SIGKILL after
+ * `killTimeout` ms. Fulfilled when all are gone.
+ * @returns the number of processes that were killed
  */
 export async function endRemains(remains: Remains, killTimeout: number): Promise<number> {
-  // Without /proc only its group can be told.
+  // Without /proc, only the process group is known.
   if (process.platform !== 'linux' && remains.pid !== undefined) signalProcess(-remains.pid, 'SIGTERM');
   const deadline = performance.now() + killTimeout;
   const told = new Set<number>();
@@ -47,15 +47,16 @@ export async function endRemains(remains: Remains, killTimeout: number): Promise
   return killed.size;
 }
 
-/** How long what a process of an earlier runner has left may take to end, in ms: its own `killTimeout` is not known. */
+/** Time for processes left by those of an earlier runner to end, in ms: the `killTimeout` of their app is not known. */
 const patience = 5000;
-/** How often it is looked whether a process of an earlier runner is gone, in ms. */
+/** Interval between two checks whether a process of an earlier runner is gone, in ms. */
 const lookForEarlier = 250;
 
 /**
- * The same for workers and background processes of an earlier runner, each once it is gone: they are no children of ours.
- * @param records of all that were there when this runner started, alive or not
- * @param userOf whom a target's processes run as
+ * Does the same for each worker and background process of an earlier runner, once it is gone. They are no children of this
+ * runner, so their ends are found by polling.
+ * @param records all records at the start of this runner, of living and of ended processes
+ * @param userOf returns the user of an app's processes
  */
 export async function endRemainsOfEarlier(
   records: ProcessRecord[],
@@ -76,13 +77,13 @@ export async function endRemainsOfEarlier(
   await Promise.all(records.map(end));
 }
 
-/** For a log: that so many processes had to be killed. */
+/** Returns a clause for the log about the number of killed processes. */
 export function describeRemains(killed: number, killTimeout: number): string {
   const [processes, were] = killed === 1 ? ['1 process', 'was'] : [`${killed} processes`, 'were'];
-  return `left ${processes} behind, which ${were} killed: not ended ${formatDuration(killTimeout)} after SIGTERM ("killTimeout")`;
+  return `left ${processes} behind, which ${were} killed ${formatDuration(killTimeout)} after SIGTERM ("killTimeout")`;
 }
 
-/** By pid, with what tells each from another process that gets the same pid. */
+/** Finds the processes that are left: pids, with start times to distinguish them from later processes with the same pid. */
 async function find({ pid, mark, user }: Remains): Promise<Map<number, string>> {
   const found = new Set(mark === undefined ? [] : await findMarked(mark, user));
   for (const [index, each] of (pid === undefined ? [] : await listPids()).entries()) {

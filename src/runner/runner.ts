@@ -28,9 +28,9 @@ import { TargetRunner } from './target.ts';
 import { Ticker } from './ticker.ts';
 import type { Identity } from './users/identity.ts';
 
-/** How long workers of an earlier runner may drain when all is stopped, in ms. */
+/** Time for workers of an earlier runner to drain when this runner stops, in ms. */
 const drainedWithin = 30_000;
-/** How long processes may take to be gone after SIGKILL, in ms. */
+/** Time for processes to be gone after SIGKILL, in ms. */
 const killedWithin = 5000;
 
 /** Owns the listening sockets, starts and watches the workers; parses nothing that is not the server's. */
@@ -93,7 +93,7 @@ export class Runner {
     this.#ticker.start();
     const warn = (message: string) => this.#log.warn(message);
     endRemainsOfEarlier(earlier, (key) => this.#whoRan(key), warn).catch((error: unknown) =>
-      this.#log.error('what earlier processes have left was not ended', { error }),
+      this.#log.error('processes left by earlier ones were not ended', { error }),
     );
   }
 
@@ -125,7 +125,7 @@ export class Runner {
     return (await this.#records.alive()).filter(servesApp).map(({ key }) => key);
   }
 
-  /** Waits until the workers of earlier runners have drained, and kills those that did not retire, or take too long. */
+  /** Waits until the workers of earlier runners have drained. Kills workers that have not retired, or that take too long. */
   async #endRest(): Promise<void> {
     const begun = performance.now();
     for (;;) {

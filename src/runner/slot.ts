@@ -8,7 +8,7 @@ export class Slot {
   readonly restarts: Restarts;
   /** undefined while there is none */
   worker: WorkerProcess | undefined;
-  /** fulfilled when nothing is left of the one that was in it before */
+  /** fulfilled when the earlier worker of this slot and its children are gone */
   vacated: Promise<void> = Promise.resolve();
   /** whether one is being started, or is to be, because it is empty */
   filling = false;
@@ -22,7 +22,7 @@ export class Slot {
   renewing = false;
   /** before this, in ms of a clock that only goes forward, that is not tried again */
   renewNotBefore = 0;
-  /** the same where the one that is in it takes no requests */
+  /** as `renewNotBefore`, for a worker that accepts no requests */
   refillNotBefore = 0;
 
   constructor(instance: number, spec: RestartSpec) {

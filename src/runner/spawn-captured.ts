@@ -8,8 +8,8 @@ import { as, type Identity } from './users/identity.ts';
 /**
  * Starts a process, in a session of its own (Ctrl-C in our terminal is not for it), and captures what it prints.
  * @param stdio beyond stdin, stdout and stderr
- * @param started told the pid before anything else happens, for the record; where it throws, the process is killed
- * @throws what `spawn` and `started` throw; the output is given up then
+ * @param started called with the pid at once, to record the process; if it throws, the process is killed
+ * @throws what `spawn` and `started` throw; the output is removed then
  */
 export function spawnCaptured(
   output: ProcessOutput,
@@ -37,7 +37,7 @@ export function spawnCaptured(
   }
 }
 
-/** Calls `recorded` for a process that was just started, and kills the process with its session where that throws. */
+/** Calls `recorded` for a process that was just started. If `recorded` throws, kills the process and its session. */
 export function orKill(pid: number, recorded: (pid: number) => void): void {
   try {
     recorded(pid);

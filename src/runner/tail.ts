@@ -22,8 +22,8 @@ export class Tail {
   }
 
   /**
-   * The last lines, masked. Frames of Node's own are left out: of a module that is not found they are so many that the line
-   * that names it would not be among the last.
+   * Returns the last lines, masked. Leaves out stack frames of Node.js itself: if a module is not found, they would push the
+   * line that names the module out of the last lines.
    */
   lines(): string[] {
     const masked = this.#masker.mask(this.#bytes.toString('latin1'));

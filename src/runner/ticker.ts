@@ -1,13 +1,12 @@
 import { attendedTime } from '../system/attended.ts';
 import type { TargetRunner } from './target.ts';
 
-/** Interval between two looks at all processes, in ms. */
+/** Interval between two checks of all processes, in ms. */
 const interval = 250;
 
 /**
- * Looks at every process from time to time, however late it is. What a process takes is a fact at any time. Its silence
- * counts only while we were there to listen: a runner that stood still, or a machine that was suspended, says nothing
- * about a worker.
+ * Checks all processes regularly, even if the check comes late. The memory of a process counts at any time. Its silence counts
+ * only while this runner could receive messages, not while the runner stood still or the machine was suspended.
  */
 export class Ticker {
   readonly #targets: () => Iterable<TargetRunner>;
@@ -32,7 +31,7 @@ export class Ticker {
   }
 
   #lookNext(): void {
-    // What has been sent to us meanwhile is read first.
+    // The event loop first reads the messages that have arrived meanwhile.
     setImmediate(() => {
       if (this.#timer === undefined) return;
       const now = performance.now();

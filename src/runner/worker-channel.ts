@@ -7,15 +7,15 @@ interface ChannelOptions {
   /** shared by all workers of the app */
   allowance: Allowance;
   message(message: FromWorker): void;
-  /** told once if the app has written into the channel itself */
+  /** called once if the app itself has written into the channel */
   refused(): void;
 }
 
 /**
- * The runner's end of the socket between it and a worker; see src/worker/channel.cjs for the other end. The app may
- * write anything into it. Descriptors that come along are dropped by the kernel, since this is no IPC channel. What is
- * no message ends the channel. More messages than an app may send wait in the kernel, and so do messages of a worker
- * that does not read our answers.
+ * The runner's end of the socket between runner and worker; src/worker/channel.cjs is the other end. The app may write
+ * anything into the socket. The kernel drops descriptors that are sent along, since this is no IPC channel. Anything but a
+ * message ends the channel. Messages wait in the kernel if an app sends more than it may, or if the worker does not read our
+ * answers.
  */
 export class WorkerChannel {
   readonly #socket: Socket;
@@ -29,7 +29,7 @@ export class WorkerChannel {
     socket.on('data', (chunk: Buffer) => this.#receive(chunk));
     socket.on('drain', () => this.#readOn());
     socket.on('close', () => clearTimeout(this.#rest));
-    // The worker is dying: its exit follows, and is what we act on.
+    // The worker is dying. Its exit follows, and the exit is handled.
     socket.on('error', () => undefined);
   }
 

@@ -12,7 +12,7 @@ export function faultOf(
   if (maxMemory !== null && memoryBytes !== null && memoryBytes > maxMemory) {
     return `takes ${formatBytes(memoryBytes)} of memory, more than ${formatBytes(maxMemory)} ("maxMemory")`;
   }
-  if (isRetiring) return 'gets no requests any more';
+  if (isRetiring) return 'accepts no requests any more';
   const isOpen = state === 'open' || state === 'opening';
   const isSilent = stuckTimeout > 0 && isOpen && beat !== undefined && silentFor > stuckTimeout;
   // What waits for a log that cannot be written is not to blame, and a fresh one would wait as well.
@@ -23,8 +23,8 @@ export function faultOf(
 }
 
 /**
- * Whether a worker has grown so far beyond its limit that a fresh one must not be waited for. A worker whose event loop
- * turns takes no more requests long before that: see src/worker/memory-watch.cjs.
+ * Returns true if a worker has grown so far beyond its limit that it is killed without waiting for a fresh worker. A worker
+ * whose event loop turns stops accepting requests long before that: see src/worker/memory-watch.cjs.
  */
 export function isBeyondHelp(
   { figures: { memoryBytes } }: WorkerProcess,

@@ -2,13 +2,13 @@
 
 const { closeSync, fstatSync, openSync, readSync } = require('node:fs');
 
-/** Sockets that listen come first in the kernel's list, and have this state. */
+/** State of listening sockets, which come first in the kernel's list. */
 const listens = '0A';
 
 /**
- * Number of connections that the kernel has for a listening socket and that nobody has accepted yet: they are reset
- * when the socket is closed. 0 if the system does not say, or the app has closed the socket: a look at it must never
- * fail in the middle of the app.
+ * Returns the number of connections that wait to be accepted on a listening socket: the kernel resets them when the socket is
+ * closed. Returns 0 if the system does not report the number, or if the app has closed the socket: this call must never throw
+ * in the middle of the app.
  * @param {{ fd: number }} handle
  */
 function waitingConnections({ fd }) {
@@ -20,7 +20,7 @@ function waitingConnections({ fd }) {
       if (waiting !== undefined) return waiting;
     }
   } catch {
-    // No descriptor is left, for example: the system does not say.
+    // The system does not report the number, for example because no descriptor is left.
   }
   return 0;
 }

@@ -8,9 +8,9 @@ const { waitingConnections } = require('./accept-queue.cjs');
 /**
  * @typedef {object} Acceptor
  * @property {() => void} close stops accepting at once and touches no connection
- * @property {() => boolean} isWaitedFor whether connections wait to be accepted; asked in each turn of the event loop
- * @property {() => void} wait from now on, connections are accepted and not yet given to the server
- * @property {() => void} serve gives them to the server, and those that follow
+ * @property {() => boolean} isWaitedFor returns true if connections wait to be accepted; called in each turn of the event loop
+ * @property {() => void} wait from now on, accepts connections but does not give them to the server yet
+ * @property {() => void} serve gives waiting and later connections to the server
  */
 
 /**
@@ -62,8 +62,8 @@ function acceptFor(server, handle, backlog) {
 }
 
 /**
- * The kernel says how many connections wait for a TCP port. For a unix socket it does not: there Node.js accepts at
- * least one in each turn of the event loop as long as there are any.
+ * Returns a function that tells if connections wait for a handle. For a TCP port the kernel reports the number. For a unix
+ * socket it does not, but Node.js accepts at least one waiting connection in each turn of the event loop.
  * @param {any} handle
  * @returns {() => boolean}
  */

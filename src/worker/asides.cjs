@@ -13,34 +13,34 @@ const { acceptFor } = require('./acceptor.cjs');
  * @property {Exclude<ReturnType<typeof acceptFor>, number> | undefined} acceptor
  */
 
-/** Pauses between tries to open a port that somebody else still has, in ms. */
+/** Pauses between attempts to open a port that another process still has, in ms. */
 const firstPause = 20;
 const pauseGrowth = 1.2;
 const longestPause = 1000;
 
 /**
- * The ports and unix sockets of a worker beside the app's own port. They open with the gate, so that a release that is
- * not live serves on none of them. Ports are shared with the worker beside it and the generation after it, as
- * node:cluster would; a unix socket is taken over.
+ * The ports and unix sockets of a worker besides the app's own port. They open with the gate, so that only the live release
+ * serves on them. A worker shares the ports with the other workers and with the next generation, as under node:cluster. It
+ * takes over a unix socket from the worker before.
  */
 class Asides {
   /** @type {Set<Aside>} */
   #asides = new Set();
   #isOpen = false;
 
-  /** @returns {Server[]} those that still listen, as the app sees it */
+  /** @returns {Server[]} servers that still listen, as the app sees it */
   get servers() {
     return [...this.#asides].filter(isCurrent).map(({ call }) => call.server);
   }
 
   /**
-   * Takes the port without listening on it, to find out at boot whether it can be had.
+   * Binds the port without listening on it, so that a port in use is found at boot.
    * @param {Listen} call
    */
   add(call) {
     const bound = attempt(() => (call.reserve ?? call.bind)());
     const isTaken = typeof bound === 'number';
-    // Before Node.js 22.12 ports are not shared: another worker may have it, and is waited for.
+    // Before Node.js 22.12 ports are not shared: another worker may have the port, and this worker tries again at `open`.
     const isShared = sharesPorts() || call.port === -1;
     if (isTaken && (isShared || describe(bound)[0] !== 'EADDRINUSE')) return fail(call, bound);
     const own = /** @type {any} */ (call.server)._handle;
@@ -48,7 +48,7 @@ class Asides {
     this.#asides.add(aside);
     const closeOwn = own.close;
     own.close = (/** @type {unknown} */ callback) => {
-      // The acceptor has closed its handle, and nothing of the server is to be looked at any more.
+      // The acceptor has closed its handle; no code may look at the server any more.
       aside.acceptor = undefined;
       this.#forget(aside);
       release(call);
@@ -63,16 +63,16 @@ class Asides {
   }
 
   /**
-   * Stops accepting once the kernel has nothing that waits to be accepted, and touches no connection. Other workers are
-   * open by then, and get what comes later.
-   * @param {number} patience how long connections that wait are accepted, in ms
+   * Stops accepting on each port once no connection waits there, and touches no connection. Other workers are open by then,
+   * and get later connections.
+   * @param {number} patience longest time to accept waiting connections, in ms
    * @param {() => void} then
    */
   shut(patience, then) {
     this.#isOpen = false;
     const latest = performance.now() + patience;
     const round = () => {
-      // Opened again meanwhile.
+      // The ports may have opened again meanwhile.
       if (this.#isOpen) return;
       const isLate = performance.now() > latest;
       for (const aside of this.#asides) {
@@ -84,7 +84,7 @@ class Asides {
       if ([...this.#asides].some(({ acceptor }) => acceptor !== undefined)) setImmediate(round);
       else then();
     };
-    // The first one may begin in the middle of a turn of the event loop, which then tells nothing.
+    // The first round must start with a turn of the event loop: `isWaitedFor` counts the connections of a whole turn.
     setImmediate(round);
   }
 
@@ -126,7 +126,7 @@ class Asides {
     const { call } = aside;
     if (pause <= longestPause && pause * pauseGrowth > longestPause) {
       const [code] = describe(error);
-      const text = `sluice: ${nameOf(call)} cannot be opened (${code}); it is tried again every second\n`;
+      const text = `sluice: ${nameOf(call)} cannot be opened (${code}). Sluice tries again every second\n`;
       process.stderr.write(text);
     }
     setTimeout(() => this.#open(aside, pause * pauseGrowth), Math.min(pause, longestPause)).unref();
@@ -149,8 +149,8 @@ function attempt(action) {
 }
 
 /**
- * Gives up the path of a unix socket. The app closes its server here, and knows nothing of our links: what cannot be
- * removed is told, and left to the next worker.
+ * Releases the path of a unix socket. The app is closing its server here and does not know our links, so an error is only
+ * printed, and the next worker replaces the links.
  * @param {Listen} call
  */
 function release(call) {
@@ -159,7 +159,7 @@ function release(call) {
   process.stderr.write(`sluice: ${nameOf(call)} cannot be removed (${describe(error)[0]})\n`);
 }
 
-/** @param {Aside} aside @returns {boolean} whether the app has not closed the server since */
+/** @param {Aside} aside @returns {boolean} true if the app has not closed the server since */
 function isCurrent({ call, own }) {
   return /** @type {any} */ (call.server)._handle === own;
 }
@@ -170,7 +170,7 @@ function sharesPorts() {
 }
 
 /**
- * The server has failed to listen, in the way of Node.js.
+ * Makes the server fail to listen, with the error that Node.js would emit.
  * @param {Listen} call
  * @param {number} errno
  */

@@ -2,14 +2,14 @@
 
 const { allConnections } = require('./connections.cjs');
 
-/** More than this of a path is of no use in a log. */
+/** Longest part of a path that is logged, in characters. */
 const longestPath = 200;
-/** How many requests are named. */
+/** Number of requests that are named. */
 const mostNamed = 20;
 
 /**
- * What a server has not finished. The query of a request is left out: there may be secrets in it.
- * @param {any} server of any kind, or undefined; only those of HTTP/1 know their requests
+ * Returns the unfinished requests and connections of a server. Leaves out the query of a request: it may have secrets.
+ * @param {any} server of any kind, or undefined; only HTTP/1 servers know their requests
  * @returns {{ named: { method: string, path: string }[], requests: number, connections: number }}
  */
 function inFlight(server) {

@@ -22,7 +22,7 @@ function speaksHttp(protocol) {
 }
 
 /**
- * Whether a server does anything with its connections.
+ * Returns true if a server handles its connections.
  * @param {Server} server
  */
 function serves(server) {

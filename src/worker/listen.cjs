@@ -8,14 +8,14 @@ const { protocolOf, speaksHttp } = require('./kinds.cjs');
  * @typedef {object} Listen a call of `listen` for a TCP port or a unix socket, whose port is -1
  * @property {Server} server
  * @property {number} port
- * @property {number} backlog length of the kernel's queue that the app asks for
+ * @property {number} backlog length of the kernel's queue, as the app sets it
  * @property {number} rank
  * @property {AddressInfo | string} address where the app believes that it listens
- * @property {(reserved?: any) => any} bind makes a handle that has the port and does not listen; an error number if
- *   that fails. What has been reserved is given back, or closed.
- * @property {() => any} [reserve] does the same at boot, if something else is to be done then; undefined for nothing
+ * @property {(reserved?: any) => any} bind returns a handle that is bound and does not listen, or an error number. Returns the
+ *   reserved handle, or closes it.
+ * @property {() => any} [reserve] called at boot instead of `bind`, if given; may return undefined
  * @property {() => void} [publish] called when the handle listens
- * @property {() => void} [release] called when it does no more
+ * @property {() => void} [release] called when the handle no longer listens
  * @property {(bits: number) => number} [chmod] for `readableAll` and `writableAll`
  */
 
@@ -36,19 +36,19 @@ const { address: realAddress } = prototype;
  */
 const setUpHandle = prototype._listen2;
 
-/** @type {WeakMap<object, Listen>} private handles, by the call of `listen` that each stands in for */
+/** @type {WeakMap<object, Listen>} calls of `listen`, by their private handles */
 const calls = new WeakMap();
 
 /**
  * Intercepts the app's `listen`. For each TCP port the server gets a private handle, and the app believes that it
  * listens on the port. One of the calls is *the app's*: the one for PORT, else for the configured port, else the first
- * HTTP server, else the first of all. Its private handle listens on loopback, where this one worker can be asked, and
- * its connections come from the gate. All other ports open with the gate too; nobody can connect to them before.
- * Ports that the system chooses (`listen(0)`) are left alone: only the app knows them.
+ * HTTP server, else the first of all. Its private handle listens on loopback, where the runner checks this one worker, and
+ * its connections come from the gate. All other ports open with the gate too; clients cannot connect to them before.
+ * Ports that the system chooses (`listen(0)`) are not intercepted: only the app knows them.
  *
  * @param {{ port: number, codePort: number | null, key: string }} wanted
  * @param {object} on
- * @param {(chosen: Listen) => void} on.chosen called again when a better one comes later
+ * @param {(chosen: Listen) => void} on.chosen called with the app's call; called again if a better one comes later
  * @param {(aside: Listen) => void} on.aside a listen that is not the app's
  * @param {() => void} on.forked called once if the app starts processes with node:cluster, which listen through it
  */
@@ -64,7 +64,7 @@ function interceptListen(wanted, on) {
   let isWatched = false;
 
   if (typeof setUpHandle !== 'function' || typeof createHandle !== 'function')
-    throw new Error(`Sluice does not know how Node.js ${process.version} listens`);
+    throw new Error(`Sluice does not support the way in which Node.js ${process.version} listens`);
 
   // With SCHED_NONE, a primary of node:cluster makes handles for its workers and never listens.
   /** @type {any} */ (net)._createServerHandle = function createForWorkers(/** @type {any[]} */ ...args) {
@@ -77,7 +77,7 @@ function interceptListen(wanted, on) {
     const [address, port, family, backlog, fd] = args;
     if (this._handle === null && typeof fd === 'number') {
       const handle = createHandle(null, null, null, fd);
-      // Node.js meets the same error, and reports it.
+      // Node.js will get the same error, and report it.
       if (typeof handle === 'number') return setUpHandle.apply(this, args);
       this._handle = handle;
     }
@@ -85,7 +85,7 @@ function interceptListen(wanted, on) {
     const call = callFor(this, args, wanted.key);
     if (call === undefined) return setUpHandle.apply(this, args);
     if (given === null || !calls.has(given)) this._handle = standIn(call);
-    // Without a handle of the app's, Node.js would find out by itself which address stands for all of them.
+    // If the app passed neither a handle nor an address, Node.js would choose the address for all interfaces by itself.
     const any = given === null && address === null ? believed(address) : undefined;
     setUpHandle.call(this, any?.address ?? address, port, any ? net.isIP(any.address) : family, backlog);
     if (call.port === -1) return on.aside(call);
@@ -101,7 +101,7 @@ function interceptListen(wanted, on) {
   function watchForks() {
     if (isWatched) return;
     isWatched = true;
-    // Node.js has loaded the module by now: each `listen` asks it whether this is a primary.
+    // Node.js has loaded this module by now: each `listen` needs it to find out if this process is a primary.
     const cluster = require('node:cluster');
     if (Object.keys(cluster.workers ?? {}).length > 0) on.forked();
     else cluster.once('fork', () => on.forked());
@@ -118,8 +118,8 @@ function interceptListen(wanted, on) {
   function consider(candidate) {
     if (chosen !== undefined) {
       if (candidate.port === chosen.port) {
-        // The same server again, or another in the place of one that was closed: tools that look for a free port
-        // listen on it and close before the app does. Or the app has passed the handle of one server to another.
+        // The same server listens again, or a server replaces one that was closed: tools that look for a free port listen
+        // on the port and close it before the app listens. Or the app has passed the handle of one server to another.
         const { server } = chosen;
         if (candidate.server === server || hasClosed(server) || haveSameHandle(candidate.server, server))
           choose(candidate);
@@ -154,7 +154,7 @@ function interceptListen(wanted, on) {
     wake(own.server);
     const note = () => listened.add(own.server);
     own.server.once('listening', note);
-    // Where the choice took its time, the server has said so already.
+    // If the choice took a while, the `listening` event has already been emitted.
     if (own.server.listening) setImmediate(note);
     on.chosen(own);
   }
@@ -174,7 +174,7 @@ function haveSameHandle(one, other) {
  * @param {any} server
  * @param {any[]} args of `_listen2`
  * @param {string} key
- * @returns {Listen | undefined} undefined for any free port
+ * @returns {Listen | undefined} undefined if the system chooses the port
  */
 function callFor(server, [address, port, family, backlog, , flags], key) {
   if (server._handle !== null) return calls.get(server._handle) ?? callWithHandle(server, backlog);
@@ -192,7 +192,7 @@ function callFor(server, [address, port, family, backlog, , flags], key) {
 }
 
 /**
- * The app has bound a handle by itself, or has inherited a descriptor.
+ * Makes the call of `listen` for a handle that the app has bound by itself, or for an inherited descriptor.
  * @param {any} server
  * @param {number} backlog
  * @returns {Listen | undefined}
@@ -211,7 +211,7 @@ function callWithHandle(server, backlog) {
 }
 
 /**
- * A handle beside those of the app's other workers, as node:cluster would share one.
+ * Binds a port next to the handles of the app's other workers, which share the port as under node:cluster.
  * @param {string | null} address
  * @param {number} port
  * @param {number} family
@@ -220,7 +220,7 @@ function callWithHandle(server, backlog) {
 function bindShared(address, port, family, flags) {
   const handle = createHandle(address, port, family, undefined, (flags ?? 0) | reusePort);
   if (typeof handle === 'number') return handle;
-  // libuv keeps back until `listen` that the port is in use.
+  // libuv reports only at `listen` that the port is in use; this call gets the error now.
   const error = handle.getsockname({});
   if (error === 0) return handle;
   handle.close();
@@ -228,7 +228,7 @@ function bindShared(address, port, family, flags) {
 }
 
 /**
- * @param {string | null} address null where the app names no host
+ * @param {string | null} address null if the app names no host
  * @returns {{ address: string, family: string }}
  */
 function believed(address) {
@@ -241,12 +241,12 @@ function believed(address) {
 }
 
 /**
- * A private handle that does not listen yet: nobody can connect to it.
+ * Returns a private handle that does not listen yet, so that no client can connect.
  * @param {Listen} call
  */
 function standIn(call) {
   const handle = createHandle('127.0.0.1', 0, 4);
-  if (typeof handle === 'number') throw new Error(`no private port can be had: error ${handle}`);
+  if (typeof handle === 'number') throw new Error(`Sluice cannot bind a private port: error ${handle}`);
   handle.listen = () => 0;
   if (call.chmod !== undefined) handle.fchmod = call.chmod;
   calls.set(handle, call);
@@ -257,11 +257,11 @@ function standIn(call) {
 function wake({ _handle: handle }) {
   if (handle === null || !Reflect.deleteProperty(handle, 'listen')) return;
   const error = handle.listen(511);
-  if (error !== 0) throw new Error(`the private port cannot be listened on: error ${error}`);
+  if (error !== 0) throw new Error(`Sluice cannot listen on the private port: error ${error}`);
 }
 
 /**
- * The port of a server's private handle.
+ * Returns the port of a server's private handle.
  * @param {Server} server
  */
 function privatePort(server) {

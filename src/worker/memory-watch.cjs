@@ -5,25 +5,24 @@ const { subscribe } = require('./drain.cjs');
 /** @import { Server } from 'node:net' */
 
 /**
- * Interval between two readings, in ms, below half of the limit and above: a leak may take a gigabyte a second. It
- * doubles from the shortest to the longest as long as the process does not grow: a reading costs a system call.
+ * Intervals between two readings, in ms, below half of the limit (`far`) and above (`near`): a leak may take a gigabyte a
+ * second. While the process does not grow, the interval doubles up to the longest, because a reading costs a system call.
  */
 const intervals = { far: { shortest: 50, longest: 250 }, near: { shortest: 10, longest: 50 } };
-/** Share of the limit by which a worker may exceed its limit, or its size at the start, until it takes no more requests. */
+/** Share of the limit by which a worker may exceed its limit, or its size at the start, before it stops accepting requests. */
 const tolerance = 0.2;
 
 /**
- * Watches the memory of this process. The runner may be late when the machine is busy. The process that leaks is not:
- * it runs.
+ * Watches the memory of this process. On a busy machine the runner may be late, but a process that leaks is running.
  * @param {number} limit resident memory in bytes
  * @param {object} on
  * @param {() => Server | undefined} on.server the app's server
- * @param {(bytes: number) => void} on.exceeded called each time that the memory grows beyond the limit
- * @param {() => boolean} on.excessive called after each reading at which no more requests must be accepted, until it
- *   returns true; then again when the memory has grown by as much once more, for a worker that was told to go on
+ * @param {(bytes: number) => void} on.exceeded called each time the memory grows beyond the limit
+ * @param {() => boolean} on.excessive called after each reading above the tolerance, until it returns true: the worker must
+ *   stop accepting requests. Called again when the memory has grown by the tolerance once more, since the worker may reopen
  */
 function watchMemory(limit, { server, exceeded, excessive }) {
-  // A limit below the size of a fresh process cannot be kept: such a process serves all the same.
+  // If a fresh process already exceeds the limit, it serves all the same.
   let most = Math.max(limit, process.memoryUsage.rss()) + limit * tolerance;
   /** @type {(() => void) | undefined} */
   let endRequests;

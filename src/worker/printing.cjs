@@ -4,7 +4,7 @@
  * What becomes of what a process prints while its pipe is full, because the disk does not keep up or nobody reads.
  * Node.js itself would let it pile up in memory, and lose it at `process.exit()`.
  *
- * A `--require` of its own for processes that have no gate; it also sees to their stop signal. Like the bootstrap it is inherited by worker threads and by
+ * A `--require` of its own for processes that have no gate; it also handles their stop signal. Like the bootstrap it is inherited by worker threads and by
  * `fork()`: only the process that the runner started has the variable, and only until here.
  */
 const { isMainThread } = require('node:worker_threads');

@@ -3,8 +3,8 @@
 const { writeSync } = require('node:fs');
 
 /**
- * Makes SIGTERM a SIGINT for an app that handles SIGINT and not SIGTERM, as the documentation of PM2 teaches: its
- * shutdown would never run. Whoever sends the signal need not know, a worker that ends itself included.
+ * Turns SIGTERM into SIGINT for an app that handles SIGINT but not SIGTERM, as the documentation of PM2 teaches. Otherwise the
+ * app's shutdown code would never run. Senders of SIGTERM need not know, not even a worker that ends itself.
  */
 function translateStopSignal() {
   const translate = () => {
@@ -12,7 +12,7 @@ function translateStopSignal() {
     process.kill(process.pid, 'SIGINT');
   };
   let isThere = false;
-  // Adding and removing our own listener tells us, too.
+  // Also called when our own listener is added or removed.
   const look = () => {
     const isWanted =
       process.listenerCount('SIGINT') > 0 && process.listenerCount('SIGTERM') === (isThere ? 1 : 0);
@@ -35,12 +35,12 @@ function translateStopSignal() {
 
 let isOnlyInterrupt = () => false;
 
-/** Synchronously: the app may end at once. What cannot be written must not keep it from its shutdown. */
+/** Prints a note, synchronously, since the app may end at once. A failed write must not stop the app's shutdown. */
 function note() {
   try {
     writeSync(
       2,
-      'sluice: this app handles SIGINT and not SIGTERM, so it gets SIGINT to end. To choose: "stopSignal" in sluice.json\n',
+      'sluice: this app handles SIGINT but not SIGTERM, so Sluice ends it with SIGINT. To choose the signal, set "stopSignal" in sluice.json\n',
     );
   } catch {}
 }

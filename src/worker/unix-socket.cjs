@@ -8,19 +8,20 @@ const { dirname, join, resolve } = require('node:path');
 /** @typedef {import('./listen.cjs').Listen} Listen */
 
 const inUse = -constants.errno.EADDRINUSE;
-/** Bits of a file's mode by the bits that `listen` passes for `readableAll` and `writableAll`. */
+/** Mode bits of a file for each bit that `listen` passes for `readableAll` and `writableAll`. */
 const modes = /** @type {const} */ ([
   [1, 0o444],
   [2, 0o222],
 ]);
 
 /**
- * The socket of a path cannot be shared between processes that bind it one by one. So one worker has the path at a
- * time: each that opens takes it over from the one before, in one step, and the old socket still serves who has
- * connected. While a worker is not open, the path leads to the live release, or to a socket that refuses connections.
+ * Makes the call of `listen` for the path of a unix socket. Processes that bind a path one by one cannot share its socket. So
+ * one worker at a time has the path: each worker that opens takes the path over from the worker before, in one step. The old
+ * socket still serves existing connections. Before a worker opens, the path leads to the live release, or to a socket that
+ * refuses connections.
  *
- * A second link to the socket stands beside the path. By it a worker knows that the path is its own app's, and finds
- * the live socket again where the app has removed the path before it listens, as many do.
+ * A second link to the socket is kept beside the path. The link shows a worker that the path belongs to its own app. It also
+ * keeps the live socket if the app removes the path before it listens, as many apps do.
  *
  * @param {object} options
  * @param {Server} options.server
@@ -32,7 +33,7 @@ const modes = /** @type {const} */ ([
  */
 function callForPath({ server, path: given, backlog, key, createHandle }) {
   const base = { server, port: -1, backlog, rank: 0, address: given };
-  // Abstract: there is no file that could be replaced, and the name is waited for.
+  // An abstract socket has no file that could be replaced, so the worker waits until the name is free.
   if (given.startsWith('\0'))
     return { ...base, bind: () => createHandle(given), reserve: () => undefined, chmod: () => 0 };
 
@@ -56,10 +57,10 @@ function callForPath({ server, path: given, backlog, key, createHandle }) {
       if (inode(path) !== undefined) return inode(path) === inode(link) ? undefined : inUse;
       const handle = bind();
       if (typeof handle === 'number') return handle;
-      // The owner first: who finds the path and no link would take it for another program's.
+      // The link comes first: a worker that found the path without a link would take it for another program's.
       noteOwner(temporary, link);
       renameSync(temporary, path);
-      // Another worker may have linked the path to our socket meanwhile: a rename then leaves both names.
+      // Another worker may have linked the path to our socket meanwhile. The rename then leaves both names.
       rmSync(temporary, { force: true });
       noteOwner(path, link);
       return handle;
@@ -93,8 +94,8 @@ function callForPath({ server, path: given, backlog, key, createHandle }) {
 }
 
 /**
- * Makes the link lead to what is at the path, also while other workers do the same. What a worker has left that was
- * killed in the middle of it is removed.
+ * Makes the link refer to the socket at the path, even while other workers do the same. Removes the temporary link of a worker
+ * that was killed meanwhile.
  * @param {string} path
  * @param {string} link
  */

@@ -45,12 +45,12 @@ const broken: Record<string, { code: string; message: RegExp; settings?: object 
     message: /did not answer GET \/health within 500 ms/,
     settings: { bootTimeout: '3s', health: { path: '/health', timeout: '500ms' } },
   },
-  cluster: { code: 'boot_cluster', message: /starts processes of its own with node:cluster/ },
-  'cluster-none': { code: 'boot_cluster', message: /starts processes of its own with node:cluster/ },
-  'cluster-sticky': { code: 'boot_cluster', message: /starts processes of its own with node:cluster/ },
+  cluster: { code: 'boot_cluster', message: /starts processes with node:cluster/ },
+  'cluster-none': { code: 'boot_cluster', message: /starts processes with node:cluster/ },
+  'cluster-sticky': { code: 'boot_cluster', message: /starts processes with node:cluster/ },
   'cluster-late': {
     code: 'boot_cluster',
-    message: /starts processes of its own with node:cluster/,
+    message: /starts processes with node:cluster/,
     settings: { settleTime: '10s' },
   },
   'not-ready': {
@@ -72,12 +72,12 @@ for (const [how, { code, message, settings }] of Object.entries(broken)) {
   });
 }
 
-test('a server of raw connections that does not speak HTTP is well when it accepts one', async (t) => {
+test('a net server that does not speak HTTP is healthy when it accepts a connection', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.boot(runner.spec('broken.cjs', {}, { HOW: 'silent-tcp' }));
 });
 
-test('the hint for an app that starts processes with node:cluster names what to set', async (t) => {
+test('the hint for an app that starts processes with node:cluster names the setting to use', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('broken.cjs', {}, { HOW: 'cluster' });
   await assert.rejects(runner.boot(spec), (error: AppError) => {
@@ -249,11 +249,11 @@ test('a stop takes no longer than the requests that are under way, on kept-alive
   assert.ok(performance.now() - (await ended) < 10_000);
 });
 
-test('an app that ends with its standard input is told why it ended', async (t) => {
+test('an app that ends with its standard input gets an explanation', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('broken.cjs', { settleTime: '10s' }, { HOW: 'input' });
   await assert.rejects(runner.boot(spec), {
     code: 'settle_exited',
-    hint: /ends when its standard input ends/,
+    hint: /end when their standard input ends/,
   });
 });

@@ -25,7 +25,7 @@ test('the app sees itself as if node had started it', async (t) => {
   assert.deepEqual(seen['execArgv'], ['--no-warnings']);
   assert.equal(seen['instance'], '0');
   assert.equal(seen['port'], String(runner.port));
-  // By which what it starts is found when it has ended.
+  // The mark by which the runner finds the app's child processes.
   assert.deepEqual(seen['ours'], ['SLUICE_JOB']);
   assert.deepEqual(seen['address'], { address: '::', family: 'IPv6', port: runner.port });
 });

@@ -132,7 +132,7 @@ test('a command is ended with the runner, or the app, and with it what has left 
   const said = linesOf(await appLog(logs), 'cron.tidy', 'sys').at(-1);
   assert.match(
     said ?? '',
-    /^failed: ended with the app, .*by SIGKILL: it had not ended 3\.0 s after SIGTERM, after/,
+    /^failed: ended because the app .*by SIGKILL: it had not ended 3\.0 s after SIGTERM, after/,
   );
 
   const ended = await TestRunner.start(t);
@@ -153,10 +153,10 @@ test('a run that the runner has not lived to see the end of has failed', async (
     runner.spec('plain.cjs', { cron: [{ name: 'tidy', schedule: '0 0 1 1 *', command: 'true' }] }),
   );
   const [cron] = await crons(runner);
-  assert.deepEqual([cron?.last?.outcome, cron?.last?.detail], ['failed', 'it had not ended when Sluice did']);
+  assert.deepEqual([cron?.last?.outcome, cron?.last?.detail], ['failed', 'Sluice ended before the run did']);
   const said = async () =>
     linesOf(await appLog(spec.log.directory), 'cron.tidy', 'sys').filter((line) =>
-      line.startsWith('failed: it had'),
+      line.startsWith('failed: Sluice ended'),
     );
   await waitFor(async () => (await said()).length === 1);
 });

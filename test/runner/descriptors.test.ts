@@ -17,13 +17,13 @@ import { waitFor } from '../support/wait.ts';
 const run = promisify(execFile);
 const onLinux = { skip: process.platform !== 'linux' };
 
-test('a deploy that finds too few file descriptors left fails as that, and keeps none', {
+test('a deploy with too few file descriptors left fails with out_of_descriptors, and keeps none open', {
   ...onLinux,
   timeout: 240_000,
 }, async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs', { workers: 1 }));
-  // The soft limit alone: the hard one is the machine's.
+  // Only the soft limit is lowered; the hard limit belongs to the machine.
   const limitTo = (limit: number) => run('prlimit', [`--pid=${runner.process.pid}`, `--nofile=${limit}:`]);
   const { descriptors, maxDescriptors } = await runner.client.call('usage', {});
   assert.ok(descriptors !== null && maxDescriptors !== null && descriptors < 200 && maxDescriptors > 200);
@@ -41,7 +41,7 @@ test('a deploy that finds too few file descriptors left fails as that, and keeps
     });
   }
   t.diagnostic(`${failures.length} deploys failed`);
-  assert.ok(failures.length > 5, 'the limit was felt');
+  assert.ok(failures.length > 5, 'the limit made deploys fail');
   assert.deepEqual(new Set(failures), new Set(['out_of_descriptors']));
   assert.equal((await fetchText(runner.port)).body, '1');
 });

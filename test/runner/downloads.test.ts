@@ -27,7 +27,7 @@ const code = `
   }).listen(process.env.PORT);
 `;
 
-test('a download of text in any script arrives whole at a reader that pauses', async (t) => {
+test('a download of text in any script reaches a pausing reader whole', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('export', running(code));
   const { url } = await sluice.status('export');

@@ -30,7 +30,7 @@ async function untilNothingRuns({ home }: Sluice): Promise<void> {
   await waitFor(async () => (await processesOfHome(home)).length === 0, { what: 'no process of the home' });
 }
 
-test('what a server and a runner that have died left is ended, a worker that stands still included', async (t) => {
+test('all processes that a dead server and a dead runner have left are ended, even a worker that stands still', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', withBackground);
   const { workers } = await sluice.status('shop');
@@ -40,13 +40,13 @@ test('what a server and a runner that have died left is ended, a worker that sta
   process.kill(workers[0]?.pid ?? 0, 'SIGSTOP');
   assert.match(
     await endLeft(sluice.home),
-    /^sluice: ended shop, which still ran \(process \d+, \d+, \d+\)\n$/,
+    /^sluice: ended shop, which was still running \(process \d+, \d+, \d+\)\n$/,
   );
   await untilNothingRuns(sluice);
-  assert.equal(await endLeft(sluice.home), '', 'once more, there is nothing to end');
+  assert.equal(await endLeft(sluice.home), '', 'a second call has nothing to end');
 });
 
-test('a server and a runner that still live are ended, in order, and their apps with them', async (t) => {
+test('a living server and a living runner are ended in order, together with their apps', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', withBackground);
   assert.match(
@@ -60,10 +60,13 @@ test('a server and a runner that still live are ended, in order, and their apps 
   await sluice.untilRunning('shop');
   await sluice.kill();
   const output = await endLeft(sluice.home);
-  assert.match(output, /^sluice: ending the runner \(process \d+\)\nsluice: ended shop, which still ran/);
+  assert.match(
+    output,
+    /^sluice: ending the runner \(process \d+\)\nsluice: ended shop, which was still running/,
+  );
   await untilNothingRuns(sluice);
 });
 
-test('where nothing has ever run, there is nothing to end', async (t) => {
+test('in a home in which nothing has ever run, there is nothing to end', async (t) => {
   assert.equal(await endLeft(await temporaryDirectory(t)), '');
 });

@@ -34,7 +34,7 @@ function line(spec: GenerationSpec, pattern: RegExp): Promise<string> {
   });
 }
 
-/** @returns when the request is in flight */
+/** Sends a request, and waits until it is in flight. */
 function hang(runner: TestRunner, path: string): Promise<unknown> {
   return new Promise((begun) => {
     const request = get({ host: '127.0.0.1', port: runner.port, path, agent: false }, (response) => {
@@ -47,7 +47,7 @@ function hang(runner: TestRunner, path: string): Promise<unknown> {
 
 const started = 'willing stubborn detached-willing detached-stubborn';
 
-test('what a crashed worker has started is ended before another takes its place, by SIGKILL where it must', async (t) => {
+test('the children of a crashed worker are ended before a new worker starts, by SIGKILL if needed', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('ending.cjs', quick, { STARTS: started });
   await runner.release(spec);
@@ -59,11 +59,11 @@ test('what a crashed worker has started is ended before another takes its place,
   assert.equal((await alive(after)).length, 5);
   await line(
     spec,
-    /^sys worker 0 .* left 2 processes behind, which were killed: not ended 600 ms after SIGTERM \("killTimeout"\)$/,
+    /^sys worker 0 .* left 2 processes behind, which were killed 600 ms after SIGTERM \("killTimeout"\)$/,
   );
 });
 
-test('the same for one that is stopped, and for one that a runner before had started', async (t) => {
+test('the children of a stopped worker, and of a worker of an earlier runner, are ended', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('ending.cjs', quick, { STARTS: started });
   await runner.release(spec);
@@ -78,7 +78,7 @@ test('the same for one that is stopped, and for one that a runner before had sta
   await waitFor(async () => (await alive(second)).length === 0, { what: 'the end of all' });
 });
 
-test('what a background process has started is ended before it is started again', async (t) => {
+test('the children of a background process are ended before the process is started again', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = {
     ...runner.spec('plain.cjs', quick),
@@ -95,7 +95,7 @@ test('what a background process has started is ended before it is started again'
   await line(spec, /^sys mail.0 .* left 2 processes behind, which were killed/);
 });
 
-test('each request that is cut, and each process that is killed, has a line: what, after how long, by which setting', async (t) => {
+test('the log has a line for each request that is cut and each process that is killed, with the time and the setting', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('ending.cjs', quick, { HANDLES: 'SIGTERM', STUBBORN: 'yes' });
   const mail = background({ HANDLES: 'SIGTERM', STUBBORN: 'yes' });
@@ -114,7 +114,7 @@ test('each request that is cut, and each process that is killed, has a line: wha
   assert.doesNotMatch((await lines(spec)).join('\n'), /token|secret/);
 });
 
-test('the same where the worker has lost its runner and ends itself', async (t) => {
+test('a worker that has lost its runner and ends itself logs the same lines', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('ending.cjs', quick, { HANDLES: 'SIGTERM', STUBBORN: 'yes' });
   await runner.release(spec);
@@ -129,7 +129,7 @@ test('the same where the worker has lost its runner and ends itself', async (t) 
   await line(spec, /^err sluice: worker .* killed: it had not ended 600 ms after SIGTERM \("killTimeout"\)$/);
 });
 
-test('an app that handles SIGINT alone gets it, with a note; one that handles SIGTERM, too, gets SIGTERM', async (t) => {
+test('an app that handles only SIGINT gets SIGINT, with a note; an app that handles both signals gets SIGTERM', async (t) => {
   const runner = await TestRunner.start(t);
   const only = runner.spec('ending.cjs', quick, { HANDLES: 'SIGINT' });
   const mail = background({ HANDLES: 'SIGINT' });
@@ -146,14 +146,14 @@ test('an app that handles SIGINT alone gets it, with a note; one that handles SI
       const found = await lines(only, process);
       return found.includes('out handles SIGINT') && found;
     });
-    assert.ok(all.some((text) => /^err sluice: .* gets SIGINT .*"stopSignal"/.test(text)));
+    assert.ok(all.some((text) => /^err sluice: .* ends it with SIGINT.*"stopSignal"/.test(text)));
   }
   await runner.release(runner.spec('plain.cjs', quick));
   await line(both, /^out handles SIGTERM$/);
   assert.equal((await lines(both)).filter((text) => text === 'out handles SIGINT').length, 2);
 });
 
-test('an orphan that handles SIGINT alone gets it, too', async (t) => {
+test('an orphan that handles only SIGINT gets SIGINT', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('ending.cjs', quick, { HANDLES: 'SIGINT' });
   await runner.release(spec);
@@ -163,7 +163,7 @@ test('an orphan that handles SIGINT alone gets it, too', async (t) => {
   await line(spec, /^out handles SIGINT$/);
 });
 
-test('"stopSignal" is what a worker and a background process are told to end with', async (t) => {
+test('"stopSignal" is the signal that ends workers and background processes', async (t) => {
   const runner = await TestRunner.start(t);
   const settings = { ...quick, stopSignal: 'SIGUSR2' };
   const spec = runner.spec('ending.cjs', settings, { HANDLES: 'SIGUSR2 SIGINT' });
@@ -178,7 +178,7 @@ test('"stopSignal" is what a worker and a background process are told to end wit
   assert.equal((await lines(spec)).includes('out handles SIGINT'), false);
 });
 
-test('what Sluice says of the end of a worker comes after the last lines of the worker', async (t) => {
+test('the log line about the end of a worker comes after the last lines of the worker', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('ending.cjs', quick);
   await runner.release(spec);

@@ -51,7 +51,7 @@ test('a switch that cannot be prepared leaves no worker behind', async (t) => {
   assert.deepEqual(await releases(runner), [1, 1]);
 });
 
-test('a first switch that cannot find out what an earlier runner has left leaves no worker behind', async (t) => {
+test('a first switch that cannot read what an earlier runner has left leaves no worker behind', async (t) => {
   const runner = await TestRunner.start(t);
   const { generation } = await runner.boot(runner.spec('plain.cjs'));
   const { processes: records } = runner.paths;

@@ -25,7 +25,7 @@ async function recordedWorkers({ paths }: TestRunner): Promise<number[]> {
 }
 
 for (const code of ['ENOSPC', 'EROFS', 'EIO'] as const) {
-  test(`a worker whose record cannot be written (${code}) does not run, and is started when it can be`, async (t) => {
+  test(`a worker whose record cannot be written (${code}) does not run, and starts when the record can be written`, async (t) => {
     const { runner, disk } = await start(t);
     await runner.release(runner.spec('plain.cjs', { workers: 1, restartDelay: 100 }));
     const [before] = await workersOf(runner);
@@ -44,7 +44,7 @@ for (const code of ['ENOSPC', 'EROFS', 'EIO'] as const) {
   });
 }
 
-test('a worker that has no record ends by itself when another release is live', async (t) => {
+test('a worker without a record ends by itself when another release is live', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs'));
   const [unknown, known] = await workersOfHome(runner.paths.home);
@@ -84,14 +84,14 @@ for (const { code, lasts } of states) {
       for (let asked = 0; asked < 5; asked += 1) assert.equal((await fetchText(runner.port)).body, live);
       if (failed.length === 0) break;
     }
-    // One that the disk did not let go of is removed before the next switch.
+    // A file that the disk refused to remove is removed before the next switch.
     await runner.release(runner.spec('plain.cjs'));
     assert.deepEqual((await readdir(directory)).sort(), ['current', 'generation', 'logs']);
     assert.deepEqual(runner.process.exitCode, null);
   });
 }
 
-test('results of what is done at set times that the disk refuses are kept in memory, and leave no file', async (t) => {
+test('if the disk refuses the results of cron runs, the results stay in memory and leave no file', async (t) => {
   const { runner, disk } = await start(t);
   const cron = [{ name: 'tidy', schedule: '* * * * * *', command: 'true' }];
   await runner.release(runner.spec('plain.cjs', { workers: 1, cron }));

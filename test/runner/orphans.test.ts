@@ -94,9 +94,9 @@ async function isAlive(pid: number): Promise<boolean> {
   return (await processStartTime(pid)) !== undefined;
 }
 
-test('a report whose process cannot be looked up does not end the runner', async (t) => {
+test('the report of an orphan whose record cannot be read does not end the runner', async (t) => {
   const runner = await TestRunner.start(t);
-  // A record that cannot be read, whoever the test runs as.
+  // A record that no user can read, not even root.
   mkdirSync(join(runner.paths.processes, '1.json'));
   const socket = connect(runner.paths.orphanSocket);
   t.after(() => socket.destroy());

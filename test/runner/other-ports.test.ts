@@ -8,7 +8,7 @@ import { fetchText } from '../support/http.ts';
 import { sharesPorts, TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
 
-/** A runner, and a port that its app opens beside its own. */
+/** Returns a runner, and a second port for its app. */
 async function start(t: TestContext): Promise<{ runner: TestRunner; other: number; spec: Spec }> {
   const [runner, other] = [await TestRunner.start(t), await freePort()];
   const spec: Spec = (how, settings) =>
@@ -18,7 +18,7 @@ async function start(t: TestContext): Promise<{ runner: TestRunner; other: numbe
 
 type Spec = (how: string, settings?: object) => ReturnType<TestRunner['spec']>;
 
-/** Connects again and again while `running` is, and tells what became of each try. */
+/** Connects again and again while `running` runs. @returns the results of the attempts */
 async function tryWhile(port: number, running: Promise<unknown>): Promise<string[]> {
   let over = false;
   const outcomes: string[] = [];
@@ -34,7 +34,7 @@ async function tryWhile(port: number, running: Promise<unknown>): Promise<string
   return outcomes;
 }
 
-test('a release that is not healthy is reached on none of its ports while it boots', async (t) => {
+test('no port of an unhealthy release can be reached while it boots', async (t) => {
   const { runner, other, spec } = await start(t);
   const boot = runner.boot(spec('beside-unwell', { bootTimeout: '3s' }));
   const [onOther, onOwn] = await Promise.all([tryWhile(other, boot), tryWhile(runner.port, boot)]);
@@ -42,7 +42,7 @@ test('a release that is not healthy is reached on none of its ports while it boo
   assert.deepEqual(new Set([...onOther, ...onOwn]), new Set(['ECONNREFUSED']));
 });
 
-test('a release that is not healthy answers nothing on the other port of the one that is live', async (t) => {
+test('an unhealthy release answers nothing on the second port of the live release', async (t) => {
   const { runner, other, spec } = await start(t);
   await runner.release(spec('beside-plain'));
   const boot = runner.boot(spec('beside-unwell', { bootTimeout: '3s' }));
@@ -51,7 +51,7 @@ test('a release that is not healthy answers nothing on the other port of the one
   assert.deepEqual(new Set(outcomes), new Set(['1']));
 });
 
-test('a release that waits for its switch is not reached on its other port either', async (t) => {
+test('the second port of a release that waits for its switch cannot be reached', async (t) => {
   const { runner, other, spec } = await start(t);
   const { generation } = await runner.boot(spec('beside-plain'));
   await assert.rejects(fetchText(other), { code: 'ECONNREFUSED' });
@@ -59,8 +59,8 @@ test('a release that waits for its switch is not reached on its other port eithe
   assert.equal((await fetchText(other)).headers['x-mark'], '1');
 });
 
-// Before Node.js 22.12 it may be another worker's, and is waited for.
-test('a port beside that another process has fails the boot, as on plain Node.js', {
+// Before Node.js 22.12 the port may be another worker's, so the worker waits for it.
+test('a second port that another process has fails the boot, as on plain Node.js', {
   skip: !sharesPorts(),
 }, async (t) => {
   const { runner, other, spec } = await start(t);
@@ -73,7 +73,7 @@ test('a port beside that another process has fails the boot, as on plain Node.js
   });
 });
 
-test('connections that wait on a port beside while its worker is busy are answered over a switch', async (t) => {
+test('connections that wait on a second port while its worker is busy are answered over a switch', async (t) => {
   const { runner, other, spec } = await start(t);
   await runner.release(spec('beside-plain', { workers: 1, drainTimeout: '60s' }));
   const { generation } = await runner.boot(spec('beside-plain', { workers: 1 }));
@@ -97,7 +97,7 @@ test('connections that wait on a port beside while its worker is busy are answer
 });
 
 for (const end of ['switch', 'stop'] as const) {
-  test(`a request on a port beside is answered in full over a ${end}`, async (t) => {
+  test(`a request on a second port is answered in full over a ${end}`, async (t) => {
     const { runner, other, spec } = await start(t);
     await runner.release(spec('beside-plain', { drainTimeout: '60s' }));
     const socket = connect(other, '127.0.0.1').setEncoding('utf8');
@@ -126,7 +126,7 @@ for (const end of ['switch', 'stop'] as const) {
   });
 }
 
-test('an app that has closed the server of its other port answers what is in flight over a switch', async (t) => {
+test('an app that has closed the server of its second port answers its requests in flight over a switch', async (t) => {
   const { runner, other, spec } = await start(t);
   await runner.release(spec('beside-closed', { workers: 1, drainTimeout: '60s' }));
   assert.equal((await fetchText(other)).body, 'beside');

@@ -7,7 +7,7 @@ import { cli } from '../support/cli.ts';
 import { startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
 
-test('where a worker of another home has its port, an app says so in its status, and starts when it is free', async (t) => {
+test("if a worker of another home has an app's port, the app's status says so, and the app starts when the port is free", async (t) => {
   const first = await startSluice(t);
   await first.deploy('shop', answering('first'));
   const { port } = await first.status('shop');
@@ -46,7 +46,7 @@ test('where a worker of another home has its port, an app says so in its status,
   assert.deepEqual([state, none], ['running', null]);
 });
 
-test('where another process has the port, the error names it', async (t) => {
+test('if another process has the port, the error names the process', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('live'));
   await sluice.call('POST', '/v1/apps/shop/stop');

@@ -10,7 +10,7 @@ import { fetchText } from '../support/http.ts';
 import { TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
 
-/** Capitals that are always the same for a seed. */
+/** Returns random capitals; the same seed gives the same capitals. */
 function capitals(length: number, seed: number): string {
   let state = seed + 1;
   return Array.from({ length }, () => {
@@ -26,18 +26,18 @@ const many = Object.fromEntries(
 );
 const variables: Record<string, string> = { ...many, LINE: line, LINES: lines };
 
-/** What no variable can hold, and what a call has that is no JSON. */
+/** A value with a NUL, which no variable can hold, and a value in a call that is not JSON. */
 const [withNul, inCall] = [`${capitals(30, 5)}\0`, capitals(30, 6)];
 
 const piece = 12;
 const pieces = new Set([...Object.values(variables), withNul, inCall].flatMap(piecesOf));
 
-/** @returns twelve characters in a row of a value that a text shows */
+/** Returns a part of a value, of twelve characters, that a text shows; undefined if it shows none. */
 function shows(text: string): string | undefined {
   return piecesOf(text).find((each) => pieces.has(each));
 }
 
-/** All capitals of a text, twelve in a row. */
+/** Returns all parts of twelve capitals in a text. */
 function piecesOf(text: string): string[] {
   const words = text.match(/[A-Z]+/g) ?? [];
   return words.flatMap((word) =>
@@ -45,7 +45,7 @@ function piecesOf(text: string): string[] {
   );
 }
 
-test('1,000 variables, one of 127 KiB on one line and one of 9,000 lines, are masked in all that is told of an app', async (t) => {
+test('1,000 variables, one with a line of 127 KiB and one with 9,000 lines, are masked in everything that Sluice shows', async (t) => {
   const runner = await TestRunner.start(t);
   const { pid } = runner.process;
   const spec = runner.spec('secrets.cjs', { workers: 1, restartDelay: 50 }, variables);
@@ -93,7 +93,7 @@ test('1,000 variables, one of 127 KiB on one line and one of 9,000 lines, are ma
   assert.equal(shows(runner.output), undefined);
 });
 
-test('no error of a boot shows a value: of an app that ends, of one that cannot be started', async (t) => {
+test('no boot error shows a value, neither of an app that ends nor of an app that cannot be started', async (t) => {
   const runner = await TestRunner.start(t);
   const boot = async (script: string, environment: Record<string, string>) => {
     const spec = runner.spec(script, { workers: 1 }, environment);
@@ -106,12 +106,12 @@ test('no error of a boot shows a value: of an app that ends, of one that cannot 
     return error.message;
   };
   assert.match(await boot('secrets.cjs', { LINE: line, FAIL: 'yes' }), /failing with ••••••/);
-  // No such value can be set; the engine would quote it all the same.
+  // Users cannot set such a value, but the engine would quote it.
   assert.match(await boot('plain.cjs', { VALUE: withNul }), /null bytes/);
   assert.equal(shows(runner.output), undefined);
 });
 
-test('a call that is no JSON ends its connection, and the runner neither dies of it nor quotes it', async (t) => {
+test('a call that is not JSON ends its connection; the runner survives and does not quote the call', async (t) => {
   const runner = await TestRunner.start(t);
   const { pid } = runner.process;
   for (const text of [`{"id":1,"call":"boot","params":{"env":"${inCall}"`, 'null', '5', '"text"', '{}x']) {
@@ -127,7 +127,7 @@ test('a call that is no JSON ends its connection, and the runner neither dies of
   assert.equal(shows(runner.output), undefined);
 });
 
-test('a file that is no JSON is not quoted', async (t) => {
+test('the error for a file that is not JSON does not quote the file', async (t) => {
   const directory = await mkdtemp(join(tmpdir(), 'sluice-test-'));
   t.after(() => rm(directory, { recursive: true }));
   const secret = capitals(30, 7);

@@ -113,7 +113,7 @@ test('a worker that ends with a status of stopExitCodes is not started again', a
   assert.equal((await status(runner)).workers.length, 1);
 });
 
-test('an app that leaks 5 MB a request behind a limit of 150 MB keeps it on a busy machine, and loses no request', async (t) => {
+test('an app that leaks 5 MB a request keeps its limit of 150 MB on a busy machine, and loses no request', async (t) => {
   const runner = await TestRunner.start(t);
   const peaks = await temporaryDirectory(t);
   const spec = runner.spec('faulty.cjs', { workers: 2, maxMemory: '150M' }, { LEAK: '5', LEAK_LOG: peaks });
@@ -147,7 +147,7 @@ test('a worker keeps its limit by itself while the runner stands still, and no r
   t.after(() => runner.process.kill('SIGCONT'));
   const load = new Load(runner.port, 8);
   t.after(() => load.stop());
-  // More than it may take would come of so many; its clients wait then.
+  // So many requests would exceed the limit, so their clients wait.
   await waitFor(async () => (await peak()) > 1.2 * limit, { what: 'the limit' });
   const before = performance.now();
   await waitFor(() => performance.now() > before + 1000);
@@ -160,7 +160,7 @@ test('a worker keeps its limit by itself while the runner stands still, and no r
   assert.deepEqual(errors, []);
 });
 
-test('a worker that retires by itself over a limit that is too low is replaced at once', async (t) => {
+test('a worker that retires by itself because its limit is too low is replaced at once', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('faulty.cjs', { workers: 1, maxMemory: '35M' }, { LEAK: '5' });
   await runner.release(spec);
@@ -172,7 +172,7 @@ test('a worker that retires by itself over a limit that is too low is replaced a
   assert.ok(pids.size > 2, `${pids.size} workers`);
 });
 
-test('a worker that retires by itself serves on as long as no other can be started', async (t) => {
+test('a worker that retires by itself keeps serving as long as no other worker can be started', async (t) => {
   const runner = await TestRunner.start(t);
   const unfit = join(await temporaryDirectory(t), 'unfit');
   const environment = { LEAK: '10', UNFIT: unfit };
@@ -190,7 +190,7 @@ test('a worker that retires by itself serves on as long as no other can be start
   });
 });
 
-/** Asks one request after the other. @returns who has answered */
+/** Sends requests one after the other. @returns the workers that have answered */
 async function askOften(
   runner: TestRunner,
   count: number,
@@ -204,7 +204,7 @@ async function askOften(
   return pids;
 }
 
-test('a worker that stands still before it is opened does not keep its place', async (t) => {
+test('a worker that stands still before it opens is replaced', async (t) => {
   const runner = await TestRunner.start(t);
   const unfit = join(await temporaryDirectory(t), 'unfit');
   const spec = runner.spec('faulty.cjs', { workers: 1, stuckTimeout: '1s' }, { UNFIT: unfit });
@@ -221,7 +221,7 @@ test('a worker that stands still before it is opened does not keep its place', a
   assert.equal((await fetchText(runner.port)).status, 200);
 });
 
-/** Keeps all processors busy until the end of the test. */
+/** Keeps all CPU cores busy until the end of the test. */
 function keepBusy(t: TestContext): void {
   for (let count = 0; count < Math.max(2, availableParallelism()); count += 1) {
     const loop = spawn(process.execPath, ['--eval', 'for (;;);'], { stdio: 'ignore' });
@@ -251,7 +251,7 @@ test('a worker whose event loop stands still is replaced; meanwhile the other an
   );
 });
 
-test('a runner that is late each time finds the worker that is stuck, and takes no other for it', async (t) => {
+test('a runner that is always late still finds the stuck worker, and no other', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('faulty.cjs', { workers: 2, stuckTimeout: '3s' });
   await runner.release(spec);

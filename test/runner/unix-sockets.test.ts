@@ -11,7 +11,7 @@ import { TestRunner } from '../support/runner.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 
-/** A runner, and the path of a unix socket that its app opens beside its port. */
+/** Returns a runner, and the path of a unix socket that its app opens besides its port. */
 async function start(t: TestContext) {
   const [runner, directory] = [await TestRunner.start(t), await temporaryDirectory(t)];
   const path = join(directory, 'app.sock');
@@ -20,7 +20,7 @@ async function start(t: TestContext) {
   return { runner, path, spec };
 }
 
-/** The answer of who listens at the path. */
+/** Returns the answer of the server at the path. */
 function ask(socketPath: string): Promise<string> {
   return new Promise((resolve, reject) => {
     get({ socketPath, agent: false }, (response) => text(response).then(resolve, reject)).on('error', reject);
@@ -82,7 +82,7 @@ test('no request on a unix socket is lost over switches under load', async (t) =
   assert.equal(await ask(path), '5');
 });
 
-test('a release that is not healthy answers at no unix socket', async (t) => {
+test('an unhealthy release answers on no unix socket', async (t) => {
   const { runner, path, spec } = await start(t);
   const failing = () => spec({ bootTimeout: '3s' }, { STATUS: '500', UNLINK: 'yes' });
   await assert.rejects(runner.boot(failing()), { code: 'health_failed' });
