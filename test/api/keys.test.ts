@@ -187,7 +187,7 @@ test('a file that cannot be written is told, and the key is not added', async (t
   assert.deepEqual(await own.call('GET', '/v1/keys'), []);
 });
 
-test('a key that is added stays in the file of sshd, however often the file is written meanwhile', async (t) => {
+test("an added key stays in sshd's file, however often the file is written meanwhile", async (t) => {
   const home = await temporaryDirectory(t);
   const path = join(home, 'authorized_keys');
   const store = new KeyStore(

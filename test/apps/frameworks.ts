@@ -9,8 +9,8 @@ import { PageLoad } from './page-load.ts';
 import { sourcesOf } from './sources.ts';
 
 /**
- * Frameworks as their `create` tools set an app up, with exact versions of what the app names. Each answers `/` with the
- * release that runs.
+ * Apps of frameworks, as the `create` tools generate them, with exact versions of their dependencies. Each app answers `/`
+ * with its release.
  */
 const frameworks: { name: string; env?: Record<string, string> }[] = [
   { name: 'fastify' },
@@ -28,7 +28,7 @@ const silent = { NEXT_TELEMETRY_DISABLED: '1', NUXT_TELEMETRY_DISABLED: '1', AST
 const sluice = await startSluice(wholeFile);
 
 for (const { name, env = {} } of frameworks) {
-  test(`${name} loses no request when it is restarted and deployed under load`, async (t) => {
+  test(`an app of ${name} loses no request while it is restarted and deployed under load`, async (t) => {
     const files = await sourcesOf(name);
     await sluice.call('PATCH', `/v1/apps/${name}/env`, { ...silent, ...env });
     const { number: first } = await sluice.deploy(name, files);
@@ -55,7 +55,7 @@ for (const { name, env = {} } of frameworks) {
   });
 }
 
-test('nitro-cluster, which starts its own workers, is refused at boot with the preset to choose', async () => {
+test('nitro-cluster, which starts its own workers, is refused at boot, and the hint names the preset to use', async () => {
   await assert.rejects(
     sluice.deploy('nitro-cluster', await sourcesOf('nitro-cluster')),
     (error: AppError) => {

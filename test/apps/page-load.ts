@@ -3,15 +3,15 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fetchText, keepAliveAgent } from '../support/http.ts';
 
 interface PageReport {
-  /** each answer: when its request began and ended (`performance.now()`), and the release that gave it as `mark` */
+  /** answers: times when the request began and ended (`performance.now()`), and as `mark` the release that answered */
   samples: { start: number; end: number; mark: number; pid: number }[];
   /** requests without an answer, or with a wrong one */
   lost: string[];
 }
 
 /**
- * Keeps six clients busy with `/` of an app until stopped. Half of them keep their connection. Each pauses for a moment
- * between two requests, so that connections are idle during switches, too, and a build gets its share of the processor.
+ * Requests `/` of an app with six clients until stopped. Half of the clients keep their connections. Each client pauses for a
+ * moment between two requests, so that connections are idle during switches, too, and builds get their share of the CPU.
  */
 export class PageLoad {
   readonly #port: number;
@@ -24,7 +24,7 @@ export class PageLoad {
     this.#clients = Array.from({ length: 6 }, (_, index) => this.#run(index % 2 === 0 && keepAliveAgent()));
   }
 
-  /** Number of requests that were answered so far by `release`. */
+  /** Returns the number of requests that `release` has answered so far. */
   answeredBy(release: number): number {
     return this.#report.samples.filter(({ mark }) => mark === release).length;
   }

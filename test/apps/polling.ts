@@ -5,7 +5,7 @@ import { fetchOnce } from '../support/http.ts';
 import { startSluice } from '../support/server.ts';
 import { sourcesOf } from './sources.ts';
 
-test('clients of socket.io that poll are served, also where the app has an adapter, and the log says why', async (t) => {
+test('polling socket.io clients are served, even if the app has an adapter, and the log says why there is one worker', async (t) => {
   const sluice = await startSluice(t);
   const log: string[] = [];
   for await (const event of sluice.watchDeploy('chat', await sourcesOf('socketio'))) {
@@ -23,8 +23,8 @@ test('clients of socket.io that poll are served, also where the app has an adapt
 });
 
 /**
- * What a client of socket.io asks that polls, each request on a connection of its own: opens a session, connects, emits
- * `release`, and returns what the acknowledgement carries.
+ * Acts as a polling socket.io client, with each request on a connection of its own: opens a session, connects, emits
+ * `release`, and returns the content of the acknowledgement.
  */
 async function askByPolling(endpoint: string): Promise<string> {
   const { sid } = JSON.parse((await ask(endpoint)).slice(1));

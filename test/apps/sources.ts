@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { type Files, readTree } from '../support/tree.ts';
 
-/** The files of the app `name`, as a repository would hold them. */
+/** Returns the files of the app `name`, as they would be in its repository. */
 export async function sourcesOf(name: string): Promise<Files> {
   const tree = await readTree(join(import.meta.dirname, 'sources', name));
   return Object.fromEntries(Object.entries(tree).filter(([, content]) => content !== null));

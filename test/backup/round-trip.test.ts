@@ -160,7 +160,7 @@ test('with --releases nothing is built again, and a rollback works', async (t) =
   assert.ok((await lstat(join(directory, 'data'))).isSymbolicLink());
 });
 
-test('a repository that was pushed from shallow clones comes back, can be built from and pushed to', async (t) => {
+test('a repository that was pushed from shallow clones can be restored, built from and pushed to', async (t) => {
   const from = await startSluice(t);
   const origin = await Checkout.create(t);
   const pushFromCi = async (word: string, to: Sluice) => {

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { type BuildRun, runBuild, writeTree } from '../support/builds.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-// The tester may have said where yarn keeps its cache: no app would have a cache of its own.
+// The tester may have set the directory of yarn's cache: then no app would have a cache of its own.
 delete process.env['YARN_CACHE_FOLDER'];
 delete process.env['YARN_GLOBAL_FOLDER'];
 
@@ -35,7 +35,7 @@ async function cutFiles(directory: string): Promise<void> {
 const tellsOfDamage = (line: string) => line.includes('may be damaged');
 
 for (const fixture of ['npm-11', 'pnpm-10', 'yarn-3.8', 'yarn-4.18']) {
-  test(`a wrong checksum in the lockfile of ${fixture} is an error of its own, and clears no other app's cache`, async (t) => {
+  test(`a wrong checksum in the lockfile of ${fixture} has its own error, and clears no other app's cache`, async (t) => {
     const cache = await temporaryDirectory(t);
     const env = {
       npm_config_cache: join(cache, 'npm'),
@@ -61,7 +61,7 @@ for (const fixture of ['npm-11', 'pnpm-10', 'yarn-3.8', 'yarn-4.18']) {
 }
 
 for (const fixture of ['yarn-3.8', 'yarn-4.18']) {
-  test(`a damaged cache of ${fixture} is the app's own, and is cleared`, async (t) => {
+  test(`the app's own cache of ${fixture} is cleared if it is damaged`, async (t) => {
     const cache = await temporaryDirectory(t);
     await runBuild(await lockedTree(t, fixture), { cache });
     await cutFiles(join(cache, 'yarn/cache'));
@@ -81,6 +81,6 @@ for (const fixture of ['pnpm-8', 'pnpm-10']) {
     assert.ok(!lines.some(tellsOfDamage), lines.join('\n'));
     assert.match(await readFile(join(directory, 'node_modules/ms/index.js'), 'utf8'), /module\.exports/);
     const { size } = await stat(join(directory, 'node_modules/ms/index.js'));
-    assert.equal(size, 3024, 'of ms 2.1.3');
+    assert.equal(size, 3024, 'the size of ms 2.1.3');
   });
 }

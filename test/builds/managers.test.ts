@@ -33,7 +33,7 @@ async function lockedTree(t: TestContext, fixture: string, changes = {}): Promis
   return directory;
 }
 
-/** The tester may have said where yarn keeps its cache: for the time of a test, nobody has. */
+/** Removes the variable with the directory of yarn's cache for the time of a test: the tester may have set it. */
 function withoutYarnCache(t: TestContext): void {
   const { YARN_CACHE_FOLDER: folder } = process.env;
   delete process.env['YARN_CACHE_FOLDER'];
@@ -112,14 +112,14 @@ test('a lockfile that does not fit package.json is refused, by every package man
   }
 });
 
-test('an install that a damaged cache makes fail is tried once more with the cache cleared, and stays the app’s own affair', async (t) => {
+test('if a damaged cache makes an install fail, the cache is cleared and the install tried once more; other apps are not affected', async (t) => {
   const cache = await temporaryDirectory(t);
   withoutYarnCache(t);
   await runBuild(await lockedTree(t, 'yarn-1'), { cache });
   const version = join(cache, 'yarn/v6');
   const packages = (await readdir(version)).filter((name) => name.startsWith('npm-ms-'));
   assert.equal(packages.length, 1, 'the app has a cache of its own');
-  // As an install leaves it that was killed, or met another one.
+  // The state after an install was killed, or ran at the same time as another.
   await writeTree(join(version, packages[0] as string), { 'node_modules/other/package.json': '{}' });
 
   const other = await temporaryDirectory(t);
@@ -133,7 +133,7 @@ test('an install that a damaged cache makes fail is tried once more with the cac
   assert.deepEqual(steps, ['install', 'build', 'prune']);
 });
 
-test('an install that fails is told as it is where the cache cannot be cleared', async (t) => {
+test('if the cache cannot be cleared, the error of the failed install is reported', async (t) => {
   const asked: string[] = [];
   const runJobBroken: typeof runJob = async (job, onOutput, signal) => {
     const command = job.argv.find((word) => ['--frozen-lockfile', 'clean'].includes(word));

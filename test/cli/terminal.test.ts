@@ -12,10 +12,10 @@ import { wholeFile } from '../support/whole-file.ts';
 const sluice = await startSluice(wholeFile);
 const env = { SLUICE_HOME: sluice.home };
 
-/** Renames the window, clears the screen, and asks for an answer; the last in a form of C1. */
+/** Sequences that rename the window, clear the screen, and ask for an answer; the last one with a C1 character. */
 const hostile = '\u001b]0;owned\u0007\u001b[2J\u009b6n\u0085';
 
-/** The first two fail at `check` and at `build`; the last goes live. */
+/** Apps: the first two fail at `check` and at `build`, and the last goes live. */
 const apps = {
   'a package.json': { ...answering('x'), 'package.json': `${hostile}{` },
   'a build that fails': withScript(
@@ -27,7 +27,7 @@ const apps = {
 };
 
 for (const [what, files] of Object.entries(apps)) {
-  test(`${what} steers no terminal, whichever way it was deployed`, async (t) => {
+  test(`${what} sends no control characters to a terminal, however the app is deployed`, async (t) => {
     const directory = await temporaryDirectory(t);
     await writeTree(directory, files);
     const shown: Record<string, string> = {};
@@ -60,7 +60,7 @@ for (const [what, files] of Object.entries(apps)) {
   });
 }
 
-test('what a caller has sent back to it in an error steers no terminal', async () => {
+test('an error that quotes the caller sends no control characters to a terminal', async () => {
   const name = encodeURIComponent(`x${hostile}`);
   const git = await (await sluice.request(`/git/${name}/info/refs?service=git-upload-pack`)).text();
   assert.match(git, /cannot be the name/);

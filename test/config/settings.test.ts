@@ -44,7 +44,7 @@ const refusedTexts: [setting: string, values: unknown[], make: (value: unknown) 
 ];
 
 for (const [setting, values, make] of refusedTexts) {
-  test(`${setting} takes no text that could not be used as what it is for`, () => {
+  test(`${setting} refuses text that could not be used`, () => {
     for (const value of values) {
       const text = JSON.stringify(value);
       assert.throws(
@@ -59,7 +59,7 @@ for (const [setting, values, make] of refusedTexts) {
   });
 }
 
-test('health.headers takes no header that says how a request is sent, and no name that is none', () => {
+test('health.headers refuses headers that say how a request is sent, and invalid names', () => {
   for (const name of [
     'Content-Length',
     'transfer-encoding',
@@ -80,7 +80,7 @@ test('health.headers takes no header that says how a request is sent, and no nam
   }
 });
 
-test('texts that can be used are taken', () => {
+test('settings accept usable text', () => {
   const settings = {
     start: 'node dist/server.js --name="a b"',
     hooks: { preSwitch: 'npm run migrate\n# the end' },

@@ -20,7 +20,7 @@ await promisify(execFile)('openssl', [
 ]);
 const pem = { 'key.pem': await readFile(key, 'utf8'), 'cert.pem': await readFile(cert, 'utf8') };
 
-/** An app whose port is served by what `server` evaluates to. */
+/** Returns an app that listens with the server to which the code `server` evaluates. */
 const serving = (server: string) => ({
   ...running(`
     const { readFileSync } = require('node:fs');
@@ -67,7 +67,7 @@ for (const [scheme, what, app] of [
   });
 }
 
-test('the URL follows the release that is live, also where an older record says nothing of a protocol', async (t) => {
+test('the URL follows the live release, even if an older record names no protocol', async (t) => {
   const sluice = await startSluice(t);
   const scheme = async () => new URL((await sluice.status('shop')).url).protocol;
   await sluice.deploy('shop', secure);
@@ -83,10 +83,10 @@ test('the URL follows the release that is live, also where an older record says 
   await writeFile(record, JSON.stringify(older));
   await sluice.up();
   await sluice.untilRunning('shop');
-  assert.equal(await scheme(), 'https:', 'the runner that started it has found out');
+  assert.equal(await scheme(), 'https:', 'the runner finds the protocol when it starts the app');
 });
 
-test('behind nginx, which speaks plain HTTP to apps, an app that does not is told so at its deploy', async (t) => {
+test('a deploy warns if an app behind nginx does not speak plain HTTP', async (t) => {
   const machine = await machineWithNginx(t);
   const sluice = await startSluice(t);
   await machine.serve(sluice.home);
@@ -101,7 +101,7 @@ test('behind nginx, which speaks plain HTTP to apps, an app that does not is tol
     /^The app speaks HTTPS on its port, .*: https:\/\/shop\.example\.com answers 502\.$/,
   );
   assert.match(notice?.hint ?? '', /node:http.*sluice domains remove shop\.example\.com/);
-  assert.equal((await askHost(machine.https, name)).status, 502, 'as the note says');
+  assert.equal((await askHost(machine.https, name)).status, 502, 'nginx answers as the note says');
   const { notices: none } = await sluice.deploy('shop', plain);
   assert.deepEqual(none, []);
   assert.equal((await askHost(machine.https, name)).body, 'ok');

@@ -27,7 +27,7 @@ async function assertNoTrace(app: string): Promise<void> {
   );
 }
 
-test('a first deploy that is refused leaves no app: an archive, settings, and files without a start', async () => {
+test('a refused first deploy leaves no app: a bad archive, bad settings, or no start file', async () => {
   const { release, error } = await upload('refused', new Uint8Array(Buffer.from('no archive')));
   assert.deepEqual([error.code, release], ['archive_unreadable', null]);
   await assertNoTrace('refused');
@@ -37,12 +37,12 @@ test('a first deploy that is refused leaves no app: an archive, settings, and fi
   await assertNoTrace('refused');
   await assert.rejects(sluice.deploy('refused', unusable), { code: 'nothing_to_run' });
   await assertNoTrace('refused');
-  // Its number and its port are free again.
+  // The number and the port of the app are free again.
   const { number } = await sluice.deploy('refused', answering('good'));
   assert.equal(number, 1);
 });
 
-test('an app that goes away again while all apps are listed is no error', async () => {
+test('a list of all apps does not fail if an unused app is removed meanwhile', async () => {
   let over = false;
   const list = async () => {
     while (!over) await sluice.call('GET', '/v1/apps');
@@ -61,19 +61,19 @@ test('an app that goes away again while all apps are listed is no error', async 
   );
 });
 
-test('a first push that is refused leaves neither an app nor a repository', async (t) => {
+test('a refused first push leaves neither an app nor a repository', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.commit('One', unusable);
   const { code, output } = await checkout.try('push', sluice.gitUrl('pushed'), 'main');
   assert.equal(code, 1);
   assert.match(output, /^failed at check: /m);
-  assert.doesNotMatch(output, /sluice releases/, 'there is no log to be shown');
+  assert.doesNotMatch(output, /sluice releases/, 'there is no log to show');
   // Git ends a moment after its client.
   await waitFor(async () => !(await readdir(sluice.paths.apps)).includes('pushed'), { what: 'its end' });
   await assertNoTrace('pushed');
 });
 
-test('an app stays that something has come of: a build that failed, a variable, another environment, a release', async () => {
+test('an app stays if it has a failed build, a variable, another environment, or a release', async () => {
   await assert.rejects(sluice.deploy('built', running('process.exit(1)')), { code: 'boot_exited' });
   assert.equal((await sluice.releases('built'))[0]?.state, 'failed');
   await sluice.call('PATCH', '/v1/apps/variables/env', { WORD: 'kept' });
@@ -90,7 +90,7 @@ test('an app stays that something has come of: a build that failed, a variable, 
   assert.equal(await sluice.get('live'), 'live');
 });
 
-test('of many first deploys at once, those that are refused take nothing from one that is not', async () => {
+test('refused first deploys do not disturb a good one at the same time', async () => {
   const good = sluice.deploy('many', answering('good'));
   const all = await Promise.allSettled([
     good,
@@ -99,7 +99,7 @@ test('of many first deploys at once, those that are refused take nothing from on
   const outcomes = all.map((one) => (one.status === 'fulfilled' ? 'live' : one.reason.code));
   for (const outcome of outcomes.slice(1))
     assert.ok(['nothing_to_run', 'superseded'].includes(outcome), outcome);
-  // A newer deploy wins over an older one, even where it is refused later.
+  // A newer deploy wins over an older one, even if the newer one is refused later.
   if (outcomes[0] === 'live') assert.equal(await sluice.get('many'), 'good');
   else await sluice.deploy('many', answering('good'));
   assert.equal(await sluice.get('many'), 'good');

@@ -13,11 +13,11 @@ import { waitFor } from '../support/wait.ts';
 
 const shop = { app: 'shop', environment: 'production' };
 
-/** The part of the edge that is root, as far as the server sees it: answers what is wanted when the test lets it. */
+/** Stands in for the root part of the edge: confirms a wanted configuration when the test says so. */
 class Applier {
-  /** each wish that was answered */
+  /** wanted configurations that were answered */
   readonly answered: Wanted[] = [];
-  /** the name that nginx does not take */
+  /** host name that nginx refuses */
   refused: string | undefined;
   readonly #paths: Paths;
   #isHeld = false;
@@ -79,14 +79,14 @@ async function edgeOf(t: TestContext) {
     const added = add(name);
     added.catch(() => undefined);
     const isWanted = async () => (await applier.wanted())?.hosts.some((host) => host.name === name) === true;
-    await waitFor(isWanted, { what: `the wish for ${name}` });
-    // In an object, so that `await` does not wait for the call.
+    await waitFor(isWanted, { what: `a wanted configuration with ${name}` });
+    // The call is returned in an object, so that `await` does not wait for the call.
     return { added };
   };
   return { edge, applier, add, names, heldBy };
 }
 
-test('what cannot succeed fails at once, while another call waits for nginx', async (t) => {
+test('a call that cannot succeed fails at once, while another call waits for nginx', async (t) => {
   const { edge, applier, names, heldBy } = await edgeOf(t);
   const { added } = await heldBy('first.example.com');
   const wish = { name: 'x.example.com', target: shop, certificate: 'self-signed' } as const;
@@ -98,13 +98,13 @@ test('what cannot succeed fails at once, while another call waits for nginx', as
   ] as const) {
     await assert.rejects(edge.add({ ...wish, ...changes }), { code }, code);
   }
-  assert.deepEqual(applier.answered, [], 'the first one waits all the while');
+  assert.deepEqual(applier.answered, [], 'the first call still waits');
   applier.release();
   await added;
   assert.deepEqual(names(), ['first.example.com']);
 });
 
-test('calls that wait for nginx share its next configuration', async (t) => {
+test('calls that wait for nginx share the next configuration', async (t) => {
   const { applier, add, names, heldBy } = await edgeOf(t);
   const { added } = await heldBy('first.example.com');
   const others = ['a', 'b', 'c', 'd'].map((label) => `${label}.example.com`);
@@ -119,7 +119,7 @@ test('calls that wait for nginx share its next configuration', async (t) => {
   );
 });
 
-test('a domain that nginx refuses fails alone, and those added beside it are served', async (t) => {
+test('a domain that nginx refuses fails alone, and domains that are added at the same time are served', async (t) => {
   const { edge, applier, add, names, heldBy } = await edgeOf(t);
   await add('old.example.com');
   const { added } = await heldBy('first.example.com');
@@ -144,7 +144,7 @@ test('a domain that nginx refuses fails alone, and those added beside it are ser
   await waitFor(() => edge.fault === null, { what: 'the end of the fault' });
 });
 
-test('two calls for one name follow each other', async (t) => {
+test('two calls for one name run one after the other', async (t) => {
   const { applier, edge, add, heldBy } = await edgeOf(t);
   const { added } = await heldBy('shop.example.com');
   const again = add('shop.example.com');
@@ -154,7 +154,7 @@ test('two calls for one name follow each other', async (t) => {
   assert.equal(edge.list().length, 1);
 });
 
-test('the end of an app waits for no nginx, and its domain that is being added fails', async (t) => {
+test('the removal of an app does not wait for nginx, and a domain that is being added for the app fails', async (t) => {
   const { edge, applier, names, heldBy } = await edgeOf(t);
   const { added } = await heldBy('shop.example.com');
   await edge.removeOf('shop');
@@ -162,6 +162,6 @@ test('the end of an app waits for no nginx, and its domain that is being added f
   assert.deepEqual(applier.answered, []);
   applier.release();
   await assert.rejects(added, { code: 'domain_not_found' });
-  // What still runs in the background needs the directory.
+  // Background work still needs the directory.
   await edge.stop();
 });

@@ -6,20 +6,20 @@ import type { Random } from '../support/random.ts';
 /** Instants of disconnects and pauses between writes, in ms. */
 const instants = [0, 1, 2, 5, 10, 50];
 
-/** How long a client that has sent all waits for the server to disconnect, in ms. */
+/** Time that a client waits for the server to disconnect after it has sent everything, in ms. */
 const patience = 250;
 
 const endings = ['FIN', 'RST', 'half-close', 'none'] as const;
 
-/** One client: what it sends, with pauses, and how it ends. */
+/** Plan of a client: the writes, the pauses, and the way in which it disconnects. */
 export interface Plan {
   writes: { bytes: Buffer; pause: number }[];
   ending: (typeof endings)[number];
 }
 
 /**
- * Cuts requests into writes anywhere, and mostly leaves some of them out: a disconnect between any two.
- * @param round chooses how the client ends, and how long after its last write: all combinations in so many rounds
+ * Cuts requests into writes at random positions, and mostly leaves out the last writes, to disconnect between any two.
+ * @param round chooses the way to disconnect and the pause before it; consecutive rounds go through all combinations
  */
 export function planClient(random: Random, parts: Buffer[], round: number): Plan {
   const all = parts.flatMap((part) => cut(random, part));
@@ -37,9 +37,9 @@ function cut(random: Random, bytes: Buffer): Buffer[] {
 }
 
 /**
- * Carries a plan out.
+ * Carries out a plan.
  * @param raw the TCP or unix socket below `socket`, which may speak TLS
- * @returns what the server answered
+ * @returns the answer of the server
  */
 export async function carryOut(
   { writes, ending }: Plan,
@@ -56,7 +56,7 @@ export async function carryOut(
     socket.write(bytes);
     if (pause > 0) await Promise.race([sleep(pause), closed]);
   }
-  // There is no RST on a unix socket, which has no address.
+  // Unix sockets have no RST.
   if (ending === 'RST' && raw.remoteAddress !== undefined) raw.resetAndDestroy();
   else if (ending === 'RST' || ending === 'FIN') raw.destroy();
   else if (ending === 'half-close') socket.end();
@@ -67,7 +67,7 @@ export async function carryOut(
   return Buffer.concat(answer);
 }
 
-/** @returns whether the server, or nginx before it, has taken the connection */
+/** @returns true if the server, or nginx in front of it, has accepted the connection */
 export async function connected(socket: Socket, event = 'connect'): Promise<boolean> {
   return once(socket, event).then(
     () => true,

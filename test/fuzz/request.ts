@@ -3,16 +3,16 @@ import type { ApiRoute } from '../support/api-routes.ts';
 import { tarball } from '../support/archive.ts';
 import type { Random } from '../support/random.ts';
 
-/** What a request may be made of, beside what is random. */
+/** Valid parts that a request may have besides random parts. */
 export interface Material {
   routes: ApiRoute[];
-  /** of a token that may do anything */
+  /** secret of a token with all rights */
   token: string;
-  /** of a key that may push */
+  /** name of a key that may push */
   key: string;
-  /** the name by which nginx serves the API */
+  /** host name at which nginx serves the API */
   host: string;
-  /** an archive that goes live */
+  /** archive of an app that goes live */
   archive: Buffer;
 }
 
@@ -24,17 +24,17 @@ export const known: Buffer[] = [
   'GET //a%ff@x/#q HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
 ].map((text) => Buffer.from(text));
 
-/** What the relay of ssh asks for. */
+/** Requests of the ssh relay. */
 export const sshRoute: ApiRoute = { method: 'POST', path: '/ssh' };
 
-/** A request that is right but for some of its parts: the bytes of its head, and of its body. */
+/** Returns a request that is valid except for some of its parts: the bytes of its head, and of its body. */
 export function hostileRequest(random: Random, material: Material, route: ApiRoute): Buffer[] {
   if (random.once(25)) return [random.pick(known)];
   if (random.once(40)) return [random.bytes(random.below(3000))];
   const body = bodyFor(random, route, material);
   const head = [requestLine(random, route), ...headers(random, route, body, material)];
   const parts = [Buffer.from(`${head.join(lineEnd(random))}\r\n\r\n`, 'latin1'), framed(random, head, body)];
-  // A second one before the first is answered.
+  // A second request before the first one is answered.
   if (random.once(20)) parts.push(...hostileRequest(random, material, random.pick(material.routes)));
   return parts.map((part) => (random.once(15) ? damaged(random, part) : part));
 }
@@ -73,7 +73,7 @@ const targets: ((random: Random) => string)[] = [
   (random) => `/v1/apps?${random.pick(['__proto__[a]=b', 'a[', '%=%', '=&=&', 'constructor=1', '?', '#'])}`,
 ];
 
-/** Mostly names that there are; none that would take from us what the others need. */
+/** Returns a name, mostly one that exists, but none whose removal would break the other requests. */
 function path(random: Random, { path }: ApiRoute): string {
   return path
     .replace(':app', random.pick(['shop', 'shop', 'fuzz', 'nobody', 'shop.git', 'A', '%66uzz', '..%2f']))
@@ -230,7 +230,7 @@ function bodyFor(random: Random, { method, path }: ApiRoute, material: Material)
   return json(random, path);
 }
 
-/** Archives: of each kind, mostly cut short; few that are right, since each takes a second of work. */
+/** Returns an archive of any kind, mostly cut short. Few are valid, since each valid one takes a second of work. */
 function upload(random: Random, { archive }: Material): Buffer {
   if (random.once(40)) return archive;
   const tar = tarball([
@@ -250,7 +250,7 @@ function upload(random: Random, { archive }: Material): Buffer {
   return random.once(3) ? whole : whole.subarray(0, random.below(whole.length));
 }
 
-/** What clients of git say: lines with their length before them, and a pack. */
+/** Returns text of a git client: lines with their length before them, and a pack. */
 function packets(random: Random): Buffer {
   const line = (text: string) => `${(text.length + 4).toString(16).padStart(4, '0')}${text}`;
   const id = () => random.bytes(20).toString('hex');
@@ -312,7 +312,7 @@ const oddJson: ((random: Random) => string | Buffer)[] = [
   () => `{"name": "x"}${' '.repeat(1_100_000)}`,
 ];
 
-/** The body as its head says that it comes, mostly. */
+/** Encodes the body, mostly as the head announces. */
 function framed(random: Random, head: string[], body: Buffer): Buffer {
   if (!head.some((line) => /transfer-encoding: chunked/i.test(line)) || random.once(10)) return body;
   const pieces: Buffer[] = [];
@@ -328,7 +328,7 @@ function framed(random: Random, head: string[], body: Buffer): Buffer {
   return Buffer.concat([...pieces, Buffer.from(random.once(10) ? '0\r\nX-Late: x\r\n\r\n' : '0\r\n\r\n')]);
 }
 
-/** With some bytes changed, taken out, or put in. */
+/** Changes, removes or inserts some bytes. */
 function damaged(random: Random, bytes: Buffer): Buffer {
   const at = random.below(bytes.length + 1);
   const length = random.below(8);

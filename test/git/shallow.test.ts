@@ -11,14 +11,14 @@ import { wholeFile } from '../support/whole-file.ts';
 
 const { sluice, ways } = await startWithSshd(wholeFile);
 
-/** Clones `origin` as a CI job does, and pushes the newest commit as docs/git.md says. */
+/** Clones `origin` like a CI job, and pushes the newest commit as in docs/git.md. */
 async function pushFromCi(origin: Checkout, url: string, env: Record<string, string>, depth = 1) {
   const job = await Checkout.create(wholeFile, env);
   await job.git('clone', '--quiet', `--depth=${depth}`, `file://${origin.directory}`, 'copy');
   return job.try('-C', 'copy', 'push', '--force', url, 'HEAD:refs/heads/main');
 }
 
-/** Checks that git finds nothing missing in the repository on the server. */
+/** Checks that the repository on the server lacks no objects. */
 async function checkRepository(app: string): Promise<void> {
   const repository = sluice.paths.repository(app);
   await promisify(execFile)('git', ['--git-dir', repository, 'fsck', '--connectivity-only']);
@@ -26,7 +26,7 @@ async function checkRepository(app: string): Promise<void> {
 
 for (const [way, { url, env }] of Object.entries(ways)) {
   for (const first of way === 'http' ? ['shallow', 'full'] : ['shallow']) {
-    test(`CI deploys from fresh clones of depth 1 over ${way}, after a first push that was ${first}`, async (t) => {
+    test(`CI deploys from fresh clones of depth 1 over ${way} after a first push that was ${first}`, async (t) => {
       const app = `ci-${way}-${first}`;
       const origin = await Checkout.create(t, env);
       const expectLive = async ({ code, output }: { code: number | null; output: string }, word: string) => {
@@ -41,7 +41,7 @@ for (const [way, { url, env }] of Object.entries(ways)) {
       if (first === 'full') await expectLive(await origin.try('push', url(app), 'main'), 'one');
       const deployFromCi = async (round: string) => {
         for (let at = 0; at < 5; at += 1) {
-          // Two commits for each push: the parent of the newest is in neither place.
+          // Two commits for each push: neither the clone nor the server has the parent of the newest.
           await origin.commit(`Between ${at}`);
           const word = `${round} ${at}`;
           await origin.commit(word, answering(word));
@@ -60,7 +60,7 @@ for (const [way, { url, env }] of Object.entries(ways)) {
   }
 }
 
-test('what is new, and what is missing, is said wherever the history that a clone has is long enough to know', async (t) => {
+test('a push reports new and missing commits if the history of the clone is long enough to know', async (t) => {
   const app = 'deep';
   const url = sluice.gitUrl(app);
   const origin = await Checkout.create(t);
@@ -84,7 +84,7 @@ test('what is new, and what is missing, is said wherever the history that a clon
   const [release] = await sluice.releases(app);
   assert.deepEqual([release?.commits, release?.commitCount], [[], null]);
 
-  // Commits that the live release has, and the one that is pushed certainly lacks.
+  // Commits that the live release has, and that the pushed commit certainly lacks.
   const older = await origin.try('push', '--force', url, `${first}:refs/heads/main`);
   assert.equal(older.code, 0, older.output);
   await sluice.rollback(app, 3);
@@ -100,7 +100,7 @@ test('what is new, and what is missing, is said wherever the history that a clon
   await checkRepository(app);
 });
 
-test('what was pushed from shallow clones outlives garbage collection, and can be built and gone back to', async (t) => {
+test('commits from shallow clones survive garbage collection, and can be built and rolled back to', async (t) => {
   const app = 'collected';
   const url = sluice.gitUrl(app);
   const origin = await Checkout.create(t);
@@ -127,7 +127,7 @@ test('what was pushed from shallow clones outlives garbage collection, and can b
   await checkRepository(app);
 });
 
-test('`sluice deploy` sends a clone of depth 1 with its commit, and a push from another one follows', async (t) => {
+test('`sluice deploy` sends a clone of depth 1 with its commit, and a later push from another clone works', async (t) => {
   const app = 'uploaded';
   const origin = await Checkout.create(t);
   await origin.commit('Before');

@@ -202,7 +202,7 @@ test('an app is built and run as its user, from its first deploy until nothing i
   assert.doesNotMatch(isolated.output, /of an earlier runner .*did not|"level":"error"/);
 });
 
-test('what a removed app has left goes before a new app gets its user, and takes nothing from one that has it', {
+test('files of a removed app are removed before a new app gets its user, and never harm a new app that already has the user', {
   skip: withoutRoot,
   timeout: 180_000,
 }, async (t) => {
@@ -216,7 +216,7 @@ test('what a removed app has left goes before a new app gets its user, and takes
   await sluice.deploy('shop', app({ 'sluice.json': settings }));
   assert.deepEqual(await left(), []);
 
-  // As a server has left it that made the new app without a look at the old one.
+  // The state after a server made the new app without finishing the removal of the old one.
   await leave('shop');
   const { pid } = JSON.parse(await sluice.get('shop'));
   await sluice.kill();
@@ -232,7 +232,7 @@ test('what a removed app has left goes before a new app gets its user, and takes
   assert.deepEqual(await left(), []);
 });
 
-test('a first deploy leaves no app where the app cannot get a user', {
+test('a first deploy leaves no app if the app cannot get a user', {
   skip: withoutRoot,
   timeout: 120_000,
 }, async (t) => {

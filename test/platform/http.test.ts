@@ -55,7 +55,7 @@ test('a stream of text that is piped to a response arrives whole', async (t) => 
   assert.equal(await text(answer), rows.join(''));
 });
 
-test('a corked response is sent whole, and drains', async (t) => {
+test('a corked response is sent whole and drains', async (t) => {
   const server = createServer();
   const port = await listening(t, server);
   const asked = get({ port, host: '127.0.0.1', agent: false });
@@ -75,11 +75,11 @@ test('a corked response is sent whole, and drains', async (t) => {
   assert.equal(await text(answer), `${piece}-`.repeat(5));
 });
 
-test('requests that come at once on a connection are answered in their order', async (t) => {
+test('requests that arrive together on one connection are answered in order', async (t) => {
   const waiting: (() => void)[] = [];
   const port = await serve(t, ({ url }, response) => {
     waiting.push(() => response.end(url));
-    // The last that came is answered first.
+    // The server answers the last request first.
     if (waiting.length === 3) for (const answer of waiting.reverse()) answer();
   });
   const head = (path: string, more = '') => `GET ${path} HTTP/1.1\r\nhost: x\r\n${more}\r\n`;
@@ -87,7 +87,7 @@ test('requests that come at once on a connection are answered in their order', a
   assert.deepEqual(said.match(/^\/\d/gm), ['/1', '/2', '/3']);
 });
 
-test('a kept connection serves one request after the other, and as many as it may', async (t) => {
+test('a kept connection serves requests one after the other, up to its limit', async (t) => {
   const server = createServer((_request, response) => response.end('here'));
   server.maxRequestsPerSocket = 3;
   const port = await listening(t, server);
@@ -103,7 +103,7 @@ test('a kept connection serves one request after the other, and as many as it ma
   assert.equal(ports.size, 1);
 });
 
-test('a client that waits for leave to send its body gets it', async (t) => {
+test('a client that waits for "100 Continue" before its body gets it', async (t) => {
   const port = await serve(t, async (received, response) => void response.end(await text(received)));
   const sent = request({
     ...{ port, host: '127.0.0.1', agent: false, method: 'POST' },
@@ -116,7 +116,7 @@ test('a client that waits for leave to send its body gets it', async (t) => {
   assert.equal(await text(answer), 'body');
 });
 
-test('responses without a body have none, and trailers come after one', async (t) => {
+test('responses that must have no body have none, and trailers follow a body', async (t) => {
   const port = await serve(t, ({ method, url }, response) => {
     const hasBody = method === 'GET' && url === '/200';
     response.writeHead(Number(url?.slice(1)), hasBody ? { trailer: 'x-sum' } : {});
@@ -135,7 +135,7 @@ test('responses without a body have none, and trailers come after one', async (t
   assert.deepEqual(await ask('GET', '/304'), ['', undefined]);
 });
 
-test('an upgraded connection carries what was sent with the request, and bytes both ways', async (t) => {
+test('an upgraded connection carries bytes that were sent with the request, and bytes both ways', async (t) => {
   const server = createServer();
   server.on('upgrade', (_request, socket, head) => {
     socket.write('HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n');
@@ -149,7 +149,7 @@ test('an upgraded connection carries what was sent with the request, and bytes b
   assert.match(await text(socket), /^HTTP\/1\.1 101 [\s\S]*\r\n\r\nfirst second$/);
 });
 
-test('a server learns that its client has gone, before and in the middle of an answer', async (t) => {
+test('a server notices that its client has disconnected, before and during an answer', async (t) => {
   const server = createServer();
   const port = await listening(t, server);
   for (const begins of [false, true]) {
@@ -168,7 +168,7 @@ test('a server learns that its client has gone, before and in the middle of an a
   }
 });
 
-test('an upload that breaks off ends as an error, and the server goes on', async (t) => {
+test('an upload that breaks off ends with an error, and the server keeps running', async (t) => {
   const server = createServer();
   const port = await listening(t, server);
   const socket = await connected(port);
@@ -182,7 +182,7 @@ test('an upload that breaks off ends as an error, and the server goes on', async
   assert.match(await converse(port, 'GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n'), /on$/);
 });
 
-test('a client that has sent all and closed its half gets its answer', async (t) => {
+test('a client that closes its half after the request gets its answer', async (t) => {
   const port = await serve(t, ({ url }, response) => void setImmediate(() => response.end(url)));
   const socket = await connected(port);
   socket.end('GET /half HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n');
@@ -227,14 +227,14 @@ test('a head and a request that take too long are refused with 408', async (t) =
   assert.match(said, /^HTTP\/1\.1 408 /);
 });
 
-test('a kept connection is closed after the time that its header says', async (t) => {
+test('a kept connection is closed after the time in its keep-alive header', async (t) => {
   const server = createServer({ keepAliveTimeout: 50 }, (_request, response) => response.end('here'));
   const port = await listening(t, server);
   const said = await converse(port, 'GET / HTTP/1.1\r\nhost: x\r\n\r\n');
   assert.match(said, /here$/);
 });
 
-test('a server that closes ends idle connections at once, and a busy one after its answer', async (t) => {
+test('a server that closes ends idle connections at once, and a busy connection after its answer', async (t) => {
   const server = createServer();
   const port = await listening(t, server);
   const idle = await connected(port);

@@ -21,7 +21,7 @@ for (const scheduling of ['distributed', 'shared']) {
     await Promise.all(Array.from({ length: 20 }, () => ask(port)));
   });
 
-  test(`a worker of node:cluster that leaves, ${scheduling}, answers what it was asked`, async (t) => {
+  test(`a worker of node:cluster that leaves, ${scheduling}, answers its requests first`, async (t) => {
     const { port, events, child } = await startCluster(t, scheduling);
     await events('listening', 2);
     const asked = Promise.all(Array.from({ length: 20 }, () => ask(port)));
@@ -35,7 +35,7 @@ for (const scheduling of ['distributed', 'shared']) {
 }
 
 for (const serialization of ['json', 'advanced'] as const) {
-  test(`messages of all sizes pass between processes in their order, as ${serialization}`, async (t) => {
+  test(`messages of all sizes pass between processes in order, with ${serialization} serialization`, async (t) => {
     const child = await startChild(t, serialization);
     const sent = [1, 1000, 49_000, 64_000, 70_000, 5_000_000, 3].map((length) => '語'.repeat(length));
     const received: unknown[] = [];
@@ -61,7 +61,7 @@ test('a process takes over a listening server and a connection', async (t) => {
   assert.equal(await ask(port), 'child');
 });
 
-test('a process learns that its parent has gone, and what it still prints arrives whole', async (t) => {
+test('a process notices that its parent has disconnected, and its last output arrives whole', async (t) => {
   const child = await startChild(t);
   const printed = text(child.stdout as NonNullable<typeof child.stdout>);
   child.disconnect();
@@ -76,7 +76,7 @@ for (const load of loads) {
   });
 }
 
-test('a bound socket holds its port, gives connections to who listens on a copy, and two may share a port', async (t) => {
+test('a bound socket reserves its port, connections reach a process that listens on a copy, and two sockets may share a port', async (t) => {
   const bound = new BoundSocket({ host: '127.0.0.1', port: 0, reusePort: true });
   t.after(() => bound.close());
   const { port } = bound.address() as { port: number };
@@ -104,7 +104,7 @@ test('a signal reaches its handler, and an unhandled error ends a process with i
   assert.match(stack, /TypeError: nobody catches me/);
 });
 
-test('TypeScript runs as it is, with modules loaded before it', async () => {
+test('TypeScript runs without a build, after preloaded modules', async () => {
   const child = spawn(
     process.execPath,
     [

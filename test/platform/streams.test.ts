@@ -22,7 +22,7 @@ for (const load of loads) {
     await carry(stream, stream, load);
   });
 
-  test(`${load.what} comes out of each compression as it went in`, async () => {
+  test(`${load.what} is the same after each compression and decompression`, async () => {
     for (const [compress, expand] of [
       [zlib.createGzip({ level: 1 }), zlib.createGunzip()],
       [zlib.createDeflate({ level: 1 }), zlib.createInflate()],
@@ -39,7 +39,7 @@ for (const load of loads) {
   });
 }
 
-test('a compressed stream that is cut or damaged fails, and more after its end is read as the next', async () => {
+test('a compressed stream that is cut or damaged fails, and bytes after its end are read as the next stream', async () => {
   const whole = zlib.gzipSync('語'.repeat(10_000));
   const expand = (bytes: Buffer) => text(Readable.from([bytes]).pipe(zlib.createGunzip()));
   const cut = zlib.createGunzip();
@@ -65,7 +65,7 @@ test('a pipeline ends with the first error, and destroys all its streams', async
   assert.deepEqual([source.destroyed, failing.destroyed, sink.destroyed], [true, true, true]);
 });
 
-test('a loop over a stream that is left early destroys it, and its source ends', async () => {
+test('leaving a loop over a stream early destroys the stream, and its source ends', async () => {
   let ended = false;
   const stream = Readable.from(
     (async function* () {
@@ -82,7 +82,7 @@ test('a loop over a stream that is left early destroys it, and its source ends',
   assert.equal(ended, true);
 });
 
-test('streams of Node.js and of the web become each other, and wait for their readers', async () => {
+test('streams of Node.js and of the web convert to each other, and wait for their readers', async () => {
   const pieces = Array.from({ length: 1000 }, () => randomBytes(5000));
   let produced = 0;
   const source = Readable.from(
@@ -101,7 +101,7 @@ test('streams of Node.js and of the web become each other, and wait for their re
   assert.deepEqual(await buffer(expanded), Buffer.concat(pieces));
 });
 
-test('a file is copied by streams, and one that is not there is an error', async (t) => {
+test('streams copy a file, and a missing file is an error', async (t) => {
   const directory = await mkdtemp(join(tmpdir(), 'sluice-test-'));
   t.after(() => rm(directory, { recursive: true }));
   const [one, two] = [join(directory, 'one'), join(directory, 'two')];
@@ -112,7 +112,7 @@ test('a file is copied by streams, and one that is not there is an error', async
   await assert.rejects(finished(createReadStream(join(directory, 'none')).resume()), { code: 'ENOENT' });
 });
 
-test('the context of a request reaches all that it starts, and no other request', async (t) => {
+test('the async context of a request reaches all work that the request starts, and no other request', async (t) => {
   const context = new AsyncLocalStorage<string>();
   const port = await listening(
     t,

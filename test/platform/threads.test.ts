@@ -14,7 +14,7 @@ test('a thread serves HTTP', async (t) => {
   assert.equal((await text(answer)).length, 1_000_000);
 });
 
-test('messages are copied, and what is moved is gone from its sender', async (t) => {
+test('messages are copied, and a transferred object is no longer usable by its sender', async (t) => {
   const thread = start(t, { task: 'echo' });
   const value = {
     text: '語',
@@ -37,7 +37,7 @@ test('messages are copied, and what is moved is gone from its sender', async (t)
   assert.deepEqual(await heard, ['語']);
 });
 
-test('threads share memory, and wait for each other in it', async (t) => {
+test('threads share memory, and wait for each other with Atomics', async (t) => {
   const shared = new SharedArrayBuffer(8);
   const cells = new Int32Array(shared);
   const thread = start(t, { task: 'sum', shared });
@@ -48,13 +48,13 @@ test('threads share memory, and wait for each other in it', async (t) => {
   assert.equal(Atomics.load(cells, 1), 41);
 });
 
-test('a thread whose loop stands still is terminated', async (t) => {
+test('a thread whose event loop stands still can be terminated', async (t) => {
   const thread = start(t, { task: 'loop' });
   await once(thread, 'message');
   assert.equal(await thread.terminate(), 1);
 });
 
-test('an error that nobody catches ends its thread alone, and its parent learns of it', async (t) => {
+test('an uncaught error ends only its thread, and the parent gets the error', async (t) => {
   const thread = start(t, { task: 'fail' });
   const exited = new Promise((resolve) => thread.once('exit', resolve));
   const [error] = await once(thread, 'error');
@@ -63,13 +63,13 @@ test('an error that nobody catches ends its thread alone, and its parent learns 
   assert.equal(await exited, 1);
 });
 
-test('a thread that needs more memory than it may have ends alone', async (t) => {
+test('a thread that exceeds its memory limit ends alone', async (t) => {
   const thread = start(t, { task: 'grow' }, { resourceLimits: { maxOldGenerationSizeMb: 16 } });
   const [error] = await once(thread, 'error');
   assert.equal(error.code, 'ERR_WORKER_OUT_OF_MEMORY');
 });
 
-test('what a thread prints arrives whole', async (t) => {
+test('the output of a thread arrives whole', async (t) => {
   const thread = start(t, { task: 'print' }, { stdout: true, stderr: true });
   assert.equal((await text(thread.stdout)).length, 100_000);
   assert.equal(await text(thread.stderr), 'error');

@@ -63,7 +63,7 @@ test('each host name gets its certificate, and a new one is used from the next c
   assert.notEqual(await nameAt('shop.test', renewed.cert), first);
 });
 
-test('a certificate that is not trusted, or is for another name, is refused', async (t) => {
+test('a client refuses a certificate that is not trusted or is for another name', async (t) => {
   const port = await listening(t, createServer(shop));
   await assert.rejects(secure(t, port, 'shop.test', { ca: blog.cert }), {
     code: 'DEPTH_ZERO_SELF_SIGNED_CERT',
@@ -95,7 +95,7 @@ test('a session is resumed', async (t) => {
   assert.equal(await text(second), 'here');
 });
 
-test('the end of one half of a connection reaches the other side, after all that was sent', async (t) => {
+test('the end of one half of a connection reaches the other side after all sent bytes', async (t) => {
   const server = createServer({ ...shop, allowHalfOpen: true }, (socket) => {
     const pieces: Buffer[] = [];
     socket
@@ -108,7 +108,7 @@ test('the end of one half of a connection reaches the other side, after all that
   assert.equal(await text(socket), long);
 });
 
-test('a server of HTTP/2 and HTTP/1 speaks what its client asks for', async (t) => {
+test('a server of HTTP/2 and HTTP/1 speaks the protocol that its client asks for', async (t) => {
   const server = http2.createSecureServer({ ...shop, allowHTTP1: true }, (request, response) => {
     response.end(request.httpVersion);
   });
@@ -120,7 +120,7 @@ test('a server of HTTP/2 and HTTP/1 speaks what its client asks for', async (t) 
   assert.equal(await text(client.request()), '2.0');
 });
 
-test('a session of HTTP/2 that closes answers what was asked, and takes no more', async (t) => {
+test('an HTTP/2 session that closes answers its requests and accepts no more', async (t) => {
   const { server, client } = await http2Pair(t);
   const asked = client.request({ ':path': '/asked' });
   const [stream] = (await once(server, 'stream')) as [http2.ServerHttp2Stream];
@@ -135,7 +135,7 @@ test('a session of HTTP/2 that closes answers what was asked, and takes no more'
   await closed;
 });
 
-test('a stream of HTTP/2 that is reset ends alone', async (t) => {
+test('an HTTP/2 stream that is reset ends alone', async (t) => {
   const { server, client } = await http2Pair(t);
   const one = client.request({ ':path': '/one' });
   const [oneAtServer] = (await once(server, 'stream')) as [http2.ServerHttp2Stream];
@@ -150,7 +150,7 @@ test('a stream of HTTP/2 that is reset ends alone', async (t) => {
   assert.equal(await text(other), 'other');
 });
 
-/** A connection whose handshake is over; rejects where it fails. */
+/** Connects, and returns the connection after the handshake; rejects if the handshake fails. */
 async function secure(t: TestContext, port: number, servername: string, options: ConnectionOptions = {}) {
   const socket = connect({ port, host: '127.0.0.1', servername, ca: shop.cert, ...options });
   t.after(() => socket.destroy());

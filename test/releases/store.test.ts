@@ -116,7 +116,7 @@ test('a failed release keeps its record and its build log, not its tree, whereve
   assert.deepEqual((await readdir(paths.release(1).records)).sort(), ['build.log', 'release.json']);
 });
 
-test('a failed release that cannot be finished stands in the way of no other: the next start finishes it', async (t) => {
+test('a failed release that cannot be cleaned up does not block other releases, and the next start cleans it up', async (t) => {
   const { paths } = await newStore(t);
   const refusals = ['ENOSPC', 'ENOSPC', 'EACCES'];
   const empty = async () => {

@@ -15,7 +15,7 @@ import { type Sluice, startSluice } from '../support/server.ts';
 import { removeDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 
-/** Answers with a text; what is POSTed makes it print 50 MB. */
+/** App that answers with a text, and prints 50 MB after a POST. */
 const printing = (text: string) =>
   running(`
     const line = 'x'.repeat(1000);
@@ -25,7 +25,7 @@ const printing = (text: string) =>
     }).listen(process.env.PORT);
   `);
 
-test('on a full disk the server starts, apps go on and logs cost no memory; with space again all is as it was', {
+test('on a full disk the server starts, apps keep running and logs take no memory; with space again all works as before', {
   skip: process.getuid?.() === 0 ? false : 'only root may mount',
 }, async (t) => {
   const home = await smallDisk();
@@ -44,7 +44,7 @@ test('on a full disk the server starts, apps go on and logs cost no memory; with
   await assert.rejects(sluice.call('POST', '/v1/apps/shop/restart'), { code: 'disk_full' });
   const before = await residentMegabytes(runner.pid);
   assert.equal(await (await fetchOnce(url, { method: 'POST' })).text(), 'one');
-  // Garbage is gone sooner or later; what is held stays for as long as the disk is full.
+  // Garbage is collected sooner or later; held text would stay for as long as the disk is full.
   const grown: number[] = [];
   const isLevel = async () => {
     grown.push((await residentMegabytes(runner.pid)) - before);
@@ -75,7 +75,7 @@ test('on a full disk the server starts, apps go on and logs cost no memory; with
   assert.equal((await processes(sluice))?.runner.pid, runner.pid);
 });
 
-/** A home on a file system of its own. */
+/** Makes a home on a file system of its own. */
 async function smallDisk(): Promise<string> {
   const mount = await mkdtemp(join(tmpdir(), 'sluice-test-'));
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m,mode=700', 'tmpfs', mount]);
@@ -87,7 +87,7 @@ async function removeDisk(mount: string): Promise<void> {
   await removeDirectory(mount);
 }
 
-/** @returns the file that takes all the space */
+/** Fills the disk. @returns the file that takes all the space */
 function fill(directory: string): string {
   const path = join(directory, 'filler');
   const file = openSync(path, 'w');

@@ -9,7 +9,7 @@ import { serveApi } from '../../src/server/serve.ts';
 import { createLog } from '../../src/system/log.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-test('a client that does not finish its headers in time is disconnected, however it trickles', async (t) => {
+test('a client that does not finish its headers in time is disconnected, however it sends them', async (t) => {
   const path = join(await temporaryDirectory(t), 'api.sock');
   const asked: (string | undefined)[] = [];
   const listener = (request: { url?: string | undefined }) => void asked.push(request.url);
@@ -34,7 +34,7 @@ test('a client that does not finish its headers in time is disconnected, however
   assert.deepEqual(asked, []);
 });
 
-test('the servers of the API look for clients that are late far more often than clients may be late', () => {
+test('the API servers check for late clients much more often than the time limit for headers', () => {
   const { headersTimeout = 0, connectionsCheckingInterval = 30_000 } = apiServerOptions;
   assert.ok(headersTimeout > 0 && connectionsCheckingInterval <= headersTimeout / 5);
 });
@@ -53,7 +53,7 @@ async function trickleHeaders(
   try {
     return await text(socket);
   } catch {
-    // A reset: the server has disconnected while more was on its way.
+    // A reset: the server has disconnected while more bytes were on their way.
     return '';
   } finally {
     clearInterval(timer);

@@ -48,7 +48,7 @@ test('settings that are no settings are told, all of them', async (t) => {
   assert.match(errors, /2 faults/);
 });
 
-test('an exception that nobody handles is logged with its stack, and ends the server as a crash', async (t) => {
+test('an uncaught exception is logged with its stack, and the server exits with the status of a crash', async (t) => {
   const sluice = await startSluice(t, { env: { NODE_OPTIONS: '--inspect=0' } });
   {
     using inspector = await Inspector.attach(sluice.pid);

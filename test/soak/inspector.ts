@@ -56,7 +56,7 @@ export class Inspector {
     this.#socket.close();
   }
 
-  /** The value of an expression in the process. */
+  /** Evaluates an expression in the process. */
   async evaluate<T>(expression: string): Promise<T> {
     const { result } = await this.#call<{ result: { value: T } }>('Runtime.evaluate', {
       expression,

@@ -10,7 +10,7 @@ import { startSluice } from '../support/server.ts';
 const MiB = 1024 ** 2;
 const entries = 200_000;
 
-test(`a release of ${entries} entries is uploaded, built, replaced and removed, and the server takes less than 64 MiB more`, async (t) => {
+test(`a release of ${entries} entries is uploaded, built, replaced and removed, and the server grows by less than 64 MiB`, async (t) => {
   const sluice = await startSluice(t, { settings: { maxEntries: entries } });
   await sluice.deploy('shop', answering('before'));
   const before = residentBytes(sluice.pid);

@@ -231,7 +231,7 @@ function withLongTarget(entry: Entry): Entry[] {
   ];
 }
 
-/** The parser ends a text at its first NUL, but for what follows the end of that line. */
+/** Returns an archive with NULs in a name. The parser ends a text at its first NUL, but keeps the text after that line. */
 function namedByBytes(type: 'NextFileHasLongPath' | 'NextFileHasLongLinkpath', entry: Entry): Buffer {
   const name = tarEntry({ path: '././@LongLink', type, content: 'name\0\n\0\0\n' });
   return Buffer.concat([name, tarEntry(entry), endOfArchive]);

@@ -16,16 +16,16 @@ const MiB = 1024 ** 2;
 interface Received {
   entries: number;
   uploadBytes: number;
-  /** of the error */
+  /** code of the error */
   code: string | null;
-  /** bytes of memory */
+  /** growth of memory, in bytes */
   growth: number;
 }
 
-/** So many times an archive is received at most: how much garbage there is at the peak is the engine's choice. */
+/** Limits the attempts to receive an archive: the amount of garbage at the peak is up to the engine. */
 const tries = 3;
 
-/** Receives an archive until that takes less than `limit` bytes of memory. @throws AssertionError where each time takes more */
+/** Receives an archive again until it takes less than `limit` bytes of memory. @throws AssertionError if every attempt takes more */
 async function receiveWithin(
   limit: number,
   t: TestContext,
@@ -42,7 +42,7 @@ async function receiveWithin(
   assert.fail(`memory grew by ${growths.join(', ')}`);
 }
 
-/** Receives an archive in a process that is started as the server is. */
+/** Receives an archive in a process with the same flags as the server. */
 async function receive(t: TestContext, archive: Iterable<Buffer>, compressor: Duplex): Promise<Received> {
   const directory = await temporaryDirectory(t);
   const child = spawn(
@@ -54,7 +54,7 @@ async function receive(t: TestContext, archive: Iterable<Buffer>, compressor: Du
     },
   );
   const output = text(child.stdout);
-  // One that is refused is not read to its end.
+  // A refused archive is not read to its end.
   await pipeline(Readable.from(archive), compressor, child.stdin).catch((error: unknown) => {
     if (!hasCode(error, 'EPIPE', 'ECONNRESET', 'ERR_STREAM_PREMATURE_CLOSE')) throw error;
   });
@@ -105,7 +105,7 @@ function* longLinks(): Generator<Buffer> {
   yield endOfArchive;
 }
 
-/** Of nothing but line ends. */
+/** Yields an archive with extended headers of nothing but line ends. */
 function* largeHeaders(bytes: number): Generator<Buffer> {
   const content = Buffer.alloc(bytes, '\n');
   for (let n = 0; n < 50; n++) {

@@ -1,5 +1,5 @@
-// Receives an archive from standard input into the directory named and removes all again; says how it ended, what a
-// refused one has left, and how much its memory grew meanwhile.
+// Receives an archive from standard input into the named directory, and removes everything again. Prints the result, the files
+// that a refused archive has left, and the growth of memory.
 import { readdir } from 'node:fs/promises';
 import { AppError } from '../../src/errors/app-error.ts';
 import { receiveArchive } from '../../src/sources/receive.ts';

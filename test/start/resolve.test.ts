@@ -46,7 +46,7 @@ test('then the start script, "main", server.js and index.js, whichever is there 
   assert.deepEqual(await found({}, { 'index.js': '' }), ['index.js', 'index.js']);
 });
 
-test('a new app of Nest starts by its start:prod, with a note', async (t) => {
+test('a new Nest app starts with its start:prod script, with a note', async (t) => {
   const scripts = { build: 'nest build', start: 'nest start', 'start:prod': 'node dist/main' };
   const devDependencies = { '@nestjs/cli': '12' };
   const directory = await tree(t, { 'package.json': { scripts, devDependencies } });
@@ -62,7 +62,7 @@ test('a new app of Nest starts by its start:prod, with a note', async (t) => {
   assert.equal(set, 'dist/main.js');
 });
 
-test('a start:prod beside another start is left alone', async (t) => {
+test('start:prod is ignored beside any other start script', async (t) => {
   const scripts = { start: 'node a.js', 'start:prod': 'node b.js' };
   const { script, notices } = await resolve(t, { 'package.json': { scripts }, 'a.js': '', 'b.js': '' });
   assert.deepEqual([script, notices], ['a.js', []]);
@@ -265,7 +265,7 @@ test('a package.json that is no JSON is said to be', async (t) => {
     code: 'invalid_settings',
     message: /^package\.json is not valid JSON/,
   });
-  // A script that is no text is none, as for npm.
+  // A script that is not a string is ignored, as npm does.
   await assert.rejects(resolve(t, { 'package.json': { scripts: { start: 5 } } }), { code: 'nothing_to_run' });
 });
 

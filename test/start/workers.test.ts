@@ -72,14 +72,14 @@ test('node:sqlite in packages, tests, prose and in more code than is searched do
 });
 
 for (const adapter of ['@socket.io/redis-adapter', '@socket.io/cluster-adapter', '@socket.io/sticky']) {
-  test(`"auto" is one worker with socket.io and ${adapter}: clients that poll stay with one process`, async (t) => {
+  test(`"auto" is one worker with socket.io and ${adapter}: polling clients need one process`, async (t) => {
     const { count, reason } = await auto(t, { 'socket.io': '4', [adapter]: '8' });
     assert.equal(count, 1);
     assert.match(reason ?? '', /^1 worker, not 4: all requests of a polling socket\.io client .* adapter/);
   });
 }
 
-test('"auto" is one worker with what brings socket.io, or polls as socket.io does', async (t) => {
+test('"auto" is one worker with packages that use socket.io, or whose clients poll like those of socket.io', async (t) => {
   for (const name of ['@nestjs/platform-socket.io', '@feathersjs/socketio', 'engine.io', 'sockjs', 'faye']) {
     assert.equal((await auto(t, { [name]: '1' })).count, 1, name);
   }

@@ -3,13 +3,13 @@ import { join, resolve } from 'node:path';
 
 export interface ApiRoute {
   method: string;
-  /** with `:app`, `:name` and `:number` for what a caller fills in */
+  /** path with the parameters `:app`, `:name` and `:number` */
   path: string;
 }
 
 const source = resolve(import.meta.dirname, '../../src/api/routes');
 
-/** Reads from the source which routes the API has, so that no list of them grows old. */
+/** Reads the routes of the API from the source, so that no list goes out of date. */
 export async function apiRoutes(): Promise<ApiRoute[]> {
   const files = await Array.fromAsync(glob('*.ts', { cwd: source }), (file) =>
     readFile(join(source, file), 'utf8'),
@@ -21,7 +21,7 @@ export async function apiRoutes(): Promise<ApiRoute[]> {
   );
 }
 
-/** Fills in what the source loops over. */
+/** Expands routes that the source makes in a loop. */
 function variants(path: string): string[] {
   if (/\$\{verb\}/.test(path))
     return ['restart', 'stop', 'start'].map((verb) => path.replace(/\$\{verb\}/, verb));

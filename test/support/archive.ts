@@ -34,14 +34,14 @@ export function tarEntry({ path, type = 'File', content = '', linkpath, mode = 0
   return Buffer.concat([block, body, Buffer.alloc((512 - (body.length % 512)) % 512)]);
 }
 
-/** Gives the next entry a path, or the target of a link, that is longer than a header of a tar has room for. */
+/** Header that gives the next entry a path, or the target of a link, that is too long for the entry's own header. */
 export function extendedHeader(key: 'path' | 'linkpath', value: string): Buffer {
   const rest = ` ${key}=${value}\n`;
   const digits = String(rest.length + String(rest.length).length).length;
   return tarEntry({ path: 'head', type: 'ExtendedHeader', content: `${rest.length + digits}${rest}` });
 }
 
-/** An archive of `count` entries of all kinds, many of them with long names, some of them right at its root. */
+/** Yields an archive of `count` entries of all kinds: many with long names, and some at its root. */
 export function* manyEntries(count: number): Generator<Buffer> {
   const makers = [directoryAtRoot, fileAtRoot, fileBelow, directoryBelow, hardLink, symbolicLink];
   yield tarEntry({ path: 'deep/', type: 'Directory' });

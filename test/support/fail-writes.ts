@@ -1,7 +1,7 @@
 /**
- * Preloaded into a server or a runner: fails writes below its home as a disk does that is full (ENOSPC), read-only (EROFS) or
- * broken (EIO). The file that SLUICE_FAIL_WRITES names says which ones; without that file all writes succeed. Each write
- * that is counted is a line in the same file with `.log` at its end. A runner that the server starts is preloaded, too.
+ * Preload for a server or a runner that makes writes below its home fail: like a full (ENOSPC), a read-only (EROFS) or a
+ * broken disk (EIO). The file named by SLUICE_FAIL_WRITES selects the writes; without the file all writes succeed. Counted
+ * writes are logged as lines in a file of the same name with `.log` added. A runner that the server starts has the preload, too.
  */
 import childProcess from 'node:child_process';
 import fs from 'node:fs';
@@ -20,7 +20,7 @@ const processName = /\b(server|runner)\/(?:up|unit|main)\.ts$/.exec(process.argv
 type Kind = 'create' | 'write' | 'sync' | 'replace' | 'remove' | 'change' | 'none';
 type Call = (...args: unknown[]) => unknown;
 
-/** What each kind of disk refuses: a full one can still remove and replace, a read-only one has nothing left to sync. */
+/** Calls that each kind of disk refuses: a full disk can still remove and replace, a read-only disk has nothing to sync. */
 const refused: Record<Fault['code'], Kind[]> = {
   ENOSPC: ['create', 'write', 'sync'],
   EROFS: ['create', 'write', 'replace', 'remove', 'change'],
@@ -30,10 +30,10 @@ const errno = { ENOSPC: -28, EROFS: -30, EIO: -5 };
 
 const { readFileSync, appendFileSync, existsSync, lstatSync, readlinkSync, writeFileSync } = fs;
 let counted = { id: '', writes: 0 };
-/** the calls of Node's own code below a call that is counted already */
+/** true during a call that is counted already: Node's own code makes more calls inside it */
 let isInside = false;
 
-/** Counts a write. @returns the error to fail with, where it is to fail */
+/** Counts a write. @returns the error to fail with, if the write must fail */
 function failureOf(operation: string, kind: Kind, path: string): Error | undefined {
   const fault = readFault();
   if (fault === undefined || fault.process !== processName) return undefined;
@@ -82,7 +82,7 @@ function isThere(path: string): boolean {
   }
 }
 
-/** The path that a call is about, and what the call does to the disk. */
+/** Function that returns the path of a call, and the kind of change that the call makes to the disk. */
 type Judge = (...args: never[]) => { path: string; kind: Kind };
 
 const text = (path: unknown) => resolve(String(path));
@@ -117,7 +117,7 @@ const judges: Record<string, Judge> = {
   ...{ fsync: syncs, fdatasync: syncs, open: opens },
 };
 
-/** A disk that fills up while a file is written leaves a part of it. */
+/** Writes a part of the content, as a disk does that fills up during a write. */
 function leavePart(name: string, path: string, [file, data]: unknown[]): void {
   if (name !== 'writeFile' || typeof file !== 'string' || text(file) !== path) return;
   if (isThere(file) || !existsSync(dirname(file))) return;
@@ -193,7 +193,7 @@ net.Server.prototype.listen = function (this: net.Server, ...args: unknown[]) {
   return this;
 } as never;
 
-/** Node.js has no call for FIFOs: the runner starts a program. */
+/** Counts FIFOs as well: the runner starts a program to make them, since Node.js has no call for FIFOs. */
 const { execFile } = childProcess;
 const run1 = promisify(execFile);
 childProcess.execFile = Object.assign((...args: unknown[]) => Reflect.apply(execFile, undefined, args), {
@@ -204,7 +204,7 @@ childProcess.execFile = Object.assign((...args: unknown[]) => Reflect.apply(exec
   },
 }) as never;
 
-/** The server gives its runner no NODE_OPTIONS. */
+/** Preloads this file into the runner, too: the server passes no NODE_OPTIONS on. */
 const { spawn } = childProcess;
 childProcess.spawn = ((command: string, args: string[], options: { env?: NodeJS.ProcessEnv }) => {
   const isRunner = args.some((arg) => arg.endsWith('runner/main.ts'));

@@ -4,17 +4,17 @@ import { fileURLToPath } from 'node:url';
 
 const preload = fileURLToPath(new URL('fail-writes.ts', import.meta.url));
 
-/** Which writes fail: see fail-writes.ts. */
+/** Selection of the writes that fail: see fail-writes.ts. */
 export interface Fault {
-  /** its writes are counted from 1 */
+  /** id of this fault; the writes of each fault are counted from 1 */
   id: string;
   process: 'server' | 'runner';
   code: 'ENOSPC' | 'EROFS' | 'EIO';
   /** the first write that fails, counted from 1 */
   from: number;
-  /** whether all later writes fail, too */
+  /** true if all later writes fail, too */
   lasts: boolean;
-  /** part of the path: no other write is counted */
+  /** part of the path; writes to other paths are not counted */
   path?: string;
 }
 
@@ -25,23 +25,23 @@ export interface CountedWrite {
   failed: boolean;
   operation: string;
   path: string;
-  /** where in our code */
+  /** place in our code that made the write */
   at: string[];
 }
 
-/** A disk below a home whose writes fail on demand, for a server and a runner that are started with `env`. */
+/** Disk whose writes below a home fail on demand, for a server and a runner that are started with `env`. */
 export class FailingDisk {
   readonly env: Record<string, string>;
   readonly #control: string;
   #faults = 0;
 
-  /** @param directory not in the home */
+  /** @param directory outside the home */
   constructor(directory: string) {
     this.#control = join(directory, 'fault');
     this.env = { NODE_OPTIONS: `--import=${preload}`, SLUICE_FAIL_WRITES: this.#control };
   }
 
-  /** Lets writes fail from now on, until `mend`. */
+  /** Makes writes fail until `mend`. */
   async fail(fault: Omit<Fault, 'id'>): Promise<void> {
     this.#faults += 1;
     const id = String(this.#faults);
@@ -49,12 +49,12 @@ export class FailingDisk {
     await rename(`${this.#control}.new`, this.#control);
   }
 
-  /** There is space again. */
+  /** Makes all writes succeed again. */
   async mend(): Promise<void> {
     await rm(this.#control, { force: true });
   }
 
-  /** The writes that were counted for the last fault. */
+  /** Returns the writes that were counted for the last fault. */
   async counted(): Promise<CountedWrite[]> {
     const text = await readFile(`${this.#control}.log`, 'utf8').catch(() => '');
     const lines = text.split('\n').filter((line) => line !== '');
@@ -62,7 +62,7 @@ export class FailingDisk {
     return all.filter(({ id }) => id === String(this.#faults));
   }
 
-  /** The writes that the last fault has failed. */
+  /** Returns the writes that failed because of the last fault. */
   async failed(): Promise<CountedWrite[]> {
     return (await this.counted()).filter(({ failed }) => failed);
   }

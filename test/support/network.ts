@@ -23,10 +23,10 @@ export function canHaveNetwork(): boolean {
 }
 
 /**
- * Runs tests where the kernel moves connections: here, or else in a network of our own.
- * @param name of the test that stands for them
- * @param path of a program of Node's test runner
- * @param env beside ours
+ * Runs tests with a kernel that moves connections: in this network, or else in a network of our own.
+ * @param name name of the test that runs them
+ * @param path path of a test file for Node's test runner
+ * @param env additional variables
  */
 export async function testWhereConnectionsMove(
   name: string,
@@ -46,7 +46,7 @@ export async function testWhereConnectionsMove(
   });
 }
 
-/** @returns what a program of Node's test runner said, and its exit status */
+/** Runs a test file. @returns its output and its exit status */
 async function testInOwnNetwork(
   path: string,
   timeout: number,

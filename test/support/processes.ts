@@ -1,14 +1,14 @@
 import { readFile, readlink } from 'node:fs/promises';
 import { listPids } from '../../src/system/processes.ts';
 
-/** The pids of all workers of a home that there are, on record or not. */
+/** Returns the pids of all running workers of a home, with or without a record. */
 export function workersOfHome(home: string): Promise<number[]> {
   return find(
     async (pid) => /SLUICE_WORKER=[^\0]*/.exec(await environmentOf(pid))?.[0].includes(home) ?? false,
   );
 }
 
-/** The pids of all processes that work in a home or were started for it, but for our own. */
+/** Returns the pids of all processes that work in a home or were started for it, except this process. */
 export function processesOfHome(home: string): Promise<number[]> {
   return find(async (pid) => {
     const cwd = await readlink(`/proc/${pid}/cwd`).catch(() => '');
@@ -22,7 +22,7 @@ async function find(matches: (pid: number) => Promise<boolean>): Promise<number[
   return found;
 }
 
-/** Empty where the process is gone, or is another user's. */
+/** Reads a file of a process; empty if the process is gone or belongs to another user. */
 function environmentOf(pid: number): Promise<string> {
   return readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '');
 }

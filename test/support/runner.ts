@@ -20,7 +20,7 @@ import { freePort } from './free-port.ts';
 import { waitFor } from './wait.ts';
 
 const entry = fileURLToPath(new URL('../../src/runner/main.ts', import.meta.url));
-/** The Node.js that apps run on: `npm run test:nodes` names others. */
+/** Node.js that apps run on; `npm run test:nodes` sets other versions. */
 export const appNode = process.env['SLUICE_TEST_APP_NODE'] ?? process.execPath;
 export const apps = fileURLToPath(new URL('../fixtures/apps/', import.meta.url));
 
@@ -195,7 +195,7 @@ export class TestRunner {
 
 const target = { app: 'shop', environment: 'production' };
 
-/** Whether several workers can have one port beside the app's own on that Node.js. */
+/** True if several workers can share a second port on that Node.js. */
 export function sharesPorts(): boolean {
   return isAppNodeFrom(22, 12);
 }

@@ -34,7 +34,7 @@ interface SluiceOptions {
   settings?: Record<string, unknown>;
   /** beside our own environment */
   env?: Record<string, string>;
-  /** an empty directory; else a temporary one */
+  /** an empty directory; a temporary one if left out */
   home?: string;
 }
 
@@ -49,7 +49,7 @@ export async function startSluice(
     await sluice.end();
     if (options.home === undefined) await removeDirectory(home);
   });
-  // Whatever a test sets besides: no port that something of this machine may hold, nor the file that the tester logs in with.
+  // Defaults of tests: free ports, and a file of ssh keys that is not the tester's own.
   const { listen, apps, ssh, ...settings } = options.settings ?? {};
   await writeJsonAtomic(new Paths(home).settings, {
     listen: { port: 0, ...(listen as object) },
@@ -128,8 +128,8 @@ export class Sluice {
   }
 
   /**
-   * The same with its output in a file, which may lie on a full disk: then nobody is told that it is ready.
-   * @param port of the API, as its settings say
+   * Starts a server with its output in a file, which may be on a full disk. The server is then not reported as ready.
+   * @param port port of the API in its settings
    */
   async upInto(file: string, port: number): Promise<void> {
     const output = openSync(file, 'a');

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AttendedDeadline, attendedTime } from '../../src/system/attended.ts';
 import { waitFor } from '../support/wait.ts';
 
-test('time in which our own event loop stood still is not held against others', async () => {
+test('time in which our own event loop stood still does not count', async () => {
   using deadline = new AttendedDeadline(1500);
   const start = performance.now();
   for (let times = 0; times < 2; times += 1) {
@@ -17,7 +17,7 @@ test('time in which our own event loop stood still is not held against others', 
   assert.ok(performance.now() - start > 4000);
 });
 
-test('a deadline passes in the time that was said where nothing stands still, and never once it is disposed', async () => {
+test('a deadline passes after its time if nothing stands still, and never after it is disposed', async () => {
   const start = performance.now();
   using deadline = new AttendedDeadline(300);
   const other = new AttendedDeadline(100);
@@ -27,6 +27,6 @@ test('a deadline passes in the time that was said where nothing stands still, an
   assert.equal(other.signal.aborted, false);
 });
 
-test('a process that is late each time still counts a part of the time', () => {
+test('a process that is always late still counts a part of the time', () => {
   assert.deepEqual([20, 499, 700, 60_000].map(attendedTime), [20, 499, 500, 500]);
 });

@@ -6,7 +6,7 @@ import { appSettingsSchema } from '../../src/config/app-settings.ts';
 import { Masker } from '../../src/system/mask/masker.ts';
 import { printable } from '../../src/system/printable.ts';
 
-/** More than any of this takes on a slow machine; a search that grows with the square of the length takes minutes. */
+/** Limits the CPU time, in ms: enough for a slow machine. A search whose time grows with the square of the length takes minutes. */
 const mostCpu = 3000;
 
 const lineLength = 16 * 1024;
@@ -25,7 +25,7 @@ function assertQuick(what: string, work: () => unknown): void {
   assert.ok(ms < mostCpu, `${what} took ${Math.round(ms)} ms`);
 }
 
-test('the output of a failed build is searched in a time that grows with its length alone', () => {
+test('the time to search the output of a failed build grows only with its length', () => {
   for (const piece of [
     'npm error ENOENT ',
     'npm error code ',
@@ -44,7 +44,7 @@ test('the output of a failed build is searched in a time that grows with its len
   }
 });
 
-test('settings are checked in a time that grows with their length alone', () => {
+test('the time to check settings grows only with their length', () => {
   for (const piece of ['a', ' ', '\t', 'a ', '-', '/', './', '*', '1,', '\u0080']) {
     for (const end of ['\u0001', '\0', '\n', '']) {
       const text = fill(piece, textLength) + end;
@@ -68,7 +68,7 @@ test('settings are checked in a time that grows with their length alone', () => 
   }
 });
 
-test('text is made safe for a terminal in a time that grows with its length alone', () => {
+test('the time to make text safe for a terminal grows only with its length', () => {
   const esc = '\u001b';
   for (const piece of [
     `${esc}]`,
@@ -89,7 +89,7 @@ test('text is made safe for a terminal in a time that grows with its length alon
   }
 });
 
-test('a masked value is taken out in a time that grows with the length of the text alone', () => {
+test('the time to mask values grows only with the length of the text', () => {
   const value = 'first-half-of-a-secret second-half-of-a-secret';
   const masker = new Masker([value]);
   for (const blank of [' ', '\n', ' \n', '\t']) {

@@ -46,7 +46,7 @@ test('a long number may be a secret', () => {
   assert.equal(mask(['8371625391'], 'pin 8371625391'), 'pin ••••••');
 });
 
-test('the base64 of a secret is masked wherever the secret lies in what was encoded, and in both alphabets', () => {
+test('the base64 of a secret is masked at any position in the encoded text, and in both alphabets', () => {
   const secret = 'k>?~größe/+9';
   for (const before of ['', 'u', 'us', 'user:']) {
     for (const after of ['', '!', '!!', '!!!']) {
@@ -54,7 +54,7 @@ test('the base64 of a secret is masked wherever the secret lies in what was enco
         const text = Buffer.from(before + secret + after).toString(encoding);
         const masked = mask([secret], `Basic ${text} ok`);
         assert.match(masked, /^Basic .*•••••• ?.* ok$/);
-        // What is left decodes to what stood around it: a character on either side may belong to both.
+        // The rest decodes to the text around the secret: a character on either side may belong to both.
         const left = masked.replaceAll(/Basic | ok|[=\s]/g, '').split('••••••');
         assert.ok(
           left.every((part) => part.length <= Math.ceil((Math.max(before.length, after.length) * 4) / 3)),
@@ -65,13 +65,13 @@ test('the base64 of a secret is masked wherever the secret lies in what was enco
   }
 });
 
-test('a secret in hexadecimal digits is masked in both cases, also with spaces between the bytes', () => {
+test('a secret in hexadecimal digits is masked in both cases, even with spaces between the bytes', () => {
   const hex = Buffer.from('tr0ub4dor').toString('hex');
   assert.equal(mask(['tr0ub4dor'], `<${hex}> <${hex.toUpperCase()}>`), '<••••••> <••••••>');
   assert.equal(mask(['tr0ub4dor'], inspect(Buffer.from('tr0ub4dor'))), '<Buffer ••••••>');
 });
 
-test('a secret is masked however it is escaped: in JSON in JSON, in a URL, in a form, as Node.js shows it', () => {
+test('a secret is masked with all escapes: in JSON in JSON, in a URL, in a form, and as Node.js shows text', () => {
   const secret = `it's "größer" than\\100% & 😀`;
   const inJson = JSON.stringify(secret);
   const ascii = inJson.replaceAll(/[^ -~]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
@@ -84,7 +84,7 @@ test('a secret is masked however it is escaped: in JSON in JSON, in a URL, in a 
   }
 });
 
-test('a secret that is broken over lines, or indented, is masked in each of them', () => {
+test('a secret that is broken over lines, or indented, is masked in each line', () => {
   const secret = '0123456789abcdefghijklmnopqrstuv';
   const text = 'key:\n  0123456\n  789abcdefghi\r\n  jklmnopqrstuv\nend';
   assert.equal(mask([secret], text), 'key:\n  ••••••\n••••••\n••••••\nend');
@@ -92,7 +92,7 @@ test('a secret that is broken over lines, or indented, is masked in each of them
   assert.doesNotMatch(mask([secret], wrapped), /[^•\n=]/);
 });
 
-test('of a long secret every piece of 48 characters is masked, and of 96 in its other forms', () => {
+test('each piece of a long secret is masked: of 48 characters, or 96 in its encoded forms', () => {
   const secret = randomText(5000, 1);
   const bytes = Buffer.from(secret);
   const forms = [secret, bytes.toString('base64'), bytes.toString('hex')];
@@ -105,7 +105,7 @@ test('of a long secret every piece of 48 characters is masked, and of 96 in its 
   }
 });
 
-/** As many and as large as there can be: one value of one long line, one of 10,000 lines, and 1,000 that begin alike. */
+/** The largest possible set of secrets: one with one long line, one with 10,000 lines, and 1,000 that begin alike. */
 function manySecrets(): string[] {
   const values = Array.from(
     { length: 1000 },
@@ -115,7 +115,7 @@ function manySecrets(): string[] {
   return [...values, randomText(127 * 1024, 1), lines.join('\n')];
 }
 
-test('all of 1,000 secrets are masked, one of 128 KiB on one line and one of 10,000 lines among them', () => {
+test('1,000 secrets are all masked, including one with a line of 128 KiB and one with 10,000 lines', () => {
   const secrets = manySecrets();
   const masker = new Masker(secrets);
   for (const secret of secrets) {
@@ -132,7 +132,7 @@ test('all of 1,000 secrets are masked, one of 128 KiB on one line and one of 10,
   assert.equal(masker.mask(other), other);
 });
 
-test('secrets and output that were chosen to take long do not: the text is masked unread', () => {
+test('secrets and output that were chosen to take long do not take long: the text is masked without a search', () => {
   const secrets = Array.from({ length: 4096 }, (_, index) => index.toString(2).padStart(12, '0'));
   const masker = new Masker([
     ...secrets.map((bits) => bits.replaceAll('0', 'a').replaceAll('1', 'b')),
@@ -145,7 +145,7 @@ test('secrets and output that were chosen to take long do not: the text is maske
   assert.ok(user + system < 2_000_000, `${(user + system) / 1000} ms`);
 });
 
-test('what is not secret is left as it is, whatever bytes it has', () => {
+test('text without secrets does not change, whatever bytes it has', () => {
   const masker = new Masker(['tr0ub4dor']);
   const bytes = Buffer.from(Array.from({ length: 5000 }, (_, index) => (index * 7919) % 256)).toString(
     'latin1',
@@ -157,7 +157,7 @@ test('what is not secret is left as it is, whatever bytes it has', () => {
 
 const bullets = Buffer.from('••••••').toString('latin1');
 
-/** Text without spaces that is always the same for a seed. */
+/** Returns text without spaces; the same seed gives the same text. */
 function randomText(length: number, seed: number): string {
   const random = createHash('shake256', { outputLength: length }).update(String(seed)).digest();
   return Buffer.from(random.map((byte) => letters.charCodeAt(byte % letters.length))).toString('latin1');
@@ -165,7 +165,7 @@ function randomText(length: number, seed: number): string {
 
 const letters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/_.-';
 
-test('lists that hold the same secrets have one masker', () => {
+test('lists with the same secrets share one masker', () => {
   const masker = sharedMasker(['tr0ub4dor', 'a,"b"cd']);
   assert.equal(sharedMasker(['tr0ub4dor', 'a,"b"cd']), masker);
   assert.equal(sharedMasker(['tr0ub4dor', 'a,', 'b"cd']).maskText('login tr0ub4dor'), 'login ••••••');

@@ -27,12 +27,12 @@ test('colours are kept where they are shown, and end with the line', () => {
   assert.equal(printable(`${esc}${esc}[31m[2Jx`, true), `\\x1b${esc}[31m[2Jx${esc}[0m`);
 });
 
-test('lines of a text stay apart, and colours end with it, before its line end', () => {
+test('the lines of a text stay separate, and colours end with the text, before its line end', () => {
   assert.equal(printable(`a\tb\n${esc}]0;x\u0007c\r\n`, false), 'a\tb\nc\\x0d\n');
   assert.equal(printable(`${esc}[31ma\nb\n`, true), `${esc}[31ma\nb${esc}[0m\n`);
 });
 
-test('JSON means the same, with no control character in it', () => {
+test('JSON keeps its meaning and has no control characters', () => {
   const value = { text: `a${esc}\u0007\u007f\u009b2J\u0080ä` };
   const json = printableJson(JSON.stringify(value));
   assert.deepEqual(JSON.parse(json), value);

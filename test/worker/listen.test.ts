@@ -21,13 +21,13 @@ interface Seen {
   [more: string]: unknown;
 }
 
-test('each form of listen looks to the app as on plain Node.js, and reaches nobody before the gate opens', async (t) => {
+test('the app sees each form of listen as on plain Node.js, and no client can connect before the gate opens', async (t) => {
   const plain = await observe(t, false);
   const gated = await observe(t, true);
   assert.ok(Object.keys(plain).length > 100);
   for (const [form, { reachable, ...expected }] of Object.entries(plain)) {
     const { reachable: reachableBefore, ...seen } = gated[form] as Seen;
-    // Before Node.js 22.12 a port that is taken may be another worker's, and is waited for.
+    // Before Node.js 22.12 a port in use may be another worker's, so the worker waits for it.
     if (form.includes('taken') && !sharesPorts()) continue;
     assert.deepEqual(seen, expected, form);
     // Only the app knows a port that the system has chosen.
@@ -37,7 +37,7 @@ test('each form of listen looks to the app as on plain Node.js, and reaches nobo
   assert.ok(Object.values(plain).filter(({ reachable }) => reachable).length > 70);
 });
 
-/** What an app sees of each form, with ports by name. */
+/** Returns the result of each form as an app sees it, with names in place of ports. */
 async function observe(t: TestContext, isGated: boolean): Promise<Record<string, Seen>> {
   const [port, other, directory] = [await freePort(), await freePort(), await temporaryDirectory(t)];
   const taken = createServer().listen({ port: 0, host: '127.0.0.1' });

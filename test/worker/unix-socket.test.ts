@@ -27,7 +27,7 @@ async function start(t: TestContext) {
   return { path, call };
 }
 
-test('a link that a worker has left that was killed in the middle of it keeps no other from the path', async (t) => {
+test('a temporary link of a killed worker does not stop other workers from taking over the path', async (t) => {
   const { path, call } = await start(t);
   writeFileSync(`${path}.shop.${process.pid}`, '');
   assert.equal(typeof call.reserve(), 'object');

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 
-/** More than the kernel and Node.js hold between two processes. */
+/** Number of bytes to carry: more than the kernel and Node.js buffer between two processes. */
 export const carriedBytes = 16 * 1024 ** 2;
 
 interface Load {
@@ -13,7 +13,7 @@ interface Load {
   piece: string | Buffer;
 }
 
-/** What is written: strings whose characters take 1, 2, 3 and 4 bytes in UTF-8, and bytes. */
+/** Loads to write: strings whose characters take 1, 2, 3 and 4 bytes in UTF-8, and bytes. */
 export const loads: Load[] = [
   { what: 'ASCII', piece: 'a'.repeat(5000) },
   { what: 'Greek', piece: 'λ'.repeat(5000) },
@@ -23,8 +23,8 @@ export const loads: Load[] = [
 ];
 
 /**
- * Writes `carriedBytes` to `out` as `pipe` does: it waits for `drain` where `write` returns false. The reader of `input`
- * begins when that has happened for the first time. Fails where `drain` does not come, and where a byte is missing.
+ * Writes `carriedBytes` to `out` as `pipe` does: waits for `drain` when `write` returns false. The reader of `input` begins
+ * after the first such wait has begun. Fails if `drain` does not come, or if a byte is missing.
  */
 export async function carry(out: Writable, input: Readable, { piece }: Load): Promise<void> {
   const count = Math.ceil(carriedBytes / Buffer.byteLength(piece));

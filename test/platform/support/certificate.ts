@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
-/** A new key and a certificate that signs itself, for a host name. */
+/** Returns a new key and a self-signed certificate for a host name. */
 export async function selfSigned(name: string): Promise<{ key: Buffer; cert: Buffer }> {
   const directory = await mkdtemp(join(tmpdir(), 'sluice-test-'));
   const file = (part: string) => join(directory, part);
