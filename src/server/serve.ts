@@ -9,7 +9,7 @@ import { http } from '../system/http.ts';
 import type { Log } from '../system/log.ts';
 import { type ConnectionLimits, connectionLimits, limitConnections } from './connections.ts';
 
-/** The least time between two lines of the log about connections that are not accepted, in ms. */
+/** Shortest time between two log lines about connections that are not accepted, in ms. */
 const quiet = 10_000;
 /** How long requests may go on that are under way when the server stops, in ms. */
 const grace = 2000;
@@ -47,7 +47,7 @@ export async function serveApi(
     return server;
   };
   const tcp = serve(remote);
-  const fail = failureTeller(log);
+  const fail = failureLogger(log);
   await using opened = new AsyncDisposableStack();
   await listen(tcp, { host, port }, fail);
   opened.defer(() => close(tcp));
@@ -66,17 +66,17 @@ export async function serveApi(
   return { url, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
 
-/** Clients may come by the thousand while none is accepted: the log must not grow with each. */
-function failureTeller(log: Log): (error: Error) => void {
-  let toldAt = Number.NEGATIVE_INFINITY;
+/** Returns a function that logs failed accepts, but not each of them: clients may connect by the thousand. */
+function failureLogger(log: Log): (error: Error) => void {
+  let loggedAt = Number.NEGATIVE_INFINITY;
   return (error) => {
-    if (performance.now() - toldAt < quiet) return;
-    toldAt = performance.now();
+    if (performance.now() - loggedAt < quiet) return;
+    loggedAt = performance.now();
     log.error('API does not accept connections', { error });
   };
 }
 
-/** @param fail told of what goes wrong later: an accept may fail for want of memory, and must not end the process */
+/** @param fail called with later errors: an accept may fail for lack of memory, and must not end the process */
 function listen(server: Server, options: ListenOptions, fail: (error: Error) => void): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('listening', resolve);

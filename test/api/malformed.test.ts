@@ -28,7 +28,7 @@ const malformed = [
 ];
 
 for (const [name, open] of Object.entries(listeners)) {
-  test(`a URL that cannot be parsed is answered with 400 by the ${name}, and the server goes on`, async () => {
+  test(`the ${name} answers a malformed URL with 400, and the server keeps running`, async () => {
     for (const target of malformed) {
       const answer = await exchange(
         open(),
@@ -42,18 +42,18 @@ for (const [name, open] of Object.entries(listeners)) {
   });
 }
 
-test('a header of the ssh relay that is not encoded as it should be is answered with 400', async () => {
+test('a header of the ssh relay with a wrong encoding is answered with 400', async () => {
   const head = 'POST /ssh HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n';
   const answer = await exchange(listeners['ssh relay'](), `${head}x-sluice-command: %\r\n\r\n`);
   assert.match(answer, /^HTTP\/1\.1 400 [\s\S]*x-sluice-command/);
 });
 
-test('the ssh relay answers HTTP/1.0, which has no trailers, with 400, and starts no git for it', async () => {
+test('the API for the ssh relay answers HTTP/1.0, which has no trailers, with 400, and starts no git', async () => {
   const head = 'POST /ssh HTTP/1.0\r\nHost: x\r\nContent-Length: 0\r\nx-sluice-key: x\r\n\r\n';
   assert.match(await exchange(listeners['ssh relay'](), head), /^HTTP\/1\.1 400 [\s\S]*HTTP\/1\.1/);
 });
 
-test('a whole URL, as clients send it to a proxy, is served as its path', async () => {
+test('a request for a whole URL, as clients send to a proxy, is served by its path', async () => {
   const request = `GET http://anything:1/healthz?a=b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`;
   assert.match(await exchange(listeners.tcp(), request), /^HTTP\/1\.1 200 [\s\S]*"status":"ok"/);
   assert.equal(originForm('http://x/a/../b?c=%20'), '/b?c=%20');
@@ -61,7 +61,7 @@ test('a whole URL, as clients send it to a proxy, is served as its path', async 
   assert.equal(originForm('/a%ff'), '/a%ff');
 });
 
-test('nothing of this counted as a fault of ours', async () => {
+test('none of these requests was logged as an internal error', async () => {
   assert.deepEqual(
     (await sluice.log()).filter(({ level }) => level === 'error'),
     [],

@@ -11,7 +11,7 @@ import { uploadBody } from '../../src/api/upload.ts';
 
 const head = (length: number) => `POST / HTTP/1.1\r\nHost: x\r\nContent-Length: ${length}\r\n\r\n`;
 
-/** How a client may go. */
+/** Ways in which a client may disconnect. */
 const ways: Record<string, (client: Socket) => void> = {
   FIN: (client) => client.destroy(),
   RST: (client) => client.resetAndDestroy(),
@@ -19,25 +19,25 @@ const ways: Record<string, (client: Socket) => void> = {
 };
 
 for (const [way, leave] of Object.entries(ways)) {
-  test(`a sender that is gone by ${way} before its upload is looked at is told to the reader`, async (t) => {
+  test(`a reader gets an error if the sender disconnected by ${way} before the upload is opened`, async (t) => {
     const { client, request, gone } = await arrived(t, `${head(100)}half`);
     leave(client);
     await gone;
     await assert.rejects(finished(uploadBody(request)), /closed the connection/);
   });
 
-  test(`a sender that is gone by ${way} while nobody reads is told to whoever reads later`, async (t) => {
+  test(`a later reader gets an error if the sender disconnects by ${way} while no code reads`, async (t) => {
     const { client, request, gone } = await arrived(t, `${head(100)}half`);
     const body = uploadBody(request);
     leave(client);
     await gone;
-    // Whoever waits in a queue for its turn comes as late as this.
+    // A deploy that waits in the queue reads as late as this.
     await new Promise(setImmediate);
     assert.equal(body.destroyed, true);
     await assert.rejects(finished(body));
   });
 
-  test(`an upload that was sent whole, but lost by ${way} before it was read, does not wait for ever`, async (t) => {
+  test(`a reader does not wait for ever for an upload that was sent whole and lost by ${way} before it was read`, async (t) => {
     const { client, request, gone } = await arrived(t, `${head(4)}full`);
     const body = uploadBody(request);
     leave(client);
@@ -45,7 +45,7 @@ for (const [way, leave] of Object.entries(ways)) {
     await assert.rejects(finished(body.resume()));
   });
 
-  test(`a JSON body whose sender is gone by ${way} is an error, at once`, async (t) => {
+  test(`reading a JSON body fails at once if the sender disconnects by ${way}`, async (t) => {
     const { client, request, gone } = await arrived(t, `${head(100)}{"half"`);
     leave(client);
     await gone;
@@ -66,12 +66,12 @@ test('a JSON body that trickles is refused when its time is over, and one that a
   assert.deepEqual(await jsonBody({ req: request } as ApiContext, v.strictObject({}), 60_000), {});
 });
 
-test('an upload that is read in time arrives whole', async (t) => {
+test('an upload arrives whole if it is read in time', async (t) => {
   const { request } = await arrived(t, `${head(4)}full`);
   assert.equal(Buffer.concat(await uploadBody(request).toArray()).toString(), 'full');
 });
 
-/** A request as a server sees it, and the client that has sent it. */
+/** Returns a request as a server sees it, and the client that has sent the request. */
 async function arrived(t: TestContext, bytes: string) {
   const server = createServer();
   server.listen(0, '127.0.0.1');
@@ -85,7 +85,7 @@ async function arrived(t: TestContext, bytes: string) {
   const [request] = await asked;
   // As src/api/koa.ts does.
   request.on('error', () => undefined);
-  // Not by `once`, which fails at the `error` before it.
+  // `once` of node:events would reject at the `error` that comes first.
   const gone = new Promise<void>((resolve) => request.once('close', () => resolve()));
   return { client, request, gone };
 }

@@ -19,18 +19,18 @@ import { Visitor } from '../support/visitor.ts';
 import { waitFor } from '../support/wait.ts';
 import { wholeFile } from '../support/whole-file.ts';
 
-/** SLUICE_TEST_WRITES=all fails every write; SLUICE_TEST_SCENARIO is a pattern of names. Else a sample, by SLUICE_TEST_SEED. */
+/** SLUICE_TEST_WRITES=all fails every write; else SLUICE_TEST_SEED picks a sample. SLUICE_TEST_SCENARIO is a pattern of names. */
 const isExhaustive = process.env['SLUICE_TEST_WRITES'] === 'all';
 const chosen = new RegExp(process.env['SLUICE_TEST_SCENARIO'] ?? '');
 const seed = Number(process.env['SLUICE_TEST_SEED'] ?? 1);
-/** faults of a scenario in a sample */
+/** number of faults of each scenario in a sample */
 const sampleSize = 1;
-/** How long something may go on while the disk refuses, in ms, before there is space again. */
+/** Time that a scenario runs while the disk refuses, before there is space again, in ms. */
 const patience = 2000;
 
-/** What a user sees: whatever the disk refuses, it is as it was, or as it is to be. */
+/** State as a user sees it: whatever the disk refuses, this is the state before or after the change. */
 interface Seen {
-  /** those with a live release */
+  /** apps with a live release */
   apps: string[];
   answer: string | null;
   variables: Record<string, string>;
@@ -39,23 +39,23 @@ interface Seen {
   keys: string[];
 }
 
-/** Something that a user does, or that happens, while the disk refuses writes. */
+/** A scenario: a user's action, or an event, while the disk refuses writes. */
 interface Scenario {
   name: string;
   process: Fault['process'];
-  /** @param mark of this one time */
+  /** @param mark of this run */
   act(sluice: Sluice, mark: string): Promise<unknown>;
-  /** what is to be seen when it is done; not there where all is as before */
+  /** the expected state afterwards; left out if nothing changes */
   after?(before: Seen, mark: string): Seen;
-  /** takes it back while the disk is well */
+  /** undoes the change while the disk works */
   undo?(sluice: Sluice, mark: string): Promise<unknown>;
-  /** whether server or runner are others afterwards */
+  /** true if server or runner are other processes afterwards */
   restarts?: true;
-  /** whether the app may not answer meanwhile */
+  /** true if the app may stop answering meanwhile */
   interrupts?: true;
 }
 
-/** An app that answers with its release and its variable VALUE. */
+/** App that answers with its release and its variable VALUE. */
 function marked(mark: string): Files {
   const code = `
     const answer = ${JSON.stringify(mark)} + ' ' + process.env.VALUE;
@@ -156,7 +156,7 @@ async function destroy(sluice: Sluice, name: string): Promise<void> {
   if (apps.some((app) => app.name === name)) await sluice.call('DELETE', `/v1/apps/${name}?confirm=${name}`);
 }
 
-/** Undefined while there is none, or the next one starts. */
+/** Returns the state; undefined while there is no server, or while it starts. */
 async function runnerPid(sluice: Sluice): Promise<number | undefined> {
   const status = sluice.call<{ runner: { pid: number } | null }>('GET', '/v1/status');
   return status.then(
@@ -182,7 +182,7 @@ async function see(sluice: Sluice): Promise<Seen> {
   };
 }
 
-/** Waits until what is seen is one of these, and every worker there is is one that the runner knows. */
+/** Waits until the state is one of `expected`, and the runner knows all running workers. */
 function settle(sluice: Sluice, expected: Seen[], what: string): Promise<Seen> {
   let last: unknown;
   return waitFor(
@@ -200,7 +200,7 @@ function settle(sluice: Sluice, expected: Seen[], what: string): Promise<Seen> {
   });
 }
 
-/** What nobody needs: temporary files, trees in staging, records and FIFOs of processes that have ended. */
+/** Lists stray files: temporary files, trees in staging, records and FIFOs of ended processes. */
 async function strays(sluice: Sluice): Promise<string[]> {
   const names = await readdir(sluice.home, { recursive: true });
   const printedInto = await outputsOfWorkers(sluice);
@@ -225,14 +225,14 @@ function isOfTheDead(path: string): boolean {
   }
 }
 
-/** The names of the FIFOs that workers print into, without their ends. */
+/** Returns the names of the FIFOs that workers print into, without extensions. */
 async function outputsOfWorkers({ home }: Sluice): Promise<Set<string>> {
   const pids = await workersOfHome(home);
   const targets = await Promise.all(pids.map((pid) => readlink(`/proc/${pid}/fd/1`).catch(() => '')));
   return new Set(targets.map((target) => basename(target).split('.')[0] ?? ''));
 }
 
-/** One thing, done while a write fails. @returns the writes that it came to, one of each place in the code */
+/** Runs a scenario while a write fails. @returns the writes that were reached, one for each place in the code */
 async function once(
   sluice: Sluice,
   disk: FailingDisk,
@@ -268,7 +268,7 @@ async function once(
   const { failures } = await visitor.leave();
   if (!scenario.interrupts) assert.deepEqual(failures, [], what);
   await scenario.undo?.(sluice, mark);
-  // What cannot be removed stays until the next start.
+  // Files that cannot be removed stay until the next start.
   if (fault.code === 'ENOSPC') await untilTidy(sluice, straysBefore, what);
   return [...new Map(counted.map((write) => [`${write.operation} ${write.at[0]}`, write.n])).values()];
 }
@@ -292,7 +292,7 @@ const random = randomNumbers(seed);
 let times = 0;
 
 for (const scenario of scenarios.filter(({ name, process }) => chosen.test(`${name} ${process}`))) {
-  test(`${scenario.name}, any write of the ${scenario.process} refused: all is as before or as it is to be`, async (t) => {
+  test(`${scenario.name}: if the disk refuses any write of the ${scenario.process}, the state is the old or the new one`, async (t) => {
     t.diagnostic(`SLUICE_TEST_SEED=${seed}`);
     const fail = (fault: Pick<Fault, 'code' | 'from' | 'lasts'>) => {
       times += 1;
@@ -306,14 +306,14 @@ for (const scenario of scenarios.filter(({ name, process }) => chosen.test(`${na
   });
 }
 
-test('what a disk did not let go of is gone after the next start', async () => {
+test('files that a disk refused to remove are gone after the next start', async () => {
   await sluice.stop();
   await sluice.up(disk.env);
   await sluice.untilRunning('shop');
   await untilTidy(sluice, [], 'after a start');
 });
 
-/** Whole numbers below a bound, the same ones for the same seed (mulberry32). */
+/** Returns a source of whole numbers below a bound; the same seed gives the same numbers (mulberry32). */
 function randomNumbers(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {

@@ -21,16 +21,16 @@ import { waitFor } from '../support/wait.ts';
 import { carryOut, connected, type Plan, planClient } from './client.ts';
 import { hostileRequest, known, type Material, sshRoute } from './request.ts';
 
-/** How long hostile clients are at work, and the number that their random numbers begin with. */
+/** Time of the attack, in seconds, and the seed of the random numbers. */
 const seconds = Number(process.env['SLUICE_FUZZ_SECONDS'] ?? 60);
 const seed = Number(process.env['SLUICE_FUZZ_SEED'] ?? 1);
 
-/** So many at a time. */
+/** Number of clients at a time. */
 const clients = 12;
 
 /**
- * How much more the server may hold in its heap at the end than after a third of the time, in bytes: 4 MB once, for modules
- * that load late and for compiled code (measured), and for each client far less than a request holds while it is served.
+ * Limits the growth of the server's heap after a third of the time, in bytes: 4 MB once for late modules and compiled code
+ * (measured), and for each client far less than a request takes while it is served.
  */
 const maxGrowth = { whole: 8 * 1024 ** 2, perClient: 500 };
 
@@ -39,11 +39,11 @@ const host = 'deploy.example.com';
 const ways = ['tcp', 'tcp', 'tcp', 'unix', 'unix', 'ssh', 'ssh', 'nginx', 'nginx'] as const;
 type Way = (typeof ways)[number];
 
-test(`no bytes and no disconnect harm the server (SLUICE_FUZZ_SEED=${seed})`, {
+test(`the server survives all bytes and all disconnects (SLUICE_FUZZ_SEED=${seed})`, {
   timeout: (seconds + 240) * 1000,
 }, async (t) => {
   const fuzz = await Fuzz.start(t);
-  // What has ended a server before comes by each way, whatever the seed.
+  // Requests that have ended a server before are sent by each way, with any seed.
   for (const way of new Set(ways)) {
     for (const bytes of known) await fuzz.run(way, { writes: [{ bytes, pause: 50 }], ending: 'none' });
   }
@@ -54,19 +54,19 @@ test(`no bytes and no disconnect harm the server (SLUICE_FUZZ_SEED=${seed})`, {
   const after = await fuzz.settled();
   t.diagnostic(`seed ${seed}: ${fuzz.count} clients, ${fuzz.answered} answered`);
   t.diagnostic(`live heap: ${before.live}, then ${after.live} bytes`);
-  assert.ok(fuzz.answered > 100, 'hardly anything was answered: this has tried nothing');
+  assert.ok(fuzz.answered > 100, 'the server has answered too few requests to prove anything');
   const limit = before.live + maxGrowth.whole + (fuzz.count - first) * maxGrowth.perClient;
   assert.ok(after.live < limit, `the heap has grown from ${before.live} to ${after.live}`);
 });
 
-/** A server, and hostile clients of it. */
+/** A server and its hostile clients. */
 class Fuzz {
   readonly #sluice: Sluice;
   readonly #nginx: number;
   readonly #material: Material;
-  /** what it has while nobody asks anything */
+  /** resources that the idle server takes */
   readonly #idle: Taken;
-  /** the last clients, for whoever looks for what one of them has done */
+  /** the last clients, for debugging */
   readonly #last: string[] = [];
   #ended: string | undefined;
   count = 0;
@@ -99,12 +99,12 @@ class Fuzz {
     return new Fuzz(sluice, machine.https, material, await readTaken(sluice.pid));
   }
 
-  /** Has hostile clients at work, for so many seconds. */
+  /** Runs hostile clients for some seconds. */
   async goOn(seconds: number): Promise<void> {
     const end = performance.now() + seconds * 1000;
     const worker = async () => {
       while (performance.now() < end && this.#ended === undefined) {
-        // One of its own for each, so that what it sends does not depend on what came before.
+        // Each client has random numbers of its own, so that its requests do not depend on earlier clients.
         const random = new Random(seed + this.count);
         const { routes } = this.#material;
         const route = routes[this.count % routes.length] ?? sshRoute;
@@ -148,7 +148,7 @@ class Fuzz {
     return { raw, socket: (await connected(secure, 'secureConnect')) ? secure : undefined };
   }
 
-  /** What sshd starts, as whoever pushes may end it. */
+  /** Starts the relay as sshd does, and ends it as a pusher may. */
   async #runRelay(random: Random): Promise<void> {
     const request = hostileRequest(random, this.#material, sshRoute);
     const command = decodeURIComponent(`git-${random.pick(['receive', 'upload'])}-pack%20'shop'`);
@@ -168,8 +168,8 @@ class Fuzz {
   }
 
   /**
-   * Waits until nothing that a client has begun is under way, or left over.
-   * @returns what the server holds then
+   * Waits until all work of the clients is over and nothing of it is left.
+   * @returns resources that the server takes then
    */
   async settled(): Promise<{ live: number }> {
     assert.equal(this.#ended, undefined, this.#explain(String(this.#ended)));
@@ -196,7 +196,7 @@ class Fuzz {
     return await inspector.held();
   }
 
-  /** Undefined where the runner has not answered in time: others use the processor, too. */
+  /** Returns the status; undefined if the runner has not answered in time, since other tests use the CPU, too. */
   async #status(): Promise<{ server: { pid: number } } | undefined> {
     return this.#sluice.call<{ server: { pid: number } }>('GET', '/v1/status').catch((error) => {
       if (error instanceof AppError && error.code === 'runner_unavailable') return undefined;
@@ -219,13 +219,13 @@ function shown(way: Way, { writes, ending }: Plan, length: number): string {
   return JSON.stringify({ way, ending, sent }).slice(0, length);
 }
 
-/** What is in staging, of all apps. */
+/** Lists the entries in staging, of all apps. */
 async function inStaging(apps: string): Promise<string[]> {
   const entries = await readdir(apps, { recursive: true }).catch(() => []);
   return entries.filter((path) => /\/staging\/[^/]+$/.test(path)).map((path) => join(apps, path));
 }
 
-/** Of a pair whose private key nobody has: 32 bytes after its type, each with a length before it. */
+/** Returns a public key without a known private key: its type and 32 bytes, each after its length. */
 function publicKey(random: Random): string {
   const word = (bytes: Buffer) => Buffer.concat([Buffer.from([0, 0, 0, bytes.length]), bytes]);
   const type = 'ssh-ed25519';

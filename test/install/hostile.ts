@@ -14,7 +14,7 @@ const plain = resolve(import.meta.dirname, '../fixtures/apps/plain.cjs');
 const noise = 40 * 1024;
 
 for (const suite of suites) {
-  test(`${suite}: an app that attacks the runner, which is root, harms only itself`, async (t) => {
+  test(`${suite}: an app that attacks a runner that is root harms only itself`, async (t) => {
     const guest = await installedGuest(t, suite, { memory: 1024 ** 3 });
     const appliance = new Appliance(guest);
     await appliance.deploy('shop', {

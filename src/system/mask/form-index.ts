@@ -1,7 +1,7 @@
 import type { Form, Forms } from './forms.ts';
 import { isSpace, mixes, pairTables, shifts, step, windowLength } from './symbols.ts';
 
-/** Every piece of so many symbols of a longer form is found; a shorter form is found as a whole. */
+/** Lengths of the shortest pieces that are found, in symbols. A form that is shorter is found as a whole. */
 const pieceLengths = { plain: 48, encoded: 96 };
 
 export const longestPiece = pieceLengths.encoded;
@@ -11,22 +11,22 @@ function pieceOf({ kind }: Form): number {
 }
 
 /**
- * Of each block of a form one window is in the index, and the one after it: looking at every second character of a text
- * finds one of the two. A piece holds all pairs of windows that begin in some block.
+ * Returns the length of a block. For each block, one window and the window after it are in the index: the search looks at
+ * every second character of a text and finds one of the two. A piece has all pairs of windows that begin in some block.
  */
 function blockOf(form: Form): number {
   return Math.floor((pieceOf(form) - windowLength - 1) / 2);
 }
 
-/** How many symbols have to be there, of a value that may go on in the next line, and of one that goes on in this one. */
+/** Least number of symbols of a value that may go on in the next line (`line`), or in the same line (`amidLine`). */
 export const leastOpen = { line: 6, amidLine: 2 };
 
-/** Of windows of long values that are alike, so many are in the index. */
+/** Number of equal windows from which on a window of a long value counts as common. */
 const mostAlike = 8;
 
 /**
- * How many symbols may be compared for each character of a text, before the rest of the text is masked unread. Ordinary
- * values need one or two; an app could choose values and output that need thousands, and keep the runner busy.
+ * Limits the symbols that are compared for each character of a text; above the limit, the rest of the text is masked without
+ * a search. Ordinary values need one or two; an app could choose values and output that need thousands to keep the runner busy.
  */
 const budgetPerCharacter = 16;
 const leastBudget = 16 * 1024;
@@ -34,7 +34,7 @@ const leastBudget = 16 * 1024;
 /** Of the last symbols of a text, the last one first: for one look at a time. */
 const lastMixes = new Int32Array(longestPiece);
 
-/** Room for a text: its bytes, and the same two at a time. */
+/** Buffer for a text: its bytes, and the same bytes in pairs. */
 export interface Space {
   bytes: Buffer;
   pairs: Uint16Array;
@@ -47,14 +47,14 @@ export function makeSpace(length: number): Space {
 }
 
 export interface Range {
-  /** indexes of the first byte, and of the one after the last */
+  /** index of the first byte; `end` is the index after the last byte */
   start: number;
   end: number;
 }
 
 /**
- * Finds forms of values in bytes, in a time that does not grow with the number of values: the hash of the last five
- * symbols is looked up at every second character. Takes some 40 bytes of memory for every 20 symbols of a form.
+ * Finds forms of values in bytes, in a time that does not grow with the number of values: at every second character it looks
+ * up the hash of the last five symbols. Takes some 40 bytes of memory for every 20 symbols of a form.
  */
 export class FormIndex {
   readonly #forms: Forms;
@@ -63,7 +63,7 @@ export class FormIndex {
   readonly #filterShift: number;
   /** form and offset of each window, by buckets of hashes */
   readonly #windows: Buckets;
-  /** forms by their first symbols, as many as `leastOpen` says */
+  /** forms by their first symbols; `leastOpen` has the number of symbols */
   readonly #starts: Record<keyof typeof leastOpen, Buckets>;
   #budget = 0;
 
@@ -86,7 +86,7 @@ export class FormIndex {
     this.#starts = { line: startsOf(leastOpen.line), amidLine: startsOf(leastOpen.amidLine) };
   }
 
-  /** Adds the ranges that hold a form, in no order. They may overlap. @param length of the text, in bytes */
+  /** Adds the ranges that are a form, in no order. Ranges may overlap. @param length of the text, in bytes */
   find({ bytes, pairs }: Space, length: number, ranges: Range[]): void {
     const covered = new Map<number, number>();
     this.#budget = Math.max(leastBudget, budgetPerCharacter * length);
@@ -107,8 +107,8 @@ export class FormIndex {
   }
 
   /**
-   * Where a form begins that `bytes` do not end, and that what follows may complete: the length where there is none.
-   * @param where `bytes` end: with a line, or amid one
+   * Returns the index at which a form begins that later bytes may complete; `length` if there is none.
+   * @param where the bytes end: at the end of a line, or within a line
    */
   openFrom(bytes: Buffer, length: number, where: keyof typeof leastOpen): number {
     const starts = this.#starts[where];
@@ -158,7 +158,7 @@ export class FormIndex {
     }
   }
 
-  /** As much of a form as stands around its symbol `index`, which is at `at`; undefined where that is too little. */
+  /** Returns the range around `at`, the symbol `index` of a form, that matches the form; undefined if it is too short. */
   #around(formIndex: number, index: number, bytes: Buffer, length: number, at: number): Range | undefined {
     const forms = this.#forms;
     const form = forms.list[formIndex] as Form;
@@ -203,8 +203,8 @@ export class FormIndex {
 }
 
 /**
- * The next character at which the last window may be in the index; `length` where there is none. Reads two characters at
- * a time. A function of its own, and nothing else in it: all that is printed goes through it.
+ * Returns the next index at which the window that ends there may be in the index; `length` if there is none. Reads two
+ * characters at a time. A function of its own for speed: all printed bytes go through it.
  * @param from an even number
  * @param hash of the window that ends right before `from`
  */
@@ -231,7 +231,7 @@ function nextCandidate(
     candidateHash = rolling;
     return 2 * at + 1;
   }
-  // The last one may have no other beside it.
+  // The last character may be without a pair.
   const at = length - 1;
   if ((length & 1) === 0 || from > at) return length;
   candidateHash =
@@ -239,19 +239,19 @@ function nextCandidate(
   return at;
 }
 
-/** The hash of the window that `nextCandidate` has found: a second result, which an object would make slow. */
+/** Hash of the window that `nextCandidate` has found: a second result; an object for both would be slow. */
 let candidateHash = 0;
 
 interface Window {
   hash: number;
-  /** index of the form, and of the symbol of it that the window begins with */
+  /** index of the form; `offset` is the index of the window's first symbol in it */
   form: number;
   offset: number;
 }
 
 /**
- * Of each block the window that the fewest have: many values begin with `https://`, and few go on in the same way. Where
- * all windows of a block are common to many values, the nearest others on both sides stand for it.
+ * Chooses the rarest window of each block: many values begin with `https://`, and few go on in the same way. If all windows
+ * of a block are common, chooses the nearest rarer windows on both sides instead.
  */
 function chooseWindows(forms: Forms): Window[] {
   const chosen: Window[] = [];
@@ -334,7 +334,7 @@ function windowHashes(forms: Forms, form: Form): Int32Array {
   return hashes;
 }
 
-/** A form has six symbols at least: see `Forms`. */
+/** Returns the hash of the first symbols of a form, which has at least six: see `Forms`. */
 function startHash(forms: Forms, form: Form, length: number): number {
   let hash = 0;
   for (let index = 0; index < length; index += 1) {
@@ -343,7 +343,7 @@ function startHash(forms: Forms, form: Form, length: number): number {
   return hash;
 }
 
-/** Windows by their hash, in arrays: objects would take ten times the memory. */
+/** Table of windows by their hash, in arrays: objects would take ten times the memory. */
 class Buckets {
   readonly #shift: number;
   readonly #heads: Int32Array;
@@ -374,7 +374,7 @@ class Buckets {
     }
   }
 
-  /** The place of the next window with this hash, after `place`; -1 where there is none. */
+  /** Returns the place of the next window with this hash, after `place`; -1 if there is none. */
   next(hash: number, place = -1): number {
     const bucket = spread(hash) >>> this.#shift;
     const end = this.#heads[bucket + 1] as number;
@@ -393,7 +393,7 @@ class Buckets {
   }
 }
 
-/** Well mixed in its upper bits. */
+/** Spreads a hash over 32 bits, whose upper bits are well mixed. */
 function spread(hash: number): number {
   return Math.imul(hash, 0x9e3779b1);
 }

@@ -12,31 +12,31 @@ import {
 
 const mask = '••••••';
 
-/** A shorter value is masked nowhere: the mask would blot out parts of ordinary words and protect next to nothing. */
+/** Length of the shortest masked value: a mask for shorter values would hide parts of ordinary words and protect little. */
 const shortest = 6;
 
-/** Values that are settings rather than secrets, although they are long enough. */
+/** Values that are long enough but are common settings, not secrets. */
 const ordinary = new Set(
   'production development staging testing preview enabled disabled verbose warning default localhost'.split(
     ' ',
   ),
 );
 
-/** How much of a text must be kept for what follows, in bytes: a piece of a value, with each of its bytes escaped. */
+/** Length of the text to keep for the next search, in bytes: a piece of a value, with each of its bytes escaped. */
 export const contextLength = 8 * longestPiece;
 
-/** Escapes inside escapes: JSON in JSON in a URL. */
+/** Levels of escapes that are searched, such as JSON in a URL. */
 const deepest = 2;
 
-/** What is kept for the next text, in bytes: usual texts are as long as what is read from a process at a time. */
+/** Largest buffer that is kept for later texts, in bytes. Usual texts fit: they are as long as one read from a process. */
 const mostSpare = 128 * 1024;
 
-/** For the text of one search at a time. */
+/** Buffer for the text of a search; searches do not overlap. */
 let scratch = makeSpace(0);
 
 /**
- * Takes secrets out of text. See docs/logs.md for what is masked, and what is not. The time does not grow with the
- * number of secrets, nor with their length; there are no secrets that a masker cannot take.
+ * Masks secrets in text; docs/logs.md says which forms are masked. The time does not grow with the number or the length of
+ * the secrets. A masker takes any secrets.
  *
  * Texts are bytes of UTF-8, one a character (latin1), unless a method says otherwise.
  */
@@ -54,7 +54,7 @@ export class Masker {
   }
 
   /**
-   * @param before what came right before, `contextLength` bytes of it: of a value that begins in it, the rest is masked
+   * @param before the last `contextLength` bytes before `text`: if a value begins there, its rest in `text` is masked
    */
   mask(text: string, before = ''): string {
     const index = this.#index;
@@ -66,12 +66,12 @@ export class Masker {
     return ranges.length === 0 ? text : replace(text, before.length, ranges);
   }
 
-  /** Whether there is nothing to mask. */
+  /** True if there is nothing to mask. */
   get isIdle(): boolean {
     return this.#index === null;
   }
 
-  /** The same for ordinary text. */
+  /** Masks ordinary text, not bytes. */
   maskText(text: string): string {
     if (this.#index === null) return text;
     const bytes = Buffer.from(text).toString('latin1');
@@ -80,8 +80,8 @@ export class Masker {
   }
 
   /**
-   * Where a secret begins whose rest may follow; the length of the text where none does. Less than two characters of it,
-   * or less than six at the end of a line, are no sign of a secret.
+   * Returns the index at which a secret begins whose rest may follow; the length of the text if there is none. A beginning
+   * counts if it has two characters, or six at the end of a line.
    */
   openFrom(text: string, before: string): number {
     if (this.#index === null) return text.length;
@@ -93,7 +93,7 @@ export class Masker {
     return Math.max(0, text.length - last.length + open);
   }
 
-  /** Adds the ranges of `text` where something stands that is a secret without its escapes. */
+  /** Adds the ranges of `text` that are a secret once their escapes are removed. */
   #findEscaped(index: FormIndex, text: Buffer, ranges: Range[], depth = 1): void {
     for (const { start, end } of linesWithEscapes(text)) {
       const space = takeSpace(end - start);
@@ -134,7 +134,7 @@ export class Masker {
   }
 }
 
-/** Used again and again: to make it for each text takes longer than to fill it. */
+/** Buffers to use again: to allocate a buffer for each text takes longer than to fill it. */
 const spare: Unescaped[] = [];
 
 function takeSpace(length: number): Unescaped {
@@ -146,12 +146,12 @@ function giveSpace(space: Unescaped): void {
   if (spare.length < deepest && space.bytes.length <= mostSpare) spare.push(space);
 }
 
-/** What must be kept of `before` and `text` for what follows. */
+/** Returns the end of `before` and `text` that must be kept for the next search. */
 export function lastOf(before: string, text: string): string {
   return text.length >= contextLength ? text.slice(-contextLength) : (before + text).slice(-contextLength);
 }
 
-/** @returns how many bytes both have */
+/** Loads both texts into the buffer. @returns their length, in bytes */
 function load(before: string, text: string): number {
   const length = before.length + text.length;
   if (scratch.bytes.length < length) scratch = makeSpace(2 * length);
@@ -206,7 +206,7 @@ function endOfLine(text: Buffer, from: number): number {
 
 const lineEnd = 0x0a;
 
-/** @param offset of the text in what the ranges are of */
+/** @param offset index of `text` in the bytes that the ranges refer to */
 function replace(text: string, offset: number, ranges: Range[]): string {
   let result = '';
   let done = 0;
@@ -214,7 +214,7 @@ function replace(text: string, offset: number, ranges: Range[]): string {
     const [from, to] = [Math.max(start - offset, done), end - offset];
     if (to <= from) continue;
     const secret = text.slice(from, to);
-    // Lines stay as many as they are.
+    // The number of lines stays the same.
     result += text.slice(done, from);
     result += secret.includes('\n') ? secret.split('\n').map(maskLine).join('\n') : maskAsBytes;
     done = to;
@@ -228,7 +228,7 @@ function maskLine(line: string): string {
 
 const maskAsBytes = Buffer.from(mask).toString('latin1');
 
-/** In order; those that overlap are one. */
+/** Sorts ranges, and joins ranges that overlap. */
 function merged(ranges: Range[]): Range[] {
   const result: Range[] = [];
   for (const { start, end } of ranges.toSorted((a, b) => a.start - b.start)) {
@@ -239,16 +239,16 @@ function merged(ranges: Range[]): Range[] {
   return result;
 }
 
-/** by a digest of the secrets: those of a list that was read twice are the same */
+/** Maskers by a digest of their secrets: equal lists share a masker. */
 const shared = new Map<string, WeakRef<Masker>>();
-/** The digest of a list that was seen before: a list does not change. */
+/** Digests of lists that were seen before; lists do not change. */
 const digests = new WeakMap<string[], string>();
 const unused = new FinalizationRegistry<string>((digest) => {
   if (shared.get(digest)?.deref() === undefined) shared.delete(digest);
 });
 
 /**
- * One masker for all processes that have the same secrets: it may take megabytes.
+ * Returns the one masker for all processes with the same secrets: a masker may take megabytes.
  * @param secrets must not change afterwards
  */
 export function sharedMasker(secrets: string[]): Masker {

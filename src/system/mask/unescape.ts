@@ -19,7 +19,7 @@ const percent = 0x25;
 /** A longer stretch without an escape is copied at once, in bytes. */
 const shortRun = 48;
 
-/** Characters that a letter stands for after a backslash, in JSON and in JavaScript; others stand for themselves. */
+/** Characters by their letter after a backslash, in JSON and in JavaScript. Other letters stand for themselves. */
 const letters = Uint8Array.from({ length: 256 }, (_, code) => code);
 for (const [index, letter] of [...'btnvfr'].entries()) letters[letter.charCodeAt(0)] = 0x08 + index;
 
@@ -173,7 +173,7 @@ function lowSurrogate(text: Buffer, at: number, high: number): number {
   return low >= 0xdc00 && low <= 0xdfff ? low : -1;
 }
 
-/** -1 where there is no such number. */
+/** Returns the hexadecimal number at `at`; -1 if there is none. */
 function hex(text: Buffer, from: number, digits: number): number {
   let value = 0;
   for (let at = from; at < from + digits; at += 1) {
