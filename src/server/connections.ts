@@ -1,5 +1,6 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
+import { patientTimer } from '../system/deadline.ts';
 
 /** Time limits of a connection, in ms. */
 export interface ConnectionLimits {
@@ -22,7 +23,7 @@ export const connectionLimits: ConnectionLimits = { next: 20_000, silence: 15 * 
 /** Requests of a connection that are not answered, and the time limit of a connection that has none. */
 interface Use {
   unanswered: number;
-  limit: NodeJS.Timeout;
+  limit?: NodeJS.Timeout;
 }
 
 /**
@@ -32,11 +33,18 @@ interface Use {
  */
 export function limitConnections(server: Server, { next, silence }: ConnectionLimits): void {
   const uses = new WeakMap<Socket, Use>();
-  const limitOf = (socket: Socket) => setTimeout(() => socket.destroy(), next);
+  /** A request that has arrived while the event loop stood still is in time. */
+  const startLimit = (socket: Socket, use: Use) => {
+    const limit = patientTimer(() => {
+      if (use.limit === limit && use.unanswered === 0) socket.destroy();
+    }, next);
+    use.limit = limit;
+  };
 
   server.on('connection', (socket) => {
-    const use = { unanswered: 0, limit: limitOf(socket) };
+    const use: Use = { unanswered: 0 };
     uses.set(socket, use);
+    startLimit(socket, use);
     socket.once('close', () => clearTimeout(use.limit));
   });
   server.prependListener('request', ({ socket }, response) => {
@@ -47,7 +55,7 @@ export function limitConnections(server: Server, { next, silence }: ConnectionLi
     response.once('close', () => {
       use.unanswered -= 1;
       if (socket.destroyed) return;
-      if (use.unanswered === 0) use.limit = limitOf(socket);
+      if (use.unanswered === 0) startLimit(socket, use);
       if (use.unanswered === 1) socket.setTimeout(silence);
     });
   });
