@@ -42,8 +42,8 @@ interface ApiOptions {
 /**
  * Options for the http servers that serve the API. An upload may take longer than Node's 5 minutes for a whole request; the
  * code that reads an upload checks that bytes keep arriving. Node enforces `headersTimeout` only when it checks connections:
- * every 30 s by default. The keep-alive of TCP finds clients whose machine is gone while the server has nothing to send, as
- * when a client follows a log: the kernel gives up some minutes after the delay.
+ * every 30 s by default. TCP keep-alive detects clients whose machine is gone while the server has nothing to send, such as a
+ * client that follows a quiet log: the kernel closes the connection some minutes after the delay.
  */
 export const apiServerOptions: ServerOptions = {
   requestTimeout: 0,

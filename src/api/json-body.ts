@@ -7,7 +7,7 @@ import type { ApiContext } from './context.ts';
 
 const maxBytes = 1024 ** 2;
 
-/** How long a body may take to arrive, in ms, however it trickles. */
+/** Time for a whole body to arrive, in ms. */
 const arrivalTimeout = 60_000;
 
 /** The app that a token or a key is bound to. */
@@ -18,7 +18,7 @@ export const onlyApp = v.optional(
 
 /**
  * The JSON body of a request, checked; an empty one counts as `{}`.
- * @param timeout how long it may take to arrive, in ms
+ * @param timeout time for the whole body to arrive, in ms
  * @throws AppError `bad_request` with every fault
  */
 export async function jsonBody<Schema extends v.GenericSchema>(

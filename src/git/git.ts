@@ -34,12 +34,12 @@ export async function git(
   }
 }
 
-/** Longest record that `gitRecords` accepts, in characters: no path of a system is as long. */
+/** Longest record that `gitRecords` accepts, in characters: longer than any path of a system. */
 const longestRecord = 64 * 1024;
 
 /**
- * Runs one git command and yields the records that git prints, each ended by a NUL, some at a time. Memory stays level,
- * however many records there are. Ends git when the reader stops.
+ * Runs one git command and yields its output in groups of records that end with NULs. Memory does not grow with the number of
+ * records. Ends git when the reader stops.
  * @throws AppError `git_missing`, `git_failed` for a record that is too long; an Error with the message of git, if git fails
  */
 export async function* gitRecords(

@@ -175,7 +175,7 @@ export class Repository {
    * @throws AppError `git_failed` for more than 10,000
    */
   async submodules(commit: string): Promise<string[]> {
-    // With -d git leaves out files. There may be a million directories, from a few objects.
+    // With -d, git lists no files. There may still be a million directories, made of a few objects.
     const found: string[] = [];
     const list = ['ls-tree', '-r', '-d', '-z', '--full-tree', commit];
     for await (const entries of gitRecords(this.path, list, this.#env)) {

@@ -17,7 +17,7 @@ const pingPatience = 10_000;
 const ending = new WeakSet();
 
 /**
- * Ends a session of HTTP/2. The instant matters, because a GOAWAY can cost a client requests:
+ * Ends an HTTP/2 session. The instant matters, because a GOAWAY can make requests of the client fail:
  *
  * - Node's GOAWAY refuses requests that are on their way to the server. So a first GOAWAY refuses none, and the last one
  *   follows when the client has answered two pings behind the first: answers to pings overtake requests on their way
@@ -26,11 +26,11 @@ const ending = new WeakSet();
  *   processed what it reads, or in the check phase of its event loop.
  *
  * So the session waits for the client's next request, as HTTP/1 does with `Connection: close`: the client has just
- * written what it had. Then the session waits until the client has read all answers, because an answer makes many a
- * client send the next request.
+ * written all its requests. Then the session waits until the client has read all answers, because many clients send the next
+ * request when they read an answer.
  * @param {ServerHttp2Session} session
  * @param {number} patience longest wait for the next request, in ms
- * @returns {() => void} leaves the session as it is where the client has not been told yet
+ * @returns {() => void} stops ending the session, if no GOAWAY has been sent yet
  */
 function endSession(session, patience) {
   if (session.closed || session.destroyed || ending.has(session)) return () => undefined;
@@ -60,7 +60,7 @@ async function end(session, handle, patience, isOver) {
     const close = () => {
       if (!isOver()) session.close();
     };
-    // A client that sends one request at a time has none on its way while this one has no answer.
+    // If a client sends one request at a time, no other request is on its way while this one has no answer.
     return isQuiet ? close() : nextRequest(session, patience, close);
   }
   while (!isOver()) {
@@ -100,14 +100,14 @@ function nextRequest(session, patience, then = () => undefined) {
  * @param {ServerHttp2Session} session
  * @param {any} handle of its socket
  * @param {() => boolean} isOver
- * @returns {Promise<boolean>} false where this did not happen in time
+ * @returns {Promise<boolean>} false if this did not happen in time
  */
 async function becomesQuiet(session, handle, isOver) {
   const latest = performance.now() + quietPatience;
   let before = Number.NaN;
   while (!isOver()) {
     if (!(await ping(session))) return false;
-    // Without a first GOAWAY, requests right behind the answer to the ping are to be processed before the end.
+    // Without a first GOAWAY, the session must process requests right behind the answer to the ping before its end.
     if (!isPlain(handle)) await new Promise((resolve) => setImmediate(resolve));
     if (isOver()) return false;
     const written = handle.bytesWritten;
@@ -120,7 +120,7 @@ async function becomesQuiet(session, handle, isOver) {
 
 /**
  * @param {ServerHttp2Session} session
- * @returns {Promise<boolean>} whether the client answered
+ * @returns {Promise<boolean>} true if the client has answered
  */
 function ping(session) {
   return new Promise((resolve) => {
@@ -136,7 +136,7 @@ function ping(session) {
  * the session is told of the end of a write that it has not begun.
  * @param {ServerHttp2Session} session
  * @param {any} handle of its socket, without TLS
- * @returns {boolean} false where the socket takes no more bytes at present
+ * @returns {boolean} false if the socket accepts no more bytes at present
  */
 function sayEndIsNear(session, handle) {
   if (handle.writeQueueSize > 0) return false;

@@ -10,7 +10,7 @@ import { wholeFile } from '../support/whole-file.ts';
 const sluice = await startSluice(wholeFile, { settings: { logLevel: 'debug' } });
 await sluice.deploy('shop', answering('shop'));
 
-/** Calls whose answers end when their callers hang up, with what they begin with. */
+/** Calls whose answers end when their clients disconnect, with the beginning of the answer. */
 const endless = {
   'POST /v1/hold': /held/,
   'GET /v1/apps/shop/logs?follow=1': /200 OK/,
@@ -31,10 +31,10 @@ const endings: Record<string, (client: Socket) => void> = {
 for (const [call, begun] of Object.entries(endless)) {
   for (const [name, open] of Object.entries(listeners)) {
     for (const [ending, hangUp] of Object.entries(endings)) {
-      // There is no RST on a unix socket.
+      // Unix sockets have no RST.
       if (ending === 'RST' && name !== 'TCP') continue;
 
-      test(`${call} ends when its caller hangs up by ${ending} on ${name}`, async () => {
+      test(`${call} ends when its client disconnects by ${ending} on ${name}`, async () => {
         const id = `${name}-${ending}-${call}`.replaceAll(/\W/g, '-');
         const client = ask(open(), call, [`X-Request-Id: ${id}`]);
         let answer = '';
@@ -48,7 +48,7 @@ for (const [call, begun] of Object.entries(endless)) {
     }
   }
 
-  // While a body is unread, no hang-up is seen.
+  // While a body is unread, the server does not notice a disconnect.
   for (const header of ['Content-Length: 300000', 'Transfer-Encoding: chunked']) {
     test(`${call} refuses a body (${header})`, async () => {
       const client = ask(listeners.TCP(), call, [header]);
@@ -59,7 +59,7 @@ for (const [call, begun] of Object.entries(endless)) {
   }
 }
 
-test('an app is removed as soon as whoever held it still has hung up', async () => {
+test('an app is removed as soon as the client of a hold has disconnected', async () => {
   await sluice.call('DELETE', '/v1/apps/shop?confirm=shop');
   assert.deepEqual(await sluice.call('GET', '/v1/apps'), []);
 });

@@ -54,7 +54,7 @@ for (const [way, leave] of Object.entries(ways)) {
   });
 }
 
-test('a JSON body that trickles is refused when its time is over, and one that arrives in time is taken', async (t) => {
+test('a JSON body that takes too long is refused, and a JSON body that arrives in time is accepted', async (t) => {
   const slow = await arrived(t, `${head(100)}{`);
   const timer = setInterval(() => slow.client.write(' '), 20);
   t.after(() => clearInterval(timer));

@@ -7,7 +7,7 @@ import { temporaryDirectory } from '../support/temporary.ts';
 
 const elsewhere = '1'.repeat(40);
 
-test('a submodule is found among a million directories, in level memory', async (t) => {
+test('a submodule is found among a million directories without much memory', async (t) => {
   const { repository, tree, commit } = await emptyRepository(t);
   const leaf = tree([`100644 blob ${blob(repository)}\tfile`]);
   const names = Array.from({ length: 1000 }, (_, index) => `a-directory-with-a-name-as-long-as-${index}`);

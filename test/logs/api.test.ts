@@ -90,7 +90,7 @@ test('what is not understood is refused, with what would be', async () => {
   }
 });
 
-test('a reader that pauses gets every line, in any script', async () => {
+test('a pausing reader gets every line, in any script', async () => {
   await sluice.call('PATCH', '/v1/apps/scribe/env', { LANG: 'ja' });
   const scribe = new LogWriter(join(sluice.paths.apps, 'scribe/production/logs'));
   const line = (number: number) => `${number} ${'東京都渋谷区'.repeat(20)}`;
@@ -102,7 +102,7 @@ test('a reader that pauses gets every line, in any script', async () => {
     agent: false,
   });
   const [response] = (await once(request, 'response')) as [IncomingMessage];
-  // Unread, the answer fills all buffers up to the server: each call gives the server time to write on.
+  // The unread answer fills all buffers up to the server; each call gives the server time to write more.
   for (let call = 0; call < 200; call += 1) await sluice.status('shop');
   let text = '';
   for await (const chunk of response.setEncoding('utf8')) text += chunk;

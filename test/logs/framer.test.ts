@@ -10,7 +10,7 @@ import { Masker } from '../../src/system/mask/masker.ts';
 
 const origin = { release: 1, process: 'web.0' };
 
-/** The text of records, lines that were written in parts put together. */
+/** Returns the text of records, and joins lines that were written in parts. */
 function textOf(records: string): string {
   const lines = records.split('\n').slice(0, -1);
   return lines
@@ -24,7 +24,7 @@ function textOf(records: string): string {
 
 const bullets = Buffer.from('••••••').toString('latin1');
 
-/** The same numbers for the same seed: 0 and more, less than `below`. */
+/** Returns a source of numbers from 0 to `below - 1`; the same seed gives the same numbers. */
 function randomNumbers(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
@@ -33,8 +33,8 @@ function randomNumbers(seed: number): (below: number) => number {
   };
 }
 
-test('a value is masked wherever a process pauses in the middle of it', () => {
-  // Capitals and digits are in values alone, so that nothing of one can hide in other text.
+test('a value is masked wherever the process pauses in the middle of it', () => {
+  // Only values have capitals and digits, so that no part of a value can hide in other text.
   const capital = randomNumbers(0);
   const capitals = (length: number) =>
     Array.from({ length }, () => String.fromCharCode(0x41 + capital(26))).join('');
@@ -63,7 +63,7 @@ test('a value is masked wherever a process pauses in the middle of it', () => {
   }
 });
 
-test('a value that goes on in the next line is masked in both, though the lines come one after the other', () => {
+test('a value that goes on in the next line is masked in both lines, even if the second line comes later', () => {
   const framer = new Framer(origin, 'out', new Masker(['tr0ub4dor-and-more']));
   const first = framer.push('before\nkey: tr0ub4dor\n', new Date());
   assert.equal(textOf(first), 'before\n');
@@ -72,7 +72,7 @@ test('a value that goes on in the next line is masked in both, though the lines 
   assert.equal(Buffer.from(textOf(second), 'latin1').toString(), 'key: ••••••\n••••••\n');
 });
 
-test('a line that only looks like the beginning of a value is shown with the next line, or a moment later', () => {
+test('a line that only looks like the beginning of a value is shown with the next line or a moment later', () => {
   const framer = new Framer(origin, 'out', new Masker(['https://shop.example.com/key']));
   assert.equal(framer.push('see https://shop.example.com\n', new Date()), '');
   assert.equal(textOf(framer.push('next\n', new Date())), 'see https://shop.example.com\nnext\n');
@@ -81,7 +81,7 @@ test('a line that only looks like the beginning of a value is shown with the nex
   assert.equal(framer.isHolding, false);
 });
 
-test('a value with escapes is masked wherever a process pauses in the middle of it, or its line is cut', () => {
+test('an escaped value is masked wherever the process pauses in the middle of it, or its line is cut', () => {
   const secret = `😀 it's "größer"\\than/100% of it all`;
   const inJson = JSON.stringify(secret).slice(1, -1);
   const escapes = (text: string, write: (code: number) => string) =>
@@ -116,7 +116,7 @@ test('a value with escapes is masked wherever a process pauses in the middle of 
   }
 });
 
-test('a line costs at most twice as much with 1,000 variables as with none, and full of escapes not many times as much', async (t) => {
+test('1,000 variables at most double the cost of a line, and multiply the cost of a line full of escapes by a small factor', async (t) => {
   const directory = await mkdtemp(join(tmpdir(), 'sluice-test-'));
   const failed = (error: Error) => assert.fail(error);
   const log = new AppLog({ directory, size: 2 ** 40, rotated: () => undefined, failed });
@@ -156,7 +156,7 @@ test('a line costs at most twice as much with 1,000 variables as with none, and 
   for (const [name, { text, most }] of Object.entries(contents)) {
     const framers = [new Masker([]), masked].map((masker) => new Framer(origin, 'out', masker));
     const costs = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY] as [number, number];
-    // The cheapest of many rounds, in turns: others use the processor, too. More rounds can only make it less wrong.
+    // Takes the cheapest of many rounds, in turns: other processes use the CPU, too. More rounds can only reduce the error.
     const end = performance.now() + 20_000;
     for (let round = 0; round < 15 || (costs[1] > most * costs[0] && performance.now() < end); round += 1) {
       for (const [index, framer] of framers.entries()) {

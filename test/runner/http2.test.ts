@@ -19,7 +19,7 @@ const kinds = [
 ];
 
 for (const { over, scheme, environment } of kinds) {
-  test(`a session of HTTP/2 over ${over} is told to go, and finishes its streams first`, async (t) => {
+  test(`an HTTP/2 session over ${over} gets a GOAWAY, and finishes its streams first`, async (t) => {
     const runner = await TestRunner.start(t);
     const variables = await environment(t);
     await runner.release(runner.spec('http2.cjs', { drainTimeout: '30s' }, variables));
@@ -34,7 +34,7 @@ for (const { over, scheme, environment } of kinds) {
     assert.equal(await body, '1');
   });
 
-  test(`a stop waits for the streams of HTTP/2 over ${over}`, async (t) => {
+  test(`a stop waits for HTTP/2 streams over ${over}`, async (t) => {
     const runner = await TestRunner.start(t);
     const variables = await environment(t);
     await runner.release(runner.spec('http2.cjs', { drainTimeout: '30s' }, variables));
@@ -46,7 +46,7 @@ for (const { over, scheme, environment } of kinds) {
     assert.equal(await body, '1');
   });
 
-  test(`each request of HTTP/2 over ${over} is answered over switches under load, a refused one when it is sent again`, async (t) => {
+  test(`each HTTP/2 request over ${over} is answered over switches under load; a refused request is sent again`, async (t) => {
     const runner = await TestRunner.start(t);
     const variables = await environment(t);
     await runner.release(runner.spec('http2.cjs', { drainTimeout: '30s' }, variables));
@@ -67,7 +67,7 @@ for (const { over, scheme, environment } of kinds) {
       [],
     );
     if (over === 'TLS') return;
-    // Node's client refuses requests that it has not sent yet when it reads a GOAWAY. The server has refused none.
+    // Node's client reports requests as refused that it has not sent when it reads a GOAWAY. The server has refused none.
     assert.equal(way.resets(), 0);
     assert.equal(way.requests(), answered());
   });
@@ -106,7 +106,7 @@ function connectTo(t: TestContext, port: number, scheme: string): ClientHttp2Ses
   return session;
 }
 
-/** A relay before the port that counts frames. */
+/** Starts a relay in front of the port that counts frames. */
 async function countingWay(t: TestContext, port: number) {
   const [fromClients, fromServer] = [new Map<number, number>(), new Map<number, number>()];
   const relay = await startRelay(t, port, (client, upstream) => {

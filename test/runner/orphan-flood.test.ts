@@ -14,19 +14,19 @@ const secret = 's'.repeat(32);
 const identity = { version: 1, key: 'shop', generation: 1, release: 1, pid: process.pid };
 const report = `${JSON.stringify({ type: 'orphan', ...identity, secret })}\n`;
 
-test('a worker that reports right before hundreds of strangers connect is heard, and only some strangers stay', async (t) => {
+test('the report of a worker right before hundreds of strangers connect is read, and only some strangers stay connected', async (t) => {
   const { orphans, path } = await listening(t);
   const orphan = open(t, path, report);
   const strangers = Array.from({ length: 450 }, () => open(t, path));
   const begun = performance.now();
   await waitFor(() => orphans.serving('shop'));
   await waitFor(() => strangers.filter(({ destroyed }) => !destroyed).length === 200);
-  // Before the time for a first message is over, which ends all strangers.
+  // Checked before the time limit for a first message, which disconnects all strangers.
   assert.ok(performance.now() - begun < 2000);
   assert.equal(orphan.destroyed, false);
 });
 
-test('a worker that sends more messages than an orphan has, and a longer one, is hung up on', async (t) => {
+test('a worker that sends more or longer messages than an orphan may is disconnected', async (t) => {
   const { orphans, path } = await listening(t);
   const talkative = open(t, path, report);
   await waitFor(() => orphans.serving('shop'));
@@ -44,7 +44,7 @@ const floods = {
     "const open = () => net.connect(path).on('error', () => undefined).end(JSON.stringify({ ...identity, type: 'orphan', secret: 'x' }) + '\\n');",
 };
 for (const [name, code] of Object.entries(floods)) {
-  test(`a flood of ${name} takes few descriptors of the runner, and a worker still reports in time`, {
+  test(`a flood of ${name} takes few descriptors of the runner, and a worker can still report in time`, {
     skip: process.platform !== 'linux' && 'counts descriptors in /proc',
   }, async (t) => {
     const { orphans, path } = await listening(t);
@@ -65,7 +65,7 @@ for (const [name, code] of Object.entries(floods)) {
       const stop = reportUntilHeard(path);
       // A worker tries five times a second.
       while (!orphans.serving('shop')) {
-        assert.ok(performance.now() < until, 'the worker was not heard');
+        assert.ok(performance.now() < until, 'the report of the worker was not read');
         most = Math.max(most, (descriptorUsage().descriptors as number) - before);
         await new Promise((resolve) => setTimeout(resolve, 5));
       }
@@ -98,7 +98,7 @@ function open(t: TestContext, path: string, text?: string): Socket {
   return socket;
 }
 
-/** @returns ends the connection */
+/** @returns a function that ends the connection */
 function reportUntilHeard(path: string): () => void {
   let socket: Socket;
   let timer: NodeJS.Timeout | undefined;

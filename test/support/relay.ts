@@ -3,7 +3,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
 
 /**
- * Starts a relay to a port of this machine, which can hold back what the server says.
+ * Starts a relay to a port of this machine. The relay can hold back bytes from the server.
  * @param connected called with both sockets of each connection
  */
 export async function startRelay(
@@ -41,7 +41,7 @@ export async function startRelay(
   await once(server, 'listening');
   return {
     port: (server.address() as AddressInfo).port,
-    /** Holds all from the first chunk on that has these bytes, or from now on. */
+    /** Holds back bytes from the first chunk on that has these bytes, or from now on. */
     hold: (bytes: Buffer | undefined = undefined) => {
       start = bytes;
       isHeld = bytes === undefined;
@@ -49,7 +49,7 @@ export async function startRelay(
     get heldBytes() {
       return Buffer.concat(held).length;
     },
-    /** Sends what is held, to the first client. */
+    /** Sends the held bytes to the first client. */
     release: () => {
       start = undefined;
       isHeld = false;

@@ -5,7 +5,7 @@ import { Masker } from '../../src/system/mask/masker.ts';
 
 const secret = 'pass"word/secret-123';
 
-test('an escaped value is masked wherever the text is cut', () => {
+test('an escaped value is masked at whatever position the text is cut', () => {
   for (const form of [secret, JSON.stringify(secret), encodeURIComponent(secret)]) {
     const text = `before\n${form}\nafter\n`;
     const whole = new Masker([secret]).maskText(text);

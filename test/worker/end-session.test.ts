@@ -67,7 +67,7 @@ for (const { over, scheme, create } of kinds) {
     await closed;
   });
 
-  test(`over ${over}, a session that has not said a word ends in order`, async (t) => {
+  test(`over ${over}, a session that has sent nothing yet ends in order`, async (t) => {
     const server = create();
     const opened = once(server, 'session') as Promise<[ServerHttp2Session]>;
     const client = connect(t, await listening(t, server), scheme);
@@ -165,7 +165,7 @@ for (const { over, scheme, create } of kinds) {
   });
 }
 
-test('a request that is sent before the client knows of the end is answered', async (t) => {
+test('a request that the client sends before it reads the GOAWAY is answered', async (t) => {
   const { client, session, relay } = await pair(t, createServer(), 'http', answerAtOnce);
   const [goaway, closed] = [once(client, 'goaway'), once(client, 'close')];
   relay.hold(goawayHeader);
@@ -224,7 +224,7 @@ test('over TLS, a request that crosses the GOAWAY is refused, and the app has no
   assert.equal(seen, 0);
 });
 
-test('a session is told of the end as soon as its client reads again', async (t) => {
+test('a session gets its GOAWAY as soon as its client reads again', async (t) => {
   const bytes = randomBytes(32 * 1024 ** 2);
   const { client, session, upstream } = await pair(t, createServer(), 'http', (stream) => {
     stream.respond();
@@ -242,7 +242,7 @@ test('a session is told of the end as soon as its client reads again', async (t)
   assert.deepEqual(await download, bytes);
 });
 
-/** A server and a client with a session between them, through a relay. */
+/** Starts a server and a client with a session between them, through a relay. */
 async function pair(
   t: TestContext,
   server: Http2Server | Http2SecureServer,
@@ -275,7 +275,7 @@ function connect(t: TestContext, port: number, scheme: string): ClientHttp2Sessi
   return client;
 }
 
-/** Waits until the server has read all that the client has sent, and the client the server's answer. */
+/** Waits until the server has read everything that the client has sent, and the client has read the server's answer. */
 async function pingOf(client: ClientHttp2Session): Promise<void> {
   if (client.connecting) await once(client, 'connect');
   await new Promise<void>((resolve, reject) => {
@@ -301,7 +301,7 @@ async function echoes(stream: ClientHttp2Stream, said: string): Promise<void> {
   assert.equal(String((await echo)[0]), said);
 }
 
-/** @returns false where the request was answered */
+/** @returns false if the request was answered */
 async function isRefused(request: ClientHttp2Stream): Promise<boolean> {
   try {
     assert.equal(await text(request), 'answer');

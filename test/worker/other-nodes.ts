@@ -33,7 +33,7 @@ function main(): void {
       const node = join(directory, `node_modules/node${version}/bin/node`);
       const tests = files.map((file) => fileURLToPath(new URL(`../${file}.test.ts`, import.meta.url)));
       console.log(`apps run on Node.js ${version}`);
-      // Tests mostly wait.
+      // Runs more files than there are cores, since tests mostly wait.
       const flags = ['--test', '--test-force-exit', '--test-concurrency=3', '--test-timeout=120000'];
       return !run(process.execPath, [...flags, ...tests], { SLUICE_TEST_APP_NODE: node });
     });
@@ -43,7 +43,7 @@ function main(): void {
   }
 }
 
-/** @returns whether it succeeded */
+/** @returns true if it succeeded */
 function run(program: string, args: string[], environment: Record<string, string>): boolean {
   const options = { stdio: 'inherit', env: { ...process.env, ...environment } } as const;
   return spawnSync(program, args, options).status === 0;

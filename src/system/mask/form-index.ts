@@ -31,7 +31,7 @@ const mostAlike = 8;
 const budgetPerCharacter = 16;
 const leastBudget = 16 * 1024;
 
-/** Of the last symbols of a text, the last one first: for one look at a time. */
+/** Mixed bits of the last symbols of a text, the last one first; searches do not overlap. */
 const lastMixes = new Int32Array(longestPiece);
 
 /** Buffer for a text: its bytes, and the same bytes in pairs. */
@@ -58,7 +58,7 @@ export interface Range {
  */
 export class FormIndex {
   readonly #forms: Forms;
-  /** a bit for each hash that may be in the index, found by the upper bits of `spread`: few others have one */
+  /** has a bit for each hash in the index, at the upper bits of `spread`; few other hashes have their bit set */
   readonly #filter: Int32Array;
   readonly #filterShift: number;
   /** form and offset of each window, by buckets of hashes */
@@ -226,7 +226,7 @@ function nextCandidate(
     const pair = pairs[at] as number;
     rolling = (rolling << (pairShifts[pair] as number)) ^ (pairMixes[pair] as number);
     const mixed = spread(rolling);
-    // A number is shifted by the lower five bits alone of how far.
+    // A shift counts only the lower five bits of its distance.
     if ((((filter[mixed >>> filterShift] as number) >>> (mixed >>> bitShift)) & 1) === 0) continue;
     candidateHash = rolling;
     return 2 * at + 1;
@@ -297,7 +297,7 @@ function chooseWindows(forms: Forms): Window[] {
   return chosen;
 }
 
-/** Whether a window, or the one after it, has digits alone: so have numbers and times, which every log is full of. */
+/** Returns true if a window, or the window after it, has only digits, as the numbers and times that fill every log. */
 function isNumber(forms: Forms, form: Form, offset: number): boolean {
   let digits = 0;
   for (let index = offset; index <= offset + windowLength; index += 1) {
@@ -308,7 +308,7 @@ function isNumber(forms: Forms, form: Form, offset: number): boolean {
   return false;
 }
 
-/** How many windows of all forms have a hash, or one that is alike; 255 for more. */
+/** Counts the windows of all forms by some bits of their hash; 255 stands for 255 or more. */
 function countWindows(forms: Forms): Uint8Array {
   const totals = new Uint8Array(2 ** (32 - totalShift));
   for (const form of forms.list) {
@@ -320,7 +320,7 @@ function countWindows(forms: Forms): Uint8Array {
   return totals;
 }
 
-/** Leaves some bits of a hash: values of an app that are as many as can be have a million windows. */
+/** Number of bits of a hash that the counts ignore: the largest set of values has a million windows. */
 const totalShift = 10;
 
 function windowHashes(forms: Forms, form: Form): Int32Array {

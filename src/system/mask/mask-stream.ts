@@ -33,7 +33,7 @@ export class MaskStream {
 /** Longest line that is shown as a whole, in bytes. */
 const longestHeld = 16 * 1024;
 
-/** Masks ordinary text that arrives in pieces, such as the output of a command. Holds text back itself, and shows whole lines. */
+/** Masks ordinary text that arrives in pieces, such as the output of a command. Holds text back itself, and returns whole lines. */
 export class MaskedText {
   readonly #stream: MaskStream;
   #held = '';

@@ -113,7 +113,7 @@ export class Masker {
     }
   }
 
-  /** Where a secret with escapes begins that the text does not end; the length of the text where none does. */
+  /** Returns the index at which an escaped secret begins whose rest may follow; the length of the text if there is none. */
   #openEscaped(index: FormIndex, text: string, depth = 1): number {
     const whole = unfinishedEscape(text);
     if (whole === text.length && !/[%\\]/.test(text)) return whole;
@@ -127,7 +127,7 @@ export class Masker {
         this.#openEscaped(index, space.bytes.toString('latin1', 0, space.length), depth + 1),
       );
     }
-    // Without an end of an escape, a secret may begin with this escape.
+    // A secret may begin with an unfinished escape at the end.
     const found = open === space.length ? whole : escapedIndex(space, open);
     giveSpace(space);
     return found;
@@ -175,7 +175,7 @@ function decode(text: string): string {
   }
 }
 
-/** A value as it is, as in a form, and without its own escapes: a text that has it is read without escapes, too. */
+/** Returns a value as it is, as in a form, and without its own escapes: text is searched without escapes, too. */
 function spellings(value: string): string[] {
   return [value, value.replaceAll(' ', '+'), value.replaceAll(/(?:%[\da-f]{2})+/gi, decode)];
 }
@@ -184,7 +184,7 @@ function isSecret(value: string): boolean {
   return value.length >= shortest && !ordinary.has(value.toLowerCase()) && !/^[+-]?[\d.]{1,9}$/.test(value);
 }
 
-/** Lines that may have escapes, those that follow one another as one range: most lines have none. */
+/** Yields the lines that may have escapes; adjacent lines are one range. Most lines have none. */
 function* linesWithEscapes(text: Buffer): Iterable<Range> {
   const signs = new Signs(text);
   for (let at = signs.next(0); at < text.length; ) {

@@ -1,31 +1,31 @@
 import { makeSpace, type Space } from './form-index.ts';
 import { nibbles } from './symbols.ts';
 
-/** A text without its escapes. */
+/** Text without its escapes. */
 export interface Unescaped extends Space {
-  /** how many bytes there are */
+  /** number of bytes */
   length: number;
-  /** pairs: an index in `bytes`, and the index in the text that it stands for; more bytes follow each one by one */
+  /** pairs of an index in `bytes` and the same place in the text; later bytes follow one by one until the next pair */
   marks: Int32Array;
-  /** how many numbers of `marks` are in use */
+  /** number of used entries in `marks` */
   marked: number;
-  /** whether an escape stands for a character that may begin another escape */
+  /** true if an escape stands for a character that may begin another escape */
   isNested: boolean;
 }
 
 const backslash = 0x5c;
 const percent = 0x25;
 
-/** A longer stretch without an escape is copied at once, in bytes. */
+/** Length above which bytes without an escape are copied at once, in bytes. */
 const shortRun = 48;
 
 /** Characters by their letter after a backslash, in JSON and in JavaScript. Other letters stand for themselves. */
 const letters = Uint8Array.from({ length: 256 }, (_, code) => code);
 for (const [index, letter] of [...'btnvfr'].entries()) letters[letter.charCodeAt(0)] = 0x08 + index;
 
-/** @param length of the longest text, in bytes */
+/** Makes buffers for `withoutEscapes`. @param length of the longest text, in bytes */
 export function makeUnescaped(length: number): Unescaped {
-  // No escape is shorter than what it stands for. Escapes and stretches between them have a mark each.
+  // An escape is never shorter than its character. Each escape, and each stretch between two escapes, has one mark.
   return {
     ...makeSpace(length),
     length: 0,
@@ -37,7 +37,7 @@ export function makeUnescaped(length: number): Unescaped {
 
 /**
  * Decodes escapes as in a URL, in JSON, and as Node.js shows text.
- * @param into made for a text of this length at least
+ * @param into buffers for a text that is at least as long
  */
 export function withoutEscapes(text: Buffer, into: Unescaped): void {
   const { bytes, marks } = into;
@@ -57,7 +57,7 @@ export function withoutEscapes(text: Buffer, into: Unescaped): void {
       bytes[length] = value === -1 ? code : value;
       length += 1;
       at += value === -1 ? 1 : 3;
-      // Many in a row are one stretch without an escape.
+      // Many signs in a row that begin no escape are one stretch.
       for (; value === -1 && text[at] === percent && text[at + 1] === percent; at += 1) {
         bytes[length] = percent;
         length += 1;
@@ -102,7 +102,7 @@ export function withoutEscapes(text: Buffer, into: Unescaped): void {
   into.isNested = isNested;
 }
 
-/** The index in the text for an index in what the text comes to. */
+/** Returns the index in the escaped text for an index in the text without escapes. */
 export function escapedIndex({ marks, marked }: Unescaped, index: number): number {
   let [low, high] = [0, marked / 2 - 1];
   while (low < high) {
@@ -113,10 +113,10 @@ export function escapedIndex({ marks, marked }: Unescaped, index: number): numbe
   return (marks[2 * low + 1] as number) + index - (marks[2 * low] as number);
 }
 
-/** Two halves of a character, as in JSON. */
+/** Length of the longest escape: two halves of a character, as in JSON. */
 const longestEscape = 12;
 
-/** Where an escape begins that the text does not end; the length of the text where there is none. */
+/** Returns the index of an unfinished escape at the end of a text; the length of the text if there is none. */
 export function unfinishedEscape(text: string): number {
   const [unfinished] =
     /(?:\\u[\da-f]{0,3}|\\x[\da-f]?|\\u[dD][89abAB][\da-f]{2}(?:\\(?:u[\da-f]{0,3})?)?|\\|%[\da-f]?)$/i.exec(
@@ -125,7 +125,7 @@ export function unfinishedEscape(text: string): number {
   return text.length - unfinished.length;
 }
 
-/** Characters without which nothing is escaped. Asks for the same range once. */
+/** Finds the characters that begin escapes. Searches each part of the text only once. */
 export class Signs {
   readonly #text: Buffer;
   readonly #next = { [percent]: -1, [backslash]: -1 };
@@ -134,7 +134,7 @@ export class Signs {
     this.#text = text;
   }
 
-  /** The index of the next one; the length of the text where there is none. @param from not less than last time */
+  /** Returns the index of the next sign; the length of the text if there is none. @param from not less than in the last call */
   next(from: number): number {
     return Math.min(this.#nextOf(percent, from), this.#nextOf(backslash, from));
   }
@@ -148,7 +148,7 @@ export class Signs {
   }
 }
 
-/** As UTF-8. @returns the index after it */
+/** Writes a character as UTF-8. @returns the index after it */
 function writeCharacter(character: number, bytes: Buffer, at: number): number {
   let next = at;
   if (character < 0x800) {
@@ -166,7 +166,7 @@ function writeCharacter(character: number, bytes: Buffer, at: number): number {
   return next;
 }
 
-/** The second half of a character that has two escapes; -1 where it has one. */
+/** Returns the second half of a character that has two escapes; -1 if it has one escape. */
 function lowSurrogate(text: Buffer, at: number, high: number): number {
   if (high < 0xd800 || high > 0xdbff || text[at] !== backslash || text[at + 1] !== 0x75) return -1;
   const low = hex(text, at + 2, 4);
@@ -177,7 +177,7 @@ function lowSurrogate(text: Buffer, at: number, high: number): number {
 function hex(text: Buffer, from: number, digits: number): number {
   let value = 0;
   for (let at = from; at < from + digits; at += 1) {
-    // Behind the end there is no digit.
+    // After the end of the text there is no digit.
     const nibble = nibbles[text[at] ?? 0] as number;
     if (nibble > 15) return -1;
     value = 16 * value + nibble;
