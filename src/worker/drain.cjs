@@ -6,6 +6,7 @@ const { endSession } = require('./end-session.cjs');
 
 /** @import { Server } from 'node:net' */
 /** @import { ServerHttp2Session } from 'node:http2' */
+/** @import { RequestPatience } from './end-session.cjs' */
 
 /**
  * Finds connections of an http server as they become idle, from now on; done while retiring only, so that a request
@@ -40,7 +41,7 @@ function watchForIdle(server, found) {
  * and for HTTP/2 with GOAWAY after the next request. An idle connection is never closed under a client that may be writing.
  * @param {Server} server
  * @param {Set<ServerHttp2Session>} sessions of HTTP/2
- * @param {number} patience longest wait for the next request of a session, in ms
+ * @param {RequestPatience} patience
  * @returns {() => void} ends it
  */
 function announceClose(server, sessions, patience) {

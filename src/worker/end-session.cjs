@@ -3,13 +3,14 @@
 const { writeSync } = require('node:fs');
 
 /** @import { ServerHttp2Session } from 'node:http2' */
+/** @typedef {{ plain: number, encrypted: number }} RequestPatience longest wait for the next request, in ms */
 
 /** Frame of HTTP/2: a GOAWAY without an error and with the highest number of a stream, so it refuses none. */
 const endIsNear = Buffer.from('0000080700000000007fffffff00000000', 'hex');
 /** Size of a ping frame in bytes. */
 const pingSize = 17;
 /** Longest wait for an instant without an answer on its way to the client, in ms. */
-const quietPatience = 200;
+const quietPatience = 50;
 /** Longest time for a client to answer pings, in ms. */
 const pingPatience = 10_000;
 
@@ -29,13 +30,14 @@ const ending = new WeakSet();
  * written all its requests. Then the session waits until the client has read all answers, because many clients send the next
  * request when they read an answer.
  * @param {ServerHttp2Session} session
- * @param {number} patience longest wait for the next request, in ms
+ * @param {RequestPatience} requestPatience
  * @returns {() => void} stops ending the session, if no GOAWAY has been sent yet
  */
-function endSession(session, patience) {
+function endSession(session, requestPatience) {
   if (session.closed || session.destroyed || ending.has(session)) return () => undefined;
   ending.add(session);
   const handle = /** @type {any} */ (session.socket)._handle;
+  const patience = session.encrypted ? requestPatience.encrypted : requestPatience.plain;
   let isCalledOff = false;
   const timer = setTimeout(() => session.close(), patience + pingPatience).unref();
   session.once('close', () => clearTimeout(timer));

@@ -25,8 +25,12 @@ const servesPause = 20;
  */
 const relievedPatience = 5000;
 const endPatience = 200;
-/** Longest wait for the next request of a session of HTTP/2 before the worker ends the session, in ms. */
-const requestPatience = 1000;
+/**
+ * Longest wait for the next request of a session of HTTP/2 before the worker ends the session, in ms. Without TLS the
+ * client is a proxy as a rule: it has several sessions, so its users see answers of both releases meanwhile. With TLS
+ * the client is far away, and a GOAWAY costs it the requests of a whole round trip.
+ */
+const requestPatience = { plain: 100, encrypted: 1000 };
 
 /**
  * The worker's own view of itself. It is `booting` until the app listens, `ready` until told to open, `open` while it
@@ -57,7 +61,7 @@ class Worker {
   /** what goes on while it is retired, and ends should it open again */
   #leaving = /** @type {(() => void)[]} */ ([]);
   #sessions = /** @type {Set<any>} */ (new Set());
-  /** longest wait for the next request of a session, in ms */
+  /** longest waits for the next request of a session, in ms */
   #requestPatience;
   /** @type {Outbox | undefined} */
   #outbox;
@@ -71,7 +75,11 @@ class Worker {
   /** @param {WorkerBoot} boot */
   constructor(boot) {
     this.boot = boot;
-    this.#requestPatience = Math.min(requestPatience, boot.drainTimeout / 2);
+    const longest = boot.drainTimeout / 2;
+    this.#requestPatience = {
+      plain: Math.min(requestPatience.plain, longest),
+      encrypted: Math.min(requestPatience.encrypted, longest),
+    };
     limitPrinting(boot.overflow);
     if (boot.stopSignal === null) translateStopSignal();
     const { post, Pipe } = openChannel(boot.channelFd, {
@@ -305,7 +313,7 @@ class Worker {
 
   #endForGood() {
     this.#shut();
-    this.#requestPatience = 0;
+    this.#requestPatience = { plain: 0, encrypted: 0 };
     this.#shutAsides(endPatience);
     this.#post({ type: 'retired' });
     const server = this.#server;

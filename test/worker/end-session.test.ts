@@ -35,7 +35,8 @@ const kinds = [
   { over: 'TLS', scheme: 'https', create: () => createSecureServer({ ...certificate, allowHTTP1: true }) },
 ];
 /** Longer than the test may take: only a request ends the wait. */
-const endless = 600_000;
+const endless = { plain: 600_000, encrypted: 600_000 };
+const none = { plain: 0, encrypted: 0 };
 /** First bytes of a GOAWAY frame: length, type and flags. */
 const goawayHeader = Buffer.from('0000080700', 'hex');
 /** Last number of a GOAWAY that refuses no request. */
@@ -63,7 +64,7 @@ for (const { over, scheme, create } of kinds) {
   test(`over ${over}, a session without requests ends after a while`, async (t) => {
     const { client, session } = await pair(t, create(), scheme, answerAtOnce);
     const closed = once(client, 'close');
-    endSession(session, 0);
+    endSession(session, none);
     await closed;
   });
 
@@ -74,7 +75,7 @@ for (const { over, scheme, create } of kinds) {
     const closed = once(client, 'close');
     const [session] = await opened;
     // The session must write its settings first.
-    endSession(session, 0);
+    endSession(session, none);
     await closed;
   });
 
@@ -84,7 +85,7 @@ for (const { over, scheme, create } of kinds) {
     const goaway = once(client, 'goaway');
     const answers = Array.from({ length: 100 }, () => text(client.request()));
     await waitFor(() => open.length === 100, { what: 'all requests' });
-    endSession(session, 0);
+    endSession(session, none);
     await goaway;
     for (const stream of open) answerAtOnce(stream);
     assert.deepEqual(new Set(await Promise.all(answers)), new Set(['answer']));
@@ -97,7 +98,7 @@ for (const { over, scheme, create } of kinds) {
     // The client sends them in one go with the answer.
     client.on('ping', () => answers.push(text(client.request()), text(client.request())));
     const goaway = once(client, 'goaway').then(() => client.removeAllListeners('ping'));
-    endSession(session, 0);
+    endSession(session, none);
     await goaway;
     await waitFor(() => open.length === answers.length, { what: 'all requests' });
     for (const stream of open) answerAtOnce(stream);
@@ -117,7 +118,7 @@ for (const { over, scheme, create } of kinds) {
     const echo = client.request({ ':method': 'POST' });
     await echoes(echo, 'before');
     const [goaway, closed] = [once(client, 'goaway'), once(client, 'close')];
-    endSession(session, 0);
+    endSession(session, none);
     await goaway;
     await echoes(echo, 'after the GOAWAY');
     for (const stream of downloads) stream.end(half);
@@ -134,8 +135,8 @@ for (const { over, scheme, create } of kinds) {
     for (let times = 0; times < 20; times += 1) assert.equal(await text(client.request()), 'answer');
     assert.deepEqual(goaways, []);
     const closed = once(client, 'close');
-    endSession(session, 0);
-    endSession(session, 0);
+    endSession(session, none);
+    endSession(session, none);
     await closed;
     assert.equal(goaways.filter((last) => last === refusesNone).length, over === 'TCP' ? 1 : 0);
   });
@@ -169,7 +170,7 @@ test('a request that the client sends before it reads the GOAWAY is answered', a
   const { client, session, relay } = await pair(t, createServer(), 'http', answerAtOnce);
   const [goaway, closed] = [once(client, 'goaway'), once(client, 'close')];
   relay.hold(goawayHeader);
-  endSession(session, 0);
+  endSession(session, none);
   await waitFor(() => relay.heldBytes > 0, { what: 'a GOAWAY' });
   const answer = text(client.request());
   const before = relay.heldBytes;
@@ -189,7 +190,7 @@ test("a request that Node's client has not written when it reads a GOAWAY never 
   });
   const closed = once(client, 'close');
   relay.hold(goawayHeader);
-  endSession(session, 0);
+  endSession(session, none);
   await waitFor(() => relay.heldBytes > 0, { what: 'a GOAWAY' });
   const refused = await new Promise<boolean>((resolve) => {
     // The client reads next, in the poll phase, and writes after that, in the check phase.
@@ -215,7 +216,7 @@ test('over TLS, a request that crosses the GOAWAY is refused, and the app has no
     relay.hold();
     close.call(session);
   };
-  endSession(session, 0);
+  endSession(session, none);
   await waitFor(() => relay.heldBytes > 0, { what: 'a GOAWAY' });
   const refused = isRefused(client.request());
   await closed;
@@ -236,7 +237,7 @@ test('a session gets its GOAWAY as soon as its client reads again', async (t) =>
   upstream.pause();
   const download = buffer(client.request());
   await waitFor(() => handle.writeQueueSize > 0, { what: 'a full socket' });
-  endSession(session, 0);
+  endSession(session, none);
   upstream.resume();
   assert.equal((await goaway)[1], refusesNone);
   assert.deepEqual(await download, bytes);
