@@ -74,7 +74,7 @@ export function createApi({
   appRoutes(router, { service, tokens, keys });
   tokenRoutes(router, tokens);
   keyRoutes(router, keys);
-  domainRoutes(router, { edge, record, log });
+  domainRoutes(router, { service, edge, record, log });
   gitRoutes(router, service);
   holdRoutes(router, service);
   const startedAt = new Date().toISOString();

@@ -1,7 +1,7 @@
 import type { DeployEvent } from '../deployments/events.ts';
 import { formatBytes, formatDuration } from '../system/amounts.ts';
 import { printableLine } from '../system/printable.ts';
-import { hasColours, paint, print } from './output.ts';
+import { hasColours, noteText, paint, print } from './output.ts';
 
 /** Shows a deploy as it goes on. */
 export interface DeployView {
@@ -51,7 +51,7 @@ function describe(event: DeployEvent): string {
     case 'log':
       return `   ${printableLine(event.line, hasColours())}`.trimEnd();
     case 'notice':
-      return `${paint('yellow', `note: ${event.message}`)}${event.hint === '' ? '' : `\n   ${event.hint}`}`;
+      return noteText(event);
     case 'live': {
       const { url, number } = event.release;
       return `${paint('green', 'live:')} ${url} release ${number} in ${formatDuration(event.tookMs)}`;

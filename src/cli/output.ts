@@ -9,6 +9,11 @@ export function paint(style: Style, text: string, stream: NodeJS.WriteStream = p
   return styleText(style, text, { stream });
 }
 
+/** Text of a notice, with its hint. */
+export function noteText({ message, hint }: { message: string; hint: string }): string {
+  return `${paint('yellow', `note: ${message}`)}${hint === '' ? '' : `\n   ${hint}`}`;
+}
+
 /** Prints text for people, made safe for a terminal. */
 export function print(text: string): void {
   process.stdout.write(`${printable(text, hasColours())}\n`);

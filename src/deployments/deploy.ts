@@ -2,7 +2,6 @@ import { availableParallelism } from 'node:os';
 import { build } from '../builds/build.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { loadAppSettings, topOf } from '../config/load.ts';
-import type { AppProtocol } from '../protocol/worker.ts';
 import { directorySize, ensureSpace } from '../releases/disk.ts';
 import type { Release, ReleaseRecord, ReleaseSource } from '../releases/release.ts';
 import { type ArchiveLimits, receiveArchive } from '../sources/receive.ts';
@@ -14,6 +13,7 @@ import { resolveWorkers } from '../start/workers.ts';
 import { formatBytes, formatDuration } from '../system/amounts.ts';
 import { counted } from '../system/listing.ts';
 import { whatElseRuns } from './also-runs.ts';
+import { behindNginx } from './behind-nginx.ts';
 import { commandContext } from './command-context.ts';
 import { assertComplete } from './complete.ts';
 import { Deployment } from './deployment.ts';
@@ -208,30 +208,11 @@ async function boot(deployment: Deployment, release: ReleaseRecord): Promise<Gen
   });
   const { workers, bootMs, protocol, notices } = generation.booted;
   for (const notice of notices) deployment.notice(notice);
-  noteBehindNginx(deployment, protocol);
+  const [domain] = site.appliance.domains.of(site.target);
+  if (domain !== undefined) for (const notice of behindNginx(protocol, domain)) deployment.notice(notice);
   deployment.log(`${counted(workers, 'worker')} healthy after ${formatDuration(bootMs)}`);
   return generation;
 }
-
-/** Notes that the app is behind nginx, which speaks plain HTTP to apps, and speaks another protocol itself. */
-function noteBehindNginx(deployment: Deployment, protocol: AppProtocol): void {
-  const [domain] = deployment.site.appliance.domains.of(deployment.site.target);
-  if (domain === undefined || protocol === 'http') return;
-  deployment.notice({
-    code: 'not_plain_http',
-    message: `The app speaks ${protocolNames[protocol]} on its port, but nginx speaks plain HTTP to apps: ${domain.url} answers 502.`,
-    hint: `Let the app listen with node:http; nginx terminates TLS for its domains. Or run \`sluice domains remove ${domain.name}\` and use the port.`,
-  });
-}
-
-const protocolNames: Record<AppProtocol, string> = {
-  http: 'HTTP',
-  https: 'HTTPS',
-  http2: 'HTTP/2',
-  http2s: 'HTTP/2 over TLS',
-  tcp: 'a protocol other than HTTP',
-  tls: 'a protocol other than HTTP over TLS',
-};
 
 async function switchTo(deployment: Deployment, generation: Generation): Promise<void> {
   deployment.enter('switch');

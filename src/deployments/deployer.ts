@@ -1,12 +1,14 @@
 import type { Readable } from 'node:stream';
 import type { Target } from '../config/paths.ts';
+import type { DomainView } from '../edge/domain.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import type { LogLine } from '../logs/join.ts';
 import type { LogQuery } from '../logs/read.ts';
-import type { TargetStatus } from '../protocol/runner.ts';
+import type { Notice, TargetStatus } from '../protocol/runner.ts';
 import type { Release } from '../releases/release.ts';
 import { severity } from '../system/severity.ts';
 import type { Appliance } from './appliance.ts';
+import { behindNginx } from './behind-nginx.ts';
 import { deploy } from './deploy.ts';
 import { windUp } from './destroy.ts';
 import { assertChanges, changeEnvironment, setsAny } from './environment.ts';
@@ -204,6 +206,13 @@ export class Deployer implements Service {
   async status(target: Target): Promise<AppStatus> {
     const site = await this.#sites.find(target);
     return siteStatus(site, await this.#appliance.runner.status());
+  }
+
+  async domainNotices(target: Target, domain: DomainView): Promise<Notice[]> {
+    const { store } = await this.#sites.find(target);
+    const active = await store.active();
+    const live = active === null ? undefined : await store.get(active.release);
+    return behindNginx(live?.protocol ?? 'http', domain);
   }
 
   async releases(target: Target): Promise<Release[]> {

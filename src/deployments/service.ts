@@ -158,6 +158,8 @@ export interface Service {
   /** All targets, by name. */
   list(): Promise<AppStatus[]>;
   status(target: Target): Promise<AppStatus>;
+  /** Notes about an app whose live release does not work behind a domain. */
+  domainNotices(target: Target, domain: DomainView): Promise<Notice[]>;
   /** The newest first. */
   releases(target: Target): Promise<Release[]>;
   /** @throws `release_not_found` */

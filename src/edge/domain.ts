@@ -50,6 +50,12 @@ export interface DomainView {
   };
 }
 
+/** A domain that was added, as `sluice domains add --json` and the API show it. */
+export interface AddedDomain extends DomainView {
+  /** reasons why the app does not work behind nginx */
+  notices: { code: string; message: string; hint: string }[];
+}
+
 export interface NewDomain {
   name: string;
   /** null: the API */

@@ -86,7 +86,7 @@ test('the URL follows the live release, even if an older record names no protoco
   assert.equal(await scheme(), 'https:', 'the runner finds the protocol when it starts the app');
 });
 
-test('a deploy warns if an app behind nginx does not speak plain HTTP', async (t) => {
+test('a deploy and a new domain warn if an app behind nginx does not speak plain HTTP', async (t) => {
   const machine = await machineWithNginx(t);
   const sluice = await startSluice(t);
   await machine.serve(sluice.home);
@@ -102,7 +102,19 @@ test('a deploy warns if an app behind nginx does not speak plain HTTP', async (t
   );
   assert.match(notice?.hint ?? '', /node:http.*sluice domains remove shop\.example\.com/);
   assert.equal((await askHost(machine.https, name)).status, 502, 'nginx answers as the note says');
+  const add = ['domains', 'add', 'shop', 'www.example.com', '--self-signed'];
+  const added = await cli([...add, '--json'], { env: { SLUICE_HOME: sluice.home } });
+  const [atOnce] = JSON.parse(added.stdout).notices;
+  assert.match(
+    atOnce.message,
+    /^The app speaks HTTPS on its port, .*: https:\/\/www\.example\.com answers 502\.$/,
+  );
+  assert.match(
+    (await cli(add, { env: { SLUICE_HOME: sluice.home } })).stdout,
+    /^note: The app speaks HTTPS.*\n {3}Let the app/m,
+  );
   const { notices: none } = await sluice.deploy('shop', plain);
   assert.deepEqual(none, []);
+  assert.doesNotMatch((await cli(add, { env: { SLUICE_HOME: sluice.home } })).stdout, /note:/);
   assert.equal((await askHost(machine.https, name)).body, 'ok');
 });

@@ -1,6 +1,8 @@
 import type { Router } from '@koa/router';
 import * as v from 'valibot';
 import { defaultEnvironment, isName, type Target } from '../../config/paths.ts';
+import type { Service } from '../../deployments/service.ts';
+import type { AddedDomain } from '../../edge/domain.ts';
 import type { Edge } from '../../edge/edge.ts';
 import { errorBody } from '../../errors/app-error.ts';
 import type { LoggedEvent } from '../../releases/events-log.ts';
@@ -10,6 +12,7 @@ import { type ApiState, takes } from '../context.ts';
 import { jsonBody } from '../json-body.ts';
 
 interface DomainSources {
+  service: Pick<Service, 'domainNotices'>;
   edge: Edge;
   record: (event: Omit<LoggedEvent, 'at'>) => Promise<void>;
   log: Log;
@@ -31,7 +34,7 @@ const addBody = v.strictObject({
 });
 
 /** Host names that lead to apps, and to this API. */
-export function domainRoutes(router: Router<ApiState>, { edge, record, log }: DomainSources): void {
+export function domainRoutes(router: Router<ApiState>, { service, edge, record, log }: DomainSources): void {
   router.get('/v1/domains', need('read'), takes(), (ctx) => {
     ctx.body = edge.list().filter(({ app }) => mayTouch(ctx.state.principal, app ?? ''));
   });
@@ -44,9 +47,11 @@ export function domainRoutes(router: Router<ApiState>, { edge, record, log }: Do
     const { name, app, environment, certificate } = await jsonBody(ctx, addBody);
     const target = app === null ? null : { app, environment };
     const by = ctx.state.principal.name;
-    ctx.body = await recorded('domain add', { name, target, by }, () =>
+    const domain = await recorded('domain add', { name, target, by }, () =>
       edge.add({ name, target, certificate }),
     );
+    const notices = target === null ? [] : await service.domainNotices(target, domain);
+    ctx.body = { ...domain, notices } satisfies AddedDomain;
     ctx.status = 201;
   });
 

@@ -1,13 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import type { DomainView, NewDomain } from '../../edge/domain.ts';
+import type { AddedDomain, DomainView, NewDomain } from '../../edge/domain.ts';
 import { AppError } from '../../errors/app-error.ts';
 import type { ApiClient } from '../client.ts';
 import { type AppOptions, type CommonOptions, connect, subcommand } from '../command.ts';
 import { certificateText, domainsTable, leadsTo } from '../domain-view.ts';
 import { UsageError } from '../failure.ts';
-import { formatTime, print, printJson, remark } from '../output.ts';
+import { formatTime, noteText, print, printJson, remark } from '../output.ts';
 import { parseTarget } from '../target.ts';
 
 interface AddOptions extends AppOptions {
@@ -39,10 +39,13 @@ async function add(first: string | undefined, second: string | undefined, option
     certificate: await certificateFrom(options),
   };
   const api = await connect();
-  const added = await api.call<DomainView>('POST', '/v1/domains', { json });
-  if (!options.json) print(`${added.url} leads to ${leadsTo(added)}`);
+  const { notices, ...added } = await api.call<AddedDomain>('POST', '/v1/domains', { json });
+  if (!options.json) {
+    print(`${added.url} leads to ${leadsTo(added)}`);
+    for (const notice of notices) print(noteText(notice));
+  }
   const domain = options.wait ? await untilSettled(api, added, !options.json) : added;
-  if (options.json) printJson(domain);
+  if (options.json) printJson({ ...domain, notices });
   else print(`certificate: ${certificateText(domain)}`);
   const { state, error, nextTry } = domain.certificate;
   if (!options.wait || state === 'valid') return;
