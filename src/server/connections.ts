@@ -5,35 +5,35 @@ import { patientTimer } from '../system/deadline.ts';
 /** Time limits of a connection, in ms. */
 export interface ConnectionLimits {
   /**
-   * From the end of an answer to the head of the next request, the rest of the answered request's body included. Node.js
-   * alone disconnects a client that sends nothing, but not one that trickles a body, or blank lines between two requests.
+   * Time from the end of an answer to the head of the next request, including the rest of the answered request's body. By itself
+   * Node.js disconnects a client that sends nothing, but not a client that slowly sends a body, or blank lines between requests.
    */
   next: number;
   /**
-   * Without a byte in either direction while the client leaves an answer unread, or we leave unread what the client sends: a
-   * connection that is not read from does not show that its client has gone. What waits behind another request gets no more
-   * time than `next`: the other one may be answered for as long as its client listens.
+   * Time without a byte in either direction while the client does not read an answer, or the server does not read the client's
+   * bytes: a connection that is not read does not show that its client has gone. If a second request waits behind the first,
+   * `next` is the limit instead, since the answer to the first may go on for as long as its client listens.
    */
   silence: number;
 }
 
-/** Generous to people: somebody may look at a page of a log for some minutes before the pager reads on. */
+/** Limits of the API. `silence` is long for people: a pager may show a page of a log for some minutes before it reads on. */
 export const connectionLimits: ConnectionLimits = { next: 20_000, silence: 15 * 60_000 };
 
-/** Requests of a connection that are not answered, and the time limit of a connection that has none. */
+/** Number of unanswered requests of a connection, and the time limit of a connection that has none. */
 interface Use {
   unanswered: number;
   limit?: NodeJS.Timeout;
 }
 
 /**
- * Disconnects clients that keep a connection open without using it. Call it before the server listens. The limit of a head
- * is Node's own `headersTimeout`; the limits of bodies are those of their readers; and how long an answer may take is the
- * matter of its handler, which a `close` of the response tells that the client has gone.
+ * Disconnects clients that keep a connection open without using it. To be called before the server listens. Other limits apply
+ * elsewhere: Node's `headersTimeout` to the head of a request, and the readers' own limits to bodies. The handler of a request
+ * decides how long its answer may take; it sees a `close` of the response if the client has gone.
  */
 export function limitConnections(server: Server, { next, silence }: ConnectionLimits): void {
   const uses = new WeakMap<Socket, Use>();
-  /** A request that has arrived while the event loop stood still is in time. */
+  /** Starts the limit. A request that has arrived while the event loop stood still is in time. */
   const startLimit = (socket: Socket, use: Use) => {
     const limit = patientTimer(() => {
       if (use.limit === limit && use.unanswered === 0) socket.destroy();
@@ -60,7 +60,7 @@ export function limitConnections(server: Server, { next, silence }: ConnectionLi
     });
   });
 
-  // Node.js counts each byte, also of an answer that is on its way. Between two requests Node.js sets its own timeout.
+  // Each byte restarts this timeout, even a byte of an answer on its way. Between two requests Node.js sets its own timeout.
   server.timeout = silence;
   server.on('timeout', (socket) => {
     const isAtWork = (uses.get(socket)?.unanswered ?? 0) > 0;

@@ -20,17 +20,17 @@ const quick = { next: 300, silence: 300 };
 /** For clients that must not be disconnected: these tests may run on a busy machine. */
 const patient = { next: 3000, silence: 500 };
 
-/** A request, with a body of `sent` of its `length` bytes. */
+/** Returns a request with the first `sent` bytes of a body of `length` bytes. */
 const ask = (path: string, length = 0, sent = length) =>
   `POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: ${length}\r\n\r\n${'b'.repeat(sent)}`;
 
-/** The beginning of a head. */
+/** Beginning of the head of a request. */
 const head = 'GET /ok HTTP/1.1\r\nHost: x\r\n';
 
-/** More than fits into all buffers between a server and a client that does not read. */
+/** Number of bytes that does not fit into all buffers between a server and a client that does not read. */
 const large = 64 * 1024 ** 2;
 
-/** Requests by their path; `/wait` is answered only when its client has gone. */
+/** Handlers by path; `/wait` is never answered. */
 const routes: Record<string, (request: IncomingMessage, response: ServerResponse) => void> = {
   '/ok': (_request, response) => response.end('ok'),
   '/wait': () => undefined,
@@ -41,18 +41,18 @@ const routes: Record<string, (request: IncomingMessage, response: ServerResponse
   '/read': (request, response) => request.on('end', () => response.end('read')).resume(),
 };
 
-/** What a client sends, then sends again and again, and whether it reads. */
+/** Plan of a client: bytes to send, bytes to send again and again, and whether it reads. */
 interface Plan {
   sends: string;
   trickles?: string;
   reads?: boolean;
-  /** ends its side after what it sends */
+  /** ends its side after `sends` */
   ends?: boolean;
-  /** what the server allows, where that is not little of everything */
+  /** limits of the server, if they are not `quick` */
   limits?: ConnectionLimits;
 }
 
-/** Connections that nothing comes of, by the state that they stay in. */
+/** Clients that must be disconnected, by a description. */
 const useless: Record<string, Plan> = {
   'sends nothing': { sends: '' },
   'trickles a head': { sends: head, trickles: 'X-A: b\r\n' },
@@ -99,7 +99,7 @@ for (const [name, plan] of Object.entries(useless)) {
   });
 }
 
-test('a client is not disconnected while its request is at work, however long and silent', async (t) => {
+test('a client is not disconnected while the server works on its request, however long that takes', async (t) => {
   const { clients } = await served(t, patient);
   await Promise.all(
     clients.map(async (client) => {
@@ -109,7 +109,7 @@ test('a client is not disconnected while its request is at work, however long an
   );
 });
 
-test('an answer that goes on in silence is not cut, and a client that leaves it is noticed', async (t) => {
+test('an answer that pauses is not cut, and the server notices if its client disconnects', async (t) => {
   const { clients, connections } = await served(t, patient);
   await Promise.all(
     clients.map(async (client) => {
@@ -126,7 +126,7 @@ test('an answer that goes on in silence is not cut, and a client that leaves it 
   await waitFor(() => isClosed(connections), { what: 'the end of the connections', interval: 10 });
 });
 
-test('the kernel looks for clients of TCP whose machine is gone', async (t) => {
+test('TCP keep-alive is on, so that the kernel detects clients whose machine is gone', async (t) => {
   const { clients } = await served(t, patient);
   clients[0]?.write(ask('/silent'));
   await until(clients[0] as Socket, /begun/);
@@ -135,7 +135,7 @@ test('the kernel looks for clients of TCP whose machine is gone', async (t) => {
   assert.match(stdout, /timer:\(keepalive,/);
 });
 
-test('requests on a connection that is kept are served for longer than a pause between two may be', async (t) => {
+test('a kept connection serves requests for longer than the limit of a pause between two requests', async (t) => {
   const { clients } = await served(t, patient);
   await Promise.all(
     clients.map(async (client) => {
@@ -143,7 +143,7 @@ test('requests on a connection that is kept are served for longer than a pause b
       while (performance.now() < end) {
         client.write(ask('/ok'));
         await until(client, /\r\n\r\nok/);
-        // Both at once: the second waits for its turn.
+        // Sends two requests at once, so that the second waits.
         client.write(ask('/late') + ask('/ok'));
         await until(client, /late[\s\S]*\r\n\r\nok/);
       }
@@ -231,7 +231,7 @@ function carryOut(
   t.after(() => clearInterval(timer));
 }
 
-/** Returns what a client is answered up to text that matches; fails where the connection closes before. */
+/** Returns the answer up to text that matches; fails if the connection closes before. */
 function until(client: Socket, last: RegExp): Promise<string> {
   let answer = '';
   return new Promise((resolve, reject) => {
