@@ -7,7 +7,6 @@
  * A `--require` of its own for processes that have no gate; it also handles their stop signal. Like the bootstrap it is inherited by worker threads and by
  * `fork()`: only the process that the runner started has the variable, and only until here.
  */
-const { isMainThread } = require('node:worker_threads');
 
 /** How much may wait in memory where lines are dropped rather than waited for, in bytes. */
 const mayWait = 1024 * 1024;
@@ -68,7 +67,7 @@ function dropWhenFull(stream) {
 }
 
 const given = process.env['SLUICE_PRINTING'];
-if (given !== undefined && isMainThread) {
+if (given !== undefined) {
   delete process.env['SLUICE_PRINTING'];
   const own = process.execArgv.indexOf(__filename);
   if (own > 0) process.execArgv.splice(own - 1, 2);

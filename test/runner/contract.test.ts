@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fetchText } from '../support/http.ts';
-import { apps, TestRunner } from '../support/runner.ts';
+import { apps, isAppNodeFrom, TestRunner } from '../support/runner.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 
 const script = join(apps, 'contract.cjs');
@@ -40,7 +42,26 @@ test('processes and threads of the app run without our bootstrap', async (t) => 
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('contract.cjs', { workers: 1 }));
   assert.deepEqual(await ask(runner, '/child'), { execArgv: [], bootstrapped: false });
-  assert.equal((await fetchText(runner.port, '/thread')).body, '');
+  assert.equal((await fetchText(runner.port, '/thread')).body, 'setupListenHandle');
+});
+
+test('the thread of a module loader runs without our bootstrap', async (t) => {
+  const runner = await TestRunner.start(t);
+  const directory = await temporaryDirectory(t);
+  const [loader, found] = [join(directory, 'loader.mjs'), join(directory, 'found')];
+  await writeFile(
+    loader,
+    `import { writeFileSync } from 'node:fs';
+     import net from 'node:net';
+     import { isMainThread } from 'node:worker_threads';
+     // Before Node.js 20 it runs in the main thread.
+     if (!isMainThread) writeFileSync(${JSON.stringify(found)}, net.Server.prototype._listen2.name + process.env.SLUICE_WORKER);
+     export const resolve = (specifier, context, next) => next(specifier, context);`,
+  );
+  const nodeArgs = ['--experimental-loader', loader];
+  await runner.release({ ...runner.spec('contract.cjs', { workers: 1 }), nodeArgs });
+  if (isAppNodeFrom(20, 0)) assert.equal(await readFile(found, 'utf8'), 'setupListenHandleundefined');
+  assert.equal((await fetchText(runner.port, '/thread')).body, 'setupListenHandle');
 });
 
 test('the app sees neither our messages nor the death of the runner, and process.send goes on working', async (t) => {
