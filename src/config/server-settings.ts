@@ -1,7 +1,18 @@
+import { Resolver } from 'node:dns';
 import * as v from 'valibot';
 import { logLevels } from '../system/log-level.ts';
 import { schedule } from './schedule.ts';
 import { count, duration, size } from './units.ts';
+
+/** Accepts what Node.js accepts, such as `192.0.2.1`, `192.0.2.1:5353` and `[2001:db8::1]:5353`. */
+function isDnsServer(address: string): boolean {
+  try {
+    new Resolver().setServers([address]);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** The appliance's own settings, in `$SLUICE_HOME/config.json`. All have defaults; the file need not exist. */
 export const serverSettingsSchema = v.strictObject({
@@ -45,7 +56,7 @@ export const serverSettingsSchema = v.strictObject({
       authorizedKeys: v.optional(
         v.pipe(
           v.string(),
-          v.regex(/^(?:\/|~\/)./, 'an absolute path, or one that begins with ~/'),
+          v.regex(/^~?\/[^\p{Cc}]+$/u, 'an absolute path, or one that begins with ~/'),
           v.description(
             'File in which sshd looks for the keys of the user that Sluice runs as. `sluice keys` writes into it, and leaves alone what others have written.',
           ),
@@ -69,7 +80,8 @@ export const serverSettingsSchema = v.strictObject({
       directory: v.optional(
         v.pipe(
           v.string(),
-          v.regex(/^https:\/\/\S+$/, 'a URL that begins with https://'),
+          v.regex(/^https:\/\/[!-~]+$/, 'a URL that begins with https://'),
+          v.check((url) => URL.canParse(url), 'a URL that begins with https://'),
           v.description('The ACME server that certificates of domains come from: the URL of its directory.'),
         ),
         'https://acme-v02.api.letsencrypt.org/directory',
@@ -86,7 +98,7 @@ export const serverSettingsSchema = v.strictObject({
       caFile: v.optional(
         v.pipe(
           v.string(),
-          v.regex(/^\//, 'an absolute path'),
+          v.regex(/^\/[^\p{Cc}]+$/u, 'an absolute path'),
           v.description(
             'A file of certificates (PEM) that the ACME server itself may be recognised by, for one of your own.',
           ),
@@ -106,7 +118,7 @@ export const serverSettingsSchema = v.strictObject({
       dnsServer: v.optional(
         v.pipe(
           v.string(),
-          v.regex(/^\S+$/, 'an address, with a port where it is not 53'),
+          v.check(isDnsServer, 'a numeric address, with a port if it is not 53: "192.0.2.1:5353"'),
           v.description(
             "Whom to ask where a name leads before an order is made, instead of the machine's resolver.",
           ),

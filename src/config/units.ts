@@ -18,21 +18,30 @@ function quantity(units: Record<string, number>, right: string, description: str
   return v.pipe(v.union([number, text], right), v.description(description));
 }
 
+/** Longest time, in ms: a timer of Node.js that is longer than 24 days ends at once, and some timers add two settings. */
+const longestDuration = 288 * milliseconds.h;
+
 /**
  * A length of time: a number of milliseconds, or text such as `500ms`, `30s`, `15m`, `1h`.
- * Parsed to milliseconds.
+ * At most 288 hours. Parsed to milliseconds.
  */
 export function duration(description: string) {
-  return quantity(
-    milliseconds,
-    'a number of milliseconds, or text such as "500ms", "30s", "15m" or "1h"',
-    description,
+  return v.pipe(
+    quantity(
+      milliseconds,
+      'a number of milliseconds, or text such as "500ms", "30s", "15m" or "1h"',
+      description,
+    ),
+    v.maxValue(longestDuration, 'at most "288h", which is 12 days'),
   );
 }
 
 /** An amount of memory or disk: a number of bytes, or text such as `512K`, `256M`, `2G`. Parsed to bytes. */
 export function size(description: string) {
-  return quantity(bytes, 'a number of bytes, or text such as "512K", "256M" or "2G"', description);
+  return v.pipe(
+    quantity(bytes, 'a number of bytes, or text such as "512K", "256M" or "2G"', description),
+    v.maxValue(Number.MAX_SAFE_INTEGER, 'at most "8388607G"'),
+  );
 }
 
 /** A whole number within bounds, both included. */

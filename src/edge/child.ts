@@ -31,8 +31,19 @@ export async function runChild(
   // One that could not be started, or has ended, takes nothing; its exit tells.
   child.stdin.on('error', () => undefined);
   child.stdin.write(`${JSON.stringify(task)}\n`);
-  const lines = createInterface({ input: child.stdout }).on('line', onLine);
+  let failure: unknown;
+  // Of a program that was killed, the last line may be cut off. Thrown from a listener, an error would end the server.
+  const read = (line: string) => {
+    try {
+      onLine(line);
+    } catch (error) {
+      failure ??= error;
+    }
+  };
+  const lines = createInterface({ input: child.stdout }).on('line', read);
   const [errors, [code, killedBy]] = await Promise.all([text(child.stderr), once(child, 'close')]);
   lines.close();
   if (code !== 0) throw new Error(`${program} ended with ${killedBy ?? code}: ${errors.slice(-2000)}`);
+  // An error of the parser would quote the line, which may have a private key.
+  if (failure !== undefined) throw new Error(`${program} printed a line that cannot be read`);
 }

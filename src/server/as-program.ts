@@ -1,4 +1,5 @@
 import { type ErrorBody, errorBody } from '../errors/app-error.ts';
+import { printable } from '../system/printable.ts';
 
 /** Exit statuses of the server. libexec/supervise.sh decides by them if it starts the server again. */
 export const exitStatus = { cannotStart: 1, anotherIsUp: 3, crashed: 70 };
@@ -15,7 +16,7 @@ export async function asProgram(work: () => Promise<void>): Promise<never> {
   } catch (error) {
     const body = errorBody(error);
     if (body.code === 'internal') throw error;
-    process.stderr.write(explain(body, error as Error));
+    process.stderr.write(printable(explain(body, error as Error), false));
     process.exit(body.code === 'already_running' ? exitStatus.anotherIsUp : exitStatus.cannotStart);
   }
 }

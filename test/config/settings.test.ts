@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { appSettingsSchema } from '../../src/config/app-settings.ts';
 import { parseSettings } from '../../src/config/load.ts';
+import { serverSettingsSchema } from '../../src/config/server-settings.ts';
+import type { AppError } from '../../src/errors/app-error.ts';
 
 test('all settings that do not exist are told at once, beside all other faults, with the one that was meant where that is plain', () => {
   const settings = { worker: 2, healthCheck: {}, shape: 'round', health: { paths: '/' }, keepReleases: 1 };
@@ -78,6 +80,44 @@ test('health.headers refuses headers that say how a request is sent, and invalid
       name,
     );
   }
+});
+
+test('a time longer than a timer takes, and a size that is no exact number, are refused', () => {
+  for (const settings of [
+    { drainTimeout: '600h' },
+    { bootTimeout: 2 ** 31 },
+    { health: { interval: '100000h' } },
+    { stuckTimeout: `${'9'.repeat(400)}h` },
+    { maxMemory: `${'9'.repeat(30)}G` },
+  ]) {
+    assert.throws(
+      () => parseSettings(appSettingsSchema, settings, 'sluice.json'),
+      (error: AppError) => error.code === 'invalid_settings' && /at most "/.test(error.message + error.hint),
+      JSON.stringify(settings),
+    );
+  }
+  assert.equal(parseSettings(appSettingsSchema, { drainTimeout: '288h' }, 'x').drainTimeout, 288 * 3_600_000);
+});
+
+test('settings of the server refuse text that cannot be used as what it is', () => {
+  for (const settings of [
+    { ssh: { authorizedKeys: '/home/a\0b' } },
+    { ssh: { authorizedKeys: '~/a\nb' } },
+    { acme: { directory: 'https://[::1]:x/directory' } },
+    { acme: { directory: 'https://ca.example\0/' } },
+    { acme: { caFile: '/ca\0.pem' } },
+    { acme: { dnsServer: 'resolver.example.com' } },
+    { acme: { dnsServer: '192.0.2.1:99999' } },
+  ]) {
+    const parse = () => parseSettings(serverSettingsSchema, settings, 'config.json');
+    assert.throws(parse, { code: 'invalid_settings' }, JSON.stringify(settings));
+  }
+  const usable = {
+    ssh: { authorizedKeys: '~/.ssh/Größe keys' },
+    acme: { directory: 'https://127.0.0.1:14000/dir', dnsServer: '127.0.0.1:8053' },
+  };
+  const { ssh, acme } = parseSettings(serverSettingsSchema, usable, 'config.json');
+  assert.deepEqual([ssh.authorizedKeys, acme.dnsServer], ['~/.ssh/Größe keys', '127.0.0.1:8053']);
 });
 
 test('settings accept usable text', () => {
