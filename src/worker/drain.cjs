@@ -6,7 +6,7 @@ const { endSession } = require('./end-session.cjs');
 
 /** @import { Server } from 'node:net' */
 /** @import { ServerHttp2Session } from 'node:http2' */
-/** @import { RequestPatience } from './end-session.cjs' */
+/** @import { Patience } from './end-session.cjs' */
 
 /**
  * Finds connections of an http server as they become idle, from now on; done while retiring only, so that a request
@@ -41,7 +41,7 @@ function watchForIdle(server, found) {
  * and for HTTP/2 with GOAWAY after the next request. An idle connection is never closed under a client that may be writing.
  * @param {Server} server
  * @param {Set<ServerHttp2Session>} sessions of HTTP/2
- * @param {RequestPatience} patience
+ * @param {Patience} patience for the next request of a session
  * @returns {() => void} ends it
  */
 function announceClose(server, sessions, patience) {

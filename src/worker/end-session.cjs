@@ -3,14 +3,14 @@
 const { writeSync } = require('node:fs');
 
 /** @import { ServerHttp2Session } from 'node:http2' */
-/** @typedef {{ plain: number, encrypted: number }} RequestPatience longest wait for the next request, in ms */
+/** @typedef {{ plain: number, encrypted: number }} Patience longest wait without TLS and with TLS, in ms */
 
 /** Frame of HTTP/2: a GOAWAY without an error and with the highest number of a stream, so it refuses none. */
 const endIsNear = Buffer.from('0000080700000000007fffffff00000000', 'hex');
 /** Size of a ping frame in bytes. */
 const pingSize = 17;
 /** Longest wait for an instant without an answer on its way to the client, in ms. */
-const quietPatience = 50;
+const quietPatience = { plain: 50, encrypted: 200 };
 /** Longest time for a client to answer pings, in ms. */
 const pingPatience = 10_000;
 
@@ -30,7 +30,7 @@ const ending = new WeakSet();
  * written all its requests. Then the session waits until the client has read all answers, because many clients send the next
  * request when they read an answer.
  * @param {ServerHttp2Session} session
- * @param {RequestPatience} requestPatience
+ * @param {Patience} requestPatience for the next request
  * @returns {() => void} stops ending the session, if no GOAWAY has been sent yet
  */
 function endSession(session, requestPatience) {
@@ -105,7 +105,7 @@ function nextRequest(session, patience, then = () => undefined) {
  * @returns {Promise<boolean>} false if this did not happen in time
  */
 async function becomesQuiet(session, handle, isOver) {
-  const latest = performance.now() + quietPatience;
+  const latest = performance.now() + quietPatience[session.encrypted ? 'encrypted' : 'plain'];
   let before = Number.NaN;
   while (!isOver()) {
     if (!(await ping(session))) return false;

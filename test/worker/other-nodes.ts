@@ -12,6 +12,7 @@ const files = [
   'runner/connections',
   'runner/contract',
   'runner/endings',
+  'runner/http2',
   'runner/listening',
   'runner/orphans',
   'runner/other-ports',
