@@ -92,7 +92,7 @@ export class ApiClient {
 
   #unreachable(error: Error): Error {
     const code = systemCode(error);
-    const where = this.#address.kind === 'socket' ? this.#address.path : this.#address.url.href;
+    const where = this.#address.kind === 'socket' ? this.#address.path : withoutPassword(this.#address.url);
     if (code === 'EACCES') {
       return new AppError('forbidden', `the socket ${where} belongs to another user`, {
         cause: error,
@@ -113,6 +113,10 @@ export class ApiClient {
       cause: error,
     });
   }
+}
+
+function withoutPassword({ origin, pathname }: URL): string {
+  return origin + pathname;
 }
 
 /** In full: `sluice up`, typed in another directory, would start a second Sluice with nothing in it. */

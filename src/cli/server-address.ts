@@ -66,5 +66,10 @@ function byUrl(text: string, token: unknown, from: string): ServerAddress {
       hint: 'Set SLUICE_TOKEN, or "token" in the config file. On the server, `sluice token create NAME` makes one.',
     });
   }
+  if (!/^[!-~]+$/.test(token)) {
+    throw new AppError('unauthorized', `${from} has a token that no server made`, {
+      hint: 'A token has no spaces, line ends or special characters. `sluice token create NAME` makes one on the server.',
+    });
+  }
   return { kind: 'url', url: new URL(text), token };
 }

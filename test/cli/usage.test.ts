@@ -94,3 +94,16 @@ test('the config file says which server, and its faults are told', async (t) => 
   await writeFile(file, '{"url"');
   assert.match((await status()).stderr, /config\.json is not valid JSON/);
 });
+
+test('a backup that is not there, and a token that no header can have, end in a message instead of a crash', async (t) => {
+  const home = await temporaryDirectory(t);
+  const restored = await cli(['restore', join(home, 'nothing.tar.gz')], { env: { SLUICE_HOME: home } });
+  assert.equal(restored.code, 2);
+  assert.match(restored.stderr, /^failed: The backup \S+nothing\.tar\.gz cannot be read: ENOENT/m);
+  const env = { SLUICE_URL: 'http://user:password@127.0.0.1:1/', SLUICE_TOKEN: 'a\nb' };
+  const withLine = await cli(['status'], { env });
+  assert.match(withLine.stderr, /^failed: .* has a token that no server made\n {2}A token has no spaces/);
+  const unreachable = await cli(['status'], { env: { ...env, SLUICE_TOKEN: 'token' } });
+  assert.match(unreachable.stderr, /nothing answers at http:\/\/127\.0\.0\.1:1\//);
+  assert.doesNotMatch(unreachable.stderr, /password/);
+});

@@ -1,3 +1,4 @@
+import { type FileHandle, open } from 'node:fs/promises';
 import { setPriority } from 'node:os';
 import type { Command } from 'commander';
 import type { Head } from '../../backup/format.ts';
@@ -7,6 +8,7 @@ import { formatBytes, formatDuration } from '../../system/amounts.ts';
 import { exists } from '../../system/exists.ts';
 import { shellWord } from '../../system/shell-word.ts';
 import { type CommonOptions, subcommand } from '../command.ts';
+import { UsageError } from '../failure.ts';
 import { interruption } from '../interruption.ts';
 import { print, printJson, remark } from '../output.ts';
 import { localHome } from '../server-address.ts';
@@ -61,19 +63,18 @@ async function restore(
   file: string,
   { json, force = false }: CommonOptions & { force?: boolean },
 ): Promise<void> {
-  const [{ restoreBackup }, { assertQuiet, isUnit, quieten }, { createReadStream }, { loadServerSettings }] =
-    await Promise.all([
-      import('../../backup/restore.ts'),
-      import('../backup/quiet.ts'),
-      import('node:fs'),
-      import('../../config/load.ts'),
-    ]);
+  const [{ restoreBackup }, { assertQuiet, isUnit, quieten }, { loadServerSettings }] = await Promise.all([
+    import('../../backup/restore.ts'),
+    import('../backup/quiet.ts'),
+    import('../../config/load.ts'),
+  ]);
   const paths = new Paths(localHome());
   const bySystemd = await isUnit(paths);
   // Told before anything is read, and kept so until the end.
   using _ = bySystemd ? undefined : await assertQuiet(paths);
   const { minFreeBytes: minFree } = await loadServerSettings(paths.settings);
-  const input = file === '-' ? process.stdin : createReadStream(file);
+  // Opened first: the stream of a path emits `error` before any code listens.
+  const input = file === '-' ? process.stdin : (await openBackup(file)).createReadStream();
   using interrupted = interruption();
   const quiet = async () => (bySystemd ? quieten(paths) : new AsyncDisposableStack());
   const head = await restoreBackup(paths, input, { force, minFree, quiet, signal: interrupted.signal }).catch(
@@ -83,6 +84,15 @@ async function restore(
   for (const each of head.environments) print(`${targetName(each)}: ${outlook(each)}`);
   if (bySystemd) return print('Sluice runs again; `sluice status` shows what has come up.');
   print(`Start it, and what ran will run: SLUICE_HOME=${shellWord(paths.home)} sluice up`);
+}
+
+/** @throws UsageError if the file cannot be opened */
+async function openBackup(file: string): Promise<FileHandle> {
+  try {
+    return await open(file);
+  } catch (error) {
+    throw new UsageError(`The backup ${file} cannot be read: ${(error as Error).message}`);
+  }
 }
 
 /** Ctrl-C reaches the programs that we have started, too, and what they then say is not the reason. */
