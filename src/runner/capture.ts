@@ -2,6 +2,7 @@ import { closeSync, constants, openSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { AppLog } from '../logs/app-log.ts';
 import type { Framer } from '../logs/framer.ts';
+import type { Allowance } from './allowance.ts';
 
 /**
  * What is read at a time, for all streams in turn: each chunk is taken out of it before the next one is read. With what
@@ -18,6 +19,12 @@ const expected = 16 * 1024;
 /** A line that has begun is shown after this long although its end has not come, in ms. */
 const patience = 1000;
 
+/**
+ * Cost of a millisecond of our time, in bytes of an allowance: output that takes long to mask is read more slowly. One
+ * chunk costs no more than so many milliseconds, since other processes may have had the processor.
+ */
+const timeCost = { perMs: 64 * 1024, most: 16 };
+
 /** Carries what comes out of a FIFO into the log of the app: the next chunk is read when the last one is written. */
 export class Capture {
   /** fulfilled when nobody can write any more and all is in the log; rejected where it cannot be read */
@@ -25,6 +32,8 @@ export class Capture {
   readonly #log: AppLog;
   readonly #framer: Framer;
   readonly #seen: (text: string) => void;
+  readonly #allowance: Allowance;
+  readonly #limited: () => void;
   readonly #socket: Socket;
   #timer: NodeJS.Timeout | undefined;
   #written: Promise<void> = Promise.resolve();
@@ -35,12 +44,21 @@ export class Capture {
 
   /**
    * @param fifo its path; where nobody has it open for writing any more, its end is found at once
-   * @param seen told of each chunk, bytes as latin1
+   * @param allowance of the app, in bytes; what exceeds the allowance stays in the FIFO, and its writer waits
+   * @param on `seen` gets each chunk, bytes as latin1; `limited` is called when the allowance is used up
    */
-  constructor(fifo: string, log: AppLog, framer: Framer, seen: (text: string) => void) {
+  constructor(
+    fifo: string,
+    log: AppLog,
+    framer: Framer,
+    allowance: Allowance,
+    on: { seen: (text: string) => void; limited: () => void },
+  ) {
     this.#log = log;
     this.#framer = framer;
-    this.#seen = seen;
+    this.#seen = on.seen;
+    this.#allowance = allowance;
+    this.#limited = on.limited;
     const ended = Promise.withResolvers<void>();
     this.ended = ended.promise;
     this.#socket = new Socket({
@@ -82,16 +100,29 @@ export class Capture {
     const rest = this.#rest(length);
     const text = chunk.toString('latin1', 0, length);
     this.#seen(text);
+    const begun = performance.now();
+    const records = this.#framer.push(text, new Date());
+    const wait = this.#pay(length, begun);
     this.#waitsSince = performance.now();
-    this.#written = this.#write(this.#framer.push(text, new Date()));
+    this.#written = this.#write(records);
     void this.#written.then(() => {
       this.#waitsSince = undefined;
       if (this.#stopped) return;
       // A full chunk: there is more, and who writes it may be waiting.
-      if (length === chunk.length) this.#readOn();
+      if (wait > 0) this.#timer = setTimeout(() => this.#readOn(), Math.max(wait, rest));
+      else if (length === chunk.length) this.#readOn();
       else this.#timer = setTimeout(() => this.#readOn(), rest);
     });
     return false;
+  }
+
+  /** Counts a chunk whose records took from `begun` until now. @returns ms to wait before reading more */
+  #pay(length: number, begun: number): number {
+    const now = performance.now();
+    const cost = Math.max(length, Math.min(now - begun, timeCost.most) * timeCost.perMs);
+    const wait = this.#allowance.take(cost, now);
+    if (wait > 0) this.#limited();
+    return wait;
   }
 
   /** How long the breather after so many bytes is. */

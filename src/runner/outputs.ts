@@ -4,6 +4,7 @@ import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import type { AppLog } from '../logs/app-log.ts';
 import type { AppLogs } from '../logs/app-logs.ts';
 import type { LogOrigin } from '../logs/line.ts';
 import type { LogSpec } from '../protocol/runner.ts';
@@ -11,7 +12,8 @@ import { needDescriptors } from '../system/descriptors.ts';
 import { listDirectory, readJson } from '../system/files.ts';
 import { describeError } from '../system/log.ts';
 import { sharedMasker } from '../system/mask/masker.ts';
-import { ProcessOutput } from './process-output.ts';
+import { Allowance } from './allowance.ts';
+import { ProcessOutput, printed } from './process-output.ts';
 import type { Identity } from './users/identity.ts';
 
 const run = promisify(execFile);
@@ -32,6 +34,7 @@ export class Outputs {
   readonly #log: (message: string) => void;
   /** open outputs with the directory of their log, the oldest first */
   readonly #open = new Map<ProcessOutput, string>();
+  readonly #allowances = new WeakMap<AppLog, Allowance>();
 
   constructor(directory: string, logs: AppLogs, log: (message: string) => void) {
     this.#directory = directory;
@@ -109,9 +112,11 @@ export class Outputs {
   }
 
   #output(id: string, { origin, log }: OutputRecord): ProcessOutput {
+    const appLog = this.#logs.get(log);
     const output: ProcessOutput = new ProcessOutput({
       origin,
-      log: this.#logs.get(log),
+      log: appLog,
+      allowance: this.#allowance(appLog),
       masker: sharedMasker(log.secrets),
       out: this.#path(id, 'out'),
       err: this.#path(id, 'err'),
@@ -122,6 +127,14 @@ export class Outputs {
     });
     this.#open.set(output, log.directory);
     return output;
+  }
+
+  #allowance(log: AppLog): Allowance {
+    const known = this.#allowances.get(log);
+    if (known !== undefined) return known;
+    const allowance = new Allowance(printed.atOnce, printed.perSecond, performance.now());
+    this.#allowances.set(log, allowance);
+    return allowance;
   }
 
   /** Closes the oldest outputs of an app that only processes left behind by ended processes hold open. */

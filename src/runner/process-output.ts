@@ -2,8 +2,10 @@ import { closeSync, constants, openSync, rmSync } from 'node:fs';
 import type { AppLog } from '../logs/app-log.ts';
 import { Framer } from '../logs/framer.ts';
 import type { LogOrigin } from '../logs/line.ts';
+import { formatBytes } from '../system/amounts.ts';
 import { withDeadline } from '../system/deadline.ts';
 import type { Masker } from '../system/mask/masker.ts';
+import type { Allowance } from './allowance.ts';
 import { Capture } from './capture.ts';
 import { KeptOutput } from './kept-output.ts';
 import { Tail } from './tail.ts';
@@ -14,9 +16,20 @@ const endDelay = 1000;
 /** A write to the log that takes longer is no matter of the app's, in ms. */
 const heldUpAfter = 500;
 
+/**
+ * Limits what an app prints, in bytes. A core reads, masks and compresses several times as much, and the other apps need the
+ * runner, too.
+ */
+export const printed = { atOnce: 64 * 1024 ** 2, perSecond: 16 * 1024 ** 2 };
+
+/** Time between two notes that a process prints too much, in ms. */
+const limitNotedEvery = 60_000;
+
 interface OutputOptions {
   origin: LogOrigin;
   log: AppLog;
+  /** bytes that the app may print: shared by all its processes */
+  allowance: Allowance;
   masker: Masker;
   /** paths of the FIFOs, and of the record that tells the next runner of them */
   out: string;
@@ -47,6 +60,7 @@ export class ProcessOutput {
   /** true if the process has ended and another process still has its output */
   isOrphaned = false;
   #stopped = false;
+  #limitNotedAt: number | undefined;
 
   constructor(options: OutputOptions) {
     this.#options = options;
@@ -176,8 +190,18 @@ export class ProcessOutput {
       this.everything.add(text);
       if (stream === 'err') this.#errors.add(text);
     };
-    const { [stream]: path, log } = this.#options;
-    return new Capture(path, log, this.#framers[stream], seen);
+    const { [stream]: path, log, allowance } = this.#options;
+    const limited = () => this.#noteLimit();
+    return new Capture(path, log, this.#framers[stream], allowance, { seen, limited });
+  }
+
+  /** Notes, once in a while, that the process prints faster than its app may. */
+  #noteLimit(): void {
+    const now = performance.now();
+    if (this.#limitNotedAt !== undefined && now - this.#limitNotedAt < limitNotedEvery) return;
+    this.#limitNotedAt = now;
+    const rate = `${formatBytes(printed.perSecond)} a second`;
+    this.say(`the app prints more than ${rate} for a while: its output is read more slowly, and it waits`);
   }
 
   async #readKept(stream: 'out' | 'err'): Promise<void> {

@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import { closeSync, constants, openSync } from 'node:fs';
+import { mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { AppLog } from '../../src/logs/app-log.ts';
+import { Framer } from '../../src/logs/framer.ts';
+import { Allowance } from '../../src/runner/allowance.ts';
+import { Capture } from '../../src/runner/capture.ts';
+import { Masker } from '../../src/system/mask/masker.ts';
+import { signalProcess } from '../../src/system/processes.ts';
+import { appLog, linesOf } from '../support/app-log.ts';
+import { removeDirectory } from '../support/temporary.ts';
+import { waitFor } from '../support/wait.ts';
+
+const line = 'x'.repeat(99);
+
+test('output beyond the allowance of an app is read at its rate, by all captures together', async (t) => {
+  const allowance = new Allowance(256 * 1024, 1024 * 1024, performance.now());
+  const begun = performance.now();
+  const flooded = await Promise.all([flood(t, 'web.0', allowance), flood(t, 'web.1', allowance)]);
+  const seen = () => flooded.reduce((sum, each) => sum + each.seen(), 0);
+  await waitFor(() => seen() > 1024 * 1024);
+  // The burst is free, and the last chunk of each is counted after it has been read.
+  const free = 256 * 1024 + 2 * 48 * 1024;
+  const atLeast = ((1024 * 1024 - free) / (1024 * 1024)) * 1000;
+  assert.ok(performance.now() - begun >= atLeast);
+  assert.ok(flooded.every((each) => each.limited() > 0));
+});
+
+test('output within the allowance is read as fast as it comes, and all output is in the log', async (t) => {
+  const { directory, limited, ended } = await flood(
+    t,
+    'web.0',
+    new Allowance(64 * 1024 ** 2, 1024, performance.now()),
+    10_000,
+  );
+  await ended;
+  assert.equal(limited(), 0);
+  assert.equal(linesOf(await appLog(directory), 'web.0').filter((each) => each === line).length, 10_000);
+});
+
+test('output beyond the allowance is late, and none of it is lost', async (t) => {
+  const allowance = new Allowance(64 * 1024, 1024 * 1024, performance.now());
+  const { directory, limited, ended } = await flood(t, 'web.0', allowance, 5000);
+  await ended;
+  assert.ok(limited() > 0);
+  assert.equal(linesOf(await appLog(directory), 'web.0').filter((each) => each === line).length, 5000);
+});
+
+/** Captures a process that prints as fast as it can. @param lines that it prints; without end if left out */
+async function flood(t: TestContext, process: string, allowance: Allowance, lines?: number) {
+  const directory = await mkdtemp(join(tmpdir(), 'sluice-test-'));
+  const logs = join(directory, 'logs');
+  const failed = (error: Error) => assert.fail(error);
+  const log = new AppLog({ directory: logs, size: 2 ** 30, rotated: () => undefined, failed });
+  const fifo = join(directory, 'out');
+  execFileSync('mkfifo', [fifo]);
+  const fd = openSync(fifo, constants.O_RDWR);
+  const command = lines === undefined ? `yes ${line}` : `yes ${line} | head -n ${lines}`;
+  const child = spawn('sh', ['-c', command], { stdio: ['ignore', fd, 'inherit'], detached: true });
+  let [seen, limited] = [0, 0];
+  const framer = new Framer({ release: 1, process }, 'out', new Masker([]));
+  const capture = new Capture(fifo, log, framer, allowance, {
+    seen: (text) => {
+      seen += text.length;
+    },
+    limited: () => {
+      limited += 1;
+    },
+  });
+  closeSync(fd);
+  t.after(async () => {
+    signalProcess(-(child.pid as number), 'SIGKILL');
+    await capture.stop();
+    capture.close();
+    await log.end();
+    await removeDirectory(directory);
+  });
+  return { directory: logs, ended: capture.ended, seen: () => seen, limited: () => limited };
+}
