@@ -64,9 +64,13 @@ export async function findLastLines(
 async function snapshot(directory: string): Promise<{ current: LogFile | undefined; numbers: number[] }> {
   for (let numbers = await rotatedNumbers(directory); ; ) {
     const current = await LogFile.current(directory);
+    await using opened = new AsyncDisposableStack();
+    opened.use(current);
     const again = await rotatedNumbers(directory);
-    if (again.at(-1) === numbers.at(-1)) return { current, numbers };
-    await current?.[Symbol.asyncDispose]();
+    if (again.at(-1) === numbers.at(-1)) {
+      opened.move();
+      return { current, numbers };
+    }
     numbers = again;
   }
 }

@@ -63,13 +63,15 @@ export class Trail implements AsyncDisposable {
       if (this.#ahead.length === 0) {
         // Opened before the look at the others: if it is rotated in between, it is among them.
         const current = await LogFile.current(this.#directory);
+        await using opened = new AsyncDisposableStack();
+        opened.use(current);
         await this.#lookAhead();
         if (this.#ahead.length === 0) {
+          opened.move();
           this.#file = current;
           this.#bound();
           return current;
         }
-        await current?.[Symbol.asyncDispose]();
       }
       const number = this.#ahead.shift() as number;
       const file = await LogFile.rotated(this.#directory, number);

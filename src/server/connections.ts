@@ -20,6 +20,9 @@ export interface ConnectionLimits {
 /** Limits of the API. `silence` is long for people: a pager may show a page of a log for some minutes before it reads on. */
 export const connectionLimits: ConnectionLimits = { next: 20_000, silence: 15 * 60_000 };
 
+/** Limit of unanswered requests of a connection: each takes memory. */
+const mostUnanswered = 100;
+
 /** Number of unanswered requests of a connection, and the time limit of a connection that has none. */
 interface Use {
   unanswered: number;
@@ -52,6 +55,7 @@ export function limitConnections(server: Server, { next, silence }: ConnectionLi
     clearTimeout(use.limit);
     use.unanswered += 1;
     if (use.unanswered === 2) socket.setTimeout(next);
+    if (use.unanswered > mostUnanswered) socket.destroy();
     response.once('close', () => {
       use.unanswered -= 1;
       if (socket.destroyed) return;

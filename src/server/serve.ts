@@ -42,7 +42,7 @@ export async function serveApi(
   }: { log: Log; options?: typeof apiServerOptions; limits?: ConnectionLimits },
 ): Promise<ApiListener> {
   const serve = (listener: RequestListener) => {
-    const server = http.createServer(options, listener);
+    const server = http.createServer(options, inTurn(listener));
     limitConnections(server, limits);
     return server;
   };
@@ -64,6 +64,18 @@ export async function serveApi(
   const url = `http://${inUrl(address)}:${bound}`;
   const kept = opened.move();
   return { url, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+/**
+ * Handles the requests of a connection one after the other. Node.js emits a request before the previous one is answered, with
+ * a response that has no socket yet. Koa misses the end of such a response, and leaves the file of its body open. Node.js
+ * ends the process when it collects the handle of that file.
+ */
+function inTurn(listener: RequestListener): RequestListener {
+  return (request, response) => {
+    if (response.socket !== null) listener(request, response);
+    else response.once('socket', () => listener(request, response));
+  };
 }
 
 /** Returns a function that logs failed accepts, but not each of them: clients may connect by the thousand. */

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readdir, readlink } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { answering } from '../support/apps.ts';
 import { startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
@@ -59,10 +62,34 @@ for (const [call, begun] of Object.entries(endless)) {
   }
 }
 
+test('a client that disconnects leaves no log open, also where its requests wait for each other', async () => {
+  for (const method of ['GET', 'HEAD']) {
+    for (const path of ['releases/1/log', 'logs', 'logs?follow=1']) {
+      const call = `${method} /v1/apps/shop/${path}`;
+      for (let round = 0; round < 30; round += 1) {
+        const client = listeners.TCP();
+        await once(client, 'connect');
+        for (let times = 0; times < 3; times += 1) ask(client, call, []);
+        client.resume();
+        await sleep(round % 10);
+        client.resetAndDestroy();
+      }
+    }
+  }
+  await waitFor(async () => (await openLogs()).length === 0, { what: 'closed logs' });
+});
+
 test('an app is removed as soon as the client of a hold has disconnected', async () => {
   await sluice.call('DELETE', '/v1/apps/shop?confirm=shop');
   assert.deepEqual(await sluice.call('GET', '/v1/apps'), []);
 });
+
+/** Returns the paths of the logs of releases and apps that the server has open. */
+async function openLogs(): Promise<string[]> {
+  const directory = `/proc/${sluice.pid}/fd`;
+  const links = (await readdir(directory)).map((fd) => readlink(join(directory, fd)).catch(() => ''));
+  return (await Promise.all(links)).filter((path) => /\/(?:build|app)\.log$/.test(path));
+}
 
 /** Sends the head of a call. */
 function ask(client: Socket, call: string, headers: string[]): Socket {

@@ -126,6 +126,19 @@ test('an answer that pauses is not cut, and the server notices if its client dis
   await waitFor(() => isClosed(connections), { what: 'the end of the connections', interval: 10 });
 });
 
+test('requests of a connection are handled one after the other, and not once their client has gone', async (t) => {
+  const { clients, connections, handled } = await served(t, patient);
+  await Promise.all(
+    clients.map(async (client) => {
+      client.write(ask('/late') + ask('/silent') + ask('/ok'));
+      await until(client, /late[\s\S]*begun/);
+      client.destroy();
+    }),
+  );
+  await waitFor(() => isClosed(connections), { what: 'the end of the connections', interval: 10 });
+  assert.deepEqual(handled.sort(), ['/late', '/late', '/silent', '/silent']);
+});
+
 test('TCP keep-alive is on, so that the kernel detects clients whose machine is gone', async (t) => {
   const { clients } = await served(t, patient);
   clients[0]?.write(ask('/silent'));
@@ -187,12 +200,14 @@ test('the limits leave a kept connection time for its next request, and people t
 /** Starts a server on a TCP and a unix socket, and connects a client to each; `connections` are the server's side. */
 async function served(t: TestContext, limits: ConnectionLimits) {
   const connections: Socket[] = [];
+  const handled: (string | undefined)[] = [];
   const remember = (message: unknown) => void connections.push((message as { socket: Socket }).socket);
   subscribe('net.server.socket', remember);
   t.after(() => unsubscribe('net.server.socket', remember));
   const listener = (request: IncomingMessage, response: ServerResponse) => {
     request.on('error', () => undefined);
     response.on('error', () => undefined);
+    handled.push(request.url);
     routes[request.url ?? '']?.(request, response);
   };
   const path = join(await temporaryDirectory(t), 'api.sock');
@@ -211,7 +226,7 @@ async function served(t: TestContext, limits: ConnectionLimits) {
   for (const client of clients) client.on('error', () => undefined);
   await Promise.all(clients.map((client) => once(client, 'connect')));
   await waitFor(() => connections.length === clients.length, { what: 'accepted connections', interval: 10 });
-  return { clients, connections };
+  return { clients, connections, handled };
 }
 
 function isClosed(connections: Socket[]): boolean {
