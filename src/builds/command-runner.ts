@@ -72,7 +72,9 @@ export class CommandRunner {
         );
       signal.throwIfAborted();
     });
-    const { killedAfter } = result;
+    const { killedAfter, left } = result;
+    // A build tool may leave a server of its own; a hook that leaves a process wants the process to live on.
+    if (left !== undefined && purpose === 'hook' && !result.timedOut) log(describeLeft(name, left));
     if (killedAfter !== undefined)
       log(`\`${name}\` was killed: it had not ended ${formatDuration(killedAfter)} after SIGTERM`);
     if (result.timedOut) throw purpose === 'hook' ? hookTimedOut(name, this.#timeout) : this.#timedOut(name);
@@ -91,6 +93,11 @@ export class CommandRunner {
       { hint: 'Does it wait for input, or watch files? More time is "timeout" of "build" in sluice.json.' },
     );
   }
+}
+
+function describeLeft(name: string, left: number): string {
+  const [what, them] = left === 1 ? ['a process', 'the process'] : [`${left} processes`, 'them'];
+  return `\`${name}\` left ${what} running, and Sluice killed ${them}. Put a command that goes on into "processes" of sluice.json.`;
 }
 
 function outOfMemory(name: string, { limit }: Shortage): AppError {

@@ -125,6 +125,8 @@ export interface JobResult {
   durationMs: number;
   /** ms between SIGTERM and SIGKILL; left out if the process was not killed */
   killedAfter?: number;
+  /** number of processes that the job left running, which were killed; left out if there were none */
+  left?: number;
   /** what it, or something that it had started, was short of; left out where that is nothing that is known */
   shortage?: Shortage;
 }

@@ -45,7 +45,7 @@ export async function runCommand(
     const rest = framer.end(new Date());
     if (rest !== '') await log.write(rest);
   }
-  const { killedAfter } = result;
+  const { killedAfter, left } = result;
   const killed =
     killedAfter === undefined
       ? ''
@@ -57,5 +57,9 @@ export async function runCommand(
     return { failed: true, detail: `ended by ${describeShortage(result.shortage)}` };
   }
   if (result.signal !== null) return { failed: true, detail: `ended by ${result.signal}` };
-  return { failed: result.code !== 0, detail: `exit status ${result.code}` };
+  const remains =
+    left === undefined
+      ? ''
+      : `, and left ${left === 1 ? 'a process' : `${left} processes`} running, now killed`;
+  return { failed: result.code !== 0, detail: `exit status ${result.code}${remains}` };
 }

@@ -16,13 +16,16 @@ const looks = 10;
  * group. Told by the variable in its environment; where there is no /proc, there is nothing to tell it by.
  * @param user whom it ran as, where there are users: others than they, root without CAP_SYS_PTRACE included, may not read
  *   the environment of a process, so they look themselves
+ * @returns how many processes were left
  */
-export async function endJobRemains(mark: string, user?: Identity): Promise<void> {
+export async function endJobRemains(mark: string, user?: Identity): Promise<number> {
+  const ended = new Set<number>();
   for (let look = 0; look < looks; look += 1) {
     const remains = await findMarked(mark, user);
-    if (remains.length === 0) return;
-    for (const pid of remains) signalProcess(pid, 'SIGKILL');
+    if (remains.length === 0) break;
+    for (const pid of remains) if (signalProcess(pid, 'SIGKILL')) ended.add(pid);
   }
+  return ended.size;
 }
 
 /** Finds the processes that have the mark in their environment. @param user as for `endJobRemains` */

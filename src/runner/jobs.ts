@@ -75,8 +75,9 @@ export async function runJob(
   if (context.signal.aborted) end();
   try {
     const outcome = await exited;
+    const left = await endJobRemains(mark, user);
+    // Without /proc, and for a process that has cleared its environment.
     signalProcess(-pid, 'SIGKILL');
-    await endJobRemains(mark, user);
     await withDeadline(closed, closeDelay);
     const durationMs = Math.round(performance.now() - start);
     const shortage = group?.shortages()[0] ?? group?.killedBy();
@@ -85,6 +86,7 @@ export async function runJob(
       timedOut,
       durationMs,
       ...(killedAfter !== undefined && { killedAfter }),
+      ...(left > 0 && { left }),
       ...(shortage !== undefined && { shortage }),
     };
   } finally {

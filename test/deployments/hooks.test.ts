@@ -164,3 +164,11 @@ test('a rollback and a restart run no hooks', async () => {
   assert.ok(existsSync(ran));
   assert.equal(await readFile(ran, 'utf8'), '');
 });
+
+test('a process that a hook leaves running is killed, and the log says so', async () => {
+  await sluice.deploy('leaving', answering('one', { hooks: { preSwitch: 'sleep 300 & echo migrated' } }));
+  assert.match(
+    await buildLog('leaving', 1),
+    /^`sleep 300 & echo migrated` left a process running, and Sluice killed the process\. .*"processes" of sluice\.json/m,
+  );
+});
