@@ -78,6 +78,11 @@ export class ProcessRecords {
     this.#remove(this.#path(pid));
   }
 
+  /** Removes the record of a process that has ended, but not the record of a later process with the same pid. */
+  forget({ pid, startTime }: ProcessRecord): void {
+    if (this.get(pid)?.startTime === startTime) this.remove(pid);
+  }
+
   #remove(path: string): void {
     try {
       rmSync(path, { force: true });

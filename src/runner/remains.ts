@@ -2,7 +2,7 @@ import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promi
 import { formatDuration } from '../system/amounts.ts';
 import { listPids, processStartTimeNow, sessionOf, signalProcess } from '../system/processes.ts';
 import { findMarked } from './job-remains.ts';
-import type { ProcessRecord } from './process-records.ts';
+import type { ProcessRecord, ProcessRecords } from './process-records.ts';
 import type { Identity } from './users/identity.ts';
 
 /** Interval between two checks whether the known processes are gone, in ms. */
@@ -53,28 +53,31 @@ const patience = 5000;
 const lookForEarlier = 250;
 
 /**
- * Does the same for each worker and background process of an earlier runner, once it is gone. They are no children of this
- * runner, so their ends are found by polling.
- * @param records all records at the start of this runner, of living and of ended processes
+ * Does the same for each worker and background process of an earlier runner, once it is gone, and removes the record of
+ * each process of that runner. They are no children of this runner, so their ends are found by polling.
+ * @param earlier all records at the start of this runner, of living and of ended processes
  * @param userOf returns the user of an app's processes
  */
 export async function endRemainsOfEarlier(
-  records: ProcessRecord[],
+  earlier: ProcessRecord[],
+  records: ProcessRecords,
   userOf: (key: string) => Identity | undefined,
   log: (message: string) => void,
 ): Promise<void> {
-  const end = async ({ kind, key, pid, startTime, mark }: ProcessRecord) => {
-    if (kind !== 'worker' && kind !== 'background') return;
+  const end = async (record: ProcessRecord) => {
+    const { kind, key, pid, startTime, mark } = record;
     const isAlive = () => startTime !== undefined && processStartTimeNow(pid) === startTime;
     const wasAlive = isAlive();
     while (isAlive()) await sleep(lookForEarlier, undefined, { ref: false });
+    records.forget(record);
+    if (kind !== 'worker' && kind !== 'background') return;
     const killed = await endRemains({ pid: wasAlive ? pid : undefined, mark, user: userOf(key) }, patience);
     if (killed > 0)
       log(
         `a process of an earlier runner (${kind} of ${key}, pid ${pid}) ${describeRemains(killed, patience)}`,
       );
   };
-  await Promise.all(records.map(end));
+  await Promise.all(earlier.map(end));
 }
 
 /** Returns a clause for the log about the number of killed processes. */

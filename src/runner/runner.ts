@@ -92,7 +92,7 @@ export class Runner {
     await this.#orphans.listen(socket, { open: this.#ground.users !== undefined });
     this.#ticker.start();
     const warn = (message: string) => this.#log.warn(message);
-    endRemainsOfEarlier(earlier, (key) => this.#whoRan(key), warn).catch((error: unknown) =>
+    endRemainsOfEarlier(earlier, this.#records, (key) => this.#whoRan(key), warn).catch((error: unknown) =>
       this.#log.error('processes left by earlier ones were not ended', { error }),
     );
   }
