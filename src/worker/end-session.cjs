@@ -11,6 +11,8 @@ const endIsNear = Buffer.from('0000080700000000007fffffff00000000', 'hex');
 const pingSize = 17;
 /** Longest wait for an instant without an answer on its way to the client, in ms. */
 const quietPatience = { plain: 50, encrypted: 200 };
+/** Time between pings while a session waits for a request, in ms. */
+const pingPause = 10;
 /** Longest time for a client to answer pings, in ms. */
 const pingPatience = 10_000;
 
@@ -56,8 +58,7 @@ function endSession(session, requestPatience) {
  * @param {() => boolean} isOver
  */
 async function end(session, handle, patience, isOver) {
-  await nextRequest(session, patience);
-  const isQuiet = await becomesQuiet(session, handle, isOver);
+  const isQuiet = await quietInstant(session, handle, patience, isOver);
   if (!isPlain(handle)) {
     const close = () => {
       if (!isOver()) session.close();
@@ -97,27 +98,45 @@ function nextRequest(session, patience, then = () => undefined) {
 }
 
 /**
- * Pings until nothing but the last ping has been written since the ping before: then the client has read all answers,
- * and what it sent because of them has arrived.
+ * Waits for the next request, and until the client has read all answers and what it sent because of them has arrived.
+ * Pings show this: nothing but the last ping has been written since the ping before. Pings go on while the session waits
+ * and writes, so a request usually arrives at a quiet instant.
  * @param {ServerHttp2Session} session
  * @param {any} handle of its socket
+ * @param {number} patience
  * @param {() => boolean} isOver
  * @returns {Promise<boolean>} false if this did not happen in time
  */
-async function becomesQuiet(session, handle, isOver) {
-  const latest = performance.now() + quietPatience[session.encrypted ? 'encrypted' : 'plain'];
+async function quietInstant(session, handle, patience, isOver) {
+  let latest = Number.POSITIVE_INFINITY;
+  const request = nextRequest(session, patience, () => {
+    latest = performance.now() + quietPatience[session.encrypted ? 'encrypted' : 'plain'];
+  });
+  const isWaiting = () => latest === Number.POSITIVE_INFINITY;
+  // Without a first GOAWAY, the session must process requests that arrive in one go with others before its end.
+  const settled = () => (isPlain(handle) ? undefined : new Promise((resolve) => setImmediate(resolve)));
   let before = Number.NaN;
-  while (!isOver()) {
-    if (!(await ping(session))) return false;
-    // Without a first GOAWAY, the session must process requests right behind the answer to the ping before its end.
-    if (!isPlain(handle)) await new Promise((resolve) => setImmediate(resolve));
-    if (isOver()) return false;
+  while ((await ping(session)) && !isOver()) {
+    await settled();
     const written = handle.bytesWritten;
-    if (written - before === pingSize) return true;
-    if (performance.now() > latest) return false;
+    const isQuiet = written - before === pingSize;
     before = written;
+    if (!isWaiting()) {
+      if (isQuiet) return true;
+      if (performance.now() > latest) return false;
+      continue;
+    }
+    // As long as nothing is written, another ping would say nothing new.
+    do await Promise.race([request, pause()]);
+    while (isWaiting() && isQuiet && handle.bytesWritten === written);
+    await settled();
+    if (isQuiet && handle.bytesWritten === written) return true;
   }
   return false;
+}
+
+function pause() {
+  return new Promise((resolve) => setTimeout(resolve, pingPause).unref());
 }
 
 /**

@@ -49,15 +49,19 @@ for (const { over, scheme, create } of kinds) {
     client.on('goaway', (_, last: number) => events.push(last === refusesNone ? 'warning' : 'end'));
     const [goaway, closed] = [once(client, 'goaway'), once(client, 'close')];
     endSession(session, endless);
-    // Nothing comes before the request, not even the pings that come before a GOAWAY.
-    client.on('ping', () => events.push('ping'));
-    await pingOf(client);
+    let pings = 0;
+    client.on('ping', () => {
+      pings += 1;
+      // The session writes, so it pings again.
+      client.ping(() => undefined);
+    });
+    await waitFor(() => pings >= 10, { what: 'pings' });
+    client.removeAllListeners('ping');
     assert.equal(events.length, 0);
     const request = client.request().on('end', () => events.push('answer'));
     assert.equal(await text(request), 'answer');
     await goaway;
-    const [first, second] = events.filter((event) => event !== 'ping');
-    assert.deepEqual([first, second], ['answer', over === 'TCP' ? 'warning' : 'end']);
+    assert.deepEqual(events.slice(0, 2), ['answer', over === 'TCP' ? 'warning' : 'end']);
     await closed;
   });
 
