@@ -38,30 +38,17 @@ export interface WorkerBoot {
 /** How the worker's private port is to be spoken to. */
 export type AppProtocol = 'http' | 'https' | 'http2' | 'http2s' | 'tcp' | 'tls';
 
-/**
- * Runner → worker. An idle connection moves in five messages, so that at no instant two processes read from it:
- * `connection` (old → runner), `offer` (runner → old, which puts a copy into the handoff), `held` (new → runner, which
- * took the copy out), then `moved` (runner → old, which closes its own copy) and `take` (runner → new, which starts to
- * read). The connection itself never passes through the runner.
- */
+/** Runner → worker. */
 export type ToWorker =
   /** `wait`: accept connections, and read nothing from them before `serve` */
   | { type: 'open'; wait: boolean }
   | { type: 'serve' }
-  /** `last`: nobody takes over, so that idle connections are closed instead of moved */
+  /** `last`: nobody takes over, so that idle connections are closed instead of given away */
   | { type: 'retire'; last: boolean }
-  /** after `retire`: other workers have opened, so that the ports beside the app's own can be shut */
+  /** after `retire`: other workers have opened, so idle connections can leave, and ports beside the app's own can be shut */
   | { type: 'relieve' }
-  /** put this connection into the handoff, under the number of the move */
-  | { type: 'offer'; connection: number; move: number }
-  | { type: 'take'; move: number }
-  /** close it: the move was given up */
-  | { type: 'drop'; move: number }
-  | { type: 'moved'; connection: number }
   /** name each request that is in flight by a `request`, then say `inFlight` */
-  | { type: 'tellInFlight' }
-  /** nobody could take it: go on serving it */
-  | { type: 'kept'; connection: number };
+  | { type: 'tellInFlight' };
 
 /** Worker → runner. */
 export type FromWorker =
@@ -73,11 +60,6 @@ export type FromWorker =
   /** also unasked: see `memoryExceeded` */
   | { type: 'retired' }
   | { type: 'drained' }
-  /** this connection is idle and can move */
-  | { type: 'connection'; connection: number }
-  /** this connection was closed before it was put into the handoff */
-  | { type: 'gone'; connection: number }
-  | { type: 'held'; move: number }
   /** is in flight; without the query */
   | { type: 'request'; method: string; path: string }
   /** how many requests are, and how many connections without one */
@@ -100,5 +82,8 @@ export type FromOrphan =
     }
   | { type: 'retired' };
 
-/** With it comes the descriptor into which connections are put for the workers of a fresh generation, if there is one. */
-export type ToOrphan = { type: 'retire' };
+/**
+ * Where there is a fresh generation, the two ends of its handoff come along: with `handoff` the one that connections are
+ * taken out of, and with the `retire` behind it the one that they are put into. `last`: the app stops.
+ */
+export type ToOrphan = { type: 'handoff' | 'retire'; last?: boolean };

@@ -6,7 +6,6 @@ import { BootFailures } from './boot-failure.ts';
 import type { Group } from './cgroups/group.ts';
 import type { Exit } from './exit.ts';
 import { gateDeadline } from './gate-deadline.ts';
-import type { Handoff } from './handoff.ts';
 import { Places } from './places.ts';
 import { ShortageWatch } from './shortage-watch.ts';
 import type { WorkerProcess } from './worker-process.ts';
@@ -65,7 +64,6 @@ export class Generation {
     this.places = new Places({
       ...{ spec, starter, log: options.log, stopping: this.#stopping.signal },
       isActive: () => this.state === 'active',
-      refilled: options.moves.settle,
       say: (worker, what) => this.#say(worker, what),
     });
   }
@@ -100,11 +98,6 @@ export class Generation {
   get memoryBytes(): number {
     for (const { figures } of this.workers) figures.look();
     return [...this.workers].reduce((sum, { figures }) => sum + (figures.memoryBytes ?? 0), 0);
-  }
-
-  /** Through which its workers take connections; undefined while it has none. */
-  get handoff(): Handoff | undefined {
-    return [...this.workers].at(-1)?.handoff;
   }
 
   get group(): Group {
@@ -164,9 +157,8 @@ export class Generation {
     this.#release();
   }
 
-  /** Workers that connections can be given to. */
+  /** Workers that are open, and have not been told to retire. */
   serving(): WorkerProcess[] {
-    // One that was told to retire lets go of what it is given; that it has retired is known only later.
     return [...this.workers].filter((worker) => worker.state === 'open' && !worker.isRetiring);
   }
 

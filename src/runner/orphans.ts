@@ -5,7 +5,7 @@ import { withDeadline } from '../system/deadline.ts';
 import { gateDeadline } from './gate-deadline.ts';
 import type { Handoff } from './handoff.ts';
 import type { ProcessRecord, ProcessRecords } from './process-records.ts';
-import { sendHandle } from './send-handle.ts';
+import { sendHandles } from './send-handle.ts';
 
 /** A worker of an earlier runner that goes on serving until it is retired. */
 interface Orphan {
@@ -38,8 +38,8 @@ export class Orphans {
   readonly #successor: (key: string) => Handoff | undefined;
   /** those that have not said who they are, the oldest first */
   readonly #strangers = new Set<Socket>();
-  /** pids of those that were sent the handoff of a successor: see sendHandle */
-  readonly #sentTo = new Set<number>();
+  /** which handoff each was sent last, by its pid: see sendHandles */
+  readonly #sent = new Map<number, Handoff>();
 
   /**
    * @param records of the workers that earlier runners have started
@@ -103,7 +103,7 @@ export class Orphans {
 
   /**
    * Tells those of `key` to take nothing new, and waits for their word; they end by themselves when drained.
-   * @param successor where their idle connections go
+   * @param successor where their idle connections go; undefined where the app stops
    */
   async retire(key: string, successor?: Handoff): Promise<void> {
     const concerned = [...this.#orphans].filter((orphan) => orphan.key === key);
@@ -111,14 +111,21 @@ export class Orphans {
   }
 
   async #retire(orphan: Orphan, successor: Handoff | undefined): Promise<void> {
-    const message: ToOrphan = { type: 'retire' };
-    const line = `${JSON.stringify(message)}\n`;
-    if (successor === undefined || this.#sentTo.has(orphan.pid)) orphan.socket.write(line);
-    else {
-      this.#sentTo.add(orphan.pid);
-      sendHandle(orphan.socket, line, successor.give);
-    }
+    const { pid, socket } = orphan;
+    if (successor === undefined) socket.write(lineOf({ type: 'retire', last: true }));
+    else if (this.#sent.get(pid) === successor || !this.#send(orphan, successor))
+      socket.write(lineOf({ type: 'retire' }));
     await withDeadline(orphan.retired.promise, gateDeadline);
+  }
+
+  /** Both ends: an orphan must not end before others have taken its connections out, and finds out by the one to take. */
+  #send({ pid, socket }: Orphan, handoff: Handoff): boolean {
+    const isSent = sendHandles(socket, [
+      { text: lineOf({ type: 'handoff' }), sent: handoff.take },
+      { text: lineOf({ type: 'retire' }), sent: handoff.give },
+    ]);
+    if (isSent) this.#sent.set(pid, handoff);
+    return isSent;
   }
 
   #accept(socket: Socket): void {
@@ -168,6 +175,10 @@ export class Orphans {
       return undefined;
     }
   }
+}
+
+function lineOf(message: ToOrphan): string {
+  return `${JSON.stringify(message)}\n`;
 }
 
 /** Who sends what is no message, or too much, is hung up on. */

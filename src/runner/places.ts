@@ -26,8 +26,6 @@ interface PlacesOptions {
   stopping: AbortSignal;
   /** whether the generation has the traffic: then an empty place is filled */
   isActive(): boolean;
-  /** told when a worker was put into a place, or could not be: see `isRefilling` */
-  refilled(): void;
   /** something that the app's owner should find in its log, and we in ours */
   say(worker: WorkerProcess, what: string): void;
   log(message: string): void;
@@ -81,11 +79,6 @@ export class Places {
   /** Lets workers serve that were opened with `wait`. */
   serve(): void {
     for (const { worker } of this.#slots) worker?.post({ type: 'serve' });
-  }
-
-  /** Tells whether a worker is starting that will fill a place of the active generation. */
-  get isRefilling(): boolean {
-    return this.#options.isActive() && this.#slots.some(({ renewing, filling }) => renewing || filling);
   }
 
   /** Whether all workers are there that should be. */
@@ -232,7 +225,6 @@ export class Places {
     } finally {
       slot.renewing = false;
       void this.#fill(slot);
-      this.#options.refilled();
     }
   }
 
@@ -314,7 +306,6 @@ export class Places {
       }
     }
     slot.filling = false;
-    this.#options.refilled();
   }
 
   async #fillOnce(slot: Slot): Promise<void> {

@@ -7,22 +7,21 @@ import { needDescriptors } from '../system/descriptors.ts';
 import { describeError } from '../system/log.ts';
 import { Serial } from '../system/serial.ts';
 import { Allowance } from './allowance.ts';
+import { AppHandoff } from './app-handoff.ts';
 import { Background } from './background.ts';
 import type { Cgroups } from './cgroups/cgroups.ts';
 import { Commit } from './commit.ts';
 import { Crons } from './crons.ts';
 import { Generation } from './generation.ts';
 import { makeRoom } from './halves.ts';
-import { Handoff } from './handoff.ts';
+import type { Handoff } from './handoff.ts';
 import { endLeftWorkers } from './left-workers.ts';
 import { ListeningPort } from './listening-port.ts';
-import { Moves } from './moves.ts';
 import type { Orphans } from './orphans.ts';
 import type { Outputs } from './outputs.ts';
 import { portTaken } from './port-taken.ts';
 import type { ProcessRecords } from './process-records.ts';
 import type { Identity } from './users/identity.ts';
-import type { WorkerProcess } from './worker-process.ts';
 import { workerStatus } from './worker-status.ts';
 
 /** What happens in a switch, told as it happens: for whoever wants to measure it, or to break it. */
@@ -32,8 +31,8 @@ const switchSteps = channel('sluice:switch:step');
 const defaultKillTimeout = 5000;
 
 /**
- * What the workers of one app may send to us, in bytes at once and a second: ten thousand connections that move at once,
- * and then a hundredth of what would keep us busy.
+ * What the workers of one app may send to us, in bytes at once and a second: more than all of them have to say, and a
+ * hundredth of what would keep us busy.
  */
 const mayBeSent = { atOnce: 1024 * 1024, perSecond: 128 * 1024 };
 
@@ -58,10 +57,6 @@ interface TargetOptions {
 export class TargetRunner {
   readonly key: string;
   readonly #options: TargetOptions;
-  readonly #moves = new Moves<WorkerProcess>(
-    () => this.#active?.serving() ?? [],
-    () => this.#active?.places.isRefilling ?? false,
-  );
   readonly #allowance = new Allowance(mayBeSent.atOnce, mayBeSent.perSecond, performance.now());
   readonly #standby = new Map<number, Generation>();
   /** those that are retired, the oldest first, and when they are over */
@@ -70,7 +65,7 @@ export class TargetRunner {
   readonly #turns = new Serial();
   #active: Generation | undefined;
   #port: ListeningPort | undefined;
-  #handoff: Handoff | undefined;
+  readonly #handoff: AppHandoff;
   #lastId = 0;
   #logDirectory: string | undefined;
   #state: Liveness = 'starting';
@@ -81,6 +76,7 @@ export class TargetRunner {
   constructor(options: TargetOptions) {
     this.key = options.key;
     this.#options = options;
+    this.#handoff = new AppHandoff(options.runDirectory, options.log);
     this.#background = new Background(options);
     this.#crons = new Crons({
       ...options,
@@ -89,9 +85,9 @@ export class TargetRunner {
     });
   }
 
-  /** Through which the workers of the active generation take connections. */
+  /** Through which the workers of the active generation take connections; undefined without one. */
   get handoff(): Handoff | undefined {
-    return this.#active?.handoff;
+    return this.#active && this.#handoff.current;
   }
 
   /** Whether there is nothing to be told of it. */
@@ -123,9 +119,9 @@ export class TargetRunner {
   async #add(spec: GenerationSpec, signal: AbortSignal): Promise<Generation> {
     signal.throwIfAborted();
     needDescriptors();
-    const { orphanSocket, records, cgroups, outputs, user, runDirectory, log } = this.#options;
+    const { orphanSocket, records, cgroups, outputs, user, log } = this.#options;
     this.#logDirectory = spec.log.directory;
-    this.#handoff ??= await Handoff.create(runDirectory, log);
+    await this.#handoff.open();
     const port = await this.#portFor(spec);
     const id = this.#nextId();
     const generation = new Generation({
@@ -138,12 +134,10 @@ export class TargetRunner {
       group: cgroups.generation(spec.key, id, spec.limits),
       outputs,
       user,
-      handoff: () => this.#handoff,
-      moves: this.#moves,
+      handoff: () => this.#handoffForNew(),
       allowance: this.#allowance,
-      exited: (worker, { signal }) => {
-        this.#moves.exited(worker);
-        if (signal === 'SIGABRT') void this.#replaceHandoff();
+      exited: (_worker, { signal }) => {
+        if (signal === 'SIGABRT') this.#handoff.suspect();
         this.#look();
       },
       log,
@@ -161,39 +155,14 @@ export class TargetRunner {
   }
 
   async #switch(id: number): Promise<SwitchResult> {
-    const next = this.#standby.get(id);
-    if (!next?.places.isComplete) {
-      if (next !== undefined) await this.discard(id);
-      throw new AppError('switch_failed', 'a worker of the new release died before the switch', {
-        hint: 'The release that was live still is. Its output is in "sluice logs"; deploy again.',
-      });
-    }
     const old = this.#active;
+    const { next, commit, start, late, unlinked } = await this.#commit(id, old).catch(
+      async (error: unknown) => {
+        await this.discard(id);
+        throw error;
+      },
+    );
     const { spec } = next;
-    const commit = await this.#prepare(next);
-    try {
-      if (old === undefined) await this.#gatherOrphans();
-    } catch (error) {
-      commit.discard();
-      await this.discard(id);
-      throw error;
-    }
-
-    const start = performance.now();
-    this.#moves.pause();
-    this.#tell('retire', id);
-    const late = (await old?.retire()) ?? [];
-    this.#tell('commit', id);
-    let unlinked: unknown;
-    try {
-      unlinked = commit.apply();
-    } catch (error) {
-      commit.discard();
-      await old?.open();
-      this.#moves.resume();
-      await this.discard(id);
-      throw notWritten(error);
-    }
     this.#tell('open', id);
     this.#standby.delete(id);
     this.#active = next;
@@ -205,10 +174,9 @@ export class TargetRunner {
     this.#look();
     const pauseMs = performance.now() - start;
     if (wait) this.#tell('wait', id);
-    await this.#options.orphans.retire(this.key, next.handoff);
+    await this.#options.orphans.retire(this.key, this.#handoff.current);
     if (wait) next.places.serve();
     this.#tell('opened', id);
-    this.#moves.resume();
 
     for (const worker of late) {
       this.#options.log(
@@ -232,13 +200,49 @@ export class TargetRunner {
     return { generation: id, pauseMs };
   }
 
+  /**
+   * Shuts the gates of the old generation and writes down that the new one is active.
+   * @returns when the gates began to shut, which old workers did not confirm, and what Commit.apply returns
+   * @throws AppError; nothing has changed then, and the gates are open again
+   */
+  async #commit(id: number, old: Generation | undefined) {
+    const next = this.#standby.get(id);
+    if (!next?.places.isComplete) {
+      throw new AppError('switch_failed', 'a worker of the new release died before the switch', {
+        hint: 'The release that was live still is. Its output is in "sluice logs"; deploy again.',
+      });
+    }
+    const commit = await this.#prepare(next);
+    try {
+      if (old === undefined) await this.#gatherOrphans();
+      const start = performance.now();
+      this.#tell('retire', id);
+      const late = (await old?.retire()) ?? [];
+      this.#tell('commit', id);
+      const unlinked = await this.#apply(commit, old);
+      return { next, commit, start, late, unlinked };
+    } catch (error) {
+      commit.discard();
+      throw error;
+    }
+  }
+
+  async #apply(commit: Commit, old: Generation | undefined): Promise<unknown> {
+    try {
+      return commit.apply();
+    } catch (error) {
+      await old?.open();
+      throw notWritten(error);
+    }
+  }
+
   /** Waits until those that an earlier runner has left can be told to retire. */
   async #gatherOrphans(): Promise<void> {
     const ours = () => new Set(this.status().workers.map(({ pid }) => pid));
     await this.#options.orphans.gather(ours, this.key);
   }
 
-  async #prepare({ id, spec, handoff }: Generation): Promise<Commit> {
+  async #prepare({ id, spec }: Generation): Promise<Commit> {
     try {
       const { paths, release, directory } = spec;
       const { current, generation } = paths;
@@ -246,11 +250,10 @@ export class TargetRunner {
       await Commit.sweep(safe.generation);
       return new Commit(
         safe,
-        { generation: id, release, handoff: handoff?.id ?? '' },
+        { generation: id, release, handoff: this.#handoff.current?.id ?? '' },
         relative(dirname(current), directory),
       );
     } catch (error) {
-      await this.discard(id);
       throw notWritten(error);
     }
   }
@@ -276,7 +279,6 @@ export class TargetRunner {
   async #retireAll(): Promise<{ ended: Promise<unknown> }> {
     const active = this.#active;
     this.#active = undefined;
-    this.#moves.settle();
     if (active !== undefined) this.#say(active.spec, 'stopped');
     const standby = [...this.#standby.keys()].map((id) => this.discard(id));
     const draining = [...this.#draining.keys()];
@@ -296,7 +298,7 @@ export class TargetRunner {
 
   status(): TargetStatus {
     const active = this.#active;
-    const generations = [...this.#standby.values(), ...(active ? [active] : []), ...this.#draining.keys()];
+    const generations = this.#generations();
     return {
       key: this.key,
       descriptors: this.#descriptors(generations),
@@ -316,10 +318,15 @@ export class TargetRunner {
     };
   }
 
-  /** Counts those of its port, its handoff, its processes and their output. */
+  #generations(): Generation[] {
+    const active = this.#active ? [this.#active] : [];
+    return [...this.#standby.values(), ...active, ...this.#draining.keys()];
+  }
+
+  /** Counts those of its port, its handoffs, its processes and their output. */
   #descriptors(generations: Generation[]): number {
     const channels = generations.reduce((sum, { workers }) => sum + workers.size, 0);
-    const shared = (this.#port === undefined ? 0 : 1) + (this.#handoff === undefined ? 0 : 2);
+    const shared = (this.#port === undefined ? 0 : 1) + (this.#handoff.current === undefined ? 0 : 2);
     const directory = this.#logDirectory;
     return shared + channels + (directory === undefined ? 0 : this.#options.outputs.descriptors(directory));
   }
@@ -392,22 +399,16 @@ export class TargetRunner {
     return bound;
   }
 
-  /**
-   * A worker that aborts may have read something from the handoff that Node.js cannot receive, and there may be more of it.
-   * Workers that start from now on get another one.
-   */
-  async #replaceHandoff(): Promise<void> {
-    const { runDirectory, log } = this.#options;
-    const former = this.#handoff;
-    if (former === undefined) return;
-    try {
-      const fresh = await Handoff.create(runDirectory, log);
-      if (this.#handoff !== former) return fresh.close();
-      this.#handoff = fresh;
-      former.close();
-    } catch (error) {
-      log(`the handoff was not replaced: ${describeError(error)}`);
-    }
+  /** Through which a worker that is started now passes connections on. */
+  async #handoffForNew(): Promise<Handoff | undefined> {
+    const former = this.#handoff.current;
+    const current = await this.#handoff.forNew((handoff) =>
+      this.#generations().some(({ workers }) => [...workers].some((worker) => worker.handoff === handoff)),
+    );
+    // Those that give to the former one must not wait for ever.
+    if (current !== undefined && current !== former && this.#active !== undefined)
+      void this.#options.orphans.retire(this.key, current);
+    return current;
   }
 
   /** Nobody would ever accept what waits on a port without a generation. */
@@ -415,8 +416,7 @@ export class TargetRunner {
     if (this.#active !== undefined || this.#standby.size > 0) return;
     this.#port?.close();
     this.#port = undefined;
-    this.#handoff?.close();
-    this.#handoff = undefined;
+    this.#handoff.close();
   }
 
   /** Never the number of an earlier runner's generation, whose workers may still be there. */

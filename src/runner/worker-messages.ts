@@ -53,11 +53,6 @@ function messageOf(value: Record<string, unknown>): FromWorker {
       return { type, method: text(value['method']), path: text(value['path']) };
     case 'inFlight':
       return { type, requests: count(value['requests']), connections: count(value['connections']) };
-    case 'connection':
-    case 'gone':
-      return { type, connection: count(value['connection']) };
-    case 'held':
-      return { type, move: count(value['move']) };
     case 'memoryExceeded':
       return { type, bytes: count(value['bytes']) };
     case 'beat':

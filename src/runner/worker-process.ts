@@ -54,10 +54,6 @@ const mostTold = 20;
 
 /** What a worker tells beyond the steps of its own life. */
 export interface WorkerListener {
-  /** an idle connection looks for a new home */
-  connection(worker: WorkerProcess, connection: number): void;
-  gone(worker: WorkerProcess, connection: number): void;
-  held(worker: WorkerProcess, move: number): void;
   /** it takes more memory than it may, or accepts no more requests for that reason */
   memoryExceeded(worker: WorkerProcess): void;
   exited(worker: WorkerProcess, exit: Exit): void;
@@ -201,19 +197,13 @@ export class WorkerProcess {
           this.state = 'retired';
           this.#retired.resolve();
           if (this.isRetiring) return;
-          // By itself: what it holds and was not told to take is let go when it is asked to, as always.
+          // It has retired by itself.
           void this.retire(false);
           return listener.memoryExceeded(this);
         case 'drained':
           if (this.state !== 'retired') return;
           this.state = 'drained';
           return this.#drained.resolve();
-        case 'connection':
-          return listener.connection(this, body.connection);
-        case 'gone':
-          return listener.gone(this, body.connection);
-        case 'held':
-          return listener.held(this, body.move);
         case 'request':
           if ((this.#inFlight?.requests.length ?? mostTold) < mostTold)
             this.#inFlight?.requests.push(`${body.method} ${body.path}`);

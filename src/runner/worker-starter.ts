@@ -8,7 +8,6 @@ import type { Group } from './cgroups/group.ts';
 import type { Exit } from './exit.ts';
 import type { Handoff } from './handoff.ts';
 import type { ListeningPort } from './listening-port.ts';
-import type { Moves } from './moves.ts';
 import type { Outputs } from './outputs.ts';
 import type { ProcessRecords } from './process-records.ts';
 import type { Identity } from './users/identity.ts';
@@ -28,9 +27,7 @@ export interface WorkerGround {
   group: Group;
   outputs: Outputs;
   /** through which workers pass connections to each other; undefined where the app was given up */
-  handoff(): Handoff | undefined;
-  /** where connections go that are on the move */
-  moves: Pick<Moves<WorkerProcess>, 'connection' | 'gone' | 'held' | 'settle'>;
+  handoff(): Promise<Handoff | undefined>;
   /** what all workers of the app together may send to the runner */
   allowance: Allowance;
 }
@@ -86,7 +83,7 @@ export class WorkerStarter {
   }
 
   async #spawn(instance: number, signal: AbortSignal): Promise<WorkerProcess> {
-    const { spec, outputs, moves, started, memoryExceeded, exited } = this.#options;
+    const { spec, outputs, started, memoryExceeded, exited } = this.#options;
     const user = this.#options.user();
     const origin = { release: spec.release, process: `web.${instance}` };
     const notStarted = (error: unknown) => new NotStarted(instance, error, sharedMasker(spec.log.secrets));
@@ -94,10 +91,9 @@ export class WorkerStarter {
       throw notStarted(error);
     });
     try {
+      const handoff = await this.#options.handoff();
       signal.throwIfAborted();
-      const { connection, gone, held } = moves;
-      const listener = { connection, gone, held, memoryExceeded, exited };
-      const handoff = this.#options.handoff();
+      const listener = { memoryExceeded, exited };
       if (handoff === undefined) throw new Error('its app has been stopped');
       const worker = new WorkerProcess({ ...this.#options, handoff, instance, user, output, listener });
       started(worker);

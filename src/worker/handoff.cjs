@@ -1,31 +1,115 @@
 'use strict';
 
-const { Socket } = require('node:net');
+const { readFileSync } = require('node:fs');
+const { Giver } = require('./giver.cjs');
+const { Taker } = require('./taker.cjs');
 
-/**
- * The two ends of the socket pair through which the workers of one app pass connections to each other. All workers of
- * the app have both ends. Whoever reads gets whole messages: each is one write with one handle, and the kernel ends a
- * read behind a handle.
- *
- * Handles never go to the runner: a Node.js that reads handles aborts when it receives one that it does not know, such
- * as the descriptor of a file. Here that ends a worker of the app that sent it.
- */
+/** @typedef {import('./giver.cjs').Given} Given */
+/** @typedef {{ take: number | undefined, give: number }} Ends descriptors; workers of an earlier runner may lack `take` */
 
 /** The kind of a pipe that carries handles: PipeConstants.IPC of Node.js. */
 const ipc = 2;
 
 /**
- * In place of the number of a move: nobody arbitrates. Whoever takes the connection has it, and the giver closes its own
- * copy. The way of workers whose runner is gone.
+ * About 270 connections fit into a pair. A worker waits where so many are in it: Node.js must never wait with a write,
+ * since it reads freed memory if the connection is closed meanwhile.
  */
-const forGood = 0;
+const most = 200;
 
-/** Longer than any message, in bytes. */
-const longest = 64;
+/** Where the system does not say what is in a handoff: how long one without any movement counts as in use, in ms. */
+const quietPeriod = 100;
+
+/**
+ * A socket pair through which the workers of one app pass connections to each other. Each worker has both ends of the
+ * pair. Each message is one write with one handle, and the kernel ends a read behind a handle, so a reader gets whole
+ * messages. The kernel gives each handle to one reader: the process that takes a connection out is its only owner.
+ *
+ * Handles never go to the runner: a Node.js that reads handles aborts when it receives one that it does not know, such
+ * as the descriptor of a file. Here that ends a worker of the app that sent it.
+ */
+class Handoff {
+  #ends;
+  #Pipe;
+  /** @type {InstanceType<typeof Giver> | undefined} */
+  #giver;
+  /** @type {InstanceType<typeof Taker> | undefined} */
+  #taker;
+  #movedAt = performance.now();
+
+  /**
+   * @param {Ends} ends
+   * @param {any} Pipe see channel.cjs
+   */
+  constructor(ends, Pipe) {
+    this.#ends = ends;
+    this.#Pipe = Pipe;
+  }
+
+  /**
+   * Puts a connection into the handoff, behind those that wait. A handoff that is full is waited for.
+   * @param {Given} given
+   */
+  give(given) {
+    this.#movedAt = performance.now();
+    this.#giver ??= new Giver(openPipe(this.#ends.give, this.#Pipe), () => (this.#count() ?? 0) >= most);
+    this.#giver.give(given);
+  }
+
+  /**
+   * Passes on a connection that was taken out of another handoff, or of this one.
+   * @param {any} handle
+   */
+  pass(handle) {
+    this.give({ handle, given: () => handle.close(), failed: undefined });
+  }
+
+  /**
+   * Takes connections out, from now on.
+   * @param {(handle: any) => void} taken
+   */
+  take(taken) {
+    const { take } = this.#ends;
+    if (take === undefined) return;
+    this.#movedAt = performance.now();
+    this.#taker ??= new Taker(openPipe(take, this.#Pipe));
+    this.#taker.start((/** @type {any} */ handle) => {
+      this.#movedAt = performance.now();
+      taken(handle);
+    });
+  }
+
+  /** Takes nothing from this instant on. */
+  stop() {
+    this.#taker?.stop();
+  }
+
+  /** whether connections are in it that this worker is to take */
+  get hasToTake() {
+    return this.#taker?.takes === true && !this.#isPairEmpty();
+  }
+
+  /** whether no connection is in it, and none of this worker's is about to be */
+  get isEmpty() {
+    return (this.#giver?.isIdle ?? true) && this.#isPairEmpty();
+  }
+
+  /** Tells whether the kernel holds no connection in the pair. */
+  #isPairEmpty() {
+    if (this.#ends.take === undefined) return true;
+    const count = this.#count();
+    return count === undefined ? performance.now() - this.#movedAt > quietPeriod : count === 0;
+  }
+
+  /** @returns {number | undefined} of connections in the pair; undefined where the system does not say */
+  #count() {
+    const { take } = this.#ends;
+    return take === undefined ? undefined : countDescriptors(take);
+  }
+}
 
 /**
  * @param {number} fd
- * @param {any} Pipe see channel.cjs
+ * @param {any} Pipe
  */
 function openPipe(fd, Pipe) {
   const pipe = new Pipe(ipc);
@@ -35,111 +119,18 @@ function openPipe(fd, Pipe) {
   return pipe;
 }
 
-/** The end that connections are put into. */
-class HandoffGiver {
-  /** @type {[number, any, () => void, () => void][]} */
-  #waiting = [];
-  #socket;
-  /** @type {any} of the write that is under way */
-  #handle;
-
-  /** @param {number} fd @param {any} Pipe */
-  constructor(fd, Pipe) {
-    const pipe = openPipe(fd, Pipe);
-    const write = pipe.writeUtf8String;
-    // Node.js takes a handle as third argument, which a socket never passes.
-    pipe.writeUtf8String = (/** @type {any} */ request, /** @type {string} */ text) =>
-      write.call(pipe, request, text, this.#handle);
-    this.#socket = new Socket(
-      /** @type {any} */ ({ handle: pipe, readable: false, writable: true, manualStart: true }),
-    );
-    this.#socket.unref();
-    // The write that has failed says so.
-    this.#socket.on('error', () => undefined);
-  }
-
-  /**
-   * Puts a copy of a connection into the handoff, once those before it are in.
-   * @param {number} move
-   * @param {any} socket
-   * @param {() => void} failed told if that cannot be done, such as when the connection is closed by then
-   * @param {() => void} given told when that is done
-   */
-  give(move, socket, failed, given = () => undefined) {
-    this.#waiting.push([move, socket, failed, given]);
-    if (this.#handle === undefined) this.#next();
-  }
-
-  close() {
-    this.#waiting.length = 0;
-    this.#socket.destroy();
-  }
-
-  #next() {
-    this.#handle = undefined;
-    for (;;) {
-      const next = this.#waiting.shift();
-      if (next === undefined) return;
-      const [move, socket, failed, given] = next;
-      if (socket.destroyed) {
-        failed();
-        continue;
-      }
-      this.#handle = socket._handle;
-      this.#socket.write(`${move}\n`, (error) => {
-        if (error) failed();
-        else given();
-        this.#next();
-      });
-      return;
-    }
+/**
+ * Counts the descriptors that wait in a socket, and takes none out.
+ * @param {number} fd
+ * @returns {number | undefined} undefined where the system does not say, or Node.js may not ask
+ */
+function countDescriptors(fd) {
+  try {
+    const [, count] = /^scm_fds:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1')) ?? [];
+    return count === undefined ? undefined : Number(count);
+  } catch {
+    return undefined;
   }
 }
 
-/** The end that connections are taken out of, by whichever worker comes first. */
-class HandoffTaker {
-  #socket;
-
-  /**
-   * @param {number} fd
-   * @param {any} Pipe
-   * @param {(move: number, handle: any) => void} taken
-   */
-  constructor(fd, Pipe, taken) {
-    const pipe = openPipe(fd, Pipe);
-    this.#socket = new Socket(
-      /** @type {any} */ ({
-        handle: pipe,
-        readable: true,
-        writable: false,
-        manualStart: true,
-        onread: {
-          buffer: Buffer.alloc(longest),
-          callback(/** @type {number} */ length, /** @type {Buffer} */ bytes) {
-            const handle = pipe.pendingHandle;
-            pipe.pendingHandle = undefined;
-            if (handle) taken(Number.parseInt(bytes.toString('latin1', 0, length), 10), handle);
-            return true;
-          },
-        },
-      }),
-    );
-    this.#socket.unref();
-    this.#socket.on('error', () => undefined);
-  }
-
-  start() {
-    this.#socket.resume();
-  }
-
-  /** Takes nothing from this instant on. */
-  stop() {
-    this.#socket.pause();
-  }
-
-  close() {
-    this.#socket.destroy();
-  }
-}
-
-module.exports = { HandoffGiver, HandoffTaker, forGood, ipc };
+module.exports = { Handoff, ipc };

@@ -5,6 +5,7 @@ const { connect, Socket } = require('node:net');
 const { ipc } = require('./handoff.cjs');
 
 /** @import { FromOrphan, ToOrphan } from '../protocol/worker.ts' */
+/** @typedef {import('./handoff.cjs').Ends} Ends */
 /** @typedef {InstanceType<typeof import('./worker.cjs').Worker>} Worker */
 
 /** How often a worker without a runner looks for the next one, in ms. */
@@ -34,6 +35,9 @@ const quietPatience = 200;
  *   worker reads the file anew. So it retires before the workers of that fresh generation give up waiting.
  * - It names a later generation with the same handoff: the worker retires, and gives its idle connections to that one.
  * - It names any other: the worker retires, and the next runner says where its idle connections go.
+ *
+ * The runner after that may die, too: its workers retire then, and the orphans are told of another handoff. However often
+ * this happens, an orphan passes on to the latest handoff what is in the former ones.
  * @param {Worker} worker
  */
 function liveAlone(worker) {
@@ -104,13 +108,14 @@ class Orphan {
         // A runner ends what has not retired.
         if (this.#isSettled) void this.#leave().then(() => post({ type: 'retired' }));
       },
-      message: (message, fd, post) => {
-        if (message.type !== 'retire' || this.#isSettled) return;
-        this.#settle(() => {
-          post({ type: 'retired' });
-          if (fd === undefined) worker.keepConnections();
-          else worker.giveAway(fd);
-        });
+      retire: (ends, last, post) => {
+        if (ends !== undefined || !this.#isSettled)
+          this.#settle(() => {
+            post({ type: 'retired' });
+            if (ends === undefined) worker.keepConnections();
+            else worker.giveAway(ends);
+          });
+        else if (last) void this.#leave().then(() => worker.abandonHandoffs());
       },
       lost: again,
     });
@@ -141,7 +146,7 @@ function activeFor({ boot }) {
  * @param {string} path
  * @param {object} on
  * @param {(post: Post) => void} on.connected
- * @param {(message: ToOrphan, fd: number | undefined, post: Post) => void} on.message `fd` came with it
+ * @param {(ends: Ends | undefined, last: boolean, post: Post) => void} on.retire see ToOrphan
  * @param {() => void} on.lost told too where there is no runner
  */
 function connectToRunner({ Pipe }, path, on) {
@@ -152,8 +157,8 @@ function connectToRunner({ Pipe }, path, on) {
   connecting.once('connect', () => {
     const pipe = new Pipe(ipc);
     pipe.open(/** @type {any} */ (connecting)._handle.fd);
-    /** @type {any} of a handle that came and belongs to the next message */
-    let came;
+    /** @type {any} of the end that connections are taken out of */
+    let take;
     let text = '';
     const socket = new Socket(
       /** @type {any} */ ({
@@ -163,11 +168,19 @@ function connectToRunner({ Pipe }, path, on) {
         onread: {
           buffer: Buffer.alloc(1024),
           callback(/** @type {number} */ length, /** @type {Buffer} */ bytes) {
-            came = pipe.pendingHandle ?? came;
+            const { pendingHandle } = pipe;
             pipe.pendingHandle = undefined;
             const lines = (text + bytes.toString('utf8', 0, length)).split('\n');
             text = /** @type {string} */ (lines.pop());
-            for (const line of lines) on.message(JSON.parse(line), came?.fd, post);
+            for (const [index, line] of lines.entries()) {
+              const { type, last } = /** @type {ToOrphan} */ (JSON.parse(line));
+              // The kernel ends a read behind a descriptor, and each comes with one line.
+              const came = index === lines.length - 1 ? pendingHandle : undefined;
+              if (type === 'handoff') take = came;
+              if (type !== 'retire') continue;
+              on.retire(came && { take: take?.fd, give: came.fd }, last === true, post);
+              take = undefined;
+            }
             return true;
           },
         },
@@ -214,11 +227,12 @@ function leave(worker, retired) {
     end();
   };
   worker.forgetGate();
-  whenQuiet(() => {
+  whenQuiet(worker, () => {
     worker.retireAlone();
     retired();
     setTimeout(cut, drainTimeout).unref();
-    worker.whenDrained(end);
+    // By then it is said what becomes of the connections, where that is known.
+    setImmediate(() => worker.whenDrained(end));
   });
 }
 
@@ -237,15 +251,16 @@ function say(what) {
 /**
  * Connections that wait in the kernel are reset with the last socket that listens. So all are accepted first, until a
  * whole round of the event loop has had nothing to do; right after that `then` runs.
+ * @param {Pick<Worker, 'hasToTake'>} worker
  * @param {() => void} then
  */
-function whenQuiet(then) {
+function whenQuiet(worker, then) {
   const latest = performance.now() + quietPatience;
   const round = () => {
     const start = performance.now();
     setImmediate(() => {
       const now = performance.now();
-      if (now - start < quietRound || now > latest) then();
+      if ((now - start < quietRound && !worker.hasToTake) || now > latest) then();
       else round();
     });
   };

@@ -10,10 +10,9 @@ const { handlesOnlyInterrupt, translateStopSignal } = require('./stop-signal.cjs
 /** @import { Server } from 'node:net' */
 /** @import { Acceptor } from './acceptor.cjs' */
 /** @import { ToWorker, WorkerBoot } from '../protocol/worker.ts' */
-/** @typedef {InstanceType<typeof import('./handoff.cjs').HandoffGiver>} HandoffGiver */
-/** @typedef {InstanceType<typeof import('./handoff.cjs').HandoffTaker>} HandoffTaker */
+/** @typedef {import('./handoff.cjs').Ends} Ends */
+/** @typedef {InstanceType<typeof import('./handoff.cjs').Handoff>} Handoff */
 /** @typedef {InstanceType<typeof import('./migration.cjs').Outbox>} Outbox */
-/** @typedef {InstanceType<typeof import('./migration.cjs').Inbox>} Inbox */
 /** @typedef {import('./listen.cjs').Listen} Listen */
 
 /** How often a server is looked at that does nothing with its connections yet, in ms. */
@@ -31,6 +30,8 @@ const endPatience = 200;
  * the client is far away, and a GOAWAY costs it the requests of a whole round trip.
  */
 const requestPatience = { plain: 100, encrypted: 1000 };
+/** How often a worker that has nothing else left looks whether its handoffs are empty, in ms. */
+const emptyPause = 10;
 
 /**
  * The worker's own view of itself. It is `booting` until the app listens, `ready` until told to open, `open` while it
@@ -51,6 +52,8 @@ class Worker {
   #announceLater;
   /** whether the runner is gone */
   #isOrphan = false;
+  /** whether it has read from connections: no orphan of an earlier runner answers since */
+  #hasServed = false;
   /** @type {Acceptor | undefined} */
   #gate;
   /** @type {InstanceType<typeof import('./asides.cjs').Asides> | undefined} ports beside the app's own */
@@ -65,12 +68,10 @@ class Worker {
   #requestPatience;
   /** @type {Outbox | undefined} */
   #outbox;
-  /** @type {Inbox | undefined} */
-  #inbox;
-  /** @type {HandoffGiver | undefined} */
-  #giver;
-  /** @type {HandoffTaker | undefined} */
-  #taker;
+  /** @type {Handoff[]} its own, and then those of later runners: connections leave through the last one */
+  #handoffs = [];
+  /** whether it must not end before its handoffs are empty: it may be the last process that has them */
+  #answersForHandoffs = true;
 
   /** @param {WorkerBoot} boot */
   constructor(boot) {
@@ -181,25 +182,14 @@ class Worker {
       case 'serve':
         return this.serve();
       case 'retire':
-        // The runner gives what is held and not yet taken to another.
-        this.#inbox?.drop();
         if (message.last) return this.#retireForGood();
         // It may have retired by itself, see `#watchMemory`.
         return this.state === 'retired' ? undefined : this.#retire();
       case 'relieve':
+        if (this.state === 'retired') this.giveAway();
         return this.#shutAsides(relievedPatience);
-      case 'offer':
-        return this.#outbox?.offer(message.connection, message.move);
-      case 'take':
-        return this.#take(message.move);
-      case 'drop':
-        return this.#inbox?.dropOne(message.move);
       case 'tellInFlight':
         return this.#tellInFlight();
-      case 'moved':
-        return this.#outbox?.moved(message.connection);
-      case 'kept':
-        return this.#outbox?.kept(message.connection);
     }
   }
 
@@ -214,14 +204,6 @@ class Worker {
     return traffic().inFlight(this.#server);
   }
 
-  /** @param {number} move */
-  #take(move) {
-    const server = /** @type {Server} */ (this.#server);
-    this.#inbox?.take(move, server);
-    // It retired by itself while this was on its way.
-    if (this.state === 'retired') this.#outbox?.add(traffic().movableConnections(server));
-  }
-
   /** @param {boolean} wait whether nothing must be read from connections before `serve` */
   open(wait = false) {
     const server = this.#server;
@@ -229,6 +211,8 @@ class Worker {
     // Of no use any more: it finishes what it has and ends, and the runner replaces it.
     if (this.boot.gateFds.length === 0) return traffic().leave(this, () => this.keepConnections());
     for (const end of this.#leaving.splice(0)) end();
+    this.#outbox?.keep();
+    this.#answersForHandoffs = true;
     this.state = 'open';
     this.#asides?.open();
     if (server.listening) this.#openGate(server);
@@ -252,34 +236,32 @@ class Worker {
   }
 
   #takeConnections() {
-    this.#inbox ??= new (traffic().Inbox)(this.#post);
-    this.#taker ??= new (traffic().HandoffTaker)(this.boot.handoffFds.take, this.Pipe, (move, handle) =>
-      this.#taken(move, handle),
-    );
-    this.#taker.start();
+    this.#hasServed = true;
+    this.#ownHandoff().take((handle) => this.#taken(handle));
   }
 
-  /** @param {number} move @param {any} handle */
-  #taken(move, handle) {
-    const { adopt, forGood } = traffic();
-    if (move === forGood) adopt(/** @type {Server} */ (this.#server), handle);
-    // Of a move that the runner began, and can end no more: whoever gave it has it still.
-    else if (this.#isOrphan) handle.close();
-    else this.#inbox?.hold(move, handle);
+  /** @param {any} handle */
+  #taken(handle) {
+    const server = /** @type {Server} */ (this.#server);
+    if (server.listening) return traffic().adopt(server, handle);
+    // The app has closed its server, and may listen again.
+    this.#ownHandoff().stop();
+    server.once('listening', () => this.state === 'open' && this.#takeConnections());
+    this.#ownHandoff().pass(handle);
   }
 
-  /** Takes no new request from this instant: none that is accepted, none on a connection that is idle. */
+  /**
+   * Takes no new request from this instant: none that is accepted, none on a connection that is idle. Idle connections
+   * stay here, unread, until other workers have opened: giving them away would delay these.
+   */
   #retire() {
     this.#shut();
     const server = /** @type {Server} */ (this.#server);
     if (server !== undefined && protocolOf(server) === 'http') {
-      const outbox = this.#getOutbox();
       const idle = traffic().movableConnections(server);
       for (const socket of idle) /** @type {any} */ (socket)._handle.readStop();
       this.#post({ type: 'retired' });
-      outbox.add(idle);
-      const found = () => outbox.add(traffic().movableConnections(server));
-      this.#leaving.push(traffic().watchForIdle(server, found));
+      this.#park(server, idle);
     } else {
       this.#post({ type: 'retired' });
       this.#announceClose();
@@ -308,10 +290,11 @@ class Worker {
   #retireForGood() {
     this.forgetGate();
     // Who has connected before is answered.
-    traffic().whenQuiet(() => this.#endForGood());
+    traffic().whenQuiet(this, () => this.#endForGood());
   }
 
   #endForGood() {
+    this.#answersForHandoffs = false;
     this.#shut();
     this.#requestPatience = { plain: 0, encrypted: 0 };
     this.#shutAsides(endPatience);
@@ -340,27 +323,57 @@ class Worker {
     this.#shutAsides(endPatience);
     const server = /** @type {Server} */ (this.#server);
     if (server === undefined || protocolOf(server) !== 'http') return this.#announceClose();
-    const outbox = this.#getOutbox();
-    const park = () => outbox.add(traffic().movableConnections(server));
-    outbox.park();
-    park();
-    this.#leaving.push(traffic().watchForIdle(server, park));
+    this.#park(server, traffic().movableConnections(server));
   }
 
   /**
-   * Passes connections on that are idle, or become so, to workers that read from the other end of a handoff.
-   * @param {number} fd of the end that connections are put into
+   * Reads nothing any more from connections that are idle, or become so.
+   * @param {Server} server
+   * @param {any[]} idle those that are so now
    */
-  giveAway(fd = this.boot.handoffFds.give) {
-    const isOwn = fd === this.boot.handoffFds.give;
-    const giver = isOwn ? this.#getGiver() : new (traffic().HandoffGiver)(fd, this.Pipe);
-    this.#outbox?.giveAway(giver);
+  #park(server, idle) {
+    const outbox = this.#getOutbox();
+    outbox.park();
+    outbox.add(idle);
+    const found = () => outbox.add(traffic().movableConnections(server));
+    this.#leaving.push(traffic().watchForIdle(server, found));
   }
 
-  /** Serves connections until they end; those that stay open are closed with the next answer. */
+  /**
+   * Gives connections that are idle, or become so, to workers of a later generation.
+   * @param {Ends} [ends] of the handoff of those workers, where it is another one than the last. Perhaps nobody else takes
+   * from the former ones any more: what is in them is passed on.
+   */
+  giveAway(ends) {
+    const own = this.#ownHandoff();
+    this.#answersForHandoffs = true;
+    if (ends !== undefined) {
+      const next = new (traffic().Handoff)(ends, this.Pipe);
+      for (const former of this.#handoffs) former.take((handle) => next.pass(handle));
+      this.#handoffs.push(next);
+    }
+    this.#outbox?.giveAway(this.#handoffs.at(-1) ?? own);
+  }
+
+  /**
+   * Serves connections until they end; those that stay open are closed with the next answer. For a worker without a
+   * successor, and for one that its runner replaces when it has ended.
+   */
   keepConnections() {
-    this.#outbox?.recall();
+    this.#outbox?.keep();
     this.#announceClose();
+    this.abandonHandoffs();
+  }
+
+  /** Does not wait for its handoffs before it ends: the app stops, or a runner holds them open. */
+  abandonHandoffs() {
+    this.#answersForHandoffs = false;
+    this.#lookIfDrained();
+  }
+
+  /** whether connections wait that it is to take */
+  get hasToTake() {
+    return this.#handoffs.some(({ hasToTake }) => hasToTake);
   }
 
   /**
@@ -373,7 +386,7 @@ class Worker {
 
   #shut() {
     this.state = 'retired';
-    this.#taker?.stop();
+    this.#ownHandoff().stop();
     this.#gate?.close();
     this.#gate = undefined;
     this.#isRelieved = this.#asides === undefined;
@@ -392,10 +405,16 @@ class Worker {
   /** @param {() => void} listener */
   whenDrained(listener) {
     const servers = this.#drainingServers();
+    /** @type {NodeJS.Timeout | undefined} */
+    let later;
     this.#lookIfDrained = () => {
-      if (this.#isRelieved && servers.every((/** @type {any} */ { _connections }) => _connections === 0))
-        listener();
+      clearTimeout(later);
+      if (!this.#isRelieved || servers.some((/** @type {any} */ { _connections }) => _connections > 0))
+        return;
+      if (!this.#answersForHandoffs || this.#handoffs.every(({ isEmpty }) => isEmpty)) listener();
+      else later = setTimeout(() => this.#lookIfDrained(), emptyPause);
     };
+    this.#leaving.push(() => clearTimeout(later));
     for (const server of servers) this.#leaving.push(traffic().whenEmpty(server, this.#lookIfDrained));
     this.#lookIfDrained();
   }
@@ -408,28 +427,27 @@ class Worker {
     return this.#server === undefined ? asides : [this.#server, ...asides];
   }
 
-  /** One for good: the runner knows connections by its numbers. */
   #getOutbox() {
-    this.#outbox ??= new (traffic().Outbox)(this.#post, this.#getGiver(), () => {
+    this.#outbox ??= new (traffic().Outbox)(() => {
       if (this.state === 'retired') this.#announceClose();
     });
     return this.#outbox;
   }
 
-  #getGiver() {
-    this.#giver ??= new (traffic().HandoffGiver)(this.boot.handoffFds.give, this.Pipe);
-    return this.#giver;
+  #ownHandoff() {
+    const own = this.#handoffs[0] ?? new (traffic().Handoff)(this.boot.handoffFds, this.Pipe);
+    if (this.#handoffs.length === 0) this.#handoffs.push(own);
+    return own;
   }
 
   /** Opens, or goes on, without a runner: its generation is the active one. */
   openAlone() {
-    this.#outbox?.recall();
-    if (this.state !== 'open') this.open(this.boot.besideOrphans);
+    // One that waits takes nothing out of the handoff, where its own connections may be.
+    if (this.state !== 'open') this.open(this.boot.besideOrphans && !this.#hasServed);
   }
 
   #orphaned() {
     this.#isOrphan = true;
-    this.#inbox?.drop();
     traffic().liveAlone(this);
   }
 }

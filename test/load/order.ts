@@ -58,9 +58,8 @@ test(`the runner is killed at random instants of ${rounds} deploys under load: t
     `${samples.length} requests, ${errors.length} lost, ${violations.length} out of order; ${succeeded} of ${rounds} deploys succeeded`,
   );
   assert.deepEqual(violations, []);
-  // Where the kernel does not move what waits on a socket that is closed, that is reset. A connection is closed, too, if
-  // the runner dies between the two messages that say whose it is: "moved" and "take".
-  if (movesConnections()) assert.ok(lost.length <= Math.ceil(rounds / 10), JSON.stringify(lost));
+  // Where the kernel does not move what waits on a socket that is closed, that is reset.
+  if (movesConnections()) assert.deepEqual(lost, []);
 });
 
 /** @returns the release if it was said to be live */

@@ -1,13 +1,15 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
 import { get, type IncomingMessage } from 'node:http';
 import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WebSocket } from 'ws';
 import { fetchText, keepAliveAgent } from '../support/http.ts';
-import { TestRunner } from '../support/runner.ts';
+import { appNode, TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
 
 /** A busy machine may take longer than the 5 s after which Node closes an idle connection. */
@@ -164,6 +166,34 @@ test('at most three retired generations linger: the oldest is ended first', asyn
   assert.deepEqual(closed, [1]);
   await waitFor(async () => (await runner.client.call('status', {}))[0]?.draining.join() === '2,3,4');
   for (const socket of sockets) socket.terminate();
+});
+
+test('no worker takes all idle connections, and none takes more than its limit of open files allows', async (t) => {
+  const runner = await TestRunner.start(t);
+  // Without the rights of root, which pass the kernel's limit of descriptors in flight too.
+  const node = join(runner.paths.home, 'limited-node');
+  const drop = process.getuid?.() === 0 ? 'setpriv --bounding-set=-all --inh-caps=-all' : '';
+  await writeFile(node, `#!/bin/sh\nulimit -n 150\nexec ${drop} "${appNode}" "$@"\n`, { mode: 0o755 });
+  const spec = () => runner.spec('plain.cjs', { workers: 4, drainTimeout: '60s' }, patient);
+  await runner.release(spec());
+  const sockets = Array.from({ length: 300 }, () => connect(runner.port, '127.0.0.1').setEncoding('latin1'));
+  t.after(() => sockets.map((socket) => socket.destroy()));
+  const ask = async (socket: Socket) => {
+    const closed = once(socket, 'close').then(() => assert.fail('closed'));
+    socket.write('GET / HTTP/1.1\r\nhost: app\r\n\r\n');
+    const [answer] = (await Promise.race([once(socket, 'data'), closed])) as [string];
+    return { mark: /x-mark: (\d+)/.exec(answer)?.[1], pid: /x-pid: (\d+)/.exec(answer)?.[1] };
+  };
+  await Promise.all(sockets.map(ask));
+  for (const release of ['2', '3']) {
+    await runner.release({ ...spec(), node });
+    const answers = await Promise.all(sockets.map(ask));
+    assert.deepEqual(new Set(answers.map(({ mark }) => mark)), new Set([release]));
+    const shares = [...Map.groupBy(answers, ({ pid }) => pid).values()].map(({ length }) => length);
+    t.diagnostic(`answered by each worker: ${shares.join(', ')}`);
+    assert.equal(shares.length, 4);
+    assert.ok(Math.max(...shares) < 150);
+  }
 });
 
 test('2,000 idle connections move and answer from the new release', async (t) => {

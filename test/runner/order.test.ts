@@ -15,8 +15,13 @@ const killer = fileURLToPath(new URL('../fixtures/kill-at-step.mjs', import.meta
 /** No connection of these tests is to be closed because it was idle. */
 const patient = { KEEP_ALIVE_TIMEOUT: '60000' };
 
-for (const step of ['open', 'opened']) {
-  test(`the runner dies at "${step}" of a switch: idle connections are answered by the new release`, async (t) => {
+for (const [step, active] of [
+  ['retire', '1'],
+  ['commit', '1'],
+  ['open', '2'],
+  ['opened', '2'],
+] as const) {
+  test(`the runner dies at "${step}" of a switch: idle connections stay open, and release ${active} answers`, async (t) => {
     const runner = await TestRunner.start(t, {
       NODE_OPTIONS: `--import=${killer}`,
       KILL_AT: step,
@@ -27,8 +32,8 @@ for (const step of ['open', 'opened']) {
     await assert.rejects(runner.release(runner.spec('plain.cjs', {}, patient)), {
       code: 'runner_unavailable',
     });
-    await untilAnsweredBy('2', runner);
-    for (const client of clients) assert.equal(await ask(client), '2');
+    await untilAnsweredBy(active, runner);
+    for (const client of clients) assert.equal(await ask(client), active);
   });
 }
 
@@ -82,6 +87,41 @@ test('a request that is under way on a retired worker when the runner dies is an
   await waitFor(() => performance.now() > end);
   client.write('body');
   assert.match(await nextText(client), /^x-mark: 1\r$/m);
+});
+
+test('the runner dies while new workers wait for orphans, and the next one takes over at once: idle connections stay open', async (t) => {
+  const runner = await TestRunner.start(t);
+  const lasting = () => runner.spec('plain.cjs', { workers: 1 }, patient);
+  await runner.release(lasting());
+  const clients = await connectClients(t, runner);
+  await runner.kill();
+  await runner.launch({ NODE_OPTIONS: `--import=${killer}`, KILL_AT: 'opened' });
+  await assert.rejects(runner.release(lasting()), { code: 'runner_unavailable' });
+  await runner.launch();
+  await runner.release(lasting());
+  for (const client of clients) assert.equal(await ask(client), '3');
+});
+
+test('an orphan that is told to retire again and again answers what is under way', async (t) => {
+  const runner = await TestRunner.start(t);
+  const lasting = () => runner.spec('plain.cjs', { drainTimeout: '60s' }, patient);
+  await runner.release(lasting());
+  const [idle] = await connectClients(t, runner);
+  const busy = connect(runner.port, '127.0.0.1').setEncoding('latin1');
+  t.after(() => busy.destroy());
+  const headers = 'host: app\r\ncontent-length: 4\r\nexpect: 100-continue\r\n';
+  busy.write(`POST / HTTP/1.1\r\n${headers}\r\n`);
+  assert.match(await nextText(busy), /100 Continue/);
+  await runner.kill();
+  await runner.launch();
+  for (const mark of ['2', '3', '4']) {
+    await runner.release(lasting());
+    assert.equal(await ask(idle as Socket), mark);
+  }
+  busy.write('body');
+  assert.match(await nextText(busy), /^x-mark: 1\r$/m);
+  // It has become idle on the orphan, and goes where the others went.
+  assert.equal(await ask(busy), '4');
 });
 
 for (const step of ['open', 'wait', 'opened']) {

@@ -12,9 +12,7 @@ const messages: FromWorker[] = [
   { type: 'beat', eventLoopDelayMs: 0.3, connections: 12, requests: 3 },
   { type: 'memoryExceeded', bytes: 200 * 1024 ** 2 },
   { type: 'retired' },
-  { type: 'connection', connection: 1 },
-  { type: 'gone', connection: 1 },
-  { type: 'held', move: Number.MAX_SAFE_INTEGER },
+  { type: 'inFlight', requests: Number.MAX_SAFE_INTEGER, connections: 0 },
   { type: 'drained' },
 ];
 const lines = messages.map((message) => `${JSON.stringify(message)}\n`).join('');
@@ -71,11 +69,11 @@ test('what is no message is refused, and nothing behind it is read', () => {
     '{"type":"open"}',
     '{"type":"__proto__"}',
     '{"type":["retired"]}',
-    '{"type":"held"}',
-    '{"type":"held","move":-1}',
-    '{"type":"held","move":1.5}',
-    '{"type":"held","move":1e300}',
-    '{"type":"connection","connection":"1"}',
+    '{"type":"memoryExceeded"}',
+    '{"type":"memoryExceeded","bytes":-1}',
+    '{"type":"memoryExceeded","bytes":1.5}',
+    '{"type":"memoryExceeded","bytes":1e300}',
+    '{"type":"memoryExceeded","bytes":"1"}',
     '{"type":"ready","port":0,"protocol":"http","listens":1}',
     '{"type":"ready","port":65536,"protocol":"http","listens":1}',
     '{"type":"ready","port":"/etc/passwd","protocol":"http","listens":1}',
@@ -110,9 +108,9 @@ test('random bytes are refused, and a line without an end is not waited for', ()
 
 test('a field that is not ours is not passed on', () => {
   const [message] = new WorkerMessages().push(
-    Buffer.from('{"type":"held","move":3,"__proto__":{"a":1},"b":2}\n'),
+    Buffer.from('{"type":"memoryExceeded","bytes":3,"__proto__":{"a":1},"b":2}\n'),
   );
-  assert.deepEqual(Object.keys(message ?? {}), ['type', 'move']);
+  assert.deepEqual(Object.keys(message ?? {}), ['type', 'bytes']);
 });
 
 test('an app may send much at once, and then so much a second', () => {

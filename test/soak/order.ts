@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { testWhereConnectionsMove } from '../support/network.ts';
 
-const rounds = 200;
+const rounds = Number(process.env['SLUICE_TEST_ROUNDS'] ?? 200);
 const seed = process.env['SLUICE_TEST_SEED'] ?? String(Date.now() % 1e9);
 
 await testWhereConnectionsMove(

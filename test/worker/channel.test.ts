@@ -39,9 +39,9 @@ test('a worker reads all that the runner said before it died, though it can tell
   const stdout = child.stdout as Readable;
   const [first] = await once(stdout, 'data');
   const said = text(stdout);
-  runner.write('{"type":"moved"}\n{"type":"kept"}\n');
+  runner.write('{"type":"open"}\n{"type":"retire"}\n');
   runner.destroy();
   await once(runner, 'close');
   await writeFile(dead, '');
-  assert.equal(`${first}${await said}`, 'up\nmoved\nkept\nlost\n');
+  assert.equal(`${first}${await said}`, 'up\nopen\nretire\nlost\n');
 });

@@ -12,6 +12,7 @@ const files = [
   'runner/connections',
   'runner/contract',
   'runner/endings',
+  'runner/handoff',
   'runner/http2',
   'runner/listening',
   'runner/orphans',

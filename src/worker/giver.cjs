@@ -1,0 +1,106 @@
+'use strict';
+
+const { Socket } = require('node:net');
+
+/**
+ * The kernel limits how many descriptors of one user wait in socket pairs. Pause before a refused connection is tried
+ * again, and how long it is tried, in ms.
+ */
+const retryPause = 10;
+const retryPatience = 10_000;
+
+/** The text beside each handle. Workers of earlier versions write other numbers with copies that are not to be taken. */
+const message = '0\n';
+
+/**
+ * @typedef {object} Given
+ * @property {any} handle undefined once the connection is closed
+ * @property {() => void} given called when the handle is in the handoff: our own copy must be closed
+ * @property {(() => void) | undefined} failed called where that cannot be done; without it, the handle is tried for ever
+ */
+
+/** The end of a handoff that connections are put into. */
+class Giver {
+  /** @type {Given[]} the first one is being written */
+  #waiting = [];
+  /** whether one is being written, or waited with */
+  #isBusy = false;
+  #socket;
+  #isFull;
+  /** since when no connection could be put in; undefined where the last one could */
+  #refusedSince = /** @type {number | undefined} */ (undefined);
+
+  /** @param {any} pipe @param {() => boolean} isFull */
+  constructor(pipe, isFull) {
+    this.#isFull = isFull;
+    const write = pipe.writeUtf8String;
+    pipe.writeUtf8String = (/** @type {any} */ request, /** @type {string} */ text) => {
+      const complete = request.oncomplete;
+      request.oncomplete = (/** @type {number} */ status) => {
+        // Node.js notes here the handle that was sent, and takes its owner for the socket that was written to.
+        request.handle = pipe;
+        // A socket whose write has failed is destroyed, and the descriptor with it. This one is to be written to again.
+        complete.call(request, 0);
+        this.#wrote(status === 0);
+      };
+      // Node.js takes a handle as third argument, which a socket never passes.
+      return write.call(pipe, request, text, this.#waiting[0]?.handle);
+    };
+    this.#socket = new Socket(
+      /** @type {any} */ ({ handle: pipe, readable: false, writable: true, manualStart: true }),
+    );
+    this.#socket.unref();
+    // The pipe is closed: `#next` sees that.
+    this.#socket.on('error', () => this.#next());
+  }
+
+  /** @param {Given} given */
+  give(given) {
+    this.#waiting.push(given);
+    if (!this.#isBusy) this.#next();
+  }
+
+  get isIdle() {
+    return this.#waiting.length === 0;
+  }
+
+  #next() {
+    this.#isBusy = false;
+    for (;;) {
+      const next = this.#waiting[0];
+      if (next === undefined) return;
+      if (next.handle !== undefined && !this.#socket.destroyed) {
+        this.#isBusy = true;
+        if (this.#isFull()) this.#nextLater();
+        else this.#socket.write(message);
+        return;
+      }
+      this.#waiting.shift();
+      // The app has closed the descriptor: nobody can have the connection.
+      if (next.failed === undefined) next.handle?.close();
+      else next.failed();
+    }
+  }
+
+  #nextLater() {
+    setTimeout(() => this.#next(), retryPause);
+  }
+
+  /** @param {boolean} isIn */
+  #wrote(isIn) {
+    const now = performance.now();
+    this.#refusedSince = isIn ? undefined : (this.#refusedSince ?? now);
+    const [given] = this.#waiting;
+    const isLate = this.#refusedSince !== undefined && now - this.#refusedSince >= retryPatience;
+    if (!isIn && (!isLate || given?.failed === undefined)) {
+      this.#nextLater();
+      return;
+    }
+    this.#waiting.shift();
+    if (isIn) given?.given();
+    else given?.failed?.();
+    this.#next();
+  }
+}
+
+module.exports = { Giver, message };

@@ -1,0 +1,240 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { processStartTime } from '../../src/system/processes.ts';
+import { TestRunner } from '../support/runner.ts';
+import { waitFor } from '../support/wait.ts';
+
+const killer = fileURLToPath(new URL('../fixtures/kill-at-step.mjs', import.meta.url));
+/** Descriptor of a worker's own end of the handoff that connections are taken out of. */
+const takeEnd = 4;
+/** No connection of these tests is to be closed because it was idle, and no worker because it drains. */
+const patient = { KEEP_ALIVE_TIMEOUT: '60000' };
+const lasting = (runner: TestRunner) => runner.spec('plain.cjs', { drainTimeout: '60s' }, patient);
+
+test('the runner dies while connections are in the handoff: none is lost, and no giver ends before they are taken', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(lasting(runner));
+  const clients = await connectClients(t, runner);
+  const givers = await ownersOf(clients);
+  const { generation } = await runner.boot(lasting(runner));
+  const takers = await workersOf(runner, 2);
+  signal(takers, 'SIGSTOP');
+  const switched = runner.client.call('switch', { key: 'shop', generation });
+  switched.catch(() => undefined);
+  await waitFor(() => inHandoff(takers[0]) === clients.length, { what: 'all connections in the handoff' });
+  await waitFor(() => activeGeneration(runner) === generation, { what: 'the commit of the switch' });
+  await runner.kill();
+  await outlast(givers);
+  assert.equal(inHandoff(takers[0]), clients.length);
+  signal(takers, 'SIGCONT');
+  for (const client of clients) assert.equal(await ask(client), '2');
+  await untilEnded(givers);
+});
+
+test('two runners die while new workers wait, and the third takes over: what is in the second handoff goes on to the third', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(lasting(runner));
+  const clients = await connectClients(t, runner);
+  const [giver = 0] = await ownersOf(clients);
+  const given = (await Promise.all(clients.map((client) => ask(client, 'x-pid')))).filter(
+    (pid) => Number(pid) === giver,
+  ).length;
+  const late = (await workersOf(runner, 1)).filter((pid) => pid !== giver);
+  await runner.kill();
+
+  await runner.launch();
+  const { generation } = await runner.boot(lasting(runner));
+  const second = await workersOf(runner, 2);
+  await waitFor(() => reportsTo(runner) === 2, { what: 'the reports of the orphans' });
+  // The runner waits for an orphan that does not answer, and tells the new workers nothing meanwhile.
+  signal([...late, ...second], 'SIGSTOP');
+  const switched = runner.client.call('switch', { key: 'shop', generation });
+  switched.catch(() => undefined);
+  await waitFor(() => inHandoff(second[0]) === given, { what: 'the connections in the handoff' });
+  await runner.kill();
+
+  await runner.launch({ NODE_OPTIONS: `--import=${killer}`, KILL_AT: 'open' });
+  await assert.rejects(runner.release(lasting(runner)), { code: 'runner_unavailable' });
+  // They find that another generation is the active one, and have no connection of their own.
+  signal([...late, ...second], 'SIGCONT');
+  await outlast([giver, ...second]);
+  assert.ok((inHandoff(second[0]) ?? 0) >= given);
+
+  await runner.launch();
+  await runner.release(lasting(runner));
+  for (const client of clients) assert.equal(await ask(client), '4');
+  await untilEnded([giver, ...late, ...second]);
+});
+
+test('an orphan gives to the handoff of each runner in turn, though the workers of the one before have ended', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(lasting(runner));
+  const clients = await connectClients(t, runner);
+  const busy = await Promise.all(clients.map(startRequest));
+  const orphans = await workersOf(runner, 1);
+  let former: number[] = [];
+  for (const mark of ['2', '3', '4']) {
+    await runner.kill();
+    await runner.launch();
+    await runner.release(lasting(runner));
+    await untilEnded(former);
+    former = await workersOf(runner, Number(mark));
+    const finish = busy.pop();
+    // It becomes idle on the orphan, which gives it to the newest workers.
+    assert.equal(await finish?.(), '1');
+    assert.equal(await ask(clients[busy.length] as Socket), mark);
+  }
+  for (const finish of busy) assert.equal(await finish(), '1');
+  for (const client of clients) assert.equal(await ask(client), '4');
+  await untilEnded(orphans);
+});
+
+test('a worker aborts: its sibling gives its connections to the next release all the same', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(lasting(runner));
+  const clients = await connectClients(t, runner);
+  const pids = await workersOf(runner, 1);
+  const owners = await Promise.all(
+    clients.map(async (client) => ({ client, pid: await ask(client, 'x-pid') })),
+  );
+  const aborted = pids.find((pid) => String(pid) !== owners[0]?.pid) ?? 0;
+  process.kill(aborted, 'SIGABRT');
+  await waitFor(async () => {
+    const workers = await workersOf(runner, 1);
+    return workers.length === 2 && !workers.includes(aborted);
+  });
+  const left = owners.filter(({ pid }) => pid !== String(aborted)).map(({ client }) => client);
+  await runner.release(lasting(runner));
+  for (const client of left) assert.equal(await ask(client), '2');
+});
+
+test('the only worker aborts: connections of an orphan reach the one in its place', async (t) => {
+  const runner = await TestRunner.start(t);
+  const single = () => runner.spec('plain.cjs', { workers: 1, drainTimeout: '60s' }, patient);
+  await runner.release(single());
+  const [client] = (await connectClients(t, runner)) as [Socket];
+  const finish = await startRequest(client);
+  await runner.kill();
+  await runner.launch();
+  await runner.release(single());
+  const [aborted = 0] = await workersOf(runner, 2);
+  process.kill(aborted, 'SIGABRT');
+  await waitFor(async () => {
+    const [worker] = await workersOf(runner, 2);
+    return worker !== undefined && worker !== aborted;
+  });
+  assert.equal(await finish(), '1');
+  assert.equal(await ask(client), '2');
+});
+
+test('a switch that cannot be written down: the old release reads on from idle connections', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(lasting(runner));
+  const clients = await connectClients(t, runner);
+  const spec = lasting(runner);
+  // Nothing can be renamed to where a directory is that has something in it.
+  await rm(spec.paths.generation);
+  await mkdir(join(spec.paths.generation, 'in the way'), { recursive: true });
+  await assert.rejects(runner.release(spec), { code: 'switch_failed' });
+  await rm(spec.paths.generation, { recursive: true });
+  for (const client of clients) assert.equal(await ask(client), '1');
+  await runner.release(lasting(runner));
+  for (const client of clients) assert.equal(await ask(client), '3');
+});
+
+/** @returns how many connections to the socket for orphans there are */
+function reportsTo({ paths }: TestRunner): number {
+  const connected = / 0001 03 +\d+ (.*)$/;
+  const lines = readFileSync('/proc/net/unix', 'utf8').split('\n');
+  return lines.filter((line) => connected.exec(line)?.[1] === paths.orphanSocket).length;
+}
+
+/** @returns how many connections wait in the handoff of a worker */
+function inHandoff(pid: number | undefined): number {
+  const info = readFileSync(`/proc/${pid}/fdinfo/${takeEnd}`, 'utf8');
+  return Number(/^scm_fds:\s*(\d+)$/m.exec(info)?.[1]);
+}
+
+function activeGeneration({ paths }: TestRunner): number {
+  const { generation } = paths.target({ app: 'shop', environment: 'production' });
+  return (JSON.parse(readFileSync(generation, 'utf8')) as { generation: number }).generation;
+}
+
+/** @returns pids of the workers of a release */
+async function workersOf(runner: TestRunner, release: number): Promise<number[]> {
+  const [status] = await runner.client.call('status', {});
+  return (status?.workers ?? []).filter((worker) => worker.release === release).map(({ pid }) => pid);
+}
+
+/** @returns pids of the workers that have connections */
+async function ownersOf(clients: Socket[]): Promise<number[]> {
+  const pids = await Promise.all(clients.map((client) => ask(client, 'x-pid')));
+  return [...new Set(pids)].map(Number);
+}
+
+function signal(pids: number[], name: NodeJS.Signals): void {
+  for (const pid of pids) process.kill(pid, name);
+}
+
+/** Proves that processes go on, in the time in which a worker without a runner leaves that has nothing left. */
+async function outlast(pids: number[]): Promise<void> {
+  const end = performance.now() + 2000;
+  while (performance.now() < end) {
+    for (const pid of pids) assert.ok(await lives(pid), `worker ${pid} has not ended`);
+    await sleep(50);
+  }
+}
+
+async function untilEnded(pids: number[]): Promise<void> {
+  for (const pid of pids)
+    await waitFor(async () => !(await lives(pid)), { what: `the end of worker ${pid}` });
+}
+
+async function lives(pid: number): Promise<boolean> {
+  return (await processStartTime(pid)) !== undefined;
+}
+
+/** Clients on kept-alive connections, each of which has had an answer. */
+async function connectClients(t: TestContext, { port }: TestRunner): Promise<Socket[]> {
+  const clients = Array.from({ length: 8 }, () => connect(port, '127.0.0.1').setEncoding('latin1'));
+  t.after(() => {
+    for (const client of clients) client.destroy();
+  });
+  for (const client of clients) assert.equal(await ask(client), '1');
+  return clients;
+}
+
+/** @returns a header of the answer: the release that has answered, unless said otherwise */
+async function ask(client: Socket, header = 'x-mark'): Promise<string | undefined> {
+  client.write('GET / HTTP/1.1\r\nhost: app\r\n\r\n');
+  return headerOf(await nextText(client), header);
+}
+
+/** Begins a request. @returns ends it, and returns the release that has answered */
+async function startRequest(client: Socket): Promise<() => Promise<string | undefined>> {
+  client.write('POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n');
+  assert.match(await nextText(client), /100 Continue/);
+  return async () => {
+    client.write('body');
+    return headerOf(await nextText(client), 'x-mark');
+  };
+}
+
+function headerOf(answer: string, name: string): string | undefined {
+  return new RegExp(`^${name}: (.*)\r$`, 'm').exec(answer)?.[1];
+}
+
+async function nextText(client: Socket): Promise<string> {
+  const ended = once(client, 'close').then(() => {
+    throw new Error('the connection was closed');
+  });
+  const [text] = (await Promise.race([once(client, 'data'), ended])) as [string];
+  return text;
+}

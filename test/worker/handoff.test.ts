@@ -1,0 +1,174 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { createRequire } from 'node:module';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { Handoff as Pair } from '../../src/runner/handoff.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+import { waitFor } from '../support/wait.ts';
+
+const path = fileURLToPath(new URL('../../src/worker/handoff.cjs', import.meta.url));
+const { Handoff } = createRequire(import.meta.url)(path) as typeof import('../../src/worker/handoff.cjs');
+
+/** More than fit into a pair. */
+const many = 400;
+
+test('a handoff that is full is waited for, and is not empty before all is taken out', async (t) => {
+  const { handoff, connections } = await setUp(t, many);
+  let given = 0;
+  for (const { _handle: handle } of connections)
+    handoff.give({ handle, given: () => (given += 1), failed: () => assert.fail('refused') });
+  await waitFor(() => given >= 200, { what: 'a full handoff' });
+  assert.ok(given < many);
+  assert.equal(handoff.isEmpty, false);
+  const taken: Handle[] = [];
+  handoff.take((handle) => taken.push(handle));
+  await waitFor(() => taken.length === many, { what: 'all connections' });
+  assert.equal(given, many);
+  assert.ok(handoff.isEmpty);
+  for (const handle of taken) handle.close();
+});
+
+test('what is taken out of a handoff and passed on to another one arrives there, and none is closed', async (t) => {
+  const { handoff, connections, clients } = await setUp(t, many);
+  const next = await openHandoff(t);
+  for (const connection of connections) {
+    const given = () => void connection.destroy();
+    handoff.give({ handle: connection._handle, given, failed: () => assert.fail('refused') });
+  }
+  handoff.take((handle) => next.pass(handle));
+  await waitFor(() => handoff.isEmpty && !next.isEmpty, { what: 'an empty handoff' });
+  assert.equal(next.isEmpty, false);
+  const taken: Handle[] = [];
+  next.take((handle) => taken.push(handle));
+  await waitFor(() => taken.length === many && next.isEmpty, {
+    what: 'all connections in the second handoff',
+  });
+  assert.ok(clients.every(({ closed }) => !closed));
+  const closed = clients.map((client) => once(client.resume(), 'close'));
+  for (const handle of taken) handle.close();
+  await Promise.all(closed);
+});
+
+test('a connection that is closed while a full handoff is waited for is not given, and those behind it are', async (t) => {
+  const { handoff, connections } = await setUp(t, many);
+  let given = 0;
+  let failed = 0;
+  for (const connection of connections) {
+    handoff.give({
+      get handle() {
+        return connection.destroyed ? undefined : connection._handle;
+      },
+      given: () => (given += 1),
+      failed: () => (failed += 1),
+    });
+  }
+  await waitFor(() => given >= 200, { what: 'a full handoff' });
+  for (const connection of connections.slice(-100, -50)) connection.destroy();
+  const taken: Handle[] = [];
+  handoff.take((handle) => taken.push(handle));
+  await waitFor(() => taken.length === many - 50 && handoff.isEmpty, { what: 'the other connections' });
+  assert.deepEqual({ given, failed }, { given: many - 50, failed: 50 });
+  for (const handle of taken) handle.close();
+});
+
+test('a worker that takes stops at once, and what it has not taken stays for others', async (t) => {
+  const { handoff, connections } = await setUp(t, 50);
+  let given = 0;
+  for (const { _handle: handle } of connections)
+    handoff.give({ handle, given: () => (given += 1), failed: undefined });
+  const taken: Handle[] = [];
+  handoff.take((handle) => {
+    taken.push(handle);
+    if (taken.length === 10) handoff.stop();
+  });
+  await waitFor(() => given === 50, { what: 'the writes' });
+  assert.equal(taken.length, 10);
+  assert.equal(handoff.isEmpty, false);
+  handoff.take((handle) => taken.push(handle));
+  await waitFor(() => taken.length === 50 && handoff.isEmpty);
+  for (const handle of taken) handle.close();
+});
+
+test('a worker at its limit of open files loses no connection of a handoff, wherever its free descriptors are', async (t) => {
+  // It has twenty free descriptors between others, and the connections that it takes are more than these.
+  const program = `
+    const { closeSync, openSync } = require('node:fs');
+    const net = require('node:net');
+    const { Handoff } = require(process.argv[1]);
+    const wait = async (condition) => { while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5)); };
+    (async () => {
+      const accept = (server) => new Promise((resolve) => server.once('connection', resolve));
+      const pairs = net.createServer({ pauseOnConnect: true }).listen(process.argv[2]);
+      const give = net.connect(process.argv[2]).pause();
+      const take = await accept(pairs);
+      const { Pipe } = process.binding('pipe_wrap');
+      const handoff = new Handoff({ take: take._handle.fd, give: give._handle.fd }, Pipe);
+      const server = net.createServer({ pauseOnConnect: true }).listen(0, '127.0.0.1');
+      await new Promise((resolve) => server.once('listening', resolve));
+      let given = 0;
+      for (let count = 0; count < 40; count += 1) {
+        const client = net.connect(server.address().port, '127.0.0.1');
+        client.on('error', () => {});
+        const connection = await accept(server);
+        handoff.give({ handle: connection._handle, given: () => { given += 1; connection.destroy(); }, failed: undefined });
+        await wait(() => given === count + 1);
+      }
+      const opened = [];
+      try { for (;;) opened.push(openSync('/dev/null')); } catch {}
+      for (const fd of opened.splice(10, 20)) closeSync(fd);
+      const taken = [];
+      handoff.take((handle) => taken.push(handle));
+      for (let turns = 0; turns < 200; turns += 1) await new Promise(setImmediate);
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      const before = taken.length;
+      for (const fd of opened) closeSync(fd);
+      await wait(() => handoff.isEmpty);
+      console.log(JSON.stringify({ before, after: taken.length }));
+      process.exit();
+    })();`;
+  const socket = `${await temporaryDirectory(t)}/pair`;
+  const args = ['-c', 'ulimit -n 160; exec "$0" --no-warnings -e "$1" "$2" "$3"', process.execPath, program];
+  const stdout = await new Promise<string>((resolve, reject) => {
+    execFile('/bin/sh', [...args, path, socket], { timeout: 60_000 }, (error, text) =>
+      error ? reject(error) : resolve(text),
+    );
+  });
+  assert.deepEqual(JSON.parse(stdout), { before: 0, after: 40 });
+});
+
+interface Handle {
+  close(): void;
+}
+
+type Connection = Socket & { _handle: Handle };
+
+async function openHandoff(t: TestContext) {
+  const pair = await Pair.create(await temporaryDirectory(t), () => undefined);
+  const fd = ({ _handle }: { _handle?: { fd: number } }) => _handle?.fd ?? -1;
+  const ends = { take: fd(pair.take as object), give: fd(pair.give as object) };
+  const handoff = new Handoff(ends, (pair.take as unknown as { _handle: object })._handle.constructor);
+  t.after(() => {
+    handoff.stop();
+    pair.close();
+  });
+  return handoff;
+}
+
+/** @returns connections as a worker has them that has been told to retire: unread */
+async function setUp(t: TestContext, count: number) {
+  const server: Server = createServer({ pauseOnConnect: true }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  const connections: Connection[] = [];
+  server.on('connection', (connection) => connections.push(connection as Connection));
+  const clients = Array.from({ length: count }, () => connect(port, '127.0.0.1').pause());
+  t.after(() => {
+    for (const socket of [...clients, ...connections]) socket.destroy();
+    server.close();
+  });
+  await waitFor(() => connections.length === count, { what: 'the connections' });
+  return { handoff: await openHandoff(t), connections, clients };
+}
