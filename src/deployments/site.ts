@@ -63,18 +63,15 @@ export class Site {
    * workers or domains for it.
    */
   async isUnused(): Promise<boolean> {
-    const [state, active, releases, variables] = await Promise.all([
-      this.state(),
-      this.store.active(),
-      this.store.list(),
-      this.environment(),
-    ]);
-    const domains = this.appliance.domains.of(this.target);
-    const isUntouched = state.workers === null && state.desired === 'running' && state.rebuild === null;
+    // First what nearly each app in use has: a history may have thousands of releases.
+    if ((await this.store.active()) !== null || this.appliance.domains.of(this.target).length > 0)
+      return false;
+    const { workers, desired, rebuild } = await this.state();
+    if (workers !== null || desired !== 'running' || rebuild !== null) return false;
+    if (Object.keys(await this.environment()).length > 0) return false;
     const isRefused = ({ liveAt, error }: ReleaseRecord) =>
       liveAt === null && error !== null && beforeTheBuild.has(error.step);
-    const isBare = Object.keys(variables).length === 0 && domains.length === 0;
-    return isUntouched && active === null && releases.every(isRefused) && isBare;
+    return (await this.store.list()).every(isRefused);
   }
 
   /** Its own variables. */
