@@ -33,6 +33,9 @@ async function untilNothingRuns({ home }: Sluice): Promise<void> {
 test('all processes that a dead server and a dead runner have left are ended, even a worker that stands still', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', withBackground);
+  // Background processes start after the switch.
+  const isRunning = async () => (await sluice.status('shop')).background[0]?.state === 'running';
+  await waitFor(isRunning, { what: 'the background process' });
   const { workers } = await sluice.status('shop');
   const runner = await runnerPid(sluice);
   await sluice.kill();
