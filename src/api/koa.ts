@@ -7,16 +7,16 @@ import { identify, logLost } from './request-id.ts';
 import { assertTarget, normalizeTarget } from './request-target.ts';
 
 /**
- * Creates the Koa app that both APIs build on: it identifies and logs requests, and answers every error. Nothing that a
- * client sends, and no instant at which a client disconnects, raises an exception outside the error handler.
- * @param asText whether errors are answered as text instead of JSON; by default to clients of git alone
+ * Creates the Koa app for both APIs: it identifies and logs requests, and answers every error. No request, and no disconnect
+ * at any instant, raises an exception outside the error handler.
+ * @param asText returns true if errors are answered as text instead of JSON; by default only for clients of git
  */
 export function createKoa(log: Log, asText?: (ctx: Context) => boolean): Koa<ApiState> {
   const app = new Koa<ApiState>();
   answerInJson(app);
   app.use((ctx, next) => {
-    // A client may disconnect while nobody listens to these streams. Node ends the process then. Readers and writers
-    // find the error in the state of the stream.
+    // If a client disconnects while no code listens to these streams, Node ends the process. Readers and writers find the
+    // error in the state of the stream.
     ctx.req.on('error', () => undefined);
     ctx.res.on('error', () => undefined);
     return next();

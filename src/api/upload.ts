@@ -23,7 +23,7 @@ export function uploadBody(request: IncomingMessage): Readable {
       done(error);
     },
   });
-  // The sender may disconnect before anybody reads the body. Readers find the error in the state of the stream.
+  // The sender may disconnect before any code reads the body. Readers find the error in the state of the stream.
   body.on('error', () => undefined);
   if (request.destroyed) close();
   request.on('data', push).on('end', end).on('error', fail).on('close', close);

@@ -8,15 +8,15 @@ export interface WorkerBoot {
   port: number;
   codePort: number | null;
   waitReady: boolean;
-  /** the socket between this worker and the runner: one JSON message a line, both ways */
+  /** descriptor of the socket between this worker and the runner: one JSON message a line, both ways */
   channelFd: number;
-  /** the two ends of the socket pair through which the workers of an app pass connections to each other */
+  /** descriptors of the socket pair through which the workers of an app pass connections to each other */
   handoffFds: { take: number; give: number };
   /** copies of the app's listening socket: the gate uses up one each time it is shut */
   gateFds: number[];
-  /** whether workers of an earlier runner may still answer when it is to open */
+  /** true if workers of an earlier runner may still answer when this worker opens */
   besideOrphans: boolean;
-  /** of the handoff: the file names that of the active generation */
+  /** id of the handoff; the `generation` file has the id of the active generation's handoff */
   handoffId: string;
   /** what to look at, and whom to tell, when the runner is gone */
   generationFile: string;
@@ -26,10 +26,10 @@ export interface WorkerBoot {
   /** milliseconds */
   drainTimeout: number;
   killTimeout: number;
-  /** null where it has no say: see GenerationSpec */
+  /** null for the default: see GenerationSpec */
   stopSignal: NodeJS.Signals | null;
   beatInterval: number;
-  /** bytes; null for any */
+  /** limit of resident memory, in bytes; null for no limit */
   maxMemory: number | null;
   /** what becomes of what it prints when nobody reads it: see LogSpec */
   overflow: 'wait' | 'drop';
@@ -40,31 +40,31 @@ export type AppProtocol = 'http' | 'https' | 'http2' | 'http2s' | 'tcp' | 'tls';
 
 /** Runner → worker. */
 export type ToWorker =
-  /** `wait`: accept connections, and read nothing from them before `serve` */
+  /** `wait`: accept connections, but read nothing from them before `serve` */
   | { type: 'open'; wait: boolean }
   | { type: 'serve' }
   /** `last`: nobody takes over, so that idle connections are closed instead of given away */
   | { type: 'retire'; last: boolean }
   /** after `retire`: other workers have opened, so idle connections can leave, and ports beside the app's own can be shut */
   | { type: 'relieve' }
-  /** name each request that is in flight by a `request`, then say `inFlight` */
+  /** send a `request` for each request in flight, then `inFlight` */
   | { type: 'tellInFlight' };
 
 /** Worker → runner. */
 export type FromWorker =
-  /** `onlyInterrupt`: it handles SIGINT, and SIGTERM not */
+  /** `onlyInterrupt`: the app handles SIGINT but not SIGTERM */
   | { type: 'ready'; port: number; protocol: AppProtocol; listens: number; onlyInterrupt: boolean }
   /** the app starts processes with node:cluster */
   | { type: 'forked' }
   | { type: 'opened' }
-  /** also unasked: see `memoryExceeded` */
+  /** sent after `retire`, and when the worker retires by itself: see `memoryExceeded` */
   | { type: 'retired' }
   | { type: 'drained' }
-  /** is in flight; without the query */
+  /** a request in flight; the path is without its query */
   | { type: 'request'; method: string; path: string }
-  /** how many requests are, and how many connections without one */
+  /** number of requests in flight, and of connections without a request */
   | { type: 'inFlight'; requests: number; connections: number }
-  /** it takes more than `maxMemory`; when it takes much more it retires by itself */
+  /** the worker takes more than `maxMemory`; if it takes much more, it retires by itself */
   | { type: 'memoryExceeded'; bytes: number }
   /** its event loop turns; `eventLoopDelayMs` is by how much this was late */
   | { type: 'beat'; eventLoopDelayMs: number; connections: number; requests: number };
@@ -83,7 +83,7 @@ export type FromOrphan =
   | { type: 'retired' };
 
 /**
- * Where there is a fresh generation, the two ends of its handoff come along: with `handoff` the one that connections are
- * taken out of, and with the `retire` behind it the one that they are put into. `last`: the app stops.
+ * If there is a fresh generation, the messages carry the two ends of its handoff: `handoff` the end to take connections from,
+ * and the `retire` after it the end to put connections into. `last`: the app stops.
  */
 export type ToOrphan = { type: 'handoff' | 'retire'; last?: boolean };

@@ -106,7 +106,7 @@ export class Generation {
 
   /**
    * Opens all gates, again where a switch has failed. The caller has made this generation the active one on the disk.
-   * @param wait whether no worker must read from connections before `places.serve`
+   * @param wait true if no worker may read from connections before `places.serve`
    */
   async open({ wait = false } = {}): Promise<void> {
     this.state = 'active';
@@ -131,7 +131,7 @@ export class Generation {
     return late;
   }
 
-  /** After `retire`, when another generation has opened. */
+  /** Lets workers shut the ports besides the app's own. To be called after `retire`, when another generation has opened. */
   relieve(): void {
     for (const worker of this.workers) worker.relieve();
   }
@@ -157,13 +157,13 @@ export class Generation {
     this.#release();
   }
 
-  /** Workers that are open, and have not been told to retire. */
+  /** Open workers that are not retiring. */
   serving(): WorkerProcess[] {
     return [...this.workers].filter((worker) => worker.state === 'open' && !worker.isRetiring);
   }
 
   /**
-   * Looks at each worker: what it takes, and whether it must be replaced. Called often.
+   * Checks each worker: its memory, and whether it must be replaced. Called often.
    * @param attended see Ticker
    */
   tick(now: number, attended: number): void {

@@ -5,13 +5,13 @@ import { join } from 'node:path';
 import { makeWay } from './make-way.ts';
 
 /**
- * The socket pair through which the workers of an app pass connections to each other; see src/worker/handoff.cjs. The
- * runner makes it and hands both ends to each worker. It never reads from either: what an app sends there, a descriptor
- * above all, is for the app's own workers.
+ * Socket pair through which the workers of an app pass connections to each other; see src/worker/handoff.cjs. The runner makes
+ * the pair and gives both ends to each worker. The runner never reads from the pair: an app may send any descriptor there, but
+ * only to its own workers.
  */
 export class Handoff {
   static #made = 0;
-  /** by which a worker knows whether the active generation has the same handoff */
+  /** id that shows a worker if the active generation has the same handoff */
   readonly id = randomBytes(8).toString('hex');
   readonly take: Socket;
   readonly give: Socket;
@@ -21,13 +21,13 @@ export class Handoff {
     this.give = give;
   }
 
-  /** @param directory where a socket may be for a moment: Node.js makes no pair without a path */
+  /** @param directory directory for a temporary socket: Node.js cannot make a pair without a path */
   static async create(directory: string, warn: (message: string) => void): Promise<Handoff> {
     Handoff.#made += 1;
     const path = join(directory, `pair-${Handoff.#made}`);
     makeWay(path, warn);
     const server = createServer({ pauseOnConnect: true });
-    // Closed from the beginning: it is bound before `listen` returns.
+    // The mode is restricted from the start, because `listen` binds the path before it returns.
     const umask = process.umask(0o177);
     server.listen(path);
     process.umask(umask);

@@ -38,7 +38,7 @@ export class Orphans {
   readonly #successor: (key: string) => Handoff | undefined;
   /** those that have not said who they are, the oldest first */
   readonly #strangers = new Set<Socket>();
-  /** which handoff each was sent last, by its pid: see sendHandles */
+  /** handoff that was sent last to each orphan, by pid: see sendHandles */
   readonly #sent = new Map<number, Handoff>();
 
   /**
@@ -81,7 +81,7 @@ export class Orphans {
    * Waits until all have reported that an earlier runner has left: who came right before us may have had no time to. One
    * whose event loop stands still, or that is about to end, never does.
    * @param ours pids of our own workers
-   * @param key whose orphans; without it those of all
+   * @param key app whose orphans are gathered; all orphans if left out
    */
   async gather(ours: () => ReadonlySet<number>, key?: string): Promise<void> {
     const latest = performance.now() + reportsWithin;
@@ -96,14 +96,14 @@ export class Orphans {
     }
   }
 
-  /** Whether some of `key` still take requests. */
+  /** Returns true if some orphans of `key` still accept requests. */
   serving(key: string): boolean {
     return [...this.#orphans].some((orphan) => orphan.key === key && !orphan.hasRetired);
   }
 
   /**
-   * Tells those of `key` to take nothing new, and waits for their word; they end by themselves when drained.
-   * @param successor where their idle connections go; undefined where the app stops
+   * Retires the orphans of `key`, and waits until they confirm. They end by themselves when drained.
+   * @param successor handoff for their idle connections; undefined if the app stops
    */
   async retire(key: string, successor?: Handoff): Promise<void> {
     const concerned = [...this.#orphans].filter((orphan) => orphan.key === key);
@@ -118,7 +118,7 @@ export class Orphans {
     await withDeadline(orphan.retired.promise, gateDeadline);
   }
 
-  /** Both ends: an orphan must not end before others have taken its connections out, and finds out by the one to take. */
+  /** Sends both ends of a handoff: an orphan needs the end to take from, to see when others have taken its connections. */
   #send({ pid, socket }: Orphan, handoff: Handoff): boolean {
     const isSent = sendHandles(socket, [
       { text: lineOf({ type: 'handoff' }), sent: handoff.take },
@@ -142,7 +142,7 @@ export class Orphans {
       } else if (message.type === 'orphan' && orphan === undefined && this.#isKnown(message)) {
         this.#strangers.delete(socket);
         const { key, pid } = message;
-        // One connection each: a descriptor of ours is no app's to take at will.
+        // One connection for each orphan: an app must not take descriptors of the runner at will.
         for (const former of this.#orphans) if (former.pid === pid) former.socket.destroy();
         orphan = { key, pid, socket, retired: Promise.withResolvers(), hasRetired: false };
         this.#orphans.add(orphan);
@@ -167,7 +167,7 @@ export class Orphans {
     return record.secret !== undefined && record.secret === secret;
   }
 
-  /** Undefined where it cannot be read either, for want of a descriptor for example: an orphan reports again. */
+  /** Returns the record; undefined also if it cannot be read, for example without a free descriptor. An orphan reports again. */
   #recordOf(pid: number): ProcessRecord | undefined {
     try {
       return this.#records.get(pid);

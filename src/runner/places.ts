@@ -14,7 +14,7 @@ import { NotStarted, type WorkerStarter } from './worker-starter.ts';
 
 /** Where a worker could not be replaced by a fresh one, the next try is made after this; in ms. */
 const renewPause = 10_000;
-/** The same where the one that is there has retired by itself, and nobody may be open; in ms. */
+/** Pause before the next attempt if the worker in a place has retired by itself and perhaps no worker is open, in ms. */
 const refillPause = 1000;
 /** The same where a fresh one is no better; in ms. */
 const hopelessPause = 60_000;
@@ -65,8 +65,8 @@ export class Places {
   }
 
   /**
-   * Opens the gates of those that are booted, and fills places that are empty.
-   * @param wait whether they must not read from connections before `serve`
+   * Opens the gates of the booted workers, and fills empty places.
+   * @param wait true if they may not read from connections before `serve`
    */
   async open({ wait = false } = {}): Promise<void> {
     const booted = this.#slots.flatMap(({ worker }) =>
@@ -76,7 +76,7 @@ export class Places {
     for (const slot of this.#slots) void this.#fill(slot);
   }
 
-  /** Lets workers serve that were opened with `wait`. */
+  /** Lets workers that were opened with `wait` serve. */
   serve(): void {
     for (const { worker } of this.#slots) worker?.post({ type: 'serve' });
   }
@@ -131,7 +131,7 @@ export class Places {
     for (const { worker } of this.#slots) if (worker !== undefined) this.look(worker, now);
   }
 
-  /** Looks at one worker: see `tick`. */
+  /** Checks one worker: see `tick`. */
   look(worker: WorkerProcess, now: number): void {
     const slot = this.#slots[worker.instance];
     if (slot?.worker !== worker) return;
@@ -173,14 +173,14 @@ export class Places {
     await worker.end(killTimeout);
   }
 
-  /** @param after how long it had time to finish, in ms */
+  /** @param after time that the worker had to finish, in ms */
   async #tellCut(
     worker: WorkerProcess,
     after: number,
     setting: 'drainTimeout' | 'maxDraining',
   ): Promise<void> {
     const inFlight = await worker.inFlight();
-    const late = `${formatDuration(after)} after the worker was told to finish ("${setting}")`;
+    const late = `${formatDuration(after)} after the worker retired ("${setting}")`;
     if (inFlight === undefined) {
       this.#options.say(worker, `is ended with what it had in flight: not finished ${late}`);
       return;
@@ -228,7 +228,7 @@ export class Places {
     }
   }
 
-  /** One that has retired by itself serves on where no other can take its place: one that is too fat beats none. */
+  /** Lets a worker that has retired by itself open again if no other worker can be started. */
   async #reopen(worker: WorkerProcess): Promise<void> {
     if (!worker.alive || !worker.isRetiring) return;
     await withDeadline(worker.open(), gateDeadline);
@@ -256,7 +256,7 @@ export class Places {
     for (const oldest of [...this.#leaving].slice(0, Math.max(0, tooMany))) {
       this.#options.say(
         oldest,
-        'is ended with what it had in flight: too many others finish, too ("maxDraining")',
+        'is ended with its requests in flight, because too many generations are draining ("maxDraining")',
       );
       void oldest.end(this.#spec.killTimeout);
     }
@@ -311,12 +311,12 @@ export class Places {
   async #fillOnce(slot: Slot): Promise<void> {
     const { stopping: signal } = this.#options;
     await sleep(slot.delay, undefined, { signal, ref: false });
-    // What its predecessor has started may hold ports and files that the next one needs.
+    // Children of the worker before may hold ports and files that the next worker needs.
     await firstOf<unknown>([slot.vacated], [signal]);
     signal.throwIfAborted();
     if (!this.#isOpenPlace(slot)) return;
     const worker = await this.#bootInto(slot, () => undefined, signal);
-    // One that stands still holds nothing up: see `look`.
+    // A worker that stands still does not delay the switch: see `look`.
     if (this.#options.isActive()) await withDeadline(worker.open(), gateDeadline);
     else worker.kill();
   }

@@ -31,14 +31,14 @@ const switchSteps = channel('sluice:switch:step');
 const defaultKillTimeout = 5000;
 
 /**
- * What the workers of one app may send to us, in bytes at once and a second: more than all of them have to say, and a
- * hundredth of what would keep us busy.
+ * Limits for messages of an app's workers, in bytes at once and per second: more than all workers need, and a hundredth of the
+ * rate that would keep the runner busy.
  */
 const mayBeSent = { atOnce: 1024 * 1024, perSecond: 128 * 1024 };
 
 interface TargetOptions {
   key: string;
-  /** of our sockets: see Ground */
+  /** directory of our sockets: see Ground */
   runDirectory: string;
   orphanSocket: string;
   orphans: Orphans;
@@ -85,7 +85,7 @@ export class TargetRunner {
     });
   }
 
-  /** Through which the workers of the active generation take connections; undefined without one. */
+  /** Handoff from which the workers of the active generation take connections; undefined if there is none. */
   get handoff(): Handoff | undefined {
     return this.#active && this.#handoff.current;
   }
@@ -166,8 +166,8 @@ export class TargetRunner {
     this.#tell('open', id);
     this.#standby.delete(id);
     this.#active = next;
-    // Orphans hold a socket of their own, beside ours: nobody would listen between its end and our opening. So ours is
-    // open before they retire, and what comes in on it waits until they have.
+    // Orphans hold a socket of their own beside ours. No process would listen between the end of their socket and our opening,
+    // so the new workers open before the orphans retire, and their connections wait until then.
     const wait = this.#options.orphans.serving(this.key);
     await next.open({ wait });
     old?.relieve();
@@ -193,7 +193,7 @@ export class TargetRunner {
       this.#options.log(`background processes not replaced: ${describeError(error)}`);
     });
     this.#endLeft(spec.drainTimeout + spec.killTimeout, background);
-    // The switch is made: what the disk says of it now takes nothing back.
+    // The switch is made. An error of the disk does not undo it.
     await commit.sync().catch((error: unknown) => {
       this.#options.log(`the switch may not outlive a power cut: ${describeError(error)}`);
     });
@@ -201,8 +201,8 @@ export class TargetRunner {
   }
 
   /**
-   * Shuts the gates of the old generation and writes down that the new one is active.
-   * @returns when the gates began to shut, which old workers did not confirm, and what Commit.apply returns
+   * Shuts the gates of the old generation, and commits the new generation as the active one.
+   * @returns the time at which the gates began to shut, the old workers that did not confirm, and the result of Commit.apply
    * @throws AppError; nothing has changed then, and the gates are open again
    */
   async #commit(id: number, old: Generation | undefined) {
@@ -236,7 +236,7 @@ export class TargetRunner {
     }
   }
 
-  /** Waits until those that an earlier runner has left can be told to retire. */
+  /** Waits until the orphans of an earlier runner can be retired. */
   async #gatherOrphans(): Promise<void> {
     const ours = () => new Set(this.status().workers.map(({ pid }) => pid));
     await this.#options.orphans.gather(ours, this.key);
@@ -323,7 +323,7 @@ export class TargetRunner {
     return [...this.#standby.values(), ...active, ...this.#draining.keys()];
   }
 
-  /** Counts those of its port, its handoffs, its processes and their output. */
+  /** Counts the descriptors of its port, its handoffs, its processes and their output. */
   #descriptors(generations: Generation[]): number {
     const channels = generations.reduce((sum, { workers }) => sum + workers.size, 0);
     const shared = (this.#port === undefined ? 0 : 1) + (this.#handoff.current === undefined ? 0 : 2);
@@ -399,13 +399,13 @@ export class TargetRunner {
     return bound;
   }
 
-  /** Through which a worker that is started now passes connections on. */
+  /** Returns the handoff for a worker that is started now. */
   async #handoffForNew(): Promise<Handoff | undefined> {
     const former = this.#handoff.current;
     const current = await this.#handoff.forNew((handoff) =>
       this.#generations().some(({ workers }) => [...workers].some((worker) => worker.handoff === handoff)),
     );
-    // Those that give to the former one must not wait for ever.
+    // Workers that give to the former handoff must not wait for ever.
     if (current !== undefined && current !== former && this.#active !== undefined)
       void this.#options.orphans.retire(this.key, current);
     return current;

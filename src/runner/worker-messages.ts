@@ -1,21 +1,21 @@
 import type { AppProtocol, FromWorker } from '../protocol/worker.ts';
 
-/** More than any message of a worker of ours, in bytes. */
+/** Longest message, in bytes; those of our own workers are shorter. */
 const longest = 1024;
 
 const protocols: readonly AppProtocol[] = ['http', 'https', 'http2', 'http2s', 'tcp', 'tls'];
 
-/** Bytes that no worker of ours sends. */
+/** Bytes that our own workers never send. */
 export class NotAMessage extends Error {}
 
 /**
- * Splits the bytes that come from a worker into messages. The app has the other end of the socket and may write anything
- * into it, so each message is checked field by field and copied. Holds `longest` bytes at most.
+ * Splits the bytes of a worker into messages. The app has the other end of the socket and may write anything into it, so each
+ * message is checked field by field and copied. Holds `longest` bytes at most.
  */
 export class WorkerMessages {
   #rest = '';
 
-  /** @throws NotAMessage; nothing that comes later counts then */
+  /** @throws NotAMessage; later bytes must be ignored then */
   *push(chunk: Buffer): Generator<FromWorker> {
     // Our messages are ASCII, and bytes are kept as they are.
     const lines = chunk.toString('latin1').split('\n');
@@ -78,7 +78,7 @@ function protocol(value: unknown): AppProtocol {
   return known;
 }
 
-/** Of a request: printable, so that it breaks no line of a log. */
+/** Checks the method or path of a request: only printable characters, so that it cannot break a log line. */
 function text(value: unknown): string {
   if (typeof value !== 'string' || !/^[!-~]*$/.test(value)) throw new NotAMessage();
   return value;

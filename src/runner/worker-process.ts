@@ -25,36 +25,36 @@ import { WorkerChannel } from './worker-channel.ts';
 
 const bootstrap = fileURLToPath(new URL('../worker/bootstrap.cjs', import.meta.url));
 
-/** Where a worker finds what it has from us. */
+/** Numbers of the descriptors that a worker gets from the runner. */
 const channelFd = 3;
 const handoffFds = { take: 4, give: 5 };
 const firstGateFd = 6;
 
 export type Ready = Extract<FromWorker, { type: 'ready' }>;
 
-/** What a worker says of itself. */
+/** State of a worker, as it reports it. */
 interface Beat {
   eventLoopDelayMs: number;
   connections: number;
   requests: number;
 }
 
-/** What a worker has not finished: `told` are the request lines of some of its requests, without the query. */
+/** Unfinished work of a worker. `told` has the request lines of some requests, without the query. */
 export interface InFlight {
   requests: number;
-  /** without a request, as far as HTTP goes: WebSockets, for example */
+  /** number of connections without an HTTP request, such as WebSockets */
   connections: number;
   told: string[];
 }
 
-/** How long a worker may take to say what it has in flight, in ms. */
+/** Time for a worker to report its requests in flight, in ms. */
 const tellsWithin = 500;
-/** How many requests it may name. */
+/** Limits the requests that a worker may name. */
 const mostTold = 20;
 
 /** What a worker tells beyond the steps of its own life. */
 export interface WorkerListener {
-  /** it takes more memory than it may, or accepts no more requests for that reason */
+  /** called when the worker exceeds its memory limit, or no longer accepts requests for that reason */
   memoryExceeded(worker: WorkerProcess): void;
   exited(worker: WorkerProcess, exit: Exit): void;
 }
@@ -88,19 +88,19 @@ export class WorkerProcess {
   readonly exited: Promise<Exit>;
   /** fulfilled when the app starts processes with node:cluster; never if it does not */
   readonly forked: Promise<void>;
-  /** fulfilled when it is gone, and all that it has started */
+  /** fulfilled when the worker and its children are gone */
   readonly gone: Promise<void>;
   /** where it listens now: an app may close its server and listen again */
   listening: Ready | undefined;
-  /** as the last health check found it; undefined before the first one */
+  /** protocol that the last health check has found; undefined before the first check */
   protocol: AppProtocol | undefined;
   state: WorkerState = 'booting';
   isKilled = false;
   /** whether it has been told to take no more requests */
   isRetiring = false;
-  /** what it last said of itself; undefined before it listens */
+  /** the last heartbeat; undefined before the worker listens */
   beat: Beat | undefined;
-  /** ms since the last beat, as far as the runner was there to read one: see Ticker */
+  /** attended time since the last heartbeat, in ms: see Ticker */
   silentFor = 0;
   readonly #child: ChildProcess;
   readonly #channel: WorkerChannel | undefined;
@@ -109,7 +109,7 @@ export class WorkerProcess {
   #drained = Promise.withResolvers<void>();
   readonly #stopSignal: NodeJS.Signals;
   #end: Promise<void> | undefined;
-  /** the request lines of what is in flight, for whoever has asked */
+  /** request lines in flight that arrive for a pending query */
   #inFlight: { requests: string[]; told: PromiseWithResolvers<InFlight> } | undefined;
   #readyAt: number | undefined;
   #goneAt: number | undefined;
@@ -197,7 +197,7 @@ export class WorkerProcess {
           this.state = 'retired';
           this.#retired.resolve();
           if (this.isRetiring) return;
-          // It has retired by itself.
+          // The worker has retired by itself.
           void this.retire(false);
           return listener.memoryExceeded(this);
         case 'drained':
@@ -212,7 +212,7 @@ export class WorkerProcess {
           return this.#inFlight?.told.resolve({ ...body, told: this.#inFlight.requests });
       }
     };
-    // There is none where not even the process could be started.
+    // Undefined if the process could not be started.
     const socket = this.#child.stdio?.[channelFd] as Socket | undefined;
     this.#channel =
       socket &&
@@ -241,7 +241,7 @@ export class WorkerProcess {
     };
     this.#child.on('exit', (code, signal) => {
       const shortage = signal === 'SIGKILL' ? group.killedBy() : undefined;
-      // Where we are late, the exit may come before what the worker sent last. After this turn all of it is read.
+      // If the runner is late, the exit may arrive before the worker's last messages. After this turn all of them are read.
       setImmediate(ended, { code, signal, shortage });
     });
     // Without a pid it was never started, and no 'exit' follows. Other errors, of `send`, precede an exit.
@@ -264,8 +264,8 @@ export class WorkerProcess {
   }
 
   /**
-   * Fulfilled when it accepts connections, or is gone. May follow `retire`, where a switch has failed.
-   * @param wait whether it must not read from connections before `serve`
+   * Opens the worker. Fulfilled when it accepts connections, or is gone. May follow `retire` if a switch has failed.
+   * @param wait true if it may not read from connections before `serve`
    */
   open({ wait = false } = {}): Promise<void> {
     if (this.state === 'retired' || this.state === 'drained') {
@@ -289,7 +289,7 @@ export class WorkerProcess {
     return this.#retired.promise;
   }
 
-  /** Lets a retired worker shut the ports beside the app's own: other workers have them. */
+  /** Lets a retired worker shut the ports besides the app's own, because other workers have them. */
   relieve(): void {
     this.post({ type: 'relieve' });
   }
@@ -335,7 +335,7 @@ export class WorkerProcess {
     }
   }
 
-  /** Something about its end, after its own last lines. */
+  /** Logs a line about the end of the worker, after the worker's own last lines. */
   async #say(what: string): Promise<void> {
     await this.output.end();
     this.output.say(`worker ${this.instance} (pid ${this.pid}) ${what}`);

@@ -17,7 +17,7 @@ import { type Ready, WorkerProcess } from './worker-process.ts';
 export interface WorkerGround {
   spec: GenerationSpec;
   port: ListeningPort;
-  /** whether workers of an earlier runner may still answer at the switch to this generation */
+  /** true if workers of an earlier runner may still answer at the switch to this generation */
   besideOrphans: boolean;
   orphanSocket: string;
   records: ProcessRecords;
@@ -111,7 +111,7 @@ export class WorkerStarter {
     if (notices.some((notice) => notice.code === code)) return;
     notices.push({
       code,
-      message: 'The app handles SIGINT and not SIGTERM: Sluice ends it with SIGINT.',
+      message: 'The app handles SIGINT but not SIGTERM, so Sluice ends it with SIGINT.',
       hint: 'To choose the signal, set "stopSignal" in sluice.json.',
     });
   }

@@ -6,12 +6,12 @@ const { Socket } = require('node:net');
 /** @import { FromWorker, ToWorker } from '../protocol/worker.ts' */
 
 /**
- * Opens the way to the runner: a socket of its own, one JSON message a line. The app sees neither our messages nor the
- * death of the runner, and the socket never keeps the process alive. `process.send` is there for apps that tell their
- * process manager that they are ready; nothing else that they send leaves the process.
+ * Opens the channel to the runner: a socket of its own, one JSON message a line. The app sees neither our messages nor the
+ * death of the runner, and the socket never keeps the process alive. `process.send` exists for apps that report to their
+ * process manager that they are ready; no other message of the app leaves the process.
  *
- * It is not the IPC channel of Node.js. The app has this descriptor and may send anything on it, and the Node.js that
- * reads an IPC channel aborts when it receives the descriptor of a file. On a plain socket the kernel drops descriptors.
+ * The channel is not an IPC channel of Node.js. The app has this descriptor and may send anything on it, and a Node.js process
+ * that reads an IPC channel aborts when it receives the descriptor of a file. On a plain socket the kernel drops descriptors.
  *
  * @param {number} fd
  * @param {object} on
@@ -39,7 +39,7 @@ module.exports = function openChannel(fd, on) {
     if (!this.destroyed) receive(readRest(fd));
     return destroy.call(this, error);
   };
-  // 'close' follows, and says all there is to know.
+  // The 'close' event follows, and is handled.
   socket.on('error', () => undefined);
   socket.on('close', () => {
     lost = true;
@@ -58,7 +58,7 @@ module.exports = function openChannel(fd, on) {
   };
 
   return {
-    /** Class of the handle of a socket like this one: Node.js gives no other way to it. */
+    /** Class of the handle of this socket: Node.js gives no other access to the class. */
     Pipe: /** @type {any} */ (socket)._handle.constructor,
     /** @param {FromWorker} message */
     post(message) {
@@ -69,7 +69,7 @@ module.exports = function openChannel(fd, on) {
 
 /**
  * @param {number} fd a socket that does not block
- * @returns {string} what has come and is unread
+ * @returns {string} unread text that has arrived
  */
 function readRest(fd) {
   const chunk = Buffer.alloc(16 * 1024);
@@ -79,7 +79,7 @@ function readRest(fd) {
     try {
       length = readSync(fd, chunk);
     } catch {
-      // There is no more yet, or the other end is gone.
+      // Nothing more has arrived yet, or the other end is gone.
       return text;
     }
     if (length === 0) return text;

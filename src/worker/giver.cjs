@@ -3,31 +3,31 @@
 const { Socket } = require('node:net');
 
 /**
- * The kernel limits how many descriptors of one user wait in socket pairs. Pause before a refused connection is tried
- * again, and how long it is tried, in ms.
+ * Pause before a refused connection is tried again, and longest time to try, in ms. The kernel limits how many descriptors of
+ * one user wait in socket pairs.
  */
 const retryPause = 10;
 const retryPatience = 10_000;
 
-/** The text beside each handle. Workers of earlier versions write other numbers with copies that are not to be taken. */
+/** Text that is sent with each handle. Workers of earlier versions send other numbers with copies that must not be taken. */
 const message = '0\n';
 
 /**
  * @typedef {object} Given
  * @property {any} handle undefined once the connection is closed
  * @property {() => void} given called when the handle is in the handoff: our own copy must be closed
- * @property {(() => void) | undefined} failed called where that cannot be done; without it, the handle is tried for ever
+ * @property {(() => void) | undefined} failed called if that is impossible; without `failed`, the worker tries for ever
  */
 
 /** The end of a handoff that connections are put into. */
 class Giver {
   /** @type {Given[]} the first one is being written */
   #waiting = [];
-  /** whether one is being written, or waited with */
+  /** true while a connection is being written, or waits */
   #isBusy = false;
   #socket;
   #isFull;
-  /** since when no connection could be put in; undefined where the last one could */
+  /** time since when no connection could be put in; undefined if the last one could */
   #refusedSince = /** @type {number | undefined} */ (undefined);
 
   /** @param {any} pipe @param {() => boolean} isFull */
@@ -50,7 +50,7 @@ class Giver {
       /** @type {any} */ ({ handle: pipe, readable: false, writable: true, manualStart: true }),
     );
     this.#socket.unref();
-    // The pipe is closed: `#next` sees that.
+    // The pipe is closed; `#next` checks for that.
     this.#socket.on('error', () => this.#next());
   }
 
@@ -76,7 +76,7 @@ class Giver {
         return;
       }
       this.#waiting.shift();
-      // The app has closed the descriptor: nobody can have the connection.
+      // The app has closed the descriptor, so the connection is lost.
       if (next.failed === undefined) next.handle?.close();
       else next.failed();
     }

@@ -11,12 +11,12 @@ const { Taker } = require('./taker.cjs');
 const ipc = 2;
 
 /**
- * About 270 connections fit into a pair. A worker waits where so many are in it: Node.js must never wait with a write,
- * since it reads freed memory if the connection is closed meanwhile.
+ * Number of connections in a pair from which on a worker waits; about 270 fit. Node.js must never have to delay a write: it
+ * would read freed memory if the connection is closed meanwhile.
  */
 const most = 200;
 
-/** Where the system does not say what is in a handoff: how long one without any movement counts as in use, in ms. */
+/** Time after its last movement during which a handoff counts as in use, in ms, if the system does not report its content. */
 const quietPeriod = 100;
 
 /**
@@ -46,7 +46,7 @@ class Handoff {
   }
 
   /**
-   * Puts a connection into the handoff, behind those that wait. A handoff that is full is waited for.
+   * Puts a connection into the handoff, after the connections that wait. Waits while the handoff is full.
    * @param {Given} given
    */
   give(given) {
@@ -64,7 +64,7 @@ class Handoff {
   }
 
   /**
-   * Takes connections out, from now on.
+   * Takes connections from now on.
    * @param {(handle: any) => void} taken
    */
   take(taken) {
@@ -78,29 +78,29 @@ class Handoff {
     });
   }
 
-  /** Takes nothing from this instant on. */
+  /** Stops taking connections, from this instant on. */
   stop() {
     this.#taker?.stop();
   }
 
-  /** whether connections are in it that this worker is to take */
+  /** true if the handoff has connections that this worker must take */
   get hasToTake() {
     return this.#taker?.takes === true && !this.#isPairEmpty();
   }
 
-  /** whether no connection is in it, and none of this worker's is about to be */
+  /** true if no connection is in the handoff, and this worker will put none in */
   get isEmpty() {
     return (this.#giver?.isIdle ?? true) && this.#isPairEmpty();
   }
 
-  /** Tells whether the kernel holds no connection in the pair. */
+  /** Returns true if the kernel holds no connection in the pair. */
   #isPairEmpty() {
     if (this.#ends.take === undefined) return true;
     const count = this.#count();
     return count === undefined ? performance.now() - this.#movedAt > quietPeriod : count === 0;
   }
 
-  /** @returns {number | undefined} of connections in the pair; undefined where the system does not say */
+  /** @returns {number | undefined} number of connections in the pair; undefined if the system does not report it */
   #count() {
     const { take } = this.#ends;
     return take === undefined ? undefined : countDescriptors(take);
@@ -120,9 +120,9 @@ function openPipe(fd, Pipe) {
 }
 
 /**
- * Counts the descriptors that wait in a socket, and takes none out.
+ * Counts the descriptors that wait in a socket, without taking one.
  * @param {number} fd
- * @returns {number | undefined} undefined where the system does not say, or Node.js may not ask
+ * @returns {number | undefined} undefined if the system does not report it, or if Node.js may not read it
  */
 function countDescriptors(fd) {
   try {

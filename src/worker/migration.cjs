@@ -10,14 +10,14 @@
 class Outbox {
   /** @type {any[]} */
   #waiting = [];
-  /** those that wait, and those that are given and not yet in the handoff */
+  /** connections that wait, or that are given away and not yet in the handoff */
   #known = new Set();
-  /** @type {Giver | undefined} who takes them to the next owner; undefined where it is not known yet */
+  /** @type {Giver | undefined} handoff through which they leave; undefined if it is not known yet */
   #giver;
   #leave = true;
   #stays;
 
-  /** @param {() => void} stays told of each connection that could not leave */
+  /** @param {() => void} stays called for each connection that could not leave */
   constructor(stays) {
     this.#stays = stays;
   }
@@ -36,14 +36,14 @@ class Outbox {
     this.#next();
   }
 
-  /** Nothing is read any more, and nothing leaves, before it is said what becomes of the connections. */
+  /** Stops reading from the connections until their destination is set. None leaves before. */
   park() {
     this.#leave = true;
     this.#giver = undefined;
   }
 
   /**
-   * Gives all connections away, those too that become idle later, to whichever worker takes them.
+   * Gives away all connections, including those that become idle later, to any worker that takes them.
    * @param {Giver} giver
    */
   giveAway(giver) {
@@ -52,7 +52,7 @@ class Outbox {
     this.#next();
   }
 
-  /** All connections are served here, but those that have left or are about to. */
+  /** Serves all connections here, except those that have left or are about to leave. */
   keep() {
     this.#leave = false;
     this.#giver = undefined;

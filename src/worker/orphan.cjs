@@ -11,13 +11,13 @@ const { ipc } = require('./handoff.cjs');
 /** How often a worker without a runner looks for the next one, in ms. */
 const retryInterval = 200;
 /**
- * How long an orphan serves on once it has read that another generation is the active one, in ms. That one opens within
- * milliseconds; a runner that knows the orphan retires it then.
+ * Time during which an orphan keeps serving after it has read that another generation is active, in ms. That generation opens
+ * within milliseconds, and a runner that knows the orphan then retires it.
  */
 const openPatience = 300;
 /**
- * How long a worker that must not answer beside orphans of an earlier runner waits for them to retire where no runner
- * tells it to serve, in ms.
+ * Longest time that a worker waits for orphans of an earlier runner to retire if no runner sends `serve`, in ms. It must not
+ * answer before that.
  */
 const servePatience = 1000;
 /** A round of the event loop that takes less had nothing to do; in ms. One that does nothing takes a tenth of it. */
@@ -30,14 +30,15 @@ const quietPatience = 200;
  * once a newer one has answered. The `generation` file decides: a runner replaces it before it opens a new generation,
  * and a runner that is gone replaces it no more.
  *
- * - It names this generation: the worker opens, or stays open. It looks for the next runner, which will retire it once a
- *   fresh generation stands beside it. A runner may die before, or not know it: whenever it has no connection to one, the
- *   worker reads the file anew. So it retires before the workers of that fresh generation give up waiting.
- * - It names a later generation with the same handoff: the worker retires, and gives its idle connections to that one.
- * - It names any other: the worker retires, and the next runner says where its idle connections go.
+ * - The file names this generation: the worker opens, or stays open. It reports to the next runner, which retires the worker
+ *   when a fresh generation is ready. That runner may die before, or not know the worker: while the worker has no connection
+ *   to a runner, it reads the file again. So it retires before the workers of the fresh generation stop waiting.
+ * - The file names a later generation with the same handoff: the worker retires, and gives its idle connections to the workers
+ *   of that generation.
+ * - The file names any other generation: the worker retires, and the next runner sends the handoff for its idle connections.
  *
- * The runner after that may die, too: its workers retire then, and the orphans are told of another handoff. However often
- * this happens, an orphan passes on to the latest handoff what is in the former ones.
+ * The next runner may die, too. Its workers then retire, and the orphans get another handoff. However often this happens, an
+ * orphan passes the connections in former handoffs on to the latest one.
  * @param {Worker} worker
  */
 function liveAlone(worker) {
@@ -46,9 +47,9 @@ function liveAlone(worker) {
 
 class Orphan {
   #worker;
-  /** fulfilled when it takes nothing new any more; undefined while it does */
+  /** fulfilled when this orphan accepts no new requests; undefined before it retires */
   #shut = /** @type {Promise<void> | undefined} */ (undefined);
-  /** whether it is known where its connections go */
+  /** true if the destination of its idle connections is known */
   #isSettled = false;
 
   /** @param {Worker} worker */
@@ -94,7 +95,7 @@ class Orphan {
     void this.#leave().then(settle);
   }
 
-  /** Keeps a connection to whichever runner there is, and does what it says. */
+  /** Keeps a connection to the current runner, and follows its messages. */
   #report() {
     const worker = this.#worker;
     const { version, key, generation, release, orphanSocket, secret } = worker.boot;
@@ -105,7 +106,7 @@ class Orphan {
     connectToRunner(worker, orphanSocket, {
       connected: (post) => {
         post({ type: 'orphan', version, key, generation, release, pid: process.pid, secret });
-        // A runner ends what has not retired.
+        // A runner kills orphans that have not retired.
         if (this.#isSettled) void this.#leave().then(() => post({ type: 'retired' }));
       },
       retire: (ends, last, post) => {
@@ -123,9 +124,9 @@ class Orphan {
 }
 
 /**
- * Which generation is the active one, as seen by a worker.
+ * Reads which generation is active, relative to a worker.
  * @param {Worker} worker
- * @returns {'own' | 'sibling' | 'other' | 'none'} `sibling` is another one with the same handoff
+ * @returns {'own' | 'sibling' | 'other' | 'none'} `sibling`: another generation with the same handoff
  */
 function activeFor({ boot }) {
   try {
@@ -141,23 +142,23 @@ function activeFor({ boot }) {
 /** @typedef {(message: FromOrphan) => void} Post */
 
 /**
- * One connection to a runner. It is read as Node.js reads an IPC channel, for the runner sends a descriptor.
+ * Opens one connection to a runner. It is read like an IPC channel of Node.js, because the runner sends descriptors.
  * @param {Worker} worker
  * @param {string} path
  * @param {object} on
  * @param {(post: Post) => void} on.connected
  * @param {(ends: Ends | undefined, last: boolean, post: Post) => void} on.retire see ToOrphan
- * @param {() => void} on.lost told too where there is no runner
+ * @param {() => void} on.lost called when the connection is lost, and when there is no runner
  */
 function connectToRunner({ Pipe }, path, on) {
-  // Paused: this handle never reads. It is not closed either, for the descriptor is that of the second one.
+  // Paused, because this handle never reads. It is never closed either: the descriptor belongs to the second handle.
   const connecting = connect(path).pause();
   connecting.unref();
   connecting.once('error', on.lost);
   connecting.once('connect', () => {
     const pipe = new Pipe(ipc);
     pipe.open(/** @type {any} */ (connecting)._handle.fd);
-    /** @type {any} of the end that connections are taken out of */
+    /** @type {any} handle of the end to take connections from */
     let take;
     let text = '';
     const socket = new Socket(
@@ -174,7 +175,7 @@ function connectToRunner({ Pipe }, path, on) {
             text = /** @type {string} */ (lines.pop());
             for (const [index, line] of lines.entries()) {
               const { type, last } = /** @type {ToOrphan} */ (JSON.parse(line));
-              // The kernel ends a read behind a descriptor, and each comes with one line.
+              // The kernel ends a read after a descriptor, and each descriptor comes with one line.
               const came = index === lines.length - 1 ? pendingHandle : undefined;
               if (type === 'handoff') take = came;
               if (type !== 'retire') continue;
@@ -189,7 +190,7 @@ function connectToRunner({ Pipe }, path, on) {
     /** @type {Post} */
     const post = (message) => socket.write(`${JSON.stringify(message)}\n`);
     socket.unref();
-    // 'close' follows.
+    // The 'close' event follows.
     socket.on('error', () => undefined);
     socket.on('end', () => socket.destroy());
     socket.once('close', on.lost);
@@ -198,10 +199,10 @@ function connectToRunner({ Pipe }, path, on) {
 }
 
 /**
- * Takes nothing new, and ends itself once it is drained: its own signal to itself cannot hit anybody else, as a pid kept
- * by others might.
+ * Accepts no new requests, and ends this process once it is drained. A process that signals itself cannot hit another one; a
+ * runner with an old pid might.
  * @param {Worker} worker
- * @param {() => void} retired told when it takes nothing new any more: what becomes of its connections is to be settled
+ * @param {() => void} retired called when the worker accepts no new requests: the destination of its connections is needed now
  */
 function leave(worker, retired) {
   const { drainTimeout, killTimeout } = worker.boot;
@@ -219,7 +220,7 @@ function leave(worker, retired) {
   };
   const cut = () => {
     if (ending) return;
-    const late = `${drainTimeout} ms after the worker was told to finish ("drainTimeout")`;
+    const late = `${drainTimeout} ms after the worker retired ("drainTimeout")`;
     const { named, requests, connections } = worker.inFlight;
     for (const { method, path } of named) say(`cuts ${method} ${path}: not answered ${late}`);
     if (requests > named.length) say(`cuts ${requests - named.length} more requests: not answered ${late}`);
@@ -231,20 +232,20 @@ function leave(worker, retired) {
     worker.retireAlone();
     retired();
     setTimeout(cut, drainTimeout).unref();
-    // By then it is said what becomes of the connections, where that is known.
+    // By now the destination of the connections is set, if it is known.
     setImmediate(() => worker.whenDrained(end));
   });
 }
 
 /**
- * Says something in the log of the app, where no runner does. Synchronously: the process may end at once.
+ * Writes a line to the log of the app, since there is no runner to do so. Synchronous, because the process may end at once.
  * @param {string} what
  */
 function say(what) {
   try {
     writeSync(2, `sluice: worker (pid ${process.pid}) ${what}\n`);
   } catch {
-    // A disk that is full must not keep the process from ending.
+    // A full disk must not keep the process from ending.
   }
 }
 

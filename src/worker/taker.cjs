@@ -7,11 +7,11 @@ const { message } = require('./giver.cjs');
 /** Longer than any message, in bytes. */
 const longest = 64;
 
-/** Number of free descriptors without which a worker takes nothing, and the pause before it counts anew, in ms. */
+/** Least number of free descriptors with which a worker takes connections, and the pause before it counts again, in ms. */
 const reserve = 32;
 const fullPause = 100;
 
-/** After so many connections a worker pauses for so many ms, so that other workers get their share. */
+/** Number of connections after which a worker pauses, and the pause in ms, so that other workers get their share. */
 const batch = { size: 8, pause: 1 };
 
 /** The end of a handoff that connections are taken out of, by whichever process comes first. */
@@ -34,7 +34,7 @@ class Taker {
         writable: false,
         manualStart: true,
         onread: {
-          // A read that does not fill the buffer is the last one in a turn of the event loop: the worker goes on serving.
+          // A read that does not fill the buffer is the last one in a turn of the event loop, so the worker keeps serving.
           buffer: Buffer.alloc(longest),
           callback: (/** @type {number} */ length, /** @type {Buffer} */ bytes) => {
             this.#read(bytes.toString('latin1', 0, length));
@@ -47,7 +47,7 @@ class Taker {
     socket.on('error', () => undefined);
   }
 
-  // `resume` and `pause` of a socket take effect in a later tick when one follows the other.
+  // A socket's `resume` and `pause` take effect in a later tick if one follows the other.
   /** @param {(handle: any) => void} taken */
   start(taken) {
     this.#taken = taken;
@@ -62,7 +62,7 @@ class Taker {
   }
 
   #start() {
-    // The kernel drops what it has no descriptor for.
+    // The kernel drops a connection if this process has no free descriptor.
     if (hasFreeDescriptors(reserve)) this.#pipe.readStart();
     else this.#pause(fullPause);
   }

@@ -15,12 +15,12 @@ const { handlesOnlyInterrupt, translateStopSignal } = require('./stop-signal.cjs
 /** @typedef {InstanceType<typeof import('./migration.cjs').Outbox>} Outbox */
 /** @typedef {import('./listen.cjs').Listen} Listen */
 
-/** How often a server is looked at that does nothing with its connections yet, in ms. */
+/** Interval between checks of a server that does not handle its connections yet, in ms. */
 const servesPause = 20;
 
 /**
- * How long a retired worker goes on accepting on ports beside the app's own until no connection waits there, in ms:
- * while other workers get most of them, and while none does.
+ * Longest time that a retired worker keeps accepting waiting connections on ports besides the app's own, in ms: while other
+ * workers accept most connections, and while no other worker accepts any.
  */
 const relievedPatience = 5000;
 const endPatience = 200;
@@ -30,7 +30,7 @@ const endPatience = 200;
  * the client is far away, and a GOAWAY costs it the requests of a whole round trip.
  */
 const requestPatience = { plain: 100, encrypted: 1000 };
-/** How often a worker that has nothing else left looks whether its handoffs are empty, in ms. */
+/** Interval at which a worker with no other work checks whether its handoffs are empty, in ms. */
 const emptyPause = 10;
 
 /**
@@ -50,15 +50,15 @@ class Worker {
   #saidReady = false;
   /** @type {NodeJS.Timeout | undefined} */
   #announceLater;
-  /** whether the runner is gone */
+  /** true if the runner is gone */
   #isOrphan = false;
-  /** whether it has read from connections: no orphan of an earlier runner answers since */
+  /** true if this worker has read from connections: no orphan of an earlier runner has answered since then */
   #hasServed = false;
   /** @type {Acceptor | undefined} */
   #gate;
   /** @type {InstanceType<typeof import('./asides.cjs').Asides> | undefined} ports beside the app's own */
   #asides;
-  /** whether other workers have the ports beside the app's own, so that this one can shut them */
+  /** true if other workers have the ports besides the app's own, so that this worker can shut them */
   #isRelieved = false;
   #closeAnnounced = false;
   /** what goes on while it is retired, and ends should it open again */
@@ -68,9 +68,9 @@ class Worker {
   #requestPatience;
   /** @type {Outbox | undefined} */
   #outbox;
-  /** @type {Handoff[]} its own, and then those of later runners: connections leave through the last one */
+  /** @type {Handoff[]} handoffs of this worker's runner and then of later runners; connections leave through the last one */
   #handoffs = [];
-  /** whether it must not end before its handoffs are empty: it may be the last process that has them */
+  /** true if this worker must not end before its handoffs are empty: it may be the last process that holds them */
   #answersForHandoffs = true;
 
   /** @param {WorkerBoot} boot */
@@ -133,7 +133,7 @@ class Worker {
     const server = this.#server;
     clearTimeout(this.#announceLater);
     if (!server?.listening || (this.boot.waitReady && !this.#saidReady)) return;
-    // One that only finds out whether the port is free, and would never read what a health check sends.
+    // A server that only tests if the port is free would never read the request of a health check.
     if (!serves(server)) {
       this.#announceLater = setTimeout(() => this.#announce(), servesPause).unref();
       return;
@@ -162,7 +162,7 @@ class Worker {
       server: () => this.#server,
       exceeded: (bytes) => this.#post({ type: 'memoryExceeded', bytes }),
       excessive: () => {
-        // An orphan serves on: nobody would replace it.
+        // An orphan keeps serving, because no runner would replace it.
         if (this.state !== 'open' || this.#isOrphan) return false;
         this.#retire();
         return true;
@@ -183,7 +183,7 @@ class Worker {
         return this.serve();
       case 'retire':
         if (message.last) return this.#retireForGood();
-        // It may have retired by itself, see `#watchMemory`.
+        // The worker may have retired by itself: see `#watchMemory`.
         return this.state === 'retired' ? undefined : this.#retire();
       case 'relieve':
         if (this.state === 'retired') this.giveAway();
@@ -199,16 +199,16 @@ class Worker {
     this.#post({ type: 'inFlight', requests, connections });
   }
 
-  /** What it has not finished, and may not finish any more. */
+  /** Requests and connections that are not finished. */
   get inFlight() {
     return traffic().inFlight(this.#server);
   }
 
-  /** @param {boolean} wait whether nothing must be read from connections before `serve` */
+  /** @param {boolean} wait true if nothing may be read from connections before `serve` */
   open(wait = false) {
     const server = this.#server;
     if (server === undefined) return;
-    // Of no use any more: it finishes what it has and ends, and the runner replaces it.
+    // Without a copy of the socket, this worker cannot open. It finishes its requests and ends, and the runner replaces it.
     if (this.boot.gateFds.length === 0) return traffic().leave(this, () => this.keepConnections());
     for (const end of this.#leaving.splice(0)) end();
     this.#outbox?.keep();
@@ -220,7 +220,7 @@ class Worker {
     else this.#takeConnections();
   }
 
-  /** Serves connections that came in since it was opened with `wait`, and those that come. */
+  /** Serves connections that were accepted since `open` with `wait`, and later ones. */
   serve() {
     if (this.state !== 'open') return;
     this.#gate?.serve();
@@ -270,7 +270,7 @@ class Worker {
   }
 
   /**
-   * Other workers have the ports beside the app's own from now on, or nobody is to have them.
+   * Shuts the ports besides the app's own: from now on other workers have them, or no worker.
    * @param {number} patience
    */
   #shutAsides(patience) {
@@ -302,7 +302,7 @@ class Worker {
     const server = this.#server;
     if (server !== undefined && speaksHttp(protocolOf(server))) this.#announceClose();
     for (const each of this.#drainingServers()) {
-      // Sessions of HTTP/2 have been told, and close by themselves.
+      // HTTP/2 sessions have been asked to close, and close by themselves.
       if (!('closeIdleConnections' in each)) continue;
       const close = () => {
         for (const socket of traffic().idleConnections(each)) socket.destroy();
@@ -314,8 +314,8 @@ class Worker {
   }
 
   /**
-   * Takes no new request from this instant; the way of an orphan. Nothing is read from connections that are idle, or
-   * become so, before it is said what becomes of them: `giveAway` or `keepConnections`.
+   * Accepts no new requests from this instant on, for an orphan. Reads nothing from connections that are idle, or become idle,
+   * until `giveAway` or `keepConnections` sets their destination.
    */
   retireAlone() {
     this.forgetGate();
@@ -327,7 +327,7 @@ class Worker {
   }
 
   /**
-   * Reads nothing any more from connections that are idle, or become so.
+   * Stops reading from connections that are idle or become idle.
    * @param {Server} server
    * @param {any[]} idle those that are so now
    */
@@ -340,9 +340,9 @@ class Worker {
   }
 
   /**
-   * Gives connections that are idle, or become so, to workers of a later generation.
-   * @param {Ends} [ends] of the handoff of those workers, where it is another one than the last. Perhaps nobody else takes
-   * from the former ones any more: what is in them is passed on.
+   * Gives connections that are idle or become idle to workers of a later generation.
+   * @param {Ends} [ends] ends of the handoff of those workers, if it is a new one. Connections in the former handoffs are passed
+   * on, since perhaps no other process takes them.
    */
   giveAway(ends) {
     const own = this.#ownHandoff();
@@ -356,8 +356,8 @@ class Worker {
   }
 
   /**
-   * Serves connections until they end; those that stay open are closed with the next answer. For a worker without a
-   * successor, and for one that its runner replaces when it has ended.
+   * Serves connections until they end, and closes them with the next answer. For a worker without a successor, and for a worker
+   * that its runner replaces only after its end.
    */
   keepConnections() {
     this.#outbox?.keep();
@@ -365,13 +365,13 @@ class Worker {
     this.abandonHandoffs();
   }
 
-  /** Does not wait for its handoffs before it ends: the app stops, or a runner holds them open. */
+  /** Lets this worker end before its handoffs are empty: the app stops, or a runner holds them open. */
   abandonHandoffs() {
     this.#answersForHandoffs = false;
     this.#lookIfDrained();
   }
 
-  /** whether connections wait that it is to take */
+  /** true if connections wait that this worker must take */
   get hasToTake() {
     return this.#handoffs.some(({ hasToTake }) => hasToTake);
   }
@@ -421,7 +421,7 @@ class Worker {
 
   #lookIfDrained = () => {};
 
-  /** Servers whose connections are waited for: the app's own, and those beside that say how a connection ends. */
+  /** Servers whose connections this worker waits for: the app's own, and others that can tell when a connection ends. */
   #drainingServers() {
     const asides = this.#asides?.servers.filter((server) => speaksHttp(protocolOf(server))) ?? [];
     return this.#server === undefined ? asides : [this.#server, ...asides];
@@ -440,9 +440,9 @@ class Worker {
     return own;
   }
 
-  /** Opens, or goes on, without a runner: its generation is the active one. */
+  /** Opens or stays open without a runner, because its generation is the active one. */
   openAlone() {
-    // One that waits takes nothing out of the handoff, where its own connections may be.
+    // A worker that waits takes nothing from the handoff, which may have its own connections.
     if (this.state !== 'open') this.open(this.boot.besideOrphans && !this.#hasServed);
   }
 

@@ -16,8 +16,8 @@ const rounds = Number(process.env['SLUICE_TEST_ROUNDS'] ?? 5);
 const seed = Number(process.env['SLUICE_TEST_SEED'] ?? 1);
 const clients = 16;
 
-/** When the runner is killed: up to so many ms after a deploy has begun a step. A switch takes as long as a
- * request that is under way makes an event loop stand still, 30 ms. */
+/** Longest time from the start of a deploy's step to the kill of the runner, in ms. A switch takes as long as a request under
+ * way blocks the event loop, 30 ms. */
 const instants: readonly { step: DeployStep; within: number }[] = [
   { step: 'receive', within: 500 },
   { step: 'boot', within: 800 },
@@ -47,7 +47,7 @@ test(`the runner is killed at random instants of ${rounds} deploys under load: t
     }
     await untilInCare(sluice);
     const answered = Number((await fetch(await urlOf(sluice), noKeepAlive)).headers.get('x-mark'));
-    // One of which nobody could say that it is live may be.
+    // A release may also be live if the runner died before it could confirm the switch.
     assert.ok(answered >= live, `release ${answered} answers, and ${live} was said to be live`);
     live = answered;
   }
@@ -62,7 +62,7 @@ test(`the runner is killed at random instants of ${rounds} deploys under load: t
   if (movesConnections()) assert.deepEqual(lost, []);
 });
 
-/** @returns the release if it was said to be live */
+/** @returns the release if the deploy reported it as live */
 async function deployAndKill(sluice: Sluice, step: DeployStep, delay: number): Promise<number | undefined> {
   const pid = await runnerPid(sluice);
   let killed: Promise<void> | undefined;
@@ -99,7 +99,7 @@ async function answersMore(load: Load): Promise<void> {
   await waitFor(() => load.answered > before + 2 * clients, { timeout: 60_000, what: 'the load' });
 }
 
-/** Until a runner has the app in its care, with all its workers. */
+/** Waits until a runner supervises the app with all its workers. */
 async function untilInCare(sluice: Sluice): Promise<void> {
   await waitFor(
     async () => {

@@ -14,7 +14,7 @@ import { waitFor } from '../support/wait.ts';
 const killer = fileURLToPath(new URL('../fixtures/kill-at-step.mjs', import.meta.url));
 /** Descriptor of a worker's own end of the handoff that connections are taken out of. */
 const takeEnd = 4;
-/** No connection of these tests is to be closed because it was idle, and no worker because it drains. */
+/** Long enough that no connection of these tests is closed because it is idle, and no worker is ended while it drains. */
 const patient = { KEEP_ALIVE_TIMEOUT: '60000' };
 const lasting = (runner: TestRunner) => runner.spec('plain.cjs', { drainTimeout: '60s' }, patient);
 
@@ -38,7 +38,7 @@ test('the runner dies while connections are in the handoff: none is lost, and no
   await untilEnded(givers);
 });
 
-test('two runners die while new workers wait, and the third takes over: what is in the second handoff goes on to the third', async (t) => {
+test('two runners die while new workers wait, and a third takes over: connections move from the second handoff to the third', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(lasting(runner));
   const clients = await connectClients(t, runner);
@@ -96,7 +96,7 @@ test('an orphan gives to the handoff of each runner in turn, though the workers 
   await untilEnded(orphans);
 });
 
-test('a worker aborts: its sibling gives its connections to the next release all the same', async (t) => {
+test('a worker aborts: its sibling still gives its own connections to the next release', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(lasting(runner));
   const clients = await connectClients(t, runner);
@@ -115,7 +115,7 @@ test('a worker aborts: its sibling gives its connections to the next release all
   for (const client of left) assert.equal(await ask(client), '2');
 });
 
-test('the only worker aborts: connections of an orphan reach the one in its place', async (t) => {
+test('the only worker aborts: connections of an orphan reach the worker that replaces it', async (t) => {
   const runner = await TestRunner.start(t);
   const single = () => runner.spec('plain.cjs', { workers: 1, drainTimeout: '60s' }, patient);
   await runner.release(single());
@@ -183,7 +183,7 @@ function signal(pids: number[], name: NodeJS.Signals): void {
   for (const pid of pids) process.kill(pid, name);
 }
 
-/** Proves that processes go on, in the time in which a worker without a runner leaves that has nothing left. */
+/** Proves that workers do not end within the time in which an idle worker without a runner would end. */
 async function outlast(pids: number[]): Promise<void> {
   const end = performance.now() + 2000;
   while (performance.now() < end) {
@@ -217,7 +217,7 @@ async function ask(client: Socket, header = 'x-mark'): Promise<string | undefine
   return headerOf(await nextText(client), header);
 }
 
-/** Begins a request. @returns ends it, and returns the release that has answered */
+/** Begins a request. @returns a function that ends the request and returns the release that has answered */
 async function startRequest(client: Socket): Promise<() => Promise<string | undefined>> {
   client.write('POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n');
   assert.match(await nextText(client), /100 Continue/);

@@ -12,7 +12,7 @@ import { waitFor } from '../support/wait.ts';
 
 const killer = fileURLToPath(new URL('../fixtures/kill-at-step.mjs', import.meta.url));
 
-/** No connection of these tests is to be closed because it was idle. */
+/** Long enough that no connection of these tests is closed because it is idle. */
 const patient = { KEEP_ALIVE_TIMEOUT: '60000' };
 
 for (const [step, active] of [
@@ -50,7 +50,7 @@ test('the next runner starts with another release: idle connections of the orpha
   for (const client of clients) assert.equal(await ask(client), '3');
 });
 
-test('the next runner starts with another release under load: no answer of the orphans comes after one of it', async (t) => {
+test('the next runner starts with another release under load: no orphan answers after the new release has answered', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs'));
   const load = new Load(runner.port, 16);
@@ -66,7 +66,7 @@ test('the next runner starts with another release under load: no answer of the o
   reportOf(await load.stop(), rounds);
 });
 
-test('a request that is under way on a retired worker when the runner dies is answered, whatever takes over', async (t) => {
+test('a request under way on a retired worker when the runner dies is answered, whichever release takes over', async (t) => {
   const runner = await TestRunner.start(t, {
     NODE_OPTIONS: `--import=${killer}`,
     KILL_AT: 'opened',
@@ -82,7 +82,7 @@ test('a request that is under way on a retired worker when the runner dies is an
   await assert.rejects(runner.release(lasting()), { code: 'runner_unavailable' });
   await runner.launch();
   await runner.release(lasting());
-  // The runner ends what has not reported by then.
+  // The runner kills workers that have not reported by then.
   const end = performance.now() + reportsWithin + 1000;
   await waitFor(() => performance.now() > end);
   client.write('body');
@@ -102,7 +102,7 @@ test('the runner dies while new workers wait for orphans, and the next one takes
   for (const client of clients) assert.equal(await ask(client), '3');
 });
 
-test('an orphan that is told to retire again and again answers what is under way', async (t) => {
+test('an orphan that gets `retire` again and again answers its requests under way', async (t) => {
   const runner = await TestRunner.start(t);
   const lasting = () => runner.spec('plain.cjs', { drainTimeout: '60s' }, patient);
   await runner.release(lasting());
@@ -120,12 +120,12 @@ test('an orphan that is told to retire again and again answers what is under way
   }
   busy.write('body');
   assert.match(await nextText(busy), /^x-mark: 1\r$/m);
-  // It has become idle on the orphan, and goes where the others went.
+  // The connection has become idle on the orphan, and moves like the others.
   assert.equal(await ask(busy), '4');
 });
 
 for (const step of ['open', 'wait', 'opened']) {
-  test(`the next runner starts with another release and dies at "${step}": the order holds, and nothing waits for ever`, async (t) => {
+  test(`the next runner starts with another release and dies at "${step}": no old answer follows a new one, and no request waits for ever`, async (t) => {
     const runner = await TestRunner.start(t);
     await runner.release(runner.spec('plain.cjs', { drainTimeout: '60s' }, patient));
     const clients = await connectClients(t, runner);
@@ -148,10 +148,10 @@ for (const step of ['open', 'wait', 'opened']) {
   });
 }
 
-/** @param takeovers how often orphans were retired: each closes a port */
+/** @param takeovers number of times that orphans were retired: each time a port is closed */
 function reportOf(report: LoadReport, takeovers: number): void {
   assert.deepEqual(orderViolations(report), []);
-  // Where the kernel does not move what waits on a socket that is closed, those that wait on the orphans' are reset.
+  // If the kernel does not move connections from a closed socket, it resets those that wait on the orphans' sockets.
   if (movesConnections()) assert.deepEqual(report.errors, []);
   else assert.ok(report.errors.length <= takeovers * 16, `${report.errors.length} lost`);
 }
@@ -161,7 +161,7 @@ async function answersMore(load: Load): Promise<void> {
   await waitFor(() => load.answered > before + 200, { what: 'the load' });
 }
 
-/** Clients on kept-alive connections, each of which has had an answer. */
+/** Opens kept-alive connections, and waits for an answer on each. */
 async function connectClients(t: TestContext, { port }: TestRunner): Promise<Socket[]> {
   const clients = Array.from({ length: 8 }, () => connect(port, '127.0.0.1').setEncoding('latin1'));
   t.after(() => {
@@ -189,7 +189,7 @@ async function untilAnsweredBy(mark: string, { port }: TestRunner): Promise<void
   const answer = () => fetchText(port, '/', { signal: AbortSignal.timeout(10_000) });
   await waitFor(
     async () => {
-      // A connection that waits on a port that is closed is reset by some kernels.
+      // Some kernels reset a connection that waits on a closed port.
       const answered = await answer().catch(() => undefined);
       return answered?.body === mark;
     },

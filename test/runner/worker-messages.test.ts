@@ -57,7 +57,7 @@ test('messages are read whole however their bytes are cut into chunks', () => {
   }
 });
 
-test('what is no message is refused, and nothing behind it is read', () => {
+test('bytes that are no message are refused, and nothing after them is read', () => {
   const bad = [
     '',
     'null',
@@ -97,7 +97,7 @@ test('what is no message is refused, and nothing behind it is read', () => {
   }
 });
 
-test('random bytes are refused, and a line without an end is not waited for', () => {
+test('random bytes are refused, and a line without an end is refused before it ends', () => {
   const next = random(3);
   for (let round = 0; round < 500; round += 1) {
     const bytes = Buffer.from(Array.from({ length: 2000 }, () => next(256)));
@@ -106,18 +106,18 @@ test('random bytes are refused, and a line without an end is not waited for', ()
   assert.equal(read(Buffer.alloc(1100, '1'), next).refused, true);
 });
 
-test('a field that is not ours is not passed on', () => {
+test('unknown fields are not passed on', () => {
   const [message] = new WorkerMessages().push(
     Buffer.from('{"type":"memoryExceeded","bytes":3,"__proto__":{"a":1},"b":2}\n'),
   );
   assert.deepEqual(Object.keys(message ?? {}), ['type', 'bytes']);
 });
 
-test('an app may send much at once, and then so much a second', () => {
+test('an app may send a burst, and then at a limited rate', () => {
   const allowance = new Allowance(1000, 100, 0);
   assert.equal(allowance.take(900, 0), 0);
   assert.equal(allowance.take(200, 0), 1000);
-  // Who waited as long may send again, and no more than before.
+  // After that pause the app may send again, but no more than before.
   assert.equal(allowance.take(100, 1000), 1000);
   assert.equal(allowance.take(1000, 1_000_000), 0);
   assert.equal(allowance.take(1, 1_000_000), 10);

@@ -1,4 +1,4 @@
-/** An app that runs the body of each POST as code. */
+/** App that runs the body of each POST as code. */
 export const hostileApp = `
 const Code = (async () => {}).constructor;
 require('node:http').createServer((request, response) => {
@@ -22,7 +22,7 @@ const fs = require('node:fs');
 const net = require('node:net');
 const { spawn } = require('node:child_process');
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-/** Writes all of it, and leaves the processor to others while it cannot. */
+/** Writes everything, and yields the CPU while it cannot write. */
 const put = async (fd, bytes, until = Infinity) => {
   for (let at = 0; at < bytes.length && Date.now() < until; ) {
     try {
@@ -96,7 +96,7 @@ export const fatal: Record<string, string> = {
     for (const until = Date.now() + 5000; Date.now() < until; await sleep(1))
       for (const fd of ${JSON.stringify(given)}) try { fs.writeSync(fd, randomBytes(512)); } catch {}`),
   'handles beside lines that are no messages': attack(`${withHandles(3, '0\n')} await sleep(5000)`),
-  // Node.js cannot receive files: this ends who reads them, which is the app itself.
+  // Node.js cannot receive files and ends the process that reads them, which is the app itself.
   'files, sockets and noise in the handoff': attack(`
     await put(5, Buffer.alloc(5000, 'noise'), Date.now() + 100);
     ${withHandles(5, '0\n')} await sleep(5000)`),
@@ -107,7 +107,7 @@ export const fatal: Record<string, string> = {
     await sleep(5000)`),
 };
 
-/** Attacks that the worker survives. @param ms how long those take that could go on for ever */
+/** Attacks that the worker survives. @param ms duration of attacks that could go on for ever */
 export function lasting(ms: number): Record<string, string> {
   return {
     'large messages by process.send': attack(`
@@ -118,7 +118,7 @@ export function lasting(ms: number): Record<string, string> {
     'connections in the handoff that nobody has given away': attack(`
       const code = "for (let count = 0; count < 1500; count += 1) { send(5, (count % 2) + '\\\\n', server._handle); if (count % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 2)); }";
       await inChild(code)`),
-    // What it needs to know is in the environment that it was started with.
+    // The initial environment of the worker has all that this attack needs.
     'false orphans that hang up': attack(`
       const environment = fs.readFileSync('/proc/self/environ', 'utf8').split('\\0');
       const boot = JSON.parse(environment.find((line) => line.startsWith('SLUICE_WORKER=')).slice(14));

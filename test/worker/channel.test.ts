@@ -23,13 +23,13 @@ post({ type: 'opened' });
 console.log('up');
 setTimeout(() => {
   while (!existsSync(process.argv[1]));
-  // The runner is gone, and has not read the first message.
+  // The runner ended without reading the first message.
   for (let times = 0; times < 3; times += 1) post({ type: 'opened' });
   setTimeout(() => undefined, 200);
 });
 `;
 
-test('a worker reads all that the runner said before it died, though it can tell it nothing any more', async (t) => {
+test('a worker reads all messages that the runner sent before it died, even if the worker can no longer send any', async (t) => {
   const dead = join(await temporaryDirectory(t), 'dead');
   const child = spawn(process.execPath, ['--eval', worker, dead], {
     stdio: ['ignore', 'pipe', 'inherit', 'pipe'],
