@@ -177,9 +177,7 @@ export class Deployer implements Service {
     assertChanges(changes);
     const change = (site: Site) =>
       this.#recorded(site, 'env', by, () => changeEnvironment(site, changes, restart, this.#signal));
-    return setsAny(changes)
-      ? this.#sites.withOneMade(target, change)
-      : change(await this.#sites.find(target));
+    return setsAny(changes) ? this.#sites.withOneMade(target, change) : this.#sites.withOne(target, change);
   }
 
   async list(): Promise<AppStatus[]> {
@@ -262,9 +260,10 @@ export class Deployer implements Service {
     by: string,
     work: (site: Site) => Promise<void>,
   ): Promise<AppStatus> {
-    const site = await this.#sites.find(target);
-    await this.#recorded(site, action, by, () => work(site));
-    return this.status(target);
+    return this.#sites.withOne(target, async (site) => {
+      await this.#recorded(site, action, by, () => work(site));
+      return this.status(target);
+    });
   }
 
   /**

@@ -41,13 +41,21 @@ export class Sites {
    * @throws AppError `app_not_found`, `invalid_name`; what `work` throws
    */
   async withOne<T>(target: Target, work: (site: Site) => Promise<T>): Promise<T> {
-    const site = await this.find(target);
-    site.visitors += 1;
+    await this.find(target);
+    const site = await this.#visit(target);
     try {
       return await work(site);
     } finally {
       await this.#leave(site);
     }
+  }
+
+  /** The end of another visit may remove an app that nothing has come of. */
+  async #visit(target: Target): Promise<Site> {
+    using _ = await this.#change(target.app);
+    const site = await this.find(target);
+    site.visitors += 1;
+    return site;
   }
 
   /**
