@@ -53,7 +53,7 @@ export interface Range {
 }
 
 /**
- * Finds forms of values in bytes, in a time that does not grow with the number of values: at every second character it looks
+ * Finds forms of values in bytes, in a time that hardly grows with the number of values: at every second character it looks
  * up the hash of the last five symbols. Takes some 40 bytes of memory for every 20 symbols of a form.
  */
 export class FormIndex {
