@@ -1,8 +1,9 @@
-import { mkdir, opendir, rename } from 'node:fs/promises';
+import { opendirSync } from 'node:fs';
+import { mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ReleasePaths, type TargetPaths } from '../config/paths.ts';
 import { systemCode } from '../errors/app-error.ts';
-import { exists, ifThere } from '../system/exists.ts';
+import { exists } from '../system/exists.ts';
 import { ensurePrivateDirectory, listDirectory, syncDirectory } from '../system/files.ts';
 import { removeTree } from '../system/remove-tree.ts';
 
@@ -76,10 +77,7 @@ export class Places {
 
   /** Whether the files of a published release are there, not only its records. */
   async hasTree(number: number): Promise<boolean> {
-    const directory = await ifThere(opendir(this.#paths.release(number).directory));
-    // Stops at the first name: a directory may have very many.
-    for await (const { name } of directory ?? []) if (name !== recordsName) return true;
-    return false;
+    return holdsMore(this.#paths.release(number).directory, recordsName);
   }
 
   async publish(number: number): Promise<void> {
@@ -132,5 +130,22 @@ export class Places {
     await rename(from.directory, to.directory);
     await syncDirectory(this.#paths.releases);
     await syncDirectory(this.#paths.staging);
+  }
+}
+
+/**
+ * Returns true if a directory exists and has an entry with another name than `name`. Stops at the first one: a directory may
+ * have very many. Uses synchronous calls, because an open directory takes a descriptor and a buffer of 32 KB in the C library:
+ * a caller that asks for all releases at once must not have hundreds of directories open.
+ */
+function holdsMore(path: string, name: string): boolean {
+  try {
+    using directory = opendirSync(path, { bufferSize: 2 });
+    let entry = directory.readSync();
+    if (entry?.name === name) entry = directory.readSync();
+    return entry !== null;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return false;
+    throw error;
   }
 }

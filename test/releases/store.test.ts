@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { readdirSync, readlinkSync } from 'node:fs';
 import { mkdir, readdir, readlink, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -263,3 +264,33 @@ test('reconcile of a target that has nothing yet changes nothing', async (t) => 
   await store.reconcile();
   assert.deepEqual(await readdir(paths.directory), []);
 });
+
+test('old releases are removed with few directories open at a time', {
+  skip: process.platform !== 'linux',
+}, async (t) => {
+  const { store, paths } = await newStore(t);
+  await deployMany(60, store, paths);
+  let most = 0;
+  let looks = 0;
+  const look = () => {
+    const open = readdirSync('/proc/self/fd').filter((fd) => targetOf(fd)?.startsWith(`${paths.releases}/`));
+    most = Math.max(most, open.filter((fd) => !targetOf(fd)?.endsWith('.json')).length);
+    looks += 1;
+    next = setImmediate(look);
+  };
+  let next = setImmediate(look);
+  await store.retain(5, new Set());
+  clearImmediate(next);
+  assert.ok(looks > 0);
+  assert.ok(most <= 2, `${most} directories were open at a time`);
+});
+
+/** Where a descriptor of this process leads; undefined if it is closed by now. */
+function targetOf(fd: string): string | undefined {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
