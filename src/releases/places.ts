@@ -25,6 +25,8 @@ export type EmptyTree = (directory: string, except: string) => Promise<void>;
 export class Places {
   readonly #paths: TargetPaths;
   readonly #empty: EmptyTree;
+  /** releases without a tree: a removed tree never comes back */
+  readonly #bare = new Set<number>();
 
   constructor(paths: TargetPaths, empty: EmptyTree) {
     this.#paths = paths;
@@ -75,12 +77,20 @@ export class Places {
     return undefined;
   }
 
-  /** Whether the files of a published release are there, not only its records. */
+  /**
+   * Whether the files of a published release are there, not only its records. Each deploy asks for all releases of the history,
+   * so the directory of a release without a tree is read only once.
+   */
   async hasTree(number: number): Promise<boolean> {
-    return holdsMore(this.#paths.release(number).directory, recordsName);
+    if (this.#bare.has(number)) return false;
+    const entry = otherEntry(this.#paths.release(number).directory, recordsName);
+    if (entry === null) this.#bare.add(number);
+    return typeof entry === 'string';
   }
 
   async publish(number: number): Promise<void> {
+    // Numbers begin again if the directory of the app was removed.
+    this.#bare.delete(number);
     await syncDirectory(this.#paths.staged(number).directory);
     await this.#move(this.#paths.staged(number), this.#paths.release(number));
   }
@@ -97,6 +107,7 @@ export class Places {
 
   /** Removes a release with its records. */
   async drop(number: number): Promise<void> {
+    this.#bare.delete(number);
     const aside = join(this.#paths.staging, `.dropped-${number}`);
     await rename(this.#paths.release(number).directory, aside);
     await this.#remove(aside);
@@ -134,18 +145,18 @@ export class Places {
 }
 
 /**
- * Returns true if a directory exists and has an entry with another name than `name`. Stops at the first one: a directory may
- * have very many. Uses synchronous calls, because an open directory takes a descriptor and a buffer of 32 KB in the C library:
- * a caller that asks for all releases at once must not have hundreds of directories open.
+ * Returns an entry of a directory with another name than `name`; null if there is none, undefined if there is no directory. Stops
+ * at the first one: a directory may have very many. Uses synchronous calls, because an open directory takes a descriptor and a
+ * buffer of 32 KB in the C library: a caller that asks for all releases at once must not have hundreds of directories open.
  */
-function holdsMore(path: string, name: string): boolean {
+function otherEntry(path: string, name: string): string | null | undefined {
   try {
     using directory = opendirSync(path, { bufferSize: 2 });
     let entry = directory.readSync();
     if (entry?.name === name) entry = directory.readSync();
-    return entry !== null;
+    return entry === null ? null : entry.name;
   } catch (error) {
-    if (systemCode(error) === 'ENOENT') return false;
+    if (systemCode(error) === 'ENOENT') return undefined;
     throw error;
   }
 }

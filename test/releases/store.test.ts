@@ -265,6 +265,16 @@ test('reconcile of a target that has nothing yet changes nothing', async (t) => 
   assert.deepEqual(await readdir(paths.directory), []);
 });
 
+test('a release that gets the number of a removed one has its own tree', async (t) => {
+  const { store, paths } = await newStore(t);
+  await store.fail(await build(store, paths), boom);
+  assert.equal(await store.hasTree(1), false);
+  assert.equal(await store.hasTree(1), false);
+  await rm(paths.directory, { recursive: true });
+  assert.equal(await build(store, paths), 1);
+  assert.equal(await store.hasTree(1), true);
+});
+
 test('old releases are removed with few directories open at a time', {
   skip: process.platform !== 'linux',
 }, async (t) => {
