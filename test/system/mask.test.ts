@@ -84,6 +84,22 @@ test('a secret is masked with all escapes: in JSON in JSON, in a URL, in a form,
   }
 });
 
+test('a secret with the sign of an escape in it, or behind such a sign, is masked with all other escapes', () => {
+  const cases: [secret: string, text: string][] = [
+    ['pa"ss%C6word1', JSON.stringify({ a: 'pa"ss%C6word1' })],
+    ['x"100%ab pass', JSON.stringify(JSON.stringify({ a: 'x"100%ab pass' }))],
+    ['pa"ss%C6word1', encodeURIComponent(JSON.stringify({ a: 'pa"ss%C6word1' }))],
+    ['corp\\user pass12', new URL('http://host/?a=corp\\user pass12').search],
+    ['robert pass/9Q!x', `CORP\\${encodeURIComponent('robert pass/9Q!x')}`],
+    ['0t so/secret"x', `a\\n${encodeURIComponent('0t so/secret"x')}`],
+    ['41bc"secret1', `%${JSON.stringify('41bc"secret1').slice(1, -1)}`],
+  ];
+  for (const [secret, text] of cases) {
+    const masked = mask([secret], text);
+    assert.ok(masked.includes('••••••') && !/ss|secret|user/.test(masked), `${text}: ${masked}`);
+  }
+});
+
 test('a secret that is broken over lines, or indented, is masked in each line', () => {
   const secret = '0123456789abcdefghijklmnopqrstuv';
   const text = 'key:\n  0123456\n  789abcdefghi\r\n  jklmnopqrstuv\nend';

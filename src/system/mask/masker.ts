@@ -2,7 +2,9 @@ import { createHash } from 'node:crypto';
 import { FormIndex, longestPiece, makeSpace, type Range } from './form-index.ts';
 import { Forms } from './forms.ts';
 import {
+  type Escapes,
   escapedIndex,
+  escapesIn,
   makeUnescaped,
   Signs,
   type Unescaped,
@@ -95,9 +97,9 @@ export class Masker {
 
   /** Adds the ranges of `text` that are a secret once their escapes are removed. */
   #findEscaped(index: FormIndex, text: Buffer, ranges: Range[], depth = 1): void {
-    for (const { start, end } of linesWithEscapes(text)) {
+    for (const { start, end, escapes } of linesWithEscapes(text)) {
       const space = takeSpace(end - start);
-      withoutEscapes(text.subarray(start, end), space);
+      withoutEscapes(text.subarray(start, end), space, escapes);
       const found: Range[] = [];
       index.find(space, space.length, found);
       if (space.isNested && depth < deepest) {
@@ -118,18 +120,21 @@ export class Masker {
     const whole = unfinishedEscape(text);
     if (whole === text.length && !/[%\\]/.test(text)) return whole;
     const bytes = Buffer.from(text.slice(0, whole), 'latin1');
-    const space = takeSpace(bytes.length);
-    withoutEscapes(bytes, space);
-    let open = index.openFrom(space.bytes, space.length, 'amidLine');
-    if (space.isNested && depth < deepest) {
-      open = Math.min(
-        open,
-        this.#openEscaped(index, space.bytes.toString('latin1', 0, space.length), depth + 1),
-      );
+    let found = whole;
+    for (const escapes of escapesIn(bytes)) {
+      const space = takeSpace(bytes.length);
+      withoutEscapes(bytes, space, escapes);
+      let open = index.openFrom(space.bytes, space.length, 'amidLine');
+      if (space.isNested && depth < deepest) {
+        open = Math.min(
+          open,
+          this.#openEscaped(index, space.bytes.toString('latin1', 0, space.length), depth + 1),
+        );
+      }
+      // A secret may begin with an unfinished escape at the end.
+      if (open < space.length) found = Math.min(found, escapedIndex(space, open));
+      giveSpace(space);
     }
-    // A secret may begin with an unfinished escape at the end.
-    const found = open === space.length ? whole : escapedIndex(space, open);
-    giveSpace(space);
     return found;
   }
 }
@@ -184,8 +189,8 @@ function isSecret(value: string): boolean {
   return value.length >= shortest && !ordinary.has(value.toLowerCase()) && !/^[+-]?[\d.]{1,9}$/.test(value);
 }
 
-/** Yields the lines that may have escapes, with lines in between that are short. Most text has none. */
-function* linesWithEscapes(text: Buffer): Iterable<Range> {
+/** Yields the lines that may have escapes, with lines in between that are short, for each way to decode them. Most text has none. */
+function* linesWithEscapes(text: Buffer): Iterable<Range & { escapes: Escapes }> {
   const signs = new Signs(text);
   for (let at = signs.next(0); at < text.length; ) {
     const start = text.lastIndexOf(lineEnd, at) + 1;
@@ -195,7 +200,7 @@ function* linesWithEscapes(text: Buffer): Iterable<Range> {
       end = endOfLine(text, at + near);
       at = signs.next(end);
     }
-    yield { start, end };
+    for (const escapes of escapesIn(text.subarray(start, end))) yield { start, end, escapes };
   }
 }
 

@@ -35,11 +35,23 @@ export function makeUnescaped(length: number): Unescaped {
   };
 }
 
+/** Escapes that are decoded: `%41` as in a URL, `\u0041` as in JSON and as Node.js shows text, or both at once. */
+export type Escapes = 'percent' | 'backslash' | 'both';
+
 /**
- * Decodes escapes as in a URL, in JSON, and as Node.js shows text.
+ * Returns the ways to decode a text. In a text with both signs one of them may be a character of a value, so that each kind is
+ * also decoded alone.
+ */
+export function escapesIn(text: Buffer): Escapes[] {
+  if (!text.includes(backslash)) return ['percent'];
+  return text.includes(percent) ? ['percent', 'backslash', 'both'] : ['backslash'];
+}
+
+/**
+ * Decodes escapes.
  * @param into buffers for a text that is at least as long
  */
-export function withoutEscapes(text: Buffer, into: Unescaped): void {
+export function withoutEscapes(text: Buffer, into: Unescaped, escapes: Escapes): void {
   const { bytes, marks } = into;
   const end = text.length;
   const signs = new Signs(text);
@@ -51,7 +63,7 @@ export function withoutEscapes(text: Buffer, into: Unescaped): void {
     marks[marked + 1] = at;
     marked += 2;
     const code = text[at] as number;
-    if (code === percent) {
+    if (code === percent && escapes !== 'backslash') {
       const value = hex(text, at + 1, 2);
       if (value === percent || value === backslash) isNested = true;
       bytes[length] = value === -1 ? code : value;
@@ -62,7 +74,7 @@ export function withoutEscapes(text: Buffer, into: Unescaped): void {
         bytes[length] = percent;
         length += 1;
       }
-    } else if (code === backslash && at + 1 < end) {
+    } else if (code === backslash && at + 1 < end && escapes !== 'percent') {
       const letter = text[at + 1] as number;
       const digits = letter === 0x75 ? 4 : letter === 0x78 ? 2 : 0;
       const value = digits === 0 ? -1 : hex(text, at + 2, digits);
