@@ -177,7 +177,9 @@ export class Deployer implements Service {
     assertChanges(changes);
     const change = (site: Site) =>
       this.#recorded(site, 'env', by, () => changeEnvironment(site, changes, restart, this.#signal));
-    return setsAny(changes) ? this.#sites.withOneMade(target, change) : this.#sites.withOne(target, change);
+    return setsAny(changes)
+      ? this.#sites.withOneMade(target, change)
+      : this.#sites.withOneKept(target, change);
   }
 
   async list(): Promise<AppStatus[]> {
@@ -260,7 +262,7 @@ export class Deployer implements Service {
     by: string,
     work: (site: Site) => Promise<void>,
   ): Promise<AppStatus> {
-    return this.#sites.withOne(target, async (site) => {
+    return this.#sites.withOneKept(target, async (site) => {
       await this.#recorded(site, action, by, () => work(site));
       return this.status(target);
     });

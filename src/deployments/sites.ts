@@ -50,7 +50,21 @@ export class Sites {
     }
   }
 
-  /** The end of another visit may remove an app that nothing has come of. */
+  /**
+   * Calls `work` with an existing site, which stays afterwards, even if it is unused.
+   * @throws AppError `app_not_found`, `invalid_name`; what `work` throws
+   */
+  async withOneKept<T>(target: Target, work: (site: Site) => Promise<T>): Promise<T> {
+    await this.find(target);
+    const site = await this.#visit(target);
+    try {
+      return await work(site);
+    } finally {
+      site.visitors -= 1;
+    }
+  }
+
+  /** Enters a site under the lock of its app: the end of another visit may remove an unused app. */
   async #visit(target: Target): Promise<Site> {
     using _ = await this.#change(target.app);
     const site = await this.find(target);

@@ -68,7 +68,8 @@ class Outbox {
   #give(socket, giver) {
     giver.give({
       get handle() {
-        return socket.destroyed ? undefined : socket._handle;
+        // An app may have sent the socket to a process of its own: then `_handle` is null.
+        return socket.destroyed ? undefined : (socket._handle ?? undefined);
       },
       given: () => {
         this.#known.delete(socket);
@@ -86,7 +87,7 @@ class Outbox {
     this.#known.delete(socket);
     if (socket.destroyed) return;
     socket.setTimeout(socket.timeoutBeforeMove ?? 0);
-    socket._handle.readStart();
+    socket._handle?.readStart();
   }
 }
 

@@ -42,6 +42,16 @@ test('a refused first deploy leaves no app: a bad archive, bad settings, or no s
   assert.equal(number, 1);
 });
 
+test('an app stays when its only variable is removed, or when a call finds no release to start', async () => {
+  const setEnv = (changes: Record<string, string | null>) =>
+    sluice.call('PATCH', '/v1/apps/kept/env', changes);
+  await setEnv({ GREETING: 'hello' });
+  await assert.rejects(sluice.deploy('kept', unusable), { code: 'nothing_to_run' });
+  await setEnv({ GREETING: null });
+  await assert.rejects(sluice.call('POST', '/v1/apps/kept/start'), { code: 'not_deployed' });
+  assert.equal((await sluice.status('kept')).state, 'empty');
+});
+
 test('a list of all apps does not fail if an unused app is removed meanwhile', async () => {
   let over = false;
   const list = async () => {

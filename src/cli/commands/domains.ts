@@ -39,7 +39,8 @@ async function add(first: string | undefined, second: string | undefined, option
     certificate: await certificateFrom(options),
   };
   const api = await connect();
-  const { notices, ...added } = await api.call<AddedDomain>('POST', '/v1/domains', { json });
+  // A server of an earlier version sends no notices.
+  const { notices = [], ...added } = await api.call<AddedDomain>('POST', '/v1/domains', { json });
   if (!options.json) {
     print(`${added.url} leads to ${leadsTo(added)}`);
     for (const notice of notices) print(noteText(notice));
