@@ -7,9 +7,12 @@ const { message } = require('./giver.cjs');
 /** Longer than any message, in bytes. */
 const longest = 64;
 
-/** Least number of free descriptors with which a worker takes connections, and the pause before it counts again, in ms. */
+/**
+ * Least number of free descriptors with which a worker takes connections, and the time before it counts again, in ms: while it
+ * takes, and while it has too few.
+ */
 const reserve = 32;
-const fullPause = 100;
+const recount = { taking: 1000, full: 100 };
 
 /** Number of connections after which a worker pauses, and the pause in ms, so that other workers get their share. */
 const batch = { size: 8, pause: 1 };
@@ -63,8 +66,12 @@ class Taker {
 
   #start() {
     // The kernel drops a connection if this process has no free descriptor.
-    if (hasFreeDescriptors(reserve)) this.#pipe.readStart();
-    else this.#pause(fullPause);
+    if (!hasFreeDescriptors(reserve)) {
+      this.#pause(recount.full);
+      return;
+    }
+    this.#pipe.readStart();
+    this.#startAfter(recount.taking);
   }
 
   /** @param {string} text */
@@ -81,6 +88,11 @@ class Taker {
   #pause(ms) {
     if (!this.takes) return;
     this.#pipe.readStop();
+    this.#startAfter(ms);
+  }
+
+  /** @param {number} ms */
+  #startAfter(ms) {
     clearTimeout(this.#later);
     this.#later = setTimeout(() => this.#start(), ms);
     this.#later.unref();

@@ -139,6 +139,54 @@ test('a worker at its limit of open files loses no connection of a handoff, wher
   assert.deepEqual(JSON.parse(stdout), { before: 0, after: 40 });
 });
 
+test('a worker that reaches its limit of open files while it takes loses no connection of a handoff', async (t) => {
+  // It counts its free descriptors once a second.
+  const program = `
+    const { closeSync, openSync } = require('node:fs');
+    const net = require('node:net');
+    const { Handoff } = require(process.argv[1]);
+    const wait = async (condition) => { while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5)); };
+    (async () => {
+      const accept = (server) => new Promise((resolve) => server.once('connection', resolve));
+      const pairs = net.createServer({ pauseOnConnect: true }).listen(process.argv[2]);
+      const give = net.connect(process.argv[2]).pause();
+      const take = await accept(pairs);
+      const { Pipe } = process.binding('pipe_wrap');
+      const handoff = new Handoff({ take: take._handle.fd, give: give._handle.fd }, Pipe);
+      const server = net.createServer({ pauseOnConnect: true }).listen(0, '127.0.0.1');
+      await new Promise((resolve) => server.once('listening', resolve));
+      const connections = [];
+      for (let count = 0; count < 40; count += 1) {
+        net.connect(server.address().port, '127.0.0.1').on('error', () => {});
+        connections.push(await accept(server));
+      }
+      const taken = [];
+      handoff.take((handle) => taken.push(handle));
+      const opened = [];
+      try { for (;;) opened.push(openSync('/dev/null')); } catch {}
+      await new Promise((resolve) => setTimeout(resolve, 1200));
+      let given = 0;
+      for (const connection of connections)
+        handoff.give({ handle: connection._handle, given: () => { given += 1; }, failed: undefined });
+      await wait(() => given === 40);
+      for (let turns = 0; turns < 200; turns += 1) await new Promise(setImmediate);
+      const before = taken.length;
+      for (const connection of connections) connection.destroy();
+      for (const fd of opened) closeSync(fd);
+      await wait(() => handoff.isEmpty);
+      console.log(JSON.stringify({ before, after: taken.length }));
+      process.exit();
+    })();`;
+  const socket = `${await temporaryDirectory(t)}/pair`;
+  const args = ['-c', 'ulimit -n 160; exec "$0" --no-warnings -e "$1" "$2" "$3"', process.execPath, program];
+  const stdout = await new Promise<string>((resolve, reject) => {
+    execFile('/bin/sh', [...args, path, socket], { timeout: 60_000 }, (error, text) =>
+      error ? reject(error) : resolve(text),
+    );
+  });
+  assert.deepEqual(JSON.parse(stdout), { before: 0, after: 40 });
+});
+
 interface Handle {
   close(): void;
 }
