@@ -56,7 +56,7 @@ export class Framer {
     const part = this.#take(all ? this.#held.length : this.#masked.openFrom(this.#held));
     if (part === '') return records;
     this.#inParts = true;
-    return `${records}${linePrefix(now, this.#origin, this.#stream, true)}${this.#masked.mask(part)}\n`;
+    return `${records}${linePrefix(now, this.#origin, this.#stream, true)}${this.#masked.mask(part, this.#held)}\n`;
   }
 
   /** The end of what is held, or was written in parts: no more comes. */
@@ -76,7 +76,7 @@ export class Framer {
   #records(lines: string, now: Date): string {
     this.#inParts = false;
     const prefix = linePrefix(now, this.#origin, this.#stream);
-    const masked = this.#masked.mask(lines).slice(0, -1);
+    const masked = this.#masked.mask(lines, this.#held).slice(0, -1);
     // Most text has none: looking is much cheaper than replacing.
     const clean = masked.includes('\r') ? masked.replaceAll('\r\n', '\n').replace(/\r$/, '') : masked;
     return `${prefix}${clean.replaceAll('\n', `\n${prefix}`)}\n`;

@@ -20,10 +20,10 @@ export class MaskStream {
     return this.#masker.openFrom(text, this.#before);
   }
 
-  /** Masks the next piece. */
-  mask(text: string): string {
+  /** Masks the next piece. @param after text behind it that is known, and masked later */
+  mask(text: string, after = ''): string {
     if (this.#masker.isIdle) return text;
-    const masked = this.#masker.mask(text, this.#before);
+    const masked = this.#masker.mask(text, this.#before, after);
     // Copied, because a slice would keep the whole text in memory.
     this.#before = Buffer.from(lastOf(this.#before, text), 'latin1').toString('latin1');
     return masked;
@@ -57,7 +57,7 @@ export class MaskedText {
   }
 
   #show(length: number): string {
-    const shown = this.#stream.mask(this.#held.slice(0, length));
+    const shown = this.#stream.mask(this.#held.slice(0, length), this.#held.slice(length));
     this.#held = this.#held.slice(length);
     return Buffer.from(shown, 'latin1').toString();
   }

@@ -57,11 +57,12 @@ export class Masker {
 
   /**
    * @param before the last `contextLength` bytes before `text`: if a value begins there, its rest in `text` is masked
+   * @param after first bytes after `text`, if they are known: a value that ends there may be too short without them
    */
-  mask(text: string, before = ''): string {
+  mask(text: string, before = '', after = ''): string {
     const index = this.#index;
     if (index === null || text === '') return text;
-    const length = load(before, text);
+    const length = load(before, after === '' ? text : text + after.slice(0, contextLength));
     const ranges: Range[] = [];
     index.find(scratch, length, ranges);
     this.#findEscaped(index, scratch.bytes.subarray(0, length), ranges);
@@ -219,7 +220,7 @@ function replace(text: string, offset: number, ranges: Range[]): string {
   let result = '';
   let done = 0;
   for (const { start, end } of merged(ranges)) {
-    const [from, to] = [Math.max(start - offset, done), end - offset];
+    const [from, to] = [Math.max(start - offset, done), Math.min(end - offset, text.length)];
     if (to <= from) continue;
     const secret = text.slice(from, to);
     // The number of lines stays the same.
