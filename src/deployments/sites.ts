@@ -41,7 +41,6 @@ export class Sites {
    * @throws AppError `app_not_found`, `invalid_name`; what `work` throws
    */
   async withOne<T>(target: Target, work: (site: Site) => Promise<T>): Promise<T> {
-    await this.find(target);
     const site = await this.#visit(target);
     try {
       return await work(site);
@@ -55,7 +54,6 @@ export class Sites {
    * @throws AppError `app_not_found`, `invalid_name`; what `work` throws
    */
   async withOneKept<T>(target: Target, work: (site: Site) => Promise<T>): Promise<T> {
-    await this.find(target);
     const site = await this.#visit(target);
     try {
       return await work(site);
@@ -66,6 +64,8 @@ export class Sites {
 
   /** Enters a site under the lock of its app: the end of another visit may remove an unused app. */
   async #visit(target: Target): Promise<Site> {
+    // No lock is made for an app that does not exist.
+    await this.find(target);
     using _ = await this.#change(target.app);
     const site = await this.find(target);
     site.visitors += 1;

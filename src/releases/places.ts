@@ -78,7 +78,7 @@ export class Places {
   }
 
   /**
-   * Whether the files of a published release are there, not only its records. Each deploy asks for all releases of the history,
+   * Returns true if the files of a published release are there, not only its records. Each deploy asks for all releases of the history,
    * so the directory of a release without a tree is read only once.
    */
   async hasTree(number: number): Promise<boolean> {

@@ -94,20 +94,9 @@ test('a worker that takes stops at once, and what it has not taken stays for oth
 
 test('a worker at its limit of open files loses no connection of a handoff, wherever its free descriptors are', async (t) => {
   // It has twenty free descriptors between others, and the connections that it takes are more than these.
-  const program = `
-    const { closeSync, openSync } = require('node:fs');
-    const net = require('node:net');
-    const { Handoff } = require(process.argv[1]);
-    const wait = async (condition) => { while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5)); };
-    (async () => {
-      const accept = (server) => new Promise((resolve) => server.once('connection', resolve));
-      const pairs = net.createServer({ pauseOnConnect: true }).listen(process.argv[2]);
-      const give = net.connect(process.argv[2]).pause();
-      const take = await accept(pairs);
-      const { Pipe } = process.binding('pipe_wrap');
-      const handoff = new Handoff({ take: take._handle.fd, give: give._handle.fd }, Pipe);
-      const server = net.createServer({ pauseOnConnect: true }).listen(0, '127.0.0.1');
-      await new Promise((resolve) => server.once('listening', resolve));
+  const outcome = await takeAtLimit(
+    t,
+    `
       let given = 0;
       for (let count = 0; count < 40; count += 1) {
         const client = net.connect(server.address().port, '127.0.0.1');
@@ -123,24 +112,41 @@ test('a worker at its limit of open files loses no connection of a handoff, wher
       handoff.take((handle) => taken.push(handle));
       for (let turns = 0; turns < 200; turns += 1) await new Promise(setImmediate);
       await new Promise((resolve) => setTimeout(resolve, 300));
-      const before = taken.length;
-      for (const fd of opened) closeSync(fd);
-      await wait(() => handoff.isEmpty);
-      console.log(JSON.stringify({ before, after: taken.length }));
-      process.exit();
-    })();`;
-  const socket = `${await temporaryDirectory(t)}/pair`;
-  const args = ['-c', 'ulimit -n 160; exec "$0" --no-warnings -e "$1" "$2" "$3"', process.execPath, program];
-  const stdout = await new Promise<string>((resolve, reject) => {
-    execFile('/bin/sh', [...args, path, socket], { timeout: 60_000 }, (error, text) =>
-      error ? reject(error) : resolve(text),
-    );
-  });
-  assert.deepEqual(JSON.parse(stdout), { before: 0, after: 40 });
+    `,
+  );
+  assert.deepEqual(outcome, { before: 0, after: 40 });
 });
 
 test('a worker that reaches its limit of open files while it takes loses no connection of a handoff', async (t) => {
   // It counts its free descriptors once a second.
+  const outcome = await takeAtLimit(
+    t,
+    `
+      for (let count = 0; count < 40; count += 1) {
+        net.connect(server.address().port, '127.0.0.1').on('error', () => {});
+        connections.push(await accept(server));
+      }
+      const taken = [];
+      handoff.take((handle) => taken.push(handle));
+      const opened = [];
+      try { for (;;) opened.push(openSync('/dev/null')); } catch {}
+      await new Promise((resolve) => setTimeout(resolve, 1200));
+      let given = 0;
+      for (const connection of connections)
+        handoff.give({ handle: connection._handle, given: () => { given += 1; }, failed: undefined });
+      await wait(() => given === 40);
+      for (let turns = 0; turns < 200; turns += 1) await new Promise(setImmediate);
+    `,
+  );
+  assert.deepEqual(outcome, { before: 0, after: 40 });
+});
+
+/**
+ * Runs a process that may have 160 open files, and has a `handoff`, a `server` and a list of `connections` to close at the end.
+ * @param steps opens all files that it may, `opened`; has 40 connections given to the handoff, and takes them into `taken`
+ * @returns number of connections taken before and after its files are closed
+ */
+async function takeAtLimit(t: TestContext, steps: string): Promise<unknown> {
   const program = `
     const { closeSync, openSync } = require('node:fs');
     const net = require('node:net');
@@ -156,20 +162,7 @@ test('a worker that reaches its limit of open files while it takes loses no conn
       const server = net.createServer({ pauseOnConnect: true }).listen(0, '127.0.0.1');
       await new Promise((resolve) => server.once('listening', resolve));
       const connections = [];
-      for (let count = 0; count < 40; count += 1) {
-        net.connect(server.address().port, '127.0.0.1').on('error', () => {});
-        connections.push(await accept(server));
-      }
-      const taken = [];
-      handoff.take((handle) => taken.push(handle));
-      const opened = [];
-      try { for (;;) opened.push(openSync('/dev/null')); } catch {}
-      await new Promise((resolve) => setTimeout(resolve, 1200));
-      let given = 0;
-      for (const connection of connections)
-        handoff.give({ handle: connection._handle, given: () => { given += 1; }, failed: undefined });
-      await wait(() => given === 40);
-      for (let turns = 0; turns < 200; turns += 1) await new Promise(setImmediate);
+      ${steps}
       const before = taken.length;
       for (const connection of connections) connection.destroy();
       for (const fd of opened) closeSync(fd);
@@ -184,8 +177,8 @@ test('a worker that reaches its limit of open files while it takes loses no conn
       error ? reject(error) : resolve(text),
     );
   });
-  assert.deepEqual(JSON.parse(stdout), { before: 0, after: 40 });
-});
+  return JSON.parse(stdout);
+}
 
 interface Handle {
   close(): void;
