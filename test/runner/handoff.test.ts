@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { processStartTime } from '../../src/system/processes.ts';
+import { ask, connectClients, headerOf, nextText } from '../support/clients.ts';
 import { TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -201,22 +201,6 @@ async function lives(pid: number): Promise<boolean> {
   return (await processStartTime(pid)) !== undefined;
 }
 
-/** Clients on kept-alive connections, each of which has had an answer. */
-async function connectClients(t: TestContext, { port }: TestRunner): Promise<Socket[]> {
-  const clients = Array.from({ length: 8 }, () => connect(port, '127.0.0.1').setEncoding('latin1'));
-  t.after(() => {
-    for (const client of clients) client.destroy();
-  });
-  for (const client of clients) assert.equal(await ask(client), '1');
-  return clients;
-}
-
-/** @returns a header of the answer: the release that has answered, unless said otherwise */
-async function ask(client: Socket, header = 'x-mark'): Promise<string | undefined> {
-  client.write('GET / HTTP/1.1\r\nhost: app\r\n\r\n');
-  return headerOf(await nextText(client), header);
-}
-
 /** Begins a request. @returns a function that ends the request and returns the release that has answered */
 async function startRequest(client: Socket): Promise<() => Promise<string | undefined>> {
   client.write('POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n');
@@ -225,16 +209,4 @@ async function startRequest(client: Socket): Promise<() => Promise<string | unde
     client.write('body');
     return headerOf(await nextText(client), 'x-mark');
   };
-}
-
-function headerOf(answer: string, name: string): string | undefined {
-  return new RegExp(`^${name}: (.*)\r$`, 'm').exec(answer)?.[1];
-}
-
-async function nextText(client: Socket): Promise<string> {
-  const ended = once(client, 'close').then(() => {
-    throw new Error('the connection was closed');
-  });
-  const [text] = (await Promise.race([once(client, 'data'), ended])) as [string];
-  return text;
 }

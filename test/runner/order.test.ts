@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { reportsWithin } from '../../src/runner/orphans.ts';
+import { ask, connectClients, nextText } from '../support/clients.ts';
 import { fetchText } from '../support/http.ts';
 import { Load, type LoadReport, orderViolations } from '../support/load.ts';
 import { movesConnections } from '../support/network.ts';
@@ -159,30 +159,6 @@ function reportOf(report: LoadReport, takeovers: number): void {
 async function answersMore(load: Load): Promise<void> {
   const before = load.answered;
   await waitFor(() => load.answered > before + 200, { what: 'the load' });
-}
-
-/** Opens kept-alive connections, and waits for an answer on each. */
-async function connectClients(t: TestContext, { port }: TestRunner): Promise<Socket[]> {
-  const clients = Array.from({ length: 8 }, () => connect(port, '127.0.0.1').setEncoding('latin1'));
-  t.after(() => {
-    for (const client of clients) client.destroy();
-  });
-  for (const client of clients) assert.equal(await ask(client), '1');
-  return clients;
-}
-
-/** @returns the release that has answered */
-async function ask(client: Socket): Promise<string | undefined> {
-  client.write('GET / HTTP/1.1\r\nhost: app\r\n\r\n');
-  return /^x-mark: (.*)\r$/m.exec(await nextText(client))?.[1];
-}
-
-async function nextText(client: Socket): Promise<string> {
-  const ended = once(client, 'close').then(() => {
-    throw new Error('the connection was closed');
-  });
-  const [text] = (await Promise.race([once(client, 'data'), ended])) as [string];
-  return text;
 }
 
 async function untilAnsweredBy(mark: string, { port }: TestRunner): Promise<void> {
