@@ -4,6 +4,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
+import type { AddedDomain } from '../../src/edge/domain.ts';
 import { answering, running } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
 import { askHost } from '../support/https.ts';
@@ -113,6 +114,15 @@ test('a deploy and a new domain warn if an app behind nginx does not speak plain
     (await cli(add, { env: { SLUICE_HOME: sluice.home } })).stdout,
     /^note: The app speaks HTTPS.*\n {3}Let the app/m,
   );
+
+  const { generation } = sluice.paths.target({ app: 'shop', environment: 'production' });
+  const active = await readFile(generation);
+  await writeFile(generation, '{}');
+  const domain = { name: 'new.example.com', app: 'shop', certificate: 'self-signed' };
+  const { notices: unknown } = await sluice.call<AddedDomain>('POST', '/v1/domains', domain);
+  assert.deepEqual(unknown, [], 'the domain is added, though nothing is known of the live release');
+  await writeFile(generation, active);
+
   const { notices: none } = await sluice.deploy('shop', plain);
   assert.deepEqual(none, []);
   assert.doesNotMatch((await cli(add, { env: { SLUICE_HOME: sluice.home } })).stdout, /note:/);

@@ -2,7 +2,7 @@ import type { Router } from '@koa/router';
 import * as v from 'valibot';
 import { defaultEnvironment, isName, type Target } from '../../config/paths.ts';
 import type { Service } from '../../deployments/service.ts';
-import type { AddedDomain } from '../../edge/domain.ts';
+import type { AddedDomain, DomainView } from '../../edge/domain.ts';
 import type { Edge } from '../../edge/edge.ts';
 import { errorBody } from '../../errors/app-error.ts';
 import type { LoggedEvent } from '../../releases/events-log.ts';
@@ -50,8 +50,7 @@ export function domainRoutes(router: Router<ApiState>, { service, edge, record, 
     const domain = await recorded('domain add', { name, target, by }, () =>
       edge.add({ name, target, certificate }),
     );
-    const notices = target === null ? [] : await service.domainNotices(target, domain);
-    ctx.body = { ...domain, notices } satisfies AddedDomain;
+    ctx.body = { ...domain, notices: await noticesOf(target, domain) } satisfies AddedDomain;
     ctx.status = 201;
   });
 
@@ -61,6 +60,17 @@ export function domainRoutes(router: Router<ApiState>, { service, edge, record, 
     await recorded('domain remove', { name, target, by: ctx.state.principal.name }, () => edge.remove(name));
     ctx.status = 204;
   });
+
+  /** Returns notes about a domain that has been added: an error is only logged, since the domain works without the notes. */
+  async function noticesOf(target: Target | null, domain: DomainView): Promise<AddedDomain['notices']> {
+    if (target === null) return [];
+    try {
+      return await service.domainNotices(target, domain);
+    } catch (error) {
+      log.error('live release not read for a new domain', { ...target, domain: domain.name, error });
+      return [];
+    }
+  }
 
   async function recorded<T>(
     action: string,
