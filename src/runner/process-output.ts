@@ -57,7 +57,7 @@ export class ProcessOutput {
   #ended: Promise<void> = Promise.resolve();
   #givenUp = false;
   #isOver = false;
-  /** true if the process has ended and another process still has its output */
+  /** true if the process has ended, another process still has its output, and the runner still reads it */
   isOrphaned = false;
   #stopped = false;
   #limitNotedAt: number | undefined;
@@ -141,6 +141,7 @@ export class ProcessOutput {
 
   /** Stops reading for good, even if another process may still write. */
   async cut(): Promise<void> {
+    this.isOrphaned = false;
     await this.stop();
     for (const capture of this.#captures.splice(0)) capture.close();
     this.remove();

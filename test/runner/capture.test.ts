@@ -50,8 +50,33 @@ test('output beyond the allowance is late, and none of it is lost', async (t) =>
   assert.equal(linesOf(await appLog(directory), 'web.0').filter((each) => each === line).length, 5000);
 });
 
+test('output that takes long to process uses up the allowance, each chunk 16 ms at most', async (t) => {
+  const perMs = 64 * 1024;
+  const framer = (busy: number) =>
+    new (class extends Framer {
+      override push(text: string, at: Date): string {
+        for (const over = performance.now() + busy; performance.now() < over; );
+        return super.push(text, at);
+      }
+    })({ release: 1, process: 'web.0' }, 'out', new Masker([]));
+  const allowance = (ms: number) => new Allowance(ms * perMs, 1, performance.now());
+  const isLimited = async (busy: number, ms: number) => {
+    const { limited, ended } = await flood(t, 'web.0', allowance(ms), 1, framer(busy));
+    await Promise.race([ended, waitFor(() => limited() > 0)]);
+    return limited() > 0;
+  };
+  assert.equal(await isLimited(10, 9), true);
+  assert.equal(await isLimited(50, 17), false);
+});
+
 /** Captures a process that prints as fast as it can. @param lines that it prints; without end if left out */
-async function flood(t: TestContext, process: string, allowance: Allowance, lines?: number) {
+async function flood(
+  t: TestContext,
+  process: string,
+  allowance: Allowance,
+  lines?: number,
+  framer = new Framer({ release: 1, process }, 'out', new Masker([])),
+) {
   const directory = await mkdtemp(join(tmpdir(), 'sluice-test-'));
   const logs = join(directory, 'logs');
   const failed = (error: Error) => assert.fail(error);
@@ -62,7 +87,6 @@ async function flood(t: TestContext, process: string, allowance: Allowance, line
   const command = lines === undefined ? `yes ${line}` : `yes ${line} | head -n ${lines}`;
   const child = spawn('sh', ['-c', command], { stdio: ['ignore', fd, 'inherit'], detached: true });
   let [seen, limited] = [0, 0];
-  const framer = new Framer({ release: 1, process }, 'out', new Masker([]));
   const capture = new Capture(fifo, log, framer, allowance, {
     seen: (text) => {
       seen += text.length;
