@@ -26,17 +26,18 @@ class Giver {
   /** true while a connection is being written, or waits */
   #isBusy = false;
   #socket;
-  #isFull;
   /** time since when no connection could be put in; undefined if the last one could */
   #refusedSince = /** @type {number | undefined} */ (undefined);
 
-  /** @param {any} pipe @param {() => boolean} isFull */
-  constructor(pipe, isFull) {
-    this.#isFull = isFull;
+  /** @param {any} pipe */
+  constructor(pipe) {
     const write = pipe.writeUtf8String;
     pipe.writeUtf8String = (/** @type {any} */ request, /** @type {string} */ text) => {
       const complete = request.oncomplete;
+      const handle = this.#waiting[0]?.handle;
+      const closeNow = delayClose(handle);
       request.oncomplete = (/** @type {number} */ status) => {
+        closeNow();
         // Node.js notes here the handle that was sent, and takes its owner for the socket that was written to.
         request.handle = pipe;
         // A socket whose write has failed is destroyed, and the descriptor with it. This one is to be written to again.
@@ -44,7 +45,7 @@ class Giver {
         this.#wrote(status === 0);
       };
       // Node.js takes a handle as third argument, which a socket never passes.
-      return write.call(pipe, request, text, this.#waiting[0]?.handle);
+      return write.call(pipe, request, text, handle);
     };
     this.#socket = new Socket(
       /** @type {any} */ ({ handle: pipe, readable: false, writable: true, manualStart: true }),
@@ -71,8 +72,7 @@ class Giver {
       if (next === undefined) return;
       if (next.handle !== undefined && !this.#socket.destroyed) {
         this.#isBusy = true;
-        if (this.#isFull()) this.#nextLater();
-        else this.#socket.write(message);
+        this.#socket.write(message);
         return;
       }
       this.#waiting.shift();
@@ -101,6 +101,25 @@ class Giver {
     else given?.failed?.();
     this.#next();
   }
+}
+
+/**
+ * Delays the close of a handle, for a write with this handle waits while the handoff is full: Node.js would read freed memory.
+ * @param {any} handle
+ * @returns {() => void} ends the delay, and closes the handle if its owner has closed it meanwhile
+ */
+function delayClose(handle) {
+  const { close, reset } = handle;
+  /** @type {unknown[] | undefined} arguments of the delayed call */
+  let delayed;
+  handle.close = (/** @type {unknown[]} */ ...args) => {
+    delayed = args;
+  };
+  handle.reset = handle.close;
+  return () => {
+    Object.assign(handle, { close, reset });
+    if (delayed !== undefined) handle.close(...delayed);
+  };
 }
 
 module.exports = { Giver, message };

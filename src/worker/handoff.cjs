@@ -10,12 +10,6 @@ const { Taker } = require('./taker.cjs');
 /** The kind of a pipe that carries handles: PipeConstants.IPC of Node.js. */
 const ipc = 2;
 
-/**
- * Number of connections in a pair from which on a worker waits; about 270 fit. Node.js must never have to delay a write: it
- * would read freed memory if the connection is closed meanwhile.
- */
-const most = 200;
-
 /** Time after its last movement during which a handoff counts as in use, in ms, if the system does not report its content. */
 const quietPeriod = 100;
 
@@ -51,7 +45,7 @@ class Handoff {
    */
   give(given) {
     this.#movedAt = performance.now();
-    this.#giver ??= new Giver(openPipe(this.#ends.give, this.#Pipe), () => (this.#count() ?? 0) >= most);
+    this.#giver ??= new Giver(openPipe(this.#ends.give, this.#Pipe));
     this.#giver.give(given);
   }
 
@@ -95,15 +89,10 @@ class Handoff {
 
   /** Returns true if the kernel holds no connection in the pair. */
   #isPairEmpty() {
-    if (this.#ends.take === undefined) return true;
-    const count = this.#count();
-    return count === undefined ? performance.now() - this.#movedAt > quietPeriod : count === 0;
-  }
-
-  /** @returns {number | undefined} number of connections in the pair; undefined if the system does not report it */
-  #count() {
     const { take } = this.#ends;
-    return take === undefined ? undefined : countDescriptors(take);
+    if (take === undefined) return true;
+    const count = countDescriptors(take);
+    return count === undefined ? performance.now() - this.#movedAt > quietPeriod : count === 0;
   }
 }
 

@@ -74,6 +74,40 @@ test('a connection that is closed while a full handoff is waited for is not give
   for (const handle of taken) handle.close();
 });
 
+for (const close of ['destroy', 'resetAndDestroy'] as const) {
+  test(`"${close}" of connections while a write waits for a full handoff, whose content is not reported, does not end the worker`, async (t) => {
+    const { connections } = await setUp(t, many);
+    const { ends, Pipe } = await createPair(t);
+    // Without the end to take from, a worker cannot count what is in the handoff.
+    const giver = new Handoff({ take: undefined, give: ends.give }, Pipe);
+    let given = 0;
+    let failed = 0;
+    for (const connection of connections) {
+      giver.give({
+        get handle() {
+          return connection.destroyed ? undefined : connection._handle;
+        },
+        given: () => (given += 1),
+        failed: () => (failed += 1),
+      });
+    }
+    await untilSteady(() => given);
+    const before = given;
+    assert.ok(before >= 200 && before < many, `${before} given`);
+    // The first of them is the one whose write waits.
+    for (const connection of connections.slice(before)) connection[close]();
+    await turns();
+    const taken: Handle[] = [];
+    const handoff = new Handoff(ends, Pipe);
+    t.after(() => handoff.stop());
+    handoff.take((handle) => taken.push(handle));
+    await waitFor(() => giver.isEmpty && handoff.isEmpty, { what: 'the end of all writes' });
+    assert.deepEqual({ given, failed }, { given: before + 1, failed: many - before - 1 });
+    assert.equal(taken.length, given);
+    for (const handle of taken) handle.close();
+  });
+}
+
 test('a worker that takes stops at once, and what it has not taken stays for others', async (t) => {
   const { handoff, connections } = await setUp(t, 50);
   let given = 0;
@@ -110,8 +144,7 @@ test('a worker at its limit of open files loses no connection of a handoff, wher
       for (const fd of opened.splice(10, 20)) closeSync(fd);
       const taken = [];
       handoff.take((handle) => taken.push(handle));
-      for (let turns = 0; turns < 200; turns += 1) await new Promise(setImmediate);
-      await new Promise((resolve) => setTimeout(resolve, 300));
+      for (let count = 0; count < 10; count += 1) await pass(100);
     `,
   );
   assert.deepEqual(outcome, { before: 0, after: 40 });
@@ -130,12 +163,12 @@ test('a worker that reaches its limit of open files while it takes loses no conn
       handoff.take((handle) => taken.push(handle));
       const opened = [];
       try { for (;;) opened.push(openSync('/dev/null')); } catch {}
-      await new Promise((resolve) => setTimeout(resolve, 1200));
+      await pass(1000);
       let given = 0;
       for (const connection of connections)
         handoff.give({ handle: connection._handle, given: () => { given += 1; }, failed: undefined });
       await wait(() => given === 40);
-      for (let turns = 0; turns < 200; turns += 1) await new Promise(setImmediate);
+      await pass(0);
     `,
   );
   assert.deepEqual(outcome, { before: 0, after: 40 });
@@ -143,6 +176,7 @@ test('a worker that reaches its limit of open files while it takes loses no conn
 
 /**
  * Runs a process that may have 160 open files, and has a `handoff`, a `server` and a list of `connections` to close at the end.
+ * Its timers run only when `pass` lets a time pass.
  * @param steps opens all files that it may, `opened`; has 40 connections given to the handoff, and takes them into `taken`
  * @returns number of connections taken before and after its files are closed
  */
@@ -150,8 +184,14 @@ async function takeAtLimit(t: TestContext, steps: string): Promise<unknown> {
   const program = `
     const { closeSync, openSync } = require('node:fs');
     const net = require('node:net');
+    const { mock } = require('node:test');
     const { Handoff } = require(process.argv[1]);
-    const wait = async (condition) => { while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5)); };
+    mock.timers.enable({ apis: ['setTimeout'] });
+    const pass = async (ms) => {
+      mock.timers.tick(ms);
+      for (let turns = 0; turns < 20; turns += 1) await new Promise(setImmediate);
+    };
+    const wait = async (condition) => { while (!condition()) await new Promise(setImmediate); };
     (async () => {
       const accept = (server) => new Promise((resolve) => server.once('connection', resolve));
       const pairs = net.createServer({ pauseOnConnect: true }).listen(process.argv[2]);
@@ -166,7 +206,7 @@ async function takeAtLimit(t: TestContext, steps: string): Promise<unknown> {
       const before = taken.length;
       for (const connection of connections) connection.destroy();
       for (const fd of opened) closeSync(fd);
-      await wait(() => handoff.isEmpty);
+      while (!handoff.isEmpty) await pass(100);
       console.log(JSON.stringify({ before, after: taken.length }));
       process.exit();
     })();`;
@@ -187,15 +227,32 @@ interface Handle {
 type Connection = Socket & { _handle: Handle };
 
 async function openHandoff(t: TestContext) {
-  const pair = await Pair.create(await temporaryDirectory(t), () => undefined);
-  const fd = ({ _handle }: { _handle?: { fd: number } }) => _handle?.fd ?? -1;
-  const ends = { take: fd(pair.take as object), give: fd(pair.give as object) };
-  const handoff = new Handoff(ends, (pair.take as unknown as { _handle: object })._handle.constructor);
-  t.after(() => {
-    handoff.stop();
-    pair.close();
-  });
+  const { ends, Pipe } = await createPair(t);
+  const handoff = new Handoff(ends, Pipe);
+  t.after(() => handoff.stop());
   return handoff;
+}
+
+/** @returns descriptors of both ends, and the class of handles of pipes */
+async function createPair(t: TestContext) {
+  const pair = await Pair.create(await temporaryDirectory(t), () => undefined);
+  t.after(() => pair.close());
+  const handleOf = ({ _handle }: { _handle?: { fd: number } }) => _handle as { fd: number };
+  const [take, give] = [handleOf(pair.take as object), handleOf(pair.give as object)];
+  return { ends: { take: take.fd, give: give.fd }, Pipe: take.constructor };
+}
+
+/** Waits until a number has not changed in many turns of the event loop: each write that need not wait ends in the next turn. */
+async function untilSteady(count: () => number): Promise<void> {
+  for (let before = -1; before !== count(); ) {
+    before = count();
+    await turns();
+  }
+}
+
+/** Waits for many turns of the event loop. */
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < 50; turn += 1) await new Promise(setImmediate);
 }
 
 /** @returns connections as a worker has them that has been told to retire: unread */
