@@ -80,10 +80,12 @@ export type FromOrphan =
       pid: number;
       secret: string;
     }
-  | { type: 'retired' };
+  /** `lacksHandoff`: an end of the handoff did not come, so the runner must send both again */
+  | { type: 'retired'; lacksHandoff?: boolean };
 
 /**
  * If there is a fresh generation, the messages carry the two ends of its handoff: `handoff` the end to take connections from,
- * and the `retire` after it the end to put connections into. `last`: the app stops.
+ * and the `retire` right after it the end to put connections into, and the id of the handoff. An end is missing if the system
+ * refused it to the runner or to the orphan. `last`: the app stops.
  */
-export type ToOrphan = { type: 'handoff' | 'retire'; last?: boolean };
+export type ToOrphan = { type: 'handoff' } | { type: 'retire'; handoff?: string; last?: boolean };

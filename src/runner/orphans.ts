@@ -14,6 +14,11 @@ interface Orphan {
   socket: Socket;
   retired: PromiseWithResolvers<void>;
   hasRetired: boolean;
+  /** handoff that was sent last */
+  handoff: Handoff | undefined;
+  /** fulfilled when all messages to it are written */
+  sending: Promise<void>;
+  sends: number;
 }
 
 /** How long one may take to report, and to retire, in ms: it tries five times a second. */
@@ -26,6 +31,10 @@ const mayBeStrangers = 200;
 const longest = 4096;
 /** More messages than an orphan has for one runner. */
 const mostMessages = 20;
+/** Number of sends after which an orphan must connect again. A socket holds twice as many unread; no write may have to wait. */
+const mostSends = 50;
+/** Time after which an orphan that lacks a handoff gets it again, in ms. */
+const resendPause = 500;
 
 /**
  * Where workers report whose runner is gone. They serve on, and are told to retire through here when a fresh
@@ -38,8 +47,6 @@ export class Orphans {
   readonly #successor: (key: string) => Handoff | undefined;
   /** those that have not said who they are, the oldest first */
   readonly #strangers = new Set<Socket>();
-  /** handoff that was sent last to each orphan, by pid: see sendHandles */
-  readonly #sent = new Map<number, Handoff>();
 
   /**
    * @param records of the workers that earlier runners have started
@@ -111,21 +118,37 @@ export class Orphans {
   }
 
   async #retire(orphan: Orphan, successor: Handoff | undefined): Promise<void> {
-    const { pid, socket } = orphan;
-    if (successor === undefined) socket.write(lineOf({ type: 'retire', last: true }));
-    else if (this.#sent.get(pid) === successor || !this.#send(orphan, successor))
-      socket.write(lineOf({ type: 'retire' }));
+    // One after the other: a `retire` belongs to the `handoff` before it.
+    orphan.sending = orphan.sending.then(() => this.#send(orphan, successor));
     await withDeadline(orphan.retired.promise, gateDeadline);
   }
 
-  /** Sends both ends of a handoff: an orphan needs the end to take from, to see when others have taken its connections. */
-  #send({ pid, socket }: Orphan, handoff: Handoff): boolean {
-    const isSent = sendHandles(socket, [
-      { text: lineOf({ type: 'handoff' }), sent: handoff.take },
-      { text: lineOf({ type: 'retire' }), sent: handoff.give },
-    ]);
-    if (isSent) this.#sent.set(pid, handoff);
-    return isSent;
+  async #send(orphan: Orphan, successor: Handoff | undefined): Promise<void> {
+    const { socket } = orphan;
+    if (successor !== undefined && successor === orphan.handoff) return;
+    orphan.sends += 1;
+    if (orphan.sends > mostSends) socket.destroy();
+    else if (successor === undefined) socket.write(lineOf({ type: 'retire', last: true }));
+    else {
+      orphan.handoff = successor;
+      const retire = lineOf({ type: 'retire', handoff: successor.id });
+      // An orphan needs the end to take from, to see when others have taken its connections.
+      const isSent = await sendHandles(socket, [
+        { text: lineOf({ type: 'handoff' }), sent: successor.take },
+        { text: retire, sent: successor.give },
+      ]);
+      // It must retire at once, and will say that it lacks the handoff.
+      if (!isSent) socket.write(retire);
+    }
+  }
+
+  #resendLater(orphan: Orphan): void {
+    const resend = () => {
+      orphan.handoff = undefined;
+      const successor = this.#successor(orphan.key);
+      if (successor !== undefined) void this.#retire(orphan, successor);
+    };
+    setTimeout(resend, resendPause).unref();
   }
 
   #accept(socket: Socket): void {
@@ -139,12 +162,15 @@ export class Orphans {
       if (message.type === 'retired' && orphan !== undefined) {
         orphan.hasRetired = true;
         orphan.retired.resolve();
+        if (message.lacksHandoff) this.#resendLater(orphan);
       } else if (message.type === 'orphan' && orphan === undefined && this.#isKnown(message)) {
         this.#strangers.delete(socket);
         const { key, pid } = message;
         // One connection for each orphan: an app must not take descriptors of the runner at will.
         for (const former of this.#orphans) if (former.pid === pid) former.socket.destroy();
-        orphan = { key, pid, socket, retired: Promise.withResolvers(), hasRetired: false };
+        const retired = Promise.withResolvers<void>();
+        const sending = Promise.resolve();
+        orphan = { key, pid, socket, retired, hasRetired: false, handoff: undefined, sending, sends: 0 };
         this.#orphans.add(orphan);
         const successor = this.#successor(key);
         if (successor !== undefined) void this.#retire(orphan, successor);

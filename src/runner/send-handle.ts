@@ -13,38 +13,51 @@ interface PipeHandle {
 }
 
 /**
- * Writes texts, and with each the descriptor of a socket. Node.js sends descriptors over IPC channels only, and those read
- * descriptors too, which the runner must never do. So the texts are written by a second handle of the same socket.
- * It is never read from and never closed, for the descriptor is the first one's to close: to be called seldom, since
- * what Node.js keeps of the handle stays.
- * @returns false if a descriptor is closed, and nothing was written
+ * Second handles, by descriptor. None is ever closed, since the descriptor is the first handle's to close; so the next socket
+ * with the same descriptor uses it again.
  */
-export function sendHandles(socket: Socket, parts: { text: string; sent: Socket }[]): boolean {
+const spare = new Map<number, PipeHandle>();
+
+/**
+ * Writes texts, and with each the descriptor of a socket. Node.js sends descriptors over IPC channels only, and those read
+ * descriptors too, which the runner must never do. So the texts are written by a second handle of the same socket, which is
+ * never read from.
+ * @param socket has nothing else to write meanwhile
+ * @returns false if a text could not be written, nor those after it: a descriptor is closed, or the system refuses one more in flight
+ */
+export async function sendHandles(socket: Socket, parts: { text: string; sent: Socket }[]): Promise<boolean> {
   const own = handleOf(socket);
-  const given = parts.map(({ sent }) => handleOf(sent));
-  if (own === undefined || given.includes(undefined)) return false;
+  const pipe = own && (spare.get(own.fd) ?? openAgain(own));
+  if (own === undefined || pipe === undefined) return false;
+  const { fd } = own;
+  spare.delete(fd);
+  const writer = new Socket({ handle: pipe, readable: false, writable: true, manualStart: true } as object);
+  // Each write reports its own failure.
+  writer.on('error', () => undefined);
+  let isSent = true;
+  for (const { text, sent } of parts) {
+    const handle = handleOf(sent);
+    // A socket that is closed may have left its descriptor to another one.
+    isSent = handle !== undefined && handleOf(socket) === own;
+    if (!isSent) break;
+    pipe.writeUtf8String = (request, chunk) => own.writeUtf8String.call(pipe, request, chunk, handle);
+    isSent = await new Promise((resolve) => writer.write(text, (error) => resolve(!error)));
+    if (!isSent) break;
+  }
+  spare.set(fd, pipe);
+  return isSent;
+}
+
+function openAgain(own: PipeHandle): PipeHandle | undefined {
   const Pipe = own.constructor as new (kind: number) => PipeHandle;
   const pipe = new Pipe(ipc);
   // A descriptor that is being read from cannot be opened a second time.
   own.readStop();
   const error = pipe.open(own.fd);
   own.readStart();
-  if (error !== 0) return false;
-  const write = pipe.writeUtf8String;
-  pipe.writeUtf8String = (request, chunk) => write.call(pipe, request, chunk, given.shift());
   // A write that fails closes the handle, and with it whatever has the number of the descriptor by then.
   pipe.close = (closed) => closed && process.nextTick(closed);
-  const writer = new Socket({ handle: pipe, readable: false, writable: true, manualStart: true } as object);
-  // The other end is gone: the socket itself says so.
-  writer.on('error', () => undefined);
-  const texts = parts.map(({ text }) => text);
-  // One after the other: those that wait would be written at once, without a descriptor.
-  const next = () => {
-    const text = texts.shift();
-    if (text !== undefined) writer.write(text, next);
-  };
-  next();
-  return true;
+  return error === 0 ? pipe : undefined;
 }
 
 function handleOf(socket: Socket): PipeHandle | undefined {

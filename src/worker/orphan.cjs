@@ -5,7 +5,6 @@ const { connect, Socket } = require('node:net');
 const { ipc } = require('./handoff.cjs');
 
 /** @import { FromOrphan, ToOrphan } from '../protocol/worker.ts' */
-/** @typedef {import('./handoff.cjs').Ends} Ends */
 /** @typedef {InstanceType<typeof import('./worker.cjs').Worker>} Worker */
 
 /** How often a worker without a runner looks for the next one, in ms. */
@@ -20,6 +19,8 @@ const openPatience = 300;
  * answer before that.
  */
 const servePatience = 1000;
+/** Number of times that an orphan asks for a handoff of which an end is missing. A runner answers twice a second. */
+const mostAsked = 15;
 /** A round of the event loop that takes less had nothing to do; in ms. One that does nothing takes a tenth of it. */
 const quietRound = 0.1;
 /** How long such a round is waited for, in ms: under full load there may be none. */
@@ -51,6 +52,9 @@ class Orphan {
   #shut = /** @type {Promise<void> | undefined} */ (undefined);
   /** true if the destination of its idle connections is known */
   #isSettled = false;
+  /** id of the last handoff that a runner has sent */
+  #handoff = /** @type {string | undefined} */ (undefined);
+  #timesAsked = 0;
 
   /** @param {Worker} worker */
   constructor(worker) {
@@ -109,17 +113,39 @@ class Orphan {
         // A runner kills orphans that have not retired.
         if (this.#isSettled) void this.#leave().then(() => post({ type: 'retired' }));
       },
-      retire: (ends, last, post) => {
-        if (ends !== undefined || !this.#isSettled)
-          this.#settle(() => {
-            post({ type: 'retired' });
-            if (ends === undefined) worker.keepConnections();
-            else worker.giveAway(ends);
-          });
-        else if (last) void this.#leave().then(() => worker.abandonHandoffs());
-      },
+      retire: (message, ends, post) => this.#retire(message, ends, post),
       lost: again,
     });
+  }
+
+  /**
+   * @param {Retire} message
+   * @param {{ take: any, give: any }} ends handles that came with the message and the one before
+   * @param {Post} post
+   */
+  #retire({ handoff, last }, { take, give }, post) {
+    const worker = this.#worker;
+    const isKnown = handoff !== undefined && handoff === this.#handoff;
+    if (take !== undefined && give !== undefined && !isKnown) {
+      this.#handoff = handoff;
+      this.#timesAsked = 0;
+      this.#settle(() => {
+        post({ type: 'retired' });
+        worker.giveAway({ take: take.fd, give: give.fd });
+      });
+      return;
+    }
+    take?.close();
+    give?.close();
+    if (handoff !== undefined && !isKnown && this.#timesAsked < mostAsked) {
+      this.#timesAsked += 1;
+      void this.#leave().then(() => post({ type: 'retired', lacksHandoff: true }));
+    } else if (!this.#isSettled)
+      this.#settle(() => {
+        post({ type: 'retired' });
+        worker.keepConnections();
+      });
+    else if (last) void this.#leave().then(() => worker.abandonHandoffs());
   }
 }
 
@@ -140,6 +166,7 @@ function activeFor({ boot }) {
 }
 
 /** @typedef {(message: FromOrphan) => void} Post */
+/** @typedef {Extract<ToOrphan, { type: 'retire' }>} Retire */
 
 /**
  * Opens one connection to a runner. It is read like an IPC channel of Node.js, because the runner sends descriptors.
@@ -147,7 +174,7 @@ function activeFor({ boot }) {
  * @param {string} path
  * @param {object} on
  * @param {(post: Post) => void} on.connected
- * @param {(ends: Ends | undefined, last: boolean, post: Post) => void} on.retire see ToOrphan
+ * @param {(message: Retire, ends: { take: any, give: any }, post: Post) => void} on.retire
  * @param {() => void} on.lost called when the connection is lost, and when there is no runner
  */
 function connectToRunner({ Pipe }, path, on) {
@@ -174,12 +201,12 @@ function connectToRunner({ Pipe }, path, on) {
             const lines = (text + bytes.toString('utf8', 0, length)).split('\n');
             text = /** @type {string} */ (lines.pop());
             for (const [index, line] of lines.entries()) {
-              const { type, last } = /** @type {ToOrphan} */ (JSON.parse(line));
+              const message = /** @type {ToOrphan} */ (JSON.parse(line));
               // The kernel ends a read after a descriptor, and each descriptor comes with one line.
               const came = index === lines.length - 1 ? pendingHandle : undefined;
-              if (type === 'handoff') take = came;
-              if (type !== 'retire') continue;
-              on.retire(came && { take: take?.fd, give: came.fd }, last === true, post);
+              if (message.type === 'handoff') take = came;
+              if (message.type !== 'retire') continue;
+              on.retire(message, { take, give: came }, post);
               take = undefined;
             }
             return true;
@@ -193,7 +220,10 @@ function connectToRunner({ Pipe }, path, on) {
     // The 'close' event follows.
     socket.on('error', () => undefined);
     socket.on('end', () => socket.destroy());
-    socket.once('close', on.lost);
+    socket.once('close', () => {
+      take?.close();
+      on.lost();
+    });
     on.connected(post);
   });
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { readdirSync, readFileSync } from 'node:fs';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { processStartTime } from '../../src/system/processes.ts';
 import { ask, connectClients, headerOf, nextText } from '../support/clients.ts';
-import { TestRunner } from '../support/runner.ts';
+import { appNode, TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
 
 const killer = fileURLToPath(new URL('../fixtures/kill-at-step.mjs', import.meta.url));
@@ -95,6 +95,38 @@ test('an orphan gives to the handoff of each runner in turn, though the workers 
   for (const client of clients) assert.equal(await ask(client), '4');
   await untilEnded(orphans);
 });
+
+for (const free of [1, 2]) {
+  test(`an orphan with ${free} free descriptors gets no handoff at first: its idle connections move all the same, and get no old answer`, async (t) => {
+    const runner = await TestRunner.start(t);
+    const limit = 60;
+    const node = join(runner.paths.home, 'limited-node');
+    await writeFile(node, `#!/bin/sh\nulimit -n ${limit}\nexec "${appNode}" "$@"\n`, { mode: 0o755 });
+    const filler = join(runner.paths.home, 'filler.cjs');
+    await writeFile(
+      filler,
+      `const { closeSync, openSync } = require('node:fs');
+      process.once('SIGUSR2', () => {
+        const opened = [];
+        try { for (;;) opened.push(openSync('/dev/null')); } catch {}
+        for (const fd of opened.splice(-${free})) closeSync(fd);
+      });`,
+    );
+    const spec = runner.spec('plain.cjs', { workers: 1, drainTimeout: '60s' }, patient);
+    await runner.release({ ...spec, node, nodeArgs: ['--require', filler] });
+    const clients = await connectClients(t, runner);
+    const [orphan = 0] = await workersOf(runner, 1);
+    await runner.kill();
+    // It connects to no runner meanwhile.
+    signal([orphan], 'SIGUSR2');
+    const opened = () => readdirSync(`/proc/${orphan}/fd`).filter((fd) => Number(fd) < limit);
+    await waitFor(() => opened().length === limit - free, { what: 'an orphan at its limit' });
+    await runner.launch();
+    await runner.release(lasting(runner));
+    for (const client of clients) assert.equal(await ask(client), '2');
+    await untilEnded([orphan]);
+  });
+}
 
 test('a worker aborts: its sibling still gives its own connections to the next release', async (t) => {
   const runner = await TestRunner.start(t);

@@ -9,6 +9,7 @@ const supported = ['18.12.0', '18', '20.9.0', '20', '22.11.0', '22', '24', '25',
 /** Tests of the bootstrap in apps. */
 const files = [
   'worker/listen',
+  'worker/orphan',
   'runner/connections',
   'runner/contract',
   'runner/endings',
