@@ -76,9 +76,7 @@ class Giver {
         return;
       }
       this.#waiting.shift();
-      // The app has closed the descriptor, so the connection is lost.
-      if (next.failed === undefined) next.handle?.close();
-      else next.failed();
+      refuse(next);
     }
   }
 
@@ -104,6 +102,15 @@ class Giver {
 }
 
 /**
+ * Gives up a connection, because the app has closed the connection, or an end of the handoff.
+ * @param {Given} given
+ */
+function refuse({ handle, failed }) {
+  if (failed !== undefined) failed();
+  else handle?.close();
+}
+
+/**
  * Delays the close of a handle, for a write with this handle waits while the handoff is full: Node.js would read freed memory.
  * @param {any} handle
  * @returns {() => void} ends the delay, and closes the handle if its owner has closed it meanwhile
@@ -122,4 +129,4 @@ function delayClose(handle) {
   };
 }
 
-module.exports = { Giver, message };
+module.exports = { Giver, message, refuse };

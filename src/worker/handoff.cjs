@@ -1,11 +1,11 @@
 'use strict';
 
 const { readFileSync } = require('node:fs');
-const { Giver } = require('./giver.cjs');
+const { Giver, refuse } = require('./giver.cjs');
 const { Taker } = require('./taker.cjs');
 
 /** @typedef {import('./giver.cjs').Given} Given */
-/** @typedef {{ take: number | undefined, give: number }} Ends descriptors; workers of an earlier runner may lack `take` */
+/** @typedef {{ take: number, give: number }} Ends descriptors */
 
 /** The kind of a pipe that carries handles: PipeConstants.IPC of Node.js. */
 const ipc = 2;
@@ -31,7 +31,7 @@ class Handoff {
   #movedAt = performance.now();
 
   /**
-   * @param {Ends} ends
+   * @param {Ends | undefined} ends undefined if the app has closed them: then nothing is given or taken
    * @param {any} Pipe see channel.cjs
    */
   constructor(ends, Pipe) {
@@ -44,6 +44,7 @@ class Handoff {
    * @param {Given} given
    */
   give(given) {
+    if (this.#ends === undefined) return refuse(given);
     this.#movedAt = performance.now();
     this.#giver ??= new Giver(openPipe(this.#ends.give, this.#Pipe));
     this.#giver.give(given);
@@ -62,10 +63,9 @@ class Handoff {
    * @param {(handle: any) => void} taken
    */
   take(taken) {
-    const { take } = this.#ends;
-    if (take === undefined) return;
+    if (this.#ends === undefined) return;
     this.#movedAt = performance.now();
-    this.#taker ??= new Taker(openPipe(take, this.#Pipe));
+    this.#taker ??= new Taker(openPipe(this.#ends.take, this.#Pipe));
     this.#taker.start((/** @type {any} */ handle) => {
       this.#movedAt = performance.now();
       taken(handle);
@@ -89,9 +89,8 @@ class Handoff {
 
   /** Returns true if the kernel holds no connection in the pair. */
   #isPairEmpty() {
-    const { take } = this.#ends;
-    if (take === undefined) return true;
-    const count = countDescriptors(take);
+    if (this.#ends === undefined) return true;
+    const count = countDescriptors(this.#ends.take);
     return count === undefined ? performance.now() - this.#movedAt > quietPeriod : count === 0;
   }
 }

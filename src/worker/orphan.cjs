@@ -299,4 +299,4 @@ function whenQuiet(worker, then) {
   setImmediate(round);
 }
 
-module.exports = { leave, liveAlone, whenQuiet };
+module.exports = { leave, liveAlone, say, whenQuiet };

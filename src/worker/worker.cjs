@@ -1,6 +1,6 @@
 'use strict';
 
-const { closeSync } = require('node:fs');
+const { closeSync, fstatSync } = require('node:fs');
 const openChannel = require('./channel.cjs');
 const { protocolOf, serves, speaksHttp } = require('./kinds.cjs');
 const { createHandle, interceptListen, privatePort } = require('./listen.cjs');
@@ -70,12 +70,15 @@ class Worker {
   #outbox;
   /** @type {Handoff[]} handoffs of this worker's runner and then of later runners; connections leave through the last one */
   #handoffs = [];
+  /** inodes of the ends of the first one: an app may close them, and open something else with their descriptors */
+  #inodes;
   /** true if this worker must not end before its handoffs are empty: it may be the last process that holds them */
   #answersForHandoffs = true;
 
   /** @param {WorkerBoot} boot */
   constructor(boot) {
     this.boot = boot;
+    this.#inodes = inodesOf(boot.handoffFds);
     const longest = boot.drainTimeout / 2;
     this.#requestPatience = {
       plain: Math.min(requestPatience.plain, longest),
@@ -435,8 +438,13 @@ class Worker {
   }
 
   #ownHandoff() {
-    const own = this.#handoffs[0] ?? new (traffic().Handoff)(this.boot.handoffFds, this.Pipe);
-    if (this.#handoffs.length === 0) this.#handoffs.push(own);
+    if (this.#handoffs[0] !== undefined) return this.#handoffs[0];
+    const ends = this.boot.handoffFds;
+    const isClosed = inodesOf(ends) !== this.#inodes;
+    const why = `the app has closed descriptor ${ends.take} or ${ends.give} of Sluice`;
+    if (isClosed) traffic().say(`passes on no idle connections: ${why}`);
+    const own = new (traffic().Handoff)(isClosed ? undefined : ends, this.Pipe);
+    this.#handoffs.push(own);
     return own;
   }
 
@@ -449,6 +457,18 @@ class Worker {
   #orphaned() {
     this.#isOrphan = true;
     traffic().liveAlone(this);
+  }
+}
+
+/**
+ * @param {Ends} ends
+ * @returns {string | undefined} undefined if an end is closed
+ */
+function inodesOf({ take, give }) {
+  try {
+    return `${fstatSync(take).ino} ${fstatSync(give).ino}`;
+  } catch {
+    return undefined;
   }
 }
 

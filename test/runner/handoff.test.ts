@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { processStartTime } from '../../src/system/processes.ts';
 import { ask, connectClients, headerOf, nextText } from '../support/clients.ts';
+import { fetchText } from '../support/http.ts';
 import { appNode, TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -125,6 +126,35 @@ for (const free of [1, 2]) {
     await runner.release(lasting(runner));
     for (const client of clients) assert.equal(await ask(client), '2');
     await untilEnded([orphan]);
+  });
+}
+
+for (const [name, code] of Object.entries({
+  'closes the descriptors of the handoff': '',
+  'opens files with the descriptors of the handoff': "fs.openSync('/dev/null'); fs.openSync(__filename);",
+  'listens with the descriptors of the handoff':
+    "for (let count = 0; count < 2; count += 1) require('node:net').createServer().listen(0, '127.0.0.1').unref();",
+})) {
+  test(`an app ${name}: its workers live, and idle connections are served where they are`, async (t) => {
+    const runner = await TestRunner.start(t);
+    const closer = join(runner.paths.home, 'closer.cjs');
+    await writeFile(
+      closer,
+      `const fs = require('node:fs');
+      if (require('node:worker_threads').isMainThread) { fs.closeSync(4); fs.closeSync(5); ${code} }`,
+    );
+    const spec = () => ({ ...lasting(runner), nodeArgs: ['--require', closer] });
+    await runner.release(spec());
+    const clients = await connectClients(t, runner);
+    const old = await workersOf(runner, 1);
+    await runner.release(spec());
+    const live = await workersOf(runner, 2);
+    for (const client of clients) assert.equal(await ask(client), '1');
+    await untilEnded(old);
+    for (let count = 0; count < 8; count += 1) assert.equal((await fetchText(runner.port)).body, '2');
+    assert.deepEqual(await workersOf(runner, 2), live);
+    const log = await readFile(join(spec().log.directory, 'app.log'), 'utf8');
+    assert.match(log, /passes on no idle connections: the app has closed descriptor 4 or 5/);
   });
 }
 

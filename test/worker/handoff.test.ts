@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
@@ -78,8 +79,9 @@ for (const close of ['destroy', 'resetAndDestroy'] as const) {
   test(`"${close}" of connections while a write waits for a full handoff, whose content is not reported, does not end the worker`, async (t) => {
     const { connections } = await setUp(t, many);
     const { ends, Pipe } = await createPair(t);
-    // Without the end to take from, a worker cannot count what is in the handoff.
-    const giver = new Handoff({ take: undefined, give: ends.give }, Pipe);
+    const uncounted = openSync('/dev/null', 'r');
+    t.after(() => closeSync(uncounted));
+    const giver = new Handoff({ take: uncounted, give: ends.give }, Pipe);
     let given = 0;
     let failed = 0;
     for (const connection of connections) {
