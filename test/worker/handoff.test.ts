@@ -188,6 +188,8 @@ async function takeAtLimit(t: TestContext, steps: string): Promise<unknown> {
     const net = require('node:net');
     const { mock } = require('node:test');
     const { Handoff } = require(process.argv[1]);
+    // A test that fails may leave this process behind.
+    setTimeout(() => process.exit(1), 60_000).unref();
     mock.timers.enable({ apis: ['setTimeout'] });
     const pass = async (ms) => {
       mock.timers.tick(ms);
