@@ -167,6 +167,8 @@ test('1,000 variables multiply the cost of a line by a small factor: at most two
   );
   const stack = `TypeError: Cannot read properties of undefined (reading "total")${frames.join('')}`;
   const failure = (number: number) => `${JSON.stringify({ level: 50, id: number, err: { stack } })}\n`;
+  const failedSearch = (number: number) =>
+    failure(number).replace('err', 'url":"/search?q=caf%C3%A9%20noir","err');
   const body = (number: number) =>
     JSON.stringify({ id: number, type: 'order.paid', data: { currency: 'eur' } });
   const webhook = (number: number) =>
@@ -177,10 +179,11 @@ test('1,000 variables multiply the cost of a line by a small factor: at most two
     'requests as JSON': { text: requests, most: 2 },
     'plain lines': { text: lines(plain, 500), most: 3 },
     'Chinese in JSON': { text: Buffer.from(orders).toString('latin1'), most: 3 },
-    'lines with two escapes': { text: search.repeat(900), most: 6 },
-    'stack traces in JSON': { text: lines(failure, 60), most: 8 },
-    'Chinese with escapes in JSON': { text: escaped, most: 8 },
-    'lines with JSON in JSON': { text: lines(webhook, 400), most: 8 },
+    'lines with two escapes': { text: search.repeat(900), most: 5 },
+    'stack traces in JSON': { text: lines(failure, 60), most: 6 },
+    'stack traces and URLs in JSON': { text: lines(failedSearch, 60), most: 6 },
+    'Chinese with escapes in JSON': { text: escaped, most: 6 },
+    'lines with JSON in JSON': { text: lines(webhook, 400), most: 6 },
     'percent escapes': { text: fill('%41'), most: 25 },
     'percent signs': { text: fill('%'), most: 25 },
     'escaped percent escapes': { text: fill('%2541'), most: 25 },

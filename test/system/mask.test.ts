@@ -100,6 +100,24 @@ test('a secret with the sign of an escape in it, or behind such a sign, is maske
   }
 });
 
+test('a secret behind what looks like the beginning of an escape is masked as a whole', () => {
+  const signs = '\\ \\u \\u0 \\u00 \\u00e \\x \\x4 \\% \\\\ % %4 %5C a%20b\\'.split(' ');
+  const secrets =
+    'backup fab123 e9abcdef 4e2dxyz u4e2dab 33abcdef p%41cdefgh /backup xyz\\nabc r\\ncdefgh'.split(' ');
+  for (const secret of [...secrets, 'n0 / here']) {
+    const masker = new Masker([secret]);
+    const inUrl = encodeURIComponent(secret);
+    for (const spelling of [secret, inUrl, encodeURIComponent(inUrl)]) {
+      // The search looks at every second character, so each text is also tried one character later.
+      for (const before of signs.flatMap((sign) => [sign, ` ${sign}`])) {
+        const masked = masker.maskText(`${before}${spelling} end`);
+        const [shown = '', end] = masked.split('••••••');
+        assert.ok(before.startsWith(shown) && end === ' end', `${before}${spelling}: ${masked}`);
+      }
+    }
+  }
+});
+
 test('a secret that is broken over lines, or indented, is masked in each line', () => {
   const secret = '0123456789abcdefghijklmnopqrstuv';
   const text = 'key:\n  0123456\n  789abcdefghi\r\n  jklmnopqrstuv\nend';
@@ -118,6 +136,14 @@ test('each piece of a long secret is masked: of 48 characters, or 96 in its enco
     for (let from = 3; from + length < form.length; from += 97) {
       assert.equal(masker.mask(` ${form.slice(from, from + length)} `), ` ${bullets} `);
     }
+  }
+});
+
+test('a piece of a long secret is masked even if its first symbols look like an escape', () => {
+  const secret = Array.from({ length: 60 }, (_, index) => `u4e2d${randomText(70 + index, index)}`).join('');
+  const masker = new Masker([secret]);
+  for (const { index } of secret.matchAll(/u4e2d/g)) {
+    assert.equal(masker.mask(`\\${secret.slice(index, index + 48)} `), `\\${bullets} `);
   }
 });
 

@@ -1,5 +1,17 @@
 import type { Form, Forms } from './forms.ts';
-import { isSpace, mixes, pairTables, shifts, step, windowLength } from './symbols.ts';
+import {
+  blank,
+  folds,
+  isSign,
+  isSpace,
+  mixes,
+  pairTables,
+  percent,
+  shifts,
+  step,
+  windowLength,
+} from './symbols.ts';
+import type { Unescaped } from './unescape.ts';
 
 /** Lengths of the shortest pieces that are found, in symbols. A form that is shorter is found as a whole. */
 const pieceLengths = { plain: 48, encoded: 96 };
@@ -10,12 +22,16 @@ function pieceOf({ kind }: Form): number {
   return kind === 'plain' ? pieceLengths.plain : pieceLengths.encoded;
 }
 
+/** Number of symbols of a form that one escape may hide if the form begins in the escape: `u4e2d` after a backslash. */
+const mostHidden = 5;
+
 /**
  * Returns the length of a block. For each block, one window and the window after it are in the index: the search looks at
- * every second character of a text and finds one of the two. A piece has all pairs of windows that begin in some block.
+ * every second character of a text and finds one of the two. A piece has all pairs of windows that begin in some block, even
+ * without the symbols that an escape hides.
  */
 function blockOf(form: Form): number {
-  return Math.floor((pieceOf(form) - windowLength - 1) / 2);
+  return Math.floor((pieceOf(form) - mostHidden - windowLength + 1) / 2);
 }
 
 /** Least number of symbols of a value that may go on in the next line (`line`), or in the same line (`amidLine`). */
@@ -34,16 +50,20 @@ const leastBudget = 16 * 1024;
 /** Mixed bits of the last symbols of a text, the last one first; searches do not overlap. */
 const lastMixes = new Int32Array(longestPiece);
 
-/** Buffer for a text: its bytes, and the same bytes in pairs. */
+/** Buffer for a text: its bytes, and the same bytes in pairs and in fours at any index. */
 export interface Space {
   bytes: Buffer;
   pairs: Uint16Array;
+  words: DataView;
 }
+
+/** Number of bytes that a buffer has behind its text: more than the longest escape, and an even number. */
+export const slack = 16;
 
 /** @param length of the longest text, in bytes */
 export function makeSpace(length: number): Space {
-  const bytes = Buffer.allocUnsafeSlow(length + (length & 1));
-  return { bytes, pairs: new Uint16Array(bytes.buffer) };
+  const bytes = Buffer.allocUnsafeSlow(length + (length & 1) + slack);
+  return { bytes, pairs: new Uint16Array(bytes.buffer), words: new DataView(bytes.buffer) };
 }
 
 export interface Range {
@@ -52,9 +72,12 @@ export interface Range {
   end: number;
 }
 
+/** Returns the index in a text as it is printed for an index in the text without escapes. */
+export type Origin = (index: number) => number;
+
 /**
  * Finds forms of values in bytes, in a time that hardly grows with the number of values: at every second character it looks
- * up the hash of the last five symbols. Takes some 40 bytes of memory for every 20 symbols of a form.
+ * up the hash of the last five symbols. Takes some 40 bytes of memory for every 19 symbols of a form.
  */
 export class FormIndex {
   readonly #forms: Forms;
@@ -65,7 +88,11 @@ export class FormIndex {
   readonly #windows: Buckets;
   /** forms by their first symbols; `leastOpen` has the number of symbols */
   readonly #starts: Record<keyof typeof leastOpen, Buckets>;
+  /** see `adjacentIn` */
+  readonly #adjacent: Uint8Array;
   #budget = 0;
+  #origin: Origin | undefined;
+  #isSure = true;
 
   constructor(forms: Forms) {
     this.#forms = forms;
@@ -79,6 +106,7 @@ export class FormIndex {
       const at = mixed >>> this.#filterShift;
       this.#filter[at] = (this.#filter[at] as number) | (1 << (mixed >>> (this.#filterShift - 5)));
     }
+    this.#adjacent = adjacentIn(forms, windows);
     const startsOf = (length: number) =>
       new Buckets(
         forms.list.map((form, index) => ({ hash: startHash(forms, form, length), form: index, offset: 0 })),
@@ -86,24 +114,73 @@ export class FormIndex {
     this.#starts = { line: startsOf(leastOpen.line), amidLine: startsOf(leastOpen.amidLine) };
   }
 
-  /** Adds the ranges that are a form, in no order. Ranges may overlap. @param length of the text, in bytes */
-  find({ bytes, pairs }: Space, length: number, ranges: Range[]): void {
+  /**
+   * Adds the ranges that are a form, in no order. Ranges may overlap.
+   * @param length of the text, in bytes
+   * @param origin of a text without its escapes
+   * @returns false if a form may be found where an escape is not decoded
+   */
+  find({ bytes, pairs }: Space, length: number, ranges: Range[], origin?: Origin): boolean {
     const covered = new Map<number, number>();
+    this.#origin = origin;
+    this.#isSure = true;
     this.#budget = Math.max(leastBudget, budgetPerCharacter * length);
     let hash = 0;
     for (let from = 0; from < length; ) {
       const next = nextCandidate(pairs, bytes, length, from, hash, this.#filter, this.#filterShift);
-      if (next === length) return;
+      if (next === length) break;
       let at = next;
       while (isSpace[bytes[at] as number]) at -= 1;
       hash = candidateHash;
       this.#compare(bytes, length, at, hash, covered, ranges);
       if (this.#budget < 0) {
         ranges.push({ start: at, end: length });
-        return;
+        break;
       }
       from = next + 1;
     }
+    return this.#isSure;
+  }
+
+  /**
+   * Returns true if a window may have characters of an escape in it, so that a search without escapes does not find the window:
+   * the sign of an escape, or the last characters of an escape in which a form begins.
+   * @param text before its escapes were decoded
+   */
+  mayHaveEscapes(text: Buffer, { bytes, length, marks, marked }: Unescaped): boolean {
+    // Some window has a sign.
+    if (this.#adjacent[(blank << 8) | blank] === 1) return true;
+    // Text that needs more checks takes less time to search in each reading.
+    let checks = 64 + length / 16;
+    for (let mark = 2; mark < marked; mark += 2) {
+      const next = marks[mark] as number;
+      const end = marks[mark + 1] as number;
+      const last = text[end - 1] as number;
+      // After a backslash, `%` may begin an escape of its own.
+      if (last === percent) return true;
+      if (this.#adjacent[(last << 8) | (bytes[next] as number)] === 0) continue;
+      checks -= 1;
+      if (checks < 0 || this.#hasWindow(text, end, bytes, next, length)) return true;
+    }
+    return false;
+  }
+
+  /** Returns true if a window has the last characters of the escape that ends at `end`, and goes on at `next`. */
+  #hasWindow(text: Buffer, end: number, bytes: Buffer, next: number, length: number): boolean {
+    for (let start = end - 1; start > end - windowLength && !isSign[text[start] as number]; start -= 1) {
+      let hash = 0;
+      for (let at = start; at < end; at += 1) hash = (hash << step) ^ (mixes[text[at] as number] as number);
+      let missing = windowLength - (end - start);
+      for (let at = next; missing > 0 && at < length; at += 1) {
+        const code = bytes[at] as number;
+        if (isSign[code]) return true;
+        if (isSpace[code]) continue;
+        hash = (hash << step) ^ (mixes[code] as number);
+        missing -= 1;
+      }
+      if (missing === 0 && this.#windows.next(hash) !== -1) return true;
+    }
+    return false;
   }
 
   /**
@@ -165,7 +242,8 @@ export class FormIndex {
     const needed = Math.min(form.length, pieceOf(form));
     let start = at;
     let first = index;
-    for (let back = at; back >= 0 && first >= 0; back -= 1) {
+    let back = at;
+    for (; back >= 0 && first >= 0; back -= 1) {
       const code = bytes[back] as number;
       if (isSpace[code]) continue;
       if (!forms.has(form, first, code)) break;
@@ -182,6 +260,13 @@ export class FormIndex {
       after += 1;
     }
     this.#budget -= after - first;
+    const origin = this.#origin;
+    if (origin !== undefined) {
+      // Without decoding, the sign of an escape may be the next symbol, and characters of an escape the symbols before.
+      const from = Math.max(0, back);
+      const isEscaped = first >= 0 && origin(at + 1) - origin(from) > at + 1 - from;
+      if (isEscaped || (after < form.length && forms.hasSign(form, index, after))) this.#isSure = false;
+    }
     if (after - first - 1 < needed) return undefined;
     return forms.withRaggedEnds(form, { start, end }, first < 0, after === form.length, bytes, length);
   }
@@ -277,7 +362,8 @@ function chooseWindows(forms: Forms): Window[] {
       let rarest = -1;
       let least = Number.POSITIVE_INFINITY;
       for (let other = from; other < to; other += 1) {
-        const total = Math.max(totalAt(other), totalAt(other + 1)) + (isNumber(forms, form, other) ? 256 : 0);
+        const total =
+          Math.max(totalAt(other), totalAt(other + 1)) + (isUnwanted(forms, form, other) ? 256 : 0);
         if (total >= least || (!whole && isCommon(other))) continue;
         rarest = other;
         least = total;
@@ -297,15 +383,35 @@ function chooseWindows(forms: Forms): Window[] {
   return chosen;
 }
 
-/** Returns true if a window, or the window after it, has only digits, as the numbers and times that fill every log. */
-function isNumber(forms: Forms, form: Form, offset: number): boolean {
+/**
+ * Returns true if a window, or the window after it, has only digits, as the numbers and times that fill every log, or has the
+ * sign of an escape, which is lost where escapes are decoded.
+ */
+function isUnwanted(forms: Forms, form: Form, offset: number): boolean {
   let digits = 0;
   for (let index = offset; index <= offset + windowLength; index += 1) {
     const code = forms.character(form, index);
     digits = code >= 0x30 && code <= 0x39 ? digits + 1 : 0;
-    if (digits === windowLength) return true;
+    if (digits === windowLength || isSign[code]) return true;
   }
   return false;
+}
+
+/** Returns a table with a one for two characters that may be adjacent in a window. Behind a space or a sign is any symbol. */
+function adjacentIn(forms: Forms, windows: Window[]): Uint8Array {
+  const pairs = new Uint8Array(2 ** 16);
+  for (const { form, offset } of windows) {
+    let before = -1;
+    for (let index = offset; index < offset + windowLength; index += 1) {
+      const symbol = folds[forms.character(forms.list[form] as Form, index)] as number;
+      if (before !== -1) pairs[(before << 8) | symbol] = 1;
+      pairs[(symbol << 8) | blank] = 1;
+      before = symbol;
+    }
+  }
+  return pairs.map(
+    (_, pair) => pairs[((folds[pair >> 8] as number) << 8) | (folds[pair & 255] as number)] as number,
+  );
 }
 
 /** Counts the windows of all forms by some bits of their hash; 255 stands for 255 or more. */

@@ -1,5 +1,5 @@
 import type { Range } from './form-index.ts';
-import { alphabet, digits, isSpace, nibbles, sextets, windowLength } from './symbols.ts';
+import { alphabet, digits, isSign, isSpace, nibbles, sextets, windowLength } from './symbols.ts';
 
 /** Kind of a form. 0 to 2: base64 of a text with this number of bytes, modulo 3, before the value. */
 type Kind = 'plain' | 'hex' | 0 | 1 | 2;
@@ -60,6 +60,12 @@ export class Forms {
     if (kind === 'plain') return this.#pool[start + index] === code;
     if (kind === 'hex') return nibbles[code] === this.#nibble(start, index);
     return sextets[code] === this.#sextet(kind, start, bytes, index);
+  }
+
+  /** Returns true if the sign of an escape is a symbol from `first` to `last`. */
+  hasSign(form: Form, first: number, last: number): boolean {
+    if (form.kind !== 'plain') return false;
+    return this.#pool.subarray(form.start + first, form.start + last + 1).some((code) => isSign[code]);
   }
 
   /**

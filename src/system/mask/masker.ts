@@ -1,12 +1,19 @@
 import { createHash } from 'node:crypto';
-import { FormIndex, longestPiece, makeSpace, type Range } from './form-index.ts';
+import {
+  FormIndex,
+  longestPiece,
+  makeSpace,
+  type Origin,
+  type Range,
+  type Space,
+  slack,
+} from './form-index.ts';
 import { Forms } from './forms.ts';
 import {
-  type Escapes,
   escapedIndex,
   escapesIn,
+  hasSign,
   makeUnescaped,
-  Signs,
   type Unescaped,
   unfinishedEscape,
   withoutEscapes,
@@ -64,8 +71,12 @@ export class Masker {
     if (index === null || text === '') return text;
     const length = load(before, after === '' ? text : text + after.slice(0, contextLength));
     const ranges: Range[] = [];
-    index.find(scratch, length, ranges);
-    this.#findEscaped(index, scratch.bytes.subarray(0, length), ranges);
+    if (!hasSign(scratch.bytes.subarray(0, length))) {
+      index.find(scratch, length, ranges);
+    } else if (!this.#findDecoded(index, scratch, length, ranges)) {
+      index.find(scratch, length, ranges);
+      this.#findEscaped(index, scratch, length, ranges);
+    }
     return ranges.length === 0 ? text : replace(text, before.length, ranges);
   }
 
@@ -92,45 +103,69 @@ export class Masker {
     const where = text.endsWith('\n') ? 'line' : 'amidLine';
     const length = load('', last);
     let open = this.#index.openFrom(scratch.bytes, length, where);
-    if (where === 'amidLine') open = Math.min(open, this.#openEscaped(this.#index, last));
+    if (where === 'amidLine') open = Math.min(open, this.#openEscaped(this.#index, scratch, length));
     return Math.max(0, text.length - last.length + open);
   }
 
-  /** Adds the ranges of `text` that are a secret once their escapes are removed. */
-  #findEscaped(index: FormIndex, text: Buffer, ranges: Range[], depth = 1): void {
-    for (const { start, end, escapes } of linesWithEscapes(text)) {
-      const space = takeSpace(end - start);
-      withoutEscapes(text.subarray(start, end), space, escapes);
+  /**
+   * Adds the ranges of `text` that are a secret once all escapes are decoded.
+   * @param length of the text, in bytes
+   * @param origin of indexes in `text`, if its escapes were decoded before
+   * @returns false if `text` may have other secrets where an escape is not decoded
+   */
+  #findDecoded(
+    index: FormIndex,
+    text: Space,
+    length: number,
+    ranges: Range[],
+    origin: Origin = (at) => at,
+    depth = 1,
+  ): boolean {
+    const space = takeSpace(length);
+    withoutEscapes(text, length, space, 'both');
+    const found: Range[] = [];
+    const inText: Origin = (at) => origin(escapedIndex(space, at));
+    const isSure =
+      !index.mayHaveEscapes(text.bytes, space) &&
+      (space.isNested && depth < deepest
+        ? this.#findDecoded(index, space, space.length, found, inText, depth + 1)
+        : index.find(space, space.length, found, inText));
+    for (const { start, end } of found) {
+      ranges.push({ start: escapedIndex(space, start), end: escapedIndex(space, end) });
+    }
+    giveSpace(space);
+    return isSure;
+  }
+
+  /** Adds the ranges of `text` that are a secret with each way to decode escapes. @param length of the text, in bytes */
+  #findEscaped(index: FormIndex, text: Space, length: number, ranges: Range[], depth = 1): void {
+    for (const escapes of escapesIn(text.bytes.subarray(0, length))) {
+      const space = takeSpace(length);
+      withoutEscapes(text, length, space, escapes);
       const found: Range[] = [];
       index.find(space, space.length, found);
-      if (space.isNested && depth < deepest) {
-        this.#findEscaped(index, space.bytes.subarray(0, space.length), found, depth + 1);
-      }
-      for (const range of found) {
-        ranges.push({
-          start: start + escapedIndex(space, range.start),
-          end: start + escapedIndex(space, range.end),
-        });
+      if (space.isNested && depth < deepest) this.#findEscaped(index, space, space.length, found, depth + 1);
+      for (const { start, end } of found) {
+        ranges.push({ start: escapedIndex(space, start), end: escapedIndex(space, end) });
       }
       giveSpace(space);
     }
   }
 
-  /** Returns the index at which an escaped secret begins whose rest may follow; the length of the text if there is none. */
-  #openEscaped(index: FormIndex, text: string, depth = 1): number {
-    const whole = unfinishedEscape(text);
-    if (whole === text.length && !/[%\\]/.test(text)) return whole;
-    const bytes = Buffer.from(text.slice(0, whole), 'latin1');
+  /**
+   * Returns the index at which an escaped secret begins whose rest may follow; the length of the text if there is none.
+   * @param length of the text, in bytes
+   */
+  #openEscaped(index: FormIndex, text: Space, length: number, depth = 1): number {
+    const whole = unfinishedEscape(text.bytes, length);
+    if (whole === length && !hasSign(text.bytes.subarray(0, length))) return whole;
     let found = whole;
-    for (const escapes of escapesIn(bytes)) {
-      const space = takeSpace(bytes.length);
-      withoutEscapes(bytes, space, escapes);
+    for (const escapes of escapesIn(text.bytes.subarray(0, whole))) {
+      const space = takeSpace(whole);
+      withoutEscapes(text, whole, space, escapes);
       let open = index.openFrom(space.bytes, space.length, 'amidLine');
       if (space.isNested && depth < deepest) {
-        open = Math.min(
-          open,
-          this.#openEscaped(index, space.bytes.toString('latin1', 0, space.length), depth + 1),
-        );
+        open = Math.min(open, this.#openEscaped(index, space, space.length, depth + 1));
       }
       // A secret may begin with an unfinished escape at the end.
       if (open < space.length) found = Math.min(found, escapedIndex(space, open));
@@ -145,7 +180,7 @@ const spare: Unescaped[] = [];
 
 function takeSpace(length: number): Unescaped {
   const space = spare.pop();
-  return space !== undefined && space.bytes.length >= length ? space : makeUnescaped(length);
+  return space !== undefined && space.bytes.length >= length + slack ? space : makeUnescaped(length);
 }
 
 function giveSpace(space: Unescaped): void {
@@ -160,7 +195,7 @@ export function lastOf(before: string, text: string): string {
 /** Loads both texts into the buffer. @returns their length, in bytes */
 function load(before: string, text: string): number {
   const length = before.length + text.length;
-  if (scratch.bytes.length < length) scratch = makeSpace(2 * length);
+  if (scratch.bytes.length < length + slack) scratch = makeSpace(2 * length);
   scratch.bytes.write(before, 'latin1');
   scratch.bytes.write(text, before.length, 'latin1');
   return length;
@@ -189,31 +224,6 @@ function spellings(value: string): string[] {
 function isSecret(value: string): boolean {
   return value.length >= shortest && !ordinary.has(value.toLowerCase()) && !/^[+-]?[\d.]{1,9}$/.test(value);
 }
-
-/** Yields the lines that may have escapes, with lines in between that are short, for each way to decode them. Most text has none. */
-function* linesWithEscapes(text: Buffer): Iterable<Range & { escapes: Escapes }> {
-  const signs = new Signs(text);
-  for (let at = signs.next(0); at < text.length; ) {
-    const start = text.lastIndexOf(lineEnd, at) + 1;
-    let end = endOfLine(text, at + near);
-    at = signs.next(end);
-    while (at < text.length && at - end < near) {
-      end = endOfLine(text, at + near);
-      at = signs.next(end);
-    }
-    for (const escapes of escapesIn(text.subarray(start, end))) yield { start, end, escapes };
-  }
-}
-
-function endOfLine(text: Buffer, from: number): number {
-  const end = text.indexOf(lineEnd, from);
-  return end === -1 ? text.length : end + 1;
-}
-
-const lineEnd = 0x0a;
-
-/** Lines between two escapes belong to the range up to so many bytes: a search for each line end takes longer. */
-const near = 1024;
 
 /** @param offset index of `text` in the bytes that the ranges refer to */
 function replace(text: string, offset: number, ranges: Range[]): string {

@@ -4,6 +4,13 @@
 export const isSpace = new Uint8Array(256);
 for (const code of [0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x20]) isSpace[code] = 1;
 
+export const backslash = 0x5c;
+export const percent = 0x25;
+
+/** True for the characters that begin escapes. */
+export const isSign = new Uint8Array(256);
+for (const code of [backslash, percent]) isSign[code] = 1;
+
 export const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
 export const digits = '0123456789abcdef';
 
@@ -13,8 +20,11 @@ for (const [value, character] of [...alphabet].entries()) sextets[character.char
 sextets['-'.charCodeAt(0)] = 62;
 sextets['_'.charCodeAt(0)] = 63;
 
-/** Four bits for each hexadecimal digit, in either case; 255 for other characters. */
-export const nibbles = new Uint8Array(256).fill(255);
+/** More than any number of four hexadecimal digits. */
+export const noNumber = 0x10000;
+
+/** Four bits for each hexadecimal digit, in either case; `noNumber` for other characters. */
+export const nibbles = new Int32Array(256).fill(noNumber);
 for (const [value, character] of [...digits].entries()) {
   nibbles[character.charCodeAt(0)] = value;
   nibbles[character.toUpperCase().charCodeAt(0)] = value;
@@ -37,6 +47,14 @@ for (let code = 0; code < 256; code += 1) {
   shifts[code] = step;
   mixes[code] = scramble(folded(code));
 }
+
+/** Stands for spaces, and for the signs of escapes. */
+export const blank = 0x20;
+
+/** One character for all characters with the same hash. */
+export const folds = Uint8Array.from({ length: 256 }, (_, code) =>
+  isSpace[code] || isSign[code] ? blank : folded(code),
+);
 
 interface PairTables {
   shifts: Uint8Array;

@@ -1,11 +1,11 @@
-import { makeSpace, type Space } from './form-index.ts';
-import { nibbles } from './symbols.ts';
+import { makeSpace, type Space, slack } from './form-index.ts';
+import { backslash, isSign, nibbles, noNumber, percent } from './symbols.ts';
 
 /** Text without its escapes. */
 export interface Unescaped extends Space {
   /** number of bytes */
   length: number;
-  /** pairs of an index in `bytes` and the same place in the text; later bytes follow one by one until the next pair */
+  /** for the beginning, and for each escape, the index behind it in `bytes` and in the text */
   marks: Int32Array;
   /** number of used entries in `marks` */
   marked: number;
@@ -13,30 +13,26 @@ export interface Unescaped extends Space {
   isNested: boolean;
 }
 
-const backslash = 0x5c;
-const percent = 0x25;
-
-/** Length above which bytes without an escape are copied at once, in bytes. */
-const shortRun = 48;
-
 /** Characters by their letter after a backslash, in JSON and in JavaScript. Other letters stand for themselves. */
 const letters = Uint8Array.from({ length: 256 }, (_, code) => code);
 for (const [index, letter] of [...'btnvfr'].entries()) letters[letter.charCodeAt(0)] = 0x08 + index;
 
+const backslashes = 0x5c5c5c5c;
+const percents = 0x25252525;
+
 /** Makes buffers for `withoutEscapes`. @param length of the longest text, in bytes */
 export function makeUnescaped(length: number): Unescaped {
-  // An escape is never shorter than its character. Each escape, and each stretch between two escapes, has one mark.
-  return {
-    ...makeSpace(length),
-    length: 0,
-    marks: new Int32Array(2 * length + 4),
-    marked: 0,
-    isNested: false,
-  };
+  // An escape has two bytes or more, and is never shorter than its character.
+  return { ...makeSpace(length), length: 0, marks: new Int32Array(length + 4), marked: 0, isNested: false };
 }
 
 /** Escapes that are decoded: `%41` as in a URL, `\u0041` as in JSON and as Node.js shows text, or both at once. */
 export type Escapes = 'percent' | 'backslash' | 'both';
+
+/** Returns true if a text may have escapes. */
+export function hasSign(text: Buffer): boolean {
+  return text.includes(backslash) || text.includes(percent);
+}
 
 /**
  * Returns the ways to decode a text. In a text with both signs one of them may be a character of a value, so that each kind is
@@ -49,69 +45,75 @@ export function escapesIn(text: Buffer): Escapes[] {
 
 /**
  * Decodes escapes.
+ * @param end length of the text, in bytes
  * @param into buffers for a text that is at least as long
  */
-export function withoutEscapes(text: Buffer, into: Unescaped, escapes: Escapes): void {
-  const { bytes, marks } = into;
-  const end = text.length;
-  const signs = new Signs(text);
+export function withoutEscapes(text: Space, end: number, into: Unescaped, escapes: Escapes): void {
+  const { bytes: source, words: sourceWords } = text;
+  const { bytes, words, marks } = into;
+  // No escape goes on in the zeros behind the text.
+  source.fill(0, end, end + slack);
   let isNested = false;
+  let marked = 2;
   let length = 0;
-  let marked = 0;
-  for (let at = 0; at < end; ) {
+  let at = 0;
+  while (at < end) {
+    const clean = copyClean(sourceWords, at, end, words, length);
+    at += clean;
+    length += clean;
+    if (at === end) break;
+    // A sign that begins no escape stands for itself, as does the sign of the other kind.
+    const code = source[at];
+    let size = 1;
+    let next = length + 1;
+    if (code === percent && escapes !== 'backslash') {
+      const value = hex2(source, at + 1);
+      if (value <= 0xff) {
+        bytes[length] = value;
+        size = 3;
+      }
+    } else if (code === backslash && escapes !== 'percent' && at + 1 < end) {
+      const letter = source[at + 1] as number;
+      const value =
+        letter === 0x75 ? hex4(source, at + 2) : letter === 0x78 ? hex2(source, at + 2) : noNumber;
+      if (value >= noNumber) {
+        bytes[length] = letters[letter] as number;
+        size = 2;
+      } else {
+        const low = lowSurrogate(source, at + 6, value);
+        const character = low === -1 ? value : 0x10000 + ((value - 0xd800) << 10) + low - 0xdc00;
+        next = writeCharacter(character, bytes, length);
+        size = low !== -1 ? 12 : letter === 0x75 ? 6 : 4;
+      }
+    }
+    at += size;
+    length = next;
+    if (size === 1) continue;
+    if (isSign[bytes[length - 1] as number]) isNested = true;
     marks[marked] = length;
     marks[marked + 1] = at;
     marked += 2;
-    const code = text[at] as number;
-    if (code === percent && escapes !== 'backslash') {
-      const value = hex(text, at + 1, 2);
-      if (value === percent || value === backslash) isNested = true;
-      bytes[length] = value === -1 ? code : value;
-      length += 1;
-      at += value === -1 ? 1 : 3;
-      // Many signs in a row that begin no escape are one stretch.
-      for (; value === -1 && text[at] === percent && text[at + 1] === percent; at += 1) {
-        bytes[length] = percent;
-        length += 1;
-      }
-    } else if (code === backslash && at + 1 < end && escapes !== 'percent') {
-      const letter = text[at + 1] as number;
-      const digits = letter === 0x75 ? 4 : letter === 0x78 ? 2 : 0;
-      const value = digits === 0 ? -1 : hex(text, at + 2, digits);
-      if (value < 0x80) {
-        const character = value === -1 ? (letters[letter] as number) : value;
-        if (character === percent || character === backslash) isNested = true;
-        bytes[length] = character;
-        length += 1;
-        at += value === -1 ? 2 : 2 + digits;
-      } else {
-        const low = lowSurrogate(text, at + 6, value);
-        length = writeCharacter(
-          low === -1 ? value : 0x10000 + ((value - 0xd800) << 10) + low - 0xdc00,
-          bytes,
-          length,
-        );
-        at += low === -1 ? 2 + digits : 12;
-      }
-    } else {
-      const stop = Math.min(end, at + shortRun);
-      do {
-        bytes[length] = text[at] as number;
-        length += 1;
-        at += 1;
-      } while (at < stop && text[at] !== percent && text[at] !== backslash);
-      if (at < stop || at === end) continue;
-      const next = signs.next(at);
-      text.copy(bytes, length, at, next);
-      length += next - at;
-      at = next;
-    }
   }
-  marks[marked] = length;
-  marks[marked + 1] = end;
-  into.marked = marked + 2;
+  into.marked = marked;
   into.length = length;
   into.isNested = isNested;
+}
+
+/** Copies bytes up to a sign, or to `end`: four at a time, so some more bytes, too. @returns the number of bytes up to there */
+function copyClean(from: DataView, start: number, end: number, to: DataView, at: number): number {
+  const shift = at - start;
+  for (let index = start; index < end; index += 4) {
+    const word = from.getInt32(index, true);
+    to.setInt32(index + shift, word, true);
+    const found = zeroBytes(word ^ backslashes) | zeroBytes(word ^ percents);
+    if (found !== 0) return index - start + ((31 - Math.clz32(found & -found)) >> 3);
+  }
+  return end - start;
+}
+
+/** Returns a number whose lowest bit is set at the lowest byte that is zero; 0 if there is none. */
+function zeroBytes(word: number): number {
+  return (word - 0x01010101) & ~word & 0x80808080;
 }
 
 /** Returns the index in the escaped text for an index in the text without escapes. */
@@ -129,40 +131,21 @@ export function escapedIndex({ marks, marked }: Unescaped, index: number): numbe
 const longestEscape = 12;
 
 /** Returns the index of an unfinished escape at the end of a text; the length of the text if there is none. */
-export function unfinishedEscape(text: string): number {
+export function unfinishedEscape(text: Buffer, length: number): number {
   const [unfinished] =
     /(?:\\u[\da-f]{0,3}|\\x[\da-f]?|\\u[dD][89abAB][\da-f]{2}(?:\\(?:u[\da-f]{0,3})?)?|\\|%[\da-f]?)$/i.exec(
-      text.slice(-longestEscape),
+      text.toString('latin1', Math.max(0, length - longestEscape), length),
     ) ?? [''];
-  return text.length - unfinished.length;
-}
-
-/** Finds the characters that begin escapes. Searches each part of the text only once. */
-export class Signs {
-  readonly #text: Buffer;
-  readonly #next = { [percent]: -1, [backslash]: -1 };
-
-  constructor(text: Buffer) {
-    this.#text = text;
-  }
-
-  /** Returns the index of the next sign; the length of the text if there is none. @param from not less than in the last call */
-  next(from: number): number {
-    return Math.min(this.#nextOf(percent, from), this.#nextOf(backslash, from));
-  }
-
-  #nextOf(sign: typeof percent | typeof backslash, from: number): number {
-    if (this.#next[sign] < from) {
-      const next = this.#text.indexOf(sign, from);
-      this.#next[sign] = next === -1 ? this.#text.length : next;
-    }
-    return this.#next[sign];
-  }
+  return length - unfinished.length;
 }
 
 /** Writes a character as UTF-8. @returns the index after it */
 function writeCharacter(character: number, bytes: Buffer, at: number): number {
   let next = at;
+  if (character < 0x80) {
+    bytes[next++] = character;
+    return next;
+  }
   if (character < 0x800) {
     bytes[next++] = 0xc0 | (character >> 6);
   } else {
@@ -181,18 +164,16 @@ function writeCharacter(character: number, bytes: Buffer, at: number): number {
 /** Returns the second half of a character that has two escapes; -1 if it has one escape. */
 function lowSurrogate(text: Buffer, at: number, high: number): number {
   if (high < 0xd800 || high > 0xdbff || text[at] !== backslash || text[at + 1] !== 0x75) return -1;
-  const low = hex(text, at + 2, 4);
+  const low = hex4(text, at + 2);
   return low >= 0xdc00 && low <= 0xdfff ? low : -1;
 }
 
-/** Returns the hexadecimal number at `at`; -1 if there is none. */
-function hex(text: Buffer, from: number, digits: number): number {
-  let value = 0;
-  for (let at = from; at < from + digits; at += 1) {
-    // After the end of the text there is no digit.
-    const nibble = nibbles[text[at] ?? 0] as number;
-    if (nibble > 15) return -1;
-    value = 16 * value + nibble;
-  }
-  return value;
+/** Returns the hexadecimal number of two digits at `at`; `noNumber` or more if a character is no digit. */
+function hex2(text: Buffer, at: number): number {
+  return ((nibbles[text[at] as number] as number) << 4) | (nibbles[text[at + 1] as number] as number);
+}
+
+/** Returns the hexadecimal number of four digits at `at`; `noNumber` or more if a character is no digit. */
+function hex4(text: Buffer, at: number): number {
+  return (hex2(text, at) << 8) | hex2(text, at + 2);
 }
