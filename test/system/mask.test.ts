@@ -92,6 +92,7 @@ test('a secret with the sign of an escape in it, or behind such a sign, is maske
     ['corp\\user pass12', new URL('http://host/?a=corp\\user pass12').search],
     ['robert pass/9Q!x', `CORP\\${encodeURIComponent('robert pass/9Q!x')}`],
     ['0t so/secret"x', `a\\n${encodeURIComponent('0t so/secret"x')}`],
+    ['a\\ut2%f122rb\\xa', JSON.stringify(JSON.stringify('a\\ut2%f122rb\\xa'))],
     ['41bc"secret1', `%${JSON.stringify('41bc"secret1').slice(1, -1)}`],
   ];
   for (const [secret, text] of cases) {

@@ -165,20 +165,40 @@ export class FormIndex {
     return false;
   }
 
-  /** Returns true if a window has the last characters of the escape that ends at `end`, and goes on at `next`. */
+  /** Returns true if a form has the last characters of the escape that ends at `end`, and goes on at `next`. */
   #hasWindow(text: Buffer, end: number, bytes: Buffer, next: number, length: number): boolean {
     for (let start = end - 1; start > end - windowLength && !isSign[text[start] as number]; start -= 1) {
       let hash = 0;
       for (let at = start; at < end; at += 1) hash = (hash << step) ^ (mixes[text[at] as number] as number);
       let missing = windowLength - (end - start);
-      for (let at = next; missing > 0 && at < length; at += 1) {
+      let at = next;
+      for (; missing > 0 && at < length; at += 1) {
         const code = bytes[at] as number;
         if (isSign[code]) return true;
         if (isSpace[code]) continue;
         hash = (hash << step) ^ (mixes[code] as number);
         missing -= 1;
       }
-      if (missing === 0 && this.#windows.next(hash) !== -1) return true;
+      if (missing === 0 && this.#goesOn(hash, bytes, at, length)) return true;
+    }
+    return false;
+  }
+
+  /** Returns true if a form with this window goes on at `from`. Compares only a few symbols: few texts are alike so far. */
+  #goesOn(hash: number, bytes: Buffer, from: number, length: number): boolean {
+    const windows = this.#windows;
+    for (let place = windows.next(hash); place !== -1; place = windows.next(hash, place)) {
+      const form = this.#forms.list[windows.form(place)] as Form;
+      let index = windows.offset(place) + windowLength;
+      const end = Math.min(index + 3, form.length);
+      for (let at = from; at < length && index < end; at += 1) {
+        const code = bytes[at] as number;
+        if (isSign[code]) return true;
+        if (isSpace[code]) continue;
+        if (!this.#forms.has(form, index, code)) break;
+        index += 1;
+      }
+      if (index === end || this.#forms.hasSign(form, index, index)) return true;
     }
     return false;
   }
