@@ -80,7 +80,7 @@ export type FromOrphan =
       pid: number;
       secret: string;
     }
-  /** `lacksHandoff`: an end of the handoff did not come, so the runner must send both again */
+  /** `lacksHandoff`: an end of the handoff is missing; the runner sends both ends again */
   | { type: 'retired'; lacksHandoff?: boolean };
 
 /**

@@ -31,7 +31,10 @@ const mayBeStrangers = 200;
 const longest = 4096;
 /** More messages than an orphan has for one runner. */
 const mostMessages = 20;
-/** Number of sends after which an orphan must connect again. A socket holds twice as many unread; no write may have to wait. */
+/**
+ * Most sends over one connection. After that the runner disconnects the orphan, which connects again: a socket holds the unread
+ * messages of twice as many sends, and a write that waits for space would never end.
+ */
 const mostSends = 50;
 /** Time after which an orphan that lacks a handoff gets it again, in ms. */
 const resendPause = 500;
@@ -119,16 +122,18 @@ export class Orphans {
 
   async #retire(orphan: Orphan, successor: Handoff | undefined): Promise<void> {
     // One after the other: a `retire` belongs to the `handoff` before it.
-    orphan.sending = orphan.sending.then(() => this.#send(orphan, successor));
+    orphan.sends += 1;
+    if (orphan.sends > mostSends) orphan.socket.destroy();
+    orphan.sending = orphan.sending
+      .then(() => this.#send(orphan, successor))
+      .catch(() => void orphan.socket.destroy());
     await withDeadline(orphan.retired.promise, gateDeadline);
   }
 
   async #send(orphan: Orphan, successor: Handoff | undefined): Promise<void> {
     const { socket } = orphan;
     if (successor !== undefined && successor === orphan.handoff) return;
-    orphan.sends += 1;
-    if (orphan.sends > mostSends) socket.destroy();
-    else if (successor === undefined) socket.write(lineOf({ type: 'retire', last: true }));
+    if (successor === undefined) socket.write(lineOf({ type: 'retire', last: true }));
     else {
       orphan.handoff = successor;
       const retire = lineOf({ type: 'retire', handoff: successor.id });
@@ -137,7 +142,7 @@ export class Orphans {
         { text: lineOf({ type: 'handoff' }), sent: successor.take },
         { text: retire, sent: successor.give },
       ]);
-      // It must retire at once, and will say that it lacks the handoff.
+      // The orphan retires at once, and then asks for the handoff.
       if (!isSent) socket.write(retire);
     }
   }

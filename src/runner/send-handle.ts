@@ -13,8 +13,8 @@ interface PipeHandle {
 }
 
 /**
- * Second handles, by descriptor. None is ever closed, since the descriptor is the first handle's to close; so the next socket
- * with the same descriptor uses it again.
+ * Second handles that no call uses, by descriptor number. To close one would close the descriptor of the first handle, so the
+ * next socket with that number uses the second handle again.
  */
 const spare = new Map<number, PipeHandle>();
 
@@ -23,7 +23,8 @@ const spare = new Map<number, PipeHandle>();
  * descriptors too, which the runner must never do. So the texts are written by a second handle of the same socket, which is
  * never read from.
  * @param socket has nothing else to write meanwhile
- * @returns false if a text could not be written, nor those after it: a descriptor is closed, or the system refuses one more in flight
+ * @returns false if a write failed; later texts are not written then. Either a descriptor is closed, or the system refuses
+ *   another one in flight.
  */
 export async function sendHandles(socket: Socket, parts: { text: string; sent: Socket }[]): Promise<boolean> {
   const own = handleOf(socket);

@@ -45,7 +45,9 @@ class Giver {
         this.#wrote(status === 0);
       };
       // Node.js takes a handle as third argument, which a socket never passes.
-      return write.call(pipe, request, text, handle);
+      const error = write.call(pipe, request, text, handle);
+      if (error) closeNow();
+      return error;
     };
     this.#socket = new Socket(
       /** @type {any} */ ({ handle: pipe, readable: false, writable: true, manualStart: true }),
@@ -102,7 +104,7 @@ class Giver {
 }
 
 /**
- * Gives up a connection, because the app has closed the connection, or an end of the handoff.
+ * Returns a connection that cannot be put into the handoff to its worker, or closes it if no worker serves it.
  * @param {Given} given
  */
 function refuse({ handle, failed }) {
@@ -111,7 +113,8 @@ function refuse({ handle, failed }) {
 }
 
 /**
- * Delays the close of a handle, for a write with this handle waits while the handoff is full: Node.js would read freed memory.
+ * Delays the close of a handle until the write that sends the handle ends. The write waits while the handoff is full, and Node.js
+ * would read freed memory after a close.
  * @param {any} handle
  * @returns {() => void} ends the delay, and closes the handle if its owner has closed it meanwhile
  */

@@ -24,6 +24,7 @@ const quietPeriod = 100;
 class Handoff {
   #ends;
   #Pipe;
+  #isLost;
   /** @type {InstanceType<typeof Giver> | undefined} */
   #giver;
   /** @type {InstanceType<typeof Taker> | undefined} */
@@ -31,12 +32,14 @@ class Handoff {
   #movedAt = performance.now();
 
   /**
-   * @param {Ends | undefined} ends undefined if the app has closed them: then nothing is given or taken
+   * @param {Ends} ends
    * @param {any} Pipe see channel.cjs
+   * @param {() => boolean} isLost returns true if the app has closed an end: the worker then gives and takes nothing
    */
-  constructor(ends, Pipe) {
+  constructor(ends, Pipe, isLost = () => false) {
     this.#ends = ends;
     this.#Pipe = Pipe;
+    this.#isLost = isLost;
   }
 
   /**
@@ -44,7 +47,7 @@ class Handoff {
    * @param {Given} given
    */
   give(given) {
-    if (this.#ends === undefined) return refuse(given);
+    if (this.#giver === undefined && this.#isLost()) return refuse(given);
     this.#movedAt = performance.now();
     this.#giver ??= new Giver(openPipe(this.#ends.give, this.#Pipe));
     this.#giver.give(given);
@@ -63,7 +66,7 @@ class Handoff {
    * @param {(handle: any) => void} taken
    */
   take(taken) {
-    if (this.#ends === undefined) return;
+    if (this.#taker === undefined && this.#isLost()) return;
     this.#movedAt = performance.now();
     this.#taker ??= new Taker(openPipe(this.#ends.take, this.#Pipe));
     this.#taker.start((/** @type {any} */ handle) => {
@@ -89,7 +92,6 @@ class Handoff {
 
   /** Returns true if the kernel holds no connection in the pair. */
   #isPairEmpty() {
-    if (this.#ends === undefined) return true;
     const count = countDescriptors(this.#ends.take);
     return count === undefined ? performance.now() - this.#movedAt > quietPeriod : count === 0;
   }

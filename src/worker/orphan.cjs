@@ -120,7 +120,7 @@ class Orphan {
 
   /**
    * @param {Retire} message
-   * @param {{ take: any, give: any }} ends handles that came with the message and the one before
+   * @param {{ take: any, give: any }} ends `give`: handle that came with this message; `take`: with the `handoff` before
    * @param {Post} post
    */
   #retire({ handoff, last }, { take, give }, post) {
@@ -268,7 +268,7 @@ function leave(worker, retired) {
 }
 
 /**
- * Writes a line to the log of the app, since there is no runner to do so. Synchronous, because the process may end at once.
+ * Writes a line to the log of the app, without the runner. Synchronous, because the process may end at once.
  * @param {string} what
  */
 function say(what) {

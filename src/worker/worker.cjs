@@ -70,7 +70,7 @@ class Worker {
   #outbox;
   /** @type {Handoff[]} handoffs of this worker's runner and then of later runners; connections leave through the last one */
   #handoffs = [];
-  /** inodes of the ends of the first one: an app may close them, and open something else with their descriptors */
+  /** inodes of the ends of the first one, at the start */
   #inodes;
   /** true if this worker must not end before its handoffs are empty: it may be the last process that holds them */
   #answersForHandoffs = true;
@@ -142,6 +142,11 @@ class Worker {
       return;
     }
     const first = this.state === 'booting';
+    // Idle connections of the release before would wait in the handoff for ever.
+    if (first && this.#hasLostHandoff()) {
+      traffic().say(`ends: ${this.#lostHandoff}`);
+      process.exit(1);
+    }
     if (first) this.state = 'ready';
     this.#post({
       type: 'ready',
@@ -438,14 +443,22 @@ class Worker {
   }
 
   #ownHandoff() {
-    if (this.#handoffs[0] !== undefined) return this.#handoffs[0];
-    const ends = this.boot.handoffFds;
-    const isClosed = inodesOf(ends) !== this.#inodes;
-    const why = `the app has closed descriptor ${ends.take} or ${ends.give} of Sluice`;
-    if (isClosed) traffic().say(`passes on no idle connections: ${why}`);
-    const own = new (traffic().Handoff)(isClosed ? undefined : ends, this.Pipe);
-    this.#handoffs.push(own);
-    return own;
+    const { Handoff, say } = traffic();
+    const isLost = () => this.#hasLostHandoff();
+    if (this.#handoffs.length === 0)
+      this.#handoffs.push(new Handoff(this.boot.handoffFds, this.Pipe, isLost));
+    if (isLost()) say(`cannot hand over idle connections: ${this.#lostHandoff}`);
+    return /** @type {Handoff} */ (this.#handoffs[0]);
+  }
+
+  /** Returns true if the app has closed an end of the handoff, or opened something else with its descriptor. */
+  #hasLostHandoff() {
+    return this.#inodes === undefined || inodesOf(this.boot.handoffFds) !== this.#inodes;
+  }
+
+  get #lostHandoff() {
+    const { take, give } = this.boot.handoffFds;
+    return `the app has closed descriptor ${take} or ${give}, which belongs to Sluice`;
   }
 
   /** Opens or stays open without a runner, because its generation is the active one. */
@@ -462,11 +475,12 @@ class Worker {
 
 /**
  * @param {Ends} ends
- * @returns {string | undefined} undefined if an end is closed
+ * @returns {string | undefined} undefined if one of them is closed, or is no socket
  */
-function inodesOf({ take, give }) {
+function inodesOf(ends) {
   try {
-    return `${fstatSync(take).ino} ${fstatSync(give).ino}`;
+    const found = [ends.take, ends.give].map((fd) => fstatSync(fd));
+    return found.every((each) => each.isSocket()) ? found.map(({ ino }) => ino).join(' ') : undefined;
   } catch {
     return undefined;
   }

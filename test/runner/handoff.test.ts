@@ -135,28 +135,35 @@ for (const [name, code] of Object.entries({
   'listens with the descriptors of the handoff':
     "for (let count = 0; count < 2; count += 1) require('node:net').createServer().listen(0, '127.0.0.1').unref();",
 })) {
-  test(`an app ${name}: its workers live, and idle connections are served where they are`, async (t) => {
+  test(`a release that ${name} does not go live: the release before keeps its idle connections`, async (t) => {
     const runner = await TestRunner.start(t);
-    const closer = join(runner.paths.home, 'closer.cjs');
-    await writeFile(
-      closer,
-      `const fs = require('node:fs');
-      if (require('node:worker_threads').isMainThread) { fs.closeSync(4); fs.closeSync(5); ${code} }`,
-    );
-    const spec = () => ({ ...lasting(runner), nodeArgs: ['--require', closer] });
-    await runner.release(spec());
+    await runner.release(lasting(runner));
     const clients = await connectClients(t, runner);
-    const old = await workersOf(runner, 1);
-    await runner.release(spec());
-    const live = await workersOf(runner, 2);
+    const closer = join(runner.paths.home, 'closer.cjs');
+    await writeFile(closer, closing(code));
+    const spec = { ...lasting(runner), nodeArgs: ['--require', closer] };
+    await assert.rejects(runner.release(spec), /closed descriptor 4 or 5, which belongs to Sluice/);
     for (const client of clients) assert.equal(await ask(client), '1');
-    await untilEnded(old);
-    for (let count = 0; count < 8; count += 1) assert.equal((await fetchText(runner.port)).body, '2');
-    assert.deepEqual(await workersOf(runner, 2), live);
-    const log = await readFile(join(spec().log.directory, 'app.log'), 'utf8');
-    assert.match(log, /passes on no idle connections: the app has closed descriptor 4 or 5/);
   });
 }
+
+test('a worker whose app has closed the descriptors of the handoff since it opened serves its idle connections itself', async (t) => {
+  const runner = await TestRunner.start(t);
+  const closer = join(runner.paths.home, 'closer.cjs');
+  await writeFile(closer, `process.on('SIGUSR2', () => { ${closing("console.log('closed');")} });`);
+  const spec = { ...lasting(runner), nodeArgs: ['--require', closer] };
+  await runner.release(spec);
+  const clients = await connectClients(t, runner);
+  const old = await workersOf(runner, 1);
+  signal(old, 'SIGUSR2');
+  const log = () => readFile(join(spec.log.directory, 'app.log'), 'utf8').catch(() => '');
+  await waitFor(async () => (await log()).match(/closed/g)?.length === old.length);
+  await runner.release(lasting(runner));
+  for (const client of clients) assert.equal(await ask(client), '1');
+  await untilEnded(old);
+  for (let count = 0; count < 8; count += 1) assert.equal((await fetchText(runner.port)).body, '2');
+  assert.match(await log(), /cannot hand over idle connections: the app has closed descriptor 4 or 5/);
+});
 
 test('a worker aborts: its sibling still gives its own connections to the next release', async (t) => {
   const runner = await TestRunner.start(t);
@@ -210,6 +217,12 @@ test('a switch that cannot be written down: the old release reads on from idle c
   await runner.release(lasting(runner));
   for (const client of clients) assert.equal(await ask(client), '3');
 });
+
+/** @returns code that closes the descriptors of a worker's handoff, and then runs `code` */
+function closing(code: string): string {
+  return `const fs = require('node:fs');
+    if (require('node:worker_threads').isMainThread) { fs.closeSync(4); fs.closeSync(5); ${code} }`;
+}
 
 /** @returns how many connections to the socket for orphans there are */
 function reportsTo({ paths }: TestRunner): number {

@@ -172,7 +172,7 @@ test('an app that attacks the runner harms only itself', { timeout: 240_000 + se
     };
     const visitors = new Visitors(runner.port);
     for (let count = 0; count < seconds; count += 1) {
-      // The pause before a restart grows with each death in a row; a release ends the row.
+      // The pause before a restart grows with each death in a row. A new release resets the pause.
       await field.release();
       for (const phase of Object.values(phases)) await phase.once(visitors, () => field.cpuTime());
     }

@@ -55,7 +55,9 @@ test('an orphan that lacks the handoff gets it again, and is sent no other messa
   await waitFor(() => orphan.heard.length === 4);
   orphan.socket.write('{"type":"retired"}\n');
   await orphans.retire('shop', handoff);
-  assert.deepEqual(orphan.heard, [...whole, ...whole]);
+  void orphans.retire('shop');
+  await waitFor(() => orphan.heard.at(-1) === 'retire, last');
+  assert.deepEqual(orphan.heard, [...whole, ...whole, 'retire, last']);
 });
 
 test('an orphan that reads nothing is disconnected before its messages have to wait', async (t) => {
@@ -98,17 +100,18 @@ test('the system refuses the ends of a handoff: an orphan retires all the same, 
     for await (const line of createInterface({ input: orphan })) {
       const { type, handoff: id } = JSON.parse(line);
       heard.push(id === handoff.id ? type + ', known' : type);
-      if (heard.length === 3) break;
-      if (heard.length > 1) continue;
       full.take.resume();
+      if (type !== 'retire') continue;
+      if (heard.at(-2) === 'handoff') break;
+      // Other processes of the same user may keep the limit reached for a while.
       orphan.write('{"type":"retired","lacksHandoff":true}\\n');
     }
-    console.log(JSON.stringify({ isSent, isFull: parts > 50, heard }));
+    console.log(JSON.stringify({ isSent, isFull: parts > 50, first: heard[0], last: heard.slice(-2) }));
     process.exit();`;
   const args = ['-c', 'ulimit -n 100; exec "$0" --no-warnings --input-type=module -e "$1"', process.execPath];
   const { stdout } = await promisify(execFile)('/bin/sh', [...args, program], { timeout: 60_000 });
-  const heard = ['retire, known', 'handoff', 'retire, known'];
-  assert.deepEqual(JSON.parse(stdout), { isSent: false, isFull: true, heard });
+  const [first, last] = ['retire, known', ['handoff', 'retire, known']];
+  assert.deepEqual(JSON.parse(stdout), { isSent: false, isFull: true, first, last });
 });
 
 /** @returns `succeed` makes the handoff that of the active generation */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, fstatSync, openSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
@@ -76,7 +76,7 @@ test('a connection that is closed while a full handoff is waited for is not give
 });
 
 for (const close of ['destroy', 'resetAndDestroy'] as const) {
-  test(`"${close}" of connections while a write waits for a full handoff, whose content is not reported, does not end the worker`, async (t) => {
+  test(`"${close}" of a connection whose write waits for a full handoff: the worker lives, and the connection arrives`, async (t) => {
     const { connections } = await setUp(t, many);
     const { ends, Pipe } = await createPair(t);
     const uncounted = openSync('/dev/null', 'r');
@@ -97,8 +97,11 @@ for (const close of ['destroy', 'resetAndDestroy'] as const) {
     const before = given;
     assert.ok(before >= 200 && before < many, `${before} given`);
     // The first of them is the one whose write waits.
+    const { fd } = (connections[before] as Connection)._handle;
+    const { ino } = fstatSync(fd);
     for (const connection of connections.slice(before)) connection[close]();
     await turns();
+    assert.equal(fstatSync(fd).ino, ino, 'the descriptor is open as long as the write waits');
     const taken: Handle[] = [];
     const handoff = new Handoff(ends, Pipe);
     t.after(() => handoff.stop());
@@ -106,9 +109,29 @@ for (const close of ['destroy', 'resetAndDestroy'] as const) {
     await waitFor(() => giver.isEmpty && handoff.isEmpty, { what: 'the end of all writes' });
     assert.deepEqual({ given, failed }, { given: before + 1, failed: many - before - 1 });
     assert.equal(taken.length, given);
+    assert.notEqual(inodeOf(fd), ino, 'the descriptor is closed');
     for (const handle of taken) handle.close();
   });
 }
+
+test('a connection that cannot be put into a handoff can be closed', async (t) => {
+  const { connections } = await setUp(t, 1);
+  const [connection] = connections as [Connection];
+  const { Pipe } = await createPair(t);
+  // A write into this descriptor fails at once, and closes the descriptor.
+  const fd = openSync('/dev/null', 'r');
+  let failed = false;
+  new Handoff({ take: fd, give: fd }, Pipe).give({
+    handle: connection._handle,
+    given: () => assert.fail('given'),
+    failed: () => {
+      failed = true;
+    },
+  });
+  await waitFor(() => failed);
+  connection.destroy();
+  await once(connection, 'close');
+});
 
 test('a worker that takes stops at once, and what it has not taken stays for others', async (t) => {
   const { handoff, connections } = await setUp(t, 50);
@@ -224,7 +247,17 @@ async function takeAtLimit(t: TestContext, steps: string): Promise<unknown> {
   return JSON.parse(stdout);
 }
 
+/** @returns undefined if the descriptor is closed */
+function inodeOf(fd: number): number | undefined {
+  try {
+    return fstatSync(fd).ino;
+  } catch {
+    return undefined;
+  }
+}
+
 interface Handle {
+  fd: number;
   close(): void;
 }
 

@@ -61,7 +61,7 @@ export function domainRoutes(router: Router<ApiState>, { service, edge, record, 
     ctx.status = 204;
   });
 
-  /** Returns notes about a domain that has been added: an error is only logged, since the domain works without the notes. */
+  /** Returns the notices about a new domain. If the live release cannot be read, logs the error and returns none. */
   async function noticesOf(target: Target | null, domain: DomainView): Promise<AddedDomain['notices']> {
     if (target === null) return [];
     try {
