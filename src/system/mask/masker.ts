@@ -1,13 +1,5 @@
 import { createHash } from 'node:crypto';
-import {
-  FormIndex,
-  longestPiece,
-  makeSpace,
-  type Origin,
-  type Range,
-  type Space,
-  slack,
-} from './form-index.ts';
+import { FormIndex, makeSpace, type Origin, type Range, type Space, slack } from './form-index.ts';
 import { Forms } from './forms.ts';
 import {
   escapedIndex,
@@ -18,6 +10,7 @@ import {
   unfinishedEscape,
   withoutEscapes,
 } from './unescape.ts';
+import { longestPiece } from './windows.ts';
 
 const mask = '••••••';
 

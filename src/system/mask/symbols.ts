@@ -92,3 +92,8 @@ function scramble(code: number): number {
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
   return hash ^ (hash >>> 16);
 }
+
+/** Spreads a hash over 32 bits, whose upper bits are well mixed. */
+export function spread(hash: number): number {
+  return Math.imul(hash, 0x9e3779b1);
+}
