@@ -55,23 +55,13 @@ test('what is taken out of a handoff and passed on to another one arrives there,
 
 test('a connection that is closed while a full handoff is waited for is not given, and those behind it are', async (t) => {
   const { handoff, connections } = await setUp(t, many);
-  let given = 0;
-  let failed = 0;
-  for (const connection of connections) {
-    handoff.give({
-      get handle() {
-        return connection.destroyed ? undefined : connection._handle;
-      },
-      given: () => (given += 1),
-      failed: () => (failed += 1),
-    });
-  }
-  await waitFor(() => given >= 200, { what: 'a full handoff' });
+  const counts = giveAll(handoff, connections);
+  await waitFor(() => counts.given >= 200, { what: 'a full handoff' });
   for (const connection of connections.slice(-100, -50)) connection.destroy();
   const taken: Handle[] = [];
   handoff.take((handle) => taken.push(handle));
   await waitFor(() => taken.length === many - 50 && handoff.isEmpty, { what: 'the other connections' });
-  assert.deepEqual({ given, failed }, { given: many - 50, failed: 50 });
+  assert.deepEqual(counts, { given: many - 50, failed: 50 });
   for (const handle of taken) handle.close();
 });
 
@@ -82,19 +72,9 @@ for (const close of ['destroy', 'resetAndDestroy'] as const) {
     const uncounted = openSync('/dev/null', 'r');
     t.after(() => closeSync(uncounted));
     const giver = new Handoff({ take: uncounted, give: ends.give }, Pipe);
-    let given = 0;
-    let failed = 0;
-    for (const connection of connections) {
-      giver.give({
-        get handle() {
-          return connection.destroyed ? undefined : connection._handle;
-        },
-        given: () => (given += 1),
-        failed: () => (failed += 1),
-      });
-    }
-    await untilSteady(() => given);
-    const before = given;
+    const counts = giveAll(giver, connections);
+    await untilSteady(() => counts.given);
+    const before = counts.given;
     assert.ok(before >= 200 && before < many, `${before} given`);
     // The first of them is the one whose write waits.
     const { fd } = (connections[before] as Connection)._handle;
@@ -107,8 +87,8 @@ for (const close of ['destroy', 'resetAndDestroy'] as const) {
     t.after(() => handoff.stop());
     handoff.take((handle) => taken.push(handle));
     await waitFor(() => giver.isEmpty && handoff.isEmpty, { what: 'the end of all writes' });
-    assert.deepEqual({ given, failed }, { given: before + 1, failed: many - before - 1 });
-    assert.equal(taken.length, given);
+    assert.deepEqual(counts, { given: before + 1, failed: many - before - 1 });
+    assert.equal(taken.length, counts.given);
     assert.notEqual(inodeOf(fd), ino, 'the descriptor is closed');
     for (const handle of taken) handle.close();
   });
@@ -277,6 +257,21 @@ async function createPair(t: TestContext) {
   const handleOf = ({ _handle }: { _handle?: { fd: number } }) => _handle as { fd: number };
   const [take, give] = [handleOf(pair.take as object), handleOf(pair.give as object)];
   return { ends: { take: take.fd, give: give.fd }, Pipe: take.constructor };
+}
+
+/** Gives connections as a worker does, which looks for the handle when its turn comes. @returns counts that grow */
+function giveAll(handoff: InstanceType<typeof Handoff>, connections: Connection[]) {
+  const counts = { given: 0, failed: 0 };
+  for (const connection of connections) {
+    handoff.give({
+      get handle() {
+        return connection.destroyed ? undefined : connection._handle;
+      },
+      given: () => (counts.given += 1),
+      failed: () => (counts.failed += 1),
+    });
+  }
+  return counts;
 }
 
 /** Waits until a number has not changed in many turns of the event loop: each write that need not wait ends in the next turn. */

@@ -5,10 +5,10 @@ import { createServer } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import type { WorkerBoot } from '../../src/protocol/worker.ts';
 import { freePort } from '../support/free-port.ts';
 import { appNode, sharesPorts } from '../support/runner.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
+import { workerBoot } from '../support/worker-boot.ts';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const forms = here('../fixtures/listen-forms.cjs');
@@ -44,29 +44,10 @@ async function observe(t: TestContext, isGated: boolean): Promise<Record<string,
   t.after(() => taken.close());
   await once(taken, 'listening');
   const { port: takenPort } = taken.address() as { port: number };
-  const boot: WorkerBoot = {
-    version: 1,
-    key: 'shop@production',
-    generation: 1,
-    release: 1,
-    port,
-    codePort: null,
-    waitReady: false,
-    channelFd: 3,
-    handoffId: '',
-    besideOrphans: false,
-    handoffFds: { take: 4, give: 5 },
-    maxMemory: null,
-    gateFds: [],
-    generationFile: `${directory}/generation`,
-    secret: '',
-    orphanSocket: `${directory}/orphans.sock`,
-    drainTimeout: 1000,
-    killTimeout: 1000,
-    stopSignal: null,
-    beatInterval: 1000,
-    overflow: 'wait',
-  };
+  const boot = workerBoot({
+    ...{ key: 'shop@production', port, drainTimeout: 1000 },
+    ...{ generationFile: `${directory}/generation`, orphanSocket: `${directory}/orphans.sock` },
+  });
   const child = spawn(appNode, [...(isGated ? ['--require', bootstrap] : []), forms], {
     env: {
       PORT: String(port),

@@ -8,13 +8,14 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import type { FromOrphan, FromWorker, ToOrphan, WorkerBoot } from '../../src/protocol/worker.ts';
+import type { FromOrphan, FromWorker, ToOrphan } from '../../src/protocol/worker.ts';
 import { Handoff } from '../../src/runner/handoff.ts';
 import { sendHandles } from '../../src/runner/send-handle.ts';
 import { ask } from '../support/clients.ts';
 import { appNode, apps } from '../support/runner.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
+import { workerBoot } from '../support/worker-boot.ts';
 
 const bootstrap = fileURLToPath(new URL('../../src/worker/bootstrap.cjs', import.meta.url));
 const skip = process.platform !== 'linux' && 'counts descriptors in /proc';
@@ -103,29 +104,7 @@ async function setUp(t: TestContext) {
   await once(runner, 'listening');
   const generationFile = join(directory, 'generation');
   await writeFile(generationFile, JSON.stringify({ generation: 2, handoff: 'other' }));
-  const boot: WorkerBoot = {
-    version: 1,
-    key: 'shop',
-    generation: 1,
-    release: 1,
-    port: 1,
-    codePort: null,
-    waitReady: false,
-    channelFd: 3,
-    handoffId: '',
-    besideOrphans: false,
-    handoffFds: { take: 4, give: 5 },
-    maxMemory: null,
-    gateFds: [],
-    generationFile,
-    secret: '',
-    orphanSocket,
-    drainTimeout: 60_000,
-    killTimeout: 1000,
-    stopSignal: null,
-    beatInterval: 1000,
-    overflow: 'wait',
-  };
+  const boot = workerBoot({ key: 'shop', port: 1, generationFile, orphanSocket, drainTimeout: 60_000 });
   const own = await create();
   const orphan = spawn(appNode, ['--require', bootstrap, join(apps, 'plain.cjs')], {
     env: { PORT: '1', MARK: '1', KEEP_ALIVE_TIMEOUT: '60000', SLUICE_WORKER: JSON.stringify(boot) },

@@ -1,0 +1,26 @@
+import type { WorkerBoot } from '../../src/protocol/worker.ts';
+
+/** Makes what a runner tells a worker that has its channel at descriptor 3 and its handoff at 4 and 5. */
+export function workerBoot(
+  changes: Pick<WorkerBoot, 'key' | 'port' | 'generationFile' | 'orphanSocket' | 'drainTimeout'>,
+): WorkerBoot {
+  return {
+    version: 1,
+    generation: 1,
+    release: 1,
+    codePort: null,
+    waitReady: false,
+    channelFd: 3,
+    handoffId: '',
+    besideOrphans: false,
+    handoffFds: { take: 4, give: 5 },
+    maxMemory: null,
+    gateFds: [],
+    secret: '',
+    killTimeout: 1000,
+    stopSignal: null,
+    beatInterval: 1000,
+    overflow: 'wait',
+    ...changes,
+  };
+}
