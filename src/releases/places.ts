@@ -78,8 +78,8 @@ export class Places {
   }
 
   /**
-   * Returns true if the files of a published release are there, not only its records. Each deploy asks for all releases of the history,
-   * so the directory of a release without a tree is read only once.
+   * Returns true if the files of a published release are there, not only its records. Each deploy asks for all releases of the
+   * history, so the directory of a release without a tree is read only once.
    */
   async hasTree(number: number): Promise<boolean> {
     if (this.#bare.has(number)) return false;

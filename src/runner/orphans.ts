@@ -18,6 +18,7 @@ interface Orphan {
   handoff: Handoff | undefined;
   /** fulfilled when all messages to it are written */
   sending: Promise<void>;
+  /** number of sends so far */
   sends: number;
 }
 
@@ -121,9 +122,9 @@ export class Orphans {
   }
 
   async #retire(orphan: Orphan, successor: Handoff | undefined): Promise<void> {
-    // One after the other: a `retire` belongs to the `handoff` before it.
     orphan.sends += 1;
     if (orphan.sends > mostSends) orphan.socket.destroy();
+    // One after the other: a `retire` belongs to the `handoff` before it.
     orphan.sending = orphan.sending
       .then(() => this.#send(orphan, successor))
       .catch(() => void orphan.socket.destroy());
@@ -132,19 +133,20 @@ export class Orphans {
 
   async #send(orphan: Orphan, successor: Handoff | undefined): Promise<void> {
     const { socket } = orphan;
-    if (successor !== undefined && successor === orphan.handoff) return;
-    if (successor === undefined) socket.write(lineOf({ type: 'retire', last: true }));
-    else {
-      orphan.handoff = successor;
-      const retire = lineOf({ type: 'retire', handoff: successor.id });
-      // An orphan needs the end to take from, to see when others have taken its connections.
-      const isSent = await sendHandles(socket, [
-        { text: lineOf({ type: 'handoff' }), sent: successor.take },
-        { text: retire, sent: successor.give },
-      ]);
-      // The orphan retires at once, and then asks for the handoff.
-      if (!isSent) socket.write(retire);
+    if (successor === undefined) {
+      socket.write(lineOf({ type: 'retire', last: true }));
+      return;
     }
+    if (successor === orphan.handoff) return;
+    orphan.handoff = successor;
+    const retire = lineOf({ type: 'retire', handoff: successor.id });
+    // An orphan needs the end to take from, to see when others have taken its connections.
+    const isSent = await sendHandles(socket, [
+      { text: lineOf({ type: 'handoff' }), sent: successor.take },
+      { text: retire, sent: successor.give },
+    ]);
+    // The orphan retires at once, and then asks for the handoff.
+    if (!isSent) socket.write(retire);
   }
 
   #resendLater(orphan: Orphan): void {

@@ -475,7 +475,7 @@ class Worker {
 
 /**
  * @param {Ends} ends
- * @returns {string | undefined} undefined if one of them is closed, or is no socket
+ * @returns {string | undefined} inodes of both; undefined if one of them is closed, or is not a socket
  */
 function inodesOf(ends) {
   try {

@@ -144,7 +144,7 @@ export class FormIndex {
     return false;
   }
 
-  /** Returns true if a form has the last characters of the escape that ends at `end`, and goes on at `next`. */
+  /** Returns true if a form may begin in the last characters of the escape that ends at `end`, and go on at `next`. */
   #hasWindow(text: Buffer, end: number, bytes: Buffer, next: number, length: number): boolean {
     for (let start = end - 1; start > end - windowLength && !isSign[text[start] as number]; start -= 1) {
       let hash = 0;
@@ -163,7 +163,7 @@ export class FormIndex {
     return false;
   }
 
-  /** Returns true if a form with this window goes on at `from`. Compares only a few symbols: few texts are alike so far. */
+  /** Returns true if a form with this window may go on at `from`. Compares three symbols, which rules out most text. */
   #goesOn(hash: number, bytes: Buffer, from: number, length: number): boolean {
     const windows = this.#windows;
     for (let place = windows.next(hash); place !== -1; place = windows.next(hash, place)) {

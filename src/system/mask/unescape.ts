@@ -51,7 +51,7 @@ export function escapesIn(text: Buffer): Escapes[] {
 export function withoutEscapes(text: Space, end: number, into: Unescaped, escapes: Escapes): void {
   const { bytes: source, words: sourceWords } = text;
   const { bytes, words, marks } = into;
-  // No escape goes on in the zeros behind the text.
+  // Zeros are no part of an escape, so an escape ends with the text.
   source.fill(0, end, end + slack);
   let isNested = false;
   let marked = 2;
@@ -168,12 +168,12 @@ function lowSurrogate(text: Buffer, at: number, high: number): number {
   return low >= 0xdc00 && low <= 0xdfff ? low : -1;
 }
 
-/** Returns the hexadecimal number of two digits at `at`; `noNumber` or more if a character is no digit. */
+/** Reads two hexadecimal digits at `at`. @returns their number; `noNumber` or more if one of them is no digit */
 function hex2(text: Buffer, at: number): number {
   return ((nibbles[text[at] as number] as number) << 4) | (nibbles[text[at + 1] as number] as number);
 }
 
-/** Returns the hexadecimal number of four digits at `at`; `noNumber` or more if a character is no digit. */
+/** Reads four hexadecimal digits at `at`. @returns their number; `noNumber` or more if one of them is no digit */
 function hex4(text: Buffer, at: number): number {
   return (hex2(text, at) << 8) | hex2(text, at + 2);
 }
