@@ -15,7 +15,13 @@ const packages =
 /**
  * Raised when the recipe below changes: images of the older one are then built anew.
  */
-const recipe = 1;
+const recipe = 2;
+
+/**
+ * User ids of a guest's system users. The host sees a guest's processes, and useradd gives ids from 999 down: a test on
+ * the host that ends all processes of a user it made would end processes of a guest's user with the same id.
+ */
+const systemIds = { from: 400, to: 599 };
 
 /** The directory of a Debian as a provider hands it over, built where it is not in the cache. */
 export async function image(suite: Suite): Promise<string> {
@@ -50,11 +56,35 @@ async function build(suite: Suite, root: string, from: Host): Promise<void> {
      apt-get clean
      # one that runs in the background would hold dpkg's lock during a test
      systemctl disable apt-daily.timer apt-daily-upgrade.timer
+     ${numberApart}
      # a machine makes these for itself
      rm -rf /usr/sbin/policy-rc.d /var/lib/apt/lists/* /var/cache/apt/*.bin /etc/ssh/ssh_host_* /var/lib/dbus/machine-id
      : >/etc/machine-id`,
   );
 }
+
+/** Moves system users and groups to `systemIds`, and makes useradd and adduser take ids from there. */
+const numberApart = `
+     sed -i '/^#*SYS_[UG]ID_M/d' /etc/login.defs
+     for kind in UID GID; do
+       printf 'SYS_%s_MIN ${systemIds.from}\\nSYS_%s_MAX ${systemIds.to}\\n' $kind $kind >>/etc/login.defs
+       printf 'FIRST_SYSTEM_%s=${systemIds.from}\\nLAST_SYSTEM_%s=${systemIds.to}\\n' $kind $kind >>/etc/adduser.conf
+     done
+     system='$3 >= 100 && $3 <= 999 { print $1, $3 }'
+     # chown clears the bits of setuid and setgid
+     give() { mode=$(stat -c %a "$2") && chown --no-dereference "$1" "$2" && { [ -L "$2" ] || chmod "$mode" "$2"; }; }
+     next=${systemIds.to}
+     awk -F: "$system" /etc/passwd | while read -r name id; do
+       usermod --uid $next "$name"
+       find / -xdev -uid $id | while read -r file; do give $next "$file"; done
+       next=$((next - 1))
+     done
+     next=${systemIds.to}
+     awk -F: "$system" /etc/group | while read -r name id; do
+       groupmod --gid $next "$name"
+       find / -xdev -gid $id | while read -r file; do give :$next "$file"; done
+       next=$((next - 1))
+     done`;
 
 async function configure(
   suite: Suite,
