@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { access, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
+import { parseSshConnection } from '../../src/cli/reached-address.ts';
 import { answering, running } from '../support/apps.ts';
-import { cli } from '../support/cli.ts';
+import { cli, sluiceBinary } from '../support/cli.ts';
 import { Checkout, remoteBranches } from '../support/git.ts';
 import { startSluice } from '../support/server.ts';
 import { Sshd } from '../support/sshd.ts';
@@ -19,13 +22,13 @@ test('keys are added from a file, listed and removed, and what to do next is tol
   const sshd = await Sshd.start(t, authorizedKeys);
   await sshd.makeKey('laptop');
   const added = await cli(['keys', 'add', 'laptop', join(sshd.directory, 'laptop.pub'), '--app', 'shop'], {
-    env,
+    env: { ...env, SSH_CONNECTION: '203.0.113.7 50022 2001:db8::5 2222' },
   });
   assert.equal(added.code, 0, added.stderr);
   assert.match(added.stdout, /^laptop may push to the app shop: SHA256:\S+\n$/);
   assert.match(
     added.stderr,
-    /authorized_keys, which sshd must read\.\n.*git remote add deploy ssh:\/\/\w+@HOST\/shop/,
+    /authorized_keys, which sshd must read\.\n.*git remote add deploy ssh:\/\/\w+@\[2001:db8::5\]:2222\/shop/,
   );
   assert.match((await cli(['keys', 'list'], { env })).stdout, /^NAME .*\nlaptop +shop +SHA256:/);
   const checkout = await Checkout.create(t, { GIT_SSH_COMMAND: sshd.command('laptop') });
@@ -38,6 +41,32 @@ test('keys are added from a file, listed and removed, and what to do next is tol
   const missing = await cli(['keys', 'add', 'x', '/nonexistent.pub'], { env });
   assert.equal(missing.code, 2);
   assert.match(missing.stderr, /^failed: the key cannot be read: ENOENT/);
+});
+
+test('keys add takes the line of a key as an argument, and prints the address of the login above sudo', async (t) => {
+  const sshd = await Sshd.start(t, authorizedKeys);
+  const line = (await sshd.makeKey('desk')).trim();
+  // As sudo does: SSH_CONNECTION is not among its variables, but among those of the process above it.
+  const script = 'env -u SSH_CONNECTION "$@"; status=$?; exit $status';
+  const { stderr } = await promisify(execFile)(
+    'sh',
+    ['-c', script, 'sh', sluiceBinary, 'keys', 'add', 'desk', line],
+    {
+      env: { ...process.env, ...env, SSH_CONNECTION: '203.0.113.7 50022 198.51.100.9 22' },
+    },
+  );
+  assert.match(stderr, /git remote add deploy ssh:\/\/\w+@198\.51\.100\.9\/APP && git push/);
+  assert.match((await cli(['keys', 'list'], { env })).stdout, /\ndesk +all +SHA256:/);
+  const empty = await cli(['keys', 'add', 'none', ''], { env });
+  assert.equal(empty.code, 2);
+  assert.match(empty.stderr, /^failed: the key is empty\n {2}.*ssh-keygen/);
+});
+
+test('an address that only the server itself can use is not printed', () => {
+  const at = (server: string) => parseSshConnection(`203.0.113.7 50022 ${server} 22`)?.host;
+  assert.equal(at('198.51.100.9'), '198.51.100.9');
+  for (const server of ['127.0.0.1', '::1', 'fe80::1', 'fe80::1%eth0', 'UNKNOWN', ''])
+    assert.equal(at(server), undefined, server);
 });
 
 test('deploy tells the commit of the directory, and how many files are not as it has them', async (t) => {

@@ -1,36 +1,53 @@
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import type { Key } from '../../api/keys.ts';
 import type { AddedKey } from '../../api/routes/keys.ts';
+import { inUrl } from '../../system/address.ts';
 import { type CommonOptions, connect, subcommand } from '../command.ts';
 import { UsageError } from '../failure.ts';
 import { formatTime, print, printJson, remark, table } from '../output.ts';
+import { reachedAddress, type SshAddress } from '../reached-address.ts';
 
 export function registerKeyCommands(program: Command): void {
   const keys = program.command('keys').description('public keys that may push over ssh');
-  subcommand(keys, 'add <name> [file]', 'let a public key push: a .pub file, or standard input')
+  subcommand(keys, 'add <name> [key]', 'let a public key push: a .pub file, its content, or standard input')
     .option('--app <app>', 'the only app it may push to')
     .action(add);
   subcommand(keys, 'list', 'the keys there are').action(list);
   subcommand(keys, 'remove <name>', 'let a key push no more').action(remove);
 }
 
-async function add(name: string, file: string | undefined, options: CommonOptions & { app?: string }) {
-  const json = { name, key: await readKey(file), app: options.app ?? null };
+async function add(name: string, key: string | undefined, options: CommonOptions & { app?: string }) {
+  const json = { name, key: await readKey(key), app: options.app ?? null };
   const added = await (await connect()).call<AddedKey>('POST', '/v1/keys', { json });
   if (options.json) return printJson(added);
   const reach = added.app === null ? 'all apps' : `the app ${added.app}`;
   print(`${added.name} may push to ${reach}: ${added.fingerprint}`);
-  const url = `ssh://${added.user}@HOST/${added.app ?? 'APP'}`;
+  const address = await reachedAddress();
   remark(
-    `Its line is in ${added.file}, which sshd must read.\nOn the machine that has the key: git remote add deploy ${url} && git push deploy main`,
+    [
+      `Its line is in ${added.file}, which sshd must read.`,
+      `On the machine that has the key: git remote add deploy ${pushUrl(added, address)} && git push deploy main`,
+      ...(address === undefined
+        ? []
+        : [`${address.host} stands for the name by which you reach this server.`]),
+    ].join('\n'),
   );
 }
 
-async function readKey(file: string | undefined): Promise<string> {
-  if (file !== undefined && file !== '-') {
-    return readFile(file, 'utf8').catch((error: Error) => {
+function pushUrl({ user, app }: AddedKey, address: SshAddress = { host: 'HOST', port: 22 }): string {
+  const port = address.port === 22 ? '' : `:${address.port}`;
+  return `ssh://${user}@${inUrl(address.host)}${port}/${app ?? 'APP'}`;
+}
+
+/** @param key a file, `-` for standard input, or the line of a key itself */
+async function readKey(key: string | undefined): Promise<string> {
+  if (key !== undefined && /^\S+ +\S/.test(key) && !existsSync(key)) return key;
+  if (key === '') throw new UsageError('the key is empty', makeKey);
+  if (key !== undefined && key !== '-') {
+    return readFile(key, 'utf8').catch((error: Error) => {
       throw new UsageError(`the key cannot be read: ${error.message}`);
     });
   }
@@ -40,8 +57,13 @@ async function readKey(file: string | undefined): Promise<string> {
       'Name a file, such as ~/.ssh/id_ed25519.pub, or send it to standard input.',
     );
   }
-  return text(process.stdin);
+  const sent = await text(process.stdin);
+  if (sent.trim() === '') throw new UsageError('no key came on standard input', makeKey);
+  return sent;
 }
+
+const makeKey =
+  'On the machine that is to push, `ls ~/.ssh/*.pub` shows the keys there are; `ssh-keygen -t ed25519` makes one.';
 
 async function list(options: CommonOptions): Promise<void> {
   const keys = await (await connect()).call<Key[]>('GET', '/v1/keys');

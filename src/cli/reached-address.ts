@@ -1,0 +1,77 @@
+import { execFile } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { promisify } from 'node:util';
+import { fromUrl } from '../system/address.ts';
+import { isLoopback } from '../system/loopback.ts';
+import { parentOf } from '../system/processes.ts';
+import { findServer } from './server-address.ts';
+
+export interface SshAddress {
+  /** a name, or an address without brackets */
+  host: string;
+  port: number;
+}
+
+/**
+ * Returns the address by which people most likely reach sshd on the machine of the server: the host of SLUICE_URL, the
+ * address of the login that this process runs in, or the machine's first address. A NAT may hide the one that works.
+ * @returns undefined if there is none, as behind a tunnel
+ */
+export async function reachedAddress(): Promise<SshAddress | undefined> {
+  const server = await findServer();
+  if (server.kind === 'url') {
+    const host = fromUrl(server.url.hostname);
+    return isLoopback(host) ? undefined : { host, port: 22 };
+  }
+  return addressOfThisMachine();
+}
+
+async function addressOfThisMachine(): Promise<SshAddress | undefined> {
+  const ofLogin = parseSshConnection(await sshConnection());
+  if (ofLogin !== undefined) return ofLogin;
+  const [host] = Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .filter(({ address, internal }) => !internal && isUsable(address))
+    .sort((one, other) => one.family.localeCompare(other.family))
+    .map(({ address }) => address);
+  return host === undefined ? undefined : { host, port: await portOfSshd() };
+}
+
+/** Returns the server's end of SSH_CONNECTION, which is `CLIENT PORT SERVER PORT` (ssh(1)); undefined if others cannot use it. */
+export function parseSshConnection(text: string): SshAddress | undefined {
+  const [, , host = '', port = ''] = text.split(' ');
+  return isUsable(host) && /^\d{1,5}$/.test(port) ? { host, port: Number(port) } : undefined;
+}
+
+/** Returns whether other machines may reach the address: one of a link is different on each of them. */
+function isUsable(address: string): boolean {
+  return isIP(address) !== 0 && !isLoopback(address) && !/^fe[89ab]|%/i.test(address);
+}
+
+/** Returns SSH_CONNECTION of this process, or of the closest process above it that has one: sudo removes the variable. */
+async function sshConnection(): Promise<string> {
+  for (let pid: number | undefined = process.pid; pid !== undefined && pid > 1; pid = await parentOf(pid)) {
+    const environment = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '');
+    const found = environment.split('\0').find((pair) => pair.startsWith('SSH_CONNECTION='));
+    if (found !== undefined) return found.slice('SSH_CONNECTION='.length);
+  }
+  return process.env['SSH_CONNECTION'] ?? '';
+}
+
+/** Only root may ask sshd; 22 otherwise. */
+async function portOfSshd(): Promise<number> {
+  const asked = promisify(execFile)('/usr/sbin/sshd', ['-T']);
+  const settings = await asked.then(
+    ({ stdout }) => stdout,
+    () => '',
+  );
+  return Number(/^port (\d+)$/m.exec(settings)?.[1] ?? 22);
+}
+
+// For install.sh.
+if (import.meta.main) {
+  const address = await addressOfThisMachine();
+  if (address !== undefined) process.stdout.write(`${address.host} ${address.port}\n`);
+}
