@@ -1,3 +1,4 @@
+import { reachOf } from '../config/reach.ts';
 import type { DeployEvent } from '../deployments/events.ts';
 import { formatDuration } from '../system/amounts.ts';
 import { printable, printableLine } from '../system/printable.ts';
@@ -28,7 +29,8 @@ function describe(event: DeployEvent): string {
       return lines([`note: ${event.message}`, event.hint]);
     case 'live': {
       const { url, number } = event.release;
-      return `live: ${url} release ${number} in ${formatDuration(event.tookMs)}\n`;
+      const reach = reachOf(url, event.release);
+      return `live: ${url} release ${number} in ${formatDuration(event.tookMs)}${reach}\n`;
     }
     case 'failed': {
       const { code, message, hint, step } = event.error;

@@ -1,3 +1,4 @@
+import { reachOf } from '../config/reach.ts';
 import type { DeployEvent } from '../deployments/events.ts';
 import { formatBytes, formatDuration } from '../system/amounts.ts';
 import { printableLine } from '../system/printable.ts';
@@ -54,7 +55,8 @@ function describe(event: DeployEvent): string {
       return noteText(event);
     case 'live': {
       const { url, number } = event.release;
-      return `${paint('green', 'live:')} ${url} release ${number} in ${formatDuration(event.tookMs)}`;
+      const reach = reachOf(url, event.release);
+      return `${paint('green', 'live:')} ${url} release ${number} in ${formatDuration(event.tookMs)}${reach}`;
     }
     case 'failed':
       // Told at the end of the command, as every error is.

@@ -24,7 +24,7 @@ for (const [way, { url, env }] of Object.entries(ways)) {
     assert.match(output, /\n-- switch\n/);
     assert.match(
       output,
-      /\nlive: http:\/\/127\.0\.0\.1:\d+ release 1 in \d.*\nTo .+\n \* \[new branch\] +main -> main\n$/,
+      /\nlive: http:\/\/127\.0\.0\.1:\d+ release 1 in \d.* \(on the server only: `sluice domains add first-\w+ NAME` gives it a name\)\nTo .+\n \* \[new branch\] +main -> main\n$/,
     );
     assert.equal(await sluice.get(app), 'one');
     assert.deepEqual(await remoteBranches(checkout, url(app)), { main: commit });
