@@ -237,9 +237,8 @@ class Packer {
     } catch (error) {
       this.#options.signal.throwIfAborted();
       if (!(error instanceof ProgramFailed)) throw error;
-      const why = error.message.trim().split('\n').at(-1);
       this.#options.note(
-        `${path} is copied as it stands, since SQLite could not copy it (${why}); stop the app for a sure copy`,
+        `${path} is copied as it stands, since SQLite could not copy it (${error.message}); stop the app for a sure copy`,
       );
       return false;
     }

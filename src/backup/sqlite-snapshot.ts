@@ -8,6 +8,12 @@ import { backup, DatabaseSync } from 'node:sqlite';
  * in one go.
  */
 const [source = '', destination = '', pages = ''] = process.argv.slice(2);
-const database = new DatabaseSync(source, { readOnly: true, timeout: 5000 });
-await backup(database, destination, { rate: Number(pages) });
-database.close();
+try {
+  const database = new DatabaseSync(source, { readOnly: true, timeout: 5000 });
+  await backup(database, destination, { rate: Number(pages) });
+  database.close();
+} catch (error) {
+  // Without a stack: people read it in a note.
+  process.stderr.write(`${(error as Error).message}\n`);
+  process.exitCode = 1;
+}

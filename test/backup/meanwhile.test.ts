@@ -160,6 +160,22 @@ for (const mode of ['wal', 'delete']) {
   });
 }
 
+test('a database that SQLite cannot read is copied as it stands, and the note has the words of SQLite', async (t) => {
+  const sluice = await startSluice(t);
+  await sluice.deploy('shop', answering('here', { shared: ['data'] }));
+  const damaged = Buffer.alloc(8192, 'x');
+  damaged.write('SQLite format 3\0');
+  damaged[18] = 1;
+  await writeFile(join(sluice.paths.target(shop).shared, 'data/bank.db'), damaged);
+  const file = join(await temporaryDirectory(t), 'backup.tar.gz');
+  const { code, stderr } = await cli(['backup', file], { env: { SLUICE_HOME: sluice.home } });
+  assert.equal(code, 0, stderr);
+  assert.match(
+    stderr,
+    /data\/bank\.db is copied as it stands, since SQLite could not copy it \(file is not a database\); stop/,
+  );
+});
+
 /** Moves money from one account to another, all the while: the sum of all is 0 at any time. */
 function writing(mode: string) {
   return running(
