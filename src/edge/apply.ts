@@ -9,6 +9,7 @@ import { Nginx, NginxError } from './nginx.ts';
 import { nginxConfig } from './nginx-config.ts';
 import { NginxFiles } from './nginx-files.ts';
 import { noteWorkers } from './nginx-workers.ts';
+import { portConflict } from './port-conflict.ts';
 import { isLive, untilLive } from './probe.ts';
 import { readUntrusted } from './untrusted-file.ts';
 import { writeAsOwner } from './write-as-owner.ts';
@@ -79,7 +80,7 @@ async function applyWanted({ home, edge, nginx, files, ports }: Machine, { hosts
     await untilLive(probe, isReplaced);
   } catch (error) {
     if (!isSame) await files.writeConfig(before);
-    throw error;
+    throw (await portConflict([ports.http, ports.https])) ?? error;
   }
   await files.sweep(hosts);
   process.stdout.write(`nginx answers for ${hosts.length} host names\n`);

@@ -48,7 +48,7 @@ function settleFor(probe: Probe | undefined, answers: boolean): void {
   }
   throw new NginxError(
     `nginx took the configuration, but does not answer by it on the ports ${probe.ports.http} and ${probe.ports.https}`,
-    `Another program may have one of them: \`ss -ltnp\` shows who. ${errorLogTells}`,
+    errorLogTells,
   );
 }
 

@@ -201,8 +201,16 @@ test('a port that another program has is told, since nginx itself says nothing',
   await machine.nginx();
   await machine.apply(home);
   const { error } = await machine.outcome(home);
-  assert.match(error?.message ?? '', /nginx took the configuration, but does not answer by it on the ports/);
+  assert.equal(
+    error?.message,
+    `port ${machine.https}, which nginx needs, is in use by ${(await readFile('/proc/self/comm', 'utf8')).trim()} (process ${process.pid})`,
+  );
   assert.equal((await fetchText(machine.http)).body, 'the other site');
+
+  // The same where nginx does not even start.
+  await machine.stop();
+  await machine.apply(home);
+  assert.match((await machine.outcome(home)).error?.message ?? '', /is in use by .+ \(process \d+\)$/);
 });
 
 test('where there is no nginx, that is told with what to do, and the app on its port is unharmed', async (t) => {
