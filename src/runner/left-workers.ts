@@ -1,7 +1,19 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { formatDuration } from '../system/amounts.ts';
+import { describeError } from '../system/log.ts';
 import { processStartTime, signalProcess } from '../system/processes.ts';
 import { type Orphans, reportsWithin } from './orphans.ts';
-import type { ProcessRecord, ProcessRecords } from './process-records.ts';
+import { bootClock, type ProcessRecord, type ProcessRecords } from './process-records.ts';
+
+/** Interval between two checks of a worker that may go on, in ms. */
+const lookEvery = 200;
+/** Time for a worker to end itself after its `drainTimeout` and `killTimeout`, in ms. */
+const endsWithin = 2000;
+/** Time for a worker to be gone after SIGKILL, in ms. */
+const killedWithin = 5000;
+
+/** Limits of a worker, in ms. */
+export type Limits = Pick<Required<ProcessRecord>, 'drainTimeout' | 'killTimeout'>;
 
 interface LeftWorkersOptions {
   key: string;
@@ -11,32 +23,71 @@ interface LeftWorkersOptions {
 }
 
 /**
- * Sees to it that no worker of an earlier runner outlives those that took its place: one whose event loop stands still
- * hears of nothing, and takes a share of the connections for ever.
+ * Waits until the workers of earlier runners have ended, and kills two kinds of them:
+ *
+ * - A worker that does not retire within 3 s: its event loop stands still, and it would take a share of the connections for ever.
+ *   A worker that has retired under an earlier runner need not report, because it takes no connections.
+ * - A worker that has not ended itself `drainTimeout` and `killTimeout` after it retired.
+ *
+ * To be called when all of them have been told to retire.
  * @param ours pids of our own workers
- * @param patience how long one that has retired may go on with what it has in flight, in ms
+ * @param usual limits of workers that an earlier version of Sluice has started: their records have none
  */
 export async function endLeftWorkers(
-  { key, records, orphans, log }: LeftWorkersOptions,
-  ours: Set<number>,
-  patience: number,
+  options: LeftWorkersOptions,
+  ours: ReadonlySet<number>,
+  usual: Limits,
 ): Promise<void> {
-  const left = await records.left('worker', key, ours);
-  if (left.length === 0) return;
-  await sleep(reportsWithin, undefined, { ref: false });
-  const retired = new Set(orphans.retired(key));
-  const stuck = left.filter(({ pid }) => !retired.has(pid));
-  await killAll(stuck, 'did not retire', log);
-  await sleep(patience, undefined, { ref: false });
-  await killAll(left, 'did not end', log);
-  // Removes the records of workers that have ended.
-  await records.alive();
+  const left = await options.records.left('worker', options.key, ours);
+  const since = bootClock();
+  await Promise.all(left.map((worker) => endLeftWorker(options, { ...usual, ...worker }, since)));
 }
 
-async function killAll(records: ProcessRecord[], why: string, log: (message: string) => void): Promise<void> {
-  for (const { pid, startTime } of records) {
-    if (startTime === undefined || (await processStartTime(pid)) !== startTime) continue;
-    log(`a worker of an earlier runner (pid ${pid}) ${why} and is ended`);
-    signalProcess(-pid, 'SIGKILL');
+async function endLeftWorker(
+  { records, orphans, log }: LeftWorkersOptions,
+  worker: ProcessRecord & Limits,
+  since: number,
+): Promise<void> {
+  const { pid } = worker;
+  const retiredAt = () => {
+    const state = orphans.stateOf(pid);
+    if (state === 'serving') return undefined;
+    // A disk may have refused to record what the worker has reported.
+    return records.get(pid)?.retiredAt ?? (state === 'retired' ? since : undefined);
+  };
+  let killedAt: number | undefined;
+  let isChecked = true;
+  for (;;) {
+    try {
+      if ((await processStartTime(pid)) !== worker.startTime) return records.forget(worker);
+      const now = bootClock();
+      const why = killedAt === undefined && fateOf(worker, { now, since, retiredAt: retiredAt() });
+      if (killedAt !== undefined && now > killedAt + killedWithin) return;
+      if (why) {
+        log(`a worker of an earlier runner (pid ${pid}) ${why} and is killed`);
+        signalProcess(-pid, 'SIGKILL');
+        killedAt = now;
+      }
+    } catch (error) {
+      // Without a free descriptor nothing is known of the worker, so it goes on.
+      if (isChecked)
+        log(`a worker of an earlier runner (pid ${pid}) was not checked: ${describeError(error)}`);
+      isChecked = false;
+    }
+    await sleep(lookEvery, undefined, { ref: false });
   }
+}
+
+/**
+ * Returns why a worker must be killed; undefined if it may go on.
+ * @param times on one clock, in ms: now, when it was told to retire, and when it retired, if it did
+ */
+export function fateOf(
+  { drainTimeout, killTimeout }: Limits,
+  { now, since, retiredAt }: { now: number; since: number; retiredAt: number | undefined },
+): string | undefined {
+  if (retiredAt === undefined) return now - since < reportsWithin ? undefined : 'did not retire';
+  if (now < retiredAt + drainTimeout + killTimeout + endsWithin) return undefined;
+  const limit = formatDuration(drainTimeout + killTimeout);
+  return `did not end within ${limit} after it retired ("drainTimeout" and "killTimeout")`;
 }

@@ -76,32 +76,23 @@ export class Orphans {
     for (const socket of this.#strangers) socket.destroy();
   }
 
-  /** The pids of those of `key` that take nothing new any more. */
-  retired(key: string): number[] {
-    return [...this.#orphans]
-      .filter((orphan) => orphan.key === key && orphan.hasRetired)
-      .map(({ pid }) => pid);
-  }
-
-  /** Whose orphans there are. */
-  keys(): string[] {
-    return [...this.#orphans].map((orphan) => orphan.key);
+  /** Tells what an orphan has reported: that it accepts requests, or that it has retired. */
+  stateOf(pid: number): 'unknown' | 'serving' | 'retired' {
+    const orphan = [...this.#orphans].find((each) => each.pid === pid);
+    if (orphan === undefined) return 'unknown';
+    return orphan.hasRetired ? 'retired' : 'serving';
   }
 
   /**
-   * Waits until all have reported that an earlier runner has left: who came right before us may have had no time to. One
+   * Waits until all workers of `key` have reported that an earlier runner has left: who came right before us may have had no time to. One
    * whose event loop stands still, or that is about to end, never does.
    * @param ours pids of our own workers
-   * @param key app whose orphans are gathered; all orphans if left out
    */
-  async gather(ours: () => ReadonlySet<number>, key?: string): Promise<void> {
+  async gather(key: string, ours: () => ReadonlySet<number>): Promise<void> {
     const latest = performance.now() + reportsWithin;
     while (performance.now() < latest) {
       const known = new Set([...this.#orphans].map(({ pid }) => pid));
-      const all = await this.#records.alive();
-      const left = all.filter(
-        (each) => each.kind === 'worker' && !ours().has(each.pid) && (key ?? each.key) === each.key,
-      );
+      const left = await this.#records.left('worker', key, ours());
       if (left.every(({ pid }) => known.has(pid))) return;
       await sleep(20);
     }
@@ -168,6 +159,7 @@ export class Orphans {
     const hear = (message: FromOrphan) => {
       if (message.type === 'retired' && orphan !== undefined) {
         orphan.hasRetired = true;
+        this.#records.noteRetired(orphan.pid);
         orphan.retired.resolve();
         if (message.lacksHandoff) this.#resendLater(orphan);
       } else if (message.type === 'orphan' && orphan === undefined && this.#isKnown(message)) {

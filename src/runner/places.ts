@@ -162,6 +162,7 @@ export class Places {
     const { stopping } = this.#options;
     const { drainTimeout, killTimeout } = this.#spec;
     const start = performance.now();
+    worker.noteRetired();
     await firstOf<unknown>([withDeadline(worker.drained, drainTimeout)], [stopping]);
     const isCut = worker.alive && worker.state !== 'drained';
     if (isCut)

@@ -1,7 +1,7 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemCode } from '../errors/app-error.ts';
-import { listDirectory, readJson } from '../system/files.ts';
+import { listDirectory, readJson, temporaryBeside } from '../system/files.ts';
 import { processStartTime, processStartTimeNow } from '../system/processes.ts';
 
 /** A process the runner started, as the next runner finds it. */
@@ -18,6 +18,16 @@ export interface ProcessRecord {
   stopSignal?: NodeJS.Signals;
   /** what a worker has to say when it reports to the next runner */
   secret?: string;
+  /** limits of a worker in ms: see GenerationSpec */
+  drainTimeout?: number;
+  killTimeout?: number;
+  /** when a worker stopped accepting requests, on the clock `bootClock`; left out before that */
+  retiredAt?: number;
+}
+
+/** Returns the time in ms of a clock that all processes share until the machine is restarted, and that nobody can set. */
+export function bootClock(): number {
+  return Number(process.hrtime.bigint() / 1_000_000n);
 }
 
 /**
@@ -44,7 +54,7 @@ export class ProcessRecords {
     kind: ProcessRecord['kind'],
     key: string,
     pid: number,
-    more: Pick<ProcessRecord, 'mark' | 'secret' | 'stopSignal'> = {},
+    more: Omit<ProcessRecord, 'kind' | 'key' | 'pid' | 'startTime'> = {},
   ): void {
     const startTime = processStartTimeNow(pid);
     const record: ProcessRecord = { kind, key, pid, startTime, ...more };
@@ -54,6 +64,23 @@ export class ProcessRecords {
     } catch (error) {
       this.remove(pid);
       throw error;
+    }
+  }
+
+  /**
+   * Notes that a worker accepts no requests from now on, so that later runners know how long it may drain. Keeps the time of an
+   * earlier call. Without the note, for example on a full disk, the worker may drain longer.
+   */
+  noteRetired(pid: number): void {
+    const temporary = temporaryBeside(this.#path(pid));
+    try {
+      const record = this.get(pid);
+      if (record === undefined || record.retiredAt !== undefined) return;
+      writeFileSync(temporary, JSON.stringify({ ...record, retiredAt: bootClock() }), { mode: 0o600 });
+      renameSync(temporary, this.#path(pid));
+    } catch (error) {
+      this.#remove(temporary);
+      this.#log(`the retirement of process ${pid} was not recorded: ${(error as Error).message}`);
     }
   }
 
@@ -103,8 +130,9 @@ export class ProcessRecords {
 
   /** Returns all records, of living and of ended processes. */
   async all(): Promise<ProcessRecord[]> {
-    const paths = (await listDirectory(this.#directory)).map((name) => join(this.#directory, name));
-    return (await Promise.all(paths.map(readRecord))).filter((record) => record !== undefined);
+    const names = (await listDirectory(this.#directory)).filter(isRecord);
+    const records = await Promise.all(names.map((name) => readRecord(join(this.#directory, name))));
+    return records.filter((record) => record !== undefined);
   }
 
   /** What is still alive of what is recorded; the rest is forgotten. */
@@ -113,7 +141,7 @@ export class ProcessRecords {
     // Gone, where somebody has taken it away: then nothing is recorded.
     for (const name of await listDirectory(this.#directory)) {
       const path = join(this.#directory, name);
-      const record = await readRecord(path);
+      const record = isRecord(name) ? await readRecord(path) : undefined;
       const startTime = record && (await processStartTime(record.pid));
       if (record && startTime !== undefined && startTime === record.startTime) alive.push(record);
       else this.#remove(path);
@@ -135,6 +163,11 @@ export class ProcessRecords {
   #path(pid: number): string {
     return join(this.#directory, `${pid}.json`);
   }
+}
+
+/** Returns false for the temporary file of a runner that was killed. */
+function isRecord(name: string): boolean {
+  return /^\d+\.json$/.test(name);
 }
 
 /** Undefined where it was not written whole: its writer was killed, or the disk was full. */

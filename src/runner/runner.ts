@@ -1,5 +1,4 @@
 import { basename, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { listEnvironments } from '../config/environments.ts';
 import { type Paths, targetOf } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
@@ -20,18 +19,13 @@ import { endJobRemains } from './job-remains.ts';
 import { runJob } from './jobs.ts';
 import { Keeper } from './keeper.ts';
 import { makeWay } from './make-way.ts';
-import { Orphans, reportsWithin } from './orphans.ts';
+import { Orphans } from './orphans.ts';
 import { Outputs } from './outputs.ts';
 import { type ProcessRecord, ProcessRecords } from './process-records.ts';
 import { endRemainsOfEarlier } from './remains.ts';
 import { TargetRunner } from './target.ts';
 import { Ticker } from './ticker.ts';
 import type { Identity } from './users/identity.ts';
-
-/** Time for workers of an earlier runner to drain when this runner stops, in ms. */
-const drainedWithin = 30_000;
-/** Time for processes to be gone after SIGKILL, in ms. */
-const killedWithin = 5000;
 
 /** Owns the listening sockets, starts and watches the workers; parses nothing that is not the server's. */
 export class Runner {
@@ -108,12 +102,9 @@ export class Runner {
 
   async #stop(): Promise<void> {
     this.#stopping.abort(new AppError('cancelled', 'the runner is stopping'));
-    const workers = () => [...this.#targets.values()].flatMap((target) => target.status().workers);
-    await this.#orphans.gather(() => new Set(workers().map(({ pid }) => pid)));
-    const keys = new Set([...this.#targets.keys(), ...this.#orphans.keys(), ...(await this.#keysOfLeft())]);
+    const keys = new Set([...this.#targets.keys(), ...(await this.#keysOfLeft())]);
     const stopped = [...keys].map((key) => this.#target(key).stop());
     await Promise.all([...stopped, Promise.allSettled(this.#jobs)]);
-    await this.#endRest();
     this.#orphans.close();
     this.#ticker.stop();
     this.#keeper.dismiss();
@@ -123,24 +114,6 @@ export class Runner {
 
   async #keysOfLeft(): Promise<string[]> {
     return (await this.#records.alive()).filter(servesApp).map(({ key }) => key);
-  }
-
-  /** Waits until the workers of earlier runners have drained. Kills workers that have not retired, or that take too long. */
-  async #endRest(): Promise<void> {
-    const begun = performance.now();
-    for (;;) {
-      const left = (await this.#records.alive()).filter(servesApp);
-      if (left.length === 0) return;
-      const waited = performance.now() - begun;
-      const drain = new Set(left.flatMap(({ key }) => this.#orphans.retired(key)));
-      for (const { pid, key } of left) {
-        if (waited < (drain.has(pid) ? drainedWithin : reportsWithin)) continue;
-        this.#log.warn(`a process of an earlier runner (pid ${pid}) did not end and is killed`, { app: key });
-        signalProcess(-pid, 'SIGKILL');
-      }
-      if (waited > drainedWithin + killedWithin) return;
-      await sleep(50);
-    }
   }
 
   /** Ends jobs and boots, and lets all that serves be: the next runner takes over, and nothing of the output is lost. */

@@ -15,7 +15,7 @@ import { Crons } from './crons.ts';
 import { Generation } from './generation.ts';
 import { makeRoom } from './halves.ts';
 import type { Handoff } from './handoff.ts';
-import { endLeftWorkers } from './left-workers.ts';
+import { endLeftWorkers, type Limits } from './left-workers.ts';
 import { ListeningPort } from './listening-port.ts';
 import type { Orphans } from './orphans.ts';
 import type { Outputs } from './outputs.ts';
@@ -27,8 +27,8 @@ import { workerStatus } from './worker-status.ts';
 /** What happens in a switch, told as it happens: for whoever wants to measure it, or to break it. */
 const switchSteps = channel('sluice:switch:step');
 
-/** For processes of an earlier runner, whose own is not known; in ms. */
-const defaultKillTimeout = 5000;
+/** For processes of an earlier runner, whose own limits are not known; in ms. */
+const defaults: Limits = { drainTimeout: 30_000, killTimeout: 5000 };
 
 /**
  * Limits for messages of an app's workers, in bytes at once and per second: more than all workers need, and a hundredth of the
@@ -192,7 +192,7 @@ export class TargetRunner {
     const background = this.#background.become(spec, next.group).catch((error: unknown) => {
       this.#options.log(`background processes not replaced: ${describeError(error)}`);
     });
-    this.#endLeft(spec.drainTimeout + spec.killTimeout, background);
+    void this.#endLeft(spec, background);
     // The switch is made. An error of the disk does not undo it.
     await commit.sync().catch((error: unknown) => {
       this.#options.log(`the switch may not outlive a power cut: ${describeError(error)}`);
@@ -239,7 +239,7 @@ export class TargetRunner {
   /** Waits until the orphans of an earlier runner can be retired. */
   async #gatherOrphans(): Promise<void> {
     const ours = () => new Set(this.status().workers.map(({ pid }) => pid));
-    await this.#options.orphans.gather(ours, this.key);
+    await this.#options.orphans.gather(this.key, ours);
   }
 
   async #prepare({ id, spec }: Generation): Promise<Commit> {
@@ -278,6 +278,7 @@ export class TargetRunner {
 
   async #retireAll(): Promise<{ ended: Promise<unknown> }> {
     const active = this.#active;
+    if (active === undefined) await this.#gatherOrphans();
     this.#active = undefined;
     if (active !== undefined) this.#say(active.spec, 'stopped');
     const standby = [...this.#standby.keys()].map((id) => this.discard(id));
@@ -286,9 +287,9 @@ export class TargetRunner {
     await Promise.all([...retiring, ...standby, this.#options.orphans.retire(this.key)]);
     this.#releasePort();
     if (active !== undefined) this.#drain(active, Number.POSITIVE_INFINITY);
-    const background = this.#background.end(defaultKillTimeout);
-    this.#endLeft(defaultKillTimeout, background);
-    return { ended: Promise.all([...this.#draining.values(), background]) };
+    const background = this.#background.end(defaults.killTimeout);
+    const left = this.#endLeft(active?.spec ?? defaults, background);
+    return { ended: Promise.all([...this.#draining.values(), background, left]) };
   }
 
   /** Begins nothing any more, and ends only commands that are run at set times. */
@@ -355,19 +356,26 @@ export class TargetRunner {
     void this.#options.logs.get(log).say({ release, process: '-' }, text);
   }
 
-  /** @param background over when the background processes of an earlier runner have ended */
-  #endLeft(patience: number, background: Promise<void>): void {
+  /**
+   * Fulfilled when the workers of earlier runners have ended.
+   * @param background over when the background processes of an earlier runner have ended
+   */
+  #endLeft(usual: Limits, background: Promise<void>): Promise<void> {
     const ours = new Set(this.status().workers.map(({ pid }) => pid));
     const log = (message: string) => {
       this.#options.log(message);
       const spec = this.#active?.spec;
       if (spec !== undefined) this.#say(spec, message);
     };
-    const workers = endLeftWorkers({ ...this.#options, log }, ours, patience).catch((error: unknown) => {
-      this.#options.log(`workers of an earlier runner not ended: ${describeError(error)}`);
-    });
-    // What became of them is for whoever began it.
-    void Promise.allSettled([workers, background]).then(() => this.#options.cgroups.endLeft(this.key));
+    const workers = endLeftWorkers({ ...this.#options, log }, ours, usual);
+    const done = Promise.all([workers, background.catch(() => undefined)]);
+    // What became of the background processes is for whoever began it.
+    void done
+      .then(() => this.#options.cgroups.endLeft(this.key))
+      .catch((error: unknown) =>
+        this.#options.log(`processes of an earlier runner not ended: ${describeError(error)}`),
+      );
+    return workers.catch(() => undefined);
   }
 
   /** A file right in the directory of the target. */

@@ -102,6 +102,7 @@ export class WorkerProcess {
   beat: Beat | undefined;
   /** attended time since the last heartbeat, in ms: see Ticker */
   silentFor = 0;
+  readonly #records: ProcessRecords;
   readonly #child: ChildProcess;
   readonly #channel: WorkerChannel | undefined;
   #opened = Promise.withResolvers<void>();
@@ -120,6 +121,7 @@ export class WorkerProcess {
     this.instance = instance;
     this.output = output;
     this.handoff = handoff;
+    this.#records = records;
     const boot: WorkerBoot = {
       version: protocolVersion,
       key: spec.key,
@@ -157,7 +159,8 @@ export class WorkerProcess {
       ['pipe', handoff.take, handoff.give, ...boot.gateFds.map(() => port.fd)],
       (pid) => {
         group.add(pid);
-        records.add('worker', spec.key, pid, { mark, secret: boot.secret });
+        const { drainTimeout, killTimeout } = spec;
+        records.add('worker', spec.key, pid, { mark, secret: boot.secret, drainTimeout, killTimeout });
       },
     );
     this.pid = this.#child.pid ?? 0;
@@ -287,6 +290,11 @@ export class WorkerProcess {
     if (!this.isRetiring || last) this.post({ type: 'retire', last });
     this.isRetiring = true;
     return this.#retired.promise;
+  }
+
+  /** Records that the worker will not be opened again: it drains from now on, under whichever runner. */
+  noteRetired(): void {
+    this.#records.noteRetired(this.pid);
   }
 
   /** Lets a retired worker shut the ports besides the app's own, because other workers have them. */

@@ -33,13 +33,15 @@ const quietPatience = 200;
  *
  * - The file names this generation: the worker opens, or stays open. It reports to the next runner, which retires the worker
  *   when a fresh generation is ready. That runner may die before, or not know the worker: while the worker has no connection
- *   to a runner, it reads the file again. So it retires before the workers of the fresh generation stop waiting.
+ *   to a runner, it reads the file again. So it retires before the workers of the fresh generation stop waiting. A worker that
+ *   its runner had replaced or stopped stays retired.
  * - The file names a later generation with the same handoff: the worker retires, and gives its idle connections to the workers
  *   of that generation.
  * - The file names any other generation: the worker retires, and the next runner sends the handoff for its idle connections.
  *
  * The next runner may die, too. Its workers then retire, and the orphans get another handoff. However often this happens, an
- * orphan passes the connections in former handoffs on to the latest one.
+ * orphan passes the connections in former handoffs on to the latest one, reports to each runner that it has retired, and ends
+ * `drainTimeout` after it has retired.
  * @param {Worker} worker
  */
 function liveAlone(worker) {
@@ -64,10 +66,11 @@ class Orphan {
   live() {
     const worker = this.#worker;
     const active = activeFor(worker);
-    if (active === 'own') this.#serve();
+    const part = active === 'own' ? worker.part : undefined;
+    if (part === 'opens') this.#serve();
     else void this.#leave();
-    if (active === 'sibling') this.#settle(() => worker.giveAway());
-    if (active === 'none') this.#settle(() => worker.keepConnections());
+    if (active === 'sibling' || part === 'replaced') this.#settle(() => worker.giveAway());
+    if (active === 'none' || part === 'stopped') this.#settle(() => worker.keepConnections());
     this.#report();
   }
 
@@ -228,6 +231,9 @@ function connectToRunner({ Pipe }, path, on) {
   });
 }
 
+/** true if this process has sent itself its stop signal: a second one ends many apps at once */
+let isEnding = false;
+
 /**
  * Accepts no new requests, and ends this process once it is drained. A process that signals itself cannot hit another one; a
  * runner with an old pid might.
@@ -237,10 +243,9 @@ function connectToRunner({ Pipe }, path, on) {
 function leave(worker, retired) {
   const { drainTimeout, killTimeout } = worker.boot;
   const stopSignal = worker.boot.stopSignal ?? 'SIGTERM';
-  let ending = false;
   const end = () => {
-    if (ending) return;
-    ending = true;
+    if (isEnding) return;
+    isEnding = true;
     const kill = () => {
       say(`killed: it had not ended ${killTimeout} ms after ${stopSignal} ("killTimeout")`);
       process.kill(process.pid, 'SIGKILL');
@@ -249,7 +254,7 @@ function leave(worker, retired) {
     process.kill(process.pid, stopSignal);
   };
   const cut = () => {
-    if (ending) return;
+    if (isEnding) return;
     const late = `${drainTimeout} ms after the worker retired ("drainTimeout")`;
     const { named, requests, connections } = worker.inFlight;
     for (const { method, path } of named) say(`cuts ${method} ${path}: not answered ${late}`);
@@ -261,7 +266,7 @@ function leave(worker, retired) {
   whenQuiet(worker, () => {
     worker.retireAlone();
     retired();
-    setTimeout(cut, drainTimeout).unref();
+    setTimeout(cut, worker.drainTimeLeft).unref();
     // By now the destination of the connections is set, if it is known.
     setImmediate(() => worker.whenDrained(end));
   });

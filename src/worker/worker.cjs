@@ -60,6 +60,10 @@ class Worker {
   #asides;
   /** true if other workers have the ports besides the app's own, so that this worker can shut them */
   #isRelieved = false;
+  /** true if another worker of the same generation, or of a later one, has opened in place of this one */
+  #isReplaced = false;
+  /** time at which this worker stopped accepting requests; undefined while it accepts them */
+  #retiredAt = /** @type {number | undefined} */ (undefined);
   #closeAnnounced = false;
   /** what goes on while it is retired, and ends should it open again */
   #leaving = /** @type {(() => void)[]} */ ([]);
@@ -194,7 +198,10 @@ class Worker {
         // The worker may have retired by itself: see `#watchMemory`.
         return this.state === 'retired' ? undefined : this.#retire();
       case 'relieve':
-        if (this.state === 'retired') this.giveAway();
+        if (this.state === 'retired') {
+          this.#isReplaced = true;
+          this.giveAway();
+        }
         return this.#shutAsides(relievedPatience);
       case 'tellInFlight':
         return this.#tellInFlight();
@@ -221,6 +228,8 @@ class Worker {
     for (const end of this.#leaving.splice(0)) end();
     this.#outbox?.keep();
     this.#answersForHandoffs = true;
+    this.#isReplaced = false;
+    this.#retiredAt = undefined;
     this.state = 'open';
     this.#asides?.open();
     if (server.listening) this.#openGate(server);
@@ -394,6 +403,7 @@ class Worker {
 
   #shut() {
     this.state = 'retired';
+    this.#retiredAt ??= performance.now();
     this.#ownHandoff().stop();
     this.#gate?.close();
     this.#gate = undefined;
@@ -459,6 +469,22 @@ class Worker {
   get #lostHandoff() {
     const { take, give } = this.boot.handoffFds;
     return `the app has closed descriptor ${take} or ${give}, which belongs to Sluice`;
+  }
+
+  /**
+   * The part of this worker in its generation, if that is the active one and there is no runner.
+   * @returns {'opens' | 'replaced' | 'stopped'} `replaced`: other workers have opened in its place; `stopped`: it has no copy of
+   *   the socket, as when the app stops
+   */
+  get part() {
+    if (this.#isReplaced) return 'replaced';
+    return this.state === 'retired' && this.boot.gateFds.length === 0 ? 'stopped' : 'opens';
+  }
+
+  /** Time that is left of `drainTimeout`, in ms, which counts from the retirement, whatever runners come and go meanwhile. */
+  get drainTimeLeft() {
+    const retiredFor = this.#retiredAt === undefined ? 0 : performance.now() - this.#retiredAt;
+    return Math.max(0, this.boot.drainTimeout - retiredFor);
   }
 
   /** Opens or stays open without a runner, because its generation is the active one. */

@@ -2,17 +2,19 @@ import assert from 'node:assert/strict';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
+import { waitFor } from '../support/wait.ts';
 import { Appliance } from './support/appliance.ts';
 import { expressApp } from './support/apps.ts';
 import { suites } from './support/cache.ts';
 import { GuestLoad } from './support/guest-load.ts';
 import { installedGuest } from './support/installed.ts';
+import { Lasting } from './support/lasting.ts';
 import { copyProjectAs, projectVersion } from './support/project.ts';
 
 const app = resolve(import.meta.dirname, '../fixtures/apps/plain.cjs');
 
 for (const suite of suites) {
-  test(`${suite}: an upgrade, the way back, and one to a version that does not start lose no request`, async (t) => {
+  test(`${suite}: an upgrade, the way back, and one to a version that does not start lose no request, nor do replacements of the runner`, async (t) => {
     const guest = await installedGuest(t, suite);
     const appliance = new Appliance(guest);
     const files = { 'server.js': await readFile(app, 'utf8'), 'sluice.json': { workers: 2 } };
@@ -20,6 +22,9 @@ for (const suite of suites) {
     await appliance.deploy('blog', expressApp('blog'));
     const { port } = await appliance.status('shop');
     const load = await GuestLoad.start(guest, port);
+    const lasting = await Lasting.begin(appliance, 'lasting');
+    const [first] = (await appliance.status('lasting')).workers;
+    for (const signal of ['USR2', 'KILL', 'USR2']) await replaceRunner(appliance, signal);
     const version = () => guest.exec('sluice --version');
     const old = await version();
     assert.equal(old.trim(), await projectVersion());
@@ -48,6 +53,8 @@ for (const suite of suites) {
     assert.equal(await runningVersion(appliance), old.trim());
     assert.equal(await appliance.answer('blog'), 'blog');
 
+    const answer = `1 ${first?.pid}`;
+    assert.deepEqual(await lasting.finish(), [answer, answer, answer]);
     const report = await load.stop();
     t.diagnostic(`${suite}: ${report.answered} requests, the slowest took ${Math.round(report.slowest)} ms`);
     assert.deepEqual(report.errors, []);
@@ -57,4 +64,16 @@ for (const suite of suites) {
 
 async function runningVersion(appliance: Appliance): Promise<string> {
   return JSON.parse(await appliance.sluice('status --json')).server.version;
+}
+
+/** Ends the runner by a signal, and waits until the next one has taken the apps over. */
+async function replaceRunner(appliance: Appliance, signal: string): Promise<void> {
+  const pids = async () => (await appliance.status('lasting')).workers.map(({ pid }) => pid);
+  const before = await pids();
+  await appliance.guest.exec(`kill -${signal} $(systemctl show -P MainPID sluice-runner)`);
+  const isReplaced = async () => {
+    const now = await pids().catch(() => []);
+    return now.length > 0 && !now.some((pid) => before.includes(pid));
+  };
+  await waitFor(isReplaced, { what: 'fresh workers' });
 }

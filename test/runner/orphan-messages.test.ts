@@ -51,7 +51,7 @@ test('an orphan that lacks the handoff gets it again, and is sent no other messa
   await waitFor(() => orphan.heard.length === 2);
   orphan.socket.write('{"type":"retired","lacksHandoff":true}\n');
   await retired;
-  assert.deepEqual(orphans.retired('shop'), [process.pid]);
+  assert.equal(orphans.stateOf(process.pid), 'retired');
   await waitFor(() => orphan.heard.length === 4);
   orphan.socket.write('{"type":"retired"}\n');
   await orphans.retire('shop', handoff);

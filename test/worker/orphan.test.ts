@@ -90,8 +90,26 @@ test('a runner of an earlier version does not name the handoff: the orphan gives
   await waitFor(() => waitingIn(handoff) === 1, { what: 'the connection in the handoff' });
 });
 
-/** Starts a worker with an idle connection of `client`, and lets it become an orphan: another generation is the active one. */
-async function setUp(t: TestContext) {
+test('drainTimeout counts from the retirement, not from the death of the runner', async (t) => {
+  const [early, late] = await Promise.all([
+    setUp(t, { drainTimeout: 4000, inFlight: true }),
+    setUp(t, { drainTimeout: 2500, inFlight: true }),
+  ]);
+  const ended = once(early.orphan, 'exit').then(() => performance.now());
+  const since = performance.now();
+  early.channel.write('{"type":"retire","last":false}\n');
+  await waitFor(() => performance.now() - since > 3000, { what: 'most of drainTimeout' });
+  early.channel.destroy();
+  late.channel.destroy();
+  assert.ok((await ended) - since >= 4000);
+  assert.equal(late.orphan.exitCode ?? late.orphan.signalCode, null, 'still drains');
+});
+
+/**
+ * Starts a worker with an idle connection of `client`, and lets it become an orphan: another generation is the active one. With
+ * `inFlight`, the worker has a request in flight, and still its runner.
+ */
+async function setUp(t: TestContext, { drainTimeout = 60_000, inFlight = false } = {}) {
   const directory = await temporaryDirectory(t);
   const create = async () => {
     const handoff = await Handoff.create(directory, () => undefined);
@@ -104,7 +122,7 @@ async function setUp(t: TestContext) {
   await once(runner, 'listening');
   const generationFile = join(directory, 'generation');
   await writeFile(generationFile, JSON.stringify({ generation: 2, handoff: 'other' }));
-  const boot = workerBoot({ key: 'shop', port: 1, generationFile, orphanSocket, drainTimeout: 60_000 });
+  const boot = workerBoot({ key: 'shop', port: 1, generationFile, orphanSocket, drainTimeout });
   const own = await create();
   const orphan = spawn(appNode, ['--require', bootstrap, join(apps, 'plain.cjs')], {
     env: { PORT: '1', MARK: '1', KEEP_ALIVE_TIMEOUT: '60000', SLUICE_WORKER: JSON.stringify(boot) },
@@ -121,7 +139,10 @@ async function setUp(t: TestContext) {
     for (const connection of connections) connection.destroy();
   });
   assert.equal(await ask(client), '1');
-  channel.destroy();
+  if (inFlight) {
+    client.write('POST / HTTP/1.1\r\nhost: app\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n');
+    await once(client, 'data');
+  } else channel.destroy();
   /** Waits for the report of the orphan. */
   const reports = async () => {
     const socket = await waitFor(() => connections.shift(), { what: 'the report of the orphan' });
@@ -136,7 +157,7 @@ async function setUp(t: TestContext) {
     };
     return { socket, next, send };
   };
-  return { orphan, client, handoff: await create(), create, reports };
+  return { orphan, channel, client, handoff: await create(), create, reports };
 }
 
 /** @returns number of descriptors that a process has of both ends of a handoff */
