@@ -24,6 +24,9 @@ units="sluice-runner.service sluice.service"
 edge="sluice-edge.service sluice-edge.path"
 # What of a checkout is installed.
 parts="bin libexec src hooks config docs examples install.sh package.json package-lock.json .npmrc README.md CHANGELOG.md LICENSE"
+# The variables of the caller that the installation uses. All others are dropped.
+passed="SLUICE_SOURCE SLUICE_SHA256 NPM_CONFIG_REGISTRY npm_config_registry http_proxy https_proxy no_proxy all_proxy HTTP_PROXY"
+passed="$passed HTTPS_PROXY NO_PROXY ALL_PROXY NODE_EXTRA_CA_CERTS SSL_CERT_FILE SSL_CERT_DIR SSH_CONNECTION SUDO_USER TERM"
 
 usage() {
   cat <<'TEXT'
@@ -73,6 +76,7 @@ parse_options() {
 
 install() {
   check_machine
+  make_temporary "$(nearest "${root%/*}")"
   begin_log
   find_source
   [ -n "$installed" ] || confirm "Sluice will be installed in $root, with its state in $home."
@@ -91,6 +95,49 @@ install() {
   publish
   say_what_next
   [ -z "$unpublished" ] || fail "https://$unpublished is not served yet; all else is done"
+}
+
+# ---- the environment of all that is started here
+
+# Takes nothing from the caller but the variables in `passed`. Programs read code and settings from the places that variables
+# name (NODE_OPTIONS, HOME, TMPDIR ...), from the working directory, and from /tmp, where every user of this machine can write.
+# A script that is piped into a shell cannot start itself anew with `env -i`.
+isolate() {
+  export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+  for name in $(env -0 | tr '\n\0' ' \n' | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p'); do
+    case " $passed PATH PWD " in *" $name "*) ;; *) unset "$name" ;; esac
+  done
+  export LC_ALL=C
+  umask 022
+  exec 3>&1 4>&2 5>&- 6>&- 7>&- 8>&- 9>&- </dev/null
+  started=$(pwd -P) || started=/
+  script=$(absolute "$0")
+  SLUICE_SOURCE=${SLUICE_SOURCE:+$(absolute "$SLUICE_SOURCE")}
+  cd /
+}
+
+# The path or URL, as seen from the directory where this script was started.
+absolute() {
+  case $1 in
+    /* | http://* | https://*) echo "$1" ;;
+    *) echo "$started/$1" ;;
+  esac
+}
+
+# Makes the directory for all temporary files, which is also HOME. Only root can open it. The lock says that it is in use.
+make_temporary() {
+  temporary=$(mktemp -d "$1/.sluice-install-XXXXXX")
+  exec 8<"$temporary"
+  flock -n 8
+  export HOME="$temporary" TMPDIR="$temporary"
+}
+
+# Removes what runs that were killed have left.
+sweep() {
+  for left in "${root%/*}"/.sluice-install-* /run/.sluice-install-*; do
+    [ ! -d "$left" ] || flock -n "$left" rm -rf "$left" || :
+  done
+  rm -rf "${home%/*}"/.sluice-??????
 }
 
 # ---- checks: nothing is changed
@@ -152,11 +199,11 @@ listens() {
 
 # The checkout that this script is a file of, if it is one.
 own_checkout() {
-  case $0 in
-    install.sh | */install.sh) ;;
+  case $script in
+    */install.sh) ;;
     *) return 0 ;;
   esac
-  directory=$(cd "$(dirname "$0")" && pwd -P)
+  directory=$(cd "$(dirname "$script")" && pwd -P)
   [ ! -f "$directory/src/server/unit.ts" ] || echo "$directory"
 }
 
@@ -198,7 +245,7 @@ get_source() {
 
 # Another version knows best how it is installed: its own script goes on, unless that is this one.
 hand_over() {
-  ! cmp -s "$source/install.sh" "$0" || return 0
+  ! cmp -s "$source/install.sh" "$script" || return 0
   say "  goes on with its own install.sh"
   set -- --yes
   [ $dry = no ] || set -- "$@" --dry-run
@@ -246,7 +293,11 @@ has_package() {
 
 apt_install() {
   export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
-  apt-get update
+  # apt checks signatures as a user of its own, who needs a directory for that: /tmp may be full.
+  of_apt=$(mktemp -d "${temporary%/*}/.sluice-install-XXXXXX")
+  chown _apt: "$of_apt"
+  TMPDIR=$of_apt apt-get update
+  rm -rf "$of_apt"
   # The first minutes of a new machine are those of its own updates.
   apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=180 "$@"
 }
@@ -293,9 +344,10 @@ place_directory() {
   mv -T "$made" "$3"
 }
 
-# With the server's rights alone, and neither the terminal, into which it could type, nor the lock.
+# With the server's rights and nothing of root's: not the terminal, into which it could type, no variable, no open file.
 as_server() {
-  setsid --wait setpriv --reuid sluice --regid sluice --clear-groups --no-new-privs "$@" 3>&- 4>&- 9>&-
+  setsid --wait setpriv --reuid sluice --regid sluice --clear-groups --no-new-privs \
+    env -i PATH="$PATH" HOME="$home" TMPDIR="$home" LC_ALL=C "$@" 3>&- 4>&- 8<&- 9>&-
 }
 
 # ---- a version, in a directory of its own
@@ -367,7 +419,7 @@ copy_tree() {
 # As root, so no script of a package is run.
 install_npm_packages() {
   cd "$new"
-  npm_config_cache=$temporary/npm runtime/bin/node runtime/lib/node_modules/npm/bin/npm-cli.js ci \
+  NODE_DISABLE_COMPILE_CACHE=1 npm_config_cache=$temporary/npm runtime/bin/node runtime/lib/node_modules/npm/bin/npm-cli.js ci \
     --omit=dev --omit=optional --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
   cd /
 }
@@ -382,7 +434,7 @@ finish_version() {
   mkdir -p "$tree/cache/runner" "$tree/cache/server"
   chown sluice:sluice "$tree/cache/server"
   compile="$tree/runtime/bin/node --max-semi-space-size=1 $tree/src/server/warm.ts"
-  if NODE_COMPILE_CACHE=$tree/cache/runner $compile && NODE_COMPILE_CACHE=$tree/cache/server as_server $compile; then return; fi
+  if NODE_COMPILE_CACHE=$tree/cache/runner $compile && as_server NODE_COMPILE_CACHE="$tree/cache/server" $compile; then return; fi
   rm -rf "$tree"
   fail "$name cannot be loaded; what runs was left alone"
 }
@@ -430,7 +482,7 @@ merge_settings() {
 # The registry or proxy that this script was told of is that of builds, too.
 write_environment() {
   # shellcheck disable=SC2016 # expanded there
-  environment=$environment as_server sh -c 'umask 077 && echo "$environment" >"$1"' sh "$home/environment"
+  echo "$environment" | as_server sh -c 'umask 077 && cat >"$1"' sh "$home/environment"
   settings_changed=yes
 }
 
@@ -568,6 +620,7 @@ rollback() {
   installed=$(readlink "$root/current" || :)
   name=$(readlink "$root/previous" || :)
   [ -n "$name" ] && [ -d "$root/$name" ] || fail "there is no version before to go back to" "ls -l $root"
+  make_temporary /run
   begin_log
   source=$root/$name
   step "files" ""
@@ -659,7 +712,8 @@ uninstall() {
   fi
   if [ $purge = yes ]; then confirm "All apps will be stopped, and all that there is of them and of Sluice removed, for good."
   else confirm "All apps will be stopped, and Sluice removed. Its state and the files of the apps stay, in $home."; fi
-  # Not in $root, which goes.
+  # Not in $root, which goes, and not on a disk that may be full.
+  make_temporary /run
   log=$temporary/uninstall.log
   [ $dry = yes ] || exec >"$log" 2>&1
   step "stop" "\`systemctl status sluice sluice-runner\` tells more."
@@ -671,6 +725,7 @@ uninstall() {
     /etc/sysctl.d/60-sluice.conf /etc/nginx/conf.d/sluice.conf /etc/nginx/sluice /usr/local/bin/sluice "$root"; do
     [ ! -e "$path" ] && [ ! -L "$path" ] || change "$path" rm -rf "$path"
   done
+  [ $dry = yes ] || sweep
   change "tells systemd, sshd, nginx and the kernel" forget
   [ $purge = no ] || purge
   if [ $dry = yes ]; then
@@ -740,6 +795,7 @@ begin_log() {
   exec >>"$log" 2>&1
   logging=yes
   step_begins=$(wc -l <"$log")
+  sweep
   echo "== $(date -u +%Y-%m-%dT%H:%M:%SZ) install.sh $action"
 }
 
@@ -774,7 +830,7 @@ finish() {
   status=$?
   trap - EXIT
   [ $status = 0 ] || explain >&4
-  rm -rf "$temporary" ${new:+"$new"}
+  rm -rf ${temporary:+"$temporary"} ${of_apt:+"$of_apt"} ${new:+"$new"}
   exit $status
 }
 
@@ -790,11 +846,8 @@ explain() {
 main() {
   case " $* " in *" --local "*) exec sh "$(dirname "$0")/libexec/local.sh" "$@" ;; esac
   action=install dry=no ask=yes purge=no listen='' domain='' unpublished='' logging=no changed=no settings_changed=no
-  step='' remedy='' message='' token='' new='' installed='' step_begins=0
-  umask 022
-  export LC_ALL=C
-  exec 3>&1 4>&2 </dev/null
-  temporary=$(mktemp -d)
+  step='' remedy='' message='' token='' new='' installed='' step_begins=0 temporary='' of_apt=''
+  isolate
   trap finish EXIT
   trap 'exit 130' INT TERM HUP
   parse_options "$@"

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { waitFor } from '../support/wait.ts';
 import { Appliance } from './support/appliance.ts';
 import { expressApp } from './support/apps.ts';
+import { Attacker } from './support/attacker.ts';
 import { suites } from './support/cache.ts';
 import { GuestLoad } from './support/guest-load.ts';
 import { installedGuest } from './support/installed.ts';
@@ -20,6 +21,7 @@ for (const suite of suites) {
     const files = { 'server.js': await readFile(app, 'utf8'), 'sluice.json': { workers: 2 } };
     await appliance.deploy('shop', files);
     await appliance.deploy('blog', expressApp('blog'));
+    const attacker = await Attacker.start(appliance);
     const { port } = await appliance.status('shop');
     const load = await GuestLoad.start(guest, port);
     const lasting = await Lasting.begin(appliance, 'lasting');
@@ -41,7 +43,8 @@ for (const suite of suites) {
     const code = await readFile(broken, 'utf8');
     assert.match(code, /^if \(import\.meta\.main\)/m);
     await writeFile(broken, code.replace(/^if \(import\.meta\.main\)/m, '$& process.exit(3);\n$&'));
-    const failed = await appliance.try('upgrade --to /root/broken');
+    const byHand = `cd ${attacker.release} && NODE_OPTIONS='--require ./hook.cjs' /root/broken/install.sh --yes`;
+    const failed = await guest.try(byHand, { timeout: 180_000 });
     assert.notEqual(failed.code, 0);
     assert.match(failed.stdout + failed.stderr, /7\.7\.7 runs again/);
     assert.equal(await version(), '7.7.7\n');
@@ -55,6 +58,7 @@ for (const suite of suites) {
 
     const answer = `1 ${first?.pid}`;
     assert.deepEqual(await lasting.finish(), [answer, answer, answer]);
+    await attacker.assertCaughtNobody();
     const report = await load.stop();
     t.diagnostic(`${suite}: ${report.answered} requests, the slowest took ${Math.round(report.slowest)} ms`);
     assert.deepEqual(report.errors, []);
