@@ -3,6 +3,7 @@ import { promisify } from 'node:util';
 import * as v from 'valibot';
 import { NamedRecords } from '../config/named-records.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
+import { ownProgram } from '../system/own-program.ts';
 import type { AuthorizedKeys } from './authorized-keys.ts';
 
 const keySchema = v.strictObject({
@@ -121,7 +122,7 @@ function publicKeyIn(text: string): string {
 
 /** By OpenSSH's own program: what it takes for a key, sshd does. */
 async function fingerprintOf(key: string): Promise<string> {
-  const running = promisify(execFile)('ssh-keygen', ['-l', '-E', 'sha256', '-f', '-']);
+  const running = promisify(execFile)('ssh-keygen', ['-l', '-E', 'sha256', '-f', '-'], { ...ownProgram() });
   running.child.stdin?.on('error', () => undefined).end(`${key}\n`);
   try {
     return /SHA256:\S+/.exec((await running).stdout)?.[0] ?? '';

@@ -9,6 +9,7 @@ import { AppError } from '../errors/app-error.ts';
 import { asUser } from '../system/as-owner.ts';
 import { exists } from '../system/exists.ts';
 import { ensurePrivateDirectory, listDirectory, syncDirectory } from '../system/files.ts';
+import { ownProgram } from '../system/own-program.ts';
 import { removeTree } from '../system/remove-tree.ts';
 import { readBundle } from './bundle.ts';
 import { type Environment, type Head, notABackup } from './format.ts';
@@ -65,7 +66,7 @@ export async function restoreBackup(paths: Paths, input: Readable, options: Rest
 
 /** Before anything takes its place, it is on the disk: there may be 100,000 files, for each of which to wait takes too long. */
 async function sync(path: string): Promise<void> {
-  await promisify(execFile)('sync', process.platform === 'linux' ? ['-f', path] : []);
+  await promisify(execFile)('sync', process.platform === 'linux' ? ['-f', path] : [], { ...ownProgram() });
 }
 
 function appsOf({ environments }: Pick<Head, 'environments'>): Set<string> {

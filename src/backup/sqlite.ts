@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { asUser } from '../system/as-owner.ts';
 import { exists } from '../system/exists.ts';
 import { temporaryBeside } from '../system/files.ts';
+import { ownEnvironment } from '../system/own-program.ts';
 import { ProgramFailed, runAs } from '../system/run-as.ts';
 import type { Owner } from './owners.ts';
 import { openFile } from './walk.ts';
@@ -56,7 +57,10 @@ export async function takeSnapshot(
   stack.defer(() => asUser(owner, () => rmSync(directory, { recursive: true, force: true })));
   const copy = join(directory, 'copy');
   const pages = String(mode === 'wal' ? allPages : fewPages);
-  await runAs(owner, [process.execPath, program, path, copy, pages], { env: {}, timeout: deadlines[mode] });
+  await runAs(owner, [process.execPath, program, path, copy, pages], {
+    env: ownEnvironment(),
+    timeout: deadlines[mode],
+  });
   const file = await openFile(copy);
   if (file === undefined) throw new ProgramFailed(`there is no ${copy}`);
   stack.defer(() => file.handle.close());

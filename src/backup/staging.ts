@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { Paths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { leftTemporaries, temporaryBeside } from '../system/files.ts';
+import { ownProgram } from '../system/own-program.ts';
 import { PinnedDirectory } from '../system/pinned-directory.ts';
 import { removeTree } from '../system/remove-tree.ts';
 import type { Owners } from './owners.ts';
@@ -46,7 +47,7 @@ export async function makeStaging({ home }: Paths, { isolated }: Owners): Promis
 
 /** Removes what others may turn into links meanwhile: Node.js goes by paths, `rm` does not. */
 export async function remove(path: string): Promise<void> {
-  await promisify(execFile)('rm', ['-rf', '--', path]);
+  await promisify(execFile)('rm', ['-rf', '--', path], { ...ownProgram() });
 }
 
 function hold(home: string, name: string): PinnedDirectory {

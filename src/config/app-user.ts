@@ -2,8 +2,8 @@ import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { promisify } from 'node:util';
 import { AppError } from '../errors/app-error.ts';
+import { ownProgram } from '../system/own-program.ts';
 import { findUser, type PasswdEntry } from '../system/passwd.ts';
-import { rootEnvironment } from '../system/root-environment.ts';
 import { defaultEnvironment, type Paths, type Target, targetName } from './paths.ts';
 
 /** Whom a home belongs to. */
@@ -38,7 +38,7 @@ export async function addAppUser(paths: Paths, owner: HomeOwner, target: Target)
   const options = ['--system', '--user-group', '--no-create-home', '--shell', '/usr/sbin/nologin'];
   const about = ['--home-dir', paths.target(target).home, '--comment', commentOf(target)];
   const argv = [...options, ...about, appUserName(owner.name, target)];
-  await promisify(execFile)('/usr/sbin/useradd', argv, { env: rootEnvironment });
+  await promisify(execFile)('/usr/sbin/useradd', argv, { ...ownProgram() });
 }
 
 /** Tells those who look at /etc/passwd what it is, and us that it is ours. */

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
+import { ownProgram } from '../system/own-program.ts';
 
 interface ChildOptions {
   /** ends it early, at once */
@@ -24,7 +25,7 @@ export async function runChild(
 ): Promise<void> {
   const path = fileURLToPath(new URL(program, import.meta.url));
   const child = spawn(process.execPath, [path], {
-    env: { PATH: process.env['PATH'] ?? '', ...env },
+    ...ownProgram(env),
     stdio: ['pipe', 'pipe', 'pipe'],
     ...(signal && { signal, killSignal: 'SIGKILL' }),
   });

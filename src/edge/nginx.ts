@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { systemCode } from '../errors/app-error.ts';
 import { ifThere } from '../system/exists.ts';
+import { ownProgram } from '../system/own-program.ts';
 
 export class NginxError extends Error {
   readonly hint: string;
@@ -85,7 +86,10 @@ export class Nginx {
 
   async #run(program: string, args: readonly string[]): Promise<{ status: number; output: string }> {
     try {
-      const { stdout, stderr } = await promisify(execFile)(program, args, { timeout: 30_000 });
+      const { stdout, stderr } = await promisify(execFile)(program, args, {
+        ...ownProgram(),
+        timeout: 30_000,
+      });
       return { status: 0, output: tidy(stderr + stdout) };
     } catch (error) {
       const {

@@ -1,8 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
-import { homedir } from 'node:os';
 import { promisify } from 'node:util';
 import { AppError, systemCode } from '../errors/app-error.ts';
-import { usualPath } from '../system/usual-path.ts';
+import { ownEnvironment } from '../system/own-program.ts';
 
 /** How long one command may take, in ms: the longest look at a whole history. */
 const timeout = 120_000;
@@ -113,9 +112,7 @@ export function explainStart(error: unknown): AppError | undefined {
  * that has been deployed already, or leave files out; and none of our secrets.
  */
 export function gitEnvironment(extra: Record<string, string> = {}): Record<string, string> {
-  return {
-    PATH: process.env['PATH'] ?? usualPath,
-    HOME: homedir(),
+  return ownEnvironment({
     LC_ALL: 'C.UTF-8',
     GIT_CONFIG_NOSYSTEM: '1',
     GIT_CONFIG_GLOBAL: '/dev/null',
@@ -125,5 +122,5 @@ export function gitEnvironment(extra: Record<string, string> = {}): Record<strin
     GIT_CONFIG_VALUE_0: '/dev/null',
     GIT_TERMINAL_PROMPT: '0',
     ...extra,
-  };
+  });
 }

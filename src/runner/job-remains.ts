@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { readFile, stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { hasCode } from '../errors/app-error.ts';
+import { ownEnvironment } from '../system/own-program.ts';
 import { listPids, signalProcess } from '../system/processes.ts';
 import { as, type Identity } from './users/identity.ts';
 
@@ -56,10 +57,13 @@ const search =
 async function findAs(user: Identity, mark: string): Promise<number[]> {
   const theirs = await pidsOf(user);
   if (theirs.length === 0) return [];
-  const path = { PATH: '/usr/bin:/bin' };
   const argv = ['-c', search, 'sh', `${jobMark}=${mark}`, ...theirs.map(String)];
-  const options = { ...as(user, path), cwd: '/', timeout: 5000, killSignal: 'SIGKILL' as const };
-  const { stdout } = await promisify(execFile)('/bin/sh', argv, options);
+  const { stdout } = await promisify(execFile)('/bin/sh', argv, {
+    ...as(user, ownEnvironment()),
+    cwd: '/',
+    timeout: 5000,
+    killSignal: 'SIGKILL',
+  });
   const found = new Set(stdout.split('\n'));
   return theirs.filter((pid) => found.has(String(pid)));
 }

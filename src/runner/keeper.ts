@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { exists } from '../system/exists.ts';
+import { ownEnvironment } from '../system/own-program.ts';
 import { isAlive, signalProcess } from '../system/processes.ts';
 import type { ProcessRecords } from './process-records.ts';
 import { orKill } from './spawn-captured.ts';
@@ -53,6 +54,7 @@ export class Keeper {
   start(): void {
     // It outlives us, and the path may be one that goes through us.
     const child = spawn('/bin/sh', [script, '.'], {
+      env: ownEnvironment(),
       cwd: this.#directory,
       stdio: ['pipe', 'ignore', 'ignore'],
       detached: true,

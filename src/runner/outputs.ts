@@ -12,11 +12,10 @@ import { needDescriptors } from '../system/descriptors.ts';
 import { listDirectory, readJson } from '../system/files.ts';
 import { describeError } from '../system/log.ts';
 import { sharedMasker } from '../system/mask/masker.ts';
+import { ownProgram } from '../system/own-program.ts';
 import { Allowance } from './allowance.ts';
 import { ProcessOutput, printed } from './process-output.ts';
 import type { Identity } from './users/identity.ts';
-
-const run = promisify(execFile);
 
 /** Limits the outputs of ended processes that other processes of the app hold open: each takes two descriptors. */
 const mayBeOrphaned = 16;
@@ -55,7 +54,7 @@ export class Outputs {
     try {
       // Node.js has no call for it.
       const fifos = [this.#path(id, 'out'), this.#path(id, 'err')];
-      await run('mkfifo', ['-m', '600', ...fifos]);
+      await promisify(execFile)('mkfifo', ['-m', '600', ...fifos], { ...ownProgram() });
       // It inherits them open; by /dev/stdout it opens them once more.
       if (user !== undefined) for (const fifo of fifos) chownSync(fifo, user.uid, user.gid);
       // Last: with it the next runner takes the FIFOs for granted.

@@ -26,8 +26,10 @@ export async function runAs(
   [program, ...args]: [string, ...string[]],
   { env, input = '', timeout }: { env: Record<string, string>; input?: string; timeout?: number },
 ): Promise<string> {
-  const child = spawn(program, args, { ...asOther(user), env, ...(timeout !== undefined && { timeout }) });
+  const child = spawn(program, args, { ...asOther(user), env });
   const end = () => child.kill();
+  // Node's own `timeout` keeps a process alive that could not start the program.
+  const timer = timeout === undefined ? undefined : setTimeout(end, timeout);
   process.on('SIGINT', end);
   try {
     child.stdin?.on('error', () => undefined).end(input);
@@ -39,6 +41,7 @@ export async function runAs(
     if (code === 0) return out.toString();
     throw new ProgramFailed(said.toString().trim() || `${program} ended with ${signal ?? code}`);
   } finally {
+    clearTimeout(timer);
     process.off('SIGINT', end);
   }
 }

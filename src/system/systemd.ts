@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { ownProgram } from './own-program.ts';
 
 /**
  * Tells systemd that we are ready, where it has started us and waits to hear of it. Node.js has no unix datagrams, so
@@ -7,8 +8,10 @@ import { promisify } from 'node:util';
  * @param status what `systemctl status` shows from now on
  */
 export async function sayReadyToSystemd(status: string): Promise<void> {
-  if (!process.env['NOTIFY_SOCKET']) return;
-  await promisify(execFile)('systemd-notify', ['--ready', `--status=${status}`]);
+  const socket = process.env['NOTIFY_SOCKET'];
+  if (!socket) return;
+  const argv = ['--ready', `--status=${status}`];
+  await promisify(execFile)('systemd-notify', argv, { ...ownProgram({ NOTIFY_SOCKET: socket }) });
 }
 
 /** What systemd knows of one of its units. */
@@ -43,7 +46,7 @@ export async function isUnitHome(home: string): Promise<boolean> {
 /** What a program of systemd prints; undefined where it is not there, or has nothing to say because systemd does not run. */
 export async function run(program: string, args: string[]): Promise<string | undefined> {
   try {
-    return (await promisify(execFile)(program, args, { timeout: 10_000 })).stdout;
+    return (await promisify(execFile)(program, args, { ...ownProgram(), timeout: 10_000 })).stdout;
   } catch {
     return undefined;
   }

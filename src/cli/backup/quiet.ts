@@ -8,6 +8,7 @@ import { AppError } from '../../errors/app-error.ts';
 import { asOwner } from '../../system/as-owner.ts';
 import { exists } from '../../system/exists.ts';
 import { ensurePrivateDirectory } from '../../system/files.ts';
+import { ownProgram } from '../../system/own-program.ts';
 import { isUnitHome } from '../../system/systemd.ts';
 import { lockHome } from './hold-still.ts';
 
@@ -24,9 +25,9 @@ export async function isUnit(paths: Paths): Promise<boolean> {
 export async function quieten(paths: Paths): Promise<AsyncDisposable> {
   await using ending = new AsyncDisposableStack();
   if (await isUnit(paths)) {
-    await promisify(execFile)('systemctl', ['stop', ...ownUnits]);
+    await promisify(execFile)('systemctl', ['stop', ...ownUnits], { ...ownProgram() });
     ending.defer(async () => {
-      await promisify(execFile)('systemctl', ['start', ...ownUnits.toReversed()]);
+      await promisify(execFile)('systemctl', ['start', ...ownUnits.toReversed()], { ...ownProgram() });
     });
   }
   ending.use(await assertQuiet(paths));

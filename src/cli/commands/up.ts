@@ -29,7 +29,11 @@ function up(options: { json?: true }): void {
       hint: 'systemctl start sluice',
     });
   }
-  spawnSync(process.execPath, [...smallHeap, server('warm.ts')], { stdio: ['ignore', 'ignore', 'inherit'] });
+  spawnSync(process.execPath, [...smallHeap, server('warm.ts')], {
+    // Its own user starts it: it has the variables that the server has.
+    env: process.env,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
   if (process.execve === undefined) throw new Error('this platform cannot run `sluice up`');
   const flags = options.json ? ['--json'] : [];
   const command = [process.execPath, ...smallHeap, server('up.ts'), ...flags];

@@ -1,15 +1,15 @@
-import { execFile } from 'node:child_process';
 import { readlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { promisify } from 'node:util';
+import { ownEnvironment } from '../../system/own-program.ts';
+import { runAs } from '../../system/run-as.ts';
 import { type Check, fault, ok, type Patient, warning } from './check.ts';
-import { serverPath } from './server-path.ts';
+import { ownerOf, serverPath } from './server-path.ts';
 
 const root = resolve(import.meta.dirname, '../../..');
 
 /** Whether the Node.js that Sluice carries runs, which apps run on too, and npm, which most are built with. */
-export async function checkNode({ server }: Patient): Promise<Check> {
-  const node = await versionOf(join(root, 'libexec/node'), {});
+export async function checkNode({ server, paths }: Patient): Promise<Check> {
+  const node = await versionOf(join(root, 'libexec/node'), paths.home, {});
   if ('failure' in node)
     return fault('node', `the Node.js of Sluice does not run: ${node.failure}`, hintFor(node.failure));
   if (server.state === 'up' && (await isReplaced(server.status.server.pid))) {
@@ -20,7 +20,7 @@ export async function checkNode({ server }: Patient): Promise<Check> {
     );
   }
   const path = `${join(root, 'runtime/bin')}:${await serverPath(server)}`;
-  const npm = await versionOf('npm', { PATH: path });
+  const npm = await versionOf('npm', paths.home, { PATH: path, npm_config_logs_max: '0' });
   if (!('failure' in npm))
     return ok('node', `Node.js ${node.version.replace(/^v/, '')} and npm ${npm.version} run`);
   return warning(
@@ -30,20 +30,18 @@ export async function checkNode({ server }: Patient): Promise<Check> {
   );
 }
 
+/** By the user of the home, whose PATH decides which program that is. */
 async function versionOf(
   program: string,
+  home: string,
   env: Record<string, string>,
 ): Promise<{ version: string } | { failure: string }> {
   try {
-    const { stdout } = await promisify(execFile)(program, ['--version'], {
-      env: { ...process.env, ...env },
-      // On a machine with too much to do this takes seconds, and is no fault of theirs.
-      timeout: 30_000,
-    });
-    return { version: stdout.trim() };
+    // On a machine with too much to do this takes seconds, and is no fault of theirs.
+    const options = { env: ownEnvironment(env), timeout: 30_000 };
+    return { version: (await runAs(await ownerOf(home), [program, '--version'], options)).trim() };
   } catch (error) {
-    const { stderr = '', message } = error as Error & { stderr?: string };
-    return { failure: stderr.trim() || message };
+    return { failure: (error as Error).message };
   }
 }
 

@@ -1,9 +1,8 @@
-import { stat } from 'node:fs/promises';
-import { systemCode } from '../../errors/app-error.ts';
 import { isOnPath } from '../../system/on-path.ts';
+import { ownEnvironment } from '../../system/own-program.ts';
 import { runAs } from '../../system/run-as.ts';
 import { type Check, fault, ok, type Patient } from './check.ts';
-import { serverPath } from './server-path.ts';
+import { ownerOf, serverPath } from './server-path.ts';
 
 /** All that the server, the runner and the relay start by name; what is used where it is there, such as ionice, is not in it. */
 const needed = ['git', 'mkfifo', 'sh', 'cat', 'nice'];
@@ -38,21 +37,11 @@ export async function checkPrograms({ server, paths }: Patient): Promise<Check> 
 async function gitVersion(path: string, home: string): Promise<{ version: string } | { failure: string }> {
   try {
     // On a machine with too much to do this takes seconds, and is no fault of git's.
-    const options = { env: { PATH: path }, timeout: 30_000 };
+    const options = { env: ownEnvironment({ PATH: path }), timeout: 30_000 };
     const stdout = await runAs(await ownerOf(home), ['git', '--version'], options);
     return { version: /\d+(?:\.\d+)+/.exec(stdout)?.[0] ?? stdout.trim() };
   } catch (error) {
     return { failure: (error as Error).message };
-  }
-}
-
-/** Where there is no home yet, whoever asks is who would have it. */
-async function ownerOf(home: string): Promise<{ uid: number; gid: number }> {
-  try {
-    return await stat(home);
-  } catch (error) {
-    if (systemCode(error) !== 'ENOENT') throw error;
-    return { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
   }
 }
 

@@ -1,4 +1,5 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
+import { systemCode } from '../../errors/app-error.ts';
 import type { ServerReport } from './ask-server.ts';
 
 /** The PATH of the process that starts programs: under a service manager it is another than that of a shell. */
@@ -14,5 +15,15 @@ async function pathOf(pid: number): Promise<string | undefined> {
   } catch {
     // No /proc, or not ours to read.
     return undefined;
+  }
+}
+
+/** Returns the user of the home. Where there is no home yet, that is who asks. */
+export async function ownerOf(home: string): Promise<{ uid: number; gid: number }> {
+  try {
+    return await stat(home);
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error;
+    return { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
   }
 }

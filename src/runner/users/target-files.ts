@@ -4,9 +4,9 @@ import { lchownSync, lstatSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { AppError, systemCode } from '../../errors/app-error.ts';
+import { ownEnvironment } from '../../system/own-program.ts';
 import type { PinnedDirectory } from '../../system/pinned-directory.ts';
 import { signalProcess } from '../../system/processes.ts';
-import { rootEnvironment } from '../../system/root-environment.ts';
 import { askedTarget } from '../asked-target.ts';
 import { pidsOf } from '../job-remains.ts';
 import { as, type Identity } from './identity.ts';
@@ -175,8 +175,8 @@ async function chownBelow(
   const only = `--from=${owner.uid}`;
   const chown = ['/bin/chown', '--recursive', '-P', '--no-dereference', only, `${user.uid}:${user.gid}`];
   const child = spawn('/usr/bin/find', [...all, '-exec', ...chown, '{}', '+'], {
+    env: ownEnvironment(),
     cwd: directory.path,
-    env: rootEnvironment,
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   let said = '';
@@ -196,14 +196,13 @@ const endWithin = 1000;
  * too, and may be stopped or killed by what it is to end: so after that, all that is still there is killed by us.
  */
 async function endAll(user: Identity): Promise<void> {
-  const options = {
-    ...as(user, rootEnvironment),
-    cwd: '/',
-    timeout: endWithin,
-    killSignal: 'SIGKILL' as const,
-  };
   for (let tries = 0; tries < endTries; tries += 1) {
-    const kill = promisify(execFile)('/bin/sh', ['-c', 'kill -s KILL -- -1 2> /dev/null || :'], options);
+    const kill = promisify(execFile)('/bin/sh', ['-c', 'kill -s KILL -- -1 2> /dev/null || :'], {
+      ...as(user, ownEnvironment()),
+      cwd: '/',
+      timeout: endWithin,
+      killSignal: 'SIGKILL',
+    });
     const [{ status }] = await Promise.allSettled([kill]);
     const left = await pidsOf(user);
     if (status === 'fulfilled' && left.length === 0) return;

@@ -4,8 +4,8 @@ import { promisify } from 'node:util';
 import { addAppUser, appUserName, findAppUser } from '../../config/app-user.ts';
 import type { Paths } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
+import { ownProgram } from '../../system/own-program.ts';
 import { findUser } from '../../system/passwd.ts';
-import { rootEnvironment } from '../../system/root-environment.ts';
 import { Serial } from '../../system/serial.ts';
 import { askedTarget } from '../asked-target.ts';
 import type { Identity } from './identity.ts';
@@ -47,7 +47,8 @@ export class Users {
    * @throws AppError `user_refused` where there is none, or one of that name is not ours
    */
   of(key: string | null): Identity {
-    if (key === null) return this.owner;
+    // In /tmp others could prepare what a job of the server reads.
+    if (key === null) return { ...this.owner, temporary: this.#paths.home };
     const user = this.find(key);
     if (user === undefined) {
       throw new AppError('user_refused', `there is no user ${this.#nameOf(key)} for ${key}`, {
@@ -80,7 +81,7 @@ export class Users {
       const deadline = performance.now() + goneWithin;
       for (let user = this.find(key); user !== undefined; user = this.find(key)) {
         try {
-          await promisify(execFile)('/usr/sbin/userdel', [user.name], { env: rootEnvironment });
+          await promisify(execFile)('/usr/sbin/userdel', [user.name], { ...ownProgram() });
         } catch (error) {
           if ((error as { code?: unknown }).code !== stillLoggedIn || performance.now() > deadline)
             throw error;
