@@ -5,6 +5,7 @@ import { networkInterfaces } from 'node:os';
 import { promisify } from 'node:util';
 import { fromUrl } from '../system/address.ts';
 import { isLoopback } from '../system/loopback.ts';
+import { ownProgram } from '../system/own-program.ts';
 import { parentOf } from '../system/processes.ts';
 import { findServer } from './server-address.ts';
 
@@ -62,7 +63,7 @@ async function sshConnection(): Promise<string> {
 
 /** Only root may ask sshd; 22 otherwise. */
 async function portOfSshd(): Promise<number> {
-  const asked = promisify(execFile)('/usr/sbin/sshd', ['-T']);
+  const asked = promisify(execFile)('/usr/sbin/sshd', ['-T'], { ...ownProgram() });
   const settings = await asked.then(
     ({ stdout }) => stdout,
     () => '',
