@@ -1,10 +1,14 @@
+import { basename, dirname, join } from 'node:path';
 import { Header } from 'tar/header';
 import { Pax } from 'tar/pax';
 import { placeOf } from './place.ts';
+import type { Piece } from './sparse.ts';
 import { type EntryHead, Sums } from './sums.ts';
 
-const types = { file: 'File', directory: 'Directory', link: 'SymbolicLink' } as const;
+const types = { file: 'File', directory: 'Directory', link: 'SymbolicLink', hardLink: 'Link' } as const;
 const block = 512;
+/** More characters of a path do not fit into a header. */
+const longestInHeader = 255;
 
 /**
  * Writes a tar, entry by entry, with no more of it in memory than a piece of one file. Header by header, and not with what
@@ -24,16 +28,35 @@ export class ArchiveWriter {
   async entry(head: EntryHead, content: AsyncIterable<Buffer> | Iterable<Buffer> = []): Promise<void> {
     await this.#header(head);
     const sum = this.#sums.enter(placeOf(head.path).part, head);
-    let left = head.size;
-    const write = async (chunk: Buffer) => {
+    for await (const chunk of padded(content, head.size)) {
       sum(chunk);
-      left -= chunk.length;
       await this.#put(chunk);
-    };
-    for await (const chunk of content) await write(chunk);
-    // As every tar does with what has become shorter than its header says.
-    while (left > 0) await write(Buffer.alloc(Math.min(left, 65_536)));
+    }
     await this.#pad(head.size);
+  }
+
+  /**
+   * A file with holes: the list of its pieces, then their content, one after the other. This is format 1.0 of GNU tar for sparse
+   * files ("Storing Sparse Files" in its manual), so that tar can read it, too.
+   * @param head of the file; its size is that with the holes
+   * @param contentOf returns the content of a piece, no longer than the piece
+   */
+  async sparseEntry(
+    head: EntryHead,
+    pieces: Piece[],
+    contentOf: (piece: Piece) => AsyncIterable<Buffer>,
+  ): Promise<void> {
+    // The last piece says where the file ends.
+    const all = [...pieces, { offset: head.size, length: 0 }];
+    const numbers = [all.length, ...all.flatMap(({ offset, length }) => [offset, length])];
+    const list = Buffer.from(numbers.map((number) => `${number}\n`).join(''));
+    const padding = Buffer.alloc((block - (list.length % block)) % block);
+    const size = list.length + padding.length + pieces.reduce((sum, { length }) => sum + length, 0);
+    async function* content(): AsyncGenerator<Buffer> {
+      yield* [list, padding];
+      for (const piece of pieces) yield* padded(contentOf(piece), piece.length);
+    }
+    await this.entry({ ...head, size, sparseSize: head.size }, content());
   }
 
   /** A file of the backup itself. */
@@ -53,9 +76,11 @@ export class ArchiveWriter {
     await this.#put(Buffer.alloc(2 * block));
   }
 
-  async #header({ path, type, mode, size, mtime, target, owner, group }: EntryHead): Promise<void> {
+  async #header(head: EntryHead): Promise<void> {
+    const { path, type, mode, size, mtime, target, owner, group, sparseSize } = head;
+    const named = sparseSize === undefined ? path : join(dirname(path), 'GNUSparseFile.0', basename(path));
     const fields = {
-      path: type === 'directory' ? `${path}/` : path,
+      path: type === 'directory' ? `${path}/` : named,
       type: types[type],
       mode,
       size,
@@ -64,11 +89,15 @@ export class ArchiveWriter {
       gid: 0,
       uname: owner,
       gname: group,
-      ...(type === 'link' && { linkpath: target }),
+      ...((type === 'link' || type === 'hardLink') && { linkpath: target }),
     };
-    const header = new Header(fields);
+    // The package takes time that grows with the square of the length, and the extended header has the path.
+    const isLong = named.length > longestInHeader;
+    const header = new Header(isLong ? { ...fields, path: basename(named) } : fields);
     const bytes = Buffer.alloc(block);
-    if (header.encode(bytes)) await this.#put(new Pax(fields).encode());
+    const isEnough = !header.encode(bytes) && !isLong;
+    if (sparseSize !== undefined) await this.#put(new SparsePax(fields, path, sparseSize).encode());
+    else if (!isEnough) await this.#put(new Pax(fields).encode());
     await this.#put(bytes);
   }
 
@@ -76,6 +105,42 @@ export class ArchiveWriter {
     const rest = size % block;
     if (rest > 0) await this.#put(Buffer.alloc(block - rest));
   }
+}
+
+/** Content that is as long as it was said to be: as every tar does with what has become shorter than its header says. */
+async function* padded(
+  content: AsyncIterable<Buffer> | Iterable<Buffer>,
+  size: number,
+): AsyncGenerator<Buffer> {
+  let left = size;
+  for await (const chunk of content) {
+    left -= chunk.length;
+    yield chunk;
+  }
+  for (; left > 0; left -= 65_536) yield Buffer.alloc(Math.min(left, 65_536));
+}
+
+/** An extended header with the records of a sparse file. */
+class SparsePax extends Pax {
+  readonly #records: Record<string, string | number>;
+
+  constructor(fields: ConstructorParameters<typeof Pax>[0], path: string, realSize: number) {
+    super(fields);
+    this.#records = { major: 1, minor: 0, name: path, realsize: realSize };
+  }
+
+  override encodeBody(): string {
+    const records = Object.entries(this.#records).map(([key, value]) => record(`GNU.sparse.${key}`, value));
+    return super.encodeBody() + records.join('');
+  }
+}
+
+/** Returns a record of an extended header. The length at its start counts itself. */
+function record(key: string, value: string | number): string {
+  const rest = Buffer.byteLength(` ${key}=${value}\n`);
+  let length = rest + 1;
+  while (length !== rest + String(length).length) length = rest + String(length).length;
+  return `${length} ${key}=${value}\n`;
 }
 
 export const plain = { target: '', owner: 'owner', group: 'owner' };

@@ -1,7 +1,6 @@
 import { join } from 'node:path';
-import type { Paths, Target } from '../config/paths.ts';
+import { type Paths, type Target, targetName } from '../config/paths.ts';
 import { listTargets } from '../config/target-state.ts';
-import { AppError } from '../errors/app-error.ts';
 import { type ReleaseRecord, wholeCommit } from '../releases/release.ts';
 import { type Active, ReleaseStore } from '../releases/store.ts';
 import { exists } from '../system/exists.ts';
@@ -21,21 +20,33 @@ export interface Contents extends Environment {
  * be built again from what is in a repository. It goes by names, which whoever owns the home may lead elsewhere: of what is
  * read here, nothing but names and numbers gets into a backup.
  */
-export async function contentsOf(paths: Paths, owner: Owner, allReleases: boolean): Promise<Contents[]> {
+export async function contentsOf(
+  paths: Paths,
+  owner: Owner,
+  allReleases: boolean,
+  note: (text: string) => void,
+): Promise<Contents[]> {
   const contents: Contents[] = [];
   for (const target of await listTargets(paths)) {
     const store = new ReleaseStore(target, paths.target(target));
     // In this order: a deploy may switch meanwhile, and what is live then is in the list.
-    const active = await store.active();
+    const named = await store.active();
     const records = await store.list();
-    const live = active?.release ?? null;
+    const number = named?.release ?? null;
     const there: number[] = [];
-    for (const { number, liveAt } of records) {
+    for (const each of records) {
       // Right after its switch it is not noted yet that it is live.
-      if ((liveAt !== null || number === live) && (await store.hasTree(number))) there.push(number);
+      if ((each.liveAt !== null || each.number === number) && (await store.hasTree(each.number)))
+        there.push(each.number);
     }
-    const record = records.find(({ number }) => number === live);
-    if (live !== null && (record === undefined || !there.includes(live))) throw damaged(target, live);
+    const record = records.find((each) => each.number === number);
+    const isDamaged = number !== null && (record === undefined || !there.includes(number));
+    // One app must not prevent the backup of the others.
+    if (isDamaged)
+      note(
+        `the files of release ${number} of ${targetName(target)} are not there: a restore has no live release of it; deploy it again, then back it up`,
+      );
+    const [active, live] = isDamaged ? [null, null] : [named, number];
     const builds = record === undefined || (await canBeBuilt(paths.repository(target.app), record, owner));
     const trees = allReleases ? there : there.filter((number) => number === live && !builds);
     contents.push({ ...target, target, active, live, trees, records: records.map(({ number }) => number) });
@@ -47,14 +58,4 @@ async function canBeBuilt(repository: string, { source }: ReleaseRecord, owner: 
   const commit = wholeCommit(source);
   if (commit === null || !(await exists(join(repository, 'HEAD')))) return false;
   return (await commitsIn(repository, [commit], owner)).has(commit);
-}
-
-function damaged({ app, environment }: Target, live: number): AppError {
-  return new AppError(
-    'release_not_found',
-    `release ${live} of ${app} (${environment}) is live, and is not there`,
-    {
-      hint: 'Its files are damaged: deploy the app again, then back it up.',
-    },
-  );
 }

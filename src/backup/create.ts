@@ -2,7 +2,8 @@ import type { Stats } from 'node:fs';
 import { type FileHandle, lstat, open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Paths, type Target, targetName } from '../config/paths.ts';
-import { AppError, systemCode } from '../errors/app-error.ts';
+import { AppError, hasCode, systemCode } from '../errors/app-error.ts';
+import { formatBytes } from '../system/amounts.ts';
 import { exists } from '../system/exists.ts';
 import { temporaryBeside } from '../system/files.ts';
 import { ProgramFailed } from '../system/run-as.ts';
@@ -12,6 +13,7 @@ import { type Contents, contentsOf } from './contents.ts';
 import { type Head, headName, manifestName, newHead } from './format.ts';
 import { Owners } from './owners.ts';
 import { bundleName, edgeDirectory, lasting, stateFiles, targetFiles } from './place.ts';
+import { isSmallInFull, isSparse, type Piece, piecesOf } from './sparse.ts';
 import { besideDatabase, databaseMode, takeSnapshot } from './sqlite.ts';
 import type { EntryHead } from './sums.ts';
 import { below, type Found, openFile, walk } from './walk.ts';
@@ -23,7 +25,7 @@ interface BackupOptions {
   releases: boolean;
   /** version of Sluice */
   version: string;
-  /** told what is not in it, or not as one could wish */
+  /** called for each thing that is not in it, or not as one could wish */
   note: (text: string) => void;
   /** aborted, with the reason, when what lies in the home may not stay as it is any more */
   signal: AbortSignal;
@@ -37,6 +39,25 @@ const fleeting = new Set(['wanted.json', 'applied.json', 'order.lock', 'challeng
 
 /** What npm and others can fetch again. */
 const caches = new Set(['.npm', '.cache']);
+
+/**
+ * Longest path in a backup, in bytes. A restore puts a longer path in front of it, and no program can open a path of more than
+ * 4095 bytes.
+ */
+const longestPath = 3072;
+/** Largest file, in bytes: ext4 has no larger files, so a restore could not create it. */
+const largestFile = 15 * 1024 ** 4;
+/** Most names of one file: ext4 allows 65,000. */
+const mostNames = 60_000;
+/** Limits of one environment, so that its backup ends: files whose holes are searched for, and databases that could not be copied. */
+const mostSearches = 10_000;
+const mostFailedCopies = 3;
+/** Notes about files of one environment that are told one by one. */
+const mostNotes = 20;
+/** Longest path in a note, in characters. */
+const longestShown = 300;
+/** Latest time that the header of an entry can have without an extended one, in s. */
+const latest = 8 ** 11 - 1;
 
 /**
  * Writes a backup as a tar. Whoever calls it sees to it that nothing is moved or removed in the home meanwhile; apps may
@@ -53,7 +74,7 @@ export async function createBackup(
   options: BackupOptions,
 ): Promise<Head> {
   const owners = await Owners.of(paths);
-  const contents = await contentsOf(paths, owners.home, options.releases);
+  const contents = await contentsOf(paths, owners.home, options.releases, options.note);
   const writer = new ArchiveWriter((chunk) => {
     options.signal.throwIfAborted();
     return put(chunk);
@@ -70,7 +91,10 @@ export async function createBackup(
   for (const name of stateFiles) await packer.file(name, null);
   await packer.tree(edgeDirectory, null, fleeting);
   for (const app of new Set(contents.map(({ app }) => app))) await packer.repository(app);
-  for (const each of contents) await packer.environment(each);
+  for (const each of contents) {
+    await packer.environment(each);
+    packer.endEnvironment(each.target);
+  }
   await writer.own(manifestName, writer.manifest());
   await writer.end();
   return head;
@@ -81,12 +105,34 @@ class Packer {
   readonly #writer: ArchiveWriter;
   readonly #owners: Owners;
   readonly #options: BackupOptions;
+  /** by device and inode: files of the current environment that have several names */
+  #linked = new Map<string, { path: string; names: number }>();
+  #searches = 0;
+  #failedCopies = 0;
+  #notes = 0;
 
   constructor(paths: Paths, writer: ArchiveWriter, owners: Owners, options: BackupOptions) {
     this.#paths = paths;
     this.#writer = writer;
     this.#owners = owners;
     this.#options = options;
+  }
+
+  /** Resets the limits of an environment. */
+  endEnvironment(target: Target): void {
+    const more = this.#notes - mostNotes;
+    if (more > 0)
+      this.#options.note(`left out, or not copied as they were: ${more} more files of ${targetName(target)}`);
+    this.#linked = new Map();
+    this.#searches = 0;
+    this.#failedCopies = 0;
+    this.#notes = 0;
+  }
+
+  #note(what: string, path: string): void {
+    this.#notes += 1;
+    const shown = path.length > longestShown ? `${path.slice(0, longestShown)}…` : path;
+    if (this.#notes <= mostNotes) this.#options.note(`${what}: ${shown}`);
   }
 
   async environment({ target, active, trees, records }: Contents): Promise<void> {
@@ -129,13 +175,13 @@ class Packer {
   async tree(path: string, target: Target | null, without: ReadonlySet<string> = new Set()): Promise<void> {
     await this.#at(path, async (at) => {
       const stats = await statsOf(at);
-      if (stats?.isSymbolicLink()) this.#options.note(`left out, since it is a link: ${path}`);
+      if (stats?.isSymbolicLink()) this.#note('left out, since it is a link', path);
       if (!stats?.isDirectory()) return;
       await this.#found({ kind: 'directory', path, stats }, target);
       const covered = new Set<string>();
-      for await (const found of walk(at)) {
+      for await (const found of walk(at, longestPath - path.length)) {
         const top = found.path.split('/', 1)[0] ?? '';
-        if (without.has(top) || covered.has(found.path)) continue;
+        if (without.has(top) || covered.delete(found.path)) continue;
         const whole = { ...found, path: `${path}/${found.path}` };
         if (whole.kind === 'file' && (await this.#database(whole, target))) {
           for (const end of besideDatabase) covered.add(found.path + end);
@@ -147,7 +193,11 @@ class Packer {
   /** Works with what is at a path in the home. Where all is one user's, links on the way are nobody's but that user's. */
   async #at<Result>(path: string, work: (at: string) => Promise<Result>): Promise<Result | undefined> {
     const { home } = this.#paths;
-    return this.#owners.isolated ? below(home, path, work) : work(join(home, path));
+    try {
+      return await (this.#owners.isolated ? below(home, path, work) : work(join(home, path)));
+    } catch (error) {
+      throw unreadable(error);
+    }
   }
 
   async repository(app: string): Promise<void> {
@@ -169,7 +219,7 @@ class Packer {
         size,
         mtime: now(),
       } as const;
-      await this.#writer.entry(head, contentOf(handle, size));
+      await this.#writer.entry(head, contentOf(handle, { offset: 0, length: size }));
     } finally {
       await handle.close();
     }
@@ -182,67 +232,134 @@ class Packer {
   }
 
   async #found(found: Found, target: Target | null): Promise<void> {
-    if (found.kind === 'other') {
-      this.#options.note(`left out, since it is no file, or its name is not UTF-8: ${found.path}`);
-      return;
+    const { kind, path } = found;
+    const leaveOut = (why: string) => this.#note(`left out, since ${why}`, path);
+    if (kind === 'unfit') {
+      // What an app does to its files must not prevent the backup of the others.
+      if (target === null && found.error !== undefined) throw unreadable(found.error);
+      return leaveOut(found.why);
     }
+    const { stats } = found;
+    const head = this.#headOf(found, target);
+    if (kind !== 'file') return this.#writer.entry(head);
+    if (this.#owners.isStrangers(stats, target))
+      return leaveOut('it is also somewhere else, and not of this app');
+    if (stats.size > largestFile) return leaveOut(`it is larger than ${formatBytes(largestFile)}`);
+    const first = this.#firstName(stats);
+    if (first !== undefined && first.names >= mostNames)
+      return leaveOut(`it is one of more than ${mostNames} names of one file`);
+    if (first !== undefined) {
+      first.names += 1;
+      return this.#writer.entry({ ...head, type: 'hardLink', size: 0, target: first.path });
+    }
+    const pieces = target === null ? undefined : await this.#pieces(found);
+    if (typeof pieces === 'string') return leaveOut(pieces);
+    const content = (piece: Piece) => this.#contentOf(found.handle, piece, found, target);
+    if (pieces !== undefined) await this.#writer.sparseEntry(head, pieces, content);
+    else await this.#writer.entry(head, content({ offset: 0, length: stats.size }));
+    this.#noteName(path, stats, target);
+  }
+
+  #headOf(found: Exclude<Found, { kind: 'unfit' }>, target: Target | null): EntryHead {
     const { kind, path, stats } = found;
-    if (kind === 'file' && this.#owners.isStrangers(stats, target)) {
-      this.#options.note(`left out, since it is also somewhere else, and not of this app: ${path}`);
-      return;
-    }
-    const head: EntryHead = {
+    return {
       path,
       type: kind,
       mode: stats.mode & 0o777,
       size: kind === 'file' ? stats.size : 0,
-      mtime: Math.floor(stats.mtimeMs / 1000),
+      mtime: Math.min(Math.max(0, Math.floor(stats.mtimeMs / 1000)), latest),
       target: kind === 'link' ? found.target : '',
       ...this.#owners.roles(stats, target),
     };
-    await this.#writer.entry(head, kind === 'file' ? contentOf(found.handle, stats.size) : []);
+  }
+
+  /** Returns the first name of a file that is in the backup already. Without it, a large file with many names would fill any disk. */
+  #firstName({ dev, ino, nlink }: Stats) {
+    return nlink > 1 ? this.#linked.get(`${dev}:${ino}`) : undefined;
+  }
+
+  #noteName(path: string, { dev, ino, nlink }: Stats, target: Target | null): void {
+    if (nlink > 1 && target !== null) this.#linked.set(`${dev}:${ino}`, { path, names: 1 });
+  }
+
+  /** @returns pieces of a file with holes; undefined if it is to be stored in full; why it cannot be stored, otherwise */
+  async #pieces({ handle, stats }: Found & { kind: 'file' }): Promise<Piece[] | string | undefined> {
+    if (!isSparse(stats)) return undefined;
+    this.#searches += 1;
+    const pieces =
+      this.#searches > mostSearches
+        ? `it is one of more than ${mostSearches} files with holes`
+        : await piecesOf(handle, stats);
+    return typeof pieces === 'string' && isSmallInFull(stats) ? undefined : pieces;
+  }
+
+  /** Yields the content of a part of a file. The rest is missing if the file gets shorter, or if the disk cannot read it. */
+  async *#contentOf(
+    handle: FileHandle,
+    piece: Piece,
+    { path }: Found,
+    target: Target | null,
+  ): AsyncGenerator<Buffer> {
+    try {
+      yield* contentOf(handle, piece);
+    } catch (error) {
+      if (target === null || systemCode(error) === undefined) throw error;
+      this.#note(`copied in part, since it cannot be read (${systemCode(error)})`, path);
+    }
   }
 
   /** A database that is in use, as SQLite copies it. @returns false where it is none, or SQLite cannot */
-  async #database(
-    { handle, path, stats }: Found & { kind: 'file' },
-    target: Target | null,
-  ): Promise<boolean> {
+  async #database(found: Found & { kind: 'file' }, target: Target | null): Promise<boolean> {
+    const { path, stats } = found;
+    if (this.#firstName(stats) !== undefined) return false;
+    await using copy = await this.#snapshot(found, target);
+    if (copy === undefined) return false;
+    const head = { ...this.#headOf(found, target), size: copy.size };
+    await this.#writer.entry(
+      head,
+      this.#contentOf(copy.handle, { offset: 0, length: copy.size }, found, target),
+    );
+    this.#noteName(path, stats, target);
+    return true;
+  }
+
+  async #snapshot({ handle, path, stats }: Found & { kind: 'file' }, target: Target | null) {
     const at = join(this.#paths.home, path);
-    const mode = await databaseMode(handle, at);
-    if (mode === 'none' || mode === 'rest') return false;
     try {
+      const mode = await databaseMode(handle, at);
+      if (mode === 'none' || mode === 'rest') return undefined;
+      // A copy would have its holes as data.
+      if (isSparse(stats)) throw new ProgramFailed('it has holes');
+      if (this.#failedCopies >= mostFailedCopies)
+        throw new ProgramFailed(`${mostFailedCopies} others of this app could not be copied`);
       const owner = this.#owners.whose(stats, target);
       if (owner === undefined) throw new ProgramFailed('it belongs neither to the app nor to Sluice');
       // The app's own directory for such things is where it may write, on the same disk; the home is the server's.
       const { home } = this.#paths;
       const isApps = target !== null && owner.uid !== this.#owners.home.uid;
-      await using copy = await takeSnapshot(
-        at,
-        mode,
-        owner,
-        isApps ? this.#paths.target(target).temporary : home,
-      );
-      const head = {
-        path,
-        type: 'file',
-        mode: stats.mode & 0o777,
-        size: copy.size,
-        mtime: Math.floor(stats.mtimeMs / 1000),
-        target: '',
-        ...this.#owners.roles(stats, target),
-      } as const;
-      await this.#writer.entry(head, contentOf(copy.handle, copy.size));
-      return true;
+      const scratch = isApps ? this.#paths.target(target).temporary : home;
+      return await takeSnapshot(at, mode, stats.size, owner, scratch);
     } catch (error) {
       this.#options.signal.throwIfAborted();
-      if (!(error instanceof ProgramFailed)) throw error;
-      this.#options.note(
-        `${path} is copied as it stands, since SQLite could not copy it (${error.message}); stop the app for a sure copy`,
+      // An app may put anything in the place of its files, and of the copy.
+      if (!(error instanceof ProgramFailed) && systemCode(error) === undefined) throw error;
+      this.#failedCopies += 1;
+      const why = (error as Error).message;
+      this.#note(
+        `copied as it stands, since SQLite could not copy it (${why}); stop the app for a sure copy`,
+        path,
       );
-      return false;
+      return undefined;
     }
   }
+}
+
+function unreadable(error: unknown): unknown {
+  if (!hasCode(error, 'EACCES', 'EPERM')) return error;
+  return new AppError('forbidden', (error as Error).message, {
+    hint: 'Run it as root, or as the user that Sluice runs as: a backup without this file would not be whole.',
+    cause: error,
+  });
 }
 
 /** Of a link, its own. */
@@ -265,10 +382,10 @@ function unreachable(target: Target, path: string): AppError {
   );
 }
 
-/** A buffer for each piece: whoever gets it may not be done with it when the next is read. */
-async function* contentOf(handle: FileHandle, size: number): AsyncGenerator<Buffer> {
-  for (let at = 0; at < size; ) {
-    const buffer = Buffer.allocUnsafe(Math.min(pieceSize, size - at));
+/** Yields a buffer for each part: whoever gets it may not be done with it when the next one is read. */
+async function* contentOf(handle: FileHandle, { offset, length }: Piece): AsyncGenerator<Buffer> {
+  for (let at = offset; at < offset + length; ) {
+    const buffer = Buffer.allocUnsafe(Math.min(partSize, offset + length - at));
     const { bytesRead } = await handle.read(buffer, 0, buffer.length, at);
     if (bytesRead === 0) return;
     at += bytesRead;
@@ -276,4 +393,4 @@ async function* contentOf(handle: FileHandle, size: number): AsyncGenerator<Buff
   }
 }
 
-const pieceSize = 256 * 1024;
+const partSize = 256 * 1024;

@@ -7,13 +7,14 @@ export const headName = 'sluice-backup.json';
 /** What it ends with: what went in. One that has been cut off has none. */
 export const manifestName = 'manifest.json';
 
-const format = 1;
+/** Format 2 has hard links and files with holes. */
+const format = 2;
 
 const number = v.pipe(v.number(), v.integer(), v.minValue(1));
 const name = v.pipe(v.string(), v.check(isName, 'a name of an app or an environment'));
 
 const headSchema = v.object({
-  format: v.literal(format),
+  format: v.picklist([1, format]),
   /** version of Sluice that made it */
   sluice: v.string(),
   createdAt: v.pipe(v.string(), v.isoTimestamp()),

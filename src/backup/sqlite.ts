@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -20,7 +20,9 @@ const allPages = 2 ** 30;
 /** 20 MB of the usual pages: less than 0.1 s, in which nobody can write. */
 const fewPages = 5000;
 /** In ms. Without WAL a copy begins anew whenever somebody has written, and might never end. */
-const deadlines = { wal: 30 * 60_000, journal: 60_000 };
+const deadlines = { wal: 60_000, journal: 60_000 };
+/** Least bytes that are copied in a millisecond of a longer deadline, with WAL. */
+const leastSpeed = 5000;
 
 interface Snapshot extends AsyncDisposable {
   handle: FileHandle;
@@ -42,24 +44,32 @@ export async function databaseMode(
 /**
  * A consistent copy of a database that is in use, made by SQLite itself. All is done with the rights of its owner, who may
  * put links where we work.
+ * @param size of the database, in bytes
  * @param scratch a directory that the copy may lie in, and the owner may write into
  * @throws ProgramFailed that says why there is none
  */
 export async function takeSnapshot(
   path: string,
   mode: 'wal' | 'journal',
+  size: number,
   owner: Owner,
   scratch: string,
 ): Promise<Snapshot> {
   const directory = temporaryBeside(join(scratch, 'snapshot'));
   await using stack = new AsyncDisposableStack();
   asUser(owner, () => makeDirectory(directory));
-  stack.defer(() => asUser(owner, () => rmSync(directory, { recursive: true, force: true })));
+  // The owner may have put anything there. What cannot be removed must not prevent the backup.
+  stack.defer(() =>
+    runAs(owner, ['rm', '-rf', '--', directory], {
+      env: ownEnvironment(),
+      timeout: deadlines.journal,
+    }).then(undefined, ignoreFailure),
+  );
   const copy = join(directory, 'copy');
   const pages = String(mode === 'wal' ? allPages : fewPages);
   await runAs(owner, [process.execPath, program, path, copy, pages], {
     env: ownEnvironment(),
-    timeout: deadlines[mode],
+    timeout: deadlines[mode] + (mode === 'wal' ? size / leastSpeed : 0),
   });
   const file = await openFile(copy);
   if (file === undefined) throw new ProgramFailed(`there is no ${copy}`);
@@ -68,6 +78,10 @@ export async function takeSnapshot(
     throw new ProgramFailed(`${copy} is not its own`);
   const held = stack.move();
   return { handle: file.handle, size: file.stats.size, [Symbol.asyncDispose]: () => held.disposeAsync() };
+}
+
+function ignoreFailure(error: unknown): void {
+  if (!(error instanceof ProgramFailed)) throw error;
 }
 
 function makeDirectory(path: string): void {

@@ -2,7 +2,9 @@ import {
   chmodSync,
   closeSync,
   fchmodSync,
+  ftruncateSync,
   futimesSync,
+  linkSync,
   lutimesSync,
   mkdirSync,
   openSync,
@@ -13,14 +15,14 @@ import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
-import { Parser } from 'tar/parse';
-import type { ReadEntry } from 'tar/read-entry';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { formatBytes } from '../system/amounts.ts';
 import { freeBytes } from '../system/disk-space.ts';
+import { NotATar, type ReadEntry, readArchive } from './archive-reader.ts';
 import { type Head, headName, manifestName, notABackup, parseHead, parseManifest } from './format.ts';
 import { usualOwner } from './owners.ts';
 import { placeOf, unsafeEntry } from './place.ts';
+import { piecesIn } from './sparse-content.ts';
 import { type EntryHead, Sums } from './sums.ts';
 
 /** What was unpacked, and whose it was. */
@@ -49,63 +51,61 @@ export async function unpack(
   { minFree, signal }: { minFree: number; signal: AbortSignal },
 ): Promise<Unpacked> {
   const unpacker = new Unpacker(directory);
-  let looked = Number.NEGATIVE_INFINITY;
   try {
     const take = async (chunks: AsyncIterable<Buffer>) => {
-      for await (const chunk of chunks) {
-        unpacker.write(chunk);
-        if (unpacker.bytes - looked < lookEvery) continue;
-        looked = unpacker.bytes;
-        await assertRoom(directory, minFree);
-      }
+      for await (const entry of readArchive(withRoom(chunks, directory, minFree))) await unpacker.take(entry);
     };
     await pipeline(input, createGunzip(), take, { signal });
   } catch (error) {
     signal.throwIfAborted();
-    throw explained(error);
-  } finally {
-    unpacker.close();
+    throw explained(error, unpacker.hasBegun);
   }
   return unpacker.finish();
 }
 
+/** Checks from time to time if there is room. */
+async function* withRoom(
+  chunks: AsyncIterable<Buffer>,
+  directory: string,
+  minFree: number,
+): AsyncGenerator<Buffer> {
+  let bytes = 0;
+  let looked = Number.NEGATIVE_INFINITY;
+  for await (const chunk of chunks) {
+    bytes += chunk.length;
+    if (bytes - looked >= lookEvery) {
+      looked = bytes;
+      await assertRoom(directory, minFree);
+    }
+    yield chunk;
+  }
+}
+
 class Unpacker {
   readonly #root: string;
-  readonly #parser = new Parser({ strict: true, maxMetaEntrySize: 1024 ** 2 });
   readonly #sums = new Sums();
   readonly #seen = new Set<string>();
   readonly #directories = new Set<string>(['']);
+  /** by path, with the part of the backup that they are in: a hard link may lead to them */
+  readonly #files = new Map<string, string>();
   readonly #links: { path: string; target: string; mtime: number }[] = [];
   readonly #owners: Unpacked['owners'] = new Map();
   readonly #between: Unpacked['between'] = new Set();
   #head: Head | undefined;
   #manifest: string | undefined;
-  #file: number | undefined;
-  #ended = false;
-  bytes = 0;
 
   constructor(root: string) {
     this.#root = root;
-    // What these throw comes out of the parser's `write`.
-    this.#parser.on('entry', (entry) => this.#read(entry));
-    this.#parser.on('ignoredEntry', (entry) => refuse(entry));
-    this.#parser.on('eof', () => {
-      this.#ended = true;
-    });
-    this.#parser.on('error', (error) => {
-      throw this.#head === undefined ? notABackup(error.message, error) : damaged(error.message, error);
-    });
   }
 
-  write(chunk: Buffer): void {
-    this.bytes += chunk.length;
-    if (!this.#ended) this.#parser.write(chunk);
+  get hasBegun(): boolean {
+    return this.#head !== undefined;
   }
 
   /** Makes the links, last: until then no path can lead through one. */
   finish(): Unpacked {
     if (this.#head === undefined) throw notABackup('it does not begin as one');
-    if (!this.#ended || this.#manifest === undefined) throw truncated();
+    if (this.#manifest === undefined) throw truncated();
     const written = new Map(parseManifest(this.#manifest).parts.map((part) => [part.name, part]));
     const { parts } = this.#sums.manifest();
     for (const part of parts) {
@@ -122,34 +122,18 @@ class Unpacker {
     return { head: this.#head, owners: this.#owners, between: this.#between };
   }
 
-  close(): void {
-    if (this.#file !== undefined) closeSync(this.#file);
-    this.#file = undefined;
-  }
-
-  #read(entry: ReadEntry): void {
+  /** Takes the next entry. */
+  async take(entry: ReadEntry): Promise<void> {
     if (this.#manifest !== undefined)
       throw unsafeEntry(`something follows the end: ${JSON.stringify(entry.path)}`);
     if (this.#head === undefined) {
       if (entry.path !== headName || entry.type !== 'File') throw notABackup('it begins with something else');
-      this.#readText(entry, (text) => {
-        this.#head = parseHead(text);
-      });
-    } else if (entry.path === manifestName && entry.type === 'File') {
-      this.#readText(entry, (text) => {
-        this.#manifest = text;
-      });
-    } else this.#make(headOf(entry), entry);
+      this.#head = parseHead(await readText(entry));
+    } else if (entry.path === manifestName && entry.type === 'File') this.#manifest = await readText(entry);
+    else await this.#make(headOf(entry), entry);
   }
 
-  #readText(entry: ReadEntry, take: (text: string) => void): void {
-    if (entry.size > longestText) throw notABackup('what it says of itself is too long');
-    const chunks: Buffer[] = [];
-    entry.on('data', (chunk: Buffer) => void chunks.push(chunk));
-    entry.on('end', () => take(Buffer.concat(chunks).toString()));
-  }
-
-  #make(head: EntryHead, entry: ReadEntry): void {
+  async #make(head: EntryHead, { content }: ReadEntry): Promise<void> {
     const { path, type, mode, mtime, target } = head;
     const place = placeOf(path);
     if (this.#seen.has(path)) throw unsafeEntry(`${JSON.stringify(path)} is in it twice`);
@@ -160,68 +144,98 @@ class Unpacker {
     if (owner !== usual || group !== usual) this.#owners.set(path, { owner, group });
     this.#makeParents(dirname(path));
     const at = join(this.#root, path);
-    if (type === 'directory') {
-      this.#directories.add(path);
-      mkdirSync(at);
-      // What is in it is still to be written, and later to be removed.
-      chmodSync(at, mode | 0o700);
-    } else if (type === 'link') {
-      if (!place.isOfApp) throw unsafeEntry(`${JSON.stringify(path)} is a link`);
-      this.#links.push({ path, target, mtime });
-    } else {
-      this.#file = openSync(at, 'wx', 0o600);
-      entry.on('data', (chunk: Buffer) => {
-        sum(chunk);
-        this.#write(chunk);
-      });
-      entry.on('end', () => this.#endFile(mode, mtime));
-      return;
+    switch (type) {
+      case 'directory':
+        this.#directories.add(path);
+        mkdirSync(at);
+        // What is in it is still to be written, and later to be removed.
+        chmodSync(at, mode | 0o700);
+        return;
+      case 'link':
+        if (!place.isOfApp) throw unsafeEntry(`${JSON.stringify(path)} is a link`);
+        this.#links.push({ path, target, mtime });
+        return;
+      case 'hardLink':
+        if (!place.isOfApp || this.#files.get(target) !== place.part)
+          throw unsafeEntry(`${JSON.stringify(path)} is a hard link to something that is no file of its app`);
+        linkSync(join(this.#root, target), at);
+        return;
+      case 'file':
+        if (place.isOfApp) this.#files.set(path, place.part);
+        await writeFile(at, head, summed(content, sum));
     }
-    entry.resume();
   }
 
   /** Those between the parts of a backup, which it does not name: no app's own can be among them. */
   #makeParents(parent: string): void {
-    if (parent === '.' || this.#directories.has(parent)) return;
-    if (this.#seen.has(parent))
-      throw unsafeEntry(`${JSON.stringify(parent)} is no directory, and something is in it`);
-    this.#makeParents(dirname(parent));
-    mkdirSync(join(this.#root, parent), { mode: 0o700 });
-    this.#directories.add(parent);
-    this.#between.add(parent);
+    const missing: string[] = [];
+    for (let each = parent; each !== '.' && !this.#directories.has(each); each = dirname(each)) {
+      if (this.#seen.has(each))
+        throw unsafeEntry(`${JSON.stringify(each)} is no directory, and something is in it`);
+      missing.push(each);
+    }
+    for (const each of missing.reverse()) {
+      mkdirSync(join(this.#root, each), { mode: 0o700 });
+      this.#directories.add(each);
+      this.#between.add(each);
+    }
   }
+}
 
-  #write(chunk: Buffer): void {
-    if (this.#file === undefined) throw new Error('no file is open');
-    for (let written = 0; written < chunk.length; ) written += writeSync(this.#file, chunk, written);
-  }
+async function readText({ size, content }: ReadEntry): Promise<string> {
+  if (size > longestText) throw notABackup('what it says of itself is too long');
+  const chunks: Buffer[] = [];
+  for await (const chunk of content) chunks.push(chunk);
+  return Buffer.concat(chunks).toString();
+}
 
-  #endFile(mode: number, mtime: number): void {
-    if (this.#file === undefined) throw new Error('no file is open');
-    fchmodSync(this.#file, mode);
-    futimesSync(this.#file, mtime, mtime);
-    this.close();
+async function* summed(content: AsyncIterable<Buffer>, sum: (chunk: Buffer) => void): AsyncGenerator<Buffer> {
+  for await (const chunk of content) {
+    sum(chunk);
+    yield chunk;
   }
+}
+
+async function writeFile(
+  at: string,
+  { mode, mtime, sparseSize }: EntryHead,
+  content: AsyncIterable<Buffer>,
+): Promise<void> {
+  const file = openSync(at, 'wx', 0o600);
+  try {
+    if (sparseSize === undefined) for await (const chunk of content) writeAll(file, chunk, null);
+    else {
+      for await (const { offset, chunk } of piecesIn(content, sparseSize)) writeAll(file, chunk, offset);
+      ftruncateSync(file, sparseSize);
+    }
+    fchmodSync(file, mode);
+    futimesSync(file, mtime, mtime);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** @param offset null for the end of the file */
+function writeAll(file: number, chunk: Buffer, offset: number | null): void {
+  for (let written = 0; written < chunk.length; )
+    written += writeSync(file, chunk, written, undefined, offset === null ? null : offset + written);
 }
 
 function headOf(entry: ReadEntry): EntryHead {
-  const types = { File: 'file', Directory: 'directory', SymbolicLink: 'link' } as const;
-  const type = types[entry.type as keyof typeof types] ?? refuse(entry);
-  const { uname = '', gname = '' } = entry;
+  const types = { File: 'file', Directory: 'directory', SymbolicLink: 'link', Link: 'hardLink' } as const;
+  const type = types[entry.type as keyof typeof types];
+  if (type === undefined) throw unsafeEntry(`${JSON.stringify(entry.path)} is of the type ${entry.type}`);
   return {
     path: type === 'directory' ? entry.path.replace(/\/$/, '') : entry.path,
     type,
-    mode: (entry.mode ?? 0) & 0o777,
+    mode: entry.mode & 0o777,
     size: type === 'file' ? entry.size : 0,
-    mtime: Math.floor((entry.mtime?.getTime() ?? 0) / 1000),
-    target: type === 'link' ? (entry.linkpath ?? '') : '',
-    owner: uname,
-    group: gname,
+    mtime: Math.floor(entry.mtime.getTime() / 1000),
+    target: type === 'link' || type === 'hardLink' ? entry.linkpath : '',
+    owner: entry.uname,
+    group: entry.gname,
+    ...(entry.sparseSize !== undefined && { sparseSize: entry.sparseSize }),
   };
-}
-
-function refuse(entry: ReadEntry): never {
-  throw unsafeEntry(`${JSON.stringify(entry.path)} is of the type ${entry.type}`);
 }
 
 async function assertRoom(directory: string, minFree: number): Promise<void> {
@@ -232,7 +246,10 @@ async function assertRoom(directory: string, minFree: number): Promise<void> {
   });
 }
 
-function explained(error: unknown): unknown {
+function explained(error: unknown, hasBegun: boolean): unknown {
+  if (error instanceof NotATar && error.isTruncated) return truncated(error);
+  if (error instanceof NotATar)
+    return hasBegun ? damaged(error.message, error) : notABackup(error.message, error);
   const code = systemCode(error) ?? '';
   if (code === 'Z_BUF_ERROR') return truncated(error);
   if (code.startsWith('Z_')) return damaged((error as Error).message, error);

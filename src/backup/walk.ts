@@ -1,61 +1,169 @@
 import { constants, type Stats } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, readlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { AppError, systemCode } from '../errors/app-error.ts';
+import { hasCode, systemCode } from '../errors/app-error.ts';
 
 export type Found =
   | { kind: 'directory'; path: string; stats: Stats }
   | { kind: 'link'; path: string; stats: Stats; target: string }
   | { kind: 'file'; path: string; stats: Stats; handle: FileHandle }
-  /** a socket, a FIFO, a device; or a name that is not UTF-8, which no name of ours can stand for */
-  | { kind: 'other'; path: string };
+  /** an entry that cannot be copied, with everything below it; `error` if the system refuses it */
+  | { kind: 'unfit'; path: string; why: string; error?: unknown };
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants;
 
+/** A directory on the way to the current one. */
+interface Level {
+  path: string;
+  identity: string;
+  /** names that are still to be visited, the last one first */
+  names: string[];
+}
+
 /**
- * What is in a directory that others are changing, by name, each directory before what is in it. What is gone when its
- * turn comes is passed over. A file's handle is open until the next one is asked for.
+ * Yields the entries below a directory that other processes may change meanwhile: by name, and each directory before its
+ * entries. Skips entries that are gone when their turn comes. The handle of a file is open until the next entry is asked for.
  *
- * No link is followed, nor one that takes a directory's place while we are at it: an app could have root read what it
- * may not, and would find it in its own files after a restore. Node.js has no openat(2); a name below /proc/self/fd/N is
- * one.
- * @throws AppError `forbidden` where something may not be read
+ * Follows no link, not even one that replaces a directory during the walk: an app could have root read a file for it, and
+ * would find the content among its own files after a restore. Node.js has no openat(2), so paths go through
+ * /proc/self/fd/N. An app may nest directories deeper than the stack or the descriptors of this process allow: the walk is a
+ * loop, and holds two directories open. It returns from a directory through `..`, and checks where it arrives.
+ * @param longest limit for paths relative to `directory`, in bytes
  */
-export async function* walk(directory: string, below = ''): AsyncGenerator<Found> {
-  const handle = await opened(directory, O_DIRECTORY);
-  if (handle === undefined) return;
+export async function* walk(directory: string, longest: number): AsyncGenerator<Found> {
+  await using place = new Place();
+  const levels: [Level, ...Level[]] = [{ path: '', identity: '', names: [] }];
   try {
-    const base = process.platform === 'linux' ? `/proc/self/fd/${handle.fd}` : directory;
-    for (const name of (await readdir(base)).sort()) {
-      yield* found(join(base, name), below === '' ? name : `${below}/${name}`);
+    if ((await place.enter(directory)) === undefined) return;
+    levels[0].names = await place.names();
+  } catch (error) {
+    yield refused('.', error);
+  }
+  for (;;) {
+    const level = levels.at(-1) ?? levels[0];
+    const name = level.names.pop();
+    if (name === undefined) {
+      if (levels.length === 1) return;
+      levels.pop();
+      yield* comeBack(place, levels);
+      continue;
     }
-  } finally {
-    await handle.close();
+    const path = level.path === '' ? name : `${level.path}/${name}`;
+    let isDirectory = false;
+    for await (const found of look(join(place.at, name), path, longest)) {
+      isDirectory = found.kind === 'directory';
+      yield found;
+    }
+    if (!isDirectory) continue;
+    try {
+      const identity = await place.enter(join(place.at, name));
+      if (identity === undefined) continue;
+      // First, so that the walk comes back also if the names cannot be read.
+      const below: Level = { path, identity, names: [] };
+      levels.push(below);
+      below.names = await place.names();
+    } catch (error) {
+      yield refused(path, error);
+    }
   }
 }
 
-async function* found(at: string, path: string): AsyncGenerator<Found> {
-  if (path.includes('\uFFFD')) {
-    yield { kind: 'other', path };
-    return;
-  }
-  const stats = await present(lstat(at));
-  if (stats === undefined) return;
-  if (stats.isDirectory()) {
-    yield { kind: 'directory', path, stats };
-    yield* walk(at, path);
-  } else if (stats.isSymbolicLink()) {
-    const target = await present(readlink(at));
-    if (target !== undefined) yield { kind: 'link', path, stats, target };
-  } else if (stats.isFile()) {
-    const file = await openFile(at);
+/** Yields one entry: nothing if it is gone, and a file with an open handle. */
+async function* look(at: string, path: string, longest: number): AsyncGenerator<Found> {
+  if (path.includes('\uFFFD')) yield { kind: 'unfit', path, why: 'its name is not UTF-8' };
+  else if (Buffer.byteLength(path) > longest)
+    yield { kind: 'unfit', path, why: `its path is longer than ${longest} bytes` };
+  else {
+    let file: Awaited<ReturnType<typeof openFile>>;
+    try {
+      const stats = await present(lstat(at));
+      if (stats === undefined) return;
+      if (stats.isDirectory()) return yield { kind: 'directory', path, stats };
+      if (stats.isSymbolicLink()) {
+        const target = await present(readlink(at));
+        if (target !== undefined) yield { kind: 'link', path, stats, target };
+        return;
+      }
+      if (!stats.isFile()) return yield { kind: 'unfit', path, why: 'it is no file' };
+      file = await openFile(at);
+    } catch (error) {
+      return yield refused(path, error);
+    }
     if (file === undefined) return;
     try {
       yield { kind: 'file', path, ...file };
     } finally {
       await file.handle.close();
     }
-  } else yield { kind: 'other', path };
+  }
+}
+
+/** Returns to the last level. If the directory was moved meanwhile, returns to the last level that is still in its place. */
+async function* comeBack(place: Place, levels: [Level, ...Level[]]): AsyncGenerator<Found> {
+  const level = levels.at(-1) ?? levels[0];
+  if (levels.length === 1) return place.returnToTop();
+  // Not by `join`, which would resolve the `..` of the text.
+  if (await place.reach(`${place.at}/..`, level.identity)) return;
+  await place.returnToTop();
+  for (const [index, each] of levels.entries()) {
+    if (index === 0 || (await place.reach(join(place.at, basename(each.path)), each.identity))) continue;
+    for (const lost of levels.splice(index))
+      if (lost.names.length > 0) yield { kind: 'unfit', path: lost.path, why: 'it was moved meanwhile' };
+    return;
+  }
+}
+
+/** The directory in which a walk is, and the one in which it began. */
+class Place implements AsyncDisposable {
+  #top: FileHandle | undefined;
+  #current: FileHandle | undefined;
+  #path = '';
+  #topPath = '';
+
+  /** Path of the current directory, which leads nowhere else. */
+  get at(): string {
+    return process.platform === 'linux' ? `/proc/self/fd/${this.#current?.fd}` : this.#path;
+  }
+
+  async names(): Promise<string[]> {
+    return (await readdir(this.at)).sort().reverse();
+  }
+
+  /** Enters a directory. @returns its identity; undefined if it is gone */
+  async enter(path: string): Promise<string | undefined> {
+    const handle = await opened(path, O_DIRECTORY);
+    if (handle === undefined) return undefined;
+    const { dev, ino } = await handle.stat();
+    if (this.#current !== this.#top) await this.#current?.close();
+    if (this.#top === undefined) [this.#top, this.#topPath] = [handle, path];
+    [this.#current, this.#path] = [handle, path];
+    return `${dev}:${ino}`;
+  }
+
+  /** Enters a directory. @returns true if it is the expected one */
+  async reach(path: string, expected: string): Promise<boolean> {
+    try {
+      return (await this.enter(path)) === expected;
+    } catch (error) {
+      if (systemCode(error) === undefined) throw error;
+      return false;
+    }
+  }
+
+  async returnToTop(): Promise<void> {
+    if (this.#current !== this.#top) await this.#current?.close();
+    [this.#current, this.#path] = [this.#top, this.#topPath];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.returnToTop();
+    await this.#top?.close();
+  }
+}
+
+function refused(path: string, error: unknown): Found {
+  if (systemCode(error) === undefined) throw error;
+  return { kind: 'unfit', path, why: `it cannot be read (${systemCode(error)})`, error };
 }
 
 /**
@@ -107,12 +215,7 @@ async function present<T>(looking: Promise<T>): Promise<T | undefined> {
   try {
     return await looking;
   } catch (error) {
-    const code = systemCode(error) ?? '';
-    if (['ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', 'EINVAL'].includes(code)) return undefined;
-    if (code !== 'EACCES' && code !== 'EPERM') throw error;
-    throw new AppError('forbidden', (error as Error).message, {
-      hint: 'Run it as root, or as the user that Sluice runs as: a backup without this file would not be whole.',
-      cause: error,
-    });
+    if (hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', 'EINVAL')) return undefined;
+    throw error;
   }
 }

@@ -2,6 +2,7 @@ import { renameSync, type Stats, symlinkSync } from 'node:fs';
 import { link, lstat, mkdir, realpath, rename, rm, symlink } from 'node:fs/promises';
 import { dirname, extname, join, relative } from 'node:path';
 import { AppError, hasCode, systemCode } from '../errors/app-error.ts';
+import { removeTree } from '../system/remove-tree.ts';
 
 /**
  * Puts links into the shared directory where a release has paths that outlive releases. When a path is first shared,
@@ -39,7 +40,7 @@ export function databaseWith(path: string): string[] {
 }
 
 async function linkOne(inTree: string, inShared: string): Promise<void> {
-  if ((await exists(inShared)) || (await isLink(inTree))) await rm(inTree, { recursive: true, force: true });
+  if ((await exists(inShared)) || (await isLink(inTree))) await removeTree(inTree);
   else if (await exists(inTree)) await rename(inTree, inShared);
   if (!(await exists(inShared)) && extname(inShared) === '') await mkdir(inShared);
   await symlink(linkTo(inShared, inTree), inTree);

@@ -1,7 +1,7 @@
 import type { Dirent } from 'node:fs';
 import { lstat, opendir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { hasCode, systemCode } from '../errors/app-error.ts';
+import { systemCode } from '../errors/app-error.ts';
 import { databaseWith } from './shared-paths.ts';
 
 /** A deploy waits for it: what is not found within these bounds is not told. */
@@ -56,8 +56,8 @@ async function isNewer(path: string, since: Date): Promise<boolean> {
   try {
     return (await lstat(path)).mtime > since;
   } catch (error) {
-    // In a directory that may be listed and not entered, too.
-    if (hasCode(error, 'ENOENT', 'EACCES')) return false;
+    // Gone, in a directory that may be listed and not entered, or too deep for a path.
+    if (systemCode(error) !== undefined) return false;
     throw error;
   }
 }

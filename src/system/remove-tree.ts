@@ -1,7 +1,8 @@
-import { chmodSync, lstatSync, opendirSync, rmdirSync, rmSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { chmodSync, lstatSync, opendirSync, renameSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { systemCode } from '../errors/app-error.ts';
+import { hasCode, systemCode } from '../errors/app-error.ts';
 
 /** Number of names that are read from a directory at a time: memory must not grow with the size of the directory. */
 const batchSize = 64;
@@ -13,47 +14,90 @@ const slice = 5;
 const attempts = 5;
 
 /**
- * Removes a file or a directory with everything below it, if it exists. Makes read-only directories writable first, such as
- * the caches of some tools: otherwise only root could remove their entries.
+ * Bytes by which a path may get longer than that of the tree. A directory further down moves up, because the system refuses
+ * paths of more than 4095 bytes.
+ */
+const deepest = 256;
+
+/**
+ * Removes a file or a directory with everything below it, if it exists, however deep it is. Makes read-only directories writable
+ * first, such as the caches of some tools: otherwise only root could remove their entries.
  */
 export async function removeTree(path: string): Promise<void> {
-  if (isDirectory(path)) await removeDirectory(path, new Pace());
+  if (isDirectory(path)) await removeDirectories([{ path, parent: undefined, attempts }], path, new Pace());
   else rmSync(path, { force: true });
 }
 
 /** Removes all entries of a directory, if it exists, except the entry named `except`. */
 export async function emptyDirectory(path: string, except?: string): Promise<void> {
-  await empty(path, new Pace(), except);
-}
-
-async function empty(path: string, pace: Pace, except?: string): Promise<void> {
+  const pace = new Pace();
   for (;;) {
     const names = writable(path, () => readBatch(path, except)) ?? [];
     if (names.length === 0) return;
     for (const name of names) {
-      const child = join(path, name);
-      if (writable(path, () => isDirectory(child))) await removeDirectory(child, pace, path);
-      else writable(path, () => rmSync(child, { force: true }));
+      const directory = removeEntry(path, name, path);
+      if (directory !== undefined) await removeDirectories([directory], path, pace);
       if (pace.isOver) await pace.rest();
     }
   }
 }
 
-/** @param parent the directory of `path`, if its mode may be changed */
-async function removeDirectory(path: string, pace: Pace, parent?: string): Promise<void> {
-  const remove = () => rmdirSync(path);
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      // Tried first, because an empty directory can be removed without the right to read it.
-      if (parent === undefined) ifThere(remove);
-      else writable(parent, remove);
-      return;
-    } catch (error) {
-      const isFull = ['ENOTEMPTY', 'EEXIST'].includes(systemCode(error) ?? '');
-      if (!isFull || attempt > attempts) throw error;
+interface Directory {
+  path: string;
+  /** the directory of `path`, if its mode may be changed */
+  parent: string | undefined;
+  /** number of attempts that are left */
+  attempts: number;
+}
+
+/**
+ * Removes directories, the last one first. A loop, because an app may nest directories deeper than the stack allows.
+ * @param top directory that takes what moves up
+ */
+async function removeDirectories(directories: Directory[], top: string, pace: Pace): Promise<void> {
+  for (let last = directories.at(-1); last !== undefined; last = directories.at(-1)) {
+    if (tryRemove(last)) directories.pop();
+    else {
+      const { path } = last;
+      const names = writable(path, () => readBatch(path, undefined)) ?? [];
+      if (names.length === 0) last.attempts -= 1;
+      for (const name of names) {
+        const below = removeEntry(path, name, top);
+        if (below !== undefined) directories.push(below);
+        if (pace.isOver) await pace.rest();
+        if (below !== undefined) break;
+      }
     }
-    await empty(path, pace);
+    if (pace.isOver) await pace.rest();
   }
+}
+
+/** @returns false if it is not empty @throws if it has not been empty too often, because another process writes into it */
+function tryRemove({ path, parent, attempts: left }: Directory): boolean {
+  try {
+    // Tried first, because an empty directory can be removed without the right to read it.
+    if (parent === undefined) ifThere(() => rmdirSync(path));
+    else writable(parent, () => rmdirSync(path));
+    return true;
+  } catch (error) {
+    if (!hasCode(error, 'ENOTEMPTY', 'EEXIST') || left <= 0) throw error;
+    return false;
+  }
+}
+
+/** Removes an entry of a directory, unless it is a directory itself. @returns the directory, which may have moved up */
+function removeEntry(parent: string, name: string, top: string): Directory | undefined {
+  const path = join(parent, name);
+  if (!writable(parent, () => isDirectory(path))) {
+    writable(parent, () => rmSync(path, { force: true }));
+    return undefined;
+  }
+  if (path.length - top.length <= deepest) return { path, parent, attempts };
+  const moved = join(top, `.tmp-${randomUUID()}`);
+  // A directory that changes its parent must be writable itself.
+  writable(parent, () => chmodSync(path, 0o700));
+  writable(top, () => writable(parent, () => renameSync(path, moved)));
+  return { path: moved, parent: top, attempts };
 }
 
 /** Reads the next names from a directory, and closes it: a deep tree must not take a descriptor for each level. */

@@ -1,6 +1,10 @@
 import { type SpawnOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { buffer } from 'node:stream/consumers';
+import type { Readable } from 'node:stream';
+import { finished } from 'node:stream/promises';
+
+/** Most that a program may print, in bytes: what runs as another user may print anything. */
+const longest = 64 * 1024 ** 2;
 
 /** A user and a group, as the kernel has them. */
 interface User {
@@ -27,15 +31,20 @@ export async function runAs(
   { env, input = '', timeout }: { env: Record<string, string>; input?: string; timeout?: number },
 ): Promise<string> {
   const child = spawn(program, args, { ...asOther(user), env });
-  const end = () => child.kill();
+  // The other user may have stopped it, or have opened its end of a pipe.
+  const end = () => {
+    child.kill('SIGKILL');
+    child.stdout?.destroy();
+    child.stderr?.destroy();
+  };
   // Node's own `timeout` keeps a process alive that could not start the program.
   const timer = timeout === undefined ? undefined : setTimeout(end, timeout);
   process.on('SIGINT', end);
   try {
     child.stdin?.on('error', () => undefined).end(input);
     const [out, said, [code, signal]] = await Promise.all([
-      buffer(child.stdout as NodeJS.ReadableStream),
-      buffer(child.stderr as NodeJS.ReadableStream),
+      readUpTo(child.stdout, longest, end),
+      readUpTo(child.stderr, longest, end),
       once(child, 'close'),
     ]);
     if (code === 0) return out.toString();
@@ -44,6 +53,19 @@ export async function runAs(
     clearTimeout(timer);
     process.off('SIGINT', end);
   }
+}
+
+/** Reads all; calls `tooMuch` where that is more than `most` bytes. */
+async function readUpTo(stream: Readable | null, most: number, tooMuch: () => void): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  stream?.on('data', (chunk: Buffer) => {
+    size += chunk.length;
+    if (size > most) return tooMuch();
+    chunks.push(chunk);
+  });
+  if (stream !== null) await finished(stream, { error: false }).catch(() => undefined);
+  return Buffer.concat(chunks);
 }
 
 /** The program was started, and did not end well. */

@@ -100,7 +100,14 @@ const unsafe: Record<string, [Entry[], RegExp]> = {
   ],
   'a hard link': [
     [{ path: `${below}/shared/x`, type: 'Link', linkpath: '/etc/shadow' }],
-    /is of the type Link/,
+    /is a hard link to something that is no file of its app/,
+  ],
+  'a hard link in the place of a secret': [
+    [
+      { path: `${below}/shared/x`, content: 'x' },
+      { path: `${below}/env.json`, type: 'Link', linkpath: `${below}/shared/x` },
+    ],
+    /is a hard link to something that is no file of its app/,
   ],
   'a device': [[{ path: `${below}/shared/x`, type: 'CharacterDevice' }], /is of the type CharacterDevice/],
   'the same path twice': [
@@ -129,8 +136,8 @@ test('what is no backup, or of a later format, is told as what it is', async (t)
   await refused(t, upload, /is no backup of Sluice: it begins with something else/, 'archive_unreadable');
   await refused(
     t,
-    forged([], { ...head, format: 2 }),
-    /has format 2, and 1 is known here/,
+    forged([], { ...head, format: 3 }),
+    /has format 3, and 2 is known here/,
     'archive_unreadable',
   );
   const outside = { ...head, environments: [{ ...head.environments[0], app: '../../etc' }] };

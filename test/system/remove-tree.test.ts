@@ -17,6 +17,14 @@ const script = `
   for (let n = 0; n < 300; n += 1) writeFileSync('tree/' + n, '');
   mkdirSync('tree/closed', { mode: 0 });
   const size = await directorySize('tree');
+  // So deep that no path leads to the last directories.
+  const top = process.cwd();
+  process.chdir('tree');
+  for (let depth = 0; depth < 3000; depth += 1) {
+    mkdirSync('deep');
+    process.chdir('deep');
+  }
+  process.chdir(top);
   await removeTree('tree');
   await removeTree('tree');
   console.log(size > 10_000, existsSync('tree'));
@@ -25,7 +33,7 @@ const script = `
 /** Root may remove and read anything: the test is for the others. */
 const nobody = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {};
 
-test('a tree with directories that are read-only or closed can be measured, and removed', async (t) => {
+test('a tree with directories that are read-only or closed, and very deep ones, can be measured, and removed', async (t) => {
   const directory = await temporaryDirectory(t);
   await chmod(directory, 0o777);
   const modules = ['remove-tree.ts', '../releases/disk.ts'].map((name) =>

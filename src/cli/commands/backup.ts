@@ -46,12 +46,17 @@ async function backup(file: string, { json, releases = false, shared }: BackupFl
   await using output = await openOutput(file);
   using still = await holdStill(paths);
   const signal = AbortSignal.any([still.over, interrupted.signal]);
-  const options = { shared, releases, version: version(), note: remark, signal };
+  const notes: string[] = [];
+  const note = (text: string) => {
+    notes.push(text);
+    remark(text);
+  };
+  const options = { shared, releases, version: version(), note, signal };
   const head = await createBackup(paths, output.put, options).catch(orInterrupted(signal));
   const bytes = await output.finish();
   const durationMs = Math.round(performance.now() - startedAt);
   // Standard output may be where the backup itself goes.
-  if (json && file !== '-') return printJson({ file, bytes, durationMs, ...head });
+  if (json && file !== '-') return printJson({ file, bytes, durationMs, ...head, notes });
   const out = file === '-' ? remark : print;
   for (const each of head.environments) out(`${targetName(each)}: ${describe(each)}`);
   out(`${file === '-' ? 'written' : file}: ${formatBytes(bytes)} in ${formatDuration(durationMs)}`);

@@ -1,0 +1,262 @@
+import assert from 'node:assert/strict';
+import { execFile, execFileSync, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { link, lstat, mkdir, open, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { promisify } from 'node:util';
+import { Paths } from '../../src/config/paths.ts';
+import { removeTree } from '../../src/system/remove-tree.ts';
+import { cli } from '../support/cli.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+import { waitFor } from '../support/wait.ts';
+
+const run = promisify(execFile);
+const isLinux = process.platform === 'linux';
+const isRoot = process.getuid?.() === 0;
+
+/** What an app may do to its files. Each `make` does it in the directory of the app's data; Node.js cannot do all of it. */
+const unruly: {
+  what: string;
+  make: (data: string) => Promise<unknown>;
+  /** expected in the notes */
+  note?: RegExp;
+  skip?: boolean;
+  /** checks the directory after a restore; `before` is the original one */
+  check?: (data: string, before: string) => Promise<void>;
+}[] = [
+  {
+    what: '6,000 nested directories',
+    // A program of its own: a directory as deep as this can only be made from inside.
+    make: (data) =>
+      run(process.execPath, ['-e', `${nest}; nest(6000)`], { cwd: data, env: { NODE_OPTIONS: '' } }),
+    note: /left out, since its path is longer than \d+ bytes: apps\/unruly\/production\/shared\/d\/d\//,
+    check: async (data, before) => {
+      assert.deepEqual(await readdir(join(data, 'd/d/d/d/d/d/d/d/d')), ['d']);
+      await removeTree(before);
+      await assert.rejects(stat(before), { code: 'ENOENT' });
+    },
+  },
+  {
+    what: 'a sparse file of 4 TB',
+    make: async (data) => {
+      await using file = await open(join(data, 'sparse'), 'w');
+      await file.truncate(4e12);
+      await file.write('start', 0);
+      await file.write('middle', 2e12);
+      await file.write('end', 4e12 - 3);
+    },
+    skip: !isLinux,
+    check: async (data) => {
+      const { size, blocks } = await stat(join(data, 'sparse'));
+      assert.equal(size, 4e12);
+      assert.ok(512 * blocks < 1e6, `takes ${512 * blocks} bytes`);
+      await using file = await open(join(data, 'sparse'));
+      for (const [text, at] of [
+        ['start', 0],
+        ['middle', 2e12],
+        ['end', 4e12 - 3],
+      ] as const) {
+        const { buffer } = await file.read(Buffer.alloc(text.length), 0, text.length, at);
+        assert.equal(buffer.toString(), text);
+      }
+    },
+  },
+  {
+    what: 'a file that is one hole, and one that has more data than holes',
+    make: async (data) => {
+      await using hole = await open(join(data, 'hole'), 'w');
+      await hole.truncate(1e12);
+      await using mixed = await open(join(data, 'mixed'), 'w');
+      for (const at of [0, 3e6, 6e6]) await mixed.write(Buffer.alloc(2e6, `${at} `), 0, 2e6, at);
+    },
+    check: async (data, before) => {
+      assert.equal((await stat(join(data, 'hole'))).size, 1e12);
+      assert.deepEqual(await readFile(join(data, 'mixed')), await readFile(join(before, 'mixed')));
+    },
+    skip: !isLinux,
+  },
+  {
+    what: 'a large file with many names',
+    make: async (data) => {
+      await writeFile(join(data, 'name-0'), randomBytes(8e6));
+      for (let count = 1; count < 500; count += 1)
+        await link(join(data, 'name-0'), join(data, `name-${count}`));
+    },
+    check: async (data, before) => {
+      const { nlink } = await stat(join(data, 'name-499'));
+      assert.equal(nlink, 500);
+      assert.deepEqual(await readFile(join(data, 'name-499')), await readFile(join(before, 'name-0')));
+    },
+  },
+  {
+    what: 'names with line ends, control characters, and of many bytes',
+    make: async (data) => {
+      for (const name of strangeNames) {
+        await mkdir(join(data, name, name), { recursive: true });
+        await writeFile(join(data, name, name, name), name);
+      }
+    },
+    check: async (data) => {
+      for (const name of strangeNames)
+        assert.equal(await readFile(join(data, name, name, name), 'utf8'), name);
+    },
+  },
+  {
+    what: 'a name that is not UTF-8',
+    make: (data) => writeFile(Buffer.concat([Buffer.from(`${data}/`), Buffer.from([0x66, 0xff])]), ''),
+    note: /left out, since its name is not UTF-8: /,
+    skip: !isLinux,
+  },
+  {
+    what: 'FIFOs and a socket',
+    make: (data) => run('/bin/sh', ['-c', 'for n in $(seq 100); do mkfifo fifo-$n; done'], { cwd: data }),
+    note: /left out, since it is no file: .*fifo-/,
+  },
+  {
+    what: 'times that no calendar has',
+    make: async (data) => {
+      await writeFile(join(data, 'old'), '');
+      await utimes(join(data, 'old'), -1e9, -1e9);
+      await writeFile(join(data, 'new'), '');
+      await utimes(join(data, 'new'), 1e11, 1e11);
+    },
+  },
+  {
+    what: 'a file that may not be read',
+    make: (data) => writeFile(join(data, 'closed'), 'closed', { mode: 0 }),
+    ...(isRoot ? {} : { note: /left out, since it cannot be read \(EACCES\): .*closed/ }),
+  },
+  {
+    what: 'a live release whose files are lost',
+    make: (data) => writeFile(join(data, '../generation'), JSON.stringify({ generation: 1, release: 7 })),
+    note: /the files of release 7 of unruly are not there: a restore has no live release of it/,
+  },
+  {
+    what: 'a database with holes of 4 TB',
+    make: async (data) => {
+      await using file = await open(join(data, 'bank.db'), 'w');
+      const start = Buffer.alloc(100);
+      start.write('SQLite format 3\0');
+      start[18] = 1;
+      await file.write(start);
+      await file.truncate(4e12);
+    },
+    note: /copied as it stands, since SQLite could not copy it \(it has holes\); .*bank\.db/,
+    check: async (data) => assert.equal((await stat(join(data, 'bank.db'))).size, 4e12),
+    skip: !isLinux,
+  },
+];
+
+const strangeNames = [
+  'line\nend',
+  'tab\tand \u001b[31mred',
+  'ü'.repeat(120),
+  `${'ö'.repeat(100)}\n`,
+  ' ',
+  "it's",
+];
+
+/** Nests directories from inside. */
+const nest = `function nest(depth) {
+  for (let count = 0; count < depth; count += 1) { fs.mkdirSync('d'); process.chdir('d'); }
+}`;
+
+for (const { what, make, note, skip = false, check } of unruly) {
+  test(`an app with ${what}: the backup holds all other apps, and says what it left out`, {
+    skip,
+  }, async (t) => {
+    const { home, data } = await homeOf(t);
+    await make(data);
+    const { file, stderr } = await backup(t, home);
+    if (note === undefined) assert.equal(withoutSecrets(stderr), '');
+    else assert.match(stderr, note);
+    const restored = await restore(t, file);
+    await check?.(restored, data);
+  });
+}
+
+test('files that change while they are read: the backup ends, and holds all other apps', {
+  skip: !isLinux,
+}, async (t) => {
+  const { home, data } = await homeOf(t);
+  const grows = 'while :; do cat /proc/self/maps /proc/self/maps >>grows; done';
+  const changes = `while :; do mkdir -p a/b/c/d; echo x >a/b/c/d/x; mv a/b/c e; rm -rf e a; mkfifo a; rm a; ln -s /etc a; rm a
+    echo x >f; truncate -s 0 f; rm -f f; mkfifo f; rm f; done`;
+  for (const script of [grows, changes]) {
+    const child = spawn('/bin/sh', ['-c', script], { cwd: data, stdio: 'ignore', detached: true });
+    t.after(() => process.kill(-(child.pid ?? 0), 'SIGKILL'));
+  }
+  await waitFor(async () => (await lstat(join(data, 'grows')).catch(() => undefined)) !== undefined);
+  for (let count = 0; count < 5; count += 1) await restore(t, (await backup(t, home)).file);
+});
+
+test('many files that cannot be copied are told by their number', async (t) => {
+  const { home, data } = await homeOf(t);
+  execFileSync('/bin/sh', ['-c', 'for n in $(seq 300); do mkfifo fifo-$n; done'], { cwd: data });
+  const { stderr } = await backup(t, home);
+  assert.equal(stderr.match(/left out, since/g)?.length, 20);
+  assert.match(stderr, /left out, or not copied as they were: 280 more files of unruly/);
+});
+
+test('GNU tar reads files with holes and hard links from a backup', { skip: !isLinux }, async (t) => {
+  const { home, data } = await homeOf(t);
+  {
+    await using sparse = await open(join(data, 'sparse'), 'w');
+    await sparse.truncate(1e10);
+    await sparse.write('here', 5e9);
+  }
+  await link(join(data, 'sparse'), join(data, 'twin'));
+  const { file } = await backup(t, home);
+  const directory = await temporaryDirectory(t);
+  const { stderr } = await run('tar', ['-xzf', file], { cwd: directory });
+  assert.equal(stderr, '');
+  const shared = join(directory, 'apps/unruly/production/shared');
+  assert.equal((await stat(join(shared, 'twin'))).nlink, 2);
+  await using file2 = await open(join(shared, 'twin'));
+  assert.equal((await file2.stat()).size, 1e10);
+  assert.equal((await file2.read(Buffer.alloc(4), 0, 4, 5e9)).buffer.toString(), 'here');
+});
+
+/** A home with an app that is to misbehave, and two that do not, whose names come before and after. Nothing runs in it. */
+async function homeOf(t: TestContext): Promise<{ home: string; data: string }> {
+  const home = join(await temporaryDirectory(t), 'home');
+  const paths = new Paths(home);
+  for (const [index, app] of ['blog', 'unruly', 'wiki'].entries()) {
+    const { shared, state } = paths.target({ app, environment: 'production' });
+    mkdirSync(shared, { recursive: true });
+    const content = {
+      port: 9001 + index,
+      desired: 'running',
+      workers: null,
+      createdAt: '2026-01-01T00:00:00.000Z',
+    };
+    writeFileSync(state, JSON.stringify(content));
+    writeFileSync(join(shared, 'kept'), `of ${app}`);
+  }
+  return { home, data: paths.target({ app: 'unruly', environment: 'production' }).shared };
+}
+
+async function backup(t: TestContext, home: string): Promise<{ file: string; stderr: string }> {
+  const file = join(await temporaryDirectory(t), 'backup.tar.gz');
+  const { code, stderr } = await cli(['backup', file], { env: { SLUICE_HOME: home } });
+  assert.equal(code, 0, stderr);
+  return { file, stderr };
+}
+
+/** Restores into another home, and makes sure that the other apps are there. @returns the data of the unruly app */
+async function restore(t: TestContext, file: string): Promise<string> {
+  const home = join(await temporaryDirectory(t), 'home');
+  const { code, stderr } = await cli(['restore', file], { env: { SLUICE_HOME: home } });
+  assert.equal(code, 0, stderr);
+  const shared = (app: string) => new Paths(home).target({ app, environment: 'production' }).shared;
+  for (const app of ['blog', 'unruly', 'wiki'])
+    assert.equal(await readFile(join(shared(app), 'kept'), 'utf8'), `of ${app}`);
+  return shared('unruly');
+}
+
+/** Notes without the one that each backup ends with. */
+function withoutSecrets(stderr: string): string {
+  return stderr.replace(/^It holds secrets:.*\n$/m, '');
+}
