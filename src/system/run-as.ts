@@ -64,6 +64,7 @@ async function readUpTo(stream: Readable | null, most: number, tooMuch: () => vo
     if (size > most) return tooMuch();
     chunks.push(chunk);
   });
+  // Rejected if `tooMuch` or a timeout destroys it: the exit status then says what has happened.
   if (stream !== null) await finished(stream, { error: false }).catch(() => undefined);
   return Buffer.concat(chunks);
 }
