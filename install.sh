@@ -4,7 +4,7 @@
 # What it leaves: /opt/sluice (programs and install.log), /var/lib/sluice (state), the users sluice and sluice-git, units in
 # /etc/systemd/system, /etc/sysctl.d/60-sluice.conf, /etc/ssh/sshd_config.d/sluice.conf, /usr/local/bin/sluice. Packages of
 # Debian's are installed where they are missing, and nothing else in /usr or /etc is touched; with domains, nginx has
-# conf.d/sluice.conf and sluice/ in /etc/nginx.
+# conf.d/sluice.conf and sluice/ in /etc/nginx. Users, units and directories of the same names that are not Sluice's are refused.
 #
 # Node.js and npm come from nodejs.org, or, where NPM_CONFIG_REGISTRY names a registry, from there; whatever is downloaded
 # must have the checksum in config/runtime.sha256, beside which stands where those are from.
@@ -19,9 +19,13 @@ published=''
 root=/opt/sluice
 home=/var/lib/sluice
 log=$root/install.log
+command=/usr/local/bin/sluice
+users="sluice sluice-git"
 units="sluice-runner.service sluice.service"
 # What sets up nginx for domains, when there are any.
 edge="sluice-edge.service sluice-edge.path"
+# Packages of Debian's that this script has installed, so that --uninstall can name them.
+packages=$root/packages
 # What of a checkout is installed.
 parts="bin libexec src hooks config docs examples install.sh package.json package-lock.json .npmrc README.md CHANGELOG.md LICENSE"
 # The variables of the caller that the installation uses. All others are dropped.
@@ -94,7 +98,7 @@ install() {
   make_token
   publish
   say_what_next
-  [ -z "$unpublished" ] || fail "https://$unpublished is not served yet; all else is done"
+  [ -z "$unpublished" ] || fail "https://$unpublished is not served yet; all else is done" "$remedy"
 }
 
 # ---- the environment of all that is started here
@@ -159,17 +163,73 @@ check_machine() {
     *) fail "there is no Node.js to carry for a processor like this: $(uname -m)" "x86_64 and aarch64 are supported." ;;
   esac
   installed=$(readlink "$root/current" || :)
-  need=1024
-  [ -z "$installed" ] || need=512
-  free=$(df -Pm "$(nearest "$root")" | awk 'NR == 2 { print $4 }')
-  [ "$free" -ge $need ] || fail "$free MB are free for $root, and it takes $need" "Make room, then run this again."
+  if [ -z "$installed" ]; then
+    check_space "$root" 1024
+    check_space "$home" 256
+  else
+    check_space "$root" 512
+    check_space "$home" 16
+  fi
   memory=$(memory_mb)
   [ "$memory" -ge 400 ] || fail "this machine has $memory MB of memory, and it takes 400" "Take a larger one."
+  check_names
+  check_ports
+}
+
+# @param directory, MB that must be free for it
+check_space() {
+  there=$(nearest "$1")
+  # For root, only a file system that is mounted read-only is not writable.
+  [ -w "$there" ] || fail "$there cannot be written: $(file_system "$there") is mounted read-only"
+  free=$(df -Pm "$there" | awk 'NR == 2 { print $4 }')
+  [ "$free" -ge "$2" ] || fail "$free MB are free for $1, on $(file_system "$there"), and it takes $2" \
+    "Make room, then run this again."
+}
+
+file_system() {
+  df -P "$1" | awk 'NR == 2 { print "the file system of " $6 }'
+}
+
+# Nothing of another program's that has one of our names is taken over, written to or removed.
+check_names() {
+  for user in $users; do
+    if getent passwd "$user" >/dev/null; then
+      is_our_user "$user" || fail "there is a user $user that is not Sluice's: $(getent passwd "$user")" \
+        "Sluice needs this name. Rename that user (usermod --login NEW $user; groupmod --new-name NEW $user), or remove it."
+    elif getent group "$user" >/dev/null; then
+      fail "there is a group $user that is not Sluice's: $(getent group "$user")" \
+        "Sluice needs this name. Rename that group: groupmod --new-name NEW $user"
+    fi
+  done
+  [ ! -d "$home" ] || is_our_home || fail "there is a directory $home of the user $(stat -c %U "$home"), which is not Sluice's" \
+    "Sluice needs this directory: move the other one away."
+  # Every run of this script begins a log.
+  [ -z "$(ls -A "$root" 2>/dev/null)" ] || [ -f "$log" ] || fail "there is a directory $root that is not Sluice's" \
+    "Sluice needs this directory: move the other one away."
+  for unit in $units $edge; do
+    file=$(systemctl show --property FragmentPath --value "$unit")
+    [ -z "$file" ] || [ ! -f "$file" ] || grep -q '^Description=Sluice' "$file" ||
+      fail "there is a unit $unit that is not Sluice's: $file" "Sluice needs this name: rename the other one."
+  done
+}
+
+# nginx may have ports 80 and 443 already.
+check_ports() {
   port=${listen##*:}
   port=${port:-$(configured port)}
-  systemctl is-active --quiet sluice.service || ! listens "$port" ||
-    fail "port $port, which the API is to listen on, is taken by another program" \
-      "End that program, or choose another port: --listen 127.0.0.1:8701"
+  holder=
+  systemctl is-active --quiet sluice.service || holder=$(holder "$port")
+  [ -z "$holder" ] || fail "port $port, which the API is to listen on, is in use by $holder" \
+    "Stop that program, or choose another port: --listen 127.0.0.1:8701"
+  [ -n "$domain" ] || return 0
+  for port in 80 443; do
+    holder=$(holder $port)
+    case $holder in
+      "" | "nginx (process "*) ;;
+      *) fail "port $port, which nginx needs for https://$domain, is in use by $holder" \
+        "Stop that program, or run this without --domain and have that program pass requests on to the API: docs/domains.md" ;;
+    esac
+  done
 }
 
 must_be_root() {
@@ -189,10 +249,13 @@ memory_mb() {
   } | grep -v max | sort -n | awk 'NR == 1 { print int($1 / 1048576) }'
 }
 
-# Whether anything listens on a TCP port; without ss, which a small image need not have.
-listens() {
-  cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
-    awk -v port="$(printf ':%04X' "$1")" '$4 == "0A" && $2 ~ port "$" { found = 1 } END { exit !found }'
+# Names the program that listens on a TCP port; nothing if there is none. A small image need not have ss.
+holder() {
+  inode=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
+    awk -v port="$(printf ':%04X' "$1")" '$4 == "0A" && $2 ~ port "$" { print $10; exit }')
+  [ -n "$inode" ] || return 0
+  pid=$(find /proc/[0-9]*/fd -lname "socket:\[$inode\]" 2>/dev/null | cut -d / -f 3 | sort -n | head -n 1)
+  if [ -n "$pid" ]; then echo "$(cat "/proc/$pid/comm") (process $pid)"; else echo "another program"; fi
 }
 
 # ---- where it comes from
@@ -221,7 +284,7 @@ find_source() {
 # Sets source, a directory; version, of package.json; name, of the directory that it is installed to. A tree that differs
 # from one of the same version gets a name of its own: a switch is always to another directory.
 get_source() {
-  step "source: $given" "SLUICE_SOURCE names a directory, a .tar.gz file or the URL of one; is it there, and whole?"
+  step "source: $given" "SLUICE_SOURCE names a directory, a .tar.gz file or the URL of one."
   archive=$temporary/sluice.tar.gz
   case $given in
     http://* | https://*) download "$given" "$archive" ;;
@@ -230,17 +293,22 @@ get_source() {
   source=$given
   if [ -f "$archive" ]; then
     [ -z "${SLUICE_SHA256-}" ] || echo "$SLUICE_SHA256  $archive" | sha256sum --check --quiet ||
-      fail "$given is not what SLUICE_SHA256 says" "Nothing of it was unpacked. Is the checksum that of this file?"
+      fail "$given is not what SLUICE_SHA256 says" "Nothing of it was unpacked. Its checksum is $(checksum "$archive")."
     mkdir "$temporary/unpacked"
     tar -xzf "$archive" -C "$temporary/unpacked" --no-same-owner
     source=$(dirname "$(find "$temporary/unpacked" -maxdepth 2 -name package.json | head -n 1)")
   elif [ -n "${SLUICE_SHA256-}" ]; then
     fail "SLUICE_SHA256 is the checksum of a .tar.gz file, and $given is none"
   fi
+  [ -e "$source" ] || fail "there is no $given"
   [ -f "$source/src/server/unit.ts" ] || fail "there is no Sluice that can be installed system-wide in $given"
   source=$(cd "$source" && pwd -P)
   name_version
   say "  version $name"
+}
+
+checksum() {
+  sha256sum "$1" | cut -d ' ' -f 1
 }
 
 # Another version knows best how it is installed: its own script goes on, unless that is this one.
@@ -273,13 +341,13 @@ fingerprint() {
 
 download() {
   if command -v curl >/dev/null; then curl -fsSL --retry 3 --connect-timeout 20 -o "$2" "$1"
-  else wget -q --tries 3 --timeout 20 -O "$2" "$1"; fi
+  else wget -nv --tries 3 --timeout 20 -O "$2" "$1"; fi
 }
 
 # ---- packages, users, directories
 
 install_packages() {
-  step "packages" "Is the network up? \`apt-get update\` must work. After an apt that was cut off: dpkg --configure -a"
+  step "packages" ""
   missing=
   for package in git libatomic1 ca-certificates; do has_package $package || missing="$missing $package"; done
   command -v curl >/dev/null || command -v wget >/dev/null || missing="$missing curl"
@@ -292,20 +360,51 @@ has_package() {
 }
 
 apt_install() {
+  printf '%s\n' "$@" >>"$packages"
   export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
   # apt checks signatures as a user of its own, who needs a directory for that: /tmp may be full.
   of_apt=$(mktemp -d "${temporary%/*}/.sluice-install-XXXXXX")
   chown _apt: "$of_apt"
-  TMPDIR=$of_apt apt-get update
+  # Also fails for a source of packages that has nothing to do with ours.
+  TMPDIR=$of_apt apt-get update || say "  apt-get update failed; goes on with the lists of packages that are there"
   rm -rf "$of_apt"
   # The first minutes of a new machine are those of its own updates.
   apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=180 "$@"
 }
 
+# Comment, home and shell of one of our users, as /etc/passwd has them.
+fields_of() {
+  case $1 in
+    sluice) echo "Sluice server:$home:/usr/sbin/nologin" ;;
+    sluice-git) echo "Sluice pushes:$home/ssh:/bin/sh" ;;
+  esac
+}
+
+# Older versions made users without a comment.
+is_our_user() {
+  fields=$(getent passwd "$1" | cut -d : -f 5-)
+  expected=$(fields_of "$1")
+  [ -n "$fields" ] && { [ "$fields" = "$expected" ] || [ "$fields" = ":${expected#*:}" ]; }
+}
+
+# UNKNOWN: the user was removed, and the directory stayed.
+is_our_home() {
+  case $(stat -c %U "$home") in
+    sluice) is_our_user sluice ;;
+    UNKNOWN) [ -f "$home/config.json" ] ;;
+    root) is_empty_disk ;;
+    *) return 1 ;;
+  esac
+}
+
+# The home as an administrator makes it, who gives it a disk of its own.
+is_empty_disk() {
+  [ -d "$home" ] && [ "$(stat -c %U "$home")" = root ] && [ -z "$(find "$home" -mindepth 1 ! -path "$home/lost+found*")" ]
+}
+
 make_users() {
-  step "users" "Is there a user or a group of this name that is not Sluice's? Rename it."
-  make_user sluice "$home" /usr/sbin/nologin
-  make_user sluice-git "$home/ssh" /bin/sh
+  step "users" ""
+  for user in $users; do make_user "$user"; done
   # sshd takes no key for an account that is locked, which "!" means. With "*" there is no password either.
   case $(getent shadow sluice-git) in
     sluice-git:\*:*) ;;
@@ -314,17 +413,22 @@ make_users() {
 }
 
 make_user() {
+  fields=$(fields_of "$1")
+  place=${fields#*:}
+  comment=${fields%%:*}
   if ! getent passwd "$1" >/dev/null; then
-    change "user $1" useradd --system --user-group --no-create-home --home-dir "$2" --shell "$3" "$1"
-  elif [ "$(id -u "$1")" -ge 1000 ]; then
-    fail "there is a user $1 already, who is somebody"
+    change "user $1" useradd --system --user-group --no-create-home --comment "$comment" --home-dir "${place%:*}" \
+      --shell "${place#*:}" "$1"
+  elif [ "$(getent passwd "$1" | cut -d : -f 5)" != "$comment" ]; then
+    change "user $1: its comment" usermod --comment "$comment" "$1"
   fi
 }
 
 make_directories() {
-  step "directories" "Is the disk full, or mounted read-only?"
+  step "directories" ""
   # 711 is the way through to what is an app's own: nobody else can list what is in there. What is made in ssh belongs to
   # the group of sluice-git.
+  ! is_empty_disk || change "$home: of sluice" give_directory 711 sluice:sluice "$home"
   make_directory 711 sluice:sluice "$home"
   make_directory 711 sluice:sluice "$home/run"
   make_directory 711 sluice:sluice "$home/apps"
@@ -339,9 +443,13 @@ make_directory() {
 # outside, and moved in.
 place_directory() {
   made=$(mktemp -d "$(dirname "$home")/.sluice-XXXXXX")
-  chown "$2" "$made"
-  chmod "$1" "$made"
+  give_directory "$1" "$2" "$made"
   mv -T "$made" "$3"
+}
+
+give_directory() {
+  chown "$2" "$3"
+  chmod "$1" "$3"
 }
 
 # With the server's rights and nothing of root's: not the terminal, into which it could type, no variable, no open file.
@@ -358,11 +466,11 @@ install_version() {
   done
   [ ! -d "$root/$name" ] || return 0
   new=$root/.new-$$
-  step "runtime" "Is the network up? Behind a proxy: is https_proxy set? NPM_CONFIG_REGISTRY names an npm registry to take it from."
+  step "runtime" "Node.js comes from nodejs.org, or from the npm registry that NPM_CONFIG_REGISTRY names."
   change "$root/$name/runtime: Node.js $(pinned node), npm $(pinned npm)" install_runtime
-  step "sluice $name" "Is the disk full?"
+  step "sluice $name" ""
   change "$root/$name" copy_tree
-  step "npm packages" "Does npm reach its registry? NPM_CONFIG_REGISTRY names another one."
+  step "npm packages" "NPM_CONFIG_REGISTRY names the npm registry to take them from."
   change "$root/$name/node_modules" install_npm_packages
   step "compile" ""
   change "$root/$name/cache" finish_version
@@ -409,7 +517,7 @@ download_pinned() {
   grep " $2\$" "$source/config/runtime.sha256" >"$temporary/sum"
   (cd "$temporary" && sha256sum -c sum) ||
     fail "$1 is not what it must be: its checksum differs from that in config/runtime.sha256" \
-      "Is there a proxy that answers in its place? Nothing of it was run."
+      "Nothing of it was run. Something else may answer in the place of that server, such as a proxy that wants a login."
 }
 
 copy_tree() {
@@ -442,7 +550,7 @@ finish_version() {
 # ---- settings and files
 
 write_settings() {
-  step "settings" "Is $home/config.json what docs/settings.md describes?"
+  step "settings" ""
   [ -z "$listen" ] || [ "$listen" != "$(configured host):$(configured port)" ] || listen=
   if [ ! -f "$home/config.json" ] || [ -n "$listen" ]; then change "$home/config.json" merge_settings; fi
   environment=$(env | grep -Ei '^(npm_config_registry|https?_proxy|no_proxy|node_extra_ca_certs)=') || :
@@ -466,16 +574,26 @@ configured() {
 
 merge_settings() {
   # shellcheck disable=SC2016 # JavaScript
+  status=0
   as_server "$root/$name/runtime/bin/node" -e '
     const fs = require("node:fs");
     const [path, listen] = process.argv.slice(1);
     const there = fs.existsSync(path);
-    const settings = there ? JSON.parse(fs.readFileSync(path, "utf8")) : { ssh: { user: "sluice-git" } };
+    const text = there ? fs.readFileSync(path, "utf8") : `{ "ssh": { "user": "sluice-git" } }`;
+    let settings;
+    try {
+      settings = JSON.parse(text);
+    } catch (error) {
+      console.log(error.message);
+      process.exit(3);
+    }
     const [, host, port] = /^\[?(.*?)\]?:(\d+)$/.exec(listen) ?? [];
     if (host !== undefined) settings.listen = { ...settings.listen, host, port: Number(port) };
     fs.writeFileSync(`${path}.new`, `${JSON.stringify(settings, null, 2)}\n`, { mode: 0o640 });
     fs.renameSync(`${path}.new`, path);
-  ' "$home/config.json" "$listen"
+  ' "$home/config.json" "$listen" || status=$?
+  [ $status != 3 ] || fail "$home/config.json is not JSON" "docs/settings.md describes it."
+  [ $status = 0 ] || return $status
   settings_changed=yes
 }
 
@@ -498,8 +616,23 @@ write_files() {
   done
   systemctl is-enabled --quiet $units sluice-edge.path 2>/dev/null ||
     change "the units start with the machine" systemctl enable $units sluice-edge.path
-  [ "$(readlink /usr/local/bin/sluice)" = "$root/current/bin/sluice" ] ||
-    change "/usr/local/bin/sluice" link "$root/current/bin/sluice" /usr/local/bin/sluice
+  write_command
+}
+
+# The link to the command, unless another program has its place, or nobody can write there.
+write_command() {
+  if is_our_command; then return; fi
+  if [ -e "$command" ] || [ -L "$command" ]; then
+    say "  $command is another program's and stays. Sluice's command is $root/current/bin/sluice."
+  elif [ ! -w "$(nearest "$command")" ]; then
+    say "  $command cannot be made: $(file_system "$(nearest "$command")") is mounted read-only. The command is $root/current/bin/sluice."
+  else
+    change "$command" link "$root/current/bin/sluice" "$command"
+  fi
+}
+
+is_our_command() {
+  [ "$(readlink "$command")" = "$root/current/bin/sluice" ]
 }
 
 # A file of ours that is not there, or differs; after it the command that makes it count.
@@ -538,6 +671,7 @@ reload_sshd() {
 
 # In one step, also where there is one.
 link() {
+  mkdir -p "$(dirname "$2")"
   ln -sfn "$1" "$2.new"
   mv -T "$2.new" "$2"
 }
@@ -559,7 +693,13 @@ start_or_switch() {
 }
 
 start_first() {
-  activate "$name" || fail "Sluice does not start"
+  if activate "$name"; then return; fi
+  show_journal
+  fail "Sluice does not start"
+}
+
+show_journal() {
+  journalctl --no-pager --output cat --lines 12 --identifier sluice --identifier sluice-runner
 }
 
 switch_version() {
@@ -567,7 +707,7 @@ switch_version() {
     link "$installed" "$root/previous"
     return
   fi
-  journalctl --no-pager --output cat --lines 12 --identifier sluice --identifier sluice-runner
+  show_journal
   say "  $name does not come up: going back to $installed"
   source=$root/$installed
   write_files
@@ -655,7 +795,7 @@ create_token() {
 # At a domain of its own. Where that does not come about, all else is as it should be, and the token is shown first.
 publish() {
   [ -n "$domain" ] || return 0
-  step "domain" "Does $domain lead to this machine, and does it let ports 80 and 443 in? Then: sluice domains add --api $domain"
+  step "domain" "When that is seen to: $(spoken_command) domains add --api $domain"
   if [ $dry = no ] && "$root/current/bin/sluice" domains list --json | grep -Fq "\"$domain\""; then return; fi
   change "https://$domain" "$root/current/bin/sluice" domains add --api "$domain" || unpublished=$domain
   [ -z "$unpublished" ] || domain=
@@ -669,28 +809,57 @@ say_what_next() {
   elif [ -z "$token" ]; then
     say "Sluice $name runs."
   else
-    address=${SSH_CONNECTION:+$(echo "$SSH_CONNECTION" | cut -d ' ' -f 3)}
-    address=${address:-$(hostname -I | cut -d ' ' -f 1)}
-    login=root sudo=
-    case ${SUDO_USER:-root} in root) ;; *) login=$SUDO_USER sudo="sudo " ;; esac
-    port=$(configured port) api=https://$domain tunnel=
-    [ -n "$domain" ] || api=http://127.0.0.1:$port tunnel="ssh -fNL $port:127.0.0.1:$port $login@$address"
-    cat >&3 <<TEXT
+    show_next_steps >&3
+  fi
+}
+
+# The lines are meant to be pasted: on a laptop, whose shell reads the key, and from there on this machine.
+show_next_steps() {
+  address=$("$root/current/runtime/bin/node" "$root/current/src/cli/reached-address.ts")
+  ssh_port=${address##* } address=${address% *}
+  [ -n "$address" ] || address=HOST ssh_port=22
+  login=root option= pushes=$address
+  # sudo asks for its password on a terminal.
+  key="$(spoken_command) keys add laptop '\$(cat ~/.ssh/id_ed25519.pub)'"
+  case ${SUDO_USER:-root} in root) ;; *) login=$SUDO_USER option=" -t" key="sudo $key" ;; esac
+  case $address in *:*) pushes="[$address]" ;; esac
+  [ "$ssh_port" = 22 ] || option="$option -p $ssh_port" pushes=$pushes:$ssh_port
+  if command -v sshd >/dev/null; then
+    cat <<TEXT
 
 Sluice $name runs. Next, on your laptop, in the git repository of an app, with a name of your choice for NAME:
 
-  ssh $login@$address ${sudo}sluice keys add laptop < ~/.ssh/id_ed25519.pub
-  git remote add deploy ssh://sluice-git@$address/NAME
+  ssh$option $login@$address "$key"
+  git remote add deploy ssh://sluice-git@$pushes/NAME
   git push deploy main
 
-or, without git${tunnel:+, through a tunnel, since the API listens on loopback only}:
-
-${tunnel:+  $tunnel
-}  tar -cz --exclude node_modules --exclude .git . | curl -sS --data-binary @- -H "Accept: text/plain" -H "Authorization: Bearer $token" $api/v1/apps/NAME/releases
-
-The token is shown this once. On this machine: sluice status, sluice doctor, sluice --help.
 TEXT
+    [ "$address" = HOST ] || echo "$address stands for the name or address by which you reach this server. Or, without git:"
+  else
+    printf '\nSluice %s runs. Next, in the directory of an app, with a name of your choice for NAME:\n' "$name"
   fi
+  show_upload
+  echo
+  echo "The token is shown this once. On this machine: $(spoken_command) status, $(spoken_command) doctor, $(spoken_command) --help."
+}
+
+# An upload without git, to wherever the API listens.
+show_upload() {
+  port=$(configured port) host=$(configured host) tunnel= api=
+  case $host in
+    127.* | "[::1]") api=http://$host:$port tunnel="ssh -fNL $port:$host:$port${option# -t} $login@$address" ;;
+    0.0.0.0 | "[::]") api=http://${pushes%":$ssh_port"}:$port ;;
+    *) api=http://$host:$port ;;
+  esac
+  [ -z "$domain" ] || api=https://$domain tunnel=
+  echo
+  [ -z "$tunnel" ] || ! command -v sshd >/dev/null || echo "  $tunnel"
+  echo "  tar -cz --exclude node_modules --exclude .git . | curl -sS --data-binary @- -H \"Accept: text/plain\" -H \"Authorization: Bearer $token\" $api/v1/apps/NAME/releases"
+}
+
+# What to type for the command.
+spoken_command() {
+  if is_our_command; then echo sluice; else echo "$root/current/bin/sluice"; fi
 }
 
 show_versions() {
@@ -715,16 +884,26 @@ uninstall() {
   # Not in $root, which goes, and not on a disk that may be full.
   make_temporary /run
   log=$temporary/uninstall.log
-  [ $dry = yes ] || exec >"$log" 2>&1
+  if [ $dry = no ]; then
+    exec >"$log" 2>&1
+    logging=yes
+  fi
   step "stop" "\`systemctl status sluice sluice-runner\` tells more."
   for unit in sluice-edge.path sluice.service sluice-runner.service; do
     [ ! -e "/etc/systemd/system/$unit" ] || change "stops $unit" stop_unit "$unit"
   done
   step "remove" ""
+  installed_packages=
+  if [ -f "$packages" ]; then
+    for package in $(sort -u "$packages"); do ! has_package "$package" || installed_packages="$installed_packages $package"; done
+  fi
+  nginx_config=/etc/nginx/conf.d/sluice.conf
+  grep -qs '^# Written by Sluice' $nginx_config || nginx_config=
   for path in $(printf '/etc/systemd/system/%s ' $units $edge) /etc/ssh/sshd_config.d/sluice.conf \
-    /etc/sysctl.d/60-sluice.conf /etc/nginx/conf.d/sluice.conf /etc/nginx/sluice /usr/local/bin/sluice "$root"; do
+    /etc/sysctl.d/60-sluice.conf $nginx_config /etc/nginx/sluice "$root" "$(runner_lock)"; do
     [ ! -e "$path" ] && [ ! -L "$path" ] || change "$path" rm -rf "$path"
   done
+  ! is_our_command || change "$command" rm -f "$command"
   [ $dry = yes ] || sweep
   change "tells systemd, sshd, nginx and the kernel" forget
   [ $purge = no ] || purge
@@ -732,8 +911,15 @@ uninstall() {
     say "Nothing was changed."
     return
   fi
-  say "Sluice is gone. Packages that it needed are still there: git, libatomic1, ca-certificates."
+  say "Sluice is gone."
+  [ -z "$installed_packages" ] ||
+    say "Packages that were installed for it are still there. To remove them: apt-get purge --autoremove$installed_packages"
   [ $purge = yes ] || say "$home and the users sluice, sluice-git and sluice_* are kept: --uninstall --purge removes them."
+}
+
+# As src/runner/users/root-ground.ts names it.
+runner_lock() {
+  printf '/run/sluice-runner-%s.lock' "$(printf %s "$(readlink -f "$home")" | sha256sum | cut -c 1-12)"
 }
 
 # Then what a runner that had died may have left.
@@ -752,13 +938,74 @@ forget() {
 }
 
 purge() {
-  step "purge" "Does a process of one of these users run? It must end first: ps -u USER"
-  [ ! -e "$home" ] || change "$home" rm -rf "$home"
-  # What logind keeps of a push for a moment.
-  loginctl terminate-user sluice-git 2>/dev/null || :
-  ours='s/^\(sluice_[^:]*\|sluice-git\|sluice\):.*/\1/p'
-  for user in $(getent passwd | sed -n "$ours"); do change "user $user" userdel "$user"; done
-  [ $dry = yes ] || for group in $(getent group | sed -n "$ours"); do change "group $group" groupdel "$group"; done
+  step "purge" ""
+  all=$(our_users)
+  groups=$(for user in $all; do id -gn "$user"; done)
+  [ -z "$all" ] || [ $dry = yes ] || end_processes $all
+  for user in $all; do remove_files_of "$user"; done
+  if [ -d "$home" ]; then
+    if is_our_home; then change "$home" remove_home; else say "  $home is not Sluice's, and stays"; fi
+  fi
+  for user in $all; do change "user $user" userdel "$user"; done
+  [ $dry = yes ] || for group in $groups; do
+    case $group in
+      sluice | sluice-git | sluice_*) ! getent group "$group" >/dev/null || change "group $group" groupdel "$group" ;;
+    esac
+  done
+}
+
+# A disk of its own stays where it is, and empty.
+remove_home() {
+  if mountpoint -q "$home"; then
+    find "$home" -mindepth 1 -maxdepth 1 ! -name lost+found -exec rm -rf {} +
+    give_directory 755 root:root "$home"
+  else
+    rm -rf "$home"
+  fi
+}
+
+# Those of apps as src/config/app-user.ts makes them.
+our_users() {
+  for user in $users; do ! is_our_user "$user" || echo "$user"; done
+  getent passwd | awk -F : -v apps="$home/apps/" '/^sluice_/ && index($5, "Sluice app ") == 1 && index($6, apps) == 1 { print $1 }'
+}
+
+# userdel refuses while a process of the user is left, such as one of a push that has just ended.
+end_processes() {
+  for user in "$@"; do
+    rm -f "/var/spool/cron/crontabs/$user"
+    ! command -v loginctl >/dev/null || loginctl terminate-user "$user" 2>/dev/null || :
+  done
+  wait_until none_runs "$@" || fail "processes of $* do not end:$left" "ps -f -p \"$(echo $left)\" shows them."
+}
+
+none_runs() {
+  left=
+  for user in "$@"; do
+    uid=$(id -u "$user")
+    left="$left $(grep -lE "^Uid:.*[[:space:]]$uid([[:space:]]|\$)" /proc/[0-9]*/status 2>/dev/null | cut -d / -f 3 | tr '\n' ' ')"
+  done
+  [ -n "$(echo $left)" ] || return 0
+  kill -KILL $left 2>/dev/null || :
+  return 1
+}
+
+# Files of a user that are elsewhere than below our directories: an app may write where everybody may.
+remove_files_of() {
+  places=
+  for place in /tmp /var/tmp /dev/shm /run/lock /var/mail /var/spool/cron /var/lib/systemd/linger; do
+    [ ! -d $place ] || places="$places $place"
+  done
+  found=$(find $places -xdev -depth -user "$1" -print 2>/dev/null) || :
+  rm -f "/var/lib/systemd/linger/$1"
+  [ -z "$found" ] || change "files of $1 in$places" delete_files_of "$1" $places
+}
+
+# A directory in which others have put files stays.
+delete_files_of() {
+  user=$1
+  shift
+  find "$@" -xdev -depth -user "$user" -delete || :
 }
 
 # ---- how it is said and done
@@ -819,9 +1066,11 @@ wrong_usage() {
   exit 2
 }
 
+# @param what failed, and what to do where that is known: otherwise the output of the step says why
 fail() {
   message=$1
   remedy=${2:-$remedy}
+  is_known=${2:+yes}
   exit 1
 }
 
@@ -835,18 +1084,66 @@ finish() {
 }
 
 explain() {
+  output=
   if [ $logging = yes ]; then
-    tail -n "+$((step_begins + 1))" "$log" | tail -n 15 | sed 's/^/  | /'
+    output=$(tail -n "+$((step_begins + 1))" "$log")
+    [ -z "$output" ] || printf '%s\n' "$output" | tail -n 15 | sed 's/^/  | /'
   fi
   echo "install.sh: ${step:+failed at $step: }${message:-a command failed, and its output stands above}"
+  cause=
+  [ -n "$is_known" ] || cause=$(cause_in "$output")
+  [ -z "$cause" ] || echo "  $cause"
   [ -z "$remedy" ] || echo "  $remedy"
-  [ $logging = no ] || echo "  All that was printed: $log. When that is seen to, run this again."
+  [ $logging = no ] || [ ! -f "$root/install.log" ] ||
+    echo "  All that was printed: $root/install.log. When that is seen to, run this again."
+}
+
+# The cause that the output of programs names: apt, curl, wget, npm and Node.js. Prints nothing where it names none.
+cause_in() {
+  case $1 in
+    *"No space left on device"* | *ENOSPC* | *"Failure writing output"* | *"write error"* | *"Disk quota exceeded"* | *"enough free space"* | *EDQUOT*) full_disk ;;
+    *"Read-only file system"* | *EROFS*) echo "A file system is mounted read-only: findmnt -O ro" ;;
+    *"Input/output error"* | *" EIO"* | *"EIO:"*) echo "A disk reports an input/output error: dmesg --level err" ;;
+    *"annot allocate memory"* | *"heap out of memory"* | *ENOMEM* | *Killed*) echo "Memory ran out: this machine has $(memory_mb) MB." ;;
+    *"dpkg was interrupted"*) echo "An apt was cut off: dpkg --configure -a" ;;
+    *"Could not get lock"* | *"Unable to acquire the dpkg"*) echo "Another apt is at work. Wait for its end." ;;
+    *"ould not resolve"* | *"failure resolving"* | *"unable to resolve"* | *ENOTFOUND* | *EAI_AGAIN*)
+      echo "The name of a server was not found. The servers of DNS are in /etc/resolv.conf: $(sed -n 's/^nameserver //p' /etc/resolv.conf | tr '\n' ' ')" ;;
+    *"not yet valid"* | *"not valid yet"* | *"has expired"* | *"is expired"* | *CERT_NOT_YET_VALID* | *CERT_HAS_EXPIRED*)
+      echo "A certificate or a signature is not valid at the time of this machine's clock: $(date -u '+%Y-%m-%d %H:%M') UTC. If that is wrong: timedatectl set-ntp true" ;;
+    *"SSL certificate problem"* | *"local issuer certificate"* | *"self-signed certificate"* | *"self signed certificate"* | *"ertificate verif"* | \
+      *SELF_SIGNED_CERT* | *UNABLE_TO_VERIFY* | *UNABLE_TO_GET_ISSUER*)
+      echo "The certificate of a server is of an authority that this machine does not know, perhaps that of a proxy. Put the authority into
+  /usr/local/share/ca-certificates, run update-ca-certificates, and set NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt" ;;
+    *" 407"*) echo "The proxy wants a name and a password: https_proxy=http://NAME:PASSWORD@HOST:PORT" ;;
+    *"error: 401"* | *"error: 403"* | *"401  Unauthorized"* | *"403  Forbidden"* | *E401* | *E403*) echo "A server refused access." ;;
+    *"error: 404"* | *"404  Not Found"* | *E404*) echo "A server does not have what was asked for." ;;
+    *"Unable to locate package"* | *"has no installation candidate"*) echo "The sources of apt (/etc/apt/sources.list*) lack a package." ;;
+    *"timed out"* | *ETIMEDOUT* | *"onnection refused"* | *ECONNREFUSED* | *"onnection reset"* | *ECONNRESET*)
+      echo "A server did not answer.$(spoken_proxies)" ;;
+    *"Network is unreachable"* | *ENETUNREACH* | *"No route to host"* | *EHOSTUNREACH*)
+      echo "This machine has no route to a server: ip route.$(spoken_proxies)" ;;
+  esac
+}
+
+# Names the file systems that have no room, of those that are written to. What a program left half-written is still there.
+full_disk() {
+  for place in "${temporary:-/}" "$root" "$home" /tmp /var/cache/apt/archives /var/lib/dpkg /usr /etc; do
+    df -Pk "$(nearest "$place")" | awk 'NR == 2 && $4 < 16384 { print $6 " (" int($4 / 1024) " MB free)" }'
+    df -Pi "$(nearest "$place")" | awk 'NR == 2 && $2 > 0 && $4 < 10 { print $6 " (" $4 " files can be made)" }'
+  done | sort -u | awk '{ full = full (NR > 1 ? ", " : "") $0 } END { print "The disk is full" (NR ? ": " full : "; df -h shows which.") }'
+}
+
+spoken_proxies() {
+  proxy=${https_proxy:-${HTTPS_PROXY:-${http_proxy:-${HTTP_PROXY:-}}}}
+  if [ -n "$proxy" ]; then echo " The proxy is $(echo "$proxy" | sed 's,//[^/]*@,//,')."
+  else echo " No proxy is set: sudo drops variables, but takes them as in sudo https_proxy=http://HOST:PORT ./install.sh"; fi
 }
 
 main() {
   case " $* " in *" --local "*) exec sh "$(dirname "$0")/libexec/local.sh" "$@" ;; esac
   action=install dry=no ask=yes purge=no listen='' domain='' unpublished='' logging=no changed=no settings_changed=no
-  step='' remedy='' message='' token='' new='' installed='' step_begins=0 temporary='' of_apt=''
+  step='' remedy='' message='' is_known='' token='' new='' installed='' step_begins=0 temporary='' of_apt=''
   isolate
   trap finish EXIT
   trap 'exit 130' INT TERM HUP

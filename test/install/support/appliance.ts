@@ -16,18 +16,20 @@ interface AppStatus {
 /** What an administrator does, as root, with the Sluice on a guest. */
 export class Appliance {
   readonly guest: Guest;
+  readonly #command: string;
 
-  constructor(guest: Guest) {
+  constructor(guest: Guest, command = 'sluice') {
     this.guest = guest;
+    this.#command = command;
   }
 
   /** Runs `sluice`, given as one would type it. @returns what it printed @throws where it fails */
   async sluice(command: string): Promise<string> {
-    return await this.guest.exec(`sluice ${command}`, { timeout: 180_000 });
+    return await this.guest.exec(`${this.#command} ${command}`, { timeout: 180_000 });
   }
 
   try(command: string): Promise<CommandResult> {
-    return this.guest.try(`sluice ${command}`, { timeout: 180_000 });
+    return this.guest.try(`${this.#command} ${command}`, { timeout: 180_000 });
   }
 
   /** Deploys files as an app. */

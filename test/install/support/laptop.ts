@@ -1,4 +1,6 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { temporaryDirectory } from '../../support/temporary.ts';
@@ -19,7 +21,12 @@ export class Laptop {
 
   static async create(t: Pick<TestContext, 'after'>): Promise<Laptop> {
     const network = await Network.create(`sluice-laptop-${process.pid}-${++count}`);
-    t.after(() => network.remove());
+    t.after(async () => {
+      // A tunnel goes on in the background.
+      for (const pid of (await run('ip', ['netns', 'pids', network.name])).trim().split('\n'))
+        if (pid !== '') process.kill(Number(pid), 'SIGKILL');
+      await network.remove();
+    });
     const laptop = new Laptop(await temporaryDirectory(t), network);
     await laptop.#makeKey();
     return laptop;
@@ -42,6 +49,40 @@ export class Laptop {
     return attempt(program, args, { cwd: this.home, timeout: 120_000, ...options, env: this.env });
   }
 
+  /**
+   * Runs a script at a terminal, and answers what it asks.
+   * @param answers what to type, by the question that it answers
+   * @returns all that the terminal shows, with `\n` at the end of a line @throws where the script fails
+   */
+  async type(script: string, answers: Record<string, string>, timeout = 120_000): Promise<string> {
+    const quoted = `sh -ec '${script.replaceAll("'", "'\\''")}'`;
+    const [program = '', ...args] = this.command(
+      'script',
+      '--quiet',
+      '--return',
+      '--command',
+      quoted,
+      '/dev/null',
+    );
+    const child = spawn(program, args, { cwd: this.home, env: this.env, stdio: 'pipe', timeout });
+    let shown = '';
+    let answered = 0;
+    const read = (chunk: string) => {
+      shown += chunk;
+      for (const [question, answer] of Object.entries(answers)) {
+        const at = shown.indexOf(question, answered);
+        if (at === -1) continue;
+        answered = at + question.length;
+        child.stdin.write(`${answer}\n`);
+      }
+    };
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', read);
+    const [code] = await once(child, 'close');
+    shown = shown.replaceAll('\r\n', '\n');
+    if (code !== 0) throw new Error(`on the laptop, ${script}\nended with ${code}:\n${shown}`);
+    return shown;
+  }
+
   /** How a program is run on it. */
   command(...program: string[]): string[] {
     return [...Network.enter(this.#network.name), ...program];
@@ -49,7 +90,7 @@ export class Laptop {
 
   get env(): Record<string, string> {
     return {
-      PATH: process.env['PATH'] ?? '',
+      PATH: `${join(this.home, 'bin')}:${process.env['PATH'] ?? ''}`,
       HOME: this.home,
       GIT_CONFIG_NOSYSTEM: '1',
       GIT_TERMINAL_PROMPT: '0',
@@ -75,5 +116,11 @@ export class Laptop {
     };
     const lines = Object.entries(settings).map(([name, value]) => `${name} ${value}\n`);
     await writeFile(join(this.home, 'ssh_config'), lines.join(''));
+    await mkdir(join(this.home, '.ssh'));
+    await copyFile(`${key}.pub`, join(this.home, '.ssh/id_ed25519.pub'));
+    await mkdir(join(this.home, 'bin'));
+    const ssh = join(this.home, 'bin/ssh');
+    await writeFile(ssh, `#!/bin/sh\nexec /usr/bin/ssh -F '${join(this.home, 'ssh_config')}' "$@"\n`);
+    await chmod(ssh, 0o755);
   }
 }
