@@ -207,7 +207,7 @@ check_names() {
   [ -z "$(ls -A "$root" 2>/dev/null)" ] || [ -f "$log" ] || fail "there is a directory $root that is not Sluice's" \
     "Sluice needs this directory: move the other one away."
   for unit in $units $edge; do
-    file=$(systemctl show --property FragmentPath --value "$unit")
+    file=$(systemctl show --property FragmentPath --value "$unit" 2>/dev/null) || file=
     [ -z "$file" ] || [ ! -f "$file" ] || grep -q '^Description=Sluice' "$file" ||
       fail "there is a unit $unit that is not Sluice's: $file" "Sluice needs this name: rename the other one."
   done
