@@ -14,5 +14,11 @@ export const installedTree: string | undefined = import.meta.dirname.startsWith(
 /** The home of a system-wide install; undefined where this is a checkout. */
 export const systemHome: string | undefined = installedTree && '/var/lib/sluice';
 
-/** What systemd runs of ours all the time; to be stopped in this order, and started in the other. */
-export const ownUnits = ['sluice.service', 'sluice-runner.service'] as const;
+/** Unix socket of the API for nginx; `sluice.socket` opens it, beside the TCP port. */
+export const apiSocket = '/run/sluice/api.sock';
+
+/** Unit of systemd that opens the sockets of the API. They stay open, and connections wait, while the server is restarted. */
+export const socketUnit = 'sluice.socket';
+
+/** Units that systemd runs all the time. Stop them in this order, and start them in the other. */
+export const ownUnits = [socketUnit, 'sluice.service', 'sluice-runner.service'] as const;

@@ -121,8 +121,8 @@ async function allocatePort(paths: Paths, firstPort: number, host: string): Prom
   });
 }
 
-/** One damaged file must not keep every other app from being created; an app that runs holds its port anyway. */
-async function portOf(path: string): Promise<number | undefined> {
+/** The port of the target with the state `path`. Undefined if the file is damaged, which must not keep other apps from being created. */
+export async function portOf(path: string): Promise<number | undefined> {
   try {
     return (await loadTargetState(path))?.port;
   } catch (error) {

@@ -11,6 +11,8 @@ export interface Appliance {
   paths: Paths;
   settings: ServerSettings;
   runner: RunnerClient;
+  /** has the runner hold the ports that are assigned now: to be called when an app has got a port, or is gone */
+  holdPorts: () => Promise<void>;
   log: Log;
   /** the host names that lead to apps */
   domains: Pick<Edge, 'of' | 'removeOf'>;

@@ -34,6 +34,8 @@ interface RunnerClientOptions {
   log: Log;
   /** called where nobody answers on the socket, again and again until somebody does */
   whenAbsent?: () => void;
+  /** called with each runner before any other call is sent to it */
+  greeted?: (client: CallClient<RunnerCalls>, hello: RunnerCalls['hello']['result']) => Promise<void>;
   /** whether one of another version is told to leave: whoever has started it then starts the next */
   replaceOthers?: boolean;
   /** how long a call waits for a runner that is not there, in ms */
@@ -184,8 +186,10 @@ export class RunnerClient {
   /** @returns whether this is a runner that we can work with */
   async #greet(client: CallClient<RunnerCalls>): Promise<boolean> {
     try {
-      const { version, pid, users, limits } = await client.call('hello', { version: protocolVersion });
+      const hello = await client.call('hello', { version: protocolVersion });
+      const { version, pid, users, limits } = hello;
       if (version !== protocolVersion) throw mismatch(version);
+      await this.#options.greeted?.(client, hello);
       if (this.#stopped.signal.aborted) client.close();
       this.#options.log.info('runner connected', { pid });
       this.#become({ state: 'connected', client, pid, users, limits, since: new Date() });

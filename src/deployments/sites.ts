@@ -93,6 +93,7 @@ export class Sites {
     // Removals are finished first: a removal ends all processes of the app's user, and the new app gets the same user.
     if (isNew && (await runner.hasUsers())) await this.#finishRemovals(target.app);
     await ensureTargetState(paths, target, settings.apps);
+    if (isNew) await this.#appliance.holdPorts();
     const site = this.#site(target);
     site.visitors += 1;
     try {
@@ -133,6 +134,7 @@ export class Sites {
     // If the app has a repository, the end of the push removes the directory.
     if ((await listDirectory(paths.app(app))).length === 0) await removeTree(paths.app(app));
     await syncDirectory(paths.apps);
+    await this.#appliance.holdPorts();
     await this.#removeAside(app, aside);
   }
 
@@ -234,6 +236,7 @@ export class Sites {
     await syncDirectory(paths.apps);
     // Each whatever comes of the other: the app is gone, and nobody can ask for it again.
     const outcomes = await Promise.allSettled([this.#removeAside(app, aside), gone()]);
+    await this.#appliance.holdPorts();
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
   }
 

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import * as v from 'valibot';
+import { apiSocket } from '../config/installed.ts';
 import { type EdgePaths, homeFromEnvironment, Paths } from '../config/paths.ts';
 import { systemCode } from '../errors/app-error.ts';
 import { parseJson } from '../system/files.ts';
@@ -22,6 +23,7 @@ interface Machine {
   nginx: Nginx;
   files: NginxFiles;
   ports: { http: number; https: number };
+  apiSocket: string;
 }
 
 /**
@@ -58,13 +60,16 @@ async function applyOnce(machine: Machine, done: number | undefined): Promise<Ap
   }
 }
 
-async function applyWanted({ home, edge, nginx, files, ports }: Machine, { hosts }: Wanted): Promise<void> {
+async function applyWanted(
+  { home, edge, nginx, files, ports, apiSocket }: Machine,
+  { hosts }: Wanted,
+): Promise<void> {
   const before = await files.config();
   if (hosts.length === 0 && before === undefined) return;
   const version = await nginx.version();
   for (const host of hosts) await files.takeCertificate(host, home, edge);
   const { text, mark } = nginxConfig(hosts, {
-    ...{ version, ports, challenges: edge.challenges },
+    ...{ version, ports, apiSocket, challenges: edge.challenges },
     ipv6: existsSync('/proc/net/if_inet6'),
     certificateOf: (host) => files.certificateOf(host),
   });
@@ -123,6 +128,7 @@ const options = {
   'pid-file': { type: 'string' },
   http: { type: 'string', default: '80' },
   https: { type: 'string', default: '443' },
+  'api-socket': { type: 'string', default: apiSocket },
 } as const;
 
 /** The options are for tests, and for an nginx that is not the machine's own. */
@@ -135,6 +141,7 @@ function machineFrom(args: string[]): Machine {
     nginx: new Nginx(values.nginx, values['nginx-option'] ?? [], values['pid-file']),
     files: new NginxFiles(values.config, values.certificates),
     ports: { http: Number(values.http), https: Number(values.https) },
+    apiSocket: values['api-socket'],
   };
 }
 

@@ -3,17 +3,28 @@ import * as v from 'valibot';
 import { count } from '../config/units.ts';
 import { isHostName } from './host-name.ts';
 
-const hostSchema = v.strictObject({
+const named = {
   name: v.pipe(v.string(), v.check(isHostName, 'a host name')),
-  /** where what answers for it listens */
-  address: v.pipe(
-    v.string(),
-    v.check((text) => isIP(text) !== 0 && !text.includes('%'), 'a numeric address'),
-  ),
-  port: count('', 1, 65535),
   /** SHA-256 of its file in `certificates`: another certificate is another wish */
   certificate: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, 'a SHA-256 in hex')),
-});
+};
+
+const hostSchema = v.union(
+  [
+    v.strictObject({
+      ...named,
+      /** where the app listens */
+      address: v.pipe(
+        v.string(),
+        v.check((text) => isIP(text) !== 0 && !text.includes('%'), 'a numeric address'),
+      ),
+      port: count('', 1, 65535),
+    }),
+    /** the API: where it listens is for the one who reads this to know */
+    v.strictObject({ ...named, api: v.literal(true) }),
+  ],
+  'a name with the address of an app, or of the API',
+);
 
 /** A host name that nginx is to answer for. */
 export type WantedHost = v.InferOutput<typeof hostSchema>;

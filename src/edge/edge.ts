@@ -21,8 +21,8 @@ interface EdgeOptions {
   paths: Paths;
   settings: ServerSettings;
   log: Log;
-  /** where the API listens, once it does */
-  api: () => { address: string; port: number };
+  /** called when nginx sends requests to fewer places than before */
+  released?: () => void;
   /** how long the part that is root may take, in ms */
   applyDeadline?: number;
 }
@@ -65,7 +65,13 @@ export class Edge {
     this.#hosts = new WantedHosts({
       ...{ ...options, certificates: this.#certificates, front: this.#front },
       domains: () => this.#all,
+      released: options.released ?? (() => undefined),
     });
+  }
+
+  /** Places of apps to which nginx may send requests now, even if the app is gone. */
+  get routed(): { host: string; port: number }[] {
+    return this.#hosts.routed;
   }
 
   /** Reads what there is. To be awaited before any other call. What is damaged is told, and keeps nothing else from running. */
@@ -80,6 +86,7 @@ export class Edge {
   }
 
   async #load(): Promise<void> {
+    await this.#hosts.load();
     this.#all = await this.#domains.all();
     if (this.#all.length === 0) return;
     await this.#front.prepare();

@@ -36,6 +36,11 @@ export class Front {
     await chmod(openOrders, 0o700);
   }
 
+  /** The hosts that nginx was told of last. */
+  async hosts(): Promise<readonly WantedHost[]> {
+    return (await this.#wanted())?.hosts ?? [];
+  }
+
   /**
    * Has nginx answer for these hosts and no others, and waits until it does. Nothing is done where it does already.
    * The caller must not call this method again before the last call has ended.

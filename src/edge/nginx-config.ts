@@ -8,6 +8,8 @@ interface NginxFacts {
   /** whether the kernel has it */
   ipv6: boolean;
   ports: { http: number; https: number };
+  /** unix socket of the API */
+  apiSocket: string;
   /** directory of the answers to an ACME server */
   challenges: string;
   /** path of what a host's certificate and key are in */
@@ -19,6 +21,9 @@ interface NginxConfig {
   /** names this text, and is what nginx answers at `probePath` once it goes by it */
   mark: string;
 }
+
+/** When a client may ask again for an app that is down, in seconds. */
+const retryAfter = 10;
 
 /** Where nginx says which configuration it goes by: below the path that is ours on every host anyway. */
 export const probePath = '/.well-known/acme-challenge/sluice-configuration';
@@ -36,11 +41,16 @@ export function nginxConfig(hosts: readonly WantedHost[], facts: NginxFacts): Ng
 }
 
 function preamble(hosts: readonly WantedHost[], facts: NginxFacts): string {
-  const upstreams = new Map(hosts.map((host) => [upstreamName(host), serverAddress(host)]));
+  const upstreams = new Map(hosts.map((host) => [upstreamName(host), serverAddress(host, facts)]));
   return `
 map $http_upgrade $sluice_connection {
     default upgrade;
     ''      '';
+}
+# Nobody has accepted the connection: the app is stopped, has crashed, or has not started yet.
+map $upstream_connect_time $sluice_is_down {
+    default '';
+    '-'     yes;
 }
 ${[...upstreams].map(([name, address]) => upstream(name, address)).join('')}
 # What is asked for by no name, or by one that is not ours, is not to be answered by whichever app comes first.
@@ -127,6 +137,14 @@ ${probe}
         proxy_read_timeout 3600s;
         proxy_send_timeout 3600s;
 ${proxyHeaders}
+        error_page 502 = @sluice_no_answer;
+    }
+    location @sluice_no_answer {
+        if ($sluice_is_down) {
+            add_header Retry-After ${retryAfter} always;
+            return 503;
+        }
+        return 502;
     }
 }
 `;
@@ -183,12 +201,12 @@ function listen({ version, ipv6, ports }: NginxFacts, kind: 'http' | 'https'): s
   return lines.join('\n');
 }
 
-function upstreamName({ address, port }: WantedHost): string {
-  return `sluice_${address.replaceAll(/[^0-9a-f]/gi, '_')}_${port}`;
+function upstreamName(host: WantedHost): string {
+  return 'api' in host ? 'sluice_api' : `sluice_${host.address.replaceAll(/[^0-9a-f]/gi, '_')}_${host.port}`;
 }
 
-function serverAddress({ address, port }: WantedHost): string {
-  return `${inUrl(address)}:${port}`;
+function serverAddress(host: WantedHost, { apiSocket }: NginxFacts): string {
+  return 'api' in host ? `unix:${apiSocket}` : `${inUrl(host.address)}:${host.port}`;
 }
 
 function isAtLeast(version: readonly number[], least: readonly number[]): boolean {

@@ -1,4 +1,4 @@
-import type { Paths, Target } from '../config/paths.ts';
+import type { Paths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import { loadTargetState } from '../config/target-state.ts';
 import { errorBody } from '../errors/app-error.ts';
@@ -22,14 +22,16 @@ interface WantedHostsOptions {
   front: Front;
   /** all domains, including those that nginx has not confirmed yet */
   domains: () => readonly Domain[];
-  /** where the API listens, once it does */
-  api: () => { address: string; port: number };
+  /** called when nginx sends requests to fewer places than before */
+  released: () => void;
 }
 
 /** What nginx is to do for the domains there are, and what came of it last. */
 export class WantedHosts {
   readonly #options: WantedHostsOptions;
   #fault: EdgeFault = null;
+  /** hosts that nginx may answer for: those of the last try, and of all failed tries before it */
+  #maybe: readonly WantedHost[] = [];
   #appliedAt = 0;
   readonly #turns = new Serial();
   /** the turn that waits and has not begun */
@@ -41,6 +43,18 @@ export class WantedHosts {
 
   get fault(): EdgeFault {
     return this.#fault;
+  }
+
+  /** Reads what nginx was told by an earlier server. */
+  async load(): Promise<void> {
+    this.#maybe = await this.#options.front.hosts();
+  }
+
+  /** Places of apps to which nginx may send requests now. */
+  get routed(): { host: string; port: number }[] {
+    return this.#maybe.flatMap((host) =>
+      'address' in host ? [{ host: host.address, port: host.port }] : [],
+    );
   }
 
   /** Whether it is worth a try: after a failure only now and then. */
@@ -73,8 +87,11 @@ export class WantedHosts {
         const host = await this.#wanted(domain);
         if (host !== undefined) hosts.push(host);
       }
+      this.#maybe = [...this.#maybe, ...hosts];
       await this.#options.front.apply(hosts);
+      this.#maybe = hosts;
       this.#fault = null;
+      this.#options.released();
     } catch (error) {
       this.#fault = errorBody(error);
       throw error;
@@ -85,15 +102,11 @@ export class WantedHosts {
 
   async #wanted({ name, target }: Domain): Promise<WantedHost | undefined> {
     const certificate = this.#options.certificates.known(name)?.fingerprint;
-    const place = target === null ? this.#options.api() : await this.#placeOf(target);
-    if (certificate === undefined || place === undefined) return undefined;
-    return { name, address: reachable(place.address), port: place.port, certificate };
-  }
-
-  async #placeOf(target: Target) {
+    if (certificate === undefined) return undefined;
+    if (target === null) return { name, api: true, certificate };
     const { paths, settings } = this.#options;
     const state = await loadTargetState(paths.target(target).state);
-    return state && { address: settings.apps.host, port: state.port };
+    return state && { name, address: reachable(settings.apps.host), port: state.port, certificate };
   }
 }
 

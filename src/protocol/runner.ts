@@ -247,10 +247,25 @@ export interface SwitchResult {
   pauseMs: number;
 }
 
-/** Open file descriptors of the runner's process, and their limit; null on systems that do not report them. */
+/** Open file descriptors of the runner's process, and their limit; null on systems that do not report them. Ports it holds. */
 export interface RunnerUsage {
   descriptors: number | null;
   maxDescriptors: number | null;
+  ports: HeldPortsReport;
+}
+
+export interface PortAddress {
+  /** numeric */
+  host: string;
+  port: number;
+}
+
+/** Ports that the runner keeps from other users. */
+export interface HeldPortsReport {
+  /** why none is held; null where they are */
+  unavailable: string | null;
+  /** such as `port 9001 on 127.0.0.1: Address already in use` */
+  refused: string[];
 }
 
 /** Calls of the server to the runner: parameters, result, and what is reported while it is under way. */
@@ -262,6 +277,8 @@ export interface RunnerCalls {
   };
   status: { params: Record<string, never>; result: TargetStatus[]; progress: never };
   usage: { params: Record<string, never>; result: RunnerUsage; progress: never };
+  /** keeps these ports, and no others, from processes of other users: all that are assigned, whether or not their apps run */
+  hold: { params: { addresses: PortAddress[] }; result: HeldPortsReport; progress: never };
   /** starts a generation and proves it healthy; nothing live is touched. Discarded if the caller hangs up before `switch`. */
   boot: { params: { spec: GenerationSpec }; result: BootResult; progress: { line: string } };
   switch: { params: { key: string; generation: number }; result: SwitchResult; progress: never };

@@ -24,9 +24,9 @@ export class ListeningPort {
     this.port = port;
     this.beside = beside;
     try {
-      // With reusePort a second owner of the same user would silently get half the connections: see first that the
-      // port is free without it.
-      if (!beside) new BoundSocket({ host, port }).close();
+      // With reusePort a second owner of the same user would silently get half the connections. On Linux `isListenedOn` looks
+      // for one: the holder of the port (held-ports.ts) has it bound, too, so a bind without reusePort fails there.
+      if (!beside && process.platform !== 'linux') new BoundSocket({ host, port }).close();
       this.#socket = new BoundSocket({ host, port, reusePort: true });
     } catch (error) {
       const code = systemCode(error);

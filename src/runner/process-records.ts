@@ -6,8 +6,8 @@ import { processStartTime, processStartTimeNow } from '../system/processes.ts';
 
 /** A process the runner started, as the next runner finds it. */
 export interface ProcessRecord {
-  kind: 'worker' | 'background' | 'job' | 'keeper';
-  /** whose it is; empty for the keeper, and for a job that is nobody's */
+  kind: 'worker' | 'background' | 'job' | 'keeper' | 'holder';
+  /** whose it is; empty for the keeper and the holder of ports, and for a job that is nobody's */
   key: string;
   pid: number;
   /** see processStartTime */

@@ -15,6 +15,7 @@ import { Cgroups } from './cgroups/cgroups.ts';
 import { findTree } from './cgroups/find.ts';
 import { checkLimits } from './check-limits.ts';
 import type { Ground } from './ground.ts';
+import { HeldPorts } from './held-ports.ts';
 import { endJobRemains } from './job-remains.ts';
 import { runJob } from './jobs.ts';
 import { Keeper } from './keeper.ts';
@@ -39,6 +40,7 @@ export class Runner {
   readonly #logs: AppLogs;
   readonly #outputs: Outputs;
   readonly #keeper: Keeper;
+  readonly #ports: HeldPorts;
   readonly #ticker = new Ticker(
     () => this.#targets.values(),
     () => this.#cgroups.sweep(),
@@ -61,6 +63,7 @@ export class Runner {
     );
     this.#outputs = new Outputs(ground.run.outputs, this.#logs, warn);
     this.#keeper = new Keeper(ground.run.outputs, this.#records, warn);
+    this.#ports = new HeldPorts(ground.run.processes, this.#records, warn);
   }
 
   /** Takes up what an earlier runner left: its jobs are ended, its workers report by themselves. */
@@ -110,6 +113,7 @@ export class Runner {
     this.#keeper.dismiss();
     await this.#outputs.end();
     await this.#logs.close();
+    await this.#ports.dismiss();
   }
 
   async #keysOfLeft(): Promise<string[]> {
@@ -156,7 +160,8 @@ export class Runner {
       },
       status: async () =>
         [...this.#targets.values()].filter((target) => !target.isEmpty).map((target) => target.status()),
-      usage: async () => descriptorUsage(),
+      usage: async () => ({ ...descriptorUsage(), ports: this.#ports.report }),
+      hold: ({ addresses }) => this.#ports.hold(addresses),
       boot: async ({ spec: asked }, { report, signal }) => {
         const spec = this.#ground.settle(asked);
         checkLimits(spec.key, spec.limits);

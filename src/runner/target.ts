@@ -4,6 +4,7 @@ import { AppError, hasCode } from '../errors/app-error.ts';
 import type { AppLogs } from '../logs/app-logs.ts';
 import type { BootResult, GenerationSpec, Liveness, SwitchResult, TargetStatus } from '../protocol/runner.ts';
 import { needDescriptors } from '../system/descriptors.ts';
+import { isListenedOn } from '../system/listeners.ts';
 import { describeError } from '../system/log.ts';
 import { Serial } from '../system/serial.ts';
 import { Allowance } from './allowance.ts';
@@ -440,6 +441,7 @@ export class TargetRunner {
 
 /** @throws AppError `port_taken`, which names the process that has the port */
 async function bind(spec: GenerationSpec, beside: boolean): Promise<ListeningPort> {
+  if (!beside && (await isListenedOn(spec.host, spec.port))) throw await portTaken(spec);
   try {
     return new ListeningPort(spec.host, spec.port, { beside });
   } catch (error) {

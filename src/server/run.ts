@@ -6,17 +6,20 @@ import { loadServerSettings } from '../config/load.ts';
 import { Paths } from '../config/paths.ts';
 import { checkRunDirectory } from '../config/run-directory.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
+import { AssignedPorts } from '../deployments/assigned-ports.ts';
 import { Deployer } from '../deployments/deployer.ts';
 import { recordEvent } from '../deployments/history.ts';
 import { RunnerClient } from '../deployments/runner-client.ts';
 import { Edge } from '../edge/edge.ts';
 import { AppError } from '../errors/app-error.ts';
+import type { PortAddress } from '../protocol/runner.ts';
 import type { LoggedEvent } from '../releases/events-log.ts';
 import { fromUrl } from '../system/address.ts';
 import { ensurePrivateDirectory } from '../system/files.ts';
 import { tryLock } from '../system/lock.ts';
 import { createLog, describeError, type Log } from '../system/log.ts';
 import { isLoopback } from '../system/loopback.ts';
+import { takePassedSockets } from '../system/passed-sockets.ts';
 import { Slots } from '../system/slots.ts';
 import { Stillness } from '../system/stillness.ts';
 import { exitStatus } from './as-program.ts';
@@ -83,18 +86,33 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   });
 
   const side = surroundings.runnerSide({ paths, output, settings, log });
-  const runner = new RunnerClient({ ...side, path: paths.runnerSocket, log });
+  let url = '';
+  const passed = takePassedSockets();
+  const edge = new Edge({ paths, settings, log, released: () => void holdPorts() });
+  await edge.load();
+  // Where the runner is another user than the server, it can hold only a port that another has opened for the server.
+  let mayHoldApi = passed.length > 0;
+  const ports = new AssignedPorts({
+    ...{ paths, settings, log },
+    routed: () => edge.routed,
+    api: () => (mayHoldApi ? placeOfApi(url, settings) : undefined),
+  });
+  const runner = new RunnerClient({
+    ...{ ...side, path: paths.runnerSocket, log },
+    greeted: (client, { users }) => {
+      mayHoldApi ||= !users;
+      return ports.hold((addresses) => client.call('hold', { addresses }));
+    },
+  });
+  const holdPorts = () => ports.hold((addresses) => runner.call('hold', { addresses }));
   ending.defer(async () => {
     await side.abandon(runner);
     await runner.close();
   });
   const builds = new Slots(settings.buildConcurrency);
-  let url = '';
-  const edge = new Edge({ paths, settings, log, api: () => placeOf(url) });
-  await edge.load();
   const stillness = new Stillness();
   const node = process.execPath;
-  const appliance = { paths, settings, runner, log, builds, stillness, node, domains: edge };
+  const appliance = { paths, settings, runner, holdPorts, log, builds, stillness, node, domains: edge };
   const deployer = new Deployer(appliance);
   await deployer.recover();
 
@@ -115,7 +133,8 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
     { path: paths.serverSocket, mode: 0o600, listener: api(true) },
     { ...pushes.socket, listener: ssh },
   ];
-  ({ url } = ending.use(await serveApi(settings.listen, api(false), sockets, { log })));
+  ({ url } = ending.use(await serveApi(settings.listen, api(false), sockets, { log, passed })));
+  void holdPorts();
 
   const settled = deployer.keepRunning();
   edge.start();
@@ -131,10 +150,11 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   await side.end(runner, signal);
 }
 
-/** Where the API listens, as nginx is to find it. */
-function placeOf(url: string): { address: string; port: number } {
+/** Returns where the API listens, or will listen; undefined if it may be any port. */
+function placeOfApi(url: string, { listen }: ServerSettings): PortAddress | undefined {
+  if (url === '') return listen.port === 0 ? undefined : listen;
   const { hostname, port } = new URL(url);
-  return { address: fromUrl(hostname), port: Number(port) };
+  return { host: fromUrl(hostname), port: Number(port) };
 }
 
 /**

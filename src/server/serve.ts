@@ -6,6 +6,7 @@ import { AppError, systemCode } from '../errors/app-error.ts';
 import { inUrl } from '../system/address.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { http } from '../system/http.ts';
+import { isListenedOn } from '../system/listeners.ts';
 import type { Log } from '../system/log.ts';
 import { type ConnectionLimits, connectionLimits, limitConnections } from './connections.ts';
 
@@ -29,6 +30,7 @@ interface LocalSocket {
 /**
  * Serves the API on TCP, and what there is for this machine alone on unix sockets. Disposing of it lets requests that
  * are under way go on for a moment, and ends them then.
+ * @param passed descriptors of sockets that listen already, for `remote`; if one of them is of TCP, no other port is opened
  * @throws AppError `port_taken`
  */
 export async function serveApi(
@@ -37,33 +39,55 @@ export async function serveApi(
   sockets: LocalSocket[],
   {
     log,
+    passed = [],
     options = apiServerOptions,
     limits = connectionLimits,
-  }: { log: Log; options?: typeof apiServerOptions; limits?: ConnectionLimits },
+  }: { log: Log; passed?: number[]; options?: typeof apiServerOptions; limits?: ConnectionLimits },
 ): Promise<ApiListener> {
   const serve = (listener: RequestListener) => {
     const server = http.createServer(options, inTurn(listener));
     limitConnections(server, limits);
     return server;
   };
-  const tcp = serve(remote);
   const fail = failureLogger(log);
   await using opened = new AsyncDisposableStack();
-  await listen(tcp, { host, port }, fail);
-  opened.defer(() => close(tcp));
+  const open = async (listener: RequestListener, where: ListenOptions & { fd?: number }) => {
+    const server = serve(listener);
+    await listen(server, where, fail);
+    opened.defer(() => close(server));
+    return server.address();
+  };
+  let tcp: AddressInfo | undefined;
+  for (const fd of passed) tcp = addressInfo(await open(remote, { fd })) ?? tcp;
+  tcp ??= addressInfo(await openPort(host, port, (where) => open(remote, where)));
   for (const { path, listener, mode } of sockets) {
     // One left over from a server that was killed; that nobody listens on it is what the lock says.
     await rm(path, { force: true });
-    const unix = serve(listener);
-    await listen(unix, { path }, fail);
-    opened.defer(() => close(unix));
+    await open(listener, { path });
     await chmod(path, mode);
   }
 
-  const { address, port: bound } = tcp.address() as AddressInfo;
-  const url = `http://${inUrl(address)}:${bound}`;
+  const url = `http://${inUrl(tcp?.address ?? host)}:${tcp?.port ?? port}`;
   const kept = opened.move();
   return { url, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+/**
+ * Opens the TCP port. On Linux the port may be held by the runner (src/runner/held-ports.ts), and then a socket needs
+ * SO_REUSEPORT to listen. The kernel then lets two servers of one user listen, so nobody else may listen before.
+ */
+async function openPort<T>(
+  host: string,
+  port: number,
+  open: (where: ListenOptions) => Promise<T>,
+): Promise<T> {
+  if (process.platform !== 'linux') return open({ host, port });
+  if (port !== 0 && (await isListenedOn(host, port))) throw portTaken(host, port);
+  return open({ host, port, reusePort: true });
+}
+
+function addressInfo(address: ReturnType<Server['address']>): AddressInfo | undefined {
+  return typeof address === 'object' ? (address ?? undefined) : undefined;
 }
 
 /**
@@ -95,13 +119,15 @@ function listen(server: Server, options: ListenOptions, fail: (error: Error) => 
     server.on('error', (error) => {
       if (server.listening) return fail(error);
       if (systemCode(error) !== 'EADDRINUSE') return reject(error);
-      reject(
-        new AppError('port_taken', `${options.host} port ${options.port} is taken by another process`, {
-          hint: 'Set another "listen.port" in config.json, or end what listens there.',
-        }),
-      );
+      reject(portTaken(options.host, options.port));
     });
     server.listen(options);
+  });
+}
+
+function portTaken(host: string | undefined, port: number | undefined): AppError {
+  return new AppError('port_taken', `${host} port ${port} is taken by another process`, {
+    hint: 'Set another "listen.port" in config.json, or end what listens there.',
   });
 }
 

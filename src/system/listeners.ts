@@ -1,4 +1,5 @@
 import { readdir, readFile, readlink } from 'node:fs/promises';
+import { isIPv4 } from 'node:net';
 import { ifThere } from './exists.ts';
 import { listPids } from './processes.ts';
 
@@ -13,19 +14,42 @@ export interface Listener {
   pids: number[];
 }
 
+/** A socket that listens; `inode` names the socket. */
+type ListeningSocket = Omit<Listener, 'pids'> & { inode: string };
+
 /** What listens on this machine, or in this container; undefined where there is no /proc that says so. */
 export async function listListeners(): Promise<Listener[] | undefined> {
-  const tables = await Promise.all(
-    ['/proc/net/tcp', '/proc/net/tcp6'].map((path) => ifThere(readFile(path, 'utf8'))),
-  );
-  if (tables.every((table) => table === undefined)) return undefined;
-  const sockets = tables.flatMap((table) => (table ?? '').split('\n').slice(1).flatMap(listenerIn));
+  const sockets = await listeningSockets();
+  if (sockets === undefined) return undefined;
   const holders = await holdersOf(new Set(sockets.map(({ inode }) => inode)));
   return sockets.map(({ inode, ...listener }) => ({ ...listener, pids: holders.get(inode) ?? [] }));
 }
 
+/** Lists the sockets that listen, without the processes that have them; undefined where there is no /proc that says so. */
+export async function listeningSockets(): Promise<ListeningSocket[] | undefined> {
+  const tables = await Promise.all(
+    ['/proc/net/tcp', '/proc/net/tcp6'].map((path) => ifThere(readFile(path, 'latin1'))),
+  );
+  if (tables.every((table) => table === undefined)) return undefined;
+  return tables.flatMap((table) => (table ?? '').split('\n').slice(1).flatMap(listenerIn));
+}
+
+/**
+ * Returns true if a socket listens where connections to a port of an address arrive. A bind with SO_REUSEPORT does not notice
+ * such a socket of the same user. Returns undefined where there is no /proc.
+ */
+export async function isListenedOn(host: string, port: number): Promise<boolean | undefined> {
+  const sockets = await listeningSockets();
+  const overlaps = (other: string) =>
+    other === host ||
+    other === '::' ||
+    host === '::' ||
+    ((other === '0.0.0.0' || host === '0.0.0.0') && isIPv4(other) && isIPv4(host));
+  return sockets?.some((socket) => socket.port === port && overlaps(socket.host));
+}
+
 /** Source: proc(5), /proc/net/tcp; 0A is TCP_LISTEN. */
-function listenerIn(line: string): (Omit<Listener, 'pids'> & { inode: string })[] {
+function listenerIn(line: string): ListeningSocket[] {
   const [, local = '', , state, , , , uid, , inode] = line.trim().split(/\s+/);
   const [address = '', port = ''] = local.split(':');
   if (state !== '0A' || inode === undefined) return [];

@@ -1,6 +1,6 @@
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ifThere } from './exists.ts';
+import { listeningSockets } from './listeners.ts';
 import { listPids } from './processes.ts';
 
 /** Process with a socket that listens on a port. Several processes may share a socket. */
@@ -17,28 +17,16 @@ export interface PortHolder {
  * (source: proc(5), /proc/PID/net/tcp and /proc/PID/fd).
  */
 export async function findPortHolders(port: number): Promise<PortHolder[]> {
-  const sockets = await listeningSockets(port);
+  const listening = (await listeningSockets()) ?? [];
+  const sockets = new Set(
+    listening.filter((socket) => socket.port === port).map(({ inode }) => `socket:[${inode}]`),
+  );
   const holders: PortHolder[] = [];
   if (sockets.size === 0) return holders;
   for (const pid of await listPids()) {
     if (pid !== process.pid && (await holdsOne(pid, sockets))) holders.push(await describe(pid));
   }
   return holders;
-}
-
-/** Lists the listening sockets. Fields of a line: number, local address, remote address, state (0A: listening); tenth: inode. */
-async function listeningSockets(port: number): Promise<Set<string>> {
-  const sockets = new Set<string>();
-  for (const file of ['/proc/net/tcp', '/proc/net/tcp6']) {
-    const text = (await ifThere(readFile(file, 'latin1'))) ?? '';
-    for (const line of text.split('\n').slice(1)) {
-      const fields = line.trim().split(/\s+/);
-      const [, local = '', , state] = fields;
-      if (state === '0A' && Number.parseInt(local.split(':')[1] ?? '', 16) === port)
-        sockets.add(`socket:[${fields[9]}]`);
-    }
-  }
-  return sockets;
 }
 
 async function holdsOne(pid: number, sockets: ReadonlySet<string>): Promise<boolean> {

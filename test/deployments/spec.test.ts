@@ -24,15 +24,15 @@ async function newSite(t: TestContext): Promise<Site> {
   await saveEnv(paths.target(target).env, { TOKEN: 'hunter2' });
   const settings = parseSettings(serverSettingsSchema, { keepLogs: 3, logSize: '1M' }, 'config.json');
   const log = createLog(process.stderr.fd, 'server');
-  const api = () => ({ address: '127.0.0.1', port: 8700 });
   const runner = new RunnerClient({ path: paths.runnerSocket, log });
   t.after(() => runner.close());
   const appliance = {
-    domains: new Edge({ paths, settings, log, api }),
+    domains: new Edge({ paths, settings, log }),
     paths,
     settings,
     node: process.execPath,
     runner,
+    holdPorts: async () => undefined,
     log,
     builds: new Slots(1),
     stillness: new Stillness(),

@@ -14,7 +14,7 @@ import { wholeFile } from '../support/whole-file.ts';
 
 const name = 'deploy.example.com';
 const machine = await machineWithNginx(wholeFile);
-const sluice = await startSluice(wholeFile);
+const sluice = await startSluice(wholeFile, { apiSocket: machine.apiSocket });
 await machine.serve(sluice.home);
 await sluice.call('POST', '/v1/domains', { name, certificate: 'self-signed' });
 

@@ -159,7 +159,7 @@ test('nginx stands on its own: what becomes of our home does not keep it from st
   await machine.stop();
   await rm(home, { recursive: true });
   await machine.nginx();
-  assert.equal((await askHost(machine.https, good.name)).status, 502);
+  assert.equal((await askHost(machine.https, good.name)).status, 503);
   assert.equal((await fetchText(machine.http)).body, 'the other site');
 });
 
@@ -180,7 +180,7 @@ test('a configuration that nginx does not take is told in its words, and taken b
   assert.match((await want({ revision: 3, hosts: [{ ...good, port: 9002 }] }))?.message ?? '', /nonsense/);
   assert.equal(await readFile(machine.config, 'utf8'), before);
   assert.deepEqual(await readdir(machine.certificates), files);
-  assert.equal((await askHost(machine.https, good.name)).status, 502);
+  assert.equal((await askHost(machine.https, good.name)).status, 503);
 });
 
 test('a name that nginx is not set up for is told with what to set', async (t) => {
@@ -252,7 +252,7 @@ test('a change that an end of nginx comes in between is made all the same', asyn
   await machine.nginx();
   assert.equal((await applied).stderr, '', 'none of the workers before is waited for any more');
   assert.equal((await machine.outcome(home)).error, null);
-  assert.equal((await askHost(machine.https, good.name)).status, 502);
+  assert.equal((await askHost(machine.https, good.name)).status, 503);
 });
 
 test('workers of before that do not end are told of, and what answers by the new one is not taken back', async (t) => {
@@ -279,16 +279,15 @@ test('what nginx does already is not done again', async (t) => {
   assert.deepEqual((await stat(machine.config)).mtimeMs, before.mtimeMs);
   await machine.stop();
   assert.equal(await want({ revision: 3, hosts: [good] }), null);
-  assert.equal((await askHost(machine.https, good.name)).status, 502, 'one that does not run is started');
+  assert.equal((await askHost(machine.https, good.name)).status, 503, 'one that does not run is started');
 });
 
 test('where nobody applies it, a domain is refused with what to look at, and comes to nothing', async (t) => {
   const { machine, home, paths } = await newPlace(t);
   const settings = parseSettings(serverSettingsSchema, {}, 'config.json');
   const log = createLog(process.stderr.fd, 'server', 'error');
-  const api = () => ({ address: '127.0.0.1', port: 8700 });
   const newEdge = async (applyDeadline: number) => {
-    const edge = new Edge({ paths, settings, log, api, applyDeadline });
+    const edge = new Edge({ paths, settings, log, applyDeadline });
     t.after(() => edge.stop());
     await edge.load();
     return edge;

@@ -15,7 +15,7 @@ import { temporaryDirectory } from '../support/temporary.ts';
 import { wholeFile } from '../support/whole-file.ts';
 
 const machine = await machineWithNginx(wholeFile);
-const sluice = await startSluice(wholeFile);
+const sluice = await startSluice(wholeFile, { apiSocket: machine.apiSocket });
 await machine.serve(sluice.home);
 await sluice.deploy('shop', answering('the shop'));
 await sluice.deploy('blog', answering('the blog'));

@@ -4,6 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
+import { apiSocket } from '../../src/config/installed.ts';
 import { Paths } from '../../src/config/paths.ts';
 import { Certificates } from '../../src/edge/certificates.ts';
 import type { WantedHost } from '../../src/edge/documents.ts';
@@ -24,7 +25,7 @@ test('each nginx is told in the words that it knows: 1.18 of Ubuntu 22.04, 1.22 
   }
   const text = async (version: number[], ipv6 = true) =>
     nginxConfig(hosts, {
-      ...{ version, ipv6, challenges: paths.edge.challenges },
+      ...{ version, ipv6, apiSocket, challenges: paths.edge.challenges },
       ports: { http: await freePort(), https: await freePort() },
       certificateOf: ({ name }) => paths.edge.certificate(name),
     }).text;
@@ -50,7 +51,7 @@ test('each nginx is told in the words that it knows: 1.18 of Ubuntu 22.04, 1.22 
 
 test('what names a configuration is another for every other one', () => {
   const facts = {
-    ...{ version: [1, 22, 1], ipv6: false, challenges: '/c', ports: { http: 80, https: 443 } },
+    ...{ version: [1, 22, 1], ipv6: false, apiSocket, challenges: '/c', ports: { http: 80, https: 443 } },
     certificateOf: () => '/x.pem',
   };
   const host = { name: 'shop.example.com', address: '127.0.0.1', port: 9001, certificate: '0'.repeat(64) };

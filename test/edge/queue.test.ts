@@ -64,8 +64,7 @@ async function edgeOf(t: TestContext) {
     ...{ port: 9001, desired: 'running', desiredSince: null, workers: null, rebuild: null },
     createdAt: new Date().toISOString(),
   });
-  const api = () => ({ address: '127.0.0.1', port: 8700 });
-  const edge = new Edge({ paths, settings, log, api, applyDeadline: 100_000 });
+  const edge = new Edge({ paths, settings, log, applyDeadline: 100_000 });
   await edge.load();
   const applier = new Applier(t, paths);
   t.after(async () => {

@@ -81,7 +81,7 @@ const app = `
 
 const name = 'shop.example.com';
 const machine = await machineWithNginx(wholeFile);
-const sluice = await startSluice(wholeFile);
+const sluice = await startSluice(wholeFile, { apiSocket: machine.apiSocket });
 await machine.serve(sluice.home);
 await sluice.deploy('shop', running(app, { drainTimeout: '2s' }));
 await sluice.call('POST', '/v1/domains', { name, app: 'shop', certificate: 'self-signed' });

@@ -50,7 +50,9 @@ test('if another process has the port, the error names the process', async (t) =
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('live'));
   await sluice.call('POST', '/v1/apps/shop/stop');
-  const server = createServer().listen((await sluice.status('shop')).port, '127.0.0.1');
+  const { port } = await sluice.status('shop');
+  // Sluice holds the port: only a process of the same user that asks for it can listen there.
+  const server = createServer().listen({ port, host: '127.0.0.1', reusePort: true });
   t.after(() => server.close());
   await once(server, 'listening');
   await assert.rejects(sluice.call('POST', '/v1/apps/shop/start'), {

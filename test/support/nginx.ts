@@ -53,6 +53,10 @@ export class NginxMachine {
   get config(): string {
     return join(this.directory, 'conf.d/sluice.conf');
   }
+  /** where nginx looks for the API */
+  get apiSocket(): string {
+    return join(this.directory, 'api.sock');
+  }
   get certificates(): string {
     return join(this.directory, 'sluice');
   }
@@ -79,6 +83,7 @@ export class NginxMachine {
       ...['--home', home, '--config', this.config, '--certificates', this.certificates],
       ...['--nginx-option=-c', '--nginx-option', this.mainConfig],
       ...['--pid-file', join(this.directory, 'nginx.pid')],
+      ...['--api-socket', this.apiSocket],
       ...['--http', String(this.http), '--https', String(this.https)],
       ...options,
     ]);

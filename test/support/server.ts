@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
-import { chown, mkdir, mkdtemp, readFile, symlink } from 'node:fs/promises';
-import { connect } from 'node:net';
+import { chmod, chown, mkdir, mkdtemp, readFile, symlink } from 'node:fs/promises';
+import { BoundSocket, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { TokenStore } from '../../src/api/tokens.ts';
@@ -36,6 +37,8 @@ interface SluiceOptions {
   env?: Record<string, string>;
   /** an empty directory; a temporary one if left out */
   home?: string;
+  /** path of a unix socket of the API, which is opened as systemd does it, and so is the TCP port: both outlive the server */
+  apiSocket?: string;
 }
 
 /** A real `sluice up` with a home of its own, on free ports; it and all that it started are gone after the test. */
@@ -58,6 +61,7 @@ export async function startSluice(
     ...settings,
   });
   await shareTools(sluice.paths);
+  if (options.apiSocket !== undefined) await sluice.openSockets(t, options.apiSocket);
   await sluice.up(options.env);
   return sluice;
 }
@@ -77,6 +81,7 @@ export class Sluice {
   #child: ChildProcess | undefined;
   #ready: Ready | undefined;
   #token = '';
+  #sockets: BoundSocket[] = [];
 
   /**
    * @param as the user that the server runs as, where that is another one
@@ -101,6 +106,19 @@ export class Sluice {
     return (this.#ready as Ready).pid;
   }
 
+  /** Opens sockets as `sluice.socket` does. They listen from the first start of the server on. */
+  async openSockets(t: Pick<TestContext, 'after'>, path: string): Promise<void> {
+    this.#sockets = [
+      new BoundSocket({ host: '127.0.0.1', port: 0, reusePort: true }),
+      new BoundSocket({ path } as object),
+    ];
+    t.after(() => {
+      for (const socket of this.#sockets) socket.close();
+    });
+    // nginx is another user where we are root.
+    await chmod(path, 0o666);
+  }
+
   /** Starts it, again after a `kill` or a `stop`. */
   async up(env: Record<string, string> = {}): Promise<void> {
     if (this.#token === '') {
@@ -108,9 +126,20 @@ export class Sluice {
       this.#token = secret;
       if (this.#as !== undefined) await chown(this.paths.tokens, this.#as.uid, this.#as.gid);
     }
-    const child = spawn(process.execPath, [...smallHeap, entry, '--json'], {
-      env: { ...this.#environment(), SLUICE_HOME: this.home, ...env },
-      stdio: ['ignore', 'pipe', 'inherit'],
+    const passed = this.#sockets.map((socket) => socket.fd());
+    const withSockets = [
+      '-c',
+      'LISTEN_PID=$$ exec "$0" "$@"',
+      process.execPath,
+      ...smallHeap,
+      entry,
+      '--json',
+    ];
+    const [program, args] =
+      passed.length === 0 ? [process.execPath, [...smallHeap, entry, '--json']] : ['/bin/sh', withSockets];
+    const child = spawn(program, args, {
+      env: { ...this.#environment(), SLUICE_HOME: this.home, LISTEN_FDS: String(passed.length), ...env },
+      stdio: ['ignore', 'pipe', 'inherit', ...passed],
       ...this.#as,
     });
     this.#child = child;
@@ -118,7 +147,7 @@ export class Sluice {
       throw new Error(`sluice up ended with ${code} before it was ready`);
     });
     exited.catch(() => undefined);
-    const line = once(createInterface({ input: child.stdout }), 'line');
+    const line = once(createInterface({ input: child.stdout as Readable }), 'line');
     this.#ready = JSON.parse((await Promise.race([line, exited]))[0]) as Ready;
   }
 

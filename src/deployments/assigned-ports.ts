@@ -1,0 +1,55 @@
+import type { Paths } from '../config/paths.ts';
+import type { ServerSettings } from '../config/server-settings.ts';
+import { listTargets, portOf } from '../config/target-state.ts';
+import type { HeldPortsReport, PortAddress } from '../protocol/runner.ts';
+import type { Log } from '../system/log.ts';
+import { Serial } from '../system/serial.ts';
+
+interface AssignedPortsOptions {
+  paths: Paths;
+  settings: ServerSettings;
+  log: Log;
+  /** where nginx sends requests, even if the app has gone since */
+  routed: () => readonly PortAddress[];
+  /** where the API listens, if the runner can hold that port, too */
+  api: () => PortAddress | undefined;
+}
+
+type Hold = (addresses: PortAddress[]) => Promise<HeldPortsReport>;
+
+/**
+ * All ports that nobody else may have: those of apps, running or not, the API's, and those to which nginx sends requests
+ * still. The runner holds them.
+ */
+export class AssignedPorts {
+  readonly #options: AssignedPortsOptions;
+  readonly #turns = new Serial();
+
+  constructor(options: AssignedPortsOptions) {
+    this.#options = options;
+  }
+
+  /** Has a runner hold the ports that are assigned now. A failure is logged: apps run without it. */
+  hold(hold: Hold): Promise<void> {
+    return this.#turns.run(async () => {
+      try {
+        await hold(await this.#all());
+      } catch (error) {
+        this.#options.log.warn('ports not held', { error });
+      }
+    });
+  }
+
+  async #all(): Promise<PortAddress[]> {
+    const { paths, settings, routed, api } = this.#options;
+    const apps: PortAddress[] = [];
+    for (const target of await listTargets(paths)) {
+      const port = await portOf(paths.target(target).state);
+      if (port !== undefined) apps.push({ host: settings.apps.host, port });
+    }
+    const ofApi = api();
+    const all = [...(ofApi ? [ofApi] : []), ...apps, ...routed()];
+    const byName = new Map(all.map(({ host, port }) => [`${host} ${port}`, { host, port }]));
+    return [...byName.values()].sort((a, b) => a.port - b.port);
+  }
+}
