@@ -22,6 +22,8 @@ log=$root/install.log
 command=/usr/local/bin/sluice
 users="sluice sluice-git"
 units="sluice-runner.service sluice.service"
+# What opens the API's sockets. Versions before it have none.
+socket=sluice.socket
 # What sets up nginx for domains, when there are any.
 edge="sluice-edge.service sluice-edge.path"
 # Packages of Debian's that this script has installed, so that --uninstall can name them.
@@ -206,7 +208,7 @@ check_names() {
   # Every run of this script begins a log.
   [ -z "$(ls -A "$root" 2>/dev/null)" ] || [ -f "$log" ] || fail "there is a directory $root that is not Sluice's" \
     "Sluice needs this directory: move the other one away."
-  for unit in $units $edge; do
+  for unit in $units $socket $edge; do
     file=$(systemctl show --property FragmentPath --value "$unit" 2>/dev/null) || file=
     [ -z "$file" ] || [ ! -f "$file" ] || grep -q '^Description=Sluice' "$file" ||
       fail "there is a unit $unit that is not Sluice's: $file" "Sluice needs this name: rename the other one."
@@ -218,7 +220,7 @@ check_ports() {
   port=${listen##*:}
   port=${port:-$(configured port)}
   holder=
-  systemctl is-active --quiet sluice.service || holder=$(holder "$port")
+  systemctl is-active --quiet sluice.service || systemctl is-active --quiet $socket || holder=$(holder "$port")
   [ -z "$holder" ] || fail "port $port, which the API is to listen on, is in use by $holder" \
     "Stop that program, or choose another port: --listen 127.0.0.1:8701"
   [ -n "$domain" ] || return 0
@@ -614,6 +616,7 @@ write_files() {
   for unit in $units $edge; do
     write_file "config/systemd/$unit" "/etc/systemd/system/$unit" systemctl daemon-reload
   done
+  write_socket
   systemctl is-enabled --quiet $units sluice-edge.path 2>/dev/null ||
     change "the units start with the machine" systemctl enable $units sluice-edge.path
   write_command
@@ -647,6 +650,35 @@ place_file() {
   mv "$2.new" "$2"
   shift 2
   "$@"
+}
+
+# The unit of the API's sockets, with the address in config.json. A version before it opens the port itself.
+write_socket() {
+  unit=/etc/systemd/system/$socket
+  if [ ! -f "$source/config/systemd/$socket" ]; then
+    [ ! -e "$unit" ] || change "removes $unit, which this version does not have" remove_socket
+    return
+  fi
+  address=$(configured host):$(configured port)
+  sed "s/^ListenStream=127.*/ListenStream=$address/" "$source/config/systemd/$socket" >"$temporary/$socket"
+  cmp -s "$temporary/$socket" "$unit" || change "$unit: $address" place_socket
+  systemctl is-enabled --quiet $socket 2>/dev/null || change "$socket starts with the machine" systemctl enable $socket
+}
+
+# Other sockets are opened only when no server uses the ones before: `activate` opens them.
+place_socket() {
+  cp "$temporary/$socket" "$unit.new"
+  chmod 644 "$unit.new"
+  mv "$unit.new" "$unit"
+  systemctl daemon-reload
+  socket_changed=yes
+}
+
+remove_socket() {
+  systemctl disable $socket
+  systemctl stop $socket sluice.service
+  rm -f "$unit"
+  systemctl daemon-reload
 }
 
 apply_sysctl() {
@@ -685,7 +717,7 @@ start_or_switch() {
     change "starts $name" start_first
   elif [ "$installed" != "$name" ]; then
     change "switches from $installed to $name; apps go on" switch_version
-  elif ! runs "$name"; then
+  elif ! runs "$name" || [ $socket_changed = yes ]; then
     change "starts $name, which does not run as it should; apps go on" activate "$name"
   elif [ $settings_changed = yes ]; then
     change "restarts sluice.service; apps go on" systemctl restart sluice.service
@@ -705,6 +737,9 @@ show_journal() {
 switch_version() {
   if activate "$name"; then
     link "$installed" "$root/previous"
+    # Its configuration is that of the version before, until something of it changes.
+    [ ! -e /etc/nginx/conf.d/sluice.conf ] || systemctl start sluice-edge.service ||
+      say "  nginx has the configuration of $installed still: see \`sluice doctor\`."
     return
   fi
   show_journal
@@ -720,13 +755,30 @@ switch_version() {
 activate() {
   link "$1" "$root/current" || return
   systemctl reset-failed $units 2>/dev/null || :
+  # A request starts the server, which waits for this lock before it begins: see its unit.
+  (umask 077 && : >>"$root/switch.lock")
+  exec 8>"$root/switch.lock"
+  flock -w 60 8 || return
   systemctl stop sluice.service || return
+  open_sockets || return
   runner=$(main_pid sluice-runner.service)
   if [ "$runner" != 0 ]; then
     kill -USR2 "$runner" || return
     wait_until ended "$runner" || return
   fi
-  systemctl start sluice-runner.service && systemctl start sluice.service && wait_until runs "$1"
+  systemctl start sluice-runner.service || return
+  exec 8>&-
+  systemctl start sluice.service && wait_until runs "$1"
+}
+
+# Opened now, and only now if they differ: systemd opens none while the server runs, and an earlier version has the port.
+open_sockets() {
+  [ -e "/etc/systemd/system/$socket" ] || return 0
+  if [ $socket_changed = yes ]; then
+    socket_changed=no
+    systemctl stop $socket sluice.service || return
+  fi
+  systemctl start $socket
 }
 
 main_pid() {
@@ -889,7 +941,7 @@ uninstall() {
     logging=yes
   fi
   step "stop" "\`systemctl status sluice sluice-runner\` tells more."
-  for unit in sluice-edge.path sluice.service sluice-runner.service; do
+  for unit in sluice-edge.path $socket sluice.service sluice-runner.service; do
     [ ! -e "/etc/systemd/system/$unit" ] || change "stops $unit" stop_unit "$unit"
   done
   step "remove" ""
@@ -899,7 +951,7 @@ uninstall() {
   fi
   nginx_config=/etc/nginx/conf.d/sluice.conf
   grep -qs '^# Written by Sluice' $nginx_config || nginx_config=
-  for path in $(printf '/etc/systemd/system/%s ' $units $edge) /etc/ssh/sshd_config.d/sluice.conf \
+  for path in $(printf '/etc/systemd/system/%s ' $units $socket $edge) /run/sluice /etc/ssh/sshd_config.d/sluice.conf \
     /etc/sysctl.d/60-sluice.conf $nginx_config /etc/nginx/sluice "$root" "$(runner_lock)"; do
     [ ! -e "$path" ] && [ ! -L "$path" ] || change "$path" rm -rf "$path"
   done
@@ -930,7 +982,7 @@ stop_unit() {
 
 forget() {
   systemctl daemon-reload
-  systemctl reset-failed $units 2>/dev/null || :
+  systemctl reset-failed $units $socket 2>/dev/null || :
   grep -rqs tcp_migrate_req /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d ||
     echo 0 >/proc/sys/net/ipv4/tcp_migrate_req
   ! command -v sshd >/dev/null || systemctl try-reload-or-restart ssh
@@ -1142,7 +1194,7 @@ spoken_proxies() {
 
 main() {
   case " $* " in *" --local "*) exec sh "$(dirname "$0")/libexec/local.sh" "$@" ;; esac
-  action=install dry=no ask=yes purge=no listen='' domain='' unpublished='' logging=no changed=no settings_changed=no
+  action=install dry=no ask=yes purge=no listen='' domain='' unpublished='' logging=no changed=no settings_changed=no socket_changed=no
   step='' remedy='' message='' is_known='' token='' new='' installed='' step_begins=0 temporary='' of_apt=''
   isolate
   trap finish EXIT

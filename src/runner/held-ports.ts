@@ -19,6 +19,8 @@ const script = fileURLToPath(new URL('hold-ports.pl', import.meta.url));
 const heldWithin = 10_000;
 /** Time between the end of a holder and its replacement, from the second end in a row on; in ms. */
 const replacedAfter = 1000;
+/** Time until ports that could not be held are tried again, in ms. */
+const triedAgainAfter = 10_000;
 /** Time for a killed holder to be gone, in ms. */
 const goneWithin = 5000;
 /** Limits the addresses that the server may name. */
@@ -42,6 +44,7 @@ export class HeldPorts {
   #wanted: readonly PortAddress[] = [];
   #holder: Holder | undefined;
   #report: HeldPortsReport = { unavailable: null, refused: [] };
+  #retry: NodeJS.Timeout | undefined;
   #lastEnd = Number.NEGATIVE_INFINITY;
 
   /** @param directory of the process records: a holder ends when its record is gone */
@@ -78,6 +81,7 @@ export class HeldPorts {
   /** Ends all holders: the ports are free then. */
   dismiss(): Promise<void> {
     return this.#turns.run(async () => {
+      clearTimeout(this.#retry);
       this.#wanted = [];
       await this.#replace();
     });
@@ -86,7 +90,7 @@ export class HeldPorts {
   async #replace(): Promise<void> {
     const next = this.#wanted.length === 0 ? undefined : await this.#start();
     // Without a successor the former holder goes on: it has most of the ports, if not all.
-    if (next === undefined && this.#wanted.length > 0) return;
+    if (next === undefined && this.#wanted.length > 0) return this.#tryLater();
     this.#holder = next;
     this.#report = { unavailable: null, refused: next?.refused ?? [] };
     for (const record of await this.#records.alive()) {
@@ -94,6 +98,16 @@ export class HeldPorts {
       await end(record.pid);
       this.#records.remove(record.pid);
     }
+  }
+
+  /** The disk may have been full, so that the holder could not be recorded. */
+  #tryLater(): void {
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => {
+      void this.#turns.run(async () => {
+        if (this.#holder === undefined || this.#report.unavailable !== null) await this.#replace();
+      });
+    }, triedAgainAfter).unref();
   }
 
   async #start(): Promise<Holder | undefined> {

@@ -13,7 +13,7 @@ export class ListeningPort {
   readonly port: number;
   /** true if workers of an earlier runner may have the port, too */
   readonly beside: boolean;
-  readonly #socket: BoundSocket;
+  #socket: BoundSocket;
 
   /**
    * @param beside whether workers of ours, left by an earlier runner, may hold the port: then it is bound beside them
@@ -40,6 +40,17 @@ export class ListeningPort {
 
   get fd(): number {
     return this.#socket.fd();
+  }
+
+  /**
+   * Ends the listening, if no worker has the socket any more: clients are refused at once instead of waiting for nobody. Workers
+   * that are started later get a socket that does not listen until they do. @throws the error of the system
+   */
+  renew(): void {
+    const { host, port } = this;
+    const next = new BoundSocket({ host, port, reusePort: true });
+    this.#socket.close();
+    this.#socket = next;
   }
 
   close(): void {

@@ -350,6 +350,20 @@ export class TargetRunner {
     if (state === this.#state) return;
     this.#state = state;
     this.#since = new Date();
+    if (state === 'crashed' || state === 'stopped') this.#refuse();
+  }
+
+  /** No worker is expected to accept soon. */
+  #refuse(): void {
+    // Workers that boot have copies of the socket already.
+    if (this.#standby.size > 0) return;
+    try {
+      this.#port?.renew();
+    } catch (error) {
+      this.#options.log(
+        `clients of the app that is down wait instead of being refused: ${describeError(error)}`,
+      );
+    }
   }
 
   /** Something that concerns all of it, in the log of the app. */

@@ -14,7 +14,7 @@ import { Edge } from '../edge/edge.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { PortAddress } from '../protocol/runner.ts';
 import type { LoggedEvent } from '../releases/events-log.ts';
-import { fromUrl } from '../system/address.ts';
+import { fromUrl, inUrl } from '../system/address.ts';
 import { ensurePrivateDirectory } from '../system/files.ts';
 import { tryLock } from '../system/lock.ts';
 import { createLog, describeError, type Log } from '../system/log.ts';
@@ -135,6 +135,13 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   ];
   ({ url } = ending.use(await serveApi(settings.listen, api(false), sockets, { log, passed })));
   void holdPorts();
+  const { host, port } = settings.listen;
+  if (passed.length > 0 && url !== `http://${inUrl(host)}:${port}`)
+    log.warn('API listens at another address than config.json says: run install.sh again', {
+      url,
+      host,
+      port,
+    });
 
   const settled = deployer.keepRunning();
   edge.start();

@@ -155,26 +155,30 @@ test('units that are down, restless or will not start with the machine are told,
         Environment: `A=b SLUICE_HOME=${home}`,
         ...values,
       };
-      const lines = Object.entries({ Id: `${id}.service`, ...all }).map(
-        ([name, value]) => `${name}=${value}`,
-      );
-      return `case " $* " in *" ${id}.service "*) printf '%s\\n' ${lines.map((line) => `'${line}'`).join(' ')} ''; esac`;
+      const unit = id.includes('.') ? id : `${id}.service`;
+      const lines = Object.entries({ Id: unit, ...all }).map(([name, value]) => `${name}=${value}`);
+      return `case " $* " in *" ${unit} "*) printf '%s\\n' ${lines.map((line) => `'${line}'`).join(' ')} ''; esac`;
     });
     return (await doctor(home, { env: { PATH: await machine(t, { systemctl: blocks.join('\n') }) } })).checks[
       'units'
     ];
   };
-  const all = { sluice: {}, 'sluice-runner': {}, ssh: {} };
+  const all = { 'sluice.socket': {}, sluice: {}, 'sluice-runner': {}, ssh: {} };
   assert.equal((await units(all))?.state, 'ok');
   const failed = await units({ ...all, sluice: { ActiveState: 'failed' } });
   assert.equal(failed?.state, 'fault');
   assert.equal(failed.message, 'sluice.service is failed');
   assert.match(failed.hint, /^systemctl start sluice\.service\nWhy: journalctl .*--unit=sluice\.service$/);
+  const shut = await units({ ...all, 'sluice.socket': { ActiveState: 'inactive' } });
+  assert.deepEqual([shut?.state, shut?.message], ['fault', 'sluice.socket is inactive']);
   const restless = await units({ ...all, 'sluice-runner': { NRestarts: '12' } });
   assert.match(restless?.message ?? '', /^sluice-runner\.service has ended and been started again 12 times$/);
   const idle = await units({ ...all, 'sluice-runner': { UnitFileState: 'disabled' } });
   assert.equal(idle?.hint, 'systemctl enable sluice-runner.service');
-  assert.match((await units({ sluice: {}, 'sluice-runner': {} }))?.message ?? '', /nobody can push over ssh/);
+  assert.match(
+    (await units({ ...all, ssh: { ActiveState: 'inactive' } }))?.message ?? '',
+    /nobody can push over ssh/,
+  );
   assert.equal(await units({ sluice: { Environment: 'SLUICE_HOME=/elsewhere' } }), undefined);
 
   await chmod(home, 0o711);

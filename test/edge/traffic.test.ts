@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { connect as connectHttp2 } from 'node:http2';
 import { request } from 'node:https';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { WebSocket } from 'ws';
-import { running } from '../support/apps.ts';
+import { answering, running } from '../support/apps.ts';
 import { fetchText } from '../support/http.ts';
 import { askHost, secureConnection } from '../support/https.ts';
 import { machineWithNginx } from '../support/nginx.ts';
@@ -173,6 +174,62 @@ test('a request is sent to the app once, whatever becomes of it', async () => {
     assert.equal((await ask('/die', { method, body: method === 'GET' ? undefined : 'x' })).status, 502);
     assert.equal(Number((await ask('/posts')).body), before + 1, method);
   }
+});
+
+test('an app that is stopped or has crashed is answered for with 503 and when to ask again, and its port waits for it', async () => {
+  const broken = join(sluice.home, 'broken');
+  await sluice.deploy('down', {
+    'server.js': `const fs = require('node:fs');
+    if (fs.existsSync(${JSON.stringify(broken)})) process.exit(1);
+    require('node:http').createServer((request, response) => {
+      if (request.url === '/crash') {
+        fs.writeFileSync(${JSON.stringify(broken)}, '');
+        process.exit(1);
+      }
+      response.end('up');
+    }).listen(process.env.PORT);`,
+    'sluice.json': { workers: 1, maxRestarts: 1, minUptime: 60_000, settleTime: 100 },
+  });
+  const host = 'down.example.com';
+  await sluice.call('POST', '/v1/domains', { name: host, app: 'down', certificate: 'self-signed' });
+  const askDown = async (path = '/') => {
+    const { status, headers } = await askHost(machine.https, host, path);
+    return [status, headers['retry-after']];
+  };
+  assert.deepEqual(await askDown(), [200, undefined]);
+  assert.deepEqual(await askDown('/crash'), [502, undefined], 'it has taken the request');
+  await waitFor(async () => (await sluice.status('down')).state === 'crashed', { what: 'a crash' });
+  assert.deepEqual(await askDown(), [503, '10']);
+  await sluice.call('POST', '/v1/apps/down/stop');
+  assert.deepEqual(await askDown(), [503, '10']);
+  await rm(broken);
+  await sluice.call('POST', '/v1/apps/down/start');
+  assert.deepEqual(await askDown(), [200, undefined]);
+});
+
+test('the port of a removed app is held until nginx no longer sends requests there', async () => {
+  const host = 'gone.example.com';
+  await sluice.deploy('gone', answering('gone'));
+  const { port } = await sluice.status('gone');
+  await sluice.call('POST', '/v1/domains', { name: host, app: 'gone', certificate: 'self-signed' });
+  const isFree = async () => {
+    const server = createServer();
+    const listens = once(server.listen({ port, host: '127.0.0.1', exclusive: true }), 'listening');
+    const free = await listens.then(
+      () => true,
+      () => false,
+    );
+    server.close();
+    return free;
+  };
+  machine.stopServing();
+  await sluice.call('DELETE', '/v1/apps/gone?confirm=gone');
+  assert.equal((await askHost(machine.https, host)).status, 503, 'nginx does not know yet');
+  assert.equal(await isFree(), false);
+  await machine.serve(sluice.home);
+  await machine.apply(sluice.home);
+  await waitFor(isFree, { what: 'a free port' });
+  await assert.rejects(askHost(machine.https, host));
 });
 
 test('a websocket carries messages both ways', async () => {

@@ -1,9 +1,12 @@
 import { readFile } from 'node:fs/promises';
+import type { RunnerInfo } from '../../api/routes/status.ts';
+import { installRoot } from '../../config/installed.ts';
 import { type Target, targetName } from '../../config/paths.ts';
 import { listTargets, loadTargetState } from '../../config/target-state.ts';
 import { AppError } from '../../errors/app-error.ts';
+import { inUrl } from '../../system/address.ts';
 import type { Listener } from '../../system/listeners.ts';
-import { type Check, fault, ok, type Patient } from './check.ts';
+import { type Check, fault, ok, type Patient, warning } from './check.ts';
 import { ownProcesses } from './own-processes.ts';
 
 /** Whether the ports are ours that we and the apps are to listen on. */
@@ -32,11 +35,47 @@ export async function checkPorts(patient: Patient): Promise<Check | undefined> {
     await heldByOthers(port, `that of ${name}`);
   }
   if (faults.length > 0) return fault('ports', faults.join('\n'), hint);
-  return ok(
+  return (
+    otherAddress(patient) ??
+    notHeld(patient) ??
+    ok(
+      'ports',
+      ports.size === 0
+        ? 'no app has one yet'
+        : `those of ${ports.size === 1 ? 'the app' : `${ports.size} apps`} are held by nobody else`,
+    )
+  );
+}
+
+/** Warns where systemd opens the port of the API at another address than config.json names. */
+function otherAddress({ server, limits, systemWide }: Patient): Check | undefined {
+  if (server.state !== 'up' || !systemWide) return undefined;
+  const { host, port } = limits.listen;
+  const { url } = server.status.server;
+  if (url === `http://${inUrl(host)}:${port}`) return undefined;
+  return warning(
     'ports',
-    ports.size === 0
-      ? 'no app has one yet'
-      : `those of ${ports.size === 1 ? 'the app' : `${ports.size} apps`} are held by nobody else`,
+    `the API listens at ${url}, and config.json names ${inUrl(host)}:${port}`,
+    `sluice.socket has the address: ${installRoot}/current/install.sh --yes brings it up to date.`,
+  );
+}
+
+/** Warns where the runner cannot keep ports from other programs while apps do not run. An earlier runner does not report it. */
+function notHeld({ server }: Patient): Check | undefined {
+  if (server.state !== 'up') return undefined;
+  const ports = (server.status.runner as Partial<RunnerInfo> | null)?.ports;
+  if (ports === undefined || process.platform !== 'linux') return undefined;
+  if (ports.unavailable !== null)
+    return warning(
+      'ports',
+      `no port is held while its app does not run: ${ports.unavailable}`,
+      'Another program on this machine can then listen there, and get the requests. Sluice holds ports with /usr/bin/perl (Debian: apt-get install perl-base).',
+    );
+  if (ports.refused.length === 0) return undefined;
+  return warning(
+    'ports',
+    `not held: ${ports.refused.join('; ')}`,
+    `Another program has them: \`ss -ltnp\` shows which. ${hint}`,
   );
 }
 

@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import { test } from 'node:test';
+import { waitFor } from '../support/wait.ts';
+import { Appliance } from './support/appliance.ts';
+import { suites } from './support/cache.ts';
+import { GuestLoad } from './support/guest-load.ts';
+import { installedGuest } from './support/installed.ts';
+
+const fixture = (path: string) => readFile(resolve(import.meta.dirname, '..', path), 'utf8');
+const log = '/var/lib/sluice/apps/evil/production/tmp';
+
+for (const suite of suites) {
+  test(`${suite}: an app that tries all ports gets none over 100 restarts and 20 stops, nor any token or cookie`, async (t) => {
+    const guest = await installedGuest(t, suite, { memory: 1024 ** 3 });
+    const appliance = new Appliance(guest);
+    const settings = { workers: 1, settleTime: 100 };
+    const plain = { 'server.js': await fixture('fixtures/apps/plain.cjs'), 'sluice.json': settings };
+    await appliance.deploy('shop', plain);
+    await appliance.deploy('blog', plain);
+    await appliance.deploy('broken', {
+      'server.js': `require('http').createServer((_, response) => response.end('up'))
+        .listen(process.env.PORT, () => setTimeout(() => process.exit(1), 3000))`,
+      'sluice.json': { workers: 1, maxRestarts: 1, minUptime: 60_000, restartDelay: 10 },
+    });
+    await appliance.deploy('evil', {
+      'server.js': await fixture('support/squatter.cjs'),
+      'sluice.json': { workers: 1 },
+    });
+    const apps = ['shop', 'blog', 'broken'];
+    const ports = await Promise.all(apps.map(async (app) => (await appliance.status(app)).port));
+    const shop = Number(ports[0]);
+    await guest.exec(`printf '8700\n${ports.join('\n')}\n' >${log}/ports && chmod 644 ${log}/ports`);
+    const rounds = async () => Number((await guest.try(`cat ${log}/rounds.log`)).stdout);
+    const moreRounds = async () => {
+      const before = await rounds();
+      await waitFor(async () => (await rounds()) > before + 1, { interval: 100, what: 'more tries' });
+    };
+    await waitFor(async () => (await rounds()) > 2, { interval: 100, what: 'the attack' });
+    await waitFor(async () => (await appliance.status('broken')).state === 'crashed', {
+      interval: 500,
+      what: 'a crashed app',
+    });
+
+    const load = await GuestLoad.start(guest, Number(ports[1]), 2);
+    const token = (await appliance.sluice('token create ann')).trim();
+    await guest.write('root/ask.sh', asking(token, shop));
+    await guest.exec('systemd-run --quiet --unit=asking sh /root/ask.sh');
+    const start = performance.now();
+    await Promise.all([
+      guest.exec(repeat('sluice', 70, ['systemctl restart', 'systemctl kill -s KILL']), { timeout: 180_000 }),
+      guest.exec(
+        repeat('sluice-runner', 30, ['systemctl kill --kill-who=main -s KILL', 'systemctl reload']),
+        { timeout: 180_000 },
+      ),
+    ]);
+    t.diagnostic(`${suite}: 100 restarts in ${Math.round(performance.now() - start)} ms`);
+    await guest.exec('for _ in $(seq 20); do sluice stop shop; sluice start shop; done', {
+      timeout: 120_000,
+    });
+    await appliance.sluice('stop shop');
+    await moreRounds();
+    await appliance.sluice('start shop');
+
+    await guest.exec('systemctl stop asking');
+    const report = await load.stop();
+    const asked = await guest.read('root/asked.log');
+    t.diagnostic(`${suite}: ${await rounds()} rounds of tries, ${report.answered} requests to a neighbour`);
+    assert.deepEqual(report.errors, []);
+    assert.equal((await guest.try(`cat ${log}/squatter.log`)).stdout, '');
+    assert.doesNotMatch(asked, /taken/);
+    assert.match(asked, /^api 200$/m);
+    const { checks } = JSON.parse((await appliance.try('doctor --json')).stdout);
+    assert.equal(checks.find(({ name }: { name: string }) => name === 'ports')?.state, 'ok');
+
+    // The attack finds a port that is free.
+    await appliance.sluice('destroy blog --yes');
+    await waitFor(async () => (await guest.try(`grep ' ${ports[1]}$' ${log}/squatter.log`)).code === 0, {
+      interval: 100,
+      what: 'the port of an app that is gone',
+    });
+    assert.doesNotMatch(await guest.read(`${log}/squatter.log`.slice(1)), /Bearer|session|8700/);
+  });
+}
+
+/** Restarts a unit in two ways by turns. Waits until the unit is up again: systemd would not reload one that is just being started. */
+function repeat(unit: string, count: number, [one, other]: [string, string]): string {
+  return `
+    for turn in $(seq ${count}); do
+      before=$(systemctl show -P MainPID ${unit})
+      if [ $((turn % 2)) = 0 ]; then ${one} ${unit}; else ${other} ${unit}; fi
+      tries=0
+      until now=$(systemctl show -P MainPID ${unit}); [ "$now" != 0 ] && [ "$now" != "$before" ] && systemctl -q is-active ${unit}; do
+        tries=$((tries + 1)); [ $tries -lt 600 ]; sleep 0.05
+      done
+    done`;
+}
+
+/** Sends tokens and cookies as visitors and developers do. */
+function asking(token: string, shop: number): string {
+  return `while :; do
+    for host in 127.0.0.1 localhost; do
+      curl -s --max-time 60 -o /dev/null -w 'api %{http_code}\\n' -H 'Authorization: Bearer ${token}' http://$host:8700/v1/apps/shop >>/root/asked.log
+      curl -s --max-time 60 -w '\\n' -H 'Cookie: session=secret' http://$host:${shop}/ >>/root/asked.log
+    done
+  done`;
+}

@@ -1,0 +1,49 @@
+// An app that takes other ports: in all ways, again and again, and answers in their place. It notes in squatter.log what it got,
+// with the headers that are secrets, and in rounds.log that it tries. /ports has the ports, one a line.
+'use strict';
+const { spawn } = require('node:child_process');
+const { appendFileSync, existsSync, readFileSync, renameSync, writeFileSync } = require('node:fs');
+const http = require('node:http');
+
+/** @param {string} name */
+const at = (name) => `${process.env['TMPDIR']}/${name}`;
+const hosts = ['127.0.0.1', '0.0.0.0', '::', '::1', '::ffff:127.0.0.1', '127.0.0.2'];
+
+if (process.argv[2] === 'squat') squat();
+else {
+  // The worker's own module is patched to serve what it listens on; a plain process is not.
+  spawn(process.execPath, [__filename, 'squat'], { stdio: 'inherit' });
+  http.createServer((_request, response) => response.end('at your service')).listen(process.env['PORT']);
+}
+
+async function squat() {
+  for (let round = 1; ; round += 1) {
+    const ports = existsSync(at('ports'))
+      ? readFileSync(at('ports'), 'utf8').split('\n').filter(Boolean)
+      : [];
+    for (const port of ports)
+      for (const host of hosts)
+        for (const reusePort of [false, true]) await take(Number(port), host, reusePort);
+    writeFileSync(at('rounds.new'), String(round));
+    renameSync(at('rounds.new'), at('rounds.log'));
+    await new Promise(setImmediate);
+  }
+}
+
+/** @param {number} port @param {string} host @param {boolean} reusePort @returns {Promise<unknown>} */
+function take(port, host, reusePort) {
+  return new Promise((resolve) => {
+    const server = http.createServer(({ url, headers }, response) => {
+      appendFileSync(
+        at('squatter.log'),
+        `${port} ${url} ${headers.authorization ?? ''} ${headers.cookie ?? ''}\n`,
+      );
+      response.end('taken');
+    });
+    server.on('error', resolve);
+    server.listen({ port, host, reusePort, exclusive: true }, () => {
+      appendFileSync(at('squatter.log'), `got ${host} ${port}\n`);
+      resolve(undefined);
+    });
+  });
+}
