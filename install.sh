@@ -755,10 +755,12 @@ switch_version() {
 activate() {
   link "$1" "$root/current" || return
   systemctl reset-failed $units 2>/dev/null || :
-  # A request starts the server, which waits for this lock before it begins: see its unit.
+  # A request starts the server, which waits for this lock: see libexec/unit.
   (umask 077 && : >>"$root/switch.lock")
-  exec 8>"$root/switch.lock"
-  flock -w 60 8 || return
+  # Nobody else may open it: whoever has it open can lock it.
+  chgrp sluice "$root/switch.lock" && chmod 640 "$root/switch.lock" || return
+  exec 7>"$root/switch.lock"
+  flock -w 60 7 || return
   systemctl stop sluice.service || return
   open_sockets || return
   runner=$(main_pid sluice-runner.service)
@@ -767,7 +769,7 @@ activate() {
     wait_until ended "$runner" || return
   fi
   systemctl start sluice-runner.service || return
-  exec 8>&-
+  exec 7>&-
   systemctl start sluice.service && wait_until runs "$1"
 }
 

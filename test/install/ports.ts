@@ -75,7 +75,7 @@ for (const suite of suites) {
     assert.equal(checks.find(({ name }: { name: string }) => name === 'ports')?.state, 'ok');
 
     // The attack finds a port that is free.
-    await appliance.sluice('destroy blog --yes');
+    await appliance.sluice('destroy blog --confirm blog');
     await waitFor(async () => (await guest.try(`grep ' ${ports[1]}$' ${log}/squatter.log`)).code === 0, {
       interval: 100,
       what: 'the port of an app that is gone',
