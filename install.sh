@@ -4,7 +4,8 @@
 # What it leaves: /opt/sluice (programs and install.log), /var/lib/sluice (state), the users sluice and sluice-git, units in
 # /etc/systemd/system, /etc/sysctl.d/60-sluice.conf, /etc/ssh/sshd_config.d/sluice.conf, /usr/local/bin/sluice. Packages of
 # Debian's are installed where they are missing, and nothing else in /usr or /etc is touched; with domains, nginx has
-# conf.d/sluice.conf and sluice/ in /etc/nginx. Users, units and directories of the same names that are not Sluice's are refused.
+# conf.d/sluice.conf, sluice/ and maybe sites-enabled/zzz-sluice.conf in /etc/nginx. Users, units and directories of the same
+# names that are not Sluice's are refused.
 #
 # Node.js and npm come from nodejs.org, or, where NPM_CONFIG_REGISTRY names a registry, from there; whatever is downloaded
 # must have the checksum in config/runtime.sha256, beside which stands where those are from.
@@ -951,8 +952,7 @@ uninstall() {
   if [ -f "$packages" ]; then
     for package in $(sort -u "$packages"); do ! has_package "$package" || installed_packages="$installed_packages $package"; done
   fi
-  nginx_config=/etc/nginx/conf.d/sluice.conf
-  grep -qs '^# Written by Sluice' $nginx_config || nginx_config=
+  nginx_config=$(grep -ls '^# Written by Sluice' /etc/nginx/conf.d/sluice.conf /etc/nginx/sites-enabled/zzz-sluice.conf) || :
   for path in $(printf '/etc/systemd/system/%s ' $units $socket $edge) /run/sluice /etc/ssh/sshd_config.d/sluice.conf \
     /etc/sysctl.d/60-sluice.conf $nginx_config /etc/nginx/sluice "$root" "$(runner_lock)"; do
     [ ! -e "$path" ] && [ ! -L "$path" ] || change "$path" rm -rf "$path"

@@ -1,21 +1,25 @@
 import { existsSync } from 'node:fs';
-import { parseArgs } from 'node:util';
+import { isDeepStrictEqual, parseArgs } from 'node:util';
 import * as v from 'valibot';
 import { apiSocket } from '../config/installed.ts';
 import { type EdgePaths, homeFromEnvironment, Paths } from '../config/paths.ts';
 import { systemCode } from '../errors/app-error.ts';
 import { parseJson } from '../system/files.ts';
-import { type Applied, type Wanted, wantedSchema } from './documents.ts';
+import { type Applied, type Wanted, type WantedHost, wantedSchema } from './documents.ts';
+import { type Listening, planListening } from './listening.ts';
 import { Nginx, NginxError } from './nginx.ts';
-import { nginxConfig } from './nginx-config.ts';
+import { type ConfigTexts, nginxConfig } from './nginx-config.ts';
+import { type Directive, parseDump } from './nginx-dump.ts';
 import { NginxFiles } from './nginx-files.ts';
 import { noteWorkers } from './nginx-workers.ts';
+import { type OtherSites, otherSites } from './other-sites.ts';
 import { portConflict } from './port-conflict.ts';
 import { isLive, untilLive } from './probe.ts';
 import { readUntrusted } from './untrusted-file.ts';
 import { writeAsOwner } from './write-as-owner.ts';
 
 const largestWanted = 1024 ** 2;
+const nothing: OtherSites = { sockets: [], streams: new Map() };
 
 interface Machine {
   home: string;
@@ -60,35 +64,100 @@ async function applyOnce(machine: Machine, done: number | undefined): Promise<Ap
   }
 }
 
-async function applyWanted(
-  { home, edge, nginx, files, ports, apiSocket }: Machine,
-  { hosts }: Wanted,
-): Promise<void> {
+async function applyWanted(machine: Machine, { hosts }: Wanted): Promise<void> {
+  const { home, edge, nginx, files, ports, apiSocket } = machine;
   const before = await files.config();
-  if (hosts.length === 0 && before === undefined) return;
+  if (hosts.length === 0 && before.main === undefined) return;
   const version = await nginx.version();
   for (const host of hosts) await files.takeCertificate(host, home, edge);
-  const { text, mark } = nginxConfig(hosts, {
-    ...{ version, ports, apiSocket, challenges: edge.challenges },
-    ipv6: existsSync('/proc/net/if_inet6'),
-    certificateOf: (host) => files.certificateOf(host),
-  });
+  const { listening, isSplit } = await findPlaces(machine, hosts, before);
+  const config = nginxConfig(
+    hosts,
+    {
+      ...{ version, listening, ports, apiSocket, challenges: edge.challenges },
+      certificateOf: (host) => files.certificateOf(host),
+    },
+    isSplit,
+  );
   const [host] = hosts;
-  const probe = host && { host, mark, ports };
-  const isSame = text === before;
+  const probe = host && { host, mark: config.mark, ports, listening };
+  const isSame = isDeepStrictEqual(config.texts, before);
   if (isSame && (probe === undefined || (await isLive(probe)))) return;
-  if (!isSame) await files.writeConfig(text);
+  if (!isSame) await files.writeConfig(config.texts);
+  let isLoaded = false;
   try {
     await nginx.test();
     const isReplaced = await noteWorkers(await nginx.master());
+    isLoaded = true;
     await nginx.load();
     await untilLive(probe, isReplaced);
   } catch (error) {
-    if (!isSame) await files.writeConfig(before);
-    throw (await portConflict([ports.http, ports.https])) ?? error;
+    const conflict = await portConflict([ports.http, ports.https]);
+    if (!isSame) await takeBack(machine, before, isLoaded);
+    throw conflict ?? error;
   }
   await files.sweep(hosts);
   process.stdout.write(`nginx answers for ${hosts.length} host names\n`);
+}
+
+/** Puts the files back as they were; nginx may have taken the new ones for other sites, and is to go by the old ones again. */
+async function takeBack({ nginx, files }: Machine, before: ConfigTexts, isLoaded: boolean): Promise<void> {
+  await files.writeConfig(before);
+  if (!isLoaded || (await nginx.master()) === undefined) return;
+  await nginx.load().catch((error: Error) => {
+    process.stderr.write(`nginx was not told to go by its former configuration: ${error.message}\n`);
+  });
+}
+
+/** Looks where our servers can listen without a change for other sites, and which of our files they can stand in. */
+async function findPlaces(
+  machine: Machine,
+  hosts: readonly WantedHost[],
+  before: ConfigTexts,
+): Promise<{ listening: Listening; isSplit: boolean }> {
+  const { files, ports } = machine;
+  const wish = {
+    ...{ ports, ipv6: existsSync('/proc/net/if_inet6') },
+    newNames: hosts.map(({ name }) => name).filter((name) => !has(before, name)),
+  };
+  if (hosts.length === 0) return { listening: planListening(nothing, wish), isSplit: false };
+  const dump = await dumpOf(machine, before);
+  const plan = async (file: string) => {
+    const directives = parseDump(dump, file);
+    return planListening(await otherSites(directives, [files.main, files.last]), wish);
+  };
+  try {
+    return { listening: await plan(files.main), isSplit: false };
+  } catch (error) {
+    if (!isRead(parseDump(dump, files.last))) throw error;
+    return { listening: await plan(files.last), isSplit: true };
+  }
+}
+
+function has({ main = '', last = '' }: ConfigTexts, name: string): boolean {
+  return `${main}${last}`.includes(`    server_name ${name};\n`);
+}
+
+/** Whether nginx reads the file that was asked about. */
+function isRead(directives: readonly Directive[]): boolean {
+  return directives.some(
+    ({ name, block }) => name === 'http' && block?.some((each) => each.name === 'place'),
+  );
+}
+
+/** The configuration of all sites. What is wrong with ours does not matter: it is about to be replaced. */
+async function dumpOf({ nginx, files }: Machine, before: ConfigTexts): Promise<string> {
+  try {
+    return await nginx.dump();
+  } catch (error) {
+    if (before.main === undefined && before.last === undefined) throw error;
+  }
+  await files.writeConfig({ main: undefined, last: undefined });
+  try {
+    return await nginx.dump();
+  } finally {
+    await files.writeConfig(before);
+  }
 }
 
 function read({ home, edge }: Machine): string | undefined {
@@ -122,6 +191,7 @@ function json(text: string): unknown {
 const options = {
   home: { type: 'string' },
   config: { type: 'string', default: '/etc/nginx/conf.d/sluice.conf' },
+  'last-config': { type: 'string', default: '/etc/nginx/sites-enabled/zzz-sluice.conf' },
   certificates: { type: 'string', default: '/etc/nginx/sluice' },
   nginx: { type: 'string', default: 'nginx' },
   'nginx-option': { type: 'string', multiple: true },
@@ -139,7 +209,7 @@ function machineFrom(args: string[]): Machine {
     home,
     edge,
     nginx: new Nginx(values.nginx, values['nginx-option'] ?? [], values['pid-file']),
-    files: new NginxFiles(values.config, values.certificates),
+    files: new NginxFiles(values.config, values['last-config'], values.certificates),
     ports: { http: Number(values.http), https: Number(values.https) },
     apiSocket: values['api-socket'],
   };

@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto';
 import { inUrl } from '../system/address.ts';
 import type { WantedHost } from './documents.ts';
+import type { Listening, Place } from './listening.ts';
 
 interface NginxFacts {
   /** such as [1, 22, 1] */
   version: readonly number[];
-  /** whether the kernel has it */
-  ipv6: boolean;
+  listening: Listening;
   ports: { http: number; https: number };
   /** unix socket of the API */
   apiSocket: string;
@@ -17,9 +17,17 @@ interface NginxFacts {
 }
 
 interface NginxConfig {
-  text: string;
-  /** names this text, and is what nginx answers at `probePath` once it goes by it */
+  texts: ConfigTexts;
+  /** names these texts, and is what nginx answers at `probePath` once it goes by it */
   mark: string;
+}
+
+/** Our files in nginx's configuration; undefined for a file that is not there. */
+export interface ConfigTexts {
+  /** in `conf.d` */
+  main: string | undefined;
+  /** what nginx reads last: our servers, if in `main` one of them would be the default of other sites */
+  last: string | undefined;
 }
 
 /** When a client may ask again for an app that is down, in seconds. */
@@ -28,17 +36,23 @@ const retryAfter = 10;
 /** Where nginx says which configuration it goes by: below the path that is ours on every host anyway. */
 export const probePath = '/.well-known/acme-challenge/sluice-configuration';
 
-/** The whole of our file in nginx's `conf.d`; empty but for a comment where there is no host. */
-export function nginxConfig(hosts: readonly WantedHost[], facts: NginxFacts): NginxConfig {
-  const body =
+/** All that is ours in nginx's configuration; a comment alone if there is no host. @param isSplit whether servers come last */
+export function nginxConfig(hosts: readonly WantedHost[], facts: NginxFacts, isSplit = false): NginxConfig {
+  const common = hosts.length === 0 ? '' : preamble(hosts, facts);
+  const served =
     hosts.length === 0
       ? ''
-      : [preamble(hosts, facts), ...hosts.map((host) => servers(host, facts))].join('\n');
+      : [...catchAlls(hosts, facts), ...hosts.map((host) => servers(host, facts))].join('\n');
+  const body = `${common}\n${served}`;
   const mark = createHash('sha256').update(body).digest('hex').slice(0, 32);
-  const head = `# Written by Sluice (sluice-edge.service), whole, whenever \`sluice domains\` or a certificate changes: edit
-# other files of nginx as you like, and never this one. ${mark}\n`;
-  return { text: head + body.replaceAll('@MARK@', mark), mark };
+  const file = (text: string) => head + mark + text.replaceAll('@MARK@', mark);
+  const isEmpty = hosts.length === 0;
+  const main = file(isEmpty ? '\n' : `\n${isSplit ? common : body}`);
+  return { texts: { main, last: isSplit && !isEmpty ? file(`\n${served}`) : undefined }, mark };
 }
+
+const head = `# Written by Sluice (sluice-edge.service), whole, whenever \`sluice domains\` or a certificate changes: edit
+# other files of nginx as you like, and never this one. `;
 
 function preamble(hosts: readonly WantedHost[], facts: NginxFacts): string {
   const upstreams = new Map(hosts.map((host) => [upstreamName(host), serverAddress(host, facts)]));
@@ -52,20 +66,29 @@ map $upstream_connect_time $sluice_is_down {
     default '';
     '-'     yes;
 }
-${[...upstreams].map(([name, address]) => upstream(name, address)).join('')}
-# What is asked for by no name, or by one that is not ours, is not to be answered by whichever app comes first.
-server {
-${listen(facts, 'http')}
-    server_name sluice.invalid;
-    client_header_timeout 15s;
-    return 444;
+${[...upstreams].map(([name, address]) => upstream(name, address)).join('')}`;
 }
+
+function catchAlls(hosts: readonly WantedHost[], facts: NginxFacts): string[] {
+  return [
+    catchAll('http', '    return 444;', facts),
+    catchAll('https', `${tls}\n${refuseHandshake(hosts, facts)}`, facts),
+  ];
+}
+
+/**
+ * What is asked for by no name, or by one that is not ours, is not to be answered by whichever app comes first. Where others
+ * listen, one of their sites is the default, and stays so.
+ */
+function catchAll(kind: 'http' | 'https', answer: string, facts: NginxFacts): string {
+  const places = facts.listening[kind].filter(({ isShared }) => !isShared);
+  if (places.length === 0) return '';
+  return `
 server {
-${listen(facts, 'https')}
+${listen(facts, kind, places)}
     server_name sluice.invalid;
     client_header_timeout 15s;
-${tls}
-${refuseHandshake(hosts, facts)}
+${answer}
 }
 `;
 }
@@ -190,14 +213,19 @@ function refuseHandshake(hosts: readonly WantedHost[], facts: NginxFacts): strin
   return `    ssl_certificate     "${file}";\n    ssl_certificate_key "${file}";\n    return 444;`;
 }
 
-function listen({ version, ipv6, ports }: NginxFacts, kind: 'http' | 'https'): string {
+function listen(
+  { version, ports, listening }: NginxFacts,
+  kind: 'http' | 'https',
+  places = listening[kind],
+): string {
   const hasDirective = isAtLeast(version, [1, 25, 1]);
-  const options = kind === 'http' ? '' : hasDirective ? ' ssl' : ' ssl http2';
-  const lines = [
-    `    listen ${ports[kind]}${options};`,
-    ...(ipv6 ? [`    listen [::]:${ports[kind]}${options};`] : []),
-    ...(kind === 'https' && hasDirective ? ['    http2 on;'] : []),
-  ];
+  const options = ({ http2 }: Place) =>
+    kind === 'http' ? '' : http2 && !hasDirective ? ' ssl http2' : ' ssl';
+  const lines = places.map((place) => {
+    const where = place.address === '0.0.0.0' ? '' : `${inUrl(place.address)}:`;
+    return `    listen ${where}${ports[kind]}${options(place)};`;
+  });
+  if (kind === 'https' && hasDirective) lines.push('    http2 on;');
   return lines.join('\n');
 }
 

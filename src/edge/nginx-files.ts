@@ -1,29 +1,33 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { EdgePaths } from '../config/paths.ts';
 import { exists, ifThere } from '../system/exists.ts';
 import { listDirectory, syncDirectory, writeFileAtomic } from '../system/files.ts';
 import { describeCertificate } from './certificate.ts';
 import type { WantedHost } from './documents.ts';
 import { NginxError } from './nginx.ts';
+import type { ConfigTexts } from './nginx-config.ts';
 import { readUntrusted } from './untrusted-file.ts';
 
 /** The most that a key and a chain take. */
 const largestCertificate = 256 * 1024;
 
 /**
- * What is ours in nginx's configuration: one file, and a directory of certificates that only root can write. nginx does
+ * What is ours in nginx's configuration: one file or two, and a directory of certificates that only root can write. nginx does
  * not read those in Sluice's home: a file there that is damaged or gone would keep nginx, and with it all that it does
  * for others, from starting after the next reboot.
  */
 export class NginxFiles {
-  readonly #config: string;
+  readonly main: string;
+  readonly last: string;
   readonly #certificates: string;
 
-  constructor(config: string, certificates: string) {
-    this.#config = config;
+  /** @param last a file that nginx reads after the sites of others, where it reads one */
+  constructor(main: string, last: string, certificates: string) {
+    this.main = main;
+    this.last = last;
     this.#certificates = certificates;
   }
 
@@ -50,16 +54,25 @@ export class NginxFiles {
     }
   }
 
-  /** The configuration as it is; undefined where there is none. */
-  config(): Promise<string | undefined> {
-    return ifThere(readFile(this.#config, 'utf8'));
+  /** The configuration as it is. */
+  async config(): Promise<ConfigTexts> {
+    const [main, last] = await Promise.all(
+      [this.main, this.last].map((path) => ifThere(readFile(path, 'utf8'))),
+    );
+    return { main, last };
   }
 
-  /** Replaces it in one step; undefined removes it. */
-  async writeConfig(text: string | undefined): Promise<void> {
-    if (text !== undefined) return writeFileAtomic(this.#config, text, 0o644);
-    await rm(this.#config, { force: true });
-    await syncDirectory(join(this.#config, '..'));
+  /** Replaces each file in one step; undefined removes it. */
+  async writeConfig({ main, last }: ConfigTexts): Promise<void> {
+    await this.#write(this.main, main);
+    await this.#write(this.last, last);
+  }
+
+  async #write(path: string, text: string | undefined): Promise<void> {
+    if (text !== undefined) return writeFileAtomic(path, text, 0o644);
+    if (!(await exists(path))) return;
+    await rm(path, { force: true });
+    await syncDirectory(dirname(path));
   }
 }
 

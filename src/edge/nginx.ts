@@ -5,6 +5,9 @@ import { systemCode } from '../errors/app-error.ts';
 import { ifThere } from '../system/exists.ts';
 import { ownProgram } from '../system/own-program.ts';
 
+/** Of its whole configuration, in bytes. */
+const largestDump = 64 * 1024 ** 2;
+
 export class NginxError extends Error {
   readonly hint: string;
 
@@ -40,8 +43,17 @@ export class Nginx {
 
   /** Looks at its whole configuration, ours in it. @throws NginxError with nginx's own words */
   async test(): Promise<void> {
-    const { status, output } = await this.#run(this.#program, [...this.#args, '-t']);
-    if (status === 0) return;
+    await this.#look('-t');
+  }
+
+  /** Its whole configuration, as `nginx -T` prints it. @throws NginxError as `test` */
+  dump(): Promise<string> {
+    return this.#look('-T');
+  }
+
+  async #look(option: '-t' | '-T'): Promise<string> {
+    const { status, output, stdout } = await this.#run(this.#program, [...this.#args, option]);
+    if (status === 0) return stdout;
     throw new NginxError(
       `nginx does not take its configuration: ${output}`,
       /server_names_hash_bucket_size/.test(output)
@@ -84,13 +96,17 @@ export class Nginx {
     throw new NginxError(`nginx could not be started with it: ${output}`, `${where} tells more.`);
   }
 
-  async #run(program: string, args: readonly string[]): Promise<{ status: number; output: string }> {
+  async #run(
+    program: string,
+    args: readonly string[],
+  ): Promise<{ status: number; output: string; stdout: string }> {
     try {
       const { stdout, stderr } = await promisify(execFile)(program, args, {
         ...ownProgram(),
         timeout: 30_000,
+        maxBuffer: largestDump,
       });
-      return { status: 0, output: tidy(stderr + stdout) };
+      return { status: 0, output: tidy(stderr + stdout), stdout };
     } catch (error) {
       const {
         stdout = '',
@@ -98,7 +114,11 @@ export class Nginx {
         code,
       } = error as { stdout?: string; stderr?: string; code?: unknown };
       if (systemCode(error) === 'ENOENT') throw missing(program);
-      return { status: typeof code === 'number' ? code : 1, output: tidy(stderr + stdout) || String(error) };
+      return {
+        status: typeof code === 'number' ? code : 1,
+        output: tidy(stderr + stdout) || String(error),
+        stdout,
+      };
     }
   }
 }

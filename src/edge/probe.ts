@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { http } from '../system/http.ts';
 import type { WantedHost } from './documents.ts';
+import { addressToAsk, type Listening } from './listening.ts';
 import { NginxError } from './nginx.ts';
 import { probePath } from './nginx-config.ts';
 
@@ -10,6 +11,7 @@ interface Probe {
   host: WantedHost;
   mark: string;
   ports: { http: number; https: number };
+  listening: Listening;
 }
 
 /** Whether nginx answers by this configuration, on both ports. */
@@ -55,9 +57,15 @@ function settleFor(probe: Probe | undefined, answers: boolean): void {
 const errorLogTells = "nginx's error log (/var/log/nginx/error.log) tells what it could not do.";
 
 /** What it answers; undefined where it does not. */
-function ask({ host, ports }: Probe, kind: 'http' | 'https'): Promise<string | undefined> {
+function ask({ host, ports, listening }: Probe, kind: 'http' | 'https'): Promise<string | undefined> {
   const options = {
-    ...{ host: '127.0.0.1', port: ports[kind], path: probePath, agent: false, timeout: 2000 },
+    ...{
+      host: addressToAsk(listening[kind]),
+      port: ports[kind],
+      path: probePath,
+      agent: false,
+      timeout: 2000,
+    },
     headers: { host: host.name },
     // It is our own nginx that is asked, about itself; its certificate may be one of our own making.
     ...(kind === 'https' && { servername: host.name, rejectUnauthorized: false }),

@@ -8,6 +8,7 @@ import { apiSocket } from '../../src/config/installed.ts';
 import { Paths } from '../../src/config/paths.ts';
 import { Certificates } from '../../src/edge/certificates.ts';
 import type { WantedHost } from '../../src/edge/documents.ts';
+import type { Listening } from '../../src/edge/listening.ts';
 import { nginxConfig } from '../../src/edge/nginx-config.ts';
 import { freePort } from '../support/free-port.ts';
 import { machineWithNginx } from '../support/nginx.ts';
@@ -25,10 +26,10 @@ test('each nginx is told in the words that it knows: 1.18 of Ubuntu 22.04, 1.22 
   }
   const text = async (version: number[], ipv6 = true) =>
     nginxConfig(hosts, {
-      ...{ version, ipv6, apiSocket, challenges: paths.edge.challenges },
+      ...{ version, apiSocket, listening: listeningOn(ipv6), challenges: paths.edge.challenges },
       ports: { http: await freePort(), https: await freePort() },
       certificateOf: ({ name }) => paths.edge.certificate(name),
-    }).text;
+    }).texts.main ?? '';
 
   const old = await text([1, 18, 0]);
   assert.match(old, /listen \d+ ssl http2;/);
@@ -51,7 +52,13 @@ test('each nginx is told in the words that it knows: 1.18 of Ubuntu 22.04, 1.22 
 
 test('what names a configuration is another for every other one', () => {
   const facts = {
-    ...{ version: [1, 22, 1], ipv6: false, apiSocket, challenges: '/c', ports: { http: 80, https: 443 } },
+    ...{
+      version: [1, 22, 1],
+      apiSocket,
+      listening: listeningOn(false),
+      challenges: '/c',
+      ports: { http: 80, https: 443 },
+    },
     certificateOf: () => '/x.pem',
   };
   const host = { name: 'shop.example.com', address: '127.0.0.1', port: 9001, certificate: '0'.repeat(64) };
@@ -59,3 +66,9 @@ test('what names a configuration is another for every other one', () => {
   assert.equal(new Set(marks).size, 3);
   assert.equal(nginxConfig([host], facts).mark, marks[1]);
 });
+
+function listeningOn(ipv6: boolean): Listening {
+  const place = (address: string) => ({ address, isShared: false, http2: true });
+  const places = [place('0.0.0.0'), ...(ipv6 ? [place('::')] : [])];
+  return { http: places, https: places };
+}

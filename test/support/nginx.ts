@@ -57,6 +57,10 @@ export class NginxMachine {
   get apiSocket(): string {
     return join(this.directory, 'api.sock');
   }
+  /** the file of ours that comes after other sites, where this nginx reads it */
+  get lastConfig(): string {
+    return join(this.directory, 'sites-enabled/zzz-sluice.conf');
+  }
   get certificates(): string {
     return join(this.directory, 'sluice');
   }
@@ -83,6 +87,7 @@ export class NginxMachine {
       ...['--home', home, '--config', this.config, '--certificates', this.certificates],
       ...['--nginx-option=-c', '--nginx-option', this.mainConfig],
       ...['--pid-file', join(this.directory, 'nginx.pid')],
+      ...['--last-config', this.lastConfig],
       ...['--api-socket', this.apiSocket],
       ...['--http', String(this.http), '--https', String(this.https)],
       ...options,

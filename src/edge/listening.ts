@@ -1,0 +1,99 @@
+import { isIPv6 } from 'node:net';
+import { isEverywhere } from '../system/address.ts';
+import { isLoopback } from '../system/loopback.ts';
+import { NginxError } from './nginx.ts';
+import type { OtherSites, OtherSocket } from './other-sites.ts';
+
+/** An address that our servers listen on. */
+export interface Place {
+  address: string;
+  /** true if sites of others listen there: then one of them answers for names that nobody has */
+  isShared: boolean;
+  /** whether `listen` says `http2`, which nginx before 1.25.1 takes for all sites of the socket */
+  http2: boolean;
+}
+
+export interface Listening {
+  http: Place[];
+  https: Place[];
+}
+
+interface Wish {
+  ports: { http: number; https: number };
+  /** whether the kernel has it */
+  ipv6: boolean;
+  /** names that are new: what is there already is not refused again */
+  newNames: readonly string[];
+}
+
+/**
+ * Decides where our servers listen, so that all answers of other sites stay as they are. nginx has one default server, one
+ * set of protocols and one socket for all sites that listen on an address and a port. So where others listen on a port, our
+ * servers listen on the addresses of the others, and no others; without options that the others do not have; and never as the default.
+ * @throws NginxError where this cannot be done
+ */
+export function planListening(others: OtherSites, wish: Wish): Listening {
+  const plan = (kind: 'http' | 'https') => {
+    const port = wish.ports[kind];
+    const sockets = others.sockets.filter((socket) => socket.port === port);
+    const stream = others.streams.get(port);
+    if (stream !== undefined) throw refused(`${stream} has nginx pass on port ${port} as a stream`, useHttp);
+    for (const socket of sockets) check(socket, kind, wish.newNames);
+    if (sockets.length === 0) {
+      const addresses = ['0.0.0.0', ...(wish.ipv6 ? ['::'] : [])];
+      return addresses.map((address) => ({ address, isShared: false, http2: true }));
+    }
+    if (sockets.every(({ address }) => isLoopback(address))) throw onLoopbackOnly(sockets[0] as OtherSocket);
+    return sockets.map(({ address, http2 }) => ({ address, isShared: true, http2 }));
+  };
+  return { http: plan('http'), https: plan('https') };
+}
+
+const useHttp = 'Sluice needs ports 80 and 443 for HTTP: let nginx pass the stream on at another port.';
+
+function check(socket: OtherSocket, kind: 'http' | 'https', newNames: readonly string[]): void {
+  const { address, port, file, names, ssl, proxyProtocol, hasDefault, isBefore } = socket;
+  const where = `port ${port}${isEverywhere(address) ? '' : ` of ${address}`}`;
+  if (ssl !== (kind === 'https'))
+    throw refused(
+      `${file} serves ${where} ${ssl ? 'with' : 'without'} TLS`,
+      'nginx cannot serve one port both ways: let that site listen on another port.',
+    );
+  if (proxyProtocol)
+    throw refused(
+      `${file} has nginx expect the PROXY protocol on ${where}`,
+      'A domain of Sluice is not served there: take `proxy_protocol` away, or let that site listen on another port.',
+    );
+  for (const name of newNames) {
+    const other = names.get(name) ?? names.get(`.${name}`);
+    if (other !== undefined)
+      throw refused(
+        `${other} has a site with the name ${name} on ${where} already`,
+        `nginx serves one of the two only: take the name away there (\`grep -rn ${name} /etc/nginx\`), then add the domain again.`,
+      );
+  }
+  if (hasDefault || isBefore) return;
+  throw refused(
+    `no site on ${where} has "default_server", and nginx reads the site in ${file} after those of Sluice`,
+    `A site of Sluice would answer for names that nobody has. Write \`listen ${port} default_server;\` into the site that is to answer for them.`,
+  );
+}
+
+function onLoopbackOnly({ file, address, port }: OtherSocket): NginxError {
+  return refused(
+    `${file} listens on port ${port} of ${address} alone, and nginx cannot open the port on all addresses beside it`,
+    `Let that site listen on another port, or on all addresses: \`listen ${port};\`.`,
+  );
+}
+
+function refused(message: string, hint: string): NginxError {
+  return new NginxError(`another site of nginx stands in the way: ${message}`, hint);
+}
+
+/** The address at which nginx on this machine is asked for one of these places. */
+export function addressToAsk(places: readonly Place[]): string {
+  const addresses = places.map(({ address }) => address);
+  if (addresses.includes('0.0.0.0')) return '127.0.0.1';
+  const [first = '127.0.0.1'] = addresses;
+  return isEverywhere(first) ? (isIPv6(first) ? '::1' : '127.0.0.1') : first;
+}
