@@ -16,7 +16,7 @@ const script = `
   chmodSync('tree/listable', 0o444);
   for (let n = 0; n < 300; n += 1) writeFileSync('tree/' + n, '');
   mkdirSync('tree/closed', { mode: 0 });
-  const size = await directorySize('tree');
+  const size = await directorySize(process.cwd() + '/tree');
   // So deep that no path leads to the last directories.
   const top = process.cwd();
   process.chdir('tree');
