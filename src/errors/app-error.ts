@@ -98,6 +98,11 @@ export function isRefusedByDisk(error: unknown): boolean {
   return isDiskFull(error) || hasCode(error, 'EROFS', 'EIO');
 }
 
+/** Returns true if descriptors, processes, memory or a disk are short: the same call may succeed later. */
+export function isShortage(error: unknown): boolean {
+  return isRefusedByDisk(error) || hasCode(error, 'EMFILE', 'ENFILE', 'ENOMEM', 'ENOBUFS', 'EAGAIN');
+}
+
 /** Whether the disk, or what its owner may have of it, is full. */
 export function isDiskFull(error: unknown): boolean {
   return hasCode(error, 'ENOSPC', 'EDQUOT');

@@ -86,10 +86,15 @@ export class AppLogs {
     }
     for (const expression of wanted) {
       if (this.#schedules.has(expression)) continue;
-      this.#schedules.set(
-        expression,
-        scheduleRotation(expression, () => this.#rotateAll(expression)),
-      );
+      try {
+        this.#schedules.set(
+          expression,
+          scheduleRotation(expression, () => this.#rotateAll(expression)),
+        );
+      } catch (error) {
+        // Its module may need a descriptor that is not there. The next process of an app tries again.
+        this.#fault(`logs are not rotated at ${expression}`, error);
+      }
     }
   }
 

@@ -10,6 +10,7 @@ import type {
   GenerationSpec,
 } from '../protocol/runner.ts';
 import { formatBytes, formatDuration } from '../system/amounts.ts';
+import { describeError } from '../system/log.ts';
 import { sharedMasker } from '../system/mask/masker.ts';
 import type { Group } from './cgroups/group.ts';
 import { endProcess } from './end-process.ts';
@@ -208,8 +209,12 @@ export class BackgroundProcess {
       output,
       exited,
       endRemains: async () => {
-        const killed = await endRemains({ pid, mark, user }, spec.killTimeout);
-        return killed === 0 ? undefined : describeRemains(killed, spec.killTimeout);
+        try {
+          const killed = await endRemains({ pid, mark, user }, spec.killTimeout);
+          return killed === 0 ? undefined : describeRemains(killed, spec.killTimeout);
+        } catch (error) {
+          return `may have left processes behind: ${describeError(error)}`;
+        }
       },
     };
   }

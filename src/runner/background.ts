@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { BackgroundStatus, GenerationSpec } from '../protocol/runner.ts';
 import { processStartTime } from '../system/processes.ts';
 import { Serial } from '../system/serial.ts';
+import { whenPossible } from '../system/when-possible.ts';
 import { type BackgroundOptions, BackgroundProcess } from './background-process.ts';
 import type { Group } from './cgroups/group.ts';
 import { endProcess } from './end-process.ts';
@@ -102,7 +103,8 @@ export class Background {
   async #endOrphans(killTimeout: number): Promise<void> {
     const { records, key, log } = this.#options;
     const ours = new Set(this.status().map(({ pid }) => pid));
-    const orphans = await records.left('background', key, ours);
+    const left = () => records.left('background', key, ours);
+    const orphans = await whenPossible('the end of background processes of an earlier runner', left, log);
     await Promise.all(
       orphans.map(async (record) => {
         const { pid } = record;
@@ -120,5 +122,11 @@ export class Background {
 }
 
 async function gone({ pid, startTime }: ProcessRecord): Promise<void> {
-  while ((await processStartTime(pid)) === startTime) await sleep(20);
+  const now = () =>
+    whenPossible(
+      'a look at a process',
+      () => processStartTime(pid),
+      () => undefined,
+    );
+  while ((await now()) === startTime) await sleep(20);
 }

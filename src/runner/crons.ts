@@ -11,6 +11,9 @@ import { CronResults, cutOff } from './cron-results.ts';
 import type { ProcessRecords } from './process-records.ts';
 import type { Identity } from './users/identity.ts';
 
+/** Limits the runs of an app that are under way: each takes descriptors of the runner, which all apps share. */
+const mostRuns = 50;
+
 interface CronsOptions {
   logs: AppLogs;
   records: ProcessRecords;
@@ -109,14 +112,12 @@ export class Crons {
     const origin = { release: spec.release, process: `cron.${cron.name}` };
     const running = this.#underWay.get(cron.name) ?? 0;
     const at = new Date().toISOString();
-    if (running > 0 && !cron.overlap) {
-      await log.say(origin, 'is due, and the last run has not ended: left out');
-      this.#results?.set(cron.name, {
-        at,
-        durationMs: 0,
-        outcome: 'skipped',
-        detail: 'the last run had not ended',
-      });
+    const isFull = this.#countUnderWay() >= mostRuns;
+    if ((running > 0 && !cron.overlap) || isFull) {
+      const why = isFull ? `${mostRuns} runs of the app have not ended` : 'the last run has not ended';
+      await log.say(origin, `is due, and ${why}: left out`);
+      const detail = isFull ? `${mostRuns} runs of the app had not ended` : 'the last run had not ended';
+      this.#results?.set(cron.name, { at, durationMs: 0, outcome: 'skipped', detail });
       return;
     }
     this.#underWay.set(cron.name, running + 1);
@@ -133,6 +134,10 @@ export class Crons {
       if (left > 0) this.#underWay.set(cron.name, left);
       else this.#underWay.delete(cron.name);
     }
+  }
+
+  #countUnderWay(): number {
+    return [...this.#underWay.values()].reduce((sum, count) => sum + count, 0);
   }
 
   async #perform(

@@ -33,15 +33,20 @@ export class Handoff {
     process.umask(umask);
     let take: Socket | undefined;
     let give: Socket | undefined;
+    // Without a descriptor for the other end, the wait below would never end.
+    const failed = once(server, 'error').then(([error]) => {
+      throw error;
+    });
+    failed.catch(() => undefined);
     server.on('connection', (socket) => {
       take = socket;
     });
     try {
       await once(server, 'listening');
       give = connect(path).pause();
-      const [[taken]] = await Promise.all([
-        once(server, 'connection') as Promise<[Socket]>,
-        once(give, 'connect'),
+      const [[taken]] = await Promise.race([
+        failed,
+        Promise.all([once(server, 'connection') as Promise<[Socket]>, once(give, 'connect')]),
       ]);
       return new Handoff(taken, give);
     } catch (error) {

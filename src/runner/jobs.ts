@@ -53,9 +53,11 @@ export async function runJob(
   forward(child, 'stderr', context);
   const { pid } = child;
   if (pid === undefined) return { ...(await exited), timedOut: false, durationMs: 0 };
-  group?.add(pid);
-  if (job.lowPriority) offerToOomKiller(pid);
-  orKill(pid, () => records.add('job', job.user ?? '', pid, { mark }));
+  orKill(pid, () => {
+    group?.add(pid);
+    if (job.lowPriority) offerToOomKiller(pid);
+    records.add('job', job.user ?? '', pid, { mark });
+  });
 
   let timedOut = false;
   let killedAfter: number | undefined;
@@ -103,6 +105,8 @@ export async function runJob(
 function forward(child: ChildProcess, stream: 'stdout' | 'stderr', context: CallContext<Output>): void {
   const source = child[stream];
   const decoder = new StringDecoder('utf8');
+  // Output that cannot be read is lost, and the job goes on.
+  source?.on('error', () => undefined);
   source?.on('data', (chunk: Buffer) => {
     if (context.report({ stream, text: decoder.write(chunk) })) return;
     source.pause();

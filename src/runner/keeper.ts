@@ -52,6 +52,16 @@ export class Keeper {
   }
 
   start(): void {
+    try {
+      this.#start();
+    } catch (error) {
+      // `spawn` throws without memory.
+      this.#log(`nobody keeps what apps print, should the runner end: ${(error as Error).message}`);
+      setTimeout(() => this.start(), replacedAfter).unref();
+    }
+  }
+
+  #start(): void {
     // It outlives us, and the path may be one that goes through us.
     const child = spawn('/bin/sh', [script, '.'], {
       env: ownEnvironment(),

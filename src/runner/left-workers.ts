@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { formatDuration } from '../system/amounts.ts';
 import { describeError } from '../system/log.ts';
 import { processStartTime, signalProcess } from '../system/processes.ts';
+import { whenPossible } from '../system/when-possible.ts';
 import { type Orphans, reportsWithin } from './orphans.ts';
 import { bootClock, type ProcessRecord, type ProcessRecords } from './process-records.ts';
 
@@ -38,7 +39,8 @@ export async function endLeftWorkers(
   ours: ReadonlySet<number>,
   usual: Limits,
 ): Promise<void> {
-  const left = await options.records.left('worker', options.key, ours);
+  const find = () => options.records.left('worker', options.key, ours);
+  const left = await whenPossible('the end of workers of an earlier runner', find, options.log);
   const since = bootClock();
   await Promise.all(left.map((worker) => endLeftWorker(options, { ...usual, ...worker }, since)));
 }

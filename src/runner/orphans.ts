@@ -68,6 +68,8 @@ export class Orphans {
       this.#server.once('error', reject);
       this.#server.listen({ path, readableAll: open, writableAll: open }, resolve);
     });
+    // The system has a connection, and no descriptor or memory for it: a worker connects again.
+    this.#server.on('error', () => undefined);
   }
 
   close(): void {

@@ -5,6 +5,7 @@ import type { LogOrigin } from '../logs/line.ts';
 import { formatBytes } from '../system/amounts.ts';
 import { withDeadline } from '../system/deadline.ts';
 import type { Masker } from '../system/mask/masker.ts';
+import { whenPossible } from '../system/when-possible.ts';
 import type { Allowance } from './allowance.ts';
 import { Capture } from './capture.ts';
 import { KeptOutput } from './kept-output.ts';
@@ -169,8 +170,7 @@ export class ProcessOutput {
 
   async #captureAll(): Promise<void> {
     try {
-      this.#captures = [this.#captureOne('out')];
-      this.#captures.push(this.#captureOne('err'));
+      await this.#openCaptures();
     } catch (error) {
       // There is nothing to read from: an earlier runner was killed before it had made it.
       await this.cut();
@@ -184,6 +184,26 @@ export class ProcessOutput {
       // The FIFOs stay: the process has them, and the next runner may do better.
       this.#options.failed(error);
     }
+  }
+
+  /** At once, so that the end of the process is found; later if descriptors are short, because the process waits for us. */
+  async #openCaptures(): Promise<void> {
+    const open = () => {
+      const out = this.#captureOne('out');
+      try {
+        this.#captures = [out, this.#captureOne('err')];
+      } catch (error) {
+        out.close();
+        throw error;
+      }
+    };
+    const tell = (message: string) => this.#options.failed(new Error(message));
+    await whenPossible(
+      `to read what ${this.#options.origin.process} prints`,
+      open,
+      tell,
+      () => this.#stopped,
+    );
   }
 
   #captureOne(stream: 'out' | 'err'): Capture {

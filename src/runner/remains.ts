@@ -1,6 +1,7 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { formatDuration } from '../system/amounts.ts';
 import { listPids, processStartTimeNow, sessionOf, signalProcess } from '../system/processes.ts';
+import { whenPossible } from '../system/when-possible.ts';
 import { findMarked } from './job-remains.ts';
 import type { ProcessRecord, ProcessRecords } from './process-records.ts';
 import type { Identity } from './users/identity.ts';
@@ -66,12 +67,15 @@ export async function endRemainsOfEarlier(
 ): Promise<void> {
   const end = async (record: ProcessRecord) => {
     const { kind, key, pid, startTime, mark } = record;
-    const isAlive = () => startTime !== undefined && processStartTimeNow(pid) === startTime;
-    const wasAlive = isAlive();
-    while (isAlive()) await sleep(lookForEarlier, undefined, { ref: false });
-    records.forget(record);
+    const look = () => startTime !== undefined && processStartTimeNow(pid) === startTime;
+    const isAlive = () => whenPossible(`a look at process ${pid}`, look, log);
+    const wasAlive = await isAlive();
+    while (await isAlive()) await sleep(lookForEarlier, undefined, { ref: false });
+    await whenPossible(`the record of process ${pid}`, () => records.forget(record), log);
     if (kind !== 'worker' && kind !== 'background') return;
-    const killed = await endRemains({ pid: wasAlive ? pid : undefined, mark, user: userOf(key) }, patience);
+    const remains = () => ({ pid: wasAlive ? pid : undefined, mark, user: userOf(key) });
+    const end = () => endRemains(remains(), patience);
+    const killed = await whenPossible(`the end of what process ${pid} has left`, end, log);
     if (killed > 0)
       log(
         `a process of an earlier runner (${kind} of ${key}, pid ${pid}) ${describeRemains(killed, patience)}`,

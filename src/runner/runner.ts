@@ -10,6 +10,7 @@ import { descriptorUsage } from '../system/descriptors.ts';
 import { exists } from '../system/exists.ts';
 import type { Log } from '../system/log.ts';
 import { signalProcess } from '../system/processes.ts';
+import { whenPossible } from '../system/when-possible.ts';
 import { askedTarget } from './asked-target.ts';
 import { Cgroups } from './cgroups/cgroups.ts';
 import { findTree } from './cgroups/find.ts';
@@ -44,6 +45,7 @@ export class Runner {
   readonly #ticker = new Ticker(
     () => this.#targets.values(),
     () => this.#cgroups.sweep(),
+    (error) => this.#log.error('a check of the processes failed', { error }),
   );
   readonly #jobs = new Set<Promise<unknown>>();
   readonly #stopping = new AbortController();
@@ -117,7 +119,9 @@ export class Runner {
   }
 
   async #keysOfLeft(): Promise<string[]> {
-    return (await this.#records.alive()).filter(servesApp).map(({ key }) => key);
+    const find = () => this.#records.alive();
+    const alive = await whenPossible('the end of all processes', find, (message) => this.#log.error(message));
+    return alive.filter(servesApp).map(({ key }) => key);
   }
 
   /** Ends jobs and boots, and lets all that serves be: the next runner takes over, and nothing of the output is lost. */

@@ -73,6 +73,9 @@ export class TargetRunner {
   #since = new Date();
   readonly #background: Background;
   readonly #crons: Crons;
+  /** takes over the crons of the live release; undefined if that is done, or nothing is live */
+  #becomeCrons: (() => void) | undefined;
+  #lacksCrons = false;
 
   constructor(options: TargetOptions) {
     this.key = options.key;
@@ -189,7 +192,8 @@ export class TargetRunner {
     const drained = old && this.#drain(old, spec.maxDraining);
     void Promise.resolve(drained).then(() => next.places.complete());
     this.#say(spec, `release ${spec.release} is live`);
-    this.#crons.become(spec, next.group);
+    this.#becomeCrons = () => this.#crons.become(spec, next.group);
+    this.#tryCrons();
     const background = this.#background.become(spec, next.group).catch((error: unknown) => {
       this.#options.log(`background processes not replaced: ${describeError(error)}`);
     });
@@ -271,6 +275,7 @@ export class TargetRunner {
 
   /** Ends everything, what is in flight first; then nobody listens on the port. */
   async stop(): Promise<void> {
+    this.#becomeCrons = undefined;
     const crons = this.#crons.end();
     const { ended } = await this.#turns.run(() => this.#retireAll());
     await Promise.all([ended, crons]);
@@ -295,6 +300,7 @@ export class TargetRunner {
 
   /** Begins nothing any more, and ends only commands that are run at set times. */
   leave(): Promise<void> {
+    this.#becomeCrons = undefined;
     return this.#crons.end();
   }
 
@@ -341,7 +347,24 @@ export class TargetRunner {
     this.#active?.tick(now, attended);
     for (const generation of this.#draining.keys()) generation.tick(now, attended);
     this.#background.tick(now);
+    this.#tryCrons();
     this.#look();
+  }
+
+  /** Takes over the crons of the live release. A module may need a descriptor that is not there: then the next tick tries again. */
+  #tryCrons(): void {
+    const become = this.#becomeCrons;
+    if (become === undefined) return;
+    this.#becomeCrons = undefined;
+    try {
+      become();
+    } catch (error) {
+      this.#becomeCrons = become;
+      if (!this.#lacksCrons) this.#options.log(`crons wait to be taken over: ${describeError(error)}`);
+      this.#lacksCrons = true;
+      return;
+    }
+    this.#lacksCrons = false;
   }
 
   /** Notes since when it is as it is. */
@@ -399,7 +422,12 @@ export class TargetRunner {
   }
 
   #drain(generation: Generation, maxDraining: number): Promise<void> {
-    const drained = generation.drain().finally(() => this.#draining.delete(generation));
+    const drained = generation
+      .drain()
+      .catch((error: unknown) =>
+        this.#options.log(`a generation was not drained in order: ${describeError(error)}`),
+      )
+      .finally(() => this.#draining.delete(generation));
     this.#draining.set(generation, drained);
     const tooMany = [...this.#draining.keys()].slice(0, Math.max(0, this.#draining.size - maxDraining));
     for (const oldest of tooMany) oldest.hurry();

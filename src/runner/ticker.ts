@@ -11,13 +11,20 @@ const interval = 250;
 export class Ticker {
   readonly #targets: () => Iterable<TargetRunner>;
   readonly #sweep: () => void;
+  readonly #failed: (error: unknown) => void;
+  /** true if the last round of checks failed */
+  #isFailing = false;
   #timer: NodeJS.Timeout | undefined;
   #lastLook = 0;
 
-  /** @param sweep called as often, for what is to be cleared away */
-  constructor(targets: () => Iterable<TargetRunner>, sweep: () => void) {
+  /**
+   * @param sweep called as often, for what is to be cleared away
+   * @param failed called for the first of several failures in a row: a check may fail without a free descriptor
+   */
+  constructor(targets: () => Iterable<TargetRunner>, sweep: () => void, failed: (error: unknown) => void) {
     this.#targets = targets;
     this.#sweep = sweep;
+    this.#failed = failed;
   }
 
   start(): void {
@@ -36,10 +43,22 @@ export class Ticker {
       if (this.#timer === undefined) return;
       const now = performance.now();
       const attended = attendedTime(now - this.#lastLook);
-      for (const target of this.#targets()) target.tick(now, attended);
-      this.#sweep();
+      const checks = [...this.#targets()].map((target) => () => target.tick(now, attended));
+      const errors = [...checks, this.#sweep].flatMap((check) => failureOf(check));
+      if (errors.length > 0 && !this.#isFailing) this.#failed(errors[0]);
+      this.#isFailing = errors.length > 0;
       this.#lastLook = now;
       this.#timer = setTimeout(() => this.#lookNext(), interval);
     });
+  }
+}
+
+/** Runs a check, so that its failure keeps none of the others from running. @returns its error, if it fails */
+function failureOf(check: () => void): unknown[] {
+  try {
+    check();
+    return [];
+  } catch (error) {
+    return [error];
   }
 }

@@ -4,6 +4,9 @@ import { duration } from '../units.ts';
 import { processName } from './process-name.ts';
 import { shellCommand } from './shell-command.ts';
 
+/** Each may be due each second, in the runner, which all apps share. */
+const mostJobs = 100;
+
 const job = v.pipe(
   v.strictObject({
     name: v.optional(
@@ -50,7 +53,8 @@ type Job = v.InferOutput<typeof job>;
 export const cron = v.optional(
   v.pipe(
     v.array(job),
-    v.description('What is done at set times. See docs/processes.md.'),
+    v.maxLength(mostJobs, `at most ${mostJobs}`),
+    v.description('What is done at set times, at most 100. See docs/processes.md.'),
     v.rawCheck(({ dataset, addIssue }) => {
       if (!dataset.typed) return;
       const names = dataset.value.map(nameOf);

@@ -2,6 +2,9 @@ import * as v from 'valibot';
 import { count } from '../units.ts';
 import { processName } from './process-name.ts';
 
+/** Each takes two descriptors of the runner, which all apps share. */
+const mostProcesses = 128;
+
 const command = v.pipe(
   v.string(),
   v.regex(/^(?=\s*\S)[^\p{Cc}]+$/u, 'a command such as "node worker.js"'),
@@ -34,8 +37,12 @@ export const processes = v.optional(
         ),
       ),
     ),
+    v.check(
+      (processes) => Object.values(processes).reduce((sum, { count }) => sum + count, 0) <= mostProcesses,
+      `at most ${mostProcesses} processes, all counts together`,
+    ),
     v.description(
-      'Background processes beside the workers, by name: a command, or an object. See docs/processes.md.',
+      'Background processes beside the workers, by name: a command, or an object. At most 128 in all. See docs/processes.md.',
     ),
   ),
   {},

@@ -32,6 +32,8 @@ export class Group {
   #holders = 0;
   #seen: Refusals = { oomKills: 0, memoryLimitHits: 0, forks: 0 };
   #lastKill: { at: number; shortage: Shortage } | undefined;
+  /** true if the last look failed */
+  #isBlind = false;
 
   constructor(options: GroupOptions) {
     this.#options = options;
@@ -92,10 +94,25 @@ export class Group {
     }
   }
 
+  /** @returns undefined if they cannot be read, for example without a free descriptor: the next look counts them */
+  #refusals({ tree, path }: NonNullable<GroupOptions['place']>): Refusals | undefined {
+    try {
+      const refusals = tree.refusals(path);
+      this.#isBlind = false;
+      return refusals;
+    } catch (error) {
+      if (!this.#isBlind)
+        this.#options.warn(`the cgroup ${path} cannot be read: ${(error as Error).message}`);
+      this.#isBlind = true;
+      return undefined;
+    }
+  }
+
   #look(now: number): Shortage[] {
     const { place, limits } = this.#options;
     if (place === undefined) return [];
-    const refusals = place.tree.refusals(place.path);
+    const refusals = this.#refusals(place);
+    if (refusals === undefined) return [];
     const seen = this.#seen;
     this.#seen = refusals;
     const shortages: Shortage[] = [];
