@@ -40,9 +40,18 @@ main() {
     [ $lasted -lt $stable ] || deaths=0
     wait=$(delay $deaths)
     deaths=$((deaths + 1))
+    note_death
     echo "sluice: the server ended with status $status and starts again in $wait s; see $home/sluice.log" >&2
     pause "$wait"
   done
+}
+
+# Notes the death of the server in Sluice's own log, for `sluice doctor`. A full disk must not keep the server down.
+note_death() {
+  {
+    printf '{"level":"error","time":"%s","source":"supervisor","msg":"server ended","status":%s}\n' \
+      "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$status" >>"$home/sluice.log"
+  } 2>/dev/null
 }
 
 # Removes up.pid if it names this process. The server writes the file, not this script: only a server that got the home does.

@@ -23,12 +23,10 @@ export interface Unit {
   active: string;
   /** `enabled`: it starts with the machine */
   enabled: string;
-  /** how often systemd itself has started it anew since somebody did */
-  restarts: number;
   environment: string[];
 }
 
-const properties = 'Id,LoadState,ActiveState,UnitFileState,NRestarts,Environment';
+const properties = 'Id,LoadState,ActiveState,UnitFileState,Environment';
 
 /** Those of the units that there are; none where systemd does not run. */
 export async function showUnits(names: string[]): Promise<Unit[]> {
@@ -63,7 +61,6 @@ function unitIn(block: string): Unit {
     load: values.get('LoadState') ?? '',
     active: values.get('ActiveState') ?? '',
     enabled: values.get('UnitFileState') ?? '',
-    restarts: Number(values.get('NRestarts') ?? 0),
     environment: (values.get('Environment') ?? '').split(/\s+/),
   };
 }

@@ -23,14 +23,16 @@ test('where nothing is wrong it says so with status 0, whatever it warns of', as
   assert.notEqual(kernel?.state, 'fault');
   for (const check of Object.values(others)) assert.equal(check.state, 'ok', check.message);
   const names =
-    'server runner apps settings ports api outside home disk logs clock node programs limits'.split(' ');
+    'server runner restarts apps settings ports api outside home disk logs clock node programs limits'.split(
+      ' ',
+    );
   assert.deepEqual(Object.keys(others), names);
 
   const { code: status, stdout } = await cli(['doctor'], { env: { SLUICE_HOME: sluice.home } });
   assert.equal(status, 0);
   assert.match(stdout, /^ok {7}server {4}Sluice \d\S+ answers, with its state in /);
   assert.match(stdout, /\nok {7}apps {6}1 of 1 run\n/);
-  assert.match(stdout, /\n\n(?:All 15 checks are ok\.|1 warning; 14 of 15 checks are ok\.)\n$/);
+  assert.match(stdout, /\n\n(?:All 16 checks are ok\.|1 warning; 15 of 16 checks are ok\.)\n$/);
 });
 
 test('a server that was killed is a fault, how to start it is told, and all that does not need it is looked at', async (t) => {
@@ -41,12 +43,12 @@ test('a server that was killed is a fault, how to start it is told, and all that
   assert.equal(state, 'fault');
   assert.equal(checks['server']?.state, 'fault');
   assert.match(checks['server'].hint, /Start it with: SLUICE_HOME=\S+ \S+ up/);
-  for (const name of 'settings ports api home disk logs clock node programs'.split(' ')) {
+  for (const name of 'restarts settings ports api home disk logs clock node programs'.split(' ')) {
     assert.equal(checks[name]?.state, 'ok', name);
   }
   const { stdout } = await cli(['doctor'], { env: { SLUICE_HOME: sluice.home } });
   assert.match(stdout, /^FAULT {4}server {4}Sluice is not running.*\n {21}Its state would be in /);
-  assert.match(stdout, /\n1 fault(?:, 1 warning)?; \d+ of 11 checks are ok\.\n$/);
+  assert.match(stdout, /\n1 fault(?:, 1 warning)?; \d+ of 12 checks are ok\.\n$/);
 });
 
 test('a runner that does not answer is a fault of its own', async (t) => {

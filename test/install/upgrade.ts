@@ -26,7 +26,10 @@ for (const suite of suites) {
     const load = await GuestLoad.start(guest, port);
     const lasting = await Lasting.begin(appliance, 'lasting');
     const [first] = (await appliance.status('lasting')).workers;
-    for (const signal of ['USR2', 'KILL', 'USR2']) await replaceRunner(appliance, signal);
+    await replaceRunner(appliance, 'USR2');
+    assert.equal(await restarts(appliance), 'server and runner have not died in the last 7 days');
+    for (const signal of ['KILL', 'USR2']) await replaceRunner(appliance, signal);
+    assert.match(await restarts(appliance), /^the runner died in the last 7 days, on .*: killed by SIGKILL$/);
     const version = () => guest.exec('sluice --version');
     const old = await version();
     assert.equal(old.trim(), await projectVersion());
@@ -68,6 +71,12 @@ for (const suite of suites) {
 
 async function runningVersion(appliance: Appliance): Promise<string> {
   return JSON.parse(await appliance.sluice('status --json')).server.version;
+}
+
+/** What doctor says of the deaths of server and runner. */
+async function restarts(appliance: Appliance): Promise<string> {
+  const { checks } = JSON.parse((await appliance.try('doctor --json')).stdout);
+  return checks.find(({ name }: { name: string }) => name === 'restarts').message;
 }
 
 /** Ends the runner by a signal, and waits until the next one has taken the apps over. */

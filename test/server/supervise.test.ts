@@ -14,6 +14,7 @@ import { writeJsonAtomic } from '../../src/system/files.ts';
 import { parentOf, processStartTime } from '../../src/system/processes.ts';
 import { answering } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
+import { doctor } from '../support/doctor.ts';
 import { firstPort } from '../support/free-port.ts';
 import { fetchOnce } from '../support/http.ts';
 import { Sluice } from '../support/server.ts';
@@ -113,6 +114,9 @@ test('sluice up starts a killed server again within a second, keeps apps up, and
   t.diagnostic(`back after ${took.join(', ')} ms`);
   const running = await status();
   assert.equal(running.runner?.pid, first.runner?.pid);
+  const { restarts } = (await doctor(home)).checks;
+  assert.equal(restarts?.state, 'warning');
+  assert.match(restarts.message, /^the server died 3 times in the last 7 days, .*: killed by SIGKILL$/);
   const workers = running.apps.flatMap((app) => app.workers.map(({ pid }) => pid));
   assert.equal(workers.length > 0, true);
 

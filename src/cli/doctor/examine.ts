@@ -19,6 +19,7 @@ import { checkOutside } from './outside.ts';
 import { checkPorts } from './ports.ts';
 import { checkPrivacy } from './privacy.ts';
 import { checkPrograms } from './programs.ts';
+import { checkRestarts } from './restarts.ts';
 import { checkRunner, checkServer } from './server.ts';
 import { checkSettings } from './settings.ts';
 import { checkUnits } from './units.ts';
@@ -26,6 +27,7 @@ import { checkUnits } from './units.ts';
 const examinations: Record<string, Examination> = {
   server: checkServer,
   runner: checkRunner,
+  restarts: checkRestarts,
   apps: checkApps,
   domains: checkDomains,
   settings: checkSettings,

@@ -8,9 +8,6 @@ const ssh = ['ssh.service', 'sshd.service', 'ssh.socket', 'sshd.socket'];
 const edge = ['nginx.service', 'sluice-edge.path'];
 const edgeConfig = '/etc/nginx/conf.d/sluice.conf';
 
-/** As often, since somebody has started it, is more than a mishap. */
-const manyRestarts = 3;
-
 /** On a system-wide install, whether systemd runs what is to run, and will after a reboot. */
 export async function checkUnits({ systemWide }: Patient): Promise<Check | undefined> {
   if (!systemWide) return undefined;
@@ -22,13 +19,6 @@ export async function checkUnits({ systemWide }: Patient): Promise<Check | undef
       (name) => `${name} is ${units.find(({ id }) => id === name)?.active ?? 'not there'}`,
     );
     return fault('units', states.join('\n'), `systemctl start ${down.join(' ')}\n${whyOf(down)}`);
-  }
-  const restless = units.filter(({ restarts }) => restarts >= manyRestarts);
-  if (restless.length > 0) {
-    const told = restless.map(
-      ({ id, restarts }) => `${id} has ended and been started again ${restarts} times`,
-    );
-    return warning('units', told.join('\n'), whyOf(restless.map(({ id }) => id)));
   }
   const idle = units.filter((unit) => !startsWithMachine(unit)).map(({ id }) => id);
   if (idle.length > 0) {
