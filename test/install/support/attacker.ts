@@ -44,7 +44,8 @@ export class Attacker {
 
   /** @throws AssertionError if a process of another user ran its code, wrote into its directories or gave it a secret */
   async assertCaughtNobody(): Promise<void> {
-    const { rounds } = await this.#report();
+    const answers = async () => this.#report().catch(() => undefined);
+    const { rounds } = await waitFor(answers, { what: 'the attacker', timeout: 30_000 });
     await waitFor(async () => (await this.#report()).rounds > rounds + 1, {
       what: 'one more look',
       timeout: 30_000,
