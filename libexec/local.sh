@@ -22,6 +22,8 @@ main() {
   export SLUICE_HOME="${SLUICE_HOME:-$root/.sluice}"
   # This is about the Sluice of this machine, whatever other server the user's shell may point at.
   unset SLUICE_URL SLUICE_TOKEN
+  # A shell may have set these for another Node.js.
+  unset NODE_OPTIONS NODE_PATH
 
   case $* in
     --local) install_and_start ;;
@@ -52,7 +54,8 @@ install_packages() {
     # A developer's checkout keeps what its tests need.
     omit=--omit=dev
     [ ! -d "$root/node_modules/@biomejs" ] || omit=--include=dev
-    (cd "$root" && npm ci $omit --no-audit --no-fund --no-update-notifier --loglevel=error) ||
+    # npm would run compiled code that it finds in /tmp, where all users write.
+    (cd "$root" && NODE_DISABLE_COMPILE_CACHE=1 npm ci $omit --no-audit --no-fund --no-update-notifier --loglevel=error) ||
       fail 1 "npm could not install the packages" "What it said stands above."
   fi
   problem=$("$node" --version 2>&1 >/dev/null) || fail 1 "the Node.js that came with the packages does not run" \

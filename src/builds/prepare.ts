@@ -41,10 +41,8 @@ export async function prepareManager(
   const base = baseEnvironment(process.env, isolated);
   const tool = { ...commands, version };
   const install = async (argv: [string, ...string[]], at: string) => {
-    // npm runs compiled code that it finds in the temporary directory, and anybody can write in /tmp.
-    const own = baseEnvironment();
-    const env = { ...own, TMPDIR: at, NODE_DISABLE_COMPILE_CACHE: '1' };
-    await requireNpm(own['PATH'] ?? '');
+    const env = baseEnvironment();
+    await requireNpm(env['PATH'] ?? '');
     // As ourselves: all apps run it, and none may change it.
     await runner.run(
       'install',

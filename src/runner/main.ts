@@ -7,7 +7,6 @@ import { ensurePrivateDirectory } from '../system/files.ts';
 import { tryLock } from '../system/lock.ts';
 import { createLog } from '../system/log.ts';
 import { logLevel } from '../system/log-level.ts';
-import { sayReadyToSystemd } from '../system/systemd.ts';
 import { findGround } from './ground.ts';
 import { makeWay } from './make-way.ts';
 import { Runner } from './runner.ts';
@@ -44,7 +43,6 @@ async function main(): Promise<void> {
   server.listen(socket, () => {
     ground.giveToServer(socket);
     log.info('ready', ground.users && { appsRunAs: `${ground.users.owner.name}_APP` });
-    sayReadyToSystemd('runs the apps').catch((error) => log.error('systemd not told', { error }));
   });
   process.umask(umask);
 

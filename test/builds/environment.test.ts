@@ -25,6 +25,7 @@ test('of our own environment a build sees what installs need, and none of our se
     NODE_EXTRA_CA_CERTS: '/etc/ca.pem',
     npm_config_registry: 'https://npm.example',
     YARN_NPM_REGISTRY_SERVER: 'https://npm.example',
+    NODE_DISABLE_COMPILE_CACHE: '1',
   });
 });
 

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { writeTree } from '../support/builds.ts';
 import { Appliance } from './support/appliance.ts';
 import { expressApp } from './support/apps.ts';
+import { Attacker } from './support/attacker.ts';
 import { acme, startAuthority } from './support/authority.ts';
 import { suites } from './support/cache.ts';
 import { install, installedGuest } from './support/installed.ts';
@@ -34,6 +35,7 @@ for (const suite of suites) {
     assert.equal(domains[0].certificate.state, 'valid');
     assert.match(await guest.exec(`${install} --domain deploy.example.com`), /nothing to change/);
 
+    const attacker = await Attacker.start(appliance);
     const laptop = await Laptop.create(t);
     await writeFile(join(laptop.home, 'root.pem'), root);
     await writeTree(join(laptop.home, 'shop'), expressApp('over https'));
@@ -73,6 +75,8 @@ for (const suite of suites) {
     await guest.reboot();
     assert.equal(await laptop.exec(`${curl} ${format} https://shop.example.com/`), 'over https 2 200');
 
+    await appliance.sluice('domains remove shop.example.com');
+    await attacker.assertCaughtNobody();
     await guest.exec('/root/sluice/install.sh --uninstall --purge --yes', { timeout: 120_000 });
     const left = await guest.try('ls -d /etc/nginx/conf.d/sluice.conf /etc/nginx/sluice');
     assert.equal(left.stdout, '');

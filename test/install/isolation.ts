@@ -87,6 +87,34 @@ for (const suite of suites) {
     assert.match(await evil.does('curl -s http://127.0.0.1:8700/v1/apps'), /unauthorized/);
     assert.match(await evil.does(`sluice status shop`), /another user|forbidden|EACCES|ended with 1/);
 
+    // Its processes are in the cgroup of the runner's unit, and may speak to systemd.
+    const runner = 'systemctl show -P MainPID -P ActiveState -P SubState -P StatusText sluice-runner';
+    const before = await guest.exec(runner);
+    await evil.does(
+      'for word in MAINPID=$PPID STOPPING=1 STATUS=evil; do NOTIFY_SOCKET=/run/systemd/notify systemd-notify "$word"; done',
+    );
+    assert.equal(await guest.exec(runner), before);
+
+    // What the unit takes away from all its processes is nothing that apps need.
+    const namespaces = 'unshare --user --pid --net --fork true';
+    const outside = await guest.try(
+      `setpriv --reuid sluice_evil --clear-groups --no-new-privs ${namespaces}`,
+    );
+    const inside = await evil.does(namespaces);
+    assert.match(inside, new RegExp(`ended with ${outside.code}$`), `Chromium's sandbox; ${outside.stderr}`);
+    assert.match(await evil.node(`console.log(Object.keys(require('os').networkInterfaces()))`), /'lo'/);
+    assert.match(
+      await evil.node(`console.log(new WebAssembly.Module(Buffer.from('0061736d01000000', 'hex')))`),
+      /Module \[WebAssembly/,
+    );
+    assert.match(
+      await evil.does(`perl -e 'socket(S, 38, 5, 0) or die "$!"'`),
+      /not supported/,
+      'the kernel would load a module for AF_ALG',
+    );
+    for (const place of ['/usr/local/new', '/boot/new', '/proc/sys/kernel/hostname'])
+      assert.match(await evil.does(`echo >${place}`), /Read-only file system|Permission denied/);
+
     assert.match(await evil.does(`kill -9 ${others}`), /not permitted/);
     assert.deepEqual(
       (await appliance.status('shop')).workers.map(({ pid }) => pid),
@@ -111,6 +139,18 @@ for (const suite of suites) {
       shop.workers.map(({ pid }) => pid),
     );
 
+    // Nor does a server that was taken over have systemd read a file of root's.
+    const variables = await guest.exec(`
+      (umask 077 && echo STOLEN=yes >/root/variables)
+      touch ${home}/environment && mv ${home}/environment ${home}/environment.own
+      setpriv --reuid sluice --regid sluice --clear-groups ln -s /root/variables ${home}/environment
+      systemctl restart sluice
+      tr '\\0' '\\n' </proc/$(systemctl show -P MainPID sluice)/environ
+      mv ${home}/environment.own ${home}/environment
+      systemctl restart sluice
+    `);
+    assert.match(variables, /^SLUICE_HOME=/m);
+    assert.doesNotMatch(variables, /STOLEN/);
     await appliance.sluice('restart evil');
     await waitFor(async () => Number(await guest.exec('pgrep -c -u sluice_evil || :')) < 20, {
       timeout: 30_000,
