@@ -31,11 +31,17 @@ for (const suite of suites) {
     assert.equal(await guest.exec('systemctl is-active sluice sluice-runner'), 'active\nactive\n');
     assert.equal((await guest.try('command -v node npm')).stdout, '', 'nothing of Node.js lands in the path');
 
+    // A run that was killed leaves its directory of temporary files; one that goes on has a lock on it.
+    assert.equal(await guest.exec('ls -A /opt'), 'sluice\n');
+    const [killed, lasting] = ['/opt/.sluice-install-killed', '/run/.sluice-install-lasting'];
+    await guest.exec(`mkdir -m 700 ${killed} ${lasting}; flock ${lasting} sleep 600 >/dev/null 2>&1 &`);
     const before = await everything(guest);
     const second = await timed(() => guest.exec(install));
     t.diagnostic(`${suite}: a second run took ${second.ms} ms`);
     assert.deepEqual(await everything(guest), before);
     assert.doesNotMatch(second.value, /slc_/, 'no second token');
+    assert.equal((await guest.try(`ls -d ${killed} ${lasting}`)).stdout, `${lasting}\n`);
+    assert.equal(await guest.exec('ls -A /opt'), 'sluice\n');
     assert.ok(second.ms < limits.second, `a second run took ${second.ms} ms`);
 
     const appliance = new Appliance(guest);
