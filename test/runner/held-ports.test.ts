@@ -2,9 +2,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { BoundSocket, connect, createServer } from 'node:net';
-import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import type { PortAddress } from '../../src/protocol/runner.ts';
 import { HeldPorts } from '../../src/runner/held-ports.ts';
 import { ProcessRecords } from '../../src/runner/process-records.ts';
@@ -13,11 +11,9 @@ import { isAlive, signalProcess } from '../../src/system/processes.ts';
 import { freePort } from '../support/free-port.ts';
 import { withoutRoot } from '../support/isolated.ts';
 import { TestRunner } from '../support/runner.ts';
+import { otherUser, Squatter } from '../support/squatter.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
-
-/** Neither root nor anybody who runs tests. */
-const otherUser = 65_534;
 
 test('nobody else can listen on a held port, and its own user can', { skip: withoutRoot }, async (t) => {
   const { holdNow, port } = await place(t);
@@ -215,31 +211,4 @@ async function answerOf(port: number): Promise<string> {
   let answer = '';
   for await (const chunk of connect(port, '127.0.0.1')) answer += chunk;
   return answer;
-}
-
-/** Another user who tries to listen on a port, again and again. */
-class Squatter {
-  readonly got: string[] = [];
-  #rounds = 0;
-
-  static async start(t: TestContext, port: number): Promise<Squatter> {
-    const squatter = new Squatter();
-    const program = fileURLToPath(new URL('../support/squatter.pl', import.meta.url));
-    const child = spawn('/usr/bin/perl', [program, String(otherUser), String(port)], {
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    t.after(() => child.kill('SIGKILL'));
-    createInterface(child.stdout).on('line', (line) => {
-      if (line === 'round') squatter.#rounds += 1;
-      else squatter.got.push(line);
-    });
-    await squatter.rounds(1);
-    return squatter;
-  }
-
-  /** Waits until it has tried everything so many times more. */
-  async rounds(count: number): Promise<void> {
-    const until = this.#rounds + count + 1;
-    await waitFor(() => this.#rounds >= until, { what: 'a round of tries' });
-  }
 }

@@ -12,6 +12,7 @@ import { writeJsonAtomic } from '../../src/system/files.ts';
 import { processStartTime } from '../../src/system/processes.ts';
 import { Inspector } from '../soak/inspector.ts';
 import { answering, answeringOnceThereIs } from '../support/apps.ts';
+import { freePort } from '../support/free-port.ts';
 import { fetchOnce } from '../support/http.ts';
 import { startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -38,6 +39,38 @@ test('where its port is taken, it says so and leaves nothing behind', async (t) 
   assert.equal(code, 1);
   assert.match(errors, new RegExp(`port ${port} is taken`));
   assert.equal((await runUp(home)).code, 1, 'the lock is free again');
+});
+
+test('two homes cannot share a port', async (t) => {
+  const port = await freePort();
+  const first = await startSluice(t, { settings: { listen: { port } } });
+  const home = await temporaryDirectory(t);
+  await writeJsonAtomic(`${home}/config.json`, { listen: { port } });
+  const { code, errors } = await runUp(home);
+  assert.equal(code, 1);
+  assert.match(errors, new RegExp(`port ${port} is taken`));
+  assert.equal((await first.request('/healthz')).status, 200);
+});
+
+test('the port of the API is held while the server is down, until Sluice is stopped', {
+  skip: process.platform !== 'linux' && 'ports are held on Linux only',
+}, async (t) => {
+  const port = await freePort();
+  const sluice = await startSluice(t, { settings: { listen: { port } } });
+  const listen = async () => {
+    const server = createServer().listen({ port, host: '127.0.0.1', exclusive: true });
+    try {
+      await once(server, 'listening');
+    } finally {
+      server.close();
+    }
+  };
+  await sluice.kill();
+  await assert.rejects(listen(), { code: 'EADDRINUSE' });
+  await sluice.up();
+  assert.equal(new URL(sluice.url).port, String(port));
+  assert.equal(await sluice.stop(), 0);
+  await listen();
 });
 
 test('settings that are no settings are told, all of them', async (t) => {

@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { planListening } from '../../src/edge/listening.ts';
+import { parseDump } from '../../src/edge/nginx-dump.ts';
+import { otherSites } from '../../src/edge/other-sites.ts';
+
+const own = '/etc/nginx/conf.d/sluice.conf';
+
+/** What `nginx -T` prints of these files; the first one is the main one. */
+function dump(files: Record<string, string>): string {
+  return Object.entries(files)
+    .map(([path, text]) => `# configuration file ${path}:\n${text}\n`)
+    .join('');
+}
+
+function sitesOf(http: string, files: Record<string, string> = {}, place = own) {
+  const main = `events {}\nhttp {\n${http}\n}\n`;
+  return otherSites(parseDump(dump({ '/etc/nginx/nginx.conf': main, ...files }), place), [own]);
+}
+
+async function socketsOf(listens: string) {
+  const { sockets } = await sitesOf(`server { ${listens} }`);
+  return sockets.map(({ address, port }) => `${address} ${port}`);
+}
+
+test('every way to say where a site listens is understood', async () => {
+  for (const [listen, expected] of [
+    ['', ['0.0.0.0 80']],
+    ['listen 8080;', ['0.0.0.0 8080']],
+    ['listen *:8080;', ['0.0.0.0 8080']],
+    ['listen *;', ['0.0.0.0 80']],
+    ['listen 192.0.2.1;', ['192.0.2.1 80']],
+    ['listen 192.0.2.1:81 backlog=5;', ['192.0.2.1 81']],
+    ['listen [::]:80 ipv6only=on;', [':: 80']],
+    ['listen [2001:DB8:0::1];', ['2001:db8::1 80']],
+    ['listen [::1]:443 ssl;', ['::1 443']],
+    ['listen unix:/run/x.sock;', []],
+    ['listen 443 quic; listen 443 ssl;', ['0.0.0.0 443']],
+    ['listen 8000-8002;', ['0.0.0.0 8000', '0.0.0.0 8001', '0.0.0.0 8002']],
+    ['listen 127.0.0.1:8000-8001;', ['127.0.0.1 8000', '127.0.0.1 8001']],
+    ['listen "80";', ['0.0.0.0 80']],
+  ] as const)
+    assert.deepEqual(await socketsOf(listen), expected, listen);
+});
+
+test('what looks like a site in a comment, a string or a program is none', async () => {
+  const { sockets } = await sitesOf(String.raw`
+    # server { listen 81; }
+    log_format x '$remote_addr "server { listen 82; }" \'{';
+    map $uri $target { "~^/a{1,3};" "server { listen 83; }"; default ''; }
+    server {
+      listen 80; # }
+      set $brace "${'$'}{uri}}";
+      location /lua {
+        content_by_lua_block {
+          local t = { "}", '}' } -- }
+          ngx.say([[ } listen 84; ]]) --[[ } ]]
+        }
+      }
+      location ~ \.(a|b){2}$ { return 200 ';}'; }
+    }`);
+  assert.deepEqual(
+    sockets.map(({ port }) => port),
+    [80],
+  );
+});
+
+test('options of a socket are those of all its sites together', async () => {
+  const { sockets } = await sitesOf(`
+    server { listen 443 ssl; server_name A.example.com; }
+    server { listen 443 http2 default; server_name b.example.com c.example.com; }`);
+  const [socket] = sockets;
+  assert.deepEqual(
+    [socket?.ssl, socket?.http2, socket?.hasDefault, socket?.proxyProtocol],
+    [true, true, true, false],
+  );
+  assert.deepEqual([...(socket?.names.keys() ?? [])], ['a.example.com', 'b.example.com', 'c.example.com']);
+});
+
+test('files are read in the order of their includes, each by its pattern, and ours in its place', async () => {
+  const http = 'include conf.d/*.conf;\ninclude /etc/nginx/sites-enabled/*;';
+  const before = (path: string) =>
+    sitesOf(http, { [path]: 'server { listen 80; }' }).then(({ sockets }) => sockets[0]?.isBefore);
+  assert.equal(await before('/etc/nginx/conf.d/default.conf'), true);
+  assert.equal(await before('/etc/nginx/conf.d/www.conf'), false);
+  assert.equal(await before('/etc/nginx/sites-enabled/default'), false);
+  for (const unread of [
+    'conf.d/www.conf.off',
+    'conf.d/.hidden.conf',
+    'conf.d/deep/www.conf',
+    'sites-enabled/.x',
+  ])
+    assert.equal(await before(`/etc/nginx/${unread}`), undefined, unread);
+  const last = '/etc/nginx/sites-enabled/zzz-sluice.conf';
+  const { sockets } = await sitesOf(http, { '/etc/nginx/sites-enabled/www': 'server { listen 80; }' }, last);
+  assert.equal(sockets[0]?.isBefore, true);
+});
+
+test('a port that is passed on as a stream is refused, with the file', async () => {
+  const text = dump({
+    '/etc/nginx/nginx.conf': 'events {}\nstream { include /etc/nginx/streams/*; }\nhttp { }',
+    '/etc/nginx/streams/tls': 'server { listen 443; listen [::]:443; proxy_pass x; }',
+  });
+  const others = await otherSites(parseDump(text, own), [own]);
+  assert.throws(() => planListening(others, { ports: { http: 80, https: 443 }, ipv6: true, newNames: [] }), {
+    message:
+      /^another site of nginx stands in the way: \/etc\/nginx\/streams\/tls has nginx pass on port 443/,
+  });
+});
+
+test('names that are there already are not refused again: a renewed certificate must not wait for another site', async () => {
+  const others = await sitesOf('server { listen 80 default_server; server_name shop.example.com; }');
+  const wish = { ports: { http: 80, https: 443 }, ipv6: true };
+  assert.throws(() => planListening(others, { ...wish, newNames: ['shop.example.com'] }), { name: 'Error' });
+  const { http, https } = planListening(others, { ...wish, newNames: [] });
+  assert.deepEqual(http, [{ address: '0.0.0.0', isShared: true, http2: false }]);
+  assert.deepEqual(
+    https.map(({ address, isShared }) => [address, isShared]),
+    [
+      ['0.0.0.0', false],
+      ['::', false],
+    ],
+  );
+});
