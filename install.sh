@@ -762,8 +762,8 @@ activate() {
   chgrp sluice "$root/switch.lock" && chmod 640 "$root/switch.lock" || return
   exec 7>"$root/switch.lock"
   flock -w 60 7 || return
-  systemctl stop sluice.service || return
   open_sockets || return
+  systemctl stop sluice.service || return
   runner=$(main_pid sluice-runner.service)
   if [ "$runner" != 0 ]; then
     kill -USR2 "$runner" || return
@@ -774,14 +774,27 @@ activate() {
   systemctl start sluice.service && wait_until runs "$1"
 }
 
-# Opened now, and only now if they differ: systemd opens none while the server runs, and an earlier version has the port.
+# systemd opens no socket while the server runs, and an earlier version has the port: so the port is free for a moment if
+# the sockets are new or differ. Only root can take it meanwhile.
 open_sockets() {
   [ -e "/etc/systemd/system/$socket" ] || return 0
-  if [ $socket_changed = yes ]; then
-    socket_changed=no
-    systemctl stop $socket sluice.service || return
-  fi
-  systemctl start $socket
+  [ $socket_changed = yes ] || ! systemctl is-active --quiet $socket || return 0
+  socket_changed=no
+  unprivileged=$(cat $first_unprivileged) || unprivileged=
+  port=$(configured port)
+  [ "${unprivileged:-65535}" -gt "$port" ] || echo $((port + 1)) >$first_unprivileged || :
+  is_open=yes
+  systemctl stop $socket sluice.service && systemctl start $socket || is_open=no
+  free_ports
+  [ $is_open = yes ]
+}
+
+# Ports below this one are for root only.
+first_unprivileged=/proc/sys/net/ipv4/ip_unprivileged_port_start
+
+free_ports() {
+  [ -z "$unprivileged" ] || echo "$unprivileged" >$first_unprivileged || :
+  unprivileged=
 }
 
 main_pid() {
@@ -1133,6 +1146,7 @@ finish() {
   status=$?
   trap - EXIT
   [ $status = 0 ] || explain >&4
+  free_ports
   rm -rf ${temporary:+"$temporary"} ${of_apt:+"$of_apt"} ${new:+"$new"}
   exit $status
 }
@@ -1196,7 +1210,7 @@ spoken_proxies() {
 
 main() {
   case " $* " in *" --local "*) exec sh "$(dirname "$0")/libexec/local.sh" "$@" ;; esac
-  action=install dry=no ask=yes purge=no listen='' domain='' unpublished='' logging=no changed=no settings_changed=no socket_changed=no
+  action=install dry=no ask=yes purge=no listen='' domain='' unpublished='' logging=no changed=no settings_changed=no socket_changed=no unprivileged=''
   step='' remedy='' message='' is_known='' token='' new='' installed='' step_begins=0 temporary='' of_apt=''
   isolate
   trap finish EXIT

@@ -118,7 +118,10 @@ async function findPlaces(
   const { files, ports } = machine;
   const wish = {
     ...{ ports, ipv6: existsSync('/proc/net/if_inet6') },
-    newNames: hosts.map(({ name }) => name).filter((name) => !has(before, name)),
+    newNames: hosts.map(({ name }) => name).filter((name) => !has(before, `server_name ${name};`)),
+    open: [ports.http, ports.https].filter(
+      (port) => has(before, `listen ${port};`) || has(before, `listen ${port} ssl`),
+    ),
   };
   if (hosts.length === 0) return { listening: planListening(nothing, wish), isSplit: false };
   const dump = await dumpOf(machine, before);
@@ -134,8 +137,8 @@ async function findPlaces(
   }
 }
 
-function has({ main = '', last = '' }: ConfigTexts, name: string): boolean {
-  return `${main}${last}`.includes(`    server_name ${name};\n`);
+function has({ main = '', last = '' }: ConfigTexts, directive: string): boolean {
+  return `${main}${last}`.includes(`    ${directive}`);
 }
 
 /** Whether nginx reads the file that was asked about. */

@@ -22,8 +22,13 @@ interface Wish {
   ports: { http: number; https: number };
   /** whether the kernel has it */
   ipv6: boolean;
-  /** names that are new: what is there already is not refused again */
+  /**
+   * names that are new. Without one nothing is refused: a certificate that is renewed must not wait until somebody has
+   * changed another site
+   */
   newNames: readonly string[];
+  /** ports that our servers have opened on all addresses already */
+  open: readonly number[];
 }
 
 /**
@@ -36,17 +41,23 @@ export function planListening(others: OtherSites, wish: Wish): Listening {
   const plan = (kind: 'http' | 'https') => {
     const port = wish.ports[kind];
     const sockets = others.sockets.filter((socket) => socket.port === port);
-    const stream = others.streams.get(port);
-    if (stream !== undefined) throw refused(`${stream} has nginx pass on port ${port} as a stream`, useHttp);
-    for (const socket of sockets) check(socket, kind, wish.newNames);
-    if (sockets.length === 0) {
-      const addresses = ['0.0.0.0', ...(wish.ipv6 ? ['::'] : [])];
-      return addresses.map((address) => ({ address, isShared: false, http2: true }));
+    const isOnLoopback = sockets.every(({ address }) => isLoopback(address));
+    if (wish.newNames.length > 0) {
+      const stream = others.streams.get(port);
+      if (stream !== undefined)
+        throw refused(`${stream} has nginx pass on port ${port} as a stream`, useHttp);
+      for (const socket of sockets) check(socket, kind, wish.newNames);
+      const [first] = sockets;
+      if (first !== undefined && isOnLoopback && !wish.open.includes(port)) throw onLoopbackOnly(first);
     }
-    if (sockets.every(({ address }) => isLoopback(address))) throw onLoopbackOnly(sockets[0] as OtherSocket);
-    return sockets.map(({ address, http2 }) => ({ address, isShared: true, http2 }));
+    const shared = sockets.map(({ address, http2 }) => ({ address, isShared: true, http2 }));
+    return isOnLoopback ? [...everywhere(wish), ...shared] : shared;
   };
   return { http: plan('http'), https: plan('https') };
+}
+
+function everywhere({ ipv6 }: Wish): Place[] {
+  return ['0.0.0.0', ...(ipv6 ? ['::'] : [])].map((address) => ({ address, isShared: false, http2: true }));
 }
 
 const useHttp = 'Sluice needs ports 80 and 443 for HTTP: let nginx pass the stream on at another port.';

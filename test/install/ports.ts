@@ -6,13 +6,13 @@ import { waitFor } from '../support/wait.ts';
 import { Appliance } from './support/appliance.ts';
 import { suites } from './support/cache.ts';
 import { GuestLoad } from './support/guest-load.ts';
-import { installedGuest } from './support/installed.ts';
+import { install, installedGuest } from './support/installed.ts';
 
 const fixture = (path: string) => readFile(resolve(import.meta.dirname, '..', path), 'utf8');
 const log = '/var/lib/sluice/apps/evil/production/tmp';
 
 for (const suite of suites) {
-  test(`${suite}: an app that tries all ports gets none over 100 restarts and 20 stops, nor any token or cookie`, async (t) => {
+  test(`${suite}: an app that tries all ports gets none over an upgrade, 100 restarts and 20 stops, nor any token or cookie`, async (t) => {
     const guest = await installedGuest(t, suite, { memory: 1024 ** 3 });
     const appliance = new Appliance(guest);
     const settings = { workers: 1, settleTime: 100 };
@@ -24,6 +24,12 @@ for (const suite of suites) {
         .listen(process.env.PORT, () => setTimeout(() => process.exit(1), 3000))`,
       'sluice.json': { workers: 1, maxRestarts: 1, minUptime: 60_000, restartDelay: 10 },
     });
+    // As a version without the socket unit leaves it: the server opens the port itself.
+    await guest.exec(`
+      systemctl disable --now sluice.socket 2>&1
+      rm /etc/systemd/system/sluice.socket
+      systemctl daemon-reload
+      systemctl restart sluice`);
     await appliance.deploy('evil', {
       'server.js': await fixture('support/squatter.cjs'),
       'sluice.json': { workers: 1 },
@@ -46,6 +52,10 @@ for (const suite of suites) {
       what: 'a crashed app',
     });
 
+    const said = await guest.exec(install, { timeout: 120_000 });
+    assert.match(said, /sluice\.socket: 127\.0\.0\.1:8700/);
+    assert.equal(await guest.exec('systemctl is-active sluice.socket'), 'active\n');
+    assert.equal(await guest.exec('cat /proc/sys/net/ipv4/ip_unprivileged_port_start'), '1024\n');
     const load = await GuestLoad.start(guest, Number(ports[1]), 2);
     const token = (await appliance.sluice('token create ann')).trim();
     await guest.write('root/ask.sh', asking(token, shop));

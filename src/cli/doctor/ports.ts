@@ -22,7 +22,8 @@ export async function checkPorts(patient: Patient): Promise<Check | undefined> {
   };
   const { server, limits } = patient;
   // One that is up listens somewhere; where else somebody may listen meanwhile is for its next start.
-  if (server.state === 'down' && limits.listen.port !== 0)
+  // On a system-wide install systemd has it, whether or not the server runs: `units` says so where it does not.
+  if (server.state === 'down' && limits.listen.port !== 0 && !patient.systemWide)
     await heldByOthers(limits.listen.port, 'that of the API');
   const ports = new Map<number, string>();
   for (const target of await listTargets(patient.paths)) {
