@@ -26,7 +26,7 @@ async function squat() {
         for (const reusePort of [false, true]) await take(Number(port), host, reusePort);
     writeFileSync(at('rounds.new'), String(round));
     renameSync(at('rounds.new'), at('rounds.log'));
-    await new Promise(setImmediate);
+    await new Promise((resolve) => setTimeout(resolve, 1));
   }
 }
 
