@@ -1176,7 +1176,7 @@ cause_in() {
     *"dpkg was interrupted"*) echo "An apt was cut off: dpkg --configure -a" ;;
     *"Could not get lock"* | *"Unable to acquire the dpkg"*) echo "Another apt is at work. Wait for its end." ;;
     *"ould not resolve"* | *"failure resolving"* | *"unable to resolve"* | *ENOTFOUND* | *EAI_AGAIN*)
-      echo "The name of a server was not found. The servers of DNS are in /etc/resolv.conf: $(sed -n 's/^nameserver //p' /etc/resolv.conf | tr '\n' ' ')" ;;
+      echo "The name of a server was not found. The servers of DNS are in /etc/resolv.conf: $(sed -n 's/^nameserver //p' /etc/resolv.conf | tr '\n' ' ').$(spoken_proxies)" ;;
     *"not yet valid"* | *"not valid yet"* | *"has expired"* | *"is expired"* | *CERT_NOT_YET_VALID* | *CERT_HAS_EXPIRED*)
       echo "A certificate or a signature is not valid at the time of this machine's clock: $(date -u '+%Y-%m-%d %H:%M') UTC. If that is wrong: timedatectl set-ntp true" ;;
     *"SSL certificate problem"* | *"local issuer certificate"* | *"self-signed certificate"* | *"self signed certificate"* | *"ertificate verif"* | \

@@ -206,6 +206,66 @@ test('what install.sh fetches must have the checksum that it was told, and by ht
   assert.match((await dryRun(root, right)).stderr, /is the checksum of a \.tar\.gz file, and .* is none/);
 });
 
+/** What programs print, as they have printed it on machines in such a state, and what install.sh says of the cause. */
+const causes: [output: string, cause: RegExp][] = [
+  [
+    'E: Release file for http://deb.example.org/debian/dists/bookworm/InRelease is not valid yet (invalid for another 1859d 8h 59min 14s).',
+    /this machine's clock: \d{4}-\d\d-\d\d \d\d:\d\d UTC\. If that is wrong: timedatectl/,
+  ],
+  ['curl: (60) SSL certificate problem: certificate has expired', /this machine's clock/],
+  ['npm error code CERT_NOT_YET_VALID', /this machine's clock/],
+  ['curl: (60) SSL certificate problem: unable to get local issuer certificate', /update-ca-certificates/],
+  ['npm error code SELF_SIGNED_CERT_IN_CHAIN', /NODE_EXTRA_CA_CERTS/],
+  [
+    "  Temporary failure resolving 'deb.example.org'\nE: Unable to locate package git",
+    /^The name of a server was not/,
+  ],
+  ['curl: (6) Could not resolve host: nodejs.org', /^The name of a server was not found/],
+  ['npm error code EAI_AGAIN', /^The name of a server was not found/],
+  [
+    'Cannot initiate the connection to deb.example.org:80 (2a04:4e42::644). - connect (101: Network is unreachable) Could not connect to deb.example.org:80 (151.101.2.132), connection timed out',
+    /^A server did not answer\. The proxy is http:\/\/proxy:3128\.$/,
+  ],
+  ['curl: (7) Failed to connect to 10.0.0.1 port 443: Connection refused', /^A server did not answer\./],
+  [
+    'curl: (7) Failed to connect to nodejs.org port 443: Network is unreachable',
+    /^This machine has no route/,
+  ],
+  ['curl: (56) CONNECT tunnel failed, response 407', /^The proxy wants a name and a password/],
+  ['curl: (22) The requested URL returned error: 404', /^A server does not have what was asked for/],
+  ['npm error code E403', /^A server refused access/],
+  ['npm error nospc ENOSPC: no space left on device, write', /^The disk is full/],
+  ["cp: error writing '/opt/sluice/.new-1/src': No space left on device", /^The disk is full/],
+  [
+    "mkdir: cannot create directory '/opt/sluice': Read-only file system",
+    /^A file system is mounted read-only/,
+  ],
+  ['E: dpkg was interrupted, you must manually run', /dpkg --configure -a/],
+  [
+    'E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 1 (apt)',
+    /^Another apt is at work/,
+  ],
+  ['FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory', /^Memory ran out/],
+  ['E: Unable to locate package git', /^The sources of apt .* lack a package/],
+  ['something else', /^$/],
+];
+
+test('install.sh names the cause that the output of a program names, and no password of a proxy', async () => {
+  const script = await readFile(join(repository, 'install.sh'), 'utf8');
+  const functions = script.replace(/^main "\$@"$/m, 'cause_in "$OUTPUT"');
+  for (const [output, cause] of causes) {
+    const env = {
+      PATH: process.env['PATH'],
+      LC_ALL: 'C',
+      https_proxy: 'http://ann:secret@proxy:3128',
+      OUTPUT: output,
+    };
+    const { stdout } = await promisify(execFile)('sh', ['-c', `temporary=; ${functions}`], { env });
+    assert.match(stdout.trim(), cause, output);
+    assert.doesNotMatch(stdout, /secret/);
+  }
+});
+
 /**
  * A checkout of its own, on ports of its own. Its node_modules holds links to the packages that are there, and is
  * newer than the lock file: as npm leaves it. No npm is sure to have made a .bin/node in it.

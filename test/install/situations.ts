@@ -124,6 +124,11 @@ for (const suite of suites) {
       400_000,
     );
     await t.test('each printed command works as it stands', () => paste(t, laptop, guest, told, answers));
+    await t.test('an upgrade gives the users of an older version their comments', async () => {
+      await guest.exec("usermod --comment '' sluice");
+      assert.match(await guest.exec(install), /user sluice: its comment/);
+      assert.match(await guest.exec('getent passwd sluice'), /:Sluice server:/);
+    });
     await t.test('a second release goes live in 460 MB, and nobody dies', async () => {
       const appliance = new Appliance(guest, '/opt/sluice/current/bin/sluice');
       await writeTree(join(laptop.home, 'shop'), expressApp('second'));
