@@ -172,8 +172,9 @@ export class ProcessOutput {
     try {
       await this.#openCaptures();
     } catch (error) {
-      // There is nothing to read from: an earlier runner was killed before it had made it.
-      await this.cut();
+      // There is nothing to read from: an earlier runner was killed before it had made it. If this runner stops while it waits
+      // for a descriptor, the next one reads.
+      if (!this.#stopped) await this.cut();
       this.#options.failed(error);
       return;
     }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import * as v from 'valibot';
 import { appSettingsSchema } from '../../src/config/app-settings.ts';
 import { parseSettings } from '../../src/config/load.ts';
 import { serverSettingsSchema } from '../../src/config/server-settings.ts';
@@ -130,4 +131,18 @@ test('settings accept usable text', () => {
   };
   const { health, start } = parseSettings(appSettingsSchema, settings, 'sluice.json');
   assert.deepEqual([health.path, start], [settings.health.path, settings.start]);
+});
+
+test('an app has a bounded share of the runner: background processes and crons are limited', () => {
+  const processes = (counts: number[]) =>
+    Object.fromEntries(
+      counts.map((count, index) => [`worker-${index}`, { command: 'node worker.js', count }]),
+    );
+  const cron = (count: number) =>
+    Array.from({ length: count }, () => ({ schedule: '@daily', command: 'true' }));
+  const accepts = (settings: object) => v.safeParse(appSettingsSchema, settings).success;
+  assert.ok(accepts({ processes: processes([64, 64]) }));
+  assert.ok(!accepts({ processes: processes([64, 64, 1]) }));
+  assert.ok(accepts({ cron: cron(100) }));
+  assert.ok(!accepts({ cron: cron(101) }));
 });

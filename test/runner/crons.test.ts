@@ -142,6 +142,25 @@ test('a command is ended with the runner, or the app, and with it what has left 
   await longAreGone();
 });
 
+test('an app that begins runs without end takes no more than its share of the runner', async (t) => {
+  const runner = await TestRunner.start(t);
+  const cron = Array.from({ length: 60 }, (_, index) => ({
+    ...{ name: `tidy-${index}`, schedule: always, command: 'sleep 600', overlap: true },
+  }));
+  const spec = runner.spec('plain.cjs', { workers: 1, cron });
+  const { descriptors } = await runner.client.call('usage', {});
+  await runner.release(spec);
+  const skipped = async () => (await crons(runner)).filter(({ last }) => last?.outcome === 'skipped');
+  await waitFor(async () => (await skipped()).length >= 10, { what: 'runs that are left out' });
+  const running = (await crons(runner)).filter(({ running }) => running).length;
+  assert.ok(running <= 50, `${running} entries run`);
+  const detail = (await skipped())[0]?.last?.detail;
+  assert.equal(detail, '50 runs of the app had not ended');
+  const usage = await runner.client.call('usage', {});
+  assert.ok((usage.descriptors ?? 0) - (descriptors ?? 0) < 150);
+  await runner.client.call('stop', { key: 'shop' });
+});
+
 test('a run that the runner has not lived to see the end of has failed', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = withCron(runner, { command: 'echo begun; sleep 20' });
