@@ -221,7 +221,8 @@ check_ports() {
   port=${listen##*:}
   port=${port:-$(configured port)}
   holder=
-  systemctl is-active --quiet sluice.service || systemctl is-active --quiet $socket || holder=$(holder "$port")
+  # Ours has the port that is configured.
+  if [ "$port" != "$(configured port)" ] || ! systemctl is-active --quiet sluice.service $socket; then holder=$(holder "$port"); fi
   [ -z "$holder" ] || fail "port $port, which the API is to listen on, is in use by $holder" \
     "Stop that program, or choose another port: --listen 127.0.0.1:8701"
   [ -n "$domain" ] || return 0

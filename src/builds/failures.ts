@@ -98,6 +98,11 @@ const knownFailures: KnownFailure[] = [
     hint: 'Free some space, or lower "keepReleases" of apps that keep many.',
   },
   {
+    pattern: /\bEROFS\b|read-only file system/i,
+    reason: 'a file system is read-only',
+    hint: 'A build may write to its release, its cache and its TMPDIR. On the server, `findmnt -O ro` lists what is read-only.',
+  },
+  {
     pattern: /JavaScript heap out of memory|\bENOMEM\b/,
     reason: 'memory ran out',
     hint: 'Give Node.js more with `sluice env set NODE_OPTIONS=--max-old-space-size=4096`, or build elsewhere and upload what was built.',
@@ -110,10 +115,35 @@ const knownFailures: KnownFailure[] = [
   },
   {
     during: 'install',
+    pattern: /\b(?:CERT_NOT_YET_VALID|CERT_HAS_EXPIRED)\b|certificate (?:is not yet valid|has expired)/,
+    reason: "a registry's certificate is not valid at the time of this server's clock",
+    hint: 'On the server, compare `date` with the time. If the clock is right, the registry must renew its certificate.',
+  },
+  {
+    during: 'install',
     pattern:
-      /\b(?:ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ERR_SOCKET_TIMEOUT|ENETUNREACH)\b|ERR_PNPM_META_FETCH_FAIL|network timeout/,
-    reason: 'the network failed, or a registry cannot be reached from here',
-    hint: 'Try again; if it stays so, look at the network, the proxy (HTTPS_PROXY) and the registry in .npmrc.',
+      /\b(?:SELF_SIGNED_CERT_IN_CHAIN|DEPTH_ZERO_SELF_SIGNED_CERT|UNABLE_TO_VERIFY_LEAF_SIGNATURE|UNABLE_TO_GET_ISSUER_CERT\w*)\b|unable to (?:get local issuer|verify the first) certificate|self[- ]signed certificate/,
+    reason: 'the certificate of a registry or a proxy is of an authority that this server does not know',
+    hint: 'Set NODE_EXTRA_CA_CERTS to the file of that authority: in /var/lib/sluice/environment for all apps, or with `sluice env set` for one.',
+  },
+  {
+    during: 'install',
+    pattern: /\b(?:ENOTFOUND|EAI_AGAIN)\b/,
+    reason: 'the name of a registry was not found',
+    hint: 'On the server, look at the servers of DNS in /etc/resolv.conf. Look at the registry in .npmrc and at the proxy (HTTPS_PROXY).',
+  },
+  {
+    during: 'install',
+    pattern: /\b(?:ENETUNREACH|EHOSTUNREACH)\b/,
+    reason: 'this server has no route to a registry',
+    hint: 'On the server, `ip route` shows its routes. Behind a proxy, set HTTPS_PROXY.',
+  },
+  {
+    during: 'install',
+    pattern:
+      /\b(?:ECONNREFUSED|ECONNRESET|ETIMEDOUT|ERR_SOCKET_TIMEOUT)\b|ERR_PNPM_META_FETCH_FAIL|network timeout/,
+    reason: 'a registry does not answer, or breaks off',
+    hint: 'Try again; if it stays so, look at the proxy (HTTPS_PROXY) and the registry in .npmrc.',
   },
   {
     pattern: /^(?:sh|bash|\/bin\/sh): .*not found$|command not found/,

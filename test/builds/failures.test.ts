@@ -31,9 +31,23 @@ const installs: Record<string, string[]> = {
   ],
   'the disk is full': ['npm error code ENOSPC'],
   'a native addon could not be built': ['gyp ERR! find Python'],
-  'the network failed, or a registry cannot be reached from here': [
-    'npm error code ECONNREFUSED',
+  'a file system is read-only': ["npm error EROFS: read-only file system, mkdir '/home/x/node_modules'"],
+  "a registry's certificate is not valid at the time of this server's clock": [
+    'npm error code CERT_NOT_YET_VALID',
+    'error An unexpected error occurred: "https://npm.example/ms: certificate has expired".',
+  ],
+  'the certificate of a registry or a proxy is of an authority that this server does not know': [
+    'npm error code SELF_SIGNED_CERT_IN_CHAIN',
+    ' ERR_PNPM_META_FETCH_FAIL  GET https://npm.example/ms: unable to get local issuer certificate',
+  ],
+  'the name of a registry was not found': [
     'npm error network request to https://npm.example/ms failed, reason: getaddrinfo ENOTFOUND npm.example',
+    'npm error code EAI_AGAIN',
+  ],
+  'this server has no route to a registry': ['npm error code ENETUNREACH'],
+  'a registry does not answer, or breaks off': [
+    'npm error code ECONNREFUSED',
+    ' ERR_PNPM_META_FETCH_FAIL  GET https://npm.example/ms: request failed',
   ],
 };
 
