@@ -78,7 +78,8 @@ async function fromJournal(): Promise<Death[] | 'closed'> {
     if (last === undefined) continue;
     const seconds = last.at.getTime() / 1000;
     const unit = who === 'runner' ? 'sluice-runner.service' : 'sluice.service';
-    const until = `--until=@${Math.ceil(seconds)}`;
+    // To the millisecond: the next process says that it is ready soon.
+    const until = `--until=@${(seconds + 0.001).toFixed(3)}`;
     const said = await of('--output=cat', `--unit=${unit}`, '--lines=80', until);
     // systemd itself says something of the end, too.
     last.words = lastWords((said ?? '').split('\n').filter((line) => !line.startsWith(`${unit}:`)));
