@@ -3,7 +3,7 @@ import { type FileHandle, lstat, open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Paths, type Target, targetName } from '../config/paths.ts';
 import { AppError, hasCode, systemCode } from '../errors/app-error.ts';
-import { formatBytes } from '../system/amounts.ts';
+import { formatBytes, formatDuration } from '../system/amounts.ts';
 import { exists } from '../system/exists.ts';
 import { temporaryBeside } from '../system/files.ts';
 import { ProgramFailed } from '../system/run-as.ts';
@@ -11,10 +11,11 @@ import { ArchiveWriter, now, plain } from './archive-writer.ts';
 import { writeBundle } from './bundle.ts';
 import { type Contents, contentsOf } from './contents.ts';
 import { type Head, headName, manifestName, newHead } from './format.ts';
+import { type Limits, Room, TimeLimit, usualLimits } from './limits.ts';
 import { Owners } from './owners.ts';
 import { bundleName, edgeDirectory, lasting, stateFiles, targetFiles } from './place.ts';
 import { isSmallInFull, isSparse, type Piece, piecesOf } from './sparse.ts';
-import { besideDatabase, databaseMode, takeSnapshot } from './sqlite.ts';
+import { besideDatabase, databaseMode, type Snapshot, takeSnapshot, usualTime } from './sqlite.ts';
 import type { EntryHead } from './sums.ts';
 import { below, type Found, openFile, walk } from './walk.ts';
 
@@ -29,6 +30,10 @@ interface BackupOptions {
   note: (text: string) => void;
   /** aborted, with the reason, when what lies in the home may not stay as it is any more */
   signal: AbortSignal;
+  /** those of each environment */
+  limits?: Limits;
+  /** returns a time in ms, for the limits */
+  now?: () => number;
 }
 
 /**
@@ -49,9 +54,6 @@ const longestPath = 3072;
 const largestFile = 15 * 1024 ** 4;
 /** Most names of one file: ext4 allows 65,000. */
 const mostNames = 60_000;
-/** Limits of one environment, so that its backup ends: files whose holes are searched for, and databases that could not be copied. */
-const mostSearches = 10_000;
-const mostFailedCopies = 3;
 /** Notes about files of one environment that are told one by one. */
 const mostNotes = 20;
 /** Longest path in a note, in characters. */
@@ -105,10 +107,9 @@ class Packer {
   readonly #writer: ArchiveWriter;
   readonly #owners: Owners;
   readonly #options: BackupOptions;
-  /** by device and inode: files of the current environment that have several names */
-  #linked = new Map<string, { path: string; names: number }>();
-  #searches = 0;
-  #failedCopies = 0;
+  readonly #limits: Limits;
+  /** of the current environment */
+  #used: Used;
   #notes = 0;
 
   constructor(paths: Paths, writer: ArchiveWriter, owners: Owners, options: BackupOptions) {
@@ -116,6 +117,8 @@ class Packer {
     this.#writer = writer;
     this.#owners = owners;
     this.#options = options;
+    this.#limits = options.limits ?? usualLimits;
+    this.#used = this.#unused();
   }
 
   /** Resets the limits of an environment. */
@@ -123,10 +126,12 @@ class Packer {
     const more = this.#notes - mostNotes;
     if (more > 0)
       this.#options.note(`left out, or not copied as they were: ${more} more files of ${targetName(target)}`);
-    this.#linked = new Map();
-    this.#searches = 0;
-    this.#failedCopies = 0;
+    this.#used = this.#unused();
     this.#notes = 0;
+  }
+
+  #unused(): Used {
+    return new Used(this.#limits, this.#options.now);
   }
 
   #note(what: string, path: string): void {
@@ -179,7 +184,7 @@ class Packer {
       if (!stats?.isDirectory()) return;
       await this.#found({ kind: 'directory', path, stats }, target);
       const covered = new Set<string>();
-      for await (const found of walk(at, longestPath - path.length)) {
+      for await (const found of walk(at, longestPath - path.length, this.#limits)) {
         const top = found.path.split('/', 1)[0] ?? '';
         if (without.has(top) || covered.delete(found.path)) continue;
         const whole = { ...found, path: `${path}/${found.path}` };
@@ -246,6 +251,7 @@ class Packer {
       return leaveOut('it is also somewhere else, and not of this app');
     if (stats.size > largestFile) return leaveOut(`it is larger than ${formatBytes(largestFile)}`);
     const first = this.#firstName(stats);
+    if (first?.refused !== undefined) return leaveOut(first.refused);
     if (first !== undefined && first.names >= mostNames)
       return leaveOut(`it is one of more than ${mostNames} names of one file`);
     if (first !== undefined) {
@@ -253,11 +259,27 @@ class Packer {
       return this.#writer.entry({ ...head, type: 'hardLink', size: 0, target: first.path });
     }
     const pieces = target === null ? undefined : await this.#pieces(found);
-    if (typeof pieces === 'string') return leaveOut(pieces);
+    const refuse = (why: string) => {
+      this.#noteName(found, target, why);
+      leaveOut(why);
+    };
+    if (typeof pieces === 'string') return refuse(pieces);
+    const bytes = pieces?.reduce((sum, { length }) => sum + length, 0) ?? stats.size;
+    if (target !== null && !(await this.#take(bytes, found))) return refuse(this.#noRoom);
     const content = (piece: Piece) => this.#contentOf(found.handle, piece, found, target);
     if (pieces !== undefined) await this.#writer.sparseEntry(head, pieces, content);
     else await this.#writer.entry(head, content({ offset: 0, length: stats.size }));
-    this.#noteName(path, stats, target);
+    this.#noteName(found, target);
+  }
+
+  get #noRoom(): string {
+    return `there is more to copy than ${this.#limits.disks} times the size of the disk`;
+  }
+
+  /** Takes room for content of an environment. @returns false if there is not enough left */
+  #take(bytes: number, { handle, path, stats }: Found & { kind: 'file' }): Promise<boolean> {
+    const at = process.platform === 'linux' ? `/proc/self/fd/${handle.fd}` : join(this.#paths.home, path);
+    return this.#used.room.take(bytes, stats.dev, at);
   }
 
   #headOf(found: Exclude<Found, { kind: 'unfit' }>, target: Target | null): EntryHead {
@@ -273,23 +295,33 @@ class Packer {
     };
   }
 
-  /** Returns the first name of a file that is in the backup already. Without it, a large file with many names would fill any disk. */
-  #firstName({ dev, ino, nlink }: Stats) {
-    return nlink > 1 ? this.#linked.get(`${dev}:${ino}`) : undefined;
+  /** Returns what became of the first name of a file. Without it, a large file with many names would fill any disk. */
+  #firstName({ dev, ino, nlink }: Stats): FirstName | undefined {
+    return nlink > 1 ? this.#used.linked.get(`${dev}:${ino}`) : undefined;
   }
 
-  #noteName(path: string, { dev, ino, nlink }: Stats, target: Target | null): void {
-    if (nlink > 1 && target !== null) this.#linked.set(`${dev}:${ino}`, { path, names: 1 });
+  /** @param refused why the file is not in the backup */
+  #noteName({ path, stats }: Found & { kind: 'file' }, target: Target | null, refused?: string): void {
+    if (stats.nlink === 1 || target === null) return;
+    const memory = 2 * path.length + 256;
+    if (this.#used.memory + memory > this.#limits.memory) {
+      if (refused === undefined)
+        this.#note('copied without its other names, since too many files have several names', path);
+      return;
+    }
+    this.#used.memory += memory;
+    this.#used.linked.set(`${stats.dev}:${stats.ino}`, { path, names: 1, refused });
   }
 
   /** @returns pieces of a file with holes; undefined if it is to be stored in full; why it cannot be stored, otherwise */
   async #pieces({ handle, stats }: Found & { kind: 'file' }): Promise<Piece[] | string | undefined> {
     if (!isSparse(stats)) return undefined;
-    this.#searches += 1;
+    const { searching } = this.#used;
+    using _ = searching.start();
     const pieces =
-      this.#searches > mostSearches
-        ? `it is one of more than ${mostSearches} files with holes`
-        : await piecesOf(handle, stats);
+      searching.left === 0
+        ? `it took more than ${formatDuration(searching.total)} to find holes in files of this app`
+        : await piecesOf(handle, stats, { pieces: this.#limits.pieces, time: searching.left });
     return typeof pieces === 'string' && isSmallInFull(stats) ? undefined : pieces;
   }
 
@@ -310,8 +342,7 @@ class Packer {
 
   /** A database that is in use, as SQLite copies it. @returns false where it is none, or SQLite cannot */
   async #database(found: Found & { kind: 'file' }, target: Target | null): Promise<boolean> {
-    const { path, stats } = found;
-    if (this.#firstName(stats) !== undefined) return false;
+    if (this.#firstName(found.stats) !== undefined) return false;
     await using copy = await this.#snapshot(found, target);
     if (copy === undefined) return false;
     const head = { ...this.#headOf(found, target), size: copy.size };
@@ -319,38 +350,93 @@ class Packer {
       head,
       this.#contentOf(copy.handle, { offset: 0, length: copy.size }, found, target),
     );
-    this.#noteName(path, stats, target);
+    this.#noteName(found, target);
     return true;
   }
 
-  async #snapshot({ handle, path, stats }: Found & { kind: 'file' }, target: Target | null) {
+  async #snapshot(found: Found & { kind: 'file' }, target: Target | null): Promise<Snapshot | undefined> {
+    const { handle, path, stats } = found;
     const at = join(this.#paths.home, path);
+    const { copying } = this.#used;
     try {
       const mode = await databaseMode(handle, at);
       if (mode === 'none' || mode === 'rest') return undefined;
-      // A copy would have its holes as data.
-      if (isSparse(stats)) throw new ProgramFailed('it has holes');
-      if (this.#failedCopies >= mostFailedCopies)
-        throw new ProgramFailed(`${mostFailedCopies} others of this app could not be copied`);
       const owner = this.#owners.whose(stats, target);
-      if (owner === undefined) throw new ProgramFailed('it belongs neither to the app nor to Sluice');
+      const refusal = this.#refusal(stats);
+      if (owner === undefined || refusal !== undefined)
+        return this.#noteUncopied(path, refusal ?? 'it belongs neither to the app nor to Sluice');
       // The app's own directory for such things is where it may write, on the same disk; the home is the server's.
       const { home } = this.#paths;
       const isApps = target !== null && owner.uid !== this.#owners.home.uid;
       const scratch = isApps ? this.#paths.target(target).temporary : home;
-      return await takeSnapshot(at, mode, stats.size, owner, scratch);
+      // A file with holes must not have time for more than its data.
+      const size = Math.min(stats.size, 512 * stats.blocks);
+      await using stack = new AsyncDisposableStack();
+      const { left } = copying;
+      const time = copying.start(usualTime(size));
+      let copy: Snapshot;
+      try {
+        copy = stack.use(await takeSnapshot(at, mode, size, left, owner, scratch));
+      } finally {
+        time[Symbol.dispose]();
+      }
+      if (target !== null && !(await this.#take(copy.size, found))) throw new ProgramFailed(this.#noRoom);
+      const held = stack.move();
+      const dispose = async () => {
+        using _ = copying.start();
+        await held.disposeAsync();
+      };
+      return { ...copy, [Symbol.asyncDispose]: dispose };
     } catch (error) {
       this.#options.signal.throwIfAborted();
       // An app may put anything in the place of its files, and of the copy.
       if (!(error instanceof ProgramFailed) && systemCode(error) === undefined) throw error;
-      this.#failedCopies += 1;
-      const why = (error as Error).message;
-      this.#note(
-        `copied as it stands, since SQLite could not copy it (${why}); stop the app for a sure copy`,
-        path,
-      );
-      return undefined;
+      this.#used.failedCopies += 1;
+      return this.#noteUncopied(path, (error as Error).message);
     }
+  }
+
+  /** Returns why no program is to copy a database, as a clause. */
+  #refusal(stats: Stats): string | undefined {
+    const { copying, failedCopies } = this.#used;
+    // A copy has holes as data.
+    if (isSparse(stats) && !isSmallInFull(stats)) return 'it has holes';
+    if (failedCopies >= this.#limits.failedCopies)
+      return `${failedCopies} others of this app could not be copied`;
+    if (copying.left > 0) return undefined;
+    return `copies of databases of this app took more than ${formatDuration(copying.total)}`;
+  }
+
+  #noteUncopied(path: string, why: string): undefined {
+    this.#note(
+      `copied as it stands, since SQLite could not copy it (${why}); stop the app for a sure copy`,
+      path,
+    );
+  }
+}
+
+/** First name of a file with several names. */
+interface FirstName {
+  path: string;
+  names: number;
+  /** why the file is not in the backup */
+  refused: string | undefined;
+}
+
+/** Part of the limits that an environment has used. */
+class Used {
+  /** by device and inode: files that have several names */
+  readonly linked = new Map<string, FirstName>();
+  readonly room: Room;
+  readonly searching: TimeLimit;
+  readonly copying: TimeLimit;
+  memory = 0;
+  failedCopies = 0;
+
+  constructor({ disks, searching, copying }: Limits, now?: () => number) {
+    this.room = new Room(disks);
+    this.searching = new TimeLimit(searching, now);
+    this.copying = new TimeLimit(copying, now);
   }
 }
 

@@ -14,9 +14,7 @@ export interface Piece {
 const fewHoles = 256 * 1024;
 /** Holes that are read as zeros, to have fewer pieces; in bytes. */
 const smallHole = 64 * 1024;
-/** Limits the pieces of a file. */
-const mostPieces = 100_000;
-/** Time for tar to find the holes of a file, in ms. */
+/** Longest time for tar to find the holes of a file, in ms. */
 const foundWithin = 60_000;
 
 /**
@@ -40,9 +38,14 @@ export function isSmallInFull({ size, blocks }: Pick<Stats, 'size' | 'blocks'>):
 /**
  * Finds the data in a file. Node.js cannot ask the system for holes, so GNU tar does: it gets the open file as its standard
  * input, writes an archive, and is ended when the list of pieces has been read.
+ * @param limits most pieces, and time in ms
  * @returns why they cannot be told, as a clause, otherwise
  */
-export async function piecesOf(handle: FileHandle, stats: Stats): Promise<Piece[] | string> {
+export async function piecesOf(
+  handle: FileHandle,
+  stats: Stats,
+  limits: { pieces: number; time: number },
+): Promise<Piece[] | string> {
   const program = ['--create', '--file=-', '--format=posix', '--sparse', '--sparse-version=1.0'];
   const args = [...program, '--dereference', '--directory=/proc/self/fd', '0'];
   // Its list takes memory, too.
@@ -50,14 +53,14 @@ export async function piecesOf(handle: FileHandle, stats: Stats): Promise<Piece[
     ...ownProgram(),
     stdio: [handle.fd, 'pipe', 'ignore'],
   });
-  const timer = setTimeout(() => child.kill('SIGKILL'), foundWithin);
+  const timer = setTimeout(() => child.kill('SIGKILL'), Math.min(limits.time, foundWithin));
   const ended = new Promise<void>((resolve) =>
     child.once('error', () => resolve()).once('close', () => resolve()),
   );
   try {
-    const pieces = await readPieces(child.stdout as Readable, stats.size);
+    const pieces = await readPieces(child.stdout as Readable, stats.size, limits.pieces);
     if (pieces === undefined) return 'its holes cannot be found';
-    if (pieces.length > mostPieces) return `it has more than ${mostPieces} pieces between holes`;
+    if (pieces.length > limits.pieces) return `it has more than ${limits.pieces} pieces between holes`;
     const data = pieces.reduce((sum, { length }) => sum + length, 0);
     return data <= mostData(512 * stats.blocks) ? pieces : 'its holes cannot be told from its data';
   } finally {
@@ -68,8 +71,8 @@ export async function piecesOf(handle: FileHandle, stats: Stats): Promise<Piece[
   }
 }
 
-/** Reads the list of pieces at the start of an archive. @returns undefined if it is not there as expected */
-async function readPieces(archive: Readable, size: number): Promise<Piece[] | undefined> {
+/** Reads the list of pieces at the start of an archive, until there are more than `most`. @returns undefined if it is not there as expected */
+async function readPieces(archive: Readable, size: number, most: number): Promise<Piece[] | undefined> {
   const pieces: Piece[] = [];
   let header = Buffer.alloc(0);
   let text: string | undefined;
@@ -97,7 +100,7 @@ async function readPieces(archive: Readable, size: number): Promise<Piece[] | un
         offset = undefined;
         left -= 2;
       }
-      if (left === 0 || pieces.length > mostPieces) return pieces;
+      if (left === 0 || pieces.length > most) return pieces;
     }
   }
   return undefined;

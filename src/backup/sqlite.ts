@@ -20,11 +20,11 @@ const allPages = 2 ** 30;
 /** 20 MB of the usual pages: less than 0.1 s, in which nobody can write. */
 const fewPages = 5000;
 /** In ms. Without WAL a copy begins anew whenever somebody has written, and might never end. */
-const deadlines = { wal: 60_000, journal: 60_000 };
+const deadline = 60_000;
 /** Least bytes that are copied in a millisecond of a longer deadline, with WAL. */
 const leastSpeed = 5000;
 
-interface Snapshot extends AsyncDisposable {
+export interface Snapshot extends AsyncDisposable {
   handle: FileHandle;
   size: number;
 }
@@ -41,10 +41,16 @@ export async function databaseMode(
   return (await exists(`${path}-wal`)) ? 'wal' : 'rest';
 }
 
+/** Returns the time that the copy of so many bytes may well take, in ms. */
+export function usualTime(bytes: number): number {
+  return bytes / leastSpeed;
+}
+
 /**
  * A consistent copy of a database that is in use, made by SQLite itself. All is done with the rights of its owner, who may
  * put links where we work.
  * @param size of the database, in bytes
+ * @param most time, beside the usual time for this size; in ms
  * @param scratch a directory that the copy may lie in, and the owner may write into
  * @throws ProgramFailed that says why there is none
  */
@@ -52,6 +58,7 @@ export async function takeSnapshot(
   path: string,
   mode: 'wal' | 'journal',
   size: number,
+  most: number,
   owner: Owner,
   scratch: string,
 ): Promise<Snapshot> {
@@ -62,14 +69,14 @@ export async function takeSnapshot(
   stack.defer(() =>
     runAs(owner, ['rm', '-rf', '--', directory], {
       env: ownEnvironment(),
-      timeout: deadlines.journal,
+      timeout: deadline,
     }).then(undefined, ignoreFailure),
   );
   const copy = join(directory, 'copy');
   const pages = String(mode === 'wal' ? allPages : fewPages);
   await runAs(owner, [process.execPath, program, path, copy, pages], {
     env: ownEnvironment(),
-    timeout: deadlines[mode] + (mode === 'wal' ? size / leastSpeed : 0),
+    timeout: Math.min(deadline, most) + (mode === 'wal' ? usualTime(size) : 0),
   });
   const file = await openFile(copy);
   if (file === undefined) throw new ProgramFailed(`there is no ${copy}`);

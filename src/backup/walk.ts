@@ -1,7 +1,8 @@
 import { constants, type Stats } from 'node:fs';
-import { type FileHandle, lstat, open, readdir, readlink } from 'node:fs/promises';
+import { type FileHandle, lstat, open, opendir, readlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { hasCode, systemCode } from '../errors/app-error.ts';
+import { type Limits, usualLimits } from './limits.ts';
 
 export type Found =
   | { kind: 'directory'; path: string; stats: Stats }
@@ -18,6 +19,8 @@ interface Level {
   identity: string;
   /** names that are still to be visited, the last one first */
   names: string[];
+  /** memory that the names take, in bytes */
+  memory: number;
 }
 
 /**
@@ -28,18 +31,44 @@ interface Level {
  * would find the content among its own files after a restore. Node.js has no openat(2), so paths go through
  * /proc/self/fd/N. An app may nest directories deeper than the stack or the descriptors of this process allow: the walk is a
  * loop, and holds two directories open. It returns from a directory through `..`, and checks where it arrives.
+ *
+ * An app may make and move directories as fast as the walk visits them. So the walk visits no directory twice, and numbers
+ * are limited.
  * @param longest limit for paths relative to `directory`, in bytes
  */
-export async function* walk(directory: string, longest: number): AsyncGenerator<Found> {
+export async function* walk(
+  directory: string,
+  longest: number,
+  limits: Pick<Limits, 'entries' | 'directories' | 'memory'> = usualLimits,
+): AsyncGenerator<Found> {
   await using place = new Place();
-  const levels: [Level, ...Level[]] = [{ path: '', identity: '', names: [] }];
+  const visited = new Set<string>();
+  const levels: [Level, ...Level[]] = [{ path: '', identity: '', names: [], memory: 0 }];
+  /** Returns why a directory is not to be visited. */
+  const refusal = (identity: string): string | undefined => {
+    if (visited.has(identity)) return 'it was visited already, by another path';
+    return visited.size < limits.directories ? undefined : `it comes after ${limits.directories} directories`;
+  };
+  /** Enters a directory, and yields whatever of its names is left out. */
+  const enter = async function* (opened: Opened, level: Level): AsyncGenerator<Found> {
+    visited.add(opened.identity);
+    await place.enter(opened);
+    // Directories in a directory that fills the memory can be read nevertheless.
+    const least = limits.memory / 1024;
+    const taken = levels.reduce((sum, { memory }) => sum + memory, 0);
+    const isWhole = await place.readNames(level, Math.max(limits.memory - taken, least));
+    if (isWhole) return;
+    const why = `only ${level.names.length} names of this directory fit into memory`;
+    yield { kind: 'unfit', path: level.path || '.', why };
+  };
   try {
-    if ((await place.enter(directory)) === undefined) return;
-    levels[0].names = await place.names();
+    const top = await place.open(directory);
+    if (top === undefined) return;
+    yield* enter(top, levels[0]);
   } catch (error) {
     yield refused('.', error);
   }
-  for (;;) {
+  for (let entries = 1; ; ) {
     const level = levels.at(-1) ?? levels[0];
     const name = level.names.pop();
     if (name === undefined) {
@@ -48,24 +77,48 @@ export async function* walk(directory: string, longest: number): AsyncGenerator<
       yield* comeBack(place, levels);
       continue;
     }
+    level.memory -= memoryOf(name);
     const path = level.path === '' ? name : `${level.path}/${name}`;
+    if (entries > limits.entries) {
+      yield { kind: 'unfit', path, why: `it and all that follow come after ${limits.entries} entries` };
+      return;
+    }
+    entries += 1;
     let isDirectory = false;
     for await (const found of look(join(place.at, name), path, longest)) {
-      isDirectory = found.kind === 'directory';
-      yield found;
+      const why = found.kind === 'directory' ? refusal(identityOf(found.stats)) : undefined;
+      isDirectory = found.kind === 'directory' && why === undefined;
+      yield why === undefined ? found : { kind: 'unfit', path, why };
     }
     if (!isDirectory) continue;
     try {
-      const identity = await place.enter(join(place.at, name));
-      if (identity === undefined) continue;
+      const opened = await place.open(join(place.at, name));
+      if (opened === undefined) continue;
+      // Another directory may have taken its place meanwhile.
+      const why = refusal(opened.identity);
+      if (why !== undefined) {
+        await opened.handle.close();
+        yield { kind: 'unfit', path, why };
+        continue;
+      }
       // First, so that the walk comes back also if the names cannot be read.
-      const below: Level = { path, identity, names: [] };
+      const below: Level = { path, identity: opened.identity, names: [], memory: 0 };
       levels.push(below);
-      below.names = await place.names();
+      yield* enter(opened, below);
     } catch (error) {
       yield refused(path, error);
     }
   }
+}
+
+/** Identifies a directory. Numbers of removed directories are used again, so the time of birth belongs to it. */
+function identityOf({ dev, ino, birthtimeMs }: Stats): string {
+  return `${dev}:${ino}:${birthtimeMs}`;
+}
+
+/** Returns about how much memory a name takes, in bytes. */
+function memoryOf(name: string): number {
+  return 2 * name.length + 32;
 }
 
 /** Yields one entry: nothing if it is gone, and a file with an open handle. */
@@ -113,6 +166,13 @@ async function* comeBack(place: Place, levels: [Level, ...Level[]]): AsyncGenera
   }
 }
 
+/** A directory that has been opened. */
+interface Opened {
+  path: string;
+  handle: FileHandle;
+  identity: string;
+}
+
 /** The directory in which a walk is, and the one in which it began. */
 class Place implements AsyncDisposable {
   #top: FileHandle | undefined;
@@ -125,25 +185,45 @@ class Place implements AsyncDisposable {
     return process.platform === 'linux' ? `/proc/self/fd/${this.#current?.fd}` : this.#path;
   }
 
-  async names(): Promise<string[]> {
-    return (await readdir(this.at)).sort().reverse();
+  /** Reads names of the current directory into a level. @param most memory for them, in bytes @returns whether it has all */
+  async readNames(level: Level, most: number): Promise<boolean> {
+    let isWhole = true;
+    for await (const { name } of await opendir(this.at, { bufferSize: 512 })) {
+      isWhole = level.memory + memoryOf(name) <= most;
+      if (!isWhole) break;
+      level.memory += memoryOf(name);
+      level.names.push(name);
+    }
+    level.names.sort().reverse();
+    return isWhole;
   }
 
-  /** Enters a directory. @returns its identity; undefined if it is gone */
-  async enter(path: string): Promise<string | undefined> {
+  /** Opens a directory. @returns undefined if it is gone */
+  async open(path: string): Promise<Opened | undefined> {
     const handle = await opened(path, O_DIRECTORY);
     if (handle === undefined) return undefined;
-    const { dev, ino } = await handle.stat();
+    try {
+      return { path, handle, identity: identityOf(await handle.stat()) };
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  }
+
+  async enter({ path, handle }: Opened): Promise<void> {
     if (this.#current !== this.#top) await this.#current?.close();
     if (this.#top === undefined) [this.#top, this.#topPath] = [handle, path];
     [this.#current, this.#path] = [handle, path];
-    return `${dev}:${ino}`;
   }
 
-  /** Enters a directory. @returns true if it is the expected one */
+  /** Enters a directory if it is the expected one, and otherwise stays. @returns whether it is */
   async reach(path: string, expected: string): Promise<boolean> {
     try {
-      return (await this.enter(path)) === expected;
+      const opened = await this.open(path);
+      if (opened === undefined) return false;
+      if (opened.identity === expected) await this.enter(opened);
+      else await opened.handle.close();
+      return opened.identity === expected;
     } catch (error) {
       if (systemCode(error) === undefined) throw error;
       return false;

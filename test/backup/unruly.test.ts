@@ -1,11 +1,27 @@
 import assert from 'node:assert/strict';
-import { execFile, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { link, lstat, mkdir, open, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  link,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  stat,
+  statfs,
+  utimes,
+  writeFile,
+} from 'node:fs/promises';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
+import { gzipSync } from 'node:zlib';
+import { createBackup } from '../../src/backup/create.ts';
+import { type Limits, usualLimits } from '../../src/backup/limits.ts';
 import { Paths } from '../../src/config/paths.ts';
 import { removeTree } from '../../src/system/remove-tree.ts';
 import { cli } from '../support/cli.ts';
@@ -181,15 +197,125 @@ test('files that change while they are read: the backup ends, and holds all othe
   skip: !isLinux,
 }, async (t) => {
   const { home, data } = await homeOf(t);
-  const grows = 'while :; do cat /proc/self/maps /proc/self/maps >>grows; done';
+  const grows = 'while :; do cat /proc/self/maps /proc/self/maps >>grows || : >grows; done';
   const changes = `while :; do mkdir -p a/b/c/d; echo x >a/b/c/d/x; mv a/b/c e; rm -rf e a; mkfifo a; rm a; ln -s /etc a; rm a
     echo x >f; truncate -s 0 f; rm -f f; mkfifo f; rm f; done`;
   for (const script of [grows, changes]) {
-    const child = spawn('/bin/sh', ['-c', script], { cwd: data, stdio: 'ignore', detached: true });
+    // A file of at most 64 MiB, and a minute: nothing of this may outlive a test that is killed.
+    const bounded = ['-c', 'ulimit -f 131072; exec timeout 60 /bin/sh -c "$1"', 'sh', script];
+    const child = spawn('/bin/sh', bounded, { cwd: data, stdio: 'ignore', detached: true });
     t.after(() => process.kill(-(child.pid ?? 0), 'SIGKILL'));
   }
   await waitFor(async () => (await lstat(join(data, 'grows')).catch(() => undefined)) !== undefined);
   for (let count = 0; count < 5; count += 1) await restore(t, (await backup(t, home)).file);
+});
+
+test('a database that takes less on the disk than it is long is copied by SQLite', {
+  skip: !isLinux,
+}, async (t) => {
+  const { home, data } = await homeOf(t);
+  const at = join(data, 'bank.db');
+  makeDatabase(at, 20);
+  // As on a file system that compresses.
+  await run('fallocate', ['--dig-holes', at]);
+  const { size, blocks } = await stat(at);
+  assert.ok(512 * blocks < size / 2, `${512 * blocks} of ${size} bytes`);
+  const { file, stderr } = await backup(t, home);
+  assert.equal(withoutSecrets(stderr), '');
+  assert.equal(rowsOf(join(await restore(t, file), 'bank.db')), 20);
+});
+
+test('databases with holes do not keep SQLite from others', { skip: !isLinux }, async (t) => {
+  const { home, data } = await homeOf(t);
+  const start = Buffer.alloc(100);
+  start.write('SQLite format 3\0');
+  start[18] = 1;
+  for (const name of ['a', 'b', 'c', 'd']) {
+    await using file = await open(join(data, `${name}.db`), 'w');
+    await file.write(start);
+    await file.truncate(4e12);
+  }
+  makeDatabase(join(data, 'last.db'), 1);
+  const { stderr } = await backup(t, home);
+  assert.equal(stderr.match(/SQLite could not copy it \(it has holes\)/g)?.length, 4);
+  assert.doesNotMatch(stderr, /last\.db/);
+});
+
+test('databases that take long to copy are copied as they stand after a while', async (t) => {
+  const { home, data } = await homeOf(t);
+  for (let index = 10; index < 25; index += 1) makeDatabase(join(data, `${index}.db`), index);
+  // A copy and its removal: 50 s.
+  const { file, notes } = await backupHere(t, home, { now: stepping(25_000) });
+  const uncopied = notes.filter((note) => /copies of databases of this app took more than/.test(note));
+  assert.equal(notes.length, uncopied.length, notes.join('\n'));
+  assert.equal(uncopied.length, 2, notes.join('\n'));
+  const restored = await restore(t, file);
+  for (let index = 10; index < 25; index += 1) assert.equal(rowsOf(join(restored, `${index}.db`)), index);
+});
+
+test('files whose holes take long to find are left out after a while', { skip: !isLinux }, async (t) => {
+  const { home, data } = await homeOf(t);
+  for (let index = 10; index < 40; index += 1) await makeHoles(join(data, String(index)), 1);
+  const { file, notes } = await backupHere(t, home, { now: stepping(25_000) });
+  assert.equal(notes.length, 6, notes.join('\n'));
+  for (const note of notes)
+    assert.match(note, /left out, since it took more than .* to find holes in files of/);
+  assert.equal((await readdir(await restore(t, file))).length, 25);
+});
+
+test('a file whose holes cannot be stored is searched once, whatever number of names it has', {
+  skip: !isLinux,
+}, async (t) => {
+  const { home, data } = await homeOf(t);
+  await makeHoles(join(data, 'name-0'), 10);
+  for (let count = 1; count < 15; count += 1) await link(join(data, 'name-0'), join(data, `name-${count}`));
+  const started: ChildProcess[] = [];
+  const onStart = (message: unknown) => void started.push((message as { process: ChildProcess }).process);
+  subscribe('child_process', onStart);
+  t.after(() => unsubscribe('child_process', onStart));
+  const { notes } = await backupHere(t, home, { limits: { ...usualLimits, pieces: 5 } });
+  assert.equal(notes.length, 15);
+  for (const note of notes) assert.match(note, /left out, since it has more than 5 pieces between holes: /);
+  assert.equal(started.filter(({ spawnargs }) => spawnargs.includes('--sparse')).length, 1);
+});
+
+test('a file that is moved ahead of the backup cannot make it larger than the disk', async (t) => {
+  const { home, data } = await homeOf(t);
+  for (let index = 10; index < 30; index += 1) mkdirSync(join(data, String(index)));
+  await writeFile(join(data, '10/large'), randomBytes(600_000));
+  const { blocks, bsize } = await statfs(data);
+  let last = '10';
+  let moves = 0;
+  const { file, notes } = await backupHere(t, home, {
+    limits: { ...usualLimits, disks: 1_500_000 / (blocks * bsize) },
+    meanwhile: (chunk) => {
+      const next = /unruly\/production\/shared\/(\d\d)\/\0/.exec(chunk.toString('latin1', 0, 100))?.[1];
+      if (next === undefined || next === last) return;
+      renameSync(join(data, last, 'large'), join(data, next, 'large'));
+      last = next;
+      moves += 1;
+    },
+  });
+  assert.equal(moves, 19);
+  assert.equal(notes.length, 18, notes.join('\n'));
+  for (const note of notes)
+    assert.match(note, /left out, since there is more to copy than .* the size of the disk/);
+  assert.equal((await stat(join(await restore(t, file), '11/large'))).size, 600_000);
+});
+
+test('more files with several names than fit into memory are copied as files of their own', async (t) => {
+  const { home, data } = await homeOf(t);
+  for (let index = 0; index < 9; index += 1) {
+    await writeFile(join(data, `a-${index}`), String(index));
+    await link(join(data, `a-${index}`), join(data, `b-${index}`));
+  }
+  const { file, notes } = await backupHere(t, home, { limits: { ...usualLimits, memory: 2000 } });
+  assert.ok(notes.length > 0);
+  for (const note of notes) assert.match(note, /^copied without its other names, since too many files/);
+  const restored = await restore(t, file);
+  assert.equal((await stat(join(restored, 'b-0'))).nlink, 2);
+  for (let index = 0; index < 9; index += 1)
+    assert.equal(await readFile(join(restored, `b-${index}`), 'utf8'), String(index));
 });
 
 test('many files that cannot be copied are told by their number', async (t) => {
@@ -243,6 +369,68 @@ async function backup(t: TestContext, home: string): Promise<{ file: string; std
   const { code, stderr } = await cli(['backup', file], { env: { SLUICE_HOME: home } });
   assert.equal(code, 0, stderr);
   return { file, stderr };
+}
+
+/** Makes a backup in this process. @param meanwhile called for each chunk of the archive */
+async function backupHere(
+  t: TestContext,
+  home: string,
+  { meanwhile, ...options }: { limits?: Limits; now?: () => number; meanwhile?: (chunk: Buffer) => void },
+): Promise<{ file: string; notes: string[] }> {
+  const notes: string[] = [];
+  const chunks: Buffer[] = [];
+  const put = async (chunk: Buffer) => {
+    meanwhile?.(chunk);
+    chunks.push(Buffer.from(chunk));
+  };
+  const note = (text: string) => void notes.push(text);
+  const { signal } = new AbortController();
+  const version = '0.1.0';
+  await createBackup(new Paths(home), put, {
+    shared: true,
+    releases: false,
+    version,
+    note,
+    signal,
+    ...options,
+  });
+  const file = join(await temporaryDirectory(t), 'backup.tar.gz');
+  await writeFile(file, gzipSync(Buffer.concat(chunks)));
+  return { file, notes };
+}
+
+/** Returns a clock that goes forward by so many ms whenever it is read. */
+function stepping(step: number): () => number {
+  let time = 0;
+  return () => {
+    time += step;
+    return time;
+  };
+}
+
+/** Makes a file of 1 GB with so many pieces of data. */
+async function makeHoles(path: string, pieces: number): Promise<void> {
+  await using file = await open(path, 'w');
+  await file.truncate(1e9);
+  for (let piece = 0; piece < pieces; piece += 1) await file.write('data', piece * 1e6);
+}
+
+/** Makes a database whose rows are mostly zeros, so that a file system has little of it on the disk. */
+function makeDatabase(path: string, rows: number): void {
+  using database = new DatabaseSync(path);
+  database.exec('PRAGMA page_size = 65536; CREATE TABLE items (value BLOB)');
+  database.exec('BEGIN');
+  const insert = database.prepare('INSERT INTO items VALUES (zeroblob(100000))');
+  for (let row = 0; row < rows; row += 1) insert.run();
+  database.exec('COMMIT');
+}
+
+function rowsOf(path: string): number {
+  using database = new DatabaseSync(path);
+  const { check } =
+    database.prepare('SELECT integrity_check AS "check" FROM pragma_integrity_check').get() ?? {};
+  assert.equal(check, 'ok');
+  return Number(database.prepare('SELECT count(*) AS rows FROM items').get()?.['rows']);
 }
 
 /** Restores into another home, and makes sure that the other apps are there. @returns the data of the unruly app */
