@@ -111,12 +111,16 @@ for (const suite of suites) {
   });
 }
 
-/** Restarts a unit in two ways by turns, each time once it has another process. @param isUp shell: what it waits for besides */
+/**
+ * Restarts a unit in two ways by turns, each time once it has another process. A reload may end a runner that has just been
+ * started: that is a restart, too.
+ * @param isUp shell: what it waits for besides
+ */
 function repeat(unit: string, count: number, [one, other]: [string, string], isUp: string): string {
   return `
     for turn in $(seq ${count}); do
       before=$(systemctl show -P MainPID ${unit})
-      if [ $((turn % 2)) = 0 ]; then ${one} ${unit}; else ${other} ${unit}; fi
+      if [ $((turn % 2)) = 0 ]; then ${one} ${unit}; else ${other} ${unit}; fi || :
       tries=0
       until now=$(systemctl show -P MainPID ${unit}); [ "$now" != 0 ] && [ "$now" != "$before" ] ${isUp}; do
         tries=$((tries + 1)); [ $tries -lt 1200 ]; sleep 0.05
