@@ -103,7 +103,20 @@ for (const name of [...opening, ...others]) {
 const { Process } = (
   process as unknown as { binding(name: string): { Process: { prototype: object } } }
 ).binding('process_wrap');
-patch(Process.prototype, 'spawn', true, (error) => (error as NodeJS.ErrnoException).errno);
+const launcher = Process.prototype as { spawn(...args: unknown[]): number };
+const { spawn } = launcher;
+launcher.spawn = function (this: unknown, ...args: unknown[]) {
+  const error = failureOf('spawn', true);
+  if (error === undefined) return Reflect.apply(spawn, this, args);
+  // Without processes, the system has the pipes of the child already, as for a program that is not there. For the other errors,
+  // Node.js uses no pipes.
+  if (error.code === 'EAGAIN') {
+    const [first, ...rest] = args;
+    const file = '/does/not/exist';
+    Reflect.apply(spawn, this, [typeof first === 'string' ? file : { ...(first as object), file }, ...rest]);
+  }
+  return error.errno ?? 0;
+};
 
 const { connect } = net.Socket.prototype;
 net.Socket.prototype.connect = function (this: net.Socket, ...args: unknown[]) {
