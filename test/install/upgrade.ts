@@ -7,6 +7,7 @@ import { Appliance } from './support/appliance.ts';
 import { expressApp } from './support/apps.ts';
 import { Attacker } from './support/attacker.ts';
 import { suites } from './support/cache.ts';
+import type { Guest } from './support/guest.ts';
 import { GuestLoad } from './support/guest-load.ts';
 import { installedGuest } from './support/installed.ts';
 import { Lasting } from './support/lasting.ts';
@@ -30,6 +31,7 @@ for (const suite of suites) {
     assert.equal(await restarts(appliance), 'server and runner have not died in the last 7 days');
     for (const signal of ['KILL', 'USR2']) await replaceRunner(appliance, signal);
     assert.match(await restarts(appliance), /^the runner died in the last 7 days, on .*: killed by SIGKILL$/);
+    const filesBefore = await filesOfOthers(guest);
     const version = () => guest.exec('sluice --version');
     const old = await version();
     assert.equal(old.trim(), await projectVersion());
@@ -66,9 +68,18 @@ for (const suite of suites) {
     t.diagnostic(`${suite}: ${report.answered} requests, the slowest took ${Math.round(report.slowest)} ms`);
     assert.deepEqual(report.errors, []);
     assert.ok(report.answered > 1000);
+    assert.deepEqual(await filesOfOthers(guest), filesBefore);
     await administer(appliance, attacker);
     await attacker.assertCaughtNobody();
   });
+}
+
+/** Lists the files of the system and of the version that runs, with what changes when somebody writes them. */
+async function filesOfOthers(guest: Guest): Promise<string[]> {
+  const listed =
+    await guest.exec(`find /etc /usr /boot "$(readlink -f /opt/sluice/current)" /root/.[a-z]* -xdev \\
+    ! -path '*/cache/*' ! -path '*/.cache/*' ! -type d -printf '%p %s %T@ %U:%G %m %l\\n'`);
+  return listed.split('\n').sort();
 }
 
 /** Does what root does besides, in the directory of an app and with variables that name its files. */
