@@ -13,7 +13,7 @@ import { type Contents, contentsOf } from './contents.ts';
 import { type Head, headName, manifestName, newHead } from './format.ts';
 import { type Limits, Room, TimeLimit, usualLimits } from './limits.ts';
 import { Owners } from './owners.ts';
-import { bundleName, edgeDirectory, lasting, stateFiles, targetFiles } from './place.ts';
+import { bundleName, edgeDirectory, lasting, placeOf, stateFiles, targetFiles } from './place.ts';
 import { isSmallInFull, isSparse, type Piece, piecesOf } from './sparse.ts';
 import { besideDatabase, databaseMode, type Snapshot, takeSnapshot, usualTime } from './sqlite.ts';
 import type { EntryHead } from './sums.ts';
@@ -265,7 +265,7 @@ class Packer {
     };
     if (typeof pieces === 'string') return refuse(pieces);
     const bytes = pieces?.reduce((sum, { length }) => sum + length, 0) ?? stats.size;
-    if (target !== null && !(await this.#take(bytes, found))) return refuse(this.#noRoom);
+    if (!(await this.#take(bytes, found))) return refuse(this.#noRoom);
     const content = (piece: Piece) => this.#contentOf(found.handle, piece, found, target);
     if (pieces !== undefined) await this.#writer.sparseEntry(head, pieces, content);
     else await this.#writer.entry(head, content({ offset: 0, length: stats.size }));
@@ -276,8 +276,10 @@ class Packer {
     return `there is more to copy than ${this.#limits.disks} times the size of the disk`;
   }
 
-  /** Takes room for content of an environment. @returns false if there is not enough left */
-  #take(bytes: number, { handle, path, stats }: Found & { kind: 'file' }): Promise<boolean> {
+  /** Takes room for content of an app. @returns false if there is not enough left */
+  async #take(bytes: number, { handle, path, stats }: Found & { kind: 'file' }): Promise<boolean> {
+    // Without the records of releases, which are not the app's, a restore would fail.
+    if (!placeOf(path).isOfApp) return true;
     const at = process.platform === 'linux' ? `/proc/self/fd/${handle.fd}` : join(this.#paths.home, path);
     return this.#used.room.take(bytes, stats.dev, at);
   }
@@ -380,7 +382,7 @@ class Packer {
       } finally {
         time[Symbol.dispose]();
       }
-      if (target !== null && !(await this.#take(copy.size, found))) throw new ProgramFailed(this.#noRoom);
+      if (!(await this.#take(copy.size, found))) throw new ProgramFailed(this.#noRoom);
       const held = stack.move();
       const dispose = async () => {
         using _ = copying.start();

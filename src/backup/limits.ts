@@ -21,7 +21,7 @@ export interface Limits {
 export const usualLimits: Limits = {
   entries: 5_000_000,
   directories: 500_000,
-  memory: 64 * 1024 ** 2,
+  memory: 48 * 1024 ** 2,
   disks: 2,
   pieces: 100_000,
   searching: 600_000,

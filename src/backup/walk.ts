@@ -54,7 +54,7 @@ export async function* walk(
     visited.add(opened.identity);
     await place.enter(opened);
     // Directories in a directory that fills the memory can be read nevertheless.
-    const least = limits.memory / 1024;
+    const least = limits.memory / 2048;
     const taken = levels.reduce((sum, { memory }) => sum + memory, 0);
     const isWhole = await place.readNames(level, Math.max(limits.memory - taken, least));
     if (isWhole) return;
@@ -118,7 +118,8 @@ function identityOf({ dev, ino, birthtimeMs }: Stats): string {
 
 /** Returns about how much memory a name takes, in bytes. */
 function memoryOf(name: string): number {
-  return 2 * name.length + 32;
+  const isAscii = Buffer.byteLength(name) === name.length;
+  return (isAscii ? 1 : 2) * name.length + 32;
 }
 
 /** Yields one entry: nothing if it is gone, and a file with an open handle. */

@@ -303,6 +303,21 @@ test('a file that is moved ahead of the backup cannot make it larger than the di
   assert.equal((await stat(join(await restore(t, file), '11/large'))).size, 600_000);
 });
 
+test('without room for the files of an app, the backup holds what Sluice keeps about the app', async (t) => {
+  const { home, data } = await homeOf(t);
+  await writeFile(join(data, 'large'), randomBytes(600_000));
+  const { file, notes } = await backupHere(t, home, { limits: { ...usualLimits, disks: 0 } });
+  // Of each app the file `kept`, too.
+  assert.equal(notes.length, 4, notes.join('\n'));
+  const to = join(await temporaryDirectory(t), 'home');
+  const { code, stderr } = await cli(['restore', file], { env: { SLUICE_HOME: to } });
+  assert.equal(code, 0, stderr);
+  for (const app of ['blog', 'unruly', 'wiki']) {
+    const { state } = new Paths(to).target({ app, environment: 'production' });
+    assert.match(await readFile(state, 'utf8'), /"port": ?900/);
+  }
+});
+
 test('more files with several names than fit into memory are copied as files of their own', async (t) => {
   const { home, data } = await homeOf(t);
   for (let index = 0; index < 9; index += 1) {
