@@ -123,18 +123,26 @@ async function findPlaces(
       (port) => has(before, `listen ${port};`) || has(before, `listen ${port} ssl`),
     ),
   };
-  if (hosts.length === 0) return { listening: planListening(nothing, wish), isSplit: false };
+  if (hosts.length === 0)
+    return { listening: planListening(nothing, { ...wish, isStrict: true }), isSplit: false };
   const dump = await dumpOf(machine, before);
-  const plan = async (file: string) => {
-    const directives = parseDump(dump, file);
-    return planListening(await otherSites(directives, [files.main, files.last]), wish);
+  const plan = async (isSplit: boolean, isStrict: boolean) => {
+    const directives = parseDump(dump, isSplit ? files.last : files.main);
+    const others = await otherSites(directives, [files.main, files.last]);
+    return { listening: planListening(others, { ...wish, isStrict }), isSplit };
   };
-  try {
-    return { listening: await plan(files.main), isSplit: false };
-  } catch (error) {
-    if (!isRead(parseDump(dump, files.last))) throw error;
-    return { listening: await plan(files.last), isSplit: true };
+  let refusal: NginxError | undefined;
+  for (const isSplit of isRead(parseDump(dump, files.last)) ? [false, true] : [false]) {
+    try {
+      return await plan(isSplit, true);
+    } catch (error) {
+      if (!(error instanceof NginxError)) throw error;
+      refusal = error;
+    }
   }
+  if (wish.newNames.length > 0) throw refusal;
+  // Another site has come in the way since. A certificate that is renewed must not wait until somebody has changed that.
+  return plan(before.last !== undefined, false);
 }
 
 function has({ main = '', last = '' }: ConfigTexts, directive: string): boolean {

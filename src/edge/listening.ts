@@ -22,11 +22,10 @@ interface Wish {
   ports: { http: number; https: number };
   /** whether the kernel has it */
   ipv6: boolean;
-  /**
-   * names that are new. Without one nothing is refused: a certificate that is renewed must not wait until somebody has
-   * changed another site
-   */
+  /** names that are new: a name that others have is refused only once */
   newNames: readonly string[];
+  /** false if nothing is to be refused */
+  isStrict: boolean;
   /** ports that our servers have opened on all addresses already */
   open: readonly number[];
 }
@@ -42,7 +41,7 @@ export function planListening(others: OtherSites, wish: Wish): Listening {
     const port = wish.ports[kind];
     const sockets = others.sockets.filter((socket) => socket.port === port);
     const isOnLoopback = sockets.every(({ address }) => isLoopback(address));
-    if (wish.newNames.length > 0) {
+    if (wish.isStrict) {
       const stream = others.streams.get(port);
       if (stream !== undefined)
         throw refused(`${stream} has nginx pass on port ${port} as a stream`, useHttp);
