@@ -25,8 +25,10 @@ users="sluice sluice-git"
 units="sluice-runner.service sluice.service"
 # What opens the API's sockets. Versions before it have none.
 socket=sluice.socket
-# What sets up nginx for domains, when there are any.
+# What sets up nginx for domains, when there are any; and where that writes: see src/edge/apply.ts.
 edge="sluice-edge.service sluice-edge.path"
+nginx_main=/etc/nginx/conf.d/sluice.conf
+nginx_last=/etc/nginx/sites-enabled/zzz-sluice.conf
 # Packages of Debian's that this script has installed, so that --uninstall can name them.
 packages=$root/packages
 # What of a checkout is installed.
@@ -141,10 +143,12 @@ make_temporary() {
 
 # Removes what runs that were killed have left.
 sweep() {
+  free_ports
   for left in "${root%/*}"/.sluice-install-* /run/.sluice-install-*; do
     [ ! -d "$left" ] || flock -n "$left" rm -rf "$left" || :
   done
-  rm -rf "${home%/*}"/.sluice-??????
+  # Empty: see place_directory.
+  for left in "${home%/*}"/.sluice-??????; do [ ! -d "$left" ] || rmdir "$left" || :; done
 }
 
 # ---- checks: nothing is changed
@@ -207,7 +211,7 @@ check_names() {
   [ ! -d "$home" ] || is_our_home || fail "there is a directory $home of the user $(stat -c %U "$home"), which is not Sluice's" \
     "Sluice needs this directory: move the other one away."
   # Every run of this script begins a log.
-  [ -z "$(ls -A "$root" 2>/dev/null)" ] || [ -f "$log" ] || fail "there is a directory $root that is not Sluice's" \
+  [ -z "$(ls -A "$root" 2>/dev/null | grep -vx lost+found)" ] || [ -f "$log" ] || fail "there is a directory $root that is not Sluice's" \
     "Sluice needs this directory: move the other one away."
   for unit in $units $socket $edge; do
     file=$(systemctl show --property FragmentPath --value "$unit" 2>/dev/null) || file=
@@ -318,6 +322,8 @@ checksum() {
 # Another version knows best how it is installed: its own script goes on, unless that is this one.
 hand_over() {
   ! cmp -s "$source/install.sh" "$script" || return 0
+  # This script knows how to go back to one that knows nothing of the sockets.
+  [ ! -e "/etc/systemd/system/$socket" ] || [ -e "$source/config/systemd/$socket" ] || return 0
   say "  goes on with its own install.sh"
   set -- --yes
   [ $dry = no ] || set -- "$@" --dry-run
@@ -384,11 +390,12 @@ fields_of() {
   esac
 }
 
-# Older versions made users without a comment.
+# Older versions made users without a comment: what else there is of Sluice must tell then.
 is_our_user() {
   fields=$(getent passwd "$1" | cut -d : -f 5-)
   expected=$(fields_of "$1")
-  [ -n "$fields" ] && { [ "$fields" = "$expected" ] || [ "$fields" = ":${expected#*:}" ]; }
+  [ -n "$fields" ] || return 1
+  [ "$fields" = "$expected" ] || { [ "$fields" = ":${expected#*:}" ] && [ -d "$home/apps" ] && [ -d "$home/ssh" ]; }
 }
 
 # UNKNOWN: the user was removed, and the directory stayed.
@@ -566,13 +573,17 @@ write_settings() {
   esac
 }
 
-# Of the API's address in the settings.
+# Of the API's address in the settings. The server's user can write them, and root goes by this: anything that is not a port
+# or a numeric address is printed as "unusable".
 configured() {
-  set -- "$1" "$([ ! -f "$home/config.json" ] || as_server cat "$home/config.json" 2>/dev/null | tr -d ' \n' |
+  set -- "$1" "$([ ! -f "$home/config.json" ] || as_server cat "$home/config.json" 2>/dev/null | tr -d '[:space:]' |
     sed -n 's/.*"listen":{[^}]*"'"$1"'":"\{0,1\}\([^",}]*\).*/\1/p')"
-  case $1 in
-    port) echo "${2:-8700}" ;;
-    host) case $2 in *:*) echo "[$2]" ;; *) echo "${2:-127.0.0.1}" ;; esac ;;
+  case $1:$2 in
+    port:) echo 8700 ;;
+    host:) echo 127.0.0.1 ;;
+    port:*[!0-9]* | port:??????* | host:*[!0-9a-fA-F.:]*) echo unusable ;;
+    host:*:*) printf '[%s]\n' "$2" ;;
+    *) printf '%s\n' "$2" ;;
   esac
 }
 
@@ -662,9 +673,11 @@ write_socket() {
     return
   fi
   address=$(configured host):$(configured port)
+  case $address in
+    *unusable*) fail "\"listen\" in $home/config.json is not a numeric address and a port" "docs/settings.md describes it." ;;
+  esac
   sed "s/^ListenStream=127.*/ListenStream=$address/" "$source/config/systemd/$socket" >"$temporary/$socket"
   cmp -s "$temporary/$socket" "$unit" || change "$unit: $address" place_socket
-  systemctl is-enabled --quiet $socket 2>/dev/null || change "$socket starts with the machine" systemctl enable $socket
 }
 
 # Other sockets are opened only when no server uses the ones before: `activate` opens them.
@@ -719,7 +732,7 @@ start_or_switch() {
     change "starts $name" start_first
   elif [ "$installed" != "$name" ]; then
     change "switches from $installed to $name; apps go on" switch_version
-  elif ! runs "$name" || [ $socket_changed = yes ]; then
+  elif ! runs "$name" || [ $socket_changed = yes ] || ! has_sockets; then
     change "starts $name, which does not run as it should; apps go on" activate "$name"
   elif [ $settings_changed = yes ]; then
     change "restarts sluice.service; apps go on" systemctl restart sluice.service
@@ -740,7 +753,7 @@ switch_version() {
   if activate "$name"; then
     link "$installed" "$root/previous"
     # Its configuration is that of the version before, until something of it changes.
-    [ ! -e /etc/nginx/conf.d/sluice.conf ] || systemctl start sluice-edge.service ||
+    [ ! -e $nginx_main ] || systemctl start sluice-edge.service ||
       say "  nginx has the configuration of $installed still: see \`sluice doctor\`."
     return
   fi
@@ -770,6 +783,7 @@ activate() {
     kill -USR2 "$runner" || return
     wait_until ended "$runner" || return
   fi
+  end_holders
   systemctl start sluice-runner.service || return
   exec 7>&-
   systemctl start sluice.service && wait_until runs "$1"
@@ -779,23 +793,49 @@ activate() {
 # the sockets are new or differ. Only root can take it meanwhile.
 open_sockets() {
   [ -e "/etc/systemd/system/$socket" ] || return 0
+  systemctl is-enabled --quiet $socket 2>/dev/null || systemctl enable $socket || return
   [ $socket_changed = yes ] || ! systemctl is-active --quiet $socket || return 0
   socket_changed=no
-  unprivileged=$(cat $first_unprivileged) || unprivileged=
   port=$(configured port)
-  [ "${unprivileged:-65535}" -gt "$port" ] || echo $((port + 1)) >$first_unprivileged || :
+  if [ "$(cat $first_unprivileged || echo 65535)" -le "$port" ]; then
+    cp $first_unprivileged $kept_unprivileged
+    echo $((port + 1)) >$first_unprivileged || :
+  fi
   is_open=yes
   systemctl stop $socket sluice.service && systemctl start $socket || is_open=no
   free_ports
   [ $is_open = yes ]
 }
 
-# Ports below this one are for root only.
+# Ports below this one are for root only. What it was before is kept for the next run, in case this one is killed.
 first_unprivileged=/proc/sys/net/ipv4/ip_unprivileged_port_start
+kept_unprivileged=/run/sluice-first-unprivileged-port
 
 free_ports() {
-  [ -z "$unprivileged" ] || echo "$unprivileged" >$first_unprivileged || :
-  unprivileged=
+  [ -f $kept_unprivileged ] || return 0
+  cat $kept_unprivileged >$first_unprivileged || :
+  rm -f $kept_unprivileged
+}
+
+# Prints the process that has the API's port.
+listener() {
+  holder "$(configured port)" | sed -n 's/.* (process \([0-9]*\))$/\1/p'
+}
+
+# What an earlier version does not know: it would wait for ever for ports that are held, and leave a file of nginx's that goes
+# with another one.
+end_holders() {
+  [ ! -e "/etc/systemd/system/$socket" ] || return 0
+  for pid in $(processes_of root); do
+    case $(tr '\0' ' ' <"/proc/$pid/cmdline") in
+      "/usr/bin/perl $root/"*"/src/runner/hold-ports.pl ") kill -KILL "$pid" ;;
+    esac
+  done 2>/dev/null
+  ! is_ours "$nginx_last" || rm -f "$nginx_last"
+}
+
+has_sockets() {
+  [ ! -e "/etc/systemd/system/$socket" ] || { systemctl is-active --quiet $socket && systemctl is-enabled --quiet $socket; }
 }
 
 main_pid() {
@@ -835,7 +875,7 @@ rollback() {
   step "files" ""
   write_files
   start_or_switch
-  say "Sluice $name runs. To return to $installed: $root/current/install.sh --rollback"
+  say "Sluice $name runs. To return to $installed: $root/$installed/install.sh --rollback"
 }
 
 # The one before stays, for --rollback and for what its apps may still have open.
@@ -884,7 +924,8 @@ say_what_next() {
 
 # The lines are meant to be pasted: on a laptop, whose shell reads the key, and from there on this machine.
 show_next_steps() {
-  address=$("$root/current/runtime/bin/node" "$root/current/src/cli/reached-address.ts")
+  # The token below is shown this once, whatever fails here.
+  address=$("$root/current/runtime/bin/node" "$root/current/src/cli/reached-address.ts") || address=
   ssh_port=${address##* } address=${address% *}
   [ -n "$address" ] || address=HOST ssh_port=22
   login=root option= pushes=$address
@@ -959,18 +1000,21 @@ uninstall() {
   fi
   step "stop" "\`systemctl status sluice sluice-runner\` tells more."
   for unit in sluice-edge.path $socket sluice.service sluice-runner.service; do
-    [ ! -e "/etc/systemd/system/$unit" ] || change "stops $unit" stop_unit "$unit"
+    ! is_ours "/etc/systemd/system/$unit" || change "stops $unit" stop_unit "$unit"
   done
   step "remove" ""
   installed_packages=
   if [ -f "$packages" ]; then
     for package in $(sort -u "$packages"); do ! has_package "$package" || installed_packages="$installed_packages $package"; done
   fi
-  nginx_config=$(grep -ls '^# Written by Sluice' /etc/nginx/conf.d/sluice.conf /etc/nginx/sites-enabled/zzz-sluice.conf) || :
-  for path in $(printf '/etc/systemd/system/%s ' $units $socket $edge) /run/sluice /etc/ssh/sshd_config.d/sluice.conf \
-    /etc/sysctl.d/60-sluice.conf $nginx_config /etc/nginx/sluice "$root" "$(runner_lock)"; do
-    [ ! -e "$path" ] && [ ! -L "$path" ] || change "$path" rm -rf "$path"
+  # The certificates go with the configuration that names them.
+  ours=
+  for path in $(printf '/etc/systemd/system/%s ' $units $socket $edge) /etc/ssh/sshd_config.d/sluice.conf \
+    /etc/sysctl.d/60-sluice.conf /etc/nginx/sluice "$nginx_main" "$nginx_last" /run/sluice "$root" "$(runner_lock)"; do
+    if is_ours "$path"; then ours="$ours $path"
+    elif [ -e "$path" ] || [ -L "$path" ]; then say "  $path is not Sluice's, and stays"; fi
   done
+  for path in $ours; do change "$path" rm -rf "$path"; done
   ! is_our_command || change "$command" rm -f "$command"
   [ $dry = yes ] || sweep
   change "tells systemd, sshd, nginx and the kernel" forget
@@ -983,6 +1027,19 @@ uninstall() {
   [ -z "$installed_packages" ] ||
     say "Packages that were installed for it are still there. To remove them: apt-get purge --autoremove$installed_packages"
   [ $purge = yes ] || say "$home and the users sluice, sluice-git and sluice_* are kept: --uninstall --purge removes them."
+}
+
+# Whether a file or directory that has the name of one of ours is ours.
+is_ours() {
+  case $1 in
+    "$root") [ -f "$root/install.log" ] ;;
+    /run/sluice) [ -d "$1" ] && [ -z "$(ls -A "$1" | grep -vx api.sock)" ] ;;
+    /run/sluice-runner-*) [ -f "$1" ] ;;
+    /etc/nginx/sluice) [ -d "$1" ] && { is_ours "$nginx_main" || is_ours "$nginx_last"; } ;;
+    /etc/systemd/*) grep -qs '^Description=Sluice' "$1" ;;
+    /etc/nginx/*) grep -qs '^# Written by Sluice' "$1" ;;
+    *) grep -qs '^# Sluice: ' "$1" ;;
+  esac
 }
 
 # As src/runner/users/root-ground.ts names it.
@@ -1050,12 +1107,17 @@ end_processes() {
 none_runs() {
   left=
   for user in "$@"; do
-    uid=$(id -u "$user")
-    left="$left $(grep -lE "^Uid:.*[[:space:]]$uid([[:space:]]|\$)" /proc/[0-9]*/status 2>/dev/null | cut -d / -f 3 | tr '\n' ' ')"
+    left="$left $(processes_of "$user" | tr '\n' ' ')"
   done
   [ -n "$(echo $left)" ] || return 0
   kill -KILL $left 2>/dev/null || :
   return 1
+}
+
+# Prints the processes of a user. A small image need not have ps.
+processes_of() {
+  uid=$(id -u "$1")
+  grep -lsE "^Uid:.*[[:space:]]$uid([[:space:]]|\$)" /proc/[0-9]*/status | cut -d / -f 3
 }
 
 # Files of a user that are elsewhere than below our directories: an app may write where everybody may.
@@ -1163,8 +1225,8 @@ explain() {
   [ -n "$is_known" ] || cause=$(cause_in "$output")
   [ -z "$cause" ] || echo "  $cause"
   [ -z "$remedy" ] || echo "  $remedy"
-  [ $logging = no ] || [ ! -f "$root/install.log" ] ||
-    echo "  All that was printed: $root/install.log. When that is seen to, run this again."
+  [ $logging = no ] || [ "$log" != "$root/install.log" ] ||
+    echo "  All that was printed: $log. When that is seen to, run this again."
 }
 
 # The cause that the output of programs names: apt, curl, wget, npm and Node.js. Prints nothing where it names none.
@@ -1211,7 +1273,7 @@ spoken_proxies() {
 
 main() {
   case " $* " in *" --local "*) exec sh "$(dirname "$0")/libexec/local.sh" "$@" ;; esac
-  action=install dry=no ask=yes purge=no listen='' domain='' unpublished='' logging=no changed=no settings_changed=no socket_changed=no unprivileged=''
+  action=install dry=no ask=yes purge=no listen='' domain='' unpublished='' logging=no changed=no settings_changed=no socket_changed=no
   step='' remedy='' message='' is_known='' token='' new='' installed='' step_begins=0 temporary='' of_apt=''
   isolate
   trap finish EXIT
