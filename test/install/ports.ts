@@ -108,8 +108,26 @@ for (const suite of suites) {
       what: 'the port of an app that is gone',
     });
     assert.doesNotMatch(await guest.read(`${log}/squatter.log`.slice(1)), /Bearer|session|8700/);
+
+    // The server's user can write the settings, and root reads the address in them.
+    for (const [name, value] of hostile) {
+      await guest.write('var/lib/sluice/config.json', JSON.stringify({ listen: { [name]: value } }));
+      const { code, stderr } = await guest.try(install, { timeout: 120_000 });
+      assert.notEqual(code, 0);
+      assert.match(stderr, /"listen" in \/var\/lib\/sluice\/config\.json is not a numeric address and a port/);
+    }
+    assert.equal((await guest.try('ls /root/pwned')).stdout, '');
   });
 }
+
+/** Settings of an address that would run a command of root if they reached sed, or a unit. */
+const hostile: [string, string][] = [
+  ['port', '8700/;1e id>/root/pwned #'],
+  ['port', '8700/;1e\tid>/root/pwned\t#'],
+  ['port', '8700\\n[Socket]\\nExecStartPre=/bin/touch /root/pwned'],
+  ['host', '127.0.0.1\\nExecStartPre=/bin/touch /root/pwned'],
+  ['host', '&/;1e id>/root/pwned;#'],
+];
 
 /**
  * Restarts a unit in two ways by turns, each time once it has another process. A reload may end a runner that has just been

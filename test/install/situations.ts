@@ -41,6 +41,12 @@ const obstacles: Obstacle[] = [
     undo: 'userdel sluice',
   },
   {
+    what: 'a user of another program that has the home and the shell of ours, and no comment',
+    prepare: 'useradd --system --home-dir /var/lib/sluice --shell /usr/sbin/nologin sluice',
+    cause: /there is a user sluice that is not Sluice's: /,
+    undo: 'userdel sluice',
+  },
+  {
     what: "another program's group sluice-git",
     prepare: 'groupadd --system sluice-git',
     cause: /there is a group sluice-git that is not Sluice's: sluice-git:x:\d+:\n {2}.*groupmod/,
@@ -165,11 +171,12 @@ for (const suite of suites) {
   });
 }
 
-/** Runs into an obstacle. */
+/** Runs into an obstacle, and tries to remove what was not installed. */
 async function meet(guest: Guest, { prepare, options = '', cause, undo }: Obstacle): Promise<void> {
   await guest.exec(prepare);
   const before = await traces(guest);
   const { code, stdout, stderr } = await guest.try(`${install} ${options}`, { timeout: 120_000 });
+  await guest.exec('/root/sluice/install.sh --uninstall --purge --yes', { timeout: 60_000 });
   const after = await traces(guest);
   await guest.exec(undo);
   assert.notEqual(code, 0);
