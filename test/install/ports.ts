@@ -114,7 +114,10 @@ for (const suite of suites) {
       await guest.write('var/lib/sluice/config.json', JSON.stringify({ listen: { [name]: value } }));
       const { code, stderr } = await guest.try(install, { timeout: 120_000 });
       assert.notEqual(code, 0);
-      assert.match(stderr, /"listen" in \/var\/lib\/sluice\/config\.json is not a numeric address and a port/);
+      assert.match(
+        stderr,
+        /"listen" in \/var\/lib\/sluice\/config\.json is not a numeric address and a port/,
+      );
     }
     assert.equal((await guest.try('ls /root/pwned')).stdout, '');
   });
