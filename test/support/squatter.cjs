@@ -24,8 +24,10 @@ async function squat() {
     for (const port of ports)
       for (const host of hosts)
         for (const reusePort of [false, true]) await take(Number(port), host, reusePort);
-    writeFileSync(at('rounds.new'), String(round));
-    renameSync(at('rounds.new'), at('rounds.log'));
+    // The one of the worker before may run still.
+    const temporary = at(`rounds.${process.pid}`);
+    writeFileSync(temporary, String(round));
+    renameSync(temporary, at('rounds.log'));
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
 }
