@@ -1,5 +1,5 @@
 // An app that takes other ports: in all ways, again and again, and answers in their place. It notes in squatter.log what it got,
-// with the headers that are secrets, and in rounds.log that it tries. /ports has the ports, one a line.
+// with the headers that are secrets, and in rounds.log that it tries. /ports has the ports, one a line; a host may follow.
 'use strict';
 const { spawn } = require('node:child_process');
 const { appendFileSync, existsSync, readFileSync, renameSync, writeFileSync } = require('node:fs');
@@ -21,8 +21,8 @@ async function squat() {
     const ports = existsSync(at('ports'))
       ? readFileSync(at('ports'), 'utf8').split('\n').filter(Boolean)
       : [];
-    for (const port of ports)
-      for (const host of hosts)
+    for (const [port, only] of ports.map((line) => line.split(' ')))
+      for (const host of only === undefined ? hosts : [only])
         for (const reusePort of [false, true]) await take(Number(port), host, reusePort);
     // The one of the worker before may run still.
     const temporary = at(`rounds.${process.pid}`);
