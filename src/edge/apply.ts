@@ -92,7 +92,8 @@ async function applyWanted(machine: Machine, { hosts }: Wanted): Promise<void> {
     await nginx.load();
     await untilLive(probe, isReplaced);
   } catch (error) {
-    const conflict = await portConflict([ports.http, ports.https]);
+    // A fault that nginx finds in the files has nothing to do with ports.
+    const conflict = isLoaded ? await portConflict([ports.http, ports.https]) : undefined;
     if (!isSame) await takeBack(machine, before, isLoaded);
     throw conflict ?? error;
   }

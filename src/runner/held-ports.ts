@@ -19,8 +19,8 @@ const script = fileURLToPath(new URL('hold-ports.pl', import.meta.url));
 const heldWithin = 10_000;
 /** Time between the end of a holder and its replacement, from the second end in a row on; in ms. */
 const replacedAfter = 1000;
-/** Time until ports that could not be held are tried again, in ms. */
-const triedAgainAfter = 10_000;
+/** Time until ports that could not be held are tried again, in ms: another program has them, or the disk was full. */
+const triedAgainAfter = 30_000;
 /** Time for a killed holder to be gone, in ms. */
 const goneWithin = 5000;
 /** Limits the addresses that the server may name. */
@@ -40,6 +40,7 @@ export class HeldPorts {
   readonly #directory: string;
   readonly #records: ProcessRecords;
   readonly #log: (message: string) => void;
+  readonly #triedAgainAfter: number;
   readonly #turns = new Serial();
   #wanted: readonly PortAddress[] = [];
   #holder: Holder | undefined;
@@ -52,9 +53,10 @@ export class HeldPorts {
     directory: string,
     records: ProcessRecords,
     log: (message: string) => void,
-    perl = '/usr/bin/perl',
+    { perl = '/usr/bin/perl', retryAfter = triedAgainAfter } = {},
   ) {
     this.#perl = perl;
+    this.#triedAgainAfter = retryAfter;
     this.#directory = directory;
     this.#records = records;
     this.#log = log;
@@ -93,6 +95,7 @@ export class HeldPorts {
     if (next === undefined && this.#wanted.length > 0) return this.#tryLater();
     this.#holder = next;
     this.#report = { unavailable: null, refused: next?.refused ?? [] };
+    if (this.#report.refused.length > 0) this.#tryLater();
     for (const record of await this.#records.alive()) {
       if (record.kind !== 'holder' || record.pid === next?.pid) continue;
       await end(record.pid);
@@ -100,14 +103,14 @@ export class HeldPorts {
     }
   }
 
-  /** The disk may have been full, so that the holder could not be recorded. */
   #tryLater(): void {
     clearTimeout(this.#retry);
     this.#retry = setTimeout(() => {
       void this.#turns.run(async () => {
-        if (this.#holder === undefined || this.#report.unavailable !== null) await this.#replace();
+        const { unavailable, refused } = this.#report;
+        if (this.#holder === undefined || unavailable !== null || refused.length > 0) await this.#replace();
       });
-    }, triedAgainAfter).unref();
+    }, this.#triedAgainAfter).unref();
   }
 
   async #start(): Promise<Holder | undefined> {
@@ -164,7 +167,8 @@ export class HeldPorts {
     const refused = [...said.matchAll(/^refused (\S+) (\d+): (.*)$/gm)].map(
       ([, host, port, reason]) => `port ${port} on ${host}: ${reason}`,
     );
-    for (const each of refused) this.#log(`not held: ${each}`);
+    // A retry finds the same as a rule.
+    for (const each of refused) if (!this.#report.refused.includes(each)) this.#log(`not held: ${each}`);
     return { pid, refused };
   }
 

@@ -36,8 +36,11 @@ while (my $line = <STDIN>) {
   my ($host, $port) = $line =~ /^(\S+) (\d+)$/ or next;
   # All addresses, since "localhost" may be another one than HOST. Where another program has one of them, each one counts.
   my %everywhere = (4 => hold('0.0.0.0', $port), 6 => hold('::', $port));
-  hold('127.0.0.1', $port) unless $everywhere{4} or $host eq '127.0.0.1';
-  hold('::1', $port) unless $everywhere{6} or $host eq '::1';
+  for (['127.0.0.1', 4], ['::1', 6]) {
+    my ($loopback, $version) = @$_;
+    next if $everywhere{$version} or $loopback eq $host or hold($loopback, $port) or not $!{EADDRINUSE};
+    print "refused $loopback $port: $!\n";
+  }
   next if $everywhere{$host =~ /:/ ? 6 : 4} or hold($host, $port);
   print "refused $host $port: $!\n";
 }

@@ -124,10 +124,32 @@ test('a port that another program has is named, and the others are held', async 
   assert.ok(await cannotListen(port));
 });
 
+test('what another program has of a port is named, also on another loopback address, and held once that one is gone', {
+  skip: withoutRoot,
+}, async (t) => {
+  const { records, directory, port } = await place(t);
+  const lines: string[] = [];
+  const held = new HeldPorts(directory, records, (line) => lines.push(line), { retryAfter: 50 });
+  t.after(() => held.dismiss());
+  const other = createServer().listen({ port, host: '::1', exclusive: true });
+  await once(other, 'listening');
+  const { refused } = await held.hold([loopback(port)]);
+  assert.deepEqual(refused, [`port ${port} on ::1: Address already in use`]);
+  assert.ok(await cannotListen(port));
+  other.close();
+  await waitFor(() => held.report.refused.length === 0, { what: 'the rest of the port' });
+  assert.equal(lines.length, 1);
+  const squatter = await Squatter.start(t, port);
+  await squatter.rounds(2);
+  assert.deepEqual(squatter.got, []);
+});
+
 test('where there is no perl, that is said once, and calls do not fail', async (t) => {
   const { records, directory, port } = await place(t);
   const lines: string[] = [];
-  const held = new HeldPorts(directory, records, (line) => lines.push(line), '/nonexistent/perl');
+  const held = new HeldPorts(directory, records, (line) => lines.push(line), {
+    perl: '/nonexistent/perl',
+  });
   for (let call = 0; call < 2; call += 1) {
     const { unavailable } = await held.hold([loopback(port)]);
     assert.equal(unavailable, 'there is no /nonexistent/perl');
