@@ -23,6 +23,7 @@ import { gzipSync } from 'node:zlib';
 import { createBackup } from '../../src/backup/create.ts';
 import { type Limits, usualLimits } from '../../src/backup/limits.ts';
 import { Paths } from '../../src/config/paths.ts';
+import { signalProcess } from '../../src/system/processes.ts';
 import { removeTree } from '../../src/system/remove-tree.ts';
 import { cli } from '../support/cli.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -204,7 +205,8 @@ test('files that change while they are read: the backup ends, and holds all othe
     // A file of at most 64 MiB, and a minute: nothing of this may outlive a test that is killed.
     const bounded = ['-c', 'ulimit -f 131072; exec timeout 60 /bin/sh -c "$1"', 'sh', script];
     const child = spawn('/bin/sh', bounded, { cwd: data, stdio: 'ignore', detached: true });
-    t.after(() => process.kill(-(child.pid ?? 0), 'SIGKILL'));
+    // It may have ended with its directory.
+    t.after(() => signalProcess(-(child.pid as number), 'SIGKILL'));
   }
   await waitFor(async () => (await lstat(join(data, 'grows')).catch(() => undefined)) !== undefined);
   for (let count = 0; count < 5; count += 1) await restore(t, (await backup(t, home)).file);
