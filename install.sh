@@ -4,8 +4,8 @@
 # What it leaves: /opt/sluice (programs and install.log), /var/lib/sluice (state), the users sluice and sluice-git, units in
 # /etc/systemd/system, /etc/sysctl.d/60-sluice.conf, /etc/ssh/sshd_config.d/sluice.conf, /usr/local/bin/sluice. Packages of
 # Debian's are installed where they are missing, and nothing else in /usr or /etc is touched; with domains, nginx has
-# conf.d/sluice.conf, sluice/ and maybe sites-enabled/zzz-sluice.conf in /etc/nginx. Users, units and directories of the same
-# names that are not Sluice's are refused.
+# conf.d/sluice.conf, sluice/ and maybe sites-enabled/zzz-sluice.conf in /etc/nginx. The script stops if a user, a unit or a
+# directory that is not Sluice's has one of these names.
 #
 # Node.js and npm come from nodejs.org, or, where NPM_CONFIG_REGISTRY names a registry, from there; whatever is downloaded
 # must have the checksum in config/runtime.sha256, beside which stands where those are from.
@@ -23,13 +23,13 @@ log=$root/install.log
 command=/usr/local/bin/sluice
 users="sluice sluice-git"
 units="sluice-runner.service sluice.service"
-# What opens the API's sockets. Versions before it have none.
+# The unit that opens the API's sockets. Earlier versions have none.
 socket=sluice.socket
-# What sets up nginx for domains, when there are any; and where that writes: see src/edge/apply.ts.
+# The units that set up nginx for domains, and the files that they write: see src/edge/apply.ts.
 edge="sluice-edge.service sluice-edge.path"
 nginx_main=/etc/nginx/conf.d/sluice.conf
 nginx_last=/etc/nginx/sites-enabled/zzz-sluice.conf
-# Packages of Debian's that this script has installed, so that --uninstall can name them.
+# Lists the Debian packages that this script has installed, so that --uninstall can name them.
 packages=$root/packages
 # What of a checkout is installed.
 parts="bin libexec src hooks config docs examples install.sh package.json package-lock.json .npmrc README.md CHANGELOG.md LICENSE"
@@ -108,8 +108,8 @@ install() {
 
 # ---- the environment of all that is started here
 
-# Takes nothing from the caller but the variables in `passed`. Programs read code and settings from the places that variables
-# name (NODE_OPTIONS, HOME, TMPDIR ...), from the working directory, and from /tmp, where every user of this machine can write.
+# Drops all that the caller passes on, except the variables in `passed`. Programs read code and settings from the places that
+# variables name (NODE_OPTIONS, HOME, TMPDIR ...), from the working directory, and from /tmp, where every user can write.
 # A script that is piped into a shell cannot start itself anew with `env -i`.
 isolate() {
   export PATH=/usr/sbin:/usr/bin:/sbin:/bin
@@ -189,7 +189,7 @@ check_space() {
   # For root, only a file system that is mounted read-only is not writable.
   [ -w "$there" ] || fail "$there cannot be written: $(file_system "$there") is mounted read-only"
   free=$(df -Pm "$there" | awk 'NR == 2 { print $4 }')
-  [ "$free" -ge "$2" ] || fail "$free MB are free for $1, on $(file_system "$there"), and it takes $2" \
+  [ "$free" -ge "$2" ] || fail "$1 needs $2 MB, and $(file_system "$there") has $free MB free" \
     "Make room, then run this again."
 }
 
@@ -197,7 +197,7 @@ file_system() {
   df -P "$1" | awk 'NR == 2 { print "the file system of " $6 }'
 }
 
-# Nothing of another program's that has one of our names is taken over, written to or removed.
+# Stops if something that is not Sluice's has one of our names, so that nothing else is taken over, changed or removed.
 check_names() {
   for user in $users; do
     if getent passwd "$user" >/dev/null; then
@@ -220,12 +220,12 @@ check_names() {
   done
 }
 
-# nginx may have ports 80 and 443 already.
+# Stops if another program has one of our ports. nginx may have ports 80 and 443.
 check_ports() {
   port=${listen##*:}
   port=${port:-$(configured port)}
   holder=
-  # Ours has the port that is configured.
+  # A running Sluice has the configured port itself.
   if [ "$port" != "$(configured port)" ] || ! systemctl is-active --quiet sluice.service $socket; then holder=$(holder "$port"); fi
   [ -z "$holder" ] || fail "port $port, which the API is to listen on, is in use by $holder" \
     "Stop that program, or choose another port: --listen 127.0.0.1:8701"
@@ -301,7 +301,7 @@ get_source() {
   source=$given
   if [ -f "$archive" ]; then
     [ -z "${SLUICE_SHA256-}" ] || echo "$SLUICE_SHA256  $archive" | sha256sum --check --quiet ||
-      fail "$given is not what SLUICE_SHA256 says" "Nothing of it was unpacked. Its checksum is $(checksum "$archive")."
+      fail "the checksum of $given is not SLUICE_SHA256" "Nothing was unpacked. The checksum is $(checksum "$archive")."
     mkdir "$temporary/unpacked"
     tar -xzf "$archive" -C "$temporary/unpacked" --no-same-owner
     source=$(dirname "$(find "$temporary/unpacked" -maxdepth 2 -name package.json | head -n 1)")
@@ -322,7 +322,7 @@ checksum() {
 # Another version knows best how it is installed: its own script goes on, unless that is this one.
 hand_over() {
   ! cmp -s "$source/install.sh" "$script" || return 0
-  # This script knows how to go back to one that knows nothing of the sockets.
+  # A version without sockets cannot remove them, so this script installs that version.
   [ ! -e "/etc/systemd/system/$socket" ] || [ -e "$source/config/systemd/$socket" ] || return 0
   say "  goes on with its own install.sh"
   set -- --yes
@@ -372,11 +372,11 @@ has_package() {
 apt_install() {
   printf '%s\n' "$@" >>"$packages"
   export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
-  # apt checks signatures as a user of its own, who needs a directory for that: /tmp may be full.
+  # apt checks signatures as the user _apt, and needs a temporary directory of that user: /tmp may be full.
   of_apt=$(mktemp -d "${temporary%/*}/.sluice-install-XXXXXX")
   chown _apt: "$of_apt"
-  # Also fails for a source of packages that has nothing to do with ours.
-  TMPDIR=$of_apt apt-get update || say "  apt-get update failed; goes on with the lists of packages that are there"
+  # `apt-get update` also fails because of a package source that Sluice does not need.
+  TMPDIR=$of_apt apt-get update || say "  apt-get update failed; goes on with the existing package lists"
   rm -rf "$of_apt"
   # The first minutes of a new machine are those of its own updates.
   apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=180 "$@"
@@ -390,7 +390,7 @@ fields_of() {
   esac
 }
 
-# Older versions made users without a comment: what else there is of Sluice must tell then.
+# Older versions made users without a comment: then directories in the home show that the user is Sluice's.
 is_our_user() {
   fields=$(getent passwd "$1" | cut -d : -f 5-)
   expected=$(fields_of "$1")
@@ -408,7 +408,7 @@ is_our_home() {
   esac
 }
 
-# The home as an administrator makes it, who gives it a disk of its own.
+# Tells if the home is an empty directory of root's: so it is if an administrator has given it a disk of its own.
 is_empty_disk() {
   [ -d "$home" ] && [ "$(stat -c %U "$home")" = root ] && [ -z "$(find "$home" -mindepth 1 ! -path "$home/lost+found*")" ]
 }
@@ -463,7 +463,7 @@ give_directory() {
   chmod "$1" "$3"
 }
 
-# With the server's rights and nothing of root's: not the terminal, into which it could type, no variable, no open file.
+# Runs a command with the server's rights and nothing of root's: no terminal to type into, no variables, no open files.
 as_server() {
   setsid --wait setpriv --reuid sluice --regid sluice --clear-groups --no-new-privs \
     env -i PATH="$PATH" HOME="$home" TMPDIR="$home" LC_ALL=C "$@" 3>&- 4>&- 8<&- 9>&-
@@ -573,8 +573,8 @@ write_settings() {
   esac
 }
 
-# Of the API's address in the settings. The server's user can write them, and root goes by this: anything that is not a port
-# or a numeric address is printed as "unusable".
+# Prints the port or the host of the API's address in the settings. The server's user can write the settings, and root uses the
+# result, so anything else than a port or a numeric address becomes "unusable".
 configured() {
   set -- "$1" "$([ ! -f "$home/config.json" ] || as_server cat "$home/config.json" 2>/dev/null | tr -d '[:space:]' |
     sed -n 's/.*"listen":{[^}]*"'"$1"'":"\{0,1\}\([^",}]*\).*/\1/p')"
@@ -665,7 +665,7 @@ place_file() {
   "$@"
 }
 
-# The unit of the API's sockets, with the address in config.json. A version before it opens the port itself.
+# Writes the unit of the API's sockets, with the address in config.json. Earlier versions open the port themselves.
 write_socket() {
   unit=/etc/systemd/system/$socket
   if [ ! -f "$source/config/systemd/$socket" ]; then
@@ -680,7 +680,7 @@ write_socket() {
   cmp -s "$temporary/$socket" "$unit" || change "$unit: $address" place_socket
 }
 
-# Other sockets are opened only when no server uses the ones before: `activate` opens them.
+# Leaves the former sockets open, because the server uses them: `activate` opens the new ones.
 place_socket() {
   cp "$temporary/$socket" "$unit.new"
   chmod 644 "$unit.new"
@@ -752,9 +752,9 @@ show_journal() {
 switch_version() {
   if activate "$name"; then
     link "$installed" "$root/previous"
-    # Its configuration is that of the version before, until something of it changes.
+    # Otherwise nginx would keep the configuration of the former version until a domain or a certificate changes.
     [ ! -e $nginx_main ] || systemctl start sluice-edge.service ||
-      say "  nginx has the configuration of $installed still: see \`sluice doctor\`."
+      say "  nginx still has the configuration of $installed: see \`sluice doctor\`."
     return
   fi
   show_journal
@@ -772,7 +772,7 @@ activate() {
   systemctl reset-failed $units 2>/dev/null || :
   # A request starts the server, which waits for this lock: see libexec/unit.
   (umask 077 && : >>"$root/switch.lock")
-  # Nobody else may open it: whoever has it open can lock it.
+  # Only root and the server may open the lock: whoever has it open can lock it.
   chgrp sluice "$root/switch.lock" && chmod 640 "$root/switch.lock" || return
   exec 7>"$root/switch.lock"
   flock -w 60 7 || return
@@ -789,8 +789,8 @@ activate() {
   systemctl start sluice.service && wait_until runs "$1"
 }
 
-# systemd opens no socket while the server runs, and an earlier version has the port: so the port is free for a moment if
-# the sockets are new or differ. Only root can take it meanwhile.
+# Opens the API's sockets if they are new or differ. systemd opens no socket while the server runs, and a server of an earlier
+# version has the port itself, so the port is free for a moment. Only root can take it meanwhile.
 open_sockets() {
   [ -e "/etc/systemd/system/$socket" ] || return 0
   systemctl is-enabled --quiet $socket 2>/dev/null || systemctl enable $socket || return
@@ -807,7 +807,7 @@ open_sockets() {
   [ $is_open = yes ]
 }
 
-# Ports below this one are for root only. What it was before is kept for the next run, in case this one is killed.
+# Only root may listen on ports below this one. A file keeps the former value for the next run, in case this run is killed.
 first_unprivileged=/proc/sys/net/ipv4/ip_unprivileged_port_start
 kept_unprivileged=/run/sluice-first-unprivileged-port
 
@@ -822,8 +822,8 @@ listener() {
   holder "$(configured port)" | sed -n 's/.* (process \([0-9]*\))$/\1/p'
 }
 
-# What an earlier version does not know: it would wait for ever for ports that are held, and leave a file of nginx's that goes
-# with another one.
+# Ends the holders of ports, and removes nginx's second file, before a version that does not know them starts: that version would
+# wait for ever for the held ports.
 end_holders() {
   [ ! -e "/etc/systemd/system/$socket" ] || return 0
   for pid in $(processes_of root); do
@@ -904,7 +904,7 @@ create_token() {
 # At a domain of its own. Where that does not come about, all else is as it should be, and the token is shown first.
 publish() {
   [ -n "$domain" ] || return 0
-  step "domain" "When that is seen to: $(spoken_command) domains add --api $domain"
+  step "domain" "Fix the cause, then run: $(spoken_command) domains add --api $domain"
   if [ $dry = no ] && "$root/current/bin/sluice" domains list --json | grep -Fq "\"$domain\""; then return; fi
   change "https://$domain" "$root/current/bin/sluice" domains add --api "$domain" || unpublished=$domain
   [ -z "$unpublished" ] || domain=
@@ -922,15 +922,15 @@ say_what_next() {
   fi
 }
 
-# The lines are meant to be pasted: on a laptop, whose shell reads the key, and from there on this machine.
+# Prints lines to paste into the shell of a laptop, which reads the key there.
 show_next_steps() {
   # The token below is shown this once, whatever fails here.
   address=$("$root/current/runtime/bin/node" "$root/current/src/cli/reached-address.ts") || address=
   ssh_port=${address##* } address=${address% *}
   [ -n "$address" ] || address=HOST ssh_port=22
   login=root option= pushes=$address
-  # sudo asks for its password on a terminal.
   key="$(spoken_command) keys add laptop '\$(cat ~/.ssh/id_ed25519.pub)'"
+  # `ssh -t`, because sudo asks for its password on a terminal.
   case ${SUDO_USER:-root} in root) ;; *) login=$SUDO_USER option=" -t" key="sudo $key" ;; esac
   case $address in *:*) pushes="[$address]" ;; esac
   [ "$ssh_port" = 22 ] || option="$option -p $ssh_port" pushes=$pushes:$ssh_port
@@ -953,7 +953,7 @@ TEXT
   echo "The token is shown this once. On this machine: $(spoken_command) status, $(spoken_command) doctor, $(spoken_command) --help."
 }
 
-# An upload without git, to wherever the API listens.
+# Prints the command for an upload without git.
 show_upload() {
   port=$(configured port) host=$(configured host) tunnel= api=
   case $host in
@@ -967,7 +967,7 @@ show_upload() {
   echo "  tar -cz --exclude node_modules --exclude .git . | curl -sS --data-binary @- -H \"Accept: text/plain\" -H \"Authorization: Bearer $token\" $api/v1/apps/NAME/releases"
 }
 
-# What to type for the command.
+# Prints the name or the path by which users call the command.
 spoken_command() {
   if is_our_command; then echo sluice; else echo "$root/current/bin/sluice"; fi
 }
@@ -991,7 +991,7 @@ uninstall() {
   fi
   if [ $purge = yes ]; then confirm "All apps will be stopped, and all that there is of them and of Sluice removed, for good."
   else confirm "All apps will be stopped, and Sluice removed. Its state and the files of the apps stay, in $home."; fi
-  # Not in $root, which goes, and not on a disk that may be full.
+  # Not beside $root, whose disk may be full.
   make_temporary /run
   log=$temporary/uninstall.log
   if [ $dry = no ]; then
@@ -1007,7 +1007,7 @@ uninstall() {
   if [ -f "$packages" ]; then
     for package in $(sort -u "$packages"); do ! has_package "$package" || installed_packages="$installed_packages $package"; done
   fi
-  # The certificates go with the configuration that names them.
+  # Listed before any is removed: is_ours knows the certificates by the configuration beside them.
   ours=
   for path in $(printf '/etc/systemd/system/%s ' $units $socket $edge) /etc/ssh/sshd_config.d/sluice.conf \
     /etc/sysctl.d/60-sluice.conf /etc/nginx/sluice "$nginx_main" "$nginx_last" /run/sluice "$root" "$(runner_lock)"; do
@@ -1023,13 +1023,13 @@ uninstall() {
     say "Nothing was changed."
     return
   fi
-  say "Sluice is gone."
+  say "Sluice is removed."
   [ -z "$installed_packages" ] ||
-    say "Packages that were installed for it are still there. To remove them: apt-get purge --autoremove$installed_packages"
+    say "The packages that were installed for Sluice are still there. To remove them: apt-get purge --autoremove$installed_packages"
   [ $purge = yes ] || say "$home and the users sluice, sluice-git and sluice_* are kept: --uninstall --purge removes them."
 }
 
-# Whether a file or directory that has the name of one of ours is ours.
+# Tells if a file or directory with one of our names is Sluice's.
 is_ours() {
   case $1 in
     "$root") [ -f "$root/install.log" ] ;;
@@ -1042,7 +1042,7 @@ is_ours() {
   esac
 }
 
-# As src/runner/users/root-ground.ts names it.
+# Prints the path of the runner's lock, as src/runner/users/root-ground.ts makes it.
 runner_lock() {
   printf '/run/sluice-runner-%s.lock' "$(printf %s "$(readlink -f "$home")" | sha256sum | cut -c 1-12)"
 }
@@ -1079,7 +1079,7 @@ purge() {
   done
 }
 
-# A disk of its own stays where it is, and empty.
+# Removes the home. If it is a disk of its own, only empties it.
 remove_home() {
   if mountpoint -q "$home"; then
     find "$home" -mindepth 1 -maxdepth 1 ! -name lost+found -exec rm -rf {} +
@@ -1089,7 +1089,7 @@ remove_home() {
   fi
 }
 
-# Those of apps as src/config/app-user.ts makes them.
+# Prints the users of Sluice and of its apps, as src/config/app-user.ts makes these.
 our_users() {
   for user in $users; do ! is_our_user "$user" || echo "$user"; done
   getent passwd | awk -F : -v apps="$home/apps/" '/^sluice_/ && index($5, "Sluice app ") == 1 && index($6, apps) == 1 { print $1 }'
@@ -1120,7 +1120,7 @@ processes_of() {
   grep -lsE "^Uid:.*[[:space:]]$uid([[:space:]]|\$)" /proc/[0-9]*/status | cut -d / -f 3
 }
 
-# Files of a user that are elsewhere than below our directories: an app may write where everybody may.
+# Removes files of a user outside of our directories: an app may write where everybody may.
 remove_files_of() {
   places=
   for place in /tmp /var/tmp /dev/shm /run/lock /var/mail /var/spool/cron /var/lib/systemd/linger; do
@@ -1131,7 +1131,7 @@ remove_files_of() {
   [ -z "$found" ] || change "files of $1 in$places" delete_files_of "$1" $places
 }
 
-# A directory in which others have put files stays.
+# Deletes files of a user. A directory in which others have put files stays.
 delete_files_of() {
   user=$1
   shift
@@ -1196,7 +1196,7 @@ wrong_usage() {
   exit 2
 }
 
-# @param what failed, and what to do where that is known: otherwise the output of the step says why
+# @param what failed, and what to do if that is known: otherwise `explain` finds the cause in the output of the step
 fail() {
   message=$1
   remedy=${2:-$remedy}
@@ -1226,38 +1226,38 @@ explain() {
   [ -z "$cause" ] || echo "  $cause"
   [ -z "$remedy" ] || echo "  $remedy"
   [ $logging = no ] || [ "$log" != "$root/install.log" ] ||
-    echo "  All that was printed: $log. When that is seen to, run this again."
+    echo "  The whole output is in $log. Fix the cause, then run this again."
 }
 
-# The cause that the output of programs names: apt, curl, wget, npm and Node.js. Prints nothing where it names none.
+# Prints the cause that the output of apt, curl, wget, npm or Node.js names; nothing if the output names none.
 cause_in() {
   case $1 in
     *"No space left on device"* | *ENOSPC* | *"Failure writing output"* | *"write error"* | *"Disk quota exceeded"* | *"enough free space"* | *EDQUOT*) full_disk ;;
-    *"Read-only file system"* | *EROFS*) echo "A file system is mounted read-only: findmnt -O ro" ;;
-    *"Input/output error"* | *" EIO"* | *"EIO:"*) echo "A disk reports an input/output error: dmesg --level err" ;;
+    *"Read-only file system"* | *EROFS*) echo "A file system is mounted read-only. To list such file systems: findmnt -O ro" ;;
+    *"Input/output error"* | *" EIO"* | *"EIO:"*) echo "A disk reports an input/output error. For details: dmesg --level err" ;;
     *"annot allocate memory"* | *"heap out of memory"* | *ENOMEM* | *Killed*) echo "Memory ran out: this machine has $(memory_mb) MB." ;;
-    *"dpkg was interrupted"*) echo "An apt was cut off: dpkg --configure -a" ;;
-    *"Could not get lock"* | *"Unable to acquire the dpkg"*) echo "Another apt is at work. Wait for its end." ;;
+    *"dpkg was interrupted"*) echo "An earlier run of apt was cut off. Run: dpkg --configure -a" ;;
+    *"Could not get lock"* | *"Unable to acquire the dpkg"*) echo "Another apt is at work. Wait until it has ended." ;;
     *"ould not resolve"* | *"failure resolving"* | *"unable to resolve"* | *ENOTFOUND* | *EAI_AGAIN*)
-      echo "The name of a server was not found. The servers of DNS are in /etc/resolv.conf: $(sed -n 's/^nameserver //p' /etc/resolv.conf | tr '\n' ' ').$(spoken_proxies)" ;;
+      echo "The name of a server was not found. The DNS servers are those in /etc/resolv.conf: $(sed -n 's/^nameserver //p' /etc/resolv.conf | tr '\n' ' ').$(spoken_proxies)" ;;
     *"not yet valid"* | *"not valid yet"* | *"has expired"* | *"is expired"* | *CERT_NOT_YET_VALID* | *CERT_HAS_EXPIRED*)
       echo "A certificate or a signature is not valid at the time of this machine's clock: $(date -u '+%Y-%m-%d %H:%M') UTC. If that is wrong: timedatectl set-ntp true" ;;
     *"SSL certificate problem"* | *"local issuer certificate"* | *"self-signed certificate"* | *"self signed certificate"* | *"ertificate verif"* | \
       *SELF_SIGNED_CERT* | *UNABLE_TO_VERIFY* | *UNABLE_TO_GET_ISSUER*)
-      echo "The certificate of a server is of an authority that this machine does not know, perhaps that of a proxy. Put the authority into
+      echo "The certificate of a server comes from an authority that this machine does not trust, perhaps a proxy's. Put the authority's file into
   /usr/local/share/ca-certificates, run update-ca-certificates, and set NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt" ;;
     *" 407"*) echo "The proxy wants a name and a password: https_proxy=http://NAME:PASSWORD@HOST:PORT" ;;
     *"error: 401"* | *"error: 403"* | *"401  Unauthorized"* | *"403  Forbidden"* | *E401* | *E403*) echo "A server refused access." ;;
-    *"error: 404"* | *"404  Not Found"* | *E404*) echo "A server does not have what was asked for." ;;
+    *"error: 404"* | *"404  Not Found"* | *E404*) echo "A server does not have the requested file." ;;
     *"Unable to locate package"* | *"has no installation candidate"*) echo "The sources of apt (/etc/apt/sources.list*) lack a package." ;;
     *"timed out"* | *ETIMEDOUT* | *"onnection refused"* | *ECONNREFUSED* | *"onnection reset"* | *ECONNRESET*)
       echo "A server did not answer.$(spoken_proxies)" ;;
     *"Network is unreachable"* | *ENETUNREACH* | *"No route to host"* | *EHOSTUNREACH*)
-      echo "This machine has no route to a server: ip route.$(spoken_proxies)" ;;
+      echo "This machine has no route to a server. To list the routes: ip route.$(spoken_proxies)" ;;
   esac
 }
 
-# Names the file systems that have no room, of those that are written to. What a program left half-written is still there.
+# Names the full ones of the file systems that the installation writes to. Half-written files of the failed program still take room.
 full_disk() {
   for place in "${temporary:-/}" "$root" "$home" /tmp /var/cache/apt/archives /var/lib/dpkg /usr /etc; do
     df -Pk "$(nearest "$place")" | awk 'NR == 2 && $4 < 16384 { print $6 " (" int($4 / 1024) " MB free)" }'
@@ -1268,7 +1268,7 @@ full_disk() {
 spoken_proxies() {
   proxy=${https_proxy:-${HTTPS_PROXY:-${http_proxy:-${HTTP_PROXY:-}}}}
   if [ -n "$proxy" ]; then echo " The proxy is $(echo "$proxy" | sed 's,//[^/]*@,//,')."
-  else echo " No proxy is set: sudo drops variables, but takes them as in sudo https_proxy=http://HOST:PORT ./install.sh"; fi
+  else echo " No proxy is set. sudo drops variables; to set a proxy: sudo https_proxy=http://HOST:PORT ./install.sh"; fi
 }
 
 main() {

@@ -198,7 +198,7 @@ test('what install.sh fetches must have the checksum that it was told, and by ht
   for (const source of [url, archive]) {
     assert.match(
       (await dryRun(source, wrong)).stderr,
-      /is not what SLUICE_SHA256 says\n {2}Nothing of it was/,
+      /the checksum of .* is not SLUICE_SHA256\n {2}Nothing was/,
     );
     assert.match((await dryRun(source, right)).stdout, /^source: .*\n {2}version \d+\.\d+/m);
   }
@@ -232,7 +232,7 @@ const causes: [output: string, cause: RegExp][] = [
     /^This machine has no route/,
   ],
   ['curl: (56) CONNECT tunnel failed, response 407', /^The proxy wants a name and a password/],
-  ['curl: (22) The requested URL returned error: 404', /^A server does not have what was asked for/],
+  ['curl: (22) The requested URL returned error: 404', /^A server does not have the requested file/],
   ['npm error code E403', /^A server refused access/],
   ['npm error nospc ENOSPC: no space left on device, write', /^The disk is full/],
   ["cp: error writing '/opt/sluice/.new-1/src': No space left on device", /^The disk is full/],

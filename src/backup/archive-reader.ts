@@ -2,10 +2,10 @@ import { Header } from 'tar/header';
 import type { EntryTypeName } from 'tar/types';
 
 const block = 512;
-/** Limits the extended header of an entry, in bytes. */
+/** Limits the size of an extended header, in bytes. */
 const longestExtension = 1024 ** 2;
 
-/** The bytes are no tar, or end before its end. */
+/** Error for bytes that are no tar, or a tar without its end. */
 export class NotATar extends Error {
   readonly isTruncated: boolean;
 
@@ -28,12 +28,12 @@ export interface ReadEntry {
   gname: string;
   /** size of the file if `content` is that of a sparse file: see archive-writer.ts */
   sparseSize: number | undefined;
-  /** what follows; to be read whole, or not at all */
+  /** content of the entry; to be read whole, or not at all */
   content: AsyncIterable<Buffer>;
 }
 
 /**
- * Reads a tar, entry by entry. The package `tar` has a parser, which misreads extended headers: paths with line ends, and
+ * Reads a tar, entry by entry. The parser of the package `tar` misreads extended headers: paths with line ends, and
  * characters of several bytes at the end of a chunk.
  * @throws NotATar
  */
@@ -43,7 +43,7 @@ export async function* readArchive(chunks: AsyncIterable<Buffer>): AsyncGenerato
   for (;;) {
     const header = headerOf(await source.read(block));
     if (header.nullBlock) {
-      if (!isZero(await source.read(block))) throw new NotATar('one block of zeros is in it', false);
+      if (!isZero(await source.read(block))) throw new NotATar('there is a block of zeros in it', false);
       return source.drain();
     }
     if (!header.cksumValid) throw new NotATar('checksum failure', false);

@@ -7,7 +7,7 @@ import { type EntryHead, Sums } from './sums.ts';
 
 const types = { file: 'File', directory: 'Directory', link: 'SymbolicLink', hardLink: 'Link' } as const;
 const block = 512;
-/** More characters of a path do not fit into a header. */
+/** Longest path that fits into a header, in characters. */
 const longestInHeader = 255;
 
 /**
@@ -91,7 +91,7 @@ export class ArchiveWriter {
       gname: group,
       ...((type === 'link' || type === 'hardLink') && { linkpath: target }),
     };
-    // The package takes time that grows with the square of the length, and the extended header has the path.
+    // The package takes quadratic time for a long path, and the extended header has the path anyway.
     const isLong = named.length > longestInHeader;
     const header = new Header(isLong ? { ...fields, path: basename(named) } : fields);
     const bytes = Buffer.alloc(block);
@@ -107,7 +107,7 @@ export class ArchiveWriter {
   }
 }
 
-/** Content that is as long as it was said to be: as every tar does with what has become shorter than its header says. */
+/** Yields content of exactly `size` bytes: adds zeros if a file has become shorter than its header says, as every tar does. */
 async function* padded(
   content: AsyncIterable<Buffer> | Iterable<Buffer>,
   size: number,

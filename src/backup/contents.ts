@@ -44,7 +44,7 @@ export async function contentsOf(
     // One app must not prevent the backup of the others.
     if (isDamaged)
       note(
-        `the files of release ${number} of ${targetName(target)} are not there: a restore has no live release of it; deploy it again, then back it up`,
+        `the files of release ${number} of ${targetName(target)} are missing, so a restore would have no live release; deploy the app again, then back it up`,
       );
     const [active, live] = isDamaged ? [null, null] : [named, number];
     const builds = record === undefined || (await canBeBuilt(paths.repository(target.app), record, owner));

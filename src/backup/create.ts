@@ -26,7 +26,7 @@ interface BackupOptions {
   releases: boolean;
   /** version of Sluice */
   version: string;
-  /** called for each thing that is not in it, or not as one could wish */
+  /** called for each file that is left out or copied imperfectly */
   note: (text: string) => void;
   /** aborted, with the reason, when what lies in the home may not stay as it is any more */
   signal: AbortSignal;
@@ -54,11 +54,11 @@ const longestPath = 3072;
 const largestFile = 15 * 1024 ** 4;
 /** Most names of one file: ext4 allows 65,000. */
 const mostNames = 60_000;
-/** Notes about files of one environment that are told one by one. */
+/** Number of notes that name a file of one environment; further files are only counted. */
 const mostNotes = 20;
 /** Longest path in a note, in characters. */
 const longestShown = 300;
-/** Latest time that the header of an entry can have without an extended one, in s. */
+/** Latest time that fits into the header of an entry without an extended header, in s. */
 const latest = 8 ** 11 - 1;
 
 /**
@@ -342,7 +342,7 @@ class Packer {
     }
   }
 
-  /** A database that is in use, as SQLite copies it. @returns false where it is none, or SQLite cannot */
+  /** Writes a copy by SQLite of a database that is in use. @returns false if the file is no such database, or SQLite fails */
   async #database(found: Found & { kind: 'file' }, target: Target | null): Promise<boolean> {
     if (this.#firstName(found.stats) !== undefined) return false;
     await using copy = await this.#snapshot(found, target);

@@ -10,7 +10,7 @@ export interface Piece {
   length: number;
 }
 
-/** Bytes of holes that are not worth the start of a program. */
+/** Bytes of holes that are read as zeros, because starting a program would take longer. */
 const fewHoles = 256 * 1024;
 /** Holes that are read as zeros, to have fewer pieces; in bytes. */
 const smallHole = 64 * 1024;
@@ -39,7 +39,7 @@ export function isSmallInFull({ size, blocks }: Pick<Stats, 'size' | 'blocks'>):
  * Finds the data in a file. Node.js cannot ask the system for holes, so GNU tar does: it gets the open file as its standard
  * input, writes an archive, and is ended when the list of pieces has been read.
  * @param limits most pieces, and time in ms
- * @returns why they cannot be told, as a clause, otherwise
+ * @returns the pieces with data; if they cannot be found, why, as a clause
  */
 export async function piecesOf(
   handle: FileHandle,
@@ -48,7 +48,7 @@ export async function piecesOf(
 ): Promise<Piece[] | string> {
   const program = ['--create', '--file=-', '--format=posix', '--sparse', '--sparse-version=1.0'];
   const args = [...program, '--dereference', '--directory=/proc/self/fd', '0'];
-  // Its list takes memory, too.
+  // Limits the memory of tar, which grows with the list of pieces.
   const child = spawn('/bin/sh', ['-c', 'ulimit -v 1048576; exec tar "$@"', 'tar', ...args], {
     ...ownProgram(),
     stdio: [handle.fd, 'pipe', 'ignore'],
@@ -71,7 +71,10 @@ export async function piecesOf(
   }
 }
 
-/** Reads the list of pieces at the start of an archive, until there are more than `most`. @returns undefined if it is not there as expected */
+/**
+ * Reads the list of pieces at the start of an archive, until there are more than `most`.
+ * @returns undefined if the archive does not begin with such a list
+ */
 async function readPieces(archive: Readable, size: number, most: number): Promise<Piece[] | undefined> {
   const pieces: Piece[] = [];
   let header = Buffer.alloc(0);

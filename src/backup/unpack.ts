@@ -63,7 +63,7 @@ export async function unpack(
   return unpacker.finish();
 }
 
-/** Checks from time to time if there is room. */
+/** Passes content on, and checks from time to time if the disk has room. */
 async function* withRoom(
   chunks: AsyncIterable<Buffer>,
   directory: string,

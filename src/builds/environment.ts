@@ -28,7 +28,7 @@ export function baseEnvironment(
   own: NodeJS.ProcessEnv = process.env,
   isolated = false,
 ): Record<string, string> {
-  // npm would run compiled code that it finds in /tmp. A user of its own has a TMPDIR of its own.
+  // npm would run compiled code that it finds in /tmp. An app with its own user has its own TMPDIR.
   const env: Record<string, string> = isolated ? {} : { HOME: homedir(), NODE_DISABLE_COMPILE_CACHE: '1' };
   for (const [name, value] of Object.entries(own)) {
     const wanted = inherited.has(name) || (configuration.test(name) && !ofThisRun.test(name));

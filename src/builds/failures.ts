@@ -117,20 +117,21 @@ const knownFailures: KnownFailure[] = [
     during: 'install',
     pattern: /\b(?:CERT_NOT_YET_VALID|CERT_HAS_EXPIRED)\b|certificate (?:is not yet valid|has expired)/,
     reason: "a registry's certificate is not valid at the time of this server's clock",
-    hint: 'On the server, compare `date` with the time. If the clock is right, the registry must renew its certificate.',
+    hint: 'On the server, compare `date` with the actual time. If the clock is right, the registry must renew its certificate.',
   },
   {
     during: 'install',
     pattern:
       /\b(?:SELF_SIGNED_CERT_IN_CHAIN|DEPTH_ZERO_SELF_SIGNED_CERT|UNABLE_TO_VERIFY_LEAF_SIGNATURE|UNABLE_TO_GET_ISSUER_CERT\w*)\b|unable to (?:get local issuer|verify the first) certificate|self[- ]signed certificate/,
-    reason: 'the certificate of a registry or a proxy is of an authority that this server does not know',
-    hint: 'Set NODE_EXTRA_CA_CERTS to the file of that authority: in /var/lib/sluice/environment for all apps, or with `sluice env set` for one.',
+    reason:
+      'the certificate of a registry or a proxy comes from an authority that this server does not trust',
+    hint: 'Set NODE_EXTRA_CA_CERTS to the certificate file of that authority: in /var/lib/sluice/environment for all apps, or with `sluice env set` for one.',
   },
   {
     during: 'install',
     pattern: /\b(?:ENOTFOUND|EAI_AGAIN)\b/,
     reason: 'the name of a registry was not found',
-    hint: 'On the server, look at the servers of DNS in /etc/resolv.conf. Look at the registry in .npmrc and at the proxy (HTTPS_PROXY).',
+    hint: 'On the server, check the DNS servers in /etc/resolv.conf. Also check the registry in .npmrc and the proxy (HTTPS_PROXY).',
   },
   {
     during: 'install',

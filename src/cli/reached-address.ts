@@ -61,7 +61,7 @@ async function sshConnection(): Promise<string> {
   return process.env['SSH_CONNECTION'] ?? '';
 }
 
-/** Only root may ask sshd; 22 otherwise. */
+/** Returns the port of sshd. Only root may ask sshd; returns 22 otherwise. */
 async function portOfSshd(): Promise<number> {
   const asked = promisify(execFile)('/usr/sbin/sshd', ['-T'], { ...ownProgram() });
   const settings = await asked.then(

@@ -18,8 +18,8 @@ interface AssignedPortsOptions {
 type Hold = (addresses: PortAddress[]) => Promise<HeldPortsReport>;
 
 /**
- * All ports that nobody else may have: those of apps, running or not, the API's, and those to which nginx sends requests
- * still. The runner holds them.
+ * All ports that no other program may have, and that the runner holds: those of apps, running or not, that of the API, and those
+ * to which nginx still sends requests.
  */
 export class AssignedPorts {
   readonly #options: AssignedPortsOptions;

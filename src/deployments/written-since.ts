@@ -56,7 +56,7 @@ async function isNewer(path: string, since: Date): Promise<boolean> {
   try {
     return (await lstat(path)).mtime > since;
   } catch (error) {
-    // Gone, in a directory that may be listed and not entered, or too deep for a path.
+    // The entry is gone, its directory may be listed but not entered, or its path is too long.
     if (systemCode(error) !== undefined) return false;
     throw error;
   }

@@ -101,16 +101,16 @@ async function applyWanted(machine: Machine, { hosts }: Wanted): Promise<void> {
   process.stdout.write(`nginx answers for ${hosts.length} host names\n`);
 }
 
-/** Puts the files back as they were; nginx may have taken the new ones for other sites, and is to go by the old ones again. */
+/** Restores the files, and has nginx load them: nginx may already use the new files for other sites. */
 async function takeBack({ nginx, files }: Machine, before: ConfigTexts, isLoaded: boolean): Promise<void> {
   await files.writeConfig(before);
   if (!isLoaded || (await nginx.master()) === undefined) return;
   await nginx.load().catch((error: Error) => {
-    process.stderr.write(`nginx was not told to go by its former configuration: ${error.message}\n`);
+    process.stderr.write(`nginx did not load its former configuration: ${error.message}\n`);
   });
 }
 
-/** Looks where our servers can listen without a change for other sites, and which of our files they can stand in. */
+/** Decides where our servers can listen without a change for other sites, and in which of our files the servers stand. */
 async function findPlaces(
   machine: Machine,
   hosts: readonly WantedHost[],
@@ -142,7 +142,7 @@ async function findPlaces(
     }
   }
   if (wish.newNames.length > 0) throw refusal;
-  // Another site has come in the way since. A certificate that is renewed must not wait until somebody has changed that.
+  // Another site now conflicts with ours. The renewal of a certificate must not wait until somebody has changed that site.
   return plan(before.last !== undefined, false);
 }
 
@@ -150,14 +150,14 @@ function has({ main = '', last = '' }: ConfigTexts, directive: string): boolean 
   return `${main}${last}`.includes(`    ${directive}`);
 }
 
-/** Whether nginx reads the file that was asked about. */
+/** Tells if nginx reads the file that `parseDump` looked for. */
 function isRead(directives: readonly Directive[]): boolean {
   return directives.some(
     ({ name, block }) => name === 'http' && block?.some((each) => each.name === 'place'),
   );
 }
 
-/** The configuration of all sites. What is wrong with ours does not matter: it is about to be replaced. */
+/** Returns the configuration of all sites. Faults in our files do not matter: these files are about to be replaced. */
 async function dumpOf({ nginx, files }: Machine, before: ConfigTexts): Promise<string> {
   try {
     return await nginx.dump();

@@ -20,7 +20,7 @@ const hostSchema = v.union(
       ),
       port: count('', 1, 65535),
     }),
-    /** the API: where it listens is for the one who reads this to know */
+    /** the API: the reader of this document knows where the API listens */
     v.strictObject({ ...named, api: v.literal(true) }),
   ],
   'a name with the address of an app, or of the API',

@@ -36,7 +36,7 @@ export class Front {
     await chmod(openOrders, 0o700);
   }
 
-  /** The hosts that nginx was told of last. */
+  /** The hosts that nginx was asked for last. */
   async hosts(): Promise<readonly WantedHost[]> {
     return (await this.#wanted())?.hosts ?? [];
   }

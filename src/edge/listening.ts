@@ -20,11 +20,11 @@ export interface Listening {
 
 interface Wish {
   ports: { http: number; https: number };
-  /** whether the kernel has it */
+  /** whether the kernel has IPv6 */
   ipv6: boolean;
-  /** names that are new: a name that others have is refused only once */
+  /** names that are new: a name of another site is refused only then */
   newNames: readonly string[];
-  /** false if nothing is to be refused */
+  /** false if conflicts with other sites are accepted */
   isStrict: boolean;
   /** ports that our servers have opened on all addresses already */
   open: readonly number[];
@@ -33,8 +33,8 @@ interface Wish {
 /**
  * Decides where our servers listen, so that all answers of other sites stay as they are. nginx has one default server, one
  * set of protocols and one socket for all sites that listen on an address and a port. So where others listen on a port, our
- * servers listen on the addresses of the others, and no others; without options that the others do not have; and never as the default.
- * @throws NginxError where this cannot be done
+ * servers listen on the addresses of the others only, use only options that the others have, and are never the default.
+ * @throws NginxError if this is impossible
  */
 export function planListening(others: OtherSites, wish: Wish): Listening {
   const plan = (kind: 'http' | 'https') => {
@@ -67,25 +67,25 @@ function check(socket: OtherSocket, kind: 'http' | 'https', newNames: readonly s
   if (ssl !== (kind === 'https'))
     throw refused(
       `${file} serves ${where} ${ssl ? 'with' : 'without'} TLS`,
-      'nginx cannot serve one port both ways: let that site listen on another port.',
+      'nginx cannot serve one port with and without TLS: let that site listen on another port.',
     );
   if (proxyProtocol)
     throw refused(
       `${file} has nginx expect the PROXY protocol on ${where}`,
-      'A domain of Sluice is not served there: take `proxy_protocol` away, or let that site listen on another port.',
+      'Clients of a Sluice domain do not use that protocol: remove `proxy_protocol`, or let that site listen on another port.',
     );
   for (const name of newNames) {
     const other = names.get(name) ?? names.get(`.${name}`);
     if (other !== undefined)
       throw refused(
         `${other} has a site with the name ${name} on ${where} already`,
-        `nginx serves one of the two only: take the name away there (\`grep -rn ${name} /etc/nginx\`), then add the domain again.`,
+        `nginx would serve only one of the two: remove the name there (\`grep -rn ${name} /etc/nginx\`), then add the domain again.`,
       );
   }
   if (hasDefault || isBefore) return;
   throw refused(
     `no site on ${where} has "default_server", and nginx reads the site in ${file} after those of Sluice`,
-    `A site of Sluice would answer for names that nobody has. Write \`listen ${port} default_server;\` into the site that is to answer for them.`,
+    `A site of Sluice would answer for unknown names. Write \`listen ${port} default_server;\` into the site that must answer for them.`,
   );
 }
 
@@ -100,7 +100,7 @@ function refused(message: string, hint: string): NginxError {
   return new NginxError(`another site of nginx stands in the way: ${message}`, hint);
 }
 
-/** The address at which nginx on this machine is asked for one of these places. */
+/** Returns an address at which this machine reaches nginx, if nginx listens on these places. */
 export function addressToAsk(places: readonly Place[]): string {
   const addresses = places.map(({ address }) => address);
   if (addresses.includes('0.0.0.0')) return '127.0.0.1';

@@ -18,7 +18,7 @@ interface NginxFacts {
 
 interface NginxConfig {
   texts: ConfigTexts;
-  /** names these texts, and is what nginx answers at `probePath` once it goes by it */
+  /** names these texts; nginx answers with it at `probePath` once nginx uses them */
   mark: string;
 }
 
@@ -26,7 +26,7 @@ interface NginxConfig {
 export interface ConfigTexts {
   /** in `conf.d` */
   main: string | undefined;
-  /** what nginx reads last: our servers, if in `main` one of them would be the default of other sites */
+  /** file that nginx reads last; has our servers if, in `main`, one of them would be the default of other sites */
   last: string | undefined;
 }
 
@@ -77,7 +77,7 @@ function catchAlls(hosts: readonly WantedHost[], facts: NginxFacts): string[] {
 }
 
 /**
- * What is asked for by no name, or by one that is not ours, is not to be answered by whichever app comes first. Where others
+ * Returns the server for requests without a name or with an unknown name, so that none of our apps answers them. Where others
  * listen, one of their sites is the default, and stays so.
  */
 function catchAll(kind: 'http' | 'https', answer: string, facts: NginxFacts): string {

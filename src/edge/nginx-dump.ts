@@ -12,8 +12,8 @@ export interface Directive {
 
 /**
  * Parses what `nginx -T` prints: all files, each once, the main one first.
- * @param place absolute path of a file that may not be there yet. An include that would take it in leaves a directive
- *   `place` there, in the order in which nginx reads files
+ * @param place absolute path of a file that may not be there yet. An include whose pattern matches the path gets a
+ *   directive `place` there, in the order in which nginx reads files
  */
 export function parseDump(dump: string, place: string): Directive[] {
   const files = new Map<string, string>();
@@ -34,7 +34,7 @@ interface Reading {
   depth: number;
 }
 
-/** More than any configuration has: a file that includes itself is refused by nginx, too. */
+/** Deeper than any configuration: nginx, too, refuses a file that includes itself. */
 const deepest = 20;
 
 function readFile(path: string, reading: Reading): Directive[] {
@@ -73,12 +73,12 @@ function included(pattern: string, file: string, reading: Reading): Directive[] 
   });
 }
 
-/** As glob(3) sorts in the C locale. */
+/** Sorts as glob(3) in the C locale. */
 function byBytes(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 
-/** As glob(3) without flags: a wildcard matches no slash, and no dot at the beginning of a name. */
+/** Matches as glob(3) without flags: a wildcard matches no slash, and no dot at the beginning of a name. */
 function matcherOf(pattern: string): (path: string) => boolean {
   if (!/[*?[]/.test(pattern)) return (path) => path === pattern;
   const source = pattern.replaceAll(/\[!?\]?[^\]]*\]|\*|\?|[\\^$.|+(){}[\]]/g, (part) => {

@@ -5,7 +5,7 @@ import { systemCode } from '../errors/app-error.ts';
 import { ifThere } from '../system/exists.ts';
 import { ownProgram } from '../system/own-program.ts';
 
-/** Of its whole configuration, in bytes. */
+/** Size limit of nginx's whole configuration, in bytes. */
 const largestDump = 64 * 1024 ** 2;
 
 export class NginxError extends Error {
@@ -46,7 +46,7 @@ export class Nginx {
     await this.#look('-t');
   }
 
-  /** Its whole configuration, as `nginx -T` prints it. @throws NginxError as `test` */
+  /** Returns nginx's whole configuration, as `nginx -T` prints it. @throws NginxError as `test` */
   dump(): Promise<string> {
     return this.#look('-T');
   }

@@ -3,14 +3,14 @@ import { isIP, isIPv6 } from 'node:net';
 import { fromUrl, inUrl } from '../system/address.ts';
 import type { Directive } from './nginx-dump.ts';
 
-/** A socket that sites of others share, and what its options are: nginx has one set of them for all servers on a socket. */
+/** A socket that sites of others share, with its options: nginx has one set of options for all servers on a socket. */
 export interface OtherSocket {
   /** `0.0.0.0`, `::`, or a specific address */
   address: string;
   port: number;
   /** true if a site declares `default_server` */
   hasDefault: boolean;
-  /** true if nginx reads a site for it before the file that is asked about */
+  /** true if nginx reads a site for the socket before our file */
   isBefore: boolean;
   ssl: boolean;
   http2: boolean;
@@ -23,7 +23,7 @@ export interface OtherSocket {
   file: string;
 }
 
-/** What the configuration has besides ours. */
+/** The configuration of others. */
 export interface OtherSites {
   sockets: OtherSocket[];
   /** ports that `stream` or `mail` listens on, with the file */
@@ -112,7 +112,7 @@ function portsIn(text: string): number[] {
   return Array.from({ length: Math.max(0, Math.min(last, 65_535) - first + 1) }, (_, index) => first + index);
 }
 
-/** Numeric, in one way of writing. nginx listens on all addresses of a name. */
+/** Returns numeric addresses in canonical form. nginx listens on all addresses of a name. */
 async function addressesOf(host: string): Promise<string[]> {
   if (host === '*' || host === '') return ['0.0.0.0'];
   if (isIPv6(host)) return [fromUrl(new URL(`http://${inUrl(host)}`).hostname)];

@@ -45,7 +45,7 @@ export class WantedHosts {
     return this.#fault;
   }
 
-  /** Reads what nginx was told by an earlier server. */
+  /** Reads the hosts that an earlier server asked nginx for. */
   async load(): Promise<void> {
     this.#maybe = await this.#options.front.hosts();
   }

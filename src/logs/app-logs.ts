@@ -92,7 +92,7 @@ export class AppLogs {
           scheduleRotation(expression, () => this.#rotateAll(expression)),
         );
       } catch (error) {
-        // Its module may need a descriptor that is not there. The next process of an app tries again.
+        // The scheduler's module may need a descriptor when none is free. The next process of an app tries again.
         this.#fault(`logs are not rotated at ${expression}`, error);
       }
     }

@@ -17,7 +17,7 @@ const script = fileURLToPath(new URL('hold-ports.pl', import.meta.url));
 
 /** Time for a holder to bind all ports, in ms. */
 const heldWithin = 10_000;
-/** Time between the end of a holder and its replacement, from the second end in a row on; in ms. */
+/** Pause between the end of a holder and its replacement if a holder ended less than a minute before; in ms. */
 const replacedAfter = 1000;
 /** Time until ports that could not be held are tried again, in ms: another program has them, or the disk was full. */
 const triedAgainAfter = 30_000;
@@ -33,7 +33,7 @@ interface Holder {
 
 /**
  * Ports that no process of another user can listen on, whether or not their apps run. A small process, the holder,
- * has them bound. It outlives the runner, and the next runner starts its own holder beside it.
+ * has these ports bound. It outlives the runner, and the next runner starts its own holder beside it.
  */
 export class HeldPorts {
   readonly #perl: string;
@@ -67,7 +67,7 @@ export class HeldPorts {
   }
 
   /**
-   * Holds exactly these ports. A port that was held before and still is wanted is never free meanwhile.
+   * Holds exactly these ports. A port that was held before and is still wanted is never free meanwhile.
    * @throws AppError `bad_request` for anything else than numeric addresses and ports
    */
   hold(addresses: readonly PortAddress[]): Promise<HeldPortsReport> {
@@ -91,7 +91,7 @@ export class HeldPorts {
 
   async #replace(): Promise<void> {
     const next = this.#wanted.length === 0 ? undefined : await this.#start();
-    // Without a successor the former holder goes on: it has most of the ports, if not all.
+    // Without a successor, the former holder stays: it has most of the ports.
     if (next === undefined && this.#wanted.length > 0) return this.#tryLater();
     this.#holder = next;
     this.#report = { unavailable: null, refused: next?.refused ?? [] };
@@ -140,7 +140,7 @@ export class HeldPorts {
     const ended = once(child, 'exit').then(() => {
       throw new Error(said.trim() || 'the holder ended');
     });
-    // A failed start is reported by `ended`, whoever of the two is late.
+    // `ended` may be rejected while nothing waits for it yet.
     ended.catch(() => undefined);
     const { pid } = child;
     if (pid === undefined) return ended;
@@ -156,7 +156,7 @@ export class HeldPorts {
     }
     try {
       const outcome = await withDeadline(Promise.race([held.promise, ended]), heldWithin);
-      if (outcome.timedOut) throw new Error(`it took more than ${heldWithin / 1000} s to bind them`);
+      if (outcome.timedOut) throw new Error(`binding them took more than ${heldWithin / 1000} s`);
     } catch (error) {
       await end(pid);
       this.#records.remove(pid);
@@ -167,7 +167,7 @@ export class HeldPorts {
     const refused = [...said.matchAll(/^refused (\S+) (\d+): (.*)$/gm)].map(
       ([, host, port, reason]) => `port ${port} on ${host}: ${reason}`,
     );
-    // A retry finds the same as a rule.
+    // Logs only what is new: a retry usually finds the same.
     for (const each of refused) if (!this.#report.refused.includes(each)) this.#log(`not held: ${each}`);
     return { pid, refused };
   }
@@ -205,5 +205,5 @@ function checked(addresses: unknown): PortAddress[] {
     Number(each.port) <= 65_535;
   if (Array.isArray(addresses) && addresses.length <= mostAddresses && addresses.every(isAddress))
     return addresses.map(({ host, port }) => ({ host, port }));
-  throw new AppError('bad_request', 'what is to be held is no list of numeric addresses and ports');
+  throw new AppError('bad_request', 'the ports to hold must be a list of numeric addresses and ports');
 }

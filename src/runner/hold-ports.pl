@@ -2,7 +2,7 @@
 # Reads lines "HOST PORT", prints "refused HOST PORT: REASON" for each port that it cannot hold, then "held".
 #
 # Node.js cannot do this: its sockets have SO_REUSEADDR, and beside such a socket another user may bind and listen, as long
-# as it does not listen itself. Sockets that have SO_REUSEPORT alone keep all other users out, on every address that
+# as that socket does not listen itself. Sockets that have SO_REUSEPORT alone keep all other users out, on every address that
 # they cover, and let sockets of their own user in that have SO_REUSEPORT, too (net/ipv4/inet_connection_sock.c).
 use strict;
 use warnings;
@@ -34,7 +34,7 @@ sub hold {
 
 while (my $line = <STDIN>) {
   my ($host, $port) = $line =~ /^(\S+) (\d+)$/ or next;
-  # All addresses, since "localhost" may be another one than HOST. Where another program has one of them, each one counts.
+  # Binds all addresses, since "localhost" may be another one than HOST. If another program has one, binds the loopback ones singly.
   my %everywhere = (4 => hold('0.0.0.0', $port), 6 => hold('::', $port));
   for (['127.0.0.1', 4], ['::1', 6]) {
     my ($loopback, $version) = @$_;

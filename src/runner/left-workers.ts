@@ -26,11 +26,11 @@ interface LeftWorkersOptions {
 /**
  * Waits until the workers of earlier runners have ended, and kills two kinds of them:
  *
- * - A worker that does not retire within 3 s: its event loop stands still, and it would take a share of the connections for ever.
+ * - A worker that does not retire within 3 s: its event loop stands still, and it would take some of the connections for ever.
  *   A worker that has retired under an earlier runner need not report, because it takes no connections.
  * - A worker that has not ended itself `drainTimeout` and `killTimeout` after it retired.
  *
- * To be called when all of them have been told to retire.
+ * Call it after all these workers have been told to retire.
  * @param ours pids of our own workers
  * @param usual limits of workers that an earlier version of Sluice has started: their records have none
  */

@@ -78,7 +78,7 @@ export class Orphans {
     for (const socket of this.#strangers) socket.destroy();
   }
 
-  /** Tells what an orphan has reported: that it accepts requests, or that it has retired. */
+  /** Returns the state that an orphan has reported. */
   stateOf(pid: number): 'unknown' | 'serving' | 'retired' {
     const orphan = [...this.#orphans].find((each) => each.pid === pid);
     if (orphan === undefined) return 'unknown';
@@ -86,8 +86,8 @@ export class Orphans {
   }
 
   /**
-   * Waits until all workers of `key` have reported that an earlier runner has left: who came right before us may have had no time to. One
-   * whose event loop stands still, or that is about to end, never does.
+   * Waits until all workers of `key` that an earlier runner has left have reported: they may not have had the time yet. A worker
+   * whose event loop stands still, or that is about to end, never reports.
    * @param ours pids of our own workers
    */
   async gather(key: string, ours: () => ReadonlySet<number>): Promise<void> {

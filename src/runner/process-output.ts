@@ -172,8 +172,8 @@ export class ProcessOutput {
     try {
       await this.#openCaptures();
     } catch (error) {
-      // There is nothing to read from: an earlier runner was killed before it had made it. If this runner stops while it waits
-      // for a descriptor, the next one reads.
+      // There is no output to read: an earlier runner was killed before it had made the pipes. If this runner stops while it
+      // waits for a descriptor, the next runner reads.
       if (!this.#stopped) await this.cut();
       this.#options.failed(error);
       return;
@@ -187,7 +187,7 @@ export class ProcessOutput {
     }
   }
 
-  /** At once, so that the end of the process is found; later if descriptors are short, because the process waits for us. */
+  /** Opens both pipes at once, so that the end of the process is found; later if descriptors are short: the process waits. */
   async #openCaptures(): Promise<void> {
     const open = () => {
       const out = this.#captureOne('out');

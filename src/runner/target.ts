@@ -28,7 +28,7 @@ import { workerStatus } from './worker-status.ts';
 /** What happens in a switch, told as it happens: for whoever wants to measure it, or to break it. */
 const switchSteps = channel('sluice:switch:step');
 
-/** For processes of an earlier runner, whose own limits are not known; in ms. */
+/** Limits for processes of an earlier runner whose own limits are not known, in ms. */
 const defaults: Limits = { drainTimeout: 30_000, killTimeout: 5000 };
 
 /**
@@ -351,7 +351,7 @@ export class TargetRunner {
     this.#look();
   }
 
-  /** Takes over the crons of the live release. A module may need a descriptor that is not there: then the next tick tries again. */
+  /** Takes over the crons of the live release. If no descriptor is free for a module that this loads, the next tick tries again. */
   #tryCrons(): void {
     const become = this.#becomeCrons;
     if (become === undefined) return;
@@ -360,7 +360,7 @@ export class TargetRunner {
       become();
     } catch (error) {
       this.#becomeCrons = become;
-      if (!this.#lacksCrons) this.#options.log(`crons wait to be taken over: ${describeError(error)}`);
+      if (!this.#lacksCrons) this.#options.log(`crons are not taken over yet: ${describeError(error)}`);
       this.#lacksCrons = true;
       return;
     }
@@ -376,7 +376,7 @@ export class TargetRunner {
     if (state === 'crashed' || state === 'stopped') this.#refuse();
   }
 
-  /** No worker is expected to accept soon. */
+  /** Lets clients be refused, because no worker is expected to accept soon. */
   #refuse(): void {
     // Workers that boot have copies of the socket already.
     if (this.#standby.size > 0) return;
@@ -407,7 +407,7 @@ export class TargetRunner {
     };
     const workers = endLeftWorkers({ ...this.#options, log }, ours, usual);
     const done = Promise.all([workers, background.catch(() => undefined)]);
-    // What became of the background processes is for whoever began it.
+    // The caller handles a failure of `background`.
     void done
       .then(() => this.#options.cgroups.endLeft(this.key))
       .catch((error: unknown) =>

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 
-/** Most that a program may print, in bytes: what runs as another user may print anything. */
+/** Limits the output of a program, in bytes: a program of another user may print anything. */
 const longest = 64 * 1024 ** 2;
 
 /** A user and a group, as the kernel has them. */
@@ -31,13 +31,13 @@ export async function runAs(
   { env, input = '', timeout }: { env: Record<string, string>; input?: string; timeout?: number },
 ): Promise<string> {
   const child = spawn(program, args, { ...asOther(user), env });
-  // The other user may have stopped it, or have opened its end of a pipe.
+  // The other user may have stopped the program, or a process of that user may keep the pipe open.
   const end = () => {
     child.kill('SIGKILL');
     child.stdout?.destroy();
     child.stderr?.destroy();
   };
-  // Node's own `timeout` keeps a process alive that could not start the program.
+  // The `timeout` of `spawn` would keep this process alive if the program cannot be started.
   const timer = timeout === undefined ? undefined : setTimeout(end, timeout);
   process.on('SIGINT', end);
   try {
@@ -55,7 +55,7 @@ export async function runAs(
   }
 }
 
-/** Reads all; calls `tooMuch` where that is more than `most` bytes. */
+/** Reads a stream to its end; calls `tooMuch` after more than `most` bytes. */
 async function readUpTo(stream: Readable | null, most: number, tooMuch: () => void): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;

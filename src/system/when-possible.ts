@@ -6,8 +6,9 @@ import { describeError } from './log.ts';
 const pause = 500;
 
 /**
- * Repeats `work` while descriptors, processes, memory or a disk are short: for work that nobody else would do later.
- * @param log called once, with `what` is waiting and the first error
+ * Repeats `work` while descriptors, processes, memory or a disk are short: for work that nothing else would do later.
+ * @param what name of the work, for the log
+ * @param log called once, with a message that has `what` and the first error
  * @throws any other error of `work`, and the last one after `stopped` returns true
  */
 export async function whenPossible<T>(

@@ -148,7 +148,7 @@ const unruly: {
   {
     what: 'a live release whose files are lost',
     make: (data) => writeFile(join(data, '../generation'), JSON.stringify({ generation: 1, release: 7 })),
-    note: /the files of release 7 of unruly are not there: a restore has no live release of it/,
+    note: /the files of release 7 of unruly are missing, so a restore would have no live release/,
   },
   {
     what: 'a database with holes of 4 TB',
@@ -335,7 +335,7 @@ test('more files with several names than fit into memory are copied as files of 
     assert.equal(await readFile(join(restored, `b-${index}`), 'utf8'), String(index));
 });
 
-test('many files that cannot be copied are told by their number', async (t) => {
+test('of many files that cannot be copied, the notes name some and count the others', async (t) => {
   const { home, data } = await homeOf(t);
   execFileSync('/bin/sh', ['-c', 'for n in $(seq 300); do mkfifo fifo-$n; done'], { cwd: data });
   const { stderr } = await backup(t, home);

@@ -36,7 +36,7 @@ const installs: Record<string, string[]> = {
     'npm error code CERT_NOT_YET_VALID',
     'error An unexpected error occurred: "https://npm.example/ms: certificate has expired".',
   ],
-  'the certificate of a registry or a proxy is of an authority that this server does not know': [
+  'the certificate of a registry or a proxy comes from an authority that this server does not trust': [
     'npm error code SELF_SIGNED_CERT_IN_CHAIN',
     ' ERR_PNPM_META_FETCH_FAIL  GET https://npm.example/ms: unable to get local issuer certificate',
   ],

@@ -23,7 +23,7 @@ async function socketsOf(listens: string) {
   return sockets.map(({ address, port }) => `${address} ${port}`);
 }
 
-test('every way to say where a site listens is understood', async () => {
+test('every form of `listen` is understood', async () => {
   for (const [listen, expected] of [
     ['', ['0.0.0.0 80']],
     ['listen 8080;', ['0.0.0.0 8080']],
@@ -133,7 +133,7 @@ test('names that are there already are not refused again: a renewed certificate 
   );
 });
 
-test('a site that another one has come in the way of since stays as it is', async () => {
+test('a site stays as it is if another site conflicts with it later', async () => {
   const wish = { ports: { http: 80, https: 443 }, ipv6: false, newNames: [], open: [] };
   const late = await sitesOf('include conf.d/*.conf;\nserver { listen 80; }');
   const alone = await sitesOf('server { listen 127.0.0.1:80; }');

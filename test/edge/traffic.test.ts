@@ -176,7 +176,7 @@ test('a request is sent to the app once, whatever becomes of it', async () => {
   }
 });
 
-test('an app that is stopped or has crashed is answered for with 503 and when to ask again, and its port waits for it', async () => {
+test('nginx answers 503 with Retry-After for an app that is stopped or has crashed, and the app keeps its port', async () => {
   const broken = join(sluice.home, 'broken');
   await sluice.deploy('down', {
     'server.js': `const fs = require('node:fs');

@@ -13,7 +13,7 @@ import { installPackage } from './support/packages.ts';
 import { copyProject } from './support/project.ts';
 import { added, traces } from './support/traces.ts';
 
-/** A machine with something that keeps Sluice out. */
+/** A state of a machine that prevents the installation of Sluice. */
 interface Obstacle {
   what: string;
   /** the only suite to try it on */
@@ -73,8 +73,7 @@ const obstacles: Obstacle[] = [
   {
     what: 'a disk for the state that is nearly full',
     prepare: 'mkdir /var/lib/sluice; mount -t tmpfs -o size=100m tmpfs /var/lib/sluice',
-    cause:
-      /100 MB are free for \/var\/lib\/sluice, on the file system of \/var\/lib\/sluice, and it takes 256/,
+    cause: /\/var\/lib\/sluice needs 256 MB, and the file system of \/var\/lib\/sluice has 100 MB free/,
     undo: 'umount /var/lib/sluice; rmdir /var/lib/sluice',
   },
   {

@@ -124,7 +124,7 @@ test('a port that another program has is named, and the others are held', async 
   assert.ok(await cannotListen(port));
 });
 
-test('what another program has of a port is named, also on another loopback address, and held once that one is gone', {
+test('an address of a port that another program has is named, also another loopback address, and held once that program is gone', {
   skip: withoutRoot,
 }, async (t) => {
   const { records, directory, port } = await place(t);
@@ -144,7 +144,7 @@ test('what another program has of a port is named, also on another loopback addr
   assert.deepEqual(squatter.got, []);
 });
 
-test('where there is no perl, that is said once, and calls do not fail', async (t) => {
+test('without perl, the runner logs the reason once, and calls do not fail', async (t) => {
   const { records, directory, port } = await place(t);
   const lines: string[] = [];
   const held = new HeldPorts(directory, records, (line) => lines.push(line), {
@@ -171,7 +171,7 @@ test('only numeric addresses and ports are held', async (t) => {
     assert.throws(() => held.hold(each as PortAddress[]), { code: 'bad_request' });
 });
 
-test('a port is listened on where any address that overlaps is', async (t) => {
+test('a port counts as listened on if a socket listens on an overlapping address', async (t) => {
   const port = await freePort();
   assert.equal(await isListenedOn('127.0.0.1', port), false);
   await listenExclusively(t, port);

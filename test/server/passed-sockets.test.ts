@@ -26,7 +26,7 @@ test('with sockets of systemd, connections wait while no server runs, and no oth
   }
 });
 
-test('who comes through the unix socket for nginx needs a token', async (t) => {
+test('a request through the unix socket for nginx needs a token', async (t) => {
   const { path } = await withSockets(t);
   assert.equal(await statusOf({ socketPath: path }, 'none'), 401);
 });
@@ -44,7 +44,7 @@ test('no process that the server starts inherits the sockets', {
   assert.match(environment, /LISTEN_FDS=2/, 'it was given them');
 });
 
-test('sockets that were passed to another process are not taken, and the variables go', () => {
+test('sockets that were passed to another process are not used, and the variables are removed', () => {
   const env = { LISTEN_PID: String(process.pid + 1), LISTEN_FDS: '2', LISTEN_FDNAMES: 'a:b', OTHER: 'x' };
   assert.deepEqual(takePassedSockets(env), []);
   assert.deepEqual(env, { OTHER: 'x' } as object);

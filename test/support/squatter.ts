@@ -4,7 +4,7 @@ import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { waitFor } from './wait.ts';
 
-/** Neither root nor anybody who runs tests. */
+/** Id of a user that is neither root nor a user who runs tests. */
 export const otherUser = 65_534;
 
 /** Another user who tries to listen on a port, again and again. */

@@ -58,12 +58,12 @@ async function readKey(key: string | undefined): Promise<string> {
     );
   }
   const sent = await text(process.stdin);
-  if (sent.trim() === '') throw new UsageError('no key came on standard input', makeKey);
+  if (sent.trim() === '') throw new UsageError('standard input has no key', makeKey);
   return sent;
 }
 
 const makeKey =
-  'On the machine that is to push, `ls ~/.ssh/*.pub` shows the keys there are; `ssh-keygen -t ed25519` makes one.';
+  'On the machine that pushes, `ls ~/.ssh/*.pub` lists the keys; `ssh-keygen -t ed25519` makes a new key.';
 
 async function list(options: CommonOptions): Promise<void> {
   const keys = await (await connect()).call<Key[]>('GET', '/v1/keys');

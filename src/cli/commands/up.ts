@@ -30,7 +30,7 @@ function up(options: { json?: true }): void {
     });
   }
   spawnSync(process.execPath, [...smallHeap, server('warm.ts')], {
-    // Its own user starts it: it has the variables that the server has.
+    // The same user runs the server, with the same variables.
     env: process.env,
     stdio: ['ignore', 'ignore', 'inherit'],
   });

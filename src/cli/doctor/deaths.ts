@@ -1,6 +1,6 @@
 import { constants } from 'node:os';
 
-/** An end of the server or of the runner that nobody has asked for. */
+/** Unexpected end of the server or of the runner. */
 export interface Death {
   who: 'server' | 'runner';
   at: Date;
@@ -12,12 +12,12 @@ export interface Death {
   lacksMemory: boolean;
 }
 
-/** Lines before a death that may tell its cause. */
+/** Number of lines before a death that may tell its cause. */
 const linesBefore = 80;
 /** Longest message of an error that is shown, in characters. */
 const longestWords = 300;
 
-/** Line of our own log. */
+/** Line of Sluice's own log. */
 interface Line {
   time?: string;
   msg?: string;
@@ -30,8 +30,8 @@ interface Line {
 }
 
 /**
- * Finds the deaths in our own log, where no service manager keeps account. libexec/supervise.sh notes the ends of servers, and the
- * server those of runners.
+ * Finds the deaths in Sluice's own log, for a Sluice that systemd does not run. libexec/supervise.sh logs the ends of servers,
+ * and the server logs those of runners.
  * @param lines of the log, the oldest first
  */
 export function deathsInLog(lines: string[], since: Date): Death[] {
@@ -54,7 +54,7 @@ export function deathsInLog(lines: string[], since: Date): Death[] {
           ? ''
           : `exit status ${line.code}`;
       const known = runners.get(pid);
-      // The server may lose the connection first, and hear of the exit then.
+      // The server may log the lost connection before the exit: both are one death.
       if (known !== undefined) known.how ||= how;
       else {
         const found = death('runner', at, how, words());
@@ -73,7 +73,7 @@ function isEndOfRunner(line: Line & { level?: string }): boolean {
   );
 }
 
-/** Message of systemd about the end of a process of a unit, and about a unit that has failed: see sd-messages.h of systemd. */
+/** Ids of systemd's messages: see sd-messages.h of systemd. */
 export const journalMessages = {
   processExit: '98e322203f7a4ed290d09fe03c09fe15',
   failed: 'd9b373ed55a64feb8242e02dbe79a49c',
@@ -91,7 +91,7 @@ interface Entry {
 }
 
 /**
- * Finds the deaths of the units in the journal. systemd says nothing of an exit with status 0.
+ * Finds the deaths of the units in the journal. systemd logs nothing about an exit with status 0.
  * @param text what `journalctl --output=json` prints
  */
 export function deathsInJournal(text: string): Death[] {
@@ -121,7 +121,7 @@ function killed(number: number): string {
   return `killed by ${name ?? `signal ${number}`}`;
 }
 
-/** Returns the message of the last error in lines of our own log: of ours, or of Node.js when an error ends it. */
+/** Returns the message of the last error in lines of a log: an error that Sluice or Node.js has logged. */
 export function lastWords(lines: string[]): string {
   for (const text of lines.toReversed()) {
     const line = parsed(text);
@@ -129,7 +129,7 @@ export function lastWords(lines: string[]): string {
     const [ofNode] = line === undefined ? (/^(?:FATAL ERROR|(?:\w+ )?\w*Error)\b.*/.exec(text) ?? []) : [];
     const words = error ?? ofNode;
     if (words !== undefined) return words.slice(0, longestWords);
-    // What came before an orderly life of another process is not about this one.
+    // Earlier lines are about an earlier process.
     if (line?.msg === 'ready' || line?.source === 'supervisor') return '';
   }
   return '';

@@ -30,14 +30,14 @@ export async function checkNode({ server, paths }: Patient): Promise<Check> {
   );
 }
 
-/** By the user of the home, whose PATH decides which program that is. */
+/** Runs a program as the user of the home, whose PATH decides which program that is. */
 async function versionOf(
   program: string,
   home: string,
   env: Record<string, string>,
 ): Promise<{ version: string } | { failure: string }> {
   try {
-    // On a machine with too much to do this takes seconds, and is no fault of theirs.
+    // On a busy machine this takes seconds, although the programs work.
     const options = { env: ownEnvironment(env), timeout: 30_000 };
     return { version: (await runAs(await ownerOf(home), [program, '--version'], options)).trim() };
   } catch (error) {

@@ -22,7 +22,7 @@ export async function checkPorts(patient: Patient): Promise<Check | undefined> {
   };
   const { server, limits } = patient;
   // One that is up listens somewhere; where else somebody may listen meanwhile is for its next start.
-  // On a system-wide install systemd has it, whether or not the server runs: `units` says so where it does not.
+  // On a system-wide install, systemd has the API's port, whether or not the server runs: `units` checks the socket.
   if (server.state === 'down' && limits.listen.port !== 0 && !patient.systemWide)
     await heldByOthers(limits.listen.port, 'that of the API');
   const ports = new Map<number, string>();
@@ -48,7 +48,7 @@ export async function checkPorts(patient: Patient): Promise<Check | undefined> {
   );
 }
 
-/** Warns where systemd opens the port of the API at another address than config.json names. */
+/** Warns if systemd opens the port of the API at another address than config.json names. */
 function otherAddress({ server, limits, systemWide }: Patient): Check | undefined {
   if (server.state !== 'up' || !systemWide) return undefined;
   const { host, port } = limits.listen;
@@ -57,11 +57,11 @@ function otherAddress({ server, limits, systemWide }: Patient): Check | undefine
   return warning(
     'ports',
     `the API listens at ${url}, and config.json names ${inUrl(host)}:${port}`,
-    `sluice.socket has the address: ${installRoot}/current/install.sh --yes brings it up to date.`,
+    `Run ${installRoot}/current/install.sh --yes: it writes the address of config.json into sluice.socket.`,
   );
 }
 
-/** Warns where the runner cannot keep ports from other programs while apps do not run. An earlier runner does not report it. */
+/** Warns if the runner cannot keep ports from other programs while apps do not run. An earlier runner does not report it. */
 function notHeld({ server }: Patient): Check | undefined {
   if (server.state !== 'up') return undefined;
   const ports = (server.status.runner as Partial<RunnerInfo> | null)?.ports;
@@ -70,13 +70,13 @@ function notHeld({ server }: Patient): Check | undefined {
     return warning(
       'ports',
       `no port is held while its app does not run: ${ports.unavailable}`,
-      'Another program on this machine can then listen there, and get the requests. Sluice holds ports with /usr/bin/perl (Debian: apt-get install perl-base).',
+      'Another program on this machine can then listen on the port of a stopped app, and get its requests. Sluice holds ports with /usr/bin/perl (Debian: apt-get install perl-base).',
     );
   if (ports.refused.length === 0) return undefined;
   return warning(
     'ports',
     `not held: ${ports.refused.join('; ')}`,
-    `Another program has them: \`ss -ltnp\` shows which. ${hint}`,
+    `Another program has these ports: \`ss -ltnp\` shows which one. ${hint}`,
   );
 }
 

@@ -8,19 +8,23 @@ import { run } from '../../system/systemd.ts';
 import { asItsUser, type Check, ok, type Patient, warning } from './check.ts';
 import { type Death, deathsInJournal, deathsInLog, journalMessages, lastWords } from './deaths.ts';
 
-/** Deaths that are told, in ms. */
+/** Age of the oldest death that is reported, in ms. */
 const recent = 7 * 24 * 60 * 60_000;
 const recentDays = recent / (24 * 60 * 60_000);
 
 /**
- * Tells of ends of the server and of the runner that nobody has asked for. Both start again by themselves, so nobody might notice.
- * Restarts, reloads and upgrades are no such ends.
+ * Reports unexpected ends of the server and of the runner. Both start again by themselves, so nobody might notice.
+ * Restarts, reloads and upgrades do not count.
  */
 export async function checkRestarts({ paths, systemWide }: Patient): Promise<Check | undefined> {
   const deaths = systemWide ? await fromJournal() : await fromLog(paths);
   if (deaths === undefined) return undefined;
   if (deaths === 'closed')
-    return warning('restarts', 'the journal says nothing to this user about server and runner', asItsUser);
+    return warning(
+      'restarts',
+      'this user may not read the journal, which has the deaths of server and runner',
+      asItsUser,
+    );
   if (deaths.length === 0)
     return ok('restarts', `server and runner have not died in the last ${recentDays} days`);
   const told = (['server', 'runner'] as const).flatMap((who) => {
@@ -46,11 +50,11 @@ function adviceFor({ how, words, lacksMemory }: Death, systemWide: boolean): str
   if (/EMFILE|ENFILE/.test(words))
     return 'File descriptors ran out: raise LimitNOFILE of the unit, or run `ulimit -n` before `sluice up`.';
   if (words === '' && /SIG(?:KILL|TERM|INT|HUP)$/.test(how))
-    return 'Somebody has killed it, or the kernel: `journalctl --dmesg` and the history of the shells may tell.';
-  return `Apps went on. If this happens again, report it with the lines around that time: ${ownLog(systemWide)} has them.`;
+    return 'Somebody has killed it, or the kernel has: `journalctl --dmesg` and the history of the shells may tell who.';
+  return `Apps went on. If this happens again, report it with the lines of the log around that time: ${ownLog(systemWide)}.`;
 }
 
-/** @returns undefined where nothing has run yet */
+/** @returns undefined if there is no log yet */
 async function fromLog({ log }: Paths): Promise<Death[] | undefined> {
   const since = new Date(Date.now() - recent);
   const lines: string[] = [];
@@ -58,7 +62,7 @@ async function fromLog({ log }: Paths): Promise<Death[] | undefined> {
   for (const path of [`${log}.1`, log]) {
     if (!(await exists(path))) continue;
     isThere = true;
-    // Requests and deploys are no part of it.
+    // Leaves out requests and deploys.
     for await (const line of createInterface({ input: createReadStream(path) }))
       if (!/^\{"level":"(?:info|debug)"/.test(line) || line.includes('"msg":"ready"')) lines.push(line);
   }
@@ -78,10 +82,10 @@ async function fromJournal(): Promise<Death[] | 'closed'> {
     if (last === undefined) continue;
     const seconds = last.at.getTime() / 1000;
     const unit = who === 'runner' ? 'sluice-runner.service' : 'sluice.service';
-    // To the millisecond: the next process says that it is ready soon.
+    // To the millisecond, because the next process soon logs that it is ready.
     const until = `--until=@${(seconds + 0.001).toFixed(3)}`;
     const said = await of('--output=cat', `--unit=${unit}`, '--lines=80', until);
-    // systemd itself says something of the end, too.
+    // systemd itself also logs messages about the end.
     last.words = lastWords((said ?? '').split('\n').filter((line) => !line.startsWith(`${unit}:`)));
     last.lacksMemory ||= /out of memory/i.test(last.words);
     if (!last.how.endsWith('SIGKILL')) continue;

@@ -18,7 +18,7 @@ async function pathOf(pid: number): Promise<string | undefined> {
   }
 }
 
-/** Returns the user of the home. Where there is no home yet, that is who asks. */
+/** Returns the user of the home. Without a home, returns the current user. */
 export async function ownerOf(home: string): Promise<{ uid: number; gid: number }> {
   try {
     return await stat(home);

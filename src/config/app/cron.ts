@@ -4,7 +4,7 @@ import { duration } from '../units.ts';
 import { processName } from './process-name.ts';
 import { shellCommand } from './shell-command.ts';
 
-/** Each may be due each second, in the runner, which all apps share. */
+/** Each entry may be due each second, in the runner, which all apps share. */
 const mostJobs = 100;
 
 const job = v.pipe(

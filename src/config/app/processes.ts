@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import { count } from '../units.ts';
 import { processName } from './process-name.ts';
 
-/** Each takes two descriptors of the runner, which all apps share. */
+/** Each process takes two descriptors of the runner, which all apps share. */
 const mostProcesses = 128;
 
 const command = v.pipe(
