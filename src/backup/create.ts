@@ -391,7 +391,7 @@ class Packer {
       return { ...copy, [Symbol.asyncDispose]: dispose };
     } catch (error) {
       this.#options.signal.throwIfAborted();
-      // An app may put anything in the place of its files, and of the copy.
+      // An app may replace its files, and the copy, with anything.
       if (!(error instanceof ProgramFailed) && systemCode(error) === undefined) throw error;
       this.#used.failedCopies += 1;
       return this.#noteUncopied(path, (error as Error).message);

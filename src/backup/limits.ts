@@ -2,7 +2,7 @@ import { statfs } from 'node:fs/promises';
 
 /** Limits of what one app can take, so that the backup of the other apps completes whatever the app does to its files. */
 export interface Limits {
-  /** entries below one directory that is walked through, and directories among them */
+  /** entries below one directory that the backup walks through, and directories among them */
   entries: number;
   directories: number;
   /** memory for names that the walk still has to visit, and for paths of files with several names; in bytes */

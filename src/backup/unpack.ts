@@ -86,7 +86,7 @@ class Unpacker {
   readonly #sums = new Sums();
   readonly #seen = new Set<string>();
   readonly #directories = new Set<string>(['']);
-  /** by path, with the part of the backup that they are in: a hard link may lead to them */
+  /** files by path, with their part of the backup: a hard link may lead to them */
   readonly #files = new Map<string, string>();
   readonly #links: { path: string; target: string; mtime: number }[] = [];
   readonly #owners: Unpacked['owners'] = new Map();

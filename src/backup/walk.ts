@@ -32,8 +32,8 @@ interface Level {
  * /proc/self/fd/N. An app may nest directories deeper than the stack or the descriptors of this process allow: the walk is a
  * loop, and holds two directories open. It returns from a directory through `..`, and checks where it arrives.
  *
- * An app may make and move directories as fast as the walk visits them. So the walk visits no directory twice, and numbers
- * are limited.
+ * An app may make and move directories as fast as the walk visits them. So the walk visits no directory twice, and limits the
+ * numbers of directories and entries.
  * @param longest limit for paths relative to `directory`, in bytes
  */
 export async function* walk(
@@ -49,11 +49,11 @@ export async function* walk(
     if (visited.has(identity)) return 'it was visited already, by another path';
     return visited.size < limits.directories ? undefined : `it comes after ${limits.directories} directories`;
   };
-  /** Enters a directory, and yields whatever of its names is left out. */
+  /** Enters a directory, and yields an `unfit` if not all of its names fit into memory. */
   const enter = async function* (opened: Opened, level: Level): AsyncGenerator<Found> {
     visited.add(opened.identity);
     await place.enter(opened);
-    // Directories in a directory that fills the memory can be read nevertheless.
+    // Even if a directory fills the memory, directories below it can be read.
     const least = limits.memory / 2048;
     const taken = levels.reduce((sum, { memory }) => sum + memory, 0);
     const isWhole = await place.readNames(level, Math.max(limits.memory - taken, least));
@@ -101,7 +101,7 @@ export async function* walk(
         yield { kind: 'unfit', path, why };
         continue;
       }
-      // First, so that the walk comes back also if the names cannot be read.
+      // Before `enter`, so that the walk also comes back if the names cannot be read.
       const below: Level = { path, identity: opened.identity, names: [], memory: 0 };
       levels.push(below);
       yield* enter(opened, below);
@@ -181,7 +181,7 @@ class Place implements AsyncDisposable {
   #path = '';
   #topPath = '';
 
-  /** Path of the current directory, which leads nowhere else. */
+  /** Path of the current directory, even if the directory is moved. */
   get at(): string {
     return process.platform === 'linux' ? `/proc/self/fd/${this.#current?.fd}` : this.#path;
   }

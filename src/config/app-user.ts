@@ -41,7 +41,7 @@ export async function addAppUser(paths: Paths, owner: HomeOwner, target: Target)
   await promisify(execFile)('/usr/sbin/useradd', argv, { ...ownProgram() });
 }
 
-/** Tells those who look at /etc/passwd what it is, and us that it is ours. */
+/** Comment in /etc/passwd: names the app to people, and shows Sluice and install.sh that the user is Sluice's. */
 function commentOf(target: Target): string {
   return `Sluice app ${targetName(target)}`;
 }

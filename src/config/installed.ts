@@ -14,11 +14,11 @@ export const installedTree: string | undefined = import.meta.dirname.startsWith(
 /** The home of a system-wide install; undefined where this is a checkout. */
 export const systemHome: string | undefined = installedTree && '/var/lib/sluice';
 
-/** Unix socket of the API for nginx; `sluice.socket` opens it, beside the TCP port. */
+/** Unix socket of the API for nginx. `sluice.socket` opens both this socket and the TCP port. */
 export const apiSocket = '/run/sluice/api.sock';
 
 /** Unit of systemd that opens the sockets of the API. They stay open, and connections wait, while the server is restarted. */
 export const socketUnit = 'sluice.socket';
 
-/** Units that systemd runs all the time. Stop them in this order, and start them in the other. */
+/** Units that systemd runs all the time. Stop them in this order, and start them in reverse order. */
 export const ownUnits = [socketUnit, 'sluice.service', 'sluice-runner.service'] as const;

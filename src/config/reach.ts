@@ -1,7 +1,7 @@
 import { isLoopback } from '../system/loopback.ts';
 import { type Target, targetName } from './paths.ts';
 
-/** Returns what to add to the URL of an app: that only the server reaches the app, and how to change that; '' if other machines reach the app. */
+/** Returns a remark for the URL of an app that only the server can reach, with the command that adds a domain; else ''. */
 export function reachOf(url: string, target: Target): string {
   if (!isLoopback(new URL(url).hostname)) return '';
   return ` (on the server only: \`sluice domains add ${targetName(target)} NAME\` gives it a name)`;

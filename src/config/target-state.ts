@@ -121,7 +121,7 @@ async function allocatePort(paths: Paths, firstPort: number, host: string): Prom
   });
 }
 
-/** The port of the target with the state `path`. Undefined if the file is damaged, which must not keep other apps from being created. */
+/** Returns the port in the state file `path`; undefined if the file is damaged, which must not prevent new apps. */
 export async function portOf(path: string): Promise<number | undefined> {
   try {
     return (await loadTargetState(path))?.port;

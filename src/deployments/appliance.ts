@@ -11,7 +11,7 @@ export interface Appliance {
   paths: Paths;
   settings: ServerSettings;
   runner: RunnerClient;
-  /** has the runner hold the ports that are assigned now: to be called when an app has got a port, or is gone */
+  /** has the runner hold the ports that are assigned now; called after an app got a port or was removed */
   holdPorts: () => Promise<void>;
   log: Log;
   /** the host names that lead to apps */

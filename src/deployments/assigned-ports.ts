@@ -9,9 +9,9 @@ interface AssignedPortsOptions {
   paths: Paths;
   settings: ServerSettings;
   log: Log;
-  /** where nginx sends requests, even if the app has gone since */
+  /** addresses to which nginx sends requests, including those of removed apps */
   routed: () => readonly PortAddress[];
-  /** where the API listens, if the runner can hold that port, too */
+  /** address of the API, if the runner can hold its port */
   api: () => PortAddress | undefined;
 }
 
@@ -29,7 +29,7 @@ export class AssignedPorts {
     this.#options = options;
   }
 
-  /** Has a runner hold the ports that are assigned now. A failure is logged: apps run without it. */
+  /** Has a runner hold the ports that are assigned now. Only logs a failure, because apps run without held ports. */
   hold(hold: Hold): Promise<void> {
     return this.#turns.run(async () => {
       try {

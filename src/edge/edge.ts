@@ -69,7 +69,7 @@ export class Edge {
     });
   }
 
-  /** Places of apps to which nginx may send requests now, even if the app is gone. */
+  /** Addresses to which nginx may send requests now, including those of removed apps. */
   get routed(): { host: string; port: number }[] {
     return this.#hosts.routed;
   }

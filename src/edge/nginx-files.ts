@@ -15,7 +15,7 @@ import { readUntrusted } from './untrusted-file.ts';
 const largestCertificate = 256 * 1024;
 
 /**
- * What is ours in nginx's configuration: one file or two, and a directory of certificates that only root can write. nginx does
+ * Our part of nginx's configuration: one file or two, and a directory of certificates that only root can write. nginx does
  * not read those in Sluice's home: a file there that is damaged or gone would keep nginx, and with it all that it does
  * for others, from starting after the next reboot.
  */
@@ -24,7 +24,7 @@ export class NginxFiles {
   readonly last: string;
   readonly #certificates: string;
 
-  /** @param last a file that nginx reads after the sites of others, where it reads one */
+  /** @param last path of a file that nginx reads after the sites of others, if its configuration includes that path */
   constructor(main: string, last: string, certificates: string) {
     this.main = main;
     this.last = last;
@@ -54,7 +54,7 @@ export class NginxFiles {
     }
   }
 
-  /** The configuration as it is. */
+  /** Reads our files of nginx's configuration. */
   async config(): Promise<ConfigTexts> {
     const [main, last] = await Promise.all(
       [this.main, this.last].map((path) => ifThere(readFile(path, 'utf8'))),

@@ -50,7 +50,7 @@ export class WantedHosts {
     this.#maybe = await this.#options.front.hosts();
   }
 
-  /** Places of apps to which nginx may send requests now. */
+  /** Addresses of apps to which nginx may send requests now. */
   get routed(): { host: string; port: number }[] {
     return this.#maybe.flatMap((host) =>
       'address' in host ? [{ host: host.address, port: host.port }] : [],

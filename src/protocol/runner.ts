@@ -247,7 +247,7 @@ export interface SwitchResult {
   pauseMs: number;
 }
 
-/** Open file descriptors of the runner's process, and their limit; null on systems that do not report them. Ports it holds. */
+/** Open file descriptors of the runner's process, and their limit; null on systems that do not report them. Also the held ports. */
 export interface RunnerUsage {
   descriptors: number | null;
   maxDescriptors: number | null;
@@ -262,9 +262,9 @@ export interface PortAddress {
 
 /** Ports that the runner keeps from other users. */
 export interface HeldPortsReport {
-  /** why none is held; null where they are */
+  /** why no port is held; null if ports are held */
   unavailable: string | null;
-  /** such as `port 9001 on 127.0.0.1: Address already in use` */
+  /** ports that another program has, such as `port 9001 on 127.0.0.1: Address already in use` */
   refused: string[];
 }
 
@@ -277,7 +277,7 @@ export interface RunnerCalls {
   };
   status: { params: Record<string, never>; result: TargetStatus[]; progress: never };
   usage: { params: Record<string, never>; result: RunnerUsage; progress: never };
-  /** keeps these ports, and no others, from processes of other users: all that are assigned, whether or not their apps run */
+  /** keeps exactly these ports from processes of other users: all assigned ports, whether or not their apps run */
   hold: { params: { addresses: PortAddress[] }; result: HeldPortsReport; progress: never };
   /** starts a generation and proves it healthy; nothing live is touched. Discarded if the caller hangs up before `switch`. */
   boot: { params: { spec: GenerationSpec }; result: BootResult; progress: { line: string } };

@@ -31,7 +31,7 @@ export async function ensureSpace(
  */
 export async function directorySize(path: string): Promise<number> {
   // POSIX: -k counts in units of 1024 bytes. For a tree of 30,000 files ten times as fast as a walk of ours.
-  // What du complains of may be longer than execFile takes.
+  // Drops error messages of du: they may be longer than execFile accepts.
   const script = ['-c', 'exec du -sk -- "$1" 2>/dev/null', 'sh', path];
   const { stdout } = await promisify(execFile)('/bin/sh', script, { ...ownProgram() }).catch(withTotal);
   return Number.parseInt(stdout, 10) * 1024;

@@ -49,5 +49,5 @@ print "held\n";
 close STDIN;
 close STDOUT;
 
-# A holder without a record is one that no runner would end.
+# No runner would end a holder without a record.
 sleep 3 while -e "$$.json";

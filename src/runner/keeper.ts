@@ -55,7 +55,7 @@ export class Keeper {
     try {
       this.#start();
     } catch (error) {
-      // `spawn` throws without memory.
+      // `spawn` throws if memory is short.
       this.#log(`nobody keeps what apps print, should the runner end: ${(error as Error).message}`);
       setTimeout(() => this.start(), replacedAfter).unref();
     }

@@ -24,8 +24,8 @@ export class ListeningPort {
     this.port = port;
     this.beside = beside;
     try {
-      // With reusePort a second owner of the same user would silently get half the connections. On Linux `isListenedOn` looks
-      // for one: the holder of the port (held-ports.ts) has it bound, too, so a bind without reusePort fails there.
+      // With reusePort a second owner of the same user would silently get half the connections. On Linux, `isListenedOn`
+      // finds such an owner. A bind without reusePort would fail there, because the holder (held-ports.ts) has the port bound.
       if (!beside && process.platform !== 'linux') new BoundSocket({ host, port }).close();
       this.#socket = new BoundSocket({ host, port, reusePort: true });
     } catch (error) {
@@ -44,7 +44,8 @@ export class ListeningPort {
 
   /**
    * Ends the listening, if no worker has the socket any more: clients are refused at once instead of waiting for nobody. Workers
-   * that are started later get a socket that does not listen until they do. @throws the error of the system
+   * that start later get a socket that listens only when they do.
+   * @throws the error of the system
    */
   renew(): void {
     const { host, port } = this;

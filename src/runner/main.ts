@@ -31,7 +31,7 @@ async function main(): Promise<void> {
     socket.on('close', () => closed.abort(new AppError('interrupted', 'the server hung up')));
     serveCalls(socket, runner.handlers(closed.signal, { leave, shutdown: stop }));
   });
-  // The system has a connection, and no descriptor or memory for it: the server connects again.
+  // The system has no descriptor or memory for a connection: the server connects again.
   server.on('error', (error) => {
     if (!server.listening) throw error;
     log.error('a connection was not accepted', { error });

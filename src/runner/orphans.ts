@@ -68,7 +68,7 @@ export class Orphans {
       this.#server.once('error', reject);
       this.#server.listen({ path, readableAll: open, writableAll: open }, resolve);
     });
-    // The system has a connection, and no descriptor or memory for it: a worker connects again.
+    // The system has no descriptor or memory for a connection: a worker connects again.
     this.#server.on('error', () => undefined);
   }
 

@@ -7,7 +7,7 @@ import { processStartTime, processStartTimeNow } from '../system/processes.ts';
 /** A process the runner started, as the next runner finds it. */
 export interface ProcessRecord {
   kind: 'worker' | 'background' | 'job' | 'keeper' | 'holder';
-  /** whose it is; empty for the keeper and the holder of ports, and for a job that is nobody's */
+  /** key of the environment; empty for the keeper, the holder of ports, and jobs of the home's owner */
   key: string;
   pid: number;
   /** see processStartTime */

@@ -18,7 +18,7 @@ export class Ticker {
   #lastLook = 0;
 
   /**
-   * @param sweep called as often, for what is to be cleared away
+   * @param sweep called after each round, to clear things away
    * @param failed called for the first of several failures in a row: a check may fail without a free descriptor
    */
   constructor(targets: () => Iterable<TargetRunner>, sweep: () => void, failed: (error: unknown) => void) {
@@ -53,7 +53,7 @@ export class Ticker {
   }
 }
 
-/** Runs a check, so that its failure keeps none of the others from running. @returns its error, if it fails */
+/** Runs a check, and catches its error so that the other checks run. @returns the error, if the check fails */
 function failureOf(check: () => void): unknown[] {
   try {
     check();

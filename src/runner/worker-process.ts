@@ -292,7 +292,7 @@ export class WorkerProcess {
     return this.#retired.promise;
   }
 
-  /** Records that the worker will not be opened again: it drains from now on, under whichever runner. */
+  /** Records that the worker will not be opened again: it drains from now on, whichever runner follows. */
   noteRetired(): void {
     this.#records.noteRetired(this.pid);
   }

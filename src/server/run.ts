@@ -90,7 +90,7 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   const passed = takePassedSockets();
   const edge = new Edge({ paths, settings, log, released: () => void holdPorts() });
   await edge.load();
-  // Where the runner is another user than the server, it can hold only a port that another has opened for the server.
+  // If the runner is another user than the server, it can hold the port only if systemd has opened the port for the server.
   let mayHoldApi = passed.length > 0;
   const ports = new AssignedPorts({
     ...{ paths, settings, log },
@@ -157,7 +157,7 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   await side.end(runner, signal);
 }
 
-/** Returns where the API listens, or will listen; undefined if it may be any port. */
+/** Returns the address at which the API listens or will listen; undefined if the system picks the port. */
 function placeOfApi(url: string, { listen }: ServerSettings): PortAddress | undefined {
   if (url === '') return listen.port === 0 ? undefined : listen;
   const { hostname, port } = new URL(url);

@@ -74,7 +74,8 @@ export async function serveApi(
 
 /**
  * Opens the TCP port. On Linux the port may be held by the runner (src/runner/held-ports.ts), and then a socket needs
- * SO_REUSEPORT to listen. The kernel then lets two servers of one user listen, so nobody else may listen before.
+ * SO_REUSEPORT to listen. With this option, the kernel lets two servers of one user listen, so
+ * this function first checks that nobody listens.
  */
 async function openPort<T>(
   host: string,

@@ -25,7 +25,7 @@ export async function listListeners(): Promise<Listener[] | undefined> {
   return sockets.map(({ inode, ...listener }) => ({ ...listener, pids: holders.get(inode) ?? [] }));
 }
 
-/** Lists the sockets that listen, without the processes that have them; undefined where there is no /proc that says so. */
+/** Lists the sockets that listen, without their processes; undefined without /proc. */
 export async function listeningSockets(): Promise<ListeningSocket[] | undefined> {
   const tables = await Promise.all(
     ['/proc/net/tcp', '/proc/net/tcp6'].map((path) => ifThere(readFile(path, 'latin1'))),
@@ -36,7 +36,7 @@ export async function listeningSockets(): Promise<ListeningSocket[] | undefined>
 
 /**
  * Returns true if a socket listens where connections to a port of an address arrive. A bind with SO_REUSEPORT does not notice
- * such a socket of the same user. Returns undefined where there is no /proc.
+ * such a socket of the same user. Returns undefined without /proc.
  */
 export async function isListenedOn(host: string, port: number): Promise<boolean | undefined> {
   const sockets = await listeningSockets();

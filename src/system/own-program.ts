@@ -4,7 +4,7 @@ import { usualPath } from './usual-path.ts';
  * Returns the variables of a program that Sluice itself starts. The program inherits no variable of ours: NODE_OPTIONS, TMPDIR or
  * HOME may name a place where others can write. Only PATH is passed on: bin/sluice and libexec/unit have set it. The program has
  * no home, and npm keeps no compiled code in /tmp.
- * @param extra variables that this program needs besides
+ * @param extra more variables that this program needs
  */
 export function ownEnvironment(extra: Record<string, string> = {}): Record<string, string> {
   return {

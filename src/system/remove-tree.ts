@@ -14,8 +14,8 @@ const slice = 5;
 const attempts = 5;
 
 /**
- * Bytes by which a path may get longer than that of the tree. A directory further down moves up, because the system refuses
- * paths of more than 4095 bytes.
+ * Limits the length of a path below the path of the tree, in bytes. Deeper directories are moved up, because the system
+ * refuses paths of more than 4095 bytes.
  */
 const deepest = 256;
 
@@ -51,8 +51,8 @@ interface Directory {
 }
 
 /**
- * Removes directories, the last one first. A loop, because an app may nest directories deeper than the stack allows.
- * @param top directory that takes what moves up
+ * Removes directories, the last one first. This is a loop, because an app may nest directories deeper than the stack allows.
+ * @param top directory into which deep directories are moved
  */
 async function removeDirectories(directories: Directory[], top: string, pace: Pace): Promise<void> {
   for (let last = directories.at(-1); last !== undefined; last = directories.at(-1)) {
@@ -72,7 +72,11 @@ async function removeDirectories(directories: Directory[], top: string, pace: Pa
   }
 }
 
-/** @returns false if it is not empty @throws if it has not been empty too often, because another process writes into it */
+/**
+ * Removes a directory.
+ * @returns false if the directory is not empty
+ * @throws the error if the directory was not empty too often, because another process writes into it
+ */
 function tryRemove({ path, parent, attempts: left }: Directory): boolean {
   try {
     // Tried first, because an empty directory can be removed without the right to read it.

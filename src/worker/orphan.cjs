@@ -33,8 +33,8 @@ const quietPatience = 200;
  *
  * - The file names this generation: the worker opens, or stays open. It reports to the next runner, which retires the worker
  *   when a fresh generation is ready. That runner may die before, or not know the worker: while the worker has no connection
- *   to a runner, it reads the file again. So it retires before the workers of the fresh generation stop waiting. A worker that
- *   its runner had replaced or stopped stays retired.
+ *   to a runner, it reads the file again. So the worker retires before the workers of the fresh generation stop waiting. A worker
+ *   that its runner had replaced or stopped stays retired.
  * - The file names a later generation with the same handoff: the worker retires, and gives its idle connections to the workers
  *   of that generation.
  * - The file names any other generation: the worker retires, and the next runner sends the handoff for its idle connections.

@@ -481,7 +481,7 @@ class Worker {
     return this.state === 'retired' && this.boot.gateFds.length === 0 ? 'stopped' : 'opens';
   }
 
-  /** Time that is left of `drainTimeout`, in ms, which counts from the retirement, whatever runners come and go meanwhile. */
+  /** Rest of `drainTimeout`, in ms. The time counts from the retirement, however many runners come and go. */
   get drainTimeLeft() {
     const retiredFor = this.#retiredAt === undefined ? 0 : performance.now() - this.#retiredAt;
     return Math.max(0, this.boot.drainTimeout - retiredFor);

@@ -54,7 +54,7 @@ export const cron = v.optional(
   v.pipe(
     v.array(job),
     v.maxLength(mostJobs, `at most ${mostJobs}`),
-    v.description('What is done at set times, at most 100. See docs/processes.md.'),
+    v.description('Commands and requests at set times, at most 100. See docs/processes.md.'),
     v.rawCheck(({ dataset, addIssue }) => {
       if (!dataset.typed) return;
       const names = dataset.value.map(nameOf);

@@ -94,7 +94,7 @@ export class Group {
     }
   }
 
-  /** @returns undefined if they cannot be read, for example without a free descriptor: the next look counts them */
+  /** @returns undefined if the counters cannot be read, for example without a free descriptor: the next look counts them */
   #refusals({ tree, path }: NonNullable<GroupOptions['place']>): Refusals | undefined {
     try {
       const refusals = tree.refusals(path);

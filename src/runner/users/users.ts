@@ -47,7 +47,7 @@ export class Users {
    * @throws AppError `user_refused` where there is none, or one of that name is not ours
    */
   of(key: string | null): Identity {
-    // In /tmp others could prepare what a job of the server reads.
+    // Not /tmp, where other users could prepare files that a job of the server reads.
     if (key === null) return { ...this.owner, temporary: this.#paths.home };
     const user = this.find(key);
     if (user === undefined) {
