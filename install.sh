@@ -991,7 +991,7 @@ uninstall() {
   fi
   if [ $purge = yes ]; then confirm "All apps will be stopped, and all that there is of them and of Sluice removed, for good."
   else confirm "All apps will be stopped, and Sluice removed. Its state and the files of the apps stay, in $home."; fi
-  # Not beside $root, whose disk may be full.
+  # Neither in $root, which is removed, nor beside it, where the disk may be full.
   make_temporary /run
   log=$temporary/uninstall.log
   if [ $dry = no ]; then

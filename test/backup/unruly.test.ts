@@ -33,7 +33,7 @@ const run = promisify(execFile);
 const isLinux = process.platform === 'linux';
 const isRoot = process.getuid?.() === 0;
 
-/** What an app may do to its files. Each `make` does it in the directory of the app's data; Node.js cannot do all of it. */
+/** Things that an app may do to its files. Each `make` does it in the directory of the app's data; Node.js cannot do all of it. */
 const unruly: {
   what: string;
   make: (data: string) => Promise<unknown>;
@@ -205,7 +205,7 @@ test('files that change while they are read: the backup ends, and holds all othe
     // A file of at most 64 MiB, and a minute: nothing of this may outlive a test that is killed.
     const bounded = ['-c', 'ulimit -f 131072; exec timeout 60 /bin/sh -c "$1"', 'sh', script];
     const child = spawn('/bin/sh', bounded, { cwd: data, stdio: 'ignore', detached: true });
-    // It may have ended with its directory.
+    // The script may have ended when its directory was removed.
     t.after(() => signalProcess(-(child.pid as number), 'SIGKILL'));
   }
   await waitFor(async () => (await lstat(join(data, 'grows')).catch(() => undefined)) !== undefined);
@@ -309,7 +309,7 @@ test('without room for the files of an app, the backup holds what Sluice keeps a
   const { home, data } = await homeOf(t);
   await writeFile(join(data, 'large'), randomBytes(600_000));
   const { file, notes } = await backupHere(t, home, { limits: { ...usualLimits, disks: 0 } });
-  // Of each app the file `kept`, too.
+  // The file `kept` of each app is left out, too.
   assert.equal(notes.length, 4, notes.join('\n'));
   const to = join(await temporaryDirectory(t), 'home');
   const { code, stderr } = await cli(['restore', file], { env: { SLUICE_HOME: to } });

@@ -95,7 +95,7 @@ for (const suite of suites) {
     );
     assert.equal(await guest.exec(runner), before);
 
-    // What the unit takes away from all its processes is nothing that apps need.
+    // The unit takes away from all its processes only what no app needs.
     const namespaces = 'unshare --user --pid --net --fork true';
     const outside = await guest.try(
       `setpriv --reuid sluice_evil --clear-groups --no-new-privs ${namespaces}`,

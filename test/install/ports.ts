@@ -9,7 +9,7 @@ import { GuestLoad } from './support/guest-load.ts';
 import { install, installedGuest } from './support/installed.ts';
 
 const fixture = (path: string) => readFile(resolve(import.meta.dirname, '..', path), 'utf8');
-/** For a machine that is busy. */
+/** Timeout in ms, for a busy machine. */
 const patience = { timeout: 400_000 };
 const log = '/var/lib/sluice/apps/evil/production/tmp';
 
@@ -45,7 +45,7 @@ for (const suite of suites) {
     await squat(['8700 127.0.0.1', ...ports]);
     const rounds = async () => Number((await guest.try(`cat ${log}/rounds.log`)).stdout);
     const moreRounds = async () => {
-      // The second of them has begun after this was called. They are counted anew when the app is restarted.
+      // The second round begins after this call. A restart of the app resets the count.
       for (let round = 0; round < 2; round += 1) {
         const before = await rounds();
         await waitFor(async () => (await rounds()) !== before, { interval: 100, what: 'more tries' });

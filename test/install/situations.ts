@@ -185,7 +185,7 @@ async function meet(guest: Guest, { prepare, options = '', cause, undo }: Obstac
     changes.filter((trace) => !/^file \/opt\/sluice(?:\/install\.log|\/packages)?$/.test(trace)),
     [],
   );
-  // What a run leaves that came as far as its log.
+  // A run that came as far as its log leaves this directory.
   await guest.exec('rm -rf /opt/sluice');
 }
 

@@ -82,7 +82,7 @@ async function filesOfOthers(guest: Guest): Promise<string[]> {
   return listed.split('\n').sort();
 }
 
-/** Does what root does besides, in the directory of an app and with variables that name its files. */
+/** Runs everyday commands of root, in the directory of an app and with variables that name files of the app. */
 async function administer({ guest }: Appliance, { release }: Attacker): Promise<void> {
   const script = `cd ${release}
     export NODE_OPTIONS='--require ./hook.cjs' NODE_PATH=. NODE_COMPILE_CACHE=/tmp/node-compile-cache TMPDIR=/tmp
@@ -98,7 +98,7 @@ async function runningVersion(appliance: Appliance): Promise<string> {
   return JSON.parse(await appliance.sluice('status --json')).server.version;
 }
 
-/** What doctor says of the deaths of server and runner. */
+/** Returns what doctor reports about deaths of server and runner. */
 async function restarts(appliance: Appliance): Promise<string> {
   const { checks } = JSON.parse((await appliance.try('doctor --json')).stdout);
   return checks.find(({ name }: { name: string }) => name === 'restarts').message;
