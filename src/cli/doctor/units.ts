@@ -1,4 +1,4 @@
-import { ownUnits } from '../../config/installed.ts';
+import { installRoot, ownUnits } from '../../config/installed.ts';
 import { exists } from '../../system/exists.ts';
 import { showUnits, type Unit } from '../../system/systemd.ts';
 import { type Check, fault, ok, type Patient, warning } from './check.ts';
@@ -18,7 +18,9 @@ export async function checkUnits({ systemWide }: Patient): Promise<Check | undef
     const states = down.map(
       (name) => `${name} is ${units.find(({ id }) => id === name)?.active ?? 'not there'}`,
     );
-    return fault('units', states.join('\n'), `systemctl start ${down.join(' ')}\n${whyOf(down)}`);
+    const isWhole = down.every((name) => units.some(({ id }) => id === name));
+    const remedy = `systemctl start ${down.join(' ')}\n${whyOf(down)}`;
+    return fault('units', states.join('\n'), isWhole ? remedy : `${installRoot}/current/install.sh`);
   }
   const idle = units.filter((unit) => !startsWithMachine(unit)).map(({ id }) => id);
   if (idle.length > 0) {
