@@ -8,6 +8,7 @@ import { AppError, systemCode } from '../errors/app-error.ts';
 import type { HeldPortsReport, PortAddress } from '../protocol/runner.ts';
 import { withDeadline } from '../system/deadline.ts';
 import { needDescriptors } from '../system/descriptors.ts';
+import { describeError } from '../system/log.ts';
 import { isAlive, signalProcess } from '../system/processes.ts';
 import { Serial } from '../system/serial.ts';
 import type { ProcessRecords } from './process-records.ts';
@@ -106,11 +107,20 @@ export class HeldPorts {
   #tryLater(): void {
     clearTimeout(this.#retry);
     this.#retry = setTimeout(() => {
-      void this.#turns.run(async () => {
-        const { unavailable, refused } = this.#report;
-        if (this.#holder === undefined || unavailable !== null || refused.length > 0) await this.#replace();
-      });
+      void this.#turns.run(() => this.#repair());
     }, this.#triedAgainAfter).unref();
+  }
+
+  /** Replaces the holder if it lacks ports. Nobody waits for this, so an error must not end the runner. */
+  async #repair(): Promise<void> {
+    const { unavailable, refused } = this.#report;
+    if (this.#holder !== undefined && unavailable === null && refused.length === 0) return;
+    try {
+      await this.#replace();
+    } catch (error) {
+      this.#log(`ports are tried again: ${describeError(error)}`);
+      this.#tryLater();
+    }
   }
 
   async #start(): Promise<Holder | undefined> {
@@ -183,7 +193,7 @@ export class HeldPorts {
     this.#holder = undefined;
     void this.#turns.run(async () => {
       await sleep(pause, undefined, { ref: false });
-      if (this.#holder === undefined) await this.#replace();
+      await this.#repair();
     });
   }
 }

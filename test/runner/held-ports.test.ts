@@ -144,6 +144,21 @@ test('an address of a port that another program has is named, also another loopb
   assert.deepEqual(squatter.got, []);
 });
 
+test('a holder that ends while the records cannot be read is replaced, and the runner lives on', async (t) => {
+  const { directory, port } = await place(t);
+  const records = new ScarceRecords(directory);
+  const lines: string[] = [];
+  const held = new HeldPorts(directory, records, (line) => lines.push(line), { retryAfter: 50 });
+  t.after(() => held.dismiss());
+  await held.hold([loopback(port)]);
+  const [first] = await holders(records);
+  records.failures = 1;
+  signalProcess(first as number, 'SIGKILL');
+  await waitFor(() => lines.some((line) => /^ports are tried again: .*EMFILE/.test(line)));
+  await waitFor(async () => (await holders(records)).length === 1);
+  assert.ok(await cannotListen(port));
+});
+
 test('without perl, the runner logs the reason once, and calls do not fail', async (t) => {
   const { records, directory, port } = await place(t);
   const lines: string[] = [];
@@ -189,6 +204,17 @@ const acceptor = `
   my @clients;
   while (accept(my $client, $listener)) { syswrite($client, 'hello'); push @clients, $client; }
 `;
+
+/** Records that cannot be read for some times, as without a free descriptor. */
+class ScarceRecords extends ProcessRecords {
+  failures = 0;
+
+  override async alive() {
+    if (this.failures === 0) return super.alive();
+    this.failures -= 1;
+    throw Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' });
+  }
+}
 
 function loopback(port: number): PortAddress {
   return { host: '127.0.0.1', port };
