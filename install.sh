@@ -828,7 +828,7 @@ end_holders() {
   [ ! -e "/etc/systemd/system/$socket" ] || return 0
   for pid in $(processes_of root); do
     case $(tr '\0' ' ' <"/proc/$pid/cmdline") in
-      "/usr/bin/perl $root/"*"/src/runner/hold-ports.pl ") kill -KILL "$pid" ;;
+      "/usr/bin/perl $root/"*"/src/runner/"*"hold-ports.pl ") kill -KILL "$pid" ;;
     esac
   done 2>/dev/null
   ! is_ours "$nginx_last" || rm -f "$nginx_last"
@@ -1042,7 +1042,7 @@ is_ours() {
   esac
 }
 
-# Prints the path of the runner's lock, as src/runner/users/root-ground.ts makes it.
+# Prints the path of the runner's lock, as src/runner/users/privileged-host.ts makes it.
 runner_lock() {
   printf '/run/sluice-runner-%s.lock' "$(printf %s "$(readlink -f "$home")" | sha256sum | cut -c 1-12)"
 }

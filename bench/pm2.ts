@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { processStartTime, signalProcess } from '../src/system/processes.ts';
+import { processStartTime, signalProcess } from '../src/system/process/processes.ts';
 import { waitFor } from '../test/support/wait.ts';
 import { processTree } from './support.ts';
 

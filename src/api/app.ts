@@ -1,9 +1,9 @@
 import type { ServerOptions } from 'node:http';
 import type Koa from 'koa';
-import type { Service } from '../deployments/service.ts';
+import type { Service } from '../apps/service.ts';
 import type { Edge } from '../edge/edge.ts';
 import type { LoggedEvent } from '../releases/events-log.ts';
-import type { Log } from '../system/log.ts';
+import type { Log } from '../system/log/log.ts';
 import { authenticate } from './auth.ts';
 import type { ApiState } from './context.ts';
 import type { KeyStore } from './keys.ts';

@@ -1,9 +1,9 @@
 import { readFile, realpath } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AppError, systemCode } from '../errors/app-error.ts';
-import { ifThere } from '../system/exists.ts';
-import { ensurePrivateDirectory, writeFileAtomic } from '../system/files.ts';
-import { shellWord } from '../system/shell-word.ts';
+import { ifThere } from '../system/fs/exists.ts';
+import { ensurePrivateDirectory, writeFileAtomic } from '../system/fs/files.ts';
+import { shellWord } from '../system/text/shell-word.ts';
 import type { Key } from './keys.ts';
 
 /** `restrict` takes away all that is not the command: terminal, forwarding, and whatever sshd will learn yet. */

@@ -1,4 +1,4 @@
-import type { DeployEvent } from '../deployments/events.ts';
+import type { DeployEvent } from '../deploy/events.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import { errorStatus } from '../errors/codes.ts';
 import type { Release } from '../releases/release.ts';

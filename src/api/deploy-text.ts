@@ -1,7 +1,7 @@
 import { reachOf } from '../config/reach.ts';
-import type { DeployEvent } from '../deployments/events.ts';
-import { formatDuration } from '../system/amounts.ts';
-import { printable, printableLine } from '../system/printable.ts';
+import type { DeployEvent } from '../deploy/events.ts';
+import { formatDuration } from '../system/text/amounts.ts';
+import { printable, printableLine } from '../system/text/printable.ts';
 
 export type EventRenderer = (event: DeployEvent) => string;
 

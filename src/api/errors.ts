@@ -1,8 +1,8 @@
 import type { Context, Middleware } from 'koa';
 import { AppError, type ErrorBody, errorBody } from '../errors/app-error.ts';
 import { errorStatus } from '../errors/codes.ts';
-import type { Log } from '../system/log.ts';
-import { printable } from '../system/printable.ts';
+import type { Log } from '../system/log/log.ts';
+import { printable } from '../system/text/printable.ts';
 import { challenge, isGit } from './auth.ts';
 import type { ApiState } from './context.ts';
 import { drained } from './upload.ts';

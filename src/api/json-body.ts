@@ -1,8 +1,8 @@
 import * as v from 'valibot';
 import { isName } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
-import { formatBytes, formatDuration } from '../system/amounts.ts';
-import { withDeadline } from '../system/deadline.ts';
+import { withDeadline } from '../system/concurrency/deadline.ts';
+import { formatBytes, formatDuration } from '../system/text/amounts.ts';
 import type { ApiContext } from './context.ts';
 
 const maxBytes = 1024 ** 2;

@@ -3,7 +3,7 @@ import { promisify } from 'node:util';
 import * as v from 'valibot';
 import { NamedRecords } from '../config/named-records.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
-import { ownProgram } from '../system/own-program.ts';
+import { ownProgram } from '../system/process/own-program.ts';
 import type { AuthorizedKeys } from './authorized-keys.ts';
 
 const keySchema = v.strictObject({

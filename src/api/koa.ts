@@ -1,5 +1,5 @@
 import Koa, { type Context } from 'koa';
-import type { Log } from '../system/log.ts';
+import type { Log } from '../system/log/log.ts';
 import type { ApiState } from './context.ts';
 import { answerErrors } from './errors.ts';
 import { answerInJson } from './json-answer.ts';

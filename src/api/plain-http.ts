@@ -1,5 +1,5 @@
 import type { Context } from 'koa';
-import { isLoopback } from '../system/loopback.ts';
+import { isLoopback } from '../system/net/loopback.ts';
 
 /**
  * What whoever sent a token should know where it came over the network as it is; null where it did not. What comes from

@@ -1,7 +1,7 @@
 import { targetName } from '../config/paths.ts';
-import type { DeployEvent } from '../deployments/events.ts';
+import type { DeployEvent } from '../deploy/events.ts';
 import type { Release } from '../releases/release.ts';
-import { printable } from '../system/printable.ts';
+import { printable } from '../system/text/printable.ts';
 import { renderText } from './deploy-text.ts';
 
 /** A deploy as whoever has pushed it is shown it: as text, but for the end of one that failed, which says all there is. */

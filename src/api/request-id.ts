@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { Context, Middleware } from 'koa';
-import type { Log } from '../system/log.ts';
-import type { LogLevel } from '../system/log-level.ts';
-import { onBehalfOf } from '../system/on-behalf.ts';
+import type { Log } from '../system/log/log.ts';
+import type { LogLevel } from '../system/log/log-level.ts';
+import { onBehalfOf } from '../system/log/on-behalf.ts';
 import type { ApiState } from './context.ts';
 
 /** So much of a path is logged: it is as long as the caller likes. */

@@ -1,11 +1,11 @@
 import type { RouterMiddleware } from '@koa/router';
 import type Koa from 'koa';
 import type { Context } from 'koa';
-import type { Service } from '../deployments/service.ts';
+import type { Service } from '../apps/service.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import { type ServiceName, serviceNames } from '../git/services.ts';
-import type { Log } from '../system/log.ts';
-import { printable } from '../system/printable.ts';
+import type { Log } from '../system/log/log.ts';
+import { printable } from '../system/text/printable.ts';
 import { assertMayTouch } from './auth.ts';
 import { carry } from './carry.ts';
 import type { ApiState } from './context.ts';

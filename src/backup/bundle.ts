@@ -6,8 +6,8 @@ import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { AppError } from '../errors/app-error.ts';
 import { explainStart, gitEnvironment } from '../git/git.ts';
-import { asUser } from '../system/as-owner.ts';
-import { asOther, runAs } from '../system/run-as.ts';
+import { asUser } from '../system/process/as-owner.ts';
+import { asOther, runAs } from '../system/process/run-as.ts';
 import type { Owner } from './owners.ts';
 
 /**

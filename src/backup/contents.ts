@@ -1,9 +1,9 @@
 import { join } from 'node:path';
+import { listTargets } from '../config/environment-state.ts';
 import { type Paths, type Target, targetName } from '../config/paths.ts';
-import { listTargets } from '../config/target-state.ts';
 import { type ReleaseRecord, wholeCommit } from '../releases/release.ts';
 import { type Active, ReleaseStore } from '../releases/store.ts';
-import { exists } from '../system/exists.ts';
+import { exists } from '../system/fs/exists.ts';
 import { commitsIn } from './bundle.ts';
 import type { Environment } from './format.ts';
 import type { Owner } from './owners.ts';

@@ -3,9 +3,9 @@ import { readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Paths } from '../config/paths.ts';
 import { systemCode } from '../errors/app-error.ts';
-import { asUser } from '../system/as-owner.ts';
-import { exists } from '../system/exists.ts';
-import { parseJson, readJson, writeFileAtomic } from '../system/files.ts';
+import { exists } from '../system/fs/exists.ts';
+import { parseJson, readJson, writeFileAtomic } from '../system/fs/files.ts';
+import { asUser } from '../system/process/as-owner.ts';
 import type { Owners } from './owners.ts';
 import { edgeDirectory, stateFiles } from './place.ts';
 

@@ -3,14 +3,19 @@ import { mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
+import {
+  listTargets,
+  loadTargetState,
+  saveTargetState,
+  type TargetState,
+} from '../config/environment-state.ts';
 import { type Paths, targetName } from '../config/paths.ts';
-import { listTargets, loadTargetState, saveTargetState, type TargetState } from '../config/target-state.ts';
 import { AppError } from '../errors/app-error.ts';
-import { asUser } from '../system/as-owner.ts';
-import { exists } from '../system/exists.ts';
-import { ensurePrivateDirectory, listDirectory, syncDirectory } from '../system/files.ts';
-import { ownProgram } from '../system/own-program.ts';
-import { removeTree } from '../system/remove-tree.ts';
+import { exists } from '../system/fs/exists.ts';
+import { ensurePrivateDirectory, listDirectory, syncDirectory } from '../system/fs/files.ts';
+import { removeTree } from '../system/fs/remove-tree.ts';
+import { asUser } from '../system/process/as-owner.ts';
+import { ownProgram } from '../system/process/own-program.ts';
 import { readBundle } from './bundle.ts';
 import { type Environment, type Head, notABackup } from './format.ts';
 import { hand } from './hand.ts';

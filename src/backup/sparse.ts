@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import type { Stats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { ownProgram } from '../system/own-program.ts';
+import { ownProgram } from '../system/process/own-program.ts';
 
 /** A part of a file that has data. Between the parts there are holes: they read as zeros, and take no space on the disk. */
 export interface Piece {

@@ -2,11 +2,11 @@ import { mkdirSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { asUser } from '../system/as-owner.ts';
-import { exists } from '../system/exists.ts';
-import { temporaryBeside } from '../system/files.ts';
-import { ownEnvironment } from '../system/own-program.ts';
-import { ProgramFailed, runAs } from '../system/run-as.ts';
+import { exists } from '../system/fs/exists.ts';
+import { temporaryBeside } from '../system/fs/files.ts';
+import { asUser } from '../system/process/as-owner.ts';
+import { ownEnvironment } from '../system/process/own-program.ts';
+import { ProgramFailed, runAs } from '../system/process/run-as.ts';
 import type { Owner } from './owners.ts';
 import { openFile } from './walk.ts';
 

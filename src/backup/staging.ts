@@ -5,10 +5,10 @@ import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
 import { Paths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
-import { leftTemporaries, temporaryBeside } from '../system/files.ts';
-import { ownProgram } from '../system/own-program.ts';
-import { PinnedDirectory } from '../system/pinned-directory.ts';
-import { removeTree } from '../system/remove-tree.ts';
+import { leftTemporaries, temporaryBeside } from '../system/fs/files.ts';
+import { PinnedDirectory } from '../system/fs/pinned-directory.ts';
+import { removeTree } from '../system/fs/remove-tree.ts';
+import { ownProgram } from '../system/process/own-program.ts';
 import type { Owners } from './owners.ts';
 
 /** Where a backup is unpacked. */

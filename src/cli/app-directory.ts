@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { readJsonSettings } from '../config/json-settings.ts';
 import { isName } from '../config/paths.ts';
 import { AppError, hasCode } from '../errors/app-error.ts';
-import { exists } from '../system/exists.ts';
+import { exists } from '../system/fs/exists.ts';
 import { UsageError } from './failure.ts';
 
 /** One of these is in every directory that the server could start something from. */

@@ -1,7 +1,7 @@
+import type { AppStatus } from '../apps/service.ts';
 import { targetName } from '../config/paths.ts';
-import type { AppStatus } from '../deployments/service.ts';
-import { formatBytes, formatDuration } from '../system/amounts.ts';
-import { printableLine } from '../system/printable.ts';
+import { formatBytes, formatDuration } from '../system/text/amounts.ts';
+import { printableLine } from '../system/text/printable.ts';
 import { domainsTable } from './domain-view.ts';
 import { formatTime, paint, stateColour, table } from './output.ts';
 

@@ -1,5 +1,5 @@
 import type { Target } from '../config/paths.ts';
-import { printableLine } from '../system/printable.ts';
+import { printableLine } from '../system/text/printable.ts';
 import { connect } from './command.ts';
 import { lines } from './lines.ts';
 import { hasColours, put } from './output.ts';

@@ -5,8 +5,8 @@ import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { systemHome } from '../config/installed.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
-import { http } from '../system/http.ts';
-import { shellWord } from '../system/shell-word.ts';
+import { http } from '../system/net/http.ts';
+import { shellWord } from '../system/text/shell-word.ts';
 import type { ServerAddress } from './server-address.ts';
 
 export interface CallOptions {

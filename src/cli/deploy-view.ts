@@ -1,7 +1,7 @@
 import { reachOf } from '../config/reach.ts';
-import type { DeployEvent } from '../deployments/events.ts';
-import { formatBytes, formatDuration } from '../system/amounts.ts';
-import { printableLine } from '../system/printable.ts';
+import type { DeployEvent } from '../deploy/events.ts';
+import { formatBytes, formatDuration } from '../system/text/amounts.ts';
+import { printableLine } from '../system/text/printable.ts';
 import { hasColours, noteText, paint, print } from './output.ts';
 
 /** Shows a deploy as it goes on. */

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import ignore, { type Ignore } from 'ignore';
-import { ifThere } from '../system/exists.ts';
+import { ifThere } from '../system/fs/exists.ts';
 
 /**
  * What `export-ignore` in the .gitattributes files of a directory leaves out, as `git archive` would: a push leaves it

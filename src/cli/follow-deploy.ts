@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { type Target, targetName } from '../config/paths.ts';
-import type { DeployEvent } from '../deployments/events.ts';
+import type { DeployEvent } from '../deploy/events.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Release } from '../releases/release.ts';
 import type { ApiClient } from './client.ts';

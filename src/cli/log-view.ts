@@ -1,5 +1,5 @@
 import type { LogEntry } from '../api/log-text.ts';
-import { printableLine } from '../system/printable.ts';
+import { printableLine } from '../system/text/printable.ts';
 import { formatDay, hasColours, paint, twoDigits } from './output.ts';
 
 /** A log for people: `08:32:54 web.0   text`, in their time zone, and the day where it is another one. */

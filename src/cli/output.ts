@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { stripVTControlCharacters, styleText } from 'node:util';
-import { printable, printableJson } from '../system/printable.ts';
+import { printable, printableJson } from '../system/text/printable.ts';
 
 type Style = Parameters<typeof styleText>[0];
 

@@ -3,10 +3,10 @@ import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { promisify } from 'node:util';
-import { fromUrl } from '../system/address.ts';
-import { isLoopback } from '../system/loopback.ts';
-import { ownProgram } from '../system/own-program.ts';
-import { parentOf } from '../system/processes.ts';
+import { fromUrl } from '../system/net/address.ts';
+import { isLoopback } from '../system/net/loopback.ts';
+import { ownProgram } from '../system/process/own-program.ts';
+import { parentOf } from '../system/process/processes.ts';
 import { findServer } from './server-address.ts';
 
 export interface SshAddress {

@@ -5,7 +5,7 @@ import { systemHome } from '../config/installed.ts';
 import { homeFromEnvironment, Paths } from '../config/paths.ts';
 import { checkRunDirectory } from '../config/run-directory.ts';
 import { AppError } from '../errors/app-error.ts';
-import { readJson } from '../system/files.ts';
+import { readJson } from '../system/fs/files.ts';
 
 /** How to reach a server: over its unix socket, or by URL with a token. */
 export type ServerAddress =

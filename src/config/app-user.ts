@@ -2,8 +2,8 @@ import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { promisify } from 'node:util';
 import { AppError } from '../errors/app-error.ts';
-import { ownProgram } from '../system/own-program.ts';
-import { findUser, type PasswdEntry } from '../system/passwd.ts';
+import { ownProgram } from '../system/process/own-program.ts';
+import { findUser, type PasswdEntry } from '../system/process/passwd.ts';
 import { defaultEnvironment, type Paths, type Target, targetName } from './paths.ts';
 
 /** Whom a home belongs to. */

@@ -1,4 +1,4 @@
-import { listDirectory } from '../system/files.ts';
+import { listDirectory } from '../system/fs/files.ts';
 import { isName, type Paths, type Target } from './paths.ts';
 
 /** All environments of all apps that have a directory, by name, whatever is in it. */

@@ -1,7 +1,7 @@
 import { AppError, systemCode } from '../errors/app-error.ts';
-import { formatBytes } from '../system/amounts.ts';
-import { parseJson } from '../system/files.ts';
-import { NoFile, openFile, readText } from '../system/read-file.ts';
+import { parseJson } from '../system/fs/files.ts';
+import { NoFile, openFile, readText } from '../system/fs/read-file.ts';
+import { formatBytes } from '../system/text/amounts.ts';
 
 /** No settings file is near as large; one that a build has run away with must not fill our memory. */
 export const maxSettingsBytes = 4 * 1024 ** 2;

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { AppError } from '../errors/app-error.ts';
-import { counted } from '../system/listing.ts';
+import { counted } from '../system/text/listing.ts';
 import { type AppSettings, appSettingsSchema } from './app-settings.ts';
 import { readJsonSettings } from './json-settings.ts';
 import { type ServerSettings, serverSettingsSchema } from './server-settings.ts';

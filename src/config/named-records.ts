@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { AppError } from '../errors/app-error.ts';
-import { readJson, writeJsonAtomic } from '../system/files.ts';
-import { Serial } from '../system/serial.ts';
+import { Serial } from '../system/concurrency/serial.ts';
+import { readJson, writeJsonAtomic } from '../system/fs/files.ts';
 import { parseSettings } from './load.ts';
 
 const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/;

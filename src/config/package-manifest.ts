@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { AppError } from '../errors/app-error.ts';
-import { LeadsOut } from '../system/read-file.ts';
+import { LeadsOut } from '../system/fs/read-file.ts';
 import { readJsonSettings } from './json-settings.ts';
 import { parseSettings } from './load.ts';
 

@@ -1,4 +1,4 @@
-import { isLoopback } from '../system/loopback.ts';
+import { isLoopback } from '../system/net/loopback.ts';
 import { type Target, targetName } from './paths.ts';
 
 /** Returns a remark for the URL of an app that only the server can reach, with the command that adds a domain; else ''. */

@@ -1,7 +1,7 @@
 import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AppError } from '../errors/app-error.ts';
-import { ifThere } from '../system/exists.ts';
+import { ifThere } from '../system/fs/exists.ts';
 import type { Paths } from './paths.ts';
 
 /**

@@ -1,6 +1,6 @@
 import { Resolver } from 'node:dns';
 import * as v from 'valibot';
-import { logLevels } from '../system/log-level.ts';
+import { logLevels } from '../system/log/log-level.ts';
 import { schedule } from './schedule.ts';
 import { count, duration, size } from './units.ts';
 

@@ -4,7 +4,7 @@ import * as v from 'valibot';
 import { apiSocket } from '../config/installed.ts';
 import { type EdgePaths, homeFromEnvironment, Paths } from '../config/paths.ts';
 import { systemCode } from '../errors/app-error.ts';
-import { parseJson } from '../system/files.ts';
+import { parseJson } from '../system/fs/files.ts';
 import { type Applied, type Wanted, type WantedHost, wantedSchema } from './documents.ts';
 import { type Listening, planListening } from './listening.ts';
 import { Nginx, NginxError } from './nginx.ts';

@@ -1,7 +1,7 @@
 import { readFile, rm } from 'node:fs/promises';
 import type { EdgePaths } from '../config/paths.ts';
-import { ifThere } from '../system/exists.ts';
-import { listDirectory, writeFileAtomic } from '../system/files.ts';
+import { ifThere } from '../system/fs/exists.ts';
+import { listDirectory, writeFileAtomic } from '../system/fs/files.ts';
 import { type CertificateInfo, describeCertificate } from './certificate.ts';
 import { runChild } from './child.ts';
 import type { SelfSignTask } from './self-sign.ts';

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
-import { ownProgram } from '../system/own-program.ts';
+import { ownProgram } from '../system/process/own-program.ts';
 
 interface ChildOptions {
   /** ends it early, at once */

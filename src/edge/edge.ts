@@ -1,13 +1,13 @@
 import type { ScheduledTask } from 'node-cron';
+import { loadTargetState } from '../config/environment-state.ts';
 import { NamedRecords } from '../config/named-records.ts';
 import { type Paths, type Target, targetName } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
-import { loadTargetState } from '../config/target-state.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
-import { exists } from '../system/exists.ts';
-import type { Log } from '../system/log.ts';
+import { Serial, SerialByKey } from '../system/concurrency/serial.ts';
+import { exists } from '../system/fs/exists.ts';
+import type { Log } from '../system/log/log.ts';
 import { nodeCron } from '../system/node-cron.ts';
-import { Serial, SerialByKey } from '../system/serial.ts';
 import { describeCertificate } from './certificate.ts';
 import { Certificates } from './certificates.ts';
 import { type Domain, type DomainView, domainSchema, type NewDomain } from './domain.ts';

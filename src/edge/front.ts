@@ -4,7 +4,7 @@ import { isDeepStrictEqual } from 'node:util';
 import * as v from 'valibot';
 import type { EdgePaths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
-import { readJson, writeJsonAtomic } from '../system/files.ts';
+import { readJson, writeJsonAtomic } from '../system/fs/files.ts';
 import { type Applied, appliedSchema, type Wanted, type WantedHost, wantedSchema } from './documents.ts';
 
 /**

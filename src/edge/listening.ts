@@ -1,6 +1,6 @@
 import { isIPv6 } from 'node:net';
-import { isEverywhere } from '../system/address.ts';
-import { isLoopback } from '../system/loopback.ts';
+import { isEverywhere } from '../system/net/address.ts';
+import { isLoopback } from '../system/net/loopback.ts';
 import { NginxError } from './nginx.ts';
 import type { OtherSites, OtherSocket } from './other-sites.ts';
 

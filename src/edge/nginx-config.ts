@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { inUrl } from '../system/address.ts';
+import { inUrl } from '../system/net/address.ts';
 import type { WantedHost } from './documents.ts';
 import type { Listening, Place } from './listening.ts';
 

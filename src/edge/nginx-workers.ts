@@ -1,4 +1,4 @@
-import { listPids, parentOf, titleOf } from '../system/processes.ts';
+import { listPids, parentOf, titleOf } from '../system/process/processes.ts';
 
 /**
  * Notes the workers that nginx has, before it is told to reload: for some 100 ms it has them and their successors, and

@@ -2,8 +2,8 @@ import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { systemCode } from '../errors/app-error.ts';
-import { ifThere } from '../system/exists.ts';
-import { ownProgram } from '../system/own-program.ts';
+import { ifThere } from '../system/fs/exists.ts';
+import { ownProgram } from '../system/process/own-program.ts';
 
 /** Size limit of nginx's whole configuration, in bytes. */
 const largestDump = 64 * 1024 ** 2;

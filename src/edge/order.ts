@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import acme from 'acme-client';
-import { readJson, writeFileAtomic, writeJsonAtomic } from '../system/files.ts';
-import { tryLock } from '../system/lock.ts';
+import { readJson, writeFileAtomic, writeJsonAtomic } from '../system/fs/files.ts';
+import { tryLock } from '../system/fs/lock.ts';
 
 export interface OrderTask {
   name: string;

@@ -1,6 +1,6 @@
 import { lookup } from 'node:dns/promises';
 import { isIP, isIPv6 } from 'node:net';
-import { fromUrl, inUrl } from '../system/address.ts';
+import { fromUrl, inUrl } from '../system/net/address.ts';
 import type { Directive } from './nginx-dump.ts';
 
 /** A socket that sites of others share, with its options: nginx has one set of options for all servers on a socket. */

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
-import { listListeners } from '../system/listeners.ts';
-import { run } from '../system/systemd.ts';
+import { listListeners } from '../system/net/listeners.ts';
+import { run } from '../system/process/systemd.ts';
 import { NginxError } from './nginx.ts';
 
 interface Holder {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { http } from '../system/http.ts';
+import { http } from '../system/net/http.ts';
 import type { WantedHost } from './documents.ts';
 import { addressToAsk, type Listening } from './listening.ts';
 import { NginxError } from './nginx.ts';

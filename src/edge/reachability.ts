@@ -4,8 +4,8 @@ import { chmod, rm } from 'node:fs/promises';
 import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import { AppError, systemCode } from '../errors/app-error.ts';
-import { writeFileAtomic } from '../system/files.ts';
-import { http } from '../system/http.ts';
+import { writeFileAtomic } from '../system/fs/files.ts';
+import { http } from '../system/net/http.ts';
 
 interface ReachOptions {
   challenges: string;

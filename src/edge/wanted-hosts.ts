@@ -1,9 +1,9 @@
+import { loadTargetState } from '../config/environment-state.ts';
 import type { Paths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
-import { loadTargetState } from '../config/target-state.ts';
 import { errorBody } from '../errors/app-error.ts';
-import { isEverywhere } from '../system/address.ts';
-import { Serial } from '../system/serial.ts';
+import { Serial } from '../system/concurrency/serial.ts';
+import { isEverywhere } from '../system/net/address.ts';
 import type { Certificates } from './certificates.ts';
 import type { WantedHost } from './documents.ts';
 import type { Domain } from './domain.ts';

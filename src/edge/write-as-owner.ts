@@ -1,6 +1,6 @@
 import { renameSync, rmSync } from 'node:fs';
-import { asOwner } from '../system/as-owner.ts';
-import { temporaryBeside, writeSynced } from '../system/files.ts';
+import { temporaryBeside, writeSynced } from '../system/fs/files.ts';
+import { asOwner } from '../system/process/as-owner.ts';
 
 /** Replaces a file of somebody else's directory, with no more rights than that somebody has. */
 export function writeAsOwner(home: string, path: string, content: string): void {

@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { promisify } from 'node:util';
 import { AppError, systemCode } from '../errors/app-error.ts';
-import { ownEnvironment } from '../system/own-program.ts';
+import { ownEnvironment } from '../system/process/own-program.ts';
 
 /** How long one command may take, in ms: the longest look at a whole history. */
 const timeout = 120_000;

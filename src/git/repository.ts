@@ -2,15 +2,15 @@ import { chmod, readdir, readFile, rename, rm, writeFile } from 'node:fs/promise
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { AppError, hasCode } from '../errors/app-error.ts';
-import { exists, ifThere } from '../system/exists.ts';
+import { exists, ifThere } from '../system/fs/exists.ts';
 import {
   ensurePrivateDirectory,
   readLink,
   replaceLink,
   syncDirectory,
   temporaryBeside,
-} from '../system/files.ts';
-import { removeTree } from '../system/remove-tree.ts';
+} from '../system/fs/files.ts';
+import { removeTree } from '../system/fs/remove-tree.ts';
 import { archiveCommit } from './archive.ts';
 import { type Commit, commitFormat, parseCommits } from './commit.ts';
 import { git, gitRecords } from './git.ts';

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Duplex, Readable, Writable } from 'node:stream';
-import { withDeadline } from '../system/deadline.ts';
+import { withDeadline } from '../system/concurrency/deadline.ts';
 import { explainStart, gitEnvironment } from './git.ts';
 import { HookPort } from './hook-port.ts';
 import { lower } from './priority.ts';

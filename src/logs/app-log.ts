@@ -2,8 +2,8 @@ import { type FileHandle, mkdir, open, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createStream, type RotatingFileStream } from 'rotating-file-stream';
 import { systemCode } from '../errors/app-error.ts';
-import { ifThere } from '../system/exists.ts';
-import { Serial } from '../system/serial.ts';
+import { Serial } from '../system/concurrency/serial.ts';
+import { ifThere } from '../system/fs/exists.ts';
 import { currentLog, rotatedLog, rotatedLogs } from './files.ts';
 import { type LogOrigin, linePrefix, nobody } from './line.ts';
 

@@ -1,5 +1,5 @@
 import type { LogSpec } from '../protocol/runner.ts';
-import { Serial } from '../system/serial.ts';
+import { Serial } from '../system/concurrency/serial.ts';
 import { AppLog } from './app-log.ts';
 import { compressRotated, keepNewest, keepWithin } from './archive.ts';
 import { type RotationSchedule, scheduleRotation } from './rotation-schedule.ts';

@@ -3,8 +3,8 @@ import { rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
-import { ifThere } from '../system/exists.ts';
-import { listDirectory } from '../system/files.ts';
+import { ifThere } from '../system/fs/exists.ts';
+import { listDirectory } from '../system/fs/files.ts';
 import { currentLog, rotatedLogs } from './files.ts';
 
 /** Takes less than half the time of the usual 6, for files that are a tenth larger (measured). */

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { listDirectory } from '../system/files.ts';
+import { listDirectory } from '../system/fs/files.ts';
 
 /** The file that is being written. */
 export const currentLog = 'app.log';

@@ -1,5 +1,5 @@
-import { MaskStream } from '../system/mask/mask-stream.ts';
-import type { Masker } from '../system/mask/masker.ts';
+import { MaskStream } from '../system/text/mask/mask-stream.ts';
+import type { Masker } from '../system/text/mask/masker.ts';
 import { type LogOrigin, type LogStream, linePrefix } from './line.ts';
 
 /** A line longer than this is written in parts, in bytes: what is held back is lost when we are killed. */

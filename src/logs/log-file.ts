@@ -2,7 +2,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
-import { ifThere } from '../system/exists.ts';
+import { ifThere } from '../system/fs/exists.ts';
 import { currentLog, rotatedLog } from './files.ts';
 
 const blockSize = 64 * 1024;

@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { ifThere } from '../system/exists.ts';
+import { ifThere } from '../system/fs/exists.ts';
 import { rotatedLog, rotatedLogs } from './files.ts';
 
 /** More than this many in a row are not missed by chance: they have been removed. */

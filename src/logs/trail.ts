@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ifThere } from '../system/exists.ts';
+import { ifThere } from '../system/fs/exists.ts';
 import { currentLog, rotatedLog } from './files.ts';
 import { LogFile } from './log-file.ts';
 import { rotatedNumbers } from './numbers.ts';

@@ -2,9 +2,9 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { targetName } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
-import { formatBytes } from '../system/amounts.ts';
-import { freeBytes } from '../system/disk-space.ts';
-import { ownProgram } from '../system/own-program.ts';
+import { freeBytes } from '../system/fs/disk-space.ts';
+import { ownProgram } from '../system/process/own-program.ts';
+import { formatBytes } from '../system/text/amounts.ts';
 import type { ReleaseStore } from './store.ts';
 
 /**

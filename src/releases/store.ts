@@ -4,6 +4,7 @@ import * as v from 'valibot';
 import { parseSettings } from '../config/load.ts';
 import { type ReleasePaths, type Target, type TargetPaths, targetName } from '../config/paths.ts';
 import { AppError, isRefusedByDisk } from '../errors/app-error.ts';
+import { Serial } from '../system/concurrency/serial.ts';
 import {
   ensurePrivateDirectory,
   readJson,
@@ -12,10 +13,9 @@ import {
   sweepTemporaries,
   syncDirectory,
   writeJsonAtomic,
-} from '../system/files.ts';
-import { emptyDirectory, removeTree } from '../system/remove-tree.ts';
-import { Serial } from '../system/serial.ts';
-import { type EmptyTree, Places } from './places.ts';
+} from '../system/fs/files.ts';
+import { emptyDirectory, removeTree } from '../system/fs/remove-tree.ts';
+import { type EmptyTree, Places } from './directory.ts';
 import type { ReleaseRecord } from './release.ts';
 import { expiredReleases, previousRelease, type Retainable, switchable } from './retention.ts';
 import { completePlan } from './run-plan.ts';

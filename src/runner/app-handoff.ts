@@ -1,4 +1,4 @@
-import { describeError } from '../system/log.ts';
+import { describeError } from '../system/log/log.ts';
 import { Handoff } from './handoff.ts';
 
 /**

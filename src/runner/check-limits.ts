@@ -1,6 +1,6 @@
 import { AppError } from '../errors/app-error.ts';
 import type { GenerationLimits, JobLimits } from '../protocol/limits.ts';
-import { askedTarget } from './asked-target.ts';
+import { askedTarget } from './environment-key.ts';
 
 /**
  * What the server asks for becomes names and contents of files that root writes: a text that is no number would be what

@@ -1,6 +1,6 @@
 import { renameSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { leftTemporaries, syncDirectory, temporaryBeside, writeSynced } from '../system/files.ts';
+import { leftTemporaries, syncDirectory, temporaryBeside, writeSynced } from '../system/fs/files.ts';
 
 interface Replacement {
   temporary: string;

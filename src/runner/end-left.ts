@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { homeFromEnvironment, Paths } from '../config/paths.ts';
-import { exists } from '../system/exists.ts';
-import { lockHolder, tryLock } from '../system/lock.ts';
-import { createLog } from '../system/log.ts';
-import { signalProcess } from '../system/processes.ts';
-import { findGround } from './ground.ts';
-import { type ProcessRecord, ProcessRecords } from './process-records.ts';
+import { exists } from '../system/fs/exists.ts';
+import { lockHolder, tryLock } from '../system/fs/lock.ts';
+import { createLog } from '../system/log/log.ts';
+import { signalProcess } from '../system/process/processes.ts';
 import { Runner } from './runner.ts';
+import { type ProcessRecord, ProcessRecords } from './takeover/process-records.ts';
+import { findGround } from './users/host.ts';
 
 /** Time for a server or a runner to end in order, in ms: apps finish their requests in flight. */
 const endedWithin = 60_000;

@@ -1,5 +1,5 @@
-import { formatDuration } from '../system/amounts.ts';
-import { signalProcess } from '../system/processes.ts';
+import { signalProcess } from '../system/process/processes.ts';
+import { formatDuration } from '../system/text/amounts.ts';
 
 interface EndOptions {
   signal: NodeJS.Signals;

@@ -1,5 +1,5 @@
 import type { Shortage } from '../protocol/limits.ts';
-import { formatBytes } from '../system/amounts.ts';
+import { formatBytes } from '../system/text/amounts.ts';
 
 /** How a process ended. */
 export interface Exit {

@@ -3,13 +3,13 @@ import { basename, join } from 'node:path';
 import { homeFromEnvironment, Paths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { serveCalls } from '../protocol/peer.ts';
-import { ensurePrivateDirectory } from '../system/files.ts';
-import { tryLock } from '../system/lock.ts';
-import { createLog } from '../system/log.ts';
-import { logLevel } from '../system/log-level.ts';
-import { findGround } from './ground.ts';
+import { ensurePrivateDirectory } from '../system/fs/files.ts';
+import { tryLock } from '../system/fs/lock.ts';
+import { createLog } from '../system/log/log.ts';
+import { logLevel } from '../system/log/log-level.ts';
 import { makeWay } from './make-way.ts';
 import { Runner } from './runner.ts';
+import { findGround } from './users/host.ts';
 
 const log = createLog(process.stderr.fd, 'runner', logLevel(process.env['SLUICE_LOG_LEVEL']));
 

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { ProcessFigures as Figures } from '../protocol/runner.ts';
-import { fieldsOf } from '../system/processes.ts';
+import { fieldsOf } from '../system/process/processes.ts';
 
 /** Fields of /proc/self/auxv: see getauxval(3). */
 const atPageSize = 6n;

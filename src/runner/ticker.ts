@@ -1,5 +1,5 @@
-import { attendedTime } from '../system/attended.ts';
-import type { TargetRunner } from './target.ts';
+import { attendedTime } from '../system/concurrency/attended.ts';
+import type { TargetRunner } from './supervisor.ts';
 
 /** Interval between two checks of all processes, in ms. */
 const interval = 250;

@@ -1,5 +1,5 @@
 import { type ErrorBody, errorBody } from '../errors/app-error.ts';
-import { printable } from '../system/printable.ts';
+import { printable } from '../system/text/printable.ts';
 
 /** Exit statuses of the server. libexec/supervise.sh decides by them if it starts the server again. */
 export const exitStatus = { cannotStart: 1, anotherIsUp: 3, crashed: 70 };

@@ -1,6 +1,6 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
-import { patientTimer } from '../system/deadline.ts';
+import { patientTimer } from '../system/concurrency/deadline.ts';
 
 /** Time limits of a connection, in ms. */
 export interface ConnectionLimits {

@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import type { Log } from '../system/log.ts';
-import type { LogLevel } from '../system/log-level.ts';
-import { smallHeap } from '../system/small-heap.ts';
+import type { Log } from '../system/log/log.ts';
+import type { LogLevel } from '../system/log/log-level.ts';
+import { smallHeap } from '../system/process/small-heap.ts';
 
 const entry = fileURLToPath(new URL('../runner/main.ts', import.meta.url));
 

@@ -3,11 +3,11 @@ import type { RequestListener, Server } from 'node:http';
 import type { AddressInfo, ListenOptions } from 'node:net';
 import { apiServerOptions } from '../api/app.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
-import { inUrl } from '../system/address.ts';
-import { withDeadline } from '../system/deadline.ts';
-import { http } from '../system/http.ts';
-import { isListenedOn } from '../system/listeners.ts';
-import type { Log } from '../system/log.ts';
+import { withDeadline } from '../system/concurrency/deadline.ts';
+import type { Log } from '../system/log/log.ts';
+import { inUrl } from '../system/net/address.ts';
+import { http } from '../system/net/http.ts';
+import { isListenedOn } from '../system/net/listeners.ts';
 import { type ConnectionLimits, connectionLimits, limitConnections } from './connections.ts';
 
 /** Shortest time between two log lines about connections that are not accepted, in ms. */
@@ -73,7 +73,7 @@ export async function serveApi(
 }
 
 /**
- * Opens the TCP port. On Linux the port may be held by the runner (src/runner/held-ports.ts), and then a socket needs
+ * Opens the TCP port. On Linux the port may be held by the runner (src/runner/ports/held-ports.ts), and then a socket needs
  * SO_REUSEPORT to listen. With this option, the kernel lets two servers of one user listen, so
  * this function first checks that nobody listens.
  */

@@ -1,8 +1,8 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Paths } from '../config/paths.ts';
-import { exists } from '../system/exists.ts';
-import { writeJsonAtomic } from '../system/files.ts';
+import { exists } from '../system/fs/exists.ts';
+import { writeJsonAtomic } from '../system/fs/files.ts';
 
 /**
  * Puts a package.json above all apps where there is one further up. Node.js asks the nearest one upwards whether a `.js`

@@ -1,6 +1,6 @@
 import { homeFromEnvironment } from '../config/paths.ts';
-import { withDeadline } from '../system/deadline.ts';
-import { sayReadyToSystemd } from '../system/systemd.ts';
+import { withDeadline } from '../system/concurrency/deadline.ts';
+import { sayReadyToSystemd } from '../system/process/systemd.ts';
 import { asProgram } from './as-program.ts';
 import { run } from './run.ts';
 

@@ -1,8 +1,8 @@
 import { statSync, writeFileSync } from 'node:fs';
+import type { RunnerClient } from '../apps/runner-client.ts';
 import { homeFromEnvironment, type Paths } from '../config/paths.ts';
-import type { RunnerClient } from '../deployments/runner-client.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { Log } from '../system/log.ts';
+import type { Log } from '../system/log/log.ts';
 import { asProgram } from './as-program.ts';
 import { openLog } from './open-log.ts';
 import { type Ready, run } from './run.ts';

@@ -5,9 +5,9 @@
  */
 import { flushCompileCache } from 'node:module';
 import '../runner/main.ts';
-import '../runner/users/root-ground.ts';
+import '../runner/users/privileged-host.ts';
 import '../runner/users/users.ts';
-import '../sources/unpacker.ts';
+import '../build/receive/unpacker.ts';
 import { nodeCron } from '../system/node-cron.ts';
 import './unit.ts';
 import './up.ts';

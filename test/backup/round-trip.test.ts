@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { chmod, lstat, mkdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { writeJsonAtomic } from '../../src/system/files.ts';
+import { writeJsonAtomic } from '../../src/system/fs/files.ts';
 import { answering } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
 import { doctor } from '../support/doctor.ts';

@@ -3,9 +3,9 @@ import { spawnSync } from 'node:child_process';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { loadEnv, saveEnv } from '../../src/config/env-store.ts';
+import { loadEnv, saveEnv } from '../../src/apps/variables.ts';
 import type { AppError } from '../../src/errors/app-error.ts';
-import { describeError } from '../../src/system/log.ts';
+import { describeError } from '../../src/system/log/log.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 test('variables are kept as they are, and only their owner may read them', async (t) => {

@@ -3,13 +3,13 @@ import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { test } from 'node:test';
-import { Paths } from '../../src/config/paths.ts';
 import {
   ensureTargetState,
   listTargets,
   loadTargetState,
   saveTargetState,
-} from '../../src/config/target-state.ts';
+} from '../../src/config/environment-state.ts';
+import { Paths } from '../../src/config/paths.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 const host = '127.0.0.1';

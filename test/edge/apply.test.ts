@@ -10,7 +10,7 @@ import { Paths } from '../../src/config/paths.ts';
 import { serverSettingsSchema } from '../../src/config/server-settings.ts';
 import { Certificates } from '../../src/edge/certificates.ts';
 import { Edge } from '../../src/edge/edge.ts';
-import { createLog } from '../../src/system/log.ts';
+import { createLog } from '../../src/system/log/log.ts';
 import { fetchText } from '../support/http.ts';
 import { askHost } from '../support/https.ts';
 import { machineWithNginx, type NginxMachine } from '../support/nginx.ts';

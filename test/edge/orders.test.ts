@@ -5,7 +5,7 @@ import { type AddressInfo, connect, createServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import type { DomainView } from '../../src/edge/domain.ts';
 import { retryAfter } from '../../src/edge/order-record.ts';
-import { exists } from '../../src/system/exists.ts';
+import { exists } from '../../src/system/fs/exists.ts';
 import { answering } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
 import { machineWithNginx } from '../support/nginx.ts';

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { type TestContext, test } from 'node:test';
+import { saveTargetState } from '../../src/config/environment-state.ts';
 import { parseSettings } from '../../src/config/load.ts';
 import { Paths } from '../../src/config/paths.ts';
 import { serverSettingsSchema } from '../../src/config/server-settings.ts';
-import { saveTargetState } from '../../src/config/target-state.ts';
 import type { Applied, Wanted } from '../../src/edge/documents.ts';
 import { Edge } from '../../src/edge/edge.ts';
-import { createLog } from '../../src/system/log.ts';
+import { createLog } from '../../src/system/log/log.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 

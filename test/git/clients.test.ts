@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import git from 'isomorphic-git';
 import http from 'isomorphic-git/http/node';
-import { listDirectory } from '../../src/system/files.ts';
+import { listDirectory } from '../../src/system/fs/files.ts';
 import { answering, running } from '../support/apps.ts';
 import { Checkout, remoteBranches } from '../support/git.ts';
 import { startSluice } from '../support/server.ts';

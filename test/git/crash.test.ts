@@ -4,7 +4,7 @@ import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { type DeployStep, deploySteps } from '../../src/deployments/events.ts';
+import { type DeployStep, deploySteps } from '../../src/deploy/events.ts';
 import { answering, answeringWhenBuilt, answeringWithHooks } from '../support/apps.ts';
 import { Checkout, remoteBranches } from '../support/git.ts';
 import { startSluice } from '../support/server.ts';

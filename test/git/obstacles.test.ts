@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { listDirectory } from '../../src/system/files.ts';
+import { listDirectory } from '../../src/system/fs/files.ts';
 import { answering } from '../support/apps.ts';
 import { firstPort } from '../support/free-port.ts';
 import { Checkout } from '../support/git.ts';

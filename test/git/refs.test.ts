@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
-import { listDirectory } from '../../src/system/files.ts';
+import { listDirectory } from '../../src/system/fs/files.ts';
 import { answering } from '../support/apps.ts';
 import { Checkout, remoteBranches } from '../support/git.ts';
 import { fetchOnce } from '../support/http.ts';

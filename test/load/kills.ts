@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { signalProcess } from '../../src/system/processes.ts';
+import { signalProcess } from '../../src/system/process/processes.ts';
 import { Load, type LoadReport } from '../support/load.ts';
 import { movesConnections } from '../support/network.ts';
 import { apps } from '../support/runner.ts';

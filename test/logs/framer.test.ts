@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { AppLog } from '../../src/logs/app-log.ts';
 import { Framer } from '../../src/logs/framer.ts';
 import { parseLine } from '../../src/logs/line.ts';
-import { Masker } from '../../src/system/mask/masker.ts';
+import { Masker } from '../../src/system/text/mask/masker.ts';
 
 const origin = { release: 1, process: 'web.0' };
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { Paths } from '../../src/config/paths.ts';
 import { noCommit } from '../../src/releases/release.ts';
 import { ReleaseStore } from '../../src/releases/store.ts';
-import { writeJsonAtomic } from '../../src/system/files.ts';
+import { writeJsonAtomic } from '../../src/system/fs/files.ts';
 
 const [home = ''] = process.argv.slice(2);
 const target = { app: 'shop', environment: 'production' };

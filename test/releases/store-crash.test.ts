@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { Paths } from '../../src/config/paths.ts';
 import { releaseState } from '../../src/releases/state.ts';
 import { ReleaseStore } from '../../src/releases/store.ts';
-import { readLink } from '../../src/system/files.ts';
+import { readLink } from '../../src/system/fs/files.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 const target = { app: 'shop', environment: 'production' };

@@ -3,7 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { BackgroundSpec, BackgroundStatus, GenerationSpec } from '../../src/protocol/runner.ts';
-import { processStartTime } from '../../src/system/processes.ts';
+import { processStartTime } from '../../src/system/process/processes.ts';
 import { appLog } from '../support/app-log.ts';
 import { apps, TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';

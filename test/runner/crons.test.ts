@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
 import type { CronStatus, GenerationSpec } from '../../src/protocol/runner.ts';
-import { processStartTime } from '../../src/system/processes.ts';
+import { processStartTime } from '../../src/system/process/processes.ts';
 import { appLog, linesOf } from '../support/app-log.ts';
 import { Load } from '../support/load.ts';
 import { TestRunner } from '../support/runner.ts';

@@ -7,7 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { AppError } from '../../src/errors/app-error.ts';
 import { AppLogs } from '../../src/logs/app-logs.ts';
-import { Outputs } from '../../src/runner/outputs.ts';
+import { Outputs } from '../../src/runner/output/outputs.ts';
 import { freePort } from '../support/free-port.ts';
 import { fetchText } from '../support/http.ts';
 import { TestRunner } from '../support/runner.ts';

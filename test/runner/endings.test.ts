@@ -3,7 +3,7 @@ import { get } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { GenerationSpec } from '../../src/protocol/runner.ts';
-import { processStartTime } from '../../src/system/processes.ts';
+import { processStartTime } from '../../src/system/process/processes.ts';
 import { appLog } from '../support/app-log.ts';
 import { fetchText } from '../support/http.ts';
 import { apps, TestRunner } from '../support/runner.ts';

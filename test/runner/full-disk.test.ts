@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { ProcessRecords } from '../../src/runner/process-records.ts';
+import { ProcessRecords } from '../../src/runner/takeover/process-records.ts';
 import { FailingDisk, type Fault } from '../support/failing-disk.ts';
 import { fetchText } from '../support/http.ts';
 import { workersOfHome } from '../support/processes.ts';

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { processStartTime } from '../../src/system/processes.ts';
+import { processStartTime } from '../../src/system/process/processes.ts';
 import { ask, connectClients, headerOf, nextText } from '../support/clients.ts';
 import { fetchText } from '../support/http.ts';
 import { appNode, TestRunner } from '../support/runner.ts';

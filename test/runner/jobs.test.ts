@@ -4,7 +4,7 @@ import { getPriority } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { JobSpec } from '../../src/protocol/runner.ts';
-import { processStartTime } from '../../src/system/processes.ts';
+import { processStartTime } from '../../src/system/process/processes.ts';
 import { apps, TestRunner } from '../support/runner.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { reportsWithin } from '../../src/runner/orphans.ts';
+import { reportsWithin } from '../../src/runner/takeover/orphans.ts';
 import { ask, connectClients, nextText } from '../support/clients.ts';
 import { fetchText } from '../support/http.ts';
 import { Load, type LoadReport, orderViolations } from '../support/load.ts';

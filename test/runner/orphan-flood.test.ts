@@ -4,9 +4,9 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { Orphans, reportsWithin } from '../../src/runner/orphans.ts';
-import { ProcessRecords } from '../../src/runner/process-records.ts';
-import { descriptorUsage } from '../../src/system/descriptors.ts';
+import { Orphans, reportsWithin } from '../../src/runner/takeover/orphans.ts';
+import { ProcessRecords } from '../../src/runner/takeover/process-records.ts';
+import { descriptorUsage } from '../../src/system/process/descriptors.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 

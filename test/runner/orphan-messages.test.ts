@@ -7,8 +7,8 @@ import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { Handoff } from '../../src/runner/handoff.ts';
-import { Orphans } from '../../src/runner/orphans.ts';
-import { ProcessRecords } from '../../src/runner/process-records.ts';
+import { Orphans } from '../../src/runner/takeover/orphans.ts';
+import { ProcessRecords } from '../../src/runner/takeover/process-records.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -80,9 +80,9 @@ test('the system refuses the ends of a handoff: an orphan retires all the same, 
     import { connect } from 'node:net';
     import { createInterface } from 'node:readline';
     import { Handoff } from ${module('../../src/runner/handoff.ts')};
-    import { Orphans } from ${module('../../src/runner/orphans.ts')};
-    import { ProcessRecords } from ${module('../../src/runner/process-records.ts')};
-    import { sendHandles } from ${module('../../src/runner/send-handle.ts')};
+    import { Orphans } from ${module('../../src/runner/takeover/orphans.ts')};
+    import { ProcessRecords } from ${module('../../src/runner/takeover/process-records.ts')};
+    import { sendHandles } from ${module('../../src/runner/takeover/send-handle.ts')};
     if (process.getuid() === 0) process.setuid(2e9 + process.pid);
     const create = () => Handoff.create(${JSON.stringify(directory)}, () => undefined);
     const records = new ProcessRecords(${JSON.stringify(join(directory, 'processes'))});

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { withDeadline } from '../../src/system/deadline.ts';
+import { withDeadline } from '../../src/system/concurrency/deadline.ts';
 import { freePort } from '../support/free-port.ts';
 import { fetchText } from '../support/http.ts';
 import { sharesPorts, TestRunner } from '../support/runner.ts';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { AppLogs } from '../../src/logs/app-logs.ts';
-import { Outputs } from '../../src/runner/outputs.ts';
+import { Outputs } from '../../src/runner/output/outputs.ts';
 import { appLog } from '../support/app-log.ts';
 import { removeDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
-import { ProcessRecords } from '../../src/runner/process-records.ts';
-import { endRemainsOfEarlier } from '../../src/runner/remains.ts';
+import { endRemainsOfEarlier } from '../../src/runner/jobs/remains.ts';
+import { ProcessRecords } from '../../src/runner/takeover/process-records.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 for (const kind of ['worker', 'background', 'keeper', 'job'] as const) {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Restarts } from '../../src/runner/restarts.ts';
+import { Restarts } from '../../src/runner/generation/restarts.ts';
 
 const spec = { maxRestarts: 16, minUptime: 1000, delay: 100, stopExitCodes: [9] };
 const failed = { code: 1, signal: null };

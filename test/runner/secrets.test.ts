@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { readJson } from '../../src/system/files.ts';
+import { readJson } from '../../src/system/fs/files.ts';
 import { appLog } from '../support/app-log.ts';
 import { fetchText } from '../support/http.ts';
 import { TestRunner } from '../support/runner.ts';

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { test } from 'node:test';
 import type { JobSpec } from '../../src/protocol/runner.ts';
-import { processStartTime } from '../../src/system/processes.ts';
+import { processStartTime } from '../../src/system/process/processes.ts';
 import { fetchText } from '../support/http.ts';
 import { apps, TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';

@@ -11,7 +11,7 @@ import { promisify } from 'node:util';
 import { apiServerOptions } from '../../src/api/app.ts';
 import { type ConnectionLimits, connectionLimits } from '../../src/server/connections.ts';
 import { serveApi } from '../../src/server/serve.ts';
-import { createLog } from '../../src/system/log.ts';
+import { createLog } from '../../src/system/log/log.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 

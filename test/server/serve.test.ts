@@ -6,7 +6,7 @@ import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { apiServerOptions } from '../../src/api/app.ts';
 import { serveApi } from '../../src/server/serve.ts';
-import { createLog } from '../../src/system/log.ts';
+import { createLog } from '../../src/system/log/log.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 test('a client that does not finish its headers in time is disconnected, however it sends them', async (t) => {

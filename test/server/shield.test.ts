@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { Paths } from '../../src/config/paths.ts';
 import { shieldApps } from '../../src/server/shield.ts';
-import { exists } from '../../src/system/exists.ts';
+import { exists } from '../../src/system/fs/exists.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 test('apps have a package.json above them where the home lies below one, and none elsewhere: yarn 1 would list its directory', async (t) => {

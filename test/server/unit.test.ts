@@ -8,7 +8,7 @@ import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { TokenStore } from '../../src/api/tokens.ts';
 import { Paths } from '../../src/config/paths.ts';
-import { writeJsonAtomic } from '../../src/system/files.ts';
+import { writeJsonAtomic } from '../../src/system/fs/files.ts';
 import { answering } from '../support/apps.ts';
 import { firstPort } from '../support/free-port.ts';
 import { fetchOnce } from '../support/http.ts';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { rotatedLogs } from '../../src/logs/files.ts';
 import { type LogRecord, parseLine } from '../../src/logs/line.ts';
-import { exists, ifThere } from '../../src/system/exists.ts';
+import { exists, ifThere } from '../../src/system/fs/exists.ts';
 import { waitFor } from './wait.ts';
 
 /** Everything that is in the logs of an app, in order, nothing where there are none; bytes as latin1. */

@@ -1,7 +1,7 @@
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
-import { type BuildContext, build } from '../../src/builds/build.ts';
+import { type BuildContext, build } from '../../src/build/build.ts';
 import { type AppSettings, appSettingsSchema } from '../../src/config/app-settings.ts';
 import type { Notice } from '../../src/protocol/runner.ts';
 import { runJob } from './jobs.ts';

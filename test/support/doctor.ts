@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import type { Check } from '../../src/cli/doctor/check.ts';
+import type { Check } from '../../src/doctor/check.ts';
 import { type CliOptions, cli, sluiceBinary } from './cli.ts';
 
 export interface Outcome {

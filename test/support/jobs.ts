@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { JobResult, JobSpec } from '../../src/protocol/runner.ts';
-import { runJob as run } from '../../src/runner/jobs.ts';
-import { ProcessRecords } from '../../src/runner/process-records.ts';
+import { runJob as run } from '../../src/runner/jobs/jobs.ts';
+import { ProcessRecords } from '../../src/runner/takeover/process-records.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'sluice-test-jobs-'));
 const records = new ProcessRecords(directory);

@@ -1,5 +1,5 @@
 import { readFile, readlink } from 'node:fs/promises';
-import { listPids } from '../../src/system/processes.ts';
+import { listPids } from '../../src/system/process/processes.ts';
 
 /** Returns the pids of all running workers of a home, with or without a record. */
 export function workersOfHome(home: string): Promise<number[]> {

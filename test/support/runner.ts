@@ -9,13 +9,13 @@ import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
 import { appSettingsSchema } from '../../src/config/app-settings.ts';
 import { Paths } from '../../src/config/paths.ts';
-import { generationLimits } from '../../src/deployments/limits.ts';
+import { generationLimits } from '../../src/deploy/limits.ts';
 import { AppError } from '../../src/errors/app-error.ts';
 import { CallClient } from '../../src/protocol/peer.ts';
 import type { BootResult, GenerationSpec, RunnerCalls, SwitchResult } from '../../src/protocol/runner.ts';
-import { ProcessRecords } from '../../src/runner/process-records.ts';
-import { signalProcess } from '../../src/system/processes.ts';
-import { smallHeap } from '../../src/system/small-heap.ts';
+import { ProcessRecords } from '../../src/runner/takeover/process-records.ts';
+import { signalProcess } from '../../src/system/process/processes.ts';
+import { smallHeap } from '../../src/system/process/small-heap.ts';
 import { freePort } from './free-port.ts';
 import { waitFor } from './wait.ts';
 

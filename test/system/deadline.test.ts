@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { withDeadline } from '../../src/system/deadline.ts';
+import { withDeadline } from '../../src/system/concurrency/deadline.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 test('what was said in time is heard, though our own event loop stood still beyond the deadline', async (t) => {

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as v from 'valibot';
-import { diagnose, reportsDamagedCache } from '../../src/builds/failures.ts';
+import { diagnose, reportsDamagedCache } from '../../src/build/failures.ts';
 import { appSettingsSchema } from '../../src/config/app-settings.ts';
-import { Masker } from '../../src/system/mask/masker.ts';
-import { printable } from '../../src/system/printable.ts';
+import { Masker } from '../../src/system/text/mask/masker.ts';
+import { printable } from '../../src/system/text/printable.ts';
 
 /** Limits the CPU time, in ms: enough for a slow machine. A search whose time grows with the square of the length takes minutes. */
 const mostCpu = 3000;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { LineSplitter } from '../../src/system/lines.ts';
+import { LineSplitter } from '../../src/system/text/lines.ts';
 
 test('lines come whole, however the text was cut', () => {
   const text = 'one\ntwo\r\n\nfour';

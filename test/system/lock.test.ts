@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { lockHolder, tryLock } from '../../src/system/lock.ts';
+import { lockHolder, tryLock } from '../../src/system/fs/lock.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 setFlagsFromString('--expose-gc');

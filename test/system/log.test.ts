@@ -5,11 +5,11 @@ import { closeSync, openSync, readFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { createLog } from '../../src/system/log.ts';
-import { onBehalfOf, stayOnBehalf } from '../../src/system/on-behalf.ts';
+import { createLog } from '../../src/system/log/log.ts';
+import { onBehalfOf, stayOnBehalf } from '../../src/system/log/on-behalf.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-const log = fileURLToPath(new URL('../../src/system/log.ts', import.meta.url));
+const log = fileURLToPath(new URL('../../src/system/log/log.ts', import.meta.url));
 
 /** A program that logs to `descriptor` and then says that it is still there. */
 const talkative = (descriptor: number) => `

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { MaskedText } from '../../src/system/mask/mask-stream.ts';
-import { Masker } from '../../src/system/mask/masker.ts';
+import { MaskedText } from '../../src/system/text/mask/mask-stream.ts';
+import { Masker } from '../../src/system/text/mask/masker.ts';
 
 const secret = 'pass"word/secret-123';
 

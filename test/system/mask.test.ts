@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
-import { Masker, sharedMasker } from '../../src/system/mask/masker.ts';
+import { Masker, sharedMasker } from '../../src/system/text/mask/masker.ts';
 
 function mask(secrets: string[], text: string): string {
   return new Masker(secrets).maskText(text);

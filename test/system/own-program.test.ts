@@ -4,7 +4,7 @@ import { glob, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { promisify } from 'node:util';
-import { ownProgram } from '../../src/system/own-program.ts';
+import { ownProgram } from '../../src/system/process/own-program.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { printable, printableJson, printableLine } from '../../src/system/printable.ts';
+import { printable, printableJson, printableLine } from '../../src/system/text/printable.ts';
 
 const esc = '\u001b';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ProgramFailed, runAs } from '../../src/system/run-as.ts';
+import { ProgramFailed, runAs } from '../../src/system/process/run-as.ts';
 
 const ourselves = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
 const run = (script: string) =>

@@ -10,7 +10,7 @@ import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { FromOrphan, FromWorker, ToOrphan } from '../../src/protocol/worker.ts';
 import { Handoff } from '../../src/runner/handoff.ts';
-import { sendHandles } from '../../src/runner/send-handle.ts';
+import { sendHandles } from '../../src/runner/takeover/send-handle.ts';
 import { ask } from '../support/clients.ts';
 import { appNode, apps } from '../support/runner.ts';
 import { temporaryDirectory } from '../support/temporary.ts';

@@ -1,5 +1,5 @@
 import type { Router } from '@koa/router';
-import type { Service } from '../../deployments/service.ts';
+import type { Service } from '../../apps/service.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { mayTouch, need } from '../auth.ts';
 import { type ApiState, queryText, takes, targetOf } from '../context.ts';

@@ -1,12 +1,12 @@
 import type { Router } from '@koa/router';
 import * as v from 'valibot';
+import type { Service } from '../../apps/service.ts';
 import { defaultEnvironment, isName, type Target } from '../../config/paths.ts';
-import type { Service } from '../../deployments/service.ts';
 import type { AddedDomain, DomainView } from '../../edge/domain.ts';
 import type { Edge } from '../../edge/edge.ts';
 import { errorBody } from '../../errors/app-error.ts';
 import type { LoggedEvent } from '../../releases/events-log.ts';
-import type { Log } from '../../system/log.ts';
+import type { Log } from '../../system/log/log.ts';
 import { mayTouch, need, needWhole } from '../auth.ts';
 import { type ApiState, takes } from '../context.ts';
 import { jsonBody } from '../json-body.ts';

@@ -1,6 +1,6 @@
 import type { Router } from '@koa/router';
 import * as v from 'valibot';
-import type { Service } from '../../deployments/service.ts';
+import type { Service } from '../../apps/service.ts';
 import { includes, need } from '../auth.ts';
 import { type ApiState, queryFlag, takes, targetOf } from '../context.ts';
 import { jsonBody } from '../json-body.ts';

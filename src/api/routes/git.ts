@@ -1,7 +1,7 @@
 import { pipeline, type Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import type { Router, RouterMiddleware } from '@koa/router';
-import type { Service } from '../../deployments/service.ts';
+import type { Service } from '../../apps/service.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { type ServiceMode, type ServiceName, serviceNames } from '../../git/services.ts';
 import { need } from '../auth.ts';

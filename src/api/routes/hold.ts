@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import type { Router } from '@koa/router';
-import type { Service } from '../../deployments/service.ts';
+import type { Service } from '../../apps/service.ts';
 import { needWhole } from '../auth.ts';
 import { type ApiState, takes } from '../context.ts';
 import { refuseBody } from '../upload.ts';

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import type { Router } from '@koa/router';
+import type { Service } from '../../apps/service.ts';
 import { parseSince, sinceHint } from '../../config/since.ts';
-import type { Service } from '../../deployments/service.ts';
 import { AppError } from '../../errors/app-error.ts';
 import type { LogFilter } from '../../logs/filter.ts';
 import type { LogLine } from '../../logs/join.ts';

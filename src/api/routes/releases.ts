@@ -1,6 +1,6 @@
 import type { Router } from '@koa/router';
 import * as v from 'valibot';
-import type { Service } from '../../deployments/service.ts';
+import type { Service } from '../../apps/service.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { maxMessage, printable } from '../../git/commit.ts';
 import { noCommit, type ReleaseSource } from '../../releases/release.ts';

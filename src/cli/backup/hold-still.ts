@@ -2,9 +2,9 @@ import { once } from 'node:events';
 import type { Paths } from '../../config/paths.ts';
 import { checkRunDirectory } from '../../config/run-directory.ts';
 import { AppError } from '../../errors/app-error.ts';
-import { asOwner } from '../../system/as-owner.ts';
-import { exists } from '../../system/exists.ts';
-import { type FileLock, tryLock } from '../../system/lock.ts';
+import { exists } from '../../system/fs/exists.ts';
+import { type FileLock, tryLock } from '../../system/fs/lock.ts';
+import { asOwner } from '../../system/process/as-owner.ts';
 import { ApiClient } from '../client.ts';
 
 interface Stillness extends Disposable {

@@ -4,8 +4,8 @@ import { dirname, resolve } from 'node:path';
 import { Writable } from 'node:stream';
 import { constants, createGzip } from 'node:zlib';
 import { AppError, isDiskFull, systemCode } from '../../errors/app-error.ts';
-import { ifThere } from '../../system/exists.ts';
-import { syncDirectory, temporaryBeside } from '../../system/files.ts';
+import { ifThere } from '../../system/fs/exists.ts';
+import { syncDirectory, temporaryBeside } from '../../system/fs/files.ts';
 import { UsageError } from '../failure.ts';
 
 interface Output extends AsyncDisposable {

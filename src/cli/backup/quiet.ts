@@ -5,11 +5,11 @@ import { promisify } from 'node:util';
 import { ownUnits } from '../../config/installed.ts';
 import type { Paths } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
-import { asOwner } from '../../system/as-owner.ts';
-import { exists } from '../../system/exists.ts';
-import { ensurePrivateDirectory } from '../../system/files.ts';
-import { ownProgram } from '../../system/own-program.ts';
-import { isUnitHome } from '../../system/systemd.ts';
+import { exists } from '../../system/fs/exists.ts';
+import { ensurePrivateDirectory } from '../../system/fs/files.ts';
+import { asOwner } from '../../system/process/as-owner.ts';
+import { ownProgram } from '../../system/process/own-program.ts';
+import { isUnitHome } from '../../system/process/systemd.ts';
 import { lockHome } from './hold-still.ts';
 
 /** Whether systemd runs Sluice with a home, and we may tell it to stop. Else it is whoever has typed `sluice up`. */

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import type { DestroyedApp } from '../../api/routes/apps.ts';
 import type { ServerStatus } from '../../api/routes/status.ts';
+import type { AppStatus } from '../../apps/service.ts';
 import { targetName } from '../../config/paths.ts';
-import type { AppStatus } from '../../deployments/service.ts';
 import { describeApp, describeProblem, stateText, workersText } from '../app-view.ts';
 import {
   type AppOptions,

@@ -14,8 +14,8 @@ export function registerDoctorCommand(program: Command): void {
 
 async function doctor({ json }: CommonOptions): Promise<void> {
   const [{ examine }, { describeChecks, overall }] = await Promise.all([
-    import('../doctor/examine.ts'),
-    import('../doctor/view.ts'),
+    import('../../doctor/examine.ts'),
+    import('../doctor-view.ts'),
   ]);
   const home = localHome();
   const checks = await examine(new Paths(home));

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { parseEnv } from 'node:util';
 import type { Command } from 'commander';
+import type { EnvironmentChange } from '../../apps/service.ts';
 import { targetName } from '../../config/paths.ts';
-import type { EnvironmentChange } from '../../deployments/service.ts';
 import { type AppOptions, appSubcommand, callApp } from '../command.ts';
 import { UsageError } from '../failure.ts';
 import { print, printJson } from '../output.ts';

@@ -4,7 +4,7 @@ import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import type { Key } from '../../api/keys.ts';
 import type { AddedKey } from '../../api/routes/keys.ts';
-import { inUrl } from '../../system/address.ts';
+import { inUrl } from '../../system/net/address.ts';
 import { type CommonOptions, connect, subcommand } from '../command.ts';
 import { UsageError } from '../failure.ts';
 import { formatTime, print, printJson, remark, table } from '../output.ts';

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { type Target, targetName } from '../../config/paths.ts';
 import type { Release } from '../../releases/release.ts';
-import { formatBytes, formatDuration } from '../../system/amounts.ts';
-import { counted } from '../../system/listing.ts';
+import { formatBytes, formatDuration } from '../../system/text/amounts.ts';
+import { counted } from '../../system/text/listing.ts';
 import { printBuildLog } from '../build-log.ts';
 import { type AppOptions, appSubcommand, callApp } from '../command.ts';
 import { wholeNumber } from '../numbers.ts';

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { signalProcess } from '../../system/processes.ts';
+import { signalProcess } from '../../system/process/processes.ts';
 import {
   listGroups,
   makeGroup,

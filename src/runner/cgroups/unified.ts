@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasCode, systemCode } from '../../errors/app-error.ts';
-import { signalProcess } from '../../system/processes.ts';
+import { signalProcess } from '../../system/process/processes.ts';
 import {
   listGroups,
   makeGroup,

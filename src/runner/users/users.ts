@@ -4,10 +4,10 @@ import { promisify } from 'node:util';
 import { addAppUser, appUserName, findAppUser } from '../../config/app-user.ts';
 import type { Paths } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
-import { ownProgram } from '../../system/own-program.ts';
-import { findUser } from '../../system/passwd.ts';
-import { Serial } from '../../system/serial.ts';
-import { askedTarget } from '../asked-target.ts';
+import { Serial } from '../../system/concurrency/serial.ts';
+import { ownProgram } from '../../system/process/own-program.ts';
+import { findUser } from '../../system/process/passwd.ts';
+import { askedTarget } from '../environment-key.ts';
 import type { Identity } from './identity.ts';
 
 /** userdel refuses while a process of the user is left, which is killed and has yet to be gone; in ms */

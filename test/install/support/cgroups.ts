@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { systemCode } from '../../../src/errors/app-error.ts';
-import { exists } from '../../../src/system/exists.ts';
+import { exists } from '../../../src/system/fs/exists.ts';
 import { waitFor } from '../../support/wait.ts';
 import { run } from './command.ts';
 

@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { exists } from '../../../src/system/exists.ts';
+import { exists } from '../../../src/system/fs/exists.ts';
 import { attempt } from './command.ts';
 
 /** How this machine reaches Debian's packages and npm's, which a guest is to do in the same way. */

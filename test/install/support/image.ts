@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { chmod, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { exists } from '../../../src/system/exists.ts';
+import { exists } from '../../../src/system/fs/exists.ts';
 import { cache, type Suite } from './cache.ts';
 import { run } from './command.ts';
 import { type Host, host } from './host.ts';

@@ -1,6 +1,6 @@
 import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { exists } from '../../../src/system/exists.ts';
+import { exists } from '../../../src/system/fs/exists.ts';
 import { cache, type Suite } from './cache.ts';
 import { type Ending, Guest, type GuestOptions } from './guest.ts';
 import { image } from './image.ts';

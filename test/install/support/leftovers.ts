@@ -1,6 +1,6 @@
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { exists } from '../../../src/system/exists.ts';
+import { exists } from '../../../src/system/fs/exists.ts';
 import { guestsDirectory } from './cache.ts';
 import { removeCgroups } from './cgroups.ts';
 import { attempt } from './command.ts';

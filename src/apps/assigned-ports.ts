@@ -1,0 +1,55 @@
+import { listTargets, portOf } from '../config/environment-state.ts';
+import type { Paths } from '../config/paths.ts';
+import type { ServerSettings } from '../config/server-settings.ts';
+import type { HeldPortsReport, PortAddress } from '../protocol/runner.ts';
+import { Serial } from '../system/concurrency/serial.ts';
+import type { Log } from '../system/log/log.ts';
+
+interface AssignedPortsOptions {
+  paths: Paths;
+  settings: ServerSettings;
+  log: Log;
+  /** addresses to which nginx sends requests, including those of removed apps */
+  routed: () => readonly PortAddress[];
+  /** address of the API, if the runner can hold its port */
+  api: () => PortAddress | undefined;
+}
+
+type Hold = (addresses: PortAddress[]) => Promise<HeldPortsReport>;
+
+/**
+ * All ports that no other program may have, and that the runner holds: those of apps, running or not, that of the API, and those
+ * to which nginx still sends requests.
+ */
+export class AssignedPorts {
+  readonly #options: AssignedPortsOptions;
+  readonly #turns = new Serial();
+
+  constructor(options: AssignedPortsOptions) {
+    this.#options = options;
+  }
+
+  /** Has a runner hold the ports that are assigned now. Only logs a failure, because apps run without held ports. */
+  hold(hold: Hold): Promise<void> {
+    return this.#turns.run(async () => {
+      try {
+        await hold(await this.#all());
+      } catch (error) {
+        this.#options.log.warn('ports not held', { error });
+      }
+    });
+  }
+
+  async #all(): Promise<PortAddress[]> {
+    const { paths, settings, routed, api } = this.#options;
+    const apps: PortAddress[] = [];
+    for (const target of await listTargets(paths)) {
+      const port = await portOf(paths.target(target).state);
+      if (port !== undefined) apps.push({ host: settings.apps.host, port });
+    }
+    const ofApi = api();
+    const all = [...(ofApi ? [ofApi] : []), ...apps, ...routed()];
+    const byName = new Map(all.map(({ host, port }) => [`${host} ${port}`, { host, port }]));
+    return [...byName.values()].sort((a, b) => a.port - b.port);
+  }
+}

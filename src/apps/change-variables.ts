@@ -1,0 +1,52 @@
+import { applyIfRunning } from '../deploy/scale.ts';
+import type { Site } from './environment.ts';
+import type { EnvironmentChange } from './service.ts';
+import { assertEnv, saveEnv } from './variables.ts';
+
+/**
+ * Changes variables; null removes one. Where the app runs, they are applied by a switch, and kept only if it boots with
+ * them; with `restart: false` they are kept at once, for the next boot. What changes nothing switches nothing either.
+ * @throws AppError `invalid_env`; what a boot can throw
+ */
+export async function changeEnvironment(
+  site: Site,
+  changes: Record<string, string | null>,
+  restart: boolean,
+  signal: AbortSignal,
+): Promise<EnvironmentChange> {
+  using _traffic = await site.traffic.take(signal);
+  const before = await site.environment();
+  const variables = merge(before, changes);
+  assertEnv(variables, 'the new environment');
+  const changed = Object.keys(changes).filter((name) => before[name] !== variables[name]);
+  if (changed.length === 0 && !site.isAhead) return { variables, changed, outcome: 'unchanged' };
+  const keep = () => saveEnv(site.paths.env, variables);
+  const keeping = { file: site.paths.env, keep };
+  if (restart && (await applyIfRunning(site, { env: variables }, signal, keeping))) {
+    return { variables, changed, outcome: 'switched' };
+  }
+  if (!restart) await keep();
+  return { variables, changed, outcome: (await site.store.active()) === null ? 'undeployed' : 'kept' };
+}
+
+/** Whether there is anything to set, and not only to remove: an app is created to hold variables, never to lack them. */
+export function setsAny(changes: Record<string, string | null>): boolean {
+  return Object.values(changes).some((value) => value !== null);
+}
+
+/** @throws AppError `invalid_env` where what is to be set cannot be, whatever there is already */
+export function assertChanges(changes: Record<string, string | null>): void {
+  assertEnv(merge({}, changes), 'the new environment');
+}
+
+function merge(
+  current: Record<string, string>,
+  changes: Record<string, string | null>,
+): Record<string, string> {
+  const merged = { ...current };
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === null) delete merged[name];
+    else merged[name] = value;
+  }
+  return merged;
+}

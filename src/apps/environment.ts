@@ -1,0 +1,103 @@
+import { loadTargetState, saveTargetState, type TargetState } from '../config/environment-state.ts';
+import { type Target, type TargetPaths, targetName } from '../config/paths.ts';
+import type { Deployment } from '../deploy/deployment.ts';
+import { DeployQueue } from '../deploy/queue.ts';
+import { AppError } from '../errors/app-error.ts';
+import type { ReleaseRecord } from '../releases/release.ts';
+import { ReleaseStore } from '../releases/store.ts';
+import { Slots } from '../system/concurrency/slots.ts';
+import type { Appliance } from './appliance.ts';
+import { AppFiles } from './files.ts';
+import type { Problem } from './service.ts';
+import { loadEnv } from './variables.ts';
+
+/** An app in one environment, as the server has it in memory: what it keeps on the disk, and who may change it now. */
+export class Site {
+  readonly appliance: Appliance;
+  readonly target: Target;
+  /** `shop`, or `shop@staging` */
+  readonly name: string;
+  readonly paths: TargetPaths;
+  readonly store: ReleaseStore;
+  readonly files: AppFiles;
+  /** the order in which deploys are built */
+  readonly queue = new DeployQueue();
+  /**
+   * Held by whoever moves the traffic, from the boot of a generation until its switch is on record. A deploy takes it
+   * only when it has been built: nobody who must roll back waits for a build.
+   */
+  readonly traffic = new Slots(1);
+  /** true if a failed switch could not take back a change on the disk: the running app is without the change */
+  isAhead = false;
+  /** why the last attempt to start the app failed; null if it succeeded */
+  problem: Problem | null = null;
+  /** number of callers that use this site now: an unused site is removed only when the last caller is done */
+  visitors = 0;
+  /** deploys under way, by release number */
+  readonly deployments = new Map<number, Deployment>();
+
+  /** all sites there are, this one included */
+  readonly all: () => Promise<Site[]>;
+
+  constructor(appliance: Appliance, target: Target, all: () => Promise<Site[]>) {
+    this.appliance = appliance;
+    this.all = all;
+    this.target = target;
+    this.name = targetName(target);
+    this.paths = appliance.paths.target(target);
+    this.files = new AppFiles(appliance, this.name, this.paths);
+    this.store = new ReleaseStore(target, this.paths, this.files.empty, (release, error) =>
+      appliance.log.error('failed release not finished', { app: this.name, release, error }),
+    );
+  }
+
+  /** @throws AppError `app_not_found` */
+  async state(): Promise<TargetState> {
+    const state = await loadTargetState(this.paths.state);
+    if (state === undefined) throw appNotFound(this.name);
+    return state;
+  }
+
+  /**
+   * Returns true if the app is unused: each of its deploys was refused before the build, and nobody has set variables,
+   * workers or domains for it.
+   */
+  async isUnused(): Promise<boolean> {
+    // First what nearly each app in use has: a history may have thousands of releases.
+    if ((await this.store.active()) !== null || this.appliance.domains.of(this.target).length > 0)
+      return false;
+    const { workers, desired, rebuild } = await this.state();
+    if (workers !== null || desired !== 'running' || rebuild !== null) return false;
+    if (Object.keys(await this.environment()).length > 0) return false;
+    const isRefused = ({ liveAt, error }: ReleaseRecord) =>
+      liveAt === null && error !== null && beforeTheBuild.has(error.step);
+    return (await this.store.list()).every(isRefused);
+  }
+
+  /** Its own variables. */
+  environment(): Promise<Record<string, string>> {
+    return loadEnv(this.paths.env);
+  }
+
+  /** What its operator wants, and since when. */
+  async desire(desired: TargetState['desired']): Promise<void> {
+    if ((await this.state()).desired === desired) return;
+    await this.changeState({ desired, desiredSince: new Date().toISOString() });
+  }
+
+  /** Changes what is kept of it, as far as it is a change. */
+  async changeState(changes: Partial<TargetState>): Promise<void> {
+    const state = await this.state();
+    const changed = { ...state, ...changes };
+    if (JSON.stringify(changed) !== JSON.stringify(state)) await saveTargetState(this.paths.state, changed);
+  }
+}
+
+/** Steps of a deploy before the build. A deploy that fails at one of them was refused for its upload. */
+const beforeTheBuild = new Set(['receive', 'wait', 'check']);
+
+export function appNotFound(name: string): AppError {
+  return new AppError('app_not_found', `there is no app ${name}`, {
+    hint: '`sluice apps` lists the ones there are. The first deploy of an app creates it.',
+  });
+}

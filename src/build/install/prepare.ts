@@ -1,0 +1,104 @@
+import { join } from 'node:path';
+import type { Manifest } from '../../config/package-manifest.ts';
+import { AppError } from '../../errors/app-error.ts';
+import { exists } from '../../system/fs/exists.ts';
+import { isOnPath } from '../../system/process/on-path.ts';
+import type { CommandRunner } from '../command-runner.ts';
+import type { BuildContext } from '../context.ts';
+import { baseEnvironment, buildEnvironment } from '../variables.ts';
+import type { Commands, Project } from './managers/commands.ts';
+import { managers } from './managers/index.ts';
+import { type Detected, detectPackageManager } from './package-manager.ts';
+import { carriedTool, provideTool } from './tools.ts';
+
+/** In ms. */
+const emptyWithin = 10_000;
+
+/** A package manager at hand, and what it is to be told about the app. */
+export interface PreparedManager {
+  commands: Commands;
+  project: Project;
+  /** @returns the last lines of the output; @throws as `CommandRunner` does */
+  run(what: 'install' | 'build', args: string[]): Promise<string[]>;
+}
+
+/**
+ * Finds out which package manager the app is made with and gets it.
+ * @throws AppError `unsupported_package_manager`, `install_failed`, `build_timeout`
+ */
+export async function prepareManager(
+  context: BuildContext,
+  manifest: Manifest,
+  runner: CommandRunner,
+): Promise<PreparedManager> {
+  const { directory, tools, node, isolated } = context;
+  const detected = await detectPackageManager(directory, manifest);
+  for (const notice of detected.notices) context.notice(notice);
+  const commands = managers[detected.manager];
+  const project = await describeProject(context, detected);
+
+  const { version } = detected;
+  const base = baseEnvironment(process.env, isolated);
+  const tool = { ...commands, version };
+  const install = async (argv: [string, ...string[]], at: string) => {
+    const env = baseEnvironment();
+    await requireNpm(env['PATH'] ?? '');
+    // As ourselves: all apps run it, and none may change it.
+    await runner.run(
+      'install',
+      { argv, directory: at, env, user: null },
+      `npm install ${commands.package}@${version}`,
+    );
+  };
+  const bin = (await carriedTool(tool, node)) ?? (await provideTool(tool, tools, install));
+  const manager = { ...commands.env(project), ...ownCache(context, commands, base) };
+  const env = buildEnvironment({ base, app: context.env, manager, bin, node });
+  return {
+    commands,
+    project,
+    run: (what, args) => runner.run(what, { argv: [join(bin, commands.program), ...args], directory, env }),
+  };
+}
+
+/**
+ * Returns the variable that gives an app its own cache. Returns nothing for an app with a system user, which has its own
+ * caches already, and nothing if the machine's owner or the app has set the variable.
+ */
+function ownCache(
+  { cache, env, isolated }: BuildContext,
+  { cacheVariable: name, program }: Commands,
+  base: Record<string, string>,
+): Record<string, string> {
+  if (isolated || name === null || base[name] !== undefined || env[name] !== undefined) return {};
+  return { [name]: join(cache, program) };
+}
+
+async function describeProject(
+  context: BuildContext,
+  { manager, version, lockfile }: Detected,
+): Promise<Project> {
+  const { directory } = context;
+  // Without a lockfile beside package.json, yarn takes a directory above for the project.
+  if (manager === 'yarn-berry' && lockfile === null) await makeEmpty('yarn.lock', context);
+  return {
+    version,
+    lockfile,
+    pnpmWorkspace: await exists(join(directory, 'pnpm-workspace.yaml')),
+    yarnCache: await exists(join(directory, '.yarn/cache')),
+  };
+}
+
+/** By the user that the tree belongs to: what stands there by now may be a link of the app's to anywhere. */
+async function makeEmpty(name: string, { directory, runJob, user, signal }: BuildContext): Promise<void> {
+  const argv: [string, ...string[]] = ['/bin/sh', '-c', ': > "$1"', 'sh', name];
+  const env = { PATH: '/usr/bin:/bin' };
+  const job = { argv, directory, env, user, lowPriority: false, timeout: emptyWithin };
+  await runJob(job, () => undefined, signal);
+}
+
+async function requireNpm(path: string): Promise<void> {
+  if (await isOnPath('npm', path)) return;
+  throw new AppError('install_failed', `There is no npm in the PATH of the server: ${path}`, {
+    hint: 'Install npm on the server (Debian: `apt-get install npm`), and start Sluice with it in PATH.',
+  });
+}

@@ -1,0 +1,255 @@
+import { availableParallelism } from 'node:os';
+import { behindNginx } from '../apps/behind-nginx.ts';
+import type { Site } from '../apps/environment.ts';
+import type { DeploySource } from '../apps/service.ts';
+import { tellWhatStaysBehind } from '../apps/shared-data/left-behind.ts';
+import { build } from '../build/build.ts';
+import { type ArchiveLimits, receiveArchive } from '../build/receive/receive.ts';
+import { checkStart } from '../build/start-command/check.ts';
+import { nodeVersionNotices } from '../build/start-command/node-version.ts';
+import { otherToolsNotices } from '../build/start-command/other-tools.ts';
+import { resolveStart } from '../build/start-command/resolve.ts';
+import { resolveWorkers } from '../build/start-command/workers.ts';
+import type { AppSettings } from '../config/app-settings.ts';
+import { loadAppSettings, topOf } from '../config/load.ts';
+import { directorySize, ensureSpace } from '../releases/disk.ts';
+import type { Release, ReleaseRecord, ReleaseSource } from '../releases/release.ts';
+import { formatBytes, formatDuration } from '../system/text/amounts.ts';
+import { counted } from '../system/text/listing.ts';
+import { whatElseRuns } from './also-runs.ts';
+import { commandContext } from './command-context.ts';
+import { assertComplete } from './complete.ts';
+import { Deployment } from './deployment.ts';
+import type { DeployEvent } from './events.ts';
+import { postSwitch, preSwitch } from './hooks.ts';
+import { describeOrigin } from './origin.ts';
+import { superseded } from './queue.ts';
+import { rootOf } from './root.ts';
+import { Generation } from './traffic.ts';
+
+/**
+ * The recipe: every release goes live this way, and a failure at any step before `switch` touches nothing that is live.
+ * What was started on the way is ended on every path: the job of a build by its signal, a generation, the traffic and
+ * the turn by going out of scope.
+ * @param stopping aborted when the server is about to end
+ * @throws AppError of the step that failed
+ */
+export async function deploy(
+  site: Site,
+  source: DeploySource,
+  watch: (event: DeployEvent) => void,
+  stopping: AbortSignal,
+): Promise<Release> {
+  const deployment = await accept(site, source, watch);
+  using _ = cancelWhenAborted(deployment, [stopping, source.abandoned]);
+  try {
+    await receive(deployment, source);
+    using _turn = await takeTurn(deployment);
+    const settings = await check(deployment, source);
+    const buildMs = await buildTree(deployment, settings);
+    const release = await publish(deployment, settings, buildMs);
+    await preSwitch(deployment, release);
+    await goLive(deployment, release);
+    await postSwitch(deployment, release, stopping);
+    await clean(deployment, settings);
+    return await deployment.finished();
+  } catch (error) {
+    throw await deployment.failed(error);
+  } finally {
+    deployment.end();
+  }
+}
+
+function cancelWhenAborted(deployment: Deployment, signals: (AbortSignal | undefined)[]): Disposable {
+  const all = AbortSignal.any(signals.filter((signal) => signal !== undefined));
+  const cancel = () => deployment.cancel(all.reason);
+  all.addEventListener('abort', cancel);
+  if (all.aborted) cancel();
+  return { [Symbol.dispose]: () => all.removeEventListener('abort', cancel) };
+}
+
+/**
+ * Gives it a number. Before that nothing is written, so that a full disk is told of rather than filled further. An upload
+ * that is announced as larger than any may be needs no room: it is refused when it is to be received.
+ */
+async function accept(site: Site, source: DeploySource, watch: (event: DeployEvent) => void) {
+  const { origin, contentLength } = source;
+  await ensureRoom(site, Math.min(contentLength ?? 0, site.appliance.settings.maxUploadBytes));
+  return new Deployment(site, await site.store.allocate(origin), watch);
+}
+
+async function receive(deployment: Deployment, source: DeploySource): Promise<void> {
+  deployment.enter('receive');
+  const { signal, tree, site } = deployment;
+  const { body, contentLength, origin } = source;
+  for (const line of describeOrigin(origin)) deployment.log(line);
+  let root = '';
+  const received = await receiveArchive(body, tree, limitsOf(site, origin), {
+    contentLength,
+    signal,
+    keepFolder: origin.kind === 'git',
+    async chooseRoot(all) {
+      root = await rootOf(all, site.target.app);
+      return root;
+    },
+  });
+  const { uploadBytes, entries, extractedBytes, lfsPointers } = received;
+  const unpacked = `${entries} entries, ${formatBytes(extractedBytes)} unpacked`;
+  deployment.log(origin.kind === 'git' ? unpacked : `received ${formatBytes(uploadBytes)}: ${unpacked}`);
+  if (root !== '') deployment.log(`the app is in ${root}`);
+  await assertComplete(tree, { root, lfsPointers, submodules: source.submodules ?? [] });
+}
+
+/** What git has taken in was held to the limit of uploads then. The tar that it makes is held to what it unpacks to. */
+function limitsOf({ appliance: { settings } }: Site, { kind }: ReleaseSource): ArchiveLimits {
+  return kind === 'git' ? { ...settings, maxUploadBytes: Number.MAX_SAFE_INTEGER } : settings;
+}
+
+/** The newest upload wins, also over one that was uploaded faster and is live by now. */
+async function takeTurn(deployment: Deployment): Promise<Disposable> {
+  deployment.enter('wait');
+  const { number, site } = deployment;
+  using turn = new DisposableStack();
+  turn.use(await site.queue.turn(deployment));
+  const newer = (await site.store.list()).find((other) => other.number > number && other.liveAt !== null);
+  if (newer !== undefined) throw superseded(number, newer.number);
+  return turn.move();
+}
+
+/** Finds out early what would be a pity to find out after a long build. */
+async function check(deployment: Deployment, { review }: DeploySource): Promise<AppSettings> {
+  deployment.enter('check');
+  const notice = await review?.();
+  if (notice) deployment.notice(notice);
+  const { site, tree } = deployment;
+  const settings = await loadAppSettings(topOf(tree));
+  await checkStart(tree, settings);
+  await ensureRoom(site, 0);
+  for (const notice of await nodeVersionNotices(tree, process.versions.node)) deployment.notice(notice);
+  for (const notice of await otherToolsNotices(tree)) deployment.notice(notice);
+  await tellWhatStaysBehind(deployment, settings.shared);
+  return settings;
+}
+
+/** Steps `preBuild` to `prune`, as far as there is something to do. @returns how long they took, in ms */
+async function buildTree(deployment: Deployment, settings: AppSettings): Promise<number> {
+  const { site, signal, tree } = deployment;
+  const { appliance } = site;
+  if (appliance.builds.busy) deployment.log('waiting for another build to end');
+  using _slot = await appliance.builds.take(signal);
+  const startedAt = performance.now();
+  await site.files.handOver(deployment.number);
+  const env = await site.environment();
+  deployment.hide(Object.values(env));
+  await build({
+    directory: tree,
+    settings,
+    tools: appliance.paths.tools,
+    cache: site.paths.cache,
+    node: appliance.node,
+    ...(await commandContext(deployment, env)),
+    step: (name) => deployment.enter(name),
+    notice: (notice) => deployment.notice(notice),
+  });
+  return Math.round(performance.now() - startedAt);
+}
+
+/** Settles how it is run, and gives it its place among the releases. From here on it does not change. */
+async function publish(
+  deployment: Deployment,
+  settings: AppSettings,
+  buildMs: number,
+): Promise<ReleaseRecord> {
+  deployment.enter('publish');
+  const { site, number, tree } = deployment;
+  const { from, notices, ...start } = await resolveStart(tree, settings);
+  for (const notice of notices) deployment.notice(notice);
+  const { count, reason } = await resolveWorkers(settings.workers, tree, availableParallelism());
+  deployment.log(`starts with ${start.script} (${from}), in ${counted(count, 'worker')}`);
+  if (reason !== null) deployment.log(reason);
+  const background = await whatElseRuns(deployment, settings);
+  await share(deployment, settings.shared);
+  const sizeBytes = await directorySize(tree);
+  const run = { settings, ...start, workers: count, background };
+  const release = await site.store.update(number, { run, buildMs, sizeBytes });
+  await site.store.publish(number);
+  return release;
+}
+
+async function share(deployment: Deployment, paths: string[]): Promise<void> {
+  const { site, tree } = deployment;
+  const active = await site.store.active();
+  const live = active === null ? undefined : site.paths.release(active.release).directory;
+  const { stillness } = site.appliance;
+  const mayMove = () => {
+    if (stillness.isHeld) deployment.log('waiting for a backup to end, before data is moved');
+    return stillness.move(deployment.signal);
+  };
+  const adopted = await site.files.share(tree, paths, live, mayMove);
+  if (adopted.length > 0) {
+    deployment.log(`shared from now on, as release ${active?.release} left it: ${adopted.join(', ')}`);
+  }
+}
+
+/** Holds the traffic for as long as it takes, and no longer: whoever must roll back waits for no hook. */
+async function goLive(deployment: Deployment, release: ReleaseRecord): Promise<void> {
+  using _traffic = await deployment.site.traffic.take(deployment.signal);
+  await using generation = await boot(deployment, release);
+  await switchTo(deployment, generation);
+  await record(deployment);
+}
+
+async function boot(deployment: Deployment, release: ReleaseRecord): Promise<Generation> {
+  deployment.enter('boot');
+  const { site, signal } = deployment;
+  const generation = await Generation.boot(site, release, {
+    signal,
+    onLine: (line) => deployment.log(line),
+  });
+  const { workers, bootMs, protocol, notices } = generation.booted;
+  for (const notice of notices) deployment.notice(notice);
+  const [domain] = site.appliance.domains.of(site.target);
+  if (domain !== undefined) for (const notice of behindNginx(protocol, domain)) deployment.notice(notice);
+  deployment.log(`${counted(workers, 'worker')} healthy after ${formatDuration(bootMs)}`);
+  return generation;
+}
+
+async function switchTo(deployment: Deployment, generation: Generation): Promise<void> {
+  deployment.enter('switch');
+  const switched = await generation.switch();
+  deployment.switched();
+  if (switched !== null) {
+    deployment.log(`switched: nobody accepted connections for ${switched.pauseMs.toFixed(1)} ms`);
+  }
+}
+
+async function record(deployment: Deployment): Promise<void> {
+  await deployment.afterwards('record', async () => {
+    const { site, number, durationMs, notices } = deployment;
+    await site.store.markLive(number, new Date());
+    await site.store.update(number, { durationMs, notices });
+  });
+}
+
+async function clean(deployment: Deployment, { keepReleases }: AppSettings): Promise<void> {
+  await deployment.afterwards('clean', async () => {
+    const { site } = deployment;
+    using moving = site.appliance.stillness.tryMove();
+    if (moving === undefined) {
+      deployment.log('no old release is removed while a backup is made; the next deploy does it');
+      return;
+    }
+    // Nobody must go back to a release while it is being removed.
+    using _traffic = await site.traffic.take();
+    const running = await site.appliance.runner.status();
+    const draining = running.find(({ key }) => key === site.name)?.draining ?? [];
+    const removed = await site.store.retain(keepReleases, new Set(draining));
+    if (removed.length > 0) deployment.log(`removed release ${removed.join(', ')}: ${keepReleases} are kept`);
+  });
+}
+
+async function ensureRoom({ appliance, paths, all }: Site, bytes: number): Promise<void> {
+  const { minFreeBytes: minFree } = appliance.settings;
+  const stores = (await all()).map(({ store }) => store);
+  await ensureSpace(paths.directory, { needed: bytes, minFree, stores });
+}

@@ -1,0 +1,101 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { GenerationSpec } from '../../protocol/runner.ts';
+import { AttendedDeadline } from '../../system/concurrency/attended.ts';
+import { firstOf } from '../../system/concurrency/first-of.ts';
+import type { Exit } from '../exit.ts';
+import type { BootFailures, Gone } from './boot-failure.ts';
+import { checkHealth } from './health.ts';
+import { type Ready, WorkerProcess } from './worker-process.ts';
+
+/**
+ * Waits until a worker listens and is healthy, `bootTimeout` at most for both.
+ * @param listens called as soon as the worker listens
+ * @throws AppError `boot_exited`, `boot_timeout`, `boot_cluster`, `health_failed`, `settle_exited`; the reason of
+ *   `signal`
+ */
+export async function proveHealthy(
+  worker: WorkerProcess,
+  spec: GenerationSpec,
+  failures: BootFailures,
+  listens: (ready: Ready) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  using deadline = new AttendedDeadline(spec.bootTimeout);
+  const ready = await untilReady(worker, failures, deadline.signal, signal);
+  listens(ready);
+  await untilHealthy(worker, spec, failures, deadline.signal, signal);
+}
+
+async function untilReady(
+  worker: WorkerProcess,
+  failures: BootFailures,
+  deadline: AbortSignal,
+  signal: AbortSignal,
+): Promise<Ready> {
+  const forked = worker.forked.then(() => 'forked' as const);
+  // Listed first, because the fork counts even if the worker listens at the same time.
+  const outcome = await firstOf<Ready | Exit | 'forked'>(
+    [forked, worker.ready, worker.exited],
+    [deadline, signal],
+  );
+  if (outcome === signal) throw signal.reason;
+  if (outcome === deadline) throw await failures.neverListened(worker);
+  if (outcome === 'forked') throw await failures.forked(worker);
+  if ('type' in outcome) return outcome;
+  throw await failures.exited(worker, outcome as Exit);
+}
+
+async function untilHealthy(
+  worker: WorkerProcess,
+  { health }: GenerationSpec,
+  failures: BootFailures,
+  deadline: AbortSignal,
+  signal: AbortSignal,
+): Promise<void> {
+  const gone = new AbortController();
+  void worker.exited.then((exit) => gone.abort(exit));
+  void worker.forked.then(() => gone.abort('forked'));
+  const either = AbortSignal.any([deadline, signal, gone.signal]);
+  let fault: string | undefined;
+  for (;;) {
+    try {
+      const checked = await checkHealth(worker.listening as Ready, health, either);
+      worker.protocol = checked.protocol;
+      fault = checked.fault;
+      if (fault === undefined) return;
+      await sleep(health.interval, undefined, { signal: either });
+    } catch (error) {
+      if (gone.signal.reason === 'forked') throw await failures.forked(worker);
+      if (gone.signal.aborted) throw await failures.unsettled({ worker, exit: gone.signal.reason });
+      if (signal.aborted) throw signal.reason;
+      if (!deadline.aborted) throw error;
+      throw await failures.unhealthy(worker, fault ?? `did not answer GET ${health.path}`);
+    }
+  }
+}
+
+/**
+ * Many an app listens, answers, and crashes a moment later: only one that goes on living, for `settleTime`, gets
+ * traffic.
+ * @param workers those that have been healthy; some may have ended since
+ * @throws AppError `settle_exited`, `boot_cluster`; the reason of `signal`
+ */
+export async function proveSettled(
+  workers: WorkerProcess[],
+  spec: GenerationSpec,
+  failures: BootFailures,
+  signal: AbortSignal,
+): Promise<void> {
+  const over = new AbortController();
+  try {
+    const settled = sleep(spec.settleTime, undefined, { signal: over.signal });
+    const deaths = workers.map((worker) => worker.exited.then((exit) => ({ worker, exit })));
+    const forks = workers.map((worker) => worker.forked.then(() => worker));
+    const outcome = await firstOf<Gone | WorkerProcess | undefined>([...forks, ...deaths, settled], [signal]);
+    if (outcome === signal) throw signal.reason;
+    if (outcome instanceof WorkerProcess) throw await failures.forked(outcome);
+    if (outcome !== undefined) throw await failures.unsettled(outcome as Gone);
+  } finally {
+    over.abort();
+  }
+}

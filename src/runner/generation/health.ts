@@ -1,0 +1,191 @@
+import { once } from 'node:events';
+import type { HealthSettings } from '../../config/app-settings.ts';
+import type { AppProtocol } from '../../protocol/worker.ts';
+import { AttendedDeadline } from '../../system/concurrency/attended.ts';
+import { http } from '../../system/net/http.ts';
+
+/** How much of an answer is looked through for the wanted text, in bytes. */
+const maxBody = 1024 * 1024;
+
+/** Time after which a `node:net` or `node:tls` server that has sent nothing counts as one that does not speak HTTP, in ms. */
+const longestSilence = 1000;
+
+interface HealthTarget {
+  protocol: AppProtocol;
+  /** private loopback port of the worker */
+  port: number;
+}
+
+export interface Health {
+  /** a clause such as `answered 500 to GET /`; undefined if the worker is healthy */
+  fault: string | undefined;
+  /** protocol of the target; `http` or `https` for a `node:net` or `node:tls` server that answers in HTTP */
+  protocol: AppProtocol;
+}
+
+/** Checks the health of one worker once. @throws the reason of `signal` */
+export async function checkHealth(
+  target: HealthTarget,
+  health: HealthSettings,
+  signal: AbortSignal,
+): Promise<Health> {
+  const { protocol } = target;
+  using deadline = new AttendedDeadline(health.timeout);
+  const bounded = AbortSignal.any([signal, deadline.signal]);
+  try {
+    switch (protocol) {
+      case 'tcp':
+      case 'tls':
+        return await checkStream(target, health, bounded);
+      case 'http':
+      case 'https':
+        return { protocol, fault: judge(await ask(target, health, bounded), health) };
+      case 'http2':
+      case 'http2s':
+        return { protocol, fault: judge(await askHttp2(target, health, bounded), health) };
+    }
+  } catch (error) {
+    if (signal.aborted) throw signal.reason;
+    const fault = bounded.aborted
+      ? `did not answer GET ${health.path} within ${health.timeout} ms`
+      : `could not be asked for ${health.path}: ${(error as Error).message}`;
+    return { protocol, fault };
+  }
+}
+
+interface Answer {
+  status: number;
+  body: string;
+}
+
+function judge({ status, body }: Answer, health: HealthSettings): string | undefined {
+  if (!health.status.some((range) => includes(range, status)))
+    return `answered ${status} to GET ${health.path}`;
+  if (health.body !== undefined && !body.includes(health.body)) {
+    return `answered GET ${health.path} without the text ${JSON.stringify(health.body)}`;
+  }
+  return undefined;
+}
+
+function includes(range: string, status: number): boolean {
+  const [from = 0, to = from] = range.split('-').map(Number);
+  return status >= from && status <= to;
+}
+
+/** The body only where it matters: an endless one must not hold up the check. */
+async function readBody(stream: AsyncIterable<Buffer>, health: HealthSettings): Promise<string> {
+  if (health.body === undefined) return '';
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of stream) {
+    chunks.push(chunk);
+    length += chunk.length;
+    if (length > maxBody) break;
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/**
+ * Checks a `node:net` or `node:tls` server. It may speak HTTP, for example if it passes its connections on to an http server;
+ * then it gets the same request as an http server. Otherwise it is healthy if it accepts a connection. If the settings expect
+ * a certain answer, the server must give that answer.
+ */
+async function checkStream(
+  { protocol, port }: HealthTarget,
+  health: HealthSettings,
+  signal: AbortSignal,
+): Promise<Health> {
+  const asHttp = { port, protocol: protocol === 'tls' ? 'https' : 'http' } as const;
+  if (isDefault(health) && !(await answersHttp(asHttp, health.path, signal)))
+    return { protocol, fault: undefined };
+  return { protocol: asHttp.protocol, fault: judge(await ask(asHttp, health, signal), health) };
+}
+
+/** Returns true if the app has not changed the settings of the request or of the expected answer. */
+function isDefault({ path, headers, status, body }: HealthSettings): boolean {
+  const isAnyAnswer = path === '/' && status.join() === '100-499' && body === undefined;
+  return isAnyAnswer && Object.keys(headers).length === 0;
+}
+
+/** Returns true if the server answers in HTTP. @throws if it accepts no connection */
+async function answersHttp(
+  { protocol, port }: HealthTarget,
+  path: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const to = { port, host: '127.0.0.1' };
+  const socket =
+    protocol === 'https'
+      ? (await import('node:tls')).connect({ ...to, rejectUnauthorized: false })
+      : (await import('node:net')).connect(to);
+  const abort = () => socket.destroy(signal.reason);
+  signal.addEventListener('abort', abort);
+  try {
+    await once(socket, protocol === 'https' ? 'secureConnect' : 'connect');
+    socket.write(
+      `GET ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\nuser-agent: sluice-health\r\nconnection: close\r\n\r\n`,
+    );
+    return await new Promise((resolve, reject) => {
+      socket.setTimeout(longestSilence, () => resolve(false));
+      socket.once('data', (chunk: Buffer) => resolve(chunk.toString('latin1').startsWith('HTTP/')));
+      // A server with another protocol may close a connection with a request that it does not understand.
+      socket.once('error', () => (signal.aborted ? reject(signal.reason) : resolve(false)));
+      socket.once('end', () => resolve(false));
+    });
+  } finally {
+    signal.removeEventListener('abort', abort);
+    socket.destroy();
+  }
+}
+
+async function ask(
+  { protocol, port }: HealthTarget,
+  health: HealthSettings,
+  signal: AbortSignal,
+): Promise<Answer> {
+  const { request } = protocol === 'https' ? await import('node:https') : http;
+  return new Promise((resolve, reject) => {
+    // Certificates are for the names that clients use, not for this loopback port.
+    const options = {
+      host: '127.0.0.1',
+      port,
+      path: health.path,
+      agent: false,
+      signal,
+      rejectUnauthorized: false,
+    };
+    const headers = { 'user-agent': 'sluice-health', ...health.headers };
+    request({ ...options, headers }, (response) => {
+      readBody(response, health)
+        .then((body) => resolve({ status: response.statusCode ?? 0, body }), reject)
+        .finally(() => response.destroy());
+    })
+      .on('error', reject)
+      .end();
+  });
+}
+
+async function askHttp2(
+  { protocol, port }: HealthTarget,
+  health: HealthSettings,
+  signal: AbortSignal,
+): Promise<Answer> {
+  const { connect } = await import('node:http2');
+  const scheme = protocol === 'http2s' ? 'https' : 'http';
+  const session = connect(`${scheme}://127.0.0.1:${port}`, { rejectUnauthorized: false });
+  try {
+    return await new Promise((resolve, reject) => {
+      session.on('error', reject);
+      const stream = session.request(
+        { ':path': health.path, 'user-agent': 'sluice-health', ...health.headers },
+        { signal },
+      );
+      stream.on('error', reject);
+      stream.on('response', (headers) => {
+        readBody(stream, health).then((body) => resolve({ status: headers[':status'] ?? 0, body }), reject);
+      });
+    });
+  } finally {
+    session.destroy();
+  }
+}

@@ -1,0 +1,48 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { signalProcess } from '../../system/process/processes.ts';
+import { as, type Identity } from '../users/identity.ts';
+import type { ProcessOutput } from './process-output.ts';
+
+/**
+ * Starts a process, in a session of its own (Ctrl-C in our terminal is not for it), and captures what it prints.
+ * @param stdio beyond stdin, stdout and stderr
+ * @param started called with the pid at once, to record the process; if it throws, the process is killed
+ * @throws what `spawn` and `started` throw; the output is removed then
+ */
+export function spawnCaptured(
+  output: ProcessOutput,
+  [command, ...args]: [string, ...string[]],
+  { cwd, env, user }: { cwd: string; env: Record<string, string>; user: Identity | undefined },
+  stdio: ('pipe' | number | Socket)[],
+  started: (pid: number) => void,
+): ChildProcess {
+  const descriptors = output.open();
+  try {
+    const child = spawn(command, args, {
+      cwd,
+      ...as(user, env),
+      stdio: ['ignore', ...descriptors, ...stdio],
+      detached: true,
+    });
+    if (child.pid !== undefined) orKill(child.pid, started);
+    output.capture();
+    return child;
+  } catch (error) {
+    output.remove();
+    throw error;
+  } finally {
+    for (const fd of descriptors) closeSync(fd);
+  }
+}
+
+/** Calls `recorded` for a process that was just started. If `recorded` throws, kills the process and its session. */
+export function orKill(pid: number, recorded: (pid: number) => void): void {
+  try {
+    recorded(pid);
+  } catch (error) {
+    signalProcess(-pid, 'SIGKILL');
+    throw error;
+  }
+}

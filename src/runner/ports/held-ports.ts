@@ -1,0 +1,219 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { isIP } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { isDeepStrictEqual } from 'node:util';
+import { AppError, systemCode } from '../../errors/app-error.ts';
+import type { HeldPortsReport, PortAddress } from '../../protocol/runner.ts';
+import { withDeadline } from '../../system/concurrency/deadline.ts';
+import { Serial } from '../../system/concurrency/serial.ts';
+import { describeError } from '../../system/log/log.ts';
+import { needDescriptors } from '../../system/process/descriptors.ts';
+import { isAlive, signalProcess } from '../../system/process/processes.ts';
+import { orKill } from '../output/spawn-captured.ts';
+import type { ProcessRecords } from '../takeover/process-records.ts';
+
+const script = fileURLToPath(new URL('hold-ports.pl', import.meta.url));
+
+/** Time for a holder to bind all ports, in ms. */
+const heldWithin = 10_000;
+/** Pause between the end of a holder and its replacement if a holder ended less than a minute before; in ms. */
+const replacedAfter = 1000;
+/** Time until ports that could not be held are tried again, in ms: another program has them, or the disk was full. */
+const triedAgainAfter = 30_000;
+/** Time for a killed holder to be gone, in ms. */
+const goneWithin = 5000;
+/** Limits the addresses that the server may name. */
+const mostAddresses = 65_535;
+
+interface Holder {
+  pid: number;
+  refused: string[];
+}
+
+/**
+ * Ports that no process of another user can listen on, whether or not their apps run. A small process, the holder,
+ * has these ports bound. It outlives the runner, and the next runner starts its own holder beside it.
+ */
+export class HeldPorts {
+  readonly #perl: string;
+  readonly #directory: string;
+  readonly #records: ProcessRecords;
+  readonly #log: (message: string) => void;
+  readonly #triedAgainAfter: number;
+  readonly #turns = new Serial();
+  #wanted: readonly PortAddress[] = [];
+  #holder: Holder | undefined;
+  #report: HeldPortsReport = { unavailable: null, refused: [] };
+  #retry: NodeJS.Timeout | undefined;
+  #lastEnd = Number.NEGATIVE_INFINITY;
+
+  /** @param directory of the process records: a holder ends when its record is gone */
+  constructor(
+    directory: string,
+    records: ProcessRecords,
+    log: (message: string) => void,
+    { perl = '/usr/bin/perl', retryAfter = triedAgainAfter } = {},
+  ) {
+    this.#perl = perl;
+    this.#triedAgainAfter = retryAfter;
+    this.#directory = directory;
+    this.#records = records;
+    this.#log = log;
+  }
+
+  get report(): HeldPortsReport {
+    return this.#report;
+  }
+
+  /**
+   * Holds exactly these ports. A port that was held before and is still wanted is never free meanwhile.
+   * @throws AppError `bad_request` for anything else than numeric addresses and ports
+   */
+  hold(addresses: readonly PortAddress[]): Promise<HeldPortsReport> {
+    const wanted = checked(addresses);
+    return this.#turns.run(async () => {
+      const isHeld = this.#holder?.refused.length === 0 && isDeepStrictEqual(wanted, this.#wanted);
+      this.#wanted = wanted;
+      if (!isHeld) await this.#replace();
+      return this.#report;
+    });
+  }
+
+  /** Ends all holders: the ports are free then. */
+  dismiss(): Promise<void> {
+    return this.#turns.run(async () => {
+      clearTimeout(this.#retry);
+      this.#wanted = [];
+      await this.#replace();
+    });
+  }
+
+  async #replace(): Promise<void> {
+    const next = this.#wanted.length === 0 ? undefined : await this.#start();
+    // Without a successor, the former holder stays: it has most of the ports.
+    if (next === undefined && this.#wanted.length > 0) return this.#tryLater();
+    this.#holder = next;
+    this.#report = { unavailable: null, refused: next?.refused ?? [] };
+    if (this.#report.refused.length > 0) this.#tryLater();
+    for (const record of await this.#records.alive()) {
+      if (record.kind !== 'holder' || record.pid === next?.pid) continue;
+      await end(record.pid);
+      this.#records.remove(record.pid);
+    }
+  }
+
+  #tryLater(): void {
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => {
+      void this.#turns.run(() => this.#repair());
+    }, this.#triedAgainAfter).unref();
+  }
+
+  /** Replaces the holder if it lacks ports. Nobody waits for this, so an error must not end the runner. */
+  async #repair(): Promise<void> {
+    const { unavailable, refused } = this.#report;
+    if (this.#holder !== undefined && unavailable === null && refused.length === 0) return;
+    try {
+      await this.#replace();
+    } catch (error) {
+      this.#log(`ports are tried again: ${describeError(error)}`);
+      this.#tryLater();
+    }
+  }
+
+  async #start(): Promise<Holder | undefined> {
+    try {
+      if (process.platform !== 'linux') throw new Error(`not on ${process.platform}`);
+      return await this.#startHolder();
+    } catch (error) {
+      const reason = systemCode(error) === 'ENOENT' ? `there is no ${this.#perl}` : (error as Error).message;
+      if (this.#report.unavailable !== reason)
+        this.#log(
+          `ports of apps that do not run are not held, and other programs may listen there: ${reason}`,
+        );
+      this.#report = { unavailable: reason, refused: [] };
+      return undefined;
+    }
+  }
+
+  async #startHolder(): Promise<Holder> {
+    needDescriptors();
+    const child = spawn(this.#perl, [script], {
+      cwd: this.#directory,
+      env: {},
+      stdio: ['pipe', 'pipe', 'pipe'],
+      detached: true,
+    });
+    let said = '';
+    const ended = once(child, 'exit').then(() => {
+      throw new Error(said.trim() || 'the holder ended');
+    });
+    // `ended` may be rejected while nothing waits for it yet.
+    ended.catch(() => undefined);
+    const { pid } = child;
+    if (pid === undefined) return ended;
+    orKill(pid, () => this.#records.add('holder', '', pid));
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(this.#wanted.map(({ host, port }) => `${host} ${port}\n`).join(''));
+    const held = Promise.withResolvers<void>();
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        said += text;
+        if (/^held$/m.test(said)) held.resolve();
+      });
+    }
+    try {
+      const outcome = await withDeadline(Promise.race([held.promise, ended]), heldWithin);
+      if (outcome.timedOut) throw new Error(`binding them took more than ${heldWithin / 1000} s`);
+    } catch (error) {
+      await end(pid);
+      this.#records.remove(pid);
+      throw error;
+    }
+    child.stderr.destroy();
+    child.on('exit', () => this.#ended(pid));
+    const refused = [...said.matchAll(/^refused (\S+) (\d+): (.*)$/gm)].map(
+      ([, host, port, reason]) => `port ${port} on ${host}: ${reason}`,
+    );
+    // Logs only what is new: a retry usually finds the same.
+    for (const each of refused) if (!this.#report.refused.includes(each)) this.#log(`not held: ${each}`);
+    return { pid, refused };
+  }
+
+  /** Replaces a holder that somebody has killed. */
+  #ended(pid: number): void {
+    this.#records.remove(pid);
+    if (this.#holder?.pid !== pid) return;
+    this.#log(`the process that holds ports (pid ${pid}) has ended and is replaced`);
+    const now = performance.now();
+    const pause = now - this.#lastEnd < 60_000 ? replacedAfter : 0;
+    this.#lastEnd = now;
+    this.#holder = undefined;
+    void this.#turns.run(async () => {
+      await sleep(pause, undefined, { ref: false });
+      await this.#repair();
+    });
+  }
+}
+
+/** Kills a holder, and waits until its ports are free. */
+async function end(pid: number): Promise<void> {
+  signalProcess(-pid, 'SIGKILL');
+  const deadline = performance.now() + goneWithin;
+  while (isAlive(-pid) && performance.now() < deadline) await sleep(2);
+}
+
+function checked(addresses: unknown): PortAddress[] {
+  const isAddress = (each: Partial<PortAddress> | null) =>
+    typeof each?.host === 'string' &&
+    isIP(each.host) !== 0 &&
+    !each.host.includes('%') &&
+    Number.isInteger(each.port) &&
+    Number(each.port) >= 1 &&
+    Number(each.port) <= 65_535;
+  if (Array.isArray(addresses) && addresses.length <= mostAddresses && addresses.every(isAddress))
+    return addresses.map(({ host, port }) => ({ host, port }));
+  throw new AppError('bad_request', 'the ports to hold must be a list of numeric addresses and ports');
+}

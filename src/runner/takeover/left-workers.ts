@@ -1,0 +1,95 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { whenPossible } from '../../system/concurrency/when-possible.ts';
+import { describeError } from '../../system/log/log.ts';
+import { processStartTime, signalProcess } from '../../system/process/processes.ts';
+import { formatDuration } from '../../system/text/amounts.ts';
+import { type Orphans, reportsWithin } from './orphans.ts';
+import { bootClock, type ProcessRecord, type ProcessRecords } from './process-records.ts';
+
+/** Interval between two checks of a worker that may go on, in ms. */
+const lookEvery = 200;
+/** Time for a worker to end itself after its `drainTimeout` and `killTimeout`, in ms. */
+const endsWithin = 2000;
+/** Time for a worker to be gone after SIGKILL, in ms. */
+const killedWithin = 5000;
+
+/** Limits of a worker, in ms. */
+export type Limits = Pick<Required<ProcessRecord>, 'drainTimeout' | 'killTimeout'>;
+
+interface LeftWorkersOptions {
+  key: string;
+  records: ProcessRecords;
+  orphans: Orphans;
+  log(message: string): void;
+}
+
+/**
+ * Waits until the workers of earlier runners have ended, and kills two kinds of them:
+ *
+ * - A worker that does not retire within 3 s: its event loop stands still, and it would take some of the connections for ever.
+ *   A worker that has retired under an earlier runner need not report, because it takes no connections.
+ * - A worker that has not ended itself `drainTimeout` and `killTimeout` after it retired.
+ *
+ * Call it after all these workers have been told to retire.
+ * @param ours pids of our own workers
+ * @param usual limits of workers that an earlier version of Sluice has started: their records have none
+ */
+export async function endLeftWorkers(
+  options: LeftWorkersOptions,
+  ours: ReadonlySet<number>,
+  usual: Limits,
+): Promise<void> {
+  const find = () => options.records.left('worker', options.key, ours);
+  const left = await whenPossible('the end of workers of an earlier runner', find, options.log);
+  const since = bootClock();
+  await Promise.all(left.map((worker) => endLeftWorker(options, { ...usual, ...worker }, since)));
+}
+
+async function endLeftWorker(
+  { records, orphans, log }: LeftWorkersOptions,
+  worker: ProcessRecord & Limits,
+  since: number,
+): Promise<void> {
+  const { pid } = worker;
+  const retiredAt = () => {
+    const state = orphans.stateOf(pid);
+    if (state === 'serving') return undefined;
+    // A disk may have refused to record what the worker has reported.
+    return records.get(pid)?.retiredAt ?? (state === 'retired' ? since : undefined);
+  };
+  let killedAt: number | undefined;
+  let isChecked = true;
+  for (;;) {
+    try {
+      if ((await processStartTime(pid)) !== worker.startTime) return records.forget(worker);
+      const now = bootClock();
+      const why = killedAt === undefined && fateOf(worker, { now, since, retiredAt: retiredAt() });
+      if (killedAt !== undefined && now > killedAt + killedWithin) return;
+      if (why) {
+        log(`a worker of an earlier runner (pid ${pid}) ${why} and is killed`);
+        signalProcess(-pid, 'SIGKILL');
+        killedAt = now;
+      }
+    } catch (error) {
+      // Without a free descriptor nothing is known of the worker, so it goes on.
+      if (isChecked)
+        log(`a worker of an earlier runner (pid ${pid}) was not checked: ${describeError(error)}`);
+      isChecked = false;
+    }
+    await sleep(lookEvery, undefined, { ref: false });
+  }
+}
+
+/**
+ * Returns why a worker must be killed; undefined if it may go on.
+ * @param times on one clock, in ms: now, when it was told to retire, and when it retired, if it did
+ */
+export function fateOf(
+  { drainTimeout, killTimeout }: Limits,
+  { now, since, retiredAt }: { now: number; since: number; retiredAt: number | undefined },
+): string | undefined {
+  if (retiredAt === undefined) return now - since < reportsWithin ? undefined : 'did not retire';
+  if (now < retiredAt + drainTimeout + killTimeout + endsWithin) return undefined;
+  const limit = formatDuration(drainTimeout + killTimeout);
+  return `did not end within ${limit} after it retired ("drainTimeout" and "killTimeout")`;
+}

@@ -1,0 +1,180 @@
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { systemCode } from '../../errors/app-error.ts';
+import { listDirectory, readJson, temporaryBeside } from '../../system/fs/files.ts';
+import { processStartTime, processStartTimeNow } from '../../system/process/processes.ts';
+
+/** A process the runner started, as the next runner finds it. */
+export interface ProcessRecord {
+  kind: 'worker' | 'background' | 'job' | 'keeper' | 'holder';
+  /** key of the environment; empty for the keeper, the holder of ports, and jobs of the home's owner */
+  key: string;
+  pid: number;
+  /** see processStartTime */
+  startTime: string | undefined;
+  /** in the environment of a job and of all that descends from it */
+  mark?: string;
+  /** signal that ends a background process; SIGTERM if left out */
+  stopSignal?: NodeJS.Signals;
+  /** what a worker has to say when it reports to the next runner */
+  secret?: string;
+  /** limits of a worker in ms: see GenerationSpec */
+  drainTimeout?: number;
+  killTimeout?: number;
+  /** when a worker stopped accepting requests, on the clock `bootClock`; left out before that */
+  retiredAt?: number;
+}
+
+/** Returns the time in ms of a clock that all processes share until the machine is restarted, and that nobody can set. */
+export function bootClock(): number {
+  return Number(process.hrtime.bigint() / 1_000_000n);
+}
+
+/**
+ * One small file for every process that lives, so that the next runner knows what an earlier one left behind. Not
+ * synced: none of it outlives a reboot.
+ */
+export class ProcessRecords {
+  readonly #directory: string;
+  readonly #log: (message: string) => void;
+
+  constructor(directory: string, log: (message: string) => void = () => undefined) {
+    this.#directory = directory;
+    this.#log = log;
+    this.#makeDirectory();
+  }
+
+  /**
+   * Records a process that was just started. A process without a record is unknown to the next runner, so a caller that
+   * cannot record it must end it.
+   * @param more `mark`: see job-remains.ts
+   * @throws the error of the system
+   */
+  add(
+    kind: ProcessRecord['kind'],
+    key: string,
+    pid: number,
+    more: Omit<ProcessRecord, 'kind' | 'key' | 'pid' | 'startTime'> = {},
+  ): void {
+    const startTime = processStartTimeNow(pid);
+    const record: ProcessRecord = { kind, key, pid, startTime, ...more };
+    if (startTime === undefined && process.platform === 'linux') return;
+    try {
+      this.#write(record);
+    } catch (error) {
+      this.remove(pid);
+      throw error;
+    }
+  }
+
+  /**
+   * Notes that a worker accepts no requests from now on, so that later runners know how long it may drain. Keeps the time of an
+   * earlier call. Without the note, for example on a full disk, the worker may drain longer.
+   */
+  noteRetired(pid: number): void {
+    const temporary = temporaryBeside(this.#path(pid));
+    try {
+      const record = this.get(pid);
+      if (record === undefined || record.retiredAt !== undefined) return;
+      writeFileSync(temporary, JSON.stringify({ ...record, retiredAt: bootClock() }), { mode: 0o600 });
+      renameSync(temporary, this.#path(pid));
+    } catch (error) {
+      this.#remove(temporary);
+      this.#log(`the retirement of process ${pid} was not recorded: ${(error as Error).message}`);
+    }
+  }
+
+  #write(record: ProcessRecord): void {
+    const write = () => writeFileSync(this.#path(record.pid), JSON.stringify(record), { mode: 0o600 });
+    try {
+      write();
+    } catch (error) {
+      // The directory may have been removed.
+      if (systemCode(error) !== 'ENOENT') throw error;
+      this.#makeDirectory();
+      write();
+    }
+  }
+
+  #makeDirectory(): void {
+    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+  }
+
+  /** Removes a record. A record that stays is harmless: `alive` compares the start time. */
+  remove(pid: number): void {
+    this.#remove(this.#path(pid));
+  }
+
+  /** Removes the record of a process that has ended, but not the record of a later process with the same pid. */
+  forget({ pid, startTime }: ProcessRecord): void {
+    if (this.get(pid)?.startTime === startTime) this.remove(pid);
+  }
+
+  #remove(path: string): void {
+    try {
+      rmSync(path, { force: true });
+    } catch (error) {
+      this.#log(`a record of a process was not removed: ${(error as Error).message}`);
+    }
+  }
+
+  /** What is recorded of a process, alive or not; undefined where nothing is. */
+  get(pid: number): ProcessRecord | undefined {
+    try {
+      return JSON.parse(readFileSync(this.#path(pid), 'utf8')) as ProcessRecord;
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;
+      throw error;
+    }
+  }
+
+  /** Returns all records, of living and of ended processes. */
+  async all(): Promise<ProcessRecord[]> {
+    const names = (await listDirectory(this.#directory)).filter(isRecord);
+    const records = await Promise.all(names.map((name) => readRecord(join(this.#directory, name))));
+    return records.filter((record) => record !== undefined);
+  }
+
+  /** What is still alive of what is recorded; the rest is forgotten. */
+  async alive(): Promise<ProcessRecord[]> {
+    const alive: ProcessRecord[] = [];
+    // Gone, where somebody has taken it away: then nothing is recorded.
+    for (const name of await listDirectory(this.#directory)) {
+      const path = join(this.#directory, name);
+      const record = isRecord(name) ? await readRecord(path) : undefined;
+      const startTime = record && (await processStartTime(record.pid));
+      if (record && startTime !== undefined && startTime === record.startTime) alive.push(record);
+      else this.#remove(path);
+    }
+    return alive;
+  }
+
+  /** What lives of one kind and target that is not among `ours`: what an earlier runner has left. */
+  async left(
+    kind: ProcessRecord['kind'],
+    key: string,
+    ours: ReadonlySet<number | null>,
+  ): Promise<ProcessRecord[]> {
+    return (await this.alive()).filter(
+      (record) => record.kind === kind && record.key === key && !ours.has(record.pid),
+    );
+  }
+
+  #path(pid: number): string {
+    return join(this.#directory, `${pid}.json`);
+  }
+}
+
+/** Returns false for the temporary file of a runner that was killed. */
+function isRecord(name: string): boolean {
+  return /^\d+\.json$/.test(name);
+}
+
+/** Undefined where it was not written whole: its writer was killed, or the disk was full. */
+async function readRecord(path: string): Promise<ProcessRecord | undefined> {
+  try {
+    return (await readJson(path)) as ProcessRecord;
+  } catch {
+    return undefined;
+  }
+}

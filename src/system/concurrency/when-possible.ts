@@ -1,0 +1,29 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isShortage } from '../../errors/app-error.ts';
+import { describeError } from '../log/log.ts';
+
+/** Pause before the next attempt, in ms. */
+const pause = 500;
+
+/**
+ * Repeats `work` while descriptors, processes, memory or a disk are short: for work that nothing else would do later.
+ * @param what name of the work, for the log
+ * @param log called once, with a message that has `what` and the first error
+ * @throws any other error of `work`, and the last one after `stopped` returns true
+ */
+export async function whenPossible<T>(
+  what: string,
+  work: () => T | Promise<T>,
+  log: (message: string) => void,
+  stopped: () => boolean = () => false,
+): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isShortage(error) || stopped()) throw error;
+      if (attempt === 1) log(`${what} is tried again until it succeeds: ${describeError(error)}`);
+    }
+    await sleep(pause, undefined, { ref: false });
+  }
+}

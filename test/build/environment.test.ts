@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { baseEnvironment, buildEnvironment } from '../../src/build/variables.ts';
+
+test('of our own environment a build sees what installs need, and none of our secrets', () => {
+  const env = baseEnvironment({
+    PATH: '/bin',
+    HOME: '/home/sluice',
+    USER: 'sluice',
+    HTTPS_PROXY: 'http://proxy:3128',
+    NODE_EXTRA_CA_CERTS: '/etc/ca.pem',
+    npm_config_registry: 'https://npm.example',
+    YARN_NPM_REGISTRY_SERVER: 'https://npm.example',
+    SLUICE_TOKEN: 'slc_secret',
+    NODE_OPTIONS: '--import ./ours.js',
+    npm_config_local_prefix: '/where/sluice/was/started',
+    npm_lifecycle_event: 'start',
+    LANG: '',
+  });
+  assert.deepEqual(env, {
+    PATH: '/bin',
+    HOME: '/home/sluice',
+    USER: 'sluice',
+    HTTPS_PROXY: 'http://proxy:3128',
+    NODE_EXTRA_CA_CERTS: '/etc/ca.pem',
+    npm_config_registry: 'https://npm.example',
+    YARN_NPM_REGISTRY_SERVER: 'https://npm.example',
+    NODE_DISABLE_COMPILE_CACHE: '1',
+  });
+});
+
+test("the app's variables win, but for what makes the package manager work", () => {
+  const env = buildEnvironment({
+    base: { PATH: '/bin', HOME: '/home/sluice' },
+    app: { NODE_ENV: 'staging', CI: 'false', YARN_NODE_LINKER: 'pnp', PATH: '/app/bin' },
+    manager: { YARN_NODE_LINKER: 'node-modules' },
+    bin: '/tools/yarn/bin',
+    node: '/opt/node/bin/node',
+  });
+  assert.deepEqual(env, {
+    PATH: '/tools/yarn/bin:/opt/node/bin:/app/bin',
+    HOME: '/home/sluice',
+    NODE_ENV: 'staging',
+    CI: 'false',
+    YARN_NODE_LINKER: 'node-modules',
+  });
+});

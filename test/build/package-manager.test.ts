@@ -1,0 +1,122 @@
+import assert from 'node:assert/strict';
+import { cp, readdir, symlink, truncate } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { detectPackageManager } from '../../src/build/install/package-manager.ts';
+import { readManifest } from '../../src/config/package-manifest.ts';
+import { writeTree } from '../support/builds.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+const lockfiles = fileURLToPath(new URL('../fixtures/lockfiles/', import.meta.url));
+
+async function detect(t: TestContext, files: Record<string, unknown>, fixtures: string[] = []) {
+  const directory = await temporaryDirectory(t);
+  await writeTree(directory, { 'package.json': {}, ...files });
+  for (const fixture of fixtures) await cp(lockfiles + fixture, directory, { recursive: true });
+  const manifest = await readManifest(directory);
+  assert.ok(manifest);
+  const { manager, version, lockfile, notices } = await detectPackageManager(directory, manifest);
+  return { manager, version, lockfile: lockfile?.name ?? null, notices: notices.map(({ code }) => code) };
+}
+
+test('every format of lockfile has the version that writes it', async (t) => {
+  const found: Record<string, string> = {};
+  for (const fixture of await readdir(lockfiles)) {
+    const { manager, version } = await detect(t, {}, [fixture]);
+    found[fixture] = `${manager} ${version}`;
+  }
+  assert.deepEqual(found, {
+    'npm-11': 'npm 11.19.1',
+    'npm-6': 'npm 11.19.1',
+    'pnpm-10': 'pnpm 10.34.9',
+    'pnpm-7': 'pnpm 7.33.7',
+    'pnpm-8': 'pnpm 8.15.9',
+    'yarn-1': 'yarn-classic 1.22.22',
+    'yarn-2.4': 'yarn-berry 2.4.2',
+    'yarn-3.0': 'yarn-berry 3.0.2',
+    'yarn-3.1': 'yarn-berry 3.1.1',
+    'yarn-3.8': 'yarn-berry 3.8.7',
+    'yarn-4.0': 'yarn-berry 4.0.2',
+    'yarn-4.14': 'yarn-berry 4.14.1',
+    'yarn-4.18': 'yarn-berry 4.18.1',
+    'yarn-4.6': 'yarn-berry 4.13.0',
+  });
+});
+
+test('the version that package.json names goes before that of the lockfile', async (t) => {
+  const version = async (manifest: unknown, fixture: string) => {
+    const found = await detect(t, { 'package.json': manifest }, [fixture]);
+    assert.deepEqual(found.notices, []);
+    return `${found.manager} ${found.version}`;
+  };
+  assert.equal(await version({ packageManager: 'pnpm@9.1.0+sha512.abc' }, 'pnpm-10'), 'pnpm 9.1.0');
+  assert.equal(await version({ packageManager: 'yarn@1.22.19' }, 'yarn-1'), 'yarn-classic 1.22.19');
+  assert.equal(await version({ packageManager: 'yarn@4.1.0' }, 'yarn-4.6'), 'yarn-berry 4.1.0');
+  const devEngines = { packageManager: { name: 'pnpm', version: '^11.2.0' } };
+  assert.equal(await version({ devEngines }, 'pnpm-10'), 'pnpm ^11.2.0');
+  const range = { packageManager: { name: 'pnpm', version: '>=9 <12', onFail: 'error' } };
+  assert.equal(await version({ devEngines: range }, 'pnpm-10'), 'pnpm 10.34.9');
+});
+
+test('of several lockfiles, package.json decides; where it does not, none is guessed', async (t) => {
+  const fixtures = ['npm-11', 'yarn-1'];
+  const named = await detect(t, { 'package.json': { packageManager: 'yarn@1.22.22' } }, fixtures);
+  assert.deepEqual([named.manager, named.lockfile, named.notices], ['yarn-classic', 'yarn.lock', []]);
+  await assert.rejects(detect(t, {}, fixtures), {
+    code: 'unsupported_package_manager',
+    message: 'There are lockfiles of several package managers: package-lock.json, yarn.lock',
+  });
+});
+
+test('a lockfile goes before a package manager that left none, and a notice says so', async (t) => {
+  const found = await detect(t, { 'package.json': { packageManager: 'pnpm@10.0.0' } }, ['npm-11']);
+  assert.deepEqual([found.manager, found.notices], ['npm', ['other_package_manager']]);
+});
+
+test('without a lockfile it is npm, or what package.json names, and a notice says what that means', async (t) => {
+  const dependencies = { ms: '2' };
+  const plain = await detect(t, { 'package.json': { dependencies } });
+  assert.deepEqual(plain, { manager: 'npm', version: '11.19.1', lockfile: null, notices: ['no_lockfile'] });
+  const named = await detect(t, { 'package.json': { dependencies, packageManager: 'yarn@4.1.0' } });
+  assert.deepEqual([named.manager, named.notices], ['yarn-berry', ['no_lockfile']]);
+});
+
+test('bun, unknown package managers and unknown formats are refused by name', async (t) => {
+  const refused = async (files: Record<string, unknown>, message: string) => {
+    await assert.rejects(detect(t, files), { code: 'unsupported_package_manager', message });
+  };
+  await refused({ 'bun.lock': '{}' }, 'The app is made for bun');
+  await refused({ 'package.json': { packageManager: 'bun@1.2.0' } }, 'The app is made for bun');
+  await refused(
+    { 'package.json': { packageManager: 'deno@2' } },
+    'package.json names the package manager "deno@2"',
+  );
+  await refused(
+    { 'pnpm-lock.yaml': "lockfileVersion: '12.0'\n" },
+    'pnpm-lock.yaml is written in format 12, and it is not known which version writes it',
+  );
+  await refused({ 'yarn.lock': 'a: b\n' }, 'yarn.lock does not say in which format it is written');
+});
+
+test('a lockfile that is no file, or no small one, is refused; a link that leads nowhere is none', async (t) => {
+  await assert.rejects(detect(t, { 'package-lock.json/x': '' }), {
+    code: 'unsupported_package_manager',
+    message: 'package-lock.json is no file',
+  });
+  const directory = await temporaryDirectory(t);
+  await writeTree(directory, { 'package.json': {}, 'yarn.lock': '' });
+  await symlink('bun.lock', join(directory, 'bun.lock'));
+  await truncate(join(directory, 'yarn.lock'), 1024 ** 3);
+  const manifest = (await readManifest(directory)) ?? assert.fail();
+  await assert.rejects(detectPackageManager(directory, manifest), { message: 'yarn.lock is 1.0 GiB' });
+});
+
+test('where there is no lockfile, it is said that npm pack leaves it out', async (t) => {
+  const directory = await temporaryDirectory(t);
+  await writeTree(directory, { 'package.json': { dependencies: { ms: '2.1.3' } } });
+  const manifest = await readManifest(directory);
+  assert.ok(manifest);
+  const { notices } = await detectPackageManager(directory, manifest);
+  assert.match(notices[0]?.hint ?? '', /`npm pack` leaves it out; upload what `git archive` or `tar` makes/);
+});

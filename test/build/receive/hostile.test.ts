@@ -1,0 +1,250 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { test } from 'node:test';
+import { constants, gzipSync, zstdCompressSync } from 'node:zlib';
+import type { ErrorCode } from '../../../src/errors/codes.ts';
+import { type Entry, endOfArchive, tarball, tarEntry } from '../../support/archive.ts';
+import { readTree } from '../../support/tree.ts';
+import { receive, staging } from './support.ts';
+
+/** A file before and one after, so that something was written when the refusal comes. */
+function amid(...entries: Entry[]): Buffer {
+  return tarball([{ path: 'app/first.js', content: '1' }, ...entries, { path: 'app/last.js', content: '2' }]);
+}
+
+const good = amid();
+const symlink = (path: string, linkpath: string): Entry => ({ path, type: 'SymbolicLink', linkpath });
+
+/** As `zstd` itself does; without it, damage to what could not be compressed shows in nothing. */
+const withChecksum = { params: { [constants.ZSTD_c_checksumFlag]: 1 } };
+
+const refused: [claim: string, body: Buffer, code: ErrorCode, message: RegExp][] = [
+  ['an absolute path', amid({ path: '/tmp/evil' }), 'archive_unsafe', /"\/tmp\/evil" is an absolute path/],
+  ['a path with ..', amid({ path: 'app/../../evil' }), 'archive_unsafe', /has "\.\."/],
+  ['a path over 4095 bytes', longName('n/'.repeat(2500)), 'archive_unsafe', /longer than 4095 bytes/],
+  ['a name no file system takes', longName(`app/${'n'.repeat(300)}`), 'archive_unsafe', /ENAMETOOLONG/],
+  ['a name that is no UTF-8', notUtf8(), 'archive_unreadable', /not UTF-8/],
+  ...(['File', 'Directory', 'SymbolicLink', 'Link'] as const).map(
+    (type) =>
+      [
+        `a name of a ${type} with line ends and NULs`,
+        namedByBytes('NextFileHasLongPath', {
+          path: 'short',
+          type,
+          linkpath: type.endsWith('Link') ? 'x' : '',
+        }),
+        'archive_unreadable',
+        /NUL/,
+      ] as (typeof refused)[number],
+  ),
+  ...(['SymbolicLink', 'Link'] as const).map(
+    (type) =>
+      [
+        `a target of a ${type} with line ends and NULs`,
+        namedByBytes('NextFileHasLongLinkpath', { path: 'short', type, linkpath: 'x' }),
+        'archive_unreadable',
+        /NUL/,
+      ] as (typeof refused)[number],
+  ),
+  ['a device', amid({ path: 'app/disk', type: 'BlockDevice' }), 'archive_unsafe', /type BlockDevice/],
+  ['a FIFO', amid({ path: 'app/pipe', type: 'FIFO' }), 'archive_unsafe', /type FIFO/],
+  ['a type that nobody knows', amid({ path: 'app/x', type: 'SparseFile' }), 'archive_unsafe', /SparseFile/],
+  [
+    'our own records',
+    tarball([{ path: '.sluice/release.json', content: '{}' }]),
+    'archive_unsafe',
+    /own records/,
+  ],
+  [
+    'our own records, after the leading folder',
+    amid({ path: 'app/.sluice/x' }),
+    'archive_unsafe',
+    /own records/,
+  ],
+  ['a file in place of the root', amid({ path: './' }, { path: '.' }), 'archive_unsafe', /root/],
+
+  [
+    'an absolute link',
+    amid(symlink('app/l', '/etc/passwd')),
+    'archive_unsafe',
+    /"l" links to "\/etc\/passwd"/,
+  ],
+  ['a link to outside', amid(symlink('app/l', '../../x')), 'archive_unsafe', /leads outside/],
+  [
+    'a link to outside that one beside the leading folder would stand for',
+    amid(symlink('app/c', '/etc'), symlink('._abc', 'first.js')),
+    'archive_unsafe',
+    /"c" links to "\/etc"/,
+  ],
+  ['a link to beside the leading folder', amid(symlink('app/l', '../x')), 'archive_unsafe', /leads outside/],
+  [
+    'a link that leads out through another link',
+    tarball([{ path: 'a/b/f' }, { path: 'c' }, symlink('a/b/l', '../../..'), symlink('x', 'a/b/l/..')]),
+    'archive_unsafe',
+    /"x" links to "a\/b\/l\/\.\."/,
+  ],
+  ['a file behind a link', amid(symlink('app/d', '.'), { path: 'app/d/evil' }), 'archive_unsafe', /EEXIST/],
+  [
+    'a file behind a link to outside',
+    amid(symlink('app/d', '..'), { path: 'app/d/evil' }),
+    'archive_unsafe',
+    /outside/,
+  ],
+  [
+    'a hard link to outside',
+    amid({ path: 'app/h', type: 'Link', linkpath: '../7/.sluice' }),
+    'archive_unsafe',
+    /"\.\."/,
+  ],
+  [
+    'an absolute hard link',
+    amid({ path: 'app/h', type: 'Link', linkpath: '/etc/passwd' }),
+    'archive_unsafe',
+    /absolute/,
+  ],
+  [
+    'a hard link to a link',
+    amid(symlink('app/s', 'first.js'), { path: 'app/h', type: 'Link', linkpath: 'app/s' }),
+    'archive_unsafe',
+    /ENOENT/,
+  ],
+  [
+    'a hard link to our records',
+    amid({ path: 'app/h', type: 'Link', linkpath: '.sluice/release.json' }),
+    'archive_unsafe',
+    /own records/,
+  ],
+  ['a file where a directory is', amid({ path: 'app' }), 'archive_unsafe', /EISDIR|EPERM/],
+  ['a directory where a file is', amid({ path: 'app/first.js/x' }), 'archive_unsafe', /EEXIST/],
+
+  ['an empty body', Buffer.alloc(0), 'archive_empty', /upload is empty/],
+  ['a tar without entries', endOfArchive, 'archive_empty', /holds no file/],
+  [
+    'a tar of directories only',
+    tarball([{ path: 'a/', type: 'Directory' }]),
+    'archive_empty',
+    /holds no file/,
+  ],
+  ['text', Buffer.from('hello\n'.repeat(1000)), 'archive_unreadable', /not a tar archive/],
+  ['a few bytes', Buffer.from('hi'), 'archive_unreadable', /not a tar archive/],
+  ['a zip', Buffer.from('PK\x03\x04 and so on'), 'archive_unreadable', /a zip file/],
+  ['a tar compressed twice', gzipSync(gzipSync(randomTar())), 'archive_unreadable', /compressed twice/],
+  ['a damaged gzip', damaged(gzipSync(randomTar())), 'archive_unreadable', /damaged/],
+  ['a damaged zstd', damaged(zstdCompressSync(randomTar(), withChecksum)), 'archive_unreadable', /damaged/],
+  ['a damaged header', damagedHeader(), 'archive_unreadable', /damaged/],
+
+  ['a plain tar cut within a file', good.subarray(0, 700), 'archive_truncated', /ends before/],
+  ['a plain tar cut between two files', good.subarray(0, 1024), 'archive_truncated', /ends before/],
+  ['a plain tar cut within a header', good.subarray(0, 1200), 'archive_truncated', /ends before/],
+  ['a gzip cut short', gzipSync(randomTar()).subarray(0, -5), 'archive_truncated', /ends before/],
+  ['a zstd cut short', zstdCompressSync(randomTar()).subarray(0, -5), 'archive_truncated', /ends before/],
+
+  ['more entries than allowed', tarball(many(101)), 'archive_too_many_entries', /more than 100 entries/],
+  [
+    'more directories than allowed',
+    tarball([{ path: `${'d/'.repeat(101)}f` }]),
+    'archive_too_many_entries',
+    /100/,
+  ],
+  ['a gzip bomb', gzipSync(bomb()), 'archive_too_large', /more than 16 MiB/],
+  ['a zstd bomb', zstdCompressSync(bomb()), 'archive_too_large', /more than 16 MiB/],
+  ['a bomb after the end of the tar', gzipSync(Buffer.concat([good, bomb()])), 'archive_too_large', /16 MiB/],
+  [
+    'more bytes than allowed',
+    Buffer.alloc(9 * 1024 * 1024),
+    'upload_too_large',
+    /8 MiB are allowed|larger than/,
+  ],
+];
+
+for (const [claim, body, code, message] of refused) {
+  test(`${claim}: refused as ${code}, and nothing of it is left`, async (t) => {
+    const { parent, directory } = await staging(t);
+    const before = await readTree(parent);
+    await assert.rejects(receive(body, directory), { name: 'AppError', code, message });
+    assert.deepEqual(await readTree(parent), before);
+  });
+}
+
+test('links that dangle, go round in circles or stay inside by detours are let in', async (t) => {
+  const { directory } = await staging(t);
+  const links = {
+    round: 'round',
+    dangling: 'not/there',
+    'a/b/detour': '../../a/./b/../b/file',
+    'a/b/root': '../../..',
+    through: 'a/b/root/a/b/root/a/b/file',
+  };
+  await receive(
+    tarball([{ path: 'a/b/file' }, ...Object.entries(links).map(([path, target]) => symlink(path, target))]),
+    directory,
+  );
+  const tree = await readTree(directory);
+  for (const [path, target] of Object.entries(links)) assert.equal(tree[path], `-> ${target}`);
+});
+
+test('links that take for ever to follow are refused at once', async (t) => {
+  const { directory } = await staging(t);
+  const detour = 'd/../'.repeat(700);
+  const links = Array.from({ length: 2000 }, (_, n) => symlink(`l${n}`, `${detour}l${(n + 1) % 2000}`));
+  const body = tarball([{ path: 'd/f' }, ...links.flatMap(withLongTarget)]);
+  await assert.rejects(receive(gzipSync(body), directory, { maxEntries: 10_000 }), {
+    code: 'archive_unsafe',
+    message: /too tangled/,
+  });
+});
+
+function many(count: number): Entry[] {
+  return Array.from({ length: count }, (_, number) => ({ path: `f${number}` }));
+}
+
+function randomTar(): Buffer {
+  return tarball([{ path: 'f', content: randomBytes(300_000) }]);
+}
+
+function bomb(): Buffer {
+  return tarball([{ path: 'zeros', content: Buffer.alloc(40 * 1024 * 1024) }]);
+}
+
+function damaged(body: Buffer): Buffer {
+  body.fill(0xaa, body.length >> 1, (body.length >> 1) + 40);
+  return body;
+}
+
+function damagedHeader(): Buffer {
+  const body = Buffer.from(good);
+  body[1030] = 0x21;
+  return body;
+}
+
+/** GNU tar's way to say a path that does not fit its header. */
+function longName(path: string): Buffer {
+  const name = tarEntry({ path: '././@LongLink', type: 'NextFileHasLongPath', content: `${path}\0` });
+  return Buffer.concat([name, tarEntry({ path: 'short' }), endOfArchive]);
+}
+
+function withLongTarget(entry: Entry): Entry[] {
+  const content = `${entry.linkpath}\0`;
+  return [
+    { path: '././@LongLink', type: 'NextFileHasLongLinkpath', content },
+    { ...entry, linkpath: 'short' },
+  ];
+}
+
+/** Returns an archive with NULs in a name. The parser ends a text at its first NUL, but keeps the text after that line. */
+function namedByBytes(type: 'NextFileHasLongPath' | 'NextFileHasLongLinkpath', entry: Entry): Buffer {
+  const name = tarEntry({ path: '././@LongLink', type, content: 'name\0\n\0\0\n' });
+  return Buffer.concat([name, tarEntry(entry), endOfArchive]);
+}
+
+function notUtf8(): Buffer {
+  return Buffer.concat([
+    tarEntry({
+      path: '././@LongLink',
+      type: 'NextFileHasLongPath',
+      content: Buffer.from([0x61, 0xe4, 0x62, 0]),
+    }),
+    tarEntry({ path: 'short' }),
+    endOfArchive,
+  ]);
+}

@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { createReadStream } from 'node:fs';
+import { mkdir, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { promisify } from 'node:util';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
+import { create } from 'tar';
+import { tarball } from '../../support/archive.ts';
+import { temporaryDirectory } from '../../support/temporary.ts';
+import { readTree } from '../../support/tree.ts';
+import { receive, staging } from './support.ts';
+
+const run = promisify(execFile);
+
+const app = tarball([
+  { path: 'package.json', content: '{}' },
+  { path: 'bin/', type: 'Directory', mode: 0o755 },
+  { path: 'bin/start', content: '#!/bin/sh\n', mode: 0o755 },
+  { path: 'lib/deep/größe.js', content: 'x'.repeat(100_000) },
+  { path: 'lib/empty.js' },
+  { path: 'lib/same.js', type: 'Link', linkpath: 'bin/start' },
+  { path: 'lib/up', type: 'SymbolicLink', linkpath: '../bin/start' },
+]);
+
+const appTree = {
+  '.sluice': null,
+  '.sluice/release.json': '{}',
+  bin: null,
+  'bin/start': '#!/bin/sh\n',
+  lib: null,
+  'lib/deep': null,
+  'lib/deep/größe.js': 'x'.repeat(100_000),
+  'lib/empty.js': '',
+  'lib/same.js': '#!/bin/sh\n',
+  'lib/up': '-> ../bin/start',
+  'package.json': '{}',
+};
+
+for (const [name, body] of [
+  ['a plain tar', app],
+  ['a tar with gzip', gzipSync(app)],
+  [
+    'a tar with gzip in two members',
+    Buffer.concat([gzipSync(app.subarray(0, 9000)), gzipSync(app.subarray(9000))]),
+  ],
+  ['a tar with zstd', zstdCompressSync(app)],
+  ['a tar with padding after its end', Buffer.concat([app, Buffer.alloc(50_000)])],
+] as const) {
+  test(`${name} is unpacked as it is`, async (t) => {
+    const { directory } = await staging(t);
+    const received = await receive(body, directory);
+    assert.deepEqual(await readTree(directory), appTree);
+    assert.deepEqual(received, {
+      lfsPointers: [],
+      uploadBytes: body.length,
+      extractedBytes: 100_012,
+      entries: 9,
+    });
+  });
+}
+
+test('executable files stay executable; setuid and write permission for others are dropped', async (t) => {
+  const { directory } = await staging(t);
+  await receive(
+    tarball([
+      { path: 'run', mode: 0o6777 },
+      { path: 'data', mode: 0o666 },
+      { path: 'sticky/', type: 'Directory', mode: 0o7777 },
+    ]),
+    directory,
+  );
+  const mode = async (name: string) => (await stat(join(directory, name))).mode & 0o7777;
+  const umask = process.umask();
+  assert.equal(await mode('run'), 0o755 & ~umask);
+  assert.equal(await mode('data'), 0o644 & ~umask);
+  assert.equal(await mode('sticky'), 0o777 & ~umask);
+});
+
+test('what `npm pack` makes is unpacked without its package folder', async (t) => {
+  const source = await temporaryDirectory(t);
+  await writeFile(join(source, 'package.json'), '{"name":"demo","version":"1.0.0"}');
+  await writeFile(join(source, 'server.js'), '// serves');
+  await run('npm', ['pack', '--silent'], { cwd: source });
+  const { directory } = await staging(t);
+  await receive(createReadStream(join(source, 'demo-1.0.0.tgz')), directory);
+  const tree = await readTree(directory);
+  assert.equal(tree['server.js'], '// serves');
+  assert.equal(tree['package'], undefined);
+});
+
+test('what `git archive` and GNU tar make, with long names, is unpacked without its one leading folder', async (t) => {
+  const source = await temporaryDirectory(t);
+  const long = `${'ä'.repeat(120)}/${'b'.repeat(200)}.js`;
+  await mkdir(join(source, 'shop-1f2e', long, '..'), { recursive: true });
+  await writeFile(join(source, 'shop-1f2e', long), 'long');
+  await writeFile(join(source, 'shop-1f2e/package.json'), '{}');
+  const git = ['-C', join(source, 'shop-1f2e'), '-c', 'user.name=t', '-c', 'user.email=t@t'];
+  await run('git', [...git, 'init', '-q']);
+  await run('git', [...git, 'add', '.']);
+  await run('git', [...git, 'commit', '-qm', 'first']);
+  await run('git', [...git, 'archive', '--prefix=shop/', '-o', join(source, 'git.tar.gz'), 'HEAD']);
+  const archives = [join(source, 'git.tar.gz')];
+  for (const format of ['gnu', 'pax']) {
+    const archive = join(source, `${format}.tar`);
+    await run('tar', ['-C', source, `--format=${format}`, '--exclude=.git', '-cf', archive, './shop-1f2e']);
+    archives.push(archive);
+  }
+  for (const archive of archives) {
+    const { directory } = await staging(t);
+    await receive(createReadStream(archive), directory);
+    const tree = await readTree(directory);
+    assert.equal(tree[long], 'long', archive);
+    assert.equal(tree['package.json'], '{}', archive);
+  }
+});
+
+test('what `sluice deploy` packs is unpacked as it is', async (t) => {
+  const source = await temporaryDirectory(t);
+  await writeFile(join(source, 'package.json'), '{}');
+  await writeFile(join(source, 'server.js'), 'y'.repeat(300_000));
+  const { directory } = await staging(t);
+  await create({ cwd: source, gzip: true, file: join(source, '../packed.tgz') }, ['.']);
+  t.after(() => run('rm', [join(source, '../packed.tgz')]));
+  await receive(createReadStream(join(source, '../packed.tgz')), directory);
+  assert.equal((await readTree(directory))['server.js'], 'y'.repeat(300_000));
+});
+
+test('a leading folder stays where something lies beside it', async (t) => {
+  for (const beside of [
+    { path: 'package.json', content: '{}' },
+    { path: 'other/', type: 'Directory' } as const,
+    { path: 'link', type: 'SymbolicLink', linkpath: 'app' } as const,
+  ]) {
+    const { directory } = await staging(t);
+    await receive(tarball([{ path: 'app/server.js', content: 's' }, beside]), directory);
+    assert.equal((await readTree(directory))['app/server.js'], 's');
+  }
+});
+
+test('the attributes that tar on macOS puts beside a leading folder do not keep it', async (t) => {
+  const { directory } = await staging(t);
+  await receive(tarball([{ path: './._app' }, { path: 'app/server.js', content: 's' }]), directory);
+  assert.deepEqual(Object.keys(await readTree(directory)), ['.sluice', '.sluice/release.json', 'server.js']);
+});
+
+test('of two entries with one path the later one counts', async (t) => {
+  const { directory } = await staging(t);
+  await receive(
+    tarball([
+      { path: 'a', content: 'old' },
+      { path: 'b', type: 'Link', linkpath: 'a' },
+      { path: 'a', content: 'new' },
+      { path: 'c', type: 'SymbolicLink', linkpath: 'a' },
+      { path: 'c', type: 'SymbolicLink', linkpath: 'b' },
+    ]),
+    directory,
+  );
+  const { a, b, c } = await readTree(directory);
+  assert.deepEqual({ a, b, c }, { a: 'new', b: 'old', c: '-> b' });
+});

@@ -1,0 +1,41 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { skippedScripts } from '../../src/build/install/skipped-scripts.ts';
+
+function messages(...output: string[]): string[] {
+  return skippedScripts(output).map(({ message }) => message);
+}
+
+test('install scripts that pnpm did not run are told', () => {
+  const box = [
+    '╭ Warning ─────────────────────────────────────────────────────────────────────╮',
+    '│   Ignored build scripts: better-sqlite3@12.0.0, esbuild@0.25.0.              │',
+    '│   Run "pnpm approve-builds" to pick which dependencies should be allowed     │',
+  ];
+  assert.deepEqual(messages(...box), ['Install scripts were not run: better-sqlite3@12.0.0, esbuild@0.25.0']);
+});
+
+test('install scripts that npm did not run are told', () => {
+  const output = [
+    'npm warn install-scripts 2 packages had install scripts blocked because they are not covered by allowScripts:',
+    'npm warn install-scripts   esbuild@0.25.0 (postinstall: node install.js)',
+    'npm warn install-scripts   sharp@0.34.0 (install: node install/check)',
+    'npm warn install-scripts',
+  ];
+  assert.deepEqual(messages(...output), ['Install scripts were not run: esbuild@0.25.0, sharp@0.34.0']);
+});
+
+test('install scripts that yarn did not run are told', () => {
+  const line =
+    '➤ YN0004: │ esbuild@npm:0.25.0 lists build scripts, but all build scripts have been disabled.';
+  assert.deepEqual(messages(line), ['Install scripts were not run: esbuild@npm:0.25.0']);
+});
+
+test('an install that ran them all is told nothing of, although npm 11 lists them', () => {
+  const output = [
+    'npm warn install-scripts 1 package has install scripts not yet covered by allowScripts:',
+    'npm warn install-scripts   esbuild@0.25.0 (postinstall: node install.js)',
+    'added 2 packages in 1s',
+  ];
+  assert.deepEqual(messages(...output), []);
+});

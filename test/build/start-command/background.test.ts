@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { resolveBackground } from '../../../src/build/start-command/background.ts';
+import { checkStart } from '../../../src/build/start-command/check.ts';
+import { appSettings, writeTree } from '../../support/builds.ts';
+import { temporaryDirectory } from '../../support/temporary.ts';
+
+type Processes = NonNullable<Parameters<typeof appSettings>[0]>['processes'];
+
+async function tree(t: TestContext, files: Record<string, unknown>): Promise<string> {
+  const directory = await temporaryDirectory(t);
+  await writeTree(directory, { 'server.js': '', ...files });
+  return directory;
+}
+
+async function resolve(t: TestContext, files: Record<string, unknown>, processes: Processes) {
+  return await resolveBackground(await tree(t, files), appSettings({ processes }));
+}
+
+test('an app that names no background processes has none', async (t) => {
+  assert.deepEqual(await resolve(t, {}, {}), { background: [], notices: [] });
+});
+
+test('a background process is a file, a script of package.json or a program of a package, as the app itself is', async (t) => {
+  const { background } = await resolve(
+    t,
+    {
+      'package.json': {
+        scripts: { jobs: 'A=1 node --trace-warnings jobs.js -x' },
+        dependencies: { bull: '1' },
+      },
+      'mail.js': '',
+      'jobs.js': '',
+      'node_modules/bull/package.json': { bin: 'cli.js' },
+      'node_modules/bull/cli.js': '',
+    },
+    {
+      mail: 'PORT=9 node mail',
+      jobs: { command: 'B=2 npm run jobs -- -y', count: 2, overlap: true },
+      queue: 'bull work',
+    },
+  );
+  const alone = { count: 1, overlap: false, args: [], nodeArgs: [], env: {} };
+  assert.deepEqual(background, [
+    { ...alone, name: 'mail', script: 'mail.js', env: { PORT: '9' } },
+    {
+      name: 'jobs',
+      count: 2,
+      overlap: true,
+      script: 'jobs.js',
+      args: ['-x', '-y'],
+      nodeArgs: ['--trace-warnings'],
+      env: { A: '1', B: '2' },
+    },
+    { ...alone, name: 'queue', script: 'node_modules/bull/cli.js', args: ['work'] },
+  ]);
+});
+
+test('what cannot be run is told with the name of the process', async (t) => {
+  const manifest = { scripts: { jobs: 'node jobs.js', both: 'node a.js && node b.js' } };
+  const fails = (command: string, code: string, message: string) =>
+    assert.rejects(resolve(t, { 'package.json': manifest, run: '#!/bin/sh' }, { worker: command }), {
+      code,
+      message,
+    });
+  const worker = 'processes.worker in sluice.json';
+  await fails('node worker.js', 'nothing_to_run', `${worker} runs worker.js, which is not there`);
+  await fails(
+    'npm run jobs',
+    'nothing_to_run',
+    `${worker} (the script "jobs" of package.json) runs jobs.js, which is not there`,
+  );
+  await fails(
+    'npm run both',
+    'unsupported_start',
+    `${worker} (the script "both" of package.json) is \`node a.js && node b.js\`: it takes a shell to run: it has "&" in it`,
+  );
+  await fails(
+    'npm run jbos',
+    'unsupported_start',
+    `${worker} is \`npm run jbos\`: package.json has no script "jbos"`,
+  );
+  await fails(
+    'bull work',
+    'unsupported_start',
+    `${worker} is \`bull work\`: no package in dependencies brings a program "bull"`,
+  );
+  await fails('./run', 'unsupported_start', `${worker} is \`./run\`: run is no JavaScript program`);
+});
+
+test('scripts around the one that is run are not, and a notice says so', async (t) => {
+  const scripts = { prejobs: 'echo hi', jobs: 'node jobs.js' };
+  const files = { 'package.json': { scripts }, 'jobs.js': '' };
+  const { notices } = await resolve(t, files, { jobs: 'npm run jobs' });
+  assert.deepEqual(
+    notices.map(({ code }) => code),
+    ['start_hook_ignored'],
+  );
+});
+
+test('before the install, it is told where a background process will not run, and what a build may bring is let be', async (t) => {
+  const check = async (processes: Processes, files: Record<string, unknown> = {}) =>
+    checkStart(await tree(t, files), appSettings({ processes }));
+  const missing = {
+    code: 'nothing_to_run',
+    message: 'processes.worker in sluice.json runs worker.js, which is not there',
+  };
+  await assert.rejects(check({ worker: 'node worker.js' }), missing);
+  await assert.rejects(check({ worker: 'node worker.js' }, { 'package.json': {} }), missing);
+  await assert.rejects(check({ worker: 'pm2 start x' }, { 'package.json': {} }), {
+    code: 'unsupported_start',
+  });
+  const dev = { devDependencies: { nx: '1' }, scripts: { build: 'nx build' } };
+  await assert.rejects(check({ worker: 'nx work' }, { 'package.json': dev }), {
+    code: 'unsupported_start',
+    message: 'processes.worker in sluice.json is `nx work`: no package in dependencies brings a program "nx"',
+  });
+  await check({ worker: 'node worker.js' }, { 'worker.js': '' });
+  await check({ worker: 'node dist/worker.js' }, { 'package.json': { scripts: { build: 'tsc' } } });
+  await check({ worker: 'bull' }, { 'package.json': { dependencies: { bull: '1' } } });
+});

@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseCommand, type StartCommand } from '../../../src/build/start-command/command.ts';
+import { AppError } from '../../../src/errors/app-error.ts';
+
+type Program = Partial<Record<StartCommand['program']['kind'], string>>;
+
+function command({
+  env = {},
+  nodeArgs = [],
+  args = [],
+  ...program
+}: Partial<Omit<StartCommand, 'program'>> & Program): StartCommand {
+  const [[kind, name] = []] = Object.entries(program);
+  return { env, nodeArgs, args, program: { kind, name } as StartCommand['program'] };
+}
+
+const understood: Record<string, StartCommand> = {
+  'node server.js': command({ file: 'server.js' }),
+  'node .': command({ file: '.' }),
+  'NODE_ENV=production node dist/main.js': command({ env: { NODE_ENV: 'production' }, file: 'dist/main.js' }),
+  'cross-env NODE_ENV=production A= node a.js': command({
+    env: { NODE_ENV: 'production', A: '' },
+    file: 'a.js',
+  }),
+  'node --enable-source-maps --max-old-space-size=512 a.js --port 80': command({
+    nodeArgs: ['--enable-source-maps', '--max-old-space-size=512'],
+    file: 'a.js',
+    args: ['--port', '80'],
+  }),
+  'node -r dotenv/config --import ./trace.mjs a.js': command({
+    nodeArgs: ['-r', 'dotenv/config', '--import', './trace.mjs'],
+    file: 'a.js',
+  }),
+  'node -- a.js -x': command({ file: 'a.js', args: ['-x'] }),
+  'node "my app.js" \'$HOME\' a\\ b ""': command({ file: 'my app.js', args: ['$HOME', 'a b', ''] }),
+  'tsx src/main.ts': command({ nodeArgs: ['--import', 'tsx'], file: 'src/main.ts' }),
+  'exec node a.js': command({ file: 'a.js' }),
+  './bin/www': command({ executable: './bin/www' }),
+  './node_modules/.bin/next start': command({ bin: 'next', args: ['start'] }),
+  'server.mjs': command({ executable: 'server.mjs' }),
+  'next start -p 3000': command({ bin: 'next', args: ['start', '-p', '3000'] }),
+  'npx next start': command({ bin: 'next', args: ['start'] }),
+  'npm start': command({ script: 'start' }),
+  'npm run serve -- --quiet': command({ script: 'serve', args: ['--quiet'] }),
+  'yarn serve': command({ script: 'serve' }),
+  'pnpm run serve': command({ script: 'serve' }),
+};
+
+for (const [text, expected] of Object.entries(understood)) {
+  test(`\`${text}\` is understood`, () => {
+    assert.deepEqual(parseCommand(text, '"start"'), expected);
+  });
+}
+
+const refused: Record<string, RegExp> = {
+  'npm run build && node a.js': /it takes a shell to run: it has "&" in it/,
+  'node a.js | pino-pretty': /"\|" in it/,
+  'node a.js > out.log': /">" in it/,
+  'node a.js --port $PORT': /"\$" \(variables such as PORT are in the environment of the app\)/,
+  'node "a.js': /an unclosed "/,
+  'node -e "require(1)"': /with -e Node\.js does not run the app's file/,
+  'node --watch a.js': /with --watch/,
+  node: /it names no file/,
+  'NODE_ENV=production': /it names no program/,
+  'nodemon server.js': /nodemon starts the app in a process of its own/,
+  'pm2-runtime start ecosystem.config.js': /pm2-runtime starts the app in a process of its own/,
+  'npm ci': /of npm, only "start" and "run"/,
+  'npx --yes serve': /it names no program/,
+  'npx nodemon server.js': /nodemon starts the app in a process of its own/,
+};
+
+for (const [text, message] of Object.entries(refused)) {
+  test(`\`${text}\` is refused, with the reason and what can be run`, () => {
+    assert.throws(
+      () => parseCommand(text, '"start" in package.json'),
+      (error) => {
+        assert.ok(error instanceof AppError);
+        assert.equal(error.code, 'unsupported_start');
+        assert.match(error.message, message);
+        assert.match(error.message, /^"start" in package\.json is `/);
+        assert.match(error.hint, /node/);
+        return true;
+      },
+    );
+  });
+}

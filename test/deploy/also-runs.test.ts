@@ -1,0 +1,36 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { whatElseRuns } from '../../src/deploy/also-runs.ts';
+import type { Deployment } from '../../src/deploy/deployment.ts';
+import { appSettings, writeTree } from '../support/builds.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+test('the log of a deploy says what runs beside the workers: a line for each process, and one for set times', async (t) => {
+  const tree = await temporaryDirectory(t);
+  await writeTree(tree, { 'worker.js': '', 'bot.js': '' });
+  const lines: string[] = [];
+  const deployment = { tree, log: (line: string) => lines.push(line), notice: () => assert.fail() };
+  const settings = appSettings({
+    processes: { worker: { command: 'node worker.js', count: 2 }, bot: 'node bot.js' },
+    cron: [
+      { name: 'report', schedule: '0 6 * * mon-fri', command: 'x' },
+      { schedule: '@daily', request: '/x' },
+    ],
+  });
+  const background = await whatElseRuns(deployment as unknown as Deployment, settings);
+  assert.deepEqual(
+    background.map(({ name, script }) => [name, script]),
+    [
+      ['worker', 'worker.js'],
+      ['bot', 'bot.js'],
+    ],
+  );
+  assert.deepEqual(lines, [
+    'also runs worker (2 processes): worker.js',
+    'also runs bot: bot.js',
+    'runs at set times: report (0 6 * * mon-fri), cron-2 (@daily)',
+  ]);
+  lines.length = 0;
+  await whatElseRuns(deployment as unknown as Deployment, appSettings());
+  assert.deepEqual(lines, []);
+});

@@ -1,0 +1,109 @@
+import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { Site } from '../../src/apps/environment.ts';
+import { RunnerClient } from '../../src/apps/runner-client.ts';
+import { saveEnv } from '../../src/apps/variables.ts';
+import { ensureTargetState } from '../../src/config/environment-state.ts';
+import { parseSettings } from '../../src/config/load.ts';
+import { serverSettingsSchema } from '../../src/config/server-settings.ts';
+import { generationSpec, type SpecChanges } from '../../src/deploy/spec.ts';
+import { Edge } from '../../src/edge/edge.ts';
+import { noCommit, type ReleaseRecord, type RunPlan } from '../../src/releases/release.ts';
+import { Slots } from '../../src/system/concurrency/slots.ts';
+import { Stillness } from '../../src/system/concurrency/stillness.ts';
+import { createLog } from '../../src/system/log/log.ts';
+import { appSettings } from '../support/builds.ts';
+import { TestRunner } from '../support/runner.ts';
+
+async function newSite(t: TestContext): Promise<Site> {
+  const { paths } = await TestRunner.start(t);
+  const target = { app: 'shop', environment: 'production' };
+  await ensureTargetState(paths, target, { firstPort: 20_000, host: '127.0.0.1' });
+  await saveEnv(paths.target(target).env, { TOKEN: 'hunter2' });
+  const settings = parseSettings(serverSettingsSchema, { keepLogs: 3, logSize: '1M' }, 'config.json');
+  const log = createLog(process.stderr.fd, 'server');
+  const runner = new RunnerClient({ path: paths.runnerSocket, log });
+  t.after(() => runner.close());
+  const appliance = {
+    domains: new Edge({ paths, settings, log }),
+    paths,
+    settings,
+    node: process.execPath,
+    runner,
+    holdPorts: async () => undefined,
+    log,
+    builds: new Slots(1),
+    stillness: new Stillness(),
+  };
+  return new Site(appliance, target, async () => []);
+}
+
+/** What the runner is told of a release that was written down with `run`. */
+async function specOf(site: Site, run: object, changes?: SpecChanges) {
+  const { number } = await site.store.allocate({ kind: 'upload', by: 'local', ...noCommit });
+  await site.store.update(number, { run: run as RunPlan });
+  const record = (await site.store.get(number)) as ReleaseRecord;
+  return await generationSpec(site, record, changes);
+}
+
+const plain = { script: 'server.js', args: [], nodeArgs: [], env: {}, workers: 2 };
+
+test('the runner is told what else runs, when it is started again, and how its log is kept', async (t) => {
+  const site = await newSite(t);
+  const background = {
+    name: 'mail',
+    count: 2,
+    overlap: false,
+    args: ['-x'],
+    nodeArgs: [],
+    env: { A: '1' },
+  };
+  const cronRestart = '0 3 * * *';
+  const cron = [{ schedule: '@daily', request: '/sync' }];
+  const settings = appSettings({ maxRestarts: 5, maxMemory: '300M', cronRestart, cron, logOverflow: 'drop' });
+  const spec = await specOf(site, { ...plain, settings, background: [{ ...background, script: 'mail.js' }] });
+  assert.deepEqual(spec.background, [{ ...background, script: join(spec.directory, 'mail.js') }]);
+  assert.deepEqual(spec.restarts, { maxRestarts: 5, minUptime: 1000, delay: 100, stopExitCodes: [] });
+  assert.equal(spec.maxMemory, 300 * 1024 ** 2);
+  assert.deepEqual(spec.cronRestart, { schedule: cronRestart, timezone: null });
+  assert.deepEqual(
+    spec.cron.map(({ name, action }) => ({ name, action })),
+    [{ name: 'cron-1', action: { kind: 'request', method: 'GET', path: '/sync' } }],
+  );
+  assert.deepEqual(spec.log, {
+    directory: site.paths.logs,
+    size: 1024 ** 2,
+    schedule: '0 0 * * *',
+    keep: 3,
+    maxBytes: 1024 ** 3,
+    overflow: 'drop',
+    secrets: ['hunter2'],
+  });
+});
+
+test('the values of variables that are tried are masked, and not those they take the place of', async (t) => {
+  const run = { ...plain, settings: appSettings(), background: [] };
+  const spec = await specOf(await newSite(t), run, { env: { TOKEN: 'new', OTHER: 'x' } });
+  assert.deepEqual(spec.log.secrets, ['new', 'x']);
+});
+
+test('a release from before there were background processes and settings of supervision runs with their defaults', async (t) => {
+  const site = await newSite(t);
+  const now = appSettings({ drainTimeout: '7s' });
+  const known = ['health', 'waitReady', 'bootTimeout', 'settleTime', 'drainTimeout', 'killTimeout', 'hooks'];
+  const settings = Object.fromEntries(Object.entries(now).filter(([name]) => known.includes(name)));
+  const spec = await specOf(site, { ...plain, settings });
+  assert.deepEqual([spec.background, spec.cron, spec.cronRestart, spec.maxMemory], [[], [], null, null]);
+  assert.deepEqual([spec.restarts.maxRestarts, spec.stuckTimeout, spec.drainTimeout], [16, 10_000, 7000]);
+  assert.equal(spec.log.overflow, 'wait');
+});
+
+test('a damaged plan in a record does not keep the others from being listed', async (t) => {
+  const site = await newSite(t);
+  const { number } = await site.store.allocate({ kind: 'upload', by: 'local', ...noCommit });
+  const { record } = site.paths.staged(number);
+  await writeFile(record, JSON.stringify({ number, liveAt: null, error: null }));
+  assert.equal((await site.store.list()).length, 1);
+});

@@ -1,0 +1,207 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdir, readFile, symlink, utimes, writeFile } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { Paths } from '../../src/config/paths.ts';
+import { writeJsonAtomic } from '../../src/system/fs/files.ts';
+import { listListeners } from '../../src/system/net/listeners.ts';
+import { answering, running } from '../support/apps.ts';
+import { canMount, doctor, inNamespace } from '../support/doctor.ts';
+import { startSluice } from '../support/server.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+
+async function listening(t: TestContext, host: string): Promise<number> {
+  const server = createServer().listen(0, host);
+  t.after(() => server.close());
+  await once(server, 'listening');
+  return (server.address() as AddressInfo).port;
+}
+
+async function withApp(home: string, app: string, port: number): Promise<void> {
+  const { directory, state } = new Paths(home).target({ app, environment: 'production' });
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const createdAt = '2026-01-01T00:00:00.000Z';
+  await writeJsonAtomic(state, { port, desired: 'running', workers: null, createdAt });
+}
+
+test('a port that is held by somebody else is a fault that names them, and so are two apps with one port', async (t) => {
+  const home = await temporaryDirectory(t);
+  const [api, shop] = [await listening(t, '127.0.0.1'), await listening(t, '::')];
+  await writeJsonAtomic(join(home, 'config.json'), { listen: { port: api } });
+  await withApp(home, 'shop', shop);
+  await withApp(home, 'other', 9999);
+  await withApp(home, 'twin', 9999);
+  const { checks } = await doctor(home);
+  assert.equal(checks['ports']?.state, 'fault');
+  const holder = `is held by \\S+ \\(pid ${process.pid}\\)`;
+  for (const line of [
+    `port ${api}, that of the API, ${holder}`,
+    `port ${shop}, that of shop, ${holder}`,
+    'other and twin have the same port, 9999',
+  ]) {
+    assert.match(checks['ports'].message, new RegExp(`^${line}$`, 'm'));
+  }
+});
+
+test('ports that workers of ours hold are no fault, with a server or after it was killed', async (t) => {
+  const sluice = await startSluice(t);
+  await sluice.deploy('shop', answering('here'));
+  assert.equal(
+    (await doctor(sluice.home)).checks['ports']?.message,
+    'those of the app are held by nobody else',
+  );
+  await sluice.kill();
+  assert.equal((await doctor(sluice.home)).checks['ports']?.state, 'ok');
+});
+
+test('an app that listens for everybody on a port beside its own is told of', async (t) => {
+  const sluice = await startSluice(t);
+  const file = join(sluice.home, 'port');
+  const code = `
+    const { createServer } = require('node:http');
+    const other = createServer().listen(0, '0.0.0.0', () => require('node:fs').writeFileSync(${JSON.stringify(file)}, String(other.address().port)));
+    createServer().listen(0, '127.0.0.1');
+    createServer((request, response) => response.end()).listen(process.env.PORT);
+  `;
+  await sluice.deploy('quiet', answering('here'));
+  assert.equal((await doctor(sluice.home)).checks['outside']?.state, 'ok');
+  await sluice.deploy('loud', running(code));
+  const port = await readFile(file, 'utf8');
+  const { checks } = await doctor(sluice.home);
+  assert.equal(checks['outside']?.state, 'warning');
+  assert.equal(
+    checks['outside'].message,
+    `loud listens on port ${port} of 0.0.0.0 too, which others can reach unless a firewall is before it`,
+  );
+});
+
+test('what listens is found with its address, its port, its user and its process', async (t) => {
+  for (const host of ['127.0.0.1', '0.0.0.0', '::1', '::']) {
+    const port = await listening(t, host);
+    const found = (await listListeners())?.filter(
+      (each) => each.port === port && each.pids.includes(process.pid),
+    );
+    assert.deepEqual(found, [{ host, port, uid: process.getuid?.(), pids: [process.pid] }]);
+  }
+});
+
+test('a clock that has been set back is told by how much', async (t) => {
+  const home = await temporaryDirectory(t);
+  await writeFile(join(home, 'events.jsonl'), '');
+  const ahead = Date.now() / 1000 + 7200;
+  await utimes(join(home, 'events.jsonl'), ahead, ahead);
+  const { checks } = await doctor(home);
+  assert.equal(checks['clock']?.state, 'warning');
+  assert.match(checks['clock'].message, /^it is 1\d\d min.* behind what was written here/);
+});
+
+test('a kernel that lets apps link to the files of others is warned of where apps have users of their own', {
+  skip: !canMount() && 'this machine lets us have no mounts of our own',
+}, async (t) => {
+  const home = await temporaryDirectory(t);
+  const zero = join(await temporaryDirectory(t), 'zero');
+  await writeFile(zero, '0\n');
+  const unit = (of: string) =>
+    machine(t, {
+      systemctl: `printf '%s\\n' Id=sluice.service LoadState=loaded 'Environment=SLUICE_HOME=${of}' ''`,
+    });
+  const kernel = async (of: string) =>
+    (
+      await inNamespace(home, '--mount', `mount --bind ${zero} /proc/sys/fs/protected_hardlinks`, {
+        PATH: await unit(of),
+      })
+    ).checks['kernel'];
+  const warned = await kernel(home);
+  assert.equal(warned?.state, 'warning');
+  assert.match(warned.message, /^fs\.protected_hardlinks is 0: an app can put a file/m);
+  assert.match(warned.hint, /sysctl -w fs\.protected_hardlinks=1/);
+  assert.doesNotMatch((await kernel('/elsewhere'))?.message ?? '', /protected_hardlinks/);
+});
+
+/** Programs that say what a machine with systemd says: there is none here. */
+async function machine(t: TestContext, programs: Record<string, string>): Promise<string> {
+  const directory = await temporaryDirectory(t);
+  for (const [name, script] of Object.entries(programs)) {
+    await writeFile(join(directory, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+    await chmod(join(directory, name), 0o755);
+  }
+  return `${directory}:${process.env['PATH']}`;
+}
+
+test('a clock that nothing keeps right is told, unless it is the host that keeps it', async (t) => {
+  const home = await temporaryDirectory(t);
+  const clock = async (programs: Record<string, string>) =>
+    (await doctor(home, { env: { PATH: await machine(t, programs) } })).checks['clock'];
+  const real = { 'systemd-detect-virt': 'echo none; exit 1' };
+  assert.match((await clock({ ...real, timedatectl: 'echo yes' }))?.message ?? '', /^it is synchronised$/);
+  const wrong = await clock({ ...real, timedatectl: 'echo no' });
+  assert.equal(wrong?.state, 'warning');
+  assert.match(wrong.hint, /timedatectl set-ntp true/);
+  assert.equal((await clock({ 'systemd-detect-virt': 'echo lxc', timedatectl: 'echo no' }))?.state, 'ok');
+});
+
+test('units that are down or will not start with the machine are told, with what to type', async (t) => {
+  const home = await temporaryDirectory(t);
+  const units = async (states: Record<string, Record<string, string>>) => {
+    const blocks = Object.entries(states).map(([id, values]) => {
+      const all = {
+        LoadState: 'loaded',
+        ActiveState: 'active',
+        UnitFileState: 'enabled',
+        Environment: `A=b SLUICE_HOME=${home}`,
+        ...values,
+      };
+      const unit = id.includes('.') ? id : `${id}.service`;
+      const lines = Object.entries({ Id: unit, ...all }).map(([name, value]) => `${name}=${value}`);
+      return `case " $* " in *" ${unit} "*) printf '%s\\n' ${lines.map((line) => `'${line}'`).join(' ')} ''; esac`;
+    });
+    return (await doctor(home, { env: { PATH: await machine(t, { systemctl: blocks.join('\n') }) } })).checks[
+      'units'
+    ];
+  };
+  const all = { 'sluice.socket': {}, sluice: {}, 'sluice-runner': {}, ssh: {} };
+  assert.equal((await units(all))?.state, 'ok');
+  const failed = await units({ ...all, sluice: { ActiveState: 'failed' } });
+  assert.equal(failed?.state, 'fault');
+  assert.equal(failed.message, 'sluice.service is failed');
+  assert.match(failed.hint, /^systemctl start sluice\.service\nWhy: journalctl .*--unit=sluice\.service$/);
+  const shut = await units({ ...all, 'sluice.socket': { ActiveState: 'inactive' } });
+  assert.deepEqual([shut?.state, shut?.message], ['fault', 'sluice.socket is inactive']);
+  const idle = await units({ ...all, 'sluice-runner': { UnitFileState: 'disabled' } });
+  assert.equal(idle?.hint, 'systemctl enable sluice-runner.service');
+  assert.match(
+    (await units({ ...all, ssh: { ActiveState: 'inactive' } }))?.message ?? '',
+    /nobody can push over ssh/,
+  );
+  assert.equal(await units({ sluice: { Environment: 'SLUICE_HOME=/elsewhere' } }), undefined);
+
+  await chmod(home, 0o711);
+  const path = await machine(t, {
+    systemctl: `printf '%s\\n' Id=sluice.service LoadState=loaded ActiveState=active 'Environment=SLUICE_HOME=${home}' ''`,
+  });
+  assert.equal(
+    (await doctor(home, { env: { PATH: path } })).checks['home']?.state,
+    'ok',
+    'apps pass through',
+  );
+  assert.equal((await doctor(home)).checks['home']?.state, 'fault');
+});
+
+test('without npm there is a warning: apps with packages cannot be built', async (t) => {
+  const home = await temporaryDirectory(t);
+  const path = await temporaryDirectory(t);
+  for (const program of ['sh', 'cat', 'nice', 'uname', 'dirname', 'readlink', 'git', 'mkfifo']) {
+    const { stdout } = spawnSync('sh', ['-c', `command -v ${program}`], { encoding: 'utf8' });
+    await symlink(stdout.trim(), join(path, program));
+  }
+  const { checks } = await doctor(home, { env: { PATH: path } });
+  assert.equal(checks['node']?.state, 'warning');
+  assert.match(checks['node'].message, /^npm does not run/);
+  assert.match(
+    (await doctor(home)).checks['node']?.message ?? '',
+    /^Node\.js \d+\.\d+\.\d+ and npm \d+\.\d+\.\d+ run$/,
+  );
+});

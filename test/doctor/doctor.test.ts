@@ -1,0 +1,308 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { chmod, chown, cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { Paths } from '../../src/config/paths.ts';
+import { writeJsonAtomic } from '../../src/system/fs/files.ts';
+import { signalProcess } from '../../src/system/process/processes.ts';
+import { answering, running } from '../support/apps.ts';
+import { cli } from '../support/cli.ts';
+import { canMount, doctor, inNamespace } from '../support/doctor.ts';
+import { canHaveNetwork } from '../support/network.ts';
+import { type Sluice, startSluice } from '../support/server.ts';
+import { temporaryDirectory } from '../support/temporary.ts';
+import { waitFor } from '../support/wait.ts';
+
+test('where nothing is wrong it says so with status 0, whatever it warns of', async (t) => {
+  const sluice = await startSluice(t);
+  await sluice.deploy('shop', answering('here'));
+  const { code, checks } = await doctor(sluice.home);
+  assert.equal(code, 0);
+  const { kernel, ...others } = checks;
+  assert.notEqual(kernel?.state, 'fault');
+  for (const check of Object.values(others)) assert.equal(check.state, 'ok', check.message);
+  const names =
+    'server runner restarts apps settings ports api outside home disk logs clock node programs limits'.split(
+      ' ',
+    );
+  assert.deepEqual(Object.keys(others), names);
+
+  const { code: status, stdout } = await cli(['doctor'], { env: { SLUICE_HOME: sluice.home } });
+  assert.equal(status, 0);
+  assert.match(stdout, /^ok {7}server {4}Sluice \d\S+ answers, with its state in /);
+  assert.match(stdout, /\nok {7}apps {6}1 of 1 run\n/);
+  assert.match(stdout, /\n\n(?:All 16 checks are ok\.|1 warning; 15 of 16 checks are ok\.)\n$/);
+});
+
+test('a server that was killed is a fault, how to start it is told, and all that does not need it is looked at', async (t) => {
+  const sluice = await startSluice(t);
+  await sluice.kill();
+  const { code, state, checks } = await doctor(sluice.home);
+  assert.equal(code, 1);
+  assert.equal(state, 'fault');
+  assert.equal(checks['server']?.state, 'fault');
+  assert.match(checks['server'].hint, /Start it with: SLUICE_HOME=\S+ \S+ up/);
+  for (const name of 'restarts settings ports api home disk logs clock node programs'.split(' ')) {
+    assert.equal(checks[name]?.state, 'ok', name);
+  }
+  const { stdout } = await cli(['doctor'], { env: { SLUICE_HOME: sluice.home } });
+  assert.match(stdout, /^FAULT {4}server {4}Sluice is not running.*\n {21}Its state would be in /);
+  assert.match(stdout, /\n1 fault(?:, 1 warning)?; \d+ of 12 checks are ok\.\n$/);
+});
+
+test('a runner that does not answer is a fault of its own', async (t) => {
+  const sluice = await startSluice(t);
+  const { runner } = await sluice.call<{ runner: { pid: number } }>('GET', '/v1/status');
+  signalProcess(runner.pid, 'SIGSTOP');
+  // Before anything is ended: it could not answer that it is to.
+  using _ = { [Symbol.dispose]: () => void signalProcess(runner.pid, 'SIGCONT') };
+  const { code, checks } = await doctor(sluice.home);
+  assert.equal(code, 1);
+  assert.equal(checks['server']?.state, 'ok');
+  assert.equal(checks['runner']?.state, 'fault');
+  assert.match(checks['runner'].message, /\(pid \d+\) has not answered for 5 s/);
+});
+
+test('a server of another version than what is installed is told, with the way to replace it', async (t) => {
+  const sluice = await startSluice(t);
+  const { code, checks } = await doctor(sluice.home, { binary: await upgraded(t) });
+  assert.equal(code, 0);
+  assert.equal(checks['server']?.state, 'warning');
+  assert.match(checks['server'].message, /runs, and 99\.0\.0 is installed/);
+  assert.match(checks['server'].hint, /SIGUSR2/);
+});
+
+test('an app that is crashed is a fault, with why it died', async (t) => {
+  const sluice = await startSluice(t);
+  const flag = join(sluice.home, 'die');
+  const code = `
+    if (require('node:fs').existsSync(${JSON.stringify(flag)})) process.exit(7);
+    require('node:http').createServer((q, r) => r.end()).listen(process.env.PORT);
+  `;
+  await sluice.deploy('shop', running(code, { maxRestarts: 2 }));
+  await sluice.deploy('other', answering('fine'));
+  await writeFile(flag, '');
+  signalProcess((await sluice.status('shop')).workers[0]?.pid as number, 'SIGKILL');
+  await waitFor(async () => (await sluice.status('shop')).state === 'crashed', { what: 'a crash' });
+  const { code: status, checks } = await doctor(sluice.home);
+  assert.equal(status, 1);
+  assert.match(checks['apps']?.message ?? '', /^shop is crashed: .*exit status 7/);
+  assert.match(checks['apps']?.hint ?? '', /sluice logs/);
+});
+
+test('every fault of config.json is told', async (t) => {
+  const home = await temporaryDirectory(t);
+  await writeJsonAtomic(join(home, 'config.json'), { listen: { port: 'many' }, colour: 'red' });
+  const { checks } = await doctor(home);
+  assert.equal(checks['settings']?.state, 'fault');
+  assert.match(checks['settings'].message, /2 faults:\n.*listen\.port.*\n.*colour/s);
+  await writeFile(join(home, 'config.json'), '{"listen"');
+  assert.match((await doctor(home)).checks['settings']?.message ?? '', /is not valid JSON/);
+});
+
+test('what others may read, enter or own is told with the commands that put it right', async (t) => {
+  const sluice = await startSluice(t);
+  await sluice.call('PATCH', '/v1/apps/shop/env', { WORD: 'secret' });
+  const { tokens, serverSocket } = sluice.paths;
+  const { env } = sluice.paths.target({ app: 'shop', environment: 'production' });
+  await chmod(sluice.home, 0o750);
+  for (const path of [tokens, env, serverSocket]) await chmod(path, 0o644);
+  const { code, checks } = await doctor(sluice.home);
+  assert.equal(code, 1);
+  assert.equal(checks['home']?.state, 'fault');
+  assert.match(checks['home'].message, /is open to others: its mode is 0750/);
+  for (const path of [tokens, env, serverSocket]) assert.ok(checks['home'].message.includes(path), path);
+  const { status } = spawnSync('sh', ['-ec', checks['home'].hint]);
+  assert.equal(status, 0);
+  assert.equal((await doctor(sluice.home)).checks['home']?.state, 'ok');
+});
+
+test('a secret of another user than the one Sluice runs as is told', {
+  skip: process.getuid?.() !== 0 && 'only root gives files away',
+}, async (t) => {
+  const sluice = await startSluice(t);
+  await chown(sluice.paths.tokens, 1, 1);
+  const { checks } = await doctor(sluice.home);
+  assert.match(checks['home']?.message ?? '', /tokens\.json belongs to user 1, not to 0/);
+  assert.equal(checks['home']?.hint, `chown 0 ${sluice.paths.tokens}`);
+});
+
+test('less disk space than deploys need is a fault, and logs beyond their bound a warning', async (t) => {
+  const home = await temporaryDirectory(t);
+  await writeJsonAtomic(join(home, 'config.json'), { minFreeBytes: '900000G', maxLogBytes: 9 });
+  const { logs } = new Paths(home).target({ app: 'shop', environment: 'staging' });
+  await mkdir(logs, { recursive: true });
+  await writeFile(join(logs, 'app.log'), 'five\n');
+  await writeFile(join(logs, 'app.log.1.gz'), 'five\n');
+  const { checks } = await doctor(home);
+  assert.equal(checks['disk']?.state, 'fault');
+  assert.match(checks['disk'].message, /deploys are refused/);
+  assert.equal(checks['logs']?.state, 'warning');
+  assert.match(checks['logs'].message, /take 10 B, and "maxLogBytes" is 9 B/);
+});
+
+test('a file system that has room, but for no more files, is told', {
+  skip: !canMount() && 'this machine lets us mount nothing',
+}, async (t) => {
+  const home = await temporaryDirectory(t);
+  const mount = (inodes: number) =>
+    `mount -t tmpfs -o mode=700,size=400M,nr_inodes=${inodes} tmpfs "$SLUICE_HOME"`;
+  const full = await inNamespace(home, '--mount', mount(100));
+  assert.equal(full.checks['disk']?.state, 'fault');
+  assert.match(full.checks['disk'].message, /only \d\d of 100 inodes are free/);
+  assert.equal((await inNamespace(home, '--mount', mount(10_000))).checks['disk']?.state, 'warning');
+  assert.equal((await inNamespace(home, '--mount', mount(300_000))).checks['disk']?.state, 'ok');
+});
+
+test('programs that are missing or too old are told', async (t) => {
+  const home = await temporaryDirectory(t);
+  const path = await temporaryDirectory(t);
+  // The last three are what `sluice` itself is started with.
+  for (const program of ['sh', 'cat', 'nice', 'uname', 'dirname', 'readlink']) {
+    const { stdout } = spawnSync('sh', ['-c', `command -v ${program}`], { encoding: 'utf8' });
+    await symlink(stdout.trim(), join(path, program));
+  }
+  const programs = async () => (await doctor(home, { env: { PATH: path } })).checks['programs'];
+  const missing = await programs();
+  assert.equal(missing?.state, 'fault');
+  assert.equal(missing.message, `git, mkfifo are not in ${path}`);
+  for (const program of ['mkfifo', 'git']) {
+    await writeFile(join(path, program), '#!/bin/sh\necho git version 2.31.9', { mode: 0o755 });
+  }
+  assert.match((await programs())?.message ?? '', /git 2\.31\.9 is too old: 2\.32/);
+  await writeFile(join(path, 'git'), '#!/bin/sh\necho git version 3.0');
+  assert.equal((await programs())?.state, 'ok');
+  await writeFile(join(path, 'git'), '#!/bin/sh\nexit 1');
+  assert.match((await programs())?.message ?? '', /git does not run/);
+
+  const sluice = await startSluice(t);
+  const own = await doctor(sluice.home, { env: { PATH: path } });
+  assert.equal(own.checks['programs']?.state, 'ok', 'it is the PATH of the server that counts');
+});
+
+test('an API that others can reach without TLS is warned of, by what it listens on or would', async (t) => {
+  const sluice = await startSluice(t, { settings: { listen: { host: '0.0.0.0', port: 0 } } });
+  const exposed = await doctor(sluice.home);
+  assert.equal(exposed.code, 0);
+  assert.equal(exposed.checks['api']?.state, 'warning');
+  assert.match(exposed.checks['api'].message, /0\.0\.0\.0 without TLS: tokens travel unencrypted/);
+  const home = await temporaryDirectory(t);
+  for (const [host, state] of [
+    ['::', 'warning'],
+    ['::1', 'ok'],
+    ['127.0.0.2', 'ok'],
+  ] as const) {
+    await writeJsonAtomic(join(home, 'config.json'), { listen: { host } });
+    assert.equal((await doctor(home)).checks['api']?.state, state, host);
+  }
+});
+
+test('a kernel that lets connections drop when the runner is replaced is warned of', {
+  skip: !canHaveNetwork() && 'this machine lets us have no network of our own',
+}, async (t) => {
+  const home = await temporaryDirectory(t);
+  const withValue = (value: number) =>
+    inNamespace(home, '--net', `echo ${value} > /proc/sys/net/ipv4/tcp_migrate_req`);
+  const { kernel } = (await withValue(0)).checks;
+  assert.equal(kernel?.state, 'warning');
+  assert.match(kernel.message, /runner is killed or replaced, a few connections .* are reset/);
+  assert.match(kernel.hint, /As root: sysctl -w net\.ipv4\.tcp_migrate_req=1\n.*\/etc\/sysctl\.d\//);
+  assert.match(kernel.hint, /deploys, rollbacks and restarts never lose a request either way/);
+  assert.equal((await withValue(1)).checks['kernel']?.state, 'ok');
+});
+
+test('an app that has been starting for more than a minute is a fault, one that has just begun is not', async () => {
+  const { checkApps } = await import('../../src/doctor/apps.ts');
+  const since = (seconds: number) => new Date(Date.now() - seconds * 1000).toISOString();
+  const app = {
+    name: 'shop',
+    environment: 'staging',
+    state: 'starting',
+    crash: null,
+    wanted: null,
+    workers: [],
+    background: [],
+    deploying: [],
+    descriptors: 0,
+    rebuild: null,
+  };
+  const look = (seconds: number) => {
+    const status = { apps: [{ ...app, since: since(seconds) }] };
+    return checkApps({ server: { state: 'up', status } } as unknown as Parameters<typeof checkApps>[0]);
+  };
+  assert.equal((await look(50))?.state, 'ok');
+  assert.match((await look(70))?.message ?? '', /shop@staging has been starting for 1 min 10 s/);
+});
+
+test('our own log is named where it is: a file, or under systemd the journal', async () => {
+  const { checkApps } = await import('../../src/doctor/apps.ts');
+  const app = {
+    name: 'shop',
+    environment: 'production',
+    state: 'crashed',
+    crash: null,
+    workers: [],
+    background: [],
+  };
+  const hint = async (systemWide: boolean) => {
+    const patient = { systemWide, server: { state: 'up', status: { apps: [app] } } };
+    return (await checkApps(patient as unknown as Parameters<typeof checkApps>[0]))?.hint;
+  };
+  assert.match((await hint(false)) ?? '', /, sluice\.log in the home why it could not be started/);
+  assert.match((await hint(true)) ?? '', /, `journalctl -u sluice -u sluice-runner` why it could not be/);
+});
+
+test('an app counts as starting since there is a runner to start it, not since it was made', async (t) => {
+  const sluice = await startSluice(t);
+  const flag = join(sluice.home, 'hang');
+  const code = `
+    if (!require('node:fs').existsSync(${JSON.stringify(flag)}))
+      require('node:http').createServer((q, r) => r.end()).listen(process.env.PORT);
+    else setInterval(() => {}, 1000);
+  `;
+  await sluice.deploy('shop', running(code));
+  await sluice.stop();
+  await makeOld(sluice);
+  await writeFile(flag, '');
+  await sluice.up();
+  assert.equal((await sluice.status('shop')).state, 'starting');
+  assert.equal((await doctor(sluice.home)).checks['apps']?.state, 'ok');
+});
+
+async function makeOld({ paths }: Sluice): Promise<void> {
+  const { state: path } = paths.target({ app: 'shop', environment: 'production' });
+  const state = JSON.parse(await readFile(path, 'utf8'));
+  await writeJsonAtomic(path, { ...state, createdAt: '2020-01-01T00:00:00.000Z' });
+}
+
+/** The launcher of a checkout of another version. */
+async function upgraded(t: TestContext): Promise<string> {
+  const from = resolve(import.meta.dirname, '../..');
+  const to = await temporaryDirectory(t);
+  for (const part of ['bin', 'libexec', 'src'])
+    await cp(join(from, part), join(to, part), { recursive: true });
+  const manifest = JSON.parse(await readFile(join(from, 'package.json'), 'utf8'));
+  await writeFile(join(to, 'package.json'), JSON.stringify({ ...manifest, version: '99.0.0' }));
+  await symlink(join(from, 'node_modules'), join(to, 'node_modules'));
+  return join(to, 'bin/sluice');
+}
+
+test('doctor warns when the runner nears its limit of open files, and names the apps that use most', async () => {
+  const { checkRunner } = await import('../../src/doctor/server.ts');
+  const look = (descriptors: number | null) => {
+    const app = (name: string, count: number) => ({ name, environment: 'production', descriptors: count });
+    const status = {
+      runner: { pid: 7, descriptors, maxDescriptors: 1024 },
+      apps: [app('blog', 4), app('shop', 500), app('mail', 9)],
+    };
+    const patient = { server: { state: 'up', status }, systemWide: false };
+    return checkRunner(patient as unknown as Parameters<typeof checkRunner>[0]);
+  };
+  assert.equal((await look(null))?.message, 'connected (pid 7)');
+  assert.equal((await look(60))?.state, 'ok');
+  assert.equal((await look(60))?.message, 'connected (pid 7), 60 of 1024 file descriptors are open');
+  const near = await look(600);
+  assert.equal(near?.state, 'warning');
+  assert.match(near.message, /600 of 1024 .*; these apps use most: shop \(500\), mail \(9\), blog \(4\)$/);
+});
