@@ -1,6 +1,6 @@
 import type { ServerOptions } from 'node:http';
 import type Koa from 'koa';
-import type { Service } from '../apps/service.ts';
+import type { AppServiceApi } from '../apps/service.ts';
 import type { Edge } from '../edge/edge.ts';
 import type { LoggedEvent } from '../releases/events-log.ts';
 import type { Log } from '../system/log/log.ts';
@@ -23,7 +23,7 @@ import { tokenRoutes } from './routes/tokens.ts';
 import type { TokenStore } from './tokens.ts';
 
 interface ApiOptions {
-  service: Service;
+  service: AppServiceApi;
   tokens: TokenStore;
   keys: KeyStore;
   edge: Edge;

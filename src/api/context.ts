@@ -1,6 +1,6 @@
 import type { RouterContext, RouterMiddleware } from '@koa/router';
 import type { DefaultContext } from 'koa';
-import { defaultEnvironment, type Target } from '../config/paths.ts';
+import { defaultEnvironment, type EnvironmentId } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Principal } from './auth.ts';
 
@@ -30,7 +30,7 @@ export function takes(...known: string[]): RouterMiddleware<ApiState> {
 }
 
 /** The app of the path and the environment of the query. Whether they are names is for the service to say. */
-export function targetOf(ctx: ApiContext): Target {
+export function targetOf(ctx: ApiContext): EnvironmentId {
   return { app: ctx.params['app'] ?? '', environment: queryText(ctx, 'environment') ?? defaultEnvironment };
 }
 

@@ -1,4 +1,4 @@
-import { targetName } from '../config/paths.ts';
+import { environmentName } from '../config/paths.ts';
 import type { DeployEvent } from '../deploy/events.ts';
 import type { Release } from '../releases/release.ts';
 import { printable } from '../system/text/printable.ts';
@@ -20,7 +20,7 @@ export function renderPush(event: DeployEvent): string {
 }
 
 function logOf({ app, environment, number }: Release): string[] {
-  const name = targetName({ app, environment });
+  const name = environmentName({ app, environment });
   return [
     `  Its log, on the server: sluice releases ${name} ${number} --log`,
     '  Nothing that was live has changed, and the branch has not moved.',

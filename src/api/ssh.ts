@@ -1,7 +1,7 @@
 import type { RouterMiddleware } from '@koa/router';
 import type Koa from 'koa';
 import type { Context } from 'koa';
-import type { Service } from '../apps/service.ts';
+import type { AppServiceApi } from '../apps/service.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import { type ServiceName, serviceNames } from '../git/services.ts';
 import type { Log } from '../system/log/log.ts';
@@ -15,7 +15,7 @@ import { renderPush } from './push-text.ts';
 import { Router } from './router.ts';
 
 interface SshOptions {
-  service: Service;
+  service: AppServiceApi;
   keys: KeyStore;
   log: Log;
 }

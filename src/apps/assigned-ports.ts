@@ -1,4 +1,4 @@
-import { listTargets, portOf } from '../config/environment-state.ts';
+import { listEnvironmentsWithState, portOf } from '../config/environment-state.ts';
 import type { Paths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import type { HeldPortsReport, PortAddress } from '../protocol/runner.ts';
@@ -43,8 +43,8 @@ export class AssignedPorts {
   async #all(): Promise<PortAddress[]> {
     const { paths, settings, routed, api } = this.#options;
     const apps: PortAddress[] = [];
-    for (const target of await listTargets(paths)) {
-      const port = await portOf(paths.target(target).state);
+    for (const target of await listEnvironmentsWithState(paths)) {
+      const port = await portOf(paths.environment(target).state);
       if (port !== undefined) apps.push({ host: settings.apps.host, port });
     }
     const ofApi = api();

@@ -1,7 +1,7 @@
 import { applyIfRunning } from '../deploy/scale.ts';
-import type { Site } from './environment.ts';
+import type { Environment } from './environment.ts';
 import type { EnvironmentChange } from './service.ts';
-import { assertEnv, saveEnv } from './variables.ts';
+import { assertVariables, saveVariables } from './variables.ts';
 
 /**
  * Changes variables; null removes one. Where the app runs, they are applied by a switch, and kept only if it boots with
@@ -9,24 +9,24 @@ import { assertEnv, saveEnv } from './variables.ts';
  * @throws AppError `invalid_env`; what a boot can throw
  */
 export async function changeEnvironment(
-  site: Site,
+  environment: Environment,
   changes: Record<string, string | null>,
   restart: boolean,
   signal: AbortSignal,
 ): Promise<EnvironmentChange> {
-  using _traffic = await site.traffic.take(signal);
-  const before = await site.environment();
+  using _traffic = await environment.traffic.take(signal);
+  const before = await environment.variables();
   const variables = merge(before, changes);
-  assertEnv(variables, 'the new environment');
+  assertVariables(variables, 'the new environment');
   const changed = Object.keys(changes).filter((name) => before[name] !== variables[name]);
-  if (changed.length === 0 && !site.isAhead) return { variables, changed, outcome: 'unchanged' };
-  const keep = () => saveEnv(site.paths.env, variables);
-  const keeping = { file: site.paths.env, keep };
-  if (restart && (await applyIfRunning(site, { env: variables }, signal, keeping))) {
+  if (changed.length === 0 && !environment.isAhead) return { variables, changed, outcome: 'unchanged' };
+  const keep = () => saveVariables(environment.paths.env, variables);
+  const keeping = { file: environment.paths.env, keep };
+  if (restart && (await applyIfRunning(environment, { env: variables }, signal, keeping))) {
     return { variables, changed, outcome: 'switched' };
   }
   if (!restart) await keep();
-  return { variables, changed, outcome: (await site.store.active()) === null ? 'undeployed' : 'kept' };
+  return { variables, changed, outcome: (await environment.store.active()) === null ? 'undeployed' : 'kept' };
 }
 
 /** Whether there is anything to set, and not only to remove: an app is created to hold variables, never to lack them. */
@@ -36,7 +36,7 @@ export function setsAny(changes: Record<string, string | null>): boolean {
 
 /** @throws AppError `invalid_env` where what is to be set cannot be, whatever there is already */
 export function assertChanges(changes: Record<string, string | null>): void {
-  assertEnv(merge({}, changes), 'the new environment');
+  assertVariables(merge({}, changes), 'the new environment');
 }
 
 function merge(

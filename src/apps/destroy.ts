@@ -1,18 +1,20 @@
 import { AppError } from '../errors/app-error.ts';
-import type { Site } from './environment.ts';
+import type { Environment } from './environment.ts';
 
 /**
- * Ends all that runs of a site that is to be removed: its deploys and its workers.
+ * Ends all that runs of an environment that is to be removed: its deploys and its workers.
  * @returns what keeps its traffic from being moved, until it is gone
  */
-export async function windUp(site: Site): Promise<Disposable> {
-  for (const deployment of site.deployments.values()) {
-    deployment.cancel(new AppError('cancelled', `${site.name} was removed while this was being deployed`));
+export async function windUp(environment: Environment): Promise<Disposable> {
+  for (const deployment of environment.deployments.values()) {
+    deployment.cancel(
+      new AppError('cancelled', `${environment.name} was removed while this was being deployed`),
+    );
     await deployment.over;
   }
-  const traffic = await site.traffic.take();
+  const traffic = await environment.traffic.take();
   try {
-    await site.appliance.runner.call('stop', { key: site.name });
+    await environment.appliance.runner.call('stop', { key: environment.name });
     return traffic;
   } catch (error) {
     traffic[Symbol.dispose]();

@@ -1,5 +1,9 @@
-import { loadTargetState, saveTargetState, type TargetState } from '../config/environment-state.ts';
-import { type Target, type TargetPaths, targetName } from '../config/paths.ts';
+import {
+  type EnvironmentState,
+  loadEnvironmentState,
+  saveEnvironmentState,
+} from '../config/environment-state.ts';
+import { type EnvironmentId, type EnvironmentPaths, environmentName } from '../config/paths.ts';
 import type { Deployment } from '../deploy/deployment.ts';
 import { DeployQueue } from '../deploy/queue.ts';
 import { AppError } from '../errors/app-error.ts';
@@ -9,15 +13,15 @@ import { Slots } from '../system/concurrency/slots.ts';
 import type { Appliance } from './appliance.ts';
 import { AppFiles } from './files.ts';
 import type { Problem } from './service.ts';
-import { loadEnv } from './variables.ts';
+import { loadVariables } from './variables.ts';
 
 /** An app in one environment, as the server has it in memory: what it keeps on the disk, and who may change it now. */
-export class Site {
+export class Environment {
   readonly appliance: Appliance;
-  readonly target: Target;
+  readonly id: EnvironmentId;
   /** `shop`, or `shop@staging` */
   readonly name: string;
-  readonly paths: TargetPaths;
+  readonly paths: EnvironmentPaths;
   readonly store: ReleaseStore;
   readonly files: AppFiles;
   /** the order in which deploys are built */
@@ -31,20 +35,20 @@ export class Site {
   isAhead = false;
   /** why the last attempt to start the app failed; null if it succeeded */
   problem: Problem | null = null;
-  /** number of callers that use this site now: an unused site is removed only when the last caller is done */
+  /** number of callers that use this environment now: an unused environment is removed only when the last caller is done */
   visitors = 0;
   /** deploys under way, by release number */
   readonly deployments = new Map<number, Deployment>();
 
-  /** all sites there are, this one included */
-  readonly all: () => Promise<Site[]>;
+  /** all environments there are, this one included */
+  readonly all: () => Promise<Environment[]>;
 
-  constructor(appliance: Appliance, target: Target, all: () => Promise<Site[]>) {
+  constructor(appliance: Appliance, target: EnvironmentId, all: () => Promise<Environment[]>) {
     this.appliance = appliance;
     this.all = all;
-    this.target = target;
-    this.name = targetName(target);
-    this.paths = appliance.paths.target(target);
+    this.id = target;
+    this.name = environmentName(target);
+    this.paths = appliance.paths.environment(target);
     this.files = new AppFiles(appliance, this.name, this.paths);
     this.store = new ReleaseStore(target, this.paths, this.files.empty, (release, error) =>
       appliance.log.error('failed release not finished', { app: this.name, release, error }),
@@ -52,8 +56,8 @@ export class Site {
   }
 
   /** @throws AppError `app_not_found` */
-  async state(): Promise<TargetState> {
-    const state = await loadTargetState(this.paths.state);
+  async state(): Promise<EnvironmentState> {
+    const state = await loadEnvironmentState(this.paths.state);
     if (state === undefined) throw appNotFound(this.name);
     return state;
   }
@@ -64,32 +68,32 @@ export class Site {
    */
   async isUnused(): Promise<boolean> {
     // First what nearly each app in use has: a history may have thousands of releases.
-    if ((await this.store.active()) !== null || this.appliance.domains.of(this.target).length > 0)
-      return false;
+    if ((await this.store.active()) !== null || this.appliance.domains.of(this.id).length > 0) return false;
     const { workers, desired, rebuild } = await this.state();
     if (workers !== null || desired !== 'running' || rebuild !== null) return false;
-    if (Object.keys(await this.environment()).length > 0) return false;
+    if (Object.keys(await this.variables()).length > 0) return false;
     const isRefused = ({ liveAt, error }: ReleaseRecord) =>
       liveAt === null && error !== null && beforeTheBuild.has(error.step);
     return (await this.store.list()).every(isRefused);
   }
 
   /** Its own variables. */
-  environment(): Promise<Record<string, string>> {
-    return loadEnv(this.paths.env);
+  variables(): Promise<Record<string, string>> {
+    return loadVariables(this.paths.env);
   }
 
   /** What its operator wants, and since when. */
-  async desire(desired: TargetState['desired']): Promise<void> {
+  async desire(desired: EnvironmentState['desired']): Promise<void> {
     if ((await this.state()).desired === desired) return;
     await this.changeState({ desired, desiredSince: new Date().toISOString() });
   }
 
   /** Changes what is kept of it, as far as it is a change. */
-  async changeState(changes: Partial<TargetState>): Promise<void> {
+  async changeState(changes: Partial<EnvironmentState>): Promise<void> {
     const state = await this.state();
     const changed = { ...state, ...changes };
-    if (JSON.stringify(changed) !== JSON.stringify(state)) await saveTargetState(this.paths.state, changed);
+    if (JSON.stringify(changed) !== JSON.stringify(state))
+      await saveEnvironmentState(this.paths.state, changed);
   }
 }
 

@@ -1,7 +1,7 @@
 import { chmod, lstat, rmdir, unlink } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { TargetPaths } from '../config/paths.ts';
+import { EnvironmentPaths } from '../config/paths.ts';
 import { AppError, hasCode, systemCode } from '../errors/app-error.ts';
 import type { JobResult, JobSpec } from '../protocol/runner.ts';
 import { ensurePrivateDirectory, listDirectory } from '../system/fs/files.ts';
@@ -46,9 +46,9 @@ const shareScript = fileURLToPath(new URL('shared-data/share-as-user.ts', import
 export class AppFiles {
   readonly #appliance: Appliance;
   readonly #key: string;
-  readonly #paths: TargetPaths;
+  readonly #paths: EnvironmentPaths;
 
-  constructor(appliance: Appliance, key: string, paths: TargetPaths) {
+  constructor(appliance: Appliance, key: string, paths: EnvironmentPaths) {
     this.#appliance = appliance;
     this.#key = key;
     this.#paths = paths;
@@ -141,7 +141,7 @@ export class AppFiles {
 
 /** Removes all that a target's user has, in `directory`, where the target lies now, and elsewhere. */
 export async function removeAllOf(appliance: Appliance, key: string, directory: string): Promise<void> {
-  const { releases, staging } = new TargetPaths(directory);
+  const { releases, staging } = new EnvironmentPaths(directory);
   for (const place of [releases, staging]) {
     for (const name of await listDirectory(place)) {
       const tree = join(place, name);

@@ -1,4 +1,4 @@
-import type { Target } from '../config/paths.ts';
+import type { EnvironmentId } from '../config/paths.ts';
 import { appendEvent, type LoggedEvent } from '../releases/events-log.ts';
 import type { Appliance } from './appliance.ts';
 
@@ -14,7 +14,7 @@ interface HistoryEntry {
 /** Adds a line to events.jsonl. What was done is done, so a line that cannot be written is logged and no error. */
 export async function writeHistory(
   { paths, log }: Appliance,
-  target: Target,
+  target: EnvironmentId,
   entry: HistoryEntry,
 ): Promise<void> {
   await recordEvent({ paths, log }, { ...target, ...entry });

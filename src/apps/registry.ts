@@ -1,7 +1,11 @@
 import { chmod, mkdir, readdir, rename } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { ensureTargetState, listTargets, loadTargetState } from '../config/environment-state.ts';
-import { isName, type Target, targetName } from '../config/paths.ts';
+import {
+  ensureEnvironmentState,
+  listEnvironmentsWithState,
+  loadEnvironmentState,
+} from '../config/environment-state.ts';
+import { type EnvironmentId, environmentName, isName } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { AppRepository } from '../push/app-repository.ts';
 import { Slots } from '../system/concurrency/slots.ts';
@@ -9,16 +13,16 @@ import { exists } from '../system/fs/exists.ts';
 import { isTemporary, listDirectory, sweepTemporaries, syncDirectory } from '../system/fs/files.ts';
 import { emptyDirectory, removeTree } from '../system/fs/remove-tree.ts';
 import type { Appliance } from './appliance.ts';
-import { appNotFound, Site } from './environment.ts';
+import { appNotFound, Environment } from './environment.ts';
 import { removeAllOf } from './files.ts';
 
 /** Directories in the home with this prefix are apps that were removed and whose files are still being deleted. */
 const removing = '.removing-';
 
 /** All targets, and the repositories that they are pushed to: there is one object for each, for as long as it exists. */
-export class Sites {
+export class Registry {
   readonly #appliance: Appliance;
-  readonly #sites = new Map<string, Site>();
+  readonly #environments = new Map<string, Environment>();
   readonly #repositories = new Map<string, AppRepository>();
   /** for each app: one that is being removed is created again only when it is gone */
   readonly #changing = new Map<string, Slots>();
@@ -28,109 +32,113 @@ export class Sites {
   }
 
   /** @throws AppError `app_not_found`, `invalid_name` */
-  async find(target: Target): Promise<Site> {
+  async find(target: EnvironmentId): Promise<Environment> {
     checkNames(target);
-    const name = targetName(target);
-    const state = await loadTargetState(this.#appliance.paths.target(target).state);
+    const name = environmentName(target);
+    const state = await loadEnvironmentState(this.#appliance.paths.environment(target).state);
     if (state === undefined) throw appNotFound(name);
-    return this.#site(target);
+    return this.#environment(target);
   }
 
   /**
-   * Calls `work` with an existing site. The site is not removed as unused while `work` runs.
+   * Calls `work` with an existing environment. The environment is not removed as unused while `work` runs.
    * @throws AppError `app_not_found`, `invalid_name`; what `work` throws
    */
-  async withOne<T>(target: Target, work: (site: Site) => Promise<T>): Promise<T> {
-    const site = await this.#visit(target);
+  async withEnvironment<T>(
+    target: EnvironmentId,
+    work: (environment: Environment) => Promise<T>,
+  ): Promise<T> {
+    const environment = await this.#visit(target);
     try {
-      return await work(site);
+      return await work(environment);
     } finally {
-      await this.#leave(site);
+      await this.#leave(environment);
     }
   }
 
   /**
-   * Calls `work` with an existing site, which stays afterwards, even if it is unused.
+   * Calls `work` with an existing environment, which stays afterwards, even if it is unused.
    * @throws AppError `app_not_found`, `invalid_name`; what `work` throws
    */
-  async withOneKept<T>(target: Target, work: (site: Site) => Promise<T>): Promise<T> {
-    const site = await this.#visit(target);
+  async withOneKept<T>(target: EnvironmentId, work: (environment: Environment) => Promise<T>): Promise<T> {
+    const environment = await this.#visit(target);
     try {
-      return await work(site);
+      return await work(environment);
     } finally {
-      site.visitors -= 1;
+      environment.visitors -= 1;
     }
   }
 
-  /** Enters a site under the lock of its app: the end of another visit may remove an unused app. */
-  async #visit(target: Target): Promise<Site> {
+  /** Enters an environment under the lock of its app: the end of another visit may remove an unused app. */
+  async #visit(target: EnvironmentId): Promise<Environment> {
     // No lock is made for an app that does not exist.
     await this.find(target);
     using _ = await this.#change(target.app);
-    const site = await this.find(target);
-    site.visitors += 1;
-    return site;
+    const environment = await this.find(target);
+    environment.visitors += 1;
+    return environment;
   }
 
   /**
-   * Calls `work` with a site, which is made if it does not exist. If the site is unused after `work`, it is removed.
+   * Calls `work` with an environment, which is made if it does not exist. If the environment is unused after `work`, it is removed.
    * @throws AppError `invalid_name`; what `work` throws
    */
-  async withOneMade<T>(target: Target, work: (site: Site) => Promise<T>): Promise<T> {
-    const site = await this.#enter(target);
+  async withOneMade<T>(target: EnvironmentId, work: (environment: Environment) => Promise<T>): Promise<T> {
+    const environment = await this.#enter(target);
     try {
-      return await work(site);
+      return await work(environment);
     } finally {
-      await this.#leave(site);
+      await this.#leave(environment);
     }
   }
 
-  async #enter(target: Target): Promise<Site> {
+  async #enter(target: EnvironmentId): Promise<Environment> {
     checkNames(target);
     const { paths, settings, runner } = this.#appliance;
     using _ = await this.#change(target.app);
-    const isNew = !(await exists(paths.target(target).state));
+    const isNew = !(await exists(paths.environment(target).state));
     // Removals are finished first: a removal ends all processes of the app's user, and the new app gets the same user.
     if (isNew && (await runner.hasUsers())) await this.#finishRemovals(target.app);
-    await ensureTargetState(paths, target, settings.apps);
+    await ensureEnvironmentState(paths, target, settings.apps);
     if (isNew) await this.#appliance.holdPorts();
-    const site = this.#site(target);
-    site.visitors += 1;
+    const environment = this.#environment(target);
+    environment.visitors += 1;
     try {
-      await site.files.prepare();
-      return site;
+      await environment.files.prepare();
+      return environment;
     } catch (error) {
-      await this.#discardUnused(site);
+      await this.#discardUnused(environment);
       throw error;
     }
   }
 
-  async #leave(site: Site): Promise<void> {
-    using _ = await this.#change(site.target.app);
-    await this.#discardUnused(site);
+  async #leave(environment: Environment): Promise<void> {
+    using _ = await this.#change(environment.id.app);
+    await this.#discardUnused(environment);
   }
 
-  /** Ends one visit, and removes the site if it is unused. The caller has the right to change the app. */
-  async #discardUnused(site: Site): Promise<void> {
-    site.visitors -= 1;
+  /** Ends one visit, and removes the environment if it is unused. The caller has the right to change the app. */
+  async #discardUnused(environment: Environment): Promise<void> {
+    environment.visitors -= 1;
     try {
-      const isThere = this.#sites.get(site.name) === site;
-      if (isThere && site.visitors === 0 && (await site.isUnused())) await this.#discard(site);
+      const isThere = this.#environments.get(environment.name) === environment;
+      if (isThere && environment.visitors === 0 && (await environment.isUnused()))
+        await this.#discard(environment);
     } catch (error) {
       // The app stays, without a release. The outcome of `work` is reported all the same.
-      this.#appliance.log.error('unused app not removed', { app: site.name, error });
+      this.#appliance.log.error('unused app not removed', { app: environment.name, error });
     }
   }
 
-  async #discard({ target, name }: Site): Promise<void> {
-    const { app, environment } = target;
+  async #discard({ id, name }: Environment): Promise<void> {
+    const { app, environment } = id;
     const { paths } = this.#appliance;
     const aside = join(paths.home, `${removing}${app}-${Date.now()}`);
     await mkdir(aside);
     // If the app has a user, this user removes the files in it.
     await chmod(aside, 0o711);
-    await rename(paths.target(target).directory, join(aside, environment));
-    this.#sites.delete(name);
+    await rename(paths.environment(id).directory, join(aside, environment));
+    this.#environments.delete(name);
     // If the app has a repository, the end of the push removes the directory.
     if ((await listDirectory(paths.app(app))).length === 0) await removeTree(paths.app(app));
     await syncDirectory(paths.apps);
@@ -139,8 +147,8 @@ export class Sites {
   }
 
   /** All environments of one app. */
-  async of(app: string): Promise<Site[]> {
-    return (await this.all()).filter(({ target }) => target.app === app);
+  async of(app: string): Promise<Environment[]> {
+    return (await this.all()).filter(({ id }) => id.app === app);
   }
 
   /** What was pushed to an app. @throws AppError `app_not_found` where nothing ever was, `invalid_name` */
@@ -206,9 +214,9 @@ export class Sites {
   }
 
   /** All there are, by name. */
-  async all(): Promise<Site[]> {
-    const targets = await listTargets(this.#appliance.paths);
-    return targets.map((target) => this.#site(target)).sort((a, b) => (a.name < b.name ? -1 : 1));
+  async all(): Promise<Environment[]> {
+    const targets = await listEnvironmentsWithState(this.#appliance.paths);
+    return targets.map((target) => this.#environment(target)).sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   /**
@@ -219,19 +227,19 @@ export class Sites {
    */
   async remove(
     app: string,
-    windUp: (site: Site) => Promise<Disposable>,
+    windUp: (environment: Environment) => Promise<Disposable>,
     gone: () => Promise<void>,
   ): Promise<void> {
     checkName('an app', app);
     using _ = await this.#change(app);
-    const sites = await this.of(app);
-    if (sites.length === 0) throw appNotFound(app);
+    const environments = await this.of(app);
+    if (environments.length === 0) throw appNotFound(app);
     using held = new DisposableStack();
-    for (const site of sites) held.use(await windUp(site));
+    for (const environment of environments) held.use(await windUp(environment));
     const { paths } = this.#appliance;
     const aside = join(paths.home, `${removing}${app}-${Date.now()}`);
     await rename(paths.app(app), aside);
-    for (const site of sites) this.#sites.delete(site.name);
+    for (const environment of environments) this.#environments.delete(environment.name);
     this.#repositories.delete(app);
     await syncDirectory(paths.apps);
     // Each whatever comes of the other: the app is gone, and nobody can ask for it again.
@@ -269,9 +277,9 @@ export class Sites {
     const thereAgain: string[] = [];
     const environments = (await runner.hasUsers()) ? (await listDirectory(aside)).filter(isName) : [];
     for (const environment of environments) {
-      const key = targetName({ app, environment });
+      const key = environmentName({ app, environment });
       // The app was created again: its user, and all processes of this user, belong to the new app.
-      if (await exists(paths.target({ app, environment }).state)) {
+      if (await exists(paths.environment({ app, environment }).state)) {
         thereAgain.push(key);
         continue;
       }
@@ -291,11 +299,12 @@ export class Sites {
     return slot.take();
   }
 
-  #site(target: Target): Site {
-    const name = targetName(target);
-    const site = this.#sites.get(name) ?? new Site(this.#appliance, target, () => this.all());
-    this.#sites.set(name, site);
-    return site;
+  #environment(target: EnvironmentId): Environment {
+    const name = environmentName(target);
+    const environment =
+      this.#environments.get(name) ?? new Environment(this.#appliance, target, () => this.all());
+    this.#environments.set(name, environment);
+    return environment;
   }
 }
 
@@ -304,7 +313,7 @@ function removedApp(name: string): string | undefined {
   return name.startsWith(removing) ? name.slice(removing.length).replace(/-\d+$/, '') : undefined;
 }
 
-function checkNames({ app, environment }: Target): void {
+function checkNames({ app, environment }: EnvironmentId): void {
   checkName('an app', app);
   checkName('an environment', environment);
 }

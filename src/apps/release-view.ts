@@ -1,27 +1,27 @@
-import type { TargetState } from '../config/environment-state.ts';
+import type { EnvironmentState } from '../config/environment-state.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { AppProtocol } from '../protocol/worker.ts';
 import { noCommit, type Release, type ReleaseRecord } from '../releases/release.ts';
 import { releaseState } from '../releases/state.ts';
 import { inUrl, isEverywhere } from '../system/net/address.ts';
-import type { Site } from './environment.ts';
+import type { Environment } from './environment.ts';
 
 /** A release as the API shows it. @throws AppError `release_not_found` */
-export async function releaseView(site: Site, number: number): Promise<Release> {
-  const record = await site.store.get(number);
-  if (record === undefined) throw releaseNotFound(site, number);
-  return view(site, record, await site.store.active());
+export async function releaseView(environment: Environment, number: number): Promise<Release> {
+  const record = await environment.store.get(number);
+  if (record === undefined) throw releaseNotFound(environment, number);
+  return view(environment, record, await environment.store.active());
 }
 
-/** All releases of a site, the newest first. */
-export async function releaseViews(site: Site): Promise<Release[]> {
-  const [records, active] = await Promise.all([site.store.list(), site.store.active()]);
-  return Promise.all(records.map((record) => view(site, record, active)));
+/** All releases of an environment, the newest first. */
+export async function releaseViews(environment: Environment): Promise<Release[]> {
+  const [records, active] = await Promise.all([environment.store.list(), environment.store.active()]);
+  return Promise.all(records.map((record) => view(environment, record, active)));
 }
 
-export function releaseNotFound(site: Site, number: number): AppError {
-  return new AppError('release_not_found', `${site.name} has no release ${number}`, {
-    hint: `\`sluice releases ${site.name}\` lists the ones there are.`,
+export function releaseNotFound(environment: Environment, number: number): AppError {
+  return new AppError('release_not_found', `${environment.name} has no release ${number}`, {
+    hint: `\`sluice releases ${environment.name}\` lists the ones there are.`,
   });
 }
 
@@ -30,11 +30,11 @@ export function releaseNotFound(site: Site, number: number): AppError {
  * @param protocol that the app speaks on its port
  */
 export function siteUrl(
-  { appliance, target }: Site,
-  { port }: TargetState,
+  { appliance, id }: Environment,
+  { port }: EnvironmentState,
   protocol: AppProtocol = 'http',
 ): string {
-  const [domain] = appliance.domains.of(target);
+  const [domain] = appliance.domains.of(id);
   if (domain !== undefined) return domain.url;
   const { host, hostname } = appliance.settings.apps;
   const name = hostname ?? (isEverywhere(host) ? 'localhost' : inUrl(host));
@@ -50,19 +50,23 @@ const schemes: Record<AppProtocol, string> = {
   tls: 'tls',
 };
 
-async function view(site: Site, record: ReleaseRecord, active: { release: number } | null): Promise<Release> {
+async function view(
+  environment: Environment,
+  record: ReleaseRecord,
+  active: { release: number } | null,
+): Promise<Release> {
   const { source, run: _run, protocol, ...told } = record;
   const { kind: _kind, ...origin } = source;
   return {
-    ...site.target,
+    ...environment.id,
     ...told,
     ...noCommit,
     ...origin,
-    url: siteUrl(site, await site.state(), protocol),
+    url: siteUrl(environment, await environment.state(), protocol),
     state: releaseState(record, {
       activeRelease: active?.release ?? null,
-      hasTree: await site.store.hasTree(record.number),
-      underWay: site.deployments.get(record.number)?.isUnderWay ?? false,
+      hasTree: await environment.store.hasTree(record.number),
+      underWay: environment.deployments.get(record.number)?.isUnderWay ?? false,
     }),
   };
 }

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '../errors/app-error.ts';
 import type { LimitsReport } from '../protocol/limits.ts';
 import { CallClient, type CallOptions } from '../protocol/peer.ts';
-import type { RunnerCalls, RunnerUsage, TargetStatus } from '../protocol/runner.ts';
+import type { EnvironmentStatus, RunnerCalls, RunnerUsage } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
 import { backoffDelay } from '../system/concurrency/backoff.ts';
 import { withDeadline } from '../system/concurrency/deadline.ts';
@@ -100,7 +100,7 @@ export class RunnerClient {
   }
 
   /** Returns the status of all apps that the runner knows. @throws AppError as `call` */
-  status(): Promise<TargetStatus[]> {
+  status(): Promise<EnvironmentStatus[]> {
     return this.#query('status');
   }
 

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import type { Target } from '../config/paths.ts';
+import type { EnvironmentId } from '../config/paths.ts';
 import type { DeployEvent } from '../deploy/events.ts';
 import type { DomainView } from '../edge/domain.ts';
 import type { ErrorBody } from '../errors/app-error.ts';
@@ -106,18 +106,22 @@ export interface EnvironmentChange {
  * What can be done with apps. The API offers it over HTTP; everything that changes something writes `events.jsonl`.
  * All methods throw AppError: `app_not_found` and `invalid_name` any of them, others as told.
  */
-export interface Service {
+export interface AppServiceApi {
   /**
    * The one way in. Creates the app on first use.
    * @throws AppError whatever the step that failed has to say; the release is then in state `failed`
    */
-  deploy(target: Target, source: DeploySource, onEvent: (event: DeployEvent) => void): Promise<Release>;
+  deploy(
+    target: EnvironmentId,
+    source: DeploySource,
+    onEvent: (event: DeployEvent) => void,
+  ): Promise<Release>;
   /**
    * Builds the commit of an earlier release anew, as a release of its own.
    * @throws AppError as `deploy`, and `release_not_found`, `commit_not_kept`
    */
   redeploy(
-    target: Target,
+    target: EnvironmentId,
     release: number,
     by: string,
     onEvent: (event: DeployEvent) => void,
@@ -129,45 +133,45 @@ export interface Service {
   git(app: string, call: GitCall): Promise<GitExchange>;
   /** To `release`, or the live-once release before the active one. @throws `nothing_to_roll_back_to`, `release_not_found` */
   rollback(
-    target: Target,
+    target: EnvironmentId,
     release: number | null,
     by: string,
     onEvent?: (event: DeployEvent) => void,
   ): Promise<Release>;
   /** Ends a deploy that has not reached its switch. @throws `not_cancellable` */
-  cancel(target: Target, release: number, by: string): Promise<Release>;
+  cancel(target: EnvironmentId, release: number, by: string): Promise<Release>;
   /** Switches to a fresh generation of the active release. @throws `not_deployed` */
-  restart(target: Target, by: string): Promise<AppStatus>;
-  stop(target: Target, by: string): Promise<AppStatus>;
-  start(target: Target, by: string): Promise<AppStatus>;
+  restart(target: EnvironmentId, by: string): Promise<AppStatus>;
+  stop(target: EnvironmentId, by: string): Promise<AppStatus>;
+  start(target: EnvironmentId, by: string): Promise<AppStatus>;
   /** Sets the number of workers from now on, whatever the release says; null goes back to what it says. */
-  scale(target: Target, workers: number | null, by: string): Promise<AppStatus>;
+  scale(target: EnvironmentId, workers: number | null, by: string): Promise<AppStatus>;
 
-  environment(target: Target): Promise<Record<string, string>>;
+  environment(target: EnvironmentId): Promise<Record<string, string>>;
   /**
    * Changes variables, null removes; applied by a switch where something runs, unless `restart` is false.
    * To set one creates the app.
    * @throws `invalid_env`
    */
   changeEnvironment(
-    target: Target,
+    target: EnvironmentId,
     changes: Record<string, string | null>,
     options: { restart: boolean; by: string },
   ): Promise<EnvironmentChange>;
 
   /** All targets, by name. */
   list(): Promise<AppStatus[]>;
-  status(target: Target): Promise<AppStatus>;
+  status(target: EnvironmentId): Promise<AppStatus>;
   /** Notes about an app whose live release does not work behind a domain. */
-  domainNotices(target: Target, domain: DomainView): Promise<Notice[]>;
+  domainNotices(target: EnvironmentId, domain: DomainView): Promise<Notice[]>;
   /** The newest first. */
-  releases(target: Target): Promise<Release[]>;
+  releases(target: EnvironmentId): Promise<Release[]>;
   /** @throws `release_not_found` */
-  release(target: Target, number: number): Promise<Release>;
+  release(target: EnvironmentId, number: number): Promise<Release>;
   /** What the build log holds now. @throws `release_not_found` */
-  buildLog(target: Target, number: number): Promise<Readable>;
+  buildLog(target: EnvironmentId, number: number): Promise<Readable>;
   /** The lines of an app's log that match, the oldest first. */
-  logs(target: Target, query: LogQuery): AsyncIterable<LogLine>;
+  logs(target: EnvironmentId, query: LogQuery): AsyncIterable<LogLine>;
   /**
    * Stops and removes an app in all its environments, with all it kept.
    * @param gone called when there is no such app any more, while its files are still being deleted

@@ -1,22 +1,25 @@
-import type { TargetState } from '../config/environment-state.ts';
-import type { TargetStatus } from '../protocol/runner.ts';
-import type { Site } from './environment.ts';
+import type { EnvironmentState } from '../config/environment-state.ts';
+import type { EnvironmentStatus } from '../protocol/runner.ts';
+import type { Environment } from './environment.ts';
 import { siteUrl } from './release-view.ts';
 import type { AppState, AppStatus } from './service.ts';
 
 /** @param running what the runner says of all targets */
-export async function siteStatus(site: Site, running: TargetStatus[]): Promise<AppStatus> {
-  const [state, active] = await Promise.all([site.state(), site.store.active()]);
-  const live = active === null ? undefined : await site.store.get(active.release);
-  const inRunner = running.find(({ key }) => key === site.name);
+export async function environmentStatus(
+  environment: Environment,
+  running: EnvironmentStatus[],
+): Promise<AppStatus> {
+  const [state, active] = await Promise.all([environment.state(), environment.store.active()]);
+  const live = active === null ? undefined : await environment.store.get(active.release);
+  const inRunner = running.find(({ key }) => key === environment.name);
   return {
-    name: site.target.app,
-    environment: site.target.environment,
-    ...appState(state, active !== null, inRunner, site.appliance.runner.connectedSince),
+    name: environment.id.app,
+    environment: environment.id.environment,
+    ...appState(state, active !== null, inRunner, environment.appliance.runner.connectedSince),
     crash: inRunner?.crash ?? null,
-    problem: isStarting(state, active !== null, inRunner) ? site.problem : null,
-    url: siteUrl(site, state, live?.protocol),
-    domains: site.appliance.domains.of(site.target),
+    problem: isStarting(state, active !== null, inRunner) ? environment.problem : null,
+    url: siteUrl(environment, state, live?.protocol),
+    domains: environment.appliance.domains.of(environment.id),
     port: state.port,
     release: active?.release ?? null,
     wanted: inRunner?.active?.workers ?? null,
@@ -24,7 +27,7 @@ export async function siteStatus(site: Site, running: TargetStatus[]): Promise<A
     background: inRunner?.background ?? [],
     cron: inRunner?.cron ?? [],
     descriptors: inRunner?.descriptors ?? 0,
-    deploying: [...site.deployments.values()]
+    deploying: [...environment.deployments.values()]
       .filter((deployment) => deployment.isUnderWay)
       .map((deployment) => deployment.number),
     rebuild: active === null && state.desired === 'running' ? state.rebuild : null,
@@ -32,9 +35,9 @@ export async function siteStatus(site: Site, running: TargetStatus[]): Promise<A
 }
 
 function appState(
-  { desired, desiredSince, createdAt }: TargetState,
+  { desired, desiredSince, createdAt }: EnvironmentState,
   wasLive: boolean,
-  inRunner: TargetStatus | undefined,
+  inRunner: EnvironmentStatus | undefined,
   connectedSince: Date | null,
 ): { state: AppState; since: string } {
   const settled = desiredSince ?? createdAt;
@@ -46,7 +49,11 @@ function appState(
 }
 
 /** Returns true if the app should run, and the runner has not started it. */
-function isStarting({ desired }: TargetState, wasLive: boolean, inRunner: TargetStatus | undefined): boolean {
+function isStarting(
+  { desired }: EnvironmentState,
+  wasLive: boolean,
+  inRunner: EnvironmentStatus | undefined,
+): boolean {
   return wasLive && desired === 'running' && !inRunner?.active;
 }
 

@@ -18,10 +18,10 @@ const maxTotalBytes = 1024 * 1024;
  * An app's own variables from the file `path`; none where there is no file.
  * @throws AppError `invalid_env` that lists every fault of the file
  */
-export async function loadEnv(path: string): Promise<Record<string, string>> {
+export async function loadVariables(path: string): Promise<Record<string, string>> {
   const value = await readEnvFile(path);
   if (value === undefined) return {};
-  assertEnv(value, path);
+  assertVariables(value, path);
   return value;
 }
 
@@ -41,13 +41,13 @@ async function readEnvFile(path: string): Promise<unknown> {
  * Replaces the variables in the file `path`, which only its owner may read.
  * @throws AppError `invalid_env` that lists every fault; the file is then as it was
  */
-export async function saveEnv(path: string, env: Record<string, string>): Promise<void> {
-  assertEnv(env, 'the new environment');
+export async function saveVariables(path: string, env: Record<string, string>): Promise<void> {
+  assertVariables(env, 'the new environment');
   await writeJsonAtomic(path, env, 0o600);
 }
 
 /** @throws AppError `invalid_env` that lists every fault; it never quotes a value, which may be a secret */
-export function assertEnv(value: unknown, source: string): asserts value is Record<string, string> {
+export function assertVariables(value: unknown, source: string): asserts value is Record<string, string> {
   const faults = envFaults(value);
   if (faults.length === 0) return;
   const areAllReserved = faults.every((fault) => fault.endsWith(reserved));

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import { listTargets } from '../config/environment-state.ts';
-import { type Paths, type Target, targetName } from '../config/paths.ts';
+import { listEnvironmentsWithState } from '../config/environment-state.ts';
+import { type EnvironmentId, environmentName, type Paths } from '../config/paths.ts';
 import { type ReleaseRecord, wholeCommit } from '../releases/release.ts';
 import { type Active, ReleaseStore } from '../releases/store.ts';
 import { exists } from '../system/fs/exists.ts';
@@ -10,7 +10,7 @@ import type { Owner } from './owners.ts';
 
 /** Of one environment: what is to go in, and all releases that there are records of. */
 export interface Contents extends Environment {
-  target: Target;
+  target: EnvironmentId;
   active: Active | null;
   records: number[];
 }
@@ -27,8 +27,8 @@ export async function contentsOf(
   note: (text: string) => void,
 ): Promise<Contents[]> {
   const contents: Contents[] = [];
-  for (const target of await listTargets(paths)) {
-    const store = new ReleaseStore(target, paths.target(target));
+  for (const target of await listEnvironmentsWithState(paths)) {
+    const store = new ReleaseStore(target, paths.environment(target));
     // In this order: a deploy may switch meanwhile, and what is live then is in the list.
     const named = await store.active();
     const records = await store.list();
@@ -44,7 +44,7 @@ export async function contentsOf(
     // One app must not prevent the backup of the others.
     if (isDamaged)
       note(
-        `the files of release ${number} of ${targetName(target)} are missing, so a restore would have no live release; deploy the app again, then back it up`,
+        `the files of release ${number} of ${environmentName(target)} are missing, so a restore would have no live release; deploy the app again, then back it up`,
       );
     const [active, live] = isDamaged ? [null, null] : [named, number];
     const builds = record === undefined || (await canBeBuilt(paths.repository(target.app), record, owner));

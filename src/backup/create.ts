@@ -1,7 +1,7 @@
 import type { Stats } from 'node:fs';
 import { type FileHandle, lstat, open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Paths, type Target, targetName } from '../config/paths.ts';
+import { type EnvironmentId, environmentName, type Paths } from '../config/paths.ts';
 import { AppError, hasCode, systemCode } from '../errors/app-error.ts';
 import { exists } from '../system/fs/exists.ts';
 import { temporaryBeside } from '../system/fs/files.ts';
@@ -122,10 +122,12 @@ class Packer {
   }
 
   /** Resets the limits of an environment. */
-  endEnvironment(target: Target): void {
+  endEnvironment(target: EnvironmentId): void {
     const more = this.#notes - mostNotes;
     if (more > 0)
-      this.#options.note(`left out, or not copied as they were: ${more} more files of ${targetName(target)}`);
+      this.#options.note(
+        `left out, or not copied as they were: ${more} more files of ${environmentName(target)}`,
+      );
     this.#used = this.#unused();
     this.#notes = 0;
   }
@@ -162,7 +164,7 @@ class Packer {
   }
 
   /** A file, if it is there. @returns whether it is */
-  async file(path: string, target: Target | null): Promise<boolean> {
+  async file(path: string, target: EnvironmentId | null): Promise<boolean> {
     const isIn = await this.#at(path, async (at) => {
       const file = await openFile(at);
       if (file === undefined) return false;
@@ -177,7 +179,11 @@ class Packer {
   }
 
   /** A directory, if it is there. @param without names in it that are left out */
-  async tree(path: string, target: Target | null, without: ReadonlySet<string> = new Set()): Promise<void> {
+  async tree(
+    path: string,
+    target: EnvironmentId | null,
+    without: ReadonlySet<string> = new Set(),
+  ): Promise<void> {
     await this.#at(path, async (at) => {
       const stats = await statsOf(at);
       if (stats?.isSymbolicLink()) this.#note('left out, since it is a link', path);
@@ -236,7 +242,7 @@ class Packer {
     await this.#writer.entry(head, [text]);
   }
 
-  async #found(found: Found, target: Target | null): Promise<void> {
+  async #found(found: Found, target: EnvironmentId | null): Promise<void> {
     const { kind, path } = found;
     const leaveOut = (why: string) => this.#note(`left out, since ${why}`, path);
     if (kind === 'unfit') {
@@ -284,7 +290,7 @@ class Packer {
     return this.#used.room.take(bytes, stats.dev, at);
   }
 
-  #headOf(found: Exclude<Found, { kind: 'unfit' }>, target: Target | null): EntryHead {
+  #headOf(found: Exclude<Found, { kind: 'unfit' }>, target: EnvironmentId | null): EntryHead {
     const { kind, path, stats } = found;
     return {
       path,
@@ -303,7 +309,7 @@ class Packer {
   }
 
   /** @param refused why the file is not in the backup */
-  #noteName({ path, stats }: Found & { kind: 'file' }, target: Target | null, refused?: string): void {
+  #noteName({ path, stats }: Found & { kind: 'file' }, target: EnvironmentId | null, refused?: string): void {
     if (stats.nlink === 1 || target === null) return;
     const memory = 2 * path.length + 256;
     if (this.#used.memory + memory > this.#limits.memory) {
@@ -332,7 +338,7 @@ class Packer {
     handle: FileHandle,
     piece: Piece,
     { path }: Found,
-    target: Target | null,
+    target: EnvironmentId | null,
   ): AsyncGenerator<Buffer> {
     try {
       yield* contentOf(handle, piece);
@@ -343,7 +349,7 @@ class Packer {
   }
 
   /** Writes a copy by SQLite of a database that is in use. @returns false if the file is no such database, or SQLite fails */
-  async #database(found: Found & { kind: 'file' }, target: Target | null): Promise<boolean> {
+  async #database(found: Found & { kind: 'file' }, target: EnvironmentId | null): Promise<boolean> {
     if (this.#firstName(found.stats) !== undefined) return false;
     await using copy = await this.#snapshot(found, target);
     if (copy === undefined) return false;
@@ -356,7 +362,10 @@ class Packer {
     return true;
   }
 
-  async #snapshot(found: Found & { kind: 'file' }, target: Target | null): Promise<Snapshot | undefined> {
+  async #snapshot(
+    found: Found & { kind: 'file' },
+    target: EnvironmentId | null,
+  ): Promise<Snapshot | undefined> {
     const { handle, path, stats } = found;
     const at = join(this.#paths.home, path);
     const { copying } = this.#used;
@@ -370,7 +379,7 @@ class Packer {
       // The app's own directory for such things is where it may write, on the same disk; the home is the server's.
       const { home } = this.#paths;
       const isApps = target !== null && owner.uid !== this.#owners.home.uid;
-      const scratch = isApps ? this.#paths.target(target).temporary : home;
+      const scratch = isApps ? this.#paths.environment(target).temporary : home;
       // A file with holes must not have time for more than its data.
       const size = Math.min(stats.size, 512 * stats.blocks);
       await using stack = new AsyncDisposableStack();
@@ -460,10 +469,10 @@ async function statsOf(path: string): Promise<Stats | undefined> {
   }
 }
 
-function unreachable(target: Target, path: string): AppError {
+function unreachable(target: EnvironmentId, path: string): AppError {
   return new AppError(
     'files_obstructed',
-    `${path} of ${targetName(target)} is not there, or only by a link`,
+    `${path} of ${environmentName(target)} is not there, or only by a link`,
     {
       hint: 'Nobody but Sluice makes these directories. See what has changed them: a backup follows no link in them.',
     },

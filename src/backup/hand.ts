@@ -35,7 +35,7 @@ export async function hand(
     await giving(relative(staging.home, join(entry.parentPath, entry.name)), entry.isDirectory());
   for (const { app, environment } of head.environments) {
     // Everybody may pass through: what is in there has its own mode.
-    await chmod(staging.target({ app, environment }).directory, 0o711);
+    await chmod(staging.environment({ app, environment }).directory, 0o711);
     await chmod(staging.app(app), 0o711);
   }
   await chmod(staging.home, 0o711);

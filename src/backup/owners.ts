@@ -1,7 +1,7 @@
 import type { Stats } from 'node:fs';
 import { lchown, stat } from 'node:fs/promises';
 import { addAppUser, findAppUser, givesAppUsers, type HomeOwner } from '../config/app-user.ts';
-import { type Paths, type Target, targetName } from '../config/paths.ts';
+import { type EnvironmentId, environmentName, type Paths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { findUser } from '../system/process/passwd.ts';
 import type { Place } from './place.ts';
@@ -38,7 +38,10 @@ export class Owners {
     return givesAppUsers(this.home.uid);
   }
 
-  roles({ uid, gid }: Pick<Stats, 'uid' | 'gid'>, target: Target | null): { owner: string; group: string } {
+  roles(
+    { uid, gid }: Pick<Stats, 'uid' | 'gid'>,
+    target: EnvironmentId | null,
+  ): { owner: string; group: string } {
     const app = target === null ? undefined : this.#app(target);
     const role = (id: number, ofApp: number | undefined, ofHome: number) =>
       id === ofHome ? 'owner' : id === ofApp ? 'app' : id === 0 ? 'root' : 'owner';
@@ -46,7 +49,7 @@ export class Owners {
   }
 
   /** As whom a program may read a file: as its owner, where that is the app or whom the home belongs to. */
-  whose({ uid }: Pick<Stats, 'uid'>, target: Target | null): Owner | undefined {
+  whose({ uid }: Pick<Stats, 'uid'>, target: EnvironmentId | null): Owner | undefined {
     if (!this.isolated || uid === this.home.uid) return this.home;
     const app = target === null ? undefined : this.#app(target);
     return uid === app?.uid ? app : undefined;
@@ -56,7 +59,7 @@ export class Owners {
    * Whether a file is somebody else's that has been linked hard into an app, which the kernel forbids unless
    * `fs.protected_hardlinks` is 0. Files of root's that Sluice itself makes have one name.
    */
-  isStrangers(stats: Pick<Stats, 'uid' | 'nlink'>, target: Target | null): boolean {
+  isStrangers(stats: Pick<Stats, 'uid' | 'nlink'>, target: EnvironmentId | null): boolean {
     return stats.nlink > 1 && this.whose(stats, target) === undefined;
   }
 
@@ -70,23 +73,23 @@ export class Owners {
    * The user of an app, made where there is none yet.
    * @throws AppError `user_refused` where it is not ours: it would be given the app's files
    */
-  async ensureApp(target: Target): Promise<Owner> {
-    const there = this.#apps.get(targetName(target)) ?? findAppUser(this.#paths, this.home, target);
+  async ensureApp(target: EnvironmentId): Promise<Owner> {
+    const there = this.#apps.get(environmentName(target)) ?? findAppUser(this.#paths, this.home, target);
     if (there === undefined) await addAppUser(this.#paths, this.home, target);
     const user = there ?? findAppUser(this.#paths, this.home, target);
-    if (user === undefined) throw new Error(`useradd has made no user for ${targetName(target)}`);
-    this.#apps.set(targetName(target), user);
+    if (user === undefined) throw new Error(`useradd has made no user for ${environmentName(target)}`);
+    this.#apps.set(environmentName(target), user);
     return user;
   }
 
-  #app(target: Target): Owner | undefined {
-    const key = targetName(target);
+  #app(target: EnvironmentId): Owner | undefined {
+    const key = environmentName(target);
     if (!this.#apps.has(key)) this.#apps.set(key, this.#find(target));
     return this.#apps.get(key);
   }
 
   /** One of that name who is somebody else owns nothing here. */
-  #find(target: Target): Owner | undefined {
+  #find(target: EnvironmentId): Owner | undefined {
     try {
       return findAppUser(this.#paths, this.home, target);
     } catch (error) {

@@ -1,4 +1,4 @@
-import { isName, type Target, targetName } from '../config/paths.ts';
+import { type EnvironmentId, environmentName, isName } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 
 /** Where something lies in a backup, and so in the home. */
@@ -7,7 +7,7 @@ export interface Place {
   part: string;
   /** whose it is; null for what is of the whole appliance */
   app: string | null;
-  target: Target | null;
+  target: EnvironmentId | null;
   /** whether an app wrote it: there may be links in it, and where apps have users, it belongs to one */
   isOfApp: boolean;
 }
@@ -49,7 +49,7 @@ function find([first = '', app = '', environment = '', kind = '', ...rest]: stri
   const target = { app, environment };
   const isOfApp = belongsToApp(kind, rest);
   if (isOfApp === undefined) return undefined;
-  return { part: targetName(target), app, target, isOfApp };
+  return { part: environmentName(target), app, target, isOfApp };
 }
 
 /** Whether the files of a release are right below it, and our records of it. */

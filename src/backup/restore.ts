@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import {
-  listTargets,
-  loadTargetState,
-  saveTargetState,
-  type TargetState,
+  type EnvironmentState,
+  listEnvironmentsWithState,
+  loadEnvironmentState,
+  saveEnvironmentState,
 } from '../config/environment-state.ts';
-import { type Paths, targetName } from '../config/paths.ts';
+import { environmentName, type Paths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { exists } from '../system/fs/exists.ts';
 import { ensurePrivateDirectory, listDirectory, syncDirectory } from '../system/fs/files.ts';
@@ -38,7 +38,7 @@ interface RestoreOptions {
 
 /** An environment as it is about to be restored. */
 interface Staged extends Environment {
-  state: TargetState;
+  state: EnvironmentState;
 }
 
 /**
@@ -82,9 +82,9 @@ function appsOf({ environments }: Pick<Head, 'environments'>): Set<string> {
 async function examine(staging: Paths, head: Head): Promise<Staged[]> {
   const staged: Staged[] = [];
   for (const each of head.environments) {
-    const paths = staging.target(each);
-    const state = await loadTargetState(paths.state);
-    const name = targetName(each);
+    const paths = staging.environment(each);
+    const state = await loadEnvironmentState(paths.state);
+    const name = environmentName(each);
     if (state === undefined) throw notABackup(`there is no app.json of ${name}`);
     for (const number of each.trees) {
       if (!(await exists(paths.release(number).record))) throw notABackup(`${name} lacks release ${number}`);
@@ -95,10 +95,12 @@ async function examine(staging: Paths, head: Head): Promise<Staged[]> {
     }
     staged.push({ ...each, state });
   }
-  const said = new Set(staged.map(targetName));
+  const said = new Set(staged.map(environmentName));
   for (const app of await listDirectory(staging.apps)) {
     for (const environment of await listDirectory(staging.app(app))) {
-      if (environment === bundleName ? appsOf(head).has(app) : said.has(targetName({ app, environment })))
+      if (
+        environment === bundleName ? appsOf(head).has(app) : said.has(environmentName({ app, environment }))
+      )
         continue;
       throw unsafeEntry(`there is an app in it that it does not tell of: ${app}/${environment}`);
     }
@@ -120,15 +122,15 @@ async function assertFree(paths: Paths, staged: Staged[], force: boolean): Promi
       },
     );
   }
-  const ports = new Map(staged.map((each) => [each.state.port, targetName(each)]));
-  for (const target of await listTargets(paths)) {
+  const ports = new Map(staged.map((each) => [each.state.port, environmentName(each)]));
+  for (const target of await listEnvironmentsWithState(paths)) {
     if (apps.has(target.app)) continue;
-    const state = await loadTargetState(paths.target(target).state);
+    const state = await loadEnvironmentState(paths.environment(target).state);
     const other = state && ports.get(state.port);
     if (other === undefined) continue;
     throw new AppError(
       'port_taken',
-      `port ${state?.port} of ${other} is that of ${targetName(target)} here`,
+      `port ${state?.port} of ${other} is that of ${environmentName(target)} here`,
       {
         hint: 'Nothing was changed. A port is for good: restore into an install without that app.',
       },
@@ -140,7 +142,7 @@ async function assertFree(paths: Paths, staged: Staged[], force: boolean): Promi
 async function prepare(staging: Paths, { live, trees, state, ...target }: Staged): Promise<void> {
   // Nothing was live either where an earlier restore had something to build, and has not come to it.
   const rebuild = live === null ? state.rebuild : trees.includes(live) ? null : live;
-  await saveTargetState(staging.target(target).state, { ...state, rebuild });
+  await saveEnvironmentState(staging.environment(target).state, { ...state, rebuild });
 }
 
 /** After the directory belongs to whom it is to: git works as that user, who has no way but by names. */

@@ -1,5 +1,5 @@
 import type { AppStatus } from '../apps/service.ts';
-import { targetName } from '../config/paths.ts';
+import { environmentName } from '../config/paths.ts';
 import { formatBytes, formatDuration } from '../system/text/amounts.ts';
 import { printableLine } from '../system/text/printable.ts';
 import { domainsTable } from './domain-view.ts';
@@ -7,7 +7,7 @@ import { formatTime, paint, stateColour, table } from './output.ts';
 
 /** An app and its processes, for people. */
 export function describeApp(app: AppStatus): string {
-  const name = targetName({ app: app.name, environment: app.environment });
+  const name = environmentName({ app: app.name, environment: app.environment });
   const release = app.release === null ? 'no release is live' : `release ${app.release}`;
   const parts = [
     `${name} is ${stateText(app)} since ${formatTime(app.since)}: ${release}, ${app.url}`,
@@ -60,7 +60,7 @@ function describeCrashes(app: AppStatus): string {
       '\n',
     ),
   );
-  const name = targetName({ app: app.name, environment: app.environment });
+  const name = environmentName({ app: app.name, environment: app.environment });
   return [
     ...texts,
     `\`sluice logs ${name}\` has all that was printed; \`sluice rollback ${name}\` leaves a release that does not work.`,

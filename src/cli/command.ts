@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { Target } from '../config/paths.ts';
+import type { EnvironmentId } from '../config/paths.ts';
 import type { ApiClient, CallOptions } from './client.ts';
 import { appPath } from './target.ts';
 
@@ -39,7 +39,7 @@ export async function connect(): Promise<ApiClient> {
 /** Calls the API about one app in one environment. */
 export async function callApp<Answer>(
   method: string,
-  target: Target,
+  target: EnvironmentId,
   rest: string,
   options: CallOptions = {},
 ): Promise<Answer> {

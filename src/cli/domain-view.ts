@@ -1,4 +1,4 @@
-import { targetName } from '../config/paths.ts';
+import { environmentName } from '../config/paths.ts';
 import type { DomainView } from '../edge/domain.ts';
 import { formatDay, formatTime, paint, table } from './output.ts';
 
@@ -8,7 +8,7 @@ export function domainsTable(domains: DomainView[]): string {
 }
 
 export function leadsTo({ app, environment }: DomainView): string {
-  return app === null ? 'the API' : targetName({ app, environment: environment ?? '' });
+  return app === null ? 'the API' : environmentName({ app, environment: environment ?? '' });
 }
 
 /** How a certificate is, in one line. */

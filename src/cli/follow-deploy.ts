@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { type Target, targetName } from '../config/paths.ts';
+import { type EnvironmentId, environmentName } from '../config/paths.ts';
 import type { DeployEvent } from '../deploy/events.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Release } from '../releases/release.ts';
@@ -17,7 +17,7 @@ import { appPath } from './target.ts';
  */
 export async function followDeploy(
   client: ApiClient,
-  target: Target,
+  target: EnvironmentId,
   view: DeployView,
   kind: 'deploy' | 'rollback',
   begin: (signal: AbortSignal) => Promise<IncomingMessage>,
@@ -68,10 +68,10 @@ class FailedDeploy extends AppError {
   readonly release: number | null;
 
   /** @param logged whose build log tells more; null where none does: the one of a rollback is of an earlier deploy */
-  constructor({ error, release }: Extract<DeployEvent, { event: 'failed' }>, logged: Target | null) {
+  constructor({ error, release }: Extract<DeployEvent, { event: 'failed' }>, logged: EnvironmentId | null) {
     const number = release?.number ?? null;
     const hasLog = logged !== null && number !== null && error.code !== 'cancelled';
-    const log = hasLog ? `Its log: sluice releases ${targetName(logged)} ${number} --log` : '';
+    const log = hasLog ? `Its log: sluice releases ${environmentName(logged)} ${number} --log` : '';
     super(error.code, error.message, { hint: [error.hint, log].filter((text) => text !== '').join('\n') });
     this.step = error.step;
     this.release = number;

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LogEntry } from '../api/log-text.ts';
-import type { Target } from '../config/paths.ts';
+import type { EnvironmentId } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { ApiClient, CallOptions } from './client.ts';
 import { lines } from './lines.ts';
@@ -24,7 +24,7 @@ export interface LogEntryText {
  */
 export async function* logLines(
   client: ApiClient,
-  target: Target,
+  target: EnvironmentId,
   query: NonNullable<CallOptions['query']>,
   broken: () => void,
 ): AsyncGenerator<LogEntryText> {

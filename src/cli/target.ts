@@ -1,8 +1,8 @@
-import { defaultEnvironment, isName, type Target } from '../config/paths.ts';
+import { defaultEnvironment, type EnvironmentId, isName } from '../config/paths.ts';
 import { UsageError } from './failure.ts';
 
 /** `shop`, `shop@staging`, or `shop` with `--environment staging`. @throws UsageError */
-export function parseTarget(text: string, option?: string): Target {
+export function parseTarget(text: string, option?: string): EnvironmentId {
   const [app = '', written, ...more] = text.split('@');
   if (written !== undefined && option !== undefined && written !== option) {
     throw new UsageError(`${text} and --environment ${option} name two environments`);
@@ -21,6 +21,6 @@ function noName(text: string, what: string): UsageError {
 }
 
 /** Where the API has an app. */
-export function appPath({ app }: Target, rest: string): string {
+export function appPath({ app }: EnvironmentId, rest: string): string {
   return `/v1/apps/${encodeURIComponent(app)}${rest}`;
 }

@@ -9,7 +9,7 @@ import { ensurePrivateDirectory, writeJsonAtomic } from '../system/fs/files.ts';
 import { listEnvironments } from './environments.ts';
 import { readJsonSettings } from './json-settings.ts';
 import { parseSettings } from './load.ts';
-import type { Paths, Target } from './paths.ts';
+import type { EnvironmentId, Paths } from './paths.ts';
 import { count } from './units.ts';
 
 const timestamp = v.pipe(v.string(), v.isoTimestamp('a time such as "2026-01-31T12:00:00.000Z"'));
@@ -33,18 +33,18 @@ const targetStateSchema = v.strictObject({
 });
 
 /** What is settled about an app in one environment, whatever its releases say: `app.json`. */
-export type TargetState = v.InferOutput<typeof targetStateSchema>;
+export type EnvironmentState = v.InferOutput<typeof targetStateSchema>;
 
 /**
  * The state in the file `path`, or undefined where there is none.
  * @throws AppError `invalid_settings` that names every fault of the file
  */
-export async function loadTargetState(path: string): Promise<TargetState | undefined> {
+export async function loadEnvironmentState(path: string): Promise<EnvironmentState | undefined> {
   const value = await readJsonSettings(path, path);
   return value === undefined ? undefined : parseSettings(targetStateSchema, value, path);
 }
 
-export async function saveTargetState(path: string, state: TargetState): Promise<void> {
+export async function saveEnvironmentState(path: string, state: EnvironmentState): Promise<void> {
   await writeJsonAtomic(path, parseSettings(targetStateSchema, state, path));
 }
 
@@ -52,18 +52,18 @@ export async function saveTargetState(path: string, state: TargetState): Promise
 const creation = new Serial();
 
 /** The state of a target; on its first use it gets the next free port, and is on the disk when this returns. */
-export function ensureTargetState(
+export function ensureEnvironmentState(
   paths: Paths,
-  target: Target,
+  target: EnvironmentId,
   { firstPort, host }: { firstPort: number; host: string },
-): Promise<TargetState> {
+): Promise<EnvironmentState> {
   return creation.run(async () => {
-    const { directory, state: path } = paths.target(target);
-    const existing = await loadTargetState(path);
+    const { directory, state: path } = paths.environment(target);
+    const existing = await loadEnvironmentState(path);
     if (existing !== undefined) return existing;
     const port = await allocatePort(paths, firstPort, host);
     await ensurePrivateDirectory(directory);
-    const state: TargetState = {
+    const state: EnvironmentState = {
       port,
       desired: 'running',
       desiredSince: null,
@@ -72,7 +72,7 @@ export function ensureTargetState(
       rebuild: null,
     };
     try {
-      await saveTargetState(path, state);
+      await saveEnvironmentState(path, state);
     } catch (error) {
       await removeIfEmpty(directory, dirname(directory));
       throw error;
@@ -94,10 +94,10 @@ async function removeIfEmpty(...directories: string[]): Promise<void> {
 }
 
 /** All targets that have a state on the disk, whether or not it can be read, by name. */
-export async function listTargets(paths: Paths): Promise<Target[]> {
-  const targets: Target[] = [];
+export async function listEnvironmentsWithState(paths: Paths): Promise<EnvironmentId[]> {
+  const targets: EnvironmentId[] = [];
   for (const target of await listEnvironments(paths)) {
-    if (await exists(paths.target(target).state)) targets.push(target);
+    if (await exists(paths.environment(target).state)) targets.push(target);
   }
   return targets;
 }
@@ -109,8 +109,8 @@ export async function listTargets(paths: Paths): Promise<Target[]> {
  */
 async function allocatePort(paths: Paths, firstPort: number, host: string): Promise<number> {
   const taken = new Set<number>();
-  for (const target of await listTargets(paths)) {
-    const port = await portOf(paths.target(target).state);
+  for (const target of await listEnvironmentsWithState(paths)) {
+    const port = await portOf(paths.environment(target).state);
     if (port !== undefined) taken.add(port);
   }
   for (let port = firstPort; port <= 65535; port++) {
@@ -124,7 +124,7 @@ async function allocatePort(paths: Paths, firstPort: number, host: string): Prom
 /** Returns the port in the state file `path`; undefined if the file is damaged, which must not prevent new apps. */
 export async function portOf(path: string): Promise<number | undefined> {
   try {
-    return (await loadTargetState(path))?.port;
+    return (await loadEnvironmentState(path))?.port;
   } catch (error) {
     if (error instanceof AppError && error.code === 'invalid_settings') return undefined;
     throw error;

@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { systemHome } from './installed.ts';
 
 /** An app in one of its environments: what has releases, a port, variables and workers of its own. */
-export interface Target {
+export interface EnvironmentId {
   app: string;
   environment: string;
 }
@@ -12,15 +12,15 @@ export interface Target {
 export const defaultEnvironment = 'production';
 
 /** `shop`, or `shop@staging`: how a target is written for people, and the key it has in memory. */
-export function targetName({ app, environment }: Target): string {
+export function environmentName({ app, environment }: EnvironmentId): string {
   return environment === defaultEnvironment ? app : `${app}@${environment}`;
 }
 
 /** The inverse; undefined where no target has such a key. */
-export function targetOf(key: string): Target | undefined {
+export function parseEnvironmentName(key: string): EnvironmentId | undefined {
   const [app = '', environment = defaultEnvironment, ...more] = key.split('@');
   const target = { app, environment };
-  const isOne = isName(app) && isName(environment) && more.length === 0 && targetName(target) === key;
+  const isOne = isName(app) && isName(environment) && more.length === 0 && environmentName(target) === key;
   return isOne ? target : undefined;
 }
 
@@ -131,8 +131,8 @@ export class Paths {
   repository(app: string): string {
     return join(this.apps, app, 'repo.git');
   }
-  target(target: Target): TargetPaths {
-    return new TargetPaths(join(this.apps, target.app, target.environment));
+  environment(target: EnvironmentId): EnvironmentPaths {
+    return new EnvironmentPaths(join(this.apps, target.app, target.environment));
   }
 }
 
@@ -183,7 +183,7 @@ export class EdgePaths {
   }
 }
 
-export class TargetPaths {
+export class EnvironmentPaths {
   readonly directory: string;
 
   constructor(directory: string) {

@@ -1,8 +1,8 @@
 import { isLoopback } from '../system/net/loopback.ts';
-import { type Target, targetName } from './paths.ts';
+import { type EnvironmentId, environmentName } from './paths.ts';
 
 /** Returns a remark for the URL of an app that only the server can reach, with the command that adds a domain; else ''. */
-export function reachOf(url: string, target: Target): string {
+export function reachOf(url: string, target: EnvironmentId): string {
   if (!isLoopback(new URL(url).hostname)) return '';
-  return ` (on the server only: \`sluice domains add ${targetName(target)} NAME\` gives it a name)`;
+  return ` (on the server only: \`sluice domains add ${environmentName(target)} NAME\` gives it a name)`;
 }

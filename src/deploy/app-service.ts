@@ -3,19 +3,19 @@ import type { Appliance } from '../apps/appliance.ts';
 import { behindNginx } from '../apps/behind-nginx.ts';
 import { assertChanges, changeEnvironment, setsAny } from '../apps/change-variables.ts';
 import { windUp } from '../apps/destroy.ts';
-import type { Site } from '../apps/environment.ts';
+import type { Environment } from '../apps/environment.ts';
 import { writeHistory } from '../apps/history.ts';
 import { readLogs } from '../apps/logs.ts';
-import { Sites } from '../apps/registry.ts';
+import { Registry } from '../apps/registry.ts';
 import { releaseView, releaseViews } from '../apps/release-view.ts';
-import type { AppStatus, DeploySource, EnvironmentChange, GitCall, Service } from '../apps/service.ts';
-import { siteStatus } from '../apps/status.ts';
-import type { Target } from '../config/paths.ts';
+import type { AppServiceApi, AppStatus, DeploySource, EnvironmentChange, GitCall } from '../apps/service.ts';
+import { environmentStatus } from '../apps/status.ts';
+import type { EnvironmentId } from '../config/paths.ts';
 import type { DomainView } from '../edge/domain.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import type { LogLine } from '../logs/join.ts';
 import type { LogQuery } from '../logs/read.ts';
-import type { Notice, TargetStatus } from '../protocol/runner.ts';
+import type { EnvironmentStatus, Notice } from '../protocol/runner.ts';
 import type { GitExchange } from '../push/git-exchange.ts';
 import { GitServer } from '../push/git-server.ts';
 import type { Release } from '../releases/release.ts';
@@ -29,9 +29,9 @@ import { rollback } from './rollback.ts';
 import { restart, scale, start, stop } from './scale.ts';
 
 /** What the appliance can do, each in a line or a few; how it does it stands in the files beside this one. */
-export class Deployer implements Service {
+export class AppService implements AppServiceApi {
   readonly #appliance: Appliance;
-  readonly #sites: Sites;
+  readonly #environments: Registry;
   readonly #reviver: Reviver;
   readonly #git: GitServer;
   readonly #stopping = new AbortController();
@@ -39,16 +39,18 @@ export class Deployer implements Service {
 
   constructor(appliance: Appliance) {
     this.#appliance = appliance;
-    this.#sites = new Sites(appliance);
-    this.#reviver = new Reviver(appliance, this.#sites, (target, release) => this.#rebuild(target, release));
+    this.#environments = new Registry(appliance);
+    this.#reviver = new Reviver(appliance, this.#environments, (target, release) =>
+      this.#rebuild(target, release),
+    );
     // Git moves the branch itself when it has accepted the push.
     const deploy = this.#deploy.bind(this);
-    this.#git = new GitServer(appliance, this.#sites, deploy, this.#signal);
+    this.#git = new GitServer(appliance, this.#environments, deploy, this.#signal);
   }
 
   /** Puts in order what the last server left. To be awaited before the first call. */
   async recover(): Promise<void> {
-    await putInOrder(this.#appliance, this.#sites);
+    await putInOrder(this.#appliance, this.#environments);
     await this.#git.recover();
   }
 
@@ -66,19 +68,19 @@ export class Deployer implements Service {
     const reason = stopping();
     this.#stopping.abort(reason);
     await this.#reviver.stop();
-    const sites = await this.#sites.all();
-    const deployments = sites.flatMap((site) => [...site.deployments.values()]);
+    const environments = await this.#environments.all();
+    const deployments = environments.flatMap((environment) => [...environment.deployments.values()]);
     for (const deployment of deployments) deployment.cancel(reason);
     await Promise.all(deployments.map(({ over }) => over));
     await this.#git.windDown();
-    for (const site of sites) {
+    for (const environment of environments) {
       // Whoever moves traffic holds this until it is on record.
-      using _traffic = await site.traffic.take();
+      using _traffic = await environment.traffic.take();
     }
   }
 
   async deploy(
-    target: Target,
+    target: EnvironmentId,
     source: DeploySource,
     onEvent: (event: DeployEvent) => void,
   ): Promise<Release> {
@@ -88,22 +90,24 @@ export class Deployer implements Service {
   }
 
   async #deploy(
-    target: Target,
+    target: EnvironmentId,
     source: DeploySource,
     onEvent: (event: DeployEvent) => void,
   ): Promise<Release> {
     this.#signal.throwIfAborted();
-    return this.#sites.withOneMade(target, (site) => deploy(site, source, onEvent, this.#signal));
+    return this.#environments.withOneMade(target, (environment) =>
+      deploy(environment, source, onEvent, this.#signal),
+    );
   }
 
   async redeploy(
-    target: Target,
+    target: EnvironmentId,
     release: number,
     by: string,
     onEvent: (event: DeployEvent) => void,
   ): Promise<Release> {
-    const { repository } = this.#sites.repository(target.app);
-    const source = await sourceOfCommit(await this.#sites.find(target), repository, release, by);
+    const { repository } = this.#environments.repository(target.app);
+    const source = await sourceOfCommit(await this.#environments.find(target), repository, release, by);
     try {
       return await this.deploy(target, source, onEvent);
     } finally {
@@ -112,7 +116,7 @@ export class Deployer implements Service {
   }
 
   /** What a backup was restored without: the release that was live, from its commit. */
-  async #rebuild(target: Target, release: number): Promise<void> {
+  async #rebuild(target: EnvironmentId, release: number): Promise<void> {
     await this.redeploy(target, release, 'restore', () => undefined);
   }
 
@@ -121,71 +125,79 @@ export class Deployer implements Service {
   }
 
   async rollback(
-    target: Target,
+    target: EnvironmentId,
     release: number | null,
     by: string,
     onEvent: (event: DeployEvent) => void = () => undefined,
   ): Promise<Release> {
-    const site = await this.#sites.find(target);
-    const work = () => rollback(site, release, this.#signal, onEvent);
-    const live = await this.#recorded(site, 'rollback', by, work, ({ number }) => ({ release: number }));
+    const environment = await this.#environments.find(target);
+    const work = () => rollback(environment, release, this.#signal, onEvent);
+    const live = await this.#recorded(environment, 'rollback', by, work, ({ number }) => ({
+      release: number,
+    }));
     await this.#git.align(target.app);
     return live;
   }
 
-  cancel(target: Target, release: number, by: string): Promise<Release> {
-    return this.#sites.withOne(target, async (site) => {
-      const deployment = site.deployments.get(release);
+  cancel(target: EnvironmentId, release: number, by: string): Promise<Release> {
+    return this.#environments.withEnvironment(target, async (environment) => {
+      const deployment = environment.deployments.get(release);
       if (!deployment?.cancel(new AppError('cancelled', `release ${release} was cancelled by ${by}`))) {
-        const { state } = await releaseView(site, release);
-        throw new AppError('not_cancellable', `release ${release} of ${site.name} is ${state}`, {
+        const { state } = await releaseView(environment, release);
+        throw new AppError('not_cancellable', `release ${release} of ${environment.name} is ${state}`, {
           hint: 'Only a deploy that has not begun its switch can be cancelled. To leave a live release, roll back.',
         });
       }
       await deployment.over;
-      return releaseView(site, release);
+      return releaseView(environment, release);
     });
   }
 
-  restart(target: Target, by: string): Promise<AppStatus> {
-    return this.#changeProcesses('restart', target, by, (site) => restart(site, this.#signal));
+  restart(target: EnvironmentId, by: string): Promise<AppStatus> {
+    return this.#changeProcesses('restart', target, by, (environment) => restart(environment, this.#signal));
   }
 
-  stop(target: Target, by: string): Promise<AppStatus> {
-    return this.#changeProcesses('stop', target, by, (site) => stop(site, this.#signal));
+  stop(target: EnvironmentId, by: string): Promise<AppStatus> {
+    return this.#changeProcesses('stop', target, by, (environment) => stop(environment, this.#signal));
   }
 
-  start(target: Target, by: string): Promise<AppStatus> {
-    return this.#changeProcesses('start', target, by, (site) => start(site, this.#signal));
+  start(target: EnvironmentId, by: string): Promise<AppStatus> {
+    return this.#changeProcesses('start', target, by, (environment) => start(environment, this.#signal));
   }
 
-  scale(target: Target, workers: number | null, by: string): Promise<AppStatus> {
-    return this.#changeProcesses('scale', target, by, (site) => scale(site, workers, this.#signal));
+  scale(target: EnvironmentId, workers: number | null, by: string): Promise<AppStatus> {
+    return this.#changeProcesses('scale', target, by, (environment) =>
+      scale(environment, workers, this.#signal),
+    );
   }
 
-  async environment(target: Target): Promise<Record<string, string>> {
-    return (await this.#sites.find(target)).environment();
+  async environment(target: EnvironmentId): Promise<Record<string, string>> {
+    return (await this.#environments.find(target)).variables();
   }
 
   async changeEnvironment(
-    target: Target,
+    target: EnvironmentId,
     changes: Record<string, string | null>,
     { restart, by }: { restart: boolean; by: string },
   ): Promise<EnvironmentChange> {
     this.#signal.throwIfAborted();
     // Before anything is made for an app that may not be there yet.
     assertChanges(changes);
-    const change = (site: Site) =>
-      this.#recorded(site, 'env', by, () => changeEnvironment(site, changes, restart, this.#signal));
+    const change = (environment: Environment) =>
+      this.#recorded(environment, 'env', by, () =>
+        changeEnvironment(environment, changes, restart, this.#signal),
+      );
     return setsAny(changes)
-      ? this.#sites.withOneMade(target, change)
-      : this.#sites.withOneKept(target, change);
+      ? this.#environments.withOneMade(target, change)
+      : this.#environments.withOneKept(target, change);
   }
 
   async list(): Promise<AppStatus[]> {
     const running = await this.#appliance.runner.status();
-    const sites = await this.#sites.all();
-    const all = await Promise.all(sites.map((site) => this.#statusIfReadable(site, running)));
+    const environments = await this.#environments.all();
+    const all = await Promise.all(
+      environments.map((environment) => this.#statusIfReadable(environment, running)),
+    );
     return all.filter((status) => status !== undefined);
   }
 
@@ -193,49 +205,52 @@ export class Deployer implements Service {
    * Returns the status of an app, for the list of all apps; undefined if its files cannot be read, since the list must show
    * the other apps all the same. The app's own status call gives the reason. Also undefined if the app was removed meanwhile.
    */
-  async #statusIfReadable(site: Site, running: TargetStatus[]): Promise<AppStatus | undefined> {
+  async #statusIfReadable(
+    environment: Environment,
+    running: EnvironmentStatus[],
+  ): Promise<AppStatus | undefined> {
     try {
-      return await siteStatus(site, running);
+      return await environmentStatus(environment, running);
     } catch (error) {
       if (error instanceof AppError && error.code === 'app_not_found') return undefined;
-      this.#appliance.log.error('app not listed', { app: site.name, error });
+      this.#appliance.log.error('app not listed', { app: environment.name, error });
       return undefined;
     }
   }
 
-  async status(target: Target): Promise<AppStatus> {
-    const site = await this.#sites.find(target);
-    return siteStatus(site, await this.#appliance.runner.status());
+  async status(target: EnvironmentId): Promise<AppStatus> {
+    const environment = await this.#environments.find(target);
+    return environmentStatus(environment, await this.#appliance.runner.status());
   }
 
-  async domainNotices(target: Target, domain: DomainView): Promise<Notice[]> {
-    const { store } = await this.#sites.find(target);
+  async domainNotices(target: EnvironmentId, domain: DomainView): Promise<Notice[]> {
+    const { store } = await this.#environments.find(target);
     const active = await store.active();
     const live = active === null ? undefined : await store.get(active.release);
     return behindNginx(live?.protocol ?? 'http', domain);
   }
 
-  async releases(target: Target): Promise<Release[]> {
-    return releaseViews(await this.#sites.find(target));
+  async releases(target: EnvironmentId): Promise<Release[]> {
+    return releaseViews(await this.#environments.find(target));
   }
 
-  async release(target: Target, number: number): Promise<Release> {
-    return releaseView(await this.#sites.find(target), number);
+  async release(target: EnvironmentId, number: number): Promise<Release> {
+    return releaseView(await this.#environments.find(target), number);
   }
 
-  async buildLog(target: Target, number: number): Promise<Readable> {
-    return readBuildLog(await this.#sites.find(target), number);
+  async buildLog(target: EnvironmentId, number: number): Promise<Readable> {
+    return readBuildLog(await this.#environments.find(target), number);
   }
 
-  async *logs(target: Target, query: LogQuery): AsyncIterable<LogLine> {
-    yield* readLogs(await this.#sites.find(target), query);
+  async *logs(target: EnvironmentId, query: LogQuery): AsyncIterable<LogLine> {
+    yield* readLogs(await this.#environments.find(target), query);
   }
 
   async destroy(app: string, by: string, gone: () => Promise<void>): Promise<void> {
     this.#signal.throwIfAborted();
     using moving = this.#appliance.stillness.tryMove();
     if (moving === undefined) throw backupRunning(app);
-    await this.#sites.remove(app, windUp, async () => {
+    await this.#environments.remove(app, windUp, async () => {
       await this.#appliance.domains.removeOf(app);
       await gone();
     });
@@ -258,12 +273,12 @@ export class Deployer implements Service {
 
   async #changeProcesses(
     action: string,
-    target: Target,
+    target: EnvironmentId,
     by: string,
-    work: (site: Site) => Promise<void>,
+    work: (environment: Environment) => Promise<void>,
   ): Promise<AppStatus> {
-    return this.#sites.withOneKept(target, async (site) => {
-      await this.#recorded(site, action, by, () => work(site));
+    return this.#environments.withOneKept(target, async (environment) => {
+      await this.#recorded(environment, action, by, () => work(environment));
       return this.status(target);
     });
   }
@@ -273,7 +288,7 @@ export class Deployer implements Service {
    * @param details what else the history should say of a result
    */
   async #recorded<T>(
-    { target, name }: Site,
+    { id, name }: Environment,
     action: string,
     by: string,
     work: () => Promise<T>,
@@ -284,13 +299,13 @@ export class Deployer implements Service {
     try {
       const result = await work();
       log.info(action, { app: name, by, ...details(result) });
-      await writeHistory(this.#appliance, target, { action, by, ...details(result), outcome: 'done' });
+      await writeHistory(this.#appliance, id, { action, by, ...details(result), outcome: 'done' });
       return result;
     } catch (error) {
       const { code, message } = errorBody(error);
       const why = error instanceof AppError ? { code, message } : { error };
       log[severity(error)](`${action} failed`, { app: name, by, ...why });
-      await writeHistory(this.#appliance, target, { action, by, outcome: 'failed', code });
+      await writeHistory(this.#appliance, id, { action, by, outcome: 'failed', code });
       throw error;
     }
   }

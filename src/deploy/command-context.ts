@@ -7,17 +7,17 @@ export async function commandContext(
   deployment: Deployment,
   env: Record<string, string>,
 ): Promise<CommandContext> {
-  const { site, signal } = deployment;
+  const { environment, signal } = deployment;
   return {
     env,
-    user: site.name,
-    isolated: await site.files.isolated,
+    user: environment.name,
+    isolated: await environment.files.isolated,
     signal,
     log: (line) => deployment.log(line),
     runJob: (job, onOutput, jobSignal) =>
-      site.appliance.runner.call(
+      environment.appliance.runner.call(
         'job',
-        { job, limits: jobLimits(site) },
+        { job, limits: jobLimits(environment) },
         { signal: jobSignal, onProgress: ({ text }) => onOutput(text) },
       ),
   };

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { behindNginx } from '../apps/behind-nginx.ts';
-import type { Site } from '../apps/environment.ts';
+import type { Environment } from '../apps/environment.ts';
 import type { DeploySource } from '../apps/service.ts';
 import { tellWhatStaysBehind } from '../apps/shared-data/left-behind.ts';
 import { build } from '../build/build.ts';
@@ -35,12 +35,12 @@ import { Generation } from './traffic.ts';
  * @throws AppError of the step that failed
  */
 export async function deploy(
-  site: Site,
+  environment: Environment,
   source: DeploySource,
   watch: (event: DeployEvent) => void,
   stopping: AbortSignal,
 ): Promise<Release> {
-  const deployment = await accept(site, source, watch);
+  const deployment = await accept(environment, source, watch);
   using _ = cancelWhenAborted(deployment, [stopping, source.abandoned]);
   try {
     await receive(deployment, source);
@@ -72,24 +72,24 @@ function cancelWhenAborted(deployment: Deployment, signals: (AbortSignal | undef
  * Gives it a number. Before that nothing is written, so that a full disk is told of rather than filled further. An upload
  * that is announced as larger than any may be needs no room: it is refused when it is to be received.
  */
-async function accept(site: Site, source: DeploySource, watch: (event: DeployEvent) => void) {
+async function accept(environment: Environment, source: DeploySource, watch: (event: DeployEvent) => void) {
   const { origin, contentLength } = source;
-  await ensureRoom(site, Math.min(contentLength ?? 0, site.appliance.settings.maxUploadBytes));
-  return new Deployment(site, await site.store.allocate(origin), watch);
+  await ensureRoom(environment, Math.min(contentLength ?? 0, environment.appliance.settings.maxUploadBytes));
+  return new Deployment(environment, await environment.store.allocate(origin), watch);
 }
 
 async function receive(deployment: Deployment, source: DeploySource): Promise<void> {
   deployment.enter('receive');
-  const { signal, tree, site } = deployment;
+  const { signal, tree, environment } = deployment;
   const { body, contentLength, origin } = source;
   for (const line of describeOrigin(origin)) deployment.log(line);
   let root = '';
-  const received = await receiveArchive(body, tree, limitsOf(site, origin), {
+  const received = await receiveArchive(body, tree, limitsOf(environment, origin), {
     contentLength,
     signal,
     keepFolder: origin.kind === 'git',
     async chooseRoot(all) {
-      root = await rootOf(all, site.target.app);
+      root = await rootOf(all, environment.id.app);
       return root;
     },
   });
@@ -101,17 +101,19 @@ async function receive(deployment: Deployment, source: DeploySource): Promise<vo
 }
 
 /** What git has taken in was held to the limit of uploads then. The tar that it makes is held to what it unpacks to. */
-function limitsOf({ appliance: { settings } }: Site, { kind }: ReleaseSource): ArchiveLimits {
+function limitsOf({ appliance: { settings } }: Environment, { kind }: ReleaseSource): ArchiveLimits {
   return kind === 'git' ? { ...settings, maxUploadBytes: Number.MAX_SAFE_INTEGER } : settings;
 }
 
 /** The newest upload wins, also over one that was uploaded faster and is live by now. */
 async function takeTurn(deployment: Deployment): Promise<Disposable> {
   deployment.enter('wait');
-  const { number, site } = deployment;
+  const { number, environment } = deployment;
   using turn = new DisposableStack();
-  turn.use(await site.queue.turn(deployment));
-  const newer = (await site.store.list()).find((other) => other.number > number && other.liveAt !== null);
+  turn.use(await environment.queue.turn(deployment));
+  const newer = (await environment.store.list()).find(
+    (other) => other.number > number && other.liveAt !== null,
+  );
   if (newer !== undefined) throw superseded(number, newer.number);
   return turn.move();
 }
@@ -121,10 +123,10 @@ async function check(deployment: Deployment, { review }: DeploySource): Promise<
   deployment.enter('check');
   const notice = await review?.();
   if (notice) deployment.notice(notice);
-  const { site, tree } = deployment;
+  const { environment, tree } = deployment;
   const settings = await loadAppSettings(topOf(tree));
   await checkStart(tree, settings);
-  await ensureRoom(site, 0);
+  await ensureRoom(environment, 0);
   for (const notice of await nodeVersionNotices(tree, process.versions.node)) deployment.notice(notice);
   for (const notice of await otherToolsNotices(tree)) deployment.notice(notice);
   await tellWhatStaysBehind(deployment, settings.shared);
@@ -133,19 +135,19 @@ async function check(deployment: Deployment, { review }: DeploySource): Promise<
 
 /** Steps `preBuild` to `prune`, as far as there is something to do. @returns how long they took, in ms */
 async function buildTree(deployment: Deployment, settings: AppSettings): Promise<number> {
-  const { site, signal, tree } = deployment;
-  const { appliance } = site;
+  const { environment, signal, tree } = deployment;
+  const { appliance } = environment;
   if (appliance.builds.busy) deployment.log('waiting for another build to end');
   using _slot = await appliance.builds.take(signal);
   const startedAt = performance.now();
-  await site.files.handOver(deployment.number);
-  const env = await site.environment();
+  await environment.files.handOver(deployment.number);
+  const env = await environment.variables();
   deployment.hide(Object.values(env));
   await build({
     directory: tree,
     settings,
     tools: appliance.paths.tools,
-    cache: site.paths.cache,
+    cache: environment.paths.cache,
     node: appliance.node,
     ...(await commandContext(deployment, env)),
     step: (name) => deployment.enter(name),
@@ -161,7 +163,7 @@ async function publish(
   buildMs: number,
 ): Promise<ReleaseRecord> {
   deployment.enter('publish');
-  const { site, number, tree } = deployment;
+  const { environment, number, tree } = deployment;
   const { from, notices, ...start } = await resolveStart(tree, settings);
   for (const notice of notices) deployment.notice(notice);
   const { count, reason } = await resolveWorkers(settings.workers, tree, availableParallelism());
@@ -171,21 +173,21 @@ async function publish(
   await share(deployment, settings.shared);
   const sizeBytes = await directorySize(tree);
   const run = { settings, ...start, workers: count, background };
-  const release = await site.store.update(number, { run, buildMs, sizeBytes });
-  await site.store.publish(number);
+  const release = await environment.store.update(number, { run, buildMs, sizeBytes });
+  await environment.store.publish(number);
   return release;
 }
 
 async function share(deployment: Deployment, paths: string[]): Promise<void> {
-  const { site, tree } = deployment;
-  const active = await site.store.active();
-  const live = active === null ? undefined : site.paths.release(active.release).directory;
-  const { stillness } = site.appliance;
+  const { environment, tree } = deployment;
+  const active = await environment.store.active();
+  const live = active === null ? undefined : environment.paths.release(active.release).directory;
+  const { stillness } = environment.appliance;
   const mayMove = () => {
     if (stillness.isHeld) deployment.log('waiting for a backup to end, before data is moved');
     return stillness.move(deployment.signal);
   };
-  const adopted = await site.files.share(tree, paths, live, mayMove);
+  const adopted = await environment.files.share(tree, paths, live, mayMove);
   if (adopted.length > 0) {
     deployment.log(`shared from now on, as release ${active?.release} left it: ${adopted.join(', ')}`);
   }
@@ -193,7 +195,7 @@ async function share(deployment: Deployment, paths: string[]): Promise<void> {
 
 /** Holds the traffic for as long as it takes, and no longer: whoever must roll back waits for no hook. */
 async function goLive(deployment: Deployment, release: ReleaseRecord): Promise<void> {
-  using _traffic = await deployment.site.traffic.take(deployment.signal);
+  using _traffic = await deployment.environment.traffic.take(deployment.signal);
   await using generation = await boot(deployment, release);
   await switchTo(deployment, generation);
   await record(deployment);
@@ -201,14 +203,14 @@ async function goLive(deployment: Deployment, release: ReleaseRecord): Promise<v
 
 async function boot(deployment: Deployment, release: ReleaseRecord): Promise<Generation> {
   deployment.enter('boot');
-  const { site, signal } = deployment;
-  const generation = await Generation.boot(site, release, {
+  const { environment, signal } = deployment;
+  const generation = await Generation.boot(environment, release, {
     signal,
     onLine: (line) => deployment.log(line),
   });
   const { workers, bootMs, protocol, notices } = generation.booted;
   for (const notice of notices) deployment.notice(notice);
-  const [domain] = site.appliance.domains.of(site.target);
+  const [domain] = environment.appliance.domains.of(environment.id);
   if (domain !== undefined) for (const notice of behindNginx(protocol, domain)) deployment.notice(notice);
   deployment.log(`${counted(workers, 'worker')} healthy after ${formatDuration(bootMs)}`);
   return generation;
@@ -225,30 +227,30 @@ async function switchTo(deployment: Deployment, generation: Generation): Promise
 
 async function record(deployment: Deployment): Promise<void> {
   await deployment.afterwards('record', async () => {
-    const { site, number, durationMs, notices } = deployment;
-    await site.store.markLive(number, new Date());
-    await site.store.update(number, { durationMs, notices });
+    const { environment, number, durationMs, notices } = deployment;
+    await environment.store.markLive(number, new Date());
+    await environment.store.update(number, { durationMs, notices });
   });
 }
 
 async function clean(deployment: Deployment, { keepReleases }: AppSettings): Promise<void> {
   await deployment.afterwards('clean', async () => {
-    const { site } = deployment;
-    using moving = site.appliance.stillness.tryMove();
+    const { environment } = deployment;
+    using moving = environment.appliance.stillness.tryMove();
     if (moving === undefined) {
       deployment.log('no old release is removed while a backup is made; the next deploy does it');
       return;
     }
     // Nobody must go back to a release while it is being removed.
-    using _traffic = await site.traffic.take();
-    const running = await site.appliance.runner.status();
-    const draining = running.find(({ key }) => key === site.name)?.draining ?? [];
-    const removed = await site.store.retain(keepReleases, new Set(draining));
+    using _traffic = await environment.traffic.take();
+    const running = await environment.appliance.runner.status();
+    const draining = running.find(({ key }) => key === environment.name)?.draining ?? [];
+    const removed = await environment.store.retain(keepReleases, new Set(draining));
     if (removed.length > 0) deployment.log(`removed release ${removed.join(', ')}: ${keepReleases} are kept`);
   });
 }
 
-async function ensureRoom({ appliance, paths, all }: Site, bytes: number): Promise<void> {
+async function ensureRoom({ appliance, paths, all }: Environment, bytes: number): Promise<void> {
   const { minFreeBytes: minFree } = appliance.settings;
   const stores = (await all()).map(({ store }) => store);
   await ensureSpace(paths.directory, { needed: bytes, minFree, stores });

@@ -1,5 +1,5 @@
 import { channel } from 'node:diagnostics_channel';
-import type { Site } from '../apps/environment.ts';
+import type { Environment } from '../apps/environment.ts';
 import { writeHistory } from '../apps/history.ts';
 import { releaseView } from '../apps/release-view.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
@@ -23,7 +23,7 @@ type Phase = 'open' | 'committed' | 'live' | 'failing' | 'failed';
 
 /** One deploy under way: its number, the step it is at, and all that must be told about it and to whom. */
 export class Deployment {
-  readonly site: Site;
+  readonly environment: Environment;
   readonly number: number;
   /** aborted with the AppError that says why, when it is cancelled */
   readonly signal: AbortSignal;
@@ -44,24 +44,28 @@ export class Deployment {
   #phase: Phase = 'open';
   #step: DeployStep | null = null;
 
-  constructor(site: Site, { number, source }: ReleaseRecord, watch: (event: DeployEvent) => void) {
-    this.site = site;
+  constructor(
+    environment: Environment,
+    { number, source }: ReleaseRecord,
+    watch: (event: DeployEvent) => void,
+  ) {
+    this.environment = environment;
     this.number = number;
     this.signal = this.#cancellation.signal;
     this.over = this.#settled.promise;
-    this.tree = site.paths.staged(number).directory;
+    this.tree = environment.paths.staged(number).directory;
     this.#by = source.by;
     this.#watch = watch;
-    this.#buildLog = new BuildLog(site.paths.staged(number).buildLog, (error) =>
-      site.appliance.log.error('build log lost', { app: site.name, release: number, error }),
+    this.#buildLog = new BuildLog(environment.paths.staged(number).buildLog, (error) =>
+      environment.appliance.log.error('build log lost', { app: environment.name, release: number, error }),
     );
-    site.deployments.set(number, this);
-    this.#tell({ event: 'accepted', ...site.target, release: number });
+    environment.deployments.set(number, this);
+    this.#tell({ event: 'accepted', ...environment.id, release: number });
   }
 
   /** Begins a step. @throws the reason, when the deploy has been cancelled */
   enter(step: DeployStep): void {
-    steps.publish({ target: this.site.name, release: this.number, step });
+    steps.publish({ target: this.environment.name, release: this.number, step });
     this.signal.throwIfAborted();
     if (step === 'switch') this.#phase = 'committed';
     this.#step = step;
@@ -115,7 +119,7 @@ export class Deployment {
     try {
       await work();
     } catch (error) {
-      const { name, appliance } = this.site;
+      const { name, appliance } = this.environment;
       appliance.log[severity(error)]('deploy step failed', { app: name, release: this.number, step, error });
       const { message } = errorBody(error);
       this.notice({
@@ -130,27 +134,34 @@ export class Deployment {
   /** Those that have come up since they were put on record. */
   async #keepNotices(): Promise<void> {
     try {
-      await this.site.store.update(this.number, { notices: this.notices });
+      await this.environment.store.update(this.number, { notices: this.notices });
     } catch (error) {
-      const about = { app: this.site.name, release: this.number };
-      this.site.appliance.log.error('notices not on record', { ...about, error });
+      const about = { app: this.environment.name, release: this.number };
+      this.environment.appliance.log.error('notices not on record', { ...about, error });
     }
   }
 
   async finished(): Promise<Release> {
-    const release = await releaseView(this.site, this.number);
+    const release = await releaseView(this.environment, this.number);
     this.#buildLog.write(`live: ${release.url}`);
     await this.#buildLog.end();
     const { durationMs } = this;
-    this.site.appliance.log.info('deployed', { app: this.site.name, release: this.number, durationMs });
-    await writeHistory(this.site.appliance, this.site.target, { ...this.#asHistory, outcome: 'done' });
+    this.environment.appliance.log.info('deployed', {
+      app: this.environment.name,
+      release: this.number,
+      durationMs,
+    });
+    await writeHistory(this.environment.appliance, this.environment.id, {
+      ...this.#asHistory,
+      outcome: 'done',
+    });
     this.#tell({ event: 'live', release, tookMs: durationMs });
     return release;
   }
 
   /** @returns what to throw: the reason where it was cancelled, else what was caught, with secrets masked */
   async failed(caught: unknown): Promise<unknown> {
-    const { appliance, target, name, store } = this.site;
+    const { appliance, id, name, store } = this.environment;
     if (this.#phase === 'live') return caught;
     this.#phase = 'failing';
     const error = maskError(this.signal.aborted ? this.signal.reason : caught, this.#masker);
@@ -165,19 +176,19 @@ export class Deployment {
         this.#phase = 'failed';
       });
       // An unused app is removed, and the release with it: nobody can ask for the release later.
-      if (!(await this.site.isUnused())) release = await releaseView(this.site, this.number);
+      if (!(await this.environment.isUnused())) release = await releaseView(this.environment, this.number);
     } catch (failing) {
       appliance.log.error('failure not on record', { ...about, error: failing });
     }
     const { code } = failure;
-    await writeHistory(appliance, target, { ...this.#asHistory, outcome: 'failed', code });
+    await writeHistory(appliance, id, { ...this.#asHistory, outcome: 'failed', code });
     this.#tell({ event: 'failed', release, error: failure });
     return error;
   }
 
   /** To be called at the very end, whatever happened. */
   end(): void {
-    this.site.deployments.delete(this.number);
+    this.environment.deployments.delete(this.number);
     this.#settled.resolve();
   }
 
@@ -190,7 +201,7 @@ export class Deployment {
     try {
       this.#watch(event);
     } catch (error) {
-      this.site.appliance.log.error('watcher failed', { event: event.event, error });
+      this.environment.appliance.log.error('watcher failed', { event: event.event, error });
     }
   }
 }

@@ -34,11 +34,11 @@ async function runHook(
   command: string,
   signal: AbortSignal,
 ): Promise<void> {
-  const { site } = deployment;
-  const { directory, env } = await generationSpec(site, release);
+  const { environment } = deployment;
+  const { directory, env } = await generationSpec(environment, release);
   const timeout = release.run?.settings.hooks.timeout ?? 0;
   await runShell(
-    { ...(await commandContext(deployment, await site.environment())), signal },
+    { ...(await commandContext(deployment, await environment.variables())), signal },
     {
       command,
       directory,

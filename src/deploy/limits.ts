@@ -1,4 +1,4 @@
-import type { Site } from '../apps/environment.ts';
+import type { Environment } from '../apps/environment.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import type { GenerationLimits, JobLimits } from '../protocol/limits.ts';
 
@@ -27,7 +27,7 @@ export function generationLimits(
 }
 
 /** For the commands of its builds, and its hooks. */
-export function jobLimits({ name, appliance }: Site): JobLimits {
+export function jobLimits({ name, appliance }: Environment): JobLimits {
   const { buildMemory, buildProcesses } = appliance.settings;
   return { key: name, memory: buildMemory ?? null, processes: buildProcesses, cpuWeight: 100 };
 }

@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
-import type { Site } from '../apps/environment.ts';
+import type { Environment } from '../apps/environment.ts';
 import { releaseNotFound } from '../apps/release-view.ts';
 import { ifThere } from '../system/fs/exists.ts';
 
@@ -9,10 +9,10 @@ import { ifThere } from '../system/fs/exists.ts';
  * yet.
  * @throws AppError `release_not_found`
  */
-export async function readBuildLog(site: Site, number: number): Promise<Readable> {
+export async function readBuildLog(environment: Environment, number: number): Promise<Readable> {
   for (let before: string | undefined; ; ) {
-    const place = await site.store.locate(number);
-    if (place === undefined) throw releaseNotFound(site, number);
+    const place = await environment.store.locate(number);
+    if (place === undefined) throw releaseNotFound(environment, number);
     const file = await ifThere(open(place.buildLog));
     if (file !== undefined) return file.createReadStream();
     // It may have moved since, with its release.

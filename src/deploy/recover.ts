@@ -3,12 +3,12 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Appliance } from '../apps/appliance.ts';
-import type { Site } from '../apps/environment.ts';
-import type { Sites } from '../apps/registry.ts';
-import type { Target } from '../config/paths.ts';
+import type { Environment } from '../apps/environment.ts';
+import type { Registry } from '../apps/registry.ts';
+import type { EnvironmentId } from '../config/paths.ts';
 import { errorBody } from '../errors/app-error.ts';
 import { currentLog } from '../logs/files.ts';
-import type { TargetStatus } from '../protocol/runner.ts';
+import type { EnvironmentStatus } from '../protocol/runner.ts';
 import { backoffDelay } from '../system/concurrency/backoff.ts';
 import { Slots } from '../system/concurrency/slots.ts';
 import { activeRelease, isRunning } from './scale.ts';
@@ -25,28 +25,29 @@ const switchDeadline = 10_000;
  * Brings the disk into order after whatever ended the last server, before the first deploy of this one. A runner that
  * has outlived that server may still be at a switch: what that comes to is waited for.
  */
-export async function putInOrder(appliance: Appliance, sites: Sites): Promise<void> {
+export async function putInOrder(appliance: Appliance, environments: Registry): Promise<void> {
   const deadline = performance.now() + switchDeadline;
   while ((await appliance.runner.status()).some(isUndecided) && performance.now() < deadline) {
     await sleep(20);
   }
-  await sites.sweep().catch((error: unknown) => {
+  await environments.sweep().catch((error: unknown) => {
     appliance.log.error('home not put in order', { error });
   });
-  for (const site of await sites.all()) {
+  for (const environment of await environments.all()) {
     try {
-      await site.files.prepare();
-      const releases = await site.store.reconcile();
-      if (releases.length > 0) appliance.log.warn('deploys were interrupted', { app: site.name, releases });
+      await environment.files.prepare();
+      const releases = await environment.store.reconcile();
+      if (releases.length > 0)
+        appliance.log.warn('deploys were interrupted', { app: environment.name, releases });
     } catch (error) {
       // One app whose files are beyond us must not keep all the others from being served.
-      appliance.log.error('app not put in order', { app: site.name, error });
+      appliance.log.error('app not put in order', { app: environment.name, error });
     }
   }
 }
 
 /** Whether something has been booted of which nobody can say yet whether it will be switched to. */
-function isUndecided({ active, workers }: TargetStatus): boolean {
+function isUndecided({ active, workers }: EnvironmentStatus): boolean {
   return workers.some(({ generation }) => generation > (active?.generation ?? 0));
 }
 
@@ -56,32 +57,32 @@ function isUndecided({ active, workers }: TargetStatus): boolean {
  */
 export class Reviver {
   readonly #appliance: Appliance;
-  readonly #sites: Sites;
+  readonly #environments: Registry;
   readonly #stopped = new AbortController();
   readonly #slots = new Slots(atATime);
-  readonly #rebuild: (target: Target, release: number) => Promise<void>;
-  readonly #rebuilding = new Map<Site, Promise<void>>();
-  /** the last attempt for each site */
-  readonly #attempts = new Map<Site, Promise<void>>();
+  readonly #rebuild: (target: EnvironmentId, release: number) => Promise<void>;
+  readonly #rebuilding = new Map<Environment, Promise<void>>();
+  /** the last attempt for each environment */
+  readonly #attempts = new Map<Environment, Promise<void>>();
   readonly #settled = Promise.withResolvers<void>();
 
   /** @param rebuild makes a release live again whose files are not here, but its commit */
   constructor(
     appliance: Appliance,
-    sites: Sites,
-    rebuild: (target: Target, release: number) => Promise<void>,
+    environments: Registry,
+    rebuild: (target: EnvironmentId, release: number) => Promise<void>,
   ) {
     this.#appliance = appliance;
-    this.#sites = sites;
+    this.#environments = environments;
     this.#rebuild = rebuild;
   }
 
   reviveAll(): void {
-    this.#sites
+    this.#environments
       .all()
       .then(lastUsedFirst)
       .then(
-        (sites) => Promise.all(sites.map((site) => this.#reviveNext(site))),
+        (environments) => Promise.all(environments.map((environment) => this.#reviveNext(environment))),
         (error: unknown) => this.#appliance.log.error('apps not started', { error }),
       )
       .then(() => this.#settled.resolve());
@@ -102,30 +103,30 @@ export class Reviver {
    * After the attempt that may be under way: that one may have looked at a runner that is gone.
    * @returns when it has been tried once, whatever came of it
    */
-  #reviveNext(site: Site): Promise<void> {
-    const attempt = this.#attempts.get(site) ?? Promise.resolve();
+  #reviveNext(environment: Environment): Promise<void> {
+    const attempt = this.#attempts.get(environment) ?? Promise.resolve();
     const tried = Promise.withResolvers<void>();
     this.#attempts.set(
-      site,
-      attempt.then(() => this.#keepTrying(site, tried.resolve)).finally(tried.resolve),
+      environment,
+      attempt.then(() => this.#keepTrying(environment, tried.resolve)).finally(tried.resolve),
     );
     return tried.promise;
   }
 
-  async #keepTrying(site: Site, whenTried: () => void): Promise<void> {
+  async #keepTrying(environment: Environment, whenTried: () => void): Promise<void> {
     const { signal } = this.#stopped;
     for (let failures = 0; !signal.aborted; failures += 1) {
       try {
         await sleep(backoffDelay(failures, { initial: 1000, factor: 2, ceiling: 60_000 }), undefined, {
           signal,
         });
-        await this.#revive(site);
-        site.problem = null;
+        await this.#revive(environment);
+        environment.problem = null;
         return;
       } catch (error) {
         if (signal.aborted) return;
-        site.problem = { at: new Date().toISOString(), ...errorBody(error) };
-        this.#appliance.log.error('app not started', { app: site.name, failures, error });
+        environment.problem = { at: new Date().toISOString(), ...errorBody(error) };
+        this.#appliance.log.error('app not started', { app: environment.name, failures, error });
         whenTried();
       }
     }
@@ -135,61 +136,61 @@ export class Reviver {
    * A build takes its time, which nobody else is to wait for. One that fails is not tried again before the next start:
    * it leaves a release with its log each time, and what is missing is seldom only time.
    */
-  #startBuilding(site: Site, release: number): void {
-    if (this.#rebuilding.has(site)) return;
+  #startBuilding(environment: Environment, release: number): void {
+    if (this.#rebuilding.has(environment)) return;
     const { log } = this.#appliance;
-    const building = this.#rebuild(site.target, release)
-      .then(() => site.changeState({ rebuild: null }))
+    const building = this.#rebuild(environment.id, release)
+      .then(() => environment.changeState({ rebuild: null }))
       .catch((error: unknown) => {
         if (this.#stopped.signal.aborted) return;
-        log.error('app not rebuilt', { app: site.name, release, error });
+        log.error('app not rebuilt', { app: environment.name, release, error });
       });
-    const over = building.finally(() => this.#rebuilding.delete(site));
-    this.#rebuilding.set(site, over);
+    const over = building.finally(() => this.#rebuilding.delete(environment));
+    this.#rebuilding.set(environment, over);
   }
 
-  async #revive(site: Site): Promise<void> {
+  async #revive(environment: Environment): Promise<void> {
     // Before anything else is awaited: those that were used last come first.
     using slot = await this.#slots.take(this.#stopped.signal);
-    const missing = await releaseToBuild(site);
-    if (missing !== null) return this.#startBuilding(site, missing);
+    const missing = await releaseToBuild(environment);
+    if (missing !== null) return this.#startBuilding(environment, missing);
     using timers = new DisposableStack();
     timers.adopt(
       setTimeout(() => slot[Symbol.dispose](), slowStart),
       clearTimeout,
     );
-    using _traffic = await site.traffic.take(this.#stopped.signal);
-    if (!(await shouldRun(site)) || (await isRunning(site))) return;
-    const release = await activeRelease(site);
-    await using generation = await Generation.boot(site, release, { signal: this.#stopped.signal });
+    using _traffic = await environment.traffic.take(this.#stopped.signal);
+    if (!(await shouldRun(environment)) || (await isRunning(environment))) return;
+    const release = await activeRelease(environment);
+    await using generation = await Generation.boot(environment, release, { signal: this.#stopped.signal });
     await generation.switch();
-    this.#appliance.log.info('app started', { app: site.name, release: release.number });
+    this.#appliance.log.info('app started', { app: environment.name, release: release.number });
   }
 }
 
 /** The release that a restored app ran, where it has none since; null where there is nothing to do. */
-async function releaseToBuild(site: Site): Promise<number | null> {
-  const { rebuild, desired } = await site.state();
+async function releaseToBuild(environment: Environment): Promise<number | null> {
+  const { rebuild, desired } = await environment.state();
   if (rebuild === null || desired !== 'running') return null;
-  if ((await site.store.active()) === null) return rebuild;
-  await site.changeState({ rebuild: null });
+  if ((await environment.store.active()) === null) return rebuild;
+  await environment.changeState({ rebuild: null });
   return null;
 }
 
-async function shouldRun(site: Site): Promise<boolean> {
-  if ((await site.store.active()) === null) return false;
-  return (await site.state()).desired === 'running';
+async function shouldRun(environment: Environment): Promise<boolean> {
+  if ((await environment.store.active()) === null) return false;
+  return (await environment.state()).desired === 'running';
 }
 
 /** The order in which apps come back: by when they last wrote into their log, or had a switch. */
-async function lastUsedFirst(sites: Site[]): Promise<Site[]> {
+async function lastUsedFirst(environments: Environment[]): Promise<Environment[]> {
   const used = await Promise.all(
-    sites.map(async (site) => {
-      const traces = [join(site.paths.logs, currentLog), site.paths.generation];
-      return { site, at: Math.max(...(await Promise.all(traces.map(changedAt)))) };
+    environments.map(async (environment) => {
+      const traces = [join(environment.paths.logs, currentLog), environment.paths.generation];
+      return { environment, at: Math.max(...(await Promise.all(traces.map(changedAt)))) };
     }),
   );
-  return used.sort((a, b) => b.at - a.at).map(({ site }) => site);
+  return used.sort((a, b) => b.at - a.at).map(({ environment }) => environment);
 }
 
 /** 0 where there is nothing, or nothing that can be seen: an app is started all the same. */

@@ -1,4 +1,4 @@
-import type { Site } from '../apps/environment.ts';
+import type { Environment } from '../apps/environment.ts';
 import { releaseNotFound } from '../apps/release-view.ts';
 import type { DeploySource } from '../apps/service.ts';
 import { AppError } from '../errors/app-error.ts';
@@ -10,17 +10,17 @@ import { wholeCommit } from '../releases/release.ts';
  * @throws AppError `release_not_found`, `commit_not_kept`
  */
 export async function sourceOfCommit(
-  site: Site,
+  environment: Environment,
   repository: Repository,
   release: number,
   by: string,
 ): Promise<DeploySource> {
-  const record = await site.store.get(release);
-  if (record === undefined) throw releaseNotFound(site, release);
+  const record = await environment.store.get(release);
+  if (record === undefined) throw releaseNotFound(environment, release);
   const commit = wholeCommit(record.source);
-  if (commit === null) throw notKept(site, release, 'what was uploaded is no commit');
+  if (commit === null) throw notKept(environment, release, 'what was uploaded is no commit');
   const known = (await repository.isThere) && (await repository.has(commit));
-  if (!known) throw notKept(site, release, `commit ${commit.slice(0, 10)} is not on the server`);
+  if (!known) throw notKept(environment, release, `commit ${commit.slice(0, 10)} is not on the server`);
   // A directory may have been uploaded from any branch: that one was not pushed.
   const branch = record.source.kind === 'git' ? record.source.branch : null;
   const submodules = await repository.submodules(commit);
@@ -32,7 +32,7 @@ export async function sourceOfCommit(
   };
 }
 
-function notKept({ name }: Site, release: number, why: string): AppError {
+function notKept({ name }: Environment, release: number, why: string): AppError {
   return new AppError('commit_not_kept', `release ${release} of ${name} cannot be built again: ${why}`, {
     hint: `Push it, or deploy its directory. To go back to it as it was built: sluice rollback ${name} ${release}. Fresh workers of what is live: sluice restart ${name}.`,
   });

@@ -1,4 +1,4 @@
-import type { Site } from '../apps/environment.ts';
+import type { Environment } from '../apps/environment.ts';
 import { releaseNotFound, releaseView } from '../apps/release-view.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import type { Release, ReleaseRecord } from '../releases/release.ts';
@@ -11,7 +11,7 @@ import { Generation } from './traffic.ts';
  * @param wanted null for the newest release before the active one that was live and is still there
  */
 export async function rollback(
-  site: Site,
+  environment: Environment,
   wanted: number | null,
   signal: AbortSignal,
   watch: (event: DeployEvent) => void,
@@ -25,48 +25,48 @@ export async function rollback(
     watch({ event: 'step', step: next, at: new Date().toISOString() });
   };
   try {
-    using _traffic = await site.traffic.take(signal);
-    const record = await choose(site, wanted);
+    using _traffic = await environment.traffic.take(signal);
+    const record = await choose(environment, wanted);
     number = record.number;
-    watch({ event: 'accepted', ...site.target, release: number });
+    watch({ event: 'accepted', ...environment.id, release: number });
     enter('boot');
-    await using generation = await Generation.boot(site, record, {
+    await using generation = await Generation.boot(environment, record, {
       signal,
       onLine: (line) => watch({ event: 'log', line }),
     });
     enter('switch');
     await generation.switch();
-    const release = await releaseView(site, number);
+    const release = await releaseView(environment, number);
     watch({ event: 'live', release, tookMs: Math.round(performance.now() - startedAt) });
     return release;
   } catch (error) {
-    const release = number === null ? null : await releaseViewIfThere(site, number);
+    const release = number === null ? null : await releaseViewIfThere(environment, number);
     watch({ event: 'failed', release, error: { ...errorBody(error), step } });
     throw error;
   }
 }
 
-async function choose(site: Site, wanted: number | null): Promise<ReleaseRecord> {
-  const active = await site.store.active();
-  if (active === null) throw impossible(site, `${site.name} has had no release live`, []);
-  const retained = await site.store.retained();
+async function choose(environment: Environment, wanted: number | null): Promise<ReleaseRecord> {
+  const active = await environment.store.active();
+  if (active === null) throw impossible(environment, `${environment.name} has had no release live`, []);
+  const retained = await environment.store.retained();
   if (wanted === null) {
-    const previous = await site.store.previous();
+    const previous = await environment.store.previous();
     if (previous !== undefined) return previous;
     throw impossible(
-      site,
+      environment,
       `there is no release before ${active.release} that was live and is still there`,
       retained,
     );
   }
-  const record = await site.store.get(wanted);
-  if (record === undefined) throw releaseNotFound(site, wanted);
+  const record = await environment.store.get(wanted);
+  if (record === undefined) throw releaseNotFound(environment, wanted);
   if (retained.some(({ number }) => number === wanted) || wanted === active.release) return record;
   const why = record.liveAt === null ? 'never was live' : 'is gone: its files were removed to save space';
-  throw impossible(site, `release ${wanted} ${why}`, retained);
+  throw impossible(environment, `release ${wanted} ${why}`, retained);
 }
 
-function impossible({ name }: Site, message: string, retained: ReleaseRecord[]): AppError {
+function impossible({ name }: Environment, message: string, retained: ReleaseRecord[]): AppError {
   const numbers = retained.map(({ number }) => number).join(', ');
   const hint =
     numbers === ''
@@ -75,6 +75,6 @@ function impossible({ name }: Site, message: string, retained: ReleaseRecord[]):
   return new AppError('nothing_to_roll_back_to', message, { hint });
 }
 
-async function releaseViewIfThere(site: Site, number: number): Promise<Release | null> {
-  return (await site.store.get(number)) === undefined ? null : releaseView(site, number);
+async function releaseViewIfThere(environment: Environment, number: number): Promise<Release | null> {
+  return (await environment.store.get(number)) === undefined ? null : releaseView(environment, number);
 }

@@ -1,5 +1,5 @@
 import { delimiter, dirname, join } from 'node:path';
-import type { Site } from '../apps/environment.ts';
+import type { Environment } from '../apps/environment.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { BackgroundSpec, GenerationSpec, LogSpec, RestartSpec } from '../protocol/runner.ts';
@@ -13,24 +13,25 @@ export interface SpecChanges {
   workers?: number | null;
 }
 
-/** All that the runner must know to run a release with the variables and workers of its site. */
+/** All that the runner must know to run a release with the variables and workers of its environment. */
 export async function generationSpec(
-  site: Site,
+  environment: Environment,
   record: ReleaseRecord,
   changes: SpecChanges = {},
 ): Promise<GenerationSpec> {
-  const { appliance, paths } = site;
+  const { appliance, paths } = environment;
   const { number, run } = record;
-  if (run === null) throw new AppError('internal', `release ${number} of ${site.name} has no plan to run it`);
-  const state = await site.state();
+  if (run === null)
+    throw new AppError('internal', `release ${number} of ${environment.name} has no plan to run it`);
+  const state = await environment.state();
   const { settings, script, args, nodeArgs } = run;
   const { directory } = paths.release(number);
-  const isolated = await site.files.isolated;
-  const own = changes.env ?? (await site.environment());
+  const isolated = await environment.files.isolated;
+  const own = changes.env ?? (await environment.variables());
   const workers = (changes.workers === undefined ? state.workers : changes.workers) ?? run.workers;
   const processes = run.background.reduce((sum, { count }) => sum + count, workers);
   return {
-    key: site.name,
+    key: environment.name,
     release: number,
     directory,
     node: appliance.node,
@@ -43,8 +44,8 @@ export async function generationSpec(
       ...own,
       ...run.env,
       PORT: String(state.port),
-      SLUICE_APP: site.target.app,
-      SLUICE_ENVIRONMENT: site.target.environment,
+      SLUICE_APP: environment.id.app,
+      SLUICE_ENVIRONMENT: environment.id.environment,
       SLUICE_RELEASE: String(number),
     },
     workers,
@@ -66,7 +67,7 @@ export async function generationSpec(
     cronRestart: settings.cronRestart ?? null,
     background: run.background.map((plan) => backgroundSpec(directory, plan)),
     cron: settings.cron,
-    log: logSpec(site, settings, own),
+    log: logSpec(environment, settings, own),
     paths: { current: paths.current, generation: paths.generation, cron: paths.cron },
   };
 }
@@ -81,7 +82,7 @@ function backgroundSpec(directory: string, { script, ...plan }: BackgroundPlan):
 
 /** @param env the app's own variables, whose values must not be read in its log */
 function logSpec(
-  { appliance, paths }: Site,
+  { appliance, paths }: Environment,
   { logOverflow }: AppSettings,
   env: Record<string, string>,
 ): LogSpec {

@@ -1,4 +1,4 @@
-import type { Site } from '../apps/environment.ts';
+import type { Environment } from '../apps/environment.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { BootResult, SwitchResult } from '../protocol/runner.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
@@ -14,30 +14,34 @@ interface BootOptions extends SpecChanges {
 
 /**
  * A generation of a release that has been booted and proved healthy, and gets no traffic until it is switched to. One
- * that is disposed of before is discarded. Whoever boots one holds `site.traffic`.
+ * that is disposed of before is discarded. Whoever boots one holds `environment.traffic`.
  */
 export class Generation {
   readonly booted: BootResult;
-  readonly #site: Site;
+  readonly #environment: Environment;
   readonly #record: ReleaseRecord;
   #state: 'booted' | 'active' | 'discarded' = 'booted';
 
-  private constructor(site: Site, record: ReleaseRecord, booted: BootResult) {
-    this.#site = site;
+  private constructor(environment: Environment, record: ReleaseRecord, booted: BootResult) {
+    this.#environment = environment;
     this.#record = record;
     this.booted = booted;
   }
 
   /** Nothing live is touched. @throws AppError that says why it did not become healthy */
-  static async boot(site: Site, record: ReleaseRecord, options: BootOptions = {}): Promise<Generation> {
+  static async boot(
+    environment: Environment,
+    record: ReleaseRecord,
+    options: BootOptions = {},
+  ): Promise<Generation> {
     const { signal, onLine, ...changes } = options;
-    const env = changes.env ?? (await site.environment());
-    const spec = await generationSpec(site, record, { ...changes, env });
+    const env = changes.env ?? (await environment.variables());
+    const spec = await generationSpec(environment, record, { ...changes, env });
     const masker = new Masker(Object.values(env));
     const onProgress = ({ line }: { line: string }) => onLine?.(masker.maskText(line));
     try {
-      const booted = await site.appliance.runner.call('boot', { spec }, { signal, onProgress });
-      return new Generation(site, record, booted);
+      const booted = await environment.appliance.runner.call('boot', { spec }, { signal, onProgress });
+      return new Generation(environment, record, booted);
     } catch (error) {
       throw maskError(error, masker);
     }
@@ -49,8 +53,8 @@ export class Generation {
    * @throws AppError when the traffic stays where it was
    */
   async switch(): Promise<SwitchResult | null> {
-    const { appliance, name, store } = this.#site;
-    await this.#site.desire('running');
+    const { appliance, name, store } = this.#environment;
+    await this.#environment.desire('running');
     await store.markActiveLive();
     const { generation, protocol } = this.booted;
     // Most apps speak HTTP, and their switch writes no record.
@@ -71,7 +75,7 @@ export class Generation {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#state !== 'booted') return;
     this.#state = 'discarded';
-    const { appliance, name } = this.#site;
+    const { appliance, name } = this.#environment;
     try {
       await appliance.runner.call('discard', { key: name, generation: this.booted.generation });
     } catch (error) {
@@ -83,7 +87,7 @@ export class Generation {
   }
 
   async #isOnRecord(): Promise<boolean> {
-    const active = await this.#site.store.active();
+    const active = await this.#environment.store.active();
     return active?.generation === this.booted.generation && active.release === this.#record.number;
   }
 }

@@ -1,6 +1,6 @@
 import type { AppStatus } from '../apps/service.ts';
 import { ownLog } from '../config/own-log.ts';
-import { targetName } from '../config/paths.ts';
+import { environmentName } from '../config/paths.ts';
 import { formatDuration } from '../system/text/amounts.ts';
 import { type Check, fault, ok, type Patient, warning } from './check.ts';
 
@@ -37,7 +37,7 @@ function remedy(app: AppStatus): string {
 }
 
 function nameOf({ name: app, environment }: AppStatus): string {
-  return targetName({ app, environment });
+  return environmentName({ app, environment });
 }
 
 function faultsOf(app: AppStatus): string[] {

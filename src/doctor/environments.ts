@@ -1,7 +1,7 @@
 import { listEnvironments } from '../config/environments.ts';
-import type { Paths, TargetPaths } from '../config/paths.ts';
+import type { EnvironmentPaths, Paths } from '../config/paths.ts';
 
 /** Where each environment of each app lies, as far as the disk says; whether it can be read is not asked. */
-export async function environments(paths: Paths): Promise<TargetPaths[]> {
-  return (await listEnvironments(paths)).map((target) => paths.target(target));
+export async function environments(paths: Paths): Promise<EnvironmentPaths[]> {
+  return (await listEnvironments(paths)).map((target) => paths.environment(target));
 }

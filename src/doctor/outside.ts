@@ -1,4 +1,4 @@
-import { targetName } from '../config/paths.ts';
+import { environmentName } from '../config/paths.ts';
 import { isLoopback } from '../system/net/loopback.ts';
 import { type Check, ok, type Patient, warning } from './check.ts';
 
@@ -12,7 +12,7 @@ export async function checkOutside({ server, limits, listeners }: Patient): Prom
   const found = new Set<string>();
   for (const app of server.status.apps) {
     const pids = new Set([...app.workers, ...app.background].map(({ pid }) => pid));
-    const name = targetName({ app: app.name, environment: app.environment });
+    const name = environmentName({ app: app.name, environment: app.environment });
     for (const { host, port, pids: holders } of listeners) {
       if (port === app.port || isLoopback(host) || !holders.some((pid) => pids.has(pid))) continue;
       found.add(

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import type { RunnerInfo } from '../api/routes/status.ts';
-import { listTargets, loadTargetState } from '../config/environment-state.ts';
+import { listEnvironmentsWithState, loadEnvironmentState } from '../config/environment-state.ts';
 import { installRoot } from '../config/installed.ts';
-import { type Target, targetName } from '../config/paths.ts';
+import { type EnvironmentId, environmentName } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { inUrl } from '../system/net/address.ts';
 import type { Listener } from '../system/net/listeners.ts';
@@ -26,10 +26,10 @@ export async function checkPorts(patient: Patient): Promise<Check | undefined> {
   if (server.state === 'down' && limits.listen.port !== 0 && !patient.systemWide)
     await heldByOthers(limits.listen.port, 'that of the API');
   const ports = new Map<number, string>();
-  for (const target of await listTargets(patient.paths)) {
+  for (const target of await listEnvironmentsWithState(patient.paths)) {
     const port = await portOf(patient, target);
     if (port === undefined) continue;
-    const name = targetName(target);
+    const name = environmentName(target);
     const other = ports.get(port);
     if (other !== undefined) faults.push(`${other} and ${name} have the same port, ${port}`);
     ports.set(port, name);
@@ -96,9 +96,9 @@ async function describeHolder({ pids: [pid], uid }: Listener): Promise<string> {
 }
 
 /** What is wrong with a state is told by others. */
-async function portOf({ paths }: Patient, target: Target): Promise<number | undefined> {
+async function portOf({ paths }: Patient, target: EnvironmentId): Promise<number | undefined> {
   try {
-    return (await loadTargetState(paths.target(target).state))?.port;
+    return (await loadEnvironmentState(paths.environment(target).state))?.port;
   } catch (error) {
     if (error instanceof AppError) return undefined;
     throw error;

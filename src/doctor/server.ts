@@ -2,7 +2,7 @@ import type { RunnerInfo } from '../api/routes/status.ts';
 import type { AppStatus } from '../apps/service.ts';
 import { version as ownVersion } from '../cli/version.ts';
 import { ownLog } from '../config/own-log.ts';
-import { targetName } from '../config/paths.ts';
+import { environmentName } from '../config/paths.ts';
 import { asItsUser, type Check, fault, ok, type Patient, warning } from './check.ts';
 
 /** Whether the server answers, and is of the version that is installed here. */
@@ -50,7 +50,7 @@ function checkDescriptors(
   const most = apps
     .toSorted((a, b) => b.descriptors - a.descriptors)
     .slice(0, 3)
-    .map((app) => `${targetName({ app: app.name, environment: app.environment })} (${app.descriptors})`);
+    .map((app) => `${environmentName({ app: app.name, environment: app.environment })} (${app.descriptors})`);
   return warning(
     'runner',
     `${usage}; these apps use most: ${most.join(', ')}`,

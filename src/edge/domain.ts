@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { isName, type Target } from '../config/paths.ts';
+import { type EnvironmentId, isName } from '../config/paths.ts';
 import type { ErrorBody } from '../errors/app-error.ts';
 import { isHostName } from './host-name.ts';
 
@@ -59,7 +59,7 @@ export interface AddedDomain extends DomainView {
 export interface NewDomain {
   name: string;
   /** null: the API */
-  target: Target | null;
+  target: EnvironmentId | null;
   /** or PEM: the chain, and its key */
   certificate: 'acme' | 'self-signed' | { certificate: string; key: string };
 }

@@ -1,7 +1,7 @@
 import type { ScheduledTask } from 'node-cron';
-import { loadTargetState } from '../config/environment-state.ts';
+import { loadEnvironmentState } from '../config/environment-state.ts';
 import { NamedRecords } from '../config/named-records.ts';
-import { type Paths, type Target, targetName } from '../config/paths.ts';
+import { type EnvironmentId, environmentName, type Paths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import { Serial, SerialByKey } from '../system/concurrency/serial.ts';
@@ -119,7 +119,7 @@ export class Edge {
   }
 
   /** Those that lead to a target, the oldest first. */
-  of({ app, environment }: Target): DomainView[] {
+  of({ app, environment }: EnvironmentId): DomainView[] {
     return this.list().filter((domain) => domain.app === app && domain.environment === environment);
   }
 
@@ -264,17 +264,20 @@ export class Edge {
   /** A crash may have come between the end of an app and that of its domains. */
   async #prune(): Promise<void> {
     for (const { name, target } of this.#all) {
-      if (target === null || (await exists(this.#options.paths.target(target).state))) continue;
-      this.#options.log.warn('domain of no app removed', { domain: name, app: targetName(target) });
+      if (target === null || (await exists(this.#options.paths.environment(target).state))) continue;
+      this.#options.log.warn('domain of no app removed', { domain: name, app: environmentName(target) });
       await this.#domains.remove(name);
     }
     await this.#refresh();
   }
 
   /** @returns the domain of this name, if there is one. @throws AppError `domain_taken`, `app_not_found` */
-  async #assertPossible(name: string, target: Target | null): Promise<Domain | undefined> {
-    if (target !== null && (await loadTargetState(this.#options.paths.target(target).state)) === undefined) {
-      throw new AppError('app_not_found', `there is no app ${targetName(target)}`, {
+  async #assertPossible(name: string, target: EnvironmentId | null): Promise<Domain | undefined> {
+    if (
+      target !== null &&
+      (await loadEnvironmentState(this.#options.paths.environment(target).state)) === undefined
+    ) {
+      throw new AppError('app_not_found', `there is no app ${environmentName(target)}`, {
         hint: 'Deploy it first; `sluice apps` lists the ones there are.',
       });
     }
@@ -352,8 +355,8 @@ function pemOf({ certificate, key }: OwnCertificate): string {
   return `${key.trim()}\n${certificate.trim()}\n`;
 }
 
-function assertSameTarget({ name, target }: Domain, wanted: Target | null): void {
-  const [there, here] = [target, wanted].map((each) => (each === null ? 'the API' : targetName(each)));
+function assertSameTarget({ name, target }: Domain, wanted: EnvironmentId | null): void {
+  const [there, here] = [target, wanted].map((each) => (each === null ? 'the API' : environmentName(each)));
   if (there === here) return;
   throw new AppError('domain_taken', `${name} leads to ${there} already`, {
     hint: `\`sluice domains remove ${name}\` first.`,

@@ -1,4 +1,4 @@
-import { loadTargetState } from '../config/environment-state.ts';
+import { loadEnvironmentState } from '../config/environment-state.ts';
 import type { Paths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import { errorBody } from '../errors/app-error.ts';
@@ -105,7 +105,7 @@ export class WantedHosts {
     if (certificate === undefined) return undefined;
     if (target === null) return { name, api: true, certificate };
     const { paths, settings } = this.#options;
-    const state = await loadTargetState(paths.target(target).state);
+    const state = await loadEnvironmentState(paths.environment(target).state);
     return state && { name, address: reachable(settings.apps.host), port: state.port, certificate };
   }
 }

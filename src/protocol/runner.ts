@@ -206,7 +206,7 @@ export interface Crash {
   output: string[];
 }
 
-export interface TargetStatus {
+export interface EnvironmentStatus {
   key: string;
   /** number of file descriptors that the runner holds for the app */
   descriptors: number;
@@ -275,7 +275,7 @@ export interface RunnerCalls {
     result: { version: number; pid: number; users: boolean; limits: LimitsReport };
     progress: never;
   };
-  status: { params: Record<string, never>; result: TargetStatus[]; progress: never };
+  status: { params: Record<string, never>; result: EnvironmentStatus[]; progress: never };
   usage: { params: Record<string, never>; result: RunnerUsage; progress: never };
   /** keeps exactly these ports from processes of other users: all assigned ports, whether or not their apps run */
   hold: { params: { addresses: PortAddress[] }; result: HeldPortsReport; progress: never };

@@ -1,4 +1,4 @@
-import type { Site } from '../apps/environment.ts';
+import type { Environment } from '../apps/environment.ts';
 import { defaultEnvironment } from '../config/paths.ts';
 import { collide, heads, kept } from '../git/refs.ts';
 import { type ReleaseRecord, wholeCommit } from '../releases/release.ts';
@@ -8,15 +8,15 @@ import type { AppRepository } from './app-repository.ts';
  * Makes the branches say what runs: each environment has one, the branch it was last pushed with, at the commit of its
  * live release. Where git does not know that commit, as of an upload, there is none, so that a push of any commit has
  * something to do. Does nothing while a push is under way; the end of the last one does it.
- * @param sites all environments of one app
+ * @param environments all environments of one app
  */
-export async function alignBranches(place: AppRepository, sites: Site[]): Promise<void> {
+export async function alignBranches(place: AppRepository, environments: Environment[]): Promise<void> {
   const { repository } = place;
   // Asked before the lock, too: a push may hold that for as long as its client takes to listen.
   if (place.postponesAlignment()) return;
   using _ = await place.refs.take();
   if (place.postponesAlignment() || !(await repository.isThere)) return;
-  const { refs: wanted, head } = await wantedRefs(place, sites);
+  const { refs: wanted, head } = await wantedRefs(place, environments);
   const there = new Map([...(await repository.refs(heads)), ...(await repository.refs(kept))]);
   const changes = new Map<string, string | null>();
   for (const ref of there.keys()) if (!wanted.has(ref)) changes.set(ref, null);
@@ -28,16 +28,16 @@ export async function alignBranches(place: AppRepository, sites: Site[]): Promis
 /** `head` is what a clone checks out: production, or a branch that is not there. */
 async function wantedRefs(
   { repository }: AppRepository,
-  sites: Site[],
+  environments: Environment[],
 ): Promise<{ refs: Map<string, string>; head: string }> {
   const refs = new Map<string, string>();
   let ofProduction: string | undefined;
   // In the order of importance: of two branches that exclude each other, the first is had.
-  for (const site of sites.toSorted((a, b) => rank(a) - rank(b))) {
-    const [releases, active] = await Promise.all([site.store.list(), site.store.active()]);
+  for (const environment of environments.toSorted((a, b) => rank(a) - rank(b))) {
+    const [releases, active] = await Promise.all([environment.store.list(), environment.store.active()]);
     const live = releases.find(({ number }) => number === active?.release);
     const branch = releases.find(wasPushed)?.source.branch;
-    if (rank(site) === 0 && branch) ofProduction = branch;
+    if (rank(environment) === 0 && branch) ofProduction = branch;
     const commit = live && wholeCommit(live.source);
     const ref = `${heads}${branch}`;
     if (branch && commit && ![...refs.keys()].some((other) => other === ref || collide(other, ref))) {
@@ -46,8 +46,8 @@ async function wantedRefs(
     for (const release of releases) {
       const its = wholeCommit(release.source);
       if (its === null || release.liveAt === null) continue;
-      if (await site.store.hasTree(release.number)) {
-        refs.set(`${kept}${site.target.environment}/${release.number}`, its);
+      if (await environment.store.hasTree(release.number)) {
+        refs.set(`${kept}${environment.id.environment}/${release.number}`, its);
       }
     }
   }
@@ -57,8 +57,8 @@ async function wantedRefs(
   return { refs: there, head };
 }
 
-function rank({ target }: Site): number {
-  return target.environment === defaultEnvironment ? 0 : 1;
+function rank({ id }: Environment): number {
+  return id.environment === defaultEnvironment ? 0 : 1;
 }
 
 function wasPushed({ source, liveAt }: ReleaseRecord): boolean {

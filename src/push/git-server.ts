@@ -1,7 +1,7 @@
 import type { Appliance } from '../apps/appliance.ts';
-import type { Sites } from '../apps/registry.ts';
-import type { GitCall, Service } from '../apps/service.ts';
-import type { Target } from '../config/paths.ts';
+import type { Registry } from '../apps/registry.ts';
+import type { AppServiceApi, GitCall } from '../apps/service.ts';
+import type { EnvironmentId } from '../config/paths.ts';
 import { gitEnvironment } from '../git/git.ts';
 import type { Repository } from '../git/repository.ts';
 import { type GitService, startService } from '../git/services.ts';
@@ -22,19 +22,19 @@ const recoveredAtATime = 4;
 /** Time limits of a garbage collection, in ms. In a shallow repository, pushes wait at their end for the collection. */
 const collectionTimeouts = { usual: 10 * 60_000, shallow: 60_000 };
 
-type Deploy = Service['deploy'];
+type Deploy = AppServiceApi['deploy'];
 
 /** Serves the clients of git, and keeps the repositories in step with what runs. */
 export class GitServer {
   readonly #appliance: Appliance;
-  readonly #sites: Sites;
+  readonly #environments: Registry;
   readonly #deploy: Deploy;
   readonly #stopping: AbortSignal;
   readonly #exchanges = new Map<GitExchange, Promise<void>>();
 
-  constructor(appliance: Appliance, sites: Sites, deploy: Deploy, stopping: AbortSignal) {
+  constructor(appliance: Appliance, environments: Registry, deploy: Deploy, stopping: AbortSignal) {
     this.#appliance = appliance;
-    this.#sites = sites;
+    this.#environments = environments;
     this.#deploy = deploy;
     this.#stopping = stopping;
   }
@@ -49,7 +49,7 @@ export class GitServer {
   }
 
   async #openForFetch(app: string, call: GitCall): Promise<GitExchange> {
-    const { repository } = await this.#sites.findRepository(app);
+    const { repository } = await this.#environments.findRepository(app);
     return this.#follow(new GitExchange(await this.#start(repository, call)), app);
   }
 
@@ -57,25 +57,25 @@ export class GitServer {
     await this.#ensureRoom();
     try {
       using opened = new DisposableStack();
-      const { place } = opened.use(await this.#sites.openRepository(app));
+      const { place } = opened.use(await this.#environments.openRepository(app));
       const service = await this.#start(place.repository, call);
       const held = opened.move();
       return this.#follow(this.#receive(app, place, service, call), app, async () => {
         held.dispose();
         // Who only asks what there is changes nothing, but may have been in the way of somebody who has.
         if (call.mode !== 'advertise' || place.isBehind) await this.align(app);
-        await this.#sites.tidyUp(app);
+        await this.#environments.tidyUp(app);
         if (call.mode !== 'advertise') await this.#collectGarbage(app, place);
       });
     } catch (error) {
-      await this.#sites.tidyUp(app);
+      await this.#environments.tidyUp(app);
       throw error;
     }
   }
 
   #receive(app: string, place: AppRepository, service: GitService, call: GitCall): GitExchange {
     const { log } = this.#appliance;
-    const liveRelease = (target: Target) => this.#liveRelease(target);
+    const liveRelease = (target: EnvironmentId) => this.#liveRelease(target);
     const context = { app, place, call, log, liveRelease, deploy: this.#deploy };
     return new GitExchange(service, (exchange, request) => servePush(exchange, service, request, context));
   }
@@ -83,7 +83,7 @@ export class GitServer {
   /** Git itself would fill the disk before the deploy has a say. @throws AppError `disk_full` */
   async #ensureRoom(): Promise<void> {
     const { paths, settings } = this.#appliance;
-    const stores = (await this.#sites.all()).map(({ store }) => store);
+    const stores = (await this.#environments.all()).map(({ store }) => store);
     await ensureSpace(paths.apps, { needed: 0, minFree: settings.minFreeBytes, stores });
   }
 
@@ -111,13 +111,14 @@ export class GitServer {
 
   /** Makes the branches of an app say what runs. What goes wrong with that is logged: the app runs all the same. */
   async align(app: string): Promise<void> {
-    const place = this.#sites.repository(app);
+    const place = this.#environments.repository(app);
     try {
-      await alignBranches(place, await this.#sites.of(app));
+      await alignBranches(place, await this.#environments.of(app));
     } catch (error) {
       // Another push may have ended meanwhile and removed the repository of an app that had nothing; a third push may have
       // made a new repository since.
-      if ((await this.#sites.lacksRepository(app)) || this.#sites.repository(app) !== place) return;
+      if ((await this.#environments.lacksRepository(app)) || this.#environments.repository(app) !== place)
+        return;
       this.#appliance.log.error('branches not moved', { app, error });
     }
   }
@@ -129,19 +130,19 @@ export class GitServer {
       using _slot = await slots.take();
       await this.#recoverOne(app);
     };
-    await Promise.all((await this.#sites.names()).map(recoverNext));
+    await Promise.all((await this.#environments.names()).map(recoverNext));
   }
 
   /** One that is beyond us must not keep the others from being served. */
   async #recoverOne(app: string): Promise<void> {
     try {
       await sweepTemporaries(this.#appliance.paths.app(app));
-      const { repository } = this.#sites.repository(app);
+      const { repository } = this.#environments.repository(app);
       if (await repository.isThere) {
         await repository.sweepLocks();
         await this.align(app);
       }
-      await this.#sites.tidyUp(app);
+      await this.#environments.tidyUp(app);
     } catch (error) {
       this.#appliance.log.error('repository not put in order', { app, error });
     }
@@ -181,12 +182,12 @@ export class GitServer {
   }
 
   /** Null where none is live. */
-  async #liveRelease(target: Target): Promise<ReleaseRecord | null> {
-    const site = (await this.#sites.of(target.app)).find(
-      (each) => each.target.environment === target.environment,
+  async #liveRelease(target: EnvironmentId): Promise<ReleaseRecord | null> {
+    const environment = (await this.#environments.of(target.app)).find(
+      (each) => each.id.environment === target.environment,
     );
-    const active = await site?.store.active();
-    if (site === undefined || !active) return null;
-    return (await site.store.get(active.release)) ?? null;
+    const active = await environment?.store.active();
+    if (environment === undefined || !active) return null;
+    return (await environment.store.get(active.release)) ?? null;
   }
 }

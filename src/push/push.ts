@@ -1,5 +1,5 @@
-import type { GitCall, Service } from '../apps/service.ts';
-import type { Target } from '../config/paths.ts';
+import type { AppServiceApi, GitCall } from '../apps/service.ts';
+import type { EnvironmentId } from '../config/paths.ts';
 import type { DeployEvent } from '../deploy/events.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import type { HookPort, PushRequest } from '../git/hook-port.ts';
@@ -25,8 +25,8 @@ interface PushContext {
   call: GitCall;
   log: Log;
   /** the live release of an environment; null where none is */
-  liveRelease(target: Target): Promise<ReleaseRecord | null>;
-  deploy: Service['deploy'];
+  liveRelease(target: EnvironmentId): Promise<ReleaseRecord | null>;
+  deploy: AppServiceApi['deploy'];
 }
 
 /**

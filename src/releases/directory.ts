@@ -1,7 +1,7 @@
 import { opendirSync } from 'node:fs';
 import { mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ReleasePaths, type TargetPaths } from '../config/paths.ts';
+import { type EnvironmentPaths, ReleasePaths } from '../config/paths.ts';
 import { systemCode } from '../errors/app-error.ts';
 import { exists } from '../system/fs/exists.ts';
 import { ensurePrivateDirectory, listDirectory, syncDirectory } from '../system/fs/files.ts';
@@ -22,13 +22,13 @@ export type EmptyTree = (directory: string, except: string) => Promise<void>;
  * Every arrow is one rename, so a release always lies in exactly one place, whole or marked as going. None of them
  * needs disk space: a full disk can be emptied.
  */
-export class Places {
-  readonly #paths: TargetPaths;
+export class ReleaseDirectories {
+  readonly #paths: EnvironmentPaths;
   readonly #empty: EmptyTree;
   /** releases without a tree: a removed tree never comes back */
   readonly #bare = new Set<number>();
 
-  constructor(paths: TargetPaths, empty: EmptyTree) {
+  constructor(paths: EnvironmentPaths, empty: EmptyTree) {
     this.#paths = paths;
     this.#empty = empty;
   }

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { targetName } from '../config/paths.ts';
+import { environmentName } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { freeBytes } from '../system/fs/disk-space.ts';
 import { ownProgram } from '../system/process/own-program.ts';
@@ -48,7 +48,7 @@ async function whatWouldFreeSome(stores: Iterable<ReleaseStore>): Promise<string
   const retained: { name: string; bytes: number }[] = [];
   for (const store of stores) {
     for (const { number, sizeBytes } of await store.retained()) {
-      retained.push({ name: `${targetName(store.target)} release ${number}`, bytes: sizeBytes ?? 0 });
+      retained.push({ name: `${environmentName(store.target)} release ${number}`, bytes: sizeBytes ?? 0 });
     }
   }
   if (retained.length === 0) return 'No retained release could go; free space that something else takes.';

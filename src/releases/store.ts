@@ -2,7 +2,12 @@ import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { parseSettings } from '../config/load.ts';
-import { type ReleasePaths, type Target, type TargetPaths, targetName } from '../config/paths.ts';
+import {
+  type EnvironmentId,
+  type EnvironmentPaths,
+  environmentName,
+  type ReleasePaths,
+} from '../config/paths.ts';
 import { AppError, isRefusedByDisk } from '../errors/app-error.ts';
 import { Serial } from '../system/concurrency/serial.ts';
 import {
@@ -15,7 +20,7 @@ import {
   writeJsonAtomic,
 } from '../system/fs/files.ts';
 import { emptyDirectory, removeTree } from '../system/fs/remove-tree.ts';
-import { type EmptyTree, Places } from './directory.ts';
+import { type EmptyTree, ReleaseDirectories } from './directory.ts';
 import type { ReleaseRecord } from './release.ts';
 import { expiredReleases, previousRelease, type Retainable, switchable } from './retention.ts';
 import { completePlan } from './run-plan.ts';
@@ -36,9 +41,9 @@ export type Active = v.InferOutput<typeof generationSchema>;
  * changes of one record from overwriting each other.
  */
 export class ReleaseStore {
-  readonly target: Target;
-  readonly #paths: TargetPaths;
-  readonly #places: Places;
+  readonly target: EnvironmentId;
+  readonly #paths: EnvironmentPaths;
+  readonly #places: ReleaseDirectories;
   readonly #leave: (release: number, error: unknown) => void;
   readonly #writes = new Serial();
   /** failed releases whose removal or record the disk has refused so far, with their errors */
@@ -49,15 +54,15 @@ export class ReleaseStore {
    * @param leave called with a failed release that cannot be cleaned up; only the next start tries again
    */
   constructor(
-    target: Target,
-    paths: TargetPaths,
+    target: EnvironmentId,
+    paths: EnvironmentPaths,
     empty: EmptyTree = emptyDirectory,
     leave: (release: number, error: unknown) => void = () => undefined,
   ) {
     this.target = target;
     this.#paths = paths;
     this.#leave = leave;
-    this.#places = new Places(paths, empty);
+    this.#places = new ReleaseDirectories(paths, empty);
   }
 
   /** Gives out the next number, for good, and creates its staging directory with a record in it. */
@@ -138,7 +143,7 @@ export class ReleaseStore {
   async #fail(number: number, error: NonNullable<ReleaseRecord['error']>): Promise<ReleaseRecord> {
     const record = await this.get(number);
     if ((record?.liveAt ?? null) !== null || (await this.active())?.release === number) {
-      throw new Error(`release ${number} of ${targetName(this.target)} was live and cannot fail`);
+      throw new Error(`release ${number} of ${environmentName(this.target)} was live and cannot fail`);
     }
     // The tree first: on a full disk, removing it makes the room for the record.
     const stripped = await Promise.allSettled([this.#writes.run(() => this.#places.strip(number))]);
@@ -272,7 +277,7 @@ export class ReleaseStore {
   }
 
   #notFound(number: number): AppError {
-    return new AppError('release_not_found', `${targetName(this.target)} has no release ${number}`);
+    return new AppError('release_not_found', `${environmentName(this.target)} has no release ${number}`);
   }
 }
 

@@ -1,6 +1,6 @@
 import { AppError } from '../errors/app-error.ts';
 import type { GenerationLimits, JobLimits } from '../protocol/limits.ts';
-import { askedTarget } from './environment-key.ts';
+import { checkedEnvironment } from './environment-key.ts';
 
 /**
  * What the server asks for becomes names and contents of files that root writes: a text that is no number would be what
@@ -11,7 +11,7 @@ export function checkLimits<Limits extends GenerationLimits | JobLimits>(
   key: string,
   limits: Limits,
 ): Limits {
-  askedTarget(key);
+  checkedEnvironment(key);
   const { memory, processes, cpuWeight } = limits;
   const isFine = isAmount(memory) && isAmount(processes) && Number.isFinite(cpuWeight) && cpuWeight > 0;
   if (!isFine) throw new AppError('user_refused', `the limits of ${key} are no numbers`);

@@ -1,4 +1,4 @@
-import { type Target, targetOf } from '../config/paths.ts';
+import { type EnvironmentId, parseEnvironmentName } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 
 /**
@@ -6,8 +6,8 @@ import { AppError } from '../errors/app-error.ts';
  * that is none would lead out of where they belong.
  * @throws AppError `user_refused`
  */
-export function askedTarget(key: string): Target {
-  const target = typeof key === 'string' ? targetOf(key) : undefined;
+export function checkedEnvironment(key: string): EnvironmentId {
+  const target = typeof key === 'string' ? parseEnvironmentName(key) : undefined;
   if (target !== undefined) return target;
   throw new AppError('user_refused', `${JSON.stringify(key)} names no app`);
 }

@@ -12,7 +12,7 @@ const margin = 1.2;
  * old ones are gone.
  * @returns how many are to boot before the switch
  */
-export async function makeRoom(
+export async function prepareLowMemorySwitch(
   active: Generation | undefined,
   wanted: number,
   report: (line: string) => void,
@@ -35,7 +35,7 @@ export async function makeRoom(
   report(
     `${short}; it is switched in halves: room for ${first} of ${wanted} new workers is made by ending ${half} of ${live} old ones`,
   );
-  await firstOf<unknown>([active.places.giveWay(half)], [signal]);
+  await firstOf<unknown>([active.pool.giveWay(half)], [signal]);
   signal.throwIfAborted();
   return first;
 }

@@ -9,7 +9,7 @@ import { createLog } from '../system/log/log.ts';
 import { logLevel } from '../system/log/log-level.ts';
 import { makeWay } from './make-way.ts';
 import { Runner } from './runner.ts';
-import { findGround } from './users/host.ts';
+import { findHost } from './users/host.ts';
 
 const log = createLog(process.stderr.fd, 'runner', logLevel(process.env['SLUICE_LOG_LEVEL']));
 
@@ -17,7 +17,7 @@ const log = createLog(process.stderr.fd, 'runner', logLevel(process.env['SLUICE_
 async function main(): Promise<void> {
   const paths = new Paths(homeFromEnvironment());
   const warn = (message: string) => log.warn(message);
-  const ground = await findGround(paths, warn);
+  const ground = await findHost(paths, warn);
   if (ground.users === undefined) await ensurePrivateDirectory(paths.run);
   const lock = tryLock(ground.lock);
   if (lock === undefined)

@@ -1,6 +1,6 @@
 import { basename, join } from 'node:path';
 import { listEnvironments } from '../config/environments.ts';
-import { type Paths, targetOf } from '../config/paths.ts';
+import { type Paths, parseEnvironmentName } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { AppLogs } from '../logs/app-logs.ts';
 import type { Handlers } from '../protocol/peer.ts';
@@ -14,7 +14,7 @@ import { signalProcess } from '../system/process/processes.ts';
 import { Cgroups } from './cgroups/cgroups.ts';
 import { findTree } from './cgroups/find.ts';
 import { checkLimits } from './check-limits.ts';
-import { askedTarget } from './environment-key.ts';
+import { checkedEnvironment } from './environment-key.ts';
 import { endJobRemains } from './jobs/job-remains.ts';
 import { runJob } from './jobs/jobs.ts';
 import { endRemainsOfEarlier } from './jobs/remains.ts';
@@ -22,18 +22,18 @@ import { makeWay } from './make-way.ts';
 import { Keeper } from './output/keeper.ts';
 import { Outputs } from './output/outputs.ts';
 import { HeldPorts } from './ports/held-ports.ts';
-import { TargetRunner } from './supervisor.ts';
+import { AppSupervisor } from './supervisor.ts';
 import { Orphans } from './takeover/orphans.ts';
 import { type ProcessRecord, ProcessRecords } from './takeover/process-records.ts';
 import { Ticker } from './ticker.ts';
-import type { Ground } from './users/host.ts';
+import type { Host } from './users/host.ts';
 import type { Identity } from './users/identity.ts';
 
 /** Owns the listening sockets, starts and watches the workers; parses nothing that is not the server's. */
 export class Runner {
   readonly #paths: Paths;
-  readonly #ground: Ground;
-  readonly #targets = new Map<string, TargetRunner>();
+  readonly #ground: Host;
+  readonly #targets = new Map<string, AppSupervisor>();
   readonly #orphans: Orphans;
   readonly #records: ProcessRecords;
   readonly #cgroups: Cgroups;
@@ -50,7 +50,7 @@ export class Runner {
   readonly #jobs = new Set<Promise<unknown>>();
   readonly #stopping = new AbortController();
 
-  constructor(paths: Paths, ground: Ground, log: Log) {
+  constructor(paths: Paths, ground: Host, log: Log) {
     this.#paths = paths;
     this.#ground = ground;
     const warn = (message: string) => log.warn(message);
@@ -213,10 +213,10 @@ export class Runner {
         return null;
       },
       forget: async ({ key, aside }) => {
-        const target = targetOf(key);
+        const target = parseEnvironmentName(key);
         if (this.#ground.files === undefined || target === undefined) return null;
         await this.#target(key).stop();
-        await this.#logs.forget(this.#paths.target(target).logs);
+        await this.#logs.forget(this.#paths.environment(target).logs);
         await this.#ground.files.forget(key, aside);
         this.#targets.delete(key);
         return null;
@@ -238,12 +238,12 @@ export class Runner {
     return key === '' ? users?.owner : users?.find(key);
   }
 
-  #target(key: string): TargetRunner {
+  #target(key: string): AppSupervisor {
     let target = this.#targets.get(key);
     if (target === undefined) {
       // It becomes a part of paths.
-      askedTarget(key);
-      target = new TargetRunner({
+      checkedEnvironment(key);
+      target = new AppSupervisor({
         key,
         runDirectory: this.#ground.run.directory,
         orphanSocket: this.#paths.orphanSocket,
@@ -267,10 +267,10 @@ function servesApp({ kind }: ProcessRecord): boolean {
 }
 
 /** Of all apps in all their environments, whether or not they run. */
-async function logDirectories(paths: Paths, ground: Ground): Promise<string[]> {
+async function logDirectories(paths: Paths, ground: Host): Promise<string[]> {
   const directories: string[] = [];
   for (const target of await listEnvironments(paths)) {
-    const { logs } = paths.target(target);
+    const { logs } = paths.environment(target);
     // One that is being made or removed has none.
     if (await exists(logs)) directories.push(ground.at(logs));
   }

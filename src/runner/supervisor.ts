@@ -2,7 +2,13 @@ import { channel } from 'node:diagnostics_channel';
 import { basename, dirname, join, relative } from 'node:path';
 import { AppError, hasCode } from '../errors/app-error.ts';
 import type { AppLogs } from '../logs/app-logs.ts';
-import type { BootResult, GenerationSpec, Liveness, SwitchResult, TargetStatus } from '../protocol/runner.ts';
+import type {
+  BootResult,
+  EnvironmentStatus,
+  GenerationSpec,
+  Liveness,
+  SwitchResult,
+} from '../protocol/runner.ts';
 import { Serial } from '../system/concurrency/serial.ts';
 import { describeError } from '../system/log/log.ts';
 import { isListenedOn } from '../system/net/listeners.ts';
@@ -15,7 +21,7 @@ import { Commit } from './commit.ts';
 import { Generation } from './generation/generation.ts';
 import { workerStatus } from './generation/worker-status.ts';
 import type { Handoff } from './handoff.ts';
-import { makeRoom } from './low-memory-switch.ts';
+import { prepareLowMemorySwitch } from './low-memory-switch.ts';
 import type { Outputs } from './output/outputs.ts';
 import { ListeningPort } from './ports/listening-port.ts';
 import { portTaken } from './ports/port-taken.ts';
@@ -55,7 +61,7 @@ interface TargetOptions {
 }
 
 /** One app in one environment: its port, the generation that has the traffic, and those that come and go. */
-export class TargetRunner {
+export class AppSupervisor {
   readonly key: string;
   readonly #options: TargetOptions;
   readonly #allowance = new Allowance(mayBeSent.atOnce, mayBeSent.perSecond, performance.now());
@@ -85,7 +91,7 @@ export class TargetRunner {
     this.#crons = new Crons({
       ...options,
       at: (path) => this.#at(path),
-      restart: () => void this.#active?.places.renewAll('is restarted, as "cronRestart" says'),
+      restart: () => void this.#active?.pool.renewAll('is restarted, as "cronRestart" says'),
     });
   }
 
@@ -104,7 +110,7 @@ export class TargetRunner {
   async boot(spec: GenerationSpec, report: (line: string) => void, signal: AbortSignal): Promise<BootResult> {
     const generation = await this.#turns.run(() => this.#add(spec, signal));
     try {
-      const count = await makeRoom(this.#active, spec.workers, report, signal);
+      const count = await prepareLowMemorySwitch(this.#active, spec.workers, report, signal);
       const bootMs = await generation.boot(report, signal, count);
       const [worker] = generation.workers;
       return {
@@ -179,7 +185,7 @@ export class TargetRunner {
     const pauseMs = performance.now() - start;
     if (wait) this.#tell('wait', id);
     await this.#options.orphans.retire(this.key, this.#handoff.current);
-    if (wait) next.places.serve();
+    if (wait) next.pool.serve();
     this.#tell('opened', id);
 
     for (const worker of late) {
@@ -190,7 +196,7 @@ export class TargetRunner {
     if (unlinked !== undefined)
       this.#options.log(`${spec.paths.current} was not replaced: ${(unlinked as Error).message}`);
     const drained = old && this.#drain(old, spec.maxDraining);
-    void Promise.resolve(drained).then(() => next.places.complete());
+    void Promise.resolve(drained).then(() => next.pool.complete());
     this.#say(spec, `release ${spec.release} is live`);
     this.#becomeCrons = () => this.#crons.become(spec, next.group);
     this.#tryCrons();
@@ -212,7 +218,7 @@ export class TargetRunner {
    */
   async #commit(id: number, old: Generation | undefined) {
     const next = this.#standby.get(id);
-    if (!next?.places.isComplete) {
+    if (!next?.pool.isComplete) {
       throw new AppError('switch_failed', 'a worker of the new release died before the switch', {
         hint: 'The release that was live still is. Its output is in "sluice logs"; deploy again.',
       });
@@ -269,7 +275,7 @@ export class TargetRunner {
     this.#standby.delete(id);
     await generation?.kill();
     // Where it had made room.
-    this.#active?.places.complete();
+    this.#active?.pool.complete();
     this.#releasePort();
   }
 
@@ -304,7 +310,7 @@ export class TargetRunner {
     return this.#crons.end();
   }
 
-  status(): TargetStatus {
+  status(): EnvironmentStatus {
     const active = this.#active;
     const generations = this.#generations();
     return {
@@ -316,7 +322,7 @@ export class TargetRunner {
           : { generation: active.id, release: active.spec.release, workers: active.spec.workers },
       state: this.#state,
       since: this.#since.toISOString(),
-      crash: active?.places.crash ?? null,
+      crash: active?.pool.crash ?? null,
       draining: [...this.#draining.keys()].map((generation) => generation.spec.release),
       workers: generations.flatMap((generation) =>
         [...generation.workers].map((worker) => workerStatus(generation, worker)),
@@ -369,7 +375,7 @@ export class TargetRunner {
 
   /** Notes since when it is as it is. */
   #look(): void {
-    const state = this.#active?.places.liveness ?? 'starting';
+    const state = this.#active?.pool.liveness ?? 'starting';
     if (state === this.#state) return;
     this.#state = state;
     this.#since = new Date();

@@ -1,5 +1,5 @@
 import { attendedTime } from '../system/concurrency/attended.ts';
-import type { TargetRunner } from './supervisor.ts';
+import type { AppSupervisor } from './supervisor.ts';
 
 /** Interval between two checks of all processes, in ms. */
 const interval = 250;
@@ -9,7 +9,7 @@ const interval = 250;
  * only while this runner could receive messages, not while the runner stood still or the machine was suspended.
  */
 export class Ticker {
-  readonly #targets: () => Iterable<TargetRunner>;
+  readonly #targets: () => Iterable<AppSupervisor>;
   readonly #sweep: () => void;
   readonly #failed: (error: unknown) => void;
   /** true if the last round of checks failed */
@@ -21,7 +21,7 @@ export class Ticker {
    * @param sweep called after each round, to clear things away
    * @param failed called for the first of several failures in a row: a check may fail without a free descriptor
    */
-  constructor(targets: () => Iterable<TargetRunner>, sweep: () => void, failed: (error: unknown) => void) {
+  constructor(targets: () => Iterable<AppSupervisor>, sweep: () => void, failed: (error: unknown) => void) {
     this.#targets = targets;
     this.#sweep = sweep;
     this.#failed = failed;

@@ -9,7 +9,7 @@ import { loadServerSettings } from '../config/load.ts';
 import { Paths } from '../config/paths.ts';
 import { checkRunDirectory } from '../config/run-directory.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
-import { Deployer } from '../deploy/app-service.ts';
+import { AppService } from '../deploy/app-service.ts';
 import { Edge } from '../edge/edge.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { PortAddress } from '../protocol/runner.ts';
@@ -113,7 +113,7 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   const stillness = new Stillness();
   const node = process.execPath;
   const appliance = { paths, settings, runner, holdPorts, log, builds, stillness, node, domains: edge };
-  const deployer = new Deployer(appliance);
+  const deployer = new AppService(appliance);
   await deployer.recover();
 
   const pushes = placeOfPushes(paths, settings);

@@ -37,7 +37,7 @@ test('a release that goes live is answered with 201, one that does not with why,
 
 test('the log of a build that has not written a line yet is empty', async () => {
   await upload('mute', await pack(answering('one'))).expect(201);
-  await rm(sluice.paths.target({ app: 'mute', environment: 'production' }).release(1).buildLog);
+  await rm(sluice.paths.environment({ app: 'mute', environment: 'production' }).release(1).buildLog);
   const log = await api.get('/v1/apps/mute/releases/1/log').set(admin).expect(200);
   assert.equal(log.text, '');
 });

@@ -30,7 +30,7 @@ async function homeOfServer(t: TestContext): Promise<Home> {
     shared,
     releases,
     state: stateFile,
-  } = new Paths(home).target({ app: 'shop', environment: 'production' });
+  } = new Paths(home).environment({ app: 'shop', environment: 'production' });
   for (const path of [shared, releases]) await mkdir(path, { recursive: true });
   await writeFile(join(shared, 'kept'), 'kept');
   await writeFile(stateFile, JSON.stringify(state));

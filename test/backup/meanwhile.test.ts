@@ -58,7 +58,10 @@ test('apps serve under load while backups are made and deploys go on: no request
     'sluice.json': { settleTime: 100, workers: 2, shared: ['data'], keepReleases: 2 },
   });
   await sluice.deploy('shop', await files(0));
-  await writeFile(join(sluice.paths.target(shop).shared, 'data/large'), Buffer.alloc(30_000_000, 'data'));
+  await writeFile(
+    join(sluice.paths.environment(shop).shared, 'data/large'),
+    Buffer.alloc(30_000_000, 'data'),
+  );
   const file = join(await temporaryDirectory(t), 'backup.tar.gz');
   const load = new Load((await sluice.status('shop')).port, 12);
   t.after(() => load.stop());
@@ -82,7 +85,7 @@ test('while a backup is made nothing is removed, and no data moved; a deploy goe
   await assert.rejects(sluice.call('DELETE', '/v1/apps/shop?confirm=shop'), { code: 'backup_running' });
   await sluice.deploy('shop', answering('three', { keepReleases: 2 }));
   assert.equal(await sluice.get('shop'), 'three');
-  const { releases } = sluice.paths.target(shop);
+  const { releases } = sluice.paths.environment(shop);
   assert.ok((await readdir(join(releases, '1'))).includes('server.js'), 'release 1 is still whole');
 
   await writeFile(join(releases, '3/orders.db'), 'orders');
@@ -97,7 +100,7 @@ test('while a backup is made nothing is removed, and no data moved; a deploy goe
   assert.equal(isLive, false);
   held.release();
   await moving;
-  assert.equal(await readFile(join(sluice.paths.target(shop).shared, 'orders.db'), 'utf8'), 'orders');
+  assert.equal(await readFile(join(sluice.paths.environment(shop).shared, 'orders.db'), 'utf8'), 'orders');
   assert.ok(
     !(await readdir(join(releases, '1'))).includes('server.js'),
     'release 1 has gone with the next deploy',
@@ -107,7 +110,7 @@ test('while a backup is made nothing is removed, and no data moved; a deploy goe
 test('a backup during which the server ends is none, and an earlier file is left as it was', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('here', { shared: ['data'] }));
-  await writeLarge(join(sluice.paths.target(shop).shared, 'data/large'));
+  await writeLarge(join(sluice.paths.environment(shop).shared, 'data/large'));
   const directory = await temporaryDirectory(t);
   const file = join(directory, 'backup.tar.gz');
   await writeFile(file, 'earlier');
@@ -137,7 +140,7 @@ for (const mode of ['wal', 'delete']) {
     const sluice = await startSluice(t);
     await sluice.deploy('shop', writing(mode));
     await sluice.untilRunning('shop');
-    const { shared } = sluice.paths.target(shop);
+    const { shared } = sluice.paths.environment(shop);
     const source = join(shared, 'data/bank.db');
     const file = join(await temporaryDirectory(t), 'backup.tar.gz');
     const { code, stderr } = await cli(['backup', file], { env: { SLUICE_HOME: sluice.home } });
@@ -154,7 +157,7 @@ for (const mode of ['wal', 'delete']) {
     await sluice.end();
     const to = await secondHome(t, sluice);
     assert.equal((await cli(['restore', file], { env: { SLUICE_HOME: to.home } })).code, 0);
-    const database = new DatabaseSync(join(to.paths.target(shop).shared, 'data/bank.db'));
+    const database = new DatabaseSync(join(to.paths.environment(shop).shared, 'data/bank.db'));
     const [check] = database.prepare('PRAGMA integrity_check').all();
     assert.deepEqual({ ...check }, { integrity_check: 'ok' });
     const [sum] = database.prepare('SELECT sum(amount) AS total, count(*) AS accounts FROM accounts').all();
@@ -169,7 +172,7 @@ test('a database that SQLite cannot read is copied as it stands, and the note ha
   const damaged = Buffer.alloc(8192, 'x');
   damaged.write('SQLite format 3\0');
   damaged[18] = 1;
-  await writeFile(join(sluice.paths.target(shop).shared, 'data/bank.db'), damaged);
+  await writeFile(join(sluice.paths.environment(shop).shared, 'data/bank.db'), damaged);
   const file = join(await temporaryDirectory(t), 'backup.tar.gz');
   const { code, stderr } = await cli(['backup', file], { env: { SLUICE_HOME: sluice.home } });
   assert.equal(code, 0, stderr);
@@ -213,7 +216,7 @@ test('a disk that fills up under a backup is told, and nothing is left of it', a
     return t.skip('this machine lets us mount nothing');
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('here', { shared: ['data'] }));
-  await writeFile(join(sluice.paths.target(shop).shared, 'data/large'), randomBytes(3_000_000));
+  await writeFile(join(sluice.paths.environment(shop).shared, 'data/large'), randomBytes(3_000_000));
   await sluice.stop();
   const disk = join(await temporaryDirectory(t), 'disk');
   await mkdir(disk);
@@ -239,7 +242,7 @@ test('a disk that fills up under a backup is told, and nothing is left of it', a
 test('Ctrl-C ends a backup, or a restore, and leaves nothing of it', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('here', { shared: ['data'] }));
-  const large = join(sluice.paths.target(shop).shared, 'data/large');
+  const large = join(sluice.paths.environment(shop).shared, 'data/large');
   await writeLarge(large);
   const directory = await temporaryDirectory(t);
   const file = join(directory, 'backup.tar.gz');

@@ -26,7 +26,7 @@ async function busyInstall(t: TestContext): Promise<Sluice> {
   await checkout.git('push', sluice.gitUrl('shop'), 'main');
   await sluice.call('PATCH', '/v1/apps/shop/env', { WORD: 'secret' });
   await sluice.deploy('blog', answering('uploaded'), 'staging');
-  const { shared } = sluice.paths.target(shop);
+  const { shared } = sluice.paths.environment(shop);
   await writeFile(join(shared, 'data/orders.txt'), 'three orders');
   await chmod(join(shared, 'data/orders.txt'), 0o640);
   await mkdir(join(shared, 'data/Größe'));
@@ -92,7 +92,7 @@ test('what was backed up comes back in another home: apps, data, variables, repo
   ]);
   assert.deepEqual([releases[0]?.number, releases[0]?.by, releases[0]?.state], [3, 'restore', 'live']);
 
-  const data = join(to.paths.target(shop).shared, 'data');
+  const data = join(to.paths.environment(shop).shared, 'data');
   assert.equal(await readFile(join(data, 'orders.txt'), 'utf8'), 'three orders');
   assert.equal((await stat(join(data, 'orders.txt'))).mode & 0o777, 0o640);
   assert.equal(await readFile(join(data, 'Größe', 'x'.repeat(200)), 'utf8'), 'long');
@@ -156,7 +156,7 @@ test('with --releases nothing is built again, and a rollback works', async (t) =
   );
   assert.equal((await to.rollback('shop')).number, 1);
   assert.equal(await to.get('shop'), 'pushed one');
-  const { directory } = to.paths.target(shop).release(1);
+  const { directory } = to.paths.environment(shop).release(1);
   assert.ok((await lstat(join(directory, 'data'))).isSymbolicLink());
 });
 
@@ -190,8 +190,8 @@ test('without a server that runs, and without shared data where that is not want
   const file = await backup(t, from, '--no-shared');
   const to = await secondHome(t, from);
   assert.equal((await restore(to, file)).code, 0);
-  await assert.rejects(stat(to.paths.target(shop).shared), { code: 'ENOENT' });
-  await stat(to.paths.target(blog).release(1).directory);
+  await assert.rejects(stat(to.paths.environment(shop).shared), { code: 'ENOENT' });
+  await stat(to.paths.environment(blog).release(1).directory);
 });
 
 test('a backup goes through a pipe as well as into a file', async (t) => {
@@ -244,7 +244,7 @@ test('a port that another app has here is refused, and nothing has changed', asy
   const file = await backup(t, from);
   await from.end();
   const to = await secondHome(t, from);
-  const { directory, state } = to.paths.target({ app: 'other', environment: 'production' });
+  const { directory, state } = to.paths.environment({ app: 'other', environment: 'production' });
   await mkdir(directory, { recursive: true });
   await writeJsonAtomic(state, {
     port,

@@ -315,7 +315,7 @@ test('without room for the files of an app, the backup holds what Sluice keeps a
   const { code, stderr } = await cli(['restore', file], { env: { SLUICE_HOME: to } });
   assert.equal(code, 0, stderr);
   for (const app of ['blog', 'unruly', 'wiki']) {
-    const { state } = new Paths(to).target({ app, environment: 'production' });
+    const { state } = new Paths(to).environment({ app, environment: 'production' });
     assert.match(await readFile(state, 'utf8'), /"port": ?900/);
   }
 });
@@ -367,7 +367,7 @@ async function homeOf(t: TestContext): Promise<{ home: string; data: string }> {
   const home = join(await temporaryDirectory(t), 'home');
   const paths = new Paths(home);
   for (const [index, app] of ['blog', 'unruly', 'wiki'].entries()) {
-    const { shared, state } = paths.target({ app, environment: 'production' });
+    const { shared, state } = paths.environment({ app, environment: 'production' });
     mkdirSync(shared, { recursive: true });
     const content = {
       port: 9001 + index,
@@ -378,7 +378,7 @@ async function homeOf(t: TestContext): Promise<{ home: string; data: string }> {
     writeFileSync(state, JSON.stringify(content));
     writeFileSync(join(shared, 'kept'), `of ${app}`);
   }
-  return { home, data: paths.target({ app: 'unruly', environment: 'production' }).shared };
+  return { home, data: paths.environment({ app: 'unruly', environment: 'production' }).shared };
 }
 
 async function backup(t: TestContext, home: string): Promise<{ file: string; stderr: string }> {
@@ -455,7 +455,7 @@ async function restore(t: TestContext, file: string): Promise<string> {
   const home = join(await temporaryDirectory(t), 'home');
   const { code, stderr } = await cli(['restore', file], { env: { SLUICE_HOME: home } });
   assert.equal(code, 0, stderr);
-  const shared = (app: string) => new Paths(home).target({ app, environment: 'production' }).shared;
+  const shared = (app: string) => new Paths(home).environment({ app, environment: 'production' }).shared;
   for (const app of ['blog', 'unruly', 'wiki'])
     assert.equal(await readFile(join(shared(app), 'kept'), 'utf8'), `of ${app}`);
   return shared('unruly');

@@ -119,7 +119,7 @@ test('a file that git keeps is sent, although a rule has come to ignore it', asy
   await checkout.write({ 'build/new.js': '', 'new.log': '' });
   const { stdout } = await cli(['deploy', checkout.directory, '--app', 'kept', '--json'], { env });
   assert.equal(JSON.parse(stdout).changedFiles, 0);
-  const tree = sluice.paths.target({ app: 'kept', environment: 'production' }).current;
+  const tree = sluice.paths.environment({ app: 'kept', environment: 'production' }).current;
   for (const path of ['build/kept.js', 'kept.log']) await access(join(tree, path));
   for (const path of ['build/new.js', 'new.log']) await assert.rejects(access(join(tree, path)));
 });
@@ -163,7 +163,7 @@ test('deploy sends what a push would: without what export-ignore leaves out', as
   assert.equal((await checkout.try('push', sluice.gitUrl('pushed'), 'main')).code, 0);
   assert.equal((await cli(['deploy', checkout.directory, '--app', 'exported'], { env })).code, 0);
   for (const app of ['pushed', 'exported']) {
-    const tree = sluice.paths.target({ app, environment: 'production' }).current;
+    const tree = sluice.paths.environment({ app, environment: 'production' }).current;
     for (const path of paths.sent) await access(join(tree, path));
     for (const path of paths.not)
       await assert.rejects(access(join(tree, path)), { code: 'ENOENT' }, `${app}: ${path}`);

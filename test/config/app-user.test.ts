@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { appUserName, findAppUser } from '../../src/config/app-user.ts';
-import { Paths, targetName, targetOf } from '../../src/config/paths.ts';
+import { environmentName, Paths, parseEnvironmentName } from '../../src/config/paths.ts';
 import { AppError } from '../../src/errors/app-error.ts';
 import { findUser } from '../../src/system/process/passwd.ts';
 
@@ -55,7 +55,7 @@ test('a key names one target, and nothing else is a key', () => {
     { app: 'shop', environment: 'production' },
     { app: 'shop', environment: 'staging' },
   ])
-    assert.deepEqual(targetOf(targetName(target)), target);
+    assert.deepEqual(parseEnvironmentName(environmentName(target)), target);
   for (const key of ['', '@', 'shop@', 'shop@production', '../x', 'shop@..', 'shop@a@b', 'Shop', 'shop\n'])
-    assert.equal(targetOf(key), undefined, key);
+    assert.equal(parseEnvironmentName(key), undefined, key);
 });

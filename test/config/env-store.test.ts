@@ -3,23 +3,23 @@ import { spawnSync } from 'node:child_process';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { loadEnv, saveEnv } from '../../src/apps/variables.ts';
+import { loadVariables, saveVariables } from '../../src/apps/variables.ts';
 import type { AppError } from '../../src/errors/app-error.ts';
 import { describeError } from '../../src/system/log/log.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 test('variables are kept as they are, and only their owner may read them', async (t) => {
   const path = join(await temporaryDirectory(t), 'env.json');
-  assert.deepEqual(await loadEnv(path), {});
+  assert.deepEqual(await loadVariables(path), {});
   const env = { DATABASE_URL: 'postgres://ü@host/db', _empty: '', lines: 'one\ntwo', constructor_: 'x' };
-  await saveEnv(path, env);
-  assert.deepEqual(await loadEnv(path), env);
+  await saveVariables(path, env);
+  assert.deepEqual(await loadVariables(path), env);
   assert.equal((await stat(path)).mode & 0o777, 0o600);
 });
 
 test('all faults are told at once, none quotes a value, and the file stays as it was', async (t) => {
   const path = join(await temporaryDirectory(t), 'env.json');
-  await saveEnv(path, { GOOD: 'yes' });
+  await saveVariables(path, { GOOD: 'yes' });
   const faulty = {
     '1A': 'secret',
     'A-B': 'secret',
@@ -29,7 +29,7 @@ test('all faults are told at once, none quotes a value, and the file stays as it
     NUL: 'sec\0ret',
     LONG: 'x'.repeat(131_100),
   };
-  await assert.rejects(saveEnv(path, faulty as unknown as Record<string, string>), (error: Error) => {
+  await assert.rejects(saveVariables(path, faulty as unknown as Record<string, string>), (error: Error) => {
     assert.deepEqual(error.message.split('\n  '), [
       'the new environment has 7 faults:',
       '"1A": not a valid name',
@@ -42,17 +42,17 @@ test('all faults are told at once, none quotes a value, and the file stays as it
     ]);
     return (error as { code?: string }).code === 'invalid_env';
   });
-  assert.deepEqual(await loadEnv(path), { GOOD: 'yes' });
+  assert.deepEqual(await loadVariables(path), { GOOD: 'yes' });
   const many = Object.fromEntries(
     Array.from({ length: 11 }, (_, index) => [`V${index}`, 'x'.repeat(100_000)]),
   );
-  await assert.rejects(saveEnv(path, many), { code: 'invalid_env', message: /all together: 1\.0 MiB/ });
+  await assert.rejects(saveVariables(path, many), { code: 'invalid_env', message: /all together: 1\.0 MiB/ });
 });
 
 test('a file that was damaged by hand is an error that names it', async (t) => {
   const path = join(await temporaryDirectory(t), 'env.json');
   await writeFile(path, '["A"]');
-  await assert.rejects(loadEnv(path), { code: 'invalid_env', message: /env\.json has 1 fault:/ });
+  await assert.rejects(loadVariables(path), { code: 'invalid_env', message: /env\.json has 1 fault:/ });
   assert.equal(await readFile(path, 'utf8'), '["A"]');
 });
 
@@ -61,15 +61,15 @@ test('what is let in, a process can be started with', async (t) => {
   const most = Object.fromEntries(
     Array.from({ length: 8 }, (_, index) => [`V${index}`, 'x'.repeat(131_000)]),
   );
-  await saveEnv(path, { ...most, V0: 'x'.repeat(128 * 1024 - 4) });
-  const { status, error } = spawnSync('/bin/true', { env: await loadEnv(path) });
+  await saveVariables(path, { ...most, V0: 'x'.repeat(128 * 1024 - 4) });
+  const { status, error } = spawnSync('/bin/true', { env: await loadVariables(path) });
   assert.equal(status, 0, String(error));
 });
 
 test('what is wrong with a damaged file is told without a word of what is in it', async (t) => {
   const path = join(await temporaryDirectory(t), 'env.json');
   await writeFile(path, '{"A": hunter2}');
-  await assert.rejects(loadEnv(path), (error: Error) => {
+  await assert.rejects(loadVariables(path), (error: Error) => {
     assert.deepEqual([(error as AppError).code, error.message], ['invalid_env', `${path} is not valid JSON`]);
     assert.doesNotMatch(describeError(error), /hunter2/);
     return true;
@@ -77,7 +77,7 @@ test('what is wrong with a damaged file is told without a word of what is in it'
 });
 
 test('a variable that Sluice sets is refused with a hint of its own, not the hint about names', async () => {
-  await assert.rejects(saveEnv('/nonexistent/env.json', { PORT: '1' }), {
+  await assert.rejects(saveVariables('/nonexistent/env.json', { PORT: '1' }), {
     code: 'invalid_env',
     hint: /^Sluice sets PORT/,
   });

@@ -4,10 +4,10 @@ import { writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { test } from 'node:test';
 import {
-  ensureTargetState,
-  listTargets,
-  loadTargetState,
-  saveTargetState,
+  ensureEnvironmentState,
+  listEnvironmentsWithState,
+  loadEnvironmentState,
+  saveEnvironmentState,
 } from '../../src/config/environment-state.ts';
 import { Paths } from '../../src/config/paths.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -26,14 +26,14 @@ test('apps that come at the same time get ports of their own, past one that some
     environment: index === 2 ? 'staging' : 'production',
   }));
   const states = await Promise.all(
-    targets.map((target) => ensureTargetState(paths, target, { firstPort, host })),
+    targets.map((target) => ensureEnvironmentState(paths, target, { firstPort, host })),
   );
   const ports = states.map(({ port }) => port);
   assert.equal(new Set([firstPort, ...ports]).size, 4);
   assert.ok(ports.every((port) => port > firstPort));
   const again = targets[0] ?? assert.fail();
-  assert.deepEqual(await ensureTargetState(paths, again, { firstPort, host }), states[0]);
-  assert.deepEqual(await listTargets(paths), [
+  assert.deepEqual(await ensureEnvironmentState(paths, again, { firstPort, host }), states[0]);
+  assert.deepEqual(await listEnvironmentsWithState(paths), [
     { app: 'blog', environment: 'production' },
     { app: 'shop', environment: 'production' },
     { app: 'shop', environment: 'staging' },
@@ -42,14 +42,14 @@ test('apps that come at the same time get ports of their own, past one that some
 
 test('where no port is free, the error says which were tried', async (t) => {
   const paths = new Paths(await temporaryDirectory(t));
-  const first = await ensureTargetState(
+  const first = await ensureEnvironmentState(
     paths,
     { app: 'a', environment: 'production' },
     { firstPort: 65535, host },
   );
   assert.equal(first.port, 65535);
   await assert.rejects(
-    ensureTargetState(paths, { app: 'b', environment: 'production' }, { firstPort: 65535, host }),
+    ensureEnvironmentState(paths, { app: 'b', environment: 'production' }, { firstPort: 65535, host }),
     {
       code: 'port_taken',
       message: 'no port from 65535 to 65535 is free on 127.0.0.1',
@@ -60,13 +60,13 @@ test('where no port is free, the error says which were tried', async (t) => {
 test('a state is read back as it was written, and one that was damaged by hand says all its faults', async (t) => {
   const paths = new Paths(await temporaryDirectory(t));
   const target = { app: 'shop', environment: 'production' };
-  const { state: path } = paths.target(target);
-  assert.equal(await loadTargetState(path), undefined);
-  const state = await ensureTargetState(paths, target, { firstPort: 20_000, host });
-  await saveTargetState(path, { ...state, desired: 'stopped', workers: 3 });
-  assert.deepEqual(await loadTargetState(path), { ...state, desired: 'stopped', workers: 3 });
+  const { state: path } = paths.environment(target);
+  assert.equal(await loadEnvironmentState(path), undefined);
+  const state = await ensureEnvironmentState(paths, target, { firstPort: 20_000, host });
+  await saveEnvironmentState(path, { ...state, desired: 'stopped', workers: 3 });
+  assert.deepEqual(await loadEnvironmentState(path), { ...state, desired: 'stopped', workers: 3 });
   await writeFile(path, JSON.stringify({ ...state, port: 0, desired: 'asleep' }));
-  await assert.rejects(loadTargetState(path), {
+  await assert.rejects(loadEnvironmentState(path), {
     code: 'invalid_settings',
     message: /app\.json has 2 faults:\n {2}port: .*\n {2}desired: /,
   });

@@ -246,7 +246,7 @@ async function lastUsed(
   app: string,
   minutes: { log: number; generation: number },
 ): Promise<void> {
-  const paths = sluice.paths.target({ app, environment: 'production' });
+  const paths = sluice.paths.environment({ app, environment: 'production' });
   const log = join(paths.logs, currentLog);
   await mkdir(paths.logs, { recursive: true });
   await writeFile(log, '', { flag: 'a' });

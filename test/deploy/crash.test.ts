@@ -73,7 +73,7 @@ async function crashAt(sluice: Sluice, step: DeployStep, deploy: () => Promise<u
 
 /** Nothing is left of what was under way: no files, no link that leads elsewhere, no worker. */
 async function assertTidy(sluice: Sluice, live: number): Promise<void> {
-  const paths = sluice.paths.target({ app: 'shop', environment: 'production' });
+  const paths = sluice.paths.environment({ app: 'shop', environment: 'production' });
   assert.deepEqual(await readdir(paths.staging), []);
   assert.equal(await readlink(paths.current), join('releases', String(live)));
   const leftover = (await readdir(paths.directory)).filter((name) => name.includes('.tmp'));

@@ -9,7 +9,7 @@ test('an app whose state is damaged on the disk', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('broken', answering('x'));
   await sluice.deploy('shop', answering('one'));
-  await writeFile(sluice.paths.target({ app: 'broken', environment: 'production' }).state, '{ oops');
+  await writeFile(sluice.paths.environment({ app: 'broken', environment: 'production' }).state, '{ oops');
   const names = async () => (await sluice.call<AppStatus[]>('GET', '/v1/apps')).map(({ name }) => name);
 
   await t.test('says itself what is wrong with it', async () => {
@@ -36,7 +36,7 @@ test('an app whose state is damaged on the disk', async (t) => {
 test('a deploy that fails while it waits for its turn leaves the turn to the next one', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('one'));
-  const { record } = sluice.paths.target({ app: 'shop', environment: 'production' }).release(1);
+  const { record } = sluice.paths.environment({ app: 'shop', environment: 'production' }).release(1);
   await rename(record, `${record}.aside`);
   await mkdir(record);
   await assert.rejects(sluice.deploy('shop', answering('two')), { code: 'internal' });
@@ -49,7 +49,7 @@ test('a damaged record of the live release blocks neither deploys nor rollbacks'
   const sluice = await startSluice(t);
   const damage = (release: number) =>
     writeFile(
-      sluice.paths.target({ app: 'shop', environment: 'production' }).release(release).record,
+      sluice.paths.environment({ app: 'shop', environment: 'production' }).release(release).record,
       '{"num',
     );
   await sluice.deploy('shop', answering('one'));

@@ -53,7 +53,7 @@ test('data that an app keeps in its release', async (t) => {
     const { notices } = await sluice.deploy('kept', brought);
     assert.deepEqual(notices, []);
     assert.equal(await sluice.get('kept', '/bread'), 'milk,bread bread,milk');
-    const { releases } = sluice.paths.target({ app: 'kept', environment: 'production' });
+    const { releases } = sluice.paths.environment({ app: 'kept', environment: 'production' });
     const log = await readFile(join(releases, '2/.sluice/build.log'), 'utf8');
     assert.match(log, /^shared from now on, as release 1 left it: todo\.db, uploads$/m);
   });
@@ -78,7 +78,7 @@ test('data that an app keeps in its release', async (t) => {
     await sluice.get('live', '/milk');
     await assert.rejects(sluice.deploy('live', running('process.exit(1)', { shared })));
     assert.equal(await sluice.get('live', '/bread'), 'milk,bread bread,milk');
-    const { releases } = sluice.paths.target({ app: 'live', environment: 'production' });
+    const { releases } = sluice.paths.environment({ app: 'live', environment: 'production' });
     assert.ok((await lstat(join(releases, '1/uploads'))).isSymbolicLink());
     await sluice.deploy('live', running(keeper, { shared }));
     assert.equal(await sluice.get('live'), 'milk,bread bread,milk');

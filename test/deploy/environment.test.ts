@@ -28,7 +28,7 @@ test('variables and environments', async (t) => {
   });
 
   await t.test('are readable by their owner only', async () => {
-    const { env } = sluice.paths.target({ app: 'shop', environment: 'production' });
+    const { env } = sluice.paths.environment({ app: 'shop', environment: 'production' });
     assert.equal((await stat(env)).mode & 0o777, 0o600);
   });
 

@@ -37,7 +37,7 @@ test('hooks run at their moments, once each, and what they print is in the log',
     'builder/package.json': { name: 'builder', version: '1.0.0' },
   };
   await sluice.deploy('hooked', files);
-  const target = sluice.paths.target({ app: 'hooked', environment: 'production' });
+  const target = sluice.paths.environment({ app: 'hooked', environment: 'production' });
   const [staged, release] = [target.staged(1).directory, target.release(1).directory];
   assert.deepEqual((await readFile(seen, 'utf8')).trim().split('\n'), [
     `preBuild ${staged} 0`,

@@ -77,7 +77,7 @@ test('the URL follows the live release, even if an older record names no protoco
   assert.match((await sluice.rollback('shop')).url, /^https:/);
   assert.equal(await scheme(), 'https:');
 
-  const { record } = sluice.paths.target({ app: 'shop', environment: 'production' }).release(1);
+  const { record } = sluice.paths.environment({ app: 'shop', environment: 'production' }).release(1);
   const { protocol, ...older } = JSON.parse(await readFile(record, 'utf8'));
   assert.equal(protocol, 'https');
   await sluice.stop();
@@ -115,7 +115,7 @@ test('a deploy and a new domain warn if an app behind nginx does not speak plain
     /^note: The app speaks HTTPS.*\n {3}Let the app/m,
   );
 
-  const { generation } = sluice.paths.target({ app: 'shop', environment: 'production' });
+  const { generation } = sluice.paths.environment({ app: 'shop', environment: 'production' });
   const active = await readFile(generation);
   await writeFile(generation, '{}');
   const domain = { name: 'new.example.com', app: 'shop', certificate: 'self-signed' };

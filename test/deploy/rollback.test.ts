@@ -20,7 +20,7 @@ test('releases and the way back', async (t) => {
       const back = await sluice.rollback('shop');
       assert.deepEqual([back.number, back.state], [1, 'live']);
       assert.equal(await sluice.get('shop'), 'one');
-      const { current } = sluice.paths.target({ app: 'shop', environment: 'production' });
+      const { current } = sluice.paths.environment({ app: 'shop', environment: 'production' });
       assert.equal(await readlink(current), join('releases', '1'));
     },
   );
@@ -55,7 +55,7 @@ test('releases and the way back', async (t) => {
     }
     const states = (await sluice.releases('kept')).map(({ state }) => state);
     assert.deepEqual(states, ['live', 'retained', 'removed', 'removed']);
-    const { releases } = sluice.paths.target({ app: 'kept', environment: 'production' });
+    const { releases } = sluice.paths.environment({ app: 'kept', environment: 'production' });
     assert.deepEqual(await readdir(join(releases, '1')), ['.sluice']);
     await assert.rejects(sluice.rollback('kept', 1), { code: 'nothing_to_roll_back_to' });
   });
@@ -73,7 +73,7 @@ test('releases and the way back', async (t) => {
     assert.equal(await sluice.get('book', '/add'), 'first x');
     await sluice.deploy('book', { ...files, 'data/book': 'not this one' });
     assert.equal(await sluice.get('book'), 'first x');
-    const { shared } = sluice.paths.target({ app: 'book', environment: 'production' });
+    const { shared } = sluice.paths.environment({ app: 'book', environment: 'production' });
     assert.equal(await readFile(join(shared, 'data/book'), 'utf8'), 'first x');
   });
 

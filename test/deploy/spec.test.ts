@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { Site } from '../../src/apps/environment.ts';
+import { Environment } from '../../src/apps/environment.ts';
 import { RunnerClient } from '../../src/apps/runner-client.ts';
-import { saveEnv } from '../../src/apps/variables.ts';
-import { ensureTargetState } from '../../src/config/environment-state.ts';
+import { saveVariables } from '../../src/apps/variables.ts';
+import { ensureEnvironmentState } from '../../src/config/environment-state.ts';
 import { parseSettings } from '../../src/config/load.ts';
 import { serverSettingsSchema } from '../../src/config/server-settings.ts';
 import { generationSpec, type SpecChanges } from '../../src/deploy/spec.ts';
@@ -17,11 +17,11 @@ import { createLog } from '../../src/system/log/log.ts';
 import { appSettings } from '../support/builds.ts';
 import { TestRunner } from '../support/runner.ts';
 
-async function newSite(t: TestContext): Promise<Site> {
+async function newSite(t: TestContext): Promise<Environment> {
   const { paths } = await TestRunner.start(t);
   const target = { app: 'shop', environment: 'production' };
-  await ensureTargetState(paths, target, { firstPort: 20_000, host: '127.0.0.1' });
-  await saveEnv(paths.target(target).env, { TOKEN: 'hunter2' });
+  await ensureEnvironmentState(paths, target, { firstPort: 20_000, host: '127.0.0.1' });
+  await saveVariables(paths.environment(target).env, { TOKEN: 'hunter2' });
   const settings = parseSettings(serverSettingsSchema, { keepLogs: 3, logSize: '1M' }, 'config.json');
   const log = createLog(process.stderr.fd, 'server');
   const runner = new RunnerClient({ path: paths.runnerSocket, log });
@@ -37,21 +37,21 @@ async function newSite(t: TestContext): Promise<Site> {
     builds: new Slots(1),
     stillness: new Stillness(),
   };
-  return new Site(appliance, target, async () => []);
+  return new Environment(appliance, target, async () => []);
 }
 
 /** What the runner is told of a release that was written down with `run`. */
-async function specOf(site: Site, run: object, changes?: SpecChanges) {
-  const { number } = await site.store.allocate({ kind: 'upload', by: 'local', ...noCommit });
-  await site.store.update(number, { run: run as RunPlan });
-  const record = (await site.store.get(number)) as ReleaseRecord;
-  return await generationSpec(site, record, changes);
+async function specOf(environment: Environment, run: object, changes?: SpecChanges) {
+  const { number } = await environment.store.allocate({ kind: 'upload', by: 'local', ...noCommit });
+  await environment.store.update(number, { run: run as RunPlan });
+  const record = (await environment.store.get(number)) as ReleaseRecord;
+  return await generationSpec(environment, record, changes);
 }
 
 const plain = { script: 'server.js', args: [], nodeArgs: [], env: {}, workers: 2 };
 
 test('the runner is told what else runs, when it is started again, and how its log is kept', async (t) => {
-  const site = await newSite(t);
+  const environment = await newSite(t);
   const background = {
     name: 'mail',
     count: 2,
@@ -63,7 +63,11 @@ test('the runner is told what else runs, when it is started again, and how its l
   const cronRestart = '0 3 * * *';
   const cron = [{ schedule: '@daily', request: '/sync' }];
   const settings = appSettings({ maxRestarts: 5, maxMemory: '300M', cronRestart, cron, logOverflow: 'drop' });
-  const spec = await specOf(site, { ...plain, settings, background: [{ ...background, script: 'mail.js' }] });
+  const spec = await specOf(environment, {
+    ...plain,
+    settings,
+    background: [{ ...background, script: 'mail.js' }],
+  });
   assert.deepEqual(spec.background, [{ ...background, script: join(spec.directory, 'mail.js') }]);
   assert.deepEqual(spec.restarts, { maxRestarts: 5, minUptime: 1000, delay: 100, stopExitCodes: [] });
   assert.equal(spec.maxMemory, 300 * 1024 ** 2);
@@ -73,7 +77,7 @@ test('the runner is told what else runs, when it is started again, and how its l
     [{ name: 'cron-1', action: { kind: 'request', method: 'GET', path: '/sync' } }],
   );
   assert.deepEqual(spec.log, {
-    directory: site.paths.logs,
+    directory: environment.paths.logs,
     size: 1024 ** 2,
     schedule: '0 0 * * *',
     keep: 3,
@@ -90,20 +94,20 @@ test('the values of variables that are tried are masked, and not those they take
 });
 
 test('a release from before there were background processes and settings of supervision runs with their defaults', async (t) => {
-  const site = await newSite(t);
+  const environment = await newSite(t);
   const now = appSettings({ drainTimeout: '7s' });
   const known = ['health', 'waitReady', 'bootTimeout', 'settleTime', 'drainTimeout', 'killTimeout', 'hooks'];
   const settings = Object.fromEntries(Object.entries(now).filter(([name]) => known.includes(name)));
-  const spec = await specOf(site, { ...plain, settings });
+  const spec = await specOf(environment, { ...plain, settings });
   assert.deepEqual([spec.background, spec.cron, spec.cronRestart, spec.maxMemory], [[], [], null, null]);
   assert.deepEqual([spec.restarts.maxRestarts, spec.stuckTimeout, spec.drainTimeout], [16, 10_000, 7000]);
   assert.equal(spec.log.overflow, 'wait');
 });
 
 test('a damaged plan in a record does not keep the others from being listed', async (t) => {
-  const site = await newSite(t);
-  const { number } = await site.store.allocate({ kind: 'upload', by: 'local', ...noCommit });
-  const { record } = site.paths.staged(number);
+  const environment = await newSite(t);
+  const { number } = await environment.store.allocate({ kind: 'upload', by: 'local', ...noCommit });
+  const { record } = environment.paths.staged(number);
   await writeFile(record, JSON.stringify({ number, liveAt: null, error: null }));
-  assert.equal((await site.store.list()).length, 1);
+  assert.equal((await environment.store.list()).length, 1);
 });

@@ -21,7 +21,7 @@ async function listening(t: TestContext, host: string): Promise<number> {
 }
 
 async function withApp(home: string, app: string, port: number): Promise<void> {
-  const { directory, state } = new Paths(home).target({ app, environment: 'production' });
+  const { directory, state } = new Paths(home).environment({ app, environment: 'production' });
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const createdAt = '2026-01-01T00:00:00.000Z';
   await writeJsonAtomic(state, { port, desired: 'running', workers: null, createdAt });

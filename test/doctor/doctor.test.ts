@@ -105,7 +105,7 @@ test('what others may read, enter or own is told with the commands that put it r
   const sluice = await startSluice(t);
   await sluice.call('PATCH', '/v1/apps/shop/env', { WORD: 'secret' });
   const { tokens, serverSocket } = sluice.paths;
-  const { env } = sluice.paths.target({ app: 'shop', environment: 'production' });
+  const { env } = sluice.paths.environment({ app: 'shop', environment: 'production' });
   await chmod(sluice.home, 0o750);
   for (const path of [tokens, env, serverSocket]) await chmod(path, 0o644);
   const { code, checks } = await doctor(sluice.home);
@@ -131,7 +131,7 @@ test('a secret of another user than the one Sluice runs as is told', {
 test('less disk space than deploys need is a fault, and logs beyond their bound a warning', async (t) => {
   const home = await temporaryDirectory(t);
   await writeJsonAtomic(join(home, 'config.json'), { minFreeBytes: '900000G', maxLogBytes: 9 });
-  const { logs } = new Paths(home).target({ app: 'shop', environment: 'staging' });
+  const { logs } = new Paths(home).environment({ app: 'shop', environment: 'staging' });
   await mkdir(logs, { recursive: true });
   await writeFile(join(logs, 'app.log'), 'five\n');
   await writeFile(join(logs, 'app.log.1.gz'), 'five\n');
@@ -271,7 +271,7 @@ test('an app counts as starting since there is a runner to start it, not since i
 });
 
 async function makeOld({ paths }: Sluice): Promise<void> {
-  const { state: path } = paths.target({ app: 'shop', environment: 'production' });
+  const { state: path } = paths.environment({ app: 'shop', environment: 'production' });
   const state = JSON.parse(await readFile(path, 'utf8'));
   await writeJsonAtomic(path, { ...state, createdAt: '2020-01-01T00:00:00.000Z' });
 }

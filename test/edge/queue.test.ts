@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { type TestContext, test } from 'node:test';
-import { saveTargetState } from '../../src/config/environment-state.ts';
+import { saveEnvironmentState } from '../../src/config/environment-state.ts';
 import { parseSettings } from '../../src/config/load.ts';
 import { Paths } from '../../src/config/paths.ts';
 import { serverSettingsSchema } from '../../src/config/server-settings.ts';
@@ -59,8 +59,8 @@ async function edgeOf(t: TestContext) {
   const paths = new Paths(await temporaryDirectory(t));
   const settings = parseSettings(serverSettingsSchema, {}, 'config.json');
   const log = createLog(process.stderr.fd, 'server', 'error');
-  await mkdir(paths.target(shop).directory, { recursive: true });
-  await saveTargetState(paths.target(shop).state, {
+  await mkdir(paths.environment(shop).directory, { recursive: true });
+  await saveEnvironmentState(paths.environment(shop).state, {
     ...{ port: 9001, desired: 'running', desiredSince: null, workers: null, rebuild: null },
     createdAt: new Date().toISOString(),
   });

@@ -12,7 +12,8 @@ import { wholeFile } from '../support/whole-file.ts';
 
 const sluice = await startSluice(wholeFile);
 
-const current = (app: string) => join(sluice.paths.target({ app, environment: 'production' }).current, '.');
+const current = (app: string) =>
+  join(sluice.paths.environment({ app, environment: 'production' }).current, '.');
 
 test('modes, links, and names with spaces and of all scripts come through, and export-ignore stays behind', async (t) => {
   const checkout = await Checkout.create(t);

@@ -41,7 +41,7 @@ async function backup(t: TestContext, pushed?: string): Promise<string> {
   const { code, stderr } = await cli(['backup', file], { env: { SLUICE_HOME: sluice.home } });
   assert.equal(code, 0, stderr);
   assert.doesNotMatch(stderr, /as it stands/, 'SQLite copies a database, as the app’s user');
-  const { temporary } = sluice.paths.target({ app: 'shop', environment: 'production' });
+  const { temporary } = sluice.paths.environment({ app: 'shop', environment: 'production' });
   for (const directory of [sluice.home, temporary])
     assert.deepEqual(
       (await readdir(directory)).filter((name) => name.startsWith('.tmp-')),
@@ -69,7 +69,7 @@ test('what is restored belongs to the users that it belongs to here, and runs as
   await sluice.untilRunning('blog');
   assert.equal(await sluice.get('blog'), 'pushed');
   const { uid } = await idsOf(`${owner}_shop`);
-  const shop = sluice.paths.target({ app: 'shop', environment: 'production' });
+  const shop = sluice.paths.environment({ app: 'shop', environment: 'production' });
   assert.equal((await lstat(join(shop.shared, 'data/starts'))).uid, uid);
   assert.equal((await lstat(shop.state)).uid, isolated.uid);
   await assertRecordsAreSafe(isolated);
@@ -150,7 +150,7 @@ test('what is restored of a home without users gets them, and our records stay o
 
 /** Whoever may rename what is in the root of a release could put another release.json there. */
 async function assertRecordsAreSafe({ sluice, owner, uid }: Isolated): Promise<void> {
-  const { directory } = sluice.paths.target({ app: 'shop', environment: 'production' }).release(1);
+  const { directory } = sluice.paths.environment({ app: 'shop', environment: 'production' }).release(1);
   const root = await lstat(directory);
   const { gid } = await idsOf(`${owner}_shop`);
   assert.deepEqual([root.uid, root.gid, root.mode & 0o7777], [uid, gid, 0o1770]);

@@ -96,7 +96,7 @@ test('a restore leads root nowhere, and gives all to whom it belongs', {
   await sluice.untilRunning('shop');
   assert.equal(await sluice.get('shop'), 'kept');
   const { uid } = await idsOf(`${isolated.owner}_shop`);
-  const { shared, directory } = paths.target({ app: 'shop', environment: 'production' });
+  const { shared, directory } = paths.environment({ app: 'shop', environment: 'production' });
   assert.equal((await lstat(join(shared, 'data/kept'))).uid, uid);
   for (const path of [paths.app('shop'), directory]) assert.equal((await lstat(path)).uid, server.uid);
 });

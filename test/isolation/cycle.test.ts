@@ -51,7 +51,7 @@ test('an app is built and run as its user, from its first deploy until nothing i
   const { sluice, owner } = isolated;
   const { paths } = sluice;
   const user = `${owner}_shop`;
-  const target = paths.target({ app: 'shop', environment: 'production' });
+  const target = paths.environment({ app: 'shop', environment: 'production' });
 
   await sluice.deploy('shop', app());
   const ids = await idsOf(user);

@@ -61,10 +61,9 @@ test('an app gets at nothing of another app, nor of Sluice, and can change nothi
   await checkout.git('push', sluice.gitUrl('shop'), 'main');
   await sluice.call('PATCH', '/v1/apps/shop/env', { SECRET: secret });
   await sluice.deploy('evil', evil);
-  const [theirs, own] = ['shop', 'evil'].map((app) => paths.target({ app, environment: 'production' })) as [
-    ReturnType<typeof paths.target>,
-    ReturnType<typeof paths.target>,
-  ];
+  const [theirs, own] = ['shop', 'evil'].map((app) =>
+    paths.environment({ app, environment: 'production' }),
+  ) as [ReturnType<typeof paths.environment>, ReturnType<typeof paths.environment>];
   const { workers } = await sluice.status('shop');
   const victim = workers[0]?.pid ?? 0;
   const release = theirs.release(1);
@@ -271,7 +270,7 @@ test('an app cannot have the server read, write or remove what is not the app’
   await sluice.deploy('shop', shop);
   await sluice.deploy('evil', evil);
   const before = { home: await readdir(paths.home), tokens: await readFile(paths.tokens, 'utf8') };
-  const own = paths.target({ app: 'evil', environment: 'production' });
+  const own = paths.environment({ app: 'evil', environment: 'production' });
   const { tokens } = paths;
 
   /** Deploys with hooks. @returns why it failed, all that was told of it included */
@@ -320,7 +319,7 @@ test('an app cannot have the server read, write or remove what is not the app’
   await t.test('by links at paths that are shared', async () => {
     const links = `const fs = require('fs');
       fs.symlinkSync(${JSON.stringify(paths.home)}, ${JSON.stringify(join(own.shared, 'home'))});
-      fs.symlinkSync(${JSON.stringify(paths.target({ app: 'shop', environment: 'production' }).shared)}, 'theirs');`;
+      fs.symlinkSync(${JSON.stringify(paths.environment({ app: 'shop', environment: 'production' }).shared)}, 'theirs');`;
     assert.deepEqual(await attempt(sluice, links), { got: 'undefined' });
     assert.match(
       await fails({}, { shared: ['home/new', 'data'] }),

@@ -64,7 +64,7 @@ test('what runs for an app inherits no open file and no secret of the runner and
   });
   assert.deepEqual(await caches(), [], 'npm of the server has kept compiled code in /tmp');
 
-  const target = sluice.paths.target({ app: 'shop', environment: 'production' });
+  const target = sluice.paths.environment({ app: 'shop', environment: 'production' });
   const ids = await idsOf(`${owner}_shop`);
   const release = target.release(1).directory;
   const ours = new Set([...(await links(isolated.runner.pid)), ...(await links(sluice.pid))]);

@@ -113,7 +113,7 @@ test('who has taken over the server does not become root, nor anybody but the se
     await assert.rejects(runner.call('prepare', { key }));
 
   const root = await directoryOfRoot(t);
-  const shop = paths.target({ app: 'shop', environment: 'production' });
+  const shop = paths.environment({ app: 'shop', environment: 'production' });
   await symlink(root.path, join(shop.staging, '98'));
   await mkdir(join(shop.staging, '99'));
   for (const tree of [
@@ -162,7 +162,7 @@ test('root does not follow links that the server puts where root writes', {
   const { sluice } = isolated;
   const { paths } = sluice;
   await sluice.deploy('shop', app);
-  const shop = paths.target({ app: 'shop', environment: 'production' });
+  const shop = paths.environment({ app: 'shop', environment: 'production' });
   const root = await directoryOfRoot(t);
   const untouched = async () => {
     assert.deepEqual(await readdir(root.path), ['file']);
@@ -229,7 +229,7 @@ test("what is root's stays so where the server moves it", {
   const { sluice } = isolated;
   const { paths } = sluice;
   await sluice.deploy('shop', app);
-  const shop = paths.target({ app: 'shop', environment: 'production' });
+  const shop = paths.environment({ app: 'shop', environment: 'production' });
   const runner = await callerOf(paths);
   t.after(() => runner.close());
   const ownerOf = async (path: string) => (await lstat(path)).uid;

@@ -25,7 +25,7 @@ test('apps of a home that had no users get theirs, with all that they have', {
     await sluice.stop();
   });
   const { sluice, owner } = isolated;
-  const shop = sluice.paths.target({ app: 'shop', environment: 'production' });
+  const shop = sluice.paths.environment({ app: 'shop', environment: 'production' });
   await sluice.untilRunning('shop');
   const { uid } = await idsOf(`${owner}_shop`);
   const was = `${isolated.uid}\n`;

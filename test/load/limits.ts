@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import type { JobLimits } from '../../src/protocol/limits.ts';
-import type { GenerationSpec, JobSpec, TargetStatus } from '../../src/protocol/runner.ts';
+import type { EnvironmentStatus, GenerationSpec, JobSpec } from '../../src/protocol/runner.ts';
 import { protocolVersion } from '../../src/protocol/version.ts';
 import { freePort } from '../support/free-port.ts';
 import { fetchText } from '../support/http.ts';
@@ -155,7 +155,7 @@ async function app(
   settings: object,
 ): Promise<{ port: number; pids: number[]; spec: GenerationSpec }> {
   const port = await freePort();
-  const { current, generation, cron, logs, directory } = runner.paths.target({
+  const { current, generation, cron, logs, directory } = runner.paths.environment({
     app: key,
     environment: 'production',
   });
@@ -167,13 +167,13 @@ async function app(
   return { port, spec, pids: (await status(key)).workers.map((worker) => worker.pid) };
 }
 
-async function status(key: string): Promise<TargetStatus> {
+async function status(key: string): Promise<EnvironmentStatus> {
   const found = (await runner.client.call('status', {})).find((target) => target.key === key);
   if (found === undefined) throw new Error(`${key} does not run`);
   return found;
 }
 
-function restarts({ workers }: TargetStatus): number {
+function restarts({ workers }: EnvironmentStatus): number {
   return workers.reduce((sum, worker) => sum + worker.restarts, 0);
 }
 

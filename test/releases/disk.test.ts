@@ -25,7 +25,7 @@ test('the size of a directory counts what it takes on the disk, and hard-linked 
 
 test('a disk that has not the room is an error that says how much is free, is needed, and what could go', async (t) => {
   const home = await temporaryDirectory(t);
-  const paths = new Paths(home).target({ app: 'shop', environment: 'staging' });
+  const paths = new Paths(home).environment({ app: 'shop', environment: 'staging' });
   const store = new ReleaseStore({ app: 'shop', environment: 'staging' }, paths);
   for (const [index, sizeBytes] of [5 * MiB, 300 * MiB, 40 * MiB, 7 * MiB].entries()) {
     await store.allocate({ kind: 'upload', by: 'local', ...noCommit });

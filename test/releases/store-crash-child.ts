@@ -9,7 +9,7 @@ import { writeJsonAtomic } from '../../src/system/fs/files.ts';
 
 const [home = ''] = process.argv.slice(2);
 const target = { app: 'shop', environment: 'production' };
-const paths = new Paths(home).target(target);
+const paths = new Paths(home).environment(target);
 const store = new ReleaseStore(target, paths);
 await store.reconcile();
 

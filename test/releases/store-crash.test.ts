@@ -14,7 +14,7 @@ const target = { app: 'shop', environment: 'production' };
 
 test('killed at any instant, the store is in order after the next start: no half tree, no number twice', async (t) => {
   const home = await temporaryDirectory(t);
-  const paths = new Paths(home).target(target);
+  const paths = new Paths(home).environment(target);
   let last = 0;
   for (let turn = 0; turn < 15; turn++) {
     const child = spawn(process.execPath, [join(import.meta.dirname, 'store-crash-child.ts'), home], {
@@ -42,7 +42,7 @@ test('killed at any instant, the store is in order after the next start: no half
 });
 
 async function assertInOrder(store: ReleaseStore, home: string): Promise<void> {
-  const paths = new Paths(home).target(target);
+  const paths = new Paths(home).environment(target);
   const active = await store.active();
   const activeRelease = active?.release ?? null;
   assert.deepEqual(await readdir(paths.staging), []);

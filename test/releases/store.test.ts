@@ -4,7 +4,7 @@ import { readdirSync, readlinkSync } from 'node:fs';
 import { mkdir, readdir, readlink, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { Paths, type TargetPaths } from '../../src/config/paths.ts';
+import { type EnvironmentPaths, Paths } from '../../src/config/paths.ts';
 import { systemCode } from '../../src/errors/app-error.ts';
 import { noCommit, type ReleaseRecord } from '../../src/releases/release.ts';
 import { ReleaseStore } from '../../src/releases/store.ts';
@@ -14,13 +14,13 @@ const source: ReleaseRecord['source'] = { kind: 'upload', by: 'local', ...noComm
 const target = { app: 'shop', environment: 'production' };
 const boom: ReleaseRecord['error'] = { code: 'build_failed', message: 'no', hint: '', step: 'build' };
 
-async function newStore(t: TestContext): Promise<{ store: ReleaseStore; paths: TargetPaths }> {
-  const paths = new Paths(await temporaryDirectory(t)).target(target);
+async function newStore(t: TestContext): Promise<{ store: ReleaseStore; paths: EnvironmentPaths }> {
+  const paths = new Paths(await temporaryDirectory(t)).environment(target);
   return { store: new ReleaseStore(target, paths), paths };
 }
 
 /** What a deploy does to the store, up to its switch. */
-async function build(store: ReleaseStore, paths: TargetPaths): Promise<number> {
+async function build(store: ReleaseStore, paths: EnvironmentPaths): Promise<number> {
   const { number } = await store.allocate(source);
   await writeFile(join(paths.staged(number).directory, 'server.js'), `// ${number}`);
   await store.publish(number);
@@ -28,20 +28,20 @@ async function build(store: ReleaseStore, paths: TargetPaths): Promise<number> {
 }
 
 /** What the runner does at a switch. */
-async function activate(paths: TargetPaths, release: number): Promise<void> {
+async function activate(paths: EnvironmentPaths, release: number): Promise<void> {
   await writeFile(paths.generation, JSON.stringify({ generation: release * 10, release }));
   await rm(paths.current, { force: true });
   await symlink(join('releases', String(release)), paths.current);
 }
 
-async function deploy(store: ReleaseStore, paths: TargetPaths): Promise<number> {
+async function deploy(store: ReleaseStore, paths: EnvironmentPaths): Promise<number> {
   const number = await build(store, paths);
   await activate(paths, number);
   await store.markLive(number, new Date());
   return number;
 }
 
-async function deployMany(count: number, store: ReleaseStore, paths: TargetPaths): Promise<void> {
+async function deployMany(count: number, store: ReleaseStore, paths: EnvironmentPaths): Promise<void> {
   for (let turn = 0; turn < count; turn++) await deploy(store, paths);
 }
 

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { TargetStatus, WorkerStatus } from '../../src/protocol/runner.ts';
+import type { EnvironmentStatus, WorkerStatus } from '../../src/protocol/runner.ts';
 import { legacyPlace } from '../../src/runner/cgroups/place.ts';
 import { appLog } from '../support/app-log.ts';
 import { managesCgroups, noLimits } from '../support/cgroups.ts';
@@ -30,7 +30,7 @@ function groupOf(pid: number, controller: string): string {
   return lines.find((line) => line.split(':')[1]?.split(',').includes(controller))?.split(':')[2] ?? '';
 }
 
-async function status(runner: TestRunner, key = 'shop'): Promise<TargetStatus> {
+async function status(runner: TestRunner, key = 'shop'): Promise<EnvironmentStatus> {
   const target = (await runner.client.call('status', {})).find((one) => one.key === key);
   assert.ok(target);
   return target;

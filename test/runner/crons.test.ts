@@ -128,7 +128,7 @@ test('a command is ended with the runner, or the app, and with it what has left 
   const pid = await begun(stopped);
   await stopped.client.call('stop', { key: 'shop' });
   assert.equal(await isThere(pid), false);
-  const { logs } = stopped.paths.target({ app: 'shop', environment: 'production' });
+  const { logs } = stopped.paths.environment({ app: 'shop', environment: 'production' });
   const said = linesOf(await appLog(logs), 'cron.tidy', 'sys').at(-1);
   assert.match(
     said ?? '',

@@ -238,7 +238,7 @@ function inHandoff(pid: number | undefined): number {
 }
 
 function activeGeneration({ paths }: TestRunner): number {
-  const { generation } = paths.target({ app: 'shop', environment: 'production' });
+  const { generation } = paths.environment({ app: 'shop', environment: 'production' });
   return (JSON.parse(readFileSync(generation, 'utf8')) as { generation: number }).generation;
 }
 

@@ -3,7 +3,7 @@ import { mkdir, readdir, readFile, readlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { GenerationSpec, TargetStatus } from '../../src/protocol/runner.ts';
+import type { EnvironmentStatus, GenerationSpec } from '../../src/protocol/runner.ts';
 import { Inspector } from '../soak/inspector.ts';
 import { freePort } from '../support/free-port.ts';
 import { computing, fatal, hostileApp, lasting } from '../support/hostile.ts';
@@ -39,7 +39,7 @@ class Battlefield implements Disposable {
 
   static async create(runner: TestRunner): Promise<Battlefield> {
     const port = await freePort();
-    const paths = runner.paths.target({ app: 'evil', environment: 'production' });
+    const paths = runner.paths.environment({ app: 'evil', environment: 'production' });
     await mkdir(paths.directory, { recursive: true });
     const script = join(paths.directory, 'server.js');
     await writeFile(script, hostileApp);
@@ -58,7 +58,7 @@ class Battlefield implements Disposable {
     return this.runner.release(this.#specs());
   }
 
-  async status(key: string): Promise<TargetStatus> {
+  async status(key: string): Promise<EnvironmentStatus> {
     const found = (await this.runner.client.call('status', {})).find((target) => target.key === key);
     assert.ok(found, `${key} runs`);
     return found;
@@ -83,7 +83,7 @@ class Battlefield implements Disposable {
     // One may be closed between the two looks.
     const names = await readdir(directory);
     const found = await Promise.all(names.map((name) => readlink(join(directory, name)).catch(() => '')));
-    const { logs } = this.runner.paths.target({ app: 'evil', environment: 'production' });
+    const { logs } = this.runner.paths.environment({ app: 'evil', environment: 'production' });
     const ofLog = found.filter((link) => link === join(logs, 'app.log')).length;
     return found.filter((link) => link !== '').length - Math.min(ofLog, 1);
   }

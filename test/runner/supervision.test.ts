@@ -8,7 +8,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { LogRecord } from '../../src/logs/line.ts';
-import type { TargetStatus, WorkerStatus } from '../../src/protocol/runner.ts';
+import type { EnvironmentStatus, WorkerStatus } from '../../src/protocol/runner.ts';
 import { appLog } from '../support/app-log.ts';
 import { fetchText, keepAliveAgent } from '../support/http.ts';
 import { Load } from '../support/load.ts';
@@ -16,7 +16,7 @@ import { TestRunner } from '../support/runner.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 
-async function status(runner: TestRunner): Promise<TargetStatus> {
+async function status(runner: TestRunner): Promise<EnvironmentStatus> {
   const [target] = await runner.client.call('status', {});
   assert.ok(target);
   return target;

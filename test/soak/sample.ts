@@ -56,7 +56,7 @@ function named(prefix: string, counts: Record<string, number>): Sample {
 
 async function directorySample({ sluice, temporary }: Appliance, app: string): Promise<Sample> {
   const { paths } = sluice;
-  const { staging, logs } = paths.target({ app, environment: 'production' });
+  const { staging, logs } = paths.environment({ app, environment: 'production' });
   const directories = { run: paths.run, cache: paths.cache, temporary, staging, logs };
   const sample: Sample = {};
   for (const [name, directory] of Object.entries(directories))

@@ -48,7 +48,7 @@ export class TestRunner {
       await runner.stop();
       await rm(runner.paths.home, { recursive: true, force: true, maxRetries: 10 });
     });
-    await mkdir(runner.paths.target(target).directory, { recursive: true });
+    await mkdir(runner.paths.environment(target).directory, { recursive: true });
     await runner.launch(environment);
     return runner;
   }
@@ -56,7 +56,7 @@ export class TestRunner {
   /** One that is there already, such as that of a unit; it is for whoever has started it to end it. */
   static async attach(home: string): Promise<TestRunner> {
     const runner = new TestRunner(home, await freePort());
-    await mkdir(runner.paths.target(target).directory, { recursive: true });
+    await mkdir(runner.paths.environment(target).directory, { recursive: true });
     await runner.connect();
     return runner;
   }
@@ -100,7 +100,7 @@ export class TestRunner {
     });
     const { bootTimeout, settleTime, drainTimeout, killTimeout, health, waitReady } = all;
     const { maxRestarts, minUptime, restartDelay, stopExitCodes, stuckTimeout, cron } = all;
-    const { current, generation, cron: cronPath, logs } = this.paths.target(target);
+    const { current, generation, cron: cronPath, logs } = this.paths.environment(target);
     this.#mark += 1;
     return {
       key: target.app,

@@ -1,5 +1,5 @@
 import type { Router } from '@koa/router';
-import type { Service } from '../../apps/service.ts';
+import type { AppServiceApi } from '../../apps/service.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { mayTouch, need } from '../auth.ts';
 import { type ApiState, queryText, takes, targetOf } from '../context.ts';
@@ -14,7 +14,7 @@ export interface DestroyedApp {
 }
 
 export interface AppSources {
-  service: Service;
+  service: AppServiceApi;
   tokens: Pick<TokenStore, 'removeOf'>;
   keys: Pick<KeyStore, 'removeOf'>;
 }

@@ -1,7 +1,7 @@
 import type { Router } from '@koa/router';
 import * as v from 'valibot';
-import type { Service } from '../../apps/service.ts';
-import { defaultEnvironment, isName, type Target } from '../../config/paths.ts';
+import type { AppServiceApi } from '../../apps/service.ts';
+import { defaultEnvironment, type EnvironmentId, isName } from '../../config/paths.ts';
 import type { AddedDomain, DomainView } from '../../edge/domain.ts';
 import type { Edge } from '../../edge/edge.ts';
 import { errorBody } from '../../errors/app-error.ts';
@@ -12,7 +12,7 @@ import { type ApiState, takes } from '../context.ts';
 import { jsonBody } from '../json-body.ts';
 
 interface DomainSources {
-  service: Pick<Service, 'domainNotices'>;
+  service: Pick<AppServiceApi, 'domainNotices'>;
   edge: Edge;
   record: (event: Omit<LoggedEvent, 'at'>) => Promise<void>;
   log: Log;
@@ -62,7 +62,10 @@ export function domainRoutes(router: Router<ApiState>, { service, edge, record, 
   });
 
   /** Returns the notices about a new domain. If the live release cannot be read, logs the error and returns none. */
-  async function noticesOf(target: Target | null, domain: DomainView): Promise<AddedDomain['notices']> {
+  async function noticesOf(
+    target: EnvironmentId | null,
+    domain: DomainView,
+  ): Promise<AddedDomain['notices']> {
     if (target === null) return [];
     try {
       return await service.domainNotices(target, domain);
@@ -74,7 +77,7 @@ export function domainRoutes(router: Router<ApiState>, { service, edge, record, 
 
   async function recorded<T>(
     action: string,
-    { name, target, by }: { name: string; target: Target | null; by: string },
+    { name, target, by }: { name: string; target: EnvironmentId | null; by: string },
     work: () => Promise<T>,
   ): Promise<T> {
     const event = { action, by, domain: name, ...(target ?? { app: '*', environment: '*' }) };

@@ -1,6 +1,6 @@
 import type { Router } from '@koa/router';
 import * as v from 'valibot';
-import type { Service } from '../../apps/service.ts';
+import type { AppServiceApi } from '../../apps/service.ts';
 import { includes, need } from '../auth.ts';
 import { type ApiState, queryFlag, takes, targetOf } from '../context.ts';
 import { jsonBody } from '../json-body.ts';
@@ -14,7 +14,7 @@ const hidden = '••••••';
  * The variables of an app. Whoever may deploy sees their values, since deployed code sees them too; a token that
  * may only read sees their names.
  */
-export function envRoutes(router: Router<ApiState>, service: Service): void {
+export function envRoutes(router: Router<ApiState>, service: AppServiceApi): void {
   router.get('/v1/apps/:app/env', need('read'), takes('environment'), async (ctx) => {
     const variables = await service.environment(targetOf(ctx));
     ctx.body = includes(ctx.state.principal.scope, 'deploy')

@@ -1,7 +1,7 @@
 import { pipeline, type Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import type { Router, RouterMiddleware } from '@koa/router';
-import type { Service } from '../../apps/service.ts';
+import type { AppServiceApi } from '../../apps/service.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { type ServiceMode, type ServiceName, serviceNames } from '../../git/services.ts';
 import { need } from '../auth.ts';
@@ -12,7 +12,7 @@ import { renderPush } from '../push-text.ts';
 import { drained } from '../upload.ts';
 
 /** The protocol of git over HTTP: gitprotocol-http(5). A push deploys; to fetch gives what was deployed. */
-export function gitRoutes(router: Router<ApiState>, service: Service): void {
+export function gitRoutes(router: Router<ApiState>, service: AppServiceApi): void {
   router.get('/git/:app/info/refs', named, need('deploy'), takes('service'), async (ctx) => {
     const name = serviceNames.find((each) => each === queryText(ctx, 'service'));
     if (name === undefined) {
@@ -43,7 +43,7 @@ const named: RouterMiddleware<ApiState> = (ctx, next) => {
 
 async function serve(
   ctx: ApiContext,
-  service: Service,
+  service: AppServiceApi,
   name: ServiceName,
   mode: ServiceMode,
   input: Readable,

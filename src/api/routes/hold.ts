@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import type { Router } from '@koa/router';
-import type { Service } from '../../apps/service.ts';
+import type { AppServiceApi } from '../../apps/service.ts';
 import { needWhole } from '../auth.ts';
 import { type ApiState, takes } from '../context.ts';
 import { refuseBody } from '../upload.ts';
@@ -9,7 +9,7 @@ import { refuseBody } from '../upload.ts';
  * For whoever copies what is on the disk: nothing is moved or removed there for as long as the answer is listened to. So
  * whatever becomes of the caller, or of us, nothing stays held, and the caller knows when it is no more.
  */
-export function holdRoutes(router: Router<ApiState>, service: Service): void {
+export function holdRoutes(router: Router<ApiState>, service: AppServiceApi): void {
   router.post('/v1/hold', needWhole('admin'), takes(), async (ctx) => {
     const { req, res } = ctx;
     refuseBody(req);

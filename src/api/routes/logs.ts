@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import type { Router } from '@koa/router';
-import type { Service } from '../../apps/service.ts';
+import type { AppServiceApi } from '../../apps/service.ts';
 import { parseSince, sinceHint } from '../../config/since.ts';
 import { AppError } from '../../errors/app-error.ts';
 import type { LogFilter } from '../../logs/filter.ts';
@@ -25,7 +25,7 @@ const maxLines = 100_000;
 const known = ['environment', 'lines', 'follow', 'since', 'release', 'worker', 'stream'] as const;
 
 /** What an app has to say. With `follow=1` the answer goes on until the caller hangs up. */
-export function logRoutes(router: Router<ApiState>, service: Service): void {
+export function logRoutes(router: Router<ApiState>, service: AppServiceApi): void {
   router.get('/v1/apps/:app/logs', need('read'), takes(...known), async (ctx) => {
     const target = targetOf(ctx);
     const format = ctx.accepts('text/plain', 'application/x-ndjson') || 'text/plain';

@@ -1,6 +1,6 @@
 import type { Router } from '@koa/router';
 import * as v from 'valibot';
-import type { Service } from '../../apps/service.ts';
+import type { AppServiceApi } from '../../apps/service.ts';
 import { need } from '../auth.ts';
 import { type ApiState, takes, targetOf } from '../context.ts';
 import { jsonBody } from '../json-body.ts';
@@ -17,7 +17,7 @@ const scaleBody = v.strictObject({
 });
 
 /** The worker processes of an app. */
-export function processRoutes(router: Router<ApiState>, service: Service): void {
+export function processRoutes(router: Router<ApiState>, service: AppServiceApi): void {
   router.post('/v1/apps/:app/scale', need('deploy'), takes('environment'), async (ctx) => {
     const { workers } = await jsonBody(ctx, scaleBody);
     ctx.body = await service.scale(targetOf(ctx), workers, ctx.state.principal.name);

@@ -1,6 +1,6 @@
 import type { Router } from '@koa/router';
 import * as v from 'valibot';
-import type { Service } from '../../apps/service.ts';
+import type { AppServiceApi } from '../../apps/service.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { maxMessage, printable } from '../../git/commit.ts';
 import { noCommit, type ReleaseSource } from '../../releases/release.ts';
@@ -17,7 +17,7 @@ const rollbackBody = v.strictObject({
 });
 
 /** Releases: uploading one, looking at them, going back. */
-export function releaseRoutes(router: Router<ApiState>, service: Service): void {
+export function releaseRoutes(router: Router<ApiState>, service: AppServiceApi): void {
   router.post('/v1/apps/:app/releases', need('deploy'), takes('environment', ...commitFields), (ctx) =>
     answerDeploy(ctx, 201, async (onEvent) => {
       const origin = originOf(ctx);

@@ -1,5 +1,5 @@
 import type { Router } from '@koa/router';
-import type { AppStatus, LimitsReport, RunnerUsage, Service } from '../../apps/service.ts';
+import type { AppServiceApi, AppStatus, LimitsReport, RunnerUsage } from '../../apps/service.ts';
 import type { DomainView } from '../../edge/domain.ts';
 import type { Edge } from '../../edge/edge.ts';
 import type { EdgeFault } from '../../edge/wanted-hosts.ts';
@@ -36,7 +36,7 @@ export interface ServerStatus {
 }
 
 interface StatusSources {
-  service: Service;
+  service: AppServiceApi;
   server: () => ServerInfo;
   runner: () => Promise<RunnerInfo | null>;
   edge: Edge;

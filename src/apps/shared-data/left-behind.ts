@@ -13,23 +13,23 @@ const named = 5;
  * @param shared paths that will be shared: those that are so for the first time are taken along
  */
 export async function tellWhatStaysBehind(deployment: Deployment, shared: string[]): Promise<void> {
-  const { site } = deployment;
+  const { environment } = deployment;
   try {
-    const active = await site.store.active();
-    const record = active === null ? undefined : await site.store.get(active.release);
+    const active = await environment.store.active();
+    const record = active === null ? undefined : await environment.store.get(active.release);
     if (record === undefined || record.liveAt === null) return;
     const { number } = record;
-    const tree = site.paths.release(number).directory;
-    const adopted = await notYetThere(site.paths.shared, shared);
+    const tree = environment.paths.release(number).directory;
+    const adopted = await notYetThere(environment.paths.shared, shared);
     const written = (await writtenSince(tree, new Date(record.liveAt), adopted)).sort();
     if (written.length === 0) return;
     deployment.notice({
       code: 'data_left_behind',
       message: `release ${number} wrote ${listSome(written, named)} since it went live, which stays behind in release ${number}`,
-      hint: `Name what must survive under "shared" in sluice.json: the next deploy takes over from the live release what the shared directory does not have yet. Once this deploy is live, that takes a \`sluice rollback ${site.name} ${number}\` first. See "Data that must survive a deploy" in the README.`,
+      hint: `Name what must survive under "shared" in sluice.json: the next deploy takes over from the live release what the shared directory does not have yet. Once this deploy is live, that takes a \`sluice rollback ${environment.name} ${number}\` first. See "Data that must survive a deploy" in the README.`,
     });
   } catch (error) {
-    site.appliance.log.warn('written data not looked for', { app: site.name, error });
+    environment.appliance.log.warn('written data not looked for', { app: environment.name, error });
   }
 }
 

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import type { DestroyedApp } from '../../api/routes/apps.ts';
 import type { ServerStatus } from '../../api/routes/status.ts';
 import type { AppStatus } from '../../apps/service.ts';
-import { targetName } from '../../config/paths.ts';
+import { environmentName } from '../../config/paths.ts';
 import { describeApp, describeProblem, stateText, workersText } from '../app-view.ts';
 import {
   type AppOptions,
@@ -85,7 +85,9 @@ function listApps(apps: AppStatus[]): string {
   if (apps.length === 0) return 'No apps yet. In the directory of one: sluice deploy --app NAME';
   const problems = apps.flatMap((app) => {
     const problem = describeProblem(app);
-    return problem === '' ? [] : `${targetName({ app: app.name, environment: app.environment })}: ${problem}`;
+    return problem === ''
+      ? []
+      : `${environmentName({ app: app.name, environment: app.environment })}: ${problem}`;
   });
   return [tableOfApps(apps), ...problems].join('\n\n');
 }
@@ -94,7 +96,7 @@ function tableOfApps(apps: AppStatus[]): string {
   return table([
     ['APP', 'STATE', 'RELEASE', 'WORKERS', 'URL'],
     ...apps.map((app) => [
-      targetName({ app: app.name, environment: app.environment }),
+      environmentName({ app: app.name, environment: app.environment }),
       stateText(app),
       app.release === null ? '-' : String(app.release),
       workersText(app),

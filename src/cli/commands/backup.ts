@@ -2,7 +2,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { setPriority } from 'node:os';
 import type { Command } from 'commander';
 import type { Head } from '../../backup/format.ts';
-import { Paths, targetName } from '../../config/paths.ts';
+import { environmentName, Paths } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { exists } from '../../system/fs/exists.ts';
 import { formatBytes, formatDuration } from '../../system/text/amounts.ts';
@@ -58,7 +58,7 @@ async function backup(file: string, { json, releases = false, shared }: BackupFl
   // Standard output may be where the backup itself goes.
   if (json && file !== '-') return printJson({ file, bytes, durationMs, ...head, notes });
   const out = file === '-' ? remark : print;
-  for (const each of head.environments) out(`${targetName(each)}: ${describe(each)}`);
+  for (const each of head.environments) out(`${environmentName(each)}: ${describe(each)}`);
   out(`${file === '-' ? 'written' : file}: ${formatBytes(bytes)} in ${formatDuration(durationMs)}`);
   remark('It holds secrets: variables, keys of certificates, and what apps keep. Whoever has it has them.');
   if (!shared) remark('Data in shared paths is not in it.');
@@ -86,7 +86,7 @@ async function restore(
     orInterrupted(interrupted.signal),
   );
   if (json) return printJson({ home: paths.home, ...head });
-  for (const each of head.environments) print(`${targetName(each)}: ${outlook(each)}`);
+  for (const each of head.environments) print(`${environmentName(each)}: ${outlook(each)}`);
   if (bySystemd) return print('Sluice runs again; `sluice status` shows what has come up.');
   print(`Start it, and what ran will run: SLUICE_HOME=${shellWord(paths.home)} sluice up`);
 }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { targetName } from '../../config/paths.ts';
+import { environmentName } from '../../config/paths.ts';
 import { counted } from '../../system/text/listing.ts';
 import { appDirectory, appNameIn } from '../app-directory.ts';
 import type { CheckoutCommit } from '../checkout.ts';
@@ -41,7 +41,7 @@ async function deploy(directory: string | undefined, options: DeployOptions): Pr
     ),
     readCommit(root, view),
   ]);
-  if (!options.json) print(`${targetName(target)} from ${root}, ${counted(files, 'file')}`);
+  if (!options.json) print(`${environmentName(target)} from ${root}, ${counted(files, 'file')}`);
   const release = await followDeploy(client, target, view, 'deploy', (signal) =>
     client.open('POST', appPath(target, '/releases'), {
       query: { environment: target.environment, ...commit },

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { parseEnv } from 'node:util';
 import type { Command } from 'commander';
 import type { EnvironmentChange } from '../../apps/service.ts';
-import { targetName } from '../../config/paths.ts';
+import { environmentName } from '../../config/paths.ts';
 import { type AppOptions, appSubcommand, callApp } from '../command.ts';
 import { UsageError } from '../failure.ts';
 import { print, printJson } from '../output.ts';
@@ -32,7 +32,7 @@ async function list(name: string, options: AppOptions): Promise<void> {
   const variables = await callApp<Variables>('GET', target, '/env');
   if (options.json) return printJson(variables);
   const lines = Object.entries(variables).map(([key, value]) => `${key}=${value}`);
-  print(lines.length === 0 ? `${targetName(target)} has no variables` : lines.join('\n'));
+  print(lines.length === 0 ? `${environmentName(target)} has no variables` : lines.join('\n'));
 }
 
 async function set(name: string, pairs: string[], options: ChangeOptions & { file?: string }): Promise<void> {
@@ -79,7 +79,7 @@ async function change(
     if (answer.changed.includes(key)) print(`${key} ${value === null ? 'removed' : 'set'}`);
     else print(value === null ? `${key} was not set` : `${key} is as it was`);
   }
-  print(tell(answer.outcome, targetName(target), options.restart));
+  print(tell(answer.outcome, environmentName(target), options.restart));
 }
 
 function tell(outcome: EnvironmentChange['outcome'], name: string, restart: boolean): string {

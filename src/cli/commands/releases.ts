@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { type Target, targetName } from '../../config/paths.ts';
+import { type EnvironmentId, environmentName } from '../../config/paths.ts';
 import type { Release } from '../../releases/release.ts';
 import { formatBytes, formatDuration } from '../../system/text/amounts.ts';
 import { counted } from '../../system/text/listing.ts';
@@ -28,7 +28,7 @@ async function releases(
   if (number === undefined) {
     const list = await callApp<Release[]>('GET', target, '/releases');
     if (options.json) return printJson(list);
-    return print(list.length === 0 ? `${targetName(target)} has no releases yet` : listReleases(list));
+    return print(list.length === 0 ? `${environmentName(target)} has no releases yet` : listReleases(list));
   }
   const release = await callApp<Release>('GET', target, `/releases/${wholeNumber(number, 'the release')}`);
   if (options.json) printJson(release);
@@ -36,12 +36,12 @@ async function releases(
 }
 
 /** Of the newest release where no number is given. */
-async function printLog(target: Target, number: string | undefined): Promise<void> {
+async function printLog(target: EnvironmentId, number: string | undefined): Promise<void> {
   const wanted =
     number === undefined
       ? (await callApp<Release[]>('GET', target, '/releases'))[0]?.number
       : wholeNumber(number, 'the release');
-  if (wanted === undefined) return print(`${targetName(target)} has no releases yet`);
+  if (wanted === undefined) return print(`${environmentName(target)} has no releases yet`);
   await printBuildLog(target, wanted);
 }
 
@@ -50,7 +50,7 @@ async function cancel(name: string, number: string, options: AppOptions): Promis
   const path = `/releases/${wholeNumber(number, 'the release')}/cancel`;
   const release = await callApp<Release>('POST', target, path);
   if (options.json) printJson(release);
-  else print(`release ${release.number} of ${targetName(target)} is cancelled`);
+  else print(`release ${release.number} of ${environmentName(target)} is cancelled`);
 }
 
 function listReleases(list: Release[]): string {

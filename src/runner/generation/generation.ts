@@ -6,15 +6,15 @@ import type { Exit } from '../exit.ts';
 import { proveSettled } from './boot-check.ts';
 import { BootFailures } from './boot-failure.ts';
 import { gateDeadline } from './gate-deadline.ts';
-import { Places } from './pool.ts';
+import { WorkerPool } from './pool.ts';
 import { ShortageWatch } from './shortage-watch.ts';
 import type { WorkerProcess } from './worker-process.ts';
-import { type WorkerGround, WorkerStarter } from './worker-starter.ts';
+import { type WorkerContext, WorkerStarter } from './worker-starter.ts';
 
 /** How often a process is looked at that has no limit, in ms. */
 const lookEvery = 950;
 
-interface GenerationOptions extends WorkerGround {
+interface GenerationOptions extends WorkerContext {
   id: number;
   /** told of each worker that is gone */
   exited(worker: WorkerProcess, exit: Exit): void;
@@ -32,7 +32,7 @@ export class Generation {
   state: 'booting' | 'standby' | 'active' | 'draining' | 'ended' = 'booting';
   /** all that live, those too that have given their place to another */
   readonly workers = new Set<WorkerProcess>();
-  readonly places: Places;
+  readonly pool: WorkerPool;
   readonly #options: GenerationOptions;
   readonly #failures: BootFailures;
   /** ends boots and replacements under way */
@@ -58,10 +58,10 @@ export class Generation {
       failures: this.#failures,
       notices: this.notices,
       started: (worker) => this.workers.add(worker),
-      memoryExceeded: (worker) => this.state === 'active' && this.places.look(worker, performance.now()),
+      memoryExceeded: (worker) => this.state === 'active' && this.pool.look(worker, performance.now()),
       exited: (worker, exit) => this.#exited(worker, exit),
     });
-    this.places = new Places({
+    this.pool = new WorkerPool({
       ...{ spec, starter, log: options.log, stopping: this.#stopping.signal },
       isActive: () => this.state === 'active',
       say: (worker, what) => this.#say(worker, what),
@@ -83,7 +83,7 @@ export class Generation {
     const aborted = AbortSignal.any([signal, this.#stopping.signal]);
     const start = performance.now();
     try {
-      const workers = await this.places.boot(count, report, aborted);
+      const workers = await this.pool.boot(count, report, aborted);
       const bootMs = performance.now() - start;
       await proveSettled(workers, this.spec, this.#failures, aborted);
       this.state = 'standby';
@@ -110,7 +110,7 @@ export class Generation {
    */
   async open({ wait = false } = {}): Promise<void> {
     this.state = 'active';
-    await this.places.open({ wait });
+    await this.pool.open({ wait });
   }
 
   /**
@@ -138,7 +138,7 @@ export class Generation {
 
   /** Lets a retired generation finish what it has in flight, up to `drainTimeout`, and ends it. */
   async drain(): Promise<void> {
-    await Promise.all([...this.workers].map((worker) => this.places.drain(worker)));
+    await Promise.all([...this.workers].map((worker) => this.pool.drain(worker)));
     this.state = 'ended';
     this.#release();
   }
@@ -174,13 +174,13 @@ export class Generation {
       if (!leisurely || worker.figures.age(now) >= lookEvery) worker.figures.look(now);
     }
     this.#shortages.tick(now);
-    if (this.state === 'active') this.places.tick(now);
+    if (this.state === 'active') this.pool.tick(now);
   }
 
   #exited(worker: WorkerProcess, exit: Exit): void {
     this.workers.delete(worker);
     this.#options.exited(worker, exit);
-    this.places.exited(worker, exit);
+    this.pool.exited(worker, exit);
   }
 
   /** Something that the app's owner should find in its log, and we in ours. */

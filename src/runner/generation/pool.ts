@@ -35,7 +35,7 @@ interface PlacesOptions {
  * The places of a generation, one a worker: filled by its boot, and kept filled while it is active, by another one for
  * one that has died, and by a fresh one for one that is too fat or stuck.
  */
-export class Places {
+export class WorkerPool {
   /** the last death of one that had a place */
   crash: Crash | null = null;
   readonly #options: PlacesOptions;

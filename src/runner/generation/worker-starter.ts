@@ -14,7 +14,7 @@ import type { BootFailures } from './boot-failure.ts';
 import { type Ready, WorkerProcess } from './worker-process.ts';
 
 /** What all workers of a generation have from the runner. */
-export interface WorkerGround {
+export interface WorkerContext {
   spec: GenerationSpec;
   port: ListeningPort;
   /** true if workers of an earlier runner may still answer at the switch to this generation */
@@ -32,7 +32,7 @@ export interface WorkerGround {
   allowance: Allowance;
 }
 
-interface WorkerStarterOptions extends WorkerGround {
+interface WorkerStarterOptions extends WorkerContext {
   generation: number;
   failures: BootFailures;
   /** what there is to say of the app is added */

@@ -12,7 +12,7 @@ export function workerStatus(generation: Generation, worker: WorkerProcess): Wor
     release: generation.spec.release,
     state,
     startedAt: startedAt.toISOString(),
-    restarts: generation.places.restartsOf(worker),
+    restarts: generation.pool.restartsOf(worker),
     cpuPercent: figures.cpuPercent,
     memoryBytes: figures.memoryBytes,
     eventLoopDelayMs: beat?.eventLoopDelayMs ?? null,

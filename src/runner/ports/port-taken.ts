@@ -1,4 +1,4 @@
-import { targetOf } from '../../config/paths.ts';
+import { parseEnvironmentName } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
 import type { GenerationSpec } from '../../protocol/runner.ts';
 import type { WorkerBoot } from '../../protocol/worker.ts';
@@ -41,7 +41,9 @@ function workerOf({
     const { key, generationFile } = JSON.parse(environment['SLUICE_WORKER'] ?? '') as WorkerBoot;
     // HOME/apps/APP/ENVIRONMENT/generation
     const home = /^(.*)\/apps\/[^/]+\/[^/]+\/generation$/.exec(generationFile)?.[1];
-    return home === undefined || targetOf(key) === undefined ? undefined : { key, home, generationFile };
+    return home === undefined || parseEnvironmentName(key) === undefined
+      ? undefined
+      : { key, home, generationFile };
   } catch {
     return undefined;
   }

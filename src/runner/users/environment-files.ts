@@ -7,7 +7,7 @@ import { AppError, systemCode } from '../../errors/app-error.ts';
 import type { PinnedDirectory } from '../../system/fs/pinned-directory.ts';
 import { ownEnvironment } from '../../system/process/own-program.ts';
 import { signalProcess } from '../../system/process/processes.ts';
-import { askedTarget } from '../environment-key.ts';
+import { checkedEnvironment } from '../environment-key.ts';
 import { pidsOf } from '../jobs/job-remains.ts';
 import { as, type Identity } from './identity.ts';
 import type { Users } from './users.ts';
@@ -21,7 +21,7 @@ const records = '.sluice';
  * Whose the files of a target are: what only root can settle. The server does all the rest by itself, or lets the app's
  * user do it. See "Users and files" in docs/architecture.md.
  */
-export class TargetFiles {
+export class EnvironmentFiles {
   readonly #users: Users;
   readonly #home: PinnedDirectory;
   readonly #forgotten: (key: string) => void;
@@ -79,7 +79,7 @@ export class TargetFiles {
    * @param aside the directory in the home to which the server has moved the app
    */
   async forget(key: string, aside: string): Promise<void> {
-    const { app, environment } = askedTarget(key);
+    const { app, environment } = checkedEnvironment(key);
     if (!aside.startsWith(`.removing-${app}-`) || !/^\d+$/.test(aside.slice(`.removing-${app}-`.length)))
       throw new AppError('user_refused', `${aside} is no app that is being removed`);
     await this.endAll(key);
@@ -101,7 +101,7 @@ export class TargetFiles {
   }
 
   #open(key: string, visit: (directory: PinnedDirectory) => void = () => undefined): PinnedDirectory {
-    const { app, environment } = askedTarget(key);
+    const { app, environment } = checkedEnvironment(key);
     using apps = this.#home.open('apps');
     using ofApp = apps.open(app);
     for (const each of [apps, ofApp]) {

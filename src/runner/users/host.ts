@@ -2,15 +2,15 @@ import { realpathSync, statSync } from 'node:fs';
 import { givesAppUsers } from '../../config/app-user.ts';
 import type { Paths } from '../../config/paths.ts';
 import type { GenerationSpec } from '../../protocol/runner.ts';
-import type { TargetFiles } from './environment-files.ts';
+import type { EnvironmentFiles } from './environment-files.ts';
 import type { Users } from './users.ts';
 
 /** What a runner stands on: where it writes, and who is who. It is another matter for one that is root. */
-export interface Ground {
+export interface Host {
   /** undefined where all runs as the one user that we are */
   users: Users | undefined;
   /** the same */
-  files: TargetFiles | undefined;
+  files: EnvironmentFiles | undefined;
   lock: string;
   /** of our sockets, and in it of FIFOs and records: a path to be used by ourselves */
   run: { directory: string; outputs: string; processes: string };
@@ -26,15 +26,15 @@ export interface Ground {
  * A runner that is root, for a home that is not root's, has users. What deals with them is loaded only then.
  * @param warn told what was not as it must be, and was put right
  */
-export async function findGround(paths: Paths, warn: (message: string) => void): Promise<Ground> {
+export async function findHost(paths: Paths, warn: (message: string) => void): Promise<Host> {
   const owner = statSync(paths.home, { throwIfNoEntry: false })?.uid ?? 0;
-  if (!givesAppUsers(owner)) return plainGround(paths);
-  const { RootGround } = await import('./privileged-host.ts');
+  if (!givesAppUsers(owner)) return unprivilegedHost(paths);
+  const { PrivilegedHost } = await import('./privileged-host.ts');
   const { Users } = await import('./users.ts');
-  return new RootGround(paths, realpathSync(paths.home), new Users(paths, owner), warn);
+  return new PrivilegedHost(paths, realpathSync(paths.home), new Users(paths, owner), warn);
 }
 
-function plainGround(paths: Paths): Ground {
+function unprivilegedHost(paths: Paths): Host {
   return {
     users: undefined,
     files: undefined,

@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto';
 import { lchownSync } from 'node:fs';
 import { basename, join, relative } from 'node:path';
-import { type Paths, targetOf } from '../../config/paths.ts';
+import { type Paths, parseEnvironmentName } from '../../config/paths.ts';
 import { AppError, systemCode } from '../../errors/app-error.ts';
 import type { GenerationSpec } from '../../protocol/runner.ts';
 import { PinnedDirectory } from '../../system/fs/pinned-directory.ts';
-import { askedTarget } from '../environment-key.ts';
+import { checkedEnvironment } from '../environment-key.ts';
 import { moveAside } from '../make-way.ts';
-import { TargetFiles } from './environment-files.ts';
-import type { Ground } from './host.ts';
+import { EnvironmentFiles } from './environment-files.ts';
+import type { Host } from './host.ts';
 import type { Users } from './users.ts';
 
 /**
@@ -16,11 +16,11 @@ import type { Users } from './users.ts';
  * it: so we walk to each directory that we write in, hold it open, and write only into what is root's, or a file that is
  * made anew.
  */
-export class RootGround implements Ground {
+export class PrivilegedHost implements Host {
   readonly users: Users;
-  readonly files: TargetFiles;
+  readonly files: EnvironmentFiles;
   readonly lock: string;
-  readonly run: Ground['run'];
+  readonly run: Host['run'];
   readonly #paths: Paths;
   readonly #home: PinnedDirectory;
   readonly #pins = new Map<string, PinnedDirectory>();
@@ -41,7 +41,7 @@ export class RootGround implements Ground {
     this.#warn = warn;
     this.users = users;
     this.#home = PinnedDirectory.at(real);
-    this.files = new TargetFiles(users, this.#home, (key) => this.#drop(key));
+    this.files = new EnvironmentFiles(users, this.#home, (key) => this.#drop(key));
     this.lock = lockOf(real);
     this.run = this.#makeRun();
   }
@@ -63,7 +63,7 @@ export class RootGround implements Ground {
   };
 
   settle(spec: GenerationSpec): GenerationSpec {
-    const { logs, current, generation, cron } = this.#paths.target(askedTarget(spec.key));
+    const { logs, current, generation, cron } = this.#paths.environment(checkedEnvironment(spec.key));
     if (!Number.isSafeInteger(spec.release) || spec.release < 1)
       throw new AppError('user_refused', `${spec.release} is the number of no release`);
     return { ...spec, log: { ...spec.log, directory: logs }, paths: { current, generation, cron } };
@@ -88,9 +88,9 @@ export class RootGround implements Ground {
 
   /** To be called when nothing writes there any more. */
   #drop(key: string): void {
-    const target = targetOf(key);
+    const target = parseEnvironmentName(key);
     if (target === undefined) return;
-    const { directory, logs } = this.#paths.target(target);
+    const { directory, logs } = this.#paths.environment(target);
     for (const path of [directory, logs]) {
       this.#pins.get(path)?.[Symbol.dispose]();
       this.#pins.delete(path);
@@ -101,7 +101,7 @@ export class RootGround implements Ground {
    * `run` is ours: the server may make its sockets in it and, as in /tmp, take away nothing that is not its own. Apps may
    * go through it, to the one socket that is for all.
    */
-  #makeRun(): Ground['run'] {
+  #makeRun(): Host['run'] {
     const { owner } = this.users;
     const { mode } = this.#home.stat();
     this.#home.become(owner, (mode & 0o777) | 0o011);

@@ -7,7 +7,7 @@ import { AppError } from '../../errors/app-error.ts';
 import { Serial } from '../../system/concurrency/serial.ts';
 import { ownProgram } from '../../system/process/own-program.ts';
 import { findUser } from '../../system/process/passwd.ts';
-import { askedTarget } from '../environment-key.ts';
+import { checkedEnvironment } from '../environment-key.ts';
 import type { Identity } from './identity.ts';
 
 /** userdel refuses while a process of the user is left, which is killed and has yet to be gone; in ms */
@@ -60,9 +60,9 @@ export class Users {
 
   /** The same; undefined where there is none. */
   find(key: string): Identity | undefined {
-    const target = askedTarget(key);
+    const target = checkedEnvironment(key);
     const user = findAppUser(this.#paths, this.owner, target);
-    return user && { ...user, temporary: this.#paths.target(target).temporary };
+    return user && { ...user, temporary: this.#paths.environment(target).temporary };
   }
 
   /** Makes the user of a target, unless it is there. */
@@ -70,7 +70,7 @@ export class Users {
     return this.#changes.run(async () => {
       const there = this.find(key);
       if (there !== undefined) return there;
-      await addAppUser(this.#paths, this.owner, askedTarget(key));
+      await addAppUser(this.#paths, this.owner, checkedEnvironment(key));
       return this.of(key);
     });
   }
@@ -92,6 +92,6 @@ export class Users {
   }
 
   #nameOf(key: string): string {
-    return appUserName(this.owner.name, askedTarget(key));
+    return appUserName(this.owner.name, checkedEnvironment(key));
   }
 }
