@@ -36,8 +36,8 @@ const nobody = process.getuid?.() === 0 ? { uid: 65534, gid: 65534 } : {};
 test('a tree with directories that are read-only or closed, and very deep ones, can be measured, and removed', async (t) => {
   const directory = await temporaryDirectory(t);
   await chmod(directory, 0o777);
-  const modules = ['remove-tree.ts', '../releases/disk.ts'].map((name) =>
-    fileURLToPath(new URL(name, new URL('../../src/system/', import.meta.url))),
+  const modules = ['system/fs/remove-tree.ts', 'releases/disk.ts'].map((name) =>
+    fileURLToPath(new URL(name, new URL('../../src/', import.meta.url))),
   );
   const argv = ['--input-type=module', '-e', script, ...modules];
   const { stdout, stderr } = spawnSync(process.execPath, argv, { cwd: directory, ...nobody });
