@@ -35,7 +35,7 @@ export async function prepareLowMemorySwitch(
   report(
     `${short}; it is switched in halves: room for ${first} of ${wanted} new workers is made by ending ${half} of ${live} old ones`,
   );
-  await firstOf<unknown>([active.pool.giveWay(half)], [signal]);
+  await firstOf<unknown>([active.pool.retireSome(half)], [signal]);
   signal.throwIfAborted();
   return first;
 }

@@ -171,7 +171,7 @@ export class Runner {
         checkLimits(spec.key, spec.limits);
         const target = this.#target(spec.key);
         const ended = AbortSignal.any([signal, closed, this.#stopping.signal]);
-        const result = await target.boot(spec, (line) => report({ line }), ended);
+        const result = await target.startGeneration(spec, (line) => report({ line }), ended);
         const discard = () => target.discard(result.generation);
         if (closed.aborted) await discard();
         else standby.set(nameOf(spec.key, result.generation), discard);

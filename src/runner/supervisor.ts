@@ -91,7 +91,7 @@ export class AppSupervisor {
     this.#crons = new Crons({
       ...options,
       at: (path) => this.#at(path),
-      restart: () => void this.#active?.pool.renewAll('is restarted, as "cronRestart" says'),
+      restart: () => void this.#active?.pool.replaceAll('is restarted, as "cronRestart" says'),
     });
   }
 
@@ -107,11 +107,15 @@ export class AppSupervisor {
   }
 
   /** Boots a generation beside the active one, which notices nothing. @throws AppError */
-  async boot(spec: GenerationSpec, report: (line: string) => void, signal: AbortSignal): Promise<BootResult> {
+  async startGeneration(
+    spec: GenerationSpec,
+    report: (line: string) => void,
+    signal: AbortSignal,
+  ): Promise<BootResult> {
     const generation = await this.#turns.run(() => this.#add(spec, signal));
     try {
       const count = await prepareLowMemorySwitch(this.#active, spec.workers, report, signal);
-      const bootMs = await generation.boot(report, signal, count);
+      const bootMs = await generation.startWorkers(report, signal, count);
       const [worker] = generation.workers;
       return {
         generation: generation.id,

@@ -3,9 +3,9 @@ import type { GenerationSpec } from '../../protocol/runner.ts';
 import { AttendedDeadline } from '../../system/concurrency/attended.ts';
 import { firstOf } from '../../system/concurrency/first-of.ts';
 import type { Exit } from '../exit.ts';
-import type { BootFailures, Gone } from './boot-failure.ts';
 import { checkHealth } from './health.ts';
-import { type Ready, WorkerProcess } from './worker-process.ts';
+import type { Gone, StartupFailures } from './startup-failure.ts';
+import { type Ready, WorkerHandle } from './worker-handle.ts';
 
 /**
  * Waits until a worker listens and is healthy, `bootTimeout` at most for both.
@@ -13,10 +13,10 @@ import { type Ready, WorkerProcess } from './worker-process.ts';
  * @throws AppError `boot_exited`, `boot_timeout`, `boot_cluster`, `health_failed`, `settle_exited`; the reason of
  *   `signal`
  */
-export async function proveHealthy(
-  worker: WorkerProcess,
+export async function waitUntilHealthy(
+  worker: WorkerHandle,
   spec: GenerationSpec,
-  failures: BootFailures,
+  failures: StartupFailures,
   listens: (ready: Ready) => void,
   signal: AbortSignal,
 ): Promise<void> {
@@ -27,8 +27,8 @@ export async function proveHealthy(
 }
 
 async function untilReady(
-  worker: WorkerProcess,
-  failures: BootFailures,
+  worker: WorkerHandle,
+  failures: StartupFailures,
   deadline: AbortSignal,
   signal: AbortSignal,
 ): Promise<Ready> {
@@ -46,9 +46,9 @@ async function untilReady(
 }
 
 async function untilHealthy(
-  worker: WorkerProcess,
+  worker: WorkerHandle,
   { health }: GenerationSpec,
-  failures: BootFailures,
+  failures: StartupFailures,
   deadline: AbortSignal,
   signal: AbortSignal,
 ): Promise<void> {
@@ -80,10 +80,10 @@ async function untilHealthy(
  * @param workers those that have been healthy; some may have ended since
  * @throws AppError `settle_exited`, `boot_cluster`; the reason of `signal`
  */
-export async function proveSettled(
-  workers: WorkerProcess[],
+export async function waitUntilSettled(
+  workers: WorkerHandle[],
   spec: GenerationSpec,
-  failures: BootFailures,
+  failures: StartupFailures,
   signal: AbortSignal,
 ): Promise<void> {
   const over = new AbortController();
@@ -91,9 +91,9 @@ export async function proveSettled(
     const settled = sleep(spec.settleTime, undefined, { signal: over.signal });
     const deaths = workers.map((worker) => worker.exited.then((exit) => ({ worker, exit })));
     const forks = workers.map((worker) => worker.forked.then(() => worker));
-    const outcome = await firstOf<Gone | WorkerProcess | undefined>([...forks, ...deaths, settled], [signal]);
+    const outcome = await firstOf<Gone | WorkerHandle | undefined>([...forks, ...deaths, settled], [signal]);
     if (outcome === signal) throw signal.reason;
-    if (outcome instanceof WorkerProcess) throw await failures.forked(outcome);
+    if (outcome instanceof WorkerHandle) throw await failures.forked(outcome);
     if (outcome !== undefined) throw await failures.unsettled(outcome as Gone);
   } finally {
     over.abort();

@@ -3,12 +3,12 @@ import type { GenerationSpec, Notice } from '../../protocol/runner.ts';
 import { withDeadline } from '../../system/concurrency/deadline.ts';
 import type { Group } from '../cgroups/group.ts';
 import type { Exit } from '../exit.ts';
-import { proveSettled } from './boot-check.ts';
-import { BootFailures } from './boot-failure.ts';
+import { waitUntilSettled } from './boot-check.ts';
 import { gateDeadline } from './gate-deadline.ts';
 import { WorkerPool } from './pool.ts';
 import { ShortageWatch } from './shortage-watch.ts';
-import type { WorkerProcess } from './worker-process.ts';
+import { StartupFailures } from './startup-failure.ts';
+import type { WorkerHandle } from './worker-handle.ts';
 import { type WorkerContext, WorkerStarter } from './worker-starter.ts';
 
 /** How often a process is looked at that has no limit, in ms. */
@@ -17,7 +17,7 @@ const lookEvery = 950;
 interface GenerationOptions extends WorkerContext {
   id: number;
   /** told of each worker that is gone */
-  exited(worker: WorkerProcess, exit: Exit): void;
+  exited(worker: WorkerHandle, exit: Exit): void;
   log(message: string): void;
 }
 
@@ -31,10 +31,10 @@ export class Generation {
   readonly notices: Notice[] = [];
   state: 'booting' | 'standby' | 'active' | 'draining' | 'ended' = 'booting';
   /** all that live, those too that have given their place to another */
-  readonly workers = new Set<WorkerProcess>();
+  readonly workers = new Set<WorkerHandle>();
   readonly pool: WorkerPool;
   readonly #options: GenerationOptions;
-  readonly #failures: BootFailures;
+  readonly #failures: StartupFailures;
   /** ends boots and replacements under way */
   readonly #stopping = new AbortController();
   readonly #shortages: ShortageWatch;
@@ -46,7 +46,7 @@ export class Generation {
     this.id = id;
     this.spec = spec;
     this.#options = options;
-    this.#failures = new BootFailures(spec);
+    this.#failures = new StartupFailures(spec);
     this.#release = options.group.hold();
     this.#shortages = new ShortageWatch(options.group, options.log, (what) => {
       const [worker] = this.workers;
@@ -58,7 +58,7 @@ export class Generation {
       failures: this.#failures,
       notices: this.notices,
       started: (worker) => this.workers.add(worker),
-      memoryExceeded: (worker) => this.state === 'active' && this.pool.look(worker, performance.now()),
+      memoryExceeded: (worker) => this.state === 'active' && this.pool.checkWorker(worker, performance.now()),
       exited: (worker, exit) => this.#exited(worker, exit),
     });
     this.pool = new WorkerPool({
@@ -75,7 +75,7 @@ export class Generation {
    * @returns milliseconds until the last one was healthy
    * @throws AppError `boot_exited`, `boot_timeout`, `health_failed`, `settle_exited`; no worker is left then
    */
-  async boot(
+  async startWorkers(
     report: (line: string) => void,
     signal: AbortSignal,
     count = this.spec.workers,
@@ -83,9 +83,9 @@ export class Generation {
     const aborted = AbortSignal.any([signal, this.#stopping.signal]);
     const start = performance.now();
     try {
-      const workers = await this.pool.boot(count, report, aborted);
+      const workers = await this.pool.startWorkers(count, report, aborted);
       const bootMs = performance.now() - start;
-      await proveSettled(workers, this.spec, this.#failures, aborted);
+      await waitUntilSettled(workers, this.spec, this.#failures, aborted);
       this.state = 'standby';
       return bootMs;
     } catch (error) {
@@ -118,9 +118,9 @@ export class Generation {
    * @param last whether no other generation takes over
    * @returns those that did not confirm in time: their event loop stands still, and requests may yet reach them
    */
-  async retire({ last = false } = {}): Promise<WorkerProcess[]> {
+  async retire({ last = false } = {}): Promise<WorkerHandle[]> {
     this.state = 'draining';
-    const late: WorkerProcess[] = [];
+    const late: WorkerHandle[] = [];
     await Promise.all(
       [...this.workers].map(async (worker) => {
         if (worker.state === 'booting' || worker.state === 'ready') return worker.kill();
@@ -158,7 +158,7 @@ export class Generation {
   }
 
   /** Open workers that are not retiring. */
-  serving(): WorkerProcess[] {
+  serving(): WorkerHandle[] {
     return [...this.workers].filter((worker) => worker.state === 'open' && !worker.isRetiring);
   }
 
@@ -177,14 +177,14 @@ export class Generation {
     if (this.state === 'active') this.pool.tick(now);
   }
 
-  #exited(worker: WorkerProcess, exit: Exit): void {
+  #exited(worker: WorkerHandle, exit: Exit): void {
     this.workers.delete(worker);
     this.#options.exited(worker, exit);
     this.pool.exited(worker, exit);
   }
 
   /** Something that the app's owner should find in its log, and we in ours. */
-  #say(worker: WorkerProcess, what: string): void {
+  #say(worker: WorkerHandle, what: string): void {
     worker.output.say(`worker ${worker.instance} (pid ${worker.pid}) ${what}`);
     this.#options.log(`worker ${worker.instance} (pid ${worker.pid}) ${what}`);
   }

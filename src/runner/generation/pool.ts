@@ -9,7 +9,7 @@ import { describeExit, type Exit, noExit } from '../exit.ts';
 import { gateDeadline } from './gate-deadline.ts';
 import { Slot } from './slot.ts';
 import { faultOf, isBeyondHelp } from './worker-fault.ts';
-import type { WorkerProcess } from './worker-process.ts';
+import type { WorkerHandle } from './worker-handle.ts';
 import { NotStarted, type WorkerStarter } from './worker-starter.ts';
 
 /** Where a worker could not be replaced by a fresh one, the next try is made after this; in ms. */
@@ -27,7 +27,7 @@ interface PlacesOptions {
   /** whether the generation has the traffic: then an empty place is filled */
   isActive(): boolean;
   /** something that the app's owner should find in its log, and we in ours */
-  say(worker: WorkerProcess, what: string): void;
+  say(worker: WorkerHandle, what: string): void;
   log(message: string): void;
 }
 
@@ -42,7 +42,7 @@ export class WorkerPool {
   readonly #spec: GenerationSpec;
   readonly #slots: Slot[];
   /** those that have lost their place and finish, the oldest first */
-  readonly #leaving = new Set<WorkerProcess>();
+  readonly #leaving = new Set<WorkerHandle>();
 
   constructor(options: PlacesOptions) {
     this.#options = options;
@@ -57,7 +57,11 @@ export class WorkerPool {
    * @param count how many of them; the other places stay empty until `complete`
    * @returns all of them, those too that have ended since they were healthy
    */
-  async boot(count: number, report: (line: string) => void, signal: AbortSignal): Promise<WorkerProcess[]> {
+  async startWorkers(
+    count: number,
+    report: (line: string) => void,
+    signal: AbortSignal,
+  ): Promise<WorkerHandle[]> {
     for (const slot of this.#slots.slice(count)) slot.waits = true;
     const boot = (slot: Slot) => this.#bootInto(slot, report, signal);
     const first = await Promise.all(this.#slots.slice(0, 1).map(boot));
@@ -90,7 +94,7 @@ export class WorkerPool {
    * Lets so many workers finish and end, to make room for another generation. Their places stay empty until
    * `complete`.
    */
-  async giveWay(count: number): Promise<void> {
+  async retireSome(count: number): Promise<void> {
     const places = this.#slots.filter(({ worker, renewing }) => worker?.state === 'open' && !renewing);
     await Promise.all(
       places.slice(0, Math.min(count, places.length - 1)).map(async (slot) => {
@@ -122,17 +126,17 @@ export class WorkerPool {
   }
 
   /** How often the worker in this place was started again. */
-  restartsOf({ instance }: WorkerProcess): number {
+  restartsOf({ instance }: WorkerHandle): number {
     return this.#slots[instance]?.restarts.count ?? 0;
   }
 
   /** Looks at each worker of the active generation: whether it must be replaced, or stopped at once. */
   tick(now: number): void {
-    for (const { worker } of this.#slots) if (worker !== undefined) this.look(worker, now);
+    for (const { worker } of this.#slots) if (worker !== undefined) this.checkWorker(worker, now);
   }
 
   /** Checks one worker: see `tick`. */
-  look(worker: WorkerProcess, now: number): void {
+  checkWorker(worker: WorkerHandle, now: number): void {
     const slot = this.#slots[worker.instance];
     if (slot?.worker !== worker) return;
     const fault = faultOf(worker, this.#spec);
@@ -144,12 +148,12 @@ export class WorkerPool {
   }
 
   /** Replaces all workers, one after the other. */
-  async renewAll(why: string): Promise<void> {
+  async replaceAll(why: string): Promise<void> {
     for (const slot of this.#slots) if (this.#options.isActive()) await this.#renew(slot, why);
   }
 
   /** Is told of every worker of the generation that has died. */
-  exited(worker: WorkerProcess, exit: Exit): void {
+  exited(worker: WorkerHandle, exit: Exit): void {
     const slot = this.#slots[worker.instance];
     if (slot?.worker !== worker) return;
     slot.worker = undefined;
@@ -158,7 +162,7 @@ export class WorkerPool {
   }
 
   /** Lets a worker that is retired finish what it has in flight, up to `drainTimeout`, and ends it. */
-  async drain(worker: WorkerProcess): Promise<void> {
+  async drain(worker: WorkerHandle): Promise<void> {
     const { stopping } = this.#options;
     const { drainTimeout, killTimeout } = this.#spec;
     const start = performance.now();
@@ -176,7 +180,7 @@ export class WorkerPool {
 
   /** @param after time that the worker had to finish, in ms */
   async #tellCut(
-    worker: WorkerProcess,
+    worker: WorkerHandle,
     after: number,
     setting: 'drainTimeout' | 'maxDraining',
   ): Promise<void> {
@@ -207,7 +211,7 @@ export class WorkerPool {
     slot.renewing = true;
     this.#options.say(old, `${why}, and is replaced`);
     try {
-      const fresh = await this.#options.starter.boot(slot.instance, () => undefined, this.#options.stopping);
+      const fresh = await this.#options.starter.start(slot.instance, () => undefined, this.#options.stopping);
       if (!this.#options.isActive()) return fresh.kill();
       await withDeadline(fresh.open(), gateDeadline);
       if (!fresh.alive) throw new Error('the fresh one ended as soon as it was opened');
@@ -230,14 +234,14 @@ export class WorkerPool {
   }
 
   /** Lets a worker that has retired by itself open again if no other worker can be started. */
-  async #reopen(worker: WorkerProcess): Promise<void> {
+  async #reopen(worker: WorkerHandle): Promise<void> {
     if (!worker.alive || !worker.isRetiring) return;
     await withDeadline(worker.open(), gateDeadline);
     this.#options.say(worker, 'takes requests again');
   }
 
   /** One that is over its limit as it comes would be replaced again and again. */
-  #measure(slot: Slot, fresh: WorkerProcess): void {
+  #measure(slot: Slot, fresh: WorkerHandle): void {
     fresh.figures.look();
     if (faultOf(fresh, this.#spec) === undefined) return;
     slot.renewNotBefore = performance.now() + hopelessPause;
@@ -251,7 +255,7 @@ export class WorkerPool {
    * Lets a worker that has lost its place finish. One whose event loop stands still has nothing that could finish. Where
    * too many are at it, the oldest is ended.
    */
-  async #letGo(worker: WorkerProcess): Promise<void> {
+  async #letGo(worker: WorkerHandle): Promise<void> {
     this.#leaving.add(worker);
     const tooMany = this.#leaving.size - this.#spec.maxDraining * this.#spec.workers;
     for (const oldest of [...this.#leaving].slice(0, Math.max(0, tooMany))) {
@@ -274,7 +278,7 @@ export class WorkerPool {
   }
 
   /** A worker of the active generation has died: another is started, in a moment that depends on how it went so far. */
-  async #lost(slot: Slot, worker: WorkerProcess, exit: Exit): Promise<void> {
+  async #lost(slot: Slot, worker: WorkerHandle, exit: Exit): Promise<void> {
     const { restarts } = slot;
     const lived = worker.upFor();
     const delay = restarts.died(lived, exit);
@@ -326,8 +330,8 @@ export class WorkerPool {
     return this.#options.isActive() && worker === undefined && !renewing && !stopped && !waits;
   }
 
-  #bootInto(slot: Slot, report: (line: string) => void, signal: AbortSignal): Promise<WorkerProcess> {
-    return this.#options.starter.boot(slot.instance, report, signal, (worker) => {
+  #bootInto(slot: Slot, report: (line: string) => void, signal: AbortSignal): Promise<WorkerHandle> {
+    return this.#options.starter.start(slot.instance, report, signal, (worker) => {
       slot.worker = worker;
     });
   }

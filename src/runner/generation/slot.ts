@@ -1,13 +1,13 @@
 import type { RestartSpec } from '../../protocol/runner.ts';
 import { Restarts } from './restarts.ts';
-import type { WorkerProcess } from './worker-process.ts';
+import type { WorkerHandle } from './worker-handle.ts';
 
 /** The place of one worker in a generation: who is in it, and how often it had to be filled again. */
 export class Slot {
   readonly instance: number;
   readonly restarts: Restarts;
   /** undefined while there is none */
-  worker: WorkerProcess | undefined;
+  worker: WorkerHandle | undefined;
   /** fulfilled when the earlier worker of this slot and its children are gone */
   vacated: Promise<void> = Promise.resolve();
   /** whether one is being started, or is to be, because it is empty */

@@ -1,10 +1,10 @@
 import type { GenerationSpec } from '../../protocol/runner.ts';
 import { formatBytes, formatDuration } from '../../system/text/amounts.ts';
-import type { WorkerProcess } from './worker-process.ts';
+import type { WorkerHandle } from './worker-handle.ts';
 
 /** Why a worker that is open should be replaced by a fresh one, as a clause; undefined where it should not. */
 export function faultOf(
-  worker: WorkerProcess,
+  worker: WorkerHandle,
   { maxMemory, stuckTimeout }: GenerationSpec,
 ): string | undefined {
   const { isRetiring, state, beat, silentFor, figures } = worker;
@@ -27,7 +27,7 @@ export function faultOf(
  * whose event loop turns stops accepting requests long before that: see src/worker/memory-watch.cjs.
  */
 export function isBeyondHelp(
-  { figures: { memoryBytes } }: WorkerProcess,
+  { figures: { memoryBytes } }: WorkerHandle,
   { maxMemory }: GenerationSpec,
 ): boolean {
   return maxMemory !== null && memoryBytes !== null && memoryBytes > maxMemory * 4;

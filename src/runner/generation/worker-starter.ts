@@ -9,9 +9,9 @@ import type { Outputs } from '../output/outputs.ts';
 import type { ListeningPort } from '../ports/listening-port.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';
 import type { Identity } from '../users/identity.ts';
-import { proveHealthy } from './boot-check.ts';
-import type { BootFailures } from './boot-failure.ts';
-import { type Ready, WorkerProcess } from './worker-process.ts';
+import { waitUntilHealthy } from './boot-check.ts';
+import type { StartupFailures } from './startup-failure.ts';
+import { type Ready, WorkerHandle } from './worker-handle.ts';
 
 /** What all workers of a generation have from the runner. */
 export interface WorkerContext {
@@ -34,12 +34,12 @@ export interface WorkerContext {
 
 interface WorkerStarterOptions extends WorkerContext {
   generation: number;
-  failures: BootFailures;
+  failures: StartupFailures;
   /** what there is to say of the app is added */
   notices: Notice[];
-  started(worker: WorkerProcess): void;
-  memoryExceeded(worker: WorkerProcess): void;
-  exited(worker: WorkerProcess, exit: Exit): void;
+  started(worker: WorkerHandle): void;
+  memoryExceeded(worker: WorkerHandle): void;
+  exited(worker: WorkerHandle, exit: Exit): void;
 }
 
 /** Starts workers of one generation and proves them healthy. */
@@ -56,12 +56,12 @@ export class WorkerStarter {
    * @param started told as soon as there is a process
    * @throws NotStarted, what proveHealthy throws, the reason of `signal`
    */
-  async boot(
+  async start(
     instance: number,
     report: (line: string) => void,
     signal: AbortSignal,
-    started: (worker: WorkerProcess) => void = () => undefined,
-  ): Promise<WorkerProcess> {
+    started: (worker: WorkerHandle) => void = () => undefined,
+  ): Promise<WorkerHandle> {
     signal.throwIfAborted();
     const { spec, failures } = this.#options;
     const worker = await this.#spawn(instance, signal);
@@ -73,7 +73,7 @@ export class WorkerStarter {
       if (ready.onlyInterrupt) this.#noteInterrupt();
     };
     try {
-      await proveHealthy(worker, spec, failures, listens, signal);
+      await waitUntilHealthy(worker, spec, failures, listens, signal);
       return worker;
     } catch (error) {
       worker.kill();
@@ -82,7 +82,7 @@ export class WorkerStarter {
     }
   }
 
-  async #spawn(instance: number, signal: AbortSignal): Promise<WorkerProcess> {
+  async #spawn(instance: number, signal: AbortSignal): Promise<WorkerHandle> {
     const { spec, outputs, started, memoryExceeded, exited } = this.#options;
     const user = this.#options.user();
     const origin = { release: spec.release, process: `web.${instance}` };
@@ -95,7 +95,7 @@ export class WorkerStarter {
       signal.throwIfAborted();
       const listener = { memoryExceeded, exited };
       if (handoff === undefined) throw new Error('its app has been stopped');
-      const worker = new WorkerProcess({ ...this.#options, handoff, instance, user, output, listener });
+      const worker = new WorkerHandle({ ...this.#options, handoff, instance, user, output, listener });
       started(worker);
       return worker;
     } catch (error) {

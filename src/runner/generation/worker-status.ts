@@ -1,9 +1,9 @@
 import type { WorkerStatus } from '../../protocol/runner.ts';
 import type { Generation } from './generation.ts';
-import type { WorkerProcess } from './worker-process.ts';
+import type { WorkerHandle } from './worker-handle.ts';
 
 /** A worker as the server is told of it. */
-export function workerStatus(generation: Generation, worker: WorkerProcess): WorkerStatus {
+export function workerStatus(generation: Generation, worker: WorkerHandle): WorkerStatus {
   const { pid, instance, state, startedAt, figures, beat } = worker;
   return {
     pid,

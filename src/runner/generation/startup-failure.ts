@@ -2,24 +2,24 @@ import { AppError } from '../../errors/app-error.ts';
 import type { GenerationSpec } from '../../protocol/runner.ts';
 import { formatDuration } from '../../system/text/amounts.ts';
 import { describeExit, type Exit } from '../exit.ts';
-import type { WorkerProcess } from './worker-process.ts';
+import type { WorkerHandle } from './worker-handle.ts';
 
 export interface Gone {
-  worker: WorkerProcess;
+  worker: WorkerHandle;
   exit: Exit;
 }
 
 type BootErrorCode = 'boot_exited' | 'boot_timeout' | 'boot_cluster' | 'health_failed' | 'settle_exited';
 
 /** Why a release does not boot, each in its own words, with the last lines that the app printed. */
-export class BootFailures {
+export class StartupFailures {
   readonly #spec: GenerationSpec;
 
   constructor(spec: GenerationSpec) {
     this.#spec = spec;
   }
 
-  exited(worker: WorkerProcess, exit: Exit): Promise<AppError> {
+  exited(worker: WorkerHandle, exit: Exit): Promise<AppError> {
     return this.#failure(
       worker,
       'boot_exited',
@@ -30,7 +30,7 @@ export class BootFailures {
     );
   }
 
-  neverListened(worker: WorkerProcess): Promise<AppError> {
+  neverListened(worker: WorkerHandle): Promise<AppError> {
     const { bootTimeout, port, waitReady } = this.#spec;
     const within = `within ${formatDuration(bootTimeout)}`;
     if (waitReady) {
@@ -50,7 +50,7 @@ export class BootFailures {
   }
 
   /** Reports an app that uses node:cluster: its child processes would serve, and our gate, drain and checks do not reach them. */
-  forked(worker: WorkerProcess): Promise<AppError> {
+  forked(worker: WorkerHandle): Promise<AppError> {
     const isNitro = this.#spec.script.includes('/.output/server/');
     return this.#failure(
       worker,
@@ -63,7 +63,7 @@ export class BootFailures {
   }
 
   /** @param fault what the last health check found wrong, as checkHealth says it */
-  unhealthy(worker: WorkerProcess, fault: string): Promise<AppError> {
+  unhealthy(worker: WorkerHandle, fault: string): Promise<AppError> {
     const { bootTimeout, health } = this.#spec;
     return this.#failure(
       worker,
@@ -85,7 +85,7 @@ export class BootFailures {
   }
 
   async #failure(
-    worker: WorkerProcess,
+    worker: WorkerHandle,
     code: BootErrorCode,
     message: string,
     hint: string,

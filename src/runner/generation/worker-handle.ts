@@ -55,8 +55,8 @@ const mostTold = 20;
 /** What a worker tells beyond the steps of its own life. */
 export interface WorkerListener {
   /** called when the worker exceeds its memory limit, or no longer accepts requests for that reason */
-  memoryExceeded(worker: WorkerProcess): void;
-  exited(worker: WorkerProcess, exit: Exit): void;
+  memoryExceeded(worker: WorkerHandle): void;
+  exited(worker: WorkerHandle, exit: Exit): void;
 }
 
 interface WorkerOptions {
@@ -76,7 +76,7 @@ interface WorkerOptions {
 }
 
 /** The runner's view of one worker: its process, and where in its life it is. */
-export class WorkerProcess {
+export class WorkerHandle {
   readonly instance: number;
   readonly pid: number;
   readonly startedAt = new Date();
