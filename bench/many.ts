@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { ServerStatus } from '../src/api/routes/status.ts';
+import type { ServerStatus } from '../src/api/routes/server.ts';
 import { ApiClient } from '../src/cli/client.ts';
 import { type Sluice, startSluice } from '../test/support/server.ts';
 import {

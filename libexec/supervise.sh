@@ -5,7 +5,7 @@
 # Usage: supervise.sh HOME COMMAND [ARGUMENT...]
 #
 # Exit status of the command: 0 if it stopped on a signal, 1 if it cannot start, 3 if another server has this home, 70 if it
-# crashed; src/server/as-program.ts sets them. The command gets SLUICE_SIGNAL, the name of a signal that it must act on
+# crashed; src/server/program.ts sets them. The command gets SLUICE_SIGNAL, the name of a signal that it must act on
 # at its start, or an empty text.
 set -u
 

@@ -2,7 +2,7 @@ import type { RouterContext, RouterMiddleware } from '@koa/router';
 import type { DefaultContext } from 'koa';
 import { defaultEnvironment, type EnvironmentId } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { Principal } from './auth.ts';
+import type { Principal } from './auth/principal.ts';
 
 /** What earlier middleware has found out about a request. */
 export interface ApiState {

@@ -1,11 +1,12 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { DeployEvent } from '../deploy/events.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import { errorStatus } from '../errors/codes.ts';
 import type { Release } from '../releases/release.ts';
+import { drained } from './body.ts';
 import type { ApiContext } from './context.ts';
 import { type EventRenderer, renderJsonLine, renderText } from './deploy-text.ts';
 import { answerJson, answerWhole } from './errors.ts';
-import { EventStream } from './event-stream.ts';
 
 type Deploy = (onEvent: (event: DeployEvent) => void) => Promise<Release>;
 
@@ -79,4 +80,73 @@ async function answerLive(
     return;
   }
   await stream?.end();
+}
+
+/**
+ * An answer that may have to wait for the end of its request. Text is written as bytes. If a response is written as strings,
+ * some versions of Node.js lose its `drain` event (test/platform/http.test.ts), and count UTF-16 characters as unsent bytes.
+ */
+export interface HeldBack {
+  write(text: string): void;
+  /** Lets out what was held, whatever has become of the request. */
+  release(): void;
+}
+
+/**
+ * Holds an answer back until its request is here in full, where it comes through a proxy (`X-Forwarded-For`): nginx sends on
+ * no more of a request from the first byte of its answer on, and an upload that is told of as it comes would never end.
+ * What is told meanwhile is little: the first step of a deploy. (Git says nothing before it has all of a push.)
+ */
+export function heldBack(request: IncomingMessage, response: ServerResponse): HeldBack {
+  let held: string[] | undefined;
+  const release = () => {
+    request.off('end', release).off('close', release);
+    const text = held?.join('') ?? '';
+    held = undefined;
+    if (text !== '' && !response.destroyed) response.write(Buffer.from(text));
+  };
+  if (request.headers['x-forwarded-for'] !== undefined && !request.complete) {
+    held = [];
+    request.on('end', release).on('close', release);
+  }
+  return {
+    write: (text) => {
+      if (held === undefined) response.write(Buffer.from(text));
+      else held.push(text);
+    },
+    release,
+  };
+}
+
+/** More than this unread by the watcher, and lines of log are left out: one who sleeps must not cost us memory. */
+const maxUnread = 1024 ** 2;
+
+/** Text that goes out as it comes about. A watcher who goes away changes nothing for the deploy. */
+export class EventStream {
+  readonly #request: IncomingMessage;
+  readonly #response: ServerResponse;
+  readonly #out: HeldBack;
+
+  constructor(request: IncomingMessage, response: ServerResponse) {
+    this.#request = request;
+    this.#response = response;
+    this.#out = heldBack(request, response);
+  }
+
+  /** For what must arrive. */
+  write(text: string): void {
+    if (!this.#response.destroyed) this.#out.write(text);
+  }
+
+  /** For what may be left out where the watcher does not keep up: the build log has it all. */
+  offer(text: string): void {
+    if (this.#response.writableLength < maxUnread) this.write(text);
+  }
+
+  /** Ends the answer, and lets go of what the sender may still be sending. */
+  async end(): Promise<void> {
+    if (!this.#request.complete) await drained(this.#request);
+    this.#out.release();
+    this.#response.end();
+  }
 }

@@ -3,9 +3,9 @@ import { AppError, type ErrorBody, errorBody } from '../errors/app-error.ts';
 import { errorStatus } from '../errors/codes.ts';
 import type { Log } from '../system/log/log.ts';
 import { printable } from '../system/text/printable.ts';
-import { challenge, isGit } from './auth.ts';
+import { challenge, isGit } from './auth/principal.ts';
+import { drained } from './body.ts';
 import type { ApiState } from './context.ts';
-import { drained } from './upload.ts';
 
 /**
  * Answers every error: as `{error: {code, message, hint}}`, or as text where git shows it to people. One that we do not

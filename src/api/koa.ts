@@ -1,10 +1,12 @@
+import { createRequire } from 'node:module';
+import { Stream } from 'node:stream';
+import type { Middleware } from 'koa';
 import Koa, { type Context } from 'koa';
+import { AppError } from '../errors/app-error.ts';
 import type { Log } from '../system/log/log.ts';
 import type { ApiState } from './context.ts';
 import { answerErrors } from './errors.ts';
-import { answerInJson } from './json-answer.ts';
-import { identify, logLost } from './request-id.ts';
-import { assertTarget, normalizeTarget } from './request-target.ts';
+import { identify, logLost } from './request-log.ts';
 
 /**
  * Creates the Koa app for both APIs: it identifies and logs requests, and answers every error. No request, and no disconnect
@@ -27,4 +29,71 @@ export function createKoa(log: Log, asText?: (ctx: Context) => boolean): Koa<Api
   app.use(assertTarget);
   app.on('error', logLost(log));
   return app;
+}
+
+/** Not imported: the package imports `node:http`, which costs 6 MB; required, it does not. See src/system/net/http.ts. */
+export const { default: Router } = createRequire(import.meta.url)(
+  '@koa/router',
+) as typeof import('@koa/router');
+
+/**
+ * Makes JSON of each body that is neither text, bytes nor a stream, before Koa sees it. Koa does the same later, but asks
+ * first whether it is a `Response` as `fetch` gives it, and only to be asked that loads undici: 6 MB of memory for good
+ * (measured), in a server that fetches nothing.
+ */
+export function answerInJson<State>({ response }: Koa<State>): void {
+  const body = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(response), 'body');
+  if (body?.get === undefined || body.set === undefined)
+    throw new TypeError('a response of Koa has no body to be set');
+  const { get, set } = body;
+  Object.defineProperty(response, 'body', {
+    configurable: true,
+    get,
+    set(this: Koa.Response, value: unknown) {
+      if (isSentAsItIs(value)) return set.call(this, value);
+      if (!/\bjson\b/i.test(this.type)) this.type = 'json';
+      set.call(this, JSON.stringify(value));
+    },
+  });
+}
+
+function isSentAsItIs(value: unknown): boolean {
+  return (
+    value === null ||
+    value === undefined ||
+    typeof value === 'string' ||
+    Buffer.isBuffer(value) ||
+    value instanceof Stream
+  );
+}
+
+/**
+ * Makes `ctx.path` and `ctx.query` safe to read for all later code. Koa parses `req.url` on each access and throws for
+ * some targets, so a listener that reads `ctx.path` could end the process. A malformed target becomes `/`, and
+ * `assertTarget` then refuses the request.
+ */
+export const normalizeTarget: Middleware<ApiState> = (ctx, next) => {
+  ctx.req.url = originForm(ctx.originalUrl) ?? '/';
+  return next();
+};
+
+/** @throws AppError `bad_request` if the request line has no valid target */
+export const assertTarget: Middleware<ApiState> = (ctx, next) => {
+  if (originForm(ctx.originalUrl) !== undefined) return next();
+  throw new AppError('bad_request', 'The URL in the request line is malformed.', {
+    hint: 'Send a path that starts with "/". Percent-encode spaces, "#" and characters that are not ASCII.',
+  });
+};
+
+/**
+ * Returns path and query of a request target (RFC 9112, section 3.2), or undefined if the target is malformed.
+ * @param target path and query, or a whole URL as clients send it to a proxy
+ */
+export function originForm(target: string): string | undefined {
+  if (/^https?:\/\//i.test(target)) {
+    const url = URL.parse(target);
+    return url === null ? undefined : `${url.pathname}${url.search}`;
+  }
+  // Without these characters Koa's parser only splits the text at the first "?".
+  return /^\/[^\s#]*$/.test(target) ? target : undefined;
 }

@@ -3,7 +3,7 @@ import type { EnvironmentId } from '../config/paths.ts';
 import type { DeployEvent } from '../deploy/events.ts';
 import type { DomainView } from '../edge/domain.ts';
 import type { ErrorBody } from '../errors/app-error.ts';
-import type { ServiceMode, ServiceName } from '../git/services.ts';
+import type { ServiceMode, ServiceName } from '../git/service.ts';
 import type { LogLine } from '../logs/join.ts';
 import type { LogQuery } from '../logs/read.ts';
 import type {
@@ -14,7 +14,7 @@ import type {
   Notice,
   WorkerStatus,
 } from '../protocol/runner.ts';
-import type { GitExchange } from '../push/git-exchange.ts';
+import type { GitExchange } from '../push/session.ts';
 import type { Release, ReleaseSource } from '../releases/release.ts';
 
 export type { LimitsReport } from '../protocol/limits.ts';

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { LogEntry } from '../api/log-text.ts';
+import type { LogEntry } from '../api/routes/logs.ts';
 import type { EnvironmentId } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { ApiClient, CallOptions } from './client.ts';

@@ -1,4 +1,4 @@
-import type { LogEntry } from '../api/log-text.ts';
+import type { LogEntry } from '../api/routes/logs.ts';
 import { printableLine } from '../system/text/printable.ts';
 import { formatDay, hasColours, paint, twoDigits } from './output.ts';
 

@@ -1,4 +1,4 @@
-import type { ServerStatus } from '../api/routes/status.ts';
+import type { ServerStatus } from '../api/routes/server.ts';
 import { ApiClient } from '../cli/client.ts';
 import { ownLog } from '../config/own-log.ts';
 import type { Paths } from '../config/paths.ts';

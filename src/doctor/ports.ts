@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import type { RunnerInfo } from '../api/routes/status.ts';
+import type { RunnerInfo } from '../api/routes/server.ts';
 import { listEnvironmentsWithState, loadEnvironmentState } from '../config/environment-state.ts';
 import { installRoot } from '../config/installed.ts';
 import { type EnvironmentId, environmentName } from '../config/paths.ts';

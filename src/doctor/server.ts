@@ -1,4 +1,4 @@
-import type { RunnerInfo } from '../api/routes/status.ts';
+import type { RunnerInfo } from '../api/routes/server.ts';
 import type { AppStatus } from '../apps/service.ts';
 import { version as ownVersion } from '../cli/version.ts';
 import { ownLog } from '../config/own-log.ts';

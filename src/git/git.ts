@@ -1,4 +1,7 @@
+import type { ChildProcess } from 'node:child_process';
 import { execFile, spawn } from 'node:child_process';
+import { getPriority, setPriority } from 'node:os';
+import { PassThrough, type Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { ownEnvironment } from '../system/process/own-program.ts';
@@ -122,5 +125,49 @@ export function gitEnvironment(extra: Record<string, string> = {}): Record<strin
     GIT_CONFIG_VALUE_0: '/dev/null',
     GIT_TERMINAL_PROMPT: '0',
     ...extra,
+  });
+}
+
+/** Below live traffic: to unpack a large push, or to read a large tree, takes a core for a while. */
+const niceness = 10;
+
+/** Only ever downwards: nobody but root may raise a process that has been started with less. */
+export function lower({ pid }: ChildProcess): void {
+  if (pid !== undefined && getPriority() < niceness) setPriority(pid, niceness);
+}
+
+/**
+ * The tree of a commit as a tar, without what `export-ignore` in its .gitattributes leaves out. Ended where whoever reads
+ * it destroys it; fails with an AppError where git does.
+ */
+export function archiveCommit(repository: string, commit: string, env: Record<string, string>): Readable {
+  const output = new PassThrough();
+  // It may fail before anybody reads it: whoever comes to do so is told then.
+  output.on('error', () => undefined);
+  const child = spawn('git', [`--git-dir=${repository}`, 'archive', '--format=tar', commit], {
+    env: gitEnvironment(env),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  child.once('error', (error) => output.destroy(explainStart(error) ?? error));
+  // Without it there are no streams either: the system has no room for one more process, or file.
+  if (child.pid === undefined) return output;
+  lower(child);
+  let complaint = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    complaint = (complaint + text).slice(0, 2000);
+  });
+  child.stdout.pipe(output, { end: false });
+  // Not 'exit': what it has written may still be on its way then.
+  child.once('close', (code) => {
+    if (code === 0) output.end();
+    else output.destroy(archiveFailed(commit, complaint));
+  });
+  output.once('close', () => child.kill());
+  return output;
+}
+
+function archiveFailed(commit: string, complaint: string): AppError {
+  return new AppError('git_failed', `git could not read commit ${commit.slice(0, 10)}: ${complaint.trim()}`, {
+    hint: '`git fsck` on your machine tells what is wrong with the repository.',
   });
 }

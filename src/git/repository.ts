@@ -11,9 +11,8 @@ import {
   temporaryBeside,
 } from '../system/fs/files.ts';
 import { removeTree } from '../system/fs/remove-tree.ts';
-import { archiveCommit } from './archive.ts';
 import { type Commit, commitFormat, parseCommits } from './commit.ts';
-import { git, gitRecords } from './git.ts';
+import { archiveCommit, git, gitRecords } from './git.ts';
 import { heads } from './refs.ts';
 
 /** What is new in a commit: a bounded list, the newest first, and how many there are in all. */

@@ -4,16 +4,16 @@ import type { AppServiceApi, GitCall } from '../apps/service.ts';
 import type { EnvironmentId } from '../config/paths.ts';
 import { gitEnvironment } from '../git/git.ts';
 import type { Repository } from '../git/repository.ts';
-import { type GitService, startService } from '../git/services.ts';
+import { type GitService, startService } from '../git/service.ts';
 import { ensureSpace } from '../releases/disk.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
 import { withDeadline } from '../system/concurrency/deadline.ts';
 import { Slots } from '../system/concurrency/slots.ts';
 import { sweepTemporaries } from '../system/fs/files.ts';
 import type { AppRepository } from './app-repository.ts';
-import { alignBranches } from './branches.ts';
-import { GitExchange } from './git-exchange.ts';
+import { alignBranches } from './app-repository.ts';
 import { servePush } from './push.ts';
+import { GitExchange } from './session.ts';
 
 /** How long pushes may take to end by themselves when the server stops, in ms: their deploys are over by then. */
 const grace = 5000;

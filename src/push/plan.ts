@@ -1,6 +1,6 @@
 import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { PushRequest } from '../git/hook-port.ts';
+import type { PushRequest } from '../git/hook.ts';
 import { heads, isNone, type RefUpdate, tags } from '../git/refs.ts';
 import { listSome } from '../system/text/listing.ts';
 

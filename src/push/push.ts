@@ -2,19 +2,18 @@ import type { AppServiceApi, GitCall } from '../apps/service.ts';
 import type { EnvironmentId } from '../config/paths.ts';
 import type { DeployEvent } from '../deploy/events.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
-import type { HookPort, PushRequest } from '../git/hook-port.ts';
+import type { HookPort, PushRequest } from '../git/hook.ts';
 import { collide, heads, isNone, type RefUpdate } from '../git/refs.ts';
 import type { Repository } from '../git/repository.ts';
-import type { GitService } from '../git/services.ts';
+import type { GitService } from '../git/service.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
 import type { Log } from '../system/log/log.ts';
 import type { LogLevel } from '../system/log/log-level.ts';
 import { severity } from '../system/log/severity.ts';
 import type { AppRepository } from './app-repository.ts';
-import type { GitExchange } from './git-exchange.ts';
-import { notInThisRelease } from './not-in-release.ts';
+import { factsOf, notInThisRelease, originOf } from './commit.ts';
 import { planPush } from './plan.ts';
-import { factsOf, originOf } from './pushed-commit.ts';
+import type { GitExchange } from './session.ts';
 
 /** So many refs of a push are logged. */
 const loggedRefs = 10;

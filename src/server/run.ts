@@ -1,7 +1,9 @@
+import manifest from '../../package.json' with { type: 'json' };
 import { createApi } from '../api/app.ts';
-import { KeyStore } from '../api/keys.ts';
-import { createSshApi } from '../api/ssh.ts';
-import { TokenStore } from '../api/tokens.ts';
+import { placeOfPushes } from '../api/auth/authorized-keys.ts';
+import { KeyStore } from '../api/auth/keys.ts';
+import { TokenStore } from '../api/auth/tokens.ts';
+import { createSshApi } from '../api/git/ssh.ts';
 import { AssignedPorts } from '../apps/assigned-ports.ts';
 import { recordEvent } from '../apps/history.ts';
 import { RunnerClient } from '../apps/runner-client.ts';
@@ -22,11 +24,9 @@ import { createLog, describeError, type Log } from '../system/log/log.ts';
 import { fromUrl, inUrl } from '../system/net/address.ts';
 import { isLoopback } from '../system/net/loopback.ts';
 import { takePassedSockets } from '../system/process/passed-sockets.ts';
-import { exitStatus } from './as-program.ts';
-import { placeOfPushes } from './pushes.ts';
+import { exitStatus } from './program.ts';
 import { serveApi } from './serve.ts';
 import { shieldApps } from './shield.ts';
-import { version } from './version.ts';
 
 /** What can be said as soon as the server can be talked to. */
 export interface Ready {
@@ -187,3 +187,5 @@ function alreadyRunning(home: string): AppError {
     hint: '`sluice status` shows what it runs. For a second one, set SLUICE_HOME to another directory.',
   });
 }
+
+export const { version } = manifest;

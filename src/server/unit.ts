@@ -1,7 +1,7 @@
 import { homeFromEnvironment } from '../config/paths.ts';
 import { withDeadline } from '../system/concurrency/deadline.ts';
 import { sayReadyToSystemd } from '../system/process/systemd.ts';
-import { asProgram } from './as-program.ts';
+import { asProgram } from './program.ts';
 import { run } from './run.ts';
 
 /** How long the machine's start waits for apps, in ms: one that does not come up must not keep it from being done. */

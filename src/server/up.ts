@@ -1,12 +1,14 @@
-import { statSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { openSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import type { RunnerClient } from '../apps/runner-client.ts';
 import { homeFromEnvironment, type Paths } from '../config/paths.ts';
-import { AppError } from '../errors/app-error.ts';
+import { AppError, isRefusedByDisk } from '../errors/app-error.ts';
 import type { Log } from '../system/log/log.ts';
-import { asProgram } from './as-program.ts';
-import { openLog } from './open-log.ts';
+import type { LogLevel } from '../system/log/log-level.ts';
+import { smallHeap } from '../system/process/small-heap.ts';
+import { asProgram } from './program.ts';
 import { type Ready, run } from './run.ts';
-import { RunnerProcess } from './runner-process.ts';
 
 export type { Ready } from './run.ts';
 
@@ -65,3 +67,77 @@ function sayReady(ready: Ready): void {
 }
 
 if (import.meta.main) await asProgram(() => up(homeFromEnvironment(), sayReady));
+
+const largest = 10 * 1024 ** 2;
+
+/**
+ * Opens our own log to append to it; one that is large becomes `sluice.log.1` first, in place of the one before. A
+ * runner that is still there from an earlier server goes on writing into that. If the disk refuses to open the log, stderr is
+ * the log: a full disk must not keep apps down.
+ * @returns its file descriptor
+ */
+export function openLog(path: string): number {
+  const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  if (size > largest) setAside(path);
+  try {
+    return openSync(path, 'a', 0o600);
+  } catch (error) {
+    if (!isRefusedByDisk(error)) throw error;
+    return process.stderr.fd;
+  }
+}
+
+/** A directory may be beyond us, for example on a full disk; a log that grows on is better than no start. */
+function setAside(path: string): void {
+  try {
+    renameSync(path, `${path}.1`);
+  } catch {}
+}
+
+const entry = fileURLToPath(new URL('../runner/main.ts', import.meta.url));
+
+/** Starts runners: one at a time, in a session of its own, so that it outlives us and Ctrl-C does not reach it. */
+export class RunnerProcess {
+  readonly #home: string;
+  readonly #log: Log;
+  readonly #output: number;
+  readonly #logLevel: LogLevel;
+  #child: ChildProcess | undefined;
+
+  /** @param output file descriptor that its log goes to */
+  constructor(home: string, output: number, logLevel: LogLevel, log: Log) {
+    this.#home = home;
+    this.#output = output;
+    this.#logLevel = logLevel;
+    this.#log = log;
+  }
+
+  /** Starts one, unless one that we started has yet to answer. */
+  readonly ensure = (): void => {
+    if (this.#child !== undefined) return;
+    const { NODE_OPTIONS: _, ...env } = process.env;
+    const child = spawn(process.execPath, [...smallHeap, entry], {
+      cwd: this.#home,
+      env: { ...env, SLUICE_HOME: this.#home, SLUICE_LOG_LEVEL: this.#logLevel },
+      stdio: ['ignore', this.#output, this.#output],
+      detached: true,
+    });
+    this.#child = child;
+    child.once('error', (error) => this.#gone('error', { error: error.message }));
+    child.once('exit', (code, signal) =>
+      this.#gone(code === 0 ? 'info' : 'error', { pid: child.pid, code, signal }),
+    );
+    // It goes on when we end; to us it is a connection, whoever started it.
+    child.unref();
+  };
+
+  /** Whether one that we started runs. */
+  get isRunning(): boolean {
+    return this.#child !== undefined;
+  }
+
+  #gone(level: LogLevel, how: Record<string, unknown>): void {
+    this.#child = undefined;
+    this.#log[level]('runner ended', how);
+  }
+}

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import supertest from 'supertest';
-import type { Scope } from '../../src/api/tokens.ts';
+import type { Scope } from '../../src/api/auth/tokens.ts';
 import { answering } from '../support/apps.ts';
 import { startSluice } from '../support/server.ts';
 import { wholeFile } from '../support/whole-file.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
-import { originForm } from '../../src/api/request-target.ts';
+import { originForm } from '../../src/api/koa.ts';
 import { startSluice } from '../support/server.ts';
 import { wholeFile } from '../support/whole-file.ts';
 

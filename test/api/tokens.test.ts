@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { TokenStore } from '../../src/api/tokens.ts';
+import { TokenStore } from '../../src/api/auth/tokens.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 test('a token is kept as a hash only, in a file that nobody else can read', async (t) => {

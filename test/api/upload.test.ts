@@ -5,9 +5,8 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import { finished } from 'node:stream/promises';
 import { type TestContext, test } from 'node:test';
 import * as v from 'valibot';
+import { jsonBody, uploadBody } from '../../src/api/body.ts';
 import type { ApiContext } from '../../src/api/context.ts';
-import { jsonBody } from '../../src/api/json-body.ts';
-import { uploadBody } from '../../src/api/upload.ts';
 
 const head = (length: number) => `POST / HTTP/1.1\r\nHost: x\r\nContent-Length: ${length}\r\n\r\n`;
 

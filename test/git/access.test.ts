@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import type { Scope } from '../../src/api/tokens.ts';
+import type { Scope } from '../../src/api/auth/tokens.ts';
 import { answering } from '../support/apps.ts';
 import { Checkout, remoteBranches } from '../support/git.ts';
 import { startSluice } from '../support/server.ts';

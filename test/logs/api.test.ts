@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { get, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { LogEntry } from '../../src/api/log-text.ts';
+import type { LogEntry } from '../../src/api/routes/logs.ts';
 import { LogWriter } from '../support/log-writer.ts';
 import { startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { closeSync } from 'node:fs';
 import { readdir, readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
-import { openLog } from '../../src/server/open-log.ts';
+import { openLog } from '../../src/server/up.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 test('a log of more than 10 MiB is set aside at the start, in place of the one before; a smaller one goes on', async (t) => {

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import type { ServerStatus } from '../../src/api/routes/status.ts';
+import type { ServerStatus } from '../../src/api/routes/server.ts';
 import { Paths } from '../../src/config/paths.ts';
 import { writeJsonAtomic } from '../../src/system/fs/files.ts';
 import { parentOf, processStartTime } from '../../src/system/process/processes.ts';

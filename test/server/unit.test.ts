@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { TokenStore } from '../../src/api/tokens.ts';
+import { TokenStore } from '../../src/api/auth/tokens.ts';
 import { Paths } from '../../src/config/paths.ts';
 import { writeJsonAtomic } from '../../src/system/fs/files.ts';
 import { answering } from '../support/apps.ts';

@@ -7,7 +7,7 @@ import { createServer } from 'node:net';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { AppError } from '../../src/errors/app-error.ts';
-import { exitStatus } from '../../src/server/as-program.ts';
+import { exitStatus } from '../../src/server/program.ts';
 import { writeJsonAtomic } from '../../src/system/fs/files.ts';
 import { processStartTime } from '../../src/system/process/processes.ts';
 import { Inspector } from '../soak/inspector.ts';

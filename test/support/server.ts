@@ -9,7 +9,7 @@ import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { TokenStore } from '../../src/api/tokens.ts';
+import { TokenStore } from '../../src/api/auth/tokens.ts';
 import type { AppStatus } from '../../src/apps/service.ts';
 import { baseEnvironment } from '../../src/build/variables.ts';
 import { Paths } from '../../src/config/paths.ts';

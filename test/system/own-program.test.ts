@@ -9,11 +9,7 @@ import { ownProgram } from '../../src/system/process/own-program.ts';
 const root = resolve(import.meta.dirname, '../..');
 
 /** Files that pass our whole environment on, to a program that runs in place of us. */
-const passOn = new Set([
-  'src/cli/commands/up.ts',
-  'src/cli/commands/upgrade.ts',
-  'src/server/runner-process.ts',
-]);
+const passOn = new Set(['src/cli/commands/up.ts', 'src/cli/commands/upgrade.ts', 'src/server/up.ts']);
 
 test('a program that Sluice starts for itself has no variable of ours but PATH, and not our working directory', async () => {
   const { NODE_PATH } = process.env;

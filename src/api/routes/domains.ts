@@ -7,9 +7,9 @@ import type { Edge } from '../../edge/edge.ts';
 import { errorBody } from '../../errors/app-error.ts';
 import type { LoggedEvent } from '../../releases/events-log.ts';
 import type { Log } from '../../system/log/log.ts';
-import { mayTouch, need, needWhole } from '../auth.ts';
+import { mayTouch, need, needWhole } from '../auth/principal.ts';
+import { jsonBody } from '../body.ts';
 import { type ApiState, takes } from '../context.ts';
-import { jsonBody } from '../json-body.ts';
 
 interface DomainSources {
   service: Pick<AppServiceApi, 'domainNotices'>;

@@ -6,7 +6,8 @@ import { AppError } from '../../errors/app-error.ts';
 import type { LogFilter } from '../../logs/filter.ts';
 import type { LogLine } from '../../logs/join.ts';
 import { isLogStream, type LogStream, logStreams } from '../../logs/line.ts';
-import { need } from '../auth.ts';
+import { need } from '../auth/principal.ts';
+import { refuseBody } from '../body.ts';
 import {
   type ApiContext,
   type ApiState,
@@ -16,8 +17,6 @@ import {
   targetOf,
   wholeNumber,
 } from '../context.ts';
-import { jsonLine, textLine } from '../log-text.ts';
-import { refuseBody } from '../upload.ts';
 
 const defaultLines = 100;
 const maxLines = 100_000;
@@ -100,4 +99,30 @@ function streamOf(text: string): LogStream {
   throw new AppError('bad_request', `stream="${text}" is no stream of a log`, {
     hint: `There are ${logStreams.join(', ')}; several have commas between them.`,
   });
+}
+
+/** A line of a log as `application/x-ndjson` has it. */
+export interface LogEntry extends Omit<LogLine, 'text'> {
+  line: string;
+  /** where the line is a JSON object, as those of pino are: its fields */
+  json?: Record<string, unknown>;
+}
+
+export function textLine({ text }: LogLine): string {
+  return `${text}\n`;
+}
+
+export function jsonLine({ text, ...rest }: LogLine): string {
+  const json = rest.stream === 'sys' ? undefined : objectIn(text);
+  const entry: LogEntry = { ...rest, line: text, ...(json && { json }) };
+  return `${JSON.stringify(entry)}\n`;
+}
+
+function objectIn(text: string): Record<string, unknown> | undefined {
+  if (!/^\s*\{.*\}\s*$/s.test(text)) return undefined;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }

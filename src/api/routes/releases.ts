@@ -4,11 +4,10 @@ import type { AppServiceApi } from '../../apps/service.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { maxMessage, printable } from '../../git/commit.ts';
 import { noCommit, type ReleaseSource } from '../../releases/release.ts';
-import { need } from '../auth.ts';
+import { need } from '../auth/principal.ts';
+import { announcedLength, jsonBody, uploadBody } from '../body.ts';
 import { type ApiContext, type ApiState, queryText, takes, targetOf, wholeNumber } from '../context.ts';
 import { answerDeploy } from '../deploy-answer.ts';
-import { jsonBody } from '../json-body.ts';
-import { announcedLength, uploadBody } from '../upload.ts';
 
 const wanted = 'the number of a release, or null for the one that was live before';
 

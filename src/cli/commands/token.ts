@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander';
-import type { Scope, Token } from '../../api/tokens.ts';
+import type { Scope, Token } from '../../api/auth/tokens.ts';
 import { type CommonOptions, connect, subcommand } from '../command.ts';
 import { formatTime, print, printJson, remark, table } from '../output.ts';
 

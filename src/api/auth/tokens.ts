@@ -1,7 +1,7 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import * as v from 'valibot';
-import { NamedRecords } from '../config/named-records.ts';
-import { AppError } from '../errors/app-error.ts';
+import { NamedRecords } from '../../config/named-records.ts';
+import { AppError } from '../../errors/app-error.ts';
 
 /** What a token may do; each includes the ones before it. */
 export const scopes = ['read', 'deploy', 'admin'] as const;

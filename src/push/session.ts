@@ -1,8 +1,8 @@
 import type { Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '../errors/app-error.ts';
-import type { PushRequest } from '../git/hook-port.ts';
-import type { GitService } from '../git/services.ts';
+import type { PushRequest } from '../git/hook.ts';
+import type { GitService } from '../git/service.ts';
 import { processStartTime } from '../system/process/processes.ts';
 
 /** How often it is looked whether the hook of a push is still there, in ms. */

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { finished, type Readable } from 'node:stream';
-import type { GitExchange } from '../push/git-exchange.ts';
+import type { GitExchange } from '../../push/session.ts';
 
 /** How long a client may leave unread what git tells it, in ms. */
 const unreadTimeout = 60_000;

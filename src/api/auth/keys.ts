@@ -1,9 +1,9 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import * as v from 'valibot';
-import { NamedRecords } from '../config/named-records.ts';
-import { AppError, systemCode } from '../errors/app-error.ts';
-import { ownProgram } from '../system/process/own-program.ts';
+import { NamedRecords } from '../../config/named-records.ts';
+import { AppError, systemCode } from '../../errors/app-error.ts';
+import { ownProgram } from '../../system/process/own-program.ts';
 import type { AuthorizedKeys } from './authorized-keys.ts';
 
 const keySchema = v.strictObject({

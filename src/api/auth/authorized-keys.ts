@@ -1,9 +1,14 @@
 import { readFile, realpath } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { AppError, systemCode } from '../errors/app-error.ts';
-import { ifThere } from '../system/fs/exists.ts';
-import { ensurePrivateDirectory, writeFileAtomic } from '../system/fs/files.ts';
-import { shellWord } from '../system/text/shell-word.ts';
+import { homedir, userInfo } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { installedTree } from '../../config/installed.ts';
+import type { Paths } from '../../config/paths.ts';
+import type { ServerSettings } from '../../config/server-settings.ts';
+import { AppError, systemCode } from '../../errors/app-error.ts';
+import { ifThere } from '../../system/fs/exists.ts';
+import { ensurePrivateDirectory, writeFileAtomic } from '../../system/fs/files.ts';
+import { shellWord } from '../../system/text/shell-word.ts';
 import type { Key } from './keys.ts';
 
 /** `restrict` takes away all that is not the command: terminal, forwarding, and whatever sshd will learn yet. */
@@ -137,3 +142,39 @@ export class AuthorizedKeys {
 function bytes(text: string): string {
   return Buffer.from(text).toString('latin1');
 }
+
+/** Where sshd finds the keys that may push, and where what it starts for them finds us. */
+interface Pushes {
+  authorizedKeys: AuthorizedKeys;
+  socket: { path: string; mode: number };
+}
+
+/**
+ * Pushes come in as the user that we are, or as one of their own. That one can read the file and open the socket by its
+ * group, which both have from their directory; nothing else of ours is open to it.
+ */
+export function placeOfPushes(paths: Paths, { ssh }: ServerSettings): Pushes {
+  if (ssh.user === undefined) {
+    const path = ssh.authorizedKeys.replace(/^~(?=\/)/, homedir());
+    const command = [...relay, paths.sshSocket];
+    return {
+      authorizedKeys: new AuthorizedKeys({ path, user: userInfo().username }, paths.home, command),
+      socket: { path: paths.sshSocket, mode: 0o600 },
+    };
+  }
+  const command = [...relay, paths.pushSocket];
+  return {
+    authorizedKeys: new AuthorizedKeys(
+      { path: paths.pushKeys, user: ssh.user, mode: 0o640 },
+      paths.home,
+      command,
+    ),
+    socket: { path: paths.pushSocket, mode: 0o660 },
+  };
+}
+
+/** The command that carries a push to us. */
+const relay =
+  installedTree === undefined
+    ? [process.execPath, fileURLToPath(new URL('../../relay/ssh.cjs', import.meta.url))]
+    : [join(installedTree, 'libexec/node'), join(installedTree, 'src/relay/ssh.cjs')];

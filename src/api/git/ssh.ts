@@ -1,18 +1,17 @@
 import type { RouterMiddleware } from '@koa/router';
 import type Koa from 'koa';
 import type { Context } from 'koa';
-import type { AppServiceApi } from '../apps/service.ts';
-import { AppError, errorBody } from '../errors/app-error.ts';
-import { type ServiceName, serviceNames } from '../git/services.ts';
-import type { Log } from '../system/log/log.ts';
-import { printable } from '../system/text/printable.ts';
-import { assertMayTouch } from './auth.ts';
+import type { AppServiceApi } from '../../apps/service.ts';
+import { AppError, errorBody } from '../../errors/app-error.ts';
+import { type ServiceName, serviceNames } from '../../git/service.ts';
+import type { Log } from '../../system/log/log.ts';
+import { printable } from '../../system/text/printable.ts';
+import type { KeyStore } from '../auth/keys.ts';
+import { assertMayTouch } from '../auth/principal.ts';
+import type { ApiState } from '../context.ts';
+import { renderPush } from '../deploy-text.ts';
+import { createKoa, Router } from '../koa.ts';
 import { carry } from './carry.ts';
-import type { ApiState } from './context.ts';
-import type { KeyStore } from './keys.ts';
-import { createKoa } from './koa.ts';
-import { renderPush } from './push-text.ts';
-import { Router } from './router.ts';
 
 interface SshOptions {
   service: AppServiceApi;

@@ -2,9 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { withDeadline } from '../system/concurrency/deadline.ts';
-import { explainStart, gitEnvironment } from './git.ts';
-import { HookPort } from './hook-port.ts';
-import { lower } from './priority.ts';
+import { explainStart, gitEnvironment, lower } from './git.ts';
+import { HookPort } from './hook.ts';
 import { kept } from './refs.ts';
 
 /** What a client of git asks for: to send, or to fetch. */

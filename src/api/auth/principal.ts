@@ -1,7 +1,7 @@
 import type { RouterMiddleware } from '@koa/router';
 import type { Context } from 'koa';
-import { AppError } from '../errors/app-error.ts';
-import type { ApiState } from './context.ts';
+import { AppError } from '../../errors/app-error.ts';
+import type { ApiState } from '../context.ts';
 import { type Scope, scopes, type TokenStore } from './tokens.ts';
 
 /** Who asks. */

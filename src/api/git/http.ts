@@ -1,15 +1,16 @@
 import { pipeline, type Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import type { Router, RouterMiddleware } from '@koa/router';
+import type { Context } from 'koa';
 import type { AppServiceApi } from '../../apps/service.ts';
 import { AppError } from '../../errors/app-error.ts';
-import { type ServiceMode, type ServiceName, serviceNames } from '../../git/services.ts';
-import { need } from '../auth.ts';
-import { carry } from '../carry.ts';
+import { type ServiceMode, type ServiceName, serviceNames } from '../../git/service.ts';
+import { isLoopback } from '../../system/net/loopback.ts';
+import { need } from '../auth/principal.ts';
+import { drained } from '../body.ts';
 import { type ApiContext, type ApiState, queryText, takes } from '../context.ts';
-import { tokenInTheClear } from '../plain-http.ts';
-import { renderPush } from '../push-text.ts';
-import { drained } from '../upload.ts';
+import { renderPush } from '../deploy-text.ts';
+import { carry } from './carry.ts';
 
 /** The protocol of git over HTTP: gitprotocol-http(5). A push deploys; to fetch gives what was deployed. */
 export function gitRoutes(router: Router<ApiState>, service: AppServiceApi): void {
@@ -97,4 +98,17 @@ function unzipped({ req }: ApiContext): Readable {
   unzipped.on('error', () => undefined);
   pipeline(req, unzipped, () => undefined);
   return unzipped;
+}
+
+/**
+ * What whoever sent a token should know where it came over the network as it is; null where it did not. What comes from
+ * loopback comes from this machine: from our own edge, which speaks TLS, a tunnel, or somebody here.
+ */
+export function tokenInTheClear({ req }: Pick<Context, 'req'>): string | null {
+  const { remoteAddress } = req.socket;
+  // One that has been closed meanwhile has none, and nobody to tell.
+  if (remoteAddress === undefined || isLoopback(remoteAddress)) return null;
+  return `warning: your token came here unencrypted, over http: whoever is on the way can read it and use it.
+  Push over ssh, or to an https:// URL, and replace the token: sluice token revoke NAME, sluice token create NAME
+`;
 }
