@@ -66,8 +66,6 @@ function sayReady(ready: Ready): void {
   process.stdout.write(`${text}\n`);
 }
 
-if (import.meta.main) await asProgram(() => up(homeFromEnvironment(), sayReady));
-
 const largest = 10 * 1024 ** 2;
 
 /**
@@ -141,3 +139,5 @@ export class RunnerProcess {
     this.#log[level]('runner ended', how);
   }
 }
+
+if (import.meta.main) await asProgram(() => up(homeFromEnvironment(), sayReady));
