@@ -6,8 +6,8 @@ import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { committedFiles, generatedFiles } from '../config/generate.ts';
 import { appSettingsSchema } from '../src/config/app-settings.ts';
-import { parseSettings } from '../src/config/load.ts';
 import { serverSettingsSchema } from '../src/config/server-settings.ts';
+import { parseSettings } from '../src/config/settings-file.ts';
 import { errorStatus } from '../src/errors/codes.ts';
 import { sluiceBinary } from './support/cli.ts';
 

@@ -1,8 +1,7 @@
 import type { EnvironmentState } from '../config/environment-state.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { AppProtocol } from '../protocol/worker.ts';
-import { noCommit, type Release, type ReleaseRecord } from '../releases/release.ts';
-import { releaseState } from '../releases/state.ts';
+import { noCommit, type Release, type ReleaseRecord, releaseState } from '../releases/release.ts';
 import { inUrl, isEverywhere } from '../system/net/address.ts';
 import type { Environment } from './environment.ts';
 

@@ -3,16 +3,14 @@ import { installScripts, type Manifest, readManifest } from '../config/package-m
 import { AppError } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
 import { CommandRunner } from './command-runner.ts';
-import type { BuildContext } from './context.ts';
+import type { BuildContext, CommandContext } from './context.ts';
 import { reportsDamagedCache } from './failures.ts';
-import type { Project } from './install/managers/commands.ts';
+import type { Project } from './install/managers.ts';
+import { skippedScripts } from './install/output.ts';
 import { type PreparedManager, prepareManager } from './install/prepare.ts';
-import { skippedScripts } from './install/skipped-scripts.ts';
-import { runShell } from './shell.ts';
 import { baseEnvironment, buildEnvironment } from './variables.ts';
 
 export type { BuildContext, CommandContext } from './context.ts';
-export { runShell } from './shell.ts';
 
 /**
  * Makes a tree ready to run: installs its dependencies, dev dependencies too, runs its build script, and removes
@@ -135,4 +133,21 @@ function notPruned({ version }: Project): Notice {
     message: `Dev dependencies stay in the release: yarn ${version} cannot remove them`,
     hint: 'yarn 4 can. They cost disk space, nothing else.',
   };
+}
+
+/**
+ * Runs a shell command of the app's own, a hook of a deploy, to its end.
+ * @throws AppError `hook_failed`; or the signal's reason
+ */
+export async function runShell(
+  context: CommandContext,
+  {
+    command,
+    directory,
+    env,
+    timeout,
+  }: { command: string; directory: string; env: Record<string, string>; timeout: number },
+): Promise<void> {
+  const job = { argv: ['/bin/sh', '-c', command] as [string, ...string[]], directory, env };
+  await new CommandRunner(context, timeout).run('hook', job, command);
 }

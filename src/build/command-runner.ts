@@ -8,8 +8,7 @@ import { MaskedText } from '../system/text/mask/mask-stream.ts';
 import { Masker } from '../system/text/mask/masker.ts';
 import type { CommandContext, Purpose } from './context.ts';
 import { diagnose, lastLines } from './failures.ts';
-import { npmNoiseFilter } from './install/npm-noise.ts';
-import { skippedScripts } from './install/skipped-scripts.ts';
+import { npmNoiseFilter, skippedScripts } from './install/output.ts';
 
 /** Lines of the output that a diagnosis looks at. */
 const remembered = 400;

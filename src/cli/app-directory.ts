@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { readJsonSettings } from '../config/json-settings.ts';
 import { isName } from '../config/paths.ts';
+import { readJsonSettings } from '../config/settings-file.ts';
 import { AppError, hasCode } from '../errors/app-error.ts';
 import { exists } from '../system/fs/exists.ts';
 import { UsageError } from './failure.ts';

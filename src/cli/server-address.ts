@@ -2,8 +2,7 @@ import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { systemHome } from '../config/installed.ts';
-import { homeFromEnvironment, Paths } from '../config/paths.ts';
-import { checkRunDirectory } from '../config/run-directory.ts';
+import { checkRunDirectory, homeFromEnvironment, Paths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { readJson } from '../system/fs/files.ts';
 

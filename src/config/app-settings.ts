@@ -1,16 +1,36 @@
+import { join } from 'node:path';
 import * as v from 'valibot';
-import { branches } from './app/branches.ts';
-import { build } from './app/build.ts';
-import { cron } from './app/cron.ts';
+import { cron, hooks, processes } from './app/commands.ts';
 import { health } from './app/health.ts';
-import { hooks } from './app/hooks.ts';
-import { limits } from './app/limits.ts';
-import { logOverflow } from './app/log.ts';
-import { processes } from './app/processes.ts';
-import { root } from './app/root.ts';
-import { shared } from './app/shared.ts';
-import { supervision } from './app/supervision.ts';
-import { count, duration } from './units.ts';
+import { branches, root, shared } from './app/sources.ts';
+import { limits, supervision } from './app/supervision.ts';
+import { count, duration } from './field-types.ts';
+import { parseSettings, readJsonSettings } from './settings-file.ts';
+
+export const build = v.strictObject({
+  command: v.optional(
+    v.pipe(
+      v.union(
+        [v.pipe(v.string(), v.regex(/^[^\p{Cc}]+$/u)), v.literal(false)],
+        'the name of a script, or false',
+      ),
+      v.description(
+        'The script of package.json that builds; `false` for none. Without it: `build`, if there is one.',
+      ),
+    ),
+  ),
+  timeout: v.optional(duration('How long install, build and prune may take together.'), '15m'),
+});
+
+export const logOverflow = v.optional(
+  v.pipe(
+    v.picklist(['wait', 'drop'], '"wait" or "drop"'),
+    v.description(
+      'What becomes of a process that prints faster than its log can be written: it waits, or what it prints is dropped, and how many times is in the log.',
+    ),
+  ),
+  'wait',
+);
 
 /** Signals that a process can handle. SIGUSR1 starts the debugger of Node.js. */
 const stopSignals = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGUSR2'] as const;
@@ -90,3 +110,29 @@ export const appSettingsSchema = v.strictObject({
 
 export type AppSettings = v.InferOutput<typeof appSettingsSchema>;
 export type HealthSettings = AppSettings['health'];
+
+/** Gives the parsed content of a file at the top of a tree; undefined where there is none. */
+type ReadTop = (name: string) => Promise<unknown>;
+
+/** Reads from a directory. */
+export function topOf(directory: string): ReadTop {
+  return (name) => readJsonSettings(join(directory, name), name, directory);
+}
+
+/**
+ * The app's own settings from its tree: `sluice.json`, else `"sluice"` in package.json, else the defaults.
+ * @throws AppError `invalid_settings`
+ */
+export async function loadAppSettings(read: ReadTop): Promise<AppSettings> {
+  const { value, source } = await readAppSettings(read);
+  return parseSettings(appSettingsSchema, value, source);
+}
+
+/** The same as they are written, without defaults and checks, and where. @throws AppError `invalid_settings` */
+export async function readAppSettings(read: ReadTop): Promise<{ value: unknown; source: string }> {
+  const own = await read('sluice.json');
+  if (own !== undefined) return { value: own, source: 'sluice.json' };
+  const manifest = await read('package.json');
+  const embedded = (manifest as { sluice?: unknown } | null | undefined)?.sluice;
+  return { value: embedded ?? {}, source: '"sluice" in package.json' };
+}

@@ -6,11 +6,9 @@ import { AppError, hasCode } from '../errors/app-error.ts';
 import { Serial } from '../system/concurrency/serial.ts';
 import { exists } from '../system/fs/exists.ts';
 import { ensurePrivateDirectory, writeJsonAtomic } from '../system/fs/files.ts';
-import { listEnvironments } from './environments.ts';
-import { readJsonSettings } from './json-settings.ts';
-import { parseSettings } from './load.ts';
-import type { EnvironmentId, Paths } from './paths.ts';
-import { count } from './units.ts';
+import { count } from './field-types.ts';
+import { type EnvironmentId, listEnvironments, type Paths } from './paths.ts';
+import { parseSettings, readJsonSettings } from './settings-file.ts';
 
 const timestamp = v.pipe(v.string(), v.isoTimestamp('a time such as "2026-01-31T12:00:00.000Z"'));
 

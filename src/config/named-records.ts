@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import { AppError } from '../errors/app-error.ts';
 import { Serial } from '../system/concurrency/serial.ts';
 import { readJson, writeJsonAtomic } from '../system/fs/files.ts';
-import { parseSettings } from './load.ts';
+import { parseSettings } from './settings-file.ts';
 
 const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/;
 

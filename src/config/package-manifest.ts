@@ -2,8 +2,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { AppError } from '../errors/app-error.ts';
 import { LeadsOut } from '../system/fs/read-file.ts';
-import { readJsonSettings } from './json-settings.ts';
-import { parseSettings } from './load.ts';
+import { parseSettings, readJsonSettings } from './settings-file.ts';
 
 /** Texts by name. Values of other types, such as a list used as a comment, are ignored, as npm does. */
 const names = v.optional(

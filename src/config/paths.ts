@@ -1,6 +1,10 @@
 import { createHash } from 'node:crypto';
+import { lstat } from 'node:fs/promises';
 import { homedir, tmpdir, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
+import { AppError } from '../errors/app-error.ts';
+import { ifThere } from '../system/fs/exists.ts';
+import { listDirectory } from '../system/fs/files.ts';
 import { systemHome } from './installed.ts';
 
 /** An app in one of its environments: what has releases, a port, variables and workers of its own. */
@@ -278,4 +282,32 @@ function runDirectory(home: string): string {
   if (longest <= maxSocketPath) return inHome;
   const hash = createHash('sha256').update(home).digest('hex').slice(0, 12);
   return join(tmpdir(), `sluice-${userInfo().uid}-${hash}`);
+}
+
+/** All environments of all apps that have a directory, by name, whatever is in it. */
+export async function listEnvironments(paths: Paths): Promise<EnvironmentId[]> {
+  const found: EnvironmentId[] = [];
+  // Anything else there, such as an app's repository, has a name that no app or environment can have.
+  for (const app of (await listDirectory(paths.apps)).filter(isName).sort()) {
+    for (const environment of (await listDirectory(paths.app(app))).filter(isName).sort()) {
+      found.push({ app, environment });
+    }
+  }
+  return found;
+}
+
+/**
+ * Makes sure that the sockets lie where nobody else can put theirs. In the home they do; in the temporary directory
+ * anybody may have made that directory before us. One that is not there yet is fine.
+ * @throws AppError `path_too_long`
+ */
+export async function checkRunDirectory({ home, run }: Paths): Promise<void> {
+  if (run === join(home, 'run')) return;
+  const stats = await ifThere(lstat(run));
+  if (stats === undefined) return;
+  const isOurs = stats.isDirectory() && stats.uid === process.getuid?.() && (stats.mode & 0o077) === 0;
+  if (isOurs) return;
+  throw new AppError('path_too_long', `${run}, where the sockets of ${home} are to lie, is open to others`, {
+    hint: 'Remove it if you know whose it is, or set SLUICE_HOME to a shorter path: the sockets then lie in there.',
+  });
 }

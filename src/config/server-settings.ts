@@ -1,8 +1,8 @@
 import { Resolver } from 'node:dns';
 import * as v from 'valibot';
 import { logLevels } from '../system/log/log-level.ts';
-import { schedule } from './schedule.ts';
-import { count, duration, size } from './units.ts';
+import { count, duration, schedule, size } from './field-types.ts';
+import { parseSettings, readJsonSettings } from './settings-file.ts';
 
 /** Accepts what Node.js accepts, such as `192.0.2.1`, `192.0.2.1:5353` and `[2001:db8::1]:5353`. */
 function isDnsServer(address: string): boolean {
@@ -171,3 +171,8 @@ export const serverSettingsSchema = v.strictObject({
 });
 
 export type ServerSettings = v.InferOutput<typeof serverSettingsSchema>;
+
+/** @throws AppError `invalid_settings` */
+export async function loadServerSettings(path: string): Promise<ServerSettings> {
+  return parseSettings(serverSettingsSchema, (await readJsonSettings(path, path)) ?? {}, path);
+}

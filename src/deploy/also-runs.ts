@@ -1,4 +1,4 @@
-import { resolveBackground } from '../build/start-command/background.ts';
+import { resolveBackground } from '../build/start-command/start-plan.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import type { BackgroundPlan } from '../releases/release.ts';
 import type { Deployment } from './deployment.ts';

@@ -1,7 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { AppSettings } from '../config/app-settings.ts';
-import { loadAppSettings, readAppSettings, topOf } from '../config/load.ts';
+import { type AppSettings, loadAppSettings, readAppSettings, topOf } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
 
 /** Settings that are about a repository as a whole, and stand at its top. */

@@ -1,5 +1,5 @@
 import type { AppStatus } from '../apps/service.ts';
-import { ownLog } from '../config/own-log.ts';
+import { ownLog } from '../config/installed.ts';
 import { environmentName } from '../config/paths.ts';
 import { formatDuration } from '../system/text/amounts.ts';
 import { type Check, fault, ok, type Patient, warning } from './check.ts';

@@ -1,8 +1,7 @@
 import type { ServerStatus } from '../api/routes/server.ts';
 import { ApiClient } from '../cli/client.ts';
-import { ownLog } from '../config/own-log.ts';
-import type { Paths } from '../config/paths.ts';
-import { checkRunDirectory } from '../config/run-directory.ts';
+import { ownLog } from '../config/installed.ts';
+import { checkRunDirectory, type Paths } from '../config/paths.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { formatDuration } from '../system/text/amounts.ts';
 

@@ -1,5 +1,4 @@
-import { listEnvironments } from '../config/environments.ts';
-import type { EnvironmentPaths, Paths } from '../config/paths.ts';
+import { type EnvironmentPaths, listEnvironments, type Paths } from '../config/paths.ts';
 
 /** Where each environment of each app lies, as far as the disk says; whether it can be read is not asked. */
 export async function environments(paths: Paths): Promise<EnvironmentPaths[]> {

@@ -1,6 +1,6 @@
-import { loadServerSettings, parseSettings } from '../config/load.ts';
 import type { Paths } from '../config/paths.ts';
-import { serverSettingsSchema } from '../config/server-settings.ts';
+import { loadServerSettings, serverSettingsSchema } from '../config/server-settings.ts';
+import { parseSettings } from '../config/settings-file.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { listListeners } from '../system/net/listeners.ts';
 import { isUnitHome } from '../system/process/systemd.ts';

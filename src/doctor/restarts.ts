@@ -1,7 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { ownUnits } from '../config/installed.ts';
-import { ownLog } from '../config/own-log.ts';
+import { ownLog, ownUnits } from '../config/installed.ts';
 import type { Paths } from '../config/paths.ts';
 import { exists } from '../system/fs/exists.ts';
 import { run } from '../system/process/systemd.ts';

@@ -1,7 +1,7 @@
 import type { RunnerInfo } from '../api/routes/server.ts';
 import type { AppStatus } from '../apps/service.ts';
 import { version as ownVersion } from '../cli/version.ts';
-import { ownLog } from '../config/own-log.ts';
+import { ownLog } from '../config/installed.ts';
 import { environmentName } from '../config/paths.ts';
 import { asItsUser, type Check, fault, ok, type Patient, warning } from './check.ts';
 

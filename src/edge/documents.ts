@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import * as v from 'valibot';
-import { count } from '../config/units.ts';
+import { count } from '../config/field-types.ts';
 import { isHostName } from './host-name.ts';
 
 const named = {

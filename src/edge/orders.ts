@@ -1,9 +1,9 @@
 import { rm } from 'node:fs/promises';
 import * as v from 'valibot';
-import { parseSettings } from '../config/load.ts';
-import { ownLog } from '../config/own-log.ts';
+import { ownLog } from '../config/installed.ts';
 import type { EdgePaths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
+import { parseSettings } from '../config/settings-file.ts';
 import { AppError } from '../errors/app-error.ts';
 import { Serial } from '../system/concurrency/serial.ts';
 import { exists } from '../system/fs/exists.ts';

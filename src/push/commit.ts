@@ -1,5 +1,5 @@
-import { maxSettingsBytes, parseJsonSettings, tooLarge } from '../config/json-settings.ts';
-import { loadAppSettings } from '../config/load.ts';
+import { loadAppSettings } from '../config/app-settings.ts';
+import { maxSettingsBytes, parseJsonSettings, tooLarge } from '../config/settings-file.ts';
 import type { Repository } from '../git/repository.ts';
 import type { Notice } from '../protocol/runner.ts';
 import type { ReleaseRecord } from '../releases/release.ts';

@@ -1,13 +1,14 @@
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { parseSettings } from '../config/load.ts';
+import { type AppSettings, appSettingsSchema } from '../config/app-settings.ts';
 import {
   type EnvironmentId,
   type EnvironmentPaths,
   environmentName,
   type ReleasePaths,
 } from '../config/paths.ts';
+import { parseSettings } from '../config/settings-file.ts';
 import { AppError, isRefusedByDisk } from '../errors/app-error.ts';
 import { Serial } from '../system/concurrency/serial.ts';
 import {
@@ -21,9 +22,7 @@ import {
 } from '../system/fs/files.ts';
 import { emptyDirectory, removeTree } from '../system/fs/remove-tree.ts';
 import { type EmptyTree, ReleaseDirectories } from './directory.ts';
-import type { ReleaseRecord } from './release.ts';
-import { expiredReleases, previousRelease, type Retainable, switchable } from './retention.ts';
-import { completePlan } from './run-plan.ts';
+import type { ReleaseRecord, RunPlan } from './release.ts';
 
 /** Records without a tree that are kept for the history; older ones are dropped. */
 const keptRecords = 200;
@@ -302,4 +301,53 @@ async function readRecord(place: ReleasePaths): Promise<ReleaseRecord | undefine
 function isRecord(value: unknown): value is ReleaseRecord {
   if (typeof value !== 'object' || value === null) return false;
   return 'number' in value && 'liveAt' in value && 'error' in value;
+}
+
+/** What retention needs to know of a release. */
+export interface Retainable {
+  number: number;
+  liveAt: string | null;
+  hasTree: boolean;
+}
+
+/** Releases that traffic can be switched to, the newest first. */
+export function switchable<R extends Retainable>(releases: Iterable<R>): R[] {
+  return [...releases]
+    .filter((release) => release.liveAt !== null && release.hasTree)
+    .sort((a, b) => b.number - a.number);
+}
+
+/** Where a rollback without a number goes: the newest switchable release before the active one. */
+export function previousRelease<R extends Retainable>(
+  releases: Iterable<R>,
+  activeRelease: number | null,
+): R | undefined {
+  return switchable(releases).find((release) => activeRelease !== null && release.number < activeRelease);
+}
+
+/**
+ * Numbers of the releases whose trees may go: all that were live but the `keep` newest, the active one, the one a
+ * rollback would go to, and those that still have work to do.
+ */
+export function expiredReleases(
+  releases: Retainable[],
+  {
+    keep,
+    activeRelease,
+    draining,
+  }: { keep: number; activeRelease: number | null; draining: ReadonlySet<number> },
+): number[] {
+  const previous = previousRelease(releases, activeRelease)?.number;
+  return switchable(releases)
+    .slice(keep)
+    .map((release) => release.number)
+    .filter((number) => number !== activeRelease && number !== previous && !draining.has(number));
+}
+
+let defaults: AppSettings | undefined;
+
+/** A plan from a version that did not know of all there is today: what it does not say is as it is by default. */
+export function completePlan(plan: RunPlan): RunPlan {
+  defaults ??= parseSettings(appSettingsSchema, {}, 'no settings');
+  return { ...plan, background: plan.background ?? [], settings: { ...defaults, ...plan.settings } };
 }

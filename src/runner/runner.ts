@@ -1,6 +1,5 @@
 import { basename, join } from 'node:path';
-import { listEnvironments } from '../config/environments.ts';
-import { type Paths, parseEnvironmentName } from '../config/paths.ts';
+import { listEnvironments, type Paths, parseEnvironmentName } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { AppLogs } from '../logs/app-logs.ts';
 import type { Handlers } from '../protocol/peer.ts';

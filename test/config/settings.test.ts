@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as v from 'valibot';
 import { appSettingsSchema } from '../../src/config/app-settings.ts';
-import { parseSettings } from '../../src/config/load.ts';
 import { serverSettingsSchema } from '../../src/config/server-settings.ts';
+import { parseSettings } from '../../src/config/settings-file.ts';
 import type { AppError } from '../../src/errors/app-error.ts';
 
 test('all settings that do not exist are told at once, beside all other faults, with the one that was meant where that is plain', () => {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { appSettingsSchema } from '../../src/config/app-settings.ts';
-import { parseSettings } from '../../src/config/load.ts';
 import { serverSettingsSchema } from '../../src/config/server-settings.ts';
+import { parseSettings } from '../../src/config/settings-file.ts';
 import { appSettings } from '../support/builds.ts';
 
 /** What is said of a sluice.json, without the line that counts. */

@@ -5,9 +5,9 @@ import { chmod, chown, mkdir, readdir, readFile, rm, stat, symlink, writeFile } 
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
-import { parseSettings } from '../../src/config/load.ts';
 import { Paths } from '../../src/config/paths.ts';
 import { serverSettingsSchema } from '../../src/config/server-settings.ts';
+import { parseSettings } from '../../src/config/settings-file.ts';
 import { Certificates } from '../../src/edge/certificates.ts';
 import { Edge } from '../../src/edge/edge.ts';
 import { createLog } from '../../src/system/log/log.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { releaseState } from '../../src/releases/state.ts';
+import { releaseState } from '../../src/releases/release.ts';
 
 const liveAt = '2026-01-02T03:04:05.000Z';
 const error = { code: 'build_failed', message: '', hint: '', step: 'build' } as const;

@@ -5,7 +5,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Paths } from '../../src/config/paths.ts';
-import { releaseState } from '../../src/releases/state.ts';
+import { releaseState } from '../../src/releases/release.ts';
 import { ReleaseStore } from '../../src/releases/store.ts';
 import { readLink } from '../../src/system/fs/files.ts';
 import { temporaryDirectory } from '../support/temporary.ts';

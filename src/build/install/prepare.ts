@@ -6,8 +6,7 @@ import { isOnPath } from '../../system/process/on-path.ts';
 import type { CommandRunner } from '../command-runner.ts';
 import type { BuildContext } from '../context.ts';
 import { baseEnvironment, buildEnvironment } from '../variables.ts';
-import type { Commands, Project } from './managers/commands.ts';
-import { managers } from './managers/index.ts';
+import { type Commands, managers, type Project } from './managers.ts';
 import { type Detected, detectPackageManager } from './package-manager.ts';
 import { carriedTool, provideTool } from './tools.ts';
 

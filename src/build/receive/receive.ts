@@ -8,9 +8,8 @@ import { recordsName } from '../../releases/directory.ts';
 import { ifThere } from '../../system/fs/exists.ts';
 import { emptyDirectory, removeTree } from '../../system/fs/remove-tree.ts';
 import { diskFull, uploadTooLarge } from './archive-errors.ts';
-import { readBody, type Tally } from './body.ts';
-import { decompressor, explain, peek } from './compression.ts';
 import { reservedName } from './entry-path.ts';
+import { decompressor, explain, peek, readBody, type Tally } from './upload.ts';
 
 export interface ArchiveLimits {
   /** bytes as sent */

@@ -22,10 +22,9 @@ import {
   unsafe,
   writing,
 } from './archive-errors.ts';
-import { assertNotCompressed } from './compression.ts';
-import { assertName, entryPath } from './entry-path.ts';
-import { assertLinksStayInside } from './links.ts';
+import { assertLinksStayInside, assertName, entryPath } from './entry-path.ts';
 import type { ArchiveLimits } from './receive.ts';
+import { assertNotCompressed } from './upload.ts';
 
 /**
  * Writes a tar into an empty directory, a chunk at a time, with synchronous calls: 20,000 small files take 0.7 s,

@@ -1,6 +1,4 @@
 import { AppError } from '../../errors/app-error.ts';
-import { takeNodeOptions } from './node-options.ts';
-import { splitWords } from './words.ts';
 
 /** A start command, taken apart. Nothing has been looked for on the disk yet. */
 export interface StartCommand {
@@ -106,4 +104,88 @@ function takeScript(
     throw refuse(`of ${manager}, only "start" and "run" with the name of a script are understood`);
   }
   return { script, args: args[0] === '--' ? args.slice(1) : args };
+}
+
+interface NodeCommand {
+  options: string[];
+  file: string;
+  args: string[];
+}
+
+/** Node's options whose value may stand in a word of its own (source: `node --help`; V8's options never do). */
+const optionsWithValue = new Set(
+  `-r --require --import --loader --experimental-loader -C --conditions --env-file --env-file-if-exists --title
+   --icu-data-dir --openssl-config --max-http-header-size --inspect-port --disable-warning --unhandled-rejections
+   --dns-result-order --diagnostic-dir --redirect-warnings --report-dir --report-directory --report-filename
+   --secure-heap --tls-cipher-list --trace-event-categories --localstorage-file`.split(/\s+/),
+);
+
+/** Node's options that run something other than a file, or run it in another process. */
+const optionsWithoutFile = new Set(
+  '-e --eval -p --print -pe -c --check -i --interactive -h --help -v --version --run --test --watch --watch-path -'.split(
+    ' ',
+  ),
+);
+
+/**
+ * Parts the words after `node` into its options, the file it runs, and what that is given.
+ * @param refuse makes the error for what is not `node [options] file [arguments]`
+ */
+export function takeNodeOptions(words: string[], refuse: (why: string) => AppError): NodeCommand {
+  const options: string[] = [];
+  for (let at = 0; at < words.length; at += 1) {
+    const word = words[at] ?? '';
+    if (optionsWithoutFile.has(word.split('=', 1)[0] ?? '')) {
+      throw refuse(`with ${word} Node.js does not run the app's file in the process that was started`);
+    }
+    if (word === '--') return withFile(options, words.slice(at + 1), refuse);
+    if (!word.startsWith('-')) return withFile(options, words.slice(at), refuse);
+    options.push(word);
+    if (optionsWithValue.has(word)) options.push(words[++at] ?? '');
+  }
+  throw refuse('it names no file');
+}
+
+function withFile(
+  options: string[],
+  [file, ...args]: string[],
+  refuse: (why: string) => AppError,
+): NodeCommand {
+  if (file === undefined) throw refuse('it names no file');
+  return { options, file, args };
+}
+
+/** What a shell would make more of than words: several commands, pipes, redirections, substitution, wildcards. */
+const shellOnly = /[|&;<>()$`*?[\]{}!\n]/;
+
+/**
+ * Splits a command into words as a POSIX shell does, as far as quoting goes: '…', "…" and \.
+ * @returns the words; or, where it takes a shell to run the command, the character that does
+ */
+export function splitWords(command: string): { words: string[] } | { needsShell: string } {
+  const words: string[] = [];
+  let word: string | undefined;
+  let quote: string | undefined;
+  for (let at = 0; at < command.length; at += 1) {
+    const character = command.charAt(at);
+    if (quote === "'" && character !== "'") word += character;
+    else if (character === '\\' && at + 1 < command.length) {
+      at += 1;
+      const next = command.charAt(at);
+      word = (word ?? '') + (quote === '"' && !'"\\$`'.includes(next) ? `\\${next}` : next);
+    } else if (character === quote) quote = undefined;
+    else if (quote === '"' ? '$`'.includes(character) : shellOnly.test(character)) {
+      return { needsShell: character };
+    } else if (quote !== undefined) word += character;
+    else if (character === '"' || character === "'") {
+      quote = character;
+      word ??= '';
+    } else if (/\s/.test(character)) {
+      if (word !== undefined) words.push(word);
+      word = undefined;
+    } else word = (word ?? '') + character;
+  }
+  if (quote !== undefined) return { needsShell: quote };
+  if (word !== undefined) words.push(word);
+  return { words };
 }

@@ -1,6 +1,5 @@
 import { once } from 'node:events';
-import type { Paths } from '../../config/paths.ts';
-import { checkRunDirectory } from '../../config/run-directory.ts';
+import { checkRunDirectory, type Paths } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { exists } from '../../system/fs/exists.ts';
 import { type FileLock, tryLock } from '../../system/fs/lock.ts';

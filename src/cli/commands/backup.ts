@@ -71,7 +71,7 @@ async function restore(
   const [{ restoreBackup }, { assertQuiet, isUnit, quieten }, { loadServerSettings }] = await Promise.all([
     import('../../backup/restore.ts'),
     import('../backup/quiet.ts'),
-    import('../../config/load.ts'),
+    import('../../config/server-settings.ts'),
   ]);
   const paths = new Paths(localHome());
   const bySystemd = await isUnit(paths);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { resolveBackground } from '../../../src/build/start-command/background.ts';
 import { checkStart } from '../../../src/build/start-command/check.ts';
+import { resolveBackground } from '../../../src/build/start-command/start-plan.ts';
 import { appSettings, writeTree } from '../../support/builds.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { nodeVersionNotices } from '../../../src/build/start-command/node-version.ts';
+import { nodeVersionNotices } from '../../../src/build/start-command/notices.ts';
 import { includesVersion } from '../../../src/build/start-command/semver-range.ts';
 import { writeTree } from '../../support/builds.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { otherToolsNotices } from '../../../src/build/start-command/other-tools.ts';
+import { otherToolsNotices } from '../../../src/build/start-command/notices.ts';
 import { writeTree } from '../../support/builds.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 

@@ -3,7 +3,7 @@ import { mkdir, symlink, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { checkStart } from '../../../src/build/start-command/check.ts';
-import { resolveStart } from '../../../src/build/start-command/resolve.ts';
+import { resolveStart } from '../../../src/build/start-command/start-plan.ts';
 import { appSettings, writeTree } from '../../support/builds.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 

@@ -1,10 +1,9 @@
-import { join } from 'node:path';
 import * as v from 'valibot';
-import { AppError } from '../errors/app-error.ts';
+import { AppError, systemCode } from '../errors/app-error.ts';
+import { parseJson } from '../system/fs/files.ts';
+import { NoFile, openFile, readText } from '../system/fs/read-file.ts';
+import { formatBytes } from '../system/text/amounts.ts';
 import { counted } from '../system/text/listing.ts';
-import { type AppSettings, appSettingsSchema } from './app-settings.ts';
-import { readJsonSettings } from './json-settings.ts';
-import { type ServerSettings, serverSettingsSchema } from './server-settings.ts';
 
 /**
  * Checks a value against a schema.
@@ -94,33 +93,44 @@ function meant(name: string, known: string[]): string {
   return like === undefined ? '' : ` (did you mean "${like}"?)`;
 }
 
-/** Gives the parsed content of a file at the top of a tree; undefined where there is none. */
-type ReadTop = (name: string) => Promise<unknown>;
-
-/** Reads from a directory. */
-export function topOf(directory: string): ReadTop {
-  return (name) => readJsonSettings(join(directory, name), name, directory);
-}
+/** No settings file is near as large; one that a build has run away with must not fill our memory. */
+export const maxSettingsBytes = 4 * 1024 ** 2;
 
 /**
- * The app's own settings from its tree: `sluice.json`, else `"sluice"` in package.json, else the defaults.
- * @throws AppError `invalid_settings`
+ * The parsed content of a file that people write, or undefined where there is none.
+ * @param name what to call it in an error
+ * @param within see openFile: of what an app may have put there
+ * @throws AppError `invalid_settings` where it is no file, is too large, or is no JSON
  */
-export async function loadAppSettings(read: ReadTop): Promise<AppSettings> {
-  const { value, source } = await readAppSettings(read);
-  return parseSettings(appSettingsSchema, value, source);
+export async function readJsonSettings(path: string, name: string, within?: string): Promise<unknown> {
+  try {
+    await using file = await openFile(path, within);
+    const { size } = await file.stat();
+    if (size > maxSettingsBytes) throw tooLarge(name, size);
+    return parseJsonSettings(await readText(file), name);
+  } catch (error) {
+    if (error instanceof NoFile) throw unreadable(name, error.message, error);
+    const code = systemCode(error);
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
+    if (code === 'ELOOP' || code === 'EACCES') throw unreadable(name, `cannot be read: ${code}`, error);
+    throw error;
+  }
 }
 
-/** The same as they are written, without defaults and checks, and where. @throws AppError `invalid_settings` */
-export async function readAppSettings(read: ReadTop): Promise<{ value: unknown; source: string }> {
-  const own = await read('sluice.json');
-  if (own !== undefined) return { value: own, source: 'sluice.json' };
-  const manifest = await read('package.json');
-  const embedded = (manifest as { sluice?: unknown } | null | undefined)?.sluice;
-  return { value: embedded ?? {}, source: '"sluice" in package.json' };
+/** The same of text that is at hand already. @throws AppError `invalid_settings` where it is no JSON */
+export function parseJsonSettings(text: string, name: string): unknown {
+  try {
+    return parseJson(text);
+  } catch (error) {
+    throw unreadable(name, `is not valid JSON: ${(error as Error).message}`, error);
+  }
 }
 
-/** @throws AppError `invalid_settings` */
-export async function loadServerSettings(path: string): Promise<ServerSettings> {
-  return parseSettings(serverSettingsSchema, (await readJsonSettings(path, path)) ?? {}, path);
+/** @param size in bytes */
+export function tooLarge(name: string, size: number): AppError {
+  return unreadable(name, `is ${formatBytes(size)}, and at most ${formatBytes(maxSettingsBytes)} are read`);
+}
+
+function unreadable(name: string, why: string, cause?: unknown): AppError {
+  return new AppError('invalid_settings', `${name} ${why}`, { cause });
 }

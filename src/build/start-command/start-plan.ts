@@ -2,10 +2,9 @@ import type { AppSettings } from '../../config/app-settings.ts';
 import { type Manifest, readManifest } from '../../config/package-manifest.ts';
 import { AppError } from '../../errors/app-error.ts';
 import type { Notice } from '../../protocol/runner.ts';
-import type { ProgramPlan } from '../../releases/release.ts';
-import { resolveFile, staysInside } from './files.ts';
-import { type FoundCommand, follow } from './follow.ts';
-import { resolveProgram } from './program.ts';
+import type { BackgroundPlan, ProgramPlan } from '../../releases/release.ts';
+import { parseCommand, type StartCommand, unsupportedStart } from './command.ts';
+import { resolveFile, resolveProgram, staysInside } from './program.ts';
 
 /** How an app is started, and how that was found out. */
 interface StartPlan extends ProgramPlan {
@@ -97,4 +96,88 @@ function nothingFound(manifest: Manifest | undefined): string {
   if (manifest === undefined) return `there is nothing to run: no package.json, no ${files}`;
   const main = manifest.main === undefined ? 'no "main"' : `no file ${manifest.main} for its "main"`;
   return `there is nothing to run: package.json has no "start" script and ${main}, and there is no ${files}`;
+}
+
+/** A command that names a file or a program, after the scripts that led to it. */
+export interface FoundCommand {
+  command: StartCommand;
+  /** as written, and where: in the script that names the file, where one led there */
+  text: string;
+  from: string;
+  notices: Notice[];
+}
+
+/**
+ * Follows a command through the scripts of package.json that it names, as `npm start` does.
+ * @param from where it stands, for messages
+ * @param seen the scripts on the way to it
+ * @param scriptPlace how messages call a script that it leads to
+ * @throws AppError `unsupported_start`
+ */
+export function follow(
+  text: string,
+  from: string,
+  manifest: Manifest | undefined,
+  seen: string[] = [],
+  scriptPlace = (script: string) => `"${script}" in package.json`,
+): FoundCommand {
+  const command = parseCommand(text, from);
+  const notices = hookNotices(seen.at(-1), manifest);
+  if (command.program.kind !== 'script') return { command, text, from, notices };
+  const { name } = command.program;
+  const next = manifest?.scripts[name];
+  if (next === undefined) throw unsupportedStart(text, from, `package.json has no script "${name}"`);
+  if (seen.includes(name)) throw unsupportedStart(text, from, `the script "${name}" leads back to itself`);
+  const found = follow(next, scriptPlace(name), manifest, [...seen, name], scriptPlace);
+  return {
+    ...found,
+    command: {
+      ...found.command,
+      env: { ...command.env, ...found.command.env },
+      args: [...found.command.args, ...command.args],
+    },
+    notices: [...notices, ...found.notices],
+  };
+}
+
+function hookNotices(script: string | undefined, manifest: Manifest | undefined): Notice[] {
+  return [`pre${script}`, `post${script}`]
+    .filter((hook) => script !== undefined && manifest?.scripts[hook] !== undefined)
+    .map((hook) => ({
+      code: 'start_hook_ignored',
+      message: `"${hook}" in package.json is not run: the app is started without npm`,
+      hint: 'What must happen before a release starts belongs in its "build" script.',
+    }));
+}
+
+/**
+ * How to start the background processes of the app in `directory`, which is installed and built.
+ * @throws AppError `nothing_to_run`, `unsupported_start`, `invalid_settings`
+ */
+export async function resolveBackground(
+  directory: string,
+  settings: AppSettings,
+): Promise<{ background: BackgroundPlan[]; notices: Notice[] }> {
+  const manifest = await readManifest(directory);
+  const background: BackgroundPlan[] = [];
+  const notices: Notice[] = [];
+  for (const { name, count, overlap, found } of backgroundCommands(settings, manifest)) {
+    const script = await resolveProgram(directory, manifest, found);
+    const { args, nodeArgs, env } = found.command;
+    background.push({ name, count, overlap, script, args, nodeArgs, env });
+    notices.push(...found.notices);
+  }
+  return { background, notices };
+}
+
+/** What is to run in the background, as far as that is told by names alone. @throws AppError `unsupported_start` */
+export function backgroundCommands(
+  { processes }: AppSettings,
+  manifest: Manifest | undefined,
+): { name: string; count: number; overlap: boolean; found: FoundCommand }[] {
+  return Object.entries(processes).map(([name, { command, count, overlap }]) => {
+    const place = `processes.${name} in sluice.json`;
+    const scriptPlace = (script: string) => `${place} (the script "${script}" of package.json)`;
+    return { name, count, overlap, found: follow(command, place, manifest, [], scriptPlace) };
+  });
 }
