@@ -1042,7 +1042,7 @@ is_ours() {
   esac
 }
 
-# Prints the path of the runner's lock, as src/runner/users/privileged-host.ts makes it.
+# Prints the path of the runner's lock, as src/runner/users/host.ts makes it.
 runner_lock() {
   printf '/run/sluice-runner-%s.lock' "$(printf %s "$(readlink -f "$home")" | sha256sum | cut -c 1-12)"
 }

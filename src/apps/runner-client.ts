@@ -1,9 +1,8 @@
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '../errors/app-error.ts';
-import type { LimitsReport } from '../protocol/limits.ts';
 import { CallClient, type CallOptions } from '../protocol/peer.ts';
-import type { EnvironmentStatus, RunnerCalls, RunnerUsage } from '../protocol/runner.ts';
+import type { EnvironmentStatus, LimitsReport, RunnerCalls, RunnerUsage } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
 import { backoffDelay } from '../system/concurrency/backoff.ts';
 import { withDeadline } from '../system/concurrency/deadline.ts';

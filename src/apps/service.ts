@@ -17,8 +17,7 @@ import type {
 import type { GitExchange } from '../push/session.ts';
 import type { Release, ReleaseSource } from '../releases/release.ts';
 
-export type { LimitsReport } from '../protocol/limits.ts';
-export type { RunnerUsage } from '../protocol/runner.ts';
+export type { LimitsReport, RunnerUsage } from '../protocol/runner.ts';
 
 /** As far as its workers are concerned, and `stopped` also where it was told to stop; `empty` has had no release live. */
 export type AppState = Liveness | 'empty';

@@ -1,7 +1,6 @@
 import { basename } from 'node:path';
 import { AppError } from '../errors/app-error.ts';
-import type { Shortage } from '../protocol/limits.ts';
-import type { JobResult, JobSpec } from '../protocol/runner.ts';
+import type { JobResult, JobSpec, Shortage } from '../protocol/runner.ts';
 import { formatBytes, formatDuration } from '../system/text/amounts.ts';
 import { LineSplitter } from '../system/text/lines.ts';
 import { MaskedText } from '../system/text/mask/mask-stream.ts';

@@ -1,6 +1,6 @@
 import type { Environment } from '../apps/environment.ts';
 import type { AppSettings } from '../config/app-settings.ts';
-import type { GenerationLimits, JobLimits } from '../protocol/limits.ts';
+import type { GenerationLimits, JobLimits } from '../protocol/runner.ts';
 
 /** A worker has about a dozen threads, and what draws pictures or compiles has more. */
 const processesFor = { release: 512, each: 64 };

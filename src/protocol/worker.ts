@@ -48,7 +48,7 @@ export type ToWorker =
   /** after `retire`: other workers have opened, so idle connections can leave, and ports beside the app's own can be shut */
   | { type: 'relieve' }
   /** send a `request` for each request in flight, then `inFlight` */
-  | { type: 'tellInFlight' };
+  | { type: 'reportInFlight' };
 
 /** Worker → runner. */
 export type FromWorker =

@@ -6,7 +6,7 @@ import { createLog } from '../system/log/log.ts';
 import { signalProcess } from '../system/process/processes.ts';
 import { Runner } from './runner.ts';
 import { type ProcessRecord, ProcessRecords } from './takeover/process-records.ts';
-import { findHost } from './users/host.ts';
+import { openHost } from './users/host.ts';
 
 /** Time for a server or a runner to end in order, in ms: apps finish their requests in flight. */
 const endedWithin = 60_000;
@@ -19,7 +19,7 @@ const endedWithin = 60_000;
 async function endLeft(paths: Paths, say: (line: string) => void): Promise<void> {
   // Without this directory, nothing has ever run in this home.
   if (!(await exists(paths.run))) return;
-  const ground = await findHost(paths, say);
+  const ground = await openHost(paths, say);
   await endHolder(paths.serverLock, 'server', say);
   const left = await new ProcessRecords(ground.run.processes).alive();
   await endHolder(ground.lock, 'runner', say);

@@ -1,4 +1,4 @@
-import type { Shortage } from '../protocol/limits.ts';
+import type { Shortage } from '../protocol/runner.ts';
 import { formatBytes } from '../system/text/amounts.ts';
 
 /** How a process ended. */

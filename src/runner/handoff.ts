@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { makeWay } from './make-way.ts';
+import { clearPath } from './users/host.ts';
 
 /**
  * Socket pair through which the workers of an app pass connections to each other; see src/worker/handoff.cjs. The runner makes
@@ -25,7 +25,7 @@ export class Handoff {
   static async create(directory: string, warn: (message: string) => void): Promise<Handoff> {
     Handoff.#made += 1;
     const path = join(directory, `pair-${Handoff.#made}`);
-    makeWay(path, warn);
+    clearPath(path, warn);
     const server = createServer({ pauseOnConnect: true });
     // The mode is restricted from the start, because `listen` binds the path before it returns.
     const umask = process.umask(0o177);

@@ -7,9 +7,8 @@ import { ensurePrivateDirectory } from '../system/fs/files.ts';
 import { tryLock } from '../system/fs/lock.ts';
 import { createLog } from '../system/log/log.ts';
 import { logLevel } from '../system/log/log-level.ts';
-import { makeWay } from './make-way.ts';
 import { Runner } from './runner.ts';
-import { findHost } from './users/host.ts';
+import { clearPath, openHost } from './users/host.ts';
 
 const log = createLog(process.stderr.fd, 'runner', logLevel(process.env['SLUICE_LOG_LEVEL']));
 
@@ -17,7 +16,7 @@ const log = createLog(process.stderr.fd, 'runner', logLevel(process.env['SLUICE_
 async function main(): Promise<void> {
   const paths = new Paths(homeFromEnvironment());
   const warn = (message: string) => log.warn(message);
-  const ground = await findHost(paths, warn);
+  const ground = await openHost(paths, warn);
   if (ground.users === undefined) await ensurePrivateDirectory(paths.run);
   const lock = tryLock(ground.lock);
   if (lock === undefined)
@@ -37,7 +36,7 @@ async function main(): Promise<void> {
     log.error('a connection was not accepted', { error });
   });
   const socket = join(ground.run.directory, basename(paths.runnerSocket));
-  makeWay(socket, warn);
+  clearPath(socket, warn);
   // Closed from the beginning: it is bound before `listen` returns.
   const umask = process.umask(0o177);
   server.listen(socket, () => {

@@ -30,7 +30,7 @@ export class ProcessFigures implements Figures {
   }
 
   /** @param now in ms, from a clock that only goes forward */
-  look(now = performance.now()): void {
+  read(now = performance.now()): void {
     this.#lookedAt = now;
     const fields = machine && statFields(this.#pid);
     if (!machine || fields === undefined) return;

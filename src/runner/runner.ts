@@ -3,7 +3,7 @@ import { listEnvironments, type Paths, parseEnvironmentName } from '../config/pa
 import { AppError } from '../errors/app-error.ts';
 import { AppLogs } from '../logs/app-logs.ts';
 import type { Handlers } from '../protocol/peer.ts';
-import type { RunnerCalls } from '../protocol/runner.ts';
+import type { GenerationLimits, JobLimits, RunnerCalls } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
 import { whenPossible } from '../system/concurrency/when-possible.ts';
 import { exists } from '../system/fs/exists.ts';
@@ -12,12 +12,8 @@ import { descriptorUsage } from '../system/process/descriptors.ts';
 import { signalProcess } from '../system/process/processes.ts';
 import { Cgroups } from './cgroups/cgroups.ts';
 import { findTree } from './cgroups/find.ts';
-import { checkLimits } from './check-limits.ts';
-import { checkedEnvironment } from './environment-key.ts';
-import { endJobRemains } from './jobs/job-remains.ts';
 import { runJob } from './jobs/jobs.ts';
-import { endRemainsOfEarlier } from './jobs/remains.ts';
-import { makeWay } from './make-way.ts';
+import { endLeftoversOfEarlier, killMarked } from './jobs/leftovers.ts';
 import { Keeper } from './output/keeper.ts';
 import { Outputs } from './output/outputs.ts';
 import { HeldPorts } from './ports/held-ports.ts';
@@ -25,8 +21,8 @@ import { AppSupervisor } from './supervisor.ts';
 import { Orphans } from './takeover/orphans.ts';
 import { type ProcessRecord, ProcessRecords } from './takeover/process-records.ts';
 import { Ticker } from './ticker.ts';
-import type { Host } from './users/host.ts';
-import type { Identity } from './users/identity.ts';
+import { clearPath, type Host } from './users/host.ts';
+import { checkedEnvironment, type Identity } from './users/identity.ts';
 
 /** Owns the listening sockets, starts and watches the workers; parses nothing that is not the server's. */
 export class Runner {
@@ -60,7 +56,7 @@ export class Runner {
     this.#logs = new AppLogs(
       () => logDirectories(paths, ground),
       (what, error) => log.error(what, { error }),
-      ground.at,
+      ground.safePath,
     );
     this.#outputs = new Outputs(ground.run.outputs, this.#logs, warn);
     this.#keeper = new Keeper(ground.run.outputs, this.#records, warn);
@@ -70,15 +66,15 @@ export class Runner {
   /** Takes up what an earlier runner left: its jobs are ended, its workers report by themselves. */
   async start(): Promise<void> {
     const earlier = await this.#records.all();
-    await this.#keeper.settle();
+    await this.#keeper.waitForEarlier();
     // Before any is opened that is ours.
-    for (const output of await this.#outputs.left()) output.adopt();
+    for (const output of await this.#outputs.restore()) output.adopt();
     this.#keeper.start();
     for (const { kind, key, pid, mark } of await this.#records.alive()) {
       if (kind !== 'job') continue;
       signalProcess(-pid, 'SIGKILL');
       this.#log.warn('a job of an earlier runner was killed', { app: key, pid });
-      if (mark !== undefined) await endJobRemains(mark, this.#whoRan(key));
+      if (mark !== undefined) await killMarked(mark, this.#whoRan(key));
       this.#records.remove(pid);
     }
     await this.#cgroups.start();
@@ -86,11 +82,11 @@ export class Runner {
     const level = wanted && missing.length > 0 ? 'warn' : 'info';
     this.#log[level]('limits by cgroups', { ...this.#cgroups.report });
     const socket = join(this.#ground.run.directory, basename(this.#paths.orphanSocket));
-    makeWay(socket, (message) => this.#log.warn(message));
+    clearPath(socket, (message) => this.#log.warn(message));
     await this.#orphans.listen(socket, { open: this.#ground.users !== undefined });
     this.#ticker.start();
     const warn = (message: string) => this.#log.warn(message);
-    endRemainsOfEarlier(earlier, this.#records, (key) => this.#whoRan(key), warn).catch((error: unknown) =>
+    endLeftoversOfEarlier(earlier, this.#records, (key) => this.#whoRan(key), warn).catch((error: unknown) =>
       this.#log.error('processes left by earlier ones were not ended', { error }),
     );
   }
@@ -111,7 +107,7 @@ export class Runner {
     await Promise.all([...stopped, Promise.allSettled(this.#jobs)]);
     this.#orphans.close();
     this.#ticker.stop();
-    this.#keeper.dismiss();
+    this.#keeper.stop();
     await this.#outputs.end();
     await this.#logs.close();
     await this.#ports.dismiss();
@@ -166,7 +162,7 @@ export class Runner {
       usage: async () => ({ ...descriptorUsage(), ports: this.#ports.report }),
       hold: ({ addresses }) => this.#ports.hold(addresses),
       boot: async ({ spec: asked }, { report, signal }) => {
-        const spec = this.#ground.settle(asked);
+        const spec = this.#ground.withSafePaths(asked);
         checkLimits(spec.key, spec.limits);
         const target = this.#target(spec.key);
         const ended = AbortSignal.any([signal, closed, this.#stopping.signal]);
@@ -195,7 +191,7 @@ export class Runner {
         const user = this.#ground.users?.of(job.user);
         const group = limits && this.#cgroups.job(checkLimits(limits.key, limits));
         const whose = { user, group };
-        const running = runJob(job, { ...context, signal }, this.#records, whose).finally(group?.hold());
+        const running = runJob(job, { ...context, signal }, this.#records, whose).finally(group?.retain());
         this.#jobs.add(running);
         return running.finally(() => this.#jobs.delete(running));
       },
@@ -252,7 +248,7 @@ export class Runner {
         outputs: this.#outputs,
         logs: this.#logs,
         user: () => this.#ground.users?.of(key),
-        at: this.#ground.at,
+        at: this.#ground.safePath,
         log: (message) => this.#log.warn(message, { app: key }),
       });
       this.#targets.set(key, target);
@@ -271,7 +267,27 @@ async function logDirectories(paths: Paths, ground: Host): Promise<string[]> {
   for (const target of await listEnvironments(paths)) {
     const { logs } = paths.environment(target);
     // One that is being made or removed has none.
-    if (await exists(logs)) directories.push(ground.at(logs));
+    if (await exists(logs)) directories.push(ground.safePath(logs));
   }
   return directories;
+}
+
+/**
+ * What the server asks for becomes names and contents of files that root writes: a text that is no number would be what
+ * is written there.
+ * @throws AppError `user_refused`
+ */
+export function checkLimits<Limits extends GenerationLimits | JobLimits>(
+  key: string,
+  limits: Limits,
+): Limits {
+  checkedEnvironment(key);
+  const { memory, processes, cpuWeight } = limits;
+  const isFine = isAmount(memory) && isAmount(processes) && Number.isFinite(cpuWeight) && cpuWeight > 0;
+  if (!isFine) throw new AppError('user_refused', `the limits of ${key} are no numbers`);
+  return limits;
+}
+
+function isAmount(value: unknown): boolean {
+  return value === null || (typeof value === 'number' && Number.isFinite(value) && value > 0);
 }

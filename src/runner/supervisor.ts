@@ -15,7 +15,7 @@ import { isListenedOn } from '../system/net/listeners.ts';
 import { needDescriptors } from '../system/process/descriptors.ts';
 import { Allowance } from './allowance.ts';
 import { AppHandoff } from './app-handoff.ts';
-import { Background } from './background/background.ts';
+import { BackgroundProcesses } from './background/background.ts';
 import type { Cgroups } from './cgroups/cgroups.ts';
 import { Commit } from './commit.ts';
 import { Generation } from './generation/generation.ts';
@@ -25,7 +25,7 @@ import { prepareLowMemorySwitch } from './low-memory-switch.ts';
 import type { Outputs } from './output/outputs.ts';
 import { ListeningPort } from './ports/listening-port.ts';
 import { portTaken } from './ports/port-taken.ts';
-import { Crons } from './schedule/crons.ts';
+import { Schedule } from './schedule/schedule.ts';
 import { endLeftWorkers, type Limits } from './takeover/left-workers.ts';
 import type { Orphans } from './takeover/orphans.ts';
 import type { ProcessRecords } from './takeover/process-records.ts';
@@ -77,8 +77,8 @@ export class AppSupervisor {
   #logDirectory: string | undefined;
   #state: Liveness = 'starting';
   #since = new Date();
-  readonly #background: Background;
-  readonly #crons: Crons;
+  readonly #background: BackgroundProcesses;
+  readonly #crons: Schedule;
   /** takes over the crons of the live release; undefined if that is done, or nothing is live */
   #becomeCrons: (() => void) | undefined;
   #lacksCrons = false;
@@ -87,8 +87,8 @@ export class AppSupervisor {
     this.key = options.key;
     this.#options = options;
     this.#handoff = new AppHandoff(options.runDirectory, options.log);
-    this.#background = new Background(options);
-    this.#crons = new Crons({
+    this.#background = new BackgroundProcesses(options);
+    this.#crons = new Schedule({
       ...options,
       at: (path) => this.#at(path),
       restart: () => void this.#active?.pool.replaceAll('is restarted, as "cronRestart" says'),
@@ -202,9 +202,9 @@ export class AppSupervisor {
     const drained = old && this.#drain(old, spec.maxDraining);
     void Promise.resolve(drained).then(() => next.pool.complete());
     this.#say(spec, `release ${spec.release} is live`);
-    this.#becomeCrons = () => this.#crons.become(spec, next.group);
+    this.#becomeCrons = () => this.#crons.replace(spec, next.group);
     this.#tryCrons();
-    const background = this.#background.become(spec, next.group).catch((error: unknown) => {
+    const background = this.#background.replace(spec, next.group).catch((error: unknown) => {
       this.#options.log(`background processes not replaced: ${describeError(error)}`);
     });
     void this.#endLeft(spec, background);
@@ -419,7 +419,7 @@ export class AppSupervisor {
     const done = Promise.all([workers, background.catch(() => undefined)]);
     // The caller handles a failure of `background`.
     void done
-      .then(() => this.#options.cgroups.endLeft(this.key))
+      .then(() => this.#options.cgroups.endLeftovers(this.key))
       .catch((error: unknown) =>
         this.#options.log(`processes of an earlier runner not ended: ${describeError(error)}`),
       );

@@ -5,8 +5,6 @@
  */
 import { flushCompileCache } from 'node:module';
 import '../runner/main.ts';
-import '../runner/users/privileged-host.ts';
-import '../runner/users/users.ts';
 import '../build/receive/unpacker.ts';
 import { nodeCron } from '../system/node-cron.ts';
 import './unit.ts';

@@ -1,8 +1,12 @@
 'use strict';
 
+const { channel } = require('node:diagnostics_channel');
 const net = require('node:net');
+const { endSession } = require('./end-session.cjs');
 
-/** @import { Socket } from 'node:net' */
+/** @import { ServerHttp2Session } from 'node:http2' */
+/** @import { Server, Socket } from 'node:net' */
+/** @import { Patience } from './end-session.cjs' */
 
 /**
  * The connections of an http server that are between two requests, or have not sent a byte yet. The server knows them
@@ -78,4 +82,108 @@ function whenEmpty(server, listener) {
   return () => Reflect.deleteProperty(server, '_emitCloseIfDrained');
 }
 
-module.exports = { allConnections, idleConnections, movableConnections, whenEmpty };
+/**
+ * Finds connections of an http server as they become idle, from now on; done while retiring only, so that a request
+ * costs nothing before.
+ * @param {Server} server
+ * @param {() => void} found
+ * @returns {() => void} ends it
+ */
+function watchForIdle(server, found) {
+  let due = false;
+  const look = () => {
+    due = false;
+    found();
+  };
+  // The connection counts as idle once Node has done its own part after the event, and before anything more is read.
+  const lookSoon = () => {
+    if (!due) process.nextTick(look);
+    due = true;
+  };
+  // Many a request is answered before its body is there, a refused upload above all: it is over when that is too.
+  for (const { _httpMessage: response, parser } of allConnections(server)) {
+    if (!response && parser?.incoming?.complete === false) parser.incoming.once('end', lookSoon);
+  }
+  return subscribe('http.server.response.finish', server, ({ request }) => {
+    if (request.complete) lookSoon();
+    else request.once('end', lookSoon);
+  });
+}
+
+/**
+ * Ends what cannot move to another process the way HTTP foresees: with the next response of a kept-alive connection,
+ * and for HTTP/2 with GOAWAY after the next request. An idle connection is never closed under a client that may be writing.
+ * @param {Server} server
+ * @param {Set<ServerHttp2Session>} sessions of HTTP/2
+ * @param {Patience} patience for the next request of a session
+ * @returns {() => void} ends it
+ */
+function announceClose(server, sessions, patience) {
+  const unsubscribe = subscribe('http.server.request.start', server, ({ response }) => {
+    response.shouldKeepAlive = false;
+  });
+  const callOffs = [...sessions].map((session) => endSession(session, patience));
+  // Responses that are under way can say it too, as long as their headers are not sent.
+  for (const { _httpMessage: response } of allConnections(server)) {
+    if (response && !response.headersSent) response.shouldKeepAlive = false;
+  }
+  return () => {
+    unsubscribe();
+    for (const callOff of callOffs) callOff();
+  };
+}
+
+/**
+ * Subscribes to one of Node's diagnostics channels for the messages of one server.
+ * @param {string} name
+ * @param {Server} server
+ * @param {(message: any) => void} listener
+ * @returns {() => void} unsubscribes
+ */
+function subscribe(name, server, listener) {
+  const subscriber = (/** @type {any} */ message) => {
+    if (message.server === server) listener(message);
+  };
+  const subscribed = channel(name);
+  subscribed.subscribe(subscriber);
+  return () => {
+    subscribed.unsubscribe(subscriber);
+  };
+}
+
+/** Longest part of a path that is logged, in characters. */
+const longestPath = 200;
+/** Number of requests that are named. */
+const mostNamed = 20;
+
+/**
+ * Returns the unfinished requests and connections of a server. Leaves out the query of a request: it may have secrets.
+ * @param {any} server of any kind, or undefined; only HTTP/1 servers know their requests
+ * @returns {{ named: { method: string, path: string }[], requests: number, connections: number }}
+ */
+function inFlight(server) {
+  const all = server === undefined ? [] : allConnections(server);
+  const requests = all.flatMap(({ _httpMessage }) => _httpMessage?.req ?? []);
+  const named = requests.slice(0, mostNamed).map((/** @type {any} */ { method, url }) => ({
+    method: String(method),
+    path: printable(String(url).replace(/[?#].*/s, '')),
+  }));
+  const connections = Math.max(0, (server?._connections ?? 0) - requests.length);
+  return { named, requests: requests.length, connections };
+}
+
+/** @param {string} path */
+function printable(path) {
+  return path.slice(0, longestPath).replaceAll(/[^!-~]/g, '?');
+}
+
+module.exports = {
+  allConnections,
+  announceClose,
+  idleConnections,
+  inFlight,
+  movableConnections,
+  subscribe,
+  watchForIdle,
+  whenEmpty,
+};

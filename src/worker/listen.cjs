@@ -1,9 +1,9 @@
 'use strict';
 
 const net = require('node:net');
-const { protocolOf, speaksHttp } = require('./kinds.cjs');
 
 /** @import { AddressInfo, Server } from 'node:net' */
+/** @import { AppProtocol } from '../protocol/worker.ts' */
 /**
  * @typedef {object} Listen a call of `listen` for a TCP port or a unix socket, whose port is -1
  * @property {Server} server
@@ -49,7 +49,7 @@ const calls = new WeakMap();
  * @param {{ port: number, codePort: number | null, key: string }} wanted
  * @param {object} on
  * @param {(chosen: Listen) => void} on.chosen called with the app's call; called again if a better one comes later
- * @param {(aside: Listen) => void} on.aside a listen that is not the app's
+ * @param {(call: Listen) => void} on.other called with a call for another port
  * @param {() => void} on.forked called once if the app starts processes with node:cluster, which listen through it
  */
 function interceptListen(wanted, on) {
@@ -88,7 +88,7 @@ function interceptListen(wanted, on) {
     // If the app passed neither a handle nor an address, Node.js would choose the address for all interfaces by itself.
     const any = given === null && address === null ? believed(address) : undefined;
     setUpHandle.call(this, any?.address ?? address, port, any ? net.isIP(any.address) : family, backlog);
-    if (call.port === -1) return on.aside(call);
+    if (call.port === -1) return on.other(call);
     consider({ ...call, server: this, rank: rankOf(this, call.port) });
   };
 
@@ -125,10 +125,10 @@ function interceptListen(wanted, on) {
           choose(candidate);
         return;
       }
-      if (candidate.rank <= chosen.rank || candidate.rank < rank.configured) return on.aside(candidate);
+      if (candidate.rank <= chosen.rank || candidate.rank < rank.configured) return on.other(candidate);
       const former = chosen;
       choose(candidate);
-      return on.aside(former);
+      return on.other(former);
     }
     undecided = undecided.filter(({ server }) => !haveSameHandle(server, candidate.server));
     undecided.push(candidate);
@@ -145,7 +145,7 @@ function interceptListen(wanted, on) {
     const own = open.find((candidate) => candidate.rank === best);
     if (own === undefined) return;
     choose(own);
-    for (const other of open) if (other.port !== own.port) on.aside(other);
+    for (const other of open) if (other.port !== own.port) on.other(other);
   }
 
   /** @param {Listen} own */
@@ -268,4 +268,30 @@ function privatePort(server) {
   return /** @type {AddressInfo} */ (realAddress.call(server)).port;
 }
 
-module.exports = { createHandle, interceptListen, privatePort };
+/**
+ * What a server speaks. Told by what it can do, not by its class: asking for the classes would load http, tls and
+ * http2 into apps that use none of them.
+ * @param {Server} server
+ * @returns {AppProtocol}
+ */
+function protocolOf(server) {
+  const secure = 'setSecureContext' in server;
+  if ('updateSettings' in server) return secure ? 'http2s' : 'http2';
+  if ('closeIdleConnections' in server) return secure ? 'https' : 'http';
+  return secure ? 'tls' : 'tcp';
+}
+
+/** @param {AppProtocol} protocol */
+function speaksHttp(protocol) {
+  return protocol !== 'tcp' && protocol !== 'tls';
+}
+
+/**
+ * Returns true if a server handles its connections.
+ * @param {Server} server
+ */
+function serves(server) {
+  return server.listenerCount(protocolOf(server) === 'tls' ? 'secureConnection' : 'connection') > 0;
+}
+
+module.exports = { createHandle, interceptListen, privatePort, protocolOf, serves, speaksHttp };

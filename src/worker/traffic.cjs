@@ -6,13 +6,10 @@
  */
 module.exports = {
   ...require('./acceptor.cjs'),
-  ...require('./beat.cjs'),
   ...require('./connections.cjs'),
-  ...require('./drain.cjs'),
   ...require('./end-session.cjs'),
   ...require('./handoff.cjs'),
-  ...require('./in-flight.cjs'),
-  ...require('./memory-watch.cjs'),
-  ...require('./migration.cjs'),
+  ...require('./health-report.cjs'),
+  ...require('./leaving-connections.cjs'),
   ...require('./orphan.cjs'),
 };

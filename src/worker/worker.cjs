@@ -2,8 +2,14 @@
 
 const { closeSync, fstatSync } = require('node:fs');
 const openChannel = require('./channel.cjs');
-const { protocolOf, serves, speaksHttp } = require('./kinds.cjs');
-const { createHandle, interceptListen, privatePort } = require('./listen.cjs');
+const {
+  createHandle,
+  interceptListen,
+  privatePort,
+  protocolOf,
+  serves,
+  speaksHttp,
+} = require('./listen.cjs');
 const { limitPrinting } = require('./printing.cjs');
 const { handlesOnlyInterrupt, translateStopSignal } = require('./stop-signal.cjs');
 
@@ -12,7 +18,7 @@ const { handlesOnlyInterrupt, translateStopSignal } = require('./stop-signal.cjs
 /** @import { ToWorker, WorkerBoot } from '../protocol/worker.ts' */
 /** @typedef {import('./handoff.cjs').Ends} Ends */
 /** @typedef {InstanceType<typeof import('./handoff.cjs').Handoff>} Handoff */
-/** @typedef {InstanceType<typeof import('./migration.cjs').Outbox>} Outbox */
+/** @typedef {InstanceType<typeof import('./leaving-connections.cjs').LeavingConnections>} LeavingConnections */
 /** @typedef {import('./listen.cjs').Listen} Listen */
 
 /** Interval between checks of a server that does not handle its connections yet, in ms. */
@@ -56,8 +62,8 @@ class Worker {
   #hasServed = false;
   /** @type {Acceptor | undefined} */
   #gate;
-  /** @type {InstanceType<typeof import('./asides.cjs').Asides> | undefined} ports beside the app's own */
-  #asides;
+  /** @type {InstanceType<typeof import('./other-ports.cjs').OtherPorts> | undefined} ports beside the app's own */
+  #otherPorts;
   /** true if other workers have the ports besides the app's own, so that this worker can shut them */
   #isRelieved = false;
   /** true if another worker of the same generation, or of a later one, has opened in place of this one */
@@ -70,8 +76,8 @@ class Worker {
   #sessions = /** @type {Set<any>} */ (new Set());
   /** longest waits for the next request of a session, in ms */
   #requestPatience;
-  /** @type {Outbox | undefined} */
-  #outbox;
+  /** @type {LeavingConnections | undefined} */
+  #leavingConnections;
   /** @type {Handoff[]} handoffs of this worker's runner and then of later runners; connections leave through the last one */
   #handoffs = [];
   /** inodes of the ends of the first one, at the start */
@@ -103,10 +109,10 @@ class Worker {
     this.Pipe = Pipe;
     interceptListen(boot, {
       chosen: (call) => this.#serve(call),
-      aside: (call) => {
-        this.#asides ??= new (require('./asides.cjs').Asides)();
+      other: (call) => {
+        this.#otherPorts ??= new (require('./other-ports.cjs').OtherPorts)();
         this.#noteSessions(call.server);
-        this.#asides.add(call);
+        this.#otherPorts.add(call);
       },
       forked: () => this.#post({ type: 'forked' }),
     });
@@ -202,13 +208,13 @@ class Worker {
           this.#isReplaced = true;
           this.giveAway();
         }
-        return this.#shutAsides(relievedPatience);
-      case 'tellInFlight':
-        return this.#tellInFlight();
+        return this.#shutOtherPorts(relievedPatience);
+      case 'reportInFlight':
+        return this.#reportInFlight();
     }
   }
 
-  #tellInFlight() {
+  #reportInFlight() {
     const { named, requests, connections } = this.inFlight;
     for (const request of named) this.#post({ type: 'request', ...request });
     this.#post({ type: 'inFlight', requests, connections });
@@ -226,12 +232,12 @@ class Worker {
     // Without a copy of the socket, this worker cannot open. It finishes its requests and ends, and the runner replaces it.
     if (this.boot.gateFds.length === 0) return traffic().leave(this, () => this.keepConnections());
     for (const end of this.#leaving.splice(0)) end();
-    this.#outbox?.keep();
+    this.#leavingConnections?.keep();
     this.#answersForHandoffs = true;
     this.#isReplaced = false;
     this.#retiredAt = undefined;
     this.state = 'open';
-    this.#asides?.open();
+    this.#otherPorts?.open();
     if (server.listening) this.#openGate(server);
     if (wait) this.#gate?.wait();
     else this.#takeConnections();
@@ -290,12 +296,12 @@ class Worker {
    * Shuts the ports besides the app's own: from now on other workers have them, or no worker.
    * @param {number} patience
    */
-  #shutAsides(patience) {
-    const asides = this.#asides;
-    if (this.state !== 'retired' || this.#isRelieved || asides === undefined) return;
-    asides.shut(patience, () => {
+  #shutOtherPorts(patience) {
+    const ports = this.#otherPorts;
+    if (this.state !== 'retired' || this.#isRelieved || ports === undefined) return;
+    ports.shut(patience, () => {
       this.#isRelieved = true;
-      for (const server of asides.servers) {
+      for (const server of ports.servers) {
         if (speaksHttp(protocolOf(server)))
           this.#leaving.push(traffic().announceClose(server, this.#sessions, this.#requestPatience));
       }
@@ -314,7 +320,7 @@ class Worker {
     this.#answersForHandoffs = false;
     this.#shut();
     this.#requestPatience = { plain: 0, encrypted: 0 };
-    this.#shutAsides(endPatience);
+    this.#shutOtherPorts(endPatience);
     this.#post({ type: 'retired' });
     const server = this.#server;
     if (server !== undefined && speaksHttp(protocolOf(server))) this.#announceClose();
@@ -337,7 +343,7 @@ class Worker {
   retireAlone() {
     this.forgetGate();
     this.#shut();
-    this.#shutAsides(endPatience);
+    this.#shutOtherPorts(endPatience);
     const server = /** @type {Server} */ (this.#server);
     if (server === undefined || protocolOf(server) !== 'http') return this.#announceClose();
     this.#park(server, traffic().movableConnections(server));
@@ -349,10 +355,10 @@ class Worker {
    * @param {any[]} idle those that are so now
    */
   #park(server, idle) {
-    const outbox = this.#getOutbox();
-    outbox.park();
-    outbox.add(idle);
-    const found = () => outbox.add(traffic().movableConnections(server));
+    const leaving = this.#getLeavingConnections();
+    leaving.park();
+    leaving.add(idle);
+    const found = () => leaving.add(traffic().movableConnections(server));
     this.#leaving.push(traffic().watchForIdle(server, found));
   }
 
@@ -369,7 +375,7 @@ class Worker {
       for (const former of this.#handoffs) former.take((handle) => next.pass(handle));
       this.#handoffs.push(next);
     }
-    this.#outbox?.giveAway(this.#handoffs.at(-1) ?? own);
+    this.#leavingConnections?.giveAway(this.#handoffs.at(-1) ?? own);
   }
 
   /**
@@ -377,7 +383,7 @@ class Worker {
    * that its runner replaces only after its end.
    */
   keepConnections() {
-    this.#outbox?.keep();
+    this.#leavingConnections?.keep();
     this.#announceClose();
     this.abandonHandoffs();
   }
@@ -407,7 +413,7 @@ class Worker {
     this.#ownHandoff().stop();
     this.#gate?.close();
     this.#gate = undefined;
-    this.#isRelieved = this.#asides === undefined;
+    this.#isRelieved = this.#otherPorts === undefined;
   }
 
   #announceClose() {
@@ -441,15 +447,15 @@ class Worker {
 
   /** Servers whose connections this worker waits for: the app's own, and others that can tell when a connection ends. */
   #drainingServers() {
-    const asides = this.#asides?.servers.filter((server) => speaksHttp(protocolOf(server))) ?? [];
-    return this.#server === undefined ? asides : [this.#server, ...asides];
+    const ports = this.#otherPorts?.servers.filter((server) => speaksHttp(protocolOf(server))) ?? [];
+    return this.#server === undefined ? ports : [this.#server, ...ports];
   }
 
-  #getOutbox() {
-    this.#outbox ??= new (traffic().Outbox)(() => {
+  #getLeavingConnections() {
+    this.#leavingConnections ??= new (traffic().LeavingConnections)(() => {
       if (this.state === 'retired') this.#announceClose();
     });
-    return this.#outbox;
+    return this.#leavingConnections;
   }
 
   #ownHandoff() {

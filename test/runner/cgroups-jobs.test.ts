@@ -2,10 +2,9 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { JobLimits } from '../../src/protocol/limits.ts';
-import type { JobSpec } from '../../src/protocol/runner.ts';
+import type { JobLimits, JobSpec } from '../../src/protocol/runner.ts';
+import { legacyCgroup } from '../../src/runner/cgroups/find.ts';
 import { machineMemory, memoryForBuild } from '../../src/runner/cgroups/machine-memory.ts';
-import { legacyPlace } from '../../src/runner/cgroups/place.ts';
 import { managesCgroups, noLimits } from '../support/cgroups.ts';
 import { apps, TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
@@ -23,7 +22,7 @@ function start(t: TestContext): Promise<TestRunner> {
 }
 
 function buildGroups(controller: string): string[] {
-  const { mount = '', path = '' } = legacyPlace(controller) ?? {};
+  const { mount = '', path = '' } = legacyCgroup(controller) ?? {};
   const own = readdirSync(join(mount, path)).filter((name) => /^sluice-[0-9a-f]{8}$/.test(name));
   return own
     .map((name) => join(mount, path, name, 'builds/app-shop@staging'))

@@ -3,8 +3,8 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
-import { readPids } from '../../src/runner/cgroups/files.ts';
-import { Group } from '../../src/runner/cgroups/group.ts';
+import { Cgroup } from '../../src/runner/cgroups/cgroup.ts';
+import { readPids } from '../../src/runner/cgroups/tree.ts';
 import { UnifiedTree } from '../../src/runner/cgroups/unified.ts';
 import { unifiedRoot } from '../support/cgroups.ts';
 import { waitFor } from '../support/wait.ts';
@@ -28,7 +28,7 @@ test('a cgroup of version 2 is ended whole, with what has left its parents and i
   let released = 0;
   const place = { tree, path: 'apps/app-shop/generation-1' };
   const limits = { memory: null, processes: null };
-  const group = new Group({
+  const group = new Cgroup({
     place,
     limits,
     released: () => {
@@ -42,7 +42,7 @@ test('a cgroup of version 2 is ended whole, with what has left its parents and i
   const procs = join(own, place.path, 'cgroup.procs');
   await waitFor(() => readPids(procs).length > 100);
   assert.equal(tree.remove(place.path), false);
-  const [first, second] = [group.hold(), group.hold()];
+  const [first, second] = [group.retain(), group.retain()];
   first();
   first();
   assert.equal(released, 0);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
-import { endRemainsOfEarlier } from '../../src/runner/jobs/remains.ts';
+import { endLeftoversOfEarlier } from '../../src/runner/jobs/leftovers.ts';
 import { ProcessRecords } from '../../src/runner/takeover/process-records.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
@@ -13,7 +13,7 @@ for (const kind of ['worker', 'background', 'keeper', 'job'] as const) {
     t.after(() => child.kill('SIGKILL'));
     const pid = child.pid as number;
     records.add(kind, 'shop', pid);
-    const ended = endRemainsOfEarlier(
+    const ended = endLeftoversOfEarlier(
       await records.all(),
       records,
       () => undefined,

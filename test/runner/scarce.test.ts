@@ -17,7 +17,7 @@ const isExhaustive = process.env['SLUICE_TEST_CALLS'] === 'all';
 const random = new Random(Number(process.env['SLUICE_TEST_SEED'] ?? 1));
 const sampleSize = 6;
 /** Calls in event listeners and timers, which have ended the runner: they are always in the sample. */
-const always = ['accept ', 'readFile runner/cgroups/files.ts', 'readdir system/processes.ts'];
+const always = ['accept ', 'readFile runner/cgroups/tree.ts', 'readdir system/processes.ts'];
 
 test('a call of the runner to the system fails, once or for a while: the runner and its apps live on, and the runner recovers', {
   skip: process.platform !== 'linux',

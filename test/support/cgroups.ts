@@ -1,6 +1,6 @@
 import { mkdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { isUnified, legacyPlace, unifiedPlace } from '../../src/runner/cgroups/place.ts';
+import { isUnified, legacyCgroup, unifiedCgroup } from '../../src/runner/cgroups/find.ts';
 
 /** Has a runner of a test manage cgroups, of version 1: below our own, as a unit's. */
 export const managesCgroups = { SLUICE_CGROUPS: 'delegated' };
@@ -11,7 +11,7 @@ export function noLimits(): string | false {
   // There the runner would move what is in our own group into a leaf, this test and what has started it included.
   if (isUnified()) return 'cgroups of version 2: tried by a unit with Delegate=yes';
   for (const controller of ['memory', 'cpu', 'pids']) {
-    const place = legacyPlace(controller);
+    const place = legacyCgroup(controller);
     if (place === undefined || !isWritable(join(place.mount, place.path))) {
       return `the cgroups of ${controller} cannot be written to`;
     }
@@ -21,7 +21,7 @@ export function noLimits(): string | false {
 
 /** Where groups of version 2 can be made, be it without a controller, as beside version 1; undefined where nowhere. */
 export function unifiedRoot(): string | undefined {
-  const place = unifiedPlace() ?? { mount: '/sys/fs/cgroup/unified', path: '/' };
+  const place = unifiedCgroup() ?? { mount: '/sys/fs/cgroup/unified', path: '/' };
   const root = join(place.mount, place.path);
   return process.getuid?.() === 0 && isWritable(root) ? root : undefined;
 }

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { lockOf } from '../../src/runner/users/privileged-host.ts';
+import { lockOf } from '../../src/runner/users/host.ts';
 import { writeJsonAtomic } from '../../src/system/fs/files.ts';
 import { firstPort } from './free-port.ts';
 import { Sluice } from './server.ts';

@@ -12,12 +12,11 @@ import type {
 import { describeError } from '../../system/log/log.ts';
 import { formatBytes, formatDuration } from '../../system/text/amounts.ts';
 import { sharedMasker } from '../../system/text/mask/masker.ts';
-import type { Group } from '../cgroups/group.ts';
+import type { Cgroup } from '../cgroups/cgroup.ts';
 import { endProcess } from '../end-process.ts';
 import { describeExit, type Exit, noExit } from '../exit.ts';
 import { Restarts } from '../generation/restarts.ts';
-import { jobMark } from '../jobs/job-remains.ts';
-import { describeRemains, endRemains } from '../jobs/remains.ts';
+import { describeLeftovers, endLeftovers, jobMark } from '../jobs/leftovers.ts';
 import type { Outputs } from '../output/outputs.ts';
 import type { ProcessOutput } from '../output/process-output.ts';
 import { spawnCaptured } from '../output/spawn-captured.ts';
@@ -35,7 +34,7 @@ export interface BackgroundOptions {
   records: ProcessRecords;
   /** whom it runs as, where there are users */
   user(): Identity | undefined;
-  group: Group;
+  group: Cgroup;
   log(message: string): void;
 }
 
@@ -65,7 +64,7 @@ export class BackgroundProcess {
   constructor(options: BackgroundOptions) {
     this.#options = options;
     this.#restarts = new Restarts(options.spec.restarts);
-    const release = options.group.hold();
+    const release = options.group.retain();
     this.#over = this.#live().finally(release);
   }
 
@@ -81,7 +80,7 @@ export class BackgroundProcess {
     const { maxMemory } = this.#options.spec;
     const running = this.#running;
     if (running === undefined) return;
-    running.figures.look(now);
+    running.figures.read(now);
     const { memoryBytes } = running.figures;
     if (maxMemory === null || memoryBytes === null || memoryBytes <= maxMemory || this.#state !== 'running')
       return;
@@ -148,7 +147,7 @@ export class BackgroundProcess {
       this.#crash = {
         at: new Date().toISOString(),
         message: `${this.#name} ${how}`,
-        output: running.output.lastWords(),
+        output: running.output.lastLines(),
       };
       this.#say(running, `${how}; ${this.#restarts.next(delay)}`);
       await this.#ended(running, remains);
@@ -210,8 +209,8 @@ export class BackgroundProcess {
       exited,
       endRemains: async () => {
         try {
-          const killed = await endRemains({ pid, mark, user }, spec.killTimeout);
-          return killed === 0 ? undefined : describeRemains(killed, spec.killTimeout);
+          const killed = await endLeftovers({ pid, mark, user }, spec.killTimeout);
+          return killed === 0 ? undefined : describeLeftovers(killed, spec.killTimeout);
         } catch (error) {
           return `may have left processes behind: ${describeError(error)}`;
         }
@@ -232,7 +231,7 @@ export class BackgroundProcess {
   }
 
   #say({ output, pid }: Running, what: string): void {
-    output.say(`${this.#name} (pid ${pid}) ${what}`);
+    output.note(`${this.#name} (pid ${pid}) ${what}`);
     this.#options.log(`${this.#name} (pid ${pid}) ${what}`);
   }
 }

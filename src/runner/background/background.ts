@@ -3,7 +3,7 @@ import type { BackgroundStatus, GenerationSpec } from '../../protocol/runner.ts'
 import { Serial } from '../../system/concurrency/serial.ts';
 import { whenPossible } from '../../system/concurrency/when-possible.ts';
 import { processStartTime } from '../../system/process/processes.ts';
-import type { Group } from '../cgroups/group.ts';
+import type { Cgroup } from '../cgroups/cgroup.ts';
 import { endProcess } from '../end-process.ts';
 import type { Outputs } from '../output/outputs.ts';
 import type { ProcessRecord, ProcessRecords } from '../takeover/process-records.ts';
@@ -19,7 +19,7 @@ interface BackgroundGroupOptions {
 }
 
 /** The background processes of one target: those of the release that is live, and those that still have to go. */
-export class Background {
+export class BackgroundProcesses {
   readonly #options: BackgroundGroupOptions;
   readonly #turns = new Serial();
   #processes = new Set<BackgroundProcess>();
@@ -34,9 +34,9 @@ export class Background {
    * Those of `spec` instead of those there are.
    * @param group of the generation that they belong to
    */
-  become(spec: GenerationSpec, group: Group): Promise<void> {
+  replace(spec: GenerationSpec, group: Cgroup): Promise<void> {
     this.#wanted = spec;
-    const release = group.hold();
+    const release = group.retain();
     const done = this.#turns.run(async () => {
       if (this.#wanted !== spec) return;
       const old = [...this.#processes];
@@ -72,7 +72,7 @@ export class Background {
     return [...this.#processes].map((process) => process.status());
   }
 
-  #start(spec: GenerationSpec, group: Group, wanted: GenerationSpec['background']): void {
+  #start(spec: GenerationSpec, group: Cgroup, wanted: GenerationSpec['background']): void {
     const { outputs, records, user, log } = this.#options;
     for (const background of wanted) {
       for (let instance = 0; instance < background.count; instance += 1) {

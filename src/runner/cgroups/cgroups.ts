@@ -1,8 +1,8 @@
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { GenerationLimits, JobLimits, LimitedBy, LimitsReport } from '../../protocol/limits.ts';
+import type { GenerationLimits, JobLimits, LimitedBy, LimitsReport } from '../../protocol/runner.ts';
+import { Cgroup, type CgroupLimits } from './cgroup.ts';
 import type { Found } from './find.ts';
-import { Group, type GroupLimits } from './group.ts';
 import { type MachineMemory, machineMemory, memoryForBuild, reserveOf } from './machine-memory.ts';
 import type { CgroupTree } from './tree.ts';
 
@@ -27,7 +27,7 @@ export class Cgroups {
   readonly report: LimitsReport;
   readonly #tree: CgroupTree | undefined;
   readonly #warn: (message: string) => void;
-  readonly #held = new Map<string, Group>();
+  readonly #held = new Map<string, Cgroup>();
   /** emptied, but for what takes a moment to die */
   readonly #leaving = new Set<string>();
   #jobs = 0;
@@ -62,14 +62,14 @@ export class Cgroups {
   }
 
   /** @param id of the generation */
-  generation(key: string, id: number, { cpuWeight, memory, processes }: GenerationLimits): Group {
+  generation(key: string, id: number, { cpuWeight, memory, processes }: GenerationLimits): Cgroup {
     const [parent, name] = [`apps/app-${key}`, `generation-${id}`];
     const group = this.#make(parent, name, cpuWeight, { memory, processes });
     this.#limitSwap(`${parent}/${name}`, memory);
     return group;
   }
 
-  job({ key, memory, processes, cpuWeight }: JobLimits): Group {
+  job({ key, memory, processes, cpuWeight }: JobLimits): Cgroup {
     this.#jobs += 1;
     const name = `job-${process.pid}-${this.#jobs}`;
     const limit = memory ?? this.#forBuild(machineMemory());
@@ -77,7 +77,7 @@ export class Cgroups {
   }
 
   /** Ends what an earlier runner has left of an app, whatever that still does: its own are to be gone by now. */
-  async endLeft(key: string): Promise<void> {
+  async endLeftovers(key: string): Promise<void> {
     const left = this.#groupsOf(`apps/app-${key}`).filter((path) => !this.#held.has(path));
     for (const path of left) await this.#end(this.#groupAt(path), path);
   }
@@ -102,7 +102,7 @@ export class Cgroups {
     for (const path of [...this.#parents(), 'apps', 'builds', '']) this.#remove(path);
   }
 
-  #make(parent: string, name: string, cpuWeight: number, limits: GroupLimits): Group {
+  #make(parent: string, name: string, cpuWeight: number, limits: CgroupLimits): Cgroup {
     const tree = this.#tree;
     const path = `${parent}/${name}`;
     const made = this.#try(`${path} runs without limits`, () => {
@@ -114,8 +114,8 @@ export class Cgroups {
       return true;
     });
     const place = made && tree !== undefined ? { tree, path } : undefined;
-    const released = (group: Group) => void this.#end(group, path);
-    const group = new Group({ place, limits, released, warn: this.#warn });
+    const released = (group: Cgroup) => void this.#end(group, path);
+    const group = new Cgroup({ place, limits, released, warn: this.#warn });
     if (place !== undefined) this.#held.set(path, group);
     return group;
   }
@@ -131,7 +131,7 @@ export class Cgroups {
     );
   }
 
-  async #end(group: Group, path: string): Promise<void> {
+  async #end(group: Cgroup, path: string): Promise<void> {
     this.#leaving.add(path);
     const gone = await group.end();
     this.#held.delete(path);
@@ -141,10 +141,10 @@ export class Cgroups {
   }
 
   /** One whose limits are not known any more, and need not be. */
-  #groupAt(path: string): Group {
+  #groupAt(path: string): Cgroup {
     const place = this.#tree && { tree: this.#tree, path };
     const limits = { memory: null, processes: null };
-    return new Group({ place, limits, released: () => undefined, warn: this.#warn });
+    return new Cgroup({ place, limits, released: () => undefined, warn: this.#warn });
   }
 
   #groupsOf(parent: string): string[] {

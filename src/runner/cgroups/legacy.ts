@@ -2,15 +2,18 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { signalProcess } from '../../system/process/processes.ts';
 import {
+  type CgroupTree,
+  type Controller,
   listGroups,
   makeGroup,
+  type Refusals,
   readControl,
   readCounts,
   readPids,
   removeGroup,
+  type TreeLimits,
   writeControl,
-} from './files.ts';
-import type { CgroupTree, Controller, Refusals, TreeLimits } from './tree.ts';
+} from './tree.ts';
 
 export type LegacyController = Exclude<Controller, 'io'>;
 

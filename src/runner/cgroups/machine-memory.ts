@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path';
-import { readControl, readCounts } from './files.ts';
-import { memoryPlace } from './place.ts';
+import { memoryCgroup } from './find.ts';
+import { readControl, readCounts } from './tree.ts';
 
 export interface MachineMemory {
   /** bytes; what a group above us is limited to counts, as in a container */
@@ -47,7 +47,7 @@ interface LimitedGroup {
 
 /** Our own group and those above it, as far as we see them, that have a limit. */
 function groupsAbove(): LimitedGroup[] {
-  const place = memoryPlace();
+  const place = memoryCgroup();
   if (place === undefined) return [];
   const groups: LimitedGroup[] = [];
   for (let path = place.path; ; path = dirname(path)) {

@@ -3,15 +3,18 @@ import { join } from 'node:path';
 import { hasCode, systemCode } from '../../errors/app-error.ts';
 import { signalProcess } from '../../system/process/processes.ts';
 import {
+  type CgroupTree,
+  type Controller,
   listGroups,
   makeGroup,
+  type Refusals,
   readControl,
   readCounts,
   readPids,
   removeGroup,
+  type TreeLimits,
   writeControl,
-} from './files.ts';
-import type { CgroupTree, Controller, Refusals, TreeLimits } from './tree.ts';
+} from './tree.ts';
 
 const wanted: Controller[] = ['memory', 'cpu', 'pids', 'io'];
 

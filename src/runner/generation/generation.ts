@@ -1,7 +1,7 @@
 import { AppError } from '../../errors/app-error.ts';
 import type { GenerationSpec, Notice } from '../../protocol/runner.ts';
 import { withDeadline } from '../../system/concurrency/deadline.ts';
-import type { Group } from '../cgroups/group.ts';
+import type { Cgroup } from '../cgroups/cgroup.ts';
 import type { Exit } from '../exit.ts';
 import { waitUntilSettled } from './boot-check.ts';
 import { gateDeadline } from './gate-deadline.ts';
@@ -47,7 +47,7 @@ export class Generation {
     this.spec = spec;
     this.#options = options;
     this.#failures = new StartupFailures(spec);
-    this.#release = options.group.hold();
+    this.#release = options.group.retain();
     this.#shortages = new ShortageWatch(options.group, options.log, (what) => {
       const [worker] = this.workers;
       if (worker !== undefined) this.#say(worker, what);
@@ -96,11 +96,11 @@ export class Generation {
 
   /** Bytes that its workers take; what they share counts for each. */
   get memoryBytes(): number {
-    for (const { figures } of this.workers) figures.look();
+    for (const { figures } of this.workers) figures.read();
     return [...this.workers].reduce((sum, { figures }) => sum + (figures.memoryBytes ?? 0), 0);
   }
 
-  get group(): Group {
+  get group(): Cgroup {
     return this.#options.group;
   }
 
@@ -171,7 +171,7 @@ export class Generation {
     const leisurely = this.spec.maxMemory === null;
     for (const worker of this.workers) {
       worker.silentFor += attended;
-      if (!leisurely || worker.figures.age(now) >= lookEvery) worker.figures.look(now);
+      if (!leisurely || worker.figures.age(now) >= lookEvery) worker.figures.read(now);
     }
     this.#shortages.tick(now);
     if (this.state === 'active') this.pool.tick(now);
@@ -185,7 +185,7 @@ export class Generation {
 
   /** Something that the app's owner should find in its log, and we in ours. */
   #say(worker: WorkerHandle, what: string): void {
-    worker.output.say(`worker ${worker.instance} (pid ${worker.pid}) ${what}`);
+    worker.output.note(`worker ${worker.instance} (pid ${worker.pid}) ${what}`);
     this.#options.log(`worker ${worker.instance} (pid ${worker.pid}) ${what}`);
   }
 }

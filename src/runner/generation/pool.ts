@@ -242,7 +242,7 @@ export class WorkerPool {
 
   /** One that is over its limit as it comes would be replaced again and again. */
   #measure(slot: Slot, fresh: WorkerHandle): void {
-    fresh.figures.look();
+    fresh.figures.read();
     if (faultOf(fresh, this.#spec) === undefined) return;
     slot.renewNotBefore = performance.now() + hopelessPause;
     this.#options.say(
@@ -291,7 +291,7 @@ export class WorkerPool {
     void this.#fill(slot);
     await worker.output.end();
     this.#options.say(worker, `${how}; ${next}`);
-    this.crash = { at, message, output: worker.output.lastWords() };
+    this.crash = { at, message, output: worker.output.lastLines() };
   }
 
   /** Starts workers in an empty place of the active generation until one stays; harmless where there is one. */

@@ -1,4 +1,4 @@
-import type { Group } from '../cgroups/group.ts';
+import type { Cgroup } from '../cgroups/cgroup.ts';
 import { describeShortage } from '../exit.ts';
 
 /** In ms. */
@@ -8,14 +8,14 @@ const tellEvery = 60_000;
 
 /** Tells what the kernel refuses a generation: it does not always end a worker, but maybe a process that one has started. */
 export class ShortageWatch {
-  readonly #group: Group;
+  readonly #group: Cgroup;
   readonly #log: (message: string) => void;
   readonly #tellOwner: (what: string) => void;
   #lookedAt = Number.NEGATIVE_INFINITY;
   #toldAt = Number.NEGATIVE_INFINITY;
 
   /** @param tellOwner says of a worker, also where the app's owner sees it, that it `is of a release at its limit` */
-  constructor(group: Group, log: (message: string) => void, tellOwner: (what: string) => void) {
+  constructor(group: Cgroup, log: (message: string) => void, tellOwner: (what: string) => void) {
     this.#group = group;
     this.#log = log;
     this.#tellOwner = tellOwner;

@@ -16,7 +16,7 @@ export function faultOf(
   const isOpen = state === 'open' || state === 'opening';
   const isSilent = stuckTimeout > 0 && isOpen && beat !== undefined && silentFor > stuckTimeout;
   // What waits for a log that cannot be written is not to blame, and a fresh one would wait as well.
-  if (isSilent && !worker.output.isHeldUp(performance.now())) {
+  if (isSilent && !worker.output.isBlocked(performance.now())) {
     return `has not turned its event loop for ${formatDuration(silentFor)} ("stuckTimeout")`;
   }
   return undefined;
@@ -24,7 +24,7 @@ export function faultOf(
 
 /**
  * Returns true if a worker has grown so far beyond its limit that it is killed without waiting for a fresh worker. A worker
- * whose event loop turns stops accepting requests long before that: see src/worker/memory-watch.cjs.
+ * whose event loop turns stops accepting requests long before that: see src/worker/health-report.cjs.
  */
 export function isBeyondHelp(
   { figures: { memoryBytes } }: WorkerHandle,

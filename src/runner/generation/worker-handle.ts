@@ -9,12 +9,11 @@ import { withDeadline } from '../../system/concurrency/deadline.ts';
 import { describeError } from '../../system/log/log.ts';
 import { signalProcess } from '../../system/process/processes.ts';
 import type { Allowance } from '../allowance.ts';
-import type { Group } from '../cgroups/group.ts';
+import type { Cgroup } from '../cgroups/cgroup.ts';
 import { endProcess } from '../end-process.ts';
 import type { Exit } from '../exit.ts';
 import type { Handoff } from '../handoff.ts';
-import { jobMark } from '../jobs/job-remains.ts';
-import { describeRemains, endRemains, type Remains } from '../jobs/remains.ts';
+import { describeLeftovers, type Ended, endLeftovers, jobMark } from '../jobs/leftovers.ts';
 import type { ProcessOutput } from '../output/process-output.ts';
 import { spawnCaptured } from '../output/spawn-captured.ts';
 import { gateCopies, type ListeningPort } from '../ports/listening-port.ts';
@@ -70,7 +69,7 @@ interface WorkerOptions {
   orphanSocket: string;
   records: ProcessRecords;
   user: Identity | undefined;
-  group: Group;
+  group: Cgroup;
   output: ProcessOutput;
   listener: WorkerListener;
 }
@@ -223,7 +222,7 @@ export class WorkerHandle {
         allowance,
         message: receive,
         refused: () => {
-          output.say(
+          output.note(
             `web.${instance} (pid ${this.pid}) wrote into the channel between it and Sluice, and is ended`,
           );
           this.kill();
@@ -313,7 +312,7 @@ export class WorkerHandle {
    */
   async inFlight(): Promise<InFlight | undefined> {
     this.#inFlight ??= { requests: [], told: Promise.withResolvers() };
-    this.post({ type: 'tellInFlight' });
+    this.post({ type: 'reportInFlight' });
     const outcome = await withDeadline(this.#inFlight.told.promise, tellsWithin);
     this.#inFlight = undefined;
     return outcome.timedOut ? undefined : outcome.value;
@@ -333,11 +332,11 @@ export class WorkerHandle {
     await this.gone;
   }
 
-  async #endRemains(remains: Remains, killTimeout: number): Promise<void> {
+  async #endRemains(remains: Ended, killTimeout: number): Promise<void> {
     if (this.pid === 0) return;
     try {
-      const killed = await endRemains(remains, this.isKilled ? 0 : killTimeout);
-      if (killed > 0 && !this.isKilled) await this.#say(describeRemains(killed, killTimeout));
+      const killed = await endLeftovers(remains, this.isKilled ? 0 : killTimeout);
+      if (killed > 0 && !this.isKilled) await this.#say(describeLeftovers(killed, killTimeout));
     } catch (error) {
       await this.#say(`may have left processes behind: ${describeError(error)}`);
     }
@@ -346,7 +345,7 @@ export class WorkerHandle {
   /** Logs a line about the end of the worker, after the worker's own last lines. */
   async #say(what: string): Promise<void> {
     await this.output.end();
-    this.output.say(`worker ${this.instance} (pid ${this.pid}) ${what}`);
+    this.output.note(`worker ${this.instance} (pid ${this.pid}) ${what}`);
   }
 
   kill(): void {

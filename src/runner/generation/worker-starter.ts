@@ -2,7 +2,7 @@ import { AppError, errorBody } from '../../errors/app-error.ts';
 import type { GenerationSpec, Notice } from '../../protocol/runner.ts';
 import { type Masker, sharedMasker } from '../../system/text/mask/masker.ts';
 import type { Allowance } from '../allowance.ts';
-import type { Group } from '../cgroups/group.ts';
+import type { Cgroup } from '../cgroups/cgroup.ts';
 import type { Exit } from '../exit.ts';
 import type { Handoff } from '../handoff.ts';
 import type { Outputs } from '../output/outputs.ts';
@@ -24,7 +24,7 @@ export interface WorkerContext {
   /** whom they run as, where there are users */
   user(): Identity | undefined;
   /** what holds them to their limits */
-  group: Group;
+  group: Cgroup;
   outputs: Outputs;
   /** through which workers pass connections to each other; undefined where the app was given up */
   handoff(): Promise<Handoff | undefined>;

@@ -1,19 +1,19 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
+import { hasCode } from '../../errors/app-error.ts';
 import type { CallContext } from '../../protocol/peer.ts';
 import type { JobResult, JobSpec } from '../../protocol/runner.ts';
 import { withDeadline } from '../../system/concurrency/deadline.ts';
 import { needDescriptors } from '../../system/process/descriptors.ts';
 import { signalProcess } from '../../system/process/processes.ts';
-import type { Group } from '../cgroups/group.ts';
-import { orKill } from '../output/spawn-captured.ts';
+import type { Cgroup } from '../cgroups/cgroup.ts';
+import { killOnError } from '../output/spawn-captured.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';
-import { as, type Identity } from '../users/identity.ts';
-import { endJobRemains, jobMark } from './job-remains.ts';
-import { offerToOomKiller } from './oom-killer.ts';
+import { asUser, type Identity } from '../users/identity.ts';
+import { jobMark, killMarked } from './leftovers.ts';
 
 /** Time between SIGTERM and SIGKILL for a job that is to end, in ms. */
 const killDelay = 3000;
@@ -32,7 +32,7 @@ export async function runJob(
   job: JobSpec,
   context: CallContext<Output>,
   records: ProcessRecords,
-  { user, group }: { user?: Identity | undefined; group?: Group | undefined } = {},
+  { user, group }: { user?: Identity | undefined; group?: Cgroup | undefined } = {},
 ): Promise<JobResult> {
   needDescriptors();
   const start = performance.now();
@@ -40,7 +40,7 @@ export async function runJob(
   const [command, ...args] = job.lowPriority ? [...lowPriority(), ...job.argv] : job.argv;
   const child = spawn(command as string, args, {
     cwd: job.directory,
-    ...as(user, { ...job.env, [jobMark]: mark }),
+    ...asUser(user, { ...job.env, [jobMark]: mark }),
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   });
@@ -53,7 +53,7 @@ export async function runJob(
   forward(child, 'stderr', context);
   const { pid } = child;
   if (pid === undefined) return { ...(await exited), timedOut: false, durationMs: 0 };
-  orKill(pid, () => {
+  killOnError(pid, () => {
     group?.add(pid);
     if (job.lowPriority) offerToOomKiller(pid);
     records.add('job', job.user ?? '', pid, { mark });
@@ -77,7 +77,7 @@ export async function runJob(
   if (context.signal.aborted) end();
   try {
     const outcome = await exited;
-    const left = await endJobRemains(mark, user);
+    const left = await killMarked(mark, user);
     // Without /proc, and for a process that has cleared its environment.
     signalProcess(-pid, 'SIGKILL');
     await withDeadline(closed, closeDelay);
@@ -133,4 +133,21 @@ function hasIonice(): boolean {
     }
   });
   return ionice;
+}
+
+/** Of 1000 at most; what is ours, and the apps, have 0. */
+const score = 500;
+
+/**
+ * Makes a process, and what it starts, the first to go where the machine runs out of memory: whatever is larger, it is
+ * not to be an app that is live. Anybody may do that to their own (source: proc(5), oom_score_adj).
+ */
+export function offerToOomKiller(pid: number): void {
+  if (process.platform !== 'linux') return;
+  try {
+    writeFileSync(`/proc/${pid}/oom_score_adj`, String(score));
+  } catch (error) {
+    // It has ended; or a container does not let us: then the kernel chooses as it would have.
+    if (!hasCode(error, 'ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'EROFS')) throw error;
+  }
 }

@@ -6,7 +6,7 @@ import { exists } from '../../system/fs/exists.ts';
 import { ownEnvironment } from '../../system/process/own-program.ts';
 import { isAlive, signalProcess } from '../../system/process/processes.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';
-import { orKill } from './spawn-captured.ts';
+import { killOnError } from './spawn-captured.ts';
 
 const script = fileURLToPath(new URL('keep-output.sh', import.meta.url));
 
@@ -34,7 +34,7 @@ export class Keeper {
    * Waits until the one that an earlier runner has left reads all that there is to read, and cannot begin with more:
    * two who read one FIFO would tear what comes out of it.
    */
-  async settle(): Promise<void> {
+  async waitForEarlier(): Promise<void> {
     for (const { kind, pid } of await this.#records.alive()) {
       if (kind !== 'keeper') continue;
       const deadline = performance.now() + begunWithin;
@@ -45,7 +45,7 @@ export class Keeper {
   }
 
   /** Nothing will be printed any more. */
-  dismiss(): void {
+  stop(): void {
     const child = this.#child;
     this.#child = undefined;
     child?.stdin?.end('done\n');
@@ -94,7 +94,7 @@ export class Keeper {
   #record({ pid }: ChildProcess): void {
     if (pid === undefined) return;
     try {
-      orKill(pid, () => this.#records.add('keeper', '', pid));
+      killOnError(pid, () => this.#records.add('keeper', '', pid));
       this.#isUnrecorded = false;
     } catch (error) {
       if (!this.#isUnrecorded)

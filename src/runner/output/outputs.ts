@@ -62,15 +62,15 @@ export class Outputs {
       writeFileSync(this.#path(id, 'json'), JSON.stringify(record), { mode: 0o600 });
     } catch (error) {
       // A full disk must not keep an app from running.
-      output.giveUp();
+      output.discard();
       this.#log(`what ${origin.process} prints is lost: ${(error as Error).message}`);
-      output.say(`what it prints is lost: ${(error as Error).message}`);
+      output.note(`what it prints is lost: ${(error as Error).message}`);
     }
     return output;
   }
 
   /** What an earlier runner left; to be called before anything is opened. What nobody can make sense of is removed. */
-  async left(): Promise<ProcessOutput[]> {
+  async restore(): Promise<ProcessOutput[]> {
     const records = new Map<string, OutputRecord>();
     const names = await listDirectory(this.#directory);
     for (const name of names.filter((each) => each.endsWith('.json'))) {
@@ -140,7 +140,7 @@ export class Outputs {
   #limitOrphaned(directory: string): void {
     const orphaned = [...this.#open].filter(([output, of]) => of === directory && output.isOrphaned);
     for (const [output] of orphaned.slice(0, -mayBeOrphaned)) {
-      output.say('Sluice no longer reads the output of the processes that this one left behind');
+      output.note('Sluice no longer reads the output of the processes that this one left behind');
       void output.cut();
     }
   }

@@ -8,8 +8,7 @@ import { formatBytes } from '../../system/text/amounts.ts';
 import type { Masker } from '../../system/text/mask/masker.ts';
 import type { Allowance } from '../allowance.ts';
 import { Capture } from './capture.ts';
-import { KeptOutput } from './kept-output.ts';
-import { Tail } from './tail.ts';
+import { SavedOutput } from './saved-output.ts';
 
 /** How long the output of a process that has ended is waited for, in ms: something that it left behind may hold it. */
 const endDelay = 1000;
@@ -84,7 +83,7 @@ export class ProcessOutput {
   }
 
   /** It cannot be captured: the process is to run all the same. */
-  giveUp(): void {
+  discard(): void {
     this.#givenUp = true;
     this.remove();
   }
@@ -104,20 +103,20 @@ export class ProcessOutput {
   }
 
   /** The last lines on stderr, or at all where there are none. */
-  lastWords(): string[] {
+  lastLines(): string[] {
     const errors = this.#errors.lines();
     return errors.length > 0 ? errors : this.everything.lines();
   }
 
   /** Whether what it prints has been waiting for the disk for a while: then it may wait, too. */
-  isHeldUp(now: number): boolean {
+  isBlocked(now: number): boolean {
     return this.#captures.some(
       ({ waitsSince }) => waitsSince !== undefined && now - waitsSince > heldUpAfter,
     );
   }
 
   /** Says something of the process in the log of its app. */
-  say(text: string): void {
+  note(text: string): void {
     const { log, origin, masker } = this.#options;
     void log.say(origin, masker.maskText(text));
   }
@@ -223,15 +222,49 @@ export class ProcessOutput {
     if (this.#limitNotedAt !== undefined && now - this.#limitNotedAt < limitNotedEvery) return;
     this.#limitNotedAt = now;
     const rate = `${formatBytes(printed.perSecond)} a second`;
-    this.say(`the app prints more than ${rate} for a while: its output is read more slowly, and it waits`);
+    this.note(`the app prints more than ${rate} for a while: its output is read more slowly, and it waits`);
   }
 
   async #readKept(stream: 'out' | 'err'): Promise<void> {
     const { [stream]: path, log } = this.#options;
-    await new KeptOutput(path).read(this.#framers[stream], log, () => this.#stopped);
+    await new SavedOutput(path).read(this.#framers[stream], log, () => this.#stopped);
   }
 }
 
 function openForBoth(path: string): number {
   return openSync(path, constants.O_RDWR);
+}
+
+/** How much is kept of what a process printed last, in bytes, and how many lines of it are told. */
+const kept = 8 * 1024;
+const told = 20;
+
+/** What a process printed last, for an error that says why it ended. */
+export class Tail {
+  readonly #masker: Masker;
+  #bytes: Buffer = Buffer.alloc(0);
+
+  constructor(masker: Masker) {
+    this.#masker = masker;
+  }
+
+  /** @param text bytes as latin1 */
+  add(text: string): void {
+    // A copy: a part of a string keeps the whole of it in memory.
+    const last = Buffer.from(text.slice(-kept), 'latin1');
+    this.#bytes =
+      last.length >= kept ? last : Buffer.concat([this.#bytes.subarray(last.length - kept), last]);
+  }
+
+  /**
+   * Returns the last lines, masked. Leaves out stack frames of Node.js itself: if a module is not found, they would push the
+   * line that names the module out of the last lines.
+   */
+  lines(): string[] {
+    const masked = this.#masker.mask(this.#bytes.toString('latin1'));
+    const lines = Buffer.from(masked, 'latin1').toString().trimEnd().split('\n');
+    // The first one may be the end of a longer one.
+    if (this.#bytes.length >= kept) lines.shift();
+    return lines.filter((line) => line.trim() !== '' && !/^\s+at .*\bnode:/.test(line)).slice(-told);
+  }
 }

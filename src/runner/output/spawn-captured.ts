@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { signalProcess } from '../../system/process/processes.ts';
-import { as, type Identity } from '../users/identity.ts';
+import { asUser, type Identity } from '../users/identity.ts';
 import type { ProcessOutput } from './process-output.ts';
 
 /**
@@ -22,11 +22,11 @@ export function spawnCaptured(
   try {
     const child = spawn(command, args, {
       cwd,
-      ...as(user, env),
+      ...asUser(user, env),
       stdio: ['ignore', ...descriptors, ...stdio],
       detached: true,
     });
-    if (child.pid !== undefined) orKill(child.pid, started);
+    if (child.pid !== undefined) killOnError(child.pid, started);
     output.capture();
     return child;
   } catch (error) {
@@ -38,7 +38,7 @@ export function spawnCaptured(
 }
 
 /** Calls `recorded` for a process that was just started. If `recorded` throws, kills the process and its session. */
-export function orKill(pid: number, recorded: (pid: number) => void): void {
+export function killOnError(pid: number, recorded: (pid: number) => void): void {
   try {
     recorded(pid);
   } catch (error) {

@@ -11,7 +11,7 @@ import { Serial } from '../../system/concurrency/serial.ts';
 import { describeError } from '../../system/log/log.ts';
 import { needDescriptors } from '../../system/process/descriptors.ts';
 import { isAlive, signalProcess } from '../../system/process/processes.ts';
-import { orKill } from '../output/spawn-captured.ts';
+import { killOnError } from '../output/spawn-captured.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';
 
 const script = fileURLToPath(new URL('hold-ports.pl', import.meta.url));
@@ -154,7 +154,7 @@ export class HeldPorts {
     ended.catch(() => undefined);
     const { pid } = child;
     if (pid === undefined) return ended;
-    orKill(pid, () => this.#records.add('holder', '', pid));
+    killOnError(pid, () => this.#records.add('holder', '', pid));
     child.stdin.on('error', () => undefined);
     child.stdin.end(this.#wanted.map(({ host, port }) => `${host} ${port}\n`).join(''));
     const held = Promise.withResolvers<void>();

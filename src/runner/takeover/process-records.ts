@@ -47,7 +47,7 @@ export class ProcessRecords {
   /**
    * Records a process that was just started. A process without a record is unknown to the next runner, so a caller that
    * cannot record it must end it.
-   * @param more `mark`: see job-remains.ts
+   * @param more `mark`: see src/runner/jobs/leftovers.ts
    * @throws the error of the system
    */
   add(

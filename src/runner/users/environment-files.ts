@@ -7,9 +7,8 @@ import { AppError, systemCode } from '../../errors/app-error.ts';
 import type { PinnedDirectory } from '../../system/fs/pinned-directory.ts';
 import { ownEnvironment } from '../../system/process/own-program.ts';
 import { signalProcess } from '../../system/process/processes.ts';
-import { checkedEnvironment } from '../environment-key.ts';
-import { pidsOf } from '../jobs/job-remains.ts';
-import { as, type Identity } from './identity.ts';
+import { pidsOf } from '../jobs/leftovers.ts';
+import { asUser, checkedEnvironment, type Identity } from './identity.ts';
 import type { Users } from './users.ts';
 
 /** A tree of a release, as the server names it. */
@@ -198,7 +197,7 @@ const endWithin = 1000;
 async function endAll(user: Identity): Promise<void> {
   for (let tries = 0; tries < endTries; tries += 1) {
     const kill = promisify(execFile)('/bin/sh', ['-c', 'kill -s KILL -- -1 2> /dev/null || :'], {
-      ...as(user, ownEnvironment()),
+      ...asUser(user, ownEnvironment()),
       cwd: '/',
       timeout: endWithin,
       killSignal: 'SIGKILL',

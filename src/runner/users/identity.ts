@@ -1,4 +1,5 @@
 import type { SpawnOptions } from 'node:child_process';
+import { type EnvironmentId, parseEnvironmentName } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
 
 /** Who a process runs as. */
@@ -17,7 +18,7 @@ export interface Identity {
  * as root.
  * @param user undefined for ourselves, where there are no users
  */
-export function as(
+export function asUser(
   user: Identity | undefined,
   env: Record<string, string>,
 ): Pick<SpawnOptions, 'uid' | 'gid' | 'env'> {
@@ -27,4 +28,15 @@ export function as(
     throw new AppError('user_refused', `nothing is run as ${name} (uid ${uid}, gid ${gid})`);
   const own = { HOME: home, USER: name, LOGNAME: name, SHELL: '/bin/sh' };
   return { uid, gid, env: { ...own, ...(temporary !== undefined && { TMPDIR: temporary }), ...env } };
+}
+
+/**
+ * The target that the server names. What becomes names of files, of users and of cgroups is taken from it alone: a key
+ * that is none would lead out of where they belong.
+ * @throws AppError `user_refused`
+ */
+export function checkedEnvironment(key: string): EnvironmentId {
+  const target = typeof key === 'string' ? parseEnvironmentName(key) : undefined;
+  if (target !== undefined) return target;
+  throw new AppError('user_refused', `${JSON.stringify(key)} names no app`);
 }

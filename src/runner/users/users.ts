@@ -7,8 +7,7 @@ import { AppError } from '../../errors/app-error.ts';
 import { Serial } from '../../system/concurrency/serial.ts';
 import { ownProgram } from '../../system/process/own-program.ts';
 import { findUser } from '../../system/process/passwd.ts';
-import { checkedEnvironment } from '../environment-key.ts';
-import type { Identity } from './identity.ts';
+import { checkedEnvironment, type Identity } from './identity.ts';
 
 /** userdel refuses while a process of the user is left, which is killed and has yet to be gone; in ms */
 const goneWithin = 5000;

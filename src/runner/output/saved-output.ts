@@ -22,7 +22,7 @@ interface Kept {
 }
 
 /** What was read from a FIFO while there was no runner, and still is, until nobody writes into it any more. */
-export class KeptOutput {
+export class SavedOutput {
   readonly #fifo: string;
 
   constructor(fifo: string) {

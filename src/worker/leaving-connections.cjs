@@ -7,7 +7,7 @@
  * Connections that leave a retired worker. From the instant one is given to it nothing is read from it any more: what
  * the client sends waits in the kernel for the next owner.
  */
-class Outbox {
+class LeavingConnections {
   /** @type {any[]} */
   #waiting = [];
   /** connections that wait, or that are given away and not yet in the handoff */
@@ -91,4 +91,4 @@ class Outbox {
   }
 }
 
-module.exports = { Outbox };
+module.exports = { LeavingConnections };

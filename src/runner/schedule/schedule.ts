@@ -4,11 +4,10 @@ import type { CronSpec, CronStatus, GenerationSpec } from '../../protocol/runner
 import { nodeCron } from '../../system/node-cron.ts';
 import { formatDuration } from '../../system/text/amounts.ts';
 import { sharedMasker } from '../../system/text/mask/masker.ts';
-import type { Group } from '../cgroups/group.ts';
+import type { Cgroup } from '../cgroups/cgroup.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';
 import type { Identity } from '../users/identity.ts';
-import { type CronOutcome, runCommand } from './cron-command.ts';
-import { askApp } from './cron-request.ts';
+import { type CronOutcome, runCommand, sendRequest } from './cron-action.ts';
 import { CronResults, cutOff } from './cron-results.ts';
 
 /** Limits the runs of an app that are under way: each takes descriptors of the runner, which all apps share. */
@@ -32,7 +31,7 @@ interface Entry {
 }
 
 /** What the live release of one target does at set times. */
-export class Crons {
+export class Schedule {
   readonly #options: CronsOptions;
   #entries: Entry[] = [];
   #restart: ScheduledTask | undefined;
@@ -50,7 +49,7 @@ export class Crons {
    * Those of `spec` instead of those there are; what is under way goes on.
    * @param group of the generation that they belong to
    */
-  become(spec: GenerationSpec, group: Group): void {
+  replace(spec: GenerationSpec, group: Cgroup): void {
     this.#clear();
     this.#results ??= this.#takeResults(spec);
     if (this.#stopping.signal.aborted) this.#stopping = new AbortController();
@@ -100,14 +99,14 @@ export class Crons {
     this.#restart = undefined;
   }
 
-  async #begin(spec: GenerationSpec, group: Group, cron: CronSpec): Promise<void> {
-    const release = group.hold();
+  async #begin(spec: GenerationSpec, group: Cgroup, cron: CronSpec): Promise<void> {
+    const release = group.retain();
     const run = this.#due(spec, group, cron).finally(release);
     this.#runs.add(run);
     await run.finally(() => this.#runs.delete(run));
   }
 
-  async #due(spec: GenerationSpec, group: Group, cron: CronSpec): Promise<void> {
+  async #due(spec: GenerationSpec, group: Cgroup, cron: CronSpec): Promise<void> {
     const log = this.#options.logs.get(spec.log);
     const origin = { release: spec.release, process: `cron.${cron.name}` };
     const running = this.#underWay.get(cron.name) ?? 0;
@@ -142,13 +141,13 @@ export class Crons {
 
   async #perform(
     spec: GenerationSpec,
-    group: Group,
+    group: Cgroup,
     { action, name, timeout }: CronSpec,
   ): Promise<CronOutcome> {
     const { signal } = this.#stopping;
     const { logs, records, user } = this.#options;
     try {
-      if (action.kind === 'request') return await askApp(spec, action, timeout, signal);
+      if (action.kind === 'request') return await sendRequest(spec, action, timeout, signal);
       const { command } = action;
       const asked = { name, timeout, command };
       const whose = { records, user: user(), group };

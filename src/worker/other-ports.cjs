@@ -6,7 +6,7 @@ const { acceptFor } = require('./acceptor.cjs');
 /** @import { Server } from 'node:net' */
 /** @typedef {import('./listen.cjs').Listen} Listen */
 /**
- * @typedef {object} Aside
+ * @typedef {object} OtherPort
  * @property {Listen} call
  * @property {any} own private handle of the server
  * @property {any} bound has the port and does not listen
@@ -23,14 +23,14 @@ const longestPause = 1000;
  * serves on them. A worker shares the ports with the other workers and with the next generation, as under node:cluster. It
  * takes over a unix socket from the worker before.
  */
-class Asides {
-  /** @type {Set<Aside>} */
-  #asides = new Set();
+class OtherPorts {
+  /** @type {Set<OtherPort>} */
+  #ports = new Set();
   #isOpen = false;
 
   /** @returns {Server[]} servers that still listen, as the app sees it */
   get servers() {
-    return [...this.#asides].filter(isCurrent).map(({ call }) => call.server);
+    return [...this.#ports].filter(isCurrent).map(({ call }) => call.server);
   }
 
   /**
@@ -44,22 +44,22 @@ class Asides {
     const isShared = sharesPorts() || call.port === -1;
     if (isTaken && (isShared || describe(bound)[0] !== 'EADDRINUSE')) return fail(call, bound);
     const own = /** @type {any} */ (call.server)._handle;
-    const aside = { call, own, bound: isTaken ? undefined : bound, acceptor: undefined };
-    this.#asides.add(aside);
+    const port = { call, own, bound: isTaken ? undefined : bound, acceptor: undefined };
+    this.#ports.add(port);
     const closeOwn = own.close;
     own.close = (/** @type {unknown} */ callback) => {
       // The acceptor has closed its handle; no code may look at the server any more.
-      aside.acceptor = undefined;
-      this.#forget(aside);
+      port.acceptor = undefined;
+      this.#forget(port);
       release(call);
       return closeOwn.call(own, callback);
     };
-    if (this.#isOpen) this.#open(aside);
+    if (this.#isOpen) this.#open(port);
   }
 
   open() {
     this.#isOpen = true;
-    for (const aside of this.#asides) this.#open(aside);
+    for (const port of this.#ports) this.#open(port);
   }
 
   /**
@@ -75,31 +75,31 @@ class Asides {
       // The ports may have opened again meanwhile.
       if (this.#isOpen) return;
       const isLate = performance.now() > latest;
-      for (const aside of this.#asides) {
-        if (aside.acceptor === undefined || (!isLate && aside.acceptor.isWaitedFor())) continue;
-        aside.acceptor.close();
-        aside.acceptor = undefined;
-        release(aside.call);
+      for (const port of this.#ports) {
+        if (port.acceptor === undefined || (!isLate && port.acceptor.isWaitedFor())) continue;
+        port.acceptor.close();
+        port.acceptor = undefined;
+        release(port.call);
       }
-      if ([...this.#asides].some(({ acceptor }) => acceptor !== undefined)) setImmediate(round);
+      if ([...this.#ports].some(({ acceptor }) => acceptor !== undefined)) setImmediate(round);
       else then();
     };
     // The first round must start with a turn of the event loop: `isWaitedFor` counts the connections of a whole turn.
     setImmediate(round);
   }
 
-  /** @param {Aside} aside whose server the app has closed */
-  #forget(aside) {
-    aside.bound?.close();
-    aside.bound = undefined;
-    this.#asides.delete(aside);
+  /** @param {OtherPort} port whose server the app has closed */
+  #forget(port) {
+    port.bound?.close();
+    port.bound = undefined;
+    this.#ports.delete(port);
   }
 
-  /** @param {Aside} aside @returns {number} of an error, or 0 */
-  #accept(aside) {
-    const { call } = aside;
-    const reserved = aside.bound;
-    aside.bound = undefined;
+  /** @param {OtherPort} port @returns {number} of an error, or 0 */
+  #accept(port) {
+    const { call } = port;
+    const reserved = port.bound;
+    port.bound = undefined;
     const bound = call.port === -1 ? call.bind(reserved) : (reserved ?? call.bind());
     if (typeof bound === 'number') return bound;
     const acceptor = acceptFor(call.server, bound, call.backlog);
@@ -110,26 +110,26 @@ class Asides {
       acceptor.close();
       throw error;
     }
-    aside.acceptor = acceptor;
+    port.acceptor = acceptor;
     return 0;
   }
 
-  /** @param {Aside} aside @param {number} [pause] before the next try */
-  #open(aside, pause = firstPause) {
-    if (!isCurrent(aside)) {
-      this.#forget(aside);
+  /** @param {OtherPort} port @param {number} [pause] before the next try */
+  #open(port, pause = firstPause) {
+    if (!isCurrent(port)) {
+      this.#forget(port);
       return;
     }
-    if (!this.#isOpen || aside.acceptor !== undefined) return;
-    const error = attempt(() => this.#accept(aside));
+    if (!this.#isOpen || port.acceptor !== undefined) return;
+    const error = attempt(() => this.#accept(port));
     if (error === 0) return;
-    const { call } = aside;
+    const { call } = port;
     if (pause <= longestPause && pause * pauseGrowth > longestPause) {
       const [code] = describe(error);
       const text = `sluice: ${nameOf(call)} cannot be opened (${code}). Sluice tries again every second\n`;
       process.stderr.write(text);
     }
-    setTimeout(() => this.#open(aside, pause * pauseGrowth), Math.min(pause, longestPause)).unref();
+    setTimeout(() => this.#open(port, pause * pauseGrowth), Math.min(pause, longestPause)).unref();
   }
 }
 
@@ -159,7 +159,7 @@ function release(call) {
   process.stderr.write(`sluice: ${nameOf(call)} cannot be removed (${describe(error)[0]})\n`);
 }
 
-/** @param {Aside} aside @returns {boolean} true if the app has not closed the server since */
+/** @param {OtherPort} port @returns {boolean} true if the app has not closed the server since */
 function isCurrent({ call, own }) {
   return /** @type {any} */ (call.server)._handle === own;
 }
@@ -196,4 +196,4 @@ function describe(errno) {
   return getSystemErrorMap().get(errno) ?? [`error ${errno}`, 'unknown error'];
 }
 
-module.exports = { Asides };
+module.exports = { OtherPorts };

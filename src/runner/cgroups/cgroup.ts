@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemCode } from '../../errors/app-error.ts';
-import type { Shortage } from '../../protocol/limits.ts';
-import { readControl } from './files.ts';
-import type { CgroupTree, Refusals } from './tree.ts';
+import type { Shortage } from '../../protocol/runner.ts';
+import { type CgroupTree, type Refusals, readControl } from './tree.ts';
 
 /** Between two looks at whether those that were killed are gone, and how many there are; in ms. */
 const look = { every: 5, times: 400 };
@@ -10,7 +9,7 @@ const look = { every: 5, times: 400 };
 /** What killed a process may be seen in the group a moment later, or with the death of another; in ms. */
 const sameMoment = 1000;
 
-export interface GroupLimits {
+export interface CgroupLimits {
   /** bytes; null for any */
   memory: number | null;
   /** processes and threads; null for any */
@@ -20,14 +19,14 @@ export interface GroupLimits {
 interface GroupOptions {
   /** undefined where nothing can be managed: it then does nothing */
   place: { tree: CgroupTree; path: string } | undefined;
-  limits: GroupLimits;
+  limits: CgroupLimits;
   /** told when nobody holds it any more */
-  released(group: Group): void;
+  released(group: Cgroup): void;
   warn(message: string): void;
 }
 
 /** The cgroup of the processes of one generation, or of one job. */
-export class Group {
+export class Cgroup {
   readonly #options: GroupOptions;
   #holders = 0;
   #seen: Refusals = { oomKills: 0, memoryLimitHits: 0, forks: 0 };
@@ -43,7 +42,7 @@ export class Group {
    * Keeps it from being ended, until what is returned is called: by the generation, and by each process that may still
    * be started in it when that is over.
    */
-  hold(): () => void {
+  retain(): () => void {
     this.#holders += 1;
     let held = true;
     return () => {

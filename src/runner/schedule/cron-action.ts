@@ -1,9 +1,11 @@
 import type { AppLog } from '../../logs/app-log.ts';
 import { Framer } from '../../logs/framer.ts';
 import type { GenerationSpec, JobSpec } from '../../protocol/runner.ts';
+import { isEverywhere } from '../../system/net/address.ts';
+import { http } from '../../system/net/http.ts';
 import { formatDuration } from '../../system/text/amounts.ts';
 import { sharedMasker } from '../../system/text/mask/masker.ts';
-import type { Group } from '../cgroups/group.ts';
+import type { Cgroup } from '../cgroups/cgroup.ts';
 import { describeShortage } from '../exit.ts';
 import { runJob } from '../jobs/jobs.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';
@@ -20,7 +22,7 @@ export async function runCommand(
   spec: GenerationSpec,
   { name, command, timeout }: { name: string; command: string; timeout: number },
   log: AppLog,
-  { records, user, group }: { records: ProcessRecords; user: Identity | undefined; group: Group },
+  { records, user, group }: { records: ProcessRecords; user: Identity | undefined; group: Cgroup },
   signal: AbortSignal,
 ): Promise<CronOutcome> {
   const masker = sharedMasker(spec.log.secrets);
@@ -62,4 +64,39 @@ export async function runCommand(
       ? ''
       : `, and left ${left === 1 ? 'a process' : `${left} processes`} running, now killed`;
   return { failed: result.code !== 0, detail: `exit status ${result.code}${remains}` };
+}
+
+/** Asks the app as any client would. */
+export function sendRequest(
+  { host, port }: GenerationSpec,
+  { method, path }: { method: string; path: string },
+  timeout: number,
+  signal: AbortSignal,
+): Promise<CronOutcome> {
+  const bounded = AbortSignal.any([signal, AbortSignal.timeout(timeout)]);
+  return new Promise((resolve, reject) => {
+    const asking = http.request(
+      {
+        host: isEverywhere(host) ? '127.0.0.1' : host,
+        port,
+        method,
+        path,
+        agent: false,
+        signal: bounded,
+        headers: { 'user-agent': 'sluice-cron' },
+      },
+      (response) => {
+        const { statusCode: status = 0 } = response;
+        response.resume();
+        response.once('end', () => resolve({ failed: status >= 400, detail: `answered ${status}` }));
+        response.once('error', reject);
+      },
+    );
+    asking.once('error', (error) => {
+      reject(
+        bounded.aborted && !signal.aborted ? new Error(`no answer within ${formatDuration(timeout)}`) : error,
+      );
+    });
+    asking.end();
+  });
 }
