@@ -6,7 +6,7 @@ import { AppError, hasCode, systemCode } from '../errors/app-error.ts';
 import type { JobResult, JobSpec } from '../protocol/runner.ts';
 import { ensurePrivateDirectory, listDirectory } from '../system/fs/files.ts';
 import { emptyDirectory } from '../system/fs/remove-tree.ts';
-import { usualPath } from '../system/process/usual-path.ts';
+import { usualPath } from '../system/process/run.ts';
 import type { Appliance } from './appliance.ts';
 import { linkShared } from './shared-data/shared-paths.ts';
 

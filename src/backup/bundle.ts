@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
@@ -7,7 +6,7 @@ import { text } from 'node:stream/consumers';
 import { AppError } from '../errors/app-error.ts';
 import { explainStart, gitEnvironment } from '../git/git.ts';
 import { asUser } from '../system/process/as-owner.ts';
-import { asOther, runAs } from '../system/process/run-as.ts';
+import { asOther, runAs, spawn } from '../system/process/run.ts';
 import type { Owner } from './owners.ts';
 
 /**

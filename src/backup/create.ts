@@ -5,7 +5,7 @@ import { type EnvironmentId, environmentName, type Paths } from '../config/paths
 import { AppError, hasCode, systemCode } from '../errors/app-error.ts';
 import { exists } from '../system/fs/exists.ts';
 import { temporaryBeside } from '../system/fs/files.ts';
-import { ProgramFailed } from '../system/process/run-as.ts';
+import { ProgramFailed } from '../system/process/run.ts';
 import { formatBytes, formatDuration } from '../system/text/amounts.ts';
 import { ArchiveWriter, now, plain } from './archive-writer.ts';
 import { writeBundle } from './bundle.ts';

@@ -1,8 +1,6 @@
-import { execFile } from 'node:child_process';
 import { mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
-import { promisify } from 'node:util';
 import {
   type EnvironmentState,
   listEnvironmentsWithState,
@@ -15,7 +13,7 @@ import { exists } from '../system/fs/exists.ts';
 import { ensurePrivateDirectory, listDirectory, syncDirectory } from '../system/fs/files.ts';
 import { removeTree } from '../system/fs/remove-tree.ts';
 import { asUser } from '../system/process/as-owner.ts';
-import { ownProgram } from '../system/process/own-program.ts';
+import { run } from '../system/process/run.ts';
 import { readBundle } from './bundle.ts';
 import { type Environment, type Head, notABackup } from './format.ts';
 import { hand } from './hand.ts';
@@ -71,7 +69,7 @@ export async function restoreBackup(paths: Paths, input: Readable, options: Rest
 
 /** Before anything takes its place, it is on the disk: there may be 100,000 files, for each of which to wait takes too long. */
 async function sync(path: string): Promise<void> {
-  await promisify(execFile)('sync', process.platform === 'linux' ? ['-f', path] : [], { ...ownProgram() });
+  await run('sync', process.platform === 'linux' ? ['-f', path] : []);
 }
 
 function appsOf({ environments }: Pick<Head, 'environments'>): Set<string> {

@@ -1,8 +1,7 @@
-import { spawn } from 'node:child_process';
 import type { Stats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { ownProgram } from '../system/process/own-program.ts';
+import { spawn } from '../system/process/run.ts';
 
 /** A part of a file that has data. Between the parts there are holes: they read as zeros, and take no space on the disk. */
 export interface Piece {
@@ -50,7 +49,6 @@ export async function piecesOf(
   const args = [...program, '--dereference', '--directory=/proc/self/fd', '0'];
   // Limits the memory of tar, which grows with the list of pieces.
   const child = spawn('/bin/sh', ['-c', 'ulimit -v 1048576; exec tar "$@"', 'tar', ...args], {
-    ...ownProgram(),
     stdio: [handle.fd, 'pipe', 'ignore'],
   });
   const timer = setTimeout(() => child.kill('SIGKILL'), Math.min(limits.time, foundWithin));

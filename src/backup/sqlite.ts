@@ -5,8 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { exists } from '../system/fs/exists.ts';
 import { temporaryBeside } from '../system/fs/files.ts';
 import { asUser } from '../system/process/as-owner.ts';
-import { ownEnvironment } from '../system/process/own-program.ts';
-import { ProgramFailed, runAs } from '../system/process/run-as.ts';
+import { ownEnvironment, ProgramFailed, runAs } from '../system/process/run.ts';
 import type { Owner } from './owners.ts';
 import { openFile } from './walk.ts';
 

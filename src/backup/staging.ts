@@ -1,14 +1,12 @@
-import { execFile } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { promisify } from 'node:util';
 import { Paths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { leftTemporaries, temporaryBeside } from '../system/fs/files.ts';
 import { PinnedDirectory } from '../system/fs/pinned-directory.ts';
 import { removeTree } from '../system/fs/remove-tree.ts';
-import { ownProgram } from '../system/process/own-program.ts';
+import { run } from '../system/process/run.ts';
 import type { Owners } from './owners.ts';
 
 /** Where a backup is unpacked. */
@@ -47,7 +45,7 @@ export async function makeStaging({ home }: Paths, { isolated }: Owners): Promis
 
 /** Removes what others may turn into links meanwhile: Node.js goes by paths, `rm` does not. */
 export async function remove(path: string): Promise<void> {
-  await promisify(execFile)('rm', ['-rf', '--', path], { ...ownProgram() });
+  await run('rm', ['-rf', '--', path]);
 }
 
 function hold(home: string, name: string): PinnedDirectory {

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
-import { usualPath } from '../system/process/usual-path.ts';
+import { usualPath } from '../system/process/run.ts';
 
 /** Variables of our own that builds get: none that holds a secret of the appliance. */
 const inherited = new Set(

@@ -1,12 +1,10 @@
-import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
-import { promisify } from 'node:util';
 import { fromUrl } from '../system/net/address.ts';
 import { isLoopback } from '../system/net/loopback.ts';
-import { ownProgram } from '../system/process/own-program.ts';
 import { parentOf } from '../system/process/processes.ts';
+import { run } from '../system/process/run.ts';
 import { findServer } from './server-address.ts';
 
 export interface SshAddress {
@@ -63,7 +61,7 @@ async function sshConnection(): Promise<string> {
 
 /** Returns the port of sshd. Only root may ask sshd; returns 22 otherwise. */
 async function portOfSshd(): Promise<number> {
-  const asked = promisify(execFile)('/usr/sbin/sshd', ['-T'], { ...ownProgram() });
+  const asked = run('/usr/sbin/sshd', ['-T']);
   const settings = await asked.then(
     ({ stdout }) => stdout,
     () => '',

@@ -1,9 +1,7 @@
-import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { promisify } from 'node:util';
 import { AppError } from '../errors/app-error.ts';
-import { ownProgram } from '../system/process/own-program.ts';
 import { findUser, type PasswdEntry } from '../system/process/passwd.ts';
+import { run } from '../system/process/run.ts';
 import { defaultEnvironment, type EnvironmentId, environmentName, type Paths } from './paths.ts';
 
 /** Whom a home belongs to. */
@@ -38,7 +36,7 @@ export async function addAppUser(paths: Paths, owner: HomeOwner, target: Environ
   const options = ['--system', '--user-group', '--no-create-home', '--shell', '/usr/sbin/nologin'];
   const about = ['--home-dir', paths.environment(target).home, '--comment', commentOf(target)];
   const argv = [...options, ...about, appUserName(owner.name, target)];
-  await promisify(execFile)('/usr/sbin/useradd', argv, { ...ownProgram() });
+  await run('/usr/sbin/useradd', argv);
 }
 
 /** Comment in /etc/passwd: names the app to people, and shows Sluice and install.sh that the user is Sluice's. */

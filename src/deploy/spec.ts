@@ -4,7 +4,7 @@ import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { BackgroundSpec, GenerationSpec, LogSpec, RestartSpec } from '../protocol/runner.ts';
 import type { BackgroundPlan, ReleaseRecord } from '../releases/release.ts';
-import { usualPath } from '../system/process/usual-path.ts';
+import { usualPath } from '../system/process/run.ts';
 import { generationLimits } from './limits.ts';
 
 /** What a boot may do differently from what is on the disk: to try a change before it is kept. */

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { systemCode } from '../errors/app-error.ts';
-import { run } from '../system/process/systemd.ts';
+import { outputOf } from '../system/process/systemd.ts';
 import { formatDuration } from '../system/text/amounts.ts';
 import { type Check, ok, type Patient, warning } from './check.ts';
 import { environments } from './environments.ts';
@@ -53,9 +53,9 @@ async function changedAt(path: string): Promise<number> {
 
 /** Undefined where nobody can say: a container has the clock of its host. */
 async function isSynchronised(): Promise<boolean | undefined> {
-  const container = await run('systemd-detect-virt', ['--container']);
+  const container = await outputOf('systemd-detect-virt', ['--container']);
   if (container !== undefined) return undefined;
-  const output = await run('timedatectl', ['show', '--property=NTPSynchronized', '--value']);
+  const output = await outputOf('timedatectl', ['show', '--property=NTPSynchronized', '--value']);
   const value = output?.trim();
   return value === 'yes' ? true : value === 'no' ? false : undefined;
 }

@@ -1,7 +1,6 @@
 import { readlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { ownEnvironment } from '../system/process/own-program.ts';
-import { runAs } from '../system/process/run-as.ts';
+import { ownEnvironment, runAs } from '../system/process/run.ts';
 import { type Check, fault, ok, type Patient, warning } from './check.ts';
 import { ownerOf, serverPath } from './server-path.ts';
 

@@ -1,6 +1,5 @@
 import { isOnPath } from '../system/process/on-path.ts';
-import { ownEnvironment } from '../system/process/own-program.ts';
-import { runAs } from '../system/process/run-as.ts';
+import { ownEnvironment, runAs } from '../system/process/run.ts';
 import { type Check, fault, ok, type Patient } from './check.ts';
 import { ownerOf, serverPath } from './server-path.ts';
 

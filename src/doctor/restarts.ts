@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline';
 import { ownLog, ownUnits } from '../config/installed.ts';
 import type { Paths } from '../config/paths.ts';
 import { exists } from '../system/fs/exists.ts';
-import { run } from '../system/process/systemd.ts';
+import { outputOf } from '../system/process/systemd.ts';
 import { asItsUser, type Check, ok, type Patient, warning } from './check.ts';
 import { type Death, deathsInJournal, deathsInLog, journalMessages, lastWords } from './deaths.ts';
 
@@ -70,7 +70,7 @@ async function fromLog({ log }: Paths): Promise<Death[] | undefined> {
 
 /** @returns `closed` if this user may not read what systemd has written */
 async function fromJournal(): Promise<Death[] | 'closed'> {
-  const of = (...args: string[]) => run('journalctl', ['--quiet', '--no-pager', ...args]);
+  const of = (...args: string[]) => outputOf('journalctl', ['--quiet', '--no-pager', ...args]);
   const ids = Object.values(journalMessages).map((id) => `MESSAGE_ID=${id}`);
   const units = ownUnits.map((name) => `UNIT=${name}`);
   const text = await of('--output=json', `--since=-${recentDays}days`, ...ids, ...units);

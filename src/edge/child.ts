@@ -1,9 +1,8 @@
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
-import { ownProgram } from '../system/process/own-program.ts';
+import { ownEnvironment, spawn } from '../system/process/run.ts';
 
 interface ChildOptions {
   /** ends it early, at once */
@@ -25,7 +24,7 @@ export async function runChild(
 ): Promise<void> {
   const path = fileURLToPath(new URL(program, import.meta.url));
   const child = spawn(process.execPath, [path], {
-    ...ownProgram(env),
+    env: ownEnvironment(env),
     stdio: ['pipe', 'pipe', 'pipe'],
     ...(signal && { signal, killSignal: 'SIGKILL' }),
   });

@@ -1,9 +1,7 @@
-import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
-import { promisify } from 'node:util';
 import { systemCode } from '../errors/app-error.ts';
 import { ifThere } from '../system/fs/exists.ts';
-import { ownProgram } from '../system/process/own-program.ts';
+import { run } from '../system/process/run.ts';
 
 /** Size limit of nginx's whole configuration, in bytes. */
 const largestDump = 64 * 1024 ** 2;
@@ -20,14 +18,14 @@ export class NginxError extends Error {
 /** The nginx of this machine. */
 export class Nginx {
   readonly #program: string;
-  readonly #args: readonly string[];
+  readonly #args: string[];
   readonly #pidFile: string | undefined;
 
   /**
    * @param args before all others, such as `-c PATH` for one that is not the machine's own
    * @param pidFile where one that systemd does not run says its pid
    */
-  constructor(program: string, args: readonly string[], pidFile?: string) {
+  constructor(program: string, args: string[], pidFile?: string) {
     this.#program = program;
     this.#args = args;
     this.#pidFile = pidFile;
@@ -90,22 +88,15 @@ export class Nginx {
     return output;
   }
 
-  async #must(program: string, args: readonly string[], where: string): Promise<void> {
+  async #must(program: string, args: string[], where: string): Promise<void> {
     const { status, output } = await this.#run(program, args);
     if (status === 0) return;
     throw new NginxError(`nginx could not be started with it: ${output}`, `${where} tells more.`);
   }
 
-  async #run(
-    program: string,
-    args: readonly string[],
-  ): Promise<{ status: number; output: string; stdout: string }> {
+  async #run(program: string, args: string[]): Promise<{ status: number; output: string; stdout: string }> {
     try {
-      const { stdout, stderr } = await promisify(execFile)(program, args, {
-        ...ownProgram(),
-        timeout: 30_000,
-        maxBuffer: largestDump,
-      });
+      const { stdout, stderr } = await run(program, args, { timeout: 30_000, maxOutput: largestDump });
       return { status: 0, output: tidy(stderr + stdout), stdout };
     } catch (error) {
       const {

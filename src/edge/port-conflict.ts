@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { listListeners } from '../system/net/listeners.ts';
-import { run } from '../system/process/systemd.ts';
+import { outputOf } from '../system/process/systemd.ts';
 import { NginxError } from './nginx.ts';
 
 interface Holder {
@@ -35,7 +35,7 @@ async function nameOf(pid: number): Promise<string> {
 /** Lists the holders of a port with `ss` outside of our unit: the unit may not look into processes of others. */
 async function askSystemd(port: number): Promise<Holder[]> {
   const ss = ['ss', '--no-header', '--listening', '--tcp', '--numeric', '--processes', `sport = :${port}`];
-  const listed = (await run('systemd-run', ['--quiet', '--wait', '--pipe', '--collect', ...ss])) ?? '';
+  const listed = (await outputOf('systemd-run', ['--quiet', '--wait', '--pipe', '--collect', ...ss])) ?? '';
   return [...listed.matchAll(/\("([^"]*)",pid=(\d+)/g)].map(([, name = '', pid]) => ({
     name,
     pid: Number(pid),

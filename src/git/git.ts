@@ -1,10 +1,8 @@
 import type { ChildProcess } from 'node:child_process';
-import { execFile, spawn } from 'node:child_process';
 import { getPriority, setPriority } from 'node:os';
 import { PassThrough, type Readable } from 'node:stream';
-import { promisify } from 'node:util';
 import { AppError, systemCode } from '../errors/app-error.ts';
-import { ownEnvironment } from '../system/process/own-program.ts';
+import { OutputTooLong, ownEnvironment, run, spawn } from '../system/process/run.ts';
 
 /** How long one command may take, in ms: the longest look at a whole history. */
 const timeout = 120_000;
@@ -22,15 +20,9 @@ export async function git(
   args: string[],
   { env = {}, input }: { env?: Record<string, string>; input?: string } = {},
 ): Promise<string> {
-  const running = promisify(execFile)('git', [`--git-dir=${repository}`, ...args], {
-    env: gitEnvironment(env),
-    maxBuffer: maxOutput,
-    timeout,
-  });
-  // One that ends without having read its input is told about by its exit, not by a broken pipe.
-  running.child.stdin?.on('error', () => undefined).end(input);
+  const options = { env: gitEnvironment(env), maxOutput, timeout, ...(input !== undefined && { input }) };
   try {
-    return (await running).stdout;
+    return (await run('git', [`--git-dir=${repository}`, ...args], options)).stdout;
   } catch (error) {
     throw explainStart(error) ?? explainSize(error) ?? failed(args, error as Error & { stderr?: string });
   }
@@ -90,7 +82,7 @@ function failed(args: string[], cause: Error & { stderr?: string }): Error {
 
 /** That git has more to say than anybody should have to hear; undefined where something else is wrong. */
 function explainSize(error: unknown): AppError | undefined {
-  if (systemCode(error) !== 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER') return undefined;
+  if (!(error instanceof OutputTooLong)) return undefined;
   return tooLong(maxOutput, error);
 }
 

@@ -1,7 +1,8 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { withDeadline } from '../system/concurrency/deadline.ts';
+import { spawn } from '../system/process/run.ts';
 import { explainStart, gitEnvironment, lower } from './git.ts';
 import { HookPort } from './hook.ts';
 import { kept } from './refs.ts';

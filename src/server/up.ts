@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { openSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { RunnerClient } from '../apps/runner-client.ts';
@@ -6,6 +6,7 @@ import { homeFromEnvironment, type Paths } from '../config/paths.ts';
 import { AppError, isRefusedByDisk } from '../errors/app-error.ts';
 import type { Log } from '../system/log/log.ts';
 import type { LogLevel } from '../system/log/log-level.ts';
+import { spawn } from '../system/process/run.ts';
 import { smallHeap } from '../system/process/small-heap.ts';
 import { asProgram } from './program.ts';
 import { type Ready, run } from './run.ts';

@@ -9,7 +9,6 @@ import fsPromises from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import net from 'node:net';
 import { basename, dirname, resolve } from 'node:path';
-import { promisify } from 'node:util';
 import { Paths } from '../../src/config/paths.ts';
 import type { Fault } from './failing-disk.ts';
 
@@ -193,20 +192,15 @@ net.Server.prototype.listen = function (this: net.Server, ...args: unknown[]) {
   return this;
 } as never;
 
-/** Counts FIFOs as well: the runner starts a program to make them, since Node.js has no call for FIFOs. */
-const { execFile } = childProcess;
-const run1 = promisify(execFile);
-childProcess.execFile = Object.assign((...args: unknown[]) => Reflect.apply(execFile, undefined, args), {
-  [promisify.custom](...args: [string, string[]]) {
-    const isFifo = basename(args[0]) === 'mkfifo';
-    const error = isFifo ? failureOf('mkfifo', 'create', String(args[1].at(-1))) : undefined;
-    return error === undefined ? Reflect.apply(run1, undefined, args) : Promise.reject(error);
-  },
-}) as never;
-
-/** Preloads this file into the runner, too: the server passes no NODE_OPTIONS on. */
+/**
+ * Preloads this file into the runner, too: the server passes no NODE_OPTIONS on. Counts FIFOs as well: the runner starts a
+ * program to make them, since Node.js has no call for FIFOs.
+ */
 const { spawn } = childProcess;
 childProcess.spawn = ((command: string, args: string[], options: { env?: NodeJS.ProcessEnv }) => {
+  const isFifo = basename(command) === 'mkfifo';
+  const error = isFifo ? failureOf('mkfifo', 'create', String(args.at(-1))) : undefined;
+  if (error !== undefined) throw error;
   const isRunner = args.some((arg) => arg.endsWith('runner/main.ts'));
   const env = { ...options.env, NODE_OPTIONS: process.env['NODE_OPTIONS'] };
   return Reflect.apply(spawn, undefined, [command, args, isRunner ? { ...options, env } : options]);

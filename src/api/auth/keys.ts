@@ -1,9 +1,7 @@
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
 import * as v from 'valibot';
 import { NamedRecords } from '../../config/named-records.ts';
 import { AppError, systemCode } from '../../errors/app-error.ts';
-import { ownProgram } from '../../system/process/own-program.ts';
+import { run } from '../../system/process/run.ts';
 import type { AuthorizedKeys } from './authorized-keys.ts';
 
 const keySchema = v.strictObject({
@@ -122,10 +120,9 @@ function publicKeyIn(text: string): string {
 
 /** By OpenSSH's own program: what it takes for a key, sshd does. */
 async function fingerprintOf(key: string): Promise<string> {
-  const running = promisify(execFile)('ssh-keygen', ['-l', '-E', 'sha256', '-f', '-'], { ...ownProgram() });
-  running.child.stdin?.on('error', () => undefined).end(`${key}\n`);
   try {
-    return /SHA256:\S+/.exec((await running).stdout)?.[0] ?? '';
+    const { stdout } = await run('ssh-keygen', ['-l', '-E', 'sha256', '-f', '-'], { input: `${key}\n` });
+    return /SHA256:\S+/.exec(stdout)?.[0] ?? '';
   } catch (error) {
     if (systemCode(error) !== 'ENOENT') throw invalid('ssh-keygen does not take this for a public key');
     throw invalid(

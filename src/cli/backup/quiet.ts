@@ -1,14 +1,12 @@
-import { execFile } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { connect } from 'node:net';
-import { promisify } from 'node:util';
 import { ownUnits } from '../../config/installed.ts';
 import type { Paths } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { exists } from '../../system/fs/exists.ts';
 import { ensurePrivateDirectory } from '../../system/fs/files.ts';
 import { asOwner } from '../../system/process/as-owner.ts';
-import { ownProgram } from '../../system/process/own-program.ts';
+import { run } from '../../system/process/run.ts';
 import { isUnitHome } from '../../system/process/systemd.ts';
 import { lockHome } from './hold-still.ts';
 
@@ -25,9 +23,9 @@ export async function isUnit(paths: Paths): Promise<boolean> {
 export async function quieten(paths: Paths): Promise<AsyncDisposable> {
   await using ending = new AsyncDisposableStack();
   if (await isUnit(paths)) {
-    await promisify(execFile)('systemctl', ['stop', ...ownUnits], { ...ownProgram() });
+    await run('systemctl', ['stop', ...ownUnits]);
     ending.defer(async () => {
-      await promisify(execFile)('systemctl', ['start', ...ownUnits.toReversed()], { ...ownProgram() });
+      await run('systemctl', ['start', ...ownUnits.toReversed()]);
     });
   }
   ending.use(await assertQuiet(paths));

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { accessSync, constants, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
@@ -9,6 +9,7 @@ import type { JobResult, JobSpec } from '../../protocol/runner.ts';
 import { withDeadline } from '../../system/concurrency/deadline.ts';
 import { needDescriptors } from '../../system/process/descriptors.ts';
 import { signalProcess } from '../../system/process/processes.ts';
+import { spawn } from '../../system/process/run.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';
 import { killOnError } from '../output/spawn-captured.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';

@@ -1,11 +1,9 @@
-import { execFile } from 'node:child_process';
 import { readFile, stat } from 'node:fs/promises';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import { hasCode } from '../../errors/app-error.ts';
 import { whenPossible } from '../../system/concurrency/when-possible.ts';
-import { ownEnvironment } from '../../system/process/own-program.ts';
 import { listPids, processStartTimeNow, sessionOf, signalProcess } from '../../system/process/processes.ts';
+import { ownEnvironment, run } from '../../system/process/run.ts';
 import { formatDuration } from '../../system/text/amounts.ts';
 import type { ProcessRecord, ProcessRecords } from '../takeover/process-records.ts';
 import { asUser, type Identity } from '../users/identity.ts';
@@ -165,9 +163,8 @@ async function findAs(user: Identity, mark: string): Promise<number[]> {
   const theirs = await pidsOf(user);
   if (theirs.length === 0) return [];
   const argv = ['-c', search, 'sh', `${jobMark}=${mark}`, ...theirs.map(String)];
-  const { stdout } = await promisify(execFile)('/bin/sh', argv, {
+  const { stdout } = await run('/bin/sh', argv, {
     ...asUser(user, ownEnvironment()),
-    cwd: '/',
     timeout: 5000,
     killSignal: 'SIGKILL',
   });

@@ -1,10 +1,10 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { exists } from '../../system/fs/exists.ts';
-import { ownEnvironment } from '../../system/process/own-program.ts';
 import { isAlive, signalProcess } from '../../system/process/processes.ts';
+import { spawn } from '../../system/process/run.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';
 import { killOnError } from './spawn-captured.ts';
 
@@ -64,7 +64,6 @@ export class Keeper {
   #start(): void {
     // It outlives us, and the path may be one that goes through us.
     const child = spawn('/bin/sh', [script, '.'], {
-      env: ownEnvironment(),
       cwd: this.#directory,
       stdio: ['pipe', 'ignore', 'ignore'],
       detached: true,

@@ -1,9 +1,7 @@
-import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import type { AppLog } from '../../logs/app-log.ts';
 import type { AppLogs } from '../../logs/app-logs.ts';
 import type { LogOrigin } from '../../logs/line.ts';
@@ -11,7 +9,7 @@ import type { LogSpec } from '../../protocol/runner.ts';
 import { listDirectory, readJson } from '../../system/fs/files.ts';
 import { describeError } from '../../system/log/log.ts';
 import { needDescriptors } from '../../system/process/descriptors.ts';
-import { ownProgram } from '../../system/process/own-program.ts';
+import { run } from '../../system/process/run.ts';
 import { sharedMasker } from '../../system/text/mask/masker.ts';
 import { Allowance } from '../allowance.ts';
 import type { Identity } from '../users/identity.ts';
@@ -54,7 +52,7 @@ export class Outputs {
     try {
       // Node.js has no call for it.
       const fifos = [this.#path(id, 'out'), this.#path(id, 'err')];
-      await promisify(execFile)('mkfifo', ['-m', '600', ...fifos], { ...ownProgram() });
+      await run('mkfifo', ['-m', '600', ...fifos]);
       // It inherits them open; by /dev/stdout it opens them once more.
       if (user !== undefined) for (const fifo of fifos) chownSync(fifo, user.uid, user.gid);
       // Last: with it the next runner takes the FIFOs for granted.

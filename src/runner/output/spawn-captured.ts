@@ -1,7 +1,8 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { signalProcess } from '../../system/process/processes.ts';
+import { spawn } from '../../system/process/run.ts';
 import { asUser, type Identity } from '../users/identity.ts';
 import type { ProcessOutput } from './process-output.ts';
 

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { isIP } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,6 +10,7 @@ import { Serial } from '../../system/concurrency/serial.ts';
 import { describeError } from '../../system/log/log.ts';
 import { needDescriptors } from '../../system/process/descriptors.ts';
 import { isAlive, signalProcess } from '../../system/process/processes.ts';
+import { spawn } from '../../system/process/run.ts';
 import { killOnError } from '../output/spawn-captured.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';
 

@@ -1,12 +1,10 @@
-import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { lchownSync, lstatSync, readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { AppError, systemCode } from '../../errors/app-error.ts';
 import type { PinnedDirectory } from '../../system/fs/pinned-directory.ts';
-import { ownEnvironment } from '../../system/process/own-program.ts';
 import { signalProcess } from '../../system/process/processes.ts';
+import { ownEnvironment, run, spawn } from '../../system/process/run.ts';
 import { pidsOf } from '../jobs/leftovers.ts';
 import { asUser, checkedEnvironment, type Identity } from './identity.ts';
 import type { Users } from './users.ts';
@@ -174,7 +172,6 @@ async function chownBelow(
   const only = `--from=${owner.uid}`;
   const chown = ['/bin/chown', '--recursive', '-P', '--no-dereference', only, `${user.uid}:${user.gid}`];
   const child = spawn('/usr/bin/find', [...all, '-exec', ...chown, '{}', '+'], {
-    env: ownEnvironment(),
     cwd: directory.path,
     stdio: ['ignore', 'ignore', 'pipe'],
   });
@@ -196,9 +193,8 @@ const endWithin = 1000;
  */
 async function endAll(user: Identity): Promise<void> {
   for (let tries = 0; tries < endTries; tries += 1) {
-    const kill = promisify(execFile)('/bin/sh', ['-c', 'kill -s KILL -- -1 2> /dev/null || :'], {
+    const kill = run('/bin/sh', ['-c', 'kill -s KILL -- -1 2> /dev/null || :'], {
       ...asUser(user, ownEnvironment()),
-      cwd: '/',
       timeout: endWithin,
       killSignal: 'SIGKILL',
     });

@@ -1,12 +1,10 @@
-import { execFile } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
 import { addAppUser, appUserName, findAppUser } from '../../config/app-user.ts';
 import type { Paths } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { Serial } from '../../system/concurrency/serial.ts';
-import { ownProgram } from '../../system/process/own-program.ts';
 import { findUser } from '../../system/process/passwd.ts';
+import { run } from '../../system/process/run.ts';
 import { checkedEnvironment, type Identity } from './identity.ts';
 
 /** userdel refuses while a process of the user is left, which is killed and has yet to be gone; in ms */
@@ -80,7 +78,7 @@ export class Users {
       const deadline = performance.now() + goneWithin;
       for (let user = this.find(key); user !== undefined; user = this.find(key)) {
         try {
-          await promisify(execFile)('/usr/sbin/userdel', [user.name], { ...ownProgram() });
+          await run('/usr/sbin/userdel', [user.name]);
         } catch (error) {
           if ((error as { code?: unknown }).code !== stillLoggedIn || performance.now() > deadline)
             throw error;

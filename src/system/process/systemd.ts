@@ -1,6 +1,4 @@
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
-import { ownProgram } from './own-program.ts';
+import { ownEnvironment, run } from './run.ts';
 
 /**
  * Tells systemd that we are ready, where it has started us and waits to hear of it. Node.js has no unix datagrams, so
@@ -11,7 +9,7 @@ export async function sayReadyToSystemd(status: string): Promise<void> {
   const socket = process.env['NOTIFY_SOCKET'];
   if (!socket) return;
   const argv = ['--ready', `--status=${status}`];
-  await promisify(execFile)('systemd-notify', argv, { ...ownProgram({ NOTIFY_SOCKET: socket }) });
+  await run('systemd-notify', argv, { env: ownEnvironment({ NOTIFY_SOCKET: socket }) });
 }
 
 /** What systemd knows of one of its units. */
@@ -30,7 +28,7 @@ const properties = 'Id,LoadState,ActiveState,UnitFileState,Environment';
 
 /** Those of the units that there are; none where systemd does not run. */
 export async function showUnits(names: string[]): Promise<Unit[]> {
-  const output = await run('systemctl', ['show', `--property=${properties}`, ...names]);
+  const output = await outputOf('systemctl', ['show', `--property=${properties}`, ...names]);
   const units = (output ?? '').split('\n\n').map(unitIn);
   return units.filter(({ load }) => load === 'loaded');
 }
@@ -42,9 +40,9 @@ export async function isUnitHome(home: string): Promise<boolean> {
 }
 
 /** What a program of systemd prints; undefined where it is not there, or has nothing to say because systemd does not run. */
-export async function run(program: string, args: string[]): Promise<string | undefined> {
+export async function outputOf(program: string, args: string[]): Promise<string | undefined> {
   try {
-    return (await promisify(execFile)(program, args, { ...ownProgram(), timeout: 10_000 })).stdout;
+    return (await run(program, args, { timeout: 10_000 })).stdout;
   } catch {
     return undefined;
   }
