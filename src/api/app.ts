@@ -1,8 +1,8 @@
 import type { ServerOptions } from 'node:http';
 import type Koa from 'koa';
-import type { AppServiceApi } from '../apps/service.ts';
 import type { Edge } from '../edge/edge.ts';
 import type { LoggedEvent } from '../releases/events-log.ts';
+import type { AppService } from '../service/app-service.ts';
 import type { Log } from '../system/log/log.ts';
 import type { KeyStore } from './auth/keys.ts';
 import { authenticate } from './auth/principal.ts';
@@ -18,7 +18,7 @@ import { releaseRoutes } from './routes/releases.ts';
 import { holdRoutes, type RunnerInfo, statusRoutes } from './routes/server.ts';
 
 interface ApiOptions {
-  service: AppServiceApi;
+  service: AppService;
   tokens: TokenStore;
   keys: KeyStore;
   edge: Edge;

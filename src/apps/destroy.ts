@@ -6,11 +6,11 @@ import type { Environment } from './environment.ts';
  * @returns what keeps its traffic from being moved, until it is gone
  */
 export async function windUp(environment: Environment): Promise<Disposable> {
-  for (const deployment of environment.deployments.values()) {
+  for (const deployment of environment.deploys.all) {
     deployment.cancel(
       new AppError('cancelled', `${environment.name} was removed while this was being deployed`),
     );
-    await deployment.over;
+    await deployment.ended;
   }
   const traffic = await environment.traffic.take();
   try {

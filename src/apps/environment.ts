@@ -4,16 +4,21 @@ import {
   saveEnvironmentState,
 } from '../config/environment-state.ts';
 import { type EnvironmentId, type EnvironmentPaths, environmentName } from '../config/paths.ts';
-import type { Deployment } from '../deploy/deployment.ts';
-import { DeployQueue } from '../deploy/queue.ts';
-import { AppError } from '../errors/app-error.ts';
+import { AppError, type ErrorBody } from '../errors/app-error.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
 import { ReleaseStore } from '../releases/store.ts';
 import { Slots } from '../system/concurrency/slots.ts';
 import type { Appliance } from './appliance.ts';
+import { DeployQueue } from './deploy-queue.ts';
 import { AppFiles } from './files.ts';
-import type { Problem } from './service.ts';
+
 import { loadVariables } from './variables.ts';
+
+/** Reason why an app could not be started. */
+export interface Problem extends ErrorBody {
+  /** ISO 8601 */
+  at: string;
+}
 
 /** An app in one environment, as the server has it in memory: what it keeps on the disk, and who may change it now. */
 export class Environment {
@@ -24,8 +29,8 @@ export class Environment {
   readonly paths: EnvironmentPaths;
   readonly store: ReleaseStore;
   readonly files: AppFiles;
-  /** the order in which deploys are built */
-  readonly queue = new DeployQueue();
+  /** deploys under way */
+  readonly deploys = new DeployQueue();
   /**
    * Held by whoever moves the traffic, from the boot of a generation until its switch is on record. A deploy takes it
    * only when it has been built: nobody who must roll back waits for a build.
@@ -37,8 +42,6 @@ export class Environment {
   problem: Problem | null = null;
   /** number of callers that use this environment now: an unused environment is removed only when the last caller is done */
   visitors = 0;
-  /** deploys under way, by release number */
-  readonly deployments = new Map<number, Deployment>();
 
   /** all environments there are, this one included */
   readonly all: () => Promise<Environment[]>;
@@ -75,6 +78,12 @@ export class Environment {
     const isRefused = ({ liveAt, error }: ReleaseRecord) =>
       liveAt === null && error !== null && beforeTheBuild.has(error.step);
     return (await this.store.list()).every(isRefused);
+  }
+
+  /** Returns the release that has the traffic, or had it last; undefined if none has been live. */
+  async liveRelease(): Promise<ReleaseRecord | undefined> {
+    const active = await this.store.active();
+    return active === null ? undefined : this.store.get(active.release);
   }
 
   /** Its own variables. */

@@ -8,7 +8,7 @@ import { ensurePrivateDirectory, listDirectory } from '../system/fs/files.ts';
 import { emptyDirectory } from '../system/fs/remove-tree.ts';
 import { usualPath } from '../system/process/run.ts';
 import type { Appliance } from './appliance.ts';
-import { linkShared } from './shared-data/shared-paths.ts';
+import { linkShared } from './shared-paths.ts';
 
 /**
  * Removes all in the working directory but our records; what is closed, as the caches of some tools are, is opened. The
@@ -36,7 +36,7 @@ const rounds = 3;
 const removedWithin = 10 * 60_000;
 const sharedWithin = 60_000;
 
-const shareScript = fileURLToPath(new URL('shared-data/share-as-user.ts', import.meta.url));
+const shareScript = fileURLToPath(new URL('shared-paths.ts', import.meta.url));
 
 /**
  * What the server does to files that belong to an app. Where each app has a user, the server does nothing to them by

@@ -7,11 +7,11 @@ import {
 } from '../config/environment-state.ts';
 import { type EnvironmentId, environmentName, isName } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
-import { AppRepository } from '../push/app-repository.ts';
 import { Slots } from '../system/concurrency/slots.ts';
 import { exists } from '../system/fs/exists.ts';
 import { isTemporary, listDirectory, sweepTemporaries, syncDirectory } from '../system/fs/files.ts';
 import { emptyDirectory, removeTree } from '../system/fs/remove-tree.ts';
+import { AppRepository } from './app-repository.ts';
 import type { Appliance } from './appliance.ts';
 import { appNotFound, Environment } from './environment.ts';
 import { removeAllOf } from './files.ts';

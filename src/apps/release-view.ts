@@ -65,7 +65,7 @@ async function view(
     state: releaseState(record, {
       activeRelease: active?.release ?? null,
       hasTree: await environment.store.hasTree(record.number),
-      underWay: environment.deployments.get(record.number)?.isUnderWay ?? false,
+      underWay: environment.deploys.get(record.number)?.isUnderWay ?? false,
     }),
   };
 }

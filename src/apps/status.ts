@@ -1,8 +1,51 @@
 import type { EnvironmentState } from '../config/environment-state.ts';
-import type { EnvironmentStatus } from '../protocol/runner.ts';
-import type { Environment } from './environment.ts';
+import type { DomainView } from '../edge/domain.ts';
+import type {
+  BackgroundStatus,
+  Crash,
+  CronStatus,
+  EnvironmentStatus,
+  Liveness,
+  WorkerStatus,
+} from '../protocol/runner.ts';
+
+import type { Environment, Problem } from './environment.ts';
 import { siteUrl } from './release-view.ts';
-import type { AppState, AppStatus } from './service.ts';
+
+/** As far as its workers are concerned, and `stopped` also where it was told to stop; `empty` has had no release live. */
+export type AppState = Liveness | 'empty';
+
+/** One app in one environment, as `sluice status --json` and the API show it. */
+export interface AppStatus {
+  name: string;
+  environment: string;
+  state: AppState;
+  /** since when it is in that state, ISO 8601 */
+  since: string;
+  /** the last death of a worker of the live release, since that went live; null where none has died */
+  crash: Crash | null;
+  /** why the last start failed; null if none has failed, and null unless the app should run and does not run */
+  problem: Problem | null;
+  /** at its first domain, where it has one */
+  url: string;
+  port: number;
+  /** host names that lead to it, the oldest first */
+  domains: DomainView[];
+  /** number of the live release; null where none is */
+  release: number | null;
+  /** how many there should be; null where it does not run */
+  wanted: number | null;
+  workers: WorkerStatus[];
+  /** processes without a port */
+  background: BackgroundStatus[];
+  cron: CronStatus[];
+  /** number of file descriptors that the runner holds for the app */
+  descriptors: number;
+  /** releases that are being deployed now, the oldest first */
+  deploying: number[];
+  /** number of the release that it ran in a backup, and that is to be built here before anything runs; else null */
+  rebuild: number | null;
+}
 
 /** @param running what the runner says of all targets */
 export async function environmentStatus(
@@ -27,7 +70,7 @@ export async function environmentStatus(
     background: inRunner?.background ?? [],
     cron: inRunner?.cron ?? [],
     descriptors: inRunner?.descriptors ?? 0,
-    deploying: [...environment.deployments.values()]
+    deploying: environment.deploys.all
       .filter((deployment) => deployment.isUnderWay)
       .map((deployment) => deployment.number),
     rebuild: active === null && state.desired === 'running' ? state.rebuild : null,

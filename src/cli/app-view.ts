@@ -1,4 +1,4 @@
-import type { AppStatus } from '../apps/service.ts';
+import type { AppStatus } from '../apps/status.ts';
 import { environmentName } from '../config/paths.ts';
 import { formatBytes, formatDuration } from '../system/text/amounts.ts';
 import { printableLine } from '../system/text/printable.ts';

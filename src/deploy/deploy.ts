@@ -1,8 +1,10 @@
 import { availableParallelism } from 'node:os';
+import type { Readable } from 'node:stream';
 import { behindNginx } from '../apps/behind-nginx.ts';
+import { superseded } from '../apps/deploy-queue.ts';
 import type { Environment } from '../apps/environment.ts';
-import type { DeploySource } from '../apps/service.ts';
-import { tellWhatStaysBehind } from '../apps/shared-data/left-behind.ts';
+
+import { leftBehindNotice } from '../apps/left-behind.ts';
 import { build } from '../build/build.ts';
 import { type ArchiveLimits, receiveArchive } from '../build/receive/receive.ts';
 import { checkStart } from '../build/start-command/check.ts';
@@ -10,6 +12,7 @@ import { nodeVersionNotices, otherToolsNotices } from '../build/start-command/no
 import { resolveStart } from '../build/start-command/start-plan.ts';
 import { resolveWorkers } from '../build/start-command/workers.ts';
 import { type AppSettings, loadAppSettings, topOf } from '../config/app-settings.ts';
+import type { Notice } from '../protocol/runner.ts';
 import { directorySize, ensureSpace } from '../releases/disk.ts';
 import type { Release, ReleaseRecord, ReleaseSource } from '../releases/release.ts';
 import { formatBytes, formatDuration } from '../system/text/amounts.ts';
@@ -21,9 +24,23 @@ import { Deployment } from './deployment.ts';
 import type { DeployEvent } from './events.ts';
 import { postSwitch, preSwitch } from './hooks.ts';
 import { describeOrigin } from './origin.ts';
-import { superseded } from './queue.ts';
 import { rootOf } from './root.ts';
 import { Generation } from './traffic.ts';
+
+/** What is to become a release. */
+export interface DeploySource {
+  origin: ReleaseSource;
+  /** a tar, plain or compressed with gzip or zstd; read to its end unless refused */
+  body: Readable;
+  /** bytes announced by the sender; null where it did not say */
+  contentLength: number | null;
+  /** paths of directories whose content is in another repository, and so not in the tar */
+  submodules?: string[];
+  /** asked when its turn has come: what whoever asked for it should know of what is live by then */
+  review?: () => Promise<Notice | null>;
+  /** aborted, with the reason, when whoever asked for it is gone: it is cancelled then, unless its switch has begun */
+  abandoned?: AbortSignal;
+}
 
 /**
  * The recipe: every release goes live this way, and a failure at any step before `switch` touches nothing that is live.
@@ -108,7 +125,7 @@ async function takeTurn(deployment: Deployment): Promise<Disposable> {
   deployment.enter('wait');
   const { number, environment } = deployment;
   using turn = new DisposableStack();
-  turn.use(await environment.queue.turn(deployment));
+  turn.use(await environment.deploys.turn(deployment));
   const newer = (await environment.store.list()).find(
     (other) => other.number > number && other.liveAt !== null,
   );
@@ -127,7 +144,8 @@ async function check(deployment: Deployment, { review }: DeploySource): Promise<
   await ensureRoom(environment, 0);
   for (const notice of await nodeVersionNotices(tree, process.versions.node)) deployment.notice(notice);
   for (const notice of await otherToolsNotices(tree)) deployment.notice(notice);
-  await tellWhatStaysBehind(deployment, settings.shared);
+  const leftBehind = await leftBehindNotice(environment, settings.shared);
+  if (leftBehind !== null) deployment.notice(leftBehind);
   return settings;
 }
 

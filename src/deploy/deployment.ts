@@ -29,7 +29,7 @@ export class Deployment {
   readonly signal: AbortSignal;
   readonly notices: Notice[] = [];
   /** when it is over, one way or the other */
-  readonly over: Promise<void>;
+  readonly ended: Promise<void>;
 
   /** where it is received and built */
   readonly tree: string;
@@ -52,14 +52,14 @@ export class Deployment {
     this.environment = environment;
     this.number = number;
     this.signal = this.#cancellation.signal;
-    this.over = this.#settled.promise;
+    this.ended = this.#settled.promise;
     this.tree = environment.paths.staged(number).directory;
     this.#by = source.by;
     this.#watch = watch;
     this.#buildLog = new BuildLog(environment.paths.staged(number).buildLog, (error) =>
       environment.appliance.log.error('build log lost', { app: environment.name, release: number, error }),
     );
-    environment.deployments.set(number, this);
+    environment.deploys.add(this);
     this.#tell({ event: 'accepted', ...environment.id, release: number });
   }
 
@@ -188,7 +188,7 @@ export class Deployment {
 
   /** To be called at the very end, whatever happened. */
   end(): void {
-    this.environment.deployments.delete(this.number);
+    this.environment.deploys.remove(this.number);
     this.#settled.resolve();
   }
 

@@ -1,9 +1,9 @@
 import type { Environment } from '../apps/environment.ts';
 import { releaseNotFound } from '../apps/release-view.ts';
-import type { DeploySource } from '../apps/service.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Repository } from '../git/repository.ts';
 import { wholeCommit } from '../releases/release.ts';
+import type { DeploySource } from './deploy.ts';
 
 /**
  * The commit of an earlier release, to be built anew. The release itself will not do: it has been built and pruned.

@@ -1,4 +1,4 @@
-import type { AppStatus } from '../apps/service.ts';
+import type { AppStatus } from '../apps/status.ts';
 import { ownLog } from '../config/installed.ts';
 import { environmentName } from '../config/paths.ts';
 import { formatDuration } from '../system/text/amounts.ts';

@@ -1,5 +1,5 @@
 import type { RunnerInfo } from '../api/routes/server.ts';
-import type { AppStatus } from '../apps/service.ts';
+import type { AppStatus } from '../apps/status.ts';
 import { version as ownVersion } from '../cli/version.ts';
 import { ownLog } from '../config/installed.ts';
 import { environmentName } from '../config/paths.ts';

@@ -1,6 +1,6 @@
+import { type AppRepository, alignBranches } from '../apps/app-repository.ts';
 import type { Appliance } from '../apps/appliance.ts';
 import type { Registry } from '../apps/registry.ts';
-import type { AppServiceApi, GitCall } from '../apps/service.ts';
 import type { EnvironmentId } from '../config/paths.ts';
 import { gitEnvironment } from '../git/git.ts';
 import type { Repository } from '../git/repository.ts';
@@ -10,9 +10,7 @@ import type { ReleaseRecord } from '../releases/release.ts';
 import { withDeadline } from '../system/concurrency/deadline.ts';
 import { Slots } from '../system/concurrency/slots.ts';
 import { sweepTemporaries } from '../system/fs/files.ts';
-import type { AppRepository } from './app-repository.ts';
-import { alignBranches } from './app-repository.ts';
-import { servePush } from './push.ts';
+import { type Deploy, type GitCall, servePush } from './push.ts';
 import { GitExchange } from './session.ts';
 
 /** How long pushes may take to end by themselves when the server stops, in ms: their deploys are over by then. */
@@ -21,8 +19,6 @@ const grace = 5000;
 const recoveredAtATime = 4;
 /** Time limits of a garbage collection, in ms. In a shallow repository, pushes wait at their end for the collection. */
 const collectionTimeouts = { usual: 10 * 60_000, shallow: 60_000 };
-
-type Deploy = AppServiceApi['deploy'];
 
 /** Serves the clients of git, and keeps the repositories in step with what runs. */
 export class GitServer {

@@ -1,22 +1,43 @@
-import type { AppServiceApi, GitCall } from '../apps/service.ts';
+import type { AppRepository } from '../apps/app-repository.ts';
 import type { EnvironmentId } from '../config/paths.ts';
+import type { DeploySource } from '../deploy/deploy.ts';
 import type { DeployEvent } from '../deploy/events.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import type { HookPort, PushRequest } from '../git/hook.ts';
 import { collide, heads, isNone, type RefUpdate } from '../git/refs.ts';
 import type { Repository } from '../git/repository.ts';
-import type { GitService } from '../git/service.ts';
-import type { ReleaseRecord } from '../releases/release.ts';
+import type { GitService, ServiceMode, ServiceName } from '../git/service.ts';
+import type { Release, ReleaseRecord } from '../releases/release.ts';
 import type { Log } from '../system/log/log.ts';
 import type { LogLevel } from '../system/log/log-level.ts';
 import { severity } from '../system/log/severity.ts';
-import type { AppRepository } from './app-repository.ts';
 import { factsOf, notInThisRelease, originOf } from './commit.ts';
 import { planPush } from './plan.ts';
 import type { GitExchange } from './session.ts';
 
 /** So many refs of a push are logged. */
 const loggedRefs = 10;
+
+/** A client of git that asks for something, as git itself names it. */
+export interface GitCall {
+  service: ServiceName;
+  mode: ServiceMode;
+  /** the version of git's protocol that the client asks for, such as `version=2`; may be anything that it has sent */
+  protocol: string;
+  /** who pushes, for the history */
+  by: string;
+  /** what a pusher is told before anything else; null where there is nothing such */
+  warning: string | null;
+  /** how the pusher is shown what happens */
+  render: (event: DeployEvent) => string;
+}
+
+/** Deploys to an environment, which is created on first use. @throws AppError of the step that failed */
+export type Deploy = (
+  id: EnvironmentId,
+  source: DeploySource,
+  onEvent: (event: DeployEvent) => void,
+) => Promise<Release>;
 
 interface PushContext {
   app: string;
@@ -25,7 +46,7 @@ interface PushContext {
   log: Log;
   /** the live release of an environment; null where none is */
   liveRelease(target: EnvironmentId): Promise<ReleaseRecord | null>;
-  deploy: AppServiceApi['deploy'];
+  deploy: Deploy;
 }
 
 /**

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import type { AppStatus } from '../../src/apps/service.ts';
+import type { AppStatus } from '../../src/apps/status.ts';
 import { answering, running } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
 import { startSluice } from '../support/server.ts';

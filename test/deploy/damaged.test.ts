@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { test } from 'node:test';
-import type { AppStatus } from '../../src/apps/service.ts';
+import type { AppStatus } from '../../src/apps/status.ts';
 import { answering } from '../support/apps.ts';
 import { startSluice } from '../support/server.ts';
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { stat } from 'node:fs/promises';
 import { test } from 'node:test';
-import type { EnvironmentChange } from '../../src/apps/service.ts';
+import type { EnvironmentChange } from '../../src/deploy/change-variables.ts';
 import { answering, running } from '../support/apps.ts';
 import { startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';

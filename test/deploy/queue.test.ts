@@ -24,7 +24,7 @@ test('several deploys of one app', async (t) => {
     const replaced = await second.outcome;
     assert.equal(replaced.event, 'failed');
     assert.equal(replaced.event === 'failed' && replaced.error.code, 'superseded');
-    assert.match(replaced.event === 'failed' ? replaced.error.message : '', /gave way to release 3/);
+    assert.match(replaced.event === 'failed' ? replaced.error.message : '', /was superseded by release 3/);
     assert.deepEqual((await sluice.status('shop')).deploying, [1, 3]);
     await writeFile(go, '');
     assert.equal((await first.outcome).event, 'live');

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { lstat, mkdir, readFile, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { linkShared } from '../../src/apps/shared-data/shared-paths.ts';
+import { linkShared } from '../../src/apps/shared-paths.ts';
 import { loadAppSettings, topOf } from '../../src/config/app-settings.ts';
 import { writeTree } from '../support/builds.ts';
 import { temporaryDirectory } from '../support/temporary.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { symlink, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { writtenSince } from '../../src/apps/shared-data/written-since.ts';
+import { writtenSince } from '../../src/apps/left-behind.ts';
 import { writeTree } from '../support/builds.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 

@@ -57,7 +57,7 @@ test('a third push takes the place of the one that waits, which is told so', asy
   }
   const superseded = await pushers[1]?.ended;
   assert.equal(superseded?.code, 1);
-  assert.match(superseded.output, /^failed at wait: release 2 gave way to release 3, which is newer$/m);
+  assert.match(superseded.output, /^failed at wait: release 2 was superseded by release 3, which is newer$/m);
   await writeFile(go, '');
   assert.equal((await pushers[0]?.ended)?.code, 0);
   assert.equal((await pushers[2]?.ended)?.code, 0, 'although the first one has made the branch meanwhile');

@@ -10,7 +10,7 @@ import type { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { TokenStore } from '../../src/api/auth/tokens.ts';
-import type { AppStatus } from '../../src/apps/service.ts';
+import type { AppStatus } from '../../src/apps/status.ts';
 import { baseEnvironment } from '../../src/build/variables.ts';
 import { Paths } from '../../src/config/paths.ts';
 import type { DeployEvent } from '../../src/deploy/events.ts';

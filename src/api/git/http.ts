@@ -2,9 +2,9 @@ import { pipeline, type Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import type { Router, RouterMiddleware } from '@koa/router';
 import type { Context } from 'koa';
-import type { AppServiceApi } from '../../apps/service.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { type ServiceMode, type ServiceName, serviceNames } from '../../git/service.ts';
+import type { AppService } from '../../service/app-service.ts';
 import { isLoopback } from '../../system/net/loopback.ts';
 import { need } from '../auth/principal.ts';
 import { drained } from '../body.ts';
@@ -13,7 +13,7 @@ import { renderPush } from '../deploy-text.ts';
 import { carry } from './carry.ts';
 
 /** The protocol of git over HTTP: gitprotocol-http(5). A push deploys; to fetch gives what was deployed. */
-export function gitRoutes(router: Router<ApiState>, service: AppServiceApi): void {
+export function gitRoutes(router: Router<ApiState>, service: AppService): void {
   router.get('/git/:app/info/refs', named, need('deploy'), takes('service'), async (ctx) => {
     const name = serviceNames.find((each) => each === queryText(ctx, 'service'));
     if (name === undefined) {
@@ -44,7 +44,7 @@ const named: RouterMiddleware<ApiState> = (ctx, next) => {
 
 async function serve(
   ctx: ApiContext,
-  service: AppServiceApi,
+  service: AppService,
   name: ServiceName,
   mode: ServiceMode,
   input: Readable,

@@ -1,9 +1,9 @@
 import type { RouterMiddleware } from '@koa/router';
 import type Koa from 'koa';
 import type { Context } from 'koa';
-import type { AppServiceApi } from '../../apps/service.ts';
 import { AppError, errorBody } from '../../errors/app-error.ts';
 import { type ServiceName, serviceNames } from '../../git/service.ts';
+import type { AppService } from '../../service/app-service.ts';
 import type { Log } from '../../system/log/log.ts';
 import { printable } from '../../system/text/printable.ts';
 import type { KeyStore } from '../auth/keys.ts';
@@ -14,7 +14,7 @@ import { createKoa, Router } from '../koa.ts';
 import { carry } from './carry.ts';
 
 interface SshOptions {
-  service: AppServiceApi;
+  service: AppService;
   keys: KeyStore;
   log: Log;
 }

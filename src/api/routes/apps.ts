@@ -1,7 +1,7 @@
 import type { Router } from '@koa/router';
 import * as v from 'valibot';
-import type { AppServiceApi } from '../../apps/service.ts';
 import { AppError } from '../../errors/app-error.ts';
+import type { AppService } from '../../service/app-service.ts';
 import type { KeyStore } from '../auth/keys.ts';
 import { includes, mayTouch, need } from '../auth/principal.ts';
 import type { TokenStore } from '../auth/tokens.ts';
@@ -16,7 +16,7 @@ export interface DestroyedApp {
 }
 
 export interface AppSources {
-  service: AppServiceApi;
+  service: AppService;
   tokens: Pick<TokenStore, 'removeOf'>;
   keys: Pick<KeyStore, 'removeOf'>;
 }
@@ -57,7 +57,7 @@ const hidden = '••••••';
  * The variables of an app. Whoever may deploy sees their values, since deployed code sees them too; a token that
  * may only read sees their names.
  */
-export function envRoutes(router: Router<ApiState>, service: AppServiceApi): void {
+export function envRoutes(router: Router<ApiState>, service: AppService): void {
   router.get('/v1/apps/:app/env', need('read'), takes('environment'), async (ctx) => {
     const variables = await service.environment(targetOf(ctx));
     ctx.body = includes(ctx.state.principal.scope, 'deploy')
@@ -86,7 +86,7 @@ const scaleBody = v.strictObject({
 });
 
 /** The worker processes of an app. */
-export function processRoutes(router: Router<ApiState>, service: AppServiceApi): void {
+export function processRoutes(router: Router<ApiState>, service: AppService): void {
   router.post('/v1/apps/:app/scale', need('deploy'), takes('environment'), async (ctx) => {
     const { workers } = await jsonBody(ctx, scaleBody);
     ctx.body = await service.scale(targetOf(ctx), workers, ctx.state.principal.name);

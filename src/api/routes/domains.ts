@@ -1,18 +1,18 @@
 import type { Router } from '@koa/router';
 import * as v from 'valibot';
-import type { AppServiceApi } from '../../apps/service.ts';
 import { defaultEnvironment, type EnvironmentId, isName } from '../../config/paths.ts';
 import type { AddedDomain, DomainView } from '../../edge/domain.ts';
 import type { Edge } from '../../edge/edge.ts';
 import { errorBody } from '../../errors/app-error.ts';
 import type { LoggedEvent } from '../../releases/events-log.ts';
+import type { AppService } from '../../service/app-service.ts';
 import type { Log } from '../../system/log/log.ts';
 import { mayTouch, need, needWhole } from '../auth/principal.ts';
 import { jsonBody } from '../body.ts';
 import { type ApiState, takes } from '../context.ts';
 
 interface DomainSources {
-  service: Pick<AppServiceApi, 'domainNotices'>;
+  service: Pick<AppService, 'domainNotices'>;
   edge: Edge;
   record: (event: Omit<LoggedEvent, 'at'>) => Promise<void>;
   log: Log;

@@ -1,11 +1,11 @@
 import { Readable } from 'node:stream';
 import type { Router } from '@koa/router';
-import type { AppServiceApi } from '../../apps/service.ts';
 import { parseSince, sinceHint } from '../../config/since.ts';
 import { AppError } from '../../errors/app-error.ts';
 import type { LogFilter } from '../../logs/filter.ts';
 import type { LogLine } from '../../logs/join.ts';
 import { isLogStream, type LogStream, logStreams } from '../../logs/line.ts';
+import type { AppService } from '../../service/app-service.ts';
 import { need } from '../auth/principal.ts';
 import { refuseBody } from '../body.ts';
 import {
@@ -24,7 +24,7 @@ const maxLines = 100_000;
 const known = ['environment', 'lines', 'follow', 'since', 'release', 'worker', 'stream'] as const;
 
 /** What an app has to say. With `follow=1` the answer goes on until the caller hangs up. */
-export function logRoutes(router: Router<ApiState>, service: AppServiceApi): void {
+export function logRoutes(router: Router<ApiState>, service: AppService): void {
   router.get('/v1/apps/:app/logs', need('read'), takes(...known), async (ctx) => {
     const target = targetOf(ctx);
     const format = ctx.accepts('text/plain', 'application/x-ndjson') || 'text/plain';

@@ -1,9 +1,9 @@
 import type { Router } from '@koa/router';
 import * as v from 'valibot';
-import type { AppServiceApi } from '../../apps/service.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { maxMessage, printable } from '../../git/commit.ts';
 import { noCommit, type ReleaseSource } from '../../releases/release.ts';
+import type { AppService } from '../../service/app-service.ts';
 import { need } from '../auth/principal.ts';
 import { announcedLength, jsonBody, uploadBody } from '../body.ts';
 import { type ApiContext, type ApiState, queryText, takes, targetOf, wholeNumber } from '../context.ts';
@@ -16,7 +16,7 @@ const rollbackBody = v.strictObject({
 });
 
 /** Releases: uploading one, looking at them, going back. */
-export function releaseRoutes(router: Router<ApiState>, service: AppServiceApi): void {
+export function releaseRoutes(router: Router<ApiState>, service: AppService): void {
   router.post('/v1/apps/:app/releases', need('deploy'), takes('environment', ...commitFields), (ctx) =>
     answerDeploy(ctx, 201, async (onEvent) => {
       const origin = originOf(ctx);

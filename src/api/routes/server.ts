@@ -1,9 +1,11 @@
 import { once } from 'node:events';
 import type { Router } from '@koa/router';
-import type { AppServiceApi, AppStatus, LimitsReport, RunnerUsage } from '../../apps/service.ts';
+import type { AppStatus } from '../../apps/status.ts';
 import type { DomainView } from '../../edge/domain.ts';
 import type { Edge } from '../../edge/edge.ts';
 import type { EdgeFault } from '../../edge/wanted-hosts.ts';
+import type { LimitsReport, RunnerUsage } from '../../protocol/runner.ts';
+import type { AppService } from '../../service/app-service.ts';
 import { mayTouch, need, needWhole } from '../auth/principal.ts';
 import { refuseBody } from '../body.ts';
 import { type ApiState, takes } from '../context.ts';
@@ -38,7 +40,7 @@ export interface ServerStatus {
 }
 
 interface StatusSources {
-  service: AppServiceApi;
+  service: AppService;
   server: () => ServerInfo;
   runner: () => Promise<RunnerInfo | null>;
   edge: Edge;
@@ -64,7 +66,7 @@ export function statusRoutes(
  * For whoever copies what is on the disk: nothing is moved or removed there for as long as the answer is listened to. So
  * whatever becomes of the caller, or of us, nothing stays held, and the caller knows when it is no more.
  */
-export function holdRoutes(router: Router<ApiState>, service: AppServiceApi): void {
+export function holdRoutes(router: Router<ApiState>, service: AppService): void {
   router.post('/v1/hold', needWhole('admin'), takes(), async (ctx) => {
     const { req, res } = ctx;
     refuseBody(req);

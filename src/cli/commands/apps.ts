@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import type { DestroyedApp } from '../../api/routes/apps.ts';
 import type { ServerStatus } from '../../api/routes/server.ts';
-import type { AppStatus } from '../../apps/service.ts';
+import type { AppStatus } from '../../apps/status.ts';
 import { environmentName } from '../../config/paths.ts';
 import { describeApp, describeProblem, stateText, workersText } from '../app-view.ts';
 import {

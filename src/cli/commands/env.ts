@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { parseEnv } from 'node:util';
 import type { Command } from 'commander';
-import type { EnvironmentChange } from '../../apps/service.ts';
 import { environmentName } from '../../config/paths.ts';
+import type { EnvironmentChange } from '../../deploy/change-variables.ts';
 import { type AppOptions, appSubcommand, callApp } from '../command.ts';
 import { UsageError } from '../failure.ts';
 import { print, printJson } from '../output.ts';

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { AppStatus } from '../../apps/service.ts';
+import type { AppStatus } from '../../apps/status.ts';
 import { describeApp } from '../app-view.ts';
 import { type AppOptions, appSubcommand, callApp } from '../command.ts';
 import { UsageError } from '../failure.ts';

@@ -1,7 +1,18 @@
-import { applyIfRunning } from '../deploy/scale.ts';
-import type { Environment } from './environment.ts';
-import type { EnvironmentChange } from './service.ts';
-import { assertVariables, saveVariables } from './variables.ts';
+import type { Environment } from '../apps/environment.ts';
+import { assertVariables, saveVariables } from '../apps/variables.ts';
+import { applyIfRunning } from './scale.ts';
+
+/** What came of a change of variables. */
+export interface EnvironmentChange {
+  variables: Record<string, string>;
+  /** names of those that are not as they were */
+  changed: string[];
+  /**
+   * `switched`: the app runs with them; `kept`: it will from its next start, restart or deploy; `undeployed`: there is no
+   * release of it yet, the first one will have them; `unchanged`: all was so already, and nothing was touched.
+   */
+  outcome: 'switched' | 'kept' | 'undeployed' | 'unchanged';
+}
 
 /**
  * Changes variables; null removes one. Where the app runs, they are applied by a switch, and kept only if it boots with

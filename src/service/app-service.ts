@@ -1,35 +1,37 @@
 import type { Readable } from 'node:stream';
 import type { Appliance } from '../apps/appliance.ts';
 import { behindNginx } from '../apps/behind-nginx.ts';
-import { assertChanges, changeEnvironment, setsAny } from '../apps/change-variables.ts';
 import { windUp } from '../apps/destroy.ts';
 import type { Environment } from '../apps/environment.ts';
 import { writeHistory } from '../apps/history.ts';
-import { readLogs } from '../apps/logs.ts';
 import { Registry } from '../apps/registry.ts';
 import { releaseView, releaseViews } from '../apps/release-view.ts';
-import type { AppServiceApi, AppStatus, DeploySource, EnvironmentChange, GitCall } from '../apps/service.ts';
+import type { AppStatus } from '../apps/status.ts';
 import { environmentStatus } from '../apps/status.ts';
 import type { EnvironmentId } from '../config/paths.ts';
+import type { EnvironmentChange } from '../deploy/change-variables.ts';
+import { assertChanges, changeEnvironment, setsAny } from '../deploy/change-variables.ts';
+import type { DeploySource } from '../deploy/deploy.ts';
+import { deploy } from '../deploy/deploy.ts';
+import type { DeployEvent } from '../deploy/events.ts';
+import { putInOrder, Reviver } from '../deploy/recover.ts';
+import { sourceOfCommit } from '../deploy/redeploy.ts';
+import { rollback } from '../deploy/rollback.ts';
+import { restart, scale, start, stop } from '../deploy/scale.ts';
 import type { DomainView } from '../edge/domain.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import type { LogLine } from '../logs/join.ts';
 import type { LogQuery } from '../logs/read.ts';
 import type { EnvironmentStatus, Notice } from '../protocol/runner.ts';
 import { GitServer } from '../push/git-server.ts';
+import type { GitCall } from '../push/push.ts';
 import type { GitExchange } from '../push/session.ts';
 import type { Release } from '../releases/release.ts';
 import { severity } from '../system/log/severity.ts';
-import { deploy } from './deploy.ts';
-import type { DeployEvent } from './events.ts';
-import { readBuildLog } from './read-build-log.ts';
-import { putInOrder, Reviver } from './recover.ts';
-import { sourceOfCommit } from './redeploy.ts';
-import { rollback } from './rollback.ts';
-import { restart, scale, start, stop } from './scale.ts';
+import { readAppLog, readBuildLog } from './logs.ts';
 
 /** What the appliance can do, each in a line or a few; how it does it stands in the files beside this one. */
-export class AppService implements AppServiceApi {
+export class AppService {
   readonly #appliance: Appliance;
   readonly #environments: Registry;
   readonly #reviver: Reviver;
@@ -69,9 +71,9 @@ export class AppService implements AppServiceApi {
     this.#stopping.abort(reason);
     await this.#reviver.stop();
     const environments = await this.#environments.all();
-    const deployments = environments.flatMap((environment) => [...environment.deployments.values()]);
+    const deployments = environments.flatMap((environment) => environment.deploys.all);
     for (const deployment of deployments) deployment.cancel(reason);
-    await Promise.all(deployments.map(({ over }) => over));
+    await Promise.all(deployments.map(({ ended }) => ended));
     await this.#git.windDown();
     for (const environment of environments) {
       // Whoever moves traffic holds this until it is on record.
@@ -141,14 +143,14 @@ export class AppService implements AppServiceApi {
 
   cancel(target: EnvironmentId, release: number, by: string): Promise<Release> {
     return this.#environments.withEnvironment(target, async (environment) => {
-      const deployment = environment.deployments.get(release);
+      const deployment = environment.deploys.get(release);
       if (!deployment?.cancel(new AppError('cancelled', `release ${release} was cancelled by ${by}`))) {
         const { state } = await releaseView(environment, release);
         throw new AppError('not_cancellable', `release ${release} of ${environment.name} is ${state}`, {
           hint: 'Only a deploy that has not begun its switch can be cancelled. To leave a live release, roll back.',
         });
       }
-      await deployment.over;
+      await deployment.ended;
       return releaseView(environment, release);
     });
   }
@@ -224,9 +226,7 @@ export class AppService implements AppServiceApi {
   }
 
   async domainNotices(target: EnvironmentId, domain: DomainView): Promise<Notice[]> {
-    const { store } = await this.#environments.find(target);
-    const active = await store.active();
-    const live = active === null ? undefined : await store.get(active.release);
+    const live = await (await this.#environments.find(target)).liveRelease();
     return behindNginx(live?.protocol ?? 'http', domain);
   }
 
@@ -243,7 +243,7 @@ export class AppService implements AppServiceApi {
   }
 
   async *logs(target: EnvironmentId, query: LogQuery): AsyncIterable<LogLine> {
-    yield* readLogs(await this.#environments.find(target), query);
+    yield* readAppLog(await this.#environments.find(target), query);
   }
 
   async destroy(app: string, by: string, gone: () => Promise<void>): Promise<void> {

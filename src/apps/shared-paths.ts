@@ -1,21 +1,20 @@
 import { renameSync, type Stats, symlinkSync } from 'node:fs';
 import { link, lstat, mkdir, realpath, rename, rm, symlink } from 'node:fs/promises';
 import { dirname, extname, join, relative } from 'node:path';
-import { AppError, hasCode, systemCode } from '../../errors/app-error.ts';
-import { removeTree } from '../../system/fs/remove-tree.ts';
+import { AppError, errorBody, hasCode, systemCode } from '../errors/app-error.ts';
+import { removeTree } from '../system/fs/remove-tree.ts';
 
 /**
- * Puts links into the shared directory where a release has paths that outlive releases. When a path is first shared,
- * what the live release has there moves there, else what this release brings along; what later ones bring gives way to
- * what is there.
+ * Replaces shared paths in the tree of a release with links into the shared directory. When a path is first shared, the
+ * files of the live release move there, else the files of this release. Later releases lose the files that they bring.
  *
- * A path that nobody brings becomes an empty directory, unless its name has an extension, as in `data/shop.db`: then
- * the link points at nothing until the app creates the file, which works through a link (SQLite puts its journal
- * beside the file that the link leads to). A link that a release brings is no content: elsewhere it would lead elsewhere.
- * @param live the tree of the release that is live, if any; it keeps links to what is taken from it
- * @param mayMove waits, before something is taken from there, until nobody needs it to stay where it is
- * @returns the paths that were taken over from `live`
- * @throws AppError `invalid_settings` where a path leads through a file or a link
+ * A path that no release brings becomes an empty directory, unless its name has an extension, as in `data/shop.db`. The
+ * app can create such a file through its link, and SQLite puts its journal beside the file that the link points to. A
+ * link that a release brings is removed, because in another directory it would point elsewhere.
+ * @param live the tree of the live release, if there is one; it gets links to the files that are taken from it
+ * @param mayMove waits, before files are taken from there, until they may move
+ * @returns the paths whose files were taken from `live`
+ * @throws AppError `invalid_settings` if a path passes through a file or a link
  */
 export async function linkShared(
   tree: string,
@@ -34,8 +33,8 @@ export async function linkShared(
   return adopted;
 }
 
-/** A path, and the names of what SQLite keeps beside it where it is a database. */
-export function databaseWith(path: string): string[] {
+/** Returns a path and the files that SQLite keeps beside it if it is a database. */
+export function databaseFiles(path: string): string[] {
   return [path, `${path}-wal`, `${path}-shm`, `${path}-journal`];
 }
 
@@ -47,8 +46,8 @@ async function linkOne(inTree: string, inShared: string): Promise<void> {
 }
 
 /**
- * Moves what the live release has at `path`. It goes on writing while we do, also until the switch and, where the
- * deploy fails, after it: so both releases get the very same files, and nothing is copied.
+ * Moves the files that the live release has at `path`. Copies nothing: the live release writes until the switch, or
+ * longer if the deploy fails, so both releases need the same files.
  */
 async function adopt(
   live: string,
@@ -58,7 +57,7 @@ async function adopt(
 ): Promise<boolean> {
   const [inLive, inShared] = [join(live, path), join(shared, path)];
   if ((await exists(inShared)) || !(await liesInside(live, path))) return false;
-  const stats = await look(inLive);
+  const stats = await statsOf(inLive);
   if (!stats?.isFile() && !stats?.isDirectory()) return false;
   using _ = await mayMove();
   try {
@@ -67,19 +66,19 @@ async function adopt(
     return true;
   } catch (error) {
     if (systemCode(error) !== 'EXDEV') throw error;
-    throw new AppError('invalid_settings', `${path} cannot move to ${inShared}: that is on another disk`, {
+    throw new AppError('invalid_settings', `${path} cannot move to ${inShared}, which is on another disk`, {
       hint: `Copy it there from ${inLive} while the app is stopped, and deploy again.`,
       cause: error,
     });
   }
 }
 
-/** Never absent for the app, not even for an instant: there are two names, and then one becomes a link. */
+/** Gives a file a second name, and then replaces the first name by a link, so that the app always finds the file. */
 async function adoptFile(inLive: string, inShared: string): Promise<void> {
-  // Of a database in use both keep both names, since SQLite opens no `-shm` through a link. Never so `-journal`: the
-  // name that SQLite did not remove at the end of a transaction would have it undone by whoever opens next.
+  // SQLite opens no `-shm` through a link, so these files of a database in use keep both names. A `-journal` must not:
+  // SQLite removes one name at the end of a transaction, and the other name would make the next process undo it.
   for (const end of ['-wal', '-shm']) {
-    if ((await look(inLive + end))?.isFile()) await link(inLive + end, inShared + end).catch(unlessThere);
+    if ((await statsOf(inLive + end))?.isFile()) await link(inLive + end, inShared + end).catch(unlessThere);
   }
   await link(inLive, inShared);
   const temporary = `${inLive}.sluice-link`;
@@ -88,24 +87,24 @@ async function adoptFile(inLive: string, inShared: string): Promise<void> {
   await rename(temporary, inLive);
 }
 
-/** A directory can have neither two names nor be replaced by a link at once: without awaiting, the gap is microseconds. */
+/** Moves a directory, which cannot have two names. Synchronous calls keep the time without a directory to microseconds. */
 function adoptDirectory(inLive: string, inShared: string): void {
   renameSync(inLive, inShared);
   try {
     symlinkSync(linkTo(inShared, inLive), inLive);
   } catch (error) {
-    // The app has made it anew in that gap; an empty one gives way.
+    // The app has created the directory again. The rename replaces it if it is empty.
     renameSync(inShared, inLive);
     throw error;
   }
 }
 
-/** Relative, so that the home can be moved; staging and releases lie equally deep. */
+/** Returns a relative link, so that the home can be moved. Directories in staging and releases are equally deep. */
 function linkTo(inShared: string, from: string): string {
   return relative(dirname(from), inShared);
 }
 
-/** @returns false where something else is in the way; through a link, what lies elsewhere would be replaced */
+/** Returns false if a file is in the way, or a link: files outside the directory could be replaced. */
 async function makeParent(root: string, path: string, mode: number): Promise<boolean> {
   try {
     await mkdir(dirname(join(root, path)), { recursive: true, mode });
@@ -116,7 +115,7 @@ async function makeParent(root: string, path: string, mode: number): Promise<boo
   return liesInside(root, path);
 }
 
-/** Not where the path leads through a link: what is there belongs to somebody else. */
+/** Returns false if the path passes through a link: files there are not of this release. */
 async function liesInside(root: string, path: string): Promise<boolean> {
   try {
     return (await realpath(dirname(join(root, path)))) === join(await realpath(root), dirname(path));
@@ -135,20 +134,20 @@ function isObstacle(error: unknown): boolean {
 }
 
 function obstructed(path: string): AppError {
-  return new AppError('invalid_settings', `"shared" has ${path}, and what it should lie in is no directory`, {
-    hint: 'Shared paths lie in directories of the release, not behind links or files.',
+  return new AppError('invalid_settings', `"shared" has ${path}, but its parent is not a directory`, {
+    hint: 'Name paths in directories of the release. A shared path cannot pass through a link or a file.',
   });
 }
 
 async function exists(path: string): Promise<boolean> {
-  return (await look(path)) !== undefined;
+  return (await statsOf(path)) !== undefined;
 }
 
 async function isLink(path: string): Promise<boolean> {
-  return (await look(path))?.isSymbolicLink() ?? false;
+  return (await statsOf(path))?.isSymbolicLink() ?? false;
 }
 
-async function look(path: string): Promise<Stats | undefined> {
+async function statsOf(path: string): Promise<Stats | undefined> {
   try {
     return await lstat(path);
   } catch (error) {
@@ -156,3 +155,23 @@ async function look(path: string): Promise<Stats | undefined> {
     throw error;
   }
 }
+
+/** Arguments of this file as a program, as JSON. `linkShared` then runs as the user of an app. */
+interface Arguments {
+  tree: string;
+  shared: string;
+  paths: string[];
+  live?: string;
+}
+
+/** Links shared paths, and returns the result or the error, to be printed as JSON. */
+async function runProgram(given: string): Promise<object> {
+  const { tree, shared, paths, live } = JSON.parse(given) as Arguments;
+  try {
+    return { adopted: await linkShared(tree, shared, paths, live) };
+  } catch (error) {
+    return { error: errorBody(error) };
+  }
+}
+
+if (import.meta.main) process.stdout.write(`${JSON.stringify(await runProgram(process.argv[2] ?? ''))}\n`);

@@ -1,0 +1,106 @@
+import type { Dirent } from 'node:fs';
+import { lstat, opendir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { systemCode } from '../errors/app-error.ts';
+import type { Notice } from '../protocol/runner.ts';
+import { exists } from '../system/fs/exists.ts';
+import { listSome } from '../system/text/listing.ts';
+import type { Environment } from './environment.ts';
+import { databaseFiles } from './shared-paths.ts';
+
+/** Number of paths that the notice names: logs, for example, may be many files. */
+const maxNamed = 5;
+
+/** Limits of the search: a deploy waits for it. */
+const defaultLimits = { entries: 5000, milliseconds: 250 };
+
+/** Directories, at any depth, of packages and of caches that frameworks fill again. */
+const neverData = new Set(['node_modules', '.sluice', '.next', '.cache']);
+
+/**
+ * Returns a notice about files that the live release has written into its own tree, which the next release does not get.
+ * Returns null if there are none, or if the search fails.
+ * @param shared paths that the next release shares. A path that is shared for the first time is taken from the live release.
+ */
+export async function leftBehindNotice(environment: Environment, shared: string[]): Promise<Notice | null> {
+  try {
+    const live = await environment.liveRelease();
+    if (!live?.liveAt) return null;
+    const { number, liveAt } = live;
+    const tree = environment.paths.release(number).directory;
+    const adopted = await missingFrom(environment.paths.shared, shared);
+    const written = (await writtenSince(tree, new Date(liveAt), adopted)).sort();
+    if (written.length === 0) return null;
+    return {
+      code: 'data_left_behind',
+      message: `release ${number} wrote ${listSome(written, maxNamed)} since it went live, which stays behind in release ${number}`,
+      hint: `Name what must survive under "shared" in sluice.json: the next deploy takes over from the live release what the shared directory does not have yet. Once this deploy is live, that takes a \`sluice rollback ${environment.name} ${number}\` first. See "Data that must survive a deploy" in the README.`,
+    };
+  } catch (error) {
+    environment.appliance.log.warn('written data not looked for', { app: environment.name, error });
+    return null;
+  }
+}
+
+async function missingFrom(directory: string, paths: string[]): Promise<string[]> {
+  const existing = await Promise.all(paths.map((path) => exists(join(directory, path))));
+  return paths.filter((_, index) => !existing[index]);
+}
+
+/**
+ * Returns the top-level paths of a tree in which a file was written after `since`, directories with a `/` at the end.
+ * Follows no links.
+ * @param except paths, relative to the tree, that are not searched
+ */
+export async function writtenSince(
+  tree: string,
+  since: Date,
+  except: string[],
+  limits = defaultLimits,
+): Promise<string[]> {
+  const found = new Set<string>();
+  const ignored = new Set(except.flatMap(databaseFiles));
+  const end = performance.now() + limits.milliseconds;
+  let left = limits.entries;
+  // Level by level: data is near the top more often than below the thousands of files of a framework.
+  const directories = ['.'];
+  for (const directory of directories) {
+    for await (const entry of entriesOf(join(tree, directory))) {
+      left -= 1;
+      if (left < 0 || performance.now() > end) return [...found];
+      const path = join(directory, entry.name);
+      const top = topOf(path);
+      if (found.has(top)) {
+        if (directory !== '.') break;
+      } else if (neverData.has(entry.name) || ignored.has(path)) continue;
+      else if (entry.isDirectory()) directories.push(path);
+      else if (entry.isFile() && (await isNewer(join(tree, path), since))) found.add(top);
+    }
+  }
+  return [...found];
+}
+
+/** Lists a directory of the running app. A directory that was just removed, or may not be read, has no entries. */
+async function* entriesOf(directory: string): AsyncGenerator<Dirent> {
+  try {
+    yield* await opendir(directory);
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error;
+  }
+}
+
+async function isNewer(path: string, since: Date): Promise<boolean> {
+  try {
+    return (await lstat(path)).mtime > since;
+  } catch (error) {
+    // The entry is gone, its directory may be listed but not entered, or its path is too long.
+    if (systemCode(error) !== undefined) return false;
+    throw error;
+  }
+}
+
+/** Returns the top-level path. Files that SQLite writes beside a database count as the database. */
+function topOf(path: string): string {
+  const [first = '', ...below] = path.split('/');
+  return below.length > 0 ? `${first}/` : first.replace(/-(?:wal|shm|journal)$/, '');
+}
