@@ -32,8 +32,8 @@ const layers: Record<string, { imports: string[]; types?: string[] }> = {
     types: ['protocol', 'edge'],
   },
   api: {
-    imports: ['errors', 'system', 'config', 'releases', 'logs', 'git', 'edge', 'apps', 'deploy', 'push'],
-    types: ['protocol', 'service'],
+    imports: ['errors', 'system', 'config', 'releases', 'logs', 'git', 'edge'],
+    types: ['protocol', 'apps', 'deploy', 'push', 'service'],
   },
   server: {
     imports: ['errors', 'system', 'config', 'protocol', 'releases', 'edge', 'apps', 'service', 'api'],
