@@ -30,7 +30,7 @@ import type { Release } from '../releases/release.ts';
 import { severity } from '../system/log/severity.ts';
 import { readAppLog, readBuildLog } from './logs.ts';
 
-/** What the appliance can do, each in a line or a few; how it does it stands in the files beside this one. */
+/** Use cases of the appliance, which the API calls. Each is a few lines; the work is done in `deploy`, `apps` and `push`. */
 export class AppService {
   readonly #appliance: Appliance;
   readonly #environments: Registry;
@@ -117,7 +117,7 @@ export class AppService {
     }
   }
 
-  /** What a backup was restored without: the release that was live, from its commit. */
+  /** Builds the release that was live in a backup, from its commit. */
   async #rebuild(target: EnvironmentId, release: number): Promise<void> {
     await this.redeploy(target, release, 'restore', () => undefined);
   }
