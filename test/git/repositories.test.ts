@@ -123,7 +123,7 @@ test('a repository in which all lies in one directory is not taken for one aroun
     Object.fromEntries(Object.entries(files).map(([path, file]) => [`app/${path}`, file])),
   );
   const { output } = await checkout.try('push', sluice.gitUrl('folder'), 'main');
-  assert.match(output, /^failed at check: there is nothing to run: .+\n.+"root"/m);
+  assert.match(output, /^failed at check: There is nothing to run: .+\n.+"root"/m);
 });
 
 test('submodules and repositories within the repository are told by name, unless they are left out', async (t) => {

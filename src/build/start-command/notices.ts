@@ -1,41 +1,44 @@
 import { join } from 'node:path';
+import major from 'semver/functions/major.js';
+import satisfies from 'semver/functions/satisfies.js';
+import validRange from 'semver/ranges/valid.js';
 import { readManifest } from '../../config/package-manifest.ts';
 import { hasCode } from '../../errors/app-error.ts';
 import type { Notice } from '../../protocol/runner.ts';
 import { exists } from '../../system/fs/exists.ts';
 import { NoFile, openFile, readText } from '../../system/fs/read-file.ts';
-import { includesVersion } from './semver-range.ts';
 
-/** Files of version managers (nvm, fnm, nodenv) in which an app names its Node.js. */
+/** Files of version managers (nvm, fnm, nodenv) that name the Node.js of an app. */
 const versionFiles = ['.nvmrc', '.node-version'];
 
 /**
- * Where an app asks for another Node.js than the one it gets: all run on the same.
- * @param version of the Node.js that apps run on, such as `26.10.0`
+ * Returns a notice if an app asks for another Node.js than the one that runs all apps.
+ * @param version of the Node.js that runs apps, such as `26.10.0`
  * @throws AppError `invalid_settings`
  */
 export async function nodeVersionNotices(directory: string, version: string): Promise<Notice[]> {
-  const asked: string[] = [];
+  const requests: string[] = [];
   const range = (await readManifest(directory))?.engines?.node;
-  if (range !== undefined && includesVersion(range, version) === false) {
-    asked.push(`"engines" in package.json asks for Node.js ${range}`);
+  if (range !== undefined && validRange(range) !== null && !satisfies(version, range)) {
+    requests.push(`"engines" in package.json asks for Node.js ${range}`);
   }
   for (const name of versionFiles) {
     const named = await readVersionFile(directory, name);
-    const major = /^v?(\d+)(?:\.|$)/.exec(named)?.[1];
-    if (major !== undefined && major !== version.split('.')[0]) asked.push(`${name} names Node.js ${named}`);
+    const namedMajor = /^v?(\d+)(?:\.|$)/.exec(named)?.[1];
+    if (namedMajor !== undefined && Number(namedMajor) !== major(version))
+      requests.push(`${name} names Node.js ${named}`);
   }
-  if (asked.length === 0) return [];
+  if (requests.length === 0) return [];
   return [
     {
       code: 'other_node_version',
-      message: `${asked.join(', ')}: it is built and run with Node.js ${version}`,
-      hint: 'All apps run on the Node.js that Sluice brings. Test yours with it, and change what it asks for.',
+      message: `${requests.join(', ')}: Sluice builds and runs the app with Node.js ${version}`,
+      hint: 'All apps run on the Node.js of Sluice. Test your app with this version, and change what the app asks for.',
     },
   ];
 }
 
-/** Its first line; empty where there is none that could be a version. */
+/** Returns the first line of a version file; '' if the file is missing, too large or not readable. */
 async function readVersionFile(directory: string, name: string): Promise<string> {
   try {
     await using file = await openFile(join(directory, name), directory);
@@ -47,26 +50,25 @@ async function readVersionFile(directory: string, name: string): Promise<string>
   }
 }
 
-/** Files in which other tools are told what to run, and what to do instead here. */
-const files: Record<string, string> = {
+const pm2Hint =
+  'Write the script of the first app as "start" in sluice.json, "instances" as "workers", and the other apps as "processes". Set variables with `sluice env set`. See docs/processes.md.';
+
+/** Hints for configuration files of other tools, by file name. */
+const otherTools: Record<string, string> = {
   Procfile:
-    'What its "web" runs is "start" in sluice.json, its "release" is "preSwitch" in "hooks", and other processes are named in "processes".',
-  'ecosystem.config.js': pm2(),
-  'ecosystem.config.cjs': pm2(),
-  'ecosystem.config.mjs': pm2(),
-  'ecosystem.config.json': pm2(),
+    'Write the command of "web" as "start" in sluice.json, "release" as "preSwitch" in "hooks", and other processes as "processes".',
+  'ecosystem.config.js': pm2Hint,
+  'ecosystem.config.cjs': pm2Hint,
+  'ecosystem.config.mjs': pm2Hint,
+  'ecosystem.config.json': pm2Hint,
 };
 
-/** Files of other tools in the app: whoever brings one expects that it is read. */
+/** Returns a notice for each configuration file of another tool that the app has. */
 export async function otherToolsNotices(directory: string): Promise<Notice[]> {
   const notices: Notice[] = [];
-  for (const [name, hint] of Object.entries(files)) {
+  for (const [name, hint] of Object.entries(otherTools)) {
     if (!(await exists(join(directory, name)))) continue;
-    notices.push({ code: 'file_not_read', message: `${name} is not read in this version`, hint });
+    notices.push({ code: 'file_not_read', message: `Sluice does not read ${name}`, hint });
   }
   return notices;
-}
-
-function pm2(): string {
-  return 'What its first app runs is "start" in sluice.json, "instances" is "workers", its other apps are "processes", and variables are set with `sluice env set`. docs/processes.md has the rest.';
 }

@@ -3,11 +3,18 @@ import { join, normalize, relative, sep } from 'node:path';
 import { type Manifest, readInstalledManifest } from '../../config/package-manifest.ts';
 import { AppError, hasCode } from '../../errors/app-error.ts';
 import { openFile } from '../../system/fs/read-file.ts';
-import { unsupportedStart } from './command.ts';
-import type { FoundCommand } from './start-plan.ts';
+import { type StartCommand, unsupportedStart } from './command.ts';
+
+/** A command that names a file or a program, after Sluice has followed scripts of package.json. */
+export interface FoundCommand {
+  command: StartCommand;
+  /** the command as written in its source `from` */
+  text: string;
+  from: string;
+}
 
 /**
- * The JavaScript file that a command runs, relative to `directory`, which is installed and built.
+ * Returns the JavaScript file that a command runs, relative to `directory`. The app is installed and built.
  * @throws AppError `nothing_to_run`, `unsupported_start`
  */
 export async function resolveProgram(
@@ -16,87 +23,72 @@ export async function resolveProgram(
   found: FoundCommand,
 ): Promise<string> {
   const script = await findProgram(directory, manifest, found);
-  // What Node.js is told to run it runs, whatever it is called; `bin/www` is well known.
+  // Node.js runs any file that it is given, even without an extension: `node bin/www` is common.
   if (found.command.program.kind !== 'file' && !(await isNodeProgram(directory, script))) {
-    throw unsupportedStart(found.text, found.from, `${script} is no JavaScript program`);
+    throw unsupportedStart(found.text, found.from, `${script} is not a JavaScript program`);
   }
   return script;
 }
 
-/** The same without a look into it. */
+/** Returns the file that a command runs, whatever its content is. */
 export async function findProgram(
   directory: string,
   manifest: Manifest | undefined,
   found: FoundCommand,
 ): Promise<string> {
-  const { command, text, from } = found;
-  const { kind, name } = command.program;
-  if (kind === 'file' || kind === 'executable') {
-    if (!staysInside(name)) throw unsupportedStart(text, from, `${name} lies outside the release`);
-    const file = await resolveFile(directory, name);
-    if (file !== undefined) return file;
-    throw new AppError('nothing_to_run', `${from} runs ${name}, which is not there`, {
-      hint: 'Does the build make it, and at this place? Was it left out of the upload, by .gitignore perhaps?',
-    });
+  const { kind, name } = found.command.program;
+  if (kind === 'bin') {
+    const file = manifest && (await resolveBin(directory, manifest, name));
+    if (file === undefined) throw programMissing(found, name);
+    return file;
   }
-  const file = manifest === undefined ? undefined : await resolveBin(directory, manifest, name);
+  if (!staysInside(name)) throw unsupportedStart(found.text, found.from, `${name} is outside the release`);
+  const file = await resolveFile(directory, name);
   if (file !== undefined) return file;
-  throw withoutProgram(found, name);
+  throw new AppError('nothing_to_run', `${found.from} runs ${name}, which does not exist`, {
+    hint: 'Check that the build writes this file, and that .gitignore does not exclude it from the upload.',
+  });
 }
 
-export function withoutProgram({ text, from }: FoundCommand, name: string): AppError {
+export function programMissing({ text, from }: FoundCommand, name: string): AppError {
   return unsupportedStart(
     text,
     from,
-    `no package in dependencies brings a program "${name}"`,
-    `Add the package of ${name} to dependencies (devDependencies are gone when the app runs), or start a file: \`node server.js\`.`,
+    `no package in dependencies has a program "${name}"`,
+    `Add the package of ${name} to dependencies (devDependencies are removed before the app runs), or start a file: \`node server.js\`.`,
   );
 }
 
 /**
- * The file behind a program that a package brings, relative to `directory`, such as
- * `node_modules/next/dist/bin/next`. Undefined where no package has it.
- *
- * Packages are asked rather than `node_modules/.bin`: what pnpm puts there are shell scripts.
+ * Returns the file behind a program of a package, relative to `directory`, such as `node_modules/next/dist/bin/next`;
+ * undefined if no package has the program. Reads manifests instead of `node_modules/.bin`: pnpm puts shell scripts there.
  */
-export async function resolveBin(
-  directory: string,
-  manifest: Manifest,
-  name: string,
-): Promise<string | undefined> {
+async function resolveBin(directory: string, manifest: Manifest, name: string): Promise<string | undefined> {
   const declared = [manifest.dependencies, manifest.optionalDependencies, manifest.devDependencies];
-  // A program is most often named as its package.
+  // Most programs have the name of their package.
   for (const dependency of new Set([name, ...declared.flatMap(Object.keys)])) {
-    const file = await binOf(directory, join('node_modules', dependency), dependency, name);
+    const packagePath = join('node_modules', dependency);
+    if (!staysInside(packagePath)) continue;
+    const bin = (await readInstalledManifest(directory, packagePath))?.bin ?? {};
+    const bins = typeof bin === 'string' ? { [dependency.replace(/^@[^/]+\//, '')]: bin } : bin;
+    if (!Object.hasOwn(bins, name)) continue;
+    const file = await resolveFile(directory, join(packagePath, bins[name] ?? ''));
     if (file !== undefined) return file;
   }
-  // Of a package that another one depends on: npm and yarn link those too.
+  // npm and yarn also link programs of indirect dependencies.
   const linked = await followInside(directory, join('node_modules/.bin', name));
-  return linked === undefined ? undefined : await resolveFile(directory, linked);
+  return linked && (await resolveFile(directory, linked));
 }
 
-async function binOf(
-  directory: string,
-  packagePath: string,
-  packageName: string,
-  name: string,
-): Promise<string | undefined> {
-  if (!staysInside(packagePath)) return undefined;
-  const bin = (await readInstalledManifest(directory, packagePath))?.bin;
-  if (bin === undefined) return undefined;
-  const file = typeof bin === 'string' ? { [packageName.replace(/^@[^/]+\//, '')]: bin }[name] : bin[name];
-  return file === undefined ? undefined : await resolveFile(directory, join(packagePath, file));
-}
-
-/** Whether a path as written stays inside the directory it is relative to. */
+/** Returns true if a path, as written, stays inside the directory that it is relative to. */
 export function staysInside(path: string): boolean {
   const normal = normalize(path);
   return !normal.startsWith('/') && normal !== '..' && !normal.startsWith(`..${sep}`);
 }
 
 /**
- * The file that `node path` would run, relative to `directory`: the path itself, with `.js`, or, of a directory,
- * its `main` or `index.js`. Undefined where there is none.
+ * Returns the file that `node path` would run, relative to `directory`: the path itself, the path with `.js`, or `main` or
+ * `index.js` of a directory. Returns undefined if no such file exists.
  */
 export async function resolveFile(directory: string, path: string): Promise<string | undefined> {
   const kind = await kindOf(join(directory, path));
@@ -104,45 +96,35 @@ export async function resolveFile(directory: string, path: string): Promise<stri
   if ((await kindOf(join(directory, `${path}.js`))) === 'file') return normalize(`${path}.js`);
   if (kind !== 'directory') return undefined;
   const main = (await readInstalledManifest(directory, path))?.main;
-  const inside = [main, main && `${main}.js`, main && join(main, 'index.js'), 'index.js'];
-  for (const name of inside) {
-    if (name === undefined || name === '' || !staysInside(join(path, name))) continue;
-    if ((await kindOf(join(directory, path, name))) === 'file') return join(path, name);
+  for (const name of main ? [main, `${main}.js`, join(main, 'index.js'), 'index.js'] : ['index.js']) {
+    const file = join(path, name);
+    if (staysInside(file) && (await kindOf(join(directory, file))) === 'file') return file;
   }
   return undefined;
 }
 
-/** Whether Node.js can run a file: by its name, or by a first line such as `#!/usr/bin/env node`. */
-export async function isNodeProgram(directory: string, path: string): Promise<boolean> {
+/** Returns true if the name of a file, or a first line such as `#!/usr/bin/env node`, shows that Node.js can run it. */
+async function isNodeProgram(directory: string, path: string): Promise<boolean> {
   if (/\.[cm]?[jt]s$/.test(path)) return true;
   await using file = await openFile(join(directory, path), directory);
   const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(256), position: 0 });
-  const [first = ''] = buffer.toString('utf8', 0, bytesRead).split('\n', 1);
-  return /^#!.*\bnode\b/.test(first);
+  return /^#!.*\bnode\b/.test(buffer.toString('utf8', 0, bytesRead));
 }
 
-/** What a symbolic link ends at, relative to `directory`; undefined where that is outside, or nothing. */
-export async function followInside(directory: string, path: string): Promise<string | undefined> {
-  try {
-    const inside = relative(await realpath(directory), await realpath(join(directory, path)));
-    return staysInside(inside) ? inside : undefined;
-  } catch (error) {
-    if (isAbsent(error)) return undefined;
-    throw error;
-  }
+/** Returns the target of a symbolic link, relative to `directory`; undefined if it is outside or does not exist. */
+async function followInside(directory: string, path: string): Promise<string | undefined> {
+  const target = await realpath(join(directory, path)).catch(unlessAbsent);
+  if (target === undefined) return undefined;
+  const inside = relative(await realpath(directory), target);
+  return staysInside(inside) ? inside : undefined;
 }
 
 async function kindOf(path: string): Promise<'file' | 'directory' | undefined> {
-  try {
-    const stats = await stat(path);
-    if (stats.isFile()) return 'file';
-    return stats.isDirectory() ? 'directory' : undefined;
-  } catch (error) {
-    if (isAbsent(error)) return undefined;
-    throw error;
-  }
+  const stats = await stat(path).catch(unlessAbsent);
+  if (stats?.isFile()) return 'file';
+  return stats?.isDirectory() ? 'directory' : undefined;
 }
 
-function isAbsent(error: unknown): boolean {
-  return hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP');
+function unlessAbsent(error: unknown): undefined {
+  if (!hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) throw error;
 }

@@ -17,11 +17,11 @@ async function resolve(t: TestContext, files: Record<string, unknown>, processes
   return await resolveBackground(await tree(t, files), appSettings({ processes }));
 }
 
-test('an app that names no background processes has none', async (t) => {
+test('An app without background processes has none', async (t) => {
   assert.deepEqual(await resolve(t, {}, {}), { background: [], notices: [] });
 });
 
-test('a background process is a file, a script of package.json or a program of a package, as the app itself is', async (t) => {
+test('A background process is a file, a script of package.json or a program of a package', async (t) => {
   const { background } = await resolve(
     t,
     {
@@ -56,7 +56,7 @@ test('a background process is a file, a script of package.json or a program of a
   ]);
 });
 
-test('what cannot be run is told with the name of the process', async (t) => {
+test('Errors name the background process', async (t) => {
   const manifest = { scripts: { jobs: 'node jobs.js', both: 'node a.js && node b.js' } };
   const fails = (command: string, code: string, message: string) =>
     assert.rejects(resolve(t, { 'package.json': manifest, run: '#!/bin/sh' }, { worker: command }), {
@@ -64,16 +64,16 @@ test('what cannot be run is told with the name of the process', async (t) => {
       message,
     });
   const worker = 'processes.worker in sluice.json';
-  await fails('node worker.js', 'nothing_to_run', `${worker} runs worker.js, which is not there`);
+  await fails('node worker.js', 'nothing_to_run', `${worker} runs worker.js, which does not exist`);
   await fails(
     'npm run jobs',
     'nothing_to_run',
-    `${worker} (the script "jobs" of package.json) runs jobs.js, which is not there`,
+    `${worker} (the script "jobs" of package.json) runs jobs.js, which does not exist`,
   );
   await fails(
     'npm run both',
     'unsupported_start',
-    `${worker} (the script "both" of package.json) is \`node a.js && node b.js\`: it takes a shell to run: it has "&" in it`,
+    `${worker} (the script "both" of package.json) is \`node a.js && node b.js\`: it needs a shell, because it contains "&"`,
   );
   await fails(
     'npm run jbos',
@@ -83,12 +83,12 @@ test('what cannot be run is told with the name of the process', async (t) => {
   await fails(
     'bull work',
     'unsupported_start',
-    `${worker} is \`bull work\`: no package in dependencies brings a program "bull"`,
+    `${worker} is \`bull work\`: no package in dependencies has a program "bull"`,
   );
-  await fails('./run', 'unsupported_start', `${worker} is \`./run\`: run is no JavaScript program`);
+  await fails('./run', 'unsupported_start', `${worker} is \`./run\`: run is not a JavaScript program`);
 });
 
-test('scripts around the one that is run are not, and a notice says so', async (t) => {
+test('pre and post scripts of a background process are ignored with a notice', async (t) => {
   const scripts = { prejobs: 'echo hi', jobs: 'node jobs.js' };
   const files = { 'package.json': { scripts }, 'jobs.js': '' };
   const { notices } = await resolve(t, files, { jobs: 'npm run jobs' });
@@ -98,12 +98,12 @@ test('scripts around the one that is run are not, and a notice says so', async (
   );
 });
 
-test('before the install, it is told where a background process will not run, and what a build may bring is let be', async (t) => {
+test('A background process that cannot run is rejected before the install', async (t) => {
   const check = async (processes: Processes, files: Record<string, unknown> = {}) =>
     checkStart(await tree(t, files), appSettings({ processes }));
   const missing = {
     code: 'nothing_to_run',
-    message: 'processes.worker in sluice.json runs worker.js, which is not there',
+    message: 'processes.worker in sluice.json runs worker.js, which does not exist',
   };
   await assert.rejects(check({ worker: 'node worker.js' }), missing);
   await assert.rejects(check({ worker: 'node worker.js' }, { 'package.json': {} }), missing);
@@ -113,7 +113,7 @@ test('before the install, it is told where a background process will not run, an
   const dev = { devDependencies: { nx: '1' }, scripts: { build: 'nx build' } };
   await assert.rejects(check({ worker: 'nx work' }, { 'package.json': dev }), {
     code: 'unsupported_start',
-    message: 'processes.worker in sluice.json is `nx work`: no package in dependencies brings a program "nx"',
+    message: 'processes.worker in sluice.json is `nx work`: no package in dependencies has a program "nx"',
   });
   await check({ worker: 'node worker.js' }, { 'worker.js': '' });
   await check({ worker: 'node dist/worker.js' }, { 'package.json': { scripts: { build: 'tsc' } } });

@@ -15,7 +15,7 @@ function command({
   return { env, nodeArgs, args, program: { kind, name } as StartCommand['program'] };
 }
 
-const understood: Record<string, StartCommand> = {
+const parsed: Record<string, StartCommand> = {
   'node server.js': command({ file: 'server.js' }),
   'node .': command({ file: '.' }),
   'NODE_ENV=production node dist/main.js': command({ env: { NODE_ENV: 'production' }, file: 'dist/main.js' }),
@@ -47,31 +47,31 @@ const understood: Record<string, StartCommand> = {
   'pnpm run serve': command({ script: 'serve' }),
 };
 
-for (const [text, expected] of Object.entries(understood)) {
-  test(`\`${text}\` is understood`, () => {
+for (const [text, expected] of Object.entries(parsed)) {
+  test(`\`${text}\` is parsed`, () => {
     assert.deepEqual(parseCommand(text, '"start"'), expected);
   });
 }
 
-const refused: Record<string, RegExp> = {
-  'npm run build && node a.js': /it takes a shell to run: it has "&" in it/,
-  'node a.js | pino-pretty': /"\|" in it/,
-  'node a.js > out.log': /">" in it/,
+const rejected: Record<string, RegExp> = {
+  'npm run build && node a.js': /it needs a shell, because it contains "&"/,
+  'node a.js | pino-pretty': /it contains "\|"/,
+  'node a.js > out.log': /it contains ">"/,
   'node a.js --port $PORT': /"\$" \(variables such as PORT are in the environment of the app\)/,
   'node "a.js': /an unclosed "/,
-  'node -e "require(1)"': /with -e Node\.js does not run the app's file/,
+  'node -e "require(1)"': /with -e, Node\.js does not run the file of the app/,
   'node --watch a.js': /with --watch/,
   node: /it names no file/,
   'NODE_ENV=production': /it names no program/,
-  'nodemon server.js': /nodemon starts the app in a process of its own/,
-  'pm2-runtime start ecosystem.config.js': /pm2-runtime starts the app in a process of its own/,
-  'npm ci': /of npm, only "start" and "run"/,
+  'nodemon server.js': /nodemon starts the app in another process/,
+  'pm2-runtime start ecosystem.config.js': /pm2-runtime starts the app in another process/,
+  'npm ci': /Sluice supports npm only with "start", or with "run"/,
   'npx --yes serve': /it names no program/,
-  'npx nodemon server.js': /nodemon starts the app in a process of its own/,
+  'npx nodemon server.js': /nodemon starts the app in another process/,
 };
 
-for (const [text, message] of Object.entries(refused)) {
-  test(`\`${text}\` is refused, with the reason and what can be run`, () => {
+for (const [text, message] of Object.entries(rejected)) {
+  test(`\`${text}\` is rejected with a reason and a hint`, () => {
     assert.throws(
       () => parseCommand(text, '"start" in package.json'),
       (error) => {

@@ -4,7 +4,7 @@ import { otherToolsNotices } from '../../../src/build/start-command/notices.ts';
 import { writeTree } from '../../support/builds.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 
-test('files that other tools read are named, with what takes their place, and nothing else is', async (t) => {
+test('A notice names each configuration file of another tool', async (t) => {
   const directory = await temporaryDirectory(t);
   await writeTree(directory, { 'package.json': {}, 'server.js': '' });
   assert.deepEqual(await otherToolsNotices(directory), []);
@@ -15,7 +15,7 @@ test('files that other tools read are named, with what takes their place, and no
   const notices = await otherToolsNotices(directory);
   assert.deepEqual(
     notices.map(({ message }) => message),
-    ['Procfile is not read in this version', 'ecosystem.config.cjs is not read in this version'],
+    ['Sluice does not read Procfile', 'Sluice does not read ecosystem.config.cjs'],
   );
-  assert.match(notices[0]?.hint ?? '', /"release" is "preSwitch"/);
+  assert.match(notices[0]?.hint ?? '', /"release" as "preSwitch"/);
 });

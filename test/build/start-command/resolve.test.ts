@@ -17,7 +17,7 @@ async function resolve(t: TestContext, files: Record<string, unknown>, settings 
   return await resolveStart(await tree(t, files), settings);
 }
 
-test('the setting "start" goes before everything else', async (t) => {
+test('The setting "start" takes precedence', async (t) => {
   const plan = await resolve(
     t,
     { 'package.json': { scripts: { start: 'node other.js' } }, 'app.js': '', 'server.js': '' },
@@ -33,7 +33,7 @@ test('the setting "start" goes before everything else', async (t) => {
   });
 });
 
-test('then the start script, "main", server.js and index.js, whichever is there first', async (t) => {
+test('The start script, "main", server.js and index.js follow in this order', async (t) => {
   const scripts = { start: 'node a.js' };
   const files = { 'a.js': '', 'b.js': '', 'server.js': '', 'index.js': '' };
   const found = async (manifest: unknown, tree: Record<string, unknown> = files) => {
@@ -46,7 +46,7 @@ test('then the start script, "main", server.js and index.js, whichever is there 
   assert.deepEqual(await found({}, { 'index.js': '' }), ['index.js', 'index.js']);
 });
 
-test('a new Nest app starts with its start:prod script, with a note', async (t) => {
+test('A new Nest app starts with its start:prod script and a notice', async (t) => {
   const scripts = { build: 'nest build', start: 'nest start', 'start:prod': 'node dist/main' };
   const devDependencies = { '@nestjs/cli': '12' };
   const directory = await tree(t, { 'package.json': { scripts, devDependencies } });
@@ -62,13 +62,13 @@ test('a new Nest app starts with its start:prod script, with a note', async (t) 
   assert.equal(set, 'dist/main.js');
 });
 
-test('start:prod is ignored beside any other start script', async (t) => {
+test('Any other start script takes precedence over start:prod', async (t) => {
   const scripts = { start: 'node a.js', 'start:prod': 'node b.js' };
   const { script, notices } = await resolve(t, { 'package.json': { scripts }, 'a.js': '', 'b.js': '' });
   assert.deepEqual([script, notices], ['a.js', []]);
 });
 
-test('a bare server.js without package.json is enough', async (t) => {
+test('A server.js without package.json is an app', async (t) => {
   const directory = await tree(t, { 'server.js': '' });
   await checkStart(directory, appSettings());
   assert.equal((await resolveStart(directory, appSettings())).script, 'server.js');
@@ -90,13 +90,13 @@ test('`node .` runs the "main" of package.json', async (t) => {
   assert.equal(plan.script, 'src/app.js');
 });
 
-test('what node is told to run needs no extension; what is run by itself must say that it is for node', async (t) => {
+test('A file after `node` needs no extension; an executable file needs a first line that names node', async (t) => {
   const files = { 'bin/www': 'require("../app")' };
   const settings = (start: string) => appSettings({ start });
   assert.equal((await resolve(t, files, settings('node bin/www'))).script, 'bin/www');
   await assert.rejects(resolve(t, files, settings('./bin/www')), {
     code: 'unsupported_start',
-    message: 'the setting "start" is `./bin/www`: bin/www is no JavaScript program',
+    message: 'the setting "start" is `./bin/www`: bin/www is not a JavaScript program',
   });
   const marked = { 'bin/www': '#!/usr/bin/env node\n' };
   assert.equal((await resolve(t, marked, settings('./bin/www'))).script, 'bin/www');
@@ -107,7 +107,7 @@ const withProgram = {
   'node_modules/@acme/server/package.json': { bin: { serve: './bin/serve' } },
 };
 
-test("a package's program is resolved to the JavaScript file behind it", async (t) => {
+test('The program of a package resolves to its JavaScript file', async (t) => {
   const plan = await resolve(t, {
     ...withProgram,
     'node_modules/@acme/server/bin/serve': '#!/usr/bin/env node\nrequire("x")',
@@ -116,16 +116,16 @@ test("a package's program is resolved to the JavaScript file behind it", async (
   assert.deepEqual(plan.args, ['--quiet']);
 });
 
-test('a program that is no JavaScript is refused', async (t) => {
+test('A program that is not JavaScript is rejected', async (t) => {
   const shell = { ...withProgram, 'node_modules/@acme/server/bin/serve': '#!/bin/sh\nexec x' };
   await assert.rejects(resolve(t, shell), {
     code: 'unsupported_start',
     message:
-      '"start" in package.json is `serve --quiet`: node_modules/@acme/server/bin/serve is no JavaScript program',
+      '"start" in package.json is `serve --quiet`: node_modules/@acme/server/bin/serve is not a JavaScript program',
   });
 });
 
-test('a program of a package that another one brought is found by its link', async (t) => {
+test('The program of an indirect dependency is found by its link', async (t) => {
   const directory = await tree(t, {
     'package.json': { scripts: { start: 'deep' } },
     'node_modules/deep/cli.js': '',
@@ -135,7 +135,7 @@ test('a program of a package that another one brought is found by its link', asy
   assert.equal((await resolveStart(directory, appSettings())).script, 'node_modules/deep/cli.js');
 });
 
-test('what is odd in the package.json of a dependency does not matter', async (t) => {
+test('Odd fields in the package.json of a dependency are ignored', async (t) => {
   const odd = { main: false, dependencies: [], scripts: null, bin: { serve: 'serve.js' } };
   const plan = await resolve(t, {
     ...withProgram,
@@ -145,15 +145,15 @@ test('what is odd in the package.json of a dependency does not matter', async (t
   assert.equal(plan.script, 'node_modules/@acme/server/serve.js');
 });
 
-test('a program that no package brings is refused, with what to do', async (t) => {
+test('A program that no package has is rejected with a hint', async (t) => {
   await assert.rejects(resolve(t, { 'package.json': { scripts: { start: 'next start' } } }), {
     code: 'unsupported_start',
-    message: '"start" in package.json is `next start`: no package in dependencies brings a program "next"',
-    hint: 'Add the package of next to dependencies (devDependencies are gone when the app runs), or start a file: `node server.js`.',
+    message: '"start" in package.json is `next start`: no package in dependencies has a program "next"',
+    hint: 'Add the package of next to dependencies (devDependencies are removed before the app runs), or start a file: `node server.js`.',
   });
 });
 
-test('a script that names another script is followed', async (t) => {
+test('A script that names another script is followed', async (t) => {
   const plan = await resolve(t, {
     'package.json': {
       scripts: { start: 'A=1 B=1 npm run serve -- -x', serve: 'B=2 node app.js -y' },
@@ -163,15 +163,15 @@ test('a script that names another script is followed', async (t) => {
   assert.deepEqual([plan.script, plan.args, plan.env], ['app.js', ['-y', '-x'], { A: '1', B: '2' }]);
 });
 
-test('scripts that lead in a circle are refused', async (t) => {
+test('A script that runs itself is rejected', async (t) => {
   const scripts = { start: 'npm run again', again: 'npm start' };
   await assert.rejects(resolve(t, { 'package.json': { scripts } }), {
     code: 'unsupported_start',
-    message: '"again" in package.json is `npm start`: the script "start" leads back to itself',
+    message: '"again" in package.json is `npm start`: the script "start" runs itself',
   });
 });
 
-test('prestart and PORT are not honoured, and a notice says so', async (t) => {
+test('prestart and PORT are ignored with notices', async (t) => {
   const plan = await resolve(t, {
     'package.json': { scripts: { prestart: 'echo hi', start: 'PORT=3000 NODE_ENV=x node app.js' } },
     'app.js': '',
@@ -183,55 +183,55 @@ test('prestart and PORT are not honoured, and a notice says so', async (t) => {
   );
 });
 
-test('a start file that is not there, or lies outside the release, is refused', async (t) => {
+test('A start file that does not exist or is outside the release is rejected', async (t) => {
   const settings = appSettings({ start: 'node dist/main.js' });
   await assert.rejects(resolve(t, {}, settings), {
     code: 'nothing_to_run',
-    message: 'the setting "start" runs dist/main.js, which is not there',
+    message: 'the setting "start" runs dist/main.js, which does not exist',
   });
   for (const outside of ['../other/app.js', '/srv/app.js']) {
     await assert.rejects(resolve(t, {}, appSettings({ start: `node ${outside}` })), {
       code: 'unsupported_start',
-      message: `the setting "start" is \`node ${outside}\`: ${outside} lies outside the release`,
+      message: `the setting "start" is \`node ${outside}\`: ${outside} is outside the release`,
     });
   }
 });
 
-test('before the install, it is told when there is nothing to run at all', async (t) => {
+test('An app without anything to run is rejected before the install', async (t) => {
   const check = async (files: Record<string, unknown>) => checkStart(await tree(t, files), appSettings());
   await assert.rejects(check({ 'README.md': '' }), {
     code: 'nothing_to_run',
-    message: 'there is nothing to run: no package.json, no server.js, no index.js',
+    message: 'There is nothing to run: no package.json, no server.js, no index.js',
   });
   await assert.rejects(check({ 'package.json': { main: 'lib.js' } }), {
     code: 'nothing_to_run',
     message:
-      'there is nothing to run: package.json has no "start" script and no file lib.js for its "main", and there is no server.js, no index.js',
+      'There is nothing to run: package.json has no "start" script and no file lib.js for its "main", and there is no server.js, no index.js',
   });
   await assert.rejects(check({ 'package.json': { scripts: { start: 'a && b' } } }), {
     code: 'unsupported_start',
   });
 });
 
-test('before the install, what the install or the build will bring need not be there', async (t) => {
+test('Before the install, files of the install and the build need not exist', async (t) => {
   const check = async (files: Record<string, unknown>) => checkStart(await tree(t, files), appSettings());
   await check({ 'package.json': { scripts: { start: 'next start' }, dependencies: { next: '1' } } });
   await check({ 'package.json': { scripts: { start: 'node dist/main.js', build: 'tsc' } } });
   await check({ 'package.json': { main: 'dist/main.js', scripts: { build: 'tsc' } } });
 });
 
-test('before the install, a file that is missing and that nothing makes is told', async (t) => {
+test('A missing file that no script writes is rejected before the install', async (t) => {
   const check = async (files: Record<string, unknown>) => checkStart(await tree(t, files), appSettings());
   const start = 'node servr.js';
   await assert.rejects(check({ 'package.json': { scripts: { start } }, 'server.js': '' }), {
     code: 'nothing_to_run',
-    message: '"start" in package.json runs servr.js, which is not there',
+    message: '"start" in package.json runs servr.js, which does not exist',
   });
   await check({ 'package.json': { scripts: { start, postinstall: 'node make.js' } } });
   await check({ 'package.json': { scripts: { start: 'node node_modules/next/dist/bin/next start' } } });
 });
 
-test('before the install, a program that only dev dependencies bring is refused', async (t) => {
+test('A program that only dev dependencies have is rejected before the install', async (t) => {
   const manifest = {
     scripts: { start: 'nx serve', build: 'nx build' },
     dependencies: { express: '5' },
@@ -246,13 +246,13 @@ test('before the install, a program that only dev dependencies bring is refused'
       }),
       appSettings(),
     );
-  const refused = {
+  const rejected = {
     code: 'unsupported_start',
-    message: '"start" in package.json is `nx serve`: no package in dependencies brings a program "nx"',
+    message: '"start" in package.json is `nx serve`: no package in dependencies has a program "nx"',
   };
-  await assert.rejects(check({ 'node_modules/nx': { bin, dev: true } }), refused);
-  await assert.rejects(check(undefined, { dependencies: {} }), refused);
-  // What a dependency needs as well stays.
+  await assert.rejects(check({ 'node_modules/nx': { bin, dev: true } }), rejected);
+  await assert.rejects(check(undefined, { dependencies: {} }), rejected);
+  // A dependency needs the program, too.
   await check({ 'node_modules/nx': { bin } });
   await check({ 'node_modules/nx': { bin, dev: true }, 'node_modules/kit': { bin } });
   await check(undefined);
@@ -260,7 +260,7 @@ test('before the install, a program that only dev dependencies bring is refused'
   await check(null);
 });
 
-test('a package.json that is no JSON is said to be', async (t) => {
+test('A package.json that is not valid JSON is rejected', async (t) => {
   await assert.rejects(resolve(t, { 'package.json': '{' }), {
     code: 'invalid_settings',
     message: /^package\.json is not valid JSON/,
@@ -269,7 +269,7 @@ test('a package.json that is no JSON is said to be', async (t) => {
   await assert.rejects(resolve(t, { 'package.json': { scripts: { start: 5 } } }), { code: 'nothing_to_run' });
 });
 
-test('a package.json that is no file, or no small one, is a fault of the app and not ours', async (t) => {
+test('A package.json that is a directory, a loop or huge is rejected', async (t) => {
   const directory = await tree(t, { 'package.json/x': '', 'server.js': '' });
   const rejects = (directory: string, message: string) =>
     assert.rejects(checkStart(directory, appSettings()), { code: 'invalid_settings', message });
@@ -282,7 +282,7 @@ test('a package.json that is no file, or no small one, is a fault of the app and
   await rejects(huge, 'package.json is 1.0 GiB, and at most 4.0 MiB are read');
 });
 
-test('a byte order mark before package.json is no fault', async (t) => {
+test('A byte order mark before package.json is ignored', async (t) => {
   const manifest = '\uFEFF{"scripts": {"start": "node app.js"}}';
   assert.equal((await resolve(t, { 'package.json': manifest, 'app.js': '' })).script, 'app.js');
 });
