@@ -4,7 +4,7 @@ import * as v from 'valibot';
 import { isName } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { withDeadline } from '../system/concurrency/deadline.ts';
-import { formatBytes, formatDuration } from '../system/text/amounts.ts';
+import { formatBytes, formatDuration } from '../system/text/format.ts';
 import type { ApiContext } from './context.ts';
 
 const maxBytes = 1024 ** 2;

@@ -2,7 +2,7 @@ import { environmentName } from '../config/paths.ts';
 import { reachOf } from '../config/reach.ts';
 import type { DeployEvent } from '../deploy/events.ts';
 import type { Release } from '../releases/release.ts';
-import { formatDuration } from '../system/text/amounts.ts';
+import { formatDuration } from '../system/text/format.ts';
 import { printable, printableLine } from '../system/text/printable.ts';
 
 export type EventRenderer = (event: DeployEvent) => string;

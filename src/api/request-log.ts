@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Context, Middleware } from 'koa';
 import type { Log } from '../system/log/log.ts';
 import type { LogLevel } from '../system/log/log-level.ts';
-import { onBehalfOf } from '../system/log/on-behalf.ts';
+import { withRequestId } from '../system/log/request-id.ts';
 import type { ApiState } from './context.ts';
 
 /** So much of a path is logged: it is as long as the caller likes. */
@@ -31,7 +31,7 @@ export function identify(log: Log): Middleware<ApiState> {
         by: ctx.state.principal?.name ?? null,
       });
     });
-    return onBehalfOf(id, next);
+    return withRequestId(id, next);
   };
 }
 

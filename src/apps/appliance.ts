@@ -1,8 +1,8 @@
 import type { Paths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import type { Edge } from '../edge/edge.ts';
+import type { MoveLock } from '../system/concurrency/move-lock.ts';
 import type { Slots } from '../system/concurrency/slots.ts';
-import type { Stillness } from '../system/concurrency/stillness.ts';
 import type { Log } from '../system/log/log.ts';
 import type { RunnerClient } from './runner-client.ts';
 
@@ -19,7 +19,7 @@ export interface Appliance {
   /** the builds of all apps share these */
   builds: Slots;
   /** between those who copy what is on the disk, and those who move or remove what others may be copying */
-  stillness: Stillness;
+  moveLock: MoveLock;
   /** absolute path of the Node.js binary that apps run on */
   node: string;
 }

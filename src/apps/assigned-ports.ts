@@ -2,7 +2,7 @@ import { listEnvironmentsWithState, portOf } from '../config/environment-state.t
 import type { Paths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import type { HeldPortsReport, PortAddress } from '../protocol/runner.ts';
-import { Serial } from '../system/concurrency/serial.ts';
+import { Slots } from '../system/concurrency/slots.ts';
 import type { Log } from '../system/log/log.ts';
 
 interface AssignedPortsOptions {
@@ -23,7 +23,7 @@ type Hold = (addresses: PortAddress[]) => Promise<HeldPortsReport>;
  */
 export class AssignedPorts {
   readonly #options: AssignedPortsOptions;
-  readonly #turns = new Serial();
+  readonly #turns = new Slots(1);
 
   constructor(options: AssignedPortsOptions) {
     this.#options = options;

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { systemCode } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
 import { exists } from '../system/fs/exists.ts';
-import { listSome } from '../system/text/listing.ts';
+import { listSome } from '../system/text/format.ts';
 import type { Environment } from './environment.ts';
 import { databaseFiles } from './shared-paths.ts';
 

@@ -2,7 +2,7 @@ import type { EnvironmentState } from '../config/environment-state.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { AppProtocol } from '../protocol/worker.ts';
 import { noCommit, type Release, type ReleaseRecord, releaseState } from '../releases/release.ts';
-import { inUrl, isEverywhere } from '../system/net/address.ts';
+import { isWildcard, toUrlHost } from '../system/net/address.ts';
 import type { Environment } from './environment.ts';
 
 /** A release as the API shows it. @throws AppError `release_not_found` */
@@ -36,7 +36,7 @@ export function siteUrl(
   const [domain] = appliance.domains.of(id);
   if (domain !== undefined) return domain.url;
   const { host, hostname } = appliance.settings.apps;
-  const name = hostname ?? (isEverywhere(host) ? 'localhost' : inUrl(host));
+  const name = hostname ?? (isWildcard(host) ? 'localhost' : toUrlHost(host));
   return `${schemes[protocol]}://${name}:${port}`;
 }
 

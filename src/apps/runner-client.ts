@@ -4,10 +4,10 @@ import { AppError } from '../errors/app-error.ts';
 import { CallClient, type CallOptions } from '../protocol/peer.ts';
 import type { EnvironmentStatus, LimitsReport, RunnerCalls, RunnerUsage } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
-import { backoffDelay } from '../system/concurrency/backoff.ts';
 import { withDeadline } from '../system/concurrency/deadline.ts';
+import { backoffDelay } from '../system/concurrency/retry.ts';
 import type { Log } from '../system/log/log.ts';
-import { stayOnBehalf } from '../system/log/on-behalf.ts';
+import { bindRequestId } from '../system/log/request-id.ts';
 
 type Link =
   | { state: 'connecting' }
@@ -88,7 +88,7 @@ export class RunnerClient {
     return client.call(
       name,
       params,
-      onProgress ? { ...options, onProgress: stayOnBehalf(onProgress) } : options,
+      onProgress ? { ...options, onProgress: bindRequestId(onProgress) } : options,
     );
   }
 

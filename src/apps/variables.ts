@@ -1,7 +1,6 @@
 import { AppError } from '../errors/app-error.ts';
 import { readJson, writeJsonAtomic } from '../system/fs/files.ts';
-import { formatBytes } from '../system/text/amounts.ts';
-import { counted } from '../system/text/listing.ts';
+import { counted, formatBytes } from '../system/text/format.ts';
 
 /** The variables that the runner sets for every worker; SLUICE_… besides. */
 const reservedNames = new Set(['PORT', 'NODE_APP_INSTANCE']);

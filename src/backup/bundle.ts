@@ -5,8 +5,8 @@ import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { AppError } from '../errors/app-error.ts';
 import { explainStart, gitEnvironment } from '../git/git.ts';
-import { asUser } from '../system/process/as-owner.ts';
 import { asOther, runAs, spawn } from '../system/process/run.ts';
+import { asUser } from '../system/process/user.ts';
 import type { Owner } from './owners.ts';
 
 /**

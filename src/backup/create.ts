@@ -6,7 +6,7 @@ import { AppError, hasCode, systemCode } from '../errors/app-error.ts';
 import { exists } from '../system/fs/exists.ts';
 import { temporaryBeside } from '../system/fs/files.ts';
 import { ProgramFailed } from '../system/process/run.ts';
-import { formatBytes, formatDuration } from '../system/text/amounts.ts';
+import { formatBytes, formatDuration } from '../system/text/format.ts';
 import { ArchiveWriter, now, plain } from './archive-writer.ts';
 import { writeBundle } from './bundle.ts';
 import { type Contents, contentsOf } from './contents.ts';

@@ -5,7 +5,7 @@ import type { Paths } from '../config/paths.ts';
 import { systemCode } from '../errors/app-error.ts';
 import { exists } from '../system/fs/exists.ts';
 import { parseJson, readJson, writeFileAtomic } from '../system/fs/files.ts';
-import { asUser } from '../system/process/as-owner.ts';
+import { asUser } from '../system/process/user.ts';
 import type { Owners } from './owners.ts';
 import { edgeDirectory, stateFiles } from './place.ts';
 

@@ -3,7 +3,7 @@ import { lchown, stat } from 'node:fs/promises';
 import { addAppUser, findAppUser, givesAppUsers, type HomeOwner } from '../config/app-user.ts';
 import { type EnvironmentId, environmentName, type Paths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
-import { findUser } from '../system/process/passwd.ts';
+import { findUser } from '../system/process/user.ts';
 import type { Place } from './place.ts';
 
 /** A user and a group, as the kernel has them. */

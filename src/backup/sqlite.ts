@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { exists } from '../system/fs/exists.ts';
 import { temporaryBeside } from '../system/fs/files.ts';
-import { asUser } from '../system/process/as-owner.ts';
 import { ownEnvironment, ProgramFailed, runAs } from '../system/process/run.ts';
+import { asUser } from '../system/process/user.ts';
 import type { Owner } from './owners.ts';
 import { openFile } from './walk.ts';
 

@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import { AppError } from '../errors/app-error.ts';
 import type { JobResult, JobSpec, Shortage } from '../protocol/runner.ts';
-import { formatBytes, formatDuration } from '../system/text/amounts.ts';
+import { formatBytes, formatDuration } from '../system/text/format.ts';
 import { LineSplitter } from '../system/text/lines.ts';
 import { MaskedText } from '../system/text/mask/mask-stream.ts';
 import { Masker } from '../system/text/mask/masker.ts';

@@ -1,6 +1,6 @@
 import type { AppStatus } from '../apps/status.ts';
 import { environmentName } from '../config/paths.ts';
-import { formatBytes, formatDuration } from '../system/text/amounts.ts';
+import { formatBytes, formatDuration } from '../system/text/format.ts';
 import { printableLine } from '../system/text/printable.ts';
 import { domainsTable } from './domain-view.ts';
 import { formatTime, paint, stateColour, table } from './output.ts';

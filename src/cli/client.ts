@@ -6,7 +6,7 @@ import { text } from 'node:stream/consumers';
 import { systemHome } from '../config/installed.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { http } from '../system/net/http.ts';
-import { shellWord } from '../system/text/shell-word.ts';
+import { shellWord } from '../system/text/format.ts';
 import type { ServerAddress } from './server-address.ts';
 
 export interface CallOptions {

@@ -1,6 +1,6 @@
 import { reachOf } from '../config/reach.ts';
 import type { DeployEvent } from '../deploy/events.ts';
-import { formatBytes, formatDuration } from '../system/text/amounts.ts';
+import { formatBytes, formatDuration } from '../system/text/format.ts';
 import { printableLine } from '../system/text/printable.ts';
 import { hasColours, noteText, paint, print } from './output.ts';
 

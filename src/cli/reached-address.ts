@@ -1,8 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
-import { fromUrl } from '../system/net/address.ts';
-import { isLoopback } from '../system/net/loopback.ts';
+import { fromUrlHost, isLoopback } from '../system/net/address.ts';
 import { parentOf } from '../system/process/processes.ts';
 import { run } from '../system/process/run.ts';
 import { findServer } from './server-address.ts';
@@ -21,7 +20,7 @@ export interface SshAddress {
 export async function reachedAddress(): Promise<SshAddress | undefined> {
   const server = await findServer();
   if (server.kind === 'url') {
-    const host = fromUrl(server.url.hostname);
+    const host = fromUrlHost(server.url.hostname);
     return isLoopback(host) ? undefined : { host, port: 22 };
   }
   return addressOfThisMachine();

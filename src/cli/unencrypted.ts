@@ -1,4 +1,4 @@
-import { isLoopback } from '../system/net/loopback.ts';
+import { isLoopback } from '../system/net/address.ts';
 import { complain, paint } from './output.ts';
 import type { ServerAddress } from './server-address.ts';
 

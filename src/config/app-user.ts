@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { AppError } from '../errors/app-error.ts';
-import { findUser, type PasswdEntry } from '../system/process/passwd.ts';
 import { run } from '../system/process/run.ts';
+import { findUser, type PasswdEntry } from '../system/process/user.ts';
 import { defaultEnvironment, type EnvironmentId, environmentName, type Paths } from './paths.ts';
 
 /** Whom a home belongs to. */

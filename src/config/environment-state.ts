@@ -3,7 +3,7 @@ import { createServer } from 'node:net';
 import { dirname } from 'node:path';
 import * as v from 'valibot';
 import { AppError, hasCode } from '../errors/app-error.ts';
-import { Serial } from '../system/concurrency/serial.ts';
+import { Slots } from '../system/concurrency/slots.ts';
 import { exists } from '../system/fs/exists.ts';
 import { ensurePrivateDirectory, writeJsonAtomic } from '../system/fs/files.ts';
 import { count } from './field-types.ts';
@@ -47,7 +47,7 @@ export async function saveEnvironmentState(path: string, state: EnvironmentState
 }
 
 /** Two first deploys at once must not find the same free port: looking and claiming is one step in this process. */
-const creation = new Serial();
+const creation = new Slots(1);
 
 /** The state of a target; on its first use it gets the next free port, and is on the disk when this returns. */
 export function ensureEnvironmentState(

@@ -1,4 +1,4 @@
-import { isLoopback } from '../system/net/loopback.ts';
+import { isLoopback } from '../system/net/address.ts';
 import { type EnvironmentId, environmentName } from './paths.ts';
 
 /** Returns a remark for the URL of an app that only the server can reach, with the command that adds a domain; else ''. */

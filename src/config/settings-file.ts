@@ -2,8 +2,7 @@ import * as v from 'valibot';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { parseJson } from '../system/fs/files.ts';
 import { NoFile, openFile, readText } from '../system/fs/read-file.ts';
-import { formatBytes } from '../system/text/amounts.ts';
-import { counted } from '../system/text/listing.ts';
+import { counted, formatBytes } from '../system/text/format.ts';
 
 /**
  * Checks a value against a schema.

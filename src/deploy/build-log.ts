@@ -1,6 +1,6 @@
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { finished } from 'node:stream/promises';
-import { formatBytes } from '../system/text/amounts.ts';
+import { formatBytes } from '../system/text/format.ts';
 
 /** What one build may put into its log, in bytes: one that prints without end must not fill the disk. */
 const maxOutput = 32 * 1024 ** 2;

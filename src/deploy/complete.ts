@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { shown } from '../build/receive/archive-errors.ts';
 import { AppError } from '../errors/app-error.ts';
 import { exists } from '../system/fs/exists.ts';
-import { listSome } from '../system/text/listing.ts';
+import { listSome } from '../system/text/format.ts';
 
 /** So many are named; the rest is counted. */
 const named = 3;

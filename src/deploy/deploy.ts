@@ -15,8 +15,7 @@ import { type AppSettings, loadAppSettings, topOf } from '../config/app-settings
 import type { Notice } from '../protocol/runner.ts';
 import { directorySize, ensureSpace } from '../releases/disk.ts';
 import type { Release, ReleaseRecord, ReleaseSource } from '../releases/release.ts';
-import { formatBytes, formatDuration } from '../system/text/amounts.ts';
-import { counted } from '../system/text/listing.ts';
+import { counted, formatBytes, formatDuration } from '../system/text/format.ts';
 import { whatElseRuns } from './also-runs.ts';
 import { commandContext } from './command-context.ts';
 import { assertComplete } from './complete.ts';
@@ -198,10 +197,10 @@ async function share(deployment: Deployment, paths: string[]): Promise<void> {
   const { environment, tree } = deployment;
   const active = await environment.store.active();
   const live = active === null ? undefined : environment.paths.release(active.release).directory;
-  const { stillness } = environment.appliance;
+  const { moveLock } = environment.appliance;
   const mayMove = () => {
-    if (stillness.isHeld) deployment.log('waiting for a backup to end, before data is moved');
-    return stillness.move(deployment.signal);
+    if (moveLock.isHeld) deployment.log('waiting for a backup to end, before data is moved');
+    return moveLock.move(deployment.signal);
   };
   const adopted = await environment.files.share(tree, paths, live, mayMove);
   if (adopted.length > 0) {
@@ -252,7 +251,7 @@ async function record(deployment: Deployment): Promise<void> {
 async function clean(deployment: Deployment, { keepReleases }: AppSettings): Promise<void> {
   await deployment.afterwards('clean', async () => {
     const { environment } = deployment;
-    using moving = environment.appliance.stillness.tryMove();
+    using moving = environment.appliance.moveLock.tryMove();
     if (moving === undefined) {
       deployment.log('no old release is removed while a backup is made; the next deploy does it');
       return;

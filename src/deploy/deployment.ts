@@ -5,7 +5,7 @@ import { releaseView } from '../apps/release-view.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
 import type { Release, ReleaseRecord } from '../releases/release.ts';
-import { severity } from '../system/log/severity.ts';
+import { levelOf } from '../system/log/log.ts';
 import { Masker } from '../system/text/mask/masker.ts';
 import { BuildLog } from './build-log.ts';
 import type { DeployEvent, DeployStep } from './events.ts';
@@ -120,7 +120,7 @@ export class Deployment {
       await work();
     } catch (error) {
       const { name, appliance } = this.environment;
-      appliance.log[severity(error)]('deploy step failed', { app: name, release: this.number, step, error });
+      appliance.log[levelOf(error)]('deploy step failed', { app: name, release: this.number, step, error });
       const { message } = errorBody(error);
       this.notice({
         code: `${step}_failed`,
@@ -167,7 +167,7 @@ export class Deployment {
     const error = maskError(this.signal.aborted ? this.signal.reason : caught, this.#masker);
     const failure = { ...errorBody(error), step: this.#step };
     const about = { app: name, release: this.number, ...failure };
-    appliance.log[severity(error)]('deploy failed', error instanceof AppError ? about : { ...about, error });
+    appliance.log[levelOf(error)]('deploy failed', error instanceof AppError ? about : { ...about, error });
     this.#buildLog.write(`failed: ${failure.message}`);
     await this.#buildLog.end();
     let release: Release | null = null;

@@ -1,5 +1,5 @@
 import type { ReleaseSource } from '../releases/release.ts';
-import { counted } from '../system/text/listing.ts';
+import { counted } from '../system/text/format.ts';
 
 /** So many new commits are told one by one in the log of a deploy. */
 const told = 5;

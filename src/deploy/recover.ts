@@ -9,7 +9,7 @@ import type { EnvironmentId } from '../config/paths.ts';
 import { errorBody } from '../errors/app-error.ts';
 import { currentLog } from '../logs/files.ts';
 import type { EnvironmentStatus } from '../protocol/runner.ts';
-import { backoffDelay } from '../system/concurrency/backoff.ts';
+import { backoffDelay } from '../system/concurrency/retry.ts';
 import { Slots } from '../system/concurrency/slots.ts';
 import { activeRelease, isRunning } from './scale.ts';
 import { Generation } from './traffic.ts';

@@ -1,7 +1,7 @@
 import type { AppStatus } from '../apps/status.ts';
 import { ownLog } from '../config/installed.ts';
 import { environmentName } from '../config/paths.ts';
-import { formatDuration } from '../system/text/amounts.ts';
+import { formatDuration } from '../system/text/format.ts';
 import { type Check, fault, ok, type Patient, warning } from './check.ts';
 
 /** How long an app may take to start before that is a fault, in ms: the longest that most of them are given to boot. */

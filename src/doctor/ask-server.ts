@@ -3,7 +3,7 @@ import { ApiClient } from '../cli/client.ts';
 import { ownLog } from '../config/installed.ts';
 import { checkRunDirectory, type Paths } from '../config/paths.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
-import { formatDuration } from '../system/text/amounts.ts';
+import { formatDuration } from '../system/text/format.ts';
 
 /** What the server says of itself, or why it says nothing. */
 export type ServerReport =

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { systemCode } from '../errors/app-error.ts';
 import { outputOf } from '../system/process/systemd.ts';
-import { formatDuration } from '../system/text/amounts.ts';
+import { formatDuration } from '../system/text/format.ts';
 import { type Check, ok, type Patient, warning } from './check.ts';
 import { environments } from './environments.ts';
 

@@ -1,6 +1,6 @@
 import { statfs } from 'node:fs/promises';
 import { exists } from '../system/fs/exists.ts';
-import { formatBytes } from '../system/text/amounts.ts';
+import { formatBytes } from '../system/text/format.ts';
 import { type Check, fault, ok, type Patient, warning } from './check.ts';
 
 /** Fewer than this many files, and even what Sluice writes by itself will soon not fit. */

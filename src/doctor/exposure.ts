@@ -1,4 +1,4 @@
-import { isLoopback } from '../system/net/loopback.ts';
+import { isLoopback } from '../system/net/address.ts';
 import { type Check, ok, type Patient, warning } from './check.ts';
 
 /** Whether tokens can be overheard: the API speaks plain HTTP. */

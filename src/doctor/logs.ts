@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { systemCode } from '../errors/app-error.ts';
 import { exists } from '../system/fs/exists.ts';
 import { listDirectory } from '../system/fs/files.ts';
-import { formatBytes } from '../system/text/amounts.ts';
+import { formatBytes } from '../system/text/format.ts';
 import { type Check, ok, type Patient, warning } from './check.ts';
 import { environments } from './environments.ts';
 

@@ -1,5 +1,5 @@
 import { environmentName } from '../config/paths.ts';
-import { isLoopback } from '../system/net/loopback.ts';
+import { isLoopback } from '../system/net/address.ts';
 import { type Check, ok, type Patient, warning } from './check.ts';
 
 /**

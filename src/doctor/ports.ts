@@ -4,7 +4,7 @@ import { listEnvironmentsWithState, loadEnvironmentState } from '../config/envir
 import { installRoot } from '../config/installed.ts';
 import { type EnvironmentId, environmentName } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
-import { inUrl } from '../system/net/address.ts';
+import { toUrlHost } from '../system/net/address.ts';
 import type { Listener } from '../system/net/listeners.ts';
 import { type Check, fault, ok, type Patient, warning } from './check.ts';
 import { ownProcesses } from './own-processes.ts';
@@ -53,10 +53,10 @@ function otherAddress({ server, limits, systemWide }: Patient): Check | undefine
   if (server.state !== 'up' || !systemWide) return undefined;
   const { host, port } = limits.listen;
   const { url } = server.status.server;
-  if (url === `http://${inUrl(host)}:${port}`) return undefined;
+  if (url === `http://${toUrlHost(host)}:${port}`) return undefined;
   return warning(
     'ports',
-    `the API listens at ${url}, and config.json names ${inUrl(host)}:${port}`,
+    `the API listens at ${url}, and config.json names ${toUrlHost(host)}:${port}`,
     `Run ${installRoot}/current/install.sh --yes: it writes the address of config.json into sluice.socket.`,
   );
 }

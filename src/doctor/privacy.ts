@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { isName, type Paths } from '../config/paths.ts';
 import { systemCode } from '../errors/app-error.ts';
 import { listDirectory } from '../system/fs/files.ts';
-import { shellWord } from '../system/text/shell-word.ts';
+import { shellWord } from '../system/text/format.ts';
 import { type Check, fault, ok, type Patient } from './check.ts';
 import { environments } from './environments.ts';
 

@@ -1,5 +1,4 @@
-import { isOnPath } from '../system/process/on-path.ts';
-import { ownEnvironment, runAs } from '../system/process/run.ts';
+import { isOnPath, ownEnvironment, runAs } from '../system/process/run.ts';
 import { type Check, fault, ok, type Patient } from './check.ts';
 import { ownerOf, serverPath } from './server-path.ts';
 

@@ -1,6 +1,5 @@
 import { isIPv6 } from 'node:net';
-import { isEverywhere } from '../system/net/address.ts';
-import { isLoopback } from '../system/net/loopback.ts';
+import { isLoopback, isWildcard } from '../system/net/address.ts';
 import { NginxError } from './nginx.ts';
 import type { OtherSites, OtherSocket } from './other-sites.ts';
 
@@ -63,7 +62,7 @@ const useHttp = 'Sluice needs ports 80 and 443 for HTTP: let nginx pass the stre
 
 function check(socket: OtherSocket, kind: 'http' | 'https', newNames: readonly string[]): void {
   const { address, port, file, names, ssl, proxyProtocol, hasDefault, isBefore } = socket;
-  const where = `port ${port}${isEverywhere(address) ? '' : ` of ${address}`}`;
+  const where = `port ${port}${isWildcard(address) ? '' : ` of ${address}`}`;
   if (ssl !== (kind === 'https'))
     throw refused(
       `${file} serves ${where} ${ssl ? 'with' : 'without'} TLS`,
@@ -105,5 +104,5 @@ export function addressToAsk(places: readonly Place[]): string {
   const addresses = places.map(({ address }) => address);
   if (addresses.includes('0.0.0.0')) return '127.0.0.1';
   const [first = '127.0.0.1'] = addresses;
-  return isEverywhere(first) ? (isIPv6(first) ? '::1' : '127.0.0.1') : first;
+  return isWildcard(first) ? (isIPv6(first) ? '::1' : '127.0.0.1') : first;
 }

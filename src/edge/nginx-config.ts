@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { inUrl } from '../system/net/address.ts';
+import { toUrlHost } from '../system/net/address.ts';
 import type { WantedHost } from './documents.ts';
 import type { Listening, Place } from './listening.ts';
 
@@ -222,7 +222,7 @@ function listen(
   const options = ({ http2 }: Place) =>
     kind === 'http' ? '' : http2 && !hasDirective ? ' ssl http2' : ' ssl';
   const lines = places.map((place) => {
-    const where = place.address === '0.0.0.0' ? '' : `${inUrl(place.address)}:`;
+    const where = place.address === '0.0.0.0' ? '' : `${toUrlHost(place.address)}:`;
     return `    listen ${where}${ports[kind]}${options(place)};`;
   });
   if (kind === 'https' && hasDirective) lines.push('    http2 on;');
@@ -234,7 +234,7 @@ function upstreamName(host: WantedHost): string {
 }
 
 function serverAddress(host: WantedHost, { apiSocket }: NginxFacts): string {
-  return 'api' in host ? `unix:${apiSocket}` : `${inUrl(host.address)}:${host.port}`;
+  return 'api' in host ? `unix:${apiSocket}` : `${toUrlHost(host.address)}:${host.port}`;
 }
 
 function isAtLeast(version: readonly number[], least: readonly number[]): boolean {

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { backoffDelay } from '../system/concurrency/backoff.ts';
+import { backoffDelay } from '../system/concurrency/retry.ts';
 
 /** How the orders of one host name went, as it stands in `orders.json`. */
 export const orderRecordSchema = v.strictObject({

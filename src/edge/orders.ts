@@ -5,7 +5,7 @@ import type { EdgePaths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import { parseSettings } from '../config/settings-file.ts';
 import { AppError } from '../errors/app-error.ts';
-import { Serial } from '../system/concurrency/serial.ts';
+import { Slots } from '../system/concurrency/slots.ts';
 import { exists } from '../system/fs/exists.ts';
 import { readJson, writeJsonAtomic } from '../system/fs/files.ts';
 import type { Log } from '../system/log/log.ts';
@@ -34,7 +34,7 @@ const longest = 300_000;
 export class Orders {
   readonly #options: OrdersOptions;
   readonly #random: () => number;
-  readonly #turns = new Serial();
+  readonly #turns = new Slots(1);
   readonly #under = new Map<string, string>();
   readonly #unfinished = new Set<string>();
   readonly #stopping = new AbortController();

@@ -1,6 +1,6 @@
 import { lookup } from 'node:dns/promises';
 import { isIP, isIPv6 } from 'node:net';
-import { fromUrl, inUrl } from '../system/net/address.ts';
+import { fromUrlHost, toUrlHost } from '../system/net/address.ts';
 import type { Directive } from './nginx-dump.ts';
 
 /** A socket that sites of others share, with its options: nginx has one set of options for all servers on a socket. */
@@ -103,7 +103,7 @@ async function placesIn(where: string): Promise<{ address: string; port: number 
   if (where.startsWith('unix:')) return [];
   if (/^\d+(?:-\d+)?$/.test(where)) return portsIn(where).map((port) => ({ address: '0.0.0.0', port }));
   const [, host = '', ports = '80'] = /^(\[[^\]]*\]|[^:]*)(?::(\d+(?:-\d+)?))?$/.exec(where) ?? [];
-  const addresses = await addressesOf(fromUrl(host));
+  const addresses = await addressesOf(fromUrlHost(host));
   return addresses.flatMap((address) => portsIn(ports).map((port) => ({ address, port })));
 }
 
@@ -115,7 +115,7 @@ function portsIn(text: string): number[] {
 /** Returns numeric addresses in canonical form. nginx listens on all addresses of a name. */
 async function addressesOf(host: string): Promise<string[]> {
   if (host === '*' || host === '') return ['0.0.0.0'];
-  if (isIPv6(host)) return [fromUrl(new URL(`http://${inUrl(host)}`).hostname)];
+  if (isIPv6(host)) return [fromUrlHost(new URL(`http://${toUrlHost(host)}`).hostname)];
   if (isIP(host) !== 0) return [host];
   const found = await lookup(host, { all: true }).catch(() => []);
   return found.map(({ address }) => address);

@@ -1,5 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { asOwner } from '../system/process/as-owner.ts';
+import { asOwner } from '../system/process/user.ts';
 
 /**
  * The content of a file of somebody else's directory, read as that somebody: an ordinary file and no link, FIFO or

@@ -2,8 +2,8 @@ import { loadEnvironmentState } from '../config/environment-state.ts';
 import type { Paths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import { errorBody } from '../errors/app-error.ts';
-import { Serial } from '../system/concurrency/serial.ts';
-import { isEverywhere } from '../system/net/address.ts';
+import { Slots } from '../system/concurrency/slots.ts';
+import { isWildcard } from '../system/net/address.ts';
 import type { Certificates } from './certificates.ts';
 import type { WantedHost } from './documents.ts';
 import type { Domain } from './domain.ts';
@@ -33,7 +33,7 @@ export class WantedHosts {
   /** hosts that nginx may answer for: those of the last try, and of all failed tries before it */
   #maybe: readonly WantedHost[] = [];
   #appliedAt = 0;
-  readonly #turns = new Serial();
+  readonly #turns = new Slots(1);
   /** the turn that waits and has not begun */
   #next: Promise<void> | undefined;
 
@@ -112,5 +112,5 @@ export class WantedHosts {
 
 /** What listens everywhere is asked on the loopback. */
 function reachable(host: string): string {
-  return isEverywhere(host) ? '127.0.0.1' : host;
+  return isWildcard(host) ? '127.0.0.1' : host;
 }

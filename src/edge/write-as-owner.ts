@@ -1,6 +1,6 @@
 import { renameSync, rmSync } from 'node:fs';
 import { temporaryBeside, writeSynced } from '../system/fs/files.ts';
-import { asOwner } from '../system/process/as-owner.ts';
+import { asOwner } from '../system/process/user.ts';
 
 /** Replaces a file of somebody else's directory, with no more rights than that somebody has. */
 export function writeAsOwner(home: string, path: string, content: string): void {

@@ -2,7 +2,7 @@ import { type FileHandle, mkdir, open, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createStream, type RotatingFileStream } from 'rotating-file-stream';
 import { systemCode } from '../errors/app-error.ts';
-import { Serial } from '../system/concurrency/serial.ts';
+import { Slots } from '../system/concurrency/slots.ts';
 import { ifThere } from '../system/fs/exists.ts';
 import { currentLog, rotatedLog, rotatedLogs } from './files.ts';
 import { type LogOrigin, linePrefix, nobody } from './line.ts';
@@ -31,7 +31,7 @@ interface AppLogOptions {
  */
 export class AppLog {
   #options: AppLogOptions;
-  readonly #turns = new Serial();
+  readonly #turns = new Slots(1);
   #stream: RotatingFileStream | undefined;
   /** of the newest rotated file that there ever was: numbers never come again */
   #number = 0;

@@ -1,5 +1,5 @@
 import type { LogSpec } from '../protocol/runner.ts';
-import { Serial } from '../system/concurrency/serial.ts';
+import { Slots } from '../system/concurrency/slots.ts';
 import { AppLog } from './app-log.ts';
 import { compressRotated, keepNewest, keepWithin } from './archive.ts';
 import { type RotationSchedule, scheduleRotation } from './rotation-schedule.ts';
@@ -21,7 +21,7 @@ export class AppLogs {
   readonly #at: (directory: string) => string;
   readonly #fault: (what: string, error: unknown) => void;
   /** one at a time: compressing is work that nobody waits for */
-  readonly #upkeep = new Serial();
+  readonly #upkeep = new Slots(1);
 
   /**
    * @param allDirectories of all logs there are on this machine, of apps that do not run too

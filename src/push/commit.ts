@@ -4,7 +4,7 @@ import type { Repository } from '../git/repository.ts';
 import type { Notice } from '../protocol/runner.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
 import { noCommit, type ReleaseSource } from '../releases/release.ts';
-import { counted } from '../system/text/listing.ts';
+import { counted } from '../system/text/format.ts';
 import type { PushFacts, PushPlan } from './plan.ts';
 
 /** What the plan of a push must know of a commit, read from where git keeps it until it is accepted. */

@@ -2,7 +2,7 @@ import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { PushRequest } from '../git/hook.ts';
 import { heads, isNone, type RefUpdate, tags } from '../git/refs.ts';
-import { listSome } from '../system/text/listing.ts';
+import { listSome } from '../system/text/format.ts';
 
 /** What a push comes to: a commit to deploy, or nothing at all, with what to say of that. */
 export type PushPlan =

@@ -8,9 +8,8 @@ import { collide, heads, isNone, type RefUpdate } from '../git/refs.ts';
 import type { Repository } from '../git/repository.ts';
 import type { GitService, ServiceMode, ServiceName } from '../git/service.ts';
 import type { Release, ReleaseRecord } from '../releases/release.ts';
-import type { Log } from '../system/log/log.ts';
+import { type Log, levelOf } from '../system/log/log.ts';
 import type { LogLevel } from '../system/log/log-level.ts';
-import { severity } from '../system/log/severity.ts';
 import { factsOf, notInThisRelease, originOf } from './commit.ts';
 import { planPush } from './plan.ts';
 import type { GitExchange } from './session.ts';
@@ -68,7 +67,7 @@ export async function servePush(
     tell(context, request, 'info', 'push accepted');
   } catch (error) {
     const why = error instanceof AppError ? { ...error.toJSON() } : { error };
-    tell(context, request, severity(error), 'push refused', why);
+    tell(context, request, levelOf(error), 'push refused', why);
   }
   using _ = await place.refs.take();
   try {

@@ -1,8 +1,8 @@
 import { environmentName } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
-import { freeBytes } from '../system/fs/disk-space.ts';
+import { freeBytes } from '../system/fs/files.ts';
 import { run } from '../system/process/run.ts';
-import { formatBytes } from '../system/text/amounts.ts';
+import { formatBytes } from '../system/text/format.ts';
 import type { ReleaseStore } from './store.ts';
 
 /**

@@ -10,7 +10,7 @@ import {
 } from '../config/paths.ts';
 import { parseSettings } from '../config/settings-file.ts';
 import { AppError, isRefusedByDisk } from '../errors/app-error.ts';
-import { Serial } from '../system/concurrency/serial.ts';
+import { Slots } from '../system/concurrency/slots.ts';
 import {
   ensurePrivateDirectory,
   readJson,
@@ -44,7 +44,7 @@ export class ReleaseStore {
   readonly #paths: EnvironmentPaths;
   readonly #places: ReleaseDirectories;
   readonly #leave: (release: number, error: unknown) => void;
-  readonly #writes = new Serial();
+  readonly #writes = new Slots(1);
   /** failed releases whose removal or record the disk has refused so far, with their errors */
   readonly #failing = new Map<number, NonNullable<ReleaseRecord['error']>>();
 

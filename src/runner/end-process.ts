@@ -1,5 +1,5 @@
 import { signalProcess } from '../system/process/processes.ts';
-import { formatDuration } from '../system/text/amounts.ts';
+import { formatDuration } from '../system/text/format.ts';
 
 interface EndOptions {
   signal: NodeJS.Signals;

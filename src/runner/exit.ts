@@ -1,5 +1,5 @@
 import type { Shortage } from '../protocol/runner.ts';
-import { formatBytes } from '../system/text/amounts.ts';
+import { formatBytes } from '../system/text/format.ts';
 
 /** How a process ended. */
 export interface Exit {

@@ -1,5 +1,5 @@
-import { firstOf } from '../system/concurrency/first-of.ts';
-import { formatBytes } from '../system/text/amounts.ts';
+import { firstOf } from '../system/concurrency/deadline.ts';
+import { formatBytes } from '../system/text/format.ts';
 import { machineMemory } from './cgroups/machine-memory.ts';
 import type { Generation } from './generation/generation.ts';
 

@@ -5,7 +5,7 @@ import { AppLogs } from '../logs/app-logs.ts';
 import type { Handlers } from '../protocol/peer.ts';
 import type { GenerationLimits, JobLimits, RunnerCalls } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
-import { whenPossible } from '../system/concurrency/when-possible.ts';
+import { retryOnShortage } from '../system/concurrency/retry.ts';
 import { exists } from '../system/fs/exists.ts';
 import type { Log } from '../system/log/log.ts';
 import { descriptorUsage } from '../system/process/descriptors.ts';
@@ -115,7 +115,9 @@ export class Runner {
 
   async #keysOfLeft(): Promise<string[]> {
     const find = () => this.#records.alive();
-    const alive = await whenPossible('the end of all processes', find, (message) => this.#log.error(message));
+    const alive = await retryOnShortage('the end of all processes', find, (message) =>
+      this.#log.error(message),
+    );
     return alive.filter(servesApp).map(({ key }) => key);
   }
 

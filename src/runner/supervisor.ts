@@ -9,7 +9,7 @@ import type {
   Liveness,
   SwitchResult,
 } from '../protocol/runner.ts';
-import { Serial } from '../system/concurrency/serial.ts';
+import { Slots } from '../system/concurrency/slots.ts';
 import { describeError } from '../system/log/log.ts';
 import { isListenedOn } from '../system/net/listeners.ts';
 import { needDescriptors } from '../system/process/descriptors.ts';
@@ -69,7 +69,7 @@ export class AppSupervisor {
   /** those that are retired, the oldest first, and when they are over */
   readonly #draining = new Map<Generation, Promise<void>>();
   /** what changes which generation has the port, one after the other: a new one, a switch, a stop */
-  readonly #turns = new Serial();
+  readonly #turns = new Slots(1);
   #active: Generation | undefined;
   #port: ListeningPort | undefined;
   readonly #handoff: AppHandoff;

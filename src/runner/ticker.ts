@@ -1,4 +1,4 @@
-import { attendedTime } from '../system/concurrency/attended.ts';
+import { attendedTime } from '../system/concurrency/deadline.ts';
 import type { AppSupervisor } from './supervisor.ts';
 
 /** Interval between two checks of all processes, in ms. */

@@ -14,14 +14,13 @@ import { AppError } from '../errors/app-error.ts';
 import type { PortAddress } from '../protocol/runner.ts';
 import type { LoggedEvent } from '../releases/events-log.ts';
 import { AppService } from '../service/app-service.ts';
+import { MoveLock } from '../system/concurrency/move-lock.ts';
 import { Slots } from '../system/concurrency/slots.ts';
-import { Stillness } from '../system/concurrency/stillness.ts';
 import { ensurePrivateDirectory } from '../system/fs/files.ts';
 import { tryLock } from '../system/fs/lock.ts';
 import { createLog, describeError, type Log } from '../system/log/log.ts';
-import { fromUrl, inUrl } from '../system/net/address.ts';
-import { isLoopback } from '../system/net/loopback.ts';
-import { takePassedSockets } from '../system/process/passed-sockets.ts';
+import { fromUrlHost, isLoopback, toUrlHost } from '../system/net/address.ts';
+import { takePassedSockets } from '../system/process/systemd.ts';
 import { exitStatus } from './program.ts';
 import { serveApi } from './serve.ts';
 import { shieldApps } from './shield.ts';
@@ -108,9 +107,9 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
     await runner.close();
   });
   const builds = new Slots(settings.buildConcurrency);
-  const stillness = new Stillness();
+  const moveLock = new MoveLock();
   const node = process.execPath;
-  const appliance = { paths, settings, runner, holdPorts, log, builds, stillness, node, domains: edge };
+  const appliance = { paths, settings, runner, holdPorts, log, builds, moveLock, node, domains: edge };
   const deployer = new AppService(appliance);
   await deployer.recover();
 
@@ -134,7 +133,7 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   ({ url } = ending.use(await serveApi(settings.listen, api(false), sockets, { log, passed })));
   void holdPorts();
   const { host, port } = settings.listen;
-  if (passed.length > 0 && url !== `http://${inUrl(host)}:${port}`)
+  if (passed.length > 0 && url !== `http://${toUrlHost(host)}:${port}`)
     log.warn('API listens at another address than config.json says: run install.sh again', {
       url,
       host,
@@ -159,7 +158,7 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
 function placeOfApi(url: string, { listen }: ServerSettings): PortAddress | undefined {
   if (url === '') return listen.port === 0 ? undefined : listen;
   const { hostname, port } = new URL(url);
-  return { host: fromUrl(hostname), port: Number(port) };
+  return { host: fromUrlHost(hostname), port: Number(port) };
 }
 
 /**

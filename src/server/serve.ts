@@ -5,7 +5,7 @@ import { apiServerOptions } from '../api/app.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { withDeadline } from '../system/concurrency/deadline.ts';
 import type { Log } from '../system/log/log.ts';
-import { inUrl } from '../system/net/address.ts';
+import { toUrlHost } from '../system/net/address.ts';
 import { http } from '../system/net/http.ts';
 import { isListenedOn } from '../system/net/listeners.ts';
 import { type ConnectionLimits, connectionLimits, limitConnections } from './connections.ts';
@@ -67,7 +67,7 @@ export async function serveApi(
     await chmod(path, mode);
   }
 
-  const url = `http://${inUrl(tcp?.address ?? host)}:${tcp?.port ?? port}`;
+  const url = `http://${toUrlHost(tcp?.address ?? host)}:${tcp?.port ?? port}`;
   const kept = opened.move();
   return { url, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }

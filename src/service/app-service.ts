@@ -27,7 +27,7 @@ import { GitServer } from '../push/git-server.ts';
 import type { GitCall } from '../push/push.ts';
 import type { GitExchange } from '../push/session.ts';
 import type { Release } from '../releases/release.ts';
-import { severity } from '../system/log/severity.ts';
+import { levelOf } from '../system/log/log.ts';
 import { readAppLog, readBuildLog } from './logs.ts';
 
 /** Use cases of the appliance, which the API calls. Each is a few lines; the work is done in `deploy`, `apps` and `push`. */
@@ -248,7 +248,7 @@ export class AppService {
 
   async destroy(app: string, by: string, gone: () => Promise<void>): Promise<void> {
     this.#signal.throwIfAborted();
-    using moving = this.#appliance.stillness.tryMove();
+    using moving = this.#appliance.moveLock.tryMove();
     if (moving === undefined) throw backupRunning(app);
     await this.#environments.remove(app, windUp, async () => {
       await this.#appliance.domains.removeOf(app);
@@ -266,7 +266,7 @@ export class AppService {
     this.#signal.throwIfAborted();
     const held = new DisposableStack();
     held.defer(() => this.#appliance.log.info('held still', { by }));
-    held.use(await this.#appliance.stillness.hold(this.#signal));
+    held.use(await this.#appliance.moveLock.hold(this.#signal));
     this.#appliance.log.info('holding still', { by });
     return held;
   }
@@ -304,7 +304,7 @@ export class AppService {
     } catch (error) {
       const { code, message } = errorBody(error);
       const why = error instanceof AppError ? { code, message } : { error };
-      log[severity(error)](`${action} failed`, { app: name, by, ...why });
+      log[levelOf(error)](`${action} failed`, { app: name, by, ...why });
       await writeHistory(this.#appliance, id, { action, by, outcome: 'failed', code });
       throw error;
     }

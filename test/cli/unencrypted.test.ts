@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { networkInterfaces } from 'node:os';
 import { test } from 'node:test';
-import { isLoopback } from '../../src/system/net/loopback.ts';
+import { isLoopback } from '../../src/system/net/address.ts';
 import { answering } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
 import { Checkout } from '../support/git.ts';

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { appUserName, findAppUser } from '../../src/config/app-user.ts';
 import { environmentName, Paths, parseEnvironmentName } from '../../src/config/paths.ts';
 import { AppError } from '../../src/errors/app-error.ts';
-import { findUser } from '../../src/system/process/passwd.ts';
+import { findUser } from '../../src/system/process/user.ts';
 
 const user = (app: string, environment = 'production') => appUserName('sluice', { app, environment });
 

@@ -11,8 +11,8 @@ import { parseSettings } from '../../src/config/settings-file.ts';
 import { generationSpec, type SpecChanges } from '../../src/deploy/spec.ts';
 import { Edge } from '../../src/edge/edge.ts';
 import { noCommit, type ReleaseRecord, type RunPlan } from '../../src/releases/release.ts';
+import { MoveLock } from '../../src/system/concurrency/move-lock.ts';
 import { Slots } from '../../src/system/concurrency/slots.ts';
-import { Stillness } from '../../src/system/concurrency/stillness.ts';
 import { createLog } from '../../src/system/log/log.ts';
 import { appSettings } from '../support/builds.ts';
 import { TestRunner } from '../support/runner.ts';
@@ -35,7 +35,7 @@ async function newSite(t: TestContext): Promise<Environment> {
     holdPorts: async () => undefined,
     log,
     builds: new Slots(1),
-    stillness: new Stillness(),
+    moveLock: new MoveLock(),
   };
   return new Environment(appliance, target, async () => []);
 }

@@ -6,7 +6,7 @@ import { Paths } from '../../src/config/paths.ts';
 import { directorySize, ensureSpace } from '../../src/releases/disk.ts';
 import { noCommit } from '../../src/releases/release.ts';
 import { ReleaseStore } from '../../src/releases/store.ts';
-import { freeBytes } from '../../src/system/fs/disk-space.ts';
+import { freeBytes } from '../../src/system/fs/files.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 const KiB = 1024;

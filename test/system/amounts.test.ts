@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatBytes, formatDuration } from '../../src/system/text/amounts.ts';
+import { formatBytes, formatDuration } from '../../src/system/text/format.ts';
 
 test('times are told in the unit that they are rounded to', () => {
   const told = [0, 12.4, 999.4, 999.6, 1500, 9949, 9951, 59_400, 59_600, 90_000, 119_600, 3_600_000];

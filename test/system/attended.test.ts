@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { AttendedDeadline, attendedTime } from '../../src/system/concurrency/attended.ts';
+import { AttendedDeadline, attendedTime } from '../../src/system/concurrency/deadline.ts';
 import { waitFor } from '../support/wait.ts';
 
 test('time in which our own event loop stood still does not count', async () => {

@@ -6,7 +6,7 @@ import { text } from 'node:stream/consumers';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { createLog } from '../../src/system/log/log.ts';
-import { onBehalfOf, stayOnBehalf } from '../../src/system/log/on-behalf.ts';
+import { bindRequestId, withRequestId } from '../../src/system/log/request-id.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 const log = fileURLToPath(new URL('../../src/system/log/log.ts', import.meta.url));
@@ -22,7 +22,7 @@ const talkative = (descriptor: number) => `
 test('a line says how urgent, when, who, what, for which request, and then the rest', async (t) => {
   const { log, lines } = await logToFile(t);
   log.info('app started', { app: 'shop', release: 3 });
-  onBehalfOf('trace-42', () => log.error('internal error', { error: 'Error: no\n    at once' }));
+  withRequestId('trace-42', () => log.error('internal error', { error: 'Error: no\n    at once' }));
   const [first = '', second = ''] = lines();
   assert.match(
     first,
@@ -50,9 +50,9 @@ test('less urgent lines than wanted are left out', async (t) => {
 test('what is done later for a request names it, and a callback that others call for it', async (t) => {
   const { log, lines } = await logToFile(t);
   let callback = () => {};
-  await onBehalfOf('trace-42', async () => {
+  await withRequestId('trace-42', async () => {
     await new Promise(setImmediate);
-    callback = stayOnBehalf(() => log.info('called back'));
+    callback = bindRequestId(() => log.info('called back'));
     log.info('later');
   });
   callback();

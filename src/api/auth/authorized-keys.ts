@@ -8,7 +8,7 @@ import type { ServerSettings } from '../../config/server-settings.ts';
 import { AppError, systemCode } from '../../errors/app-error.ts';
 import { ifThere } from '../../system/fs/exists.ts';
 import { ensurePrivateDirectory, writeFileAtomic } from '../../system/fs/files.ts';
-import { shellWord } from '../../system/text/shell-word.ts';
+import { shellWord } from '../../system/text/format.ts';
 import type { Key } from './keys.ts';
 
 /** `restrict` takes away all that is not the command: terminal, forwarding, and whatever sshd will learn yet. */

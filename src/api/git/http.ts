@@ -5,7 +5,7 @@ import type { Context } from 'koa';
 import { AppError } from '../../errors/app-error.ts';
 import { type ServiceMode, type ServiceName, serviceNames } from '../../git/service.ts';
 import type { AppService } from '../../service/app-service.ts';
-import { isLoopback } from '../../system/net/loopback.ts';
+import { isLoopback } from '../../system/net/address.ts';
 import { need } from '../auth/principal.ts';
 import { drained } from '../body.ts';
 import { type ApiContext, type ApiState, queryText, takes } from '../context.ts';

@@ -4,7 +4,7 @@ import { AppError } from '../../errors/app-error.ts';
 import type { Notice } from '../../protocol/runner.ts';
 import { exists } from '../../system/fs/exists.ts';
 import { NoFile, openFile, readText } from '../../system/fs/read-file.ts';
-import { formatBytes } from '../../system/text/amounts.ts';
+import { formatBytes } from '../../system/text/format.ts';
 import { defaultVersions, type Manager, managerOfYarn, versionForLockfile } from './versions.ts';
 
 /** Which package manager an app is installed with, and how strictly. */

@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { Manifest } from '../../config/package-manifest.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { exists } from '../../system/fs/exists.ts';
-import { isOnPath } from '../../system/process/on-path.ts';
+import { isOnPath } from '../../system/process/run.ts';
 import type { CommandRunner } from '../command-runner.ts';
 import type { BuildContext } from '../context.ts';
 import { baseEnvironment, buildEnvironment } from '../variables.ts';

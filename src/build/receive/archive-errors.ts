@@ -1,5 +1,5 @@
 import { AppError, systemCode } from '../../errors/app-error.ts';
-import { formatBytes, formatDuration } from '../../system/text/amounts.ts';
+import { formatBytes, formatDuration } from '../../system/text/format.ts';
 import type { ArchiveLimits } from './receive.ts';
 
 /** A path from an archive, for a message: what a hostile name holds must not reach a terminal as it is. */

@@ -3,7 +3,7 @@ import { checkRunDirectory, type Paths } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { exists } from '../../system/fs/exists.ts';
 import { type FileLock, tryLock } from '../../system/fs/lock.ts';
-import { asOwner } from '../../system/process/as-owner.ts';
+import { asOwner } from '../../system/process/user.ts';
 import { ApiClient } from '../client.ts';
 
 interface Stillness extends Disposable {

@@ -5,9 +5,9 @@ import type { Paths } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { exists } from '../../system/fs/exists.ts';
 import { ensurePrivateDirectory } from '../../system/fs/files.ts';
-import { asOwner } from '../../system/process/as-owner.ts';
 import { run } from '../../system/process/run.ts';
 import { isUnitHome } from '../../system/process/systemd.ts';
+import { asOwner } from '../../system/process/user.ts';
 import { lockHome } from './hold-still.ts';
 
 /** Whether systemd runs Sluice with a home, and we may tell it to stop. Else it is whoever has typed `sluice up`. */

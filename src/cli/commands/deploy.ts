@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { environmentName } from '../../config/paths.ts';
-import { counted } from '../../system/text/listing.ts';
+import { counted } from '../../system/text/format.ts';
 import { appDirectory, appNameIn } from '../app-directory.ts';
 import type { CheckoutCommit } from '../checkout.ts';
 import { type AppOptions, appSubcommand, connect } from '../command.ts';

@@ -4,7 +4,7 @@ import { text } from 'node:stream/consumers';
 import type { Command } from 'commander';
 import type { Key } from '../../api/auth/keys.ts';
 import type { AddedKey } from '../../api/routes/access.ts';
-import { inUrl } from '../../system/net/address.ts';
+import { toUrlHost } from '../../system/net/address.ts';
 import { type CommonOptions, connect, subcommand } from '../command.ts';
 import { UsageError } from '../failure.ts';
 import { formatTime, print, printJson, remark, table } from '../output.ts';
@@ -39,7 +39,7 @@ async function add(name: string, key: string | undefined, options: CommonOptions
 
 function pushUrl({ user, app }: AddedKey, address: SshAddress = { host: 'HOST', port: 22 }): string {
   const port = address.port === 22 ? '' : `:${address.port}`;
-  return `ssh://${user}@${inUrl(address.host)}${port}/${app ?? 'APP'}`;
+  return `ssh://${user}@${toUrlHost(address.host)}${port}/${app ?? 'APP'}`;
 }
 
 /** @param key a file, `-` for standard input, or the line of a key itself */

@@ -1,8 +1,7 @@
 import type { Command } from 'commander';
 import { type EnvironmentId, environmentName } from '../../config/paths.ts';
 import type { Release } from '../../releases/release.ts';
-import { formatBytes, formatDuration } from '../../system/text/amounts.ts';
-import { counted } from '../../system/text/listing.ts';
+import { counted, formatBytes, formatDuration } from '../../system/text/format.ts';
 import { printBuildLog } from '../build-log.ts';
 import { type AppOptions, appSubcommand, callApp } from '../command.ts';
 import { wholeNumber } from '../numbers.ts';

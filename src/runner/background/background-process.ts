@@ -10,7 +10,7 @@ import type {
   GenerationSpec,
 } from '../../protocol/runner.ts';
 import { describeError } from '../../system/log/log.ts';
-import { formatBytes, formatDuration } from '../../system/text/amounts.ts';
+import { formatBytes, formatDuration } from '../../system/text/format.ts';
 import { sharedMasker } from '../../system/text/mask/masker.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';
 import { endProcess } from '../end-process.ts';

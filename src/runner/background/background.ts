@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BackgroundStatus, GenerationSpec } from '../../protocol/runner.ts';
-import { Serial } from '../../system/concurrency/serial.ts';
-import { whenPossible } from '../../system/concurrency/when-possible.ts';
+import { retryOnShortage } from '../../system/concurrency/retry.ts';
+import { Slots } from '../../system/concurrency/slots.ts';
 import { processStartTime } from '../../system/process/processes.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';
 import { endProcess } from '../end-process.ts';
@@ -21,7 +21,7 @@ interface BackgroundGroupOptions {
 /** The background processes of one target: those of the release that is live, and those that still have to go. */
 export class BackgroundProcesses {
   readonly #options: BackgroundGroupOptions;
-  readonly #turns = new Serial();
+  readonly #turns = new Slots(1);
   #processes = new Set<BackgroundProcess>();
   /** the newest wish: what waited behind another that is out of date by then is left out */
   #wanted: GenerationSpec | undefined;
@@ -104,7 +104,7 @@ export class BackgroundProcesses {
     const { records, key, log } = this.#options;
     const ours = new Set(this.status().map(({ pid }) => pid));
     const left = () => records.left('background', key, ours);
-    const orphans = await whenPossible('the end of background processes of an earlier runner', left, log);
+    const orphans = await retryOnShortage('the end of background processes of an earlier runner', left, log);
     await Promise.all(
       orphans.map(async (record) => {
         const { pid } = record;
@@ -123,7 +123,7 @@ export class BackgroundProcesses {
 
 async function gone({ pid, startTime }: ProcessRecord): Promise<void> {
   const now = () =>
-    whenPossible(
+    retryOnShortage(
       'a look at a process',
       () => processStartTime(pid),
       () => undefined,

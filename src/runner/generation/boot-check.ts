@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { GenerationSpec } from '../../protocol/runner.ts';
-import { AttendedDeadline } from '../../system/concurrency/attended.ts';
-import { firstOf } from '../../system/concurrency/first-of.ts';
+import { AttendedDeadline, firstOf } from '../../system/concurrency/deadline.ts';
 import type { Exit } from '../exit.ts';
 import { checkHealth } from './health.ts';
 import type { Gone, StartupFailures } from './startup-failure.ts';

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { HealthSettings } from '../../config/app-settings.ts';
 import type { AppProtocol } from '../../protocol/worker.ts';
-import { AttendedDeadline } from '../../system/concurrency/attended.ts';
+import { AttendedDeadline } from '../../system/concurrency/deadline.ts';
 import { http } from '../../system/net/http.ts';
 
 /** How much of an answer is looked through for the wanted text, in bytes. */

@@ -1,10 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '../../errors/app-error.ts';
 import type { Crash, GenerationSpec, Liveness } from '../../protocol/runner.ts';
-import { withDeadline } from '../../system/concurrency/deadline.ts';
-import { firstOf } from '../../system/concurrency/first-of.ts';
-import { formatDuration } from '../../system/text/amounts.ts';
-import { counted } from '../../system/text/listing.ts';
+import { firstOf, withDeadline } from '../../system/concurrency/deadline.ts';
+import { counted, formatDuration } from '../../system/text/format.ts';
 import { describeExit, type Exit, noExit } from '../exit.ts';
 import { gateDeadline } from './gate-deadline.ts';
 import { Slot } from './slot.ts';

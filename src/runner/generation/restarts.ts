@@ -1,6 +1,6 @@
 import type { RestartSpec } from '../../protocol/runner.ts';
-import { backoffDelay } from '../../system/concurrency/backoff.ts';
-import { formatDuration } from '../../system/text/amounts.ts';
+import { backoffDelay } from '../../system/concurrency/retry.ts';
+import { formatDuration } from '../../system/text/format.ts';
 import type { Exit } from '../exit.ts';
 
 /** The longest delay between two restarts, and that of something that is `crashed`; in ms. */

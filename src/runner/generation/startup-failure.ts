@@ -1,6 +1,6 @@
 import { AppError } from '../../errors/app-error.ts';
 import type { GenerationSpec } from '../../protocol/runner.ts';
-import { formatDuration } from '../../system/text/amounts.ts';
+import { formatDuration } from '../../system/text/format.ts';
 import { describeExit, type Exit } from '../exit.ts';
 import type { WorkerHandle } from './worker-handle.ts';
 

@@ -1,5 +1,5 @@
 import type { GenerationSpec } from '../../protocol/runner.ts';
-import { formatBytes, formatDuration } from '../../system/text/amounts.ts';
+import { formatBytes, formatDuration } from '../../system/text/format.ts';
 import type { WorkerHandle } from './worker-handle.ts';
 
 /** Why a worker that is open should be replaced by a fresh one, as a clause; undefined where it should not. */

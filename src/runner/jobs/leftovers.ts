@@ -1,10 +1,10 @@
 import { readFile, stat } from 'node:fs/promises';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '../../errors/app-error.ts';
-import { whenPossible } from '../../system/concurrency/when-possible.ts';
+import { retryOnShortage } from '../../system/concurrency/retry.ts';
 import { listPids, processStartTimeNow, sessionOf, signalProcess } from '../../system/process/processes.ts';
 import { ownEnvironment, run } from '../../system/process/run.ts';
-import { formatDuration } from '../../system/text/amounts.ts';
+import { formatDuration } from '../../system/text/format.ts';
 import type { ProcessRecord, ProcessRecords } from '../takeover/process-records.ts';
 import { asUser, type Identity } from '../users/identity.ts';
 
@@ -70,14 +70,14 @@ export async function endLeftoversOfEarlier(
   const end = async (record: ProcessRecord) => {
     const { kind, key, pid, startTime, mark } = record;
     const look = () => startTime !== undefined && processStartTimeNow(pid) === startTime;
-    const isAlive = () => whenPossible(`a look at process ${pid}`, look, log);
+    const isAlive = () => retryOnShortage(`a look at process ${pid}`, look, log);
     const wasAlive = await isAlive();
     while (await isAlive()) await sleep(lookForEarlier, undefined, { ref: false });
-    await whenPossible(`the record of process ${pid}`, () => records.forget(record), log);
+    await retryOnShortage(`the record of process ${pid}`, () => records.forget(record), log);
     if (kind !== 'worker' && kind !== 'background') return;
     const remains = () => ({ pid: wasAlive ? pid : undefined, mark, user: userOf(key) });
     const end = () => endLeftovers(remains(), patience);
-    const killed = await whenPossible(`the end of what process ${pid} has left`, end, log);
+    const killed = await retryOnShortage(`the end of what process ${pid} has left`, end, log);
     if (killed > 0)
       log(
         `a process of an earlier runner (${kind} of ${key}, pid ${pid}) ${describeLeftovers(killed, patience)}`,

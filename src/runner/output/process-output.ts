@@ -3,8 +3,8 @@ import type { AppLog } from '../../logs/app-log.ts';
 import { Framer } from '../../logs/framer.ts';
 import type { LogOrigin } from '../../logs/line.ts';
 import { withDeadline } from '../../system/concurrency/deadline.ts';
-import { whenPossible } from '../../system/concurrency/when-possible.ts';
-import { formatBytes } from '../../system/text/amounts.ts';
+import { retryOnShortage } from '../../system/concurrency/retry.ts';
+import { formatBytes } from '../../system/text/format.ts';
 import type { Masker } from '../../system/text/mask/masker.ts';
 import type { Allowance } from '../allowance.ts';
 import { Capture } from './capture.ts';
@@ -198,7 +198,7 @@ export class ProcessOutput {
       }
     };
     const tell = (message: string) => this.#options.failed(new Error(message));
-    await whenPossible(
+    await retryOnShortage(
       `to read what ${this.#options.origin.process} prints`,
       open,
       tell,

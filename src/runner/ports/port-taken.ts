@@ -2,8 +2,8 @@ import { parseEnvironmentName } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
 import type { GenerationSpec } from '../../protocol/runner.ts';
 import type { WorkerBoot } from '../../protocol/worker.ts';
-import { findPortHolders, type PortHolder } from '../../system/net/port-holder.ts';
-import { shellWord } from '../../system/text/shell-word.ts';
+import { findPortHolders, type PortHolder } from '../../system/net/listeners.ts';
+import { shellWord } from '../../system/text/format.ts';
 
 type Wanted = Pick<GenerationSpec, 'key' | 'host' | 'port' | 'paths'>;
 

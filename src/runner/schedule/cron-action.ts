@@ -1,9 +1,9 @@
 import type { AppLog } from '../../logs/app-log.ts';
 import { Framer } from '../../logs/framer.ts';
 import type { GenerationSpec, JobSpec } from '../../protocol/runner.ts';
-import { isEverywhere } from '../../system/net/address.ts';
+import { isWildcard } from '../../system/net/address.ts';
 import { http } from '../../system/net/http.ts';
-import { formatDuration } from '../../system/text/amounts.ts';
+import { formatDuration } from '../../system/text/format.ts';
 import { sharedMasker } from '../../system/text/mask/masker.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';
 import { describeShortage } from '../exit.ts';
@@ -77,7 +77,7 @@ export function sendRequest(
   return new Promise((resolve, reject) => {
     const asking = http.request(
       {
-        host: isEverywhere(host) ? '127.0.0.1' : host,
+        host: isWildcard(host) ? '127.0.0.1' : host,
         port,
         method,
         path,

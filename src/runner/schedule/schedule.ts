@@ -2,7 +2,7 @@ import type { ScheduledTask } from 'node-cron';
 import type { AppLogs } from '../../logs/app-logs.ts';
 import type { CronSpec, CronStatus, GenerationSpec } from '../../protocol/runner.ts';
 import { nodeCron } from '../../system/node-cron.ts';
-import { formatDuration } from '../../system/text/amounts.ts';
+import { formatDuration } from '../../system/text/format.ts';
 import { sharedMasker } from '../../system/text/mask/masker.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';

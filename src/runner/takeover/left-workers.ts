@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { whenPossible } from '../../system/concurrency/when-possible.ts';
+import { retryOnShortage } from '../../system/concurrency/retry.ts';
 import { describeError } from '../../system/log/log.ts';
 import { processStartTime, signalProcess } from '../../system/process/processes.ts';
-import { formatDuration } from '../../system/text/amounts.ts';
+import { formatDuration } from '../../system/text/format.ts';
 import { type Orphans, reportsWithin } from './orphans.ts';
 import { bootClock, type ProcessRecord, type ProcessRecords } from './process-records.ts';
 
@@ -40,7 +40,7 @@ export async function endLeftWorkers(
   usual: Limits,
 ): Promise<void> {
   const find = () => options.records.left('worker', options.key, ours);
-  const left = await whenPossible('the end of workers of an earlier runner', find, options.log);
+  const left = await retryOnShortage('the end of workers of an earlier runner', find, options.log);
   const since = bootClock();
   await Promise.all(left.map((worker) => endLeftWorker(options, { ...usual, ...worker }, since)));
 }

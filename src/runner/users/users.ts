@@ -2,9 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { addAppUser, appUserName, findAppUser } from '../../config/app-user.ts';
 import type { Paths } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
-import { Serial } from '../../system/concurrency/serial.ts';
-import { findUser } from '../../system/process/passwd.ts';
+import { Slots } from '../../system/concurrency/slots.ts';
 import { run } from '../../system/process/run.ts';
+import { findUser } from '../../system/process/user.ts';
 import { checkedEnvironment, type Identity } from './identity.ts';
 
 /** userdel refuses while a process of the user is left, which is killed and has yet to be gone; in ms */
@@ -21,7 +21,7 @@ export class Users {
   readonly owner: Identity;
   readonly #paths: Paths;
   /** useradd and userdel lock a file, and fail where it is */
-  readonly #changes = new Serial();
+  readonly #changes = new Slots(1);
 
   /** @throws AppError `user_refused` where the home is nobody's who has a name, or root's */
   constructor(paths: Paths, ownerUid: number) {

@@ -1,28 +1,88 @@
+import { addAbortListener } from 'node:events';
+
 /**
- * A timer for what somebody may take. Where our own event loop has stood still, a machine that was suspended included,
- * timers come before what has been sent to us meanwhile: that is read first, and is in time.
+ * Starts a timer that limits how long somebody else may take. If our event loop stood still, or the machine was suspended, timers
+ * come before messages that have arrived meanwhile. Such messages are read first, and are in time.
  * @param milliseconds until `late`
  */
 export function patientTimer(late: () => void, milliseconds: number): NodeJS.Timeout {
-  // In a turn of the event loop timers come first, what has come over the network next, and then this.
+  // Order in a turn of the event loop: timers, then the network, then setImmediate.
   return setTimeout(() => setImmediate(late), milliseconds);
 }
 
 /**
- * Waits for `promise`, at most `milliseconds`; the timer is gone either way, and patient.
+ * Waits for `promise`, at most `milliseconds` by a patient timer, and clears the timer.
  * @returns the promise's value, or `{ timedOut: true }`
  */
 export async function withDeadline<T>(
   promise: Promise<T>,
   milliseconds: number,
 ): Promise<{ timedOut: false; value: T } | { timedOut: true }> {
-  let timer: NodeJS.Timeout | undefined;
-  const deadline = new Promise<{ timedOut: true }>((resolve) => {
-    timer = patientTimer(() => resolve({ timedOut: true }), milliseconds);
-  });
+  const { promise: deadline, resolve } = Promise.withResolvers<{ timedOut: true }>();
+  const timer = patientTimer(() => resolve({ timedOut: true }), milliseconds);
   try {
     return await Promise.race([promise.then((value) => ({ timedOut: false as const, value })), deadline]);
   } finally {
     clearTimeout(timer);
+  }
+}
+
+/**
+ * Waits for the first of some promises, or for a signal that aborts; returns the signal itself then. Leaves no listener: Node.js
+ * keeps a composed signal alive as long as it has listeners, with everything that they refer to.
+ */
+export async function firstOf<T>(promises: Promise<T>[], signals: AbortSignal[]): Promise<T | AbortSignal> {
+  using listeners = new DisposableStack();
+  const aborted = signals.map(
+    (signal) =>
+      new Promise<AbortSignal>((resolve) => {
+        listeners.use(addAbortListener(signal, () => resolve(signal)));
+      }),
+  );
+  return await Promise.race([...promises, ...aborted]);
+}
+
+/** Longest time between two turns of our event loop that counts as attended, in ms. */
+const longest = 500;
+/** Interval between two readings of the clock, in ms. */
+const step = 250;
+
+/**
+ * Returns the time during which this process could receive messages. If this process stood still for seconds, or the machine
+ * was suspended, that time must not count as the silence of another process.
+ * @param elapsed ms since the last turn
+ * @returns ms
+ */
+export function attendedTime(elapsed: number): number {
+  return Math.min(elapsed, longest);
+}
+
+/** Deadline that aborts its signal after some attended time, once everything that has arrived by then is read. */
+export class AttendedDeadline implements Disposable {
+  readonly #controller = new AbortController();
+  #left: number;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(milliseconds: number) {
+    this.#left = milliseconds;
+    this.#wait();
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+  }
+
+  #wait(): void {
+    const start = performance.now();
+    const look = () => {
+      this.#left -= attendedTime(performance.now() - start);
+      if (this.#left > 0) this.#wait();
+      else setImmediate(() => this.#controller.abort());
+    };
+    this.#timer = setTimeout(look, Math.max(0, Math.min(step, this.#left)));
   }
 }

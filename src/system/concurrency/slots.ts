@@ -1,9 +1,43 @@
-import { Waiting } from './waiting.ts';
+/** Queue of callers that wait, in the order of their arrival. */
+export class WaitQueue {
+  readonly #callers = new Set<() => void>();
 
-/** Lets a fixed number through at a time; the others wait in the order they came. With one slot it is a lock. */
+  /** Waits for the caller's turn. @throws the reason of the signal if it aborts first */
+  wait(signal?: AbortSignal): Promise<void> {
+    signal?.throwIfAborted();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const proceed = () => {
+      signal?.removeEventListener('abort', abort);
+      resolve();
+    };
+    const abort = () => {
+      this.#callers.delete(proceed);
+      reject(signal?.reason);
+    };
+    this.#callers.add(proceed);
+    signal?.addEventListener('abort', abort, { once: true });
+    return promise;
+  }
+
+  /** Lets the first caller proceed. @returns false if nobody waits */
+  releaseOne(): boolean {
+    const [next] = this.#callers;
+    if (next === undefined) return false;
+    this.#callers.delete(next);
+    next();
+    return true;
+  }
+
+  /** Lets all callers proceed. */
+  releaseAll(): void {
+    while (this.releaseOne());
+  }
+}
+
+/** Semaphore: lets a fixed number of callers proceed at a time, in the order of their arrival. With one slot it is a lock. */
 export class Slots {
   #free: number;
-  readonly #waiting = new Waiting();
+  readonly #queue = new WaitQueue();
 
   constructor(count: number) {
     this.#free = count;
@@ -14,20 +48,41 @@ export class Slots {
   }
 
   /**
-   * Waits for a slot, which is held until what is returned is disposed of.
-   * @throws the reason of the signal, when it aborts first
+   * Waits for a slot. The slot is free again when the result is disposed of.
+   * @throws the reason of the signal if it aborts first
    */
   async take(signal?: AbortSignal): Promise<Disposable> {
     signal?.throwIfAborted();
     if (this.#free > 0) this.#free -= 1;
-    else await this.#waiting.wait(signal);
-    const held = new DisposableStack();
-    held.defer(() => this.#pass());
-    return held;
+    else await this.#queue.wait(signal);
+    const slot = new DisposableStack();
+    // The next caller gets the slot directly: a caller that arrives meanwhile cannot overtake.
+    slot.defer(() => {
+      if (!this.#queue.releaseOne()) this.#free += 1;
+    });
+    return slot;
   }
 
-  /** Hands the slot straight to the next one, so that nobody who comes meanwhile gets in between. */
-  #pass(): void {
-    if (!this.#waiting.letOne()) this.#free += 1;
+  /** Runs a task in a slot. */
+  async run<T>(task: () => Promise<T>): Promise<T> {
+    using _ = await this.take();
+    return await task();
+  }
+}
+
+/** Runs tasks with the same key one after the other. Tasks with different keys do not wait for each other. */
+export class SlotsByKey {
+  readonly #keys = new Map<string, { slots: Slots; tasks: number }>();
+
+  async run<T>(key: string, task: () => Promise<T>): Promise<T> {
+    const entry = this.#keys.get(key) ?? { slots: new Slots(1), tasks: 0 };
+    this.#keys.set(key, entry);
+    entry.tasks += 1;
+    try {
+      return await entry.slots.run(task);
+    } finally {
+      entry.tasks -= 1;
+      if (entry.tasks === 0) this.#keys.delete(key);
+    }
   }
 }

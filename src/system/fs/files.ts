@@ -1,6 +1,18 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, writeFileSync } from 'node:fs';
-import { link, lstat, mkdir, open, readdir, readFile, readlink, rename, rm, symlink } from 'node:fs/promises';
+import {
+  link,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  readlink,
+  rename,
+  rm,
+  statfs,
+  symlink,
+} from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { isRefusedByDisk } from '../../errors/app-error.ts';
 import { isAlive } from '../process/processes.ts';
@@ -178,4 +190,10 @@ export function writeSynced(path: string, content: string, mode: number): void {
   } finally {
     closeSync(descriptor);
   }
+}
+
+/** Returns the bytes that an unprivileged process may still write on the file system of `path`. */
+export async function freeBytes(path: string): Promise<number> {
+  const { bavail, bsize } = await statfs(path);
+  return bavail * bsize;
 }

@@ -1,9 +1,9 @@
-/** What a line of our own log is about, from the least to the most urgent; apart from the log, so that settings can name them. */
+/** Levels of our own log, from the least to the most urgent. Settings name them, so they are apart from the log and its package. */
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const;
 
 export type LogLevel = (typeof logLevels)[number];
 
-/** The level of this name; `info` where there is none, as for a runner that was started by hand. */
+/** Returns the level of this name, or `info`. */
 export function logLevel(name: string | undefined): LogLevel {
   return logLevels.find((level) => level === name) ?? 'info';
 }

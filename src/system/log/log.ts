@@ -1,19 +1,21 @@
 import { fstatSync, writeFileSync, writeSync } from 'node:fs';
 import { pino } from 'pino';
+import { errorBody } from '../../errors/app-error.ts';
+import { errorStatus } from '../../errors/codes.ts';
 import type { LogLevel } from './log-level.ts';
-import { requestId } from './on-behalf.ts';
+import { requestId } from './request-id.ts';
 
-type Say = (event: string, fields?: Record<string, unknown>) => void;
+type LogEvent = (event: string, fields?: Record<string, unknown>) => void;
 
 /**
- * Our own log: what happened, and the facts around it. `info` is what was done; `warn` what went wrong and was dealt
- * with, or was the caller's to put right; `error` what is our fault, or needs somebody to see to it.
+ * Our own log of events and their fields. `info` is normal work. `warn` is a failure that was handled, or that the caller can
+ * correct. `error` is a failure of Sluice, or a problem that an administrator must solve.
  */
-export type Log = Record<LogLevel, Say>;
+export type Log = Record<LogLevel, LogEvent>;
 
 /**
- * Our own log, one JSON object a line, on a file descriptor: `level`, `time`, `source`, `msg`, the id of the request
- * that it is about where there is one, then the fields. An `error` among them is told with its stack and what caused it.
+ * Creates our own log on a file descriptor. Each line is a JSON object: `level`, `time`, `source`, `msg`, the id of the request
+ * if there is one, then the fields. An `error` among the fields has its stack and its causes.
  */
 export function createLog(descriptor: number, source: 'server' | 'runner', level: LogLevel = 'info'): Log {
   const mark = isJournal(descriptor) ? withPriority : (line: string) => line;
@@ -27,15 +29,24 @@ export function createLog(descriptor: number, source: 'server' | 'runner', level
     },
     { write: (line) => writeLine(descriptor, mark(line)) },
   );
-  // As a field like the others, the event stands before them, where people look for it; pino's own comes last.
+  // As a field, the event comes first; the message of pino itself would come last.
   const at =
-    (each: LogLevel): Say =>
+    (each: LogLevel): LogEvent =>
     (event, fields) =>
       logger[each]({ msg: event, requestId: requestId(), ...fields });
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
 }
 
-/** Whether systemd has connected it to its journal (systemd.exec(5), $JOURNAL_STREAM). */
+/**
+ * Returns the level for the error of a request. An error that the caller can correct is a warning, and so is an error because
+ * Sluice is being stopped.
+ */
+export function levelOf(error: unknown): 'warn' | 'error' {
+  const { code } = errorBody(error);
+  return errorStatus[code] < 500 || code === 'stopping' ? 'warn' : 'error';
+}
+
+/** Returns true if systemd has connected the descriptor to its journal (systemd.exec(5), $JOURNAL_STREAM). */
 function isJournal(descriptor: number): boolean {
   const stream = process.env['JOURNAL_STREAM'];
   if (stream === undefined) return false;
@@ -43,7 +54,7 @@ function isJournal(descriptor: number): boolean {
   return stream === `${dev}:${ino}`;
 }
 
-/** The journal takes how urgent a line is from its beginning, and takes that away: `journalctl -p warning`. */
+/** Adds a priority, which the journal reads and removes: `journalctl -p warning`. */
 function withPriority(line: string): string {
   const level = /^\{"level":"(\w+)"/.exec(line)?.[1] as LogLevel;
   return `<${priorities[level]}>${line}`;
@@ -52,29 +63,28 @@ function withPriority(line: string): string {
 const priorities: Record<LogLevel, number> = { error: 3, warn: 4, info: 6, debug: 7 };
 
 /**
- * Synchronously: events are few, and the last ones before a crash are those that matter. A file system that takes no
- * more must not end us, so the line goes to stderr then; pino's own destination throws at such a one, or, where its
- * error is listened to, keeps every line in memory from then on.
+ * Writes a line synchronously: events are few, and the last ones before a crash matter most. A line that the file system refuses
+ * goes to stderr. The destination of pino would throw, or keep every further line in memory.
  */
 function writeLine(descriptor: number, line: string): void {
   try {
     writeFileSync(descriptor, line);
   } catch (error) {
-    sayElsewhere(`${line.trimEnd()} (not in the log: ${String(error)})\n`);
+    writeToStderr(`${line.trimEnd()} (not in the log: ${String(error)})\n`);
   }
 }
 
 /**
- * On stderr, which for the runner is the log itself: where that takes no more either, nobody is left to be told, and
- * what we do matters more than what we say of it. (`process.stderr.write` would end us by an 'error' that nobody hears.)
+ * Writes to stderr, and ignores errors: for the runner, stderr is the log itself. An 'error' event of `process.stderr` would end
+ * the process.
  */
-function sayElsewhere(text: string): void {
+function writeToStderr(text: string): void {
   try {
     writeSync(process.stderr.fd, text);
   } catch {}
 }
 
-/** An error for a log, with its stack and what caused it. */
+/** Describes an error for a log, with its stack and its causes. */
 export function describeError(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const cause = error.cause === undefined ? '' : `\ncaused by: ${describeError(error.cause)}`;

@@ -3,35 +3,43 @@ import { isIPv4 } from 'node:net';
 import { ifThere } from '../fs/exists.ts';
 import { listPids } from '../process/processes.ts';
 
-/** A TCP socket that listens. */
+/** TCP socket that listens. */
 export interface Listener {
   /** such as `127.0.0.1`, `0.0.0.0`, `::1`, `::` */
   host: string;
   port: number;
-  /** of the user who made it */
+  /** user who made the socket */
   uid: number;
-  /** who has it open, as far as we may see */
+  /** processes that have the socket, as far as we may inspect them */
   pids: number[];
 }
 
-/** A socket that listens; `inode` names the socket. */
 type ListeningSocket = Omit<Listener, 'pids'> & { inode: string };
 
-/** What listens on this machine, or in this container; undefined where there is no /proc that says so. */
+/** Process with a socket that listens on a port. */
+export interface PortHolder {
+  pid: number;
+  /** as `ps` shows it */
+  command: string;
+  /** variables of the process; empty if this user may not read them */
+  environment: Record<string, string>;
+}
+
+/** Lists the sockets that listen on this machine, or in this container; undefined without /proc. */
 export async function listListeners(): Promise<Listener[] | undefined> {
   const sockets = await listeningSockets();
   if (sockets === undefined) return undefined;
-  const holders = await holdersOf(new Set(sockets.map(({ inode }) => inode)));
-  return sockets.map(({ inode, ...listener }) => ({ ...listener, pids: holders.get(inode) ?? [] }));
+  const pidsOf = await findProcesses(new Set(sockets.map(({ inode }) => inode)));
+  return sockets.map(({ inode, ...listener }) => ({ ...listener, pids: pidsOf.get(inode) ?? [] }));
 }
 
-/** Lists the sockets that listen, without their processes; undefined without /proc. */
-export async function listeningSockets(): Promise<ListeningSocket[] | undefined> {
-  const tables = await Promise.all(
-    ['/proc/net/tcp', '/proc/net/tcp6'].map((path) => ifThere(readFile(path, 'latin1'))),
-  );
-  if (tables.every((table) => table === undefined)) return undefined;
-  return tables.flatMap((table) => (table ?? '').split('\n').slice(1).flatMap(listenerIn));
+/** Finds the other processes that listen on a TCP port. Leaves out processes that this user may not inspect. */
+export async function findPortHolders(port: number): Promise<PortHolder[]> {
+  const sockets = ((await listeningSockets()) ?? []).filter((socket) => socket.port === port);
+  const pidsOf = await findProcesses(new Set(sockets.map(({ inode }) => inode)));
+  const pids = new Set([...pidsOf.values()].flat());
+  pids.delete(process.pid);
+  return Promise.all([...pids].map(describe));
 }
 
 /**
@@ -48,51 +56,53 @@ export async function isListenedOn(host: string, port: number): Promise<boolean 
   return sockets?.some((socket) => socket.port === port && overlaps(socket.host));
 }
 
+async function listeningSockets(): Promise<ListeningSocket[] | undefined> {
+  const tables = await Promise.all(
+    ['/proc/net/tcp', '/proc/net/tcp6'].map((path) => ifThere(readFile(path, 'latin1'))),
+  );
+  if (tables.every((table) => table === undefined)) return undefined;
+  return tables.flatMap((table) => (table ?? '').split('\n').slice(1).flatMap(parseSocket));
+}
+
 /** Source: proc(5), /proc/net/tcp; 0A is TCP_LISTEN. */
-function listenerIn(line: string): ListeningSocket[] {
+function parseSocket(line: string): ListeningSocket[] {
   const [, local = '', , state, , , , uid, , inode] = line.trim().split(/\s+/);
   const [address = '', port = ''] = local.split(':');
   if (state !== '0A' || inode === undefined) return [];
-  return [{ host: hostIn(address), port: Number.parseInt(port, 16), uid: Number(uid), inode }];
+  return [{ host: parseAddress(address), port: Number.parseInt(port, 16), uid: Number(uid), inode }];
 }
 
-/** Words of 32 bits, each in the order of bytes of the processor, which is little-endian on all that we run on. */
-function hostIn(hex: string): string {
-  const words = hex.match(/.{8}/g) ?? [];
-  const bytes = words.flatMap((word) =>
-    (word.match(/../g) ?? []).reverse().map((byte) => Number.parseInt(byte, 16)),
-  );
+/** Parses words of 32 bits, whose bytes are in the order of the processor: little-endian on all supported systems. */
+function parseAddress(hex: string): string {
+  const bytes = Buffer.from(hex, 'hex').swap32();
   if (bytes.length === 4) return bytes.join('.');
-  const groups = Array.from({ length: 8 }, (_, index) =>
-    (((bytes[index * 2] ?? 0) << 8) | (bytes[index * 2 + 1] ?? 0)).toString(16),
-  );
-  // As URLs have it: the longest run of zeros is left out, and IPv4 in it is shown as such.
+  const groups = Array.from({ length: 8 }, (_, index) => bytes.readUInt16BE(index * 2).toString(16));
+  // A URL leaves out the longest run of zeros. IPv4 in IPv6 is shown as such.
   return new URL(`http://[${groups.join(':')}]`).hostname
     .slice(1, -1)
-    .replace(/^::ffff:(\w+):(\w+)$/, mapped);
+    .replace(/^::ffff:\w+:\w+$/, bytes.subarray(12).join('.'));
 }
 
-function mapped(_: string, high: string, low: string): string {
-  const number = Number.parseInt(high, 16) * 65_536 + Number.parseInt(low, 16);
-  return [24, 16, 8, 0].map((shift) => (number >>> shift) & 255).join('.');
-}
-
-/** Processes of others are not ours to look into, unless we are root. */
-async function holdersOf(inodes: ReadonlySet<string>): Promise<Map<string, number[]>> {
-  const holders = new Map<string, number[]>();
+/** Finds the processes of sockets. Only root can inspect processes of other users. */
+async function findProcesses(inodes: ReadonlySet<string>): Promise<Map<string, number[]>> {
+  const processes = new Map<string, number[]>();
+  if (inodes.size === 0) return processes;
   for (const pid of await listPids()) {
-    for (const name of await readdir(`/proc/${pid}/fd`).catch(none)) {
+    for (const name of await readdir(`/proc/${pid}/fd`).catch(() => [])) {
       const link = await readlink(`/proc/${pid}/fd/${name}`).catch(() => '');
       const inode = /^socket:\[(\d+)\]$/.exec(link)?.[1];
       if (inode === undefined || !inodes.has(inode)) continue;
-      const pids = holders.get(inode) ?? [];
-      if (!pids.includes(pid)) pids.push(pid);
-      holders.set(inode, pids);
+      const pids = processes.get(inode) ?? [];
+      if (!pids.includes(pid)) processes.set(inode, [...pids, pid]);
     }
   }
-  return holders;
+  return processes;
 }
 
-function none(): string[] {
-  return [];
+/** Describes a process; a part that cannot be read is empty: processes end, and those of other users cannot be inspected. */
+async function describe(pid: number): Promise<PortHolder> {
+  const read = (name: string) => readFile(`/proc/${pid}/${name}`, 'utf8').catch(() => '');
+  const pairs = (await read('environ')).split('\0').map((pair) => pair.split(/=(.*)/s, 2));
+  const command = (await read('cmdline')).replaceAll('\0', ' ').trim();
+  return { pid, command, environment: Object.fromEntries(pairs) };
 }

@@ -1,8 +1,10 @@
 import { spawn as nodeSpawn, type SpawnOptions } from 'node:child_process';
 import { once } from 'node:events';
+import { access, constants } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { finished } from 'node:stream/promises';
-import { formatDuration } from '../text/amounts.ts';
+import { formatDuration } from '../text/format.ts';
 
 /** Directories of programs, for a process without a PATH of its own. */
 export const usualPath = '/usr/local/bin:/usr/bin:/bin';
@@ -166,4 +168,16 @@ export async function runAs(
   // The other user may have stopped the program: only SIGKILL ends it then.
   const limits = { killSignal: 'SIGKILL', endOnInterrupt: true } as const;
   return (await run(program, args, { ...asOther(user), ...limits, ...options })).stdout;
+}
+
+/** Returns true if this user can run a program from a PATH. */
+export async function isOnPath(program: string, path: string): Promise<boolean> {
+  for (const directory of path.split(delimiter)) {
+    const found = await access(join(directory, program), constants.X_OK).then(
+      () => true,
+      () => false,
+    );
+    if (found) return true;
+  }
+  return false;
 }

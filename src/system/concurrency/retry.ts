@@ -2,7 +2,21 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isShortage } from '../../errors/app-error.ts';
 import { describeError } from '../log/log.ts';
 
-/** Pause before the next attempt, in ms. */
+interface BackoffOptions {
+  /** delay before the second attempt, in ms; the first attempt is made at once */
+  initial: number;
+  factor: number;
+  /** longest delay, in ms */
+  ceiling: number;
+}
+
+/** Returns the delay before the next attempt after a number of failures, in ms. */
+export function backoffDelay(failures: number, { initial, factor, ceiling }: BackoffOptions): number {
+  if (failures <= 0) return 0;
+  return Math.min(ceiling, initial * factor ** (failures - 1));
+}
+
+/** Pause before an attempt after a shortage, in ms. */
 const pause = 500;
 
 /**
@@ -11,7 +25,7 @@ const pause = 500;
  * @param log called once, with a message that has `what` and the first error
  * @throws any other error of `work`, and the last one after `stopped` returns true
  */
-export async function whenPossible<T>(
+export async function retryOnShortage<T>(
   what: string,
   work: () => T | Promise<T>,
   log: (message: string) => void,
