@@ -1,109 +1,90 @@
-import { fileURLToPath } from 'node:url';
 import type { Environment } from '../apps/environment.ts';
 import { defaultEnvironment } from '../config/paths.ts';
-import { collide, heads, kept } from '../git/refs.ts';
+import { collide, heads, releaseRefs } from '../git/refs.ts';
 import { Repository } from '../git/repository.ts';
 import { type ReleaseRecord, wholeCommit } from '../releases/release.ts';
 import { Slots } from '../system/concurrency/slots.ts';
 
-const hooks = fileURLToPath(new URL('../../hooks', import.meta.url));
-
-/** The repository of one app as the server has it in memory: what is on the disk, and who may change its refs now. */
-export class AppRepository {
-  readonly repository: Repository;
-  /** held by whoever changes refs, or waits for git to do so */
-  readonly refs = new Slots(1);
-  /** clients of git that are served now and may push */
-  #pushers = 0;
+/** Repository of one app, with its pushes under way. */
+export class AppRepository extends Repository {
+  /** lock for changes of refs; a push holds it while git changes its refs */
+  readonly refsLock = new Slots(1);
+  #pushes = 0;
   #isBehind = false;
 
-  constructor(path: string) {
-    this.repository = new Repository(path);
-  }
-
-  /** Makes the repository where it is not there yet. */
-  ensure(): Promise<void> {
-    return this.repository.ensure(hooks);
-  }
-
-  /** Notes a client that may push, until what is returned is disposed of. */
+  /** Counts a push as under way until the result is disposed of. */
   enter(): Disposable {
-    this.#pushers += 1;
-    const inside = new DisposableStack();
-    inside.defer(() => {
-      this.#pushers -= 1;
+    this.#pushes += 1;
+    const entered = new DisposableStack();
+    entered.defer(() => {
+      this.#pushes -= 1;
     });
-    return inside;
+    return entered;
   }
 
-  /** Whether somebody is served who may push. */
+  /** True while a push is under way. */
   get isBusy(): boolean {
-    return this.#pushers > 0;
+    return this.#pushes > 0;
   }
 
-  /** Whether the branches are not to be aligned now, since somebody pushes; it is remembered that they must be. */
-  postponesAlignment(): boolean {
+  /** True if the branches have yet to be aligned because a push was under way. */
+  get isBehind(): boolean {
+    return this.#isBehind;
+  }
+
+  /**
+   * Sets the branches to what runs. Each environment has one branch: the branch of its last push, at the commit of the live
+   * release. An environment has no branch if git does not have that commit, as after an upload: a push of any commit then
+   * changes something. During a push, this waits for the end of the last push, which calls it again.
+   * @param environments all environments of the app
+   */
+  async align(environments: Environment[]): Promise<void> {
+    // A push may hold the lock for as long as its client takes to read.
+    if (this.#isPostponed()) return;
+    using _ = await this.refsLock.take();
+    if (this.#isPostponed() || !(await this.exists)) return;
+    const { refs, head } = await this.#desiredRefs(environments);
+    const actual = new Map([...(await this.refs(heads)), ...(await this.refs(releaseRefs))]);
+    const changes = new Map<string, string | null>();
+    for (const ref of actual.keys()) if (!refs.has(ref)) changes.set(ref, null);
+    for (const [ref, commit] of refs) if (actual.get(ref) !== commit) changes.set(ref, commit);
+    await this.updateRefs(changes);
+    await this.setHead(head);
+  }
+
+  #isPostponed(): boolean {
     this.#isBehind = this.isBusy;
     return this.#isBehind;
   }
 
-  /** Whether the branches were to be aligned while somebody pushed, and still are. */
-  get isBehind(): boolean {
-    return this.#isBehind;
-  }
-}
-
-/**
- * Makes the branches say what runs: each environment has one, the branch it was last pushed with, at the commit of its
- * live release. Where git does not know that commit, as of an upload, there is none, so that a push of any commit has
- * something to do. Does nothing while a push is under way; the end of the last one does it.
- * @param environments all environments of one app
- */
-export async function alignBranches(place: AppRepository, environments: Environment[]): Promise<void> {
-  const { repository } = place;
-  // Asked before the lock, too: a push may hold that for as long as its client takes to listen.
-  if (place.postponesAlignment()) return;
-  using _ = await place.refs.take();
-  if (place.postponesAlignment() || !(await repository.isThere)) return;
-  const { refs: wanted, head } = await wantedRefs(place, environments);
-  const there = new Map([...(await repository.refs(heads)), ...(await repository.refs(kept))]);
-  const changes = new Map<string, string | null>();
-  for (const ref of there.keys()) if (!wanted.has(ref)) changes.set(ref, null);
-  for (const [ref, commit] of wanted) if (there.get(ref) !== commit) changes.set(ref, commit);
-  await repository.updateRefs(changes);
-  await repository.setHead(head);
-}
-
-/** `head` is what a clone checks out: production, or a branch that is not there. */
-async function wantedRefs(
-  { repository }: AppRepository,
-  environments: Environment[],
-): Promise<{ refs: Map<string, string>; head: string }> {
-  const refs = new Map<string, string>();
-  let ofProduction: string | undefined;
-  // In the order of importance: of two branches that exclude each other, the first is had.
-  for (const environment of environments.toSorted((a, b) => rank(a) - rank(b))) {
-    const [releases, active] = await Promise.all([environment.store.list(), environment.store.active()]);
-    const live = releases.find(({ number }) => number === active?.release);
-    const branch = releases.find(wasPushed)?.source.branch;
-    if (rank(environment) === 0 && branch) ofProduction = branch;
-    const commit = live && wholeCommit(live.source);
-    const ref = `${heads}${branch}`;
-    if (branch && commit && ![...refs.keys()].some((other) => other === ref || collide(other, ref))) {
-      refs.set(ref, commit);
-    }
-    for (const release of releases) {
-      const its = wholeCommit(release.source);
-      if (its === null || release.liveAt === null) continue;
-      if (await environment.store.hasTree(release.number)) {
-        refs.set(`${kept}${environment.id.environment}/${release.number}`, its);
+  /** Returns the refs to set, and the branch that a clone checks out: that of production, or one that does not exist. */
+  async #desiredRefs(environments: Environment[]): Promise<{ refs: Map<string, string>; head: string }> {
+    const desired = new Map<string, string>();
+    let productionBranch: string | undefined;
+    // Production comes first: of two branches that exclude each other, git gets the first.
+    for (const environment of environments.toSorted((a, b) => rank(a) - rank(b))) {
+      const [releases, active] = await Promise.all([environment.store.list(), environment.store.active()]);
+      const live = releases.find(({ number }) => number === active?.release);
+      const branch = releases.find(wasPushed)?.source.branch;
+      if (rank(environment) === 0 && branch) productionBranch = branch;
+      const commit = live && wholeCommit(live.source);
+      const ref = `${heads}${branch}`;
+      const isFree = ![...desired.keys()].some((other) => other === ref || collide(other, ref));
+      if (branch && commit && isFree) desired.set(ref, commit);
+      for (const release of releases) {
+        const commit = wholeCommit(release.source);
+        if (commit === null || release.liveAt === null) continue;
+        if (await environment.store.hasTree(release.number)) {
+          desired.set(`${releaseRefs}${environment.id.environment}/${release.number}`, commit);
+        }
       }
     }
+    const known = await this.having([...new Set(desired.values())]);
+    const refs = new Map([...desired].filter(([, commit]) => known.has(commit)));
+    const head =
+      productionBranch !== undefined && refs.has(heads + productionBranch) ? productionBranch : 'main';
+    return { refs, head };
   }
-  const known = await repository.having([...new Set(refs.values())]);
-  const there = new Map([...refs].filter(([, commit]) => known.has(commit)));
-  const head = ofProduction !== undefined && there.has(heads + ofProduction) ? ofProduction : 'main';
-  return { refs: there, head };
 }
 
 function rank({ id }: Environment): number {

@@ -154,9 +154,9 @@ export class Registry {
   /** What was pushed to an app. @throws AppError `app_not_found` where nothing ever was, `invalid_name` */
   async findRepository(app: string): Promise<AppRepository> {
     checkName('an app', app);
-    const { repository } =
+    const repository =
       this.#repositories.get(app) ?? new AppRepository(this.#appliance.paths.repository(app));
-    if (!(await repository.isThere)) throw appNotFound(app);
+    if (!(await repository.exists)) throw appNotFound(app);
     return this.repository(app);
   }
 
@@ -173,19 +173,19 @@ export class Registry {
    * What an app is pushed to, made where it is not there yet, and kept for as long as what is returned is not disposed of.
    * @throws AppError `invalid_name`
    */
-  async openRepository(app: string): Promise<{ place: AppRepository } & Disposable> {
+  async openRepository(app: string): Promise<{ repository: AppRepository } & Disposable> {
     checkName('an app', app);
     using _ = await this.#change(app);
-    const place = this.repository(app);
-    await place.ensure();
-    const entered = place.enter();
-    return { place, [Symbol.dispose]: () => entered[Symbol.dispose]() };
+    const repository = this.repository(app);
+    await repository.ensure();
+    const entered = repository.enter();
+    return { repository, [Symbol.dispose]: () => entered[Symbol.dispose]() };
   }
 
   /** Waits for a removal that is under way; then returns true if the app has no repository. @throws AppError `invalid_name` */
   async lacksRepository(app: string): Promise<boolean> {
     using _ = await this.#change(app);
-    return !(await this.repository(app).repository.isThere);
+    return !(await this.repository(app).exists);
   }
 
   /** Names of all that has something on the disk, whether or not it has come to be an app. */
@@ -201,16 +201,16 @@ export class Registry {
     // What is no name could lead anywhere.
     if (!isName(app)) return;
     using _ = await this.#change(app);
-    const place = this.repository(app);
-    if (place.isBusy) return;
+    const repository = this.repository(app);
+    if (repository.isBusy) return;
     const { paths } = this.#appliance;
-    const repository = basename(paths.repository(app));
-    const isOfPush = (name: string) => name === repository || isTemporary(name);
+    const directory = basename(paths.repository(app));
+    const isOfPush = (name: string) => name === directory || isTemporary(name);
     // What is there besides, in whatever state it is, is nothing that a push has left.
     if ((await listDirectory(paths.app(app))).every(isOfPush)) {
       this.#repositories.delete(app);
       await removeTree(paths.app(app));
-    } else if (await place.repository.isThere) await place.repository.sweepObjects();
+    } else if (await repository.exists) await repository.sweepObjects();
   }
 
   /** All there are, by name. */

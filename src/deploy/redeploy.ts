@@ -19,7 +19,7 @@ export async function sourceOfCommit(
   if (record === undefined) throw releaseNotFound(environment, release);
   const commit = wholeCommit(record.source);
   if (commit === null) throw notKept(environment, release, 'what was uploaded is no commit');
-  const known = (await repository.isThere) && (await repository.has(commit));
+  const known = (await repository.exists) && (await repository.has(commit));
   if (!known) throw notKept(environment, release, `commit ${commit.slice(0, 10)} is not on the server`);
   // A directory may have been uploaded from any branch: that one was not pushed.
   const branch = record.source.kind === 'git' ? record.source.branch : null;

@@ -2,34 +2,37 @@ import type { ChildProcess } from 'node:child_process';
 import { getPriority, setPriority } from 'node:os';
 import { PassThrough, type Readable } from 'node:stream';
 import { AppError, systemCode } from '../errors/app-error.ts';
-import { OutputTooLong, ownEnvironment, run, spawn } from '../system/process/run.ts';
+import { ownEnvironment, spawn } from '../system/process/run.ts';
 
-/** How long one command may take, in ms: the longest look at a whole history. */
+/** Time limit of one command, in ms: enough to walk a whole history. */
 const timeout = 120_000;
 
-/** The longest output of one command that is taken into memory, in bytes. */
+/** Limit of the output that `git` returns, in bytes. */
 const maxOutput = 16 * 1024 ** 2;
 
-/**
- * Runs one git command on a repository and gives what it printed.
- * @param env beside our own: where a push keeps its objects until it is accepted
- * @throws AppError `git_missing`; an Error with what git said, where it fails
- */
-export async function git(
-  repository: string,
-  args: string[],
-  { env = {}, input }: { env?: Record<string, string>; input?: string } = {},
-): Promise<string> {
-  const options = { env: gitEnvironment(env), maxOutput, timeout, ...(input !== undefined && { input }) };
-  try {
-    return (await run('git', [`--git-dir=${repository}`, ...args], options)).stdout;
-  } catch (error) {
-    throw explainStart(error) ?? explainSize(error) ?? failed(args, error as Error & { stderr?: string });
-  }
+/** Limit of a record that `gitRecords` yields, in characters: longer than any path of a system. */
+const maxRecord = 64 * 1024;
+
+interface GitOptions {
+  /** variables of git, such as those that name the objects of a push */
+  env?: Record<string, string>;
+  input?: string;
 }
 
-/** Longest record that `gitRecords` accepts, in characters: longer than any path of a system. */
-const longestRecord = 64 * 1024;
+/**
+ * Runs one git command on a repository and returns its output.
+ * @throws AppError `git_missing`, `git_failed` for too much output; an Error with the message of git, if git fails
+ */
+export async function git(repository: string, args: string[], options: GitOptions = {}): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of gitOutput(repository, args, options)) {
+    size += chunk.length;
+    if (size > maxOutput) throw tooLong(maxOutput);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
 
 /**
  * Runs one git command and yields its output in groups of records that end with NULs. Memory does not grow with the number of
@@ -39,72 +42,93 @@ const longestRecord = 64 * 1024;
 export async function* gitRecords(
   repository: string,
   args: string[],
-  env: Record<string, string> = {},
+  options: GitOptions = {},
 ): AsyncGenerator<string[]> {
-  const child = spawn('git', [`--git-dir=${repository}`, ...args], {
-    env: gitEnvironment(env),
-    stdio: ['ignore', 'pipe', 'pipe'],
-    timeout,
-  });
-  const exit = new Promise<number | null>((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', resolve);
-  });
-  // A reader that stops early does not wait for the exit.
-  exit.catch(() => undefined);
-  try {
-    // Without a process there are no streams.
-    if (child.pid === undefined) await exit;
-    let complaint = '';
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      complaint = (complaint + text).slice(0, 2000);
-    });
-    let rest = '';
-    for await (const text of child.stdout.setEncoding('utf8')) {
-      const records = (rest + text).split('\0');
-      rest = records.pop() ?? '';
-      if (rest.length > longestRecord) throw tooLong(longestRecord);
-      yield records;
-    }
-    const code = await exit;
-    if (code !== 0)
-      throw failed(args, new Error(complaint.trim() || `exit status ${code ?? child.signalCode}`));
-  } catch (error) {
-    throw explainStart(error) ?? error;
-  } finally {
-    child.kill();
+  let rest = '';
+  for await (const text of gitOutput(repository, args, options).setEncoding('utf8')) {
+    const records = (rest + text).split('\0');
+    rest = records.pop() ?? '';
+    if (rest.length > maxRecord) throw tooLong(maxRecord);
+    yield records;
   }
 }
 
-function failed(args: string[], cause: Error & { stderr?: string }): Error {
-  return new Error(`git ${args[0]} failed: ${cause.stderr?.trim() || cause.message}`, { cause });
+/**
+ * Returns the files of a commit as a tar, without those that `export-ignore` in .gitattributes names. The stream fails with
+ * AppError `git_missing` or `git_failed`.
+ */
+export function gitArchive(repository: string, commit: string, env: Record<string, string>): Readable {
+  const failed = (complaint: string) =>
+    new AppError('git_failed', `git could not read commit ${commit.slice(0, 10)}: ${complaint}`, {
+      hint: 'Run `git fsck` on your machine to find what is wrong with the repository.',
+    });
+  return gitOutput(repository, ['archive', '--format=tar', commit], { env, failed });
 }
 
-/** That git has more to say than anybody should have to hear; undefined where something else is wrong. */
-function explainSize(error: unknown): AppError | undefined {
-  if (!(error instanceof OutputTooLong)) return undefined;
-  return tooLong(maxOutput, error);
+/**
+ * Runs one git command and returns its output as a stream. Ends git if the stream is destroyed. The stream fails if git does.
+ * @param failed makes the error from the message of git, for a command that may take long: git then runs with a low priority
+ * and without a time limit
+ */
+function gitOutput(
+  repository: string,
+  args: string[],
+  { env = {}, input, failed }: GitOptions & { failed?: (complaint: string) => Error },
+): Readable {
+  const output = new PassThrough();
+  // git may fail before anybody reads. Readers find the error in the state of the stream.
+  output.on('error', () => undefined);
+  const child = spawn('git', [`--git-dir=${repository}`, ...args], {
+    env: gitEnvironment(env),
+    timeout: failed === undefined ? timeout : 0,
+  });
+  child.once('error', (error) => output.destroy(explainStart(error) ?? error));
+  // Without a process there are no streams: the system has no room for one more process, or file.
+  if (child.pid === undefined) return output;
+  if (failed !== undefined) lowerPriority(child);
+  // git may exit without having read its input.
+  child.stdin.on('error', () => undefined).end(input);
+  let complaint = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    complaint = (complaint + text).slice(0, 2000);
+  });
+  child.stdout.pipe(output, { end: false });
+  // At `exit`, output may still be on its way.
+  child.once('close', (code, signal) => {
+    const message = complaint.trim() || `exit status ${code ?? signal}`;
+    if (code === 0) output.end();
+    else output.destroy(failed?.(message) ?? new Error(`git ${args[0]} failed: ${message}`));
+  });
+  output.once('close', () => child.kill());
+  return output;
 }
 
-function tooLong(limit: number, cause?: unknown): AppError {
+function tooLong(limit: number): AppError {
   return new AppError('git_failed', `git prints more than ${limit} bytes about this repository`, {
     hint: 'Delete refs that you do not need, and shorten commit messages and paths.',
-    cause,
   });
 }
 
-/** That there is no git; undefined where something else is wrong. */
+/** Returns the error to report if git is not installed; undefined for any other error. */
 export function explainStart(error: unknown): AppError | undefined {
   if (systemCode(error) !== 'ENOENT') return undefined;
-  return new AppError('git_missing', 'there is no git in the PATH of the server', {
+  return new AppError('git_missing', 'There is no git in the PATH of the server.', {
     hint: 'Install it on the server (Debian: `apt-get install git`).',
     cause: error,
   });
 }
 
+/** Priority below that of apps: unpacking a large push or reading a large tree takes a processor for a while. */
+const niceness = 10;
+
+/** Lowers the priority of a process. Only root may raise the priority of a process that was started with a lower one. */
+export function lowerPriority({ pid }: ChildProcess): void {
+  if (pid !== undefined && getPriority() < niceness) setPriority(pid, niceness);
+}
+
 /**
- * What git runs with: no configuration but the repository's own and ours, since one of the machine's could refuse a ref
- * that has been deployed already, or leave files out; and none of our secrets.
+ * Returns the variables that git runs with. git reads the configuration of the repository and ours, but none of the machine,
+ * which could refuse a ref whose release is live already, or leave files out. git gets no secrets of ours.
  */
 export function gitEnvironment(extra: Record<string, string> = {}): Record<string, string> {
   return ownEnvironment({
@@ -117,49 +141,5 @@ export function gitEnvironment(extra: Record<string, string> = {}): Record<strin
     GIT_CONFIG_VALUE_0: '/dev/null',
     GIT_TERMINAL_PROMPT: '0',
     ...extra,
-  });
-}
-
-/** Below live traffic: to unpack a large push, or to read a large tree, takes a core for a while. */
-const niceness = 10;
-
-/** Only ever downwards: nobody but root may raise a process that has been started with less. */
-export function lower({ pid }: ChildProcess): void {
-  if (pid !== undefined && getPriority() < niceness) setPriority(pid, niceness);
-}
-
-/**
- * The tree of a commit as a tar, without what `export-ignore` in its .gitattributes leaves out. Ended where whoever reads
- * it destroys it; fails with an AppError where git does.
- */
-export function archiveCommit(repository: string, commit: string, env: Record<string, string>): Readable {
-  const output = new PassThrough();
-  // It may fail before anybody reads it: whoever comes to do so is told then.
-  output.on('error', () => undefined);
-  const child = spawn('git', [`--git-dir=${repository}`, 'archive', '--format=tar', commit], {
-    env: gitEnvironment(env),
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  child.once('error', (error) => output.destroy(explainStart(error) ?? error));
-  // Without it there are no streams either: the system has no room for one more process, or file.
-  if (child.pid === undefined) return output;
-  lower(child);
-  let complaint = '';
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    complaint = (complaint + text).slice(0, 2000);
-  });
-  child.stdout.pipe(output, { end: false });
-  // Not 'exit': what it has written may still be on its way then.
-  child.once('close', (code) => {
-    if (code === 0) output.end();
-    else output.destroy(archiveFailed(commit, complaint));
-  });
-  output.once('close', () => child.kill());
-  return output;
-}
-
-function archiveFailed(commit: string, complaint: string): AppError {
-  return new AppError('git_failed', `git could not read commit ${commit.slice(0, 10)}: ${complaint.trim()}`, {
-    hint: '`git fsck` on your machine tells what is wrong with the repository.',
   });
 }

@@ -1,21 +1,21 @@
 import type { Duplex } from 'node:stream';
 import type { RefUpdate } from './refs.ts';
 
-/** What the pre-receive hook hands over. */
+/** Push that the pre-receive hook asks about. */
 export interface PushRequest {
   /** process id of the hook */
   pid: number;
   updates: RefUpdate[];
-  /** whether there are more refs than are looked at, of which `updates` has the first */
+  /** true if the push has more refs than `updates` */
   isCut: boolean;
-  /** where git keeps the objects of the push until it is accepted: variables for a git that is to see them */
+  /** variables that show git the objects of the push, which git keeps apart until the push is accepted */
   quarantine: Record<string, string>;
 }
 
-/** Bytes of refs that are looked at, which is some 50,000 of them: git itself takes any number. */
+/** Limit of the refs that are read, in bytes: about 50,000 refs. git itself has no limit. */
 const maxRequest = 4 * 1024 ** 2;
 
-/** More than this unread by the pusher, and lines of log are left out: one who sleeps must not cost us memory. */
+/** Limit of unread output, in bytes. Above it, log lines are dropped, so that a client that does not read costs no memory. */
 const maxUnread = 1024 ** 2;
 
 const quarantineVariables = [
@@ -25,12 +25,12 @@ const quarantineVariables = [
 ] as const;
 
 /**
- * Our end of the two sockets that the pre-receive hook has inherited from us through git. On the first it sends its process
- * id, three lines for its objects, a line for each ref and one with a dot, and then shows whatever comes back; on the second it
- * reads the verdict. Where we are gone, both are closed, and the push is refused.
+ * Our end of the two sockets that the pre-receive hook inherits through git. On the first socket the hook sends its process id,
+ * three lines about its objects, a line for each ref and a line with a dot. Then the hook prints what it receives there. On the
+ * second socket the hook reads the verdict. If our process ends, both sockets close, and the hook refuses the push.
  */
-export class HookPort {
-  /** what the hook asks; null where git ends without running it, as for a push that changes nothing */
+export class PushHook {
+  /** request of the hook; null if git ends without running the hook, as for a push that changes nothing */
   readonly request: Promise<PushRequest | null>;
   readonly #messages: Duplex;
   readonly #verdict: Duplex;
@@ -39,30 +39,30 @@ export class HookPort {
     this.#messages = messages;
     this.#verdict = verdict;
     this.request = readRequest(messages);
-    // A hook that has been killed has nobody left to tell.
+    // The hook may be killed at any time.
     messages.on('error', () => undefined);
     verdict.on('error', () => undefined);
     verdict.resume();
   }
 
-  /** For what must arrive. */
-  tell(text: string): void {
+  /** Prints text on the terminal of the client. */
+  write(text: string): void {
     if (this.#messages.writable) this.#messages.write(text);
   }
 
-  /** For what may be left out where the pusher does not keep up: the build log has it all. */
+  /** Prints text that is dropped if the client does not keep up. The build log has all lines. */
   offer(text: string): void {
-    if (this.#messages.writableLength < maxUnread) this.tell(text);
+    if (this.#messages.writableLength < maxUnread) this.write(text);
   }
 
-  /** Ends the hook, and with it the wait of git. */
+  /** Ends the hook, for which git waits. */
   answer(accepted: boolean): void {
     this.#messages.end();
     this.#verdict.end(accepted ? 'accepted\n' : 'refused\n');
   }
 }
 
-/** Null where the sender ends before it has said all. What is too much is read all the same: git waits until it is. */
+/** Reads a request; null if it ends early. Reads to the end even above the limit, because git waits until all is read. */
 function readRequest(messages: Duplex): Promise<PushRequest | null> {
   return new Promise((resolve) => {
     let [text, tail] = ['', ''];
@@ -76,19 +76,20 @@ function readRequest(messages: Duplex): Promise<PushRequest | null> {
   });
 }
 
-/** A line that can be no ref. */
+/** Line that no ref can be. */
 const endMark = '\n.\n';
 
 function parse(text: string): Omit<PushRequest, 'isCut'> {
   const [pid = '', ...lines] = text.split('\n');
-  const places = lines.splice(0, quarantineVariables.length);
-  const quarantine = quarantineVariables.flatMap((name, index) => {
-    const value = places[index] ?? '';
-    return value === '' ? [] : [[name, value] as const];
-  });
+  const values = lines.splice(0, quarantineVariables.length);
+  const quarantine = quarantineVariables.map((name, index) => [name, values[index] ?? '']);
   const updates = lines.flatMap((line) => {
     const [, before, after, ref] = /^(\w+) (\w+) (.+)$/.exec(line) ?? [];
     return before && after && ref ? [{ ref, old: before, new: after }] : [];
   });
-  return { pid: Number(pid), updates, quarantine: Object.fromEntries(quarantine) };
+  return {
+    pid: Number(pid),
+    updates,
+    quarantine: Object.fromEntries(quarantine.filter(([, value]) => value !== '')),
+  };
 }

@@ -1,22 +1,23 @@
-/** Branches. */
+/** Prefix of branches. */
 export const heads = 'refs/heads/';
+/** Prefix of tags. */
 export const tags = 'refs/tags/';
-/** Refs of ours, shown to nobody: one for each release that can be gone back to, ENVIRONMENT/NUMBER. */
-export const kept = 'refs/sluice/';
+/** Prefix of refs that clients do not see: ENVIRONMENT/NUMBER for each release that a rollback can go to. */
+export const releaseRefs = 'refs/sluice/';
 
-/** One ref that a push wants to change; an object of zeros only stands for none. */
+/** Change of one ref in a push. An object id of zeros means no object. */
 export interface RefUpdate {
   ref: string;
   old: string;
   new: string;
 }
 
-/** Whether an object name of git stands for no object: of a ref that is made, or removed. */
+/** Returns true for the object id of a ref that does not exist before or after an update. */
 export function isNone(object: string): boolean {
   return /^0+$/.test(object);
 }
 
-/** Whether one ref is a directory to the other, as `refs/heads/a` and `refs/heads/a/b`: git can have only one of them. */
+/** Returns true if one ref is a directory of the other, such as `refs/heads/a` and `refs/heads/a/b`: git allows only one. */
 export function collide(one: string, other: string): boolean {
   return one.startsWith(`${other}/`) || other.startsWith(`${one}/`);
 }

@@ -1,6 +1,7 @@
 import { chmod, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
 import { AppError, hasCode } from '../errors/app-error.ts';
 import { exists, ifThere } from '../system/fs/exists.ts';
 import {
@@ -12,46 +13,62 @@ import {
 } from '../system/fs/files.ts';
 import { removeTree } from '../system/fs/remove-tree.ts';
 import { type Commit, commitFormat, parseCommits } from './commit.ts';
-import { archiveCommit, git, gitRecords } from './git.ts';
+import { git, gitArchive, gitRecords } from './git.ts';
 import { heads } from './refs.ts';
 
-/** What is new in a commit: a bounded list, the newest first, and how many there are in all. */
+/** Commits that are new in a release. */
 interface Changes {
+  /** newest first, at most 20 */
   commits: Commit[];
+  /** number of all new commits */
   count: number;
 }
 
-/** How many commits of a release are told one by one. */
+/** Limit of the new commits that a release lists. */
 const maxCommits = 20;
 
-/** Most submodules that a commit may have: Sluice holds their paths and looks for each one. */
+/** Limit of the submodules of a commit: their paths are in memory, and each one is looked up. */
 const maxSubmodules = 10_000;
 
-/** A bare repository of one app. */
+/** Directory of the hooks of all repositories. */
+const hooks = fileURLToPath(new URL('../../hooks', import.meta.url));
+
+/** Variable with the path of the file from which git reads cut commits, instead of `shallow` in the repository. */
+const shallowVariable = 'GIT_SHALLOW_FILE';
+
+/** Bare repository of one app. */
 export class Repository {
   readonly path: string;
   readonly #env: Record<string, string>;
 
-  /** @param env where to find objects that are not part of the repository yet: see `within` */
+  /** @param env variables that show git more objects: see `withQuarantine` */
   constructor(path: string, env: Record<string, string> = {}) {
     this.path = path;
     this.#env = env;
   }
 
   /**
-   * Opens this repository as a push under way sees it: git keeps the objects of a push apart until the push is accepted. For a
-   * shallow push over http, git lists only the push's cut commits; here the list also has those of the repository.
+   * Calls `work` with this repository as a push under way sees it: git keeps the objects of a push apart until the push is
+   * accepted. For a shallow push over http, git lists only the push's cut commits; here the list also has those of the
+   * repository.
    */
-  async within(quarantine: Record<string, string>): Promise<QuarantinedRepository> {
-    if (quarantine[shallowVariable] === undefined) return new QuarantinedRepository(this.path, quarantine);
+  async withQuarantine<T>(
+    quarantine: Record<string, string>,
+    work: (repository: Repository) => Promise<T>,
+  ): Promise<T> {
     const pushed = new Repository(this.path, quarantine);
+    if (quarantine[shallowVariable] === undefined) return work(pushed);
     const cut = new Set([...(await this.#cutCommits()), ...(await pushed.#cutCommits())]);
     const file = temporaryBeside(this.path);
-    await writeFile(file, [...cut].map((commit) => `${commit}\n`).join(''), { flag: 'wx', mode: 0o600 });
-    return new QuarantinedRepository(this.path, { ...quarantine, [shallowVariable]: file });
+    try {
+      await writeFile(file, [...cut].map((commit) => `${commit}\n`).join(''), { flag: 'wx', mode: 0o600 });
+      return await work(new Repository(this.path, { ...quarantine, [shallowVariable]: file }));
+    } finally {
+      await rm(file, { force: true });
+    }
   }
 
-  get isThere(): Promise<boolean> {
+  get exists(): Promise<boolean> {
     return exists(join(this.path, 'HEAD'));
   }
 
@@ -60,14 +77,14 @@ export class Repository {
     return exists(join(this.path, 'shallow'));
   }
 
-  /** Makes it where there is none, with `hooks` as the directory of its hooks. */
-  async ensure(hooks: string): Promise<void> {
-    if (!(await this.isThere)) await this.#create();
+  /** Creates the repository if it does not exist, and links our hooks. */
+  async ensure(): Promise<void> {
+    if (!(await this.exists)) await this.#create();
     const link = join(this.path, 'hooks');
     if ((await readLink(link)) !== hooks) await replaceLink(link, hooks);
   }
 
-  /** Removes objects of pushes that were never accepted. For when no push is under way. */
+  /** Removes objects of pushes that were never accepted. Must not run during a push. */
   async sweepObjects(): Promise<void> {
     const objects = join(this.path, 'objects');
     for (const name of await readdir(objects)) {
@@ -77,7 +94,7 @@ export class Repository {
 
   /**
    * Removes files that a killed git has left: its locks, which would block every later push, and its lists of cut commits.
-   * To be called at the start of a server, when no git can be running.
+   * Must run only when no git runs, at the start of a server.
    */
   async sweepLocks(): Promise<void> {
     for (const entry of await readdir(this.path, { recursive: true, withFileTypes: true })) {
@@ -87,31 +104,28 @@ export class Repository {
     }
   }
 
-  /** The refs below `prefix`, such as `refs/heads/`, and the objects they point at. */
+  /** Lists the refs below a prefix such as `refs/heads/`, with their object ids. */
   async refs(prefix: string): Promise<Map<string, string>> {
     const output = await this.#git(['for-each-ref', '--format=%(refname) %(objectname)', prefix]);
     return new Map(lines(output).map((line) => line.split(' ') as [string, string]));
   }
 
-  /**
-   * Removes the refs whose value is null, and sets the others. Not at once: `a/b` cannot take the place of `a` in one
-   * transaction.
-   */
+  /** Removes the refs whose value is null, then sets the others: git cannot replace `a` by `a/b` in one transaction. */
   async updateRefs(changes: ReadonlyMap<string, string | null>): Promise<void> {
     const removed = [...changes].filter(([, value]) => value === null).map(([ref]) => `delete ${ref}\n`);
     const set = [...changes].filter(([, value]) => value !== null);
     const updates = set.map(([ref, value]) => `update ${ref} ${value}\n`);
     for (const lines of [removed, updates]) {
-      if (lines.length > 0) await git(this.path, ['update-ref', '--stdin'], { input: lines.join('') });
+      if (lines.length > 0) await this.#git(['update-ref', '--stdin'], lines.join(''));
     }
   }
 
-  /** The branch that a clone checks out. */
+  /** Sets the branch that a clone checks out. */
   async setHead(branch: string): Promise<void> {
     await this.#git(['symbolic-ref', 'HEAD', `${heads}${branch}`]);
   }
 
-  /** Those of `commits` that the repository has. */
+  /** Returns those of `commits` that the repository has. */
   async having(commits: string[]): Promise<Set<string>> {
     const input = commits.map((commit) => `${commit}\n`).join('');
     const output = await this.#git(['cat-file', '--batch-check=%(objectname) %(objecttype)'], input);
@@ -122,7 +136,7 @@ export class Repository {
     return (await this.having([commit])).has(commit);
   }
 
-  /** `commit`, `tag`, `tree` or `blob`. */
+  /** Returns the type of an object: `commit`, `tag`, `tree` or `blob`. */
   async typeOf(object: string): Promise<string> {
     return (await this.#git(['cat-file', '-t', object])).trim();
   }
@@ -130,7 +144,7 @@ export class Repository {
   async commit(id: string): Promise<Commit> {
     const output = await this.#git(['log', '--no-walk', `--format=${commitFormat.whole}`, id]);
     const [commit] = parseCommits(output);
-    if (commit === undefined) throw new Error(`${id} is no commit`);
+    if (commit === undefined) throw new Error(`${id} is not a commit`);
     return commit;
   }
 
@@ -158,10 +172,7 @@ export class Repository {
     return !ends.some((end) => cut.has(end));
   }
 
-  /**
-   * A file in a commit: its size in bytes, and its text when it is asked for; undefined where there is none of that path.
-   * A symbolic link is none.
-   */
+  /** Returns the size of a file in a commit, in bytes, and a function that reads its text; undefined if no file has this path. */
   async file(commit: string, path: string): Promise<{ size: number; read(): Promise<string> } | undefined> {
     const entry = await this.#git(['ls-tree', '--long', '--full-tree', commit, '--', path]);
     const [, blob, size] = /^100\d{3} blob (\w+) +(\d+)\t/.exec(entry) ?? [];
@@ -177,7 +188,7 @@ export class Repository {
     // With -d, git lists no files. There may still be a million directories, made of a few objects.
     const found: string[] = [];
     const list = ['ls-tree', '-r', '-d', '-z', '--full-tree', commit];
-    for await (const entries of gitRecords(this.path, list, this.#env)) {
+    for await (const entries of gitRecords(this.path, list, { env: this.#env })) {
       for (const entry of entries) {
         if (!entry.startsWith('160000 ')) continue;
         found.push(entry.slice(entry.indexOf('\t') + 1));
@@ -187,8 +198,9 @@ export class Repository {
     return found;
   }
 
+  /** Returns the files of a commit as a tar: see `gitArchive`. */
   archive(commit: string): Readable {
-    return archiveCommit(this.path, commit, this.#env);
+    return gitArchive(this.path, commit, this.#env);
   }
 
   /** Lists the cut commits: those of a shallow history whose parents the repository lacks. */
@@ -201,7 +213,7 @@ export class Repository {
     return Number(await this.#git(['rev-list', '--count', `${from}..${to}`]));
   }
 
-  /** Whole or not at all; of two that make it at the same time, one is first. */
+  /** Creates the repository in one step. If two callers create it at the same time, one of them wins. */
   async #create(): Promise<void> {
     await ensurePrivateDirectory(dirname(this.path));
     const fresh = temporaryBeside(this.path);
@@ -221,29 +233,12 @@ export class Repository {
   }
 }
 
-/** A repository with the objects of a push that is not accepted yet. */
-class QuarantinedRepository extends Repository implements AsyncDisposable {
-  readonly #shallow: string | undefined;
-
-  constructor(path: string, env: Record<string, string>) {
-    super(path, env);
-    this.#shallow = env[shallowVariable];
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#shallow !== undefined) await rm(this.#shallow, { force: true });
-  }
-}
-
-/** Variable with the path of the file from which git reads cut commits, instead of `shallow` in the repository. */
-const shallowVariable = 'GIT_SHALLOW_FILE';
-
 function tooManySubmodules(commit: string): AppError {
   return new AppError(
     'git_failed',
     `commit ${commit.slice(0, 10)} has more than ${maxSubmodules} submodules`,
     {
-      hint: 'Put the files into the repository itself: Sluice does not fetch submodules.',
+      hint: 'Add the files to the repository itself: Sluice does not fetch submodules.',
     },
   );
 }

@@ -3,45 +3,49 @@ import { once } from 'node:events';
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { withDeadline } from '../system/concurrency/deadline.ts';
 import { spawn } from '../system/process/run.ts';
-import { explainStart, gitEnvironment, lower } from './git.ts';
-import { HookPort } from './hook.ts';
-import { kept } from './refs.ts';
+import { explainStart, gitEnvironment, lowerPriority } from './git.ts';
+import { PushHook } from './hook.ts';
+import { releaseRefs } from './refs.ts';
 
-/** What a client of git asks for: to send, or to fetch. */
-export type ServiceName = 'git-receive-pack' | 'git-upload-pack';
+/** Programs of git that serve a client: one receives a push, the other serves a fetch. */
+export const serviceNames = ['git-receive-pack', 'git-upload-pack'] as const;
+export type ServiceName = (typeof serviceNames)[number];
 
-export const serviceNames: readonly ServiceName[] = ['git-receive-pack', 'git-upload-pack'];
-
-/**
- * `duplex`: a conversation, as over ssh. Over HTTP it is cut in two requests: `advertise`, what refs there are, and
- * `stateless`, the rest.
- */
+/** Ways to talk with a client: `duplex` over ssh; two requests over HTTP, `advertise` for the list of refs, then `stateless`. */
 export type ServiceMode = 'duplex' | 'advertise' | 'stateless';
 
 interface ServiceOptions {
   mode: ServiceMode;
-  /** the version of git's protocol that the client asks for, such as `version=2`; may be anything that it has sent */
+  /** version of git's protocol that the client asks for, such as `version=2`; not checked */
   protocol: string;
-  /** the most bytes that a push may send */
+  /** limit of a push, in bytes */
   maxInput: number;
 }
 
-/** A git process that serves one client. */
+/** End of a git process. */
+export interface ServiceEnd {
+  /** null if a signal ended git */
+  code: number | null;
+  /** end of what git wrote to stderr */
+  complaint: string;
+}
+
+/** Git process that serves one client. */
 export interface GitService {
   input: Writable;
   output: Readable;
-  /** for a push: what its pre-receive hook asks of us */
-  hook: HookPort;
-  /** when the process is gone, whoever may still hold its streams */
+  /** pre-receive hook of a push */
+  hook: PushHook;
+  /** settles when the process has ended, even if others have its streams open */
   exited: Promise<void>;
-  /** when it is over and all that it wrote has been read; what it complained about is in `complaint` */
-  ended: Promise<{ code: number | null; complaint: string }>;
+  /** settles when the process has ended and all of its output has been read */
+  ended: Promise<ServiceEnd>;
   kill(): void;
 }
 
 /**
- * Whatever could refuse a ref after the hook has let it pass must not: by then the release is live. Its garbage is
- * collected at another time. A line or a sign of life every second tells us soon of a client that is gone.
+ * Settings that let git refuse no ref after the hook: the release is live by then. Garbage is collected at another time. With a
+ * line or a keep-alive each second, we notice soon that a client has gone.
  */
 const gitSettings = [
   'receive.denyNonFastForwards=false',
@@ -50,33 +54,34 @@ const gitSettings = [
   'receive.shallowUpdate=true',
   'receive.autogc=false',
   'receive.keepAlive=1',
-  // One ref that git cannot set would take the branch that is live with it.
+  // With atomic pushes, a ref that git cannot set would undo the branch that is live.
   'receive.advertiseAtomic=false',
-  `transfer.hideRefs=${kept.replace(/\/$/, '')}`,
+  `transfer.hideRefs=${releaseRefs.replace(/\/$/, '')}`,
   'core.logAllRefUpdates=false',
 ];
 
-/** Of git: keys and values, as in `version=2:object-format=sha1`. */
+const flags = {
+  duplex: [],
+  advertise: ['--stateless-rpc', '--advertise-refs'],
+  stateless: ['--stateless-rpc'],
+} satisfies Record<ServiceMode, string[]>;
+
+/** Keys and values of git, as in `version=2:object-format=sha1`. */
 const protocolWords = /^[\w=:.-]{1,100}$/;
 
-/** How long a client may stand still while it fetches, in seconds. */
+/** Time that a client may pause while it fetches, in seconds. */
 const fetchTimeout = 60;
 
 /** Time between SIGTERM and SIGKILL, in ms. */
 const killDelay = 2000;
 
-/** Starts git's own program for one client. It is told nothing but where the repository is. @throws AppError `git_missing` */
+/** Starts git for one client. The client's request reaches git only through stdin. @throws AppError `git_missing` */
 export async function startService(
   repository: string,
   service: ServiceName,
   { mode, protocol, maxInput }: ServiceOptions,
 ): Promise<GitService> {
   const settings = [...gitSettings, `receive.maxInputSize=${maxInput}`];
-  const flags = {
-    duplex: [],
-    advertise: ['--stateless-rpc', '--advertise-refs'],
-    stateless: ['--stateless-rpc'],
-  };
   const args = [
     ...settings.flatMap((setting) => ['-c', setting]),
     service.slice('git-'.length),
@@ -86,18 +91,18 @@ export async function startService(
   ];
   const child = spawn('git', args, {
     env: gitEnvironment({ SLUICE_PUSH: '1', GIT_PROTOCOL: protocolWords.test(protocol) ? protocol : '' }),
-    // The last two go through git to the hook, which inherits them: see hooks/pre-receive.
+    // The hook inherits the last two through git: see hooks/pre-receive.
     stdio: ['pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
   });
-  const ended = new Promise<{ code: number | null; complaint: string }>((resolve) => {
+  let complaint = '';
+  const ended = new Promise<ServiceEnd>((resolve) => {
     child.once('close', (code) => resolve({ code, complaint: complaint.trim() }));
   });
-  let complaint = '';
-  // Before anything of it is touched: where the system has no room for one more process, it has no streams.
+  // Without a process there are no streams: the system has no room for one more process, or file.
   await once(child, 'spawn').catch((error: unknown) => {
     throw explainStart(error) ?? error;
   });
-  lower(child);
+  lowerPriority(child);
   const [input, output, errors, hook, verdict] = child.stdio as unknown as [
     Writable,
     Readable,
@@ -110,10 +115,10 @@ export async function startService(
   });
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   const kill = () => void endProcess(child, exited);
-  return { input, output, hook: new HookPort(hook, verdict), exited, ended, kill };
+  return { input, output, hook: new PushHook(hook, verdict), exited, ended, kill };
 }
 
-/** Gently first: git then ends what it has started, too. */
+/** Ends git with SIGTERM first: git then ends its own children, too. */
 async function endProcess(child: ChildProcess, exited: Promise<void>): Promise<void> {
   child.kill('SIGTERM');
   if ((await withDeadline(exited, killDelay)).timedOut) child.kill('SIGKILL');

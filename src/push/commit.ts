@@ -2,12 +2,11 @@ import { loadAppSettings } from '../config/app-settings.ts';
 import { maxSettingsBytes, parseJsonSettings, tooLarge } from '../config/settings-file.ts';
 import type { Repository } from '../git/repository.ts';
 import type { Notice } from '../protocol/runner.ts';
-import type { ReleaseRecord } from '../releases/release.ts';
-import { noCommit, type ReleaseSource } from '../releases/release.ts';
+import { noCommit, type ReleaseRecord, type ReleaseSource } from '../releases/release.ts';
 import { counted } from '../system/text/format.ts';
 import type { PushFacts, PushPlan } from './plan.ts';
 
-/** What the plan of a push must know of a commit, read from where git keeps it until it is accepted. */
+/** Returns the facts about a repository that the plan of a push needs. */
 export function factsOf(repository: Repository): PushFacts {
   return {
     has: (commit) => repository.has(commit),
@@ -24,8 +23,8 @@ async function readTop(repository: Repository, commit: string, name: string): Pr
 }
 
 /**
- * What the record of a release says of the commit that it comes from.
- * @param live commit of the release that is live; null where none is, or git knows nothing of it
+ * Describes the commit of a push for the record of its release.
+ * @param live commit of the live release; null if there is none
  */
 export async function originOf(
   repository: Repository,
@@ -34,8 +33,8 @@ export async function originOf(
   live: string | null,
 ): Promise<ReleaseSource> {
   const { id, author, message } = await repository.commit(update.new);
-  const known = live !== null && (await repository.has(live));
-  const changes = known ? await repository.changes(live, id) : null;
+  const isKnown = live !== null && (await repository.has(live));
+  const changes = isKnown ? await repository.changes(live, id) : null;
   const commits = changes?.commits ?? [];
   return {
     ...noCommit,
@@ -46,41 +45,41 @@ export async function originOf(
 }
 
 /**
- * What is live when the turn of a push has come, where it is not in it: somebody else may have deployed meanwhile, the
- * history may have been rewritten, or what is live was uploaded. The newest wins, but not without a word.
- * @param before what was live when the push began
- * @param now what is live
+ * Returns a notice if the live release has commits or files that the pushed commit lacks: another deploy went live meanwhile,
+ * the history was rewritten, or the live release was uploaded. The newest push wins all the same.
+ * @param before release that was live when the push began
+ * @param now release that is live
  */
-export async function notInThisRelease(
+export async function missingNotice(
   repository: Repository,
   commit: string,
   before: ReleaseRecord | null,
   now: ReleaseRecord | null,
 ): Promise<Notice | null> {
-  const what = now && (await missingFrom(repository, commit, now.source));
-  if (!now || !what) return null;
+  const missing = now && (await missingFrom(repository, commit, now.source));
+  if (!now || !missing) return null;
   const { author, by } = now.source;
   const when = now.number === before?.number ? 'is live' : 'went live meanwhile';
   return {
     code: 'not_in_this_release',
-    message: `release ${now.number} of ${author ?? by} ${when}, and has what is not in this one (${what})`,
-    hint: `The newest wins. To have both: merge that into yours, and push again. To go back: a rollback to release ${now.number}.`,
+    message: `Release ${now.number} of ${author ?? by} ${when}, and this release lacks ${missing}.`,
+    hint: `To have both, merge it and push again. To go back, roll back to release ${now.number}.`,
   };
 }
 
 /**
- * Describes commits of the live release that `commit` lacks. Null if `commit` lacks none, or if its history is cut too early
+ * Describes the commits of the live release that `commit` lacks. Null if `commit` lacks none, or if its history is cut too early
  * to know, as in CI. If git does not have the release's commit yet, the record describes that commit.
  */
 async function missingFrom(
   repository: Repository,
   commit: string,
-  { commit: its, message, changedFiles }: ReleaseSource,
+  { commit: live, message, changedFiles }: ReleaseSource,
 ): Promise<string | null> {
-  if (its === null) return 'it was uploaded, from no commit';
-  const told = `commit ${its.slice(0, 10)} ${message?.split('\n', 1)[0] ?? ''}`.trim();
-  if (!(await repository.has(its))) return (await repository.isWhole(commit)) ? told : null;
-  const count = await repository.lacking(commit, its);
-  if (count) return count === 1 ? told : `${told}, and ${count - 1} before it`;
+  if (live === null) return 'its files, which were uploaded without a commit';
+  const name = `commit ${live.slice(0, 10)} ${message?.split('\n', 1)[0] ?? ''}`.trim();
+  if (!(await repository.has(live))) return (await repository.isWhole(commit)) ? name : null;
+  const count = await repository.lacking(commit, live);
+  if (count) return count === 1 ? name : `${name}, and ${counted(count - 1, 'commit')} before it`;
   return changedFiles === 0 ? null : counted(changedFiles, 'uncommitted file');
 }

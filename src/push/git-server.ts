@@ -1,9 +1,8 @@
-import { type AppRepository, alignBranches } from '../apps/app-repository.ts';
+import type { AppRepository } from '../apps/app-repository.ts';
 import type { Appliance } from '../apps/appliance.ts';
 import type { Registry } from '../apps/registry.ts';
 import type { EnvironmentId } from '../config/paths.ts';
 import { gitEnvironment } from '../git/git.ts';
-import type { Repository } from '../git/repository.ts';
 import { type GitService, startService } from '../git/service.ts';
 import { ensureSpace } from '../releases/disk.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
@@ -11,154 +10,147 @@ import { withDeadline } from '../system/concurrency/deadline.ts';
 import { Slots } from '../system/concurrency/slots.ts';
 import { sweepTemporaries } from '../system/fs/files.ts';
 import { type Deploy, type GitCall, servePush } from './push.ts';
-import { GitExchange } from './session.ts';
+import { GitSession } from './session.ts';
 
-/** How long pushes may take to end by themselves when the server stops, in ms: their deploys are over by then. */
+/** Time for pushes to end when the server stops, in ms. Their deploys have ended by then. */
 const grace = 5000;
-/** So many repositories are put in order at a time when the server starts. */
+/** Number of repositories that are recovered at a time. */
 const recoveredAtATime = 4;
 /** Time limits of a garbage collection, in ms. In a shallow repository, pushes wait at their end for the collection. */
 const collectionTimeouts = { usual: 10 * 60_000, shallow: 60_000 };
 
-/** Serves the clients of git, and keeps the repositories in step with what runs. */
+/** Server for clients of git. Keeps the branches of all repositories in step with the live releases. */
 export class GitServer {
   readonly #appliance: Appliance;
-  readonly #environments: Registry;
+  readonly #registry: Registry;
   readonly #deploy: Deploy;
   readonly #stopping: AbortSignal;
-  readonly #exchanges = new Map<GitExchange, Promise<void>>();
+  readonly #sessions = new Map<GitSession, Promise<void>>();
 
-  constructor(appliance: Appliance, environments: Registry, deploy: Deploy, stopping: AbortSignal) {
+  constructor(appliance: Appliance, registry: Registry, deploy: Deploy, stopping: AbortSignal) {
     this.#appliance = appliance;
-    this.#environments = environments;
+    this.#registry = registry;
     this.#deploy = deploy;
     this.#stopping = stopping;
   }
 
   /**
-   * Starts git for one client. The first push to an app makes its repository; to fetch there must be one.
+   * Starts git for one client. The first push to an app creates the app's repository; a fetch needs one.
    * @throws AppError `invalid_name`, `app_not_found`, `disk_full`, `git_missing`, `stopping`
    */
-  async open(app: string, call: GitCall): Promise<GitExchange> {
+  async open(app: string, call: GitCall): Promise<GitSession> {
     this.#stopping.throwIfAborted();
-    return call.service === 'git-receive-pack' ? this.#openForPush(app, call) : this.#openForFetch(app, call);
+    if (call.service === 'git-receive-pack') return this.#openForPush(app, call);
+    const repository = await this.#registry.findRepository(app);
+    return this.#follow(new GitSession(await this.#start(repository, call)), app);
   }
 
-  async #openForFetch(app: string, call: GitCall): Promise<GitExchange> {
-    const { repository } = await this.#environments.findRepository(app);
-    return this.#follow(new GitExchange(await this.#start(repository, call)), app);
-  }
-
-  async #openForPush(app: string, call: GitCall): Promise<GitExchange> {
-    await this.#ensureRoom();
+  async #openForPush(app: string, call: GitCall): Promise<GitSession> {
+    await this.#ensureSpace();
     try {
       using opened = new DisposableStack();
-      const { place } = opened.use(await this.#environments.openRepository(app));
-      const service = await this.#start(place.repository, call);
-      const held = opened.move();
-      return this.#follow(this.#receive(app, place, service, call), app, async () => {
-        held.dispose();
-        // Who only asks what there is changes nothing, but may have been in the way of somebody who has.
-        if (call.mode !== 'advertise' || place.isBehind) await this.align(app);
-        await this.#environments.tidyUp(app);
-        if (call.mode !== 'advertise') await this.#collectGarbage(app, place);
+      const { repository } = opened.use(await this.#registry.openRepository(app));
+      const service = await this.#start(repository, call);
+      const { log } = this.#appliance;
+      const liveRelease = (id: EnvironmentId) => this.#liveRelease(id);
+      const context = { app, repository, call, log, liveRelease, deploy: this.#deploy };
+      const session = new GitSession(service, (session, request) => servePush(session, request, context));
+      const entered = opened.move();
+      return this.#follow(session, app, async () => {
+        entered.dispose();
+        // A request for the list of refs changes nothing, but a push that ended meanwhile may wait for its end.
+        if (call.mode !== 'advertise' || repository.isBehind) await this.align(app);
+        await this.#registry.tidyUp(app);
+        if (call.mode !== 'advertise') await this.#collectGarbage(app, repository);
       });
     } catch (error) {
-      await this.#environments.tidyUp(app);
+      await this.#registry.tidyUp(app);
       throw error;
     }
   }
 
-  #receive(app: string, place: AppRepository, service: GitService, call: GitCall): GitExchange {
-    const { log } = this.#appliance;
-    const liveRelease = (target: EnvironmentId) => this.#liveRelease(target);
-    const context = { app, place, call, log, liveRelease, deploy: this.#deploy };
-    return new GitExchange(service, (exchange, request) => servePush(exchange, service, request, context));
-  }
-
-  /** Git itself would fill the disk before the deploy has a say. @throws AppError `disk_full` */
-  async #ensureRoom(): Promise<void> {
+  /** Checks the free space, since git would fill the disk before the deploy checks it. @throws AppError `disk_full` */
+  async #ensureSpace(): Promise<void> {
     const { paths, settings } = this.#appliance;
-    const stores = (await this.#environments.all()).map(({ store }) => store);
+    const stores = (await this.#registry.all()).map(({ store }) => store);
     await ensureSpace(paths.apps, { needed: 0, minFree: settings.minFreeBytes, stores });
   }
 
-  #start({ path }: Repository, call: GitCall): Promise<GitService> {
+  #start({ path }: AppRepository, call: GitCall): Promise<GitService> {
     const { maxUploadBytes } = this.#appliance.settings;
     return startService(path, call.service, { ...call, maxInput: maxUploadBytes });
   }
 
-  /** @param afterwards what is left to do when the client has been served */
-  #follow(exchange: GitExchange, app: string, afterwards: () => Promise<void> = async () => {}): GitExchange {
+  /** @param afterwards called when the client has been served */
+  #follow(session: GitSession, app: string, afterwards: () => Promise<void> = async () => {}): GitSession {
     const { log } = this.#appliance;
-    const over = async () => {
+    const finish = async () => {
       try {
-        const { code, complaint } = await exchange.ended;
+        const { code, complaint } = await session.ended;
         if (code !== 0) log.warn('git ended', { app, code, complaint });
       } catch (error) {
         log.error('git failed', { app, error });
       }
       await afterwards().catch((error: unknown) => log.error('git failed', { app, error }));
-      this.#exchanges.delete(exchange);
+      this.#sessions.delete(session);
     };
-    this.#exchanges.set(exchange, over());
-    return exchange;
+    this.#sessions.set(session, finish());
+    return session;
   }
 
-  /** Makes the branches of an app say what runs. What goes wrong with that is logged: the app runs all the same. */
+  /** Sets the branches of an app to what runs. Logs errors, since the app runs all the same. */
   async align(app: string): Promise<void> {
-    const place = this.#environments.repository(app);
+    const repository = this.#registry.repository(app);
     try {
-      await alignBranches(place, await this.#environments.of(app));
+      await repository.align(await this.#registry.of(app));
     } catch (error) {
-      // Another push may have ended meanwhile and removed the repository of an app that had nothing; a third push may have
+      // Another push may have ended meanwhile and removed the repository of an app without releases. A third push may have
       // made a new repository since.
-      if ((await this.#environments.lacksRepository(app)) || this.#environments.repository(app) !== place)
-        return;
+      const isGone = await this.#registry.lacksRepository(app);
+      if (isGone || this.#registry.repository(app) !== repository) return;
       this.#appliance.log.error('branches not moved', { app, error });
     }
   }
 
-  /** Puts the repositories in order that the last server has left, before the first client comes. */
+  /** Recovers the repositories that the last server left. To be called before the first client connects. */
   async recover(): Promise<void> {
     const slots = new Slots(recoveredAtATime);
     const recoverNext = async (app: string) => {
       using _slot = await slots.take();
       await this.#recoverOne(app);
     };
-    await Promise.all((await this.#environments.names()).map(recoverNext));
+    await Promise.all((await this.#registry.names()).map(recoverNext));
   }
 
-  /** One that is beyond us must not keep the others from being served. */
+  /** Recovers one repository. An error is logged, and the other apps are served. */
   async #recoverOne(app: string): Promise<void> {
     try {
       await sweepTemporaries(this.#appliance.paths.app(app));
-      const { repository } = this.#environments.repository(app);
-      if (await repository.isThere) {
+      const repository = this.#registry.repository(app);
+      if (await repository.exists) {
         await repository.sweepLocks();
         await this.align(app);
       }
-      await this.#environments.tidyUp(app);
+      await this.#registry.tidyUp(app);
     } catch (error) {
-      this.#appliance.log.error('repository not put in order', { app, error });
+      this.#appliance.log.error('repository not recovered', { app, error });
     }
   }
 
-  /** Lets the clients that are served come to an end, for a moment: what they wait for is over. */
+  /** Waits a moment for the clients that are served, then ends them. The deploys of their pushes have ended by then. */
   async windDown(): Promise<void> {
-    for (const exchange of this.#exchanges.keys()) exchange.killUnlessAsked();
-    const { timedOut } = await withDeadline(Promise.all(this.#exchanges.values()), grace);
-    if (timedOut) for (const exchange of this.#exchanges.keys()) exchange.kill();
-    await Promise.all(this.#exchanges.values());
+    for (const session of this.#sessions.keys()) session.killIfWaiting();
+    const { timedOut } = await withDeadline(Promise.all(this.#sessions.values()), grace);
+    if (timedOut) for (const { service } of this.#sessions.keys()) service.kill();
+    await Promise.all(this.#sessions.values());
   }
 
-  /** Now and then, by git's own rules for when it is worth it; as a job, so that live traffic comes first. */
-  async #collectGarbage(app: string, place: AppRepository): Promise<void> {
-    const { repository } = place;
-    if (this.#stopping.aborted || !(await repository.isThere)) return;
+  /** Collects garbage if git finds it worth the time; as a job of the runner, at a low priority. */
+  async #collectGarbage(app: string, repository: AppRepository): Promise<void> {
+    if (this.#stopping.aborted || !(await repository.exists)) return;
     const isShallow = await repository.isShallow;
-    // A push that is under way collects at its end.
-    if (isShallow && place.isBusy) return;
+    // The push that is under way collects at its end.
+    if (isShallow && repository.isBusy) return;
     const argv: [string, ...string[]] = ['git', '-c', 'gc.autoDetach=false', 'gc', '--auto', '--quiet'];
     const job = {
       argv,
@@ -170,20 +162,17 @@ export class GitServer {
     };
     try {
       // Git would drop a cut commit that a push adds meanwhile, and would then miss the parents of that commit.
-      using _ = isShallow ? await place.refs.take(this.#stopping) : null;
+      using _ = isShallow ? await repository.refsLock.take(this.#stopping) : null;
       await this.#appliance.runner.call('job', { job }, { signal: this.#stopping });
     } catch (error) {
       if (!this.#stopping.aborted) this.#appliance.log.warn('garbage not collected', { app, error });
     }
   }
 
-  /** Null where none is live. */
-  async #liveRelease(target: EnvironmentId): Promise<ReleaseRecord | null> {
-    const environment = (await this.#environments.of(target.app)).find(
-      (each) => each.id.environment === target.environment,
-    );
+  /** Returns the live release of an environment, or null. */
+  async #liveRelease({ app, environment: name }: EnvironmentId): Promise<ReleaseRecord | null> {
+    const environment = (await this.#registry.of(app)).find(({ id }) => id.environment === name);
     const active = await environment?.store.active();
-    if (environment === undefined || !active) return null;
-    return (await environment.store.get(active.release)) ?? null;
+    return (active && (await environment?.store.get(active.release))) ?? null;
   }
 }

@@ -4,28 +4,31 @@ import type { PushRequest } from '../git/hook.ts';
 import { heads, isNone, type RefUpdate, tags } from '../git/refs.ts';
 import { listSome } from '../system/text/format.ts';
 
-/** What a push comes to: a commit to deploy, or nothing at all, with what to say of that. */
+/** Outcome of a plan: a commit to deploy, or a note that says why nothing is deployed. */
 export type PushPlan =
   | { action: 'deploy'; environment: string; branch: string; update: RefUpdate }
   | { action: 'accept'; note: string };
 
-/** What must be asked of the repository about a commit. */
+/** Facts about the repository that a plan needs. */
 export interface PushFacts {
   has(commit: string): Promise<boolean>;
-  /** `commit`, `tag`, `tree` or `blob` */
+  /** returns `commit`, `tag`, `tree` or `blob` */
   typeOf(object: string): Promise<string>;
-  /** what the app says about itself in a commit */
+  /** returns the settings of the app in a commit */
   settingsIn(commit: string): Promise<AppSettings>;
 }
 
-const ofProduction = ['main', 'master'];
+/** Branches that deploy into production by default. */
+const productionBranches = ['main', 'master'];
 
-/** So many branches are named. */
-const named = 5;
+/** Limit of the branches that a message names. */
+const maxNamed = 5;
+
+const oneByOne = 'Push one branch at a time, by name: git push deploy main';
 
 /**
- * Decides what a push is to do, before git changes anything: one branch is deployed, and all else either does no harm
- * or is refused. Whatever git itself would refuse later, when the release is live, is refused here.
+ * Decides what a push does, before git changes anything. One branch is deployed; other refs are harmless, or the push is refused.
+ * Refuses whatever git would refuse later, since the release is live by then.
  * @throws AppError `push_refused`, `invalid_settings`
  */
 export async function planPush(
@@ -33,65 +36,62 @@ export async function planPush(
   { updates, isCut }: Pick<PushRequest, 'updates' | 'isCut'>,
   facts: PushFacts,
 ): Promise<PushPlan> {
-  if (isCut) throw refused(`a push of ${updates.length} refs and more is too much`, onlyOne);
+  if (isCut) throw refused(`The push has too many refs: more than ${updates.length}.`, oneByOne);
   const stray = updates.find(({ ref }) => !ref.startsWith(heads) && !ref.startsWith(tags));
-  if (stray !== undefined) throw refused(`${stray.ref} is no branch`, 'Push a branch: git push deploy main');
+  if (stray !== undefined)
+    throw refused(`${stray.ref} is not a branch.`, 'Push a branch: git push deploy main');
   const branches = updates.filter(({ ref }) => ref.startsWith(heads));
   const deleted = branches.find((update) => isNone(update.new));
   if (deleted !== undefined) {
     throw refused(
-      `${branchOf(deleted)} says what runs, and cannot be deleted`,
-      `To stop ${app}: sluice stop ${app}. To remove it with all it kept: sluice destroy ${app}.`,
+      `The branch ${nameOf(deleted)} shows what runs and cannot be deleted.`,
+      `To stop ${app}: sluice stop ${app}. To remove ${app} with its data: sluice destroy ${app}.`,
     );
   }
   const changed = branches.filter((update) => update.new !== update.old);
   const [update, second] = changed;
-  if (update === undefined) return withoutBranch(app, branches, updates);
+  if (update === undefined) return planWithoutBranch(app, branches, updates);
   if (second !== undefined) {
-    const names = listSome(changed.map(branchOf), named);
-    throw refused(`a push deploys one branch, and this one has ${changed.length}: ${names}`, onlyOne);
+    const names = listSome(changed.map(nameOf), maxNamed);
+    throw refused(`A push deploys one branch, and this push has ${changed.length}: ${names}.`, oneByOne);
   }
+  const branch = nameOf(update);
   if (!isNone(update.old) && !(await facts.has(update.old))) {
-    throw refused(`${branchOf(update)} is not at ${update.old} here`, 'Fetch, and push again.');
+    throw refused(`On the server, ${branch} is not at ${update.old}.`, 'Fetch, then push again.');
   }
   const type = await facts.typeOf(update.new);
   if (type !== 'commit') {
-    const commit = `git push deploy 'NAME^{commit}:${update.ref}'`;
     throw refused(
-      `${branchOf(update)} would point at a ${type}, not at a commit`,
-      `Push its commit: ${commit}`,
+      `The branch ${branch} would point at a ${type} instead of a commit.`,
+      `Push the commit: git push deploy 'NAME^{commit}:${update.ref}'`,
     );
   }
-  const branch = branchOf(update);
-  const byEnvironment = deploying(await facts.settingsIn(update.new));
+  const byEnvironment = branchesByEnvironment(await facts.settingsIn(update.new));
   const [environment] = [...byEnvironment].find(([, names]) => names.includes(branch)) ?? [];
   if (environment === undefined) throw notDeploying(branch, byEnvironment);
   return { action: 'deploy', environment, branch, update };
 }
 
-const onlyOne = 'Push them one after the other, each by its name: git push deploy main';
-
-/** Tags may come and go along with a branch; on their own they would only look as if they deployed something. */
-function withoutBranch(app: string, branches: RefUpdate[], updates: RefUpdate[]): PushPlan {
+/** Accepts deleted tags and unchanged branches. Refuses new tags without a branch, which would only seem to deploy something. */
+function planWithoutBranch(app: string, branches: RefUpdate[], updates: RefUpdate[]): PushPlan {
   const [unchanged] = branches;
   if (unchanged !== undefined) {
-    const again = `\`sluice restart ${app}\` starts fresh workers, \`sluice deploy --app ${app} --release N\` builds release N anew`;
-    return {
-      action: 'accept',
-      note: `${branchOf(unchanged)} is there already, and nothing is deployed: ${again}`,
-    };
+    const note = `The branch ${nameOf(unchanged)} is unchanged, and nothing is deployed.
+To start fresh workers: sluice restart ${app}. To build release N again: sluice deploy --app ${app} --release N.`;
+    return { action: 'accept', note };
   }
-  if (updates.every((update) => isNone(update.new))) return { action: 'accept', note: 'nothing is deployed' };
+  if (updates.every((update) => isNone(update.new)))
+    return { action: 'accept', note: 'Nothing is deployed.' };
   throw refused(
-    'a tag alone deploys nothing',
-    "Push a branch, at a tag where you want: git push deploy 'v1.0^{commit}:refs/heads/main'",
+    'A tag alone deploys nothing.',
+    "Push a branch, at a tag if you want: git push deploy 'v1.0^{commit}:refs/heads/main'",
   );
 }
 
-/** Which branches deploy, by environment. */
-function deploying({ branches = {} }: AppSettings): Map<string, string[]> {
-  const elsewhere = Object.values(branches).flat();
-  const production = ofProduction.filter((name) => !elsewhere.includes(name));
+/** Returns the branches that deploy into each environment. */
+function branchesByEnvironment({ branches = {} }: AppSettings): Map<string, string[]> {
+  const assigned = Object.values(branches).flat();
+  const production = productionBranches.filter((name) => !assigned.includes(name));
   return new Map(Object.entries({ production, ...branches }));
 }
 
@@ -99,13 +99,14 @@ function notDeploying(branch: string, byEnvironment: Map<string, string[]>): App
   const list = [...byEnvironment]
     .filter(([, names]) => names.length > 0)
     .map(([environment, names]) => `${names.join(' or ')} into ${environment}`);
+  const deploying = byEnvironment.get('production')?.[0] ?? 'main';
   return refused(
-    `${branch} does not deploy; those that do: ${list.join(', ')}`,
-    `Push it as one of them: git push deploy ${branch}:${byEnvironment.get('production')?.[0] ?? 'main'}. Or give it an environment, in sluice.json: "branches": {"staging": "${branch}"}.`,
+    `The branch ${branch} does not deploy. Branches that deploy: ${list.join(', ')}.`,
+    `Push it as one of these: git push deploy ${branch}:${deploying}. Or give it an environment in sluice.json: "branches": {"staging": "${branch}"}.`,
   );
 }
 
-function branchOf({ ref }: RefUpdate): string {
+function nameOf({ ref }: RefUpdate): string {
   return ref.slice(heads.length);
 }
 

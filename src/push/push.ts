@@ -3,31 +3,30 @@ import type { EnvironmentId } from '../config/paths.ts';
 import type { DeploySource } from '../deploy/deploy.ts';
 import type { DeployEvent } from '../deploy/events.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
-import type { HookPort, PushRequest } from '../git/hook.ts';
+import type { PushHook, PushRequest } from '../git/hook.ts';
 import { collide, heads, isNone, type RefUpdate } from '../git/refs.ts';
 import type { Repository } from '../git/repository.ts';
-import type { GitService, ServiceMode, ServiceName } from '../git/service.ts';
+import type { ServiceMode, ServiceName } from '../git/service.ts';
 import type { Release, ReleaseRecord } from '../releases/release.ts';
 import { type Log, levelOf } from '../system/log/log.ts';
-import type { LogLevel } from '../system/log/log-level.ts';
-import { factsOf, notInThisRelease, originOf } from './commit.ts';
+import { factsOf, missingNotice, originOf } from './commit.ts';
 import { planPush } from './plan.ts';
-import type { GitExchange } from './session.ts';
+import type { GitSession } from './session.ts';
 
-/** So many refs of a push are logged. */
-const loggedRefs = 10;
+/** Limit of the refs of a push that are logged. */
+const maxLoggedRefs = 10;
 
-/** A client of git that asks for something, as git itself names it. */
+/** Request of a client of git. */
 export interface GitCall {
   service: ServiceName;
   mode: ServiceMode;
-  /** the version of git's protocol that the client asks for, such as `version=2`; may be anything that it has sent */
+  /** version of git's protocol that the client asks for, such as `version=2`; not checked */
   protocol: string;
-  /** who pushes, for the history */
+  /** client, for the history */
   by: string;
-  /** what a pusher is told before anything else; null where there is nothing such */
+  /** text that a push shows first, or null */
   warning: string | null;
-  /** how the pusher is shown what happens */
+  /** renders the events that a push shows */
   render: (event: DeployEvent) => string;
 }
 
@@ -40,106 +39,106 @@ export type Deploy = (
 
 interface PushContext {
   app: string;
-  place: AppRepository;
+  repository: AppRepository;
   call: GitCall;
   log: Log;
-  /** the live release of an environment; null where none is */
-  liveRelease(target: EnvironmentId): Promise<ReleaseRecord | null>;
+  /** returns the live release of an environment, or null */
+  liveRelease(id: EnvironmentId): Promise<ReleaseRecord | null>;
   deploy: Deploy;
 }
 
 /**
- * Serves a push to its end: git has received it and asks, by its pre-receive hook, whether to accept it. It is accepted
- * when its commit is live; else nothing of it is kept, and the branch stays what is running.
+ * Serves a push that git has received and that waits in its pre-receive hook. The push is accepted once its commit is live. A
+ * refused push leaves no objects behind, and its branch does not move.
  */
 export async function servePush(
-  exchange: GitExchange,
-  service: GitService,
+  session: GitSession,
   request: PushRequest,
   context: PushContext,
 ): Promise<void> {
-  const { place } = context;
+  const { app, call, log, repository } = context;
+  const refs = request.updates.slice(0, maxLoggedRefs).map(({ ref }) => ref.slice(0, 200));
+  const fields = { app, by: call.by, refs };
   let update: RefUpdate | null = null;
   let accepted = false;
   try {
-    update = await answerPush(exchange, service.hook, request, context);
+    update = await repository.withQuarantine(request.quarantine, (pushed) =>
+      deployPush(session, pushed, request, context),
+    );
     accepted = true;
-    tell(context, request, 'info', 'push accepted');
+    log.info('push accepted', fields);
   } catch (error) {
-    const why = error instanceof AppError ? { ...error.toJSON() } : { error };
-    tell(context, request, levelOf(error), 'push refused', why);
+    const reason = error instanceof AppError ? error.toJSON() : { error };
+    log[levelOf(error)]('push refused', { ...fields, ...reason });
   }
-  using _ = await place.refs.take();
+  using _ = await repository.refsLock.take();
   try {
-    if (update !== null) await letGitFind(place.repository, update);
+    if (update !== null) await prepareBranches(repository, update);
   } finally {
-    exchange.decide(accepted);
-    await service.ended;
+    session.decide(accepted);
+    await session.service.ended;
   }
 }
 
-function tell(
-  { log, app, call }: PushContext,
-  { updates }: PushRequest,
-  level: LogLevel,
-  what: string,
-  why: Record<string, unknown> = {},
-): void {
-  const refs = updates.slice(0, loggedRefs).map(({ ref }) => ref.slice(0, 200));
-  log[level](what, { app, by: call.by, refs, ...why });
-}
-
-/** @returns the change of the branch that was deployed; null where there was nothing to deploy. @throws where it is refused */
-async function answerPush(
-  { abandoned }: GitExchange,
-  hook: HookPort,
+/**
+ * Deploys the branch of a push.
+ * @param repository the repository with the objects of the push
+ * @returns the change of that branch; null if the push has nothing to deploy
+ * @throws if the push is refused, after the client was shown the reason
+ */
+async function deployPush(
+  { abandoned, service: { hook } }: GitSession,
+  repository: Repository,
   request: PushRequest,
-  context: PushContext,
+  { app, call, liveRelease, deploy }: PushContext,
 ): Promise<RefUpdate | null> {
-  const { app, place, call, deploy } = context;
-  await using repository = await place.repository.within(request.quarantine);
-  if (call.warning !== null) hook.tell(call.warning);
-  let told = false;
-  const show = (event: DeployEvent) => {
-    told ||= event.event === 'failed';
-    if (event.event === 'log') hook.offer(call.render(event));
-    else hook.tell(call.render(event));
-  };
+  if (call.warning !== null) hook.write(call.warning);
+  const show = eventWriter(hook, call);
   try {
     abandoned.throwIfAborted();
     const plan = await planPush(app, request, factsOf(repository));
     if (plan.action === 'accept') {
-      hook.tell(`${plan.note}\n`);
+      hook.write(`${plan.note}\n`);
       return null;
     }
-    const target = { app, environment: plan.environment };
-    const live = await context.liveRelease(target);
+    const id = { app, environment: plan.environment };
+    const live = await liveRelease(id);
     const origin = await originOf(repository, plan, call.by, live?.source.commit ?? null);
     const commit = plan.update.new;
     const submodules = await repository.submodules(commit);
     const body = repository.archive(commit);
-    const review = async () => notInThisRelease(repository, commit, live, await context.liveRelease(target));
+    const review = async () => missingNotice(repository, commit, live, await liveRelease(id));
     try {
-      await deploy(target, { origin, body, contentLength: null, submodules, abandoned, review }, show);
+      await deploy(id, { origin, body, contentLength: null, submodules, abandoned, review }, show);
     } finally {
       body.destroy();
     }
     return plan.update;
   } catch (error) {
-    if (!told) show({ event: 'failed', release: null, error: { ...errorBody(error), step: null } });
+    show({ event: 'failed', release: null, error: { ...errorBody(error), step: null } });
     throw error;
   }
 }
 
+/** Returns a function that shows the events of a deploy to the client. Only the first failure is shown. */
+function eventWriter(hook: PushHook, { render }: GitCall): (event: DeployEvent) => void {
+  let hasFailed = false;
+  return (event) => {
+    if (event.event === 'log') return hook.offer(render(event));
+    if (event.event !== 'failed' || !hasFailed) hook.write(render(event));
+    hasFailed ||= event.event === 'failed';
+  };
+}
+
 /**
- * Puts the branches to where git can change this one: to where it was when this push began, since another push may have
- * moved it meanwhile, and with none in its way. From now on until git has ended nobody else moves them.
+ * Prepares the branches so that git can change the pushed one. Another push may have moved the branch since this push began: the
+ * branch goes back to where git expects it. Branches that exclude it are removed.
  */
-async function letGitFind(repository: Repository, { ref, old }: RefUpdate): Promise<void> {
-  const there = await repository.refs(heads);
+async function prepareBranches(repository: Repository, { ref, old }: RefUpdate): Promise<void> {
+  const actual = await repository.refs(heads);
   const expected = isNone(old) ? undefined : old;
   const changes = new Map<string, string | null>();
-  for (const other of there.keys()) if (collide(other, ref)) changes.set(other, null);
-  if (there.get(ref) !== expected) changes.set(ref, expected ?? null);
+  for (const other of actual.keys()) if (collide(other, ref)) changes.set(other, null);
+  if (actual.get(ref) !== expected) changes.set(ref, expected ?? null);
   await repository.updateRefs(changes);
 }

@@ -1,96 +1,87 @@
-import type { Readable, Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '../errors/app-error.ts';
 import type { PushRequest } from '../git/hook.ts';
-import type { GitService } from '../git/service.ts';
+import type { GitService, ServiceEnd } from '../git/service.ts';
 import { processStartTime } from '../system/process/processes.ts';
 
-/** How often it is looked whether the hook of a push is still there, in ms. */
-const lookInterval = 500;
+/** Interval of the checks that the hook of a push still runs, in ms. */
+const checkInterval = 500;
 
-/** One client of git that is served: its bytes in and out, its end, and what to do when it goes away. */
-export class GitExchange {
-  readonly input: Writable;
-  readonly output: Readable;
-  /** when all is over, what we do for it included; `complaint` is what git had to say about it */
-  readonly ended: Promise<{ code: number | null; complaint: string }>;
-  /** when it is settled what comes of a push: from then on git must come to its end, whether or not its client listens */
+type ServePush = (session: GitSession, request: PushRequest) => Promise<void>;
+
+/** One client of git that is served: the git process, and the push that the client makes. */
+export class GitSession {
+  readonly service: GitService;
+  /** settles when git has ended and the push has been served */
+  readonly ended: Promise<ServiceEnd>;
+  /** settles when a push is accepted or refused; from then on git must end even if the client does not read */
   readonly decided: Promise<void>;
-  /** aborted, with the reason, when nobody is left to be told what comes of a push */
-  readonly abandoned: AbortSignal;
   readonly #abandonment = new AbortController();
   readonly #decision = Promise.withResolvers<void>();
-  readonly #service: GitService;
-  #asked = false;
+  #hasRequest = false;
 
-  /** @param serve what is to be done for a push that asks something: it is over when there is nothing left to do */
-  constructor(
-    service: GitService,
-    serve: (exchange: GitExchange, request: PushRequest) => Promise<void> = async () => {},
-  ) {
-    this.#service = service;
-    this.input = service.input;
-    this.output = service.output;
-    this.abandoned = this.#abandonment.signal;
+  /** @param servePush serves a push until nothing is left to do */
+  constructor(service: GitService, servePush: ServePush = async () => {}) {
+    this.service = service;
     this.decided = this.#decision.promise;
-    this.ended = Promise.all([service.ended, this.#serve(serve)]).then(([end]) => end);
+    this.ended = Promise.all([service.ended, this.#serve(servePush)]).then(([end]) => end);
     this.ended.catch(() => undefined);
   }
 
-  /** Tells git what comes of the push. */
+  /** Aborts, with the reason, when the client, git or the hook has gone: the push then has no use. */
+  get abandoned(): AbortSignal {
+    return this.#abandonment.signal;
+  }
+
+  /** Accepts or refuses the push. */
   decide(accepted: boolean): void {
     this.#decision.resolve();
-    this.#service.hook.answer(accepted);
+    this.service.hook.answer(accepted);
   }
 
   /**
-   * To be called when the client is gone. What has not all been received is thrown away; a deploy that it asked for is
-   * cancelled, unless its switch has begun: then it goes on, and git takes the commit in.
+   * Ends the session of a client that has gone. A push that has not arrived whole is dropped. A deploy under way is cancelled,
+   * unless its switch has begun: the deploy then continues, and git accepts the commit.
    */
   hangUp(): void {
-    this.#abandonment.abort(abandonedBy('whoever pushed it has hung up'));
-    this.killUnlessAsked();
+    this.#abandonment.abort(cancelled('The client of the push disconnected before the release was live.'));
+    this.killIfWaiting();
   }
 
-  /** Ends it where it waits for nothing that we do. */
-  killUnlessAsked(): void {
-    if (!this.#asked) this.#service.kill();
+  /** Ends git, unless a push waits for our answer. */
+  killIfWaiting(): void {
+    if (!this.#hasRequest) this.service.kill();
   }
 
-  /** Ends it whatever it is at. */
-  kill(): void {
-    this.#service.kill();
-  }
-
-  async #serve(serve: (exchange: GitExchange, request: PushRequest) => Promise<void>): Promise<void> {
-    const request = await this.#service.hook.request;
+  async #serve(servePush: ServePush): Promise<void> {
+    const request = await this.service.hook.request;
     if (request === null) return;
-    this.#asked = true;
-    // Without git, or its hook, nothing that comes of the push could be taken in.
-    const gone = () => this.#abandonment.abort(abandonedBy('git has been ended'));
-    void this.#service.exited.then(gone);
-    const over = new AbortController();
-    void this.decided.then(() => over.abort());
-    void watchProcess(request.pid, over.signal, gone);
+    this.#hasRequest = true;
+    // Without git or its hook, nothing can accept the push.
+    const gone = () => this.#abandonment.abort(cancelled('git was ended before the release was live.'));
+    void this.service.exited.then(gone);
+    const served = new AbortController();
+    void this.decided.then(() => served.abort());
+    void watchProcess(request.pid, served.signal, gone);
     try {
-      await serve(this, request);
+      await servePush(this, request);
     } finally {
-      over.abort();
+      served.abort();
     }
   }
 }
 
-/** Calls back when a process has ended, unless `signal` aborts first; never where the system does not tell. */
+/** Calls `onGone` when a process has ended, unless `signal` aborts first; never on a system without start times. */
 async function watchProcess(pid: number, signal: AbortSignal, onGone: () => void): Promise<void> {
-  // Where it cannot be looked at just now, as without a free file descriptor, it counts as there.
-  const look = (otherwise: string | undefined) => processStartTime(pid).catch(() => otherwise);
-  const startedAt = await look(undefined);
+  // If the check fails, as without a free file descriptor, the process counts as running.
+  const startTime = (otherwise: string | undefined) => processStartTime(pid).catch(() => otherwise);
+  const startedAt = await startTime(undefined);
   while (startedAt !== undefined && !signal.aborted) {
-    await sleep(lookInterval);
-    if (!signal.aborted && (await look(startedAt)) !== startedAt) return onGone();
+    await sleep(checkInterval);
+    if (!signal.aborted && (await startTime(startedAt)) !== startedAt) return onGone();
   }
 }
 
-function abandonedBy(what: string): AppError {
-  return new AppError('cancelled', `${what} before it was live`, { hint: 'Push it again.' });
+function cancelled(message: string): AppError {
+  return new AppError('cancelled', message, { hint: 'Push again.' });
 }

@@ -25,7 +25,7 @@ import type { LogQuery } from '../logs/read.ts';
 import type { EnvironmentStatus, Notice } from '../protocol/runner.ts';
 import { GitServer } from '../push/git-server.ts';
 import type { GitCall } from '../push/push.ts';
-import type { GitExchange } from '../push/session.ts';
+import type { GitSession } from '../push/session.ts';
 import type { Release } from '../releases/release.ts';
 import { levelOf } from '../system/log/log.ts';
 import { readAppLog, readBuildLog } from './logs.ts';
@@ -108,7 +108,7 @@ export class AppService {
     by: string,
     onEvent: (event: DeployEvent) => void,
   ): Promise<Release> {
-    const { repository } = this.#environments.repository(target.app);
+    const repository = this.#environments.repository(target.app);
     const source = await sourceOfCommit(await this.#environments.find(target), repository, release, by);
     try {
       return await this.deploy(target, source, onEvent);
@@ -122,7 +122,7 @@ export class AppService {
     await this.redeploy(target, release, 'restore', () => undefined);
   }
 
-  git(app: string, call: GitCall): Promise<GitExchange> {
+  git(app: string, call: GitCall): Promise<GitSession> {
     return this.#git.open(app, call);
   }
 

@@ -31,9 +31,9 @@ test('a branch that does not deploy is refused, with those that do and what to d
   assert.equal(code, 1);
   assert.match(
     output,
-    /^refused: feature does not deploy; those that do: main or master into production, develop or next into staging$/m,
+    /^refused: The branch feature does not deploy\. Branches that deploy: main or master into production, develop or next into staging\.$/m,
   );
-  assert.match(output, /^ {2}Push it as one of them: git push deploy feature:main\. Or .+"branches"/m);
+  assert.match(output, /^ {2}Push it as one of these: git push deploy feature:main\. Or .+"branches"/m);
   assert.deepEqual(await remoteBranches(checkout, url), { main: commit });
   assert.equal(await releases(), 1);
 });
@@ -83,7 +83,7 @@ test('several branches at once are refused, and nothing is deployed', async (t) 
   await checkout.git('branch', 'master');
   const { code, output } = await checkout.try('push', url, 'main', 'master');
   assert.equal(code, 1);
-  assert.match(output, /^refused: a push deploys one branch, and this one has 2: main, master$/m);
+  assert.match(output, /^refused: A push deploys one branch, and this push has 2: main, master\.$/m);
   assert.deepEqual(await remoteBranches(checkout, url), { main: commit });
   assert.equal(await releases(), 1);
 });
@@ -93,7 +93,7 @@ test('tags come along with a branch; alone they are refused, and may be removed'
   await checkout.git('tag', '--annotate', 'v1', '--message', 'Version 1');
   const alone = await checkout.try('push', url, 'v1');
   assert.equal(alone.code, 1);
-  assert.match(alone.output, /^refused: a tag alone deploys nothing$/m);
+  assert.match(alone.output, /^refused: A tag alone deploys nothing\.$/m);
   await checkout.commit('Two', answering('two'));
   assert.equal((await checkout.try('push', '--follow-tags', url, 'main')).code, 0);
   await checkout.git('tag', 'v2');
@@ -109,12 +109,12 @@ test('what is neither branch nor tag, and a branch at a tag, is refused with wha
   const { checkout, url, releases } = await live(t, 'odd');
   await checkout.commit('Two', answering('two'));
   const notes = await checkout.try('push', url, 'main:refs/notes/commits');
-  assert.match(notes.output, /^refused: refs\/notes\/commits is no branch$/m);
+  assert.match(notes.output, /^refused: refs\/notes\/commits is not a branch\.$/m);
   const ours = await checkout.try('push', url, 'main:refs/sluice/production/1');
   assert.equal(ours.code, 1);
   await checkout.git('tag', '--annotate', 'v1', '--message', 'Version 1');
   const tag = await checkout.try('push', url, 'v1:refs/heads/main');
-  assert.match(tag.output, /^refused: main would point at a tag, not at a commit$/m);
+  assert.match(tag.output, /^refused: The branch main would point at a tag instead of a commit\.$/m);
   assert.equal((await checkout.try('push', url, 'v1^{commit}:main')).code, 0);
   assert.equal(await releases(), 2);
 });
@@ -123,7 +123,10 @@ test('the branch cannot be deleted, and the way to stop the app is told', async 
   const { checkout, url, commit } = await live(t, 'deleted');
   const { code, output } = await checkout.try('push', url, ':main');
   assert.equal(code, 1);
-  assert.match(output, /^refused: main says what runs, and cannot be deleted\n {2}.*sluice stop deleted/m);
+  assert.match(
+    output,
+    /^refused: The branch main shows what runs and cannot be deleted\.\n {2}.*sluice stop deleted/m,
+  );
   assert.deepEqual(await remoteBranches(checkout, url), { main: commit });
 });
 
@@ -136,10 +139,7 @@ test('a history that was rewritten and an older commit deploy where the pusher i
   assert.equal(await sluice.get('forced'), 'two');
   const back = await checkout.try('push', '--force', url, `${commit}:main`);
   assert.equal(back.code, 0, back.output);
-  assert.match(
-    back.output,
-    /^note: release 2 of Ann is live, and has what is not in this one \(commit \w{10} Two\)$/m,
-  );
+  assert.match(back.output, /^note: Release 2 of Ann is live, and this release lacks commit \w{10} Two\.$/m);
   assert.equal(await sluice.get('forced'), 'one');
   assert.deepEqual(await remoteBranches(checkout, url), { main: commit });
   await checkout.git('reset', '--quiet', '--hard', two);
@@ -228,7 +228,7 @@ test('a client that sends a branch as it is changes nothing, and is told what to
   const told = await pushByHand('still', [`${commit} ${commit} refs/heads/main`]);
   assert.match(
     told,
-    /main is there already, and nothing is deployed: `sluice restart still` starts fresh workers/,
+    /The branch main is unchanged, and nothing is deployed\.\n.*To start fresh workers: sluice restart still/,
   );
   assert.equal(await releases(), 1);
 });
@@ -236,7 +236,7 @@ test('a client that sends a branch as it is changes nothing, and is told what to
 test('a client that takes a branch for somewhere else is refused before anything is deployed', async (t) => {
   const { commit, releases } = await live(t, 'elsewhere');
   const told = await pushByHand('elsewhere', [`${'1'.repeat(40)} ${commit} refs/heads/main`]);
-  assert.match(told, /refused: main is not at 1111/);
+  assert.match(told, /refused: On the server, main is not at 1111/);
   assert.equal(await releases(), 1);
 });
 
@@ -248,7 +248,7 @@ test('a push of more refs than anybody has is refused, and does not fill the log
     'crowd',
     names.map((name) => `${'0'.repeat(40)} ${commit} ${name}`),
   );
-  assert.match(told, /refused: a push of \d+ refs and more is too much/);
+  assert.match(told, /refused: The push has too many refs: more than \d+\./);
   assert.equal(await releases(), 1);
   assert.ok((await sluice.log()).every((line) => JSON.stringify(line).length < 5000));
 });

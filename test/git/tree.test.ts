@@ -48,7 +48,7 @@ test('the error of a tree that git cannot read has the message of git', async (t
 
 async function emptyRepository(t: Parameters<typeof temporaryDirectory>[0]) {
   const repository = new Repository(`${await temporaryDirectory(t)}/repository.git`);
-  await repository.ensure('/nowhere');
+  await repository.ensure();
   const tree = (entries: string[]) => git(repository, ['mktree', '--missing'], `${entries.join('\n')}\n`);
   const identity = ['-c', 'user.name=Test', '-c', 'user.email=test@example.com'];
   const commit = (id: string) => git(repository, [...identity, 'commit-tree', '-m', 'One', id]);

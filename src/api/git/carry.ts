@@ -1,27 +1,28 @@
 import type { ServerResponse } from 'node:http';
 import { finished, type Readable } from 'node:stream';
-import type { GitExchange } from '../../push/session.ts';
+import type { ServiceEnd } from '../../git/service.ts';
+import type { GitSession } from '../../push/session.ts';
 
-/** How long a client may leave unread what git tells it, in ms. */
+/** Time that a client may leave the output of git unread, in ms. */
 const unreadTimeout = 60_000;
 
-/** How long a client may send nothing, in ms: git may have to count and compress for minutes before it does. */
+/** Time that a client may send nothing, in ms: git may count and compress objects for minutes before it sends. */
 const silenceTimeout = 15 * 60_000;
 
 /**
- * Carries bytes between a client and git until both are done. A client that goes away, or stands still for too long, is
- * hung up on; git then goes on to its own end, and what it says is thrown away: a push whose switch has begun must still
- * be taken in.
+ * Carries bytes between a client and git until both have ended. A client that disconnects or stalls is hung up on. git then runs
+ * to its own end and its output is dropped, because git must still accept a push whose switch has begun.
  * @param begin begins the answer; if `begin` throws, git is ended
- * @returns how git has ended
+ * @returns the end of git
  */
 export async function carry(
-  exchange: GitExchange,
+  session: GitSession,
   input: Readable,
   output: ServerResponse,
   begin: () => void,
-): Promise<{ code: number | null; complaint: string }> {
-  const hangUp = () => exchange.hangUp();
+): Promise<ServiceEnd> {
+  const git = session.service;
+  const hangUp = () => session.hangUp();
   try {
     begin();
   } catch (error) {
@@ -29,41 +30,41 @@ export async function carry(
     throw error;
   }
   output.once('close', hangUp);
-  // It may be gone since before git was started.
+  // The client may have disconnected before git was started.
   if (output.destroyed) hangUp();
-  // It may have failed already: what it is unzipped from began before git did.
+  // The input may have failed already: gunzip begins before git does.
   const stopWatching = finished(input, { writable: false }, (error) => error && hangUp());
-  // Git may have heard enough before the client has said all.
-  exchange.input.on('error', () => undefined);
-  input.pipe(exchange.input);
+  // git may end before it has read all input.
+  git.input.on('error', () => undefined);
+  input.pipe(git.input);
   const silence = setTimeout(() => output.destroy(), silenceTimeout);
   input.on('data', () => silence.refresh());
   input.once('end', () => clearTimeout(silence));
-  // Once it is settled what comes of a push, others wait for git to end: what is left to say, a few MiB at most, waits here.
-  let waits = true;
-  let goOn = () => {};
-  void exchange.decided.then(() => {
-    waits = false;
-    goOn();
+  // After the decision about a push, others wait for git to end. The rest of the output, a few MiB at most, is buffered here.
+  let isDecided = false;
+  let resume = () => {};
+  void session.decided.then(() => {
+    isDecided = true;
+    resume();
   });
-  exchange.output.on('data', (chunk: Buffer) => {
+  git.output.on('data', (chunk: Buffer) => {
     silence.refresh();
-    if (output.destroyed || output.write(chunk) || !waits) return;
-    exchange.output.pause();
+    if (output.destroyed || output.write(chunk) || isDecided) return;
+    git.output.pause();
     const unread = setTimeout(() => output.destroy(), unreadTimeout);
-    goOn = () => {
+    resume = () => {
       clearTimeout(unread);
-      output.off('drain', goOn).off('close', goOn);
-      exchange.output.resume();
+      output.off('drain', resume).off('close', resume);
+      git.output.resume();
     };
-    output.on('drain', goOn).on('close', goOn);
+    output.on('drain', resume).on('close', resume);
   });
   try {
-    return await exchange.ended;
+    return await session.ended;
   } finally {
     clearTimeout(silence);
     output.off('close', hangUp);
     stopWatching();
-    input.unpipe(exchange.input);
+    input.unpipe(git.input);
   }
 }

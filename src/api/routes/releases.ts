@@ -1,7 +1,7 @@
 import type { Router } from '@koa/router';
 import * as v from 'valibot';
 import { AppError } from '../../errors/app-error.ts';
-import { maxMessage, printable } from '../../git/commit.ts';
+import { maxMessage, withoutControls } from '../../git/commit.ts';
 import { noCommit, type ReleaseSource } from '../../releases/release.ts';
 import type { AppService } from '../../service/app-service.ts';
 import { need } from '../auth/principal.ts';
@@ -70,7 +70,7 @@ function originOf(ctx: ApiContext): ReleaseSource {
   if (commit !== null && !/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(commit)) {
     throw new AppError('bad_request', `commit="${commit}" is not the full hash of a commit`);
   }
-  const text = (name: string) => printable(queryText(ctx, name)?.slice(0, maxMessage) ?? '') || null;
+  const text = (name: string) => withoutControls(queryText(ctx, name)?.slice(0, maxMessage) ?? '') || null;
   // These stand in one line of the log.
   const line = (name: string) => text(name)?.split('\n', 1)[0] || null;
   return {
