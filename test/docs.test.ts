@@ -60,14 +60,38 @@ test('the README names commands that there are', async () => {
   assert.deepEqual(unknown, []);
 });
 
-test('every link between the pages leads somewhere', async () => {
-  const pages = await Array.fromAsync(
-    glob(['*.md', 'docs/*.md', 'examples/*.md', 'hooks/*.md'], { cwd: root }),
-  );
-  assert.ok(pages.length > 5);
-  for (const path of pages) {
-    for (const [, link = ''] of (await page(path)).matchAll(/\]\((?!https?:)([^)#]+)/g)) {
-      await access(join(root, dirname(path), link)).catch(() => assert.fail(`${path} links to ${link}`));
+test('the docs name source files that exist', async () => {
+  for (const path of await Array.fromAsync(glob(['*.md', 'docs/**/*.md'], { cwd: root }))) {
+    const named = (await page(path)).matchAll(/`((?:src|test|config|libexec)\/[\w./-]+)`/g);
+    for (const [, file = ''] of named) {
+      await access(join(root, file)).catch(() => assert.fail(`${path} names ${file}`));
     }
   }
 });
+
+test('each link between pages has a target, with its heading', async () => {
+  const pages = await Array.fromAsync(
+    glob(['*.md', 'docs/**/*.md', 'examples/*.md', 'hooks/*.md'], { cwd: root }),
+  );
+  assert.ok(pages.length > 5);
+  for (const path of pages) {
+    for (const [, link = ''] of (await page(path)).matchAll(/\]\((?!https?:)([^)]+)\)/g)) {
+      const [file = '', heading] = link.split('#');
+      const target = file === '' ? path : join(dirname(path), file);
+      await access(join(root, target)).catch(() => assert.fail(`${path} links to ${link}`));
+      if (heading !== undefined) {
+        assert.ok(headings(await page(target)).includes(heading), `${path} links to ${link}`);
+      }
+    }
+  }
+});
+
+/** Returns the anchors of all headings of a page, as GitHub makes them. */
+function headings(text: string): string[] {
+  return [...text.matchAll(/^#+ (.+)$/gm)].map(([, title = '']) =>
+    title
+      .toLowerCase()
+      .replaceAll(/[^\w\- ]/g, '')
+      .replaceAll(' ', '-'),
+  );
+}
