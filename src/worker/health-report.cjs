@@ -62,7 +62,7 @@ function watchMemory(limit, { server, exceeded, excessive }) {
  * @param {() => Server | undefined} server
  * @param {(message: FromWorker) => void} post
  */
-function beat(interval, server, post) {
+function sendHeartbeats(interval, server, post) {
   let due = performance.now() + interval;
   const timer = setInterval(() => {
     const now = performance.now();
@@ -80,4 +80,4 @@ function count(server) {
   return { connections, requests: allConnections(server).filter(({ _httpMessage }) => _httpMessage).length };
 }
 
-module.exports = { beat, watchMemory };
+module.exports = { sendHeartbeats, watchMemory };

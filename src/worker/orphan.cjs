@@ -66,11 +66,11 @@ class Orphan {
   live() {
     const worker = this.#worker;
     const active = activeFor(worker);
-    const part = active === 'own' ? worker.part : undefined;
-    if (part === 'opens') this.#serve();
+    const role = active === 'own' ? worker.role : undefined;
+    if (role === 'opens') this.#serve();
     else void this.#leave();
-    if (active === 'sibling' || part === 'replaced') this.#settle(() => worker.giveAway());
-    if (active === 'none' || part === 'stopped') this.#settle(() => worker.keepConnections());
+    if (active === 'sibling' || role === 'replaced') this.#settle(() => worker.giveAway());
+    if (active === 'none' || role === 'stopped') this.#settle(() => worker.keepConnections());
     this.#report();
   }
 
@@ -247,7 +247,7 @@ function leave(worker, retired) {
     if (isEnding) return;
     isEnding = true;
     const kill = () => {
-      say(`killed: it had not ended ${killTimeout} ms after ${stopSignal} ("killTimeout")`);
+      log(`killed: it had not ended ${killTimeout} ms after ${stopSignal} ("killTimeout")`);
       process.kill(process.pid, 'SIGKILL');
     };
     setTimeout(kill, killTimeout).unref();
@@ -257,18 +257,18 @@ function leave(worker, retired) {
     if (isEnding) return;
     const late = `${drainTimeout} ms after the worker retired ("drainTimeout")`;
     const { named, requests, connections } = worker.inFlight;
-    for (const { method, path } of named) say(`cuts ${method} ${path}: not answered ${late}`);
-    if (requests > named.length) say(`cuts ${requests - named.length} more requests: not answered ${late}`);
-    if (connections > 0) say(`cuts ${connections} connections (WebSocket, HTTP/2 or the like): open ${late}`);
+    for (const { method, path } of named) log(`cuts ${method} ${path}: not answered ${late}`);
+    if (requests > named.length) log(`cuts ${requests - named.length} more requests: not answered ${late}`);
+    if (connections > 0) log(`cuts ${connections} connections (WebSocket, HTTP/2 or the like): open ${late}`);
     end();
   };
   worker.forgetGate();
   whenQuiet(worker, () => {
     worker.retireAlone();
     retired();
-    setTimeout(cut, worker.drainTimeLeft).unref();
+    setTimeout(cut, worker.drain.timeLeft).unref();
     // By now the destination of the connections is set, if it is known.
-    setImmediate(() => worker.whenDrained(end));
+    setImmediate(() => worker.drain.whenDrained(end));
   });
 }
 
@@ -276,7 +276,7 @@ function leave(worker, retired) {
  * Writes a line to the log of the app, without the runner. Synchronous, because the process may end at once.
  * @param {string} what
  */
-function say(what) {
+function log(what) {
   try {
     writeSync(2, `sluice: worker (pid ${process.pid}) ${what}\n`);
   } catch {
@@ -287,7 +287,7 @@ function say(what) {
 /**
  * Connections that wait in the kernel are reset with the last socket that listens. So all are accepted first, until a
  * whole round of the event loop has had nothing to do; right after that `then` runs.
- * @param {Pick<Worker, 'hasToTake'>} worker
+ * @param {Pick<Worker, 'handoffs'>} worker
  * @param {() => void} then
  */
 function whenQuiet(worker, then) {
@@ -296,7 +296,7 @@ function whenQuiet(worker, then) {
     const start = performance.now();
     setImmediate(() => {
       const now = performance.now();
-      if ((now - start < quietRound && !worker.hasToTake) || now > latest) then();
+      if ((now - start < quietRound && !worker.handoffs.hasToTake) || now > latest) then();
       else round();
     });
   };
@@ -304,4 +304,4 @@ function whenQuiet(worker, then) {
   setImmediate(round);
 }
 
-module.exports = { leave, liveAlone, say, whenQuiet };
+module.exports = { leave, liveAlone, log, whenQuiet };

@@ -1,7 +1,8 @@
 'use strict';
 
-const { closeSync, fstatSync } = require('node:fs');
+const { closeSync } = require('node:fs');
 const openChannel = require('./channel.cjs');
+const { Handoffs } = require('./handoffs.cjs');
 const {
   createHandle,
   interceptListen,
@@ -17,8 +18,6 @@ const { handlesOnlyInterrupt, translateStopSignal } = require('./stop-signal.cjs
 /** @import { Acceptor } from './acceptor.cjs' */
 /** @import { ToWorker, WorkerBoot } from '../protocol/worker.ts' */
 /** @typedef {import('./handoff.cjs').Ends} Ends */
-/** @typedef {InstanceType<typeof import('./handoff.cjs').Handoff>} Handoff */
-/** @typedef {InstanceType<typeof import('./leaving-connections.cjs').LeavingConnections>} LeavingConnections */
 /** @typedef {import('./listen.cjs').Listen} Listen */
 
 /** Interval between checks of a server that does not handle its connections yet, in ms. */
@@ -30,30 +29,29 @@ const servesPause = 20;
  */
 const relievedPatience = 5000;
 const endPatience = 200;
-/**
- * Longest wait for the next request of a session of HTTP/2 before the worker ends the session, in ms. Without TLS the
- * client is a proxy as a rule: it has several sessions, so its users see answers of both releases meanwhile. With TLS
- * the client is far away, and a GOAWAY costs it the requests of a whole round trip.
- */
-const requestPatience = { plain: 100, encrypted: 1000 };
-/** Interval at which a worker with no other work checks whether its handoffs are empty, in ms. */
-const emptyPause = 10;
 
 /**
- * The worker's own view of itself. It is `booting` until the app listens, `ready` until told to open, `open` while it
- * accepts connections, `retired` from then on; a worker without a runner may go back from `retired` to `open`.
+ * A worker's view of itself, in the process of the app. The runner's view is `WorkerHandle` in
+ * src/runner/generation/worker-handle.ts. The two exchange the messages of src/protocol/worker.ts.
+ *
+ * A worker is `booting` until the app listens, `ready` until the runner opens it, `open` while it accepts connections, and
+ * `retired` from then on. If a switch fails, or the runner is gone, a retired worker may open again.
  */
 class Worker {
   /** @type {'booting' | 'ready' | 'open' | 'retired'} */
   state = 'booting';
   boot;
-  #post;
   /** class of the handles of pipes */
   Pipe;
+  /** @type {(() => void) | undefined} called when the app is ready */
+  onReady;
+  #post;
+  handoffs;
   /** @type {Server | undefined} */
   #server;
   #backlog = 0;
-  #saidReady = false;
+  /** true if the app has reported that it is ready: see `waitReady` */
+  #hasReported = false;
   /** @type {NodeJS.Timeout | undefined} */
   #announceLater;
   /** true if the runner is gone */
@@ -62,51 +60,37 @@ class Worker {
   #hasServed = false;
   /** @type {Acceptor | undefined} */
   #gate;
-  /** @type {InstanceType<typeof import('./other-ports.cjs').OtherPorts> | undefined} ports beside the app's own */
+  /** @type {InstanceType<typeof import('./other-ports.cjs').OtherPorts> | undefined} */
   #otherPorts;
-  /** true if other workers have the ports besides the app's own, so that this worker can shut them */
-  #isRelieved = false;
+  /** true if this retired worker still accepts on ports besides the app's own */
+  #hasOpenPorts = false;
   /** true if another worker of the same generation, or of a later one, has opened in place of this one */
   #isReplaced = false;
-  /** time at which this worker stopped accepting requests; undefined while it accepts them */
-  #retiredAt = /** @type {number | undefined} */ (undefined);
-  #closeAnnounced = false;
-  /** what goes on while it is retired, and ends should it open again */
-  #leaving = /** @type {(() => void)[]} */ ([]);
+  /** open sessions of HTTP/2 */
   #sessions = /** @type {Set<any>} */ (new Set());
-  /** longest waits for the next request of a session, in ms */
-  #requestPatience;
-  /** @type {LeavingConnections | undefined} */
-  #leavingConnections;
-  /** @type {Handoff[]} handoffs of this worker's runner and then of later runners; connections leave through the last one */
-  #handoffs = [];
-  /** inodes of the ends of the first one, at the start */
-  #inodes;
-  /** true if this worker must not end before its handoffs are empty: it may be the last process that holds them */
-  #answersForHandoffs = true;
+  /** @type {InstanceType<typeof import('./drain.cjs').Drain> | undefined} */
+  #drain;
 
   /** @param {WorkerBoot} boot */
   constructor(boot) {
     this.boot = boot;
-    this.#inodes = inodesOf(boot.handoffFds);
-    const longest = boot.drainTimeout / 2;
-    this.#requestPatience = {
-      plain: Math.min(requestPatience.plain, longest),
-      encrypted: Math.min(requestPatience.encrypted, longest),
-    };
     limitPrinting(boot.overflow);
     if (boot.stopSignal === null) translateStopSignal();
     const { post, Pipe } = openChannel(boot.channelFd, {
       message: (message) => this.#receive(message),
       appMessage: (message) => {
         if (message !== 'ready') return;
-        this.#saidReady = true;
+        this.#hasReported = true;
         this.#announce();
       },
-      lost: () => this.#orphaned(),
+      lost: () => {
+        this.#isOrphan = true;
+        traffic().liveAlone(this);
+      },
     });
     this.#post = post;
     this.Pipe = Pipe;
+    this.handoffs = new Handoffs(boot.handoffFds, Pipe, (text) => traffic().log(text));
     interceptListen(boot, {
       chosen: (call) => this.#serve(call),
       other: (call) => {
@@ -118,7 +102,7 @@ class Worker {
     });
   }
 
-  /** @param {Listen} call */
+  /** @param {Listen} call the app's own */
   #serve({ server, backlog }) {
     const reopen = this.state === 'open';
     this.#gate?.close();
@@ -134,27 +118,27 @@ class Worker {
   /** @param {Server} server */
   #noteSessions(server) {
     server.on('session', (session) => {
-      // One whose handshake was under way when the others were told.
-      if (this.#closeAnnounced) this.#leaving.push(traffic().endSession(session, this.#requestPatience));
+      this.#drain?.add(session);
       this.#sessions.add(session);
       session.once('close', () => this.#sessions.delete(session));
     });
   }
 
-  /** Said again where the app listens anew: its private port is another then. */
+  /** Reports to the runner that the app is ready; again if the app listens again, because its private port has changed. */
   #announce() {
     const server = this.#server;
     clearTimeout(this.#announceLater);
-    if (!server?.listening || (this.boot.waitReady && !this.#saidReady)) return;
+    if (!server?.listening || (this.boot.waitReady && !this.#hasReported)) return;
     // A server that only tests if the port is free would never read the request of a health check.
     if (!serves(server)) {
       this.#announceLater = setTimeout(() => this.#announce(), servesPause).unref();
       return;
     }
     const first = this.state === 'booting';
+    const { fault } = this.handoffs;
     // Idle connections of the release before would wait in the handoff for ever.
-    if (first && this.#hasLostHandoff()) {
-      traffic().say(`ends: ${this.#lostHandoff}`);
+    if (first && fault !== undefined) {
+      traffic().log(`ends: ${fault}`);
       process.exit(1);
     }
     if (first) this.state = 'ready';
@@ -167,17 +151,17 @@ class Worker {
     });
     if (!first) return;
     this.onReady?.();
-    setImmediate(() => {
-      traffic().beat(this.boot.beatInterval, () => this.#server, this.#post);
-      this.#watchMemory();
-    });
+    setImmediate(() => this.#reportHealth());
   }
 
-  #watchMemory() {
-    const { maxMemory } = this.boot;
+  #reportHealth() {
+    const { sendHeartbeats, watchMemory } = traffic();
+    const { beatInterval, maxMemory } = this.boot;
+    const server = () => this.#server;
+    sendHeartbeats(beatInterval, server, this.#post);
     if (maxMemory === null) return;
-    traffic().watchMemory(maxMemory, {
-      server: () => this.#server,
+    watchMemory(maxMemory, {
+      server,
       exceeded: (bytes) => this.#post({ type: 'memoryExceeded', bytes }),
       excessive: () => {
         // An orphan keeps serving, because no runner would replace it.
@@ -187,9 +171,6 @@ class Worker {
       },
     });
   }
-
-  /** @type {(() => void) | undefined} */
-  onReady;
 
   /** @param {ToWorker} message */
   #receive(message) {
@@ -201,7 +182,7 @@ class Worker {
         return this.serve();
       case 'retire':
         if (message.last) return this.#retireForGood();
-        // The worker may have retired by itself: see `#watchMemory`.
+        // The worker may have retired by itself: see `#reportHealth`.
         return this.state === 'retired' ? undefined : this.#retire();
       case 'relieve':
         if (this.state === 'retired') {
@@ -231,11 +212,9 @@ class Worker {
     if (server === undefined) return;
     // Without a copy of the socket, this worker cannot open. It finishes its requests and ends, and the runner replaces it.
     if (this.boot.gateFds.length === 0) return traffic().leave(this, () => this.keepConnections());
-    for (const end of this.#leaving.splice(0)) end();
-    this.#leavingConnections?.keep();
-    this.#answersForHandoffs = true;
+    this.#drain?.stop();
+    this.handoffs.mustBeEmpty = true;
     this.#isReplaced = false;
-    this.#retiredAt = undefined;
     this.state = 'open';
     this.#otherPorts?.open();
     if (server.listening) this.#openGate(server);
@@ -260,7 +239,7 @@ class Worker {
 
   #takeConnections() {
     this.#hasServed = true;
-    this.#ownHandoff().take((handle) => this.#taken(handle));
+    this.handoffs.own.take((handle) => this.#taken(handle));
   }
 
   /** @param {any} handle */
@@ -268,14 +247,15 @@ class Worker {
     const server = /** @type {Server} */ (this.#server);
     if (server.listening) return traffic().adopt(server, handle);
     // The app has closed its server, and may listen again.
-    this.#ownHandoff().stop();
+    const { own } = this.handoffs;
+    own.stop();
     server.once('listening', () => this.state === 'open' && this.#takeConnections());
-    this.#ownHandoff().pass(handle);
+    own.pass(handle);
   }
 
   /**
-   * Takes no new request from this instant: none that is accepted, none on a connection that is idle. Idle connections
-   * stay here, unread, until other workers have opened: giving them away would delay these.
+   * Accepts no new request from this instant on, neither on a new connection nor on an idle one. Idle connections stay here,
+   * unread, until other workers have opened: moving them earlier would delay these workers.
    */
   #retire() {
     this.#shut();
@@ -284,56 +264,25 @@ class Worker {
       const idle = traffic().movableConnections(server);
       for (const socket of idle) /** @type {any} */ (socket)._handle.readStop();
       this.#post({ type: 'retired' });
-      this.#park(server, idle);
+      this.drain.park(server, idle);
     } else {
       this.#post({ type: 'retired' });
-      this.#announceClose();
+      this.drain.announceClose();
     }
-    this.whenDrained(() => this.#post({ type: 'drained' }));
+    this.drain.whenDrained(() => this.#post({ type: 'drained' }));
   }
 
-  /**
-   * Shuts the ports besides the app's own: from now on other workers have them, or no worker.
-   * @param {number} patience
-   */
-  #shutOtherPorts(patience) {
-    const ports = this.#otherPorts;
-    if (this.state !== 'retired' || this.#isRelieved || ports === undefined) return;
-    ports.shut(patience, () => {
-      this.#isRelieved = true;
-      for (const server of ports.servers) {
-        if (speaksHttp(protocolOf(server)))
-          this.#leaving.push(traffic().announceClose(server, this.#sessions, this.#requestPatience));
-      }
-      this.#lookIfDrained();
-    });
-  }
-
-  /** The app is to stop: nobody will answer on idle connections. */
+  /** Retires because the app stops. Connections that wait in the kernel are served first. */
   #retireForGood() {
     this.forgetGate();
-    // Who has connected before is answered.
-    traffic().whenQuiet(this, () => this.#endForGood());
-  }
-
-  #endForGood() {
-    this.#answersForHandoffs = false;
-    this.#shut();
-    this.#requestPatience = { plain: 0, encrypted: 0 };
-    this.#shutOtherPorts(endPatience);
-    this.#post({ type: 'retired' });
-    const server = this.#server;
-    if (server !== undefined && speaksHttp(protocolOf(server))) this.#announceClose();
-    for (const each of this.#drainingServers()) {
-      // HTTP/2 sessions have been asked to close, and close by themselves.
-      if (!('closeIdleConnections' in each)) continue;
-      const close = () => {
-        for (const socket of traffic().idleConnections(each)) socket.destroy();
-      };
-      close();
-      this.#leaving.push(traffic().watchForIdle(each, close));
-    }
-    this.whenDrained(() => this.#post({ type: 'drained' }));
+    traffic().whenQuiet(this, () => {
+      this.handoffs.mustBeEmpty = false;
+      this.#shut();
+      this.#post({ type: 'retired' });
+      this.drain.closeAll();
+      this.#shutOtherPorts(endPatience);
+      this.drain.whenDrained(() => this.#post({ type: 'drained' }));
+    });
   }
 
   /**
@@ -345,37 +294,41 @@ class Worker {
     this.#shut();
     this.#shutOtherPorts(endPatience);
     const server = /** @type {Server} */ (this.#server);
-    if (server === undefined || protocolOf(server) !== 'http') return this.#announceClose();
-    this.#park(server, traffic().movableConnections(server));
+    if (server === undefined || protocolOf(server) !== 'http') return this.drain.announceClose();
+    this.drain.park(server, traffic().movableConnections(server));
+  }
+
+  #shut() {
+    this.state = 'retired';
+    this.drain.begin();
+    this.handoffs.own.stop();
+    this.#gate?.close();
+    this.#gate = undefined;
+    this.#hasOpenPorts = this.#otherPorts !== undefined;
   }
 
   /**
-   * Stops reading from connections that are idle or become idle.
-   * @param {Server} server
-   * @param {any[]} idle those that are so now
+   * Shuts the ports besides the app's own: from now on other workers have them, or no worker.
+   * @param {number} patience
    */
-  #park(server, idle) {
-    const leaving = this.#getLeavingConnections();
-    leaving.park();
-    leaving.add(idle);
-    const found = () => leaving.add(traffic().movableConnections(server));
-    this.#leaving.push(traffic().watchForIdle(server, found));
+  #shutOtherPorts(patience) {
+    const ports = this.#otherPorts;
+    if (this.state !== 'retired' || !this.#hasOpenPorts || ports === undefined) return;
+    ports.shut(patience, () => {
+      this.#hasOpenPorts = false;
+      for (const server of this.#otherHttpServers()) this.drain.announceCloseOf(server);
+      this.drain.check();
+    });
   }
 
   /**
-   * Gives connections that are idle or become idle to workers of a later generation.
-   * @param {Ends} [ends] ends of the handoff of those workers, if it is a new one. Connections in the former handoffs are passed
-   * on, since perhaps no other process takes them.
+   * Moves connections that are idle or become idle to workers that have opened.
+   * @param {Ends} [ends] ends of the handoff of those workers, if it is a new one
    */
   giveAway(ends) {
-    const own = this.#ownHandoff();
-    this.#answersForHandoffs = true;
-    if (ends !== undefined) {
-      const next = new (traffic().Handoff)(ends, this.Pipe);
-      for (const former of this.#handoffs) former.take((handle) => next.pass(handle));
-      this.#handoffs.push(next);
-    }
-    this.#leavingConnections?.giveAway(this.#handoffs.at(-1) ?? own);
+    this.handoffs.mustBeEmpty = true;
+    if (ends !== undefined) this.handoffs.add(ends);
+    this.drain.giveAway();
   }
 
   /**
@@ -383,114 +336,49 @@ class Worker {
    * that its runner replaces only after its end.
    */
   keepConnections() {
-    this.#leavingConnections?.keep();
-    this.#announceClose();
+    this.drain.keepConnections();
     this.abandonHandoffs();
   }
 
-  /** Lets this worker end before its handoffs are empty: the app stops, or a runner holds them open. */
+  /** Lets this worker end before its handoffs are empty: the app stops, or a runner has them open. */
   abandonHandoffs() {
-    this.#answersForHandoffs = false;
-    this.#lookIfDrained();
-  }
-
-  /** true if connections wait that this worker must take */
-  get hasToTake() {
-    return this.#handoffs.some(({ hasToTake }) => hasToTake);
+    this.handoffs.mustBeEmpty = false;
+    this.drain.check();
   }
 
   /**
-   * It will not open again. As long as one process holds the listening socket, the kernel goes on queueing connections
-   * for it, also when nobody accepts them any more.
+   * Closes the spare copies of the listening socket: this worker will not open again. As long as one process has the
+   * socket, the kernel queues connections for it, even if no process accepts them.
    */
   forgetGate() {
     for (const fd of this.boot.gateFds.splice(0)) closeSync(fd);
   }
 
-  #shut() {
-    this.state = 'retired';
-    this.#retiredAt ??= performance.now();
-    this.#ownHandoff().stop();
-    this.#gate?.close();
-    this.#gate = undefined;
-    this.#isRelieved = this.#otherPorts === undefined;
-  }
-
-  #announceClose() {
-    if (this.#server === undefined || this.#closeAnnounced) return;
-    this.#closeAnnounced = true;
-    const end = traffic().announceClose(this.#server, this.#sessions, this.#requestPatience);
-    this.#leaving.push(() => {
-      this.#closeAnnounced = false;
-      end();
+  get drain() {
+    this.#drain ??= new (traffic().Drain)({
+      server: () => this.#server,
+      servers: () => [...(this.#server === undefined ? [] : [this.#server]), ...this.#otherHttpServers()],
+      sessions: this.#sessions,
+      handoffs: this.handoffs,
+      hasOpenPorts: () => this.#hasOpenPorts,
+      drainTimeout: this.boot.drainTimeout,
     });
+    return this.#drain;
   }
 
-  /** @param {() => void} listener */
-  whenDrained(listener) {
-    const servers = this.#drainingServers();
-    /** @type {NodeJS.Timeout | undefined} */
-    let later;
-    this.#lookIfDrained = () => {
-      clearTimeout(later);
-      if (!this.#isRelieved || servers.some((/** @type {any} */ { _connections }) => _connections > 0))
-        return;
-      if (!this.#answersForHandoffs || this.#handoffs.every(({ isEmpty }) => isEmpty)) listener();
-      else later = setTimeout(() => this.#lookIfDrained(), emptyPause);
-    };
-    this.#leaving.push(() => clearTimeout(later));
-    for (const server of servers) this.#leaving.push(traffic().whenEmpty(server, this.#lookIfDrained));
-    this.#lookIfDrained();
-  }
-
-  #lookIfDrained = () => {};
-
-  /** Servers whose connections this worker waits for: the app's own, and others that can tell when a connection ends. */
-  #drainingServers() {
-    const ports = this.#otherPorts?.servers.filter((server) => speaksHttp(protocolOf(server))) ?? [];
-    return this.#server === undefined ? ports : [this.#server, ...ports];
-  }
-
-  #getLeavingConnections() {
-    this.#leavingConnections ??= new (traffic().LeavingConnections)(() => {
-      if (this.state === 'retired') this.#announceClose();
-    });
-    return this.#leavingConnections;
-  }
-
-  #ownHandoff() {
-    const { Handoff, say } = traffic();
-    const isLost = () => this.#hasLostHandoff();
-    if (this.#handoffs.length === 0)
-      this.#handoffs.push(new Handoff(this.boot.handoffFds, this.Pipe, isLost));
-    if (isLost()) say(`cannot hand over idle connections: ${this.#lostHandoff}`);
-    return /** @type {Handoff} */ (this.#handoffs[0]);
-  }
-
-  /** Returns true if the app has closed an end of the handoff, or opened something else with its descriptor. */
-  #hasLostHandoff() {
-    return this.#inodes === undefined || inodesOf(this.boot.handoffFds) !== this.#inodes;
-  }
-
-  get #lostHandoff() {
-    const { take, give } = this.boot.handoffFds;
-    return `the app has closed descriptor ${take} or ${give}, which belongs to Sluice`;
+  /** Returns the other servers of the app whose connections this worker waits for: others do not know when one is idle. */
+  #otherHttpServers() {
+    return this.#otherPorts?.servers.filter((server) => speaksHttp(protocolOf(server))) ?? [];
   }
 
   /**
-   * The part of this worker in its generation, if that is the active one and there is no runner.
+   * The role of this worker in its generation, if that is the active one and there is no runner.
    * @returns {'opens' | 'replaced' | 'stopped'} `replaced`: other workers have opened in its place; `stopped`: it has no copy of
    *   the socket, as when the app stops
    */
-  get part() {
+  get role() {
     if (this.#isReplaced) return 'replaced';
     return this.state === 'retired' && this.boot.gateFds.length === 0 ? 'stopped' : 'opens';
-  }
-
-  /** Rest of `drainTimeout`, in ms. The time counts from the retirement, however many runners come and go. */
-  get drainTimeLeft() {
-    const retiredFor = this.#retiredAt === undefined ? 0 : performance.now() - this.#retiredAt;
-    return Math.max(0, this.boot.drainTimeout - retiredFor);
   }
 
   /** Opens or stays open without a runner, because its generation is the active one. */
@@ -498,29 +386,28 @@ class Worker {
     // A worker that waits takes nothing from the handoff, which may have its own connections.
     if (this.state !== 'open') this.open(this.boot.besideOrphans && !this.#hasServed);
   }
-
-  #orphaned() {
-    this.#isOrphan = true;
-    traffic().liveAlone(this);
-  }
 }
 
 /**
- * @param {Ends} ends
- * @returns {string | undefined} inodes of both; undefined if one of them is closed, or is not a socket
+ * Loads what a worker needs once the app is ready, so that it delays neither the start nor the switch. Loads all of it at once:
+ * a worker may outlive the version of Sluice that started it, and its files.
  */
-function inodesOf(ends) {
-  try {
-    const found = [ends.take, ends.give].map((fd) => fstatSync(fd));
-    return found.every((each) => each.isSocket()) ? found.map(({ ino }) => ino).join(' ') : undefined;
-  } catch {
-    return undefined;
-  }
+function loadTraffic() {
+  return {
+    ...require('./acceptor.cjs'),
+    ...require('./connections.cjs'),
+    ...require('./drain.cjs'),
+    ...require('./health-report.cjs'),
+    ...require('./orphan.cjs'),
+  };
 }
 
-/** Loaded when the app is ready, so that it delays neither the boot nor the switch. */
+/** @type {ReturnType<typeof loadTraffic> | undefined} */
+let loaded;
+
 function traffic() {
-  return require('./traffic.cjs');
+  loaded ??= loadTraffic();
+  return loaded;
 }
 
 module.exports = { Worker };
