@@ -1,11 +1,9 @@
 import { join } from 'node:path';
 import { installScripts, type Manifest, readManifest } from '../config/package-manifest.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { Notice } from '../protocol/runner.ts';
 import { CommandRunner } from './command-runner.ts';
 import type { BuildContext, CommandContext } from './context.ts';
 import { reportsDamagedCache } from './failures.ts';
-import type { Project } from './install/managers.ts';
 import { skippedScripts } from './install/output.ts';
 import { type PreparedManager, prepareManager } from './install/prepare.ts';
 import { baseEnvironment, buildEnvironment } from './variables.ts';
@@ -13,46 +11,57 @@ import { baseEnvironment, buildEnvironment } from './variables.ts';
 export type { BuildContext, CommandContext } from './context.ts';
 
 /**
- * Makes a tree ready to run: installs its dependencies, dev dependencies too, runs its build script, and removes
- * what only the build needed. A tree without package.json is ready as it is. Before and after the build come the app's
- * own hooks.
+ * Prepares a tree to run: installs its dependencies, including dev dependencies, runs its build script, and removes the
+ * dev dependencies. Runs the build hooks of the app before and after. Does nothing else for a tree without package.json.
  * @throws AppError `install_failed`, `build_failed`, `build_timeout`, `build_out_of_memory`, `hook_failed`, `unsupported_package_manager`,
- *   `invalid_settings`; or the reason of `context.signal`, when that aborts
+ *   `invalid_settings`; or the reason of `context.signal` on abort
  */
 export async function build(context: BuildContext): Promise<void> {
-  const { preBuild, postBuild } = context.settings.hooks;
-  if (preBuild !== undefined) await runHook(context, 'preBuild', preBuild);
+  await runHook(context, 'preBuild');
   const prune = await installAndBuild(context);
-  if (postBuild !== undefined) await runHook(context, 'postBuild', postBuild);
+  await runHook(context, 'postBuild');
   await prune?.();
 }
 
-function runHook(context: BuildContext, name: 'preBuild' | 'postBuild', command: string): Promise<void> {
-  const { directory, node, env, settings, isolated } = context;
-  const bin = join(directory, 'node_modules/.bin');
+async function runHook(context: BuildContext, name: 'preBuild' | 'postBuild'): Promise<void> {
+  const { directory, node, isolated } = context;
+  const { [name]: command, timeout } = context.settings.hooks;
+  if (command === undefined) return;
   context.step(name);
-  const environment = buildEnvironment({
+  const env = buildEnvironment({
     base: baseEnvironment(process.env, isolated),
-    app: env,
+    app: context.env,
     manager: {},
-    bin,
+    bin: join(directory, 'node_modules/.bin'),
     node,
   });
-  return runShell(context, { command, directory, env: environment, timeout: settings.hooks.timeout });
+  await runShell(context, { command, directory, env, timeout });
 }
 
-/** @returns what removes that which only the build needed, where there is such */
+/**
+ * Runs a shell command of the app, such as a hook of a deploy.
+ * @throws AppError `hook_failed`; or the reason of the signal
+ */
+export async function runShell(
+  context: CommandContext,
+  job: { command: string; directory: string; env: Record<string, string>; timeout: number },
+): Promise<void> {
+  const { command, directory, env, timeout } = job;
+  const runner = new CommandRunner(context, timeout);
+  await runner.run('hook', { argv: ['/bin/sh', '-c', command], directory, env }, command);
+}
+
+/** Returns the function that removes dev dependencies; undefined if there are none. */
 async function installAndBuild(context: BuildContext): Promise<(() => Promise<void>) | undefined> {
   const { directory, settings } = context;
   const manifest = await readManifest(directory);
   if (manifest === undefined) return undefined;
   const script = buildScript(settings.build.command, manifest);
-  const installs = hasSomethingToInstall(manifest);
+  const installs = needsInstall(manifest);
   if (!installs && script === undefined) return undefined;
 
   context.step(installs ? 'install' : 'build');
-  const runner = new CommandRunner(context, settings.build.timeout);
-  const manager = await prepareManager(context, manifest, runner);
+  const manager = await prepareManager(context, manifest, new CommandRunner(context, settings.build.timeout));
   if (installs) {
     const output = await runInstall(context, manager, manager.commands.install(manager.project));
     for (const notice of skippedScripts(output)) context.notice(notice);
@@ -100,54 +109,35 @@ function isFailedInstall(error: unknown): error is AppError {
 async function prune(context: BuildContext, manager: PreparedManager): Promise<void> {
   const { commands, project } = manager;
   const command = commands.prune(project);
-  if (command === null) return context.notice(notPruned(project));
+  if (command === null) {
+    return context.notice({
+      code: 'not_pruned',
+      message: `Dev dependencies stay in the release: yarn ${project.version} cannot remove them`,
+      hint: 'They take disk space. Use yarn 4 to remove them.',
+    });
+  }
   context.step('prune');
   await runInstall(context, manager, command);
 }
 
-function hasSomethingToInstall(manifest: Manifest): boolean {
+function needsInstall(manifest: Manifest): boolean {
   const { dependencies, optionalDependencies, devDependencies, peerDependencies } = manifest;
+  const all = { ...dependencies, ...optionalDependencies, ...devDependencies, ...peerDependencies };
   return (
-    Object.keys({ ...dependencies, ...optionalDependencies, ...devDependencies, ...peerDependencies })
-      .length > 0 ||
+    Object.keys(all).length > 0 ||
     manifest.workspaces !== undefined ||
-    // npm runs them whether or not there are dependencies.
+    // npm runs install scripts even without dependencies.
     installScripts.some((name) => manifest.scripts[name] !== undefined)
   );
 }
 
-/** @throws AppError `invalid_settings` where the settings name a script that is not there */
-function buildScript(setting: string | false | undefined, manifest: Manifest): string | undefined {
+/** @throws AppError `invalid_settings` if the settings name a script that does not exist */
+function buildScript(setting: string | false | undefined, { scripts }: Manifest): string | undefined {
   if (setting === false) return undefined;
   const name = setting ?? 'build';
-  if (manifest.scripts[name] !== undefined) return name;
+  if (scripts[name] !== undefined) return name;
   if (setting === undefined) return undefined;
-  throw new AppError('invalid_settings', `build.command is "${name}", and package.json has no such script`, {
-    hint: `Scripts there are: ${Object.keys(manifest.scripts).join(', ') || 'none'}. It is the name of a script, not a shell command.`,
+  throw new AppError('invalid_settings', `build.command is "${name}", but package.json has no such script`, {
+    hint: `Set the name of a script, not a shell command. Scripts of package.json: ${Object.keys(scripts).join(', ') || 'none'}.`,
   });
-}
-
-function notPruned({ version }: Project): Notice {
-  return {
-    code: 'not_pruned',
-    message: `Dev dependencies stay in the release: yarn ${version} cannot remove them`,
-    hint: 'yarn 4 can. They cost disk space, nothing else.',
-  };
-}
-
-/**
- * Runs a shell command of the app's own, a hook of a deploy, to its end.
- * @throws AppError `hook_failed`; or the signal's reason
- */
-export async function runShell(
-  context: CommandContext,
-  {
-    command,
-    directory,
-    env,
-    timeout,
-  }: { command: string; directory: string; env: Record<string, string>; timeout: number },
-): Promise<void> {
-  const job = { argv: ['/bin/sh', '-c', command] as [string, ...string[]], directory, env };
-  await new CommandRunner(context, timeout).run('hook', job, command);
 }

@@ -1,35 +1,35 @@
 import type { AppSettings } from '../config/app-settings.ts';
 import type { JobResult, JobSpec, Notice } from '../protocol/runner.ts';
 
-/** The steps of a build, in order; each is announced when it begins, and only if there is something to do in it. */
+/** Steps of a build, in order. A build announces each step that has work to do. */
 export type BuildStep = 'preBuild' | 'install' | 'build' | 'postBuild' | 'prune';
 
-/** What a command is run for: it decides what its failure is called, and what is known of such failures. */
+/** Purpose of a command. Selects the error code and the known failures. */
 export type Purpose = 'install' | 'build' | 'hook';
 
-/** What it takes to run a command for an app. */
+/** Environment in which Sluice runs a command for an app. */
 export interface CommandContext {
-  /** the app's own variables; their values are masked in what is logged and thrown */
+  /** variables of the app; Sluice masks their values in logs and errors */
   env: Record<string, string>;
-  /** key of the target as whose user they run */
+  /** name of the environment whose user runs the commands */
   user: string;
-  /** whether that is another user than ours, who has nothing of what we have */
+  /** true if that user is not the user of the server */
   isolated: boolean;
-  /** runs an external command and tells its output as it comes, both streams alike */
+  /** runs a command and reports both output streams as they arrive */
   runJob(job: JobSpec, onOutput: (text: string) => void, signal: AbortSignal): Promise<JobResult>;
   log(line: string): void;
   signal: AbortSignal;
 }
 
 export interface BuildContext extends CommandContext {
-  /** the staged tree; absolute */
+  /** staged tree; absolute */
   directory: string;
   settings: AppSettings;
-  /** directory for caches of package managers that only this app uses; absolute, may not exist yet */
+  /** directory for package manager caches that only this app uses; absolute, may not exist yet */
   cache: string;
-  /** where package managers are kept, one directory a name and version; absolute */
+  /** directory of all package managers, one subdirectory for each name and version; absolute */
   tools: string;
-  /** the Node.js binary that runs the app; absolute */
+  /** Node.js binary of the app; absolute */
   node: string;
   step(step: BuildStep): void;
   notice(notice: Notice): void;

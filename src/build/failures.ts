@@ -1,28 +1,126 @@
+import { AppError } from '../errors/app-error.ts';
+import type { JobResult, Shortage } from '../protocol/runner.ts';
+import { formatBytes, formatDuration } from '../system/text/format.ts';
 import type { Purpose } from './context.ts';
 
-/** What is known of a failure from its output. */
+/** Reason of a failure, as far as the output of the command shows it. */
 interface Diagnosis {
-  /** half a sentence: why */
-  reason: string;
-  /** what to do next */
+  /** half a sentence; null if unknown */
+  reason: string | null;
   hint: string;
-  /** the lines that say so, with a few around them */
+  /** lines of the output that show the reason, with a few lines of context */
   excerpt: string[];
 }
 
+interface FailedCommand {
+  purpose: Purpose;
+  /** name of the command in messages */
+  name: string;
+  /** time limit of all commands of the build or hook, in ms */
+  timeout: number;
+  result: JobResult;
+}
+
+const codes = { install: 'install_failed', build: 'build_failed', hook: 'hook_failed' } as const;
+
+/**
+ * Returns the error for a failed command.
+ * @param output the last lines of its output
+ * @returns AppError `build_timeout`, `build_out_of_memory`, or `install_failed`, `build_failed` or `hook_failed` for the purpose
+ */
+export function commandError({ purpose, name, timeout, result }: FailedCommand, output: string[]): AppError {
+  if (result.timedOut) return timeoutError(purpose, name, formatDuration(timeout));
+  if (result.shortage?.of === 'memory') return outOfMemory(name, result.shortage);
+  const lines = output.filter((line) => line.trim() !== '');
+  const { reason, hint, excerpt } =
+    tooManyProcesses(result, lines) ?? diagnose(purpose, lines) ?? unknown(result, lines);
+  const end = result.code === null ? `was ended by ${result.signal}` : `ended with status ${result.code}`;
+  const first = `\`${name}\` ${end}${reason === null ? '' : `: ${reason}`}`;
+  return new AppError(codes[purpose], [first, ...excerpt.map((line) => `  ${line}`)].join('\n'), { hint });
+}
+
+function timeoutError(purpose: Purpose, name: string, limit: string): AppError {
+  if (purpose === 'hook') {
+    return new AppError(
+      'hook_failed',
+      `\`${name}\` took longer than ${limit}; Sluice ended the command and its processes`,
+      {
+        hint: 'Check if the command waits for input or for a lock. To allow more time, set "timeout" of "hooks" in sluice.json.',
+      },
+    );
+  }
+  return new AppError(
+    'build_timeout',
+    `Install and build took longer than ${limit}: Sluice ended \`${name}\` and its processes`,
+    {
+      hint: 'Check if the command waits for input or watches files. To allow more time, set "timeout" of "build" in sluice.json.',
+    },
+  );
+}
+
+function outOfMemory(name: string, { limit }: Shortage): AppError {
+  const why =
+    limit === null ? 'the machine ran out of memory' : `it exceeded ${formatBytes(limit)} ("buildMemory")`;
+  return new AppError(
+    'build_out_of_memory',
+    `The kernel killed \`${name}\` or one of its processes: ${why}. Running apps are not affected.`,
+    {
+      hint: 'Add memory or swap space to the server, raise "buildMemory" in config.json, or build elsewhere and upload the result.',
+    },
+  );
+}
+
+/** Returns the diagnosis for a refused fork. Programs report it as EAGAIN, as "Resource temporarily unavailable", or crash. */
+function tooManyProcesses({ shortage }: JobResult, output: string[]): Diagnosis | undefined {
+  if (shortage?.of !== 'processes') return undefined;
+  return {
+    reason: `it reached the limit of ${shortage.limit} processes and threads ("buildProcesses")`,
+    hint: 'Let the command run fewer processes at a time, or raise "buildProcesses" in config.json.',
+    excerpt: output.slice(-excerptLines),
+  };
+}
+
+/** Returns the last lines. The kernel sends SIGKILL to the largest process when memory runs out; a shell reports 128 + 9. */
+function unknown({ code, signal }: JobResult, output: string[]): Diagnosis {
+  const excerpt = output.slice(-excerptLines);
+  if (signal !== 'SIGKILL' && code !== 137) {
+    return { reason: null, hint: 'The build log has the whole output.', excerpt };
+  }
+  return {
+    reason: 'most likely memory ran out',
+    hint: 'Check with `dmesg` on the server. Add swap space, or build elsewhere and upload the result.',
+    excerpt,
+  };
+}
+
+const linesBefore = 3;
+const excerptLines = 12;
+
+/** Returns the reason of a failed command by its output; undefined for an unknown failure. */
+export function diagnose(purpose: Purpose, output: string[]): Diagnosis | undefined {
+  for (const { during = purpose, pattern, reason, hint } of knownFailures) {
+    if (during !== purpose) continue;
+    const at = output.findIndex((line) => matches(pattern, line));
+    if (at === -1) continue;
+    const start = Math.max(0, at - linesBefore);
+    return { reason, hint, excerpt: output.slice(start, start + excerptLines) };
+  }
+  return undefined;
+}
+
 interface KnownFailure {
-  /** where it is looked for; everywhere without */
+  /** commands that can fail like this; all if undefined */
   during?: 'install' | 'build';
-  /** what one line of the output has in it */
+  /** matches one line of the output */
   pattern: RegExp;
   reason: string;
   hint: string;
 }
 
-/** Length of the searched part of a line: an untrusted program wrote the line. */
+/** Length of the searched part of a line. Untrusted programs may print very long lines. */
 const longestSearched = 1000;
 
-/** Complaints of package managers about their own cache. */
+/** Messages of package managers about a damaged cache. */
 const damagedCache =
   /There should only be one folder in a package cache|Extracting tar content of .* failed, the file appears to be corrupt|ENOENT.*\.yarn-(?:metadata\.json|tarball\.tgz)|^npm (?:error|ERR!)(?=.*(?:ENOENT|ENOTDIR|EISDIR|EEXIST|EINTEGRITY)).*_cacache/;
 
@@ -36,34 +134,34 @@ function matches(pattern: RegExp, line: string): boolean {
 }
 
 /**
- * In the order they are looked for: what is more particular comes first. npm's codes count only where npm gives them
- * as its reason (`npm error code …`, before npm 10 `npm ERR! code …`): it warns of the same things in installs that succeed.
+ * Known failures, the more specific first. Codes of npm match only as the reason of a failure (`npm error code …`, before
+ * npm 10 `npm ERR! code …`), because npm also warns about them in installs that succeed.
  */
 const knownFailures: KnownFailure[] = [
   {
     during: 'install',
     pattern: damagedCache,
     reason: 'the cache of the package manager is damaged',
-    hint: 'Clear it on the server, as the user that builds: `npm cache clean --force`, `yarn cache clean`.',
+    hint: 'Clear the cache on the server as the user that builds: `npm cache clean --force`, `yarn cache clean`.',
   },
   {
     during: 'install',
     pattern:
       /ERR_PNPM_OUTDATED_LOCKFILE|ERR_PNPM_LOCKFILE_CONFIG_MISMATCH|npm (?:error|ERR!) `npm ci` can only install packages when|lockfile needs to be updated|lockfile would have been (?:modified|created)/,
-    reason: 'the lockfile does not fit package.json',
-    hint: 'Run the install on your machine and commit the lockfile it writes.',
+    reason: 'the lockfile does not match package.json',
+    hint: 'Run the install on your machine and commit the new lockfile.',
   },
   {
     during: 'install',
     pattern: /ERR_PNPM_IGNORED_BUILDS/,
-    reason: 'dependencies have install scripts that nobody has allowed',
-    hint: 'Run `pnpm approve-builds` on your machine and commit what it changes.',
+    reason: 'dependencies have install scripts that are not allowed',
+    hint: 'Run `pnpm approve-builds` on your machine and commit its changes.',
   },
   {
     during: 'install',
     pattern: /npm (?:error|ERR!) code ERESOLVE|ERR_PNPM_PEER_DEP_ISSUES/,
-    reason: 'peer dependencies contradict each other',
-    hint: 'Run the install on your machine, settle the conflict it names, and commit the lockfile.',
+    reason: 'peer dependencies conflict',
+    hint: 'Run the install on your machine, resolve the conflict, and commit the lockfile.',
   },
   {
     during: 'install',
@@ -76,42 +174,42 @@ const knownFailures: KnownFailure[] = [
     during: 'install',
     pattern:
       /npm (?:error|ERR!) code (?:E404|ETARGET)|ERR_PNPM_FETCH_404|ERR_PNPM_NO_MATCHING_VERSION|YN0035|YN0082|Couldn't find (?:any versions|package)/,
-    reason: 'the registry does not have a package, or not in this version',
-    hint: 'Check its name and version in package.json. A private package needs the .npmrc that tells its registry.',
+    reason: 'the registry does not have a package, or not this version',
+    hint: 'Check the name and version in package.json. A private package needs an .npmrc that names its registry.',
   },
   {
     during: 'install',
     pattern: /npm (?:error|ERR!) code EINTEGRITY|ERR_PNPM_TARBALL_INTEGRITY|YN0018|Integrity check failed/,
-    reason: 'a package is not the one that the lockfile was written with',
-    hint: 'Has it been published again, or does the registry alter packages? Write the lockfile anew if you trust what is there now.',
+    reason: 'a package does not match its checksum in the lockfile',
+    hint: 'The package may have been published again, or the registry changes packages. If you trust the package, write the lockfile again.',
   },
   {
     during: 'install',
     pattern:
       /npm (?:error|ERR!) code (?:EBADENGINE|EBADDEVENGINES)|ERR_PNPM_UNSUPPORTED_ENGINE|The engine "\w+" is incompatible/,
-    reason: 'a package asks for another version of Node.js or of the package manager',
-    hint: 'Look at "engines" and "devEngines" of package.json, and of the package that the log names.',
+    reason: 'a package requires another version of Node.js or of the package manager',
+    hint: 'Check "engines" and "devEngines" in package.json and in the package that the log names.',
   },
   {
     pattern: /\bENOSPC\b|no space left on device/i,
     reason: 'the disk is full',
-    hint: 'Free some space, or lower "keepReleases" of apps that keep many.',
+    hint: 'Free disk space, or lower "keepReleases" of apps with many releases.',
   },
   {
     pattern: /\bEROFS\b|read-only file system/i,
     reason: 'a file system is read-only',
-    hint: 'A build may write to its release, its cache and its TMPDIR. On the server, `findmnt -O ro` lists what is read-only.',
+    hint: 'A build may write to its release, its cache and its TMPDIR. On the server, `findmnt -O ro` lists read-only file systems.',
   },
   {
     pattern: /JavaScript heap out of memory|\bENOMEM\b/,
     reason: 'memory ran out',
-    hint: 'Give Node.js more with `sluice env set NODE_OPTIONS=--max-old-space-size=4096`, or build elsewhere and upload what was built.',
+    hint: 'Give Node.js more with `sluice env set NODE_OPTIONS=--max-old-space-size=4096`, or build elsewhere and upload the result.',
   },
   {
     during: 'install',
     pattern: /gyp ERR!/,
     reason: 'a native addon could not be built',
-    hint: 'Install a compiler, make and Python on the server (Debian: `build-essential python3`), or take a version of the package that brings a binary for this Node.js.',
+    hint: 'Install a compiler, make and Python on the server (Debian: `build-essential python3`), or use a version of the package with a binary for this Node.js.',
   },
   {
     during: 'install',
@@ -123,8 +221,7 @@ const knownFailures: KnownFailure[] = [
     during: 'install',
     pattern:
       /\b(?:SELF_SIGNED_CERT_IN_CHAIN|DEPTH_ZERO_SELF_SIGNED_CERT|UNABLE_TO_VERIFY_LEAF_SIGNATURE|UNABLE_TO_GET_ISSUER_CERT\w*)\b|unable to (?:get local issuer|verify the first) certificate|self[- ]signed certificate/,
-    reason:
-      'the certificate of a registry or a proxy comes from an authority that this server does not trust',
+    reason: 'this server does not trust the certificate authority of a registry or a proxy',
     hint: 'Set NODE_EXTRA_CA_CERTS to the certificate file of that authority: in /var/lib/sluice/environment for all apps, or with `sluice env set` for one.',
   },
   {
@@ -143,44 +240,24 @@ const knownFailures: KnownFailure[] = [
     during: 'install',
     pattern:
       /\b(?:ECONNREFUSED|ECONNRESET|ETIMEDOUT|ERR_SOCKET_TIMEOUT)\b|ERR_PNPM_META_FETCH_FAIL|network timeout/,
-    reason: 'a registry does not answer, or breaks off',
-    hint: 'Try again; if it stays so, look at the proxy (HTTPS_PROXY) and the registry in .npmrc.',
+    reason: 'a registry does not answer, or closes the connection',
+    hint: 'Try again. If that fails, check the proxy (HTTPS_PROXY) and the registry in .npmrc.',
   },
   {
     pattern: /^(?:sh|bash|\/bin\/sh): .*not found$|command not found/,
     reason: 'a program is missing',
-    hint: 'Add the package that brings it to dependencies or devDependencies, or install it on the server.',
+    hint: 'Add the package of the program to dependencies or devDependencies, or install the program on the server.',
   },
   {
     during: 'build',
     pattern: /Cannot find (?:module|package) |ERR_MODULE_NOT_FOUND|Module not found: /,
     reason: 'a module is missing',
-    hint: 'Is it in dependencies or devDependencies? Are capital letters in its path as the file has them?',
+    hint: 'Add the module to dependencies or devDependencies, and check the capital letters of its path.',
   },
   {
     during: 'build',
     pattern: /error TS\d+:/,
     reason: 'TypeScript found errors',
-    hint: 'The build log names file and line of each.',
+    hint: 'The build log names the file and the line of each error.',
   },
 ];
-
-const linesBefore = 3;
-const linesInAll = 12;
-
-/** Why an install or a build failed, as far as its output tells; undefined where nothing known is in it. */
-export function diagnose(purpose: Purpose, output: string[]): Diagnosis | undefined {
-  for (const { during = purpose, pattern, reason, hint } of knownFailures) {
-    if (during !== purpose) continue;
-    const at = output.findIndex((line) => matches(pattern, line));
-    if (at === -1) continue;
-    const start = Math.max(0, at - linesBefore);
-    return { reason, hint, excerpt: output.slice(start, start + linesInAll) };
-  }
-  return undefined;
-}
-
-/** What stands in for a diagnosis: the last lines. */
-export function lastLines(output: string[]): string[] {
-  return output.slice(-linesInAll);
-}

@@ -18,7 +18,7 @@ function emptyRun(): BuildRun {
   return { steps: [], notices: [], lines: [] };
 }
 
-test('a tree without package.json is left as it is, whatever lies above it', async (t) => {
+test('A tree without package.json does not change', async (t) => {
   const parent = await tree(t, { dependencies: { ms: '2.1.3' }, scripts: { build: 'touch built' } });
   await writeTree(parent, { 'staging/1/server.js': '' });
   const run = await runBuild(join(parent, 'staging/1'));
@@ -27,7 +27,7 @@ test('a tree without package.json is left as it is, whatever lies above it', asy
   assert.deepEqual((await readdir(parent)).sort(), ['package.json', 'staging']);
 });
 
-test('a workspace above that would take the release in is not installed instead of it', async (t) => {
+test('A workspace in a directory above is not installed instead of the release', async (t) => {
   const parent = await tree(
     t,
     { private: true, workspaces: ['**'], dependencies: { 'is-number': '7.0.0' } },
@@ -45,21 +45,21 @@ test('a workspace above that would take the release in is not installed instead 
   }
 });
 
-test('an app with nothing to install and nothing to build costs no npm at all', async (t) => {
+test('npm does not run for an app without dependencies and build script', async (t) => {
   const directory = await tree(t, { name: 'plain', scripts: { start: 'node server.js' } });
   const run = await runBuild(directory, { tools: join(directory, 'no-tools') });
   assert.deepEqual(run, emptyRun());
   assert.deepEqual(await readdir(directory), ['package.json']);
 });
 
-test('install hooks run without dependencies, too', async (t) => {
+test('Install scripts run even without dependencies', async (t) => {
   const directory = await tree(t, { scripts: { postinstall: 'echo made > made.txt' } });
   const { steps, notices } = await runBuild(directory);
   assert.deepEqual([steps, notices], [['install'], []]);
   assert.equal(await readFile(join(directory, 'made.txt'), 'utf8'), 'made\n');
 });
 
-test('dev dependencies are there for the build even if NODE_ENV is production in .npmrc and environment', async (t) => {
+test('The build has dev dependencies even if .npmrc and NODE_ENV omit them', async (t) => {
   const directory = await tree(
     t,
     {
@@ -74,7 +74,7 @@ test('dev dependencies are there for the build even if NODE_ENV is production in
   assert.deepEqual(await readdir(join(directory, 'node_modules')), ['.package-lock.json']);
 });
 
-test('the build script is the one the settings name, or none', async (t) => {
+test('The settings select the build script, or none', async (t) => {
   const manifest = { scripts: { build: 'echo plain', 'build:server': 'echo server' } };
   const directory = await tree(t, manifest);
   const named = await runBuild(directory, { settings: appSettings({ build: { command: 'build:server' } }) });
@@ -84,12 +84,12 @@ test('the build script is the one the settings name, or none', async (t) => {
   assert.deepEqual(none, emptyRun());
   await assert.rejects(runBuild(directory, { settings: appSettings({ build: { command: 'make' } }) }), {
     code: 'invalid_settings',
-    message: 'build.command is "make", and package.json has no such script',
-    hint: /Scripts there are: build, build:server\./,
+    message: 'build.command is "make", but package.json has no such script',
+    hint: /Scripts of package\.json: build, build:server\.$/,
   });
 });
 
-test("a build that fails says how, with its last lines and without the app's secrets", async (t) => {
+test('The error of a failed build has the last lines of output, without secrets of the app', async (t) => {
   const directory = await tree(t, {
     scripts: { build: 'echo "connecting to $DATABASE_URL" && exit 3' },
   });
@@ -107,17 +107,17 @@ test("a build that fails says how, with its last lines and without the app's sec
   assert.ok(run.lines.includes('connecting to ••••••'));
 });
 
-test('an install that fails says why', async (t) => {
+test('The error of a failed install has the reason', async (t) => {
   const directory = await tree(t, { dependencies: { ms: '99.0.0' } });
   await assert.rejects(runBuild(directory), {
     code: 'install_failed',
     message:
-      /^`npm install .*` ended with status 1: the registry does not have a package, or not in this version\n[\s\S]*No matching version found for ms@99\.0\.0/,
-    hint: /^Check its name and version in package\.json\./,
+      /^`npm install .*` ended with status 1: the registry does not have a package, or not this version\n[\s\S]*No matching version found for ms@99\.0\.0/,
+    hint: /^Check the name and version in package\.json\./,
   });
 });
 
-test("a lockfile that does not fit is told without npm's usage", async (t) => {
+test("The error of an outdated lockfile omits npm's usage", async (t) => {
   const manifest = { name: 'app', version: '1.0.0', dependencies: { ms: '2.1.3' } };
   const lock = { name: 'app', lockfileVersion: 3, packages: { '': { name: 'app', version: '1.0.0' } } };
   const directory = await tree(t, manifest, { 'package-lock.json': lock });
@@ -132,7 +132,7 @@ test("a lockfile that does not fit is told without npm's usage", async (t) => {
   });
 });
 
-test('what npm lists of install scripts is not shown, but what was not run is told, also where it fails', async (t) => {
+test('The list of install scripts of npm is not logged; skipped scripts are logged even if the build fails', async (t) => {
   const directory = await tree(
     t,
     { scripts: { build: 'node build.js' } },
@@ -150,7 +150,7 @@ test('what npm lists of install scripts is not shown, but what was not run is to
   assert.ok(run.lines.includes('Install scripts were not run: esbuild@0.25.0'), run.lines.join('\n'));
 });
 
-test('install and build together have one time limit', async (t) => {
+test('Install and build share one time limit', async (t) => {
   const directory = await tree(t, { scripts: { prepare: 'sleep 1', build: 'sleep 60' } });
   const jobs: { may: number; took: number }[] = [];
   const changes: Partial<BuildContext> = {
@@ -158,7 +158,7 @@ test('install and build together have one time limit', async (t) => {
     async runJob(job, ...rest) {
       const start = performance.now();
       try {
-        // Where a machine is busy, npm would take as long as it likes at the priority of a build.
+        // On a busy machine, npm could take very long at the priority of a build.
         return await runJob({ ...job, lowPriority: false }, ...rest);
       } finally {
         jobs.push({ may: job.timeout, took: performance.now() - start });
@@ -168,14 +168,14 @@ test('install and build together have one time limit', async (t) => {
   await assert.rejects(runBuild(directory, changes), {
     code: 'build_timeout',
     message:
-      'Install and build took longer than 8.0 s: `npm run --prefix=. build` was ended, with all it had started',
+      'Install and build took longer than 8.0 s: Sluice ended `npm run --prefix=. build` and its processes',
   });
   const [install, build, ...more] = jobs;
   assert.ok(install && build && more.length === 0);
   assert.ok(install.took > 1000 && build.may <= 8000 - install.took, JSON.stringify(jobs));
 });
 
-test('a build that is cancelled ends with the reason it was cancelled for', async (t) => {
+test('A cancelled build ends with the reason of the cancellation', async (t) => {
   const directory = await tree(t, { scripts: { build: 'echo started && sleep 60' } });
   const controller = new AbortController();
   const reason = new AppError('superseded', 'a newer deploy took its place');
@@ -185,7 +185,7 @@ test('a build that is cancelled ends with the reason it was cancelled for', asyn
   await assert.rejects(runBuild(directory, { log, signal: controller.signal }), reason);
 });
 
-test('a server without npm says so', async (t) => {
+test('The error names a missing npm', async (t) => {
   const directory = await tree(t, { dependencies: { ms: '2.1.3' } });
   const path = process.env['PATH'];
   t.after(() => {
@@ -198,7 +198,7 @@ test('a server without npm says so', async (t) => {
   });
 });
 
-test('a clock that is set forward during a build takes no time away from it', async (t) => {
+test('A clock that is set forward does not shorten the time limit', async (t) => {
   const directory = await temporaryDirectory(t);
   await writeTree(directory, { 'package.json': { scripts: { build: 'node -e 0' } } });
   t.mock.timers.enable({ apis: ['Date'], now: Date.now() });

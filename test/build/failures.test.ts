@@ -2,31 +2,31 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { diagnose } from '../../src/build/failures.ts';
 
-/** As the package managers and compilers print it. */
+/** Output of package managers and compilers, by reason. */
 const installs: Record<string, string[]> = {
-  'the lockfile does not fit package.json': [
+  'the lockfile does not match package.json': [
     'npm error `npm ci` can only install packages when your package.json and package-lock.json or npm-shrinkwrap.json are in sync. Please update your lock file with `npm install` before continuing.',
     ' ERR_PNPM_OUTDATED_LOCKFILE  Cannot install with "frozen-lockfile" because pnpm-lock.yaml is not up to date with <ROOT>/package.json',
     'error Your lockfile needs to be updated, but yarn was run with `--frozen-lockfile`.',
     '➤ YN0028: │ The lockfile would have been modified by this install, which is explicitly forbidden.',
   ],
-  'dependencies have install scripts that nobody has allowed': [
+  'dependencies have install scripts that are not allowed': [
     '[ERR_PNPM_IGNORED_BUILDS] Ignored build scripts: esbuild@0.25.0',
   ],
-  'peer dependencies contradict each other': ['npm error code ERESOLVE', 'npm ERR! code ERESOLVE'],
+  'peer dependencies conflict': ['npm error code ERESOLVE', 'npm ERR! code ERESOLVE'],
   'the registry refused access to a package': [
     'npm error code E401',
     ' ERR_PNPM_FETCH_403  GET https://npm.example/@acme%2Fui: Forbidden - 403',
     '➤ YN0041: │ @acme/ui@npm:1.0.0: Invalid authentication (as an anonymous user)',
   ],
-  'the registry does not have a package, or not in this version': [
+  'the registry does not have a package, or not this version': [
     'npm error code ETARGET',
     'npm error code E404',
     ' ERR_PNPM_NO_MATCHING_VERSION  No matching version found for ms@99.0.0',
     'error Couldn\'t find any versions for "ms" that matches "99.0.0"',
     '➤ YN0082: │ ms@npm:99.0.0: No candidates found',
   ],
-  'a package asks for another version of Node.js or of the package manager': [
+  'a package requires another version of Node.js or of the package manager': [
     'error x@1.0.0: The engine "node" is incompatible with this module. Expected version "4". Got "26.10.0"',
   ],
   'the disk is full': ['npm error code ENOSPC'],
@@ -36,7 +36,7 @@ const installs: Record<string, string[]> = {
     'npm error code CERT_NOT_YET_VALID',
     'error An unexpected error occurred: "https://npm.example/ms: certificate has expired".',
   ],
-  'the certificate of a registry or a proxy comes from an authority that this server does not trust': [
+  'this server does not trust the certificate authority of a registry or a proxy': [
     'npm error code SELF_SIGNED_CERT_IN_CHAIN',
     ' ERR_PNPM_META_FETCH_FAIL  GET https://npm.example/ms: unable to get local issuer certificate',
   ],
@@ -45,7 +45,7 @@ const installs: Record<string, string[]> = {
     'npm error code EAI_AGAIN',
   ],
   'this server has no route to a registry': ['npm error code ENETUNREACH'],
-  'a registry does not answer, or breaks off': [
+  'a registry does not answer, or closes the connection': [
     'npm error code ECONNREFUSED',
     ' ERR_PNPM_META_FETCH_FAIL  GET https://npm.example/ms: request failed',
   ],
@@ -68,7 +68,7 @@ for (const [what, cases] of [
   ['build', builds],
 ] as const) {
   for (const [reason, lines] of Object.entries(cases)) {
-    test(`when an ${what} fails because ${reason}, the error says so`, () => {
+    test(`${what}: the error says that ${reason}`, () => {
       for (const line of lines) {
         const output = ['> before', line, '> after'];
         assert.equal(diagnose(what, output)?.reason, reason, line);
@@ -79,7 +79,7 @@ for (const [what, cases] of [
   }
 }
 
-test('warnings and what a build itself prints are not taken for the reason', () => {
+test('Warnings and the output of a build are not the reason of a failure', () => {
   assert.equal(
     diagnose('install', [
       'npm warn EBADENGINE Unsupported engine {',
@@ -90,7 +90,7 @@ test('warnings and what a build itself prints are not taken for the reason', () 
   assert.equal(diagnose('build', ['connect ECONNREFUSED 127.0.0.1:5432']), undefined);
 });
 
-test('of long output the lines around the reason are shown', () => {
+test('The excerpt of a long output has the lines around the reason', () => {
   const output = Array.from({ length: 100 }, (_, index) =>
     index === 50 ? 'gyp ERR! stack' : `line ${index}`,
   );

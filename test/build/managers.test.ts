@@ -10,7 +10,7 @@ import { temporaryDirectory } from '../support/temporary.ts';
 
 const lockfiles = fileURLToPath(new URL('../fixtures/lockfiles', import.meta.url));
 
-/** Fails without its dev dependency, and tells what ran it. */
+/** Build that fails without its dev dependency, and reports its environment. */
 const buildScript = `
   const isNumber = require('is-number');
   const { npm_config_user_agent: agent, NODE_ENV, CI } = process.env;
@@ -47,7 +47,7 @@ async function lockfileOf(directory: string, fixture: string): Promise<string> {
   return await readFile(join(directory, name), 'utf8');
 }
 
-/** Lockfile by lockfile: what must have run the build, and whether it can remove dev dependencies. */
+/** Package manager for each lockfile, and if it can remove dev dependencies. */
 const expected: Record<string, { agent: string; prunes: boolean }> = {
   'npm-6': { agent: 'npm/11.', prunes: true },
   'npm-11': { agent: 'npm/11.', prunes: true },
@@ -61,7 +61,7 @@ const expected: Record<string, { agent: string; prunes: boolean }> = {
   'yarn-4.18': { agent: 'yarn/4.18.', prunes: true },
 };
 
-describe('an app is installed exactly as locked, built with its dev dependencies and freed of them', {
+describe('An app is installed as locked, built with dev dependencies, and pruned', {
   concurrency: 2,
 }, () => {
   for (const [fixture, { agent, prunes }] of Object.entries(expected)) {
@@ -83,7 +83,7 @@ describe('an app is installed exactly as locked, built with its dev dependencies
         prunes ? [] : ['not_pruned'],
       );
 
-      // A release moves from staging to where it stays.
+      // A release moves from staging to its final directory.
       const moved = `${directory}-moved`;
       await rename(directory, moved);
       const require = createRequire(join(moved, 'app.js'));
@@ -93,7 +93,7 @@ describe('an app is installed exactly as locked, built with its dev dependencies
   }
 });
 
-test("yarn's Plug'n'Play is installed as node_modules, which can be moved", async (t) => {
+test("Plug'n'Play of yarn is installed as node_modules", async (t) => {
   const directory = await lockedTree(t, 'yarn-4.18');
   await writeTree(directory, { '.yarnrc.yml': 'nodeLinker: pnp\n', '.pnp.cjs': '' });
   await runBuild(directory);
@@ -101,18 +101,18 @@ test("yarn's Plug'n'Play is installed as node_modules, which can be moved", asyn
   assert.ok(names.includes('node_modules') && !names.includes('.pnp.cjs'), names.join(' '));
 });
 
-test('a lockfile that does not fit package.json is refused, by every package manager', async (t) => {
+test('Every package manager rejects a lockfile that does not match package.json', async (t) => {
   for (const fixture of ['npm-11', 'pnpm-10', 'yarn-1', 'yarn-4.18']) {
     const directory = await lockedTree(t, fixture, { dependencies: { ms: '2.1.2' } });
     await assert.rejects(runBuild(directory), {
       code: 'install_failed',
-      message: /ended with status 1: the lockfile does not fit package\.json\n/,
-      hint: 'Run the install on your machine and commit the lockfile it writes.',
+      message: /ended with status 1: the lockfile does not match package\.json\n/,
+      hint: 'Run the install on your machine and commit the new lockfile.',
     });
   }
 });
 
-test('if a damaged cache makes an install fail, the cache is cleared and the install tried once more; other apps are not affected', async (t) => {
+test('A damaged cache is cleared and the install is tried once more; other apps are not affected', async (t) => {
   const cache = await temporaryDirectory(t);
   withoutYarnCache(t);
   await runBuild(await lockedTree(t, 'yarn-1'), { cache });
@@ -133,7 +133,7 @@ test('if a damaged cache makes an install fail, the cache is cleared and the ins
   assert.deepEqual(steps, ['install', 'build', 'prune']);
 });
 
-test('if the cache cannot be cleared, the error of the failed install is reported', async (t) => {
+test('If the cache cannot be cleared, the error of the failed install is reported', async (t) => {
   const asked: string[] = [];
   const runJobBroken: typeof runJob = async (job, onOutput, signal) => {
     const command = job.argv.find((word) => ['--frozen-lockfile', 'clean'].includes(word));
@@ -158,7 +158,7 @@ test('if the cache cannot be cleared, the error of the failed install is reporte
   );
 });
 
-test('packageManager says which version, and a script may call it', async (t) => {
+test('packageManager selects the version, also for scripts that call it', async (t) => {
   const directory = await lockedTree(t, 'pnpm-8', {
     packageManager: 'pnpm@8.15.9+sha1.ignored',
     scripts: { build: 'pnpm --version > built.txt' },
@@ -167,7 +167,7 @@ test('packageManager says which version, and a script may call it', async (t) =>
   assert.equal(await readFile(join(directory, 'built.txt'), 'utf8'), '8.15.9\n');
 });
 
-test('a workspace is pruned in all its packages', async (t) => {
+test('All packages of a workspace are pruned', async (t) => {
   const directory = join(await temporaryDirectory(t), 'staged');
   await writeTree(directory, {
     'package.json': {

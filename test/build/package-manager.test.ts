@@ -20,7 +20,7 @@ async function detect(t: TestContext, files: Record<string, unknown>, fixtures: 
   return { manager, version, lockfile: lockfile?.name ?? null, notices: notices.map(({ code }) => code) };
 }
 
-test('every format of lockfile has the version that writes it', async (t) => {
+test('Each format of lockfile selects the version that writes it', async (t) => {
   const found: Record<string, string> = {};
   for (const fixture of await readdir(lockfiles)) {
     const { manager, version } = await detect(t, {}, [fixture]);
@@ -44,7 +44,7 @@ test('every format of lockfile has the version that writes it', async (t) => {
   });
 });
 
-test('the version that package.json names goes before that of the lockfile', async (t) => {
+test('A version in package.json takes precedence over the lockfile', async (t) => {
   const version = async (manifest: unknown, fixture: string) => {
     const found = await detect(t, { 'package.json': manifest }, [fixture]);
     assert.deepEqual(found.notices, []);
@@ -59,7 +59,7 @@ test('the version that package.json names goes before that of the lockfile', asy
   assert.equal(await version({ devEngines: range }, 'pnpm-10'), 'pnpm 10.34.9');
 });
 
-test('of several lockfiles, package.json decides; where it does not, none is guessed', async (t) => {
+test('package.json selects one of several lockfiles; otherwise they are rejected', async (t) => {
   const fixtures = ['npm-11', 'yarn-1'];
   const named = await detect(t, { 'package.json': { packageManager: 'yarn@1.22.22' } }, fixtures);
   assert.deepEqual([named.manager, named.lockfile, named.notices], ['yarn-classic', 'yarn.lock', []]);
@@ -69,12 +69,12 @@ test('of several lockfiles, package.json decides; where it does not, none is gue
   });
 });
 
-test('a lockfile goes before a package manager that left none, and a notice says so', async (t) => {
+test('A lockfile takes precedence over a package manager without one, with a notice', async (t) => {
   const found = await detect(t, { 'package.json': { packageManager: 'pnpm@10.0.0' } }, ['npm-11']);
   assert.deepEqual([found.manager, found.notices], ['npm', ['other_package_manager']]);
 });
 
-test('without a lockfile it is npm, or what package.json names, and a notice says what that means', async (t) => {
+test('Without a lockfile, the package manager is npm or the one in package.json, with a notice', async (t) => {
   const dependencies = { ms: '2' };
   const plain = await detect(t, { 'package.json': { dependencies } });
   assert.deepEqual(plain, { manager: 'npm', version: '11.19.1', lockfile: null, notices: ['no_lockfile'] });
@@ -82,24 +82,27 @@ test('without a lockfile it is npm, or what package.json names, and a notice say
   assert.deepEqual([named.manager, named.notices], ['yarn-berry', ['no_lockfile']]);
 });
 
-test('bun, unknown package managers and unknown formats are refused by name', async (t) => {
-  const refused = async (files: Record<string, unknown>, message: string) => {
+test('bun, unknown package managers and unknown formats are rejected', async (t) => {
+  const rejects = async (files: Record<string, unknown>, message: string) => {
     await assert.rejects(detect(t, files), { code: 'unsupported_package_manager', message });
   };
-  await refused({ 'bun.lock': '{}' }, 'The app is made for bun');
-  await refused({ 'package.json': { packageManager: 'bun@1.2.0' } }, 'The app is made for bun');
-  await refused(
+  await rejects({ 'bun.lock': '{}' }, 'Sluice does not support the package manager bun');
+  await rejects(
+    { 'package.json': { packageManager: 'bun@1.2.0' } },
+    'Sluice does not support the package manager bun',
+  );
+  await rejects(
     { 'package.json': { packageManager: 'deno@2' } },
     'package.json names the package manager "deno@2"',
   );
-  await refused(
+  await rejects(
     { 'pnpm-lock.yaml': "lockfileVersion: '12.0'\n" },
-    'pnpm-lock.yaml is written in format 12, and it is not known which version writes it',
+    'pnpm-lock.yaml has format 12, and Sluice does not know the version that writes this format',
   );
-  await refused({ 'yarn.lock': 'a: b\n' }, 'yarn.lock does not say in which format it is written');
+  await rejects({ 'yarn.lock': 'a: b\n' }, 'yarn.lock does not name its format');
 });
 
-test('a lockfile that is no file, or no small one, is refused; a link that leads nowhere is none', async (t) => {
+test('A lockfile that is a directory or huge is rejected; a dangling link is ignored', async (t) => {
   await assert.rejects(detect(t, { 'package-lock.json/x': '' }), {
     code: 'unsupported_package_manager',
     message: 'package-lock.json is no file',
@@ -112,11 +115,14 @@ test('a lockfile that is no file, or no small one, is refused; a link that leads
   await assert.rejects(detectPackageManager(directory, manifest), { message: 'yarn.lock is 1.0 GiB' });
 });
 
-test('where there is no lockfile, it is said that npm pack leaves it out', async (t) => {
+test('The notice about a missing lockfile explains `npm pack`', async (t) => {
   const directory = await temporaryDirectory(t);
   await writeTree(directory, { 'package.json': { dependencies: { ms: '2.1.3' } } });
   const manifest = await readManifest(directory);
   assert.ok(manifest);
   const { notices } = await detectPackageManager(directory, manifest);
-  assert.match(notices[0]?.hint ?? '', /`npm pack` leaves it out; upload what `git archive` or `tar` makes/);
+  assert.match(
+    notices[0]?.hint ?? '',
+    /`npm pack` leaves the lockfile out: upload the result of `git archive` or `tar`/,
+  );
 });

@@ -7,7 +7,7 @@ import { baseEnvironment } from '../../src/build/variables.ts';
 import { runJob } from '../support/jobs.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-/** Small, and so quick to get: any package with a program will do. */
+/** A small package with a program. */
 const tool = { package: 'semver', program: 'semver', version: '7.7.2' };
 
 function npm(calls: string[][] = []): RunCommand {
@@ -19,7 +19,7 @@ function npm(calls: string[][] = []): RunCommand {
   };
 }
 
-test('a tool is installed once, and then taken from the cache', async (t) => {
+test('A tool is installed once', async (t) => {
   const cache = join(await temporaryDirectory(t), 'tools');
   const calls: string[][] = [];
   const bin = await provideTool(tool, cache, npm(calls));
@@ -29,14 +29,14 @@ test('a tool is installed once, and then taken from the cache', async (t) => {
   assert.deepEqual(await readdir(cache), ['semver@7.7.2']);
 });
 
-test('two builds that need the same tool at once both get it', async (t) => {
+test('Two builds can install the same tool at once', async (t) => {
   const cache = await temporaryDirectory(t);
   const bins = await Promise.all([provideTool(tool, cache, npm()), provideTool(tool, cache, npm())]);
   assert.equal(bins[0], bins[1]);
   assert.deepEqual(await readdir(cache), ['semver@7.7.2']);
 });
 
-test('an install that fails leaves nothing that could be taken for the tool', async (t) => {
+test('A failed install leaves nothing in the cache', async (t) => {
   const cache = await temporaryDirectory(t);
   const failing: RunCommand = async (_argv, directory) => {
     await mkdir(join(directory, 'node_modules'));
@@ -46,7 +46,7 @@ test('an install that fails leaves nothing that could be taken for the tool', as
   assert.deepEqual(await readdir(cache), []);
 });
 
-test('what an install that was killed left behind is swept, what one under way has made is not', async (t) => {
+test('The directory of a killed install is removed, that of a running install is not', async (t) => {
   const cache = await temporaryDirectory(t);
   await mkdir(join(cache, '.installing-1-old'));
   await writeFile(join(cache, '.installing-1-old/package.json'), '{}');

@@ -110,7 +110,7 @@ test('a preBuild and a postBuild that fail are told with their step; one that ta
   const hooks = { preSwitch: 'sleep 60', timeout: '300ms' };
   await assert.rejects(
     sluice.deploy('stuck', answering('never', { hooks })),
-    /`sleep 60` took longer than 300 ms and was ended/,
+    /`sleep 60` took longer than 300 ms; Sluice ended/,
   );
 });
 
@@ -169,6 +169,6 @@ test('a process that a hook leaves running is killed, and the log says so', asyn
   await sluice.deploy('leaving', answering('one', { hooks: { preSwitch: 'sleep 300 & echo migrated' } }));
   assert.match(
     await buildLog('leaving', 1),
-    /^`sleep 300 & echo migrated` left a process running, and Sluice killed the process\. .*"processes" of sluice\.json/m,
+    /^`sleep 300 & echo migrated` left a process running, and Sluice killed it\. .*"processes" of sluice\.json/m,
   );
 });

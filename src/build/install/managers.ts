@@ -1,24 +1,23 @@
 import type { Lockfile } from './package-manager.ts';
 import type { Manager } from './versions.ts';
 
-/** What it depends on how a package manager is called. */
+/** Properties of an app that change the commands of its package manager. */
 export interface Project {
-  /** of the package manager: exact, or a range */
+  /** version of the package manager: exact, or a range */
   version: string;
-  /** null where there is none, and the install has to choose versions itself */
+  /** null if there is none: the install then chooses versions itself */
   lockfile: Lockfile | null;
-  /** has a pnpm-workspace.yaml of its own */
+  /** true if the app has a pnpm-workspace.yaml */
   pnpmWorkspace: boolean;
-  /** brings its packages along, in .yarn/cache */
+  /** true if the app includes its packages, in .yarn/cache */
   yarnCache: boolean;
 }
 
-/** How a package manager is called. Builders of commands: none of these runs anything. */
+/** Commands of a package manager. The functions return arguments; they run nothing. */
 export interface Commands {
-  /** npm package and program */
+  /** npm package of the package manager */
   package: string;
   program: string;
-  /** variables it runs with */
   env(project: Project): Record<string, string>;
   /**
    * Name of the variable with the directory of the cache. Set if each app needs a cache of its own: because a killed install
@@ -27,147 +26,132 @@ export interface Commands {
   cacheVariable: string | null;
   /** arguments that clear the cache; null if the package manager has no such command */
   clearCache: string[] | null;
-  /** arguments that install exactly what the lockfile says, dev dependencies too, whatever NODE_ENV says */
+  /** installs exactly the versions in the lockfile, including dev dependencies, whatever NODE_ENV is */
   install(project: Project): string[];
-  /** arguments that run a script of package.json */
+  /** runs a script of package.json */
   script(project: Project, name: string): string[];
-  /** arguments that remove what only the build needed, without a look at the network; null where it cannot */
+  /** removes dev dependencies without network access; null if the package manager cannot do that */
   prune(project: Project): string[] | null;
 }
 
-/** The first number of a version or simple range. */
-export function major(version: string): number {
-  return Number(/\d+/.exec(version)?.[0]);
-}
+/** Without this option, npm installs a workspace in a directory above that includes this directory. */
+const npmHere = '--prefix=.';
+const npmQuiet = ['--no-audit', '--no-fund', '--no-update-notifier'];
+const yarnQuiet = ['--non-interactive', '--no-progress'];
 
-export const npm: Commands = {
-  package: 'npm',
-  program: 'npm',
-  env: () => ({}),
-  cacheVariable: null,
-  clearCache: ['cache', 'clean', '--force'],
+export const managers: Record<Manager, Commands> = {
+  npm: {
+    package: 'npm',
+    program: 'npm',
+    env: () => ({}),
+    cacheVariable: null,
+    clearCache: ['cache', 'clean', '--force'],
+    install: ({ version, lockfile }) => [
+      lockfile === null ? 'install' : 'ci',
+      npmHere,
+      major(version) < 7 ? '--production=false' : '--include=dev',
+      // npm 6 did not install peer dependencies, so its lockfiles may have conflicts.
+      ...(/"lockfileVersion": 1,/.test(lockfile?.content ?? '') ? ['--legacy-peer-deps'] : []),
+      ...npmQuiet,
+    ],
+    script: (_project, name) => ['run', npmHere, name],
+    prune: ({ version }) => [
+      'prune',
+      npmHere,
+      major(version) < 7 ? '--production' : '--omit=dev',
+      '--ignore-scripts',
+      // Otherwise npm writes the lockfile again, in its own format.
+      '--no-save',
+      ...npmQuiet,
+    ],
+  },
 
-  install: (project) => [
-    project.lockfile === null ? 'install' : 'ci',
-    here,
-    isOld(project) ? '--production=false' : '--include=dev',
-    // Written by npm 6, which did not install peer dependencies and so never saw them disagree.
-    ...(/"lockfileVersion": 1,/.test(project.lockfile?.content ?? '') ? ['--legacy-peer-deps'] : []),
-    ...quiet,
-  ],
-  script: (_project, name) => ['run', here, name],
-  prune: (project) => [
-    'prune',
-    here,
-    isOld(project) ? '--production' : '--omit=dev',
-    '--ignore-scripts',
-    // It would write the lockfile anew, in its own format.
-    '--no-save',
-    ...quiet,
-  ],
-};
+  pnpm: {
+    package: 'pnpm',
+    program: 'pnpm',
+    // Sluice has chosen the version in package.json: pnpm must neither check it nor fetch another.
+    env: () => ({
+      npm_config_manage_package_manager_versions: 'false',
+      npm_config_package_manager_strict: 'false',
+      pnpm_config_pm_on_fail: 'ignore',
+    }),
+    cacheVariable: null,
+    clearCache: null,
+    install: (project) => [
+      ...ignoreWorkspace(project),
+      'install',
+      project.lockfile === null ? '--no-frozen-lockfile' : '--frozen-lockfile',
+      '--prod=false',
+    ],
+    script: (project, name) => [...ignoreWorkspace(project), 'run', name],
+    // `pnpm prune` ignores the packages of a workspace and, before 8.15.6, runs their scripts.
+    prune: (project) => [
+      ...ignoreWorkspace(project),
+      'install',
+      '--prod',
+      '--offline',
+      '--frozen-lockfile',
+      '--ignore-scripts',
+      // Otherwise pnpm removes packages only after a week.
+      '--config.modules-cache-max-age=0',
+    ],
+  },
 
-/** Otherwise npm looks above for a workspace that takes this directory in, and installs that instead. */
-const here = '--prefix=.';
+  'yarn-classic': {
+    package: 'yarn',
+    program: 'yarn',
+    // Otherwise yarn refuses to run if package.json names another version or package manager.
+    env: () => ({ SKIP_YARN_COREPACK_CHECK: '1' }),
+    // yarn 1 unpacks packages directly into the cache, so a killed install leaves half a package.
+    cacheVariable: 'YARN_CACHE_FOLDER',
+    clearCache: ['cache', 'clean'],
+    install: ({ lockfile }) => [
+      'install',
+      ...(lockfile === null ? [] : ['--frozen-lockfile']),
+      '--production=false',
+      ...yarnQuiet,
+    ],
+    script: (_project, name) => ['run', name],
+    // yarn 1 has no prune: an install without the dev dependencies removes them.
+    prune: () => [
+      'install',
+      '--frozen-lockfile',
+      '--production=true',
+      '--ignore-scripts',
+      '--prefer-offline',
+      ...yarnQuiet,
+    ],
+  },
 
-const quiet = ['--no-audit', '--no-fund', '--no-update-notifier'];
-
-function isOld({ version }: Project): boolean {
-  return major(version) < 7;
-}
-
-export const pnpm: Commands = {
-  package: 'pnpm',
-  program: 'pnpm',
-  // It is the version package.json asks for, if that asks for any: pnpm need not check that, let alone fetch another.
-  env: () => ({
-    npm_config_manage_package_manager_versions: 'false',
-    npm_config_package_manager_strict: 'false',
-    pnpm_config_pm_on_fail: 'ignore',
-  }),
-  cacheVariable: null,
-  clearCache: null,
-
-  install: (project) => [
-    ...alone(project),
-    'install',
-    project.lockfile === null ? '--no-frozen-lockfile' : '--frozen-lockfile',
-    '--prod=false',
-  ],
-  script: (project, name) => [...alone(project), 'run', name],
-  // Rather than `pnpm prune`, which leaves the packages of a workspace alone and, before 8.15.6, runs their scripts.
-  prune: (project) => [
-    ...alone(project),
-    'install',
-    '--prod',
-    '--offline',
-    '--frozen-lockfile',
-    '--ignore-scripts',
-    // Otherwise what is no longer needed stays for a week.
-    '--config.modules-cache-max-age=0',
-  ],
+  'yarn-berry': {
+    package: '@yarnpkg/cli-dist',
+    program: 'yarn',
+    env: ({ yarnCache }) => ({
+      // Plug'n'Play stores absolute paths of the directory and the cache, but a release moves. Every program supports
+      // node_modules, and the lockfile is the same for both.
+      YARN_NODE_LINKER: 'node-modules',
+      // Before yarn 4 the cache is in the project, and would stay in the release.
+      ...(yarnCache ? {} : { YARN_ENABLE_GLOBAL_CACHE: 'true' }),
+      YARN_ENABLE_PROGRESS_BARS: 'false',
+      YARN_ENABLE_TELEMETRY: 'false',
+      YARN_ENABLE_COLORS: 'false',
+    }),
+    // Sluice clears the cache if the checksum in one app's lockfile is wrong: see runInstall.
+    cacheVariable: 'YARN_GLOBAL_FOLDER',
+    clearCache: ['cache', 'clean', '--all'],
+    install: ({ lockfile }) => ['install', lockfile === null ? '--no-immutable' : '--immutable'],
+    script: (_project, name) => ['run', name],
+    // yarn 4 has `focus` built in; earlier versions need a plugin that the project may not have.
+    prune: ({ version }) => (major(version) < 4 ? null : ['workspaces', 'focus', '--all', '--production']),
+  },
 };
 
 /** pnpm looks for a pnpm-workspace.yaml in every directory above, and installs that workspace instead. */
-function alone({ pnpmWorkspace }: Project): string[] {
+function ignoreWorkspace({ pnpmWorkspace }: Project): string[] {
   return pnpmWorkspace ? [] : ['--ignore-workspace'];
 }
 
-export const yarnClassic: Commands = {
-  package: 'yarn',
-  program: 'yarn',
-  // It refuses to run where package.json names another version or another package manager.
-  env: () => ({ SKIP_YARN_COREPACK_CHECK: '1' }),
-  // yarn 1 unpacks packages directly into the cache, so a killed install leaves half a package.
-  cacheVariable: 'YARN_CACHE_FOLDER',
-  clearCache: ['cache', 'clean'],
-
-  install: ({ lockfile }) => [
-    'install',
-    ...(lockfile === null ? [] : ['--frozen-lockfile']),
-    '--production=false',
-    ...quietYarn,
-  ],
-  script: (_project, name) => ['run', name],
-  // yarn 1 has no prune: an install without the dev dependencies removes them.
-  prune: () => [
-    'install',
-    '--frozen-lockfile',
-    '--production=true',
-    '--ignore-scripts',
-    '--prefer-offline',
-    ...quietYarn,
-  ],
-};
-
-const quietYarn = ['--non-interactive', '--no-progress'];
-
-export const yarnBerry: Commands = {
-  package: '@yarnpkg/cli-dist',
-  program: 'yarn',
-  env: ({ yarnCache }) => ({
-    // Plug'n'Play ties what is installed to the directory and the cache it was installed from; a release moves.
-    // A directory node_modules is what every program understands, and lockfiles are the same for both.
-    YARN_NODE_LINKER: 'node-modules',
-    // Before yarn 4 the cache lies in the project, and would stay in the release.
-    ...(yarnCache ? {} : { YARN_ENABLE_GLOBAL_CACHE: 'true' }),
-    YARN_ENABLE_PROGRESS_BARS: 'false',
-    YARN_ENABLE_TELEMETRY: 'false',
-    YARN_ENABLE_COLORS: 'false',
-  }),
-  // Sluice clears the cache if the checksum in one app's lockfile is wrong: see runInstall.
-  cacheVariable: 'YARN_GLOBAL_FOLDER',
-  clearCache: ['cache', 'clean', '--all'],
-
-  install: ({ lockfile }) => ['install', lockfile === null ? '--no-immutable' : '--immutable'],
-  script: (_project, name) => ['run', name],
-  // `focus` is built in from yarn 4 on; before, it takes a plugin that the project may not have.
-  prune: ({ version }) => (major(version) < 4 ? null : ['workspaces', 'focus', '--all', '--production']),
-};
-
-export const managers: Record<Manager, Commands> = {
-  npm,
-  pnpm,
-  'yarn-classic': yarnClassic,
-  'yarn-berry': yarnBerry,
-};
+/** Returns the first number of a version or a simple range. */
+function major(version: string): number {
+  return Number(/\d+/.exec(version)?.[0]);
+}

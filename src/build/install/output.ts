@@ -1,9 +1,8 @@
 import type { Notice } from '../../protocol/runner.ts';
 
 /**
- * Tells, line by line, which of what npm prints is worth showing. Not: the usage of `npm ci` that it ends with when the
- * lockfile does not fit, 90 lines; and the install scripts it lists, which npm 11 runs all the same, and about which a
- * notice says what there is to say where they were not run.
+ * Returns a filter for the output of npm, line by line. Drops the usage of `npm ci` after a lockfile error (90 lines). Drops
+ * the list of install scripts: npm 11 runs them anyway, and `skippedScripts` reports scripts that were not run.
  */
 export function npmNoiseFilter(): (line: string) => boolean {
   let inUsage = false;
@@ -18,29 +17,29 @@ export function npmNoiseFilter(): (line: string) => boolean {
 }
 
 /**
- * Newer package managers (npm 12, pnpm 10, yarn 4.14) do not run the install scripts of dependencies unless somebody
- * has allowed them, and all but pnpm 11 end with status 0: the app fails later, for want of what they build.
+ * Reports of package managers about install scripts that they did not run. npm 12, pnpm 10 and yarn 4.14 run only scripts that
+ * are allowed. All but pnpm 11 end with status 0, and the app fails later.
  */
 const reports = [
   {
-    // npm 11 lists them too, but runs them: it says "not yet covered" where npm 12 says "blocked".
+    // npm 11 lists the scripts, too, but runs them: "not yet covered" instead of "blocked".
     applies: /npm warn install-scripts .* blocked/,
     names: /npm warn install-scripts {3}(\S+) \(/g,
-    hint: 'Run `npm install-scripts approve` on your machine and commit what it changes.',
+    hint: 'Run `npm install-scripts approve` on your machine and commit its changes.',
   },
   {
     applies: /Ignored build scripts: /,
     names: /Ignored build scripts: ([^│\n]+?)\.?\s*(?:│|$)/gm,
-    hint: 'Run `pnpm approve-builds` on your machine and commit what it changes.',
+    hint: 'Run `pnpm approve-builds` on your machine and commit its changes.',
   },
   {
     applies: /YN0004: .* build scripts/,
     names: /YN0004: │ (\S+) lists build scripts/g,
-    hint: 'Allow each with `"built": true` under "dependenciesMeta" in package.json, or all with `enableScripts: true` in .yarnrc.yml.',
+    hint: 'Allow each script with `"built": true` under "dependenciesMeta" in package.json, or all with `enableScripts: true` in .yarnrc.yml.',
   },
 ];
 
-/** What an install printed about scripts it did not run, as a notice. */
+/** Returns a notice for each report of skipped install scripts in the output of an install. */
 export function skippedScripts(output: string[]): Notice[] {
   const text = output.join('\n');
   return reports

@@ -5,14 +5,14 @@ import type { Notice } from '../../protocol/runner.ts';
 import { exists } from '../../system/fs/exists.ts';
 import { NoFile, openFile, readText } from '../../system/fs/read-file.ts';
 import { formatBytes } from '../../system/text/format.ts';
-import { defaultVersions, type Manager, managerOfYarn, versionForLockfile } from './versions.ts';
+import { chooseVersion, type Family, type Manager } from './versions.ts';
 
-/** Which package manager an app is installed with, and how strictly. */
+/** Package manager of an app. */
 export interface Detected {
   manager: Manager;
-  /** exact, or a range where package.json has one */
+  /** exact, or a range from package.json */
   version: string;
-  /** null where there is none: then what is installed is not what was tested */
+  /** null if there is none: the install may then differ from the tested one */
   lockfile: Lockfile | null;
   notices: Notice[];
 }
@@ -22,10 +22,7 @@ export interface Lockfile {
   content: string;
 }
 
-/** What package.json names: yarn is two package managers, told apart by version. */
-type Family = 'npm' | 'pnpm' | 'yarn' | 'bun';
-
-const lockfiles: [string, Family][] = [
+const lockfiles: [string, Family | 'bun'][] = [
   ['npm-shrinkwrap.json', 'npm'],
   ['package-lock.json', 'npm'],
   ['pnpm-lock.yaml', 'pnpm'],
@@ -35,9 +32,8 @@ const lockfiles: [string, Family][] = [
 ];
 
 /**
- * The package manager of an app: the one of its lockfile; where there are lockfiles of several, or none, the one that
- * package.json names in `packageManager` or `devEngines.packageManager`. Its version is the one named there, else the
- * one that writes such lockfiles.
+ * Returns the package manager of the lockfile. If there are several lockfiles or none, returns the one that package.json names
+ * in `packageManager` or `devEngines.packageManager`. The version is the one named there, else the one of the lockfile format.
  * @throws AppError `unsupported_package_manager`
  */
 export async function detectPackageManager(directory: string, manifest: Manifest): Promise<Detected> {
@@ -47,7 +43,7 @@ export async function detectPackageManager(directory: string, manifest: Manifest
   if (families.size > 1 && (named === undefined || !families.has(named.family))) {
     throw unsupported(
       `There are lockfiles of several package managers: ${found.map(([name]) => name).join(', ')}`,
-      'Delete those that are out of date, or name one package manager in "packageManager" of package.json.',
+      'Delete the lockfiles that are out of date, or name one package manager in "packageManager" of package.json.',
     );
   }
   const family =
@@ -56,8 +52,8 @@ export async function detectPackageManager(directory: string, manifest: Manifest
       : (found[0]?.[1] ?? 'npm');
   if (family === 'bun') {
     throw unsupported(
-      'The app is made for bun',
-      'Sluice installs with npm, pnpm and yarn: add a lockfile of one of them, and remove that of bun.',
+      'Sluice does not support the package manager bun',
+      'Add a lockfile of npm, pnpm or yarn, and remove the lockfile of bun.',
     );
   }
   const [name] = found.find(([, of]) => of === family) ?? [];
@@ -68,17 +64,6 @@ export async function detectPackageManager(directory: string, manifest: Manifest
     lockfile,
     notices: notices(family, named, lockfile, manifest),
   };
-}
-
-function chooseVersion(
-  family: Exclude<Family, 'bun'>,
-  version: string | undefined,
-  lockfile: Lockfile | null,
-): { manager: Manager; version: string } {
-  if (version !== undefined) return { manager: family === 'yarn' ? managerOfYarn(version) : family, version };
-  if (lockfile !== null) return versionForLockfile(family, lockfile);
-  const manager = family === 'yarn' ? 'yarn-berry' : family;
-  return { manager, version: defaultVersions[manager] };
 }
 
 function notices(
@@ -93,7 +78,7 @@ function notices(
       {
         code: 'no_lockfile',
         message: 'There is no lockfile: every deploy may install other versions of the dependencies',
-        hint: `Commit the lockfile that \`${family} install\` writes. If it is committed: \`npm pack\` leaves it out; upload what \`git archive\` or \`tar\` makes of the directory.`,
+        hint: `Commit the lockfile that \`${family} install\` writes. \`npm pack\` leaves the lockfile out: upload the result of \`git archive\` or \`tar\` instead.`,
       },
     ];
   }
@@ -107,36 +92,33 @@ function notices(
   ];
 }
 
-async function findLockfiles(directory: string): Promise<[string, Family][]> {
-  const found = await Promise.all(
-    lockfiles.map(async (lockfile) => ((await exists(join(directory, lockfile[0]))) ? [lockfile] : [])),
-  );
-  return found.flat();
+async function findLockfiles(directory: string): Promise<typeof lockfiles> {
+  const found = await Promise.all(lockfiles.map(([name]) => exists(join(directory, name))));
+  return lockfiles.filter((_lockfile, index) => found[index]);
 }
 
-/** Ten times what the largest projects have; it is read into memory. */
+/** Limit of the size of a lockfile, which Sluice reads into memory: ten times the lockfile of the largest projects. */
 const maxLockfileBytes = 64 * 1024 ** 2;
 
 async function readLockfile(directory: string, name: string): Promise<Lockfile> {
-  const path = join(directory, name);
-  const limit = `A lockfile is a file of at most ${formatBytes(maxLockfileBytes)}.`;
+  const hint = `A lockfile is a file of at most ${formatBytes(maxLockfileBytes)}.`;
   try {
-    await using file = await openFile(path, directory);
+    await using file = await openFile(join(directory, name), directory);
     const { size } = await file.stat();
-    if (size > maxLockfileBytes) throw unsupported(`${name} is ${formatBytes(size)}`, limit);
+    if (size > maxLockfileBytes) throw unsupported(`${name} is ${formatBytes(size)}`, hint);
     return { name, content: await readText(file) };
   } catch (error) {
-    if (error instanceof NoFile) throw unsupported(`${name} ${error.message}`, limit);
+    if (error instanceof NoFile) throw unsupported(`${name} ${error.message}`, hint);
     throw error;
   }
 }
 
 interface Named {
-  family: Family;
+  family: Family | 'bun';
   version: string | undefined;
 }
 
-/** `pnpm@9.15.0`, with or without the hash that corepack adds, or a simple range as `devEngines` allows it. */
+/** `pnpm@9.15.0`, with or without the hash that corepack adds, or a simple range as in `devEngines`. */
 const namedPattern = /^(npm|pnpm|yarn|bun)(?:@([~^]?\d[\w.-]*)(?:\+.*)?)?$/;
 
 function namedManager({ packageManager, devEngines }: Manifest): Named | undefined {
@@ -144,14 +126,14 @@ function namedManager({ packageManager, devEngines }: Manifest): Named | undefin
   const text = packageManager ?? (engine && textOf(engine));
   if (text === undefined) return undefined;
   const [, family, version] = namedPattern.exec(text) ?? [];
-  if (family !== undefined) return { family: family as Family, version };
+  if (family !== undefined) return { family: family as Named['family'], version };
   throw unsupported(
     `package.json names the package manager "${text}"`,
-    'Understood are npm, pnpm and yarn with a version, such as "pnpm@10.34.9".',
+    'Name npm, pnpm or yarn with a version, such as "pnpm@10.34.9".',
   );
 }
 
-/** Any other range, such as `>=10`, says what will do and not which is wanted: the lockfile does. */
+/** Ignores other ranges, such as `>=10`: they allow versions, and the lockfile selects one. */
 function textOf({ name, version }: { name: string; version?: string | undefined }): string {
   const text = `${name}@${version}`;
   return namedPattern.test(text) ? text : name;

@@ -10,19 +10,16 @@ import { type Commands, managers, type Project } from './managers.ts';
 import { type Detected, detectPackageManager } from './package-manager.ts';
 import { carriedTool, provideTool } from './tools.ts';
 
-/** In ms. */
-const emptyWithin = 10_000;
-
-/** A package manager at hand, and what it is to be told about the app. */
+/** Installed package manager of an app. */
 export interface PreparedManager {
   commands: Commands;
   project: Project;
-  /** @returns the last lines of the output; @throws as `CommandRunner` does */
-  run(what: 'install' | 'build', args: string[]): Promise<string[]>;
+  /** Runs the package manager. @returns the last lines of the output; @throws as `CommandRunner` does */
+  run(purpose: 'install' | 'build', args: string[]): Promise<string[]>;
 }
 
 /**
- * Finds out which package manager the app is made with and gets it.
+ * Detects the package manager of an app and installs it.
  * @throws AppError `unsupported_package_manager`, `install_failed`, `build_timeout`
  */
 export async function prepareManager(
@@ -36,26 +33,23 @@ export async function prepareManager(
   const commands = managers[detected.manager];
   const project = await describeProject(context, detected);
 
-  const { version } = detected;
-  const base = baseEnvironment(process.env, isolated);
-  const tool = { ...commands, version };
-  const install = async (argv: [string, ...string[]], at: string) => {
+  const tool = { ...commands, version: detected.version };
+  const installTool = async (argv: [string, ...string[]], at: string) => {
     const env = baseEnvironment();
     await requireNpm(env['PATH'] ?? '');
-    // As ourselves: all apps run it, and none may change it.
-    await runner.run(
-      'install',
-      { argv, directory: at, env, user: null },
-      `npm install ${commands.package}@${version}`,
-    );
+    // Runs as the user of the server: all apps run the tool, and none may change it.
+    const command = { argv, directory: at, env, user: null };
+    await runner.run('install', command, `npm install ${tool.package}@${tool.version}`);
   };
-  const bin = (await carriedTool(tool, node)) ?? (await provideTool(tool, tools, install));
+  const bin = (await carriedTool(tool, node)) ?? (await provideTool(tool, tools, installTool));
+  const base = baseEnvironment(process.env, isolated);
   const manager = { ...commands.env(project), ...ownCache(context, commands, base) };
   const env = buildEnvironment({ base, app: context.env, manager, bin, node });
   return {
     commands,
     project,
-    run: (what, args) => runner.run(what, { argv: [join(bin, commands.program), ...args], directory, env }),
+    run: (purpose, args) =>
+      runner.run(purpose, { argv: [join(bin, commands.program), ...args], directory, env }),
   };
 }
 
@@ -77,8 +71,8 @@ async function describeProject(
   { manager, version, lockfile }: Detected,
 ): Promise<Project> {
   const { directory } = context;
-  // Without a lockfile beside package.json, yarn takes a directory above for the project.
-  if (manager === 'yarn-berry' && lockfile === null) await makeEmpty('yarn.lock', context);
+  // Without a lockfile beside package.json, yarn uses a project in a directory above.
+  if (manager === 'yarn-berry' && lockfile === null) await createEmpty('yarn.lock', context);
   return {
     version,
     lockfile,
@@ -87,17 +81,17 @@ async function describeProject(
   };
 }
 
-/** By the user that the tree belongs to: what stands there by now may be a link of the app's to anywhere. */
-async function makeEmpty(name: string, { directory, runJob, user, signal }: BuildContext): Promise<void> {
+/** Creates a file as the owner of the tree: the app may have put a link there, with any target. */
+async function createEmpty(name: string, { directory, runJob, user, signal }: BuildContext): Promise<void> {
   const argv: [string, ...string[]] = ['/bin/sh', '-c', ': > "$1"', 'sh', name];
   const env = { PATH: '/usr/bin:/bin' };
-  const job = { argv, directory, env, user, lowPriority: false, timeout: emptyWithin };
+  const job = { argv, directory, env, user, lowPriority: false, timeout: 10_000 };
   await runJob(job, () => undefined, signal);
 }
 
 async function requireNpm(path: string): Promise<void> {
   if (await isOnPath('npm', path)) return;
   throw new AppError('install_failed', `There is no npm in the PATH of the server: ${path}`, {
-    hint: 'Install npm on the server (Debian: `apt-get install npm`), and start Sluice with it in PATH.',
+    hint: 'Install npm on the server (Debian: `apt-get install npm`), and start Sluice with npm in PATH.',
   });
 }

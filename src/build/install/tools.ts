@@ -6,17 +6,17 @@ import { exists, ifThere } from '../../system/fs/exists.ts';
 import { readJson } from '../../system/fs/files.ts';
 
 interface Tool {
-  /** package in the npm registry, and the program it brings */
+  /** package in the npm registry */
   package: string;
   program: string;
-  /** exact, or a range, which stands for what was newest when it was first asked for */
+  /** exact, or a range: then the newest version at the first use */
   version: string;
 }
 
-/** Runs one command to its end. @throws AppError where it fails */
+/** Runs a command and waits for its end. @throws AppError if the command fails */
 export type RunCommand = (argv: [string, ...string[]], directory: string) => Promise<void>;
 
-/** The directory of its programs, where this very version lies beside the Node.js that we run on. */
+/** Returns the directory of the tool's program if the Node.js installation `node` includes this version; else undefined. */
 export async function carriedTool(
   { package: name, version }: Tool,
   node: string,
@@ -28,11 +28,10 @@ export async function carriedTool(
 }
 
 /**
- * Gets a package manager at a version, from the cache, or into it with npm.
- * @param cache the directory of all of them; made where it is missing
+ * Returns the directory of the tool's program, for PATH. Installs the tool with npm unless the cache has it.
+ * @param cache directory of all tools; created if missing
  * @param run runs npm
- * @returns the directory of its programs, for PATH
- * @throws AppError what `run` throws
+ * @throws AppError as `run` does
  */
 export async function provideTool(tool: Tool, cache: string, run: RunCommand): Promise<string> {
   const home = join(cache, `${tool.program}@${tool.version}`);
@@ -40,17 +39,20 @@ export async function provideTool(tool: Tool, cache: string, run: RunCommand): P
   if (await exists(bin)) return bin;
 
   await mkdir(cache, { recursive: true });
-  await sweep(cache);
+  await removeAbandoned(cache);
   const temporary = join(cache, `${temporaryPrefix}${process.pid}-${randomBytes(6).toString('hex')}`);
   try {
     await mkdir(temporary);
-    // Without a package.json of its own, npm would install into a directory above that has one.
+    // Without a package.json here, npm would install into a directory above that has one.
     await writeFile(join(temporary, 'package.json'), '{ "private": true }\n');
     await run(installCommand(tool, temporary), temporary);
     if (!(await exists(join(temporary, 'node_modules/.bin', tool.program)))) {
       throw new AppError('install_failed', `${tool.package}@${tool.version} has no program ${tool.program}`);
     }
-    await renameUnlessThere(temporary, home);
+    await rename(temporary, home).catch((error: unknown) => {
+      // Another build has installed the same tool at the same time.
+      if (!hasCode(error, 'ENOTEMPTY', 'EEXIST')) throw error;
+    });
   } finally {
     await rm(temporary, { recursive: true, force: true });
   }
@@ -62,20 +64,11 @@ function installCommand(tool: Tool, directory: string): [string, ...string[]] {
   return ['npm', 'install', `--prefix=${directory}`, ...flags, `${tool.package}@${tool.version}`];
 }
 
-/** Another build may have been faster: a directory that is not empty is not replaced, and theirs is as good. */
-async function renameUnlessThere(from: string, to: string): Promise<void> {
-  try {
-    await rename(from, to);
-  } catch (error) {
-    if (!hasCode(error, 'ENOTEMPTY', 'EEXIST')) throw error;
-  }
-}
-
 const temporaryPrefix = '.installing-';
 const abandonedAfter = 3_600_000;
 
-/** Removes what installs that were killed have left. */
-async function sweep(cache: string): Promise<void> {
+/** Removes the directories of killed installs. */
+async function removeAbandoned(cache: string): Promise<void> {
   for (const name of await readdir(cache)) {
     if (!name.startsWith(temporaryPrefix)) continue;
     const stats = await ifThere(stat(join(cache, name)));

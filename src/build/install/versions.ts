@@ -3,10 +3,12 @@ import type { Lockfile } from './package-manager.ts';
 
 export type Manager = 'npm' | 'pnpm' | 'yarn-classic' | 'yarn-berry';
 
+/** Package managers in the words of package.json, where yarn is one. */
+export type Family = 'npm' | 'pnpm' | 'yarn';
+
 /**
- * Where nothing says otherwise. Not simply the newest: npm 12 does not run the install scripts that native addons are
- * built by unless each is allowed, and pnpm 11 fails where one is not. That of npm is the one that a system-wide install
- * carries (config/runtime.sha256): it need not be fetched there.
+ * Versions for apps that name none. Not the newest: npm 12 skips install scripts of native addons unless each is allowed, and
+ * pnpm 11 fails in that case. A system-wide install includes this version of npm (config/runtime.sha256).
  */
 export const defaultVersions: Record<Manager, string> = {
   npm: '11.19.1',
@@ -15,12 +17,12 @@ export const defaultVersions: Record<Manager, string> = {
   'yarn-berry': '4.18.1',
 };
 
-/** By `lockfileVersion`. Each writes that format: a frozen install by any later one might refuse to migrate it. */
+/** Versions by `lockfileVersion`. Each writes that format; a frozen install by a later version might refuse to migrate it. */
 const pnpmVersions: Record<string, string> = { '5': '7.33.7', '6': '8.15.9', '9': defaultVersions.pnpm };
 
 /**
- * By `version` of `__metadata`, tried out with each release: a later yarn writes the file another way, and
- * `--immutable` then fails.
+ * Versions by `version` of `__metadata`, tested with each release: a later yarn writes another format, and `--immutable`
+ * then fails.
  */
 const berryVersions: Record<string, string> = {
   '4': '3.0.2',
@@ -31,51 +33,51 @@ const berryVersions: Record<string, string> = {
   '10': defaultVersions['yarn-berry'],
 };
 
-export function managerOfYarn(version: string): 'yarn-classic' | 'yarn-berry' {
-  return /^[~^]?[01](?:\.|$)/.test(version) ? 'yarn-classic' : 'yarn-berry';
-}
-
 /**
- * The version that writes lockfiles of this format.
+ * Returns the package manager and its version: the given version, else the version that writes this format of lockfile.
  * @throws AppError `unsupported_package_manager`
  */
-export function versionForLockfile(
-  family: 'npm' | 'pnpm' | 'yarn',
-  lockfile: Lockfile,
+export function chooseVersion(
+  family: Family,
+  version: string | undefined,
+  lockfile: Lockfile | null,
 ): { manager: Manager; version: string } {
-  if (family === 'npm') return { manager: 'npm', version: defaultVersions.npm };
-  if (family === 'pnpm') return { manager: 'pnpm', version: pnpmVersion(lockfile) };
-  if (/^# yarn lockfile v1$/m.test(lockfile.content)) {
-    return { manager: 'yarn-classic', version: defaultVersions['yarn-classic'] };
-  }
-  return { manager: 'yarn-berry', version: berryVersion(lockfile) };
+  const manager = family === 'yarn' ? yarnManager(version, lockfile) : family;
+  if (version !== undefined) return { manager, version };
+  if (lockfile !== null && manager === 'pnpm') return { manager, version: pnpmVersion(lockfile) };
+  if (lockfile !== null && manager === 'yarn-berry') return { manager, version: berryVersion(lockfile) };
+  return { manager, version: defaultVersions[manager] };
+}
+
+function yarnManager(version: string | undefined, lockfile: Lockfile | null): 'yarn-classic' | 'yarn-berry' {
+  const isClassic =
+    version === undefined
+      ? /^# yarn lockfile v1$/m.test(lockfile?.content ?? '')
+      : /^[~^]?[01](?:\.|$)/.test(version);
+  return isClassic ? 'yarn-classic' : 'yarn-berry';
 }
 
 function pnpmVersion({ name, content }: Lockfile): string {
   const format = /^lockfileVersion: *['"]?(\d+)/m.exec(content)?.[1];
-  const version = format === undefined ? undefined : pnpmVersions[format];
-  if (version !== undefined) return version;
-  throw unknownFormat(name, format);
+  return pnpmVersions[format ?? ''] ?? unknownFormat(name, format);
 }
 
 function berryVersion({ name, content }: Lockfile): string {
-  // Empty: a project that starts with yarn has its lockfile written by the first install.
+  // Some projects start with an empty lockfile; the first install writes it.
   if (content.trim() === '') return defaultVersions['yarn-berry'];
-  // The first yarn 4, and it alone, left out of checksums which cache they are of; yarn 2 shares a format with 3.0.
+  // Only yarn 4.0 omits the cache key from checksums. yarn 2 shares a format with yarn 3.0.
   if (/^ {2}version: 8$/m.test(content) && /^ {2}checksum: [0-9a-f]+$/m.test(content)) return '4.0.2';
   if (/^ {2}version: 4\n {2}cacheKey: 7$/m.test(content)) return '2.4.2';
   const format = /^ {2}version: (\d+)$/m.exec(content)?.[1];
-  const version = format === undefined ? undefined : berryVersions[format];
-  if (version !== undefined) return version;
-  throw unknownFormat(name, format);
+  return berryVersions[format ?? ''] ?? unknownFormat(name, format);
 }
 
-function unknownFormat(name: string, format: string | undefined): AppError {
-  return new AppError(
+function unknownFormat(name: string, format: string | undefined): never {
+  throw new AppError(
     'unsupported_package_manager',
     format === undefined
-      ? `${name} does not say in which format it is written`
-      : `${name} is written in format ${format}, and it is not known which version writes it`,
+      ? `${name} does not name its format`
+      : `${name} has format ${format}, and Sluice does not know the version that writes this format`,
     { hint: 'Name the package manager with its version in "packageManager" of package.json.' },
   );
 }
