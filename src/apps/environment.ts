@@ -11,7 +11,6 @@ import { Slots } from '../system/concurrency/slots.ts';
 import type { Appliance } from './appliance.ts';
 import { DeployQueue } from './deploy-queue.ts';
 import { AppFiles } from './files.ts';
-
 import { loadVariables } from './variables.ts';
 
 /** Reason why an app could not be started. */
@@ -20,7 +19,7 @@ export interface Problem extends ErrorBody {
   at: string;
 }
 
-/** An app in one environment, as the server has it in memory: what it keeps on the disk, and who may change it now. */
+/** One app in one environment: its files, and the locks of what changes it. */
 export class Environment {
   readonly appliance: Appliance;
   readonly id: EnvironmentId;
@@ -32,28 +31,27 @@ export class Environment {
   /** deploys under way */
   readonly deploys = new DeployQueue();
   /**
-   * Held by whoever moves the traffic, from the boot of a generation until its switch is on record. A deploy takes it
-   * only when it has been built: nobody who must roll back waits for a build.
+   * Lock of the traffic, from the boot of a generation until its switch is on record. A deploy takes the lock after its
+   * build, so that a rollback never waits for a build.
    */
   readonly traffic = new Slots(1);
   /** true if a failed switch could not take back a change on the disk: the running app is without the change */
   isAhead = false;
   /** why the last attempt to start the app failed; null if it succeeded */
   problem: Problem | null = null;
-  /** number of callers that use this environment now: an unused environment is removed only when the last caller is done */
+  /** number of callers that use this environment now: it is removed as unused only after the last caller */
   visitors = 0;
-
-  /** all environments there are, this one included */
+  /** returns all environments, this one included */
   readonly all: () => Promise<Environment[]>;
 
-  constructor(appliance: Appliance, target: EnvironmentId, all: () => Promise<Environment[]>) {
+  constructor(appliance: Appliance, id: EnvironmentId, all: () => Promise<Environment[]>) {
     this.appliance = appliance;
     this.all = all;
-    this.id = target;
-    this.name = environmentName(target);
-    this.paths = appliance.paths.environment(target);
+    this.id = id;
+    this.name = environmentName(id);
+    this.paths = appliance.paths.environment(id);
     this.files = new AppFiles(appliance, this.name, this.paths);
-    this.store = new ReleaseStore(target, this.paths, this.files.empty, (release, error) =>
+    this.store = new ReleaseStore(id, this.paths, this.files.empty, (release, error) =>
       appliance.log.error('failed release not finished', { app: this.name, release, error }),
     );
   }
@@ -66,11 +64,11 @@ export class Environment {
   }
 
   /**
-   * Returns true if the app is unused: each of its deploys was refused before the build, and nobody has set variables,
-   * workers or domains for it.
+   * Returns true if the app is unused: each of its deploys was refused before the build, and it has no variables, workers
+   * or domains.
    */
   async isUnused(): Promise<boolean> {
-    // First what nearly each app in use has: a history may have thousands of releases.
+    // The cheap checks come first: an app may have thousands of releases.
     if ((await this.store.active()) !== null || this.appliance.domains.of(this.id).length > 0) return false;
     const { workers, desired, rebuild } = await this.state();
     if (workers !== null || desired !== 'running' || rebuild !== null) return false;
@@ -86,18 +84,18 @@ export class Environment {
     return active === null ? undefined : this.store.get(active.release);
   }
 
-  /** Its own variables. */
+  /** Returns the variables that were set for the app. */
   variables(): Promise<Record<string, string>> {
     return loadVariables(this.paths.env);
   }
 
-  /** What its operator wants, and since when. */
+  /** Records whether the app should run, and the time of the change. */
   async desire(desired: EnvironmentState['desired']): Promise<void> {
     if ((await this.state()).desired === desired) return;
     await this.changeState({ desired, desiredSince: new Date().toISOString() });
   }
 
-  /** Changes what is kept of it, as far as it is a change. */
+  /** Writes changes of the state, if there are any. */
   async changeState(changes: Partial<EnvironmentState>): Promise<void> {
     const state = await this.state();
     const changed = { ...state, ...changes };
@@ -109,8 +107,9 @@ export class Environment {
 /** Steps of a deploy before the build. A deploy that fails at one of them was refused for its upload. */
 const beforeTheBuild = new Set(['receive', 'wait', 'check']);
 
+/** Returns the error for an app that does not exist. */
 export function appNotFound(name: string): AppError {
   return new AppError('app_not_found', `there is no app ${name}`, {
-    hint: '`sluice apps` lists the ones there are. The first deploy of an app creates it.',
+    hint: 'List apps: `sluice apps`. The first deploy of an app creates it.',
   });
 }

@@ -1,26 +1,28 @@
 import type { EnvironmentState } from '../config/environment-state.ts';
+import type { DomainView } from '../edge/domain.ts';
 import { AppError } from '../errors/app-error.ts';
+import type { Notice } from '../protocol/runner.ts';
 import type { AppProtocol } from '../protocol/worker.ts';
 import { noCommit, type Release, type ReleaseRecord, releaseState } from '../releases/release.ts';
 import { isWildcard, toUrlHost } from '../system/net/address.ts';
 import type { Environment } from './environment.ts';
 
-/** A release as the API shows it. @throws AppError `release_not_found` */
+/** Returns a release as the API shows it. @throws AppError `release_not_found` */
 export async function releaseView(environment: Environment, number: number): Promise<Release> {
   const record = await environment.store.get(number);
-  if (record === undefined) throw releaseNotFound(environment, number);
+  if (record === undefined) throw releaseNotFound(environment.name, number);
   return view(environment, record, await environment.store.active());
 }
 
-/** All releases of an environment, the newest first. */
+/** Returns all releases of an environment, the newest first. */
 export async function releaseViews(environment: Environment): Promise<Release[]> {
   const [records, active] = await Promise.all([environment.store.list(), environment.store.active()]);
   return Promise.all(records.map((record) => view(environment, record, active)));
 }
 
-export function releaseNotFound(environment: Environment, number: number): AppError {
-  return new AppError('release_not_found', `${environment.name} has no release ${number}`, {
-    hint: `\`sluice releases ${environment.name}\` lists the ones there are.`,
+export function releaseNotFound(name: string, number: number): AppError {
+  return new AppError('release_not_found', `${name} has no release ${number}`, {
+    hint: `List releases: \`sluice releases ${name}\`.`,
   });
 }
 
@@ -28,7 +30,7 @@ export function releaseNotFound(environment: Environment, number: number): AppEr
  * Returns the URL at which clients reach an app: its first domain, or else its port.
  * @param protocol that the app speaks on its port
  */
-export function siteUrl(
+export function appUrl(
   { appliance, id }: Environment,
   { port }: EnvironmentState,
   protocol: AppProtocol = 'http',
@@ -49,19 +51,43 @@ const schemes: Record<AppProtocol, string> = {
   tls: 'tls',
 };
 
+/**
+ * Returns a notice if an app does not work behind nginx, which speaks plain HTTP to apps.
+ * @param protocol that the app speaks on its port
+ */
+export function behindNginxNotices(protocol: AppProtocol, { name, url }: DomainView): Notice[] {
+  if (protocol === 'http') return [];
+  return [
+    {
+      code: 'not_plain_http',
+      message: `The app speaks ${protocolNames[protocol]} on its port, but nginx speaks plain HTTP to apps: ${url} answers 502.`,
+      hint: `Let the app listen with node:http; nginx terminates TLS for its domains. Or run \`sluice domains remove ${name}\` and use the port.`,
+    },
+  ];
+}
+
+const protocolNames: Record<AppProtocol, string> = {
+  http: 'HTTP',
+  https: 'HTTPS',
+  http2: 'HTTP/2',
+  http2s: 'HTTP/2 over TLS',
+  tcp: 'a protocol other than HTTP',
+  tls: 'a protocol other than HTTP over TLS',
+};
+
 async function view(
   environment: Environment,
   record: ReleaseRecord,
   active: { release: number } | null,
 ): Promise<Release> {
-  const { source, run: _run, protocol, ...told } = record;
+  const { source, run: _run, protocol, ...shown } = record;
   const { kind: _kind, ...origin } = source;
   return {
     ...environment.id,
-    ...told,
+    ...shown,
     ...noCommit,
     ...origin,
-    url: siteUrl(environment, await environment.state(), protocol),
+    url: appUrl(environment, await environment.state(), protocol),
     state: releaseState(record, {
       activeRelease: active?.release ?? null,
       hasTree: await environment.store.hasTree(record.number),

@@ -10,30 +10,30 @@ import type {
 } from '../protocol/runner.ts';
 
 import type { Environment, Problem } from './environment.ts';
-import { siteUrl } from './release-view.ts';
+import { appUrl } from './release-view.ts';
 
-/** As far as its workers are concerned, and `stopped` also where it was told to stop; `empty` has had no release live. */
+/** State of an app's workers. `stopped` also if the app should not run; `empty` if no release has been live. */
 export type AppState = Liveness | 'empty';
 
-/** One app in one environment, as `sluice status --json` and the API show it. */
+/** One environment of an app, as the API and `sluice status --json` show it. */
 export interface AppStatus {
   name: string;
   environment: string;
   state: AppState;
-  /** since when it is in that state, ISO 8601 */
+  /** start of that state, ISO 8601 */
   since: string;
-  /** the last death of a worker of the live release, since that went live; null where none has died */
+  /** last crash of a worker of the live release since it went live; null if none crashed */
   crash: Crash | null;
-  /** why the last start failed; null if none has failed, and null unless the app should run and does not run */
+  /** why the last start failed; null if it did not fail, or if the app runs or should not run */
   problem: Problem | null;
-  /** at its first domain, where it has one */
+  /** with its first domain, or else its port */
   url: string;
   port: number;
-  /** host names that lead to it, the oldest first */
+  /** its domains, the oldest first */
   domains: DomainView[];
-  /** number of the live release; null where none is */
+  /** number of the live release; null if there is none */
   release: number | null;
-  /** how many there should be; null where it does not run */
+  /** number of workers that should run; null if the app does not run */
   wanted: number | null;
   workers: WorkerStatus[];
   /** processes without a port */
@@ -41,13 +41,13 @@ export interface AppStatus {
   cron: CronStatus[];
   /** number of file descriptors that the runner holds for the app */
   descriptors: number;
-  /** releases that are being deployed now, the oldest first */
+  /** numbers of releases that are being deployed, the oldest first */
   deploying: number[];
-  /** number of the release that it ran in a backup, and that is to be built here before anything runs; else null */
+  /** number of the release that was live in a restored backup, and is built before the app runs; else null */
   rebuild: number | null;
 }
 
-/** @param running what the runner says of all targets */
+/** @param running status of all environments that the runner knows */
 export async function environmentStatus(
   environment: Environment,
   running: EnvironmentStatus[],
@@ -61,7 +61,7 @@ export async function environmentStatus(
     ...appState(state, active !== null, inRunner, environment.appliance.runner.connectedSince),
     crash: inRunner?.crash ?? null,
     problem: isStarting(state, active !== null, inRunner) ? environment.problem : null,
-    url: siteUrl(environment, state, live?.protocol),
+    url: appUrl(environment, state, live?.protocol),
     domains: environment.appliance.domains.of(environment.id),
     port: state.port,
     release: active?.release ?? null,
@@ -86,7 +86,7 @@ function appState(
   const settled = desiredSince ?? createdAt;
   if (!wasLive) return { state: 'empty', since: createdAt };
   if (desired === 'stopped') return { state: 'stopped', since: settled };
-  // It is for this runner to start it: that it ran before, and since when it was to, says nothing of how long it takes.
+  // The start began when this runner connected: the app may have run before.
   if (!inRunner?.active) return { state: 'starting', since: later(settled, connectedSince) };
   return { state: inRunner.state, since: inRunner.since };
 }

@@ -1,27 +1,30 @@
 import type { Environment } from '../apps/environment.ts';
 import { assertVariables, saveVariables } from '../apps/variables.ts';
-import { applyIfRunning } from './scale.ts';
+import { applyChange } from './processes.ts';
 
-/** What came of a change of variables. */
+/** New values of variables, by name; null removes a variable. */
+export type VariableChanges = Record<string, string | null>;
+
+/** Result of a change of variables. */
 export interface EnvironmentChange {
   variables: Record<string, string>;
-  /** names of those that are not as they were */
+  /** names of variables with another value than before */
   changed: string[];
   /**
-   * `switched`: the app runs with them; `kept`: it will from its next start, restart or deploy; `undeployed`: there is no
-   * release of it yet, the first one will have them; `unchanged`: all was so already, and nothing was touched.
+   * `switched`: the app runs with them. `kept`: the app gets them at its next start, restart or deploy. `undeployed`: the
+   * first release will get them. `unchanged`: they had these values before.
    */
   outcome: 'switched' | 'kept' | 'undeployed' | 'unchanged';
 }
 
 /**
- * Changes variables; null removes one. Where the app runs, they are applied by a switch, and kept only if it boots with
- * them; with `restart: false` they are kept at once, for the next boot. What changes nothing switches nothing either.
- * @throws AppError `invalid_env`; what a boot can throw
+ * Changes variables. If the app runs and `restart` is true, switches to workers with the new values, and keeps the values
+ * only if that succeeds. Otherwise keeps the values for the next boot.
+ * @throws AppError `invalid_env`; errors of a failed boot or switch
  */
-export async function changeEnvironment(
+export async function changeVariables(
   environment: Environment,
-  changes: Record<string, string | null>,
+  changes: VariableChanges,
   restart: boolean,
   signal: AbortSignal,
 ): Promise<EnvironmentChange> {
@@ -31,33 +34,21 @@ export async function changeEnvironment(
   assertVariables(variables, 'the new environment');
   const changed = Object.keys(changes).filter((name) => before[name] !== variables[name]);
   if (changed.length === 0 && !environment.isAhead) return { variables, changed, outcome: 'unchanged' };
-  const keep = () => saveVariables(environment.paths.env, variables);
-  const keeping = { file: environment.paths.env, keep };
-  if (restart && (await applyIfRunning(environment, { env: variables }, signal, keeping))) {
+  const file = environment.paths.env;
+  const keep = () => saveVariables(file, variables);
+  if (restart && (await applyChange(environment, { env: variables, file, keep }, signal))) {
     return { variables, changed, outcome: 'switched' };
   }
   if (!restart) await keep();
   return { variables, changed, outcome: (await environment.store.active()) === null ? 'undeployed' : 'kept' };
 }
 
-/** Whether there is anything to set, and not only to remove: an app is created to hold variables, never to lack them. */
-export function setsAny(changes: Record<string, string | null>): boolean {
-  return Object.values(changes).some((value) => value !== null);
-}
-
-/** @throws AppError `invalid_env` where what is to be set cannot be, whatever there is already */
-export function assertChanges(changes: Record<string, string | null>): void {
+/** @throws AppError `invalid_env` if a new value is invalid, whatever other variables the app has */
+export function assertChanges(changes: VariableChanges): void {
   assertVariables(merge({}, changes), 'the new environment');
 }
 
-function merge(
-  current: Record<string, string>,
-  changes: Record<string, string | null>,
-): Record<string, string> {
-  const merged = { ...current };
-  for (const [name, value] of Object.entries(changes)) {
-    if (value === null) delete merged[name];
-    else merged[name] = value;
-  }
-  return merged;
+function merge(current: Record<string, string>, changes: VariableChanges): Record<string, string> {
+  const merged = Object.entries({ ...current, ...changes });
+  return Object.fromEntries(merged.filter((entry): entry is [string, string] => entry[1] !== null));
 }

@@ -1,4 +1,5 @@
 import { channel } from 'node:diagnostics_channel';
+import type { QueuedDeploy } from '../apps/deploy-queue.ts';
 import type { Environment } from '../apps/environment.ts';
 import { writeHistory } from '../apps/history.ts';
 import { releaseView } from '../apps/release-view.ts';
@@ -8,72 +9,55 @@ import type { Release, ReleaseRecord } from '../releases/release.ts';
 import { levelOf } from '../system/log/log.ts';
 import { Masker } from '../system/text/mask/masker.ts';
 import { BuildLog } from './build-log.ts';
-import type { DeployEvent, DeployStep } from './events.ts';
-import { maskError } from './mask-error.ts';
+import { type DeployStep, type DeployWatcher, maskError, Progress, type StepFailure } from './events.ts';
 
-/** Tells `{target, release, step}` in the same turn of the event loop, before the step begins. */
+/** Publishes `{app, release, step}` synchronously before a step begins. */
 const steps = channel('sluice:deploy:step');
 
-/**
- * `open`: it can be cancelled, and nothing live was touched. `committed`: its switch has begun, and what it comes to is
- * for the switch to say. `failing`: why is being written down. `live` and `failed` are for good: what goes wrong after a
- * switch takes nothing back.
- */
-type Phase = 'open' | 'committed' | 'live' | 'failing' | 'failed';
-
-/** One deploy under way: its number, the step it is at, and all that must be told about it and to whom. */
-export class Deployment {
+/** One deploy under way: its number, its progress, and where its lines, notices and outcome are recorded. */
+export class Deployment implements QueuedDeploy {
   readonly environment: Environment;
   readonly number: number;
-  /** aborted with the AppError that says why, when it is cancelled */
+  /** aborted with an AppError when the deploy is cancelled */
   readonly signal: AbortSignal;
   readonly notices: Notice[] = [];
-  /** when it is over, one way or the other */
+  /** resolves after `end` */
   readonly ended: Promise<void>;
-
-  /** where it is received and built */
+  /** directory in which the release is received and built */
   readonly tree: string;
 
   readonly #by: string;
-  readonly #startedAt = performance.now();
   readonly #cancellation = new AbortController();
-  readonly #watch: (event: DeployEvent) => void;
+  readonly #progress: Progress;
   readonly #buildLog: BuildLog;
-  readonly #settled = Promise.withResolvers<void>();
+  readonly #end = Promise.withResolvers<void>();
   #masker = new Masker([]);
-  #phase: Phase = 'open';
-  #step: DeployStep | null = null;
 
-  constructor(
-    environment: Environment,
-    { number, source }: ReleaseRecord,
-    watch: (event: DeployEvent) => void,
-  ) {
+  constructor(environment: Environment, { number, source }: ReleaseRecord, watch: DeployWatcher) {
+    const { log } = environment.appliance;
+    const { directory, buildLog } = environment.paths.staged(number);
     this.environment = environment;
     this.number = number;
     this.signal = this.#cancellation.signal;
-    this.ended = this.#settled.promise;
-    this.tree = environment.paths.staged(number).directory;
+    this.ended = this.#end.promise;
+    this.tree = directory;
     this.#by = source.by;
-    this.#watch = watch;
-    this.#buildLog = new BuildLog(environment.paths.staged(number).buildLog, (error) =>
-      environment.appliance.log.error('build log lost', { app: environment.name, release: number, error }),
+    this.#progress = new Progress(watch, log);
+    this.#buildLog = new BuildLog(buildLog, (error) =>
+      log.error('build log lost', { ...this.#subject, error }),
     );
     environment.deploys.add(this);
-    this.#tell({ event: 'accepted', ...environment.id, release: number });
+    this.#progress.accept(environment.id, number);
   }
 
-  /** Begins a step. @throws the reason, when the deploy has been cancelled */
+  /** Begins a step. @throws the reason of the cancellation, if the deploy was cancelled */
   enter(step: DeployStep): void {
-    steps.publish({ target: this.environment.name, release: this.number, step });
-    this.signal.throwIfAborted();
-    if (step === 'switch') this.#phase = 'committed';
-    this.#step = step;
+    steps.publish({ ...this.#subject, step });
+    this.#progress.enter(step, this.signal);
     this.#buildLog.write(`== ${step}`);
-    this.#tell({ event: 'step', step, at: new Date().toISOString() });
   }
 
-  /** From here on these values appear in no line that is logged. */
+  /** Masks these values in all lines that are logged from now on. */
   hide(secrets: string[]): void {
     this.#masker = new Masker(secrets);
   }
@@ -81,127 +65,106 @@ export class Deployment {
   log(line: string): void {
     const masked = this.#masker.maskText(line);
     this.#buildLog.offer(masked);
-    this.#tell({ event: 'log', line: masked });
+    this.#progress.emit({ event: 'log', line: masked });
   }
 
   notice(notice: Notice): void {
     this.notices.push(notice);
     this.#buildLog.write(`note: ${notice.message}${notice.hint && ` (${notice.hint})`}`);
-    this.#tell({ event: 'notice', ...notice });
+    this.#progress.emit({ event: 'notice', ...notice });
   }
 
-  /** Milliseconds since it was accepted. */
+  /** Milliseconds since the deploy was accepted. */
   get durationMs(): number {
-    return Math.round(performance.now() - this.#startedAt);
+    return this.#progress.durationMs;
   }
 
   get isUnderWay(): boolean {
-    return this.#phase !== 'live' && this.#phase !== 'failed';
+    return this.#progress.isUnderWay;
   }
 
-  /** Its switch is done. */
+  /** Notes that the release has the traffic. */
   switched(): void {
-    this.#phase = 'live';
+    this.#progress.switched();
   }
 
-  /** Ends it with `reason`, unless its switch has begun. @returns whether it will end */
+  /** Cancels the deploy, unless its switch has begun. Returns true if the deploy will end. */
   cancel(reason: AppError): boolean {
-    if (this.#phase !== 'open') return false;
+    if (!this.#progress.isOpen) return false;
     this.#cancellation.abort(reason);
     return true;
   }
 
-  /**
-   * Does what is left to do for a release that is live: it stays live where that fails, and the failure is logged.
-   */
+  /** Runs a step after the switch. If the step fails, the release stays live and the failure is logged. */
   async afterwards(step: DeployStep, work: () => Promise<void>): Promise<void> {
     this.enter(step);
     try {
       await work();
     } catch (error) {
-      const { name, appliance } = this.environment;
-      appliance.log[levelOf(error)]('deploy step failed', { app: name, release: this.number, step, error });
-      const { message } = errorBody(error);
+      const { log } = this.environment.appliance;
+      log[levelOf(error)]('deploy step failed', { ...this.#subject, step, error });
       this.notice({
         code: `${step}_failed`,
-        message: `the release is live, but the step ${step} failed: ${message}`,
+        message: `the release is live, but the step ${step} failed: ${errorBody(error).message}`,
         hint: 'The log of the server has the details.',
       });
-      await this.#keepNotices();
-    }
-  }
-
-  /** Those that have come up since they were put on record. */
-  async #keepNotices(): Promise<void> {
-    try {
-      await this.environment.store.update(this.number, { notices: this.notices });
-    } catch (error) {
-      const about = { app: this.environment.name, release: this.number };
-      this.environment.appliance.log.error('notices not on record', { ...about, error });
+      await this.environment.store.update(this.number, { notices: this.notices }).catch((cause: unknown) => {
+        log.error('notices not on record', { ...this.#subject, error: cause });
+      });
     }
   }
 
   async finished(): Promise<Release> {
+    const { appliance, id } = this.environment;
     const release = await releaseView(this.environment, this.number);
     this.#buildLog.write(`live: ${release.url}`);
     await this.#buildLog.end();
-    const { durationMs } = this;
-    this.environment.appliance.log.info('deployed', {
-      app: this.environment.name,
-      release: this.number,
-      durationMs,
-    });
-    await writeHistory(this.environment.appliance, this.environment.id, {
-      ...this.#asHistory,
-      outcome: 'done',
-    });
-    this.#tell({ event: 'live', release, tookMs: durationMs });
+    appliance.log.info('deployed', { ...this.#subject, durationMs: this.durationMs });
+    await writeHistory(appliance, id, { ...this.#historyEntry, outcome: 'done' });
+    this.#progress.finish(release);
     return release;
   }
 
-  /** @returns what to throw: the reason where it was cancelled, else what was caught, with secrets masked */
+  /** Records the failure. Returns the error to throw: the reason of the cancellation or `caught`, without secrets. */
   async failed(caught: unknown): Promise<unknown> {
-    const { appliance, id, name, store } = this.environment;
-    if (this.#phase === 'live') return caught;
-    this.#phase = 'failing';
     const error = maskError(this.signal.aborted ? this.signal.reason : caught, this.#masker);
-    const failure = { ...errorBody(error), step: this.#step };
-    const about = { app: name, release: this.number, ...failure };
-    appliance.log[levelOf(error)]('deploy failed', error instanceof AppError ? about : { ...about, error });
+    const failure = this.#progress.beginFailure(errorBody(error));
+    if (failure === undefined) return caught;
+    const { appliance, id } = this.environment;
+    const details = { ...this.#subject, ...failure };
+    appliance.log[levelOf(error)](
+      'deploy failed',
+      error instanceof AppError ? details : { ...details, error },
+    );
     this.#buildLog.write(`failed: ${failure.message}`);
     await this.#buildLog.end();
-    let release: Release | null = null;
-    try {
-      await store.fail(this.number, { ...failure, step: this.#step ?? 'receive' }).finally(() => {
-        this.#phase = 'failed';
-      });
-      // An unused app is removed, and the release with it: nobody can ask for the release later.
-      if (!(await this.environment.isUnused())) release = await releaseView(this.environment, this.number);
-    } catch (failing) {
-      appliance.log.error('failure not on record', { ...about, error: failing });
-    }
-    const { code } = failure;
-    await writeHistory(appliance, id, { ...this.#asHistory, outcome: 'failed', code });
-    this.#tell({ event: 'failed', release, error: failure });
+    const release = await this.#recordFailure(failure).catch((cause: unknown) => {
+      appliance.log.error('failure not on record', { ...details, error: cause });
+      return null;
+    });
+    await writeHistory(appliance, id, { ...this.#historyEntry, outcome: 'failed', code: failure.code });
+    this.#progress.emit({ event: 'failed', release, error: failure });
     return error;
   }
 
-  /** To be called at the very end, whatever happened. */
+  /** Returns the failed release; null if the app is unused, because it is removed together with the release. */
+  async #recordFailure(failure: StepFailure): Promise<Release | null> {
+    const record = { ...failure, step: failure.step ?? 'receive' };
+    await this.environment.store.fail(this.number, record).finally(() => this.#progress.failed());
+    return (await this.environment.isUnused()) ? null : releaseView(this.environment, this.number);
+  }
+
+  /** Ends the deploy on every path. */
   end(): void {
     this.environment.deploys.remove(this.number);
-    this.#settled.resolve();
+    this.#end.resolve();
   }
 
-  get #asHistory() {
+  get #subject() {
+    return { app: this.environment.name, release: this.number };
+  }
+
+  get #historyEntry() {
     return { action: 'deploy', by: this.#by, release: this.number };
-  }
-
-  /** Whoever watches must not be able to break a deploy: a fault there is logged, and the deploy goes on. */
-  #tell(event: DeployEvent): void {
-    try {
-      this.#watch(event);
-    } catch (error) {
-      this.environment.appliance.log.error('watcher failed', { event: event.event, error });
-    }
   }
 }

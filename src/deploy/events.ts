@@ -1,8 +1,11 @@
-import type { ErrorBody } from '../errors/app-error.ts';
+import type { EnvironmentId } from '../config/paths.ts';
+import { AppError, type ErrorBody } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
 import type { Release } from '../releases/release.ts';
+import type { Log } from '../system/log/log.ts';
+import type { Masker } from '../system/text/mask/masker.ts';
 
-/** The steps of a deploy, in order. Their names are what the log, the errors and the history say. */
+/** Steps of a deploy, in order. The log, the errors and the history use these names. */
 export const deploySteps = [
   'receive',
   'wait',
@@ -23,12 +26,97 @@ export const deploySteps = [
 
 export type DeployStep = (typeof deploySteps)[number];
 
-/** What whoever watches a deploy sees, in order. Exactly one `live` or `failed` ends it. */
+/** Error of a deploy or a rollback, and the step that failed; null if no step had begun. */
+export type StepFailure = ErrorBody & { step: DeployStep | null };
+
+/** Events of a deploy or a rollback, in order. Exactly one `live` or `failed` ends them. */
 export type DeployEvent =
   | { event: 'accepted'; app: string; environment: string; release: number }
   | { event: 'step'; step: DeployStep; at: string }
   | { event: 'log'; line: string }
   | ({ event: 'notice' } & Notice)
-  /** `tookMs`: from accepted to live, of this deploy or this rollback */
+  /** `tookMs`: time from the start of the deploy or the rollback */
   | { event: 'live'; release: Release; tookMs: number }
-  | { event: 'failed'; release: Release | null; error: ErrorBody & { step: DeployStep | null } };
+  | { event: 'failed'; release: Release | null; error: StepFailure };
+
+export type DeployWatcher = (event: DeployEvent) => void;
+
+/**
+ * `open`: can be cancelled, and nothing live has changed. `switching`: the result of the switch decides. `failing`: the
+ * failure is being recorded. `live` and `failed` are final: an error after the switch does not undo the switch.
+ */
+type Phase = 'open' | 'switching' | 'live' | 'failing' | 'failed';
+
+/** Event machine of a deploy or a rollback: its phase, its step, and the events that its watcher gets. */
+export class Progress {
+  readonly #watch: DeployWatcher;
+  readonly #log: Log;
+  readonly #startedAt = performance.now();
+  #phase: Phase = 'open';
+  #step: DeployStep | null = null;
+
+  constructor(watch: DeployWatcher, log: Log) {
+    this.#watch = watch;
+    this.#log = log;
+  }
+
+  get isOpen(): boolean {
+    return this.#phase === 'open';
+  }
+
+  get isUnderWay(): boolean {
+    return this.#phase !== 'live' && this.#phase !== 'failed';
+  }
+
+  get durationMs(): number {
+    return Math.round(performance.now() - this.#startedAt);
+  }
+
+  accept(id: EnvironmentId, release: number): void {
+    this.emit({ event: 'accepted', ...id, release });
+  }
+
+  /** Begins a step. @throws the reason of `signal` if it is aborted */
+  enter(step: DeployStep, signal: AbortSignal): void {
+    signal.throwIfAborted();
+    if (step === 'switch') this.#phase = 'switching';
+    this.#step = step;
+    this.emit({ event: 'step', step, at: new Date().toISOString() });
+  }
+
+  switched(): void {
+    this.#phase = 'live';
+  }
+
+  finish(release: Release): void {
+    this.emit({ event: 'live', release, tookMs: this.durationMs });
+  }
+
+  /** Begins the failure. Returns undefined if the release is live, which no error changes. */
+  beginFailure(body: ErrorBody): StepFailure | undefined {
+    if (this.#phase === 'live') return undefined;
+    this.#phase = 'failing';
+    return { ...body, step: this.#step };
+  }
+
+  /** Notes that the failure is recorded, or cannot be. */
+  failed(): void {
+    this.#phase = 'failed';
+  }
+
+  /** Passes an event to the watcher. An error of the watcher is logged; the deploy continues. */
+  emit(event: DeployEvent): void {
+    try {
+      this.#watch(event);
+    } catch (error) {
+      this.#log.error('watcher failed', { event: event.event, error });
+    }
+  }
+}
+
+/** Returns an AppError without secrets in its message, which may quote the output of an app or a build. */
+export function maskError(error: unknown, masker: Masker): unknown {
+  if (!(error instanceof AppError)) return error;
+  const { code, message, hint, cause } = error;
+  return new AppError(code, masker.maskText(message), { hint: masker.maskText(hint), cause });
+}

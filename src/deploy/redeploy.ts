@@ -6,22 +6,22 @@ import { wholeCommit } from '../releases/release.ts';
 import type { DeploySource } from './deploy.ts';
 
 /**
- * The commit of an earlier release, to be built anew. The release itself will not do: it has been built and pruned.
+ * Returns the commit of an earlier release, to be built again. The files of the release are built and pruned already.
  * @throws AppError `release_not_found`, `commit_not_kept`
  */
 export async function sourceOfCommit(
-  environment: Environment,
+  { name, store }: Environment,
   repository: Repository,
   release: number,
   by: string,
 ): Promise<DeploySource> {
-  const record = await environment.store.get(release);
-  if (record === undefined) throw releaseNotFound(environment, release);
+  const record = await store.get(release);
+  if (record === undefined) throw releaseNotFound(name, release);
   const commit = wholeCommit(record.source);
-  if (commit === null) throw notKept(environment, release, 'what was uploaded is no commit');
+  if (commit === null) throw notKept(name, release, 'the upload is not a whole commit');
   const known = (await repository.exists) && (await repository.has(commit));
-  if (!known) throw notKept(environment, release, `commit ${commit.slice(0, 10)} is not on the server`);
-  // A directory may have been uploaded from any branch: that one was not pushed.
+  if (!known) throw notKept(name, release, `commit ${commit.slice(0, 10)} is not on the server`);
+  // An upload names the branch of its directory, which was not pushed.
   const branch = record.source.kind === 'git' ? record.source.branch : null;
   const submodules = await repository.submodules(commit);
   return {
@@ -32,7 +32,7 @@ export async function sourceOfCommit(
   };
 }
 
-function notKept({ name }: Environment, release: number, why: string): AppError {
+function notKept(name: string, release: number, why: string): AppError {
   return new AppError('commit_not_kept', `release ${release} of ${name} cannot be built again: ${why}`, {
     hint: `Push it, or deploy its directory. To go back to it as it was built: sluice rollback ${name} ${release}. Fresh workers of what is live: sluice restart ${name}.`,
   });

@@ -2,27 +2,25 @@ import { delimiter, dirname, join } from 'node:path';
 import type { Environment } from '../apps/environment.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { BackgroundSpec, GenerationSpec, LogSpec, RestartSpec } from '../protocol/runner.ts';
-import type { BackgroundPlan, ReleaseRecord } from '../releases/release.ts';
+import type { GenerationLimits, GenerationSpec, LogSpec } from '../protocol/runner.ts';
+import type { ReleaseRecord } from '../releases/release.ts';
 import { usualPath } from '../system/process/run.ts';
-import { generationLimits } from './limits.ts';
 
-/** What a boot may do differently from what is on the disk: to try a change before it is kept. */
+/** Values of a trial boot, instead of those on the disk. */
 export interface SpecChanges {
   env?: Record<string, string>;
   workers?: number | null;
 }
 
-/** All that the runner must know to run a release with the variables and workers of its environment. */
+/** Returns what the runner needs to run a release with the variables and workers of its environment. */
 export async function generationSpec(
   environment: Environment,
   record: ReleaseRecord,
   changes: SpecChanges = {},
 ): Promise<GenerationSpec> {
-  const { appliance, paths } = environment;
+  const { appliance, paths, id, name } = environment;
   const { number, run } = record;
-  if (run === null)
-    throw new AppError('internal', `release ${number} of ${environment.name} has no plan to run it`);
+  if (run === null) throw new AppError('internal', `release ${number} of ${name} has no plan to run it`);
   const state = await environment.state();
   const { settings, script, args, nodeArgs } = run;
   const { directory } = paths.release(number);
@@ -31,7 +29,7 @@ export async function generationSpec(
   const workers = (changes.workers === undefined ? state.workers : changes.workers) ?? run.workers;
   const processes = run.background.reduce((sum, { count }) => sum + count, workers);
   return {
-    key: environment.name,
+    key: name,
     release: number,
     directory,
     node: appliance.node,
@@ -44,8 +42,8 @@ export async function generationSpec(
       ...own,
       ...run.env,
       PORT: String(state.port),
-      SLUICE_APP: environment.id.app,
-      SLUICE_ENVIRONMENT: environment.id.environment,
+      SLUICE_APP: id.app,
+      SLUICE_ENVIRONMENT: id.environment,
       SLUICE_RELEASE: String(number),
     },
     workers,
@@ -60,31 +58,27 @@ export async function generationSpec(
     killTimeout: settings.killTimeout,
     stopSignal: settings.stopSignal ?? null,
     maxDraining: appliance.settings.maxDraining,
-    restarts: restartSpec(settings),
+    restarts: {
+      maxRestarts: settings.maxRestarts,
+      minUptime: settings.minUptime,
+      delay: settings.restartDelay,
+      stopExitCodes: settings.stopExitCodes,
+    },
     maxMemory: settings.maxMemory ?? null,
     limits: generationLimits(settings, processes),
     stuckTimeout: settings.stuckTimeout,
     cronRestart: settings.cronRestart ?? null,
-    background: run.background.map((plan) => backgroundSpec(directory, plan)),
+    background: run.background.map((plan) => ({ ...plan, script: join(directory, plan.script) })),
     cron: settings.cron,
-    log: logSpec(environment, settings, own),
+    log: logSpec(environment, settings, Object.values(own)),
     paths: { current: paths.current, generation: paths.generation, cron: paths.cron },
   };
 }
 
-function restartSpec({ maxRestarts, minUptime, restartDelay, stopExitCodes }: AppSettings): RestartSpec {
-  return { maxRestarts, minUptime, delay: restartDelay, stopExitCodes };
-}
-
-function backgroundSpec(directory: string, { script, ...plan }: BackgroundPlan): BackgroundSpec {
-  return { ...plan, script: join(directory, script) };
-}
-
-/** @param env the app's own variables, whose values must not be read in its log */
 function logSpec(
   { appliance, paths }: Environment,
   { logOverflow }: AppSettings,
-  env: Record<string, string>,
+  secrets: string[],
 ): LogSpec {
   const { logSize, logSchedule, keepLogs, maxLogBytes } = appliance.settings;
   return {
@@ -94,15 +88,16 @@ function logSpec(
     keep: keepLogs,
     maxBytes: maxLogBytes,
     overflow: logOverflow,
-    secrets: Object.values(env),
+    secrets,
   };
 }
 
+/** Variables of the server that an app inherits. */
 const inherited = ['LANG', 'LC_ALL', 'LC_CTYPE', 'TZ'];
-/** Where it runs as another user, that one's are the runner's to give. */
+/** Variables about the user, which the runner sets if the app has its own user. */
 const personal = ['HOME', 'USER', 'LOGNAME', 'SHELL', 'TMPDIR'];
 
-/** What an app gets of our own environment: nothing that is a secret of ours, and its own Node first in the path. */
+/** Returns the part of the server's environment that an app gets: no secrets, and its own Node.js first in the path. */
 function systemEnvironment(node: string, isolated: boolean): Record<string, string> {
   const kept = [...inherited, ...(isolated ? [] : personal)].flatMap((name) => {
     const value = process.env[name];
@@ -110,4 +105,25 @@ function systemEnvironment(node: string, isolated: boolean): Record<string, stri
   });
   const path = process.env['PATH'] ?? usualPath;
   return { ...Object.fromEntries(kept), PATH: [dirname(node), path].join(delimiter) };
+}
+
+/** Default limit of processes and threads. A worker has about a dozen threads; image libraries and compilers have more. */
+const maxProcessesOf = { release: 512, each: 64 };
+
+/** Default limit of a release's memory, as a multiple of `maxMemory`, which replaces single workers before that. */
+const timesMaxMemory = 2;
+
+/** Returns the limits of a release with that many workers and background processes. */
+export function generationLimits(
+  settings: Pick<AppSettings, 'memoryLimit' | 'maxMemory' | 'maxProcesses' | 'cpuWeight'>,
+  processes: number,
+): GenerationLimits {
+  const { memoryLimit, maxMemory, maxProcesses, cpuWeight } = settings;
+  // One process more than the release has: a new worker boots beside the one that it replaces.
+  const derived = maxMemory === undefined ? null : maxMemory * timesMaxMemory * (processes + 1);
+  return {
+    memory: memoryLimit ?? derived,
+    processes: maxProcesses ?? maxProcessesOf.release + maxProcessesOf.each * processes,
+    cpuWeight,
+  };
 }

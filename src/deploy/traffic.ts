@@ -2,92 +2,124 @@ import type { Environment } from '../apps/environment.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { BootResult, SwitchResult } from '../protocol/runner.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
+import { keepAside } from '../system/fs/files.ts';
 import { Masker } from '../system/text/mask/masker.ts';
-import { maskError } from './mask-error.ts';
+import { maskError } from './events.ts';
 import { generationSpec, type SpecChanges } from './spec.ts';
 
-interface BootOptions extends SpecChanges {
-  signal?: AbortSignal;
-  /** the app's output while it boots */
-  onLine?: (line: string) => void;
+/** Change of an environment that a switch tries: it is kept only if a generation boots with it and gets the traffic. */
+export interface TrialChange extends SpecChanges {
+  /** path of the file that `keep` replaces */
+  file: string;
+  keep(): Promise<void>;
+}
+
+/** Receives the steps of a switch. */
+interface SwitchObserver {
+  /** Begins a step. An error ends the switch. */
+  enter?(step: 'boot' | 'switch'): void;
+  /** Receives a line that the app prints while it boots, without secrets. */
+  log?(line: string): void;
+  booted?(result: BootResult): void;
+  switched?(): void;
 }
 
 /**
- * A generation of a release that has been booted and proved healthy, and gets no traffic until it is switched to. One
- * that is disposed of before is discarded. Whoever boots one holds `environment.traffic`.
+ * Boots a generation of `release` and switches the traffic to it: the one way to do so. If anything fails before the
+ * switch is on record, the generation is discarded, `change` is taken back, and the traffic stays where it was. The
+ * caller holds the lock `environment.traffic`.
+ * @returns null if the switch was made, but the connection to the runner was lost before its answer
+ * @throws AppError of a failed boot or switch; the reason of `signal`
  */
-export class Generation {
-  readonly booted: BootResult;
-  readonly #environment: Environment;
-  readonly #record: ReleaseRecord;
-  #state: 'booted' | 'active' | 'discarded' = 'booted';
-
-  private constructor(environment: Environment, record: ReleaseRecord, booted: BootResult) {
-    this.#environment = environment;
-    this.#record = record;
-    this.booted = booted;
+export async function moveTraffic(
+  environment: Environment,
+  release: ReleaseRecord,
+  signal: AbortSignal,
+  { change, observer = {} }: { change?: TrialChange; observer?: SwitchObserver } = {},
+): Promise<SwitchResult | null> {
+  observer.enter?.('boot');
+  const booted = await bootGeneration(environment, release, signal, change, observer);
+  let switched: SwitchResult | null;
+  try {
+    observer.booted?.(booted);
+    signal.throwIfAborted();
+    observer.enter?.('switch');
+    const finish = () => switchGeneration(environment, release, booted);
+    switched = change === undefined ? await finish() : await withChange(environment, change, finish);
+  } catch (error) {
+    await discardGeneration(environment, booted.generation);
+    throw error;
   }
+  environment.isAhead = false;
+  observer.switched?.();
+  return switched;
+}
 
-  /** Nothing live is touched. @throws AppError that says why it did not become healthy */
-  static async boot(
-    environment: Environment,
-    record: ReleaseRecord,
-    options: BootOptions = {},
-  ): Promise<Generation> {
-    const { signal, onLine, ...changes } = options;
-    const env = changes.env ?? (await environment.variables());
-    const spec = await generationSpec(environment, record, { ...changes, env });
-    const masker = new Masker(Object.values(env));
-    const onProgress = ({ line }: { line: string }) => onLine?.(masker.maskText(line));
-    try {
-      const booted = await environment.appliance.runner.call('boot', { spec }, { signal, onProgress });
-      return new Generation(environment, record, booted);
-    } catch (error) {
-      throw maskError(error, masker);
-    }
+/** Starts a generation and waits until it is healthy. Touches nothing live. */
+async function bootGeneration(
+  environment: Environment,
+  release: ReleaseRecord,
+  signal: AbortSignal,
+  changes: SpecChanges = {},
+  { log }: SwitchObserver,
+): Promise<BootResult> {
+  const env = changes.env ?? (await environment.variables());
+  const spec = await generationSpec(environment, release, { ...changes, env });
+  const masker = new Masker(Object.values(env));
+  const onProgress = ({ line }: { line: string }) => log?.(masker.maskText(line));
+  try {
+    return await environment.appliance.runner.call('boot', { spec }, { signal, onProgress });
+  } catch (error) {
+    throw maskError(error, masker);
   }
+}
 
-  /**
-   * Moves the traffic to it.
-   * @returns null where the connection to the runner was lost in the middle and the switch was made all the same
-   * @throws AppError when the traffic stays where it was
-   */
-  async switch(): Promise<SwitchResult | null> {
-    const { appliance, name, store } = this.#environment;
-    await this.#environment.desire('running');
-    await store.markActiveLive();
-    const { generation, protocol } = this.booted;
-    // Most apps speak HTTP, and their switch writes no record.
-    if (protocol !== (this.#record.protocol ?? 'http')) await store.update(this.#record.number, { protocol });
-    try {
-      const result = await appliance.runner.call('switch', { key: name, generation });
-      this.#state = 'active';
-      return result;
-    } catch (error) {
-      // An answer that got lost says nothing. The file does: replacing it is what makes a switch.
-      if (!(await this.#isOnRecord())) throw error;
-      this.#state = 'active';
-      appliance.log.warn('switched without an answer', { app: name, error });
-      return null;
-    }
+/** Keeps a change while `finish` runs, and restores the file if `finish` fails. */
+async function withChange<T>(
+  environment: Environment,
+  { file, keep }: TrialChange,
+  finish: () => Promise<T>,
+): Promise<T> {
+  await using before = await keepAside(file);
+  try {
+    await keep();
+    return await finish();
+  } catch (error) {
+    await before.restore().catch((cause: unknown) => {
+      environment.isAhead = true;
+      environment.appliance.log.error('change not taken back', { app: environment.name, file, error: cause });
+    });
+    throw error;
   }
+}
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#state !== 'booted') return;
-    this.#state = 'discarded';
-    const { appliance, name } = this.#environment;
-    try {
-      await appliance.runner.call('discard', { key: name, generation: this.booted.generation });
-    } catch (error) {
-      // Without the connection there is nothing to discard: the runner ends what was booted for a caller that is gone.
-      if (!(error instanceof AppError && error.code === 'runner_unavailable')) {
-        appliance.log.error('generation not discarded', { app: name, error });
-      }
-    }
+async function switchGeneration(
+  environment: Environment,
+  release: ReleaseRecord,
+  { generation, protocol }: BootResult,
+): Promise<SwitchResult | null> {
+  const { appliance, name, store } = environment;
+  await environment.desire('running');
+  await store.markActiveLive();
+  // Most apps speak HTTP, and their switch writes no record.
+  if (protocol !== (release.protocol ?? 'http')) await store.update(release.number, { protocol });
+  try {
+    return await appliance.runner.call('switch', { key: name, generation });
+  } catch (error) {
+    // The runner makes a switch by replacing the generation file, so the file decides if the answer was lost.
+    const active = await store.active();
+    if (active?.generation !== generation || active.release !== release.number) throw error;
+    appliance.log.warn('switched without an answer', { app: name, error });
+    return null;
   }
+}
 
-  async #isOnRecord(): Promise<boolean> {
-    const active = await this.#environment.store.active();
-    return active?.generation === this.booted.generation && active.release === this.#record.number;
+async function discardGeneration({ appliance, name }: Environment, generation: number): Promise<void> {
+  try {
+    await appliance.runner.call('discard', { key: name, generation });
+  } catch (error) {
+    // Without the connection nothing is left to discard: the runner ends what it booted for a lost caller.
+    if (error instanceof AppError && error.code === 'runner_unavailable') return;
+    appliance.log.error('generation not discarded', { app: name, error });
   }
 }

@@ -1,23 +1,23 @@
 import type { Readable } from 'node:stream';
 import type { Appliance } from '../apps/appliance.ts';
-import { behindNginx } from '../apps/behind-nginx.ts';
-import { windUp } from '../apps/destroy.ts';
 import type { Environment } from '../apps/environment.ts';
 import { writeHistory } from '../apps/history.ts';
 import { Registry } from '../apps/registry.ts';
-import { releaseView, releaseViews } from '../apps/release-view.ts';
-import type { AppStatus } from '../apps/status.ts';
-import { environmentStatus } from '../apps/status.ts';
+import { behindNginxNotices, releaseView, releaseViews } from '../apps/release-view.ts';
+import { type AppStatus, environmentStatus } from '../apps/status.ts';
 import type { EnvironmentId } from '../config/paths.ts';
-import type { EnvironmentChange } from '../deploy/change-variables.ts';
-import { assertChanges, changeEnvironment, setsAny } from '../deploy/change-variables.ts';
-import type { DeploySource } from '../deploy/deploy.ts';
-import { deploy } from '../deploy/deploy.ts';
-import type { DeployEvent } from '../deploy/events.ts';
-import { putInOrder, Reviver } from '../deploy/recover.ts';
+import {
+  assertChanges,
+  changeVariables,
+  type EnvironmentChange,
+  type VariableChanges,
+} from '../deploy/change-variables.ts';
+import { type DeploySource, deploy } from '../deploy/deploy.ts';
+import type { DeployWatcher } from '../deploy/events.ts';
+import { restart, scale, start, stop } from '../deploy/processes.ts';
+import { Recovery, recoverFiles } from '../deploy/recover.ts';
 import { sourceOfCommit } from '../deploy/redeploy.ts';
 import { rollback } from '../deploy/rollback.ts';
-import { restart, scale, start, stop } from '../deploy/scale.ts';
 import type { DomainView } from '../edge/domain.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import type { LogLine } from '../logs/join.ts';
@@ -30,183 +30,198 @@ import type { Release } from '../releases/release.ts';
 import { levelOf } from '../system/log/log.ts';
 import { readAppLog, readBuildLog } from './logs.ts';
 
-/** Use cases of the appliance, which the API calls. Each is a few lines; the work is done in `deploy`, `apps` and `push`. */
+/**
+ * Use cases of the appliance, which the API calls. Each is a few lines; `deploy`, `apps` and `push` do the work. Each
+ * change writes a line of `events.jsonl`. All methods that take an environment throw AppError `app_not_found` and
+ * `invalid_name`. `by` is who makes a change, for the history.
+ */
 export class AppService {
   readonly #appliance: Appliance;
-  readonly #environments: Registry;
-  readonly #reviver: Reviver;
+  readonly #registry: Registry;
+  readonly #recovery: Recovery;
   readonly #git: GitServer;
   readonly #stopping = new AbortController();
   readonly #signal = this.#stopping.signal;
 
   constructor(appliance: Appliance) {
     this.#appliance = appliance;
-    this.#environments = new Registry(appliance);
-    this.#reviver = new Reviver(appliance, this.#environments, (target, release) =>
-      this.#rebuild(target, release),
+    this.#registry = new Registry(appliance);
+    this.#recovery = new Recovery(appliance, this.#registry, ({ id }, release) =>
+      this.redeploy(id, release, 'restore', () => undefined),
     );
-    // Git moves the branch itself when it has accepted the push.
-    const deploy = this.#deploy.bind(this);
-    this.#git = new GitServer(appliance, this.#environments, deploy, this.#signal);
+    // git moves the branch of a push itself, so a push does not align the branches.
+    const deployPushed = this.#deploy.bind(this);
+    this.#git = new GitServer(appliance, this.#registry, deployPushed, this.#signal);
   }
 
-  /** Puts in order what the last server left. To be awaited before the first call. */
+  /** Repairs the files after a crash of the last server. Must finish before any other call. */
   async recover(): Promise<void> {
-    await putInOrder(this.#appliance, this.#environments);
+    await recoverFiles(this.#appliance, this.#registry);
     await this.#git.recover();
   }
 
-  /**
-   * From here on, what should run and does not is started.
-   * @returns when that has come to something for each, once
-   */
+  /** Starts apps that should run, now and whenever a runner connects. Resolves when each has been tried once. */
   keepRunning(): Promise<void> {
-    this.#appliance.runner.onConnected(() => this.#reviver.reviveAll());
-    return this.#reviver.settled;
+    this.#appliance.runner.onConnected(() => void this.#recovery.startAll());
+    return this.#recovery.settled;
   }
 
-  /** Refuses what is new, ends what has not reached its switch, and waits for the rest. Apps go on running. */
+  /** Refuses new calls, cancels deploys that have not begun their switch, and waits for all others. Apps keep running. */
   async windDown(): Promise<void> {
-    const reason = stopping();
+    const reason = new AppError('stopping', 'Sluice is being stopped', {
+      hint: 'Try again when it is up again.',
+    });
     this.#stopping.abort(reason);
-    await this.#reviver.stop();
-    const environments = await this.#environments.all();
-    const deployments = environments.flatMap((environment) => environment.deploys.all);
-    for (const deployment of deployments) deployment.cancel(reason);
-    await Promise.all(deployments.map(({ ended }) => ended));
+    await this.#recovery.stop();
+    const environments = await this.#registry.all();
+    const deploys = environments.flatMap((environment) => environment.deploys.all);
+    for (const each of deploys) each.cancel(reason);
+    await Promise.all(deploys.map(({ ended }) => ended));
     await this.#git.windDown();
     for (const environment of environments) {
-      // Whoever moves traffic holds this until it is on record.
+      // A switch holds this lock until it is on record.
       using _traffic = await environment.traffic.take();
     }
   }
 
-  async deploy(
-    target: EnvironmentId,
-    source: DeploySource,
-    onEvent: (event: DeployEvent) => void,
-  ): Promise<Release> {
-    const release = await this.#deploy(target, source, onEvent);
-    await this.#git.align(target.app);
+  /**
+   * Deploys an upload. Creates the app on first use.
+   * @throws AppError of the step that failed; the release is then in state `failed`
+   */
+  async deploy(id: EnvironmentId, source: DeploySource, watch: DeployWatcher): Promise<Release> {
+    const release = await this.#deploy(id, source, watch);
+    await this.#git.align(id.app);
     return release;
   }
 
-  async #deploy(
-    target: EnvironmentId,
-    source: DeploySource,
-    onEvent: (event: DeployEvent) => void,
-  ): Promise<Release> {
+  async #deploy(id: EnvironmentId, source: DeploySource, watch: DeployWatcher): Promise<Release> {
     this.#signal.throwIfAborted();
-    return this.#environments.withOneMade(target, (environment) =>
-      deploy(environment, source, onEvent, this.#signal),
-    );
+    const work = (environment: Environment) => deploy(environment, source, watch, this.#signal);
+    return this.#registry.use(id, work, { create: true });
   }
 
-  async redeploy(
-    target: EnvironmentId,
-    release: number,
-    by: string,
-    onEvent: (event: DeployEvent) => void,
-  ): Promise<Release> {
-    const repository = this.#environments.repository(target.app);
-    const source = await sourceOfCommit(await this.#environments.find(target), repository, release, by);
+  /**
+   * Builds the commit of an earlier release again, as a new release.
+   * @throws AppError as `deploy`; `release_not_found`, `commit_not_kept`
+   */
+  async redeploy(id: EnvironmentId, release: number, by: string, watch: DeployWatcher): Promise<Release> {
+    const repository = this.#registry.repository(id.app);
+    const source = await sourceOfCommit(await this.#registry.find(id), repository, release, by);
     try {
-      return await this.deploy(target, source, onEvent);
+      return await this.deploy(id, source, watch);
     } finally {
       source.body.destroy();
     }
   }
 
-  /** Builds the release that was live in a backup, from its commit. */
-  async #rebuild(target: EnvironmentId, release: number): Promise<void> {
-    await this.redeploy(target, release, 'restore', () => undefined);
-  }
-
+  /**
+   * Starts git for one client. A push deploys: git accepts it when the release is live. The first push creates the app.
+   * @throws AppError `git_missing`, `disk_full`, `stopping`
+   */
   git(app: string, call: GitCall): Promise<GitSession> {
     return this.#git.open(app, call);
   }
 
+  /**
+   * Moves the traffic back to `release`; if null, to the newest release before the active one that was live.
+   * @throws AppError `nothing_to_roll_back_to`, `release_not_found`
+   */
   async rollback(
-    target: EnvironmentId,
+    id: EnvironmentId,
     release: number | null,
     by: string,
-    onEvent: (event: DeployEvent) => void = () => undefined,
+    watch: DeployWatcher = () => undefined,
   ): Promise<Release> {
-    const environment = await this.#environments.find(target);
-    const work = () => rollback(environment, release, this.#signal, onEvent);
-    const live = await this.#recorded(environment, 'rollback', by, work, ({ number }) => ({
-      release: number,
-    }));
-    await this.#git.align(target.app);
+    const environment = await this.#registry.find(id);
+    const work = () => rollback(environment, release, this.#signal, watch);
+    const details = ({ number }: Release) => ({ release: number });
+    const live = await this.#recorded(environment, 'rollback', by, work, details);
+    await this.#git.align(id.app);
     return live;
   }
 
-  cancel(target: EnvironmentId, release: number, by: string): Promise<Release> {
-    return this.#environments.withEnvironment(target, async (environment) => {
+  /** Cancels a deploy that has not begun its switch. @throws AppError `not_cancellable`, `release_not_found` */
+  cancel(id: EnvironmentId, release: number, by: string): Promise<Release> {
+    const work = async (environment: Environment) => {
       const deployment = environment.deploys.get(release);
       if (!deployment?.cancel(new AppError('cancelled', `release ${release} was cancelled by ${by}`))) {
         const { state } = await releaseView(environment, release);
         throw new AppError('not_cancellable', `release ${release} of ${environment.name} is ${state}`, {
-          hint: 'Only a deploy that has not begun its switch can be cancelled. To leave a live release, roll back.',
+          hint: 'A deploy can be cancelled until its switch begins. To leave a live release, roll back.',
         });
       }
       await deployment.ended;
       return releaseView(environment, release);
+    };
+    return this.#registry.use(id, work, { removeUnused: true });
+  }
+
+  /** Switches to a new generation of the live release. @throws AppError `not_deployed` */
+  restart(id: EnvironmentId, by: string): Promise<AppStatus> {
+    return this.#changeProcesses('restart', id, by, (environment) => restart(environment, this.#signal));
+  }
+
+  /** Ends all workers. The app stays stopped until a start or a deploy. */
+  stop(id: EnvironmentId, by: string): Promise<AppStatus> {
+    return this.#changeProcesses('stop', id, by, (environment) => stop(environment, this.#signal));
+  }
+
+  /** @throws AppError `not_deployed` */
+  start(id: EnvironmentId, by: string): Promise<AppStatus> {
+    return this.#changeProcesses('start', id, by, (environment) => start(environment, this.#signal));
+  }
+
+  /** Sets the number of workers of this and later releases; null restores the number of the release. */
+  scale(id: EnvironmentId, workers: number | null, by: string): Promise<AppStatus> {
+    return this.#changeProcesses('scale', id, by, (environment) => scale(environment, workers, this.#signal));
+  }
+
+  async #changeProcesses(
+    action: string,
+    id: EnvironmentId,
+    by: string,
+    work: (environment: Environment) => Promise<void>,
+  ): Promise<AppStatus> {
+    return this.#registry.use(id, async (environment) => {
+      await this.#recorded(environment, action, by, () => work(environment));
+      return this.status(id);
     });
   }
 
-  restart(target: EnvironmentId, by: string): Promise<AppStatus> {
-    return this.#changeProcesses('restart', target, by, (environment) => restart(environment, this.#signal));
-  }
-
-  stop(target: EnvironmentId, by: string): Promise<AppStatus> {
-    return this.#changeProcesses('stop', target, by, (environment) => stop(environment, this.#signal));
-  }
-
-  start(target: EnvironmentId, by: string): Promise<AppStatus> {
-    return this.#changeProcesses('start', target, by, (environment) => start(environment, this.#signal));
-  }
-
-  scale(target: EnvironmentId, workers: number | null, by: string): Promise<AppStatus> {
-    return this.#changeProcesses('scale', target, by, (environment) =>
-      scale(environment, workers, this.#signal),
-    );
-  }
-
-  async environment(target: EnvironmentId): Promise<Record<string, string>> {
-    return (await this.#environments.find(target)).variables();
-  }
-
-  async changeEnvironment(
-    target: EnvironmentId,
-    changes: Record<string, string | null>,
-    { restart, by }: { restart: boolean; by: string },
-  ): Promise<EnvironmentChange> {
-    this.#signal.throwIfAborted();
-    // Before anything is made for an app that may not be there yet.
-    assertChanges(changes);
-    const change = (environment: Environment) =>
-      this.#recorded(environment, 'env', by, () =>
-        changeEnvironment(environment, changes, restart, this.#signal),
-      );
-    return setsAny(changes)
-      ? this.#environments.withOneMade(target, change)
-      : this.#environments.withOneKept(target, change);
-  }
-
-  async list(): Promise<AppStatus[]> {
-    const running = await this.#appliance.runner.status();
-    const environments = await this.#environments.all();
-    const all = await Promise.all(
-      environments.map((environment) => this.#statusIfReadable(environment, running)),
-    );
-    return all.filter((status) => status !== undefined);
+  async environment(id: EnvironmentId): Promise<Record<string, string>> {
+    return (await this.#registry.find(id)).variables();
   }
 
   /**
-   * Returns the status of an app, for the list of all apps; undefined if its files cannot be read, since the list must show
-   * the other apps all the same. The app's own status call gives the reason. Also undefined if the app was removed meanwhile.
+   * Changes variables; null removes one. If the app runs, switches to workers with the new values, unless `restart` is
+   * false. Setting a variable creates the app.
+   * @throws AppError `invalid_env`
    */
+  async changeEnvironment(
+    id: EnvironmentId,
+    changes: VariableChanges,
+    { restart, by }: { restart: boolean; by: string },
+  ): Promise<EnvironmentChange> {
+    this.#signal.throwIfAborted();
+    // Checked before the app is created.
+    assertChanges(changes);
+    const change = (environment: Environment) =>
+      this.#recorded(environment, 'env', by, () =>
+        changeVariables(environment, changes, restart, this.#signal),
+      );
+    const setsAny = Object.values(changes).some((value) => value !== null);
+    return this.#registry.use(id, change, { create: setsAny });
+  }
+
+  /** Returns the status of all environments, by name. Leaves out an app whose files cannot be read. */
+  async list(): Promise<AppStatus[]> {
+    const running = await this.#appliance.runner.status();
+    const environments = await this.#registry.all();
+    const all = await Promise.all(environments.map((each) => this.#statusIfReadable(each, running)));
+    return all.filter((status) => status !== undefined);
+  }
+
+  /** Returns undefined if the app was removed, or its files cannot be read; its own status call then gives the error. */
   async #statusIfReadable(
     environment: Environment,
     running: EnvironmentStatus[],
@@ -214,78 +229,80 @@ export class AppService {
     try {
       return await environmentStatus(environment, running);
     } catch (error) {
-      if (error instanceof AppError && error.code === 'app_not_found') return undefined;
-      this.#appliance.log.error('app not listed', { app: environment.name, error });
+      const isGone = error instanceof AppError && error.code === 'app_not_found';
+      if (!isGone) this.#appliance.log.error('app not listed', { app: environment.name, error });
       return undefined;
     }
   }
 
-  async status(target: EnvironmentId): Promise<AppStatus> {
-    const environment = await this.#environments.find(target);
+  async status(id: EnvironmentId): Promise<AppStatus> {
+    const environment = await this.#registry.find(id);
     return environmentStatus(environment, await this.#appliance.runner.status());
   }
 
-  async domainNotices(target: EnvironmentId, domain: DomainView): Promise<Notice[]> {
-    const live = await (await this.#environments.find(target)).liveRelease();
-    return behindNginx(live?.protocol ?? 'http', domain);
+  /** Returns notices about an app whose live release does not work behind a domain. */
+  async domainNotices(id: EnvironmentId, domain: DomainView): Promise<Notice[]> {
+    const live = await (await this.#registry.find(id)).liveRelease();
+    return behindNginxNotices(live?.protocol ?? 'http', domain);
   }
 
-  async releases(target: EnvironmentId): Promise<Release[]> {
-    return releaseViews(await this.#environments.find(target));
+  /** Returns all releases, the newest first. */
+  async releases(id: EnvironmentId): Promise<Release[]> {
+    return releaseViews(await this.#registry.find(id));
   }
 
-  async release(target: EnvironmentId, number: number): Promise<Release> {
-    return releaseView(await this.#environments.find(target), number);
+  /** @throws AppError `release_not_found` */
+  async release(id: EnvironmentId, number: number): Promise<Release> {
+    return releaseView(await this.#registry.find(id), number);
   }
 
-  async buildLog(target: EnvironmentId, number: number): Promise<Readable> {
-    return readBuildLog(await this.#environments.find(target), number);
+  /** Opens the build log with the lines that it has now. @throws AppError `release_not_found` */
+  async buildLog(id: EnvironmentId, number: number): Promise<Readable> {
+    return readBuildLog(await this.#registry.find(id), number);
   }
 
-  async *logs(target: EnvironmentId, query: LogQuery): AsyncIterable<LogLine> {
-    yield* readAppLog(await this.#environments.find(target), query);
-  }
-
-  async destroy(app: string, by: string, gone: () => Promise<void>): Promise<void> {
-    this.#signal.throwIfAborted();
-    using moving = this.#appliance.moveLock.tryMove();
-    if (moving === undefined) throw backupRunning(app);
-    await this.#environments.remove(app, windUp, async () => {
-      await this.#appliance.domains.removeOf(app);
-      await gone();
-    });
-    this.#appliance.log.info('app removed', { app, by });
-    await writeHistory(
-      this.#appliance,
-      { app, environment: '*' },
-      { action: 'destroy', by, outcome: 'done' },
-    );
-  }
-
-  async hold(by: string): Promise<Disposable> {
-    this.#signal.throwIfAborted();
-    const held = new DisposableStack();
-    held.defer(() => this.#appliance.log.info('held still', { by }));
-    held.use(await this.#appliance.moveLock.hold(this.#signal));
-    this.#appliance.log.info('holding still', { by });
-    return held;
-  }
-
-  async #changeProcesses(
-    action: string,
-    target: EnvironmentId,
-    by: string,
-    work: (environment: Environment) => Promise<void>,
-  ): Promise<AppStatus> {
-    return this.#environments.withOneKept(target, async (environment) => {
-      await this.#recorded(environment, action, by, () => work(environment));
-      return this.status(target);
-    });
+  /** Reads the lines of an app's log that match, the oldest first. */
+  async *logs(id: EnvironmentId, query: LogQuery): AsyncIterable<LogLine> {
+    yield* readAppLog(await this.#registry.find(id), query);
   }
 
   /**
-   * Does something, and writes into the history and the log how it ended.
-   * @param details what else the history should say of a result
+   * Stops and removes an app with all its environments and files.
+   * @param gone called when the app is gone, while its files are still being deleted
+   * @throws AppError `backup_running`
+   */
+  async destroy(app: string, by: string, gone: () => Promise<void>): Promise<void> {
+    this.#signal.throwIfAborted();
+    const { moveLock, domains, log } = this.#appliance;
+    using moving = moveLock.tryMove();
+    if (moving === undefined) {
+      throw new AppError('backup_running', `a backup is being made, and ${app} is in it`, {
+        hint: 'Try again after the backup.',
+      });
+    }
+    await this.#registry.remove(app, endAll, async () => {
+      await domains.removeOf(app);
+      await gone();
+    });
+    log.info('app removed', { app, by });
+    const entry = { action: 'destroy', by, outcome: 'done' } as const;
+    await writeHistory(this.#appliance, { app, environment: '*' }, entry);
+  }
+
+  /** Moves and removes no files until the result is disposed of: for a backup. */
+  async hold(by: string): Promise<Disposable> {
+    this.#signal.throwIfAborted();
+    const { moveLock, log } = this.#appliance;
+    const hold = new DisposableStack();
+    hold.defer(() => log.info('held still', { by }));
+    hold.use(await moveLock.hold(this.#signal));
+    log.info('holding still', { by });
+    return hold;
+  }
+
+  /**
+   * Makes a change, and records its outcome in the history and the log.
+   * @param details of the result, for the history
    */
   async #recorded<T>(
     { id, name }: Environment,
@@ -311,12 +328,14 @@ export class AppService {
   }
 }
 
-function backupRunning(app: string): AppError {
-  return new AppError('backup_running', `a backup is being made, and ${app} is in it`, {
-    hint: 'Try again when it is made.',
-  });
-}
-
-function stopping(): AppError {
-  return new AppError('stopping', 'Sluice is being stopped', { hint: 'Try again when it is up again.' });
+/** Ends the deploys and workers of an environment that is to be removed. Returns its traffic lock. */
+async function endAll({ deploys, name, traffic, appliance }: Environment): Promise<Disposable> {
+  for (const deployment of deploys.all) {
+    deployment.cancel(new AppError('cancelled', `${name} was removed while this was being deployed`));
+    await deployment.ended;
+  }
+  using lock = new DisposableStack();
+  lock.use(await traffic.take());
+  await appliance.runner.call('stop', { key: name });
+  return lock.move();
 }

@@ -34,7 +34,7 @@ export async function* readAppLog(environment: Environment, query: LogQuery): As
 export async function readBuildLog(environment: Environment, number: number): Promise<Readable> {
   for (let before: string | undefined; ; ) {
     const location = await environment.store.locate(number);
-    if (location === undefined) throw releaseNotFound(environment, number);
+    if (location === undefined) throw releaseNotFound(environment.name, number);
     const file = await ifThere(open(location.buildLog));
     if (file !== undefined) return file.createReadStream();
     // The release may have moved since, with its log.

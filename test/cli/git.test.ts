@@ -109,7 +109,7 @@ test('a directory of a repository is told as a part of its commit, which is not 
   assert.equal(await sluice.get('part'), 'inside');
   assert.deepEqual(await remoteBranches(checkout, url), {}, 'what runs is not that commit');
   const again = await cli(['deploy', '--app', 'part', '--release', '2'], { env });
-  assert.match(again.stderr, /cannot be built again: what was uploaded is no commit/);
+  assert.match(again.stderr, /cannot be built again: the upload is not a whole commit/);
 });
 
 test('a file that git keeps is sent, although a rule has come to ignore it', async (t) => {
@@ -197,7 +197,7 @@ test('deploy --release builds the commit of a release anew, where the server has
   const uploaded = await cli(['deploy', '--app', 'anew', '--release', '5'], { env });
   assert.match(
     uploaded.stderr,
-    /^failed: release 5 of anew cannot be built again: what was uploaded is no commit\n/,
+    /^failed: release 5 of anew cannot be built again: the upload is not a whole commit\n/,
   );
   const both = await cli(['deploy', checkout.directory, '--app', 'anew', '--release', '1'], { env });
   assert.equal(both.code, 2);

@@ -202,7 +202,7 @@ test('a "root" that is wrong, or beside which something would be passed over, is
   const cases: [object, RegExp][] = [
     [{ 'sluice.json': { root: 'missing' } }, /"root" is "missing", and there is no such directory/],
     [{ 'sluice.json': { root: '../up' } }, /root: a directory such as "server", or one for each app/],
-    [{ 'sluice.json': { root: 'app', workers: 2 } }, /"workers" beside it would not be looked at/],
+    [{ 'sluice.json': { root: 'app', workers: 2 } }, /"workers" beside it would be ignored/],
     [
       { 'sluice.json': { root: 'app' }, 'app/sluice.json': { branches: {} } },
       /app has settings of its own for "branches"/,

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { whatElseRuns } from '../../src/deploy/also-runs.ts';
-import type { Deployment } from '../../src/deploy/deployment.ts';
+import { planBackground } from '../../src/deploy/publish.ts';
 import { appSettings, writeTree } from '../support/builds.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
@@ -17,7 +16,7 @@ test('the log of a deploy says what runs beside the workers: a line for each pro
       { schedule: '@daily', request: '/x' },
     ],
   });
-  const background = await whatElseRuns(deployment as unknown as Deployment, settings);
+  const background = await planBackground(deployment, settings);
   assert.deepEqual(
     background.map(({ name, script }) => [name, script]),
     [
@@ -31,6 +30,6 @@ test('the log of a deploy says what runs beside the workers: a line for each pro
     'runs at set times: report (0 6 * * mon-fri), cron-2 (@daily)',
   ]);
   lines.length = 0;
-  await whatElseRuns(deployment as unknown as Deployment, appSettings());
+  await planBackground(deployment, appSettings());
   assert.deepEqual(lines, []);
 });

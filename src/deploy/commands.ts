@@ -1,0 +1,66 @@
+import { delimiter, join } from 'node:path';
+import { type CommandContext, runShell } from '../build/build.ts';
+import type { ReleaseRecord } from '../releases/release.ts';
+import type { Deployment } from './deployment.ts';
+import { generationSpec } from './spec.ts';
+
+/** Runs the hook `preSwitch`: work before the new code runs, such as migrations. @throws AppError `hook_failed` */
+export async function preSwitch(deployment: Deployment, release: ReleaseRecord): Promise<void> {
+  const command = release.run?.settings.hooks.preSwitch;
+  if (command === undefined) return;
+  deployment.enter('preSwitch');
+  await runHook(deployment, release, command, deployment.signal);
+}
+
+/**
+ * Runs the hook `postSwitch`. A failure does not change that the release is live.
+ * @param stopping ends the hook when the server stops: the deploy can no longer be cancelled
+ */
+export async function postSwitch(
+  deployment: Deployment,
+  release: ReleaseRecord,
+  stopping: AbortSignal,
+): Promise<void> {
+  const command = release.run?.settings.hooks.postSwitch;
+  if (command === undefined) return;
+  await deployment.afterwards('postSwitch', () => runHook(deployment, release, command, stopping));
+}
+
+/** Runs a hook in the release, with the environment of its workers and the programs of its packages. */
+async function runHook(
+  deployment: Deployment,
+  release: ReleaseRecord,
+  command: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const { environment } = deployment;
+  const { directory, env } = await generationSpec(environment, release);
+  const timeout = release.run?.settings.hooks.timeout ?? 0;
+  const context = await commandContext(deployment, await environment.variables());
+  const path = [join(directory, 'node_modules/.bin'), env['PATH']].join(delimiter);
+  await runShell({ ...context, signal }, { command, directory, env: { ...env, PATH: path }, timeout });
+}
+
+/** Returns how the commands of a deploy run: as jobs of the runner, logged in the deploy, and ended if it is cancelled. */
+export async function commandContext(
+  deployment: Deployment,
+  env: Record<string, string>,
+): Promise<CommandContext> {
+  const { environment, signal } = deployment;
+  const { name: key, appliance, files } = environment;
+  const { buildMemory, buildProcesses } = appliance.settings;
+  const limits = { key, memory: buildMemory ?? null, processes: buildProcesses, cpuWeight: 100 };
+  return {
+    env,
+    user: key,
+    isolated: await files.isolated,
+    signal,
+    log: (line) => deployment.log(line),
+    runJob: (job, onOutput, jobSignal) =>
+      appliance.runner.call(
+        'job',
+        { job, limits },
+        { signal: jobSignal, onProgress: ({ text }) => onOutput(text) },
+      ),
+  };
+}

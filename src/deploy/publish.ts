@@ -1,0 +1,60 @@
+import { availableParallelism } from 'node:os';
+import { resolveBackground, resolveStart } from '../build/start-command/start-plan.ts';
+import { resolveWorkers } from '../build/start-command/workers.ts';
+import type { AppSettings } from '../config/app-settings.ts';
+import { directorySize } from '../releases/disk.ts';
+import type { BackgroundPlan, ReleaseRecord } from '../releases/release.ts';
+import { counted } from '../system/text/format.ts';
+import type { Deployment } from './deployment.ts';
+
+/** Plans how the release runs, and moves its directory to the releases. The release does not change after that. */
+export async function publish(
+  deployment: Deployment,
+  settings: AppSettings,
+  buildMs: number,
+): Promise<ReleaseRecord> {
+  deployment.enter('publish');
+  const { environment, number, tree } = deployment;
+  const { from, notices, ...start } = await resolveStart(tree, settings);
+  for (const notice of notices) deployment.notice(notice);
+  const { count, reason } = await resolveWorkers(settings.workers, tree, availableParallelism());
+  deployment.log(`starts with ${start.script} (${from}), in ${counted(count, 'worker')}`);
+  if (reason !== null) deployment.log(reason);
+  const background = await planBackground(deployment, settings);
+  await share(deployment, settings.shared);
+  const sizeBytes = await directorySize(tree);
+  const run = { settings, ...start, workers: count, background };
+  const release = await environment.store.update(number, { run, buildMs, sizeBytes });
+  await environment.store.publish(number);
+  return release;
+}
+
+/** Plans and logs what runs beside the workers. @throws AppError if a background process cannot be started */
+export async function planBackground(
+  deployment: Pick<Deployment, 'tree' | 'notice' | 'log'>,
+  settings: AppSettings,
+): Promise<BackgroundPlan[]> {
+  const { background, notices } = await resolveBackground(deployment.tree, settings);
+  for (const notice of notices) deployment.notice(notice);
+  for (const { name, count, script } of background) {
+    deployment.log(`also runs ${name}${count === 1 ? '' : ` (${count} processes)`}: ${script}`);
+  }
+  const jobs = settings.cron.map(({ name, schedule }) => `${name} (${schedule})`);
+  if (jobs.length > 0) deployment.log(`runs at set times: ${jobs.join(', ')}`);
+  return background;
+}
+
+async function share(deployment: Deployment, paths: string[]): Promise<void> {
+  const { environment, tree, signal } = deployment;
+  const active = await environment.store.active();
+  const live = active === null ? undefined : environment.paths.release(active.release).directory;
+  const { moveLock } = environment.appliance;
+  const mayMove = () => {
+    if (moveLock.isHeld) deployment.log('waiting for a backup to end, before data is moved');
+    return moveLock.move(signal);
+  };
+  const adopted = await environment.files.share(tree, paths, live, mayMove);
+  if (adopted.length > 0) {
+    deployment.log(`shared from now on, as release ${active?.release} left it: ${adopted.join(', ')}`);
+  }
+}

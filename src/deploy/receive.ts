@@ -1,0 +1,155 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { shown } from '../build/receive/archive-errors.ts';
+import { receiveArchive } from '../build/receive/receive.ts';
+import { type AppSettings, loadAppSettings, readAppSettings, topOf } from '../config/app-settings.ts';
+import { AppError } from '../errors/app-error.ts';
+import type { ReleaseSource } from '../releases/release.ts';
+import { exists } from '../system/fs/exists.ts';
+import { counted, formatBytes, listSome } from '../system/text/format.ts';
+import type { DeploySource } from './deploy.ts';
+import type { Deployment } from './deployment.ts';
+
+/** Receives and unpacks the upload. @throws AppError `upload_…`, `archive_…`, `disk_full`, `invalid_settings` */
+export async function receive(deployment: Deployment, source: DeploySource): Promise<void> {
+  deployment.enter('receive');
+  const { signal, tree, environment } = deployment;
+  const { body, contentLength, origin, submodules = [] } = source;
+  for (const line of describeOrigin(origin)) deployment.log(line);
+  const isFromGit = origin.kind === 'git';
+  const { settings } = environment.appliance;
+  // git has checked the upload limit for its objects. Its tar may be larger: the limits of the unpacked files apply to it.
+  const limits = isFromGit ? { ...settings, maxUploadBytes: Number.MAX_SAFE_INTEGER } : settings;
+  let root = '';
+  const received = await receiveArchive(body, tree, limits, {
+    contentLength,
+    signal,
+    keepFolder: isFromGit,
+    async chooseRoot(all) {
+      root = await rootOf(all, environment.id.app);
+      return root;
+    },
+  });
+  const { uploadBytes, entries, extractedBytes, lfsPointers } = received;
+  const unpacked = `${entries} entries, ${formatBytes(extractedBytes)} unpacked`;
+  deployment.log(isFromGit ? unpacked : `received ${formatBytes(uploadBytes)}: ${unpacked}`);
+  if (root !== '') deployment.log(`the app is in ${root}`);
+  assertNoLfsPointers(lfsPointers);
+  await assertNoSubmodules(tree, root, submodules);
+}
+
+/** Number of new commits that the log of a deploy lists. */
+const maxCommits = 5;
+
+/** Returns log lines about the commit of a release, and the commits that are new in it. */
+function describeOrigin(origin: ReleaseSource): string[] {
+  const { commit, branch, author, message, directory, changedFiles, commits, commitCount } = origin;
+  if (commit === null) return [];
+  const [subject] = (message ?? '').split('\n');
+  const words = [`commit ${commit.slice(0, 10)}`, branch && `of ${branch}`, author && `by ${author}`];
+  const lines = [`${words.filter(Boolean).join(' ')}${subject ? `: ${subject}` : ''}`];
+  if (directory) lines.push(`of it, ${directory}`);
+  if (changedFiles > 0) lines.push(`with ${counted(changedFiles, 'uncommitted file')}`);
+  // A single new commit is the commit of the release.
+  if (commitCount === null || commitCount < 2) return lines;
+  lines.push(`${commitCount} commits are new since the release that is live:`);
+  for (const each of commits.slice(0, maxCommits)) {
+    lines.push(`  ${each.commit.slice(0, 10)} ${each.subject}`);
+  }
+  if (commitCount > maxCommits) lines.push(`  and ${commitCount - maxCommits} more`);
+  return lines;
+}
+
+/** Settings about a whole repository. They are in the sluice.json at its top. */
+const ofRepository: readonly string[] = ['root', 'branches', '$schema'] satisfies (keyof AppSettings)[];
+
+/**
+ * Returns the directory of `app` in the tree, relative to the tree, from the setting `root`; empty for the whole tree.
+ * @throws AppError `invalid_settings`, also for settings that would be ignored
+ */
+async function rootOf(tree: string, app: string): Promise<string> {
+  const { value } = await readAppSettings(topOf(tree));
+  if (typeof value !== 'object' || value === null || !('root' in value)) return '';
+  const { root: setting } = await loadAppSettings(topOf(tree));
+  if (setting === undefined) return '';
+  // Inherited properties such as `constructor` are no apps.
+  const own = typeof setting === 'object' && Object.hasOwn(setting, app) ? setting[app] : undefined;
+  const root = typeof setting === 'string' ? setting : own;
+  if (root === undefined) {
+    throw invalidRoot(
+      `"root" names no directory for the app ${app}`,
+      `It has ${Object.keys(setting).join(', ') || 'none'}. Add "${app}": "DIRECTORY" to it, or push to another app.`,
+    );
+  }
+  const directory = join(tree, root);
+  // The caller reports a missing directory: it may be behind a link, which is not created yet.
+  const stats = await stat(directory).catch(() => undefined);
+  if (!stats?.isDirectory()) return root;
+  const settings: Record<string, unknown> = { ...(await loadAppSettings(topOf(directory))) };
+  const misplaced = ofRepository.filter((name) => name !== '$schema' && settings[name] !== undefined);
+  if (misplaced.length > 0) {
+    throw invalidRoot(
+      `${root} has settings of its own for ${quoted(misplaced)}, which are about the whole repository`,
+      'Move them into the sluice.json at the top of the repository.',
+    );
+  }
+  const ignored = Object.keys(value).filter((name) => !ofRepository.includes(name));
+  if (ignored.length > 0) {
+    throw invalidRoot(
+      `"root" says that the app is in ${root}, and ${quoted(ignored)} beside it would be ignored`,
+      `Move them into ${root}/sluice.json.`,
+    );
+  }
+  return root;
+}
+
+function quoted(names: string[]): string {
+  return names.map((name) => `"${name}"`).join(', ');
+}
+
+function invalidRoot(message: string, hint: string): AppError {
+  return new AppError('invalid_settings', message, { hint });
+}
+
+/** Number of paths that an error names. */
+const maxNamed = 3;
+
+/** An app without the content of such files would fail later, and less clearly. @throws AppError `lfs_not_fetched` */
+function assertNoLfsPointers(paths: string[]): void {
+  if (paths.length === 0) return;
+  throw new AppError(
+    'lfs_not_fetched',
+    `git-lfs keeps the content of ${listSome(paths, maxNamed, shown)} elsewhere, and Sluice does not fetch from there`,
+    {
+      hint: 'Move them out of git-lfs (`git lfs migrate export`), leave out those that the app does not need with `export-ignore` in .gitattributes, or send a directory that has them: `sluice deploy`.',
+    },
+  );
+}
+
+/**
+ * Checks that the tree has no submodules, which git leaves empty. `export-ignore` leaves a submodule out.
+ * @param root directory of the tree in the repository
+ * @param submodules paths in the repository
+ * @throws AppError `submodules_not_fetched`
+ */
+async function assertNoSubmodules(tree: string, root: string, submodules: string[]): Promise<void> {
+  const missing: string[] = [];
+  for (const path of submodules.flatMap((path) => pathBelow(root, path))) {
+    if (await exists(join(tree, path))) missing.push(path);
+  }
+  if (missing.length === 0) return;
+  throw new AppError(
+    'submodules_not_fetched',
+    `${listSome(missing, maxNamed, shown)}: ${missing.length === 1 ? 'a submodule' : 'submodules'}, and Sluice does not fetch those`,
+    {
+      hint: 'Put the files into the repository itself (`git add` takes a directory with a .git of its own for a submodule), depend on it as a package, or leave it out with `export-ignore` in .gitattributes. `sluice deploy` sends a directory with its submodules.',
+    },
+  );
+}
+
+/** Returns a path of the repository relative to `root`: `.` if `root` is in it, none if it is outside `root`. */
+function pathBelow(root: string, path: string): string[] {
+  if (root === '') return [path];
+  if (`${root}/`.startsWith(`${path}/`)) return ['.'];
+  return path.startsWith(`${root}/`) ? [path.slice(root.length + 1)] : [];
+}
