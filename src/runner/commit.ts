@@ -1,55 +1,70 @@
 import { renameSync, rmSync, symlinkSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
+import type { GenerationSpec } from '../protocol/runner.ts';
 import { leftTemporaries, syncDirectory, temporaryBeside, writeSynced } from '../system/fs/files.ts';
 
+/** Content of the generation file. */
+export interface ActiveRelease {
+  generation: number;
+  release: number;
+  /** id of the handoff of the generation's workers */
+  handoff: string;
+}
+
+/** Temporary file and the path that it replaces. */
 interface Replacement {
   temporary: string;
   path: string;
 }
 
 /**
- * The commit of a switch: which generation, of which release, is active. Prepared before the gates are shut and
- * synced after they are open, so that no wait for the disk falls into the gap; the gap itself has two renames.
+ * Commit of a switch: the files that name the active generation and its release. `prepare` comes before the old workers
+ * retire, and `sync` after the new workers are open, so the pause between them contains only two renames.
  *
- * The generation file is the truth and is renamed first; `current` follows it, and is put right at the next start
- * should we die between the two.
+ * The generation file is the truth, and is renamed first. If the runner dies between the two renames, the next start repairs
+ * the link `current`.
  */
 export class Commit {
   readonly #generation: Replacement;
   readonly #current: Replacement;
 
-  /**
-   * @param paths as they are safe to be used
-   * @param currentLink what `current` leads to, relative
-   */
-  constructor(
-    paths: { current: string; generation: string },
-    active: { generation: number; release: number; handoff: string },
-    currentLink: string,
-  ) {
-    this.#generation = { temporary: temporaryBeside(paths.generation), path: paths.generation };
-    this.#current = { temporary: temporaryBeside(paths.current), path: paths.current };
-    try {
-      writeSynced(this.#generation.temporary, `${JSON.stringify(active)}\n`, 0o644);
-      symlinkSync(currentLink, this.#current.temporary);
-    } catch (error) {
-      this.discard();
-      throw error;
-    }
+  private constructor(generation: string, current: string) {
+    this.#generation = { temporary: temporaryBeside(generation), path: generation };
+    this.#current = { temporary: temporaryBeside(current), path: current };
   }
 
   /**
-   * Removes temporary files that failed switches have left beside the generation file. Removes only files and links of
-   * processes that are gone, and never the content of a directory: the server may write here.
+   * Writes the files, and removes temporary files of failed switches.
+   * @param at returns the path by which a file is safe to use
+   * @throws the error of the system
    */
-  static async sweep(generation: string): Promise<void> {
-    const directory = dirname(generation);
+  static async prepare(
+    { paths, directory }: Pick<GenerationSpec, 'paths' | 'directory'>,
+    active: ActiveRelease,
+    at: (path: string) => string,
+  ): Promise<Commit> {
+    const commit = new Commit(at(paths.generation), at(paths.current));
+    await commit.#sweep();
+    try {
+      writeSynced(commit.#generation.temporary, `${JSON.stringify(active)}\n`, 0o644);
+      symlinkSync(relative(dirname(paths.current), directory), commit.#current.temporary);
+    } catch (error) {
+      commit.discard();
+      throw error;
+    }
+    return commit;
+  }
+
+  /** Removes files and links of processes that are gone, but no directory: the server may write here. */
+  async #sweep(): Promise<void> {
+    const directory = dirname(this.#generation.path);
     for (const name of await leftTemporaries(directory)) removeFile(join(directory, name));
   }
 
   /**
-   * @returns why `current` could not be replaced, if so: the switch is made all the same
-   * @throws when nothing has been changed
+   * Makes the generation active.
+   * @returns the error if `current` could not be replaced; the generation is active all the same
+   * @throws the error of the system; nothing has changed then
    */
   apply(): unknown {
     renameSync(this.#generation.temporary, this.#generation.path);
@@ -62,11 +77,12 @@ export class Commit {
     }
   }
 
+  /** Waits until the renames are on the disk. */
   async sync(): Promise<void> {
     await syncDirectory(dirname(this.#generation.path));
   }
 
-  /** Removes the prepared files. If the disk refuses, they are removed before the next switch. */
+  /** Removes the prepared files. */
   discard(): void {
     removeFile(this.#generation.temporary);
     removeFile(this.#current.temporary);
@@ -77,6 +93,6 @@ function removeFile(path: string): void {
   try {
     rmSync(path, { force: true });
   } catch {
-    // See `discard`: a switch must go on, or the old generation must open again, even if this file stays.
+    // The next switch removes the file. This switch must continue, or the old generation must open again.
   }
 }

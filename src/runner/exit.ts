@@ -1,15 +1,16 @@
 import type { Shortage } from '../protocol/runner.ts';
-import { formatBytes } from '../system/text/format.ts';
+import { signalProcess } from '../system/process/processes.ts';
+import { formatBytes, formatDuration } from '../system/text/format.ts';
 
-/** How a process ended. */
+/** Result of a process. */
 export interface Exit {
   code: number | null;
   signal: NodeJS.Signals | null;
-  /** where the kernel has killed it for memory */
+  /** set if the kernel has killed the process for lack of memory */
   shortage?: Shortage | undefined;
 }
 
-/** Of one that could not be started at all. */
+/** Exit of a process that could not be started. */
 export const noExit: Exit = { code: null, signal: null };
 
 export function describeExit({ code, signal, shortage }: Exit): string {
@@ -23,4 +24,32 @@ export function describeShortage({ of, limit }: Shortage): string {
   if (limit === null)
     return 'the kernel, because the memory of the machine, or of all apps together, ran out';
   return `the memory limit of ${formatBytes(limit)} ("memoryLimit")`;
+}
+
+interface EndOptions {
+  signal: NodeJS.Signals;
+  /** ms until SIGKILL */
+  killTimeout: number;
+  /** fulfilled when the process is gone */
+  gone: Promise<unknown>;
+}
+
+/**
+ * Ends a process: sends the stop signal to the process, and SIGKILL to its whole session after `killTimeout`.
+ * @returns a clause for the log if the process was killed; undefined if it ended in time
+ */
+export async function endProcess(
+  pid: number,
+  { signal, killTimeout, gone }: EndOptions,
+  send = signalProcess,
+): Promise<string | undefined> {
+  if (!send(pid, signal)) return undefined;
+  let killed = false;
+  const timer = setTimeout(() => {
+    killed = send(-pid, 'SIGKILL');
+  }, killTimeout);
+  await gone;
+  clearTimeout(timer);
+  if (!killed) return undefined;
+  return `was killed: it had not ended ${formatDuration(killTimeout)} after ${signal} ("killTimeout")`;
 }

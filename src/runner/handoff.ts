@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { describeError } from '../system/log/log.ts';
 import { clearPath } from './users/host.ts';
 
 /**
@@ -11,7 +12,7 @@ import { clearPath } from './users/host.ts';
  */
 export class Handoff {
   static #made = 0;
-  /** id that shows a worker if the active generation has the same handoff */
+  /** id by which a worker sees whether the active generation has the same handoff */
   readonly id = randomBytes(8).toString('hex');
   readonly take: Socket;
   readonly give: Socket;
@@ -33,7 +34,7 @@ export class Handoff {
     process.umask(umask);
     let take: Socket | undefined;
     let give: Socket | undefined;
-    // Without a descriptor for the other end, the wait below would never end.
+    // Without a free descriptor for the other end, only this event ends the wait below.
     const failed = once(server, 'error').then(([error]) => {
       throw error;
     });
@@ -61,5 +62,62 @@ export class Handoff {
   close(): void {
     this.take.destroy();
     this.give.destroy();
+  }
+}
+
+/**
+ * Current handoff of an environment: all its workers that live have the same one, so that connections reach each open worker.
+ * Exists from `open` until `close`.
+ */
+export class AppHandoff {
+  readonly #directory: string;
+  readonly #log: (message: string) => void;
+  #current: Handoff | undefined;
+  #isSuspect = false;
+
+  /** @param directory see Handoff.create */
+  constructor(directory: string, log: (message: string) => void) {
+    this.#directory = directory;
+    this.#log = log;
+  }
+
+  get current(): Handoff | undefined {
+    return this.#current;
+  }
+
+  async open(): Promise<void> {
+    this.#current ??= await Handoff.create(this.#directory, this.#log);
+  }
+
+  close(): void {
+    this.#current?.close();
+    this.#current = undefined;
+    this.#isSuspect = false;
+  }
+
+  /** Notes that a worker has aborted: the handoff may contain descriptors that Node.js cannot receive. */
+  suspect(): void {
+    this.#isSuspect = true;
+  }
+
+  /**
+   * Returns the handoff for a worker that is started now; undefined after `close`. Replaces a suspect handoff if no worker has it.
+   * @param isUsed returns true if a worker that lives has this handoff
+   */
+  async forNextWorker(isUsed: (handoff: Handoff) => boolean): Promise<Handoff | undefined> {
+    const former = this.#current;
+    if (former === undefined || !this.#isSuspect || isUsed(former)) return former;
+    try {
+      const fresh = await Handoff.create(this.#directory, this.#log);
+      if (this.#current !== former || isUsed(former)) fresh.close();
+      else {
+        this.#current = fresh;
+        this.#isSuspect = false;
+        former.close();
+      }
+    } catch (error) {
+      this.#log(`the handoff was not replaced: ${describeError(error)}`);
+    }
+    return this.#current;
   }
 }

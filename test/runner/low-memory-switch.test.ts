@@ -12,14 +12,14 @@ import { waitFor } from '../support/wait.ts';
 const skip = noLimits();
 const megabyte = 1024 ** 2;
 
-/** A runner on a machine whose memory is whatever is left to it. */
+/** Starts a runner in a cgroup with little memory. */
 async function onSmallMachine(t: TestContext): Promise<{ runner: TestRunner; leave(bytes: number): void }> {
   const place = legacyCgroup('memory');
   const group = join(place?.mount ?? '', place?.path ?? '', `sluice-small-${process.pid}-${Date.now()}`);
   const runner = await TestRunner.start(t);
   t.after(async () => {
     await runner.stop();
-    // What it has ended takes a moment.
+    // Ended processes leave the cgroup a moment later.
     await waitFor(() => readFileSync(join(group, 'cgroup.procs'), 'utf8') === '');
     rmdirSync(group);
   });
@@ -40,7 +40,7 @@ async function open(runner: TestRunner): Promise<WorkerStatus[]> {
   return target?.workers.filter(({ state }) => state === 'open') ?? [];
 }
 
-test('where memory is short it is switched in halves, in order, and no request is lost', {
+test('a low-memory switch keeps the order of answers and loses no request', {
   skip,
 }, async (t) => {
   const { runner, leave } = await onSmallMachine(t);
@@ -48,14 +48,14 @@ test('where memory is short it is switched in halves, in order, and no request i
   const load = new Load(runner.port, 12);
   t.after(() => load.stop());
   await waitFor(() => load.answered > 200);
-  // Enough for one that boots, and for what the old one grows by under load; not for two.
+  // Enough for one new worker, and for the growth of the old one under load; not for two new workers.
   leave(125 * megabyte);
   const spec = runner.spec('plain.cjs', { workers: 2 });
   const lines: string[] = [];
   const { generation } = await runner.boot(spec, (line) => lines.push(line));
   assert.match(
     lines[0] ?? '',
-    /^memory is short: \d+ MiB available, and the live release takes \d+ MiB; it is switched in halves: room for 1 of 2 new workers is made by ending 1 of 2 old ones$/,
+    /^memory is short: \d+ MiB available, and the live release takes \d+ MiB; low-memory switch: 1 of 2 old workers end before 1 of 2 new workers start$/,
   );
   assert.equal((await open(runner)).length, 1);
   await runner.client.call('switch', { key: spec.key, generation });
@@ -68,7 +68,7 @@ test('where memory is short it is switched in halves, in order, and no request i
   t.diagnostic(`${report.samples.length} requests`);
 });
 
-test('an app that has made room for a release that does not boot gets its workers back', {
+test('an app gets its workers back if the new release of a low-memory switch fails to start', {
   skip,
 }, async (t) => {
   const { runner, leave } = await onSmallMachine(t);
@@ -79,7 +79,7 @@ test('an app that has made room for a release that does not boot gets its worker
   assert.ok((await open(runner)).every((worker) => worker.generation === generation));
 });
 
-test('a single worker is not halved, which is said', { skip }, async (t) => {
+test('the report names an app whose single worker cannot take a low-memory switch', { skip }, async (t) => {
   const { runner, leave } = await onSmallMachine(t);
   await runner.release(runner.spec('plain.cjs', { workers: 1 }));
   leave(50 * megabyte);
@@ -87,6 +87,6 @@ test('a single worker is not halved, which is said', { skip }, async (t) => {
   await runner.boot(runner.spec('plain.cjs', { workers: 1 }), (line) => lines.push(line));
   assert.match(
     lines[0] ?? '',
-    /a single worker cannot be switched in halves, so both releases run at once for a moment$/,
+    /with a single worker, a low-memory switch is not possible, so both releases run at once$/,
   );
 });

@@ -161,7 +161,7 @@ test('a worker that retires by itself because its limit is too low is replaced a
   await runner.release(spec);
   const said = async () => (await appLog(spec.log.directory)).filter(aboutWorkers).map(({ text }) => text);
   await waitFor(async () =>
-    (await said()).some((text) => text.endsWith('the limit is below what the app needs')),
+    (await said()).some((text) => text.endsWith('the limit is below the needs of the app')),
   );
   const pids = await askOften(runner, 20);
   assert.ok(pids.size > 2, `${pids.size} workers`);
@@ -295,7 +295,7 @@ test('a limit below what the app needs is told, and does not have it replaced ag
   await runner.release(spec);
   const said = async () => (await appLog(spec.log.directory)).filter(aboutWorkers).map(({ text }) => text);
   await waitFor(async () =>
-    (await said()).some((text) => text.endsWith('the limit is below what the app needs')),
+    (await said()).some((text) => text.endsWith('the limit is below the needs of the app')),
   );
   const end = performance.now() + 3000;
   await waitFor(() => performance.now() > end);

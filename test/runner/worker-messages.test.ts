@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { FromWorker } from '../../src/protocol/worker.ts';
 import { Allowance } from '../../src/runner/allowance.ts';
-import { NotAMessage, WorkerMessages } from '../../src/runner/generation/worker-messages.ts';
+import { NotAMessage, WorkerMessages } from '../../src/runner/generation/worker-channel.ts';
 
 const messages: FromWorker[] = [
   { type: 'ready', port: 40_000, protocol: 'http', listens: 9001, onlyInterrupt: true },

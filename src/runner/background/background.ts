@@ -4,7 +4,7 @@ import { retryOnShortage } from '../../system/concurrency/retry.ts';
 import { Slots } from '../../system/concurrency/slots.ts';
 import { processStartTime } from '../../system/process/processes.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';
-import { endProcess } from '../end-process.ts';
+import { endProcess } from '../exit.ts';
 import type { Outputs } from '../output/outputs.ts';
 import type { ProcessRecord, ProcessRecords } from '../takeover/process-records.ts';
 import type { Identity } from '../users/identity.ts';

@@ -1,79 +1,85 @@
 import { AppError } from '../../errors/app-error.ts';
-import type { GenerationSpec, Notice } from '../../protocol/runner.ts';
-import { withDeadline } from '../../system/concurrency/deadline.ts';
+import type { GenerationSpec, Notice, WorkerStatus } from '../../protocol/runner.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';
-import type { Exit } from '../exit.ts';
-import { waitUntilSettled } from './boot-check.ts';
-import { gateDeadline } from './gate-deadline.ts';
+import { systemClock } from '../clock.ts';
+import { describeShortage, type Exit } from '../exit.ts';
 import { WorkerPool } from './pool.ts';
-import { ShortageWatch } from './shortage-watch.ts';
+import { waitUntilSettled } from './startup-check.ts';
 import { StartupFailures } from './startup-failure.ts';
 import type { WorkerHandle } from './worker-handle.ts';
 import { type WorkerContext, WorkerStarter } from './worker-starter.ts';
 
-/** How often a process is looked at that has no limit, in ms. */
-const lookEvery = 950;
+/** Interval between two checks of a cgroup, and of a process without a memory limit, in ms. */
+const slowInterval = 950;
+/** Interval between two log lines about the same shortage, in ms. */
+const shortageLogInterval = 60_000;
 
 interface GenerationOptions extends WorkerContext {
   id: number;
-  /** told of each worker that is gone */
+  /** called for each worker that has exited */
   exited(worker: WorkerHandle, exit: Exit): void;
   log(message: string): void;
 }
 
-/**
- * The workers that run one release: `booting` until all are healthy, `standby` until the switch, `active` while they
- * have the traffic, `draining` after the next switch, `ended` when none is left.
- */
+/** Worker and whether it has confirmed in time that it accepts no more requests. */
+export interface RetiredWorker {
+  worker: WorkerHandle;
+  confirmed: boolean;
+}
+
+/** Workers that run one release. */
 export class Generation {
   readonly id: number;
   readonly spec: GenerationSpec;
   readonly notices: Notice[] = [];
-  state: 'booting' | 'standby' | 'active' | 'draining' | 'ended' = 'booting';
-  /** all that live, those too that have given their place to another */
+  /**
+   * `starting` until all workers are healthy, `standby` until the switch to this generation, `active` until the next switch,
+   * `draining` until nothing is in flight, then `retired`.
+   */
+  state: 'starting' | 'standby' | 'active' | 'draining' | 'retired' = 'starting';
+  /** all workers that live, also replaced ones */
   readonly workers = new Set<WorkerHandle>();
   readonly pool: WorkerPool;
   readonly #options: GenerationOptions;
   readonly #failures: StartupFailures;
-  /** ends boots and replacements under way */
+  /** aborted to end starts and replacements under way, and to cut drains short */
   readonly #stopping = new AbortController();
-  readonly #shortages: ShortageWatch;
-  /** gives its group up: what is still in it then is ended */
-  readonly #release: () => void;
+  /** releases the cgroup, which ends the processes in it */
+  readonly #releaseGroup: () => void;
+  #shortagesCheckedAt = Number.NEGATIVE_INFINITY;
+  #shortageLoggedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: GenerationOptions) {
-    const { id, spec } = options;
+    const { id, spec, log } = options;
+    const clock = options.clock ?? systemClock;
     this.id = id;
     this.spec = spec;
     this.#options = options;
     this.#failures = new StartupFailures(spec);
-    this.#release = options.group.retain();
-    this.#shortages = new ShortageWatch(options.group, options.log, (what) => {
-      const [worker] = this.workers;
-      if (worker !== undefined) this.#say(worker, what);
-    });
+    this.#releaseGroup = options.group.retain();
+    const isActive = () => this.state === 'active';
     const starter = new WorkerStarter({
       ...options,
       generation: id,
       failures: this.#failures,
       notices: this.notices,
       started: (worker) => this.workers.add(worker),
-      memoryExceeded: (worker) => this.state === 'active' && this.pool.checkWorker(worker, performance.now()),
-      exited: (worker, exit) => this.#exited(worker, exit),
+      listener: {
+        memoryExceeded: (worker) => isActive() && this.pool.checkWorker(worker, clock.now()),
+        exited: (worker, exit) => this.#exited(worker, exit),
+      },
     });
-    this.pool = new WorkerPool({
-      ...{ spec, starter, log: options.log, stopping: this.#stopping.signal },
-      isActive: () => this.state === 'active',
-      say: (worker, what) => this.#say(worker, what),
-    });
+    const logWorker = (worker: WorkerHandle, text: string) => this.#logWorker(worker, text);
+    const stopping = this.#stopping.signal;
+    this.pool = new WorkerPool({ spec, starter, stopping, isActive, logWorker, log, clock });
   }
 
   /**
-   * Starts all workers and proves them healthy.
-   * @param count how many of them, where memory is too short for all; the others are started by `places.complete`
-   * @param report told each thing that happens, for the deploy's log
-   * @returns milliseconds until the last one was healthy
-   * @throws AppError `boot_exited`, `boot_timeout`, `health_failed`, `settle_exited`; no worker is left then
+   * Starts workers, and waits until all are healthy and `settleTime` has passed.
+   * @param report called with a line for each step, for the deploy's log
+   * @param count number of workers, if memory is too short for all; `pool.fillReserved` starts the others
+   * @returns milliseconds until the last worker was healthy
+   * @throws AppError `boot_exited`, `boot_timeout`, `boot_cluster`, `health_failed`, `settle_exited`; no worker is left then
    */
   async startWorkers(
     report: (line: string) => void,
@@ -94,7 +100,7 @@ export class Generation {
     }
   }
 
-  /** Bytes that its workers take; what they share counts for each. */
+  /** Returns the memory of all workers in bytes; shared memory counts for each of them. */
   get memoryBytes(): number {
     for (const { figures } of this.workers) figures.read();
     return [...this.workers].reduce((sum, { figures }) => sum + (figures.memoryBytes ?? 0), 0);
@@ -105,8 +111,8 @@ export class Generation {
   }
 
   /**
-   * Opens all gates, again where a switch has failed. The caller has made this generation the active one on the disk.
-   * @param wait true if no worker may read from connections before `places.serve`
+   * Lets all workers accept connections, also after `retire` if a switch has failed.
+   * @param wait true if no worker may read from connections before `pool.serve`
    */
   async open({ wait = false } = {}): Promise<void> {
     this.state = 'active';
@@ -114,33 +120,28 @@ export class Generation {
   }
 
   /**
-   * Shuts all gates.
-   * @param last whether no other generation takes over
-   * @returns those that did not confirm in time: their event loop stands still, and requests may yet reach them
+   * Lets all workers accept no more requests, and kills those that are still starting.
+   * @param last true if no other generation takes over
    */
-  async retire({ last = false } = {}): Promise<WorkerHandle[]> {
+  async retire({ last = false } = {}): Promise<RetiredWorker[]> {
     this.state = 'draining';
-    const late: WorkerHandle[] = [];
-    await Promise.all(
-      [...this.workers].map(async (worker) => {
-        if (worker.state === 'booting' || worker.state === 'ready') return worker.kill();
-        const { timedOut } = await withDeadline(worker.retire(last), gateDeadline);
-        if (timedOut) late.push(worker);
-      }),
-    );
-    return late;
+    const isStarting = ({ state }: WorkerHandle) => state === 'booting' || state === 'ready';
+    const workers = [...this.workers];
+    for (const worker of workers.filter(isStarting)) worker.kill();
+    const serving = workers.filter((worker) => !isStarting(worker));
+    return Promise.all(serving.map(async (worker) => ({ worker, confirmed: await worker.retire(last) })));
   }
 
-  /** Lets workers shut the ports besides the app's own. To be called after `retire`, when another generation has opened. */
-  relieve(): void {
-    for (const worker of this.workers) worker.relieve();
+  /** Lets retired workers hand their idle connections to the workers of another generation, which must be open. */
+  handOff(): void {
+    for (const worker of this.workers) worker.handOff();
   }
 
-  /** Lets a retired generation finish what it has in flight, up to `drainTimeout`, and ends it. */
+  /** Lets retired workers finish their requests, for up to `drainTimeout`, and ends them. */
   async drain(): Promise<void> {
     await Promise.all([...this.workers].map((worker) => this.pool.drain(worker)));
-    this.state = 'ended';
-    this.#release();
+    this.state = 'retired';
+    this.#releaseGroup();
   }
 
   /** Cuts a drain short. */
@@ -148,16 +149,16 @@ export class Generation {
     this.#stopping.abort();
   }
 
-  /** Ends all workers at once: for those that never had traffic. */
+  /** Kills all workers of a generation that never had traffic. */
   async kill(): Promise<void> {
-    this.state = 'ended';
-    this.#stopping.abort(new AppError('cancelled', 'the generation was ended while it booted'));
+    this.state = 'retired';
+    this.#stopping.abort(new AppError('cancelled', 'the generation was ended while it started'));
     for (const worker of this.workers) worker.kill();
     await Promise.all([...this.workers].map((worker) => worker.gone));
-    this.#release();
+    this.#releaseGroup();
   }
 
-  /** Open workers that are not retiring. */
+  /** Returns open workers that are not retiring. */
   serving(): WorkerHandle[] {
     return [...this.workers].filter((worker) => worker.state === 'open' && !worker.isRetiring);
   }
@@ -167,14 +168,45 @@ export class Generation {
    * @param attended see Ticker
    */
   tick(now: number, attended: number): void {
-    // Where no limit is to be kept, once a second is enough for what is shown.
-    const leisurely = this.spec.maxMemory === null;
     for (const worker of this.workers) {
       worker.silentFor += attended;
-      if (!leisurely || worker.figures.age(now) >= lookEvery) worker.figures.read(now);
+      if (this.spec.maxMemory !== null || worker.figures.age(now) >= slowInterval) worker.figures.read(now);
     }
-    this.#shortages.tick(now);
+    if (now - this.#shortagesCheckedAt >= slowInterval) this.#checkShortages(now);
     if (this.state === 'active') this.pool.tick(now);
+  }
+
+  status(): WorkerStatus[] {
+    return [...this.workers].map((worker) => {
+      const { pid, instance, state, startedAt, figures, beat } = worker;
+      return {
+        pid,
+        instance,
+        generation: this.id,
+        release: this.spec.release,
+        state,
+        startedAt: startedAt.toISOString(),
+        restarts: this.pool.restartsOf(worker),
+        cpuPercent: figures.cpuPercent,
+        memoryBytes: figures.memoryBytes,
+        eventLoopDelayMs: beat?.eventLoopDelayMs ?? null,
+        connections: beat?.connections ?? null,
+        requests: beat?.requests ?? null,
+      };
+    });
+  }
+
+  /** Logs what the kernel has refused: it may have killed a child of a worker, and not the worker. */
+  #checkShortages(now: number): void {
+    this.#shortagesCheckedAt = now;
+    const shortages = this.group.shortages(now);
+    if (shortages.some(({ of }) => of === 'memory'))
+      this.#options.log('a process was killed by the kernel, because memory ran out');
+    const processes = shortages.find(({ of }) => of === 'processes');
+    if (processes === undefined || now - this.#shortageLoggedAt < shortageLogInterval) return;
+    this.#shortageLoggedAt = now;
+    const [worker] = this.workers;
+    if (worker !== undefined) this.#logWorker(worker, `is of a release at ${describeShortage(processes)}`);
   }
 
   #exited(worker: WorkerHandle, exit: Exit): void {
@@ -183,9 +215,10 @@ export class Generation {
     this.pool.exited(worker, exit);
   }
 
-  /** Something that the app's owner should find in its log, and we in ours. */
-  #say(worker: WorkerHandle, what: string): void {
-    worker.output.note(`worker ${worker.instance} (pid ${worker.pid}) ${what}`);
-    this.#options.log(`worker ${worker.instance} (pid ${worker.pid}) ${what}`);
+  /** Adds a line about a worker to the app's log and the runner's. */
+  #logWorker(worker: WorkerHandle, text: string): void {
+    const line = `worker ${worker.instance} (pid ${worker.pid}) ${text}`;
+    worker.output.note(line);
+    this.#options.log(line);
   }
 }

@@ -4,7 +4,7 @@ import type { AppProtocol } from '../../protocol/worker.ts';
 import { AttendedDeadline } from '../../system/concurrency/deadline.ts';
 import { http } from '../../system/net/http.ts';
 
-/** How much of an answer is looked through for the wanted text, in bytes. */
+/** Limit of a body that is searched for the expected text, in bytes. */
 const maxBody = 1024 * 1024;
 
 /** Time after which a `node:net` or `node:tls` server that has sent nothing counts as one that does not speak HTTP, in ms. */
@@ -72,7 +72,7 @@ function includes(range: string, status: number): boolean {
   return status >= from && status <= to;
 }
 
-/** The body only where it matters: an endless one must not hold up the check. */
+/** Reads the body only if the settings expect a text: an endless body must not delay the check. */
 async function readBody(stream: AsyncIterable<Buffer>, health: HealthSettings): Promise<string> {
   if (health.body === undefined) return '';
   const chunks: Buffer[] = [];

@@ -1,48 +1,72 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '../../errors/app-error.ts';
-import type { Crash, GenerationSpec, Liveness } from '../../protocol/runner.ts';
-import { firstOf, withDeadline } from '../../system/concurrency/deadline.ts';
-import { counted, formatDuration } from '../../system/text/format.ts';
+import type { Crash, GenerationSpec, Liveness, RestartSpec } from '../../protocol/runner.ts';
+import { firstOf } from '../../system/concurrency/deadline.ts';
+import { formatBytes, formatDuration } from '../../system/text/format.ts';
+import type { Clock } from '../clock.ts';
 import { describeExit, type Exit, noExit } from '../exit.ts';
-import { gateDeadline } from './gate-deadline.ts';
-import { Slot } from './slot.ts';
-import { faultOf, isBeyondHelp } from './worker-fault.ts';
+import { drainWorker } from './drain.ts';
+import { Restarts } from './restarts.ts';
 import type { WorkerHandle } from './worker-handle.ts';
 import { NotStarted, type WorkerStarter } from './worker-starter.ts';
 
-/** Where a worker could not be replaced by a fresh one, the next try is made after this; in ms. */
-const renewPause = 10_000;
-/** Pause before the next attempt if the worker in a place has retired by itself and perhaps no worker is open, in ms. */
-const refillPause = 1000;
-/** The same where a fresh one is no better; in ms. */
+/** Pause before the next attempt to replace a worker, in ms. */
+const replacePause = 10_000;
+/** Pause before the next attempt to replace a worker that has retired by itself, in ms: perhaps no worker is open. */
+const retiredPause = 1000;
+/** Pause before the replacement of a worker that exceeds its limit from its start, in ms. */
 const hopelessPause = 60_000;
 
-interface PlacesOptions {
+interface PoolOptions {
   spec: GenerationSpec;
-  starter: WorkerStarter;
-  /** ends boots and replacements under way */
+  starter: Pick<WorkerStarter, 'start'>;
+  /** ends starts and replacements under way, and cuts drains short */
   stopping: AbortSignal;
-  /** whether the generation has the traffic: then an empty place is filled */
+  /** returns true while the generation has the traffic: only then are empty slots filled */
   isActive(): boolean;
-  /** something that the app's owner should find in its log, and we in ours */
-  say(worker: WorkerHandle, what: string): void;
+  /** adds a line about a worker to the app's log and the runner's */
+  logWorker(worker: WorkerHandle, text: string): void;
   log(message: string): void;
+  clock: Clock;
+}
+
+/** Position of one worker in the pool. */
+class Slot {
+  readonly instance: number;
+  readonly restarts: Restarts;
+  worker: WorkerHandle | undefined;
+  /** fulfilled when the former worker of this slot and its children are gone */
+  vacated: Promise<void> = Promise.resolve();
+  /** `reserved`: empty until the end of a low-memory switch; `stopped`: empty for good, because of `stopExitCodes` */
+  use: 'filled' | 'reserved' | 'stopped' = 'filled';
+  /** true while a worker is being started because the slot is empty */
+  isFilling = false;
+  /** pause before that start, in ms */
+  delay = 0;
+  /** true while another worker is being started beside the one in the slot */
+  isReplacing = false;
+  /** times, on the clock, before which the worker is not replaced: while it accepts requests, and once it has retired by itself */
+  notBefore = { accepting: 0, retired: 0 };
+
+  constructor(instance: number, spec: RestartSpec) {
+    this.instance = instance;
+    this.restarts = new Restarts(spec);
+  }
 }
 
 /**
- * The places of a generation, one a worker: filled by its boot, and kept filled while it is active, by another one for
- * one that has died, and by a fresh one for one that is too fat or stuck.
+ * Worker pool of a generation, with one slot for each worker. While the generation is active, the pool restarts workers that
+ * have died, and replaces workers that exceed their memory limit or are stuck.
  */
 export class WorkerPool {
-  /** the last death of one that had a place */
+  /** last death of a worker in a slot */
   crash: Crash | null = null;
-  readonly #options: PlacesOptions;
+  readonly #options: PoolOptions;
   readonly #spec: GenerationSpec;
   readonly #slots: Slot[];
-  /** those that have lost their place and finish, the oldest first */
-  readonly #leaving = new Set<WorkerHandle>();
+  /** replaced workers that drain, the oldest first */
+  readonly #replaced = new Set<WorkerHandle>();
 
-  constructor(options: PlacesOptions) {
+  constructor(options: PoolOptions) {
     this.#options = options;
     this.#spec = options.spec;
     const { workers, restarts } = options.spec;
@@ -50,287 +74,275 @@ export class WorkerPool {
   }
 
   /**
-   * Starts workers and proves them healthy, the first one alone: two first boots at once, of an app that creates its
-   * database, corrupt it.
-   * @param count how many of them; the other places stay empty until `complete`
-   * @returns all of them, those too that have ended since they were healthy
+   * Starts workers and waits until they are healthy. Starts the first one alone: two first starts at once, of an app that
+   * creates its database, corrupt the database.
+   * @param count number of workers; the other slots stay empty until `fillReserved`
+   * @returns all workers, also those that have ended since they were healthy
    */
   async startWorkers(
     count: number,
     report: (line: string) => void,
     signal: AbortSignal,
   ): Promise<WorkerHandle[]> {
-    for (const slot of this.#slots.slice(count)) slot.waits = true;
-    const boot = (slot: Slot) => this.#bootInto(slot, report, signal);
-    const first = await Promise.all(this.#slots.slice(0, 1).map(boot));
-    return [...first, ...(await Promise.all(this.#slots.slice(1, count).map(boot)))];
+    for (const slot of this.#slots.slice(count)) slot.use = 'reserved';
+    const start = (slot: Slot) => this.#startIn(slot, report, signal);
+    const first = await Promise.all(this.#slots.slice(0, 1).map(start));
+    return [...first, ...(await Promise.all(this.#slots.slice(1, count).map(start)))];
   }
 
   /**
-   * Opens the gates of the booted workers, and fills empty places.
-   * @param wait true if they may not read from connections before `serve`
+   * Opens all workers that listen, and fills empty slots.
+   * @param wait true if the workers may not read from connections before `serve`
    */
   async open({ wait = false } = {}): Promise<void> {
-    const booted = this.#slots.flatMap(({ worker }) =>
-      worker && worker.state !== 'booting' ? [worker] : [],
-    );
-    await Promise.all(booted.map((worker) => withDeadline(worker.open({ wait }), gateDeadline)));
+    const ready = this.#slots.flatMap(({ worker }) => (worker && worker.state !== 'booting' ? [worker] : []));
+    await Promise.all(ready.map((worker) => worker.open({ wait })));
     for (const slot of this.#slots) void this.#fill(slot);
   }
 
-  /** Lets workers that were opened with `wait` serve. */
+  /** Lets workers that were opened with `wait` read from their connections. */
   serve(): void {
-    for (const { worker } of this.#slots) worker?.post({ type: 'serve' });
+    for (const { worker } of this.#slots) worker?.serve();
   }
 
-  /** Whether all workers are there that should be. */
+  /** True if no slot has lost its worker. */
   get isComplete(): boolean {
-    return this.#slots.every(({ worker, waits }) => waits || worker !== undefined);
+    return this.#slots.every(({ worker, use }) => use === 'reserved' || worker !== undefined);
   }
 
   /**
-   * Lets so many workers finish and end, to make room for another generation. Their places stay empty until
-   * `complete`.
+   * Retires and drains some workers, to free memory for another generation; one worker always stays. Their slots stay empty
+   * until `fillReserved`.
    */
   async retireSome(count: number): Promise<void> {
-    const places = this.#slots.filter(({ worker, renewing }) => worker?.state === 'open' && !renewing);
+    const open = this.#slots.filter(({ worker, isReplacing }) => worker?.state === 'open' && !isReplacing);
     await Promise.all(
-      places.slice(0, Math.min(count, places.length - 1)).map(async (slot) => {
+      open.slice(0, Math.min(count, open.length - 1)).map(async (slot) => {
         const { worker } = slot;
-        slot.waits = true;
+        slot.use = 'reserved';
         slot.worker = undefined;
-        if (worker !== undefined) await this.#letGo(worker);
+        if (worker !== undefined) await this.#retireReplaced(worker);
       }),
     );
   }
 
-  /** Starts workers in the places that were left empty while memory was short. */
-  complete(): void {
-    for (const slot of this.#slots.filter(({ waits }) => waits)) {
-      slot.waits = false;
+  /** Starts the workers that a low-memory switch has left out. */
+  fillReserved(): void {
+    for (const slot of this.#slots.filter(({ use }) => use === 'reserved')) {
+      slot.use = 'filled';
       void this.#fill(slot);
     }
   }
 
-  /** How it does as the active one. */
   get liveness(): Liveness {
-    const answers = this.#slots.some((slot) => {
-      if (slot.worker?.state !== 'open') return false;
-      return !slot.restarts.isCrashing || slot.worker.upFor() >= this.#spec.restarts.minUptime;
+    const answers = this.#slots.some(({ worker, restarts }) => {
+      if (worker?.state !== 'open') return false;
+      return !restarts.isCrashing || worker.upFor() >= this.#spec.restarts.minUptime;
     });
     if (answers) return 'running';
-    if (this.#slots.every(({ stopped }) => stopped)) return 'stopped';
+    if (this.#slots.every(({ use }) => use === 'stopped')) return 'stopped';
     return this.#slots.some(({ restarts }) => restarts.isCrashing) ? 'crashed' : 'starting';
   }
 
-  /** How often the worker in this place was started again. */
+  /** Returns how many workers have followed the first one in a worker's slot. */
   restartsOf({ instance }: WorkerHandle): number {
     return this.#slots[instance]?.restarts.count ?? 0;
   }
 
-  /** Looks at each worker of the active generation: whether it must be replaced, or stopped at once. */
+  /** Checks each worker of an active generation. */
   tick(now: number): void {
     for (const { worker } of this.#slots) if (worker !== undefined) this.checkWorker(worker, now);
   }
 
-  /** Checks one worker: see `tick`. */
+  /** Replaces a worker that has a fault, or kills it if it takes far too much memory. */
   checkWorker(worker: WorkerHandle, now: number): void {
     const slot = this.#slots[worker.instance];
     if (slot?.worker !== worker) return;
-    const fault = faultOf(worker, this.#spec);
-    const notBefore = worker.isRetiring ? slot.refillNotBefore : slot.renewNotBefore;
-    if (fault !== undefined && now >= notBefore) void this.#renew(slot, fault);
-    if (worker.isKilled || !isBeyondHelp(worker, this.#spec)) return;
-    this.#options.say(worker, 'takes several times the memory that it may, and is ended at once');
+    const fault = faultOf(worker, this.#spec, now);
+    const notBefore = worker.isRetiring ? slot.notBefore.retired : slot.notBefore.accepting;
+    if (fault !== undefined && now >= notBefore) void this.#replace(slot, fault);
+    if (worker.isKilled || !isFarOverLimit(worker, this.#spec)) return;
+    this.#options.logWorker(worker, 'takes several times the memory that it may, and is ended at once');
     worker.kill();
   }
 
   /** Replaces all workers, one after the other. */
   async replaceAll(why: string): Promise<void> {
-    for (const slot of this.#slots) if (this.#options.isActive()) await this.#renew(slot, why);
+    for (const slot of this.#slots) if (this.#options.isActive()) await this.#replace(slot, why);
   }
 
-  /** Is told of every worker of the generation that has died. */
+  /** Empties the slot of a worker that has exited, and restarts the worker if the generation is active. */
   exited(worker: WorkerHandle, exit: Exit): void {
     const slot = this.#slots[worker.instance];
     if (slot?.worker !== worker) return;
     slot.worker = undefined;
     slot.vacated = worker.gone;
-    if (this.#options.isActive()) void this.#lost(slot, worker, exit);
+    if (this.#options.isActive()) void this.#restart(slot, worker, exit);
   }
 
-  /** Lets a worker that is retired finish what it has in flight, up to `drainTimeout`, and ends it. */
-  async drain(worker: WorkerHandle): Promise<void> {
-    const { stopping } = this.#options;
-    const { drainTimeout, killTimeout } = this.#spec;
-    const start = performance.now();
-    worker.noteRetired();
-    await firstOf<unknown>([withDeadline(worker.drained, drainTimeout)], [stopping]);
-    const isCut = worker.alive && worker.state !== 'drained';
-    if (isCut)
-      await this.#tellCut(
-        worker,
-        performance.now() - start,
-        stopping.aborted ? 'maxDraining' : 'drainTimeout',
-      );
-    await worker.end(killTimeout);
+  /** Drains a retired worker and ends it. */
+  drain(worker: WorkerHandle): Promise<void> {
+    const { stopping, logWorker } = this.#options;
+    return drainWorker(worker, this.#spec, stopping, (text) => logWorker(worker, text));
   }
 
-  /** @param after time that the worker had to finish, in ms */
-  async #tellCut(
-    worker: WorkerHandle,
-    after: number,
-    setting: 'drainTimeout' | 'maxDraining',
-  ): Promise<void> {
-    const inFlight = await worker.inFlight();
-    const late = `${formatDuration(after)} after the worker retired ("${setting}")`;
-    if (inFlight === undefined) {
-      this.#options.say(worker, `is ended with what it had in flight: not finished ${late}`);
-      return;
-    }
-    const { requests, connections, told } = inFlight;
-    for (const request of told) this.#options.say(worker, `cuts ${request}: not answered ${late}`);
-    if (requests > told.length)
-      this.#options.say(
-        worker,
-        `cuts ${counted(requests - told.length, 'more request')}: not answered ${late}`,
-      );
-    if (connections > 0)
-      this.#options.say(
-        worker,
-        `cuts ${counted(connections, 'connection')} (WebSocket, HTTP/2 or the like): open ${late}`,
-      );
-  }
-
-  /** Puts a fresh worker into a place before the one that is in it goes: no request is lost. */
-  async #renew(slot: Slot, why: string): Promise<void> {
+  /** Starts another worker, and retires the one in the slot once the other one is open: no request is lost. */
+  async #replace(slot: Slot, why: string): Promise<void> {
+    const { starter, stopping, isActive, logWorker, clock } = this.#options;
     const old = slot.worker;
-    if (old === undefined || slot.renewing) return;
-    slot.renewing = true;
-    this.#options.say(old, `${why}, and is replaced`);
+    if (old === undefined || slot.isReplacing) return;
+    slot.isReplacing = true;
+    logWorker(old, `${why}, and is replaced`);
     try {
-      const fresh = await this.#options.starter.start(slot.instance, () => undefined, this.#options.stopping);
-      if (!this.#options.isActive()) return fresh.kill();
-      await withDeadline(fresh.open(), gateDeadline);
-      if (!fresh.alive) throw new Error('the fresh one ended as soon as it was opened');
+      const fresh = await starter.start(slot.instance, () => undefined, stopping);
+      if (!isActive()) return fresh.kill();
+      await fresh.open();
+      if (!fresh.alive) throw new Error('the new worker ended as soon as it was opened');
       slot.worker = fresh;
       slot.restarts.count += 1;
-      this.#options.say(fresh, 'has taken its place');
-      this.#measure(slot, fresh);
-      void this.#letGo(old);
+      logWorker(fresh, `replaces process ${old.pid}`);
+      this.#checkLimit(slot, fresh);
+      void this.#retireReplaced(old);
     } catch (error) {
-      slot.renewNotBefore = performance.now() + renewPause;
-      slot.refillNotBefore = performance.now() + refillPause;
-      if (this.#options.isActive()) {
-        this.#options.say(old, `was not replaced: ${(error as Error).message}`);
+      const now = clock.now();
+      slot.notBefore = { accepting: now + replacePause, retired: now + retiredPause };
+      if (isActive()) {
+        logWorker(old, `was not replaced: ${(error as Error).message}`);
         await this.#reopen(old);
       }
     } finally {
-      slot.renewing = false;
+      slot.isReplacing = false;
       void this.#fill(slot);
     }
   }
 
-  /** Lets a worker that has retired by itself open again if no other worker can be started. */
+  /** Opens a worker that has retired by itself again if no other worker can be started. */
   async #reopen(worker: WorkerHandle): Promise<void> {
     if (!worker.alive || !worker.isRetiring) return;
-    await withDeadline(worker.open(), gateDeadline);
-    this.#options.say(worker, 'takes requests again');
+    await worker.open();
+    this.#options.logWorker(worker, 'accepts requests again');
   }
 
-  /** One that is over its limit as it comes would be replaced again and again. */
-  #measure(slot: Slot, fresh: WorkerHandle): void {
+  /** Delays the next replacement if a new worker exceeds its limit from its start: replacing it does not help. */
+  #checkLimit(slot: Slot, fresh: WorkerHandle): void {
+    const now = this.#options.clock.now();
     fresh.figures.read();
-    if (faultOf(fresh, this.#spec) === undefined) return;
-    slot.renewNotBefore = performance.now() + hopelessPause;
-    this.#options.say(
+    if (faultOf(fresh, this.#spec, now) === undefined) return;
+    slot.notBefore.accepting = now + hopelessPause;
+    this.#options.logWorker(
       fresh,
-      'takes more memory than "maxMemory" allows from its start on: the limit is below what the app needs',
+      'takes more memory than "maxMemory" from its start: the limit is below the needs of the app',
     );
   }
 
-  /**
-   * Lets a worker that has lost its place finish. One whose event loop stands still has nothing that could finish. Where
-   * too many are at it, the oldest is ended.
-   */
-  async #letGo(worker: WorkerHandle): Promise<void> {
-    this.#leaving.add(worker);
-    const tooMany = this.#leaving.size - this.#spec.maxDraining * this.#spec.workers;
-    for (const oldest of [...this.#leaving].slice(0, Math.max(0, tooMany))) {
-      this.#options.say(
+  /** Retires, drains and ends a worker that has no slot any more. If too many drain, ends the oldest at once. */
+  async #retireReplaced(worker: WorkerHandle): Promise<void> {
+    const { logWorker } = this.#options;
+    this.#replaced.add(worker);
+    const excess = this.#replaced.size - this.#spec.maxDraining * this.#spec.workers;
+    for (const oldest of [...this.#replaced].slice(0, Math.max(0, excess))) {
+      logWorker(
         oldest,
         'is ended with its requests in flight, because too many generations are draining ("maxDraining")',
       );
-      void oldest.end(this.#spec.killTimeout);
+      void oldest.end();
     }
     const retired = worker.retire(false);
-    worker.relieve();
-    const { timedOut } = await withDeadline(retired, gateDeadline);
-    if (timedOut) {
-      this.#options.say(worker, 'does not answer, and is ended with what it had in flight');
-      worker.kill();
-    } else {
+    worker.handOff();
+    if (await retired) {
       await this.drain(worker);
+    } else {
+      // The event loop stands still, so nothing in flight could finish.
+      logWorker(worker, 'does not answer, and is ended with what it had in flight');
+      worker.kill();
     }
-    this.#leaving.delete(worker);
+    this.#replaced.delete(worker);
   }
 
-  /** A worker of the active generation has died: another is started, in a moment that depends on how it went so far. */
-  async #lost(slot: Slot, worker: WorkerHandle, exit: Exit): Promise<void> {
+  /** Logs the death of a worker, and fills its slot after a delay that depends on earlier deaths. */
+  async #restart(slot: Slot, worker: WorkerHandle, exit: Exit): Promise<void> {
     const { restarts } = slot;
-    const lived = worker.upFor();
-    const delay = restarts.died(lived, exit);
-    slot.stopped = delay === null;
+    const uptime = worker.upFor();
+    const delay = restarts.died(uptime, exit);
+    slot.use = delay === null ? 'stopped' : 'filled';
     slot.delay = delay ?? 0;
-    const how = `${describeExit(exit)} ${lived === 0 ? 'before it listened' : `after ${formatDuration(lived)}`}`;
+    const how = `${describeExit(exit)} ${uptime === 0 ? 'before it listened' : `after ${formatDuration(uptime)}`}`;
     const next = restarts.next(delay);
     const at = new Date().toISOString();
-    const message = `worker ${worker.instance} ${how}`;
     void this.#fill(slot);
     await worker.output.end();
-    this.#options.say(worker, `${how}; ${next}`);
-    this.crash = { at, message, output: worker.output.lastLines() };
+    this.#options.logWorker(worker, `${how}; ${next}`);
+    this.crash = { at, message: `worker ${worker.instance} ${how}`, output: worker.output.lastLines() };
   }
 
-  /** Starts workers in an empty place of the active generation until one stays; harmless where there is one. */
+  /** Starts workers in an empty slot of an active generation until one stays. Does nothing if the slot is not empty. */
   async #fill(slot: Slot): Promise<void> {
-    if (slot.filling) return;
-    slot.filling = true;
-    while (this.#isOpenPlace(slot)) {
+    if (slot.isFilling) return;
+    slot.isFilling = true;
+    while (this.#mustFill(slot)) {
       try {
         await this.#fillOnce(slot);
       } catch (error) {
         if (!this.#options.isActive()) break;
-        // One that ended by itself has been told of.
-        const ended = error instanceof AppError && error.code === 'boot_exited';
-        if (!ended) this.#options.log(`worker ${slot.instance} was not started: ${(error as Error).message}`);
-        // Without a process there is no death that says when it is tried again.
+        // An exit has been logged already.
+        const hasExited = error instanceof AppError && error.code === 'boot_exited';
+        if (!hasExited)
+          this.#options.log(`worker ${slot.instance} was not started: ${(error as Error).message}`);
+        // Without a process, no death sets the delay.
         if (error instanceof NotStarted) slot.delay = slot.restarts.died(0, noExit) ?? 0;
       }
     }
-    slot.filling = false;
+    slot.isFilling = false;
   }
 
   async #fillOnce(slot: Slot): Promise<void> {
-    const { stopping: signal } = this.#options;
-    await sleep(slot.delay, undefined, { signal, ref: false });
-    // Children of the worker before may hold ports and files that the next worker needs.
-    await firstOf<unknown>([slot.vacated], [signal]);
-    signal.throwIfAborted();
-    if (!this.#isOpenPlace(slot)) return;
-    const worker = await this.#bootInto(slot, () => undefined, signal);
-    // A worker that stands still does not delay the switch: see `look`.
-    if (this.#options.isActive()) await withDeadline(worker.open(), gateDeadline);
+    const { stopping, isActive, clock } = this.#options;
+    await clock.sleep(slot.delay, stopping);
+    // Children of the former worker may have ports and files that the next worker needs.
+    await firstOf<unknown>([slot.vacated], [stopping]);
+    stopping.throwIfAborted();
+    if (!this.#mustFill(slot)) return;
+    const worker = await this.#startIn(slot, () => undefined, stopping);
+    if (isActive()) await worker.open();
     else worker.kill();
   }
 
-  #isOpenPlace({ worker, renewing, stopped, waits }: Slot): boolean {
-    return this.#options.isActive() && worker === undefined && !renewing && !stopped && !waits;
+  #mustFill({ worker, isReplacing, use }: Slot): boolean {
+    return this.#options.isActive() && worker === undefined && !isReplacing && use === 'filled';
   }
 
-  #bootInto(slot: Slot, report: (line: string) => void, signal: AbortSignal): Promise<WorkerHandle> {
+  #startIn(slot: Slot, report: (line: string) => void, signal: AbortSignal): Promise<WorkerHandle> {
     return this.#options.starter.start(slot.instance, report, signal, (worker) => {
       slot.worker = worker;
     });
   }
+}
+
+/** Returns a clause on why a worker must be replaced; undefined if the worker has no fault. */
+function faultOf(
+  worker: WorkerHandle,
+  { maxMemory, stuckTimeout }: GenerationSpec,
+  now: number,
+): string | undefined {
+  const { isRetiring, state, beat, silentFor, figures } = worker;
+  const { memoryBytes } = figures;
+  if (maxMemory !== null && memoryBytes !== null && memoryBytes > maxMemory) {
+    return `takes ${formatBytes(memoryBytes)} of memory, more than ${formatBytes(maxMemory)} ("maxMemory")`;
+  }
+  if (isRetiring) return 'accepts no requests any more';
+  const isOpen = state === 'open' || state === 'opening';
+  const isSilent = stuckTimeout > 0 && isOpen && beat !== undefined && silentFor > stuckTimeout;
+  // A worker may wait for a log that cannot be written. A new worker would wait as well.
+  if (isSilent && !worker.output.isBlocked(now)) {
+    return `has not turned its event loop for ${formatDuration(silentFor)} ("stuckTimeout")`;
+  }
+  return undefined;
+}
+
+/**
+ * Returns true if a worker is so far beyond its limit that it is killed without waiting for another worker. A worker whose
+ * event loop turns stops accepting requests long before that: see src/worker/health-report.cjs.
+ */
+function isFarOverLimit({ figures: { memoryBytes } }: WorkerHandle, { maxMemory }: GenerationSpec): boolean {
+  return maxMemory !== null && memoryBytes !== null && memoryBytes > maxMemory * 4;
 }

@@ -4,14 +4,9 @@ import { formatDuration } from '../../system/text/format.ts';
 import { describeExit, type Exit } from '../exit.ts';
 import type { WorkerHandle } from './worker-handle.ts';
 
-export interface Gone {
-  worker: WorkerHandle;
-  exit: Exit;
-}
-
 type BootErrorCode = 'boot_exited' | 'boot_timeout' | 'boot_cluster' | 'health_failed' | 'settle_exited';
 
-/** Why a release does not boot, each in its own words, with the last lines that the app printed. */
+/** Errors for a release that does not start, with the last lines that the app printed. */
 export class StartupFailures {
   readonly #spec: GenerationSpec;
 
@@ -26,7 +21,7 @@ export class StartupFailures {
       `the app ${describeExit(exit)} before it listened`,
       exit.code === 0
         ? endedByItself
-        : `The last lines that the app printed say why. To set a missing variable: sluice env set ${this.#spec.key} NAME=value`,
+        : `Read the last lines that the app printed. To set a missing variable: sluice env set ${this.#spec.key} NAME=value`,
     );
   }
 
@@ -37,43 +32,43 @@ export class StartupFailures {
       return this.#failure(
         worker,
         'boot_timeout',
-        `the app did not say process.send('ready') ${within}`,
-        'Send it when the app can take requests, or take "waitReady" out of the settings, or raise "bootTimeout".',
+        `the app did not call process.send('ready') ${within}`,
+        'Send it when the app can answer requests, remove "waitReady" from the settings, or raise "bootTimeout".',
       );
     }
     return this.#failure(
       worker,
       'boot_timeout',
       `no worker listened on port ${port} ${within}`,
-      'The app must call listen(process.env.PORT) in its main process. If it needs longer, raise "bootTimeout".',
+      'The app must call listen(process.env.PORT) in its main process. If the app needs longer, raise "bootTimeout".',
     );
   }
 
-  /** Reports an app that uses node:cluster: its child processes would serve, and our gate, drain and checks do not reach them. */
+  /** Returns the error for an app that uses node:cluster: gate, drain and checks do not reach its child processes. */
   forked(worker: WorkerHandle): Promise<AppError> {
     const isNitro = this.#spec.script.includes('/.output/server/');
     return this.#failure(
       worker,
       'boot_cluster',
-      'the app starts processes with node:cluster, and those would serve instead of the process that Sluice checks',
+      'the app starts processes with node:cluster, and Sluice cannot check those processes',
       isNitro
-        ? 'Build with the preset node_server (NITRO_PRESET=node_server); "workers" in sluice.json says how many processes Sluice starts.'
-        : 'Start the file that listens, without node:cluster; "workers" in sluice.json says how many processes Sluice starts. Many servers have a setting for one process, such as WEB_CONCURRENCY=1.',
+        ? 'Build with the preset node_server (NITRO_PRESET=node_server); "workers" in sluice.json sets the number of processes.'
+        : 'Start the file that listens, without node:cluster; "workers" in sluice.json sets the number of processes. Many servers have a setting for one process, such as WEB_CONCURRENCY=1.',
     );
   }
 
-  /** @param fault what the last health check found wrong, as checkHealth says it */
+  /** @param fault clause about the last health check: see Health */
   unhealthy(worker: WorkerHandle, fault: string): Promise<AppError> {
     const { bootTimeout, health } = this.#spec;
     return this.#failure(
       worker,
       'health_failed',
       `the app ${fault}, and was not healthy within ${formatDuration(bootTimeout)}`,
-      `A healthy app answers GET ${health.path} with ${health.status.join(', ')}. To ask for something else, in sluice.json: "health": {"path": "/login"}, or {"status": "100-599"}.`,
+      `A healthy app answers GET ${health.path} with ${health.status.join(', ')}. To check another path or status, in sluice.json: "health": {"path": "/login"}, or {"status": "100-599"}.`,
     );
   }
 
-  unsettled({ worker, exit }: Gone): Promise<AppError> {
+  unsettled(worker: WorkerHandle, exit: Exit): Promise<AppError> {
     return this.#failure(
       worker,
       'settle_exited',
@@ -99,20 +94,20 @@ export class StartupFailures {
   }
 }
 
-/** Hint for an app that ends without an error. Some programs end with their standard input, so as not to outlive their parent. */
+/** Hint for an app that ends without an error. */
 const endedByItself =
   'The app ended without an error, as if its work was done. Some programs end when their standard input ends, and the input of an app is empty. Many of them have a flag or a variable that prevents this.';
 
-/** What to do about the reasons that are met most. */
+/** Returns a hint for the most common reasons. */
 function betterHint(output: string): string | undefined {
   const missing = /Cannot find (?:module|package) '([^']+)'/.exec(output)?.[1];
   if (missing !== undefined) {
     return /^[./]/.test(missing)
-      ? `${missing} is not in the release: see whether .gitignore keeps it from being sent, or whether it is to be built.`
-      : `${missing} is not installed in the release: it must be among "dependencies" of package.json, not only on your machine.`;
+      ? `${missing} is not in the release. Check whether .gitignore excludes it, or whether the build must create it.`
+      : `${missing} is not installed in the release. Add it to "dependencies" in package.json.`;
   }
   if (output.includes('EADDRINUSE')) {
-    return 'The app opens a port that is taken. One that starts workers of its own (node:cluster) must leave that to Sluice: "workers" says how many.';
+    return 'The app opens a port that is in use. If the app starts workers itself (node:cluster), use "workers" in sluice.json instead.';
   }
   return undefined;
 }

@@ -1,7 +1,6 @@
-import type { Socket } from 'node:net';
-import type { FromWorker, ToWorker } from '../../protocol/worker.ts';
+import type { Duplex } from 'node:stream';
+import type { AppProtocol, FromWorker, ToWorker } from '../../protocol/worker.ts';
 import type { Allowance } from '../allowance.ts';
-import { NotAMessage, WorkerMessages } from './worker-messages.ts';
 
 interface ChannelOptions {
   /** shared by all workers of the app */
@@ -12,18 +11,18 @@ interface ChannelOptions {
 }
 
 /**
- * The runner's end of the socket between runner and worker; src/worker/channel.cjs is the other end. The app may write
- * anything into the socket. The kernel drops descriptors that are sent along, since this is no IPC channel. Anything but a
- * message ends the channel. Messages wait in the kernel if an app sends more than it may, or if the worker does not read our
- * answers.
+ * Runner's end of the socket between runner and worker; src/worker/channel.cjs is the other end. The app may write anything
+ * into the socket, and anything but a message ends the channel. The kernel drops descriptors that are sent along, because the
+ * socket is not an IPC channel. Messages wait in the kernel if an app sends more than its allowance, or if the worker does not
+ * read the runner's messages.
  */
 export class WorkerChannel {
-  readonly #socket: Socket;
+  readonly #socket: Duplex;
   readonly #options: ChannelOptions;
   readonly #messages = new WorkerMessages();
   #rest: NodeJS.Timeout | undefined;
 
-  constructor(socket: Socket, options: ChannelOptions) {
+  constructor(socket: Duplex, options: ChannelOptions) {
     this.#socket = socket;
     this.#options = options;
     socket.on('data', (chunk: Buffer) => this.#receive(chunk));
@@ -46,7 +45,7 @@ export class WorkerChannel {
     const wait = this.#options.allowance.take(chunk.length, performance.now());
     try {
       for (const message of this.#messages.push(chunk)) {
-        // A message may be the reason to close.
+        // A message may have closed the channel.
         if (this.#socket.destroyed) return;
         this.#options.message(message);
       }
@@ -67,4 +66,101 @@ export class WorkerChannel {
   #readOn(): void {
     if (this.#rest === undefined && !this.#socket.writableNeedDrain) this.#socket.resume();
   }
+}
+
+/** Limit of a message, in bytes. All messages of the bootstrap are shorter. */
+const longest = 1024;
+
+const protocols: readonly AppProtocol[] = ['http', 'https', 'http2', 'http2s', 'tcp', 'tls'];
+
+/** Error for bytes that the bootstrap of a worker never sends. */
+export class NotAMessage extends Error {}
+
+/** Splits the bytes of a worker into messages. Checks and copies each field, and buffers at most `longest` bytes. */
+export class WorkerMessages {
+  #rest = '';
+
+  /** @throws NotAMessage; later bytes must be ignored then */
+  *push(chunk: Buffer): Generator<FromWorker> {
+    // Messages are ASCII, and latin1 changes no byte.
+    const lines = chunk.toString('latin1').split('\n');
+    lines[0] = this.#rest + lines[0];
+    this.#rest = lines.pop() ?? '';
+    for (const line of lines) yield parse(line);
+    if (this.#rest.length > longest) throw new NotAMessage();
+  }
+}
+
+function parse(line: string): FromWorker {
+  if (line.length > longest) throw new NotAMessage();
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch (error) {
+    throw new NotAMessage(undefined, { cause: error });
+  }
+  if (typeof value !== 'object' || value === null) throw new NotAMessage();
+  return messageOf(value as Record<string, unknown>);
+}
+
+function messageOf(value: Record<string, unknown>): FromWorker {
+  const { type } = value;
+  switch (type) {
+    case 'ready':
+      return {
+        type,
+        port: port(value['port']),
+        protocol: protocol(value['protocol']),
+        listens: count(value['listens']),
+        onlyInterrupt: value['onlyInterrupt'] === true,
+      };
+    case 'request':
+      return { type, method: text(value['method']), path: text(value['path']) };
+    case 'inFlight':
+      return { type, requests: count(value['requests']), connections: count(value['connections']) };
+    case 'memoryExceeded':
+      return { type, bytes: count(value['bytes']) };
+    case 'beat':
+      return {
+        type,
+        eventLoopDelayMs: amount(value['eventLoopDelayMs']),
+        connections: amount(value['connections']),
+        requests: amount(value['requests']),
+      };
+    case 'forked':
+    case 'opened':
+    case 'retired':
+    case 'drained':
+      return { type };
+    default:
+      throw new NotAMessage();
+  }
+}
+
+function protocol(value: unknown): AppProtocol {
+  const known = protocols.find((each) => each === value);
+  if (known === undefined) throw new NotAMessage();
+  return known;
+}
+
+/** Checks the method or path of a request. Only printable characters pass, because the text goes into a log line. */
+function text(value: unknown): string {
+  if (typeof value !== 'string' || !/^[!-~]*$/.test(value)) throw new NotAMessage();
+  return value;
+}
+
+function amount(value: unknown): number {
+  if (typeof value !== 'number' || !Number.isFinite(value)) throw new NotAMessage();
+  return value;
+}
+
+function count(value: unknown): number {
+  if (!Number.isSafeInteger(value) || (value as number) < 0) throw new NotAMessage();
+  return value as number;
+}
+
+function port(value: unknown): number {
+  const number = count(value);
+  if (number === 0 || number > 65535) throw new NotAMessage();
+  return number;
 }

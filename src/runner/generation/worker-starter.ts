@@ -1,19 +1,36 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import type { Duplex } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { AppError, errorBody } from '../../errors/app-error.ts';
 import type { GenerationSpec, Notice } from '../../protocol/runner.ts';
+import { protocolVersion } from '../../protocol/version.ts';
+import type { WorkerBoot } from '../../protocol/worker.ts';
 import { type Masker, sharedMasker } from '../../system/text/mask/masker.ts';
 import type { Allowance } from '../allowance.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';
-import type { Exit } from '../exit.ts';
+import { type Clock, systemClock } from '../clock.ts';
+import { type Exit, noExit } from '../exit.ts';
 import type { Handoff } from '../handoff.ts';
+import { endLeftovers, jobMark } from '../jobs/leftovers.ts';
 import type { Outputs } from '../output/outputs.ts';
-import type { ListeningPort } from '../ports/listening-port.ts';
+import type { ProcessOutput } from '../output/process-output.ts';
+import { spawnCaptured } from '../output/spawn-captured.ts';
+import { gateCopies, type ListeningPort } from '../ports/listening-port.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';
 import type { Identity } from '../users/identity.ts';
-import { waitUntilHealthy } from './boot-check.ts';
+import { waitUntilHealthy } from './startup-check.ts';
 import type { StartupFailures } from './startup-failure.ts';
-import { type Ready, WorkerHandle } from './worker-handle.ts';
+import { type Ready, WorkerHandle, type WorkerListener } from './worker-handle.ts';
 
-/** What all workers of a generation have from the runner. */
+const bootstrap = fileURLToPath(new URL('../../worker/bootstrap.cjs', import.meta.url));
+
+/** Numbers of the descriptors that a worker gets from the runner. */
+const channelFd = 3;
+const handoffFds = { take: 4, give: 5 };
+const firstGateFd = 6;
+
+/** Parts of the runner that all workers of a generation use. */
 export interface WorkerContext {
   spec: GenerationSpec;
   port: ListeningPort;
@@ -21,28 +38,30 @@ export interface WorkerContext {
   besideOrphans: boolean;
   orphanSocket: string;
   records: ProcessRecords;
-  /** whom they run as, where there are users */
+  /** returns the user of the workers, if apps have users */
   user(): Identity | undefined;
-  /** what holds them to their limits */
+  /** cgroup that limits the workers */
   group: Cgroup;
   outputs: Outputs;
-  /** through which workers pass connections to each other; undefined where the app was given up */
+  /** returns the handoff for a worker that is started now; undefined if the app has been stopped */
   handoff(): Promise<Handoff | undefined>;
-  /** what all workers of the app together may send to the runner */
+  /** limit of all messages from the app's workers to the runner */
   allowance: Allowance;
+  /** starts the process of a worker; tests pass another function */
+  spawn?: typeof spawnWorker | undefined;
+  clock?: Clock | undefined;
 }
 
 interface WorkerStarterOptions extends WorkerContext {
   generation: number;
   failures: StartupFailures;
-  /** what there is to say of the app is added */
+  /** notices about the app are added here */
   notices: Notice[];
   started(worker: WorkerHandle): void;
-  memoryExceeded(worker: WorkerHandle): void;
-  exited(worker: WorkerHandle, exit: Exit): void;
+  listener: WorkerListener;
 }
 
-/** Starts workers of one generation and proves them healthy. */
+/** Starts workers of one generation, and waits until they are healthy. */
 export class WorkerStarter {
   readonly #options: WorkerStarterOptions;
 
@@ -51,10 +70,10 @@ export class WorkerStarter {
   }
 
   /**
-   * One worker from start to healthy; it is killed where it does not get there.
-   * @param report told each thing that happens
-   * @param started told as soon as there is a process
-   * @throws NotStarted, what proveHealthy throws, the reason of `signal`
+   * Starts a worker, and waits until it is healthy. Kills a worker that fails to start.
+   * @param report called with a line for the deploy's log
+   * @param started called as soon as there is a process
+   * @throws NotStarted, the errors of `waitUntilHealthy`, the reason of `signal`
    */
   async start(
     instance: number,
@@ -68,9 +87,7 @@ export class WorkerStarter {
     started(worker);
     const listens = (ready: Ready) => {
       report(`worker ${instance} listens (pid ${worker.pid})`);
-      if (instance !== 0) return;
-      this.#noteHardCodedPort(ready);
-      if (ready.onlyInterrupt) this.#noteInterrupt();
+      if (instance === 0) this.#noteUnusual(ready);
     };
     try {
       await waitUntilHealthy(worker, spec, failures, listens, signal);
@@ -83,54 +100,47 @@ export class WorkerStarter {
   }
 
   async #spawn(instance: number, signal: AbortSignal): Promise<WorkerHandle> {
-    const { spec, outputs, started, memoryExceeded, exited } = this.#options;
+    const { spec, outputs, spawn = spawnWorker } = this.#options;
     const user = this.#options.user();
-    const origin = { release: spec.release, process: `web.${instance}` };
-    const notStarted = (error: unknown) => new NotStarted(instance, error, sharedMasker(spec.log.secrets));
-    const output = await outputs.open(spec.log, origin, user).catch((error: unknown) => {
-      throw notStarted(error);
-    });
+    let output: ProcessOutput | undefined;
     try {
+      output = await outputs.open(spec.log, { release: spec.release, process: `web.${instance}` }, user);
       const handoff = await this.#options.handoff();
       signal.throwIfAborted();
-      const listener = { memoryExceeded, exited };
       if (handoff === undefined) throw new Error('its app has been stopped');
-      const worker = new WorkerHandle({ ...this.#options, handoff, instance, user, output, listener });
-      started(worker);
+      const worker = spawn({ ...this.#options, handoff, instance, user, output });
+      this.#options.started(worker);
       return worker;
     } catch (error) {
-      output.remove();
-      if (signal.aborted) throw signal.reason;
-      throw notStarted(error);
+      output?.remove();
+      if (output !== undefined && signal.aborted) throw signal.reason;
+      throw new NotStarted(instance, error, sharedMasker(spec.log.secrets));
     }
   }
 
-  #noteInterrupt(): void {
-    const code = 'sigint_only';
-    const { notices } = this.#options;
-    if (notices.some((notice) => notice.code === code)) return;
-    notices.push({
-      code,
-      message: 'The app handles SIGINT but not SIGTERM, so Sluice ends it with SIGINT.',
-      hint: 'To choose the signal, set "stopSignal" in sluice.json.',
-    });
+  #noteUnusual({ listens, onlyInterrupt }: Ready): void {
+    const { port, codePort } = this.#options.spec;
+    if (listens !== port && listens !== codePort)
+      this.#note({
+        code: 'hardcoded_port',
+        message: `the app listens on ${listens} and not on PORT (${port}); it is reached on ${port} all the same`,
+        hint: `Use process.env.PORT in its listen(), or set "port": ${listens} in sluice.json to say that this is meant.`,
+      });
+    if (onlyInterrupt)
+      this.#note({
+        code: 'sigint_only',
+        message: 'The app handles SIGINT but not SIGTERM, so Sluice ends it with SIGINT.',
+        hint: 'To choose the signal, set "stopSignal" in sluice.json.',
+      });
   }
 
-  #noteHardCodedPort({ listens }: Ready): void {
-    const { spec, notices } = this.#options;
-    const { port, codePort } = spec;
-    if (listens === port || listens === codePort) return;
-    const code = 'hardcoded_port';
-    if (notices.some((notice) => notice.code === code)) return;
-    notices.push({
-      code,
-      message: `the app listens on ${listens} and not on PORT (${port}); it is reached on ${port} all the same`,
-      hint: `Use process.env.PORT in its listen(), or set "port": ${listens} in sluice.json to say that this is meant.`,
-    });
+  #note(notice: Notice): void {
+    const { notices } = this.#options;
+    if (!notices.some(({ code }) => code === notice.code)) notices.push(notice);
   }
 }
 
-/** There is no process whose death could be waited for. */
+/** Error for a worker without a process, whose exit nobody can wait for. */
 export class NotStarted extends AppError {
   /** @param masker because the engine quotes the argument or the variable that it refuses */
   constructor(instance: number, error: unknown, masker: Masker) {
@@ -138,4 +148,90 @@ export class NotStarted extends AppError {
     const why = masker.maskText(code === 'internal' ? (error as Error).message : message);
     super(code, `worker ${instance} could not be started: ${why}`, { hint });
   }
+}
+
+interface SpawnOptions
+  extends Pick<
+    WorkerContext,
+    'spec' | 'port' | 'besideOrphans' | 'orphanSocket' | 'records' | 'group' | 'allowance' | 'clock'
+  > {
+  generation: number;
+  instance: number;
+  handoff: Handoff;
+  user: Identity | undefined;
+  output: ProcessOutput;
+  listener: WorkerListener;
+}
+
+/** Starts the process of a worker. @throws the errors of spawnCaptured */
+function spawnWorker(options: SpawnOptions): WorkerHandle {
+  const { spec, generation, instance, port, handoff, orphanSocket, records, user, group, output } = options;
+  const boot: WorkerBoot = {
+    version: protocolVersion,
+    key: spec.key,
+    generation,
+    release: spec.release,
+    port: spec.port,
+    codePort: spec.codePort,
+    waitReady: spec.waitReady,
+    channelFd,
+    handoffFds,
+    gateFds: Array.from({ length: gateCopies }, (_, copy) => firstGateFd + copy),
+    besideOrphans: options.besideOrphans,
+    handoffId: handoff.id,
+    generationFile: spec.paths.generation,
+    secret: randomBytes(16).toString('hex'),
+    orphanSocket,
+    drainTimeout: spec.drainTimeout,
+    killTimeout: spec.killTimeout,
+    stopSignal: spec.stopSignal,
+    beatInterval: beatInterval(spec),
+    maxMemory: spec.maxMemory,
+    overflow: spec.log.overflow,
+  };
+  const mark = randomUUID();
+  const env = {
+    ...spec.env,
+    [jobMark]: mark,
+    NODE_APP_INSTANCE: String(instance),
+    SLUICE_WORKER: JSON.stringify(boot),
+  };
+  const child = spawnCaptured(
+    output,
+    [spec.node, '--require', bootstrap, ...spec.nodeArgs, spec.script, ...spec.args],
+    { cwd: spec.directory, env, user },
+    ['pipe', handoff.take, handoff.give, ...boot.gateFds.map(() => port.fd)],
+    (pid) => {
+      group.add(pid);
+      const { drainTimeout, killTimeout } = spec;
+      records.add('worker', spec.key, pid, { mark, secret: boot.secret, drainTimeout, killTimeout });
+    },
+  );
+  const pid = child.pid ?? 0;
+  const exited = Promise.withResolvers<Exit>();
+  child.on('exit', async (code, signal) => {
+    const shortage = signal === 'SIGKILL' ? group.killedBy() : undefined;
+    // If the runner is late, the exit may arrive before the worker's last messages. After this turn all of them are read.
+    await nextTurn();
+    exited.resolve({ code, signal, shortage });
+  });
+  // Without a pid, no `exit` follows. Other errors precede an exit.
+  child.on('error', () => {
+    if (pid === 0) exited.resolve(noExit);
+  });
+  return new WorkerHandle({
+    ...options,
+    pid,
+    channel: child.stdio?.[channelFd] as Duplex | undefined,
+    exited: exited.promise,
+    endLeftovers: (killTimeout) => endLeftovers({ pid, mark, user }, killTimeout),
+    stopSignal: spec.stopSignal ?? 'SIGTERM',
+    killTimeout: spec.killTimeout,
+    clock: options.clock ?? systemClock,
+  });
+}
+
+/** Returns the interval between two heartbeats, in ms: a fraction of `stuckTimeout`. */
+function beatInterval({ stuckTimeout }: GenerationSpec): number {
+  return stuckTimeout === 0 ? 2000 : Math.max(100, Math.min(2000, stuckTimeout / 4));
 }

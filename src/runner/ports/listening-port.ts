@@ -1,41 +1,57 @@
 import { BoundSocket } from 'node:net';
-import { AppError, systemCode } from '../../errors/app-error.ts';
+import { parseEnvironmentName } from '../../config/paths.ts';
+import { AppError, hasCode } from '../../errors/app-error.ts';
+import type { GenerationSpec } from '../../protocol/runner.ts';
+import type { WorkerBoot } from '../../protocol/worker.ts';
+import { findPortHolders, isListenedOn, type PortHolder } from '../../system/net/listeners.ts';
+import { shellWord } from '../../system/text/format.ts';
 
-/** How often the listening socket is handed to a worker: once for its gate, and again for each time it reopens. */
+/** Copies of the listening socket that a worker gets: one for its gate, and one for each time the gate opens again. */
 export const gateCopies = 8;
 
+type PortSpec = Pick<GenerationSpec, 'key' | 'host' | 'port' | 'paths'>;
+
 /**
- * An app's port: bound once and held as long as the app is not stopped, so that connections wait in the kernel while
- * no worker accepts. The runner itself never accepts.
+ * Port of an app, bound until the app is stopped, so that connections wait in the kernel while no worker accepts. The runner
+ * itself never accepts.
  */
 export class ListeningPort {
   readonly host: string;
   readonly port: number;
   /** true if workers of an earlier runner may have the port, too */
-  readonly beside: boolean;
+  readonly besideOrphans: boolean;
   #socket: BoundSocket;
 
   /**
-   * @param beside whether workers of ours, left by an earlier runner, may hold the port: then it is bound beside them
-   * @throws AppError `port_taken`
+   * Binds the port of an app.
+   * @param besideOrphans true if workers of an earlier runner may have the port: then it is bound beside theirs
+   * @throws AppError `port_taken`, which names the process that has the port
    */
-  constructor(host: string, port: number, { beside }: { beside: boolean }) {
-    this.host = host;
-    this.port = port;
-    this.beside = beside;
+  static async bind(spec: PortSpec, besideOrphans: boolean): Promise<ListeningPort> {
+    const { host, port } = spec;
+    // With reusePort, another process of the same user would silently get half of the connections.
+    if (!besideOrphans && (await isListenedOn(host, port))) throw await portTaken(spec);
     try {
-      // With reusePort a second owner of the same user would silently get half the connections. On Linux, `isListenedOn`
-      // finds such an owner. A bind without reusePort would fail there, because the holder (held-ports.ts) has the port bound.
-      if (!beside && process.platform !== 'linux') new BoundSocket({ host, port }).close();
-      this.#socket = new BoundSocket({ host, port, reusePort: true });
+      // On Linux, `isListenedOn` has found such a process. A bind without reusePort would fail there, because the holder of
+      // held-ports.ts has the port bound.
+      if (!besideOrphans && process.platform !== 'linux') new BoundSocket({ host, port }).close();
+      return new ListeningPort(host, port, besideOrphans);
     } catch (error) {
-      const code = systemCode(error);
-      if (code !== 'EADDRINUSE' && code !== 'EACCES' && code !== 'EADDRNOTAVAIL') throw error;
-      throw new AppError('port_taken', `port ${port} on ${host} cannot be had: ${code}`, {
-        hint: `See what holds it with "ss -ltnp 'sport = :${port}'", end that, and deploy again.`,
+      if (hasCode(error, 'EADDRINUSE')) throw await portTaken(spec);
+      if (!hasCode(error, 'EACCES', 'EADDRNOTAVAIL')) throw error;
+      const { code } = error as NodeJS.ErrnoException;
+      throw new AppError('port_taken', `port ${port} on ${host} cannot be bound: ${code}`, {
+        hint: `Find the process that uses the port with "ss -ltnp 'sport = :${port}'", end it, and deploy again.`,
         cause: error,
       });
     }
+  }
+
+  private constructor(host: string, port: number, besideOrphans: boolean) {
+    this.host = host;
+    this.port = port;
+    this.besideOrphans = besideOrphans;
+    this.#socket = new BoundSocket({ host, port, reusePort: true });
   }
 
   get fd(): number {
@@ -43,8 +59,7 @@ export class ListeningPort {
   }
 
   /**
-   * Ends the listening, if no worker has the socket any more: clients are refused at once instead of waiting for nobody. Workers
-   * that start later get a socket that listens only when they do.
+   * Lets clients be refused at once if no worker has the socket: only a worker makes the new socket listen.
    * @throws the error of the system
    */
   renew(): void {
@@ -56,5 +71,53 @@ export class ListeningPort {
 
   close(): void {
     this.#socket.close();
+  }
+}
+
+/** Returns an error that names the process that has the app's port, with a hint on what to do. */
+async function portTaken({ key, host, port, paths }: PortSpec): Promise<AppError> {
+  const holders = await findPortHolders(port);
+  // A worker is preferred to its runner, which has the socket, too.
+  const holder = holders.find((each) => workerOf(each) !== undefined) ?? holders[0];
+  const taken = (by: string, remedy: string) =>
+    new AppError('port_taken', `port ${port} on ${host} is in use by ${by}`, {
+      hint: `${remedy} Sluice then starts ${key} within a minute. To start it at once: sluice start ${key}`,
+    });
+  if (holder === undefined)
+    return taken('another process', `Find that process with \`ss -ltnp 'sport = :${port}'\`, and end it.`);
+  const { pid, command } = holder;
+  const worker = workerOf(holder);
+  if (worker === undefined) {
+    const shown = command.length > 80 ? `${command.slice(0, 79)}…` : command;
+    return taken(`process ${pid} (${shown})`, 'End that process.');
+  }
+  if (worker.generationFile === paths.generation)
+    return taken(
+      `process ${pid}, a worker of ${key} that is not on record`,
+      `End that process: kill ${pid}.`,
+    );
+  const home = shellWord(worker.home);
+  return taken(
+    `process ${pid}, a worker of ${worker.key} of the Sluice in ${worker.home}`,
+    `Stop that Sluice (SLUICE_HOME=${home} ./install.sh --local --stop) or that app (SLUICE_HOME=${home} sluice stop ${worker.key}).`,
+  );
+}
+
+interface ForeignWorker {
+  key: string;
+  home: string;
+  generationFile: string;
+}
+
+/** Reads the app and the home of a worker from the variable for its bootstrap; returns undefined for other processes. */
+function workerOf({ environment }: PortHolder): ForeignWorker | undefined {
+  try {
+    const { key, generationFile } = JSON.parse(environment['SLUICE_WORKER'] ?? '') as WorkerBoot;
+    // HOME/apps/APP/ENVIRONMENT/generation
+    const home = /^(.*)\/apps\/[^/]+\/[^/]+\/generation$/.exec(generationFile)?.[1];
+    if (home === undefined || parseEnvironmentName(key) === undefined) return undefined;
+    return { key, home, generationFile };
+  } catch {
+    return undefined;
   }
 }

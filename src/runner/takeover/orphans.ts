@@ -2,7 +2,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FromOrphan, ToOrphan } from '../../protocol/worker.ts';
 import { withDeadline } from '../../system/concurrency/deadline.ts';
-import { gateDeadline } from '../generation/gate-deadline.ts';
+import { gateTimeout } from '../generation/worker-handle.ts';
 import type { Handoff } from '../handoff.ts';
 import type { ProcessRecord, ProcessRecords } from './process-records.ts';
 import { sendHandles } from './send-handle.ts';
@@ -121,7 +121,7 @@ export class Orphans {
     orphan.sending = orphan.sending
       .then(() => this.#send(orphan, successor))
       .catch(() => void orphan.socket.destroy());
-    await withDeadline(orphan.retired.promise, gateDeadline);
+    await withDeadline(orphan.retired.promise, gateTimeout);
   }
 
   async #send(orphan: Orphan, successor: Handoff | undefined): Promise<void> {

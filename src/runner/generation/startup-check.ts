@@ -3,14 +3,13 @@ import type { GenerationSpec } from '../../protocol/runner.ts';
 import { AttendedDeadline, firstOf } from '../../system/concurrency/deadline.ts';
 import type { Exit } from '../exit.ts';
 import { checkHealth } from './health.ts';
-import type { Gone, StartupFailures } from './startup-failure.ts';
-import { type Ready, WorkerHandle } from './worker-handle.ts';
+import type { StartupFailures } from './startup-failure.ts';
+import type { Ready, WorkerHandle } from './worker-handle.ts';
 
 /**
  * Waits until a worker listens and is healthy, `bootTimeout` at most for both.
  * @param listens called as soon as the worker listens
- * @throws AppError `boot_exited`, `boot_timeout`, `boot_cluster`, `health_failed`, `settle_exited`; the reason of
- *   `signal`
+ * @throws AppError `boot_exited`, `boot_timeout`, `boot_cluster`, `health_failed`, `settle_exited`; the reason of `signal`
  */
 export async function waitUntilHealthy(
   worker: WorkerHandle,
@@ -20,12 +19,11 @@ export async function waitUntilHealthy(
   signal: AbortSignal,
 ): Promise<void> {
   using deadline = new AttendedDeadline(spec.bootTimeout);
-  const ready = await untilReady(worker, failures, deadline.signal, signal);
-  listens(ready);
-  await untilHealthy(worker, spec, failures, deadline.signal, signal);
+  listens(await waitUntilReady(worker, failures, deadline.signal, signal));
+  await waitForHealthyAnswer(worker, spec, failures, deadline.signal, signal);
 }
 
-async function untilReady(
+async function waitUntilReady(
   worker: WorkerHandle,
   failures: StartupFailures,
   deadline: AbortSignal,
@@ -44,7 +42,7 @@ async function untilReady(
   throw await failures.exited(worker, outcome as Exit);
 }
 
-async function untilHealthy(
+async function waitForHealthyAnswer(
   worker: WorkerHandle,
   { health }: GenerationSpec,
   failures: StartupFailures,
@@ -65,7 +63,7 @@ async function untilHealthy(
       await sleep(health.interval, undefined, { signal: either });
     } catch (error) {
       if (gone.signal.reason === 'forked') throw await failures.forked(worker);
-      if (gone.signal.aborted) throw await failures.unsettled({ worker, exit: gone.signal.reason });
+      if (gone.signal.aborted) throw await failures.unsettled(worker, gone.signal.reason);
       if (signal.aborted) throw signal.reason;
       if (!deadline.aborted) throw error;
       throw await failures.unhealthy(worker, fault ?? `did not answer GET ${health.path}`);
@@ -74,9 +72,8 @@ async function untilHealthy(
 }
 
 /**
- * Many an app listens, answers, and crashes a moment later: only one that goes on living, for `settleTime`, gets
- * traffic.
- * @param workers those that have been healthy; some may have ended since
+ * Waits for `settleTime`: many a broken app listens, answers, and crashes a moment later.
+ * @param workers workers that have been healthy; some may have ended since
  * @throws AppError `settle_exited`, `boot_cluster`; the reason of `signal`
  */
 export async function waitUntilSettled(
@@ -88,12 +85,17 @@ export async function waitUntilSettled(
   const over = new AbortController();
   try {
     const settled = sleep(spec.settleTime, undefined, { signal: over.signal });
-    const deaths = workers.map((worker) => worker.exited.then((exit) => ({ worker, exit })));
-    const forks = workers.map((worker) => worker.forked.then(() => worker));
-    const outcome = await firstOf<Gone | WorkerHandle | undefined>([...forks, ...deaths, settled], [signal]);
+    const deaths = workers.map(async (worker) => {
+      const exit = await worker.exited;
+      return () => failures.unsettled(worker, exit);
+    });
+    const forks = workers.map(async (worker) => {
+      await worker.forked;
+      return () => failures.forked(worker);
+    });
+    const outcome = await firstOf([...forks, ...deaths, settled], [signal]);
     if (outcome === signal) throw signal.reason;
-    if (outcome instanceof WorkerHandle) throw await failures.forked(outcome);
-    if (outcome !== undefined) throw await failures.unsettled(outcome as Gone);
+    if (typeof outcome === 'function') throw await outcome();
   } finally {
     over.abort();
   }

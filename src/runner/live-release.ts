@@ -1,0 +1,139 @@
+import type { AppLogs } from '../logs/app-logs.ts';
+import type { BackgroundStatus, CronStatus, GenerationSpec } from '../protocol/runner.ts';
+import { describeError } from '../system/log/log.ts';
+import { BackgroundProcesses } from './background/background.ts';
+import type { Cgroups } from './cgroups/cgroups.ts';
+import type { Generation } from './generation/generation.ts';
+import type { Outputs } from './output/outputs.ts';
+import { Schedule } from './schedule/schedule.ts';
+import type { SwitchEvent } from './switch.ts';
+import { endLeftWorkers, type Limits } from './takeover/left-workers.ts';
+import type { Orphans } from './takeover/orphans.ts';
+import type { ProcessRecords } from './takeover/process-records.ts';
+import type { Identity } from './users/identity.ts';
+
+/** Limits for processes of an earlier runner whose own limits are not known, in ms. */
+const defaults: Limits = { drainTimeout: 30_000, killTimeout: 5000 };
+
+export interface LiveReleaseOptions {
+  key: string;
+  orphans: Orphans;
+  records: ProcessRecords;
+  cgroups: Cgroups;
+  outputs: Outputs;
+  logs: AppLogs;
+  /** returns the user of the app's processes, if apps have users */
+  user(): Identity | undefined;
+  /** returns the path by which a file in the environment's directory is safe to use */
+  at(path: string): string;
+  /** returns the pids of all workers that this runner has started */
+  ownWorkers(): ReadonlySet<number>;
+  /** replaces all workers, as "cronRestart" asks for */
+  restart(): void;
+  log(message: string): void;
+}
+
+/**
+ * Parts of a live release besides its workers: its schedules, its background processes, and its line in the log. Also ends what
+ * earlier runners have left of the environment. Follows the switch by its events.
+ */
+export class LiveRelease {
+  readonly #options: LiveReleaseOptions;
+  readonly #background: BackgroundProcesses;
+  readonly #crons: Schedule;
+  /** undefined while no release is live */
+  #spec: GenerationSpec | undefined;
+  /** replaces the schedules by those of the live release; undefined once that is done */
+  #replaceCrons: (() => void) | undefined;
+  #lacksCrons = false;
+
+  constructor(options: LiveReleaseOptions) {
+    this.#options = options;
+    this.#background = new BackgroundProcesses(options);
+    this.#crons = new Schedule(options);
+  }
+
+  /** Subscriber of switch events. */
+  onSwitch(event: SwitchEvent): void {
+    if (event.step === 'live') this.#follow(event.next);
+  }
+
+  #follow({ spec, group }: Generation): void {
+    this.#spec = spec;
+    this.#logInApp(spec, `release ${spec.release} is live`);
+    this.#replaceCrons = () => this.#crons.replace(spec, group);
+    this.#tryReplaceCrons();
+    const background = this.#background.replace(spec, group).catch((error: unknown) => {
+      this.#options.log(`background processes not replaced: ${describeError(error)}`);
+    });
+    void this.#endLeft(spec, background);
+  }
+
+  /** Ends the schedules and their runs. */
+  stopSchedules(): Promise<void> {
+    this.#replaceCrons = undefined;
+    return this.#crons.end();
+  }
+
+  /** Ends all background processes, and what earlier runners have left. Call it after all workers have retired. */
+  async stop(): Promise<void> {
+    const spec = this.#spec;
+    this.#spec = undefined;
+    if (spec !== undefined) this.#logInApp(spec, 'stopped');
+    const background = this.#background.end(defaults.killTimeout);
+    await Promise.all([background, this.#endLeft(spec ?? defaults, background)]);
+  }
+
+  get isEmpty(): boolean {
+    return this.#background.isEmpty;
+  }
+
+  status(): { background: BackgroundStatus[]; cron: CronStatus[] } {
+    return { background: this.#background.status(), cron: this.#crons.status() };
+  }
+
+  tick(now: number): void {
+    this.#background.tick(now);
+    this.#tryReplaceCrons();
+  }
+
+  /** Replaces the schedules. If no descriptor is free for a module that this loads, the next tick tries again. */
+  #tryReplaceCrons(): void {
+    const replace = this.#replaceCrons;
+    if (replace === undefined) return;
+    this.#replaceCrons = undefined;
+    try {
+      replace();
+      this.#lacksCrons = false;
+    } catch (error) {
+      this.#replaceCrons = replace;
+      if (!this.#lacksCrons) this.#options.log(`crons are not replaced yet: ${describeError(error)}`);
+      this.#lacksCrons = true;
+    }
+  }
+
+  /**
+   * Waits until the workers of earlier runners have ended, and then ends their other processes.
+   * @param usual limits of workers whose records have none
+   * @param background fulfilled when the background processes of earlier runners have ended
+   */
+  async #endLeft(usual: Limits, background: Promise<void>): Promise<void> {
+    const log = (message: string) => {
+      this.#options.log(message);
+      if (this.#spec !== undefined) this.#logInApp(this.#spec, message);
+    };
+    const workers = endLeftWorkers({ ...this.#options, log }, this.#options.ownWorkers(), usual);
+    // The caller handles a failure of `background`.
+    void Promise.all([workers, background.catch(() => undefined)])
+      .then(() => this.#options.cgroups.endLeftovers(this.#options.key))
+      .catch((error: unknown) =>
+        this.#options.log(`processes of an earlier runner not ended: ${describeError(error)}`),
+      );
+    await workers.catch(() => undefined);
+  }
+
+  /** Adds a line about the whole environment to the app's log. */
+  #logInApp({ log, release }: GenerationSpec, text: string): void {
+    void this.#options.logs.get(log).say({ release, process: '-' }, text);
+  }
+}

@@ -1,0 +1,132 @@
+import { AppError } from '../errors/app-error.ts';
+import type { SwitchResult } from '../protocol/runner.ts';
+import { type ActiveRelease, Commit } from './commit.ts';
+import type { Generation, RetiredWorker } from './generation/generation.ts';
+import type { Handoff } from './handoff.ts';
+
+/** Parts of an environment that a switch uses. The app supervisor has them. */
+export interface SwitchedEnvironment {
+  /** generation that has the traffic; undefined before the first switch of this runner, and after a stop */
+  active: Generation | undefined;
+  /** handoff of the environment's workers */
+  readonly handoff: Handoff | undefined;
+  /** workers of earlier runners that still serve this environment */
+  readonly orphans: SwitchedOrphans;
+  /** returns the path by which a file in the environment's directory is safe to use */
+  at(path: string): string;
+  /** drains a retired generation; cuts older drains short if more than `maxDraining` generations drain */
+  drain(generation: Generation, maxDraining: number): Promise<void>;
+  /** passes an event to all subscribers; never throws */
+  emit(event: SwitchEvent): void;
+}
+
+export interface SwitchedOrphans {
+  /** waits until all orphans have reported to this runner */
+  gather(): Promise<void>;
+  /** returns true if some orphans accept requests */
+  serving(): boolean;
+  /** retires all orphans; they end by themselves */
+  retire(successor: Handoff | undefined): Promise<void>;
+}
+
+/** Event of a switch. `retire`, `commit`, `open`, `wait` and `opened` come right before the step, or right after it. */
+export type SwitchEvent = { next: Generation; old: Generation | undefined } & (
+  | { step: 'retire' | 'commit' | 'open' | 'wait' | 'opened' }
+  /** all new workers are open, and all old workers have retired, except those that are not `confirmed` */
+  | { step: 'live'; retired: RetiredWorker[] }
+  /** the switch is made, but the link `current` was not replaced, or the disk did not confirm the commit */
+  | { step: 'unlinked' | 'unsynced'; error: unknown }
+);
+
+/**
+ * Moves the traffic of an environment to a generation on standby. Once a client has an answer of the new generation, it gets
+ * no later answer of an older one.
+ *
+ * Runs one at a time for each environment. If the runner dies, each worker finds out from the committed file whether its own
+ * generation is active: see "When the runner dies" in docs/architecture.md.
+ * @param next undefined if the generation has been discarded
+ * @throws AppError `switch_failed`; the old generation then has the traffic as before
+ */
+export async function switchTraffic(
+  environment: SwitchedEnvironment,
+  next: Generation | undefined,
+): Promise<SwitchResult> {
+  const { active: old, orphans } = environment;
+
+  // Prepare. The files of the commit are written now, so that the pause below contains no wait for the disk.
+  if (!next?.pool.isComplete) throw workerDied();
+  if (old === undefined) await orphans.gather();
+  const commit = await prepareCommit(environment, next);
+  const emit = (step: 'retire' | 'commit' | 'open' | 'wait' | 'opened') =>
+    environment.emit({ step, next, old });
+
+  // Retire. From now on no worker accepts; connections wait in the kernel, and requests in flight continue.
+  const start = performance.now();
+  emit('retire');
+  const retired = (await old?.retire()) ?? [];
+
+  // Commit. The rename of one file is the point of no return. If it fails, the old workers open again.
+  emit('commit');
+  let linkError: unknown;
+  try {
+    linkError = commit.apply();
+  } catch (error) {
+    await old?.open();
+    commit.discard();
+    throw notWritten(error);
+  }
+
+  // Open. Orphans have a socket of their own. If they closed it first, clients would be refused; if the new workers
+  // answered first, an old answer could follow a new one. So the new workers accept, but read nothing until the orphans retire.
+  emit('open');
+  environment.active = next;
+  const wait = orphans.serving();
+  await next.open({ wait });
+  const pauseMs = performance.now() - start;
+
+  // Hand off. Retired workers and orphans pass their idle connections to the new workers.
+  old?.handOff();
+  if (wait) emit('wait');
+  await orphans.retire(environment.handoff);
+  if (wait) next.pool.serve();
+  emit('opened');
+
+  // Drain. Old workers finish their requests, and end. A low-memory switch starts its other workers after that.
+  const drained = old && environment.drain(old, next.spec.maxDraining);
+  void Promise.resolve(drained).then(() => next.pool.fillReserved());
+
+  environment.emit({ step: 'live', next, old, retired });
+  if (linkError !== undefined) environment.emit({ step: 'unlinked', next, old, error: linkError });
+  await commit.sync().catch((error: unknown) => environment.emit({ step: 'unsynced', next, old, error }));
+  return { generation: next.id, pauseMs };
+}
+
+async function prepareCommit(environment: SwitchedEnvironment, { id, spec }: Generation): Promise<Commit> {
+  const active: ActiveRelease = {
+    generation: id,
+    release: spec.release,
+    handoff: environment.handoff?.id ?? '',
+  };
+  try {
+    return await Commit.prepare(spec, active, (path) => environment.at(path));
+  } catch (error) {
+    throw notWritten(error);
+  }
+}
+
+function workerDied(): AppError {
+  return new AppError('switch_failed', 'a worker of the new release died before the switch', {
+    hint: 'The release before is still live. Read the output of the new one with "sluice logs", and deploy again.',
+  });
+}
+
+function notWritten(error: unknown): AppError {
+  return new AppError(
+    'switch_failed',
+    `the switch could not be written to disk: ${(error as Error).message}`,
+    {
+      hint: 'Check whether the disk is full or read-only. The release before is still live.',
+      cause: error,
+    },
+  );
+}
