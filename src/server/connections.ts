@@ -5,8 +5,8 @@ import { patientTimer } from '../system/concurrency/deadline.ts';
 /** Time limits of a connection, in ms. */
 export interface ConnectionLimits {
   /**
-   * Time from the end of an answer to the head of the next request, including the rest of the answered request's body. By itself
-   * Node.js disconnects a client that sends nothing, but not a client that slowly sends a body, or blank lines between requests.
+   * Time from the end of an answer to the head of the next request, including the rest of the answered request's body. Node.js
+   * itself disconnects a client that sends nothing, but not a client that slowly sends a body, or blank lines between requests.
    */
   next: number;
   /**
@@ -30,7 +30,7 @@ interface Use {
 }
 
 /**
- * Disconnects clients that keep a connection open without using it. To be called before the server listens. Other limits apply
+ * Disconnects clients that keep a connection open without using it. Must be called before the server listens. Other limits apply
  * elsewhere: Node's `headersTimeout` to the head of a request, and the readers' own limits to bodies. The handler of a request
  * decides how long its answer may take; it sees a `close` of the response if the client has gone.
  */

@@ -1,12 +1,12 @@
 import { type ErrorBody, errorBody } from '../errors/app-error.ts';
 import { printable } from '../system/text/printable.ts';
 
-/** Exit statuses of the server. libexec/supervise.sh decides by them if it starts the server again. */
+/** Exit statuses of the server, by which libexec/supervise.sh decides to start the server again. */
 export const exitStatus = { cannotStart: 1, anotherIsUp: 3, crashed: 70 };
 
 /**
- * Ends the process when `work` is over. An error of the user or of the disk is printed as a message, without a stack. stdout
- * and stderr may go to a full disk: without `error` listeners, a failed write would end the process.
+ * Ends the process when `work` has ended. An error of the user or of the disk is printed without a stack. stdout and stderr may
+ * go to a full disk: without `error` listeners, a failed write would end the process.
  */
 export async function asProgram(work: () => Promise<void>): Promise<never> {
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
@@ -21,7 +21,7 @@ export async function asProgram(work: () => Promise<void>): Promise<never> {
   }
 }
 
-/** Describes an error, with the system's own message, which names the file. */
+/** Describes an error, with the message of the system, which names the file. */
 function explain({ message, hint }: ErrorBody, error: Error): string {
   const details = error.message === message ? '' : ` (${error.message})`;
   return `sluice: ${message}${details}\n${hint && `  ${hint}\n`}`;

@@ -1,6 +1,6 @@
 import manifest from '../../package.json' with { type: 'json' };
 import { createApi } from '../api/app.ts';
-import { placeOfPushes } from '../api/auth/authorized-keys.ts';
+import { sshAccess } from '../api/auth/authorized-keys.ts';
 import { KeyStore } from '../api/auth/keys.ts';
 import { TokenStore } from '../api/auth/tokens.ts';
 import { createSshApi } from '../api/git/ssh.ts';
@@ -25,7 +25,9 @@ import { exitStatus } from './program.ts';
 import { serveApi } from './serve.ts';
 import { shieldApps } from './shield.ts';
 
-/** What can be said as soon as the server can be talked to. */
+const { version } = manifest;
+
+/** Facts about a server that accepts requests. */
 export interface Ready {
   url: string;
   pid: number;
@@ -33,32 +35,37 @@ export interface Ready {
   version: string;
 }
 
-/** What the server has to do with the process of the runner: something where it has started it, else little. */
-interface RunnerSide {
-  whenAbsent?: () => void;
-  replaceOthers?: boolean;
-  /** where we did not come up */
+/** Control over the runner's process, by a server that starts the runner. */
+export interface RunnerControl {
+  /** starts a runner if none runs */
+  start(): void;
+  /** ends the runner of a server that could not start */
   abandon(runner: RunnerClient): Promise<void>;
-  /** when we were told to stop */
+  /** ends the runner of a server that was stopped */
   end(runner: RunnerClient, signal: NodeJS.Signals): Promise<void>;
 }
 
-/** How `sluice up` and the server of a system-wide install differ. */
-interface Surroundings {
-  /** @returns the file descriptor that our own log goes to */
+/** Differences between `sluice up` and the server of a system-wide install. */
+interface ServerMode {
+  /** Returns the file descriptor of our log. */
   openLog(paths: Paths): number;
-  runnerSide(context: { paths: Paths; output: number; settings: ServerSettings; log: Log }): RunnerSide;
-  whenReady(ready: Ready): void;
-  /** @param settled when all apps that should run do, or have failed to start once */
-  untilSettled?(settled: Promise<void>, log: Log): Promise<void>;
+  /** Returns control over the runner; left out if systemd starts and ends the runner. */
+  controlRunner?(context: {
+    paths: Paths;
+    output: number;
+    settings: ServerSettings;
+    log: Log;
+  }): RunnerControl;
+  /** @param settled settles when each app that should run does, or has failed to start once */
+  whenReady(ready: Ready, settled: Promise<void>, log: Log): void;
 }
 
 /**
- * The server, until SIGINT, SIGTERM or SIGUSR2.
- * @throws AppError where it cannot start; what ran before goes on
+ * Runs the server until SIGINT, SIGTERM or SIGUSR2.
+ * @throws AppError if the server cannot start; apps that run already keep running
  */
-export async function run(home: string, surroundings: Surroundings): Promise<void> {
-  const stopped = untilTold();
+export async function run(home: string, mode: ServerMode): Promise<void> {
+  const stopped = waitForSignal();
   const paths = new Paths(home);
   await ensurePrivateDirectory(paths.home);
   await ensurePrivateDirectory(paths.run);
@@ -67,13 +74,13 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   const lock = tryLock(paths.serverLock);
   if (lock === undefined) throw alreadyRunning(paths.home);
 
-  const output = surroundings.openLog(paths);
+  const output = mode.openLog(paths);
   const log = createLog(output, 'server', settings.logLevel);
   await shieldApps(paths).catch((error: unknown) => log.error('apps not shielded', { error }));
   log.info('starting', { version, pid: process.pid, home: paths.home });
   process.on('uncaughtException', (error) => {
     log.error('crashed', { error });
-    process.stderr.write(`sluice: the server crashed: ${describeError(error)}\n`);
+    process.stderr.write(`sluice: The server crashed: ${describeError(error)}\n`);
     process.exit(exitStatus.crashed);
   });
   await using ending = new AsyncDisposableStack();
@@ -82,7 +89,7 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
     lock.release();
   });
 
-  const side = surroundings.runnerSide({ paths, output, settings, log });
+  const control = mode.controlRunner?.({ paths, output, settings, log });
   let url = '';
   const passed = takePassedSockets();
   const edge = new Edge({ paths, settings, log, released: () => void holdPorts() });
@@ -92,10 +99,11 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   const ports = new AssignedPorts({
     ...{ paths, settings, log },
     routed: () => edge.routed,
-    api: () => (mayHoldApi ? placeOfApi(url, settings) : undefined),
+    api: () => (mayHoldApi ? apiAddress(url, settings) : undefined),
   });
   const runner = new RunnerClient({
-    ...{ ...side, path: paths.runnerSocket, log },
+    ...{ path: paths.runnerSocket, log, replaceOthers: control === undefined },
+    ...(control && { whenAbsent: () => control.start() }),
     greeted: (client, { users }) => {
       mayHoldApi ||= !users;
       return ports.hold((addresses) => client.call('hold', { addresses }));
@@ -103,69 +111,70 @@ export async function run(home: string, surroundings: Surroundings): Promise<voi
   });
   const holdPorts = () => ports.hold((addresses) => runner.call('hold', { addresses }));
   ending.defer(async () => {
-    await side.abandon(runner);
+    await control?.abandon(runner);
     await runner.close();
   });
   const builds = new Slots(settings.buildConcurrency);
   const moveLock = new MoveLock();
   const node = process.execPath;
   const appliance = { paths, settings, runner, holdPorts, log, builds, moveLock, node, domains: edge };
-  const deployer = new AppService(appliance);
-  await deployer.recover();
+  const service = new AppService(appliance);
+  await service.recover();
 
-  const pushes = placeOfPushes(paths, settings);
-  const keys = new KeyStore(paths.keys, pushes.authorizedKeys);
+  const ssh = sshAccess(paths, settings);
+  const keys = new KeyStore(paths.keys, ssh.authorizedKeys);
   await keys.synchronize().catch((error) => log.error('keys not written', { error }));
   const tokens = new TokenStore(paths.tokens);
   const record = (event: Omit<LoggedEvent, 'at'>) => recordEvent(appliance, event);
-  const shared = { service: deployer, tokens, keys, edge, record, version, log, url: () => url };
-  const runnerNow = async () => {
+  const runnerInfo = async () => {
     const usage = runner.info && (await runner.usage());
     // A new runner may have replaced the first one meanwhile.
     return runner.info && usage && { ...runner.info, ...usage };
   };
-  const api = (local: boolean) => createApi({ ...shared, local, runner: runnerNow }).callback();
-  const ssh = createSshApi({ service: deployer, keys, log }).callback();
+  const shared = { service, tokens, keys, edge, record, version, log, url: () => url, runner: runnerInfo };
+  const api = (local: boolean) => createApi({ ...shared, local }).callback();
   const sockets = [
     { path: paths.serverSocket, mode: 0o600, listener: api(true) },
-    { ...pushes.socket, listener: ssh },
+    { ...ssh.socket, listener: createSshApi({ service, keys, log }).callback() },
   ];
   ({ url } = ending.use(await serveApi(settings.listen, api(false), sockets, { log, passed })));
   void holdPorts();
-  const { host, port } = settings.listen;
-  if (passed.length > 0 && url !== `http://${toUrlHost(host)}:${port}`)
+  warnAboutAddress(url, settings, passed.length > 0, log);
+
+  const settled = service.keepRunning();
+  edge.start();
+  ending.defer(() => edge.stop());
+  log.info('ready', { url });
+  mode.whenReady({ url, pid: process.pid, home: paths.home, version }, settled, log);
+  const signal = await stopped;
+  log.info('stopping', { signal });
+  await service.windDown();
+  await control?.end(runner, signal);
+}
+
+/** Returns the address at which the API listens or will listen; undefined if the system picks the port. */
+function apiAddress(url: string, { listen }: ServerSettings): PortAddress | undefined {
+  if (url === '') return listen.port === 0 ? undefined : listen;
+  const { hostname, port } = new URL(url);
+  return { host: fromUrlHost(hostname), port: Number(port) };
+}
+
+function warnAboutAddress(url: string, { listen }: ServerSettings, isPassed: boolean, log: Log): void {
+  const { host, port } = listen;
+  if (isPassed && url !== `http://${toUrlHost(host)}:${port}`)
     log.warn('API listens at another address than config.json says: run install.sh again', {
       url,
       host,
       port,
     });
-
-  const settled = deployer.keepRunning();
-  edge.start();
-  ending.defer(() => edge.stop());
-  log.info('ready', { url });
-  if (!isLoopback(settings.listen.host))
-    log.warn('API reachable without TLS: tokens travel unencrypted', { url });
-  surroundings.whenReady({ url, pid: process.pid, home: paths.home, version });
-  void surroundings.untilSettled?.(settled, log);
-  const signal = await stopped;
-  log.info('stopping', { signal });
-  await deployer.windDown();
-  await side.end(runner, signal);
-}
-
-/** Returns the address at which the API listens or will listen; undefined if the system picks the port. */
-function placeOfApi(url: string, { listen }: ServerSettings): PortAddress | undefined {
-  if (url === '') return listen.port === 0 ? undefined : listen;
-  const { hostname, port } = new URL(url);
-  return { host: fromUrlHost(hostname), port: Number(port) };
+  if (!isLoopback(host)) log.warn('API reachable without TLS: tokens travel unencrypted', { url });
 }
 
 /**
  * Waits for the signal that ends the server: the first signal, or one that libexec/supervise.sh got before the start. A second
  * SIGINT ends the process at once. Other signals may come twice: from a service manager and from the supervisor.
  */
-function untilTold(): Promise<NodeJS.Signals> {
+function waitForSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     let interrupted = false;
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGUSR2'] as const) {
@@ -180,9 +189,7 @@ function untilTold(): Promise<NodeJS.Signals> {
 }
 
 function alreadyRunning(home: string): AppError {
-  return new AppError('already_running', `Sluice is up already with the state in ${home}`, {
-    hint: '`sluice status` shows what it runs. For a second one, set SLUICE_HOME to another directory.',
+  return new AppError('already_running', `Sluice is already running with the state in ${home}.`, {
+    hint: 'See what runs: `sluice status`. To run a second Sluice, set SLUICE_HOME to another directory.',
   });
 }
-
-export const { version } = manifest;

@@ -12,7 +12,7 @@ import { type ConnectionLimits, connectionLimits, limitConnections } from './con
 
 /** Shortest time between two log lines about connections that are not accepted, in ms. */
 const quiet = 10_000;
-/** How long requests may go on that are under way when the server stops, in ms. */
+/** Time for requests under way to end when the server stops, in ms. */
 const grace = 2000;
 
 interface ApiListener extends AsyncDisposable {
@@ -20,7 +20,7 @@ interface ApiListener extends AsyncDisposable {
   url: string;
 }
 
-/** What this machine alone can reach, and who of it may: its mode. */
+/** Unix socket, with the mode that decides which users may connect. */
 interface LocalSocket {
   path: string;
   mode: number;
@@ -28,9 +28,9 @@ interface LocalSocket {
 }
 
 /**
- * Serves the API on TCP, and what there is for this machine alone on unix sockets. Disposing of it lets requests that
- * are under way go on for a moment, and ends them then.
- * @param passed descriptors of sockets that listen already, for `remote`; if one of them is of TCP, no other port is opened
+ * Serves the API on TCP and on unix sockets. Disposing of the result waits a moment for requests under way, then ends them.
+ * @param remote listener for requests on TCP
+ * @param passed descriptors of sockets that listen already, for `remote`; if one of them is a TCP socket, no port is opened
  * @throws AppError `port_taken`
  */
 export async function serveApi(
@@ -61,15 +61,15 @@ export async function serveApi(
   for (const fd of passed) tcp = addressInfo(await open(remote, { fd })) ?? tcp;
   tcp ??= addressInfo(await openPort(host, port, (where) => open(remote, where)));
   for (const { path, listener, mode } of sockets) {
-    // One left over from a server that was killed; that nobody listens on it is what the lock says.
+    // A killed server leaves its socket. The lock of the server guarantees that nobody listens on it.
     await rm(path, { force: true });
     await open(listener, { path });
     await chmod(path, mode);
   }
 
   const url = `http://${toUrlHost(tcp?.address ?? host)}:${tcp?.port ?? port}`;
-  const kept = opened.move();
-  return { url, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+  const listeners = opened.move();
+  return { url, [Symbol.asyncDispose]: () => listeners.disposeAsync() };
 }
 
 /**
@@ -92,8 +92,8 @@ function addressInfo(address: ReturnType<Server['address']>): AddressInfo | unde
 }
 
 /**
- * Handles the requests of a connection one after the other. Node.js emits a request before the previous one is answered, with
- * a response that has no socket yet. Koa misses the end of such a response, and leaves the file of its body open. Node.js
+ * Handles the requests of a connection one after the other. Node.js emits a request before the previous one is answered, and the
+ * response has no socket yet. Koa misses the end of such a response, and leaves the file of its body open. Node.js
  * ends the process when it collects the handle of that file.
  */
 function inTurn(listener: RequestListener): RequestListener {
@@ -127,8 +127,8 @@ function listen(server: Server, options: ListenOptions, fail: (error: Error) => 
 }
 
 function portTaken(host: string | undefined, port: number | undefined): AppError {
-  return new AppError('port_taken', `${host} port ${port} is taken by another process`, {
-    hint: 'Set another "listen.port" in config.json, or end what listens there.',
+  return new AppError('port_taken', `Port ${port} of ${host} is in use by another process.`, {
+    hint: 'Stop that process, or set another `listen.port` in config.json.',
   });
 }
 

@@ -5,25 +5,24 @@ import { exists } from '../system/fs/exists.ts';
 import { writeJsonAtomic } from '../system/fs/files.ts';
 
 /**
- * Puts a package.json above all apps where there is one further up. Node.js asks the nearest one upwards whether a `.js`
- * file is an ES module, so an app without a package.json would be taken for what the directory around our home is: in a
- * checkout of Sluice, for an ES module.
+ * Writes a package.json above all apps if a directory above the home has one. The nearest package.json decides if Node.js loads a
+ * `.js` file as an ES module. Without ours, an app without a package.json in a checkout of Sluice would be an ES module.
  *
- * Elsewhere there must be none: yarn 1 lists the directory of each package.json above its project, and an app that has a
- * user of its own cannot list this one.
+ * Otherwise removes the file: yarn 1 lists the directory of each package.json above its project, and an app with a user of its own
+ * cannot list this directory.
  */
 export async function shieldApps(paths: Paths): Promise<void> {
   const path = join(paths.apps, 'package.json');
-  // Whose free space is asked for before there is an app.
+  // The free space of this directory is checked before any app exists.
   await mkdir(paths.apps, { recursive: true, mode: 0o700 });
   if (!(await isBelowPackage(paths.home))) return await rm(path, { force: true });
-  // Once is enough: a start must not need disk space, or a full disk would keep apps down that are all there.
+  // A start must not need disk space: on a full disk, apps still start.
   if (await exists(path)) return;
   await writeJsonAtomic(path, { private: true }, 0o644);
 }
 
 async function isBelowPackage(directory: string): Promise<boolean> {
-  // What we cannot look at, Node.js cannot either.
+  // Node.js cannot read what we cannot read.
   if (await exists(join(directory, 'package.json')).catch(() => false)) return true;
   const above = dirname(directory);
   return above !== directory && (await isBelowPackage(above));

@@ -1,37 +1,28 @@
 import { homeFromEnvironment } from '../config/paths.ts';
 import { withDeadline } from '../system/concurrency/deadline.ts';
+import type { Log } from '../system/log/log.ts';
 import { sayReadyToSystemd } from '../system/process/systemd.ts';
 import { asProgram } from './program.ts';
-import { run } from './run.ts';
+import { type Ready, run } from './run.ts';
 
-/** How long the machine's start waits for apps, in ms: one that does not come up must not keep it from being done. */
+/** Time that the start of the machine waits for apps, in ms. */
 const patience = 60_000;
 
-/**
- * The server as a unit of systemd's, beside that of the runner: it starts none, and ends none when it ends. What it logs
- * goes to stderr, which is the journal's.
- */
+/** Runs the server as a unit of systemd. The runner has its own unit. The log goes to stderr, which systemd stores in its journal. */
 async function serve(home: string): Promise<void> {
-  let url = '';
   await run(home, {
     openLog: () => process.stderr.fd,
-    runnerSide: () => ({
-      replaceOthers: true,
-      abandon: async () => undefined,
-      end: async () => undefined,
-    }),
-    whenReady: (ready) => {
-      url = ready.url;
-    },
-    async untilSettled(settled, log) {
-      if ((await withDeadline(settled, patience)).timedOut) log.warn('apps are slow to start', { patience });
-      try {
-        await sayReadyToSystemd(`at ${url}`);
-      } catch (error) {
-        log.error('systemd not told', { error });
-      }
-    },
+    whenReady: (ready, settled, log) => void reportReady(ready, settled, log),
   });
+}
+
+async function reportReady({ url }: Ready, settled: Promise<void>, log: Log): Promise<void> {
+  if ((await withDeadline(settled, patience)).timedOut) log.warn('apps are slow to start', { patience });
+  try {
+    await sayReadyToSystemd(`at ${url}`);
+  } catch (error) {
+    log.error('systemd not notified', { error });
+  }
 }
 
 if (import.meta.main) await asProgram(() => serve(homeFromEnvironment()));

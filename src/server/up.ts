@@ -9,39 +9,53 @@ import type { LogLevel } from '../system/log/log-level.ts';
 import { spawn } from '../system/process/run.ts';
 import { smallHeap } from '../system/process/small-heap.ts';
 import { asProgram } from './program.ts';
-import { type Ready, run } from './run.ts';
+import { type Ready, type RunnerControl, run } from './run.ts';
 
 export type { Ready } from './run.ts';
 
 /**
- * `sluice up`: server and runner, in the foreground, until SIGINT or SIGTERM; SIGUSR2 ends both and leaves the apps
- * running, for the next `sluice up` to take over: of another version, maybe.
- * @param whenReady said on stdout, with `--json` as JSON, as soon as it can be talked to
- * @throws AppError where it cannot start; what ran before goes on
+ * Runs the server and its runner in the foreground, until SIGINT or SIGTERM. SIGUSR2 ends both and leaves the apps running for the
+ * next `sluice up`, which may be of another version.
+ * @param whenReady called when the server accepts requests
+ * @throws AppError if the server cannot start; apps that run already keep running
  */
 export async function up(home: string, whenReady: (ready: Ready) => void): Promise<void> {
   await run(home, {
     openLog: ({ log }) => openLog(log),
-    runnerSide({ paths, output, settings, log }) {
-      noteSupervisor(paths, log);
-      const runnerProcess = new RunnerProcess(paths.home, output, settings.logLevel, log);
-      // Where the sockets lie in a directory of root's, so is the runner: systemd starts it.
-      const isOurs = statSync(paths.run).uid === process.getuid?.();
-      return {
-        whenAbsent: isOurs ? runnerProcess.ensure : () => undefined,
-        async abandon(runner) {
-          // One that was there before goes on; one of our own has nothing to do.
-          if (runnerProcess.isRunning) await endRunner(runner, 'SIGTERM');
-        },
-        end: endRunner,
-      };
+    controlRunner({ paths, output, settings, log }) {
+      writeSupervisor(paths, log);
+      return new RunnerProcess(paths, output, settings.logLevel, log);
     },
     whenReady,
   });
 }
 
+/** Size of our log from which a start renames it, in bytes. */
+const maxLogSize = 10 * 1024 ** 2;
+
+/**
+ * Opens our log for appending. A large log is renamed to `sluice.log.1`; a runner of an earlier server keeps writing to that file.
+ * If the disk refuses to open the log, stderr is the log, because a full disk must not keep apps down.
+ * @returns the file descriptor of the log
+ */
+export function openLog(path: string): number {
+  const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  if (size > maxLogSize) {
+    // A rename may fail on a full disk. The log then grows, so that the server still starts.
+    try {
+      renameSync(path, `${path}.1`);
+    } catch {}
+  }
+  try {
+    return openSync(path, 'a', 0o600);
+  } catch (error) {
+    if (!isRefusedByDisk(error)) throw error;
+    return process.stderr.fd;
+  }
+}
+
 /** Writes the supervisor's process id for `install.sh --local --stop`. A full disk must not keep the server down. */
-function noteSupervisor(paths: Paths, log: Log): void {
+function writeSupervisor(paths: Paths, log: Log): void {
   const pid = process.env['SLUICE_SUPERVISOR'];
   if (pid === undefined) return;
   try {
@@ -51,94 +65,69 @@ function noteSupervisor(paths: Paths, log: Log): void {
   }
 }
 
-/** Ends all apps, what is in flight first, or leaves them. A runner that is gone has nothing left to end. */
-async function endRunner(runner: RunnerClient, signal: NodeJS.Signals): Promise<void> {
-  try {
-    await (signal === 'SIGUSR2' ? runner.leave() : runner.shutdown());
-  } catch (error) {
-    if (!(error instanceof AppError && error.code === 'runner_unavailable')) throw error;
-  }
-}
-
-function sayReady(ready: Ready): void {
-  const text = process.argv.includes('--json')
-    ? JSON.stringify(ready)
-    : `sluice ${ready.version} is up at ${ready.url}; its state and its log are in ${ready.home}`;
-  process.stdout.write(`${text}\n`);
-}
-
-const largest = 10 * 1024 ** 2;
-
-/**
- * Opens our own log to append to it; one that is large becomes `sluice.log.1` first, in place of the one before. A
- * runner that is still there from an earlier server goes on writing into that. If the disk refuses to open the log, stderr is
- * the log: a full disk must not keep apps down.
- * @returns its file descriptor
- */
-export function openLog(path: string): number {
-  const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-  if (size > largest) setAside(path);
-  try {
-    return openSync(path, 'a', 0o600);
-  } catch (error) {
-    if (!isRefusedByDisk(error)) throw error;
-    return process.stderr.fd;
-  }
-}
-
-/** A directory may be beyond us, for example on a full disk; a log that grows on is better than no start. */
-function setAside(path: string): void {
-  try {
-    renameSync(path, `${path}.1`);
-  } catch {}
-}
-
 const entry = fileURLToPath(new URL('../runner/main.ts', import.meta.url));
 
-/** Starts runners: one at a time, in a session of its own, so that it outlives us and Ctrl-C does not reach it. */
-export class RunnerProcess {
-  readonly #home: string;
+/** Runner that this server starts: one process at a time, in a session of its own, which outlives the server and Ctrl-C. */
+class RunnerProcess implements RunnerControl {
+  readonly #paths: Paths;
   readonly #log: Log;
   readonly #output: number;
   readonly #logLevel: LogLevel;
   #child: ChildProcess | undefined;
 
-  /** @param output file descriptor that its log goes to */
-  constructor(home: string, output: number, logLevel: LogLevel, log: Log) {
-    this.#home = home;
+  /** @param output file descriptor of the runner's log */
+  constructor(paths: Paths, output: number, logLevel: LogLevel, log: Log) {
+    this.#paths = paths;
     this.#output = output;
     this.#logLevel = logLevel;
     this.#log = log;
   }
 
-  /** Starts one, unless one that we started has yet to answer. */
-  readonly ensure = (): void => {
-    if (this.#child !== undefined) return;
+  start(): void {
+    // If root owns the directory of the sockets, systemd starts the runner.
+    const isOurs = statSync(this.#paths.run).uid === process.getuid?.();
+    if (this.#child !== undefined || !isOurs) return;
     const { NODE_OPTIONS: _, ...env } = process.env;
     const child = spawn(process.execPath, [...smallHeap, entry], {
-      cwd: this.#home,
-      env: { ...env, SLUICE_HOME: this.#home, SLUICE_LOG_LEVEL: this.#logLevel },
+      cwd: this.#paths.home,
+      env: { ...env, SLUICE_HOME: this.#paths.home, SLUICE_LOG_LEVEL: this.#logLevel },
       stdio: ['ignore', this.#output, this.#output],
       detached: true,
     });
     this.#child = child;
-    child.once('error', (error) => this.#gone('error', { error: error.message }));
+    child.once('error', (error) => this.#ended('error', { error: error.message }));
     child.once('exit', (code, signal) =>
-      this.#gone(code === 0 ? 'info' : 'error', { pid: child.pid, code, signal }),
+      this.#ended(code === 0 ? 'info' : 'error', { pid: child.pid, code, signal }),
     );
-    // It goes on when we end; to us it is a connection, whoever started it.
     child.unref();
-  };
-
-  /** Whether one that we started runs. */
-  get isRunning(): boolean {
-    return this.#child !== undefined;
   }
 
-  #gone(level: LogLevel, how: Record<string, unknown>): void {
+  async abandon(runner: RunnerClient): Promise<void> {
+    // A runner of an earlier server keeps its apps running.
+    if (this.#child !== undefined) await this.end(runner, 'SIGTERM');
+  }
+
+  /** Ends the runner and all apps after their requests; after SIGUSR2, leaves the apps running. */
+  async end(runner: RunnerClient, signal: NodeJS.Signals): Promise<void> {
+    try {
+      await (signal === 'SIGUSR2' ? runner.leave() : runner.shutdown());
+    } catch (error) {
+      if (!(error instanceof AppError && error.code === 'runner_unavailable')) throw error;
+    }
+  }
+
+  #ended(level: LogLevel, fields: Record<string, unknown>): void {
     this.#child = undefined;
-    this.#log[level]('runner ended', how);
+    this.#log[level]('runner ended', fields);
   }
 }
 
-if (import.meta.main) await asProgram(() => up(homeFromEnvironment(), sayReady));
+function printReady(ready: Ready): void {
+  const text = process.argv.includes('--json')
+    ? JSON.stringify(ready)
+    : `Sluice ${ready.version} listens at ${ready.url}. Its state and its log are in ${ready.home}.`;
+  process.stdout.write(`${text}\n`);
+}
+
+// Last, so that all of this module is loaded.
+if (import.meta.main) await asProgram(() => up(homeFromEnvironment(), printReady));

@@ -1,7 +1,7 @@
 /**
- * Loads what the server and the runner load, sooner or later, and ends: run once in a process of its own before `sluice up`, it fills the
- * compile cache. Stripping types costs 17 MB of memory that a process never gives back, and one that finds all its
- * modules in the cache does not do it.
+ * Fills the compile cache with all modules of the server and the runner, in a process that runs before `sluice up` and then ends.
+ * Stripping types takes 17 MB of memory that a process never gives back. A process that finds all modules in the cache does not
+ * strip types.
  */
 import { flushCompileCache } from 'node:module';
 import '../runner/main.ts';

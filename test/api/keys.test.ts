@@ -39,7 +39,7 @@ async function makeKey(name: string, type = 'ed25519'): Promise<{ public: string
   return { public: await readFile(`${path}.pub`, 'utf8'), private: await readFile(path, 'utf8') };
 }
 
-test('a key that is added stands in the file of sshd with nothing allowed but our command, until it is removed', async () => {
+test('a key stands in the file of sshd with nothing allowed but our command, until it is removed', async () => {
   const { public: key } = await makeKey('laptop');
   const added = await add('laptop', key, 'shop');
   assert.equal(added.file, file);
@@ -62,7 +62,7 @@ test('a key that is added stands in the file of sshd with nothing allowed but ou
   await assert.rejects(remove('laptop'), { code: 'key_not_found' });
 });
 
-test('what others have written into the file stays as it is, and where it is', async () => {
+test('lines of others in the file do not change', async () => {
   const { public: own } = await makeKey('own');
   const before = `# mine\n${own}from="10.0.0.1" ssh-rsa AAAA somebody`;
   await writeFile(file, before);
@@ -73,42 +73,43 @@ test('what others have written into the file stays as it is, and where it is', a
   assert.deepEqual(all.slice(0, 3), before.split('\n'));
   assert.equal(all.filter((line) => line.startsWith('restrict,')).length, 2);
   assert.deepEqual(all.slice(-2), ['ssh-rsa BBBB later', '']);
-  // Whatever becomes of our own lines around them, no line of somebody else's is lost.
+  // Without our last line, no line of others is lost.
   await writeFile(file, all.filter((line) => !/^# Sluice in .+ writes to here$/.test(line)).join('\n'));
   await remove('one');
   await remove('two');
   assert.equal(await readFile(file, 'utf8'), `${before}\nssh-rsa BBBB later\n`);
 });
 
-test('two Sluices of one user share the file, and neither touches the lines of the other, or of its owner', async (t) => {
-  const shared = join(directory, 'shared');
-  const settings = { ssh: { authorizedKeys: shared } };
-  const [one, two] = [await startSluice(t, { settings }), await startSluice(t, { settings })];
-  await one.call('POST', '/v1/keys', { name: 'first', key: (await makeKey('first')).public });
-  await two.call('POST', '/v1/keys', { name: 'second', key: (await makeKey('second')).public });
-  // A line of the owner's own that looks much like ours, and one that is not UTF-8.
-  const own = Buffer.concat([
-    Buffer.from('restrict,command="/usr/bin/backup" ssh-rsa AAAA b\xfccher\n', 'latin1'),
-    await readFile(shared),
-  ]);
-  const [first, ...rest] = own.toString('latin1').split('\n');
-  const between = [rest[0], first, ...rest.slice(1)].join('\n');
-  await writeFile(shared, Buffer.from(between, 'latin1'));
-  const has = async (text: string) => (await readFile(shared, 'latin1')).includes(text);
-  await one.stop();
-  await one.up();
-  await one.call('DELETE', '/v1/keys/first');
+test('two Sluices of one user share the file, and neither changes the lines of the other or of its owner', async (t) => {
+  const home = await temporaryDirectory(t);
+  const file = join(home, 'shared');
+  const store = (name: string) => {
+    const authorized = new AuthorizedKeys({ path: file, user: 'me' }, join(home, name), [
+      '/node',
+      '/ssh.cjs',
+      join(home, name, 'ssh.sock'),
+    ]);
+    return new KeyStore(join(home, `${name}.json`), authorized);
+  };
+  await store('one').add('first', (await makeKey('first')).public, null);
+  await store('two').add('second', (await makeKey('second')).public, null);
+  // A line of the owner that looks much like ours and is not UTF-8, between our lines.
+  const [begin, ...rest] = (await readFile(file, 'latin1')).split('\n');
+  const own = Buffer.from('restrict,command="/usr/bin/backup" ssh-rsa AAAA b\xfccher', 'latin1').toString(
+    'latin1',
+  );
+  await writeFile(file, Buffer.from([begin, own, ...rest].join('\n'), 'latin1'));
+  const has = async (text: string) => (await readFile(file, 'latin1')).includes(text);
+  await store('one').remove('first');
   assert.deepEqual(
-    [await has(' first\n'), await has(' second\n'), await has(`${first}\n`)],
+    [await has(' first\n'), await has(' second\n'), await has(`${own}\n`)],
     [false, true, true],
   );
-  await two.stop();
-  await two.up();
-  await two.call('DELETE', '/v1/keys/second');
-  assert.equal(await readFile(shared, 'latin1'), `${first}\n`);
+  await store('two').remove('second');
+  assert.equal(await readFile(file, 'latin1'), `${own}\n`);
 });
 
-test('paths with quotes, spaces and umlauts are written so that the shell of sshd finds them, and are found again', async () => {
+test('the shell of sshd can read paths with quotes, spaces and umlauts, and we find our lines again', async () => {
   const path = join(directory, 'quoted');
   const socket = `/home/o'hara "the" größe/ssh.sock`;
   const keys = new AuthorizedKeys({ path, user: 'me' }, `/home/o'hara "the" größe`, ['/bin/echo', socket]);
@@ -124,76 +125,77 @@ test('paths with quotes, spaces and umlauts are written so that the shell of ssh
   assert.equal(await readFile(path, 'utf8'), '');
 });
 
-test('a key that logs in already cannot push as well, since sshd would take the first of the two', async () => {
+test('a key that logs in cannot push, since sshd takes the first of two lines', async () => {
   const { public: own } = await makeKey('login');
   await writeFile(file, `no-pty ${own}`);
   await assert.rejects(add('login', own), {
     code: 'invalid_key',
-    message: /has this key already, for something else$/,
+    message: /already has this key for another purpose\.$/,
   });
   assert.deepEqual(await sluice.call('GET', '/v1/keys'), []);
   assert.equal(await readFile(file, 'utf8'), `no-pty ${own}`);
 });
 
-test('what is no public key, or is there already, is refused with the reason', async () => {
+test('an invalid or duplicate key is refused with the reason', async () => {
   const pair = await makeKey('pair');
   await assert.rejects(add('p', pair.private), {
     code: 'invalid_key',
     message: /private key, which must not leave/,
   });
-  await assert.rejects(add('p', 'hello'), { code: 'invalid_key', message: /no public key of ssh/ });
-  await assert.rejects(add('p', ''), { code: 'invalid_key', message: /there are 0 keys/ });
+  await assert.rejects(add('p', 'hello'), { code: 'invalid_key', message: /not a public key of ssh/ });
+  await assert.rejects(add('p', ''), { code: 'invalid_key', message: /has 0 keys/ });
   await assert.rejects(add('p', `${pair.public}${pair.public}`), {
     code: 'invalid_key',
-    message: /there are 2 keys/,
+    message: /has 2 keys/,
   });
   await assert.rejects(add('p', 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAA'), {
-    message: /ssh-keygen does not take this/,
+    message: /ssh-keygen does not accept this/,
   });
-  await assert.rejects(add('p', `command="id" ${pair.public}`), { message: /no public key of ssh/ });
+  await assert.rejects(add('p', `command="id" ${pair.public}`), { message: /not a public key of ssh/ });
   await assert.rejects(add('../p', pair.public), { code: 'bad_request', message: /cannot name a key/ });
   await assert.rejects(add('p"\n', pair.public), { code: 'bad_request' });
   await add('p', pair.public);
   await assert.rejects(add('p', (await makeKey('other')).public), { message: /a key named "p" already/ });
-  await assert.rejects(add('q', pair.public), { message: /this key is here already, as "p"/ });
+  await assert.rejects(add('q', pair.public), { message: /The server already has this key, as "p"/ });
   await remove('p');
 });
 
-test('a file that is a link is written where it leads; one that is lost is written anew at the next start', async (t) => {
-  const real = join(directory, 'elsewhere');
-  const linked = join(directory, 'linked');
+test('a link to the file stays a link; a lost file is written again at the next start', async (t) => {
+  const home = await temporaryDirectory(t);
+  const real = join(home, 'elsewhere');
+  const linked = join(home, 'linked');
   await writeFile(real, '');
   await symlink(real, linked);
-  const own = await startSluice(t, { settings: { ssh: { authorizedKeys: linked } } });
-  await own.call('POST', '/v1/keys', { name: 'moved', key: (await makeKey('moved')).public });
+  await storeAt(home, linked).add('moved', (await makeKey('moved')).public, null);
   assert.match(await readFile(real, 'utf8'), / moved\n/);
   await writeFile(real, '');
-  await own.stop();
-  await own.up();
+  await storeAt(home, linked).synchronize();
   assert.match(await readFile(real, 'utf8'), / moved\n/);
 });
 
-test('a file that cannot be written is told, and the key is not added', async (t) => {
-  // Where there is a file, no directory can be: for root, too.
-  await writeFile(join(directory, 'in-the-way'), '');
-  const own = await startSluice(t, {
-    settings: { ssh: { authorizedKeys: join(directory, 'in-the-way/keys') } },
-  });
-  const key = (await makeKey('refused')).public;
-  await assert.rejects(own.call('POST', '/v1/keys', { name: 'refused', key }), {
+test('a file that cannot be written is reported, and the key is not added', async (t) => {
+  const home = await temporaryDirectory(t);
+  // A path below a file does not exist, for root either.
+  await writeFile(join(home, 'in-the-way'), '');
+  const store = storeAt(home, join(home, 'in-the-way/keys'));
+  await assert.rejects(store.add('refused', (await makeKey('refused')).public, null), {
     code: 'invalid_settings',
     message: /where sshd looks for keys, cannot be read and written: ENOTDIR$/,
   });
-  assert.deepEqual(await own.call('GET', '/v1/keys'), []);
+  assert.deepEqual(await store.list(), []);
 });
+
+function storeAt(home: string, path: string): KeyStore {
+  return new KeyStore(
+    join(home, 'keys.json'),
+    new AuthorizedKeys({ path, user: 'me' }, home, ['ssh.cjs', 'socket']),
+  );
+}
 
 test("an added key stays in sshd's file, however often the file is written meanwhile", async (t) => {
   const home = await temporaryDirectory(t);
   const path = join(home, 'authorized_keys');
-  const store = new KeyStore(
-    join(home, 'keys.json'),
-    new AuthorizedKeys({ path, user: 'deploy' }, home, ['ssh.cjs']),
-  );
+  const store = storeAt(home, path);
   const writes: Promise<void>[] = [];
   let added = false;
   const adding = store.add('busy', (await makeKey('busy')).public, null).finally(() => {
@@ -207,13 +209,14 @@ test("an added key stays in sshd's file, however often the file is written meanw
   assert.match(await readFile(path, 'utf8'), / busy\n/);
 });
 
-test('without a key no file is made', async (t) => {
-  const path = join(directory, 'none/authorized_keys');
-  await startSluice(t, { settings: { ssh: { authorizedKeys: path } } });
+test('without a key no file is created', async (t) => {
+  const home = await temporaryDirectory(t);
+  const path = join(home, 'none/authorized_keys');
+  await storeAt(home, path).synchronize();
   await assert.rejects(stat(path), { code: 'ENOENT' });
 });
 
-test('only who may manage tokens may manage keys', async () => {
+test('only admin tokens for all apps may manage keys', async () => {
   const { token } = await sluice.call<{ token: string }>('POST', '/v1/tokens', {
     name: 'deployer',
     scopes: ['deploy'],
@@ -232,7 +235,7 @@ test('only who may manage tokens may manage keys', async () => {
   );
 });
 
-test('what was good for an app alone goes with it, is told, and opens nothing to another app of that name', async () => {
+test('tokens and keys of an app alone are removed with the app, and give no access to a new app of that name', async () => {
   await sluice.deploy('brief', answering('one'));
   const { token } = await sluice.call<{ token: string }>('POST', '/v1/tokens', {
     ...{ name: 'for-brief', scopes: ['deploy'], app: 'brief' },

@@ -152,7 +152,7 @@ test('another machine deploys with a URL and a token', async (t) => {
   assert.equal((await sluice.releases('remote'))[0]?.by, 'ci');
   const refused = await cli(['deploy', directory, '--app', 'other'], { env: remote });
   assert.equal(refused.code, 1);
-  assert.match(refused.stderr, /^failed: the token ci is for the app remote only/);
+  assert.match(refused.stderr, /^failed: The token ci is for the app remote only/);
 });
 
 test('without --app the name in package.json counts, and where there is none that is asked for', async (t) => {

@@ -51,8 +51,8 @@ test('over http, a push without a token, with a wrong one, a revoked one or one 
   const refusals = {
     slc_wrong: /Authentication failed/,
     [revoked]: /Authentication failed/,
-    [await token('reader', 'read')]: /this needs scope deploy; the token reader has read\n/,
-    [await token('other', 'deploy', 'blog')]: /the token other is for the app blog only\n/,
+    [await token('reader', 'read')]: /This call needs scope deploy; the token reader has read\.\n/,
+    [await token('other', 'deploy', 'blog')]: /The token other is for the app blog only\.\n/,
   };
   for (const [secret, message] of Object.entries(refusals)) {
     for (const command of [
@@ -168,8 +168,8 @@ test('over ssh, no key, an unknown one, a removed one and one of another app get
   };
   for (const key of [undefined, 'stranger', 'gone'])
     assert.match(await push(key), /Permission denied \(publickey\)/);
-  assert.match(await push('blogger'), /^sluice: the key blogger is for the app blog only$/m);
-  assert.match(await push('blogger', 'new'), /^sluice: the key blogger is for the app blog only$/m);
+  assert.match(await push('blogger'), /^sluice: The key blogger is for the app blog only\.$/m);
+  assert.match(await push('blogger', 'new'), /^sluice: The key blogger is for the app blog only\.$/m);
   await assertUntouched();
 });
 

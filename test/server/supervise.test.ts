@@ -92,7 +92,7 @@ test('sluice up starts a killed server again within a second, keeps apps up, and
   const first = await status();
   const refused = await cli(['up'], { env: { SLUICE_HOME: home } });
   assert.equal(refused.code, 1);
-  assert.match(refused.stderr, /is up already/);
+  assert.match(refused.stderr, /is already running/);
   assert.equal(await readFile(join(home, 'up.pid'), 'utf8'), `${up.pid}\n`);
   assert.equal(await parentOf(first.server.pid), up.pid, 'the parent of the server is the shell');
   let last = first;

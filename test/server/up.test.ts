@@ -24,7 +24,7 @@ test('a second sluice up with the same home is refused, and the first one goes o
   const sluice = await startSluice(t);
   const { code, errors } = await runUp(sluice.home);
   assert.equal(code, exitStatus.anotherIsUp);
-  assert.match(errors, /is up already/);
+  assert.match(errors, /is already running/);
   assert.equal((await sluice.request('/healthz')).status, 200);
 });
 
@@ -37,7 +37,7 @@ test('where its port is taken, it says so and leaves nothing behind', async (t) 
   await writeJsonAtomic(`${home}/config.json`, { listen: { port } });
   const { code, errors } = await runUp(home);
   assert.equal(code, 1);
-  assert.match(errors, new RegExp(`port ${port} is taken`));
+  assert.match(errors, new RegExp(`Port ${port} of .+ is in use`));
   assert.equal((await runUp(home)).code, 1, 'the lock is free again');
 });
 
@@ -48,7 +48,7 @@ test('two homes cannot share a port', async (t) => {
   await writeJsonAtomic(`${home}/config.json`, { listen: { port } });
   const { code, errors } = await runUp(home);
   assert.equal(code, 1);
-  assert.match(errors, new RegExp(`port ${port} is taken`));
+  assert.match(errors, new RegExp(`Port ${port} of .+ is in use`));
   assert.equal((await first.request('/healthz')).status, 200);
 });
 

@@ -11,16 +11,16 @@ import { ensurePrivateDirectory, writeFileAtomic } from '../../system/fs/files.t
 import { shellWord } from '../../system/text/format.ts';
 import type { Key } from './keys.ts';
 
-/** `restrict` takes away all that is not the command: terminal, forwarding, and whatever sshd will learn yet. */
+/** Options of a key. `restrict` forbids all but the command: terminals, forwarding, and features of later versions of sshd. */
 const options = 'restrict,command="';
 
 /**
- * The file in which sshd looks for the keys of our user. It may be the one that its owner logs in with, and that another
- * Sluice writes into: only what stands between two lines of ours, and is ours, is changed.
+ * File in which sshd looks for the keys of a user. The owner may log in with keys in the same file, and another Sluice may write to
+ * it: only our own lines change.
  */
 export class AuthorizedKeys {
   readonly path: string;
-  /** whose file it is: who pushes says so, as in ssh://USER@HOST/APP */
+  /** user of the file, as in ssh://USER@HOST/APP */
   readonly user: string;
   readonly #command: string[];
   readonly #mode: number;
@@ -28,8 +28,8 @@ export class AuthorizedKeys {
   readonly #end: string;
 
   /**
-   * @param owner tells one Sluice from another: its home
-   * @param command what sshd is to run for whoever has a key, whatever they ask for; the key's name is added to it
+   * @param owner name of this Sluice: its home
+   * @param command program that sshd runs for each key, whatever the client asks for; its last argument is the key's name
    */
   constructor(
     { path, user, mode = 0o600 }: { path: string; user: string; mode?: number },
@@ -39,40 +39,68 @@ export class AuthorizedKeys {
     this.path = path;
     this.user = user;
     this.#mode = mode;
-    this.#command = command;
+    // The shell of sshd reads the command, inside double quotes.
+    this.#command = command.map((word) => shellWord(word).replaceAll('"', '\\"'));
     this.#begin = bytes(`# Sluice in ${owner} writes from here: see \`sluice keys\``);
     this.#end = bytes(`# Sluice in ${owner} writes to here`);
   }
 
   /**
-   * A key that logs in as well would be found there first, or, worse, no more: it can be for one of the two only.
+   * Checks that the file has no other line with a key. sshd takes the first of two lines, so a key can log in or push, not both.
    * @throws AppError `invalid_key`
    */
   async assertUnused(key: string): Promise<void> {
-    const { before, after } = this.#split(await this.#read());
-    if (![...before, ...after].some((line) => !line.startsWith('#') && line.includes(key))) return;
-    throw new AppError('invalid_key', `${this.path} has this key already, for something else`, {
-      hint: 'A key can log in or push, not both. Make another one for pushing (`ssh-keygen -t ed25519 -f ~/.ssh/deploy`); docs/git.md says how ssh is told which one to take.',
+    const lines = linesOf(await this.#read());
+    const isOther = (line: string) => !line.startsWith('#') && !this.#isOurs(line) && line.includes(key);
+    if (!lines.some(isOther)) return;
+    throw new AppError('invalid_key', `${this.path} already has this key for another purpose.`, {
+      hint: 'A key can log in or push, not both. Make another key for pushing: `ssh-keygen -t ed25519 -f ~/.ssh/deploy`. docs/git.md shows how ssh selects it.',
     });
   }
 
-  /** Puts these keys, and no others, between the lines of ours. */
+  /** Replaces our lines with lines for these keys. Other lines keep their bytes and their order. */
   async write(keys: readonly Key[]): Promise<void> {
     const text = await this.#read();
-    const { before, after } = this.#split(text);
-    const block = keys.length === 0 ? [] : [this.#begin, ...keys.map((key) => this.#line(key)), this.#end];
-    const lines = [...before, ...block, ...after];
-    const changed = lines.length === 0 ? '' : `${lines.join('\n')}\n`;
-    if (changed === text) return;
+    const lines = linesOf(text);
+    const ours = keys.length === 0 ? [] : [this.#begin, ...keys.map((key) => this.#line(key)), this.#end];
+    const others = lines.filter((line) => !this.#isOurs(line));
+    const first = lines.findIndex((line) => this.#isOurs(line));
+    const changed = others.toSpliced(first === -1 ? others.length : first, 0, ...ours);
+    const newText = changed.map((line) => `${line}\n`).join('');
+    if (newText === text) return;
     try {
       await ensurePrivateDirectory(dirname(this.path));
-      await writeFileAtomic(await this.#target(), Buffer.from(changed, 'latin1'), this.#mode);
+      // The owner may keep the file elsewhere, behind a link.
+      const file = (await ifThere(realpath(this.path))) ?? this.path;
+      await writeFileAtomic(file, Buffer.from(newText, 'latin1'), this.#mode);
     } catch (error) {
       throw this.#explain(error);
     }
   }
 
-  /** That this user may not look at the file, or change it; any other error as it is. */
+  /** Returns the text of the file, one character for each byte: the lines of others may not be UTF-8. */
+  async #read(): Promise<string> {
+    try {
+      return await readFile(this.path, 'latin1');
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return '';
+      throw this.#explain(error);
+    }
+  }
+
+  #line({ name, key, app }: Key): string {
+    return bytes(
+      `${options}${this.#command.join(' ')} ${name}" ${key} ${name}${app === null ? '' : ` for ${app}`}`,
+    );
+  }
+
+  /** Returns true for the lines that we wrote. An upgrade changes the command, but not its last word, our socket. */
+  #isOurs(line: string): boolean {
+    const socket = bytes(`${this.#command.at(-1)} `);
+    return line === this.#begin || line === this.#end || (line.startsWith(options) && line.includes(socket));
+  }
+
+  /** Returns the error to report if we may not read or write the file; any other error unchanged. */
   #explain(error: unknown): unknown {
     const code = systemCode(error) ?? '';
     if (!['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EISDIR'].includes(code)) return error;
@@ -85,96 +113,40 @@ export class AuthorizedKeys {
       },
     );
   }
-
-  #line({ name, key, app }: Key): string {
-    return bytes(`${this.#start}${name}" ${key} ${name}${app === null ? '' : ` for ${app}`}`);
-  }
-
-  /** The last word of the command as it is written: the others change with an upgrade. */
-  get #socket(): string {
-    return this.#words.at(-1) ?? '';
-  }
-
-  /** How every line of ours begins; the name of a key needs no quotes. */
-  get #start(): string {
-    return `${options}${this.#words.join(' ')} `;
-  }
-
-  /** The command, for the shell that sshd runs it with, and for the quotes that it stands in. */
-  get #words(): string[] {
-    return this.#command.map((word) => shellWord(word).replaceAll('"', '\\"'));
-  }
-
-  /** Byte by byte: what others have written need not be UTF-8, and must stay as it is. */
-  async #read(): Promise<string> {
-    try {
-      return await readFile(this.path, 'latin1');
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') return '';
-      throw this.#explain(error);
-    }
-  }
-
-  /** Where it is a link, the file that it leads to: the link is somebody's way of keeping it elsewhere. */
-  async #target(): Promise<string> {
-    return (await ifThere(realpath(this.path))) ?? this.path;
-  }
-
-  /**
-   * The lines that are not ours, before and after where ours stand. A line between ours that we would not have written
-   * is somebody's, whatever has become of the lines around it: to lose it might lock them out.
-   */
-  #split(text: string): { before: string[]; after: string[] } {
-    const before: string[] = [];
-    const after: string[] = [];
-    const isOurs = (line: string) => line.startsWith(options) && line.includes(bytes(`${this.#socket} `));
-    let place: 'before' | 'among' | 'after' = 'before';
-    for (const line of text.replace(/\n$/, '').split('\n')) {
-      if (line === this.#begin) place = 'among';
-      else if (line === this.#end) place = 'after';
-      else if (place !== 'among' || !isOurs(line)) (place === 'before' ? before : after).push(line);
-    }
-    return text === '' ? { before: [], after: [] } : { before, after };
-  }
 }
 
-/** A text as `#read` gives it. */
+/** Returns the bytes of a text as characters, like `#read`. */
 function bytes(text: string): string {
   return Buffer.from(text).toString('latin1');
 }
 
-/** Where sshd finds the keys that may push, and where what it starts for them finds us. */
-interface Pushes {
+function linesOf(text: string): string[] {
+  return text === '' ? [] : text.replace(/\n$/, '').split('\n');
+}
+
+/** Command that carries a push to the server. */
+const relay =
+  installedTree === undefined
+    ? [process.execPath, fileURLToPath(new URL('../../relay/ssh.cjs', import.meta.url))]
+    : [join(installedTree, 'libexec/node'), join(installedTree, 'src/relay/ssh.cjs')];
+
+/** Access of clients over ssh: the file that sshd reads, and the socket that the relay connects to. */
+interface SshAccess {
   authorizedKeys: AuthorizedKeys;
   socket: { path: string; mode: number };
 }
 
 /**
- * Pushes come in as the user that we are, or as one of their own. That one can read the file and open the socket by its
- * group, which both have from their directory; nothing else of ours is open to it.
+ * Returns the access over ssh. Clients log in as our own user, or as a user for pushes alone. The latter reads the file and opens
+ * the socket through its group, which both files get from their directory. Nothing else of ours is open to that user.
  */
-export function placeOfPushes(paths: Paths, { ssh }: ServerSettings): Pushes {
-  if (ssh.user === undefined) {
-    const path = ssh.authorizedKeys.replace(/^~(?=\/)/, homedir());
-    const command = [...relay, paths.sshSocket];
-    return {
-      authorizedKeys: new AuthorizedKeys({ path, user: userInfo().username }, paths.home, command),
-      socket: { path: paths.sshSocket, mode: 0o600 },
-    };
+export function sshAccess(paths: Paths, { ssh }: ServerSettings): SshAccess {
+  if (ssh.user !== undefined) {
+    const file = { path: paths.pushKeys, user: ssh.user, mode: 0o640 };
+    const authorizedKeys = new AuthorizedKeys(file, paths.home, [...relay, paths.pushSocket]);
+    return { authorizedKeys, socket: { path: paths.pushSocket, mode: 0o660 } };
   }
-  const command = [...relay, paths.pushSocket];
-  return {
-    authorizedKeys: new AuthorizedKeys(
-      { path: paths.pushKeys, user: ssh.user, mode: 0o640 },
-      paths.home,
-      command,
-    ),
-    socket: { path: paths.pushSocket, mode: 0o660 },
-  };
+  const file = { path: ssh.authorizedKeys.replace(/^~(?=\/)/, homedir()), user: userInfo().username };
+  const authorizedKeys = new AuthorizedKeys(file, paths.home, [...relay, paths.sshSocket]);
+  return { authorizedKeys, socket: { path: paths.sshSocket, mode: 0o600 } };
 }
-
-/** The command that carries a push to us. */
-const relay =
-  installedTree === undefined
-    ? [process.execPath, fileURLToPath(new URL('../../relay/ssh.cjs', import.meta.url))]
-    : [join(installedTree, 'libexec/node'), join(installedTree, 'src/relay/ssh.cjs')];

@@ -6,19 +6,19 @@ import type { AuthorizedKeys } from './authorized-keys.ts';
 
 const keySchema = v.strictObject({
   name: v.string(),
-  /** the only app it may push to; null for all */
+  /** only app that the key may push to; null for all apps */
   app: v.nullable(v.string()),
   /** type and base64, as in a .pub file, without its comment */
   key: v.string(),
-  /** `SHA256:…`, as ssh shows it */
+  /** `SHA256:…`, as ssh prints it */
   fingerprint: v.string(),
   createdAt: v.string(),
 });
 
-/** A public key that may push over ssh. */
+/** Public key that may push over ssh. */
 export type Key = v.InferOutput<typeof keySchema>;
 
-/** The public keys that may push, here and in the file that sshd reads. */
+/** Store of the public keys that may push. Keeps the file of sshd in step. */
 export class KeyStore {
   readonly #keys: NamedRecords<Key>;
   readonly #authorized: AuthorizedKeys;
@@ -28,12 +28,12 @@ export class KeyStore {
     this.#authorized = authorized;
   }
 
-  /** Where sshd finds them. */
+  /** Path of the file that sshd reads. */
   get file(): string {
     return this.#authorized.path;
   }
 
-  /** As whom they push. */
+  /** User that clients log in as. */
   get user(): string {
     return this.#authorized.user;
   }
@@ -47,8 +47,9 @@ export class KeyStore {
   }
 
   /**
-   * @param text the content of a .pub file
-   * @throws AppError `invalid_key`, `bad_request` where the name is no name, or taken
+   * Adds a key.
+   * @param text content of a .pub file
+   * @throws AppError `invalid_key`; `bad_request` if the name is invalid or in use
    */
   async add(name: string, text: string, app: string | null): Promise<Key> {
     const key = publicKeyIn(text);
@@ -62,8 +63,8 @@ export class KeyStore {
       const same = others.find((other) => other.key === key);
       if (same !== undefined) {
         throw invalid(
-          `this key is here already, as "${same.name}"`,
-          '`sluice keys list` shows what it may do.',
+          `The server already has this key, as "${same.name}".`,
+          'See what the key may do: `sluice keys list`',
         );
       }
     };
@@ -72,62 +73,65 @@ export class KeyStore {
     return record;
   }
 
-  /** @throws AppError `key_not_found` */
+  /** Removes a key. @throws AppError `key_not_found` */
   async remove(name: string): Promise<void> {
     if (!(await this.#keys.remove(name))) {
       // An earlier call may have removed the key here and failed before it changed sshd's file.
       await this.synchronize();
-      throw new AppError('key_not_found', `there is no key named "${name}"`, {
-        hint: '`sluice keys list` shows the ones there are.',
+      throw new AppError('key_not_found', `Key not found: "${name}".`, {
+        hint: 'List keys: `sluice keys list`',
       });
     }
     await this.synchronize();
   }
 
-  /** Removes those that may push to one app alone, which is gone. @returns their names */
+  /** Removes the keys of an app that was removed, and returns their names. */
   async removeOf(app: string): Promise<string[]> {
     const removed = await this.#keys.removeWhere((key) => key.app === app);
     if (removed.length > 0) await this.synchronize();
     return removed.map(({ name }) => name);
   }
 
-  /** Makes the file that sshd reads say what is so. One without keys that is not there is not made. */
+  /** Writes our keys to the file of sshd. Creates no file if there are no keys. */
   synchronize(): Promise<void> {
     return this.#keys.between((keys) => this.#authorized.write(keys));
   }
 }
 
-/** As OpenSSH names them (sshd(8), AUTHORIZED_KEYS FILE FORMAT); the old ssh-dss is refused by every sshd of today. */
+/** Key types of OpenSSH (sshd(8), AUTHORIZED_KEYS FILE FORMAT), without ssh-dss, which current versions refuse. */
 const types =
   /^(?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)|sk-(?:ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)$/;
 
-/** Type and base64 of the one key in a text. @throws AppError `invalid_key` */
+/** Returns type and base64 of the only key in a text. @throws AppError `invalid_key` */
 function publicKeyIn(text: string): string {
   if (/PRIVATE KEY/.test(text)) {
     throw invalid(
-      'this is a private key, which must not leave its machine',
+      'This is a private key, which must not leave its machine.',
       'Send the file beside it that ends in .pub.',
     );
   }
   const lines = text.split(/\r?\n/).filter((line) => line.trim() !== '' && !line.startsWith('#'));
-  if (lines.length !== 1) throw invalid(`there are ${lines.length} keys in it; one at a time is added`);
+  if (lines.length !== 1) throw invalid(`The text has ${lines.length} keys (expected 1).`);
   const [type = '', base64 = ''] = lines[0]?.trim().split(/\s+/) ?? [];
   if (!types.test(type) || !/^[A-Za-z0-9+/]+={0,2}$/.test(base64)) {
-    throw invalid('this is no public key of ssh', 'It is one line that begins like "ssh-ed25519 AAAA…".');
+    throw invalid(
+      'This is not a public key of ssh.',
+      'A public key is one line, such as "ssh-ed25519 AAAA…".',
+    );
   }
   return `${type} ${base64}`;
 }
 
-/** By OpenSSH's own program: what it takes for a key, sshd does. */
+/** Returns the fingerprint of a key. OpenSSH's own program computes it, and accepts the same keys as sshd. */
 async function fingerprintOf(key: string): Promise<string> {
   try {
     const { stdout } = await run('ssh-keygen', ['-l', '-E', 'sha256', '-f', '-'], { input: `${key}\n` });
     return /SHA256:\S+/.exec(stdout)?.[0] ?? '';
   } catch (error) {
-    if (systemCode(error) !== 'ENOENT') throw invalid('ssh-keygen does not take this for a public key');
+    if (systemCode(error) !== 'ENOENT') throw invalid('ssh-keygen does not accept this public key.');
     throw invalid(
-      'there is no ssh-keygen on the server',
-      'Without OpenSSH nobody can push over ssh. Debian: `apt-get install openssh-server`.',
+      'There is no ssh-keygen on the server.',
+      'Install OpenSSH, which pushes over ssh need (Debian: `apt-get install openssh-server`).',
     );
   }
 }

@@ -4,22 +4,21 @@ import { AppError } from '../../errors/app-error.ts';
 import type { ApiState } from '../context.ts';
 import { type Scope, scopes, type TokenStore } from './tokens.ts';
 
-/** Who asks. */
+/** Caller of the API. */
 export interface Principal {
-  /** for the history: a token's name, `ssh:` and a key's name, or `local` */
+  /** name for the history: a token's name, `ssh:` and a key's name, or `local` */
   name: string;
   scope: Scope;
-  /** the only app it may touch; null for all */
+  /** only app that the caller may access; null for all apps */
   app: string | null;
 }
 
-/** Whoever may open the server's unix socket (mode 0600) is its owner, and may do anything. */
+/** Owner of the server, who alone may open its unix socket (mode 0600). */
 const owner: Principal = { name: 'local', scope: 'admin', app: null };
 
 /**
- * Finds out who asks: by bearer token, or, on the unix socket, its owner. Which of the two holds is told by the
- * listener that a request came in on, never by looking at its socket: one that has been closed meanwhile has no
- * address either.
+ * Finds the caller by a bearer token. On the unix socket the caller is the owner.
+ * @param local true for the listener of the unix socket; the socket itself may be closed and have no address any more
  * @throws AppError `unauthorized`
  */
 export function authenticate(tokens: TokenStore, local: boolean): RouterMiddleware<ApiState> {
@@ -30,12 +29,12 @@ export function authenticate(tokens: TokenStore, local: boolean): RouterMiddlewa
   };
 }
 
-/** Whether a client of git asks: it knows of user names and passwords only, and shows people text. */
+/** Returns true for a client of git, which has user names and passwords instead of tokens, and shows text to people. */
 export function isGit(ctx: Pick<Context, 'path'>): boolean {
   return ctx.path.startsWith('/git/');
 }
 
-/** How a client that has not said who it is is to say so. */
+/** Returns the header that asks a client for its token. */
 export function challenge(ctx: Pick<Context, 'path'>): string {
   return isGit(ctx)
     ? 'Basic realm="Sluice: any user name, and a token as password"'
@@ -46,7 +45,7 @@ function bearerToken(header: string): string | undefined {
   return /^bearer +(\S+)$/i.exec(header)?.[1];
 }
 
-/** The user name may be any: a token says itself whose it is. */
+/** Returns the password, or the bearer token. The user name does not matter. */
 function basicPassword(header: string): string | undefined {
   const credentials = /^basic +([A-Za-z0-9+/=]+)$/i.exec(header)?.[1];
   if (credentials === undefined) return bearerToken(header);
@@ -55,44 +54,41 @@ function basicPassword(header: string): string | undefined {
 
 async function byToken(secret: string | undefined, tokens: TokenStore): Promise<Principal> {
   if (secret === undefined) {
-    throw new AppError('unauthorized', 'this call needs a token', {
-      hint: 'Send `Authorization: Bearer slc_…`; to git give it as the password. On the server, `sluice token create NAME` makes one.',
+    throw new AppError('unauthorized', 'This call needs a token.', {
+      hint: 'Send `Authorization: Bearer slc_…`, or give git the token as the password. Create a token on the server: `sluice token create NAME`',
     });
   }
   const token = await tokens.find(secret);
   if (token === undefined) {
-    throw new AppError('unauthorized', 'there is no such token', {
-      hint: 'It may have been revoked. On the server, `sluice token list` shows the ones there are.',
+    throw new AppError('unauthorized', 'The token is unknown or was revoked.', {
+      hint: 'List tokens on the server: `sluice token list`',
     });
   }
   const scope = scopes.findLast((each) => token.scopes.includes(each)) ?? 'read';
   return { name: token.name, scope, app: token.app };
 }
 
-/**
- * Lets only those through who have the scope and, where the path names an app, may touch it.
- * @throws AppError `forbidden`
- */
+/** Admits callers that have a scope and may access the app of the path. @throws AppError `forbidden` */
 export function need(scope: Scope): RouterMiddleware<ApiState> {
   return (ctx, next) => {
     const { principal } = ctx.state;
     if (!includes(principal.scope, scope)) {
       throw new AppError(
         'forbidden',
-        `this needs scope ${scope}; the token ${principal.name} has ${principal.scope}`,
+        `This call needs scope ${scope}; the token ${principal.name} has ${principal.scope}.`,
         {
-          hint: `On the server, \`sluice token create NAME --scope ${scope}\` makes one that may.`,
+          hint: `Create a token with that scope on the server: \`sluice token create NAME --scope ${scope}\``,
         },
       );
     }
     const app = ctx.params['app'];
-    if (app !== undefined) assertMayTouch(principal, app);
+    if (app !== undefined) assertMayAccess(principal, app);
     return next();
   };
 }
 
-/** For what concerns the whole server: a token for one app may not, whatever its scope. @throws AppError `forbidden` */
-export function needWhole(scope: Scope): RouterMiddleware<ApiState> {
+/** Admits callers that have a scope and may access all apps. @throws AppError `forbidden` */
+export function needAllApps(scope: Scope): RouterMiddleware<ApiState> {
   const needScope = need(scope);
   return (ctx, next) => {
     if (ctx.state.principal.app !== null) throw otherApp(ctx.state.principal);
@@ -101,21 +97,19 @@ export function needWhole(scope: Scope): RouterMiddleware<ApiState> {
 }
 
 /** @throws AppError `forbidden` */
-export function assertMayTouch(principal: Principal, app: string): void {
-  if (!mayTouch(principal, app)) throw otherApp(principal);
+export function assertMayAccess(principal: Principal, app: string): void {
+  if (!mayAccess(principal, app)) throw otherApp(principal);
 }
 
-export function mayTouch(principal: Principal, app: string): boolean {
+export function mayAccess(principal: Principal, app: string): boolean {
   return principal.app === null || principal.app === app;
 }
 
-export function includes(had: Scope, needed: Scope): boolean {
-  return scopes.indexOf(had) >= scopes.indexOf(needed);
+export function includes(scope: Scope, needed: Scope): boolean {
+  return scopes.indexOf(scope) >= scopes.indexOf(needed);
 }
 
 function otherApp({ name, app }: Principal): AppError {
-  return new AppError(
-    'forbidden',
-    `${name.startsWith('ssh:') ? 'the key' : 'the token'} ${name.replace(/^ssh:/, '')} is for the app ${app} only`,
-  );
+  const caller = name.startsWith('ssh:') ? `The key ${name.slice('ssh:'.length)}` : `The token ${name}`;
+  return new AppError('forbidden', `${caller} is for the app ${app} only.`);
 }

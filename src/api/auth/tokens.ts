@@ -3,15 +3,15 @@ import * as v from 'valibot';
 import { NamedRecords } from '../../config/named-records.ts';
 import { AppError } from '../../errors/app-error.ts';
 
-/** What a token may do; each includes the ones before it. */
+/** Scopes of a token. Each scope includes the scopes before it. */
 export const scopes = ['read', 'deploy', 'admin'] as const;
 export type Scope = (typeof scopes)[number];
 
-/** A token without its secret, which is shown once and kept nowhere. */
+/** Token without its secret, which is shown once and not stored. */
 export interface Token {
   name: string;
   scopes: Scope[];
-  /** the only app it is good for; null for all */
+  /** only app that the token may access; null for all apps */
   app: string | null;
   createdAt: string;
 }
@@ -25,10 +25,7 @@ const tokenSchema = v.strictObject({
 });
 type StoredToken = v.InferOutput<typeof tokenSchema>;
 
-/**
- * The tokens of the API. Only SHA-256 sums of them are stored: a token is 256 random bits, so a slow hash would add
- * nothing.
- */
+/** Store of the API's tokens. It has only their SHA-256 hashes: a token is 256 random bits, so a slow hash adds nothing. */
 export class TokenStore {
   readonly #tokens: NamedRecords<StoredToken>;
 
@@ -37,8 +34,8 @@ export class TokenStore {
   }
 
   /**
-   * @returns the token itself, the only time that it can be seen
-   * @throws AppError `bad_request` where the name is no name, or taken
+   * Creates a token and returns it with its secret, which cannot be read again.
+   * @throws AppError `bad_request` if the name is invalid or in use
    */
   async create(
     name: string,
@@ -55,25 +52,25 @@ export class TokenStore {
     return (await this.#tokens.all()).map(withoutHash);
   }
 
-  /** @throws AppError `token_not_found` */
+  /** Revokes a token. @throws AppError `token_not_found` */
   async revoke(name: string): Promise<void> {
     if (await this.#tokens.remove(name)) return;
-    throw new AppError('token_not_found', `there is no token named "${name}"`, {
-      hint: '`sluice token list` shows the ones there are.',
+    throw new AppError('token_not_found', `Token not found: "${name}".`, {
+      hint: 'List tokens: `sluice token list`',
     });
   }
 
-  /** Makes those worthless that are good for one app alone, which is gone. @returns their names */
+  /** Revokes the tokens of an app that was removed, and returns their names. */
   async removeOf(app: string): Promise<string[]> {
     return (await this.#tokens.removeWhere((token) => token.app === app)).map(({ name }) => name);
   }
 
-  /** The token that `secret` is, or undefined. Takes as long for a wrong one as for a right one. */
+  /** Returns the token of a secret, or undefined. Takes the same time for a wrong secret as for a right one. */
   async find(secret: string): Promise<Token | undefined> {
-    const wanted = hash(secret);
+    const sought = hash(secret);
     let found: StoredToken | undefined;
     for (const token of await this.#tokens.all()) {
-      if (timingSafeEqual(Buffer.from(token.hash, 'hex'), wanted)) found = token;
+      if (timingSafeEqual(Buffer.from(token.hash, 'hex'), sought)) found = token;
     }
     return found && withoutHash(found);
   }

@@ -7,7 +7,7 @@ import type { AppService } from '../../service/app-service.ts';
 import type { Log } from '../../system/log/log.ts';
 import { printable } from '../../system/text/printable.ts';
 import type { KeyStore } from '../auth/keys.ts';
-import { assertMayTouch } from '../auth/principal.ts';
+import { assertMayAccess } from '../auth/principal.ts';
 import type { ApiState } from '../context.ts';
 import { renderPush } from '../deploy-text.ts';
 import { createKoa, Router } from '../koa.ts';
@@ -36,7 +36,7 @@ export function createSshApi({ service, keys, log }: SshOptions): Koa<ApiState> 
       });
     ctx.state.principal = { name: `ssh:${key.name}`, scope: 'deploy', app: key.app };
     const { service: name, app } = parseCommand(command);
-    assertMayTouch(ctx.state.principal, app);
+    assertMayAccess(ctx.state.principal, app);
     const exchange = await service.git(app, {
       service: name,
       mode: 'duplex',

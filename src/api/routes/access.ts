@@ -1,7 +1,7 @@
 import type { Router } from '@koa/router';
 import * as v from 'valibot';
 import type { Key, KeyStore } from '../auth/keys.ts';
-import { needWhole } from '../auth/principal.ts';
+import { needAllApps } from '../auth/principal.ts';
 import { scopes, type TokenStore } from '../auth/tokens.ts';
 import { jsonBody, onlyApp } from '../body.ts';
 import { type ApiState, takes } from '../context.ts';
@@ -20,11 +20,11 @@ const addBody = v.strictObject({
 
 /** Public keys that may push over ssh. */
 export function keyRoutes(router: Router<ApiState>, keys: KeyStore): void {
-  router.get('/v1/keys', needWhole('admin'), takes(), async (ctx) => {
+  router.get('/v1/keys', needAllApps('admin'), takes(), async (ctx) => {
     ctx.body = await keys.list();
   });
 
-  router.post('/v1/keys', needWhole('admin'), takes(), async (ctx) => {
+  router.post('/v1/keys', needAllApps('admin'), takes(), async (ctx) => {
     const { name, key, app } = await jsonBody(ctx, addBody);
     ctx.status = 201;
     ctx.body = {
@@ -34,7 +34,7 @@ export function keyRoutes(router: Router<ApiState>, keys: KeyStore): void {
     } satisfies AddedKey;
   });
 
-  router.delete('/v1/keys/:name', needWhole('admin'), takes(), async (ctx) => {
+  router.delete('/v1/keys/:name', needAllApps('admin'), takes(), async (ctx) => {
     await keys.remove(ctx.params['name'] ?? '');
     ctx.status = 204;
   });
@@ -48,18 +48,18 @@ const createBody = v.strictObject({
 
 /** Tokens. The secret of one is in the answer to its creation and nowhere else. */
 export function tokenRoutes(router: Router<ApiState>, tokens: TokenStore): void {
-  router.get('/v1/tokens', needWhole('admin'), takes(), async (ctx) => {
+  router.get('/v1/tokens', needAllApps('admin'), takes(), async (ctx) => {
     ctx.body = await tokens.list();
   });
 
-  router.post('/v1/tokens', needWhole('admin'), takes(), async (ctx) => {
+  router.post('/v1/tokens', needAllApps('admin'), takes(), async (ctx) => {
     const { name, scopes, app } = await jsonBody(ctx, createBody);
     const { secret, token } = await tokens.create(name, scopes, app);
     ctx.status = 201;
     ctx.body = { ...token, token: secret };
   });
 
-  router.delete('/v1/tokens/:name', needWhole('admin'), takes(), async (ctx) => {
+  router.delete('/v1/tokens/:name', needAllApps('admin'), takes(), async (ctx) => {
     await tokens.revoke(ctx.params['name'] ?? '');
     ctx.status = 204;
   });

@@ -3,7 +3,7 @@ import * as v from 'valibot';
 import { AppError } from '../../errors/app-error.ts';
 import type { AppService } from '../../service/app-service.ts';
 import type { KeyStore } from '../auth/keys.ts';
-import { includes, mayTouch, need } from '../auth/principal.ts';
+import { includes, mayAccess, need } from '../auth/principal.ts';
 import type { TokenStore } from '../auth/tokens.ts';
 import { jsonBody } from '../body.ts';
 import { type ApiState, queryFlag, queryText, takes, targetOf } from '../context.ts';
@@ -25,7 +25,7 @@ export interface AppSources {
 export function appRoutes(router: Router<ApiState>, { service, tokens, keys }: AppSources): void {
   router.get('/v1/apps', need('read'), takes(), async (ctx) => {
     const all = await service.list();
-    ctx.body = all.filter(({ name }) => mayTouch(ctx.state.principal, name));
+    ctx.body = all.filter(({ name }) => mayAccess(ctx.state.principal, name));
   });
 
   router.get('/v1/apps/:app', need('read'), takes('environment'), async (ctx) => {

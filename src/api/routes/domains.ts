@@ -7,7 +7,7 @@ import { errorBody } from '../../errors/app-error.ts';
 import type { LoggedEvent } from '../../releases/events-log.ts';
 import type { AppService } from '../../service/app-service.ts';
 import type { Log } from '../../system/log/log.ts';
-import { mayTouch, need, needWhole } from '../auth/principal.ts';
+import { mayAccess, need, needAllApps } from '../auth/principal.ts';
 import { jsonBody } from '../body.ts';
 import { type ApiState, takes } from '../context.ts';
 
@@ -36,14 +36,14 @@ const addBody = v.strictObject({
 /** Host names that lead to apps, and to this API. */
 export function domainRoutes(router: Router<ApiState>, { service, edge, record, log }: DomainSources): void {
   router.get('/v1/domains', need('read'), takes(), (ctx) => {
-    ctx.body = edge.list().filter(({ app }) => mayTouch(ctx.state.principal, app ?? ''));
+    ctx.body = edge.list().filter(({ app }) => mayAccess(ctx.state.principal, app ?? ''));
   });
 
-  router.get('/v1/domains/:name', needWhole('read'), takes(), (ctx) => {
+  router.get('/v1/domains/:name', needAllApps('read'), takes(), (ctx) => {
     ctx.body = edge.get(ctx.params['name'] ?? '');
   });
 
-  router.post('/v1/domains', needWhole('admin'), takes(), async (ctx) => {
+  router.post('/v1/domains', needAllApps('admin'), takes(), async (ctx) => {
     const { name, app, environment, certificate } = await jsonBody(ctx, addBody);
     const target = app === null ? null : { app, environment };
     const by = ctx.state.principal.name;
@@ -54,7 +54,7 @@ export function domainRoutes(router: Router<ApiState>, { service, edge, record, 
     ctx.status = 201;
   });
 
-  router.delete('/v1/domains/:name', needWhole('admin'), takes(), async (ctx) => {
+  router.delete('/v1/domains/:name', needAllApps('admin'), takes(), async (ctx) => {
     const { name, app, environment } = edge.get(ctx.params['name'] ?? '');
     const target = app === null || environment === null ? null : { app, environment };
     await recorded('domain remove', { name, target, by: ctx.state.principal.name }, () => edge.remove(name));

@@ -6,7 +6,7 @@ import type { Edge } from '../../edge/edge.ts';
 import type { EdgeFault } from '../../edge/wanted-hosts.ts';
 import type { LimitsReport, RunnerUsage } from '../../protocol/runner.ts';
 import type { AppService } from '../../service/app-service.ts';
-import { mayTouch, need, needWhole } from '../auth/principal.ts';
+import { mayAccess, need, needAllApps } from '../auth/principal.ts';
 import { refuseBody } from '../body.ts';
 import { type ApiState, takes } from '../context.ts';
 
@@ -55,7 +55,7 @@ export function statusRoutes(
     ctx.body = {
       server: server(),
       runner: runnerInfo,
-      apps: apps.filter(({ name }) => mayTouch(ctx.state.principal, name)),
+      apps: apps.filter(({ name }) => mayAccess(ctx.state.principal, name)),
       domains: edge.list().filter(({ app }) => app === null),
       edge: { fault: edge.fault },
     } satisfies ServerStatus;
@@ -67,7 +67,7 @@ export function statusRoutes(
  * whatever becomes of the caller, or of us, nothing stays held, and the caller knows when it is no more.
  */
 export function holdRoutes(router: Router<ApiState>, service: AppService): void {
-  router.post('/v1/hold', needWhole('admin'), takes(), async (ctx) => {
+  router.post('/v1/hold', needAllApps('admin'), takes(), async (ctx) => {
     const { req, res } = ctx;
     refuseBody(req);
     using _ = await service.hold(ctx.state.principal.name);
