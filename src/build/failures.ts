@@ -63,7 +63,7 @@ function outOfMemory(name: string, { limit }: Shortage): AppError {
     limit === null ? 'the machine ran out of memory' : `it exceeded ${formatBytes(limit)} ("buildMemory")`;
   return new AppError(
     'build_out_of_memory',
-    `The kernel killed \`${name}\` or one of its processes: ${why}. Running apps are not affected.`,
+    `the kernel killed \`${name}\` or one of its processes: ${why}; running apps are not affected`,
     {
       hint: 'Add memory or swap space to the server, raise "buildMemory" in config.json, or build elsewhere and upload the result.',
     },

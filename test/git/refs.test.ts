@@ -171,7 +171,7 @@ test('a commit without files is refused for what it is, and a push of nothing by
   await checkout.commit('Nothing at all');
   const { code, output } = await checkout.try('push', sluice.gitUrl('empty'), 'main');
   assert.equal(code, 1);
-  assert.match(output, /^failed at receive: the archive holds no file$/m);
+  assert.match(output, /^failed at receive: the archive contains no files$/m);
 });
 
 test('a shallow clone can push, as continuous integration does, and a whole one after it', async (t) => {

@@ -112,7 +112,7 @@ test('a link that leads out of the repository is refused', async (t) => {
   await checkout.commit('One', answering('one'));
   const { code, output } = await checkout.try('push', sluice.gitUrl('escape'), 'main');
   assert.equal(code, 1);
-  assert.match(output, /^failed at receive: "passwd" links to "\/etc\/passwd", which leads outside/m);
+  assert.match(output, /^failed at receive: "passwd" links to "\/etc\/passwd", which is outside/m);
 });
 
 test('a repository in which all lies in one directory is not taken for one around it', async (t) => {
@@ -123,7 +123,7 @@ test('a repository in which all lies in one directory is not taken for one aroun
     Object.fromEntries(Object.entries(files).map(([path, file]) => [`app/${path}`, file])),
   );
   const { output } = await checkout.try('push', sluice.gitUrl('folder'), 'main');
-  assert.match(output, /^failed at check: There is nothing to run: .+\n.+"root"/m);
+  assert.match(output, /^failed at check: there is nothing to run: .+\n.+"root"/m);
 });
 
 test('submodules and repositories within the repository are told by name, unless they are left out', async (t) => {
@@ -200,14 +200,14 @@ test('several apps share a repository, each with a "root" of its own; an upload 
 
 test('a "root" that is wrong, or beside which something would be passed over, is told', async (t) => {
   const cases: [object, RegExp][] = [
-    [{ 'sluice.json': { root: 'missing' } }, /"root" is "missing", and there is no such directory/],
+    [{ 'sluice.json': { root: 'missing' } }, /"root" is "missing", but there is no such directory/],
     [{ 'sluice.json': { root: '../up' } }, /root: a directory such as "server", or one for each app/],
     [{ 'sluice.json': { root: 'app', workers: 2 } }, /"workers" beside it would be ignored/],
     [
       { 'sluice.json': { root: 'app' }, 'app/sluice.json': { branches: {} } },
       /app has settings of its own for "branches"/,
     ],
-    [{ 'sluice.json': { root: 'linked' } }, /"root" is "linked", and there is no such directory/],
+    [{ 'sluice.json': { root: 'linked' } }, /"root" is "linked", but there is no such directory/],
   ];
   for (const [files, message] of cases) {
     const checkout = await Checkout.create(t);
@@ -229,7 +229,7 @@ test('a link that leads out of the "root" is refused, though it stays in the rep
   await checkout.link('app/out', '../secret.txt');
   await checkout.commit('One');
   const { output } = await checkout.try('push', sluice.gitUrl('leaving'), 'main');
-  assert.match(output, /^failed at receive: "out" links to "\.\.\/secret\.txt", which leads outside/m);
+  assert.match(output, /^failed at receive: "out" links to "\.\.\/secret\.txt", which is outside/m);
 });
 
 test('a repository of 20,000 files and one of 3,000 commits are pushed like any other', async (t) => {

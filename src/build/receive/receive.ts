@@ -7,47 +7,43 @@ import { AppError, isDiskFull } from '../../errors/app-error.ts';
 import { recordsName } from '../../releases/directory.ts';
 import { ifThere } from '../../system/fs/exists.ts';
 import { emptyDirectory, removeTree } from '../../system/fs/remove-tree.ts';
-import { diskFull, uploadTooLarge } from './archive-errors.ts';
 import { reservedName } from './entry-path.ts';
-import { decompressor, explain, peek, readBody, type Tally } from './upload.ts';
+import { decompressor, explain, peek, readBody, type Tally, uploadTooLarge } from './upload.ts';
 
 export interface ArchiveLimits {
   /** bytes as sent */
   maxUploadBytes: number;
-  /** bytes of the tar after decompression, its headers included */
+  /** bytes of the tar after decompression, including headers */
   maxExtractedBytes: number;
   /** files, directories and links */
   maxEntries: number;
-  /** milliseconds for which the sender may stand still */
+  /** longest pause of the sender, in ms */
   uploadTimeout: number;
 }
 
 export interface ReceivedArchive {
   uploadBytes: number;
-  /** of the files in it */
+  /** bytes of the files */
   extractedBytes: number;
   entries: number;
-  /** paths of files that git-lfs has put in place of the real ones, as far as the release has them */
+  /** paths of git-lfs pointers in the release */
   lfsPointers: string[];
 }
 
 interface ReceiveOptions {
-  /** bytes that the sender announced; null where it did not */
+  /** bytes in the header of the request; null if unknown */
   contentLength: number | null;
   signal: AbortSignal;
-  /** whether a folder around everything is a part of it, and not taken away */
+  /** true to keep a single folder around everything */
   keepFolder?: boolean;
-  /**
-   * Given the unpacked tree, which directory of it is the release, relative to it; empty for all. Links are not there
-   * yet. Without it all is.
-   */
+  /** Returns the directory of the release, relative to the unpacked tree; '' for the tree. Links do not exist yet. */
   chooseRoot?: (tree: string) => Promise<string>;
 }
 
 /**
- * Unpacks an archive into `directory`, which exists and is empty but for our own records. One leading folder is
- * taken away, unless it is to be kept. On any error all that was written is gone again.
- * @throws AppError `upload_…`, `archive_…`, `disk_full`; the signal's reason where it aborts
+ * Unpacks an archive into `directory`, which contains only the records of Sluice. Removes a single folder around everything
+ * unless `keepFolder` is set. Removes everything it has written on any error.
+ * @throws AppError `upload_…`, `archive_…`, `disk_full`; the reason of the signal on abort
  */
 export async function receiveArchive(
   body: Readable,
@@ -60,7 +56,7 @@ export async function receiveArchive(
     throw uploadTooLarge(limits, contentLength);
   }
   try {
-    // A name that no archive can guess, so that what is in it collides with nothing.
+    // A random name, which no entry of the archive can have.
     const incoming = await mkdtemp(join(directory, '.incoming-'));
     const tally: Tally = { bytes: 0 };
     const { tree, ...received } = await unpack(body, incoming, limits, tally, options);
@@ -69,7 +65,11 @@ export async function receiveArchive(
     return { uploadBytes: tally.bytes, ...received };
   } catch (error) {
     await emptyDirectory(directory, recordsName);
-    throw isDiskFull(error) ? diskFull(error) : error;
+    if (!isDiskFull(error)) throw error;
+    throw new AppError('disk_full', 'the disk was full before the archive was unpacked', {
+      hint: 'Free disk space: a lower "keepReleases" removes old releases.',
+      cause: error,
+    });
   }
 }
 
@@ -80,7 +80,7 @@ async function unpack(
   tally: Tally,
   { signal, keepFolder = false, chooseRoot = async () => '' }: ReceiveOptions,
 ): Promise<{ tree: string } & Omit<ReceivedArchive, 'uploadBytes'>> {
-  // Loaded only here: a running appliance rarely receives anything.
+  // Loaded here to save memory: most servers rarely receive archives.
   const { Unpacker } = await import('./unpacker.ts');
   const unpacker = new Unpacker(incoming, limits);
   const refusal = new AbortController();
@@ -92,14 +92,14 @@ async function unpack(
       try {
         for await (const blocks of wholeBlocks(tar)) unpacker.write(blocks);
       } catch (error) {
-        // Else the refusal would wait until the sender goes on.
+        // Otherwise the error would wait for the next chunk of the sender.
         refusal.abort(error);
         throw error;
       }
     });
     unpacker.assertEnded();
     const folder = keepFolder ? '' : unpacker.leadingFolder();
-    if (unpacker.files === 0) throw empty('the archive holds no file');
+    if (unpacker.files === 0) throw empty('the archive contains no files');
     const root = posix.join(folder, await chooseRoot(join(incoming, folder)));
     const { tree, lfsPointers } = unpacker.finish(root === '.' ? '' : root);
     return { tree, lfsPointers, extractedBytes: unpacker.extractedBytes, entries: unpacker.entries };
@@ -111,7 +111,7 @@ async function unpack(
   }
 }
 
-/** Cuts a tar where its blocks of 512 bytes end; what is left over at the end is no block. */
+/** Cuts a tar into multiples of its blocks of 512 bytes; drops an incomplete last block. */
 async function* wholeBlocks(tar: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   let rest: Buffer = Buffer.alloc(0);
   for await (const chunk of tar) {
@@ -122,7 +122,7 @@ async function* wholeBlocks(tar: AsyncIterable<Buffer>): AsyncGenerator<Buffer> 
   }
 }
 
-/** Moves the entries of `tree`, which lies below `directory`, up into `directory`. There may be too many names to hold. */
+/** Moves the entries of `tree` into `directory`, which contains `tree`. Does not read all names at once: there may be very many. */
 async function moveInto(directory: string, tree: string): Promise<void> {
   if (await ifThere(lstat(join(tree, recordsName)))) throw reservedName(recordsName);
   for (let moved = -1; moved !== 0; ) {
@@ -137,6 +137,6 @@ async function moveInto(directory: string, tree: string): Promise<void> {
 
 function empty(message: string): AppError {
   return new AppError('archive_empty', message, {
-    hint: 'Send the files of the app: `tar czf app.tar.gz --exclude node_modules .` in its directory.',
+    hint: 'Send the files of the app: run `tar czf app.tar.gz --exclude node_modules .` in its directory.',
   });
 }

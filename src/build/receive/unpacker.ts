@@ -12,43 +12,35 @@ import { join, posix } from 'node:path';
 import { Parser } from 'tar/parse';
 import type { ReadEntry } from 'tar/read-entry';
 import { AppError, systemCode } from '../../errors/app-error.ts';
-import {
-  shown,
-  tooLarge,
-  tooManyEntries,
-  tooManyLinks,
-  truncated,
-  unreadable,
-  unsafe,
-  writing,
-} from './archive-errors.ts';
+import { formatBytes } from '../../system/text/format.ts';
+import { shown, truncated, unreadable, unsafe, writing } from './archive-errors.ts';
 import { assertLinksStayInside, assertName, entryPath } from './entry-path.ts';
 import type { ArchiveLimits } from './receive.ts';
 import { assertNotCompressed } from './upload.ts';
 
 /**
- * Writes a tar into an empty directory, a chunk at a time, with synchronous calls: 20,000 small files take 0.7 s,
- * with asynchronous ones 3 s. The server turns between two chunks, and no app's traffic passes through it.
+ * Writes a tar into an empty directory, chunk by chunk, with synchronous calls: 20,000 small files take 0.7 s, and 3 s with
+ * asynchronous calls. The server handles other events between two chunks, and no app's traffic passes through the server.
  *
- * Symbolic links are made last: until then no path can lead through one, whatever the order of the archive is.
- * Owners, times and special mode bits are not taken over. Times, because `npm pack` gives all files the same, and
- * a server that makes an ETag of size and time would then serve an old file for a new one.
+ * Creates symbolic links last: until then no path can pass through a link, whatever the order of entries is.
+ * Ignores owners, times and special mode bits. `npm pack` gives all files the same time, and a server that computes an ETag from
+ * size and time would serve an old file for a new one.
  *
- * Memory does not grow with the archive: directories are looked up on the disk, and a limit holds for what is kept in memory.
+ * Memory does not grow with the archive: this class looks up directories on the disk, and limits the texts in memory.
  */
 export class Unpacker {
   readonly #root: string;
   readonly #limits: ArchiveLimits;
   readonly #parser = new Parser({ strict: true, maxMetaEntrySize: maxExtendedHeader });
   readonly #links = new Map<string, string>();
-  /** the first name at the root, and whether there are others */
+  /** first name at the root, and true if all entries have it */
   #top: { name: string; isOnly: boolean } | undefined;
-  /** the directory that was looked up last */
+  /** last directory that was found on the disk */
   #directory = '';
-  /** upper bound of the memory that the remembered paths take, in bytes */
-  #remembered = 0;
+  /** upper bound of the memory for texts, in bytes */
+  #textMemory = 0;
   readonly #lfsPointers: string[] = [];
-  /** descriptor of the file that is being written */
+  /** descriptor of the open file */
   #file: number | undefined;
   #beyondHeader = false;
   #ended = false;
@@ -60,14 +52,14 @@ export class Unpacker {
   constructor(root: string, limits: ArchiveLimits) {
     this.#root = root;
     this.#limits = limits;
-    // What these throw comes out of the parser's `write`.
-    this.#parser.on('entry', (entry) => this.#read(entry));
-    this.#parser.on('ignoredEntry', (entry) => refuseType(entry));
+    // The parser's `write` throws the errors of these listeners.
+    this.#parser.on('entry', (entry) => this.#unpack(entry));
+    this.#parser.on('ignoredEntry', (entry) => rejectType(entry));
     this.#parser.on('eof', () => {
       this.#ended = true;
     });
     this.#parser.on('error', (error) => {
-      if (!this.#beyondHeader) throw noTar(error);
+      if (!this.#beyondHeader) throw notTar(error);
       throw unreadable(`the archive is damaged: ${error.message}`, { cause: error });
     });
   }
@@ -75,7 +67,7 @@ export class Unpacker {
   get entries(): number {
     return this.#entries;
   }
-  /** regular files, by whatever link */
+  /** number of regular files and hard links */
   get files(): number {
     return this.#files;
   }
@@ -87,19 +79,28 @@ export class Unpacker {
   write(blocks: Buffer): void {
     if (this.#tarBytes === 0) assertNotCompressed(blocks);
     this.#tarBytes += blocks.length;
-    if (this.#tarBytes > this.#limits.maxExtractedBytes) throw tooLarge(this.#limits);
-    // What follows the end marker is padding; the parser would keep all of it.
+    const { maxExtractedBytes } = this.#limits;
+    if (this.#tarBytes > maxExtractedBytes) {
+      throw new AppError(
+        'archive_too_large',
+        `the archive unpacks to more than ${formatBytes(maxExtractedBytes)}`,
+        {
+          hint: 'Leave out node_modules and data, or raise "maxExtractedBytes" in config.json.',
+        },
+      );
+    }
+    // Padding follows the end marker; the parser would keep all of it in memory.
     if (!this.#ended) this.#parser.write(blocks);
   }
 
-  /** All files are there when this returns. @throws AppError where the archive ends before its end */
+  /** @throws AppError if the archive is not complete */
   assertEnded(): void {
-    if (!this.#ended) throw this.#beyondHeader ? truncated() : noTar();
+    if (!this.#ended) throw this.#beyondHeader ? truncated() : notTar();
   }
 
   /**
-   * The one folder around everything: `package` of npm, `repository-commit` of a forge; empty where the root holds more
-   * than one directory.
+   * Returns the single folder around everything, such as `package` of npm or `repository-commit` of a git host; '' if the root
+   * has other entries.
    */
   leadingFolder(): string {
     const { name, isOnly } = this.#top ?? { name: '', isOnly: false };
@@ -107,16 +108,16 @@ export class Unpacker {
   }
 
   /**
-   * Makes the links.
-   * @param folder the directory that is to be all there is; empty for the root itself
-   * @returns its absolute path, and the paths in it of what git-lfs has put in place of files
+   * Creates the links.
+   * @param folder directory of the release; '' for the root
+   * @returns absolute path of the directory, and the paths of git-lfs pointers in it
    */
   finish(folder: string): { tree: string; lfsPointers: string[] } {
     if (!this.#isDirectory(folder)) throw noDirectory(folder);
     const tree = join(this.#root, folder);
     const isInside = (path: string) => folder === '' || path.startsWith(`${folder}/`);
     const below = (path: string) => (folder === '' ? path : path.slice(folder.length + 1));
-    // Links beside the folder are dropped, as is everything else beside it.
+    // Everything outside the folder is dropped, including links.
     for (const path of this.#links.keys()) if (!isInside(path)) this.#links.delete(path);
     assertLinksStayInside(this.#links, folder);
     for (const [path, target] of this.#links) {
@@ -125,29 +126,29 @@ export class Unpacker {
     return { tree, lfsPointers: this.#lfsPointers.filter(isInside).map(below) };
   }
 
-  /** Closes the file that is being written where unpacking ends before its end. */
+  /** Closes the open file, if any. */
   close(): void {
     if (this.#file !== undefined) closeSync(this.#file);
     this.#file = undefined;
   }
 
-  #read(entry: ReadEntry): void {
+  #unpack(entry: ReadEntry): void {
     this.#beyondHeader = true;
     this.#count();
     const path = entryPath(entry.path);
     this.#noteTop(path.split('/', 1)[0] ?? '');
-    writing(entry.path, () => this.#make(path, entry));
+    writing(entry.path, () => this.#create(path, entry));
   }
 
-  #make(path: string, entry: ReadEntry): void {
+  #create(path: string, entry: ReadEntry): void {
     const target = entry.linkpath ?? '';
     if (entry.type === 'Directory' || entry.type === 'GNUDumpDir') {
-      this.#makeDirectory(path);
+      this.#createDirectory(path);
       entry.resume();
       return;
     }
-    if (path === '') throw unsafe(`${shown(entry.path)} is the root and no directory`);
-    this.#makeParent(path);
+    if (path === '') throw unsafe(`${shown(entry.path)} is the root, but not a directory`);
+    this.#createParent(path);
     switch (entry.type) {
       case 'File':
       case 'OldFile':
@@ -158,57 +159,67 @@ export class Unpacker {
         entry.on('end', () => this.close());
         return;
       case 'Link':
-        this.#makeHardLink(path, entryPath(target));
+        this.#createHardLink(path, entryPath(target));
         break;
       case 'SymbolicLink':
         assertName(target);
-        this.#remember(path, target);
+        this.#countText(path, target);
         this.#links.set(path, copy(target));
         break;
       default:
-        refuseType(entry);
+        rejectType(entry);
     }
     entry.resume();
   }
 
   #count(): void {
     this.#entries += 1;
-    if (this.#entries > this.#limits.maxEntries) throw tooManyEntries(this.#limits);
+    const { maxEntries } = this.#limits;
+    if (this.#entries <= maxEntries) return;
+    throw new AppError('archive_too_many_entries', `the archive contains more than ${maxEntries} entries`, {
+      hint: 'Leave out node_modules and build output, which Sluice makes on the server. Or raise "maxEntries" in config.json.',
+    });
   }
 
-  /** Notes a name at the root. tar on macOS puts the attributes of `app` into a file `._app` beside it, which does not count. */
+  /** Records a name at the root. Ignores files such as `._app`, in which tar on macOS stores the attributes of `app`. */
   #noteTop(name: string): void {
     if (name === '' || name.startsWith('._') || name === this.#top?.name) return;
     this.#top = { name, isOnly: this.#top === undefined };
   }
 
-  #remember(...texts: string[]): void {
-    for (const text of texts) this.#remembered += textOverhead + 2 * text.length;
-    if (this.#remembered > maxRemembered) throw tooManyLinks(maxRemembered);
+  /** Counts the memory of texts. @throws AppError `archive_too_many_entries` */
+  #countText(...texts: string[]): void {
+    for (const text of texts) this.#textMemory += textOverhead + 2 * text.length;
+    if (this.#textMemory <= maxTextMemory) return;
+    throw new AppError(
+      'archive_too_many_entries',
+      `the paths and targets of the links in the archive take more than ${formatBytes(maxTextMemory)}`,
+      { hint: 'Leave out node_modules and build output, which Sluice makes on the server.' },
+    );
   }
 
-  /** Returns true if a directory has been made. No path leads through a link yet. */
+  /** Returns true if the directory exists. No path passes through a link yet. */
   #isDirectory(path: string): boolean {
-    // Most entries are in the directory of the entry before, or above it.
+    // Most entries are in the directory of the previous entry, or above it.
     if (path === '' || path === this.#directory || this.#directory.startsWith(`${path}/`)) return true;
     if (lstatSync(join(this.#root, path), { throwIfNoEntry: false })?.isDirectory() !== true) return false;
     this.#directory = path;
     return true;
   }
 
-  #makeDirectory(path: string): void {
+  #createDirectory(path: string): void {
     if (this.#isDirectory(path)) return;
-    this.#makeParent(path);
+    this.#createParent(path);
     mkdirSync(join(this.#root, path));
     this.#directory = path;
   }
 
-  /** A directory need not have an entry of its own; it counts as one all the same. */
-  #makeParent(path: string): void {
+  /** Creates the parent directory, and counts it as an entry if it has none. */
+  #createParent(path: string): void {
     const parent = path.includes('/') ? posix.dirname(path) : '';
     if (this.#isDirectory(parent)) return;
     this.#count();
-    this.#makeDirectory(parent);
+    this.#createDirectory(parent);
   }
 
   #openFile(path: string, mode: number): void {
@@ -217,10 +228,10 @@ export class Unpacker {
     this.#files += 1;
   }
 
-  /** @param head the first bytes of a file */
+  /** @param head first bytes of a file */
   #noteLfsPointer(path: string, head: Buffer): void {
     if (!lfsPointer.test(head.toString('latin1', 0, 200))) return;
-    this.#remember(path);
+    this.#countText(path);
     this.#lfsPointers.push(path);
   }
 
@@ -230,12 +241,12 @@ export class Unpacker {
     this.#extractedBytes += chunk.length;
   }
 
-  #makeHardLink(path: string, target: string): void {
+  #createHardLink(path: string, target: string): void {
     this.#replacing(path, (absolute) => linkSync(join(this.#root, target), absolute));
     this.#files += 1;
   }
 
-  /** A later entry of the same path takes the place of the earlier one, as with every tar. */
+  /** Replaces an earlier entry of the same path, as every tar does. */
   #replacing<T>(path: string, create: (absolute: string) => T): T {
     const absolute = join(this.#root, path);
     try {
@@ -248,43 +259,43 @@ export class Unpacker {
   }
 }
 
-/** How the stand-in for a file begins that git-lfs keeps elsewhere (git-lfs, docs/spec.md, "The Pointer"). */
+/** First lines of a pointer that git-lfs stores instead of a file (git-lfs, docs/spec.md, "The Pointer"). */
 const lfsPointer = /^version https:\/\/git-lfs\.github\.com\/spec\/v1\n(?:ext-.+\n)*oid sha256:/;
 
 /**
- * Limits the memory for paths and targets of links, and for paths of git-lfs files, in bytes. All links are kept until the end,
+ * Limits the memory for paths and targets of links, and for paths of git-lfs pointers, in bytes. All links stay in memory,
  * because they are checked together. The 15,000 links of a large node_modules of pnpm take 6 MiB.
  */
-const maxRemembered = 16 * 1024 ** 2;
-/** Memory that V8 takes for a text in a map besides its characters, in bytes. */
+const maxTextMemory = 16 * 1024 ** 2;
+/** Memory that V8 takes for a string in a map besides its characters, in bytes. */
 const textOverhead = 64;
 
-/** Copies a text that the parser has cut out of a longer text: the slice would keep the longer text in memory. */
+/** Copies a slice of a string: the slice would keep the whole string in memory. */
 function copy(text: string): string {
   return Buffer.from(text).toString();
 }
 
 function noDirectory(folder: string): Error {
-  return new AppError('invalid_settings', `"root" is ${shown(folder)}, and there is no such directory`, {
-    hint: 'It is a directory in what is pushed or uploaded, relative to its top. Behind a link it is not found.',
+  return new AppError('invalid_settings', `"root" is ${shown(folder)}, but there is no such directory`, {
+    hint: 'Set a directory of the pushed or uploaded files, relative to their root. The path must not pass through a link.',
   });
 }
 
-function noTar(cause?: unknown): Error {
+function notTar(cause?: unknown): Error {
   return unreadable('the upload is not a tar archive', { cause });
 }
 
 /**
- * Limits the extended header of an entry, in bytes: it has a long path or attributes. The parser cuts the header into lines,
- * and empty lines take many times as much memory as their bytes.
+ * Limits the extended header of an entry, in bytes, which has a long path or attributes. The parser splits the header into
+ * lines, and empty lines take many times as much memory as their bytes.
  */
 const maxExtendedHeader = 128 * 1024;
 
-function refuseType(entry: ReadEntry): never {
+function rejectType(entry: ReadEntry): never {
   if (entry.meta) {
     throw unreadable(`the extended header ${shown(entry.path)} is larger than ${maxExtendedHeader} bytes`, {
       hint: 'Make the archive without extended attributes: `tar --no-xattrs`.',
     });
   }
-  throw unsafe(`${shown(entry.path)} is of the type ${entry.type}, which is not unpacked`);
+  throw unsafe(`${shown(entry.path)} has the type ${entry.type}, which Sluice does not unpack`);
 }

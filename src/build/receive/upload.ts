@@ -1,19 +1,21 @@
+import { addAbortListener } from 'node:events';
 import { finished, PassThrough, type Readable, type Transform } from 'node:stream';
 import { constants, createGunzip, createZstdDecompress } from 'node:zlib';
 import { AppError, systemCode } from '../../errors/app-error.ts';
-import { patientTimer } from '../../system/concurrency/deadline.ts';
-import { aborted, stalled, truncated, unreadable, uploadTooLarge } from './archive-errors.ts';
+import { withDeadline } from '../../system/concurrency/deadline.ts';
+import { formatBytes, formatDuration } from '../../system/text/format.ts';
+import { truncated, unreadable } from './archive-errors.ts';
 import type { ArchiveLimits } from './receive.ts';
 
-/** What has come in so far. */
+/** Number of bytes received so far. */
 export interface Tally {
   bytes: number;
 }
 
 /**
- * The chunks of an upload as they come in. A body that is not read to its end is left as it is, with none of our
- * listeners on it: whoever answers the sender decides whether to read on or to hang up.
- * @throws AppError `upload_too_large`, `upload_stalled`, `upload_aborted`; the signal's reason
+ * Yields the chunks of an upload as they arrive. Never destroys the body, and removes all listeners: the caller decides to read
+ * the rest or to close the connection.
+ * @throws AppError `upload_too_large`, `upload_stalled`, `upload_aborted`; the reason of the signal
  */
 export async function* readBody(
   body: Readable,
@@ -23,6 +25,7 @@ export async function* readBody(
   let end: { failure: unknown } | undefined;
   let wake = () => {};
   const onReadable = () => wake();
+  using _ = addAbortListener(signal, onReadable);
   const stopWatching = finished(body, { writable: false }, (failure) => {
     end = { failure };
     wake();
@@ -41,10 +44,10 @@ export async function* readBody(
         if (end.failure) throw aborted(tally.bytes, end.failure);
         return;
       } else {
-        const news = new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-        await interruptible(news, limits.uploadTimeout, signal, () => stalled(limits, tally.bytes));
+        const { promise, resolve } = Promise.withResolvers<void>();
+        wake = resolve;
+        const { timedOut } = await withDeadline(promise, limits.uploadTimeout);
+        if (timedOut) throw stalled(limits, tally.bytes);
       }
     }
   } finally {
@@ -53,23 +56,28 @@ export async function* readBody(
   }
 }
 
-/** Waits for `news`, but not longer than `timeout` milliseconds, and not past the abort of `signal`. */
-async function interruptible(
-  news: Promise<void>,
-  timeout: number,
-  signal: AbortSignal,
-  onTimeout: () => Error,
-): Promise<void> {
-  const { promise: interruption, reject } = Promise.withResolvers<never>();
-  const timer = patientTimer(() => reject(onTimeout()), timeout);
-  const onAbort = () => reject(signal.reason);
-  signal.addEventListener('abort', onAbort, { once: true });
-  try {
-    await Promise.race([news, interruption]);
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', onAbort);
-  }
+/** @param announced bytes in the header of the request */
+export function uploadTooLarge({ maxUploadBytes }: ArchiveLimits, announced?: number): AppError {
+  const size = announced === undefined ? 'larger' : `${formatBytes(announced)}, more`;
+  const message = `the upload is ${size} than the limit of ${formatBytes(maxUploadBytes)}`;
+  return new AppError('upload_too_large', message, {
+    hint: 'Leave out node_modules and data, or raise "maxUploadBytes" in config.json.',
+  });
+}
+
+function stalled({ uploadTimeout }: ArchiveLimits, received: number): AppError {
+  return new AppError(
+    'upload_stalled',
+    `the upload stopped for ${formatDuration(uploadTimeout)} after ${formatBytes(received)}`,
+    { hint: 'Send the archive again. On a slow connection, raise "uploadTimeout" in config.json.' },
+  );
+}
+
+function aborted(received: number, cause: unknown): AppError {
+  return new AppError('upload_aborted', `the sender disconnected after ${formatBytes(received)}`, {
+    hint: 'Send the archive again.',
+    cause,
+  });
 }
 
 type Format = 'gzip' | 'zstd' | 'plain';
@@ -85,16 +93,16 @@ const magic: { bytes: number[]; format: Format | null; name: string }[] = [
 const longestMagic = 5;
 
 /**
- * The largest window of a zstd frame, 8 MiB: what RFC 8878 asks every decoder to support, and all that levels up to
- * 19 use. It is memory that the sender makes us take; the default allows 128 MiB.
+ * Largest window of a zstd frame, as a power of two: 8 MiB, which RFC 8878 asks every decoder to support, and which levels up to
+ * 19 use. The sender controls this memory; the default allows 128 MiB.
  */
 const zstdWindowLog = 23;
 
 /**
- * A stream that decompresses what begins with `head`, told by content: the name and the type that a sender gives
- * are often wrong. Plain data passes through. The default chunks of 16 KiB are best: an upload of 200 MiB takes
- * 22 MiB of memory with them, and 34 MiB with chunks of 64 KiB, at the same speed.
- * @throws AppError `archive_unreadable` where it is something else that can be named
+ * Returns a stream that decompresses data by its first bytes, because the names and types of senders are often wrong. Plain
+ * data passes through. An upload of 200 MiB takes 22 MiB of memory with the default chunks of 16 KiB, and 34 MiB with chunks of
+ * 64 KiB, at the same speed.
+ * @throws AppError `archive_unreadable` for another known format
  */
 export function decompressor(head: Buffer): Transform {
   const format = detect(head);
@@ -102,9 +110,7 @@ export function decompressor(head: Buffer): Transform {
     case 'gzip':
       return createGunzip();
     case 'zstd':
-      return createZstdDecompress({
-        params: { [constants.ZSTD_d_windowLogMax]: zstdWindowLog },
-      });
+      return createZstdDecompress({ params: { [constants.ZSTD_d_windowLogMax]: zstdWindowLog } });
     case 'plain':
       return new PassThrough();
   }
@@ -117,12 +123,12 @@ function detect(head: Buffer): Format {
   return known.format;
 }
 
-/** Refuses data that is compressed still after decompression: the tar parser would unpack it without our bounds. */
+/** Rejects data that is still compressed: the tar parser would decompress it without limits. */
 export function assertNotCompressed(head: Buffer): void {
   if (detect(head) !== 'plain') throw unreadable('the archive is compressed twice');
 }
 
-/** What an error of a decompressor says about the archive; any other error as it is. */
+/** Returns the AppError for an error of a decompressor; returns any other error unchanged. */
 export function explain(error: unknown): unknown {
   const code = systemCode(error) ?? '';
   if (code === 'Z_BUF_ERROR') return truncated(error);
@@ -132,12 +138,12 @@ export function explain(error: unknown): unknown {
       cause: error,
     });
   }
-  // ABORT_ERR: something that is no zstd frame follows the last one.
+  // ABORT_ERR: the data after the last zstd frame is not a zstd frame.
   if (!/^(?:Z_|ZSTD_|ABORT_ERR$)/.test(code)) return error;
   return unreadable(`the compressed data is damaged: ${(error as Error).message}`, { cause: error });
 }
 
-/** Reads until the first bytes tell the format; what was read comes again from `all`. */
+/** Reads enough bytes to detect the format; `all` yields them again before the rest. */
 export async function peek(
   chunks: AsyncGenerator<Buffer>,
 ): Promise<{ head: Buffer; all: AsyncGenerator<Buffer> }> {

@@ -168,7 +168,7 @@ export async function findFile(
 
 function nothingFound(manifest: Manifest | undefined): string {
   const files = conventional.join(', no ');
-  if (manifest === undefined) return `There is nothing to run: no package.json, no ${files}`;
+  if (manifest === undefined) return `there is nothing to run: no package.json, no ${files}`;
   const main = manifest.main === undefined ? 'no "main"' : `no file ${manifest.main} for its "main"`;
-  return `There is nothing to run: package.json has no "start" script and ${main}, and there is no ${files}`;
+  return `there is nothing to run: package.json has no "start" script and ${main}, and there is no ${files}`;
 }

@@ -6,11 +6,11 @@ import { test } from 'node:test';
 import { tarball } from '../../support/archive.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 
-/** A mount namespace of its own, in which anybody may mount a small disk; not every machine lets them. */
+/** Options for a mount namespace, in which any user can mount a small disk. Some machines forbid it. */
 const isolate = ['--user', '--map-root-user', '--mount'];
 const possible = spawnSync('unshare', [...isolate, 'true']).status === 0;
 
-test('a disk that fills up while unpacking is an error of its own, and nothing is left', {
+test('A disk that fills up during an upload has its own error, and the upload leaves nothing', {
   skip: !possible,
 }, async (t) => {
   const disk = await temporaryDirectory(t);

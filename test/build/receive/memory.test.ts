@@ -65,23 +65,23 @@ for (const [name, compressor] of [
   ['gzip', () => createGzip({ level: 1 })],
   ['zstd', () => createZstdCompress()],
 ] as const) {
-  test(`an upload of 200 MiB with ${name} takes less than 32 MiB of memory`, async (t) => {
+  test(`An upload of 200 MiB with ${name} takes less than 32 MiB of memory`, async (t) => {
     const { uploadBytes } = await receiveWithin(32 * MiB, t, largeArchive, compressor);
     assert.ok(uploadBytes > 200 * MiB, `${uploadBytes} bytes were sent`);
   });
 }
 
-test('an upload of 30,000 entries of all kinds is received and removed in less than 32 MiB of memory', async (t) => {
+test('An upload of 30,000 entries takes less than 32 MiB of memory', async (t) => {
   const { entries, code } = await receiveWithin(32 * MiB, t, () => manyEntries(30_000));
   assert.deepEqual([code, entries], [null, 30_000]);
 });
 
 for (const [what, archive, expected] of [
-  ['links whose texts are long', longLinks, 'archive_too_many_entries'],
-  ['extended headers that are large', () => largeHeaders(100_000), null],
-  ['extended headers that are too large', () => largeHeaders(200_000), 'archive_unreadable'],
+  ['long links', longLinks, 'archive_too_many_entries'],
+  ['large extended headers', () => largeHeaders(100_000), null],
+  ['extended headers over the limit', () => largeHeaders(200_000), 'archive_unreadable'],
 ] as const) {
-  test(`an upload of ${what} takes less than 64 MiB of memory`, async (t) => {
+  test(`An upload of ${what} takes less than 64 MiB of memory`, async (t) => {
     const { code } = await receiveWithin(64 * MiB, t, archive);
     assert.equal(code, expected);
   });

@@ -48,7 +48,7 @@ for (const [name, body] of [
   ['a tar with zstd', zstdCompressSync(app)],
   ['a tar with padding after its end', Buffer.concat([app, Buffer.alloc(50_000)])],
 ] as const) {
-  test(`${name} is unpacked as it is`, async (t) => {
+  test(`${name} is unpacked`, async (t) => {
     const { directory } = await staging(t);
     const received = await receive(body, directory);
     assert.deepEqual(await readTree(directory), appTree);
@@ -61,7 +61,7 @@ for (const [name, body] of [
   });
 }
 
-test('executable files stay executable; setuid and write permission for others are dropped', async (t) => {
+test('Executable files stay executable; setuid and write permission for others are dropped', async (t) => {
   const { directory } = await staging(t);
   await receive(
     tarball([
@@ -78,7 +78,7 @@ test('executable files stay executable; setuid and write permission for others a
   assert.equal(await mode('sticky'), 0o777 & ~umask);
 });
 
-test('what `npm pack` makes is unpacked without its package folder', async (t) => {
+test('An archive of `npm pack` is unpacked without its package folder', async (t) => {
   const source = await temporaryDirectory(t);
   await writeFile(join(source, 'package.json'), '{"name":"demo","version":"1.0.0"}');
   await writeFile(join(source, 'server.js'), '// serves');
@@ -90,7 +90,7 @@ test('what `npm pack` makes is unpacked without its package folder', async (t) =
   assert.equal(tree['package'], undefined);
 });
 
-test('what `git archive` and GNU tar make, with long names, is unpacked without its one leading folder', async (t) => {
+test('Archives of `git archive` and GNU tar with long names are unpacked without their leading folder', async (t) => {
   const source = await temporaryDirectory(t);
   const long = `${'ä'.repeat(120)}/${'b'.repeat(200)}.js`;
   await mkdir(join(source, 'shop-1f2e', long, '..'), { recursive: true });
@@ -116,7 +116,7 @@ test('what `git archive` and GNU tar make, with long names, is unpacked without 
   }
 });
 
-test('what `sluice deploy` packs is unpacked as it is', async (t) => {
+test('An archive of `sluice deploy` is unpacked', async (t) => {
   const source = await temporaryDirectory(t);
   await writeFile(join(source, 'package.json'), '{}');
   await writeFile(join(source, 'server.js'), 'y'.repeat(300_000));
@@ -127,7 +127,7 @@ test('what `sluice deploy` packs is unpacked as it is', async (t) => {
   assert.equal((await readTree(directory))['server.js'], 'y'.repeat(300_000));
 });
 
-test('a leading folder stays where something lies beside it', async (t) => {
+test('A folder next to other entries is not removed', async (t) => {
   for (const beside of [
     { path: 'package.json', content: '{}' },
     { path: 'other/', type: 'Directory' } as const,
@@ -139,13 +139,13 @@ test('a leading folder stays where something lies beside it', async (t) => {
   }
 });
 
-test('the attributes that tar on macOS puts beside a leading folder do not keep it', async (t) => {
+test('A leading folder is removed despite the attribute files of macOS', async (t) => {
   const { directory } = await staging(t);
   await receive(tarball([{ path: './._app' }, { path: 'app/server.js', content: 's' }]), directory);
   assert.deepEqual(Object.keys(await readTree(directory)), ['.sluice', '.sluice/release.json', 'server.js']);
 });
 
-test('of two entries with one path the later one counts', async (t) => {
+test('The later of two entries with the same path wins', async (t) => {
   const { directory } = await staging(t);
   await receive(
     tarball([

@@ -15,7 +15,7 @@ import { receive, staging } from './support.ts';
 
 const archive = tarball([{ path: 'f', content: randomBytes(500_000) }]);
 
-/** A real upload over HTTP: the sending side, and the request as the server sees it. */
+/** Starts a real upload over HTTP. Returns the sending side and the request of the server. */
 async function upload(t: TestContext) {
   const server = createServer();
   server.listen(0, '127.0.0.1');
@@ -33,18 +33,18 @@ async function upload(t: TestContext) {
   return { sender, body };
 }
 
-test('a sender that stands still is given up after uploadTimeout, and nothing is left', async (t) => {
+test('An upload that stops for uploadTimeout is rejected and leaves nothing', async (t) => {
   const { directory } = await staging(t);
   const { sender, body } = await upload(t);
   sender.write(archive.subarray(0, 100_000));
   await assert.rejects(receive(body, directory, { uploadTimeout: 200 }), {
     code: 'upload_stalled',
-    message: 'the upload stood still for 200 ms after 98 KiB',
+    message: 'the upload stopped for 200 ms after 98 KiB',
   });
   assert.deepEqual(await readdir(directory), ['.sluice']);
 });
 
-test('a sender that is slow but never stands still for long is waited for', async (t) => {
+test('A slow upload is accepted', async (t) => {
   const { directory } = await staging(t);
   const { sender, body } = await upload(t);
   let at = 0;
@@ -60,7 +60,7 @@ test('a sender that is slow but never stands still for long is waited for', asyn
   assert.equal(uploadBytes, archive.length);
 });
 
-test('a server that stood still itself does not take that for the sender', async (t) => {
+test('A pause of the server is not a pause of the sender', async (t) => {
   const { directory } = await staging(t);
   const { sender, body } = await upload(t);
   const received = receive(body, directory, { uploadTimeout: 200 });
@@ -71,19 +71,19 @@ test('a server that stood still itself does not take that for the sender', async
   assert.equal((await received).uploadBytes, archive.length);
 });
 
-test('a sender that hangs up is told from an archive that is cut short', async (t) => {
+test('A sender that disconnects has its own error', async (t) => {
   const { directory } = await staging(t);
   const { sender, body } = await upload(t);
   sender.write(archive.subarray(0, 100_000));
   const received = receive(body, directory);
-  const outcome = assert.rejects(received, { code: 'upload_aborted', message: /hung up after 98 KiB/ });
+  const outcome = assert.rejects(received, { code: 'upload_aborted', message: /disconnected after 98 KiB/ });
   await untilUnpacked(directory, 100_000);
   sender.destroy();
   await outcome;
   assert.deepEqual(await readdir(directory), ['.sluice']);
 });
 
-/** What was sent of the archive has arrived, and been written: the file in it, behind its header. */
+/** Waits until the sent bytes of the file are on the disk. */
 async function untilUnpacked(directory: string, sent: number): Promise<void> {
   const bytes = async () => {
     const [incoming = ''] = (await readdir(directory)).filter((name) => name.startsWith('.incoming-'));
@@ -93,7 +93,7 @@ async function untilUnpacked(directory: string, sent: number): Promise<void> {
   await waitFor(async () => (await bytes()) >= whole, { what: 'what was sent' });
 }
 
-test('an upload that is cancelled ends with the reason of the cancel, and nothing is left', async (t) => {
+test('A cancelled upload ends with the reason and leaves nothing', async (t) => {
   const { directory } = await staging(t);
   const { sender, body } = await upload(t);
   const controller = new AbortController();
@@ -108,18 +108,18 @@ test('an upload that is cancelled ends with the reason of the cancel, and nothin
   assert.deepEqual(await readdir(directory), ['.sluice']);
 });
 
-test('an announced size over the limit is refused before anything is read', async (t) => {
+test('An announced size over the limit is rejected before the first read', async (t) => {
   const { directory } = await staging(t);
   const body = new PassThrough();
   body.write(archive);
   await assert.rejects(receive(body, directory, { contentLength: 9 * 1024 * 1024 }), {
     code: 'upload_too_large',
-    message: 'the upload is 9.0 MiB, and 8.0 MiB are allowed',
+    message: 'the upload is 9.0 MiB, more than the limit of 8.0 MiB',
   });
   assert.equal(body.readableLength, archive.length);
 });
 
-test('a refusal does not wait for a sender that waits, and leaves the body for others to read on', async (t) => {
+test('A rejection does not wait for the sender, and leaves the rest of the body readable', async (t) => {
   const { directory } = await staging(t);
   const { sender, body } = await upload(t);
   sender.write(gzipSync(tarball([{ path: '../evil', content: randomBytes(50_000) }])).subarray(0, -10));

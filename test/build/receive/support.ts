@@ -16,7 +16,7 @@ const limits: ArchiveLimits = {
   uploadTimeout: 10_000,
 };
 
-/** A staging directory as the release store makes it: with our records in it, below one that must stay as it is. */
+/** Creates a staging directory with records, as the release store does, and its parent, which must not change. */
 export async function staging(t: TestContext): Promise<{ parent: string; directory: string }> {
   const parent = await temporaryDirectory(t);
   const directory = join(parent, '7');
@@ -35,7 +35,7 @@ export function receive(
   return receiveArchive(stream, directory, { ...limits, ...changed }, { contentLength, signal });
 }
 
-/** Odd sizes, so that no boundary of the format falls together with one of the chunks. */
+/** Yields chunks of odd sizes, so that no chunk ends at a boundary of the format. */
 function* chunks(buffer: Buffer): Generator<Buffer> {
   const sizes = [3, 1, 700, 5000, 65_537];
   for (let at = 0, turn = 0; at < buffer.length; turn++) {

@@ -201,12 +201,12 @@ test('An app without anything to run is rejected before the install', async (t) 
   const check = async (files: Record<string, unknown>) => checkStart(await tree(t, files), appSettings());
   await assert.rejects(check({ 'README.md': '' }), {
     code: 'nothing_to_run',
-    message: 'There is nothing to run: no package.json, no server.js, no index.js',
+    message: 'there is nothing to run: no package.json, no server.js, no index.js',
   });
   await assert.rejects(check({ 'package.json': { main: 'lib.js' } }), {
     code: 'nothing_to_run',
     message:
-      'There is nothing to run: package.json has no "start" script and no file lib.js for its "main", and there is no server.js, no index.js',
+      'there is nothing to run: package.json has no "start" script and no file lib.js for its "main", and there is no server.js, no index.js',
   });
   await assert.rejects(check({ 'package.json': { scripts: { start: 'a && b' } } }), {
     code: 'unsupported_start',
