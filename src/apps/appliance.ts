@@ -6,20 +6,23 @@ import type { Slots } from '../system/concurrency/slots.ts';
 import type { Log } from '../system/log/log.ts';
 import type { RunnerClient } from './runner-client.ts';
 
-/** What all recipes work with: handed in, never imported. */
+/** Calls to the runner. */
+export type Runner = Pick<RunnerClient, 'call' | 'status' | 'hasUsers' | 'connectedSince' | 'onConnected'>;
+
+/** Dependencies of the use cases, passed as an argument. */
 export interface Appliance {
   paths: Paths;
   settings: ServerSettings;
-  runner: RunnerClient;
-  /** has the runner hold the ports that are assigned now; called after an app got a port or was removed */
+  runner: Runner;
+  /** reports the assigned ports to the runner, after an app was created or removed */
   holdPorts: () => Promise<void>;
   log: Log;
-  /** the host names that lead to apps */
+  /** domains of apps */
   domains: Pick<Edge, 'of' | 'removeOf'>;
-  /** the builds of all apps share these */
+  /** limits the builds of all apps that run at the same time */
   builds: Slots;
-  /** between those who copy what is on the disk, and those who move or remove what others may be copying */
+  /** excludes moves and removals of files while a backup copies them */
   moveLock: MoveLock;
-  /** absolute path of the Node.js binary that apps run on */
+  /** absolute path of the Node.js binary that runs apps */
   node: string;
 }

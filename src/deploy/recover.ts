@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Appliance } from '../apps/appliance.ts';
 import type { Environment } from '../apps/environment.ts';
 import type { Registry } from '../apps/registry.ts';
@@ -28,7 +28,7 @@ const switchTimeout = 10_000;
  */
 export async function recoverFiles({ runner, log }: Appliance, registry: Registry): Promise<void> {
   const deadline = performance.now() + switchTimeout;
-  while ((await runner.status()).some(mayBeSwitching) && performance.now() < deadline) await sleep(20);
+  while ((await runner.status()).some(mayBeSwitching) && performance.now() < deadline) await delay(20);
   await registry.sweep().catch((error: unknown) => log.error('home not put in order', { error }));
   for (const environment of await registry.all()) {
     try {
@@ -46,11 +46,16 @@ function mayBeSwitching({ active, workers }: EnvironmentStatus): boolean {
   return workers.some(({ generation }) => generation > (active?.generation ?? 0));
 }
 
+type Sleep = (milliseconds: number, signal: AbortSignal) => Promise<unknown>;
+
+const defaultSleep: Sleep = (milliseconds, signal) => delay(milliseconds, undefined, { signal });
+
 /** Starts the apps that should run and do not, whenever a runner connects. Tries again later if an app does not start. */
 export class Recovery {
   readonly #appliance: Appliance;
   readonly #registry: Registry;
   readonly #rebuild: (environment: Environment, release: number) => Promise<unknown>;
+  readonly #sleep: Sleep;
   readonly #stopped = new AbortController();
   readonly #slots = new Slots(concurrentStarts);
   /** the last attempt for each environment */
@@ -63,10 +68,12 @@ export class Recovery {
     appliance: Appliance,
     registry: Registry,
     rebuild: (environment: Environment, release: number) => Promise<unknown>,
+    sleep = defaultSleep,
   ) {
     this.#appliance = appliance;
     this.#registry = registry;
     this.#rebuild = rebuild;
+    this.#sleep = sleep;
   }
 
   /** Starts all apps that should run, the last used ones first. Never rejects. */
@@ -107,7 +114,7 @@ export class Recovery {
     const { signal } = this.#stopped;
     for (let failures = 0; !signal.aborted; failures += 1) {
       try {
-        await sleep(backoffDelay(failures, retry), undefined, { signal });
+        await this.#sleep(backoffDelay(failures, retry), signal);
         await this.#start(environment, signal);
         environment.problem = null;
         return;

@@ -1,0 +1,84 @@
+import { mkdir, readFile } from 'node:fs/promises';
+import { Readable } from 'node:stream';
+import type { TestContext } from 'node:test';
+import type { Appliance } from '../../src/apps/appliance.ts';
+import { type EnvironmentPaths, Paths } from '../../src/config/paths.ts';
+import { loadServerSettings } from '../../src/config/server-settings.ts';
+import type { DeployEvent } from '../../src/deploy/events.ts';
+import { noCommit, type Release } from '../../src/releases/release.ts';
+import { AppService } from '../../src/service/app-service.ts';
+import { MoveLock } from '../../src/system/concurrency/move-lock.ts';
+import { Slots } from '../../src/system/concurrency/slots.ts';
+import { FakeRunner } from './fake-runner.ts';
+import { type Files, pack } from './pack.ts';
+import { temporaryDirectory } from './temporary.ts';
+
+export interface LogEntry {
+  level: string;
+  text: string;
+  [field: string]: unknown;
+}
+
+/** An app service in this process, with files in a temporary home, and a runner without processes. */
+export class TestService {
+  readonly runner = new FakeRunner();
+  readonly log: LogEntry[] = [];
+  readonly appliance: Appliance;
+  readonly service: AppService;
+  readonly #paths: Paths;
+
+  private constructor(paths: Paths, settings: Awaited<ReturnType<typeof loadServerSettings>>) {
+    this.#paths = paths;
+    const logAs =
+      (level: string) =>
+      (message: string, fields: object = {}) =>
+        void this.log.push({ ...fields, level, text: message });
+    this.appliance = {
+      ...{ paths, settings, runner: this.runner, node: process.execPath },
+      holdPorts: async () => undefined,
+      log: { debug: logAs('debug'), info: logAs('info'), warn: logAs('warn'), error: logAs('error') },
+      domains: { of: () => [], removeOf: async () => undefined },
+      builds: new Slots(1),
+      moveLock: new MoveLock(),
+    };
+    this.service = new AppService(this.appliance);
+  }
+
+  static async start(t: TestContext): Promise<TestService> {
+    const paths = new Paths(await temporaryDirectory(t));
+    await mkdir(paths.apps, { recursive: true });
+    return new TestService(paths, await loadServerSettings(paths.settings));
+  }
+
+  environment(app: string): EnvironmentPaths {
+    return this.#paths.environment(idOf(app));
+  }
+
+  /** Deploys files, and reports the events to `watch`. */
+  async deploy(
+    app: string,
+    files: Files,
+    watch: (event: DeployEvent) => void = () => undefined,
+  ): Promise<Release> {
+    const body = Readable.from([await pack(files)]);
+    return this.deployBody(app, body, watch);
+  }
+
+  deployBody(
+    app: string,
+    body: Readable,
+    watch: (event: DeployEvent) => void = () => undefined,
+  ): Promise<Release> {
+    const origin = { ...noCommit, kind: 'upload', by: 'test' } as const;
+    return this.service.deploy(idOf(app), { origin, body, contentLength: null }, watch);
+  }
+
+  async history(): Promise<Record<string, unknown>[]> {
+    const lines = (await readFile(this.#paths.events, 'utf8')).trim().split('\n');
+    return lines.map((line) => JSON.parse(line));
+  }
+}
+
+export function idOf(app: string) {
+  return { app, environment: 'production' };
+}
