@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { ServerStatus } from '../src/api/routes/server.ts';
-import { ApiClient } from '../src/cli/client.ts';
+import { ApiClient } from '../src/client/api-client.ts';
 import { type Sluice, startSluice } from '../test/support/server.ts';
 import {
   cpuTime,

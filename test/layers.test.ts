@@ -41,12 +41,13 @@ const layers: Record<string, { imports: string[]; types?: string[] }> = {
   runner: { imports: ['errors', 'system', 'config', 'protocol', 'logs'] },
   relay: { imports: [] },
   worker: { imports: [], types: ['protocol'] },
+  client: { imports: ['errors', 'system', 'config'] },
   doctor: {
-    imports: ['errors', 'system', 'config', 'cli'],
+    imports: ['errors', 'system', 'config', 'client'],
     types: ['releases', 'logs', 'edge', 'apps', 'api'],
   },
   cli: {
-    imports: ['errors', 'system', 'config', 'backup', 'doctor'],
+    imports: ['errors', 'system', 'config', 'backup', 'client', 'doctor'],
     types: ['releases', 'logs', 'edge', 'apps', 'deploy', 'push', 'api'],
   },
 };

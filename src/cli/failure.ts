@@ -1,7 +1,7 @@
 import { AppError, errorBody, systemCode } from '../errors/app-error.ts';
 import { complain, paint, printJson } from './output.ts';
 
-/** A command that was not written as it should be: exit status 2. */
+/** Invalid use of a command: exit status 2. */
 export class UsageError extends Error {
   readonly hint: string;
 
@@ -12,7 +12,7 @@ export class UsageError extends Error {
   }
 }
 
-/** Tells why a command failed and gives its exit status: 1 for a failure, 2 for wrong usage. */
+/** Prints why a command failed. @returns the exit status: 1 for a failure, 2 for wrong usage */
 export function reportFailure(error: unknown, json: boolean): number {
   const described = describe(error);
   if (json) printJson({ error: described });
@@ -40,6 +40,6 @@ function describe(error: unknown): Description {
   return {
     ...errorBody(error),
     message: (error as Error)?.stack ?? String(error),
-    hint: 'This is a fault in Sluice.',
+    hint: 'This is a fault in Sluice: report it.',
   };
 }

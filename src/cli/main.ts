@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander';
+import { version } from '../config/version.ts';
 import { registerAppCommands } from './commands/apps.ts';
 import { registerBackupCommands } from './commands/backup.ts';
 import { registerDeployCommands } from './commands/deploy.ts';
@@ -7,37 +8,33 @@ import { registerDomainCommands } from './commands/domains.ts';
 import { registerEnvCommands } from './commands/env.ts';
 import { registerKeyCommands } from './commands/keys.ts';
 import { registerLogsCommand } from './commands/logs.ts';
-import { registerProcessCommands } from './commands/processes.ts';
 import { registerReleaseCommands } from './commands/releases.ts';
 import { registerTokenCommands } from './commands/token.ts';
 import { registerUpCommand } from './commands/up.ts';
 import { registerUpgradeCommand } from './commands/upgrade.ts';
 import { reportFailure } from './failure.ts';
-import { withoutOtherNames } from './other-names.ts';
-import { version } from './version.ts';
 
 const epilogue = `
-To deploy with git: git push deploy main; docs/git.md says how.
-Which server: SLUICE_URL with SLUICE_TOKEN, else SLUICE_HOME, else ~/.config/sluice/config.json
-({"url": …, "token": …}), else the one that runs in ./.sluice or in Sluice's own checkout.
+Deploy with git: git push deploy main (see docs/git.md).
+Server: SLUICE_URL with SLUICE_TOKEN, else SLUICE_HOME, else ~/.config/sluice/config.json
+({"url": …, "token": …}), else the one in ./.sluice or in Sluice's own checkout.
 Exit status: 0 done, 1 failed, 2 wrong usage.`;
 
 async function main(): Promise<void> {
   const program = new Command('sluice')
     .description('Put a Node.js app on a server of your own, with no request lost.')
-    .version(version(), '--version', 'print the version')
-    .helpOption('-h, --help', 'print help')
+    .version(version, '--version', 'Print the version')
+    .helpOption('-h, --help', 'Print help')
     .helpCommand(false)
     .addHelpText('after', epilogue)
     .exitOverride()
-    .showHelpAfterError('(--help tells more)');
+    .showHelpAfterError('(See --help)');
   registerUpCommand(program);
   registerDeployCommands(program);
   registerAppCommands(program);
   registerReleaseCommands(program);
   registerLogsCommand(program);
   registerEnvCommands(program);
-  registerProcessCommands(program);
   registerTokenCommands(program);
   registerKeyCommands(program);
   registerDomainCommands(program);
@@ -45,15 +42,39 @@ async function main(): Promise<void> {
   registerBackupCommands(program);
   registerUpgradeCommand(program);
   try {
-    await program.parseAsync(withoutOtherNames(program, process.argv));
+    await program.parseAsync(argumentsOf(program, process.argv));
   } catch (error) {
-    // Commander has said what there is to say: help, the version, or what is wrong with the command.
+    // Commander has printed help, the version, or the error.
     if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
     else process.exitCode = reportFailure(error, process.argv.includes('--json'));
   }
 }
 
-// The reader of our output may go away, as `head` does: then there is nobody left to tell.
+/** Names of commands in other tools. */
+const otherNames = new Map([
+  ['ls', 'apps'],
+  ['list', 'apps'],
+  ['ps', 'status'],
+  ['delete', 'destroy'],
+  ['remove', 'destroy'],
+  ['rm', 'destroy'],
+  ['reload', 'restart'],
+]);
+
+/**
+ * Returns the arguments to parse. An unknown command stands alone in them: with `--help`, Commander would print the general
+ * help for it.
+ * @throws CommanderError for a name from another tool, with the name of our command
+ */
+function argumentsOf(program: Command, argv: string[]): string[] {
+  const name = argv[2] ?? '-';
+  if (name.startsWith('-') || program.commands.some((command) => command.name() === name)) return argv;
+  const meant = otherNames.get(name);
+  if (meant === undefined) return argv.slice(0, 3);
+  program.error(`error: unknown command '${name}'\n(Did you mean ${meant}?)`);
+}
+
+// The reader of the output may end first, as `head` does.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error;
   process.exit();

@@ -4,7 +4,7 @@ import { printable, printableJson } from '../system/text/printable.ts';
 
 type Style = Parameters<typeof styleText>[0];
 
-/** Coloured where `stream` is a terminal and NO_COLOR is not set. */
+/** Colours text if `stream` is a terminal and NO_COLOR is not set. */
 export function paint(style: Style, text: string, stream: NodeJS.WriteStream = process.stdout): string {
   return styleText(style, text, { stream });
 }
@@ -24,7 +24,7 @@ export function complain(text: string): void {
   process.stderr.write(`${printable(text, hasColours(process.stderr))}\n`);
 }
 
-/** For people, beside the outcome: on standard error, so that a script does not take it for that. */
+/** Prints a remark on standard error, because standard output is only for the outcome. */
 export function remark(text: string): void {
   complain(paint('dim', text, process.stderr));
 }
@@ -52,12 +52,18 @@ export function printJson(value: unknown): void {
   process.stdout.write(`${printableJson(JSON.stringify(value, null, 2))}\n`);
 }
 
+/** Prints the outcome of a command: `value` with `--json`, and otherwise its description. */
+export function printOutcome(options: { json?: true }, value: unknown, describe: () => string): void {
+  if (options.json) printJson(value);
+  else print(describe());
+}
+
 /** Returns true if printed text has colours. */
 export function hasColours(stream?: NodeJS.WriteStream): boolean {
   return paint('dim', '.', stream) !== '.';
 }
 
-/** Columns as wide as their widest cell; the first row is the head. */
+/** Formats rows as a table; the first row is the head. */
 export function table(rows: string[][]): string {
   const width = (text: string) => stripVTControlCharacters(text).length;
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => width(row[column] ?? ''))));
@@ -70,18 +76,24 @@ export function table(rows: string[][]): string {
     .join('\n');
 }
 
-/** `2026-11-22T17:09:29.123Z` → `2026-11-22 17:09`, in the time zone of whoever reads it. */
+/** `2026-11-22T17:09:29.123Z` → `2026-11-22 17:09`, in the local time zone. */
 export function formatTime(iso: string): string {
   const date = new Date(iso);
-  return `${formatDay(date)} ${twoDigits(date.getHours())}:${twoDigits(date.getMinutes())}`;
+  return `${formatDay(date)} ${formatClock(date)}`;
 }
 
-/** `2026-11-22`, in the time zone of whoever reads it. */
+/** `2026-11-22`, in the local time zone. */
 export function formatDay(date: Date): string {
   return `${date.getFullYear()}-${twoDigits(date.getMonth() + 1)}-${twoDigits(date.getDate())}`;
 }
 
-export function twoDigits(number: number): string {
+/** Formats the time of day, such as `17:09`, with the seconds if asked for. */
+export function formatClock(date: Date, seconds = false): string {
+  const parts = [date.getHours(), date.getMinutes(), ...(seconds ? [date.getSeconds()] : [])];
+  return parts.map(twoDigits).join(':');
+}
+
+function twoDigits(number: number): string {
   return String(number).padStart(2, '0');
 }
 

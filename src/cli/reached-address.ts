@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import { findServer } from '../client/server-address.ts';
 import { fromUrlHost, isLoopback } from '../system/net/address.ts';
 import { parentOf } from '../system/process/processes.ts';
 import { run } from '../system/process/run.ts';
-import { findServer } from './server-address.ts';
 
 export interface SshAddress {
   /** a name, or an address without brackets */

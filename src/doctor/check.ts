@@ -1,48 +1,34 @@
-import type { Paths } from '../config/paths.ts';
-import type { ServerSettings } from '../config/server-settings.ts';
-import type { AppError } from '../errors/app-error.ts';
-import type { Listener } from '../system/net/listeners.ts';
-import type { ServerReport } from './ask-server.ts';
+import type { Snapshot } from './snapshot.ts';
 
-/** `warning`: it works, with something that whoever runs Sluice should know. */
+/** `warning`: works, but the administrator should act. */
 export type CheckState = 'ok' | 'warning' | 'fault';
 
-/** What came of looking at one thing. */
-export interface Check {
-  name: string;
+/** Outcome of a check. */
+export interface Finding {
   state: CheckState;
   message: string;
-  /** what to do about it; empty where all is well */
+  /** what to do; empty if all is well */
   hint: string;
 }
 
-/** What the checks look at: gathered once, and true of one moment. */
-export interface Patient {
-  paths: Paths;
-  server: ServerReport;
-  /** whether systemd runs it: apps then have users of their own, who must get to what is theirs */
-  systemWide: boolean;
-  /** what listens on this machine; undefined where that cannot be known */
-  listeners: Listener[] | undefined;
-  settings: { value: ServerSettings } | { error: AppError };
-  /** those that apply: of the file, else the defaults */
-  limits: ServerSettings;
+/** One line of the report. */
+export interface Check {
+  name: string;
+  /** Returns undefined if there is nothing to check. */
+  run(snapshot: Snapshot): Promise<Finding | undefined>;
 }
 
-/** Undefined where there is nothing to look at. */
-export type Examination = (patient: Patient) => Promise<Check | undefined>;
-
-export function ok(name: string, message: string): Check {
-  return { name, state: 'ok', message, hint: '' };
+export function ok(message: string): Finding {
+  return { state: 'ok', message, hint: '' };
 }
 
-export function warning(name: string, message: string, hint: string): Check {
-  return { name, state: 'warning', message, hint };
+export function warning(message: string, hint: string): Finding {
+  return { state: 'warning', message, hint };
 }
 
-export function fault(name: string, message: string, hint: string): Check {
-  return { name, state: 'fault', message, hint };
+export function fault(message: string, hint: string): Finding {
+  return { state: 'fault', message, hint };
 }
 
-/** Where something is not ours to look at. */
+/** Hint if this user may not read something. */
 export const asItsUser = 'Run it as the user that Sluice runs as, or as root.';

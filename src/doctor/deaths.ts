@@ -2,23 +2,24 @@ import { constants } from 'node:os';
 
 /** Unexpected end of the server or of the runner. */
 export interface Death {
-  who: 'server' | 'runner';
+  program: 'server' | 'runner';
   at: Date;
-  /** such as `exit status 1` or `killed by SIGKILL`; empty if it is not known */
+  /** such as `exit status 1` or `killed by SIGKILL`; empty if unknown */
   how: string;
   /** message of the error that ended it; empty if there is none */
-  words: string;
+  error: string;
   /** true if the system ended it, or it ended itself, because memory ran out */
   lacksMemory: boolean;
 }
 
-/** Number of lines before a death that may tell its cause. */
+/** Number of lines before a death that are searched for its cause. */
 const linesBefore = 80;
-/** Longest message of an error that is shown, in characters. */
-const longestWords = 300;
+/** Longest error message that is shown, in characters. */
+const longestError = 300;
 
 /** Line of Sluice's own log. */
 interface Line {
+  level?: string;
   time?: string;
   msg?: string;
   source?: string;
@@ -38,39 +39,34 @@ export function deathsInLog(lines: string[], since: Date): Death[] {
   const deaths: Death[] = [];
   const runners = new Map<number, Death>();
   for (const [index, text] of lines.entries()) {
-    const line = parsed(text);
+    const line = parseLine<Line>(text);
     const at = new Date(line?.time ?? Number.NaN);
     if (line === undefined || !(at >= since)) continue;
-    const words = () => lastWords(lines.slice(Math.max(0, index - linesBefore), index));
-    const { pid = 0, status = 0 } = line;
-    if (line.source === 'supervisor' && line.msg === 'server ended') {
+    const { pid = 0, status = 0, signal, code } = line;
+    const isRunner = isEndOfRunner(line);
+    if (!isRunner && !(line.source === 'supervisor' && line.msg === 'server ended')) continue;
+    const error = lastError(lines.slice(Math.max(0, index - linesBefore), index));
+    if (!isRunner) {
       // A shell adds 128 to the number of a signal.
-      const how = status > 128 ? killed(status - 128) : `exit status ${status}`;
-      deaths.push(death('server', at, how, words()));
-    } else if (isEndOfRunner(line)) {
-      const how = line.signal
-        ? `killed by ${line.signal}`
-        : line.code == null
-          ? ''
-          : `exit status ${line.code}`;
-      const known = runners.get(pid);
-      // The server may log the lost connection before the exit: both are one death.
-      if (known !== undefined) known.how ||= how;
-      else {
-        const found = death('runner', at, how, words());
-        runners.set(pid, found);
-        deaths.push(found);
-      }
+      const how = status > 128 ? killedBy(status - 128) : `exit status ${status}`;
+      deaths.push(death('server', at, how, error));
+      continue;
+    }
+    const how = signal ? `killed by ${signal}` : code == null ? '' : `exit status ${code}`;
+    const known = runners.get(pid);
+    // The server may log the lost connection before the exit: both are one death.
+    if (known !== undefined) known.how ||= how;
+    else {
+      const found = death('runner', at, how, error);
+      runners.set(pid, found);
+      deaths.push(found);
     }
   }
   return deaths;
 }
 
-function isEndOfRunner(line: Line & { level?: string }): boolean {
-  return (
-    (line.msg === 'runner lost' && line.level === 'warn') ||
-    (line.msg === 'runner ended' && line.level === 'error')
-  );
+function isEndOfRunner({ msg, level }: Line): boolean {
+  return (msg === 'runner lost' && level === 'warn') || (msg === 'runner ended' && level === 'error');
 }
 
 /** Ids of systemd's messages: see sd-messages.h of systemd. */
@@ -92,50 +88,51 @@ interface Entry {
 
 /**
  * Finds the deaths of the units in the journal. systemd logs nothing about an exit with status 0.
- * @param text what `journalctl --output=json` prints
+ * @param text output of `journalctl --output=json`
  */
 export function deathsInJournal(text: string): Death[] {
   const deaths: Death[] = [];
   for (const line of text.split('\n')) {
-    const entry = parsed(line) as Entry | undefined;
+    const entry = parseLine<Entry>(line);
     if (entry === undefined) continue;
-    const who = entry.UNIT === 'sluice-runner.service' ? 'runner' : 'server';
+    const program = entry.UNIT === 'sluice-runner.service' ? 'runner' : 'server';
     if (entry.MESSAGE_ID === journalMessages.failed) {
-      const last = deaths.findLast((each) => each.who === who);
+      const last = deaths.findLast((each) => each.program === program);
       if (last !== undefined && entry.UNIT_RESULT === 'oom-kill') last.lacksMemory = true;
     } else if ((entry.COMMAND ?? 'ExecStart') === 'ExecStart') {
       const status = Number(entry.EXIT_STATUS);
-      const how = entry.EXIT_CODE === 'exited' ? `exit status ${status}` : killed(status);
-      deaths.push(death(who, new Date(Number(entry.__REALTIME_TIMESTAMP) / 1000), how, ''));
+      const how = entry.EXIT_CODE === 'exited' ? `exit status ${status}` : killedBy(status);
+      deaths.push(death(program, new Date(Number(entry.__REALTIME_TIMESTAMP) / 1000), how, ''));
     }
   }
   return deaths;
 }
 
-function death(who: Death['who'], at: Date, how: string, words: string): Death {
-  return { who, at, how, words, lacksMemory: /out of memory|ENOMEM/i.test(words) };
+function death(program: Death['program'], at: Date, how: string, error: string): Death {
+  return { program, at, how, error, lacksMemory: /out of memory|ENOMEM/i.test(error) };
 }
 
-function killed(number: number): string {
-  const [name] = Object.entries(constants.signals).find(([, value]) => value === number) ?? [];
-  return `killed by ${name ?? `signal ${number}`}`;
+function killedBy(signal: number): string {
+  const [name] = Object.entries(constants.signals).find(([, number]) => number === signal) ?? [];
+  return `killed by ${name ?? `signal ${signal}`}`;
 }
 
-/** Returns the message of the last error in lines of a log: an error that Sluice or Node.js has logged. */
-export function lastWords(lines: string[]): string {
+/** Returns the message of the last error that Sluice or Node.js logged about the newest process; empty if there is none. */
+export function lastError(lines: string[]): string {
   for (const text of lines.toReversed()) {
-    const line = parsed(text);
-    const error = line?.msg === 'crashed' ? line.error?.split('\n')[0] : undefined;
-    const [ofNode] = line === undefined ? (/^(?:FATAL ERROR|(?:\w+ )?\w*Error)\b.*/.exec(text) ?? []) : [];
-    const words = error ?? ofNode;
-    if (words !== undefined) return words.slice(0, longestWords);
+    const line = parseLine<Line>(text);
+    const logged = line?.msg === 'crashed' ? line.error?.split('\n')[0] : undefined;
+    const [printed] = line === undefined ? (/^(?:FATAL ERROR|(?:\w+ )?\w*Error)\b.*/.exec(text) ?? []) : [];
+    const error = logged ?? printed;
+    if (error !== undefined) return error.slice(0, longestError);
     // Earlier lines are about an earlier process.
     if (line?.msg === 'ready' || line?.source === 'supervisor') return '';
   }
   return '';
 }
 
-function parsed(text: string): (Line & { level?: string }) | undefined {
+/** Returns undefined for a line that is not JSON, such as a stack trace or half a line. */
+function parseLine<T>(text: string): T | undefined {
   if (!text.startsWith('{')) return undefined;
   try {
     return JSON.parse(text);

@@ -1,84 +1,98 @@
 import { readFile } from 'node:fs/promises';
-import { systemCode } from '../errors/app-error.ts';
-import { type Check, ok, type Patient, warning } from './check.ts';
+import { ifThere } from '../system/fs/exists.ts';
+import { type Check, ok, warning } from './check.ts';
+
+interface Sysctl {
+  name: string;
+  /** value to set */
+  remedy: number;
+  isWrong(value: string): boolean;
+  /** Describes the effect of a wrong value. */
+  effect: string;
+}
 
 /**
- * Whether the kernel moves connections that wait on a socket, when it is closed, to another one on the same port (Linux
- * 5.14 and later, off by default; source: Documentation/networking/ip-sysctl.rst).
+ * Setting that moves waiting connections of a closed socket to another socket on the same port (Linux 5.14 and later, off by
+ * default; source: Documentation/networking/ip-sysctl.rst).
  */
-const migrates = 'net.ipv4.tcp_migrate_req';
+const migration: Sysctl = {
+  name: 'net.ipv4.tcp_migrate_req',
+  remedy: 1,
+  isWrong: (value) => value === '0',
+  effect:
+    "when the runner is killed or replaced, a few connections that wait on the old workers' socket are reset",
+};
 
-/** How many connections may wait until they are accepted, whatever a program asks for. */
-const waiting = 'net.core.somaxconn';
+/** Limit of connections that wait until a program accepts them. Node.js, and so most apps, ask for 511 (net: `backlog`). */
+const backlog: Sysctl = {
+  name: 'net.core.somaxconn',
+  remedy: 4096,
+  isWrong: (value) => Number(value) < 511,
+  effect: 'during a burst or a switch, no more connections than this can wait, and further ones are delayed',
+};
 
 /**
- * Whether the kernel keeps users from giving a second name to a file that they could not change (since Linux 3.6, on where
- * the distribution says so, as all of them do; source: Documentation/admin-guide/sysctl/fs.rst).
+ * Setting that keeps users from making a hard link to a file that they cannot change (since Linux 3.6; all distributions turn
+ * it on; source: Documentation/admin-guide/sysctl/fs.rst).
  */
-const guardsLinks = 'fs.protected_hardlinks';
+const hardLinks: Sysctl = {
+  name: 'fs.protected_hardlinks',
+  remedy: 1,
+  isWrong: (value) => value === '0',
+  effect: "an app can link to another user's file, and Sluice would read the file as the app's own",
+};
 
-/** What Node.js asks for, and so each app unless it says otherwise (net: `backlog`). */
-const backlog = 511;
-
-/** Whether the kernel is set so that no request is lost that need not be, and that users are kept apart. */
-export async function checkKernel({ systemWide }: Patient): Promise<Check | undefined> {
-  if (process.platform !== 'linux') return undefined;
-  const [queue, moves] = [await sysctl(waiting), await sysctl(migrates)];
-  const links = systemWide ? await sysctl(guardsLinks) : undefined;
-  const wrong = [...aboutQueue(queue), ...aboutMoving(moves), ...aboutLinks(links)];
-  if (wrong.length === 0)
-    return ok('kernel', `${migrates} is on, and ${queue ?? 'enough'} connections may wait`);
-  return warning(
-    'kernel',
-    wrong.map(({ message }) => message).join('\n'),
-    wrong.map(({ hint }) => hint).join('\n'),
-  );
-}
-
-interface Wrong {
-  message: string;
-  hint: string;
-}
-
-function aboutQueue(value: string | undefined): Wrong[] {
-  if (value === undefined || Number(value) >= backlog) return [];
-  const message = `${waiting} is ${value}: of connections that come in a burst, or during a switch, no more than that may wait, and the rest comes in late`;
-  return [{ message, hint: set(waiting, 4096) }];
-}
-
-function aboutMoving(value: string | undefined): Wrong[] {
-  if (value === undefined) {
-    return [
-      { message: `there is no ${migrates}: ${consequence}`, hint: `Linux has it from 5.14 on. ${otherwise}` },
-    ];
-  }
-  if (value !== '0') return [];
-  return [{ message: `${migrates} is 0: ${consequence}`, hint: `${set(migrates, 1)}\n${otherwise}` }];
-}
-
-function aboutLinks(value: string | undefined): Wrong[] {
-  if (value !== '0') return [];
-  const message = `${guardsLinks} is 0: an app can put a file of somebody else's among its own, and have Sluice read it as the app's`;
-  return [{ message, hint: set(guardsLinks, 1) }];
-}
-
-const consequence =
-  "when the runner is killed or replaced, a few connections that wait on the old workers' socket are reset";
-
-const otherwise =
+const unaffected =
   'Nothing else is affected: deploys, rollbacks and restarts never lose a request either way.';
 
-function set(name: string, value: number): string {
+/** Checks the settings of the kernel that prevent lost requests and keep users apart. */
+export const kernelCheck: Check = {
+  name: 'kernel',
+  async run({ systemWide }) {
+    if (process.platform !== 'linux') return undefined;
+    const messages: string[] = [];
+    const hints: string[] = [];
+    for (const sysctl of [backlog, migration, ...(systemWide ? [hardLinks] : [])]) {
+      const { name, remedy, isWrong, effect } = sysctl;
+      const value = await read(name);
+      const isMissing = value === undefined && sysctl === migration;
+      if (!isMissing && (value === undefined || !isWrong(value))) continue;
+      messages.push(isMissing ? `there is no ${name}: ${effect}` : `${name} is ${value}: ${effect}`);
+      hints.push(isMissing ? 'Linux has it from 5.14 on.' : howToSet(name, remedy));
+      if (sysctl === migration) hints.push(unaffected);
+    }
+    if (messages.length > 0) return warning(messages.join('\n'), hints.join('\n'));
+    return ok(`${migration.name} is on, and ${(await read(backlog.name)) ?? 'enough'} connections can wait`);
+  },
+};
+
+function howToSet(name: string, value: number): string {
   return `As root: sysctl -w ${name}=${value}
-To keep it over reboots: echo ${name}=${value} >> /etc/sysctl.d/60-sluice.conf`;
+To keep it after a reboot: echo ${name}=${value} >> /etc/sysctl.d/60-sluice.conf`;
 }
 
-/** Undefined where this kernel, or this network namespace, has no such setting. */
-async function sysctl(name: string): Promise<string | undefined> {
-  try {
-    return (await readFile(`/proc/sys/${name.replaceAll('.', '/')}`, 'utf8')).trim();
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw error;
-  }
+/** Returns undefined if this kernel or this network namespace does not have the setting. */
+async function read(name: string): Promise<string | undefined> {
+  return (await ifThere(readFile(`/proc/sys/${name.replaceAll('.', '/')}`, 'utf8')))?.trim();
 }
+
+/** Settings of an app that each controller applies. */
+const settingsOf = { memory: '"memoryLimit" and "buildMemory"', cpu: '"cpuWeight"', pids: '"maxProcesses"' };
+
+/** Checks that the kernel can limit memory, processor time and processes of apps. */
+export const limitsCheck: Check = {
+  name: 'limits',
+  async run({ server }) {
+    if (server.state !== 'up' || server.status.runner === null) return undefined;
+    const { version, missing, reason, wanted } = server.status.runner.limits;
+    if (!wanted) return ok(`off, as always with a local Sluice: ${reason}`);
+    if (reason !== null) return warning(`off: ${reason}`, cgroupRemedy);
+    if (missing.length === 0) return ok(`memory, processor and processes, by cgroups v${version}`);
+    const idle = missing.map((controller) => settingsOf[controller]).join(', ');
+    return warning(`${missing.join(', ')} cannot be limited: ${idle} have no effect`, cgroupRemedy);
+  },
+};
+
+const cgroupRemedy = `Give the unit Delegate=yes. Check it: \`systemctl show --property=Delegate,DelegateControllers sluice-runner\`.
+A controller that is missing in /proc/cgroups, or has a 0 in its last column, is off in the kernel: for memory, boot with cgroup_enable=memory.
+Apps run without these limits, but one app can take memory or processor time from the others.`;

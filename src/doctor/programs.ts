@@ -1,49 +1,105 @@
+import { readFile, readlink, stat } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { ifThere } from '../system/fs/exists.ts';
 import { isOnPath, ownEnvironment, runAs } from '../system/process/run.ts';
-import { type Check, fault, ok, type Patient } from './check.ts';
-import { ownerOf, serverPath } from './server-path.ts';
+import { type Check, fault, ok, warning } from './check.ts';
+import type { ServerReport } from './snapshot.ts';
 
-/** All that the server, the runner and the relay start by name; what is used where it is there, such as ionice, is not in it. */
+/** Programs that the server, the runner and the relay cannot work without. */
 const needed = ['git', 'mkfifo', 'sh', 'cat', 'nice'];
 
-/** From it on, git keeps the system's and the user's configuration out where it is told to (GIT_CONFIG_GLOBAL). */
+/** Oldest version of git that GIT_CONFIG_GLOBAL keeps from reading other configuration. */
 const oldestGit = [2, 32] as const;
 
-/** Whether the programs are there that Sluice starts. */
-export async function checkPrograms({ server, paths }: Patient): Promise<Check> {
-  const path = await serverPath(server);
-  const missing: string[] = [];
-  for (const program of needed) if (!(await isOnPath(program, path))) missing.push(program);
-  if (missing.length > 0) {
+/** Checks that the PATH of the server has all programs that Sluice starts. */
+export const programsCheck: Check = {
+  name: 'programs',
+  async run({ server, paths }) {
+    const path = await serverPath(server);
+    const missing: string[] = [];
+    for (const program of needed) if (!(await isOnPath(program, path))) missing.push(program);
+    if (missing.length > 0) {
+      return fault(
+        `${missing.join(', ')} ${missing.length === 1 ? 'is' : 'are'} not in ${path || 'the PATH, which is empty'}`,
+        'Install them, or start Sluice with a PATH that has them. On Debian: apt-get install git coreutils',
+      );
+    }
+    const git = await versionOf('git', paths.home, { PATH: path });
+    if ('failure' in git) return fault(`git does not run: ${git.failure}`, 'Install git again.');
+    const version = /\d+(?:\.\d+)+/.exec(git.version)?.[0] ?? git.version;
+    if (isRecent(version)) return ok(`${needed.join(', ')} are installed, git ${version}`);
     return fault(
-      'programs',
-      `${missing.join(', ')} ${missing.length === 1 ? 'is' : 'are'} not in ${path === '' ? 'the PATH, which is empty' : path}`,
-      'Install them, or start Sluice with a PATH that has them. On Debian: apt-get install git coreutils',
+      `git ${version} is too old: ${oldestGit.join('.')} is the oldest that Sluice works with`,
+      'Install a newer git, and put it first in the PATH that Sluice is started with.',
     );
-  }
-  const git = await gitVersion(path, paths.home);
-  if ('failure' in git) return fault('programs', `git does not run: ${git.failure}`, 'Install it anew.');
-  const { version } = git;
-  if (isRecent(version)) return ok('programs', `${needed.join(', ')} are there, git ${version}`);
-  return fault(
-    'programs',
-    `git ${version} is too old: ${oldestGit.join('.')} is the oldest that Sluice works with`,
-    'Install a newer one, and see that it comes first in the PATH that Sluice is started with.',
-  );
+  },
+};
+
+function isRecent(version: string): boolean {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  return major > oldestGit[0] || (major === oldestGit[0] && minor >= oldestGit[1]);
 }
 
-/** By the user of the home, since which git comes first in its PATH is up to them: root runs nothing of theirs. */
-async function gitVersion(path: string, home: string): Promise<{ version: string } | { failure: string }> {
+const root = resolve(import.meta.dirname, '../..');
+
+/** Checks that the Node.js of Sluice runs, which apps use too, and npm, which most apps are built with. */
+export const nodeCheck: Check = {
+  name: 'node',
+  async run({ server, paths }) {
+    const node = await versionOf(join(root, 'libexec/node'), paths.home, {});
+    if ('failure' in node) {
+      return fault(
+        `the Node.js of Sluice does not run: ${node.failure}`,
+        node.failure.includes('libatomic')
+          ? 'Debian: apt-get install libatomic1'
+          : 'Install Sluice again: `./install.sh`, or `npm ci` in a checkout.',
+      );
+    }
+    if (server.state === 'up' && (await isReplaced(server.status.server.pid))) {
+      return warning(
+        'the server runs on a Node.js whose file has been replaced',
+        'Restart Sluice. Apps use the new Node.js from their next deploy or restart on.',
+      );
+    }
+    const path = `${join(root, 'runtime/bin')}:${await serverPath(server)}`;
+    const npm = await versionOf('npm', paths.home, { PATH: path, npm_config_logs_max: '0' });
+    if (!('failure' in npm))
+      return ok(`Node.js ${node.version.replace(/^v/, '')} and npm ${npm.version} run`);
+    return warning(
+      `npm does not run, so apps with packages cannot be built: ${npm.failure}`,
+      'Install it (Debian: apt-get install npm), or add it to the PATH of Sluice.',
+    );
+  },
+};
+
+/** Returns true if the file of a running program was replaced: the kernel marks the path. */
+async function isReplaced(pid: number): Promise<boolean> {
+  const path = await readlink(`/proc/${pid}/exe`).catch(() => '');
+  return path.endsWith(' (deleted)');
+}
+
+/** Asks a program for its version, as the owner of the home: their PATH names the program, so root must not run it. */
+async function versionOf(
+  program: string,
+  home: string,
+  env: Record<string, string>,
+): Promise<{ version: string } | { failure: string }> {
+  const owner = (await ifThere(stat(home))) ?? { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
   try {
-    // On a machine with too much to do this takes seconds, and is no fault of git's.
-    const options = { env: ownEnvironment({ PATH: path }), timeout: 30_000 };
-    const stdout = await runAs(await ownerOf(home), ['git', '--version'], options);
-    return { version: /\d+(?:\.\d+)+/.exec(stdout)?.[0] ?? stdout.trim() };
+    // On a busy machine this takes seconds, although the programs work.
+    const stdout = await runAs(owner, [program, '--version'], { env: ownEnvironment(env), timeout: 30_000 });
+    return { version: stdout.trim() };
   } catch (error) {
     return { failure: (error as Error).message };
   }
 }
 
-function isRecent(version: string): boolean {
-  const [major = 0, minor = 0] = version.split('.').map(Number);
-  return major > oldestGit[0] || (major === oldestGit[0] && minor >= oldestGit[1]);
+/** Returns the PATH of the server, which differs from that of a shell under a service manager. */
+async function serverPath(server: ServerReport): Promise<string> {
+  const own = process.env['PATH'] ?? '';
+  if (server.state !== 'up') return own;
+  // Fails without /proc and for a process of another user.
+  const environ = await readFile(`/proc/${server.status.server.pid}/environ`, 'utf8').catch(() => '');
+  const path = environ.split('\0').find((variable) => variable.startsWith('PATH='));
+  return path?.slice('PATH='.length) ?? own;
 }

@@ -1,4 +1,3 @@
-import manifest from '../../package.json' with { type: 'json' };
 import { createApi } from '../api/app.ts';
 import { sshAccess } from '../api/auth/authorized-keys.ts';
 import { KeyStore } from '../api/auth/keys.ts';
@@ -9,6 +8,7 @@ import { recordEvent } from '../apps/history.ts';
 import { RunnerClient } from '../apps/runner-client.ts';
 import { checkRunDirectory, Paths } from '../config/paths.ts';
 import { loadServerSettings, type ServerSettings } from '../config/server-settings.ts';
+import { version } from '../config/version.ts';
 import { Edge } from '../edge/edge.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { PortAddress } from '../protocol/runner.ts';

@@ -256,7 +256,7 @@ test('Ctrl-C ends a backup, or a restore, and leaves nothing of it', async (t) =
     });
     await working;
     assert.equal(told.code, 1);
-    assert.match(told.stderr, /^failed: it was interrupted, and what it had begun is gone again\n$/);
+    assert.match(told.stderr, /^failed: interrupted; all incomplete results are removed\n$/);
   };
   const bytesIn = async (name: string, parent: string) => (await stat(join(parent, name))).size;
   await interrupted(['backup', file], sluice.home, async () => {

@@ -222,7 +222,10 @@ test('an app that is here already, or a port that is taken, is left alone unless
 
   const up = await restore(to, file);
   assert.equal(up.code, 1);
-  assert.match(up.stderr, /^failed: Sluice is up with the state in .*needs it to be at rest\n/);
+  assert.match(
+    up.stderr,
+    /^failed: Sluice runs with the state in .*needs Sluice and its apps to be stopped\n/,
+  );
   await to.stop();
   const refused = await restore(to, file);
   assert.equal(refused.code, 1);

@@ -463,5 +463,5 @@ async function restore(t: TestContext, file: string): Promise<string> {
 
 /** Notes without the one that each backup ends with. */
 function withoutSecrets(stderr: string): string {
-  return stderr.replace(/^It holds secrets:.*\n$/m, '');
+  return stderr.replace(/^Store the backup safely:.*\n$/m, '');
 }

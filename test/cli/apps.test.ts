@@ -16,7 +16,7 @@ const json = async (...args: string[]) => JSON.parse((await run(...args, '--json
 
 await sluice.deploy('shop', answering('shop'));
 
-test('status shows server, runner and apps, for people and for programs', async () => {
+test('status shows server, runner and apps, as text and as JSON', async () => {
   const all = await json('status');
   assert.equal(all.server.pid, sluice.pid);
   assert.equal(typeof all.runner.pid, 'number');
@@ -30,10 +30,10 @@ test('status shows server, runner and apps, for people and for programs', async 
   assert.deepEqual((await json('apps')).length, 1);
   const { stdout } = await run('status');
   assert.match(stdout, /^Sluice \d.+\n\nAPP +STATE +RELEASE +WORKERS +URL\nshop +running +1 +1 +http:/);
-  assert.ok(!stdout.includes('\u001b'), 'no colours where there is no terminal');
+  assert.ok(!stdout.includes('\u001b'), 'no colours without a terminal');
 });
 
-test('status says within seconds that the runner stands still, and what to do', async () => {
+test('status reports within seconds a runner that does not answer, with a hint', async () => {
   const { runner } = await json('status');
   process.kill(runner.pid, 'SIGSTOP');
   try {
@@ -45,7 +45,7 @@ test('status says within seconds that the runner stands still, and what to do', 
   }
 });
 
-test('status tells which worker is missing and why, and which background process has crashed', async () => {
+test('status shows which worker is missing and why, and which background process has crashed', async () => {
   const server = `
     const { existsSync } = require('node:fs');
     if (process.env.NODE_APP_INSTANCE === '1' && existsSync(process.env.DOOM)) throw new Error('doomed');
@@ -96,7 +96,7 @@ test('variables are set, listed and removed, and the app sees them', async () =>
     .listen(process.env.PORT);`;
   await sluice.deploy('wordy', running(code));
   const set = await run('env', 'set', 'wordy', 'WORD=a=b c', 'OTHER=1');
-  assert.equal(set.stdout, 'WORD set\nOTHER set\nApplied: wordy was switched to fresh workers.\n');
+  assert.equal(set.stdout, 'WORD set\nOTHER set\nApplied: wordy was switched to new workers.\n');
   assert.equal(await sluice.get('wordy'), 'a=b c');
   assert.equal((await run('env', 'list', 'wordy')).stdout, 'WORD=a=b c\nOTHER=1\n');
   assert.deepEqual(await json('env', 'unset', 'wordy', 'WORD', '--no-restart'), {
@@ -111,10 +111,10 @@ test('variables are set, listed and removed, and the app sees them', async () =>
   assert.doesNotMatch(wrong.stderr, /tr0ub4dor/);
 });
 
-test('a change of variables says what came of it, and one that changes nothing switches nothing', async () => {
+test('a change of variables prints its effect, and one that changes nothing does not switch', async () => {
   await sluice.deploy('calm', answering('calm'));
   await run('env', 'set', 'calm', 'A=1');
-  // Those before the switch may still be about to go.
+  // Workers of the generation before may still drain.
   const open = async () =>
     (await sluice.status('calm')).workers.filter(({ state }) => state === 'open').map(({ pid }) => pid);
   const before = await open();
@@ -122,15 +122,18 @@ test('a change of variables says what came of it, and one that changes nothing s
     (await run('env', 'unset', 'calm', 'NOPE')).stdout,
     'NOPE was not set\nNothing has changed, and calm was not switched.\n',
   );
-  assert.match((await run('env', 'set', 'calm', 'A=1')).stdout, /^A is as it was\nNothing has changed/);
+  assert.match((await run('env', 'set', 'calm', 'A=1')).stdout, /^A is unchanged\nNothing has changed/);
   assert.deepEqual(await open(), before);
   await run('stop', 'calm');
-  assert.match((await run('env', 'set', 'calm', 'A=2')).stdout, /^A set\ncalm does not run: it applies from/);
+  assert.match(
+    (await run('env', 'set', 'calm', 'A=2')).stdout,
+    /^A set\ncalm does not run: the change applies from/,
+  );
   const kept = await run('env', 'set', 'calm', 'A=3', '--no-restart');
-  assert.equal(kept.stdout, 'A set\nIt applies from the next start, restart or deploy of calm.\n');
+  assert.equal(kept.stdout, 'A set\nThe change applies from the next start, restart or deploy of calm.\n');
 });
 
-test('variables are set from a file such as .env, and those named beside it win', async (t) => {
+test('variables are set from a file such as .env, and arguments take precedence', async (t) => {
   const file = join(await temporaryDirectory(t), '.env');
   await writeFile(file, '# for the shop\nexport A="with space"\nB=from the file\n');
   assert.equal((await run('env', 'set', 'filed', 'B=named', '--file', file)).code, 0);
@@ -142,7 +145,7 @@ test('variables are set from a file such as .env, and those named beside it win'
   assert.equal((await run('env', 'set', 'filed')).code, 2);
 });
 
-test('variables for an app that is not there yet are kept for its first deploy, and that is said', async () => {
+test('variables of a new app apply to its first deploy', async () => {
   const set = await run('env', 'set', 'nosuch', 'A=1');
   assert.equal(set.stdout, 'A set\nnosuch is new: its first deploy will have these variables.\n');
   const unset = await run('env', 'unset', 'misspelt', 'A');
@@ -150,7 +153,7 @@ test('variables for an app that is not there yet are kept for its first deploy, 
   assert.equal((await run('status', 'misspelt')).code, 1);
 });
 
-test('logs are what the app has written', async () => {
+test('logs shows the output of an app', async () => {
   await sluice.deploy(
     'chatty',
     running(`console.log('one'); console.log('two');
@@ -164,7 +167,7 @@ test('logs are what the app has written', async () => {
   );
 });
 
-test('destroy asks for the name, and without a terminal wants it said', async () => {
+test('destroy needs the name again, from the terminal or from --confirm', async () => {
   await sluice.deploy('brief', answering('brief'));
   assert.equal((await run('destroy', 'brief')).code, 2);
   assert.equal((await run('destroy', 'brief', '--confirm', 'shop')).code, 2);

@@ -13,7 +13,7 @@ import { wholeFile } from '../support/whole-file.ts';
 const sluice = await startSluice(wholeFile);
 const env = { SLUICE_HOME: sluice.home };
 
-test('deploy sends a directory without node_modules and what .gitignore excludes, and shows it go live', async (t) => {
+test('deploy sends a directory without node_modules and ignored files, and shows the steps', async (t) => {
   const directory = await directoryOf(t, {
     ...answering('packed'),
     'package.json': { name: 'packed' },
@@ -43,7 +43,7 @@ test('deploy sends a directory without node_modules and what .gitignore excludes
   }
 });
 
-test('the rules of the repository around a directory hold in it, unless they exclude it as a whole', async (t) => {
+test('the rules of a repository apply in its directories, unless they exclude the whole directory', async (t) => {
   const repository = await directoryOf(t, {
     '.git/HEAD': '',
     '.gitignore': 'generated.js\nout/\n',
@@ -59,7 +59,7 @@ test('the rules of the repository around a directory hold in it, unless they exc
   assert.equal(await count('out'), '1');
 });
 
-test('a deploy that fails says where and why with status 1, and the old release stays', async (t) => {
+test('a failed deploy prints step and cause, exits with status 1, and leaves the old release live', async (t) => {
   const directory = await directoryOf(t, answering('good'));
   assert.equal((await cli(['deploy', directory, '--app', 'steady'], { env })).code, 0);
   const broken = await directoryOf(t, running('throw new Error("nothing works")'));
@@ -79,7 +79,7 @@ test('a deploy that fails says where and why with status 1, and the old release 
   assert.equal(await sluice.get('steady'), 'good');
 });
 
-test('deploy and rollback give the release as JSON, and rollback brings the earlier one back', async (t) => {
+test('deploy and rollback print the release as JSON, and rollback returns to the earlier release', async (t) => {
   const deploy = async (text: string) =>
     cli(['deploy', await directoryOf(t, answering(text)), '-a', 'json', '--json'], { env });
   assert.equal(JSON.parse((await deploy('one')).stdout).state, 'live');
@@ -92,7 +92,7 @@ test('deploy and rollback give the release as JSON, and rollback brings the earl
   assert.match((await cli(['releases', 'json'], { env })).stdout, /\n2 +live .*\n1 +retained /);
 });
 
-test('Ctrl-C cancels a deploy that is being built', async (t) => {
+test('Ctrl-C cancels a deploy during its build', async (t) => {
   const directory = await directoryOf(t, {
     ...answering('never'),
     'package.json': { name: 'slow', scripts: { build: 'echo building now && sleep 60' } },
@@ -116,7 +116,7 @@ test('Ctrl-C cancels a deploy that is being built', async (t) => {
   assert.equal((await sluice.releases('slow'))[0]?.state, 'failed');
 });
 
-test('Ctrl-C does not cancel a rollback, and does not say so', async (t) => {
+test('Ctrl-C does not cancel a rollback', async (t) => {
   const file = join(await temporaryDirectory(t), 'go');
   await writeFile(file, '');
   await sluice.deploy('undone', answeringOnceThereIs(file, 'one'));
@@ -155,14 +155,14 @@ test('another machine deploys with a URL and a token', async (t) => {
   assert.match(refused.stderr, /^failed: The token ci is for the app remote only/);
 });
 
-test('without --app the name in package.json counts, and where there is none that is asked for', async (t) => {
+test('deploy takes the name of the app from package.json, and fails without a name', async (t) => {
   const directory = await directoryOf(t, answering('x'));
   const { code, stderr } = await cli(['deploy'], { cwd: directory, env });
   assert.equal(code, 2);
-  assert.match(stderr, /Say so with --app NAME/);
+  assert.match(stderr, /Name the app: --app NAME/);
 });
 
-test('a directory that is no app, such as a home, is refused before anything of it is sent', async (t) => {
+test('a directory without an app, such as a home, is rejected before anything is sent', async (t) => {
   const directory = await directoryOf(t, { '.ssh/id_ed25519': 'a key', 'notes.txt': '' });
   const { code, stdout, stderr } = await cli(['deploy', '--app', 'home'], { cwd: directory, env });
   assert.equal(code, 1);
@@ -171,7 +171,7 @@ test('a directory that is no app, such as a home, is refused before anything of 
   await assert.rejects(sluice.status('home'), { code: 'app_not_found' });
 });
 
-test('a package.json that is broken, and a directory that is none, are told as what they are', async (t) => {
+test('deploy reports a broken package.json and a directory that does not exist', async (t) => {
   const broken = await directoryOf(t, { 'package.json': '{"name": "shop",}' });
   const told = await cli(['deploy', broken], { env });
   assert.equal(told.code, 1);
@@ -184,7 +184,7 @@ test('a package.json that is broken, and a directory that is none, are told as w
   assert.match(file.stderr, /package\.json is a file, not a directory\n$/);
 });
 
-test('a name that is none is told where it stands, with one that would do', async (t) => {
+test('an invalid app name is reported with its place and a valid name', async (t) => {
   for (const [name, like] of [
     ['@acme/api', 'api'],
     ['Quick_App', 'quick-app'],
@@ -193,7 +193,7 @@ test('a name that is none is told where it stands, with one that would do', asyn
     const directory = await directoryOf(t, { 'package.json': { name } });
     const { code, stderr } = await cli(['deploy'], { cwd: directory, env });
     assert.equal(code, 2);
-    assert.equal(stderr, `failed: package.json says "${name}", which is no app name\n  Try --app ${like}.\n`);
+    assert.equal(stderr, `failed: Invalid app name in package.json: "${name}"\n  Try --app ${like}.\n`);
   }
   const directory = await directoryOf(t, answering('x'));
   const wrong = await cli(['deploy', '--app', 'shop', '-e', 'Stag'], { cwd: directory, env });

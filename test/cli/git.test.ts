@@ -18,14 +18,14 @@ const authorizedKeys = join(directory, 'authorized_keys');
 const sluice = await startSluice(wholeFile, { settings: { ssh: { authorizedKeys } } });
 const env = { SLUICE_HOME: sluice.home };
 
-test('keys are added from a file, listed and removed, and what to do next is told', async (t) => {
+test('keys are added from a file, listed and removed, and the next step is printed', async (t) => {
   const sshd = await Sshd.start(t, authorizedKeys);
   await sshd.makeKey('laptop');
   const added = await cli(['keys', 'add', 'laptop', join(sshd.directory, 'laptop.pub'), '--app', 'shop'], {
     env: { ...env, SSH_CONNECTION: '203.0.113.7 50022 2001:db8::5 2222' },
   });
   assert.equal(added.code, 0, added.stderr);
-  assert.match(added.stdout, /^laptop may push to the app shop: SHA256:\S+\n$/);
+  assert.match(added.stdout, /^laptop can push to the app shop: SHA256:\S+\n$/);
   assert.match(
     added.stderr,
     /authorized_keys, which sshd must read\.\n.*git remote add deploy ssh:\/\/\w+@\[2001:db8::5\]:2222\/shop/,
@@ -36,7 +36,7 @@ test('keys are added from a file, listed and removed, and what to do next is tol
   const pushed = await checkout.try('push', sshd.url('shop'), 'main');
   assert.equal(pushed.code, 0, pushed.output);
   const removed = await cli(['keys', 'remove', 'laptop'], { env });
-  assert.equal(removed.stdout, 'laptop may push no more\n');
+  assert.equal(removed.stdout, 'laptop can no longer push\n');
   assert.match((await checkout.try('fetch', sshd.url('shop'))).output, /Permission denied/);
   const missing = await cli(['keys', 'add', 'x', '/nonexistent.pub'], { env });
   assert.equal(missing.code, 2);
@@ -69,13 +69,13 @@ test('an address that only the server itself can use is not printed', () => {
     assert.equal(at(server), undefined, server);
 });
 
-test('deploy tells the commit of the directory, and how many files are not as it has them', async (t) => {
+test('deploy shows the commit of the directory, and the number of files that differ', async (t) => {
   const checkout = await Checkout.create(t);
   const commit = await checkout.commit('First version\n\nMore of it.', {
     ...answering('clean'),
     'lib/a.js': '',
   });
-  const deploy = () => cli(['deploy', checkout.directory, '--app', 'told'], { env });
+  const deploy = () => cli(['deploy', checkout.directory, '--app', 'noted'], { env });
   assert.match((await deploy()).stdout, /\n {3}commit \w{10} of main by Ann: First version\n/);
   await checkout.write({ 'lib/a.js': 'changed', 'lib/new.js': '' });
   await checkout.git('switch', '--quiet', '--detach');
@@ -83,12 +83,12 @@ test('deploy tells the commit of the directory, and how many files are not as it
     (await deploy()).stdout,
     /\n {3}commit \w{10} by Ann: First version\n {3}with 2 uncommitted files\n/,
   );
-  const [second, first] = await sluice.releases('told');
+  const [second, first] = await sluice.releases('noted');
   assert.ok(first && second);
   assert.deepEqual([first.commit, first.branch, first.changedFiles], [commit, 'main', 0]);
   assert.deepEqual([second.commit, second.branch, second.changedFiles], [commit, null, 2]);
   assert.equal(second.message, 'First version\n\nMore of it.');
-  const list = await cli(['releases', 'told'], { env });
+  const list = await cli(['releases', 'noted'], { env });
   assert.match(
     list.stdout,
     new RegExp(
@@ -97,7 +97,7 @@ test('deploy tells the commit of the directory, and how many files are not as it
   );
 });
 
-test('a directory of a repository is told as a part of its commit, which is not taken for all of it', async (t) => {
+test('a directory of a repository is recorded as a part of the commit', async (t) => {
   const checkout = await Checkout.create(t);
   const url = sluice.gitUrl('part');
   const inside = Object.entries(answering('inside')).map(([path, content]) => [`app/${path}`, content]);
@@ -112,7 +112,7 @@ test('a directory of a repository is told as a part of its commit, which is not 
   assert.match(again.stderr, /cannot be built again: the upload is not a whole commit/);
 });
 
-test('a file that git keeps is sent, although a rule has come to ignore it', async (t) => {
+test('a tracked file is sent, even if a rule ignores it', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.commit('One', { ...answering('kept'), 'build/kept.js': '', 'kept.log': '' });
   await checkout.commit('Two', { '.gitignore': 'build/\n*.log\n' });
@@ -124,7 +124,7 @@ test('a file that git keeps is sent, although a rule has come to ignore it', asy
   for (const path of ['build/new.js', 'new.log']) await assert.rejects(access(join(tree, path)));
 });
 
-test('a directory in a repository without a commit, and in none, is deployed without one', async (t) => {
+test('a directory without a repository, or without a commit, is deployed without a commit', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.write(answering('uncommitted'));
   const { code, stdout } = await cli(['deploy', checkout.directory, '--app', 'bare', '--json'], { env });
@@ -132,16 +132,16 @@ test('a directory in a repository without a commit, and in none, is deployed wit
   assert.equal(JSON.parse(stdout).commit, null);
 });
 
-test('a repository that cannot be read is no reason not to deploy, and is told', async (t) => {
+test('deploy works with a repository that cannot be read, and prints a note', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.commit('One', answering('broken repository'));
   await rm(join(checkout.directory, '.git/objects'), { recursive: true });
   const { code, stdout } = await cli(['deploy', checkout.directory, '--app', 'unread'], { env });
   assert.equal(code, 0, stdout);
-  assert.match(stdout, /^note: the commit is not told, since the repository cannot be read: /);
+  assert.match(stdout, /^note: the release has no commit, since the repository cannot be read: /);
 });
 
-test('deploy sends what a push would: without what export-ignore leaves out', async (t) => {
+test('deploy leaves out what export-ignore excludes, as a push does', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.commit('One', {
     ...answering('exported'),
@@ -170,7 +170,7 @@ test('deploy sends what a push would: without what export-ignore leaves out', as
   }
 });
 
-test('deploy --release builds the commit of a release anew, where the server has it', async (t) => {
+test('deploy --release builds the commit of a release again if the server has it', async (t) => {
   const checkout = await Checkout.create(t);
   const one = await checkout.commit('One', answering('one'));
   const url = sluice.gitUrl('anew');

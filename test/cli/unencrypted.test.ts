@@ -7,13 +7,13 @@ import { cli } from '../support/cli.ts';
 import { Checkout } from '../support/git.ts';
 import { startSluice } from '../support/server.ts';
 
-/** Where others reach this machine; what we send there comes in as from another. */
+/** Address by which other machines reach this one; requests to it count as requests from another machine. */
 const outside = Object.values(networkInterfaces())
   .flat()
   .find((each) => each?.family === 'IPv4' && !each.internal)?.address;
-const skip = outside === undefined && 'this machine has no address but loopback';
+const skip = outside === undefined && 'this machine has only loopback addresses';
 
-test('who sends a token to an http:// URL of another machine is warned, once, and told what to do', async () => {
+test('a command that sends a token to an http:// URL of another machine warns once, with a hint', async () => {
   const call = (url: string) => cli(['apps', '--json'], { env: { SLUICE_URL: url, SLUICE_TOKEN: 'slc_x' } });
   // Nobody answers at any of these: the warning comes before the token is sent.
   const warned = await call('http://host.invalid:8700');
@@ -27,7 +27,7 @@ test('who sends a token to an http:// URL of another machine is warned, once, an
   }
 });
 
-test('a push that brought its token over http from another machine says so; one from this machine does not', {
+test('a push with a token over http warns if it comes from another machine', {
   skip,
 }, async (t) => {
   const sluice = await startSluice(t, { settings: { listen: { host: '0.0.0.0', port: 0 } } });
@@ -47,7 +47,7 @@ test('a push that brought its token over http from another machine says so; one 
   assert.equal(await sluice.get('shop'), 'two');
 });
 
-test('a server that others can reach without TLS says so at its start, and doctor does', async (t) => {
+test('a server that other machines reach without TLS warns at its start, and doctor does', async (t) => {
   const sluice = await startSluice(t, { settings: { listen: { host: '0.0.0.0', port: 0 } } });
   const lines = (await sluice.log()).filter(({ level }) => level === 'warn').map(({ msg }) => msg);
   assert.deepEqual(lines, ['API reachable without TLS: tokens travel unencrypted']);
@@ -60,7 +60,7 @@ test('a server that others can reach without TLS says so at its start, and docto
   );
 });
 
-test('what is loopback', () => {
+test('names and addresses of loopback are recognized', () => {
   for (const host of [
     '127.0.0.1',
     '127.8.9.1',

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { cli, sluiceBinary } from '../support/cli.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-test('every command has help, and wrong usage is told with status 2', async (t) => {
+test('every command has help, and wrong usage exits with status 2', async (t) => {
   const home = await temporaryDirectory(t);
   const env = { SLUICE_HOME: home };
   const { stdout, code } = await cli(['--help'], { env });
@@ -32,7 +32,7 @@ test('every command has help, and wrong usage is told with status 2', async (t) 
   }
 });
 
-test('a command that is none is told with status 2, also beside --help, with the one that was meant', async () => {
+test('an unknown command exits with status 2 and a suggestion, also with --help', async () => {
   for (const [name, meant] of [
     ['ls', 'apps'],
     ['remove', 'destroy'],
@@ -46,15 +46,18 @@ test('a command that is none is told with status 2, also beside --help, with the
   }
 });
 
-test('scale says which numbers there are, and the word for what the release says', async () => {
+test('scale reports an invalid number with the valid ones', async () => {
   for (const wrong of ['max', 'auto', '0', '65']) {
     const { code, stderr } = await cli(['scale', 'shop', wrong]);
     assert.equal(code, 2);
-    assert.match(stderr, new RegExp(`from 1 to 64, or "default", not "${wrong}"\\n`));
+    assert.match(
+      stderr,
+      new RegExp(`Invalid worker count: "${wrong}" \\(expected 1 to 64, or "default"\\)\\n`),
+    );
   }
 });
 
-test('where no server runs, that is said with status 1, for people and for programs', async (t) => {
+test('without a server, a command exits with status 1 and the command that starts it', async (t) => {
   const home = join(await temporaryDirectory(t), "Ann's state");
   const env = { SLUICE_HOME: home };
   const told = await cli(['status'], { env });
@@ -73,7 +76,7 @@ test('where no server runs, that is said with status 1, for people and for progr
   assert.equal(json.stderr, '');
 });
 
-test('the launcher works through links to it, from any directory', async (t) => {
+test('bin/sluice works through links to it, from any directory', async (t) => {
   const directory = await temporaryDirectory(t);
   await mkdir(join(directory, 'bin'));
   await symlink(sluiceBinary, join(directory, 'first'));
@@ -82,7 +85,7 @@ test('the launcher works through links to it, from any directory', async (t) => 
   assert.match(stdout, /^\d+\.\d+\.\d+\n$/);
 });
 
-test('the config file says which server, and its faults are told', async (t) => {
+test('the config file names the server, and its faults are reported', async (t) => {
   const config = await temporaryDirectory(t);
   await mkdir(join(config, 'sluice'));
   const file = join(config, 'sluice', 'config.json');
@@ -95,14 +98,14 @@ test('the config file says which server, and its faults are told', async (t) => 
   assert.match((await status()).stderr, /config\.json is not valid JSON/);
 });
 
-test('a backup that is not there, and a token that no header can have, end in a message instead of a crash', async (t) => {
+test('a missing backup and an invalid token are reported', async (t) => {
   const home = await temporaryDirectory(t);
   const restored = await cli(['restore', join(home, 'nothing.tar.gz')], { env: { SLUICE_HOME: home } });
   assert.equal(restored.code, 2);
   assert.match(restored.stderr, /^failed: The backup \S+nothing\.tar\.gz cannot be read: ENOENT/m);
   const env = { SLUICE_URL: 'http://user:password@127.0.0.1:1/', SLUICE_TOKEN: 'a\nb' };
   const withLine = await cli(['status'], { env });
-  assert.match(withLine.stderr, /^failed: .* has a token that no server made\n {2}A token has no spaces/);
+  assert.match(withLine.stderr, /^failed: .* has an invalid token\n {2}A token has no spaces/);
   const unreachable = await cli(['status'], { env: { ...env, SLUICE_TOKEN: 'token' } });
   assert.match(unreachable.stderr, /nothing answers at http:\/\/127\.0\.0\.1:1\//);
   assert.doesNotMatch(unreachable.stderr, /password/);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { chmod, mkdir, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { findServer } from '../../src/cli/server-address.ts';
+import { findServer } from '../../src/client/server-address.ts';
 import { Paths } from '../../src/config/paths.ts';
 import { up } from '../../src/server/up.ts';
 import { temporaryDirectory } from '../support/temporary.ts';

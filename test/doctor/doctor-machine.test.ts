@@ -27,7 +27,7 @@ async function withApp(home: string, app: string, port: number): Promise<void> {
   await writeJsonAtomic(state, { port, desired: 'running', workers: null, createdAt });
 }
 
-test('a port that is held by somebody else is a fault that names them, and so are two apps with one port', async (t) => {
+test('a port that another program uses is a fault that names the program, and so are two apps with one port', async (t) => {
   const home = await temporaryDirectory(t);
   const [api, shop] = [await listening(t, '127.0.0.1'), await listening(t, '::')];
   await writeJsonAtomic(join(home, 'config.json'), { listen: { port: api } });
@@ -36,7 +36,7 @@ test('a port that is held by somebody else is a fault that names them, and so ar
   await withApp(home, 'twin', 9999);
   const { checks } = await doctor(home);
   assert.equal(checks['ports']?.state, 'fault');
-  const holder = `is held by \\S+ \\(pid ${process.pid}\\)`;
+  const holder = `is in use by \\S+ \\(pid ${process.pid}\\)`;
   for (const line of [
     `port ${api}, that of the API, ${holder}`,
     `port ${shop}, that of shop, ${holder}`,
@@ -46,18 +46,18 @@ test('a port that is held by somebody else is a fault that names them, and so ar
   }
 });
 
-test('ports that workers of ours hold are no fault, with a server or after it was killed', async (t) => {
+test('ports that workers of Sluice use are no fault, with a server or after it was killed', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('here'));
   assert.equal(
     (await doctor(sluice.home)).checks['ports']?.message,
-    'those of the app are held by nobody else',
+    'no other program uses those of the app',
   );
   await sluice.kill();
   assert.equal((await doctor(sluice.home)).checks['ports']?.state, 'ok');
 });
 
-test('an app that listens for everybody on a port beside its own is told of', async (t) => {
+test('doctor warns of an app that listens for other machines on a second port', async (t) => {
   const sluice = await startSluice(t);
   const file = join(sluice.home, 'port');
   const code = `
@@ -74,11 +74,11 @@ test('an app that listens for everybody on a port beside its own is told of', as
   assert.equal(checks['outside']?.state, 'warning');
   assert.equal(
     checks['outside'].message,
-    `loud listens on port ${port} of 0.0.0.0 too, which others can reach unless a firewall is before it`,
+    `loud also listens on port ${port} of 0.0.0.0, which other machines can reach unless a firewall blocks it`,
   );
 });
 
-test('what listens is found with its address, its port, its user and its process', async (t) => {
+test('listeners are found with address, port, user and process', async (t) => {
   for (const host of ['127.0.0.1', '0.0.0.0', '::1', '::']) {
     const port = await listening(t, host);
     const found = (await listListeners())?.filter(
@@ -88,18 +88,18 @@ test('what listens is found with its address, its port, its user and its process
   }
 });
 
-test('a clock that has been set back is told by how much', async (t) => {
+test('doctor warns by how much a clock has been set back', async (t) => {
   const home = await temporaryDirectory(t);
   await writeFile(join(home, 'events.jsonl'), '');
   const ahead = Date.now() / 1000 + 7200;
   await utimes(join(home, 'events.jsonl'), ahead, ahead);
   const { checks } = await doctor(home);
   assert.equal(checks['clock']?.state, 'warning');
-  assert.match(checks['clock'].message, /^it is 1\d\d min.* behind what was written here/);
+  assert.match(checks['clock'].message, /^the clock is 1\d\d min.* behind the newest file of Sluice/);
 });
 
-test('a kernel that lets apps link to the files of others is warned of where apps have users of their own', {
-  skip: !canMount() && 'this machine lets us have no mounts of our own',
+test('doctor warns of a kernel that lets apps link to files of other users, if apps have system users', {
+  skip: !canMount() && 'this machine does not allow mounts',
 }, async (t) => {
   const home = await temporaryDirectory(t);
   const zero = join(await temporaryDirectory(t), 'zero');
@@ -116,12 +116,12 @@ test('a kernel that lets apps link to the files of others is warned of where app
     ).checks['kernel'];
   const warned = await kernel(home);
   assert.equal(warned?.state, 'warning');
-  assert.match(warned.message, /^fs\.protected_hardlinks is 0: an app can put a file/m);
+  assert.match(warned.message, /^fs\.protected_hardlinks is 0: an app can link to another user's file/m);
   assert.match(warned.hint, /sysctl -w fs\.protected_hardlinks=1/);
   assert.doesNotMatch((await kernel('/elsewhere'))?.message ?? '', /protected_hardlinks/);
 });
 
-/** Programs that say what a machine with systemd says: there is none here. */
+/** Writes programs that answer as systemd does, which tests cannot rely on. @returns a PATH with them */
 async function machine(t: TestContext, programs: Record<string, string>): Promise<string> {
   const directory = await temporaryDirectory(t);
   for (const [name, script] of Object.entries(programs)) {
@@ -131,19 +131,19 @@ async function machine(t: TestContext, programs: Record<string, string>): Promis
   return `${directory}:${process.env['PATH']}`;
 }
 
-test('a clock that nothing keeps right is told, unless it is the host that keeps it', async (t) => {
+test('doctor warns of a clock that is not synchronized, except in a container', async (t) => {
   const home = await temporaryDirectory(t);
   const clock = async (programs: Record<string, string>) =>
     (await doctor(home, { env: { PATH: await machine(t, programs) } })).checks['clock'];
   const real = { 'systemd-detect-virt': 'echo none; exit 1' };
-  assert.match((await clock({ ...real, timedatectl: 'echo yes' }))?.message ?? '', /^it is synchronised$/);
+  assert.match((await clock({ ...real, timedatectl: 'echo yes' }))?.message ?? '', /^is synchronized$/);
   const wrong = await clock({ ...real, timedatectl: 'echo no' });
   assert.equal(wrong?.state, 'warning');
   assert.match(wrong.hint, /timedatectl set-ntp true/);
   assert.equal((await clock({ 'systemd-detect-virt': 'echo lxc', timedatectl: 'echo no' }))?.state, 'ok');
 });
 
-test('units that are down or will not start with the machine are told, with what to type', async (t) => {
+test('doctor reports units that are down or not enabled, with the command that helps', async (t) => {
   const home = await temporaryDirectory(t);
   const units = async (states: Record<string, Record<string, string>>) => {
     const blocks = Object.entries(states).map(([id, values]) => {
@@ -190,7 +190,7 @@ test('units that are down or will not start with the machine are told, with what
   assert.equal((await doctor(home)).checks['home']?.state, 'fault');
 });
 
-test('without npm there is a warning: apps with packages cannot be built', async (t) => {
+test('doctor warns if npm is missing, because apps with packages cannot be built', async (t) => {
   const home = await temporaryDirectory(t);
   const path = await temporaryDirectory(t);
   for (const program of ['sh', 'cat', 'nice', 'uname', 'dirname', 'readlink', 'git', 'mkfifo']) {

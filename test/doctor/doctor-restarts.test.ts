@@ -5,7 +5,7 @@ import {
   deathsInJournal,
   deathsInLog,
   journalMessages,
-  lastWords,
+  lastError,
 } from '../../src/doctor/deaths.ts';
 import { signalProcess } from '../../src/system/process/processes.ts';
 import { answering } from '../support/apps.ts';
@@ -13,7 +13,7 @@ import { doctor } from '../support/doctor.ts';
 import { type Sluice, startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
 
-test('doctor tells that the runner has died, when, and of what; a restart that somebody asked for does not count', async (t) => {
+test('doctor reports when and why the runner died, and no restart that a user asked for', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('here'));
   await sluice.stop();
@@ -32,7 +32,7 @@ test('doctor tells that the runner has died, when, and of what; a restart that s
     after.message,
     /^the runner died in the last 7 days, on \d{4}-\d\d-\d\d \d\d:\d\d UTC, and was started again: killed by SIGKILL$/,
   );
-  assert.match(after.hint, /Somebody has killed it, or the kernel/);
+  assert.match(after.hint, /A user or the kernel killed it/);
 });
 
 async function restarts({ home }: Sluice) {
@@ -50,7 +50,7 @@ async function runnerPid(sluice: Sluice): Promise<number | undefined> {
 const at = '2026-03-01T09:30:00.000Z';
 const line = (fields: object) => JSON.stringify({ level: 'error', time: at, ...fields });
 
-test('the cause of a death is found in the log: the message of the error, and whether memory ran out', () => {
+test('the log shows the cause of a death: the message of the error, or that memory ran out', () => {
   const crash = [
     'node:events:505',
     '    throw er; // Unhandled error event',
@@ -82,8 +82,8 @@ test('the cause of a death is found in the log: the message of the error, and wh
     ],
     new Date('2026-02-25'),
   );
-  const death = (who: Death['who'], how: string, words: string, lacksMemory = false): Death => {
-    return { who, at: new Date(at), how, words, lacksMemory };
+  const death = (program: Death['program'], how: string, error: string, lacksMemory = false): Death => {
+    return { program, at: new Date(at), how, error, lacksMemory };
   };
   assert.deepEqual(deaths, [
     death('runner', 'exit status 1', "Error: EMFILE: too many open files, open '/proc/1/stat'"),
@@ -95,10 +95,10 @@ test('the cause of a death is found in the log: the message of the error, and wh
       true,
     ),
   ]);
-  assert.equal(lastWords(['Error: of an earlier process', line({ msg: 'ready' }), '{torn']), '');
+  assert.equal(lastError(['Error: of an earlier process', line({ msg: 'ready' }), '{torn']), '');
 });
 
-test('the journal of systemd has the ends of the units, and whether memory ran out', () => {
+test('the journal of systemd shows how units died, and that memory ran out', () => {
   const entry = (fields: object) =>
     JSON.stringify({ __REALTIME_TIMESTAMP: String(Date.parse(at) * 1000), ...fields });
   const exit = { MESSAGE_ID: journalMessages.processExit, COMMAND: 'ExecStart' };
@@ -116,7 +116,7 @@ test('the journal of systemd has the ends of the units, and whether memory ran o
     '',
   ].join('\n');
   assert.deepEqual(
-    deathsInJournal(text).map(({ who, how, lacksMemory }) => [who, how, lacksMemory]),
+    deathsInJournal(text).map(({ program, how, lacksMemory }) => [program, how, lacksMemory]),
     [
       ['runner', 'exit status 1', false],
       ['server', 'killed by SIGKILL', true],

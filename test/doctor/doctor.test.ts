@@ -4,6 +4,7 @@ import { chmod, chown, cp, mkdir, readFile, symlink, writeFile } from 'node:fs/p
 import { join, resolve } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Paths } from '../../src/config/paths.ts';
+import type { Snapshot } from '../../src/doctor/snapshot.ts';
 import { writeJsonAtomic } from '../../src/system/fs/files.ts';
 import { signalProcess } from '../../src/system/process/processes.ts';
 import { answering, running } from '../support/apps.ts';
@@ -14,7 +15,7 @@ import { type Sluice, startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 
-test('where nothing is wrong it says so with status 0, whatever it warns of', async (t) => {
+test('without a fault, doctor exits with status 0, with or without warnings', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('here'));
   const { code, checks } = await doctor(sluice.home);
@@ -35,7 +36,7 @@ test('where nothing is wrong it says so with status 0, whatever it warns of', as
   assert.match(stdout, /\n\n(?:All 16 checks are ok\.|1 warning; 15 of 16 checks are ok\.)\n$/);
 });
 
-test('a server that was killed is a fault, how to start it is told, and all that does not need it is looked at', async (t) => {
+test('a killed server is a fault with the command that starts it, and the other checks still run', async (t) => {
   const sluice = await startSluice(t);
   await sluice.kill();
   const { code, state, checks } = await doctor(sluice.home);
@@ -51,11 +52,11 @@ test('a server that was killed is a fault, how to start it is told, and all that
   assert.match(stdout, /\n1 fault(?:, 1 warning)?; \d+ of 12 checks are ok\.\n$/);
 });
 
-test('a runner that does not answer is a fault of its own', async (t) => {
+test('a runner that does not answer is a fault', async (t) => {
   const sluice = await startSluice(t);
   const { runner } = await sluice.call<{ runner: { pid: number } }>('GET', '/v1/status');
   signalProcess(runner.pid, 'SIGSTOP');
-  // Before anything is ended: it could not answer that it is to.
+  // Disposed of before the server stops, because a stopped runner cannot answer it.
   using _ = { [Symbol.dispose]: () => void signalProcess(runner.pid, 'SIGCONT') };
   const { code, checks } = await doctor(sluice.home);
   assert.equal(code, 1);
@@ -64,7 +65,7 @@ test('a runner that does not answer is a fault of its own', async (t) => {
   assert.match(checks['runner'].message, /\(pid \d+\) has not answered for 5 s/);
 });
 
-test('a server of another version than what is installed is told, with the way to replace it', async (t) => {
+test('doctor warns of a server of another version than the installed one, with how to replace it', async (t) => {
   const sluice = await startSluice(t);
   const { code, checks } = await doctor(sluice.home, { binary: await upgraded(t) });
   assert.equal(code, 0);
@@ -73,7 +74,7 @@ test('a server of another version than what is installed is told, with the way t
   assert.match(checks['server'].hint, /SIGUSR2/);
 });
 
-test('an app that is crashed is a fault, with why it died', async (t) => {
+test('a crashed app is a fault, with the cause', async (t) => {
   const sluice = await startSluice(t);
   const flag = join(sluice.home, 'die');
   const code = `
@@ -91,7 +92,7 @@ test('an app that is crashed is a fault, with why it died', async (t) => {
   assert.match(checks['apps']?.hint ?? '', /sluice logs/);
 });
 
-test('every fault of config.json is told', async (t) => {
+test('doctor reports every fault of config.json', async (t) => {
   const home = await temporaryDirectory(t);
   await writeJsonAtomic(join(home, 'config.json'), { listen: { port: 'many' }, colour: 'red' });
   const { checks } = await doctor(home);
@@ -101,7 +102,7 @@ test('every fault of config.json is told', async (t) => {
   assert.match((await doctor(home)).checks['settings']?.message ?? '', /is not valid JSON/);
 });
 
-test('what others may read, enter or own is told with the commands that put it right', async (t) => {
+test('doctor reports secrets that other users can access, with commands that fix it', async (t) => {
   const sluice = await startSluice(t);
   await sluice.call('PATCH', '/v1/apps/shop/env', { WORD: 'secret' });
   const { tokens, serverSocket } = sluice.paths;
@@ -111,24 +112,24 @@ test('what others may read, enter or own is told with the commands that put it r
   const { code, checks } = await doctor(sluice.home);
   assert.equal(code, 1);
   assert.equal(checks['home']?.state, 'fault');
-  assert.match(checks['home'].message, /is open to others: its mode is 0750/);
+  assert.match(checks['home'].message, /is open to other users: its mode is 0750/);
   for (const path of [tokens, env, serverSocket]) assert.ok(checks['home'].message.includes(path), path);
   const { status } = spawnSync('sh', ['-ec', checks['home'].hint]);
   assert.equal(status, 0);
   assert.equal((await doctor(sluice.home)).checks['home']?.state, 'ok');
 });
 
-test('a secret of another user than the one Sluice runs as is told', {
+test('doctor reports a secret that belongs to another user', {
   skip: process.getuid?.() !== 0 && 'only root gives files away',
 }, async (t) => {
   const sluice = await startSluice(t);
   await chown(sluice.paths.tokens, 1, 1);
   const { checks } = await doctor(sluice.home);
-  assert.match(checks['home']?.message ?? '', /tokens\.json belongs to user 1, not to 0/);
+  assert.match(checks['home']?.message ?? '', /tokens\.json belongs to user 1, and Sluice runs as user 0/);
   assert.equal(checks['home']?.hint, `chown 0 ${sluice.paths.tokens}`);
 });
 
-test('less disk space than deploys need is a fault, and logs beyond their bound a warning', async (t) => {
+test('less disk space than deploys need is a fault, and logs above their limit are a warning', async (t) => {
   const home = await temporaryDirectory(t);
   await writeJsonAtomic(join(home, 'config.json'), { minFreeBytes: '900000G', maxLogBytes: 9 });
   const { logs } = new Paths(home).environment({ app: 'shop', environment: 'staging' });
@@ -137,13 +138,13 @@ test('less disk space than deploys need is a fault, and logs beyond their bound 
   await writeFile(join(logs, 'app.log.1.gz'), 'five\n');
   const { checks } = await doctor(home);
   assert.equal(checks['disk']?.state, 'fault');
-  assert.match(checks['disk'].message, /deploys are refused/);
+  assert.match(checks['disk'].message, /deploys are rejected/);
   assert.equal(checks['logs']?.state, 'warning');
   assert.match(checks['logs'].message, /take 10 B, and "maxLogBytes" is 9 B/);
 });
 
-test('a file system that has room, but for no more files, is told', {
-  skip: !canMount() && 'this machine lets us mount nothing',
+test('doctor reports a file system that has few inodes left', {
+  skip: !canMount() && 'this machine does not allow mounts',
 }, async (t) => {
   const home = await temporaryDirectory(t);
   const mount = (inodes: number) =>
@@ -155,7 +156,7 @@ test('a file system that has room, but for no more files, is told', {
   assert.equal((await inNamespace(home, '--mount', mount(300_000))).checks['disk']?.state, 'ok');
 });
 
-test('programs that are missing or too old are told', async (t) => {
+test('doctor reports programs that are missing or too old', async (t) => {
   const home = await temporaryDirectory(t);
   const path = await temporaryDirectory(t);
   // The last three are what `sluice` itself is started with.
@@ -178,10 +179,10 @@ test('programs that are missing or too old are told', async (t) => {
 
   const sluice = await startSluice(t);
   const own = await doctor(sluice.home, { env: { PATH: path } });
-  assert.equal(own.checks['programs']?.state, 'ok', 'it is the PATH of the server that counts');
+  assert.equal(own.checks['programs']?.state, 'ok', 'the PATH of the server counts');
 });
 
-test('an API that others can reach without TLS is warned of, by what it listens on or would', async (t) => {
+test('doctor warns of an API that other machines reach without TLS, running or configured', async (t) => {
   const sluice = await startSluice(t, { settings: { listen: { host: '0.0.0.0', port: 0 } } });
   const exposed = await doctor(sluice.home);
   assert.equal(exposed.code, 0);
@@ -198,8 +199,8 @@ test('an API that others can reach without TLS is warned of, by what it listens 
   }
 });
 
-test('a kernel that lets connections drop when the runner is replaced is warned of', {
-  skip: !canHaveNetwork() && 'this machine lets us have no network of our own',
+test('doctor warns of a kernel that drops connections when the runner is replaced', {
+  skip: !canHaveNetwork() && 'this machine does not allow a network namespace',
 }, async (t) => {
   const home = await temporaryDirectory(t);
   const withValue = (value: number) =>
@@ -212,8 +213,8 @@ test('a kernel that lets connections drop when the runner is replaced is warned 
   assert.equal((await withValue(1)).checks['kernel']?.state, 'ok');
 });
 
-test('an app that has been starting for more than a minute is a fault, one that has just begun is not', async () => {
-  const { checkApps } = await import('../../src/doctor/apps.ts');
+test('an app that has been starting for more than a minute is a fault, but not before', async () => {
+  const { appsCheck } = await import('../../src/doctor/apps.ts');
   const since = (seconds: number) => new Date(Date.now() - seconds * 1000).toISOString();
   const app = {
     name: 'shop',
@@ -229,14 +230,14 @@ test('an app that has been starting for more than a minute is a fault, one that 
   };
   const look = (seconds: number) => {
     const status = { apps: [{ ...app, since: since(seconds) }] };
-    return checkApps({ server: { state: 'up', status } } as unknown as Parameters<typeof checkApps>[0]);
+    return appsCheck.run({ server: { state: 'up', status } } as unknown as Snapshot);
   };
   assert.equal((await look(50))?.state, 'ok');
   assert.match((await look(70))?.message ?? '', /shop@staging has been starting for 1 min 10 s/);
 });
 
-test('our own log is named where it is: a file, or under systemd the journal', async () => {
-  const { checkApps } = await import('../../src/doctor/apps.ts');
+test('a hint names the log of Sluice: a file, or the journal under systemd', async () => {
+  const { appsCheck } = await import('../../src/doctor/apps.ts');
   const app = {
     name: 'shop',
     environment: 'production',
@@ -246,14 +247,17 @@ test('our own log is named where it is: a file, or under systemd the journal', a
     background: [],
   };
   const hint = async (systemWide: boolean) => {
-    const patient = { systemWide, server: { state: 'up', status: { apps: [app] } } };
-    return (await checkApps(patient as unknown as Parameters<typeof checkApps>[0]))?.hint;
+    const snapshot = { systemWide, server: { state: 'up', status: { apps: [app] } } };
+    return (await appsCheck.run(snapshot as unknown as Snapshot))?.hint;
   };
-  assert.match((await hint(false)) ?? '', /, sluice\.log in the home why it could not be started/);
-  assert.match((await hint(true)) ?? '', /, `journalctl -u sluice -u sluice-runner` why it could not be/);
+  assert.match((await hint(false)) ?? '', /Read why it did not start: sluice\.log in the home\./);
+  assert.match(
+    (await hint(true)) ?? '',
+    /Read why it did not start: `journalctl -u sluice -u sluice-runner`\./,
+  );
 });
 
-test('an app counts as starting since there is a runner to start it, not since it was made', async (t) => {
+test('an app counts as starting since the runner started, not since the app was created', async (t) => {
   const sluice = await startSluice(t);
   const flag = join(sluice.home, 'hang');
   const code = `
@@ -276,7 +280,7 @@ async function makeOld({ paths }: Sluice): Promise<void> {
   await writeJsonAtomic(path, { ...state, createdAt: '2020-01-01T00:00:00.000Z' });
 }
 
-/** The launcher of a checkout of another version. */
+/** Creates a checkout of another version. @returns its launcher */
 async function upgraded(t: TestContext): Promise<string> {
   const from = resolve(import.meta.dirname, '../..');
   const to = await temporaryDirectory(t);
@@ -289,15 +293,15 @@ async function upgraded(t: TestContext): Promise<string> {
 }
 
 test('doctor warns when the runner nears its limit of open files, and names the apps that use most', async () => {
-  const { checkRunner } = await import('../../src/doctor/server.ts');
+  const { runnerCheck } = await import('../../src/doctor/server.ts');
   const look = (descriptors: number | null) => {
     const app = (name: string, count: number) => ({ name, environment: 'production', descriptors: count });
     const status = {
       runner: { pid: 7, descriptors, maxDescriptors: 1024 },
       apps: [app('blog', 4), app('shop', 500), app('mail', 9)],
     };
-    const patient = { server: { state: 'up', status }, systemWide: false };
-    return checkRunner(patient as unknown as Parameters<typeof checkRunner>[0]);
+    const snapshot = { server: { state: 'up', status }, systemWide: false };
+    return runnerCheck.run(snapshot as unknown as Snapshot);
   };
   assert.equal((await look(null))?.message, 'connected (pid 7)');
   assert.equal((await look(60))?.state, 'ok');

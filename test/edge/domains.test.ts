@@ -260,7 +260,7 @@ test('the command adds, lists and removes, and the history tells who did', async
   assert.equal(added.stderr, '');
   assert.match(
     added.stdout,
-    /^https:\/\/shop\.example\.com leads to shop\ncertificate: valid until \d{4}-\d\d-\d\d, signed by itself: for trials\n$/,
+    /^https:\/\/shop\.example\.com routes to shop\ncertificate: valid until \d{4}-\d\d-\d\d, self-signed: for trials\n$/,
   );
   assert.equal(
     (await cli(['domains', 'add', '--api', 'deploy.example.com', '--self-signed'], { env })).code,

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import type { Check } from '../../src/doctor/check.ts';
+import type { CheckResult } from '../../src/doctor/doctor.ts';
 import { type CliOptions, cli, sluiceBinary } from './cli.ts';
 
 export interface Outcome {
   code: number | null;
   state: string;
   /** by name */
-  checks: Record<string, Check>;
+  checks: Record<string, CheckResult>;
 }
 
 /** What `sluice doctor` says of a home. */
@@ -26,7 +26,7 @@ export function outcome({
   stderr: string;
 }): Outcome {
   assert.equal(stderr, '');
-  const { state, checks } = JSON.parse(stdout) as { state: string; checks: Check[] };
+  const { state, checks } = JSON.parse(stdout) as { state: string; checks: CheckResult[] };
   return { code, state, checks: Object.fromEntries(checks.map((check) => [check.name, check])) };
 }
 

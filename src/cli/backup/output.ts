@@ -9,15 +9,15 @@ import { syncDirectory, temporaryBeside } from '../../system/fs/files.ts';
 import { UsageError } from '../failure.ts';
 
 interface Output extends AsyncDisposable {
-  /** Fulfilled when more can be taken. */
+  /** Fulfilled when the output accepts more. */
   put: (chunk: Buffer) => Promise<void>;
-  /** What has been put is whole, and is there under its name when this returns; its size in bytes. */
+  /** Completes the output and puts it in place. @returns the size in bytes */
   finish: () => Promise<number>;
 }
 
 /**
- * Where a backup goes, compressed. A file appears, or takes the place of an earlier one, when it is whole and on the disk:
- * until then what is written lies beside it, and is gone where it comes to nothing. It holds secrets: nobody else may read it.
+ * Opens a compressed output for a backup. A file appears, or replaces an earlier one, when it is complete and on the disk.
+ * Only this user can read it, because a backup has secrets.
  * @param to a path, or `-` for standard output
  */
 export async function openOutput(to: string): Promise<Output> {
@@ -54,8 +54,8 @@ export async function openOutput(to: string): Promise<Output> {
 function toStdout(): Output {
   if (process.stdout.isTTY) {
     throw new UsageError(
-      'a backup is nothing for a terminal',
-      'Name a file, or send it on: sluice backup - > FILE',
+      'standard output is a terminal, which cannot show a backup',
+      'Name a file, or redirect the output: sluice backup - > FILE',
     );
   }
   const { put, end, abandon } = compress(async (chunk) => {
@@ -64,9 +64,9 @@ function toStdout(): Output {
   return { put, finish: end, [Symbol.asyncDispose]: async () => abandon() };
 }
 
-/** Gzip, with no more of it waiting than it takes at once. */
+/** Compresses chunks, and keeps no more of them in memory than gzip accepts at once. */
 function compress(write: (chunk: Buffer) => Promise<void>) {
-  // A third of the processor time of the usual level, for a file that is a tenth larger: apps work beside it.
+  // Takes a third of the processor time of the default level, for a file that is a tenth larger: apps run meanwhile.
   const gzip = createGzip({ level: constants.Z_BEST_SPEED });
   let size = 0;
   const sink = new Writable({
@@ -75,19 +75,19 @@ function compress(write: (chunk: Buffer) => Promise<void>) {
       write(chunk).then(() => done(), done);
     },
   });
-  const over = new Promise<void>((resolve, reject) => {
+  const finished = new Promise<void>((resolve, reject) => {
     sink.on('finish', resolve);
     for (const stream of [gzip, sink]) stream.on('error', (error) => reject(explained(error)));
   });
-  over.catch(() => gzip.destroy());
+  finished.catch(() => gzip.destroy());
   gzip.pipe(sink);
   return {
     async put(chunk: Buffer): Promise<void> {
-      if (!gzip.write(chunk)) await Promise.race([once(gzip, 'drain'), over]);
+      if (!gzip.write(chunk)) await Promise.race([once(gzip, 'drain'), finished]);
     },
     async end(): Promise<number> {
       gzip.end();
-      await over;
+      await finished;
       return size;
     },
     abandon(): void {
@@ -103,8 +103,8 @@ async function writeAll(handle: FileHandle, chunk: Buffer): Promise<void> {
 
 function explained(error: unknown): unknown {
   if (!isDiskFull(error)) return error;
-  return new AppError('disk_full', 'the disk was full before the backup was written', {
-    hint: 'What was written of it is gone again. `--releases` makes it larger, `--no-shared` smaller; `-` sends it elsewhere.',
+  return new AppError('disk_full', 'the disk is full', {
+    hint: 'The incomplete backup is removed. Leave out `--releases`, add `--no-shared`, or write to another disk.',
     cause: error,
   });
 }

@@ -2,105 +2,113 @@ import type { Command } from 'commander';
 import type { DestroyedApp } from '../../api/routes/apps.ts';
 import type { ServerStatus } from '../../api/routes/server.ts';
 import type { AppStatus } from '../../apps/status.ts';
-import { environmentName } from '../../config/paths.ts';
-import { describeApp, describeProblem, stateText, workersText } from '../app-view.ts';
 import {
   type AppOptions,
   appSubcommand,
   type CommonOptions,
   callApp,
   connect,
+  isWholeNumber,
+  parseEnvironment,
   subcommand,
 } from '../command.ts';
-import { domainsTable } from '../domain-view.ts';
 import { UsageError } from '../failure.ts';
-import { formatTime, paint, print, printJson, table } from '../output.ts';
-import { parseTarget } from '../target.ts';
+import { formatTime, paint, printOutcome } from '../output.ts';
+import { describeApp, domainsTable, listApps } from '../status-view.ts';
 
 export function registerAppCommands(program: Command): void {
-  appSubcommand(
-    program,
-    'status [app]',
-    'what runs: the server and its apps, or one app and its workers',
-  ).action(status);
-  subcommand(program, 'apps', 'the apps there are').action(apps);
-  subcommand(program, 'destroy <app>', 'stop an app and remove it, in all its environments, for good')
-    .option('--confirm <app>', 'the name again, where nobody is there to be asked for it')
+  const status = 'Show the server and its apps, or one app and its workers';
+  appSubcommand(program, 'status [app]', status).action(showStatus);
+  subcommand(program, 'apps', 'List apps').action(list);
+  subcommand(program, 'destroy <app>', 'Remove an app with all its environments, for good')
+    .option('--confirm <app>', 'The name again, if there is no terminal to ask at')
     .action(destroy);
+  const scale = 'Set the number of workers, or `default`: the number that the release sets';
+  appSubcommand(program, 'scale <app> <workers>', scale).action(
+    (name: string, workers: string, options: AppOptions) =>
+      act(name, '/scale', options, { workers: parseWorkers(workers) }),
+  );
+  for (const [verb, description] of Object.entries(verbs)) {
+    appSubcommand(program, `${verb} <app>`, description).action((name: string, options: AppOptions) =>
+      act(name, `/${verb}`, options),
+    );
+  }
 }
 
-async function status(name: string | undefined, options: AppOptions): Promise<void> {
+const verbs = {
+  restart: 'Replace the workers of an app by new ones of the same release',
+  stop: 'Stop an app, after its open requests',
+  start: 'Start an app that was stopped',
+} as const;
+
+async function showStatus(name: string | undefined, options: AppOptions): Promise<void> {
   if (name !== undefined) {
-    const app = await callApp<AppStatus>('GET', parseTarget(name, options.environment), '');
-    if (options.json) return printJson(app);
-    return print(describeApp(app));
+    const app = await callApp<AppStatus>('GET', parseEnvironment(name, options.environment), '');
+    return printOutcome(options, app, () => describeApp(app));
   }
   const all = await (await connect()).call<ServerStatus>('GET', '/v1/status');
-  if (options.json) return printJson(all);
-  const { server, runner } = all;
+  printOutcome(options, all, () => describeServer(all));
+}
+
+function describeServer({ server, runner, edge, apps, domains }: ServerStatus): string {
   const runnerText = runner === null ? paint('red', 'runner not reachable') : `runner ${runner.pid}`;
-  print(
-    `Sluice ${server.version}, up since ${formatTime(server.startedAt)} (server ${server.pid}, ${runnerText})`,
+  const processes = `(server ${server.pid}, ${runnerText})`;
+  return [
+    `Sluice ${server.version}, up since ${formatTime(server.startedAt)} ${processes}`,
+    ...(edge.fault === null ? [] : [paint('red', `nginx is not set up: ${edge.fault.message}`)]),
+    `\n${listApps(apps)}`,
+    ...(domains.length === 0 ? [] : [`\n${domainsTable(domains)}`]),
+  ].join('\n');
+}
+
+async function list(options: CommonOptions): Promise<void> {
+  const apps = await (await connect()).call<AppStatus[]>('GET', '/v1/apps');
+  printOutcome(options, apps, () => listApps(apps));
+}
+
+async function destroy(name: string, options: CommonOptions & { confirm?: string }): Promise<void> {
+  const { app } = parseEnvironment(name);
+  const confirm = options.confirm ?? (await askForName(name));
+  if (confirm !== name) throw new UsageError(`"${confirm}" is not ${name}: nothing was removed`);
+  const removed = await (await connect()).call<DestroyedApp>('DELETE', `/v1/apps/${app}`, {
+    query: { confirm },
+  });
+  printOutcome(options, { ...removed, destroyed: true }, () =>
+    [
+      `${name} is removed`,
+      ...(removed.tokens.length > 0 ? [`Revoked tokens of the app: ${removed.tokens.join(', ')}`] : []),
+      ...(removed.keys.length > 0 ? [`Removed keys of the app: ${removed.keys.join(', ')}`] : []),
+    ].join('\n'),
   );
-  if (all.edge.fault !== null) print(paint('red', `nginx is not set up: ${all.edge.fault.message}`));
-  print(`\n${listApps(all.apps)}`);
-  if (all.domains.length > 0) print(`\n${domainsTable(all.domains)}`);
-}
-
-async function apps(options: CommonOptions): Promise<void> {
-  const list = await (await connect()).call<AppStatus[]>('GET', '/v1/apps');
-  if (options.json) printJson(list);
-  else print(listApps(list));
-}
-
-async function destroy(app: string, options: CommonOptions & { confirm?: string }): Promise<void> {
-  const target = parseTarget(app);
-  const confirm = options.confirm ?? (await askForName(app));
-  if (confirm !== app) throw new UsageError(`"${confirm}" is not ${app}: nothing was removed`);
-  const path = `/v1/apps/${target.app}`;
-  const gone = await (await connect()).call<DestroyedApp>('DELETE', path, { query: { confirm } });
-  if (options.json) return printJson({ ...gone, destroyed: true });
-  print(`${app} is gone`);
-  if (gone.tokens.length > 0)
-    print(`with its tokens, which are good for nothing else: ${gone.tokens.join(', ')}`);
-  if (gone.keys.length > 0) print(`with the keys that could push to it alone: ${gone.keys.join(', ')}`);
 }
 
 async function askForName(app: string): Promise<string> {
   if (!process.stdin.isTTY) {
-    throw new UsageError(`this removes ${app} for good`, `Say so with --confirm ${app}`);
+    throw new UsageError(`this removes ${app} for good`, `Confirm with --confirm ${app}`);
   }
   const { createInterface } = await import('node:readline/promises');
   const questions = createInterface({ input: process.stdin, output: process.stderr });
   try {
     return await questions.question(
-      `This stops ${app} and removes its releases, variables, shared files, and the tokens and keys that are for it alone.\nType its name to go on: `,
+      `This stops ${app} and removes its releases, variables and shared files, and the tokens and keys of this app.\nType its name to continue: `,
     );
   } finally {
     questions.close();
   }
 }
 
-function listApps(apps: AppStatus[]): string {
-  if (apps.length === 0) return 'No apps yet. In the directory of one: sluice deploy --app NAME';
-  const problems = apps.flatMap((app) => {
-    const problem = describeProblem(app);
-    return problem === ''
-      ? []
-      : `${environmentName({ app: app.name, environment: app.environment })}: ${problem}`;
-  });
-  return [tableOfApps(apps), ...problems].join('\n\n');
+/** @returns null for `default`. The other words of the setting `workers` are for releases only. */
+function parseWorkers(text: string): number | null {
+  if (text === 'default') return null;
+  if (isWholeNumber(text, 1, 64)) return Number(text);
+  throw new UsageError(
+    `Invalid worker count: "${text}" (expected 1 to 64, or "default")`,
+    '"default" is the number that the release sets: "workers" in its sluice.json, which may be "auto" or "max", too.',
+  );
 }
 
-function tableOfApps(apps: AppStatus[]): string {
-  return table([
-    ['APP', 'STATE', 'RELEASE', 'WORKERS', 'URL'],
-    ...apps.map((app) => [
-      environmentName({ app: app.name, environment: app.environment }),
-      stateText(app),
-      app.release === null ? '-' : String(app.release),
-      workersText(app),
-      app.url,
-    ]),
-  ]);
+async function act(name: string, path: string, options: AppOptions, json?: unknown): Promise<void> {
+  const id = parseEnvironment(name, options.environment);
+  const app = await callApp<AppStatus>('POST', id, path, { json });
+  printOutcome(options, app, () => describeApp(app));
 }

@@ -2,39 +2,38 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { setPriority } from 'node:os';
 import type { Command } from 'commander';
 import type { Head } from '../../backup/format.ts';
+import { localHome } from '../../client/server-address.ts';
 import { environmentName, Paths } from '../../config/paths.ts';
+import { version } from '../../config/version.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { exists } from '../../system/fs/exists.ts';
 import { formatBytes, formatDuration, shellWord } from '../../system/text/format.ts';
 import { type CommonOptions, subcommand } from '../command.ts';
 import { UsageError } from '../failure.ts';
-import { interruption } from '../interruption.ts';
 import { print, printJson, remark } from '../output.ts';
-import { localHome } from '../server-address.ts';
-import { version } from '../version.ts';
 
 interface BackupFlags extends CommonOptions {
   releases?: boolean;
   shared: boolean;
 }
 
-/** Below the apps, which go on meanwhile. */
+/** Priority below that of the apps, which run meanwhile. */
 const niceness = 10;
 
 export function registerBackupCommands(program: Command): void {
-  subcommand(program, 'backup <file>', 'copy all state into one file, `-` for standard output')
-    .option('--releases', 'with the files of all releases that are kept, so that none has to be built again')
-    .option('--no-shared', 'without the data that apps keep in shared paths')
+  subcommand(program, 'backup <file>', 'Save all state in one file, `-` for standard output')
+    .option('--releases', 'Include the files of all retained releases, so that a restore builds none')
+    .option('--no-shared', 'Leave out the data of apps in shared paths')
     .action(backup);
-  subcommand(program, 'restore <file>', 'put a backup into this install, `-` for standard input')
-    .option('--force', 'replace apps that are here already, with all that they keep')
+  subcommand(program, 'restore <file>', 'Restore a backup into this installation, `-` for standard input')
+    .option('--force', 'Replace existing apps and their data')
     .action(restore);
 }
 
 async function backup(file: string, { json, releases = false, shared }: BackupFlags): Promise<void> {
-  const [{ createBackup }, { holdStill }, { openOutput }] = await Promise.all([
+  const [{ createBackup }, { freezeHome }, { openOutput }] = await Promise.all([
     import('../../backup/create.ts'),
-    import('../backup/hold-still.ts'),
+    import('../backup/home-access.ts'),
     import('../backup/output.ts'),
   ]);
   const startedAt = performance.now();
@@ -43,51 +42,70 @@ async function backup(file: string, { json, releases = false, shared }: BackupFl
   await assertHome(paths);
   setPriority(niceness);
   await using output = await openOutput(file);
-  using still = await holdStill(paths);
-  const signal = AbortSignal.any([still.over, interrupted.signal]);
+  using freeze = await freezeHome(paths);
+  const signal = AbortSignal.any([freeze.lost, interrupted.signal]);
   const notes: string[] = [];
   const note = (text: string) => {
     notes.push(text);
     remark(text);
   };
-  const options = { shared, releases, version: version(), note, signal };
+  const options = { shared, releases, version, note, signal };
   const head = await createBackup(paths, output.put, options).catch(orInterrupted(signal));
   const bytes = await output.finish();
   const durationMs = Math.round(performance.now() - startedAt);
-  // Standard output may be where the backup itself goes.
+  // The backup itself may go to standard output.
   if (json && file !== '-') return printJson({ file, bytes, durationMs, ...head, notes });
   const out = file === '-' ? remark : print;
   for (const each of head.environments) out(`${environmentName(each)}: ${describe(each)}`);
   out(`${file === '-' ? 'written' : file}: ${formatBytes(bytes)} in ${formatDuration(durationMs)}`);
-  remark('It holds secrets: variables, keys of certificates, and what apps keep. Whoever has it has them.');
-  if (!shared) remark('Data in shared paths is not in it.');
+  remark(
+    'Store the backup safely: it has secrets, such as variables, keys of certificates and data of apps.',
+  );
+  if (!shared) remark('The data in shared paths is not in the backup.');
 }
 
 async function restore(
   file: string,
   { json, force = false }: CommonOptions & { force?: boolean },
 ): Promise<void> {
-  const [{ restoreBackup }, { assertQuiet, isUnit, quieten }, { loadServerSettings }] = await Promise.all([
+  const [{ restoreBackup }, { isUnit, keepStopped, stopSluice }, { loadServerSettings }] = await Promise.all([
     import('../../backup/restore.ts'),
-    import('../backup/quiet.ts'),
+    import('../backup/home-access.ts'),
     import('../../config/server-settings.ts'),
   ]);
   const paths = new Paths(localHome());
   const bySystemd = await isUnit(paths);
-  // Told before anything is read, and kept so until the end.
-  using _ = bySystemd ? undefined : await assertQuiet(paths);
+  // Fails before anything is read, and keeps a server from starting until the end.
+  using _ = bySystemd ? undefined : await keepStopped(paths);
   const { minFreeBytes: minFree } = await loadServerSettings(paths.settings);
   // Opened first: the stream of a path emits `error` before any code listens.
   const input = file === '-' ? process.stdin : (await openBackup(file)).createReadStream();
   using interrupted = interruption();
-  const quiet = async () => (bySystemd ? quieten(paths) : new AsyncDisposableStack());
+  const quiet = async () => (bySystemd ? stopSluice(paths) : new AsyncDisposableStack());
   const head = await restoreBackup(paths, input, { force, minFree, quiet, signal: interrupted.signal }).catch(
     orInterrupted(interrupted.signal),
   );
   if (json) return printJson({ home: paths.home, ...head });
   for (const each of head.environments) print(`${environmentName(each)}: ${outlook(each)}`);
-  if (bySystemd) return print('Sluice runs again; `sluice status` shows what has come up.');
-  print(`Start it, and what ran will run: SLUICE_HOME=${shellWord(paths.home)} sluice up`);
+  if (bySystemd) return print('Sluice runs again. Check the apps: `sluice status`');
+  print(`Start Sluice and its apps: SLUICE_HOME=${shellWord(paths.home)} sluice up`);
+}
+
+/**
+ * Creates a signal for the first Ctrl-C or request to end, so that the command can remove incomplete results. The second ends
+ * the process at once. Dispose of it when nothing can be undone any more.
+ */
+function interruption(): { signal: AbortSignal } & Disposable {
+  const controller = new AbortController();
+  const interrupt = () => {
+    stopListening();
+    controller.abort(new AppError('cancelled', 'interrupted; all incomplete results are removed'));
+  };
+  const stopListening = () => {
+    for (const name of ['SIGINT', 'SIGTERM'] as const) process.off(name, interrupt);
+  };
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, interrupt);
+  return { signal: controller.signal, [Symbol.dispose]: stopListening };
 }
 
 /** @throws UsageError if the file cannot be opened */
@@ -99,7 +117,7 @@ async function openBackup(file: string): Promise<FileHandle> {
   }
 }
 
-/** Ctrl-C reaches the programs that we have started, too, and what they then say is not the reason. */
+/** Prefers the interruption to errors of programs, which Ctrl-C reaches, too. */
 function orInterrupted(signal: AbortSignal) {
   return (error: unknown): never => {
     signal.throwIfAborted();
@@ -110,7 +128,7 @@ function orInterrupted(signal: AbortSignal) {
 async function assertHome({ home }: Paths): Promise<void> {
   if (await exists(home)) return;
   throw new AppError('not_running', `there is no ${home}`, {
-    hint: 'SLUICE_HOME says where the state of Sluice is.',
+    hint: 'Set SLUICE_HOME to the directory with the state of Sluice.',
   });
 }
 

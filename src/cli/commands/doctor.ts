@@ -1,26 +1,50 @@
 import type { Command } from 'commander';
+import { localHome } from '../../client/server-address.ts';
 import { Paths } from '../../config/paths.ts';
+import type { CheckState } from '../../doctor/check.ts';
+import type { CheckResult } from '../../doctor/doctor.ts';
+import { counted } from '../../system/text/format.ts';
 import { type CommonOptions, subcommand } from '../command.ts';
-import { print, printJson } from '../output.ts';
-import { localHome } from '../server-address.ts';
+import { paint, printOutcome } from '../output.ts';
 
 export function registerDoctorCommand(program: Command): void {
-  subcommand(
-    program,
-    'doctor',
-    'look for what is wrong with Sluice on this machine; exit status 1 where something is',
-  ).action(doctor);
+  const description = 'Check Sluice on this machine; exit status 1 if there is a fault';
+  subcommand(program, 'doctor', description).action(doctor);
 }
 
-async function doctor({ json }: CommonOptions): Promise<void> {
-  const [{ examine }, { describeChecks, overall }] = await Promise.all([
-    import('../../doctor/examine.ts'),
-    import('../doctor-view.ts'),
-  ]);
+async function doctor(options: CommonOptions): Promise<void> {
+  const { examine } = await import('../../doctor/doctor.ts');
   const home = localHome();
-  const checks = await examine(new Paths(home));
-  const state = overall(checks);
-  if (json) printJson({ home, state, checks });
-  else print(describeChecks(checks));
-  if (state === 'fault') process.exitCode = 1;
+  const report = await examine(new Paths(home));
+  printOutcome(options, { home, ...report }, () => describeChecks(report.checks));
+  if (report.state === 'fault') process.exitCode = 1;
+}
+
+const words = { ok: 'ok', warning: 'warning', fault: 'FAULT' } as const;
+const colours = { ok: 'green', warning: 'yellow', fault: 'red' } as const;
+
+/** Formats a line for each check with its hint below, and a summary. */
+function describeChecks(checks: CheckResult[]): string {
+  const width = Math.max(...checks.map(({ name }) => name.length));
+  return [...checks.map((check) => describeCheck(check, width)), '', summary(checks)].join('\n');
+}
+
+function describeCheck({ name, state, message, hint }: CheckResult, width: number): string {
+  const word = paint(colours[state], words[state].padEnd(words.warning.length));
+  const indent = ' '.repeat(words.warning.length + width + 4);
+  const [first = '', ...more] = message.split('\n');
+  const hints = hint === '' ? [] : hint.split('\n').map((line) => `  ${line}`);
+  const below = [...more, ...hints].map((line) => indent + line);
+  return [`${word}  ${name.padEnd(width)}  ${first}`, ...below].join('\n');
+}
+
+function summary(checks: CheckResult[]): string {
+  const count = (state: CheckState) => checks.filter((check) => check.state === state).length;
+  const [faults, warnings] = [count('fault'), count('warning')];
+  if (faults + warnings === 0) return `All ${checks.length} checks are ok.`;
+  const found = [
+    ...(faults === 0 ? [] : [counted(faults, 'fault')]),
+    ...(warnings === 0 ? [] : [counted(warnings, 'warning')]),
+  ];
+  return `${found.join(', ')}; ${count('ok')} of ${checks.length} checks are ok.`;
 }

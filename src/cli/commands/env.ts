@@ -3,40 +3,35 @@ import { parseEnv } from 'node:util';
 import type { Command } from 'commander';
 import { environmentName } from '../../config/paths.ts';
 import type { EnvironmentChange } from '../../deploy/change-variables.ts';
-import { type AppOptions, appSubcommand, callApp } from '../command.ts';
+import { type AppOptions, appSubcommand, callApp, parseEnvironment } from '../command.ts';
 import { UsageError } from '../failure.ts';
-import { print, printJson } from '../output.ts';
-import { parseTarget } from '../target.ts';
+import { printOutcome } from '../output.ts';
 
 type Variables = Record<string, string>;
 type ChangeOptions = AppOptions & { restart: boolean };
 
 export function registerEnvCommands(program: Command): void {
-  const env = program.command('env').description('the environment variables of an app');
-  appSubcommand(env, 'list <app>', 'the variables and their values').action(list);
-  const noRestart = [
-    '--no-restart',
-    'change nothing that runs: it applies from the next start, restart or deploy',
-  ] as const;
-  appSubcommand(env, 'set <app> [name=value...]', 'set variables, and apply them by a switch')
-    .option('--file <path>', 'those of a file such as .env too; what is named beside it wins')
+  const env = program.command('env').description('Manage the environment variables of an app');
+  appSubcommand(env, 'list <app>', 'List variables and their values').action(list);
+  const noRestart = ['--no-restart', 'Apply the change at the next start, restart or deploy'] as const;
+  appSubcommand(env, 'set <app> [name=value...]', 'Set variables, and restart the app with them')
+    .option('--file <path>', 'Read variables from a file such as .env; arguments take precedence')
     .option(...noRestart)
     .action(set);
-  appSubcommand(env, 'unset <app> <name...>', 'remove variables, and apply that by a switch')
+  appSubcommand(env, 'unset <app> <name...>', 'Remove variables, and restart the app without them')
     .option(...noRestart)
     .action(unset);
 }
 
 async function list(name: string, options: AppOptions): Promise<void> {
-  const target = parseTarget(name, options.environment);
-  const variables = await callApp<Variables>('GET', target, '/env');
-  if (options.json) return printJson(variables);
+  const id = parseEnvironment(name, options.environment);
+  const variables = await callApp<Variables>('GET', id, '/env');
   const lines = Object.entries(variables).map(([key, value]) => `${key}=${value}`);
-  print(lines.length === 0 ? `${environmentName(target)} has no variables` : lines.join('\n'));
+  printOutcome(options, variables, () => lines.join('\n') || `${environmentName(id)} has no variables`);
 }
 
 async function set(name: string, pairs: string[], options: ChangeOptions & { file?: string }): Promise<void> {
-  const fromFile = options.file === undefined ? {} : await variablesIn(options.file);
+  const fromFile = options.file === undefined ? {} : await readVariables(options.file);
   const changes = pairs.map((pair, index) => {
     const at = pair.indexOf('=');
     // The message does not quote the argument: it may be a secret, and the output may go to the log of a CI job.
@@ -48,14 +43,16 @@ async function set(name: string, pairs: string[], options: ChangeOptions & { fil
     return [pair.slice(0, at), pair.slice(at + 1)] as const;
   });
   const all = { ...fromFile, ...Object.fromEntries(changes) };
-  if (Object.keys(all).length === 0) {
-    throw new UsageError('there is nothing to set', 'Write NAME=value, or --file .env where that has any.');
-  }
+  if (Object.keys(all).length === 0)
+    throw new UsageError(
+      'there is nothing to set',
+      'Write NAME=value, or name a file with variables: --file .env',
+    );
   await change(name, all, options);
 }
 
-/** As `node --env-file` reads them. */
-async function variablesIn(path: string): Promise<Variables> {
+/** Parses a file as `node --env-file` does. */
+async function readVariables(path: string): Promise<Variables> {
   const text = await readFile(path, 'utf8').catch((error: Error) => {
     throw new UsageError(`--file cannot be read: ${error.message}`);
   });
@@ -66,28 +63,30 @@ function unset(name: string, names: string[], options: ChangeOptions): Promise<v
   return change(name, Object.fromEntries(names.map((each) => [each, null])), options);
 }
 
+/** @param changes values by name; null removes a variable */
 async function change(
   name: string,
   changes: Record<string, string | null>,
   options: ChangeOptions,
 ): Promise<void> {
-  const target = parseTarget(name, options.environment);
+  const id = parseEnvironment(name, options.environment);
   const query = { restart: options.restart };
-  const answer = await callApp<EnvironmentChange>('PATCH', target, '/env', { query, json: changes });
-  if (options.json) return printJson(answer);
-  for (const [key, value] of Object.entries(changes)) {
-    if (answer.changed.includes(key)) print(`${key} ${value === null ? 'removed' : 'set'}`);
-    else print(value === null ? `${key} was not set` : `${key} is as it was`);
-  }
-  print(tell(answer.outcome, environmentName(target), options.restart));
+  const answer = await callApp<EnvironmentChange>('PATCH', id, '/env', { query, json: changes });
+  printOutcome(options, answer, () => {
+    const lines = Object.entries(changes).map(([key, value]) => {
+      if (answer.changed.includes(key)) return `${key} ${value === null ? 'removed' : 'set'}`;
+      return value === null ? `${key} was not set` : `${key} is unchanged`;
+    });
+    return [...lines, describe(answer.outcome, environmentName(id), options.restart)].join('\n');
+  });
 }
 
-function tell(outcome: EnvironmentChange['outcome'], name: string, restart: boolean): string {
+function describe(outcome: EnvironmentChange['outcome'], name: string, restart: boolean): string {
   switch (outcome) {
     case 'switched':
-      return `Applied: ${name} was switched to fresh workers.`;
+      return `Applied: ${name} was switched to new workers.`;
     case 'kept':
-      return `${restart ? `${name} does not run: it` : 'It'} applies from the next start, restart or deploy of ${name}.`;
+      return `${restart ? `${name} does not run: the change` : 'The change'} applies from the next start, restart or deploy of ${name}.`;
     case 'undeployed':
       return `${name} is new: its first deploy will have these variables.`;
     case 'unchanged':

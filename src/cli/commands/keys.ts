@@ -7,16 +7,16 @@ import type { AddedKey } from '../../api/routes/access.ts';
 import { toUrlHost } from '../../system/net/address.ts';
 import { type CommonOptions, connect, subcommand } from '../command.ts';
 import { UsageError } from '../failure.ts';
-import { formatTime, print, printJson, remark, table } from '../output.ts';
+import { formatTime, print, printJson, printOutcome, remark, table } from '../output.ts';
 import { reachedAddress, type SshAddress } from '../reached-address.ts';
 
 export function registerKeyCommands(program: Command): void {
-  const keys = program.command('keys').description('public keys that may push over ssh');
-  subcommand(keys, 'add <name> [key]', 'let a public key push: a .pub file, its content, or standard input')
-    .option('--app <app>', 'the only app it may push to')
+  const keys = program.command('keys').description('Manage the public keys that can push over ssh');
+  subcommand(keys, 'add <name> [key]', 'Add a public key: a .pub file, its content, or standard input')
+    .option('--app <app>', 'Limit the key to one app')
     .action(add);
-  subcommand(keys, 'list', 'the keys there are').action(list);
-  subcommand(keys, 'remove <name>', 'let a key push no more').action(remove);
+  subcommand(keys, 'list', 'List keys').action(list);
+  subcommand(keys, 'remove <name>', 'Remove a key').action(remove);
 }
 
 async function add(name: string, key: string | undefined, options: CommonOptions & { app?: string }) {
@@ -24,17 +24,12 @@ async function add(name: string, key: string | undefined, options: CommonOptions
   const added = await (await connect()).call<AddedKey>('POST', '/v1/keys', { json });
   if (options.json) return printJson(added);
   const reach = added.app === null ? 'all apps' : `the app ${added.app}`;
-  print(`${added.name} may push to ${reach}: ${added.fingerprint}`);
+  print(`${added.name} can push to ${reach}: ${added.fingerprint}`);
   const address = await reachedAddress();
-  remark(
-    [
-      `Its line is in ${added.file}, which sshd must read.`,
-      `On the machine that has the key: git remote add deploy ${pushUrl(added, address)} && git push deploy main`,
-      ...(address === undefined
-        ? []
-        : [`${address.host} stands for the name by which you reach this server.`]),
-    ].join('\n'),
-  );
+  remark(`The key is in ${added.file}, which sshd must read.
+On the machine that has the key: git remote add deploy ${pushUrl(added, address)} && git push deploy main`);
+  if (address !== undefined)
+    remark(`If you reach this server by a name, use the name instead of ${address.host}.`);
 }
 
 function pushUrl({ user, app }: AddedKey, address: SshAddress = { host: 'HOST', port: 22 }): string {
@@ -52,10 +47,8 @@ async function readKey(key: string | undefined): Promise<string> {
     });
   }
   if (process.stdin.isTTY) {
-    throw new UsageError(
-      'which key?',
-      'Name a file, such as ~/.ssh/id_ed25519.pub, or send it to standard input.',
-    );
+    const example = 'Name a file, such as ~/.ssh/id_ed25519.pub, or send the key to standard input.';
+    throw new UsageError('which key?', example);
   }
   const sent = await text(process.stdin);
   if (sent.trim() === '') throw new UsageError('standard input has no key', makeKey);
@@ -67,14 +60,14 @@ const makeKey =
 
 async function list(options: CommonOptions): Promise<void> {
   const keys = await (await connect()).call<Key[]>('GET', '/v1/keys');
-  if (options.json) return printJson(keys);
-  if (keys.length === 0) return print('No keys yet. sluice keys add NAME FILE adds one.');
-  const rows = keys.map((key) => [key.name, key.app ?? 'all', key.fingerprint, formatTime(key.createdAt)]);
-  print(table([['NAME', 'APP', 'FINGERPRINT', 'CREATED'], ...rows]));
+  printOutcome(options, keys, () => {
+    if (keys.length === 0) return 'No keys yet. Add one: sluice keys add NAME FILE';
+    const rows = keys.map((key) => [key.name, key.app ?? 'all', key.fingerprint, formatTime(key.createdAt)]);
+    return table([['NAME', 'APP', 'FINGERPRINT', 'CREATED'], ...rows]);
+  });
 }
 
 async function remove(name: string, options: CommonOptions): Promise<void> {
   await (await connect()).call('DELETE', `/v1/keys/${encodeURIComponent(name)}`);
-  if (options.json) printJson({ name, removed: true });
-  else print(`${name} may push no more`);
+  printOutcome(options, { name, removed: true }, () => `${name} can no longer push`);
 }

@@ -1,14 +1,13 @@
 import { type Command, Option } from 'commander';
+import type { LogEntry } from '../../api/routes/logs.ts';
+import type { CallOptions } from '../../client/api-client.ts';
 import { isTimeBack, parseSince, sinceHint } from '../../config/since.ts';
-import { printBuildLog } from '../build-log.ts';
-import type { CallOptions } from '../client.ts';
-import { type AppOptions, appSubcommand, connect } from '../command.ts';
+import { printableLine } from '../../system/text/printable.ts';
+import { type AppOptions, appSubcommand, connect, parseEnvironment, wholeNumber } from '../command.ts';
 import { UsageError } from '../failure.ts';
-import { type LogEntryText, logLines } from '../log-lines.ts';
-import { LogView } from '../log-view.ts';
-import { wholeNumber } from '../numbers.ts';
-import { put, putJson, putRaw, remark } from '../output.ts';
-import { parseTarget } from '../target.ts';
+import { logLines } from '../follow-log.ts';
+import { formatClock, formatDay, hasColours, paint, put, putJson, putRaw, remark } from '../output.ts';
+import { printBuildLog } from './releases.ts';
 
 interface LogOptions extends AppOptions {
   lines?: string;
@@ -22,39 +21,36 @@ interface LogOptions extends AppOptions {
 }
 
 export function registerLogsCommand(program: Command): void {
-  appSubcommand(program, 'logs <app>', 'what an app has written')
-    .option('-n, --lines <number>', 'how many of the last lines (default: 100; all with --since)')
-    .option('-f, --follow', 'go on with what it writes from now on')
-    .option('--since <time>', 'only what is not older: 10m, 2h, 1d, or 2026-01-31T08:00')
-    .option('--release <number>', 'only what that release has written')
-    .option('--worker <process>', 'only one process, such as web.1, 1 for short; or all of a kind: web')
-    .addOption(new Option('--stream <name>', 'only one stream').choices(['out', 'err', 'sys']))
-    .option('--raw', 'only the text, as it was written')
-    .option('--build <release>', 'what the build of that release has printed, instead')
+  appSubcommand(program, 'logs <app>', 'Show the output of an app')
+    .option('-n, --lines <number>', 'Number of lines to show, the newest (default: 100; all with --since)')
+    .option('-f, --follow', 'Show new lines as the app writes them')
+    .option('--since <time>', 'Show only lines since then: 10m, 2h, 1d, or 2026-01-31T08:00')
+    .option('--release <number>', 'Show only lines of one release')
+    .option('--worker <process>', 'Show only one process, such as web.1 (or 1), or all of a kind: web')
+    .addOption(new Option('--stream <name>', 'Show only one stream').choices(['out', 'err', 'sys']))
+    .option('--raw', 'Print only the text, exactly as the app wrote it')
+    .option('--build <release>', 'Show the output of the build of a release instead')
     .action(logs);
 }
 
 async function logs(name: string, options: LogOptions): Promise<void> {
   const { environment, build, ...others } = options;
-  const target = parseTarget(name, environment);
+  const id = parseEnvironment(name, environment);
   if (build !== undefined) {
     const [other] = Object.keys(others);
-    if (other !== undefined)
-      throw new UsageError(`--build prints all of a build's log: --${other} is no part of it`);
-    return printBuildLog(target, wholeNumber(build, '--build'));
+    if (other !== undefined) throw new UsageError(`--build shows the whole log: --${other} does not apply`);
+    return printBuildLog(id, wholeNumber(build, '--build'));
   }
-  const query = queryOf(options);
-  const show = shownBy(options);
-  const found = logLines(await connect(), target, query, () =>
-    remark('the connection is lost; trying again …'),
-  );
-  for await (const line of found) await show(line);
+  const show = printer(options);
+  const onLost = () => remark('the connection is lost; trying again …');
+  for await (const { entry, json } of logLines(await connect(), id, queryOf(options), onLost))
+    await (options.json ? putJson(json) : show(entry));
 }
 
 function queryOf(options: LogOptions): NonNullable<CallOptions['query']> {
   const { lines, follow = false, since, release, worker, stream, raw } = options;
-  if (raw && options.json) throw new UsageError('--raw and --json are two forms: give one of them');
-  if (raw && stream === 'sys') throw new UsageError('--raw leaves out what --stream sys asks for');
+  if (raw && options.json) throw new UsageError('--raw and --json exclude each other');
+  if (raw && stream === 'sys') throw new UsageError('--raw and --stream sys exclude each other');
   return {
     lines: lines === undefined ? undefined : wholeNumber(lines, '--lines', 0),
     follow,
@@ -65,7 +61,7 @@ function queryOf(options: LogOptions): NonNullable<CallOptions['query']> {
   };
 }
 
-/** A time back from now is for the server to count, by its own clock. A moment is meant in the time zone of whoever asks. */
+/** Parses a moment, in the local time zone. A time back from now goes to the server as text, because its clock counts. */
 function sinceOf(text: string): string {
   if (isTimeBack(text)) return text;
   const since = parseSince(text, new Date(), 'local');
@@ -73,9 +69,21 @@ function sinceOf(text: string): string {
   throw new UsageError(`--since "${text}" is neither a time back from now nor a moment`, sinceHint);
 }
 
-function shownBy({ raw, json }: LogOptions): (line: LogEntryText) => Promise<void> {
-  if (json) return ({ text }) => putJson(text);
-  if (raw) return ({ entry }) => putRaw(entry.line);
-  const view = new LogView();
-  return ({ entry }) => put(view.show(entry));
+/** Returns a function that prints entries such as `08:32:54 web.0   text`, and a line with the date if another day begins. */
+function printer({ raw }: LogOptions): (entry: LogEntry) => Promise<void> {
+  if (raw) return ({ line }) => putRaw(line);
+  const colours = hasColours();
+  let today = formatDay(new Date());
+  let width = 6;
+  return async ({ time, process, stream, line }) => {
+    const date = new Date(time);
+    const day = formatDay(date);
+    if (day !== today) await put(paint('dim', `-- ${day} --`));
+    today = day;
+    width = Math.max(width, process.length);
+    const prefix = `${formatClock(date, true)} ${process.padEnd(width)}`;
+    const text = printableLine(line, colours && stream !== 'sys');
+    const shown = stream === 'sys' ? paint('cyan', `* ${text}`) : text;
+    await put(`${paint(stream === 'err' ? ['dim', 'red'] : 'dim', prefix)}  ${shown}`);
+  };
 }

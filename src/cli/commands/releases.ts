@@ -2,19 +2,24 @@ import type { Command } from 'commander';
 import { type EnvironmentId, environmentName } from '../../config/paths.ts';
 import type { Release } from '../../releases/release.ts';
 import { counted, formatBytes, formatDuration } from '../../system/text/format.ts';
-import { printBuildLog } from '../build-log.ts';
-import { type AppOptions, appSubcommand, callApp } from '../command.ts';
-import { wholeNumber } from '../numbers.ts';
-import { formatTime, paint, print, printJson, stateColour, table } from '../output.ts';
-import { parseTarget } from '../target.ts';
+import { printableLine } from '../../system/text/printable.ts';
+import {
+  type AppOptions,
+  appPath,
+  appSubcommand,
+  callApp,
+  connect,
+  parseEnvironment,
+  wholeNumber,
+} from '../command.ts';
+import { formatTime, hasColours, paint, print, printOutcome, put, stateColour, table } from '../output.ts';
 
 export function registerReleaseCommands(program: Command): void {
-  appSubcommand(program, 'releases <app> [number]', 'the releases of an app, newest first, or one of them')
-    .option('--log', 'print the build log of the release, or of the newest')
+  appSubcommand(program, 'releases <app> [number]', 'List the releases of an app, newest first, or show one')
+    .option('--log', 'Print the build log of the release (default: the newest)')
     .action(releases);
-  appSubcommand(program, 'cancel <app> <number>', 'end a deploy that has not reached its switch').action(
-    cancel,
-  );
+  const cancelling = 'Cancel a deploy that has not reached its switch';
+  appSubcommand(program, 'cancel <app> <number>', cancelling).action(cancel);
 }
 
 async function releases(
@@ -22,34 +27,34 @@ async function releases(
   number: string | undefined,
   options: AppOptions & { log?: true },
 ): Promise<void> {
-  const target = parseTarget(name, options.environment);
-  if (options.log) return printLog(target, number);
-  if (number === undefined) {
-    const list = await callApp<Release[]>('GET', target, '/releases');
-    if (options.json) return printJson(list);
-    return print(list.length === 0 ? `${environmentName(target)} has no releases yet` : listReleases(list));
+  const id = parseEnvironment(name, options.environment);
+  if (number !== undefined) {
+    const chosen = wholeNumber(number, 'the release');
+    if (options.log) return printBuildLog(id, chosen);
+    const release = await callApp<Release>('GET', id, `/releases/${chosen}`);
+    return printOutcome(options, release, () => describeRelease(release));
   }
-  const release = await callApp<Release>('GET', target, `/releases/${wholeNumber(number, 'the release')}`);
-  if (options.json) printJson(release);
-  else print(describeRelease(release));
+  const list = await callApp<Release[]>('GET', id, '/releases');
+  const [newest] = list;
+  if (options.log && newest !== undefined) return printBuildLog(id, newest.number);
+  const none = `${environmentName(id)} has no releases yet`;
+  if (options.log) return print(none);
+  printOutcome(options, list, () => (newest === undefined ? none : listReleases(list)));
 }
 
-/** Of the newest release where no number is given. */
-async function printLog(target: EnvironmentId, number: string | undefined): Promise<void> {
-  const wanted =
-    number === undefined
-      ? (await callApp<Release[]>('GET', target, '/releases'))[0]?.number
-      : wholeNumber(number, 'the release');
-  if (wanted === undefined) return print(`${environmentName(target)} has no releases yet`);
-  await printBuildLog(target, wanted);
+/** Prints the output of the build of a release. @throws AppError `release_not_found` */
+export async function printBuildLog(id: EnvironmentId, release: number): Promise<void> {
+  const { linesOf } = await import('../../client/api-client.ts');
+  const query = { environment: id.environment };
+  const log = await (await connect()).open('GET', appPath(id, `/releases/${release}/log`), { query });
+  for await (const line of linesOf(log)) await put(printableLine(line, hasColours()));
 }
 
 async function cancel(name: string, number: string, options: AppOptions): Promise<void> {
-  const target = parseTarget(name, options.environment);
+  const id = parseEnvironment(name, options.environment);
   const path = `/releases/${wholeNumber(number, 'the release')}/cancel`;
-  const release = await callApp<Release>('POST', target, path);
-  if (options.json) printJson(release);
-  else print(`release ${release.number} of ${environmentName(target)} is cancelled`);
+  const release = await callApp<Release>('POST', id, path);
+  printOutcome(options, release, () => `release ${release.number} of ${environmentName(id)} is cancelled`);
 }
 
 function listReleases(list: Release[]): string {
@@ -69,7 +74,7 @@ function listReleases(list: Release[]): string {
   ]);
 }
 
-/** `1a2b3c4d5e`, with a mark where the files are not quite those of the commit. */
+/** Formats the commit as `1a2b3c4d5e`, with a `+` if the files differ from those of the commit. */
 function commitText({ commit, directory, changedFiles }: Release): string {
   return commit === null ? '-' : `${commit.slice(0, 10)}${directory || changedFiles > 0 ? '+' : ''}`;
 }
@@ -82,27 +87,24 @@ function cut(text: string, length: number): string {
   return text.length > length ? `${text.slice(0, length - 1)}…` : text;
 }
 
-/** What git knows of a release, and what it brings. */
+/** Describes the commit of a release, and the commits that are new since the release before. */
 function describeCommit(release: Release): string[] {
   const { commit, branch, author, directory, changedFiles, commits, commitCount } = release;
   if (commit === null) return [];
   const words = [`commit ${commit}`, branch && `of ${branch}`, author && `by ${author}`];
   const uncommitted = changedFiles > 0 && `with ${counted(changedFiles, 'uncommitted file')}`;
-  const parts = [words.filter(Boolean).join(' '), directory && `of it ${directory}`, uncommitted];
+  const parts = [words.filter(Boolean).join(' '), directory && `its directory ${directory}`, uncommitted];
   const lines = [`${parts.filter(Boolean).join(', ')}\n  ${subject(release)}`];
   if (commitCount !== null) {
     const list = commits.map((each) => `  ${each.commit.slice(0, 10)}  ${each.author}: ${each.subject}`);
     const more = commitCount > commits.length ? [`  and ${commitCount - commits.length} more`] : [];
-    lines.push(
-      [`new since the release that was live before: ${commitCount || 'nothing'}`, ...list, ...more].join(
-        '\n',
-      ),
-    );
+    const head = `new since the release that was live before: ${commitCount || 'nothing'}`;
+    lines.push([head, ...list, ...more].join('\n'));
   }
   return lines;
 }
 
-/** `failed (build_timeout)`; the other states need no word more. */
+/** Formats the state, such as `live` or `failed (build_timeout)`. */
 function stateText({ state, error }: Release): string {
   return paint(stateColour(state), error === null ? state : `${state} (${error.code})`);
 }

@@ -12,8 +12,8 @@ const supervisor = fileURLToPath(new URL('../../../libexec/supervise.sh', import
 export function registerUpCommand(program: Command): void {
   program
     .command('up')
-    .description('run Sluice here, in the foreground; its state is in $SLUICE_HOME, else in ./.sluice')
-    .option('--json', 'say as JSON that it is ready, and at which URL')
+    .description('Run Sluice in the foreground, with its state in $SLUICE_HOME or ./.sluice')
+    .option('--json', 'Print the URL as JSON when ready')
     .action(up);
 }
 
@@ -25,7 +25,7 @@ export function registerUpCommand(program: Command): void {
  */
 function up(options: { json?: true }): void {
   if (systemHome !== undefined && homeFromEnvironment() === systemHome) {
-    throw new AppError('already_running', 'this is a system-wide install: systemd starts it', {
+    throw new AppError('already_running', 'this is a system-wide installation, which systemd runs', {
       hint: 'systemctl start sluice',
     });
   }

@@ -14,32 +14,32 @@ interface UpgradeOptions extends CommonOptions {
 }
 
 export function registerUpgradeCommand(program: Command): void {
-  subcommand(program, 'upgrade', 'replace Sluice itself by another version; apps go on, no request is lost')
+  subcommand(program, 'upgrade', 'Replace Sluice by another version; apps keep running, no request is lost')
     .option(
       '--to <source>',
-      'a version in /opt/sluice, a directory, a .tar.gz file, or the URL of one; SLUICE_SHA256 is the checksum it must have',
+      'A version in /opt/sluice, a directory, a .tar.gz file, or the URL of one; SLUICE_SHA256 sets its checksum',
     )
-    .option('--back', 'return to the version before')
+    .option('--back', 'Return to the version before')
     .action(upgrade);
 }
 
 /**
- * The work is done by install.sh, in one place for the first installation and all later ones: it installs beside what
- * runs, switches, and goes back where the new version does not come up.
+ * Runs install.sh, which also does the first installation: it installs beside the running version, switches, and returns to
+ * the running version if the new one does not start.
  */
 function upgrade({ to, back, json }: UpgradeOptions): void {
   if (back && to !== undefined) throw new UsageError('--to and --back exclude each other');
   if (installedTree === undefined) {
     throw new UsageError(
       'this Sluice runs from a checkout',
-      'Bring it up to date with git, then: ./install.sh --local --stop && ./install.sh --local',
+      'Update the checkout with git, then: ./install.sh --local --stop && ./install.sh --local',
     );
   }
   if (process.getuid?.() !== 0) {
     throw new AppError('forbidden', 'an upgrade needs root', { hint: 'Try again with sudo.' });
   }
   const before = current();
-  // Whoever reads JSON gets nothing else on standard output.
+  // With --json, only the JSON goes to standard output.
   const { status, error } = spawnSync(join(installedTree, 'install.sh'), [back ? '--rollback' : '--yes'], {
     stdio: ['ignore', json ? 2 : 'inherit', 'inherit'],
     env: { ...process.env, ...(!back && { SLUICE_SOURCE: source(to) }) },
@@ -48,17 +48,19 @@ function upgrade({ to, back, json }: UpgradeOptions): void {
   const now = current();
   if (json) printJson({ before, now });
   else if (status === 0)
-    print(now === before ? `${now} goes on` : `${back ? 'back' : 'upgraded'} from ${before} to ${now}`);
+    print(
+      now === before ? `${now} continues to run` : `${back ? 'back' : 'upgraded'} from ${before} to ${now}`,
+    );
   if (status !== 0) process.exitCode = 1;
 }
 
-/** What install.sh takes for SLUICE_SOURCE. */
+/** Returns the value of SLUICE_SOURCE for install.sh. */
 function source(to: string | undefined): string {
   const given = to || process.env['SLUICE_SOURCE'] || published();
   if (given === undefined) {
     throw new UsageError(
-      'nothing says what to upgrade to',
-      '--to names a directory, a .tar.gz file or the URL of one; SLUICE_SOURCE does the same.',
+      'there is no version to upgrade to',
+      'Name a directory, a .tar.gz file or the URL of one, with --to or SLUICE_SOURCE.',
     );
   }
   if (/^https?:\/\//.test(given)) return given;
@@ -68,19 +70,19 @@ function source(to: string | undefined): string {
   if (!existsSync(path)) {
     throw new UsageError(
       `there is no ${given}, neither here nor as a version in ${installRoot}`,
-      'A version is kept until the one after the next has been installed.',
+      'An installation removes versions older than the one before it.',
     );
   }
   return path;
 }
 
-/** Where whoever has published this version says that there are others; it is a line of install.sh. */
+/** Returns the URL of newer versions that the publisher has written into install.sh; undefined if there is none. */
 function published(): string | undefined {
   const script = readFileSync(join(installRoot, 'current/install.sh'), 'utf8');
   return /^published='(.+)'$/m.exec(script)?.[1];
 }
 
-/** The name of the version that is installed. */
+/** Returns the name of the installed version. */
 function current(): string {
   return readlinkSync(join(installRoot, 'current'));
 }

@@ -1,19 +1,19 @@
 import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { isName } from '../config/paths.ts';
-import { readJsonSettings } from '../config/settings-file.ts';
-import { AppError, hasCode } from '../errors/app-error.ts';
-import { exists } from '../system/fs/exists.ts';
-import { UsageError } from './failure.ts';
+import { isName } from '../../config/paths.ts';
+import { readJsonSettings } from '../../config/settings-file.ts';
+import { AppError, hasCode } from '../../errors/app-error.ts';
+import { exists } from '../../system/fs/exists.ts';
+import { UsageError } from '../failure.ts';
 
-/** One of these is in every directory that the server could start something from. */
+/** Files of which every app has at least one. */
 const marks = ['package.json', 'sluice.json', 'server.js', 'index.js'];
 
 /**
- * The directory to deploy, as an absolute path. Where there is nothing to start in it, nothing of it must leave this
- * machine: `sluice deploy` typed in a home directory would send the keys that lie there.
+ * Returns the absolute path of the directory to deploy. Rejects a directory without an app: `sluice deploy` in a home
+ * directory would otherwise send the keys in it.
  * @param written as on the command line
- * @throws UsageError where there is no such directory; AppError `nothing_to_run`
+ * @throws UsageError if there is no such directory; AppError `nothing_to_run`
  */
 export async function appDirectory(written = '.'): Promise<string> {
   const root = resolve(written);
@@ -25,20 +25,20 @@ export async function appDirectory(written = '.'): Promise<string> {
 }
 
 /**
- * The name of the app in `directory`, by its package.json.
- * @throws UsageError where that names none; AppError `invalid_settings` where it cannot be read
+ * Returns the name of the app in `directory`, from its package.json.
+ * @throws UsageError if package.json has no valid name; AppError `invalid_settings` if it cannot be read
  */
 export async function appNameIn(directory: string): Promise<string> {
   const manifest = await readJsonSettings(join(directory, 'package.json'), join(directory, 'package.json'));
   const name = (manifest as { name?: unknown } | null | undefined)?.name;
   if (typeof name === 'string' && isName(name)) return name;
   if (typeof name !== 'string' || name === '') {
-    throw new UsageError('which app?', 'Say so with --app NAME, such as --app shop.');
+    throw new UsageError('which app?', 'Name the app: --app NAME, such as --app shop.');
   }
-  throw new UsageError(`package.json says "${name}", which is no app name`, `Try --app ${likeName(name)}.`);
+  throw new UsageError(`Invalid app name in package.json: "${name}"`, `Try --app ${likeName(name)}.`);
 }
 
-/** `@acme/Quick_App` → `quick-app` */
+/** Suggests a valid name: `@acme/Quick_App` → `quick-app`. */
 function likeName(name: string): string {
   const words = name.slice(name.lastIndexOf('/') + 1).toLowerCase();
   const like = words.replace(/[^a-z0-9]+/g, '-').replace(/^[^a-z]+/, '');

@@ -2,19 +2,19 @@ import fs from 'node:fs';
 import { lstat } from 'node:fs/promises';
 import { dirname, join, relative, sep } from 'node:path';
 
-/** What git knows of a directory that is to be uploaded, as the API takes it. */
+/** Commit of an uploaded directory, as parameters of the API. */
 export interface CheckoutCommit {
   commit: string;
   branch: string | undefined;
   author: string;
   message: string;
-  /** the part of the commit that the directory is; undefined where it is all of it */
+  /** path of the directory in the commit; undefined if it is the top */
   directory: string | undefined;
-  /** files of the directory that are not as the commit has them */
+  /** number of files that differ from the commit */
   changedFiles: number;
 }
 
-/** The directory above, or `directory` itself, that holds a repository; undefined without one. */
+/** Returns the top of the repository that `directory` is in; undefined if there is none. */
 export async function repositoryAround(directory: string): Promise<string | undefined> {
   for (let at = directory; ; at = dirname(at)) {
     const git = await lstat(join(at, '.git')).catch(() => undefined);
@@ -23,16 +23,15 @@ export async function repositoryAround(directory: string): Promise<string | unde
   }
 }
 
-/** It travels in a URL, which has its limits; in characters. */
+/** Longest author or message, in characters: a URL has limits. */
 const maxText = 500;
 
-/** Of the parts of statusMatrix's rows: path, in HEAD, in the directory, in the index. */
+/** Positions in a row of statusMatrix: path, state in HEAD, in the directory, in the index. */
 const [inHead, inDirectory] = [1, 2];
 
 /**
- * The commit that is checked out in a directory, and how many files differ from it. Read without git, which need not be
- * installed here. Undefined where there is no repository, or no commit in it yet.
- * @throws whatever is wrong with the repository
+ * Returns the commit that is checked out in a directory; undefined without a repository or a commit. Does not need git.
+ * @throws Error if the repository cannot be read
  */
 export async function commitOf(directory: string): Promise<CheckoutCommit | undefined> {
   const dir = await repositoryAround(directory);
@@ -42,7 +41,7 @@ export async function commitOf(directory: string): Promise<CheckoutCommit | unde
     if (error.code !== 'NotFoundError') throw error;
   });
   if (ref === undefined && (await isElsewhere(dir)))
-    throw new Error('it is kept in another directory (a worktree)');
+    throw new Error('it is in another directory (a worktree or a submodule)');
   if (ref === undefined) return undefined;
   const { commit } = await git.readCommit({ fs, dir, oid: ref });
   const below = relative(dir, directory).split(sep).join('/');
@@ -57,12 +56,12 @@ export async function commitOf(directory: string): Promise<CheckoutCommit | unde
   };
 }
 
-/** Of a worktree and a submodule, `.git` is a file that says where the repository is. */
+/** Returns true for a worktree or a submodule: `.git` is then a file with the path of the repository. */
 async function isElsewhere(dir: string): Promise<boolean> {
   return (await lstat(join(dir, '.git'))).isFile();
 }
 
-/** Paths that git keeps in a repository, relative to its top, whatever rules there are to ignore some. */
+/** Lists the files that git tracks, ignored or not, relative to the top of the repository. */
 export async function trackedFiles(dir: string): Promise<string[]> {
   const { listFiles } = await import('isomorphic-git');
   return listFiles({ fs, dir });

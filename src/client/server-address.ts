@@ -5,16 +5,16 @@ import { systemHome } from '../config/installed.ts';
 import { checkRunDirectory, homeFromEnvironment, Paths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { readJson } from '../system/fs/files.ts';
+import { isLoopback } from '../system/net/address.ts';
 
-/** How to reach a server: over its unix socket, or by URL with a token. */
+/** Address of a server: its unix socket, or a URL with a token. */
 export type ServerAddress =
   | { kind: 'socket'; path: string; home: string }
   | { kind: 'url'; url: URL; token: string };
 
 /**
- * Which server is meant, first found wins: SLUICE_URL with SLUICE_TOKEN; SLUICE_HOME; the user's config file,
- * `{"url": …, "token": …}`; the one of a system-wide install, where this is of one; `.sluice` in the working directory;
- * `.sluice` in this checkout.
+ * Finds the server that the user means. The first that is set wins: SLUICE_URL with SLUICE_TOKEN; SLUICE_HOME; the user's
+ * config file, `{"url": …, "token": …}`; the home that `localHome` returns.
  */
 export async function findServer(env: NodeJS.ProcessEnv = process.env): Promise<ServerAddress> {
   if (env['SLUICE_URL']) return byUrl(env['SLUICE_URL'], env['SLUICE_TOKEN'], 'SLUICE_URL');
@@ -26,8 +26,8 @@ export async function findServer(env: NodeJS.ProcessEnv = process.env): Promise<
 }
 
 /**
- * The home of the server of this machine: SLUICE_HOME, else that of a system-wide install, else `.sluice` here where it
- * is, else in this checkout.
+ * Returns the home of the server on this machine: SLUICE_HOME, else that of a system-wide installation, else `.sluice` in the
+ * working directory if it exists, else `.sluice` in this checkout.
  */
 export function localHome(env: NodeJS.ProcessEnv = process.env): string {
   const here = homeFromEnvironment(env);
@@ -57,18 +57,29 @@ async function bySocket(home: string): Promise<ServerAddress> {
 function byUrl(text: string, token: unknown, from: string): ServerAddress {
   if (!URL.canParse(text) || !/^https?:/.test(text)) {
     throw new AppError('bad_request', `${from}: "${text}" is not a URL`, {
-      hint: 'It looks like http://127.0.0.1:8700 or https://deploy.example.com',
+      hint: 'Use a URL such as http://127.0.0.1:8700 or https://deploy.example.com',
     });
   }
   if (typeof token !== 'string' || token === '') {
     throw new AppError('unauthorized', `${from} has a URL but no token`, {
-      hint: 'Set SLUICE_TOKEN, or "token" in the config file. On the server, `sluice token create NAME` makes one.',
+      hint: 'Set SLUICE_TOKEN, or "token" in the config file. Create one on the server: `sluice token create NAME`.',
     });
   }
   if (!/^[!-~]+$/.test(token)) {
-    throw new AppError('unauthorized', `${from} has a token that no server made`, {
-      hint: 'A token has no spaces, line ends or special characters. `sluice token create NAME` makes one on the server.',
+    throw new AppError('unauthorized', `${from} has an invalid token`, {
+      hint: 'A token has no spaces, line ends or special characters. Create one on the server: `sluice token create NAME`.',
     });
   }
   return { kind: 'url', url: new URL(text), token };
+}
+
+/** Returns a warning if others on the network could read the token and use it; undefined if not. */
+export function plainHttpWarning(address: ServerAddress): { message: string; hint: string } | undefined {
+  if (address.kind !== 'url') return undefined;
+  const { protocol, hostname, origin } = address.url;
+  if (protocol !== 'http:' || isLoopback(hostname)) return undefined;
+  return {
+    message: `the token travels unencrypted to ${origin}`,
+    hint: `Use an https:// URL (\`sluice domains\` on the server), or a tunnel: ssh -L 8700:127.0.0.1:8700 ${hostname}`,
+  };
 }

@@ -1,16 +1,15 @@
 import type { AppStatus } from '../apps/status.ts';
 import { environmentName } from '../config/paths.ts';
+import type { DomainView } from '../edge/domain.ts';
 import { formatBytes, formatDuration } from '../system/text/format.ts';
 import { printableLine } from '../system/text/printable.ts';
-import { domainsTable } from './domain-view.ts';
-import { formatTime, paint, stateColour, table } from './output.ts';
+import { formatDay, formatTime, paint, stateColour, table } from './output.ts';
 
-/** An app and its processes, for people. */
+/** Describes an app and its processes. */
 export function describeApp(app: AppStatus): string {
-  const name = environmentName({ app: app.name, environment: app.environment });
   const release = app.release === null ? 'no release is live' : `release ${app.release}`;
   const parts = [
-    `${name} is ${stateText(app)} since ${formatTime(app.since)}: ${release}, ${app.url}`,
+    `${nameOf(app)} is ${stateText(app)} since ${formatTime(app.since)}: ${release}, ${app.url}`,
     describeProblem(app),
     describeCrashes(app),
     app.domains.length === 0 ? '' : domainsTable(app.domains),
@@ -21,7 +20,28 @@ export function describeApp(app: AppStatus): string {
   return parts.filter((part) => part !== '').join('\n\n');
 }
 
-export function stateText({ state, deploying, background }: AppStatus): string {
+/** Lists apps, one a line, and below why some do not start. */
+export function listApps(apps: AppStatus[]): string {
+  if (apps.length === 0) return 'No apps yet. Deploy one from its directory: sluice deploy --app NAME';
+  const rows = apps.map((app) => [
+    nameOf(app),
+    stateText(app),
+    String(app.release ?? '-'),
+    workersText(app),
+    app.url,
+  ]);
+  const problems = apps.flatMap((app) => {
+    const problem = describeProblem(app);
+    return problem === '' ? [] : `${nameOf(app)}: ${problem}`;
+  });
+  return [table([['APP', 'STATE', 'RELEASE', 'WORKERS', 'URL'], ...rows]), ...problems].join('\n\n');
+}
+
+function nameOf({ name: app, environment }: AppStatus): string {
+  return environmentName({ app, environment });
+}
+
+function stateText({ state, deploying, background }: AppStatus): string {
   const crashed = background.filter((process) => process.state === 'crashed');
   return [
     paint(stateColour(state), state),
@@ -31,40 +51,38 @@ export function stateText({ state, deploying, background }: AppStatus): string {
 }
 
 /** Describes why an app does not start, and what to do. A server of an earlier version sends no `problem`. */
-export function describeProblem({ problem }: Partial<Pick<AppStatus, 'problem'>>): string {
+function describeProblem({ problem }: Partial<AppStatus>): string {
   if (!problem) return '';
   const { at, message, hint } = problem;
   return `${paint('red', 'not started')} (${formatTime(at)}): ${message}${hint && `\n  ${hint}`}`;
 }
 
-/** `1/2` where one is missing. */
-export function workersText({ workers, wanted }: AppStatus): string {
-  const open = workers.filter(({ state }) => state === 'open').length;
-  return wanted === null || open === wanted ? String(open) : `${open}/${wanted}`;
+function countOpen({ workers }: AppStatus): number {
+  return workers.filter(({ state }) => state === 'open').length;
 }
 
-/** Only while it matters: what died once and runs again is told by the count of restarts. */
+/** Formats the number of workers, such as `2`, or `1/2` if one is missing. */
+function workersText(app: AppStatus): string {
+  const open = countOpen(app);
+  return app.wanted === null || open === app.wanted ? String(open) : `${open}/${app.wanted}`;
+}
+
+/** Describes crashes of workers and processes that do not run again. The column RESTARTS counts the others. */
 function describeCrashes(app: AppStatus): string {
-  const { state, crash, workers, wanted, background } = app;
-  const open = workers.filter((worker) => worker.state === 'open').length;
-  const isMissing = state !== 'stopped' && (wanted === null || open < wanted);
+  const { state, crash, wanted, background } = app;
+  const isMissing = state !== 'stopped' && (wanted === null || countOpen(app) < wanted);
   const crashes = [
-    ...(crash !== null && isMissing ? [crash] : []),
-    ...background.flatMap((process) =>
-      process.crash !== null && process.pid === null ? [process.crash] : [],
-    ),
-  ];
+    isMissing ? crash : null,
+    ...background.map((process) => (process.pid === null ? process.crash : null)),
+  ].filter((each) => each !== null);
   if (crashes.length === 0) return '';
-  const texts = crashes.map(({ at, message, output }) =>
-    [`${formatTime(at)}: ${message}`, ...output.map((line) => `  | ${printableLine(line, false)}`)].join(
-      '\n',
-    ),
-  );
-  const name = environmentName({ app: app.name, environment: app.environment });
-  return [
-    ...texts,
-    `\`sluice logs ${name}\` has all that was printed; \`sluice rollback ${name}\` leaves a release that does not work.`,
-  ].join('\n');
+  const texts = crashes.flatMap(({ at, message, output }) => [
+    `${formatTime(at)}: ${message}`,
+    ...output.map((line) => `  | ${printableLine(line, false)}`),
+  ]);
+  const name = nameOf(app);
+  const hint = `All output: \`sluice logs ${name}\`. Return to an earlier release: \`sluice rollback ${name}\`.`;
+  return [...texts, hint].join('\n');
 }
 
 function workersTable({ workers }: AppStatus): string {
@@ -128,4 +146,35 @@ function percent(value: number | null): string {
 
 function bytes(value: number | null): string {
   return value === null ? '-' : formatBytes(value);
+}
+
+export function domainsTable(domains: DomainView[]): string {
+  const rows = domains.map((domain) => [domain.url, destination(domain), certificateText(domain)]);
+  return table([['DOMAIN', 'APP', 'CERTIFICATE'], ...rows]);
+}
+
+/** Returns the name of the environment that a domain routes to, or `the API`. */
+export function destination({ app, environment }: DomainView): string {
+  return app === null ? 'the API' : environmentName({ app, environment: environment ?? '' });
+}
+
+/** Describes the state of a certificate in one line. */
+export function certificateText({ certificate }: DomainView): string {
+  const { state, progress, expiresAt, kind, issuer, error, nextTry } = certificate;
+  const when = nextTry === null ? '' : `; next try at ${formatTime(nextTry)}`;
+  const failure = error === null ? '' : `, ${error.message}${when}`;
+  const day = expiresAt === null ? '?' : formatDay(new Date(expiresAt));
+  const signer = kind === 'self-signed' ? 'self-signed: for trials' : `by ${issuer ?? '?'}`;
+  switch (state) {
+    case 'valid':
+      return `${paint('green', 'valid')} until ${day}, ${signer}${failure}`;
+    case 'expired':
+      return `${paint('red', 'expired')} on ${day}, ${signer}${failure}`;
+    case 'ordering':
+      return paint('yellow', progress ?? 'ordering');
+    case 'waiting':
+      return paint('yellow', 'none yet');
+    case 'failed':
+      return `${paint('red', 'none')}${failure}`;
+  }
 }

@@ -2,25 +2,24 @@ import fs from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { join, relative, resolve, sep } from 'node:path';
 import { Readable } from 'node:stream';
-import { AppError } from '../errors/app-error.ts';
+import { AppError } from '../../errors/app-error.ts';
 import { repositoryAround, trackedFiles } from './checkout.ts';
 import { ExportIgnore } from './export-ignore.ts';
 
 interface Packed {
   files: number;
-  /** a gzipped tar, made as it is read */
+  /** gzipped tar, created as it is read */
   stream: Readable;
 }
 
-/** Never sent, ignored or not: what is built or kept anew at the other end. */
+/** Names that are never sent: the server installs and builds these itself. */
 const never = new Set(['node_modules', '.git', '.sluice']);
 
 /**
- * Packs a directory for upload as git would ship it, with what is not committed yet: without node_modules, .git, .sluice
- * and whatever its .gitignore files exclude, and `export-ignore` in its .gitattributes, those of the repository around it
- * included.
- * @param note told what could not be found out
- * @throws AppError `nothing_to_run` where there is nothing to pack
+ * Packs a directory for upload, with uncommitted changes. Leaves out node_modules, .git, .sluice, and files that .gitignore or
+ * `export-ignore` in .gitattributes exclude; the rules of the repository around the directory apply, too.
+ * @param note called with a text for the user if the repository cannot be read
+ * @throws AppError `nothing_to_run` if no file remains
  */
 export async function packDirectory(
   directory: string,
@@ -31,7 +30,7 @@ export async function packDirectory(
   const paths = await listPaths(root, await rulesFor(root, note));
   if (paths.length === 0) {
     throw new AppError('nothing_to_run', `there is nothing to deploy in ${root}`, {
-      hint: 'Name the directory of the app: sluice deploy DIRECTORY. What .gitignore excludes is not sent.',
+      hint: 'Name the directory of the app: sluice deploy DIRECTORY. Files that .gitignore excludes are not sent.',
     });
   }
   const { create } = await import('tar');
@@ -42,10 +41,10 @@ export async function packDirectory(
   return { files, stream: Readable.from(counted(archive, onBytes)) };
 }
 
-/** Whether a path below the root is not to be sent; a directory has a slash at its end. */
+/** Test of a path below the root; a directory has a slash at its end. */
 type IsLeftOut = (path: string) => Promise<boolean>;
 
-/** Paths below `root`, relative to it, directories with a slash at the end and before what is in them. */
+/** Lists the paths below `root`, relative to it: each directory with a slash at its end, and before its files. */
 async function listPaths(root: string, isLeftOut: IsLeftOut, below = ''): Promise<string[]> {
   const paths: string[] = [];
   const entries = await readdir(join(root, below), { withFileTypes: true });
@@ -68,8 +67,8 @@ async function rulesFor(root: string, note: (text: string) => void): Promise<IsL
   const reading = {
     promises: {
       ...fs.promises,
-      readFile: remembering(fs.promises.readFile),
-      stat: remembering(fs.promises.stat),
+      readFile: cached(fs.promises.readFile),
+      stat: cached(fs.promises.stat),
     },
   };
   const rulesIn = (dir: string, below: string, tracked: ReadonlySet<string>): IsLeftOut => {
@@ -77,22 +76,22 @@ async function rulesFor(root: string, note: (text: string) => void): Promise<IsL
     return async (path) => {
       const filepath = `${below}${path}`;
       if (await attributes.excludes(filepath)) return true;
-      // What git keeps it ships, whatever has come to ignore it since.
+      // git ships tracked files, even if a rule ignores them.
       return !tracked.has(filepath) && (await isIgnored({ fs: reading, dir, filepath }));
     };
   };
-  // What is deployed although the repository around it ignores it has only its own rules.
+  // If the repository around the directory ignores it, only the rules in the directory apply.
   if (prefix !== '' && (await isIgnored({ fs: reading, dir: top, filepath: `${prefix}/` }))) {
     return rulesIn(root, '', new Set());
   }
   return rulesIn(top, prefix === '' ? '' : `${prefix}/`, await trackedPaths(top, note));
 }
 
-/** Files that git keeps, and the directories they are in, with a slash at their end. */
+/** Returns the tracked files and their directories, which have a slash at their end. */
 async function trackedPaths(top: string, note: (text: string) => void): Promise<Set<string>> {
   const paths = new Set<string>();
   const files = await trackedFiles(top).catch((error: Error) => {
-    note(`note: what .gitignore excludes is left out, although git may keep some of it: ${error.message}`);
+    note(`note: files that .gitignore excludes are left out, even if git tracks them: ${error.message}`);
     return [];
   });
   for (const file of files) {
@@ -104,8 +103,8 @@ async function trackedPaths(top: string, note: (text: string) => void): Promise<
   return paths;
 }
 
-/** The rules are looked up anew for every path, in the same few files. */
-function remembering<Result>(read: (path: string, options?: never) => Promise<Result>) {
+/** Caches results: the rules for every path are in the same few files. */
+function cached<Result>(read: (path: string, options?: never) => Promise<Result>) {
   const results = new Map<string, Promise<Result>>();
   return (path: string, options?: never): Promise<Result> => {
     const result = results.get(path) ?? read(path, options);

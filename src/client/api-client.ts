@@ -13,13 +13,13 @@ export interface CallOptions {
   query?: Record<string, string | number | boolean | undefined>;
   /** sent as JSON */
   json?: unknown;
-  /** sent as it is, in chunks; stopped when the server answers with an error */
+  /** sent in chunks; stopped when the server answers with an error */
   body?: Readable;
   accept?: string;
   signal?: AbortSignal;
 }
 
-/** The API from the caller's side. */
+/** Client of the API. */
 export class ApiClient {
   readonly #address: ServerAddress;
 
@@ -27,20 +27,20 @@ export class ApiClient {
     this.#address = address;
   }
 
-  /** The parsed answer; undefined where it is empty. @throws AppError what the server says, or that none answers */
+  /** Returns the parsed answer; undefined if it is empty. @throws AppError of the server; `not_running` if none answers */
   async call<Answer>(method: string, path: string, options: CallOptions = {}): Promise<Answer> {
     const body = await text(await this.open(method, path, options));
     try {
       return (body === '' ? undefined : JSON.parse(body)) as Answer;
     } catch {
-      // The parser's message would quote the answer, which may hold the values of variables.
+      // The parser's message would quote the answer, which may have the values of variables.
       throw new AppError('internal', `The answer to ${method} ${path} is not JSON.`, {
         hint: 'Set SLUICE_URL to the address of Sluice itself.',
       });
     }
   }
 
-  /** The answer as a stream, once its head has come. @throws AppError as `call` does */
+  /** Returns the answer as a stream, when its head has arrived. @throws AppError as `call` does */
   async open(method: string, path: string, options: CallOptions = {}): Promise<IncomingMessage> {
     const response = await this.#send(method, path, options);
     if ((response.statusCode ?? 500) < 400) return response;
@@ -84,10 +84,10 @@ export class ApiClient {
       return http.request({ ...options, socketPath: this.#address.path, path });
     }
     const { url, token } = this.#address;
-    const target = new URL(url.pathname.replace(/\/$/, '') + path, url);
+    const full = new URL(url.pathname.replace(/\/$/, '') + path, url);
     const headers = { ...options.headers, Authorization: `Bearer ${token}` };
     const send = url.protocol === 'https:' ? httpsRequest : http.request;
-    return send(target, { ...options, headers });
+    return send(full, { ...options, headers });
   }
 
   #unreachable(error: Error): Error {
@@ -96,7 +96,7 @@ export class ApiClient {
     if (code === 'EACCES') {
       return new AppError('forbidden', `the socket ${where} belongs to another user`, {
         cause: error,
-        hint: 'Try again with sudo; or set SLUICE_URL and SLUICE_TOKEN: a token is for whoever has it.',
+        hint: 'Try again with sudo, or set SLUICE_URL and SLUICE_TOKEN.',
       });
     }
     if (code === 'ECONNREFUSED' || code === 'ENOENT') {
@@ -105,7 +105,7 @@ export class ApiClient {
         hint:
           this.#address.kind === 'socket'
             ? howToStart(this.#address.home)
-            : 'Check SLUICE_URL, and that the server is up.',
+            : 'Check SLUICE_URL, and check that the server runs.',
       });
     }
     if (code === 'ABORT_ERR') return error;
@@ -119,20 +119,33 @@ function withoutPassword({ origin, pathname }: URL): string {
   return origin + pathname;
 }
 
-/** In full: `sluice up`, typed in another directory, would start a second Sluice with nothing in it. */
+/** Names home and program in full: `sluice up` in another directory would start a second, empty Sluice. */
 function howToStart(home: string): string {
   if (home === systemHome)
-    return 'Start it with: systemctl start sluice; `systemctl status sluice sluice-runner` tells more.';
+    return 'Start it with: systemctl start sluice; `systemctl status sluice sluice-runner` shows why it stopped.';
   const binary = resolve(import.meta.dirname, '../../bin/sluice');
   return `Its state would be in ${home}. Start it with: SLUICE_HOME=${shellWord(home)} ${shellWord(binary)} up
-If it runs elsewhere, say where with SLUICE_HOME, or with SLUICE_URL and SLUICE_TOKEN.`;
+If it runs elsewhere, set SLUICE_HOME, or SLUICE_URL and SLUICE_TOKEN.`;
 }
 
-/** The error in an answer: our own JSON, the last line of a stream of events, or whatever a proxy on the way said. */
+/** Returns the error in an answer: JSON of the server, or any text of a proxy. */
 function errorIn(body: string, status = 0): AppError {
   try {
     return AppError.from(JSON.parse(body).error);
   } catch {
     return new AppError('internal', `the server answered ${status}: ${body.slice(0, 500).trim()}`);
+  }
+}
+
+/**
+ * Yields the lines of an answer; drops a last line without end, which was broken off. node:readline would also end a line at
+ * U+2028 and U+2029, which JSON does not escape.
+ */
+export async function* linesOf(answer: IncomingMessage): AsyncGenerator<string> {
+  let rest = '';
+  for await (const text of answer.setEncoding('utf8')) {
+    const whole = (rest + text).split('\n');
+    rest = whole.pop() ?? '';
+    yield* whole;
   }
 }

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import ignore, { type Ignore } from 'ignore';
-import { ifThere } from '../system/fs/exists.ts';
+import { ifThere } from '../../system/fs/exists.ts';
 
 /**
- * What `export-ignore` in the .gitattributes files of a directory leaves out, as `git archive` would: a push leaves it
- * out too. Patterns are those of .gitignore, but a `!` says nothing there: gitattributes(5).
+ * Rules of `export-ignore` in the .gitattributes files of a directory. `git archive`, and so a push, excludes the same files.
+ * The patterns are those of .gitignore without `!`: gitattributes(5).
  */
 export class ExportIgnore {
   readonly #root: string;
@@ -15,11 +15,11 @@ export class ExportIgnore {
     this.#root = root;
   }
 
-  /** @param path relative to the root, with a slash at the end where it is a directory; those above it are not left out */
+  /** @param path relative to the root, with a slash at the end of a directory; the directories above it are not excluded */
   async excludes(path: string): Promise<boolean> {
     const parts = path.split('/').filter((part) => part !== '');
     let excluded = false;
-    // What lies nearer to the file says it last.
+    // The rules closest to the file win.
     for (let depth = 0; depth < parts.length; depth += 1) {
       const directory = parts.slice(0, depth).join('/');
       const rules = await this.#rulesIn(directory);
@@ -41,7 +41,7 @@ export class ExportIgnore {
   }
 }
 
-/** The lines that set or unset the attribute, as rules that exclude or include. */
+/** Converts the lines that set or unset the attribute to rules of .gitignore. */
 function parse(text: string): Ignore | undefined {
   const rules = text.split(/\r?\n/).flatMap((line) => {
     const [, quoted, plain, attributes = ''] =
@@ -49,7 +49,7 @@ function parse(text: string): Ignore | undefined {
     const pattern = quoted ?? plain;
     if (pattern === undefined || pattern.startsWith('!')) return [];
     const words = attributes.trim().split(/\s+/);
-    // A word that can be no attribute makes git pass over the line; there are no comments at its end.
+    // git ignores a line with an invalid attribute; a line has no comment at its end.
     if (!words.every((word) => /^[-!]?[\w.-]+(?:=.*)?$/.test(word))) return [];
     const last = words.findLast((word) => /^[-!]?export-ignore$/.test(word));
     if (last === undefined) return [];

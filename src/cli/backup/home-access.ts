@@ -1,0 +1,113 @@
+import { once } from 'node:events';
+import { mkdirSync } from 'node:fs';
+import { connect } from 'node:net';
+import { ApiClient } from '../../client/api-client.ts';
+import { ownUnits } from '../../config/installed.ts';
+import { checkRunDirectory, type Paths } from '../../config/paths.ts';
+import { AppError } from '../../errors/app-error.ts';
+import { exists } from '../../system/fs/exists.ts';
+import { ensurePrivateDirectory } from '../../system/fs/files.ts';
+import { type FileLock, tryLock } from '../../system/fs/lock.ts';
+import { run } from '../../system/process/run.ts';
+import { isUnitHome } from '../../system/process/systemd.ts';
+import { asOwner } from '../../system/process/user.ts';
+
+interface Freeze extends Disposable {
+  /** aborted if the server ends while its state is frozen */
+  lost: AbortSignal;
+}
+
+/**
+ * Keeps files in the home from being moved or removed until the result is disposed of: asks a running server for that, or
+ * keeps a server from starting.
+ * @throws AppError `not_running` if a server has the home and does not answer
+ */
+export async function freezeHome(paths: Paths): Promise<Freeze> {
+  const lost = new AbortController();
+  const lock = await lockHome(paths);
+  if (lock !== undefined) return { lost: lost.signal, [Symbol.dispose]: () => lock.release() };
+  await checkRunDirectory(paths);
+  const api = new ApiClient({ kind: 'socket', path: paths.serverSocket, home: paths.home });
+  const response = await api.open('POST', '/v1/hold');
+  const abort = () => lost.abort(serverEnded());
+  response.on('close', abort);
+  response.on('error', abort);
+  await once(response, 'data', { signal: lost.signal }).catch(() => {
+    throw serverEnded();
+  });
+  response.resume();
+  return {
+    lost: lost.signal,
+    [Symbol.dispose]: () => {
+      response.off('close', abort);
+      response.destroy();
+    },
+  };
+}
+
+function serverEnded(): AppError {
+  return new AppError('interrupted', 'Sluice ended while its state was being copied', {
+    hint: 'The incomplete backup is removed. Run the backup again.',
+  });
+}
+
+/**
+ * Takes the lock that a server takes first. Works with the rights of the owner of the home: the owner could put a link there
+ * and make root create a file elsewhere.
+ * @returns undefined if a server has the lock
+ */
+async function lockHome(paths: Paths): Promise<FileLock | undefined> {
+  if (!(await exists(paths.run))) return { release: () => undefined };
+  return asOwner(paths.home, () => tryLock(paths.serverLock));
+}
+
+/** Returns true if systemd runs Sluice with this home, and this user may stop it. */
+export async function isUnit(paths: Paths): Promise<boolean> {
+  return process.getuid?.() === 0 && isUnitHome(paths.home);
+}
+
+/**
+ * Stops Sluice and its apps if systemd runs them, so that they cannot overwrite restored state. Starts them again when the
+ * result is disposed of.
+ * @throws AppError `already_running` if Sluice runs without systemd
+ */
+export async function stopSluice(paths: Paths): Promise<AsyncDisposable> {
+  await using ending = new AsyncDisposableStack();
+  if (await isUnit(paths)) {
+    await run('systemctl', ['stop', ...ownUnits]);
+    ending.defer(async () => void (await run('systemctl', ['start', ...ownUnits.toReversed()])));
+  }
+  ending.use(await keepStopped(paths));
+  return ending.move();
+}
+
+/** Keeps a server from starting until the result is disposed of. @throws AppError `already_running` */
+export async function keepStopped(paths: Paths): Promise<Disposable> {
+  await ensurePrivateDirectory(paths.home);
+  if (!(await exists(paths.run)))
+    asOwner(paths.home, () => mkdirSync(paths.run, { recursive: true, mode: 0o700 }));
+  const lock = await lockHome(paths);
+  if (lock === undefined) throw alreadyRunning(`Sluice runs with the state in ${paths.home}`);
+  if (!(await listens(paths.runnerSocket))) return { [Symbol.dispose]: () => lock.release() };
+  lock.release();
+  throw alreadyRunning(`apps of an earlier Sluice still run with the state in ${paths.home}`);
+}
+
+function alreadyRunning(message: string): AppError {
+  return new AppError('already_running', `${message}; a restore needs Sluice and its apps to be stopped`, {
+    hint: 'Stop it (Ctrl-C at `sluice up`, or `./install.sh --local --stop`), and start it again afterwards.',
+  });
+}
+
+/** Returns true if a process accepts connections at a unix socket. */
+async function listens(path: string): Promise<boolean> {
+  const socket = connect(path);
+  try {
+    return await once(socket, 'connect').then(
+      () => true,
+      () => false,
+    );
+  } finally {
+    socket.destroy();
+  }
+}

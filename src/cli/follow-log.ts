@@ -1,0 +1,72 @@
+import type { IncomingMessage } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { LogEntry } from '../api/routes/logs.ts';
+import { type ApiClient, type CallOptions, linesOf } from '../client/api-client.ts';
+import type { EnvironmentId } from '../config/paths.ts';
+import { AppError } from '../errors/app-error.ts';
+import { appPath } from './command.ts';
+
+/** Delay before the next attempt to reach a lost server, in ms. */
+const retryAfter = 500;
+
+interface LogLine {
+  entry: LogEntry;
+  /** the entry as JSON */
+  json: string;
+}
+
+/**
+ * Yields the lines of a log. With `follow`, survives a restart of the server: asks for the lines since the last one, and
+ * skips those of the same time that were seen before.
+ * @param onLost called each time the connection is lost
+ * @throws AppError the error of the server; `not_running` if no server answers at first
+ */
+export async function* logLines(
+  client: ApiClient,
+  id: EnvironmentId,
+  query: NonNullable<CallOptions['query']>,
+  onLost: () => void,
+): AsyncGenerator<LogLine> {
+  const follow = query['follow'] === true;
+  const open = (changed: NonNullable<CallOptions['query']>) =>
+    client.open('GET', appPath(id, '/logs'), {
+      query: { ...query, environment: id.environment, ...changed },
+      accept: 'application/x-ndjson',
+    });
+  let answer = await open({});
+  let time = new Date(answer.headers.date ?? Date.now()).toISOString();
+  let seen = 0;
+  for (let skip = 0; ; skip = seen) {
+    try {
+      for await (const json of linesOf(answer)) {
+        const entry: LogEntry = JSON.parse(json);
+        if (skip > 0 && entry.time === time) {
+          skip -= 1;
+          continue;
+        }
+        seen = entry.time === time ? seen + 1 : 1;
+        time = entry.time;
+        yield { entry, json };
+      }
+    } catch (error) {
+      if (!follow)
+        throw new AppError('not_running', 'the connection to the server was lost', { cause: error });
+    }
+    if (!follow) return;
+    onLost();
+    answer = await retry(() => open({ since: time, lines: undefined }));
+  }
+}
+
+/** Repeats a request until a server answers. @throws AppError any other error of the server */
+async function retry(open: () => Promise<IncomingMessage>): Promise<IncomingMessage> {
+  for (;;) {
+    await sleep(retryAfter);
+    try {
+      return await open();
+    } catch (error) {
+      const isAway = error instanceof AppError && ['not_running', 'stopping'].includes(error.code);
+      if (!isAway) throw error;
+    }
+  }
+}

@@ -1,0 +1,90 @@
+import type { ServerStatus } from '../api/routes/server.ts';
+import { ApiClient } from '../client/api-client.ts';
+import { ownLog } from '../config/installed.ts';
+import { checkRunDirectory, type Paths } from '../config/paths.ts';
+import { loadServerSettings, type ServerSettings, serverSettingsSchema } from '../config/server-settings.ts';
+import { parseSettings } from '../config/settings-file.ts';
+import { AppError, systemCode } from '../errors/app-error.ts';
+import { type Listener, listListeners } from '../system/net/listeners.ts';
+import { isUnitHome } from '../system/process/systemd.ts';
+import { formatDuration } from '../system/text/format.ts';
+
+/** State of the installation at one moment, which all checks share. */
+export interface Snapshot {
+  paths: Paths;
+  server: ServerReport;
+  /** true if systemd runs this home: each app then has a system user */
+  systemWide: boolean;
+  /** sockets that listen on this machine; undefined if this platform does not list them */
+  listeners: Listener[] | undefined;
+  settings: { value: ServerSettings } | { error: AppError };
+  /** settings of the file, or the defaults if the file is invalid */
+  limits: ServerSettings;
+}
+
+/** Answer of the server; `alone`: the server answers but the runner does not. */
+export type ServerReport =
+  | { state: 'down'; error: AppError }
+  | { state: 'alone'; version: string; error: AppError }
+  | { state: 'up'; version: string; status: ServerStatus };
+
+export async function takeSnapshot(paths: Paths): Promise<Snapshot> {
+  const systemWide = await isUnitHome(paths.home);
+  const [server, settings, listeners] = await Promise.all([
+    askServer(paths, systemWide),
+    readSettings(paths),
+    listListeners(),
+  ]);
+  const limits =
+    'value' in settings ? settings.value : parseSettings(serverSettingsSchema, {}, 'the defaults');
+  return { paths, server, systemWide, listeners, settings, limits };
+}
+
+async function readSettings(paths: Paths): Promise<Snapshot['settings']> {
+  try {
+    return { value: await loadServerSettings(paths.settings) };
+  } catch (error) {
+    if (error instanceof AppError) return { error };
+    throw error;
+  }
+}
+
+/** Time limits of the answers, in ms. The server itself waits up to 10 s for the runner. */
+const deadlines = { server: 5000, runner: 12_000 };
+
+/** Asks the server over its unix socket. */
+async function askServer(paths: Paths, systemWide: boolean): Promise<ServerReport> {
+  const api = new ApiClient({ kind: 'socket', path: paths.serverSocket, home: paths.home });
+  const ask = async <Answer>(path: string, who: keyof typeof deadlines): Promise<Answer> => {
+    try {
+      return await api.call<Answer>('GET', path, { signal: AbortSignal.timeout(deadlines[who]) });
+    } catch (error) {
+      throw explained(error, who, systemWide);
+    }
+  };
+  let version: string;
+  try {
+    // Another user must not be able to answer instead of the server.
+    await checkRunDirectory(paths);
+    ({ version } = await ask<{ version: string }>('/healthz', 'server'));
+  } catch (error) {
+    return { state: 'down', error: explained(error, 'server', systemWide) };
+  }
+  try {
+    return { state: 'up', version, status: await ask<ServerStatus>('/v1/status', 'runner') };
+  } catch (error) {
+    return { state: 'alone', version, error: error as AppError };
+  }
+}
+
+function explained(error: unknown, who: keyof typeof deadlines, systemWide: boolean): AppError {
+  if (error instanceof AppError) return error;
+  const how =
+    systemCode(error) === 'ABORT_ERR'
+      ? `did not answer within ${formatDuration(deadlines[who])}`
+      : `broke off its answer: ${(error as Error).message}`;
+  return new AppError('not_running', `the ${who} ${how}`, {
+    hint: `Check whether the machine is overloaded or the process is stopped. The log: ${ownLog(systemWide)}.`,
+    cause: error,
+  });
+}
