@@ -137,7 +137,7 @@ test('Ctrl-C does not cancel a rollback', async (t) => {
     },
   });
   assert.equal(stderr, '');
-  assert.match(stdout, /\na rollback cannot be cancelled, and goes on .+\n[\s\S]*\nlive: .+ release 1 in/);
+  assert.match(stdout, /\na rollback cannot be cancelled, and continues .+\n[\s\S]*\nlive: .+ release 1 in/);
   assert.equal(code, 0);
   assert.equal(await sluice.get('undone'), 'one');
 });
