@@ -24,7 +24,10 @@ Return to an earlier release: \`sluice rollback APP\`.`,
     }
     const unbuilt = apps.filter(({ rebuild, deploying }) => rebuild !== null && deploying.length === 0);
     if (unbuilt.length > 0) {
-      const messages = unbuilt.map((app) => `${nameOf(app)} does not run: ${whyUnbuilt(app)}`);
+      const messages = unbuilt.map(
+        (app) =>
+          `${nameOf(app)} does not run: release ${app.rebuild} was restored from a backup and could not be built`,
+      );
       return warning(messages.join('\n'), unbuilt.map(howToBuild).join('\n'));
     }
     if (apps.length === 0) return ok('there are none yet');
@@ -33,11 +36,6 @@ Return to an earlier release: \`sluice rollback APP\`.`,
     return ok(`${running} of ${apps.length} run${others}`);
   },
 };
-
-/** The server tries the build once at each start, because a failed build rarely succeeds later. */
-function whyUnbuilt({ rebuild }: AppStatus): string {
-  return `release ${rebuild} was restored from a backup and could not be built`;
-}
 
 function howToBuild(app: AppStatus): string {
   const name = nameOf(app);

@@ -131,10 +131,10 @@ test('an app whose release could not be built after a restore is told by doctor,
   const check = await apps();
   assert.equal(
     check?.message,
-    'shop was restored, and its release 1 has not been built since: nothing of it runs',
+    'shop does not run: release 1 was restored from a backup and could not be built',
   );
   await writeFile(needed, '');
-  const [, command = ''] = /then: sluice (.*)$/m.exec(check.hint) ?? [];
+  const [, command = ''] = /Build it again: `sluice (.*)`\.$/m.exec(check.hint) ?? [];
   const { code, stderr } = await cli(command.split(' '), { env: { SLUICE_HOME: to.home } });
   assert.equal(code, 0, stderr);
   assert.equal(await to.get('shop'), 'built');

@@ -200,7 +200,7 @@ test('a certificate of its owner is taken, shown with its end, and replaced by a
   const doctor = JSON.parse((await cli(['doctor', '--json'], { env })).stdout);
   const check = doctor.checks.find(({ name }: { name: string }) => name === 'domains');
   assert.equal(check.state, 'warning');
-  assert.match(check.message, /^the certificate of shop\.example\.com ends on \d{4}-\d\d-\d\d$/);
+  assert.match(check.message, /^the certificate of shop\.example\.com expires on \d{4}-\d\d-\d\d$/);
   await remove('shop.example.com');
 });
 
