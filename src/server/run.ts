@@ -25,8 +25,6 @@ import { exitStatus } from './program.ts';
 import { serveApi } from './serve.ts';
 import { shieldApps } from './shield.ts';
 
-const { version } = manifest;
-
 /** Facts about a server that accepts requests. */
 export interface Ready {
   url: string;
