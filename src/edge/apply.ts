@@ -5,21 +5,17 @@ import { apiSocket } from '../config/installed.ts';
 import { type EdgePaths, homeFromEnvironment, Paths } from '../config/paths.ts';
 import { systemCode } from '../errors/app-error.ts';
 import { parseJson } from '../system/fs/files.ts';
-import { type Applied, type Wanted, type WantedHost, wantedSchema } from './documents.ts';
-import { type Listening, planListening } from './listening.ts';
-import { Nginx, NginxError } from './nginx.ts';
+import { type Applied, type Desired, type DesiredHost, desiredSchema } from './desired.ts';
+import { findOtherSites, type Listening, planListening } from './listening.ts';
+import { findPortConflict, Nginx, NginxError } from './nginx.ts';
 import { type ConfigTexts, nginxConfig } from './nginx-config.ts';
-import { type Directive, parseDump } from './nginx-dump.ts';
+import { parseDump } from './nginx-dump.ts';
 import { NginxFiles } from './nginx-files.ts';
-import { noteWorkers } from './nginx-workers.ts';
-import { type OtherSites, otherSites } from './other-sites.ts';
-import { portConflict } from './port-conflict.ts';
-import { isLive, untilLive } from './probe.ts';
-import { readUntrusted } from './untrusted-file.ts';
-import { writeAsOwner } from './write-as-owner.ts';
+import { isLive, waitUntilLive } from './probe.ts';
+import { readUntrusted, writeAsOwner } from './untrusted-home.ts';
 
-const largestWanted = 1024 ** 2;
-const nothing: OtherSites = { sockets: [], streams: new Map() };
+/** Size limit of `wanted.json`, in bytes. */
+const largestDesired = 1024 ** 2;
 
 interface Machine {
   home: string;
@@ -31,30 +27,28 @@ interface Machine {
 }
 
 /**
- * The part of the edge that is root: makes nginx do what `wanted.json` says, and says in `applied.json` what came of
- * it. Started by `sluice-edge.path` when that file changes; goes on until there is nothing newer in it.
+ * Applies the desired hosts of `wanted.json` to nginx, and writes the result into `applied.json`, until there is no newer
+ * revision. Runs as root: `sluice-edge.path` starts this program when the file changes.
  */
 async function apply(machine: Machine): Promise<void> {
-  for (let done: number | undefined; ; ) {
-    const outcome = await applyOnce(machine, done);
-    if (outcome === undefined) return;
-    writeAsOwner(machine.home, machine.edge.applied, `${JSON.stringify(outcome, null, 2)}\n`);
-    // What cannot be read will not be read better at once; another change of the file starts us again.
-    if (outcome.revision === 0) return;
-    done = outcome.revision;
+  for (let last: number | undefined; ; ) {
+    const result = await applyOnce(machine, last);
+    if (result === undefined) return;
+    writeAsOwner(machine.home, machine.edge.applied, `${JSON.stringify(result, null, 2)}\n`);
+    // An unreadable file stays unreadable until it changes, which starts this program again.
+    if (result.revision === 0) return;
+    last = result.revision;
   }
 }
 
-/** @returns what came of it, or undefined where there is nothing, or nothing newer than what was done */
-async function applyOnce(machine: Machine, done: number | undefined): Promise<Applied | undefined> {
+/** @param last revision that was applied last. @returns undefined if there is no other one */
+async function applyOnce(machine: Machine, last: number | undefined): Promise<Applied | undefined> {
   let revision = 0;
   try {
-    const text = read(machine);
-    if (text === undefined) return undefined;
-    const wanted = parse(text);
-    if (wanted.revision === done) return undefined;
-    revision = wanted.revision;
-    await applyWanted(machine, wanted);
+    const desired = readDesired(machine);
+    if (desired === undefined || desired.revision === last) return undefined;
+    revision = desired.revision;
+    await applyHosts(machine, desired.hosts);
     return { revision, at: new Date().toISOString(), error: null };
   } catch (error) {
     if (!(error instanceof NginxError)) process.stderr.write(`${(error as Error).stack}\n`);
@@ -64,45 +58,42 @@ async function applyOnce(machine: Machine, done: number | undefined): Promise<Ap
   }
 }
 
-async function applyWanted(machine: Machine, { hosts }: Wanted): Promise<void> {
+async function applyHosts(machine: Machine, hosts: readonly DesiredHost[]): Promise<void> {
   const { home, edge, nginx, files, ports, apiSocket } = machine;
-  const before = await files.config();
-  if (hosts.length === 0 && before.main === undefined) return;
+  const actual = await files.readConfig();
+  if (hosts.length === 0 && actual.main === undefined) return;
   const version = await nginx.version();
-  for (const host of hosts) await files.takeCertificate(host, home, edge);
-  const { listening, isSplit } = await findPlaces(machine, hosts, before);
-  const config = nginxConfig(
-    hosts,
-    {
-      ...{ version, listening, ports, apiSocket, challenges: edge.challenges },
-      certificateOf: (host) => files.certificateOf(host),
-    },
-    isSplit,
-  );
+  for (const host of hosts) await files.copyCertificate(host, home, edge);
+  const { listening, isSplit } = await findAddresses(machine, hosts, actual);
+  const facts = {
+    ...{ version, listening, ports, apiSocket, challenges: edge.challenges },
+    certificateOf: (host: DesiredHost) => files.certificateOf(host),
+  };
+  const config = nginxConfig(hosts, facts, isSplit);
   const [host] = hosts;
   const probe = host && { host, mark: config.mark, ports, listening };
-  const isSame = isDeepStrictEqual(config.texts, before);
+  const isSame = isDeepStrictEqual(config.texts, actual);
   if (isSame && (probe === undefined || (await isLive(probe)))) return;
   if (!isSame) await files.writeConfig(config.texts);
   let isLoaded = false;
   try {
-    await nginx.test();
-    const isReplaced = await noteWorkers(await nginx.master());
+    await nginx.check('-t');
+    const isReplaced = await nginx.rememberWorkers();
     isLoaded = true;
     await nginx.load();
-    await untilLive(probe, isReplaced);
+    await waitUntilLive(probe, isReplaced);
   } catch (error) {
-    // A fault that nginx finds in the files has nothing to do with ports.
-    const conflict = isLoaded ? await portConflict([ports.http, ports.https]) : undefined;
-    if (!isSame) await takeBack(machine, before, isLoaded);
+    // A fault in the files is not about ports.
+    const conflict = isLoaded ? await findPortConflict([ports.http, ports.https]) : undefined;
+    if (!isSame) await restore(machine, actual, isLoaded);
     throw conflict ?? error;
   }
   await files.sweep(hosts);
-  process.stdout.write(`nginx answers for ${hosts.length} host names\n`);
+  process.stdout.write(`nginx serves ${hosts.length} host names\n`);
 }
 
-/** Restores the files, and has nginx load them: nginx may already use the new files for other sites. */
-async function takeBack({ nginx, files }: Machine, before: ConfigTexts, isLoaded: boolean): Promise<void> {
+/** Restores the files, and reloads nginx, which may already use the new files for other sites. */
+async function restore({ nginx, files }: Machine, before: ConfigTexts, isLoaded: boolean): Promise<void> {
   await files.writeConfig(before);
   if (!isLoaded || (await nginx.master()) === undefined) return;
   await nginx.load().catch((error: Error) => {
@@ -110,30 +101,30 @@ async function takeBack({ nginx, files }: Machine, before: ConfigTexts, isLoaded
   });
 }
 
-/** Decides where our servers can listen without a change for other sites, and in which of our files the servers stand. */
-async function findPlaces(
+/** Plans where our servers can listen without a change for other sites, and which of our files has the servers. */
+async function findAddresses(
   machine: Machine,
-  hosts: readonly WantedHost[],
-  before: ConfigTexts,
+  hosts: readonly DesiredHost[],
+  actual: ConfigTexts,
 ): Promise<{ listening: Listening; isSplit: boolean }> {
   const { files, ports } = machine;
-  const wish = {
+  const has = (directive: string) => `${actual.main ?? ''}${actual.last ?? ''}`.includes(`    ${directive}`);
+  const options = {
     ...{ ports, ipv6: existsSync('/proc/net/if_inet6') },
-    newNames: hosts.map(({ name }) => name).filter((name) => !has(before, `server_name ${name};`)),
-    open: [ports.http, ports.https].filter(
-      (port) => has(before, `listen ${port};`) || has(before, `listen ${port} ssl`),
-    ),
+    newNames: hosts.map(({ name }) => name).filter((name) => !has(`server_name ${name};`)),
+    open: [ports.http, ports.https].filter((port) => has(`listen ${port};`) || has(`listen ${port} ssl`)),
   };
-  if (hosts.length === 0)
-    return { listening: planListening(nothing, { ...wish, isStrict: true }), isSplit: false };
-  const dump = await dumpOf(machine, before);
+  const dump = hosts.length === 0 ? '' : await readDump(machine, actual);
   const plan = async (isSplit: boolean, isStrict: boolean) => {
     const directives = parseDump(dump, isSplit ? files.last : files.main);
-    const others = await otherSites(directives, [files.main, files.last]);
-    return { listening: planListening(others, { ...wish, isStrict }), isSplit };
+    const others = await findOtherSites(directives, [files.main, files.last]);
+    return { listening: planListening(others, { ...options, isStrict }), isSplit };
   };
+  const isLastIncluded = parseDump(dump, files.last).some(
+    ({ name, block }) => name === 'http' && block?.some((each) => each.name === 'place'),
+  );
   let refusal: NginxError | undefined;
-  for (const isSplit of isRead(parseDump(dump, files.last)) ? [false, true] : [false]) {
+  for (const isSplit of isLastIncluded ? [false, true] : [false]) {
     try {
       return await plan(isSplit, true);
     } catch (error) {
@@ -141,65 +132,51 @@ async function findPlaces(
       refusal = error;
     }
   }
-  if (wish.newNames.length > 0) throw refusal;
-  // Another site now conflicts with ours. The renewal of a certificate must not wait until somebody has changed that site.
-  return plan(before.last !== undefined, false);
-}
-
-function has({ main = '', last = '' }: ConfigTexts, directive: string): boolean {
-  return `${main}${last}`.includes(`    ${directive}`);
-}
-
-/** Tells if nginx reads the file that `parseDump` looked for. */
-function isRead(directives: readonly Directive[]): boolean {
-  return directives.some(
-    ({ name, block }) => name === 'http' && block?.some((each) => each.name === 'place'),
-  );
+  if (options.newNames.length > 0) throw refusal;
+  // A site that was added later conflicts with ours. The renewal of a certificate must not wait for a change of that site.
+  return plan(actual.last !== undefined, false);
 }
 
 /** Returns the configuration of all sites. Faults in our files do not matter: these files are about to be replaced. */
-async function dumpOf({ nginx, files }: Machine, before: ConfigTexts): Promise<string> {
+async function readDump({ nginx, files }: Machine, actual: ConfigTexts): Promise<string> {
   try {
-    return await nginx.dump();
+    return await nginx.check('-T');
   } catch (error) {
-    if (before.main === undefined && before.last === undefined) throw error;
+    if (actual.main === undefined && actual.last === undefined) throw error;
   }
   await files.writeConfig({ main: undefined, last: undefined });
   try {
-    return await nginx.dump();
+    return await nginx.check('-T');
   } finally {
-    await files.writeConfig(before);
+    await files.writeConfig(actual);
   }
 }
 
-function read({ home, edge }: Machine): string | undefined {
+/** @returns undefined if there is no `wanted.json`. @throws NginxError that names the faults */
+function readDesired({ home, edge }: Machine): Desired | undefined {
+  let text: string;
   try {
-    return readUntrusted(home, edge.wanted, largestWanted);
+    text = readUntrusted(home, edge.wanted, largestDesired);
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined;
     throw error;
   }
-}
-
-/** @throws NginxError that says what is wrong with it */
-function parse(text: string): Wanted {
-  const result = v.safeParse(wantedSchema, json(text));
-  if (result.success) return result.output;
-  // What stands there is not repeated: nobody knows who has written it.
-  const faults = result.issues.map(
-    (issue) => `${v.getDotPath(issue) ?? 'the whole'}: ${issue.expected ?? 'wrong'}`,
-  );
-  throw new NginxError(`wanted.json is not as it must be: ${faults.slice(0, 10).join('; ')}`, '');
-}
-
-function json(text: string): unknown {
+  let value: unknown;
   try {
-    return parseJson(text);
+    value = parseJson(text);
   } catch {
-    throw new NginxError('wanted.json is no JSON', '');
+    throw new NginxError('wanted.json is not valid JSON', '');
   }
+  const result = v.safeParse(desiredSchema, value);
+  if (result.success) return result.output;
+  // The message does not repeat values: their author is unknown.
+  const faults = result.issues.map(
+    (issue) => `${v.getDotPath(issue) ?? 'the document'}: ${issue.expected ?? 'invalid'}`,
+  );
+  throw new NginxError(`wanted.json is invalid: ${faults.slice(0, 10).join('; ')}`, '');
 }
 
+/** Options for tests, and for an nginx that is not the machine's own. */
 const options = {
   home: { type: 'string' },
   config: { type: 'string', default: '/etc/nginx/conf.d/sluice.conf' },
@@ -213,7 +190,6 @@ const options = {
   'api-socket': { type: 'string', default: apiSocket },
 } as const;
 
-/** The options are for tests, and for an nginx that is not the machine's own. */
 function machineFrom(args: string[]): Machine {
   const { values } = parseArgs({ args, options });
   const { home, edge } = new Paths(values.home ?? homeFromEnvironment());

@@ -6,10 +6,10 @@ import { type CertificateInfo, describeCertificate } from './certificate.ts';
 import { runChild } from './child.ts';
 import type { SelfSignTask } from './self-sign.ts';
 
-/** Browsers take none that is valid for longer. */
+/** Longest lifetime that browsers accept, in days. */
 const selfSignedDays = 397;
 
-/** The certificates of all host names, each in a file with its key. Only this process writes them, so each is read once. */
+/** Certificates of the host names, each in a file with its key. Only this process writes them, so it reads each once. */
 export class Certificates {
   readonly #paths: EdgePaths;
   readonly #known = new Map<string, CertificateInfo>();
@@ -18,12 +18,12 @@ export class Certificates {
     this.#paths = paths;
   }
 
-  /** What was read or written of a host's last; undefined where there is none. */
+  /** Returns the certificate that was last read or written; undefined if there is none. */
   known(name: string): CertificateInfo | undefined {
     return this.#known.get(name);
   }
 
-  /** Undefined where there is none. @throws AppError `invalid_certificate` where it is damaged */
+  /** @returns undefined if there is none. @throws AppError `invalid_certificate` if the file is damaged */
   async load(name: string): Promise<CertificateInfo | undefined> {
     const known = this.#known.get(name);
     if (known !== undefined) return known;
@@ -34,7 +34,7 @@ export class Certificates {
     return info;
   }
 
-  /** @throws AppError `invalid_certificate`; what was there stays then */
+  /** @throws AppError `invalid_certificate`; the file is unchanged then */
   async write(name: string, pem: string): Promise<CertificateInfo> {
     const info = describeCertificate(pem, name);
     await writeFileAtomic(this.#paths.certificate(name), pem);
@@ -53,7 +53,7 @@ export class Certificates {
     return this.write(name, pem);
   }
 
-  /** What puts back what a host has now. */
+  /** Returns a function that restores the current certificate of a host. */
   async remember(name: string): Promise<() => Promise<void>> {
     const path = this.#paths.certificate(name);
     const pem = await ifThere(readFile(path, 'utf8'));
@@ -72,8 +72,8 @@ export class Certificates {
   }
 
   /**
-   * Removes what is of no use to anybody, of names that are none of ours any more. A certificate that is valid stays:
-   * an authority gives only so many for one name, and the name may come back.
+   * Removes useless certificates of other names. A valid one stays: an authority issues only a few for one name in a week,
+   * and somebody may add the name again.
    */
   async sweep(names: readonly string[]): Promise<void> {
     for (const file of await listDirectory(this.#paths.certificates)) {
@@ -81,9 +81,8 @@ export class Certificates {
       if (names.includes(name) || name === file) continue;
       const info = await this.load(name).catch(() => undefined);
       this.#known.delete(name);
-      if (info === undefined || info.selfSigned || Date.parse(info.expiresAt) < Date.now()) {
+      if (info === undefined || info.selfSigned || Date.parse(info.expiresAt) < Date.now())
         await this.remove(name);
-      }
     }
   }
 }

@@ -1,16 +1,48 @@
+import { domainToASCII } from 'node:url';
 import * as v from 'valibot';
 import { type EnvironmentId, isName } from '../config/paths.ts';
-import type { ErrorBody } from '../errors/app-error.ts';
-import { isHostName } from './host-name.ts';
+import { AppError, type ErrorBody } from '../errors/app-error.ts';
+import type { CertificateInfo } from './certificate.ts';
+import type { OrderRecord } from './orders.ts';
+
+const label = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+
+/**
+ * Returns true for a host name of DNS in lower case with a dot in it. Only such a text may reach nginx's configuration or
+ * the name of a file: it has no quote, space, slash or semicolon.
+ */
+export function isHostName(text: string): boolean {
+  const labels = text.split('.');
+  if (text.length > 253 || labels.length < 2) return false;
+  // A name whose last label is all digits would be an address.
+  return labels.every((each) => label.test(each)) && !/^\d+$/.test(labels.at(-1) ?? '');
+}
+
+/** Returns a host name in the form of DNS: lower case, ASCII, without the root's dot. @throws AppError `invalid_domain` */
+export function hostNameFrom(text: string): string {
+  // `domainToASCII` drops characters that no name may have, such as line ends.
+  const ascii = /\p{Cc}/u.test(text) || /^[ -~]*$/.test(text) ? text : domainToASCII(text);
+  const name = ascii.toLowerCase().replace(/\.$/, '');
+  assertHostName(name);
+  return name;
+}
+
+/** @throws AppError `invalid_domain` */
+export function assertHostName(name: string): void {
+  if (isHostName(name)) return;
+  throw new AppError('invalid_domain', `invalid host name: "${name}"`, {
+    hint: 'Use a name such as shop.example.com: letters, digits and "-", separated by dots. Addresses, ports and "*" are not names.',
+  });
+}
 
 const name = v.pipe(v.string(), v.check(isName, 'a name'));
 
-/** A host name that leads to an app, or to our API, as it stands in `domains.json`. */
+/** Schema of a record in `domains.json`: a host name that is routed to an app or to the API. */
 export const domainSchema = v.strictObject({
   name: v.pipe(v.string(), v.check(isHostName, 'a host name')),
   /** null: the API */
   target: v.nullable(v.strictObject({ app: name, environment: name })),
-  /** where its certificate comes from: an ACME server, ourselves, or whoever added it */
+  /** source of its certificate: an ACME server, Sluice itself, or the owner of the domain */
   certificate: v.picklist(['acme', 'self-signed', 'own']),
   createdAt: v.string(),
 });
@@ -18,13 +50,13 @@ export const domainSchema = v.strictObject({
 export type Domain = v.InferOutput<typeof domainSchema>;
 
 /**
- * `valid`: browsers take it, or, of our own making, would if they knew us; `ordering`: there is none yet, and one is
- * being ordered; `waiting`: there is none, and the first order is about to be made; `failed`: there is none, and the
- * last order failed; `expired`: there is one that browsers take no more.
+ * State of a domain's certificate. `valid`: not expired, and signed by an authority or, if wanted so, by Sluice.
+ * `expired`: there is one, but browsers refuse it. Without a certificate: `waiting` before the first order, `ordering`
+ * during one, `failed` after one that failed.
  */
 export type CertificateState = 'valid' | 'ordering' | 'waiting' | 'failed' | 'expired';
 
-/** A domain as `sluice domains list --json` and the API show it. */
+/** Domain in the output of `sluice domains list --json` and of the API. */
 export interface DomainView {
   name: string;
   /** null: the API */
@@ -35,22 +67,22 @@ export interface DomainView {
   certificate: {
     kind: Domain['certificate'];
     state: CertificateState;
-    /** all four null while there is none but the one that holds its place */
+    /** all four null without a certificate; a temporary one does not count */
     issuer: string | null;
     validFrom: string | null;
     expiresAt: string | null;
-    /** when it is renewed by itself; null where that is for its owner to do */
+    /** time of the automatic renewal; null if its owner must renew it */
     renewAt: string | null;
-    /** what is being done, for people; null where nothing is */
+    /** current step, for people; null between steps */
     progress: string | null;
-    /** how the last order failed; null where it did not */
+    /** failure of the last order; null if it succeeded */
     error: (ErrorBody & { at: string }) | null;
-    /** when the next order is made at the earliest; null where none has failed */
+    /** earliest time of the next order; null unless the last order failed */
     nextTry: string | null;
   };
 }
 
-/** A domain that was added, as `sluice domains add --json` and the API show it. */
+/** Result of `sluice domains add --json` and of the API. */
 export interface AddedDomain extends DomainView {
   /** reasons why the app does not work behind nginx */
   notices: { code: string; message: string; hint: string }[];
@@ -62,4 +94,43 @@ export interface NewDomain {
   target: EnvironmentId | null;
   /** or PEM: the chain, and its key */
   certificate: 'acme' | 'self-signed' | { certificate: string; key: string };
+}
+
+interface DomainFacts {
+  known: CertificateInfo | undefined;
+  orders: OrderRecord;
+  progress: string | undefined;
+}
+
+export function viewDomain(domain: Domain, { orders, progress, ...facts }: DomainFacts): DomainView {
+  const { name, target, certificate: kind, createdAt } = domain;
+  // A temporary certificate does not count.
+  const known = kind === 'acme' && facts.known?.selfSigned ? undefined : facts.known;
+  const error = kind === 'acme' ? orders.last : null;
+  return {
+    ...{ name, app: target?.app ?? null, environment: target?.environment ?? null },
+    url: `https://${name}`,
+    createdAt,
+    certificate: {
+      kind,
+      state: certificateState(known, orders, progress),
+      issuer: known?.issuer ?? null,
+      validFrom: known?.validFrom ?? null,
+      expiresAt: known?.expiresAt ?? null,
+      renewAt: kind === 'own' ? null : (known?.renewAt ?? null),
+      progress: progress ?? null,
+      error,
+      nextTry: error === null ? null : orders.nextTry,
+    },
+  };
+}
+
+function certificateState(
+  known: CertificateInfo | undefined,
+  orders: OrderRecord,
+  progress: string | undefined,
+): CertificateState {
+  if (known !== undefined) return Date.parse(known.expiresAt) > Date.now() ? 'valid' : 'expired';
+  if (progress !== undefined) return 'ordering';
+  return orders.last === null ? 'waiting' : 'failed';
 }

@@ -10,36 +10,40 @@ import type { Log } from '../system/log/log.ts';
 import { nodeCron } from '../system/node-cron.ts';
 import { describeCertificate } from './certificate.ts';
 import { Certificates } from './certificates.ts';
-import { type Domain, type DomainView, domainSchema, type NewDomain } from './domain.ts';
-import { viewDomain } from './domain-view.ts';
-import { Front } from './front.ts';
-import { assertHostName, hostNameFrom } from './host-name.ts';
+import { DesiredHosts, type EdgeFault } from './desired-hosts.ts';
+import {
+  assertHostName,
+  type Domain,
+  type DomainView,
+  domainSchema,
+  hostNameFrom,
+  type NewDomain,
+  viewDomain,
+} from './domain.ts';
 import { Orders } from './orders.ts';
-import { type EdgeFault, WantedHosts } from './wanted-hosts.ts';
 
 interface EdgeOptions {
   paths: Paths;
   settings: ServerSettings;
   log: Log;
-  /** called when nginx sends requests to fewer places than before */
+  /** called when nginx routes to fewer addresses than before */
   released?: () => void;
-  /** how long the part that is root may take, in ms */
+  /** limit for one apply by `sluice-edge.service`, in ms */
   applyDeadline?: number;
 }
 
 type OwnCertificate = Exclude<NewDomain['certificate'], string>;
 
 /**
- * Host names: which lead where, their certificates, and nginx, which answers for them. None of this is in the way of an
- * app on its own port, and a deploy touches none of it.
+ * Domains: their records, their certificates, and nginx, which serves them. An app on its own port depends on none of
+ * these, and a deploy changes none of them.
  */
 export class Edge {
   readonly #options: EdgeOptions;
   readonly #domains: NamedRecords<Domain>;
   readonly #certificates: Certificates;
   readonly #orders: Orders;
-  readonly #front: Front;
-  readonly #hosts: WantedHosts;
+  readonly #hosts: DesiredHosts;
   /** changes by host name: each waits until nginx has confirmed the change before */
   readonly #names = new SlotsByKey();
   /** changes of the records, which do not wait for nginx */
@@ -53,7 +57,7 @@ export class Edge {
   #isStopping = false;
 
   constructor(options: EdgeOptions) {
-    const { paths, settings, log, applyDeadline } = options;
+    const { paths, settings, log, released = () => undefined } = options;
     this.#options = options;
     this.#domains = new NamedRecords(paths.domains, 'domains', domainSchema, 'domain', assertHostName);
     this.#certificates = new Certificates(paths.edge);
@@ -61,11 +65,9 @@ export class Edge {
       ...{ paths: paths.edge, settings: settings.acme, log },
       certificates: this.#certificates,
     });
-    this.#front = new Front(paths.edge, applyDeadline);
-    this.#hosts = new WantedHosts({
-      ...{ ...options, certificates: this.#certificates, front: this.#front },
+    this.#hosts = new DesiredHosts({
+      ...{ ...options, released, certificates: this.#certificates },
       domains: () => this.#all,
-      released: options.released ?? (() => undefined),
     });
   }
 
@@ -74,7 +76,7 @@ export class Edge {
     return this.#hosts.routed;
   }
 
-  /** Reads what there is. To be awaited before any other call. What is damaged is told, and keeps nothing else from running. */
+  /** Reads the domains; call it first. Reports a damaged file as a fault, and lets everything else run. */
   async load(): Promise<void> {
     try {
       await this.#load();
@@ -89,14 +91,14 @@ export class Edge {
     await this.#hosts.load();
     this.#all = await this.#domains.all();
     if (this.#all.length === 0) return;
-    await this.#front.prepare();
+    await this.#hosts.prepare();
     await this.#prune();
     await this.#orders.load(this.#all.map(({ name }) => name));
     await this.#ensureCertificates();
     await this.#certificates.sweep(this.#all.map(({ name }) => name));
   }
 
-  /** From here on nginx is kept as it should be, and certificates are renewed. */
+  /** Applies the domains to nginx, and renews certificates, from now on. */
   start(): void {
     if (this.#all.length === 0) return;
     this.#inBackground(() => this.#tick());
@@ -118,7 +120,7 @@ export class Edge {
     return this.#all.map((domain) => this.#view(domain));
   }
 
-  /** Those that lead to a target, the oldest first. */
+  /** Returns the domains of an environment, the oldest first. */
   of({ app, environment }: EnvironmentId): DomainView[] {
     return this.list().filter((domain) => domain.app === app && domain.environment === environment);
   }
@@ -135,10 +137,10 @@ export class Edge {
    * @throws AppError `invalid_domain`, `domain_taken`, `app_not_found`, `invalid_certificate`, `nginx_failed`,
    *   `edge_unavailable`: nothing has changed then. `domain_not_found` if the app was removed meanwhile
    */
-  async add(wanted: NewDomain): Promise<DomainView> {
+  async add(added: NewDomain): Promise<DomainView> {
     if (this.#damage !== null) throw AppError.from(this.#damage);
-    const name = hostNameFrom(wanted.name);
-    const { target, certificate } = wanted;
+    const name = hostNameFrom(added.name);
+    const { target, certificate } = added;
     if (typeof certificate !== 'string') describeCertificate(pemOf(certificate), name);
     await this.#assertPossible(name, target);
     return this.#names.run(name, async () => {
@@ -148,15 +150,15 @@ export class Edge {
         ...{ name, target, certificate: kind },
         createdAt: before?.createdAt ?? new Date().toISOString(),
       };
-      await this.#front.prepare();
+      await this.#hosts.prepare();
       await this.#put(domain, before, certificate);
       await this.#orders.retryNow(name);
       this.#startClock();
-      // One of its owner's serves on until there is another.
-      const isOther = before?.certificate === 'own' && kind === 'acme';
-      const added = this.#find(name);
-      this.#inBackground(() => this.#order(domain, isOther || undefined));
-      return this.#view(added);
+      // A certificate of the domain's owner is used until the order succeeds.
+      const isReplaced = before?.certificate === 'own' && kind === 'acme';
+      const view = this.get(name);
+      this.#inBackground(() => this.#order(domain, isReplaced || undefined));
+      return view;
     });
   }
 
@@ -187,7 +189,7 @@ export class Edge {
         // The removal of the app may have removed the earlier domain and its certificate.
         if (before === undefined || this.#all.includes(before)) await restore();
       });
-      // What is asked of nginx is to be what there is, should it come to be able to do it.
+      // `wanted.json` must match the records, in case nginx can serve them later.
       this.#inBackground(() => this.#tryToApply());
       throw error;
     } finally {
@@ -214,7 +216,7 @@ export class Edge {
     }
   }
 
-  /** @throws AppError `domain_not_found`, `nginx_failed`, `edge_unavailable`; it is no domain of ours any more then */
+  /** @throws AppError `domain_not_found`, or after the removal `nginx_failed`, `edge_unavailable` */
   remove(name: string): Promise<void> {
     return this.#names.run(name, async () => {
       await this.#changes.run(async () => {
@@ -227,7 +229,7 @@ export class Edge {
     });
   }
 
-  /** Those of an app that has been removed. What goes wrong with nginx is told by the status: the app is gone. */
+  /** Removes the domains of a removed app. The status reports a failure of nginx. */
   async removeOf(app: string): Promise<void> {
     await this.#changes.run(async () => {
       const removed = await this.#domains.removeWhere(({ target }) => target?.app === app);
@@ -243,8 +245,8 @@ export class Edge {
   #find(name: string): Domain {
     const domain = this.#all.find((each) => each.name === name);
     if (domain !== undefined) return domain;
-    throw new AppError('domain_not_found', `there is no domain ${name}`, {
-      hint: '`sluice domains list` shows the ones there are.',
+    throw new AppError('domain_not_found', `no such domain: ${name}`, {
+      hint: 'List domains: `sluice domains list`.',
     });
   }
 
@@ -261,7 +263,7 @@ export class Edge {
     this.#all = await this.#domains.all();
   }
 
-  /** A crash may have come between the end of an app and that of its domains. */
+  /** Removes domains of removed apps: the server may have crashed between the two removals. */
   async #prune(): Promise<void> {
     for (const { name, target } of this.#all) {
       if (target === null || (await exists(this.#options.paths.environment(target).state))) continue;
@@ -278,12 +280,14 @@ export class Edge {
       (await loadEnvironmentState(this.#options.paths.environment(target).state)) === undefined
     ) {
       throw new AppError('app_not_found', `there is no app ${environmentName(target)}`, {
-        hint: 'Deploy it first; `sluice apps` lists the ones there are.',
+        hint: 'Deploy it first. List apps: `sluice apps`.',
       });
     }
     const before = this.#all.find((domain) => domain.name === name);
-    if (before !== undefined) assertSameTarget(before, target);
-    return before;
+    if (before === undefined || routeOf(before.target) === routeOf(target)) return before;
+    throw new AppError('domain_taken', `${name} leads to ${routeOf(before.target)} already`, {
+      hint: `Remove it first: \`sluice domains remove ${name}\`.`,
+    });
   }
 
   async #takeCertificate(name: string, certificate: OwnCertificate): Promise<void> {
@@ -297,13 +301,12 @@ export class Edge {
       try {
         await this.#ensureCertificate(domain);
       } catch (error) {
-        const described = { domain: domain.name, error };
-        this.#options.log.error('certificate not made', described);
+        this.#options.log.error('certificate not created', { domain: domain.name, error });
       }
     }
   }
 
-  /** Something that nginx can answer with, whatever becomes of the real one. */
+  /** Creates a certificate if nginx has none to serve the domain with. */
   async #ensureCertificate({ name, certificate: kind }: Domain): Promise<void> {
     const known = await this.#certificates.load(name).catch((error: unknown) => {
       this.#options.log.error('certificate damaged', { domain: name, error });
@@ -318,7 +321,7 @@ export class Edge {
     try {
       await this.#hosts.apply();
     } catch (error) {
-      this.#options.log.error('nginx not set up', { error });
+      this.#options.log.error('nginx not configured', { error });
     }
   }
 
@@ -329,14 +332,14 @@ export class Edge {
     );
   }
 
-  /** Level-triggered: what is not as it should be is seen to, whatever has made it so. */
+  /** Compares the actual state with the desired one, and acts on every difference, whatever its cause. */
   async #tick(): Promise<void> {
     await this.#ensureCertificates();
     if (this.#hosts.isDue) await this.#tryToApply();
     await Promise.all(this.#all.map((domain) => this.#order(domain)));
   }
 
-  /** Where one is due. A name that nginx does not answer for cannot be shown to be ours. */
+  /** Orders a certificate if it is due. Without nginx, the ACME server cannot verify the name. */
   async #order({ name, certificate }: Domain, isDue = this.#orders.isDue(name)): Promise<void> {
     if (certificate !== 'acme' || this.#hosts.fault !== null || !isDue) return;
     await this.#orders.order(name, () => this.#tryToApply());
@@ -345,20 +348,16 @@ export class Edge {
   #inBackground(work: () => Promise<void>): void {
     if (this.#isStopping) return;
     const running = work()
-      .catch((error: unknown) => this.#options.log.error('domains not in order', { error }))
+      .catch((error: unknown) => this.#options.log.error('update of domains failed', { error }))
       .finally(() => this.#background.delete(running));
     this.#background.add(running);
   }
 }
 
-function pemOf({ certificate, key }: OwnCertificate): string {
-  return `${key.trim()}\n${certificate.trim()}\n`;
+function routeOf(target: EnvironmentId | null): string {
+  return target === null ? 'the API' : environmentName(target);
 }
 
-function assertSameTarget({ name, target }: Domain, wanted: EnvironmentId | null): void {
-  const [there, here] = [target, wanted].map((each) => (each === null ? 'the API' : environmentName(each)));
-  if (there === here) return;
-  throw new AppError('domain_taken', `${name} leads to ${there} already`, {
-    hint: `\`sluice domains remove ${name}\` first.`,
-  });
+function pemOf({ certificate, key }: OwnCertificate): string {
+  return `${key.trim()}\n${certificate.trim()}\n`;
 }

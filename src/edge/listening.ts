@@ -1,108 +1,208 @@
-import { isIPv6 } from 'node:net';
-import { isLoopback, isWildcard } from '../system/net/address.ts';
+import { lookup } from 'node:dns/promises';
+import { isIP, isIPv6 } from 'node:net';
+import { fromUrlHost, isLoopback, isWildcard, toUrlHost } from '../system/net/address.ts';
 import { NginxError } from './nginx.ts';
-import type { OtherSites, OtherSocket } from './other-sites.ts';
+import type { Directive } from './nginx-dump.ts';
 
-/** An address that our servers listen on. */
-export interface Place {
+/** Address that our servers listen on. */
+export interface ListenAddress {
   address: string;
-  /** true if sites of others listen there: then one of them answers for names that nobody has */
+  /** true if sites of others listen there: one of them then serves unknown names */
   isShared: boolean;
-  /** whether `listen` says `http2`, which nginx before 1.25.1 takes for all sites of the socket */
+  /** true if `listen` has `http2`, which nginx before 1.25.1 applies to all sites of the socket */
   http2: boolean;
 }
 
 export interface Listening {
-  http: Place[];
-  https: Place[];
+  http: ListenAddress[];
+  https: ListenAddress[];
 }
 
-interface Wish {
+/** Socket of other sites. nginx has one set of options for all servers on a socket. */
+interface OtherSocket {
+  /** `0.0.0.0`, `::`, or a specific address */
+  address: string;
+  port: number;
+  /** true if a site declares `default_server` */
+  hasDefault: boolean;
+  /** true if nginx reads a site for the socket before our file */
+  isBefore: boolean;
+  ssl: boolean;
+  http2: boolean;
+  proxyProtocol: boolean;
+  /** names of its sites, in lower case, with the file of each */
+  names: Map<string, string>;
+  /** file with a site for it */
+  file: string;
+}
+
+/** Sockets of other sites. */
+export interface OtherSites {
+  sockets: OtherSocket[];
+  /** ports that `stream` or `mail` listens on, with the file */
+  streams: Map<number, string>;
+}
+
+/** Finds the sites of others. @param own files with our servers */
+export async function findOtherSites(
+  directives: readonly Directive[],
+  own: readonly string[],
+): Promise<OtherSites> {
+  const sockets = new Map<string, OtherSocket>();
+  const streams = new Map<number, string>();
+  let isBefore = true;
+  for (const { name, block = [] } of directives) {
+    if (name === 'stream' || name === 'mail')
+      for (const server of block.filter((each) => each.name === 'server'))
+        for (const [where = ''] of listensOf(server))
+          for (const { port } of await addressesIn(where)) streams.set(port, server.file);
+    if (name !== 'http') continue;
+    for (const server of block) {
+      if (server.name === 'place') isBefore = false;
+      if (server.name === 'server' && !own.includes(server.file)) await addServer(sockets, server, isBefore);
+    }
+  }
+  return { sockets: [...sockets.values()], streams };
+}
+
+async function addServer(sockets: Map<string, OtherSocket>, server: Directive, isBefore: boolean) {
+  const { file, block = [] } = server;
+  const names = block.filter(({ name }) => name === 'server_name').flatMap(({ args }) => args);
+  for (const [where = '', ...options] of listensOf(server)) {
+    // HTTP/3 uses UDP.
+    if (options.includes('quic')) continue;
+    const has = (...some: string[]) => some.some((option) => options.includes(option));
+    for (const { address, port } of await addressesIn(where)) {
+      const key = `${address} ${port}`;
+      const before = sockets.get(key);
+      sockets.set(key, {
+        ...{ address, port },
+        hasDefault: before?.hasDefault || has('default_server', 'default'),
+        isBefore: before?.isBefore || isBefore,
+        ssl: before?.ssl || has('ssl'),
+        http2: before?.http2 || has('http2'),
+        proxyProtocol: before?.proxyProtocol || has('proxy_protocol'),
+        names: new Map([
+          ...(before?.names ?? []),
+          ...names.map((name) => [name.toLowerCase(), file] as const),
+        ]),
+        file: before?.file ?? file,
+      });
+    }
+  }
+}
+
+/** Returns the arguments of each `listen`. A server without one listens on port 80, since the master of nginx is root. */
+function listensOf({ block = [] }: Directive): string[][] {
+  const listens = block.filter(({ name }) => name === 'listen').map(({ args }) => args);
+  return listens.length > 0 ? listens : [['80']];
+}
+
+/** Reads the first argument of `listen`: an address, a port or both, a range of ports, or the path of a unix socket. */
+async function addressesIn(where: string): Promise<{ address: string; port: number }[]> {
+  if (where.startsWith('unix:')) return [];
+  const withHost = /^\d+(?:-\d+)?$/.test(where) ? `*:${where}` : where;
+  const [, host = '', ports = '80'] = /^(\[[^\]]*\]|[^:]*)(?::(\d+(?:-\d+)?))?$/.exec(withHost) ?? [];
+  const [first = 0, last = first] = ports.split('-').map(Number);
+  const addresses = await addressesOf(fromUrlHost(host));
+  return addresses.flatMap((address) => {
+    const count = Math.max(0, Math.min(last, 65_535) - first + 1);
+    return Array.from({ length: count }, (_, index) => ({ address, port: first + index }));
+  });
+}
+
+/** Returns numeric addresses in canonical form. nginx listens on all addresses of a name. */
+async function addressesOf(host: string): Promise<string[]> {
+  if (host === '*' || host === '') return ['0.0.0.0'];
+  if (isIPv6(host)) return [fromUrlHost(new URL(`http://${toUrlHost(host)}`).hostname)];
+  if (isIP(host) !== 0) return [host];
+  const found = await lookup(host, { all: true }).catch(() => []);
+  return found.map(({ address }) => address);
+}
+
+interface ListeningOptions {
   ports: { http: number; https: number };
-  /** whether the kernel has IPv6 */
+  /** true if the kernel has IPv6 */
   ipv6: boolean;
-  /** names that are new: a name of another site is refused only then */
+  /** names that are added: another site with one of them is a conflict */
   newNames: readonly string[];
-  /** false if conflicts with other sites are accepted */
+  /** false to accept conflicts with other sites */
   isStrict: boolean;
-  /** ports that our servers have opened on all addresses already */
+  /** ports that our servers listen on already, on all addresses */
   open: readonly number[];
 }
 
 /**
- * Decides where our servers listen, so that all answers of other sites stay as they are. nginx has one default server, one
- * set of protocols and one socket for all sites that listen on an address and a port. So where others listen on a port, our
- * servers listen on the addresses of the others only, use only options that the others have, and are never the default.
+ * Plans where our servers listen, so that all answers of other sites stay the same. nginx has one default server, one set of
+ * protocols and one socket for all sites that listen on an address and a port. So if others listen on a port, our servers
+ * listen on the addresses of the others only, use only options that the others have, and are never the default.
  * @throws NginxError if this is impossible
  */
-export function planListening(others: OtherSites, wish: Wish): Listening {
+export function planListening(others: OtherSites, options: ListeningOptions): Listening {
+  const { ports, ipv6, newNames, isStrict, open } = options;
+  const everywhere = ['0.0.0.0', ...(ipv6 ? ['::'] : [])];
   const plan = (kind: 'http' | 'https') => {
-    const port = wish.ports[kind];
+    const port = ports[kind];
     const sockets = others.sockets.filter((socket) => socket.port === port);
     const isOnLoopback = sockets.every(({ address }) => isLoopback(address));
-    if (wish.isStrict) {
+    if (isStrict) {
       const stream = others.streams.get(port);
       if (stream !== undefined)
-        throw refused(`${stream} has nginx pass on port ${port} as a stream`, useHttp);
-      for (const socket of sockets) check(socket, kind, wish.newNames);
+        throw conflict(
+          `${stream} has nginx pass on port ${port} as a stream`,
+          'Sluice needs ports 80 and 443 for HTTP: let nginx pass on the stream at another port.',
+        );
+      for (const socket of sockets) assertCompatible(socket, kind, newNames);
       const [first] = sockets;
-      if (first !== undefined && isOnLoopback && !wish.open.includes(port)) throw onLoopbackOnly(first);
+      if (first !== undefined && isOnLoopback && !open.includes(port))
+        throw conflict(
+          `${first.file} listens on port ${port} of ${first.address} alone, and nginx cannot open the port on all addresses beside it`,
+          `Let that site listen on another port, or on all addresses: \`listen ${port};\`.`,
+        );
     }
     const shared = sockets.map(({ address, http2 }) => ({ address, isShared: true, http2 }));
-    return isOnLoopback ? [...everywhere(wish), ...shared] : shared;
+    const own = everywhere.map((address) => ({ address, isShared: false, http2: true }));
+    return isOnLoopback ? [...own, ...shared] : shared;
   };
   return { http: plan('http'), https: plan('https') };
 }
 
-function everywhere({ ipv6 }: Wish): Place[] {
-  return ['0.0.0.0', ...(ipv6 ? ['::'] : [])].map((address) => ({ address, isShared: false, http2: true }));
-}
-
-const useHttp = 'Sluice needs ports 80 and 443 for HTTP: let nginx pass the stream on at another port.';
-
-function check(socket: OtherSocket, kind: 'http' | 'https', newNames: readonly string[]): void {
+function assertCompatible(socket: OtherSocket, kind: 'http' | 'https', newNames: readonly string[]): void {
   const { address, port, file, names, ssl, proxyProtocol, hasDefault, isBefore } = socket;
   const where = `port ${port}${isWildcard(address) ? '' : ` of ${address}`}`;
   if (ssl !== (kind === 'https'))
-    throw refused(
+    throw conflict(
       `${file} serves ${where} ${ssl ? 'with' : 'without'} TLS`,
       'nginx cannot serve one port with and without TLS: let that site listen on another port.',
     );
   if (proxyProtocol)
-    throw refused(
+    throw conflict(
       `${file} has nginx expect the PROXY protocol on ${where}`,
       'Clients of a Sluice domain do not use that protocol: remove `proxy_protocol`, or let that site listen on another port.',
     );
   for (const name of newNames) {
     const other = names.get(name) ?? names.get(`.${name}`);
     if (other !== undefined)
-      throw refused(
+      throw conflict(
         `${other} has a site with the name ${name} on ${where} already`,
         `nginx would serve only one of the two: remove the name there (\`grep -rn ${name} /etc/nginx\`), then add the domain again.`,
       );
   }
   if (hasDefault || isBefore) return;
-  throw refused(
+  throw conflict(
     `no site on ${where} has "default_server", and nginx reads the site in ${file} after those of Sluice`,
     `A site of Sluice would answer for unknown names. Write \`listen ${port} default_server;\` into the site that must answer for them.`,
   );
 }
 
-function onLoopbackOnly({ file, address, port }: OtherSocket): NginxError {
-  return refused(
-    `${file} listens on port ${port} of ${address} alone, and nginx cannot open the port on all addresses beside it`,
-    `Let that site listen on another port, or on all addresses: \`listen ${port};\`.`,
-  );
+function conflict(message: string, hint: string): NginxError {
+  return new NginxError(`conflict with another site of nginx: ${message}`, hint);
 }
 
-function refused(message: string, hint: string): NginxError {
-  return new NginxError(`another site of nginx stands in the way: ${message}`, hint);
-}
-
-/** Returns an address at which this machine reaches nginx, if nginx listens on these places. */
-export function addressToAsk(places: readonly Place[]): string {
-  const addresses = places.map(({ address }) => address);
-  if (addresses.includes('0.0.0.0')) return '127.0.0.1';
-  const [first = '127.0.0.1'] = addresses;
-  return isWildcard(first) ? (isIPv6(first) ? '::1' : '127.0.0.1') : first;
+/** Returns an address at which this machine reaches an nginx that listens on these addresses. */
+export function addressToAsk(addresses: readonly ListenAddress[]): string {
+  const all = addresses.map(({ address }) => address);
+  const first = all.includes('0.0.0.0') ? '0.0.0.0' : (all[0] ?? '127.0.0.1');
+  if (!isWildcard(first)) return first;
+  return isIPv6(first) ? '::1' : '127.0.0.1';
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { toUrlHost } from '../system/net/address.ts';
-import type { WantedHost } from './documents.ts';
-import type { Listening, Place } from './listening.ts';
+import type { DesiredHost } from './desired.ts';
+import type { ListenAddress, Listening } from './listening.ts';
 
 interface NginxFacts {
   /** such as [1, 22, 1] */
@@ -10,58 +10,58 @@ interface NginxFacts {
   ports: { http: number; https: number };
   /** unix socket of the API */
   apiSocket: string;
-  /** directory of the answers to an ACME server */
+  /** directory with the answers to an ACME server */
   challenges: string;
-  /** path of what a host's certificate and key are in */
-  certificateOf: (host: WantedHost) => string;
+  /** returns the path of the file with a host's certificate and key */
+  certificateOf: (host: DesiredHost) => string;
 }
 
 interface NginxConfig {
   texts: ConfigTexts;
-  /** names these texts; nginx answers with it at `probePath` once nginx uses them */
+  /** identifies these texts; nginx answers with it at `probePath` once it uses them */
   mark: string;
 }
 
-/** Our files in nginx's configuration; undefined for a file that is not there. */
+/** Our files in nginx's configuration; undefined for a missing file. */
 export interface ConfigTexts {
   /** in `conf.d` */
   main: string | undefined;
-  /** file that nginx reads last; has our servers if, in `main`, one of them would be the default of other sites */
+  /** file that nginx reads last; has our servers if one of them would otherwise be the default of other sites */
   last: string | undefined;
 }
 
-/** When a client may ask again for an app that is down, in seconds. */
+/** Value of `Retry-After` for an app that is down, in seconds. */
 const retryAfter = 10;
 
-/** Where nginx says which configuration it goes by: below the path that is ours on every host anyway. */
+/** Path at which nginx answers with its `mark`. Its parent path is reserved on every host anyway. */
 export const probePath = '/.well-known/acme-challenge/sluice-configuration';
 
-/** All that is ours in nginx's configuration; a comment alone if there is no host. @param isSplit whether servers come last */
-export function nginxConfig(hosts: readonly WantedHost[], facts: NginxFacts, isSplit = false): NginxConfig {
-  const common = hosts.length === 0 ? '' : preamble(hosts, facts);
-  const served =
-    hosts.length === 0
-      ? ''
-      : [...catchAlls(hosts, facts), ...hosts.map((host) => servers(host, facts))].join('\n');
+/** Returns our part of nginx's configuration: only a comment without a host. @param isSplit true to put servers into `last` */
+export function nginxConfig(hosts: readonly DesiredHost[], facts: NginxFacts, isSplit = false): NginxConfig {
+  const isEmpty = hosts.length === 0;
+  const common = isEmpty ? '' : preamble(hosts, facts);
+  const served = isEmpty
+    ? ''
+    : [...catchAlls(hosts, facts), ...hosts.map((host) => servers(host, facts))].join('\n');
   const body = `${common}\n${served}`;
   const mark = createHash('sha256').update(body).digest('hex').slice(0, 32);
-  const file = (text: string) => head + mark + text.replaceAll('@MARK@', mark);
-  const isEmpty = hosts.length === 0;
-  const main = file(isEmpty ? '\n' : `\n${isSplit ? common : body}`);
-  return { texts: { main, last: isSplit && !isEmpty ? file(`\n${served}`) : undefined }, mark };
+  const file = (text: string) => `${head}${mark}\n${text.replaceAll('@MARK@', mark)}`;
+  if (isEmpty) return { texts: { main: file(''), last: undefined }, mark };
+  const texts = isSplit ? { main: file(common), last: file(served) } : { main: file(body), last: undefined };
+  return { texts, mark };
 }
 
 const head = `# Written by Sluice (sluice-edge.service), whole, whenever \`sluice domains\` or a certificate changes: edit
 # other files of nginx as you like, and never this one. `;
 
-function preamble(hosts: readonly WantedHost[], facts: NginxFacts): string {
+function preamble(hosts: readonly DesiredHost[], facts: NginxFacts): string {
   const upstreams = new Map(hosts.map((host) => [upstreamName(host), serverAddress(host, facts)]));
   return `
 map $http_upgrade $sluice_connection {
     default upgrade;
     ''      '';
 }
-# Nobody has accepted the connection: the app is stopped, has crashed, or has not started yet.
+# No process has accepted the connection: the app is stopped, has crashed, or has not started yet.
 map $upstream_connect_time $sluice_is_down {
     default '';
     '-'     yes;
@@ -69,7 +69,7 @@ map $upstream_connect_time $sluice_is_down {
 ${[...upstreams].map(([name, address]) => upstream(name, address)).join('')}`;
 }
 
-function catchAlls(hosts: readonly WantedHost[], facts: NginxFacts): string[] {
+function catchAlls(hosts: readonly DesiredHost[], facts: NginxFacts): string[] {
   return [
     catchAll('http', '    return 444;', facts),
     catchAll('https', `${tls}\n${refuseHandshake(hosts, facts)}`, facts),
@@ -77,15 +77,15 @@ function catchAlls(hosts: readonly WantedHost[], facts: NginxFacts): string[] {
 }
 
 /**
- * Returns the server for requests without a name or with an unknown name, so that none of our apps answers them. Where others
- * listen, one of their sites is the default, and stays so.
+ * Returns the server for requests without a name or with an unknown name, so that no app answers them. On sockets of other
+ * sites, one of these sites stays the default.
  */
 function catchAll(kind: 'http' | 'https', answer: string, facts: NginxFacts): string {
-  const places = facts.listening[kind].filter(({ isShared }) => !isShared);
-  if (places.length === 0) return '';
+  const addresses = facts.listening[kind].filter(({ isShared }) => !isShared);
+  if (addresses.length === 0) return '';
   return `
 server {
-${listen(facts, kind, places)}
+${listen(facts, kind, addresses)}
     server_name sluice.invalid;
     client_header_timeout 15s;
 ${answer}
@@ -94,8 +94,8 @@ ${answer}
 }
 
 /**
- * Idle connections to an app are closed by us, not by the app: one that Node.js closes (after 5 s) in the same instant as
- * a request is sent on it would fail that request. A deploy closes none of them: they move to the new workers.
+ * Returns an upstream whose idle connections nginx closes before the app does. Node.js closes them after 5 s, and a request
+ * sent at that moment would fail. A deploy closes none of them: they move to the new workers.
  */
 function upstream(name: string, address: string): string {
   return `
@@ -107,10 +107,10 @@ upstream ${name} {
 `;
 }
 
-function servers(host: WantedHost, facts: NginxFacts): string {
+function servers(host: DesiredHost, facts: NginxFacts): string {
   const file = facts.certificateOf(host);
   const { https } = facts.ports;
-  const there = `https://${host.name}${https === 443 ? '' : `:${https}`}$request_uri`;
+  const secureUrl = `https://${host.name}${https === 443 ? '' : `:${https}`}$request_uri`;
   return `
 server {
 ${listen(facts, 'http')}
@@ -125,9 +125,9 @@ ${listen(facts, 'http')}
 ${probe}
     location / {
         if ($request_method ~ ^(GET|HEAD)$) {
-            return 301 ${there};
+            return 301 ${secureUrl};
         }
-        return 308 ${there};
+        return 308 ${secureUrl};
     }
 }
 
@@ -149,9 +149,9 @@ ${probe}
         proxy_pass http://${upstreamName(host)};
         proxy_http_version 1.1;
         proxy_redirect off;
-        # A request is sent once, whatever becomes of it.
+        # A request is sent once, even if it fails.
         proxy_next_upstream off;
-        # Both ways at once, and no copy of an upload or of a slow client's download on this disk.
+        # Stream both ways, and copy no upload or slow download to this disk.
         proxy_request_buffering off;
         proxy_buffering off;
         proxy_buffer_size 32k;
@@ -173,7 +173,7 @@ ${proxyHeaders}
 `;
 }
 
-/** Set, not added to: an app that trusts its proxy believes what stands here, so none of it may come from a client. */
+/** Headers that an app trusts, so nginx sets them, and passes on none of them from a client. */
 const proxyHeaders = Object.entries({
   Host: '$host',
   Connection: '$sluice_connection',
@@ -198,7 +198,7 @@ const probe = `    location = ${probePath} {
         return 200 "@MARK@";
     }`;
 
-/** What browsers of the last ten years speak (source: Mozilla's guidelines for TLS, "intermediate"). */
+/** Protocols and ciphers of browsers since 2014 (source: Mozilla's guidelines for TLS, "intermediate"). */
 const tls = `    ssl_protocols TLSv1.2 TLSv1.3;
     ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305;
     ssl_prefer_server_ciphers off;
@@ -206,34 +206,34 @@ const tls = `    ssl_protocols TLSv1.2 TLSv1.3;
     ssl_session_timeout 1d;
     ssl_session_tickets off;`;
 
-/** nginx can do without a certificate for that from 1.19.4 on; Ubuntu 22.04 has 1.18. */
-function refuseHandshake(hosts: readonly WantedHost[], facts: NginxFacts): string {
+/** Refuses unknown names. nginx needs no certificate for this since 1.19.4; Ubuntu 22.04 has 1.18. */
+function refuseHandshake(hosts: readonly DesiredHost[], facts: NginxFacts): string {
   if (isAtLeast(facts.version, [1, 19, 4])) return '    ssl_reject_handshake on;';
-  const file = facts.certificateOf(hosts[0] as WantedHost);
+  const file = facts.certificateOf(hosts[0] as DesiredHost);
   return `    ssl_certificate     "${file}";\n    ssl_certificate_key "${file}";\n    return 444;`;
 }
 
 function listen(
   { version, ports, listening }: NginxFacts,
   kind: 'http' | 'https',
-  places = listening[kind],
+  addresses = listening[kind],
 ): string {
   const hasDirective = isAtLeast(version, [1, 25, 1]);
-  const options = ({ http2 }: Place) =>
+  const options = ({ http2 }: ListenAddress) =>
     kind === 'http' ? '' : http2 && !hasDirective ? ' ssl http2' : ' ssl';
-  const lines = places.map((place) => {
-    const where = place.address === '0.0.0.0' ? '' : `${toUrlHost(place.address)}:`;
-    return `    listen ${where}${ports[kind]}${options(place)};`;
+  const lines = addresses.map((each) => {
+    const where = each.address === '0.0.0.0' ? '' : `${toUrlHost(each.address)}:`;
+    return `    listen ${where}${ports[kind]}${options(each)};`;
   });
   if (kind === 'https' && hasDirective) lines.push('    http2 on;');
   return lines.join('\n');
 }
 
-function upstreamName(host: WantedHost): string {
+function upstreamName(host: DesiredHost): string {
   return 'api' in host ? 'sluice_api' : `sluice_${host.address.replaceAll(/[^0-9a-f]/gi, '_')}_${host.port}`;
 }
 
-function serverAddress(host: WantedHost, { apiSocket }: NginxFacts): string {
+function serverAddress(host: DesiredHost, { apiSocket }: NginxFacts): string {
   return 'api' in host ? `unix:${apiSocket}` : `${toUrlHost(host.address)}:${host.port}`;
 }
 

@@ -1,32 +1,32 @@
-import { basename, dirname, resolve } from 'node:path';
+import { dirname, matchesGlob, resolve } from 'node:path';
 
-/** A directive of nginx's configuration, with what its block holds. Includes are replaced by what they include. */
+/** Directive of nginx's configuration, with its block. Includes are replaced by the directives of their files. */
 export interface Directive {
   name: string;
   args: string[];
   /** undefined if it has no block */
   block: Directive[] | undefined;
-  /** absolute path of the file that it stands in */
+  /** absolute path of its file */
   file: string;
 }
 
 /**
- * Parses what `nginx -T` prints: all files, each once, the main one first.
- * @param place absolute path of a file that may not be there yet. An include whose pattern matches the path gets a
- *   directive `place` there, in the order in which nginx reads files
+ * Parses the output of `nginx -T`: all files, each once, the main one first.
+ * @param place absolute path of a file that may not exist. An include whose pattern matches the path gets a directive
+ *   `place` there, in the order in which nginx reads files
  */
 export function parseDump(dump: string, place: string): Directive[] {
   const files = new Map<string, string>();
   for (const [, path = '', text = ''] of dump.matchAll(fileInDump))
     if (!files.has(path)) files.set(path, text);
   const [main] = files.keys();
-  return main === undefined ? [] : readFile(main, { files, prefix: dirname(main), place, depth: 0 });
+  return main === undefined ? [] : parseFile(main, { files, prefix: dirname(main), place, depth: 0 });
 }
 
 /** Source: `ngx_dump_config` in nginx's nginx.c. */
 const fileInDump = /^# configuration file (.+):\n([\s\S]*?)(?=^# configuration file .+:\n|(?![\s\S]))/gm;
 
-interface Reading {
+interface Context {
   files: ReadonlyMap<string, string>;
   /** directory that paths of includes are relative to */
   prefix: string;
@@ -34,16 +34,15 @@ interface Reading {
   depth: number;
 }
 
-/** Deeper than any configuration: nginx, too, refuses a file that includes itself. */
+/** Limits nested includes. nginx, too, refuses a file that includes itself. */
 const deepest = 20;
 
-function readFile(path: string, reading: Reading): Directive[] {
-  const tokens = tokensOf(reading.files.get(path) ?? '');
-  return readBlock(tokens, path, reading);
+function parseFile(path: string, context: Context): Directive[] {
+  return parseBlock(tokensOf(context.files.get(path) ?? ''), path, context);
 }
 
-/** Reads directives up to the end of a block, or of the file. */
-function readBlock(tokens: Iterator<Token, undefined>, file: string, reading: Reading): Directive[] {
+/** Parses directives up to the end of a block, or of the file. */
+function parseBlock(tokens: Iterator<Token, undefined>, file: string, context: Context): Directive[] {
   const directives: Directive[] = [];
   let words: string[] = [];
   for (;;) {
@@ -55,39 +54,25 @@ function readBlock(tokens: Iterator<Token, undefined>, file: string, reading: Re
     }
     const [name = '', ...args] = words;
     words = [];
-    if (token.kind === '{') directives.push({ name, args, file, block: readBlock(tokens, file, reading) });
+    if (token.kind === '{') directives.push({ name, args, file, block: parseBlock(tokens, file, context) });
     else if (token.kind === 'raw') directives.push({ name, args, file, block: [] });
-    else if (name === 'include') directives.push(...included(args[0] ?? '', file, reading));
+    else if (name === 'include') directives.push(...parseInclude(args[0] ?? '', file, context));
     else directives.push({ name, args, file, block: undefined });
   }
 }
 
-function included(pattern: string, file: string, reading: Reading): Directive[] {
-  if (reading.depth >= deepest) return [];
-  const absolute = resolve(reading.prefix, pattern);
-  const isIncluded = matcherOf(absolute);
-  const paths = new Set([...reading.files.keys(), reading.place].filter(isIncluded));
-  return [...paths].sort(byBytes).flatMap((path) => {
-    if (path === reading.place) return [{ name: 'place', args: [], block: undefined, file }];
-    return readFile(path, { ...reading, depth: reading.depth + 1 });
-  });
-}
-
-/** Sorts as glob(3) in the C locale. */
-function byBytes(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b));
-}
-
-/** Matches as glob(3) without flags: a wildcard matches no slash, and no dot at the beginning of a name. */
-function matcherOf(pattern: string): (path: string) => boolean {
-  if (!/[*?[]/.test(pattern)) return (path) => path === pattern;
-  const source = pattern.replaceAll(/\[!?\]?[^\]]*\]|\*|\?|[\\^$.|+(){}[\]]/g, (part) => {
-    if (part === '*') return '[^/]*';
-    if (part === '?') return '[^/]';
-    return part.length > 1 ? part.replace('[!', '[^') : `\\${part}`;
-  });
-  const regex = new RegExp(`^${source}$`);
-  return (path) => regex.test(path) && (!basename(path).startsWith('.') || basename(pattern).startsWith('.'));
+/** Parses the files that a pattern matches, sorted as by glob(3) in the C locale. */
+function parseInclude(pattern: string, file: string, context: Context): Directive[] {
+  if (context.depth >= deepest) return [];
+  const absolute = resolve(context.prefix, pattern);
+  const paths = [...new Set([...context.files.keys(), context.place])]
+    .filter((path) => path === absolute || matchesGlob(path, absolute))
+    .sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
+  return paths.flatMap((path) =>
+    path === context.place
+      ? [{ name: 'place', args: [], block: undefined, file }]
+      : parseFile(path, { ...context, depth: context.depth + 1 }),
+  );
 }
 
 type Token = { kind: 'word'; text: string } | { kind: '{' | '}' | ';' | 'raw' };
@@ -127,10 +112,14 @@ function wordAt(text: string, start: number): { text: string; end: number } {
   let at = isQuoted ? start + 1 : start;
   for (; at < text.length; at += 1) {
     const character = text[at] as string;
+    // A brace right after a dollar belongs to a variable.
+    const isEnd = isQuoted
+      ? character === quote
+      : /[\s;]/.test(character) || (character === '{' && text[at - 1] !== '$');
     if (character === '\\') {
-      word += unescaped(text[at + 1] ?? '');
       at += 1;
-    } else if (isQuoted ? character === quote : endsWord(text, at)) {
+      word += escapes[text[at] ?? ''] ?? `\\${text[at] ?? ''}`;
+    } else if (isEnd) {
       break;
     } else {
       word += character;
@@ -139,18 +128,9 @@ function wordAt(text: string, start: number): { text: string; end: number } {
   return { text: word, end: isQuoted ? at + 1 : at };
 }
 
-/** A brace right after a dollar belongs to a variable. */
-function endsWord(text: string, at: number): boolean {
-  const character = text[at] as string;
-  return /[\s;]/.test(character) || (character === '{' && text[at - 1] !== '$');
-}
+const escapes: Record<string, string> = { t: '\t', r: '\r', n: '\n', '"': '"', "'": "'", '\\': '\\' };
 
-function unescaped(character: string): string {
-  const known: Record<string, string> = { t: '\t', r: '\r', n: '\n', '"': '"', "'": "'", '\\': '\\' };
-  return known[character] ?? `\\${character}`;
-}
-
-/** Braces of Lua are balanced but for those in strings and comments. */
+/** Finds the end of a block of Lua: its braces are balanced except in strings and comments. */
 function endOfLua(text: string, start: number): number {
   let depth = 0;
   for (const match of text

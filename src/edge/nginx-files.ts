@@ -6,38 +6,38 @@ import type { EdgePaths } from '../config/paths.ts';
 import { exists, ifThere } from '../system/fs/exists.ts';
 import { listDirectory, syncDirectory, writeFileAtomic } from '../system/fs/files.ts';
 import { describeCertificate } from './certificate.ts';
-import type { WantedHost } from './documents.ts';
+import type { DesiredHost } from './desired.ts';
 import { NginxError } from './nginx.ts';
 import type { ConfigTexts } from './nginx-config.ts';
-import { readUntrusted } from './untrusted-file.ts';
+import { readUntrusted } from './untrusted-home.ts';
 
-/** The most that a key and a chain take. */
+/** Size limit of a key with its chain, in bytes. */
 const largestCertificate = 256 * 1024;
 
 /**
  * Our part of nginx's configuration: one file or two, and a directory of certificates that only root can write. nginx does
- * not read those in Sluice's home: a file there that is damaged or gone would keep nginx, and with it all that it does
- * for others, from starting after the next reboot.
+ * not read the certificates in Sluice's home: without a file there, nginx would not start after the next reboot, and none of
+ * its sites would be served.
  */
 export class NginxFiles {
   readonly main: string;
   readonly last: string;
   readonly #certificates: string;
 
-  /** @param last path of a file that nginx reads after the sites of others, if its configuration includes that path */
+  /** @param last file that nginx reads after the sites of others, if its configuration includes that path */
   constructor(main: string, last: string, certificates: string) {
     this.main = main;
     this.last = last;
     this.#certificates = certificates;
   }
 
-  /** Named by content too: the file that the running nginx goes by stays as it was. */
-  certificateOf({ name, certificate }: WantedHost): string {
+  /** Returns the path of a host's certificate. It contains a hash, so the file that nginx uses now is never replaced. */
+  certificateOf({ name, certificate }: DesiredHost): string {
     return join(this.#certificates, `${name}-${certificate.slice(0, 16)}.pem`);
   }
 
-  /** Takes over a host's certificate from the home, if it is one. @throws NginxError */
-  async takeCertificate(host: WantedHost, home: string, edge: EdgePaths): Promise<void> {
+  /** Copies a host's certificate from the home, if it is valid. @throws NginxError */
+  async copyCertificate(host: DesiredHost, home: string, edge: EdgePaths): Promise<void> {
     const path = this.certificateOf(host);
     if (await exists(path)) return;
     const pem = readCertificate(host, home, edge);
@@ -45,17 +45,16 @@ export class NginxFiles {
     await writeFileAtomic(path, pem, 0o600);
   }
 
-  /** Removes the certificates that these hosts do not have. */
-  async sweep(hosts: readonly WantedHost[]): Promise<void> {
-    const kept = new Set(hosts.map((host) => this.certificateOf(host)));
+  /** Removes the certificates of all other hosts. */
+  async sweep(hosts: readonly DesiredHost[]): Promise<void> {
+    const used = new Set(hosts.map((host) => this.certificateOf(host)));
     for (const name of await listDirectory(this.#certificates)) {
       const path = join(this.#certificates, name);
-      if (!kept.has(path)) await rm(path, { force: true });
+      if (!used.has(path)) await rm(path, { force: true });
     }
   }
 
-  /** Reads our files of nginx's configuration. */
-  async config(): Promise<ConfigTexts> {
+  async readConfig(): Promise<ConfigTexts> {
     const [main, last] = await Promise.all(
       [this.main, this.last].map((path) => ifThere(readFile(path, 'utf8'))),
     );
@@ -64,27 +63,27 @@ export class NginxFiles {
 
   /** Replaces each file in one step; undefined removes it. */
   async writeConfig({ main, last }: ConfigTexts): Promise<void> {
-    await this.#write(this.main, main);
-    await this.#write(this.last, last);
-  }
-
-  async #write(path: string, text: string | undefined): Promise<void> {
-    if (text !== undefined) return writeFileAtomic(path, text, 0o644);
-    if (!(await exists(path))) return;
-    await rm(path, { force: true });
-    await syncDirectory(dirname(path));
+    for (const [path, text] of [
+      [this.main, main],
+      [this.last, last],
+    ] as const) {
+      if (text !== undefined) await writeFileAtomic(path, text, 0o644);
+      else if (await exists(path)) {
+        await rm(path, { force: true });
+        await syncDirectory(dirname(path));
+      }
+    }
   }
 }
 
-function readCertificate({ name, certificate }: WantedHost, home: string, edge: EdgePaths): string {
+function readCertificate({ name, certificate }: DesiredHost, home: string, edge: EdgePaths): string {
   try {
     const pem = readUntrusted(home, edge.certificate(name), largestCertificate);
-    if (createHash('sha256').update(pem).digest('hex') !== certificate) {
-      throw new Error('it is not the one that was meant');
-    }
+    if (createHash('sha256').update(pem).digest('hex') !== certificate)
+      throw new Error('its SHA-256 differs from that in wanted.json');
     describeCertificate(pem, name);
     return pem;
   } catch (error) {
-    throw new NginxError(`the certificate of ${name} was not taken: ${(error as Error).message}`, '');
+    throw new NginxError(`the certificate of ${name} was refused: ${(error as Error).message}`, '');
   }
 }

@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { systemCode } from '../errors/app-error.ts';
 import { ifThere } from '../system/fs/exists.ts';
-import { run } from '../system/process/run.ts';
-
-/** Size limit of nginx's whole configuration, in bytes. */
-const largestDump = 64 * 1024 ** 2;
+import { listListeners } from '../system/net/listeners.ts';
+import { listPids, parentOf, titleOf } from '../system/process/processes.ts';
+import { ProgramFailed, run } from '../system/process/run.ts';
+import { outputOf } from '../system/process/systemd.ts';
 
 export class NginxError extends Error {
   readonly hint: string;
@@ -22,8 +22,8 @@ export class Nginx {
   readonly #pidFile: string | undefined;
 
   /**
-   * @param args before all others, such as `-c PATH` for one that is not the machine's own
-   * @param pidFile where one that systemd does not run says its pid
+   * @param args arguments before all others, such as `-c PATH`
+   * @param pidFile file with the pid of an nginx that systemd does not run
    */
   constructor(program: string, args: string[], pidFile?: string) {
     this.#program = program;
@@ -31,106 +31,137 @@ export class Nginx {
     this.#pidFile = pidFile;
   }
 
-  /** Such as [1, 22, 1]. @throws NginxError where there is none */
+  /** @returns such as [1, 22, 1]. @throws NginxError without nginx */
   async version(): Promise<number[]> {
     const { output } = await this.#run(this.#program, ['-v']);
     const text = /nginx\/(\d+(?:\.\d+)*)/.exec(output)?.[1];
-    if (text === undefined) throw new NginxError(`nginx does not say its version, but: ${output}`, '');
+    if (text === undefined) throw new NginxError(`nginx does not report its version, but: ${output}`, '');
     return text.split('.').map(Number);
   }
 
-  /** Looks at its whole configuration, ours in it. @throws NginxError with nginx's own words */
-  async test(): Promise<void> {
-    await this.#look('-t');
-  }
-
-  /** Returns nginx's whole configuration, as `nginx -T` prints it. @throws NginxError as `test` */
-  dump(): Promise<string> {
-    return this.#look('-T');
-  }
-
-  async #look(option: '-t' | '-T'): Promise<string> {
+  /** Checks the whole configuration, `-t`, or also returns it, `-T`. @throws NginxError with nginx's own words */
+  async check(option: '-t' | '-T'): Promise<string> {
     const { status, output, stdout } = await this.#run(this.#program, [...this.#args, option]);
     if (status === 0) return stdout;
     throw new NginxError(
-      `nginx does not take its configuration: ${output}`,
+      `nginx refuses its configuration: ${output}`,
       /server_names_hash_bucket_size/.test(output)
-        ? 'The name is longer than nginx is set up for: put `server_names_hash_bucket_size 128;` into the `http` block of /etc/nginx/nginx.conf.'
-        : 'Where the fault is in another file than that of Sluice, put that in order; `nginx -t` shows it. nginx goes on with what it had.',
+        ? 'The name is too long for this nginx: put `server_names_hash_bucket_size 128;` into the `http` block of /etc/nginx/nginx.conf.'
+        : 'If the fault is in another file than that of Sluice, correct that file; `nginx -t` shows the fault. nginx still serves its previous configuration.',
     );
   }
 
-  /** Has it take its configuration now; started where it does not run. @throws NginxError */
+  /** Loads the configuration, and starts nginx if it does not run. @throws NginxError */
   async load(): Promise<void> {
-    if (this.#pidFile === undefined) {
-      await this.#must('systemctl', ['reload-or-restart', 'nginx.service'], 'journalctl -u nginx');
-      return;
-    }
+    if (this.#pidFile === undefined)
+      return this.#mustRun('systemctl', ['reload-or-restart', 'nginx.service'], '`journalctl -u nginx`');
     const { status } = await this.#run(this.#program, [...this.#args, '-s', 'reload']);
-    if (status !== 0) await this.#must(this.#program, this.#args, 'its error log');
+    if (status !== 0) await this.#mustRun(this.#program, this.#args, 'the error log of nginx');
   }
 
-  /** The pid of its master; undefined where it does not run. */
+  /** @returns the pid of the master process; undefined if nginx does not run */
   async master(): Promise<number | undefined> {
-    const pid = Number(
-      this.#pidFile === undefined ? await this.#mainPid() : await ifThere(readFile(this.#pidFile, 'utf8')),
-    );
+    const show = ['show', '--property=MainPID', '--value', 'nginx.service'];
+    const text =
+      this.#pidFile === undefined
+        ? (await this.#run('systemctl', show)).output
+        : await ifThere(readFile(this.#pidFile, 'utf8'));
+    const pid = Number(text);
     return pid > 0 ? pid : undefined;
   }
 
-  async #mainPid(): Promise<string> {
-    const { output } = await this.#run('systemctl', [
-      'show',
-      '--property=MainPID',
-      '--value',
-      'nginx.service',
-    ]);
-    return output;
+  /**
+   * Remembers the current workers before a reload. For some 100 ms after it, both they and their successors accept
+   * connections.
+   * @returns a function that returns true once none of them accepts connections
+   */
+  async rememberWorkers(): Promise<() => Promise<boolean>> {
+    const master = await this.master();
+    if (master === undefined) return async () => true;
+    const before = await acceptingWorkers(master);
+    return async () => before.isDisjointFrom(await acceptingWorkers(master));
   }
 
-  async #must(program: string, args: string[], where: string): Promise<void> {
+  async #mustRun(program: string, args: string[], log: string): Promise<void> {
     const { status, output } = await this.#run(program, args);
-    if (status === 0) return;
-    throw new NginxError(`nginx could not be started with it: ${output}`, `${where} tells more.`);
+    if (status !== 0)
+      throw new NginxError(`nginx could not be started: ${output}`, `See ${log} for details.`);
   }
 
-  async #run(program: string, args: string[]): Promise<{ status: number; output: string; stdout: string }> {
+  async #run(program: string, args: string[]) {
     try {
-      const { stdout, stderr } = await run(program, args, { timeout: 30_000, maxOutput: largestDump });
+      const { stdout, stderr } = await run(program, args, { timeout: 30_000 });
       return { status: 0, output: tidy(stderr + stdout), stdout };
     } catch (error) {
-      const {
-        stdout = '',
-        stderr = '',
-        code,
-      } = error as { stdout?: string; stderr?: string; code?: unknown };
       if (systemCode(error) === 'ENOENT') throw missing(program);
-      return {
-        status: typeof code === 'number' ? code : 1,
-        output: tidy(stderr + stdout) || String(error),
-        stdout,
-      };
+      if (!(error instanceof ProgramFailed)) throw error;
+      const { code, stdout, stderr, message } = error;
+      return { status: code ?? 1, output: tidy(stderr + stdout) || message, stdout };
     }
   }
 }
 
 function missing(program: string): NginxError {
   return program === 'systemctl'
-    ? new NginxError('there is no systemctl, so nginx cannot be told', 'Sluice needs systemd for domains.')
+    ? new NginxError('systemctl is missing, so nginx cannot be reloaded', 'Domains need systemd.')
     : new NginxError(
         'nginx is not installed',
         'On the server: `apt-get install nginx`, then add the domain again.',
       );
 }
 
-/** nginx's words without its own decoration, each once, and only so many of them. */
+/** Returns the distinct lines of nginx's output without their prefixes, cut off after 2000 characters. */
 function tidy(output: string): string {
   const lines = output
     .split('\n')
-    .map((line) => line.replace(decoration, '').trim())
+    .map((line) => line.replace(prefix, '').trim())
     .filter((line) => line !== '' && !verdict.test(line));
   return [...new Set(lines)].join('; ').slice(0, 2000);
 }
 
-const decoration = /^(?:nginx: |\d{4}\/\d\d\/\d\d [\d:]{8} )(?:\[\w+\] )?(?:\d+#\d+: )?/;
+const prefix = /^(?:nginx: |\d{4}\/\d\d\/\d\d [\d:]{8} )(?:\[\w+\] )?(?:\d+#\d+: )?/;
 const verdict = /^(?:the )?configuration file \S+ (?:syntax is ok|test failed|test is successful)$/;
+
+/**
+ * Lists the workers that accept connections. A worker changes its title and closes its listeners in one turn of its event
+ * loop: with that title it accepts no connection, and finishes its requests (source: nginx's ngx_worker_process_cycle).
+ */
+async function acceptingWorkers(master: number): Promise<Set<number>> {
+  const workers = new Set<number>();
+  for (const pid of await listPids()) {
+    if ((await parentOf(pid)) !== master) continue;
+    const title = (await titleOf(pid)) ?? '';
+    if (title.startsWith('nginx: worker process') && !title.includes('shutting down')) workers.add(pid);
+  }
+  return workers;
+}
+
+/** Returns an error that names another program with one of these ports; undefined if no other program has one. */
+export async function findPortConflict(ports: readonly number[]): Promise<NginxError | undefined> {
+  for (const port of ports) {
+    const other = (await findHolders(port)).find(({ name }) => name !== 'nginx');
+    if (other === undefined) continue;
+    return new NginxError(
+      `port ${port}, which nginx needs, is in use by ${other.name} (process ${other.pid})`,
+      `Stop ${other.name} or move it to another port, then add the domain again.`,
+    );
+  }
+  return undefined;
+}
+
+async function findHolders(port: number): Promise<{ name: string; pid: number }[]> {
+  const listeners = (await listListeners())?.filter((each) => each.port === port) ?? [];
+  const pids = listeners.flatMap((each) => each.pids);
+  if (listeners.length === 0 || pids.length > 0)
+    return Array.fromAsync(pids, async (pid) => {
+      const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => 'a process');
+      return { name: name.trim(), pid };
+    });
+  // Our unit may not inspect processes of others, so `ss` runs outside of it.
+  const ss = ['ss', '--no-header', '--listening', '--tcp', '--numeric', '--processes', `sport = :${port}`];
+  const listed = (await outputOf('systemd-run', ['--quiet', '--wait', '--pipe', '--collect', ...ss])) ?? '';
+  return [...listed.matchAll(/\("([^"]*)",pid=(\d+)/g)].map(([, name = '', pid]) => ({
+    name,
+    pid: Number(pid),
+  }));
+}

@@ -1,7 +1,6 @@
 /**
- * One order of a certificate at an ACME server, from the account to the chain. A program of its own: see child.ts. It
- * keeps on the disk what it must find again when it is killed, at whatever moment: the account before it is registered,
- * the order as soon as there is one.
+ * Orders one certificate from an ACME server. `child.ts` runs this program. The program may be killed at any time, so it
+ * writes its state to the disk: the account before the registration, and the order as soon as it exists.
  */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -23,20 +22,13 @@ export interface OrderTask {
   lock: string;
 }
 
-/** What is told, a line of JSON each. Exactly one `issued` or `failed` is the last. */
+/** Line of the program's output, in JSON. The last line is `issued` or `failed`. */
 export type OrderLine =
-  | { say: 'progress'; text: string }
-  /** of the authority: an order there is, new or found again */
-  | { say: 'order'; url: string; isNew: boolean }
-  | { say: 'issued'; pem: string }
-  | {
-      say: 'failed';
-      message: string;
-      /** such as `urn:ietf:params:acme:error:rateLimited`; null where the server did not say */
-      type: string | null;
-      /** seconds; null where it did not say */
-      retryAfter: number | null;
-    };
+  | { event: 'progress'; text: string }
+  /** an order of the ACME server, new or found again */
+  | { event: 'order'; url: string; isNew: boolean }
+  | { event: 'issued'; pem: string }
+  | ({ event: 'failed'; message: string } & Problem);
 
 interface Account {
   directory: string;
@@ -47,13 +39,15 @@ interface Account {
 interface OpenOrder {
   directory: string;
   url: string;
-  /** of the certificate that is to come */
+  /** private key of the certificate */
   key: string;
 }
 
-/** What the server last refused. */
+/** Last refusal of the ACME server. */
 interface Problem {
+  /** such as `urn:ietf:params:acme:error:rateLimited`; null without a refusal */
   type: string | null;
+  /** seconds; null if the server did not set a time */
   retryAfter: number | null;
 }
 
@@ -65,18 +59,18 @@ async function order(task: OrderTask): Promise<void> {
     const client = await clientFor(task);
     const { url, key } = await openOrder(client, task);
     const pem = await finish(client, task, url, key);
-    tell({ say: 'issued', pem: `${key.trim()}\n${pem.trim()}\n` });
+    emit({ event: 'issued', pem: `${key.trim()}\n${pem.trim()}\n` });
   } finally {
     lock.release();
   }
 }
 
-/** One of us at a time; the one before, whose server was killed, ends at once, too. */
+/** Takes the lock of all orders. The order of a killed server ends soon, since its input has ended. */
 async function takeLock(path: string) {
   for (const end = Date.now() + 10_000; ; await sleep(50)) {
     const lock = tryLock(path);
     if (lock !== undefined) return lock;
-    if (Date.now() > end) throw new Error('another order is under way');
+    if (Date.now() > end) throw new Error('another order is in progress');
   }
 }
 
@@ -93,11 +87,11 @@ async function clientFor({ directory, email, account: path }: OrderTask): Promis
     directoryUrl: directory,
     accountKey: account.key,
     ...(account.url !== null && { accountUrl: account.url }),
-    // How it is asked again and again whether it is done: for about two minutes.
+    // Polls for about two minutes.
     ...{ backoffAttempts: 16, backoffMin: 1000, backoffMax: 10_000 },
   });
   if (account.url === null) {
-    tell({ say: 'progress', text: `registering at ${new URL(directory).host}` });
+    emit({ event: 'progress', text: `registering at ${new URL(directory).host}` });
     await client.createAccount({
       termsOfServiceAgreed: true,
       ...(email !== null && { contact: [`mailto:${email}`] }),
@@ -108,23 +102,23 @@ async function clientFor({ directory, email, account: path }: OrderTask): Promis
   return client;
 }
 
-/** The one that is open, else a new one, which is on the disk when this returns. */
+/** Returns the open order, or else a new one, which is on the disk by then. */
 async function openOrder(client: acme.Client, task: OrderTask): Promise<OpenOrder> {
   const open = (await readJson(task.openOrder)) as OpenOrder | undefined;
   if (open?.directory === task.directory && (await isOpen(client, open.url))) {
-    tell({ say: 'order', url: open.url, isNew: false });
+    emit({ event: 'order', url: open.url, isNew: false });
     return open;
   }
-  tell({ say: 'progress', text: 'ordering' });
+  emit({ event: 'progress', text: 'ordering' });
   const key = (await acme.crypto.createPrivateEcdsaKey()).toString();
   const created = await client.createOrder({ identifiers: [{ type: 'dns', value: task.name }] });
   const order = { directory: task.directory, url: created.url, key };
   await writeJsonAtomic(task.openOrder, order);
-  tell({ say: 'order', url: order.url, isNew: true });
+  emit({ event: 'order', url: order.url, isNew: true });
   return order;
 }
 
-/** Whether something can still come of it: one that the server knows no more, or has given up, is over. */
+/** Returns false for an order that failed, or that the ACME server does not know any more. */
 async function isOpen(client: acme.Client, url: string): Promise<boolean> {
   try {
     return (await client.getOrder({ url } as acme.Order)).status !== 'invalid';
@@ -141,21 +135,21 @@ async function finish(client: acme.Client, task: OrderTask, url: string, key: st
       for (const authorization of await client.getAuthorizations(order))
         await authorize(client, task, authorization);
     } catch (error) {
-      // What was refused once stays so: the next try needs another order.
+      // A refused order stays refused: the next try needs a new one.
       if (!(await isOpen(client, url))) await rm(task.openOrder, { force: true });
       throw error;
     }
     order = await client.getOrder({ url } as acme.Order);
   }
   if (order.status === 'ready') {
-    tell({ say: 'progress', text: 'asking for the certificate' });
+    emit({ event: 'progress', text: 'requesting the certificate' });
     const [, request] = await acme.crypto.createCsr({ altNames: [task.name] }, key);
     order = await client.finalizeOrder(order, request);
   }
   return client.getCertificate(order);
 }
 
-/** Shows the server that the name leads here. */
+/** Proves to the ACME server that the name resolves to this machine. */
 async function authorize(
   client: acme.Client,
   task: OrderTask,
@@ -163,14 +157,14 @@ async function authorize(
 ): Promise<void> {
   if (authorization.status === 'valid') return;
   const challenge = authorization.challenges.find(({ type }) => type === 'http-01');
-  if (challenge === undefined) throw new Error('the ACME server does not offer to look at a file (http-01)');
-  // Comes from outside, and is to be the name of a file.
+  if (challenge === undefined) throw new Error('the ACME server does not offer the http-01 challenge');
+  // The token becomes the name of a file.
   if (!/^[A-Za-z0-9_-]{1,256}$/.test(challenge.token))
-    throw new Error('the ACME server has sent a token that is none');
+    throw new Error('the ACME server sent an invalid token');
   const file = join(task.challenges, challenge.token);
   await writeFileAtomic(file, await client.getChallengeKeyAuthorization(challenge), 0o644);
   try {
-    tell({ say: 'progress', text: 'the authority looks whether the name leads here' });
+    emit({ event: 'progress', text: 'the authority checks the name' });
     if (challenge.status === 'pending') await client.completeChallenge(challenge);
     await client.waitForValidStatus(challenge);
   } finally {
@@ -179,8 +173,8 @@ async function authorize(
 }
 
 /**
- * The package tries again by itself when it is refused, for hours where the server says so: here that is for whoever
- * has started us, who keeps count of it on the disk. Its own answer to a lost connection is a TypeError, too.
+ * Replaces the package's own retries, which may last hours: the server retries, and counts failures on the disk. The
+ * package also reports a lost connection as a TypeError.
  */
 function noteProblems(): void {
   const { interceptors } = acme.axios;
@@ -199,19 +193,19 @@ function noteProblems(): void {
   });
 }
 
-function tell(line: OrderLine): void {
+function emit(line: OrderLine): void {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
 process.umask(0o022);
 noteProblems();
-let begun = false;
+let hasBegun = false;
 for await (const line of createInterface({ input: process.stdin })) {
-  if (begun) continue;
-  begun = true;
+  if (hasBegun) continue;
+  hasBegun = true;
   void order(JSON.parse(line) as OrderTask)
-    .catch((error: Error) => tell({ say: 'failed', message: error.message, ...problem }))
+    .catch((error: Error) => emit({ event: 'failed', message: error.message, ...problem }))
     .finally(() => process.exit(0));
 }
-// Whoever has started us is gone.
+// The server has ended.
 process.exit(1);

@@ -5,6 +5,7 @@ import type { EdgePaths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import { parseSettings } from '../config/settings-file.ts';
 import { AppError } from '../errors/app-error.ts';
+import { backoffDelay } from '../system/concurrency/retry.ts';
 import { Slots } from '../system/concurrency/slots.ts';
 import { exists } from '../system/fs/exists.ts';
 import { readJson, writeJsonAtomic } from '../system/fs/files.ts';
@@ -12,43 +13,60 @@ import type { Log } from '../system/log/log.ts';
 import type { Certificates } from './certificates.ts';
 import { runChild } from './child.ts';
 import type { OrderLine, OrderTask } from './order.ts';
-import { noOrders, type OrderRecord, orderRecordSchema, retryAfter } from './order-record.ts';
 import { assertReachable } from './reachability.ts';
+
+/** Schema of a host name's record in `orders.json`. */
+const recordSchema = v.strictObject({
+  /** consecutive failures */
+  failures: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  /** earliest time of the next order */
+  nextTry: v.nullable(v.string()),
+  last: v.nullable(
+    v.strictObject({
+      at: v.string(),
+      code: v.picklist(['domain_unreachable', 'order_failed']),
+      message: v.string(),
+      hint: v.string(),
+    }),
+  ),
+});
+
+export type OrderRecord = v.InferOutput<typeof recordSchema>;
+
+const noOrders: OrderRecord = { failures: 0, nextTry: null, last: null };
 
 interface OrdersOptions {
   paths: EdgePaths;
   settings: ServerSettings['acme'];
   certificates: Certificates;
   log: Log;
-  /** between 0 and 1 */
-  random?: () => number;
 }
 
-/** The longest that an order may take, in ms; one that is cut off is gone on with by the next try. */
+/** Limit of one order, in ms; the next try continues an order that was cut off. */
 const longest = 300_000;
+const day = 86_400_000;
 
 /**
- * Orders certificates, one at a time. How it went is on the disk before an order is made, so that a server that is started
- * again and again does not order again and again; and an order that is open is gone on with, never doubled.
+ * Orders certificates, one at a time. The record of a failure is on the disk before an order begins, so a server that
+ * restarts again and again does not order again and again. An open order is continued, never doubled.
  */
 export class Orders {
   readonly #options: OrdersOptions;
-  readonly #random: () => number;
   readonly #turns = new Slots(1);
-  readonly #under = new Map<string, string>();
+  /** current step of each host name, for people */
+  readonly #progress = new Map<string, string>();
   readonly #unfinished = new Set<string>();
   readonly #stopping = new AbortController();
   #records: Record<string, OrderRecord> = {};
 
   constructor(options: OrdersOptions) {
     this.#options = options;
-    this.#random = options.random ?? Math.random;
   }
 
-  /** @param names of domains that get certificates here: those with an order that was cut off come first */
+  /** @param names host names of domains; those with an order that was cut off come first */
   async load(names: readonly string[]): Promise<void> {
     const { paths } = this.#options;
-    const schema = v.record(v.string(), orderRecordSchema);
+    const schema = v.record(v.string(), recordSchema);
     this.#records = parseSettings(schema, (await readJson(paths.orders)) ?? {}, paths.orders);
     for (const name of names) if (await exists(paths.openOrder(name))) this.#unfinished.add(name);
   }
@@ -57,14 +75,14 @@ export class Orders {
     return this.#records[name] ?? noOrders;
   }
 
-  /** What is being done for a name, for people; undefined where nothing is. */
+  /** Returns the current step of an order, for people; undefined if there is none. */
   progress(name: string): string | undefined {
-    return this.#under.get(name);
+    return this.#progress.get(name);
   }
 
-  /** Whether its certificate is due, and may be ordered now. */
+  /** Returns true if a certificate is due, and may be ordered now. */
   isDue(name: string): boolean {
-    if (this.#under.has(name)) return false;
+    if (this.#progress.has(name)) return false;
     const now = Date.now();
     const known = this.#options.certificates.known(name);
     const isNeeded = known === undefined || known.selfSigned || Date.parse(known.renewAt) <= now;
@@ -73,73 +91,70 @@ export class Orders {
     return nextTry === null || Date.parse(nextTry) <= now || this.#unfinished.has(name);
   }
 
-  /** Lets one that failed because the name did not lead here be tried at once: nobody over there has counted that. */
+  /** Allows the next order at once if the last one failed before it reached the ACME server, which counts failures. */
   async retryNow(name: string): Promise<void> {
     const record = this.record(name);
     if (record.nextTry !== null && record.last?.code !== 'order_failed')
       await this.#save(name, { ...record, nextTry: null });
   }
 
-  /**
-   * Gets a certificate, when all others before it have theirs. Where that fails, it is on record.
-   * @param use has it taken into use; what is being done is over after that
-   */
+  /** Orders a certificate after all earlier orders, and records a failure. @param use takes the certificate into use */
   async order(name: string, use: () => Promise<void>): Promise<void> {
-    if (this.#under.has(name)) return;
-    this.#under.set(name, 'waiting for its turn');
+    if (this.#progress.has(name)) return;
+    this.#progress.set(name, 'waiting for other orders');
     this.#unfinished.delete(name);
     try {
       if (!(await this.#turns.run(() => this.#order(name)))) return;
-      this.#under.set(name, 'nginx takes the certificate');
+      this.#progress.set(name, 'nginx takes the certificate');
       await use();
     } finally {
-      this.#under.delete(name);
+      this.#progress.delete(name);
     }
   }
 
-  /** Cuts off what is under way, which is gone on with at the next start. */
+  /** Cuts off the current order, which the next start continues. */
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#turns.run(async () => undefined);
   }
 
   async #order(name: string): Promise<boolean> {
-    const { paths, certificates, log } = this.#options;
-    const signal = this.#stopping.signal;
+    const { paths, certificates, log, settings } = this.#options;
+    const { signal } = this.#stopping;
     if (signal.aborted) return false;
     const before = this.record(name);
     const failures = before.failures + 1;
-    await this.#save(name, { ...before, failures, nextTry: this.#next(failures, 'order_failed') });
+    await this.#save(name, { ...before, failures, nextTry: this.#nextTry(failures, 'order_failed') });
     try {
-      this.#under.set(name, 'looking whether the name leads here');
-      await assertReachable(name, { ...this.#options.settings, challenges: paths.challenges });
-      const pem = await this.#ask(name);
-      const { expiresAt, issuer } = await certificates.write(name, pem);
+      this.#progress.set(name, 'checking that the name resolves to this server');
+      await assertReachable(name, { ...settings, challenges: paths.challenges });
+      const { expiresAt, issuer } = await certificates.write(name, await this.#run(name));
       await rm(paths.openOrder(name), { force: true });
       await this.#save(name, noOrders);
       log.info('certificate issued', { domain: name, issuer, expiresAt });
       return true;
     } catch (error) {
-      if (signal.aborted) return false;
-      await this.#failed(name, failures, error);
+      if (!signal.aborted) await this.#saveFailure(name, failures, error);
       return false;
     }
   }
 
-  async #failed(name: string, failures: number, error: unknown): Promise<void> {
-    const { log } = this.#options;
-    const told = error instanceof AppError ? error : unexpected(error);
-    const code = told.code === 'domain_unreachable' ? told.code : 'order_failed';
-    const nextTry = this.#next(failures, code, (error as { retryAfter?: number }).retryAfter);
-    const last = { at: new Date().toISOString(), code, message: told.message, hint: told.hint } as const;
-    await this.#save(name, { failures, nextTry, last });
-    // A certificate that goes on being valid is no reason to wake anybody.
-    const why = error instanceof AppError ? { code, message: told.message } : { error };
-    log.warn('certificate not issued', { domain: name, failures, nextTry, ...why });
+  async #saveFailure(name: string, failures: number, error: unknown): Promise<void> {
+    const isKnown = error instanceof AppError;
+    const { code: own, message, hint } = isKnown ? error : unexpected(error);
+    const code = own === 'domain_unreachable' ? own : 'order_failed';
+    const nextTry = this.#nextTry(failures, code, (error as { retryAfter?: number }).retryAfter);
+    await this.#save(name, {
+      ...{ failures, nextTry },
+      last: { at: new Date().toISOString(), code, message, hint },
+    });
+    // A warning, not an error: a certificate that is still valid is no emergency.
+    const why = isKnown ? { code, message } : { error };
+    this.#options.log.warn('certificate not issued', { domain: name, failures, nextTry, ...why });
   }
 
-  /** The PEM of key and chain. @throws AppError `order_failed` */
-  async #ask(name: string): Promise<string> {
+  /** Runs `order.ts`. @returns PEM of the key and the chain. @throws AppError `order_failed` */
+  async #run(name: string): Promise<string> {
     const { paths, settings, log } = this.#options;
     let last: OrderLine | undefined;
     const task: OrderTask = {
@@ -152,17 +167,18 @@ export class Orders {
       env: settings.caFile === undefined ? {} : { NODE_EXTRA_CA_CERTS: settings.caFile },
       onLine: (text) => {
         last = JSON.parse(text) as OrderLine;
-        if (last.say === 'progress') this.#under.set(name, last.text);
-        if (last.say === 'order') log.info('order', { domain: name, url: last.url, isNew: last.isNew });
+        if (last.event === 'progress') this.#progress.set(name, last.text);
+        if (last.event === 'order') log.info('order', { domain: name, url: last.url, isNew: last.isNew });
       },
     });
-    if (last?.say === 'issued') return last.pem;
-    throw refused(last);
+    if (last?.event === 'issued') return last.pem;
+    throw refusal(last);
   }
 
-  #next(failures: number, code: string, seconds = 0): string {
+  /** @param seconds least delay that the ACME server asks for */
+  #nextTry(failures: number, code: string, seconds = 0): string {
     const { retryDelay } = this.#options.settings;
-    const delay = retryAfter(failures, code, { retryDelay, atLeast: seconds * 1000, random: this.#random() });
+    const delay = retryAfter(failures, code, { retryDelay, atLeast: seconds * 1000, random: Math.random() });
     return new Date(Date.now() + delay).toISOString();
   }
 
@@ -172,16 +188,40 @@ export class Orders {
   }
 }
 
+interface RetryOptions {
+  /** ms after the first failure */
+  retryDelay: number;
+  /** least delay, in ms */
+  atLeast?: number;
+  /** from 0 to 1 */
+  random: number;
+}
+
+/**
+ * Returns the delay after the last of `failures` consecutive failures, in ms. It doubles with each failure. A random part of
+ * up to a quarter spreads the names of one server. A tenth of it is enough after `domain_unreachable`, since the ACME server
+ * did not count that failure.
+ */
+export function retryAfter(
+  failures: number,
+  code: string,
+  { retryDelay, atLeast = 0, random }: RetryOptions,
+): number {
+  const [initial, ceiling] = code === 'domain_unreachable' ? [retryDelay / 10, day / 24] : [retryDelay, day];
+  const delay = backoffDelay(failures, { initial, factor: 2, ceiling });
+  return Math.max(delay * (1 + random / 4), atLeast);
+}
+
 function unexpected(error: unknown): AppError {
   return new AppError('order_failed', `the order failed: ${(error as Error).message}`, {
-    hint: `${ownLog()} has the details.`,
+    hint: `See ${ownLog()} for details.`,
     cause: error,
   });
 }
 
-/** Why there is no certificate, in the words of whoever refused it, and what its owner can do about it. */
-function refused(line: OrderLine | undefined): AppError {
-  if (line?.say !== 'failed') return new AppError('order_failed', 'the order ended without a word');
+/** Returns the refusal in the words of the ACME server, with a hint for the owner of the domain. */
+function refusal(line: OrderLine | undefined): AppError {
+  if (line?.event !== 'failed') return new AppError('order_failed', 'the order ended without a result');
   const kind = line.type?.split(':').at(-1) ?? '';
   const error = new AppError('order_failed', line.message, { hint: hints[kind] ?? '' });
   return Object.assign(error, { retryAfter: line.retryAfter ?? 0 });
@@ -189,9 +229,9 @@ function refused(line: OrderLine | undefined): AppError {
 
 const hints: Record<string, string> = {
   rateLimited:
-    'The authority gives no more for a while; it is tried again by itself, when it says that it will.',
+    'The authority issues no more certificates for a while. Sluice tries again at the time that the authority sets.',
   caa: 'A CAA record in DNS names who may issue certificates for this name: add the authority to it.',
   rejectedIdentifier:
-    'The authority does not issue certificates for such a name. `--self-signed` makes one for trials.',
-  invalidContact: 'Put an address that there is into "acme.email" in config.json, or take it out.',
+    'The authority does not issue certificates for this name. `--self-signed` creates one for trials.',
+  invalidContact: 'Set "acme.email" in config.json to an existing address, or remove it.',
 };

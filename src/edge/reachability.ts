@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { lookup, Resolver } from 'node:dns/promises';
-import { chmod, rm } from 'node:fs/promises';
+import { once } from 'node:events';
+import { rm } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
+import type { RequestOptions } from 'node:https';
 import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import { AppError, systemCode } from '../errors/app-error.ts';
@@ -9,36 +12,35 @@ import { http } from '../system/net/http.ts';
 
 interface ReachOptions {
   challenges: string;
-  /** of the authority's question; 80 but in tests */
+  /** port of the authority's request; 80 except in tests */
   httpPort: number;
-  /** asked instead of the machine's resolver */
+  /** DNS server instead of the machine's resolver */
   dnsServer?: string | undefined;
 }
 
 /**
- * Looks, as the ACME server will, whether a name leads to this machine and port 80 is answered by our nginx. An order
- * that fails for that counts against a limit over there, and this costs nothing.
- * @throws AppError `domain_unreachable` that says where the name leads, and what answers there
+ * Checks, as the ACME server will, that a name resolves to this machine and that our nginx answers on port 80. The ACME
+ * server counts failed orders against a limit; this check costs nothing.
+ * @throws AppError `domain_unreachable` with the addresses of the name, and their answers
  */
 export async function assertReachable(name: string, options: ReachOptions): Promise<void> {
   const addresses = await resolve(name, options.dnsServer);
   const token = `sluice-${randomBytes(16).toString('hex')}`;
   const content = randomBytes(16).toString('hex');
   const file = join(options.challenges, token);
-  await writeFileAtomic(file, content);
-  // Whatever our umask is: it is nginx's user that reads it.
-  await chmod(file, 0o644);
+  // The user of nginx reads this file.
+  await writeFileAtomic(file, content, 0o644);
   try {
     const findings = await Promise.all(
-      addresses.map((address) => look(name, address, token, content, options.httpPort)),
+      addresses.map((address) => check(name, address, { token, content, port: options.httpPort })),
     );
-    // One that cannot be reached from here may be of a kind (IPv6) that this machine has not; what answers wrongly is wrong.
+    // This machine may lack IPv6, so an address without an answer does not count, unless there is no other.
     const wrong = findings.filter(({ state }) => state === 'wrong');
     if (wrong.length === 0 && findings.some(({ state }) => state === 'right')) return;
-    const told = (wrong.length > 0 ? wrong : findings).map(({ text }) => text).join('; ');
+    const reasons = (wrong.length > 0 ? wrong : findings).map(({ text }) => text).join('; ');
     throw unreachable(
-      `${name} does not lead here: ${told}`,
-      `Let the A record of ${name} (and AAAA, if it has one) be an address of this server, and let port ${options.httpPort} through to it. It is tried again by itself; \`sluice domains add\` once more tries at once.`,
+      `${name} does not lead here: ${reasons}`,
+      `Set the A record of ${name} (and AAAA, if it has one) to an address of this server, and open port ${options.httpPort}. Sluice tries again later; \`sluice domains add\` tries at once.`,
     );
   } finally {
     await rm(file, { force: true });
@@ -54,10 +56,10 @@ async function resolve(name: string, dnsServer: string | undefined): Promise<str
     const code = systemCode(error) ?? '';
     const why = ['ENOTFOUND', 'ENODATA'].includes(code)
       ? 'it has no address in DNS'
-      : `its address could not be found out: ${code || (error as Error).message}`;
+      : `its address could not be found: ${code || (error as Error).message}`;
     throw unreachable(
       `${name} leads nowhere: ${why}`,
-      `Make an A record for ${name} with the address of this server. It is tried again by itself; what DNS did not have may be remembered for some minutes.`,
+      `Create an A record for ${name} with the address of this server. Sluice tries again later. Resolvers may remember for some minutes that the record was missing.`,
       error,
     );
   }
@@ -77,43 +79,62 @@ interface Finding {
   text: string;
 }
 
-function look(name: string, address: string, token: string, content: string, port: number): Promise<Finding> {
-  return new Promise((resolve) => {
-    const request = http.get(
-      {
-        ...{ host: address, port, family: isIPv6(address) ? 6 : 4, agent: false, timeout: 10_000 },
-        path: `/.well-known/acme-challenge/${token}`,
-        headers: { host: name },
-      },
-      (response) => {
-        let body = '';
-        response.setEncoding('latin1');
-        response.on('data', (chunk: string) => {
-          body = (body + chunk).slice(0, 1000);
-        });
-        response.on('error', (error) =>
-          resolve({ state: 'wrong', text: `${address} broke off its answer (${error.message})` }),
-        );
-        response.on('end', () =>
-          resolve(
-            body === content
-              ? { state: 'right', text: `${address} is this machine` }
-              : {
-                  state: 'wrong',
-                  text: `${address} answers on port ${port} with ${response.statusCode}, and is another machine or another program`,
-                },
-          ),
-        );
-      },
-    );
-    request.on('timeout', () => request.destroy(new Error('no answer within 10 s')));
-    request.on('error', (error) =>
-      resolve({
-        state: 'silent',
-        text: `${address} cannot be reached on port ${port} (${systemCode(error) ?? error.message})`,
-      }),
-    );
+async function check(
+  name: string,
+  address: string,
+  { token, content, port }: { token: string; content: string; port: number },
+): Promise<Finding> {
+  let hasAnswered = false;
+  try {
+    const path = `/.well-known/acme-challenge/${token}`;
+    const options = { host: address, port, family: isIPv6(address) ? 6 : 4, timeout: 10_000, path };
+    const { status, body } = await get('http', name, options, () => {
+      hasAnswered = true;
+    });
+    if (body === content) return { state: 'right', text: `${address} is this machine` };
+    const text = `${address} answers on port ${port} with ${status}, and is another machine or another program`;
+    return { state: 'wrong', text };
+  } catch (error) {
+    const { message } = error as Error;
+    return hasAnswered
+      ? { state: 'wrong', text: `${address} sent an incomplete answer (${message})` }
+      : {
+          state: 'silent',
+          text: `${address} cannot be reached on port ${port} (${systemCode(error) ?? message})`,
+        };
+  }
+}
+
+/** Limits how much of an answer is read, in characters. */
+const longestBody = 1000;
+
+/**
+ * Requests a page of a host at an address. Accepts any certificate: this machine asks its own nginx.
+ * @param onResponse called when the head of the answer arrives
+ * @throws Error if there is no complete answer
+ */
+export async function get(
+  kind: 'http' | 'https',
+  name: string,
+  options: RequestOptions,
+  onResponse: () => void = () => undefined,
+): Promise<{ status: number | undefined; body: string }> {
+  const request = (kind === 'http' ? http : process.getBuiltinModule('node:https')).get({
+    ...options,
+    agent: false,
+    headers: { host: name },
+    ...(kind === 'https' && { servername: name, rejectUnauthorized: false }),
   });
+  request.on('timeout', () =>
+    request.destroy(new Error(`no answer within ${(options.timeout ?? 0) / 1000} s`)),
+  );
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  // The response reports errors from here on.
+  request.on('error', () => undefined);
+  onResponse();
+  let body = '';
+  for await (const chunk of response.setEncoding('latin1')) body = (body + chunk).slice(0, longestBody);
+  return { status: response.statusCode, body };
 }
 
 function unreachable(message: string, hint: string, cause?: unknown): AppError {

@@ -1,6 +1,6 @@
 /**
- * Makes a key and a certificate that it has signed itself, for the host name that comes in, and prints both: for trials,
- * and for a host that waits for its first certificate of an ACME server. A program of its own: see child.ts.
+ * Prints a key and a self-signed certificate for a host name: for trials, and until an ACME server issues the host's first
+ * certificate. `child.ts` runs this program.
  */
 import { randomBytes, webcrypto } from 'node:crypto';
 import { createInterface } from 'node:readline';
@@ -18,11 +18,11 @@ async function selfSign({ name, days }: SelfSignTask): Promise<string> {
     'sign',
     'verify',
   ])) as webcrypto.CryptoKeyPair;
-  // A minute back, for clocks that are not quite right.
+  // A minute back, for clients whose clocks are slow.
   const notBefore = new Date(Date.now() - 60_000);
   const certificate = await X509CertificateGenerator.createSelfSigned({
     serialNumber: `00${randomBytes(15).toString('hex')}`,
-    // The name of a subject ends at 64 characters; what counts is the other one.
+    // A subject name has at most 64 characters. Clients check the other name.
     name: `CN=${name.slice(0, 64)}`,
     notBefore,
     notAfter: new Date(notBefore.getTime() + days * 86_400_000),

@@ -21,7 +21,7 @@ await sluice.call('POST', '/v1/domains', { name, certificate: 'self-signed' });
 const megabytes = (count: number) => randomBytes(count * 1024 ** 2);
 const local = `${name}:${machine.https}:127.0.0.1`;
 
-test('an upload that is watched goes live through nginx, however slowly it comes', async () => {
+test('A slow upload with a followed build log goes live through nginx', async () => {
   const go = join(sluice.home, 'go');
   const body = await pack({ ...answeringOnceThereIs(go, 'uploaded'), 'large.bin': megabytes(8) });
   const asked = request({
@@ -32,7 +32,7 @@ test('an upload that is watched goes live through nginx, however slowly it comes
   const answer = once(asked, 'response');
   const half = Math.floor(body.length / 2);
   asked.write(body.subarray(0, half));
-  // The server has told of the deploy by now.
+  // The server lists the deploy by now.
   const deploying = async () => (await sluice.status('shop').catch(() => undefined))?.deploying.length === 1;
   while (!(await deploying())) await new Promise(setImmediate);
   asked.end(body.subarray(half));
@@ -40,14 +40,14 @@ test('an upload that is watched goes live through nginx, however slowly it comes
   let text = '';
   for await (const chunk of response) {
     text += chunk;
-    // Told as it happens, or it never comes to its end.
+    // The app boots only after this text, so the log must arrive as it is written.
     if (text.includes('-- boot\n')) await writeFile(go, '');
   }
   assert.match(text, /^release 1 of shop[\s\S]*-- receive[\s\S]*\nlive: /);
   assert.equal(await sluice.get('shop'), 'uploaded');
 });
 
-test('a push of much goes live through nginx, told as it happens', async (t) => {
+test('A large push goes live through nginx, with its progress as it happens', async (t) => {
   const checkout = await Checkout.create(t, { GIT_SSL_NO_VERIFY: '1', GIT_HTTP_LOW_SPEED_TIME: '20' });
   await checkout.commit('All', { ...answering('pushed'), 'a.bin': megabytes(10), 'b.bin': megabytes(10) });
   const url = `https://git:${sluice.token}@${name}:${machine.https}/git/pushed.git`;

@@ -17,19 +17,19 @@ import { machineWithNginx, type NginxMachine } from '../support/nginx.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 
-interface Place {
+interface Home {
   machine: NginxMachine;
   home: string;
   paths: Paths;
-  /** writes `wanted.json` as it is, applies it, and gives what came of it */
+  /** writes `wanted.json`, applies it, and returns the error */
   want: (content: unknown) => Promise<{ message: string; hint: string } | null>;
-  /** the hosts that are in nginx's configuration */
+  /** lists the hosts in nginx's configuration */
   hosts: () => Promise<string[]>;
   good: { name: string; address: string; port: number; certificate: string };
 }
 
-/** A home with a certificate, and an nginx that answers for it. */
-async function newPlace(t: TestContext): Promise<Place> {
+/** Creates a home with a certificate, and an nginx that serves it. */
+async function newHome(t: TestContext): Promise<Home> {
   const machine = await machineWithNginx(t);
   const home = await temporaryDirectory(t);
   await chmod(home, 0o711);
@@ -51,8 +51,8 @@ async function newPlace(t: TestContext): Promise<Place> {
   return { machine, home, paths, want, hosts, good };
 }
 
-test('what is not as it must be is refused whole, and nginx goes on with what it had', async (t) => {
-  const { machine, want, hosts, good } = await newPlace(t);
+test('An invalid wanted.json is refused, and nginx keeps its configuration', async (t) => {
+  const { machine, want, hosts, good } = await newHome(t);
   assert.equal(await want({ revision: 1, hosts: [good] }), null);
   const before = await readFile(machine.config, 'utf8');
   const with_ = (changes: object) => ({ revision: 2, hosts: [{ ...good, ...changes }] });
@@ -89,7 +89,7 @@ test('what is not as it must be is refused whole, and nginx goes on with what it
       /^(?:wanted\.json is |the certificate of )/,
       JSON.stringify(wrong).slice(0, 200),
     );
-    assert.ok(!error?.message.includes('shadow'), 'what was written there is not repeated');
+    assert.ok(!error?.message.includes('shadow'), 'the message does not repeat the value');
   }
   assert.equal(await readFile(machine.config, 'utf8'), before);
   assert.deepEqual(await hosts(), ['shop.example.com']);
@@ -97,8 +97,8 @@ test('what is not as it must be is refused whole, and nginx goes on with what it
   assert.deepEqual(await hosts(), []);
 });
 
-test('a wish, a certificate or an answer that is a link or a device leads to nothing', async (t) => {
-  const { machine, home, paths, want, hosts, good } = await newPlace(t);
+test('A wanted.json, certificate or applied.json that is a link or a FIFO is not followed', async (t) => {
+  const { machine, home, paths, want, hosts, good } = await newHome(t);
   const secret = join(machine.directory, 'secret');
   const pem = await readFile(paths.edge.certificate(good.name), 'utf8');
   await writeFile(secret, pem);
@@ -109,7 +109,7 @@ test('a wish, a certificate or an answer that is a link or a device leads to not
   assert.match((await want({ revision: 1, hosts: [good] }))?.message ?? '', /ELOOP/);
   await rm(paths.edge.certificate(good.name));
   await promisify(execFile)('mkfifo', [paths.edge.certificate(good.name)]);
-  assert.match((await want({ revision: 2, hosts: [good] }))?.message ?? '', /is no file/);
+  assert.match((await want({ revision: 2, hosts: [good] }))?.message ?? '', /is not a regular file/);
   assert.deepEqual(await hosts(), []);
 
   await rm(paths.edge.wanted);
@@ -121,13 +121,13 @@ test('a wish, a certificate or an answer that is a link or a device leads to not
   await symlink(secret, paths.edge.applied);
   await machine.apply(home);
   assert.equal(await want({ revision: 3, hosts: [] }), null);
-  assert.equal(await readFile(secret, 'utf8'), pem, 'the answer has replaced the link');
+  assert.equal(await readFile(secret, 'utf8'), pem, 'applied.json has replaced the link');
 });
 
-test('it has no more rights in the home than the owner of the home', {
-  skip: process.getuid?.() === 0 ? false : 'only root can become somebody else',
+test('The root program has only the rights of the owner in the home', {
+  skip: process.getuid?.() === 0 ? false : 'only root can change its user',
 }, async (t) => {
-  const { machine, home, paths, want, good } = await newPlace(t);
+  const { machine, home, paths, want, good } = await newHome(t);
   const nobody = 65_534;
   const certificate = paths.edge.certificate(good.name);
   for (const path of [home, paths.edge.directory, paths.edge.certificates]) await chown(path, nobody, nobody);
@@ -153,8 +153,8 @@ test('it has no more rights in the home than the owner of the home', {
   assert.deepEqual(await readdir(closed), ['wanted.json']);
 });
 
-test('nginx stands on its own: what becomes of our home does not keep it from starting', async (t) => {
-  const { machine, home, want, good } = await newPlace(t);
+test('nginx starts without the home of Sluice', async (t) => {
+  const { machine, home, want, good } = await newHome(t);
   assert.equal(await want({ revision: 1, hosts: [good] }), null);
   await machine.stop();
   await rm(home, { recursive: true });
@@ -163,13 +163,13 @@ test('nginx stands on its own: what becomes of our home does not keep it from st
   assert.equal((await fetchText(machine.http)).body, 'the other site');
 });
 
-test('a configuration that nginx does not take is told in its words, and taken back', async (t) => {
-  const { machine, want, good } = await newPlace(t);
+test('A configuration that nginx refuses is reported in its words, and taken back', async (t) => {
+  const { machine, want, good } = await newHome(t);
   await writeFile(join(machine.directory, 'conf.d/other.conf'), 'server { listen 99999; }');
   const error = await want({ revision: 1, hosts: [good] });
   assert.match(
     error?.message ?? '',
-    /^nginx does not take its configuration: invalid port in "99999" .*other\.conf:1/,
+    /^nginx refuses its configuration: invalid port in "99999" .*other\.conf:1/,
   );
   assert.match(error?.hint ?? '', /another file than that of Sluice/);
   await assert.rejects(readFile(machine.config), { code: 'ENOENT' });
@@ -183,8 +183,8 @@ test('a configuration that nginx does not take is told in its words, and taken b
   assert.equal((await askHost(machine.https, good.name)).status, 503);
 });
 
-test('a name that nginx is not set up for is told with what to set', async (t) => {
-  const { paths, want, good } = await newPlace(t);
+test('A name that is too long for nginx is reported with the setting to change', async (t) => {
+  const { paths, want, good } = await newHome(t);
   const name = `${'long-'.repeat(12)}x.${'long-'.repeat(12)}x.example.com`;
   const { fingerprint } = await new Certificates(paths.edge).selfSign(name);
   const error = await want({ revision: 1, hosts: [{ ...good, name, certificate: fingerprint }] });
@@ -192,8 +192,8 @@ test('a name that nginx is not set up for is told with what to set', async (t) =
   assert.match(error?.hint ?? '', /put `server_names_hash_bucket_size 128;` into the `http` block/);
 });
 
-test('a port that another program has is told, since nginx itself says nothing', async (t) => {
-  const { machine, home, paths, good } = await newPlace(t);
+test('A port of another program is reported with its name and pid', async (t) => {
+  const { machine, home, paths, good } = await newHome(t);
   const { createServer } = await import('node:net');
   const other = createServer().listen(machine.https);
   t.after(() => other.close());
@@ -207,14 +207,14 @@ test('a port that another program has is told, since nginx itself says nothing',
   );
   assert.equal((await fetchText(machine.http)).body, 'the other site');
 
-  // The same where nginx does not even start.
+  // nginx does not even start.
   await machine.stop();
   await machine.apply(home);
   assert.match((await machine.outcome(home)).error?.message ?? '', /is in use by .+ \(process \d+\)$/);
 });
 
-test('where there is no nginx, that is told with what to do, and the app on its port is unharmed', async (t) => {
-  const { machine, home, paths, good } = await newPlace(t);
+test('A missing nginx is reported with the command that installs it', async (t) => {
+  const { machine, home, paths, good } = await newHome(t);
   await writeFile(paths.edge.wanted, JSON.stringify({ revision: 1, hosts: [good] }));
   await machine.apply(home, ['--nginx', join(machine.directory, 'no-nginx')]);
   assert.deepEqual((await machine.outcome(home)).error, {
@@ -224,8 +224,8 @@ test('where there is no nginx, that is told with what to do, and the app on its 
   await assert.rejects(readFile(machine.config), { code: 'ENOENT' });
 });
 
-test('once a change is told to be done, nobody meets what was before it', async (t) => {
-  const { machine, want, good } = await newPlace(t);
+test('After an apply, no request gets the previous configuration', async (t) => {
+  const { machine, want, good } = await newHome(t);
   const statuses = async () => {
     const headers = { host: good.name };
     const answers = Array.from({ length: 20 }, () => fetchText(machine.http, '/', { headers }));
@@ -239,51 +239,51 @@ test('once a change is told to be done, nobody meets what was before it', async 
   }
 });
 
-test('a change that an end of nginx comes in between is made all the same', async (t) => {
-  const { machine, home, paths, want, good } = await newPlace(t);
+test('A change is applied although nginx restarts in between', async (t) => {
+  const { machine, home, paths, want, good } = await newHome(t);
   assert.equal(await want({ revision: 1, hosts: [good] }), null);
   const before = await machine.workers();
-  // They do not hear that they are to end.
+  // They do not receive the signal to end.
   for (const pid of before) process.kill(pid, 'SIGSTOP');
   await writeFile(paths.edge.wanted, JSON.stringify({ revision: 2, hosts: [{ ...good, port: 9002 }] }));
   const applied = machine.apply(home);
   await waitFor(async () => (await machine.workers()).some((pid) => !before.includes(pid)));
   await machine.stop();
   await machine.nginx();
-  assert.equal((await applied).stderr, '', 'none of the workers before is waited for any more');
+  assert.equal((await applied).stderr, '', 'no earlier worker is waited for');
   assert.equal((await machine.outcome(home)).error, null);
   assert.equal((await askHost(machine.https, good.name)).status, 503);
 });
 
-test('workers of before that do not end are told of, and what answers by the new one is not taken back', async (t) => {
-  const { machine, home, paths, want, hosts, good } = await newPlace(t);
+test('Old workers that do not end are reported, and the new configuration stays', async (t) => {
+  const { machine, home, paths, want, hosts, good } = await newHome(t);
   assert.equal(await want({ revision: 1, hosts: [good] }), null);
   for (const pid of await machine.workers()) process.kill(pid, 'SIGSTOP');
   const other = { ...good, port: 9002 };
   await writeFile(paths.edge.wanted, JSON.stringify({ revision: 2, hosts: [other] }));
-  assert.match((await machine.apply(home)).stderr, /a worker of nginx still takes connections/);
+  assert.match((await machine.apply(home)).stderr, /a worker of nginx still accepts connections/);
   assert.equal((await machine.outcome(home)).error, null);
   assert.match(await readFile(machine.config, 'utf8'), /:9002;/);
-  // Nobody can be asked whether there is no host any more.
+  // Without a host, no request can prove the change.
   for (const pid of await machine.workers()) process.kill(pid, 'SIGSTOP');
   const error = await want({ revision: 3, hosts: [] });
-  assert.equal(error?.message, 'nginx still goes by the configuration of before');
+  assert.equal(error?.message, 'nginx still uses the previous configuration');
   assert.deepEqual(await hosts(), ['shop.example.com']);
 });
 
-test('what nginx does already is not done again', async (t) => {
-  const { machine, want, good } = await newPlace(t);
+test('A configuration that nginx has already is not written again', async (t) => {
+  const { machine, want, good } = await newHome(t);
   assert.equal(await want({ revision: 1, hosts: [good] }), null);
   const before = await stat(machine.config);
   assert.equal(await want({ revision: 2, hosts: [good] }), null);
   assert.deepEqual((await stat(machine.config)).mtimeMs, before.mtimeMs);
   await machine.stop();
   assert.equal(await want({ revision: 3, hosts: [good] }), null);
-  assert.equal((await askHost(machine.https, good.name)).status, 503, 'one that does not run is started');
+  assert.equal((await askHost(machine.https, good.name)).status, 503, 'nginx is started');
 });
 
-test('where nobody applies it, a domain is refused with what to look at, and comes to nothing', async (t) => {
-  const { machine, home, paths } = await newPlace(t);
+test('Without sluice-edge.service, a domain is refused with the units to check', async (t) => {
+  const { machine, home, paths } = await newHome(t);
   const settings = parseSettings(serverSettingsSchema, {}, 'config.json');
   const log = createLog(process.stderr.fd, 'server', 'error');
   const newEdge = async (applyDeadline: number) => {
@@ -296,7 +296,7 @@ test('where nobody applies it, a domain is refused with what to look at, and com
   const wish = { name: 'deploy.example.com', target: null, certificate: 'self-signed' } as const;
   await assert.rejects(edge.add(wish), {
     code: 'edge_unavailable',
-    message: 'nothing on this machine has set up nginx within 1 s',
+    message: 'nothing on this machine has configured nginx within 1 s',
     hint: /sluice-edge\.path/,
   });
   assert.deepEqual(edge.list(), []);

@@ -31,7 +31,7 @@ async function until(name: string, state: string, of: Sluice = sluice): Promise<
   return waitFor(settled, { what: `${name} ${state}` });
 }
 
-/** What a client that knows the authority gets. */
+/** Connects as a client that trusts the authority. @returns the protocol and the names of the certificate */
 function asBrowser(port: number, name: string, ca: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host: '127.0.0.1', port, servername: name, ca, ALPNProtocols: ['h2'] }, () => {
@@ -42,7 +42,7 @@ function asBrowser(port: number, name: string, ca: string): Promise<string> {
   });
 }
 
-test('a host answers at once, and has a certificate of the authority a moment later', async () => {
+test('A host answers at once, and soon has a certificate of the authority', async () => {
   const added = await add('shop.example.com');
   assert.match(added.certificate.state, /^(?:waiting|ordering)$/);
   assert.equal((await askHost(machine.https, 'shop.example.com')).body, 'the shop');
@@ -58,7 +58,7 @@ test('a host answers at once, and has a certificate of the authority a moment la
   assert.equal((await askHost(machine.https, 'shop.example.com')).body, 'the shop');
 });
 
-test('what is secret is private, and nothing is left of what the authority asked for', async () => {
+test('Secret files are private, and no challenge remains', async () => {
   const { edge } = sluice.paths;
   for (const path of [edge.account, edge.certificate('shop.example.com'), edge.orders, edge.wanted]) {
     assert.equal((await stat(path)).mode & 0o777, 0o600, path);
@@ -68,7 +68,7 @@ test('what is secret is private, and nothing is left of what the authority asked
   assert.match(await readFile(edge.account, 'utf8'), /PRIVATE KEY/);
 });
 
-test('a name that comes back gets the certificate that it had, and no order is made', async () => {
+test('A domain that is added again gets its earlier certificate without an order', async () => {
   const before = pebble.orders;
   await remove('shop.example.com');
   const added = await add('shop.example.com');
@@ -77,7 +77,7 @@ test('a name that comes back gets the certificate that it had, and no order is m
   assert.equal(pebble.orders, before);
 });
 
-test('names that are added together get their certificates one after the other, all by one account', async () => {
+test('Domains that are added together get their certificates from one account', async () => {
   const names = ['a.example.com', 'b.example.com', 'c.example.com'];
   const before = pebble.orders;
   await Promise.all(names.map((name) => add(name)));
@@ -86,7 +86,7 @@ test('names that are added together get their certificates one after the other, 
   assert.equal(JSON.parse(await readFile(sluice.paths.edge.account, 'utf8')).length, 1);
 });
 
-test('a name that leads nowhere is told before anything is ordered, and is tried again', async () => {
+test('A name without an address is reported before an order, and tried again', async () => {
   const before = pebble.orders;
   await pebble.dns('set-servfail', { host: 'gone.example.com' });
   await add('gone.example.com');
@@ -108,11 +108,11 @@ test('a name that leads nowhere is told before anything is ordered, and is tried
   await pebble.dns('clear-servfail', { host: 'gone.example.com' });
   await add('gone.example.com');
   await until('gone.example.com', 'valid');
-  assert.equal(pebble.orders, before + 1, 'whoever has put DNS in order need not wait');
+  assert.equal(pebble.orders, before + 1, 'a corrected DNS record needs no wait');
 });
 
-test('a name that leads to another machine is told with what answers there', async () => {
-  // What the authority would call on is our API here, not our nginx.
+test('A name of another machine is reported with the answer of that machine', async () => {
+  // The authority would reach our API here, not our nginx.
   const before = pebble.orders;
   const own = await startSluice(wholeFile, {
     settings: { acme: { ...acme, httpPort: Number(new URL(sluice.url).port) } },

@@ -6,22 +6,22 @@ import { pathToFileURL } from 'node:url';
 import { runChild } from '../../src/edge/child.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-test('a program whose last line is cut off fails the call that needs it, and the error does not quote the line', async (t) => {
+test('A program whose last line is incomplete fails, and the error does not quote the line', async (t) => {
   const program = join(await temporaryDirectory(t), 'cut.mjs');
   // The memory of a machine may run out while the program prints a private key.
   for (const end of ["process.kill(process.pid, 'SIGKILL')", 'process.exit(0)']) {
     const key = '"-----BEGIN PRIVATE KEY-----\\nMIIEvQ" x';
     await writeFile(program, `process.stdout.write(${JSON.stringify(key)}, () => ${end});`);
-    const told: string[] = [];
+    const lines: string[] = [];
     const running = runChild(
       pathToFileURL(program).href,
       {},
-      { onLine: (line) => told.push(JSON.parse(line)) },
+      { onLine: (line) => lines.push(JSON.parse(line)) },
     );
     await assert.rejects(running, (error: Error) => {
       assert.match(error.message, /ended with SIGKILL|a line that cannot be read/);
       return !`${error.stack}`.includes('MIIEvQ');
     });
-    assert.deepEqual(told, []);
+    assert.deepEqual(lines, []);
   }
 });

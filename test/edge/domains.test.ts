@@ -24,15 +24,15 @@ const add = (body: Record<string, unknown>) =>
   sluice.call<DomainView>('POST', '/v1/domains', { certificate: 'self-signed', ...body });
 const remove = (name: string) => sluice.call('DELETE', `/v1/domains/${name}`);
 const list = () => sluice.call<DomainView[]>('GET', '/v1/domains');
-/** Of what is wanted of nginx: whoever wants something else has another one, and who has waited for long may ask again. */
+/** Returns the revision of the last apply. */
 const revision = async () => (await machine.outcome(sluice.home)).revision;
 
-// What a test has left that has failed would fail those after it.
+// Domains of a failed test would fail the tests after it.
 afterEach(async () => {
   for (const { name } of await list()) await remove(name);
 });
 
-test('a domain leads to its app over https, in the status too, until it is removed', async () => {
+test('A domain serves its app over https until it is removed', async () => {
   const domain = await add({ name: 'shop.example.com', app: 'shop' });
   assert.equal(domain.certificate.state, 'valid');
   await add({ name: 'blog.example.com', app: 'blog' });
@@ -46,13 +46,13 @@ test('a domain leads to its app over https, in the status too, until it is remov
   );
   await remove('shop.example.com');
   assert.equal((await askHost(machine.https, 'blog.example.com')).body, 'the blog');
-  await assert.rejects(askHost(machine.https, 'shop.example.com'), 'no name of ours any more');
+  await assert.rejects(askHost(machine.https, 'shop.example.com'), 'the name is removed');
   assert.match((await sluice.status('shop')).url, /^http:\/\/127\.0\.0\.1:/);
   await remove('blog.example.com');
   assert.deepEqual(await list(), []);
 });
 
-test('plain http leads to https, and what is no name of ours goes where it went before', async () => {
+test('Plain http redirects to https, and other names still reach the other site', async () => {
   await add({ name: 'shop.example.com', app: 'shop' });
   const there = `https://shop.example.com:${machine.https}/a?b=%2F`;
   const headers = { host: 'shop.example.com' };
@@ -66,7 +66,7 @@ test('plain http leads to https, and what is no name of ours goes where it went 
   await remove('shop.example.com');
 });
 
-test('the API is served by a name of its own, with git over it', async () => {
+test('A domain serves the API, and git over it', async () => {
   const domain = await add({ name: 'deploy.example.com' });
   assert.equal(domain.app, null);
   const answer = await askHost(machine.https, 'deploy.example.com', '/healthz');
@@ -85,7 +85,7 @@ test('the API is served by a name of its own, with git over it', async () => {
   await remove('deploy.example.com');
 });
 
-test('a deploy, a rollback and a restart leave nginx alone', async () => {
+test('A deploy, a rollback and a restart do not change nginx', async () => {
   await add({ name: 'shop.example.com', app: 'shop' });
   const before = [await revision(), (await stat(machine.config)).mtimeMs];
   await sluice.deploy('shop', answering('the second'));
@@ -97,7 +97,7 @@ test('a deploy, a rollback and a restart leave nginx alone', async () => {
   await remove('shop.example.com');
 });
 
-test('what cannot be is told, and changes nothing', async () => {
+test('An impossible change of domains fails, and changes nothing', async () => {
   await add({ name: 'shop.example.com', app: 'shop' });
   const before = await readFile(machine.config, 'utf8');
   for (const [body, code] of [
@@ -121,7 +121,7 @@ test('what cannot be is told, and changes nothing', async () => {
   await remove('shop.example.com');
 });
 
-/** What must never reach nginx's configuration, a path or DNS. */
+/** Names that must never reach nginx's configuration, a path or DNS. */
 const hostileNames = [
   '',
   '.',
@@ -148,7 +148,7 @@ const hostileNames = [
   'shop..example.com',
 ];
 
-test('a name is known in whatever way it is written', async () => {
+test('Capitals, umlauts and a final dot in a name do not matter', async () => {
   assert.equal((await add({ name: 'SHOP.Example.COM.', app: 'shop' })).name, 'shop.example.com');
   assert.equal((await add({ name: 'Bücher.example', app: 'shop' })).name, 'xn--bcher-kva.example');
   for (const name of ['shop.example.com', 'xn--bcher-kva.example']) {
@@ -157,7 +157,7 @@ test('a name is known in whatever way it is written', async () => {
   }
 });
 
-test('a certificate of its owner is taken, shown with its end, and replaced by another', async () => {
+test('A certificate of the owner is used, shown with its expiry, and replaced', async () => {
   const own = async (days: number, name = 'shop.example.com') => {
     const { stdout } = await promisify(execFile)('openssl', [
       ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
@@ -183,12 +183,12 @@ test('a certificate of its owner is taken, shown with its end, and replaced by a
   };
   const first = (await list())[0]?.certificate;
   assert.equal(await served(), first?.expiresAt);
-  assert.equal(first?.renewAt, null, 'that is for its owner');
+  assert.equal(first?.renewAt, null, 'its owner renews it');
 
   for (const [wrong, message] of [
-    [{ ...(await own(30)), certificate }, /the key is of another certificate/],
+    [{ ...(await own(30)), certificate }, /the key belongs to another certificate/],
     [await own(30, 'other.example.com'), /is not for shop\.example\.com, but for DNS:other\.example\.com/],
-    [{ key: '', certificate }, /there are 0 private keys in it/],
+    [{ key: '', certificate }, /the text has 0 private keys/],
   ] as const) {
     const refused = add({ name: 'shop.example.com', app: 'shop', certificate: wrong });
     await assert.rejects(refused, { code: 'invalid_certificate', message });
@@ -204,7 +204,7 @@ test('a certificate of its owner is taken, shown with its end, and replaced by a
   await remove('shop.example.com');
 });
 
-test('a damaged file of domains is told, and keeps nothing else from running', async () => {
+test('A damaged domains.json is reported, and everything else runs', async () => {
   await add({ name: 'shop.example.com', app: 'shop' });
   await sluice.stop();
   const whole = await readFile(sluice.paths.domains, 'utf8');
@@ -212,7 +212,11 @@ test('a damaged file of domains is told, and keeps nothing else from running', a
   await sluice.up();
   try {
     await sluice.untilRunning('shop');
-    assert.equal((await askHost(machine.https, 'shop.example.com')).body, 'the shop', 'nginx goes on');
+    assert.equal(
+      (await askHost(machine.https, 'shop.example.com')).body,
+      'the shop',
+      'nginx still serves it',
+    );
     await assert.rejects(add({ name: 'x.example.com', app: 'shop' }), {
       code: 'invalid_settings',
       message: /domains\.json has/,
@@ -228,7 +232,7 @@ test('a damaged file of domains is told, and keeps nothing else from running', a
   await remove('shop.example.com');
 });
 
-test('destroying an app removes its domains', async () => {
+test('Destroying an app removes its domains', async () => {
   await sluice.deploy('shortlived', answering('not for long'));
   await add({ name: 'short.example.com', app: 'shortlived' });
   await add({ name: 'shop.example.com', app: 'shop' });
@@ -242,7 +246,7 @@ test('destroying an app removes its domains', async () => {
   await assert.rejects(askHost(machine.https, 'short.example.com'));
 });
 
-test('domains and their certificates outlive the server, and it looks whether nginx goes by them', async () => {
+test('Domains and their certificates survive a restart of the server', async () => {
   await add({ name: 'shop.example.com', app: 'shop' });
   await sluice.stop();
   const before = await revision();
@@ -254,7 +258,7 @@ test('domains and their certificates outlive the server, and it looks whether ng
   await remove('shop.example.com');
 });
 
-test('the command adds, lists and removes, and the history tells who did', async () => {
+test('The command adds, lists and removes domains, and the history has each change', async () => {
   const env = { SLUICE_HOME: sluice.home };
   const added = await cli(['domains', 'add', 'shop', 'shop.example.com', '--self-signed'], { env });
   assert.equal(added.stderr, '');
@@ -301,7 +305,7 @@ test('the command adds, lists and removes, and the history tells who did', async
   ]);
 });
 
-test('only who may do everything may change domains; a token of one app sees its own', async () => {
+test('Only a full token may change domains; a token of one app sees the domains of that app', async () => {
   await add({ name: 'shop.example.com', app: 'shop' });
   await add({ name: 'blog.example.com', app: 'blog' });
   const token = async (scope: string, app: string | null) => {

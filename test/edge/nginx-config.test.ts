@@ -7,19 +7,19 @@ import { promisify } from 'node:util';
 import { apiSocket } from '../../src/config/installed.ts';
 import { Paths } from '../../src/config/paths.ts';
 import { Certificates } from '../../src/edge/certificates.ts';
-import type { WantedHost } from '../../src/edge/documents.ts';
+import type { DesiredHost } from '../../src/edge/desired.ts';
 import type { Listening } from '../../src/edge/listening.ts';
 import { nginxConfig } from '../../src/edge/nginx-config.ts';
 import { freePort } from '../support/free-port.ts';
 import { machineWithNginx } from '../support/nginx.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-test('each nginx is told in the words that it knows: 1.18 of Ubuntu 22.04, 1.22 and 1.26 of Debian', async (t) => {
+test('The configuration suits each nginx: 1.18 of Ubuntu 22.04, 1.22 and 1.26 of Debian', async (t) => {
   const machine = await machineWithNginx(t);
   const paths = new Paths(await temporaryDirectory(t));
   await mkdir(paths.edge.certificates, { recursive: true });
   const names = ['shop.example.com', 'blog.example.com'];
-  const hosts: WantedHost[] = [];
+  const hosts: DesiredHost[] = [];
   for (const [index, name] of names.entries()) {
     const { fingerprint } = await new Certificates(paths.edge).selfSign(name);
     hosts.push({ name, address: index === 0 ? '127.0.0.1' : '::1', port: 9001, certificate: fingerprint });
@@ -41,7 +41,7 @@ test('each nginx is told in the words that it knows: 1.18 of Ubuntu 22.04, 1.22 
   assert.match(new_, /listen \d+ ssl;\n.*\n +http2 on;/);
   assert.ok(!(await text([1, 22, 1], false)).includes('[::]:'), 'a kernel without IPv6 has no such address');
 
-  // The words of the older ones are known to the newer ones, too: this one takes them.
+  // A newer nginx also accepts the directives of older ones.
   const { stderr } = await promisify(execFile)('nginx', ['-v']);
   const knowsNew = Number(/1\.(\d+)/.exec(stderr)?.[1]) >= 25;
   for (const config of [old, middle, ...(knowsNew ? [new_] : [])]) {
@@ -50,7 +50,7 @@ test('each nginx is told in the words that it knows: 1.18 of Ubuntu 22.04, 1.22 
   }
 });
 
-test('what names a configuration is another for every other one', () => {
+test('Each configuration has a mark of its own', () => {
   const facts = {
     ...{
       version: [1, 22, 1],
@@ -68,7 +68,7 @@ test('what names a configuration is another for every other one', () => {
 });
 
 function listeningOn(ipv6: boolean): Listening {
-  const place = (address: string) => ({ address, isShared: false, http2: true });
-  const places = [place('0.0.0.0'), ...(ipv6 ? [place('::')] : [])];
-  return { http: places, https: places };
+  const listenOn = (address: string) => ({ address, isShared: false, http2: true });
+  const addresses = [listenOn('0.0.0.0'), ...(ipv6 ? [listenOn('::')] : [])];
+  return { http: addresses, https: addresses };
 }

@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { planListening } from '../../src/edge/listening.ts';
+import { findOtherSites, planListening } from '../../src/edge/listening.ts';
 import { parseDump } from '../../src/edge/nginx-dump.ts';
-import { otherSites } from '../../src/edge/other-sites.ts';
 
 const own = '/etc/nginx/conf.d/sluice.conf';
 
-/** What `nginx -T` prints of these files; the first one is the main one. */
+/** Returns the output of `nginx -T` for these files; the first one is the main one. */
 function dump(files: Record<string, string>): string {
   return Object.entries(files)
     .map(([path, text]) => `# configuration file ${path}:\n${text}\n`)
@@ -15,7 +14,7 @@ function dump(files: Record<string, string>): string {
 
 function sitesOf(http: string, files: Record<string, string> = {}, place = own) {
   const main = `events {}\nhttp {\n${http}\n}\n`;
-  return otherSites(parseDump(dump({ '/etc/nginx/nginx.conf': main, ...files }), place), [own]);
+  return findOtherSites(parseDump(dump({ '/etc/nginx/nginx.conf': main, ...files }), place), [own]);
 }
 
 async function socketsOf(listens: string) {
@@ -23,7 +22,7 @@ async function socketsOf(listens: string) {
   return sockets.map(({ address, port }) => `${address} ${port}`);
 }
 
-test('every form of `listen` is understood', async () => {
+test('Every form of `listen` is parsed', async () => {
   for (const [listen, expected] of [
     ['', ['0.0.0.0 80']],
     ['listen 8080;', ['0.0.0.0 8080']],
@@ -43,7 +42,7 @@ test('every form of `listen` is understood', async () => {
     assert.deepEqual(await socketsOf(listen), expected, listen);
 });
 
-test('what looks like a site in a comment, a string or a program is none', async () => {
+test('A site in a comment, a string or a program is ignored', async () => {
   const { sockets } = await sitesOf(String.raw`
     # server { listen 81; }
     log_format x '$remote_addr "server { listen 82; }" \'{';
@@ -65,7 +64,7 @@ test('what looks like a site in a comment, a string or a program is none', async
   );
 });
 
-test('options of a socket are those of all its sites together', async () => {
+test('A socket has the options of all its sites', async () => {
   const { sockets } = await sitesOf(`
     server { listen 443 ssl; server_name A.example.com; }
     server { listen 443 http2 default; server_name b.example.com c.example.com; }`);
@@ -77,7 +76,7 @@ test('options of a socket are those of all its sites together', async () => {
   assert.deepEqual([...(socket?.names.keys() ?? [])], ['a.example.com', 'b.example.com', 'c.example.com']);
 });
 
-test('files are read in the order of their includes, each by its pattern, and ours in its place', async () => {
+test('Files are read in the order of their includes, and our file in its place', async () => {
   const http = 'include conf.d/*.conf;\ninclude /etc/nginx/sites-enabled/*;';
   const before = (path: string) =>
     sitesOf(http, { [path]: 'server { listen 80; }' }).then(({ sockets }) => sockets[0]?.isBefore);
@@ -96,12 +95,12 @@ test('files are read in the order of their includes, each by its pattern, and ou
   assert.equal(sockets[0]?.isBefore, true);
 });
 
-test('a port that is passed on as a stream is refused, with the file', async () => {
+test('A port that is passed on as a stream is refused, with the file', async () => {
   const text = dump({
     '/etc/nginx/nginx.conf': 'events {}\nstream { include /etc/nginx/streams/*; }\nhttp { }',
     '/etc/nginx/streams/tls': 'server { listen 443; listen [::]:443; proxy_pass x; }',
   });
-  const others = await otherSites(parseDump(text, own), [own]);
+  const others = await findOtherSites(parseDump(text, own), [own]);
   assert.throws(
     () =>
       planListening(others, {
@@ -112,17 +111,18 @@ test('a port that is passed on as a stream is refused, with the file', async () 
         isStrict: true,
       }),
     {
-      message:
-        /^another site of nginx stands in the way: \/etc\/nginx\/streams\/tls has nginx pass on port 443/,
+      message: /^conflict with another site of nginx: \/etc\/nginx\/streams\/tls has nginx pass on port 443/,
     },
   );
 });
 
-test('names that are there already are not refused again: a renewed certificate must not wait for another site', async () => {
+test('A name that nginx serves already is not refused, so certificates can be renewed', async () => {
   const others = await sitesOf('server { listen 80 default_server; server_name shop.example.com; }');
-  const wish = { ports: { http: 80, https: 443 }, ipv6: true, open: [], isStrict: true };
-  assert.throws(() => planListening(others, { ...wish, newNames: ['shop.example.com'] }), { name: 'Error' });
-  const { http, https } = planListening(others, { ...wish, newNames: [] });
+  const options = { ports: { http: 80, https: 443 }, ipv6: true, open: [], isStrict: true };
+  assert.throws(() => planListening(others, { ...options, newNames: ['shop.example.com'] }), {
+    name: 'Error',
+  });
+  const { http, https } = planListening(others, { ...options, newNames: [] });
   assert.deepEqual(http, [{ address: '0.0.0.0', isShared: true, http2: false }]);
   assert.deepEqual(
     https.map(({ address, isShared }) => [address, isShared]),
@@ -133,20 +133,20 @@ test('names that are there already are not refused again: a renewed certificate 
   );
 });
 
-test('a site stays as it is if another site conflicts with it later', async () => {
-  const wish = { ports: { http: 80, https: 443 }, ipv6: false, newNames: [], open: [] };
+test('A site of Sluice stays when another site conflicts with it later', async () => {
+  const options = { ports: { http: 80, https: 443 }, ipv6: false, newNames: [], open: [] };
   const late = await sitesOf('include conf.d/*.conf;\nserver { listen 80; }');
   const alone = await sitesOf('server { listen 127.0.0.1:80; }');
   for (const others of [late, alone])
     assert.throws(
-      () => planListening(others, { ...wish, isStrict: true }),
-      /another site of nginx stands in the way/,
+      () => planListening(others, { ...options, isStrict: true }),
+      /conflict with another site of nginx/,
     );
-  assert.equal(planListening(late, { ...wish, isStrict: false }).http.length, 1);
-  const places = [
+  assert.equal(planListening(late, { ...options, isStrict: false }).http.length, 1);
+  const addresses = [
     { address: '0.0.0.0', isShared: false, http2: true },
     { address: '127.0.0.1', isShared: true, http2: false },
   ];
-  assert.deepEqual(planListening(alone, { ...wish, isStrict: false }).http, places);
-  assert.deepEqual(planListening(alone, { ...wish, isStrict: true, open: [80] }).http, places);
+  assert.deepEqual(planListening(alone, { ...options, isStrict: false }).http, addresses);
+  assert.deepEqual(planListening(alone, { ...options, isStrict: true, open: [80] }).http, addresses);
 });

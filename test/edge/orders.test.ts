@@ -4,7 +4,7 @@ import { readFile, rm, writeFile } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import type { DomainView } from '../../src/edge/domain.ts';
-import { retryAfter } from '../../src/edge/order-record.ts';
+import { retryAfter } from '../../src/edge/orders.ts';
 import { exists } from '../../src/system/fs/exists.ts';
 import { answering } from '../support/apps.ts';
 import { cli } from '../support/cli.ts';
@@ -34,7 +34,7 @@ async function until(
   return waitFor(look, { what });
 }
 
-/** The only one that nginx goes by, until the end of the test. */
+/** Starts a server for which nginx serves domains until the end of the test. */
 async function sluiceBehind(t: TestContext, pebble: Pebble, acme: object = {}): Promise<Sluice> {
   const own = { ...pebble.settings, httpPort: machine.http, retryDelay: '1h', ...acme };
   const sluice = await startSluice(t, { settings: { acme: own } });
@@ -44,7 +44,7 @@ async function sluiceBehind(t: TestContext, pebble: Pebble, acme: object = {}): 
   return sluice;
 }
 
-test('a certificate is renewed when a third of its lifetime is left, and nginx goes by the new one', async (t) => {
+test('A certificate is renewed when a third of its lifetime is left', async (t) => {
   const pebble = await startPebble(t, { httpPort: machine.http, validity: 30 });
   const sluice = await sluiceBehind(t, pebble, { schedule: '* * * * * *' });
   await add(sluice, 'short.example.com');
@@ -64,8 +64,8 @@ test('a certificate is renewed when a third of its lifetime is left, and nginx g
   await waitFor(applied, { what: 'nginx' });
 });
 
-test('an order that the authority refuses is tried again later and later, across restarts, and told', async (t) => {
-  // Here the authority looks where nobody is, while our own look at the name finds it in order.
+test('A refused order is reported, and tried again after longer and longer delays, across restarts', async (t) => {
+  // The authority asks a closed port here, while our own check of the name succeeds.
   const pebble = await startPebble(t, { httpPort: 1 });
   const sluice = await sluiceBehind(t, pebble, { schedule: '* * * * * *', retryDelay: '1s' });
   await add(sluice, 'refused.example.com');
@@ -86,13 +86,13 @@ test('an order that the authority refuses is tried again later and later, across
   const nextTry = new Date(Date.now() + 3_600_000).toISOString();
   const all = { 'refused.example.com': { ...record, nextTry } };
   await writeFile(sluice.paths.edge.orders, JSON.stringify(all));
-  // Should the stop have come in the middle of a fourth one: that is gone on with at once, as the next test has it.
+  // The stop may have cut off a fourth order, which would be continued at once.
   await rm(sluice.paths.edge.openOrder('refused.example.com'), { force: true });
   const before = pebble.orders;
   for (let start = 0; start < 3; start++) {
     await sluice.up();
     await until(sluice, 'refused.example.com', ({ progress }) => progress === null, 'rest');
-    // Whoever asks for it by hand does not get another order out of it either.
+    // Adding the domain again does not make another order either.
     await add(sluice, 'refused.example.com');
     assert.equal((await certificate(sluice, 'refused.example.com')).nextTry, nextTry);
     await sluice.stop();
@@ -100,7 +100,7 @@ test('an order that the authority refuses is tried again later and later, across
   assert.equal(pebble.orders, before);
 });
 
-test('a server that is killed in the middle of an order goes on with it, and makes no second one', async (t) => {
+test('A server that is killed during an order continues it, and makes no second one', async (t) => {
   const look = await heldBack(t, machine.http);
   const pebble = await startPebble(t, {
     httpPort: look.port,
@@ -109,12 +109,12 @@ test('a server that is killed in the middle of an order goes on with it, and mak
   const sluice = await sluiceBehind(t, pebble);
   await add(sluice, 'killed.example.com');
   const { edge } = sluice.paths;
-  const told = async () =>
+  const orders = async () =>
     (await sluice.log()).filter(({ msg }) => msg === 'order').map(({ isNew }) => isNew);
-  await waitFor(async () => (await told()).length > 0, { what: 'an order' });
+  await waitFor(async () => (await orders()).length > 0, { what: 'an order' });
   await sluice.kill();
   look.goOn();
-  // The others come wherever it is by then: the authority waits for up to 5 s before it looks.
+  // The other kills come at any step: the authority waits for up to 5 s before its check.
   for (let kill = 0; kill < 2; kill++) {
     await sluice.up();
     await sluice.kill();
@@ -124,16 +124,16 @@ test('a server that is killed in the middle of an order goes on with it, and mak
   await until(sluice, 'killed.example.com', issued, 'a certificate');
   assert.equal(pebble.orders, 1);
   assert.equal(await exists(edge.openOrder('killed.example.com')), false);
-  assert.equal((await told()).filter((isNew) => isNew).length, 1);
-  assert.ok((await told()).length >= 2);
+  assert.equal((await orders()).filter((isNew) => isNew).length, 1);
+  assert.ok((await orders()).length >= 2);
 });
 
-/** A port that leads to another one, from when it is told to: who comes before that waits. */
+/** Opens a port that forwards to another one. Connections wait until `goOn` is called. */
 async function heldBack(t: TestContext, to: number): Promise<{ port: number; goOn: () => void }> {
-  const { promise: told, resolve: goOn } = Promise.withResolvers<void>();
+  const { promise: isOpen, resolve: goOn } = Promise.withResolvers<void>();
   const server = createServer(async (socket) => {
     socket.on('error', () => undefined);
-    await told;
+    await isOpen;
     const there = connect(to, '127.0.0.1');
     there.on('error', () => socket.destroy());
     socket.pipe(there).pipe(socket);
@@ -143,7 +143,7 @@ async function heldBack(t: TestContext, to: number): Promise<{ port: number; goO
   return { port: (server.address() as AddressInfo).port, goOn };
 }
 
-test('an authority that cannot be reached is told, and was asked for nothing', async (t) => {
+test('An unreachable authority is reported', async (t) => {
   const pebble = await startPebble(t, { httpPort: machine.http });
   const sluice = await sluiceBehind(t, pebble, { directory: 'https://127.0.0.1:1/dir' });
   await add(sluice, 'alone.example.com');
@@ -153,7 +153,7 @@ test('an authority that cannot be reached is told, and was asked for nothing', a
   assert.equal(pebble.orders, 0);
 });
 
-test('each failure doubles the wait, up to a day, by chance a quarter more, and never less than is asked for', () => {
+test('Each failure doubles the delay, up to a day', () => {
   const retryDelay = 600_000;
   const waits = [1, 2, 3, 8, 20].map((failures) =>
     retryAfter(failures, 'order_failed', { retryDelay, random: 0 }),

@@ -5,7 +5,7 @@ import { saveEnvironmentState } from '../../src/config/environment-state.ts';
 import { Paths } from '../../src/config/paths.ts';
 import { serverSettingsSchema } from '../../src/config/server-settings.ts';
 import { parseSettings } from '../../src/config/settings-file.ts';
-import type { Applied, Wanted } from '../../src/edge/documents.ts';
+import type { Applied, Desired } from '../../src/edge/desired.ts';
 import { Edge } from '../../src/edge/edge.ts';
 import { createLog } from '../../src/system/log/log.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -13,10 +13,10 @@ import { waitFor } from '../support/wait.ts';
 
 const shop = { app: 'shop', environment: 'production' };
 
-/** Stands in for the root part of the edge: confirms a wanted configuration when the test says so. */
+/** Fake of `sluice-edge.service`: answers each desired configuration, unless the test holds the answers. */
 class Applier {
-  /** wanted configurations that were answered */
-  readonly answered: Wanted[] = [];
+  /** desired configurations that were answered */
+  readonly answered: Desired[] = [];
   /** host name that nginx refuses */
   refused: string | undefined;
   readonly #paths: Paths;
@@ -37,9 +37,9 @@ class Applier {
     this.#isHeld = false;
   }
 
-  async wanted(): Promise<Wanted | undefined> {
+  async wanted(): Promise<Desired | undefined> {
     const text = await readFile(this.#paths.edge.wanted, 'utf8').catch(() => undefined);
-    return text === undefined ? undefined : (JSON.parse(text) as Wanted);
+    return text === undefined ? undefined : (JSON.parse(text) as Desired);
   }
 
   async #look(): Promise<void> {
@@ -77,15 +77,15 @@ async function edgeOf(t: TestContext) {
     applier.hold();
     const added = add(name);
     added.catch(() => undefined);
-    const isWanted = async () => (await applier.wanted())?.hosts.some((host) => host.name === name) === true;
-    await waitFor(isWanted, { what: `a wanted configuration with ${name}` });
+    const isDesired = async () => (await applier.wanted())?.hosts.some((host) => host.name === name) === true;
+    await waitFor(isDesired, { what: `a desired configuration with ${name}` });
     // The call is returned in an object, so that `await` does not wait for the call.
     return { added };
   };
   return { edge, applier, add, names, heldBy };
 }
 
-test('a call that cannot succeed fails at once, while another call waits for nginx', async (t) => {
+test('A call that cannot succeed fails at once, while another call waits for nginx', async (t) => {
   const { edge, applier, names, heldBy } = await edgeOf(t);
   const { added } = await heldBy('first.example.com');
   const wish = { name: 'x.example.com', target: shop, certificate: 'self-signed' } as const;
@@ -103,7 +103,7 @@ test('a call that cannot succeed fails at once, while another call waits for ngi
   assert.deepEqual(names(), ['first.example.com']);
 });
 
-test('calls that wait for nginx share the next configuration', async (t) => {
+test('Calls that wait for nginx share the next configuration', async (t) => {
   const { applier, add, names, heldBy } = await edgeOf(t);
   const { added } = await heldBy('first.example.com');
   const others = ['a', 'b', 'c', 'd'].map((label) => `${label}.example.com`);
@@ -118,7 +118,7 @@ test('calls that wait for nginx share the next configuration', async (t) => {
   );
 });
 
-test('a domain that nginx refuses fails alone, and domains that are added at the same time are served', async (t) => {
+test('A domain that nginx refuses fails alone, and domains that are added at the same time are served', async (t) => {
   const { edge, applier, add, names, heldBy } = await edgeOf(t);
   await add('old.example.com');
   const { added } = await heldBy('first.example.com');
@@ -143,7 +143,7 @@ test('a domain that nginx refuses fails alone, and domains that are added at the
   await waitFor(() => edge.fault === null, { what: 'the end of the fault' });
 });
 
-test('two calls for one name run one after the other', async (t) => {
+test('Two calls for one name run one after the other', async (t) => {
   const { applier, edge, add, heldBy } = await edgeOf(t);
   const { added } = await heldBy('shop.example.com');
   const again = add('shop.example.com');
@@ -153,7 +153,7 @@ test('two calls for one name run one after the other', async (t) => {
   assert.equal(edge.list().length, 1);
 });
 
-test('the removal of an app does not wait for nginx, and a domain that is being added for the app fails', async (t) => {
+test('The removal of an app does not wait for nginx, and adding a domain for the app fails', async (t) => {
   const { edge, applier, names, heldBy } = await edgeOf(t);
   const { added } = await heldBy('shop.example.com');
   await edge.removeOf('shop');

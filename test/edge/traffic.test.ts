@@ -16,7 +16,7 @@ import { startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
 import { wholeFile } from '../support/whole-file.ts';
 
-/** What the tests ask for; websockets are spoken by hand, so that the app needs no package. */
+/** App of the tests. It implements websockets itself, so it needs no package. */
 const app = `
   const { createHash } = require('node:crypto');
   const http = require('node:http');
@@ -97,7 +97,7 @@ async function nginxMemory(): Promise<number> {
   return status.reduce((sum, text) => sum + Number(/VmRSS:\s+(\d+) kB/.exec(text)?.[1]) * 1024, 0);
 }
 
-test('what a client says of where it comes from reaches no app', async () => {
+test('No forwarding header of a client reaches the app', async () => {
   const forged = {
     'x-forwarded-for': '6.6.6.6, 7.7.7.7',
     'x-forwarded-proto': 'http',
@@ -126,7 +126,7 @@ test('what a client says of where it comes from reaches no app', async () => {
   });
 });
 
-test('a request that names one host and asks for another by its target is of the one it is given to', async () => {
+test('The host in the request target does not change the app', async () => {
   const socket = await secureConnection(machine.https, name);
   socket.write(`GET https://${name}/headers HTTP/1.1\r\nHost: evil.example.com\r\nConnection: close\r\n\r\n`);
   let answer = '';
@@ -135,7 +135,7 @@ test('a request that names one host and asks for another by its target is of the
   assert.ok(!answer.includes('evil'));
 });
 
-test('the path reaches the app as it was sent, and its answer the client as it was given', async () => {
+test('Path and answer pass through unchanged', async () => {
   const path = '/url?a=%2F..%2f&b=/../c//d';
   assert.equal((await ask(path)).body, path);
   const html = await ask('/html', { headers: { 'accept-encoding': 'gzip' } });
@@ -145,7 +145,7 @@ test('the path reaches the app as it was sent, and its answer the client as it w
   assert.equal((await ask('/redirect')).headers.location, 'http://127.0.0.1/there');
 });
 
-test('HTTP/2 is spoken, with many requests at a time on one connection', async () => {
+test('nginx serves many requests at a time on one HTTP/2 connection', async () => {
   const session = connectHttp2(`https://127.0.0.1:${machine.https}`, {
     servername: name,
     rejectUnauthorized: false,
@@ -161,14 +161,14 @@ test('HTTP/2 is spoken, with many requests at a time on one connection', async (
   await new Promise<void>((resolve) => session.close(resolve));
 });
 
-test('connections to the app are kept and used again, by other clients too', async () => {
+test('Connections to the app are reused, by other clients too', async () => {
   const ports = new Set<string>();
   for (let n = 0; n < 20; n++) ports.add((await ask('/socket')).body);
   // Each of nginx's two workers has its own, and another after 4 s in which it got none of these requests.
   assert.ok(ports.size < 10, `${ports.size} connections for 20 requests`);
 });
 
-test('a request is sent to the app once, whatever becomes of it', async () => {
+test('A request is sent to the app once, even if it fails', async () => {
   for (const method of ['POST', 'GET', 'PUT']) {
     const before = Number((await ask('/posts')).body);
     assert.equal((await ask('/die', { method, body: method === 'GET' ? undefined : 'x' })).status, 502);
@@ -207,7 +207,7 @@ test('nginx answers 503 with Retry-After for an app that is stopped or has crash
   assert.deepEqual(await askDown(), [200, undefined]);
 });
 
-test('the port of a removed app is held until nginx no longer sends requests there', async () => {
+test('The port of a removed app is held until nginx no longer sends requests there', async () => {
   const host = 'gone.example.com';
   await sluice.deploy('gone', answering('gone'));
   const { port } = await sluice.status('gone');
@@ -232,7 +232,7 @@ test('the port of a removed app is held until nginx no longer sends requests the
   await assert.rejects(askHost(machine.https, host));
 });
 
-test('a websocket carries messages both ways', async () => {
+test('A websocket carries messages both ways', async () => {
   const socket = new WebSocket(`wss://127.0.0.1:${machine.https}/ws`, {
     ...{ servername: name, headers: { host: name }, rejectUnauthorized: false },
   });
@@ -245,7 +245,7 @@ test('a websocket carries messages both ways', async () => {
   await once(socket, 'close');
 });
 
-test('an event is there when it is sent, with no header of the app that asks for that', async () => {
+test('An event arrives when it is sent, without a special header of the app', async () => {
   const asked = request({
     ...{ host: '127.0.0.1', port: machine.https, servername: name, rejectUnauthorized: false, agent: false },
     ...{ path: '/events', headers: { host: name } },
@@ -263,7 +263,7 @@ test('an event is there when it is sent, with no header of the app that asks for
   asked.destroy();
 });
 
-test('an upload of a gigabyte is in the app as it comes, and nowhere on the way', async () => {
+test('An upload of a gigabyte reaches the app as it arrives, and is stored nowhere else', async () => {
   const before = await nginxMemory();
   const asked = request({
     ...{ host: '127.0.0.1', port: machine.https, servername: name, rejectUnauthorized: false, agent: false },
@@ -289,7 +289,7 @@ test('an upload of a gigabyte is in the app as it comes, and nowhere on the way'
   assert.ok(Number((await ask('/memory')).body) < 250 * 1024 ** 2);
 });
 
-test('a client that reads slowly fills neither the memory of nginx nor its disk', async () => {
+test('A slow client fills neither the memory of nginx nor its disk', async () => {
   const before = await nginxMemory();
   const socket = await secureConnection(machine.https, name);
   socket.write(`GET /large HTTP/1.1\r\nHost: ${name}\r\nConnection: close\r\n\r\n`);
@@ -306,7 +306,7 @@ test('a client that reads slowly fills neither the memory of nginx nor its disk'
   assert.ok(received > 100 * 1024 ** 2);
 });
 
-test('a client that does not finish its head is cut off', async () => {
+test('A client that does not finish its request head is disconnected', async () => {
   const socket = await secureConnection(machine.https, name);
   // It is cut off by a reset: nothing is to be kept for such a one.
   socket.on('error', () => undefined);
@@ -321,7 +321,7 @@ test('a client that does not finish its head is cut off', async () => {
   assert.ok(took > 10_000 && took < 25_000, `${took} ms`);
 });
 
-test('deploys lose no request that comes through nginx, on kept connections, posts included', async () => {
+test('Deploys lose no request through nginx, on reused connections, POST included', async () => {
   let isOver = false;
   const statuses = new Map<string, number>();
   const client = async (method: string) => {
@@ -337,7 +337,7 @@ test('deploys lose no request that comes through nginx, on kept connections, pos
   assert.deepEqual([...statuses.keys()].sort(), ['GET 200', 'POST 200']);
 });
 
-test('what becomes of nginx is nothing to the app on its own port', async () => {
+test('The app on its own port does not depend on nginx', async () => {
   const { port } = await sluice.status('shop');
   const open = connect(port, '127.0.0.1');
   open.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');

@@ -9,7 +9,7 @@ import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Paths } from '../../src/config/paths.ts';
-import type { Applied } from '../../src/edge/documents.ts';
+import type { Applied } from '../../src/edge/desired.ts';
 import { Slots } from '../../src/system/concurrency/slots.ts';
 import { listPids, parentOf } from '../../src/system/process/processes.ts';
 import { freePort } from './free-port.ts';
@@ -57,9 +57,9 @@ export class NginxMachine {
   get apiSocket(): string {
     return join(this.directory, 'api.sock');
   }
-  /** the file of ours that comes after other environments, where this nginx reads it */
+  /** the file of ours that comes after other sites, where this nginx reads it */
   get lastConfig(): string {
-    return join(this.directory, 'environments-enabled/zzz-sluice.conf');
+    return join(this.directory, 'sites-enabled/zzz-sluice.conf');
   }
   get certificates(): string {
     return join(this.directory, 'sluice');
@@ -135,7 +135,7 @@ export class NginxMachine {
   }
 }
 
-/** As Debian's, with another environment on the port that is everybody's. */
+/** As Debian's, with another site on the port that is everybody's. */
 function mainConfig(directory: string, http: number): string {
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
     .map((kind) => `${kind}_temp_path ${directory}/${kind};`)
@@ -153,7 +153,7 @@ http {
   server {
     listen ${http} default_server;
     server_name _;
-    return 200 "the other environment";
+    return 200 "the other site";
   }
 }
 `;

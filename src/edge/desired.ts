@@ -1,42 +1,40 @@
 import { isIP } from 'node:net';
 import * as v from 'valibot';
 import { count } from '../config/field-types.ts';
-import { isHostName } from './host-name.ts';
+import { isHostName } from './domain.ts';
 
-const named = {
+const common = {
   name: v.pipe(v.string(), v.check(isHostName, 'a host name')),
-  /** SHA-256 of its file in `certificates`: another certificate is another wish */
+  /** SHA-256 of the host's file in `certificates`: a new certificate is a change */
   certificate: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/, 'a SHA-256 in hex')),
 };
 
 const hostSchema = v.union(
   [
     v.strictObject({
-      ...named,
-      /** where the app listens */
+      ...common,
+      /** address that the app listens on */
       address: v.pipe(
         v.string(),
         v.check((text) => isIP(text) !== 0 && !text.includes('%'), 'a numeric address'),
       ),
       port: count('', 1, 65535),
     }),
-    /** the API: the reader of this document knows where the API listens */
-    v.strictObject({ ...named, api: v.literal(true) }),
+    /** the API: the reader of this document knows its socket */
+    v.strictObject({ ...common, api: v.literal(true) }),
   ],
   'a name with the address of an app, or of the API',
 );
 
-/** A host name that nginx is to answer for. */
-export type WantedHost = v.InferOutput<typeof hostSchema>;
-
-const revision = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
+/** Host name that nginx is to serve. */
+export type DesiredHost = v.InferOutput<typeof hostSchema>;
 
 /**
- * What the server wants of nginx, as `sluice-edge.service` reads it. That one is root and the server is not, so
- * nothing in here is believed: it names no file, and can say no more than which names lead to which ports.
+ * Schema of `wanted.json`, which the server writes and `sluice-edge.service` reads. The reader is root and the server is
+ * not, so the reader trusts nothing in this document. The document names no file: it can only route names to ports.
  */
-export const wantedSchema = v.strictObject({
-  revision,
+export const desiredSchema = v.strictObject({
+  revision: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
   hosts: v.pipe(
     v.array(hostSchema),
     v.maxLength(2000, 'at most 2000 hosts'),
@@ -47,14 +45,14 @@ export const wantedSchema = v.strictObject({
   ),
 });
 
-export type Wanted = v.InferOutput<typeof wantedSchema>;
+export type Desired = v.InferOutput<typeof desiredSchema>;
 
-/** What came of it. */
+/** Schema of `applied.json`, the answer to `wanted.json`. */
 export const appliedSchema = v.strictObject({
-  /** of what was read; 0 where nothing could be made of it */
+  /** revision of the document that was read; 0 if it was unreadable */
   revision: v.number(),
   at: v.string(),
-  /** null where nginx does what was wanted */
+  /** null if nginx serves the desired hosts */
   error: v.nullable(v.strictObject({ message: v.string(), hint: v.string() })),
 });
 

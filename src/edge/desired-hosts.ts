@@ -1,0 +1,188 @@
+import { chmod, mkdir } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
+import * as v from 'valibot';
+import { loadEnvironmentState } from '../config/environment-state.ts';
+import type { Paths } from '../config/paths.ts';
+import type { ServerSettings } from '../config/server-settings.ts';
+import { AppError, errorBody } from '../errors/app-error.ts';
+import { Slots } from '../system/concurrency/slots.ts';
+import { readJson, writeJsonAtomic } from '../system/fs/files.ts';
+import { isWildcard } from '../system/net/address.ts';
+import type { Certificates } from './certificates.ts';
+import { appliedSchema, type Desired, type DesiredHost, desiredSchema } from './desired.ts';
+import type { Domain } from './domain.ts';
+
+/** Failure of the last apply; null if it succeeded. */
+export type EdgeFault = { code: string; message: string; hint: string } | null;
+
+/** Time after a failure after which a new apply is worthwhile, in ms. */
+const retryApplyAfter = 600_000;
+
+/**
+ * Times in ms. `applied`: limit for nginx's test of a large configuration and a reload. `again`: time after which
+ * `wanted.json` is written again, since `sluice-edge.service` may have just ended when the file changed.
+ */
+const deadlines = { applied: 30_000, again: 5_000, poll: 50 };
+
+interface DesiredHostsOptions {
+  paths: Paths;
+  settings: ServerSettings;
+  certificates: Certificates;
+  /** all domains, including those that nginx has not confirmed yet */
+  domains: () => readonly Domain[];
+  /** called when nginx routes to fewer addresses than before */
+  released: () => void;
+  /** limit for one apply, in ms */
+  applyDeadline?: number | undefined;
+}
+
+/**
+ * Has nginx serve the domains: writes the desired hosts into `wanted.json`, and waits for the answer of
+ * `sluice-edge.service` (apply.ts) in `applied.json`.
+ */
+export class DesiredHosts {
+  readonly #options: DesiredHostsOptions;
+  readonly #turns = new Slots(1);
+  /** apply that waits for its turn */
+  #next: Promise<void> | undefined;
+  /** hosts that nginx may serve now: those of the last apply, and of all failed ones before it */
+  #routed: readonly DesiredHost[] = [];
+  #fault: EdgeFault = null;
+  #appliedAt = 0;
+  #revision = 0;
+
+  constructor(options: DesiredHostsOptions) {
+    this.#options = options;
+  }
+
+  get fault(): EdgeFault {
+    return this.#fault;
+  }
+
+  /** Reads the hosts that an earlier server requested. */
+  async load(): Promise<void> {
+    this.#routed = (await this.#desired())?.hosts ?? [];
+  }
+
+  /** Creates the directories. The modes do not depend on the umask: nginx reads the challenges. */
+  async prepare(): Promise<void> {
+    const { directory, challenges, certificates, openOrders } = this.#options.paths.edge;
+    for (const [path, mode] of [
+      [directory, 0o711],
+      [challenges, 0o755],
+      [certificates, 0o700],
+      [openOrders, 0o700],
+    ] as const) {
+      await mkdir(path, { recursive: true });
+      await chmod(path, mode);
+    }
+  }
+
+  /** Addresses of apps to which nginx may send requests now. */
+  get routed(): { host: string; port: number }[] {
+    return this.#routed.flatMap((host) =>
+      'address' in host ? [{ host: host.address, port: host.port }] : [],
+    );
+  }
+
+  /** True if an apply is worthwhile: after a failure, only from time to time. */
+  get isDue(): boolean {
+    return this.#fault === null || Date.now() - this.#appliedAt > retryApplyAfter;
+  }
+
+  /**
+   * Has nginx serve all domains that have a certificate and an app, and no others. Calls that wait during an earlier turn
+   * share the next turn.
+   * @throws AppError `nginx_failed` with nginx's message; `edge_unavailable` without an answer
+   */
+  apply(): Promise<void> {
+    this.#next ??= this.#turns.run(() => {
+      this.#next = undefined;
+      return this.#apply(this.#options.domains());
+    });
+    return this.#next;
+  }
+
+  /** Has nginx serve some of the domains, in a turn of its own. @param domains called when the turn begins */
+  applyOnly(domains: () => readonly Domain[]): Promise<void> {
+    return this.#turns.run(() => this.#apply(domains()));
+  }
+
+  async #apply(domains: readonly Domain[]): Promise<void> {
+    try {
+      const all = await Array.fromAsync(domains, (domain) => this.#hostOf(domain));
+      const hosts = all.filter((host) => host !== undefined);
+      this.#routed = [...this.#routed, ...hosts];
+      await this.#request(hosts);
+      this.#routed = hosts;
+      this.#fault = null;
+      this.#options.released();
+    } catch (error) {
+      this.#fault = errorBody(error);
+      throw error;
+    } finally {
+      this.#appliedAt = Date.now();
+    }
+  }
+
+  async #hostOf({ name, target }: Domain): Promise<DesiredHost | undefined> {
+    const { paths, settings, certificates } = this.#options;
+    const certificate = certificates.known(name)?.fingerprint;
+    if (certificate === undefined) return undefined;
+    if (target === null) return { name, api: true, certificate };
+    const state = await loadEnvironmentState(paths.environment(target).state);
+    const { host } = settings.apps;
+    return state && { name, address: isWildcard(host) ? '127.0.0.1' : host, port: state.port, certificate };
+  }
+
+  /** Writes the desired hosts, unless nginx serves them already, and waits for the answer. */
+  async #request(hosts: DesiredHost[]): Promise<void> {
+    const [desired, applied] = [await this.#desired(), await this.#applied()];
+    const isApplied = desired?.revision === applied?.revision && applied?.error === null;
+    if (isApplied && isDeepStrictEqual(desired?.hosts, hosts)) return;
+    if (desired === undefined && hosts.length === 0) return;
+    const revision = Math.max(this.#revision, desired?.revision ?? 0, applied?.revision ?? 0) + 1;
+    this.#revision = revision;
+    const { paths, applyDeadline = deadlines.applied } = this.#options;
+    const end = Date.now() + applyDeadline;
+    while (Date.now() < end) {
+      await writeJsonAtomic(paths.edge.wanted, { revision, hosts } satisfies Desired);
+      const answer = await this.#answer(revision, Math.min(end, Date.now() + deadlines.again));
+      if (answer === undefined) continue;
+      if (answer.error === null) return;
+      throw new AppError('nginx_failed', answer.error.message, { hint: answer.error.hint });
+    }
+    throw new AppError(
+      'edge_unavailable',
+      `nothing on this machine has configured nginx within ${applyDeadline / 1000} s`,
+      {
+        hint: 'sluice-edge.path and sluice-edge.service of a system-wide install configure nginx: run `systemctl status sluice-edge.path sluice-edge.service`. An install with `./install.sh --local` has no domains: use a proxy of your own.',
+      },
+    );
+  }
+
+  /** Waits for the answer to a revision. Revision 0 answers an unreadable file, so another program has overwritten it. */
+  async #answer(revision: number, end: number) {
+    for (;;) {
+      const applied = await this.#applied();
+      if (applied?.revision === revision) return applied;
+      if (Date.now() > end) return undefined;
+      await sleep(deadlines.poll);
+    }
+  }
+
+  #desired() {
+    return readValid(desiredSchema, this.#options.paths.edge.wanted);
+  }
+
+  #applied() {
+    return readValid(appliedSchema, this.#options.paths.edge.applied);
+  }
+}
+
+/** Reads a document. A damaged one counts as absent: it is written again. */
+async function readValid<T>(schema: v.GenericSchema<unknown, T>, path: string): Promise<T | undefined> {
+  const result = v.safeParse(schema, await readJson(path).catch(() => undefined));
+  return result.success ? result.output : undefined;
+}
