@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import type { Router } from '@koa/router';
 import type { AppStatus } from '../../apps/status.ts';
+import type { EdgeFault } from '../../edge/desired-hosts.ts';
 import type { DomainView } from '../../edge/domain.ts';
 import type { Edge } from '../../edge/edge.ts';
-import type { EdgeFault } from '../../edge/desired-hosts.ts';
 import type { LimitsReport, RunnerUsage } from '../../protocol/runner.ts';
 import type { AppService } from '../../service/app-service.ts';
 import { mayAccess, need, needAllApps } from '../auth/principal.ts';
