@@ -1,10 +1,11 @@
+import type { ScheduledTask } from 'node-cron';
 import type { LogSpec } from '../protocol/runner.ts';
 import { Slots } from '../system/concurrency/slots.ts';
+import { nodeCron } from '../system/node-cron.ts';
 import { AppLog } from './app-log.ts';
-import { compressRotated, keepNewest, keepWithin } from './archive.ts';
-import { type RotationSchedule, scheduleRotation } from './rotation-schedule.ts';
+import { compressRotated, removeOldest, removeOldestOfAll } from './archive.ts';
 
-/** How the log of an app is kept. */
+/** Settings of an app's log. */
 type LogPolicy = Omit<LogSpec, 'overflow' | 'secrets'>;
 
 interface Entry {
@@ -12,88 +13,87 @@ interface Entry {
   policy: LogPolicy;
 }
 
-/** The logs of all apps, each opened once, and what is done to them when the hour or their size has come. */
+/** Logs of all apps. Rotates them at their times, compresses rotated files and removes old ones. */
 export class AppLogs {
   readonly #entries = new Map<string, Entry>();
-  /** one for each expression, and not for each app: they may cost memory */
-  readonly #schedules = new Map<string, RotationSchedule>();
+  /** by cron expression */
+  readonly #schedules = new Map<string, ScheduledTask>();
   readonly #allDirectories: () => Promise<string[]>;
-  readonly #at: (directory: string) => string;
-  readonly #fault: (what: string, error: unknown) => void;
-  /** one at a time: compressing is work that nobody waits for */
+  readonly #safePath: (directory: string) => string;
+  readonly #failed: (what: string, error: unknown) => void;
+  /** one at a time: nobody waits for a compression */
   readonly #upkeep = new Slots(1);
 
   /**
-   * @param allDirectories of all logs there are on this machine, of apps that do not run too
-   * @param fault told what could not be done
-   * @param at the path by which a directory is to be used, where that is another one
+   * @param allDirectories returns the directories of all logs on this machine, including apps that do not run
+   * @param failed called with failures, and the log that they concern
+   * @param safePath returns a path that reaches a directory although another user may rename directories above it
    */
   constructor(
     allDirectories: () => Promise<string[]>,
-    fault: (what: string, error: unknown) => void,
-    at: (directory: string) => string = (directory) => directory,
+    failed: (what: string, error: unknown) => void,
+    safePath: (directory: string) => string = (directory) => directory,
   ) {
     this.#allDirectories = allDirectories;
-    this.#at = at;
-    this.#fault = fault;
+    this.#safePath = safePath;
+    this.#failed = failed;
   }
 
-  /** The log in `policy.directory`, from now on kept by this policy. */
+  /** Returns the log in `policy.directory`, with this policy from now on. There is one writer per directory. */
   get(policy: LogPolicy): AppLog {
     const { directory } = policy;
     const known = this.#entries.get(directory);
     if (known !== undefined && isSame(known.policy, policy)) return known.log;
-    // One for as long as we live: two that write the same file would each rotate it under the other.
     const log = known?.log ?? this.#create(policy);
-    void log.resize(policy.size);
+    log.resize(policy.size);
     this.#entries.set(directory, { log, policy });
-    this.#arrange();
-    // Also now: what was killed in the middle of it has left work behind.
+    this.#updateSchedules();
+    // A runner that was killed may have left work.
     this.#maintain(directory);
     return log;
   }
 
-  /** Nobody writes into it any more, for the time being: what it held open may be removed. */
-  async rest(directory: string): Promise<void> {
+  /** Closes a log that nobody writes to for now, so that its directory can be removed. */
+  async close(directory: string): Promise<void> {
     await this.#entries.get(directory)?.log.close();
   }
 
-  /** It is about to be removed, with its directory: nothing is written there any more. */
-  async forget(directory: string): Promise<void> {
+  /** Stops all work on a log that is about to be removed with its directory. */
+  async remove(directory: string): Promise<void> {
     const entry = this.#entries.get(directory);
     this.#entries.delete(directory);
-    this.#arrange();
-    await entry?.log.end();
+    this.#updateSchedules();
+    await entry?.log.remove();
     await this.#upkeep.run(async () => undefined);
   }
 
-  async close(): Promise<void> {
+  async closeAll(): Promise<void> {
     const logs = [...this.#entries.values()].map(({ log }) => log);
     this.#entries.clear();
-    this.#arrange();
+    this.#updateSchedules();
     await Promise.all(logs.map((log) => log.close()));
-    // What is under way of it comes to its end; the rest finds no entry any more.
+    // Waits for current upkeep. Upkeep that is queued finds no entry.
     await this.#upkeep.run(async () => undefined);
   }
 
-  /** Has a schedule for each expression that there is, and for no other. */
-  #arrange(): void {
-    const wanted = new Set([...this.#entries.values()].map(({ policy }) => policy.schedule));
-    for (const [expression, schedule] of this.#schedules) {
-      if (wanted.has(expression)) continue;
-      schedule.end();
+  #updateSchedules(): void {
+    const expressions = new Set([...this.#entries.values()].map(({ policy }) => policy.schedule));
+    for (const [expression, task] of this.#schedules) {
+      if (expressions.has(expression)) continue;
+      void task.destroy();
       this.#schedules.delete(expression);
     }
-    for (const expression of wanted) {
+    for (const expression of expressions) {
       if (this.#schedules.has(expression)) continue;
       try {
-        this.#schedules.set(
-          expression,
-          scheduleRotation(expression, () => this.#rotateAll(expression)),
-        );
+        const rotate = () => this.#rotateAll(expression);
+        const task = nodeCron().schedule(expression, rotate, { suppressMissedWarning: true });
+        // A machine that was suspended at the time of a rotation makes up for it.
+        task.on('execution:missed', rotate);
+        this.#schedules.set(expression, task);
       } catch (error) {
-        // The scheduler's module may need a descriptor when none is free. The next process of an app tries again.
-        this.#fault(`logs are not rotated at ${expression}`, error);
+        // The module may need a descriptor when none is free. The next process of an app tries again.
+        this.#failed(`logs are not rotated at ${expression}`, error);
       }
     }
   }
@@ -101,33 +101,31 @@ export class AppLogs {
   #rotateAll(expression: string): void {
     for (const [directory, { log, policy }] of this.#entries) {
       if (policy.schedule !== expression) continue;
-      log.rotate().catch((error: unknown) => this.#fault(`${directory} not rotated`, error));
+      log.rotate().catch((error: unknown) => this.#failed(`${directory} not rotated`, error));
     }
   }
 
   #create({ directory, size }: LogPolicy): AppLog {
     return new AppLog({
       directory,
-      at: this.#at,
+      safePath: this.#safePath,
       size,
       rotated: () => this.#maintain(directory),
-      failed: (error) => this.#fault(`${directory} cannot be written`, error),
+      failed: (error) => this.#failed(`${directory} cannot be written`, error),
     });
   }
 
   #maintain(directory: string): void {
     this.#upkeep
       .run(async () => {
-        const entry = this.#entries.get(directory);
-        if (entry === undefined) return;
-        const { log, policy } = entry;
-        const newest = await log.newest();
-        const at = this.#at(directory);
-        await keepNewest(at, policy.keep, newest);
-        await compressRotated(at, newest);
-        await keepWithin(await this.#allDirectories(), policy.maxBytes);
+        const policy = this.#entries.get(directory)?.policy;
+        if (policy === undefined) return;
+        const path = this.#safePath(directory);
+        await removeOldest(path, policy.keep);
+        await compressRotated(path);
+        await removeOldestOfAll(await this.#allDirectories(), policy.maxBytes);
       })
-      .catch((error: unknown) => this.#fault(`${directory} not tidied`, error));
+      .catch((error: unknown) => this.#failed(`${directory} not tidied`, error));
   }
 }
 

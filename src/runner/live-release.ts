@@ -134,6 +134,6 @@ export class LiveRelease {
 
   /** Adds a line about the whole environment to the app's log. */
   #logInApp({ log, release }: GenerationSpec, text: string): void {
-    void this.#options.logs.get(log).say({ release, process: '-' }, text);
+    void this.#options.logs.get(log).report({ release, process: '-' }, text);
   }
 }

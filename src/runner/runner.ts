@@ -109,7 +109,7 @@ export class Runner {
     this.#ticker.stop();
     this.#keeper.stop();
     await this.#outputs.end();
-    await this.#logs.close();
+    await this.#logs.closeAll();
     await this.#ports.dismiss();
   }
 
@@ -128,7 +128,7 @@ export class Runner {
     await Promise.all([...this.#targets.values()].map((target) => target.leave()));
     await Promise.allSettled(this.#jobs);
     await this.#outputs.stop();
-    await this.#logs.close();
+    await this.#logs.closeAll();
   }
 
   /**
@@ -213,7 +213,7 @@ export class Runner {
         const target = parseEnvironmentName(key);
         if (this.#ground.files === undefined || target === undefined) return null;
         await this.#target(key).stop();
-        await this.#logs.forget(this.#paths.environment(target).logs);
+        await this.#logs.remove(this.#paths.environment(target).logs);
         await this.#ground.files.forget(key, aside);
         this.#targets.delete(key);
         return null;

@@ -230,7 +230,7 @@ export class AppSupervisor {
     const schedules = this.#liveRelease.stopSchedules();
     const { ended } = await this.#turns.run(() => this.#retireAll());
     await Promise.all([ended, schedules]);
-    if (this.isEmpty && this.#logDirectory !== undefined) await this.#options.logs.rest(this.#logDirectory);
+    if (this.isEmpty && this.#logDirectory !== undefined) await this.#options.logs.close(this.#logDirectory);
   }
 
   async #retireAll(): Promise<{ ended: Promise<unknown> }> {
@@ -347,7 +347,7 @@ export class AppSupervisor {
     const bound = await ListeningPort.bind(spec, left.length > 0).catch((error: unknown) => {
       if (error instanceof AppError) {
         const text = `release ${release} cannot start: ${error.message}. ${error.hint}`;
-        void this.#options.logs.get(log).say({ release, process: '-' }, text);
+        void this.#options.logs.get(log).report({ release, process: '-' }, text);
       }
       throw error;
     });

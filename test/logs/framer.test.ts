@@ -136,7 +136,7 @@ test('1,000 variables multiply the cost of a line by a small factor', async (t) 
   const failed = (error: Error) => assert.fail(error);
   const log = new AppLog({ directory, size: 2 ** 40, rotated: () => undefined, failed });
   t.after(async () => {
-    await log.end();
+    await log.remove();
     await rm(directory, { recursive: true });
   });
   const random = randomNumbers(1);

@@ -17,7 +17,7 @@ test('logs are rotated at their time, those that something was written into, and
     async () => [busy, quiet],
     (what, error) => faults.push(`${what}: ${String(error)}`),
   );
-  t.after(() => logs.close());
+  t.after(() => logs.closeAll());
   const log = logs.get({ ...policy, directory: busy });
   await logs.get({ ...policy, directory: quiet }).write('only one line\n');
   await waitFor(
@@ -43,7 +43,7 @@ test('all logs together are kept within their bound: the oldest goes, whose ever
     async () => directories,
     (what, error) => assert.fail(`${what}: ${String(error)}`),
   );
-  t.after(() => logs.close());
+  t.after(() => logs.closeAll());
   const never = { ...policy, schedule: '0 0 1 1 *', keep: 100, size: 20_000, maxBytes: 120_000 };
   const open = directories.map((directory) => logs.get({ ...never, directory }));
   // Letters that gzip makes little of: those of the second log alone come to some 130,000 bytes.
@@ -55,7 +55,7 @@ test('all logs together are kept within their bound: the oldest goes, whose ever
   });
   assert.ok((await rotatedLogs(directories[1] as string)).length > 3);
   // Their upkeep goes on, and the directory is removed before what was to be done after the test.
-  await logs.close();
+  await logs.closeAll();
 });
 
 test('what is being rotated away is not taken for what has been: no line is lost to the compression', async (t) => {
@@ -65,11 +65,11 @@ test('what is being rotated away is not taken for what has been: no line is lost
     async () => [directory],
     (what, error) => faults.push(`${what}: ${String(error)}`),
   );
-  t.after(() => logs.close());
+  t.after(() => logs.closeAll());
   const log = logs.get({ ...policy, schedule: '0 0 1 1 *', keep: 10_000, size: 300, directory });
   for (let count = 0; count < 1500; count += 1)
-    await log.say({ release: 1, process: 'web.0' }, String(count).padStart(99, '0'));
-  await logs.close();
+    await log.report({ release: 1, process: 'web.0' }, String(count).padStart(99, '0'));
+  await logs.closeAll();
   assert.deepEqual(faults, []);
   assert.deepEqual(
     (await appLog(directory)).map(({ text }) => Number(text)),
@@ -83,7 +83,7 @@ test('a log has one writer for as long as it is kept, also when it is to be rota
     async () => [directory],
     (what, error) => assert.fail(`${what}: ${String(error)}`),
   );
-  t.after(() => logs.close());
+  t.after(() => logs.closeAll());
   const never = { ...policy, schedule: '0 0 1 1 *', keep: 100, directory };
   const log = logs.get({ ...never, size: 1024 ** 2 });
   const line = `${'x'.repeat(99)}\n`;
@@ -92,9 +92,9 @@ test('a log has one writer for as long as it is kept, also when it is to be rota
   const smaller = logs.get({ ...never, size: 1000 });
   assert.equal(smaller, log);
   for (let count = 0; count < 50; count += 1) await log.write(line);
-  await logs.rest(directory);
+  await logs.close(directory);
   await log.write(line);
   assert.ok((await rotatedLogs(directory)).length > 3);
   // Here, and not only afterwards: then its directory would go first.
-  await logs.close();
+  await logs.closeAll();
 });

@@ -104,7 +104,7 @@ async function flood(
     signalProcess(-(child.pid as number), 'SIGKILL');
     await capture.stop();
     capture.close();
-    await log.end();
+    await log.remove();
     await removeDirectory(directory);
   });
   return { directory: logs, ended: capture.ended, seen: () => seen, limited: () => limited };

@@ -75,7 +75,7 @@ async function setUp(t: TestContext) {
   const outputs = new Outputs(join(home, 'outputs'), logs, (message) => assert.fail(message));
   t.after(async () => {
     await outputs.stop();
-    await logs.close();
+    await logs.closeAll();
   });
   const log = {
     directory: join(home, 'logs'),

@@ -27,7 +27,7 @@ test('of the outputs that only other processes hold open, the newest 16 are read
   t.after(async () => {
     for (const fd of held) closeSync(fd);
     await outputs.stop();
-    await logs.close();
+    await logs.closeAll();
     await removeDirectory(directory);
   });
   for (const output of open) output.capture();

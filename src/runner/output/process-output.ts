@@ -118,7 +118,7 @@ export class ProcessOutput {
   /** Says something of the process in the log of its app. */
   note(text: string): void {
     const { log, origin, masker } = this.#options;
-    void log.say(origin, masker.maskText(text));
+    void log.report(origin, masker.maskText(text));
   }
 
   /** Waits, for a moment, until all that the process printed is in the log. */

@@ -71,7 +71,7 @@ export class Schedule {
     const results = new CronResults(() => this.#options.at(spec.paths.cron), this.#options.log);
     const log = this.#options.logs.get(spec.log);
     for (const name of results.interrupted)
-      void log.say({ release: spec.release, process: `cron.${name}` }, `failed: ${cutOff}`);
+      void log.report({ release: spec.release, process: `cron.${name}` }, `failed: ${cutOff}`);
     return results;
   }
 
@@ -114,7 +114,7 @@ export class Schedule {
     const isFull = this.#countUnderWay() >= mostRuns;
     if ((running > 0 && !cron.overlap) || isFull) {
       const why = isFull ? `${mostRuns} runs of the app have not ended` : 'the last run has not ended';
-      await log.say(origin, `is due, and ${why}: left out`);
+      await log.report(origin, `is due, and ${why}: left out`);
       const detail = isFull ? `${mostRuns} runs of the app had not ended` : 'the last run had not ended';
       this.#results?.set(cron.name, { at, durationMs: 0, outcome: 'skipped', detail });
       return;
@@ -127,7 +127,7 @@ export class Schedule {
       const durationMs = Math.round(performance.now() - start);
       const outcome = failed ? 'failed' : 'done';
       this.#results?.set(cron.name, { at, durationMs, outcome, detail });
-      await log.say(origin, `${outcome}: ${detail}, after ${formatDuration(durationMs)}`);
+      await log.report(origin, `${outcome}: ${detail}, after ${formatDuration(durationMs)}`);
     } finally {
       const left = (this.#underWay.get(cron.name) ?? 1) - 1;
       if (left > 0) this.#underWay.set(cron.name, left);
