@@ -1,20 +1,20 @@
 #!/bin/sh
-# Installs Sluice on this machine, or brings it up to date: ./install.sh, or curl … | sudo sh. --dry-run says what it would do.
+# Installs or upgrades Sluice on this machine: ./install.sh, or curl … | sudo sh. --dry-run lists the steps.
 #
-# What it leaves: /opt/sluice (programs and install.log), /var/lib/sluice (state), the users sluice and sluice-git, units in
-# /etc/systemd/system, /etc/sysctl.d/60-sluice.conf, /etc/ssh/sshd_config.d/sluice.conf, /usr/local/bin/sluice. Packages of
-# Debian's are installed where they are missing, and nothing else in /usr or /etc is touched; with domains, nginx has
-# conf.d/sluice.conf, sluice/ and maybe sites-enabled/zzz-sluice.conf in /etc/nginx. The script stops if a user, a unit or a
-# directory that is not Sluice's has one of these names.
+# Result: /opt/sluice (programs and install.log), /var/lib/sluice (state), the users sluice and sluice-git, units in
+# /etc/systemd/system, /etc/sysctl.d/60-sluice.conf, /etc/ssh/sshd_config.d/sluice.conf, /usr/local/bin/sluice, and missing
+# Debian packages. Nothing else in /usr or /etc changes. With domains, nginx has conf.d/sluice.conf, sluice/ and maybe
+# sites-enabled/zzz-sluice.conf in /etc/nginx. The script stops if a user, a unit or a directory of another program has one of
+# these names.
 #
-# Node.js and npm come from nodejs.org, or, where NPM_CONFIG_REGISTRY names a registry, from there; whatever is downloaded
-# must have the checksum in config/runtime.sha256, beside which stands where those are from.
+# Node.js and npm come from nodejs.org, or from the registry in NPM_CONFIG_REGISTRY. Downloads must have the checksums in
+# config/runtime.sha256.
 #
-# Read from main, at the end: a download that breaks off before it runs nothing.
+# Start reading at main, at the end: an incomplete download of this script runs nothing.
 set -eu
 
-# Where Sluice itself is downloaded from when this script is piped into a shell and SLUICE_SOURCE says nothing else: the
-# URL of a .tar.gz, filled in by whoever publishes the script.
+# Source of Sluice if this script is piped into a shell without SLUICE_SOURCE: the URL of a .tar.gz. The publisher of the script
+# fills it in.
 published=''
 
 root=/opt/sluice
@@ -23,17 +23,17 @@ log=$root/install.log
 command=/usr/local/bin/sluice
 users="sluice sluice-git"
 units="sluice-runner.service sluice.service"
-# The unit that opens the API's sockets. Earlier versions have none.
+# Unit that opens the API's sockets. Earlier versions have none.
 socket=sluice.socket
-# The units that set up nginx for domains, and the files that they write: see src/edge/apply.ts.
+# Units that configure nginx for domains, and the files that they write: see src/edge/apply.ts.
 edge="sluice-edge.service sluice-edge.path"
 nginx_main=/etc/nginx/conf.d/sluice.conf
 nginx_last=/etc/nginx/sites-enabled/zzz-sluice.conf
-# Lists the Debian packages that this script has installed, so that --uninstall can name them.
+# List of the Debian packages that this script has installed, for --uninstall.
 packages=$root/packages
-# What of a checkout is installed.
+# Parts of a checkout that are installed.
 parts="bin libexec src hooks config docs examples install.sh package.json package-lock.json .npmrc README.md CHANGELOG.md LICENSE"
-# The variables of the caller that the installation uses. All others are dropped.
+# Variables of the caller that the installation uses. It drops all others.
 passed="SLUICE_SOURCE SLUICE_SHA256 NPM_CONFIG_REGISTRY npm_config_registry http_proxy https_proxy no_proxy all_proxy HTTP_PROXY"
 passed="$passed HTTPS_PROXY NO_PROXY ALL_PROXY NODE_EXTRA_CA_CERTS SSL_CERT_FILE SSL_CERT_DIR SSH_CONNECTION SUDO_USER TERM"
 
@@ -41,26 +41,26 @@ usage() {
   cat <<'TEXT'
 Usage: install.sh [OPTION...]
 
-Installs Sluice system-wide, or brings it up to date. It may be run again at any time: it repairs what is amiss.
+Install or upgrade Sluice system-wide. Run it again at any time to repair the installation.
 
-  --dry-run            say what would be done, and change nothing
+  --dry-run            list what would be done, and change nothing
   --yes                do not ask
-  --domain NAME        serve the API and git over HTTPS at this host name, through nginx, which is installed where it is missing
-  --listen HOST:PORT   address of the HTTP API; 127.0.0.1:8700 unless set
-  --rollback           back to the version before
-  --uninstall          stop all apps and remove Sluice; their files stay, in /var/lib/sluice
-  --uninstall --purge  remove these too, and all users that were made
-  --version            what is installed, and what would be
-  --local [--stop]     no root, no systemd: run it from this checkout, with its state in .sluice
+  --domain NAME        serve the API and git over HTTPS at this host name, through nginx (installed if missing)
+  --listen HOST:PORT   address of the HTTP API (default 127.0.0.1:8700)
+  --rollback           return to the previous version
+  --uninstall          stop all apps and remove Sluice; keep their files in /var/lib/sluice
+  --uninstall --purge  remove these files and all users of Sluice, too
+  --version            print the installed version and the version of the source
+  --local [--stop]     run Sluice from this checkout without root and systemd; its state is in .sluice
   --help
 
-SLUICE_SOURCE says what to install: a directory, a .tar.gz file or the URL of one; else the checkout that this script is in.
-SLUICE_SHA256 is the checksum that such a file must have; http:// is refused without it.
+SLUICE_SOURCE names what to install: a directory, a .tar.gz file or its URL. Default: the checkout of this script.
+SLUICE_SHA256 is the checksum of such a file. http:// requires it.
 NPM_CONFIG_REGISTRY names the npm registry to use.
 TEXT
 }
 
-# ---- what to do
+# ---- options and steps
 
 parse_options() {
   while [ $# -gt 0 ]; do
@@ -74,11 +74,11 @@ parse_options() {
       --rollback | --uninstall | --version) action=${1#--} ;;
       --purge) purge=yes ;;
       -h | --help) action=usage ;;
-      *) wrong_usage "there is no option $1" ;;
+      *) wrong_usage "unknown option $1" ;;
     esac
     shift
   done
-  [ $purge = no ] || [ "$action" = uninstall ] || wrong_usage "--purge goes with --uninstall"
+  [ $purge = no ] || [ "$action" = uninstall ] || wrong_usage "--purge requires --uninstall"
   [ -z "$listen" ] || echo "$listen" | grep -Eq '^([0-9.]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}$' ||
     wrong_usage "--listen takes an address and a port, as in 0.0.0.0:8700 or [::]:8700"
 }
@@ -88,10 +88,10 @@ install() {
   make_temporary "$(nearest "${root%/*}")"
   begin_log
   find_source
-  [ -n "$installed" ] || confirm "Sluice will be installed in $root, with its state in $home."
+  [ -n "$installed" ] || confirm "This installs Sluice in $root, with its state in $home."
   install_packages
   get_source
-  hand_over
+  continue_with_other_script
   make_users
   make_directories
   install_version
@@ -102,15 +102,15 @@ install() {
   remove_old_versions
   make_token
   publish
-  say_what_next
-  [ -z "$unpublished" ] || fail "https://$unpublished is not served yet; all else is done" "$remedy"
+  print_next_steps
+  [ -z "$unpublished" ] || fail "https://$unpublished is not served yet; everything else is done" "$remedy"
 }
 
-# ---- the environment of all that is started here
+# ---- environment of the programs that this script starts
 
-# Drops all that the caller passes on, except the variables in `passed`. Programs read code and settings from the places that
-# variables name (NODE_OPTIONS, HOME, TMPDIR ...), from the working directory, and from /tmp, where every user can write.
-# A script that is piped into a shell cannot start itself anew with `env -i`.
+# Drops the caller's variables, except those in `passed`, and leaves its directory. Programs read code and settings from places
+# that variables name (NODE_OPTIONS, HOME, TMPDIR ...), from the working directory, and from /tmp, where every user can write.
+# A script that is piped into a shell cannot restart itself with `env -i`.
 isolate() {
   export PATH=/usr/sbin:/usr/bin:/sbin:/bin
   for name in $(env -0 | tr '\n\0' ' \n' | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p'); do
@@ -125,7 +125,7 @@ isolate() {
   cd /
 }
 
-# The path or URL, as seen from the directory where this script was started.
+# Prints a path or URL, relative to the directory where this script was started, as an absolute one.
 absolute() {
   case $1 in
     /* | http://* | https://*) echo "$1" ;;
@@ -133,7 +133,7 @@ absolute() {
   esac
 }
 
-# Makes the directory for all temporary files, which is also HOME. Only root can open it. The lock says that it is in use.
+# Creates the directory for temporary files, which is also HOME. Only root can open it. A lock marks it as used.
 make_temporary() {
   temporary=$(mktemp -d "$1/.sluice-install-XXXXXX")
   exec 8<"$temporary"
@@ -141,7 +141,7 @@ make_temporary() {
   export HOME="$temporary" TMPDIR="$temporary"
 }
 
-# Removes what runs that were killed have left.
+# Removes leftovers of killed runs.
 sweep() {
   free_ports
   for left in "${root%/*}"/.sluice-install-* /run/.sluice-install-*; do
@@ -151,23 +151,23 @@ sweep() {
   for left in "${home%/*}"/.sluice-??????; do [ ! -d "$left" ] || rmdir "$left" || :; done
 }
 
-# ---- checks: nothing is changed
+# ---- checks, which change nothing
 
 check_machine() {
-  step "checks" "See docs/install.md, \"What it needs\"."
+  step "checks" "See docs/install.md, \"Requirements\"."
   must_be_root
   [ -d /run/systemd/system ] || fail "this machine was not started by systemd" \
-    "Sluice is started and watched by it. Without it, or in a container: ./install.sh --local"
+    "Sluice needs systemd. Without systemd, or in a container: ./install.sh --local"
   # shellcheck disable=SC1091
   system=$(. /etc/os-release && echo "$ID ${VERSION_ID-}")
   case $system in
     "debian 12"* | "debian 13"* | "debian " | "ubuntu 22.04" | "ubuntu 24.04" | "ubuntu 2"[5-9]*) ;;
-    *) fail "this is no Debian 12 or 13, and no Ubuntu from 22.04 on: $system" "./install.sh --local works on other systems." ;;
+    *) fail "unsupported system: $system (expected Debian 12 or 13, or Ubuntu 22.04 or later)" "./install.sh --local works on other systems." ;;
   esac
   case $(uname -m) in
     x86_64) arch=x64 ;;
     aarch64) arch=arm64 ;;
-    *) fail "there is no Node.js to carry for a processor like this: $(uname -m)" "x86_64 and aarch64 are supported." ;;
+    *) fail "unsupported processor: $(uname -m)" "x86_64 and aarch64 are supported." ;;
   esac
   installed=$(readlink "$root/current" || :)
   if [ -z "$installed" ]; then
@@ -178,56 +178,56 @@ check_machine() {
     check_space "$home" 16
   fi
   memory=$(memory_mb)
-  [ "$memory" -ge 400 ] || fail "this machine has $memory MB of memory, and it takes 400" "Take a larger one."
+  [ "$memory" -ge 400 ] || fail "this machine has $memory MB of memory, and Sluice needs 400 MB" "Use a larger machine."
   check_names
   check_ports
 }
 
-# @param directory, MB that must be free for it
+# @param directory, required free space in MB
 check_space() {
   there=$(nearest "$1")
   # For root, only a file system that is mounted read-only is not writable.
   [ -w "$there" ] || fail "$there cannot be written: $(file_system "$there") is mounted read-only"
   free=$(df -Pm "$there" | awk 'NR == 2 { print $4 }')
   [ "$free" -ge "$2" ] || fail "$1 needs $2 MB, and $(file_system "$there") has $free MB free" \
-    "Make room, then run this again."
+    "Free some space, then run this again."
 }
 
 file_system() {
   df -P "$1" | awk 'NR == 2 { print "the file system of " $6 }'
 }
 
-# Stops if something that is not Sluice's has one of our names, so that nothing else is taken over, changed or removed.
+# Stops if something else has one of Sluice's names, so that the installation changes and removes nothing else.
 check_names() {
   for user in $users; do
     if getent passwd "$user" >/dev/null; then
-      is_our_user "$user" || fail "there is a user $user that is not Sluice's: $(getent passwd "$user")" \
+      is_our_user "$user" || fail "the user $user is not Sluice's: $(getent passwd "$user")" \
         "Sluice needs this name. Rename that user (usermod --login NEW $user; groupmod --new-name NEW $user), or remove it."
     elif getent group "$user" >/dev/null; then
-      fail "there is a group $user that is not Sluice's: $(getent group "$user")" \
+      fail "the group $user is not Sluice's: $(getent group "$user")" \
         "Sluice needs this name. Rename that group: groupmod --new-name NEW $user"
     fi
   done
-  [ ! -d "$home" ] || is_our_home || fail "there is a directory $home of the user $(stat -c %U "$home"), which is not Sluice's" \
-    "Sluice needs this directory: move the other one away."
+  [ ! -d "$home" ] || is_our_home || fail "the directory $home, of the user $(stat -c %U "$home"), is not Sluice's" \
+    "Sluice needs this directory: move that one."
   # Every run of this script begins a log.
-  [ -z "$(ls -A "$root" 2>/dev/null | grep -vx lost+found)" ] || [ -f "$log" ] || fail "there is a directory $root that is not Sluice's" \
-    "Sluice needs this directory: move the other one away."
+  [ -z "$(ls -A "$root" 2>/dev/null | grep -vx lost+found)" ] || [ -f "$log" ] || fail "the directory $root is not Sluice's" \
+    "Sluice needs this directory: move that one."
   for unit in $units $socket $edge; do
     file=$(systemctl show --property FragmentPath --value "$unit" 2>/dev/null) || file=
     [ -z "$file" ] || [ ! -f "$file" ] || grep -q '^Description=Sluice' "$file" ||
-      fail "there is a unit $unit that is not Sluice's: $file" "Sluice needs this name: rename the other one."
+      fail "the unit $unit is not Sluice's: $file" "Sluice needs this name: rename that unit."
   done
 }
 
-# Stops if another program has one of our ports. nginx may have ports 80 and 443.
+# Stops if another program uses one of Sluice's ports. nginx may use ports 80 and 443.
 check_ports() {
   port=${listen##*:}
   port=${port:-$(configured port)}
   holder=
-  # A running Sluice has the configured port itself.
+  # A running Sluice uses the configured port itself.
   if [ "$port" != "$(configured port)" ] || ! systemctl is-active --quiet sluice.service $socket; then holder=$(holder "$port"); fi
-  [ -z "$holder" ] || fail "port $port, which the API is to listen on, is in use by $holder" \
+  [ -z "$holder" ] || fail "port $port of the API is in use by $holder" \
     "Stop that program, or choose another port: --listen 127.0.0.1:8701"
   [ -n "$domain" ] || return 0
   for port in 80 443; do
@@ -235,21 +235,21 @@ check_ports() {
     case $holder in
       "" | "nginx (process "*) ;;
       *) fail "port $port, which nginx needs for https://$domain, is in use by $holder" \
-        "Stop that program, or run this without --domain and have that program pass requests on to the API: docs/domains.md" ;;
+        "Stop that program, or run this without --domain and let that program forward requests to the API: docs/domains.md" ;;
     esac
   done
 }
 
 must_be_root() {
-  [ "$(id -u)" = 0 ] || fail "this must be run as root" "sudo ./install.sh, or curl … | sudo sh"
+  [ "$(id -u)" = 0 ] || fail "this script needs root" "sudo ./install.sh, or curl … | sudo sh"
 }
 
-# The first directory upwards that is there.
+# Prints the nearest existing directory, upwards.
 nearest() {
   if [ -d "$1" ]; then echo "$1"; else nearest "$(dirname "$1")"; fi
 }
 
-# Of the machine, or of the cgroup that holds it, where that has less.
+# Prints the memory of the machine, or of its cgroup if that has less.
 memory_mb() {
   {
     awk '/^MemTotal:/ { print $2 * 1024 }' /proc/meminfo
@@ -257,7 +257,7 @@ memory_mb() {
   } | grep -v max | sort -n | awk 'NR == 1 { print int($1 / 1048576) }'
 }
 
-# Names the program that listens on a TCP port; nothing if there is none. A small image need not have ss.
+# Prints the program that listens on a TCP port, or nothing. Small images have no ss.
 holder() {
   inode=$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
     awk -v port="$(printf ':%04X' "$1")" '$4 == "0A" && $2 ~ port "$" { print $10; exit }')
@@ -266,9 +266,9 @@ holder() {
   if [ -n "$pid" ]; then echo "$(cat "/proc/$pid/comm") (process $pid)"; else echo "another program"; fi
 }
 
-# ---- where it comes from
+# ---- source
 
-# The checkout that this script is a file of, if it is one.
+# Prints the checkout that contains this script, if there is one.
 own_checkout() {
   case $script in
     */install.sh) ;;
@@ -281,18 +281,18 @@ own_checkout() {
 find_source() {
   given=${SLUICE_SOURCE:-$(own_checkout)}
   given=${given:-$published}
-  [ -n "$given" ] || fail "nothing says what to install" \
-    "Set SLUICE_SOURCE to a directory, a .tar.gz file or the URL of one, or run install.sh in a checkout."
+  [ -n "$given" ] || fail "no source to install from" \
+    "Set SLUICE_SOURCE to a directory, a .tar.gz file or its URL, or run install.sh in a checkout."
   case $given in
-    http://*) [ -n "${SLUICE_SHA256-}" ] || fail "$given may be changed by anybody on its way here, and would be run as root" \
-      "Take it by https://, or set SLUICE_SHA256 to the checksum that it must have." ;;
+    http://*) [ -n "${SLUICE_SHA256-}" ] || fail "$given is unencrypted, so anybody on the way could change a program that runs as root" \
+      "Use https://, or set SLUICE_SHA256 to its checksum." ;;
   esac
 }
 
-# Sets source, a directory; version, of package.json; name, of the directory that it is installed to. A tree that differs
-# from one of the same version gets a name of its own: a switch is always to another directory.
+# Sets source (a directory), version (from package.json) and name (of the directory to install to). A tree that differs from an
+# installed one of the same version gets another name, because each switch needs another directory.
 get_source() {
-  step "source: $given" "SLUICE_SOURCE names a directory, a .tar.gz file or the URL of one."
+  step "source: $given" "SLUICE_SOURCE names a directory, a .tar.gz file or its URL."
   archive=$temporary/sluice.tar.gz
   case $given in
     http://* | https://*) download "$given" "$archive" ;;
@@ -301,35 +301,35 @@ get_source() {
   source=$given
   if [ -f "$archive" ]; then
     [ -z "${SLUICE_SHA256-}" ] || echo "$SLUICE_SHA256  $archive" | sha256sum --check --quiet ||
-      fail "the checksum of $given is not SLUICE_SHA256" "Nothing was unpacked. The checksum is $(checksum "$archive")."
+      fail "the checksum of $given differs from SLUICE_SHA256" "Nothing was unpacked. The checksum is $(checksum "$archive")."
     mkdir "$temporary/unpacked"
     tar -xzf "$archive" -C "$temporary/unpacked" --no-same-owner
     source=$(dirname "$(find "$temporary/unpacked" -maxdepth 2 -name package.json | head -n 1)")
   elif [ -n "${SLUICE_SHA256-}" ]; then
-    fail "SLUICE_SHA256 is the checksum of a .tar.gz file, and $given is none"
+    fail "SLUICE_SHA256 requires a .tar.gz file, and $given is not one"
   fi
-  [ -e "$source" ] || fail "there is no $given"
-  [ -f "$source/src/server/unit.ts" ] || fail "there is no Sluice that can be installed system-wide in $given"
+  [ -e "$source" ] || fail "$given does not exist"
+  [ -f "$source/src/server/unit.ts" ] || fail "$given does not contain a Sluice that can be installed system-wide"
   source=$(cd "$source" && pwd -P)
   name_version
-  say "  version $name"
+  report "  version $name"
 }
 
 checksum() {
   sha256sum "$1" | cut -d ' ' -f 1
 }
 
-# Another version knows best how it is installed: its own script goes on, unless that is this one.
-hand_over() {
+# Lets the install.sh of another version continue: it knows best how to install that version.
+continue_with_other_script() {
   ! cmp -s "$source/install.sh" "$script" || return 0
   # A version without sockets cannot remove them, so this script installs that version.
   [ ! -e "/etc/systemd/system/$socket" ] || [ -e "$source/config/systemd/$socket" ] || return 0
-  say "  goes on with its own install.sh"
+  report "  continues with its own install.sh"
   set -- --yes
   [ $dry = no ] || set -- "$@" --dry-run
   [ -z "$listen" ] || set -- "$@" --listen "$listen"
   [ -z "$domain" ] || set -- "$@" --domain "$domain"
-  # The log is its, too.
+  # That script writes the log, too.
   exec 9>&-
   status=0
   SLUICE_SHA256='' SLUICE_SOURCE=$source sh "$source/install.sh" "$@" >&3 2>&4 3>&- 4>&- || status=$?
@@ -376,13 +376,13 @@ apt_install() {
   of_apt=$(mktemp -d "${temporary%/*}/.sluice-install-XXXXXX")
   chown _apt: "$of_apt"
   # `apt-get update` also fails because of a package source that Sluice does not need.
-  TMPDIR=$of_apt apt-get update || say "  apt-get update failed; goes on with the existing package lists"
+  TMPDIR=$of_apt apt-get update || report "  apt-get update failed; continues with the existing package lists"
   rm -rf "$of_apt"
-  # The first minutes of a new machine are those of its own updates.
+  # A new machine installs its own updates in its first minutes.
   apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=180 "$@"
 }
 
-# Comment, home and shell of one of our users, as /etc/passwd has them.
+# Prints comment, home and shell of one of Sluice's users, as in /etc/passwd.
 fields_of() {
   case $1 in
     sluice) echo "Sluice server:$home:/usr/sbin/nologin" ;;
@@ -390,7 +390,7 @@ fields_of() {
   esac
 }
 
-# Older versions made users without a comment: then directories in the home show that the user is Sluice's.
+# Older versions created users without a comment. Then directories in the home identify the user.
 is_our_user() {
   fields=$(getent passwd "$1" | cut -d : -f 5-)
   expected=$(fields_of "$1")
@@ -398,7 +398,7 @@ is_our_user() {
   [ "$fields" = "$expected" ] || { [ "$fields" = ":${expected#*:}" ] && [ -d "$home/apps" ] && [ -d "$home/ssh" ]; }
 }
 
-# UNKNOWN: the user was removed, and the directory stayed.
+# UNKNOWN means that the user was removed, and the directory was not.
 is_our_home() {
   case $(stat -c %U "$home") in
     sluice) is_our_user sluice ;;
@@ -408,7 +408,7 @@ is_our_home() {
   esac
 }
 
-# Tells if the home is an empty directory of root's: so it is if an administrator has given it a disk of its own.
+# Succeeds if the home is an empty directory of root, such as a mounted disk.
 is_empty_disk() {
   [ -d "$home" ] && [ "$(stat -c %U "$home")" = root ] && [ -z "$(find "$home" -mindepth 1 ! -path "$home/lost+found*")" ]
 }
@@ -416,7 +416,7 @@ is_empty_disk() {
 make_users() {
   step "users" ""
   for user in $users; do make_user "$user"; done
-  # sshd takes no key for an account that is locked, which "!" means. With "*" there is no password either.
+  # sshd accepts no key for a locked account ("!"). "*" disables the password without locking the account.
   case $(getent shadow sluice-git) in
     sluice-git:\*:*) ;;
     *) change "sluice-git: no password" usermod --password '*' sluice-git ;;
@@ -431,15 +431,14 @@ make_user() {
     change "user $1" useradd --system --user-group --no-create-home --comment "$comment" --home-dir "${place%:*}" \
       --shell "${place#*:}" "$1"
   elif [ "$(getent passwd "$1" | cut -d : -f 5)" != "$comment" ]; then
-    change "user $1: its comment" usermod --comment "$comment" "$1"
+    change "user $1: comment" usermod --comment "$comment" "$1"
   fi
 }
 
 make_directories() {
   step "directories" ""
-  # 711 is the way through to what is an app's own: nobody else can list what is in there. What is made in ssh belongs to
-  # the group of sluice-git.
-  ! is_empty_disk || change "$home: of sluice" give_directory 711 sluice:sluice "$home"
+  # Mode 711 lets apps pass through to their own directories and list nothing. New files in ssh get the group sluice-git.
+  ! is_empty_disk || change "$home: owner sluice" give_directory 711 sluice:sluice "$home"
   make_directory 711 sluice:sluice "$home"
   make_directory 711 sluice:sluice "$home/run"
   make_directory 711 sluice:sluice "$home/apps"
@@ -450,8 +449,7 @@ make_directory() {
   [ -d "$3" ] || change "$3" place_directory "$@"
 }
 
-# The home is the server's, and root must not follow a link in it that leads elsewhere: what root puts there is made
-# outside, and moved in.
+# Creates a directory outside of the home and moves it in. The home belongs to the server, and root must not follow a link in it.
 place_directory() {
   made=$(mktemp -d "$(dirname "$home")/.sluice-XXXXXX")
   give_directory "$1" "$2" "$made"
@@ -463,17 +461,17 @@ give_directory() {
   chmod "$1" "$3"
 }
 
-# Runs a command with the server's rights and nothing of root's: no terminal to type into, no variables, no open files.
+# Runs a command as the server's user, without the terminal, variables and open files of root.
 as_server() {
   setsid --wait setpriv --reuid sluice --regid sluice --clear-groups --no-new-privs \
     env -i PATH="$PATH" HOME="$home" TMPDIR="$home" LC_ALL=C "$@" 3>&- 4>&- 8<&- 9>&-
 }
 
-# ---- a version, in a directory of its own
+# ---- installation of a version
 
 install_version() {
   for left in "$root"/.new-*; do
-    [ ! -d "$left" ] || change "removes $left, which an earlier run has not finished" rm -rf "$left"
+    [ ! -d "$left" ] || change "removes $left of an unfinished run" rm -rf "$left"
   done
   [ ! -d "$root/$name" ] || return 0
   new=$root/.new-$$
@@ -481,13 +479,13 @@ install_version() {
   change "$root/$name/runtime: Node.js $(pinned node), npm $(pinned npm)" install_runtime
   step "sluice $name" ""
   change "$root/$name" copy_tree
-  step "npm packages" "NPM_CONFIG_REGISTRY names the npm registry to take them from."
+  step "npm packages" "NPM_CONFIG_REGISTRY names the npm registry."
   change "$root/$name/node_modules" install_npm_packages
   step "compile" ""
   change "$root/$name/cache" finish_version
 }
 
-# Of node or npm: its version, by config/runtime.sha256.
+# Prints the version of node or npm in config/runtime.sha256.
 pinned() {
   case $1 in
     node) sed -n 's/.* node-v\(.*\)-linux-x64.tar.gz$/\1/p' "$source/config/runtime.sha256" ;;
@@ -522,20 +520,20 @@ install_runtime() {
   "$runtime/bin/node" --version
 }
 
-# What is downloaded must be what this version of Sluice was made with.
+# Downloads a file, and verifies its checksum.
 download_pinned() {
   download "$1" "$temporary/$2"
   grep " $2\$" "$source/config/runtime.sha256" >"$temporary/sum"
   (cd "$temporary" && sha256sum -c sum) ||
-    fail "$1 is not what it must be: its checksum differs from that in config/runtime.sha256" \
-      "Nothing of it was run. Something else may answer in the place of that server, such as a proxy that wants a login."
+    fail "the checksum of $1 differs from config/runtime.sha256" \
+      "The file was not used. Perhaps another server answered, such as a proxy that requires a login."
 }
 
 copy_tree() {
   for part in $parts; do [ ! -e "$source/$part" ] || cp -R "$source/$part" "$new/"; done
 }
 
-# As root, so no script of a package is run.
+# Runs no scripts of packages, because npm runs as root.
 install_npm_packages() {
   cd "$new"
   NODE_DISABLE_COMPILE_CACHE=1 npm_config_cache=$temporary/npm runtime/bin/node runtime/lib/node_modules/npm/bin/npm-cli.js ci \
@@ -543,7 +541,7 @@ install_npm_packages() {
   cd /
 }
 
-# What gets its name is whole. Then both processes' modules are compiled, once: into caches that nobody else writes to.
+# Renames the complete version, then compiles the modules of server and runner into caches that nobody else can write.
 finish_version() {
   chown -R 0:0 "$new"
   chmod -R u=rwX,go=rX "$new"
@@ -555,7 +553,7 @@ finish_version() {
   compile="$tree/runtime/bin/node --max-semi-space-size=1 $tree/src/server/warm.ts"
   if NODE_COMPILE_CACHE=$tree/cache/runner $compile && as_server NODE_COMPILE_CACHE="$tree/cache/server" $compile; then return; fi
   rm -rf "$tree"
-  fail "$name cannot be loaded; what runs was left alone"
+  fail "$name cannot be loaded; the running version was not changed"
 }
 
 # ---- settings and files
@@ -569,12 +567,12 @@ write_settings() {
     change "$home/environment: $(echo "$environment" | sed 's/=.*//' | tr '\n' ' ')" write_environment
   case ${listen:-127.} in
     127.* | "[::1]"*) ;;
-    *) say "  The API will answer at $listen without encryption, so tokens travel in the clear: a TLS proxy is better." ;;
+    *) report "  The API will listen on $listen without encryption, so others can read tokens. Use a TLS proxy." ;;
   esac
 }
 
-# Prints the port or the host of the API's address in the settings. The server's user can write the settings, and root uses the
-# result, so anything else than a port or a numeric address becomes "unusable".
+# Prints the port or the host of the API's address in the settings. Root uses the result, and the server's user can write the
+# settings. So anything but a port or a numeric address becomes "unusable".
 configured() {
   set -- "$1" "$([ ! -f "$home/config.json" ] || as_server cat "$home/config.json" 2>/dev/null | tr -d '[:space:]' |
     sed -n 's/.*"listen":{[^}]*"'"$1"'":"\{0,1\}\([^",}]*\).*/\1/p')"
@@ -612,7 +610,7 @@ merge_settings() {
   settings_changed=yes
 }
 
-# The registry or proxy that this script was told of is that of builds, too.
+# Stores the caller's registry and proxy for builds.
 write_environment() {
   # shellcheck disable=SC2016 # expanded there
   echo "$environment" | as_server sh -c 'umask 077 && cat >"$1"' sh "$home/environment"
@@ -624,24 +622,24 @@ write_files() {
   if command -v sshd >/dev/null; then
     write_file config/sshd.conf /etc/ssh/sshd_config.d/sluice.conf reload_sshd
   else
-    say "  There is no sshd here. For pushes over ssh: apt install openssh-server, then run this again."
+    report "  sshd is not installed. For pushes over ssh: apt install openssh-server, then run this again."
   fi
   for unit in $units $edge; do
     write_file "config/systemd/$unit" "/etc/systemd/system/$unit" systemctl daemon-reload
   done
   write_socket
   systemctl is-enabled --quiet $units sluice-edge.path 2>/dev/null ||
-    change "the units start with the machine" systemctl enable $units sluice-edge.path
+    change "starts the units at boot" systemctl enable $units sluice-edge.path
   write_command
 }
 
-# The link to the command, unless another program has its place, or nobody can write there.
+# Creates the link to the command, unless another program has that path, or the directory is read-only.
 write_command() {
   if is_our_command; then return; fi
   if [ -e "$command" ] || [ -L "$command" ]; then
-    say "  $command is another program's and stays. Sluice's command is $root/current/bin/sluice."
+    report "  $command belongs to another program. Sluice's command is $root/current/bin/sluice."
   elif [ ! -w "$(nearest "$command")" ]; then
-    say "  $command cannot be made: $(file_system "$(nearest "$command")") is mounted read-only. The command is $root/current/bin/sluice."
+    report "  $command cannot be created: $(file_system "$(nearest "$command")") is mounted read-only. The command is $root/current/bin/sluice."
   else
     change "$command" link "$root/current/bin/sluice" "$command"
   fi
@@ -651,7 +649,7 @@ is_our_command() {
   [ "$(readlink "$command")" = "$root/current/bin/sluice" ]
 }
 
-# A file of ours that is not there, or differs; after it the command that makes it count.
+# Writes a file if it is missing or differs, then runs the command that applies it.
 write_file() {
   cmp -s "$source/$1" "$2" || change "$2" place_file "$@"
 }
@@ -669,7 +667,7 @@ place_file() {
 write_socket() {
   unit=/etc/systemd/system/$socket
   if [ ! -f "$source/config/systemd/$socket" ]; then
-    [ ! -e "$unit" ] || change "removes $unit, which this version does not have" remove_socket
+    [ ! -e "$unit" ] || change "removes $unit, which this version does not use" remove_socket
     return
   fi
   address=$(configured host):$(configured port)
@@ -697,26 +695,26 @@ remove_socket() {
 }
 
 apply_sysctl() {
-  /usr/lib/systemd/systemd-sysctl /etc/sysctl.d/60-sluice.conf || say "  The kernel did not take it: see \`sluice doctor\`."
+  /usr/lib/systemd/systemd-sysctl /etc/sysctl.d/60-sluice.conf || report "  The kernel rejected the settings: see \`sluice doctor\`."
 }
 
 reload_sshd() {
   mkdir -p -m 755 /run/sshd
   if ! sshd -t; then
     rm -f /etc/ssh/sshd_config.d/sluice.conf
-    fail "sshd does not accept its configuration with ours in it, which was taken away again" "What it said stands above."
+    fail "sshd rejects its configuration with sluice.conf, which was removed again" "The message of sshd is above."
   fi
   systemctl try-reload-or-restart ssh
-  # Without the usual Include in sshd_config, or with an AllowUsers there, nobody could push.
+  # Without the usual Include in sshd_config, or with AllowUsers, nobody could push.
   seen=$(sshd -T -C user=sluice-git,host=localhost,addr=127.0.0.1 | grep -E '^(authorizedkeyscommand|allowusers) ')
   case $seen in
-    *allowusers*) say "  sshd_config has AllowUsers: add sluice-git to it, for pushes over ssh." ;;
+    *allowusers*) report "  sshd_config has AllowUsers: add sluice-git to it, for pushes over ssh." ;;
     *"$home/ssh/authorized_keys"*) ;;
-    *) say "  sshd_config does not read sshd_config.d: add \`Include /etc/ssh/sshd_config.d/*.conf\` to it, for pushes over ssh." ;;
+    *) report "  sshd_config does not read sshd_config.d: add \`Include /etc/ssh/sshd_config.d/*.conf\` to it, for pushes over ssh." ;;
   esac
 }
 
-# In one step, also where there is one.
+# Replaces a link in one step.
 link() {
   mkdir -p "$(dirname "$2")"
   ln -sfn "$1" "$2.new"
@@ -726,16 +724,16 @@ link() {
 # ---- start, switch, rollback
 
 start_or_switch() {
-  step "start" "\`journalctl -u sluice-runner -u sluice\` has what both said."
+  step "start" "\`journalctl -u sluice-runner -u sluice\` shows the log."
   systemctl is-active --quiet sluice-edge.path || change "starts sluice-edge.path" systemctl start sluice-edge.path
   if [ -z "$installed" ]; then
     change "starts $name" start_first
   elif [ "$installed" != "$name" ]; then
-    change "switches from $installed to $name; apps go on" switch_version
+    change "switches from $installed to $name; apps keep running" switch_version
   elif ! runs "$name" || [ $socket_changed = yes ] || ! has_sockets; then
-    change "starts $name, which does not run as it should; apps go on" activate "$name"
+    change "starts $name, which does not run properly; apps keep running" activate "$name"
   elif [ $settings_changed = yes ]; then
-    change "restarts sluice.service; apps go on" systemctl restart sluice.service
+    change "restarts sluice.service; apps keep running" systemctl restart sluice.service
   fi
 }
 
@@ -752,27 +750,27 @@ show_journal() {
 switch_version() {
   if activate "$name"; then
     link "$installed" "$root/previous"
-    # Otherwise nginx would keep the configuration of the former version until a domain or a certificate changes.
+    # Otherwise nginx would keep the configuration of the old version until a domain or a certificate changes.
     [ ! -e $nginx_main ] || systemctl start sluice-edge.service ||
-      say "  nginx still has the configuration of $installed: see \`sluice doctor\`."
+      report "  nginx still has the configuration of $installed: see \`sluice doctor\`."
     return
   fi
   show_journal
-  say "  $name does not come up: going back to $installed"
+  report "  $name does not start: returns to $installed"
   source=$root/$installed
   write_files
-  activate "$installed" || fail "neither $name nor $installed comes up; apps that run go on"
-  fail "$name does not come up; $installed runs again, and no app was ended"
+  activate "$installed" || fail "neither $name nor $installed starts; apps keep running"
+  fail "$name does not start; $installed runs again, and apps kept running"
 }
 
-# Makes a version the one that runs. The runner leaves its apps to the next one, which systemd starts; the server is out
-# meanwhile, so that the two are never of different versions.
+# Switches to a version. The runner leaves its apps to the next runner, which systemd starts. The server is stopped meanwhile, so
+# that both always have the same version.
 activate() {
   link "$1" "$root/current" || return
   systemctl reset-failed $units 2>/dev/null || :
   # A request starts the server, which waits for this lock: see libexec/unit.
   (umask 077 && : >>"$root/switch.lock")
-  # Only root and the server may open the lock: whoever has it open can lock it.
+  # Only root and the server may open the lock, because each process that has it open can lock it.
   chgrp sluice "$root/switch.lock" && chmod 640 "$root/switch.lock" || return
   exec 7>"$root/switch.lock"
   flock -w 60 7 || return
@@ -789,8 +787,8 @@ activate() {
   systemctl start sluice.service && wait_until runs "$1"
 }
 
-# Opens the API's sockets if they are new or differ. systemd opens no socket while the server runs, and a server of an earlier
-# version has the port itself, so the port is free for a moment. Only root can take it meanwhile.
+# Opens the API's sockets if they are new or have changed. systemd opens no socket while the server runs, and the server of an
+# earlier version uses the port itself. So the port is free for a moment, in which only root can bind it.
 open_sockets() {
   [ -e "/etc/systemd/system/$socket" ] || return 0
   systemctl is-enabled --quiet $socket 2>/dev/null || systemctl enable $socket || return
@@ -807,7 +805,7 @@ open_sockets() {
   [ $is_open = yes ]
 }
 
-# Only root may listen on ports below this one. A file keeps the former value for the next run, in case this run is killed.
+# Lowest port that other users than root may bind. A file stores the old value for the next run, in case this run is killed.
 first_unprivileged=/proc/sys/net/ipv4/ip_unprivileged_port_start
 kept_unprivileged=/run/sluice-first-unprivileged-port
 
@@ -817,13 +815,13 @@ free_ports() {
   rm -f $kept_unprivileged
 }
 
-# Prints the process that has the API's port.
+# Prints the process that listens on the API's port.
 listener() {
   holder "$(configured port)" | sed -n 's/.* (process \([0-9]*\))$/\1/p'
 }
 
-# Ends the holders of ports, and removes nginx's second file, before a version that does not know them starts: that version would
-# wait for ever for the held ports.
+# Ends the port holders and removes nginx's second file before a version without them starts: that version would wait forever for
+# the ports.
 end_holders() {
   [ ! -e "/etc/systemd/system/$socket" ] || return 0
   for pid in $(processes_of root); do
@@ -846,7 +844,7 @@ ended() {
   [ "$(main_pid sluice-runner.service)" != "$1" ]
 }
 
-# Whether both processes are of this version, and answer.
+# Succeeds if server and runner have this version and answer.
 runs() {
   for unit in $units; do
     [ "$(readlink "/proc/$(main_pid "$unit")/exe")" = "$root/$1/runtime/bin/node" ] || return 1
@@ -854,7 +852,7 @@ runs() {
   "$root/current/bin/sluice" status --json >/dev/null 2>&1
 }
 
-# Half a minute at most.
+# Waits for a command to succeed, for half a minute at most.
 wait_until() {
   tries=0
   until "$@"; do
@@ -868,17 +866,17 @@ rollback() {
   must_be_root
   installed=$(readlink "$root/current" || :)
   name=$(readlink "$root/previous" || :)
-  [ -n "$name" ] && [ -d "$root/$name" ] || fail "there is no version before to go back to" "ls -l $root"
+  [ -n "$name" ] && [ -d "$root/$name" ] || fail "no previous version is installed" "ls -l $root"
   make_temporary /run
   begin_log
   source=$root/$name
   step "files" ""
   write_files
   start_or_switch
-  say "Sluice $name runs. To return to $installed: $root/$installed/install.sh --rollback"
+  report "Sluice $name runs. To return to $installed: $root/$installed/install.sh --rollback"
 }
 
-# The one before stays, for --rollback and for what its apps may still have open.
+# Keeps the previous version, for --rollback and for files that its apps have open.
 remove_old_versions() {
   [ $dry = no ] || return 0
   kept=" $name $(readlink "$root/previous" || :) "
@@ -889,7 +887,7 @@ remove_old_versions() {
   done
 }
 
-# ---- what to do next
+# ---- next steps
 
 make_token() {
   [ ! -f "$home/tokens.json" ] || return 0
@@ -901,35 +899,35 @@ create_token() {
   token=$("$root/current/bin/sluice" token create laptop)
 }
 
-# At a domain of its own. Where that does not come about, all else is as it should be, and the token is shown first.
+# Serves the API at its domain. A failure is reported at the end, after the token.
 publish() {
   [ -n "$domain" ] || return 0
-  step "domain" "Fix the cause, then run: $(spoken_command) domains add --api $domain"
+  step "domain" "Fix the cause, then run: $(command_name) domains add --api $domain"
   if [ $dry = no ] && "$root/current/bin/sluice" domains list --json | grep -Fq "\"$domain\""; then return; fi
   change "https://$domain" "$root/current/bin/sluice" domains add --api "$domain" || unpublished=$domain
   [ -z "$unpublished" ] || domain=
 }
 
-say_what_next() {
+print_next_steps() {
   if [ $dry = yes ]; then
-    say "Nothing was changed."
+    report "Nothing was changed."
   elif [ $changed = no ]; then
-    say "Sluice $name: nothing to change."
+    report "Sluice $name is up to date."
   elif [ -z "$token" ]; then
-    say "Sluice $name runs."
+    report "Sluice $name runs."
   else
     show_next_steps >&3
   fi
 }
 
-# Prints lines to paste into the shell of a laptop, which reads the key there.
+# Prints commands for the shell of a laptop, which reads the key there.
 show_next_steps() {
-  # The token below is shown this once, whatever fails here.
+  # The token is shown only once, so a failure here must not prevent that.
   address=$("$root/current/runtime/bin/node" "$root/current/src/cli/reached-address.ts") || address=
   ssh_port=${address##* } address=${address% *}
   [ -n "$address" ] || address=HOST ssh_port=22
   login=root option= pushes=$address
-  key="$(spoken_command) keys add laptop '\$(cat ~/.ssh/id_ed25519.pub)'"
+  key="$(command_name) keys add laptop '\$(cat ~/.ssh/id_ed25519.pub)'"
   # `ssh -t`, because sudo asks for its password on a terminal.
   case ${SUDO_USER:-root} in root) ;; *) login=$SUDO_USER option=" -t" key="sudo $key" ;; esac
   case $address in *:*) pushes="[$address]" ;; esac
@@ -937,20 +935,20 @@ show_next_steps() {
   if command -v sshd >/dev/null; then
     cat <<TEXT
 
-Sluice $name runs. Next, on your laptop, in the git repository of an app, with a name of your choice for NAME:
+Sluice $name runs. Next, on your laptop, in the git repository of an app (choose a NAME):
 
   ssh$option $login@$address "$key"
   git remote add deploy ssh://sluice-git@$pushes/NAME
   git push deploy main
 
 TEXT
-    [ "$address" = HOST ] || echo "$address stands for the name or address by which you reach this server. Or, without git:"
+    [ "$address" = HOST ] || echo "Replace $address if you reach this server by another name or address. Without git:"
   else
-    printf '\nSluice %s runs. Next, in the directory of an app, with a name of your choice for NAME:\n' "$name"
+    printf '\nSluice %s runs. Next, in the directory of an app (choose a NAME):\n' "$name"
   fi
   show_upload
   echo
-  echo "The token is shown this once. On this machine: $(spoken_command) status, $(spoken_command) doctor, $(spoken_command) --help."
+  echo "The token is shown only once. On this machine: $(command_name) status, $(command_name) doctor, $(command_name) --help."
 }
 
 # Prints the command for an upload without git.
@@ -967,18 +965,18 @@ show_upload() {
   echo "  tar -cz --exclude node_modules --exclude .git . | curl -sS --data-binary @- -H \"Accept: text/plain\" -H \"Authorization: Bearer $token\" $api/v1/apps/NAME/releases"
 }
 
-# Prints the name or the path by which users call the command.
-spoken_command() {
+# Prints the name or the path of the command.
+command_name() {
   if is_our_command; then echo sluice; else echo "$root/current/bin/sluice"; fi
 }
 
 show_versions() {
-  say "installed: $(readlink "$root/current" || echo nothing)"
+  report "installed: $(readlink "$root/current" || echo nothing)"
   given=${SLUICE_SOURCE:-$(own_checkout)}
   if [ -d "$given" ]; then
     source=$given
     name_version
-    say "in $given: $name"
+    report "in $given: $name"
   fi
 }
 
@@ -987,18 +985,18 @@ show_versions() {
 uninstall() {
   must_be_root
   if [ $purge = yes ] && [ $ask = yes ] && [ $dry = no ] && ! has_terminal; then
-    fail "--purge removes the files of all apps, and there is nobody to ask" "With --yes it does not ask."
+    fail "--purge removes the files of all apps, and needs a confirmation" "Without a terminal, confirm with --yes."
   fi
-  if [ $purge = yes ]; then confirm "All apps will be stopped, and all that there is of them and of Sluice removed, for good."
-  else confirm "All apps will be stopped, and Sluice removed. Its state and the files of the apps stay, in $home."; fi
-  # Neither in $root, which is removed, nor beside it, where the disk may be full.
+  if [ $purge = yes ]; then confirm "This stops all apps, and removes Sluice and all data of the apps for good."
+  else confirm "This stops all apps and removes Sluice. Its state and the data of the apps stay in $home."; fi
+  # Not in $root, which is removed, and not beside it, where the disk may be full.
   make_temporary /run
   log=$temporary/uninstall.log
   if [ $dry = no ]; then
     exec >"$log" 2>&1
     logging=yes
   fi
-  step "stop" "\`systemctl status sluice sluice-runner\` tells more."
+  step "stop" "\`systemctl status sluice sluice-runner\` shows details."
   for unit in sluice-edge.path $socket sluice.service sluice-runner.service; do
     ! is_ours "/etc/systemd/system/$unit" || change "stops $unit" stop_unit "$unit"
   done
@@ -1007,29 +1005,29 @@ uninstall() {
   if [ -f "$packages" ]; then
     for package in $(sort -u "$packages"); do ! has_package "$package" || installed_packages="$installed_packages $package"; done
   fi
-  # Listed before any is removed: is_ours knows the certificates by the configuration beside them.
+  # List all before removing any: is_ours recognizes the certificates by the configuration beside them.
   ours=
   for path in $(printf '/etc/systemd/system/%s ' $units $socket $edge) /etc/ssh/sshd_config.d/sluice.conf \
     /etc/sysctl.d/60-sluice.conf /etc/nginx/sluice "$nginx_main" "$nginx_last" /run/sluice "$root" "$(runner_lock)"; do
     if is_ours "$path"; then ours="$ours $path"
-    elif [ -e "$path" ] || [ -L "$path" ]; then say "  $path is not Sluice's, and stays"; fi
+    elif [ -e "$path" ] || [ -L "$path" ]; then report "  $path is not Sluice's and stays"; fi
   done
   for path in $ours; do change "$path" rm -rf "$path"; done
   ! is_our_command || change "$command" rm -f "$command"
   [ $dry = yes ] || sweep
-  change "tells systemd, sshd, nginx and the kernel" forget
+  change "reloads systemd, sshd, nginx and the kernel settings" forget
   [ $purge = no ] || purge
   if [ $dry = yes ]; then
-    say "Nothing was changed."
+    report "Nothing was changed."
     return
   fi
-  say "Sluice is removed."
+  report "Sluice is removed."
   [ -z "$installed_packages" ] ||
-    say "The packages that were installed for Sluice are still there. To remove them: apt-get purge --autoremove$installed_packages"
-  [ $purge = yes ] || say "$home and the users sluice, sluice-git and sluice_* are kept: --uninstall --purge removes them."
+    report "The Debian packages that Sluice installed are still there. To remove them: apt-get purge --autoremove$installed_packages"
+  [ $purge = yes ] || report "$home and the users sluice, sluice-git and sluice_* stay: --uninstall --purge removes them."
 }
 
-# Tells if a file or directory with one of our names is Sluice's.
+# Succeeds if a file or directory with one of Sluice's names is Sluice's.
 is_ours() {
   case $1 in
     "$root") [ -f "$root/install.log" ] ;;
@@ -1047,7 +1045,7 @@ runner_lock() {
   printf '/run/sluice-runner-%s.lock' "$(printf %s "$(readlink -f "$home")" | sha256sum | cut -c 1-12)"
 }
 
-# Then what a runner that had died may have left.
+# Disables and stops a unit, then kills processes that a dead runner has left.
 stop_unit() {
   systemctl disable --now "$1"
   ! systemctl kill --kill-who=all --signal=KILL "$1" || sleep 0.2
@@ -1069,7 +1067,7 @@ purge() {
   [ -z "$all" ] || [ $dry = yes ] || end_processes $all
   for user in $all; do remove_files_of "$user"; done
   if [ -d "$home" ]; then
-    if is_our_home; then change "$home" remove_home; else say "  $home is not Sluice's, and stays"; fi
+    if is_our_home; then change "$home" remove_home; else report "  $home is not Sluice's and stays"; fi
   fi
   for user in $all; do change "user $user" userdel "$user"; done
   [ $dry = yes ] || for group in $groups; do
@@ -1095,7 +1093,7 @@ our_users() {
   getent passwd | awk -F : -v apps="$home/apps/" '/^sluice_/ && index($5, "Sluice app ") == 1 && index($6, apps) == 1 { print $1 }'
 }
 
-# userdel refuses while a process of the user is left, such as one of a push that has just ended.
+# Ends all processes of users: userdel fails if a process is left, such as one of a recent push.
 end_processes() {
   for user in "$@"; do
     rm -f "/var/spool/cron/crontabs/$user"
@@ -1114,13 +1112,13 @@ none_runs() {
   return 1
 }
 
-# Prints the processes of a user. A small image need not have ps.
+# Prints the processes of a user. Small images have no ps.
 processes_of() {
   uid=$(id -u "$1")
   grep -lsE "^Uid:.*[[:space:]]$uid([[:space:]]|\$)" /proc/[0-9]*/status | cut -d / -f 3
 }
 
-# Removes files of a user outside of our directories: an app may write where everybody may.
+# Removes files of a user outside of Sluice's directories: an app may write where everybody may.
 remove_files_of() {
   places=
   for place in /tmp /var/tmp /dev/shm /run/lock /var/mail /var/spool/cron /var/lib/systemd/linger; do
@@ -1131,33 +1129,33 @@ remove_files_of() {
   [ -z "$found" ] || change "files of $1 in$places" delete_files_of "$1" $places
 }
 
-# Deletes files of a user. A directory in which others have put files stays.
+# Deletes files of a user, except directories with files of others.
 delete_files_of() {
   user=$1
   shift
   find "$@" -xdev -depth -user "$user" -delete || :
 }
 
-# ---- how it is said and done
+# ---- output and errors
 
-# Each step has a name, and what to do where it fails.
+# Begins a step: its name, and a remedy if it fails.
 step() {
   step=$1
   remedy=$2
   [ ! -f "$log" ] || step_begins=$(wc -l <"$log")
-  say "$step"
+  report "$step"
 }
 
-# Whatever changes the machine goes through here: what, in words, and the command.
+# Prints a description and runs a command that changes the machine, unless --dry-run is set.
 change() {
   changed=yes
-  say "  $1"
+  report "  $1"
   shift
   [ $dry = yes ] || "$@"
 }
 
-# To whoever watches, and into the log.
-say() {
+# Prints a line to the terminal and into the log.
+report() {
   echo "$1" >&3
   [ $logging = no ] || echo "$1"
 }
@@ -1165,7 +1163,7 @@ say() {
 begin_log() {
   [ $dry = no ] || return 0
   mkdir -p -m 755 "$root"
-  # Addresses of registries and proxies may have passwords in them.
+  # Addresses of registries and proxies may contain passwords.
   (umask 077 && : >>"$log")
   exec 9>>"$log"
   flock -n 9 || fail "another install.sh is running" "Wait until it has ended."
@@ -1178,8 +1176,8 @@ begin_log() {
 
 confirm() {
   if [ $dry = no ] && [ $ask = yes ] && has_terminal; then
-    say "$1"
-    printf 'Go on? [y/N] ' >/dev/tty
+    report "$1"
+    printf 'Continue? [y/N] ' >/dev/tty
     read -r answer </dev/tty
     case $answer in [yY]*) ;; *) fail "nothing was changed" ;; esac
   fi
@@ -1196,7 +1194,7 @@ wrong_usage() {
   exit 2
 }
 
-# @param what failed, and what to do if that is known: otherwise `explain` finds the cause in the output of the step
+# @param message, and the remedy if it is known; otherwise `explain` looks for the cause in the output of the step
 fail() {
   message=$1
   remedy=${2:-$remedy}
@@ -1204,7 +1202,7 @@ fail() {
   exit 1
 }
 
-# Whatever ends us: what was half-made is removed, and what failed is said last.
+# Removes unfinished files and explains the failure, however the script ends.
 finish() {
   status=$?
   trap - EXIT
@@ -1220,7 +1218,7 @@ explain() {
     output=$(tail -n "+$((step_begins + 1))" "$log")
     [ -z "$output" ] || printf '%s\n' "$output" | tail -n 15 | sed 's/^/  | /'
   fi
-  echo "install.sh: ${step:+failed at $step: }${message:-a command failed, and its output stands above}"
+  echo "install.sh: ${step:+failed at $step: }${message:-a command failed; its output is above}"
   cause=
   [ -n "$is_known" ] || cause=$(cause_in "$output")
   [ -z "$cause" ] || echo "  $cause"
@@ -1229,35 +1227,35 @@ explain() {
     echo "  The whole output is in $log. Fix the cause, then run this again."
 }
 
-# Prints the cause that the output of apt, curl, wget, npm or Node.js names; nothing if the output names none.
+# Prints the cause in the output of apt, curl, wget, npm or Node.js, or nothing.
 cause_in() {
   case $1 in
     *"No space left on device"* | *ENOSPC* | *"Failure writing output"* | *"write error"* | *"Disk quota exceeded"* | *"enough free space"* | *EDQUOT*) full_disk ;;
     *"Read-only file system"* | *EROFS*) echo "A file system is mounted read-only. To list such file systems: findmnt -O ro" ;;
     *"Input/output error"* | *" EIO"* | *"EIO:"*) echo "A disk reports an input/output error. For details: dmesg --level err" ;;
     *"annot allocate memory"* | *"heap out of memory"* | *ENOMEM* | *Killed*) echo "Memory ran out: this machine has $(memory_mb) MB." ;;
-    *"dpkg was interrupted"*) echo "An earlier run of apt was cut off. Run: dpkg --configure -a" ;;
-    *"Could not get lock"* | *"Unable to acquire the dpkg"*) echo "Another apt is at work. Wait until it has ended." ;;
+    *"dpkg was interrupted"*) echo "An earlier run of apt was interrupted. Run: dpkg --configure -a" ;;
+    *"Could not get lock"* | *"Unable to acquire the dpkg"*) echo "Another apt is running. Wait until it has ended." ;;
     *"ould not resolve"* | *"failure resolving"* | *"unable to resolve"* | *ENOTFOUND* | *EAI_AGAIN*)
-      echo "The name of a server was not found. The DNS servers are those in /etc/resolv.conf: $(sed -n 's/^nameserver //p' /etc/resolv.conf | tr '\n' ' ').$(spoken_proxies)" ;;
+      echo "The name of a server cannot be resolved. The DNS servers are those in /etc/resolv.conf: $(sed -n 's/^nameserver //p' /etc/resolv.conf | tr '\n' ' ').$(proxy_note)" ;;
     *"not yet valid"* | *"not valid yet"* | *"has expired"* | *"is expired"* | *CERT_NOT_YET_VALID* | *CERT_HAS_EXPIRED*)
       echo "A certificate or a signature is not valid at the time of this machine's clock: $(date -u '+%Y-%m-%d %H:%M') UTC. If that is wrong: timedatectl set-ntp true" ;;
     *"SSL certificate problem"* | *"local issuer certificate"* | *"self-signed certificate"* | *"self signed certificate"* | *"ertificate verif"* | \
       *SELF_SIGNED_CERT* | *UNABLE_TO_VERIFY* | *UNABLE_TO_GET_ISSUER*)
       echo "The certificate of a server comes from an authority that this machine does not trust, perhaps a proxy's. Put the authority's file into
   /usr/local/share/ca-certificates, run update-ca-certificates, and set NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt" ;;
-    *" 407"*) echo "The proxy wants a name and a password: https_proxy=http://NAME:PASSWORD@HOST:PORT" ;;
-    *"error: 401"* | *"error: 403"* | *"401  Unauthorized"* | *"403  Forbidden"* | *E401* | *E403*) echo "A server refused access." ;;
+    *" 407"*) echo "The proxy requires a name and a password: https_proxy=http://NAME:PASSWORD@HOST:PORT" ;;
+    *"error: 401"* | *"error: 403"* | *"401  Unauthorized"* | *"403  Forbidden"* | *E401* | *E403*) echo "A server denied access." ;;
     *"error: 404"* | *"404  Not Found"* | *E404*) echo "A server does not have the requested file." ;;
     *"Unable to locate package"* | *"has no installation candidate"*) echo "The sources of apt (/etc/apt/sources.list*) lack a package." ;;
     *"timed out"* | *ETIMEDOUT* | *"onnection refused"* | *ECONNREFUSED* | *"onnection reset"* | *ECONNRESET*)
-      echo "A server did not answer.$(spoken_proxies)" ;;
+      echo "A server did not answer.$(proxy_note)" ;;
     *"Network is unreachable"* | *ENETUNREACH* | *"No route to host"* | *EHOSTUNREACH*)
-      echo "This machine has no route to a server. To list the routes: ip route.$(spoken_proxies)" ;;
+      echo "This machine has no route to a server. To list the routes: ip route.$(proxy_note)" ;;
   esac
 }
 
-# Names the full ones of the file systems that the installation writes to. Half-written files of the failed program still take room.
+# Prints the full file systems that the installation writes to. Incomplete files of the failed program still take space.
 full_disk() {
   for place in "${temporary:-/}" "$root" "$home" /tmp /var/cache/apt/archives /var/lib/dpkg /usr /etc; do
     df -Pk "$(nearest "$place")" | awk 'NR == 2 && $4 < 16384 { print $6 " (" int($4 / 1024) " MB free)" }'
@@ -1265,7 +1263,7 @@ full_disk() {
   done | sort -u | awk '{ full = full (NR > 1 ? ", " : "") $0 } END { print "The disk is full" (NR ? ": " full : "; df -h shows which.") }'
 }
 
-spoken_proxies() {
+proxy_note() {
   proxy=${https_proxy:-${HTTPS_PROXY:-${http_proxy:-${HTTP_PROXY:-}}}}
   if [ -n "$proxy" ]; then echo " The proxy is $(echo "$proxy" | sed 's,//[^/]*@,//,')."
   else echo " No proxy is set. sudo drops variables; to set a proxy: sudo https_proxy=http://HOST:PORT ./install.sh"; fi

@@ -141,14 +141,14 @@ test('a second run, as after a reboot, starts the apps again and does not bring 
   assert.equal((await cli(['status', 'hello'], options)).code, 1);
 });
 
-test('install.sh refuses options that there are not with how it is used and status 2, and changes nothing', async (t) => {
+test('install.sh rejects unknown options with its usage and status 2, and changes nothing', async (t) => {
   const { install } = await checkout(t);
   for (const wrong of [['--system'], ['--local', '--start'], ['--purge'], ['--listen', 'everywhere']]) {
     await assert.rejects(install(...wrong), { code: 2, stderr: /Usage: (?:\.\/)?install\.sh / });
   }
 });
 
-test('install.sh on a machine that systemd has not started says so, and what to do instead', {
+test('install.sh without systemd names an alternative', {
   skip: existsSync('/run/systemd/system') || process.getuid?.() !== 0,
 }, async (t) => {
   const { install } = await checkout(t);
@@ -159,7 +159,7 @@ test('install.sh on a machine that systemd has not started says so, and what to 
   });
 });
 
-test('what install.sh fetches must have the checksum that it was told, and by http:// it must be told one', {
+test('install.sh verifies checksums, and requires one for http://', {
   skip: process.getuid?.() !== 0 || !canMount(),
 }, async (t) => {
   const { root } = await checkout(t);
@@ -193,17 +193,17 @@ test('what install.sh fetches must have the checksum that it was told, and by ht
   };
   const right = createHash('sha256').update(content).digest('hex');
   const wrong = 'a'.repeat(64);
-  assert.match((await dryRun(url, '')).stderr, /may be changed by anybody on its way here/);
+  assert.match((await dryRun(url, '')).stderr, /is unencrypted, so anybody on the way could change/);
   assert.equal(asked, 0);
   for (const source of [url, archive]) {
     assert.match(
       (await dryRun(source, wrong)).stderr,
-      /the checksum of .* is not SLUICE_SHA256\n {2}Nothing was/,
+      /the checksum of .* differs from SLUICE_SHA256\n {2}Nothing was/,
     );
     assert.match((await dryRun(source, right)).stdout, /^source: .*\n {2}version \d+\.\d+/m);
   }
   assert.equal(asked, 2);
-  assert.match((await dryRun(root, right)).stderr, /is the checksum of a \.tar\.gz file, and .* is none/);
+  assert.match((await dryRun(root, right)).stderr, /requires a \.tar\.gz file, and .* is not one/);
 });
 
 /** What programs print, as they have printed it on machines in such a state, and what install.sh says of the cause. */
@@ -218,10 +218,10 @@ const causes: [output: string, cause: RegExp][] = [
   ['npm error code SELF_SIGNED_CERT_IN_CHAIN', /NODE_EXTRA_CA_CERTS/],
   [
     "  Temporary failure resolving 'deb.example.org'\nE: Unable to locate package git",
-    /^The name of a server was not/,
+    /^The name of a server cannot/,
   ],
-  ['curl: (6) Could not resolve host: nodejs.org', /^The name of a server was not found/],
-  ['npm error code EAI_AGAIN', /^The name of a server was not found/],
+  ['curl: (6) Could not resolve host: nodejs.org', /^The name of a server cannot be resolved/],
+  ['npm error code EAI_AGAIN', /^The name of a server cannot be resolved/],
   [
     'Cannot initiate the connection to deb.example.org:80 (2a04:4e42::644). - connect (101: Network is unreachable) Could not connect to deb.example.org:80 (151.101.2.132), connection timed out',
     /^A server did not answer\. The proxy is http:\/\/proxy:3128\.$/,
@@ -231,9 +231,9 @@ const causes: [output: string, cause: RegExp][] = [
     'curl: (7) Failed to connect to nodejs.org port 443: Network is unreachable',
     /^This machine has no route/,
   ],
-  ['curl: (56) CONNECT tunnel failed, response 407', /^The proxy wants a name and a password/],
+  ['curl: (56) CONNECT tunnel failed, response 407', /^The proxy requires a name and a password/],
   ['curl: (22) The requested URL returned error: 404', /^A server does not have the requested file/],
-  ['npm error code E403', /^A server refused access/],
+  ['npm error code E403', /^A server denied access/],
   ['npm error nospc ENOSPC: no space left on device, write', /^The disk is full/],
   ["cp: error writing '/opt/sluice/.new-1/src': No space left on device", /^The disk is full/],
   [
@@ -243,14 +243,14 @@ const causes: [output: string, cause: RegExp][] = [
   ['E: dpkg was interrupted, you must manually run', /dpkg --configure -a/],
   [
     'E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 1 (apt)',
-    /^Another apt is at work/,
+    /^Another apt is running/,
   ],
   ['FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory', /^Memory ran out/],
   ['E: Unable to locate package git', /^The sources of apt .* lack a package/],
   ['something else', /^$/],
 ];
 
-test('install.sh names the cause that the output of a program names, and no password of a proxy', async () => {
+test('install.sh explains failures of programs, without the password of a proxy', async () => {
   const script = await readFile(join(repository, 'install.sh'), 'utf8');
   const functions = script.replace(/^main "\$@"$/m, 'cause_in "$OUTPUT"');
   for (const [output, cause] of causes) {

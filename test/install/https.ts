@@ -33,7 +33,7 @@ for (const suite of suites) {
     const domains = JSON.parse(await appliance.sluice('domains list --json'));
     assert.equal(domains[0]?.name, 'deploy.example.com');
     assert.equal(domains[0].certificate.state, 'valid');
-    assert.match(await guest.exec(`${install} --domain deploy.example.com`), /nothing to change/);
+    assert.match(await guest.exec(`${install} --domain deploy.example.com`), /is up to date/);
 
     const attacker = await Attacker.start(appliance);
     const laptop = await Laptop.create(t);
