@@ -23,10 +23,10 @@ export interface Schema {
 
 const root = resolve(import.meta.dirname, '..');
 
-/** What is made from the schemas of the settings, by path: `npm run generate` writes it, a test holds it to them. */
+/** Returns the content of each generated file, by path. `npm run generate` writes the files, and a test compares them. */
 export function generatedFiles(): Record<string, string> {
-  const app = jsonSchema(appSettingsSchema, 'What an app may say about itself: sluice.json');
-  const server = jsonSchema(serverSettingsSchema, "The appliance's own settings: $SLUICE_HOME/config.json");
+  const app = jsonSchema(appSettingsSchema, 'Settings of an app: sluice.json');
+  const server = jsonSchema(serverSettingsSchema, 'Settings of the server: $SLUICE_HOME/config.json');
   return {
     'config/app.schema.json': asText(app),
     'config/server.schema.json': asText(server),
@@ -35,13 +35,13 @@ export function generatedFiles(): Record<string, string> {
   };
 }
 
-/** What is there now, by the same paths. */
+/** Returns the committed content of the generated files, by path. */
 export function committedFiles(): Record<string, string> {
   const paths = Object.keys(generatedFiles());
   return Object.fromEntries(paths.map((path) => [path, readFileSync(join(root, path), 'utf8')]));
 }
 
-/** As the settings are written, so a duration is a number or a text; checks that JSON schema cannot say are left out. */
+/** Returns the JSON schema of settings as written: a duration is a number or a text. Omits checks that JSON schema does not support. */
 function jsonSchema(schema: Parameters<typeof toJsonSchema>[0], title: string): Schema {
   return { title, ...toJsonSchema(schema, { typeMode: 'input', errorMode: 'ignore' }) } as Schema;
 }

@@ -1,28 +1,28 @@
 import type { Schema } from './generate.ts';
 
-/** docs/settings.md: a table of each kind of settings. */
+/** Returns docs/settings.md, with a table for the app and one for the server. */
 export function settingsPage(app: Schema, server: Schema): string {
   return `# Settings
 
-Everything works without any of them. A fault in a file is told with its place and what would be right, all faults at
-once; a setting that does not exist is a fault.
+All settings are optional. Sluice rejects a file with faults, which include unknown settings, and lists all faults at once:
+each setting with the expected value.
 
-This page is made from the schemas in \`src/config\` by \`npm run generate\`.
+\`npm run generate\` makes this page from the schemas in \`src/config\`.
 
 **Duration**: a number of milliseconds, or text such as \`500ms\`, \`30s\`, \`15m\`, \`1h\`.
 **Size**: a number of bytes, or text such as \`512K\`, \`256M\`, \`2G\`.
 
-## Of an app
+## Settings of an app
 
-In \`sluice.json\` beside its package.json, or under \`"sluice"\` in package.json; the file wins as a whole. They are part
-of a release: a rollback brings the earlier ones back. For editors, point
-\`"$schema"\` at a copy of \`config/app.schema.json\`.
+Write them to \`sluice.json\` next to package.json, or under \`"sluice"\` in package.json. If both exist, Sluice reads only
+\`sluice.json\`. Settings are part of a release: a rollback restores the settings of that release. For editors, set
+\`"$schema"\` to the path of a copy of \`config/app.schema.json\`.
 
 ${table(app)}
 
-## Of the appliance
+## Settings of the server
 
-In \`$SLUICE_HOME/config.json\`, read when \`sluice up\` starts. An example with every default: \`config/example.json\`.
+Write them to \`$SLUICE_HOME/config.json\`. The server reads this file when it starts. \`config/example.json\` has every default.
 
 ${table(server)}
 `;
@@ -32,11 +32,11 @@ function table(schema: Schema): string {
   const rows = settings(schema).map(([name, setting]) =>
     [`\`${name}\``, kind(setting), fallback(setting), setting.description ?? ''].join(' | '),
   );
-  const head = ['setting | what it is | default | meaning', '--- | --- | --- | ---'];
+  const head = ['Setting | Value | Default | Meaning', '--- | --- | --- | ---'];
   return [...head, ...rows].map((row) => `| ${row} |`).join('\n');
 }
 
-/** Every setting by its full name, those of a group one by one. */
+/** Returns every setting by its full name, with the settings of groups. */
 function settings(schema: Schema, prefix = ''): [string, Schema][] {
   return Object.entries(schema.properties ?? {})
     .filter(([name]) => name !== '$schema')
@@ -47,7 +47,7 @@ function settings(schema: Schema, prefix = ''): [string, Schema][] {
     });
 }
 
-/** The group that a setting is, may be, is a list of, or has by names. */
+/** Returns the group in a setting: the setting itself, an alternative, an item of a list, or a named value. */
 function groupIn(setting: Schema): { suffix: string; group: Schema | undefined } {
   const { items, additionalProperties: named } = setting;
   if (items !== undefined) return { suffix: '[]', group: groupOf(items) };

@@ -1,13 +1,16 @@
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { cron, hooks, processes } from './app/commands.ts';
+import { command, cron, hooks, processes } from './app/commands.ts';
 import { health } from './app/health.ts';
 import { branches, root, shared } from './app/sources.ts';
 import { limits, supervision } from './app/supervision.ts';
-import { count, duration } from './field-types.ts';
+import { count, duration, flag } from './field-types.ts';
 import { parseSettings, readJsonSettings } from './settings-file.ts';
 
-export const build = v.strictObject({
+/** Signals that a process can handle. SIGUSR1 starts the debugger of Node.js. */
+const stopSignals = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGUSR2'] as const;
+
+const build = v.strictObject({
   command: v.optional(
     v.pipe(
       v.union(
@@ -15,44 +18,28 @@ export const build = v.strictObject({
         'the name of a script, or false',
       ),
       v.description(
-        'The script of package.json that builds; `false` for none. Without it: `build`, if there is one.',
+        'Script of package.json that builds the app; `false` for none. Default: `build`, if it exists.',
       ),
     ),
   ),
-  timeout: v.optional(duration('How long install, build and prune may take together.'), '15m'),
+  timeout: v.optional(duration('Time limit of install, build and prune together.'), '15m'),
 });
 
-export const logOverflow = v.optional(
-  v.pipe(
-    v.picklist(['wait', 'drop'], '"wait" or "drop"'),
-    v.description(
-      'What becomes of a process that prints faster than its log can be written: it waits, or what it prints is dropped, and how many times is in the log.',
-    ),
-  ),
-  'wait',
-);
-
-/** Signals that a process can handle. SIGUSR1 starts the debugger of Node.js. */
-const stopSignals = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGUSR2'] as const;
-
 /**
- * What an app may say about itself, in `sluice.json` or under `"sluice"` in package.json. Defaults, checks, the
- * published JSON schema (config/app.schema.json) and docs/settings.md all come from here.
+ * Settings of an app, in `sluice.json` or under `"sluice"` in package.json. The source of defaults, checks, the JSON schema
+ * (config/app.schema.json) and docs/settings.md.
  */
 export const appSettingsSchema = v.strictObject({
-  $schema: v.optional(v.pipe(v.string(), v.description('For editors; ignored.'))),
+  $schema: v.optional(v.pipe(v.string(), v.description('JSON schema for editors. Sluice ignores it.'))),
   start: v.optional(
-    v.pipe(
-      v.string(),
-      v.regex(/^(?=\s*\S)[^\p{Cc}]+$/u, 'a command in one line, such as "node dist/server.js"'),
-      v.description(
-        'The command that starts the app, such as `node dist/server.js`. Without it: see docs/start.md.',
-      ),
+    command(
+      'Command that starts the app, such as `node dist/server.js`. Default: see docs/start.md.',
+      'node dist/server.js',
     ),
   ),
   port: v.optional(
     count(
-      'The port that the code listens on where it does not look at PORT. Tells which of several listens is the app.',
+      'Port of the app if its code does not read PORT. Selects one of several calls of `listen`.',
       1,
       65535,
     ),
@@ -64,7 +51,7 @@ export const appSettingsSchema = v.strictObject({
         'a whole number, "auto" or "max"',
       ),
       v.description(
-        'Worker processes: a number, `max` (one a core), a negative number (that many fewer than cores), or `auto`: one a core, but 1 where the dependencies keep state inside the process.',
+        'Number of worker processes: a number, `max` (one per core), a negative number (that many less than cores), or `auto`: one per core, but 1 if a dependency keeps state inside the process.',
       ),
     ),
     'auto',
@@ -74,15 +61,12 @@ export const appSettingsSchema = v.strictObject({
   root: v.optional(root),
   branches: v.optional(branches),
   health: v.optional(health, {}),
-  bootTimeout: v.optional(duration('How long a worker may take until it listens and is healthy.'), '30s'),
+  bootTimeout: v.optional(duration('Time limit for a worker to listen and to be healthy.'), '30s'),
   settleTime: v.optional(
-    duration('How long a healthy worker must go on living before it gets traffic.'),
+    duration('Time that a healthy worker must continue to run before it gets traffic.'),
     '1s',
   ),
-  drainTimeout: v.optional(
-    duration('How long a retired worker may go on with what it has in flight.'),
-    '30s',
-  ),
+  drainTimeout: v.optional(duration('Time limit for a retired worker to finish its requests.'), '30s'),
   killTimeout: v.optional(duration('Time between the stop signal and SIGKILL.'), '5s'),
   stopSignal: v.optional(
     v.pipe(
@@ -93,17 +77,22 @@ export const appSettingsSchema = v.strictObject({
     ),
   ),
   waitReady: v.optional(
-    v.pipe(
-      v.boolean(),
-      v.description("The app says `process.send('ready')` when it is; listening alone is not enough."),
-    ),
+    flag("Wait until the app calls `process.send('ready')`, in addition to the health check."),
     false,
   ),
-  keepReleases: v.optional(count('How many releases that were live are kept for rollback.', 2, 1000), 5),
+  keepReleases: v.optional(count('Number of past live releases to keep for rollback.', 2, 1000), 5),
   shared,
   ...supervision,
   ...limits,
-  logOverflow,
+  logOverflow: v.optional(
+    v.pipe(
+      v.picklist(['wait', 'drop'], '"wait" or "drop"'),
+      v.description(
+        'Treatment of output that arrives faster than Sluice can write it to the log: let the process wait, or drop output and log how often.',
+      ),
+    ),
+    'wait',
+  ),
   processes,
   cron,
 });
@@ -111,16 +100,16 @@ export const appSettingsSchema = v.strictObject({
 export type AppSettings = v.InferOutput<typeof appSettingsSchema>;
 export type HealthSettings = AppSettings['health'];
 
-/** Gives the parsed content of a file at the top of a tree; undefined where there is none. */
+/** Returns the parsed content of a file at the top of a tree; undefined if the file does not exist. */
 type ReadTop = (name: string) => Promise<unknown>;
 
-/** Reads from a directory. */
+/** Returns a function that reads files of a directory. */
 export function topOf(directory: string): ReadTop {
   return (name) => readJsonSettings(join(directory, name), name, directory);
 }
 
 /**
- * The app's own settings from its tree: `sluice.json`, else `"sluice"` in package.json, else the defaults.
+ * Returns the settings of an app: `sluice.json`, else `"sluice"` in package.json, else the defaults.
  * @throws AppError `invalid_settings`
  */
 export async function loadAppSettings(read: ReadTop): Promise<AppSettings> {
@@ -128,11 +117,10 @@ export async function loadAppSettings(read: ReadTop): Promise<AppSettings> {
   return parseSettings(appSettingsSchema, value, source);
 }
 
-/** The same as they are written, without defaults and checks, and where. @throws AppError `invalid_settings` */
+/** Returns the settings of an app as written, without defaults and checks. @throws AppError `invalid_settings` */
 export async function readAppSettings(read: ReadTop): Promise<{ value: unknown; source: string }> {
   const own = await read('sluice.json');
   if (own !== undefined) return { value: own, source: 'sluice.json' };
-  const manifest = await read('package.json');
-  const embedded = (manifest as { sluice?: unknown } | null | undefined)?.sluice;
-  return { value: embedded ?? {}, source: '"sluice" in package.json' };
+  const manifest = (await read('package.json')) as { sluice?: unknown } | null | undefined;
+  return { value: manifest?.sluice ?? {}, source: '"sluice" in package.json' };
 }

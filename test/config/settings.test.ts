@@ -6,29 +6,29 @@ import { serverSettingsSchema } from '../../src/config/server-settings.ts';
 import { parseSettings } from '../../src/config/settings-file.ts';
 import type { AppError } from '../../src/errors/app-error.ts';
 
-test('all settings that do not exist are told at once, beside all other faults, with the one that was meant where that is plain', () => {
+test('All faults are listed at once, with suggestions for unknown settings', () => {
   const settings = { worker: 2, healthCheck: {}, shape: 'round', health: { paths: '/' }, keepReleases: 1 };
   assert.throws(() => parseSettings(appSettingsSchema, settings, 'sluice.json'), {
     code: 'invalid_settings',
     message: `sluice.json has 5 faults:
-  keepReleases: a whole number from 2 to 1000, not 1
-  worker: there is no such setting (did you mean "workers"?)
-  healthCheck: there is no such setting (did you mean "health"?)
-  shape: there is no such setting
-  health.paths: there is no such setting (did you mean "path"?)`,
+  keepReleases: expected a whole number from 2 to 1000, got 1
+  worker: unknown setting (did you mean "workers"?)
+  healthCheck: unknown setting (did you mean "health"?)
+  shape: unknown setting
+  health.paths: unknown setting (did you mean "path"?)`,
   });
 });
 
-test('what is no object is told as that', () => {
+test('A value that is not an object is rejected', () => {
   assert.throws(() => parseSettings(appSettingsSchema, { build: 5 }, 'sluice.json'), {
-    message: 'sluice.json has 1 fault:\n  build: Object, not 5',
+    message: 'sluice.json has 1 fault:\n  build: expected Object, got 5',
   });
   assert.throws(() => parseSettings(appSettingsSchema, 'x', 'sluice.json'), {
-    message: /the whole: Object, not "x"$/,
+    message: /the file: expected Object, got "x"$/,
   });
 });
 
-const refusedTexts: [setting: string, values: unknown[], make: (value: unknown) => unknown][] = [
+const rejectedTexts: [setting: string, values: unknown[], make: (value: unknown) => unknown][] = [
   ['start', ['', ' ', 'node a\nb', 'node \0'], (start) => ({ start })],
   ['build.command', ['', 'bu\nild', 'bu\0ild'], (command) => ({ build: { command } })],
   ['hooks.preBuild', ['', '\n', 'echo \0'], (preBuild) => ({ hooks: { preBuild } })],
@@ -46,8 +46,8 @@ const refusedTexts: [setting: string, values: unknown[], make: (value: unknown) 
   ],
 ];
 
-for (const [setting, values, make] of refusedTexts) {
-  test(`${setting} refuses text that could not be used`, () => {
+for (const [setting, values, make] of rejectedTexts) {
+  test(`${setting} rejects unusable text`, () => {
     for (const value of values) {
       const text = JSON.stringify(value);
       assert.throws(
@@ -62,7 +62,7 @@ for (const [setting, values, make] of refusedTexts) {
   });
 }
 
-test('health.headers refuses headers that say how a request is sent, and invalid names', () => {
+test('health.headers rejects headers that control how a request is sent, and invalid names', () => {
   for (const name of [
     'Content-Length',
     'transfer-encoding',
@@ -83,7 +83,7 @@ test('health.headers refuses headers that say how a request is sent, and invalid
   }
 });
 
-test('a time longer than a timer takes, and a size that is no exact number, are refused', () => {
+test('A duration longer than a timer and a size beyond exact numbers are rejected', () => {
   for (const settings of [
     { drainTimeout: '600h' },
     { bootTimeout: 2 ** 31 },
@@ -100,7 +100,7 @@ test('a time longer than a timer takes, and a size that is no exact number, are 
   assert.equal(parseSettings(appSettingsSchema, { drainTimeout: '288h' }, 'x').drainTimeout, 288 * 3_600_000);
 });
 
-test('settings of the server refuse text that cannot be used as what it is', () => {
+test('Settings of the server reject unusable text', () => {
   for (const settings of [
     { ssh: { authorizedKeys: '/home/a\0b' } },
     { ssh: { authorizedKeys: '~/a\nb' } },
@@ -121,7 +121,7 @@ test('settings of the server refuse text that cannot be used as what it is', () 
   assert.deepEqual([ssh.authorizedKeys, acme.dnsServer], ['~/.ssh/Größe keys', '127.0.0.1:8053']);
 });
 
-test('settings accept usable text', () => {
+test('Settings accept usable text', () => {
   const settings = {
     start: 'node dist/server.js --name="a b"',
     hooks: { preSwitch: 'npm run migrate\n# the end' },
@@ -133,7 +133,7 @@ test('settings accept usable text', () => {
   assert.deepEqual([health.path, start], [settings.health.path, settings.start]);
 });
 
-test('an app has a bounded share of the runner: background processes and crons are limited', () => {
+test('The numbers of background processes and jobs of an app are limited', () => {
   const processes = (counts: number[]) =>
     Object.fromEntries(
       counts.map((count, index) => [`worker-${index}`, { command: 'node worker.js', count }]),

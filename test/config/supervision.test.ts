@@ -5,7 +5,7 @@ import { serverSettingsSchema } from '../../src/config/server-settings.ts';
 import { parseSettings } from '../../src/config/settings-file.ts';
 import { appSettings } from '../support/builds.ts';
 
-/** What is said of a sluice.json, without the line that counts. */
+/** Returns the faults of settings, without the first line of the message. */
 function faults(settings: object, schema: Parameters<typeof parseSettings>[0] = appSettingsSchema): string[] {
   try {
     parseSettings(schema, settings, 'sluice.json');
@@ -15,7 +15,7 @@ function faults(settings: object, schema: Parameters<typeof parseSettings>[0] = 
   return [];
 }
 
-test('without a word about it, crashes are restarted, a stuck worker is replaced, and nothing is limited or scheduled', () => {
+test('By default, crashed and stuck processes are restarted, and nothing is limited or scheduled', () => {
   const all = appSettings();
   const { maxRestarts, minUptime, restartDelay, stopExitCodes, stuckTimeout, logOverflow } = all;
   assert.deepEqual(
@@ -32,7 +32,7 @@ test('without a word about it, crashes are restarted, a stuck worker is replaced
   assert.deepEqual([all.maxMemory, all.cronRestart, all.processes, all.cron], [undefined, undefined, {}, []]);
 });
 
-test('times and sizes are taken with their units', () => {
+test('Durations and sizes have units', () => {
   const all = appSettings({ minUptime: '2m', restartDelay: 5, stuckTimeout: 0, maxMemory: '300M' });
   assert.deepEqual(
     [all.minUptime, all.restartDelay, all.stuckTimeout, all.maxMemory],
@@ -40,7 +40,7 @@ test('times and sizes are taken with their units', () => {
   );
 });
 
-test('all faults of supervision are told at once, each with its place and what would be right', () => {
+test('All faults of supervision are listed at once', () => {
   const settings = {
     maxRestarts: -1,
     minUptime: '1 s',
@@ -50,26 +50,26 @@ test('all faults of supervision are told at once, each with its place and what w
     cronRestart: { schedule: '0 3 * *', timezone: 'Europe/Berln', zone: 1 },
   };
   assert.deepEqual(faults(settings), [
-    'maxRestarts: a whole number from 0 to 1000, not -1',
-    'minUptime: a number of milliseconds, or text such as "500ms", "30s", "15m" or "1h", not "1 s"',
-    'stopExitCodes.1: an exit status from 0 to 255, not 256',
-    'stopExitCodes.2: an exit status from 0 to 255, not "x"',
-    'maxMemory: at least "32M", not 512',
-    'cronRestart.schedule: a cron expression, such as "*/15 * * * *" or "0 3 * * mon-fri", not "0 3 * *"',
-    'cronRestart.timezone: the name of a time zone, such as "Europe/Berlin" or "UTC", not "Europe/Berln"',
-    'logOverflow: "wait" or "drop", not "lose"',
-    'cronRestart.zone: there is no such setting',
+    'maxRestarts: expected a whole number from 0 to 1000, got -1',
+    'minUptime: expected a number of milliseconds, or text such as "500ms", "30s", "15m" or "1h", got "1 s"',
+    'stopExitCodes.1: expected an exit status from 0 to 255, got 256',
+    'stopExitCodes.2: expected an exit status from 0 to 255, got "x"',
+    'maxMemory: expected at least "32M", got 512',
+    'cronRestart.schedule: expected a cron expression, such as "*/15 * * * *" or "0 3 * * mon-fri", got "0 3 * *"',
+    'cronRestart.timezone: expected the name of a time zone, such as "Europe/Berlin" or "UTC", got "Europe/Berln"',
+    'logOverflow: expected "wait" or "drop", got "lose"',
+    'cronRestart.zone: unknown setting',
   ]);
 });
 
-test('a schedule alone is meant in the time zone of the machine', () => {
+test('The default time zone of a schedule is that of the machine', () => {
   const schedule = '0 3 * * *';
   assert.deepEqual(appSettings({ cronRestart: schedule }).cronRestart, { schedule, timezone: null });
   const zoned = { schedule, timezone: 'Asia/Tokyo' };
   assert.deepEqual(appSettings({ cronRestart: zoned }).cronRestart, zoned);
 });
 
-test('schedules are checked to be ones that come, seconds and names of days included', () => {
+test('Schedules that never occur are rejected; seconds and names of days are accepted', () => {
   const good = ['* * * * *', '59 23 * * *', '*/5 * * * * *', '0 9 * * mon-fri', '0 0 1 jan *', '@daily'];
   assert.deepEqual(
     good.filter((cronRestart) => faults({ cronRestart }).length > 0),
@@ -82,7 +82,7 @@ test('schedules are checked to be ones that come, seconds and names of days incl
   );
 });
 
-test('logs are rotated by size, by day and down to a number, with a limit for all together', () => {
+test('Log rotation has limits of size, number and total size', () => {
   const { logSize, logSchedule, keepLogs, maxLogBytes } = parseSettings(
     serverSettingsSchema,
     {},
@@ -93,13 +93,13 @@ test('logs are rotated by size, by day and down to a number, with a limit for al
     [10 * 1024 ** 2, '0 0 * * *', 14, 1024 ** 3],
   );
   assert.deepEqual(faults({ logSize: '1T', logSchedule: 'daily', keepLogs: -1 }, serverSettingsSchema), [
-    'logSize: a number of bytes, or text such as "512K", "256M" or "2G", not "1T"',
-    'logSchedule: a cron expression, such as "*/15 * * * *" or "0 3 * * mon-fri", not "daily"',
-    'keepLogs: a whole number from 0 to 10000, not -1',
+    'logSize: expected a number of bytes, or text such as "512K", "256M" or "2G", got "1T"',
+    'logSchedule: expected a cron expression, such as "*/15 * * * *" or "0 3 * * mon-fri", got "daily"',
+    'keepLogs: expected a whole number from 0 to 10000, got -1',
   ]);
 });
 
-test('a process may be written as its command alone', () => {
+test('A command alone is a background process', () => {
   const { processes } = appSettings({
     processes: { mail: 'node mail.js', 'thumbs-2': { command: 'npm run thumbs', count: 3, overlap: true } },
   });
@@ -109,7 +109,7 @@ test('a process may be written as its command alone', () => {
   });
 });
 
-test('all faults of processes are told at once, those inside of each too', () => {
+test('All faults of processes are listed at once', () => {
   const name =
     'a name of small letters, digits and "-" that begins with a letter, such as "mail-worker", and is not "web" or "cron"';
   const processes = {
@@ -121,18 +121,18 @@ test('all faults of processes are told at once, those inside of each too', () =>
     d: { command: 'node x.js', counts: 1, size: 1 },
   };
   assert.deepEqual(faults({ processes }), [
-    `processes.web: ${name}, not "web"`,
-    `processes.Mail: ${name}, not "Mail"`,
-    'processes.a: a command such as "node worker.js", or {"command": …, "count": …}, not 5',
-    'processes.b.command: a command such as "node worker.js", not " "',
-    'processes.b.count: a whole number from 0 to 64, not 65',
-    'processes.c.command: it must be there',
-    'processes.d.counts: there is no such setting (did you mean "count"?)',
-    'processes.d.size: there is no such setting',
+    `processes.web: expected ${name}, got "web"`,
+    `processes.Mail: expected ${name}, got "Mail"`,
+    'processes.a: expected a command such as "node worker.js", or {"command": …, "count": …}, got 5',
+    'processes.b.command: expected a command in one line, such as "node worker.js", got " "',
+    'processes.b.count: expected a whole number from 0 to 64, got 65',
+    'processes.c.command: required',
+    'processes.d.counts: unknown setting (did you mean "count"?)',
+    'processes.d.size: unknown setting',
   ]);
 });
 
-test('what is done at set times has a name by its place, one hour, and does not overlap', () => {
+test('A job has a name by position, a time limit of an hour, and does not overlap', () => {
   const { cron } = appSettings({
     cron: [
       { schedule: '@daily', command: 'node clean.js' },
@@ -172,7 +172,7 @@ test('what is done at set times has a name by its place, one hour, and does not 
   ]);
 });
 
-test('all faults of what is done at set times are told at once', () => {
+test('All faults of jobs are listed at once', () => {
   const cron = [
     { schedule: '61 * * * *', command: 'x' },
     { schedule: '@daily' },
@@ -181,20 +181,20 @@ test('all faults of what is done at set times are told at once', () => {
     { command: 'x', name: 'cron' },
   ];
   assert.deepEqual(faults({ cron }), [
-    'cron.0.schedule: a cron expression, such as "*/15 * * * *" or "0 3 * * mon-fri", not "61 * * * *"',
-    'cron.1: either "command" or "request"',
-    'cron.2.timezone: the name of a time zone, such as "Europe/Berlin" or "UTC", not "Berlin"',
-    'cron.2: either "command" or "request"',
-    'cron.3.request: a path such as "/tasks/mail", or a method and a path: "POST /tasks/mail", not "post /x"',
-    'cron.4.name: a name of small letters, digits and "-" that begins with a letter, such as "mail-worker", and is not "web" or "cron", not "cron"',
-    'cron.4.schedule: it must be there',
-    'cron.3.repeat: there is no such setting',
+    'cron.0.schedule: expected a cron expression, such as "*/15 * * * *" or "0 3 * * mon-fri", got "61 * * * *"',
+    'cron.1: expected either "command" or "request"',
+    'cron.2.timezone: expected the name of a time zone, such as "Europe/Berlin" or "UTC", got "Berlin"',
+    'cron.2: expected either "command" or "request"',
+    'cron.3.request: expected a path such as "/tasks/mail", or a method and a path: "POST /tasks/mail", got "post /x"',
+    'cron.4.name: expected a name of small letters, digits and "-" that begins with a letter, such as "mail-worker", and is not "web" or "cron", got "cron"',
+    'cron.4.schedule: required',
+    'cron.3.repeat: unknown setting',
   ]);
 });
 
-test('no two of them have one name, the names by place included', () => {
+test('Names of jobs are unique, including names by position', () => {
   const job = { schedule: '@daily', command: 'x' };
   assert.deepEqual(faults({ cron: [job, { ...job, name: 'cron-1' }] }), [
-    'cron.1: a name that no other one has, not "cron-1"',
+    'cron.1: expected a unique name, got "cron-1"',
   ]);
 });

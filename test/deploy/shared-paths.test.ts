@@ -20,7 +20,7 @@ for (const paths of [['.'], ['./'], ['./.sluice'], ['.sluice/x'], ['a\0b'], ['a/
     await writeTree(tree, { 'sluice.json': { shared: paths } });
     await assert.rejects(loadAppSettings(topOf(tree)), {
       code: 'invalid_settings',
-      message: /shared\.0: a path inside the release/,
+      message: /shared\.0: expected a path inside the release/,
     });
   });
 }

@@ -1,16 +1,7 @@
 import * as v from 'valibot';
-import { duration } from '../field-types.ts';
+import { duration, text } from '../field-types.ts';
 
-/** Target of an HTTP request (RFC 9112, 3.2). Characters outside this range must be percent-encoded. */
-export const requestPath = v.pipe(
-  v.string(),
-  v.regex(
-    /^\/[!-~]*$/,
-    'a path that starts with "/", with spaces and other special characters percent-encoded',
-  ),
-);
-
-/** Headers that say how a request is sent. If the settings set one, the app might wait for a body that never comes. */
+/** Headers that control how a request is sent. An app might wait for a body that never arrives. */
 const ofTransport = 'connection|content-length|expect|keep-alive|te|trailer|transfer-encoding|upgrade';
 
 const headerName = v.pipe(
@@ -18,7 +9,7 @@ const headerName = v.pipe(
   // A token (RFC 9110, 5.6.2).
   v.regex(
     new RegExp(`^(?!(?:${ofTransport})$)[!#$%&'*+.^_\`|~0-9A-Za-z-]+$`, 'i'),
-    'a header name, but not one that says how a request is sent, such as "content-length"',
+    'a header name, but not one that controls how a request is sent, such as "content-length"',
   ),
 );
 
@@ -27,23 +18,25 @@ const headerValue = v.pipe(
   v.regex(/^[\t -~\u0080-\u00ff]*$/, 'a header value without line ends and other control characters'),
 );
 
-/** Headers of a request, by name. */
-export const requestHeaders = v.record(headerName, headerValue);
-
 const statusRange = v.pipe(
   v.string(),
-  v.regex(/^[1-5]\d\d(?:-[1-5]\d\d)?$/, 'a status or a range of them, such as "200" or "200-399"'),
+  v.regex(/^[1-5]\d\d(?:-[1-5]\d\d)?$/, 'a status or a range, such as "200" or "200-399"'),
 );
 
 export const health = v.strictObject({
   path: v.optional(
-    v.pipe(
-      requestPath,
-      v.description('What is asked for, on the private port of every new worker, before it gets traffic.'),
+    // Target of an HTTP request (RFC 9112, 3.2).
+    text(
+      'Path of the health check, which Sluice sends to the private port of each new worker before it gets traffic.',
+      /^\/[!-~]*$/,
+      'a path that starts with "/", with spaces and other special characters percent-encoded',
     ),
     '/',
   ),
-  headers: v.optional(v.pipe(requestHeaders, v.description('Headers to send, such as a `host`.')), {}),
+  headers: v.optional(
+    v.pipe(v.record(headerName, headerValue), v.description('Headers of the health check, such as `host`.')),
+    {},
+  ),
   status: v.optional(
     v.pipe(
       v.union([
@@ -51,12 +44,12 @@ export const health = v.strictObject({
         statusRange,
         v.array(statusRange),
       ]),
-      v.description('Statuses that count as healthy: one, a range such as `200-399`, or a list of these.'),
+      v.description('Statuses of a healthy worker: one, a range such as `200-399`, or a list.'),
       v.transform((value) => (Array.isArray(value) ? value : [String(value)])),
     ),
     '100-499',
   ),
-  body: v.optional(v.pipe(v.string(), v.description('Text that the answer must contain.'))),
+  body: v.optional(v.pipe(v.string(), v.description('Text that the response must contain.'))),
   interval: v.optional(duration('Pause between two attempts.'), 250),
-  timeout: v.optional(duration('How long one attempt may take.'), '5s'),
+  timeout: v.optional(duration('Time limit of an attempt.'), '5s'),
 });

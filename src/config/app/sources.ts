@@ -2,44 +2,43 @@ import { posix } from 'node:path';
 import * as v from 'valibot';
 import { isName } from '../paths.ts';
 
-/** Below the root of the release and neither the root itself nor our records in it, however it is written. */
-export const relativePath = v.pipe(
+/** Path inside the release, except the root and the records of Sluice. Parsed to a normal path. */
+const relativePath = v.pipe(
   v.string(),
   v.check((path) => {
-    const [first] = posix.normalize(path).split('/');
+    const [first = ''] = posix.normalize(path).split('/');
     return (
-      !['', '.', '..', '.sluice'].includes(first ?? '') &&
+      !['', '.', '..', '.sluice'].includes(first) &&
       !path.split('/').includes('..') &&
-      // A control character in a path is a mistake, and no terminal shows the character.
+      // No terminal shows control characters, so one in a path is a mistake.
       !/\p{Cc}/u.test(path)
     );
   }, 'a path inside the release, such as "uploads" or "data/shop.db"'),
   v.transform((path) => posix.normalize(path).replace(/\/$/, '')),
 );
 
-/** A directory of what is sent; with the name of an app before it where several apps share a repository. */
 export const root = v.pipe(
   v.union(
     [relativePath, v.record(v.string(), relativePath)],
     'a directory such as "server", or one for each app: {"shop": "apps/shop"}',
   ),
   v.description(
-    'Where the app lies in what is pushed or uploaded: a directory such as `server`, or, where a repository holds several apps, one for each: `{"shop": "apps/shop"}`. That directory is the release; the other settings stand in a sluice.json of its own.',
+    'Directory of the app in the pushed or uploaded files, such as `server`. For a repository with several apps, one directory for each: `{"shop": "apps/shop"}`. That directory becomes the release, and its own sluice.json has the other settings.',
   ),
 );
 
 export const shared = v.optional(
   v.pipe(
     v.array(relativePath),
-    v.check(areApart, 'paths none of which is, or lies in, another one'),
+    v.check(areApart, 'paths that are different and not inside each other'),
     v.description(
-      'Paths that outlive releases (uploads, a SQLite file): links into the shared directory, `apps/APP/ENVIRONMENT/shared` of the home. What the live release has there is taken over.',
+      'Paths that all releases share, such as uploads or a SQLite file. They become links into the shared directory, `apps/APP/ENVIRONMENT/shared` of the home. Sluice moves existing data of the live release there.',
     ),
   ),
   [],
 );
 
-/** Of two paths one of which lies in the other, linking the second would go through the link of the first. */
+/** Returns true if no path contains another. The link of a path would be inside the link of another. */
 function areApart(paths: string[]): boolean {
   return paths.every((path, index) =>
     paths.every((other, at) => at === index || !`${other}/`.startsWith(`${path}/`)),
@@ -48,28 +47,26 @@ function areApart(paths: string[]): boolean {
 
 const branchName = v.pipe(
   v.string(),
-  // As git-check-ref-format(1) has it.
+  // git-check-ref-format(1)
   v.regex(
     /^(?!refs\/|[-./]|.*(?:\.\.|\/\/|\/\.|@\{|\.lock(?:\/|$)|[./]$))[^\s\p{Cc}~^:?*[\\]+$/u,
     'a branch such as "main" or "release/next"',
   ),
 );
 
-function eachOnce(branches: Record<string, string[]>): boolean {
-  const all = Object.values(branches).flat();
-  return new Set(all).size === all.length;
-}
-
 export const branches = v.pipe(
   v.record(
     v.pipe(v.string(), v.check(isName, 'the name of an environment, such as "staging"')),
     v.pipe(
-      v.union([branchName, v.array(branchName)], 'a branch such as "develop", or a list of them'),
+      v.union([branchName, v.array(branchName)], 'a branch such as "develop", or a list of branches'),
       v.transform((names) => (Array.isArray(names) ? names : [names])),
     ),
   ),
-  v.check(eachOnce, 'branches each of which belongs to one environment'),
+  v.check((branches) => {
+    const all = Object.values(branches).flat();
+    return new Set(all).size === all.length;
+  }, 'branches that each belong to one environment'),
   v.description(
-    'Which branches deploy into which environment when they are pushed: `{"staging": "develop"}`. Production takes `main` and `master` unless it is named.',
+    'Branches to deploy into each environment when they are pushed: `{"staging": "develop"}`. Default of production: `main` and `master`.',
   ),
 );

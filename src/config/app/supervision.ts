@@ -1,21 +1,16 @@
 import * as v from 'valibot';
 import { count, duration, schedule, size, timezone } from '../field-types.ts';
 
-/** Less than a bare Node.js takes: with it, a worker would be replaced without end. Mostly a unit was forgotten. */
-const leastMemory = 32 * 1024 ** 2;
-
 const status = 'an exit status from 0 to 255';
 const exitCode = v.pipe(v.number(status), v.integer(status), v.minValue(0, status), v.maxValue(255, status));
 
+const restartTimes = schedule('Times to replace all workers.');
 const cronRestart = v.pipe(
   v.union(
-    [
-      schedule('When all workers are replaced.'),
-      v.strictObject({ schedule: schedule('When all workers are replaced.'), timezone }),
-    ],
+    [restartTimes, v.strictObject({ schedule: restartTimes, timezone })],
     'a cron expression, or {"schedule": …, "timezone": …}',
   ),
-  v.description('When all workers are replaced, one after the other: a cron expression, or an object.'),
+  v.description('Times to replace all workers, one after the other: a cron expression, or an object.'),
   v.transform((value) =>
     typeof value === 'string'
       ? { schedule: value, timezone: null }
@@ -23,63 +18,62 @@ const cronRestart = v.pipe(
   ),
 );
 
-/** When workers and background processes are started again, or replaced. */
+/** Restart and replacement of workers and background processes. */
 export const supervision = {
   maxRestarts: v.optional(
     count(
-      'So many times in a row may a process end within `minUptime`; then it counts as crashed, and is tried every 15 s.',
+      'Number of times in a row that a process may end within `minUptime`. After that it counts as crashed, and restarts every 15 s.',
       0,
       1000,
     ),
     16,
   ),
-  minUptime: v.optional(duration('How long a process must live for its start to count as a good one.'), '1s'),
+  minUptime: v.optional(duration('Time that a process must run for its start to count as successful.'), '1s'),
   restartDelay: v.optional(
-    duration('Pause before the second restart in a row; it grows by half each time, up to 15 s.'),
+    duration('Pause before the second restart in a row. It grows by half each time, up to 15 s.'),
     '100ms',
   ),
   stopExitCodes: v.optional(
     v.pipe(
       v.array(exitCode),
-      v.description('Exit statuses, 0 to 255, after which a process is not started again.'),
+      v.description('Exit statuses, 0 to 255, after which a process does not restart.'),
     ),
     [],
   ),
   maxMemory: v.optional(
     v.pipe(
-      size('Resident memory of one process above which it is replaced, a worker by a fresh one first.'),
-      v.minValue(leastMemory, 'at least "32M"'),
+      size('Resident memory of one process above which Sluice replaces it. The new worker starts first.'),
+      // A bare Node.js needs more: its worker would be replaced without end. A smaller value most often lacks a unit.
+      v.minValue(32 * 1024 ** 2, 'at least "32M"'),
     ),
   ),
   stuckTimeout: v.optional(
-    duration('How long the event loop of a worker may stand still before it is replaced; 0 for any time.'),
+    duration('Time after which Sluice replaces a worker whose event loop does not run; 0 for never.'),
     '10s',
   ),
   cronRestart: v.optional(cronRestart),
 };
 
-/** Less than this, and nothing of Node.js would come up. Mostly a unit was forgotten. */
-const leastMemoryLimit = 64 * 1024 ** 2;
-
-/** What the kernel holds a release to. See docs/processes.md for what they come to where they are not set. */
+/** Limits of a release that the kernel enforces. docs/processes.md has the defaults. */
 export const limits = {
   memoryLimit: v.optional(
     v.pipe(
       size(
-        'Memory of all processes of a release together, above which the kernel kills one; as much swap space may be taken besides. Without it: by `maxMemory` and the number of processes, where that is set.',
+        'Memory of all processes of a release together, above which the kernel kills one of them. They may use as much swap space in addition. Default: derived from `maxMemory` and the number of processes if `maxMemory` is set, else no limit.',
       ),
-      v.minValue(leastMemoryLimit, 'at least "64M"'),
+      // Node.js does not start with less. A smaller value most often lacks a unit.
+      v.minValue(64 * 1024 ** 2, 'at least "64M"'),
     ),
   ),
   maxProcesses: v.optional(
     count(
-      'How many processes and threads a release may have, all together. Without it: 512, and 64 for each worker and background process.',
+      'Number of processes and threads of a release together. Default: 512, and 64 for each worker and background process.',
       32,
       1_000_000,
     ),
   ),
   cpuWeight: v.optional(
-    count('Share of the processor next to other apps, where there is not enough for all.', 1, 10_000),
+    count('Share of the processor, relative to other apps, while all processors are busy.', 1, 10_000),
     100,
   ),
 };
