@@ -1,11 +1,11 @@
 import type { Socket } from 'node:net';
 import { AppError, errorBody } from '../errors/app-error.ts';
 
-/** The calls one side offers: parameters, result, and reports while a call is under way. */
+/** Calls that one side offers: parameters, result, and messages during a call. */
 type Calls<Table> = { [Name in keyof Table]: { params: unknown; result: unknown; progress: unknown } };
 
 export interface CallContext<Progress> {
-  /** @returns false where the caller does not keep up: wait for `drained` before reporting more */
+  /** @returns false if the caller reads slowly: wait for `drained` before the next report */
   report(progress: Progress): boolean;
   drained(): Promise<void>;
   /** aborted when the caller gives up or hangs up */
@@ -26,7 +26,7 @@ type Message =
   | { id: number; error: unknown }
   | { id: number; abort: true };
 
-/** Answers calls that come in on `socket`, one JSON message a line, until it closes. */
+/** Answers calls on a socket, one JSON message per line, until the socket closes. */
 export function serveCalls<Table extends Calls<Table>>(socket: Socket, handlers: Handlers<Table>): void {
   const underWay = new Map<number, AbortController>();
   const send = (message: Message) => !socket.writable || socket.write(`${JSON.stringify(message)}\n`);
@@ -40,7 +40,8 @@ export function serveCalls<Table extends Calls<Table>>(socket: Socket, handlers:
         drained: () => drained(socket),
         signal: controller.signal,
       });
-      send({ id, result });
+      // JSON has no undefined.
+      send({ id, result: result ?? null });
     } catch (error) {
       send({ id, error: describe(error) });
     } finally {
@@ -68,14 +69,14 @@ function parse(line: string): Message | undefined {
   }
 }
 
-/** An internal error keeps its own words here: both ends are ours, and the log of the caller needs them. */
+/** Returns the JSON of an error. An internal error keeps its message and stack, for the log of the caller. */
 function describe(error: unknown): unknown {
   const body = errorBody(error);
   if (body.code !== 'internal') return body;
   return { ...body, message: error instanceof Error ? (error.stack ?? error.message) : String(error) };
 }
 
-/** The inverse. An internal error is for the log of this side too: whoever is answered does not see its words. */
+/** Returns the error of a JSON body. An internal error becomes a plain `Error`, so that clients do not get its message. */
 function revive(body: unknown): Error {
   const error = AppError.from(body);
   return error.code === 'internal' ? new Error(error.message) : error;
@@ -86,7 +87,7 @@ export interface CallOptions<Progress> {
   signal?: AbortSignal | undefined;
 }
 
-/** The calling side of a connection. */
+/** Calling side of a connection. */
 export class CallClient<Table extends Calls<Table>> {
   readonly #socket: Socket;
   readonly #lost: () => AppError;
@@ -118,14 +119,14 @@ export class CallClient<Table extends Calls<Table>> {
     });
   }
 
-  /** @throws AppError what the other side threw, or that the connection is lost */
+  /** @throws AppError the error of the other side, or an error that the connection is lost */
   async call<Name extends keyof Table & string>(
     name: Name,
     params: Table[Name]['params'],
     { onProgress, signal }: CallOptions<Table[Name]['progress']> = {},
   ): Promise<Table[Name]['result']> {
     if (this.#socket.destroyed) {
-      // Whoever keeps the connection up hears of its end before we say so: else a second try comes back here.
+      // The owner of the connection sees its end first: otherwise a second attempt would get the same connection.
       await this.closed;
       throw this.#lost();
     }
@@ -175,7 +176,7 @@ function drained(socket: Socket): Promise<void> {
   });
 }
 
-/** Not by node:readline: it also ends a line at U+2028 and U+2029, which JSON leaves as they are in a text. */
+/** Splits a stream into lines. node:readline also ends a line at U+2028 and U+2029, which JSON does not escape. */
 function onLines(socket: Socket, receive: (line: string) => void): void {
   let rest = '';
   socket.setEncoding('utf8');
@@ -185,6 +186,6 @@ function onLines(socket: Socket, receive: (line: string) => void): void {
     rest = lines.pop() ?? '';
     for (const line of lines) receive(line);
   });
-  // A reset by the other side ends the connection as its close does; 'close' follows and is what we act on.
+  // The 'close' event follows, and is handled.
   socket.on('error', () => undefined);
 }

@@ -1,12 +1,12 @@
 import type { HealthSettings } from '../config/app-settings.ts';
 import type { AppProtocol } from './worker.ts';
 
-/** Everything the runner needs to know to run one release: it reads no settings and no records itself. */
+/** Everything that the runner needs to run one release: it reads no settings and no records itself. */
 export interface GenerationSpec {
-  /** names the app and environment: see targetName */
+  /** name of the environment, such as `shop@staging`: see `environmentName` */
   key: string;
   release: number;
-  /** working directory: the release's own */
+  /** working directory: that of the release */
   directory: string;
   /** absolute path of the Node.js binary */
   node: string;
@@ -18,11 +18,11 @@ export interface GenerationSpec {
   workers: number;
   host: string;
   port: number;
-  /** the port in the app's code where it ignores PORT; null where nothing is known */
+  /** port in the code of an app that ignores PORT; null if not known */
   codePort: number | null;
   health: HealthSettings;
   waitReady: boolean;
-  /** milliseconds, all of them */
+  /** this time and the next three are in ms */
   bootTimeout: number;
   settleTime: number;
   drainTimeout: number;
@@ -31,12 +31,12 @@ export interface GenerationSpec {
   stopSignal: NodeJS.Signals | null;
   maxDraining: number;
   restarts: RestartSpec;
-  /** bytes of resident memory above which a worker is replaced; null for any */
+  /** bytes of resident memory above which a worker is replaced; null for no limit */
   maxMemory: number | null;
   limits: GenerationLimits;
-  /** how long its event loop may stand still before a worker is replaced, in ms; 0 for as long as it likes */
+  /** time without a heartbeat after which a worker is replaced, in ms; 0 for no limit */
   stuckTimeout: number;
-  /** when all workers are replaced, one after the other; null for never */
+  /** times at which all workers are replaced, one after the other; null for never */
   cronRestart: Pick<CronSpec, 'schedule' | 'timezone'> | null;
   background: BackgroundSpec[];
   cron: CronSpec[];
@@ -45,70 +45,70 @@ export interface GenerationSpec {
   paths: { current: string; generation: string; cron: string };
 }
 
-/** How what an app prints is kept. */
+/** Settings of the log of an app. */
 export interface LogSpec {
-  /** absolute path: `app.log` and what was rotated lie in it */
+  /** absolute path of the directory of `app.log` and of rotated files */
   directory: string;
   /** bytes after which `app.log` is rotated */
   size: number;
-  /** when it is rotated whatever its size, as a cron expression in the machine's time zone */
+  /** cron expression in the machine's time zone: the log is also rotated at these times */
   schedule: string;
-  /** how many rotated files are kept */
+  /** number of rotated files that are kept */
   keep: number;
-  /** how many bytes the logs of all apps together may take */
+  /** limit of the logs of all apps together, in bytes */
   maxBytes: number;
-  /** what becomes of a process that prints faster than is written: it waits, or lines are dropped and counted */
+  /** effect on a process that prints faster than the log is written: it waits, or lines are dropped and counted */
   overflow: 'wait' | 'drop';
   /** values that are masked */
   secrets: string[];
 }
 
-/** When and how often a process that has ended is started again. */
+/** Limits and delays of restarts. */
 export interface RestartSpec {
-  /** a process that lived shorter than `minUptime` ms so many times in a row is `crashed` */
+  /** a process that lived less than `minUptime` ms so many times in a row is `crashed` */
   maxRestarts: number;
   minUptime: number;
   /** before the second restart in a row, in ms; grows by half each time */
   delay: number;
-  /** exit statuses after which it is not started again */
+  /** exit statuses after which a process is not started again */
   stopExitCodes: number[];
 }
 
 /** A process without a port, beside the workers. */
 export interface BackgroundSpec {
-  /** names it in the log and in status; never `web` or `cron` */
+  /** name in the log and in status; never `web` or `cron` */
   name: string;
   count: number;
   nodeArgs: string[];
   /** absolute path */
   script: string;
   args: string[];
-  /** what its command sets beyond the app's variables */
+  /** variables of its command, besides those of the app */
   env: Record<string, string>;
-  /** whether new ones may start while old ones still run */
+  /** true if new processes may start while those of the former release still run */
   overlap: boolean;
 }
 
-/** Something that is done at set times. */
+/** Cron entry: a command or a request at set times. */
 export interface CronSpec {
   name: string;
   /** cron expression of five fields, or six with seconds first */
   schedule: string;
-  /** IANA name; null for the machine's */
+  /** IANA name; null for the machine's time zone */
   timezone: string | null;
-  /** whether it is started although the last run goes on */
+  /** true to start a run although the last one has not ended */
   overlap: boolean;
   /** milliseconds */
   timeout: number;
   action: { kind: 'command'; command: string } | { kind: 'request'; method: string; path: string };
 }
 
-/** One external command, run by the runner for the server: builds and hooks. The runner does not know which. */
+/** One external command that the runner runs for the server, such as a build or a hook. */
 export interface JobSpec {
   argv: [string, ...string[]];
   directory: string;
   env: Record<string, string>;
-  /** key of the target as whose user it runs, null for the owner of the home; where there are no users, as the runner */
+  /** environment whose user runs the command; null for the owner of the home. Without users, the runner's user does */
   user: string | null;
   /** below the live apps in CPU and I/O */
   lowPriority: boolean;
@@ -117,7 +117,7 @@ export interface JobSpec {
 }
 
 export interface JobResult {
-  /** null where a signal ended it */
+  /** null after a signal */
   code: number | null;
   signal: NodeJS.Signals | null;
   timedOut: boolean;
@@ -126,17 +126,17 @@ export interface JobResult {
   killedAfter?: number;
   /** number of processes that the job left running, which were killed; left out if there were none */
   left?: number;
-  /** what it, or something that it had started, was short of; left out where that is nothing that is known */
+  /** shortage of the command or of its children; left out if none is known */
   shortage?: Shortage;
 }
 
 export type WorkerState = 'booting' | 'ready' | 'opening' | 'open' | 'retired' | 'drained' | 'exited';
 
-/** What a process takes of the machine; null where it is not known. */
+/** Usage of a process; null if not known. */
 export interface ProcessFigures {
-  /** of one core */
+  /** percent of one core */
   cpuPercent: number | null;
-  /** resident */
+  /** resident memory */
   memoryBytes: number | null;
 }
 
@@ -147,26 +147,26 @@ export interface WorkerStatus extends ProcessFigures {
   release: number;
   state: WorkerState;
   startedAt: string;
-  /** how often the one in its place was started again since the release went live */
+  /** number of restarts in its slot since the release went live */
   restarts: number;
-  /** by how much its event loop was late last; null where it does not say */
+  /** last delay of its event loop; null if not reported */
   eventLoopDelayMs: number | null;
   connections: number | null;
-  /** that it is at work on */
+  /** number of requests in flight */
   requests: number | null;
 }
 
-/** `stopped`: it has ended with one of `stopExitCodes`. */
+/** State of a background process. `stopped`: it has ended with one of `stopExitCodes`. */
 export type BackgroundState = 'running' | 'waiting' | 'crashed' | 'stopping' | 'stopped';
 
 export interface BackgroundStatus extends ProcessFigures {
   name: string;
   instance: number;
   release: number;
-  /** null while there is none */
+  /** null while no process runs */
   pid: number | null;
   state: BackgroundState;
-  /** how it ended last; null where it has not */
+  /** its last end; null if there was none */
   crash: Crash | null;
   startedAt: string | null;
   restarts: number;
@@ -175,7 +175,7 @@ export interface BackgroundStatus extends ProcessFigures {
 export interface CronStatus {
   name: string;
   schedule: string;
-  /** null where it will not come */
+  /** null if there will be none */
   nextRun: string | null;
   running: boolean;
   last: CronResult | null;
@@ -184,46 +184,46 @@ export interface CronStatus {
 export interface CronResult {
   at: string;
   durationMs: number;
-  /** `skipped`: the run before had not ended */
+  /** `skipped`: the last run had not ended, or too many runs were under way */
   outcome: 'done' | 'failed' | 'skipped';
   /** such as `exit status 1` or `answered 200` */
   detail: string;
 }
 
 /**
- * `running` while a worker answers; `crashed` where none does because they die as soon as they are started; `stopped`
- * where all have ended with one of `stopExitCodes`; `starting` where none answers yet, or for the moment.
+ * State of the live release. `running`: a worker answers. `starting`: none answers yet, or at the moment. `crashed`: all workers
+ * die soon after their start. `stopped`: all have ended with one of `stopExitCodes`.
  */
 export type Liveness = 'running' | 'starting' | 'crashed' | 'stopped';
 
-/** Why a process ended. */
+/** End of a process. */
 export interface Crash {
   at: string;
   /** such as `worker 0 ended with exit status 1 before it listened` */
   message: string;
-  /** the last lines that it printed on stderr, or at all */
+  /** last lines that it printed on stderr, or on stdout if there are none */
   output: string[];
 }
 
 export interface EnvironmentStatus {
   key: string;
-  /** number of file descriptors that the runner holds for the app */
+  /** number of file descriptors that the runner has open for the app */
   descriptors: number;
-  /** null where nothing is active */
+  /** null if no generation is active */
   active: { generation: number; release: number; workers: number } | null;
   state: Liveness;
-  /** since when, ISO 8601 */
+  /** time of the last change of `state`, ISO 8601 */
   since: string;
-  /** the last death of a worker of the active generation; null where none has died */
+  /** last death of a worker of the active generation; null if none has died */
   crash: Crash | null;
-  /** releases of retired generations that still have something in flight */
+  /** releases of retired generations with requests in flight */
   draining: number[];
   workers: WorkerStatus[];
   background: BackgroundStatus[];
   cron: CronStatus[];
 }
 
-/** What the app did that its owner should know although it is no error. */
+/** Finding about the app that its owner should know although it is not an error. */
 export interface Notice {
   code: string;
   message: string;
@@ -235,18 +235,18 @@ export interface BootResult {
   workers: number;
   /** from the start of the first worker to the last one healthy, `settleTime` not counted, in ms */
   bootMs: number;
-  /** protocol that the app speaks on its port */
+  /** protocol of the app's port */
   protocol: AppProtocol;
   notices: Notice[];
 }
 
 export interface SwitchResult {
   generation: number;
-  /** how long nobody accepted connections, in ms */
+  /** time during which no worker accepted connections, in ms */
   pauseMs: number;
 }
 
-/** Open file descriptors of the runner's process, and their limit; null on systems that do not report them. Also the held ports. */
+/** Usage of the runner. File descriptors and their limit are null on systems that do not report them. */
 export interface RunnerUsage {
   descriptors: number | null;
   maxDescriptors: number | null;
@@ -261,13 +261,13 @@ export interface PortAddress {
 
 /** Ports that the runner keeps from other users. */
 export interface HeldPortsReport {
-  /** why no port is held; null if ports are held */
+  /** reason why no port can be held; null if ports can be held */
   unavailable: string | null;
   /** ports that another program has, such as `port 9001 on 127.0.0.1: Address already in use` */
   refused: string[];
 }
 
-/** Calls of the server to the runner: parameters, result, and what is reported while it is under way. */
+/** Calls of the server to the runner: parameters, result, and messages during the call. `unknown` is no result. */
 export interface RunnerCalls {
   hello: {
     params: { version: number };
@@ -276,73 +276,73 @@ export interface RunnerCalls {
   };
   status: { params: Record<string, never>; result: EnvironmentStatus[]; progress: never };
   usage: { params: Record<string, never>; result: RunnerUsage; progress: never };
-  /** keeps exactly these ports from processes of other users: all assigned ports, whether or not their apps run */
+  /** holds exactly these ports, so that no other user can listen there: all assigned ports, whether or not their apps run */
   hold: { params: { addresses: PortAddress[] }; result: HeldPortsReport; progress: never };
-  /** starts a generation and proves it healthy; nothing live is touched. Discarded if the caller hangs up before `switch`. */
+  /** starts a generation and checks its health. It is discarded if the caller hangs up before `switch` */
   boot: { params: { spec: GenerationSpec }; result: BootResult; progress: { line: string } };
   switch: { params: { key: string; generation: number }; result: SwitchResult; progress: never };
-  discard: { params: { key: string; generation: number }; result: null; progress: never };
-  /** ends all workers of a target, drained first, and gives up its port */
-  stop: { params: { key: string }; result: null; progress: never };
-  /** ended whole if the caller hangs up or aborts */
+  discard: { params: { key: string; generation: number }; result: unknown; progress: never };
+  /** drains and ends all workers of an environment, and closes its port */
+  stop: { params: { key: string }; result: unknown; progress: never };
+  /** runs a job; ends it with all its children if the caller hangs up or aborts */
   job: {
     params: { job: JobSpec; limits?: JobLimits };
     result: JobResult;
     progress: { stream: 'stdout' | 'stderr'; text: string };
   };
-  /** where there are users: makes that of a target, and gives its directories to whom they belong */
-  prepare: { params: { key: string }; result: null; progress: never };
-  /** hands a tree over to the app's user, such as `staging/7`; once is enough */
-  own: { params: { key: string; tree: string }; result: null; progress: never };
-  /** ends all that runs as the user of an app that is being removed, whatever that does against it */
-  endAll: { params: { key: string }; result: null; progress: never };
-  /** ends all that runs as a target's user, and removes what is root's of it; `aside`: where the app lies in the home now */
-  forget: { params: { key: string; aside: string }; result: null; progress: never };
-  /** ends the runner itself and leaves what it runs to the next one */
-  leave: { params: Record<string, never>; result: null; progress: never };
-  /** ends everything and the runner itself */
-  shutdown: { params: Record<string, never>; result: null; progress: never };
+  /** makes the user of an environment, if apps have users, and gives each directory to its owner */
+  prepare: { params: { key: string }; result: unknown; progress: never };
+  /** gives a tree such as `staging/7` to the app's user; a repetition does nothing */
+  own: { params: { key: string; tree: string }; result: unknown; progress: never };
+  /** kills all processes of the user of an app that is being removed */
+  endAll: { params: { key: string }; result: unknown; progress: never };
+  /** kills all processes of an environment's user, and removes its logs and the user; `aside`: new directory of the app */
+  forget: { params: { key: string; aside: string }; result: unknown; progress: never };
+  /** ends the runner, and leaves its processes to the next one */
+  leave: { params: Record<string, never>; result: unknown; progress: never };
+  /** ends all processes and the runner */
+  shutdown: { params: Record<string, never>; result: unknown; progress: never };
 }
 
-/** What the kernel holds all processes of a generation to, where Sluice may have it do that: see LimitsReport. */
+/** Limits of all processes of a generation together, enforced by the kernel: see LimitsReport. */
 export interface GenerationLimits {
-  /** bytes, of all of them together, caches of files included; null for any */
+  /** bytes, caches of files included; null for no limit */
   memory: number | null;
-  /** processes and threads, together; null for any */
+  /** processes and threads; null for no limit */
   processes: number | null;
-  /** share of the processor next to other apps, from 1 to 10000 */
+  /** share of the processor relative to other apps, from 1 to 10000 */
   cpuWeight: number;
 }
 
-/** The same for one job. */
+/** Limits of one job. */
 export interface JobLimits {
-  /** whose it is: see GenerationSpec */
+  /** environment of the job: see GenerationSpec */
   key: string;
-  /** null for what the machine has left when it starts */
+  /** bytes; null for the memory that is free when the job starts */
   memory: number | null;
   processes: number | null;
-  /** next to other jobs; all jobs together are below the apps */
+  /** share relative to other jobs; all jobs together get less than the apps */
   cpuWeight: number;
 }
 
-/** What of the kernel keeps a limit: of memory, of the share of the processor, of processes. */
+/** Cgroup controller: limits memory, the share of the processor, or the number of processes. */
 export type LimitedBy = 'memory' | 'cpu' | 'pids';
 
-/** Which limits the runner can have the kernel keep. */
+/** Limits that the kernel can enforce for this runner. */
 export interface LimitsReport {
-  /** of cgroups; null where it has none to manage */
+  /** version of cgroups; null if the runner has none */
   version: 1 | 2 | null;
-  /** whether there should be some: the runner was started by a unit that gives it a cgroup */
+  /** true if the runner was started by a unit that gives it a cgroup */
   wanted: boolean;
   effective: LimitedBy[];
   missing: LimitedBy[];
-  /** why there are none; null where there are */
+  /** reason why the runner has no cgroups; null if it has */
   reason: string | null;
 }
 
-/** What a process was not given. */
+/** Resource that a process did not get. */
 export interface Shortage {
   of: 'memory' | 'processes';
-  /** its own limit, in bytes or as a number; null where it was not its own that was reached, but the machine's */
+  /** the app's own limit, in bytes or as a number; null if the machine's limit was reached */
   limit: number | null;
 }

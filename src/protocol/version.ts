@@ -1,5 +1,5 @@
 /**
- * Version of the messages between server, runner and workers. Raise it when a message changes its meaning: the two
- * processes are restarted apart from each other, and a mismatch must be said rather than guessed around.
+ * Version of the messages between server, runner and workers. Raise it when a message changes its meaning: server and runner
+ * restart independently, and must report a mismatch.
  */
 export const protocolVersion = 5;

@@ -1,14 +1,14 @@
-/** What a worker's bootstrap is told at its start, as JSON in the variable SLUICE_WORKER; it removes it at once. */
+/** Options of a worker's bootstrap: JSON in the variable SLUICE_WORKER, which the bootstrap removes at once. */
 export interface WorkerBoot {
   version: number;
   key: string;
   generation: number;
   release: number;
-  /** the port that PORT names */
+  /** value of PORT */
   port: number;
   codePort: number | null;
   waitReady: boolean;
-  /** descriptor of the socket between this worker and the runner: one JSON message a line, both ways */
+  /** descriptor of the socket between this worker and the runner: one JSON message per line, both ways */
   channelFd: number;
   /** descriptors of the socket pair through which the workers of an app pass connections to each other */
   handoffFds: { take: number; give: number };
@@ -18,12 +18,12 @@ export interface WorkerBoot {
   besideOrphans: boolean;
   /** id of the handoff; the `generation` file has the id of the active generation's handoff */
   handoffId: string;
-  /** what to look at, and whom to tell, when the runner is gone */
+  /** file that names the active generation, for a worker without a runner */
   generationFile: string;
-  /** by which the next runner knows it: that socket is open to all */
+  /** proof for the next runner, because all users can connect to the orphan socket */
   secret: string;
   orphanSocket: string;
-  /** milliseconds */
+  /** this time and the next are in ms */
   drainTimeout: number;
   killTimeout: number;
   /** null for the default: see GenerationSpec */
@@ -31,26 +31,26 @@ export interface WorkerBoot {
   beatInterval: number;
   /** limit of resident memory, in bytes; null for no limit */
   maxMemory: number | null;
-  /** what becomes of what it prints when nobody reads it: see LogSpec */
+  /** see LogSpec */
   overflow: 'wait' | 'drop';
 }
 
-/** How the worker's private port is to be spoken to. */
+/** Protocol of the app's server. */
 export type AppProtocol = 'http' | 'https' | 'http2' | 'http2s' | 'tcp' | 'tls';
 
-/** Runner → worker. */
+/** Message of the runner to a worker. */
 export type ToWorker =
   /** `wait`: accept connections, but read nothing from them before `serve` */
   | { type: 'open'; wait: boolean }
   | { type: 'serve' }
-  /** `last`: nobody takes over, so that idle connections are closed instead of given away */
+  /** `last`: no worker takes over, so idle connections are closed instead of moved */
   | { type: 'retire'; last: boolean }
   /** after `retire`: other workers have opened, so idle connections can leave, and ports beside the app's own can be shut */
   | { type: 'relieve' }
   /** send a `request` for each request in flight, then `inFlight` */
   | { type: 'reportInFlight' };
 
-/** Worker → runner. */
+/** Message of a worker to its runner. */
 export type FromWorker =
   /** `onlyInterrupt`: the app handles SIGINT but not SIGTERM */
   | { type: 'ready'; port: number; protocol: AppProtocol; listens: number; onlyInterrupt: boolean }
@@ -66,10 +66,10 @@ export type FromWorker =
   | { type: 'inFlight'; requests: number; connections: number }
   /** the worker takes more than `maxMemory`; if it takes much more, it retires by itself */
   | { type: 'memoryExceeded'; bytes: number }
-  /** its event loop turns; `eventLoopDelayMs` is by how much this was late */
+  /** heartbeat; `eventLoopDelayMs` is its delay */
   | { type: 'beat'; eventLoopDelayMs: number; connections: number; requests: number };
 
-/** A worker that lost its runner, to whichever runner comes next, over the orphan socket: one JSON message a line. */
+/** Message of a worker that has lost its runner to the next runner, over the orphan socket: one JSON message per line. */
 export type FromOrphan =
   | {
       type: 'orphan';
@@ -84,7 +84,7 @@ export type FromOrphan =
   | { type: 'retired'; lacksHandoff?: boolean };
 
 /**
- * If there is a fresh generation, the messages carry the two ends of its handoff: `handoff` the end to take connections from,
+ * Message of a runner to an orphan. If there is a fresh generation, the messages carry the two ends of its handoff: `handoff` the end to take connections from,
  * and the `retire` right after it the end to put connections into, and the id of the handoff. An end is missing if the system
  * refused it to the runner or to the orphan. `last`: the app stops.
  */

@@ -1,5 +1,4 @@
-import { basename, join } from 'node:path';
-import { listEnvironments, type Paths, parseEnvironmentName } from '../config/paths.ts';
+import { listEnvironments, type Paths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { AppLogs } from '../logs/app-logs.ts';
 import type { Handlers } from '../protocol/peer.ts';
@@ -13,22 +12,22 @@ import { signalProcess } from '../system/process/processes.ts';
 import { Cgroups } from './cgroups/cgroups.ts';
 import { findTree } from './cgroups/find.ts';
 import { runJob } from './jobs/jobs.ts';
-import { endLeftoversOfEarlier, killMarked } from './jobs/leftovers.ts';
+import { endLeftovers, endLeftoversOfEarlier } from './jobs/leftovers.ts';
 import { Keeper } from './output/keeper.ts';
 import { Outputs } from './output/outputs.ts';
 import { HeldPorts } from './ports/held-ports.ts';
 import { AppSupervisor } from './supervisor.ts';
 import { Orphans } from './takeover/orphans.ts';
-import { type ProcessRecord, ProcessRecords } from './takeover/process-records.ts';
+import { ProcessRecords } from './takeover/process-records.ts';
 import { Ticker } from './ticker.ts';
-import { clearPath, type Host } from './users/host.ts';
+import type { Host } from './users/host.ts';
 import { checkedEnvironment, type Identity } from './users/identity.ts';
 
-/** Owns the listening sockets, starts and watches the workers; parses nothing that is not the server's. */
+/** Owner of the listening sockets and of all processes of apps. Parses nothing but messages of the server and of workers. */
 export class Runner {
   readonly #paths: Paths;
-  readonly #ground: Host;
-  readonly #targets = new Map<string, AppSupervisor>();
+  readonly #host: Host;
+  readonly #supervisors = new Map<string, AppSupervisor>();
   readonly #orphans: Orphans;
   readonly #records: ProcessRecords;
   readonly #cgroups: Cgroups;
@@ -38,108 +37,107 @@ export class Runner {
   readonly #keeper: Keeper;
   readonly #ports: HeldPorts;
   readonly #ticker = new Ticker(
-    () => this.#targets.values(),
+    () => this.#supervisors.values(),
     () => this.#cgroups.sweep(),
     (error) => this.#log.error('a check of the processes failed', { error }),
   );
   readonly #jobs = new Set<Promise<unknown>>();
   readonly #stopping = new AbortController();
 
-  constructor(paths: Paths, ground: Host, log: Log) {
+  constructor(paths: Paths, host: Host, log: Log) {
     this.#paths = paths;
-    this.#ground = ground;
-    const warn = (message: string) => log.warn(message);
-    this.#records = new ProcessRecords(ground.run.processes, warn);
-    this.#orphans = new Orphans(this.#records, (key) => this.#targets.get(key)?.handoff);
-    this.#cgroups = new Cgroups(findTree(paths.home), warn);
+    this.#host = host;
     this.#log = log;
+    const warn = (message: string) => log.warn(message);
+    this.#records = new ProcessRecords(host.run.processes, warn);
+    this.#orphans = new Orphans(this.#records, (key) => this.#supervisors.get(key)?.handoff);
+    this.#cgroups = new Cgroups(findTree(paths.home), warn);
     this.#logs = new AppLogs(
-      () => logDirectories(paths, ground),
+      () => logDirectories(paths, host),
       (what, error) => log.error(what, { error }),
-      ground.safePath,
+      host.safePath,
     );
-    this.#outputs = new Outputs(ground.run.outputs, this.#logs, warn);
-    this.#keeper = new Keeper(ground.run.outputs, this.#records, warn);
-    this.#ports = new HeldPorts(ground.run.processes, this.#records, warn);
+    this.#outputs = new Outputs(host.run.outputs, this.#logs, warn);
+    this.#keeper = new Keeper(host.run.outputs, this.#records, warn);
+    this.#ports = new HeldPorts(host.run.processes, this.#records, warn);
   }
 
-  /** Takes up what an earlier runner left: its jobs are ended, its workers report by themselves. */
+  /** Takes over what an earlier runner has left: reads the output of apps, kills jobs, and waits for workers to report. */
   async start(): Promise<void> {
+    const warn = (message: string) => this.#log.warn(message);
     const earlier = await this.#records.all();
     await this.#keeper.waitForEarlier();
-    // Before any is opened that is ours.
+    // Before this runner opens outputs of its own.
     for (const output of await this.#outputs.restore()) output.adopt();
     this.#keeper.start();
-    for (const { kind, key, pid, mark } of await this.#records.alive()) {
-      if (kind !== 'job') continue;
-      signalProcess(-pid, 'SIGKILL');
-      this.#log.warn('a job of an earlier runner was killed', { app: key, pid });
-      if (mark !== undefined) await killMarked(mark, this.#whoRan(key));
-      this.#records.remove(pid);
-    }
+    await this.#killEarlierJobs();
     await this.#cgroups.start();
-    const { wanted, missing } = this.#cgroups.report;
-    const level = wanted && missing.length > 0 ? 'warn' : 'info';
-    this.#log[level]('limits by cgroups', { ...this.#cgroups.report });
-    const socket = join(this.#ground.run.directory, basename(this.#paths.orphanSocket));
-    clearPath(socket, (message) => this.#log.warn(message));
-    await this.#orphans.listen(socket, { open: this.#ground.users !== undefined });
+    const { report } = this.#cgroups;
+    const level = report.wanted && report.missing.length > 0 ? 'warn' : 'info';
+    this.#log[level]('limits by cgroups', { ...report });
+    const socket = this.#host.socketPath(this.#paths.orphanSocket);
+    await this.#orphans.listen(socket, { open: this.#host.users !== undefined });
     this.#ticker.start();
-    const warn = (message: string) => this.#log.warn(message);
-    endLeftoversOfEarlier(earlier, this.#records, (key) => this.#whoRan(key), warn).catch((error: unknown) =>
+    endLeftoversOfEarlier(earlier, this.#records, (key) => this.#userOf(key), warn).catch((error: unknown) =>
       this.#log.error('processes left by earlier ones were not ended', { error }),
     );
   }
 
-  /** Ends all workers, what is in flight first, and all jobs. */
+  async #killEarlierJobs(): Promise<void> {
+    for (const { kind, key, pid, mark } of await this.#records.alive()) {
+      if (kind !== 'job') continue;
+      signalProcess(-pid, 'SIGKILL');
+      this.#log.warn('a job of an earlier runner was killed', { app: key, pid });
+      if (mark !== undefined) await endLeftovers({ pid: undefined, mark, user: this.#userOf(key) }, 0);
+      this.#records.remove(pid);
+    }
+  }
+
+  /** Ends all jobs and all workers. Workers finish their requests in flight first. */
   async stop(): Promise<void> {
     try {
-      await this.#stop();
+      this.#stopping.abort(new AppError('cancelled', 'the runner is stopping'));
+      const keys = new Set([...this.#supervisors.keys(), ...(await this.#earlierApps())]);
+      const stopped = [...keys].map((key) => this.#supervisor(key).stop());
+      await Promise.all([...stopped, Promise.allSettled(this.#jobs)]);
+      this.#orphans.close();
+      this.#ticker.stop();
+      this.#keeper.stop();
+      await this.#outputs.end();
+      await this.#logs.closeAll();
+      await this.#ports.dismiss();
     } finally {
       await this.#cgroups.close();
     }
   }
 
-  async #stop(): Promise<void> {
-    this.#stopping.abort(new AppError('cancelled', 'the runner is stopping'));
-    const keys = new Set([...this.#targets.keys(), ...(await this.#keysOfLeft())]);
-    const stopped = [...keys].map((key) => this.#target(key).stop());
-    await Promise.all([...stopped, Promise.allSettled(this.#jobs)]);
-    this.#orphans.close();
-    this.#ticker.stop();
-    this.#keeper.stop();
-    await this.#outputs.end();
-    await this.#logs.closeAll();
-    await this.#ports.dismiss();
-  }
-
-  async #keysOfLeft(): Promise<string[]> {
+  /** Returns the environments of which processes of an earlier runner are alive. */
+  async #earlierApps(): Promise<string[]> {
     const find = () => this.#records.alive();
-    const alive = await retryOnShortage('the end of all processes', find, (message) =>
-      this.#log.error(message),
-    );
-    return alive.filter(servesApp).map(({ key }) => key);
+    const alive = await retryOnShortage('the end of all processes', find, (text) => this.#log.error(text));
+    return alive.filter(({ kind }) => kind === 'worker' || kind === 'background').map(({ key }) => key);
   }
 
-  /** Ends jobs and boots, and lets all that serves be: the next runner takes over, and nothing of the output is lost. */
+  /** Ends jobs and starting generations, and leaves all other processes to the next runner. No output is lost. */
   async leave(): Promise<void> {
     this.#stopping.abort(new AppError('cancelled', 'the runner is being replaced'));
     this.#ticker.stop();
-    await Promise.all([...this.#targets.values()].map((target) => target.leave()));
+    await Promise.all([...this.#supervisors.values()].map((supervisor) => supervisor.leave()));
     await Promise.allSettled(this.#jobs);
     await this.#outputs.stop();
     await this.#logs.closeAll();
   }
 
   /**
-   * What one connection of the server may call.
-   * @param closed aborted when the connection is gone: what it booted and did not switch to is discarded
-   * @param end end the runner: `leave` leaves the workers to the next one, `shutdown` ends them
+   * Returns the calls that one connection of the server may make.
+   * @param closed aborted when the connection closes: generations that it started and did not switch to are discarded then
+   * @param end functions that end the runner: `leave` leaves the workers to the next runner, `shutdown` ends them
    */
   handlers(
     closed: AbortSignal,
     end: Record<'leave' | 'shutdown', () => Promise<void>>,
   ): Handlers<RunnerCalls> {
+    const { files, users } = this.#host;
     const standby = new Map<string, () => Promise<void>>();
     const nameOf = (key: string, generation: number) => `${key} ${generation}`;
     closed.addEventListener('abort', () => {
@@ -147,149 +145,121 @@ export class Runner {
     });
     return {
       hello: async ({ version }) => {
-        if (version !== protocolVersion) {
-          throw new AppError(
-            'protocol_mismatch',
-            `the runner speaks version ${protocolVersion}, the server ${version}`,
-            {
-              hint: 'Restart both: they are of different releases of Sluice.',
-            },
-          );
-        }
-        const users = this.#ground.users !== undefined;
-        return { version: protocolVersion, pid: process.pid, users, limits: this.#cgroups.report };
+        if (version !== protocolVersion) throw differentVersion(version);
+        const { report: limits } = this.#cgroups;
+        return { version, pid: process.pid, users: users !== undefined, limits };
       },
       status: async () =>
-        [...this.#targets.values()].filter((target) => !target.isEmpty).map((target) => target.status()),
+        [...this.#supervisors.values()].filter(({ isEmpty }) => !isEmpty).map((each) => each.status()),
       usage: async () => ({ ...descriptorUsage(), ports: this.#ports.report }),
       hold: ({ addresses }) => this.#ports.hold(addresses),
       boot: async ({ spec: asked }, { report, signal }) => {
-        const spec = this.#ground.withSafePaths(asked);
+        const spec = this.#host.withSafePaths(asked);
         checkLimits(spec.key, spec.limits);
-        const target = this.#target(spec.key);
+        const supervisor = this.#supervisor(spec.key);
         const ended = AbortSignal.any([signal, closed, this.#stopping.signal]);
-        const result = await target.startGeneration(spec, (line) => report({ line }), ended);
-        const discard = () => target.discard(result.generation);
+        const result = await supervisor.startGeneration(spec, (line) => report({ line }), ended);
+        const discard = () => supervisor.discard(result.generation);
         if (closed.aborted) await discard();
         else standby.set(nameOf(spec.key, result.generation), discard);
         return result;
       },
-      switch: async ({ key, generation }) => {
+      switch: ({ key, generation }) => {
         standby.delete(nameOf(key, generation));
-        return this.#target(key).switch(generation);
+        return this.#supervisor(key).switch(generation);
       },
-      discard: async ({ key, generation }) => {
+      discard: ({ key, generation }) => {
         standby.delete(nameOf(key, generation));
-        await this.#target(key).discard(generation);
-        return null;
+        return this.#supervisor(key).discard(generation);
       },
-      stop: async ({ key }) => {
-        // Also where nothing was booted yet: workers of an earlier runner may serve it.
-        await this.#target(key).stop();
-        return null;
-      },
-      job: async ({ job, limits }, context) => {
+      // Also if this runner has started nothing: workers of an earlier runner may serve the app.
+      stop: ({ key }) => this.#supervisor(key).stop(),
+      job: ({ job, limits }, context) => {
         const signal = AbortSignal.any([context.signal, closed, this.#stopping.signal]);
-        const user = this.#ground.users?.of(job.user);
+        const user = users?.of(job.user);
         const group = limits && this.#cgroups.job(checkLimits(limits.key, limits));
-        const whose = { user, group };
-        const running = runJob(job, { ...context, signal }, this.#records, whose).finally(group?.retain());
+        const owner = { user, group };
+        const release = group?.retain();
+        const running = runJob(job, { ...context, signal }, this.#records, owner).finally(release);
         this.#jobs.add(running);
         return running.finally(() => this.#jobs.delete(running));
       },
-      prepare: async ({ key }) => {
-        await this.#ground.files?.prepare(key);
-        return null;
-      },
-      own: async ({ key, tree }) => {
-        await this.#ground.files?.own(key, tree);
-        return null;
-      },
-      endAll: async ({ key }) => {
-        await this.#ground.files?.endAll(key);
-        return null;
-      },
+      prepare: async ({ key }) => files?.prepare(key),
+      own: async ({ key, tree }) => files?.own(key, tree),
+      endAll: async ({ key }) => files?.endAll(key),
       forget: async ({ key, aside }) => {
-        const target = parseEnvironmentName(key);
-        if (this.#ground.files === undefined || target === undefined) return null;
-        await this.#target(key).stop();
-        await this.#logs.remove(this.#paths.environment(target).logs);
-        await this.#ground.files.forget(key, aside);
-        this.#targets.delete(key);
-        return null;
+        if (files === undefined) return;
+        const { logs } = this.#paths.environment(checkedEnvironment(key));
+        await this.#supervisor(key).stop();
+        await this.#logs.remove(logs);
+        await files.forget(key, aside);
+        this.#supervisors.delete(key);
       },
-      leave: async () => {
-        await end.leave();
-        return null;
-      },
-      shutdown: async () => {
-        await end.shutdown();
-        return null;
-      },
+      leave: end.leave,
+      shutdown: end.shutdown,
     };
   }
 
-  /** As whom a job ran; where that user is gone, nothing of it is left. */
-  #whoRan(key: string): Identity | undefined {
-    const { users } = this.#ground;
+  /** Returns the user of a job or an app; undefined if that user is gone, and all its processes with it. */
+  #userOf(key: string): Identity | undefined {
+    const { users } = this.#host;
     return key === '' ? users?.owner : users?.find(key);
   }
 
-  #target(key: string): AppSupervisor {
-    let target = this.#targets.get(key);
-    if (target === undefined) {
-      // It becomes a part of paths.
-      checkedEnvironment(key);
-      target = new AppSupervisor({
-        key,
-        runDirectory: this.#ground.run.directory,
-        orphanSocket: this.#paths.orphanSocket,
-        orphans: this.#orphans,
-        records: this.#records,
-        cgroups: this.#cgroups,
-        outputs: this.#outputs,
-        logs: this.#logs,
-        user: () => this.#ground.users?.of(key),
-        at: this.#ground.safePath,
-        log: (message) => this.#log.warn(message, { app: key }),
-      });
-      this.#targets.set(key, target);
-    }
-    return target;
+  #supervisor(key: string): AppSupervisor {
+    const known = this.#supervisors.get(key);
+    if (known !== undefined) return known;
+    // The key becomes a part of paths.
+    checkedEnvironment(key);
+    const supervisor = new AppSupervisor({
+      key,
+      runDirectory: this.#host.run.directory,
+      orphanSocket: this.#paths.orphanSocket,
+      orphans: this.#orphans,
+      records: this.#records,
+      cgroups: this.#cgroups,
+      outputs: this.#outputs,
+      logs: this.#logs,
+      user: () => this.#host.users?.of(key),
+      at: this.#host.safePath,
+      log: (message) => this.#log.warn(message, { app: key }),
+    });
+    this.#supervisors.set(key, supervisor);
+    return supervisor;
   }
 }
 
-function servesApp({ kind }: ProcessRecord): boolean {
-  return kind === 'worker' || kind === 'background';
-}
-
-/** Of all apps in all their environments, whether or not they run. */
-async function logDirectories(paths: Paths, ground: Host): Promise<string[]> {
-  const directories: string[] = [];
-  for (const target of await listEnvironments(paths)) {
-    const { logs } = paths.environment(target);
-    // One that is being made or removed has none.
-    if (await exists(logs)) directories.push(ground.safePath(logs));
-  }
-  return directories;
+function differentVersion(version: number): AppError {
+  return new AppError(
+    'protocol_mismatch',
+    `the runner speaks version ${protocolVersion}, the server ${version}`,
+    { hint: 'Restart both: they are of different releases of Sluice.' },
+  );
 }
 
 /**
- * What the server asks for becomes names and contents of files that root writes: a text that is no number would be what
- * is written there.
+ * Checks limits of the server. They become names and contents of files that root writes, so only numbers may pass.
  * @throws AppError `user_refused`
  */
-export function checkLimits<Limits extends GenerationLimits | JobLimits>(
-  key: string,
-  limits: Limits,
-): Limits {
+function checkLimits<Limits extends GenerationLimits | JobLimits>(key: string, limits: Limits): Limits {
   checkedEnvironment(key);
   const { memory, processes, cpuWeight } = limits;
-  const isFine = isAmount(memory) && isAmount(processes) && Number.isFinite(cpuWeight) && cpuWeight > 0;
-  if (!isFine) throw new AppError('user_refused', `the limits of ${key} are no numbers`);
+  const isFine = isAmount(memory) && isAmount(processes) && cpuWeight !== null && isAmount(cpuWeight);
+  if (!isFine) throw new AppError('user_refused', `the limits of ${key} are not numbers`);
   return limits;
 }
 
 function isAmount(value: unknown): boolean {
   return value === null || (typeof value === 'number' && Number.isFinite(value) && value > 0);
+}
+
+/** Returns the log directories of all environments, whether or not they run. */
+async function logDirectories(paths: Paths, host: Host): Promise<string[]> {
+  const directories: string[] = [];
+  for (const id of await listEnvironments(paths)) {
+    const { logs } = paths.environment(id);
+    // An environment that is being made or removed has none.
+    if (await exists(logs)) directories.push(host.safePath(logs));
+  }
+  return directories;
 }

@@ -59,7 +59,7 @@ test('the children of a crashed worker are ended before a new worker starts, by 
   assert.equal((await alive(after)).length, 5);
   await line(
     spec,
-    /^sys worker 0 .* left 2 processes behind, which were killed 600 ms after SIGTERM \("killTimeout"\)$/,
+    /^sys worker 0 .* left 2 processes running, which were killed 600 ms after SIGTERM \("killTimeout"\)$/,
   );
 });
 
@@ -92,7 +92,7 @@ test('the children of a background process are ended before the process is start
   const [first = []] = printed.map((text) => text.split(' ').at(-1)?.split(',').map(Number) ?? []);
   assert.equal(first.length, 5);
   assert.deepEqual(await alive(first), []);
-  await line(spec, /^sys mail.0 .* left 2 processes behind, which were killed/);
+  await line(spec, /^sys mail.0 .* left 2 processes running, which were killed/);
 });
 
 test('the log has a line for each request that is cut and each process that is killed, with the time and the setting', async (t) => {

@@ -1,7 +1,6 @@
 import type { ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { accessSync, constants, writeFileSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { writeFileSync } from 'node:fs';
 import { StringDecoder } from 'node:string_decoder';
 import { hasCode } from '../../errors/app-error.ts';
 import type { CallContext } from '../../protocol/peer.ts';
@@ -13,21 +12,21 @@ import { spawn } from '../../system/process/run.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';
 import { killOnError } from '../output/spawn-captured.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';
-import { asUser, type Identity } from '../users/identity.ts';
-import { jobMark, killMarked } from './leftovers.ts';
+import { type Identity, identityOptions } from '../users/identity.ts';
+import { endLeftovers, jobMark } from './leftovers.ts';
 
-/** Time between SIGTERM and SIGKILL for a job that is to end, in ms. */
+/** Time between SIGTERM and SIGKILL, in ms. */
 const killDelay = 3000;
-/** How long a pipe may stay open after its job: something that left the session may hold it. In ms. */
+/** Longest wait for the pipes of a job that has ended, in ms: a process that left the session may have them open. */
 const closeDelay = 1000;
 
 type Output = { stream: 'stdout' | 'stderr'; text: string };
 
 /**
- * Runs one external command to its end, in a process group of its own that is ended whole, and with it what has left
- * the group: signalling `npm` alone leaves what it started.
- * @param user whom it runs as, where there are users
- * @param group whose limits it is held to
+ * Runs one external command to its end, in a session of its own. A job is ended with all processes that it has started, inside
+ * and outside of the session: a signal to `npm` alone would leave its children running.
+ * @param user user of the command, if apps have users
+ * @param group cgroup with the limits of the command
  */
 export async function runJob(
   job: JobSpec,
@@ -38,10 +37,10 @@ export async function runJob(
   needDescriptors();
   const start = performance.now();
   const mark = randomUUID();
-  const [command, ...args] = job.lowPriority ? [...lowPriority(), ...job.argv] : job.argv;
+  const [command, ...args] = job.lowPriority ? [...lowPriority, ...job.argv] : job.argv;
   const child = spawn(command as string, args, {
     cwd: job.directory,
-    ...asUser(user, { ...job.env, [jobMark]: mark }),
+    ...identityOptions(user, { ...job.env, [jobMark]: mark }),
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   });
@@ -56,7 +55,7 @@ export async function runJob(
   if (pid === undefined) return { ...(await exited), timedOut: false, durationMs: 0 };
   killOnError(pid, () => {
     group?.add(pid);
-    if (job.lowPriority) offerToOomKiller(pid);
+    if (job.lowPriority) preferForOomKiller(pid);
     records.add('job', job.user ?? '', pid, { mark });
   });
 
@@ -78,7 +77,7 @@ export async function runJob(
   if (context.signal.aborted) end();
   try {
     const outcome = await exited;
-    const left = await killMarked(mark, user);
+    const left = await endLeftovers({ pid: undefined, mark, user }, 0);
     // Without /proc, and for a process that has cleared its environment.
     signalProcess(-pid, 'SIGKILL');
     await withDeadline(closed, closeDelay);
@@ -102,11 +101,11 @@ export async function runJob(
   }
 }
 
-/** Output goes on as it comes; where the caller does not keep up, the job waits, and not our memory. */
+/** Reports output as it arrives. If the caller reads slowly, the job waits, so that our memory does not grow. */
 function forward(child: ChildProcess, stream: 'stdout' | 'stderr', context: CallContext<Output>): void {
   const source = child[stream];
   const decoder = new StringDecoder('utf8');
-  // Output that cannot be read is lost, and the job goes on.
+  // The job continues if its output cannot be read.
   source?.on('error', () => undefined);
   source?.on('data', (chunk: Buffer) => {
     if (context.report({ stream, text: decoder.write(chunk) })) return;
@@ -115,40 +114,19 @@ function forward(child: ChildProcess, stream: 'stdout' | 'stderr', context: Call
   });
 }
 
-/** Live traffic comes first: least CPU weight, and the disk only when nobody else wants it. */
-function lowPriority(): string[] {
-  const nice = ['nice', '-n', '15'];
-  return hasIonice() ? [...nice, 'ionice', '-c', '3'] : nice;
-}
+/** Wrappers that give live traffic the processor and the disk first. ionice exists only on Linux. */
+const lowPriority = ['nice', '-n', '15', ...(process.platform === 'linux' ? ['ionice', '-c', '3'] : [])];
 
-let ionice: boolean | undefined;
+/** Score of a low-priority job, of at most 1000. Sluice itself and the apps have 0. */
+const oomScore = 500;
 
-/** ionice is Linux's (util-linux); nice is everywhere. */
-function hasIonice(): boolean {
-  ionice ??= (process.env['PATH'] ?? '').split(delimiter).some((directory) => {
-    try {
-      accessSync(join(directory, 'ionice'), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-  return ionice;
-}
-
-/** Of 1000 at most; what is ours, and the apps, have 0. */
-const score = 500;
-
-/**
- * Makes a process, and what it starts, the first to go where the machine runs out of memory: whatever is larger, it is
- * not to be an app that is live. Anybody may do that to their own (source: proc(5), oom_score_adj).
- */
-export function offerToOomKiller(pid: number): void {
+/** Lets the kernel kill a process and its children before live apps when memory runs out (proc(5), oom_score_adj). */
+function preferForOomKiller(pid: number): void {
   if (process.platform !== 'linux') return;
   try {
-    writeFileSync(`/proc/${pid}/oom_score_adj`, String(score));
+    writeFileSync(`/proc/${pid}/oom_score_adj`, String(oomScore));
   } catch (error) {
-    // It has ended; or a container does not let us: then the kernel chooses as it would have.
+    // The process has ended, or a container forbids the change.
     if (!hasCode(error, 'ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'EROFS')) throw error;
   }
 }

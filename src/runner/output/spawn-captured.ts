@@ -3,7 +3,7 @@ import { closeSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { signalProcess } from '../../system/process/processes.ts';
 import { spawn } from '../../system/process/run.ts';
-import { asUser, type Identity } from '../users/identity.ts';
+import { type Identity, identityOptions } from '../users/identity.ts';
 import type { ProcessOutput } from './process-output.ts';
 
 /**
@@ -23,7 +23,7 @@ export function spawnCaptured(
   try {
     const child = spawn(command, args, {
       cwd,
-      ...asUser(user, env),
+      ...identityOptions(user, env),
       stdio: ['ignore', ...descriptors, ...stdio],
       detached: true,
     });

@@ -1,6 +1,6 @@
 import type { AppLog } from '../../logs/app-log.ts';
 import { Framer } from '../../logs/framer.ts';
-import type { GenerationSpec, JobSpec } from '../../protocol/runner.ts';
+import type { GenerationSpec, JobResult, JobSpec } from '../../protocol/runner.ts';
 import { isWildcard } from '../../system/net/address.ts';
 import { http } from '../../system/net/http.ts';
 import { formatDuration } from '../../system/text/format.ts';
@@ -17,7 +17,7 @@ export interface CronOutcome {
   detail: string;
 }
 
-/** Runs a command in the release, and puts what it prints into the log of the app; the command waits where that does. */
+/** Runs a command in the release, and logs its output. If the log is slow, the command waits. */
 export async function runCommand(
   spec: GenerationSpec,
   { name, command, timeout }: { name: string; command: string; timeout: number },
@@ -38,8 +38,8 @@ export async function runCommand(
   };
   let written = Promise.resolve();
   const report = ({ stream, text }: { stream: 'stdout' | 'stderr'; text: string }) => {
-    const records = framers[stream].push(Buffer.from(text).toString('latin1'), new Date());
-    if (records !== '') written = log.write(records);
+    const lines = framers[stream].push(Buffer.from(text).toString('latin1'), new Date());
+    if (lines !== '') written = log.write(lines);
     return false;
   };
   const result = await runJob(job, { signal, report, drained: () => written }, records, { user, group });
@@ -47,26 +47,28 @@ export async function runCommand(
     const rest = framer.end(new Date());
     if (rest !== '') await log.write(rest);
   }
-  const { killedAfter, left } = result;
+  return describeResult(result, timeout, signal.aborted);
+}
+
+/** Describes how a command has ended. @param isStopped true if the app or Sluice was stopped meanwhile */
+export function describeResult(result: JobResult, timeout: number, isStopped: boolean): CronOutcome {
+  const { code, signal, shortage, timedOut, killedAfter, left } = result;
   const killed =
     killedAfter === undefined
       ? ''
       : `, by SIGKILL: it had not ended ${formatDuration(killedAfter)} after SIGTERM`;
-  if (result.timedOut)
+  if (timedOut)
     return { failed: true, detail: `ended after ${formatDuration(timeout)} ("timeout")${killed}` };
-  if (signal.aborted) return { failed: true, detail: `ended because the app or Sluice was stopped${killed}` };
-  if (result.code !== 0 && result.shortage?.of === 'memory') {
-    return { failed: true, detail: `ended by ${describeShortage(result.shortage)}` };
-  }
-  if (result.signal !== null) return { failed: true, detail: `ended by ${result.signal}` };
-  const remains =
-    left === undefined
-      ? ''
-      : `, and left ${left === 1 ? 'a process' : `${left} processes`} running, now killed`;
-  return { failed: result.code !== 0, detail: `exit status ${result.code}${remains}` };
+  if (isStopped) return { failed: true, detail: `ended because the app or Sluice was stopped${killed}` };
+  if (code !== 0 && shortage?.of === 'memory')
+    return { failed: true, detail: `ended by ${describeShortage(shortage)}` };
+  if (signal !== null) return { failed: true, detail: `ended by ${signal}` };
+  const processes = left === 1 ? 'a process' : `${left} processes`;
+  const leftovers = left === undefined ? '' : `, and left ${processes} running, now killed`;
+  return { failed: code !== 0, detail: `exit status ${code}${leftovers}` };
 }
 
-/** Asks the app as any client would. */
+/** Sends a request to the app's own port, as any client does. */
 export function sendRequest(
   { host, port }: GenerationSpec,
   { method, path }: { method: string; path: string },
@@ -75,28 +77,21 @@ export function sendRequest(
 ): Promise<CronOutcome> {
   const bounded = AbortSignal.any([signal, AbortSignal.timeout(timeout)]);
   return new Promise((resolve, reject) => {
-    const asking = http.request(
-      {
-        host: isWildcard(host) ? '127.0.0.1' : host,
-        port,
-        method,
-        path,
-        agent: false,
-        signal: bounded,
-        headers: { 'user-agent': 'sluice-cron' },
-      },
-      (response) => {
-        const { statusCode: status = 0 } = response;
-        response.resume();
-        response.once('end', () => resolve({ failed: status >= 400, detail: `answered ${status}` }));
-        response.once('error', reject);
-      },
-    );
-    asking.once('error', (error) => {
-      reject(
-        bounded.aborted && !signal.aborted ? new Error(`no answer within ${formatDuration(timeout)}`) : error,
-      );
+    const options = {
+      host: isWildcard(host) ? '127.0.0.1' : host,
+      ...{ port, method, path, signal: bounded, agent: false as const },
+      headers: { 'user-agent': 'sluice-cron' },
+    };
+    const request = http.request(options, (response) => {
+      const { statusCode: status = 0 } = response;
+      response.resume();
+      response.once('end', () => resolve({ failed: status >= 400, detail: `answered ${status}` }));
+      response.once('error', reject);
     });
-    asking.end();
+    request.once('error', (error) => {
+      const isLate = bounded.aborted && !signal.aborted;
+      reject(isLate ? new Error(`no answer within ${formatDuration(timeout)}`) : error);
+    });
+    request.end();
   });
 }

@@ -8,7 +8,7 @@ export const cutOff = 'Sluice ended before the run did';
 /** Result of a run, as stored; `underWay` is true until the run has ended. */
 type Stored = CronResult & { underWay?: boolean };
 
-/** How each thing that is done at set times went last, kept in a file over restarts. */
+/** Last result of each cron entry of an environment, in a file that outlives the runner. */
 export class CronResults {
   readonly #path: () => string;
   readonly #log: (message: string) => void;
@@ -16,7 +16,7 @@ export class CronResults {
   /** names of the entries whose runs were under way when an earlier runner ended */
   readonly interrupted: string[];
 
-  /** @param path where it is now */
+  /** @param path returns the current path of the file */
   constructor(path: () => string, log: (message: string) => void) {
     this.#path = path;
     this.#log = log;
@@ -30,13 +30,13 @@ export class CronResults {
     return this.#results[name];
   }
 
-  /** Should the runner end before it has, this is what is found of it. */
+  /** Stores that a run has begun, for the case that the runner ends before the run. */
   begin(name: string, at: string): void {
     const stored: Stored = { at, durationMs: 0, outcome: 'failed', detail: cutOff, underWay: true };
     this.#write({ ...this.#results, [name]: stored }, name);
   }
 
-  /** Not synced: it may be due each second, and the last results before a power cut are no loss. */
+  /** Stores a result, without a sync: entries may run each second, and a power cut may cost the last results. */
   set(name: string, result: CronResult): void {
     this.#results[name] = result;
     this.#write(this.#results, name);
@@ -46,16 +46,16 @@ export class CronResults {
     try {
       replaceFile(this.#path(), JSON.stringify(results));
     } catch (error) {
-      this.#log(`the result of ${name} is not on record: ${(error as Error).message}`);
+      this.#log(`the result of ${name} was not stored: ${(error as Error).message}`);
     }
   }
 
   #read(): Record<string, Stored> {
     try {
-      return { ...Object.create(null), ...JSON.parse(readNoLink(this.#path())) };
+      return { ...Object.create(null), ...JSON.parse(readFile(this.#path())) };
     } catch (error) {
       if (systemCode(error) !== 'ENOENT')
-        this.#log(`what was done at set times is not readable: ${(error as Error).message}`);
+        this.#log(`the results of cron entries cannot be read: ${(error as Error).message}`);
       return Object.create(null);
     }
   }
@@ -73,8 +73,8 @@ function replaceFile(path: string, content: string): void {
   }
 }
 
-/** A file of ours is none, and a FIFO would be waited for. */
-function readNoLink(path: string): string {
+/** Reads a file of the runner. Another user may have put a link or a FIFO in its place: neither is followed or waited for. */
+function readFile(path: string): string {
   const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
   const fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   try {

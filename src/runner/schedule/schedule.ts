@@ -13,61 +13,45 @@ import { CronResults, cutOff } from './cron-results.ts';
 /** Limits the runs of an app that are under way: each takes descriptors of the runner, which all apps share. */
 const mostRuns = 50;
 
-interface CronsOptions {
+interface ScheduleOptions {
   logs: AppLogs;
   records: ProcessRecords;
-  /** whom its commands run as, where there are users */
+  /** returns the user of the commands, if apps have users */
   user(): Identity | undefined;
-  /** a path of the target, as it is safe to be used */
+  /** see `Host.safePath` */
   at(path: string): string;
-  /** when all workers are to be replaced */
+  /** called when all workers must be replaced: see `cronRestart` */
   restart(): void;
   log(message: string): void;
 }
 
-interface Entry {
-  cron: CronSpec;
-  task: ScheduledTask;
-}
-
-/** What the live release of one target does at set times. */
+/** Cron entries of the live release of one environment, and their runs. */
 export class Schedule {
-  readonly #options: CronsOptions;
-  #entries: Entry[] = [];
+  readonly #options: ScheduleOptions;
+  #entries: { cron: CronSpec; task: ScheduledTask }[] = [];
   #restart: ScheduledTask | undefined;
-  /** by name, over switches: what an earlier release has begun is one run, too */
-  readonly #underWay = new Map<string, number>();
+  /** runs under way, with the names of their entries; a run of an earlier release counts */
+  readonly #runs = new Map<Promise<void>, string>();
   #results: CronResults | undefined;
   #stopping = new AbortController();
-  readonly #runs = new Set<Promise<void>>();
 
-  constructor(options: CronsOptions) {
+  constructor(options: ScheduleOptions) {
     this.#options = options;
   }
 
-  /**
-   * Those of `spec` instead of those there are; what is under way goes on.
-   * @param group of the generation that they belong to
-   */
+  /** Replaces the entries by those of a release. Runs that are under way continue. @param group cgroup of its generation */
   replace(spec: GenerationSpec, group: Cgroup): void {
     this.#clear();
-    this.#results ??= this.#takeResults(spec);
+    this.#results ??= this.#openResults(spec);
     if (this.#stopping.signal.aborted) this.#stopping = new AbortController();
-    this.#entries = spec.cron.map((cron) => ({
-      cron,
-      task: nodeCron().schedule(
-        cron.schedule,
-        () => this.#begin(spec, group, cron),
-        taskOptions(cron.timezone),
-      ),
-    }));
-    if (spec.cronRestart !== null) {
-      const { schedule: when, timezone } = spec.cronRestart;
-      this.#restart = nodeCron().schedule(when, () => this.#options.restart(), taskOptions(timezone));
-    }
+    this.#entries = spec.cron.map((cron) => {
+      const task = schedule(cron, () => this.#begin(spec, group, cron));
+      return { cron, task };
+    });
+    if (spec.cronRestart !== null) this.#restart = schedule(spec.cronRestart, () => this.#options.restart());
   }
 
-  #takeResults(spec: GenerationSpec): CronResults {
+  #openResults(spec: GenerationSpec): CronResults {
     const results = new CronResults(() => this.#options.at(spec.paths.cron), this.#options.log);
     const log = this.#options.logs.get(spec.log);
     for (const name of results.interrupted)
@@ -75,19 +59,20 @@ export class Schedule {
     return results;
   }
 
-  /** None any more; what is under way is ended, and over when this is fulfilled. */
+  /** Removes all entries, ends the runs under way, and waits for their ends. */
   async end(): Promise<void> {
     this.#clear();
     this.#stopping.abort();
-    await Promise.all(this.#runs);
+    await Promise.all(this.#runs.keys());
   }
 
   status(): CronStatus[] {
+    const running = new Set(this.#runs.values());
     return this.#entries.map(({ cron: { name, schedule }, task }) => ({
       name,
       schedule,
       nextRun: task.getNextRun()?.toISOString() ?? null,
-      running: this.#underWay.has(name),
+      running: running.has(name),
       last: this.#results?.get(name) ?? null,
     }));
   }
@@ -100,43 +85,35 @@ export class Schedule {
   }
 
   async #begin(spec: GenerationSpec, group: Cgroup, cron: CronSpec): Promise<void> {
+    const isRunning = [...this.#runs.values()].includes(cron.name);
+    const isFull = this.#runs.size >= mostRuns;
+    if (isFull) return this.#skip(spec, cron, `${mostRuns} runs of the app`, 'have');
+    if (isRunning && !cron.overlap) return this.#skip(spec, cron, 'the last run', 'has');
     const release = group.retain();
-    const run = this.#due(spec, group, cron).finally(release);
-    this.#runs.add(run);
-    await run.finally(() => this.#runs.delete(run));
+    const run = this.#run(spec, group, cron).finally(() => {
+      release();
+      this.#runs.delete(run);
+    });
+    this.#runs.set(run, cron.name);
+    await run;
   }
 
-  async #due(spec: GenerationSpec, group: Cgroup, cron: CronSpec): Promise<void> {
-    const log = this.#options.logs.get(spec.log);
-    const origin = { release: spec.release, process: `cron.${cron.name}` };
-    const running = this.#underWay.get(cron.name) ?? 0;
+  async #skip(spec: GenerationSpec, cron: CronSpec, what: string, verb: 'has' | 'have'): Promise<void> {
+    const detail = `${what} had not ended`;
+    const result = { at: new Date().toISOString(), durationMs: 0, outcome: 'skipped' as const, detail };
+    this.#results?.set(cron.name, result);
+    await this.#write(spec, cron, `skipped: ${what} ${verb} not ended`);
+  }
+
+  async #run(spec: GenerationSpec, group: Cgroup, cron: CronSpec): Promise<void> {
     const at = new Date().toISOString();
-    const isFull = this.#countUnderWay() >= mostRuns;
-    if ((running > 0 && !cron.overlap) || isFull) {
-      const why = isFull ? `${mostRuns} runs of the app have not ended` : 'the last run has not ended';
-      await log.report(origin, `is due, and ${why}: left out`);
-      const detail = isFull ? `${mostRuns} runs of the app had not ended` : 'the last run had not ended';
-      this.#results?.set(cron.name, { at, durationMs: 0, outcome: 'skipped', detail });
-      return;
-    }
-    this.#underWay.set(cron.name, running + 1);
     this.#results?.begin(cron.name, at);
     const start = performance.now();
-    try {
-      const { failed, detail } = await this.#perform(spec, group, cron);
-      const durationMs = Math.round(performance.now() - start);
-      const outcome = failed ? 'failed' : 'done';
-      this.#results?.set(cron.name, { at, durationMs, outcome, detail });
-      await log.report(origin, `${outcome}: ${detail}, after ${formatDuration(durationMs)}`);
-    } finally {
-      const left = (this.#underWay.get(cron.name) ?? 1) - 1;
-      if (left > 0) this.#underWay.set(cron.name, left);
-      else this.#underWay.delete(cron.name);
-    }
-  }
-
-  #countUnderWay(): number {
-    return [...this.#underWay.values()].reduce((sum, count) => sum + count, 0);
+    const { failed, detail } = await this.#perform(spec, group, cron);
+    const durationMs = Math.round(performance.now() - start);
+    const outcome = failed ? 'failed' : 'done';
+    this.#results?.set(cron.name, { at, durationMs, outcome, detail });
+    await this.#write(spec, cron, `${outcome}: ${detail}, after ${formatDuration(durationMs)}`);
   }
 
   async #perform(
@@ -148,16 +125,25 @@ export class Schedule {
     const { logs, records, user } = this.#options;
     try {
       if (action.kind === 'request') return await sendRequest(spec, action, timeout, signal);
-      const { command } = action;
-      const asked = { name, timeout, command };
-      const whose = { records, user: user(), group };
-      return await runCommand(spec, asked, logs.get(spec.log), whose, signal);
+      const asked = { name, timeout, command: action.command };
+      const owner = { records, user: user(), group };
+      return await runCommand(spec, asked, logs.get(spec.log), owner, signal);
     } catch (error) {
       return { failed: true, detail: sharedMasker(spec.log.secrets).maskText((error as Error).message) };
     }
   }
+
+  #write(spec: GenerationSpec, cron: CronSpec, text: string): Promise<void> {
+    return this.#options.logs
+      .get(spec.log)
+      .report({ release: spec.release, process: `cron.${cron.name}` }, text);
+  }
 }
 
-function taskOptions(timezone: string | null): { timezone?: string; suppressMissedWarning: true } {
-  return { suppressMissedWarning: true, ...(timezone === null ? {} : { timezone }) };
+function schedule(
+  { schedule: expression, timezone }: Pick<CronSpec, 'schedule' | 'timezone'>,
+  run: () => void | Promise<void>,
+): ScheduledTask {
+  const zone = timezone === null ? {} : { timezone };
+  return nodeCron().schedule(expression, run, { suppressMissedWarning: true, ...zone });
 }

@@ -7,72 +7,66 @@ import { run } from '../../system/process/run.ts';
 import { findUser } from '../../system/process/user.ts';
 import { checkedEnvironment, type Identity } from './identity.ts';
 
-/** userdel refuses while a process of the user is left, which is killed and has yet to be gone; in ms */
+/** Longest wait for the processes of a user, which userdel refuses to remove until they are gone; in ms. */
 const goneWithin = 5000;
-/** its exit status then */
+/** Exit status of userdel if a process of the user is left. */
 const stillLoggedIn = 8;
 
 /**
- * The system users that things run as, for a runner that is root: the owner of the home, and one for each target. Those
- * who ask name a key and never a user, so that a server that has been taken over gets no further than what it has
- * already: its own user, and those of the apps.
+ * System users of a privileged host: the owner of the home, and one user for each environment. Callers of the runner name an
+ * environment, never a system user. So a server that has been taken over reaches only its own user and those of the apps.
  */
 export class Users {
   readonly owner: Identity;
   readonly #paths: Paths;
-  /** useradd and userdel lock a file, and fail where it is */
+  /** one at a time, because useradd and userdel lock a file and do not wait for it */
   readonly #changes = new Slots(1);
 
-  /** @throws AppError `user_refused` where the home is nobody's who has a name, or root's */
+  /** @throws AppError `user_refused` if the owner of the home is root, or has no name */
   constructor(paths: Paths, ownerUid: number) {
     this.#paths = paths;
     const owner = findUser(({ uid }) => uid === ownerUid);
     if (owner === undefined || owner.uid === 0) {
-      throw new AppError(
-        'user_refused',
-        `${paths.home} belongs to uid ${ownerUid}, as which nothing is run`,
-        {
-          hint: 'The directory must belong to the system user that the server runs as.',
-        },
-      );
+      const message = `${paths.home} belongs to uid ${ownerUid}, and nothing may run as that user`;
+      throw new AppError('user_refused', message, {
+        hint: 'Give the directory to the system user that the server runs as.',
+      });
     }
     this.owner = owner;
   }
 
   /**
-   * @param key of a target; null for the owner of the home
-   * @throws AppError `user_refused` where there is none, or one of that name is not ours
+   * Returns the user of an environment.
+   * @param key null for the owner of the home
+   * @throws AppError `user_refused` if there is no such user, or Sluice has not made it
    */
   of(key: string | null): Identity {
     // Not /tmp, where other users could prepare files that a job of the server reads.
     if (key === null) return { ...this.owner, temporary: this.#paths.home };
     const user = this.find(key);
-    if (user === undefined) {
-      throw new AppError('user_refused', `there is no user ${this.#nameOf(key)} for ${key}`, {
-        hint: 'A deploy of the app makes it, and a start of Sluice does.',
-      });
-    }
-    return user;
+    if (user !== undefined) return user;
+    const name = appUserName(this.owner.name, checkedEnvironment(key));
+    throw new AppError('user_refused', `the system user ${name} of ${key} does not exist`, {
+      hint: 'Deploy the app, or restart Sluice: both create the user.',
+    });
   }
 
-  /** The same; undefined where there is none. */
+  /** Returns the user of an environment; undefined if there is none. @throws AppError `user_refused` if Sluice has not made it */
   find(key: string): Identity | undefined {
-    const target = checkedEnvironment(key);
-    const user = findAppUser(this.#paths, this.owner, target);
-    return user && { ...user, temporary: this.#paths.environment(target).temporary };
+    const id = checkedEnvironment(key);
+    const user = findAppUser(this.#paths, this.owner, id);
+    return user && { ...user, temporary: this.#paths.environment(id).temporary };
   }
 
-  /** Makes the user of a target, unless it is there. */
+  /** Returns the user of an environment, and makes it first if it does not exist. */
   ensure(key: string): Promise<Identity> {
     return this.#changes.run(async () => {
-      const there = this.find(key);
-      if (there !== undefined) return there;
-      await addAppUser(this.#paths, this.owner, checkedEnvironment(key));
+      if (this.find(key) === undefined) await addAppUser(this.#paths, this.owner, checkedEnvironment(key));
       return this.of(key);
     });
   }
 
-  /** Removes it; nothing of it may run any more. */
+  /** Removes the user of an environment. Its processes must have been killed. */
   remove(key: string): Promise<void> {
     return this.#changes.run(async () => {
       const deadline = performance.now() + goneWithin;
@@ -80,15 +74,11 @@ export class Users {
         try {
           await run('/usr/sbin/userdel', [user.name]);
         } catch (error) {
-          if ((error as { code?: unknown }).code !== stillLoggedIn || performance.now() > deadline)
-            throw error;
+          const { code } = error as { code?: unknown };
+          if (code !== stillLoggedIn || performance.now() > deadline) throw error;
           await sleep(50);
         }
       }
     });
-  }
-
-  #nameOf(key: string): string {
-    return appUserName(this.owner.name, checkedEnvironment(key));
   }
 }
