@@ -4,7 +4,6 @@ import { cp, readFile, rm } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { AppError } from '../../src/errors/app-error.ts';
 import { freePort } from '../support/free-port.ts';
 import { fetchText } from '../support/http.ts';
@@ -126,17 +125,6 @@ test('an app that ignores PORT is adopted, with a notice; its other ports are op
   assert.equal((await fetchText(runner.port)).body, 'metrics');
 });
 
-test('the first worker boots alone, the others when it is ready', async (t) => {
-  const runner = await TestRunner.start(t);
-  const lines: string[] = [];
-  await runner.boot(runner.spec('plain.cjs', { workers: 3 }), (line) => lines.push(line));
-  assert.match(lines[0] ?? '', /^worker 0 listens/);
-  const status = await runner.client.call('status', {});
-  const [first, ...others] = status[0]?.workers.map(({ startedAt }) => Date.parse(startedAt)) ?? [];
-  assert.equal(others.length, 2);
-  for (const other of others) assert.ok(other > (first ?? 0), 'started later than the first');
-});
-
 test('a port that somebody else has is an error, and not shared with them', async (t) => {
   const runner = await TestRunner.start(t);
   const other = createServer().listen({ port: runner.port, host: '127.0.0.1', reusePort: true });
@@ -146,38 +134,6 @@ test('a port that somebody else has is an error, and not shared with them', asyn
     code: 'port_taken',
     message: new RegExp(`${runner.port}`),
   });
-});
-
-test('a worker that dies is replaced, and its instance number with it', async (t) => {
-  const runner = await TestRunner.start(t);
-  await runner.release(runner.spec('plain.cjs'));
-  const workers = async () => (await runner.client.call('status', {}))[0]?.workers ?? [];
-  const before = await workers();
-  const victim = before.find(({ instance }) => instance === 1);
-  process.kill(victim?.pid ?? 0, 'SIGKILL');
-  const after = await waitFor(async () => {
-    const now = await workers();
-    return now.length === 2 && now.every(({ pid, state }) => pid !== victim?.pid && state === 'open') && now;
-  });
-  assert.deepEqual(after.map(({ instance }) => instance).sort(), [0, 1]);
-});
-
-test('a worker that waits to be replaced is not started again after the switch', async (t) => {
-  const runner = await TestRunner.start(t);
-  const boots = join(runner.paths.home, 'boots');
-  await runner.release(runner.spec('counting.cjs', { workers: 1 }, { BOOTS: boots }));
-  const worker = async () =>
-    (await runner.client.call('status', {}))[0]?.workers.find(({ state }) => state === 'open');
-  for (let deaths = 0; deaths < 7; deaths += 1) {
-    const { pid } = await waitFor(worker);
-    process.kill(pid, 'SIGKILL');
-    await waitFor(async () => (await worker())?.pid !== pid);
-  }
-  await runner.release(runner.spec('plain.cjs'));
-  const before = (await readFile(boots)).length;
-  // Longer than the pause before the next attempt.
-  await sleep(1500);
-  assert.equal((await readFile(boots)).length, before);
 });
 
 test('a worker that cannot even be started is tried again at leisure', async (t) => {

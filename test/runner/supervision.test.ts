@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import type { Agent } from 'node:http';
 import { connect } from 'node:net';
 import { availableParallelism } from 'node:os';
@@ -78,21 +78,6 @@ test('an app that dies as soon as it is up is `crashed`, says why, refuses clien
   assert.equal((await fetchText(runner.port)).status, 200);
   const said = (await appLog(spec.log.directory)).filter(aboutWorkers);
   assert.ok(said.some(({ text }) => /; crashed: it is started again in 15 s$/.test(text)));
-});
-
-test('a death before it listens and one after are told apart', async (t) => {
-  const runner = await TestRunner.start(t);
-  const doom = join(runner.paths.home, 'doom');
-  const spec = runner.spec('faulty.cjs', { workers: 1, restartDelay: 10 }, { DOOM: doom });
-  await runner.release(spec);
-  await writeFile(`${doom}.new`, 'before');
-  await rename(`${doom}.new`, doom);
-  const messages = async () =>
-    (await appLog(spec.log.directory)).filter(aboutWorkers).map(({ text }) => text);
-  await waitFor(async () => (await messages()).length >= 2);
-  const [first, second] = await messages();
-  assert.match(first ?? '', /ended with exit status 1 after .*; it is started again at once$/);
-  assert.match(second ?? '', /ended with exit status 1 before it listened; it is started again in 10 ms$/);
 });
 
 test('a worker that ends with a status of stopExitCodes is not started again', async (t) => {
@@ -199,23 +184,6 @@ async function askOften(
   return pids;
 }
 
-test('a worker that stands still before it opens is replaced', async (t) => {
-  const runner = await TestRunner.start(t);
-  const unfit = join(await temporaryDirectory(t), 'unfit');
-  const spec = runner.spec('faulty.cjs', { workers: 1, stuckTimeout: '1s' }, { UNFIT: unfit });
-  await runner.release(spec);
-  await writeFile(unfit, 'hangs');
-  const [victim] = await open(runner);
-  process.kill(victim?.pid ?? 0, 'SIGKILL');
-  const stuck = await waitFor(async () => {
-    const [one] = await status(runner).then(({ workers }) => workers);
-    return one !== undefined && one.pid !== victim?.pid && one.state === 'opening' && one;
-  });
-  await rm(unfit);
-  await waitFor(async () => (await open(runner)).some(({ pid }) => pid !== stuck.pid));
-  assert.equal((await fetchText(runner.port)).status, 200);
-});
-
 /** Keeps all CPU cores busy until the end of the test. */
 function keepBusy(t: TestContext): void {
   for (let count = 0; count < Math.max(2, availableParallelism()); count += 1) {
@@ -269,45 +237,6 @@ test('a runner that is always late still finds the stuck worker, and no other', 
   const [first = '', ...others] = await replaced();
   assert.match(first, new RegExp(`\\(pid ${stuck}\\) has not turned its event loop`));
   assert.deepEqual(others, []);
-});
-
-test('a worker that dies while it is being opened is replaced by one, and not by two', async (t) => {
-  const runner = await TestRunner.start(t);
-  const spec = runner.spec('plain.cjs', { workers: 2 });
-  const { generation } = await runner.boot(spec);
-  const { workers } = await status(runner);
-  const victim = workers[1]?.pid ?? 0;
-  process.kill(victim, 'SIGSTOP');
-  const switched = runner.client.call('switch', { key: spec.key, generation });
-  await waitFor(async () => (await status(runner)).workers.some(({ state }) => state === 'open'));
-  process.kill(victim, 'SIGKILL');
-  await switched;
-  await waitFor(async () => (await open(runner)).length === 2);
-  // As long as a boot takes, and longer: a second one would show by now.
-  await runner.boot(runner.spec('plain.cjs', { workers: 2 }));
-  const own = (await status(runner)).workers.filter((worker) => worker.generation === generation);
-  assert.equal(own.length, 2);
-});
-
-test('a limit below what the app needs is told, and does not have it replaced again and again', async (t) => {
-  const runner = await TestRunner.start(t);
-  const spec = runner.spec('faulty.cjs', { workers: 1, maxMemory: '35M' });
-  await runner.release(spec);
-  const said = async () => (await appLog(spec.log.directory)).filter(aboutWorkers).map(({ text }) => text);
-  await waitFor(async () =>
-    (await said()).some((text) => text.endsWith('the limit is below the needs of the app')),
-  );
-  const end = performance.now() + 3000;
-  await waitFor(() => performance.now() > end);
-  assert.equal((await said()).filter((text) => text.endsWith('is replaced')).length, 1);
-  assert.equal((await fetchText(runner.port)).status, 200);
-});
-
-test('an app all of whose workers have ended as they should is `stopped`', async (t) => {
-  const runner = await TestRunner.start(t);
-  await runner.release(runner.spec('faulty.cjs', { workers: 1, stopExitCodes: [7] }));
-  await fetchText(runner.port, '/end');
-  await waitFor(async () => (await status(runner)).state === 'stopped');
 });
 
 test('status tells of each worker what it takes and what it is at', async (t) => {
