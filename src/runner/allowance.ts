@@ -1,6 +1,6 @@
 /**
- * Limits the runner's time that an app may take with its messages, or with its output: a burst, and a rate from then on. If
- * an app sends more, the runner reads it later.
+ * Limits how fast the runner reads an app's messages or output: a burst, and then a rate. If an app sends more, the runner
+ * reads it later.
  */
 export class Allowance {
   readonly #burst: number;

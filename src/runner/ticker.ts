@@ -9,27 +9,31 @@ const interval = 250;
  * only while this runner could receive messages, not while the runner stood still or the machine was suspended.
  */
 export class Ticker {
-  readonly #targets: () => Iterable<AppSupervisor>;
+  readonly #supervisors: () => Iterable<AppSupervisor>;
   readonly #sweep: () => void;
   readonly #failed: (error: unknown) => void;
   /** true if the last round of checks failed */
   #isFailing = false;
   #timer: NodeJS.Timeout | undefined;
-  #lastLook = 0;
+  #lastRound = 0;
 
   /**
-   * @param sweep called after each round, to clear things away
+   * @param sweep called after each round
    * @param failed called for the first of several failures in a row: a check may fail without a free descriptor
    */
-  constructor(targets: () => Iterable<AppSupervisor>, sweep: () => void, failed: (error: unknown) => void) {
-    this.#targets = targets;
+  constructor(
+    supervisors: () => Iterable<AppSupervisor>,
+    sweep: () => void,
+    failed: (error: unknown) => void,
+  ) {
+    this.#supervisors = supervisors;
     this.#sweep = sweep;
     this.#failed = failed;
   }
 
   start(): void {
-    this.#lastLook = performance.now();
-    this.#timer = setTimeout(() => this.#lookNext(), interval);
+    this.#lastRound = performance.now();
+    this.#timer = setTimeout(() => this.#checkAll(), interval);
   }
 
   stop(): void {
@@ -37,18 +41,18 @@ export class Ticker {
     this.#timer = undefined;
   }
 
-  #lookNext(): void {
+  #checkAll(): void {
     // The event loop first reads the messages that have arrived meanwhile.
     setImmediate(() => {
       if (this.#timer === undefined) return;
       const now = performance.now();
-      const attended = attendedTime(now - this.#lastLook);
-      const checks = [...this.#targets()].map((target) => () => target.tick(now, attended));
+      const attended = attendedTime(now - this.#lastRound);
+      const checks = [...this.#supervisors()].map((supervisor) => () => supervisor.tick(now, attended));
       const errors = [...checks, this.#sweep].flatMap((check) => failureOf(check));
       if (errors.length > 0 && !this.#isFailing) this.#failed(errors[0]);
       this.#isFailing = errors.length > 0;
-      this.#lastLook = now;
-      this.#timer = setTimeout(() => this.#lookNext(), interval);
+      this.#lastRound = now;
+      this.#timer = setTimeout(() => this.#checkAll(), interval);
     });
   }
 }

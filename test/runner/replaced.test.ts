@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { suite, type TestContext, test } from 'node:test';
 import { WebSocket } from 'ws';
-import { fateOf } from '../../src/runner/takeover/left-workers.ts';
+import { reasonToKill } from '../../src/runner/takeover/left-workers.ts';
 import { ProcessRecords } from '../../src/runner/takeover/process-records.ts';
 import { processStartTime } from '../../src/system/process/processes.ts';
 import { fetchText, keepAliveAgent } from '../support/http.ts';
@@ -167,7 +167,7 @@ suite('the runner is replaced again and again while requests are in flight', { c
 
 test('a worker of an earlier runner is killed if it does not retire in time, or a while after its own limits', () => {
   const limits = { drainTimeout: 10_000, killTimeout: 1000 };
-  const fate = (now: number, retiredAt?: number) => fateOf(limits, { now, since: 100_000, retiredAt });
+  const fate = (now: number, retiredAt?: number) => reasonToKill(limits, { now, since: 100_000, retiredAt });
   assert.equal(fate(102_999), undefined);
   assert.match(fate(103_000) ?? '', /did not retire/);
   assert.equal(fate(103_000, 99_000), undefined);

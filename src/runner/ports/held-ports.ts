@@ -17,15 +17,15 @@ import type { ProcessRecords } from '../takeover/process-records.ts';
 const script = fileURLToPath(new URL('hold-ports.pl', import.meta.url));
 
 /** Time for a holder to bind all ports, in ms. */
-const heldWithin = 10_000;
+const bindsWithin = 10_000;
 /** Pause between the end of a holder and its replacement if a holder ended less than a minute before; in ms. */
-const replacedAfter = 1000;
-/** Time until ports that could not be held are tried again, in ms: another program has them, or the disk was full. */
-const triedAgainAfter = 30_000;
+const replacePause = 1000;
+/** Pause before another attempt to hold all ports, in ms: another program has some, or the disk was full. */
+const retryPause = 30_000;
 /** Time for a killed holder to be gone, in ms. */
-const goneWithin = 5000;
-/** Limits the addresses that the server may name. */
-const mostAddresses = 65_535;
+const endsWithin = 5000;
+/** Limit of the addresses that the server may name. */
+const maxAddresses = 65_535;
 
 interface Holder {
   pid: number;
@@ -33,17 +33,17 @@ interface Holder {
 }
 
 /**
- * Ports that no process of another user can listen on, whether or not their apps run. A small process, the holder,
- * has these ports bound. It outlives the runner, and the next runner starts its own holder beside it.
+ * Assigned ports, on which no process of another user can listen, whether or not their apps run. A small process, the holder,
+ * has these ports bound. The holder outlives the runner, and the next runner starts its own one beside it.
  */
 export class HeldPorts {
   readonly #perl: string;
   readonly #directory: string;
   readonly #records: ProcessRecords;
   readonly #log: (message: string) => void;
-  readonly #triedAgainAfter: number;
+  readonly #retryAfter: number;
   readonly #turns = new Slots(1);
-  #wanted: readonly PortAddress[] = [];
+  #ports: readonly PortAddress[] = [];
   #holder: Holder | undefined;
   #report: HeldPortsReport = { unavailable: null, refused: [] };
   #retry: NodeJS.Timeout | undefined;
@@ -54,10 +54,10 @@ export class HeldPorts {
     directory: string,
     records: ProcessRecords,
     log: (message: string) => void,
-    { perl = '/usr/bin/perl', retryAfter = triedAgainAfter } = {},
+    { perl = '/usr/bin/perl', retryAfter = retryPause } = {},
   ) {
     this.#perl = perl;
-    this.#triedAgainAfter = retryAfter;
+    this.#retryAfter = retryAfter;
     this.#directory = directory;
     this.#records = records;
     this.#log = log;
@@ -68,35 +68,35 @@ export class HeldPorts {
   }
 
   /**
-   * Holds exactly these ports. A port that was held before and is still wanted is never free meanwhile.
-   * @throws AppError `bad_request` for anything else than numeric addresses and ports
+   * Holds exactly these ports. A port that is held already is never free meanwhile.
+   * @throws AppError `bad_request` for anything but numeric addresses and ports
    */
   hold(addresses: readonly PortAddress[]): Promise<HeldPortsReport> {
-    const wanted = checked(addresses);
+    const ports = checked(addresses);
     return this.#turns.run(async () => {
-      const isHeld = this.#holder?.refused.length === 0 && isDeepStrictEqual(wanted, this.#wanted);
-      this.#wanted = wanted;
+      const isHeld = this.#holder?.refused.length === 0 && isDeepStrictEqual(ports, this.#ports);
+      this.#ports = ports;
       if (!isHeld) await this.#replace();
       return this.#report;
     });
   }
 
-  /** Ends all holders: the ports are free then. */
+  /** Ends all holders, which frees the ports. */
   dismiss(): Promise<void> {
     return this.#turns.run(async () => {
       clearTimeout(this.#retry);
-      this.#wanted = [];
+      this.#ports = [];
       await this.#replace();
     });
   }
 
   async #replace(): Promise<void> {
-    const next = this.#wanted.length === 0 ? undefined : await this.#start();
+    const next = this.#ports.length === 0 ? undefined : await this.#start();
     // Without a successor, the former holder stays: it has most of the ports.
-    if (next === undefined && this.#wanted.length > 0) return this.#tryLater();
+    if (next === undefined && this.#ports.length > 0) return this.#retryLater();
     this.#holder = next;
     this.#report = { unavailable: null, refused: next?.refused ?? [] };
-    if (this.#report.refused.length > 0) this.#tryLater();
+    if (this.#report.refused.length > 0) this.#retryLater();
     for (const record of await this.#records.alive()) {
       if (record.kind !== 'holder' || record.pid === next?.pid) continue;
       await end(record.pid);
@@ -104,14 +104,14 @@ export class HeldPorts {
     }
   }
 
-  #tryLater(): void {
+  #retryLater(): void {
     clearTimeout(this.#retry);
     this.#retry = setTimeout(() => {
       void this.#turns.run(() => this.#repair());
-    }, this.#triedAgainAfter).unref();
+    }, this.#retryAfter).unref();
   }
 
-  /** Replaces the holder if it lacks ports. Nobody waits for this, so an error must not end the runner. */
+  /** Replaces the holder if it lacks ports. No caller handles an error, so it must not end the runner. */
   async #repair(): Promise<void> {
     const { unavailable, refused } = this.#report;
     if (this.#holder !== undefined && unavailable === null && refused.length === 0) return;
@@ -119,7 +119,7 @@ export class HeldPorts {
       await this.#replace();
     } catch (error) {
       this.#log(`ports are tried again: ${describeError(error)}`);
-      this.#tryLater();
+      this.#retryLater();
     }
   }
 
@@ -146,9 +146,9 @@ export class HeldPorts {
       stdio: ['pipe', 'pipe', 'pipe'],
       detached: true,
     });
-    let said = '';
+    let printed = '';
     const ended = once(child, 'exit').then(() => {
-      throw new Error(said.trim() || 'the holder ended');
+      throw new Error(printed.trim() || 'the holder ended');
     });
     // `ended` may be rejected while nothing waits for it yet.
     ended.catch(() => undefined);
@@ -156,17 +156,17 @@ export class HeldPorts {
     if (pid === undefined) return ended;
     killOnError(pid, () => this.#records.add('holder', '', pid));
     child.stdin.on('error', () => undefined);
-    child.stdin.end(this.#wanted.map(({ host, port }) => `${host} ${port}\n`).join(''));
+    child.stdin.end(this.#ports.map(({ host, port }) => `${host} ${port}\n`).join(''));
     const held = Promise.withResolvers<void>();
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding('utf8').on('data', (text: string) => {
-        said += text;
-        if (/^held$/m.test(said)) held.resolve();
+        printed += text;
+        if (/^held$/m.test(printed)) held.resolve();
       });
     }
     try {
-      const outcome = await withDeadline(Promise.race([held.promise, ended]), heldWithin);
-      if (outcome.timedOut) throw new Error(`binding them took more than ${heldWithin / 1000} s`);
+      const outcome = await withDeadline(Promise.race([held.promise, ended]), bindsWithin);
+      if (outcome.timedOut) throw new Error(`binding them took more than ${bindsWithin / 1000} s`);
     } catch (error) {
       await end(pid);
       this.#records.remove(pid);
@@ -174,21 +174,21 @@ export class HeldPorts {
     }
     child.stderr.destroy();
     child.on('exit', () => this.#ended(pid));
-    const refused = [...said.matchAll(/^refused (\S+) (\d+): (.*)$/gm)].map(
+    const refused = [...printed.matchAll(/^refused (\S+) (\d+): (.*)$/gm)].map(
       ([, host, port, reason]) => `port ${port} on ${host}: ${reason}`,
     );
-    // Logs only what is new: a retry usually finds the same.
+    // A retry usually finds the same ports refused.
     for (const each of refused) if (!this.#report.refused.includes(each)) this.#log(`not held: ${each}`);
     return { pid, refused };
   }
 
-  /** Replaces a holder that somebody has killed. */
+  /** Replaces a holder that was killed. */
   #ended(pid: number): void {
     this.#records.remove(pid);
     if (this.#holder?.pid !== pid) return;
     this.#log(`the process that holds ports (pid ${pid}) has ended and is replaced`);
     const now = performance.now();
-    const pause = now - this.#lastEnd < 60_000 ? replacedAfter : 0;
+    const pause = now - this.#lastEnd < 60_000 ? replacePause : 0;
     this.#lastEnd = now;
     this.#holder = undefined;
     void this.#turns.run(async () => {
@@ -201,7 +201,7 @@ export class HeldPorts {
 /** Kills a holder, and waits until its ports are free. */
 async function end(pid: number): Promise<void> {
   signalProcess(-pid, 'SIGKILL');
-  const deadline = performance.now() + goneWithin;
+  const deadline = performance.now() + endsWithin;
   while (isAlive(-pid) && performance.now() < deadline) await sleep(2);
 }
 
@@ -213,7 +213,7 @@ function checked(addresses: unknown): PortAddress[] {
     Number.isInteger(each.port) &&
     Number(each.port) >= 1 &&
     Number(each.port) <= 65_535;
-  if (Array.isArray(addresses) && addresses.length <= mostAddresses && addresses.every(isAddress))
+  if (Array.isArray(addresses) && addresses.length <= maxAddresses && addresses.every(isAddress))
     return addresses.map(({ host, port }) => ({ host, port }));
   throw new AppError('bad_request', 'the ports to hold must be a list of numeric addresses and ports');
 }

@@ -6,8 +6,8 @@ import { formatDuration } from '../../system/text/format.ts';
 import { type Orphans, reportsWithin } from './orphans.ts';
 import { bootClock, type ProcessRecord, type ProcessRecords } from './process-records.ts';
 
-/** Interval between two checks of a worker that may go on, in ms. */
-const lookEvery = 200;
+/** Interval between two checks of a worker, in ms. */
+const checkInterval = 200;
 /** Time for a worker to end itself after its `drainTimeout` and `killTimeout`, in ms. */
 const endsWithin = 2000;
 /** Time for a worker to be gone after SIGKILL, in ms. */
@@ -30,9 +30,9 @@ interface LeftWorkersOptions {
  *   A worker that has retired under an earlier runner need not report, because it takes no connections.
  * - A worker that has not ended itself `drainTimeout` and `killTimeout` after it retired.
  *
- * Call it after all these workers have been told to retire.
+ * Call it after all these workers have got the message to retire.
  * @param ours pids of our own workers
- * @param usual limits of workers that an earlier version of Sluice has started: their records have none
+ * @param usual limits of workers whose records have none
  */
 export async function endLeftWorkers(
   options: LeftWorkersOptions,
@@ -54,7 +54,7 @@ async function endLeftWorker(
   const retiredAt = () => {
     const state = orphans.stateOf(pid);
     if (state === 'serving') return undefined;
-    // A disk may have refused to record what the worker has reported.
+    // If the disk refused the record, the report of the worker counts.
     return records.get(pid)?.retiredAt ?? (state === 'retired' ? since : undefined);
   };
   let killedAt: number | undefined;
@@ -63,28 +63,28 @@ async function endLeftWorker(
     try {
       if ((await processStartTime(pid)) !== worker.startTime) return records.forget(worker);
       const now = bootClock();
-      const why = killedAt === undefined && fateOf(worker, { now, since, retiredAt: retiredAt() });
       if (killedAt !== undefined && now > killedAt + killedWithin) return;
+      const why = killedAt === undefined && reasonToKill(worker, { now, since, retiredAt: retiredAt() });
       if (why) {
         log(`a worker of an earlier runner (pid ${pid}) ${why} and is killed`);
         signalProcess(-pid, 'SIGKILL');
         killedAt = now;
       }
     } catch (error) {
-      // Without a free descriptor nothing is known of the worker, so it goes on.
+      // Without a free descriptor, the state of the worker is unknown, so the worker may live.
       if (isChecked)
         log(`a worker of an earlier runner (pid ${pid}) was not checked: ${describeError(error)}`);
       isChecked = false;
     }
-    await sleep(lookEvery, undefined, { ref: false });
+    await sleep(checkInterval, undefined, { ref: false });
   }
 }
 
 /**
- * Returns why a worker must be killed; undefined if it may go on.
- * @param times on one clock, in ms: now, when it was told to retire, and when it retired, if it did
+ * Returns a clause on why a worker must be killed; undefined if it may live.
+ * @param times on one clock, in ms: now, when the worker got the message to retire, and when it retired, if it did
  */
-export function fateOf(
+export function reasonToKill(
   { drainTimeout, killTimeout }: Limits,
   { now, since, retiredAt }: { now: number; since: number; retiredAt: number | undefined },
 ): string | undefined {

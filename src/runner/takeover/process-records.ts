@@ -4,7 +4,7 @@ import { systemCode } from '../../errors/app-error.ts';
 import { listDirectory, readJson, temporaryBeside } from '../../system/fs/files.ts';
 import { processStartTime, processStartTimeNow } from '../../system/process/processes.ts';
 
-/** A process the runner started, as the next runner finds it. */
+/** Record of a process that the runner has started, for the next runner. */
 export interface ProcessRecord {
   kind: 'worker' | 'background' | 'job' | 'keeper' | 'holder';
   /** key of the environment; empty for the keeper, the holder of ports, and jobs of the home's owner */
@@ -12,28 +12,25 @@ export interface ProcessRecord {
   pid: number;
   /** see processStartTime */
   startTime: string | undefined;
-  /** in the environment of a job and of all that descends from it */
+  /** mark in the environment of the process and of all its descendants */
   mark?: string;
   /** signal that ends a background process; SIGTERM if left out */
   stopSignal?: NodeJS.Signals;
-  /** what a worker has to say when it reports to the next runner */
+  /** secret by which a worker identifies itself to the next runner */
   secret?: string;
   /** limits of a worker in ms: see GenerationSpec */
   drainTimeout?: number;
   killTimeout?: number;
-  /** when a worker stopped accepting requests, on the clock `bootClock`; left out before that */
+  /** time, on `bootClock`, at which a worker retired; left out before that */
   retiredAt?: number;
 }
 
-/** Returns the time in ms of a clock that all processes share until the machine is restarted, and that nobody can set. */
+/** Returns ms of a clock that all processes share until the machine restarts, and that nobody can set. */
 export function bootClock(): number {
   return Number(process.hrtime.bigint() / 1_000_000n);
 }
 
-/**
- * One small file for every process that lives, so that the next runner knows what an earlier one left behind. Not
- * synced: none of it outlives a reboot.
- */
+/** Records of all processes that live, one small file each. The files are not synced: no process outlives a reboot. */
 export class ProcessRecords {
   readonly #directory: string;
   readonly #log: (message: string) => void;
@@ -45,8 +42,8 @@ export class ProcessRecords {
   }
 
   /**
-   * Records a process that was just started. A process without a record is unknown to the next runner, so a caller that
-   * cannot record it must end it.
+   * Records a process that was just started. A caller that cannot record a process must end it, because the next runner would
+   * not know of it.
    * @param more `mark`: see src/runner/jobs/leftovers.ts
    * @throws the error of the system
    */
@@ -118,7 +115,7 @@ export class ProcessRecords {
     }
   }
 
-  /** What is recorded of a process, alive or not; undefined where nothing is. */
+  /** Returns the record of a process, alive or not; undefined if there is none. */
   get(pid: number): ProcessRecord | undefined {
     try {
       return JSON.parse(readFileSync(this.#path(pid), 'utf8')) as ProcessRecord;
@@ -135,10 +132,10 @@ export class ProcessRecords {
     return records.filter((record) => record !== undefined);
   }
 
-  /** What is still alive of what is recorded; the rest is forgotten. */
+  /** Returns the records of processes that live, and removes the others. */
   async alive(): Promise<ProcessRecord[]> {
     const alive: ProcessRecord[] = [];
-    // Gone, where somebody has taken it away: then nothing is recorded.
+    // Without the directory there are no records.
     for (const name of await listDirectory(this.#directory)) {
       const path = join(this.#directory, name);
       const record = isRecord(name) ? await readRecord(path) : undefined;
@@ -149,7 +146,7 @@ export class ProcessRecords {
     return alive;
   }
 
-  /** What lives of one kind and target that is not among `ours`: what an earlier runner has left. */
+  /** Returns the records of living processes of an environment that earlier runners have started. @param ours pids of our own */
   async left(
     kind: ProcessRecord['kind'],
     key: string,
@@ -170,7 +167,7 @@ function isRecord(name: string): boolean {
   return /^\d+\.json$/.test(name);
 }
 
-/** Undefined where it was not written whole: its writer was killed, or the disk was full. */
+/** Returns undefined for a record that was not written whole: its writer was killed, or the disk was full. */
 async function readRecord(path: string): Promise<ProcessRecord | undefined> {
   try {
     return (await readJson(path)) as ProcessRecord;
