@@ -22,14 +22,14 @@ interface ApiOptions {
   tokens: TokenStore;
   keys: KeyStore;
   edge: Edge;
-  /** adds to the history what is no matter of an app alone */
+  /** adds an event to the history */
   record: (event: Omit<LoggedEvent, 'at'>) => Promise<void>;
   version: string;
-  /** of the API on TCP, once it listens */
+  /** returns the URL of the API on TCP */
   url: () => string;
-  /** the runner as it can be reached now; null where it cannot */
+  /** returns information about the runner; null if the runner does not answer */
   runner: () => Promise<RunnerInfo | null>;
-  /** true for the app that serves the unix socket, whose callers need no token */
+  /** true for the unix socket, whose callers need no token */
   local: boolean;
   log: Log;
 }
@@ -48,7 +48,7 @@ export const apiServerOptions: ServerOptions = {
   keepAliveInitialDelay: 15 * 60_000,
 };
 
-/** The HTTP API; see docs/api.md. */
+/** Creates the HTTP API: see docs/api.md. */
 export function createApi({
   service,
   tokens,

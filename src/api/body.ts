@@ -7,21 +7,22 @@ import { withDeadline } from '../system/concurrency/deadline.ts';
 import { formatBytes, formatDuration } from '../system/text/format.ts';
 import type { ApiContext } from './context.ts';
 
+/** Limit of a JSON body, in bytes. */
 const maxBytes = 1024 ** 2;
 
-/** Time for a whole body to arrive, in ms. */
+/** Time for a whole JSON body to arrive, in ms. */
 const arrivalTimeout = 60_000;
 
-/** The app that a token or a key is bound to. */
+/** Schema of the only app that a token or a key may access. */
 export const onlyApp = v.optional(
   v.nullable(v.pipe(v.string(), v.check(isName, 'the name of an app, such as "shop", or null'))),
   null,
 );
 
 /**
- * The JSON body of a request, checked; an empty one counts as `{}`.
+ * Reads and validates the JSON body of a request. An empty body counts as `{}`.
  * @param timeout time for the whole body to arrive, in ms
- * @throws AppError `bad_request` with every fault
+ * @throws AppError `bad_request` with all faults
  */
 export async function jsonBody<Schema extends v.GenericSchema>(
   ctx: ApiContext,
@@ -31,33 +32,35 @@ export async function jsonBody<Schema extends v.GenericSchema>(
   const result = v.safeParse(schema, parse(await text(ctx, timeout)));
   if (result.success) return result.output;
   const faults = result.issues.map(describe);
-  throw new AppError('bad_request', `the body is not right: ${faults.join('; ')}`, {
-    hint: 'docs/api.md says what each call takes.',
+  throw new AppError('bad_request', `Invalid body: ${faults.join('; ')}`, {
+    hint: 'See docs/api.md for the body of each call.',
   });
 }
 
-/** In our words where the schema has none of its own: the validator's mean nothing to whoever calls the API. */
+/** Describes a fault. A message of a schema says what is expected; the validator's own messages start with `Invalid`. */
 function describe(issue: v.BaseIssue<unknown>): string {
-  const place = v.getDotPath(issue) ?? 'the whole';
-  if (issue.type === 'strict_object' && issue.expected === 'never') return `${place}: there is no such field`;
-  return `${place}: ${issue.message.startsWith('Invalid') ? `${issue.expected} is expected` : issue.message}`;
+  const path = v.getDotPath(issue);
+  const field = path === null ? '' : `${path}: `;
+  if (issue.type === 'strict_object' && issue.expected === 'never') return `${field}unknown field`;
+  return `${field}expected ${issue.message.startsWith('Invalid') ? issue.expected : issue.message}`;
 }
 
 async function text(ctx: ApiContext, timeout: number): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
-  // Not `for await`, which would destroy the request, and the connection with it, on the way out.
+  // `for await` would destroy the request and its connection at the end of the loop.
   const arrived = new Promise<void>((resolve, reject) => {
-    const brokeOff = (cause?: Error) => reject(new AppError('bad_request', 'the body broke off', { cause }));
+    const lost = (cause?: Error) =>
+      reject(new AppError('bad_request', 'The connection was lost before the end of the body.', { cause }));
     // If the client has disconnected already, no event follows.
-    if (ctx.req.destroyed) brokeOff();
+    if (ctx.req.destroyed) lost();
     ctx.req.on('data', (chunk: Buffer) => {
       size += chunk.length;
       if (size <= maxBytes) chunks.push(chunk);
-      else reject(new AppError('bad_request', `the body is larger than ${formatBytes(maxBytes)}`));
+      else reject(new AppError('bad_request', `The body is larger than ${formatBytes(maxBytes)}.`));
     });
     ctx.req.on('end', resolve);
-    ctx.req.on('error', brokeOff);
+    ctx.req.on('error', lost);
   });
   const { timedOut } = await withDeadline(arrived, timeout);
   if (timedOut)
@@ -70,14 +73,14 @@ function parse(body: string): unknown {
   try {
     return JSON.parse(body);
   } catch {
-    // The parser's message quotes the body, which may hold the values of variables.
+    // The parser's message quotes the body, which may contain the values of variables.
     throw new AppError('bad_request', 'The body is not JSON.');
   }
 }
 
 /**
- * The body of a request as a stream of its own. Whoever reads it may destroy it (a pipeline does, on any error)
- * without ending the connection, on which the reason is yet to be told.
+ * Returns the body of a request as a stream of its own. A reader may destroy it, as a pipeline does on any error, and the connection
+ * stays open for the answer.
  */
 export function uploadBody(request: IncomingMessage): Readable {
   const push = (chunk: Buffer) => {
@@ -87,7 +90,7 @@ export function uploadBody(request: IncomingMessage): Readable {
   const fail = (error: Error) => body.destroy(error);
   // When a connection closes, Node drops received bytes that nobody has read, even of a complete request.
   const close = () => {
-    if (!request.readableEnded) body.destroy(new Error('the sender closed the connection'));
+    if (!request.readableEnded) body.destroy(new Error('The client closed the connection'));
   };
   const body = new Readable({
     read: () => request.resume(),
@@ -104,15 +107,15 @@ export function uploadBody(request: IncomingMessage): Readable {
   return body;
 }
 
-/** How much of what is thrown away is read, in bytes, and for how long, in ms. */
+/** Limits of `drain`: bytes, and ms. */
 const maxDrained = 64 * 1024 ** 2;
 const drainTimeout = 10_000;
 
 /**
- * Reads and throws away what is left of a request, until its sender is done or has gone, but no more than a bounded
- * amount: curl and most others stop sending as soon as they see an error, and the rest have had their chance.
+ * Reads and drops the rest of a request, until its client has sent all or has gone, or a limit is reached. curl and most other
+ * clients stop sending when they see an error.
  */
-export function drained(request: IncomingMessage): Promise<void> {
+export function drain(request: IncomingMessage): Promise<void> {
   return new Promise((resolve) => {
     let left = maxDrained;
     const done = () => {
@@ -131,8 +134,8 @@ export function drained(request: IncomingMessage): Promise<void> {
 }
 
 /**
- * Refuses a body of a call whose answer ends when its client hangs up. While a body is unread, the connection does not show
- * that its client has gone; and nginx may miss the end of a client that goes while its body arrives.
+ * Refuses a body of a call whose answer ends when the client disconnects. While a body is unread, the connection does not show that
+ * its client has gone. nginx may miss the end of a client that disconnects while its body arrives.
  * @throws AppError `bad_request`
  */
 export function refuseBody({ headers }: IncomingMessage): void {
@@ -141,7 +144,7 @@ export function refuseBody({ headers }: IncomingMessage): void {
   throw new AppError('bad_request', 'This call takes no body.');
 }
 
-/** Bytes announced by the sender, or null where it did not say. */
+/** Returns the Content-Length of a request, or null. */
 export function announcedLength(request: IncomingMessage): number | null {
   const length = Number(request.headers['content-length'] ?? Number.NaN);
   return Number.isSafeInteger(length) ? length : null;

@@ -4,55 +4,57 @@ import { defaultEnvironment, type EnvironmentId } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Principal } from './auth/principal.ts';
 
-/** What earlier middleware has found out about a request. */
+/** State of a request, set by earlier middleware. */
 export interface ApiState {
   requestId: string;
-  /** who asks; set by `authenticate` */
+  /** caller; set by `authenticate` */
   principal: Principal;
 }
 
 export type ApiContext = RouterContext<ApiState, DefaultContext, unknown>;
 
 /**
- * Lets only those through whose query has no other parameters than these: a misspelt `environment=staging` that was
- * passed over would send a deploy to production.
- * @throws AppError `bad_request` that names them
+ * Admits requests that have no other query parameters than these. A misspelt `environment=staging` would otherwise deploy to
+ * production.
+ * @throws AppError `bad_request`
  */
 export function takes(...known: string[]): RouterMiddleware<ApiState> {
   return (ctx, next) => {
     const unknown = Object.keys(ctx.query).filter((name) => !known.includes(name));
     if (unknown.length === 0) return next();
     const call = `${ctx.method} ${ctx.path}`;
-    throw new AppError('bad_request', `${call} does not know the parameter ${unknown.join(', ')}`, {
-      hint: known.length === 0 ? 'It takes none.' : `It knows ${known.join(', ')}.`,
+    throw new AppError('bad_request', `Unknown parameter of ${call}: ${unknown.join(', ')}`, {
+      hint: known.length === 0 ? 'The call has no parameters.' : `Parameters: ${known.join(', ')}.`,
     });
   };
 }
 
-/** The app of the path and the environment of the query. Whether they are names is for the service to say. */
-export function targetOf(ctx: ApiContext): EnvironmentId {
+/** Returns the app of the path and the environment of the query. The app service checks these names. */
+export function environmentIdOf(ctx: ApiContext): EnvironmentId {
   return { app: ctx.params['app'] ?? '', environment: queryText(ctx, 'environment') ?? defaultEnvironment };
 }
 
-/** A query parameter, or undefined where it is not there. @throws AppError `bad_request` where it is there twice */
+/** Returns a query parameter, or undefined. @throws AppError `bad_request` if the query has it twice */
 export function queryText(ctx: ApiContext, name: string): string | undefined {
   const value = ctx.query[name];
-  if (Array.isArray(value)) throw new AppError('bad_request', `${name}= is given ${value.length} times`);
+  if (Array.isArray(value)) {
+    throw new AppError('bad_request', `The parameter ${name} is given ${value.length} times.`);
+  }
   return value;
 }
 
-/** A query parameter that says yes or no. @throws AppError `bad_request` */
-export function queryFlag(ctx: ApiContext, name: string, otherwise: boolean): boolean {
+/** Returns a boolean query parameter. @throws AppError `bad_request` */
+export function queryFlag(ctx: ApiContext, name: string, defaultValue: boolean): boolean {
   const value = queryText(ctx, name);
-  if (value === undefined) return otherwise;
+  if (value === undefined) return defaultValue;
   if (['', '1', 'true'].includes(value)) return true;
   if (['0', 'false'].includes(value)) return false;
-  throw new AppError('bad_request', `${name}=${value} is neither true nor false`);
+  throw new AppError('bad_request', `Invalid ${name}: ${value} (expected true or false)`);
 }
 
-/** A whole number in a path or a query. @throws AppError `bad_request` */
+/** Parses a whole number of a path or a query. @throws AppError `bad_request` */
 export function wholeNumber(text: string, name: string, maximum = Number.MAX_SAFE_INTEGER): number {
   const number = Number(text);
   if (/^\d+$/.test(text) && number <= maximum) return number;
-  throw new AppError('bad_request', `${name} "${text}" is not a whole number up to ${maximum}`);
+  throw new AppError('bad_request', `Invalid ${name}: "${text}" (expected a whole number up to ${maximum})`);
 }

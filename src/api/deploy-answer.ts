@@ -3,32 +3,31 @@ import type { DeployEvent } from '../deploy/events.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import { errorStatus } from '../errors/codes.ts';
 import type { Release } from '../releases/release.ts';
-import { drained } from './body.ts';
+import { drain } from './body.ts';
 import type { ApiContext } from './context.ts';
 import { type EventRenderer, renderJsonLine, renderText } from './deploy-text.ts';
 import { answerJson, answerWhole } from './errors.ts';
 
 type Deploy = (onEvent: (event: DeployEvent) => void) => Promise<Release>;
 
-/** How the outcome of a deploy or a rollback is told, by what the caller accepts. */
-const streams: Record<string, { type: string; render: EventRenderer }> = {
+/** Formats of a live answer, by media type. */
+const formats: Record<string, { type: string; render: EventRenderer }> = {
   'text/plain': { type: 'text/plain; charset=utf-8', render: renderText },
   'application/x-ndjson': { type: 'application/x-ndjson', render: renderJsonLine },
 };
 
 /**
- * Runs a deploy and answers with its outcome: once, as JSON, when it is known, with a status that says it; or, where
- * the caller asks for text/plain or application/x-ndjson, as a live stream, whose status is 200 as soon as there is
- * anything to tell. What is refused before that has the status of its error in these forms too.
+ * Runs a deploy and answers with its outcome. By default the answer is JSON, with a status for the outcome. A caller that accepts
+ * text/plain or application/x-ndjson gets a live stream with status 200, or the status of an error before the first event.
  */
 export async function answerDeploy(ctx: ApiContext, succeeded: 200 | 201, deploy: Deploy): Promise<void> {
-  const accepted = ctx.accepts('application/json', ...Object.keys(streams));
-  const stream = typeof accepted === 'string' ? streams[accepted] : undefined;
-  if (stream === undefined) return answerOnce(ctx, succeeded, deploy);
-  return answerLive(ctx, stream.type, stream.render, deploy);
+  const accepted = ctx.accepts('application/json', ...Object.keys(formats));
+  const format = typeof accepted === 'string' ? formats[accepted] : undefined;
+  if (format === undefined) return answerOnce(ctx, succeeded, deploy);
+  return answerLive(ctx, format.type, format.render, deploy);
 }
 
-/** A failure says at which step, and beside it stands the release that it left. */
+/** Answers with the release, or with the error, its step and the failed release. */
 async function answerOnce(ctx: ApiContext, succeeded: number, deploy: Deploy): Promise<void> {
   let failed: Extract<DeployEvent, { event: 'failed' }> | undefined;
   try {
@@ -59,13 +58,14 @@ async function answerLive(
   };
   try {
     await deploy((event) => {
-      // A refusal before anything was begun keeps its status: it is told below.
+      // An error before the first event gets a status of its own, below.
       if (event.event === 'failed' && stream === undefined) return;
       stream ??= begin();
       ended ||= event.event === 'live' || event.event === 'failed';
       if (event.event === 'log') stream.offer(render(event));
       else stream.write(render(event));
     });
+    await stream?.end();
   } catch (error) {
     const event = { event: 'failed', release: null, error: { ...errorBody(error), step: null } } as const;
     if (stream === undefined) {
@@ -75,78 +75,56 @@ async function answerLive(
     }
     if (!ended) stream.write(render(event));
     await stream.end();
-    // Answered; what is a fault of ours must still get into the log.
+    // The caller has its answer. The log must still get an error of our own.
     if (!(error instanceof AppError)) throw error;
-    return;
   }
-  await stream?.end();
 }
 
-/**
- * An answer that may have to wait for the end of its request. Text is written as bytes. If a response is written as strings,
- * some versions of Node.js lose its `drain` event (test/platform/http.test.ts), and count UTF-16 characters as unsent bytes.
- */
-export interface HeldBack {
-  write(text: string): void;
-  /** Lets out what was held, whatever has become of the request. */
-  release(): void;
-}
-
-/**
- * Holds an answer back until its request is here in full, where it comes through a proxy (`X-Forwarded-For`): nginx sends on
- * no more of a request from the first byte of its answer on, and an upload that is told of as it comes would never end.
- * What is told meanwhile is little: the first step of a deploy. (Git says nothing before it has all of a push.)
- */
-export function heldBack(request: IncomingMessage, response: ServerResponse): HeldBack {
-  let held: string[] | undefined;
-  const release = () => {
-    request.off('end', release).off('close', release);
-    const text = held?.join('') ?? '';
-    held = undefined;
-    if (text !== '' && !response.destroyed) response.write(Buffer.from(text));
-  };
-  if (request.headers['x-forwarded-for'] !== undefined && !request.complete) {
-    held = [];
-    request.on('end', release).on('close', release);
-  }
-  return {
-    write: (text) => {
-      if (held === undefined) response.write(Buffer.from(text));
-      else held.push(text);
-    },
-    release,
-  };
-}
-
-/** More than this unread by the watcher, and lines of log are left out: one who sleeps must not cost us memory. */
+/** Limit of unsent text, in bytes. Above it, log lines are dropped, so that a client that does not read costs no memory. */
 const maxUnread = 1024 ** 2;
 
-/** Text that goes out as it comes about. A watcher who goes away changes nothing for the deploy. */
-export class EventStream {
+/**
+ * Live answer. A client that disconnects does not affect the deploy.
+ *
+ * Through a proxy (`X-Forwarded-For`), the answer waits until the whole request has arrived: nginx stops forwarding a request when
+ * its answer begins, and the upload would never end. Only the first step of a deploy has to wait.
+ */
+class EventStream {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
-  readonly #out: HeldBack;
+  /** text that waits for the end of the request */
+  #waiting: string[] | undefined;
 
   constructor(request: IncomingMessage, response: ServerResponse) {
     this.#request = request;
     this.#response = response;
-    this.#out = heldBack(request, response);
+    if (request.headers['x-forwarded-for'] === undefined || request.complete) return;
+    this.#waiting = [];
+    request.once('end', () => this.#send()).once('close', () => this.#send());
   }
 
-  /** For what must arrive. */
   write(text: string): void {
-    if (!this.#response.destroyed) this.#out.write(text);
+    if (this.#waiting !== undefined) this.#waiting.push(text);
+    // As bytes: some versions of Node.js lose the `drain` event of a response that is written as strings
+    // (test/platform/http.test.ts), and count UTF-16 characters as unsent bytes.
+    else if (!this.#response.destroyed) this.#response.write(Buffer.from(text));
   }
 
-  /** For what may be left out where the watcher does not keep up: the build log has it all. */
+  /** Writes text that is dropped if the client does not keep up. The build log has all lines. */
   offer(text: string): void {
     if (this.#response.writableLength < maxUnread) this.write(text);
   }
 
-  /** Ends the answer, and lets go of what the sender may still be sending. */
   async end(): Promise<void> {
-    if (!this.#request.complete) await drained(this.#request);
-    this.#out.release();
+    if (!this.#request.complete) await drain(this.#request);
+    this.#send();
     this.#response.end();
+  }
+
+  /** Sends the text that waits. */
+  #send(): void {
+    const text = this.#waiting?.join('') ?? '';
+    this.#waiting = undefined;
+    if (text !== '') this.write(text);
   }
 }

@@ -12,8 +12,8 @@ export function renderJsonLine(event: DeployEvent): string {
 }
 
 /**
- * Renders an event of the live log for people, safe for a terminal. The last line of the log starts with `live:` or
- * `failed:`, and no other line does.
+ * Renders an event of the live log for people, safe for a terminal. Only the last line of the log starts with `live:` or
+ * `failed:`.
  */
 export function renderText(event: DeployEvent): string {
   return printable(describe(event), true);
@@ -43,7 +43,7 @@ function describe(event: DeployEvent): string {
   }
 }
 
-/** The first as it is, the others set in below it; empty ones are left out. */
+/** Joins lines: the first as it is, the others indented. Empty lines are left out. */
 function lines([first = '', ...others]: string[]): string {
   const below = others
     .flatMap((text) => text.split('\n'))
@@ -52,29 +52,27 @@ function lines([first = '', ...others]: string[]): string {
   return `${first === '' ? '' : `${first}\n`}${below.join('')}`;
 }
 
-/** A deploy as whoever has pushed it is shown it: as text, but for the end of one that failed, which says all there is. */
+/** Renders an event for the client of a push: as text, but a failure ends with all that the client should know. */
 export function renderPush(event: DeployEvent): string {
   if (event.event !== 'failed') return renderText(event);
   const { error, release } = event;
   const [first = '', ...rest] = error.message.split('\n');
-  const at = error.step === null ? 'refused' : `failed at ${error.step}`;
-  return printableLines([
+  const failure = error.step === null ? 'refused' : `failed at ${error.step}`;
+  const hint = error.hint === '' ? [] : error.hint.split('\n').map((line) => `  ${line}`);
+  const all = [
     '',
-    `${at}: ${first}`,
+    `${failure}: ${first}`,
     ...rest,
-    ...(error.hint === '' ? [] : error.hint.split('\n').map((line) => `  ${line}`)),
-    ...(release === null ? [] : logOf(release)),
-  ]);
+    ...hint,
+    ...(release === null ? [] : failedRelease(release)),
+  ];
+  return printable(all.map((line) => `${line.trimEnd()}\n`).join(''), true);
 }
 
-function logOf({ app, environment, number }: Release): string[] {
+function failedRelease({ app, environment, number }: Release): string[] {
   const name = environmentName({ app, environment });
   return [
-    `  Its log, on the server: sluice releases ${name} ${number} --log`,
-    '  Nothing that was live has changed, and the branch has not moved.',
+    `  Show its log on the server: sluice releases ${name} ${number} --log`,
+    '  The live release and the branch have not changed.',
   ];
-}
-
-function printableLines(all: string[]): string {
-  return printable(all.map((line) => `${line.trimEnd()}\n`).join(''), true);
 }

@@ -4,18 +4,15 @@ import { errorStatus } from '../errors/codes.ts';
 import type { Log } from '../system/log/log.ts';
 import { printable } from '../system/text/printable.ts';
 import { challenge, isGit } from './auth/principal.ts';
-import { drained } from './body.ts';
+import { drain } from './body.ts';
 import type { ApiState } from './context.ts';
 
-/**
- * Answers every error: as `{error: {code, message, hint}}`, or as text where git shows it to people. One that we do not
- * know goes to the log with its stack.
- */
+/** Answers every error: as `{error: {code, message, hint}}`, or as text for git, which shows it to people. Logs internal errors. */
 export function answerErrors(log: Log, asText: (ctx: Context) => boolean = isGit): Middleware<ApiState> {
   return async (ctx, next) => {
     try {
       await next();
-      if (ctx.respond !== false && ctx.status >= 404 && ctx.body == null) throw nothingHere(ctx);
+      if (ctx.respond !== false && ctx.status >= 404 && ctx.body == null) throw noSuchCall(ctx);
     } catch (error) {
       await answerError(ctx, error, log, asText(ctx));
     }
@@ -27,7 +24,7 @@ async function answerError(ctx: Context, error: unknown, log: Log, asText: boole
     log.error('internal error', { error });
   }
   if (ctx.res.headersSent) {
-    // An answer that breaks off must not look like one that is complete.
+    // The client must see that the answer is incomplete.
     if (!ctx.res.writableEnded) ctx.res.destroy();
     return;
   }
@@ -47,8 +44,8 @@ export function answerJson(ctx: Context, value: unknown): Promise<void> {
 }
 
 /**
- * Answers, also where the request's body has not been read to its end. A sender that is still sending would have its
- * connection reset, and might never see the answer, if we closed at once: it gets the answer, then time to notice.
+ * Answers a request, even if its body has not been read to its end. A client that is still sending would have its connection reset
+ * and might never see the answer if we closed at once, so it gets time to read the answer.
  */
 export async function answerWhole(ctx: Context, type: string, text: string): Promise<void> {
   ctx.type = type;
@@ -60,18 +57,16 @@ export async function answerWhole(ctx: Context, type: string, text: string): Pro
   ctx.set('Connection', 'close');
   ctx.length = Buffer.byteLength(text);
   ctx.res.write(text);
-  await drained(ctx.req);
+  await drain(ctx.req);
   ctx.res.end();
 }
 
-function nothingHere(ctx: Context): AppError {
+function noSuchCall(ctx: Context): AppError {
   if (ctx.status === 405 || ctx.status === 501) {
     const allowed = ctx.response.get('Allow');
-    return new AppError('method_not_allowed', `${ctx.path} does not know ${ctx.method}`, {
-      hint: allowed === '' ? '' : `It knows ${allowed}.`,
+    return new AppError('method_not_allowed', `${ctx.path} does not support ${ctx.method}.`, {
+      hint: allowed === '' ? '' : `Supported methods: ${allowed}.`,
     });
   }
-  return new AppError('not_found', `there is nothing at ${ctx.path}`, {
-    hint: 'docs/api.md lists what there is.',
-  });
+  return new AppError('not_found', `Not found: ${ctx.path}`, { hint: 'See docs/api.md for all calls.' });
 }

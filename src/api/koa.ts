@@ -1,7 +1,6 @@
 import { createRequire } from 'node:module';
 import { Stream } from 'node:stream';
-import type { Middleware } from 'koa';
-import Koa, { type Context } from 'koa';
+import Koa, { type Context, type Middleware } from 'koa';
 import { AppError } from '../errors/app-error.ts';
 import type { Log } from '../system/log/log.ts';
 import type { ApiState } from './context.ts';
@@ -31,20 +30,19 @@ export function createKoa(log: Log, asText?: (ctx: Context) => boolean): Koa<Api
   return app;
 }
 
-/** Not imported: the package imports `node:http`, which costs 6 MB; required, it does not. See src/system/net/http.ts. */
+/** Router of Koa. The package is required, since an import of it loads `node:http` at a cost of 6 MB: see src/system/net/http.ts. */
 export const { default: Router } = createRequire(import.meta.url)(
   '@koa/router',
 ) as typeof import('@koa/router');
 
 /**
- * Makes JSON of each body that is neither text, bytes nor a stream, before Koa sees it. Koa does the same later, but asks
- * first whether it is a `Response` as `fetch` gives it, and only to be asked that loads undici: 6 MB of memory for good
- * (measured), in a server that fetches nothing.
+ * Converts each body that is no text, bytes or stream to JSON before Koa does. Koa first checks if the body is a `Response` of
+ * `fetch`, which loads undici: 6 MB of memory in a server that fetches nothing.
  */
-export function answerInJson<State>({ response }: Koa<State>): void {
+function answerInJson<State>({ response }: Koa<State>): void {
   const body = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(response), 'body');
   if (body?.get === undefined || body.set === undefined)
-    throw new TypeError('a response of Koa has no body to be set');
+    throw new TypeError('Responses of Koa have no setter for `body`');
   const { get, set } = body;
   Object.defineProperty(response, 'body', {
     configurable: true,
@@ -68,17 +66,17 @@ function isSentAsItIs(value: unknown): boolean {
 }
 
 /**
- * Makes `ctx.path` and `ctx.query` safe to read for all later code. Koa parses `req.url` on each access and throws for
- * some targets, so a listener that reads `ctx.path` could end the process. A malformed target becomes `/`, and
- * `assertTarget` then refuses the request.
+ * Makes `ctx.path` and `ctx.query` safe to read for all later code. Koa parses `req.url` on each access and throws for some
+ * targets, so a listener that reads `ctx.path` could end the process. A malformed target becomes `/`, and `assertTarget` then
+ * refuses the request.
  */
-export const normalizeTarget: Middleware<ApiState> = (ctx, next) => {
+const normalizeTarget: Middleware<ApiState> = (ctx, next) => {
   ctx.req.url = originForm(ctx.originalUrl) ?? '/';
   return next();
 };
 
 /** @throws AppError `bad_request` if the request line has no valid target */
-export const assertTarget: Middleware<ApiState> = (ctx, next) => {
+const assertTarget: Middleware<ApiState> = (ctx, next) => {
   if (originForm(ctx.originalUrl) !== undefined) return next();
   throw new AppError('bad_request', 'The URL in the request line is malformed.', {
     hint: 'Send a path that starts with "/". Percent-encode spaces, "#" and characters that are not ASCII.',

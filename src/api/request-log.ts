@@ -5,12 +5,12 @@ import type { LogLevel } from '../system/log/log-level.ts';
 import { withRequestId } from '../system/log/request-id.ts';
 import type { ApiState } from './context.ts';
 
-/** So much of a path is logged: it is as long as the caller likes. */
-const loggedPath = 300;
+/** Limit of a logged path, in characters. */
+const maxLoggedPath = 300;
 
 /**
- * Gives each request an id, the caller's own where it sent a sensible one, answers with it, and writes one line of
- * log when the request has been answered. All else that is logged for its sake has the id, too.
+ * Gives each request an id: the caller's own id if it is valid, or a new one. The answer has the id, and so has each log line of the
+ * request. Logs one line when the request has been answered.
  */
 export function identify(log: Log): Middleware<ApiState> {
   return (ctx, next) => {
@@ -19,13 +19,13 @@ export function identify(log: Log): Middleware<ApiState> {
     ctx.state.requestId = id;
     ctx.set('X-Request-Id', id);
     const started = performance.now();
-    // Not of the query, nor of a body: there may be secrets in them.
+    // The query and the body may contain secrets.
     ctx.res.once('close', () => {
-      log[urgency(ctx)]('request', {
+      log[levelOf(ctx)]('request', {
         requestId: id,
         method: ctx.method,
-        path: ctx.originalUrl.split(/[?#]/, 1)[0]?.slice(0, loggedPath),
-        // null where the caller went away before there was an answer
+        path: ctx.originalUrl.split(/[?#]/, 1)[0]?.slice(0, maxLoggedPath),
+        // null if the client disconnected before an answer
         status: ctx.headerSent ? ctx.status : null,
         durationMs: Math.round(performance.now() - started),
         by: ctx.state.principal?.name ?? null,
@@ -35,16 +35,13 @@ export function identify(log: Log): Middleware<ApiState> {
   };
 }
 
-/**
- * Who is turned away is worth a look. (Clients of git ask without a token first, each time.) What changes something is
- * told, the rest only to those who look for faults.
- */
-function urgency(ctx: Context): LogLevel {
+/** Returns `warn` for refused callers, `info` for changes, `debug` for the rest. Clients of git first ask without a token. */
+function levelOf(ctx: Context): LogLevel {
   if (ctx.status === 403 || (ctx.status === 401 && ctx.get('authorization') !== '')) return 'warn';
   return ['GET', 'HEAD', 'OPTIONS'].includes(ctx.method) ? 'debug' : 'info';
 }
 
-/** For what reaches Koa itself: a connection that broke off, since everything else has been answered and logged. */
+/** Logs errors that reach Koa itself: lost connections. All other errors have been answered and logged. */
 export function logLost(log: Log): (error: Error, ctx?: Context) => void {
   return (error, ctx) =>
     log.info('connection lost', { requestId: ctx?.state['requestId'], error: error.message });

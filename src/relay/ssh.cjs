@@ -1,20 +1,19 @@
 // @ts-check
 /**
- * What sshd runs for a key that may push, as its forced command: carries bytes between the pusher's git and the server's
- * unix socket, and knows nothing of either. Plain JavaScript with no packages: it is started anew for every push, and
- * the pusher waits for it.
+ * Forced command of sshd for a key that may push: carries bytes between the client's git and the server's unix socket. Plain
+ * JavaScript without packages, because each push starts it and waits for it.
  *
- * Arguments: the socket, and the name of the key. What the pusher's git asked for is in SSH_ORIGINAL_COMMAND (sshd(8)).
+ * Arguments: the socket, and the name of the key. SSH_ORIGINAL_COMMAND has the command of the client (sshd(8)).
  */
 'use strict';
 
 const { request } = require('node:http');
 
-/** The longest command that is handed on: none of git's is near it, and headers have their own limit. */
-const longest = 2000;
+/** Limit of the command that is sent, in characters: commands of git are far shorter, and headers have a limit of their own. */
+const maxCommand = 2000;
 
 const [socketPath, key = ''] = process.argv.slice(2);
-const command = (process.env['SSH_ORIGINAL_COMMAND'] ?? '').slice(0, longest).toWellFormed();
+const command = (process.env['SSH_ORIGINAL_COMMAND'] ?? '').slice(0, maxCommand).toWellFormed();
 const protocol = process.env['GIT_PROTOCOL'] ?? '';
 
 const call = request({
@@ -23,8 +22,8 @@ const call = request({
   path: '/ssh',
   agent: false,
   headers: {
-    // Else the server closes at the end of its answer, and where it has not read all of ours that resets the connection:
-    // the end of the answer could be lost.
+    // Without keep-alive, the server closes the connection after its answer. If it has not read all of our bytes, that resets the
+    // connection, and the end of the answer is lost.
     connection: 'keep-alive',
     'x-sluice-key': encodeURIComponent(key),
     'x-sluice-command': encodeURIComponent(command),
@@ -32,7 +31,7 @@ const call = request({
   },
 });
 
-// At once: git waits for an answer before it sends anything.
+// git waits for an answer before it sends anything.
 call.flushHeaders();
 process.stdin.pipe(call);
 
@@ -54,25 +53,25 @@ call.on('response', (response) => {
   response.on('end', () => {
     const { 'sluice-status': status, 'sluice-message': message = '' } = response.trailers;
     if (status === '0') process.stdout.end(() => process.exit(0));
-    else fail(decodeURIComponent(message) || 'git has failed on the server: its log tells more');
+    else fail(decodeURIComponent(message) || 'git failed on the server: see the log of the server.');
   });
   response.on('error', lost);
 });
 
 call.on('error', (error) => {
-  // What breaks off after an answer is told by the answer.
+  // A loss after the answer has begun is an error of the answer.
   if (answered) return;
   const { code } = /** @type {NodeJS.ErrnoException} */ (error);
-  if (code === 'ENOENT' || code === 'ECONNREFUSED') fail('Sluice is not running on this server');
+  if (code === 'ENOENT' || code === 'ECONNREFUSED') fail('Sluice is not running on this server.');
   else lost();
 });
 
-// The pusher is gone, and so is the reason to go on: the server sees that we hang up.
+// The client has gone. The server sees that we disconnect.
 process.stdout.on('error', () => process.exit(1));
 
 function lost() {
   fail(
-    'the connection to Sluice broke off: it has ended, or been restarted. `sluice status` there tells what is live.',
+    'The connection to Sluice was lost: Sluice has stopped or restarted. See what is live on the server: `sluice status`',
   );
 }
 

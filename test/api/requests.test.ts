@@ -17,7 +17,7 @@ const api = supertest(sluice.url);
 const admin = { Authorization: `Bearer ${sluice.token}` };
 await sluice.deploy('shop', answering('shop'));
 
-test('every error is {error: {code, message, hint}}, also where nothing is or the method is wrong', async () => {
+test('every error is {error: {code, message, hint}}, even for an unknown path or method', async () => {
   const nothing = await api.get('/v1/nothing').set(admin).expect(404);
   assert.deepEqual(Object.keys(nothing.body.error), ['code', 'message', 'hint']);
   assert.equal(nothing.body.error.code, 'not_found');
@@ -28,23 +28,26 @@ test('every error is {error: {code, message, hint}}, also where nothing is or th
   assert.equal(unknown.body.error.code, 'app_not_found');
 });
 
-test('a body that is no JSON, too large or not as it should be is refused with what is wrong with it', async () => {
+test('a body that is not JSON, too large or invalid is refused with the reason', async () => {
   const scale = () => api.post('/v1/apps/shop/scale').set(admin).type('json');
   assert.match((await scale().send('{"workers"').expect(400)).body.error.message, /not JSON/);
   const secret = await scale().send('{"TOKEN": "tr0ub4dor" x}').expect(400);
   assert.doesNotMatch(JSON.stringify(secret.body), /tr0ub/);
-  assert.match((await scale().send('{"workers": 0}').expect(400)).body.error.message, /workers: at least 1/);
+  assert.match(
+    (await scale().send('{"workers": 0}').expect(400)).body.error.message,
+    /workers: expected at least 1/,
+  );
   assert.match((await scale().send('{"worker": 1}').expect(400)).body.error.message, /worker/);
   const rollback = async (body: object) =>
     (await api.post('/v1/apps/shop/rollback').set(admin).send(body).expect(400)).body.error.message;
-  assert.equal(await rollback({ relase: 3 }), 'the body is not right: relase: there is no such field');
-  assert.match(await rollback({ release: '3' }), /: release: the number of a release, or null/);
-  assert.match((await scale().send('5').expect(400)).body.error.message, /the whole: Object is expected/);
+  assert.equal(await rollback({ relase: 3 }), 'Invalid body: relase: unknown field');
+  assert.match(await rollback({ release: '3' }), /: release: expected the number of a release, or null/);
+  assert.match((await scale().send('5').expect(400)).body.error.message, /^Invalid body: expected Object$/);
   const large = JSON.stringify({ workers: 'x'.repeat(2 * 1024 ** 2) });
   assert.match((await scale().send(large).expect(400)).body.error.message, /larger than 1.0 MiB/);
 });
 
-test('a parameter that a call does not know is refused, with those it knows, and nothing is done', async () => {
+test('an unknown parameter is refused with the known ones, and nothing is done', async () => {
   const calls = (await apiRoutes()).map(({ method, path }) => {
     return { method, path: path.replace(/:app|:name/, 'shop').replace(':number', '1') };
   });
@@ -53,8 +56,8 @@ test('a parameter that a call does not know is refused, with those it knows, and
     const answer = await sluice.request(`${path}?env=staging&confirm=shop`, { method });
     const text = await answer.text();
     assert.equal(answer.status, 400, `${method} ${path}`);
-    assert.match(text, /does not know the parameter env\b/);
-    // What clients of git are answered is for people to read.
+    assert.match(text, /Unknown parameter of .+: env\b/);
+    // Answers to clients of git are text.
     if (!path.startsWith('/git/')) assert.equal(JSON.parse(text).error.code, 'bad_request');
   }
   const deployed = await api
@@ -64,11 +67,11 @@ test('a parameter that a call does not know is refused, with those it knows, and
   assert.equal(deployed.status, 400);
   assert.equal(
     deployed.body.error.hint,
-    'It knows environment, commit, branch, author, message, directory, changedFiles.',
+    'Parameters: environment, commit, branch, author, message, directory, changedFiles.',
   );
   assert.equal(await sluice.get('shop'), 'shop');
   const removed = await api.delete('/v1/apps/shop?environment=staging&confirm=shop').set(admin).expect(400);
-  assert.equal(removed.body.error.hint, 'It knows confirm.');
+  assert.equal(removed.body.error.hint, 'Parameters: confirm.');
 });
 
 test("a request has an id: the caller's own, or one that it can quote", async () => {

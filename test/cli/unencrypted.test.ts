@@ -42,7 +42,7 @@ test('a push with a token over http warns if it comes from another machine', {
   assert.equal(far.code, 0, far.output);
   assert.match(
     far.output,
-    /^warning: your token came here unencrypted, over http.*\n {2}Push over ssh, or to an https/m,
+    /^warning: Your token came unencrypted, over http.*\n {2}Push over ssh or to an https/m,
   );
   assert.equal(await sluice.get('shop'), 'two');
 });

@@ -130,7 +130,7 @@ function rawStatus(method: string, path: string): Promise<number> {
 test('over http, a client that speaks otherwise is told so', async () => {
   const dumb = await sluice.request('/git/shop.git/info/refs');
   assert.equal(dumb.status, 400);
-  assert.match(await dumb.text(), /not how git speaks today/);
+  assert.match(await dumb.text(), /Only the smart HTTP protocol/);
   assert.equal((await sluice.request('/git/shop.git/HEAD')).status, 404);
   assert.equal(
     (await sluice.request('/git/shop.git/git-receive-pack', { method: 'POST', body: 'x' })).status,
@@ -174,7 +174,8 @@ test('over ssh, no key, an unknown one, a removed one and one of another app get
 });
 
 test('over ssh, there is no shell, no forwarding and no command but those of git', async () => {
-  const friendly = /^sluice: this account takes git pushes, and nothing else\n {2}git remote add deploy ssh:/;
+  const friendly =
+    /^sluice: This account accepts only pushes and fetches of git\.\n {2}git remote add deploy ssh:/;
   for (const command of [
     [],
     ['id'],
@@ -226,7 +227,7 @@ test('over ssh, a name that is none leads nowhere, however it is spelt', async (
     for (const service of ['git-receive-pack', 'git-upload-pack']) {
       const { code, stderr, stdout } = await sshd.run('mine', `${service} '${name}'`);
       assert.equal(code, 1, name);
-      assert.match(stderr, /^sluice: "?.* (?:cannot be the name of an app|takes git pushes)/, name);
+      assert.match(stderr, /^sluice: "?.* (?:cannot be the name of an app|accepts only pushes)/, name);
       assert.equal(stdout, '');
     }
   }
@@ -238,10 +239,7 @@ test('a push straight into the repository, past Sluice, is refused, since nothin
   await checkout.commit('Theirs', answering('theirs'));
   const { code, output } = await checkout.try('push', '--force', sluice.paths.repository('shop'), 'main');
   assert.equal(code, 1);
-  assert.match(
-    output,
-    /^Sluice takes pushes over ssh or http, so that it can deploy them; this one came by neither\.$/m,
-  );
+  assert.match(output, /^Sluice accepts pushes only over ssh or http, so that it can deploy them\.$/m);
   await assertUntouched();
 });
 
@@ -263,7 +261,7 @@ test('a key that has been removed is refused by the server, too, whatever sshd m
   const { stdout, stderr, code } = await asSshd('nobody', "git-receive-pack '/shop'");
   assert.equal(code, 1);
   assert.equal(stdout, '');
-  assert.match(stderr, /^sluice: this key has been removed\n/);
+  assert.match(stderr, /^sluice: This key was removed\.\n/);
   await assertUntouched();
 });
 

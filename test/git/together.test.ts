@@ -189,7 +189,7 @@ test('where the server is killed in the middle the pusher is told at once, and t
       assert.notEqual(code, 0);
       assert.match(
         output,
-        way === 'ssh' ? /^sluice: the connection to Sluice broke off/m : /RPC failed|hung up unexpectedly/,
+        way === 'ssh' ? /^sluice: The connection to Sluice was lost/m : /RPC failed|hung up unexpectedly/,
       );
       await own.up();
       assert.deepEqual(await remoteBranches(checkout, url()), { main: one });

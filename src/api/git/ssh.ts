@@ -20,8 +20,8 @@ interface SshOptions {
 }
 
 /**
- * What src/relay/ssh.cjs talks to, on a unix socket of its own: whoever may open that may push with the keys there are,
- * and nothing else. The answer's body is git's own; how git ended stands in its trailers.
+ * Creates the API for src/relay/ssh.cjs, on a unix socket of its own. A process that can open the socket can push with every key, and
+ * do nothing else. The body of the answer is the output of git; its trailers have the exit status and the last message.
  */
 export function createSshApi({ service, keys, log }: SshOptions): Koa<ApiState> {
   const router = new Router<ApiState>();
@@ -31,13 +31,13 @@ export function createSshApi({ service, keys, log }: SshOptions): Koa<ApiState> 
     const command = decodedHeader(ctx, 'x-sluice-command');
     const key = await keys.find(decodedHeader(ctx, 'x-sluice-key'));
     if (key === undefined)
-      throw new AppError('forbidden', 'this key has been removed', {
-        hint: '`sluice keys add` on the server adds one.',
+      throw new AppError('forbidden', 'This key was removed.', {
+        hint: 'Add a key on the server: `sluice keys add`',
       });
     ctx.state.principal = { name: `ssh:${key.name}`, scope: 'deploy', app: key.app };
     const { service: name, app } = parseCommand(command);
     assertMayAccess(ctx.state.principal, app);
-    const exchange = await service.git(app, {
+    const session = await service.git(app, {
       service: name,
       mode: 'duplex',
       protocol: ctx.get('git-protocol'),
@@ -45,7 +45,7 @@ export function createSshApi({ service, keys, log }: SshOptions): Koa<ApiState> 
       warning: null,
       render: renderPush,
     });
-    const { code, complaint } = await carry(exchange, ctx.req, ctx.res, () => {
+    const { code, complaint } = await carry(session, ctx.req, ctx.res, () => {
       ctx.respond = false;
       ctx.res.writeHead(200, { trailer: 'sluice-status, sluice-message' });
       ctx.res.flushHeaders();
@@ -72,7 +72,7 @@ function decodedHeader(ctx: Context, name: string): string {
   }
 }
 
-/** What was asked for by whom, where it is refused. */
+/** Logs the key and the command of a refused call. */
 function logRefusals(log: Log): RouterMiddleware<ApiState> {
   return async (ctx, next) => {
     try {
@@ -90,15 +90,15 @@ function logRefusals(log: Log): RouterMiddleware<ApiState> {
 }
 
 /**
- * What git asks for over ssh: a service and a path in quotes, as `git-receive-pack '/shop.git'`.
- * @throws AppError `forbidden` for anything else, a shell included
+ * Parses the command of git over ssh: a service and a quoted path, such as `git-receive-pack '/shop.git'`.
+ * @throws AppError `forbidden` for all other commands, such as a shell
  */
 function parseCommand(command: string): { service: ServiceName; app: string } {
   const [, name, path] =
     /^git[- ]((?:receive|upload)-pack) '?\/?([^']*?)(?:\.git)?\/?'?$/.exec(command) ?? [];
   const service = serviceNames.find((each) => each === `git-${name}`);
   if (service !== undefined && path !== undefined) return { service, app: path };
-  throw new AppError('forbidden', 'this account takes git pushes, and nothing else', {
+  throw new AppError('forbidden', 'This account accepts only pushes and fetches of git.', {
     hint: 'git remote add deploy ssh://USER@HOST/APP && git push deploy main',
   });
 }

@@ -6,7 +6,7 @@ import { scopes, type TokenStore } from '../auth/tokens.ts';
 import { jsonBody, onlyApp } from '../body.ts';
 import { type ApiState, takes } from '../context.ts';
 
-/** A key that was added, and what its owner must know: the file that sshd must read, and the user to push as. */
+/** Key that was added, with the file that sshd must read and the user that clients log in as. */
 export interface AddedKey extends Key {
   file: string;
   user: string;
@@ -18,7 +18,7 @@ const addBody = v.strictObject({
   app: onlyApp,
 });
 
-/** Public keys that may push over ssh. */
+/** Serves the public keys that may push over ssh. */
 export function keyRoutes(router: Router<ApiState>, keys: KeyStore): void {
   router.get('/v1/keys', needAllApps('admin'), takes(), async (ctx) => {
     ctx.body = await keys.list();
@@ -46,7 +46,7 @@ const createBody = v.strictObject({
   app: onlyApp,
 });
 
-/** Tokens. The secret of one is in the answer to its creation and nowhere else. */
+/** Serves tokens. Only the answer to the creation of a token has its secret. */
 export function tokenRoutes(router: Router<ApiState>, tokens: TokenStore): void {
   router.get('/v1/tokens', needAllApps('admin'), takes(), async (ctx) => {
     ctx.body = await tokens.list();

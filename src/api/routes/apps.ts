@@ -6,9 +6,9 @@ import type { KeyStore } from '../auth/keys.ts';
 import { includes, mayAccess, need } from '../auth/principal.ts';
 import type { TokenStore } from '../auth/tokens.ts';
 import { jsonBody } from '../body.ts';
-import { type ApiState, queryFlag, queryText, takes, targetOf } from '../context.ts';
+import { type ApiState, environmentIdOf, queryFlag, queryText, takes } from '../context.ts';
 
-/** An app that was removed, and the names of what was good for it alone: another app of that name is none of theirs. */
+/** App that was removed, with the names of the tokens and keys that were for this app alone, and were removed with it. */
 export interface DestroyedApp {
   app: string;
   tokens: string[];
@@ -21,7 +21,7 @@ export interface AppSources {
   keys: Pick<KeyStore, 'removeOf'>;
 }
 
-/** Apps: which there are, how they are, and their end. */
+/** Serves apps: lists, status, removal. */
 export function appRoutes(router: Router<ApiState>, { service, tokens, keys }: AppSources): void {
   router.get('/v1/apps', need('read'), takes(), async (ctx) => {
     const all = await service.list();
@@ -29,14 +29,14 @@ export function appRoutes(router: Router<ApiState>, { service, tokens, keys }: A
   });
 
   router.get('/v1/apps/:app', need('read'), takes('environment'), async (ctx) => {
-    ctx.body = await service.status(targetOf(ctx));
+    ctx.body = await service.status(environmentIdOf(ctx));
   });
 
   router.delete('/v1/apps/:app', need('admin'), takes('confirm'), async (ctx) => {
-    const { app } = targetOf(ctx);
+    const { app } = environmentIdOf(ctx);
     if (queryText(ctx, 'confirm') !== app) {
-      throw new AppError('confirmation_required', `this removes ${app} in all its environments, for good`, {
-        hint: `Say so with ?confirm=${app}`,
+      throw new AppError('confirmation_required', `This call removes all environments of ${app} for good.`, {
+        hint: `Confirm with ?confirm=${app}`,
       });
     }
     const destroyed: DestroyedApp = { app, tokens: [], keys: [] };
@@ -50,16 +50,13 @@ export function appRoutes(router: Router<ApiState>, { service, tokens, keys }: A
 
 const changesBody = v.record(v.string(), v.nullable(v.string('text, or null to remove it')));
 
-/** Stands for a value that the caller may not see. */
+/** Shown instead of a value that the caller may not see. */
 const hidden = '••••••';
 
-/**
- * The variables of an app. Whoever may deploy sees their values, since deployed code sees them too; a token that
- * may only read sees their names.
- */
+/** Serves the variables of an environment. Callers that may deploy see values, since deployed code does; others see names. */
 export function envRoutes(router: Router<ApiState>, service: AppService): void {
   router.get('/v1/apps/:app/env', need('read'), takes('environment'), async (ctx) => {
-    const variables = await service.environment(targetOf(ctx));
+    const variables = await service.environment(environmentIdOf(ctx));
     ctx.body = includes(ctx.state.principal.scope, 'deploy')
       ? variables
       : Object.fromEntries(Object.keys(variables).map((name) => [name, hidden]));
@@ -67,7 +64,7 @@ export function envRoutes(router: Router<ApiState>, service: AppService): void {
 
   router.patch('/v1/apps/:app/env', need('deploy'), takes('environment', 'restart'), async (ctx) => {
     const changes = await jsonBody(ctx, changesBody);
-    ctx.body = await service.changeEnvironment(targetOf(ctx), changes, {
+    ctx.body = await service.changeEnvironment(environmentIdOf(ctx), changes, {
       restart: queryFlag(ctx, 'restart', true),
       by: ctx.state.principal.name,
     });
@@ -77,24 +74,24 @@ export function envRoutes(router: Router<ApiState>, service: AppService): void {
 const scaleBody = v.strictObject({
   workers: v.nullable(
     v.pipe(
-      v.number('a number of workers, or null for what the release says'),
+      v.number('a number of workers, or null for the number of the release'),
       v.integer('a whole number of workers'),
-      v.minValue(1, 'at least 1: to have none, stop the app'),
+      v.minValue(1, 'at least 1 (to run none, stop the app)'),
       v.maxValue(64, 'at most 64'),
     ),
   ),
 });
 
-/** The worker processes of an app. */
+/** Serves the worker processes of an environment. */
 export function processRoutes(router: Router<ApiState>, service: AppService): void {
   router.post('/v1/apps/:app/scale', need('deploy'), takes('environment'), async (ctx) => {
     const { workers } = await jsonBody(ctx, scaleBody);
-    ctx.body = await service.scale(targetOf(ctx), workers, ctx.state.principal.name);
+    ctx.body = await service.scale(environmentIdOf(ctx), workers, ctx.state.principal.name);
   });
 
   for (const verb of ['restart', 'stop', 'start'] as const) {
     router.post(`/v1/apps/:app/${verb}`, need('deploy'), takes('environment'), async (ctx) => {
-      ctx.body = await service[verb](targetOf(ctx), ctx.state.principal.name);
+      ctx.body = await service[verb](environmentIdOf(ctx), ctx.state.principal.name);
     });
   }
 }

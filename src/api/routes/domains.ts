@@ -33,7 +33,7 @@ const addBody = v.strictObject({
   ),
 });
 
-/** Host names that lead to apps, and to this API. */
+/** Serves the host names of apps and of this API. */
 export function domainRoutes(router: Router<ApiState>, { service, edge, record, log }: DomainSources): void {
   router.get('/v1/domains', need('read'), takes(), (ctx) => {
     ctx.body = edge.list().filter(({ app }) => mayAccess(ctx.state.principal, app ?? ''));
@@ -45,42 +45,40 @@ export function domainRoutes(router: Router<ApiState>, { service, edge, record, 
 
   router.post('/v1/domains', needAllApps('admin'), takes(), async (ctx) => {
     const { name, app, environment, certificate } = await jsonBody(ctx, addBody);
-    const target = app === null ? null : { app, environment };
+    const id = app === null ? null : { app, environment };
     const by = ctx.state.principal.name;
-    const domain = await recorded('domain add', { name, target, by }, () =>
-      edge.add({ name, target, certificate }),
+    const domain = await recorded('domain add', { name, id, by }, () =>
+      edge.add({ name, target: id, certificate }),
     );
-    ctx.body = { ...domain, notices: await noticesOf(target, domain) } satisfies AddedDomain;
+    ctx.body = { ...domain, notices: await noticesOf(id, domain) } satisfies AddedDomain;
     ctx.status = 201;
   });
 
   router.delete('/v1/domains/:name', needAllApps('admin'), takes(), async (ctx) => {
     const { name, app, environment } = edge.get(ctx.params['name'] ?? '');
-    const target = app === null || environment === null ? null : { app, environment };
-    await recorded('domain remove', { name, target, by: ctx.state.principal.name }, () => edge.remove(name));
+    const id = app === null || environment === null ? null : { app, environment };
+    await recorded('domain remove', { name, id, by: ctx.state.principal.name }, () => edge.remove(name));
     ctx.status = 204;
   });
 
   /** Returns the notices about a new domain. If the live release cannot be read, logs the error and returns none. */
-  async function noticesOf(
-    target: EnvironmentId | null,
-    domain: DomainView,
-  ): Promise<AddedDomain['notices']> {
-    if (target === null) return [];
+  async function noticesOf(id: EnvironmentId | null, domain: DomainView): Promise<AddedDomain['notices']> {
+    if (id === null) return [];
     try {
-      return await service.domainNotices(target, domain);
+      return await service.domainNotices(id, domain);
     } catch (error) {
-      log.error('live release not read for a new domain', { ...target, domain: domain.name, error });
+      log.error('live release not read for a new domain', { ...id, domain: domain.name, error });
       return [];
     }
   }
 
+  /** Logs a change and adds it to the history. */
   async function recorded<T>(
     action: string,
-    { name, target, by }: { name: string; target: EnvironmentId | null; by: string },
+    { name, id, by }: { name: string; id: EnvironmentId | null; by: string },
     work: () => Promise<T>,
   ): Promise<T> {
-    const event = { action, by, domain: name, ...(target ?? { app: '*', environment: '*' }) };
+    const event = { action, by, domain: name, ...(id ?? { app: '*', environment: '*' }) };
     try {
       const result = await work();
       log.info(action, event);

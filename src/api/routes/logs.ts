@@ -11,10 +11,10 @@ import { refuseBody } from '../body.ts';
 import {
   type ApiContext,
   type ApiState,
+  environmentIdOf,
   queryFlag,
   queryText,
   takes,
-  targetOf,
   wholeNumber,
 } from '../context.ts';
 
@@ -23,32 +23,32 @@ const maxLines = 100_000;
 
 const known = ['environment', 'lines', 'follow', 'since', 'release', 'worker', 'stream'] as const;
 
-/** What an app has to say. With `follow=1` the answer goes on until the caller hangs up. */
+/** Serves the log of an environment. With `follow=1` the answer continues until the client disconnects. */
 export function logRoutes(router: Router<ApiState>, service: AppService): void {
   router.get('/v1/apps/:app/logs', need('read'), takes(...known), async (ctx) => {
-    const target = targetOf(ctx);
+    const id = environmentIdOf(ctx);
     const format = ctx.accepts('text/plain', 'application/x-ndjson') || 'text/plain';
     const filter = filterOf(ctx);
     const written = format === 'text/plain' ? textLine : jsonLine;
-    // What Sluice says has no place among what the app prints, unless it is asked for.
+    // Text has only the output of the app by default, without the lines of Sluice.
     if (format === 'text/plain') filter.streams ??= ['out', 'err'];
     const lines = linesOf(ctx, filter);
     const follow = queryFlag(ctx, 'follow', false);
     if (follow) refuseBody(ctx.req);
-    // Asked first, while the answer can still have a status: the lines of a quiet app may be long in coming.
-    await service.status(target);
+    // An error needs a status, and the first line of a quiet app may take long.
+    await service.status(id);
     const gone = new AbortController();
-    // If the caller has disconnected already, no event follows.
+    // If the client has disconnected already, no event follows.
     if (ctx.res.destroyed) gone.abort();
     ctx.res.once('close', () => gone.abort());
     ctx.type = `${format}; charset=utf-8`;
-    const found = service.logs(target, { filter, lines, follow, signal: gone.signal });
+    const found = service.logs(id, { filter, lines, follow, signal: gone.signal });
     ctx.body = Readable.from(bytesOf(found, written));
     ctx.flushHeaders();
   });
 }
 
-/** Yields each line as bytes, not as a string: see `HeldBack`. */
+/** Yields each line as bytes: see `EventStream`. */
 async function* bytesOf(
   lines: AsyncIterable<LogLine>,
   written: (line: LogLine) => string,
@@ -56,7 +56,7 @@ async function* bytesOf(
   for await (const line of lines) yield Buffer.from(written(line));
 }
 
-/** All of them since a moment, where no number is given. @throws AppError `bad_request` */
+/** Returns the number of lines; null for all lines of a query with `since`. @throws AppError `bad_request` */
 function linesOf(ctx: ApiContext, { since }: LogFilter): number | null {
   const text = queryText(ctx, 'lines');
   if (text !== undefined) return wholeNumber(text, 'lines', maxLines);
@@ -70,17 +70,17 @@ function filterOf(ctx: ApiContext): LogFilter {
   const release = queryText(ctx, 'release');
   const worker = queryText(ctx, 'worker');
   const stream = queryText(ctx, 'stream');
-  if (since !== undefined) filter.since = moment(since);
+  if (since !== undefined) filter.since = timeOf(since);
   if (release !== undefined) filter.release = wholeNumber(release, 'release');
   if (worker !== undefined) filter.process = processName(worker);
   if (stream !== undefined) filter.streams = stream.split(',').map(streamOf);
   return filter;
 }
 
-function moment(text: string): Date {
+function timeOf(text: string): Date {
   const since = parseSince(text, new Date(), 'UTC');
   if (since === undefined) {
-    throw new AppError('bad_request', `since="${text}" is neither a time back from now nor a moment`, {
+    throw new AppError('bad_request', `Invalid since: "${text}" (expected a duration or a time)`, {
       hint: sinceHint,
     });
   }
@@ -89,22 +89,22 @@ function moment(text: string): Date {
 
 function processName(text: string): string {
   if (/^(?:\d+|[A-Za-z][\w-]*(?:\.[\w-]+)?)$/.test(text)) return text;
-  throw new AppError('bad_request', `worker="${text}" names no process`, {
-    hint: 'web.1 is one, web are all of its kind, and 1 is short for web.1.',
+  throw new AppError('bad_request', `Invalid worker: "${text}" (expected the name of a process)`, {
+    hint: 'Use web.1 for one process, web for all processes of that kind, or 1 for web.1.',
   });
 }
 
 function streamOf(text: string): LogStream {
   if (isLogStream(text)) return text;
-  throw new AppError('bad_request', `stream="${text}" is no stream of a log`, {
-    hint: `There are ${logStreams.join(', ')}; several have commas between them.`,
+  throw new AppError('bad_request', `Invalid stream: "${text}"`, {
+    hint: `Use ${logStreams.join(', ')}, or several with commas between them.`,
   });
 }
 
-/** A line of a log as `application/x-ndjson` has it. */
+/** Line of a log in `application/x-ndjson`. */
 export interface LogEntry extends Omit<LogLine, 'text'> {
   line: string;
-  /** where the line is a JSON object, as those of pino are: its fields */
+  /** fields of a line that is a JSON object, as from pino */
   json?: Record<string, unknown>;
 }
 

@@ -6,16 +6,26 @@ import { noCommit, type ReleaseSource } from '../../releases/release.ts';
 import type { AppService } from '../../service/app-service.ts';
 import { need } from '../auth/principal.ts';
 import { announcedLength, jsonBody, uploadBody } from '../body.ts';
-import { type ApiContext, type ApiState, queryText, takes, targetOf, wholeNumber } from '../context.ts';
+import {
+  type ApiContext,
+  type ApiState,
+  environmentIdOf,
+  queryText,
+  takes,
+  wholeNumber,
+} from '../context.ts';
 import { answerDeploy } from '../deploy-answer.ts';
 
-const wanted = 'the number of a release, or null for the one that was live before';
+const expected = 'the number of a release, or null for the release that was live before';
 
 const rollbackBody = v.strictObject({
-  release: v.optional(v.nullable(v.pipe(v.number(wanted), v.integer(wanted), v.minValue(1, wanted))), null),
+  release: v.optional(
+    v.nullable(v.pipe(v.number(expected), v.integer(expected), v.minValue(1, expected))),
+    null,
+  ),
 });
 
-/** Releases: uploading one, looking at them, going back. */
+/** Serves releases: upload, redeploy, rollback, list, log. */
 export function releaseRoutes(router: Router<ApiState>, service: AppService): void {
   router.post('/v1/apps/:app/releases', need('deploy'), takes('environment', ...commitFields), (ctx) =>
     answerDeploy(ctx, 201, async (onEvent) => {
@@ -23,7 +33,7 @@ export function releaseRoutes(router: Router<ApiState>, service: AppService): vo
       const body = uploadBody(ctx.req);
       const contentLength = announcedLength(ctx.req);
       try {
-        return await service.deploy(targetOf(ctx), { origin, body, contentLength }, onEvent);
+        return await service.deploy(environmentIdOf(ctx), { origin, body, contentLength }, onEvent);
       } finally {
         body.destroy();
       }
@@ -32,46 +42,46 @@ export function releaseRoutes(router: Router<ApiState>, service: AppService): vo
 
   router.post('/v1/apps/:app/releases/:number/redeploy', need('deploy'), takes('environment'), (ctx) =>
     answerDeploy(ctx, 201, (onEvent) =>
-      service.redeploy(targetOf(ctx), numberOf(ctx), ctx.state.principal.name, onEvent),
+      service.redeploy(environmentIdOf(ctx), numberOf(ctx), ctx.state.principal.name, onEvent),
     ),
   );
 
   router.post('/v1/apps/:app/rollback', need('deploy'), takes('environment'), async (ctx) => {
     const { release } = await jsonBody(ctx, rollbackBody);
     await answerDeploy(ctx, 200, (onEvent) =>
-      service.rollback(targetOf(ctx), release, ctx.state.principal.name, onEvent),
+      service.rollback(environmentIdOf(ctx), release, ctx.state.principal.name, onEvent),
     );
   });
 
   router.get('/v1/apps/:app/releases', need('read'), takes('environment'), async (ctx) => {
-    ctx.body = await service.releases(targetOf(ctx));
+    ctx.body = await service.releases(environmentIdOf(ctx));
   });
 
   router.get('/v1/apps/:app/releases/:number', need('read'), takes('environment'), async (ctx) => {
-    ctx.body = await service.release(targetOf(ctx), numberOf(ctx));
+    ctx.body = await service.release(environmentIdOf(ctx), numberOf(ctx));
   });
 
   router.get('/v1/apps/:app/releases/:number/log', need('read'), takes('environment'), async (ctx) => {
     ctx.type = 'text/plain; charset=utf-8';
-    ctx.body = await service.buildLog(targetOf(ctx), numberOf(ctx));
+    ctx.body = await service.buildLog(environmentIdOf(ctx), numberOf(ctx));
   });
 
   router.post('/v1/apps/:app/releases/:number/cancel', need('deploy'), takes('environment'), async (ctx) => {
-    ctx.body = await service.cancel(targetOf(ctx), numberOf(ctx), ctx.state.principal.name);
+    ctx.body = await service.cancel(environmentIdOf(ctx), numberOf(ctx), ctx.state.principal.name);
   });
 }
 
-/** What the sender says of the commit that it sends: a directory has it, and CI knows it. */
+/** Parameters that describe the commit of an upload. */
 const commitFields = ['commit', 'branch', 'author', 'message', 'directory', 'changedFiles'] as const;
 
 /** @throws AppError `bad_request` */
 function originOf(ctx: ApiContext): ReleaseSource {
   const commit = queryText(ctx, 'commit') ?? null;
   if (commit !== null && !/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(commit)) {
-    throw new AppError('bad_request', `commit="${commit}" is not the full hash of a commit`);
+    throw new AppError('bad_request', `Invalid commit: "${commit}" (expected a full hash)`);
   }
   const text = (name: string) => withoutControls(queryText(ctx, name)?.slice(0, maxMessage) ?? '') || null;
-  // These stand in one line of the log.
+  // The log has one line for each of these.
   const line = (name: string) => text(name)?.split('\n', 1)[0] || null;
   return {
     ...noCommit,

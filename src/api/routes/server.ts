@@ -21,20 +21,20 @@ interface ServerInfo {
 
 export interface RunnerInfo extends RunnerUsage {
   pid: number;
-  /** which it can have the kernel keep */
+  /** limits that the runner can set in the kernel */
   limits: LimitsReport;
 }
 
-/** Everything at one look. */
+/** Status of the server, its runner and all apps. */
 export interface ServerStatus {
   server: ServerInfo;
-  /** null where it cannot be reached just now: apps go on answering all the same */
+  /** null if the runner does not answer; apps run all the same */
   runner: RunnerInfo | null;
   apps: AppStatus[];
-  /** host names that lead to the API */
+  /** host names of the API */
   domains: DomainView[];
   edge: {
-    /** why nginx does not do what it should; null where it does, or has nothing to */
+    /** reason why nginx is not configured as desired, or null */
     fault: EdgeFault;
   };
 }
@@ -63,15 +63,15 @@ export function statusRoutes(
 }
 
 /**
- * For whoever copies what is on the disk: nothing is moved or removed there for as long as the answer is listened to. So
- * whatever becomes of the caller, or of us, nothing stays held, and the caller knows when it is no more.
+ * Serves the lock of a backup: Sluice moves and removes no files while the client reads the answer. If the client or the server
+ * ends, the lock ends, and the client sees that.
  */
 export function holdRoutes(router: Router<ApiState>, service: AppService): void {
   router.post('/v1/hold', needAllApps('admin'), takes(), async (ctx) => {
     const { req, res } = ctx;
     refuseBody(req);
     using _ = await service.hold(ctx.state.principal.name);
-    // Gone while it waited.
+    // The client may have disconnected meanwhile.
     if (res.destroyed) return;
     ctx.respond = false;
     res.writeHead(200, { ...res.getHeaders(), 'content-type': 'text/plain; charset=utf-8' });
