@@ -12,16 +12,16 @@ import { parseSettings, readJsonSettings } from './settings-file.ts';
 
 const timestamp = v.pipe(v.string(), v.isoTimestamp('a time such as "2026-01-31T12:00:00.000Z"'));
 
-const targetStateSchema = v.strictObject({
-  port: count('Where the app is reached: its own, once and for good.', 1, 65535),
-  desired: v.pipe(v.picklist(['running', 'stopped']), v.description('What its operator wants.')),
+const environmentStateSchema = v.strictObject({
+  port: count('Port of the app, which never changes.', 1, 65535),
+  desired: v.pipe(v.picklist(['running', 'stopped']), v.description('Desired state.')),
   desiredSince: v.optional(v.nullable(timestamp), null),
-  workers: v.nullable(count('How many workers, whatever the release says; null: what it says.', 1, 64)),
+  workers: v.nullable(count('Number of workers; null for the number of the release.', 1, 64)),
   createdAt: timestamp,
   rebuild: v.optional(
     v.nullable(
       count(
-        'Release whose commit is to be built, since a backup without its files was restored.',
+        'Release to build from its commit, after a restore from a backup without its files.',
         1,
         999_999_999,
       ),
@@ -30,33 +30,33 @@ const targetStateSchema = v.strictObject({
   ),
 });
 
-/** What is settled about an app in one environment, whatever its releases say: `app.json`. */
-export type EnvironmentState = v.InferOutput<typeof targetStateSchema>;
+/** State of an environment that does not depend on its releases: `app.json`. */
+export type EnvironmentState = v.InferOutput<typeof environmentStateSchema>;
 
 /**
- * The state in the file `path`, or undefined where there is none.
- * @throws AppError `invalid_settings` that names every fault of the file
+ * Returns the state in the file `path`; undefined if the file does not exist.
+ * @throws AppError `invalid_settings` that lists every fault of the file
  */
 export async function loadEnvironmentState(path: string): Promise<EnvironmentState | undefined> {
   const value = await readJsonSettings(path, path);
-  return value === undefined ? undefined : parseSettings(targetStateSchema, value, path);
+  return value === undefined ? undefined : parseSettings(environmentStateSchema, value, path);
 }
 
 export async function saveEnvironmentState(path: string, state: EnvironmentState): Promise<void> {
-  await writeJsonAtomic(path, parseSettings(targetStateSchema, state, path));
+  await writeJsonAtomic(path, parseSettings(environmentStateSchema, state, path));
 }
 
-/** Two first deploys at once must not find the same free port: looking and claiming is one step in this process. */
+/** Prevents that two first deploys find the same free port. */
 const creation = new Slots(1);
 
-/** The state of a target; on its first use it gets the next free port, and is on the disk when this returns. */
+/** Returns the state of an environment. On the first use, assigns the next free port and writes the state to the disk. */
 export function ensureEnvironmentState(
   paths: Paths,
-  target: EnvironmentId,
+  id: EnvironmentId,
   { firstPort, host }: { firstPort: number; host: string },
 ): Promise<EnvironmentState> {
   return creation.run(async () => {
-    const { directory, state: path } = paths.environment(target);
+    const { directory, state: path } = paths.environment(id);
     const existing = await loadEnvironmentState(path);
     if (existing !== undefined) return existing;
     const port = await allocatePort(paths, firstPort, host);
@@ -79,47 +79,46 @@ export function ensureEnvironmentState(
   });
 }
 
-/** Removes directories in the given order, up to the first that is not empty. */
+/** Removes directories in the given order; stops at the first that is not empty. */
 async function removeIfEmpty(...directories: string[]): Promise<void> {
   for (const directory of directories) {
     try {
       await rmdir(directory);
     } catch {
-      // The directory is not empty, or the disk refuses; an empty directory does no harm, since it is no app.
+      // The directory is not empty, or the disk refuses. An empty directory is not an app.
       return;
     }
   }
 }
 
-/** All targets that have a state on the disk, whether or not it can be read, by name. */
+/** Returns all environments with a state on the disk, sorted by name. The state may be damaged. */
 export async function listEnvironmentsWithState(paths: Paths): Promise<EnvironmentId[]> {
-  const targets: EnvironmentId[] = [];
-  for (const target of await listEnvironments(paths)) {
-    if (await exists(paths.environment(target).state)) targets.push(target);
+  const environments: EnvironmentId[] = [];
+  for (const id of await listEnvironments(paths)) {
+    if (await exists(paths.environment(id).state)) environments.push(id);
   }
-  return targets;
+  return environments;
 }
 
 /**
- * The lowest port from `firstPort` up that no target has and that can be bound on `host` now. Nothing is reserved:
- * `ensureTargetState` is what claims one.
- * @throws AppError `port_taken` where there is none
+ * Returns the lowest port from `firstPort` that no environment has and that is free on `host` now. Does not reserve the port.
+ * @throws AppError `port_taken` if there is none
  */
 async function allocatePort(paths: Paths, firstPort: number, host: string): Promise<number> {
   const taken = new Set<number>();
-  for (const target of await listEnvironmentsWithState(paths)) {
-    const port = await portOf(paths.environment(target).state);
+  for (const id of await listEnvironmentsWithState(paths)) {
+    const port = await portOf(paths.environment(id).state);
     if (port !== undefined) taken.add(port);
   }
   for (let port = firstPort; port <= 65535; port++) {
     if (!taken.has(port) && (await canBind(port, host))) return port;
   }
   throw new AppError('port_taken', `no port from ${firstPort} to 65535 is free on ${host}`, {
-    hint: 'Set a lower "apps.firstPort" in config.json, or end what holds these ports.',
+    hint: 'Set a lower "apps.firstPort" in config.json, or stop the programs that use these ports.',
   });
 }
 
-/** Returns the port in the state file `path`; undefined if the file is damaged, which must not prevent new apps. */
+/** Returns the port in the state file `path`; undefined if the file is damaged. A damaged file must not prevent new apps. */
 export async function portOf(path: string): Promise<number | undefined> {
   try {
     return (await loadEnvironmentState(path))?.port;
@@ -133,7 +132,7 @@ function canBind(port: number, host: string): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once('error', (error) => {
-      // EACCES: a port below 1024, where this user may not bind one.
+      // EACCES: this user may not bind a port below 1024.
       if (hasCode(error, 'EADDRINUSE', 'EACCES')) resolve(false);
       else reject(error);
     });

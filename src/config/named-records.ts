@@ -6,31 +6,31 @@ import { parseSettings } from './settings-file.ts';
 
 const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/;
 
-/** Records with names in one file of mode 0600, `{[field]: [...]}`. Only this process writes it, so it is read once. */
+/** Named records in a file of mode 0600, `{[field]: [...]}`. Reads the file once, because only this process writes it. */
 export class NamedRecords<R extends { name: string }> {
   readonly #path: string;
   readonly #field: string;
   readonly #schema: v.GenericSchema<unknown, R>;
-  readonly #what: string;
+  readonly #kind: string;
   readonly #checkName: (name: string) => void;
   readonly #changes = new Slots(1);
   #records: readonly R[] | undefined;
 
   /**
-   * @param what the kind of thing, for messages: `token`
-   * @param checkName throws where something cannot be the name of one
+   * @param kind of record, for messages: `token`
+   * @param checkName throws if a name is invalid
    */
   constructor(
     path: string,
     field: string,
     schema: v.GenericSchema<unknown, R>,
-    what: string,
-    checkName: (name: string) => void = (name) => assertName(name, what),
+    kind: string,
+    checkName: (name: string) => void = (name) => assertName(name, kind),
   ) {
     this.#path = path;
     this.#field = field;
     this.#schema = schema;
-    this.#what = what;
+    this.#kind = kind;
     this.#checkName = checkName;
   }
 
@@ -44,9 +44,10 @@ export class NamedRecords<R extends { name: string }> {
   }
 
   /**
-   * @param check may throw, given the ones there are
-   * @param prepare called with all records, the new one included, before they are written
-   * @throws AppError `bad_request` where the name is no name, or taken
+   * Adds a record.
+   * @param check throws if the other records conflict with the new one
+   * @param prepare called with all records, including the new one, before the file changes
+   * @throws AppError `bad_request` if the name is invalid or in use
    */
   add(
     record: R,
@@ -57,8 +58,8 @@ export class NamedRecords<R extends { name: string }> {
     const add = (records: readonly R[]) => {
       check(records);
       if (records.some(({ name }) => name === record.name)) {
-        throw new AppError('bad_request', `there is a ${this.#what} named "${record.name}" already`, {
-          hint: 'Choose another name, or remove that one first.',
+        throw new AppError('bad_request', `a ${this.#kind} named "${record.name}" already exists`, {
+          hint: `Choose another name, or remove that ${this.#kind} first.`,
         });
       }
       return [...records, record];
@@ -66,32 +67,32 @@ export class NamedRecords<R extends { name: string }> {
     return this.#change(add, prepare);
   }
 
-  /** Replaces the one of this name; nothing happens where there is none. */
+  /** Replaces the record of the same name, if there is one. */
   replace(record: R): Promise<void> {
     return this.#change((records) => records.map((other) => (other.name === record.name ? record : other)));
   }
 
-  /** @returns false where there is none of this name */
+  /** Removes a record. @returns false if there is none of this name */
   async remove(name: string): Promise<boolean> {
     return (await this.removeWhere((record) => record.name === name)).length > 0;
   }
 
-  /** @returns those that were removed */
-  async removeWhere(leaves: (record: R) => boolean): Promise<R[]> {
+  /** Removes records. @returns the removed records */
+  async removeWhere(matches: (record: R) => boolean): Promise<R[]> {
     let removed: R[] = [];
     await this.#change((records) => {
-      removed = records.filter(leaves);
-      return removed.length === 0 ? records : records.filter((record) => !leaves(record));
+      removed = records.filter(matches);
+      return removed.length === 0 ? records : records.filter((record) => !matches(record));
     });
     return removed;
   }
 
-  /** Calls `use` with all records; the next change waits until `use` is done. */
+  /** Calls `use` with all records. The next change waits for `use`. */
   between(use: (records: readonly R[]) => Promise<void>): Promise<void> {
     return this.#changes.run(async () => use(await this.all()));
   }
 
-  /** One change at a time: each starts from what the one before it has written. */
+  /** Makes one change at a time, each from the records of the previous one. */
   #change(
     change: (records: readonly R[]) => readonly R[],
     prepare: (records: readonly R[]) => Promise<void> = async () => undefined,
@@ -107,9 +108,9 @@ export class NamedRecords<R extends { name: string }> {
   }
 }
 
-function assertName(name: string, what: string): void {
+function assertName(name: string, kind: string): void {
   if (namePattern.test(name)) return;
-  throw new AppError('bad_request', `"${name}" cannot name a ${what}`, {
-    hint: 'Letters, digits, ".", "_" and "-", at most 64 of them, such as "laptop" or "ci-shop".',
+  throw new AppError('bad_request', `invalid ${kind} name: "${name}"`, {
+    hint: 'Use at most 64 letters, digits, ".", "_" and "-", such as "laptop" or "ci-shop".',
   });
 }

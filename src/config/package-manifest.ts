@@ -4,7 +4,7 @@ import { AppError } from '../errors/app-error.ts';
 import { LeadsOut } from '../system/fs/read-file.ts';
 import { parseSettings, readJsonSettings } from './settings-file.ts';
 
-/** Texts by name. Values of other types, such as a list used as a comment, are ignored, as npm does. */
+/** Texts by name. Ignores values of other types, such as a list used as a comment, as npm does. */
 const names = v.optional(
   v.fallback(
     v.pipe(
@@ -21,7 +21,7 @@ const names = v.optional(
 );
 const engine = v.object({ name: v.string(), version: v.optional(v.string()) });
 
-/** What we read of package.json; the rest is nobody's business but the app's. */
+/** Fields of package.json that Sluice reads. */
 const manifestSchema = v.object({
   main: v.fallback(v.optional(v.string()), undefined),
   scripts: names,
@@ -31,18 +31,18 @@ const manifestSchema = v.object({
   peerDependencies: names,
   workspaces: v.optional(v.unknown()),
   packageManager: v.fallback(v.optional(v.string()), undefined),
-  // Old packages have a list here, and npm does not mind.
+  // Old packages have a list here, which npm ignores.
   engines: v.fallback(v.optional(v.object({ node: v.optional(v.string()) })), undefined),
   devEngines: v.optional(v.object({ packageManager: v.optional(v.union([engine, v.array(engine)])) })),
 });
 
-/** Scripts of an app that its own install runs. */
+/** Scripts of an app that an install runs. */
 export const installScripts = ['preinstall', 'install', 'postinstall', 'prepare'];
 
 export type Manifest = v.InferOutput<typeof manifestSchema>;
 
 /**
- * The package.json of a directory, or undefined where there is none.
+ * Returns the package.json of a directory; undefined if it does not exist.
  * @throws AppError `invalid_settings`
  */
 export async function readManifest(directory: string): Promise<Manifest | undefined> {
@@ -50,7 +50,7 @@ export async function readManifest(directory: string): Promise<Manifest | undefi
   return content === undefined ? undefined : parseSettings(manifestSchema, content, 'package.json');
 }
 
-/** Of packages that others have written and npm has accepted, what we cannot make sense of is left out. */
+/** Fields of an installed package. Ignores invalid values, because npm has accepted the package. */
 const installedSchema = v.object({
   main: v.fallback(v.optional(v.string()), undefined),
   bin: v.fallback(v.optional(v.union([v.string(), v.record(v.string(), v.string())])), undefined),
@@ -59,9 +59,9 @@ const installedSchema = v.object({
 type InstalledManifest = v.InferOutput<typeof installedSchema>;
 
 /**
- * The package.json of a directory inside the app, or undefined where there is none, or it is elsewhere: npm links what
- * comes from a directory of the machine.
- * @throws AppError `invalid_settings` where it is no JSON object
+ * Returns the package.json of a directory inside the app. Returns undefined if it does not exist or is outside the app: npm links
+ * packages from other directories of the machine.
+ * @throws AppError `invalid_settings` if it is not a JSON object
  */
 export async function readInstalledManifest(
   app: string,

@@ -7,7 +7,7 @@ import { ifThere } from '../system/fs/exists.ts';
 import { listDirectory } from '../system/fs/files.ts';
 import { systemHome } from './installed.ts';
 
-/** An app in one of its environments: what has releases, a port, variables and workers of its own. */
+/** An environment: an app in one of its environments, with its own releases, port, variables and workers. */
 export interface EnvironmentId {
   app: string;
   environment: string;
@@ -15,266 +15,183 @@ export interface EnvironmentId {
 
 export const defaultEnvironment = 'production';
 
-/** `shop`, or `shop@staging`: how a target is written for people, and the key it has in memory. */
+/** Returns the name of an environment, for messages and as a key: `shop`, or `shop@staging`. */
 export function environmentName({ app, environment }: EnvironmentId): string {
   return environment === defaultEnvironment ? app : `${app}@${environment}`;
 }
 
-/** The inverse; undefined where no target has such a key. */
-export function parseEnvironmentName(key: string): EnvironmentId | undefined {
-  const [app = '', environment = defaultEnvironment, ...more] = key.split('@');
-  const target = { app, environment };
-  const isOne = isName(app) && isName(environment) && more.length === 0 && environmentName(target) === key;
-  return isOne ? target : undefined;
+/** Returns the environment with a name; undefined if the name is invalid. */
+export function parseEnvironmentName(name: string): EnvironmentId | undefined {
+  const [app = '', environment = defaultEnvironment] = name.split('@');
+  const id = { app, environment };
+  return isName(app) && isName(environment) && environmentName(id) === name ? id : undefined;
 }
 
-const namePattern = /^[a-z][a-z0-9-]{0,39}$/;
-
-/** Whether `name` can name an app or an environment. Both become directory names. */
+/** Returns true if `name` is valid for an app or an environment. Both become directory names. */
 export function isName(name: string): boolean {
-  return namePattern.test(name);
+  return /^[a-z][a-z0-9-]{0,39}$/.test(name);
 }
 
-/** Unix socket paths end at 107 bytes on Linux (unix(7)) and at 103 on macOS. */
-const maxSocketPath = process.platform === 'darwin' ? 103 : 107;
+class Directory {
+  readonly directory: string;
 
-/**
- * Where everything lies on the disk: the one place that knows. `home` is $SLUICE_HOME; see docs/architecture.md
- * for what each file holds and who writes it.
- */
-export class Paths {
-  readonly home: string;
-  readonly run: string;
+  constructor(directory: string) {
+    this.directory = directory;
+  }
+
+  protected in(name: string): string {
+    return `${this.directory}/${name}`;
+  }
+}
+
+/** Paths in the home, $SLUICE_HOME. docs/architecture.md describes the content and the writer of each file. */
+export class Paths extends Directory {
+  readonly home = this.directory;
+  /** sockets and locks */
+  readonly run = runDirectory(this.home);
 
   constructor(home: string) {
-    this.home = resolve(home);
-    this.run = runDirectory(this.home);
+    super(resolve(home));
   }
 
-  get settings(): string {
-    return join(this.home, 'config.json');
-  }
-  get tokens(): string {
-    return join(this.home, 'tokens.json');
-  }
+  readonly settings = this.in('config.json');
+  readonly tokens = this.in('tokens.json');
   /** public keys that may push */
-  get keys(): string {
-    return join(this.home, 'keys.json');
-  }
-  /** host names that lead to apps */
-  get domains(): string {
-    return join(this.home, 'domains.json');
-  }
-  get edge(): EdgePaths {
-    return new EdgePaths(join(this.home, 'edge'));
-  }
-  get events(): string {
-    return join(this.home, 'events.jsonl');
-  }
-  get log(): string {
-    return join(this.home, 'sluice.log');
-  }
-  /** has the process id of libexec/supervise.sh, which starts the server of `sluice up` again when it dies */
-  get supervisor(): string {
-    return join(this.home, 'up.pid');
-  }
-  get cache(): string {
-    return join(this.home, 'cache');
-  }
-  /** package managers, one directory a name and version */
-  get tools(): string {
-    return join(this.cache, 'tools');
-  }
+  readonly keys = this.in('keys.json');
+  /** host names of apps */
+  readonly domains = this.in('domains.json');
+  readonly edge = new EdgePaths(this.in('edge'));
+  readonly events = this.in('events.jsonl');
+  readonly log = this.in('sluice.log');
+  /** process id of libexec/supervise.sh, which restarts the server of `sluice up` */
+  readonly supervisor = this.in('up.pid');
+  readonly cache = this.in('cache');
+  /** package managers, one directory for each name and version */
+  readonly tools = join(this.cache, 'tools');
 
-  get serverLock(): string {
-    return join(this.run, 'server.lock');
-  }
-  get serverSocket(): string {
-    return join(this.run, 'server.sock');
-  }
-  /** for what sshd starts: it serves git and nothing else */
-  get sshSocket(): string {
-    return join(this.run, 'ssh.sock');
-  }
-  /** what a user of its own that pushes come in as may enter: see `ssh.user` in the settings */
-  get pushes(): string {
-    return join(this.home, 'ssh');
-  }
-  get pushSocket(): string {
-    return join(this.pushes, 'push.sock');
-  }
-  get pushKeys(): string {
-    return join(this.pushes, 'authorized_keys');
-  }
-  get runnerLock(): string {
-    return join(this.run, 'runner.lock');
-  }
-  get runnerSocket(): string {
-    return join(this.run, 'runner.sock');
-  }
-  /** where workers report to when the runner that started them is gone */
-  get orphanSocket(): string {
-    return join(this.run, 'orphans.sock');
-  }
-  /** FIFOs that processes print into, and what the next runner must know of them */
-  get outputs(): string {
-    return join(this.run, 'outputs');
-  }
-  /** one file for every live worker and job, named by pid */
-  get processes(): string {
-    return join(this.run, 'processes');
-  }
+  readonly serverLock = join(this.run, 'server.lock');
+  readonly serverSocket = join(this.run, 'server.sock');
+  /** socket for git pushes over ssh; serves git only */
+  readonly sshSocket = join(this.run, 'ssh.sock');
+  /** directory that the user of the setting `ssh.user` may enter */
+  readonly pushes = this.in('ssh');
+  readonly pushSocket = join(this.pushes, 'push.sock');
+  readonly pushKeys = join(this.pushes, 'authorized_keys');
+  readonly runnerLock = join(this.run, 'runner.lock');
+  readonly runnerSocket = join(this.run, 'runner.sock');
+  /** socket to which workers connect when their runner has ended */
+  readonly orphanSocket = join(this.run, 'orphans.sock');
+  /** FIFOs for the output of processes, and their state for the next runner */
+  readonly outputs = join(this.run, 'outputs');
+  /** one file for each live worker and job, named by pid */
+  readonly processes = join(this.run, 'processes');
 
-  get apps(): string {
-    return join(this.home, 'apps');
-  }
+  readonly apps = this.in('apps');
+
   app(app: string): string {
     return join(this.apps, app);
   }
-  /** what was pushed to an app: a bare repository, one for all its environments */
+
+  /** Returns the bare repository of an app, for all its environments. */
   repository(app: string): string {
     return join(this.apps, app, 'repo.git');
   }
-  environment(target: EnvironmentId): EnvironmentPaths {
-    return new EnvironmentPaths(join(this.apps, target.app, target.environment));
+
+  environment(id: EnvironmentId): EnvironmentPaths {
+    return new EnvironmentPaths(join(this.apps, id.app, id.environment));
   }
 }
 
-/** What stands between us and nginx, and us and an ACME server. */
-export class EdgePaths {
-  readonly directory: string;
+/** Paths of files for nginx and for ACME orders. */
+export class EdgePaths extends Directory {
+  /** desired configuration of nginx: the server writes it, `sluice-edge.service` reads it */
+  readonly wanted = this.in('wanted.json');
+  /** result of the last change: `sluice-edge.service` writes it, the server reads it */
+  readonly applied = this.in('applied.json');
+  /** responses to challenges of an ACME server, which nginx serves */
+  readonly challenges = this.in('challenges');
+  readonly certificates = this.in('certificates');
+  /** accounts at ACME servers, with private keys */
+  readonly account = this.in('account.json');
+  /** results of orders, and the time of the next order */
+  readonly orders = this.in('orders.json');
+  /** open orders, one file for each host name, with the private key of the new certificate */
+  readonly openOrders = this.in('open-orders');
+  readonly orderLock = this.in('order.lock');
 
-  constructor(directory: string) {
-    this.directory = directory;
-  }
-
-  /** what nginx is to do: we write it, `sluice-edge.service` reads it */
-  get wanted(): string {
-    return join(this.directory, 'wanted.json');
-  }
-  /** what came of it: the other way round */
-  get applied(): string {
-    return join(this.directory, 'applied.json');
-  }
-  /** answers to an ACME server's questions, which nginx hands out */
-  get challenges(): string {
-    return join(this.directory, 'challenges');
-  }
-  get certificates(): string {
-    return join(this.directory, 'certificates');
-  }
-  /** private key and chain of a host name, in one file, so that they cannot but belong together */
+  /** Returns the file with the private key and the chain of a host name. One file, so that both always match. */
   certificate(name: string): string {
     return join(this.certificates, `${name}.pem`);
   }
-  /** our accounts at ACME servers, with their private keys */
-  get account(): string {
-    return join(this.directory, 'account.json');
-  }
-  /** how orders went, and when the next may be made */
-  get orders(): string {
-    return join(this.directory, 'orders.json');
-  }
-  /** orders that are open, one file a host name, with the private key of the certificate that is to come */
-  get openOrders(): string {
-    return join(this.directory, 'open-orders');
-  }
+
   openOrder(name: string): string {
     return join(this.openOrders, `${name}.json`);
   }
-  get orderLock(): string {
-    return join(this.directory, 'order.lock');
-  }
 }
 
-export class EnvironmentPaths {
-  readonly directory: string;
+export class EnvironmentPaths extends Directory {
+  /** port, desired state, number of workers: see config/environment-state.ts */
+  readonly state = this.in('app.json');
+  readonly env = this.in('env.json');
+  readonly releases = this.in('releases');
+  /** releases that are received or built; beside `releases`, so that a rename publishes them */
+  readonly staging = this.in('staging');
+  /** link to the active release, for people and scripts */
+  readonly current = this.in('current');
+  /** active generation and its release; its rename commits a switch */
+  readonly generation = this.in('generation');
+  /** results of the last scheduled jobs */
+  readonly cron = this.in('cron.json');
+  /** caches of package managers that only this app uses; unused if the app has a system user */
+  readonly cache = this.in('cache');
+  readonly shared = this.in('shared');
+  /** temporary files of an app that has a system user; other users could read them in /tmp */
+  readonly temporary = this.in('tmp');
+  /** home of the app's system user, if any */
+  readonly home = this.in('home');
+  readonly logs = this.in('logs');
 
-  constructor(directory: string) {
-    this.directory = directory;
-  }
-
-  /** port, desired state, worker count: see config/target-state.ts */
-  get state(): string {
-    return join(this.directory, 'app.json');
-  }
-  get env(): string {
-    return join(this.directory, 'env.json');
-  }
-  get releases(): string {
-    return join(this.directory, 'releases');
-  }
   release(number: number): ReleasePaths {
     return new ReleasePaths(join(this.releases, String(number)));
   }
-  /** where releases are received and built, beside `releases` so that a rename moves them there */
-  get staging(): string {
-    return join(this.directory, 'staging');
-  }
+
   staged(number: number): ReleasePaths {
     return new ReleasePaths(join(this.staging, String(number)));
   }
-  /** a link to the active release, for people and scripts */
-  get current(): string {
-    return join(this.directory, 'current');
-  }
-  /** which generation, of which release, is active: the commit point of a switch */
-  get generation(): string {
-    return join(this.directory, 'generation');
-  }
-  /** how what is done at set times went last */
-  get cron(): string {
-    return join(this.directory, 'cron.json');
-  }
-  /** caches of package managers that only this app uses; unused if the app has a system user */
-  get cache(): string {
-    return join(this.directory, 'cache');
-  }
-  get shared(): string {
-    return join(this.directory, 'shared');
-  }
-  /** temporary files of an app that has a system user: in /tmp, others could read them */
-  get temporary(): string {
-    return join(this.directory, 'tmp');
-  }
-  /** of the system user that it runs as, where it has one */
-  get home(): string {
-    return join(this.directory, 'home');
-  }
-  get logs(): string {
-    return join(this.directory, 'logs');
-  }
 }
 
-/** A release's tree, in staging or in its final place, and our records in it. */
-export class ReleasePaths {
-  readonly directory: string;
-
-  constructor(directory: string) {
-    this.directory = directory;
-  }
-
-  get records(): string {
-    return join(this.directory, '.sluice');
-  }
-  get record(): string {
-    return join(this.records, 'release.json');
-  }
-  get buildLog(): string {
-    return join(this.records, 'build.log');
-  }
+/** Directory of a release, in staging or in its final place, and the records of Sluice in it. */
+export class ReleasePaths extends Directory {
+  readonly records = this.in('.sluice');
+  readonly record = join(this.records, 'release.json');
+  readonly buildLog = join(this.records, 'build.log');
 }
 
-/** $SLUICE_HOME, or the home of a system-wide install, or `.sluice` in the working directory. */
+/** Returns $SLUICE_HOME; by default the home of a system-wide install, or `.sluice` in the working directory. */
 export function homeFromEnvironment(env: NodeJS.ProcessEnv = process.env): string {
   const home = env['SLUICE_HOME'];
   if (home === undefined || home === '') return systemHome ?? resolve('.sluice');
   return home.startsWith('~/') ? join(homedir(), home.slice(2)) : resolve(home);
 }
 
+/** Returns all environments that have a directory, sorted by name, whatever it contains. */
+export async function listEnvironments(paths: Paths): Promise<EnvironmentId[]> {
+  const found: EnvironmentId[] = [];
+  // Other entries, such as an app's repository, have names that no app or environment can have.
+  for (const app of (await listDirectory(paths.apps)).filter(isName).sort()) {
+    for (const environment of (await listDirectory(paths.app(app))).filter(isName).sort()) {
+      found.push({ app, environment });
+    }
+  }
+  return found;
+}
+
+/** Limit of the path of a unix socket in bytes: 107 on Linux (unix(7)), 103 on macOS. */
+const maxSocketPath = process.platform === 'darwin' ? 103 : 107;
+
 /**
- * Where the sockets lie: `run` in the home, or, where that path is too long for a unix socket, a directory of
- * this user's in the temporary directory, found again by the hash of the home.
+ * Returns the directory of sockets: `run` in the home. If that path is too long for a unix socket, returns a directory of this
+ * user in the temporary directory, named by a hash of the home.
  */
 function runDirectory(home: string): string {
   const inHome = join(home, 'run');
@@ -284,30 +201,17 @@ function runDirectory(home: string): string {
   return join(tmpdir(), `sluice-${userInfo().uid}-${hash}`);
 }
 
-/** All environments of all apps that have a directory, by name, whatever is in it. */
-export async function listEnvironments(paths: Paths): Promise<EnvironmentId[]> {
-  const found: EnvironmentId[] = [];
-  // Anything else there, such as an app's repository, has a name that no app or environment can have.
-  for (const app of (await listDirectory(paths.apps)).filter(isName).sort()) {
-    for (const environment of (await listDirectory(paths.app(app))).filter(isName).sort()) {
-      found.push({ app, environment });
-    }
-  }
-  return found;
-}
-
 /**
- * Makes sure that the sockets lie where nobody else can put theirs. In the home they do; in the temporary directory
- * anybody may have made that directory before us. One that is not there yet is fine.
+ * Checks that no other user can put sockets into the run directory. In the temporary directory, any user may have created that
+ * directory. Accepts a directory that does not exist yet.
  * @throws AppError `path_too_long`
  */
 export async function checkRunDirectory({ home, run }: Paths): Promise<void> {
   if (run === join(home, 'run')) return;
   const stats = await ifThere(lstat(run));
   if (stats === undefined) return;
-  const isOurs = stats.isDirectory() && stats.uid === process.getuid?.() && (stats.mode & 0o077) === 0;
-  if (isOurs) return;
-  throw new AppError('path_too_long', `${run}, where the sockets of ${home} are to lie, is open to others`, {
-    hint: 'Remove it if you know whose it is, or set SLUICE_HOME to a shorter path: the sockets then lie in there.',
+  if (stats.isDirectory() && stats.uid === process.getuid?.() && (stats.mode & 0o077) === 0) return;
+  throw new AppError('path_too_long', `${run}, the directory for the sockets of ${home}, is open to others`, {
+    hint: 'Remove this directory, or set SLUICE_HOME to a shorter path, so that the sockets are in the home.',
   });
 }

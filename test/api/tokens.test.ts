@@ -42,7 +42,7 @@ test('tokens that are made at the same time are all kept', async (t) => {
 test('a name is given once, and only to a token that is not revoked', async (t) => {
   const store = new TokenStore(join(await temporaryDirectory(t), 'tokens.json'));
   await store.create('ci', ['read'], null);
-  await assert.rejects(store.create('ci', ['read'], null), /there is a token named "ci" already/);
+  await assert.rejects(store.create('ci', ['read'], null), /a token named "ci" already exists/);
   await assert.rejects(store.create('a b', ['read'], null), { code: 'bad_request' });
   await store.revoke('ci');
   await store.create('ci', ['read'], null);

@@ -7,13 +7,13 @@ import { findUser } from '../../src/system/process/user.ts';
 
 const user = (app: string, environment = 'production') => appUserName('sluice', { app, environment });
 
-test('an app has a user of its own in each environment, named after both', () => {
+test('Each environment of an app has its own system user', () => {
   assert.equal(user('shop'), 'sluice_shop');
   assert.equal(user('shop', 'staging'), 'sluice_shop_staging');
   assert.notEqual(user('shop-staging'), user('shop', 'staging'));
 });
 
-test('no user has a longer name than Linux takes, and what is cut off still tells them apart', () => {
+test('Names of system users fit into the limit of Linux and stay unique', () => {
   const long = 'a'.repeat(40);
   const names = [
     user(long),
@@ -27,7 +27,7 @@ test('no user has a longer name than Linux takes, and what is cut off still tell
   for (const name of names) assert.match(name, /^[a-z][a-z0-9_-]{1,30}$/);
 });
 
-test('a shortened name is none that another app could choose for itself', () => {
+test('No app can have the shortened name of another', () => {
   const shortened = user('averylongname-that-is-cut', 'deadbeef');
   assert.match(shortened, /__[0-9a-f]{8}$/);
   for (const app of ['a', 'averylongname', 'averylongname-']) {
@@ -38,24 +38,24 @@ test('a shortened name is none that another app could choose for itself', () => 
   }
 });
 
-const somebody = findUser(({ name }) => /^_[a-z]+$/.test(name));
+const otherUser = findUser(({ name }) => /^_[a-z]+$/.test(name));
 
-test('a system user who has the name of an app’s and is somebody else’s is not taken for it', {
-  skip: somebody === undefined && 'nobody here has such a name as _apt',
+test('A system user of another program is not the user of an app', {
+  skip: otherUser === undefined && 'no system user here has a name such as _apt',
 }, () => {
-  const target = { app: somebody?.name.slice(1) ?? '', environment: 'production' };
+  const id = { app: otherUser?.name.slice(1) ?? '', environment: 'production' };
   assert.throws(
-    () => findAppUser(new Paths('/home/of/sluice'), { name: '', uid: 1, gid: 1 }, target),
+    () => findAppUser(new Paths('/home/of/sluice'), { name: '', uid: 1, gid: 1 }, id),
     (error) => error instanceof AppError && error.code === 'user_refused',
   );
 });
 
-test('a key names one target, and nothing else is a key', () => {
-  for (const target of [
+test('Each environment has one name, and other names are invalid', () => {
+  for (const id of [
     { app: 'shop', environment: 'production' },
     { app: 'shop', environment: 'staging' },
   ])
-    assert.deepEqual(parseEnvironmentName(environmentName(target)), target);
-  for (const key of ['', '@', 'shop@', 'shop@production', '../x', 'shop@..', 'shop@a@b', 'Shop', 'shop\n'])
-    assert.equal(parseEnvironmentName(key), undefined, key);
+    assert.deepEqual(parseEnvironmentName(environmentName(id)), id);
+  for (const name of ['', '@', 'shop@', 'shop@production', '../x', 'shop@..', 'shop@a@b', 'Shop', 'shop\n'])
+    assert.equal(parseEnvironmentName(name), undefined, name);
 });

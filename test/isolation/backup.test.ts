@@ -169,6 +169,6 @@ test('an app is not restored to a user who has its name and is somebody else’s
   await promisify(execFile)('useradd', ['--system', '--user-group', `${isolated.owner}_shop`]);
   const { code, stderr } = await restore(isolated, file);
   assert.equal(code, 1);
-  assert.match(stderr, new RegExp(`the system user ${isolated.owner}_shop is not that of shop in `));
+  assert.match(stderr, new RegExp(`the system user ${isolated.owner}_shop does not belong to shop in `));
   await assert.rejects(lstat(isolated.sluice.paths.app('shop')), { code: 'ENOENT' });
 });

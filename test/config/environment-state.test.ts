@@ -14,24 +14,22 @@ import { temporaryDirectory } from '../support/temporary.ts';
 
 const host = '127.0.0.1';
 
-test('apps that come at the same time get ports of their own, past one that somebody else holds', async (t) => {
+test('Simultaneous first deploys get different free ports', async (t) => {
   const paths = new Paths(await temporaryDirectory(t));
-  const stranger = createServer();
-  stranger.listen(0, host);
-  await once(stranger, 'listening');
-  t.after(() => stranger.close());
-  const firstPort = (stranger.address() as AddressInfo).port;
-  const targets = ['shop', 'blog', 'shop'].map((app, index) => ({
+  const other = createServer();
+  other.listen(0, host);
+  await once(other, 'listening');
+  t.after(() => other.close());
+  const firstPort = (other.address() as AddressInfo).port;
+  const ids = ['shop', 'blog', 'shop'].map((app, index) => ({
     app,
     environment: index === 2 ? 'staging' : 'production',
   }));
-  const states = await Promise.all(
-    targets.map((target) => ensureEnvironmentState(paths, target, { firstPort, host })),
-  );
+  const states = await Promise.all(ids.map((id) => ensureEnvironmentState(paths, id, { firstPort, host })));
   const ports = states.map(({ port }) => port);
   assert.equal(new Set([firstPort, ...ports]).size, 4);
   assert.ok(ports.every((port) => port > firstPort));
-  const again = targets[0] ?? assert.fail();
+  const again = ids[0] ?? assert.fail();
   assert.deepEqual(await ensureEnvironmentState(paths, again, { firstPort, host }), states[0]);
   assert.deepEqual(await listEnvironmentsWithState(paths), [
     { app: 'blog', environment: 'production' },
@@ -40,7 +38,7 @@ test('apps that come at the same time get ports of their own, past one that some
   ]);
 });
 
-test('where no port is free, the error says which were tried', async (t) => {
+test('The error names the ports if none is free', async (t) => {
   const paths = new Paths(await temporaryDirectory(t));
   const first = await ensureEnvironmentState(
     paths,
@@ -57,12 +55,12 @@ test('where no port is free, the error says which were tried', async (t) => {
   );
 });
 
-test('a state is read back as it was written, and one that was damaged by hand says all its faults', async (t) => {
+test('A state is stored unchanged, and the error of a damaged state lists all faults', async (t) => {
   const paths = new Paths(await temporaryDirectory(t));
-  const target = { app: 'shop', environment: 'production' };
-  const { state: path } = paths.environment(target);
+  const id = { app: 'shop', environment: 'production' };
+  const { state: path } = paths.environment(id);
   assert.equal(await loadEnvironmentState(path), undefined);
-  const state = await ensureEnvironmentState(paths, target, { firstPort: 20_000, host });
+  const state = await ensureEnvironmentState(paths, id, { firstPort: 20_000, host });
   await saveEnvironmentState(path, { ...state, desired: 'stopped', workers: 3 });
   assert.deepEqual(await loadEnvironmentState(path), { ...state, desired: 'stopped', workers: 3 });
   await writeFile(path, JSON.stringify({ ...state, port: 0, desired: 'asleep' }));
