@@ -46,7 +46,7 @@ export class CommandRunner {
     log(`$ ${name}`);
 
     const masked = new MaskedText(this.#masker);
-    const splitter = new LineSplitter();
+    const splitter = new LineSplitter({ longest: 16_384, overwrite: true });
     const last: string[] = [];
     const isWorthShowing = npmNoiseFilter();
     const add = (lines: string[]) => {

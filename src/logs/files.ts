@@ -1,25 +1,26 @@
 import { join } from 'node:path';
+import { exists } from '../system/fs/exists.ts';
 import { listDirectory } from '../system/fs/files.ts';
 
-/** The file that is being written. */
+/** Name of the file that is written. */
 export const currentLog = 'app.log';
 
-/** A file that was full, or whose day was over: `app.log.7`, soon compressed to `app.log.7.gz`. */
+/** Rotated file: `app.log.7`, compressed to `app.log.7.gz`. */
 interface RotatedLog {
-  /** grows with each rotation, so that a higher one is newer whatever the clock did */
+  /** grows with each rotation: a higher number is newer, whatever the clock did */
   number: number;
   path: string;
   compressed: boolean;
 }
 
-/** Where the rotated file with this number stands until it is compressed. */
+/** Returns the path of a rotated file before its compression. */
 export function rotatedLog(directory: string, number: number): string {
   return join(directory, `${currentLog}.${number}`);
 }
 
 /**
- * The rotated files of a directory, the oldest first. Where one is there both as it was and compressed, its compression
- * was complete and only the removal is missing: the compressed one counts.
+ * Lists the rotated files of a directory, the oldest first. If a file exists both as it was and compressed, the compression is
+ * complete, and the compressed file is listed.
  */
 export async function rotatedLogs(directory: string): Promise<RotatedLog[]> {
   const found = new Map<number, RotatedLog>();
@@ -31,5 +32,34 @@ export async function rotatedLogs(directory: string): Promise<RotatedLog[]> {
     if (compressed || !found.has(number))
       found.set(number, { number, path: join(directory, name), compressed });
   }
-  return [...found.values()].sort((a, b) => a.number - b.number);
+  return [...found.values()].sort((one, other) => one.number - other.number);
+}
+
+/** Longest gap between two listed numbers that a compression may explain. Longer gaps are files that were removed. */
+const longestGap = 100;
+
+/**
+ * Lists the numbers of rotated files after the number `after`, in order. Some of these files may not exist: a large directory is
+ * not listed at one instant, and a file that is compressed meanwhile may show under neither of its names. So numbers between two
+ * listed ones are included, and the next number is looked up by name.
+ */
+export async function rotatedNumbers(directory: string, after?: number): Promise<number[]> {
+  const listed = (await rotatedLogs(directory)).map(({ number }) => number);
+  const found = listed.filter((number) => number > (after ?? -1));
+  let next = Math.max(after ?? 0, found.at(-1) ?? 0) + 1;
+  for (; await isThere(directory, next); next += 1) found.push(next);
+  const numbers: number[] = [];
+  let last = after;
+  for (const number of found) {
+    const first = last !== undefined && number - last <= longestGap ? last + 1 : number;
+    for (let each = first; each <= number; each += 1) numbers.push(each);
+    last = number;
+  }
+  return numbers;
+}
+
+/** Looks for the compressed file last: it exists before the original is removed. */
+async function isThere(directory: string, number: number): Promise<boolean> {
+  const path = rotatedLog(directory, number);
+  return (await exists(path)) || (await exists(`${path}.gz`));
 }

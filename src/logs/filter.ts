@@ -1,8 +1,8 @@
-import type { LogRecord, LogStream } from './line.ts';
+import type { LogLine, LogStream } from './line.ts';
 
-/** Which lines are wanted; what is not said excludes none. */
+/** Selection of lines. A property that is missing excludes none. */
 export interface LogFilter {
-  /** those of this moment and later */
+  /** time of the first line */
   since?: Date;
   release?: number;
   /** `web.1`; `web` for all its instances; `1` for `web.1` */
@@ -10,9 +10,7 @@ export interface LogFilter {
   streams?: readonly LogStream[];
 }
 
-type Kind = Pick<LogRecord, 'release' | 'process' | 'stream'>;
-
-/** A filter made ready for many lines. What a line is of and when it was are asked apart: the parts of a long line have one end. */
+/** Filter for many lines. Origin and time are checked apart: all parts of a long line have the time of the last part. */
 export class Matcher {
   readonly #filter: LogFilter;
   readonly #since: string;
@@ -22,16 +20,16 @@ export class Matcher {
     this.#since = filter.since?.toISOString() ?? '';
   }
 
-  kind({ release, process, stream }: Kind): boolean {
-    const { release: wanted, process: name, streams } = this.#filter;
-    if (wanted !== undefined && release !== wanted) return false;
+  matchesOrigin({ release, process, stream }: Pick<LogLine, 'release' | 'process' | 'stream'>): boolean {
+    const { release: only, process: name, streams } = this.#filter;
+    if (only !== undefined && release !== only) return false;
     if (streams !== undefined && !streams.includes(stream)) return false;
     if (name === undefined) return true;
     return process === name || process === `web.${name}` || process.startsWith(`${name}.`);
   }
 
-  /** @param time as it stands in the log: such texts are in the order of the times */
-  time(time: string): boolean {
+  /** @param time as in the log: the order of such texts is that of their times */
+  matchesTime(time: string): boolean {
     return time >= this.#since;
   }
 }

@@ -1,4 +1,4 @@
-/** `out` and `err` are what a process printed; `sys` is what Sluice says of it. */
+/** Stream of a line: `out` and `err` are output of a process; `sys` is a message of Sluice about the process. */
 export type LogStream = 'out' | 'err' | 'sys';
 
 export const logStreams: readonly LogStream[] = ['out', 'err', 'sys'];
@@ -7,29 +7,33 @@ export function isLogStream(text: string): text is LogStream {
   return (logStreams as readonly string[]).includes(text);
 }
 
-/** Whose output it is. */
+/** Process of a line. */
 export interface LogOrigin {
   release: number;
   /** `web.0` for a worker: the process and its instance; `cron.NAME` for a scheduled command */
   process: string;
 }
 
-/** Whose line it is where it is no process's: torn by a full disk or a power cut, or of the log itself. */
+/** Origin of lines that belong to no process: torn lines, and messages about the log itself. */
 export const nobody: LogOrigin = { release: 0, process: '-' };
 
-/** One line of `app.log`, taken apart. */
-export interface LogRecord extends LogOrigin {
-  /** ISO 8601, UTC: when Sluice read it */
+/** Line that a process has printed, or a message of Sluice. */
+export interface LogLine extends LogOrigin {
+  /** time at which Sluice read the line: ISO 8601, UTC */
   time: string;
   stream: LogStream;
-  /** whether the line goes on in the next record of the same process and stream */
-  continued: boolean;
   text: string;
 }
 
+/** One line of `app.log`: a line, or a part of a long line. */
+export interface LogRecord extends LogLine {
+  /** true if the line continues in the next record of the same process and stream */
+  continued: boolean;
+}
+
 /**
- * What stands before a text in `app.log`: `2026-01-31T12:00:00.000Z 12 web.0 out `. A line that is too long to be held
- * back until its end is written in parts, all but the last of which have a `+` after the stream.
+ * Returns the beginning of a record in `app.log`: `2026-01-31T12:00:00.000Z 12 web.0 out `. A line that is too long to be kept in
+ * memory until its end is written in parts. All parts but the last have a `+` after the stream.
  */
 export function linePrefix(
   time: Date,
@@ -40,19 +44,12 @@ export function linePrefix(
   return `${time.toISOString()} ${release} ${process} ${stream}${continued ? '+' : ''} `;
 }
 
-/** The inverse. Undefined where it is no line of ours: one that was torn by a full disk or a power cut. */
+/** Parses a record; returns undefined for a line that a full disk or a power cut has torn. */
 export function parseLine(line: string): LogRecord | undefined {
   const [, time, release, process, stream, plus, text] =
     /^(\d{4}-\d\d-\d\dT[\d:.]+Z) (\d+) (\S+) ([a-z]+)(\+?) (.*)$/s.exec(line) ?? [];
   if (time === undefined || process === undefined || stream === undefined || text === undefined)
     return undefined;
   if (!isLogStream(stream)) return undefined;
-  return {
-    time,
-    release: Number(release),
-    process,
-    stream,
-    continued: plus === '+',
-    text,
-  };
+  return { time, release: Number(release), process, stream, continued: plus === '+', text };
 }

@@ -20,7 +20,7 @@ import { sourceOfCommit } from '../deploy/redeploy.ts';
 import { rollback } from '../deploy/rollback.ts';
 import type { DomainView } from '../edge/domain.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
-import type { LogLine } from '../logs/join.ts';
+import type { LogLine } from '../logs/line.ts';
 import type { LogQuery } from '../logs/read.ts';
 import type { EnvironmentStatus, Notice } from '../protocol/runner.ts';
 import { GitServer } from '../push/git-server.ts';

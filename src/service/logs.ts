@@ -2,7 +2,7 @@ import { open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import type { Environment } from '../apps/environment.ts';
 import { releaseNotFound } from '../apps/release-view.ts';
-import type { LogLine } from '../logs/join.ts';
+import type { LogLine } from '../logs/line.ts';
 import { type LogQuery, readLog } from '../logs/read.ts';
 import { ifThere } from '../system/fs/exists.ts';
 import { Masker } from '../system/text/mask/masker.ts';

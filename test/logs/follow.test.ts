@@ -34,7 +34,7 @@ async function directoryFor(t: TestContext): Promise<string> {
   return join(await temporaryDirectory(t), 'logs');
 }
 
-test('a log that is not there yet is followed from its beginning', async (t) => {
+test('a log that does not exist yet is followed from its beginning', async (t) => {
   const directory = await directoryFor(t);
   const { heard } = follow(t, directory);
   await new Promise(setImmediate);
@@ -47,7 +47,7 @@ test('a log that is not there yet is followed from its beginning', async (t) => 
   assert.deepEqual(heard, ['one', 'two']);
 });
 
-test('a line is told when its end has come, and a long one when its last part has', async (t) => {
+test('a line is read when its end has come, and a long line when its last part has', async (t) => {
   const log = new LogWriter(await directoryFor(t));
   log.line('first');
   const { heard } = follow(t, log.directory, 10);
@@ -63,7 +63,7 @@ test('a line is told when its end has come, and a long one when its last part ha
   assert.deepEqual(heard.slice(2), ['other', 'to be continued']);
 });
 
-test('while it is written, rotated, compressed and cleaned at random, no line is lost and none comes twice', async (t) => {
+test('a follower loses and repeats no line while the log is written, rotated and compressed at random', async (t) => {
   const log = new LogWriter(await directoryFor(t));
   const total = 20_000;
   let written = 0;
@@ -119,7 +119,7 @@ test('while it is written, rotated, compressed and cleaned at random, no line is
   assert.equal(followers[0]?.heard.length, written);
 });
 
-test('a file that is removed while it is read is read to its end; one that was not begun is passed over', async (t) => {
+test('a file that is removed while it is read is read to its end, and a file that was not begun is skipped', async (t) => {
   const log = new LogWriter(await directoryFor(t));
   const block = (name: string) => log.lines(Array.from({ length: 5000 }, (_, index) => `${name} ${index}`));
   block('a');
@@ -140,7 +140,7 @@ test('a file that is removed while it is read is read to its end; one that was n
   assert.deepEqual(['a', 'b', 'c', 'd'].map(ofFile), [5000, 0, 5000, 5000]);
 });
 
-test('it ends when it is told to, and a reader that goes away leaves nothing open', async (t) => {
+test('a follower ends when its signal aborts', async (t) => {
   const log = new LogWriter(await directoryFor(t));
   log.line('one');
   const stop = new AbortController();

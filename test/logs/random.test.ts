@@ -48,7 +48,7 @@ function write(log: LogWriter, random: Random, count: number): void {
 }
 
 for (const seed of [1, 7, 1_121_567_523, 42, 99]) {
-  test(`whatever was written, the last lines that match are the end of all that do (${seed})`, async (t) => {
+  test(`the last matching lines are the end of all matching lines (${seed})`, async (t) => {
     const random = new Random(seed);
     const log = new LogWriter(join(await temporaryDirectory(t), 'logs'));
     const count = 100 + random.below(300);
@@ -60,7 +60,7 @@ for (const seed of [1, 7, 1_121_567_523, 42, 99]) {
     const since = new Date(start + random.below(count * 1000));
     for (const filter of [{}, { process: '0' }, { release: 2 }, { since }, { since, process: 'worker' }]) {
       const matcher = new Matcher(filter);
-      const all = everything.filter((line) => matcher.kind(line) && matcher.time(line.time));
+      const all = everything.filter((line) => matcher.matchesOrigin(line) && matcher.matchesTime(line.time));
       assert.deepEqual(await read(filter, null), all);
       for (const wanted of [1, 2, 3, 10, 1 + random.below(count), all.length, all.length + 1]) {
         const right = all.slice(Math.max(0, all.length - wanted));

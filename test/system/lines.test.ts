@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LineSplitter } from '../../src/system/text/lines.ts';
 
-test('lines come whole, however the text was cut', () => {
+test('lines are whole, however the text is cut', () => {
   const text = 'one\ntwo\r\n\nfour';
   for (let size = 1; size <= text.length; size += 1) {
-    const splitter = new LineSplitter();
+    const splitter = new LineSplitter({ overwrite: true });
     const lines: string[] = [];
     for (let at = 0; at < text.length; at += size) lines.push(...splitter.push(text.slice(at, at + size)));
     lines.push(...splitter.flush());
@@ -13,8 +13,8 @@ test('lines come whole, however the text was cut', () => {
   }
 });
 
-test('what a progress bar overwrites is left out', () => {
-  const splitter = new LineSplitter();
+test('text that a progress bar overwrites is left out', () => {
+  const splitter = new LineSplitter({ overwrite: true });
   assert.deepEqual(splitter.push('10 %\r50 %\r100 %\ndone\n'), ['100 %', 'done']);
 });
 
@@ -24,7 +24,7 @@ test('a line without end is cut rather than kept in memory', () => {
   assert.deepEqual(lines, ['a'.repeat(10), 'a'.repeat(10), 'aaaaab']);
 });
 
-test('nothing is left after the last line end', () => {
+test('no text is left after the last line end', () => {
   const splitter = new LineSplitter();
   splitter.push('whole\n');
   assert.deepEqual(splitter.flush(), []);

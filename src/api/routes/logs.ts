@@ -3,7 +3,7 @@ import type { Router } from '@koa/router';
 import { parseSince, sinceHint } from '../../config/since.ts';
 import { AppError } from '../../errors/app-error.ts';
 import type { LogFilter } from '../../logs/filter.ts';
-import type { LogLine } from '../../logs/join.ts';
+import type { LogLine } from '../../logs/line.ts';
 import { isLogStream, type LogStream, logStreams } from '../../logs/line.ts';
 import type { AppService } from '../../service/app-service.ts';
 import { need } from '../auth/principal.ts';

@@ -1,48 +1,63 @@
-/**
- * Whole lines from text that arrives in pieces. Lines longer than `longest` characters are cut in parts of that
- * length, so that output without line ends costs no more memory than that.
- */
+interface SplitterOptions {
+  /** limit of a line, in characters: a longer line is cut, so that text without line ends does not fill the memory */
+  longest?: number;
+  /** true to leave out text that a terminal would overwrite after a carriage return, such as states of a progress bar */
+  overwrite?: boolean;
+}
+
+/** Splits text that arrives in pieces into lines, without line ends. Only `\n` ends a line. */
 export class LineSplitter {
   readonly #longest: number;
+  readonly #overwrite: boolean;
   #rest = '';
 
-  constructor({ longest = 16_384 } = {}) {
+  constructor({ longest = Number.POSITIVE_INFINITY, overwrite = false }: SplitterOptions = {}) {
     this.#longest = longest;
+    this.#overwrite = overwrite;
   }
 
-  /** The lines that `text` completes, without line ends. */
+  /** Number of characters of the incomplete line. */
+  get restLength(): number {
+    return this.#rest.length;
+  }
+
+  /** Returns the lines that `text` completes. */
   push(text: string): string[] {
-    const lines = (this.#rest + text).split('\n');
-    this.#rest = lines.pop() ?? '';
-    const whole = lines.flatMap((line) => this.#cut(visible(line)));
+    const lines = text.split('\n');
+    lines[0] = this.#rest + lines[0];
+    this.#rest = lines.pop() as string;
+    const whole = lines.flatMap((line) => this.#finish(line));
     if (this.#rest.length <= this.#longest) return whole;
-    const parts = this.#cut(visible(this.#rest, true));
-    this.#rest = parts.pop() ?? '';
+    const parts = cut(this.#overwrite ? visible(this.#rest, true) : this.#rest, this.#longest);
+    this.#rest = parts.pop() as string;
     return [...whole, ...parts];
   }
 
-  /** What came after the last line end, if anything: to be asked for when no more comes. */
+  /** Returns the text after the last line end, if there is any, at the end of a stream. */
   flush(): string[] {
-    const rest = visible(this.#rest);
+    const rest = this.#finish(this.#rest);
     this.#rest = '';
-    return rest === '' ? [] : this.#cut(rest);
+    return rest[0] === '' ? [] : rest;
   }
 
-  #cut(line: string): string[] {
-    const parts: string[] = [];
-    for (let start = 0; start < Math.max(line.length, 1); start += this.#longest) {
-      parts.push(line.slice(start, start + this.#longest));
-    }
-    return parts;
+  #finish(line: string): string[] {
+    return cut(this.#overwrite ? visible(line) : line, this.#longest);
   }
 }
 
+function cut(line: string, longest: number): string[] {
+  if (line.length <= longest) return [line];
+  const parts: string[] = [];
+  for (let start = 0; start < line.length; start += longest) parts.push(line.slice(start, start + longest));
+  return parts;
+}
+
 /**
- * What a terminal would show of a line: a carriage return goes back to its start, and what follows overwrites it.
- * Progress bars do that. One at the end may be half of a `\r\n` that is still to come, and is kept where `open`.
+ * Returns what a terminal shows of a line: a carriage return goes back to its start, and the text after it overwrites the line.
+ * @param isOpen keeps a carriage return at the end, which may be a part of `\r\n`
  */
-function visible(line: string, open = false): string {
+function visible(line: string, isOpen = false): string {
   const end = line.endsWith('\r') ? line.replace(/\r+$/, '') : line;
   const text = end.slice(end.lastIndexOf('\r') + 1);
-  return open && end !== line ? `${text}\r` : text;
+  return isOpen && end !== line ? `${text}\r` : text;
 }

@@ -3,7 +3,7 @@ import { appendFileSync, readFileSync, utimesSync, writeFileSync } from 'node:fs
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { LogFilter } from '../../src/logs/filter.ts';
-import type { LogLine } from '../../src/logs/join.ts';
+import type { LogLine } from '../../src/logs/line.ts';
 import { readLog } from '../../src/logs/read.ts';
 import { LogWriter } from '../support/log-writer.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -26,7 +26,7 @@ function numbers(from: number, to: number): string[] {
   return Array.from({ length: to - from }, (_, index) => String(from + index));
 }
 
-test('of a log that is not there yet, there are no lines', async (t) => {
+test('a log that does not exist yet has no lines', async (t) => {
   assert.deepEqual(await texts(new LogWriter(await temporaryDirectory(t)), 10), []);
   const gone = { lines: 5, filter: {}, follow: false, signal };
   assert.deepEqual(await Array.fromAsync(readLog('/nonexistent/logs', gone)), []);
@@ -46,14 +46,14 @@ test('the last lines come in order, over the file that is written, rotated ones 
   assert.deepEqual(await texts(log), numbers(0, 600));
 });
 
-test('lines stand right wherever the blocks end that are read', async (t) => {
+test('lines are right, wherever a block of the file ends', async (t) => {
   const log = await writer(t);
   const all = numbers(0, 3000).map((number) => number + 'x'.repeat(Number(number) % 997));
   log.lines(all);
   for (const count of [1, 2, 57, 500, 2999]) assert.deepEqual(await texts(log, count), all.slice(-count));
 });
 
-test('no file is opened that is not needed', async (t) => {
+test('only the files that are needed are opened', async (t) => {
   const log = await writer(t);
   log.line('never');
   writeFileSync(join(log.directory, 'app.log.1.gz'), 'this is no gzip');
@@ -73,7 +73,7 @@ test('no file is opened that is not needed', async (t) => {
   assert.match(damage?.text ?? '', /^app\.log\.1\.gz is damaged, the rest of it is missing: /);
 });
 
-test('a thousand rotated files are read, and of one that is there twice, one', async (t) => {
+test('a thousand rotated files are read, and a file that exists twice is read once', async (t) => {
   const log = await writer(t);
   for (let file = 0; file < 1000; file += 1) {
     log.line(String(file));
@@ -90,7 +90,7 @@ test('a thousand rotated files are read, and of one that is there twice, one', a
   assert.equal((await texts(log, 700)).length, 700);
 });
 
-test('filters say of when, of which release, process and stream', async (t) => {
+test('lines are filtered by time, release, process and stream', async (t) => {
   const log = await writer(t);
   const start = Date.UTC(2026, 0, 1);
   const all: { release: number; process: string; stream: 'out' | 'err' | 'sys'; text: string; at: number }[] =
@@ -133,7 +133,7 @@ test('filters say of when, of which release, process and stream', async (t) => {
   }
 });
 
-test('parts of a long line are one line, whatever stands between them, also across files', async (t) => {
+test('parts of a long line are one line, also across files and with other lines between them', async (t) => {
   const log = await writer(t);
   log.line('before');
   const part = `${'ä'.repeat(8000)}x`;
@@ -153,7 +153,7 @@ test('parts of a long line are one line, whatever stands between them, also acro
   }
 });
 
-test('a line of a mebibyte is whole, and what is beyond it is the next line', async (t) => {
+test('a line is cut after a mebibyte', async (t) => {
   const log = await writer(t);
   log.line('first');
   const long = 'é'.repeat(1024 * 1024);
@@ -167,7 +167,7 @@ test('a line of a mebibyte is whole, and what is beyond it is the next line', as
   assert.equal(pieces.join(''), bytes.toString());
 });
 
-test('bytes that are no UTF-8 are shown as such, and a torn line is', async (t) => {
+test('bytes that are not UTF-8 and torn lines are shown', async (t) => {
   const log = await writer(t);
   log.line(Buffer.from([0x61, 0xff, 0xfe, 0x00, 0x62]), { time: new Date('2026-01-01T00:00:00Z') });
   log.bytes('2026-01-01T00:0\n\n');
@@ -183,7 +183,7 @@ test('bytes that are no UTF-8 are shown as such, and a torn line is', async (t) 
     text: '2026-01-01T00:0',
   });
   assert.equal(last?.text, 'carriage\rreturn\u2028');
-  assert.deepEqual(more, [], 'one without an end is not told yet');
+  assert.deepEqual(more, [], 'a line without an end is not read yet');
   assert.deepEqual(await texts(log, null, { since: new Date('2026-01-01T12:00:00Z') }), [
     'carriage\rreturn\u2028',
   ]);
@@ -192,7 +192,7 @@ test('bytes that are no UTF-8 are shown as such, and a torn line is', async (t) 
   assert.equal((await texts(log, 1))[0], 'not yet');
 });
 
-test('ten lines of a log of 150 MB cost the memory of ten lines', async (t) => {
+test('ten lines of a log of 150 MB take the memory of ten lines', async (t) => {
   const log = await writer(t);
   const texts100 = numbers(0, 1000).map((number) => `${number} ${'x'.repeat(1000)}`);
   for (let block = 0; block < 150; block += 1) log.lines(texts100);
