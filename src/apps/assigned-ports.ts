@@ -17,10 +17,7 @@ interface AssignedPortsOptions {
 
 type Hold = (addresses: PortAddress[]) => Promise<HeldPortsReport>;
 
-/**
- * All ports that no other program may have, and that the runner holds: those of apps, running or not, that of the API, and those
- * to which nginx still sends requests.
- */
+/** Ports that the runner holds: those of all apps, that of the API, and those to which nginx still sends requests. */
 export class AssignedPorts {
   readonly #options: AssignedPortsOptions;
   readonly #turns = new Slots(1);
@@ -43,8 +40,8 @@ export class AssignedPorts {
   async #all(): Promise<PortAddress[]> {
     const { paths, settings, routed, api } = this.#options;
     const apps: PortAddress[] = [];
-    for (const target of await listEnvironmentsWithState(paths)) {
-      const port = await portOf(paths.environment(target).state);
+    for (const id of await listEnvironmentsWithState(paths)) {
+      const port = await portOf(paths.environment(id).state);
       if (port !== undefined) apps.push({ host: settings.apps.host, port });
     }
     const ofApi = api();

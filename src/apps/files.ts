@@ -151,7 +151,7 @@ async function removeEntry(path: string): Promise<void> {
     await ifThere(lstat(path).then((stats) => (stats.isDirectory() ? rmdir(path) : unlink(path))));
   } catch (error) {
     throw new AppError('files_obstructed', `${path} could not be removed: ${(error as Error).message}`, {
-      hint: 'A process that the app left behind may use it. Sluice tries again at its next start.',
+      hint: 'A process of the app may still use it. Sluice tries again at its next start.',
       cause: error,
     });
   }

@@ -7,20 +7,20 @@ interface HistoryEntry {
   by: string;
   release?: number;
   outcome: 'done' | 'failed';
-  /** code of the error, where there was one */
+  /** code of the error, if there was one */
   code?: string;
 }
 
-/** Adds a line to events.jsonl. What was done is done, so a line that cannot be written is logged and no error. */
+/** Adds a line about an app to the history. The change is already made, so an error is only logged. */
 export async function writeHistory(
   { paths, log }: Appliance,
-  target: EnvironmentId,
+  id: EnvironmentId,
   entry: HistoryEntry,
 ): Promise<void> {
-  await recordEvent({ paths, log }, { ...target, ...entry });
+  await recordEvent({ paths, log }, { ...id, ...entry });
 }
 
-/** The same of what may not be about one app alone. */
+/** Adds a line to the history. An error is only logged. */
 export async function recordEvent(
   { paths, log }: Pick<Appliance, 'paths' | 'log'>,
   event: Omit<LoggedEvent, 'at'>,

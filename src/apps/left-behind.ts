@@ -33,8 +33,8 @@ export async function leftBehindNotice(environment: Environment, shared: string[
     if (written.length === 0) return null;
     return {
       code: 'data_left_behind',
-      message: `release ${number} wrote ${listSome(written, maxNamed)} since it went live, which stays behind in release ${number}`,
-      hint: `Name what must survive under "shared" in sluice.json: the next deploy takes over from the live release what the shared directory does not have yet. Once this deploy is live, that takes a \`sluice rollback ${environment.name} ${number}\` first. See "Data that must survive a deploy" in the README.`,
+      message: `release ${number} wrote ${listSome(written, maxNamed)} since it went live; the new release does not get these files`,
+      hint: `Name paths that must survive under "shared" in sluice.json. The next deploy then takes their files from the live release; if this deploy is live by then, run \`sluice rollback ${environment.name} ${number}\` first. See "Data that must survive a deploy" in the README.`,
     };
   } catch (error) {
     environment.appliance.log.warn('written data not looked for', { app: environment.name, error });

@@ -9,41 +9,37 @@ import { backoffDelay } from '../system/concurrency/retry.ts';
 import type { Log } from '../system/log/log.ts';
 import { bindRequestId } from '../system/log/request-id.ts';
 
+/** Longest time that a call waits for a runner, in ms. */
+const connectTimeout = 10_000;
+/** Longest time for the answer to a query, in ms. */
+const queryTimeout = 5000;
+/** Delays between attempts to connect, in ms. */
+const retry = { initial: 20, factor: 1.5, ceiling: 1000 };
+
+type Client = CallClient<RunnerCalls>;
+type Hello = RunnerCalls['hello']['result'];
+
 type Link =
   | { state: 'connecting' }
-  | {
-      state: 'connected';
-      client: CallClient<RunnerCalls>;
-      pid: number;
-      users: boolean;
-      limits: LimitsReport;
-      since: Date;
-    }
+  | { state: 'connected'; client: Client; hello: Hello; since: Date }
   | { state: 'refused'; error: AppError }
   | { state: 'closed' };
 
-/** How long the runner may take to say what runs, in ms. */
-const statusWithin = 5000;
-/** Between two attempts to connect; in ms. */
-const retry = { initial: 20, factor: 1.5, ceiling: 1000 };
-
 interface RunnerClientOptions {
-  /** the runner's unix socket */
+  /** path of the runner's unix socket */
   path: string;
   log: Log;
-  /** called where nobody answers on the socket, again and again until somebody does */
+  /** called after each attempt to connect that finds no runner */
   whenAbsent?: () => void;
   /** called with each runner before any other call is sent to it */
-  greeted?: (client: CallClient<RunnerCalls>, hello: RunnerCalls['hello']['result']) => Promise<void>;
-  /** whether one of another version is told to leave: whoever has started it then starts the next */
+  greeted?: (client: Client, hello: Hello) => Promise<void>;
+  /** asks a runner of another version to leave. Whatever has started that runner then starts the next one. */
   replaceOthers?: boolean;
-  /** how long a call waits for a runner that is not there, in ms */
-  patience?: number;
 }
 
 /**
- * The server's side of the connection to the runner. Connects by itself and does so again when the runner is
- * replaced: a call made meanwhile waits a little, one that was under way fails with `runner_unavailable`.
+ * Connection of the server to the runner. Connects again when the runner is replaced. A call then waits for the next
+ * runner, and a call under way fails with `runner_unavailable`.
  */
 export class RunnerClient {
   readonly #options: RunnerClientOptions;
@@ -51,39 +47,40 @@ export class RunnerClient {
   readonly #onConnected = new Set<() => void>();
   readonly #maintained: Promise<void>;
   #link: Link = { state: 'connecting' };
-  #linked = Promise.withResolvers<void>();
+  /** resolves when the state is not `connecting` any more */
+  #decided = Promise.withResolvers<void>();
 
   constructor(options: RunnerClientOptions) {
     this.#options = options;
     this.#maintained = this.#maintain();
   }
 
-  /** What it says of itself; null while there is none. */
+  /** Returns what the runner reported about itself; null without a runner. */
   get info(): { pid: number; limits: LimitsReport } | null {
     if (this.#link.state !== 'connected') return null;
-    const { pid, limits } = this.#link;
+    const { pid, limits } = this.#link.hello;
     return { pid, limits };
   }
 
-  /** When it was connected to; null while there is none. */
+  /** Returns the time of the connection; null without a runner. */
   get connectedSince(): Date | null {
     return this.#link.state === 'connected' ? this.#link.since : null;
   }
 
-  /** Calls back each time a runner has been connected to, the present one included. */
+  /** Calls `listener` whenever a runner has been connected, and now if one is. */
   onConnected(listener: () => void): void {
     this.#onConnected.add(listener);
     if (this.#link.state === 'connected') listener();
   }
 
-  /** @throws AppError what the runner threw, `runner_unavailable`, `protocol_mismatch` */
+  /** @throws AppError of the runner; `runner_unavailable`, `protocol_mismatch` */
   async call<Name extends keyof RunnerCalls & string>(
     name: Name,
     params: RunnerCalls[Name]['params'],
     options: CallOptions<RunnerCalls[Name]['progress']> = {},
   ): Promise<RunnerCalls[Name]['result']> {
     options.signal?.throwIfAborted();
-    const client = await this.#client();
+    const { client } = await this.#connected();
     const { onProgress } = options;
     return client.call(
       name,
@@ -92,28 +89,27 @@ export class RunnerClient {
     );
   }
 
-  /** Whether each app runs as a user of its own. @throws AppError as `call` */
+  /** Returns true if each app runs as a user of its own. @throws AppError as `call` */
   async hasUsers(): Promise<boolean> {
-    await this.#client();
-    return this.#link.state === 'connected' && this.#link.users;
+    return (await this.#connected()).hello.users;
   }
 
-  /** Returns the status of all apps that the runner knows. @throws AppError as `call` */
+  /** Returns the status of all apps that the runner knows. @throws AppError as `call`; `runner_stuck` */
   status(): Promise<EnvironmentStatus[]> {
     return this.#query('status');
   }
 
-  /** Returns the number of file descriptors that the runner has open, and its limit. @throws AppError as `call` */
+  /** Returns the number of file descriptors that the runner has open, and its limit. @throws AppError as `status` */
   usage(): Promise<RunnerUsage> {
     return this.#query('usage');
   }
 
   /** Sends a query, and sends it again if the runner is replaced meanwhile. */
   async #query<Name extends 'status' | 'usage'>(name: Name): Promise<RunnerCalls[Name]['result']> {
-    const client = await this.#client();
+    const { client, hello } = await this.#connected();
     try {
-      const answer = await withDeadline(client.call(name, {}), statusWithin);
-      if (answer.timedOut) throw silent(this.info?.pid);
+      const answer = await withDeadline(client.call(name, {}), queryTimeout);
+      if (answer.timedOut) throw stuck(hello.pid);
       return answer.value;
     } catch (error) {
       if (!(error instanceof AppError && error.code === 'runner_unavailable')) throw error;
@@ -122,12 +118,12 @@ export class RunnerClient {
     }
   }
 
-  /** Ends all apps, what is in flight first, and the runner itself, for good: no other is looked for. */
+  /** Drains and ends all apps, and ends the runner. Does not connect again. */
   shutdown(): Promise<void> {
     return this.#end('shutdown');
   }
 
-  /** Ends the runner itself, for good, and leaves the apps to the next one. */
+  /** Ends the runner, and leaves the apps to the next runner. Does not connect again. */
   leave(): Promise<void> {
     return this.#end('leave');
   }
@@ -140,100 +136,86 @@ export class RunnerClient {
     await client.closed;
   }
 
-  /** Lets go of the runner, which goes on. */
+  /** Closes the connection. The runner continues. */
   async close(): Promise<void> {
     this.#stopped.abort();
     if (this.#link.state === 'connected') this.#link.client.close();
     await this.#maintained;
   }
 
-  async #client(): Promise<CallClient<RunnerCalls>> {
-    const { patience = 10_000 } = this.#options;
-    if (this.#link.state === 'connecting') await withDeadline(this.#linked.promise, patience);
-    switch (this.#link.state) {
-      case 'connected':
-        return this.#link.client;
-      case 'refused':
-        throw this.#link.error;
-      case 'connecting':
-      case 'closed':
-        throw unavailable();
-    }
+  async #connected(): Promise<Extract<Link, { state: 'connected' }>> {
+    if (this.#link.state === 'connecting') await withDeadline(this.#decided.promise, connectTimeout);
+    if (this.#link.state === 'connected') return this.#link;
+    throw this.#link.state === 'refused' ? this.#link.error : unavailable();
   }
 
   async #maintain(): Promise<void> {
-    for (let failures = 0; !this.#stopped.signal.aborted; ) {
-      const socket = await connectTo(this.#options.path);
-      if (socket === undefined) {
-        this.#options.whenAbsent?.();
-        await this.#sleep(backoffDelay(++failures, retry));
-        continue;
-      }
-      const client = new CallClient<RunnerCalls>(socket, unavailable);
-      failures = (await this.#greet(client)) ? 0 : failures + 1;
-      await client.closed;
-      if (this.#link.state === 'connected') {
-        const level = this.#stopped.signal.aborted ? 'info' : 'warn';
-        this.#options.log[level]('runner lost', { pid: this.#link.pid });
-        this.#become({ state: 'connecting' });
-      }
-      await this.#sleep(backoffDelay(failures + 1, retry));
+    const { path, whenAbsent } = this.#options;
+    const { signal } = this.#stopped;
+    for (let failures = 0; !signal.aborted; ) {
+      const socket = await connectTo(path);
+      failures += 1;
+      if (socket === undefined) whenAbsent?.();
+      else if (await this.#serve(new CallClient(socket, unavailable))) failures = 1;
+      // The sleep ends early when the client is closed.
+      await sleep(backoffDelay(failures, retry), undefined, { signal }).catch(() => undefined);
     }
-    this.#become({ state: 'closed' });
+    this.#setLink({ state: 'closed' });
   }
 
-  /** @returns whether this is a runner that we can work with */
-  async #greet(client: CallClient<RunnerCalls>): Promise<boolean> {
+  /** Uses a connection until it closes. Returns false if the runner was refused. */
+  async #serve(client: Client): Promise<boolean> {
+    const isAccepted = await this.#greet(client);
+    await client.closed;
+    if (this.#link.state === 'connected') {
+      const level = this.#stopped.signal.aborted ? 'info' : 'warn';
+      this.#options.log[level]('runner lost', { pid: this.#link.hello.pid });
+      this.#setLink({ state: 'connecting' });
+    }
+    return isAccepted;
+  }
+
+  async #greet(client: Client): Promise<boolean> {
+    const { log, greeted, replaceOthers } = this.#options;
     try {
       const hello = await client.call('hello', { version: protocolVersion });
-      const { version, pid, users, limits } = hello;
-      if (version !== protocolVersion) throw mismatch(version);
-      await this.#options.greeted?.(client, hello);
+      if (hello.version !== protocolVersion) throw mismatch(hello.version);
+      await greeted?.(client, hello);
       if (this.#stopped.signal.aborted) client.close();
-      this.#options.log.info('runner connected', { pid });
-      this.#become({ state: 'connected', client, pid, users, limits, since: new Date() });
+      log.info('runner connected', { pid: hello.pid });
+      this.#setLink({ state: 'connected', client, hello, since: new Date() });
       for (const listener of this.#onConnected) listener();
       return true;
     } catch (error) {
-      if (isMismatch(error) && this.#options.replaceOthers) await this.#turnOut(client);
+      const isMismatch = error instanceof AppError && error.code === 'protocol_mismatch';
+      if (isMismatch && replaceOthers) await this.#askToLeave(client);
       client.close();
       if (!(error instanceof AppError)) throw error;
-      const told = this.#link.state === 'refused';
-      if (!told) this.#options.log.error('runner refused', { code: error.code, message: error.message });
-      if (isMismatch(error) && !this.#options.replaceOthers) this.#become({ state: 'refused', error });
+      const { code, message } = error;
+      if (this.#link.state !== 'refused') log.error('runner refused', { code, message });
+      if (isMismatch && !replaceOthers) this.#setLink({ state: 'refused', error });
       return false;
     }
   }
 
-  /** Asks for what all versions understand. Where it fails the caller tries again, with the next one maybe. */
-  async #turnOut(client: CallClient<RunnerCalls>): Promise<void> {
-    this.#options.log.info('runner of another version told to leave');
+  /** Sends `leave`, which runners of all versions know. If that fails, the next connection tries again. */
+  async #askToLeave(client: Client): Promise<void> {
+    const { log } = this.#options;
+    log.info('runner of another version asked to leave');
     await client.call('leave', {}).catch((error: unknown) => {
       if (!(error instanceof AppError)) throw error;
-      this.#options.log.warn('runner of another version stays', { code: error.code, message: error.message });
+      log.warn('runner of another version stays', { code: error.code, message: error.message });
     });
   }
 
-  #become(link: Link): void {
+  #setLink(link: Link): void {
     this.#link = link;
-    if (link.state === 'connecting') this.#linked = Promise.withResolvers();
-    else this.#linked.resolve();
-  }
-
-  async #sleep(milliseconds: number): Promise<void> {
-    const { signal } = this.#stopped;
-    // Being told to stop is how this ends early, not an error.
-    await sleep(milliseconds, undefined, { signal }).catch((error: unknown) => {
-      if (!signal.aborted) throw error;
-    });
+    if (link.state === 'connecting') this.#decided = Promise.withResolvers();
+    else this.#decided.resolve();
   }
 }
 
-function isMismatch(error: unknown): error is AppError {
-  return error instanceof AppError && error.code === 'protocol_mismatch';
-}
-
-/** A connection, or undefined where nobody listens. */
+/** Returns a connection; undefined if nothing listens. */
 function connectTo(path: string): Promise<Socket | undefined> {
   return new Promise((resolve) => {
     const socket = connect(path);
@@ -242,27 +224,26 @@ function connectTo(path: string): Promise<Socket | undefined> {
   });
 }
 
-/** It is there and says nothing: what it runs goes on, and so would a successor. */
-function silent(pid: number | undefined): AppError {
+function stuck(pid: number): AppError {
   return new AppError(
     'runner_stuck',
-    `the process that runs the apps (pid ${pid}) has not answered for ${statusWithin / 1000} s`,
+    `the process that runs the apps (pid ${pid}) has not answered for ${queryTimeout / 1000} s`,
     {
-      hint: `Apps that run go on running. Where it does not come round: \`kill -9 ${pid}\`; Sluice starts another, and no app ends.`,
+      hint: `Running apps are not affected. If the process does not recover: \`kill -9 ${pid}\`; Sluice starts another, and no app ends.`,
     },
   );
 }
 
 function unavailable(): AppError {
   return new AppError('runner_unavailable', 'the process that runs the apps does not answer', {
-    hint: 'Apps that run go on running. `sluice up` starts it again by itself; its log tells why it ended.',
+    hint: 'Running apps are not affected. `sluice up` starts the process again; its log has the reason why it ended.',
   });
 }
 
 function mismatch(version: number): AppError {
   return new AppError(
     'protocol_mismatch',
-    `the running runner speaks version ${version} of the protocol, this server ${protocolVersion}`,
-    { hint: 'Stop Sluice and start it again, so that both are of one version.' },
+    `the runner speaks version ${version} of the protocol, and this server version ${protocolVersion}`,
+    { hint: 'Stop Sluice and start it again, so that both have the same version.' },
   );
 }

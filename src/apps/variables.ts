@@ -2,19 +2,19 @@ import { AppError } from '../errors/app-error.ts';
 import { readJson, writeJsonAtomic } from '../system/fs/files.ts';
 import { counted, formatBytes } from '../system/text/format.ts';
 
-/** The variables that the runner sets for every worker; SLUICE_… besides. */
+/** Variables that the runner sets for each worker, beside SLUICE_…. */
 const reservedNames = new Set(['PORT', 'NODE_APP_INSTANCE']);
 
 const reserved = 'set by Sluice itself';
 
-/** Linux starts no process with a longer `NAME=value`, its NUL counted: MAX_ARG_STRLEN, execve(2). */
+/** Longest `NAME=value` with its NUL for a process on Linux: MAX_ARG_STRLEN, execve(2). */
 const maxVariableBytes = 128 * 1024;
 
-/** Far below what execve takes for all variables and arguments together, a quarter of the stack limit of 8 MiB. */
+/** Limit of all variables, below that of execve for variables and arguments: a quarter of the stack limit of 8 MiB. */
 const maxTotalBytes = 1024 * 1024;
 
 /**
- * An app's own variables from the file `path`; none where there is no file.
+ * Reads the variables of an app from the file `path`; none if the file does not exist.
  * @throws AppError `invalid_env` that lists every fault of the file
  */
 export async function loadVariables(path: string): Promise<Record<string, string>> {
@@ -24,7 +24,7 @@ export async function loadVariables(path: string): Promise<Record<string, string
   return value;
 }
 
-/** Without what the parser says of a damaged file: it quotes what it stumbles over, which may be a secret. */
+/** Reads a file of variables. Leaves out the error of the parser, which may quote a secret. */
 async function readEnvFile(path: string): Promise<unknown> {
   try {
     return await readJson(path);
@@ -38,7 +38,7 @@ async function readEnvFile(path: string): Promise<unknown> {
 
 /**
  * Replaces the variables in the file `path`, which only its owner may read.
- * @throws AppError `invalid_env` that lists every fault; the file is then as it was
+ * @throws AppError `invalid_env` that lists every fault; the file then keeps its content
  */
 export async function saveVariables(path: string, env: Record<string, string>): Promise<void> {
   assertVariables(env, 'the new environment');
@@ -91,7 +91,7 @@ function variableFault(name: string, value: unknown): string | undefined {
   return undefined;
 }
 
-/** As the kernel counts: with the `=` and a NUL. */
+/** Returns the size that the kernel counts, with the `=` and a NUL. */
 function variableBytes(name: string, value: string): number {
   return Buffer.byteLength(name) + Buffer.byteLength(value) + 2;
 }

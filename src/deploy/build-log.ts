@@ -2,42 +2,42 @@ import { createWriteStream, type WriteStream } from 'node:fs';
 import { finished } from 'node:stream/promises';
 import { formatBytes } from '../system/text/format.ts';
 
-/** What one build may put into its log, in bytes: one that prints without end must not fill the disk. */
+/** Limit of a build's output in its log, in bytes: a build that prints without end must not fill the disk. */
 const maxOutput = 32 * 1024 ** 2;
 
 /**
- * The log of one build. It keeps its file open, so that lines go on arriving when the release's directory is renamed.
- * A log that cannot be written is told once, and fails nothing.
+ * Log of one build. Keeps its file open, because the directory of the release is renamed. If the log cannot be written,
+ * the error is reported once, and the build continues.
  */
 export class BuildLog {
   readonly #file: WriteStream;
   readonly #written: Promise<void>;
-  /** written together: a line by itself would cost several times its own size for as long as it waits */
-  #waiting = '';
+  /** lines that are written together: each waiting write takes several times the memory of a short line */
+  #pending = '';
   #output = 0;
 
-  constructor(path: string, whenLost: (error: unknown) => void) {
+  constructor(path: string, onLost: (error: unknown) => void) {
     this.#file = createWriteStream(path, { flags: 'a', mode: 0o600 });
-    this.#written = finished(this.#file).catch(whenLost);
+    this.#written = finished(this.#file).catch(onLost);
   }
 
-  /** For what the build and the app print: left out where there has been too much of it. */
+  /** Writes a line of output, unless the output has exceeded its limit. */
   offer(line: string): void {
     if (this.#output > maxOutput) return;
     this.#output += Buffer.byteLength(line) + 1;
     this.write(line);
     if (this.#output > maxOutput) {
-      this.write(`… what else is printed is left out here: it is more than ${formatBytes(maxOutput)}`);
+      this.write(`… more output is left out: a build log has at most ${formatBytes(maxOutput)}`);
     }
   }
 
-  /** For what must be in it. */
+  /** Writes a line, whatever the log has. */
   write(line: string): void {
-    if (this.#waiting === '') setImmediate(() => this.#flush());
-    this.#waiting += `${line}\n`;
+    if (this.#pending === '') setImmediate(() => this.#flush());
+    this.#pending += `${line}\n`;
   }
 
-  /** All lines are in the file when this returns. */
+  /** Writes all lines and closes the file. */
   async end(): Promise<void> {
     this.#flush();
     this.#file.end();
@@ -45,7 +45,7 @@ export class BuildLog {
   }
 
   #flush(): void {
-    if (this.#file.writable && this.#waiting !== '') this.#file.write(this.#waiting);
-    this.#waiting = '';
+    if (this.#file.writable && this.#pending !== '') this.#file.write(this.#pending);
+    this.#pending = '';
   }
 }

@@ -104,14 +104,14 @@ const broken: Broken[] = [
   },
 ];
 
-test('a broken release changes nothing', async (t) => {
+test('A broken release changes nothing', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('what is live'));
   const { url } = await sluice.status('shop');
   await using visitor = new Visitor(url);
 
   for (const { name, files, code, step, message } of broken) {
-    await t.test(`${name} is told as ${code}`, async () => {
+    await t.test(`${name} fails with ${code}`, async () => {
       const error = await sluice.deploy('shop', files).then(
         () => assert.fail('it went live'),
         (thrown: unknown) => thrown,
@@ -139,7 +139,7 @@ test('a broken release changes nothing', async (t) => {
   assert.ok(answers > 100, `${answers} requests were answered meanwhile`);
 });
 
-test('a port written into the code is adopted, and told', async (t) => {
+test('A port in the code is redirected to the port of the app, with a notice', async (t) => {
   const sluice = await startSluice(t);
   const release = await sluice.deploy(
     'fixed',

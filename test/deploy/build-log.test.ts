@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { BuildLog } from '../../src/deploy/build-log.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-test('lines that wait to be written take little more memory than their text', async (t) => {
+test('Lines that wait to be written take little more memory than their text', async (t) => {
   const path = join(await temporaryDirectory(t), 'build.log');
   const log = new BuildLog(path, (error) => assert.fail(String(error)));
   const before = process.memoryUsage();
@@ -18,7 +18,7 @@ test('lines that wait to be written take little more memory than their text', as
   assert.ok(grown < 10 * text.length, `${grown} bytes for ${text.length}`);
 });
 
-test('of a build that prints without end, the beginning is kept, and all that must be told', async (t) => {
+test('A build log is cut if a build prints too much, but steps and notices stay in it', async (t) => {
   const path = join(await temporaryDirectory(t), 'build.log');
   const log = new BuildLog(path, (error) => assert.fail(String(error)));
   const line = 'x'.repeat(1023);
@@ -27,6 +27,6 @@ test('of a build that prints without end, the beginning is kept, and all that mu
   await log.end();
   const lines = (await readFile(path, 'utf8')).trimEnd().split('\n');
   assert.ok(lines.length > 32_000 && lines.length < 33_000, `${lines.length} lines`);
-  assert.match(lines.at(-2) ?? '', /left out here: it is more than 32 MiB/);
+  assert.match(lines.at(-2) ?? '', /more output is left out: a build log has at most 32 MiB/);
   assert.equal(lines.at(-1), 'failed: it printed too much');
 });

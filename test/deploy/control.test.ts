@@ -17,7 +17,7 @@ import { waitFor } from '../support/wait.ts';
 
 const clients = 16;
 
-test('controlled under load, an app loses no request', async (t) => {
+test('Restart, scale and stop under load lose no request', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', {
     'server.js': await readFile(join(apps, 'plain.cjs'), 'utf8'),
@@ -27,35 +27,32 @@ test('controlled under load, an app loses no request', async (t) => {
   const post = (verb: string, body?: unknown) => sluice.call('POST', `/v1/apps/shop/${verb}`, body);
 
   const changes: [what: string, change: () => Promise<unknown>, workers: number][] = [
-    ['scaled up', () => post('scale', { workers: 3 }), 3],
-    ['scaled down', () => post('scale', { workers: 2 }), 2],
-    ['restarted', () => post('restart'), 2],
+    ['Scaled up', () => post('scale', { workers: 3 }), 3],
+    ['Scaled down', () => post('scale', { workers: 2 }), 2],
+    ['Restarted', () => post('restart'), 2],
   ];
   for (const [what, change, workers] of changes) {
-    await t.test(
-      `${what}: every request is answered, and afterwards by the new workers, each of them`,
-      async (t) => {
-        const load = loadOn(t, port);
-        const before = await generations(sluice);
-        await flows(load);
-        await change();
-        const changed = performance.now();
-        const after = await openWorkers(sluice);
-        assert.equal(after.length, workers);
-        await waitFor(() => load.answeringSince(changed).length === workers, { what: 'all workers' });
-        const { samples, errors } = await load.stop();
-        t.diagnostic(`${samples.length} requests, ${errors.length} lost`);
-        assert.deepEqual(errors, []);
-        assert.deepEqual(load.answeringSince(changed), after);
-        const all = new Map([...before, ...(await generations(sluice))]);
-        const marked = samples.map((sample) => ({ ...sample, mark: all.get(sample.pid) ?? Number.NaN }));
-        assert.equal(new Set(marked.map(({ mark }) => mark)).size, 2);
-        assert.deepEqual(orderViolations({ samples: marked }), []);
-      },
-    );
+    await t.test(`${what}: each request is answered, and afterwards by all new workers`, async (t) => {
+      const load = loadOn(t, port);
+      const before = await generations(sluice);
+      await flows(load);
+      await change();
+      const changed = performance.now();
+      const after = await openWorkers(sluice);
+      assert.equal(after.length, workers);
+      await waitFor(() => load.answeringSince(changed).length === workers, { what: 'all workers' });
+      const { samples, errors } = await load.stop();
+      t.diagnostic(`${samples.length} requests, ${errors.length} lost`);
+      assert.deepEqual(errors, []);
+      assert.deepEqual(load.answeringSince(changed), after);
+      const all = new Map([...before, ...(await generations(sluice))]);
+      const marked = samples.map((sample) => ({ ...sample, mark: all.get(sample.pid) ?? Number.NaN }));
+      assert.equal(new Set(marked.map(({ mark }) => mark)).size, 2);
+      assert.deepEqual(orderViolations({ samples: marked }), []);
+    });
   }
 
-  await t.test('stopped: what was in flight is answered, and nothing that is asked later', async (t) => {
+  await t.test('A stop answers requests in flight, and refuses later ones', async (t) => {
     const inFlight = await Promise.all(Array.from({ length: 8 }, () => Upload.begin(port)));
     const load = loadOn(t, port);
     await flows(load);
@@ -73,7 +70,7 @@ test('controlled under load, an app loses no request', async (t) => {
     assert.deepEqual([state, workers], ['stopped', []]);
   });
 
-  await t.test('started again: from the first answer on none is lost', async (t) => {
+  await t.test('After a start, no request is lost from the first answer on', async (t) => {
     const load = loadOn(t, port);
     await post('start');
     await flows(load);
@@ -93,10 +90,10 @@ test('controlled under load, an app loses no request', async (t) => {
   });
 });
 
-/** As many apps are started at a time; see recover.ts. */
+/** Number of apps that start at the same time: see recover.ts. */
 const atATime = Math.max(2, availableParallelism());
 
-test('after a reboot', async (t) => {
+test('After a reboot', async (t) => {
   const sluice = await startSluice(t);
   // By name those that were used last come last.
   const old = Array.from({ length: atATime }, (_, index) => `app-${index}`);
@@ -111,25 +108,22 @@ test('after a reboot', async (t) => {
   await lastUsed(sluice, 'stopped', { log: 0, generation: 0 });
   await sluice.up();
 
-  await t.test('all apps that ran run again, each with its own release', async () => {
+  await t.test('All apps that ran run again, each with its own release', async () => {
     for (const name of all) await sluice.untilRunning(name);
     for (const name of all) assert.equal(await sluice.get(name), name);
   });
 
-  await t.test(
-    'those that were used last, by a switch or by a line in the log, were started first',
-    async () => {
-      const starts = all.map(async (name) => {
-        const { workers } = await sluice.status(name);
-        return { name, at: workers[0]?.startedAt as string };
-      });
-      const order = (await Promise.all(starts)).sort((a, b) => (a.at < b.at ? -1 : 1));
-      const first = order.slice(0, atATime).map(({ name }) => name);
-      assert.ok(first.includes('switched') && first.includes('wrote'), first.join(', '));
-    },
-  );
+  await t.test('Apps with the latest switch or line in the log start first', async () => {
+    const starts = all.map(async (name) => {
+      const { workers } = await sluice.status(name);
+      return { name, at: workers[0]?.startedAt as string };
+    });
+    const order = (await Promise.all(starts)).sort((a, b) => (a.at < b.at ? -1 : 1));
+    const first = order.slice(0, atATime).map(({ name }) => name);
+    assert.ok(first.includes('switched') && first.includes('wrote'), first.join(', '));
+  });
 
-  await t.test('one that was stopped stays so', async () => {
+  await t.test('A stopped app stays stopped', async () => {
     const { state, workers } = await sluice.status('stopped');
     assert.deepEqual([state, workers], ['stopped', []]);
     const tried = (await sluice.log()).filter(({ msg, app }) => msg === 'app started' && app === 'stopped');
@@ -137,7 +131,7 @@ test('after a reboot', async (t) => {
   });
 });
 
-test('after a reboot, apps that hang while they boot do not hold up those behind them', async (t) => {
+test('After a reboot, apps that hang while they boot do not delay the others for long', async (t) => {
   const sluice = await startSluice(t);
   const flag = join(sluice.home, 'hang');
   const code = `
@@ -167,7 +161,7 @@ function loadOn(t: TestContext, port: number): Load {
   return load;
 }
 
-/** Until every client has been answered, some time. */
+/** Waits until each client has had some answers. */
 function flows(load: Load): Promise<unknown> {
   const before = load.answered;
   return waitFor(() => load.answered > before + 5 * clients, { what: 'the load' });
@@ -184,7 +178,7 @@ async function generations(sluice: Sluice): Promise<[pid: number, generation: nu
   return workers.map(({ pid, generation }) => [pid, generation]);
 }
 
-/** A request that the app is known to have, and whose end it waits for. */
+/** Request that the app has received in part. */
 class Upload {
   readonly #socket: Socket;
   readonly #closed: Promise<unknown>;
@@ -208,7 +202,7 @@ class Upload {
     return upload;
   }
 
-  /** @returns all that came, to the end of the connection */
+  /** Sends the rest, and returns all output until the connection ends. */
   async finish(): Promise<string> {
     this.#socket.write('body');
     await this.#closed;
@@ -228,7 +222,7 @@ async function isRefused(port: number): Promise<boolean> {
   }
 }
 
-/** Everything is gone at once, and nobody had the time to say so. */
+/** Kills the server, the runner and all apps at once. */
 async function reboot(sluice: Sluice): Promise<void> {
   const { runner } = await sluice.call<{ runner: { pid: number } }>('GET', '/v1/status');
   await sluice.kill();
@@ -240,7 +234,7 @@ async function reboot(sluice: Sluice): Promise<void> {
   }
 }
 
-/** Sets back the clock of what tells when an app was used, by so many minutes. */
+/** Sets the times of an app's log and last switch to so many minutes ago. */
 async function lastUsed(
   sluice: Sluice,
   app: string,

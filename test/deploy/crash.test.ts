@@ -14,12 +14,12 @@ import { waitFor } from '../support/wait.ts';
 const preload = fileURLToPath(new URL('../support/crash-at-step.ts', import.meta.url));
 const env = { NODE_OPTIONS: `--import=${preload}` };
 
-/** From here on the new release has the traffic. */
+/** Steps at which the new release has the traffic. */
 const afterSwitch: DeployStep[] = ['record', 'postSwitch', 'clean'];
 const ofBuild: DeployStep[] = ['install', 'build', 'prune'];
 const ofHooks: DeployStep[] = ['preBuild', 'postBuild', 'preSwitch', 'postSwitch'];
 
-test('killed at any step of a deploy, the server comes back to the old release or the new one', async (t) => {
+test('A server that is killed at any step of a deploy starts again with the old or the new release', async (t) => {
   const sluice = await startSluice(t, { env });
   await sluice.deploy('shop', answering('release 1'));
   const { url } = await sluice.status('shop');
@@ -71,7 +71,7 @@ async function crashAt(sluice: Sluice, step: DeployStep, deploy: () => Promise<u
   assert.ok(!existsSync(marker), `the deploy got to ${step}`);
 }
 
-/** Nothing is left of what was under way: no files, no link that leads elsewhere, no worker. */
+/** Checks that the interrupted deploy left no files, no wrong link and no worker. */
 async function assertTidy(sluice: Sluice, live: number): Promise<void> {
   const paths = sluice.paths.environment({ app: 'shop', environment: 'production' });
   assert.deepEqual(await readdir(paths.staging), []);

@@ -5,26 +5,26 @@ import type { AppStatus } from '../../src/apps/status.ts';
 import { answering } from '../support/apps.ts';
 import { startSluice } from '../support/server.ts';
 
-test('an app whose state is damaged on the disk', async (t) => {
+test('An app whose state file is damaged', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('broken', answering('x'));
   await sluice.deploy('shop', answering('one'));
   await writeFile(sluice.paths.environment({ app: 'broken', environment: 'production' }).state, '{ oops');
   const names = async () => (await sluice.call<AppStatus[]>('GET', '/v1/apps')).map(({ name }) => name);
 
-  await t.test('says itself what is wrong with it', async () => {
+  await t.test('Its status call reports the damage', async () => {
     await assert.rejects(sluice.status('broken'), {
       code: 'invalid_settings',
       message: /app\.json is not valid JSON/,
     });
   });
 
-  await t.test('keeps the others neither from being listed nor from being created', async () => {
+  await t.test('Other apps are listed and created', async () => {
     assert.deepEqual(await names(), ['shop']);
     assert.equal((await sluice.deploy('blog', answering('two'))).state, 'live');
   });
 
-  await t.test('nor the server from starting, and running them', async () => {
+  await t.test('The server starts and runs the other apps', async () => {
     assert.equal(await sluice.stop(), 0);
     await sluice.up();
     await sluice.untilRunning('shop');
@@ -33,7 +33,7 @@ test('an app whose state is damaged on the disk', async (t) => {
   });
 });
 
-test('a deploy that fails while it waits for its turn leaves the turn to the next one', async (t) => {
+test('A deploy that fails while it has the turn passes the turn on', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('one'));
   const { record } = sluice.paths.environment({ app: 'shop', environment: 'production' }).release(1);
@@ -45,7 +45,7 @@ test('a deploy that fails while it waits for its turn leaves the turn to the nex
   assert.equal((await sluice.deploy('shop', answering('three'))).state, 'live');
 });
 
-test('a damaged record of the live release blocks neither deploys nor rollbacks', async (t) => {
+test('A damaged record of the live release blocks neither deploys nor rollbacks', async (t) => {
   const sluice = await startSluice(t);
   const damage = (release: number) =>
     writeFile(

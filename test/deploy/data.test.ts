@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { running } from '../support/apps.ts';
 import { startSluice } from '../support/server.ts';
 
-/** Keeps a SQLite database and a directory in its tree, as an app does that was written for one place on one server. */
+/** App that keeps a SQLite database and uploads in its own tree. */
 const keeper = `
   const { DatabaseSync } = require('node:sqlite');
   const { mkdirSync, readdirSync, writeFileSync } = require('node:fs');
@@ -23,30 +23,30 @@ const keeper = `
   }).listen(process.env.PORT);
 `;
 
-test('data that an app keeps in its release', async (t) => {
+test('Data that an app keeps in its release', async (t) => {
   const sluice = await startSluice(t);
   const shared = ['todo.db', 'uploads'];
 
-  await t.test('a deploy tells what the live release has written and the next one will not see', async () => {
+  await t.test('A deploy names files of the live release that the next release does not get', async () => {
     await sluice.deploy('left', running(keeper));
     await sluice.get('left', '/milk');
     const { notices } = await sluice.deploy('left', running(keeper));
     const [notice] = notices.filter(({ code }) => code === 'data_left_behind');
     assert.equal(
       notice?.message,
-      'release 1 wrote todo.db, uploads/ since it went live, which stays behind in release 1',
+      'release 1 wrote todo.db, uploads/ since it went live; the new release does not get these files',
     );
     assert.match(notice?.hint ?? '', /"shared".*sluice rollback left 1/);
     assert.equal(await sluice.get('left'), ' ');
   });
 
-  await t.test('the way back that it names brings the data into the next release', async () => {
+  await t.test('A rollback, as the notice says, brings the data into the next release', async () => {
     await sluice.rollback('left', 1);
     await sluice.deploy('left', running(keeper, { shared }));
     assert.equal(await sluice.get('left'), 'milk milk');
   });
 
-  await t.test('what becomes shared is taken over from the live release, and nothing is told', async () => {
+  await t.test('A path that becomes shared is taken from the live release, without a notice', async () => {
     await sluice.deploy('kept', running(keeper));
     await sluice.get('kept', '/milk');
     const brought = { ...running(keeper, { shared }), 'uploads/brought': '' };
@@ -58,14 +58,14 @@ test('data that an app keeps in its release', async (t) => {
     assert.match(log, /^shared from now on, as release 1 left it: todo\.db, uploads$/m);
   });
 
-  await t.test('the release that it was taken from has it, too, after a rollback', async () => {
+  await t.test('After a rollback, the former release has the shared data, too', async () => {
     await sluice.rollback('kept', 1);
     assert.equal(await sluice.get('kept', '/eggs'), 'milk,bread,eggs bread,eggs,milk');
     await sluice.rollback('kept', 2);
     assert.equal(await sluice.get('kept'), 'milk,bread,eggs bread,eggs,milk');
   });
 
-  await t.test('what cannot be taken over, since something else is shared there, is told', async () => {
+  await t.test('A notice names files that cannot be shared because the shared path exists', async () => {
     await sluice.deploy('both', running(keeper, { shared: ['uploads'] }));
     await sluice.deploy('both', running(keeper));
     await sluice.get('both', '/milk');
@@ -73,7 +73,7 @@ test('data that an app keeps in its release', async (t) => {
     assert.match(notices[0]?.message ?? '', /^release 2 wrote uploads\/ since/);
   });
 
-  await t.test('a deploy that fails after that takes nothing from the live release', async () => {
+  await t.test('A deploy that fails later takes nothing from the live release', async () => {
     await sluice.deploy('live', running(keeper));
     await sluice.get('live', '/milk');
     await assert.rejects(sluice.deploy('live', running('process.exit(1)', { shared })));

@@ -14,7 +14,7 @@ async function buildLog(app: string, release: number): Promise<string> {
   return (await sluice.request(`/v1/apps/${app}/releases/${release}/log`)).text();
 }
 
-test('hooks run at their moments, once each, and what they print is in the log', async () => {
+test('Each hook runs once, at its step, and its output is in the log', async () => {
   const seen = join(sluice.home, 'seen');
   const note = (what: string) =>
     `echo ${what} ran; echo ${what} $(pwd) $(ls node_modules 2>/dev/null | grep -c builder) >> ${seen}`;
@@ -56,7 +56,7 @@ test('hooks run at their moments, once each, and what they print is in the log',
   assert.equal(log.match(/^\w+ ran$/gm)?.length, 4);
 });
 
-test('preSwitch has what the workers have, before there are any; a value that it prints is masked', async () => {
+test('preSwitch has the environment of the workers, and its output is masked', async () => {
   await sluice.call('PATCH', '/v1/apps/migrated/env', { DATABASE_URL: 'postgres://secret-password@db' });
   const migrated = join(sluice.home, 'migrated');
   const hooks = {
@@ -86,7 +86,7 @@ test('preSwitch has what the workers have, before there are any; a value that it
   assert.doesNotMatch(log, /secret-password/);
 });
 
-test('a preSwitch that fails stops the deploy, and what is live stays live', async () => {
+test('A failed preSwitch stops the deploy, and the live release stays', async () => {
   await sluice.deploy('failing', answering('good'));
   const hooks = { preSwitch: 'echo "relation does not exist" >&2; exit 7' };
   await assert.rejects(
@@ -102,7 +102,7 @@ test('a preSwitch that fails stops the deploy, and what is live stays live', asy
   assert.equal(await sluice.get('failing'), 'good');
 });
 
-test('a preBuild and a postBuild that fail are told with their step; one that takes too long is ended', async () => {
+test('A failed preBuild or postBuild is reported with its step, and a hook ends at its timeout', async () => {
   for (const hook of ['preBuild', 'postBuild']) {
     await assert.rejects(sluice.deploy('stuck', answering('never', { hooks: { [hook]: 'false' } })));
     assert.equal((await sluice.releases('stuck'))[0]?.error?.step, hook);
@@ -114,7 +114,7 @@ test('a preBuild and a postBuild that fail are told with their step; one that ta
   );
 });
 
-test('a postSwitch that fails leaves the release live, with a notice', async () => {
+test('A failed postSwitch leaves the release live, with a notice', async () => {
   const hooks = { postSwitch: 'echo no cache here; exit 1' };
   const release = await sluice.deploy('noticed', answering('live', { hooks }));
   assert.equal(release.state, 'live');
@@ -127,7 +127,7 @@ test('a postSwitch that fails leaves the release live, with a notice', async () 
   assert.equal(await sluice.get('noticed'), 'live');
 });
 
-test('a rollback does not wait for a hook that takes its time', async () => {
+test('A rollback does not wait for a hook', async () => {
   const [started, go] = [join(sluice.home, 'started'), join(sluice.home, 'go')];
   await sluice.deploy('hasty', answering('one'));
   const hooks = { postSwitch: `touch ${started}; until [ -e ${go} ]; do sleep 0.05; done` };
@@ -140,7 +140,7 @@ test('a rollback does not wait for a hook that takes its time', async () => {
   assert.equal((await deploy).state, 'retained');
 });
 
-test('a server that is stopped does not wait for a hook, and the release stays live', async (t) => {
+test('A server that stops does not wait for a hook, and the release stays live', async (t) => {
   const own = await startSluice(t);
   const started = join(own.home, 'started');
   const hooks = { postSwitch: `touch ${started}; sleep 60` };
@@ -152,7 +152,7 @@ test('a server that is stopped does not wait for a hook, and the release stays l
   assert.equal((await deploy).state, 'live');
 });
 
-test('a rollback and a restart run no hooks', async () => {
+test('A rollback and a restart run no hooks', async () => {
   const ran = join(sluice.home, 'ran');
   const hooks = { preSwitch: `echo ran >> ${ran}`, postSwitch: `echo ran >> ${ran}` };
   await sluice.deploy('quiet', answering('one', { hooks }));
@@ -165,7 +165,7 @@ test('a rollback and a restart run no hooks', async () => {
   assert.equal(await readFile(ran, 'utf8'), '');
 });
 
-test('a process that a hook leaves running is killed, and the log says so', async () => {
+test('A process that a hook leaves running is killed and logged', async () => {
   await sluice.deploy('leaving', answering('one', { hooks: { preSwitch: 'sleep 300 & echo migrated' } }));
   assert.match(
     await buildLog('leaving', 1),

@@ -7,49 +7,49 @@ import { answering, running } from '../support/apps.ts';
 import { startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
 
-test('releases and the way back', async (t) => {
+test('Releases and rollbacks', async (t) => {
   const sluice = await startSluice(t);
 
-  await t.test(
-    'an upload goes live, a second takes its place, a rollback brings the first back',
-    async () => {
-      assert.equal((await sluice.deploy('shop', answering('one'))).state, 'live');
-      assert.equal(await sluice.get('shop'), 'one');
-      assert.equal((await sluice.deploy('shop', answering('two'))).number, 2);
-      assert.equal(await sluice.get('shop'), 'two');
-      const back = await sluice.rollback('shop');
-      assert.deepEqual([back.number, back.state], [1, 'live']);
-      assert.equal(await sluice.get('shop'), 'one');
-      const { current } = sluice.paths.environment({ app: 'shop', environment: 'production' });
-      assert.equal(await readlink(current), join('releases', '1'));
-    },
-  );
+  await t.test('A second upload replaces the first, and a rollback restores the first', async () => {
+    assert.equal((await sluice.deploy('shop', answering('one'))).state, 'live');
+    assert.equal(await sluice.get('shop'), 'one');
+    assert.equal((await sluice.deploy('shop', answering('two'))).number, 2);
+    assert.equal(await sluice.get('shop'), 'two');
+    const back = await sluice.rollback('shop');
+    assert.deepEqual([back.number, back.state], [1, 'live']);
+    assert.equal(await sluice.get('shop'), 'one');
+    const { current } = sluice.paths.environment({ app: 'shop', environment: 'production' });
+    assert.equal(await readlink(current), join('releases', '1'));
+  });
 
-  await t.test('a rollback forward, by number, works too', async () => {
+  await t.test('A rollback to a newer release works, too', async () => {
     assert.equal((await sluice.rollback('shop', 2)).number, 2);
     assert.equal(await sluice.get('shop'), 'two');
   });
 
-  await t.test('one that never was live is refused, and the ones that can be had are named', async () => {
-    await assert.rejects(sluice.deploy('shop', running('process.exit(1)')));
-    await assert.rejects(sluice.rollback('shop', 3), {
-      code: 'nothing_to_roll_back_to',
-      message: 'release 3 never was live',
-      hint: 'Releases that shop can go back to: 1.',
-    });
-  });
+  await t.test(
+    'A rollback to a release that never was live is refused, and the hint names others',
+    async () => {
+      await assert.rejects(sluice.deploy('shop', running('process.exit(1)')));
+      await assert.rejects(sluice.rollback('shop', 3), {
+        code: 'nothing_to_roll_back_to',
+        message: 'release 3 never was live',
+        hint: 'Releases that shop can go back to: 1.',
+      });
+    },
+  );
 
-  await t.test('one that is not there is refused', async () => {
+  await t.test('A rollback to a missing release is refused', async () => {
     await assert.rejects(sluice.rollback('shop', 77), { code: 'release_not_found' });
     await assert.rejects(sluice.rollback('nobody'), { code: 'app_not_found' });
   });
 
-  await t.test('where there is only one release, there is nothing to go back to', async () => {
+  await t.test('A rollback of an app with one release is refused', async () => {
     await sluice.deploy('solo', answering('one'));
     await assert.rejects(sluice.rollback('solo'), { code: 'nothing_to_roll_back_to' });
   });
 
-  await t.test('as many releases are kept as the app says; the record of the others stays', async () => {
+  await t.test('An app keeps as many releases as it sets, and the records of all', async () => {
     for (const text of ['one', 'two', 'three', 'four']) {
       await sluice.deploy('kept', answering(text, { keepReleases: 2 }));
     }
@@ -60,7 +60,7 @@ test('releases and the way back', async (t) => {
     await assert.rejects(sluice.rollback('kept', 1), { code: 'nothing_to_roll_back_to' });
   });
 
-  await t.test('shared paths outlive releases', async () => {
+  await t.test('Shared paths outlive releases', async () => {
     const appends = `
       const { appendFileSync, readFileSync } = require('node:fs');
       require('node:http').createServer((request, response) => {
@@ -77,7 +77,7 @@ test('releases and the way back', async (t) => {
     assert.equal(await readFile(join(shared, 'data/book'), 'utf8'), 'first x');
   });
 
-  await t.test('an app that is destroyed leaves nothing, and its name is free again', async () => {
+  await t.test('A destroyed app leaves nothing, and its name is free again', async () => {
     const { workers } = await sluice.status('book');
     await sluice.call('DELETE', '/v1/apps/book?confirm=book');
     await assert.rejects(sluice.status('book'), { code: 'app_not_found' });
@@ -89,7 +89,7 @@ test('releases and the way back', async (t) => {
     assert.equal((await sluice.deploy('book', answering('again'))).number, 1);
   });
 
-  await t.test('what was done is in the history', async () => {
+  await t.test('The history has all changes', async () => {
     const lines = (await readFile(sluice.paths.events, 'utf8')).trim().split('\n');
     const events = lines.map((line) => JSON.parse(line)).filter(({ app }) => app === 'shop');
     assert.deepEqual(

@@ -40,7 +40,7 @@ async function newSite(t: TestContext): Promise<Environment> {
   return new Environment(appliance, target, async () => []);
 }
 
-/** What the runner is told of a release that was written down with `run`. */
+/** Returns the specification of a release with the plan `run`. */
 async function specOf(environment: Environment, run: object, changes?: SpecChanges) {
   const { number } = await environment.store.allocate({ kind: 'upload', by: 'local', ...noCommit });
   await environment.store.update(number, { run: run as RunPlan });
@@ -50,7 +50,7 @@ async function specOf(environment: Environment, run: object, changes?: SpecChang
 
 const plain = { script: 'server.js', args: [], nodeArgs: [], env: {}, workers: 2 };
 
-test('the runner is told what else runs, when it is started again, and how its log is kept', async (t) => {
+test('The runner gets background processes, restart rules and log settings', async (t) => {
   const environment = await newSite(t);
   const background = {
     name: 'mail',
@@ -87,13 +87,13 @@ test('the runner is told what else runs, when it is started again, and how its l
   });
 });
 
-test('the values of variables that are tried are masked, and not those they take the place of', async (t) => {
+test('The values of a trial are masked, and the former values are not', async (t) => {
   const run = { ...plain, settings: appSettings(), background: [] };
   const spec = await specOf(await newSite(t), run, { env: { TOKEN: 'new', OTHER: 'x' } });
   assert.deepEqual(spec.log.secrets, ['new', 'x']);
 });
 
-test('a release from before there were background processes and settings of supervision runs with their defaults', async (t) => {
+test('A release of an older version runs with defaults for newer settings', async (t) => {
   const environment = await newSite(t);
   const now = appSettings({ drainTimeout: '7s' });
   const known = ['health', 'waitReady', 'bootTimeout', 'settleTime', 'drainTimeout', 'killTimeout', 'hooks'];
@@ -104,7 +104,7 @@ test('a release from before there were background processes and settings of supe
   assert.equal(spec.log.overflow, 'wait');
 });
 
-test('a damaged plan in a record does not keep the others from being listed', async (t) => {
+test('A record with a damaged plan does not hide other releases', async (t) => {
   const environment = await newSite(t);
   const { number } = await environment.store.allocate({ kind: 'upload', by: 'local', ...noCommit });
   const { record } = environment.paths.staged(number);

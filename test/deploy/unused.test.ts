@@ -27,7 +27,7 @@ async function assertNoTrace(app: string): Promise<void> {
   );
 }
 
-test('a refused first deploy leaves no app: a bad archive, bad settings, or no start file', async () => {
+test('A refused first deploy leaves no app: a bad archive, bad settings, or no start file', async () => {
   const { release, error } = await upload('refused', new Uint8Array(Buffer.from('no archive')));
   assert.deepEqual([error.code, release], ['archive_unreadable', null]);
   await assertNoTrace('refused');
@@ -42,7 +42,7 @@ test('a refused first deploy leaves no app: a bad archive, bad settings, or no s
   assert.equal(number, 1);
 });
 
-test('an app stays when its only variable is removed, or when a call finds no release to start', async () => {
+test('An app stays when its only variable is removed, or when a call finds no release to start', async () => {
   const setEnv = (changes: Record<string, string | null>) =>
     sluice.call('PATCH', '/v1/apps/kept/env', changes);
   await setEnv({ GREETING: 'hello' });
@@ -52,7 +52,7 @@ test('an app stays when its only variable is removed, or when a call finds no re
   assert.equal((await sluice.status('kept')).state, 'empty');
 });
 
-test('a list of all apps does not fail if an unused app is removed meanwhile', async () => {
+test('A list of all apps does not fail if an unused app is removed meanwhile', async () => {
   let over = false;
   const list = async () => {
     while (!over) await sluice.call('GET', '/v1/apps');
@@ -71,7 +71,7 @@ test('a list of all apps does not fail if an unused app is removed meanwhile', a
   );
 });
 
-test('a refused first push leaves neither an app nor a repository', async (t) => {
+test('A refused first push leaves neither an app nor a repository', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.commit('One', unusable);
   const { code, output } = await checkout.try('push', sluice.gitUrl('pushed'), 'main');
@@ -83,7 +83,7 @@ test('a refused first push leaves neither an app nor a repository', async (t) =>
   await assertNoTrace('pushed');
 });
 
-test('an app stays if it has a failed build, a variable, another environment, or a release', async () => {
+test('An app stays if it has a failed build, a variable, another environment, or a release', async () => {
   await assert.rejects(sluice.deploy('built', running('process.exit(1)')), { code: 'boot_exited' });
   assert.equal((await sluice.releases('built'))[0]?.state, 'failed');
   await sluice.call('PATCH', '/v1/apps/variables/env', { WORD: 'kept' });
@@ -100,7 +100,7 @@ test('an app stays if it has a failed build, a variable, another environment, or
   assert.equal(await sluice.get('live'), 'live');
 });
 
-test('refused first deploys do not disturb a good one at the same time', async () => {
+test('Refused first deploys do not disturb a good one at the same time', async () => {
   const good = sluice.deploy('many', answering('good'));
   const all = await Promise.allSettled([
     good,

@@ -9,7 +9,7 @@ import { apps } from '../support/runner.ts';
 import { type Sluice, startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
 
-/** How long each is under load at least, in ms. */
+/** Shortest time of each under load, in ms. */
 const duration = 20_000;
 const kills = 4;
 const clients = 16;
@@ -53,14 +53,14 @@ for (const [what, happen] of Object.entries(ways)) {
   });
 }
 
-/** Lets the load go on for a while, and sees that it does. */
+/** Lets the load continue for a while, and checks that it does. */
 async function quietly(load: Load, milliseconds: number): Promise<void> {
   const before = load.answered;
   const end = performance.now() + milliseconds;
   await waitFor(() => performance.now() > end && load.answered > before, { timeout: 60_000 });
 }
 
-/** Until a runner has the app in its care, with all its workers. */
+/** Waits until a runner supervises the app with all its workers. */
 async function inCare(sluice: Sluice): Promise<void> {
   await waitFor(
     async () => {

@@ -189,7 +189,7 @@ function job(script: string, memory: number) {
   return runner.client.call('job', { job: spec(script), limits: jobLimits(memory) });
 }
 
-/** How long the neighbour takes to answer while something goes on. */
+/** Measures the response times of the neighbour meanwhile. */
 async function latency(goesOn: () => Promise<void>): Promise<string> {
   const times: number[] = [];
   let errors = 0;
@@ -220,7 +220,7 @@ async function spinAll(port: number, pids: number[]): Promise<void> {
   }
 }
 
-/** What each group of processes got of the processor within 10 s, in ticks: less is noise where others use the machine, too. */
+/** Measures the CPU time of each group of processes within 10 s, in ticks. A shorter time is noisy on a shared machine. */
 async function cpuOf(groups: number[][]): Promise<number[]> {
   const ticks = (pids: number[]) =>
     pids.reduce((sum, one) => {
@@ -238,7 +238,7 @@ function pidsOf(part: string): number[] {
   return lines.filter((line) => line.includes(part)).map((line) => Number.parseInt(line, 10));
 }
 
-/** Of version 2, else in the hierarchy of `pids`. */
+/** Returns the group of cgroups v2, else the one in the hierarchy of `pids`. */
 function groupOf(one: number): string {
   const lines = readFileSync(`/proc/${one}/cgroup`, 'utf8').split('\n');
   const legacy = lines.find((line) => line.split(':')[1] === 'pids');

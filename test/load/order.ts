@@ -26,7 +26,7 @@ const instants: readonly { step: DeployStep; within: number }[] = [
   { step: 'record', within: 30 },
 ];
 
-test(`the runner is killed at random instants of ${rounds} deploys under load: the order of answers holds`, {
+test(`the runner is killed at random instants of ${rounds} deploys under load: the order of answers is kept`, {
   timeout: rounds * 30_000,
 }, async (t) => {
   t.diagnostic(`seed ${seed}`);
