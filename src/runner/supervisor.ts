@@ -154,25 +154,20 @@ export class AppSupervisor {
 
   /** Returns this environment as a switch sees it. */
   #switched(): SwitchedEnvironment {
-    const supervisor = this;
     const { orphans } = this.#options;
     return {
-      get active() {
-        return supervisor.#active;
-      },
-      set active(generation) {
-        supervisor.#active = generation;
-        if (generation !== undefined) supervisor.#standby.delete(generation.id);
-      },
-      get handoff() {
-        return supervisor.#handoff.current;
-      },
+      active: this.#active,
       orphans: {
         gather: () => this.#gatherOrphans(),
         serving: () => orphans.serving(this.key),
         retire: (successor) => orphans.retire(this.key, successor),
       },
+      handoff: () => this.#handoff.current,
       at: (path) => this.#at(path),
+      activate: (generation) => {
+        this.#standby.delete(generation.id);
+        this.#active = generation;
+      },
       drain: (generation, maxDraining) => this.#drain(generation, maxDraining),
       emit: (event) => this.#emit(event),
     };

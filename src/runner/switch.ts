@@ -8,12 +8,14 @@ import type { Handoff } from './handoff.ts';
 export interface SwitchedEnvironment {
   /** generation that has the traffic; undefined before the first switch of this runner, and after a stop */
   active: Generation | undefined;
-  /** handoff of the environment's workers */
-  readonly handoff: Handoff | undefined;
   /** workers of earlier runners that still serve this environment */
-  readonly orphans: SwitchedOrphans;
+  orphans: SwitchedOrphans;
+  /** returns the handoff of the environment's workers */
+  handoff(): Handoff | undefined;
   /** returns the path by which a file in the environment's directory is safe to use */
   at(path: string): string;
+  /** makes a generation the active one, in memory */
+  activate(generation: Generation): void;
   /** drains a retired generation; cuts older drains short if more than `maxDraining` generations drain */
   drain(generation: Generation, maxDraining: number): Promise<void>;
   /** passes an event to all subscribers; never throws */
@@ -79,7 +81,7 @@ export async function switchTraffic(
   // Open. Orphans have a socket of their own. If they closed it first, clients would be refused; if the new workers
   // answered first, an old answer could follow a new one. So the new workers accept, but read nothing until the orphans retire.
   emit('open');
-  environment.active = next;
+  environment.activate(next);
   const wait = orphans.serving();
   await next.open({ wait });
   const pauseMs = performance.now() - start;
@@ -87,7 +89,7 @@ export async function switchTraffic(
   // Hand off. Retired workers and orphans pass their idle connections to the new workers.
   old?.handOff();
   if (wait) emit('wait');
-  await orphans.retire(environment.handoff);
+  await orphans.retire(environment.handoff());
   if (wait) next.pool.serve();
   emit('opened');
 
@@ -105,10 +107,10 @@ async function prepareCommit(environment: SwitchedEnvironment, { id, spec }: Gen
   const active: ActiveRelease = {
     generation: id,
     release: spec.release,
-    handoff: environment.handoff?.id ?? '',
+    handoff: environment.handoff()?.id ?? '',
   };
   try {
-    return await Commit.prepare(spec, active, (path) => environment.at(path));
+    return await Commit.prepare(spec, active, environment.at);
   } catch (error) {
     throw notWritten(error);
   }

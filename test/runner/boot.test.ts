@@ -19,7 +19,7 @@ const broken: Record<string, { code: string; message: RegExp; settings?: object 
     message: /no worker listened on port \d+ within 1\.0 s/,
     settings: { bootTimeout: '1s' },
   },
-  // Long enough for a busy machine to have it listen.
+  // Long enough for the app to listen on a busy machine.
   unwell: {
     code: 'health_failed',
     message: /answered 500 to GET \/, and was not healthy within 5\.0 s/,
@@ -60,7 +60,7 @@ const broken: Record<string, { code: string; message: RegExp; settings?: object 
 };
 
 for (const [how, { code, message, settings }] of Object.entries(broken)) {
-  test(`a release that fails by "${how}" is refused as ${code}, says why, and leaves nothing`, async (t) => {
+  test(`a release that fails by "${how}" is refused as ${code}, with the reason, and leaves nothing`, async (t) => {
     const runner = await TestRunner.start(t);
     await runner.release(runner.spec('plain.cjs'));
     const spec = runner.spec('broken.cjs', settings, { HOW: how });
@@ -92,7 +92,7 @@ test('the hint for an app that starts processes with node:cluster names the sett
   });
 });
 
-test('a package that is missing is named in the hint, and what did not start is told apart in the log', async (t) => {
+test('the hint names a missing package, and the log names the release that did not start', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs'));
   const broken = runner.spec('broken.cjs', {}, { HOW: 'missing' });
@@ -107,7 +107,7 @@ test('a package that is missing is named in the hint, and what did not start is 
   assert.match(line, new RegExp(`^\\S+Z ${broken.release} web\\.0 err `));
 });
 
-test('an app that ignores PORT is adopted, with a notice; its other ports are opened beside the old release', async (t) => {
+test('an app that ignores PORT goes live with a notice, and opens its other ports beside the old release', async (t) => {
   const runner = await TestRunner.start(t);
   const [mail, metrics] = [await freePort(), await freePort()];
   const environment = { MAIL_PORT: String(mail), METRICS_PORT: String(metrics) };
@@ -125,7 +125,7 @@ test('an app that ignores PORT is adopted, with a notice; its other ports are op
   assert.equal((await fetchText(runner.port)).body, 'metrics');
 });
 
-test('a port that somebody else has is an error, and not shared with them', async (t) => {
+test('a port of another process is an error, and not shared with that process', async (t) => {
   const runner = await TestRunner.start(t);
   const other = createServer().listen({ port: runner.port, host: '127.0.0.1', reusePort: true });
   t.after(() => other.close());
@@ -136,7 +136,7 @@ test('a port that somebody else has is an error, and not shared with them', asyn
   });
 });
 
-test('a worker that cannot even be started is tried again at leisure', async (t) => {
+test('a worker that cannot be started at all is tried again after growing delays', async (t) => {
   const runner = await TestRunner.start(t);
   const directory = await temporaryDirectory(t);
   await runner.release({ ...runner.spec('plain.cjs', { workers: 1 }), directory });
@@ -149,7 +149,7 @@ test('a worker that cannot even be started is tried again at leisure', async (t)
   assert.ok(took > 800, `five attempts in ${took} ms`);
 });
 
-test('a generation that its caller does not switch to is gone when the caller is', async (t) => {
+test('a generation on standby ends when its caller disconnects', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs'));
   await runner.boot(runner.spec('plain.cjs'));
@@ -160,7 +160,7 @@ test('a generation that its caller does not switch to is gone when the caller is
   );
 });
 
-test('after a stop nobody listens on the port', async (t) => {
+test('after a stop no process listens on the port', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs', { drainTimeout: '30s' }));
   const socket = connect(runner.port, '127.0.0.1').setEncoding('utf8');
@@ -181,7 +181,7 @@ test('after a stop nobody listens on the port', async (t) => {
   assert.equal((await fetchText(runner.port)).body, '2');
 });
 
-test('a stop takes no longer than the requests that are under way, on kept-alive connections too', async (t) => {
+test('a stop takes no longer than the requests in flight, also on kept-alive connections', async (t) => {
   const runner = await TestRunner.start(t);
   const patient = { KEEP_ALIVE_TIMEOUT: '60000' };
   await runner.release(runner.spec('plain.cjs', { workers: 1, drainTimeout: '60s' }, patient));
@@ -201,11 +201,11 @@ test('a stop takes no longer than the requests that are under way, on kept-alive
   assert.match(String(await once(half, 'data')), /connection: close/i);
   whole.resume();
   await stopped;
-  // Some milliseconds; what waits for the others to be closed takes most of a minute more.
+  // Some milliseconds. A stop that waited for idle connections would take most of a minute more.
   assert.ok(performance.now() - (await ended) < 10_000);
 });
 
-test('an app that ends with its standard input gets an explanation', async (t) => {
+test('the hint explains an app that ends with its standard input', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('broken.cjs', { settleTime: '10s' }, { HOW: 'input' });
   await assert.rejects(runner.boot(spec), {

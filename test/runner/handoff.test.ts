@@ -15,11 +15,11 @@ import { waitFor } from '../support/wait.ts';
 const killer = fileURLToPath(new URL('../fixtures/kill-at-step.mjs', import.meta.url));
 /** Descriptor of a worker's own end of the handoff that connections are taken out of. */
 const takeEnd = 4;
-/** Long enough that no connection of these tests is closed because it is idle, and no worker is ended while it drains. */
+/** Limits under which no idle connection is closed, and no drain is cut short, during these tests. */
 const patient = { KEEP_ALIVE_TIMEOUT: '60000' };
 const lasting = (runner: TestRunner) => runner.spec('plain.cjs', { drainTimeout: '60s' }, patient);
 
-test('the runner dies while connections are in the handoff: none is lost, and no giver ends before they are taken', async (t) => {
+test('no connection in the handoff is lost if the runner dies, and no worker ends before its connections are taken', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(lasting(runner));
   const clients = await connectClients(t, runner);
@@ -39,7 +39,7 @@ test('the runner dies while connections are in the handoff: none is lost, and no
   await untilEnded(givers);
 });
 
-test('two runners die while new workers wait, and a third takes over: connections move from the second handoff to the third', async (t) => {
+test('connections move from the second handoff to the third if two runners die while new workers wait', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(lasting(runner));
   const clients = await connectClients(t, runner);
@@ -54,7 +54,7 @@ test('two runners die while new workers wait, and a third takes over: connection
   const { generation } = await runner.boot(lasting(runner));
   const second = await workersOf(runner, 2);
   await waitFor(() => reportsTo(runner) === 2, { what: 'the reports of the orphans' });
-  // The runner waits for an orphan that does not answer, and tells the new workers nothing meanwhile.
+  // The runner waits for an orphan that does not answer, and sends the new workers nothing meanwhile.
   signal([...late, ...second], 'SIGSTOP');
   const switched = runner.client.call('switch', { key: 'shop', generation });
   switched.catch(() => undefined);
@@ -74,7 +74,7 @@ test('two runners die while new workers wait, and a third takes over: connection
   await untilEnded([giver, ...late, ...second]);
 });
 
-test('an orphan gives to the handoff of each runner in turn, though the workers of the one before have ended', async (t) => {
+test('an orphan gives its connections to the handoff of each runner in turn', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(lasting(runner));
   const clients = await connectClients(t, runner);
@@ -98,7 +98,7 @@ test('an orphan gives to the handoff of each runner in turn, though the workers 
 });
 
 for (const free of [1, 2]) {
-  test(`an orphan with ${free} free descriptors gets no handoff at first: its idle connections move all the same, and get no old answer`, async (t) => {
+  test(`idle connections of an orphan with ${free} free descriptors move later, and get no old answer`, async (t) => {
     const runner = await TestRunner.start(t);
     const limit = 60;
     const node = join(runner.paths.home, 'limited-node');
@@ -135,7 +135,7 @@ for (const [name, code] of Object.entries({
   'listens with the descriptors of the handoff':
     "for (let count = 0; count < 2; count += 1) require('node:net').createServer().listen(0, '127.0.0.1').unref();",
 })) {
-  test(`a release that ${name} does not go live: the release before keeps its idle connections`, async (t) => {
+  test(`a release that ${name} does not go live, and the release before keeps its idle connections`, async (t) => {
     const runner = await TestRunner.start(t);
     await runner.release(lasting(runner));
     const clients = await connectClients(t, runner);
@@ -165,7 +165,7 @@ test('a worker whose app has closed the descriptors of the handoff since it open
   assert.match(await log(), /cannot hand over idle connections: the app has closed descriptor 4 or 5/);
 });
 
-test('a worker aborts: its sibling still gives its own connections to the next release', async (t) => {
+test('after the abort of a worker, its sibling gives its connections to the next release', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(lasting(runner));
   const clients = await connectClients(t, runner);
@@ -184,7 +184,7 @@ test('a worker aborts: its sibling still gives its own connections to the next r
   for (const client of left) assert.equal(await ask(client), '2');
 });
 
-test('the only worker aborts: connections of an orphan reach the worker that replaces it', async (t) => {
+test('after the abort of the only worker, connections of an orphan reach the next worker', async (t) => {
   const runner = await TestRunner.start(t);
   const single = () => runner.spec('plain.cjs', { workers: 1, drainTimeout: '60s' }, patient);
   await runner.release(single());
@@ -203,12 +203,12 @@ test('the only worker aborts: connections of an orphan reach the worker that rep
   assert.equal(await ask(client), '2');
 });
 
-test('a switch that cannot be written down: the old release reads on from idle connections', async (t) => {
+test('after a failed commit, the old release still reads from idle connections', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(lasting(runner));
   const clients = await connectClients(t, runner);
   const spec = lasting(runner);
-  // Nothing can be renamed to where a directory is that has something in it.
+  // No file can be renamed to the path of a directory that is not empty.
   await rm(spec.paths.generation);
   await mkdir(join(spec.paths.generation, 'in the way'), { recursive: true });
   await assert.rejects(runner.release(spec), { code: 'switch_failed' });

@@ -15,7 +15,7 @@ import { otherUser, Squatter } from '../support/squatter.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 
-test('nobody else can listen on a held port, and its own user can', { skip: withoutRoot }, async (t) => {
+test('only processes of the same user can listen on a held port', { skip: withoutRoot }, async (t) => {
   const { holdNow, port } = await place(t);
   const free = await freePort();
   const held = await holdNow([loopback(port)]);
@@ -37,7 +37,7 @@ test('nobody else can listen on a held port, and its own user can', { skip: with
   await waitFor(() => other.got.length > 0, { what: 'a free port' });
 });
 
-test('ports stay held while runners are killed and follow each other, with connections that go on', {
+test('ports stay held while runners are killed and replaced, also with open connections', {
   skip: withoutRoot,
 }, async (t) => {
   const runner = await TestRunner.start(t);
@@ -67,7 +67,7 @@ test('ports stay held while runners are killed and follow each other, with conne
   assert.deepEqual(squatter.got, []);
 });
 
-test('a port is free when it is no longer wanted, and the others stay held', {
+test('a port that is no longer assigned is free, and the others stay held', {
   skip: withoutRoot,
 }, async (t) => {
   const { holdNow, port, records } = await place(t);
@@ -97,7 +97,7 @@ test('a holder that was killed is replaced', async (t) => {
   await waitFor(() => cannotListen(port), { what: 'a port that is held again' });
 });
 
-test('a holder that no runner knows of ends', async (t) => {
+test('a holder without a record ends', async (t) => {
   const { holdNow, port, records } = await place(t);
   await holdNow([loopback(port)]);
   const [pid] = await holders(records);
@@ -114,7 +114,7 @@ test('a thousand ports are held at once', async (t) => {
   assert.ok(await cannotListen(30_999));
 });
 
-test('a port that another program has is named, and the others are held', async (t) => {
+test('the report names a port of another program, and the other ports are held', async (t) => {
   const { holdNow, port } = await place(t);
   const taken = await freePort();
   await listenExclusively(t, taken);
@@ -124,7 +124,7 @@ test('a port that another program has is named, and the others are held', async 
   assert.ok(await cannotListen(port));
 });
 
-test('an address of a port that another program has is named, also another loopback address, and held once that program is gone', {
+test('the report names each address that another program has, which is held once that program is gone', {
   skip: withoutRoot,
 }, async (t) => {
   const { records, directory, port } = await place(t);
@@ -144,7 +144,7 @@ test('an address of a port that another program has is named, also another loopb
   assert.deepEqual(squatter.got, []);
 });
 
-test('a holder that ends while the records cannot be read is replaced, and the runner lives on', async (t) => {
+test('a holder that ends while the records cannot be read is replaced, and the runner survives', async (t) => {
   const { directory, port } = await place(t);
   const records = new ScarceRecords(directory);
   const lines: string[] = [];

@@ -12,7 +12,7 @@ import { waitFor } from '../support/wait.ts';
 
 const killer = fileURLToPath(new URL('../fixtures/kill-at-step.mjs', import.meta.url));
 
-/** Long enough that no connection of these tests is closed because it is idle. */
+/** Environment of an app that closes no idle connection during these tests. */
 const patient = { KEEP_ALIVE_TIMEOUT: '60000' };
 
 for (const [step, active] of [
@@ -21,7 +21,7 @@ for (const [step, active] of [
   ['open', '2'],
   ['opened', '2'],
 ] as const) {
-  test(`the runner dies at "${step}" of a switch: idle connections stay open, and release ${active} answers`, async (t) => {
+  test(`after a kill of the runner at "${step}" of a switch, idle connections stay open, and release ${active} answers`, async (t) => {
     const runner = await TestRunner.start(t, {
       NODE_OPTIONS: `--import=${killer}`,
       KILL_AT: step,
@@ -37,7 +37,7 @@ for (const [step, active] of [
   });
 }
 
-test('the next runner starts with another release: idle connections of the orphans move to it, and stay open', async (t) => {
+test('idle connections of orphans move to the release of the next runner, and stay open', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs', {}, patient));
   const clients = await connectClients(t, runner);
@@ -50,7 +50,7 @@ test('the next runner starts with another release: idle connections of the orpha
   for (const client of clients) assert.equal(await ask(client), '3');
 });
 
-test('the next runner starts with another release under load: no orphan answers after the new release has answered', async (t) => {
+test('under load, no orphan answers after the release of the next runner has answered', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs'));
   const load = new Load(runner.port, 16);
@@ -66,7 +66,7 @@ test('the next runner starts with another release under load: no orphan answers 
   reportOf(await load.stop(), rounds);
 });
 
-test('a request under way on a retired worker when the runner dies is answered, whichever release takes over', async (t) => {
+test('a request in flight on a retired worker is answered although the runner dies', async (t) => {
   const runner = await TestRunner.start(t, {
     NODE_OPTIONS: `--import=${killer}`,
     KILL_AT: 'opened',
@@ -89,7 +89,7 @@ test('a request under way on a retired worker when the runner dies is answered, 
   assert.match(await nextText(client), /^x-mark: 1\r$/m);
 });
 
-test('the runner dies while new workers wait for orphans, and the next one takes over at once: idle connections stay open', async (t) => {
+test('idle connections stay open if the runner dies while new workers wait for orphans', async (t) => {
   const runner = await TestRunner.start(t);
   const lasting = () => runner.spec('plain.cjs', { workers: 1 }, patient);
   await runner.release(lasting());
@@ -102,7 +102,7 @@ test('the runner dies while new workers wait for orphans, and the next one takes
   for (const client of clients) assert.equal(await ask(client), '3');
 });
 
-test('an orphan that gets `retire` again and again answers its requests under way', async (t) => {
+test('an orphan that gets `retire` again and again answers its requests in flight', async (t) => {
   const runner = await TestRunner.start(t);
   const lasting = () => runner.spec('plain.cjs', { drainTimeout: '60s' }, patient);
   await runner.release(lasting());
@@ -125,7 +125,7 @@ test('an orphan that gets `retire` again and again answers its requests under wa
 });
 
 for (const step of ['open', 'wait', 'opened']) {
-  test(`the next runner starts with another release and dies at "${step}": no old answer follows a new one, and no request waits for ever`, async (t) => {
+  test(`if the next runner dies at "${step}" of its first switch, no old answer follows a new one, and no request waits for ever`, async (t) => {
     const runner = await TestRunner.start(t);
     await runner.release(runner.spec('plain.cjs', { drainTimeout: '60s' }, patient));
     const clients = await connectClients(t, runner);

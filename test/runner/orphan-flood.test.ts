@@ -14,7 +14,7 @@ const secret = 's'.repeat(32);
 const identity = { version: 1, key: 'shop', generation: 1, release: 1, pid: process.pid };
 const report = `${JSON.stringify({ type: 'orphan', ...identity, secret })}\n`;
 
-test('the report of a worker right before hundreds of strangers connect is read, and only some strangers stay connected', async (t) => {
+test('the report of a worker is read although hundreds of strangers connect right after, and only some of them stay connected', async (t) => {
   const { orphans, path } = await listening(t);
   const orphan = open(t, path, report);
   const strangers = Array.from({ length: 450 }, () => open(t, path));

@@ -16,7 +16,7 @@ const secret = 's'.repeat(32);
 const identity = { version: 1, key: 'shop', generation: 1, release: 1, pid: process.pid, secret };
 const whole = ['handoff', 'retire'];
 
-test('messages to an orphan come one after the other: no `retire` comes between the two ends of a handoff', async (t) => {
+test('no `retire` comes between the two ends of a handoff', async (t) => {
   const { orphans, path, handoff } = await setUp(t);
   const orphan = report(t, path);
   await waitFor(() => orphans.serving('shop'));
@@ -71,7 +71,7 @@ test('an orphan that reads nothing is disconnected before its messages have to w
   await waitFor(() => !orphans.serving('shop'));
 });
 
-test('the system refuses the ends of a handoff: an orphan retires all the same, and gets them once fewer descriptors are in flight', async (t) => {
+test('an orphan retires although the system refuses the ends of a handoff, and gets them once fewer descriptors are in flight', async (t) => {
   const directory = await temporaryDirectory(t);
   await chmod(directory, 0o777);
   const module = (path: string) => JSON.stringify(import.meta.resolve(path));

@@ -15,7 +15,7 @@ import { waitFor } from '../support/wait.ts';
 
 const killer = fileURLToPath(new URL('../fixtures/kill-at-step.mjs', import.meta.url));
 
-test('the runner is killed under load: no request fails, and the next runner takes over with a fresh generation', async (t) => {
+test('a kill of the runner under load loses no request, and the next runner takes over with a new generation', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs'));
   const old = (await runner.client.call('status', {}))[0]?.workers.map(({ pid }) => pid) ?? [];
@@ -40,11 +40,11 @@ for (const [step, live] of [
   ['open', '2'],
   ['opened', '2'],
 ] as const) {
-  test(`the runner is killed at "${step}" of a switch: release ${live} answers, and no gate stays shut`, async (t) => {
+  test(`after a kill of the runner at "${step}" of a switch, release ${live} answers, and all its workers are open`, async (t) => {
     const runner = await TestRunner.start(t);
     await runner.release(runner.spec('plain.cjs'));
     await runner.kill();
-    // Started again only so that the second release's switch, and not the first's, is the one that dies.
+    // Restarted so that the switch to the second release dies, and not the first one.
     await runner.launch({ NODE_OPTIONS: `--import=${killer}`, KILL_AT: step, KILL_AT_COUNT: '2' });
     await runner.release(runner.spec('plain.cjs', {}, { MARK: '1' }));
     await assert.rejects(runner.release(runner.spec('plain.cjs', {}, { MARK: '2' })), {
@@ -78,12 +78,12 @@ test('a worker whose event loop stands still does not outlive its successors', a
   for (let asked = 0; asked < 20; asked += 1) assert.equal((await fetchText(runner.port)).body, '2');
 });
 
-/** The last of them to go closes the old socket, with what waits on it: where the kernel does not move that, it is reset. */
+/** Waits until the old socket is closed. Some kernels reset the connections that wait on it. */
 async function untilClosed(pids: number[]): Promise<void> {
   for (const pid of pids) await waitFor(() => hasClosed(pid), { what: `the end of orphan ${pid}` });
 }
 
-/** A process is a zombie before all its threads have ended, and only the last of them closes what it held open. */
+/** Returns true once all threads of a process have ended: only the last one closes its descriptors. */
 async function hasClosed(pid: number): Promise<boolean> {
   if (await isAlive(pid)) return false;
   const threads = await readdir(`/proc/${pid}/task`).catch(() => []);

@@ -108,7 +108,7 @@ test('a worker that dies is restarted at once in its slot, and after a delay if 
   assert.equal(fakes.all.filter(({ instance }) => instance === 0).length, 1);
 });
 
-test('the log tells a death before the app listens from a later one', async () => {
+test('the log distinguishes a death before the app listens from a later one', async () => {
   const { fakes, clock, logged } = await startPool({ workers: 1 });
   await clock.advance(500);
   fakes.behavior = () => ({ dies: true });

@@ -7,7 +7,7 @@ import { cli } from '../support/cli.ts';
 import { startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
 
-test("if a worker of another home has an app's port, the app's status says so, and the app starts when the port is free", async (t) => {
+test("if a worker of another home has an app's port, the app's status names it, and the app starts when the port is free", async (t) => {
   const first = await startSluice(t);
   await first.deploy('shop', answering('first'));
   const { port } = await first.status('shop');

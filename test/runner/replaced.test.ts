@@ -16,7 +16,7 @@ import { TestRunner } from '../support/runner.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 
-/** Something under way at a worker. `finish` lets it end, and returns the release that has answered. */
+/** Request or connection in flight. `finish` lets it end, and returns the release that has answered. */
 interface Lasting {
   finish(): Promise<string>;
 }
@@ -24,7 +24,7 @@ interface Lasting {
 const long = { drainTimeout: '5m', workers: 2 };
 
 suite('the runner is replaced again and again while requests are in flight', { concurrency: true }, () => {
-  test('reload, kill, a kill during a boot, reload: each request and connection of HTTP/1 goes on, and is answered by its release', async (t) => {
+  test('each request and connection of HTTP/1 outlives reloads and kills of the runner, and is answered by its release', async (t) => {
     const runner = await TestRunner.start(t);
     await runner.release(runner.spec('lasting.cjs', long));
     const before = [await request(t, runner), await download(t, runner), await upload(t, runner)];
@@ -51,7 +51,7 @@ suite('the runner is replaced again and again while requests are in flight', { c
     assert.equal(releaseOf((await fetchText(runner.port)).body), '6');
   });
 
-  test('the same for streams of HTTP/2', async (t) => {
+  test('each stream of HTTP/2 outlives reloads and kills of the runner, and is answered by its release', async (t) => {
     const runner = await TestRunner.start(t);
     const spec = () => runner.spec('lasting.cjs', long, { HTTP2: '1' });
     await runner.release(spec());
@@ -67,7 +67,7 @@ suite('the runner is replaced again and again while requests are in flight', { c
     for (const each of before) assert.equal(await each.finish(), '1');
   });
 
-  test('a keep-alive connection with a request in flight goes on with the newest release afterwards', async (t) => {
+  test('a keep-alive connection moves to the newest release after its request in flight', async (t) => {
     const runner = await TestRunner.start(t);
     await runner.release(runner.spec('lasting.cjs', { ...long, workers: 1 }));
     const agent = keepAliveAgent();
@@ -84,7 +84,7 @@ suite('the runner is replaced again and again while requests are in flight', { c
     assert.ok(after.reusedSocket);
   });
 
-  test('the drainTimeout of a release counts, not that of a later release: one that stands still is killed after its own, others go on', async (t) => {
+  test('the drainTimeout of its own release limits a worker, not that of a later release', async (t) => {
     const runner = await TestRunner.start(t);
     await runner.release(runner.spec('lasting.cjs', long));
     const patient = await websocket(t, runner);
@@ -101,7 +101,7 @@ suite('the runner is replaced again and again while requests are in flight', { c
     assert.equal(await patient.finish(), '1');
   });
 
-  test('a retired worker whose event loop stands still while the runner is replaced goes on afterwards', async (t) => {
+  test('a retired worker whose event loop stands still while the runner is replaced finishes its requests', async (t) => {
     const runner = await TestRunner.start(t);
     await runner.release(runner.spec('lasting.cjs', { ...long, workers: 1 }));
     const busy = await websocket(t, runner);
@@ -117,7 +117,7 @@ suite('the runner is replaced again and again while requests are in flight', { c
     assert.equal(await busy.finish(), '1');
   });
 
-  test('an app that stops while the runner is replaced: each request is answered, and the app can start again', async (t) => {
+  test('an app that stops while the runner is replaced answers each request, and can start again', async (t) => {
     const runner = await TestRunner.start(t);
     await runner.release(runner.spec('lasting.cjs', long));
     const before = [await request(t, runner), await websocket(t, runner)];
@@ -129,7 +129,7 @@ suite('the runner is replaced again and again while requests are in flight', { c
     await runner.release(runner.spec('lasting.cjs', long));
     before.push(await request(t, runner));
     await replace(runner, 'kill');
-    // This runner has not booted the app, and stops what the runners before have left.
+    // This runner has not started the app, and stops the workers of the runners before.
     const ended = runner.client.call('stop', { key: 'shop' });
     await waitFor(
       () =>

@@ -5,7 +5,7 @@ import { Restarts } from '../../src/runner/generation/restarts.ts';
 const spec = { maxRestarts: 16, minUptime: 1000, delay: 100, stopExitCodes: [9] };
 const failed = { code: 1, signal: null };
 
-test('the first restart is made at once, the next ones after delays that grow by half to 15 s', () => {
+test('the first restart comes at once, the next ones after delays that grow by half to 15 s', () => {
   const restarts = new Restarts(spec);
   const delays = Array.from({ length: 15 }, () => restarts.died(5000, failed));
   assert.deepEqual(delays.slice(0, 5), [0, 100, 150, 225, 337.5]);
@@ -13,14 +13,14 @@ test('the first restart is made at once, the next ones after delays that grow by
   assert.equal(restarts.isCrashing, false);
 });
 
-test('having been up for 30 s, a process begins anew', () => {
+test('after an uptime of 30 s, earlier deaths do not count', () => {
   const restarts = new Restarts(spec);
   for (let deaths = 0; deaths < 10; deaths += 1) restarts.died(10, failed);
   assert.equal(restarts.died(30_000, failed), 0);
   assert.equal(restarts.died(10, failed), 100);
 });
 
-test('so many deaths before minUptime, in a row, are a crash, tried again every 15 s; one that lived longer ends it', () => {
+test('maxRestarts early deaths in a row are a crash, and an uptime of minUptime ends the crash', () => {
   const restarts = new Restarts(spec);
   for (let deaths = 0; deaths < 15; deaths += 1) restarts.died(999, failed);
   assert.equal(restarts.isCrashing, false);
@@ -30,7 +30,7 @@ test('so many deaths before minUptime, in a row, are a crash, tried again every 
   assert.equal(restarts.isCrashing, false);
 });
 
-test('an exit status that means the end is none to start again after; a signal never is one', () => {
+test('a process with one of stopExitCodes is not restarted, and a killed process is', () => {
   const restarts = new Restarts(spec);
   assert.equal(restarts.died(5000, { code: 9, signal: null }), null);
   assert.equal(restarts.died(5000, { code: null, signal: 'SIGKILL' }), 0);

@@ -18,7 +18,7 @@ function gone(pid: number | undefined): Promise<unknown> {
   });
 }
 
-test('an app that is started again while its stop still drains stays known, and is switched as ever', async (t) => {
+test('an app can start and switch while an earlier stop still drains', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs', { drainTimeout: '60s' }));
   const socket = connect(runner.port, '127.0.0.1').setEncoding('utf8');
@@ -35,7 +35,7 @@ test('an app that is started again while its stop still drains stays known, and 
   for (let asked = 0; asked < 20; asked += 1) assert.equal((await fetchText(runner.port)).body, '3');
 });
 
-test('a stop during a boot, or a switch, ends what boots, and nothing comes up after it', async (t) => {
+test('a stop during the start of a generation, or a switch, ends all workers', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs'));
   const booting = runner.boot(runner.spec('plain.cjs'));
@@ -53,7 +53,7 @@ test('a stop during a boot, or a switch, ends what boots, and nothing comes up a
   await assert.rejects(fetchText(runner.port), { code: 'ECONNREFUSED' });
 });
 
-test('what an earlier runner left serving is stopped too', async (t) => {
+test('a stop also ends the workers of an earlier runner', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs', { workers: 1 }));
   const pid = (await statusOf(runner))?.workers[0]?.pid;
@@ -69,7 +69,7 @@ test('what an earlier runner left serving is stopped too', async (t) => {
   await gone(pid);
 });
 
-test('a runner that is told to end leaves no job, though the job does not listen to SIGTERM', async (t) => {
+test('a shutdown of the runner leaves no job, even if the job ignores SIGTERM', async (t) => {
   const runner = await TestRunner.start(t);
   let output = '';
   const job: JobSpec = {
@@ -89,7 +89,7 @@ test('a runner that is told to end leaves no job, though the job does not listen
   await gone(Number(output));
 });
 
-test('a runner that is told to end takes along what an earlier one left serving', async (t) => {
+test('a shutdown of the runner also ends the workers of an earlier runner', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs', { workers: 1 }));
   const pid = (await statusOf(runner))?.workers[0]?.pid;

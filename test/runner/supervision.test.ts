@@ -22,7 +22,7 @@ async function status(runner: TestRunner): Promise<EnvironmentStatus> {
   return target;
 }
 
-/** What Sluice says of a worker, and not of the app as a whole. */
+/** Returns true for a line of Sluice about a worker, and not about the app as a whole. */
 function aboutWorkers({ stream, process }: LogRecord): boolean {
   return stream === 'sys' && process !== '-';
 }
@@ -31,7 +31,7 @@ async function open(runner: TestRunner): Promise<WorkerStatus[]> {
   return (await status(runner)).workers.filter(({ state }) => state === 'open');
 }
 
-test('a killed worker is replaced at once, and what is lost is what it had in flight', async (t) => {
+test('a killed worker is restarted at once, and only its requests in flight are lost', async (t) => {
   const runner = await TestRunner.start(t);
   const { bootMs } = await runner.release(runner.spec('plain.cjs', { workers: 2 }));
   const load = new Load(runner.port, 12);
@@ -47,7 +47,7 @@ test('a killed worker is replaced at once, and what is lost is what it had in fl
     );
   }
   const { errors } = await load.stop();
-  // 12 clients have one request each under way: more cannot be lost by one death.
+  // Each of 12 clients has one request in flight, so one death loses no more than 12.
   assert.ok(errors.length <= 3 * 12, `${errors.length} lost`);
   assert.deepEqual(
     (await open(runner)).map(({ restarts }) => restarts).reduce((sum, each) => sum + each),
@@ -55,7 +55,7 @@ test('a killed worker is replaced at once, and what is lost is what it had in fl
   );
 });
 
-test('an app that dies as soon as it is up is `crashed`, says why, refuses clients instead of letting them wait, and comes back', async (t) => {
+test('an app that dies right after its start is `crashed`, with the reason, refuses clients at once, and recovers', async (t) => {
   const runner = await TestRunner.start(t);
   const doom = join(runner.paths.home, 'doom');
   const settings = { workers: 1, maxRestarts: 4, restartDelay: 10, minUptime: '3s' };
@@ -80,7 +80,7 @@ test('an app that dies as soon as it is up is `crashed`, says why, refuses clien
   assert.ok(said.some(({ text }) => /; crashed: it is started again in 15 s$/.test(text)));
 });
 
-test('a worker that ends with a status of stopExitCodes is not started again', async (t) => {
+test('a worker that ends with a status of stopExitCodes is not restarted', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('faulty.cjs', { workers: 2, stopExitCodes: [7] });
   await runner.release(spec);
@@ -115,7 +115,7 @@ test('an app that leaks 5 MB a request keeps its limit of 150 MB on a busy machi
   assert.ok(fattest <= 1.5 * limit, `${fattest} bytes`);
 });
 
-test('a worker keeps its limit by itself while the runner stands still, and no request is lost', async (t) => {
+test('a worker keeps its memory limit by itself while the runner stands still, and loses no request', async (t) => {
   const runner = await TestRunner.start(t);
   const peaks = await temporaryDirectory(t);
   const spec = runner.spec('faulty.cjs', { workers: 1, maxMemory: '150M' }, { LEAK: '5', LEAK_LOG: peaks });
@@ -192,7 +192,7 @@ function keepBusy(t: TestContext): void {
   }
 }
 
-test('a worker whose event loop stands still is replaced; meanwhile the other answers', async (t) => {
+test('a worker whose event loop stands still is replaced, and the other worker answers meanwhile', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('faulty.cjs', { workers: 2, stuckTimeout: '3s' });
   await runner.release(spec);
@@ -239,7 +239,7 @@ test('a runner that is always late still finds the stuck worker, and no other', 
   assert.deepEqual(others, []);
 });
 
-test('status tells of each worker what it takes and what it is at', async (t) => {
+test('status shows the load and the memory of each worker', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs', { workers: 1, stuckTimeout: '2s' }));
   const load = new Load(runner.port, 6);

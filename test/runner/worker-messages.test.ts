@@ -46,7 +46,7 @@ function read(bytes: Buffer, next: (limit: number) => number): { read: FromWorke
   }
 }
 
-test('messages are read whole however their bytes are cut into chunks', () => {
+test('messages are read whole for any split into chunks', () => {
   const next = random(1);
   for (let round = 0; round < 200; round += 1) {
     const times = 1 + next(2000);
@@ -57,7 +57,7 @@ test('messages are read whole however their bytes are cut into chunks', () => {
   }
 });
 
-test('bytes that are no message are refused, and nothing after them is read', () => {
+test('bytes that are not a message are refused, and nothing after them is read', () => {
   const bad = [
     '',
     'null',

@@ -103,38 +103,27 @@ function parse(line: string): FromWorker {
   return messageOf(value as Record<string, unknown>);
 }
 
+type Check = (value: unknown) => unknown;
+
+/** Fields of each message, with a function that checks a field and returns it. */
+const fields: Record<FromWorker['type'], Record<string, Check>> = {
+  ready: { port, protocol, listens: count, onlyInterrupt: (value) => value === true },
+  request: { method: text, path: text },
+  inFlight: { requests: count, connections: count },
+  memoryExceeded: { bytes: count },
+  beat: { eventLoopDelayMs: amount, connections: amount, requests: amount },
+  forked: {},
+  opened: {},
+  retired: {},
+  drained: {},
+};
+
 function messageOf(value: Record<string, unknown>): FromWorker {
-  const { type } = value;
-  switch (type) {
-    case 'ready':
-      return {
-        type,
-        port: port(value['port']),
-        protocol: protocol(value['protocol']),
-        listens: count(value['listens']),
-        onlyInterrupt: value['onlyInterrupt'] === true,
-      };
-    case 'request':
-      return { type, method: text(value['method']), path: text(value['path']) };
-    case 'inFlight':
-      return { type, requests: count(value['requests']), connections: count(value['connections']) };
-    case 'memoryExceeded':
-      return { type, bytes: count(value['bytes']) };
-    case 'beat':
-      return {
-        type,
-        eventLoopDelayMs: amount(value['eventLoopDelayMs']),
-        connections: amount(value['connections']),
-        requests: amount(value['requests']),
-      };
-    case 'forked':
-    case 'opened':
-    case 'retired':
-    case 'drained':
-      return { type };
-    default:
-      throw new NotAMessage();
-  }
+  const type = String(value['type']);
+  if (type !== value['type'] || !Object.hasOwn(fields, type)) throw new NotAMessage();
+  const checks = Object.entries(fields[type as FromWorker['type']]);
+  const checked = checks.map(([name, check]) => [name, check(value[name])]);
+  return { type, ...Object.fromEntries(checked) } as FromWorker;
 }
 
 function protocol(value: unknown): AppProtocol {
