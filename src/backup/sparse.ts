@@ -2,6 +2,7 @@ import type { Stats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { spawn } from '../system/process/run.ts';
+import { LineSplitter } from '../system/text/lines.ts';
 
 /** A part of a file that has data. Between the parts there are holes: they read as zeros, and take no space on the disk. */
 export interface Piece {
@@ -76,22 +77,22 @@ export async function piecesOf(
 async function readPieces(archive: Readable, size: number, most: number): Promise<Piece[] | undefined> {
   const pieces: Piece[] = [];
   let header = Buffer.alloc(0);
-  let text: string | undefined;
+  let splitter: LineSplitter | undefined;
   /** numbers of the list that are still to come; undefined before the first, which says how many pieces there are */
   let left: number | undefined;
   let offset: number | undefined;
   for await (const chunk of archive as AsyncIterable<Buffer>) {
-    if (text === undefined) {
+    let text = '';
+    if (splitter === undefined) {
       header = Buffer.concat([header, chunk]);
       const body = bodyOf(header);
       if (body === 'unknown') return undefined;
       if (body === 'whole') return [{ offset: 0, length: size }];
       if (body === undefined) continue;
+      splitter = new LineSplitter();
       text = body.toString('latin1');
-    } else text += chunk.toString('latin1');
-    const lines = text.split('\n');
-    text = lines.pop() ?? '';
-    for (const line of lines) {
+    } else text = chunk.toString('latin1');
+    for (const line of splitter.push(text)) {
       const number = Number(line);
       if (!Number.isSafeInteger(number) || line === '') return undefined;
       if (left === undefined) left = 2 * number;

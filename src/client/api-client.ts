@@ -7,6 +7,7 @@ import { systemHome } from '../config/installed.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { http } from '../system/net/http.ts';
 import { shellWord } from '../system/text/format.ts';
+import { LineSplitter } from '../system/text/lines.ts';
 import type { ServerAddress } from './server-address.ts';
 
 export interface CallOptions {
@@ -142,10 +143,6 @@ function errorIn(body: string, status = 0): AppError {
  * U+2028 and U+2029, which JSON does not escape.
  */
 export async function* linesOf(answer: IncomingMessage): AsyncGenerator<string> {
-  let rest = '';
-  for await (const text of answer.setEncoding('utf8')) {
-    const whole = (rest + text).split('\n');
-    rest = whole.pop() ?? '';
-    yield* whole;
-  }
+  const splitter = new LineSplitter();
+  for await (const text of answer.setEncoding('utf8')) yield* splitter.push(text);
 }

@@ -3,6 +3,7 @@ import { getPriority, setPriority } from 'node:os';
 import { PassThrough, type Readable } from 'node:stream';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { ownEnvironment, spawn } from '../system/process/run.ts';
+import { LineSplitter } from '../system/text/lines.ts';
 
 /** Time limit of one command, in ms: enough to walk a whole history. */
 const timeout = 120_000;
@@ -44,11 +45,10 @@ export async function* gitRecords(
   args: string[],
   options: GitOptions = {},
 ): AsyncGenerator<string[]> {
-  let rest = '';
+  const splitter = new LineSplitter({ separator: '\0' });
   for await (const text of gitOutput(repository, args, options).setEncoding('utf8')) {
-    const records = (rest + text).split('\0');
-    rest = records.pop() ?? '';
-    if (rest.length > maxRecord) throw tooLong(maxRecord);
+    const records = splitter.push(text);
+    if (splitter.restLength > maxRecord) throw tooLong(maxRecord);
     yield records;
   }
 }

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { AppError, errorBody } from '../errors/app-error.ts';
+import { LineSplitter } from '../system/text/lines.ts';
 
 /** Calls that one side offers: parameters, result, and messages during a call. */
 type Calls<Table> = { [Name in keyof Table]: { params: unknown; result: unknown; progress: unknown } };
@@ -176,15 +177,12 @@ function drained(socket: Socket): Promise<void> {
   });
 }
 
-/** Splits a stream into lines. node:readline also ends a line at U+2028 and U+2029, which JSON does not escape. */
+/** Calls `receive` with each line of a stream. */
 function onLines(socket: Socket, receive: (line: string) => void): void {
-  let rest = '';
+  const splitter = new LineSplitter();
   socket.setEncoding('utf8');
   socket.on('data', (text: string) => {
-    const lines = text.split('\n');
-    lines[0] = rest + lines[0];
-    rest = lines.pop() ?? '';
-    for (const line of lines) receive(line);
+    for (const line of splitter.push(text)) receive(line);
   });
   // The 'close' event follows, and is handled.
   socket.on('error', () => undefined);

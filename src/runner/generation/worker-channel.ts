@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { AppProtocol, FromWorker, ToWorker } from '../../protocol/worker.ts';
+import { LineSplitter } from '../../system/text/lines.ts';
 import type { Allowance } from '../allowance.ts';
 
 interface ChannelOptions {
@@ -78,16 +79,13 @@ export class NotAMessage extends Error {}
 
 /** Splits the bytes of a worker into messages. Checks and copies each field, and buffers at most `longest` bytes. */
 export class WorkerMessages {
-  #rest = '';
+  readonly #splitter = new LineSplitter();
 
   /** @throws NotAMessage; later bytes must be ignored then */
   *push(chunk: Buffer): Generator<FromWorker> {
     // Messages are ASCII, and latin1 changes no byte.
-    const lines = chunk.toString('latin1').split('\n');
-    lines[0] = this.#rest + lines[0];
-    this.#rest = lines.pop() ?? '';
-    for (const line of lines) yield parse(line);
-    if (this.#rest.length > longest) throw new NotAMessage();
+    for (const line of this.#splitter.push(chunk.toString('latin1'))) yield parse(line);
+    if (this.#splitter.restLength > longest) throw new NotAMessage();
   }
 }
 

@@ -2,6 +2,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FromOrphan, ToOrphan } from '../../protocol/worker.ts';
 import { withDeadline } from '../../system/concurrency/deadline.ts';
+import { LineSplitter } from '../../system/text/lines.ts';
 import { gateTimeout } from '../generation/worker-handle.ts';
 import type { Handoff } from '../handoff.ts';
 import type { ProcessRecord, ProcessRecords } from './process-records.ts';
@@ -221,15 +222,12 @@ function lineOf(message: ToOrphan): string {
 
 /** Reads messages, and disconnects a peer that sends too many or anything else. */
 function onMessages(socket: Socket, receive: (message: FromOrphan) => void): void {
-  let text = '';
+  const splitter = new LineSplitter();
   let count = 0;
   socket.setEncoding('utf8');
   socket.on('data', (chunk: string) => {
-    text += chunk;
-    if (text.length > maxBytes) return void socket.destroy();
-    const lines = text.split('\n');
-    text = lines.pop() ?? '';
-    for (const line of lines) {
+    if (splitter.restLength + chunk.length > maxBytes) return void socket.destroy();
+    for (const line of splitter.push(chunk)) {
       const message = parse(line);
       count += 1;
       if (message === undefined || count > maxMessages) return void socket.destroy();

@@ -1,17 +1,28 @@
 interface SplitterOptions {
+  /** `\n` by default; `\0` for records of git */
+  separator?: '\n' | '\0';
   /** limit of a line, in characters: a longer line is cut, so that text without line ends does not fill the memory */
   longest?: number;
   /** true to leave out text that a terminal would overwrite after a carriage return, such as states of a progress bar */
   overwrite?: boolean;
 }
 
-/** Splits text that arrives in pieces into lines, without line ends. Only `\n` ends a line. */
+/**
+ * Splits text that arrives in pieces into lines, without line ends. node:readline would also end a line at
+ * U+2028 and U+2029, which JSON does not escape.
+ */
 export class LineSplitter {
+  readonly #separator: string;
   readonly #longest: number;
   readonly #overwrite: boolean;
   #rest = '';
 
-  constructor({ longest = Number.POSITIVE_INFINITY, overwrite = false }: SplitterOptions = {}) {
+  constructor({
+    separator = '\n',
+    longest = Number.POSITIVE_INFINITY,
+    overwrite = false,
+  }: SplitterOptions = {}) {
+    this.#separator = separator;
     this.#longest = longest;
     this.#overwrite = overwrite;
   }
@@ -23,7 +34,7 @@ export class LineSplitter {
 
   /** Returns the lines that `text` completes. */
   push(text: string): string[] {
-    const lines = text.split('\n');
+    const lines = text.split(this.#separator);
     lines[0] = this.#rest + lines[0];
     this.#rest = lines.pop() as string;
     const whole = lines.flatMap((line) => this.#finish(line));
