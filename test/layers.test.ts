@@ -11,7 +11,7 @@ const layers: Record<string, { imports: string[]; types?: string[] }> = {
   errors: { imports: [] },
   system: { imports: ['errors'] },
   config: { imports: ['errors', 'system'] },
-  protocol: { imports: ['errors'], types: ['config'] },
+  protocol: { imports: ['errors', 'system'], types: ['config'] },
   releases: { imports: ['errors', 'system', 'config'], types: ['protocol'] },
   git: { imports: ['errors', 'system'] },
   logs: { imports: ['errors', 'system'], types: ['protocol'] },
