@@ -1,17 +1,16 @@
 import { type ErrorCode, errorStatus, isErrorCode } from './codes.ts';
 
-/** How an error looks on the wire, in `release.json` and in the CLI's `--json`. */
+/** Form of an error in responses, in `release.json` and in the `--json` output of the CLI. */
 export interface ErrorBody {
   code: ErrorCode;
-  /** what failed and why, naming the thing and the limit that was measured */
+  /** what failed and why, with names and limits */
   message: string;
-  /** what to do next; empty where there is nothing sensible to say */
+  /** what to do next; may be empty */
   hint: string;
 }
 
 /**
- * An error that is meant to be read by the user. Anything else that is thrown is a fault of ours and is answered
- * as `internal`, with its details in the log only.
+ * Error for the user. Any other error is a fault in Sluice: the response is `internal`, and only the log has the details.
  */
 export class AppError extends Error {
   readonly code: ErrorCode;
@@ -24,7 +23,7 @@ export class AppError extends Error {
     this.hint = options.hint ?? '';
   }
 
-  /** HTTP status that fits the code. */
+  /** HTTP status of the code. */
   get status(): number {
     return errorStatus[this.code];
   }
@@ -33,7 +32,7 @@ export class AppError extends Error {
     return { code: this.code, message: this.message, hint: this.hint };
   }
 
-  /** The inverse of `toJSON`: an error that came over a socket or from a file. */
+  /** Returns the error with a body from a socket or a file: the inverse of `toJSON`. */
   static from(body: unknown): AppError {
     const { code, message, hint } = (body ?? {}) as Partial<Record<keyof ErrorBody, unknown>>;
     return new AppError(isErrorCode(code) ? code : 'internal', String(message ?? 'unknown error'), {
@@ -43,13 +42,13 @@ export class AppError extends Error {
 }
 
 /**
- * Returns the error to answer with: an AppError as it is, any other error without its details. A failed disk and a limit of
- * the system have codes of their own, since they are no fault in Sluice.
+ * Returns the body of an AppError, or a body without details for any other error. Errors of the disk and limits of the system are
+ * not faults in Sluice, and have their own codes.
  */
 export function errorBody(error: unknown): ErrorBody {
   if (error instanceof AppError) return error.toJSON();
-  const ofDisk = diskError(error);
-  if (ofDisk !== undefined) return ofDisk;
+  const refused = diskError(error);
+  if (refused !== undefined) return refused;
   if (hasCode(error, 'EMFILE', 'ENFILE')) {
     return {
       code: 'out_of_descriptors',
@@ -64,13 +63,13 @@ export function errorBody(error: unknown): ErrorBody {
   };
 }
 
-/** Returns the error to answer with if the disk refused a write; undefined for any other error. */
+/** Returns the body of an error if the disk refused a write; undefined for any other error. */
 function diskError(error: unknown): ErrorBody | undefined {
   if (isDiskFull(error)) {
     return {
       code: 'disk_full',
       message: 'the disk is full',
-      hint: 'Free some space: a lower "keepReleases" removes old releases.',
+      hint: 'Free disk space: a lower "keepReleases" removes old releases.',
     };
   }
   if (!hasCode(error, 'EROFS', 'EIO')) return undefined;
@@ -82,13 +81,13 @@ function diskError(error: unknown): ErrorBody | undefined {
   };
 }
 
-/** The system's code of a failed call (`ENOENT` and so on), or undefined where it is no such error. */
+/** Returns the code of a system error, such as `ENOENT`; undefined for any other error. */
 export function systemCode(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | null)?.code;
   return typeof code === 'string' ? code : undefined;
 }
 
-/** Whether it is one of these. */
+/** Returns true if an error has one of the codes. */
 export function hasCode(error: unknown, ...codes: string[]): boolean {
   return codes.includes(systemCode(error) ?? '');
 }
@@ -103,7 +102,7 @@ export function isShortage(error: unknown): boolean {
   return isRefusedByDisk(error) || hasCode(error, 'EMFILE', 'ENFILE', 'ENOMEM', 'ENOBUFS', 'EAGAIN');
 }
 
-/** Whether the disk, or what its owner may have of it, is full. */
+/** Returns true if the disk or the quota of its owner is full. */
 export function isDiskFull(error: unknown): boolean {
   return hasCode(error, 'ENOSPC', 'EDQUOT');
 }

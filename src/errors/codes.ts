@@ -1,6 +1,5 @@
 /**
- * Every error Sluice can answer with, and the HTTP status that fits it. The codes are part of the interface that
- * people script against: add to the list, do not rename.
+ * All error codes with their HTTP status. The codes are part of the API: add codes, but do not rename them.
  */
 export const errorStatus = {
   // the request
@@ -43,7 +42,7 @@ export const errorStatus = {
   git_missing: 500,
   git_failed: 422,
 
-  // what the app says about itself
+  // the settings and the start of the app
   invalid_settings: 422,
   nothing_to_run: 422,
   unsupported_start: 422,

@@ -7,25 +7,25 @@ import { exists } from '../system/fs/exists.ts';
 import { ensurePrivateDirectory, listDirectory, syncDirectory } from '../system/fs/files.ts';
 import { removeTree } from '../system/fs/remove-tree.ts';
 
-/** Our records in a release's tree. An app's own file of this name is refused when it is received. */
+/** Directory of Sluice's records in a release. Uploads with a file of this name are rejected. */
 export const recordsName = '.sluice';
 
-/** Removes what is in the tree of a release, but for one name. */
+/** Removes the entries of a tree, except one name. */
 export type EmptyTree = (directory: string, except: string) => Promise<void>;
 
 /**
- * Where the releases of one target lie, and how they move:
+ * Directories of the releases of one environment, and their moves:
  *
- *     staging/N  →  releases/N                    published
- *     staging/N, releases/N  →  staging/.removing-N  →  releases/N    the tree is gone, the records are back
+ *     staging/N  →  releases/N                    publish
+ *     staging/N, releases/N  →  staging/.removing-N  →  releases/N    strip: only the records remain
  *
- * Every arrow is one rename, so a release always lies in exactly one place, whole or marked as going. None of them
- * needs disk space: a full disk can be emptied.
+ * Each arrow is one rename, so a release is always in exactly one directory. No move needs disk space, so a full disk can be
+ * emptied.
  */
 export class ReleaseDirectories {
   readonly #paths: EnvironmentPaths;
   readonly #empty: EmptyTree;
-  /** releases without a tree: a removed tree never comes back */
+  /** releases without a tree; a removed tree never returns */
   readonly #bare = new Set<number>();
 
   constructor(paths: EnvironmentPaths, empty: EmptyTree) {
@@ -33,14 +33,14 @@ export class ReleaseDirectories {
     this.#empty = empty;
   }
 
-  /** Creates staging/N for the next number. The directory is the claim: no two callers get the same. */
+  /** Creates staging/N for the next number. Two callers never get the same number. */
   async claim(): Promise<number> {
     await ensurePrivateDirectory(this.#paths.staging);
     await ensurePrivateDirectory(this.#paths.releases);
     for (;;) {
       const number = Math.max(0, ...(await this.numbers())) + 1;
       try {
-        // Closed, whatever modes there are in what is unpacked there.
+        // Other users cannot enter, whatever the modes of unpacked files are.
         await mkdir(this.#paths.staged(number).directory, { mode: 0o700 });
       } catch (error) {
         if (systemCode(error) === 'EEXIST') continue;
@@ -51,10 +51,10 @@ export class ReleaseDirectories {
     }
   }
 
-  /** Numbers of all releases, wherever they lie, the newest first. */
+  /** Returns the numbers of all releases, the newest first. */
   async numbers(): Promise<number[]> {
-    // Staging first: a release that is published meanwhile is then seen twice rather than not at all, and its
-    // number is not given out again.
+    // Staging first: a release that is published meanwhile then appears twice, not never, and its number is not
+    // assigned again.
     const names = [
       ...(await listDirectory(this.#paths.staging)),
       ...(await listDirectory(this.#paths.releases)),
@@ -63,23 +63,23 @@ export class ReleaseDirectories {
     return [...new Set(numbers.map(Number))].sort((a, b) => b - a);
   }
 
-  /** The places to look for a release in, in the order in which it moves through them: it cannot slip past. */
+  /** Returns all possible paths of a release, in the order of its moves, so that a search cannot miss it. */
   candidates(number: number): ReleasePaths[] {
     const published = this.#paths.release(number);
     return [this.#paths.staged(number), published, this.#removing(number), published];
   }
 
-  /** Where a release lies now; undefined where there is none of this number. */
+  /** Returns the current paths of a release; undefined if it does not exist. */
   async locate(number: number): Promise<ReleasePaths | undefined> {
-    for (const place of this.candidates(number)) {
-      if (await exists(place.directory)) return place;
+    for (const paths of this.candidates(number)) {
+      if (await exists(paths.directory)) return paths;
     }
     return undefined;
   }
 
   /**
-   * Returns true if the files of a published release are there, not only its records. Each deploy asks for all releases of the
-   * history, so the directory of a release without a tree is read only once.
+   * Returns true if the files of a published release exist, not only its records. Each deploy calls this for all releases, so the
+   * directory of a release without a tree is read only once.
    */
   async hasTree(number: number): Promise<boolean> {
     if (this.#bare.has(number)) return false;
@@ -89,18 +89,18 @@ export class ReleaseDirectories {
   }
 
   async publish(number: number): Promise<void> {
-    // Numbers begin again if the directory of the app was removed.
+    // Numbers start again if the directory of the app was removed.
     this.#bare.delete(number);
     await syncDirectory(this.#paths.staged(number).directory);
     await this.#move(this.#paths.staged(number), this.#paths.release(number));
   }
 
-  /** Removes the tree of a release and leaves its records in releases/N; goes on where a crash interrupted it. */
+  /** Removes the tree of a release and keeps its records in releases/N. Continues a removal that a crash interrupted. */
   async strip(number: number): Promise<void> {
     const removing = this.#removing(number);
-    const place = await this.locate(number);
-    if (place === undefined) return;
-    if (place.directory !== removing.directory) await this.#move(place, removing);
+    const paths = await this.locate(number);
+    if (paths === undefined) return;
+    if (paths.directory !== removing.directory) await this.#move(paths, removing);
     await this.#empty(removing.directory, recordsName);
     await this.#move(removing, this.#paths.release(number));
   }
@@ -113,7 +113,7 @@ export class ReleaseDirectories {
     await this.#remove(aside);
   }
 
-  /** Goes on with removals that a crash interrupted. */
+  /** Continues removals that a crash interrupted. */
   async resumeRemovals(): Promise<void> {
     for (const name of await listDirectory(this.#paths.staging)) {
       const number = /^\.removing-([1-9]\d*)$/.exec(name)?.[1];
@@ -121,7 +121,7 @@ export class ReleaseDirectories {
     }
   }
 
-  /** Removes all that is in staging. */
+  /** Removes everything in staging. */
   async clearStaging(): Promise<void> {
     for (const name of await listDirectory(this.#paths.staging)) {
       await this.#remove(join(this.#paths.staging, name));
@@ -145,9 +145,9 @@ export class ReleaseDirectories {
 }
 
 /**
- * Returns an entry of a directory with another name than `name`; null if there is none, undefined if there is no directory. Stops
- * at the first one: a directory may have very many. Uses synchronous calls, because an open directory takes a descriptor and a
- * buffer of 32 KB in the C library: a caller that asks for all releases at once must not have hundreds of directories open.
+ * Returns an entry of a directory with another name than `name`; null if there is none, undefined if there is no directory. Reads
+ * at most two of the entries, which may be very many. Uses synchronous calls, because an open directory takes a descriptor and a
+ * buffer of 32 KB in the C library: callers ask for all releases at once, and must not open hundreds of directories.
  */
 function otherEntry(path: string, name: string): string | null | undefined {
   try {

@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
 
-/** One line of `events.jsonl`: who did what to which app, when, and how it ended. */
+/** Line of `events.jsonl`: an action on an app, with its time, user and outcome. */
 export interface LoggedEvent {
   /** ISO 8601, UTC */
   at: string;
@@ -9,16 +9,16 @@ export interface LoggedEvent {
   app: string;
   environment: string;
   release?: number;
-  /** a host name, where it is about one */
+  /** host name, for actions on domains */
   domain?: string;
   outcome: string;
-  /** code of the error, where there was one */
+  /** code of the error, if any */
   code?: string;
 }
 
 /**
- * Adds a line to the history, on the disk when this returns. Where a crash or a full disk has left half a line, the
- * next one starts on a line of its own, so that a reader loses no more than the torn one.
+ * Appends a line to the history and syncs it to the disk. If a crash or a full disk has left an incomplete line, starts a new
+ * line, so that only the incomplete line is lost.
  */
 export async function appendEvent(path: string, event: LoggedEvent): Promise<void> {
   const handle = await open(path, 'a+', 0o600);

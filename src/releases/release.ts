@@ -3,10 +3,10 @@ import type { ErrorBody } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
 import type { AppProtocol } from '../protocol/worker.ts';
 
-/** The state of a release, as the API shows it. Derived, never stored: see `releaseState`. */
+/** State of a release in the API. Derived, never stored: see `releaseState`. */
 export type ReleaseState = 'building' | 'failed' | 'live' | 'retained' | 'removed';
 
-/** One of the commits that a release brings. */
+/** New commit of a release. */
 interface CommitLine {
   /** full hash */
   commit: string;
@@ -15,27 +15,27 @@ interface CommitLine {
   subject: string;
 }
 
-/** Where a release came from. What git knows of it is null where there was no git. */
+/** Origin of a release. Facts from git are null without git. */
 export interface ReleaseSource {
   kind: 'upload' | 'git';
-  /** who deployed it: a token's name, `ssh:` and a key's name, or `local` */
+  /** name of a token, `ssh:` and the name of a key, or `local` */
   by: string;
   /** full hash */
   commit: string | null;
   branch: string | null;
   author: string | null;
   message: string | null;
-  /** the part of the commit that was uploaded, relative to its top; null for all of it */
+  /** uploaded directory of the commit, relative to its root; null for the whole commit */
   directory: string | null;
-  /** files that differ from the commit: of a directory that was uploaded as it was */
+  /** number of uploaded files that differ from the commit */
   changedFiles: number;
-  /** what is new since the release that was live, the newest first, as far as it is told one by one */
+  /** commits since the previous live release, the newest first; may be only the first ones */
   commits: CommitLine[];
-  /** how many are new in all; null where that is not known */
+  /** number of all commits since that release; null if unknown */
   commitCount: number | null;
 }
 
-/** Of a release that git knows nothing of. Records from before Sluice knew of git do not say so themselves. */
+/** Origin without git. Records of early versions of Sluice lack these fields. */
 export const noCommit = {
   commit: null,
   branch: null,
@@ -47,58 +47,58 @@ export const noCommit = {
   commitCount: null,
 } satisfies Omit<ReleaseSource, 'kind' | 'by'>;
 
-/** The commit whose files a release has, all of them and no others; null where there is none. */
+/** Returns the commit whose files are exactly those of the release; null if there is none. */
 export function wholeCommit({ commit, directory, changedFiles }: ReleaseSource): string | null {
-  // Records from before Sluice knew of git have no more than the first.
+  // Records of early versions of Sluice lack these fields.
   return directory || changedFiles > 0 ? null : commit;
 }
 
-/** What `.sluice/release.json` holds. Times are ISO 8601 in UTC, durations milliseconds. */
+/** Content of `.sluice/release.json`. Times are ISO 8601 in UTC, durations milliseconds. */
 export interface ReleaseRecord {
   number: number;
   source: ReleaseSource;
   createdAt: string;
-  /** first time live; null where it never was */
+  /** first time live; null if never */
   liveAt: string | null;
-  /** why and at which step it failed; null where it did not */
+  /** error and its step; null unless failed */
   error: (ErrorBody & { step: string }) | null;
   notices: Notice[];
-  /** from accepted to live */
+  /** from the request to live */
   durationMs: number | null;
   buildMs: number | null;
   sizeBytes: number | null;
-  /** how it is run, settled when it was built; null until then */
+  /** start of the release; null until it is built */
   run: RunPlan | null;
-  /** protocol that the app spoke on its port at the last switch to this release; left out for plain HTTP */
+  /** protocol of the app at the last switch to this release; undefined for plain HTTP */
   protocol?: AppProtocol;
 }
 
-/** How a program is started: as `node …nodeArgs script …args` in the directory of the release, with `env` added. */
+/** Start of a program: `node …nodeArgs script …args` in the directory of the release, with `env` added. */
 export interface ProgramPlan {
-  /** relative to the release; a file that is there */
+  /** existing file, relative to the release */
   script: string;
   args: string[];
   nodeArgs: string[];
-  /** variables that its command sets, as in `NODE_ENV=production node app.js`; of the app never PORT, which is ours to give */
+  /** variables of the command, as in `NODE_ENV=production node app.js`; never PORT, which Sluice sets */
   env: Record<string, string>;
 }
 
-/** What it takes to run a release again later, whatever became of the settings since. */
+/** Start of a release, so that it can run again after the settings have changed. */
 export interface RunPlan extends ProgramPlan {
   settings: AppSettings;
   workers: number;
   background: BackgroundPlan[];
 }
 
-/** The same of a background process; PORT has nothing to do with it, and may be anything. */
+/** Start of a background process. Its PORT has no meaning for Sluice. */
 export interface BackgroundPlan extends ProgramPlan {
   name: string;
   count: number;
-  /** whether new ones may start while old ones still run */
+  /** true to start new processes before the old ones have ended */
   overlap: boolean;
 }
 
-/** A release as the API shows it. */
+/** Release in the API. */
 export interface Release extends Omit<ReleaseSource, 'kind'> {
   app: string;
   environment: string;
@@ -115,15 +115,15 @@ export interface Release extends Omit<ReleaseSource, 'kind'> {
 }
 
 interface ReleaseFacts {
-  /** number of the release that has the traffic; null where none has */
+  /** number of the active release; null if there is none */
   activeRelease: number | null;
-  /** whether its files are there, not only its records */
+  /** true if the files of the release exist, not only its records */
   hasTree: boolean;
-  /** whether this server is deploying it now */
+  /** true if this server deploys the release now */
   underWay: boolean;
 }
 
-/** building → live → retained → removed, or building → failed. A rollback makes a retained release live again. */
+/** Returns the state: building → live → retained → removed, or building → failed. A rollback makes a retained release live. */
 export function releaseState(
   record: Pick<ReleaseRecord, 'number' | 'error' | 'liveAt'>,
   { activeRelease, hasTree, underWay }: ReleaseFacts,
@@ -131,7 +131,7 @@ export function releaseState(
   if (record.error !== null) return 'failed';
   if (record.number === activeRelease) return 'live';
   if (underWay) return 'building';
-  // Nobody works on it and it never was live: a crash ended it, and the next reconcile writes that down.
+  // A crash has interrupted the deploy; the next reconcile records that.
   if (record.liveAt === null) return 'failed';
   return hasTree ? 'retained' : 'removed';
 }

@@ -24,8 +24,8 @@ import { emptyDirectory, removeTree } from '../system/fs/remove-tree.ts';
 import { type EmptyTree, ReleaseDirectories } from './directory.ts';
 import type { ReleaseRecord, RunPlan } from './release.ts';
 
-/** Records without a tree that are kept for the history; older ones are dropped. */
-const keptRecords = 200;
+/** Number of records without a tree to keep for the history. */
+const maxBareRecords = 200;
 
 const generationSchema = v.object({
   generation: v.pipe(v.number(), v.integer()),
@@ -34,40 +34,44 @@ const generationSchema = v.object({
 
 export type Active = v.InferOutput<typeof generationSchema>;
 
+type ReleaseError = NonNullable<ReleaseRecord['error']>;
+
+/** A record, and true if the files of the release exist. */
+type Listed = ReleaseRecord & { hasTree: boolean };
+
 /**
- * The releases of one target: their numbers, where they lie, their records, and how long they are kept. All state
- * is on the disk; see Places for how a release moves. One instance a target and process: it is what keeps two
- * changes of one record from overwriting each other.
+ * Releases of one environment: their numbers, directories, records and retention. All state is on the disk; see
+ * ReleaseDirectories for the moves of a release. A process has one store for each environment, which makes one change at a time.
  */
 export class ReleaseStore {
-  readonly target: EnvironmentId;
+  readonly id: EnvironmentId;
   readonly #paths: EnvironmentPaths;
-  readonly #places: ReleaseDirectories;
-  readonly #leave: (release: number, error: unknown) => void;
+  readonly #directories: ReleaseDirectories;
+  readonly #onLeft: (release: number, error: unknown) => void;
   readonly #writes = new Slots(1);
-  /** failed releases whose removal or record the disk has refused so far, with their errors */
-  readonly #failing = new Map<number, NonNullable<ReleaseRecord['error']>>();
+  /** errors of failed releases that the disk has refused to clean up or record so far */
+  readonly #failing = new Map<number, ReleaseError>();
 
   /**
-   * @param empty removes what is in a tree, but for one name
-   * @param leave called with a failed release that cannot be cleaned up; only the next start tries again
+   * @param empty removes the entries of a tree, except one name
+   * @param onLeft called with a failed release that cannot be cleaned up; only the next start tries again
    */
   constructor(
-    target: EnvironmentId,
+    id: EnvironmentId,
     paths: EnvironmentPaths,
     empty: EmptyTree = emptyDirectory,
-    leave: (release: number, error: unknown) => void = () => undefined,
+    onLeft: (release: number, error: unknown) => void = () => undefined,
   ) {
-    this.target = target;
+    this.id = id;
     this.#paths = paths;
-    this.#leave = leave;
-    this.#places = new ReleaseDirectories(paths, empty);
+    this.#onLeft = onLeft;
+    this.#directories = new ReleaseDirectories(paths, empty);
   }
 
-  /** Gives out the next number, for good, and creates its staging directory with a record in it. */
+  /** Assigns the next number and creates the staging directory with a record. */
   async allocate(source: ReleaseRecord['source']): Promise<ReleaseRecord> {
-    await this.#finishFailing();
-    const number = await this.#places.claim();
+    await this.#retryFailing();
+    const number = await this.#directories.claim();
     const record: ReleaseRecord = {
       number,
       source,
@@ -80,41 +84,41 @@ export class ReleaseStore {
       sizeBytes: null,
       run: null,
     };
-    const place = this.#paths.staged(number);
+    const staged = this.#paths.staged(number);
     try {
-      await ensurePrivateDirectory(place.records);
-      await writeJsonAtomic(place.record, record);
+      await ensurePrivateDirectory(staged.records);
+      await writeJsonAtomic(staged.record, record);
     } catch (error) {
       // Without a record there is no release. If the removal fails too, the next start clears staging.
-      await removeTree(place.directory).catch(() => undefined);
+      await removeTree(staged.directory).catch(() => undefined);
       throw error;
     }
-    await syncDirectory(place.directory);
+    await syncDirectory(staged.directory);
     return record;
   }
 
-  /** Changes a record, wherever it lies. @throws AppError `release_not_found` */
+  /** Changes a record. @throws AppError `release_not_found` */
   update(number: number, changes: Partial<Omit<ReleaseRecord, 'number'>>): Promise<ReleaseRecord> {
     return this.#writes.run(async () => {
-      const place = await this.#places.locate(number);
+      const paths = await this.locate(number);
       const record = await this.get(number);
-      if (place === undefined || record === undefined) throw this.#notFound(number);
+      if (paths === undefined || record === undefined) throw this.#notFound(number);
       const changed = { ...record, ...changes };
-      await writeJsonAtomic(place.record, changed);
+      await writeJsonAtomic(paths.record, changed);
       return changed;
     });
   }
 
-  /** Moves a built release to its final place. Nothing changes there any more but its record. */
+  /** Moves a built release to its final directory. From then on, only its record changes. */
   publish(number: number): Promise<void> {
-    return this.#writes.run(() => this.#places.publish(number));
+    return this.#writes.run(() => this.#directories.publish(number));
   }
 
   /**
-   * Writes down why a release never went live, and removes its tree; its records stay.
-   * @throws AppError `release_not_found`; an Error where it was live, since its tree is then worth something
+   * Records the error of a release that was never live, and removes its tree, but not its records.
+   * @throws AppError `release_not_found`; an Error if the release was live
    */
-  async fail(number: number, error: NonNullable<ReleaseRecord['error']>): Promise<ReleaseRecord> {
+  async fail(number: number, error: ReleaseError): Promise<ReleaseRecord> {
     try {
       const failed = await this.#fail(number, error);
       this.#failing.delete(number);
@@ -129,71 +133,71 @@ export class ReleaseStore {
    * Tries again to clean up and record failed releases, after a disk has refused it. If the disk refuses again, the next call
    * tries again. After any other error only the next start tries again, so that no deploy is blocked.
    */
-  async #finishFailing(): Promise<void> {
+  async #retryFailing(): Promise<void> {
     for (const [number, error] of this.#failing) {
       await this.fail(number, error).catch((again: unknown) => {
         if (isRefusedByDisk(again)) return;
         this.#failing.delete(number);
-        this.#leave(number, again);
+        this.#onLeft(number, again);
       });
     }
   }
 
-  async #fail(number: number, error: NonNullable<ReleaseRecord['error']>): Promise<ReleaseRecord> {
+  async #fail(number: number, error: ReleaseError): Promise<ReleaseRecord> {
     const record = await this.get(number);
     if ((record?.liveAt ?? null) !== null || (await this.active())?.release === number) {
-      throw new Error(`release ${number} of ${environmentName(this.target)} was live and cannot fail`);
+      throw new Error(`release ${number} of ${environmentName(this.id)} was live and cannot fail`);
     }
-    // The tree first: on a full disk, removing it makes the room for the record.
-    const stripped = await Promise.allSettled([this.#writes.run(() => this.#places.strip(number))]);
+    // The tree first: on a full disk, its removal frees the space for the record.
+    const [stripped] = await Promise.allSettled([this.#strip(number)]);
     const failed = await this.update(number, { error });
-    if (stripped[0].status === 'rejected') throw stripped[0].reason;
+    if (stripped.status === 'rejected') throw stripped.reason;
     return failed;
   }
 
   async get(number: number): Promise<ReleaseRecord | undefined> {
-    for (const place of this.#places.candidates(number)) {
-      const record = await readRecord(place);
+    for (const paths of this.#directories.candidates(number)) {
+      const record = await readRecord(paths);
       if (record !== undefined) return record;
     }
     return undefined;
   }
 
-  /** All releases, the newest first, including ones that are being built. */
+  /** Returns all releases, the newest first, including those in staging. */
   async list(): Promise<ReleaseRecord[]> {
-    const numbers = await this.#places.numbers();
+    const numbers = await this.#directories.numbers();
     const records = await Promise.all(numbers.map((number) => this.get(number)));
     return records.filter((record) => record !== undefined);
   }
 
-  /** Where a release lies now, for its build log; it moves when it is published or fails. */
+  /** Returns the current paths of a release, for its build log. They change when the release is published or fails. */
   locate(number: number): Promise<ReleasePaths | undefined> {
-    return this.#places.locate(number);
+    return this.#directories.locate(number);
   }
 
-  /** Whether the files of a published release are there, not only its records. */
+  /** Returns true if the files of a published release exist, not only its records. */
   hasTree(number: number): Promise<boolean> {
-    return this.#places.hasTree(number);
+    return this.#directories.hasTree(number);
   }
 
-  /** The generation that has the traffic and the release it runs, as the runner wrote it down at the last switch. */
+  /** Returns the active generation and its release, as the runner recorded them at the last switch. */
   async active(): Promise<Active | null> {
     const value = await readJson(this.#paths.generation);
     return value === undefined ? null : parseSettings(generationSchema, value, this.#paths.generation);
   }
 
-  /** Releases that were live and could be again, the newest first. */
+  /** Returns the releases that were live and could be live again, the newest first. */
   async retained(): Promise<ReleaseRecord[]> {
     const active = await this.active();
-    return switchable(await this.#retainable()).filter(({ number }) => number !== active?.release);
+    return switchable(await this.#listed()).filter(({ number }) => number !== active?.release);
   }
 
-  /** Where a rollback without a number goes: the newest release before the active one that was live and is there. */
+  /** Returns the target of a rollback without a number: the newest release before the active one that was live. */
   async previous(): Promise<ReleaseRecord | undefined> {
-    return previousRelease(await this.#retainable(), (await this.active())?.release ?? null);
+    return previousOf(switchable(await this.#listed()), (await this.active())?.release);
   }
 
-  /** Notes the first time a release was live; a later one changes nothing. */
+  /** Records the first time that a release was live. */
   async markLive(number: number, at: Date): Promise<ReleaseRecord> {
     const record = await this.get(number);
     if (record === undefined) throw this.#notFound(number);
@@ -201,9 +205,8 @@ export class ReleaseStore {
   }
 
   /**
-   * Notes that the active release was live, in case the disk refused the note at its switch. Without the note, the release
-   * would count as never live once another release is active. If its record is damaged, nothing is noted, so that the record
-   * does not block a switch.
+   * Marks the active release as live, in case the disk refused to do so at its switch. Otherwise the release would count as never
+   * live once another release is active. Ignores a damaged record, so that it does not block a switch.
    */
   async markActiveLive(): Promise<void> {
     const active = await this.active();
@@ -212,44 +215,48 @@ export class ReleaseStore {
   }
 
   /**
-   * Removes the trees of old releases, and the oldest records.
-   * @param keep how many of the newest that were live stay, besides the active and the previous one
-   * @param draining releases that still have work to do
-   * @returns the numbers whose trees were removed
+   * Removes the trees of old releases, and the oldest records without a tree.
+   * @param keep number of the newest live releases to keep, besides the active and the previous one
+   * @param draining releases whose workers still run
+   * @returns the numbers of releases whose trees were removed
    */
   async retain(keep: number, draining: ReadonlySet<number>): Promise<number[]> {
-    const releases = await this.#retainable();
-    const activeRelease = (await this.active())?.release ?? null;
-    const expired = expiredReleases(releases, { keep, activeRelease, draining });
-    for (const number of expired) await this.#writes.run(() => this.#places.strip(number));
+    const releases = await this.#listed();
+    const active = (await this.active())?.release;
+    const live = switchable(releases);
+    const retained = new Set([active, previousOf(live, active)?.number, ...draining]);
+    const expired = live.map(({ number }) => number).filter((n, at) => at >= keep && !retained.has(n));
+    for (const number of expired) await this.#strip(number);
     const bare = releases.filter(
       ({ number, liveAt, error, hasTree }) =>
         expired.includes(number) || (!hasTree && (liveAt !== null || error !== null)),
     );
-    for (const { number } of bare.slice(keptRecords)) {
-      await this.#writes.run(() => this.#places.drop(number));
+    for (const { number } of bare.slice(maxBareRecords)) {
+      await this.#writes.run(() => this.#directories.drop(number));
     }
     return expired;
   }
 
   /**
-   * Brings everything into order that a crash may have left half done: for the start of a server, before the first
-   * deploy and while the runner has no switch of this target under way. The generation file is the truth.
+   * Repairs the state after a crash, from the generation file. Call it at the start of a server: before the first deploy, and
+   * while the runner does not switch this environment.
    * @returns the numbers of the releases that the crash interrupted
    */
   async reconcile(): Promise<number[]> {
     const active = await this.active();
-    await this.#places.resumeRemovals();
+    await this.#directories.resumeRemovals();
     const interrupted: number[] = [];
     for (const { number, liveAt, error } of await this.list()) {
       if (liveAt !== null || error !== null || number === active?.release) continue;
       await this.fail(number, interruption);
       interrupted.push(number);
     }
-    await this.#places.clearStaging();
+    await this.#directories.clearStaging();
     await this.markActiveLive();
     await this.#repairCurrent();
-    await this.#sweep();
+    const numbers = await this.#directories.numbers();
+    const records = numbers.map((number) => this.#paths.release(number).records);
+    for (const directory of [this.#paths.directory, ...records]) await sweepTemporaries(directory);
     return interrupted;
   }
 
@@ -263,12 +270,11 @@ export class ReleaseStore {
     }
   }
 
-  async #sweep(): Promise<void> {
-    const places = (await this.#places.numbers()).map((number) => this.#paths.release(number).records);
-    for (const directory of [this.#paths.directory, ...places]) await sweepTemporaries(directory);
+  #strip(number: number): Promise<void> {
+    return this.#writes.run(() => this.#directories.strip(number));
   }
 
-  async #retainable(): Promise<(ReleaseRecord & Retainable)[]> {
+  async #listed(): Promise<Listed[]> {
     const records = await this.list();
     return Promise.all(
       records.map(async (record) => ({ ...record, hasTree: await this.hasTree(record.number) })),
@@ -276,21 +282,31 @@ export class ReleaseStore {
   }
 
   #notFound(number: number): AppError {
-    return new AppError('release_not_found', `${environmentName(this.target)} has no release ${number}`);
+    return new AppError('release_not_found', `${environmentName(this.id)} has no release ${number}`);
   }
 }
 
-const interruption: NonNullable<ReleaseRecord['error']> = {
+/** Returns the releases that traffic can be switched to. */
+function switchable(releases: Listed[]): Listed[] {
+  return releases.filter(({ liveAt, hasTree }) => liveAt !== null && hasTree);
+}
+
+/** @param releases the newest first */
+function previousOf(releases: Listed[], active: number | undefined): Listed | undefined {
+  return releases.find(({ number }) => active !== undefined && number < active);
+}
+
+const interruption: ReleaseError = {
   code: 'interrupted',
   message: 'the server ended before this release was live',
-  hint: 'Nothing that was live has changed: deploy again.',
+  hint: 'The live release has not changed. Deploy again.',
   step: 'unknown',
 };
 
-/** A damaged record counts as none: the release can no longer be run, and must not stand in the way of the others. */
-async function readRecord(place: ReleasePaths): Promise<ReleaseRecord | undefined> {
+/** Returns a record; undefined if it is missing or damaged. A damaged record must not block other releases. */
+async function readRecord(paths: ReleasePaths): Promise<ReleaseRecord | undefined> {
   try {
-    const value = await readJson(place.record);
+    const value = await readJson(paths.record);
     return isRecord(value) ? { ...value, run: value.run && completePlan(value.run) } : undefined;
   } catch (error) {
     if (error instanceof Error && error.cause instanceof SyntaxError) return undefined;
@@ -303,51 +319,10 @@ function isRecord(value: unknown): value is ReleaseRecord {
   return 'number' in value && 'liveAt' in value && 'error' in value;
 }
 
-/** What retention needs to know of a release. */
-export interface Retainable {
-  number: number;
-  liveAt: string | null;
-  hasTree: boolean;
-}
-
-/** Releases that traffic can be switched to, the newest first. */
-export function switchable<R extends Retainable>(releases: Iterable<R>): R[] {
-  return [...releases]
-    .filter((release) => release.liveAt !== null && release.hasTree)
-    .sort((a, b) => b.number - a.number);
-}
-
-/** Where a rollback without a number goes: the newest switchable release before the active one. */
-export function previousRelease<R extends Retainable>(
-  releases: Iterable<R>,
-  activeRelease: number | null,
-): R | undefined {
-  return switchable(releases).find((release) => activeRelease !== null && release.number < activeRelease);
-}
-
-/**
- * Numbers of the releases whose trees may go: all that were live but the `keep` newest, the active one, the one a
- * rollback would go to, and those that still have work to do.
- */
-export function expiredReleases(
-  releases: Retainable[],
-  {
-    keep,
-    activeRelease,
-    draining,
-  }: { keep: number; activeRelease: number | null; draining: ReadonlySet<number> },
-): number[] {
-  const previous = previousRelease(releases, activeRelease)?.number;
-  return switchable(releases)
-    .slice(keep)
-    .map((release) => release.number)
-    .filter((number) => number !== activeRelease && number !== previous && !draining.has(number));
-}
-
 let defaults: AppSettings | undefined;
 
-/** A plan from a version that did not know of all there is today: what it does not say is as it is by default. */
-export function completePlan(plan: RunPlan): RunPlan {
+/** Adds defaults to a plan of an earlier version, which may lack fields and settings. */
+function completePlan(plan: RunPlan): RunPlan {
   defaults ??= parseSettings(appSettingsSchema, {}, 'no settings');
   return { ...plan, background: plan.background ?? [], settings: { ...defaults, ...plan.settings } };
 }

@@ -17,7 +17,7 @@ test('a push that the disk has no room for is refused before git has received it
   await checkout.commit('One', answering('one'));
   const { code, output } = await checkout.try('push', sluice.gitUrl('full'), 'main');
   assert.notEqual(code, 0);
-  assert.match(output, /are free on the disk of .+, and .+ are to stay free/);
+  assert.match(output, /the disk of .+ has .+ of free space, but .+ must remain free/);
   assert.ok(!(await listDirectory(sluice.paths.apps)).includes('full'));
 });
 

@@ -12,7 +12,7 @@ import { temporaryDirectory } from '../support/temporary.ts';
 const KiB = 1024;
 const MiB = 1024 ** 2;
 
-test('the size of a directory counts what it takes on the disk, and hard-linked files once', async (t) => {
+test('The size of a directory is its disk space, with hard-linked files once', async (t) => {
   const directory = await temporaryDirectory(t);
   await mkdir(join(directory, 'sub'));
   const before = await directorySize(directory);
@@ -23,7 +23,7 @@ test('the size of a directory counts what it takes on the disk, and hard-linked 
   assert.ok(grown >= 200 * KiB && grown < 300 * KiB, `${grown} bytes`);
 });
 
-test('a disk that has not the room is an error that says how much is free, is needed, and what could go', async (t) => {
+test('The error of a full disk has the free and needed space, and the largest retained releases', async (t) => {
   const home = await temporaryDirectory(t);
   const paths = new Paths(home).environment({ app: 'shop', environment: 'staging' });
   const store = new ReleaseStore({ app: 'shop', environment: 'staging' }, paths);
@@ -38,11 +38,12 @@ test('a disk that has not the room is an error that says how much is free, is ne
   await ensureSpace(home, { needed: MiB, minFree: 0, stores: [store] });
   await assert.rejects(ensureSpace(home, { needed: free, minFree: 64 * MiB, stores: [store] }), {
     code: 'disk_full',
-    message: /[KMGT]iB are free on the disk of .*; this needs .*iB, and 64 MiB are to stay free$/,
-    hint: /shop@staging release 2 \(300 MiB\), shop@staging release 3 \(40 MiB\), shop@staging release 1 \(5.0 MiB\): lower "keepReleases"/,
+    message:
+      /^the disk of .* has .*[KMGT]iB of free space, but .*iB are needed, and 64 MiB must remain free$/,
+    hint: /shop@staging release 2 \(300 MiB\), shop@staging release 3 \(40 MiB\), shop@staging release 1 \(5.0 MiB\)\. Lower "keepReleases"/,
   });
   await assert.rejects(ensureSpace(home, { needed: free * 2, minFree: 0, stores: [] }), {
     code: 'disk_full',
-    hint: 'No retained release could go; free space that something else takes.',
+    hint: 'Free disk space: no retained release can be removed.',
   });
 });

@@ -1,4 +1,4 @@
-// Deploys, fails, retains and drops without end, until it is killed; says each number that it was given.
+// Deploys, fails, retains and drops releases until it is killed. Prints each number.
 import { writeFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,9 +8,9 @@ import { ReleaseStore } from '../../src/releases/store.ts';
 import { writeJsonAtomic } from '../../src/system/fs/files.ts';
 
 const [home = ''] = process.argv.slice(2);
-const target = { app: 'shop', environment: 'production' };
-const paths = new Paths(home).environment(target);
-const store = new ReleaseStore(target, paths);
+const id = { app: 'shop', environment: 'production' };
+const paths = new Paths(home).environment(id);
+const store = new ReleaseStore(id, paths);
 await store.reconcile();
 
 for (;;) {

@@ -10,11 +10,11 @@ import { ReleaseStore } from '../../src/releases/store.ts';
 import { readLink } from '../../src/system/fs/files.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-const target = { app: 'shop', environment: 'production' };
+const id = { app: 'shop', environment: 'production' };
 
-test('killed at any instant, the store is in order after the next start: no half tree, no number twice', async (t) => {
+test('After a kill at any instant, the next start repairs the store: no partial tree, no number twice', async (t) => {
   const home = await temporaryDirectory(t);
-  const paths = new Paths(home).environment(target);
+  const paths = new Paths(home).environment(id);
   let last = 0;
   for (let turn = 0; turn < 15; turn++) {
     const child = spawn(process.execPath, [join(import.meta.dirname, 'store-crash-child.ts'), home], {
@@ -25,7 +25,7 @@ test('killed at any instant, the store is in order after the next start: no half
       output += text;
     });
     await once(child.stdout, 'data');
-    // Any instant of the work between two numbers, which takes about 20 ms: a delay is what is wanted here.
+    // A random instant of the work between two numbers, which takes about 20 ms.
     setTimeout(() => child.kill('SIGKILL'), turn * 7 + Math.random() * 7);
     await once(child, 'close');
 
@@ -34,15 +34,15 @@ test('killed at any instant, the store is in order after the next start: no half
       assert.ok(number > last, `number ${number} came after ${last}`);
       last = number;
     }
-    const store = new ReleaseStore(target, paths);
+    const store = new ReleaseStore(id, paths);
     await store.reconcile();
     await assertInOrder(store, home);
   }
-  assert.ok(last >= 15, `only ${last} deploys were begun`);
+  assert.ok(last >= 15, `only ${last} deploys have started`);
 });
 
 async function assertInOrder(store: ReleaseStore, home: string): Promise<void> {
-  const paths = new Paths(home).environment(target);
+  const paths = new Paths(home).environment(id);
   const active = await store.active();
   const activeRelease = active?.release ?? null;
   assert.deepEqual(await readdir(paths.staging), []);

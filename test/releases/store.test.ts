@@ -11,15 +11,15 @@ import { ReleaseStore } from '../../src/releases/store.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 const source: ReleaseRecord['source'] = { kind: 'upload', by: 'local', ...noCommit };
-const target = { app: 'shop', environment: 'production' };
+const id = { app: 'shop', environment: 'production' };
 const boom: ReleaseRecord['error'] = { code: 'build_failed', message: 'no', hint: '', step: 'build' };
 
 async function newStore(t: TestContext): Promise<{ store: ReleaseStore; paths: EnvironmentPaths }> {
-  const paths = new Paths(await temporaryDirectory(t)).environment(target);
-  return { store: new ReleaseStore(target, paths), paths };
+  const paths = new Paths(await temporaryDirectory(t)).environment(id);
+  return { store: new ReleaseStore(id, paths), paths };
 }
 
-/** What a deploy does to the store, up to its switch. */
+/** Changes the store as a deploy does before its switch. */
 async function build(store: ReleaseStore, paths: EnvironmentPaths): Promise<number> {
   const { number } = await store.allocate(source);
   await writeFile(join(paths.staged(number).directory, 'server.js'), `// ${number}`);
@@ -27,7 +27,7 @@ async function build(store: ReleaseStore, paths: EnvironmentPaths): Promise<numb
   return number;
 }
 
-/** What the runner does at a switch. */
+/** Changes files as the runner does at a switch. */
 async function activate(paths: EnvironmentPaths, release: number): Promise<void> {
   await writeFile(paths.generation, JSON.stringify({ generation: release * 10, release }));
   await rm(paths.current, { force: true });
@@ -51,7 +51,7 @@ async function trees(store: ReleaseStore): Promise<number[]> {
   return numbers;
 }
 
-test('a release goes from staging to its place, and its record with it', async (t) => {
+test('A release and its record move from staging to their final directory', async (t) => {
   const { store, paths } = await newStore(t);
   const { number } = await store.allocate(source);
   assert.equal(number, 1);
@@ -66,9 +66,9 @@ test('a release goes from staging to its place, and its record with it', async (
   assert.deepEqual([record.buildMs, record.sizeBytes, record.liveAt], [12, 34, null]);
 });
 
-test('numbers are never given out twice: not to deploys at once, not after failures, removals or a restart', async (t) => {
+test('No number is assigned twice: not to simultaneous deploys, not after failures or a restart', async (t) => {
   const { store, paths } = await newStore(t);
-  const other = new ReleaseStore(target, paths);
+  const other = new ReleaseStore(id, paths);
   const records = await Promise.all(
     Array.from({ length: 20 }, (_, turn) => (turn % 2 ? store : other).allocate(source)),
   );
@@ -79,11 +79,11 @@ test('numbers are never given out twice: not to deploys at once, not after failu
   );
   for (const number of numbers) await store.fail(number, boom);
   assert.equal((await store.allocate(source)).number, 21);
-  await new ReleaseStore(target, paths).reconcile();
-  assert.equal((await new ReleaseStore(target, paths).allocate(source)).number, 22);
+  await new ReleaseStore(id, paths).reconcile();
+  assert.equal((await new ReleaseStore(id, paths).allocate(source)).number, 22);
 });
 
-test('changes of one record at the same time are all kept', async (t) => {
+test('Simultaneous changes of a record all take effect', async (t) => {
   const { store } = await newStore(t);
   await store.allocate(source);
   await Promise.all([
@@ -100,7 +100,7 @@ test('changes of one record at the same time are all kept', async (t) => {
   );
 });
 
-test('a failed release keeps its record and its build log, not its tree, wherever it failed', async (t) => {
+test('A failed release keeps its record and its build log, but not its tree', async (t) => {
   const { store, paths } = await newStore(t);
   await store.allocate(source);
   await writeFile(join(paths.staged(1).directory, 'server.js'), 'x');
@@ -117,7 +117,7 @@ test('a failed release keeps its record and its build log, not its tree, whereve
   assert.deepEqual((await readdir(paths.release(1).records)).sort(), ['build.log', 'release.json']);
 });
 
-test('a failed release that cannot be cleaned up does not block other releases, and the next start cleans it up', async (t) => {
+test('A failed release that cannot be cleaned up does not block other releases, and the next start cleans it up', async (t) => {
   const { paths } = await newStore(t);
   const refusals = ['ENOSPC', 'ENOSPC', 'EACCES'];
   const empty = async () => {
@@ -125,7 +125,7 @@ test('a failed release that cannot be cleaned up does not block other releases, 
     if (code !== undefined) throw Object.assign(new Error(code), { code });
   };
   const left: [number, unknown][] = [];
-  const store = new ReleaseStore(target, paths, empty, (...what) => left.push(what));
+  const store = new ReleaseStore(id, paths, empty, (...what) => left.push(what));
   const number = await build(store, paths);
   await assert.rejects(store.fail(number, boom), { code: 'ENOSPC' });
   await store.allocate(source);
@@ -137,20 +137,20 @@ test('a failed release that cannot be cleaned up does not block other releases, 
   );
   await store.allocate(source);
   assert.equal(left.length, 1);
-  await new ReleaseStore(target, paths).reconcile();
+  await new ReleaseStore(id, paths).reconcile();
   assert.deepEqual(await readdir(paths.staging), []);
   assert.deepEqual(await readdir(paths.release(number).directory), ['.sluice']);
   assert.deepEqual((await store.get(number))?.error, boom);
 });
 
-test('a release that was live cannot be failed: its tree is worth something', async (t) => {
+test('A release that was live cannot fail', async (t) => {
   const { store, paths } = await newStore(t);
   await deployMany(2, store, paths);
   await assert.rejects(store.fail(1, boom), /was live and cannot fail/);
   assert.deepEqual(await trees(store), [2, 1]);
 });
 
-test('a damaged record stands in the way of no other release, and its number is not given out again', async (t) => {
+test('A damaged record does not block other releases, and its number is not assigned again', async (t) => {
   const { store, paths } = await newStore(t);
   await deployMany(2, store, paths);
   await writeFile(paths.release(1).record, '{ oops');
@@ -166,7 +166,7 @@ test('a damaged record stands in the way of no other release, and its number is 
   assert.equal((await store.allocate(source)).number, 4);
 });
 
-test('a number that is not there is an error that says so', async (t) => {
+test('The error of an unknown release names its number', async (t) => {
   const { store } = await newStore(t);
   assert.equal(await store.get(3), undefined);
   for (const call of [
@@ -178,7 +178,7 @@ test('a number that is not there is an error that says so', async (t) => {
   }
 });
 
-test('retention keeps the newest live ones, the active, the previous and the draining ones', async (t) => {
+test('Retention keeps the newest live, the active, the previous and the draining releases', async (t) => {
   const { store, paths } = await newStore(t);
   await deployMany(8, store, paths);
   await build(store, paths);
@@ -198,7 +198,7 @@ test('retention keeps the newest live ones, the active, the previous and the dra
   assert.deepEqual(await store.retain(2, new Set()), [1]);
 });
 
-test('of releases without a tree the newest 200 records are kept', async (t) => {
+test('The newest 200 records without a tree are kept', async (t) => {
   const { store, paths } = await newStore(t);
   await deploy(store, paths);
   for (let turn = 0; turn < 204; turn++) {
@@ -211,7 +211,7 @@ test('of releases without a tree the newest 200 records are kept', async (t) => 
   assert.equal((await store.allocate(source)).number, 206);
 });
 
-test('after a crash, what was being built is failed as interrupted, and what is live stays', async (t) => {
+test('After a crash, unfinished releases fail as interrupted, and the live release stays', async (t) => {
   const { store, paths } = await newStore(t);
   await deployMany(2, store, paths);
   await build(store, paths);
@@ -219,14 +219,14 @@ test('after a crash, what was being built is failed as interrupted, and what is 
   await writeFile(join(paths.staged(4).directory, 'server.js'), 'x');
   await mkdir(paths.staged(5).directory);
   await mkdir(join(paths.staging, '.incoming-x'));
-  assert.deepEqual(await new ReleaseStore(target, paths).reconcile(), [4, 3]);
+  assert.deepEqual(await new ReleaseStore(id, paths).reconcile(), [4, 3]);
   assert.deepEqual(await readdir(paths.staging), []);
   assert.deepEqual(await trees(store), [2, 1]);
   for (const number of [3, 4]) assert.equal((await store.get(number))?.error?.code, 'interrupted');
-  assert.deepEqual(await new ReleaseStore(target, paths).reconcile(), []);
+  assert.deepEqual(await new ReleaseStore(id, paths).reconcile(), []);
 });
 
-test('after a crash right after the switch, the new release is live and was so since the switch', async (t) => {
+test('After a crash right after the switch, the new release is live since the switch', async (t) => {
   const { store, paths } = await newStore(t);
   await deploy(store, paths);
   await build(store, paths);
@@ -239,7 +239,7 @@ test('after a crash right after the switch, the new release is live and was so s
   assert.deepEqual(await trees(store), [2, 1]);
 });
 
-test('files that a killed writer left half written are swept; those of a process that lives are not', async (t) => {
+test('Temporary files of killed processes are removed, those of running processes are not', async (t) => {
   const { store, paths } = await newStore(t);
   await deploy(store, paths);
   const dead = spawnSync('/bin/true').pid;
@@ -254,7 +254,7 @@ test('files that a killed writer left half written are swept; those of a process
   }
 });
 
-test('reconcile of a target that has nothing yet changes nothing', async (t) => {
+test('reconcile does nothing for a new environment', async (t) => {
   const { store, paths } = await newStore(t);
   assert.deepEqual(await store.reconcile(), []);
   assert.deepEqual(await store.list(), []);
@@ -265,7 +265,7 @@ test('reconcile of a target that has nothing yet changes nothing', async (t) => 
   assert.deepEqual(await readdir(paths.directory), []);
 });
 
-test('a release that gets the number of a removed one has its own tree', async (t) => {
+test('A release with the number of a removed release has its own tree', async (t) => {
   const { store, paths } = await newStore(t);
   await store.fail(await build(store, paths), boom);
   assert.equal(await store.hasTree(1), false);
@@ -275,7 +275,7 @@ test('a release that gets the number of a removed one has its own tree', async (
   assert.equal(await store.hasTree(1), true);
 });
 
-test('old releases are removed with few directories open at a time', {
+test('Retention opens few directories at a time', {
   skip: process.platform !== 'linux',
 }, async (t) => {
   const { store, paths } = await newStore(t);
@@ -295,7 +295,7 @@ test('old releases are removed with few directories open at a time', {
   assert.ok(most <= 2, `${most} directories were open at a time`);
 });
 
-/** Where a descriptor of this process leads; undefined if it is closed by now. */
+/** Returns the target of a descriptor of this process; undefined if it is closed. */
 function targetOf(fd: string): string | undefined {
   try {
     return readlinkSync(`/proc/self/fd/${fd}`);
