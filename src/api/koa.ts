@@ -30,7 +30,7 @@ export function createKoa(log: Log, asText?: (ctx: Context) => boolean): Koa<Api
   return app;
 }
 
-/** Router of Koa. The package is required, since an import of it loads `node:http` at a cost of 6 MB: see src/system/net/http.ts. */
+/** Router of Koa. The package is required, since an import of it loads `node:http` at a cost of 6 MB: see src/system/process/memory.ts. */
 export const { default: Router } = createRequire(import.meta.url)(
   '@koa/router',
 ) as typeof import('@koa/router');

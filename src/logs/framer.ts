@@ -2,18 +2,18 @@ import { MaskStream } from '../system/text/mask/mask-stream.ts';
 import type { Masker } from '../system/text/mask/masker.ts';
 import { type LogOrigin, type LogStream, linePrefix } from './line.ts';
 
-/** A line longer than this is written in parts, in bytes: what is held back is lost when we are killed. */
-const longestHeld = 16 * 1024;
+/** Length of text that is buffered, in bytes: it is lost if the runner is killed. A longer line is written in parts. */
+const longestPending = 16 * 1024;
 
 /**
- * Makes records of `app.log` from what one stream of a process brings. Text is bytes, one a character (latin1): a line
- * ends at a byte that is part of no other character of UTF-8, so nothing needs to be decoded on the way to the disk.
+ * Makes records of `app.log` from the text of one stream of a process. Text is bytes, one a character (latin1): no character of
+ * UTF-8 has the byte of a line end, so the text is not decoded.
  */
 export class Framer {
   readonly #origin: LogOrigin;
   readonly #stream: LogStream;
   readonly #masked: MaskStream;
-  #held = '';
+  #pending = '';
   #inParts = false;
 
   constructor(origin: LogOrigin, stream: LogStream, masker: Masker) {
@@ -22,53 +22,48 @@ export class Framer {
     this.#masked = new MaskStream(masker);
   }
 
-  /** True if text is held back: a line that has not ended, or lines whose value may go on in the next line. */
-  get isHolding(): boolean {
-    return this.#held !== '';
+  /** True if text is buffered: an incomplete line, or lines that may have a part of a secret value. */
+  get hasPending(): boolean {
+    return this.#pending !== '';
   }
 
-  /** How many bytes of it are held back. */
-  get held(): number {
-    return this.#held.length;
+  /** Number of buffered bytes. */
+  get pending(): number {
+    return this.#pending.length;
   }
 
-  /** The records that `text` completes. */
+  /** Returns the records that `text` completes. */
   push(text: string, now: Date): string {
-    this.#held += text;
-    const end = this.#held.lastIndexOf('\n') + 1;
-    let records = '';
-    if (end > 0) {
-      const open = this.#masked.openFrom(this.#held);
-      // If a value may begin in a line, the whole line is held back until the value ends or turns out to be none.
-      const settled = open >= end ? end : this.#held.lastIndexOf('\n', open) + 1;
-      if (settled > 0) records = this.#records(this.#take(settled), now);
-    }
-    return this.#held.length > longestHeld ? records + this.part(now) : records;
+    this.#pending += text;
+    // If a value may begin in a line, the whole line is buffered until the value ends or differs.
+    const settled = this.#masked.settledLength(this.#pending);
+    const records = settled === 0 ? '' : this.#records(this.#take(settled), now);
+    return this.#pending.length > longestPending ? records + this.part(now) : records;
   }
 
   /**
-   * Returns records of the text that is held back. A line without an end becomes a part, and the rest follows later.
+   * Returns records of the buffered text. A line without an end becomes a part, and the rest follows later.
    * @param all also returns text that may be the beginning of a value
    */
   part(now: Date, { all = false } = {}): string {
-    const end = this.#held.lastIndexOf('\n') + 1;
+    const end = this.#pending.lastIndexOf('\n') + 1;
     const records = end === 0 ? '' : this.#records(this.#take(end), now);
-    const part = this.#take(all ? this.#held.length : this.#masked.openFrom(this.#held));
+    const part = this.#take(all ? this.#pending.length : this.#masked.openFrom(this.#pending));
     if (part === '') return records;
     this.#inParts = true;
-    return `${records}${linePrefix(now, this.#origin, this.#stream, true)}${this.#masked.mask(part, this.#held)}\n`;
+    return `${records}${linePrefix(now, this.#origin, this.#stream, true)}${this.#masked.mask(part, this.#pending)}\n`;
   }
 
-  /** The end of what is held, or was written in parts: no more comes. */
+  /** Returns the last records, at the end of the stream. */
   end(now: Date): string {
-    if (!this.isHolding && !this.#inParts) return '';
-    const lines = this.#take(this.#held.length);
+    if (!this.hasPending && !this.#inParts) return '';
+    const lines = this.#take(this.#pending.length);
     return this.#records(lines.endsWith('\n') ? lines : `${lines}\n`, now);
   }
 
   #take(length: number): string {
-    const taken = this.#held.slice(0, length);
-    this.#held = this.#held.slice(length);
+    const taken = this.#pending.slice(0, length);
+    this.#pending = this.#pending.slice(length);
     return taken;
   }
 
@@ -76,8 +71,8 @@ export class Framer {
   #records(lines: string, now: Date): string {
     this.#inParts = false;
     const prefix = linePrefix(now, this.#origin, this.#stream);
-    const masked = this.#masked.mask(lines, this.#held).slice(0, -1);
-    // Most text has none: looking is much cheaper than replacing.
+    const masked = this.#masked.mask(lines, this.#pending).slice(0, -1);
+    // Most text has no carriage return, and a search is much cheaper than a replacement.
     const clean = masked.includes('\r') ? masked.replaceAll('\r\n', '\n').replace(/\r$/, '') : masked;
     return `${prefix}${clean.replaceAll('\n', `\n${prefix}`)}\n`;
   }

@@ -6,8 +6,8 @@ import { AppError, systemCode } from '../errors/app-error.ts';
 import { withDeadline } from '../system/concurrency/deadline.ts';
 import type { Log } from '../system/log/log.ts';
 import { toUrlHost } from '../system/net/address.ts';
-import { http } from '../system/net/http.ts';
 import { isListenedOn } from '../system/net/listeners.ts';
+import { http } from '../system/process/memory.ts';
 import { type ConnectionLimits, connectionLimits, limitConnections } from './connections.ts';
 
 /** Shortest time between two log lines about connections that are not accepted, in ms. */

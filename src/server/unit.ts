@@ -1,7 +1,7 @@
 import { homeFromEnvironment } from '../config/paths.ts';
 import { withDeadline } from '../system/concurrency/deadline.ts';
 import type { Log } from '../system/log/log.ts';
-import { sayReadyToSystemd } from '../system/process/systemd.ts';
+import { notifySystemd } from '../system/process/systemd.ts';
 import { asProgram } from './program.ts';
 import { type Ready, run } from './run.ts';
 
@@ -19,7 +19,7 @@ async function serve(home: string): Promise<void> {
 async function reportReady({ url }: Ready, settled: Promise<void>, log: Log): Promise<void> {
   if ((await withDeadline(settled, patience)).timedOut) log.warn('apps are slow to start', { patience });
   try {
-    await sayReadyToSystemd(`at ${url}`);
+    await notifySystemd(`at ${url}`);
   } catch (error) {
     log.error('systemd not notified', { error });
   }

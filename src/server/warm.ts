@@ -6,7 +6,7 @@
 import { flushCompileCache } from 'node:module';
 import '../runner/main.ts';
 import '../build/receive/unpacker.ts';
-import { nodeCron } from '../system/node-cron.ts';
+import { nodeCron } from '../system/process/memory.ts';
 import './unit.ts';
 import './up.ts';
 

@@ -51,7 +51,7 @@ test('a value is masked wherever the process pauses in the middle of it', () => 
       const to = at + 1 + random(random(2) === 0 ? 30 : 30_000);
       records += framer.push(text.slice(at, to), new Date());
       if (random(2) === 0) records += framer.part(new Date());
-      assert.ok(framer.held <= 16 * 1024, `${framer.held} bytes are held`);
+      assert.ok(framer.pending <= 16 * 1024, `${framer.pending} bytes are held`);
       at = to;
     }
     records += framer.end(new Date());
@@ -67,7 +67,7 @@ test('a value that goes on in the next line is masked in both lines, even if the
   const framer = new Framer(origin, 'out', new Masker(['tr0ub4dor-and-more']));
   const first = framer.push('before\nkey: tr0ub4dor\n', new Date());
   assert.equal(textOf(first), 'before\n');
-  assert.equal(framer.isHolding, true);
+  assert.equal(framer.hasPending, true);
   const second = framer.push('-and-more\n', new Date());
   assert.equal(Buffer.from(textOf(second), 'latin1').toString(), 'key: ••••••\n••••••\n');
 });
@@ -93,7 +93,7 @@ test('a line that only looks like the beginning of a value is shown with the nex
   assert.equal(textOf(framer.push('next\n', new Date())), 'see https://shop.example.com\nnext\n');
   assert.equal(framer.push('see https://shop.example.com\n', new Date()), '');
   assert.equal(textOf(framer.part(new Date())), 'see https://shop.example.com\n');
-  assert.equal(framer.isHolding, false);
+  assert.equal(framer.hasPending, false);
 });
 
 test('an escaped value is masked wherever the process pauses in the middle of it, or its line is cut', () => {

@@ -14,8 +14,8 @@ import { AppError } from '../../src/errors/app-error.ts';
 import { CallClient } from '../../src/protocol/peer.ts';
 import type { BootResult, GenerationSpec, RunnerCalls, SwitchResult } from '../../src/protocol/runner.ts';
 import { ProcessRecords } from '../../src/runner/takeover/process-records.ts';
+import { smallHeap } from '../../src/system/process/memory.ts';
 import { signalProcess } from '../../src/system/process/processes.ts';
-import { smallHeap } from '../../src/system/process/small-heap.ts';
 import { freePort } from './free-port.ts';
 import { waitFor } from './wait.ts';
 

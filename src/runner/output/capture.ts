@@ -87,7 +87,7 @@ export class Capture {
     clearTimeout(this.#timer);
     this.#socket.pause();
     await this.#written;
-    if (this.#framer.isHolding) await this.#write(this.#framer.part(new Date(), { all: true }));
+    if (this.#framer.hasPending) await this.#write(this.#framer.part(new Date(), { all: true }));
   }
 
   /** Closes the FIFO. To be called after `stop`. */
@@ -134,12 +134,12 @@ export class Capture {
   }
 
   #readOn(): void {
-    if (this.#framer.isHolding) this.#timer = setTimeout(() => this.#showBegun(), patience);
+    if (this.#framer.hasPending) this.#timer = setTimeout(() => this.#showBegun(), patience);
     this.#socket.resume();
   }
 
   #showBegun(): void {
-    if (this.#framer.isHolding) void this.#write(this.#framer.part(new Date()));
+    if (this.#framer.hasPending) void this.#write(this.#framer.part(new Date()));
   }
 
   async #write(records: string): Promise<void> {

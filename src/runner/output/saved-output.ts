@@ -67,7 +67,7 @@ async function follow(kept: Kept, framer: Framer, log: AppLog, stopped: () => bo
       position += bytesRead;
       const records = framer.push(buffer.toString('latin1', 0, bytesRead), new Date());
       // First this: were we killed in between, it would be lost, and otherwise be there twice.
-      notePosition(path, position - framer.held);
+      notePosition(path, position - framer.pending);
       if (records !== '') await log.write(records);
     } else if (more) {
       await sleep(interval, undefined, { ref: false });

@@ -1,7 +1,7 @@
 import { access } from 'node:fs/promises';
 import { hasCode } from '../../errors/app-error.ts';
 
-/** Whether there is something at `path` (a link that leads nowhere is nothing). What cannot be looked at is an error. */
+/** Returns true if `path` exists, and false for a broken link. @throws the error of the system if that is unknown */
 export async function exists(path: string): Promise<boolean> {
   try {
     await access(path);
@@ -12,7 +12,7 @@ export async function exists(path: string): Promise<boolean> {
   }
 }
 
-/** What a look at something on the disk gives; undefined where there is nothing of that name. */
+/** Waits for a look at a file; returns undefined if the file does not exist. */
 export async function ifThere<T>(look: Promise<T>): Promise<T | undefined> {
   try {
     return await look;

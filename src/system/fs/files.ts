@@ -19,12 +19,12 @@ import { isAlive } from '../process/processes.ts';
 import { ifThere } from './exists.ts';
 import { removeTree } from './remove-tree.ts';
 
-/** A name beside `path` that nobody else uses, for content that is renamed to `path` when whole. */
+/** Returns an unused name beside `path`, for content that is renamed to `path` when it is complete. */
 export function temporaryBeside(path: string): string {
   return join(dirname(path), `.tmp-${process.pid}-${randomBytes(6).toString('hex')}`);
 }
 
-/** Whether a name is one that `temporaryBeside` gives. */
+/** Returns true for names that `temporaryBeside` returns. */
 export function isTemporary(name: string): boolean {
   return temporaryName.test(name);
 }
@@ -32,19 +32,19 @@ export function isTemporary(name: string): boolean {
 const temporaryName = /^\.tmp-(\d+)-[0-9a-f]{12}$/;
 
 /**
- * Removes what writers that were killed have left in `directory`. Files of other processes that live are theirs;
- * ones with our own pid are of an earlier process that had it, as is usual in containers: call it before writing.
+ * Removes temporary files of killed writers from a directory. Files of other running processes stay. Files with our own pid are of
+ * an earlier process, as is usual in containers: call this function before the first write.
  */
 export async function sweepTemporaries(directory: string): Promise<void> {
   for (const name of await leftTemporaries(directory)) {
     await removeTree(join(directory, name)).catch(async (error: unknown) => {
-      // What a command of root's has left is for the next one to remove, and must not keep us from our work.
+      // The next command of root removes files of root.
       if ((await lstat(join(directory, name))).uid === process.getuid?.()) throw error;
     });
   }
 }
 
-/** Names of what writers that were killed have left in a directory. */
+/** Lists the temporary files of killed writers in a directory. */
 export async function leftTemporaries(directory: string): Promise<string[]> {
   return (await listDirectory(directory)).filter((name) => {
     const pid = Number(temporaryName.exec(name)?.[1]);
@@ -53,8 +53,8 @@ export async function leftTemporaries(directory: string): Promise<string[]> {
 }
 
 /**
- * Makes a rename or an unlink in `directory` durable. An error of the disk is no error here: readers see the change already,
- * and only a power cut could undo it.
+ * Makes a rename or an unlink in `directory` durable. Ignores errors of the disk: readers see the change already, and only a power
+ * cut could undo it.
  */
 export async function syncDirectory(directory: string): Promise<void> {
   try {
@@ -66,8 +66,8 @@ export async function syncDirectory(directory: string): Promise<void> {
 }
 
 /**
- * Replaces a file so that a reader, or a crash at any instant, sees either the old content or the new: written
- * beside it, synced, renamed. `mode` defaults to 0600: most of what we keep is nobody else's business.
+ * Replaces a file so that a reader, or a crash at any instant, sees either the old content or the new content. The content is
+ * written beside the file, synced and renamed.
  */
 export async function writeFileAtomic(
   path: string,
@@ -78,7 +78,7 @@ export async function writeFileAtomic(
   try {
     const handle = await open(temporary, 'wx', mode);
     try {
-      // What is to be readable for others is so under any umask.
+      // The umask does not apply.
       await handle.chmod(mode);
       await handle.writeFile(content);
       await handle.sync();
@@ -124,14 +124,14 @@ export function writeJsonAtomic(path: string, value: unknown, mode = 0o600): Pro
   return writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`, mode);
 }
 
-/** The parsed content of a JSON file, or undefined where there is none. A file that is no JSON is an error. */
+/** Parses a JSON file; returns undefined if it does not exist. @throws Error for invalid JSON */
 export async function readJson(path: string): Promise<unknown> {
   const text = await ifThere(readFile(path, 'utf8'));
   if (text === undefined) return undefined;
   try {
     return parseJson(text);
   } catch (error) {
-    // The parser's message quotes the text, which may hold secrets.
+    // The parser's message quotes the text, which may have secrets.
     const cause = new SyntaxError(withoutQuote((error as Error).message));
     throw new Error(`${path} is not valid JSON: ${cause.message}`, { cause });
   }
@@ -142,15 +142,12 @@ function withoutQuote(message: string): string {
   return message.replace(/, (\.\.\.)?".*$/s, '');
 }
 
-/**
- * JSON without the byte order mark that editors on Windows put before it: npm and Node.js take no notice of it either.
- * @throws SyntaxError
- */
+/** Parses JSON. Ignores the byte order mark of editors on Windows, as npm and Node.js do. @throws SyntaxError */
 export function parseJson(text: string): unknown {
   return JSON.parse(text.replace(/^\uFEFF/, ''));
 }
 
-/** Points the symbolic link `path` at `target`, replacing what was there in one step. */
+/** Points the symbolic link `path` at `target`, in one step. */
 export async function replaceLink(path: string, target: string): Promise<void> {
   const temporary = temporaryBeside(path);
   await symlink(target, temporary);
@@ -163,17 +160,17 @@ export async function replaceLink(path: string, target: string): Promise<void> {
   await syncDirectory(dirname(path));
 }
 
-/** What a symbolic link points at, or undefined where there is none. */
+/** Returns the target of a symbolic link, or undefined if it does not exist. */
 export function readLink(path: string): Promise<string | undefined> {
   return ifThere(readlink(path));
 }
 
-/** The names in a directory; none where it does not exist. */
+/** Lists the names in a directory; none if it does not exist. */
 export async function listDirectory(path: string): Promise<string[]> {
   return (await ifThere(readdir(path))) ?? [];
 }
 
-/** Creates a directory that only its owner may enter, parents included; harmless where it is there. */
+/** Creates a directory that only its owner may enter, and its parents, if they do not exist. */
 export async function ensurePrivateDirectory(path: string): Promise<void> {
   await mkdir(path, { recursive: true, mode: 0o700 });
 }

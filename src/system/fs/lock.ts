@@ -5,14 +5,14 @@ import { systemCode } from '../../errors/app-error.ts';
 import { ifThere } from './exists.ts';
 
 /**
- * A lock on a file that the kernel releases when its holder dies, however it dies. Node has no `flock`; SQLite's
- * exclusive transaction is one, on every platform we run on.
+ * Lock on a file. The kernel releases the lock when its holder dies in any way. Node.js has no `flock`; an exclusive transaction of
+ * SQLite takes such a lock on every platform.
  */
 export interface FileLock {
   release(): void;
 }
 
-/** Takes the lock, or returns undefined at once where another process holds it. */
+/** Takes the lock; returns undefined at once if another process holds the lock. */
 export function tryLock(path: string): FileLock | undefined {
   createPrivate(path);
   const database = new DatabaseSync(path, { timeout: 0 });
@@ -49,7 +49,10 @@ export async function lockHolder(path: string): Promise<number | undefined> {
   return undefined;
 }
 
-/** Whoever may read it may hold it, and keep us from starting. One that is there is let alone: to close it would unlock it. */
+/**
+ * Creates the file of a lock. Other users must not read it: a reader can take the lock. An existing file is not opened, because its
+ * close would release the lock.
+ */
 function createPrivate(path: string): void {
   try {
     closeSync(openSync(path, 'ax', 0o600));

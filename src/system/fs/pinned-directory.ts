@@ -12,9 +12,9 @@ import { join } from 'node:path';
 import { systemCode } from '../../errors/app-error.ts';
 
 /**
- * A directory that is held open, for those who work as root below what somebody else may rename: a path is looked up
- * anew with each call, and a directory in it may have become a link by then. `path` leads to this very directory,
- * whatever becomes of its name (proc(5), /proc/PID/fd), for us and for what we start as ourselves.
+ * Open directory, for work as root below a directory that another user may rename. The system resolves a path again in each call,
+ * and a directory in the path may be a link by then. `path` always reaches the open directory (proc(5), /proc/PID/fd), also for
+ * programs that this process starts as its own user.
  */
 export class PinnedDirectory implements Disposable {
   readonly #fd: number;
@@ -23,12 +23,12 @@ export class PinnedDirectory implements Disposable {
     this.#fd = fd;
   }
 
-  /** One that nobody else may rename, nor anything above it; links in the path are followed. */
+  /** Opens a directory that no other user may rename, like all directories above it. Follows links. */
   static at(path: string): PinnedDirectory {
     return new PinnedDirectory(openSync(path, constants.O_RDONLY | constants.O_DIRECTORY));
   }
 
-  /** One below it, step by step; none of the steps may be a link. @throws a system error: ENOENT, ENOTDIR, ELOOP */
+  /** Opens a directory below this one, step by step. No step may be a link. @throws a system error: ENOENT, ENOTDIR, ELOOP */
   open(...names: [string, ...string[]]): PinnedDirectory {
     let fd = this.#fd;
     try {
@@ -45,7 +45,7 @@ export class PinnedDirectory implements Disposable {
     return new PinnedDirectory(fd);
   }
 
-  /** One right below it, made where it is not there. */
+  /** Opens a directory directly below this one. Creates it if it does not exist. */
   ensure(name: string, mode: number): PinnedDirectory {
     try {
       mkdirSync(join(this.path, plain(name)), { mode });
@@ -64,19 +64,19 @@ export class PinnedDirectory implements Disposable {
   }
 
   /**
-   * Whether it is root's, and was nobody else's to write into: that it belongs to root is not enough. A directory of root's
-   * in which others may make files can be moved by them, too, and stand where another is looked for.
+   * Returns true if only root can write to the directory. To belong to root is not enough: if others can create files in the
+   * directory, they may have put it in place of another one.
    */
   get isOnlyRoots(): boolean {
     const { uid, mode } = this.stat();
     return uid === 0 && (mode & 0o022) === 0;
   }
 
-  /** Gives it an owner, and a mode, as far as it has others. */
+  /** Sets the owner and the mode of the directory. */
   become({ uid, gid }: { uid: number; gid: number }, mode: number): void {
     const stats = this.stat();
     if ((stats.mode & 0o7777) !== mode) {
-      // The bit that has new files get the group of the directory can be set by who has that group; it stays then.
+      // Only a member of the group can set the bit that gives new files the group of the directory. Its owner may change later.
       if ((mode & 0o2000) !== 0) fchownSync(this.#fd, stats.uid, process.getgid?.() ?? stats.gid);
       fchmodSync(this.#fd, mode);
     }
@@ -89,13 +89,13 @@ export class PinnedDirectory implements Disposable {
   }
 }
 
-/** Not by /proc/self: what we start has a self of its own. */
+/** Returns a path for an open file. In a program that we start, /proc/self would be that program. */
 function pathOf(fd: number): string {
   return `/proc/${process.pid}/fd/${fd}`;
 }
 
 function plain(name: string): string {
   if (name === '' || name === '.' || name === '..' || name.includes('/') || name.includes('\0'))
-    throw new Error(`${JSON.stringify(name)} is no name`);
+    throw new Error(`Invalid name: ${JSON.stringify(name)}`);
   return name;
 }

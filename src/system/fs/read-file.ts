@@ -3,14 +3,14 @@ import { type FileHandle, open, readlink, realpath } from 'node:fs/promises';
 import { sep } from 'node:path';
 import { systemCode } from '../../errors/app-error.ts';
 
-/** What is at a path is no file that may be read: what it is instead. */
+/** Error for a path that is not a file that may be read. The message says what it is instead. */
 export class NoFile extends Error {}
 export class LeadsOut extends NoFile {}
 
 /**
- * Opens a file that somebody else may replace by whatever they like while we do: a FIFO is not waited for, and a link
- * out of `within` is not followed, also where it was none a moment ago: what counts is what has been opened.
- * @param within a directory; without one, a link may lead anywhere
+ * Opens a file that another user may replace meanwhile. Does not wait for a FIFO, and does not follow a link out of `within`: the
+ * opened file is checked, not the path.
+ * @param within directory of the file; without it, a link may point anywhere
  * @throws NoFile; system errors
  */
 export async function openFile(path: string, within?: string): Promise<FileHandle> {
@@ -29,7 +29,7 @@ export async function openFile(path: string, within?: string): Promise<FileHandl
   }
 }
 
-/** Its text, as far as it goes when it is asked for: somebody may be writing into it without end. */
+/** Reads the text that a file has now: another process may write into the file without end. */
 export async function readText(file: FileHandle): Promise<string> {
   const { size } = await file.stat();
   const content = Buffer.alloc(size);
@@ -42,7 +42,7 @@ export async function readText(file: FileHandle): Promise<string> {
   return content.toString('utf8', 0, length);
 }
 
-/** Where there is no /proc, apps have no users of their own, and a link leads to nothing that they could not read. */
+/** Checks the path of an open file. Without /proc, apps have no users, so a link reaches only files that an app can read. */
 async function isInside(file: FileHandle, within: string): Promise<boolean> {
   try {
     const path = await readlink(`/proc/self/fd/${file.fd}`);

@@ -4,9 +4,9 @@ import { hasCode, systemCode } from '../../errors/app-error.ts';
 import { ifThere } from '../fs/exists.ts';
 
 /**
- * When a process started, in clock ticks since boot, as text: with the pid it names one process for good, where
- * the pid alone may have been given to another since. Undefined where there is no such process, one that has ended and
- * was not waited for included, or no /proc (source: proc(5), fields 3 and 22 of /proc/PID/stat).
+ * Returns the time at which a process started, in clock ticks since boot, as text. With this time, a pid always means the same
+ * process. Returns undefined for a process that has ended, even if its parent has not waited for it, and without /proc (source:
+ * proc(5), fields 3 and 22 of /proc/PID/stat).
  */
 export async function processStartTime(pid: number): Promise<string | undefined> {
   try {
@@ -16,7 +16,7 @@ export async function processStartTime(pid: number): Promise<string | undefined>
   }
 }
 
-/** The same without a wait, for a process that has just been started: nothing is to happen before it is on record. */
+/** Works like `processStartTime`, but synchronously: a new process must be recorded before anything else happens. */
 export function processStartTimeNow(pid: number): string | undefined {
   try {
     return startTimeIn(readFileSync(`/proc/${pid}/stat`, 'utf8'));
@@ -30,7 +30,7 @@ function unlessGone(error: unknown): undefined {
   throw error;
 }
 
-/** Those of /proc/PID/stat from the third on: the name, field 2, may itself contain spaces and parentheses. */
+/** Returns the fields of /proc/PID/stat from the third on. Field 2, the name, may have spaces and parentheses. */
 export function fieldsOf(stat: string): string[] {
   return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 }
@@ -41,8 +41,8 @@ function startTimeIn(stat: string): string | undefined {
 }
 
 /**
- * Sends a signal to a process, or with a negative pid to its group; false where there is none any more, or it has become
- * another user's, as what `sudo` starts, and is not ours to end.
+ * Sends a signal to a process, or with a negative pid to a group. Returns false if the process does not exist, or belongs to
+ * another user by now, such as a program that `sudo` has started.
  */
 export function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
   try {
@@ -53,7 +53,7 @@ export function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
   }
 }
 
-/** Whether there is a process, or with a negative pid any of its group. */
+/** Returns true if a process exists, or with a negative pid any process of a group. */
 export function isAlive(pid: number): boolean {
   try {
     return process.kill(pid, 0);
@@ -73,7 +73,7 @@ export function sessionOf(pid: number): number | undefined {
   }
 }
 
-/** The pid of the process that started it, or has taken it over; undefined where there is no such process. */
+/** Returns the parent of a process; undefined if the process does not exist. */
 export async function parentOf(pid: number): Promise<number | undefined> {
   try {
     return Number(fieldsOf(await readFile(`/proc/${pid}/stat`, 'latin1'))[1]);
@@ -82,7 +82,7 @@ export async function parentOf(pid: number): Promise<number | undefined> {
   }
 }
 
-/** What `ps` shows of it: its command line, or what it has put there; undefined where there is no such process. */
+/** Returns the command line of a process as `ps` shows it; undefined if the process does not exist. */
 export async function titleOf(pid: number): Promise<string | undefined> {
   try {
     return await readFile(`/proc/${pid}/cmdline`, 'latin1');
@@ -91,7 +91,7 @@ export async function titleOf(pid: number): Promise<string | undefined> {
   }
 }
 
-/** The pids of all processes; none where there is no /proc. */
+/** Lists the pids of all processes; none without /proc. */
 export async function listPids(): Promise<number[]> {
   const names = (await ifThere(readdir('/proc'))) ?? [];
   return names.filter((name) => /^\d+$/.test(name)).map(Number);

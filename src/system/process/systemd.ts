@@ -1,18 +1,18 @@
 import { ownEnvironment, run } from './run.ts';
 
 /**
- * Tells systemd that we are ready, where it has started us and waits to hear of it. Node.js has no unix datagrams, so
- * systemd's own program says it.
- * @param status what `systemctl status` shows from now on
+ * Reports to systemd that this process is ready, if systemd has started it. Node.js has no unix datagrams, so a program of systemd
+ * sends the report.
+ * @param status text for `systemctl status`
  */
-export async function sayReadyToSystemd(status: string): Promise<void> {
+export async function notifySystemd(status: string): Promise<void> {
   const socket = process.env['NOTIFY_SOCKET'];
   if (!socket) return;
   const argv = ['--ready', `--status=${status}`];
   await run('systemd-notify', argv, { env: ownEnvironment({ NOTIFY_SOCKET: socket }) });
 }
 
-/** What systemd knows of one of its units. */
+/** Unit as systemd describes it. */
 export interface Unit {
   id: string;
   /** `loaded`, or `not-found` */
@@ -26,20 +26,20 @@ export interface Unit {
 
 const properties = 'Id,LoadState,ActiveState,UnitFileState,Environment';
 
-/** Those of the units that there are; none where systemd does not run. */
+/** Describes the units that exist; none if systemd does not run. */
 export async function showUnits(names: string[]): Promise<Unit[]> {
   const output = await outputOf('systemctl', ['show', `--property=${properties}`, ...names]);
   const units = (output ?? '').split('\n\n').map(unitIn);
   return units.filter(({ load }) => load === 'loaded');
 }
 
-/** Whether Sluice with this home is what systemd starts: a system-wide install. */
+/** Returns true if systemd starts the Sluice with this home: a system-wide install. */
 export async function isUnitHome(home: string): Promise<boolean> {
   const [unit] = await showUnits(['sluice.service']);
   return unit?.environment.includes(`SLUICE_HOME=${home}`) ?? false;
 }
 
-/** What a program of systemd prints; undefined where it is not there, or has nothing to say because systemd does not run. */
+/** Returns the output of a program of systemd; undefined if the program is missing or fails, such as without systemd. */
 export async function outputOf(program: string, args: string[]): Promise<string | undefined> {
   try {
     return (await run(program, args, { timeout: 10_000 })).stdout;

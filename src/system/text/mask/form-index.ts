@@ -1,4 +1,3 @@
-import { Buckets, bitsFor } from './buckets.ts';
 import type { Form, Forms } from './forms.ts';
 import {
   blank,
@@ -14,7 +13,7 @@ import {
   windowLength,
 } from './symbols.ts';
 import type { Unescaped } from './unescape.ts';
-import { chooseWindows, longestPiece, pieceOf, type Window } from './windows.ts';
+import { Buckets, bitsFor, chooseWindows, longestPiece, pieceOf, type Window } from './windows.ts';
 
 /** Least number of symbols of a value that may go on in the next line (`line`), or in the same line (`amidLine`). */
 export const leastOpen = { line: 6, amidLine: 2 };

@@ -1,8 +1,8 @@
 import { lastOf, type Masker } from './masker.ts';
 
 /**
- * Masks a text that arrives in pieces, even if a value lies in two pieces: the caller holds back text that may be the
- * beginning of a value until more text comes. Texts are bytes of UTF-8, one a character (latin1).
+ * Masks a text that arrives in pieces, even if a value lies in two pieces: the caller buffers text that may be the beginning of a
+ * value until more text comes. Texts are bytes of UTF-8, one a character (latin1).
  */
 export class MaskStream {
   readonly #masker: Masker;
@@ -20,6 +20,14 @@ export class MaskStream {
     return this.#masker.openFrom(text, this.#before);
   }
 
+  /** Returns the length of the whole lines in `text` that later text cannot change: no value that begins there may continue. */
+  settledLength(text: string): number {
+    const end = text.lastIndexOf('\n') + 1;
+    if (end === 0) return 0;
+    const open = this.openFrom(text);
+    return open >= end ? end : text.lastIndexOf('\n', open) + 1;
+  }
+
   /** Masks the next piece. @param after text behind it that is known, and masked later */
   mask(text: string, after = ''): string {
     if (this.#masker.isIdle) return text;
@@ -31,12 +39,12 @@ export class MaskStream {
 }
 
 /** Longest line that is shown as a whole, in bytes. */
-const longestHeld = 16 * 1024;
+const longestPending = 16 * 1024;
 
-/** Masks ordinary text that arrives in pieces, such as the output of a command. Holds text back itself, and returns whole lines. */
+/** Masks ordinary text that arrives in pieces, such as the output of a command. Buffers text itself, and returns whole lines. */
 export class MaskedText {
   readonly #stream: MaskStream;
-  #held = '';
+  #pending = '';
 
   constructor(masker: Masker) {
     this.#stream = new MaskStream(masker);
@@ -44,21 +52,20 @@ export class MaskedText {
 
   /** @returns masked text that can be shown now */
   push(text: string): string {
-    this.#held += Buffer.from(text).toString('latin1');
-    const open = this.#stream.openFrom(this.#held);
-    const end = this.#held.lastIndexOf('\n') + 1;
-    const settled = open >= end ? end : this.#held.lastIndexOf('\n', open) + 1;
-    return this.#show(this.#held.length - settled > longestHeld ? open : settled);
+    this.#pending += Buffer.from(text).toString('latin1');
+    const settled = this.#stream.settledLength(this.#pending);
+    const isLong = this.#pending.length - settled > longestPending;
+    return this.#show(isLong ? this.#stream.openFrom(this.#pending) : settled);
   }
 
-  /** Returns the text that was held back, when no more text comes. */
+  /** Returns the buffered text, at the end of the stream. */
   end(): string {
-    return this.#show(this.#held.length);
+    return this.#show(this.#pending.length);
   }
 
   #show(length: number): string {
-    const shown = this.#stream.mask(this.#held.slice(0, length), this.#held.slice(length));
-    this.#held = this.#held.slice(length);
+    const shown = this.#stream.mask(this.#pending.slice(0, length), this.#pending.slice(length));
+    this.#pending = this.#pending.slice(length);
     return Buffer.from(shown, 'latin1').toString();
   }
 }
