@@ -1,5 +1,7 @@
 import { readFile, readlink, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import coerce from 'semver/functions/coerce.js';
+import satisfies from 'semver/functions/satisfies.js';
 import { ifThere } from '../system/fs/exists.ts';
 import { isOnPath, ownEnvironment, runAs } from '../system/process/run.ts';
 import { type Check, fault, ok, warning } from './check.ts';
@@ -9,7 +11,7 @@ import type { ServerReport } from './snapshot.ts';
 const needed = ['git', 'mkfifo', 'sh', 'cat', 'nice'];
 
 /** Oldest version of git that GIT_CONFIG_GLOBAL keeps from reading other configuration. */
-const oldestGit = [2, 32] as const;
+const oldestGit = '2.32.0';
 
 /** Checks that the PATH of the server has all programs that Sluice starts. */
 export const programsCheck: Check = {
@@ -27,18 +29,14 @@ export const programsCheck: Check = {
     const git = await versionOf('git', paths.home, { PATH: path });
     if ('failure' in git) return fault(`git does not run: ${git.failure}`, 'Install git again.');
     const version = /\d+(?:\.\d+)+/.exec(git.version)?.[0] ?? git.version;
-    if (isRecent(version)) return ok(`${needed.join(', ')} are installed, git ${version}`);
+    if (satisfies(coerce(version) ?? '', `>=${oldestGit}`))
+      return ok(`${needed.join(', ')} are installed, git ${version}`);
     return fault(
-      `git ${version} is too old: ${oldestGit.join('.')} is the oldest that Sluice works with`,
+      `git ${version} is too old: ${oldestGit} is the oldest that Sluice works with`,
       'Install a newer git, and put it first in the PATH that Sluice is started with.',
     );
   },
 };
-
-function isRecent(version: string): boolean {
-  const [major = 0, minor = 0] = version.split('.').map(Number);
-  return major > oldestGit[0] || (major === oldestGit[0] && minor >= oldestGit[1]);
-}
 
 const root = resolve(import.meta.dirname, '../..');
 

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
+import gte from 'semver/functions/gte.js';
 import { toUrlHost } from '../system/net/address.ts';
 import type { DesiredHost } from './desired.ts';
 import type { ListenAddress, Listening } from './listening.ts';
 
 interface NginxFacts {
   /** such as [1, 22, 1] */
-  version: readonly number[];
+  version: string;
   listening: Listening;
   ports: { http: number; https: number };
   /** unix socket of the API */
@@ -208,7 +209,7 @@ const tls = `    ssl_protocols TLSv1.2 TLSv1.3;
 
 /** Refuses unknown names. nginx needs no certificate for this since 1.19.4; Ubuntu 22.04 has 1.18. */
 function refuseHandshake(hosts: readonly DesiredHost[], facts: NginxFacts): string {
-  if (isAtLeast(facts.version, [1, 19, 4])) return '    ssl_reject_handshake on;';
+  if (gte(facts.version, '1.19.4')) return '    ssl_reject_handshake on;';
   const file = facts.certificateOf(hosts[0] as DesiredHost);
   return `    ssl_certificate     "${file}";\n    ssl_certificate_key "${file}";\n    return 444;`;
 }
@@ -218,7 +219,7 @@ function listen(
   kind: 'http' | 'https',
   addresses = listening[kind],
 ): string {
-  const hasDirective = isAtLeast(version, [1, 25, 1]);
+  const hasDirective = gte(version, '1.25.1');
   const options = ({ http2 }: ListenAddress) =>
     kind === 'http' ? '' : http2 && !hasDirective ? ' ssl http2' : ' ssl';
   const lines = addresses.map((each) => {
@@ -235,12 +236,4 @@ function upstreamName(host: DesiredHost): string {
 
 function serverAddress(host: DesiredHost, { apiSocket }: NginxFacts): string {
   return 'api' in host ? `unix:${apiSocket}` : `${toUrlHost(host.address)}:${host.port}`;
-}
-
-function isAtLeast(version: readonly number[], least: readonly number[]): boolean {
-  for (const [index, wanted] of least.entries()) {
-    const have = version[index] ?? 0;
-    if (have !== wanted) return have > wanted;
-  }
-  return true;
 }

@@ -31,12 +31,12 @@ export class Nginx {
     this.#pidFile = pidFile;
   }
 
-  /** @returns such as [1, 22, 1]. @throws NginxError without nginx */
-  async version(): Promise<number[]> {
+  /** Returns a version such as `1.22.1`. @throws NginxError without nginx */
+  async version(): Promise<string> {
     const { output } = await this.#run(this.#program, ['-v']);
-    const text = /nginx\/(\d+(?:\.\d+)*)/.exec(output)?.[1];
+    const text = /nginx\/(\d+\.\d+\.\d+)/.exec(output)?.[1];
     if (text === undefined) throw new NginxError(`nginx does not report its version, but: ${output}`, '');
-    return text.split('.').map(Number);
+    return text;
   }
 
   /** Checks the whole configuration, `-t`, or also returns it, `-T`. @throws NginxError with nginx's own words */

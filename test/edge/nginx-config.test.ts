@@ -24,22 +24,22 @@ test('The configuration suits each nginx: 1.18 of Ubuntu 22.04, 1.22 and 1.26 of
     const { fingerprint } = await new Certificates(paths.edge).selfSign(name);
     hosts.push({ name, address: index === 0 ? '127.0.0.1' : '::1', port: 9001, certificate: fingerprint });
   }
-  const text = async (version: number[], ipv6 = true) =>
+  const text = async (version: string, ipv6 = true) =>
     nginxConfig(hosts, {
       ...{ version, apiSocket, listening: listeningOn(ipv6), challenges: paths.edge.challenges },
       ports: { http: await freePort(), https: await freePort() },
       certificateOf: ({ name }) => paths.edge.certificate(name),
     }).texts.main ?? '';
 
-  const old = await text([1, 18, 0]);
+  const old = await text('1.18.0');
   assert.match(old, /listen \d+ ssl http2;/);
   assert.ok(!old.includes('ssl_reject_handshake') && !old.includes('http2 on'));
-  const middle = await text([1, 22, 1]);
+  const middle = await text('1.22.1');
   assert.match(middle, /listen \[::\]:\d+ ssl http2;/);
   assert.match(middle, /ssl_reject_handshake on;/);
-  const new_ = await text([1, 26, 3]);
+  const new_ = await text('1.26.3');
   assert.match(new_, /listen \d+ ssl;\n.*\n +http2 on;/);
-  assert.ok(!(await text([1, 22, 1], false)).includes('[::]:'), 'a kernel without IPv6 has no such address');
+  assert.ok(!(await text('1.22.1', false)).includes('[::]:'), 'a kernel without IPv6 has no such address');
 
   // A newer nginx also accepts the directives of older ones.
   const { stderr } = await promisify(execFile)('nginx', ['-v']);
@@ -53,7 +53,7 @@ test('The configuration suits each nginx: 1.18 of Ubuntu 22.04, 1.22 and 1.26 of
 test('Each configuration has a mark of its own', () => {
   const facts = {
     ...{
-      version: [1, 22, 1],
+      version: '1.22.1',
       apiSocket,
       listening: listeningOn(false),
       challenges: '/c',
