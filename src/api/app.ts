@@ -1,4 +1,5 @@
 import type { ServerOptions } from 'node:http';
+import { Router } from '@koa/router';
 import type Koa from 'koa';
 import type { Edge } from '../edge/edge.ts';
 import type { LoggedEvent } from '../releases/events-log.ts';
@@ -9,7 +10,7 @@ import { authenticate } from './auth/principal.ts';
 import type { TokenStore } from './auth/tokens.ts';
 import type { ApiState } from './context.ts';
 import { gitRoutes } from './git/http.ts';
-import { createKoa, Router } from './koa.ts';
+import { createKoa } from './koa.ts';
 import { keyRoutes, tokenRoutes } from './routes/access.ts';
 import { appRoutes, envRoutes, processRoutes } from './routes/apps.ts';
 import { domainRoutes } from './routes/domains.ts';

@@ -1,5 +1,3 @@
-import { createRequire } from 'node:module';
-import { Stream } from 'node:stream';
 import Koa, { type Context, type Middleware } from 'koa';
 import { AppError } from '../errors/app-error.ts';
 import type { Log } from '../system/log/log.ts';
@@ -14,7 +12,6 @@ import { identify, logLost } from './request-log.ts';
  */
 export function createKoa(log: Log, asText?: (ctx: Context) => boolean): Koa<ApiState> {
   const app = new Koa<ApiState>();
-  answerInJson(app);
   app.use((ctx, next) => {
     // If a client disconnects while no code listens to these streams, Node ends the process. Readers and writers find the
     // error in the state of the stream.
@@ -28,41 +25,6 @@ export function createKoa(log: Log, asText?: (ctx: Context) => boolean): Koa<Api
   app.use(assertTarget);
   app.on('error', logLost(log));
   return app;
-}
-
-/** Router of Koa. The package is required, since an import of it loads `node:http` at a cost of 6 MB: see src/system/process/memory.ts. */
-export const { default: Router } = createRequire(import.meta.url)(
-  '@koa/router',
-) as typeof import('@koa/router');
-
-/**
- * Converts each body that is no text, bytes or stream to JSON before Koa does. Koa first checks if the body is a `Response` of
- * `fetch`, which loads undici: 6 MB of memory in a server that fetches nothing.
- */
-function answerInJson<State>({ response }: Koa<State>): void {
-  const body = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(response), 'body');
-  if (body?.get === undefined || body.set === undefined)
-    throw new TypeError('Responses of Koa have no setter for `body`');
-  const { get, set } = body;
-  Object.defineProperty(response, 'body', {
-    configurable: true,
-    get,
-    set(this: Koa.Response, value: unknown) {
-      if (isSentAsItIs(value)) return set.call(this, value);
-      if (!/\bjson\b/i.test(this.type)) this.type = 'json';
-      set.call(this, JSON.stringify(value));
-    },
-  });
-}
-
-function isSentAsItIs(value: unknown): boolean {
-  return (
-    value === null ||
-    value === undefined ||
-    typeof value === 'string' ||
-    Buffer.isBuffer(value) ||
-    value instanceof Stream
-  );
 }
 
 /**

@@ -1,5 +1,5 @@
 import { chmod, rm } from 'node:fs/promises';
-import type { RequestListener, Server } from 'node:http';
+import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo, ListenOptions } from 'node:net';
 import { apiServerOptions } from '../api/app.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
@@ -45,7 +45,7 @@ export async function serveApi(
   }: { log: Log; passed?: number[]; options?: typeof apiServerOptions; limits?: ConnectionLimits },
 ): Promise<ApiListener> {
   const serve = (listener: RequestListener) => {
-    const server = http.createServer(options, inTurn(listener));
+    const server = createServer(options, inTurn(listener));
     limitConnections(server, limits);
     return server;
   };

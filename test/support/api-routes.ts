@@ -7,16 +7,17 @@ export interface ApiRoute {
   path: string;
 }
 
-const source = resolve(import.meta.dirname, '../../src/api/routes');
+const source = resolve(import.meta.dirname, '../../src/api');
 
 /** Reads the routes of the API from the source, so that no list goes out of date. */
 export async function apiRoutes(): Promise<ApiRoute[]> {
-  const files = await Array.fromAsync(glob('*.ts', { cwd: source }), (file) =>
+  const files = await Array.fromAsync(glob('{routes,git}/*.ts', { cwd: source }), (file) =>
     readFile(join(source, file), 'utf8'),
   );
   return files.flatMap((code) =>
-    [...code.matchAll(/router\.(\w+)\(\s*['`](\/[^'`]+)/g)].flatMap(([, method = '', path = '']) =>
-      variants(path).map((each) => ({ method: method.toUpperCase(), path: each })),
+    [...code.matchAll(/router\.(\w+)\(\s*['`](\/(?:v1|git)\/[^'`]+)/g)].flatMap(
+      ([, method = '', path = '']) =>
+        variants(path).map((each) => ({ method: method.toUpperCase(), path: each })),
     ),
   );
 }

@@ -1,4 +1,4 @@
-import type { RouterMiddleware } from '@koa/router';
+import { Router, type RouterMiddleware } from '@koa/router';
 import type Koa from 'koa';
 import type { Context } from 'koa';
 import { AppError, errorBody } from '../../errors/app-error.ts';
@@ -10,7 +10,7 @@ import type { KeyStore } from '../auth/keys.ts';
 import { assertMayAccess } from '../auth/principal.ts';
 import type { ApiState } from '../context.ts';
 import { renderPush } from '../deploy-text.ts';
-import { createKoa, Router } from '../koa.ts';
+import { createKoa } from '../koa.ts';
 import { carry } from './carry.ts';
 
 interface SshOptions {
