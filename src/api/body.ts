@@ -3,7 +3,7 @@ import { Readable } from 'node:stream';
 import * as v from 'valibot';
 import { isName } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
-import { withDeadline } from '../system/concurrency/deadline.ts';
+import { patientTimer } from '../system/concurrency/deadline.ts';
 import { formatBytes, formatDuration } from '../system/text/format.ts';
 import type { ApiContext } from './context.ts';
 
@@ -25,11 +25,11 @@ export const onlyApp = v.optional(
  * @throws AppError `bad_request` with all faults
  */
 export async function jsonBody<Schema extends v.GenericSchema>(
-  ctx: ApiContext,
+  ctx: Pick<ApiContext, 'req'>,
   schema: Schema,
   timeout = arrivalTimeout,
 ): Promise<v.InferOutput<Schema>> {
-  const result = v.safeParse(schema, parse(await text(ctx, timeout)));
+  const result = v.safeParse(schema, parse(await readText(ctx.req, timeout)));
   if (result.success) return result.output;
   const faults = result.issues.map(describe);
   throw new AppError('bad_request', `Invalid body: ${faults.join('; ')}`, {
@@ -45,26 +45,25 @@ function describe(issue: v.BaseIssue<unknown>): string {
   return `${field}expected ${issue.message.startsWith('Invalid') ? issue.expected : issue.message}`;
 }
 
-async function text(ctx: ApiContext, timeout: number): Promise<string> {
+async function readText(request: IncomingMessage, timeout: number): Promise<string> {
+  const body = uploadBody(request);
+  const late = `The body did not arrive within ${formatDuration(timeout)}.`;
+  const timer = patientTimer(() => body.destroy(new AppError('bad_request', late)), timeout);
   const chunks: Buffer[] = [];
   let size = 0;
-  // `for await` would destroy the request and its connection at the end of the loop.
-  const arrived = new Promise<void>((resolve, reject) => {
-    const lost = (cause?: Error) =>
-      reject(new AppError('bad_request', 'The connection was lost before the end of the body.', { cause }));
-    // If the client has disconnected already, no event follows.
-    if (ctx.req.destroyed) lost();
-    ctx.req.on('data', (chunk: Buffer) => {
+  try {
+    for await (const chunk of body) {
       size += chunk.length;
-      if (size <= maxBytes) chunks.push(chunk);
-      else reject(new AppError('bad_request', `The body is larger than ${formatBytes(maxBytes)}.`));
-    });
-    ctx.req.on('end', resolve);
-    ctx.req.on('error', lost);
-  });
-  const { timedOut } = await withDeadline(arrived, timeout);
-  if (timedOut)
-    throw new AppError('bad_request', `The body did not arrive within ${formatDuration(timeout)}.`);
+      if (size > maxBytes)
+        throw new AppError('bad_request', `The body is larger than ${formatBytes(maxBytes)}.`);
+      chunks.push(chunk);
+    }
+  } catch (cause) {
+    if (cause instanceof AppError) throw cause;
+    throw new AppError('bad_request', 'The connection was lost before the end of the body.', { cause });
+  } finally {
+    clearTimeout(timer);
+  }
   return Buffer.concat(chunks).toString('utf8');
 }
 

@@ -1,8 +1,31 @@
 import type { RouterContext, RouterMiddleware } from '@koa/router';
 import type { DefaultContext } from 'koa';
 import { defaultEnvironment, type EnvironmentId } from '../config/paths.ts';
+import type { Edge } from '../edge/edge.ts';
 import { AppError } from '../errors/app-error.ts';
+import type { LoggedEvent } from '../releases/events-log.ts';
+import type { AppService } from '../service/app-service.ts';
+import type { Log } from '../system/log/log.ts';
+import type { KeyStore } from './auth/keys.ts';
 import type { Principal } from './auth/principal.ts';
+import type { TokenStore } from './auth/tokens.ts';
+import type { RunnerInfo } from './routes/server.ts';
+
+/** Parts of the server that the API calls. */
+export interface ApiOptions {
+  service: AppService;
+  tokens: TokenStore;
+  keys: KeyStore;
+  edge: Edge;
+  /** adds an event to the history */
+  record: (event: Omit<LoggedEvent, 'at'>) => Promise<void>;
+  version: string;
+  /** returns the URL of the API on TCP */
+  url: () => string;
+  /** returns information about the runner; null if the runner does not answer */
+  runner: () => Promise<RunnerInfo | null>;
+  log: Log;
+}
 
 /** State of a request, set by earlier middleware. */
 export interface ApiState {

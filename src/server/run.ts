@@ -129,8 +129,8 @@ export async function run(home: string, mode: ServerMode): Promise<void> {
     // A new runner may have replaced the first one meanwhile.
     return runner.info && usage && { ...runner.info, ...usage };
   };
-  const shared = { service, tokens, keys, edge, record, version, log, url: () => url, runner: runnerInfo };
-  const api = (local: boolean) => createApi({ ...shared, local }).callback();
+  const options = { service, tokens, keys, edge, record, version, log, url: () => url, runner: runnerInfo };
+  const api = (local: boolean) => createApi(options, local).callback();
   const sockets = [
     { path: paths.serverSocket, mode: 0o600, listener: api(true) },
     { ...ssh.socket, listener: createSshApi({ service, keys, log }).callback() },

@@ -1,7 +1,10 @@
 import type { ServerResponse } from 'node:http';
 import { finished, type Readable } from 'node:stream';
-import type { ServiceEnd } from '../../git/service.ts';
+import type { ServiceEnd, ServiceMode, ServiceName } from '../../git/service.ts';
 import type { GitSession } from '../../push/session.ts';
+import type { AppService } from '../../service/app-service.ts';
+import type { ApiContext } from '../context.ts';
+import { renderPush } from '../deploy-text.ts';
 
 /** Time that a client may leave the output of git unread, in ms. */
 const unreadTimeout = 60_000;
@@ -9,13 +12,40 @@ const unreadTimeout = 60_000;
 /** Time that a client may send nothing, in ms: git may count and compress objects for minutes before it sends. */
 const silenceTimeout = 15 * 60_000;
 
+interface GitRequest {
+  app: string;
+  service: ServiceName;
+  mode: ServiceMode;
+  /** bytes from the client's git */
+  input: Readable;
+  /** text that a push shows first, or null */
+  warning: string | null;
+  /** begins the answer */
+  begin: () => void;
+}
+
+/** Serves a client of git until git has ended. @returns the end of git */
+export async function serveGit(
+  ctx: ApiContext,
+  appService: AppService,
+  { app, service, mode, input, warning, begin }: GitRequest,
+): Promise<ServiceEnd> {
+  const protocol = ctx.get('git-protocol');
+  const by = ctx.state.principal.name;
+  const session = await appService.git(app, { service, mode, protocol, by, warning, render: renderPush });
+  return carry(session, input, ctx.res, () => {
+    ctx.respond = false;
+    begin();
+  });
+}
+
 /**
  * Carries bytes between a client and git until both have ended. A client that disconnects or stalls is hung up on. git then runs
  * to its own end and its output is dropped, because git must still accept a push whose switch has begun.
  * @param begin begins the answer; if `begin` throws, git is ended
  * @returns the end of git
  */
-export async function carry(
+async function carry(
   session: GitSession,
   input: Readable,
   output: ServerResponse,

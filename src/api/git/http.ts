@@ -7,12 +7,11 @@ import type { AppService } from '../../service/app-service.ts';
 import { isLoopback } from '../../system/net/address.ts';
 import { need } from '../auth/principal.ts';
 import { drain } from '../body.ts';
-import { type ApiContext, type ApiState, queryText, takes } from '../context.ts';
-import { renderPush } from '../deploy-text.ts';
-import { carry } from './carry.ts';
+import { type ApiContext, type ApiOptions, type ApiState, queryText, takes } from '../context.ts';
+import { serveGit } from './carry.ts';
 
 /** Serves git over HTTP: gitprotocol-http(5). A push deploys; a fetch returns deployed commits. */
-export function gitRoutes(router: Router<ApiState>, service: AppService): void {
+export function gitRoutes(router: Router<ApiState>, { service }: ApiOptions): void {
   router.get('/git/:app/info/refs', withoutSuffix, need('deploy'), takes('service'), async (ctx) => {
     const name = serviceNames.find((each) => each === queryText(ctx, 'service'));
     if (name === undefined) {
@@ -43,33 +42,26 @@ const withoutSuffix: RouterMiddleware<ApiState> = (ctx, next) => {
 
 async function serve(
   ctx: ApiContext,
-  service: AppService,
-  name: ServiceName,
+  appService: AppService,
+  service: ServiceName,
   mode: ServiceMode,
   input: Readable,
 ): Promise<void> {
-  const protocol = ctx.get('git-protocol');
-  const session = await service.git(ctx.params['app'] ?? '', {
-    service: name,
-    mode,
-    protocol,
-    by: ctx.state.principal.name,
-    warning: unencryptedWarning(ctx),
-    render: renderPush,
-  });
-  const { code } = await carry(session, input, ctx.res, () => {
-    ctx.respond = false;
+  const begin = () => {
     ctx.res.writeHead(200, {
       ...ctx.res.getHeaders(),
-      'content-type': `application/x-${name}-${mode === 'advertise' ? 'advertisement' : 'result'}`,
+      'content-type': `application/x-${service}-${mode === 'advertise' ? 'advertisement' : 'result'}`,
       'cache-control': 'no-cache, max-age=0, must-revalidate',
     });
     // Version 2 has no announcement (gitprotocol-v2(5)). Pushes have no version 2.
-    const isVersion2 = name === 'git-upload-pack' && protocol.includes('version=2');
-    if (mode === 'advertise' && !isVersion2) ctx.res.write(announcement(name));
-  });
+    const isVersion2 = service === 'git-upload-pack' && ctx.get('git-protocol').includes('version=2');
+    if (mode === 'advertise' && !isVersion2) ctx.res.write(announcement(service));
+  };
+  const app = ctx.params['app'] ?? '';
+  const warning = unencryptedWarning(ctx);
+  const { code } = await serveGit(ctx, appService, { app, service, mode, input, warning, begin });
   // An incomplete answer that looks complete would make the client wait for ever.
-  if (name === 'git-receive-pack' && code !== 0) {
+  if (service === 'git-receive-pack' && code !== 0) {
     ctx.res.destroy();
     return;
   }

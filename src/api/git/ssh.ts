@@ -9,9 +9,8 @@ import { printable } from '../../system/text/printable.ts';
 import type { KeyStore } from '../auth/keys.ts';
 import { assertMayAccess } from '../auth/principal.ts';
 import type { ApiState } from '../context.ts';
-import { renderPush } from '../deploy-text.ts';
 import { createKoa } from '../koa.ts';
-import { carry } from './carry.ts';
+import { serveGit } from './carry.ts';
 
 interface SshOptions {
   service: AppService;
@@ -35,20 +34,18 @@ export function createSshApi({ service, keys, log }: SshOptions): Koa<ApiState> 
         hint: 'Add a key on the server: `sluice keys add`',
       });
     ctx.state.principal = { name: `ssh:${key.name}`, scope: 'deploy', app: key.app };
-    const { service: name, app } = parseCommand(command);
-    assertMayAccess(ctx.state.principal, app);
-    const session = await service.git(app, {
-      service: name,
-      mode: 'duplex',
-      protocol: ctx.get('git-protocol'),
-      by: ctx.state.principal.name,
-      warning: null,
-      render: renderPush,
-    });
-    const { code, complaint } = await carry(session, ctx.req, ctx.res, () => {
-      ctx.respond = false;
+    const request = parseCommand(command);
+    assertMayAccess(ctx.state.principal, request.app);
+    const begin = () => {
       ctx.res.writeHead(200, { trailer: 'sluice-status, sluice-message' });
       ctx.res.flushHeaders();
+    };
+    const { code, complaint } = await serveGit(ctx, service, {
+      ...request,
+      mode: 'duplex',
+      input: ctx.req,
+      warning: null,
+      begin,
     });
     ctx.res.addTrailers({
       'sluice-status': String(code),

@@ -1,10 +1,10 @@
 import type { Router } from '@koa/router';
 import * as v from 'valibot';
-import type { Key, KeyStore } from '../auth/keys.ts';
+import type { Key } from '../auth/keys.ts';
 import { needAllApps } from '../auth/principal.ts';
-import { scopes, type TokenStore } from '../auth/tokens.ts';
+import { scopes } from '../auth/tokens.ts';
 import { jsonBody, onlyApp } from '../body.ts';
-import { type ApiState, takes } from '../context.ts';
+import { type ApiOptions, type ApiState, takes } from '../context.ts';
 
 /** Key that was added, with the file that sshd must read and the user that clients log in as. */
 export interface AddedKey extends Key {
@@ -12,20 +12,26 @@ export interface AddedKey extends Key {
   user: string;
 }
 
-const addBody = v.strictObject({
+const keyBody = v.strictObject({
   name: v.string('a name for the key'),
   key: v.string('the content of a .pub file'),
   app: onlyApp,
 });
 
-/** Serves the public keys that may push over ssh. */
-export function keyRoutes(router: Router<ApiState>, keys: KeyStore): void {
+const tokenBody = v.strictObject({
+  name: v.string('a name for the token'),
+  scopes: v.optional(v.pipe(v.array(v.picklist(scopes)), v.minLength(1)), ['deploy']),
+  app: onlyApp,
+});
+
+/** Serves tokens, and the public keys that may push over ssh. Only the answer to the creation of a token has its secret. */
+export function accessRoutes(router: Router<ApiState>, { tokens, keys }: ApiOptions): void {
   router.get('/v1/keys', needAllApps('admin'), takes(), async (ctx) => {
     ctx.body = await keys.list();
   });
 
   router.post('/v1/keys', needAllApps('admin'), takes(), async (ctx) => {
-    const { name, key, app } = await jsonBody(ctx, addBody);
+    const { name, key, app } = await jsonBody(ctx, keyBody);
     ctx.status = 201;
     ctx.body = {
       ...(await keys.add(name, key, app)),
@@ -38,22 +44,13 @@ export function keyRoutes(router: Router<ApiState>, keys: KeyStore): void {
     await keys.remove(ctx.params['name'] ?? '');
     ctx.status = 204;
   });
-}
 
-const createBody = v.strictObject({
-  name: v.string('a name for the token'),
-  scopes: v.optional(v.pipe(v.array(v.picklist(scopes)), v.minLength(1)), ['deploy']),
-  app: onlyApp,
-});
-
-/** Serves tokens. Only the answer to the creation of a token has its secret. */
-export function tokenRoutes(router: Router<ApiState>, tokens: TokenStore): void {
   router.get('/v1/tokens', needAllApps('admin'), takes(), async (ctx) => {
     ctx.body = await tokens.list();
   });
 
   router.post('/v1/tokens', needAllApps('admin'), takes(), async (ctx) => {
-    const { name, scopes, app } = await jsonBody(ctx, createBody);
+    const { name, scopes, app } = await jsonBody(ctx, tokenBody);
     const { secret, token } = await tokens.create(name, scopes, app);
     ctx.status = 201;
     ctx.body = { ...token, token: secret };

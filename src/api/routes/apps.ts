@@ -1,12 +1,9 @@
 import type { Router } from '@koa/router';
 import * as v from 'valibot';
 import { AppError } from '../../errors/app-error.ts';
-import type { AppService } from '../../service/app-service.ts';
-import type { KeyStore } from '../auth/keys.ts';
 import { includes, mayAccess, need } from '../auth/principal.ts';
-import type { TokenStore } from '../auth/tokens.ts';
 import { jsonBody } from '../body.ts';
-import { type ApiState, environmentIdOf, queryFlag, queryText, takes } from '../context.ts';
+import { type ApiOptions, type ApiState, environmentIdOf, queryFlag, queryText, takes } from '../context.ts';
 
 /** App that was removed, with the names of the tokens and keys that were for this app alone, and were removed with it. */
 export interface DestroyedApp {
@@ -15,14 +12,24 @@ export interface DestroyedApp {
   keys: string[];
 }
 
-export interface AppSources {
-  service: AppService;
-  tokens: Pick<TokenStore, 'removeOf'>;
-  keys: Pick<KeyStore, 'removeOf'>;
-}
+const changesBody = v.record(v.string(), v.nullable(v.string('text, or null to remove it')));
 
-/** Serves apps: lists, status, removal. */
-export function appRoutes(router: Router<ApiState>, { service, tokens, keys }: AppSources): void {
+/** Shown instead of a value that the caller may not see. */
+const hidden = '••••••';
+
+const scaleBody = v.strictObject({
+  workers: v.nullable(
+    v.pipe(
+      v.number('a number of workers, or null for the number of the release'),
+      v.integer('a whole number of workers'),
+      v.minValue(1, 'at least 1 (to run none, stop the app)'),
+      v.maxValue(64, 'at most 64'),
+    ),
+  ),
+});
+
+/** Serves apps: list, status, removal, variables, worker processes. */
+export function appRoutes(router: Router<ApiState>, { service, tokens, keys }: ApiOptions): void {
   router.get('/v1/apps', need('read'), takes(), async (ctx) => {
     const all = await service.list();
     ctx.body = all.filter(({ name }) => mayAccess(ctx.state.principal, name));
@@ -46,15 +53,8 @@ export function appRoutes(router: Router<ApiState>, { service, tokens, keys }: A
     });
     ctx.body = destroyed;
   });
-}
 
-const changesBody = v.record(v.string(), v.nullable(v.string('text, or null to remove it')));
-
-/** Shown instead of a value that the caller may not see. */
-const hidden = '••••••';
-
-/** Serves the variables of an environment. Callers that may deploy see values, since deployed code does; others see names. */
-export function envRoutes(router: Router<ApiState>, service: AppService): void {
+  // Callers that may deploy see values, since deployed code does. Others see names.
   router.get('/v1/apps/:app/env', need('read'), takes('environment'), async (ctx) => {
     const variables = await service.environment(environmentIdOf(ctx));
     ctx.body = includes(ctx.state.principal.scope, 'deploy')
@@ -69,21 +69,7 @@ export function envRoutes(router: Router<ApiState>, service: AppService): void {
       by: ctx.state.principal.name,
     });
   });
-}
 
-const scaleBody = v.strictObject({
-  workers: v.nullable(
-    v.pipe(
-      v.number('a number of workers, or null for the number of the release'),
-      v.integer('a whole number of workers'),
-      v.minValue(1, 'at least 1 (to run none, stop the app)'),
-      v.maxValue(64, 'at most 64'),
-    ),
-  ),
-});
-
-/** Serves the worker processes of an environment. */
-export function processRoutes(router: Router<ApiState>, service: AppService): void {
   router.post('/v1/apps/:app/scale', need('deploy'), takes('environment'), async (ctx) => {
     const { workers } = await jsonBody(ctx, scaleBody);
     ctx.body = await service.scale(environmentIdOf(ctx), workers, ctx.state.principal.name);

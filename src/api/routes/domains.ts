@@ -2,21 +2,10 @@ import type { Router } from '@koa/router';
 import * as v from 'valibot';
 import { defaultEnvironment, type EnvironmentId, isName } from '../../config/paths.ts';
 import type { AddedDomain, DomainView } from '../../edge/domain.ts';
-import type { Edge } from '../../edge/edge.ts';
 import { errorBody } from '../../errors/app-error.ts';
-import type { LoggedEvent } from '../../releases/events-log.ts';
-import type { AppService } from '../../service/app-service.ts';
-import type { Log } from '../../system/log/log.ts';
 import { mayAccess, need, needAllApps } from '../auth/principal.ts';
 import { jsonBody } from '../body.ts';
-import { type ApiState, takes } from '../context.ts';
-
-interface DomainSources {
-  service: Pick<AppService, 'domainNotices'>;
-  edge: Edge;
-  record: (event: Omit<LoggedEvent, 'at'>) => Promise<void>;
-  log: Log;
-}
+import { type ApiOptions, type ApiState, takes } from '../context.ts';
 
 const named = v.pipe(v.string(), v.check(isName, 'a name, such as "shop"'));
 
@@ -34,7 +23,7 @@ const addBody = v.strictObject({
 });
 
 /** Serves the host names of apps and of this API. */
-export function domainRoutes(router: Router<ApiState>, { service, edge, record, log }: DomainSources): void {
+export function domainRoutes(router: Router<ApiState>, { service, edge, record, log }: ApiOptions): void {
   router.get('/v1/domains', need('read'), takes(), (ctx) => {
     ctx.body = edge.list().filter(({ app }) => mayAccess(ctx.state.principal, app ?? ''));
   });

@@ -5,11 +5,11 @@ import { AppError } from '../../errors/app-error.ts';
 import type { LogFilter } from '../../logs/filter.ts';
 import type { LogLine } from '../../logs/line.ts';
 import { isLogStream, type LogStream, logStreams } from '../../logs/line.ts';
-import type { AppService } from '../../service/app-service.ts';
 import { need } from '../auth/principal.ts';
 import { refuseBody } from '../body.ts';
 import {
   type ApiContext,
+  type ApiOptions,
   type ApiState,
   environmentIdOf,
   queryFlag,
@@ -24,7 +24,7 @@ const maxLines = 100_000;
 const known = ['environment', 'lines', 'follow', 'since', 'release', 'worker', 'stream'] as const;
 
 /** Serves the log of an environment. With `follow=1` the answer continues until the client disconnects. */
-export function logRoutes(router: Router<ApiState>, service: AppService): void {
+export function logRoutes(router: Router<ApiState>, { service }: ApiOptions): void {
   router.get('/v1/apps/:app/logs', need('read'), takes(...known), async (ctx) => {
     const id = environmentIdOf(ctx);
     const format = ctx.accepts('text/plain', 'application/x-ndjson') || 'text/plain';

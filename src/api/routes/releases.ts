@@ -3,11 +3,11 @@ import * as v from 'valibot';
 import { AppError } from '../../errors/app-error.ts';
 import { maxMessage, withoutControls } from '../../git/commit.ts';
 import { noCommit, type ReleaseSource } from '../../releases/release.ts';
-import type { AppService } from '../../service/app-service.ts';
 import { need } from '../auth/principal.ts';
 import { announcedLength, jsonBody, uploadBody } from '../body.ts';
 import {
   type ApiContext,
+  type ApiOptions,
   type ApiState,
   environmentIdOf,
   queryText,
@@ -26,7 +26,7 @@ const rollbackBody = v.strictObject({
 });
 
 /** Serves releases: upload, redeploy, rollback, list, log. */
-export function releaseRoutes(router: Router<ApiState>, service: AppService): void {
+export function releaseRoutes(router: Router<ApiState>, { service }: ApiOptions): void {
   router.post('/v1/apps/:app/releases', need('deploy'), takes('environment', ...commitFields), (ctx) =>
     answerDeploy(ctx, 201, async (onEvent) => {
       const origin = originOf(ctx);

@@ -3,12 +3,10 @@ import type { Router } from '@koa/router';
 import type { AppStatus } from '../../apps/status.ts';
 import type { EdgeFault } from '../../edge/desired-hosts.ts';
 import type { DomainView } from '../../edge/domain.ts';
-import type { Edge } from '../../edge/edge.ts';
 import type { LimitsReport, RunnerUsage } from '../../protocol/runner.ts';
-import type { AppService } from '../../service/app-service.ts';
 import { mayAccess, need, needAllApps } from '../auth/principal.ts';
 import { refuseBody } from '../body.ts';
-import { type ApiState, takes } from '../context.ts';
+import { type ApiOptions, type ApiState, takes } from '../context.ts';
 
 interface ServerInfo {
   pid: number;
@@ -39,34 +37,26 @@ export interface ServerStatus {
   };
 }
 
-interface StatusSources {
-  service: AppService;
-  server: () => ServerInfo;
-  runner: () => Promise<RunnerInfo | null>;
-  edge: Edge;
-}
-
-export function statusRoutes(
+/** Serves the status of the server, and the lock of a backup. */
+export function serverRoutes(
   router: Router<ApiState>,
-  { service, server, runner, edge }: StatusSources,
+  { service, url, version, runner, edge }: ApiOptions,
 ): void {
+  const startedAt = new Date().toISOString();
+
   router.get('/v1/status', need('read'), takes(), async (ctx) => {
     const [apps, runnerInfo] = await Promise.all([service.list(), runner()]);
     ctx.body = {
-      server: server(),
+      server: { pid: process.pid, url: url(), version, startedAt },
       runner: runnerInfo,
       apps: apps.filter(({ name }) => mayAccess(ctx.state.principal, name)),
       domains: edge.list().filter(({ app }) => app === null),
       edge: { fault: edge.fault },
     } satisfies ServerStatus;
   });
-}
 
-/**
- * Serves the lock of a backup: Sluice moves and removes no files while the client reads the answer. If the client or the server
- * ends, the lock ends, and the client sees that.
- */
-export function holdRoutes(router: Router<ApiState>, service: AppService): void {
+  // Sluice moves and removes no files while the client reads the answer. If the client or the server ends, the lock ends, and the
+  // client sees that.
   router.post('/v1/hold', needAllApps('admin'), takes(), async (ctx) => {
     const { req, res } = ctx;
     refuseBody(req);
