@@ -7,7 +7,6 @@ import { withDeadline } from '../system/concurrency/deadline.ts';
 import type { Log } from '../system/log/log.ts';
 import { toUrlHost } from '../system/net/address.ts';
 import { isListenedOn } from '../system/net/listeners.ts';
-import { http } from '../system/process/memory.ts';
 import { type ConnectionLimits, connectionLimits, limitConnections } from './connections.ts';
 
 /** Shortest time between two log lines about connections that are not accepted, in ms. */
