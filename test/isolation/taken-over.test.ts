@@ -214,7 +214,7 @@ test('root does not follow links that the server puts where root writes', {
   await symlink(root.path, paths.run);
   await isolated.startRunner();
   await untouched();
-  assert.match(isolated.output, /somebody else's was in the place of run, and is now \.run-/);
+  assert.match(isolated.output, /another user's file was in the place of run, and was renamed to \.run-/);
   await sluice.kill();
   await sluice.up({ HOME: sluice.home });
   await sluice.call('POST', '/v1/apps/shop/start');

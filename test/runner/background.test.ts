@@ -165,7 +165,7 @@ test('one that dies is started again, and one that takes too much memory too', a
     return (one?.restarts ?? 0) > 0 && one?.release === fat.release && one;
   });
   assert.ok(restarted);
-  const wanted = /^mail\.0 \(pid \d+\) takes .* \("maxMemory"\), and is started again$/;
+  const wanted = /^mail\.0 \(pid \d+\) takes .* \("maxMemory"\), and is restarted$/;
   await waitFor(
     async () =>
       (await appLog(fat.log.directory)).some(({ stream, text }) => stream === 'sys' && wanted.test(text)),

@@ -26,10 +26,11 @@ test('a cgroup of version 2 is ended whole, with what has left its parents and i
   tree.make('apps/app-shop', 'branch');
   tree.make('apps/app-shop/generation-1', 'leaf');
   let released = 0;
-  const place = { tree, path: 'apps/app-shop/generation-1' };
+  const path = 'apps/app-shop/generation-1';
   const limits = { memory: null, processes: null };
   const group = new Cgroup({
-    place,
+    tree,
+    path,
     limits,
     released: () => {
       released += 1;
@@ -39,9 +40,9 @@ test('a cgroup of version 2 is ended whole, with what has left its parents and i
   const script = 'i=0; while [ $i -lt 200 ]; do setsid sleep 120 & i=$((i+1)); done; wait';
   const child = spawn('sh', ['-c', script], { stdio: 'ignore', detached: true });
   group.add(child.pid ?? 0);
-  const procs = join(own, place.path, 'cgroup.procs');
+  const procs = join(own, path, 'cgroup.procs');
   await waitFor(() => readPids(procs).length > 100);
-  assert.equal(tree.remove(place.path), false);
+  assert.equal(tree.remove(path), false);
   const [first, second] = [group.retain(), group.retain()];
   first();
   first();
@@ -49,7 +50,7 @@ test('a cgroup of version 2 is ended whole, with what has left its parents and i
   second();
   assert.equal(released, 1);
   assert.equal(await group.end(), true);
-  assert.ok(!existsSync(join(own, place.path)));
+  assert.ok(!existsSync(join(own, path)));
 });
 
 test('free-cgroup lets a process into a cgroup that has handed controllers on, with others below it', {

@@ -25,56 +25,63 @@ import type { Identity } from '../users/identity.ts';
 
 const printing = fileURLToPath(new URL('../../worker/printing.cjs', import.meta.url));
 
-export interface BackgroundOptions {
+/** Options that all background processes of an environment share. */
+export interface EnvironmentOptions {
+  key: string;
+  outputs: Outputs;
+  records: ProcessRecords;
+  /** returns the user of the process, if apps have users */
+  user(): Identity | undefined;
+  log(message: string): void;
+}
+
+interface BackgroundOptions extends EnvironmentOptions {
   spec: GenerationSpec;
   background: BackgroundSpec;
   instance: number;
-  outputs: Outputs;
-  records: ProcessRecords;
-  /** whom it runs as, where there are users */
-  user(): Identity | undefined;
   group: Cgroup;
-  log(message: string): void;
 }
 
 interface Running {
   pid: number;
   startedAt: Date;
+  /** time of the start, on a clock that only goes forward */
   since: number;
   figures: ProcessFigures;
   output: ProcessOutput;
   exited: Promise<Exit>;
-  /** ends the processes that this process has started, once it is gone; returns a clause for the log if some were killed */
-  endRemains(): Promise<string | undefined>;
-  /** set once the process got the stop signal, and fulfilled when the process is gone */
+  /** ends the leftovers of this process once it is gone; returns a clause for the log if some were killed */
+  endLeftovers(): Promise<string | undefined>;
+  /** set once the process got the stop signal; fulfilled when the process is gone, with a clause if it was killed */
   ending?: Promise<string | undefined>;
 }
 
-/** A process without a port: started, and started again when it has ended, until it is told to end. */
+/** Process without a port. It is started again each time it ends, until `end` is called. */
 export class BackgroundProcess {
   readonly #options: BackgroundOptions;
+  readonly #name: string;
   readonly #restarts: Restarts;
   readonly #stopping = new AbortController();
-  readonly #over: Promise<void>;
+  readonly #ended: Promise<void>;
   #running: Running | undefined;
   #crash: Crash | null = null;
   #state: BackgroundState = 'waiting';
 
   constructor(options: BackgroundOptions) {
     this.#options = options;
+    this.#name = `${options.background.name}.${options.instance}`;
     this.#restarts = new Restarts(options.spec.restarts);
-    const release = options.group.retain();
-    this.#over = this.#live().finally(release);
+    this.#ended = this.#live().finally(options.group.retain());
   }
 
-  /** Ends it, and waits until it is gone. */
+  /** Ends the process, and waits until it is gone. */
   async end(): Promise<void> {
     this.#stopping.abort();
     if (this.#running !== undefined) this.#state = 'stopping';
-    await this.#over;
+    await this.#ended;
   }
 
-  /** Looks at what it takes, and ends it where that is too much: two at a time is what these cannot stand. */
+  /** Measures the process. Ends it if it takes too much memory: two at a time, as for workers, are not allowed here. */
   tick(now: number): void {
     const { maxMemory } = this.#options.spec;
     const running = this.#running;
@@ -83,10 +90,8 @@ export class BackgroundProcess {
     const { memoryBytes } = running.figures;
     if (maxMemory === null || memoryBytes === null || memoryBytes <= maxMemory || this.#state !== 'running')
       return;
-    this.#say(
-      running,
-      `takes ${formatBytes(memoryBytes)} of memory, more than ${formatBytes(maxMemory)} ("maxMemory"), and is started again`,
-    );
+    const limit = `${formatBytes(maxMemory)} ("maxMemory")`;
+    this.#log(running, `takes ${formatBytes(memoryBytes)} of memory, more than ${limit}, and is restarted`);
     this.#state = 'stopping';
     void this.#endNow(running);
   }
@@ -112,15 +117,14 @@ export class BackgroundProcess {
     const { signal } = this.#stopping;
     while (!signal.aborted) {
       const delay = await this.#runOnce();
-      if (signal.aborted) break;
-      if (delay === null) break;
+      if (signal.aborted || delay === null) break;
       this.#state = this.#restarts.isCrashing ? 'crashed' : 'waiting';
       await sleep(delay, undefined, { signal, ref: false }).catch(() => undefined);
     }
     this.#state = 'stopped';
   }
 
-  /** @returns ms until it is to be started again; null for never */
+  /** Starts the process and waits for its end. @returns ms until the next start; null for none */
   async #runOnce(): Promise<number | null> {
     const { signal } = this.#stopping;
     try {
@@ -134,40 +138,33 @@ export class BackgroundProcess {
       signal.removeEventListener('abort', end);
       this.#running = undefined;
       this.#state = 'waiting';
-      const remains = running.endRemains();
+      const leftovers = running.endLeftovers();
       await running.output.end();
-      if (signal.aborted) {
-        await this.#ended(running, remains);
-        return null;
-      }
-      const lived = performance.now() - running.since;
-      const delay = this.#restarts.died(lived, exit);
-      const how = `${describeExit(exit)} after ${formatDuration(lived)}`;
-      this.#crash = {
-        at: new Date().toISOString(),
-        message: `${this.#name} ${how}`,
-        output: running.output.lastLines(),
-      };
-      this.#say(running, `${how}; ${this.#restarts.next(delay)}`);
-      await this.#ended(running, remains);
+      const delay = signal.aborted ? null : this.#noteDeath(running, exit);
+      for (const killed of await Promise.all([running.ending, leftovers]))
+        if (killed !== undefined) this.#log(running, killed);
       return delay;
     } catch (error) {
-      // The engine's message quotes the argument or the variable that it refuses.
+      // The message of Node.js quotes the argument or the variable that it refuses.
       const why = sharedMasker(this.#options.spec.log.secrets).maskText((error as Error).message);
       this.#options.log(`${this.#name} was not started: ${why}`);
       return this.#restarts.died(0, noExit);
     }
   }
 
-  /** Waits until the process and its children are gone, and logs what had to be killed. */
-  async #ended(running: Running, remains: Promise<string | undefined>): Promise<void> {
-    for (const what of await Promise.all([running.ending, remains])) {
-      if (what !== undefined) this.#say(running, what);
-    }
+  #noteDeath(running: Running, exit: Exit): number | null {
+    const lived = performance.now() - running.since;
+    const delay = this.#restarts.died(lived, exit);
+    const how = `${describeExit(exit)} after ${formatDuration(lived)}`;
+    const output = running.output.lastLines();
+    this.#crash = { at: new Date().toISOString(), message: `${this.#name} ${how}`, output };
+    this.#log(running, `${how}; ${this.#restarts.next(delay)}`);
+    return delay;
   }
 
   async #start(): Promise<Running> {
     const { spec, background, instance, outputs, records, group } = this.#options;
+    const { stopSignal, killTimeout } = spec;
     const user = this.#options.user();
     const output = await outputs.open(spec.log, { release: spec.release, process: this.#name }, user);
     const mark = randomUUID();
@@ -178,7 +175,7 @@ export class BackgroundProcess {
       NODE_APP_INSTANCE: String(instance),
       SLUICE_PROCESS: background.name,
       SLUICE_PRINTING: spec.log.overflow,
-      ...(spec.stopSignal !== null && { SLUICE_STOP_SIGNAL: spec.stopSignal }),
+      ...(stopSignal !== null && { SLUICE_STOP_SIGNAL: stopSignal }),
     };
     const child = spawnCaptured(
       output,
@@ -187,7 +184,6 @@ export class BackgroundProcess {
       [],
       (pid) => {
         group.add(pid);
-        const { stopSignal } = spec;
         records.add('background', spec.key, pid, { mark, ...(stopSignal !== null && { stopSignal }) });
       },
     );
@@ -206,18 +202,18 @@ export class BackgroundProcess {
       figures: new ProcessFigures(pid),
       output,
       exited,
-      endRemains: async () => {
+      endLeftovers: async () => {
         try {
-          const killed = await endLeftovers({ pid, mark, user }, spec.killTimeout);
-          return killed === 0 ? undefined : describeLeftovers(killed, spec.killTimeout);
+          const killed = await endLeftovers({ pid, mark, user }, killTimeout);
+          return killed === 0 ? undefined : describeLeftovers(killed, killTimeout);
         } catch (error) {
-          return `may have left processes behind: ${describeError(error)}`;
+          return `may have left processes running: ${describeError(error)}`;
         }
       },
     };
   }
 
-  /** Once: to many a program a second signal means to quit at once. */
+  /** Sends the stop signal once: many programs quit at once after a second signal. */
   #endNow(running: Running): Promise<string | undefined> {
     const { killTimeout, stopSignal } = this.#options.spec;
     const { pid, exited } = running;
@@ -225,16 +221,14 @@ export class BackgroundProcess {
     return running.ending;
   }
 
-  get #name(): string {
-    return `${this.#options.background.name}.${this.#options.instance}`;
-  }
-
-  #say({ output, pid }: Running, what: string): void {
-    output.note(`${this.#name} (pid ${pid}) ${what}`);
-    this.#options.log(`${this.#name} (pid ${pid}) ${what}`);
+  /** Logs a line about the process, in the log of the app and in our own. */
+  #log({ output, pid }: Running, text: string): void {
+    output.note(`${this.#name} (pid ${pid}) ${text}`);
+    this.#options.log(`${this.#name} (pid ${pid}) ${text}`);
   }
 }
 
+/** Returns the pid of a process. @throws the error of the system if the process was not started */
 async function started(child: ChildProcess): Promise<number> {
   if (child.pid !== undefined) return child.pid;
   return new Promise((_, reject) => child.once('error', reject));

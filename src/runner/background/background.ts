@@ -5,59 +5,38 @@ import { Slots } from '../../system/concurrency/slots.ts';
 import { processStartTime } from '../../system/process/processes.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';
 import { endProcess } from '../exit.ts';
-import type { Outputs } from '../output/outputs.ts';
-import type { ProcessRecord, ProcessRecords } from '../takeover/process-records.ts';
-import type { Identity } from '../users/identity.ts';
-import { type BackgroundOptions, BackgroundProcess } from './background-process.ts';
+import type { ProcessRecord } from '../takeover/process-records.ts';
+import { BackgroundProcess, type EnvironmentOptions } from './background-process.ts';
 
-interface BackgroundGroupOptions {
-  key: string;
-  outputs: Outputs;
-  records: ProcessRecords;
-  user(): Identity | undefined;
-  log(message: string): void;
-}
-
-/** The background processes of one target: those of the release that is live, and those that still have to go. */
+/** Background processes of one environment: those of the live release, and those of former releases that have not ended. */
 export class BackgroundProcesses {
-  readonly #options: BackgroundGroupOptions;
+  readonly #options: EnvironmentOptions;
   readonly #turns = new Slots(1);
-  #processes = new Set<BackgroundProcess>();
-  /** the newest wish: what waited behind another that is out of date by then is left out */
-  #wanted: GenerationSpec | undefined;
+  readonly #processes = new Set<BackgroundProcess>();
+  /** release of the latest call: an earlier call that waits has nothing left to do */
+  #latest: GenerationSpec | undefined;
 
-  constructor(options: BackgroundGroupOptions) {
+  constructor(options: EnvironmentOptions) {
     this.#options = options;
   }
 
-  /**
-   * Those of `spec` instead of those there are.
-   * @param group of the generation that they belong to
-   */
+  /** Replaces all processes by those of a release. @param group cgroup of its generation */
   replace(spec: GenerationSpec, group: Cgroup): Promise<void> {
-    this.#wanted = spec;
+    this.#latest = spec;
     const release = group.retain();
     const done = this.#turns.run(async () => {
-      if (this.#wanted !== spec) return;
-      const old = [...this.#processes];
-      const ending = this.#endAll(old, spec.killTimeout);
-      const mayOverlap = spec.background.filter(({ overlap }) => overlap);
-      this.#start(spec, group, mayOverlap);
-      await ending;
-      if (this.#wanted !== spec) return;
-      this.#start(
-        spec,
-        group,
-        spec.background.filter(({ overlap }) => !overlap),
-      );
+      if (this.#latest !== spec) return;
+      const ended = this.#endAll(spec.killTimeout);
+      this.#start(spec, group, true);
+      await ended;
+      if (this.#latest === spec) this.#start(spec, group, false);
     });
     return done.finally(release);
   }
 
-  /** Ends all. */
   end(killTimeout: number): Promise<void> {
-    this.#wanted = undefined;
-    return this.#turns.run(() => this.#endAll([...this.#processes], killTimeout));
+    this.#latest = undefined;
+    return this.#turns.run(() => this.#endAll(killTimeout));
   }
 
   get isEmpty(): boolean {
@@ -72,61 +51,40 @@ export class BackgroundProcesses {
     return [...this.#processes].map((process) => process.status());
   }
 
-  #start(spec: GenerationSpec, group: Cgroup, wanted: GenerationSpec['background']): void {
-    const { outputs, records, user, log } = this.#options;
-    for (const background of wanted) {
-      for (let instance = 0; instance < background.count; instance += 1) {
-        const options: BackgroundOptions = {
-          spec,
-          background,
-          instance,
-          outputs,
-          records,
-          user,
-          group,
-          log,
-        };
-        this.#processes.add(new BackgroundProcess(options));
-      }
+  /** @param overlap selects the processes that may, or may not, start while old ones run */
+  #start(spec: GenerationSpec, group: Cgroup, overlap: boolean): void {
+    for (const background of spec.background.filter((each) => each.overlap === overlap)) {
+      for (let instance = 0; instance < background.count; instance += 1)
+        this.#processes.add(new BackgroundProcess({ ...this.#options, spec, background, instance, group }));
     }
   }
 
-  async #endAll(old: BackgroundProcess[], killTimeout: number): Promise<void> {
-    const ending = old.map(async (process) => {
+  async #endAll(killTimeout: number): Promise<void> {
+    const ending = [...this.#processes].map(async (process) => {
       await process.end();
       this.#processes.delete(process);
     });
     await Promise.all([...ending, this.#endOrphans(killTimeout)]);
   }
 
-  /** Those that an earlier runner started: not our children, but they have our name on them. */
+  /** Ends processes of an earlier runner. They are not children of this runner, so it knows them by their records. */
   async #endOrphans(killTimeout: number): Promise<void> {
     const { records, key, log } = this.#options;
     const ours = new Set(this.status().map(({ pid }) => pid));
     const left = () => records.left('background', key, ours);
     const orphans = await retryOnShortage('the end of background processes of an earlier runner', left, log);
-    await Promise.all(
-      orphans.map(async (record) => {
-        const { pid } = record;
-        const options = {
-          signal: record.stopSignal ?? ('SIGTERM' as const),
-          killTimeout,
-          gone: gone(record),
-        };
-        const why = await endProcess(pid, options);
-        if (why !== undefined) log(`a background process of an earlier runner (pid ${pid}) ${why}`);
-        records.remove(pid);
-      }),
-    );
+    const end = async (record: ProcessRecord) => {
+      const { pid, stopSignal: signal = 'SIGTERM' } = record;
+      const killed = await endProcess(pid, { signal, killTimeout, gone: waitUntilGone(record) });
+      if (killed !== undefined) log(`a background process of an earlier runner (pid ${pid}) ${killed}`);
+      records.remove(pid);
+    };
+    await Promise.all(orphans.map(end));
   }
 }
 
-async function gone({ pid, startTime }: ProcessRecord): Promise<void> {
-  const now = () =>
-    retryOnShortage(
-      'a look at a process',
-      () => processStartTime(pid),
-      () => undefined,
-    );
+async function waitUntilGone({ pid, startTime }: ProcessRecord): Promise<void> {
+  const check = () => processStartTime(pid);
+  const now = () => retryOnShortage('a check of a process', check, () => undefined);
   while ((await now()) === startTime) await sleep(20);
 }

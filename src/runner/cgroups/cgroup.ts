@@ -1,136 +1,120 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemCode } from '../../errors/app-error.ts';
 import type { Shortage } from '../../protocol/runner.ts';
-import { type CgroupTree, type Refusals, readControl } from './tree.ts';
+import { type CgroupTree, type Refusals, readPids } from './tree.ts';
 
-/** Between two looks at whether those that were killed are gone, and how many there are; in ms. */
-const look = { every: 5, times: 400 };
+/** Interval in ms, and number, of the checks whether killed processes are gone. */
+const checks = { every: 5, times: 400 };
 
-/** What killed a process may be seen in the group a moment later, or with the death of another; in ms. */
+/** Longest time between a kill by the kernel and its visibility in the counters or in the exit of a process, in ms. */
 const sameMoment = 1000;
 
 export interface CgroupLimits {
-  /** bytes; null for any */
+  /** bytes; null for no limit */
   memory: number | null;
-  /** processes and threads; null for any */
+  /** processes and threads; null for no limit */
   processes: number | null;
 }
 
-interface GroupOptions {
-  /** undefined where nothing can be managed: it then does nothing */
-  place: { tree: CgroupTree; path: string } | undefined;
+interface CgroupOptions {
+  tree: CgroupTree;
+  path: string;
   limits: CgroupLimits;
-  /** told when nobody holds it any more */
+  /** called when nothing uses the cgroup any more */
   released(group: Cgroup): void;
   warn(message: string): void;
 }
 
-/** The cgroup of the processes of one generation, or of one job. */
+/** Cgroup of the processes of one generation, or of one job. */
 export class Cgroup {
-  readonly #options: GroupOptions;
-  #holders = 0;
+  readonly #options: CgroupOptions;
+  #users = 0;
   #seen: Refusals = { oomKills: 0, memoryLimitHits: 0, forks: 0 };
   #lastKill: { at: number; shortage: Shortage } | undefined;
-  /** true if the last look failed */
+  /** true if the last read of the counters failed */
   #isBlind = false;
 
-  constructor(options: GroupOptions) {
+  constructor(options: CgroupOptions) {
     this.#options = options;
   }
 
   /**
-   * Keeps it from being ended, until what is returned is called: by the generation, and by each process that may still
-   * be started in it when that is over.
+   * Keeps the cgroup until the returned function is called. The generation does so, and each process that may still be started
+   * in the cgroup.
    */
   retain(): () => void {
-    this.#holders += 1;
-    let held = true;
+    this.#users += 1;
+    let isReleased = false;
     return () => {
-      if (!held) return;
-      held = false;
-      this.#holders -= 1;
-      if (this.#holders === 0) this.#options.released(this);
+      if (isReleased) return;
+      isReleased = true;
+      this.#users -= 1;
+      if (this.#users === 0) this.#options.released(this);
     };
   }
 
-  /** Puts a process in, and what it has started already: to be called as soon as there is one. */
+  /** Moves a process and its children into the cgroup. To be called as soon as the process exists. */
   add(pid: number): void {
-    const { place, warn } = this.#options;
-    if (place === undefined) return;
+    const { tree, path, warn } = this.#options;
+    if (tree.version === null) return;
     try {
-      place.tree.add(place.path, pid);
-      for (const child of childrenOf(pid)) this.add(child);
+      tree.add(path, pid);
+      // A shell forks within microseconds. Only children of the main thread can exist by now.
+      for (const child of readPids(`/proc/${pid}/task/${pid}/children`)) this.add(child);
     } catch (error) {
       if (systemCode(error) === 'ESRCH') return;
       warn(`process ${pid} runs without limits: ${(error as Error).message}`);
     }
   }
 
-  /** Why one of its processes has been killed just now, where that was because memory ran out. */
+  /** Returns the shortage of memory for which the kernel has killed a process just now; undefined if there is none. */
   killedBy(): Shortage | undefined {
     const now = performance.now();
-    this.#look(now);
+    this.shortages(now);
     const last = this.#lastKill;
     return last !== undefined && now - last.at < sameMoment ? last.shortage : undefined;
   }
 
-  /** What it has been short of since the last look. */
+  /** Returns the shortages since the last call. */
   shortages(now = performance.now()): Shortage[] {
-    return this.#look(now);
+    const { limits } = this.#options;
+    const seen = this.#seen;
+    this.#seen = this.#readRefusals() ?? seen;
+    const { oomKills, memoryLimitHits, forks } = this.#seen;
+    const shortages: Shortage[] = [];
+    if (oomKills > seen.oomKills) {
+      const isOwn = memoryLimitHits > seen.memoryLimitHits;
+      const shortage: Shortage = { of: 'memory', limit: isOwn ? limits.memory : null };
+      this.#lastKill = { at: now, shortage };
+      shortages.push(shortage);
+    }
+    if (forks > seen.forks) shortages.push({ of: 'processes', limit: limits.processes });
+    return shortages;
   }
 
-  /** Kills all that are in it, what has left its session and its parents too, and removes it. */
+  /** Kills all processes of the cgroup, and removes the cgroup. @returns false if processes remain */
   async end(): Promise<boolean> {
-    const { place, warn } = this.#options;
-    if (place === undefined) return true;
-    const { tree, path } = place;
+    const { tree, path, warn } = this.#options;
     try {
-      for (let times = 0; tree.kill(path) && times < look.times; times += 1) await sleep(look.every);
+      for (let times = 0; tree.kill(path) && times < checks.times; times += 1) await sleep(checks.every);
       return tree.remove(path);
     } catch (error) {
-      warn(`the cgroup ${path} was not ended: ${(error as Error).message}`);
+      warn(`the cgroup ${path} was not removed: ${(error as Error).message}`);
       return false;
     }
   }
 
-  /** @returns undefined if the counters cannot be read, for example without a free descriptor: the next look counts them */
-  #refusals({ tree, path }: NonNullable<GroupOptions['place']>): Refusals | undefined {
+  /** Reads the counters; undefined if that fails, for example without a free descriptor. The next read counts all. */
+  #readRefusals(): Refusals | undefined {
+    const { tree, path, warn } = this.#options;
     try {
       const refusals = tree.refusals(path);
       this.#isBlind = false;
       return refusals;
     } catch (error) {
-      if (!this.#isBlind)
-        this.#options.warn(`the cgroup ${path} cannot be read: ${(error as Error).message}`);
+      if (!this.#isBlind) warn(`the cgroup ${path} cannot be read: ${(error as Error).message}`);
       this.#isBlind = true;
       return undefined;
     }
   }
-
-  #look(now: number): Shortage[] {
-    const { place, limits } = this.#options;
-    if (place === undefined) return [];
-    const refusals = this.#refusals(place);
-    if (refusals === undefined) return [];
-    const seen = this.#seen;
-    this.#seen = refusals;
-    const shortages: Shortage[] = [];
-    if (refusals.oomKills > seen.oomKills) {
-      const isOwn = refusals.memoryLimitHits > seen.memoryLimitHits;
-      const shortage: Shortage = { of: 'memory', limit: isOwn ? limits.memory : null };
-      this.#lastKill = { at: now, shortage };
-      shortages.push(shortage);
-    }
-    if (refusals.forks > seen.forks) shortages.push({ of: 'processes', limit: limits.processes });
-    return shortages;
-  }
-}
-
-/** Of its main thread: a shell forks within microseconds, before it has been put anywhere. */
-function childrenOf(pid: number): number[] {
-  const text = readControl(`/proc/${pid}/task/${pid}/children`) ?? '';
-  return text
-    .split(' ')
-    .filter((word) => word !== '')
-    .map(Number);
 }

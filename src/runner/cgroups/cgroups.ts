@@ -3,152 +3,147 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { GenerationLimits, JobLimits, LimitedBy, LimitsReport } from '../../protocol/runner.ts';
 import { Cgroup, type CgroupLimits } from './cgroup.ts';
 import type { Found } from './find.ts';
-import { type MachineMemory, machineMemory, memoryForBuild, reserveOf } from './machine-memory.ts';
-import type { CgroupTree } from './tree.ts';
+import { machineMemory, memoryForBuild, reserveOf } from './machine-memory.ts';
+import { type CgroupTree, noTree } from './tree.ts';
 
-/** Next to `apps`, and to our own process, which both have what is usual: 100. */
+/** Weight of all builds, relative to all apps and to the runner, which both have 100. */
 const weightOfBuilds = 10;
 
-const limitable: LimitedBy[] = ['memory', 'cpu', 'pids'];
+const controllers: LimitedBy[] = ['memory', 'cpu', 'pids'];
 
-/** How long it is waited for what was killed to be gone when we end, in ms. */
-const closeWithin = 1000;
+/** Longest wait for killed processes at the end of the runner, in ms. */
+const closeTimeout = 1000;
 
 /**
- * The cgroups of all that the runner starts:
+ * Cgroups of all processes that the runner starts:
  *
  *     apps/app-KEY/generation-N    workers, background processes and cron commands of a generation
  *     builds/app-KEY/job-N         one command of a build, or a hook
  *
- * `app-`, since version 1 has files of its own beside them, such as `tasks`. Where nothing can be managed all of this
- * does nothing. Nothing of it fails: an app is to run rather than to be limited.
+ * The prefix `app-` distinguishes groups from the kernel's own files, such as `tasks` in version 1. No method throws: an app must
+ * run even if it cannot be limited.
  */
 export class Cgroups {
   readonly report: LimitsReport;
-  readonly #tree: CgroupTree | undefined;
+  readonly #tree: CgroupTree;
   readonly #warn: (message: string) => void;
-  readonly #held = new Map<string, Cgroup>();
-  /** emptied, but for what takes a moment to die */
-  readonly #leaving = new Set<string>();
+  readonly #groups = new Map<string, Cgroup>();
+  /** paths of groups whose killed processes may not be gone yet */
+  readonly #ending = new Set<string>();
   #jobs = 0;
 
-  constructor(found: Found, warn: (message: string) => void) {
-    this.#tree = 'tree' in found ? found.tree : undefined;
+  constructor({ tree, reason, wanted }: Found, warn: (message: string) => void) {
+    this.#tree = tree;
     this.#warn = warn;
-    const controllers: ReadonlySet<string> = this.#tree?.controllers ?? new Set();
     this.report = {
-      version: this.#tree?.version ?? null,
-      wanted: 'tree' in found || found.wanted,
-      effective: limitable.filter((name) => controllers.has(name)),
-      missing: limitable.filter((name) => !controllers.has(name)),
-      reason: 'reason' in found ? found.reason : null,
+      version: tree.version,
+      wanted,
+      effective: controllers.filter((name) => tree.controllers.has(name)),
+      missing: controllers.filter((name) => !tree.controllers.has(name)),
+      reason,
     };
   }
 
-  /** Ends jobs of an earlier runner, whole, and removes what nobody is in. Its workers live on in theirs. */
+  /** Ends all jobs of an earlier runner, and removes empty groups. Workers of that runner stay in their groups. */
   async start(): Promise<void> {
     const tree = this.#tree;
-    if (tree === undefined) return;
     const machine = machineMemory();
     this.#try('the cgroups of apps and builds were not made', () => {
       tree.make('apps', 'branch');
       tree.make('builds', 'branch');
-      // What all apps together may take, so that the machine, and we, outlive one that eats all there is.
+      // An app that takes all memory must not end the machine or the runner.
       if (machine !== undefined) tree.limit('apps', { memory: machine.total - reserveOf(machine) });
       tree.limit('builds', { cpuWeight: weightOfBuilds, ioWeight: weightOfBuilds });
     });
-    for (const path of this.#groupsIn('builds')) await this.#groupAt(path).end();
+    for (const path of this.#groupsIn('builds')) await this.#earlier(path).end();
     for (const path of [...this.#groupsIn('apps'), ...this.#parents()]) this.#remove(path);
   }
 
-  /** @param id of the generation */
+  /** Makes the cgroup of a generation. @param id of the generation */
   generation(key: string, id: number, { cpuWeight, memory, processes }: GenerationLimits): Cgroup {
-    const [parent, name] = [`apps/app-${key}`, `generation-${id}`];
-    const group = this.#make(parent, name, cpuWeight, { memory, processes });
-    this.#limitSwap(`${parent}/${name}`, memory);
-    return group;
+    return this.#make(`apps/app-${key}`, `generation-${id}`, cpuWeight, { memory, processes }, memory);
   }
 
   job({ key, memory, processes, cpuWeight }: JobLimits): Cgroup {
     this.#jobs += 1;
+    const machine = machineMemory();
+    const limit = memory ?? (machine === undefined ? null : memoryForBuild(machine));
     const name = `job-${process.pid}-${this.#jobs}`;
-    const limit = memory ?? this.#forBuild(machineMemory());
     return this.#make(`builds/app-${key}`, name, cpuWeight, { memory: limit, processes });
   }
 
-  /** Ends what an earlier runner has left of an app, whatever that still does: its own are to be gone by now. */
+  /** Kills all processes that an earlier runner has left of an app, which must have drained by now. */
   async endLeftovers(key: string): Promise<void> {
-    const left = this.#groupsOf(`apps/app-${key}`).filter((path) => !this.#held.has(path));
-    for (const path of left) await this.#end(this.#groupAt(path), path);
+    const left = this.#groupsOf(`apps/app-${key}`).filter((path) => !this.#groups.has(path));
+    for (const path of left) await this.#end(this.#earlier(path), path);
   }
 
-  /** Removes what nobody is in any more: to be called from time to time. */
+  /** Removes groups whose processes are gone. To be called from time to time. */
   sweep(): void {
-    for (const path of this.#leaving) {
+    for (const path of this.#ending) {
       if (!this.#remove(path)) continue;
-      this.#leaving.delete(path);
+      this.#ending.delete(path);
       this.#remove(dirname(path));
     }
   }
 
-  /** When all apps have ended: leaves nothing behind, and nobody. */
+  /** Removes all groups, when all apps have ended. */
   async close(): Promise<void> {
-    await Promise.all([...this.#held].map(([path, group]) => this.#end(group, path)));
-    const end = performance.now() + closeWithin;
-    while (this.#leaving.size > 0 && performance.now() < end) {
+    await Promise.all([...this.#groups].map(([path, group]) => this.#end(group, path)));
+    const deadline = performance.now() + closeTimeout;
+    while (this.#ending.size > 0 && performance.now() < deadline) {
       this.sweep();
       await sleep(10);
     }
     for (const path of [...this.#parents(), 'apps', 'builds', '']) this.#remove(path);
   }
 
-  #make(parent: string, name: string, cpuWeight: number, limits: CgroupLimits): Cgroup {
-    const tree = this.#tree;
+  /**
+   * Makes a group; without limits if that fails.
+   * @param swap limit of swap space in bytes: otherwise a release would use up all of it before it meets its memory limit. Builds
+   *   have no such limit, because small machines have swap space for builds
+   */
+  #make(
+    parent: string,
+    name: string,
+    cpuWeight: number,
+    limits: CgroupLimits,
+    swap: number | null = null,
+  ): Cgroup {
     const path = `${parent}/${name}`;
     const made = this.#try(`${path} runs without limits`, () => {
-      if (tree === undefined) return false;
-      tree.make(parent, 'branch');
-      tree.limit(parent, { cpuWeight });
-      tree.make(path, 'leaf');
-      tree.limit(path, limits);
-      return true;
+      this.#tree.make(parent, 'branch');
+      this.#tree.limit(parent, { cpuWeight });
+      this.#tree.make(path, 'leaf');
+      this.#tree.limit(path, limits);
+      return this.#tree;
     });
-    const place = made && tree !== undefined ? { tree, path } : undefined;
+    const tree = made ?? noTree;
+    if (swap !== null)
+      this.#try(`${path} may use all swap space`, () => tree.limit(path, { memory: limits.memory, swap }));
     const released = (group: Cgroup) => void this.#end(group, path);
-    const group = new Cgroup({ place, limits, released, warn: this.#warn });
-    if (place !== undefined) this.#held.set(path, group);
+    const group = new Cgroup({ tree, path, limits, released, warn: this.#warn });
+    this.#groups.set(path, group);
     return group;
   }
 
-  /**
-   * Before it meets its limit of memory, a release would else take all the swap space that there is. A build has no such
-   * limit: on a small machine, that is what swap space is for.
-   */
-  #limitSwap(path: string, memory: number | null): void {
-    if (memory === null || !this.#held.has(path)) return;
-    this.#try(`${path} may take any amount of swap space`, () =>
-      this.#tree?.limit(path, { memory, swap: memory }),
-    );
-  }
-
   async #end(group: Cgroup, path: string): Promise<void> {
-    this.#leaving.add(path);
-    const gone = await group.end();
-    this.#held.delete(path);
-    if (gone) this.#leaving.delete(path);
-    // Without those that still have another generation, or job.
+    this.#ending.add(path);
+    const isGone = await group.end();
+    this.#groups.delete(path);
+    if (isGone) this.#ending.delete(path);
+    // Fails if the app has another generation or job.
     this.#remove(dirname(path));
   }
 
-  /** One whose limits are not known any more, and need not be. */
-  #groupAt(path: string): Cgroup {
-    const place = this.#tree && { tree: this.#tree, path };
+  /** Returns a group of an earlier runner, without its limits. */
+  #earlier(path: string): Cgroup {
     const limits = { memory: null, processes: null };
-    return new Cgroup({ place, limits, released: () => undefined, warn: this.#warn });
+    return new Cgroup({ tree: this.#tree, path, limits, released: () => undefined, warn: this.#warn });
   }
 
   #groupsOf(parent: string): string[] {
-    return (this.#tree?.list(parent) ?? []).map((name) => `${parent}/${name}`);
+    return this.#tree.list(parent).map((name) => `${parent}/${name}`);
   }
 
   #groupsIn(top: 'apps' | 'builds'): string[] {
@@ -160,11 +155,7 @@ export class Cgroups {
   }
 
   #remove(path: string): boolean {
-    return this.#try(`the cgroup ${path} was not removed`, () => this.#tree?.remove(path)) ?? true;
-  }
-
-  #forBuild(machine: MachineMemory | undefined): number | null {
-    return machine === undefined ? null : memoryForBuild(machine);
+    return this.#try(`the cgroup ${path} was not removed`, () => this.#tree.remove(path)) ?? true;
   }
 
   #try<Result>(what: string, act: () => Result): Result | undefined {

@@ -17,19 +17,19 @@ import {
 
 export type LegacyController = Exclude<Controller, 'io'>;
 
-/** What `cpu.weight` 100 is in the units of version 1, and the least and the most that it takes. */
+/** Equivalent of `cpu.weight` 100 in the units of version 1, and the limits of the range. */
 const shares = { usual: 1024, least: 2, most: 262_144 };
 
-/** There only where the kernel counts swap space. */
+/** File that exists only if the kernel counts swap space. */
 const memoryAndSwap = 'memory.memsw.limit_in_bytes';
 
-/** Version 1: a hierarchy for each controller. Ours has the same groups in all of them. */
+/** Tree in version 1, with one hierarchy per controller. It has the same groups in each of them. */
 export class LegacyTree implements CgroupTree {
   readonly version = 1;
   readonly controllers: ReadonlySet<LegacyController>;
   readonly #roots: Map<LegacyController, string>;
 
-  /** @param roots absolute paths of what is ours in each hierarchy, one at least; what is not there is made */
+  /** @param roots absolute paths of our group in each hierarchy; they are made unless they exist */
   constructor(roots: Map<LegacyController, string>) {
     this.#roots = roots;
     this.controllers = new Set(roots.keys());
@@ -46,7 +46,7 @@ export class LegacyTree implements CgroupTree {
       if (root !== undefined && value !== undefined) writeControl(join(root, path, file), value);
     };
     set('memory', 'memory.limit_in_bytes', memory === null ? -1 : memory);
-    // Both together have one, which only what has one of its own of memory can be given.
+    // The limit of both together requires a limit of memory.
     if (typeof memory === 'number' && swap !== undefined && this.#countsSwap(path))
       set('memory', memoryAndSwap, memory + swap);
     set('pids', 'pids.max', processes === null ? 'max' : processes);
@@ -65,7 +65,7 @@ export class LegacyTree implements CgroupTree {
   kill(path: string): boolean {
     const found = this.#pids(path);
     if (found.length === 0) return false;
-    // There is no way to end all at once. What can start nothing any more does not grow while it is being killed.
+    // Version 1 cannot kill all processes at once. Without new processes, the group does not grow meanwhile.
     this.limit(path, { processes: 0 });
     for (const pid of found) signalProcess(pid, 'SIGKILL');
     return true;
@@ -91,7 +91,7 @@ export class LegacyTree implements CgroupTree {
     return refusals;
   }
 
-  /** Of all hierarchies: a process that was not moved whole is to be found, too. */
+  /** Returns the processes in all hierarchies: an interrupted move leaves a process in some of them. */
   #pids(path: string): number[] {
     const all = [...this.#roots.values()].flatMap((root) => readPids(join(root, path, 'cgroup.procs')));
     return [...new Set(all)];

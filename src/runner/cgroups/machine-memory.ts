@@ -3,13 +3,13 @@ import { memoryCgroup } from './find.ts';
 import { readControl, readCounts } from './tree.ts';
 
 export interface MachineMemory {
-  /** bytes; what a group above us is limited to counts, as in a container */
+  /** bytes; limits of groups above ours count, as in a container */
   total: number;
-  /** bytes that can be taken without anything being swapped out or killed */
+  /** bytes that can be used without swapping or killing */
   available: number;
 }
 
-/** Undefined where there is no /proc. */
+/** Reads the memory of the machine; undefined without /proc. */
 export function machineMemory(): MachineMemory | undefined {
   const text = readControl('/proc/meminfo');
   if (text === undefined) return undefined;
@@ -22,17 +22,17 @@ export function machineMemory(): MachineMemory | undefined {
   return { total, available };
 }
 
-/** What the machine itself, and Sluice, are to be left with. */
+/** Returns the bytes that the machine itself and Sluice need. */
 export function reserveOf({ total }: MachineMemory): number {
   return Math.min(1024 ** 3, Math.max(128 * 1024 ** 2, total / 8));
 }
 
-/** What a build may take at least, however little there seems to be: less than this, and none would ever succeed. */
+/** Least memory limit of a build, in bytes: with less, no build would succeed. */
 const leastForBuild = 256 * 1024 ** 2;
 
 /**
- * What a build may take where no setting says: what is there now, less a reserve, so that it is the build that ends when
- * it wants more, and not an app that is live.
+ * Returns the memory limit of a build without a setting, in bytes: the free memory less a reserve, so that the kernel ends the
+ * build rather than a live app.
  */
 export function memoryForBuild(memory: MachineMemory): number {
   const left = memory.available - reserveOf(memory) / 2;
@@ -41,23 +41,23 @@ export function memoryForBuild(memory: MachineMemory): number {
 
 interface LimitedGroup {
   limit: number;
-  /** without files in the cache that nobody has used for a while: they can be had back at once */
+  /** bytes in use, without inactive files in the cache: the kernel can free them at once */
   used: number;
 }
 
-/** Our own group and those above it, as far as we see them, that have a limit. */
+/** Returns the groups with a limit, from our own group up to the visible root. */
 function groupsAbove(): LimitedGroup[] {
-  const place = memoryCgroup();
-  if (place === undefined) return [];
+  const own = memoryCgroup();
+  if (own === undefined) return [];
   const groups: LimitedGroup[] = [];
-  for (let path = place.path; ; path = dirname(path)) {
-    const directory = join(place.mount, path);
-    const limit = Number(readControl(join(directory, place.limitFile)) ?? Number.NaN);
-    // Where there is none it says `max`, or a number that no machine has.
+  for (let path = own.path; ; path = dirname(path)) {
+    const directory = join(own.mount, path);
+    const limit = Number(readControl(join(directory, own.limitFile)) ?? Number.NaN);
+    // Without a limit, the file has `max`, or a number that no machine has.
     if (Number.isFinite(limit) && limit < 2 ** 60) {
-      const current = Number(readControl(join(directory, place.usageFile)) ?? 0);
+      const current = Number(readControl(join(directory, own.usageFile)) ?? 0);
       const counts = readCounts(join(directory, 'memory.stat'));
-      // Version 1 tells what is in the group alone, and with the prefix what is in those below it too.
+      // In version 1, the count without the prefix leaves out the groups below.
       const cache = counts['total_inactive_file'] ?? counts['inactive_file'] ?? 0;
       groups.push({ limit, used: current - cache });
     }

@@ -1,53 +1,67 @@
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { hasCode, systemCode } from '../../errors/app-error.ts';
-/** What can be limited. `io` is there on version 2 alone. */
+
+/** Controller of cgroups. Only version 2 has `io`. */
 export type Controller = 'memory' | 'cpu' | 'pids' | 'io';
 
-/** Null is without a limit; what is left out stays as it is. */
+/** Limits of a group: null for no limit, undefined for no change. */
 export interface TreeLimits {
   /** bytes */
   memory?: number | null;
-  /** bytes of swap space besides, where the kernel counts them */
+  /** bytes of swap space in addition, if the kernel counts swap space */
   swap?: number;
   /** processes and threads */
   processes?: number | null;
-  /** share of the processor next to its siblings: 100 is what each has that says nothing */
+  /** share of the processor relative to its siblings: 100 is the default of each */
   cpuWeight?: number;
   ioWeight?: number;
 }
 
-/** What a group has been refused since it was made. */
+/** Number of times that a group has met a limit since it was made. */
 export interface Refusals {
-  /** processes that were killed because memory ran out: that of the group, or of one above it, or of the machine */
+  /** processes that were killed because memory ran out: that of the group, of a parent, or of the machine */
   oomKills: number;
-  /** how often its own limit of memory was in the way */
+  /** number of times that the group met its own memory limit */
   memoryLimitHits: number;
-  /** how often a process or thread was not started because there were too many */
+  /** processes and threads that were not started, because there were too many */
   forks: number;
 }
 
 /**
- * The part of the hierarchy that is ours, in one of the kernel's two versions of it. Paths are relative, such as
- * `apps/app-shop`. Everything is synchronous: these are no disks, and a process is not to run a moment without its limits.
+ * Part of the cgroup hierarchy that the runner manages, in one of the kernel's two versions. Paths are relative, such as
+ * `apps/app-shop`. All methods are synchronous, so that no process runs without its limits.
  */
 export interface CgroupTree {
-  readonly version: 1 | 2;
+  readonly version: 1 | 2 | null;
   readonly controllers: ReadonlySet<Controller>;
-  /** @param kind a `branch` has other groups in it, a `leaf` has processes */
+  /** Makes a group unless it exists. @param kind a `branch` contains groups, a `leaf` contains processes */
   make(path: string, kind: 'branch' | 'leaf'): void;
   limit(path: string, limits: TreeLimits): void;
-  /** Puts a process into a leaf. @throws ESRCH where it is gone */
+  /** Moves a process into a leaf. @throws ESRCH if the process is gone */
   add(path: string, pid: number): void;
-  /** Sends SIGKILL to all that are in it. @returns whether there was somebody */
+  /** Sends SIGKILL to all processes of a leaf. @returns false if there are none */
   kill(path: string): boolean;
-  /** @returns false where somebody is in it */
+  /** Removes a group. @returns false if the group has processes or groups */
   remove(path: string): boolean;
-  /** Names of the groups in it. */
+  /** Returns the names of the groups in a group. */
   list(path: string): string[];
   refusals(path: string): Refusals;
 }
 
-/** Undefined where there is no such file, or no such group any more. */
+/** Tree of a runner that has no cgroups. Its methods do nothing. */
+export const noTree: CgroupTree = {
+  version: null,
+  controllers: new Set(),
+  make: () => undefined,
+  limit: () => undefined,
+  add: () => undefined,
+  kill: () => false,
+  remove: () => true,
+  list: () => [],
+  refusals: () => ({ oomKills: 0, memoryLimitHits: 0, forks: 0 }),
+};
+
+/** Reads a control file; undefined if the file or its group does not exist. */
 export function readControl(path: string): string | undefined {
   try {
     return readFileSync(path, 'utf8');
@@ -61,23 +75,15 @@ export function writeControl(path: string, value: string | number): void {
   writeFileSync(path, String(value));
 }
 
-/** The numbers of a file such as memory.events: `oom 2`, one a line. */
+/** Reads a file such as memory.events, with a line such as `oom 2` for each count. */
 export function readCounts(path: string): Record<string, number> {
-  const lines = (readControl(path) ?? '').split('\n').filter((line) => line !== '');
-  return Object.fromEntries(
-    lines.map((line) => {
-      const [name = '', value] = line.split(' ');
-      return [name, Number(value)];
-    }),
-  );
+  const lines = [...(readControl(path) ?? '').matchAll(/^(\S+) (\S+)$/gm)];
+  return Object.fromEntries(lines.map(([, name, value]) => [name, Number(value)]));
 }
 
-/** Those of a file such as cgroup.procs. */
+/** Reads a list of pids, such as the file cgroup.procs. */
 export function readPids(path: string): number[] {
-  return (readControl(path) ?? '')
-    .split('\n')
-    .filter((line) => line !== '')
-    .map(Number);
+  return (readControl(path) ?? '').split(/\s+/).filter(Boolean).map(Number);
 }
 
 export function makeGroup(path: string): void {
@@ -88,14 +94,14 @@ export function makeGroup(path: string): void {
   }
 }
 
-/** @returns false where somebody is in it */
+/** Removes a group. @returns false if the group has processes or groups */
 export function removeGroup(path: string): boolean {
   try {
     rmdirSync(path);
     return true;
   } catch (error) {
     if (isGone(error)) return true;
-    // The kernel says the first; the second where it is a plain directory that has something in it.
+    // The kernel reports EBUSY for a cgroup, and ENOTEMPTY for a plain directory.
     if (hasCode(error, 'EBUSY', 'ENOTEMPTY')) return false;
     throw error;
   }
@@ -103,9 +109,8 @@ export function removeGroup(path: string): boolean {
 
 export function listGroups(path: string): string[] {
   try {
-    return readdirSync(path, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
-      .map(({ name }) => name);
+    const entries = readdirSync(path, { withFileTypes: true });
+    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
   } catch (error) {
     if (isGone(error)) return [];
     throw error;

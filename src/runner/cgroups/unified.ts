@@ -18,21 +18,21 @@ import {
 
 const wanted: Controller[] = ['memory', 'cpu', 'pids', 'io'];
 
-/** There only with a scheduler that knows it, and where the kernel counts swap space. */
+/** Files that exist only with a certain I/O scheduler, or if the kernel counts swap space. */
 const optional = ['io.weight', 'memory.swap.max'];
 
-/** Where our own process is: a group can have limits for the groups in it only while no process is beside them. */
+/** Group of our own process: a group cannot limit the groups in it while it has processes itself. */
 export const ownLeaf = 'runner';
 
-/** Version 2: one hierarchy, in which each group hands on to those in it what they may limit. */
+/** Tree in version 2, with one hierarchy. Each group enables controllers for the groups in it. */
 export class UnifiedTree implements CgroupTree {
   readonly version = 2;
   readonly controllers: ReadonlySet<Controller>;
   readonly #root: string;
 
   /**
-   * @param root absolute path of the group that has been given to us; its processes move into a leaf
-   * @throws what the kernel says where it is not ours
+   * @param root absolute path of the group that systemd has delegated to us; its processes move into a leaf
+   * @throws the error of the kernel if the group is not ours
    */
   constructor(root: string) {
     this.#root = root;
@@ -42,13 +42,13 @@ export class UnifiedTree implements CgroupTree {
     }
     const offered = new Set((readControl(join(root, 'cgroup.controllers')) ?? '').trim().split(' '));
     const there = wanted.filter((controller) => offered.has(controller));
-    // One by one: what one of them stands in the way of must not take the others along.
-    this.controllers = new Set(there.filter((controller) => handOn(root, controller)));
+    // One by one, so that one refused controller does not affect the others.
+    this.controllers = new Set(there.filter((controller) => enable(root, controller)));
   }
 
   make(path: string, kind: 'branch' | 'leaf'): void {
     makeGroup(this.#at(path));
-    if (kind === 'branch') for (const controller of this.controllers) handOn(this.#at(path), controller);
+    if (kind === 'branch') for (const controller of this.controllers) enable(this.#at(path), controller);
   }
 
   limit(path: string, { memory, swap, processes, cpuWeight, ioWeight }: TreeLimits): void {
@@ -71,7 +71,7 @@ export class UnifiedTree implements CgroupTree {
   kill(path: string): boolean {
     const pids = readPids(this.#at(path, 'cgroup.procs'));
     if (pids.length === 0) return false;
-    // From Linux 5.14 on: all at once, and what is being forked too.
+    // From Linux 5.14 on, the kernel kills all processes at once, including those that are just being forked.
     if (existsSync(this.#at(path, 'cgroup.kill'))) writeControl(this.#at(path, 'cgroup.kill'), 1);
     else for (const pid of pids) signalProcess(pid, 'SIGKILL');
     return true;
@@ -104,13 +104,13 @@ function moveUnlessGone(leaf: string, pid: number): void {
   }
 }
 
-/** Lets the groups in this one have limits of a kind. */
-function handOn(group: string, controller: Controller): boolean {
+/** Enables a controller for the groups in a group. @returns false if the kernel refuses */
+function enable(group: string, controller: Controller): boolean {
   try {
     writeControl(join(group, 'cgroup.subtree_control'), `+${controller}`);
     return true;
   } catch (error) {
-    // Not offered from above after all, or taken by threads that run with a real-time policy: cpu.
+    // The parent does not offer the controller, or threads with a real-time policy block `cpu`.
     if (hasCode(error, 'ENOENT', 'EINVAL', 'EOPNOTSUPP', 'EBUSY')) return false;
     throw error;
   }

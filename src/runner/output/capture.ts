@@ -5,29 +5,29 @@ import type { Framer } from '../../logs/framer.ts';
 import type { Allowance } from '../allowance.ts';
 
 /**
- * What is read at a time, for all streams in turn: each chunk is taken out of it before the next one is read. With what
- * a framer holds it comes to 64 KiB, the most that is lost of a stream when we are killed.
+ * Buffer of all streams: each chunk is decoded before the next read. With the text that a framer holds back, a stream loses
+ * 64 KiB at most if the runner is killed.
  */
 const chunk = Buffer.allocUnsafe(48 * 1024);
 /**
- * How long a stream that is not in a hurry is left alone, in ms: a line at a time costs twenty times as much. The slower
- * it fills, the longer; who suddenly prints more than a pipe takes waits for us so long, once.
+ * Pause after a chunk that was not full, in ms: reading each line costs twenty times as much. The slower the stream fills, the
+ * longer the pause. A process that suddenly fills the pipe waits for it once.
  */
-const breather = { shortest: 10, longest: 30 };
-/** What may come meanwhile if it goes on as before, in bytes: a pipe takes 64 KiB, and then its writer waits. */
+const pause = { shortest: 10, longest: 30 };
+/** Bytes that may arrive during a pause at the former rate. A pipe takes 64 KiB before its writer waits. */
 const expected = 16 * 1024;
-/** A line that has begun is shown after this long although its end has not come, in ms. */
-const patience = 1000;
+/** Time after which a line without an end is logged, in ms. */
+const partDelay = 1000;
 
 /**
- * Cost of a millisecond of our time, in bytes of an allowance: output that takes long to mask is read more slowly. One
- * chunk costs no more than so many milliseconds, since other processes may have had the processor.
+ * Cost of a millisecond of our time, in bytes of an allowance: output that takes long to mask is read more slowly. A chunk costs
+ * `most` milliseconds at most, since other processes may have had the processor.
  */
 const timeCost = { perMs: 64 * 1024, most: 16 };
 
-/** Carries what comes out of a FIFO into the log of the app: the next chunk is read when the last one is written. */
+/** Copies the output of one FIFO into the log of the app. Reads the next chunk when the last one is written. */
 export class Capture {
-  /** fulfilled when nobody can write any more and all is in the log; rejected where it cannot be read */
+  /** fulfilled when no process can write any more and all output is logged; rejected if the FIFO cannot be read */
   readonly ended: Promise<void>;
   readonly #log: AppLog;
   readonly #framer: Framer;
@@ -39,12 +39,12 @@ export class Capture {
   #written: Promise<void> = Promise.resolve();
   #stopped = false;
   #waitsSince: number | undefined;
-  /** when the last chunk was read, on a clock that only goes forward */
+  /** time of the last read, on a clock that only goes forward */
   #readAt = performance.now();
 
   /**
-   * @param fifo its path; where nobody has it open for writing any more, its end is found at once
-   * @param allowance of the app, in bytes; what exceeds the allowance stays in the FIFO, and its writer waits
+   * @param fifo path; if no process has it open for writing, the end is found at once
+   * @param allowance of the app, in bytes; output that exceeds it stays in the FIFO, and its writer waits
    * @param on `seen` gets each chunk, bytes as latin1; `limited` is called when the allowance is used up
    */
   constructor(
@@ -76,12 +76,12 @@ export class Capture {
     this.#socket.resume();
   }
 
-  /** Since when what has been read waits for the disk, in ms of a clock that only goes forward; undefined where it does not. */
+  /** Time since which a chunk waits for the disk, on a clock that only goes forward; undefined if none waits. */
   get waitsSince(): number | undefined {
     return this.#waitsSince;
   }
 
-  /** Reads no more, for good: what has been read is written, a line that has begun as a part of it. */
+  /** Stops reading for good. Logs all text that was read, including a line without an end. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
@@ -97,7 +97,7 @@ export class Capture {
 
   #receive(length: number): boolean {
     clearTimeout(this.#timer);
-    const rest = this.#rest(length);
+    const rest = this.#pauseAfter(length);
     const text = chunk.toString('latin1', 0, length);
     this.#seen(text);
     const begun = performance.now();
@@ -108,15 +108,14 @@ export class Capture {
     void this.#written.then(() => {
       this.#waitsSince = undefined;
       if (this.#stopped) return;
-      // A full chunk: there is more, and who writes it may be waiting.
-      if (wait > 0) this.#timer = setTimeout(() => this.#readOn(), Math.max(wait, rest));
-      else if (length === chunk.length) this.#readOn();
-      else this.#timer = setTimeout(() => this.#readOn(), rest);
+      // After a full chunk there is more, and its writer may be waiting.
+      if (wait === 0 && length === chunk.length) this.#readOn();
+      else this.#timer = setTimeout(() => this.#readOn(), Math.max(wait, rest));
     });
     return false;
   }
 
-  /** Counts a chunk whose records took from `begun` until now. @returns ms to wait before reading more */
+  /** Charges the allowance for a chunk whose records took from `begun` until now. @returns ms to wait before the next read */
   #pay(length: number, begun: number): number {
     const now = performance.now();
     const cost = Math.max(length, Math.min(now - begun, timeCost.most) * timeCost.perMs);
@@ -125,20 +124,19 @@ export class Capture {
     return wait;
   }
 
-  /** How long the breather after so many bytes is. */
-  #rest(length: number): number {
+  #pauseAfter(length: number): number {
     const now = performance.now();
     const needed = ((now - this.#readAt) / length) * expected;
     this.#readAt = now;
-    return Math.min(Math.max(needed, breather.shortest), breather.longest);
+    return Math.min(Math.max(needed, pause.shortest), pause.longest);
   }
 
   #readOn(): void {
-    if (this.#framer.hasPending) this.#timer = setTimeout(() => this.#showBegun(), patience);
+    if (this.#framer.hasPending) this.#timer = setTimeout(() => this.#writePart(), partDelay);
     this.#socket.resume();
   }
 
-  #showBegun(): void {
+  #writePart(): void {
     if (this.#framer.hasPending) void this.#write(this.#framer.part(new Date()));
   }
 
@@ -148,8 +146,8 @@ export class Capture {
 }
 
 /**
- * For reading, without a wait. The kernel tells of the end of a FIFO only to whoever had it open while somebody could
- * write, be it for a moment.
+ * Opens a FIFO for reading without a wait. The kernel reports the end of a FIFO only to a reader that was open at the same time
+ * as a writer, so a writer is open for a moment.
  */
 function openFifo(path: string): number {
   const { O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;

@@ -1,16 +1,16 @@
 #!/bin/sh
-# Reads what processes print while there is no runner to do so, so that none of them has to wait: a pipe takes 64 KiB
-# and no more. Started by the runner, whose end this notices by the end of its stdin. It reads each until nobody can
-# write any more, beside the next runner too, which follows the files: to stop it would lose what it has in hand.
-#   keep-output.sh DIRECTORY   the FIFOs, NAME.out and NAME.err; what comes out of one is put into NAME.out.PID.kept,
-#                              and NAME.out.PID.kept.over is there when no more comes. PID.reading: all have begun.
+# Saves the output of apps while there is no runner, so that no process has to wait: a pipe takes only 64 KiB. The runner starts
+# this script, and its death ends the stdin of the script. The script reads each FIFO until no process can write into it. It
+# continues beside the next runner, which follows the files: otherwise the output in the hands of the script would be lost.
+#   keep-output.sh DIRECTORY   DIRECTORY has the FIFOs NAME.out and NAME.err. The output of NAME.out goes to NAME.out.PID.kept,
+#                              and NAME.out.PID.kept.over appears at its end. PID.reading appears when all have begun.
 set -u
 umask 077
 
-# Told that it is not needed, or, at the end of stdin, that it is.
+# A line means that the script is not needed. The end of stdin means that it is.
 read -r _ && exit 0
 
-# So much of each stream, in units of 512 bytes, or as much as the disk takes; what comes then is thrown away.
+# Limit of each file, in units of 512 bytes. Output beyond the limit, or beyond a full disk, is dropped.
 ulimit -f 524288
 
 is_read_by_another() {
@@ -28,7 +28,7 @@ for fifo in "$1"/*.out "$1"/*.err; do
   kept=$fifo.$$.kept
   : > "$kept"
   {
-    # Open for both, for a moment: were nobody left who writes, to open it for reading would never end.
+    # Open for reading and writing, for a moment: without a writer, opening for reading alone would never end.
     exec 3<> "$fifo" < "$fifo" 3>&-
     cat >> "$kept" || cat > /dev/null
     : > "$kept.over"

@@ -10,12 +10,12 @@ import { killOnError } from './spawn-captured.ts';
 
 const script = fileURLToPath(new URL('keep-output.sh', import.meta.url));
 
-/** How long one may take to begin, in ms. */
-const begunWithin = 2000;
-/** When one that has ended is replaced, in ms. */
-const replacedAfter = 1000;
+/** Time for a keeper to begin to read, in ms. */
+const beginTimeout = 2000;
+/** Delay before a keeper that has ended is replaced, in ms. */
+const replaceDelay = 1000;
 
-/** A small process that waits for our death, to read what the apps print until the next runner does. */
+/** Small process that waits for the death of the runner, and then saves the output of apps until the next runner reads it. */
 export class Keeper {
   readonly #directory: string;
   readonly #records: ProcessRecords;
@@ -31,24 +31,17 @@ export class Keeper {
   }
 
   /**
-   * Waits until the one that an earlier runner has left reads all that there is to read, and cannot begin with more:
-   * two who read one FIFO would tear what comes out of it.
+   * Waits until the keeper of an earlier runner reads all FIFOs that it will ever read. Kills a keeper that is late: two readers
+   * of one FIFO would split the output between them.
    */
   async waitForEarlier(): Promise<void> {
     for (const { kind, pid } of await this.#records.alive()) {
       if (kind !== 'keeper') continue;
-      const deadline = performance.now() + begunWithin;
+      const deadline = performance.now() + beginTimeout;
       const begun = () => exists(join(this.#directory, `${pid}.reading`));
       while (isAlive(-pid) && !(await begun()) && performance.now() < deadline) await sleep(5);
       if (!(await begun())) signalProcess(-pid, 'SIGKILL');
     }
-  }
-
-  /** Nothing will be printed any more. */
-  stop(): void {
-    const child = this.#child;
-    this.#child = undefined;
-    child?.stdin?.end('done\n');
   }
 
   start(): void {
@@ -56,49 +49,56 @@ export class Keeper {
       this.#start();
     } catch (error) {
       // `spawn` throws if memory is short.
-      this.#log(`nobody keeps what apps print, should the runner end: ${(error as Error).message}`);
-      setTimeout(() => this.start(), replacedAfter).unref();
+      this.#failed(error);
+      setTimeout(() => this.start(), replaceDelay).unref();
     }
   }
 
+  /** Ends the keeper, when all apps have ended. */
+  stop(): void {
+    const child = this.#child;
+    this.#child = undefined;
+    child?.stdin?.end('done\n');
+  }
+
   #start(): void {
-    // It outlives us, and the path may be one that goes through us.
+    // The keeper outlives this process, and `directory` may be a path through a descriptor of this process.
     const child = spawn('/bin/sh', [script, '.'], {
       cwd: this.#directory,
       stdio: ['pipe', 'ignore', 'ignore'],
       detached: true,
     });
     this.#child = child;
-    const again = () => {
-      if (this.#child === child)
-        setTimeout(() => this.#child === child && this.start(), replacedAfter).unref();
+    const replace = () => {
+      if (this.#child !== child) return;
+      setTimeout(() => this.#child === child && this.start(), replaceDelay).unref();
     };
     child.on('error', (error) => {
-      this.#log(`nobody keeps what apps print, should the runner end: ${error.message}`);
-      again();
+      this.#failed(error);
+      replace();
     });
-    // Its end is heard of below.
+    // The 'exit' event follows.
     child.stdin?.on('error', () => undefined);
     this.#record(child);
     child.on('exit', () => {
       if (child.pid !== undefined) this.#records.remove(child.pid);
-      again();
+      replace();
     });
   }
 
-  /**
-   * Records the keeper for the next runner: two readers of one FIFO would split the output between them. If that fails, the
-   * keeper is killed and started again later.
-   */
+  /** Records the keeper for the next runner: see `waitForEarlier`. If that fails, kills it; it is started again later. */
   #record({ pid }: ChildProcess): void {
     if (pid === undefined) return;
     try {
       killOnError(pid, () => this.#records.add('keeper', '', pid));
       this.#isUnrecorded = false;
     } catch (error) {
-      if (!this.#isUnrecorded)
-        this.#log(`the output of apps would be lost if the runner ended now: ${(error as Error).message}`);
+      if (!this.#isUnrecorded) this.#failed(error);
       this.#isUnrecorded = true;
     }
+  }
+
+  #failed(error: unknown): void {
+    this.#log(`the output of apps would be lost if the runner ended now: ${(error as Error).message}`);
   }
 }

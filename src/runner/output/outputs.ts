@@ -15,16 +15,16 @@ import { Allowance } from '../allowance.ts';
 import type { Identity } from '../users/identity.ts';
 import { ProcessOutput, printed } from './process-output.ts';
 
-/** Limits the outputs of ended processes that other processes of the app hold open: each takes two descriptors. */
-const mayBeOrphaned = 16;
+/** Limits the outputs of ended processes that leftover processes of an app have open: each takes two descriptors. */
+const mostOrphaned = 16;
 
-/** What the next runner must know to go on reading what a process prints. */
+/** Record of an output for the next runner. */
 interface OutputRecord {
   origin: LogOrigin;
   log: LogSpec;
 }
 
-/** The output of all processes: a pair of FIFOs each, in a directory where the next runner finds them. */
+/** Outputs of all processes: a pair of FIFOs each, in a directory where the next runner finds them. */
 export class Outputs {
   readonly #directory: string;
   readonly #logs: AppLogs;
@@ -42,32 +42,32 @@ export class Outputs {
 
   /**
    * Opens the output of a process that is about to be started.
-   * @param user of the process, if apps have users
+   * @param user user of the process, if apps have users
    * @throws an error with the code EMFILE if too few descriptors are left
    */
   async open(log: LogSpec, origin: LogOrigin, user?: Identity): Promise<ProcessOutput> {
     needDescriptors();
     const id = randomUUID();
-    const output = this.#output(id, { origin, log });
+    const record: OutputRecord = { origin, log };
+    const output = this.#output(id, record);
     try {
-      // Node.js has no call for it.
+      // Node.js has no call for FIFOs.
       const fifos = [this.#path(id, 'out'), this.#path(id, 'err')];
       await run('mkfifo', ['-m', '600', ...fifos]);
-      // It inherits them open; by /dev/stdout it opens them once more.
+      // The process inherits the FIFOs. By /dev/stdout it opens them once more.
       if (user !== undefined) for (const fifo of fifos) chownSync(fifo, user.uid, user.gid);
-      // Last: with it the next runner takes the FIFOs for granted.
-      const record: OutputRecord = { origin, log };
+      // The record comes last: the next runner expects its FIFOs.
       writeFileSync(this.#path(id, 'json'), JSON.stringify(record), { mode: 0o600 });
     } catch (error) {
       // A full disk must not keep an app from running.
       output.discard();
-      this.#log(`what ${origin.process} prints is lost: ${(error as Error).message}`);
-      output.note(`what it prints is lost: ${(error as Error).message}`);
+      this.#log(`the output of ${origin.process} is lost: ${(error as Error).message}`);
+      output.note(`the output of this process is lost: ${(error as Error).message}`);
     }
     return output;
   }
 
-  /** What an earlier runner left; to be called before anything is opened. What nobody can make sense of is removed. */
+  /** Returns the outputs of an earlier runner. Removes files without a valid record. To be called before `open`. */
   async restore(): Promise<ProcessOutput[]> {
     const records = new Map<string, OutputRecord>();
     const names = await listDirectory(this.#directory);
@@ -83,8 +83,8 @@ export class Outputs {
       try {
         return [this.#output(id, record)];
       } catch (error) {
-        // Of another version of ours, maybe. What cannot be read must not keep us from starting.
-        this.#log(`the output of ${id} is given up: ${describeError(error)}`);
+        // An invalid record, perhaps of another version, must not keep the runner from starting.
+        this.#log(`the output ${id} of an earlier runner is lost: ${describeError(error)}`);
         return [];
       }
     });
@@ -92,18 +92,16 @@ export class Outputs {
 
   /** Returns the number of file descriptors that are open for the processes that write into one log. */
   descriptors(directory: string): number {
-    return [...this.#open].reduce(
-      (sum, [output, of]) => sum + (of === directory ? output.descriptors : 0),
-      0,
-    );
+    const ofLog = [...this.#open].filter(([, of]) => of === directory);
+    return ofLog.reduce((sum, [output]) => sum + output.descriptors, 0);
   }
 
-  /** Waits, for a moment, until all that was printed is in the logs. */
+  /** Waits, for a limited time, until all output is in the logs. */
   async end(): Promise<void> {
     await Promise.all([...this.#open.keys()].map((output) => output.end()));
   }
 
-  /** Reads no more, for good; what has been read is in the logs. */
+  /** Stops reading for good. All text that was read is in the logs then. */
   async stop(): Promise<void> {
     await Promise.all([...this.#open.keys()].map((output) => output.stop()));
   }
@@ -120,7 +118,7 @@ export class Outputs {
       record: this.#path(id, 'json'),
       ended: () => this.#open.delete(output),
       orphaned: () => this.#limitOrphaned(log.directory),
-      failed: (error) => this.#log(`what ${origin.process} printed is lost: ${describeError(error)}`),
+      failed: (error) => this.#log(`output of ${origin.process} is lost: ${describeError(error)}`),
     });
     this.#open.set(output, log.directory);
     return output;
@@ -134,11 +132,11 @@ export class Outputs {
     return allowance;
   }
 
-  /** Closes the oldest outputs of an app that only processes left behind by ended processes hold open. */
+  /** Closes the oldest outputs of an app that only leftover processes have open. */
   #limitOrphaned(directory: string): void {
     const orphaned = [...this.#open].filter(([output, of]) => of === directory && output.isOrphaned);
-    for (const [output] of orphaned.slice(0, -mayBeOrphaned)) {
-      output.note('Sluice no longer reads the output of the processes that this one left behind');
+    for (const [output] of orphaned.slice(0, -mostOrphaned)) {
+      output.note('Sluice no longer reads the output of processes that this one left running');
       void output.cut();
     }
   }
@@ -152,7 +150,7 @@ function idOf(name: string): string {
   return name.slice(0, name.indexOf('.'));
 }
 
-/** Undefined where it was not written whole: its writer was killed, or the disk was full. */
+/** Reads a record; undefined if it was not written whole, because the runner was killed or the disk was full. */
 async function readRecord(path: string): Promise<OutputRecord | undefined> {
   try {
     return (await readJson(path)) as OutputRecord;

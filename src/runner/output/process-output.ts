@@ -8,17 +8,17 @@ import { formatBytes } from '../../system/text/format.ts';
 import type { Masker } from '../../system/text/mask/masker.ts';
 import type { Allowance } from '../allowance.ts';
 import { Capture } from './capture.ts';
-import { SavedOutput } from './saved-output.ts';
+import { readSavedOutput } from './saved-output.ts';
 
-/** How long the output of a process that has ended is waited for, in ms: something that it left behind may hold it. */
+/** Longest wait for the output of a process that has ended, in ms: a leftover process may have the FIFOs open. */
 const endDelay = 1000;
 
-/** A write to the log that takes longer is no matter of the app's, in ms. */
-const heldUpAfter = 500;
+/** Time after which a slow write to the log excuses the silence of the app, in ms. */
+const blockedAfter = 500;
 
 /**
- * Limits what an app prints, in bytes. A core reads, masks and compresses several times as much, and the other apps need the
- * runner, too.
+ * Limits of the output of an app, in bytes. A core reads, masks and compresses several times as much, and the other apps need
+ * the runner, too.
  */
 export const printed = { atOnce: 64 * 1024 ** 2, perSecond: 16 * 1024 ** 2 };
 
@@ -28,24 +28,26 @@ const limitNotedEvery = 60_000;
 interface OutputOptions {
   origin: LogOrigin;
   log: AppLog;
-  /** bytes that the app may print: shared by all its processes */
+  /** bytes that the app may print; all processes of the app share it */
   allowance: Allowance;
   masker: Masker;
-  /** paths of the FIFOs, and of the record that tells the next runner of them */
+  /** path of the FIFO for stdout */
   out: string;
+  /** path of the FIFO for stderr */
   err: string;
+  /** path of the record for the next runner */
   record: string;
-  /** told when all of it is in the log */
+  /** called when all output is in the log */
   ended: () => void;
-  /** called when the process has ended and a process that it left behind still has its output */
+  /** called when the process has ended and a leftover process still has its output open */
   orphaned: () => void;
-  /** told where what was kept could not be read */
+  /** called if output cannot be read */
   failed: (error: unknown) => void;
 }
 
 /**
- * The way of what a process prints into the log. The process holds both ends of its FIFOs, so that it can go on
- * writing while there is nobody to read, and never sees one break.
+ * Output of one process on its way into the log. The process has both ends of its FIFOs open. So it can write while no runner
+ * reads, and its writes never fail.
  */
 export class ProcessOutput {
   readonly everything: Tail;
@@ -55,9 +57,9 @@ export class ProcessOutput {
   #captures: Capture[] = [];
   #adopting: Promise<unknown> = Promise.resolve();
   #ended: Promise<void> = Promise.resolve();
-  #givenUp = false;
-  #isOver = false;
-  /** true if the process has ended, another process still has its output, and the runner still reads it */
+  #isDiscarded = false;
+  #isRemoved = false;
+  /** true if the process has ended, another process still has its output open, and the runner still reads it */
   isOrphaned = false;
   #stopped = false;
   #limitNotedAt: number | undefined;
@@ -70,58 +72,58 @@ export class ProcessOutput {
     this.#framers = { out: new Framer(origin, 'out', masker), err: new Framer(origin, 'err', masker) };
   }
 
-  /** Opens what is to be stdout and stderr of the process; whoever starts it closes them then. */
+  /** Opens stdout and stderr for the process. The caller closes them after the start. */
   open(): [number, number] {
     const { out, err } = this.#options;
-    const first = openForBoth(this.#givenUp ? '/dev/null' : out);
+    const stdout = openForBoth(this.#isDiscarded ? '/dev/null' : out);
     try {
-      return [first, openForBoth(this.#givenUp ? '/dev/null' : err)];
+      return [stdout, openForBoth(this.#isDiscarded ? '/dev/null' : err)];
     } catch (error) {
-      closeSync(first);
+      closeSync(stdout);
       throw error;
     }
   }
 
-  /** It cannot be captured: the process is to run all the same. */
+  /** Sends the output to /dev/null, because it cannot be captured: the process must run all the same. */
   discard(): void {
-    this.#givenUp = true;
+    this.#isDiscarded = true;
     this.remove();
   }
 
-  /** To be called when the process has been started: with nobody who writes, the end is found at once. */
+  /** Begins to read. To be called when the process has been started: without a writer, the end is found at once. */
   capture(): void {
-    if (!this.#givenUp) this.#ended = this.#captureAll();
+    if (!this.#isDiscarded) this.#ended = this.#captureAll();
   }
 
-  /** Takes over what an earlier runner began: first what was kept meanwhile, then what is still to come. */
+  /** Continues for an earlier runner: logs saved output first, and then new output. */
   adopt(): void {
-    this.#adopting = Promise.all([this.#readKept('out'), this.#readKept('err')]);
+    this.#adopting = Promise.all([this.#readSaved('out'), this.#readSaved('err')]);
     this.#ended = this.#adopting.then(
       () => (this.#stopped ? undefined : this.#captureAll()),
       (error: unknown) => this.#options.failed(error),
     );
   }
 
-  /** The last lines on stderr, or at all where there are none. */
+  /** Returns the last lines on stderr, or on stdout if there are none. */
   lastLines(): string[] {
     const errors = this.#errors.lines();
     return errors.length > 0 ? errors : this.everything.lines();
   }
 
-  /** Whether what it prints has been waiting for the disk for a while: then it may wait, too. */
+  /** Returns true if output has waited for the disk for a while: the process may be waiting for its own writes. */
   isBlocked(now: number): boolean {
     return this.#captures.some(
-      ({ waitsSince }) => waitsSince !== undefined && now - waitsSince > heldUpAfter,
+      ({ waitsSince }) => waitsSince !== undefined && now - waitsSince > blockedAfter,
     );
   }
 
-  /** Says something of the process in the log of its app. */
+  /** Writes a line about the process into the log of its app. */
   note(text: string): void {
     const { log, origin, masker } = this.#options;
     void log.report(origin, masker.maskText(text));
   }
 
-  /** Waits, for a moment, until all that the process printed is in the log. */
+  /** Waits, for a limited time, until all output of the process is in the log. */
   async end(): Promise<void> {
     await withDeadline(this.#ended, endDelay);
   }
@@ -134,7 +136,7 @@ export class ProcessOutput {
   /** Waits for the rest of the output. To be called when the process has ended. */
   async processEnded(): Promise<void> {
     await this.end();
-    if (this.#isOver) return;
+    if (this.#isRemoved) return;
     this.isOrphaned = true;
     this.#options.orphaned();
   }
@@ -147,17 +149,17 @@ export class ProcessOutput {
     this.remove();
   }
 
-  /** Reads no more, for good; what has been read is in the log. */
+  /** Stops reading for good. All text that was read is in the log then. */
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#adopting.catch(() => undefined);
     await Promise.all(this.#captures.map((capture) => capture.stop()));
   }
 
-  /** Nobody will write any more. */
+  /** Removes the FIFOs and the record, when no process will write any more. */
   remove(): void {
     const { out, err, record, ended } = this.#options;
-    this.#isOver = true;
+    this.#isRemoved = true;
     ended();
     try {
       for (const path of [out, err, record]) rmSync(path, { force: true });
@@ -171,7 +173,7 @@ export class ProcessOutput {
     try {
       await this.#openCaptures();
     } catch (error) {
-      // There is no output to read: an earlier runner was killed before it had made the pipes. If this runner stops while it
+      // There is no output to read: an earlier runner was killed before it had made the FIFOs. If this runner stops while it
       // waits for a descriptor, the next runner reads.
       if (!this.#stopped) await this.cut();
       this.#options.failed(error);
@@ -181,12 +183,12 @@ export class ProcessOutput {
       await Promise.all(this.#captures.map(({ ended }) => ended));
       this.remove();
     } catch (error) {
-      // The FIFOs stay: the process has them, and the next runner may do better.
+      // The FIFOs stay, because the process has them open. The next runner may be able to read them.
       this.#options.failed(error);
     }
   }
 
-  /** Opens both pipes at once, so that the end of the process is found; later if descriptors are short: the process waits. */
+  /** Opens both FIFOs at once, so that the end of the process is found. If descriptors are short, the process waits. */
   async #openCaptures(): Promise<void> {
     const open = () => {
       const out = this.#captureOne('out');
@@ -197,13 +199,9 @@ export class ProcessOutput {
         throw error;
       }
     };
-    const tell = (message: string) => this.#options.failed(new Error(message));
-    await retryOnShortage(
-      `to read what ${this.#options.origin.process} prints`,
-      open,
-      tell,
-      () => this.#stopped,
-    );
+    const what = `the capture of the output of ${this.#options.origin.process}`;
+    const failed = (message: string) => this.#options.failed(new Error(message));
+    await retryOnShortage(what, open, failed, () => this.#stopped);
   }
 
   #captureOne(stream: 'out' | 'err'): Capture {
@@ -225,9 +223,9 @@ export class ProcessOutput {
     this.note(`the app prints more than ${rate} for a while: its output is read more slowly, and it waits`);
   }
 
-  async #readKept(stream: 'out' | 'err'): Promise<void> {
+  async #readSaved(stream: 'out' | 'err'): Promise<void> {
     const { [stream]: path, log } = this.#options;
-    await new SavedOutput(path).read(this.#framers[stream], log, () => this.#stopped);
+    await readSavedOutput(path, this.#framers[stream], log, () => this.#stopped);
   }
 }
 
@@ -235,11 +233,10 @@ function openForBoth(path: string): number {
   return openSync(path, constants.O_RDWR);
 }
 
-/** How much is kept of what a process printed last, in bytes, and how many lines of it are told. */
-const kept = 8 * 1024;
-const told = 20;
+/** Limits of a tail: bytes in memory, and lines that it returns. */
+const most = { bytes: 8 * 1024, lines: 20 };
 
-/** What a process printed last, for an error that says why it ended. */
+/** Last lines of an output, for an error that tells why the process has ended. */
 export class Tail {
   readonly #masker: Masker;
   #bytes: Buffer = Buffer.alloc(0);
@@ -250,10 +247,10 @@ export class Tail {
 
   /** @param text bytes as latin1 */
   add(text: string): void {
-    // A copy: a part of a string keeps the whole of it in memory.
-    const last = Buffer.from(text.slice(-kept), 'latin1');
-    this.#bytes =
-      last.length >= kept ? last : Buffer.concat([this.#bytes.subarray(last.length - kept), last]);
+    // A copy: a slice of a string would keep the whole string in memory.
+    const last = Buffer.from(text.slice(-most.bytes), 'latin1');
+    const isFull = last.length >= most.bytes;
+    this.#bytes = isFull ? last : Buffer.concat([this.#bytes.subarray(last.length - most.bytes), last]);
   }
 
   /**
@@ -263,8 +260,8 @@ export class Tail {
   lines(): string[] {
     const masked = this.#masker.mask(this.#bytes.toString('latin1'));
     const lines = Buffer.from(masked, 'latin1').toString().trimEnd().split('\n');
-    // The first one may be the end of a longer one.
-    if (this.#bytes.length >= kept) lines.shift();
-    return lines.filter((line) => line.trim() !== '' && !/^\s+at .*\bnode:/.test(line)).slice(-told);
+    // The first line may have lost its beginning.
+    if (this.#bytes.length >= most.bytes) lines.shift();
+    return lines.filter((line) => line.trim() !== '' && !/^\s+at .*\bnode:/.test(line)).slice(-most.lines);
   }
 }

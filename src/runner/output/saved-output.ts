@@ -9,67 +9,68 @@ import { exists, ifThere } from '../../system/fs/exists.ts';
 import { listDirectory } from '../../system/fs/files.ts';
 import { isAlive } from '../../system/process/processes.ts';
 
-/** As in capture.ts: what is read is lost when we are killed before it is written. */
+/** Bytes that are read at a time, as in capture.ts: they are lost if the runner is killed before it has written them. */
 const chunkSize = 48 * 1024;
-/** How often it is looked whether there is more, in ms. */
+/** Interval between two checks for more output, in ms. */
 const interval = 50;
 
-interface Kept {
+interface SavedFile {
   path: string;
-  /** of the keeper that began it: see keep-output.sh */
+  /** pid of the keeper that writes the file: see keep-output.sh */
   pid: number;
+  /** time of its creation, in ms */
   at: number;
 }
 
-/** What was read from a FIFO while there was no runner, and still is, until nobody writes into it any more. */
-export class SavedOutput {
-  readonly #fifo: string;
-
-  constructor(fifo: string) {
-    this.#fifo = fifo;
-  }
-
-  /** All of it, in order, into the log; over when what reads the FIFO is gone, or `stopped` says so. */
-  async read(framer: Framer, log: AppLog, stopped: () => boolean): Promise<void> {
-    for (const kept of await this.#files()) {
-      await follow(kept, framer, log, stopped);
-      if (stopped()) return;
-      remove(kept);
-    }
-  }
-
-  /** The oldest first: another one may have begun where an earlier one was ended by force. */
-  async #files(): Promise<Kept[]> {
-    const directory = dirname(this.#fifo);
-    const found: Kept[] = [];
-    const own = basename(this.#fifo);
-    for (const name of await listDirectory(directory)) {
-      if (!name.startsWith(own)) continue;
-      const pid = /^\.(\d+)\.kept$/.exec(name.slice(own.length))?.[1];
-      if (pid === undefined) continue;
-      const path = join(directory, name);
-      found.push({ path, pid: Number(pid), at: (await stat(path)).birthtimeMs });
-    }
-    return found.sort((a, b) => a.at - b.at);
+/**
+ * Logs the output that a keeper reads from a FIFO while there is no runner, until no process writes into the FIFO any more.
+ * Removes the files of the keeper.
+ * @param stopped returns true if the runner leaves: the next runner continues
+ */
+export async function readSavedOutput(
+  fifo: string,
+  framer: Framer,
+  log: AppLog,
+  stopped: () => boolean,
+): Promise<void> {
+  for (const saved of await savedFiles(fifo)) {
+    await follow(saved, framer, log, stopped);
+    if (stopped()) return;
+    for (const path of [saved.path, positionFile(saved.path), endFile(saved.path)])
+      rmSync(path, { force: true });
   }
 }
 
-async function follow(kept: Kept, framer: Framer, log: AppLog, stopped: () => boolean): Promise<void> {
-  const { path } = kept;
+/** Returns the files of a FIFO, the oldest first: another keeper may have begun after one was killed. */
+async function savedFiles(fifo: string): Promise<SavedFile[]> {
+  const directory = dirname(fifo);
+  const own = basename(fifo);
+  const found: SavedFile[] = [];
+  for (const name of await listDirectory(directory)) {
+    const pid = name.startsWith(own) && /^\.(\d+)\.kept$/.exec(name.slice(own.length))?.[1];
+    if (!pid) continue;
+    const path = join(directory, name);
+    found.push({ path, pid: Number(pid), at: (await stat(path)).birthtimeMs });
+  }
+  return found.sort((a, b) => a.at - b.at);
+}
+
+async function follow(saved: SavedFile, framer: Framer, log: AppLog, stopped: () => boolean): Promise<void> {
+  const { path } = saved;
   await using file = await open(path);
   const buffer = Buffer.allocUnsafe(chunkSize);
-  let position = await positionIn(path);
+  let position = Number(await ifThere(readFile(positionFile(path), 'utf8'))) || 0;
   while (!stopped()) {
-    // Asked before: what it has written by then is read below.
-    const more = await goesOn(kept);
+    // The check comes before the read, so that nothing is missed.
+    const grows = await isGrowing(saved);
     const { bytesRead } = await file.read(buffer, 0, chunkSize, position);
     if (bytesRead > 0) {
       position += bytesRead;
       const records = framer.push(buffer.toString('latin1', 0, bytesRead), new Date());
-      // First this: were we killed in between, it would be lost, and otherwise be there twice.
-      notePosition(path, position - framer.pending);
+      // The position first: if the runner is killed in between, lines are lost rather than logged twice.
+      storePosition(path, position - framer.pending);
       if (records !== '') await log.write(records);
-    } else if (more) {
+    } else if (grows) {
       await sleep(interval, undefined, { ref: false });
     } else {
       return;
@@ -77,8 +78,8 @@ async function follow(kept: Kept, framer: Framer, log: AppLog, stopped: () => bo
   }
 }
 
-/** In one write and of one length: it must be whole whenever we are killed. A full disk must not end the reading. */
-function notePosition(path: string, position: number): void {
+/** Stores a position in one write of a fixed length, so that the file is whole at any instant. Ignores a full disk. */
+function storePosition(path: string, position: number): void {
   try {
     const fd = openSync(positionFile(path), constants.O_WRONLY | constants.O_CREAT, 0o600);
     try {
@@ -91,26 +92,17 @@ function notePosition(path: string, position: number): void {
   }
 }
 
-/** How far an earlier runner has come with it. */
-async function positionIn(path: string): Promise<number> {
-  return Number(await ifThere(readFile(positionFile(path), 'utf8'))) || 0;
-}
-
+/** Returns the path of the file that has the position up to which an earlier runner has logged the output. */
 function positionFile(path: string): string {
   return `${path}.at`;
 }
 
-function remove({ path }: Kept): void {
-  rmSync(path, { force: true });
-  rmSync(positionFile(path), { force: true });
-  rmSync(overFile(path), { force: true });
-}
-
-/** One that was ended by force has not said that it is over. */
-async function goesOn({ path, pid }: Kept): Promise<boolean> {
-  return !(await exists(overFile(path))) && isAlive(-pid);
-}
-
-function overFile(path: string): string {
+/** Returns the path of the file that the keeper makes at the end of the output. */
+function endFile(path: string): string {
   return `${path}.over`;
+}
+
+/** Returns true if the keeper still reads. A keeper that was killed leaves no end file. */
+async function isGrowing({ path, pid }: SavedFile): Promise<boolean> {
+  return !(await exists(endFile(path))) && isAlive(-pid);
 }

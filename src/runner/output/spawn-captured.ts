@@ -7,10 +7,10 @@ import { type Identity, identityOptions } from '../users/identity.ts';
 import type { ProcessOutput } from './process-output.ts';
 
 /**
- * Starts a process, in a session of its own (Ctrl-C in our terminal is not for it), and captures what it prints.
- * @param stdio beyond stdin, stdout and stderr
- * @param started called with the pid at once, to record the process; if it throws, the process is killed
- * @throws what `spawn` and `started` throw; the output is removed then
+ * Starts a process in a session of its own, so that Ctrl-C in our terminal does not reach it, and captures its output.
+ * @param stdio descriptors besides stdin, stdout and stderr
+ * @param started called at once with the pid, to record the process; if it throws, the process is killed
+ * @throws errors of `spawn` and of `started`; the output is removed then
  */
 export function spawnCaptured(
   output: ProcessOutput,
@@ -38,10 +38,10 @@ export function spawnCaptured(
   }
 }
 
-/** Calls `recorded` for a process that was just started. If `recorded` throws, kills the process and its session. */
-export function killOnError(pid: number, recorded: (pid: number) => void): void {
+/** Calls `started` for a process that was just started. If `started` throws, kills the process and its session. */
+export function killOnError(pid: number, started: (pid: number) => void): void {
   try {
-    recorded(pid);
+    started(pid);
   } catch (error) {
     signalProcess(-pid, 'SIGKILL');
     throw error;
