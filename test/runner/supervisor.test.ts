@@ -10,6 +10,7 @@ import type { AppLog } from '../../src/logs/app-log.ts';
 import type { AppLogs } from '../../src/logs/app-logs.ts';
 import type { GenerationSpec } from '../../src/protocol/runner.ts';
 import { Cgroups } from '../../src/runner/cgroups/cgroups.ts';
+import { noTree } from '../../src/runner/cgroups/tree.ts';
 import type { Outputs } from '../../src/runner/output/outputs.ts';
 import { AppSupervisor } from '../../src/runner/supervisor.ts';
 import type { Orphans } from '../../src/runner/takeover/orphans.ts';
@@ -63,7 +64,7 @@ async function startSupervisor(t: TestContext, { hasOrphans = false } = {}) {
     orphanSocket: join(directory, 'orphans.sock'),
     orphans: orphans as unknown as Orphans,
     records: new ProcessRecords(join(directory, 'processes')),
-    cgroups: new Cgroups({ reason: 'a test', wanted: false }, () => undefined),
+    cgroups: new Cgroups({ tree: noTree, reason: 'a test', wanted: false }, () => undefined),
     outputs: { open: async () => ({ remove: () => undefined }), descriptors: () => 0 } as unknown as Outputs,
     logs: logs as unknown as AppLogs,
     user: () => undefined,
