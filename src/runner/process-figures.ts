@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { ProcessFigures as Figures } from '../protocol/runner.ts';
-import { fieldsOf } from '../system/process/processes.ts';
+import { statOf } from '../system/process/processes.ts';
 
 /** Fields of /proc/self/auxv: see getauxval(3). */
 const atPageSize = 6n;
@@ -48,7 +48,7 @@ export class ProcessFigures implements Figures {
 
 function statFields(pid: number): string[] | undefined {
   try {
-    return fieldsOf(readFileSync(`/proc/${pid}/stat`, 'latin1'));
+    return statOf(pid);
   } catch {
     // It has ended; its exit is heard of elsewhere.
     return undefined;

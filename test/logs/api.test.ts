@@ -33,13 +33,13 @@ const entries = async (query = ''): Promise<LogEntry[]> => {
     .map((line) => JSON.parse(line));
 };
 
-test('as text, it is what the app has printed and nothing else', async () => {
+test('the text of a log is exactly what the app has printed', async () => {
   assert.equal(await text(''), 'old\n{"level":30,"msg":"hello","pass":"••••••"}\nno {"json"}\n[1]\n');
   assert.equal(await text('?lines=2'), 'no {"json"}\n[1]\n');
   assert.equal(await text('?stream=sys'), 'started\n');
 });
 
-test('as JSON, each line has its origin, and the fields of a line that is an object are kept', async () => {
+test('JSON has the origin of each line, and the fields of a line that is a JSON object', async () => {
   const all = await entries();
   assert.deepEqual(
     all.map(({ line }) => line),
@@ -59,7 +59,7 @@ test('as JSON, each line has its origin, and the fields of a line that is an obj
   );
 });
 
-test('lines are chosen by time, release, process and stream', async () => {
+test('lines are filtered by time, release, process and stream', async () => {
   const lines = async (query: string) => (await entries(query)).map(({ line }) => line);
   assert.deepEqual(await lines('?since=90m'), ['no {"json"}', '[1]']);
   assert.deepEqual(await lines('?since=3h&release=2&stream=err'), ['no {"json"}']);
@@ -73,7 +73,7 @@ test('lines are chosen by time, release, process and stream', async () => {
   assert.deepEqual(await lines('?since=2d&lines=1'), ['[1]']);
 });
 
-test('what is not understood is refused, with what would be', async () => {
+test('an invalid filter is rejected with the valid values', async () => {
   for (const [query, message] of [
     ['?since=yesterday', /Invalid since: "yesterday"/],
     ['?since=2026-02-31T10:00:00Q', /Invalid since/],
@@ -111,7 +111,7 @@ test('a pausing reader gets every line, in any script', async () => {
   for (let number = 0; number < count; number += 1) assert.equal(lines[number], line(number));
 });
 
-test('followed, it goes on through rotations, and a value that comes into force is masked', async () => {
+test('a followed log continues through rotations, and new secrets are masked', async () => {
   const hangUp = new AbortController();
   const response = await sluice.request('/v1/apps/shop/logs?lines=1&follow=1', { signal: hangUp.signal });
   let heard = '';

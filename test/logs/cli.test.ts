@@ -23,7 +23,7 @@ log.line('10%\r20%\r', { time: today, process: 'worker.12', stream: 'err', relea
 const env = { SLUICE_HOME: sluice.home, TZ: process.env['TZ'] ?? '' };
 const run = (...args: string[]) => cli(['logs', 'shop', ...args], { env });
 
-test('for people, each line has time and process, and each other day stands above its lines', async () => {
+test('each line has its time and process, and each new day has a heading', async () => {
   const { code, stdout } = await run();
   assert.equal(code, 0);
   const day = (date: Date) =>
@@ -39,14 +39,14 @@ test('for people, each line has time and process, and each other day stands abov
   ]);
 });
 
-test('with colours, those of the app are kept, and nothing else that a terminal would obey', async () => {
+test('colours of the app are shown, and no other control sequences', async () => {
   const { stdout } = await cli(['logs', 'shop', '-n', '3'], { env: { ...env, FORCE_COLOR: '1' } });
   assert.ok(stdout.includes('\u001b[31mred\u001b[0m bell\\x07\u001b[0m\n'), JSON.stringify(stdout));
   assert.ok(stdout.includes('\u001b[36m* started'));
   assert.ok(!stdout.includes('\u001b[2J') && !stdout.includes('\u0007'));
 });
 
-test('raw, it is what the app has printed, byte for byte; as JSON, what the server says', async () => {
+test('`--raw` prints the output of the app byte for byte, and `--json` the lines of the server', async () => {
   const { stdout } = await run('--raw', '-n', '2');
   assert.equal(stdout, '\u001b[31mred\u001b[0m \u001b[2J\u001b]0;title\u0007bell\u0007\n10%\r20%\r\n');
   const [first] = (await run('--json', '--stream', 'sys')).stdout.split('\n');
@@ -59,7 +59,7 @@ test('raw, it is what the app has printed, byte for byte; as JSON, what the serv
   });
 });
 
-test('lines are chosen, and what makes no sense is refused', async () => {
+test('lines are filtered, and an invalid filter is rejected', async () => {
   assert.equal((await run('--raw', '--release', '2')).stdout, '10%\r20%\r\n');
   assert.equal((await run('--raw', '--worker', 'worker')).stdout, '10%\r20%\r\n');
   assert.match((await run('--raw', '--stream', 'out', '-n', '1', '--worker', '0')).stdout, /bell/);
@@ -83,7 +83,7 @@ test('lines are chosen, and what makes no sense is refused', async () => {
   assert.match(missing.stderr, /release 7/);
 });
 
-test('a reader that has enough ends it quietly', async () => {
+test('the command ends quietly if its reader ends', async () => {
   const child = spawn('bash', ['-c', `${sluiceBinary} logs shop -f | head -n 1`], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -101,7 +101,7 @@ test('a reader that has enough ends it quietly', async () => {
   assert.equal(errors, '');
 });
 
-test('followed, it goes on by itself after a restart of the server, and no line is lost or told twice', async () => {
+test('a followed log continues after a restart of the server, and no line is lost or repeated', async () => {
   let heard = '';
   let number = 0;
   const say = () => {

@@ -63,7 +63,7 @@ test('a value is masked wherever the process pauses in the middle of it', () => 
   }
 });
 
-test('a value that goes on in the next line is masked in both lines, even if the second line comes later', () => {
+test('a value that continues in the next line is masked in both lines, even if the second line comes later', () => {
   const framer = new Framer(origin, 'out', new Masker(['tr0ub4dor-and-more']));
   const first = framer.push('before\nkey: tr0ub4dor\n', new Date());
   assert.equal(textOf(first), 'before\n');

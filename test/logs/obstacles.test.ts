@@ -25,7 +25,7 @@ function lines(from: number, to: number): string {
   ).join('');
 }
 
-test('on a disk that is full lines are counted to the last, none is torn into another, and it goes on when there is space', {
+test('on a full disk each dropped line is counted, no line is torn, and the log continues when there is space', {
   skip: process.getuid?.() === 0 ? false : 'only root may mount',
 }, async (t) => {
   const mount = await temporaryDirectory(t);
@@ -56,7 +56,7 @@ test('on a disk that is full lines are counted to the last, none is torn into an
   );
 });
 
-test('where the file or its directory is moved away, what comes next goes into a new one', async (t) => {
+test('a new file is created if the log or its directory is moved', async (t) => {
   const home = await temporaryDirectory(t);
   const directory = join(home, 'logs');
   const log = open(t, directory);
@@ -73,7 +73,7 @@ test('where the file or its directory is moved away, what comes next goes into a
   });
 });
 
-test('an app that was removed does not come back because something still prints', async (t) => {
+test('an app that was removed does not come back because a process of it still prints', async (t) => {
   const home = await temporaryDirectory(t);
   const directory = join(home, 'shop', 'logs');
   await mkdir(join(home, 'shop'));

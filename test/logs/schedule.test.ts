@@ -9,7 +9,7 @@ import { waitFor } from '../support/wait.ts';
 
 const policy = { size: 1024 ** 2, schedule: '* * * * * *', keep: 2, maxBytes: 1024 ** 3 };
 
-test('logs are rotated at their time, those that something was written into, and the newest are kept', async (t) => {
+test('logs that are not empty are rotated at their time, and the newest files are kept', async (t) => {
   const home = await temporaryDirectory(t);
   const [busy, quiet] = [join(home, 'busy'), join(home, 'quiet')];
   const faults: string[] = [];
@@ -36,7 +36,7 @@ test('logs are rotated at their time, those that something was written into, and
   assert.deepEqual(faults, []);
 });
 
-test('all logs together are kept within their bound: the oldest goes, whose ever it is', async (t) => {
+test('the oldest files of all apps are removed until all logs are within their limit', async (t) => {
   const home = await temporaryDirectory(t);
   const directories = ['first', 'second'].map((name) => join(home, name));
   const logs = new AppLogs(
@@ -58,7 +58,7 @@ test('all logs together are kept within their bound: the oldest goes, whose ever
   await logs.closeAll();
 });
 
-test('what is being rotated away is not taken for what has been: no line is lost to the compression', async (t) => {
+test('no line is lost while files are rotated and compressed at the same time', async (t) => {
   const directory = join(await temporaryDirectory(t), 'logs');
   const faults: string[] = [];
   const logs = new AppLogs(
@@ -77,7 +77,7 @@ test('what is being rotated away is not taken for what has been: no line is lost
   );
 });
 
-test('a log has one writer for as long as it is kept, also when it is to be rotated at another size', async (t) => {
+test('a log has one writer, also when its size for rotations changes', async (t) => {
   const directory = join(await temporaryDirectory(t), 'logs');
   const logs = new AppLogs(
     async () => [directory],

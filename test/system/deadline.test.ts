@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { withDeadline } from '../../src/system/concurrency/deadline.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-test('what was said in time is heard, though our own event loop stood still beyond the deadline', async (t) => {
+test('a message that came in time counts, although our event loop stood still beyond the deadline', async (t) => {
   const said = join(await temporaryDirectory(t), 'said');
   const child = spawn('sh', ['-c', 'echo here; touch "$0"', said], { stdio: ['ignore', 'pipe', 'inherit'] });
   const heard = withDeadline(once(child.stdout, 'data'), 100);
@@ -16,6 +16,6 @@ test('what was said in time is heard, though our own event loop stood still beyo
   assert.deepEqual(await heard, { timedOut: false, value: [Buffer.from('here\n')] });
 });
 
-test('what does not come is waited for as long as was said, and no longer', async () => {
+test('a deadline passes after its time', async () => {
   assert.deepEqual(await withDeadline(new Promise(() => undefined), 50), { timedOut: true });
 });

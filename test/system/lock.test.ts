@@ -9,7 +9,7 @@ import { temporaryDirectory } from '../support/temporary.ts';
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
 
-test('a lock is held until it is released, even if the caller drops the returned object', async (t) => {
+test('a lock is held until its release, even if the caller drops the returned object', async (t) => {
   const path = join(await temporaryDirectory(t), 'lock');
   assert.equal(await lockHolder(path), undefined);
   assert.ok(tryLock(path));

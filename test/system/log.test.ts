@@ -19,7 +19,7 @@ const talkative = (descriptor: number) => `
   setImmediate(() => console.log('still here'));
 `;
 
-test('a line says how urgent, when, who, what, for which request, and then the rest', async (t) => {
+test('a line has level, time, source, event and request, and then the fields', async (t) => {
   const { log, lines } = await logToFile(t);
   log.info('app started', { app: 'shop', release: 3 });
   withRequestId('trace-42', () => log.error('internal error', { error: 'Error: no\n    at once' }));
@@ -38,7 +38,7 @@ test('a line says how urgent, when, who, what, for which request, and then the r
   });
 });
 
-test('less urgent lines than wanted are left out', async (t) => {
+test('lines below the level are left out', async (t) => {
   const { log, lines } = await logToFile(t, 'warn');
   for (const level of ['debug', 'info', 'warn', 'error'] as const) log[level](level);
   assert.deepEqual(
@@ -47,7 +47,7 @@ test('less urgent lines than wanted are left out', async (t) => {
   );
 });
 
-test('what is done later for a request names it, and a callback that others call for it', async (t) => {
+test('later work and bound callbacks of a request log its id', async (t) => {
   const { log, lines } = await logToFile(t);
   let callback = () => {};
   await withRequestId('trace-42', async () => {
@@ -63,7 +63,7 @@ test('what is done later for a request names it, and a callback that others call
   );
 });
 
-test('a process whose log and stderr lie on a full disk goes on', () => {
+test('a process continues although its log and stderr are on a full disk', () => {
   const full = openSync('/dev/full', 'w');
   try {
     const { status, stdout } = run(2, full);
@@ -73,7 +73,7 @@ test('a process whose log and stderr lie on a full disk goes on', () => {
   }
 });
 
-test('where the log lies on a full disk, its lines go to stderr', () => {
+test('lines go to stderr if the disk of the log is full', () => {
   const full = openSync('/dev/full', 'w');
   try {
     const { status, stdout, stderr } = run(3, 'pipe', full);
@@ -87,7 +87,7 @@ test('where the log lies on a full disk, its lines go to stderr', () => {
   }
 });
 
-test('a process whose log is a pipe that nobody reads any more goes on', async () => {
+test('a process continues although nobody reads the pipe of its log', async () => {
   const child = spawn(process.execPath, ['--input-type=module', '--eval', talkative(2)], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });

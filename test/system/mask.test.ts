@@ -8,7 +8,7 @@ function mask(secrets: string[], text: string): string {
   return new Masker(secrets).maskText(text);
 }
 
-test('a secret is masked wherever it stands', () => {
+test('a secret is masked anywhere in a line', () => {
   assert.equal(mask(['tr0ub4dor'], 'login tr0ub4dor ok (tr0ub4dor)'), 'login •••••• ok (••••••)');
 });
 
@@ -16,7 +16,7 @@ test('a secret is text, not a pattern', () => {
   assert.equal(mask(['a.c+(x)'], 'abcxxx a.c+(x)'), 'abcxxx ••••••');
 });
 
-test('of secrets that begin alike the longest goes whole', () => {
+test('the longest of several secrets that begin alike is masked as a whole', () => {
   assert.equal(mask(['secret', 'secret-and-more'], 'is secret-and-more'), 'is ••••••');
 });
 
@@ -25,7 +25,7 @@ test('every line of a secret with several is masked', () => {
   assert.equal(mask([key], 'read MIIEvQIBADAN'), 'read ••••••');
 });
 
-test('the password in a URL is masked, in the URL and alone, as it is written there and decoded', () => {
+test('the password of a URL is masked, in the URL and alone, encoded and decoded', () => {
   const url = 'postgres://shop:p%40ss-word@db.internal/shop';
   assert.equal(mask([url], `connect ${url}`), 'connect ••••••');
   assert.equal(mask([url], 'password p@ss-word refused'), 'password •••••• refused');
@@ -175,7 +175,7 @@ test('1,000 secrets are all masked, including one with a line of 128 KiB and one
   assert.equal(masker.mask(other), other);
 });
 
-test('secrets and output that were chosen to take long do not take long: the text is masked without a search', () => {
+test('text that would take too long to search is masked as a whole', () => {
   const secrets = Array.from({ length: 4096 }, (_, index) => index.toString(2).padStart(12, '0'));
   const masker = new Masker([
     ...secrets.map((bits) => bits.replaceAll('0', 'a').replaceAll('1', 'b')),

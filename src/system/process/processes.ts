@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { hasCode, systemCode } from '../../errors/app-error.ts';
 import { ifThere } from '../fs/exists.ts';
 
@@ -9,35 +9,52 @@ import { ifThere } from '../fs/exists.ts';
  * proc(5), fields 3 and 22 of /proc/PID/stat).
  */
 export async function processStartTime(pid: number): Promise<string | undefined> {
-  try {
-    return startTimeIn(await readFile(`/proc/${pid}/stat`, 'utf8'));
-  } catch (error) {
-    return unlessGone(error);
-  }
+  return processStartTimeNow(pid);
 }
 
 /** Works like `processStartTime`, but synchronously: a new process must be recorded before anything else happens. */
 export function processStartTimeNow(pid: number): string | undefined {
+  const fields = statOf(pid);
+  return fields?.[0] === 'Z' ? undefined : fields?.[19];
+}
+
+/** Returns the session of a process; undefined if the process does not exist, or without /proc. */
+export function sessionOf(pid: number): number | undefined {
+  const session = statOf(pid)?.[3];
+  return session === undefined ? undefined : Number(session);
+}
+
+/** Returns the parent of a process; undefined if the process does not exist, or without /proc. */
+export async function parentOf(pid: number): Promise<number | undefined> {
+  const parent = statOf(pid)?.[1];
+  return parent === undefined ? undefined : Number(parent);
+}
+
+/** Returns the command line of a process as `ps` shows it; undefined if the process does not exist, or without /proc. */
+export async function titleOf(pid: number): Promise<string | undefined> {
+  return readProcessFile(pid, 'cmdline');
+}
+
+/** Returns the fields of /proc/PID/stat from the third on; undefined if the process does not exist, or without /proc. */
+export function statOf(pid: number): string[] | undefined {
+  const stat = readProcessFile(pid, 'stat');
+  // Field 2, the name, may have spaces and parentheses.
+  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
+}
+
+function readProcessFile(pid: number, name: string): string | undefined {
   try {
-    return startTimeIn(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+    return readFileSync(`/proc/${pid}/${name}`, 'latin1');
   } catch (error) {
-    return unlessGone(error);
+    if (hasCode(error, 'ENOENT', 'ESRCH')) return undefined;
+    throw error;
   }
 }
 
-function unlessGone(error: unknown): undefined {
-  if (hasCode(error, 'ENOENT', 'ESRCH')) return undefined;
-  throw error;
-}
-
-/** Returns the fields of /proc/PID/stat from the third on. Field 2, the name, may have spaces and parentheses. */
-export function fieldsOf(stat: string): string[] {
-  return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-}
-
-function startTimeIn(stat: string): string | undefined {
-  const fields = fieldsOf(stat);
-  return fields[0] === 'Z' ? undefined : fields[19];
+/** Lists the pids of all processes; none without /proc. */
+export async function listPids(): Promise<number[]> {
+  const names = (await ifThere(readdir('/proc'))) ?? [];
+  return names.filter((name) => /^\d+$/.test(name)).map(Number);
 }
 
 /**
@@ -62,37 +79,4 @@ export function isAlive(pid: number): boolean {
     if (systemCode(error) === 'EPERM') return true;
     throw error;
   }
-}
-
-/** Returns the session of a process; undefined if the process does not exist, or if there is no /proc. */
-export function sessionOf(pid: number): number | undefined {
-  try {
-    return Number(fieldsOf(readFileSync(`/proc/${pid}/stat`, 'latin1'))[3]);
-  } catch (error) {
-    return unlessGone(error);
-  }
-}
-
-/** Returns the parent of a process; undefined if the process does not exist. */
-export async function parentOf(pid: number): Promise<number | undefined> {
-  try {
-    return Number(fieldsOf(await readFile(`/proc/${pid}/stat`, 'latin1'))[1]);
-  } catch (error) {
-    return unlessGone(error);
-  }
-}
-
-/** Returns the command line of a process as `ps` shows it; undefined if the process does not exist. */
-export async function titleOf(pid: number): Promise<string | undefined> {
-  try {
-    return await readFile(`/proc/${pid}/cmdline`, 'latin1');
-  } catch (error) {
-    return unlessGone(error);
-  }
-}
-
-/** Lists the pids of all processes; none without /proc. */
-export async function listPids(): Promise<number[]> {
-  const names = (await ifThere(readdir('/proc'))) ?? [];
-  return names.filter((name) => /^\d+$/.test(name)).map(Number);
 }
