@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import type { AppStatus } from '../../src/apps/status.ts';
 import { answering } from '../support/apps.ts';
 import { startSluice } from '../support/server.ts';
+import { idOf, TestService } from '../support/service.ts';
 
 test('An app whose state file is damaged', async (t) => {
   const sluice = await startSluice(t);
@@ -34,31 +35,27 @@ test('An app whose state file is damaged', async (t) => {
 });
 
 test('A deploy that fails while it has the turn passes the turn on', async (t) => {
-  const sluice = await startSluice(t);
-  await sluice.deploy('shop', answering('one'));
-  const { record } = sluice.paths.environment({ app: 'shop', environment: 'production' }).release(1);
+  const server = await TestService.start(t);
+  await server.deploy('shop', answering('one'));
+  const { record } = server.environment('shop').release(1);
   await rename(record, `${record}.aside`);
   await mkdir(record);
-  await assert.rejects(sluice.deploy('shop', answering('two')), { code: 'internal' });
+  await assert.rejects(server.deploy('shop', answering('two')), { code: 'EISDIR' });
   await rm(record, { recursive: true });
   await rename(`${record}.aside`, record);
-  assert.equal((await sluice.deploy('shop', answering('three'))).state, 'live');
+  assert.equal((await server.deploy('shop', answering('three'))).state, 'live');
 });
 
 test('A damaged record of the live release blocks neither deploys nor rollbacks', async (t) => {
-  const sluice = await startSluice(t);
-  const damage = (release: number) =>
-    writeFile(
-      sluice.paths.environment({ app: 'shop', environment: 'production' }).release(release).record,
-      '{"num',
-    );
-  await sluice.deploy('shop', answering('one'));
-  await sluice.deploy('shop', answering('two'));
+  const server = await TestService.start(t);
+  const damage = (release: number) => writeFile(server.environment('shop').release(release).record, '{"num');
+  await server.deploy('shop', answering('one'));
+  await server.deploy('shop', answering('two'));
   await damage(2);
-  await sluice.call('POST', '/v1/apps/shop/rollback', {});
-  assert.equal(await sluice.get('shop'), 'one');
+  assert.equal((await server.service.rollback(idOf('shop'), null, 'test')).number, 1);
   await damage(1);
-  assert.equal((await sluice.deploy('shop', answering('three'))).state, 'live');
-  assert.equal(await sluice.get('shop'), 'three');
-  await sluice.call('PATCH', '/v1/apps/shop/env', { WORD: 'new' });
+  assert.equal((await server.deploy('shop', answering('three'))).state, 'live');
+  const change = { restart: true, by: 'test' };
+  const { outcome } = await server.service.changeEnvironment(idOf('shop'), { WORD: 'new' }, change);
+  assert.equal(outcome, 'switched');
 });

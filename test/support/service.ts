@@ -2,9 +2,9 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import type { Appliance } from '../../src/apps/appliance.ts';
-import { type EnvironmentPaths, Paths } from '../../src/config/paths.ts';
+import { type EnvironmentId, type EnvironmentPaths, Paths } from '../../src/config/paths.ts';
 import { loadServerSettings } from '../../src/config/server-settings.ts';
-import type { DeployEvent } from '../../src/deploy/events.ts';
+import type { DeployWatcher } from '../../src/deploy/events.ts';
 import { noCommit, type Release } from '../../src/releases/release.ts';
 import { AppService } from '../../src/service/app-service.ts';
 import { MoveLock } from '../../src/system/concurrency/move-lock.ts';
@@ -25,10 +25,10 @@ export class TestService {
   readonly log: LogEntry[] = [];
   readonly appliance: Appliance;
   readonly service: AppService;
-  readonly #paths: Paths;
+  readonly paths: Paths;
 
   private constructor(paths: Paths, settings: Awaited<ReturnType<typeof loadServerSettings>>) {
-    this.#paths = paths;
+    this.paths = paths;
     const logAs =
       (level: string) =>
       (message: string, fields: object = {}) =>
@@ -51,34 +51,34 @@ export class TestService {
   }
 
   environment(app: string): EnvironmentPaths {
-    return this.#paths.environment(idOf(app));
+    return this.paths.environment(idOf(app));
   }
 
-  /** Deploys files, and reports the events to `watch`. */
-  async deploy(
-    app: string,
-    files: Files,
-    watch: (event: DeployEvent) => void = () => undefined,
-  ): Promise<Release> {
-    const body = Readable.from([await pack(files)]);
-    return this.deployBody(app, body, watch);
+  /** Deploys files to production, and reports the events to `watch`. */
+  deploy(app: string, files: Files, watch?: DeployWatcher): Promise<Release> {
+    return this.deployTo(idOf(app), files, watch);
   }
 
-  deployBody(
-    app: string,
-    body: Readable,
-    watch: (event: DeployEvent) => void = () => undefined,
-  ): Promise<Release> {
+  async deployTo(id: EnvironmentId, files: Files, watch?: DeployWatcher): Promise<Release> {
+    return this.#deploy(id, Readable.from([await pack(files)]), watch);
+  }
+
+  /** Deploys an upload to production. */
+  deployBody(app: string, body: Readable, watch?: DeployWatcher): Promise<Release> {
+    return this.#deploy(idOf(app), body, watch);
+  }
+
+  #deploy(id: EnvironmentId, body: Readable, watch: DeployWatcher = () => undefined): Promise<Release> {
     const origin = { ...noCommit, kind: 'upload', by: 'test' } as const;
-    return this.service.deploy(idOf(app), { origin, body, contentLength: null }, watch);
+    return this.service.deploy(id, { origin, body, contentLength: null }, watch);
   }
 
   async history(): Promise<Record<string, unknown>[]> {
-    const lines = (await readFile(this.#paths.events, 'utf8')).trim().split('\n');
+    const lines = (await readFile(this.paths.events, 'utf8')).trim().split('\n');
     return lines.map((line) => JSON.parse(line));
   }
 }
 
-export function idOf(app: string) {
+export function idOf(app: string): EnvironmentId {
   return { app, environment: 'production' };
 }
