@@ -84,6 +84,21 @@ export class Environment {
     return active === null ? undefined : this.store.get(active.release);
   }
 
+  /** Returns the release that has the traffic, or had it last. @throws AppError `not_deployed` */
+  async deployedRelease(): Promise<ReleaseRecord> {
+    const release = await this.liveRelease();
+    if (release !== undefined) return release;
+    throw new AppError('not_deployed', `${this.name} has no live release`, {
+      hint: `Deploy one: \`sluice deploy --app ${this.id.app}\`.`,
+    });
+  }
+
+  /** Returns true if the runner has an active generation of the app. */
+  async isRunning(): Promise<boolean> {
+    const running = await this.appliance.runner.status();
+    return running.some(({ key, active }) => key === this.name && active !== null);
+  }
+
   /** Returns the variables that were set for the app. */
   variables(): Promise<Record<string, string>> {
     return loadVariables(this.paths.env);

@@ -52,17 +52,19 @@ export async function environmentStatus(
   environment: Environment,
   running: EnvironmentStatus[],
 ): Promise<AppStatus> {
+  const { id, name, appliance, deploys } = environment;
   const [state, active] = await Promise.all([environment.state(), environment.store.active()]);
   const live = active === null ? undefined : await environment.store.get(active.release);
-  const inRunner = running.find(({ key }) => key === environment.name);
+  const inRunner = running.find(({ key }) => key === name);
+  const liveness = appState(state, active !== null, inRunner, appliance.runner.connectedSince);
   return {
-    name: environment.id.app,
-    environment: environment.id.environment,
-    ...appState(state, active !== null, inRunner, environment.appliance.runner.connectedSince),
+    name: id.app,
+    environment: id.environment,
+    ...liveness,
     crash: inRunner?.crash ?? null,
-    problem: isStarting(state, active !== null, inRunner) ? environment.problem : null,
+    problem: liveness.state === 'starting' && !inRunner?.active ? environment.problem : null,
     url: appUrl(environment, state, live?.protocol),
-    domains: environment.appliance.domains.of(environment.id),
+    domains: appliance.domains.of(id),
     port: state.port,
     release: active?.release ?? null,
     wanted: inRunner?.active?.workers ?? null,
@@ -70,36 +72,23 @@ export async function environmentStatus(
     background: inRunner?.background ?? [],
     cron: inRunner?.cron ?? [],
     descriptors: inRunner?.descriptors ?? 0,
-    deploying: environment.deploys.all
-      .filter((deployment) => deployment.isUnderWay)
-      .map((deployment) => deployment.number),
+    deploying: deploys.all.filter(({ isUnderWay }) => isUnderWay).map(({ number }) => number),
     rebuild: active === null && state.desired === 'running' ? state.rebuild : null,
   };
 }
 
+/** Returns the state of an app and its start, ISO 8601. */
 function appState(
   { desired, desiredSince, createdAt }: EnvironmentState,
   wasLive: boolean,
   inRunner: EnvironmentStatus | undefined,
   connectedSince: Date | null,
 ): { state: AppState; since: string } {
-  const settled = desiredSince ?? createdAt;
+  const settledAt = desiredSince ?? createdAt;
   if (!wasLive) return { state: 'empty', since: createdAt };
-  if (desired === 'stopped') return { state: 'stopped', since: settled };
+  if (desired === 'stopped') return { state: 'stopped', since: settledAt };
+  if (inRunner?.active) return { state: inRunner.state, since: inRunner.since };
   // The start began when this runner connected: the app may have run before.
-  if (!inRunner?.active) return { state: 'starting', since: later(settled, connectedSince) };
-  return { state: inRunner.state, since: inRunner.since };
-}
-
-/** Returns true if the app should run, and the runner has not started it. */
-function isStarting(
-  { desired }: EnvironmentState,
-  wasLive: boolean,
-  inRunner: EnvironmentStatus | undefined,
-): boolean {
-  return wasLive && desired === 'running' && !inRunner?.active;
-}
-
-function later(iso: string, date: Date | null): string {
-  return date === null || Date.parse(iso) > date.getTime() ? iso : date.toISOString();
+  const since = Math.max(Date.parse(settledAt), connectedSince?.getTime() ?? 0);
+  return { state: 'starting', since: new Date(since).toISOString() };
 }

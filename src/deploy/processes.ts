@@ -1,7 +1,6 @@
 import { availableParallelism } from 'node:os';
 import type { Environment } from '../apps/environment.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { ReleaseRecord } from '../releases/release.ts';
 import { moveTraffic, type TrialChange } from './traffic.ts';
 
 const maxWorkers = 64;
@@ -9,14 +8,14 @@ const maxWorkers = 64;
 /** Switches to a new generation of the live release. @throws AppError `not_deployed`; errors of a failed boot or switch */
 export async function restart(environment: Environment, signal: AbortSignal): Promise<void> {
   using _traffic = await environment.traffic.take(signal);
-  await moveTraffic(environment, await deployedRelease(environment), signal);
+  await moveTraffic(environment, await environment.deployedRelease(), signal);
 }
 
 /** Starts the live release unless it runs. @throws AppError `not_deployed`; errors of a failed boot or switch */
 export async function start(environment: Environment, signal: AbortSignal): Promise<void> {
   using _traffic = await environment.traffic.take(signal);
-  const release = await deployedRelease(environment);
-  if (!(await isRunning(environment))) await moveTraffic(environment, release, signal);
+  const release = await environment.deployedRelease();
+  if (!(await environment.isRunning())) await moveTraffic(environment, release, signal);
 }
 
 /** Drains and ends all workers. The app stays stopped, also over restarts of Sluice, until a start or a deploy. */
@@ -54,23 +53,8 @@ export async function applyChange(
   change: TrialChange,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const isSwitched = await isRunning(environment);
-  if (isSwitched) await moveTraffic(environment, await deployedRelease(environment), signal, { change });
+  const isSwitched = await environment.isRunning();
+  if (isSwitched) await moveTraffic(environment, await environment.deployedRelease(), signal, { change });
   else await change.keep();
   return isSwitched;
-}
-
-/** Returns true if the runner has an active generation of the app. */
-export async function isRunning({ appliance, name }: Environment): Promise<boolean> {
-  const running = await appliance.runner.status();
-  return running.some(({ key, active }) => key === name && active !== null);
-}
-
-/** Returns the release that has the traffic, or had it last. @throws AppError `not_deployed` */
-export async function deployedRelease(environment: Environment): Promise<ReleaseRecord> {
-  const release = await environment.liveRelease();
-  if (release !== undefined) return release;
-  throw new AppError('not_deployed', `${environment.name} has no live release`, {
-    hint: `Deploy one: \`sluice deploy --app ${environment.id.app}\`.`,
-  });
 }

@@ -10,7 +10,6 @@ import { currentLog } from '../logs/files.ts';
 import type { EnvironmentStatus } from '../protocol/runner.ts';
 import { backoffDelay } from '../system/concurrency/retry.ts';
 import { Slots } from '../system/concurrency/slots.ts';
-import { deployedRelease, isRunning } from './processes.ts';
 import { moveTraffic } from './traffic.ts';
 
 /** Number of apps that start at the same time, as after a reboot. */
@@ -130,16 +129,21 @@ export class Recovery {
   async #start(environment: Environment, signal: AbortSignal): Promise<void> {
     // The slot comes first: it keeps the order of the apps.
     using slot = await this.#slots.take(signal);
-    const missing = await releaseToRebuild(environment);
-    if (missing !== null) return this.#startRebuild(environment, missing);
     using timers = new DisposableStack();
     timers.adopt(
       setTimeout(() => slot[Symbol.dispose](), slowStart),
       clearTimeout,
     );
     using _traffic = await environment.traffic.take(signal);
-    if (!(await shouldRun(environment)) || (await isRunning(environment))) return;
-    const release = await deployedRelease(environment);
+    const { desired, rebuild } = await environment.state();
+    if (desired !== 'running') return;
+    if ((await environment.store.active()) === null) {
+      if (rebuild !== null) this.#startRebuild(environment, rebuild);
+      return;
+    }
+    if (rebuild !== null) await environment.changeState({ rebuild: null });
+    if (await environment.isRunning()) return;
+    const release = await environment.deployedRelease();
     await moveTraffic(environment, release, signal);
     this.#appliance.log.info('app started', { app: environment.name, release: release.number });
   }
@@ -160,20 +164,6 @@ export class Recovery {
       .finally(() => this.#rebuilds.delete(environment));
     this.#rebuilds.set(environment, rebuild);
   }
-}
-
-/** Returns the release that a restored app ran in the backup; null if it needs no rebuild. */
-async function releaseToRebuild(environment: Environment): Promise<number | null> {
-  const { rebuild, desired } = await environment.state();
-  if (rebuild === null || desired !== 'running') return null;
-  if ((await environment.store.active()) === null) return rebuild;
-  await environment.changeState({ rebuild: null });
-  return null;
-}
-
-async function shouldRun(environment: Environment): Promise<boolean> {
-  if ((await environment.store.active()) === null) return false;
-  return (await environment.state()).desired === 'running';
 }
 
 /** Sorts apps by their last line in the log or their last switch. */
