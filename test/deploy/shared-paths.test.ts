@@ -35,7 +35,7 @@ for (const paths of [
     await writeTree(tree, { 'sluice.json': { shared: paths } });
     await assert.rejects(loadAppSettings(topOf(tree)), {
       code: 'invalid_settings',
-      message: /lies in, another one/,
+      message: /not inside each other/,
     });
   });
 }
