@@ -201,7 +201,10 @@ test('several apps share a repository, each with a "root" of its own; an upload 
 test('a "root" that is wrong, or beside which something would be passed over, is told', async (t) => {
   const cases: [object, RegExp][] = [
     [{ 'sluice.json': { root: 'missing' } }, /"root" is "missing", but there is no such directory/],
-    [{ 'sluice.json': { root: '../up' } }, /root: expected a directory such as "server", or one for each app/],
+    [
+      { 'sluice.json': { root: '../up' } },
+      /root: expected a directory such as "server", or one for each app/,
+    ],
     [{ 'sluice.json': { root: 'app', workers: 2 } }, /"workers" beside it would be ignored/],
     [
       { 'sluice.json': { root: 'app' }, 'app/sluice.json': { branches: {} } },
