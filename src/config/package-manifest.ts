@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { AppError } from '../errors/app-error.ts';
-import { LeadsOut } from '../system/fs/read-file.ts';
+import { PointsOutside } from '../system/fs/read-file.ts';
 import { parseSettings, readJsonSettings } from './settings-file.ts';
 
 /** Texts by name. Ignores values of other types, such as a list used as a comment, as npm does. */
@@ -69,7 +69,7 @@ export async function readInstalledManifest(
 ): Promise<InstalledManifest | undefined> {
   const path = join(app, directory, 'package.json');
   const content = await readJsonSettings(path, path, app).catch((error: unknown) => {
-    if (!(error instanceof AppError && error.cause instanceof LeadsOut)) throw error;
+    if (!(error instanceof AppError && error.cause instanceof PointsOutside)) throw error;
   });
   return content === undefined ? undefined : parseSettings(installedSchema, content, path);
 }

@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { parseJson } from '../system/fs/files.ts';
-import { NoFile, openFile, readText } from '../system/fs/read-file.ts';
+import { NotAFile, openFile, readText } from '../system/fs/read-file.ts';
 import { counted, formatBytes } from '../system/text/format.ts';
 
 /** Limit of the size of a settings file. A build may write a huge file, which must not fill our memory. */
@@ -20,7 +20,7 @@ export async function readJsonSettings(path: string, name: string, within?: stri
     if (size > maxSettingsBytes) throw tooLarge(name, size);
     return parseJsonSettings(await readText(file), name);
   } catch (error) {
-    if (error instanceof NoFile) throw unreadable(name, error.message, error);
+    if (error instanceof NotAFile) throw unreadable(name, error.message, error);
     const code = systemCode(error);
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
     if (code === 'ELOOP' || code === 'EACCES') throw unreadable(name, `cannot be read: ${code}`, error);

@@ -105,7 +105,7 @@ test('bun, unknown package managers and unknown formats are rejected', async (t)
 test('A lockfile that is a directory or huge is rejected; a dangling link is ignored', async (t) => {
   await assert.rejects(detect(t, { 'package-lock.json/x': '' }), {
     code: 'unsupported_package_manager',
-    message: 'package-lock.json is no file',
+    message: 'package-lock.json is not a file',
   });
   const directory = await temporaryDirectory(t);
   await writeTree(directory, { 'package.json': {}, 'yarn.lock': '' });

@@ -298,11 +298,11 @@ test('an app cannot have the server read, write or remove what is not the app’
   for (const hook of ['preBuild', 'postBuild']) {
     assert.match(
       await fails({ [hook]: `ln -sf ${tokens} package.json` }),
-      /invalid_settings package.json is a link that leads out/,
+      /invalid_settings package.json is a link to a file outside/,
     );
     assert.match(
       await fails({ [hook]: 'rm package.json; mkfifo package.json' }),
-      /invalid_settings package.json is no file/,
+      /invalid_settings package.json is not a file/,
     );
     assert.match(
       await fails({ [hook]: 'chmod 0 package.json' }),

@@ -3,7 +3,7 @@ import type { Manifest } from '../../config/package-manifest.ts';
 import { AppError } from '../../errors/app-error.ts';
 import type { Notice } from '../../protocol/runner.ts';
 import { exists } from '../../system/fs/exists.ts';
-import { NoFile, openFile, readText } from '../../system/fs/read-file.ts';
+import { NotAFile, openFile, readText } from '../../system/fs/read-file.ts';
 import { formatBytes } from '../../system/text/format.ts';
 import { chooseVersion, type Family, type Manager } from './versions.ts';
 
@@ -108,7 +108,7 @@ async function readLockfile(directory: string, name: string): Promise<Lockfile> 
     if (size > maxLockfileBytes) throw unsupported(`${name} is ${formatBytes(size)}`, hint);
     return { name, content: await readText(file) };
   } catch (error) {
-    if (error instanceof NoFile) throw unsupported(`${name} ${error.message}`, hint);
+    if (error instanceof NotAFile) throw unsupported(`${name} ${error.message}`, hint);
     throw error;
   }
 }

@@ -6,7 +6,7 @@ import { readManifest } from '../../config/package-manifest.ts';
 import { hasCode } from '../../errors/app-error.ts';
 import type { Notice } from '../../protocol/runner.ts';
 import { exists } from '../../system/fs/exists.ts';
-import { NoFile, openFile, readText } from '../../system/fs/read-file.ts';
+import { NotAFile, openFile, readText } from '../../system/fs/read-file.ts';
 
 /** Files of version managers (nvm, fnm, nodenv) that name the Node.js of an app. */
 const versionFiles = ['.nvmrc', '.node-version'];
@@ -45,7 +45,7 @@ async function readVersionFile(directory: string, name: string): Promise<string>
     if ((await file.stat()).size > 1024) return '';
     return (await readText(file)).trim().split('\n', 1)[0]?.trim() ?? '';
   } catch (error) {
-    if (error instanceof NoFile || hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES')) return '';
+    if (error instanceof NotAFile || hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES')) return '';
     throw error;
   }
 }

@@ -4,24 +4,24 @@ import { sep } from 'node:path';
 import { systemCode } from '../../errors/app-error.ts';
 
 /** Error for a path that is not a file that may be read. The message says what it is instead. */
-export class NoFile extends Error {}
-export class LeadsOut extends NoFile {}
+export class NotAFile extends Error {}
+export class PointsOutside extends NotAFile {}
 
 /**
  * Opens a file that another user may replace meanwhile. Does not wait for a FIFO, and does not follow a link out of `within`: the
  * opened file is checked, not the path.
  * @param within directory of the file; without it, a link may point anywhere
- * @throws NoFile; system errors
+ * @throws NotAFile; system errors
  */
 export async function openFile(path: string, within?: string): Promise<FileHandle> {
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
     // A socket.
-    throw systemCode(error) === 'ENXIO' ? new NoFile('is no file') : error;
+    throw systemCode(error) === 'ENXIO' ? new NotAFile('is not a file') : error;
   });
   try {
-    if (!(await file.stat()).isFile()) throw new NoFile('is no file');
+    if (!(await file.stat()).isFile()) throw new NotAFile('is not a file');
     if (within !== undefined && !(await isInside(file, within)))
-      throw new LeadsOut('is a link that leads out of the app');
+      throw new PointsOutside('is a link to a file outside of the app');
     return file;
   } catch (error) {
     await file.close();

@@ -273,7 +273,7 @@ test('A package.json that is a directory, a loop or huge is rejected', async (t)
   const directory = await tree(t, { 'package.json/x': '', 'server.js': '' });
   const rejects = (directory: string, message: string) =>
     assert.rejects(checkStart(directory, appSettings()), { code: 'invalid_settings', message });
-  await rejects(directory, 'package.json is no file');
+  await rejects(directory, 'package.json is not a file');
   const looping = await tree(t, { 'server.js': '' });
   await symlink('package.json', join(looping, 'package.json'));
   await rejects(looping, 'package.json cannot be read: ELOOP');
