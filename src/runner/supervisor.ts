@@ -69,7 +69,7 @@ export class AppSupervisor {
       ...options,
       at: (path) => this.#at(path),
       ownWorkers: () => new Set(this.#workers().map(({ pid }) => pid)),
-      restart: () => void this.#active?.pool.replaceAll('is restarted, as "cronRestart" says'),
+      restart: () => void this.#active?.pool.replaceAll('is restarted because of "cronRestart"'),
     });
     this.#subscribers = [
       ({ step, next }) => switchSteps.publish({ key: this.key, generation: next.id, step }),

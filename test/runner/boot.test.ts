@@ -59,17 +59,19 @@ const broken: Record<string, { code: string; message: RegExp; settings?: object 
   },
 };
 
-for (const [how, { code, message, settings }] of Object.entries(broken)) {
-  test(`a release that fails by "${how}" is refused as ${code}, with the reason, and leaves nothing`, async (t) => {
-    const runner = await TestRunner.start(t);
-    await runner.release(runner.spec('plain.cjs'));
-    const spec = runner.spec('broken.cjs', settings, { HOW: how });
-    await assert.rejects(runner.boot(spec), { code, message });
-    assert.equal((await fetchText(runner.port)).body, '1');
-    const [status] = await runner.client.call('status', {});
-    assert.deepEqual(new Set(status?.workers.map(({ release }) => release)), new Set([1]));
-  });
-}
+test('a release that fails to start is refused with the reason, and leaves nothing', async (t) => {
+  const runner = await TestRunner.start(t);
+  await runner.release(runner.spec('plain.cjs'));
+  for (const [how, { code, message, settings }] of Object.entries(broken)) {
+    await t.test(`"${how}" fails as ${code}`, async () => {
+      const spec = runner.spec('broken.cjs', settings, { HOW: how });
+      await assert.rejects(runner.boot(spec), { code, message });
+      assert.equal((await fetchText(runner.port)).body, '1');
+      const [status] = await runner.client.call('status', {});
+      assert.deepEqual(new Set(status?.workers.map(({ release }) => release)), new Set([1]));
+    });
+  }
+});
 
 test('a net server that does not speak HTTP is healthy when it accepts a connection', async (t) => {
   const runner = await TestRunner.start(t);

@@ -3,10 +3,12 @@ import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { reportsWithin } from '../../src/runner/takeover/orphans.ts';
+import { ProcessRecords } from '../../src/runner/takeover/process-records.ts';
 import { ask, connectClients, nextText } from '../support/clients.ts';
 import { fetchText } from '../support/http.ts';
 import { Load, type LoadReport, orderViolations } from '../support/load.ts';
 import { movesConnections } from '../support/network.ts';
+import { untilClosed } from '../support/processes.ts';
 import { TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -21,7 +23,7 @@ for (const [step, active] of [
   ['open', '2'],
   ['opened', '2'],
 ] as const) {
-  test(`after a kill of the runner at "${step}" of a switch, idle connections stay open, and release ${active} answers`, async (t) => {
+  test(`after a kill of the runner at "${step}" of a switch, release ${active} answers, idle connections stay open, and the next runner takes over`, async (t) => {
     const runner = await TestRunner.start(t, {
       NODE_OPTIONS: `--import=${killer}`,
       KILL_AT: step,
@@ -34,6 +36,18 @@ for (const [step, active] of [
     });
     await untilAnsweredBy(active, runner);
     for (const client of clients) assert.equal(await ask(client), active);
+    for (let asked = 0; asked < 20; asked += 1) assert.equal((await fetchText(runner.port)).body, active);
+
+    const left = (await new ProcessRecords(runner.paths.processes).alive()).filter(
+      ({ kind }) => kind === 'worker',
+    );
+    assert.ok(left.length >= 2);
+    await runner.launch();
+    await runner.release(runner.spec('plain.cjs', {}, patient));
+    await untilAnsweredBy('3', runner);
+    for (const client of clients) assert.equal(await ask(client), '3');
+    await untilClosed(left.map(({ pid }) => pid));
+    for (let asked = 0; asked < 20; asked += 1) assert.equal((await fetchText(runner.port)).body, '3');
   });
 }
 

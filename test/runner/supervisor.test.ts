@@ -277,6 +277,7 @@ test('a new worker whose event loop stands still delays the switch by a second, 
   const { pauseMs } = await supervisor.switch(second);
   assert.ok(pauseMs < 5000, `${pauseMs} ms`);
   assert.equal(stuck.handle.state, 'opening');
+  stuck.isStuck = false;
   stuck.send({ type: 'opened' });
   await settled();
   assert.equal(stuck.handle.state, 'open');

@@ -1,5 +1,6 @@
-import { readFile, readlink } from 'node:fs/promises';
-import { listPids } from '../../src/system/process/processes.ts';
+import { readdir, readFile, readlink } from 'node:fs/promises';
+import { listPids, processStartTime } from '../../src/system/process/processes.ts';
+import { waitFor } from './wait.ts';
 
 /** Returns the pids of all running workers of a home, with or without a record. */
 export function workersOfHome(home: string): Promise<number[]> {
@@ -25,4 +26,16 @@ async function find(matches: (pid: number) => Promise<boolean>): Promise<number[
 /** Reads a file of a process; empty if the process is gone or belongs to another user. */
 function environmentOf(pid: number): Promise<string> {
   return readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '');
+}
+
+/** Waits until processes have closed all their descriptors. Some kernels reset the connections that wait on a closed port. */
+export async function untilClosed(pids: number[]): Promise<void> {
+  for (const pid of pids) await waitFor(() => hasClosed(pid), { what: `the end of process ${pid}` });
+}
+
+/** Returns true once all threads of a process have ended: only the last one closes the descriptors. */
+async function hasClosed(pid: number): Promise<boolean> {
+  if ((await processStartTime(pid)) !== undefined) return false;
+  const threads = await readdir(`/proc/${pid}/task`).catch(() => []);
+  return threads.length <= 1;
 }

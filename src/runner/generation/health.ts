@@ -10,7 +10,7 @@ const maxBody = 1024 * 1024;
 /** Time after which a `node:net` or `node:tls` server that has sent nothing counts as one that does not speak HTTP, in ms. */
 const longestSilence = 1000;
 
-interface HealthTarget {
+interface CheckedWorker {
   protocol: AppProtocol;
   /** private loopback port of the worker */
   port: number;
@@ -19,30 +19,30 @@ interface HealthTarget {
 export interface Health {
   /** a clause such as `answered 500 to GET /`; undefined if the worker is healthy */
   fault: string | undefined;
-  /** protocol of the target; `http` or `https` for a `node:net` or `node:tls` server that answers in HTTP */
+  /** protocol of the worker; `http` or `https` for a `node:net` or `node:tls` server that answers in HTTP */
   protocol: AppProtocol;
 }
 
 /** Checks the health of one worker once. @throws the reason of `signal` */
 export async function checkHealth(
-  target: HealthTarget,
+  worker: CheckedWorker,
   health: HealthSettings,
   signal: AbortSignal,
 ): Promise<Health> {
-  const { protocol } = target;
+  const { protocol } = worker;
   using deadline = new AttendedDeadline(health.timeout);
   const bounded = AbortSignal.any([signal, deadline.signal]);
   try {
     switch (protocol) {
       case 'tcp':
       case 'tls':
-        return await checkStream(target, health, bounded);
+        return await checkStream(worker, health, bounded);
       case 'http':
       case 'https':
-        return { protocol, fault: judge(await ask(target, health, bounded), health) };
+        return { protocol, fault: judge(await ask(worker, health, bounded), health) };
       case 'http2':
       case 'http2s':
-        return { protocol, fault: judge(await askHttp2(target, health, bounded), health) };
+        return { protocol, fault: judge(await askHttp2(worker, health, bounded), health) };
     }
   } catch (error) {
     if (signal.aborted) throw signal.reason;
@@ -91,7 +91,7 @@ async function readBody(stream: AsyncIterable<Buffer>, health: HealthSettings): 
  * a certain answer, the server must give that answer.
  */
 async function checkStream(
-  { protocol, port }: HealthTarget,
+  { protocol, port }: CheckedWorker,
   health: HealthSettings,
   signal: AbortSignal,
 ): Promise<Health> {
@@ -109,7 +109,7 @@ function isDefault({ path, headers, status, body }: HealthSettings): boolean {
 
 /** Returns true if the server answers in HTTP. @throws if it accepts no connection */
 async function answersHttp(
-  { protocol, port }: HealthTarget,
+  { protocol, port }: CheckedWorker,
   path: string,
   signal: AbortSignal,
 ): Promise<boolean> {
@@ -139,7 +139,7 @@ async function answersHttp(
 }
 
 async function ask(
-  { protocol, port }: HealthTarget,
+  { protocol, port }: CheckedWorker,
   health: HealthSettings,
   signal: AbortSignal,
 ): Promise<Answer> {
@@ -166,7 +166,7 @@ async function ask(
 }
 
 async function askHttp2(
-  { protocol, port }: HealthTarget,
+  { protocol, port }: CheckedWorker,
   health: HealthSettings,
   signal: AbortSignal,
 ): Promise<Answer> {

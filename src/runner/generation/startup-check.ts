@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { AppError } from '../../errors/app-error.ts';
 import type { GenerationSpec } from '../../protocol/runner.ts';
 import { AttendedDeadline, firstOf } from '../../system/concurrency/deadline.ts';
-import type { Exit } from '../exit.ts';
 import { checkHealth } from './health.ts';
 import type { StartupFailures } from './startup-failure.ts';
 import type { Ready, WorkerHandle } from './worker-handle.ts';
@@ -19,54 +19,29 @@ export async function waitUntilHealthy(
   signal: AbortSignal,
 ): Promise<void> {
   using deadline = new AttendedDeadline(spec.bootTimeout);
-  listens(await waitUntilReady(worker, failures, deadline.signal, signal));
-  await waitForHealthyAnswer(worker, spec, failures, deadline.signal, signal);
-}
-
-async function waitUntilReady(
-  worker: WorkerHandle,
-  failures: StartupFailures,
-  deadline: AbortSignal,
-  signal: AbortSignal,
-): Promise<Ready> {
-  const forked = worker.forked.then(() => 'forked' as const);
-  // Listed first, because the fork counts even if the worker listens at the same time.
-  const outcome = await firstOf<Ready | Exit | 'forked'>(
-    [forked, worker.ready, worker.exited],
-    [deadline, signal],
-  );
+  const failure = failureOf(worker, failures);
+  const outcome = await firstOf<Failure | Ready>([failure, worker.ready], [deadline.signal, signal]);
   if (outcome === signal) throw signal.reason;
-  if (outcome === deadline) throw await failures.neverListened(worker);
-  if (outcome === 'forked') throw await failures.forked(worker);
-  if ('type' in outcome) return outcome;
-  throw await failures.exited(worker, outcome as Exit);
-}
+  if (outcome === deadline.signal) throw await failures.neverListened(worker);
+  if (typeof outcome === 'function') throw await outcome();
+  listens(outcome as Ready);
 
-async function waitForHealthyAnswer(
-  worker: WorkerHandle,
-  { health }: GenerationSpec,
-  failures: StartupFailures,
-  deadline: AbortSignal,
-  signal: AbortSignal,
-): Promise<void> {
-  const gone = new AbortController();
-  void worker.exited.then((exit) => gone.abort(exit));
-  void worker.forked.then(() => gone.abort('forked'));
-  const either = AbortSignal.any([deadline, signal, gone.signal]);
+  const failed = new AbortController();
+  void failure.then((error) => failed.abort(error));
+  const stopped = AbortSignal.any([deadline.signal, signal, failed.signal]);
   let fault: string | undefined;
   for (;;) {
     try {
-      const checked = await checkHealth(worker.listening as Ready, health, either);
+      const checked = await checkHealth(worker.listening as Ready, spec.health, stopped);
       worker.protocol = checked.protocol;
       fault = checked.fault;
       if (fault === undefined) return;
-      await sleep(health.interval, undefined, { signal: either });
+      await sleep(spec.health.interval, undefined, { signal: stopped });
     } catch (error) {
-      if (gone.signal.reason === 'forked') throw await failures.forked(worker);
-      if (gone.signal.aborted) throw await failures.unsettled(worker, gone.signal.reason);
+      if (failed.signal.aborted) throw await failed.signal.reason();
       if (signal.aborted) throw signal.reason;
-      if (!deadline.aborted) throw error;
-      throw await failures.unhealthy(worker, fault ?? `did not answer GET ${health.path}`);
+      if (!deadline.signal.aborted) throw error;
+      throw await failures.unhealthy(worker, fault ?? `did not answer GET ${spec.health.path}`);
     }
   }
 }
@@ -82,21 +57,27 @@ export async function waitUntilSettled(
   failures: StartupFailures,
   signal: AbortSignal,
 ): Promise<void> {
-  const over = new AbortController();
+  const ended = new AbortController();
   try {
-    const settled = sleep(spec.settleTime, undefined, { signal: over.signal });
-    const deaths = workers.map(async (worker) => {
-      const exit = await worker.exited;
-      return () => failures.unsettled(worker, exit);
-    });
-    const forks = workers.map(async (worker) => {
-      await worker.forked;
-      return () => failures.forked(worker);
-    });
-    const outcome = await firstOf([...forks, ...deaths, settled], [signal]);
+    const settled = sleep(spec.settleTime, undefined, { signal: ended.signal });
+    const failed = workers.map((worker) => failureOf(worker, failures));
+    const outcome = await firstOf<Failure | undefined>([...failed, settled], [signal]);
     if (outcome === signal) throw signal.reason;
     if (typeof outcome === 'function') throw await outcome();
   } finally {
-    over.abort();
+    ended.abort();
   }
+}
+
+type Failure = () => Promise<AppError>;
+
+/** Waits until a worker exits or uses node:cluster. @returns a function that describes the failure */
+function failureOf(worker: WorkerHandle, failures: StartupFailures): Promise<Failure> {
+  return Promise.race([
+    worker.forked.then(() => () => failures.forked(worker)),
+    worker.exited.then((exit) => () => {
+      const hasListened = worker.listening !== undefined;
+      return hasListened ? failures.unsettled(worker, exit) : failures.exited(worker, exit);
+    }),
+  ]);
 }

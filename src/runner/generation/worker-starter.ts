@@ -123,8 +123,8 @@ export class WorkerStarter {
     if (listens !== port && listens !== codePort)
       this.#note({
         code: 'hardcoded_port',
-        message: `the app listens on ${listens} and not on PORT (${port}); it is reached on ${port} all the same`,
-        hint: `Use process.env.PORT in its listen(), or set "port": ${listens} in sluice.json to say that this is meant.`,
+        message: `the app listens on ${listens} and not on PORT (${port}); Sluice serves it on ${port} all the same`,
+        hint: `Use process.env.PORT in its listen(), or set "port": ${listens} in sluice.json to confirm that port.`,
       });
     if (onlyInterrupt)
       this.#note({

@@ -83,8 +83,8 @@ class Orphan {
 }
 
 /**
- * Orphans of all environments: they report here when their runner is gone, and are told here to retire. A signal would not do,
- * because the app's own handler would end the process at once.
+ * Orphans of all environments: they report here when their runner is gone, and get the message to retire. A signal would reach
+ * the app's own handler, which might end the process at once.
  */
 export class Orphans {
   readonly #orphans = new Set<Orphan>();
