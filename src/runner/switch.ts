@@ -4,6 +4,71 @@ import { type ActiveRelease, Commit } from './commit.ts';
 import type { Generation, RetiredWorker } from './generation/generation.ts';
 import type { Handoff } from './handoff.ts';
 
+/**
+ * Moves the traffic of an environment to a generation on standby. Once a client has an answer of the new generation, it gets
+ * no later answer of an older one.
+ *
+ * Runs one at a time for each environment. If the runner dies, each worker finds out from the committed file whether its own
+ * generation is active: see docs/internals/takeover.md.
+ * @param next undefined if the generation has been discarded
+ * @throws AppError `switch_failed`; the old generation then has the traffic as before
+ */
+export async function switchTraffic(
+  environment: SwitchedEnvironment,
+  next: Generation | undefined,
+): Promise<SwitchResult> {
+  const { active: old, orphans } = environment;
+
+  // Prepare. The files of the commit are written now, so that the pause below contains no wait for the disk.
+  if (!next?.pool.isComplete) throw workerDied();
+  if (old === undefined) await orphans.gather();
+  const commit = await prepareCommit(environment, next);
+  const emit = (step: 'retire' | 'commit' | 'open' | 'wait' | 'opened') =>
+    environment.emit({ step, next, old });
+
+  // Retire. From now on no worker accepts, and new connections wait in the kernel. Old workers read on from requests that have
+  // begun, such as a half-sent POST, and answer them.
+  const start = performance.now();
+  emit('retire');
+  const retired = (await old?.retire()) ?? [];
+
+  // Commit. The rename of one file is the point of no return. If it fails, the old workers open again.
+  emit('commit');
+  let linkError: unknown;
+  try {
+    linkError = commit.apply();
+  } catch (error) {
+    await old?.open();
+    commit.discard();
+    throw notWritten(error);
+  }
+
+  // Open. Orphans have a socket of their own. If they closed it first, clients would be refused; if the new workers
+  // answered first, an old answer could follow a new one. So the new workers accept, but read nothing until the orphans retire.
+  emit('open');
+  environment.activate(next);
+  const wait = orphans.serving();
+  await next.open({ wait });
+  const pauseMs = performance.now() - start;
+
+  // Hand off. Retired workers and orphans pass their idle connections to the new workers.
+  old?.handOff();
+  if (wait) emit('wait');
+  await orphans.retire(environment.handoff());
+  if (wait) next.pool.serve();
+  emit('opened');
+
+  // Drain. Old workers finish their requests, for up to `drainTimeout`, and end. After that, a low-memory switch starts the
+  // workers that it has left out.
+  const drained = old && environment.drain(old, next.spec.maxDraining);
+  void Promise.resolve(drained).then(() => next.pool.fillReserved());
+
+  environment.emit({ step: 'live', next, old, retired });
+  if (linkError !== undefined) environment.emit({ step: 'unlinked', next, old, error: linkError });
+  await commit.sync().catch((error: unknown) => environment.emit({ step: 'unsynced', next, old, error }));
+  return { generation: next.id, pauseMs };
+}
+
 /** Parts of an environment that a switch uses. The app supervisor has them. */
 export interface SwitchedEnvironment {
   /** generation that has the traffic; undefined before the first switch of this runner, and after a stop */
@@ -39,69 +104,6 @@ export type SwitchEvent = { next: Generation; old: Generation | undefined } & (
   /** the switch is made, but the link `current` was not replaced, or the disk did not confirm the commit */
   | { step: 'unlinked' | 'unsynced'; error: unknown }
 );
-
-/**
- * Moves the traffic of an environment to a generation on standby. Once a client has an answer of the new generation, it gets
- * no later answer of an older one.
- *
- * Runs one at a time for each environment. If the runner dies, each worker finds out from the committed file whether its own
- * generation is active: see "When the runner dies" in docs/architecture.md.
- * @param next undefined if the generation has been discarded
- * @throws AppError `switch_failed`; the old generation then has the traffic as before
- */
-export async function switchTraffic(
-  environment: SwitchedEnvironment,
-  next: Generation | undefined,
-): Promise<SwitchResult> {
-  const { active: old, orphans } = environment;
-
-  // Prepare. The files of the commit are written now, so that the pause below contains no wait for the disk.
-  if (!next?.pool.isComplete) throw workerDied();
-  if (old === undefined) await orphans.gather();
-  const commit = await prepareCommit(environment, next);
-  const emit = (step: 'retire' | 'commit' | 'open' | 'wait' | 'opened') =>
-    environment.emit({ step, next, old });
-
-  // Retire. From now on no worker accepts; connections wait in the kernel, and requests in flight continue.
-  const start = performance.now();
-  emit('retire');
-  const retired = (await old?.retire()) ?? [];
-
-  // Commit. The rename of one file is the point of no return. If it fails, the old workers open again.
-  emit('commit');
-  let linkError: unknown;
-  try {
-    linkError = commit.apply();
-  } catch (error) {
-    await old?.open();
-    commit.discard();
-    throw notWritten(error);
-  }
-
-  // Open. Orphans have a socket of their own. If they closed it first, clients would be refused; if the new workers
-  // answered first, an old answer could follow a new one. So the new workers accept, but read nothing until the orphans retire.
-  emit('open');
-  environment.activate(next);
-  const wait = orphans.serving();
-  await next.open({ wait });
-  const pauseMs = performance.now() - start;
-
-  // Hand off. Retired workers and orphans pass their idle connections to the new workers.
-  old?.handOff();
-  if (wait) emit('wait');
-  await orphans.retire(environment.handoff());
-  if (wait) next.pool.serve();
-  emit('opened');
-
-  // Drain. Old workers finish their requests, and end. A low-memory switch starts its other workers after that.
-  const drained = old && environment.drain(old, next.spec.maxDraining);
-  void Promise.resolve(drained).then(() => next.pool.fillReserved());
-
-  environment.emit({ step: 'live', next, old, retired });
-  if (linkError !== undefined) environment.emit({ step: 'unlinked', next, old, error: linkError });
-  await commit.sync().catch((error: unknown) => environment.emit({ step: 'unsynced', next, old, error }));
-  return { generation: next.id, pauseMs };
-}
 
 async function prepareCommit(environment: SwitchedEnvironment, { id, spec }: Generation): Promise<Commit> {
   const active: ActiveRelease = {

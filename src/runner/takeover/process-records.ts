@@ -57,7 +57,9 @@ export class ProcessRecords {
     const record: ProcessRecord = { kind, key, pid, startTime, ...more };
     if (startTime === undefined && process.platform === 'linux') return;
     try {
-      this.#write(record);
+      // The directory may have been removed.
+      this.#makeDirectory();
+      writeFileSync(this.#path(pid), JSON.stringify(record), { mode: 0o600 });
     } catch (error) {
       this.remove(pid);
       throw error;
@@ -78,18 +80,6 @@ export class ProcessRecords {
     } catch (error) {
       this.#remove(temporary);
       this.#log(`the retirement of process ${pid} was not recorded: ${(error as Error).message}`);
-    }
-  }
-
-  #write(record: ProcessRecord): void {
-    const write = () => writeFileSync(this.#path(record.pid), JSON.stringify(record), { mode: 0o600 });
-    try {
-      write();
-    } catch (error) {
-      // The directory may have been removed.
-      if (systemCode(error) !== 'ENOENT') throw error;
-      this.#makeDirectory();
-      write();
     }
   }
 
