@@ -6,32 +6,32 @@ import { statOf } from '../system/process/processes.ts';
 const atPageSize = 6n;
 const atClockTicks = 17n;
 
-/** Over how long the share of the processor is taken at least, in s: the kernel counts in hundredths. */
+/** Shortest time over which the share of the processor is computed, in s: the kernel counts in hundredths. */
 const cpuWindow = 0.9;
 
 const machine = readMachine();
 
-/** Looks at one process from time to time, in /proc; elsewhere than on Linux it sees nothing. */
+/** Usage of one process, read from /proc. Without /proc there are no figures. */
 export class ProcessFigures implements Figures {
   readonly #pid: number;
   #last: { ticks: number; at: number } | undefined;
-  #lookedAt = Number.NEGATIVE_INFINITY;
+  #readAt = Number.NEGATIVE_INFINITY;
   memoryBytes: number | null = null;
-  /** since the last look */
+  /** share since the last read */
   cpuPercent: number | null = null;
 
   constructor(pid: number) {
     this.#pid = pid;
   }
 
-  /** How long ago it was looked at, in ms. */
+  /** Time since the last read, in ms. */
   age(now: number): number {
-    return now - this.#lookedAt;
+    return now - this.#readAt;
   }
 
-  /** @param now in ms, from a clock that only goes forward */
+  /** Reads the usage. @param now in ms, from a clock that only goes forward */
   read(now = performance.now()): void {
-    this.#lookedAt = now;
+    this.#readAt = now;
     const fields = machine && statFields(this.#pid);
     if (!machine || fields === undefined) return;
     // proc(5), /proc/PID/stat: utime and stime are fields 14 and 15, rss field 24; the list begins with field 3.
@@ -50,7 +50,7 @@ function statFields(pid: number): string[] | undefined {
   try {
     return statOf(pid);
   } catch {
-    // It has ended; its exit is heard of elsewhere.
+    // The process has ended. The `exit` event is handled elsewhere.
     return undefined;
   }
 }

@@ -14,12 +14,12 @@ const net = require('node:net');
  */
 
 /**
- * Accepts connections on behalf of a server, which cannot tell them from its own. Node.js looks up the server a
- * connection is for under a symbol on the listening handle: pointed at the app's server, all that follows (its
- * options, its limits, its count of connections, its events) is Node's own doing, at no cost to a connection.
+ * Accepts connections on behalf of a server, which cannot distinguish them from its own. Node.js looks up the server of a
+ * connection under a symbol on the listening handle. Here the symbol refers to the app's server. So Node.js itself applies the
+ * options, limits, count and events of that server, at no cost to a connection.
  *
  * @param {any} server listens on its private handle
- * @param {any} handle bound, and closed if it cannot listen
+ * @param {any} handle bound handle; it is closed if it cannot listen
  * @param {number} backlog length of the kernel's queue, 0 for Node's default
  * @returns {Acceptor | number} an error number if the handle cannot listen
  */
@@ -33,7 +33,7 @@ function acceptFor(server, handle, backlog) {
   handle.onconnection = own.onconnection;
   handle[ownerSymbol(own, server)] = server;
   if (server._unref) handle.unref();
-  // An app that closes its server means its port, not the private one.
+  // An app that closes its server wants to close its port, not the private one.
   const closeOwn = own.close;
   own.close = function closeWithAcceptor(/** @type {unknown} */ callback) {
     handle.close();
@@ -62,7 +62,7 @@ function acceptFor(server, handle, backlog) {
 }
 
 /**
- * Returns a function that tells if connections wait for a handle. For a TCP port the kernel reports the number. For a unix
+ * Returns a function that returns true if connections wait for a handle. For a TCP port the kernel reports the number. For a unix
  * socket it does not, but Node.js accepts at least one waiting connection in each turn of the event loop.
  * @param {any} handle
  * @returns {() => boolean}
@@ -95,7 +95,7 @@ function ownerSymbol(handle, owner) {
 }
 
 /**
- * A connection that another process accepted, made one of the server's own: counted until it closes.
+ * Gives a connection that another process has accepted to a server, which counts it until it closes.
  * @param {any} server
  * @param {any} handle
  */
@@ -123,8 +123,8 @@ function adopt(server, handle) {
 }
 
 /**
- * To Node this is a connection that has yet to send its first request: it would stay for `headersTimeout` and be
- * answered 408 then. It is between two requests, and may stay as long as any other that is.
+ * Gives an adopted connection the timeout of a connection between two requests. Node.js takes it for a new connection: it would
+ * answer 408 after `headersTimeout`.
  * @param {any} server
  * @param {any} socket
  */

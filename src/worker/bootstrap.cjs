@@ -1,12 +1,12 @@
 'use strict';
 
 /**
- * What runs in a worker before the app: see docs/architecture.md, "The gate". Loaded by `--require` into the app's own
- * Node.js, from version 18.12 on; it needs nothing but Node and must cost next to nothing.
+ * Runs in a worker before the app: see docs/architecture.md, "The gate". `--require` loads this file into the app's own Node.js,
+ * from version 18.12 on. It depends on Node.js alone, and must load within milliseconds.
  *
- * `--require` is inherited by the app's worker threads and by its `fork()`: only the process that the runner started
- * has the variable, and only until here. Each thread starts later, that of a module loader too; to load
- * node:worker_threads for `isMainThread` would cost a tenth of the bootstrap.
+ * Worker threads and forks of the app inherit `--require`. Only the process that the runner has started has the variable, and
+ * only until here: every thread starts later, even that of a module loader. Loading node:worker_threads for `isMainThread` would
+ * take a tenth of the time of the bootstrap.
  */
 
 const given = process.env['SLUICE_WORKER'];

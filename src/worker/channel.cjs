@@ -32,8 +32,7 @@ module.exports = function openChannel(fd, on) {
     for (const line of lines) on.message(JSON.parse(line));
   };
   socket.on('data', receive);
-  // Node.js destroys a socket whose write fails, with all that is still unread: the runner may have told a worker
-  // to open, and died right after.
+  // Node.js destroys a socket whose write fails, with all unread data: the runner may have sent `open` and died right after.
   const { destroy } = socket;
   socket.destroy = function destroyOnceRead(error) {
     if (!this.destroyed) receive(readRest(fd));

@@ -9,24 +9,24 @@ const { endSession } = require('./end-session.cjs');
 /** @import { Patience } from './end-session.cjs' */
 
 /**
- * The connections of an http server that are between two requests, or have not sent a byte yet. The server knows them
- * exactly, and tells by closing them: a `destroy` of our own, there for the moment, turns that into a list. So nothing
- * needs to be noted of a connection while it lives.
+ * Returns the connections of an http server that are between two requests, or have not sent a byte yet. Only the server knows
+ * them, and its one call about them closes them. For that moment a `destroy` of our own makes a list instead. So no record of a
+ * connection is needed while it lives.
  * @param {any} server
  * @returns {Socket[]}
  */
 function idleConnections(server) {
   const betweenRequests = listInstead(() => server.closeIdleConnections());
   const untouched = allConnections(server).filter((socket) => socket.bytesRead === 0);
-  // A response may have been ended and still be on its way out: what the server goes by is early.
+  // A response that has ended may still be on its way out: the server already counts its connection as idle.
   return [...new Set([...betweenRequests, ...untouched])].filter(
     (socket) => !socket.destroyed && !socket._httpMessage && socket.writableLength === 0,
   );
 }
 
 /**
- * Those of them that another process can go on with. What an app has fed into its server by `emit('connection')`, and
- * is TLS or no socket at all, cannot leave.
+ * Returns the idle connections that can move to another process: not TLS connections and other streams, which an app may pass to
+ * its server by `emit('connection')`.
  * @param {any} server
  * @returns {Socket[]}
  */
@@ -37,7 +37,8 @@ function movableConnections(server) {
 }
 
 /**
- * @param {any} server of any kind; only those of HTTP/1 know their connections
+ * Returns all connections of a server; none if the server does not speak HTTP/1.
+ * @param {any} server
  * @returns {any[]}
  */
 function allConnections(server) {
@@ -45,8 +46,9 @@ function allConnections(server) {
 }
 
 /**
+ * Runs a call that destroys sockets, and returns these sockets instead.
  * @param {() => void} closeThem
- * @returns {any[]} the sockets that would have been destroyed
+ * @returns {any[]}
  */
 function listInstead(closeThem) {
   /** @type {any[]} */
@@ -59,7 +61,7 @@ function listInstead(closeThem) {
   try {
     closeThem();
   } finally {
-    // With the own property gone, the inherited one shows again.
+    // `destroy` is inherited.
     if (own === undefined) Reflect.deleteProperty(net.Socket.prototype, 'destroy');
     else Object.defineProperty(net.Socket.prototype, 'destroy', own);
   }
@@ -67,14 +69,14 @@ function listInstead(closeThem) {
 }
 
 /**
- * Tells each time the last connection of a server has closed, and at once where there is none. Node asks its server
- * after every close whether it was the last.
+ * Calls a listener each time the last connection of a server has closed, and at once if there is none. Node.js calls this method
+ * of the server after each close.
  * @param {any} server
  * @param {() => void} listener
- * @returns {() => void} ends it
+ * @returns {() => void} removes the listener
  */
 function whenEmpty(server, listener) {
-  server._emitCloseIfDrained = function tellWhenEmpty() {
+  server._emitCloseIfDrained = function checkAfterClose() {
     if (this._connections === 0) listener();
     /** @type {any} */ (net.Server.prototype)._emitCloseIfDrained.call(this);
   };
@@ -83,47 +85,47 @@ function whenEmpty(server, listener) {
 }
 
 /**
- * Finds connections of an http server as they become idle, from now on; done while retiring only, so that a request
- * costs nothing before.
+ * Calls `found` when connections of an http server have become idle. Used by retired workers only, so that requests cost nothing
+ * before.
  * @param {Server} server
  * @param {() => void} found
- * @returns {() => void} ends it
+ * @returns {() => void} stops it
  */
 function watchForIdle(server, found) {
   let due = false;
-  const look = () => {
+  const check = () => {
     due = false;
     found();
   };
-  // The connection counts as idle once Node has done its own part after the event, and before anything more is read.
-  const lookSoon = () => {
-    if (!due) process.nextTick(look);
+  // The connection is idle once Node.js has handled the event. Nothing more is read before the next tick.
+  const checkSoon = () => {
+    if (!due) process.nextTick(check);
     due = true;
   };
-  // Many a request is answered before its body is there, a refused upload above all: it is over when that is too.
+  // An app may answer before it has read the body, for example to refuse an upload. The request ends with its body.
   for (const { _httpMessage: response, parser } of allConnections(server)) {
-    if (!response && parser?.incoming?.complete === false) parser.incoming.once('end', lookSoon);
+    if (!response && parser?.incoming?.complete === false) parser.incoming.once('end', checkSoon);
   }
   return subscribe('http.server.response.finish', server, ({ request }) => {
-    if (request.complete) lookSoon();
-    else request.once('end', lookSoon);
+    if (request.complete) checkSoon();
+    else request.once('end', checkSoon);
   });
 }
 
 /**
- * Ends what cannot move to another process the way HTTP foresees: with the next response of a kept-alive connection,
- * and for HTTP/2 with GOAWAY after the next request. An idle connection is never closed under a client that may be writing.
+ * Ends connections that cannot move to another process: HTTP/1 connections with the next response, and HTTP/2 sessions with a GOAWAY
+ * after the next request. An idle connection stays open, since the client may be writing.
  * @param {Server} server
  * @param {Set<ServerHttp2Session>} sessions of HTTP/2
  * @param {Patience} patience for the next request of a session
- * @returns {() => void} ends it
+ * @returns {() => void} stops it
  */
 function announceClose(server, sessions, patience) {
   const unsubscribe = subscribe('http.server.request.start', server, ({ response }) => {
     response.shouldKeepAlive = false;
   });
   const callOffs = [...sessions].map((session) => endSession(session, patience));
-  // Responses that are under way can say it too, as long as their headers are not sent.
+  // Responses in flight can announce the close too, unless their headers are sent.
   for (const { _httpMessage: response } of allConnections(server)) {
     if (response && !response.headersSent) response.shouldKeepAlive = false;
   }

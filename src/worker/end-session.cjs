@@ -55,19 +55,19 @@ function endSession(session, requestPatience) {
  * @param {ServerHttp2Session} session
  * @param {any} handle of its socket
  * @param {number} patience
- * @param {() => boolean} isOver
+ * @param {() => boolean} isEnded
  */
-async function end(session, handle, patience, isOver) {
-  const isQuiet = await quietInstant(session, handle, patience, isOver);
+async function end(session, handle, patience, isEnded) {
+  const isQuiet = await quietInstant(session, handle, patience, isEnded);
   if (!isPlain(handle)) {
     const close = () => {
-      if (!isOver()) session.close();
+      if (!isEnded()) session.close();
     };
     // If a client sends one request at a time, no other request is on its way while this one has no answer.
     return isQuiet ? close() : nextRequest(session, patience, close);
   }
-  while (!isOver()) {
-    if (sayEndIsNear(session, handle)) {
+  while (!isEnded()) {
+    if (announceEnd(session, handle)) {
       if (await ping(session)) await ping(session);
       return session.close();
     }
@@ -104,10 +104,10 @@ function nextRequest(session, patience, then = () => undefined) {
  * @param {ServerHttp2Session} session
  * @param {any} handle of its socket
  * @param {number} patience
- * @param {() => boolean} isOver
+ * @param {() => boolean} isEnded
  * @returns {Promise<boolean>} false if this did not happen in time
  */
-async function quietInstant(session, handle, patience, isOver) {
+async function quietInstant(session, handle, patience, isEnded) {
   let latest = Number.POSITIVE_INFINITY;
   const request = nextRequest(session, patience, () => {
     latest = performance.now() + quietPatience[session.encrypted ? 'encrypted' : 'plain'];
@@ -116,7 +116,7 @@ async function quietInstant(session, handle, patience, isOver) {
   // Without a first GOAWAY, the session must process requests that arrive in one go with others before its end.
   const settled = () => (isPlain(handle) ? undefined : new Promise((resolve) => setImmediate(resolve)));
   let before = Number.NaN;
-  while ((await ping(session)) && !isOver()) {
+  while ((await ping(session)) && !isEnded()) {
     await settled();
     const written = handle.bytesWritten;
     const isQuiet = written - before === pingSize;
@@ -126,7 +126,7 @@ async function quietInstant(session, handle, patience, isOver) {
       if (performance.now() > latest) return false;
       continue;
     }
-    // As long as nothing is written, another ping would say nothing new.
+    // As long as nothing is written, another ping would show nothing new.
     do await Promise.race([request, pause()]);
     while (isWaiting() && isQuiet && handle.bytesWritten === written);
     await settled();
@@ -151,15 +151,15 @@ function ping(session) {
 }
 
 /**
- * Node.js cannot say that the end is near: after a GOAWAY of its own it ignores new streams, whatever number is in it.
- * So the frame goes past the session to its socket, between two writes, each of which is of whole frames. The session
- * must have written its settings before, which an answer to a ping shows. The write is synchronous: Node.js aborts when
- * the session is told of the end of a write that it has not begun.
+ * Writes the first GOAWAY. Node.js cannot send it: after a GOAWAY of its own it ignores new streams, whatever number is in it.
+ * So the frame goes directly to the socket, between two writes of the session, each of which has whole frames. The session
+ * must have written its settings before, which an answer to a ping shows. The write is synchronous: Node.js aborts if the session
+ * gets the end of a write that it has not begun.
  * @param {ServerHttp2Session} session
  * @param {any} handle of its socket, without TLS
  * @returns {boolean} false if the socket accepts no more bytes at present
  */
-function sayEndIsNear(session, handle) {
+function announceEnd(session, handle) {
   if (handle.writeQueueSize > 0) return false;
   try {
     // A part of the frame makes the session useless.

@@ -19,7 +19,7 @@ const message = '0\n';
  * @property {(() => void) | undefined} failed called if that is impossible; without `failed`, the worker tries for ever
  */
 
-/** The end of a handoff that connections are put into. */
+/** End of a handoff that connections are put into. */
 class Giver {
   /** @type {Given[]} the first one is being written */
   #waiting = [];

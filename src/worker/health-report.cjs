@@ -56,8 +56,8 @@ function watchMemory(limit, { server, exceeded, excessive }) {
 }
 
 /**
- * Says now and then that the event loop turns, by how much it was late, and what the server is at: counted then and
- * not when a request comes.
+ * Sends heartbeats with the delay of the event loop, and with the connections and requests of the server. They are counted for each
+ * heartbeat, so that requests cost nothing.
  * @param {number} interval in ms
  * @param {() => Server | undefined} server
  * @param {(message: FromWorker) => void} post

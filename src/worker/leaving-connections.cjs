@@ -4,8 +4,8 @@
 /** @typedef {{ give(given: Given): void }} Giver */
 
 /**
- * Connections that leave a retired worker. From the instant one is given to it nothing is read from it any more: what
- * the client sends waits in the kernel for the next owner.
+ * Connections that leave a retired worker. The worker reads nothing from them any more: data of the client waits in the kernel for
+ * the next owner.
  */
 class LeavingConnections {
   /** @type {any[]} */
@@ -22,7 +22,7 @@ class LeavingConnections {
     this.#stays = stays;
   }
 
-  /** @param {any[]} sockets idle connections of an http server; those it has already are left alone */
+  /** @param {any[]} sockets idle connections of an http server; known ones are ignored */
   add(sockets) {
     if (!this.#leave) return;
     for (const socket of sockets) {

@@ -19,7 +19,7 @@ const net = require('node:net');
  * @property {(bits: number) => number} [chmod] for `readableAll` and `writableAll`
  */
 
-/** How long the app may go on opening ports until the best one so far is taken for its own, in ms. */
+/** Time without a new `listen` after which the best port so far becomes the app's own, in ms. */
 const settleTime = 1000;
 
 /** UV_TCP_REUSEPORT. Node.js before 22.12 ignores the flag. */
@@ -41,7 +41,7 @@ const calls = new WeakMap();
 
 /**
  * Intercepts the app's `listen`. For each TCP port the server gets a private handle, and the app believes that it
- * listens on the port. One of the calls is *the app's*: the one for PORT, else for the configured port, else the first
+ * listens on the port. One of the calls is the app's own: the one for PORT, else for the configured port, else the first
  * HTTP server, else the first of all. Its private handle listens on loopback, where the runner checks this one worker, and
  * its connections come from the gate. All other ports open with the gate too; clients cannot connect to them before.
  * Ports that the system chooses (`listen(0)`) are not intercepted: only the app knows them.
@@ -269,8 +269,7 @@ function privatePort(server) {
 }
 
 /**
- * What a server speaks. Told by what it can do, not by its class: asking for the classes would load http, tls and
- * http2 into apps that use none of them.
+ * Returns the protocol of a server, by its methods: its class would load http, tls and http2 into apps that use none of them.
  * @param {Server} server
  * @returns {AppProtocol}
  */

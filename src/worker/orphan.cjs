@@ -7,7 +7,7 @@ const { ipc } = require('./handoff.cjs');
 /** @import { FromOrphan, ToOrphan } from '../protocol/worker.ts' */
 /** @typedef {InstanceType<typeof import('./worker.cjs').Worker>} Worker */
 
-/** How often a worker without a runner looks for the next one, in ms. */
+/** Interval between two attempts of a worker without a runner to connect to the next one, in ms. */
 const retryInterval = 200;
 /**
  * Time during which an orphan keeps serving after it has read that another generation is active, in ms. That generation opens
@@ -21,15 +21,15 @@ const openPatience = 300;
 const servePatience = 1000;
 /** Number of times that an orphan asks for a handoff of which an end is missing. A runner answers twice a second. */
 const mostAsked = 15;
-/** A round of the event loop that takes less had nothing to do; in ms. One that does nothing takes a tenth of it. */
+/** Time of a round of the event loop below which it had nothing to do, in ms. An idle round takes a tenth of that. */
 const quietRound = 0.1;
-/** How long such a round is waited for, in ms: under full load there may be none. */
+/** Longest wait for an idle round, in ms: under full load there may be none. */
 const quietPatience = 200;
 
 /**
- * The life of a worker whose runner is gone. No gate may stay shut, and no request may be answered by an old release
- * once a newer one has answered. The `generation` file decides: a runner replaces it before it opens a new generation,
- * and a runner that is gone replaces it no more.
+ * Starts the life of a worker whose runner is gone. No gate may stay shut, and no old release may answer a request
+ * once a newer one has answered. The `generation` file decides. A runner replaces the file before it opens a new generation, and a
+ * runner that is gone cannot replace it.
  *
  * - The file names this generation: the worker opens, or stays open. It reports to the next runner, which retires the worker
  *   when a fresh generation is ready. That runner may die before, or not know the worker: while the worker has no connection
@@ -74,8 +74,8 @@ class Orphan {
     this.#report();
   }
 
-  /** Retires when another generation has become the active one. */
-  #look() {
+  /** Retires if another generation has become the active one. */
+  #check() {
     if (this.#shut !== undefined || activeFor(this.#worker) === 'own') return;
     setTimeout(() => void this.#leave(), openPatience).unref();
   }
@@ -107,7 +107,7 @@ class Orphan {
     const worker = this.#worker;
     const { version, key, generation, release, orphanSocket, secret } = worker.boot;
     const again = () => {
-      this.#look();
+      this.#check();
       setTimeout(() => this.#report(), retryInterval).unref();
     };
     connectToRunner(worker, orphanSocket, {
@@ -163,7 +163,7 @@ function activeFor({ boot }) {
     if (generation === boot.generation) return 'own';
     return handoff === boot.handoffId ? 'sibling' : 'other';
   } catch (error) {
-    // No file: nothing was ever active, so neither is this one. A file that cannot be read must not shut a gate.
+    // Without the file, no generation was ever active. An unreadable file must not shut a gate.
     return /** @type {NodeJS.ErrnoException} */ (error).code === 'ENOENT' ? 'none' : 'own';
   }
 }
@@ -235,8 +235,8 @@ function connectToRunner({ Pipe }, path, on) {
 let isEnding = false;
 
 /**
- * Accepts no new requests, and ends this process once it is drained. A process that signals itself cannot hit another one; a
- * runner with an old pid might.
+ * Accepts no new requests, and ends this process once it is drained. The process signals itself: a runner with an old pid might hit
+ * another process.
  * @param {Worker} worker
  * @param {() => void} retired called when the worker accepts no new requests: the destination of its connections is needed now
  */
@@ -285,8 +285,8 @@ function log(what) {
 }
 
 /**
- * Connections that wait in the kernel are reset with the last socket that listens. So all are accepted first, until a
- * whole round of the event loop has had nothing to do; right after that `then` runs.
+ * Accepts all connections that wait in the kernel, which would reset them with the last listening socket. Calls `then` right after
+ * the first round of the event loop that had nothing to do.
  * @param {Pick<Worker, 'handoffs'>} worker
  * @param {() => void} then
  */
@@ -300,7 +300,7 @@ function whenQuiet(worker, then) {
       else round();
     });
   };
-  // The first one may begin in the middle of a round.
+  // The first round must be a whole one.
   setImmediate(round);
 }
 

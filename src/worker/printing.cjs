@@ -1,21 +1,21 @@
 'use strict';
 
 /**
- * What becomes of what a process prints while its pipe is full, because the disk does not keep up or nobody reads.
- * Node.js itself would let it pile up in memory, and lose it at `process.exit()`.
+ * Limits the output that a process prints while its pipe is full, because the disk is slow or there is no reader. Node.js itself
+ * would collect the output in memory, and lose it at `process.exit()`.
  *
- * A `--require` of its own for processes that have no gate; it also handles their stop signal. Like the bootstrap it is inherited by worker threads and by
- * `fork()`: only the process that the runner started has the variable, and only until here.
+ * Background processes load this file by `--require`; it also handles their stop signal. Worker threads and forks inherit
+ * `--require`: only the process that the runner has started has the variable, and only until here.
  */
 
-/** How much may wait in memory where lines are dropped rather than waited for, in bytes. */
+/** Limit of the output that waits in memory with the overflow `drop`, in bytes. */
 const mayWait = 1024 * 1024;
 
 /** @param {'wait' | 'drop'} overflow */
 function limitPrinting(overflow) {
   for (const name of /** @type {const} */ (['stdout', 'stderr'])) {
     const lazy = /** @type {PropertyDescriptor} */ (Object.getOwnPropertyDescriptor(process, name));
-    // Made when it is first asked for: an app that prints nothing need not wait for it to load.
+    // The stream is made at its first use, so that an app that prints nothing does not load it.
     Object.defineProperty(process, name, {
       ...lazy,
       get() {
@@ -30,8 +30,7 @@ function limitPrinting(overflow) {
 }
 
 /**
- * Before each write: a child of the app's that has the same stdout, and is itself a Node.js, makes it non-blocking for
- * all that share it.
+ * Makes the stream blocking before each write. A child with Node.js that shares stdout makes it non-blocking for all processes.
  * @param {any} stream
  */
 function waitWhenFull(stream) {
@@ -47,7 +46,7 @@ function waitWhenFull(stream) {
 function dropWhenFull(stream) {
   const { write } = stream;
   let dropped = 0;
-  const tell = () => {
+  const report = () => {
     if (dropped === 0) return;
     const text = `sluice: ${dropped} writes were dropped: they came faster than they could be kept\n`;
     dropped = 0;
@@ -55,13 +54,13 @@ function dropWhenFull(stream) {
   };
   stream.write = function writeOrDrop(/** @type {any[]} */ ...args) {
     if (stream.writableLength > mayWait) {
-      if (dropped === 0) stream.once('drain', tell);
+      if (dropped === 0) stream.once('drain', report);
       dropped += 1;
       const callback = args.findLast((argument) => typeof argument === 'function');
       if (callback !== undefined) process.nextTick(callback);
       return false;
     }
-    tell();
+    report();
     return write.apply(stream, /** @type {any} */ (args));
   };
 }

@@ -4,7 +4,7 @@ const { writeSync } = require('node:fs');
 
 /**
  * Turns SIGTERM into SIGINT for an app that handles SIGINT but not SIGTERM, as the documentation of PM2 teaches. Otherwise the
- * app's shutdown code would never run. Senders of SIGTERM need not know, not even a worker that ends itself.
+ * app's shutdown code would never run. All processes can send SIGTERM, also the worker itself.
  */
 function translateStopSignal() {
   const translate = () => {
@@ -13,7 +13,7 @@ function translateStopSignal() {
   };
   let isThere = false;
   // Also called when our own listener is added or removed.
-  const look = () => {
+  const check = () => {
     const isWanted =
       process.listenerCount('SIGINT') > 0 && process.listenerCount('SIGTERM') === (isThere ? 1 : 0);
     if (isWanted === isThere) return;
@@ -23,12 +23,12 @@ function translateStopSignal() {
   };
   /** @param {string | symbol} name */
   const changed = (name) => {
-    if (name === 'SIGINT' || name === 'SIGTERM') process.nextTick(look);
+    if (name === 'SIGINT' || name === 'SIGTERM') process.nextTick(check);
   };
   process.on('newListener', changed);
   process.on('removeListener', changed);
   isOnlyInterrupt = () => {
-    look();
+    check();
     return isThere;
   };
 }

@@ -17,7 +17,7 @@ const recount = { taking: 1000, full: 100 };
 /** Number of connections after which a worker pauses, and the pause in ms, so that other workers get their share. */
 const batch = { size: 8, pause: 1 };
 
-/** The end of a handoff that connections are taken out of, by whichever process comes first. */
+/** End of a handoff that connections are taken out of. The first process that reads gets a connection. */
 class Taker {
   #pipe;
   takes = false;

@@ -17,7 +17,7 @@ const modes = /** @type {const} */ ([
 /**
  * Makes the call of `listen` for the path of a unix socket. Processes that bind a path one by one cannot share its socket. So
  * one worker at a time has the path: each worker that opens takes the path over from the worker before, in one step. The old
- * socket still serves existing connections. Before a worker opens, the path leads to the live release, or to a socket that
+ * socket still serves existing connections. Before a worker opens, the path belongs to the live release, or to a socket that
  * refuses connections.
  *
  * A second link to the socket is kept beside the path. The link shows a worker that the path belongs to its own app. It also

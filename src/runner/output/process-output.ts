@@ -236,7 +236,7 @@ function openForBoth(path: string): number {
 /** Limits of a tail: bytes in memory, and lines that it returns. */
 const most = { bytes: 8 * 1024, lines: 20 };
 
-/** Last lines of an output, for an error that tells why the process has ended. */
+/** Last lines of an output, for the report of its end. */
 export class Tail {
   readonly #masker: Masker;
   #bytes: Buffer = Buffer.alloc(0);
