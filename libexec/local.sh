@@ -6,11 +6,11 @@ usage() {
   cat <<'TEXT'
 Usage: ./install.sh --local [--stop]
 
-  --local          install into this checkout, start Sluice on this machine only, and deploy the sample app
-  --local --stop   stop what --local has started; its state is kept
+  --local          Install into this checkout, start Sluice on this machine only, and deploy the sample app
+  --local --stop   Stop Sluice and its apps; their state remains
 
-State is in .sluice in this checkout, or where SLUICE_HOME says. A second run is harmless, and after a reboot it starts
-Sluice and its apps again.
+State is in .sluice in this checkout, or in SLUICE_HOME. Run it again after a reboot to start Sluice and its apps; a second
+run changes nothing.
 TEXT
 }
 
@@ -20,7 +20,7 @@ main() {
   node=$root/libexec/node
   prefix=${SLUICE_HOME:+"SLUICE_HOME='$SLUICE_HOME' "}
   export SLUICE_HOME="${SLUICE_HOME:-$root/.sluice}"
-  # This is about the Sluice of this machine, whatever other server the user's shell may point at.
+  # The user's shell may point at another server.
   unset SLUICE_URL SLUICE_TOKEN
   # A shell may have set these for another Node.js.
   unset NODE_OPTIONS NODE_PATH
@@ -31,7 +31,7 @@ main() {
     *--help*) usage ;;
     *)
       usage >&2
-      fail 2 "there is no such option: $*"
+      fail 2 "unknown option: $*"
       ;;
   esac
 }
@@ -40,27 +40,27 @@ install_and_start() {
   install_packages
   start
   deploy_sample
-  say_what_next
+  print_next_steps
 }
 
-# The packages in package-lock.json, one of which holds the Node.js that everything runs with. npm writes
-# node_modules/.package-lock.json last, so its age tells whether the lock file has changed since.
+# Installs the packages in package-lock.json, one of which has the Node.js of Sluice. npm writes
+# node_modules/.package-lock.json last, so a newer lock file has changed since.
 install_packages() {
   if "$node" --version >/dev/null 2>&1 && [ ! "$root/package-lock.json" -nt "$root/node_modules/.package-lock.json" ]; then
-    say "packages: already there"
+    say "packages: already installed"
   else
     command -v npm >/dev/null || fail 1 "npm is not installed" "Install Node.js 18 or newer; npm comes with it."
     say "packages: installing"
-    # A developer's checkout keeps what its tests need.
+    # A developer's checkout keeps the packages of the tests.
     omit=--omit=dev
     [ ! -d "$root/node_modules/@biomejs" ] || omit=--include=dev
     # npm would run compiled code that it finds in /tmp, where all users write.
     (cd "$root" && NODE_DISABLE_COMPILE_CACHE=1 npm ci $omit --no-audit --no-fund --no-update-notifier --loglevel=error) ||
-      fail 1 "npm could not install the packages" "What it said stands above."
+      fail 1 "npm could not install the packages" "The output of npm is above."
   fi
   problem=$("$node" --version 2>&1 >/dev/null) || fail 1 "the Node.js that came with the packages does not run" \
     "$problem
-  Where libatomic.so.1 is missing: apt install libatomic1"
+  If libatomic.so.1 is missing: apt install libatomic1"
 }
 
 start() {
@@ -70,7 +70,7 @@ start() {
   fi
   mkdir -p -m 700 "$SLUICE_HOME"
   say "sluice: starting"
-  # Its own log is sluice.log; this is what it says when it cannot even get that far.
+  # Sluice logs to sluice.log; up.log has errors from before it opens that file.
   nohup "$sluice" up >"$SLUICE_HOME/up.log" 2>&1 </dev/null &
   pid=$!
   wait_until running_or_gone
@@ -84,14 +84,14 @@ start() {
 
 deploy_sample() {
   # After a restart, apps that were running start again.
-  wait_until not_starting || fail 1 "the sample app does not come up" "$(not_started)"
-  [ -z "$(sample 'it.problem?.message')" ] || fail 1 "the sample app does not come up" "$(not_started)"
+  wait_until not_starting || fail 1 "the sample app does not start" "$(not_started)"
+  [ -z "$(sample 'it.problem?.message')" ] || fail 1 "the sample app does not start" "$(not_started)"
   url=$(sample 'it.state === "running" ? it.url : ""')
   if [ -n "$url" ]; then
     say "hello: already live"
   elif has_other_apps; then
-    # Whoever has removed or stopped it does not want it back after every reboot.
-    say "hello: left as it is, since there are other apps"
+    # A user who removed or stopped the sample app does not want it back after each reboot.
+    say "hello: not deployed, since there are other apps"
     return
   else
     say "hello: deploying examples/hello"
@@ -103,21 +103,21 @@ deploy_sample() {
   say "hello: answers \"$answer\""
 }
 
-say_what_next() {
-  # The token's place is in it: http://git:$TOKEN@127.0.0.1:8700
+print_next_steps() {
+  # The URL has a variable for the token: http://git:$TOKEN@127.0.0.1:8700
   api=$("$sluice" status --json | field 'it.server.url.replace("//", "//git:$" + "TOKEN@")')
   [ -z "$url" ] || printf '\nThe sample app is live at %s\n' "$url"
   cat <<TEXT
 
-In the git repository of an app of yours, to put it live under the name NAME:
+Deploy an app from its git repository, with NAME as its name:
   TOKEN=\$(${prefix}$sluice token create NAME --app NAME) &&
     git remote add deploy "$api/git/NAME.git" && git push deploy main
-Try next:
+Other commands:
   ${prefix}$sluice status
-  ${prefix}$sluice deploy DIRECTORY --app NAME     # the same without git
+  ${prefix}$sluice deploy DIRECTORY --app NAME     # deploys without git
   ${prefix}$sluice logs hello -f
-To stop Sluice and its apps: ${prefix}$root/install.sh --local --stop
-After a reboot, to start it and them again: ${prefix}$root/install.sh --local
+Stop Sluice and its apps: ${prefix}$root/install.sh --local --stop
+After a reboot, start them again: ${prefix}$root/install.sh --local
 TEXT
 }
 
@@ -135,19 +135,19 @@ stop() {
   kill "$pid" 2>/dev/null || :
   wait_until gone || say "sluice: process $pid has not ended within a minute; its log: $SLUICE_HOME/sluice.log"
   end_left
-  say "sluice: stopped; its state is kept in $SLUICE_HOME"
-  say "To start it and its apps again: ${prefix}$root/install.sh --local"
+  say "sluice: stopped; its state remains in $SLUICE_HOME"
+  say "Start it and its apps again: ${prefix}$root/install.sh --local"
 }
 
-# Prints the process that starts the server again when it dies, or nothing. The number may belong to another process by now,
-# so the command of the process is checked.
+# Prints the id of the process that restarts the server, or nothing. Checks the command of the process, because another
+# process may have the id now.
 supervisor() {
   pid=$(cat "$SLUICE_HOME/up.pid" 2>/dev/null) || return 0
   command=$({ tr '\0' ' ' <"/proc/$pid/cmdline" || ps -o args= -p "$pid"; } 2>/dev/null) || return 0
   case $command in *libexec/supervise.sh*) echo "$pid" ;; esac
 }
 
-# Ends processes of apps that are left after server and runner have died, found by their records.
+# Ends processes of apps that remain after server and runner have died. Their records name them.
 end_left() {
   "$node" "$root/src/runner/end-left.ts" || fail 1 "some processes of $SLUICE_HOME could not be ended" \
     "Their records are in $SLUICE_HOME/run/processes."
@@ -180,12 +180,12 @@ has_other_apps() {
   [ "$("$sluice" apps --json | field 'it.some(({ name }) => name !== "hello")')" = true ]
 }
 
-# Something of the sample app's status; nothing where there is no such app.
+# Prints a part of the sample app's status; nothing if there is no such app.
 sample() {
   "$sluice" status hello --json 2>/dev/null | field "$1 ?? ''"
 }
 
-# Waits for a command to succeed, a minute at most.
+# Waits until a command succeeds, at most a minute.
 wait_until() {
   tries=0
   until "$1"; do
@@ -195,7 +195,7 @@ wait_until() {
   done
 }
 
-# Part of the JSON on standard input, which the expression calls `it`.
+# Prints a part of the JSON on standard input. The expression calls the JSON `it`.
 field() {
   "$node" -p "const it = JSON.parse(require('fs').readFileSync(0, 'utf8')); $1"
 }

@@ -53,12 +53,12 @@ test('install.sh --local leaves a sample app running, does no harm when run agai
   assert.equal(first.match(/^ {2}.*\/bin\/sluice \w+/gm)?.length, 4, 'commands to try next');
 
   const second = await install('--local');
-  assert.match(second, /packages: already there\nsluice: already running\nhello: already live\n/);
+  assert.match(second, /packages: already installed\nsluice: already running\nhello: already live\n/);
   assert.deepEqual(await readdir(join(home, 'apps/hello/production/releases')), ['1']);
 
   assert.match(
     await install('--local', '--stop'),
-    /sluice: stopped.*\nTo start it and its apps again: .*install\.sh --local\n$/,
+    /sluice: stopped.*\nStart it and its apps again: .*install\.sh --local\n$/,
   );
   await assert.rejects(fetchOnce(url));
   assert.match(await install('--local', '--stop'), /sluice: not running/);
@@ -97,13 +97,13 @@ test('install.sh --local --stop ends apps whose server and runner have died; --l
   await once(holder, 'listening');
   await assert.rejects(install('--local'), {
     code: 1,
-    stderr: new RegExp(`does not come up\n  port \\d+ on 127.0.0.1 is in use by process ${process.pid} `),
+    stderr: new RegExp(`does not start\n  port \\d+ on 127.0.0.1 is in use by process ${process.pid} `),
   });
 });
 
 test('what install.sh says of git push works as it stands', async (t) => {
   const { install } = await checkout(t);
-  const [, lines = ''] = /under the name NAME:\n([\s\S]+)Try next:/.exec(await install('--local')) ?? [];
+  const [, lines = ''] = /with NAME as its name:\n([\s\S]+)Other commands:/.exec(await install('--local')) ?? [];
   const repository = await Checkout.create(t);
   await repository.commit('One', answering('by the book'));
   const script = lines.replaceAll('NAME', 'mine');
@@ -135,7 +135,7 @@ test('a second run, as after a reboot, starts the apps again and does not bring 
   const again = await install('--local');
   assert.match(
     again,
-    /sluice: starting\nhello: left as it is, since there are other apps\n\nIn the git repository/,
+    /sluice: starting\nhello: not deployed, since there are other apps\n\nDeploy an app from its git repository/,
   );
   await waitFor(async () => (await fetchOnce(JSON.parse(stdout).url).catch(() => undefined))?.ok);
   assert.equal((await cli(['status', 'hello'], options)).code, 1);

@@ -225,7 +225,7 @@ test('a disk that fills up under a backup is told, and nothing is left of it', a
   const args = [...isolate, 'sh', '-c', full, 'sh', disk, sluiceBinary];
   const { stdout, stderr } = await cli(args, { binary: 'unshare', env: { SLUICE_HOME: sluice.home } });
   assert.equal(stdout, 'status 1\n');
-  assert.match(stderr, /^failed: the disk was full before the backup was written/);
+  assert.match(stderr, /^failed: the disk is full\n/);
 
   const file = join(await temporaryDirectory(t), 'backup.tar.gz');
   assert.equal((await cli(['backup', file], { env: { SLUICE_HOME: sluice.home } })).code, 0);

@@ -10,26 +10,32 @@ import { formatClock, formatDay, hasColours, paint, put, putJson, putRaw, remark
 import { printBuildLog } from './releases.ts';
 
 interface LogOptions extends AppOptions {
-  lines?: string;
+  lines?: number;
   follow?: true;
   since?: string;
-  release?: string;
+  release?: number;
   worker?: string;
   stream?: string;
   raw?: true;
-  build?: string;
+  build?: number;
 }
 
 export function registerLogsCommand(program: Command): void {
   appSubcommand(program, 'logs <app>', 'Show the output of an app')
-    .option('-n, --lines <number>', 'Number of lines to show, the newest (default: 100; all with --since)')
+    .option(
+      '-n, --lines <number>',
+      'Number of lines to show, the newest (default: 100; all with --since)',
+      (text) => wholeNumber(text, '--lines', 0),
+    )
     .option('-f, --follow', 'Show new lines as the app writes them')
-    .option('--since <time>', 'Show only lines since then: 10m, 2h, 1d, or 2026-01-31T08:00')
-    .option('--release <number>', 'Show only lines of one release')
+    .option('--since <time>', 'Show only lines since then: 10m, 2h, 1d, or 2026-01-31T08:00', parseMoment)
+    .option('--release <number>', 'Show only lines of one release', (text) => wholeNumber(text, '--release'))
     .option('--worker <process>', 'Show only one process, such as web.1 (or 1), or all of a kind: web')
     .addOption(new Option('--stream <name>', 'Show only one stream').choices(['out', 'err', 'sys']))
     .option('--raw', 'Print only the text, exactly as the app wrote it')
-    .option('--build <release>', 'Show the output of the build of a release instead')
+    .option('--build <release>', 'Show the output of the build of a release instead', (text) =>
+      wholeNumber(text, '--build'),
+    )
     .action(logs);
 }
 
@@ -39,7 +45,7 @@ async function logs(name: string, options: LogOptions): Promise<void> {
   if (build !== undefined) {
     const [other] = Object.keys(others);
     if (other !== undefined) throw new UsageError(`--build shows the whole log: --${other} does not apply`);
-    return printBuildLog(id, wholeNumber(build, '--build'));
+    return printBuildLog(id, build);
   }
   const show = printer(options);
   const onLost = () => remark('the connection is lost; trying again …');
@@ -51,18 +57,11 @@ function queryOf(options: LogOptions): NonNullable<CallOptions['query']> {
   const { lines, follow = false, since, release, worker, stream, raw } = options;
   if (raw && options.json) throw new UsageError('--raw and --json exclude each other');
   if (raw && stream === 'sys') throw new UsageError('--raw and --stream sys exclude each other');
-  return {
-    lines: lines === undefined ? undefined : wholeNumber(lines, '--lines', 0),
-    follow,
-    since: since === undefined ? undefined : sinceOf(since),
-    release: release === undefined ? undefined : wholeNumber(release, '--release'),
-    worker,
-    stream: stream ?? (raw ? 'out,err' : undefined),
-  };
+  return { lines, follow, since, release, worker, stream: stream ?? (raw ? 'out,err' : undefined) };
 }
 
 /** Parses a moment, in the local time zone. A time back from now goes to the server as text, because its clock counts. */
-function sinceOf(text: string): string {
+function parseMoment(text: string): string {
   if (isTimeBack(text)) return text;
   const since = parseSince(text, new Date(), 'local');
   if (since !== undefined) return since.toISOString();
