@@ -103,7 +103,8 @@ test('install.sh --local --stop ends apps whose server and runner have died; --l
 
 test('what install.sh says of git push works as it stands', async (t) => {
   const { install } = await checkout(t);
-  const [, lines = ''] = /with NAME as its name:\n([\s\S]+)Other commands:/.exec(await install('--local')) ?? [];
+  const [, lines = ''] =
+    /with NAME as its name:\n([\s\S]+)Other commands:/.exec(await install('--local')) ?? [];
   const repository = await Checkout.create(t);
   await repository.commit('One', answering('by the book'));
   const script = lines.replaceAll('NAME', 'mine');

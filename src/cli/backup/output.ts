@@ -1,8 +1,7 @@
 import { once } from 'node:events';
-import { open, rename, rm, stat } from 'node:fs/promises';
+import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import type { Writable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { Writable } from 'node:stream';
 import { constants, createGzip } from 'node:zlib';
 import { AppError, isDiskFull, systemCode } from '../../errors/app-error.ts';
 import { ifThere } from '../../system/fs/exists.ts';
@@ -22,7 +21,7 @@ interface Output extends AsyncDisposable {
  * @param to a path, or `-` for standard output
  */
 export async function openOutput(to: string): Promise<Output> {
-  if (to === '-') return openStdout();
+  if (to === '-') return toStdout();
   const path = resolve(to);
   if ((await ifThere(stat(path)))?.isDirectory()) throw new UsageError(`${to} is a directory`);
   const temporary = temporaryBeside(path);
@@ -30,12 +29,12 @@ export async function openOutput(to: string): Promise<Output> {
     if (systemCode(error) === 'ENOENT') throw new UsageError(`there is no directory ${dirname(path)}`);
     throw error;
   });
-  const compressed = compress(handle.createWriteStream({ autoClose: false }));
+  const compressed = compress((chunk) => writeAll(handle, chunk));
   let finished = false;
   return {
     put: compressed.put,
     async finish() {
-      const size = await compressed.finish();
+      const size = await compressed.end();
       await handle.sync();
       await handle.close();
       await rename(temporary, path);
@@ -45,55 +44,67 @@ export async function openOutput(to: string): Promise<Output> {
     },
     async [Symbol.asyncDispose]() {
       if (finished) return;
-      await compressed.abandon();
+      compressed.abandon();
       await handle.close();
       await rm(temporary, { force: true });
     },
   };
 }
 
-function openStdout(): Output {
+function toStdout(): Output {
   if (process.stdout.isTTY) {
     throw new UsageError(
       'standard output is a terminal, which cannot show a backup',
       'Name a file, or redirect the output: sluice backup - > FILE',
     );
   }
-  const { put, finish, abandon } = compress(process.stdout);
-  return { put, finish, [Symbol.asyncDispose]: abandon };
+  const { put, end, abandon } = compress(async (chunk) => {
+    if (!process.stdout.write(chunk)) await once(process.stdout, 'drain');
+  });
+  return { put, finish: end, [Symbol.asyncDispose]: async () => abandon() };
 }
 
-/** Compresses chunks into a stream, and keeps no more of them in memory than gzip accepts at once. */
-function compress(sink: Writable) {
+/** Compresses chunks, and keeps no more of them in memory than gzip accepts at once. */
+function compress(write: (chunk: Buffer) => Promise<void>) {
   // Takes a third of the processor time of the default level, for a file that is a tenth larger: apps run meanwhile.
   const gzip = createGzip({ level: constants.Z_BEST_SPEED });
   let size = 0;
-  gzip.on('data', (chunk: Buffer) => {
-    size += chunk.length;
+  const sink = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      size += chunk.length;
+      write(chunk).then(() => done(), done);
+    },
   });
-  const finished = pipeline(gzip, sink, { end: sink !== process.stdout }).catch((error: unknown) => {
-    throw isDiskFull(error) ? diskFull(error) : error;
+  const finished = new Promise<void>((resolve, reject) => {
+    sink.on('finish', resolve);
+    for (const stream of [gzip, sink]) stream.on('error', (error) => reject(explained(error)));
   });
-  finished.catch(() => undefined);
+  finished.catch(() => gzip.destroy());
+  gzip.pipe(sink);
   return {
     async put(chunk: Buffer): Promise<void> {
       if (!gzip.write(chunk)) await Promise.race([once(gzip, 'drain'), finished]);
     },
-    async finish(): Promise<number> {
+    async end(): Promise<number> {
       gzip.end();
       await finished;
       return size;
     },
-    async abandon(): Promise<void> {
+    abandon(): void {
       gzip.destroy();
-      await finished.catch(() => undefined);
+      sink.destroy();
     },
   };
 }
 
-function diskFull(cause: unknown): AppError {
+async function writeAll(handle: FileHandle, chunk: Buffer): Promise<void> {
+  for (let at = 0; at < chunk.length; ) at += (await handle.write(chunk, at)).bytesWritten;
+}
+
+function explained(error: unknown): unknown {
+  if (!isDiskFull(error)) return error;
   return new AppError('disk_full', 'the disk is full', {
     hint: 'The incomplete backup is removed. Leave out `--releases`, add `--no-shared`, or write to another disk.',
-    cause,
+    cause: error,
   });
 }
