@@ -16,17 +16,10 @@ export class PointsOutside extends NotAFile {}
 export async function openFile(path: string, within?: string): Promise<FileHandle> {
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
     // A socket.
-<<<<<<< HEAD
     throw systemCode(error) === 'ENXIO' ? new NotAFile('is not a file') : error;
   });
   try {
     if (!(await file.stat()).isFile()) throw new NotAFile('is not a file');
-=======
-    throw systemCode(error) === 'ENXIO' ? new NoFile('is not a file') : error;
-  });
-  try {
-    if (!(await file.stat()).isFile()) throw new NoFile('is not a file');
->>>>>>> d623b5f (Lint the folders that are done)
     if (within !== undefined && !(await isInside(file, within)))
       throw new PointsOutside('is a link to a file outside of the app');
     return file;
