@@ -8,20 +8,20 @@ import { moveTraffic } from './traffic.ts';
 /**
  * Moves the traffic back to a release that was live before. Does not wait for a build that is under way: the release
  * that is being built goes live afterwards, because it is newer.
- * @param wanted number of the release; null for the newest one before the active release that was live and still exists
+ * @param requested number of the release; null for the newest one before the active release that was live and still exists
  * @throws AppError `release_not_found`, `nothing_to_roll_back_to`; errors of a failed boot or switch
  */
 export async function rollback(
   environment: Environment,
-  wanted: number | null,
+  requested: number | null,
   signal: AbortSignal,
   watch: DeployWatcher,
 ): Promise<Release> {
   const progress = new Progress(watch, environment.appliance.log);
-  let number = wanted;
+  let number = requested;
   try {
     using _traffic = await environment.traffic.take(signal);
-    const chosen = await chooseRelease(environment, wanted);
+    const chosen = await chooseRelease(environment, requested);
     number = chosen.number;
     progress.accept(environment.id, number);
     await moveTraffic(environment, chosen, signal, {
@@ -45,11 +45,11 @@ export async function rollback(
   }
 }
 
-async function chooseRelease({ name, store }: Environment, wanted: number | null): Promise<ReleaseRecord> {
+async function chooseRelease({ name, store }: Environment, requested: number | null): Promise<ReleaseRecord> {
   const active = await store.active();
   if (active === null) throw impossible(name, `${name} has had no release live`, []);
   const retained = await store.retained();
-  if (wanted === null) {
+  if (requested === null) {
     const previous = await store.previous();
     if (previous !== undefined) return previous;
     throw impossible(
@@ -58,11 +58,11 @@ async function chooseRelease({ name, store }: Environment, wanted: number | null
       retained,
     );
   }
-  const record = await store.get(wanted);
-  if (record === undefined) throw releaseNotFound(name, wanted);
-  if (retained.some(({ number }) => number === wanted) || wanted === active.release) return record;
+  const record = await store.get(requested);
+  if (record === undefined) throw releaseNotFound(name, requested);
+  if (retained.some(({ number }) => number === requested) || requested === active.release) return record;
   const why = record.liveAt === null ? 'never was live' : 'is gone: its files were removed to save space';
-  throw impossible(name, `release ${wanted} ${why}`, retained);
+  throw impossible(name, `release ${requested} ${why}`, retained);
 }
 
 function impossible(name: string, message: string, retained: ReleaseRecord[]): AppError {

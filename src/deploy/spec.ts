@@ -99,12 +99,12 @@ const personal = ['HOME', 'USER', 'LOGNAME', 'SHELL', 'TMPDIR'];
 
 /** Returns the part of the server's environment that an app gets: no secrets, and its own Node.js first in the path. */
 function systemEnvironment(node: string, isolated: boolean): Record<string, string> {
-  const kept = [...inherited, ...(isolated ? [] : personal)].flatMap((name) => {
+  const values = [...inherited, ...(isolated ? [] : personal)].flatMap((name) => {
     const value = process.env[name];
     return value === undefined ? [] : [[name, value] as const];
   });
   const path = process.env['PATH'] ?? usualPath;
-  return { ...Object.fromEntries(kept), PATH: [dirname(node), path].join(delimiter) };
+  return { ...Object.fromEntries(values), PATH: [dirname(node), path].join(delimiter) };
 }
 
 /** Default limit of processes and threads. A worker has about a dozen threads; image libraries and compilers have more. */

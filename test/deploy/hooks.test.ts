@@ -1,11 +1,9 @@
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { answering, running } from '../support/apps.ts';
 import { startSluice } from '../support/server.ts';
-import { waitFor } from '../support/wait.ts';
 import { wholeFile } from '../support/whole-file.ts';
 
 const sluice = await startSluice(wholeFile);
@@ -112,57 +110,6 @@ test('A failed preBuild or postBuild is reported with its step, and a hook ends 
     sluice.deploy('stuck', answering('never', { hooks })),
     /`sleep 60` took longer than 300 ms; Sluice ended/,
   );
-});
-
-test('A failed postSwitch leaves the release live, with a notice', async () => {
-  const hooks = { postSwitch: 'echo no cache here; exit 1' };
-  const release = await sluice.deploy('noticed', answering('live', { hooks }));
-  assert.equal(release.state, 'live');
-  const [notice] = (await sluice.releases('noticed'))[0]?.notices ?? [];
-  assert.equal(notice?.code, 'postSwitch_failed');
-  assert.match(
-    notice.message,
-    /^the release is live, but the step postSwitch failed: `echo no cache here; exit 1` ended with status 1/,
-  );
-  assert.equal(await sluice.get('noticed'), 'live');
-});
-
-test('A rollback does not wait for a hook', async () => {
-  const [started, go] = [join(sluice.home, 'started'), join(sluice.home, 'go')];
-  await sluice.deploy('hasty', answering('one'));
-  const hooks = { postSwitch: `touch ${started}; until [ -e ${go} ]; do sleep 0.05; done` };
-  const deploy = sluice.deploy('hasty', answering('two', { hooks }));
-  await waitFor(() => existsSync(started), { what: 'the hook' });
-  assert.equal(await sluice.get('hasty'), 'two');
-  await sluice.rollback('hasty');
-  assert.equal(await sluice.get('hasty'), 'one');
-  await writeFile(go, '');
-  assert.equal((await deploy).state, 'retained');
-});
-
-test('A server that stops does not wait for a hook, and the release stays live', async (t) => {
-  const own = await startSluice(t);
-  const started = join(own.home, 'started');
-  const hooks = { postSwitch: `touch ${started}; sleep 60` };
-  const deploy = own.deploy('stopped', answering('one', { hooks }));
-  await waitFor(() => existsSync(started), { what: 'the hook' });
-  const from = Date.now();
-  assert.equal(await own.stop(), 0);
-  assert.ok(Date.now() - from < 20_000);
-  assert.equal((await deploy).state, 'live');
-});
-
-test('A rollback and a restart run no hooks', async () => {
-  const ran = join(sluice.home, 'ran');
-  const hooks = { preSwitch: `echo ran >> ${ran}`, postSwitch: `echo ran >> ${ran}` };
-  await sluice.deploy('quiet', answering('one', { hooks }));
-  await sluice.deploy('quiet', answering('two'));
-  await writeFile(ran, '');
-  await sluice.rollback('quiet');
-  await sluice.call('POST', '/v1/apps/quiet/restart');
-  assert.equal(await sluice.get('quiet'), 'one');
-  assert.ok(existsSync(ran));
-  assert.equal(await readFile(ran, 'utf8'), '');
 });
 
 test('A process that a hook leaves running is killed and logged', async () => {

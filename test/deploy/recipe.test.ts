@@ -91,10 +91,9 @@ test('A release whose postSwitch hook fails stays live, with a notice', async (t
   );
   assert.equal(state, 'live');
   const { notices } = await server.service.release(shop, number);
-  assert.deepEqual(
-    notices.map(({ code }) => code),
-    ['postSwitch_failed'],
-  );
+  const [notice] = notices;
+  assert.equal(notice?.code, 'postSwitch_failed');
+  assert.match(notice.message, /^the release is live, but the step postSwitch failed: exit status 1/);
 });
 
 test('A third deploy supersedes the one that waits', async (t) => {
@@ -211,4 +210,40 @@ test('A server that stops cancels deploys, and waits for a switch', async (t) =>
   assert.equal((await live).state, 'live');
   await stopped;
   await assert.rejects(server.deploy('shop', answering('two')), { code: 'stopping' });
+});
+
+test('A rollback does not wait for a postSwitch hook', async (t) => {
+  const server = await TestService.start(t);
+  await server.deploy('shop', answering('one'));
+  const hook = gate();
+  server.runner.onJob = hook.passed;
+  const watched = new Watched();
+  const files = answering('two', { hooks: { postSwitch: ':' } });
+  const deploy = server.deploy('shop', files, watched.watch);
+  await watched.untilStep('postSwitch');
+  assert.equal((await server.service.status(shop)).release, 2);
+  assert.equal((await server.service.rollback(shop, null, 'test')).number, 1);
+  hook.open();
+  assert.equal((await deploy).state, 'retained');
+});
+
+test('A server that stops does not wait for a postSwitch hook, and the release stays live', async (t) => {
+  const server = await TestService.start(t);
+  server.runner.onJob = gate().passed;
+  const watched = new Watched();
+  const files = answering('one', { hooks: { postSwitch: ':' } });
+  const deploy = server.deploy('shop', files, watched.watch);
+  await watched.untilStep('postSwitch');
+  await server.service.windDown();
+  assert.equal((await deploy).state, 'live');
+});
+
+test('A rollback and a restart run no hooks', async (t) => {
+  const server = await TestService.start(t);
+  await server.deploy('shop', answering('one', { hooks: { preSwitch: ':', postSwitch: ':' } }));
+  await server.deploy('shop', answering('two'));
+  server.runner.onJob = () => assert.fail('a hook ran');
+  await server.service.rollback(shop, 1, 'test');
+  await server.service.restart(shop, 'test');
+  assert.equal((await server.service.status(shop)).release, 1);
 });
