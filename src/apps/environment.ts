@@ -85,7 +85,7 @@ export class Environment {
   }
 
   /** Returns the release that has the traffic, or had it last. @throws AppError `not_deployed` */
-  async deployedRelease(): Promise<ReleaseRecord> {
+  async requireLiveRelease(): Promise<ReleaseRecord> {
     const release = await this.liveRelease();
     if (release !== undefined) return release;
     throw new AppError('not_deployed', `${this.name} has no live release`, {

@@ -31,7 +31,7 @@ async function readEnvFile(path: string): Promise<unknown> {
   } catch (error) {
     if (!(error instanceof Error) || !(error.cause instanceof SyntaxError)) throw error;
     throw new AppError('invalid_env', `${path} is not valid JSON`, {
-      hint: 'It is an object of names and values, such as {"NAME": "value"}. Was it changed by hand?',
+      hint: 'The file must have an object of names and values, such as {"NAME": "value"}.',
     });
   }
 }
@@ -69,9 +69,7 @@ function envFaults(value: unknown): string[] {
   const faults = entries.flatMap(([name, text]) => variableFault(name, text) ?? []);
   const total = entries.reduce((sum, [name, text]) => sum + variableBytes(name, String(text)), 0);
   if (total > maxTotalBytes) {
-    faults.push(
-      `all together: ${formatBytes(total)}; a process takes ${formatBytes(maxTotalBytes)} of variables`,
-    );
+    faults.push(`all together: ${formatBytes(total)}; the limit is ${formatBytes(maxTotalBytes)}`);
   }
   return faults;
 }
@@ -83,7 +81,7 @@ function variableFault(name: string, value: unknown): string | undefined {
   if (typeof value !== 'string') {
     return `${name}: text is expected, not ${value === null ? 'null' : typeof value}`;
   }
-  if (value.includes('\0')) return `${name}: a value cannot hold a NUL character`;
+  if (value.includes('\0')) return `${name}: a value cannot contain a NUL character`;
   const bytes = variableBytes(name, value);
   if (bytes > maxVariableBytes) {
     return `${name}: ${formatBytes(bytes)}; one variable can have ${formatBytes(maxVariableBytes)}`;

@@ -8,13 +8,13 @@ const maxWorkers = 64;
 /** Switches to a new generation of the live release. @throws AppError `not_deployed`; errors of a failed boot or switch */
 export async function restart(environment: Environment, signal: AbortSignal): Promise<void> {
   using _traffic = await environment.traffic.take(signal);
-  await moveTraffic(environment, await environment.deployedRelease(), signal);
+  await moveTraffic(environment, await environment.requireLiveRelease(), signal);
 }
 
 /** Starts the live release unless it runs. @throws AppError `not_deployed`; errors of a failed boot or switch */
 export async function start(environment: Environment, signal: AbortSignal): Promise<void> {
   using _traffic = await environment.traffic.take(signal);
-  const release = await environment.deployedRelease();
+  const release = await environment.requireLiveRelease();
   if (!(await environment.isRunning())) await moveTraffic(environment, release, signal);
 }
 
@@ -54,7 +54,7 @@ export async function applyChange(
   signal: AbortSignal,
 ): Promise<boolean> {
   const isSwitched = await environment.isRunning();
-  if (isSwitched) await moveTraffic(environment, await environment.deployedRelease(), signal, { change });
+  if (isSwitched) await moveTraffic(environment, await environment.requireLiveRelease(), signal, { change });
   else await change.keep();
   return isSwitched;
 }

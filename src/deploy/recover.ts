@@ -143,7 +143,7 @@ export class Recovery {
     }
     if (rebuild !== null) await environment.changeState({ rebuild: null });
     if (await environment.isRunning()) return;
-    const release = await environment.deployedRelease();
+    const release = await environment.requireLiveRelease();
     await moveTraffic(environment, release, signal);
     this.#appliance.log.info('app started', { app: environment.name, release: release.number });
   }

@@ -37,7 +37,7 @@ test('All faults are listed at once without values, and the file does not change
       'PORT: set by Sluice itself',
       'SLUICE_X: set by Sluice itself',
       'N: text is expected, not number',
-      'NUL: a value cannot hold a NUL character',
+      'NUL: a value cannot contain a NUL character',
       'LONG: 128 KiB; one variable can have 128 KiB',
     ]);
     return (error as { code?: string }).code === 'invalid_env';
