@@ -105,7 +105,7 @@ export class Paths extends Directory {
 /** Paths of files for nginx and for ACME orders. */
 export class EdgePaths extends Directory {
   /** desired configuration of nginx: the server writes it, `sluice-edge.service` reads it */
-  readonly wanted = this.in('wanted.json');
+  readonly desired = this.in('wanted.json');
   /** result of the last change: `sluice-edge.service` writes it, the server reads it */
   readonly applied = this.in('applied.json');
   /** responses to challenges of an ACME server, which nginx serves */

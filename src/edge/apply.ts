@@ -156,7 +156,7 @@ async function readDump({ nginx, files }: Machine, actual: ConfigTexts): Promise
 function readDesired({ home, edge }: Machine): Desired | undefined {
   let text: string;
   try {
-    text = readUntrusted(home, edge.wanted, largestDesired);
+    text = readUntrusted(home, edge.desired, largestDesired);
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined;
     throw error;

@@ -147,7 +147,7 @@ export class DesiredHosts {
     const { paths, applyDeadline = deadlines.applied } = this.#options;
     const end = Date.now() + applyDeadline;
     while (Date.now() < end) {
-      await writeJsonAtomic(paths.edge.wanted, { revision, hosts } satisfies Desired);
+      await writeJsonAtomic(paths.edge.desired, { revision, hosts } satisfies Desired);
       const answer = await this.#answer(revision, Math.min(end, Date.now() + deadlines.again));
       if (answer === undefined) continue;
       if (answer.error === null) return;
@@ -173,7 +173,7 @@ export class DesiredHosts {
   }
 
   #desired() {
-    return readValid(desiredSchema, this.#options.paths.edge.wanted);
+    return readValid(desiredSchema, this.#options.paths.edge.desired);
   }
 
   #applied() {

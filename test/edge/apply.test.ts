@@ -38,7 +38,7 @@ async function newHome(t: TestContext): Promise<Home> {
   const { fingerprint } = await new Certificates(paths.edge).selfSign('shop.example.com');
   const want = async (content: unknown) => {
     const text = typeof content === 'string' ? content : JSON.stringify(content);
-    await writeFile(paths.edge.wanted, text);
+    await writeFile(paths.edge.desired, text);
     assert.equal((await machine.apply(home)).code, 0);
     return (await machine.outcome(home)).error;
   };
@@ -112,11 +112,11 @@ test('A wanted.json, certificate or applied.json that is a link or a FIFO is not
   assert.match((await want({ revision: 2, hosts: [good] }))?.message ?? '', /is not a regular file/);
   assert.deepEqual(await hosts(), []);
 
-  await rm(paths.edge.wanted);
-  await symlink(secret, paths.edge.wanted);
+  await rm(paths.edge.desired);
+  await symlink(secret, paths.edge.desired);
   await machine.apply(home);
   assert.match((await machine.outcome(home)).error?.message ?? '', /ELOOP/);
-  await rm(paths.edge.wanted);
+  await rm(paths.edge.desired);
   await rm(paths.edge.applied);
   await symlink(secret, paths.edge.applied);
   await machine.apply(home);
@@ -197,7 +197,7 @@ test('A port of another program is reported with its name and pid', async (t) =>
   const { createServer } = await import('node:net');
   const other = createServer().listen(machine.https);
   t.after(() => other.close());
-  await writeFile(paths.edge.wanted, JSON.stringify({ revision: 1, hosts: [good] }));
+  await writeFile(paths.edge.desired, JSON.stringify({ revision: 1, hosts: [good] }));
   await machine.nginx();
   await machine.apply(home);
   const { error } = await machine.outcome(home);
@@ -215,7 +215,7 @@ test('A port of another program is reported with its name and pid', async (t) =>
 
 test('A missing nginx is reported with the command that installs it', async (t) => {
   const { machine, home, paths, good } = await newHome(t);
-  await writeFile(paths.edge.wanted, JSON.stringify({ revision: 1, hosts: [good] }));
+  await writeFile(paths.edge.desired, JSON.stringify({ revision: 1, hosts: [good] }));
   await machine.apply(home, ['--nginx', join(machine.directory, 'no-nginx')]);
   assert.deepEqual((await machine.outcome(home)).error, {
     message: 'nginx is not installed',
@@ -245,7 +245,7 @@ test('A change is applied although nginx restarts in between', async (t) => {
   const before = await machine.workers();
   // They do not receive the signal to end.
   for (const pid of before) process.kill(pid, 'SIGSTOP');
-  await writeFile(paths.edge.wanted, JSON.stringify({ revision: 2, hosts: [{ ...good, port: 9002 }] }));
+  await writeFile(paths.edge.desired, JSON.stringify({ revision: 2, hosts: [{ ...good, port: 9002 }] }));
   const applied = machine.apply(home);
   await waitFor(async () => (await machine.workers()).some((pid) => !before.includes(pid)));
   await machine.stop();
@@ -260,7 +260,7 @@ test('Old workers that do not end are reported, and the new configuration stays'
   assert.equal(await want({ revision: 1, hosts: [good] }), null);
   for (const pid of await machine.workers()) process.kill(pid, 'SIGSTOP');
   const other = { ...good, port: 9002 };
-  await writeFile(paths.edge.wanted, JSON.stringify({ revision: 2, hosts: [other] }));
+  await writeFile(paths.edge.desired, JSON.stringify({ revision: 2, hosts: [other] }));
   assert.match((await machine.apply(home)).stderr, /a worker of nginx still accepts connections/);
   assert.equal((await machine.outcome(home)).error, null);
   assert.match(await readFile(machine.config, 'utf8'), /:9002;/);
@@ -302,6 +302,6 @@ test('Without sluice-edge.service, a domain is refused with the units to check',
   assert.deepEqual(edge.list(), []);
   await machine.serve(home);
   assert.equal((await (await newEdge(20_000)).add(wish)).certificate.state, 'valid');
-  const [host] = JSON.parse(await readFile(paths.edge.wanted, 'utf8')).hosts;
+  const [host] = JSON.parse(await readFile(paths.edge.desired, 'utf8')).hosts;
   assert.equal(host.name, 'deploy.example.com');
 });

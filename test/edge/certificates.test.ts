@@ -60,7 +60,7 @@ test('A host answers at once, and soon has a certificate of the authority', asyn
 
 test('Secret files are private, and no challenge remains', async () => {
   const { edge } = sluice.paths;
-  for (const path of [edge.account, edge.certificate('shop.example.com'), edge.orders, edge.wanted]) {
+  for (const path of [edge.account, edge.certificate('shop.example.com'), edge.orders, edge.desired]) {
     assert.equal((await stat(path)).mode & 0o777, 0o600, path);
   }
   assert.deepEqual(await readdir(edge.challenges), []);

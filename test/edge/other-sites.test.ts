@@ -369,7 +369,7 @@ async function start(t: TestContext, { files, before, after, includes }: Configu
       const pem = pems.get(name)?.find((each) => sha256(each) === certificate);
       await writeFile(paths.edge.certificate(name), pem ?? '');
     }
-    await writeFile(paths.edge.wanted, JSON.stringify({ revision, hosts: desired }));
+    await writeFile(paths.edge.desired, JSON.stringify({ revision, hosts: desired }));
     const { code, stderr } = await machine.apply(home);
     assert.equal(code, 0, stderr);
     return (await machine.outcome(home)).error;

@@ -38,7 +38,7 @@ class Applier {
   }
 
   async wanted(): Promise<Desired | undefined> {
-    const text = await readFile(this.#paths.edge.wanted, 'utf8').catch(() => undefined);
+    const text = await readFile(this.#paths.edge.desired, 'utf8').catch(() => undefined);
     return text === undefined ? undefined : (JSON.parse(text) as Desired);
   }
 

@@ -68,10 +68,10 @@ export class NginxMachine {
   /** Does what `sluice-edge.path` does for a home: starts the part that is root whenever its wish changes. */
   async serve(home: string): Promise<void> {
     await chmod(home, 0o711);
-    const { directory, wanted } = new Paths(home).edge;
+    const { directory, desired } = new Paths(home).edge;
     await mkdir(directory, { recursive: true });
     this.#watcher = watch(directory, { persistent: false }, (_event, name) => {
-      if (wanted.endsWith(`/${name}`)) void this.#runs.run(() => this.apply(home));
+      if (desired.endsWith(`/${name}`)) void this.#runs.run(() => this.apply(home));
     });
   }
 
