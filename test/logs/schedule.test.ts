@@ -36,6 +36,23 @@ test('logs that are not empty are rotated at their time, and the newest files ar
   assert.deepEqual(faults, []);
 });
 
+test('a log is rotated later if the machine was suspended at the time of its rotation', async (t) => {
+  const directory = join(await temporaryDirectory(t), 'logs');
+  const logs = new AppLogs(
+    async () => [directory],
+    (what, error) => assert.fail(`${what}: ${String(error)}`),
+  );
+  const clock = t.mock.timers;
+  clock.enable({ apis: ['setTimeout', 'Date'], now: new Date(2026, 4, 1, 23, 0) });
+  const log = logs.get({ ...policy, schedule: '0 0 * * *', directory });
+  await log.write('a line\n');
+  clock.setTime(new Date(2026, 4, 2, 5, 0).getTime());
+  clock.tick(3_600_000);
+  clock.reset();
+  await waitFor(async () => (await rotatedLogs(directory)).length === 1, { what: 'the rotation' });
+  await logs.closeAll();
+});
+
 test('the oldest files of all apps are removed until all logs are within their limit', async (t) => {
   const home = await temporaryDirectory(t);
   const directories = ['first', 'second'].map((name) => join(home, name));
