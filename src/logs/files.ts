@@ -58,7 +58,7 @@ export async function rotatedNumbers(directory: string, after?: number): Promise
   return numbers;
 }
 
-/** Looks for the compressed file last: it exists before the original is removed. */
+/** Returns true if a rotated file exists. The compressed file is checked last: it exists before the original is removed. */
 async function isThere(directory: string, number: number): Promise<boolean> {
   const path = rotatedLog(directory, number);
   return (await exists(path)) || (await exists(`${path}.gz`));

@@ -23,7 +23,7 @@ export class LogFile implements AsyncDisposable {
   readonly size: number;
   readonly #handle: FileHandle;
   #position = 0;
-  /** Place where reading ends, for a file that is still written. */
+  /** position where reading ends, for a file that is still written. */
   #end: number;
   #contents: AsyncGenerator<Buffer> | undefined;
 
@@ -50,7 +50,7 @@ export class LogFile implements AsyncDisposable {
   /** Opens a rotated file; undefined if it does not exist. */
   static async rotated(directory: string, number: number): Promise<LogFile | undefined> {
     const path = rotatedLog(directory, number);
-    // In this order: the compression may end between the two looks.
+    // In this order: the compression may end between the two calls.
     return (await LogFile.#open(path, number, false)) ?? (await LogFile.#open(`${path}.gz`, number, true));
   }
 

@@ -22,11 +22,11 @@ export interface LogQuery {
  * is still being written, and is yielded when its end has come.
  */
 export async function* readLog(directory: string, query: LogQuery): AsyncGenerator<LogLine> {
-  const { filter, lines: wanted, follow, signal } = query;
+  const { filter, lines, follow, signal } = query;
   // Watched from the beginning, so that no change is missed.
   using changes = follow ? new Changes(directory, signal) : undefined;
   const matcher = new Matcher(filter);
-  const tail = await findTail(directory, matcher, wanted, filter.since);
+  const tail = await findTail(directory, matcher, lines, filter.since);
   let { skip } = tail;
   await using reader = new LogReader(directory, { ...tail, newest: follow ? undefined : tail.newest });
   const splitter = logSplitter();

@@ -42,7 +42,7 @@ export class LogReader implements AsyncDisposable {
     if (block.length > 0) return block;
     if (!this.#follows && this.#file.number === undefined) return undefined;
     if (!(await this.#isComplete(this.#file))) return undefined;
-    // The last record may have come between the two looks.
+    // The last record may have come after the read.
     this.#file.unlimit();
     const rest = await this.#file.read();
     if (rest.length > 0) return rest;

@@ -96,35 +96,35 @@ interface Counted {
 /** Count of matching lines, from the newest file to older ones. */
 class TailCount {
   readonly #matcher: Matcher;
-  readonly #wanted: number;
+  readonly #limit: number;
   #lines = 0;
   /** bytes between the end of the log and the current place */
   #bytes = 0;
   /** value of `#bytes` when enough lines were counted */
   #reachedAt: number | undefined;
-  /** origins of wanted lines that may have begun earlier */
+  /** origins of the last lines that may have begun earlier */
   #begun = new Set<string>();
 
-  constructor(matcher: Matcher, wanted: number) {
+  constructor(matcher: Matcher, limit: number) {
     this.#matcher = matcher;
-    this.#wanted = wanted;
-    if (wanted === 0) this.#reachedAt = 0;
+    this.#limit = limit;
+    if (limit === 0) this.#reachedAt = 0;
   }
 
-  /** Returns true if all wanted lines are counted, and none of them may have begun earlier. */
+  /** Returns true if enough lines are counted, and none of the last ones may have begun earlier. */
   get isEnough(): boolean {
     if (this.#reachedAt === undefined) return false;
     return this.#begun.size === 0 || this.#bytes - this.#reachedAt > searchLimit;
   }
 
-  /** Number of lines that were counted beyond the wanted ones. */
+  /** Number of lines that were counted beyond the limit. */
   get surplus(): number {
-    return Math.max(0, this.#lines - this.#wanted);
+    return Math.max(0, this.#lines - this.#limit);
   }
 
   /** Counts lines of a file from its end, as far as needed, and seeks the place. */
   async add(file: LogFile): Promise<void> {
-    if (this.#wanted === Number.POSITIVE_INFINITY) return;
+    if (this.#limit === Number.POSITIVE_INFINITY) return;
     const before = { lines: this.#lines, bytes: this.#bytes, begun: this.#begun };
     for (let part = firstPart; ; part *= 8) {
       const start = file.compressed ? 0 : await lineStart(file, file.size - part);
@@ -134,7 +134,7 @@ class TailCount {
       this.#lines = before.lines + lines;
       this.#bytes = before.bytes + bytes;
       this.#begun = new Set(before.begun);
-      const surplus = this.#lines - this.#wanted;
+      const surplus = this.#lines - this.#limit;
       if (surplus >= 0) this.#reachedAt ??= this.#bytes;
       for (const [origin, index] of firsts) {
         if (index > surplus) this.#begun.add(origin);

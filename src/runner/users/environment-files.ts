@@ -37,12 +37,12 @@ export class EnvironmentFiles {
     const user = await this.#users.ensure(key);
     const { owner } = this.#users;
     const readable = { uid: owner.uid, gid: user.gid };
-    using directory = this.#open(key, (each) => each.become(owner, 0o711));
-    directory.become(readable, 0o750);
+    using directory = this.#open(key, (each) => each.setOwner(owner, 0o711));
+    directory.setOwner(readable, 0o750);
     for (const name of ['releases', 'staging']) {
       using inside = directory.open(name);
       this.#checkOwner(inside, name);
-      inside.become(readable, 0o750);
+      inside.setOwner(readable, 0o750);
     }
     // The server may read shared data. No other user can enter the directory above.
     await this.#giveTo(user, directory, 'shared', 0o755);
@@ -65,9 +65,9 @@ export class EnvironmentFiles {
     using root = directory.open(place, name);
     this.#checkOwner(root, tree);
     if (root.stat().gid === user.gid) return;
-    root.become(owner, 0o700);
+    root.setOwner(owner, 0o700);
     await chownBelow(root, owner, user, records);
-    root.become({ uid: owner.uid, gid: user.gid }, 0o1770);
+    root.setOwner({ uid: owner.uid, gid: user.gid }, 0o1770);
   }
 
   /**
@@ -122,9 +122,9 @@ export class EnvironmentFiles {
     using directory = parent.open(name);
     if (directory.stat().uid === user.uid) return;
     this.#checkOwner(directory, name);
-    directory.become(this.#users.owner, 0o700);
+    directory.setOwner(this.#users.owner, 0o700);
     await chownBelow(directory, this.#users.owner, user);
-    directory.become(user, mode);
+    directory.setOwner(user, mode);
   }
 
   /** Makes the directory that the runner writes and the server reads: new files get the server's group from the directory. */
@@ -135,7 +135,7 @@ export class EnvironmentFiles {
     if (wasServers) this.#checkOwner(logs, 'logs');
     else if (!logs.isOnlyRoots)
       throw new AppError('files_obstructed', 'another directory of root is in the place of logs');
-    logs.become({ uid: 0, gid: owner.gid }, 0o2750);
+    logs.setOwner({ uid: 0, gid: owner.gid }, 0o2750);
     if (!wasServers) return;
     for (const name of readdirSync(logs.path)) {
       const path = join(logs.path, name);

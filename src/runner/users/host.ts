@@ -160,13 +160,13 @@ class PrivilegedHost implements Host {
   #makeRun(): Host['run'] {
     const { owner } = this.users;
     const { mode } = this.#home.stat();
-    this.#home.become(owner, (mode & 0o777) | 0o011);
+    this.#home.setOwner(owner, (mode & 0o777) | 0o011);
     const run = this.#ensure(this.#home, 'run', 0o711);
-    run.become({ uid: 0, gid: owner.gid }, 0o1771);
+    run.setOwner({ uid: 0, gid: owner.gid }, 0o1771);
     const inside = (path: string) => {
       // `run` may have belonged to the server before.
       const directory = this.#ensure(run, basename(path), 0o700, ({ isOnlyRoots }) => isOnlyRoots);
-      directory.become({ uid: 0, gid: 0 }, 0o700);
+      directory.setOwner({ uid: 0, gid: 0 }, 0o700);
       return directory.path;
     };
     return {

@@ -78,11 +78,11 @@ export class AttendedDeadline implements Disposable {
 
   #wait(): void {
     const start = performance.now();
-    const look = () => {
+    const check = () => {
       this.#left -= attendedTime(performance.now() - start);
       if (this.#left > 0) this.#wait();
       else setImmediate(() => this.#controller.abort());
     };
-    this.#timer = setTimeout(look, Math.max(0, Math.min(step, this.#left)));
+    this.#timer = setTimeout(check, Math.max(0, Math.min(step, this.#left)));
   }
 }

@@ -12,10 +12,10 @@ export async function exists(path: string): Promise<boolean> {
   }
 }
 
-/** Waits for a look at a file; returns undefined if the file does not exist. */
-export async function ifThere<T>(look: Promise<T>): Promise<T | undefined> {
+/** Waits for a call that reads a file or a directory; returns undefined if the file does not exist. */
+export async function ifThere<T>(call: Promise<T>): Promise<T | undefined> {
   try {
-    return await look;
+    return await call;
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return undefined;
     throw error;

@@ -23,17 +23,17 @@ export function tryLock(path: string): FileLock | undefined {
     if (error instanceof Error && /locked|busy/.test(error.message)) return undefined;
     throw error;
   }
-  held.add(database);
+  openLocks.add(database);
   return {
     release() {
-      held.delete(database);
+      openLocks.delete(database);
       database.close();
     },
   };
 }
 
 /** Locks of this process. Without a reference, the garbage collector would close the database, and the lock would be lost. */
-const held = new Set<DatabaseSync>();
+const openLocks = new Set<DatabaseSync>();
 
 /**
  * Returns the process that holds the lock; undefined if none does, or if the system does not report locks (source: proc(5),

@@ -73,7 +73,7 @@ export class PinnedDirectory implements Disposable {
   }
 
   /** Sets the owner and the mode of the directory. */
-  become({ uid, gid }: { uid: number; gid: number }, mode: number): void {
+  setOwner({ uid, gid }: { uid: number; gid: number }, mode: number): void {
     const stats = this.stat();
     if ((stats.mode & 0o7777) !== mode) {
       // Only a member of the group can set the bit that gives new files the group of the directory. Its owner may change later.

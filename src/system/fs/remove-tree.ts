@@ -37,7 +37,7 @@ export async function emptyDirectory(path: string, except?: string): Promise<voi
     for (const name of names) {
       const directory = removeEntry(path, name, path);
       if (directory !== undefined) await removeDirectories([directory], path, pace);
-      if (pace.isOver) await pace.rest();
+      if (pace.isDue) await pace.rest();
     }
   }
 }
@@ -64,11 +64,11 @@ async function removeDirectories(directories: Directory[], top: string, pace: Pa
       for (const name of names) {
         const below = removeEntry(path, name, top);
         if (below !== undefined) directories.push(below);
-        if (pace.isOver) await pace.rest();
+        if (pace.isDue) await pace.rest();
         if (below !== undefined) break;
       }
     }
-    if (pace.isOver) await pace.rest();
+    if (pace.isDue) await pace.rest();
   }
 }
 
@@ -145,11 +145,11 @@ function ifThere<T>(step: () => T): T | undefined {
   }
 }
 
-/** Timer that says when the event loop should turn. */
+/** Timer for pauses, in which the event loop turns. */
 class Pace {
   #since = performance.now();
 
-  get isOver(): boolean {
+  get isDue(): boolean {
     return performance.now() - this.#since > slice;
   }
 

@@ -24,8 +24,8 @@ export function findUser(is: (entry: PasswdEntry) => boolean): PasswdEntry | und
 }
 
 /**
- * Runs `work` with no more rights than the owner of a directory has: a link that the owner has put there then leads root to
- * nothing that the owner could not reach anyway. The whole process changes its rights, so `work` must be synchronous.
+ * Runs `work` with no more rights than the owner of a directory has: a link of the owner then points root only to
+ * files that the owner can reach anyway. The whole process changes its rights, so `work` must be synchronous.
  */
 export function asOwner<T>(directory: string, work: () => T): T {
   return asUser(statSync(directory), work);

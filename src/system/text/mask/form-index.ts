@@ -157,13 +157,13 @@ export class FormIndex {
         hash = (hash << step) ^ (mixes[code] as number);
         missing -= 1;
       }
-      if (missing === 0 && this.#goesOn(hash, bytes, at, length)) return true;
+      if (missing === 0 && this.#continues(hash, bytes, at, length)) return true;
     }
     return false;
   }
 
   /** Returns true if a form with this window may go on at `from`. Compares three symbols, which rules out most text. */
-  #goesOn(hash: number, bytes: Buffer, from: number, length: number): boolean {
+  #continues(hash: number, bytes: Buffer, from: number, length: number): boolean {
     const windows = this.#windows;
     for (let place = windows.next(hash); place !== -1; place = windows.next(hash, place)) {
       const form = this.#forms.list[windows.form(place)] as Form;

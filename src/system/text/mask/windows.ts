@@ -35,7 +35,7 @@ export interface Window {
 }
 
 /**
- * Chooses the rarest window of each block: many values begin with `https://`, and few go on in the same way. If all windows
+ * Chooses the rarest window of each block: many values begin with `https://`, and few continue in the same way. If all windows
  * of a block are common, chooses the nearest rarer windows on both sides instead.
  */
 export function chooseWindows(forms: Forms): Window[] {
