@@ -17,7 +17,7 @@ const bearer = async (name: string, scope: Scope, app: string | null = null) => 
   return { Authorization: `Bearer ${made.token}` };
 };
 
-test('without a token, or with one that does not exist, nothing is told but that it is alive', async () => {
+test('without a valid token, only /healthz answers', async () => {
   await api.get('/healthz').expect(200);
   for (const path of ['/v1/status', '/v1/apps', '/v1/apps/shop/env', '/v1/nothing', '/']) {
     const answer = await api
@@ -30,7 +30,7 @@ test('without a token, or with one that does not exist, nothing is told but that
   await api.get('/v1/apps').set('Authorization', 'Bearer slc_wrong').expect(401);
 });
 
-test('a token that may read sees what there is, and the names of variables without their values', async () => {
+test('a token with scope read sees apps, and names of variables without values', async () => {
   const reader = await bearer('reader', 'read');
   const status = await api.get('/v1/status').set(reader).expect(200);
   assert.equal(status.body.server.pid, sluice.pid);
@@ -51,7 +51,7 @@ test('a token that may read sees what there is, and the names of variables witho
   }
 });
 
-test('a token that may deploy can do so and no more', async () => {
+test('a token with scope deploy cannot remove apps or read tokens', async () => {
   const deployer = await bearer('deployer', 'deploy');
   const env = await api.get('/v1/apps/shop/env').set(deployer).expect(200);
   assert.deepEqual(env.body, { SECRET: 'correct horse' });
@@ -60,7 +60,7 @@ test('a token that may deploy can do so and no more', async () => {
   await api.get('/v1/tokens').set(deployer).expect(403);
 });
 
-test('a token for one app knows of no other, and makes no tokens', async () => {
+test('a token for one app sees no other app and creates no tokens', async () => {
   const owner = await bearer('owner', 'admin', 'shop');
   const list = await api.get('/v1/apps').set(owner).expect(200);
   assert.deepEqual(

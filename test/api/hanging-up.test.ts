@@ -62,7 +62,7 @@ for (const [call, begun] of Object.entries(endless)) {
   }
 }
 
-test('a client that disconnects leaves no log open, also where its requests wait for each other', async () => {
+test('a client that disconnects leaves no log open, even with several requests on one connection', async () => {
   for (const method of ['GET', 'HEAD']) {
     for (const path of ['releases/1/log', 'logs', 'logs?follow=1']) {
       const call = `${method} /v1/apps/shop/${path}`;

@@ -17,7 +17,7 @@ const api = supertest(sluice.url);
 const admin = { Authorization: `Bearer ${sluice.token}` };
 const broken = running('throw new Error("nothing works")');
 
-test('a release that goes live is answered with 201, one that does not with why, at which step, and its number', async () => {
+test('a live release is answered with 201, a failed one with its reason, step and number', async () => {
   const live = await upload('shop', await pack(answering('one'))).expect(201);
   assert.equal(live.body.number, 1);
   assert.equal(live.body.state, 'live');
@@ -35,14 +35,14 @@ test('a release that goes live is answered with 201, one that does not with why,
   assert.match(log.text, /boot/);
 });
 
-test('the log of a build that has not written a line yet is empty', async () => {
+test('the log of a build without lines is empty', async () => {
   await upload('mute', await pack(answering('one'))).expect(201);
   await rm(sluice.paths.environment({ app: 'mute', environment: 'production' }).release(1).buildLog);
   const log = await api.get('/v1/apps/mute/releases/1/log').set(admin).expect(200);
   assert.equal(log.text, '');
 });
 
-test('a rollback is answered with the release that is live again, and refuses what is no release', async () => {
+test('a rollback is answered with the live release, and an unknown release is refused', async () => {
   await upload('back', await pack(answering('one'))).expect(201);
   await upload('back', await pack(answering('two'))).expect(201);
   const back = await api.post('/v1/apps/back/rollback').set(admin).expect(200);
@@ -52,16 +52,16 @@ test('a rollback is answered with the release that is live again, and refuses wh
   await api.post('/v1/apps/back/rollback').set(admin).send({ relaese: 2 }).expect(400);
 });
 
-test('the live log ends in one line that says how it ended', async () => {
-  const live = await upload('told', await pack(answering('one')), 'text/plain').expect(200);
+test('the live log ends with one line for the outcome', async () => {
+  const live = await upload('shown', await pack(answering('one')), 'text/plain').expect(200);
   assert.deepEqual(live.text.match(/^-- \w+$/gm)?.slice(0, 2), ['-- receive', '-- wait']);
   assert.match(live.text, /\nlive: http:\/\/127\.0\.0\.1:\d+ release 1 in .+\n$/);
-  const failed = await upload('told', await pack(broken), 'text/plain').expect(200);
+  const failed = await upload('shown', await pack(broken), 'text/plain').expect(200);
   assert.match(failed.text, /nothing works[\s\S]*\nfailed: boot_exited at boot: .+\n$/);
   assert.equal(failed.text.match(/^(?:live|failed):/gm)?.length, 1);
 });
 
-test('the live log as JSON has one event a line, the last of which is the outcome', async () => {
+test('the live log as JSON has one event per line, and the last event is the outcome', async () => {
   const answer = await upload('events', await pack(answering('one')), 'application/x-ndjson').expect(200);
   const events = answer.text
     .trimEnd()
@@ -72,7 +72,7 @@ test('the live log as JSON has one event a line, the last of which is the outcom
   assert.equal(events.at(-1).release.number, 1);
 });
 
-test('what is refused before it has begun has the status of its error in every form', async () => {
+test('a deploy that is refused at once is answered with the status of its error in every format', async () => {
   const tooLarge = Buffer.alloc(5 * 1024 ** 2);
   for (const type of ['application/json', 'text/plain', 'application/x-ndjson']) {
     const answer = await upload('Not_A_Name', tooLarge, type).expect(400);
@@ -85,7 +85,7 @@ for (const [what, headers, status, length] of [
   ['too much to send', admin, 413, 300 * 1024 ** 2],
   ['more to send than the disk holds', admin, 413, 1024 ** 5],
 ] as const) {
-  test(`a sender with ${what} gets the answer while it is still sending, and is not cut off before`, async () => {
+  test(`a client with ${what} gets the answer while it is still sending`, async () => {
     const sending = post('/v1/apps/large/releases', { ...headers, 'content-length': length });
     const sent = sendForever(sending);
     const [answer] = (await once(sending, 'response')) as [IncomingMessage];
@@ -96,7 +96,7 @@ for (const [what, headers, status, length] of [
   });
 }
 
-test('a sender who hangs up once all is sent changes nothing: the release goes live', async () => {
+test('a client that disconnects after its upload does not stop the deploy', async () => {
   const body = await pack(answering('stubborn'));
   const sending = post('/v1/apps/stubborn/releases', {
     ...admin,
@@ -113,7 +113,7 @@ test('a sender who hangs up once all is sent changes nothing: the release goes l
   assert.equal(await sluice.get('stubborn'), 'stubborn');
 });
 
-test('a watcher who does not read holds nothing up, and still sees how it ended when it reads on', async () => {
+test('a client that does not read does not delay the deploy, and sees the outcome later', async () => {
   const build = "for (let n = 0; n < 150_000; n++) console.log(n, 'x'.repeat(100))";
   const chatty = {
     ...answering('chatty'),
@@ -125,23 +125,23 @@ test('a watcher who does not read holds nothing up, and still sees how it ended 
   const [answer] = (await once(sending, 'response')) as [IncomingMessage];
   answer.pause();
   await sluice.untilRunning('chatty');
-  const told = await text(answer);
-  assert.match(told, /\nlive: .+\n$/);
-  assert.ok(told.length < 12_000_000, `${told.length} characters were kept for it`);
+  const shown = await text(answer);
+  assert.match(shown, /\nlive: .+\n$/);
+  assert.ok(shown.length < 12_000_000, `${shown.length} characters were kept for it`);
 });
 
-test('a deploy that is under way can be cancelled, and says so', async () => {
+test('a deploy under way can be cancelled', async () => {
   const sleeping = { ...answering('late'), 'package.json': { name: 'late', scripts: { build: 'sleep 60' } } };
   const sending = post('/v1/apps/late/releases', { ...admin, accept: 'text/plain' });
   sending.end(await pack(sleeping));
   const [answer] = (await once(sending, 'response')) as [IncomingMessage];
-  let told = '';
+  let shown = '';
   answer.setEncoding('utf8').on('data', (chunk: string) => {
-    told += chunk;
+    shown += chunk;
   });
-  await waitFor(() => told.includes('\n-- build\n'), { what: 'the build' });
+  await waitFor(() => shown.includes('\n-- build\n'), { what: 'the build' });
   await api.post('/v1/apps/late/releases/1/cancel').set(admin).expect(200);
-  await waitFor(() => /\nfailed: cancelled/.test(told), { what: 'the end' });
+  await waitFor(() => /\nfailed: cancelled/.test(shown), { what: 'the end' });
   await api.post('/v1/apps/late/releases/1/cancel').set(admin).expect(409);
 });
 
@@ -153,7 +153,7 @@ function post(path: string, headers: Record<string, string | number>): ClientReq
   return request(sluice.url + path, { method: 'POST', headers });
 }
 
-/** Sends until it is told to stop. A sender like that sees its connection break when it is given up on. */
+/** Sends data until `stop`. */
 function sendForever(sending: ClientRequest): { stop: () => void } {
   const chunk = Buffer.alloc(64 * 1024);
   let stopped = false;

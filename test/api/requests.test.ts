@@ -74,14 +74,14 @@ test('an unknown parameter is refused with the known ones, and nothing is done',
   assert.equal(removed.body.error.hint, 'Parameters: confirm.');
 });
 
-test("a request has an id: the caller's own, or one that it can quote", async () => {
+test('a request has the id of its caller, or a new one', async () => {
   const own = await api.get('/healthz').set('X-Request-Id', 'trace-42').expect('X-Request-Id', 'trace-42');
   assert.equal(own.body.status, 'ok');
   const given = await api.get('/healthz').set('X-Request-Id', 'no\tgood id');
   assert.match(given.headers['x-request-id'] ?? '', /^[0-9a-f-]{36}$/);
 });
 
-test('all that is logged for the sake of a request has the id that its answer has', async () => {
+test('each log line of a request has the id of its answer', async () => {
   const body = await pack(running('process.exit(3)'));
   const failed = await api.post('/v1/apps/brittle/releases?message=hush').set(admin).send(body).expect(422);
   const id = failed.headers['x-request-id'];
@@ -115,7 +115,7 @@ test('all that is logged for the sake of a request has the id that its answer ha
   });
 });
 
-test('requests that change nothing are logged at debug level only, unless somebody is turned away', async (t) => {
+test('requests that change nothing are logged at debug level only, unless a caller is refused', async (t) => {
   const asked = async (level: string) => {
     const other = await startSluice(t, { settings: { logLevel: level } });
     await other.request('/v1/apps');
@@ -147,7 +147,7 @@ test('the unix socket needs no token, and only its owner can open it', async () 
   );
 });
 
-test('variables are set, seen by the app after a switch, and removed by null', async () => {
+test('variables apply after a switch, and null removes them', async () => {
   const code = `require('node:http').createServer((request, response) => response.end(process.env.WORD ?? 'none'))
     .listen(process.env.PORT);`;
   await sluice.deploy('wordy', running(code));
@@ -164,7 +164,7 @@ test('variables are set, seen by the app after a switch, and removed by null', a
   assert.equal(refused.body.error.code, 'invalid_env');
 });
 
-test('an environment is an app of its own: releases, port, variables', async () => {
+test('an environment has its own releases, port and variables', async () => {
   const staging = (path: string) => `/v1/apps/shop${path}?environment=staging`;
   await api.get(staging('')).set(admin).expect(404);
   const body = await pack(answering('staged'));
@@ -184,7 +184,7 @@ test('an environment is an app of its own: releases, port, variables', async () 
   await api.get('/v1/apps/shop?environment=a&environment=b').set(admin).expect(400);
 });
 
-test('what an app writes can be read, and followed', async () => {
+test('the log of an app can be read and followed', async () => {
   const code = `require('node:http').createServer((request, response) => {
     console.log('asked for ' + request.url);
     response.end();
@@ -205,7 +205,7 @@ test('what an app writes can be read, and followed', async () => {
   await api.get('/v1/apps/chatty/logs?lines=many').set(admin).expect(400);
 });
 
-test('an app is removed only by name, and then it is gone', async () => {
+test('an app is removed only if its name is confirmed', async () => {
   await sluice.deploy('brief', answering('brief'));
   const refused = await api.delete('/v1/apps/brief').set(admin).expect(400);
   assert.match(refused.body.error.hint, /confirm=brief/);

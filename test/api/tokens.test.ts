@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { TokenStore } from '../../src/api/auth/tokens.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-test('a token is kept as a hash only, in a file that nobody else can read', async (t) => {
+test('a token is stored only as a hash, in a private file', async (t) => {
   const path = join(await temporaryDirectory(t), 'tokens.json');
   const { secret } = await new TokenStore(path).create('laptop', ['deploy'], 'shop');
   assert.match(secret, /^slc_[\w-]{43}$/);
@@ -14,7 +14,7 @@ test('a token is kept as a hash only, in a file that nobody else can read', asyn
   assert.equal((await stat(path)).mode & 0o777, 0o600);
 });
 
-test('a token is known again after a restart, and worthless once it is revoked', async (t) => {
+test('a token works after a restart, until it is revoked', async (t) => {
   const path = join(await temporaryDirectory(t), 'tokens.json');
   const { secret } = await new TokenStore(path).create('laptop', ['deploy'], 'shop');
   const restarted = new TokenStore(path);
@@ -31,7 +31,7 @@ test('a token is known again after a restart, and worthless once it is revoked',
   assert.equal(await new TokenStore(path).find(secret), undefined);
 });
 
-test('tokens that are made at the same time are all kept', async (t) => {
+test('tokens that are created at the same time are all stored', async (t) => {
   const path = join(await temporaryDirectory(t), 'tokens.json');
   const store = new TokenStore(path);
   await Promise.all(['a', 'b', 'c', 'd'].map((name) => store.create(name, ['read'], null)));
@@ -39,7 +39,7 @@ test('tokens that are made at the same time are all kept', async (t) => {
   assert.deepEqual(names.sort(), ['a', 'b', 'c', 'd']);
 });
 
-test('a name is given once, and only to a token that is not revoked', async (t) => {
+test('two tokens cannot have the same name, but a revoked token frees its name', async (t) => {
   const store = new TokenStore(join(await temporaryDirectory(t), 'tokens.json'));
   await store.create('ci', ['read'], null);
   await assert.rejects(store.create('ci', ['read'], null), /a token named "ci" already exists/);

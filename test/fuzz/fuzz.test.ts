@@ -47,10 +47,10 @@ test(`the server survives all bytes and all disconnects (SLUICE_FUZZ_SEED=${seed
   for (const way of new Set(ways)) {
     for (const bytes of known) await fuzz.run(way, { writes: [{ bytes, pause: 50 }], ending: 'none' });
   }
-  await fuzz.goOn(seconds / 3);
+  await fuzz.attack(seconds / 3);
   const before = await fuzz.settled();
   const first = fuzz.count;
-  await fuzz.goOn((seconds * 2) / 3);
+  await fuzz.attack((seconds * 2) / 3);
   const after = await fuzz.settled();
   t.diagnostic(`seed ${seed}: ${fuzz.count} clients, ${fuzz.answered} answered`);
   t.diagnostic(`live heap: ${before.live}, then ${after.live} bytes`);
@@ -104,7 +104,7 @@ class Fuzz {
   }
 
   /** Runs hostile clients for some seconds. */
-  async goOn(seconds: number): Promise<void> {
+  async attack(seconds: number): Promise<void> {
     const end = performance.now() + seconds * 1000;
     const worker = async () => {
       while (performance.now() < end && this.#ended === undefined) {

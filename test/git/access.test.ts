@@ -30,7 +30,7 @@ const owner = await Checkout.create(wholeFile);
 const commit = await owner.commit('One', answering('one'));
 await owner.git('push', sluice.gitUrl('shop'), 'main');
 
-/** Nothing has changed, and nothing has been made. */
+/** Checks that no app was changed or created. */
 async function assertUntouched(): Promise<void> {
   assert.deepEqual(await remoteBranches(owner, sluice.gitUrl('shop')), { main: commit });
   assert.equal((await sluice.releases('shop')).length, 1);
@@ -41,7 +41,7 @@ async function assertUntouched(): Promise<void> {
   assert.deepEqual(apps, ['shop']);
 }
 
-test('over http, a push without a token, with a wrong one, a revoked one or one for less is refused', async (t) => {
+test('over http, a client without a valid token for the app gets nothing', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.commit('Theirs', answering('theirs'));
   const none = await checkout.try('push', sluice.gitUrl('shop').replace(/git:.*@/, ''), 'main');
@@ -64,7 +64,7 @@ test('over http, a push without a token, with a wrong one, a revoked one or one 
       assert.match(output, message);
     }
   }
-  // One for a single app may create that app, and no other.
+  // A token for one app may create that app, and no other.
   const { code } = await checkout.try(
     'push',
     sluice.gitUrl('new', await token('single', 'deploy', 'blog')),
@@ -78,7 +78,7 @@ test('over http, a push without a token, with a wrong one, a revoked one or one 
   assert.ok(refused.length >= 4, 'refusals are logged');
 });
 
-test('over http, a name that is none leads nowhere, however it is spelt', async () => {
+test('over http, invalid app names are refused in every spelling', async () => {
   const names = [
     '..',
     '../shop',
@@ -112,7 +112,7 @@ test('over http, a name that is none leads nowhere, however it is spelt', async 
   await assertUntouched();
 });
 
-/** As it stands: `fetch` would tidy the path up. */
+/** Sends a path unchanged: `fetch` would normalize it. */
 function rawStatus(method: string, path: string): Promise<number> {
   const { hostname, port } = new URL(sluice.url);
   const headers = {
@@ -127,7 +127,7 @@ function rawStatus(method: string, path: string): Promise<number> {
   });
 }
 
-test('over http, a client that speaks otherwise is told so', async () => {
+test('over http, a request that no git client sends is refused with the reason', async () => {
   const dumb = await sluice.request('/git/shop.git/info/refs');
   assert.equal(dumb.status, 400);
   assert.match(await dumb.text(), /Only the smart HTTP protocol/);
@@ -144,12 +144,12 @@ test('over http, a client that speaks otherwise is told so', async () => {
   );
   const garbage = { ...headers, 'content-encoding': 'gzip' };
   const sent = sluice.request('/git/shop.git/git-receive-pack', { method: 'POST', headers: garbage, body });
-  // What git has not been told the end of has no answer but the end of the connection.
+  // git waits for the rest of the request, so the connection ends without an answer.
   await assert.rejects(sent.then((answer) => answer.text()));
   await assertUntouched();
 });
 
-test('over ssh, no key, an unknown one, a removed one and one of another app get nothing', async (t) => {
+test('over ssh, a client without a valid key for the app gets nothing', async (t) => {
   await addKey('mine');
   await addKey('blogger', 'blog');
   await addKey('gone');
@@ -173,7 +173,7 @@ test('over ssh, no key, an unknown one, a removed one and one of another app get
   await assertUntouched();
 });
 
-test('over ssh, there is no shell, no forwarding and no command but those of git', async () => {
+test('over ssh, a key opens no shell, no forwarding and no other command', async () => {
   const friendly =
     /^sluice: This account accepts only pushes and fetches of git\.\n {2}git remote add deploy ssh:/;
   for (const command of [
@@ -209,7 +209,7 @@ test('over ssh, there is no shell, no forwarding and no command but those of git
   );
 });
 
-test('over ssh, a name that is none leads nowhere, however it is spelt', async () => {
+test('over ssh, invalid app names are refused in every spelling', async () => {
   for (const name of [
     '..',
     '../shop',
@@ -234,7 +234,7 @@ test('over ssh, a name that is none leads nowhere, however it is spelt', async (
   await assertUntouched();
 });
 
-test('a push straight into the repository, past Sluice, is refused, since nothing would be deployed', async (t) => {
+test('a push into the repository without Sluice is refused', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.commit('Theirs', answering('theirs'));
   const { code, output } = await checkout.try('push', '--force', sluice.paths.repository('shop'), 'main');
@@ -245,7 +245,7 @@ test('a push straight into the repository, past Sluice, is refused, since nothin
 
 test('a token and a key for one app may create that app', async (t) => {
   await addKey('writer', 'blog');
-  // All other tests see to it that there is no app but one.
+  // The other tests check that only one app exists.
   t.after(() => sluice.call('DELETE', '/v1/apps/blog?confirm=blog'));
   const checkout = await Checkout.create(t, { GIT_SSH_COMMAND: sshd.command('writer') });
   await checkout.commit('One', answering('by token'));
@@ -257,7 +257,7 @@ test('a token and a key for one app may create that app', async (t) => {
   assert.equal(await sluice.get('blog'), 'by key');
 });
 
-test('a key that has been removed is refused by the server, too, whatever sshd may still let in', async () => {
+test('the server refuses a removed key that sshd still accepts', async () => {
   const { stdout, stderr, code } = await asSshd('nobody', "git-receive-pack '/shop'");
   assert.equal(code, 1);
   assert.equal(stdout, '');
@@ -265,7 +265,7 @@ test('a key that has been removed is refused by the server, too, whatever sshd m
   await assertUntouched();
 });
 
-/** Runs what sshd runs for a key. */
+/** Runs the command that sshd runs for a key. */
 async function asSshd(key: string, command: string) {
   const relay = fileURLToPath(new URL('../../src/relay/ssh.cjs', import.meta.url));
   const child = spawn(process.execPath, [relay, sluice.paths.sshSocket, key], {
@@ -276,7 +276,7 @@ async function asSshd(key: string, command: string) {
   return { stdout, stderr, code: child.exitCode ?? (await once(child, 'exit'))[0] };
 }
 
-test('what there is not cannot be fetched', async () => {
+test('an app that does not exist cannot be fetched', async () => {
   const { output } = await owner.try('fetch', sluice.gitUrl('nothing'));
   assert.match(output, /there is no app nothing/);
   const { stderr } = await sshd.run('mine', "git-upload-pack '/nothing'");

@@ -17,7 +17,7 @@ import { wholeFile } from '../support/whole-file.ts';
 const sluice = await startSluice(wholeFile, { settings: { maxUploadBytes: '400M' } });
 const author = { name: 'Iso', email: 'iso@example.com' };
 
-test('isomorphic-git pushes, is told when a release does not go live, and clones what runs', async (t) => {
+test('isomorphic-git pushes, learns of a failed release, and clones the live commit', async (t) => {
   const dir = await temporaryDirectory(t);
   const url = `${sluice.url}/git/iso.git`;
   const remote = { fs, http, dir, url, onAuth: () => ({ username: 'git', password: sluice.token }) };
@@ -44,15 +44,15 @@ test('isomorphic-git pushes, is told when a release does not go live, and clones
   assert.equal(await git.resolveRef({ fs, dir: copy, ref: 'HEAD' }), one);
 });
 
-test('a push in chunks, and what git sends compressed, arrive whole', async (t) => {
+test('a chunked push and a compressed request arrive whole', async (t) => {
   const checkout = await Checkout.create(t, { GIT_TRACE_CURL: '1' });
   const url = sluice.gitUrl('chunked');
-  // Over 1 MiB git does not say how long it will be.
+  // Above 1 MiB, git does not announce the length.
   await checkout.commit('One', { ...answering('one'), 'data.bin': randomBytes(3 * 1024 ** 2) });
   const pushed = await checkout.try('push', url, 'main');
   assert.equal(pushed.code, 0);
   assert.match(pushed.output, /Send header: Transfer-Encoding: chunked/i);
-  // What it has already, of which there is much to say, it sends compressed.
+  // git compresses a long list of the commits that it has.
   for (let at = 0; at < 60; at += 1) await checkout.commit(`Here only ${at}`);
   const other = await Checkout.create(t);
   await other.git('pull', '--quiet', url, 'main');
@@ -67,7 +67,7 @@ test('a push in chunks, and what git sends compressed, arrive whole', async (t) 
   );
 });
 
-test('a push of 200 MB is streamed: the server takes less than 64 MB more for it', async (t) => {
+test('the server streams a push of 200 MB with less than 64 MB of memory', async (t) => {
   const checkout = await Checkout.create(t);
   const files: Record<string, unknown> = answering('large');
   for (let at = 0; at < 20; at += 1) files[`data/${at}.bin`] = randomBytes(10 * 1024 ** 2);
@@ -95,7 +95,7 @@ test('a push of 200 MB is streamed: the server takes less than 64 MB more for it
   assert.deepEqual(await remoteBranches(checkout, sluice.gitUrl('large')), { main: commit });
 });
 
-test('a push that is larger than may be is refused by git, and nothing of it is kept', async (t) => {
+test('git refuses a push above the limit, and nothing of it stays', async (t) => {
   const own = await startSluice(t, { settings: { maxUploadBytes: '1M' } });
   const checkout = await Checkout.create(t);
   await checkout.commit('Large', { ...answering('large'), 'data.bin': randomBytes(2 * 1024 ** 2) });

@@ -14,10 +14,10 @@ const preload = fileURLToPath(new URL('../support/crash-at-step.ts', import.meta
 const env = { NODE_OPTIONS: `--import=${preload}` };
 
 const ofBuild: DeployStep[] = ['install', 'build', 'prune'];
-/** From here on the new release has the traffic, and git has not heard of it yet. */
+/** Steps at which the new release has the traffic, and git has not accepted the push yet. */
 const afterSwitch: DeployStep[] = ['record', 'postSwitch', 'clean'];
 
-test('killed at any step of a push, the server comes back with branches that say what runs, and takes the push again', async (t) => {
+test('after a kill at any step of a push, the branches show what runs, and the same push works', async (t) => {
   const sluice = await startSluice(t, { env });
   const checkout = await Checkout.create(t);
   let live = await checkout.commit('First', answering('release 1'));
@@ -39,7 +39,7 @@ test('killed at any step of a push, the server comes back with branches that say
       const [release] = await sluice.releases('shop');
       assert.equal(release?.commit, commit);
       assert.equal(release.state, afterSwitch.includes(step) ? 'live' : 'failed');
-      // Git throws away what it has not been told to take: a commit that it does not have can have no branch.
+      // git drops a push that it has not accepted, so its commit has no branch.
       const branches = afterSwitch.includes(step) ? {} : { main: live };
       assert.deepEqual(await remoteBranches(checkout, sluice.gitUrl('shop')), branches);
 
@@ -55,7 +55,7 @@ test('killed at any step of a push, the server comes back with branches that say
   assert.ok(answers > 100, `${answers} requests were answered meanwhile`);
 });
 
-test('what a git that was killed has left does not keep later pushes out', async (t) => {
+test('locks of a killed git do not block later pushes', async (t) => {
   const sluice = await startSluice(t);
   const checkout = await Checkout.create(t);
   await checkout.commit('One', answering('one'));

@@ -11,7 +11,7 @@ import { Checkout } from '../support/git.ts';
 import { startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
 
-test('a push that the disk has no room for is refused before git has received it, and makes nothing', async (t) => {
+test('a push to a full disk is refused before git receives it', async (t) => {
   const sluice = await startSluice(t, { settings: { minFreeBytes: '1000000G' } });
   const checkout = await Checkout.create(t);
   await checkout.commit('One', answering('one'));
@@ -21,7 +21,7 @@ test('a push that the disk has no room for is refused before git has received it
   assert.ok(!(await listDirectory(sluice.paths.apps)).includes('full'));
 });
 
-test('a server without git says so, and a push leaves nothing behind', async (t) => {
+test('a server without git refuses pushes with that reason, and nothing stays', async (t) => {
   const sluice = await startSluice(t, { env: { PATH: '/nonexistent' } });
   const checkout = await Checkout.create(t);
   await checkout.commit('One', answering('one'));
@@ -31,7 +31,7 @@ test('a server without git says so, and a push leaves nothing behind', async (t)
   assert.ok(!(await listDirectory(sluice.paths.apps)).includes('without'));
 });
 
-test('a push that breaks off while it is received leaves no objects behind', async (t) => {
+test('a push that is cut off leaves no objects behind', async (t) => {
   const sluice = await startSluice(t);
   const checkout = await Checkout.create(t);
   await checkout.commit('One', answering('one'));
@@ -50,7 +50,7 @@ test('a push that breaks off while it is received leaves no objects behind', asy
   assert.equal((await sluice.releases('broken')).length, 1);
 });
 
-/** A way to a port on which no more than so many bytes get there, until it breaks off. */
+/** Forwards a limited number of bytes to a port, until `breakOff`. */
 async function thatStops(t: TestContext, to: number, bytes: number) {
   const sockets: Socket[] = [];
   let left = bytes;
@@ -77,7 +77,7 @@ async function thatStops(t: TestContext, to: number, bytes: number) {
   return { port: (server.address() as AddressInfo).port, breakOff };
 }
 
-test('the URL of an app has the name of the machine, where it is given one', async (t) => {
+test('the URL of an app has the configured host name', async (t) => {
   const apps = { hostname: 'example.com', firstPort: await firstPort() };
   const sluice = await startSluice(t, { settings: { apps } });
   const { url } = await sluice.deploy('named', answering('one'));

@@ -38,7 +38,7 @@ for (const [way, { url, env }] of Object.entries(ways)) {
     assert.equal(said[1]?.['requestId'], said[0]['requestId']);
   });
 
-  test(`the next push over ${way} brings what is new, and the release says so`, async (t) => {
+  test(`the next push over ${way} lists the new commits, and so does the release`, async (t) => {
     const app = `next-${way}`;
     const checkout = await Checkout.create(t, env);
     await checkout.commit('One', answering('one'));
@@ -66,7 +66,7 @@ for (const [way, { url, env }] of Object.entries(ways)) {
     assert.equal(first.commitCount, null);
   });
 
-  test(`a push over ${way} that does not go live is refused with step and reason, and nothing has moved`, async (t) => {
+  test(`a failed push over ${way} is refused with step and reason, and nothing changes`, async (t) => {
     const app = `broken-${way}`;
     const checkout = await Checkout.create(t, env);
     const good = await checkout.commit('Good', answering('good'));
@@ -89,10 +89,10 @@ for (const [way, { url, env }] of Object.entries(ways)) {
     assert.deepEqual([release?.state, release?.error?.step, release?.author], ['failed', 'boot', 'Ann']);
   });
 
-  test(`what is printed by a build shows at the pusher's over ${way}, as a rule within 200 ms`, async (t) => {
+  test(`lines of a build reach the client over ${way}, mostly within 200 ms`, async (t) => {
     const app = `ticking-${way}`;
     const checkout = await Checkout.create(t, env);
-    // It prints the next when the one before has shown, so that a machine that stands still once makes one of them late.
+    // Each line waits until the client has seen the line before, so that one pause of the machine delays one line.
     const seen = join(sluice.home, `seen-${way}-`);
     const build = `
       const { existsSync } = require('node:fs');
@@ -119,7 +119,7 @@ for (const [way, { url, env }] of Object.entries(ways)) {
       await writeFile(`${seen}${tick}`, '');
     }
     assert.equal((await push.ended).code, 0);
-    // A machine with much to do may be late at some; a stream that is buffered somewhere is late every time.
+    // A busy machine delays some lines; a buffered stream delays every line.
     const late = delays.filter((delay) => delay > 200);
     assert.ok(late.length < delays.length / 2, `ms: ${delays.join(' ')}`);
     t.diagnostic(
@@ -127,7 +127,7 @@ for (const [way, { url, env }] of Object.entries(ways)) {
     );
   });
 
-  test(`what runs can be cloned and fetched over ${way}`, async (t) => {
+  test(`the live commit can be cloned and fetched over ${way}`, async (t) => {
     const app = `cloned-${way}`;
     const checkout = await Checkout.create(t, env);
     const one = await checkout.commit('One', answering('one'));
@@ -139,17 +139,17 @@ for (const [way, { url, env }] of Object.entries(ways)) {
     await checkout.git('push', url(app), 'main');
     await other.git('-C', 'copy', 'fetch', '--quiet');
     assert.equal(await other.git('-C', 'copy', 'rev-parse', 'origin/main'), two);
-    // Again and again: the end of a conversation must be told as what it is, and not as a broken connection.
+    // The end of a session must never look like a lost connection.
     for (let time = 0; time < 10; time += 1) {
       const { code, output } = await checkout.try('fetch', url(app));
       assert.deepEqual([code, /sluice/.test(output.replaceAll(url(app), ''))], [0, false], output);
     }
     const refs = await other.git('ls-remote', url(app));
-    assert.ok(!refs.includes('refs/sluice'), 'refs of ours are nobody else’s business');
+    assert.ok(!refs.includes('refs/sluice'), 'refs of releases are hidden');
   });
 }
 
-test('what a push leaves behind is nothing but the repository and the app', async (t) => {
+test('a push leaves only the repository and the app behind', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.commit('One', answering('one'));
   await checkout.git('push', sluice.gitUrl('tidy'), 'main');

@@ -182,11 +182,11 @@ test('a push of 60,000 refs is refused and does not fill the log', async (t) => 
   const { commit, releases } = await live(t, 'crowd');
   // The real client takes hours for so many refs.
   const names = Array.from({ length: 60_000 }, (_, at) => `refs/tags/a-tag-with-a-long-name-${at}`);
-  const told = await pushByHand(
+  const output = await pushByHand(
     'crowd',
     names.map((name) => `${'0'.repeat(40)} ${commit} ${name}`),
   );
-  assert.match(told, /refused: The push has too many refs: more than \d+\./);
+  assert.match(output, /refused: The push has too many refs: more than \d+\./);
   assert.equal(await releases(), 1);
   assert.ok((await sluice.log()).every((line) => JSON.stringify(line).length < 5000));
 });

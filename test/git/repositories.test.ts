@@ -15,7 +15,7 @@ const sluice = await startSluice(wholeFile);
 const current = (app: string) =>
   join(sluice.paths.environment({ app, environment: 'production' }).current, '.');
 
-test('modes, links, and names with spaces and of all scripts come through, and export-ignore stays behind', async (t) => {
+test('a release has the modes, links and names of its commit, without files of export-ignore', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.write({
     ...answering('odd'),
@@ -44,7 +44,7 @@ test('modes, links, and names with spaces and of all scripts come through, and e
   assert.equal((await sluice.releases('odd'))[0]?.message, 'Größe, 名前 and "quotes"; $(rm -rf /)');
 });
 
-test('what a terminal would act upon in a message is not kept, and settings without bounds are not read', async (t) => {
+test('control characters of a message are removed, and oversized settings are refused', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.commit('\u001b[31mRed\u0007 alert\n\nBody\u001b]0;title\u0007 of it', answering('one'));
   const { output } = await checkout.try('push', sluice.gitUrl('escapes'), 'main');
@@ -58,7 +58,7 @@ test('what a terminal would act upon in a message is not kept, and settings with
   assert.match(broken.output, /^refused: sluice\.json is not valid JSON: /m);
 });
 
-test('a tree that git itself would not write is refused, and harms nobody', async (t) => {
+test('a malformed tree is refused and has no effect', async (t) => {
   for (const name of ['.git', '..', '.']) {
     const checkout = await Checkout.create(t);
     await checkout.commit('One', answering('one'));
@@ -96,7 +96,7 @@ test('a commit without a message is listed like any other', async (t) => {
   );
 });
 
-test('what the machine says of attributes leaves no file out', async (t) => {
+test('attributes of the machine leave out no file', async (t) => {
   const home = await temporaryDirectory(t);
   await writeTree(join(home, '.config/git'), { attributes: 'server.js export-ignore\n' });
   const own = await startSluice(t, { env: { HOME: home, XDG_CONFIG_HOME: join(home, '.config') } });
@@ -106,7 +106,7 @@ test('what the machine says of attributes leaves no file out', async (t) => {
   assert.equal(code, 0, output);
 });
 
-test('a link that leads out of the repository is refused', async (t) => {
+test('a link to a path outside the repository is refused', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.link('passwd', '/etc/passwd');
   await checkout.commit('One', answering('one'));
@@ -115,7 +115,7 @@ test('a link that leads out of the repository is refused', async (t) => {
   assert.match(output, /^failed at receive: "passwd" links to "\/etc\/passwd", which is outside/m);
 });
 
-test('a repository in which all lies in one directory is not taken for one around it', async (t) => {
+test('a repository with a single directory is not unwrapped', async (t) => {
   const checkout = await Checkout.create(t);
   const files = answering('inside');
   await checkout.commit(
@@ -126,7 +126,7 @@ test('a repository in which all lies in one directory is not taken for one aroun
   assert.match(output, /^failed at check: there is nothing to run: .+\n.+"root"/m);
 });
 
-test('submodules and repositories within the repository are told by name, unless they are left out', async (t) => {
+test('submodules and nested repositories are named in the error, unless they are ignored', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.write(answering('one'));
   await checkout.git('init', '--quiet', 'vendor/lib');
@@ -143,7 +143,7 @@ test('submodules and repositories within the repository are told by name, unless
   assert.equal((await checkout.try('push', sluice.gitUrl('modules'), 'main')).code, 0);
 });
 
-test('what git-lfs keeps elsewhere is told by name, unless it is left out', async (t) => {
+test('files of git-lfs are named in the error, unless they are ignored', async (t) => {
   const checkout = await Checkout.create(t);
   const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 12345\n`;
   await checkout.commit('One', {
@@ -161,7 +161,7 @@ test('what git-lfs keeps elsewhere is told by name, unless it is left out', asyn
   assert.equal((await checkout.try('push', sluice.gitUrl('lfs'), 'main')).code, 0);
 });
 
-test('an app in a subdirectory is found by "root", which alone is the release', async (t) => {
+test('with "root", the release is that directory alone', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.commit('One', {
     'sluice.json': { root: 'apps/shop', branches: { staging: 'develop' } },
@@ -181,7 +181,7 @@ test('an app in a subdirectory is found by "root", which alone is the release', 
   assert.equal(await sluice.get('rooted'), 'shop');
 });
 
-test('several apps share a repository, each with a "root" of its own; an upload of it works the same', async (t) => {
+test('several apps share a repository, each with its own "root", also in an upload', async (t) => {
   const files = {
     'sluice.json': { root: { one: 'apps/one', two: 'apps/two' } },
     ...below('apps/one', answering('first')),
@@ -198,7 +198,7 @@ test('several apps share a repository, each with a "root" of its own; an upload 
   assert.match(output, /^failed at receive: "root" names no directory for the app three$/m);
 });
 
-test('a "root" that is wrong, or beside which something would be passed over, is told', async (t) => {
+test('a wrong "root", or settings that it would hide, are refused with the reason', async (t) => {
   const cases: [object, RegExp][] = [
     [{ 'sluice.json': { root: 'missing' } }, /"root" is "missing", but there is no such directory/],
     [
@@ -222,7 +222,7 @@ test('a "root" that is wrong, or beside which something would be passed over, is
   }
 });
 
-test('a link that leads out of the "root" is refused, though it stays in the repository', async (t) => {
+test('a link to a path outside the "root" is refused', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.write({
     'sluice.json': { root: 'app' },
@@ -235,7 +235,7 @@ test('a link that leads out of the "root" is refused, though it stays in the rep
   assert.match(output, /^failed at receive: "out" links to "\.\.\/secret\.txt", which is outside/m);
 });
 
-test('a repository of 20,000 files and one of 3,000 commits are pushed like any other', async (t) => {
+test('a push of 20,000 files and a push of 3,000 commits work', async (t) => {
   const checkout = await Checkout.create(t);
   const files: Record<string, string> = {};
   for (let file = 0; file < 20_000; file += 1) files[`data/${file % 200}/${file}.txt`] = `file ${file}`;

@@ -15,7 +15,7 @@ import { wholeFile } from '../support/whole-file.ts';
 
 const { sluice, sshd, authorizedKeys, ways } = await startWithSshd(wholeFile);
 
-test('of two pushes at once the second waits and says so, and the newest wins', async (t) => {
+test('the second of two pushes waits, and the newest wins', async (t) => {
   const url = sluice.gitUrl('pair');
   const ann = await Checkout.create(t);
   const one = await ann.commit('One', answering('one'));
@@ -44,7 +44,7 @@ test('of two pushes at once the second waits and says so, and the newest wins', 
   assert.deepEqual(await remoteBranches(ann, url), { main: bobs });
 });
 
-test('a third push takes the place of the one that waits, which is told so', async (t) => {
+test('a third push supersedes the one that waits', async (t) => {
   const url = sluice.gitUrl('three');
   const go = join(sluice.home, 'go-three');
   const pushers: RunningGit[] = [];
@@ -64,7 +64,7 @@ test('a third push takes the place of the one that waits, which is told so', asy
   assert.equal(await sluice.get('three'), 'third');
 });
 
-test('a rollback moves the branch to what runs, and the same or a newer commit can be pushed after it', async (t) => {
+test('a rollback moves the branch, and the same or a newer commit can be pushed after it', async (t) => {
   const url = sluice.gitUrl('back');
   const checkout = await Checkout.create(t);
   const one = await checkout.commit('One', answering('one'));
@@ -88,7 +88,7 @@ test('a rollback moves the branch to what runs, and the same or a newer commit c
   assert.deepEqual(await remoteBranches(checkout, url), { main: three });
 });
 
-test('what was uploaded has no branch, so that a push of any commit has something to do', async (t) => {
+test('an upload has no branch, so that a push of any commit deploys', async (t) => {
   const url = sluice.gitUrl('mixed');
   const checkout = await Checkout.create(t);
   const one = await checkout.commit('One', answering('one'));
@@ -105,7 +105,7 @@ test('what was uploaded has no branch, so that a push of any commit has somethin
   assert.deepEqual(await remoteBranches(checkout, url), { main: one });
 });
 
-test('a rollback during a push does not keep it from being accepted', async (t) => {
+test('a push is accepted despite a rollback meanwhile', async (t) => {
   const url = sluice.gitUrl('crossed');
   const checkout = await Checkout.create(t);
   await checkout.commit('One', answering('one'));
@@ -125,7 +125,7 @@ test('a rollback during a push does not keep it from being accepted', async (t) 
 });
 
 for (const [way, { url, env }] of Object.entries(ways)) {
-  test(`Ctrl-C over ${way} cancels what has not reached its switch`, async (t) => {
+  test(`Ctrl-C over ${way} cancels a deploy before its switch`, async (t) => {
     const app = `cancelled-${way}`;
     const checkout = await Checkout.create(t, env);
     const one = await checkout.commit('One', answering('one'));
@@ -148,7 +148,7 @@ for (const [way, { url, env }] of Object.entries(ways)) {
     assert.equal(await sluice.get(app), 'two');
   });
 
-  test(`a pusher over ${way} who goes away after the switch leaves a release that is live and a branch that says so`, async (t) => {
+  test(`a client over ${way} that disconnects after the switch leaves a live release with its branch`, async (t) => {
     const app = `late-${way}`;
     const checkout = await Checkout.create(t, env);
     const go = join(sluice.home, `go-late-${way}`);
@@ -168,7 +168,7 @@ for (const [way, { url, env }] of Object.entries(ways)) {
   });
 }
 
-test('where the server is killed in the middle the pusher is told at once, and the branch has not moved', async (t) => {
+test('a kill of the server fails a push at once, and the branch does not move', async (t) => {
   const own = await startSluice(t, { settings: { ssh: { authorizedKeys } } });
   for (const [way, env] of Object.entries({ http: {}, ssh: { GIT_SSH_COMMAND: sshd.command('there') } })) {
     await t.test(way, async (t) => {
@@ -185,7 +185,7 @@ test('where the server is killed in the middle the pusher is told at once, and t
       const killedAt = Date.now();
       await own.kill();
       const { code, output } = await push.ended;
-      assert.ok(Date.now() - killedAt < 5000, 'told at once');
+      assert.ok(Date.now() - killedAt < 5000, 'the push failed at once');
       assert.notEqual(code, 0);
       assert.match(
         output,
@@ -208,7 +208,7 @@ test('where the server is killed in the middle the pusher is told at once, and t
   }
 });
 
-test('a server that is stopped during a push refuses it with the reason', async (t) => {
+test('a server that is stopped refuses a push under way with the reason', async (t) => {
   const own = await startSluice(t);
   const checkout = await Checkout.create(t);
   await checkout.commit('One', answeringOnceThereIs('/nonexistent', 'one'));
@@ -221,7 +221,7 @@ test('a server that is stopped during a push refuses it with the reason', async 
   assert.match(output, /pre-receive hook declined/);
 });
 
-test('git and its hook may be killed in the middle of a push: nothing goes live that git has not taken in', async (t) => {
+test('a kill of git or its hook during a push lets nothing go live', async (t) => {
   for (const [what, pattern] of Object.entries({ git: /receive-pack/, hook: /hooks\/pre-receive/ })) {
     await t.test(what, async (t) => {
       const url = sluice.gitUrl(`killed-${what}`);
@@ -248,7 +248,7 @@ test('git and its hook may be killed in the middle of a push: nothing goes live 
   }
 });
 
-test('a pusher who stops listening holds up nobody else', async (t) => {
+test('a client that does not read does not delay other pushes', async (t) => {
   const url = sluice.gitUrl('deaf');
   const checkout = await Checkout.create(t);
   const line = 'x'.repeat(200);
@@ -265,7 +265,7 @@ test('a pusher who stops listening holds up nobody else', async (t) => {
   assert.equal(await sluice.get('deaf'), 'two');
 });
 
-test('an app that is removed during a push takes the push with it', async (t) => {
+test('the removal of an app ends a push to the app', async (t) => {
   const url = sluice.gitUrl('removed');
   const checkout = await Checkout.create(t);
   await checkout.commit('One', answering('one'));

@@ -25,7 +25,7 @@ const printing = (text: string) =>
     }).listen(process.env.PORT);
   `);
 
-test('on a full disk the server starts, apps keep running and logs take no memory; with space again all works as before', {
+test('on a full disk the server starts, apps run and logs take no memory; with free space all works again', {
   skip: process.getuid?.() === 0 ? false : 'only root may mount',
 }, async (t) => {
   const home = await smallDisk();

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { openLog } from '../../src/server/up.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-test('a log of more than 10 MiB is set aside at the start, in place of the one before; a smaller one goes on', async (t) => {
+test('a log above 10 MiB is renamed at the start, and a smaller one is appended to', async (t) => {
   const directory = await temporaryDirectory(t);
   const path = `${directory}/sluice.log`;
   const start = () => closeSync(openLog(path));

@@ -7,7 +7,7 @@ import { shieldApps } from '../../src/server/shield.ts';
 import { exists } from '../../src/system/fs/exists.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-test('apps have a package.json above them where the home lies below one, and none elsewhere: yarn 1 would list its directory', async (t) => {
+test('a package.json is above the apps only if the home is below another package.json', async (t) => {
   const directory = await temporaryDirectory(t);
   const paths = new Paths(join(directory, 'home'));
   await mkdir(paths.apps, { recursive: true });
@@ -20,7 +20,7 @@ test('apps have a package.json above them where the home lies below one, and non
   await shieldApps(paths);
   assert.deepEqual(JSON.parse(await readFile(shield, 'utf8')), { private: true });
 
-  // One that is no longer needed, or that an earlier version put there, is taken away.
+  // A file that is no longer needed is removed.
   await rm(join(directory, 'package.json'));
   await shieldApps(paths);
   assert.equal(await exists(shield), false);

@@ -37,7 +37,7 @@ test('a server is not started again if it ends with 0, cannot start, or finds an
   }
 });
 
-test('a server that dies is started again, even if the new one cannot start at first', async (t) => {
+test('a server that crashes is started again, even if the new one cannot start at first', async (t) => {
   // The first server is killed, the second finds its port taken, the third stays.
   const { supervisor, starts } = await supervise(
     t,
@@ -51,7 +51,7 @@ test('a server that dies is started again, even if the new one cannot start at f
   await once(supervisor, 'exit');
 });
 
-test('the delay grows each time the server dies at its start', async (t) => {
+test('the delay grows with each crash at the start', async (t) => {
   const { supervisor, starts } = await supervise(t, `process.kill(process.pid, 'SIGKILL');`);
   let said = '';
   supervisor.stderr?.on('data', (chunk) => {

@@ -22,7 +22,7 @@ interface Status {
   apps: { url: string; state: string; workers: { pid: number }[] }[];
 }
 
-test('the server as a unit starts no runner and ends none: its apps go on without it, and the next one finds them', async (t) => {
+test('the server as a unit neither starts nor ends a runner, and apps run without the server', async (t) => {
   const units = await create(t);
   const runner = await units.start('runner/main.ts');
   const server = await units.start('server/unit.ts');
@@ -38,7 +38,7 @@ test('the server as a unit starts no runner and ends none: its apps go on withou
   assert.deepEqual(pids(after), pids(before));
 });
 
-test('systemd is told that the server is ready when the apps that ran before do', async (t) => {
+test('systemd is notified when the apps that ran before run again', async (t) => {
   const units = await create(t);
   const runner = await units.start('runner/main.ts');
   const server = await units.start('server/unit.ts');
@@ -51,7 +51,7 @@ test('systemd is told that the server is ready when the apps that ran before do'
   assert.equal(apps[0]?.state, 'running');
 });
 
-test('with a user for pushes its group may read the keys and open the socket, and others may not', async (t) => {
+test('only the group of the user for pushes may read the keys and open the socket', async (t) => {
   const units = await create(t, { ssh: { user: 'pusher' } });
   const { pushes, pushKeys, pushSocket } = units.paths;
   await mkdir(pushes);
@@ -65,7 +65,7 @@ test('with a user for pushes its group may read the keys and open the socket, an
   assert.equal((await stat(pushSocket)).mode & 0o777, 0o660);
 });
 
-/** A home, and what systemd would start for it, with a `systemd-notify` that writes down what it is told. */
+/** A home, and what systemd would start for it, with a `systemd-notify` that writes down what it is notified. */
 async function create(t: TestContext, settings: Record<string, unknown> = {}) {
   const home = await mkdtemp(join(tmpdir(), 'sluice-test-'));
   const children: ChildProcess[] = [];
@@ -85,9 +85,9 @@ async function create(t: TestContext, settings: Record<string, unknown> = {}) {
     ...settings,
   });
   const { secret } = await new TokenStore(paths.tokens).create('test', ['admin'], null);
-  const told = join(bin, 'told');
-  await writeFile(told, '');
-  await writeFile(join(bin, 'systemd-notify'), `#!/bin/sh\necho "$@" >>'${told}'\n`);
+  const notified = join(bin, 'notified');
+  await writeFile(notified, '');
+  await writeFile(join(bin, 'systemd-notify'), `#!/bin/sh\necho "$@" >>'${notified}'\n`);
   await chmod(join(bin, 'systemd-notify'), 0o755);
   const env = {
     ...process.env,
@@ -97,12 +97,12 @@ async function create(t: TestContext, settings: Record<string, unknown> = {}) {
   };
   /** @returns when the server has said that it is ready; as systemd does, nobody waits for the runner */
   async function start(module: string): Promise<ChildProcess> {
-    await writeFile(told, '');
+    await writeFile(notified, '');
     const entry = fileURLToPath(new URL(`../../src/${module}`, import.meta.url));
     const child = spawn(process.execPath, [entry], { env, stdio: 'ignore' });
     children.push(child);
     if (module !== 'server/unit.ts') return child;
-    await waitFor(async () => (await readFile(told, 'utf8')).startsWith('--ready'), {
+    await waitFor(async () => (await readFile(notified, 'utf8')).startsWith('--ready'), {
       what: `${module} ready`,
     });
     return child;

@@ -20,7 +20,7 @@ import { waitFor } from '../support/wait.ts';
 
 const entry = fileURLToPath(new URL('../../src/server/up.ts', import.meta.url));
 
-test('a second sluice up with the same home is refused, and the first one goes on', async (t) => {
+test('a second `sluice up` with the same home is refused, and the first one keeps running', async (t) => {
   const sluice = await startSluice(t);
   const { code, errors } = await runUp(sluice.home);
   assert.equal(code, exitStatus.anotherIsUp);
@@ -28,7 +28,7 @@ test('a second sluice up with the same home is refused, and the first one goes o
   assert.equal((await sluice.request('/healthz')).status, 200);
 });
 
-test('where its port is taken, it says so and leaves nothing behind', async (t) => {
+test('a port in use is reported, and no process or file stays', async (t) => {
   const home = await temporaryDirectory(t);
   const taken = createServer().listen(0, '127.0.0.1');
   t.after(() => taken.close());
@@ -73,7 +73,7 @@ test('the port of the API is held while the server is down, until Sluice is stop
   await listen();
 });
 
-test('settings that are no settings are told, all of them', async (t) => {
+test('all faults of the settings are reported', async (t) => {
   const home = await temporaryDirectory(t);
   await writeJsonAtomic(`${home}/config.json`, { listen: { port: 'many' }, colour: 'red' });
   const { code, errors } = await runUp(home);
@@ -93,7 +93,7 @@ test('an uncaught exception is logged with its stack, and the server exits with 
   assert.match(String(crash?.['error']), /^Error: boom\n {4}at .*faulty/);
 });
 
-test('its log has what is as urgent as the settings say, of the server and of its runner', async (t) => {
+test('the log level of the settings applies to the server and its runner', async (t) => {
   const quiet = await startSluice(t, { settings: { logLevel: 'warn' } });
   await quiet.call('GET', '/v1/apps');
   assert.equal(await quiet.stop(), 0);
@@ -103,7 +103,7 @@ test('its log has what is as urgent as the settings say, of the server and of it
   assert.deepEqual(ready.map(({ source }) => source).sort(), ['runner', 'server']);
 });
 
-test('told to stop, it ends the deploys under way, the apps and its runner, and exits with 0', async (t) => {
+test('on SIGTERM it ends deploys, apps and the runner, and exits with 0', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('live'));
   const { workers } = await sluice.status('shop');
@@ -131,7 +131,7 @@ test('told to stop, it ends the deploys under way, the apps and its runner, and 
   assert.equal((await sluice.releases('shop'))[0]?.error?.code, 'stopping');
 });
 
-test('the unix socket is for its owner only, and asks for no token', async (t) => {
+test('only the owner can open the unix socket, and needs no token', async (t) => {
   const sluice = await startSluice(t);
   const { serverSocket: socketPath } = sluice.paths;
   assert.equal((await stat(socketPath)).mode & 0o777, 0o600);
