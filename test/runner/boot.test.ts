@@ -34,16 +34,6 @@ const broken: Record<string, { code: string; message: RegExp; settings?: object 
     code: 'settle_exited',
     message: /listened, and then ended with exit status 1\n(?:.|\n)*before the second one listens/,
   },
-  'unwell-tcp': {
-    code: 'health_failed',
-    message: /answered 500 to GET \/, and was not healthy within 5\.0 s/,
-    settings: { bootTimeout: '5s' },
-  },
-  'silent-tcp': {
-    code: 'health_failed',
-    message: /did not answer GET \/health within 500 ms/,
-    settings: { bootTimeout: '3s', health: { path: '/health', timeout: '500ms' } },
-  },
   cluster: { code: 'boot_cluster', message: /starts processes with node:cluster/ },
   'cluster-none': { code: 'boot_cluster', message: /starts processes with node:cluster/ },
   'cluster-sticky': { code: 'boot_cluster', message: /starts processes with node:cluster/ },
