@@ -6,9 +6,7 @@ import { parse } from '@babel/parser';
 const pending: string[] = [
   'bench',
   'docs',
-  'src/backup',
   'test/api',
-  'test/backup',
   'test/git',
   'test/install',
   'test/install.test.ts',

@@ -1,65 +1,72 @@
 import { Header } from 'tar/header';
 import type { EntryTypeName } from 'tar/types';
 
-const block = 512;
-/** Limits the size of an extended header, in bytes. */
+export const block = 512;
+/** Size limit of an extended header, in bytes. */
 const longestExtension = 1024 ** 2;
+/** Limit of the pieces of one file: more than ArchiveWriter writes. */
+const mostPieces = 1_000_000;
 
-/** Error for bytes that are no tar, or a tar without its end. */
+/** Error for bytes that are not a tar archive, or not a complete one. */
 export class NotATar extends Error {
   readonly isTruncated: boolean;
 
-  constructor(message: string, isTruncated: boolean) {
+  constructor(message: string, isTruncated = false) {
     super(message);
     this.isTruncated = isTruncated;
   }
 }
 
-/** An entry of a tar. Its fields are those of the header, or of the extended header before it. */
-export interface ReadEntry {
+/** Entry of a tar archive. Its fields are those of the header, or of the extended header before it. */
+export interface ArchiveEntry {
   path: string;
   type: EntryTypeName;
-  /** bytes that follow */
+  /** bytes of the content */
   size: number;
   mode: number;
   mtime: Date;
   linkpath: string;
   uname: string;
   gname: string;
-  /** size of the file if `content` is that of a sparse file: see archive-writer.ts */
+  /** size of a file with holes, whose content is for `readPieces`; undefined for other files */
   sparseSize: number | undefined;
-  /** content of the entry; to be read whole, or not at all */
+  /** to be read completely, or not at all */
   content: AsyncIterable<Buffer>;
 }
 
+/** Part of a file that has data. The parts between are holes: they read as zeros, and take no space on the disk. */
+export interface Piece {
+  offset: number;
+  length: number;
+}
+
 /**
- * Reads a tar, entry by entry. The parser of the package `tar` misreads extended headers: paths with line ends, and
- * characters of several bytes at the end of a chunk.
+ * Reads a tar archive, entry by entry. The parser of the package `tar` misreads extended headers: paths with line ends, and
+ * multi-byte characters at the end of a chunk.
  * @throws NotATar
  */
-export async function* readArchive(chunks: AsyncIterable<Buffer>): AsyncGenerator<ReadEntry> {
-  const source = new Source(chunks);
+export async function* readArchive(chunks: AsyncIterable<Buffer>): AsyncGenerator<ArchiveEntry> {
+  const source = new ByteSource(chunks);
   let records = new Map<string, string>();
   for (;;) {
     const header = headerOf(await source.read(block));
     if (header.nullBlock) {
-      if (!isZero(await source.read(block))) throw new NotATar('there is a block of zeros in it', false);
+      if ((await source.read(block)).some((byte) => byte !== 0)) throw new NotATar('it has a block of zeros');
       return source.drain();
     }
-    if (!header.cksumValid) throw new NotATar('checksum failure', false);
+    if (!header.cksumValid) throw new NotATar('checksum failure');
     const size = Number(records.get('size') ?? header.size ?? 0);
-    if (!Number.isSafeInteger(size) || size < 0) throw new NotATar('an entry has no size', false);
+    if (!Number.isSafeInteger(size) || size < 0) throw new NotATar('an entry has no size');
     if (header.type === 'ExtendedHeader') {
-      if (size > longestExtension) throw new NotATar('an extended header is too long', false);
+      if (size > longestExtension) throw new NotATar('an extended header is too long');
       records = recordsOf(await source.read(size));
-      await source.skip(padding(size));
-      continue;
+    } else {
+      const content = source.piece(size);
+      yield { ...fieldsOf(header, records), size, content };
+      for await (const _ of content);
+      records = new Map();
     }
-    const content = source.piece(size);
-    yield { ...fieldsOf(header, records), size, content };
-    for await (const _ of content);
-    await source.skip(padding(size));
-    records = new Map();
+    await source.read(padding(size));
   }
 }
 
@@ -67,11 +74,11 @@ function headerOf(bytes: Buffer): Header {
   try {
     return new Header(bytes);
   } catch (error) {
-    throw new NotATar((error as Error).message, false);
+    throw new NotATar((error as Error).message);
   }
 }
 
-function fieldsOf(header: Header, records: Map<string, string>): Omit<ReadEntry, 'size' | 'content'> {
+function fieldsOf(header: Header, records: Map<string, string>): Omit<ArchiveEntry, 'size' | 'content'> {
   const seconds = records.get('mtime');
   const isSparse = records.get('GNU.sparse.major') === '1';
   return {
@@ -86,7 +93,7 @@ function fieldsOf(header: Header, records: Map<string, string>): Omit<ReadEntry,
   };
 }
 
-/** Reads the records of an extended header: `LENGTH KEY=VALUE` and a line end, where the length counts all bytes of a record. */
+/** Reads the records of an extended header: `LENGTH KEY=VALUE` and a line end. The length counts all bytes of a record. */
 function recordsOf(bytes: Buffer): Map<string, string> {
   const records = new Map<string, string>();
   for (let at = 0; at < bytes.length; ) {
@@ -94,23 +101,78 @@ function recordsOf(bytes: Buffer): Map<string, string> {
     const end = at + Number(bytes.toString('latin1', at, space));
     const equals = bytes.indexOf('=', space);
     if (!(space > at && equals > space && equals < end && end <= bytes.length && bytes[end - 1] === 0x0a))
-      throw new NotATar('an extended header is damaged', false);
+      throw new NotATar('an extended header is damaged');
     records.set(bytes.toString('utf8', space + 1, equals), bytes.toString('utf8', equals + 1, end - 1));
     at = end;
   }
   return records;
 }
 
-function padding(size: number): number {
+/** Returns the number of bytes that complete the last block of a content. */
+export function padding(size: number): number {
   return (block - (size % block)) % block;
 }
 
-function isZero(bytes: Buffer): boolean {
-  return bytes.every((byte) => byte === 0);
+/**
+ * Reads the content of a file with holes, in format 1.0 of GNU tar ("Storing Sparse Files" in its manual).
+ * @param size of the content
+ * @param sparseSize of the file
+ * @throws NotATar if pieces overlap, are not in the file, or do not match the size of the content
+ */
+export async function* readSparse(
+  content: AsyncIterable<Buffer>,
+  size: number,
+  sparseSize: number,
+): AsyncGenerator<{ offset: number; chunk: Buffer }> {
+  const source = new ByteSource(content);
+  const pieces = await readPieces(source, mostPieces);
+  const bytes = pieces?.reduce((sum, { length }) => sum + length, source.position);
+  if (pieces === undefined || bytes !== size || !Number.isSafeInteger(sparseSize)) throw damagedPieces();
+  let end = 0;
+  for (const { offset, length } of pieces) {
+    if (offset < end || offset + length > sparseSize) throw damagedPieces();
+    end = offset;
+    for await (const chunk of source.piece(length)) {
+      yield { offset: end, chunk };
+      end += chunk.length;
+    }
+  }
 }
 
-/** Chunks as one run of bytes. */
-class Source {
+/**
+ * Reads the list of pieces at the start of a content: the number of pieces, and two numbers for each, one a line, up to the
+ * end of a block.
+ * @returns undefined if there are more than `most`
+ */
+export async function readPieces(source: ByteSource, most: number): Promise<Piece[] | undefined> {
+  const numbers: number[] = [];
+  let rest = '';
+  for (let count = Number.POSITIVE_INFINITY; numbers.length < 1 + 2 * count; count = numbers[0] ?? 0) {
+    const lines = (rest + (await source.read(block)).toString('latin1')).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) {
+      if (!/^\d{1,16}$/.test(line)) throw damagedPieces();
+      numbers.push(Number(line));
+    }
+    if (numbers.length === 0 || rest.length > block) throw damagedPieces();
+    if ((numbers[0] ?? 0) > most) return undefined;
+  }
+  const [count = 0, ...pairs] = numbers;
+  if (pairs.length !== 2 * count) throw damagedPieces();
+  return Array.from({ length: count }, (_, index) => ({
+    offset: pairs[2 * index] ?? 0,
+    length: pairs[2 * index + 1] ?? 0,
+  }));
+}
+
+function damagedPieces(): NotATar {
+  return new NotATar('a file with holes has no valid list of its pieces');
+}
+
+/** Reads chunks as one sequence of bytes. */
+export class ByteSource {
+  /** number of bytes that have been read */
+  position = 0;
   readonly #chunks: AsyncIterator<Buffer>;
   #rest: Buffer = Buffer.alloc(0);
 
@@ -118,40 +180,30 @@ class Source {
     this.#chunks = chunks[Symbol.asyncIterator]();
   }
 
-  /** Reads so many bytes, which must be few. */
+  /** Reads a small number of bytes. @throws NotATar if there are fewer */
   async read(size: number): Promise<Buffer> {
-    if (size <= this.#rest.length) return this.#take(size);
-    const parts: Buffer[] = [];
-    for await (const part of this.piece(size)) parts.push(part);
-    return Buffer.concat(parts);
+    const parts = await Array.fromAsync(this.piece(size));
+    return parts.length === 1 && parts[0] !== undefined ? parts[0] : Buffer.concat(parts);
   }
 
-  async skip(size: number): Promise<void> {
-    for await (const _ of this.piece(size));
-  }
-
-  /** Reads all that is left. */
+  /** Reads all remaining bytes. */
   async drain(): Promise<void> {
     while ((await this.#chunks.next()).done !== true);
   }
 
-  /** Yields so many bytes, in parts. */
+  /** Yields a number of bytes, in parts. @throws NotATar if there are fewer */
   async *piece(size: number): AsyncGenerator<Buffer> {
     for (let left = size; left > 0; ) {
       if (this.#rest.length === 0) {
         const { done, value } = await this.#chunks.next();
-        if (done === true) throw new NotATar('it ends before its end', true);
+        if (done === true) throw new NotATar('it is incomplete', true);
         this.#rest = value;
       }
-      const part = this.#take(Math.min(left, this.#rest.length));
+      const part = this.#rest.subarray(0, left);
+      this.#rest = this.#rest.subarray(part.length);
       left -= part.length;
+      this.position += part.length;
       yield part;
     }
-  }
-
-  #take(size: number): Buffer {
-    const taken = this.#rest.subarray(0, size);
-    this.#rest = this.#rest.subarray(size);
-    return taken;
   }
 }

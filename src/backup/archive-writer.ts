@@ -1,117 +1,82 @@
 import { basename, dirname, join } from 'node:path';
 import { Header } from 'tar/header';
-import { Pax } from 'tar/pax';
-import { placeOf } from './place.ts';
-import type { Piece } from './sparse.ts';
-import { type EntryHead, Sums } from './sums.ts';
+import { block, type Piece, padding } from './archive-reader.ts';
+import { Checksums, type EntryHead } from './format.ts';
+import { locate } from './layout.ts';
 
 const types = { file: 'File', directory: 'Directory', link: 'SymbolicLink', hardLink: 'Link' } as const;
-const block = 512;
 /** Longest path that fits into a header, in characters. */
 const longestInHeader = 255;
 
+/** Fields of the entries that Sluice itself writes. */
+export const ownEntry = { type: 'file', mode: 0o600, target: '', owner: 'owner', group: 'owner' } as const;
+
+type Content = AsyncIterable<Buffer> | Iterable<Buffer>;
+
 /**
- * Writes a tar, entry by entry, with no more of it in memory than a piece of one file. Header by header, and not with what
- * the package has for whole files: that one takes a file which shrinks while it is read for an error, and apps go on
- * writing while we read.
+ * Writes a tar archive, entry by entry, with one piece of a file in memory. The package `tar` treats a file that gets shorter
+ * while it is read as an error, so only its headers are used: apps continue to write during a backup.
  */
 export class ArchiveWriter {
   readonly #put: (chunk: Buffer) => Promise<void>;
-  readonly #sums = new Sums();
+  readonly #checksums = new Checksums();
 
-  /** @param put fulfilled when more can be taken */
+  /** @param put fulfilled when it accepts more */
   constructor(put: (chunk: Buffer) => Promise<void>) {
     this.#put = put;
   }
 
-  /** @param content of a file, no longer than it was said to be */
-  async entry(head: EntryHead, content: AsyncIterable<Buffer> | Iterable<Buffer> = []): Promise<void> {
-    await this.#header(head);
-    const sum = this.#sums.enter(placeOf(head.path).part, head);
-    for await (const chunk of padded(content, head.size)) {
-      sum(chunk);
-      await this.#put(chunk);
-    }
-    await this.#pad(head.size);
+  /** @param content at most as long as the head says; zeros complete it */
+  async entry(head: EntryHead, content: Content = []): Promise<void> {
+    await this.#write(head, content, this.#checksums.add(locate(head.path).part, head));
   }
 
   /**
-   * A file with holes: the list of its pieces, then their content, one after the other. This is format 1.0 of GNU tar for sparse
-   * files ("Storing Sparse Files" in its manual), so that tar can read it, too.
-   * @param head of the file; its size is that with the holes
-   * @param contentOf returns the content of a piece, no longer than the piece
+   * Writes a file with holes in format 1.0 of GNU tar: a list of its pieces, then their content.
+   * @param head its size includes the holes
+   * @param contentOf returns the content of a piece, at most as long as the piece
    */
-  async sparseEntry(
-    head: EntryHead,
-    pieces: Piece[],
-    contentOf: (piece: Piece) => AsyncIterable<Buffer>,
-  ): Promise<void> {
-    // The last piece says where the file ends.
+  async sparseEntry(head: EntryHead, pieces: Piece[], contentOf: (piece: Piece) => Content): Promise<void> {
+    // The last piece marks the end of the file.
     const all = [...pieces, { offset: head.size, length: 0 }];
     const numbers = [all.length, ...all.flatMap(({ offset, length }) => [offset, length])];
-    const list = Buffer.from(numbers.map((number) => `${number}\n`).join(''));
-    const padding = Buffer.alloc((block - (list.length % block)) % block);
-    const size = list.length + padding.length + pieces.reduce((sum, { length }) => sum + length, 0);
-    async function* content(): AsyncGenerator<Buffer> {
-      yield* [list, padding];
+    const text = Buffer.from(numbers.map((number) => `${number}\n`).join(''));
+    const list = [text, Buffer.alloc(padding(text.length))];
+    async function* content() {
+      yield* list;
       for (const piece of pieces) yield* padded(contentOf(piece), piece.length);
     }
+    const size = text.length + padding(text.length) + pieces.reduce((sum, { length }) => sum + length, 0);
     await this.entry({ ...head, size, sparseSize: head.size }, content());
   }
 
-  /** A file of the backup itself. */
-  async own(path: string, value: unknown): Promise<void> {
+  /** Writes a file about the backup itself, which no checksum covers. */
+  async metadata(path: string, value: unknown): Promise<void> {
     const text = Buffer.from(`${JSON.stringify(value, null, 2)}\n`);
-    await this.#header({ ...plain, path, type: 'file', mode: 0o600, size: text.length, mtime: now() });
-    await this.#put(text);
-    await this.#pad(text.length);
+    await this.#write({ ...ownEntry, path, size: text.length, mtime: now() }, [text]);
   }
 
   manifest() {
-    return this.#sums.manifest();
+    return this.#checksums.manifest();
   }
 
-  /** The two blocks of zeros that end a tar. */
+  /** Writes the two blocks of zeros that end an archive. */
   async end(): Promise<void> {
     await this.#put(Buffer.alloc(2 * block));
   }
 
-  async #header(head: EntryHead): Promise<void> {
-    const { path, type, mode, size, mtime, target, owner, group, sparseSize } = head;
-    const named = sparseSize === undefined ? path : join(dirname(path), 'GNUSparseFile.0', basename(path));
-    const fields = {
-      path: type === 'directory' ? `${path}/` : named,
-      type: types[type],
-      mode,
-      size,
-      mtime: new Date(mtime * 1000),
-      uid: 0,
-      gid: 0,
-      uname: owner,
-      gname: group,
-      ...((type === 'link' || type === 'hardLink') && { linkpath: target }),
-    };
-    // The package takes quadratic time for a long path, and the extended header has the path anyway.
-    const isLong = named.length > longestInHeader;
-    const header = new Header(isLong ? { ...fields, path: basename(named) } : fields);
-    const bytes = Buffer.alloc(block);
-    const isEnough = !header.encode(bytes) && !isLong;
-    if (sparseSize !== undefined) await this.#put(new SparsePax(fields, path, sparseSize).encode());
-    else if (!isEnough) await this.#put(new Pax(fields).encode());
-    await this.#put(bytes);
-  }
-
-  async #pad(size: number): Promise<void> {
-    const rest = size % block;
-    if (rest > 0) await this.#put(Buffer.alloc(block - rest));
+  async #write(head: EntryHead, content: Content, checksum?: (chunk: Buffer) => void): Promise<void> {
+    await this.#put(headerOf(head));
+    for await (const chunk of padded(content, head.size)) {
+      checksum?.(chunk);
+      await this.#put(chunk);
+    }
+    if (padding(head.size) > 0) await this.#put(Buffer.alloc(padding(head.size)));
   }
 }
 
-/** Yields content of exactly `size` bytes: adds zeros if a file has become shorter than its header says, as every tar does. */
-async function* padded(
-  content: AsyncIterable<Buffer> | Iterable<Buffer>,
-  size: number,
-): AsyncGenerator<Buffer> {
+/** Yields content of exactly `size` bytes: zeros replace the missing end of a file that has become shorter. */
+async function* padded(content: Content, size: number): AsyncGenerator<Buffer> {
   let left = size;
   for await (const chunk of content) {
     left -= chunk.length;
@@ -120,31 +85,50 @@ async function* padded(
   for (; left > 0; left -= 65_536) yield Buffer.alloc(Math.min(left, 65_536));
 }
 
-/** An extended header with the records of a sparse file. */
-class SparsePax extends Pax {
-  readonly #records: Record<string, string | number>;
-
-  constructor(fields: ConstructorParameters<typeof Pax>[0], path: string, realSize: number) {
-    super(fields);
-    this.#records = { major: 1, minor: 0, name: path, realsize: realSize };
-  }
-
-  override encodeBody(): string {
-    const records = Object.entries(this.#records).map(([key, value]) => record(`GNU.sparse.${key}`, value));
-    return super.encodeBody() + records.join('');
-  }
+/** Returns the header of an entry, with an extended header before it if needed. */
+function headerOf({ path, type, mode, size, mtime, target, owner, group, sparseSize }: EntryHead): Buffer {
+  const name = sparseSize === undefined ? path : join(dirname(path), 'GNUSparseFile.0', basename(path));
+  const fields = {
+    path: type === 'directory' ? `${path}/` : name,
+    size,
+    uname: owner,
+    gname: group,
+    ...((type === 'link' || type === 'hardLink') && { linkpath: target }),
+  };
+  const common = { type: types[type], mode, mtime: new Date(mtime * 1000), uid: 0, gid: 0 };
+  // The package takes quadratic time for a long path, and the extended header has the path anyway.
+  const isLong = name.length > longestInHeader;
+  const header = Buffer.alloc(block);
+  const isIncomplete = new Header({ ...fields, ...common, ...(isLong && { path: basename(name) }) }).encode(
+    header,
+  );
+  const sparse = sparseSize !== undefined && {
+    'GNU.sparse.major': 1,
+    'GNU.sparse.minor': 0,
+    'GNU.sparse.name': path,
+    'GNU.sparse.realsize': sparseSize,
+  };
+  if (!isIncomplete && !isLong && sparse === false) return header;
+  return Buffer.concat([extendedHeader({ ...fields, mtime, ...sparse }), header]);
 }
 
-/** Returns a record of an extended header. The length at its start counts itself. */
-function record(key: string, value: string | number): string {
-  const rest = Buffer.byteLength(` ${key}=${value}\n`);
-  let length = rest + 1;
-  while (length !== rest + String(length).length) length = rest + String(length).length;
-  return `${length} ${key}=${value}\n`;
+function extendedHeader(records: Record<string, string | number>): Buffer {
+  const body = Buffer.from(Object.entries(records).map(recordOf).join(''));
+  const header = Buffer.alloc(block);
+  const fields = { path: 'PaxHeader', mode: 0o644, uid: 0, gid: 0, mtime: new Date(0) };
+  new Header({ ...fields, type: 'ExtendedHeader', size: body.length }).encode(header);
+  return Buffer.concat([header, body, Buffer.alloc(padding(body.length))]);
 }
 
-export const plain = { target: '', owner: 'owner', group: 'owner' };
+/** Returns a record of an extended header. Its first number is its length, including that number. */
+function recordOf([key, value]: [key: string, value: string | number]): string {
+  const rest = ` ${key}=${value}\n`;
+  const size = Buffer.byteLength(rest);
+  const digits = String(size + String(size).length).length;
+  return `${size + digits}${rest}`;
+}
 
+/** Returns the current time, in s. */
 export function now(): number {
   return Math.floor(Date.now() / 1000);
 }

@@ -10,10 +10,10 @@ import { asUser } from '../system/process/user.ts';
 import type { Owner } from './owners.ts';
 
 /**
- * Writes a repository with all its refs into a file, in git's own form for that: whole and consistent, whatever is pushed
- * or collected meanwhile, and without the repository's configuration.
- * @param owner of the repository: git works on none of somebody else, and root must not run what may stand in its settings
- * @returns false where there is nothing in it yet
+ * Writes a repository with all its refs into a file, as a bundle of git. The bundle is consistent during pushes, and has no
+ * configuration.
+ * @param owner of the repository: git refuses those of others, and root must not run programs of its configuration
+ * @returns false for an empty repository
  */
 export async function writeBundle(repository: string, into: FileHandle, owner: Owner): Promise<boolean> {
   const refs = await run(['--git-dir', repository, 'for-each-ref', '--count=1'], owner);
@@ -25,26 +25,26 @@ export async function writeBundle(repository: string, into: FileHandle, owner: O
   });
   const end = () => child.kill();
   process.on('SIGINT', end);
-  const [complaint, [code]] = await Promise.all([
+  const [errors, [code]] = await Promise.all([
     text(child.stderr as NodeJS.ReadableStream),
     once(child, 'exit'),
   ]).finally(() => process.off('SIGINT', end));
-  if (code !== 0) throw failed(complaint.trim());
+  if (code !== 0) throw failure(errors.trim());
   return true;
 }
 
-/** git knows no more of a full disk than its text. */
-function failed(complaint: string): Error {
-  if (!/No space left on device|quota exceeded/i.test(complaint))
-    return new Error(`git bundle failed: ${complaint}`);
+/** Returns the error for a message of git, which reports a full disk in words only. */
+function failure(message: string): Error {
+  if (!/No space left on device|quota exceeded/i.test(message))
+    return new Error(`git bundle failed: ${message}`);
   return new AppError('disk_full', 'the disk of the home is full', {
-    hint: 'A repository is copied there before it is in the backup. Free some space, and try again.',
+    hint: 'Each repository is copied there before it gets into the backup. Free some space, then try again.',
   });
 }
 
 /**
- * Makes a repository from a bundle. The server sets hooks and HEAD when it starts. A bundle does not say where a shallow
- * history is cut, so the repository is made shallow at the commits that lack parents.
+ * Creates a repository from a bundle. The server sets hooks and HEAD when it starts. A bundle has no list of the commits at
+ * which a shallow history ends, so the repository is made shallow at the commits that lack parents.
  * @throws AppError `archive_unreadable`
  */
 export async function readBundle(bundle: string, repository: string, owner: Owner): Promise<void> {
@@ -62,9 +62,13 @@ export async function readBundle(bundle: string, repository: string, owner: Owne
       await fetch();
     });
   } catch (cause) {
-    throw new AppError('archive_unreadable', `a repository in it is damaged: ${(cause as Error).message}`, {
-      cause,
-    });
+    throw new AppError(
+      'archive_unreadable',
+      `a repository of the backup is damaged: ${(cause as Error).message}`,
+      {
+        cause,
+      },
+    );
   }
   asUser(owner, () => renameSync(fresh, repository));
 }
@@ -80,12 +84,12 @@ async function commitsWithoutParents(repository: string, owner: Owner): Promise<
     ['rev-list', '--stdin', '--no-walk=unsorted', '--parents'],
     commits.map((commit) => `${commit}\n`).join(''),
   );
-  const there = new Set(commits);
+  const known = new Set(commits);
   const rows = parents.split('\n').map((line) => line.split(' '));
-  return rows.flatMap(([commit = '', ...its]) => (its.every((id) => there.has(id)) ? [] : [commit]));
+  return rows.flatMap(([commit = '', ...ids]) => (ids.every((id) => known.has(id)) ? [] : [commit]));
 }
 
-/** Those of `commits` that a repository has. */
+/** Returns the commits that a repository has. */
 export async function commitsIn(repository: string, commits: string[], owner: Owner): Promise<Set<string>> {
   if (commits.length === 0) return new Set();
   const output = await run(

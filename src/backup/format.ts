@@ -1,10 +1,11 @@
+import { createHash, type Hash } from 'node:crypto';
 import * as v from 'valibot';
 import { isName } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 
-/** What a backup begins with: what it is, and what was to go in. */
+/** First file of a backup: the format, and what the backup was to contain. */
 export const headName = 'sluice-backup.json';
-/** What it ends with: what went in. One that has been cut off has none. */
+/** Last file of a backup: the checksums. A backup that was cut off has none. */
 export const manifestName = 'manifest.json';
 
 /** Format 2 has hard links and files with holes. */
@@ -15,20 +16,20 @@ const name = v.pipe(v.string(), v.check(isName, 'a name of an app or an environm
 
 const headSchema = v.object({
   format: v.picklist([1, format]),
-  /** version of Sluice that made it */
+  /** version of Sluice that wrote the backup */
   sluice: v.string(),
   createdAt: v.pipe(v.string(), v.isoTimestamp()),
-  /** whether the files of an app belonged to a user of its own */
+  /** true if the files of each app belonged to a user of its own */
   isolated: v.boolean(),
-  /** whether what apps keep is in it */
+  /** false for a backup without the data of apps */
   shared: v.boolean(),
   environments: v.array(
     v.object({
       app: name,
       environment: name,
-      /** release that was live; null where none was */
+      /** live release; null if there was none */
       live: v.nullable(number),
-      /** releases that are in it with all their files */
+      /** releases with all their files */
       trees: v.array(number),
     }),
   ),
@@ -55,38 +56,84 @@ export function newHead(head: Omit<Head, 'format'>): Head {
 
 /** @throws AppError `archive_unreadable` */
 export function parseHead(text: string): Head {
-  const value = parsed(text);
-  const made = (value as { format?: unknown } | null)?.format;
-  if (typeof made === 'number' && made > format) {
-    throw new AppError('archive_unreadable', `this backup has format ${made}, and ${format} is known here`, {
-      hint: 'A later version of Sluice made it: install that one.',
+  const value = parse(text, headName);
+  const found = (value as { format?: unknown } | null)?.format;
+  if (typeof found === 'number' && found > format)
+    throw new AppError('archive_unreadable', `the backup has format ${found} (known: up to ${format})`, {
+      hint: 'A later version of Sluice made it: install that version.',
     });
-  }
   return valid(headSchema, value, headName);
 }
 
 /** @throws AppError `archive_unreadable` */
 export function parseManifest(text: string): Manifest {
-  return valid(manifestSchema, parsed(text), manifestName);
+  return valid(manifestSchema, parse(text, manifestName), manifestName);
 }
 
 export function notABackup(why: string, cause?: unknown): AppError {
-  return new AppError('archive_unreadable', `this is no backup of Sluice: ${why}`, {
-    hint: '`sluice backup FILE` makes one.',
+  return new AppError('archive_unreadable', `not a backup of Sluice: ${why}`, {
+    hint: 'Create a backup: `sluice backup FILE`.',
     cause,
   });
 }
 
-function parsed(text: string): unknown {
+function parse(text: string, source: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw notABackup('what it says of itself is no JSON', cause);
+    throw notABackup(`${source} is not valid JSON`, cause);
   }
 }
 
 function valid<T>(schema: v.GenericSchema<unknown, T>, value: unknown, source: string): T {
   const result = v.safeParse(schema, value);
   if (result.success) return result.output;
-  throw notABackup(`${source} is not as it should be (${result.issues[0].message})`);
+  throw notABackup(`${source} is invalid (${result.issues[0].message})`);
+}
+
+/** Properties of an entry. Checksums cover them and the content. */
+export interface EntryHead {
+  path: string;
+  /** `hardLink`: another name of an earlier file of the archive */
+  type: 'file' | 'directory' | 'link' | 'hardLink';
+  /** permissions only */
+  mode: number;
+  /** of a file, in bytes */
+  size: number;
+  /** in s */
+  mtime: number;
+  /** target of a link, or path of a hard link's file; else empty */
+  target: string;
+  /** role of the owner and of the group: see owners.ts */
+  owner: string;
+  group: string;
+  /** size of a file with holes; `size` is then that of the list of its pieces and the pieces */
+  sparseSize?: number;
+}
+
+/** Checksums of the parts of a backup. Both the writer and the reader compute them. */
+export class Checksums {
+  readonly #parts = new Map<string, { entries: number; bytes: number; hash: Hash }>();
+
+  /** @returns a function that adds a chunk of the entry's content */
+  add(part: string, head: EntryHead): (chunk: Buffer) => void {
+    const { path, type, mode, size, target, owner, group, sparseSize } = head;
+    const sum = this.#parts.get(part) ?? { entries: 0, bytes: 0, hash: createHash('sha256') };
+    this.#parts.set(part, sum);
+    sum.entries += 1;
+    const fields = [path, type, mode, size, target, owner, group];
+    sum.hash.update(JSON.stringify(sparseSize === undefined ? fields : [...fields, sparseSize]));
+    return (chunk) => {
+      sum.bytes += chunk.length;
+      sum.hash.update(chunk);
+    };
+  }
+
+  /** Returns all checksums; call it once. */
+  manifest(): Manifest {
+    const parts = [...this.#parts].map(([name, { hash, ...sum }]) => {
+      return { name, ...sum, sha256: hash.digest('hex') };
+    });
+    return { parts: parts.sort((a, b) => (a.name < b.name ? -1 : 1)) };
+  }
 }

@@ -1,11 +1,11 @@
 import { statfs } from 'node:fs/promises';
 
-/** Limits of what one app can take, so that the backup of the other apps completes whatever the app does to its files. */
+/** Limits for one app. With them, the backup of the other apps completes whatever an app does to its files. */
 export interface Limits {
-  /** entries below one directory that the backup walks through, and directories among them */
+  /** entries below one directory, and directories among them */
   entries: number;
   directories: number;
-  /** memory for names that the walk still has to visit, and for paths of files with several names; in bytes */
+  /** memory for names that wait for their turn, and for paths of files with several names; in bytes */
   memory: number;
   /** content of one environment, as a multiple of the size of its disks */
   disks: number;
@@ -29,9 +29,9 @@ export const usualLimits: Limits = {
   failedCopies: 3,
 };
 
-/** Time that one kind of work may take in all. */
+/** Limit of the time for one kind of work. */
 export class TimeLimit {
-  /** the whole time, in ms */
+  /** in ms */
   readonly total: number;
   readonly #now: () => number;
   #spent = 0;
@@ -42,7 +42,7 @@ export class TimeLimit {
     this.#now = now;
   }
 
-  /** Time that is left, in ms. */
+  /** Remaining time, in ms. */
   get left(): number {
     return Math.max(0, this.total - this.#spent);
   }
@@ -58,26 +58,26 @@ export class TimeLimit {
   }
 }
 
-/** Bytes that an environment may take in a backup. */
-export class Room {
+/** Limit of the content of an environment. */
+export class SizeLimit {
   readonly #multiple: number;
   readonly #devices = new Set<number>();
   readonly #disks = new Set<string>();
   #left = 0;
 
-  /** @param multiple of the size of all disks that files of the environment lie on */
+  /** @param multiple of the size of all disks with files of the environment */
   constructor(multiple: number) {
     this.#multiple = multiple;
   }
 
-  /** Takes room for the content of a file. @param at path of the file @returns false if there is not enough left */
+  /** Reserves bytes for the content of a file. @param at path of the file @returns false if there are not enough left */
   async take(bytes: number, device: number, at: string): Promise<boolean> {
     if (!this.#devices.has(device)) {
       this.#devices.add(device);
       const { type, bsize, blocks } = await statfs(at);
-      // Each subvolume of btrfs has a device number of its own, and an app may make subvolumes: all have the size of the disk.
+      // An app may make subvolumes of btrfs. Each has a device number of its own, and all have the size of the disk.
       const disk = `${type}:${bsize}:${blocks}`;
-      // A file system of the network may not know its size.
+      // A network file system may not know its size.
       if (!this.#disks.has(disk)) this.#left += blocks === 0 ? Infinity : this.#multiple * bsize * blocks;
       this.#disks.add(disk);
     }

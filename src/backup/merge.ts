@@ -6,13 +6,12 @@ import { systemCode } from '../errors/app-error.ts';
 import { exists } from '../system/fs/exists.ts';
 import { parseJson, readJson, writeFileAtomic } from '../system/fs/files.ts';
 import { asUser } from '../system/process/user.ts';
+import { edgeDirectory, stateFiles } from './layout.ts';
 import type { Owners } from './owners.ts';
-import { edgeDirectory, stateFiles } from './place.ts';
 
 /**
- * Puts what concerns the whole appliance beside what is here: a fresh install has a token and settings of its own, which
- * somebody has just been given. Of two tokens, keys or domains of one name, that of the backup holds; of two settings,
- * that of this machine.
+ * Merges the state of the whole appliance into that of this machine: a fresh install already has a token and settings. Of two
+ * tokens, keys or domains with one name, that of the backup wins; of two settings, that of this machine.
  */
 export async function mergeState(paths: Paths, staging: Paths, owners: Owners): Promise<void> {
   for (const name of stateFiles) {
@@ -32,27 +31,27 @@ export async function mergeState(paths: Paths, staging: Paths, owners: Owners): 
   else await rename(from, to);
 }
 
-/** @param read what is here, with no more rights than whoever owns it: it may be a link by now */
+/** @param read reads the file of this machine with the rights of its owner: it may be a link by now */
 async function merged(name: string, from: string, read: () => Buffer): Promise<string | Buffer> {
-  // The history that comes from elsewhere is the older one.
+  // The history of the backup is older.
   if (name === 'events.jsonl') return Buffer.concat([await readFile(from), read()]);
   const [theirs, ours] = [await readJson(from), parseJson(read().toString())];
-  const both = name === 'config.json' ? underneath(theirs, ours) : byName(theirs, ours);
+  const both = name === 'config.json' ? mergeSettings(theirs, ours) : mergeByName(theirs, ours);
   return `${JSON.stringify(both, null, 2)}\n`;
 }
 
-/** Of what both have, `ours`. */
-function underneath(theirs: unknown, ours: unknown): unknown {
+/** Merges settings: ours win. */
+function mergeSettings(theirs: unknown, ours: unknown): unknown {
   if (!isObject(theirs) || !isObject(ours)) return ours;
   const both: Record<string, unknown> = { ...theirs };
   for (const [key, value] of Object.entries(ours)) {
-    both[key] = key in theirs ? underneath(theirs[key], value) : value;
+    both[key] = key in theirs ? mergeSettings(theirs[key], value) : value;
   }
   return both;
 }
 
-/** Lists of what has names: theirs, and of ours what has another name. */
-function byName(theirs: unknown, ours: unknown): unknown {
+/** Merges lists of records with names: theirs win. */
+function mergeByName(theirs: unknown, ours: unknown): unknown {
   if (!isObject(theirs) || !isObject(ours)) return theirs;
   const both: Record<string, unknown> = { ...ours, ...theirs };
   for (const [key, list] of Object.entries(theirs)) {
@@ -72,16 +71,16 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** File by file: certificates that are here for other names stay. */
+/** Moves a tree into another one, file by file: certificates of other names stay. */
 function moveInto(from: string, to: string): void {
   for (const name of readdirSync(from)) {
-    const [there, here] = [join(from, name), join(to, name)];
+    const [source, destination] = [join(from, name), join(to, name)];
     try {
-      renameSync(there, here);
+      renameSync(source, destination);
     } catch (error) {
-      const isInTheWay = ['ENOTEMPTY', 'EEXIST', 'EISDIR', 'ENOTDIR'].includes(systemCode(error) ?? '');
-      if (!isInTheWay || !existsSync(here)) throw error;
-      moveInto(there, here);
+      const isOccupied = ['ENOTEMPTY', 'EEXIST', 'EISDIR', 'ENOTDIR'].includes(systemCode(error) ?? '');
+      if (!isOccupied || !existsSync(destination)) throw error;
+      moveInto(source, destination);
     }
   }
 }

@@ -1,25 +1,27 @@
 import type { Stats } from 'node:fs';
-import { lchown, stat } from 'node:fs/promises';
+import { chmod, lchown, readdir, stat } from 'node:fs/promises';
+import { join, relative } from 'node:path';
 import { addAppUser, findAppUser, givesAppUsers, type HomeOwner } from '../config/app-user.ts';
 import { type EnvironmentId, environmentName, type Paths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { findUser } from '../system/process/user.ts';
-import type { Place } from './place.ts';
+import { isReleaseDirectory, type Location, locate } from './layout.ts';
+import type { Unpacked } from './unpack.ts';
 
-/** A user and a group, as the kernel has them. */
+/** User and group, as the kernel has them. */
 export interface Owner {
   uid: number;
   gid: number;
 }
 
 /**
- * Who owns what, by what they are: `owner` of the home, `app` for the system user of an app, `root`. Numbers are others on
- * another machine, and the user that Sluice runs as may have another name there.
+ * Owners of files by role: `owner` of the home, `app` for the system user of an app, `root`. Numbers differ between
+ * machines, and the user that Sluice runs as may have another name there.
  */
 export class Owners {
   readonly home: HomeOwner;
   readonly #paths: Paths;
-  /** by target; looked up once, since each file is asked about */
+  /** by name of the environment; each file needs a lookup */
   readonly #apps = new Map<string, Owner | undefined>();
 
   private constructor(paths: Paths, home: HomeOwner) {
@@ -33,73 +35,101 @@ export class Owners {
     return new Owners(paths, { name, uid, gid });
   }
 
-  /** Whether files of apps belong to users of their own here: where root runs them, and Sluice itself is not root. */
+  /** True if files of apps belong to users of their own here: root runs the apps, and Sluice itself is not root. */
   get isolated(): boolean {
     return givesAppUsers(this.home.uid);
   }
 
-  roles(
+  rolesOf(
     { uid, gid }: Pick<Stats, 'uid' | 'gid'>,
-    target: EnvironmentId | null,
+    id: EnvironmentId | null,
   ): { owner: string; group: string } {
-    const app = target === null ? undefined : this.#app(target);
-    const role = (id: number, ofApp: number | undefined, ofHome: number) =>
-      id === ofHome ? 'owner' : id === ofApp ? 'app' : id === 0 ? 'root' : 'owner';
+    const app = this.#app(id);
+    const role = (number: number, ofApp: number | undefined, ofHome: number) =>
+      number === ofHome ? 'owner' : number === ofApp ? 'app' : number === 0 ? 'root' : 'owner';
     return { owner: role(uid, app?.uid, this.home.uid), group: role(gid, app?.gid, this.home.gid) };
   }
 
-  /** As whom a program may read a file: as its owner, where that is the app or whom the home belongs to. */
-  whose({ uid }: Pick<Stats, 'uid'>, target: EnvironmentId | null): Owner | undefined {
+  /** Returns the user as whom a program may read a file: its owner, if that is the app or the owner of the home. */
+  readerOf({ uid }: Pick<Stats, 'uid'>, id: EnvironmentId | null): Owner | undefined {
     if (!this.isolated || uid === this.home.uid) return this.home;
-    const app = target === null ? undefined : this.#app(target);
+    const app = this.#app(id);
     return uid === app?.uid ? app : undefined;
   }
 
   /**
-   * Whether a file is somebody else's that has been linked hard into an app, which the kernel forbids unless
-   * `fs.protected_hardlinks` is 0. Files of root's that Sluice itself makes have one name.
+   * Returns true for a file of another user that was linked hard into an app. The kernel forbids this unless
+   * `fs.protected_hardlinks` is 0. Files that Sluice makes as root have one name.
    */
-  isStrangers(stats: Pick<Stats, 'uid' | 'nlink'>, target: EnvironmentId | null): boolean {
-    return stats.nlink > 1 && this.whose(stats, target) === undefined;
+  isForeign(stats: Pick<Stats, 'uid' | 'nlink'>, id: EnvironmentId | null): boolean {
+    return stats.nlink > 1 && this.readerOf(stats, id) === undefined;
   }
 
-  /** Gives what we have made as root to whom the home belongs. */
+  /** Gives a file that this process made as root to the owner of the home, who may have put a link in its place. */
   async giveToHome(path: string): Promise<void> {
-    // Whoever owns the home may have put a link in its place.
     if (this.isolated) await lchown(path, this.home.uid, this.home.gid);
   }
 
-  /**
-   * The user of an app, made where there is none yet.
-   * @throws AppError `user_refused` where it is not ours: it would be given the app's files
-   */
-  async ensureApp(target: EnvironmentId): Promise<Owner> {
-    const there = this.#apps.get(environmentName(target)) ?? findAppUser(this.#paths, this.home, target);
-    if (there === undefined) await addAppUser(this.#paths, this.home, target);
-    const user = there ?? findAppUser(this.#paths, this.home, target);
-    if (user === undefined) throw new Error(`useradd has made no user for ${environmentName(target)}`);
-    this.#apps.set(environmentName(target), user);
+  /** Returns the user of an app, and adds it if it is missing. @throws AppError `user_refused` for a user of another program */
+  async ensureApp(id: EnvironmentId): Promise<Owner> {
+    const name = environmentName(id);
+    const known = this.#apps.get(name) ?? findAppUser(this.#paths, this.home, id);
+    if (known === undefined) await addAppUser(this.#paths, this.home, id);
+    const user = known ?? findAppUser(this.#paths, this.home, id);
+    if (user === undefined) throw new Error(`useradd has not added a user for ${name}`);
+    this.#apps.set(name, user);
     return user;
   }
 
-  #app(target: EnvironmentId): Owner | undefined {
-    const key = environmentName(target);
-    if (!this.#apps.has(key)) this.#apps.set(key, this.#find(target));
-    return this.#apps.get(key);
+  /** @returns undefined without a user, and for a user of another program */
+  #app(id: EnvironmentId | null): Owner | undefined {
+    if (id === null) return undefined;
+    const name = environmentName(id);
+    if (this.#apps.has(name)) return this.#apps.get(name);
+    try {
+      this.#apps.set(name, findAppUser(this.#paths, this.home, id));
+    } catch (error) {
+      if (!(error instanceof AppError && error.code === 'user_refused')) throw error;
+      this.#apps.set(name, undefined);
+    }
+    return this.#apps.get(name);
   }
 
-  /** One of that name who is somebody else owns nothing here. */
-  #find(target: EnvironmentId): Owner | undefined {
-    try {
-      return findAppUser(this.#paths, this.home, target);
-    } catch (error) {
-      if (error instanceof AppError && error.code === 'user_refused') return undefined;
-      throw error;
+  /**
+   * Gives all unpacked files to their owners by role, and adds missing users of apps. Without users of apps, all files stay
+   * with this process. The directory `staging` itself stays closed: no other user can replace entries in it.
+   */
+  async giveAll(staging: Paths, { head, roles, between }: Unpacked): Promise<void> {
+    if (!this.isolated) return;
+    for (const entry of await readdir(staging.home, { recursive: true, withFileTypes: true })) {
+      const at = join(entry.parentPath, entry.name);
+      const path = relative(staging.home, at);
+      const { id, isOfApp } = between.has(path) ? { id: null, isOfApp: false } : locate(path);
+      // Without users of apps, the files of an app belonged to the owner of the home. They are the app's now.
+      const usual = isOfApp ? 'app' : 'owner';
+      const role = (head.isolated ? roles.get(path) : undefined) ?? { owner: usual, group: usual };
+      const app = id === null ? this.home : await this.ensureApp(id);
+      if (entry.isDirectory() && !between.has(path) && isReleaseDirectory(path)) {
+        // Sticky, as after a build: otherwise the app could replace Sluice's records of the release.
+        await lchown(at, this.home.uid, app.gid);
+        await chmod(at, 0o1770);
+      } else await lchown(at, this.#user(role.owner, app).uid, this.#user(role.group, app).gid);
     }
+    for (const { app, environment } of head.environments) {
+      // Other users may pass through; the entries have their own modes.
+      await chmod(staging.environment({ app, environment }).directory, 0o711);
+      await chmod(staging.app(app), 0o711);
+    }
+    await chmod(staging.home, 0o711);
+  }
+
+  #user(role: string, app: Owner): Owner {
+    if (role === 'root') return { uid: 0, gid: 0 };
+    return role === 'app' ? app : this.home;
   }
 }
 
-/** To whom something belongs of which nothing else is said. @param isolated whether apps have users of their own there */
-export function usualOwner({ isOfApp }: Place, isolated: boolean): 'app' | 'owner' {
+/** Returns the role of an entry without other information. @param isolated true if apps had users of their own */
+export function usualRole({ isOfApp }: Location, isolated: boolean): 'app' | 'owner' {
   return isOfApp && isolated ? 'app' : 'owner';
 }

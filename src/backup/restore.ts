@@ -1,5 +1,6 @@
-import { mkdirSync, renameSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import {
   type EnvironmentState,
@@ -7,155 +8,188 @@ import {
   loadEnvironmentState,
   saveEnvironmentState,
 } from '../config/environment-state.ts';
-import { environmentName, type Paths } from '../config/paths.ts';
+import { environmentName, Paths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { exists } from '../system/fs/exists.ts';
-import { ensurePrivateDirectory, listDirectory, syncDirectory } from '../system/fs/files.ts';
+import {
+  ensurePrivateDirectory,
+  leftTemporaries,
+  listDirectory,
+  syncDirectory,
+  temporaryBeside,
+} from '../system/fs/files.ts';
+import { PinnedDirectory } from '../system/fs/pinned-directory.ts';
 import { removeTree } from '../system/fs/remove-tree.ts';
 import { run } from '../system/process/run.ts';
 import { asUser } from '../system/process/user.ts';
 import { readBundle } from './bundle.ts';
 import { type Environment, type Head, notABackup } from './format.ts';
-import { hand } from './hand.ts';
+import { bundleName, unsafeEntry } from './layout.ts';
 import { mergeState } from './merge.ts';
 import { Owners } from './owners.ts';
-import { bundleName, unsafeEntry } from './place.ts';
-import { makeStaging, remove } from './staging.ts';
 import { unpack } from './unpack.ts';
 
 interface RestoreOptions {
-  /** whether apps that are here already are replaced */
+  /** true to replace existing apps */
   force: boolean;
-  /** bytes that are to stay free on the disk */
+  /** bytes that must stay free on the disk */
   minFree: number;
-  /** until something is changed, ends it */
+  /** ends the restore before its first change */
   signal: AbortSignal;
-  /** ends what works in the home, if anything does, until what is returned is disposed of */
+  /** stops a Sluice that runs in the home until the result is disposed of */
   quiet: () => Promise<AsyncDisposable>;
 }
 
-/** An environment as it is about to be restored. */
+/** Environment that has been unpacked. */
 interface Staged extends Environment {
   state: EnvironmentState;
 }
 
 /**
- * Puts a backup into a home. Until it has proved whole, and all is unpacked that is to be moved, nothing is changed; each
- * app then takes its place by one rename.
+ * Restores a backup into a home. Changes nothing until the backup has been verified, and all files have been unpacked. One
+ * rename then restores each app.
  * @throws AppError `app_exists`, `port_taken`, `archive_unreadable`, `archive_truncated`, `archive_unsafe`, `disk_full`
  */
 export async function restoreBackup(paths: Paths, input: Readable, options: RestoreOptions): Promise<Head> {
   await ensurePrivateDirectory(paths.home);
   const owners = await Owners.of(paths);
-  await using place = await makeStaging(paths, owners);
-  const { paths: staging, named } = place;
+  await using directory = await createStaging(paths, owners);
+  const { staging, byName } = directory;
   const unpacked = await unpack(input, staging.home, options);
   const { head } = unpacked;
-  const staged = await examine(staging, head);
+  const apps = appsOf(head.environments);
+  const staged = await verify(staging, head);
   await assertFree(paths, staged, options.force);
   for (const each of staged) await prepare(staging, each);
-  await hand(staging, owners, unpacked);
-  for (const app of appsOf(head)) await makeRepository(named, app, owners);
-  await sync(paths.home);
+  await owners.giveAll(staging, unpacked);
+  for (const app of apps) await createRepository(byName, app, owners);
+  // One sync for all files: a sync of each of 100,000 files would take too long.
+  await run('sync', process.platform === 'linux' ? ['-f', paths.home] : []);
   options.signal.throwIfAborted();
-  {
-    await using _quiet = await options.quiet();
-    await assertFree(paths, staged, options.force);
-    await mergeState(paths, staging, owners);
-    for (const app of appsOf(head)) await put(paths, staging, app, owners);
-  }
+  await using _quiet = await options.quiet();
+  await assertFree(paths, staged, options.force);
+  await mergeState(paths, staging, owners);
+  for (const app of apps) await moveApp(paths, staging, app, owners);
   return head;
 }
 
-/** Before anything takes its place, it is on the disk: there may be 100,000 files, for each of which to wait takes too long. */
-async function sync(path: string): Promise<void> {
-  await run('sync', process.platform === 'linux' ? ['-f', path] : []);
-}
-
-function appsOf({ environments }: Pick<Head, 'environments'>): Set<string> {
+function appsOf(environments: readonly Environment[]): Set<string> {
   return new Set(environments.map(({ app }) => app));
 }
 
-/** Whether what was unpacked is what the backup says of itself. */
-async function examine(staging: Paths, head: Head): Promise<Staged[]> {
+/** Directory of unpacked files. */
+interface Staging extends AsyncDisposable {
+  /** path that is valid in this process only, even if the directory is renamed */
+  staging: Paths;
+  /** path by name, for programs that run with the rights of the home's owner */
+  byName: Paths;
+}
+
+/**
+ * Creates a directory in the home, since a rename works only within a file system. If apps have users, this process is root,
+ * and the owner of the home may replace the directory by a link: so it stays open, and only root can enter it.
+ */
+async function createStaging({ home }: Paths, { isolated }: Owners): Promise<Staging> {
+  const path = temporaryBeside(join(home, 'restore'));
+  const byName = new Paths(path);
+  if (!isolated) {
+    await mkdir(path, { mode: 0o700 });
+    return { staging: byName, byName, [Symbol.asyncDispose]: () => removeTree(path) };
+  }
+  // The server, which sweeps the home, may not remove files of root.
+  for (const name of await leftTemporaries(home)) await remove(join(home, name));
+  await mkdir(path, { mode: 0o700 });
+  const pinned = pin(home, basename(path));
+  return {
+    staging: new Paths(pinned.path),
+    byName,
+    async [Symbol.asyncDispose]() {
+      pinned[Symbol.dispose]();
+      await remove(path);
+    },
+  };
+}
+
+/** Removes a tree in which others may create links meanwhile. Node.js follows paths; `rm` does not. */
+async function remove(path: string): Promise<void> {
+  await run('rm', ['-rf', '--', path]);
+}
+
+function pin(home: string, name: string): PinnedDirectory {
+  using parent = PinnedDirectory.at(home);
+  const pinned = parent.open(name);
+  if (pinned.isOnlyRoots && readdirSync(pinned.path).length === 0) return pinned;
+  pinned[Symbol.dispose]();
+  throw new AppError('files_obstructed', `${join(home, name)} was replaced during the restore`, {
+    hint: 'Another program changes the home. Nothing was restored: stop that program, then try again.',
+  });
+}
+
+/** Compares the unpacked files with the head of the backup. */
+async function verify(staging: Paths, head: Head): Promise<Staged[]> {
   const staged: Staged[] = [];
   for (const each of head.environments) {
     const paths = staging.environment(each);
     const state = await loadEnvironmentState(paths.state);
     const name = environmentName(each);
     if (state === undefined) throw notABackup(`there is no app.json of ${name}`);
-    for (const number of each.trees) {
+    for (const number of each.trees)
       if (!(await exists(paths.release(number).record))) throw notABackup(`${name} lacks release ${number}`);
-    }
     const hasRepository = await exists(join(staging.app(each.app), bundleName));
-    if (each.live !== null && !each.trees.includes(each.live) && !hasRepository) {
-      throw notABackup(`there is nothing to make release ${each.live} of ${name} from`);
-    }
+    if (each.live !== null && !each.trees.includes(each.live) && !hasRepository)
+      throw notABackup(`${name} lacks the repository to build release ${each.live} from`);
     staged.push({ ...each, state });
   }
-  const said = new Set(staged.map(environmentName));
-  for (const app of await listDirectory(staging.apps)) {
-    for (const environment of await listDirectory(staging.app(app))) {
-      if (
-        environment === bundleName ? appsOf(head).has(app) : said.has(environmentName({ app, environment }))
-      )
-        continue;
-      throw unsafeEntry(`there is an app in it that it does not tell of: ${app}/${environment}`);
-    }
-  }
+  const expected = new Set(
+    staged.flatMap(({ app, environment }) => [`${app}/${environment}`, `${app}/${bundleName}`]),
+  );
+  for (const app of await listDirectory(staging.apps))
+    for (const name of await listDirectory(staging.app(app)))
+      if (!expected.has(`${app}/${name}`))
+        throw unsafeEntry(`the backup has an app that its head does not list: ${app}/${name}`);
   return staged;
 }
 
 /** @throws AppError `app_exists`, `port_taken` */
 async function assertFree(paths: Paths, staged: Staged[], force: boolean): Promise<void> {
-  const apps = appsOf({ environments: staged });
-  const there: string[] = [];
-  for (const app of apps) if (await exists(paths.app(app))) there.push(app);
-  if (there.length > 0 && !force) {
-    throw new AppError(
-      'app_exists',
-      `${there.join(', ')} ${there.length === 1 ? 'is' : 'are'} here already`,
-      {
-        hint: 'Nothing was changed. --force replaces them, with all that they keep.',
-      },
-    );
-  }
+  const apps = appsOf(staged);
+  const existing: string[] = [];
+  for (const app of apps) if (await exists(paths.app(app))) existing.push(app);
+  if (existing.length > 0 && !force)
+    throw new AppError('app_exists', `already here: ${existing.join(', ')}`, {
+      hint: 'Nothing was changed. Use --force to replace these apps, with all their data.',
+    });
   const ports = new Map(staged.map((each) => [each.state.port, environmentName(each)]));
-  for (const target of await listEnvironmentsWithState(paths)) {
-    if (apps.has(target.app)) continue;
-    const state = await loadEnvironmentState(paths.environment(target).state);
-    const other = state && ports.get(state.port);
-    if (other === undefined) continue;
-    throw new AppError(
-      'port_taken',
-      `port ${state?.port} of ${other} is that of ${environmentName(target)} here`,
-      {
-        hint: 'Nothing was changed. A port is for good: restore into an install without that app.',
-      },
-    );
+  for (const id of await listEnvironmentsWithState(paths)) {
+    if (apps.has(id.app)) continue;
+    const { port = 0 } = (await loadEnvironmentState(paths.environment(id).state)) ?? {};
+    const other = ports.get(port);
+    if (other !== undefined)
+      throw new AppError('port_taken', `port ${port} of ${other} belongs to ${environmentName(id)} here`, {
+        hint: 'Nothing was changed. Ports never change: restore into an install without that app.',
+      });
   }
 }
 
-/** What has no files yet is built from its commit when the server starts. */
-async function prepare(staging: Paths, { live, trees, state, ...target }: Staged): Promise<void> {
-  // Nothing was live either where an earlier restore had something to build, and has not come to it.
+/** Marks a live release without files for a build, which the server starts. */
+async function prepare(staging: Paths, { live, trees, state, ...id }: Staged): Promise<void> {
+  // No release was live either if the builds of an earlier restore have not run yet.
   const rebuild = live === null ? state.rebuild : trees.includes(live) ? null : live;
-  await saveEnvironmentState(staging.environment(target).state, { ...state, rebuild });
+  await saveEnvironmentState(staging.environment(id).state, { ...state, rebuild });
 }
 
-/** After the directory belongs to whom it is to: git works as that user, who has no way but by names. */
-async function makeRepository(named: Paths, app: string, owners: Owners): Promise<void> {
-  const bundle = join(named.app(app), bundleName);
+/** Creates the repository of an app. git runs as the owner of the home, who must own the directory by now. */
+async function createRepository(byName: Paths, app: string, owners: Owners): Promise<void> {
+  const bundle = join(byName.app(app), bundleName);
   if (!(await exists(bundle))) return;
-  await readBundle(bundle, named.repository(app), owners.home);
+  await readBundle(bundle, byName.repository(app), owners.home);
   asUser(owners.home, () => rmSync(bundle));
 }
 
-/** At no instant is there half an app. What is in the way lies aside under a name that the server sweeps, too. */
-async function put(paths: Paths, staging: Paths, app: string, owners: Owners): Promise<void> {
-  if (!(await exists(paths.apps))) {
+/** Moves an app to its place. A replaced app gets a name that the server sweeps, so there is never half an app. */
+async function moveApp(paths: Paths, staging: Paths, app: string, owners: Owners): Promise<void> {
+  if (!(await exists(paths.apps)))
     asUser(owners.home, () => mkdirSync(paths.apps, { mode: owners.isolated ? 0o711 : 0o700 }));
-  }
   const aside = join(paths.home, `.removing-${app}-${Date.now()}`);
   const replaces = await exists(paths.app(app));
   asUser(owners.home, () => {

@@ -1,11 +1,10 @@
 import { backup, DatabaseSync } from 'node:sqlite';
 
 /**
- * A program of its own, so that it can be run as the owner of the database: what SQLite puts beside it must not belong
- * to root. Arguments: the database, the file to write, and how many pages to copy without a pause.
+ * Copies a database. A program of its own, so that it runs as the owner of the database: the files that SQLite puts beside the
+ * database must not belong to root. Arguments: the database, the copy, and the number of pages between two pauses.
  *
- * Between two pauses nobody can write, unless the database is in WAL mode: then nobody is ever held up, and all is copied
- * in one go.
+ * Between two pauses nobody can write, unless the database is in WAL mode: SQLite then copies all pages at once.
  */
 const [source = '', destination = '', pages = ''] = process.argv.slice(2);
 try {
@@ -13,7 +12,7 @@ try {
   await backup(database, destination, { rate: Number(pages) });
   database.close();
 } catch (error) {
-  // Without a stack: people read it in a note.
+  // Without a stack, since a note quotes the message.
   process.stderr.write(`${(error as Error).message}\n`);
   process.exitCode = 1;
 }

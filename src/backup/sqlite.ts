@@ -11,16 +11,15 @@ import { openFile } from './walk.ts';
 
 const program = fileURLToPath(new URL('sqlite-snapshot.ts', import.meta.url));
 
-/** What SQLite keeps beside a database, and a copy by its own means does not need. */
+/** Endings of files that SQLite keeps beside a database. A copy by SQLite does not need these files. */
 export const besideDatabase = ['-wal', '-shm', '-journal'];
 
-/** As many as there are. */
 const allPages = 2 ** 30;
-/** 20 MB of the usual pages: less than 0.1 s, in which nobody can write. */
+/** 20 MB of usual pages. Nobody can write while they are copied, for less than 0.1 s. */
 const fewPages = 5000;
-/** In ms. Without WAL a copy begins anew whenever somebody has written, and might never end. */
+/** Limit of the time for a copy, in ms. Without WAL, each write restarts the copy, so it might never end. */
 const deadline = 60_000;
-/** Least bytes that are copied in a millisecond of a longer deadline, with WAL. */
+/** Least speed of a copy with WAL, in bytes per ms. */
 const leastSpeed = 5000;
 
 export interface Snapshot extends AsyncDisposable {
@@ -28,7 +27,7 @@ export interface Snapshot extends AsyncDisposable {
   size: number;
 }
 
-/** How a file looks that SQLite has made: `rest` where nobody has it open, so that it may be copied as it is. */
+/** Returns the mode of a database: `none` for other files, `rest` if no program has it open, so its file is consistent. */
 export async function databaseMode(
   handle: FileHandle,
   path: string,
@@ -40,18 +39,18 @@ export async function databaseMode(
   return (await exists(`${path}-wal`)) ? 'wal' : 'rest';
 }
 
-/** Returns the time that the copy of so many bytes may well take, in ms. */
+/** Returns the usual time for a copy of so many bytes, in ms. */
 export function usualTime(bytes: number): number {
   return bytes / leastSpeed;
 }
 
 /**
- * A consistent copy of a database that is in use, made by SQLite itself. All is done with the rights of its owner, who may
- * put links where we work.
+ * Makes a consistent copy of a database in use, by SQLite. Works with the rights of the database's owner, who may create links
+ * in the directories.
  * @param size of the database, in bytes
- * @param most time, beside the usual time for this size; in ms
- * @param scratch a directory that the copy may lie in, and the owner may write into
- * @throws ProgramFailed that says why there is none
+ * @param most time beside the usual time for this size, in ms
+ * @param scratch directory for the copy, in which the owner may write
+ * @throws ProgramFailed with the reason
  */
 export async function takeSnapshot(
   path: string,
@@ -64,7 +63,7 @@ export async function takeSnapshot(
   const directory = temporaryBeside(join(scratch, 'snapshot'));
   await using stack = new AsyncDisposableStack();
   asUser(owner, () => makeDirectory(directory));
-  // The owner may have put anything there. What cannot be removed must not prevent the backup.
+  // The owner may have put any files there. A failure to remove them must not prevent the backup.
   stack.defer(() =>
     runAs(owner, ['rm', '-rf', '--', directory], {
       env: ownEnvironment(),
@@ -78,12 +77,16 @@ export async function takeSnapshot(
     timeout: Math.min(deadline, most) + (mode === 'wal' ? usualTime(size) : 0),
   });
   const file = await openFile(copy);
-  if (file === undefined) throw new ProgramFailed(`there is no ${copy}`);
+  if (file === undefined) throw new ProgramFailed(`${copy} is missing`);
   stack.defer(() => file.handle.close());
   if (process.getuid?.() === 0 && file.stats.uid !== owner.uid)
-    throw new ProgramFailed(`${copy} is not its own`);
-  const held = stack.move();
-  return { handle: file.handle, size: file.stats.size, [Symbol.asyncDispose]: () => held.disposeAsync() };
+    throw new ProgramFailed(`${copy} belongs to another user`);
+  const resources = stack.move();
+  return {
+    handle: file.handle,
+    size: file.stats.size,
+    [Symbol.asyncDispose]: () => resources.disposeAsync(),
+  };
 }
 
 function ignoreFailure(error: unknown): void {

@@ -13,36 +13,44 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
+import { buffer } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { freeBytes } from '../system/fs/files.ts';
 import { formatBytes } from '../system/text/format.ts';
-import { NotATar, type ReadEntry, readArchive } from './archive-reader.ts';
-import { type Head, headName, manifestName, notABackup, parseHead, parseManifest } from './format.ts';
-import { usualOwner } from './owners.ts';
-import { placeOf, unsafeEntry } from './place.ts';
-import { piecesIn } from './sparse-content.ts';
-import { type EntryHead, Sums } from './sums.ts';
+import { type ArchiveEntry, NotATar, readArchive, readSparse } from './archive-reader.ts';
+import {
+  Checksums,
+  type EntryHead,
+  type Head,
+  headName,
+  manifestName,
+  notABackup,
+  parseHead,
+  parseManifest,
+} from './format.ts';
+import { locate, unsafeEntry } from './layout.ts';
+import { usualRole } from './owners.ts';
 
-/** What was unpacked, and whose it was. */
+/** Result of unpacking a backup. */
 export interface Unpacked {
   head: Head;
-  /** by path: whose what is that did not belong to whom one would think, see `usualOwner` */
-  owners: Map<string, { owner: string; group: string }>;
-  /** directories that hold it together, of which it says nothing */
+  /** roles of entries, by path, if they differ from `usualRole` */
+  roles: Map<string, { owner: string; group: string }>;
+  /** parent directories that are not entries of the backup */
   between: Set<string>;
 }
 
-/** What a backup says of itself is no longer than this, in bytes: 100,000 environments. */
+/** Size limit of the head and the manifest, in bytes: enough for 100,000 environments. */
 const longestText = 16 * 1024 ** 2;
-/** After so many bytes it is looked again whether there is room. */
-const lookEvery = 64 * 1024 ** 2;
+/** Bytes after which the free space is checked again. */
+const checkEvery = 64 * 1024 ** 2;
 
 /**
- * Unpacks a backup into an empty directory that nobody else can enter, and makes sure that it is whole and as it was
- * written. The archive may be anything: no entry leads out of the directory, through a link, or over another entry.
- * @param options `minFree`: bytes that are to stay free on the disk, for those who run there
+ * Unpacks a backup into an empty directory that no other user can enter, and verifies it. Trusts nothing in the archive: no
+ * entry gets out of the directory, through a link, or over another entry.
+ * @param options `minFree`: bytes that must stay free on the disk
  * @throws AppError `archive_unreadable`, `archive_truncated`, `archive_unsafe`, `disk_full`
  */
 export async function unpack(
@@ -52,30 +60,33 @@ export async function unpack(
 ): Promise<Unpacked> {
   const unpacker = new Unpacker(directory);
   try {
-    const take = async (chunks: AsyncIterable<Buffer>) => {
-      for await (const entry of readArchive(withRoom(chunks, directory, minFree))) await unpacker.take(entry);
+    const consume = async (chunks: AsyncIterable<Buffer>) => {
+      for await (const entry of readArchive(withRoom(chunks, directory, minFree))) await unpacker.add(entry);
     };
-    await pipeline(input, createGunzip(), take, { signal });
+    await pipeline(input, createGunzip(), consume, { signal });
   } catch (error) {
     signal.throwIfAborted();
-    throw explained(error, unpacker.hasBegun);
+    throw explain(error, unpacker.hasBegun);
   }
   return unpacker.finish();
 }
 
-/** Passes content on, and checks from time to time if the disk has room. */
+/** Passes on chunks, and checks the free space from time to time. */
 async function* withRoom(
   chunks: AsyncIterable<Buffer>,
   directory: string,
   minFree: number,
 ): AsyncGenerator<Buffer> {
-  let bytes = 0;
-  let looked = Number.NEGATIVE_INFINITY;
+  let untilCheck = 0;
   for await (const chunk of chunks) {
-    bytes += chunk.length;
-    if (bytes - looked >= lookEvery) {
-      looked = bytes;
-      await assertRoom(directory, minFree);
+    untilCheck -= chunk.length;
+    if (untilCheck < 0) {
+      untilCheck = checkEvery;
+      const free = await freeBytes(directory);
+      if (free < minFree)
+        throw new AppError('disk_full', `only ${formatBytes(free)} are free on the disk of ${directory}`, {
+          hint: `A restore leaves ${formatBytes(minFree)} free ("minFreeBytes"). Free some space, then start it again.`,
+        });
     }
     yield chunk;
   }
@@ -83,13 +94,13 @@ async function* withRoom(
 
 class Unpacker {
   readonly #root: string;
-  readonly #sums = new Sums();
+  readonly #checksums = new Checksums();
   readonly #seen = new Set<string>();
   readonly #directories = new Set<string>(['']);
-  /** files by path, with their part of the backup: a hard link may lead to them */
+  /** part of each file of an app by path: hard links may point to these files */
   readonly #files = new Map<string, string>();
-  readonly #links: { path: string; target: string; mtime: number }[] = [];
-  readonly #owners: Unpacked['owners'] = new Map();
+  readonly #links: EntryHead[] = [];
+  readonly #roles: Unpacked['roles'] = new Map();
   readonly #between: Unpacked['between'] = new Set();
   #head: Head | undefined;
   #manifest: string | undefined;
@@ -102,76 +113,73 @@ class Unpacker {
     return this.#head !== undefined;
   }
 
-  /** Makes the links, last: until then no path can lead through one. */
+  /** Verifies the checksums, and creates the links. Until then, no path can lead through one. */
   finish(): Unpacked {
-    if (this.#head === undefined) throw notABackup('it does not begin as one');
+    if (this.#head === undefined) throw notABackup('the file is empty');
     if (this.#manifest === undefined) throw truncated();
-    const written = new Map(parseManifest(this.#manifest).parts.map((part) => [part.name, part]));
-    const { parts } = this.#sums.manifest();
-    for (const part of parts) {
-      const said = written.get(part.name);
-      if (said?.sha256 !== part.sha256) throw damaged(`the checksum of ${part.name} is another`);
-      written.delete(part.name);
+    const expected = new Map(parseManifest(this.#manifest).parts.map(({ name, sha256 }) => [name, sha256]));
+    for (const { name, sha256 } of this.#checksums.manifest().parts) {
+      if (expected.get(name) !== sha256) throw damaged(`the checksum of ${name} does not match`);
+      expected.delete(name);
     }
-    const [missing] = written.keys();
-    if (missing !== undefined) throw damaged(`${missing} is not in it`);
+    const [missing] = expected.keys();
+    if (missing !== undefined) throw damaged(`${missing} is missing`);
     for (const { path, target, mtime } of this.#links) {
       symlinkSync(target, join(this.#root, path));
       lutimesSync(join(this.#root, path), mtime, mtime);
     }
-    return { head: this.#head, owners: this.#owners, between: this.#between };
+    return { head: this.#head, roles: this.#roles, between: this.#between };
   }
 
-  /** Takes the next entry. */
-  async take(entry: ReadEntry): Promise<void> {
-    if (this.#manifest !== undefined)
-      throw unsafeEntry(`something follows the end: ${JSON.stringify(entry.path)}`);
+  async add(entry: ArchiveEntry): Promise<void> {
+    const { path, type } = entry;
+    if (this.#manifest !== undefined) throw unsafeEntry(`an entry follows the end: ${JSON.stringify(path)}`);
     if (this.#head === undefined) {
-      if (entry.path !== headName || entry.type !== 'File') throw notABackup('it begins with something else');
+      if (path !== headName || type !== 'File') throw notABackup('it begins with another file');
       this.#head = parseHead(await readText(entry));
-    } else if (entry.path === manifestName && entry.type === 'File') this.#manifest = await readText(entry);
-    else await this.#make(headOf(entry), entry);
+    } else if (path === manifestName && type === 'File') this.#manifest = await readText(entry);
+    else await this.#create(headOf(entry), entry.content, this.#head.isolated);
   }
 
-  async #make(head: EntryHead, { content }: ReadEntry): Promise<void> {
-    const { path, type, mode, mtime, target } = head;
-    const place = placeOf(path);
-    if (this.#seen.has(path)) throw unsafeEntry(`${JSON.stringify(path)} is in it twice`);
+  async #create(head: EntryHead, content: AsyncIterable<Buffer>, isolated: boolean): Promise<void> {
+    const { path, type, mode, target, owner, group } = head;
+    const name = JSON.stringify(path);
+    const location = locate(path);
+    if (this.#seen.has(path)) throw unsafeEntry(`the backup has ${name} twice`);
     this.#seen.add(path);
-    const sum = this.#sums.enter(place.part, head);
-    const usual = usualOwner(place, this.#head?.isolated ?? false);
-    const { owner, group } = head;
-    if (owner !== usual || group !== usual) this.#owners.set(path, { owner, group });
-    this.#makeParents(dirname(path));
+    const checksum = this.#checksums.add(location.part, head);
+    const usual = usualRole(location, isolated);
+    if (owner !== usual || group !== usual) this.#roles.set(path, { owner, group });
+    this.#createParents(dirname(path));
     const at = join(this.#root, path);
     switch (type) {
       case 'directory':
         this.#directories.add(path);
         mkdirSync(at);
-        // What is in it is still to be written, and later to be removed.
+        // This process must be able to write into it, and to remove it.
         chmodSync(at, mode | 0o700);
         return;
       case 'link':
-        if (!place.isOfApp) throw unsafeEntry(`${JSON.stringify(path)} is a link`);
-        this.#links.push({ path, target, mtime });
+        if (!location.isOfApp) throw unsafeEntry(`${name} is a link`);
+        this.#links.push(head);
         return;
       case 'hardLink':
-        if (!place.isOfApp || this.#files.get(target) !== place.part)
-          throw unsafeEntry(`${JSON.stringify(path)} is a hard link to something that is no file of its app`);
+        if (!location.isOfApp || this.#files.get(target) !== location.part)
+          throw unsafeEntry(`${name} is a hard link to something else than a file of its app`);
         linkSync(join(this.#root, target), at);
         return;
       case 'file':
-        if (place.isOfApp) this.#files.set(path, place.part);
-        await writeFile(at, head, summed(content, sum));
+        if (location.isOfApp) this.#files.set(path, location.part);
+        await writeFile(at, head, withChecksum(content, checksum));
     }
   }
 
-  /** Those between the parts of a backup, which it does not name: no app's own can be among them. */
-  #makeParents(parent: string): void {
+  /** Creates parent directories that are not entries, such as `apps`. No directory of an app is among them. */
+  #createParents(parent: string): void {
     const missing: string[] = [];
     for (let each = parent; each !== '.' && !this.#directories.has(each); each = dirname(each)) {
       if (this.#seen.has(each))
-        throw unsafeEntry(`${JSON.stringify(each)} is no directory, and something is in it`);
+        throw unsafeEntry(`${JSON.stringify(each)} has entries, but is not a directory`);
       missing.push(each);
     }
     for (const each of missing.reverse()) {
@@ -182,30 +190,29 @@ class Unpacker {
   }
 }
 
-async function readText({ size, content }: ReadEntry): Promise<string> {
-  if (size > longestText) throw notABackup('what it says of itself is too long');
-  const chunks: Buffer[] = [];
-  for await (const chunk of content) chunks.push(chunk);
-  return Buffer.concat(chunks).toString();
+async function readText({ size, content }: ArchiveEntry): Promise<string> {
+  if (size > longestText) throw notABackup(`its description has ${formatBytes(size)}`);
+  return (await buffer(content)).toString();
 }
 
-async function* summed(content: AsyncIterable<Buffer>, sum: (chunk: Buffer) => void): AsyncGenerator<Buffer> {
+async function* withChecksum(
+  content: AsyncIterable<Buffer>,
+  checksum: (chunk: Buffer) => void,
+): AsyncGenerator<Buffer> {
   for await (const chunk of content) {
-    sum(chunk);
+    checksum(chunk);
     yield chunk;
   }
 }
 
-async function writeFile(
-  at: string,
-  { mode, mtime, sparseSize }: EntryHead,
-  content: AsyncIterable<Buffer>,
-): Promise<void> {
+async function writeFile(at: string, head: EntryHead, content: AsyncIterable<Buffer>): Promise<void> {
+  const { mode, mtime, size, sparseSize } = head;
   const file = openSync(at, 'wx', 0o600);
   try {
     if (sparseSize === undefined) for await (const chunk of content) writeAll(file, chunk, null);
     else {
-      for await (const { offset, chunk } of piecesIn(content, sparseSize)) writeAll(file, chunk, offset);
+      for await (const { offset, chunk } of readSparse(content, size, sparseSize))
+        writeAll(file, chunk, offset);
       ftruncateSync(file, sparseSize);
     }
     fchmodSync(file, mode);
@@ -221,7 +228,7 @@ function writeAll(file: number, chunk: Buffer, offset: number | null): void {
     written += writeSync(file, chunk, written, undefined, offset === null ? null : offset + written);
 }
 
-function headOf(entry: ReadEntry): EntryHead {
+function headOf(entry: ArchiveEntry): EntryHead {
   const types = { File: 'file', Directory: 'directory', SymbolicLink: 'link', Link: 'hardLink' } as const;
   const type = types[entry.type as keyof typeof types];
   if (type === undefined) throw unsafeEntry(`${JSON.stringify(entry.path)} is of the type ${entry.type}`);
@@ -238,34 +245,24 @@ function headOf(entry: ReadEntry): EntryHead {
   };
 }
 
-async function assertRoom(directory: string, minFree: number): Promise<void> {
-  const free = await freeBytes(directory);
-  if (free >= minFree) return;
-  throw new AppError('disk_full', `${formatBytes(free)} are left on the disk of ${directory}`, {
-    hint: `A restore leaves ${formatBytes(minFree)} alone ("minFreeBytes"): free some space, and start it again.`,
-  });
-}
-
-function explained(error: unknown, hasBegun: boolean): unknown {
-  if (error instanceof NotATar && error.isTruncated) return truncated(error);
-  if (error instanceof NotATar)
-    return hasBegun ? damaged(error.message, error) : notABackup(error.message, error);
+function explain(error: unknown, hasBegun: boolean): unknown {
   const code = systemCode(error) ?? '';
-  if (code === 'Z_BUF_ERROR') return truncated(error);
-  if (code.startsWith('Z_')) return damaged((error as Error).message, error);
-  return error;
+  if (code === 'Z_BUF_ERROR' || (error instanceof NotATar && error.isTruncated)) return truncated(error);
+  if (!(error instanceof NotATar) && !code.startsWith('Z_')) return error;
+  const { message } = error as Error;
+  return error instanceof NotATar && !hasBegun ? notABackup(message, error) : damaged(message, error);
 }
 
 function truncated(cause?: unknown): AppError {
-  return new AppError('archive_truncated', 'the backup ends before its end', {
-    hint: 'Was it copied whole, and was there room for it? Nothing of it was taken over.',
+  return new AppError('archive_truncated', 'the backup is incomplete', {
+    hint: 'Check that it was copied completely, and that the disk had room for it. Nothing was restored.',
     cause,
   });
 }
 
 function damaged(why: string, cause?: unknown): AppError {
   return new AppError('archive_unreadable', `the backup is damaged: ${why}`, {
-    hint: 'Copy it anew, or take an earlier one. Nothing of it was taken over.',
+    hint: 'Copy it again, or use an earlier one. Nothing was restored.',
     cause,
   });
 }

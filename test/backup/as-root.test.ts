@@ -9,19 +9,19 @@ import { cli } from '../support/cli.ts';
 import { withoutRoot } from '../support/isolated.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-/** Of the server, which has no process here. */
+/** User of the server, which does not run here. */
 const uid = 47_001;
 const below = 'apps/shop/production';
 const state = { port: 9001, desired: 'running', workers: null, createdAt: '2026-01-01T00:00:00.000Z' };
 
 interface Home {
   home: string;
-  /** what only root can read and change */
+  /** directory that only root can read and change */
   ofRoot: string;
   backup: () => Promise<{ code: number | null; stderr: string; names: string[] }>;
 }
 
-/** A home whose owner has an app, in which nothing runs. */
+/** Creates a home with an app. Nothing runs in it. */
 async function homeOfServer(t: TestContext): Promise<Home> {
   const directory = await temporaryDirectory(t);
   await chmod(directory, 0o755);
@@ -59,23 +59,20 @@ async function giveAll(directory: string): Promise<void> {
     await chown(join(directory, entry), uid, uid);
 }
 
-test('root puts nothing into a backup that the server has led it to by a directory that is a link', {
+test('A backup by root follows no directory that the server has replaced by a link', {
   skip: withoutRoot,
 }, async (t) => {
   const { home, ofRoot, backup } = await homeOfServer(t);
   const whole = await backup();
   assert.equal(whole.code, 0, whole.stderr);
   assert.ok(whole.names.includes(`${below}/shared/kept`));
-  for (const [path, leadsTo] of [
-    [below, ofRoot],
-    ['apps/shop', ofRoot],
-  ] as const) {
+  for (const path of [below, 'apps/shop']) {
     const at = join(home, path);
     await rename(at, `${at}-moved`);
-    await symlink(leadsTo, at);
-    const led = await backup();
-    assert.equal(led.code, 1, led.names.join('\n'));
-    assert.match(led.stderr, /app\.json of shop is not there, or only by a link/);
+    await symlink(ofRoot, at);
+    const refused = await backup();
+    assert.equal(refused.code, 1, refused.names.join('\n'));
+    assert.match(refused.stderr, /app\.json of shop is missing, or its path leads through a link/);
     await rm(at);
     await rename(`${at}-moved`, at);
   }
@@ -91,19 +88,22 @@ test('root puts nothing into a backup that the server has led it to by a directo
   assert.match(stderr, /left out, since it is a link: apps\/shop\/production\/home/);
 });
 
-test('a file of root’s that was linked hard into an app is left out of a backup, and that is told', {
+test('A file of root that was linked hard into an app is left out, with a note', {
   skip: withoutRoot,
 }, async (t) => {
   const { home, ofRoot, backup } = await homeOfServer(t);
-  // As an app could, where fs.protected_hardlinks is 0.
+  // An app could do so if fs.protected_hardlinks is 0.
   await link(join(ofRoot, 'home/secret'), join(home, below, 'shared/mine'));
   const { code, stderr, names } = await backup();
   assert.equal(code, 0, stderr);
-  assert.match(stderr, /left out, since it is also somewhere else, and not of this app: .*shared\/mine/);
+  assert.match(
+    stderr,
+    /left out, since it has another name elsewhere, and belongs to another user: .*shared\/mine/,
+  );
   assert.ok(!names.includes(`${below}/shared/mine`));
 });
 
-test('SQLite copies a database as whoever it belongs to, never as root, and nothing of the copy is left', {
+test('SQLite copies a database as its owner, never as root, and removes its copy', {
   skip: withoutRoot,
 }, async (t) => {
   const { home, backup } = await homeOfServer(t);

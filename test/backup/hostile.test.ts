@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { lstat, open, readdir, readFile, readlink, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
@@ -22,8 +22,8 @@ const head = {
 const state = { port: 9001, desired: 'running', workers: null, createdAt: '2026-01-01T00:00:00.000Z' };
 const below = 'apps/shop/production';
 
-/** As `sluice backup` writes it, with checksums that are right, whatever is in it. */
-function forged(entries: Entry[], said: unknown = head, after: Entry[] = []): Buffer {
+/** Forges a backup with valid checksums. */
+function forged(entries: Entry[], first: unknown = head, after: Entry[] = []): Buffer {
   const sums = new Map<string, { entries: number; bytes: number; hash: ReturnType<typeof createHash> }>();
   const all = [{ path: `${below}/app.json`, content: JSON.stringify(state) }, ...entries];
   for (const { path, type = 'File', content = '', mode = 0o644, linkpath = '' } of all) {
@@ -41,7 +41,7 @@ function forged(entries: Entry[], said: unknown = head, after: Entry[] = []): Bu
   const parts = [...sums].map(([name, { hash, ...sum }]) => ({ name, ...sum, sha256: hash.digest('hex') }));
   return gzipSync(
     tarball([
-      { path: 'sluice-backup.json', content: JSON.stringify(said) },
+      { path: 'sluice-backup.json', content: JSON.stringify(first) },
       ...all,
       { path: 'manifest.json', content: JSON.stringify({ parts }) },
       ...after,
@@ -49,7 +49,7 @@ function forged(entries: Entry[], said: unknown = head, after: Entry[] = []): Bu
   );
 }
 
-/** Tries to restore into a home that has a file of its own, and sees to it that nothing has changed. */
+/** Checks that a restore fails, and changes nothing. */
 async function refused(t: TestContext, archive: Buffer, why: RegExp, code?: string): Promise<void> {
   const directory = await temporaryDirectory(t);
   const home = join(directory, 'home');
@@ -67,7 +67,7 @@ async function refused(t: TestContext, archive: Buffer, why: RegExp, code?: stri
   assert.deepEqual((await readdir(directory)).sort(), ['backup.tar.gz', 'home']);
 }
 
-test('what is forged with right checksums and no harm in it is taken: the tests below refuse for their own reasons', async (t) => {
+test('A harmless forged backup with valid checksums is restored', async (t) => {
   const home = await temporaryDirectory(t);
   const file = join(await temporaryDirectory(t), 'backup.tar.gz');
   const link: Entry = { path: `${below}/shared/link`, type: 'SymbolicLink', linkpath: '/etc/passwd' };
@@ -96,18 +96,18 @@ const unsafe: Record<string, [Entry[], RegExp]> = {
       { path: `${below}/shared/out`, type: 'SymbolicLink', linkpath: '/tmp' },
       { path: `${below}/shared/out/x`, content: 'x' },
     ],
-    /is no directory, and something is in it/,
+    /has entries, but is not a directory/,
   ],
   'a hard link': [
     [{ path: `${below}/shared/x`, type: 'Link', linkpath: '/etc/shadow' }],
-    /is a hard link to something that is no file of its app/,
+    /is a hard link to something else than a file of its app/,
   ],
   'a hard link in the place of a secret': [
     [
       { path: `${below}/shared/x`, content: 'x' },
       { path: `${below}/env.json`, type: 'Link', linkpath: `${below}/shared/x` },
     ],
-    /is a hard link to something that is no file of its app/,
+    /is a hard link to something else than a file of its app/,
   ],
   'a device': [[{ path: `${below}/shared/x`, type: 'CharacterDevice' }], /is of the type CharacterDevice/],
   'the same path twice': [
@@ -115,42 +115,42 @@ const unsafe: Record<string, [Entry[], RegExp]> = {
       { path: `${below}/env.json`, content: '{}' },
       { path: `${below}/env.json`, content: '{}' },
     ],
-    /is in it twice/,
+    /the backup has .* twice/,
   ],
-  'an app that it does not tell of': [
+  'an app that the head does not list': [
     [{ path: 'apps/other/production/app.json', content: JSON.stringify(state) }],
-    /there is an app in it that it does not tell of: other/,
+    /the backup has an app that its head does not list: other/,
   ],
 };
 
 for (const [what, [entries, why]] of Object.entries(unsafe)) {
-  test(`${what} is refused, and nothing has changed`, async (t) => {
+  test(`A backup with ${what} is refused, and nothing has changed`, async (t) => {
     await refused(t, forged(entries), why, 'archive_unsafe');
   });
 }
 
-test('what is no backup, or of a later format, is told as what it is', async (t) => {
-  await refused(t, Buffer.from('no archive at all'), /is damaged|is no backup/, 'archive_unreadable');
-  await refused(t, gzipSync(randomBytes(5000)), /is no backup/, 'archive_unreadable');
+test('Other files and backups of a later format are refused, with the reason', async (t) => {
+  await refused(t, Buffer.from('no archive at all'), /is damaged|not a backup/, 'archive_unreadable');
+  await refused(t, gzipSync(randomBytes(5000)), /not a backup/, 'archive_unreadable');
   const upload = gzipSync(tarball([{ path: 'server.js', content: 'x' }]));
-  await refused(t, upload, /is no backup of Sluice: it begins with something else/, 'archive_unreadable');
+  await refused(t, upload, /not a backup of Sluice: it begins with another file/, 'archive_unreadable');
   await refused(
     t,
     forged([], { ...head, format: 3 }),
-    /has format 3, and 2 is known here/,
+    /has format 3 \(known: up to 2\)/,
     'archive_unreadable',
   );
   const outside = { ...head, environments: [{ ...head.environments[0], app: '../../etc' }] };
-  await refused(t, forged([], outside), /is no backup/, 'archive_unreadable');
+  await refused(t, forged([], outside), /not a backup/, 'archive_unreadable');
   await refused(
     t,
     forged([], head, [{ path: 'more', content: '' }]),
-    /something follows the end/,
+    /an entry follows the end/,
     'archive_unsafe',
   );
 });
 
-test('one that was cut off, at whichever byte, or changed, is refused', async (t) => {
+test('A backup that is incomplete or was changed is refused', async (t) => {
   const from = await startSluice(t);
   await from.deploy('shop', answering('here'));
   const file = join(await temporaryDirectory(t), 'backup.tar.gz');
@@ -158,34 +158,66 @@ test('one that was cut off, at whichever byte, or changed, is refused', async (t
   const whole = await readFile(file);
   for (const part of [0, 0.1, 0.6, 0.99]) {
     const cut = whole.subarray(0, Math.floor(whole.length * part));
-    await refused(t, cut, /ends before its end/, 'archive_truncated');
+    await refused(t, cut, /the backup is incomplete/, 'archive_truncated');
   }
   const plain = gunzipSync(whole);
   const noManifest = plain.subarray(0, plain.lastIndexOf('manifest.json'));
   await refused(
     t,
     gzipSync(Buffer.concat([noManifest, endOfArchive])),
-    /ends before its end/,
+    /the backup is incomplete/,
     'archive_truncated',
   );
   const changed = Buffer.from(plain);
   const at = changed.indexOf('response.end("here")');
   changed.write('response.end("hack")', at);
-  await refused(t, gzipSync(changed), /is damaged: the checksum of shop is another/, 'archive_unreadable');
+  await refused(
+    t,
+    gzipSync(changed),
+    /is damaged: the checksum of shop does not match/,
+    'archive_unreadable',
+  );
   const flipped = Buffer.from(whole);
   flipped.writeUInt8(flipped.readUInt8(flipped.length >> 1) ^ 0x55, flipped.length >> 1);
-  await refused(t, flipped, /damaged|ends before/);
+  await refused(t, flipped, /damaged|incomplete/);
   const sound = await secondHome(t, from);
   assert.equal((await cli(['restore', file], { env: { SLUICE_HOME: sound.home } })).code, 0);
 });
 
-test('a header that claims more than follows is refused', async (t) => {
+test('A header with a larger size than its content is refused', async (t) => {
   const entry = tarEntry({ path: `${below}/app.json`, content: 'x', size: 2 ** 40 });
   const start = tarEntry({ path: 'sluice-backup.json', content: JSON.stringify(head) });
   await refused(
     t,
     gzipSync(Buffer.concat([start, entry, endOfArchive])),
-    /ends before its end/,
+    /the backup is incomplete/,
     'archive_truncated',
   );
+});
+
+test('A backup in format 2 of an earlier version is restored: holes, hard links, long and strange names, times', async (t) => {
+  const home = join(await temporaryDirectory(t), 'home');
+  const file = join(import.meta.dirname, 'format-2.tar.gz');
+  const { code, stderr } = await cli(['restore', file], { env: { SLUICE_HOME: home } });
+  assert.equal(code, 0, stderr);
+  const shared = join(home, below, 'shared');
+  const sparse = await stat(join(shared, 'sparse'));
+  assert.deepEqual([sparse.size, sparse.nlink, sparse.ino], [4e9, 2, (await stat(join(shared, 'twin'))).ino]);
+  for (const [name, size, text, offset] of [
+    ['sparse', 4e9, 'middle', 2e9],
+    [`sparse-${'ü'.repeat(80)}`, 1e9, 'end', 1e9 - 3],
+    ['hole', 1e9, '\0', 0],
+  ] as const) {
+    await using handle = await open(join(shared, name));
+    const stats = await handle.stat();
+    assert.equal(stats.size, size);
+    if (process.platform === 'linux') assert.ok(512 * stats.blocks < 1e6, name);
+    const { buffer } = await handle.read(Buffer.alloc(text.length), 0, text.length, offset);
+    assert.equal(buffer.toString(), text);
+  }
+  const long = join(shared, 'line\nend', 'ö'.repeat(100), 'x'.repeat(200));
+  assert.equal(await readFile(long, 'utf8'), 'long');
+  assert.equal(await readlink(join(shared, 'link')), '/mnt/elsewhere');
+  const plain = await lstat(join(shared, 'plain'));
+  assert.deepEqual([plain.mode & 0o777, plain.mtimeMs], [0o640, 1e12]);
 });

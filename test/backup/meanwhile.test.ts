@@ -50,7 +50,7 @@ async function hold(sluice: Sluice): Promise<{ release: () => void }> {
   return { release: () => controller.abort() };
 }
 
-test('apps serve under load while backups are made and deploys go on: no request is lost', async (t) => {
+test('Backups and deploys under load lose no request', async (t) => {
   const sluice = await startSluice(t);
   const files = async (count: number) => ({
     'server.js': await readFile(join(apps, 'plain.cjs'), 'utf8'),
@@ -77,7 +77,7 @@ test('apps serve under load while backups are made and deploys go on: no request
   assert.equal(code, 0, stderr);
 });
 
-test('while a backup is made nothing is removed, and no data moved; a deploy goes live all the same', async (t) => {
+test('During a backup, a deploy goes live, and nothing is removed or moved', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('one', { keepReleases: 2 }));
   await sluice.deploy('shop', answering('two', { keepReleases: 2 }));
@@ -107,7 +107,7 @@ test('while a backup is made nothing is removed, and no data moved; a deploy goe
   );
 });
 
-test('a backup during which the server ends is none, and an earlier file is left as it was', async (t) => {
+test('A backup fails if the server stops, and leaves an earlier file unchanged', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('here', { shared: ['data'] }));
   await writeLarge(join(sluice.paths.environment(shop).shared, 'data/large'));
@@ -136,7 +136,7 @@ test('a backup during which the server ends is none, and an earlier file is left
 });
 
 for (const mode of ['wal', 'delete']) {
-  test(`a SQLite database that is written all the while is consistent in the backup, with journal_mode ${mode}`, async (t) => {
+  test(`A SQLite database with constant writes is consistent in the backup, with journal_mode ${mode}`, async (t) => {
     const sluice = await startSluice(t);
     await sluice.deploy('shop', writing(mode));
     await sluice.untilRunning('shop');
@@ -166,7 +166,7 @@ for (const mode of ['wal', 'delete']) {
   });
 }
 
-test('a database that SQLite cannot read is copied as it stands, and the note has the words of SQLite', async (t) => {
+test('A database that SQLite cannot read is copied as it stands, with the message of SQLite', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('here', { shared: ['data'] }));
   const damaged = Buffer.alloc(8192, 'x');
@@ -210,7 +210,7 @@ function writing(mode: string) {
   );
 }
 
-test('a disk that fills up under a backup is told, and nothing is left of it', async (t) => {
+test('A full disk is reported, and nothing remains of the backup', async (t) => {
   const isolate = ['--user', '--map-root-user', '--mount'];
   if (spawnSync('unshare', [...isolate, 'true']).status !== 0)
     return t.skip('this machine lets us mount nothing');
@@ -239,7 +239,7 @@ test('a disk that fills up under a backup is told, and nothing is left of it', a
   assert.match(told.stderr, /disk is full|disk was full|no space/i);
 });
 
-test('Ctrl-C ends a backup, or a restore, and leaves nothing of it', async (t) => {
+test('Ctrl-C ends a backup or a restore, and nothing remains of it', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('here', { shared: ['data'] }));
   const large = join(sluice.paths.environment(shop).shared, 'data/large');

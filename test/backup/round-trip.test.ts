@@ -46,7 +46,7 @@ async function restore({ home }: Sluice, file: string, ...flags: string[]) {
   return cli(['restore', file, ...flags], { env: { SLUICE_HOME: home } });
 }
 
-test('what was backed up comes back in another home: apps, data, variables, repositories, tokens, ports', async (t) => {
+test('A restore brings back apps, data, variables, repositories, tokens and ports', async (t) => {
   const from = await busyInstall(t);
   await writeJsonAtomic(join(from.home, 'domains.json'), {
     domains: [{ name: 'shop.example.com', app: 'shop' }],
@@ -106,7 +106,7 @@ test('what was backed up comes back in another home: apps, data, variables, repo
   assert.deepEqual(Object.keys(await remoteBranches(clone, to.gitUrl('shop'))), ['main']);
 });
 
-test('an app whose release could not be built after a restore is told by doctor, with the deploy to make', async (t) => {
+test('doctor reports an app that could not be built after a restore, with the deploy to make', async (t) => {
   const from = await startSluice(t);
   const checkout = await Checkout.create(t);
   const needed = join(await temporaryDirectory(t), 'needed');
@@ -141,7 +141,7 @@ test('an app whose release could not be built after a restore is told by doctor,
   assert.equal((await apps())?.state, 'ok');
 });
 
-test('with --releases nothing is built again, and a rollback works', async (t) => {
+test('With --releases nothing is built again, and a rollback works', async (t) => {
   const from = await busyInstall(t);
   const file = await backup(t, from, '--releases');
   await from.end();
@@ -160,7 +160,7 @@ test('with --releases nothing is built again, and a rollback works', async (t) =
   assert.ok((await lstat(join(directory, 'data'))).isSymbolicLink());
 });
 
-test('a repository that was pushed from shallow clones can be restored, built from and pushed to', async (t) => {
+test('A repository with pushes from shallow clones can be restored, built from and pushed to', async (t) => {
   const from = await startSluice(t);
   const origin = await Checkout.create(t);
   const pushFromCi = async (word: string, to: Sluice) => {
@@ -184,7 +184,7 @@ test('a repository that was pushed from shallow clones can be restored, built fr
   assert.equal(await to.get('shop'), 'three');
 });
 
-test('without a server that runs, and without shared data where that is not wanted', async (t) => {
+test('A backup works without a server, and --no-shared leaves out shared data', async (t) => {
   const from = await busyInstall(t);
   await from.end();
   const file = await backup(t, from, '--no-shared');
@@ -194,7 +194,7 @@ test('without a server that runs, and without shared data where that is not want
   await stat(to.paths.environment(blog).release(1).directory);
 });
 
-test('a backup goes through a pipe as well as into a file', async (t) => {
+test('A backup can go through a pipe', async (t) => {
   const from = await startSluice(t);
   await from.deploy('shop', answering('here'));
   const to = await secondHome(t, from);
@@ -208,7 +208,7 @@ test('a backup goes through a pipe as well as into a file', async (t) => {
   assert.match(stdout, /^shop: restored with release 1$/m);
 });
 
-test('an app that is here already, or a port that is taken, is left alone unless --force says otherwise', async (t) => {
+test('A restore replaces an existing app only with --force', async (t) => {
   const from = await startSluice(t);
   await from.deploy('shop', answering('old'));
   const file = await backup(t, from);
@@ -229,7 +229,7 @@ test('an app that is here already, or a port that is taken, is left alone unless
   await to.stop();
   const refused = await restore(to, file);
   assert.equal(refused.code, 1);
-  assert.match(refused.stderr, /^failed: shop is here already\n.*--force/);
+  assert.match(refused.stderr, /^failed: already here: shop\n.*--force/);
   await to.up();
   await to.untilRunning('shop');
   assert.equal(await to.get('shop'), 'newer');
@@ -240,7 +240,7 @@ test('an app that is here already, or a port that is taken, is left alone unless
   assert.equal(await to.get('shop'), 'old');
 });
 
-test('a port that another app has here is refused, and nothing has changed', async (t) => {
+test('A restore of an app whose port another app has is refused, and changes nothing', async (t) => {
   const from = await startSluice(t);
   await from.deploy('shop', answering('old'));
   const { port } = await from.status('shop');
@@ -257,11 +257,11 @@ test('a port that another app has here is refused, and nothing has changed', asy
   });
   const { code, stderr } = await restore(to, file);
   assert.equal(code, 1);
-  assert.match(stderr, new RegExp(`^failed: port ${port} of shop is that of other here\\n`));
+  assert.match(stderr, new RegExp(`^failed: port ${port} of shop belongs to other here\\n`));
   await assert.rejects(stat(to.paths.app('shop')), { code: 'ENOENT' });
 });
 
-test('what was restored and not built yet is not forgotten by the next backup', async (t) => {
+test('A backup has apps that were restored and not built yet', async (t) => {
   const from = await busyInstall(t);
   const file = await backup(t, from);
   await from.end();

@@ -33,7 +33,7 @@ const run = promisify(execFile);
 const isLinux = process.platform === 'linux';
 const isRoot = process.getuid?.() === 0;
 
-/** Things that an app may do to its files. Each `make` does it in the directory of the app's data; Node.js cannot do all of it. */
+/** Harm that an app may do to its files. Each `make` does it in the directory of the app's data. */
 const unruly: {
   what: string;
   make: (data: string) => Promise<unknown>;
@@ -129,7 +129,7 @@ const unruly: {
   {
     what: 'FIFOs and a socket',
     make: (data) => run('/bin/sh', ['-c', 'for n in $(seq 100); do mkfifo fifo-$n; done'], { cwd: data }),
-    note: /left out, since it is no file: .*fifo-/,
+    note: /left out, since it is not a regular file: .*fifo-/,
   },
   {
     what: 'times that no calendar has',
@@ -181,7 +181,7 @@ const nest = `function nest(depth) {
 }`;
 
 for (const { what, make, note, skip = false, check } of unruly) {
-  test(`an app with ${what}: the backup holds all other apps, and says what it left out`, {
+  test(`A backup of an app with ${what} has all other apps`, {
     skip,
   }, async (t) => {
     const { home, data } = await homeOf(t);
@@ -194,7 +194,7 @@ for (const { what, make, note, skip = false, check } of unruly) {
   });
 }
 
-test('files that change while they are read: the backup ends, and holds all other apps', {
+test('A backup of files that change meanwhile ends, and has all other apps', {
   skip: !isLinux,
 }, async (t) => {
   const { home, data } = await homeOf(t);
@@ -212,7 +212,7 @@ test('files that change while they are read: the backup ends, and holds all othe
   for (let count = 0; count < 5; count += 1) await restore(t, (await backup(t, home)).file);
 });
 
-test('a database that takes less on the disk than it is long is copied by SQLite', {
+test('SQLite copies a database on a compressing file system', {
   skip: !isLinux,
 }, async (t) => {
   const { home, data } = await homeOf(t);
@@ -227,7 +227,7 @@ test('a database that takes less on the disk than it is long is copied by SQLite
   assert.equal(rowsOf(join(await restore(t, file), 'bank.db')), 20);
 });
 
-test('databases with holes do not keep SQLite from others', { skip: !isLinux }, async (t) => {
+test('SQLite copies databases after others with holes', { skip: !isLinux }, async (t) => {
   const { home, data } = await homeOf(t);
   const start = Buffer.alloc(100);
   start.write('SQLite format 3\0');
@@ -243,7 +243,7 @@ test('databases with holes do not keep SQLite from others', { skip: !isLinux }, 
   assert.doesNotMatch(stderr, /last\.db/);
 });
 
-test('databases that take long to copy are copied as they stand after a while', async (t) => {
+test('After the time limit, databases are copied without SQLite', async (t) => {
   const { home, data } = await homeOf(t);
   for (let index = 10; index < 25; index += 1) makeDatabase(join(data, `${index}.db`), index);
   // A copy and its removal: 50 s.
@@ -255,7 +255,7 @@ test('databases that take long to copy are copied as they stand after a while', 
   for (let index = 10; index < 25; index += 1) assert.equal(rowsOf(join(restored, `${index}.db`)), index);
 });
 
-test('files whose holes take long to find are left out after a while', { skip: !isLinux }, async (t) => {
+test('After the time limit, files with holes are left out', { skip: !isLinux }, async (t) => {
   const { home, data } = await homeOf(t);
   for (let index = 10; index < 40; index += 1) await makeHoles(join(data, String(index)), 1);
   const { file, notes } = await backupHere(t, home, { now: stepping(25_000) });
@@ -265,7 +265,7 @@ test('files whose holes take long to find are left out after a while', { skip: !
   assert.equal((await readdir(await restore(t, file))).length, 25);
 });
 
-test('a file whose holes cannot be stored is searched once, whatever number of names it has', {
+test('A file with too many holes is searched once, not once for each name', {
   skip: !isLinux,
 }, async (t) => {
   const { home, data } = await homeOf(t);
@@ -281,7 +281,7 @@ test('a file whose holes cannot be stored is searched once, whatever number of n
   assert.equal(started.filter(({ spawnargs }) => spawnargs.includes('--sparse')).length, 1);
 });
 
-test('a file that is moved ahead of the backup cannot make it larger than the disk', async (t) => {
+test('A file that is moved ahead of the backup does not make it larger than the disk', async (t) => {
   const { home, data } = await homeOf(t);
   for (let index = 10; index < 30; index += 1) mkdirSync(join(data, String(index)));
   await writeFile(join(data, '10/large'), randomBytes(600_000));
@@ -305,7 +305,7 @@ test('a file that is moved ahead of the backup cannot make it larger than the di
   assert.equal((await stat(join(await restore(t, file), '11/large'))).size, 600_000);
 });
 
-test('without room for the files of an app, the backup holds what Sluice keeps about the app', async (t) => {
+test('Without room for the files of an app, the backup has the records of the app', async (t) => {
   const { home, data } = await homeOf(t);
   await writeFile(join(data, 'large'), randomBytes(600_000));
   const { file, notes } = await backupHere(t, home, { limits: { ...usualLimits, disks: 0 } });
@@ -320,7 +320,7 @@ test('without room for the files of an app, the backup holds what Sluice keeps a
   }
 });
 
-test('more files with several names than fit into memory are copied as files of their own', async (t) => {
+test('Hard links beyond the memory limit are copied as separate files', async (t) => {
   const { home, data } = await homeOf(t);
   for (let index = 0; index < 9; index += 1) {
     await writeFile(join(data, `a-${index}`), String(index));
@@ -335,12 +335,12 @@ test('more files with several names than fit into memory are copied as files of 
     assert.equal(await readFile(join(restored, `b-${index}`), 'utf8'), String(index));
 });
 
-test('of many files that cannot be copied, the notes name some and count the others', async (t) => {
+test('Notes name some files that cannot be copied, and count the others', async (t) => {
   const { home, data } = await homeOf(t);
   execFileSync('/bin/sh', ['-c', 'for n in $(seq 300); do mkfifo fifo-$n; done'], { cwd: data });
   const { stderr } = await backup(t, home);
   assert.equal(stderr.match(/left out, since/g)?.length, 20);
-  assert.match(stderr, /left out, or not copied as they were: 280 more files of unruly/);
+  assert.match(stderr, /left out, or not copied exactly: 280 more files of unruly/);
 });
 
 test('GNU tar reads files with holes and hard links from a backup', { skip: !isLinux }, async (t) => {
@@ -362,7 +362,7 @@ test('GNU tar reads files with holes and hard links from a backup', { skip: !isL
   assert.equal((await file2.read(Buffer.alloc(4), 0, 4, 5e9)).buffer.toString(), 'here');
 });
 
-/** A home with an app that is to misbehave, and two that do not, whose names come before and after. Nothing runs in it. */
+/** Creates a home with an unruly app, and two other apps whose names come before and after. Nothing runs in it. */
 async function homeOf(t: TestContext): Promise<{ home: string; data: string }> {
   const home = join(await temporaryDirectory(t), 'home');
   const paths = new Paths(home);
