@@ -26,7 +26,7 @@ export function locate(path: string): Location {
   const parts = path.split('/');
   const isPlain = parts.every((part) => part !== '' && part !== '.' && part !== '..');
   const location = isPlain && !path.includes('\0') ? find(parts) : undefined;
-  if (location === undefined) throw unsafeEntry(`${JSON.stringify(path)} has no place in a backup`);
+  if (location === undefined) throw unsafeEntry(`${JSON.stringify(path)} is not a path of a backup`);
   return location;
 }
 

@@ -186,7 +186,7 @@ async function createRepository(byName: Paths, app: string, owners: Owners): Pro
   asUser(owners.home, () => rmSync(bundle));
 }
 
-/** Moves an app to its place. A replaced app gets a name that the server sweeps, so there is never half an app. */
+/** Moves an app into the home by a rename. A replaced app first gets a name that the server sweeps. */
 async function moveApp(paths: Paths, staging: Paths, app: string, owners: Owners): Promise<void> {
   if (!(await exists(paths.apps)))
     asUser(owners.home, () => mkdirSync(paths.apps, { mode: owners.isolated ? 0o711 : 0o700 }));

@@ -146,7 +146,7 @@ async function* inspect(at: string, path: string, longest: number): AsyncGenerat
   yield { kind: 'file', path, ...file };
 }
 
-/** Returns to the last level, or if its directory was moved, to the last level that is still in its place. */
+/** Returns to the last level, or if its directory was moved, to the last level that was not. */
 async function* comeBack(position: Position, levels: [Level, ...Level[]]): AsyncGenerator<Found> {
   const level = levels.at(-1) ?? levels[0];
   if (levels.length === 1) return position.returnToTop();

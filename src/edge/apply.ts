@@ -9,7 +9,7 @@ import { type Applied, type Desired, type DesiredHost, desiredSchema } from './d
 import { findOtherSites, type Listening, planListening } from './listening.ts';
 import { findPortConflict, Nginx, NginxError } from './nginx.ts';
 import { type ConfigTexts, nginxConfig } from './nginx-config.ts';
-import { parseDump } from './nginx-dump.ts';
+import { ownFileMarker, parseDump } from './nginx-dump.ts';
 import { NginxFiles } from './nginx-files.ts';
 import { isLive, waitUntilLive } from './probe.ts';
 import { readUntrusted, writeAsOwner } from './untrusted-home.ts';
@@ -24,6 +24,8 @@ interface Machine {
   files: NginxFiles;
   ports: { http: number; https: number };
   apiSocket: string;
+  /** limit of the time for a reload, in ms */
+  reloadDeadline: number;
 }
 
 /**
@@ -59,7 +61,7 @@ async function applyOnce(machine: Machine, last: number | undefined): Promise<Ap
 }
 
 async function applyHosts(machine: Machine, hosts: readonly DesiredHost[]): Promise<void> {
-  const { home, edge, nginx, files, ports, apiSocket } = machine;
+  const { home, edge, nginx, files, ports, apiSocket, reloadDeadline } = machine;
   const actual = await files.readConfig();
   if (hosts.length === 0 && actual.main === undefined) return;
   const version = await nginx.version();
@@ -81,7 +83,7 @@ async function applyHosts(machine: Machine, hosts: readonly DesiredHost[]): Prom
     const isReplaced = await nginx.rememberWorkers();
     isLoaded = true;
     await nginx.load();
-    await waitUntilLive(probe, isReplaced);
+    await waitUntilLive(probe, isReplaced, reloadDeadline);
   } catch (error) {
     // A fault in the files is not about ports.
     const conflict = isLoaded ? await findPortConflict([ports.http, ports.https]) : undefined;
@@ -121,7 +123,7 @@ async function findAddresses(
     return { listening: planListening(others, { ...options, isStrict }), isSplit };
   };
   const isLastIncluded = parseDump(dump, files.last).some(
-    ({ name, block }) => name === 'http' && block?.some((each) => each.name === 'place'),
+    ({ name, block }) => name === 'http' && block?.some((each) => each.name === ownFileMarker),
   );
   let refusal: NginxError | undefined;
   for (const isSplit of isLastIncluded ? [false, true] : [false]) {
@@ -188,6 +190,7 @@ const options = {
   http: { type: 'string', default: '80' },
   https: { type: 'string', default: '443' },
   'api-socket': { type: 'string', default: apiSocket },
+  'reload-deadline': { type: 'string', default: '10000' },
 } as const;
 
 function machineFrom(args: string[]): Machine {
@@ -200,6 +203,7 @@ function machineFrom(args: string[]): Machine {
     files: new NginxFiles(values.config, values['last-config'], values.certificates),
     ports: { http: Number(values.http), https: Number(values.https) },
     apiSocket: values['api-socket'],
+    reloadDeadline: Number(values['reload-deadline']),
   };
 }
 

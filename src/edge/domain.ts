@@ -50,7 +50,7 @@ export const domainSchema = v.strictObject({
 export type Domain = v.InferOutput<typeof domainSchema>;
 
 /**
- * State of a domain's certificate. `valid`: not expired, and signed by an authority or, if wanted so, by Sluice.
+ * State of a domain's certificate. `valid`: not expired, and signed by an authority, or by Sluice for a self-signed domain.
  * `expired`: there is one, but browsers refuse it. Without a certificate: `waiting` before the first order, `ordering`
  * during one, `failed` after one that failed.
  */

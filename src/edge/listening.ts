@@ -2,7 +2,7 @@ import { lookup } from 'node:dns/promises';
 import { isIP, isIPv6 } from 'node:net';
 import { fromUrlHost, isLoopback, isWildcard, toUrlHost } from '../system/net/address.ts';
 import { NginxError } from './nginx.ts';
-import type { Directive } from './nginx-dump.ts';
+import { type Directive, ownFileMarker } from './nginx-dump.ts';
 
 /** Address that our servers listen on. */
 export interface ListenAddress {
@@ -58,7 +58,7 @@ export async function findOtherSites(
           for (const { port } of await addressesIn(where)) streams.set(port, server.file);
     if (name !== 'http') continue;
     for (const server of block) {
-      if (server.name === 'place') isBefore = false;
+      if (server.name === ownFileMarker) isBefore = false;
       if (server.name === 'server' && !own.includes(server.file)) await addServer(sockets, server, isBefore);
     }
   }

@@ -1,5 +1,8 @@
 import { dirname, matchesGlob, resolve } from 'node:path';
 
+/** Name of the directive at which nginx would read our file. No directive of nginx has this name. */
+export const ownFileMarker = 'own file';
+
 /** Directive of nginx's configuration, with its block. Includes are replaced by the directives of their files. */
 export interface Directive {
   name: string;
@@ -12,15 +15,15 @@ export interface Directive {
 
 /**
  * Parses the output of `nginx -T`: all files, each once, the main one first.
- * @param place absolute path of a file that may not exist. An include whose pattern matches the path gets a directive
- *   `place` there, in the order in which nginx reads files
+ * @param ownFile absolute path of a file that may not exist. An include whose pattern matches the path gets a directive
+ *   with the name `ownFileMarker`, in the order in which nginx reads files
  */
-export function parseDump(dump: string, place: string): Directive[] {
+export function parseDump(dump: string, ownFile: string): Directive[] {
   const files = new Map<string, string>();
   for (const [, path = '', text = ''] of dump.matchAll(fileInDump))
     if (!files.has(path)) files.set(path, text);
   const [main] = files.keys();
-  return main === undefined ? [] : parseFile(main, { files, prefix: dirname(main), place, depth: 0 });
+  return main === undefined ? [] : parseFile(main, { files, prefix: dirname(main), ownFile, depth: 0 });
 }
 
 /** Source: `ngx_dump_config` in nginx's nginx.c. */
@@ -30,7 +33,7 @@ interface Context {
   files: ReadonlyMap<string, string>;
   /** directory that paths of includes are relative to */
   prefix: string;
-  place: string;
+  ownFile: string;
   depth: number;
 }
 
@@ -65,12 +68,12 @@ function parseBlock(tokens: Iterator<Token, undefined>, file: string, context: C
 function parseInclude(pattern: string, file: string, context: Context): Directive[] {
   if (context.depth >= deepest) return [];
   const absolute = resolve(context.prefix, pattern);
-  const paths = [...new Set([...context.files.keys(), context.place])]
+  const paths = [...new Set([...context.files.keys(), context.ownFile])]
     .filter((path) => path === absolute || matchesGlob(path, absolute))
     .sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
   return paths.flatMap((path) =>
-    path === context.place
-      ? [{ name: 'place', args: [], block: undefined, file }]
+    path === context.ownFile
+      ? [{ name: ownFileMarker, args: [], block: undefined, file }]
       : parseFile(path, { ...context, depth: context.depth + 1 }),
   );
 }

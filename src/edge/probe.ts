@@ -27,21 +27,20 @@ export async function isLive({ host, mark, ports, listening }: Probe): Promise<b
   return (await Promise.allSettled(answers)).every((answer) => answer.status === 'fulfilled' && answer.value);
 }
 
-/** Longest time for a reload, in ms. */
-const reloadDeadline = 10_000;
-
 /**
  * Waits until nginx uses a configuration, and only this one. A reload reports no failure: if another program has a port,
  * nginx continues with its old configuration, and writes the reason to its error log only.
  * @param probe undefined if the configuration has no host to ask
  * @param isReplaced returns true if no worker with an earlier configuration accepts connections
+ * @param deadline in ms
  * @throws NginxError
  */
 export async function waitUntilLive(
   probe: Probe | undefined,
   isReplaced: () => Promise<boolean>,
+  deadline: number,
 ): Promise<void> {
-  const end = performance.now() + reloadDeadline;
+  const end = performance.now() + deadline;
   for (;;) {
     const isAnswering = probe === undefined || (await isLive(probe));
     if (isAnswering && (await isReplaced())) return;

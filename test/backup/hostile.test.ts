@@ -78,14 +78,26 @@ test('A harmless forged backup with valid checksums is restored', async (t) => {
 });
 
 const unsafe: Record<string, [Entry[], RegExp]> = {
-  'an absolute path': [[{ path: '/etc/cron.d/x', content: 'x' }], /"\/?etc\/cron\.d\/x" has no place/],
-  'a path that leads out': [[{ path: `${below}/shared/../../../../x`, content: 'x' }], /has no place/],
-  'a path beside what Sluice keeps': [[{ path: 'run/server.sock', content: 'x' }], /has no place/],
+  'an absolute path': [
+    [{ path: '/etc/cron.d/x', content: 'x' }],
+    /"\/?etc\/cron\.d\/x" is not a path of a backup/,
+  ],
+  'a path that leads out': [
+    [{ path: `${below}/shared/../../../../x`, content: 'x' }],
+    /is not a path of a backup/,
+  ],
+  'a path beside what Sluice keeps': [
+    [{ path: 'run/server.sock', content: 'x' }],
+    /is not a path of a backup/,
+  ],
   'a repository as files, with settings for git': [
     [{ path: 'apps/shop/repo.git/config', content: 'x' }],
-    /has no place/,
+    /is not a path of a backup/,
   ],
-  'a name that no app can have': [[{ path: 'apps/.ssh/production/app.json', content: 'x' }], /has no place/],
+  'a name that no app can have': [
+    [{ path: 'apps/.ssh/production/app.json', content: 'x' }],
+    /is not a path of a backup/,
+  ],
   'a link in the place of a secret': [
     [{ path: `${below}/env.json`, type: 'SymbolicLink', linkpath: '/etc/shadow' }],
     /is a link/,

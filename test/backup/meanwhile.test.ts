@@ -18,13 +18,13 @@ import { waitFor } from '../support/wait.ts';
 
 const shop = { app: 'shop', environment: 'production' };
 
-/** Writes a file that takes a backup some seconds. */
+/** Writes a file whose backup takes some seconds. */
 async function writeLarge(path: string): Promise<void> {
   const part = randomBytes(16 * 1024 ** 2);
   for (let count = 0; count < 20; count += 1) await appendFile(path, part);
 }
 
-/** Backups one after the other, for as long as something else takes. */
+/** Makes backups, one after the other, during `work`. @returns their number */
 async function backupsDuring(home: string, file: string, work: () => Promise<void>): Promise<number> {
   let over = false;
   let count = 0;
@@ -41,7 +41,7 @@ async function backupsDuring(home: string, file: string, work: () => Promise<voi
   return count;
 }
 
-/** Holds an API as a backup does. */
+/** Starts a hold of the API, as a backup does. */
 async function hold(sluice: Sluice): Promise<{ release: () => void }> {
   const controller = new AbortController();
   const response = await sluice.request('/v1/hold', { method: 'POST', signal: controller.signal });
@@ -119,9 +119,9 @@ test('A backup fails if the server stops, and leaves an earlier file unchanged',
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   t.after(() => child.kill('SIGKILL'));
-  let told = '';
+  let errors = '';
   child.stderr.on('data', (chunk: Buffer) => {
-    told += chunk;
+    errors += chunk;
   });
   await waitFor(async () => (await sluice.log()).some(({ msg }) => msg === 'holding still'), {
     what: 'the hold',
@@ -130,7 +130,7 @@ test('A backup fails if the server stops, and leaves an earlier file unchanged',
   await sluice.stop();
   const [code] = await closed;
   assert.equal(code, 1);
-  assert.match(told, /Sluice ended while its state was being copied/);
+  assert.match(errors, /Sluice ended while its state was being copied/);
   assert.equal(await readFile(file, 'utf8'), 'earlier');
   assert.deepEqual(await readdir(directory), ['backup.tar.gz']);
 });
@@ -182,7 +182,7 @@ test('A database that SQLite cannot read is copied as it stands, with the messag
   );
 });
 
-/** Moves money from one account to another, all the while: the sum of all is 0 at any time. */
+/** Returns an app that moves money between accounts all the time: the sum is always 0. */
 function writing(mode: string) {
   return running(
     `
@@ -231,12 +231,12 @@ test('A full disk is reported, and nothing remains of the backup', async (t) => 
   assert.equal((await cli(['backup', file], { env: { SLUICE_HOME: sluice.home } })).code, 0);
   const small =
     'mount -t tmpfs -o size=2m,mode=700 none "$1"; echo "{\\"minFreeBytes\\": 0}" > "$1/config.json"; "$2" restore "$3"; echo "status $?"; ls -A "$1"';
-  const told = await cli([...isolate, 'sh', '-c', small, 'sh', disk, sluiceBinary, file], {
+  const restored = await cli([...isolate, 'sh', '-c', small, 'sh', disk, sluiceBinary, file], {
     binary: 'unshare',
     env: { SLUICE_HOME: disk },
   });
-  assert.equal(told.stdout, 'status 1\nconfig.json\nrun\n');
-  assert.match(told.stderr, /disk is full|disk was full|no space/i);
+  assert.equal(restored.stdout, 'status 1\nconfig.json\nrun\n');
+  assert.match(restored.stderr, /disk is full|disk was full|no space/i);
 });
 
 test('Ctrl-C ends a backup or a restore, and nothing remains of it', async (t) => {
@@ -248,15 +248,15 @@ test('Ctrl-C ends a backup or a restore, and nothing remains of it', async (t) =
   const file = join(directory, 'backup.tar.gz');
   const interrupted = async (args: string[], home: string, isAtWork: () => Promise<boolean>) => {
     let working: Promise<unknown> | undefined;
-    const told = await cli(args, {
+    const outcome = await cli(args, {
       env: { SLUICE_HOME: home },
       whileRunning(child) {
         working = waitFor(isAtWork, { what: 'work' }).then(() => child.kill('SIGINT'));
       },
     });
     await working;
-    assert.equal(told.code, 1);
-    assert.match(told.stderr, /^failed: interrupted; all incomplete results are removed\n$/);
+    assert.equal(outcome.code, 1);
+    assert.match(outcome.stderr, /^failed: interrupted; all incomplete results are removed\n$/);
   };
   const bytesIn = async (name: string, parent: string) => (await stat(join(parent, name))).size;
   await interrupted(['backup', file], sluice.home, async () => {

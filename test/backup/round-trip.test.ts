@@ -16,7 +16,7 @@ import { waitFor } from '../support/wait.ts';
 const shop = { app: 'shop', environment: 'production' };
 const blog = { app: 'blog', environment: 'staging' };
 
-/** One app that was pushed, with data and a variable, and one that was uploaded, into another environment. */
+/** Starts a server with a pushed app, its data and a variable, and an uploaded app in another environment. */
 async function busyInstall(t: TestContext): Promise<Sluice> {
   const sluice = await startSluice(t);
   const checkout = await Checkout.create(t);
@@ -100,7 +100,7 @@ test('A restore brings back apps, data, variables, repositories, tokens and port
   assert.match(await readFile(to.paths.events, 'utf8'), /"action":"env"/);
   assert.match(await readFile(join(to.home, 'domains.json'), 'utf8'), /shop\.example\.com/);
   assert.equal(await readFile(join(to.home, 'edge/certificates/shop.example.com.pem'), 'utf8'), 'key');
-  // Of another machine it could be taken for what nginx does here already.
+  // It would look like the state of this machine's nginx.
   await assert.rejects(stat(join(to.home, 'edge/wanted.json')), { code: 'ENOENT' });
   const clone = await Checkout.create(t);
   assert.deepEqual(Object.keys(await remoteBranches(clone, to.gitUrl('shop'))), ['main']);

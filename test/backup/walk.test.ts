@@ -20,7 +20,7 @@ async function found(directory: string, meanwhile: (found: Found) => void, limit
   return { files, unfit, all };
 }
 
-/** Makes files, whose content is their path, and a place outside of the directory to walk through. */
+/** Creates files whose content is their path, and a directory outside of the walk. */
 async function filesOf(t: TestContext, paths: string[]): Promise<{ directory: string; outside: string }> {
   const parent = await temporaryDirectory(t);
   const directory = join(parent, 'directory');
@@ -54,7 +54,7 @@ test('A directory that is moved ahead of the walk is read once, with a note for 
 
 test('A new directory with the number of a removed one is read', async (t) => {
   const { directory } = await filesOf(t, ['a/file', 'b/file']);
-  // Until the file system gives the number again.
+  // Until the file system reuses the number.
   let last = '';
   const { files } = await found(directory, ({ path }) => {
     if (path !== 'b') return;
@@ -136,7 +136,7 @@ test('The walk finds each file that stays, and only existing entries, while dire
       moves += 1;
       const isAway = random() < 0.5;
       renameSync(join(directory, from), join(isAway ? outside : join(directory, to), `m${moves}`));
-      // In its place there is another one, with files of the same names.
+      // Another directory with files of the same names replaces it.
       for (const name of ['file', 'zz', 'd/file']) write(directory, `${from}/${name}`);
       remember(directory, been);
     };
@@ -149,7 +149,7 @@ test('The walk finds each file that stays, and only existing entries, while dire
         been.has(`${parent} ${basename(each.path)} ${ino}`),
         `seed ${seed}: ${each.path} was never there`,
       );
-      // A directory that has just been found is about to be opened, and must be the same one for this test.
+      // The walk is about to open a directory that it has just found: this test must not replace it.
       if (each.kind !== 'file' || moves > 15 || random() < 0.5) return;
       // The directory that the walk is in, and one on the way back, or any other.
       const here = dirname(each.path);
@@ -169,7 +169,7 @@ function directoriesIn(directory: string): string[] {
     .sort();
 }
 
-/** Adds all entries as they are now: number of the parent, name, own number. No number is used twice, since nothing is removed. */
+/** Adds all current entries: number of the parent, name, own number. No number is reused, since nothing is removed. */
 function remember(directory: string, been: Set<string>): void {
   for (const entry of readdirSync(directory, { recursive: true, withFileTypes: true })) {
     const { ino } = lstatSync(join(entry.parentPath, entry.name));

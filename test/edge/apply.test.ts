@@ -5,10 +5,12 @@ import { chmod, chown, mkdir, readdir, readFile, rm, stat, symlink, writeFile } 
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
+import * as v from 'valibot';
 import { Paths } from '../../src/config/paths.ts';
 import { serverSettingsSchema } from '../../src/config/server-settings.ts';
 import { parseSettings } from '../../src/config/settings-file.ts';
 import { Certificates } from '../../src/edge/certificates.ts';
+import { desiredSchema } from '../../src/edge/desired.ts';
 import { Edge } from '../../src/edge/edge.ts';
 import { createLog } from '../../src/system/log/log.ts';
 import { fetchText } from '../support/http.ts';
@@ -22,11 +24,14 @@ interface Home {
   home: string;
   paths: Paths;
   /** writes `wanted.json`, applies it, and returns the error */
-  want: (content: unknown) => Promise<{ message: string; hint: string } | null>;
+  want: (content: unknown, options?: string[]) => Promise<{ message: string; hint: string } | null>;
   /** lists the hosts in nginx's configuration */
   hosts: () => Promise<string[]>;
   good: { name: string; address: string; port: number; certificate: string };
 }
+
+/** Options with a short time for a reload. */
+const soon = ['--reload-deadline', '2000'];
 
 /** Creates a home with a certificate, and an nginx that serves it. */
 async function newHome(t: TestContext): Promise<Home> {
@@ -36,10 +41,10 @@ async function newHome(t: TestContext): Promise<Home> {
   const paths = new Paths(home);
   await mkdir(paths.edge.certificates, { recursive: true });
   const { fingerprint } = await new Certificates(paths.edge).selfSign('shop.example.com');
-  const want = async (content: unknown) => {
+  const want = async (content: unknown, options: string[] = []) => {
     const text = typeof content === 'string' ? content : JSON.stringify(content);
     await writeFile(paths.edge.desired, text);
-    assert.equal((await machine.apply(home)).code, 0);
+    assert.equal((await machine.apply(home, options)).code, 0);
     return (await machine.outcome(home)).error;
   };
   const hosts = async () => {
@@ -57,11 +62,33 @@ test('An invalid wanted.json is refused, and nginx keeps its configuration', asy
   const before = await readFile(machine.config, 'utf8');
   const with_ = (changes: object) => ({ revision: 2, hosts: [{ ...good, ...changes }] });
   for (const wrong of [
-    '',
     '{',
-    'null',
-    '[]',
-    '{"revision":2}',
+    with_({ name: 'shop.example.com; } server { listen 81' }),
+    with_({ certificate: '0'.repeat(64) }),
+    with_({ file: '/etc/shadow' }),
+  ]) {
+    const error = await want(wrong);
+    assert.match(
+      error?.message ?? '',
+      /^(?:wanted\.json is |the certificate of )/,
+      JSON.stringify(wrong).slice(0, 200),
+    );
+    assert.ok(!error?.message.includes('shadow'), 'the message does not repeat the value');
+  }
+  assert.equal(await readFile(machine.config, 'utf8'), before);
+  assert.deepEqual(await hosts(), ['shop.example.com']);
+  assert.equal(await want({ revision: 3, hosts: [] }), null);
+  assert.deepEqual(await hosts(), []);
+});
+
+test('Only names with numeric addresses and ports are valid in wanted.json', () => {
+  const good = { name: 'shop.example.com', address: '127.0.0.1', port: 9001, certificate: 'a'.repeat(64) };
+  const with_ = (changes: object) => ({ revision: 2, hosts: [{ ...good, ...changes }] });
+  assert.ok(v.is(desiredSchema, with_({})));
+  for (const wrong of [
+    null,
+    [],
+    { revision: 2 },
     { revision: 0, hosts: [] },
     { revision: 1.5, hosts: [] },
     { revision: 2, hosts: [], more: true },
@@ -80,21 +107,9 @@ test('An invalid wanted.json is refused, and nginx keeps its configuration', asy
     with_({ address: 'fe80::1%eth0' }),
     with_({ address: 'unix:/run/docker.sock' }),
     with_({ certificate: '/etc/shadow' }),
-    with_({ certificate: '0'.repeat(64) }),
     with_({ file: '/etc/shadow' }),
-  ]) {
-    const error = await want(wrong);
-    assert.match(
-      error?.message ?? '',
-      /^(?:wanted\.json is |the certificate of )/,
-      JSON.stringify(wrong).slice(0, 200),
-    );
-    assert.ok(!error?.message.includes('shadow'), 'the message does not repeat the value');
-  }
-  assert.equal(await readFile(machine.config, 'utf8'), before);
-  assert.deepEqual(await hosts(), ['shop.example.com']);
-  assert.equal(await want({ revision: 3, hosts: [] }), null);
-  assert.deepEqual(await hosts(), []);
+  ])
+    assert.equal(v.is(desiredSchema, wrong), false, JSON.stringify(wrong).slice(0, 200));
 });
 
 test('A wanted.json, certificate or applied.json that is a link or a FIFO is not followed', async (t) => {
@@ -131,7 +146,7 @@ test('The root program has only the rights of the owner in the home', {
   const nobody = 65_534;
   const certificate = paths.edge.certificate(good.name);
   for (const path of [home, paths.edge.directory, paths.edge.certificates]) await chown(path, nobody, nobody);
-  // Of root, in nobody's directory, and closed to nobody: a hard link to something secret is such a file.
+  // The user `nobody` cannot read this file of root, which is like a hard link to a secret.
   await chmod(certificate, 0o600);
   assert.match((await want({ revision: 1, hosts: [good] }))?.message ?? '', /EACCES/);
   await chown(certificate, nobody, nobody);
@@ -142,7 +157,7 @@ test('The root program has only the rights of the owner in the home', {
   assert.deepEqual([copied.uid, copied.mode & 0o777], [0, 0o600]);
   const config = await stat(machine.config);
   assert.deepEqual([config.uid, config.mode & 0o777], [0, 0o644]);
-  // A directory that nobody may write, by a link of nobody's: root could, and must not.
+  // A link of the user `nobody` leads to a directory that only root can write: the program must not follow it.
   const closed = join(machine.directory, 'closed');
   await mkdir(closed, { mode: 0o700 });
   await writeFile(join(closed, 'wanted.json'), '{"revision":9,"hosts":[]}', { mode: 0o644 });
@@ -199,7 +214,7 @@ test('A port of another program is reported with its name and pid', async (t) =>
   t.after(() => other.close());
   await writeFile(paths.edge.desired, JSON.stringify({ revision: 1, hosts: [good] }));
   await machine.nginx();
-  await machine.apply(home);
+  await machine.apply(home, soon);
   const { error } = await machine.outcome(home);
   assert.equal(
     error?.message,
@@ -261,12 +276,12 @@ test('Old workers that do not end are reported, and the new configuration stays'
   for (const pid of await machine.workers()) process.kill(pid, 'SIGSTOP');
   const other = { ...good, port: 9002 };
   await writeFile(paths.edge.desired, JSON.stringify({ revision: 2, hosts: [other] }));
-  assert.match((await machine.apply(home)).stderr, /a worker of nginx still accepts connections/);
+  assert.match((await machine.apply(home, soon)).stderr, /a worker of nginx still accepts connections/);
   assert.equal((await machine.outcome(home)).error, null);
   assert.match(await readFile(machine.config, 'utf8'), /:9002;/);
   // Without a host, no request can prove the change.
   for (const pid of await machine.workers()) process.kill(pid, 'SIGSTOP');
-  const error = await want({ revision: 3, hosts: [] });
+  const error = await want({ revision: 3, hosts: [] }, soon);
   assert.equal(error?.message, 'nginx still uses the previous configuration');
   assert.deepEqual(await hosts(), ['shop.example.com']);
 });

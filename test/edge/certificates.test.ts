@@ -127,9 +127,9 @@ test('A name of another machine is reported with the answer of that machine', as
     /^other\.example\.com does not lead here: 127\.0\.0\.1 answers on port \d+ with 401, and is another machine or another program$/,
   );
   const env = { SLUICE_HOME: own.home };
-  const told = await cli(['domains', 'add', 'shop', 'other.example.com'], { env });
-  assert.equal(told.code, 1);
-  assert.match(told.stderr, /failed: other\.example\.com does not lead here/);
+  const outcome = await cli(['domains', 'add', 'shop', 'other.example.com'], { env });
+  assert.equal(outcome.code, 1);
+  assert.match(outcome.stderr, /failed: other\.example\.com does not lead here/);
   const doctor = JSON.parse((await cli(['doctor', '--json'], { env })).stdout);
   const check = doctor.checks.find(({ name }: { name: string }) => name === 'domains');
   assert.match(

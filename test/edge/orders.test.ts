@@ -27,11 +27,11 @@ async function until(
   isSo: (found: DomainView['certificate']) => boolean,
   what: string,
 ) {
-  const look = async () => {
+  const settled = async () => {
     const found = await certificate(sluice, name);
     return isSo(found) && found;
   };
-  return waitFor(look, { what });
+  return waitFor(settled, { what });
 }
 
 /** Starts a server for which nginx serves domains until the end of the test. */
@@ -57,7 +57,7 @@ test('A certificate is renewed when a third of its lifetime is left', async (t) 
   );
   assert.equal(second.state, 'valid');
   const lateness = Date.parse(second.validFrom ?? '') - Date.parse(first.renewAt ?? '');
-  // From when it is due until the first one ends are 10 s.
+  // A certificate is due 10 s before it expires.
   assert.ok(lateness > -2000 && lateness < 10_000, `renewed ${lateness} ms after it was due`);
   assert.equal(pebble.orders, 2);
   const applied = async () => (await machine.outcome(sluice.home)).error === null;
@@ -76,7 +76,7 @@ test('A refused order is reported, and tried again after longer and longer delay
   const orders = async () =>
     JSON.parse(await readFile(sluice.paths.edge.orders, 'utf8'))['refused.example.com'];
   await waitFor(async () => (await orders()).failures >= 3, { what: 'three failures' });
-  // It counts as failed when it begins.
+  // An order counts as failed when it begins.
   await until(sluice, 'refused.example.com', failed, 'the third failure');
   const doctor = JSON.parse((await cli(['doctor', '--json'], { env: { SLUICE_HOME: sluice.home } })).stdout);
   assert.match(JSON.stringify(doctor.checks), /refused\.example\.com has no certificate/);
@@ -101,9 +101,9 @@ test('A refused order is reported, and tried again after longer and longer delay
 });
 
 test('A server that is killed during an order continues it, and makes no second one', async (t) => {
-  const look = await heldBack(t, machine.http);
+  const gate = await heldBack(t, machine.http);
   const pebble = await startPebble(t, {
-    httpPort: look.port,
+    httpPort: gate.port,
     env: { PEBBLE_VA_NOSLEEP: '0', PEBBLE_VA_SLEEPTIME: '6' },
   });
   const sluice = await sluiceBehind(t, pebble);
@@ -113,7 +113,7 @@ test('A server that is killed during an order continues it, and makes no second 
     (await sluice.log()).filter(({ msg }) => msg === 'order').map(({ isNew }) => isNew);
   await waitFor(async () => (await orders()).length > 0, { what: 'an order' });
   await sluice.kill();
-  look.goOn();
+  gate.goOn();
   // The other kills come at any step: the authority waits for up to 5 s before its check.
   for (let kill = 0; kill < 2; kill++) {
     await sluice.up();
@@ -161,8 +161,8 @@ test('Each failure doubles the delay, up to a day', () => {
   assert.deepEqual(waits, [600_000, 1_200_000, 2_400_000, 76_800_000, 86_400_000]);
   assert.equal(retryAfter(1, 'order_failed', { retryDelay, random: 1 }), 750_000);
   assert.equal(retryAfter(1, 'order_failed', { retryDelay, random: 0, atLeast: 7_200_000 }), 7_200_000);
-  const looks = [1, 2, 20].map((failures) =>
+  const unreachable = [1, 2, 20].map((failures) =>
     retryAfter(failures, 'domain_unreachable', { retryDelay, random: 0 }),
   );
-  assert.deepEqual(looks, [60_000, 120_000, 3_600_000]);
+  assert.deepEqual(unreachable, [60_000, 120_000, 3_600_000]);
 });

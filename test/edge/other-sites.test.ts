@@ -42,7 +42,7 @@ const names = [
 interface Means {
   http: number;
   https: number;
-  /** a port that is none of ours */
+  /** port of another site only */
   other: number;
   directory: string;
   /** directives for a certificate of the name */
@@ -57,7 +57,7 @@ interface Configuration {
   /** in nginx.conf, before and after the includes */
   before?(means: Means): string;
   after?(means: Means): string;
-  /** what the includes are, if not those of Debian */
+  /** includes other than those of Debian */
   includes?: string;
   /** error of `domains add`, if it is refused */
   refused?: RegExp;

@@ -25,7 +25,7 @@ class Applier {
 
   constructor(t: TestContext, paths: Paths) {
     this.#paths = paths;
-    this.#timer = setTimeout(() => this.#look(), 10);
+    this.#timer = setTimeout(() => this.#answer(), 10);
     t.after(() => clearTimeout(this.#timer));
   }
 
@@ -42,7 +42,7 @@ class Applier {
     return text === undefined ? undefined : (JSON.parse(text) as Desired);
   }
 
-  async #look(): Promise<void> {
+  async #answer(): Promise<void> {
     const wanted = await this.wanted();
     if (!this.#isHeld && wanted !== undefined && wanted.revision !== this.answered.at(-1)?.revision) {
       const isRefused = wanted.hosts.some(({ name }) => name === this.refused);
@@ -51,7 +51,7 @@ class Applier {
       this.answered.push(wanted);
       await writeFile(this.#paths.edge.applied, JSON.stringify(applied));
     }
-    this.#timer = setTimeout(() => this.#look(), 10);
+    this.#timer = setTimeout(() => this.#answer(), 10);
   }
 }
 

@@ -164,7 +164,7 @@ test('nginx serves many requests at a time on one HTTP/2 connection', async () =
 test('Connections to the app are reused, by other clients too', async () => {
   const ports = new Set<string>();
   for (let n = 0; n < 20; n++) ports.add((await ask('/socket')).body);
-  // Each of nginx's two workers has its own, and another after 4 s in which it got none of these requests.
+  // Each of nginx's two workers has connections of its own, and new ones after 4 idle seconds.
   assert.ok(ports.size < 10, `${ports.size} connections for 20 requests`);
 });
 
@@ -255,7 +255,7 @@ test('An event arrives when it is sent, without a special header of the app', as
   response.setEncoding('utf8').on('data', (text: string) => {
     got += text;
   });
-  // The next one is sent when the one before has come: whatever is kept back anywhere never comes.
+  // Each event is sent after the one before has arrived, so a buffered event would never arrive.
   for (let number = 0; number < 6; number++) {
     if (number > 0) await ask(`/event?number=${number}`);
     await waitFor(() => got.endsWith(`data: ${number}\n\n`), { what: `event ${number}` });
@@ -276,7 +276,7 @@ test('An upload of a gigabyte reaches the app as it arrives, and is stored nowhe
     if (!asked.write(chunk)) await once(asked, 'drain');
     if (sent % 256 !== 0) continue;
     most = Math.max(most, await nginxMemory());
-    // No more of it is on its way than the buffers of a few sockets hold.
+    // Only the buffers of a few sockets lie between.
     const inApp = Number((await ask('/received')).body);
     assert.ok(sent * 1024 ** 2 - inApp < 32 * 1024 ** 2, `${inApp} bytes of ${sent} MiB`);
   }
@@ -295,7 +295,7 @@ test('A slow client fills neither the memory of nginx nor its disk', async () =>
   socket.write(`GET /large HTTP/1.1\r\nHost: ${name}\r\nConnection: close\r\n\r\n`);
   await once(socket, 'readable');
   socket.pause();
-  // Others are answered meanwhile.
+  // nginx answers other clients meanwhile.
   for (let n = 0; n < 50; n++) assert.equal((await ask('/')).body, 'the shop');
   assert.ok((await nginxMemory()) - before < 16 * 1024 ** 2);
   const { stdout } = spawn('du', ['-s', '-B1', `${machine.directory}/proxy`]);
@@ -308,7 +308,7 @@ test('A slow client fills neither the memory of nginx nor its disk', async () =>
 
 test('A client that does not finish its request head is disconnected', async () => {
   const socket = await secureConnection(machine.https, name);
-  // It is cut off by a reset: nothing is to be kept for such a one.
+  // nginx resets the connection, so that it keeps no state.
   socket.on('error', () => undefined);
   const closed = new Promise((resolve) => socket.once('close', resolve));
   const begun = performance.now();
