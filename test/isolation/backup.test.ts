@@ -28,7 +28,7 @@ const files: Files = {
 const restore = ({ sluice }: { sluice: { home: string } }, file: string) =>
   cli(['restore', file], { env: { SLUICE_HOME: sluice.home } });
 
-/** @param pushed an app that comes by git, and is in it by its commit */
+/** @param pushed true for an app that was pushed by git */
 async function backup(t: TestContext, pushed?: string): Promise<string> {
   const { sluice } = await Isolated.start(t);
   await sluice.deploy('shop', files);
@@ -52,7 +52,7 @@ async function backup(t: TestContext, pushed?: string): Promise<string> {
   return file;
 }
 
-test('what is restored belongs to the users that it belongs to here, and runs as them', {
+test('restored apps belong to the users of this machine, and run as them', {
   skip: withoutRoot,
   timeout: 180_000,
 }, async (t) => {
@@ -75,7 +75,7 @@ test('what is restored belongs to the users that it belongs to here, and runs as
   await assertRecordsAreSafe(isolated);
 });
 
-test('a restore goes on where root has begun it, wherever the server leads its path meanwhile', {
+test('a restore continues in the directory where root has begun it, whatever the server does to the path', {
   skip: withoutRoot,
   timeout: 180_000,
 }, async (t) => {
@@ -110,7 +110,7 @@ test('a restore goes on where root has begun it, wherever the server leads its p
   assert.equal(await isolated.sluice.get('shop'), 'xx');
 });
 
-test('what a killed restore of root has left keeps no server from starting, and goes with the next', {
+test('leftovers of a killed restore do not keep the server from starting, and the next restore removes them', {
   skip: withoutRoot,
   timeout: 180_000,
 }, async (t) => {
@@ -129,7 +129,7 @@ test('what a killed restore of root has left keeps no server from starting, and 
   assert.ok(!(await readdir(isolated.sluice.home)).includes(left));
 });
 
-test('what is restored of a home without users gets them, and our records stay ours', {
+test('apps restored from a home without users get users, and our records stay ours', {
   skip: withoutRoot,
   timeout: 180_000,
 }, async (t) => {
@@ -148,7 +148,7 @@ test('what is restored of a home without users gets them, and our records stay o
   await assertRecordsAreSafe(isolated);
 });
 
-/** Whoever may rename what is in the root of a release could put another release.json there. */
+/** Checks that the app cannot rename the records in a release: it could put another release.json there. */
 async function assertRecordsAreSafe({ sluice, owner, uid }: Isolated): Promise<void> {
   const { directory } = sluice.paths.environment({ app: 'shop', environment: 'production' }).release(1);
   const root = await lstat(directory);
@@ -158,7 +158,7 @@ async function assertRecordsAreSafe({ sluice, owner, uid }: Isolated): Promise<v
   assert.deepEqual([records.uid, records.mode & 0o7777], [uid, 0o700]);
 }
 
-test('an app is not restored to a user who has its name and is somebody else’s', {
+test('an app is not restored to a user of its name that Sluice has not made', {
   skip: withoutRoot,
   timeout: 180_000,
 }, async (t) => {

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { cli } from '../support/cli.ts';
 import { Isolated, idsOf, withoutRoot } from '../support/isolated.ts';
 
-/** What only root can make a file in. */
+/** Directory in which only root can make files. */
 async function directoryOfRoot(t: { after(work: () => Promise<void>): void }): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'sluice-test-root-'));
   t.after(() => rm(path, { recursive: true, force: true }));
@@ -32,7 +32,7 @@ test('root runs no program that the server has put into its PATH', {
   assert.deepEqual([...seen], [`${server.uid} ?`]);
 });
 
-test('no lock of a backup is a file that the server has led root to', {
+test('a link of the server does not redirect the lock of a backup', {
   skip: withoutRoot,
   timeout: 120_000,
 }, async (t) => {
@@ -50,7 +50,7 @@ test('no lock of a backup is a file that the server has led root to', {
   await assert.rejects(lstat(target), { code: 'ENOENT' });
 });
 
-test('a restore leads root nowhere, and gives all to whom it belongs', {
+test('a restore follows no link of the server, and gives all files to their owners', {
   skip: withoutRoot,
   timeout: 120_000,
 }, async (t) => {

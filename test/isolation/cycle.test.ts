@@ -25,7 +25,7 @@ require('node:http').createServer((request, response) => {
 }).listen(process.env.PORT);
 `;
 
-/** It needs no registry but for the package manager itself. */
+/** App that needs the registry only for the package manager itself. */
 function app(changes: Files = {}): Files {
   return {
     'package.json': { name: 'shop', private: true, scripts: { build: 'node build.js' } },
@@ -43,7 +43,7 @@ function app(changes: Files = {}): Files {
   };
 }
 
-test('an app is built and run as its user, from its first deploy until nothing is left of it', {
+test('an app is built and run as its user, from its first deploy to its removal', {
   skip: withoutRoot,
   timeout: 180_000,
 }, async (t) => {
@@ -202,7 +202,7 @@ test('an app is built and run as its user, from its first deploy until nothing i
   assert.doesNotMatch(isolated.output, /of an earlier runner .*did not|"level":"error"/);
 });
 
-test('files of a removed app are removed before a new app gets its user, and never harm a new app that already has the user', {
+test('the files of a removed app are gone before a new app gets its user, and never harm a new app', {
   skip: withoutRoot,
   timeout: 180_000,
 }, async (t) => {

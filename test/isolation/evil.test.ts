@@ -12,7 +12,7 @@ import { waitFor } from '../support/wait.ts';
 
 const secret = 'the-secret-of-the-shop';
 
-/** Answers, has a variable, shared data, and a log. */
+/** App that answers, with a variable, shared data and a log. */
 const shop: Files = {
   'sluice.json': { shared: ['data'], settleTime: 100, workers: 1 },
   'server.js': `
@@ -22,7 +22,7 @@ const shop: Files = {
     require('node:http').createServer((_, response) => response.end('shop')).listen(process.env.PORT);`,
 };
 
-/** Does whatever it is sent. */
+/** App that runs the code of each request. */
 const evil: Files = {
   'sluice.json': { shared: ['data'], settleTime: 100, workers: 1, minUptime: 0 },
   'server.js': `
@@ -40,7 +40,7 @@ const evil: Files = {
     }).listen(process.env.PORT);`,
 };
 
-/** What a piece of code, run in the evil app, comes to. */
+/** Returns the result of code that runs in the evil app. */
 async function attempt(sluice: Sluice, code: string): Promise<{ got?: string; code?: string }> {
   const { url } = await sluice.status('evil');
   const answer = await fetch(url, { method: 'POST', body: code, headers: { connection: 'close' } });
@@ -49,7 +49,7 @@ async function attempt(sluice: Sluice, code: string): Promise<{ got?: string; co
 
 const denied = (code: string | undefined) => ['EACCES', 'EPERM'].includes(code ?? '');
 
-test('an app gets at nothing of another app, nor of Sluice, and can change nothing but its own', {
+test('an app cannot read or change files of another app or of Sluice', {
   skip: withoutRoot,
   timeout: 120_000,
 }, async (t) => {
@@ -184,7 +184,7 @@ test('an app gets at nothing of another app, nor of Sluice, and can change nothi
     'it can read its own',
   );
 
-  await t.test('nor does it speak for another app where workers report', async () => {
+  await t.test('an app cannot report as a worker of another app', async () => {
     const forged = {
       type: 'orphan',
       version: protocolVersion,
@@ -260,7 +260,7 @@ test('an app gets at nothing of another app, nor of Sluice, and can change nothi
   assert.equal(isolated.runner.exitCode, null);
 });
 
-test('an app cannot have the server read, write or remove what is not the app’s', {
+test('an app cannot make the server read, write or remove files of others', {
   skip: withoutRoot,
   timeout: 180_000,
 }, async (t) => {
@@ -316,7 +316,7 @@ test('an app cannot have the server read, write or remove what is not the app’
   );
   assert.equal(await readFile(tokens, 'utf8'), before.tokens);
 
-  await t.test('by links at paths that are shared', async () => {
+  await t.test('with links at shared paths', async () => {
     const links = `const fs = require('fs');
       fs.symlinkSync(${JSON.stringify(paths.home)}, ${JSON.stringify(join(own.shared, 'home'))});
       fs.symlinkSync(${JSON.stringify(paths.environment({ app: 'shop', environment: 'production' }).shared)}, 'theirs');`;
@@ -340,7 +340,7 @@ test('an app cannot have the server read, write or remove what is not the app’
     assert.equal(read.code, 'ENOENT');
   });
 
-  await t.test('by what happens in a tree while it is removed', async () => {
+  await t.test('with changes in a tree while the server removes it', async () => {
     const swap = `while :; do rm -rf x; mkdir -p x/y/z; touch x/y/z/f; rm -rf x; ln -s ${paths.home} x; rm x; ln -s ${paths.apps} x; done`;
     // It leaves the session of the job, and all that would tell that it came from it.
     const hook = `setsid env -i /bin/sh -c '${swap}' > /dev/null 2>&1 & sleep 0.3; exit 3`;
@@ -357,7 +357,7 @@ test('an app cannot have the server read, write or remove what is not the app’
   assert.equal(await sluice.get('shop'), 'shop');
 });
 
-test('an app that stops whatever is to end it goes all the same', {
+test('an app that kills its killers is removed all the same', {
   skip: withoutRoot,
   timeout: 120_000,
 }, async (t) => {

@@ -18,7 +18,7 @@ fs.renameSync('data/' + name + '.new', 'data/' + name + '.json');
 if (name === 'beside') setInterval(() => undefined, 1000);
 `;
 
-/** Where npm keeps compiled code unless it is told another place. */
+/** Default directory of npm for compiled code. */
 const cache = '/tmp/node-compile-cache';
 
 interface Inherited {
@@ -27,7 +27,7 @@ interface Inherited {
   umask: number;
 }
 
-test('what runs for an app inherits no open file and no secret of the runner and the server; what the server installs reads nothing in /tmp', {
+test('processes of an app inherit no open file and no secret of Sluice; installations read nothing in /tmp', {
   skip: withoutRoot,
   timeout: 120_000,
 }, async (t) => {

@@ -5,7 +5,7 @@ import { Isolated, idsOf, withoutRoot } from '../support/isolated.ts';
 import { Squatter } from '../support/squatter.ts';
 import { waitFor } from '../support/wait.ts';
 
-test('no other app can listen on the port of an app that is stopped, whatever becomes of runner and server', {
+test('no other app can listen on the port of a stopped app, even without runner and server', {
   skip: withoutRoot,
   timeout: 180_000,
 }, async (t) => {

@@ -44,7 +44,7 @@ async function callerOf(paths: Paths): Promise<CallClient<RunnerCalls>> {
 
 const ofRoot = '{"generation":1,"release":1}';
 
-/** Where root has files that nobody else may change; with a file in it. */
+/** Makes a directory of root with a file that no other user may change. */
 async function directoryOfRoot(t: {
   after(work: () => Promise<void>): void;
 }): Promise<{ path: string; file: string }> {
@@ -57,7 +57,7 @@ async function directoryOfRoot(t: {
   return { path, file };
 }
 
-test('who has taken over the server does not become root, nor anybody but the server and the apps', {
+test('a server that was taken over reaches only its own user and those of apps', {
   skip: withoutRoot,
   timeout: 120_000,
 }, async (t) => {
@@ -221,7 +221,7 @@ test('root does not follow links that the server puts where root writes', {
   assert.equal(await sluice.get('shop'), 'x');
 });
 
-test("what is root's stays so where the server moves it", {
+test("files of root stay root's wherever the server moves them", {
   skip: withoutRoot,
   timeout: 120_000,
 }, async (t) => {
@@ -270,7 +270,7 @@ test("what is root's stays so where the server moves it", {
   assert.ok(!(await readdir(paths.outputs)).includes('x.out'));
 });
 
-test('whatever the server puts where the runner makes its sockets and records, the next runner starts', {
+test('the next runner starts, whatever the server puts in the place of its sockets and records', {
   skip: withoutRoot,
   timeout: 120_000,
 }, async (t) => {

@@ -14,7 +14,7 @@ const files: Files = {
     require('node:http').createServer((_, response) => response.end(fs.readFileSync('data/starts'))).listen(process.env.PORT);`,
 };
 
-test('apps of a home that had no users get theirs, with all that they have', {
+test('apps of a home without users get users, and their files', {
   skip: withoutRoot,
   timeout: 120_000,
 }, async (t) => {

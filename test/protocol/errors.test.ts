@@ -10,7 +10,7 @@ import { temporaryDirectory } from '../support/temporary.ts';
 
 type Failing = { fail: { params: object; result: object; progress: never } };
 
-/** What a call is answered with whose other side does `work`. */
+/** Returns the error of a call whose other side does `work`. */
 async function answerTo(t: TestContext, work: () => Promise<object>): Promise<unknown> {
   const path = join(await temporaryDirectory(t), 'socket');
   const server = createServer((socket) => serveCalls<Failing>(socket, { fail: work })).listen(path);
@@ -26,7 +26,7 @@ async function answerTo(t: TestContext, work: () => Promise<object>): Promise<un
   }
 }
 
-test('a disk that is full on the other side is told as that', {
+test('an error of the other side names a full disk', {
   skip: process.platform !== 'linux',
 }, async (t) => {
   const error = await answerTo(t, async () => {
@@ -36,7 +36,7 @@ test('a disk that is full on the other side is told as that', {
   assert.equal((error as AppError).code, 'disk_full');
 });
 
-test('a fault of the other side is told to nobody, and has its words for the log', async (t) => {
+test('an internal error of the other side is logged, and hidden from clients', async (t) => {
   const error = await answerTo(t, async () => {
     throw new Error('/home/sluice/secret is odd');
   });

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { AppError } from '../../src/errors/app-error.ts';
 import { CallClient } from '../../src/protocol/peer.ts';
 
-test('a call on a connection that is ending fails when it has ended, so that a second try finds the next', async (t) => {
+test('a call on a closing connection fails after its end, so that a second attempt gets a new connection', async (t) => {
   const server = createServer((socket) => socket.resume()).listen(0, '127.0.0.1');
   t.after(() => server.close());
   await once(server, 'listening');

@@ -60,7 +60,7 @@ async function background(runner: TestRunner): Promise<BackgroundStatus[]> {
   return (await runner.client.call('status', {}))[0]?.background ?? [];
 }
 
-/** Those of a release, when they all run and have come so far as to say so. */
+/** Waits until all background processes of a release run and have logged a line. */
 async function running(
   runner: TestRunner,
   notes: Notes,
@@ -76,7 +76,7 @@ async function running(
   });
 }
 
-test('a switch ends the old processes, and the new ones start when those are gone', async (t) => {
+test('at a switch, the new background processes start when the old ones are gone', async (t) => {
   const runner = await TestRunner.start(t);
   const notes = new Notes(runner);
   const first = withBackground(runner, notes, { count: 2 }, {}, { LINGER: '300' });
@@ -99,7 +99,7 @@ test('a switch ends the old processes, and the new ones start when those are gon
   });
 });
 
-test('what its command sets takes precedence, PORT too', async (t) => {
+test('variables of a background command take precedence, PORT too', async (t) => {
   const runner = await TestRunner.start(t);
   const notes = new Notes(runner);
   const spec = withBackground(runner, notes, {}, {}, { PORT: '9', MARK: 'own' });
@@ -109,7 +109,7 @@ test('what its command sets takes precedence, PORT too', async (t) => {
   assert.deepEqual([note?.port, note?.mark], ['9', 'own']);
 });
 
-test('with `overlap` the new ones start while the old ones still run', async (t) => {
+test('with `overlap`, new background processes start while the old ones run', async (t) => {
   const runner = await TestRunner.start(t);
   const notes = new Notes(runner);
   const over = join(runner.paths.home, 'over');
@@ -128,7 +128,7 @@ test('with `overlap` the new ones start while the old ones still run', async (t)
   );
 });
 
-test('one that does not end is killed after killTimeout', async (t) => {
+test('a background process that does not end is killed after killTimeout', async (t) => {
   const runner = await TestRunner.start(t);
   const notes = new Notes(runner);
   const settings = { killTimeout: 300 };
@@ -144,7 +144,7 @@ test('one that does not end is killed after killTimeout', async (t) => {
   );
 });
 
-test('one that dies is started again, and one that takes too much memory too', async (t) => {
+test('a background process that dies, or takes too much memory, is restarted', async (t) => {
   const runner = await TestRunner.start(t);
   const notes = new Notes(runner);
   const spec = withBackground(runner, notes);
@@ -173,7 +173,7 @@ test('one that dies is started again, and one that takes too much memory too', a
   );
 });
 
-test('a killed runner leaves them running; the next one ends them before it starts its own', async (t) => {
+test('background processes survive a killed runner, and the next runner ends them before it starts its own', async (t) => {
   const runner = await TestRunner.start(t);
   const notes = new Notes(runner);
   const first = withBackground(runner, notes, {}, {}, { LINGER: '200' });
@@ -191,7 +191,7 @@ test('a killed runner leaves them running; the next one ends them before it star
   );
 });
 
-test('a stop ends them, and nothing starts them again', async (t) => {
+test('a stop ends the background processes for good', async (t) => {
   const runner = await TestRunner.start(t);
   const notes = new Notes(runner);
   const spec = withBackground(runner, notes);

@@ -30,7 +30,7 @@ test('output beyond the allowance of an app is read at its rate, by all captures
   assert.ok(flooded.every((each) => each.limited() > 0));
 });
 
-test('output within the allowance is read as fast as it comes, and all output is in the log', async (t) => {
+test('output within the allowance is read at once, and completely', async (t) => {
   const { directory, limited, ended } = await flood(
     t,
     'web.0',
@@ -42,7 +42,7 @@ test('output within the allowance is read as fast as it comes, and all output is
   assert.equal(linesOf(await appLog(directory), 'web.0').filter((each) => each === line).length, 10_000);
 });
 
-test('output beyond the allowance is late, and none of it is lost', async (t) => {
+test('output beyond the allowance is late, and complete', async (t) => {
   const allowance = new Allowance(64 * 1024, 1024 * 1024, performance.now());
   const { directory, limited, ended } = await flood(t, 'web.0', allowance, 5000);
   await ended;

@@ -31,7 +31,7 @@ function buildGroups(controller: string): string[] {
 
 const eats = `${process.execPath} -e 'const all = []; for (;;) all.push(Buffer.alloc(16 * 1024 ** 2, 1))'`;
 
-test('a job that takes more memory than it may is killed, and tells of its limit', { skip }, async (t) => {
+test('a job that exceeds its memory limit is killed, and its result has the limit', { skip }, async (t) => {
   const runner = await start(t);
   // As npm does with the script that it runs: what is killed is a grandchild, and the job ends by itself.
   const job = shell(`${eats}; exit 3`);
@@ -40,7 +40,7 @@ test('a job that takes more memory than it may is killed, and tells of its limit
   assert.deepEqual(result.shortage, { of: 'memory', limit: 100 * 1024 ** 2 });
 });
 
-test('a job without a limit that is set gets what the machine has left', { skip }, async (t) => {
+test('a job without a memory limit gets the free memory of the machine', { skip }, async (t) => {
   const runner = await start(t);
   const result = await runner.client.call('job', {
     job: shell('exit 0'),
@@ -55,7 +55,9 @@ test('a job without a limit that is set gets what the machine has left', { skip 
   assert.ok(memory && memory.available > 0 && memory.available <= memory.total);
 });
 
-test('a job that starts too many processes is told of their limit, and ends whole', { skip }, async (t) => {
+test('the result of a job that starts too many processes has the limit, and all of them end', {
+  skip,
+}, async (t) => {
   const runner = await start(t);
   let output = '';
   const script = 'i=0; while [ $i -lt 1000 ]; do setsid sleep 120 & echo $!; i=$((i+1)); done';
@@ -72,7 +74,7 @@ test('a job that starts too many processes is told of their limit, and ends whol
   await waitFor(() => buildGroups('pids').length === 0);
 });
 
-test('what a job starts in its first instant is moved into its cgroup with it', {
+test('children that a job starts at once are in its cgroup', {
   skip,
 }, async (t) => {
   const runner = await start(t);
@@ -85,7 +87,7 @@ test('what a job starts in its first instant is moved into its cgroup with it', 
   }
 });
 
-test('a build is the first to go where the machine has no memory left', async (t) => {
+test('the kernel kills builds first when memory runs out', async (t) => {
   const runner = await TestRunner.start(t);
   let output = '';
   const job = shell(

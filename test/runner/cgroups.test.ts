@@ -18,7 +18,7 @@ function start(t: TestContext): Promise<TestRunner> {
   return TestRunner.start(t, managesCgroups);
 }
 
-/** The directory of ours in the hierarchy of a controller. */
+/** Returns the directory of our group in the hierarchy of a controller. */
 function root(runner: TestRunner, controller: string): string {
   const place = legacyCgroup(controller);
   const name = createHash('sha256').update(runner.paths.home).digest('hex').slice(0, 8);
@@ -82,7 +82,7 @@ test('workers and background processes are in the cgroup of their generation, wi
   assert.equal(value('cpu', 'apps/app-shop/cpu.shares'), '512');
 });
 
-test('the cgroup of an old generation is gone when it has ended, and all of them when the runner has', {
+test('a cgroup is removed when its generation has ended, and all cgroups when the runner has', {
   skip,
 }, async (t) => {
   const runner = await start(t);
@@ -95,7 +95,7 @@ test('the cgroup of an old generation is gone when it has ended, and all of them
   for (const controller of ['memory', 'cpu', 'pids']) assert.ok(!existsSync(root(runner, controller)));
 });
 
-test('an app that eats memory is killed at its limit, is told so, and no other app notices', {
+test('an app that exceeds its memory limit is killed, its log has the reason, and other apps are not affected', {
   skip,
 }, async (t) => {
   const runner = await start(t);
@@ -115,7 +115,7 @@ test('an app that eats memory is killed at its limit, is told so, and no other a
   );
 });
 
-test('a release that needs more than its limit does not go live, and the live one is not touched', {
+test('a release that needs more memory than its limit does not go live, and the live release is not affected', {
   skip,
 }, async (t) => {
   const runner = await start(t);
@@ -132,7 +132,7 @@ test('a release that needs more than its limit does not go live, and the live on
   );
 });
 
-test('an app that starts processes without end gets so many, and none outlives its generation', {
+test('an app gets at most maxProcesses processes, and none outlives its generation', {
   skip,
 }, async (t) => {
   const runner = await start(t);
@@ -154,7 +154,7 @@ test('an app that starts processes without end gets so many, and none outlives i
   await waitFor(() => swarm.every((pid) => !isAlive(pid)));
 });
 
-test('workers of a killed runner live on in their cgroup, which goes with them', { skip }, async (t) => {
+test('workers of a killed runner stay in their cgroup, which is removed after them', { skip }, async (t) => {
   const runner = await start(t);
   const first = await runner.release(runner.spec('greedy.cjs', { workers: 1 }));
   const old = join(root(runner, 'memory'), `apps/app-shop/generation-${first.generation}`);

@@ -32,7 +32,7 @@ test('the app sees itself as if node had started it', async (t) => {
   assert.deepEqual(seen['address'], { address: '::', family: 'IPv6', port: runner.port });
 });
 
-test("with waitReady the app is ready when it says process.send('ready')", async (t) => {
+test("with waitReady, the app is ready when it calls process.send('ready')", async (t) => {
   const runner = await TestRunner.start(t);
   const { bootMs } = await runner.boot(runner.spec('contract.cjs', { workers: 1, waitReady: true }));
   assert.ok(bootMs >= 200, `ready after ${bootMs} ms, though the app says so after 200 ms`);
@@ -64,7 +64,7 @@ test('the thread of a module loader runs without our bootstrap', async (t) => {
   assert.equal((await fetchText(runner.port, '/thread')).body, 'setupListenHandle');
 });
 
-test('the app sees neither our messages nor the death of the runner, and process.send goes on working', async (t) => {
+test('the app sees neither our messages nor the death of the runner, and process.send still works', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('contract.cjs', { workers: 1 }));
   assert.equal((await fetchText(runner.port, '/send')).body, 'null');

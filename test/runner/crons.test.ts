@@ -13,7 +13,7 @@ async function crons(runner: TestRunner): Promise<CronStatus[]> {
   return (await runner.client.call('status', {}))[0]?.cron ?? [];
 }
 
-/** One that takes longer than a second is due again meanwhile, which is told as `skipped`. */
+/** A run of more than a second is due again meanwhile, so that a run is `skipped`. */
 async function afterFirstRun(runner: TestRunner): Promise<CronStatus> {
   return waitFor(async () => {
     const [cron] = await crons(runner);
@@ -21,17 +21,17 @@ async function afterFirstRun(runner: TestRunner): Promise<CronStatus> {
   });
 }
 
-/** Each second, without the wait for a full minute. */
+/** Makes an entry that runs each second, so that no test waits for a full minute. */
 const always = '* * * * * *';
 
 function withCron(runner: TestRunner, cron: object, env: Record<string, string> = {}): GenerationSpec {
   return runner.spec('plain.cjs', { workers: 1, cron: [{ name: 'tidy', schedule: always, ...cron }] }, env);
 }
 
-/** Like no other there may be on this machine. */
+/** Command line that no other process on this machine has. */
 const long = `sleep 1${process.pid}`;
 
-/** What was killed may take a moment. */
+/** Waits until a killed process is gone. */
 function longAreGone(): Promise<unknown> {
   const listed = new RegExp(`^${long}$`, 'm');
   return waitFor(async () => !listed.test((await promisify(execFile)('ps', ['-eo', 'args'])).stdout), {
@@ -45,7 +45,7 @@ async function output(spec: GenerationSpec, stream = 'out'): Promise<string[]> {
     .map(({ text }) => text);
 }
 
-test('a command is run at its time, in the release and with its variables; what it printed and its end are kept', async (t) => {
+test('a command runs at its time, in the release and with its variables; its output and its result are stored', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = withCron(
     runner,
@@ -62,7 +62,7 @@ test('a command is run at its time, in the release and with its variables; what 
   assert.match((await output(spec, 'sys'))[0] ?? '', /^failed: exit status 3, after \d+ ms$/);
 });
 
-test('a request goes to the app like any other', async (t) => {
+test('a cron entry sends a request to the app', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = withCron(runner, { request: 'POST /tidy' });
   await runner.release(spec);
@@ -70,7 +70,7 @@ test('a request goes to the app like any other', async (t) => {
   assert.deepEqual([cron.last?.outcome, cron.last?.detail], ['done', 'answered 200']);
 });
 
-test('a run that is due while the last one goes on is left out, unless it may overlap', async (t) => {
+test('a run is skipped while the last one has not ended, unless it may overlap', async (t) => {
   const runner = await TestRunner.start(t);
   const command = 'echo begin; sleep 60';
   const spec = withCron(runner, { command });
@@ -84,7 +84,7 @@ test('a run that is due while the last one goes on is left out, unless it may ov
   await waitFor(async () => (await output(overlapping)).length >= 3);
 });
 
-test('one that takes too long is ended, with what it has started', async (t) => {
+test('a command that times out is ended with its children', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = withCron(runner, { command: `${long} & ${long}`, timeout: '300ms' });
   await runner.release(spec);
@@ -94,7 +94,7 @@ test('one that takes too long is ended, with what it has started', async (t) => 
   await longAreGone();
 });
 
-test('the next release has its own, and a stopped app none', async (t) => {
+test('a switch replaces the cron entries, and a stop removes them', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = withCron(runner, { command: 'echo first' });
   await runner.release(spec);
@@ -114,7 +114,7 @@ test('the next release has its own, and a stopped app none', async (t) => {
   assert.equal((await output(spec)).length, lines);
 });
 
-test('a command is ended with the runner, or the app, and with it what has left its session', async (t) => {
+test('a command is ended with the runner or the app, and its children in other sessions too', async (t) => {
   const command = `trap "" TERM; setsid ${long} & echo $$; while :; do sleep 1; done`;
   const isThere = async (pid: number) => (await processStartTime(pid)) !== undefined;
   const begun = async (runner: TestRunner) => {
@@ -140,7 +140,7 @@ test('a command is ended with the runner, or the app, and with it what has left 
   await longAreGone();
 });
 
-test('an app that begins runs without end takes no more than its share of the runner', async (t) => {
+test('an app has at most 50 runs under way', async (t) => {
   const runner = await TestRunner.start(t);
   const cron = Array.from({ length: 60 }, (_, index) => ({
     ...{ name: `tidy-${index}`, schedule: always, command: 'sleep 600', overlap: true },
@@ -159,7 +159,7 @@ test('an app that begins runs without end takes no more than its share of the ru
   await runner.client.call('stop', { key: 'shop' });
 });
 
-test('a run that the runner has not lived to see the end of has failed', async (t) => {
+test('a run that was under way when the runner was killed has failed', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = withCron(runner, { command: 'echo begun; sleep 20' });
   await runner.release(spec);

@@ -95,7 +95,7 @@ test('the children of a background process are ended before the process is start
   await line(spec, /^sys mail.0 .* left 2 processes running, which were killed/);
 });
 
-test('the log has a line for each request that is cut and each process that is killed, with the time and the setting', async (t) => {
+test('the log names each cut request and each killed process, with the time and the setting', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('ending.cjs', quick, { HANDLES: 'SIGTERM', STUBBORN: 'yes' });
   const mail = background({ HANDLES: 'SIGTERM', STUBBORN: 'yes' });

@@ -11,10 +11,10 @@ import { fetchText, keepAliveAgent } from '../support/http.ts';
 import { TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
 
-/** How many seconds each kind of time lasts while a neighbour is measured. */
+/** Seconds of each kind of time while a neighbour is measured. */
 const chosen = process.env['SLUICE_TEST_HOSTILE_SECONDS'];
 const seconds = Number(chosen ?? 4);
-/** Bytes that the runner may grow by over all attacks: compiled code, and pages that malloc keeps. */
+/** Limit of the growth of the runner over all attacks, in bytes: compiled code, and pages that malloc does not free. */
 const noise = 16 * 1024 ** 2;
 /**
  * How slow the slowest requests may be while there are attacks: so many times as slow as without, or so many ms slower.
@@ -23,7 +23,7 @@ const noise = 16 * 1024 ** 2;
  */
 const tolerance = chosen === undefined ? { times: 10, hiccup: 100 } : { times: 2, hiccup: 10 };
 
-/** A runner with an app of somebody else's, and one that attacks. */
+/** Starts a runner with a neighbour app and an app that attacks. */
 class Battlefield implements Disposable {
   readonly runner: TestRunner;
   readonly port: number;
@@ -155,7 +155,7 @@ test('an app that attacks the runner harms only itself', { timeout: 240_000 + se
     });
   }
 
-  await t.test('and a neighbour answers as fast as ever, meanwhile', async (t) => {
+  await t.test('a neighbour answers as fast as before', async (t) => {
     const round = 1000;
     const attacks = lasting(round);
     const all = (codes: string[]) => Promise.all(codes.map((code) => field.run(code)));

@@ -28,7 +28,7 @@ async function run(runner: TestRunner, job: JobSpec, signal?: AbortSignal) {
   return { result, output: () => output };
 }
 
-test('a job reports what it prints and how it ends', async (t) => {
+test('a job reports its output and its end', async (t) => {
   const runner = await TestRunner.start(t);
   const { result, output } = await run(runner, shell('echo out; echo err >&2; printf "\\303\\244"; exit 7'));
   assert.deepEqual(
@@ -46,14 +46,14 @@ test('a command that does not exist is an error that names it', async (t) => {
 
 const leavesChild = 'sleep 300 & echo $!; wait';
 
-test('a job that takes too long is ended with all it started', async (t) => {
+test('a job that times out is ended with its children', async (t) => {
   const runner = await TestRunner.start(t);
   const { result, output } = await run(runner, shell(leavesChild, { timeout: 300 }));
   assert.equal((await result).timedOut, true);
   await gone(Number(output()));
 });
 
-test('a job is ended with what has moved into a session of its own', async (t) => {
+test('a job is ended with children in sessions of their own', async (t) => {
   const runner = await TestRunner.start(t);
   const file = join(await temporaryDirectory(t), 'pid');
   const daemon = `setsid sh -c 'echo $$ >${file}; exec sleep 300' & until [ -s ${file} ]; do sleep 0.01; done`;
@@ -66,7 +66,7 @@ test('a job is ended with what has moved into a session of its own', async (t) =
   await gone(pid);
 });
 
-test('a job whose caller aborts, or hangs up, is ended with all it started', async (t) => {
+test('a job whose caller aborts or hangs up is ended with its children', async (t) => {
   const runner = await TestRunner.start(t);
   const controller = new AbortController();
   const aborted = await run(runner, shell(leavesChild), controller.signal);
@@ -83,7 +83,7 @@ test('a job whose caller aborts, or hangs up, is ended with all it started', asy
   await runner.connect();
 });
 
-test('what a killed runner left running of a job, the next one ends', async (t) => {
+test('the next runner ends the job of a killed runner', async (t) => {
   const runner = await TestRunner.start(t);
   const { result, output } = await run(runner, shell(leavesChild));
   result.catch(() => undefined);
@@ -100,7 +100,7 @@ test('a record that was not written whole does not keep the next runner from sta
   await runner.launch();
 });
 
-test('a job runs, and is on record, where somebody has removed the directory of records', async (t) => {
+test('a job runs and is recorded even if the directory of records was removed', async (t) => {
   const runner = await TestRunner.start(t);
   await rm(runner.paths.processes, { recursive: true });
   // The runner writes the record while the job starts.
@@ -117,7 +117,7 @@ test('a build runs at low priority', async (t) => {
   assert.equal(output().trim(), String(Math.min(19, getPriority() + 15)));
 });
 
-test('a job that prints faster than its caller reads is slowed down, and nothing is lost', async (t) => {
+test('a job whose caller reads slowly waits, and loses no output', async (t) => {
   const runner = await TestRunner.start(t);
   const { result, output } = await run(
     runner,
@@ -127,7 +127,7 @@ test('a job that prints faster than its caller reads is slowed down, and nothing
   assert.equal(output().length, 20_000_000);
 });
 
-test('what a job prints arrives as it is, the line separators of Unicode included', async (t) => {
+test('the output of a job arrives unchanged, with line separators of Unicode', async (t) => {
   const runner = await TestRunner.start(t);
   const { result, output } = await run(runner, { ...shell(''), argv: ['printf', '\u2028a\u2029b\u0085'] });
   await result;

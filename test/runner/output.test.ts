@@ -33,7 +33,7 @@ test('a line is in the log with its time, release, worker and stream', async (t)
   assert.deepEqual([line.release, line.stream, line.continued], [spec.release, 'out', false]);
 });
 
-test('what a worker prints right before it ends is in the log, however much it is', async (t) => {
+test('all output that a worker prints right before its end is logged', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('printing.cjs', { workers: 1 });
   await runner.release(spec);
@@ -51,7 +51,7 @@ test('what a worker prints right before it ends is in the log, however much it i
   assert.match(said, /^worker 0 \(pid \d+\) ended with exit status 3 after .*; it is started again at once$/);
 });
 
-test('the same where a child of the app has its stdout, too', async (t) => {
+test('all output before the end is logged, even if a child shares stdout', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('printing.cjs', { workers: 1 });
   await runner.release(spec);
@@ -60,7 +60,7 @@ test('the same where a child of the app has its stdout, too', async (t) => {
   assert.equal((await texts(spec))[0], 'from the child');
 });
 
-test('what an earlier runner has left half done, or nobody can read, keeps no runner from starting', async (t) => {
+test('incomplete or unreadable output records do not keep a runner from starting', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('printing.cjs', { workers: 1 });
   await runner.release(spec);
@@ -88,7 +88,7 @@ test('what an earlier runner has left half done, or nobody can read, keeps no ru
   });
 });
 
-test('bytes, characters in pieces, empty lines, carriage returns and colours are kept as they are', async (t) => {
+test('bytes, split characters, empty lines, carriage returns and colours are logged unchanged', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('printing.cjs', { workers: 1 });
   await runner.release(spec);
@@ -105,7 +105,7 @@ test('bytes, characters in pieces, empty lines, carriage returns and colours are
   );
 });
 
-test('a line of a megabyte comes in parts that make it up, and one without an end shows all the same', async (t) => {
+test('a line of a megabyte is logged in parts, and a line without an end is logged after a second', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('printing.cjs', { workers: 1 });
   await runner.release(spec);
@@ -134,7 +134,7 @@ test('values of variables are masked on the disk', async (t) => {
   assert.equal(Buffer.from(line, 'latin1').toString(), 'the password is ••••••, yes');
 });
 
-test('while there is no runner an app prints as much as it likes, waits for nobody, and nothing of it is lost', async (t) => {
+test('without a runner, an app prints without waiting, and no output is lost', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('printing.cjs', { workers: 1 });
   await runner.release(spec);
@@ -146,7 +146,7 @@ test('while there is no runner an app prints as much as it likes, waits for nobo
   assert.deepEqual(await texts(spec), numbered(30_000));
 });
 
-test('a runner that leaves loses nothing of what is being printed', async (t) => {
+test('a runner that leaves loses no output', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('printing.cjs', { workers: 1 });
   await runner.release(spec);
@@ -161,7 +161,7 @@ test('a runner that leaves loses nothing of what is being printed', async (t) =>
   assert.deepEqual(await texts(spec), numbered(200_000));
 });
 
-test('with `logOverflow: drop` an app that prints faster than is written loses lines, is told of it, and does not wait', async (t) => {
+test('with `logOverflow: drop`, an app that prints too fast loses lines, gets a note, and does not wait', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('printing.cjs', { workers: 1, logOverflow: 'drop' });
   await runner.release(spec);
@@ -185,7 +185,7 @@ function numbered(lines: number): string[] {
   return Array.from({ length: lines }, (_, line) => `line ${line} of a log that has something to say`);
 }
 
-test('two workers print 500,000 lines each over rotations, a killed runner and a switch: each once, in order', async (t) => {
+test('500,000 lines of two workers survive rotations, a killed runner and a switch: each once, in order', async (t) => {
   const wanted = 500_000;
   const runner = await TestRunner.start(t);
   const spec = runner.spec('printing.cjs', { workers: 2, drainTimeout: '90s' });
@@ -223,7 +223,7 @@ test('two workers print 500,000 lines each over rotations, a killed runner and a
   }
 });
 
-/** Asks until both workers print. @returns their answers to come */
+/** Sends requests until both workers print. @returns their pending answers */
 async function askBoth(port: number, lines: number): Promise<Promise<string>[]> {
   const printing: Promise<string>[] = [];
   while (printing.length < 2) {
@@ -239,7 +239,7 @@ async function rotations(spec: GenerationSpec): Promise<number> {
   return (await rotatedLogs(spec.log.directory)).at(-1)?.number ?? 0;
 }
 
-/** When all that was rotated is compressed, and so nothing is renamed any more. */
+/** Waits until all rotated files are compressed, so that no file is renamed any more. */
 async function settledLog(spec: GenerationSpec): Promise<LogRecord[]> {
   await waitFor(async () => (await rotatedLogs(spec.log.directory)).every(({ compressed }) => compressed), {
     timeout: 30_000,
@@ -248,7 +248,7 @@ async function settledLog(spec: GenerationSpec): Promise<LogRecord[]> {
   return appLog(spec.log.directory);
 }
 
-/** Which numbers are not there; throws where they are not in order or not once. */
+/** Returns the missing numbers. Throws if numbers are out of order or repeated. */
 function gaps(numbers: number[], wanted: number): { from: number; to: number }[] {
   const found: { from: number; to: number }[] = [];
   let next = 0;

@@ -10,7 +10,7 @@ import { appLog } from '../support/app-log.ts';
 import { removeDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 
-test('of the outputs that only other processes hold open, the newest 16 are read; each of the others is closed once', async (t) => {
+test('the newest 16 outputs of leftover processes are read; each other one is closed once', async (t) => {
   const directory = await mkdtemp(join(tmpdir(), 'sluice-test-'));
   const faults: string[] = [];
   const fault = (what: string) => faults.push(what);

@@ -26,7 +26,7 @@ const many = Object.fromEntries(
 );
 const variables: Record<string, string> = { ...many, LINE: line, LINES: lines };
 
-/** A value with a NUL, which no variable can hold, and a value in a call that is not JSON. */
+/** A value with a NUL, which is invalid in a variable, and a value in a call that is not JSON. */
 const [withNul, inCall] = [`${capitals(30, 5)}\0`, capitals(30, 6)];
 
 const piece = 12;

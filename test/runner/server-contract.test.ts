@@ -9,7 +9,7 @@ import { fetchText } from '../support/http.ts';
 import { TestRunner } from '../support/runner.ts';
 import { waitFor } from '../support/wait.ts';
 
-test("the app's own server.close waits for the responses that are due", async (t) => {
+test('server.close of the app waits for pending responses', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('closing.cjs', { workers: 1 }));
   assert.equal((await fetchText(runner.port, '/close')).body, 'the last words');
@@ -18,7 +18,7 @@ test("the app's own server.close waits for the responses that are due", async (t
   });
 });
 
-test("a client that closes its sending half gets its answer, where the app's server allows that", async (t) => {
+test("a client that closes its sending half gets its answer, if the app's server allows that", async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('net.cjs'));
   const socket = connect({ port: runner.port, host: '127.0.0.1', allowHalfOpen: true });
@@ -48,7 +48,7 @@ test("a worker runs behind the gate in the machine's own Node.js too", async (t)
   socket.destroy();
 });
 
-/** A Node.js on the PATH that is not the one we carry, or undefined. */
+/** Returns a Node.js on the PATH that is not the one of Sluice; undefined if there is none. */
 function otherNode(): string | undefined {
   for (const directory of (process.env['PATH'] ?? '').split(delimiter)) {
     const candidate = join(directory, 'node');

@@ -132,7 +132,7 @@ for (const { over, scheme, create } of kinds) {
     await closed;
   });
 
-  test(`over ${over}, a session goes on when its end is called off, and can end later, once`, async (t) => {
+  test(`over ${over}, a session stays open if its end is cancelled, and can end later, once`, async (t) => {
     const { client, session } = await pair(t, create(), scheme, answerAtOnce);
     const goaways = noteGoaways(client);
     endSession(session, endless)();

@@ -16,7 +16,7 @@ const { Handoff } = createRequire(import.meta.url)(path) as typeof import('../..
 /** More than fit into a pair. */
 const many = 400;
 
-test('a handoff that is full is waited for, and is not empty before all is taken out', async (t) => {
+test('a worker waits for a full handoff, which is empty once all connections are taken out', async (t) => {
   const { handoff, connections } = await setUp(t, many);
   let given = 0;
   for (const { _handle: handle } of connections)
@@ -32,7 +32,7 @@ test('a handoff that is full is waited for, and is not empty before all is taken
   for (const handle of taken) handle.close();
 });
 
-test('what is taken out of a handoff and passed on to another one arrives there, and none is closed', async (t) => {
+test('connections that pass from one handoff to another arrive, and none is closed', async (t) => {
   const { handoff, connections, clients } = await setUp(t, many);
   const next = await openHandoff(t);
   for (const connection of connections) {
@@ -53,7 +53,7 @@ test('what is taken out of a handoff and passed on to another one arrives there,
   await Promise.all(closed);
 });
 
-test('a connection that is closed while a full handoff is waited for is not given, and those behind it are', async (t) => {
+test('a connection that closes while it waits for a full handoff is not sent, and later ones are', async (t) => {
   const { handoff, connections } = await setUp(t, many);
   const counts = giveAll(handoff, connections);
   await waitFor(() => counts.given >= 200, { what: 'a full handoff' });
@@ -113,7 +113,7 @@ test('a connection that cannot be put into a handoff can be closed', async (t) =
   await once(connection, 'close');
 });
 
-test('a worker that takes stops at once, and what it has not taken stays for others', async (t) => {
+test('a worker stops taking at once, and leaves the rest to others', async (t) => {
   const { handoff, connections } = await setUp(t, 50);
   let given = 0;
   for (const { _handle: handle } of connections)

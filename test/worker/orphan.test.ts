@@ -20,7 +20,7 @@ import { workerBoot } from '../support/worker-boot.ts';
 const bootstrap = fileURLToPath(new URL('../../src/worker/bootstrap.cjs', import.meta.url));
 const skip = process.platform !== 'linux' && 'counts descriptors in /proc';
 
-test('an end of a handoff does not come: the orphan retires, closes the other end, keeps its connections unread, and gives them when both come', {
+test('an orphan that gets one end of a handoff leaves its connections unread, and sends them when both ends arrive', {
   skip,
 }, async (t) => {
   const { orphan, reports, handoff, create } = await setUp(t);
@@ -56,7 +56,9 @@ test('an orphan that gets the same handoff again closes its ends', { skip }, asy
   assert.equal(waitingIn(handoff), 1);
 });
 
-test('a runner dies between the two ends of a handoff: the orphan closes the first', { skip }, async (t) => {
+test('an orphan closes the first end of a handoff if the runner dies before the second', {
+  skip,
+}, async (t) => {
   const { orphan, reports, handoff } = await setUp(t);
   const { socket, send } = await reports();
   await send({ type: 'handoff' }, handoff.take);
@@ -65,7 +67,7 @@ test('a runner dies between the two ends of a handoff: the orphan closes the fir
   await waitFor(() => copiesOf(handoff, orphan) === 0, { what: 'the first end closed' });
 });
 
-test('an orphan that never gets a handoff answers on its connections at last', { skip }, async (t) => {
+test('an orphan that never gets a handoff serves its connections in the end', { skip }, async (t) => {
   const { reports, client, handoff } = await setUp(t);
   const { send, next } = await reports();
   const answer = ask(client);
@@ -79,7 +81,7 @@ test('an orphan that never gets a handoff answers on its connections at last', {
   assert.equal(await answer, '1');
 });
 
-test('a runner of an earlier version does not name the handoff: the orphan gives its connections', {
+test('an orphan sends its connections to a runner of an earlier version, which does not name the handoff', {
   skip,
 }, async (t) => {
   const { reports, handoff } = await setUp(t);

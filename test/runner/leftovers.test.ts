@@ -30,7 +30,7 @@ for (const kind of ['worker', 'background', 'keeper', 'job'] as const) {
   });
 }
 
-test('the record of a later process with the same pid is kept', async (t) => {
+test('the record of a later process with the same pid stays', async (t) => {
   const records = new ProcessRecords(await temporaryDirectory(t));
   records.add('worker', 'shop', process.pid);
   const [record] = await records.all();
