@@ -1,5 +1,5 @@
 import { Command, CommanderError } from 'commander';
-import { version } from '../config/version.ts';
+import { version } from '../config/installed.ts';
 import { registerAppCommands } from './commands/apps.ts';
 import { registerBackupCommands } from './commands/backup.ts';
 import { registerDeployCommands } from './commands/deploy.ts';

@@ -1,3 +1,5 @@
+import manifest from '../../package.json' with { type: 'json' };
+
 /*
  * Facts that depend on the location of this code, for messages and defaults. `isUnitHome` asks systemd if it runs Sluice with a
  * home: a checkout may use the home of an installation.
@@ -32,3 +34,6 @@ export function ownLog(bySystemd?: boolean): string {
   if (bySystemd === undefined) return `${file}, or under systemd ${journal},`;
   return bySystemd ? journal : file;
 }
+
+/** Version of Sluice. */
+export const { version } = manifest;

@@ -6,7 +6,7 @@ import { parseSettings } from './settings-file.ts';
 
 const namePattern = /^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$/;
 
-/** Named records in a file of mode 0600, `{[field]: [...]}`. Reads the file once, because only this process writes it. */
+/** Named records in a file of mode 0600, such as `{"tokens": [...]}`. Reads the file once, because only this process writes it. */
 export class NamedRecords<R extends { name: string }> {
   readonly #path: string;
   readonly #field: string;
@@ -22,13 +22,12 @@ export class NamedRecords<R extends { name: string }> {
    */
   constructor(
     path: string,
-    field: string,
     schema: v.GenericSchema<unknown, R>,
     kind: string,
     checkName: (name: string) => void = (name) => assertName(name, kind),
   ) {
     this.#path = path;
-    this.#field = field;
+    this.#field = `${kind}s`;
     this.#schema = schema;
     this.#kind = kind;
     this.#checkName = checkName;
@@ -51,12 +50,12 @@ export class NamedRecords<R extends { name: string }> {
    */
   add(
     record: R,
-    check: (others: readonly R[]) => void = () => undefined,
-    prepare: (records: readonly R[]) => Promise<void> = async () => undefined,
+    check?: (others: readonly R[]) => void,
+    prepare?: (records: readonly R[]) => Promise<void>,
   ): Promise<void> {
     this.#checkName(record.name);
     const add = (records: readonly R[]) => {
-      check(records);
+      check?.(records);
       if (records.some(({ name }) => name === record.name)) {
         throw new AppError('bad_request', `a ${this.#kind} named "${record.name}" already exists`, {
           hint: `Choose another name, or remove that ${this.#kind} first.`,
@@ -95,13 +94,13 @@ export class NamedRecords<R extends { name: string }> {
   /** Makes one change at a time, each from the records of the previous one. */
   #change(
     change: (records: readonly R[]) => readonly R[],
-    prepare: (records: readonly R[]) => Promise<void> = async () => undefined,
+    prepare?: (records: readonly R[]) => Promise<void>,
   ): Promise<void> {
     return this.#changes.run(async () => {
       const before = await this.all();
       const records = change(before);
       if (records === before) return;
-      await prepare(records);
+      await prepare?.(records);
       await writeJsonAtomic(this.#path, { [this.#field]: records });
       this.#records = records;
     });

@@ -1,8 +1,7 @@
 import type { RunnerInfo } from '../api/routes/server.ts';
 import type { AppStatus } from '../apps/status.ts';
-import { ownLog } from '../config/installed.ts';
+import { ownLog, version as ownVersion } from '../config/installed.ts';
 import { environmentName } from '../config/paths.ts';
-import { version as ownVersion } from '../config/version.ts';
 import { exists } from '../system/fs/exists.ts';
 import { isLoopback } from '../system/net/address.ts';
 import { asItsUser, type Check, type Finding, fault, ok, warning } from './check.ts';

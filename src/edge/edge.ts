@@ -59,7 +59,7 @@ export class Edge {
   constructor(options: EdgeOptions) {
     const { paths, settings, log, released = () => undefined } = options;
     this.#options = options;
-    this.#domains = new NamedRecords(paths.domains, 'domains', domainSchema, 'domain', assertHostName);
+    this.#domains = new NamedRecords(paths.domains, domainSchema, 'domain', assertHostName);
     this.#certificates = new Certificates(paths.edge);
     this.#orders = new Orders({
       ...{ paths: paths.edge, settings: settings.acme, log },

@@ -24,7 +24,7 @@ export class KeyStore {
   readonly #authorized: AuthorizedKeys;
 
   constructor(path: string, authorized: AuthorizedKeys) {
-    this.#keys = new NamedRecords(path, 'keys', keySchema, 'key');
+    this.#keys = new NamedRecords(path, keySchema, 'key');
     this.#authorized = authorized;
   }
 

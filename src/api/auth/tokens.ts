@@ -30,7 +30,7 @@ export class TokenStore {
   readonly #tokens: NamedRecords<StoredToken>;
 
   constructor(path: string) {
-    this.#tokens = new NamedRecords(path, 'tokens', tokenSchema, 'token');
+    this.#tokens = new NamedRecords(path, tokenSchema, 'token');
   }
 
   /**
