@@ -180,7 +180,7 @@ test('a file that cannot be written is reported, and the key is not added', asyn
   const store = storeAt(home, join(home, 'in-the-way/keys'));
   await assert.rejects(store.add('refused', (await makeKey('refused')).public, null), {
     code: 'invalid_settings',
-    message: /where sshd looks for keys, cannot be read and written: ENOTDIR$/,
+    message: /^The file of sshd's keys, .+, cannot be read and written: ENOTDIR$/,
   });
   assert.deepEqual(await store.list(), []);
 });

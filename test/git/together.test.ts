@@ -282,12 +282,12 @@ test('the removal of an app ends a push to the app', async (t) => {
   assert.equal(await sluice.get('removed'), 'one');
 });
 
-/** What Ctrl-C in a terminal does: it reaches git and all that git has started. */
+/** Sends the signal of Ctrl-C in a terminal to git and all of its children. */
 function interrupt({ process: child }: RunningGit, signal: NodeJS.Signals = 'SIGINT'): void {
   process.kill(-(child.pid as number), signal);
 }
 
-/** A process that descends from another one, by its command. */
+/** Returns the descendant of a process with a command. */
 async function descendant(pid: number, command: RegExp): Promise<number> {
   const { stdout } = await promisify(execFile)('ps', ['-e', '-o', 'pid=,ppid=,args=']);
   const rows = stdout.split('\n').map((row) => row.trim().split(/\s+/));

@@ -15,7 +15,7 @@ import type { Key } from './keys.ts';
 const options = 'restrict,command="';
 
 /**
- * File in which sshd looks for the keys of a user. The owner may log in with keys in the same file, and another Sluice may write to
+ * File from which sshd reads the keys of a user. The owner may log in with keys in the same file, and another Sluice may write to
  * it: only our own lines change.
  */
 export class AuthorizedKeys {
@@ -106,7 +106,7 @@ export class AuthorizedKeys {
     if (!['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EISDIR'].includes(code)) return error;
     return new AppError(
       'invalid_settings',
-      `${this.path}, where sshd looks for keys, cannot be read and written: ${code}`,
+      `The file of sshd's keys, ${this.path}, cannot be read and written: ${code}`,
       {
         hint: 'Set "ssh.authorizedKeys" in config.json to a file that this user may write, and name it in sshd_config.',
         cause: error,
