@@ -139,7 +139,7 @@ export class GitServer {
 
   /** Waits a moment for the clients that are served, then ends them. The deploys of their pushes have ended by then. */
   async windDown(): Promise<void> {
-    for (const session of this.#sessions.keys()) session.killIfWaiting();
+    for (const session of this.#sessions.keys()) session.killUnlessServing();
     const { timedOut } = await withDeadline(Promise.all(this.#sessions.values()), grace);
     if (timedOut) for (const { service } of this.#sessions.keys()) service.kill();
     await Promise.all(this.#sessions.values());

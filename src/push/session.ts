@@ -45,11 +45,11 @@ export class GitSession {
    */
   hangUp(): void {
     this.#abandonment.abort(cancelled('The client of the push disconnected before the release was live.'));
-    this.killIfWaiting();
+    this.killUnlessServing();
   }
 
   /** Ends git, unless a push waits for our answer. */
-  killIfWaiting(): void {
+  killUnlessServing(): void {
     if (!this.#hasRequest) this.service.kill();
   }
 

@@ -4,6 +4,8 @@ import { request } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import supertest from 'supertest';
+import type { LogLevel } from '../../src/system/log/log-level.ts';
+import { startApi } from '../support/api.ts';
 import { apiRoutes } from '../support/api-routes.ts';
 import { answering, running } from '../support/apps.ts';
 import { fetchOnce } from '../support/http.ts';
@@ -116,21 +118,28 @@ test('each log line of a request has the id of its answer', async () => {
 });
 
 test('requests that change nothing are logged at debug level only, unless a caller is refused', async (t) => {
-  const asked = async (level: string) => {
-    const other = await startSluice(t, { settings: { logLevel: level } });
-    await other.request('/v1/apps');
-    await fetchOnce(`${other.url}/v1/apps`);
-    await fetchOnce(`${other.url}/v1/apps`, { headers: { authorization: 'Bearer open-sesame' } });
-    await other.call('POST', '/v1/tokens', { name: 'ci' });
-    await other.stop();
-    const lines = await other.log();
-    assert.doesNotMatch(JSON.stringify(lines), /open-sesame/);
-    const requests = lines.filter(({ msg }) => msg === 'request');
-    return requests.map(({ level, method, status }) => `${level} ${method} ${status}`).sort();
+  const requests = async (level: LogLevel) => {
+    const { api, bearer, log } = await startApi(t, { list: async () => [] }, level);
+    const admin = await bearer('admin', 'admin');
+    await api.get('/v1/apps').set(admin).expect(200);
+    await api.get('/v1/apps').expect(401);
+    await api.get('/v1/apps').set({ Authorization: 'Bearer open-sesame' }).expect(401);
+    await api.post('/v1/tokens').set(admin).send({ name: 'ci' }).expect(201);
+    // The line of a request is written when its answer has been sent.
+    const all = await waitFor(async () => {
+      const lines = await log();
+      return lines.some(({ method }) => method === 'POST') && lines;
+    });
+    assert.doesNotMatch(JSON.stringify(all), /open-sesame/);
+    return all.map(({ level, method, status }) => `${level} ${method} ${status}`).sort();
   };
-  const [debug, info] = await Promise.all([asked('debug'), asked('info')]);
-  assert.deepEqual(debug, ['debug GET 200', 'debug GET 401', 'info POST 201', 'warn GET 401']);
-  assert.deepEqual(info, ['info POST 201', 'warn GET 401']);
+  assert.deepEqual(await requests('debug'), [
+    'debug GET 200',
+    'debug GET 401',
+    'info POST 201',
+    'warn GET 401',
+  ]);
+  assert.deepEqual(await requests('info'), ['info POST 201', 'warn GET 401']);
 });
 
 test('the unix socket needs no token, and only its owner can open it', async () => {
