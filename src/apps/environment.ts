@@ -34,9 +34,9 @@ export class Environment {
    * Lock of the traffic, from the boot of a generation until its switch is on record. A deploy takes the lock after its
    * build, so that a rollback never waits for a build.
    */
-  readonly traffic = new Slots(1);
-  /** true if a failed switch could not take back a change on the disk: the running app is without the change */
-  isAhead = false;
+  readonly trafficLock = new Slots(1);
+  /** true if a failed switch could not take back a change on the disk: the running app does not have the change */
+  hasUnappliedChange = false;
   /** why the last attempt to start the app failed; null if it succeeded */
   problem: Problem | null = null;
   /** number of callers that use this environment now: it is removed as unused only after the last caller */

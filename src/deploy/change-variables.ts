@@ -28,12 +28,13 @@ export async function changeVariables(
   restart: boolean,
   signal: AbortSignal,
 ): Promise<EnvironmentChange> {
-  using _traffic = await environment.traffic.take(signal);
+  using _traffic = await environment.trafficLock.take(signal);
   const before = await environment.variables();
   const variables = merge(before, changes);
   assertVariables(variables, 'the new environment');
   const changed = Object.keys(changes).filter((name) => before[name] !== variables[name]);
-  if (changed.length === 0 && !environment.isAhead) return { variables, changed, outcome: 'unchanged' };
+  if (changed.length === 0 && !environment.hasUnappliedChange)
+    return { variables, changed, outcome: 'unchanged' };
   const file = environment.paths.env;
   const keep = () => saveVariables(file, variables);
   if (restart && (await applyChange(environment, { env: variables, file, keep }, signal))) {

@@ -138,7 +138,7 @@ async function buildTree(deployment: Deployment, settings: AppSettings): Promise
 /** Runs the steps `boot`, `switch` and `record` under the traffic lock, which a rollback waits for. Hooks run outside it. */
 async function goLive(deployment: Deployment, release: ReleaseRecord): Promise<void> {
   const { environment, signal } = deployment;
-  using _traffic = await environment.traffic.take(signal);
+  using _traffic = await environment.trafficLock.take(signal);
   const switched = await moveTraffic(environment, release, signal, {
     observer: {
       enter: (step) => deployment.enter(step),
@@ -172,14 +172,14 @@ async function record(deployment: Deployment): Promise<void> {
 
 async function clean(deployment: Deployment, { keepReleases }: AppSettings): Promise<void> {
   await deployment.afterwards('clean', async () => {
-    const { appliance, traffic, name, store } = deployment.environment;
+    const { appliance, trafficLock, name, store } = deployment.environment;
     using moving = appliance.moveLock.tryMove();
     if (moving === undefined) {
       deployment.log('no old release is removed while a backup is made; the next deploy does it');
       return;
     }
     // A rollback could choose a release while it is being removed.
-    using _traffic = await traffic.take();
+    using _traffic = await trafficLock.take();
     const running = await appliance.runner.status();
     const draining = running.find(({ key }) => key === name)?.draining ?? [];
     const removed = await store.retain(keepReleases, new Set(draining));

@@ -134,7 +134,7 @@ export class Recovery {
       setTimeout(() => slot[Symbol.dispose](), slowStart),
       clearTimeout,
     );
-    using _traffic = await environment.traffic.take(signal);
+    using _traffic = await environment.trafficLock.take(signal);
     const { desired, rebuild } = await environment.state();
     if (desired !== 'running') return;
     if ((await environment.store.active()) === null) {

@@ -20,7 +20,7 @@ export async function rollback(
   const progress = new Progress(watch, environment.appliance.log);
   let number = requested;
   try {
-    using _traffic = await environment.traffic.take(signal);
+    using _traffic = await environment.trafficLock.take(signal);
     const chosen = await chooseRelease(environment, requested);
     number = chosen.number;
     progress.accept(environment.id, number);

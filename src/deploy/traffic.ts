@@ -27,7 +27,7 @@ interface SwitchObserver {
 /**
  * Boots a generation of `release` and switches the traffic to it: the one way to do so. If anything fails before the
  * switch is on record, the generation is discarded, `change` is taken back, and the traffic stays where it was. The
- * caller holds the lock `environment.traffic`.
+ * caller holds the lock `environment.trafficLock`.
  * @returns null if the switch was made, but the connection to the runner was lost before its answer
  * @throws AppError of a failed boot or switch; the reason of `signal`
  */
@@ -50,7 +50,7 @@ export async function moveTraffic(
     await discardGeneration(environment, booted.generation);
     throw error;
   }
-  environment.isAhead = false;
+  environment.hasUnappliedChange = false;
   observer.switched?.();
   return switched;
 }
@@ -86,7 +86,7 @@ async function withChange<T>(
     return await finish();
   } catch (error) {
     await before.restore().catch((cause: unknown) => {
-      environment.isAhead = true;
+      environment.hasUnappliedChange = true;
       environment.appliance.log.error('change not taken back', { app: environment.name, file, error: cause });
     });
     throw error;

@@ -80,7 +80,7 @@ export class AppService {
     await this.#git.windDown();
     for (const environment of environments) {
       // A switch holds this lock until it is on record.
-      using _traffic = await environment.traffic.take();
+      using _traffic = await environment.trafficLock.take();
     }
   }
 
@@ -329,13 +329,13 @@ export class AppService {
 }
 
 /** Ends the deploys and workers of an environment that is to be removed. Returns its traffic lock. */
-async function endAll({ deploys, name, traffic, appliance }: Environment): Promise<Disposable> {
+async function endAll({ deploys, name, trafficLock, appliance }: Environment): Promise<Disposable> {
   for (const deployment of deploys.all) {
     deployment.cancel(new AppError('cancelled', `${name} was removed while this was being deployed`));
     await deployment.ended;
   }
   using lock = new DisposableStack();
-  lock.use(await traffic.take());
+  lock.use(await trafficLock.take());
   await appliance.runner.call('stop', { key: name });
   return lock.move();
 }
