@@ -1,3 +1,4 @@
+import { addAbortListener } from 'node:events';
 import { AppError } from '../errors/app-error.ts';
 
 /** A deploy under way, as its environment sees it. */
@@ -61,12 +62,11 @@ export class DeployQueue {
     const { promise, ...settle } = Promise.withResolvers<void>();
     const waiting = { deploy, ...settle };
     this.#waiting = waiting;
-    const cancel = () => {
+    using _ = addAbortListener(deploy.signal, () => {
       if (this.#waiting === waiting) this.#waiting = null;
       waiting.reject(deploy.signal.reason);
-    };
-    deploy.signal.addEventListener('abort', cancel);
-    await promise.finally(() => deploy.signal.removeEventListener('abort', cancel));
+    });
+    await promise;
   }
 
   #next(): void {

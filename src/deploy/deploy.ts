@@ -1,3 +1,4 @@
+import { addAbortListener } from 'node:events';
 import type { Readable } from 'node:stream';
 import { superseded } from '../apps/deploy-queue.ts';
 import type { Environment } from '../apps/environment.ts';
@@ -46,7 +47,8 @@ export async function deploy(
   stopping: AbortSignal,
 ): Promise<Release> {
   const deployment = await accept(environment, source, watch);
-  using _ = cancelOnAbort(deployment, [stopping, source.abandoned]);
+  const abort = AbortSignal.any([stopping, source.abandoned ?? stopping]);
+  using _ = addAbortListener(abort, () => deployment.cancel(abort.reason));
   try {
     await receive(deployment, source);
     using _turn = await takeTurn(deployment);
@@ -63,14 +65,6 @@ export async function deploy(
   } finally {
     deployment.end();
   }
-}
-
-function cancelOnAbort(deployment: Deployment, signals: (AbortSignal | undefined)[]): Disposable {
-  const all = AbortSignal.any(signals.filter((signal) => signal !== undefined));
-  const cancel = () => deployment.cancel(all.reason);
-  all.addEventListener('abort', cancel);
-  if (all.aborted) cancel();
-  return { [Symbol.dispose]: () => all.removeEventListener('abort', cancel) };
 }
 
 /**
