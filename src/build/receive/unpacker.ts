@@ -29,6 +29,10 @@ import { assertNotCompressed } from './upload.ts';
  * Memory does not grow with the archive: this class looks up directories on the disk, and limits the texts in memory.
  */
 export class Unpacker {
+  entries = 0;
+  /** number of regular files and hard links */
+  files = 0;
+  extractedBytes = 0;
   readonly #root: string;
   readonly #limits: ArchiveLimits;
   readonly #parser = new Parser({ strict: true, maxMetaEntrySize: maxExtendedHeader });
@@ -44,10 +48,7 @@ export class Unpacker {
   #file: number | undefined;
   #beyondHeader = false;
   #ended = false;
-  #entries = 0;
-  #files = 0;
   #tarBytes = 0;
-  #extractedBytes = 0;
 
   constructor(root: string, limits: ArchiveLimits) {
     this.#root = root;
@@ -62,17 +63,6 @@ export class Unpacker {
       if (!this.#beyondHeader) throw notTar(error);
       throw unreadable(`the archive is damaged: ${error.message}`, { cause: error });
     });
-  }
-
-  get entries(): number {
-    return this.#entries;
-  }
-  /** number of regular files and hard links */
-  get files(): number {
-    return this.#files;
-  }
-  get extractedBytes(): number {
-    return this.#extractedBytes;
   }
 
   /** Unpacks a chunk of the tar, a whole number of 512-byte blocks. */
@@ -136,7 +126,7 @@ export class Unpacker {
     this.#beyondHeader = true;
     this.#count();
     const path = entryPath(entry.path);
-    this.#noteTop(path.split('/', 1)[0] ?? '');
+    this.#recordTop(path.split('/', 1)[0] ?? '');
     writing(entry.path, () => this.#create(path, entry));
   }
 
@@ -154,7 +144,7 @@ export class Unpacker {
       case 'OldFile':
       case 'ContiguousFile':
         this.#openFile(path, entry.mode ?? 0);
-        entry.once('data', (chunk: Buffer) => this.#noteLfsPointer(path, chunk));
+        entry.once('data', (chunk: Buffer) => this.#recordLfsPointer(path, chunk));
         entry.on('data', (chunk: Buffer) => this.#writeFile(chunk));
         entry.on('end', () => this.close());
         return;
@@ -173,16 +163,16 @@ export class Unpacker {
   }
 
   #count(): void {
-    this.#entries += 1;
+    this.entries += 1;
     const { maxEntries } = this.#limits;
-    if (this.#entries <= maxEntries) return;
+    if (this.entries <= maxEntries) return;
     throw new AppError('archive_too_many_entries', `the archive contains more than ${maxEntries} entries`, {
       hint: 'Leave out node_modules and build output, which Sluice makes on the server. Or raise "maxEntries" in config.json.',
     });
   }
 
   /** Records a name at the root. Ignores files such as `._app`, in which tar on macOS stores the attributes of `app`. */
-  #noteTop(name: string): void {
+  #recordTop(name: string): void {
     if (name === '' || name.startsWith('._') || name === this.#top?.name) return;
     this.#top = { name, isOnly: this.#top === undefined };
   }
@@ -224,12 +214,12 @@ export class Unpacker {
 
   #openFile(path: string, mode: number): void {
     const permissions = mode & 0o111 ? 0o755 : 0o644;
-    this.#file = this.#replacing(path, (absolute) => openSync(absolute, 'wx', permissions));
-    this.#files += 1;
+    this.#file = this.#createOrReplace(path, (absolute) => openSync(absolute, 'wx', permissions));
+    this.files += 1;
   }
 
   /** @param head first bytes of a file */
-  #noteLfsPointer(path: string, head: Buffer): void {
+  #recordLfsPointer(path: string, head: Buffer): void {
     if (!lfsPointer.test(head.toString('latin1', 0, 200))) return;
     this.#countText(path);
     this.#lfsPointers.push(path);
@@ -238,16 +228,16 @@ export class Unpacker {
   #writeFile(chunk: Buffer): void {
     if (this.#file === undefined) throw new Error('no file is open');
     for (let written = 0; written < chunk.length; ) written += writeSync(this.#file, chunk, written);
-    this.#extractedBytes += chunk.length;
+    this.extractedBytes += chunk.length;
   }
 
   #createHardLink(path: string, target: string): void {
-    this.#replacing(path, (absolute) => linkSync(join(this.#root, target), absolute));
-    this.#files += 1;
+    this.#createOrReplace(path, (absolute) => linkSync(join(this.#root, target), absolute));
+    this.files += 1;
   }
 
   /** Replaces an earlier entry of the same path, as every tar does. */
-  #replacing<T>(path: string, create: (absolute: string) => T): T {
+  #createOrReplace<T>(path: string, create: (absolute: string) => T): T {
     const absolute = join(this.#root, path);
     try {
       return create(absolute);
