@@ -109,10 +109,10 @@ export class AppLog {
     let written = 0;
     try {
       await this.#checkPlace();
-      this.#file ??= await this.#open();
+      const file = this.#file ?? (await this.#open());
       // A full disk may take a part of a write, without an error.
       while (written < bytes.length) {
-        const { bytesWritten } = await this.#file.write(bytes, written);
+        const { bytesWritten } = await file.write(bytes, written);
         written += bytesWritten;
       }
       this.#size += written;
@@ -137,14 +137,10 @@ export class AppLog {
     await makeDirectory(this.#directory);
     await endLastLine(this.#path);
     const file = await open(this.#path, 'a', 0o640);
-    try {
-      const { size, ino } = await file.stat();
-      this.#size = size;
-      this.#inode = ino;
-    } catch (error) {
-      await file.close();
-      throw error;
-    }
+    this.#file = file;
+    const { size, ino } = await file.stat();
+    this.#size = size;
+    this.#inode = ino;
     return file;
   }
 

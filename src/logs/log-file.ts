@@ -60,13 +60,7 @@ export class LogFile implements AsyncDisposable {
     compressed: boolean,
   ): Promise<LogFile | undefined> {
     const handle = await ifThere(open(path));
-    if (handle === undefined) return undefined;
-    try {
-      return new LogFile(handle, await handle.stat({ bigint: true }), number, compressed);
-    } catch (error) {
-      await handle.close();
-      throw error;
-    }
+    return handle && new LogFile(handle, await handle.stat({ bigint: true }), number, compressed);
   }
 
   /** Returns the next bytes; none at the end. */

@@ -49,11 +49,7 @@ export async function outputOf(program: string, args: string[]): Promise<string 
 }
 
 function unitIn(block: string): Unit {
-  const values = new Map<string, string>();
-  for (const line of block.split('\n')) {
-    const at = line.indexOf('=');
-    if (at !== -1) values.set(line.slice(0, at), line.slice(at + 1));
-  }
+  const values = new Map(block.split('\n').map((line) => line.split(/=(.*)/s, 2) as [string, string]));
   return {
     id: values.get('Id') ?? '',
     load: values.get('LoadState') ?? '',
