@@ -7,7 +7,7 @@ import { bootTimes, hello, inScope, median, proportionalSize, row, sluiceEnviron
 const workers = 2;
 const deploys = 9;
 
-/** What a deploy of a 1 MB app costs beyond the app's own boots, and what the appliance itself takes in memory. */
+/** Measures a deploy of a 1 MB app without the boots of the app, and the memory of the appliance. */
 export function benchDeploy(): Promise<void> {
   return inScope(async (t) => {
     // The first start fills the compile cache, as bin/sluice does before `up`; the second is what runs for months.

@@ -17,7 +17,7 @@ const paces = { flood: 200_000, steady: 10_000 };
 
 type Pace = keyof typeof paces;
 
-/** Whoever keeps the logs, with its workers: started, and nothing printed yet. */
+/** Program that stores the logs, with its workers, before the first output. */
 interface Keeping {
   keeper: number;
   workers: number[];

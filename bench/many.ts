@@ -17,7 +17,7 @@ const apps = 50;
 const calls = 100;
 const idleFor = 30_000;
 
-/** What many apps cost that have nothing to do: memory and CPU of the appliance, and how soon it says how they are. */
+/** Measures many idle apps: memory and CPU of the appliance, and the time of a status. */
 export function benchMany(): Promise<void> {
   return inScope(async (t) => {
     // As for the deploys: the first start fills the compile cache.
@@ -53,7 +53,7 @@ async function benchMemory(pids: Record<'server' | 'runner', number>): Promise<v
   row(`runner of ${apps} apps, resident`, mega(await residentSize(pids.runner)), '≤ 90 MB');
 }
 
-/** As anybody asks, and as `sluice status` does. */
+/** Returns the ways to ask for the status: over TCP, and as `sluice status` does. */
 function ways(sluice: Sluice): Record<string, () => Promise<ServerStatus>> {
   const local = new ApiClient({ kind: 'socket', path: sluice.paths.serverSocket, home: sluice.home });
   return {

@@ -58,7 +58,7 @@ export class Pm2 {
   }
 }
 
-/** What PM2 calls God. */
+/** Daemon of PM2, which PM2 calls God. */
 export class Pm2Daemon {
   readonly #home: string;
   pid = 0;
@@ -73,7 +73,7 @@ export class Pm2Daemon {
     this.workers = (await processTree(this.pid)).slice(1);
   }
 
-  /** What its workers have printed. */
+  /** Returns the output of the workers. */
   async output(): Promise<string> {
     const logs = join(this.#home, 'logs');
     const names = (await readdir(logs)).filter((name) => name.startsWith('app-out'));

@@ -9,7 +9,7 @@ import { bootTimes, hello, inScope, median, row, sluiceEnvironment } from './sup
 const workers = 2;
 const pushes = 9;
 
-/** What a push of a small app takes until git has ended, beyond the app's own boots: over both ways in. */
+/** Measures a push of a small app until git has ended, without the boots of the app, over ssh and http. */
 export function benchPush(): Promise<void> {
   return inScope(async (t) => {
     const env = await sluiceEnvironment(t);

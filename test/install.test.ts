@@ -207,7 +207,7 @@ test('install.sh verifies checksums, and requires one for http://', {
   assert.match((await dryRun(root, right)).stderr, /requires a \.tar\.gz file, and .* is not one/);
 });
 
-/** What programs print, as they have printed it on machines in such a state, and what install.sh says of the cause. */
+/** Real outputs of programs that failed, and the cause that install.sh prints. */
 const causes: [output: string, cause: RegExp][] = [
   [
     'E: Release file for http://deb.example.org/debian/dists/bookworm/InRelease is not valid yet (invalid for another 1859d 8h 59min 14s).',

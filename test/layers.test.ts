@@ -52,7 +52,7 @@ const layers: Record<string, { imports: string[]; types?: string[] }> = {
   },
 };
 
-/** It loads everything once to fill the compile cache, in a process that then ends. */
+/** Program that loads everything once, to fill the compile cache. */
 const warmer = 'server/warm.ts';
 
 /** Layers that run inside the user's app, which has packages of its own, or are to start at once. */

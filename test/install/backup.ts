@@ -136,7 +136,7 @@ interface Check {
   hint: string;
 }
 
-/** What doctor finds, whether or not there is a fault. */
+/** Returns the results of doctor, with or without a fault. */
 async function examined(appliance: Appliance): Promise<Check[]> {
   return JSON.parse((await appliance.try('doctor --json')).stdout).checks;
 }

@@ -188,7 +188,7 @@ class Evil {
     this.#port = port;
   }
 
-  /** What a script prints, and how it ended. */
+  /** Runs a script. @returns its output and its exit */
   async does(script: string): Promise<string> {
     await this.#guest.write('root/evil.sh', script);
     const { stdout, stderr } = await this.#guest.try(

@@ -64,7 +64,7 @@ for (const suite of suites) {
   });
 }
 
-/** How long after all that services may need was there systemd heard of our server that all apps are up, in ms. */
+/** Returns the time from basic.target to the server's report that all apps are up, in ms. */
 async function timeToAnswer(guest: Guest): Promise<number> {
   const at = async (unit: string) =>
     Number(await guest.exec(`systemctl show -P ActiveEnterTimestampMonotonic ${unit}`)) / 1000;

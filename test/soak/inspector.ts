@@ -1,6 +1,6 @@
 import { listeningPorts } from './process.ts';
 
-/** What a process of Node.js holds after a full collection. */
+/** Memory of a process of Node.js after a full collection. */
 export interface Held {
   /** bytes of the heap, of what hangs on it outside (buffers), and of C++ objects */
   live: number;
@@ -31,7 +31,7 @@ export class Inspector {
     });
   }
 
-  /** Of the process `pid`. */
+  /** Attaches to the process `pid`. */
   static async attach(pid: number): Promise<Inspector> {
     const socket = new WebSocket(await findUrl(pid));
     await new Promise((resolve, reject) => {

@@ -1,6 +1,6 @@
 import { readdir, readFile, readlink } from 'node:fs/promises';
 
-/** What the kernel says that a process takes. */
+/** Resources of a process, from the kernel. */
 export interface Taken {
   /** in bytes */
   rss: number;

@@ -17,7 +17,7 @@ export async function appLog(directory: string): Promise<LogRecord[]> {
   return waitFor(read, { what: 'a look at the logs that no rotation disturbs' });
 }
 
-/** What there is to read, to be compared. */
+/** Returns the files of a directory as one text, to compare. */
 async function files(directory: string): Promise<string> {
   const current = await ifThere(stat(join(directory, 'app.log')));
   return JSON.stringify([current?.ino, await rotatedLogs(directory)]);

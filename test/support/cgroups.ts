@@ -19,7 +19,7 @@ export function noLimits(): string | false {
   return false;
 }
 
-/** Where groups of version 2 can be made, be it without a controller, as beside version 1; undefined where nowhere. */
+/** Returns a cgroup of version 2 in which groups can be created, perhaps without controllers; undefined if there is none. */
 export function unifiedRoot(): string | undefined {
   const place = unifiedCgroup() ?? { mount: '/sys/fs/cgroup/unified', path: '/' };
   const root = join(place.mount, place.path);

@@ -10,7 +10,7 @@ export interface Outcome {
   checks: Record<string, CheckResult>;
 }
 
-/** What `sluice doctor` says of a home. */
+/** Runs `sluice doctor` for a home. */
 export async function doctor(home: string, { env = {}, ...options }: CliOptions = {}): Promise<Outcome> {
   const ran = await cli(['doctor', '--json'], { ...options, env: { SLUICE_HOME: home, ...env } });
   return outcome(ran);
@@ -32,7 +32,7 @@ export function outcome({
 
 const asRoot = process.getuid?.() === 0 ? [] : ['--map-root-user'];
 
-/** The same where something of the machine is another way. @param prepare shell that makes it so */
+/** Runs `sluice doctor` in a namespace. @param prepare shell commands that change the machine there */
 export async function inNamespace(
   home: string,
   kind: '--net' | '--mount',

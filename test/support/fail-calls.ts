@@ -99,7 +99,7 @@ for (const name of [...opening, ...others]) {
   patch(fsPromises, name, needsDescriptor, (error) => Promise.reject(error));
 }
 
-/** As libuv does: `spawn` of Node.js turns the number into an error that is thrown, or emitted by the child. */
+/** Fails like libuv: `spawn` of Node.js throws the number as an error, or the child emits the error. */
 const { Process } = (
   process as unknown as { binding(name: string): { Process: { prototype: object } } }
 ).binding('process_wrap');
@@ -126,7 +126,7 @@ net.Socket.prototype.connect = function (this: net.Socket, ...args: unknown[]) {
   return this;
 } as never;
 
-/** As Node.js does if the system has a connection, and cannot give it to us. */
+/** Fails like Node.js if the system has a connection, and cannot pass it to the process. */
 const { emit } = net.Server.prototype;
 net.Server.prototype.emit = function (this: net.Server, event: string, ...args: unknown[]) {
   const error = event === 'connection' ? failureOfAccept(this) : undefined;

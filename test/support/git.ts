@@ -93,7 +93,7 @@ export class Checkout {
     return this.git('rev-parse', 'HEAD');
   }
 
-  /** What git prints. @throws where it fails, with what it printed */
+  /** Runs git. @returns its output. @throws Error with the output if git fails */
   async git(...args: string[]): Promise<string> {
     const { code, output } = await this.try(...args);
     if (code !== 0) throw new Error(`git ${args.join(' ')} ended with ${code}: ${output}`);

@@ -17,7 +17,7 @@ export function movesConnections(): boolean {
 const begin = `ip link set lo up && echo 1 > ${migrates} && exec "$@"`;
 const own = [...(process.getuid?.() === 0 ? [] : ['--map-root-user']), '--net', 'sh', '-c', begin, 'sh'];
 
-/** Whether this machine lets us have a network in which we may set that. */
+/** Returns true if this machine allows a network namespace in which this setting can change. */
 export function canHaveNetwork(): boolean {
   return spawnSync('unshare', [...own, 'true']).status === 0;
 }

@@ -135,7 +135,7 @@ export class NginxMachine {
   }
 }
 
-/** As Debian's, with another site on the port that is everybody's. */
+/** Returns a main configuration like Debian's, with another site on the shared port. */
 function mainConfig(directory: string, http: number): string {
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
     .map((kind) => `${kind}_temp_path ${directory}/${kind};`)

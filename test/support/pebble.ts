@@ -51,7 +51,7 @@ export class Pebble {
     this.#ports = ports;
   }
 
-  /** What Sluice is told of it: the `acme` of config.json. */
+  /** Returns the setting `acme` of config.json for this authority. */
   get settings(): Record<string, unknown> {
     return {
       directory: `https://127.0.0.1:${this.#ports.acme}/dir`,
@@ -60,7 +60,7 @@ export class Pebble {
     };
   }
 
-  /** How many orders it has had. */
+  /** Returns the number of orders so far. */
   get orders(): number {
     return this.#said.match(/POST \/order-plz -> calling handler/g)?.length ?? 0;
   }

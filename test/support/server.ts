@@ -151,7 +151,7 @@ export class Sluice {
     this.#ready = JSON.parse((await Promise.race([line, exited]))[0]) as Ready;
   }
 
-  /** Where it is another user: without our cache and settings, which `npm test` names in variables. */
+  /** Returns the variables; for another user without the cache and settings that `npm test` names. */
   #environment(): NodeJS.ProcessEnv {
     return this.#as === undefined ? process.env : baseEnvironment(process.env, true);
   }
@@ -217,7 +217,7 @@ export class Sluice {
     for (const { pid } of await records.alive()) signalProcess(-pid, 'SIGKILL');
   }
 
-  /** Where to push an app to, with a token that may do anything unless another is given. */
+  /** Returns the URL to push an app to. @param token default: a token with all rights */
   gitUrl(app: string, token = this.#token): string {
     return `${this.url.replace('http://', `http://git:${token}@`)}/git/${app}.git`;
   }
@@ -271,7 +271,7 @@ export class Sluice {
     return this.call('POST', `/v1/apps/${app}/rollback`, release === undefined ? {} : { release });
   }
 
-  /** What the app answers. */
+  /** Returns the answer of the app. */
   async get(app: string, path = '/'): Promise<string> {
     const { url } = await this.status(app);
     return (await fetch(url + path, { headers: { connection: 'close' } })).text();
@@ -304,7 +304,7 @@ async function answered<T>(response: Response): Promise<T> {
   return body;
 }
 
-/** Where there is none, there is nothing to do. */
+/** Does nothing if there is no runner. */
 async function shutDownRunner(path: string): Promise<void> {
   const socket = connect(path);
   const connected = await once(socket, 'connect').then(

@@ -69,7 +69,7 @@ export class Sshd {
     return readFile(`${file}.pub`, 'utf8');
   }
 
-  /** What git is to run as ssh, to come with a key; without a name, with none. */
+  /** Returns the ssh command for git. @param key name of a key; without it, ssh offers none */
   command(key?: string): string {
     const options = [
       ['-F', '/dev/null'],

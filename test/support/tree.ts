@@ -13,7 +13,7 @@ export async function writeTree(directory: string, files: Files): Promise<void> 
   }
 }
 
-/** What a directory holds: path → content of a file, `-> target` of a link, null for a directory. */
+/** Reads a directory tree: path → content of a file, `-> target` of a link, null for a directory. */
 export async function readTree(directory: string): Promise<Record<string, string | null>> {
   const tree: Record<string, string | null> = {};
   for (const path of (await readdir(directory, { recursive: true })).sort()) {

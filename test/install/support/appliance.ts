@@ -13,7 +13,7 @@ interface AppStatus {
   workers: { pid: number }[];
 }
 
-/** What an administrator does, as root, with the Sluice on a guest. */
+/** Sluice on a guest, as an administrator uses it as root. */
 export class Appliance {
   readonly guest: Guest;
   readonly #command: string;
@@ -42,12 +42,12 @@ export class Appliance {
     return JSON.parse(await this.sluice(`status ${app} --json`));
   }
 
-  /** What an app says, asked by somebody on the guest. @throws where it says nothing */
+  /** Returns the answer of an app, asked from the guest. @throws Error if there is none */
   async answer(app: string): Promise<string> {
     return await this.ask((await this.status(app)).port);
   }
 
-  /** What whoever has a port of the guest says to `curl`, with more arguments for it. */
+  /** Returns the answer of the program on a port of the guest. @param args more arguments of `curl` */
   async ask(port: number, ...args: string[]): Promise<string> {
     const words = args.map((arg) => `'${arg.replaceAll("'", "'\\''")}'`);
     return await this.guest.exec(`curl -sS --max-time 30 ${words.join(' ')} http://127.0.0.1:${port}/`);

@@ -8,7 +8,7 @@ const directory = '/root/pebble';
 const certificate = '/etc/ssl/pebble.pem';
 const dns = '127.0.0.1:8053';
 
-/** What Sluice is told of the authority: the `acme` of config.json. */
+/** Setting `acme` of config.json for the authority. */
 export const acme = { directory: 'https://127.0.0.1:14000/dir', caFile: certificate, dnsServer: dns };
 
 /**

@@ -70,12 +70,12 @@ export class Guest {
     return guest;
   }
 
-  /** Where it is reached from this machine and from others of its kind. */
+  /** Returns the address of the guest for this machine and for other guests. */
   get address(): string {
     return this.#network.address;
   }
 
-  /** Where it reaches this machine. */
+  /** Returns the address of this machine for the guest. */
   get host(): string {
     return this.#network.host;
   }
@@ -85,7 +85,7 @@ export class Guest {
     return join(guestsDirectory, this.name, 'root');
   }
 
-  /** What it has written. */
+  /** Returns the directory with the files that the guest has written. */
   get upper(): string {
     return join(guestsDirectory, this.name, 'upper');
   }
@@ -203,7 +203,7 @@ export class Guest {
     await rm(join(guestsDirectory, this.name), { recursive: true });
   }
 
-  /** What a provider does for each machine. */
+  /** Personalises the image, as a provider does for each machine. */
   async #personalise(): Promise<void> {
     await this.write('etc/hostname', `${this.name}\n`);
     await this.write('etc/hosts', `127.0.0.1 localhost\n::1 localhost\n127.0.1.1 ${this.name}\n`);

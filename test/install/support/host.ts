@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { exists } from '../../../src/system/fs/exists.ts';
 import { attempt } from './command.ts';
 
-/** How this machine reaches Debian's packages and npm's, which a guest is to do in the same way. */
+/** Settings by which this machine, and so each guest, reaches the packages of Debian and npm. */
 export interface Host {
   mirror: string;
   securityMirror: string;

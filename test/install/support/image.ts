@@ -6,7 +6,7 @@ import { cache, type Suite } from './cache.ts';
 import { run } from './command.ts';
 import { type Host, host } from './host.ts';
 
-/** What a provider's plain image has beyond Debian's minimum; above all no Node.js, no npm and no git. */
+/** Packages that a provider's image has beyond Debian's minimum. Node.js, npm and git are not among them. */
 const packages =
   'libpam-systemd openssh-server sudo ca-certificates curl iproute2 iputils-ping procps netbase less tzdata'.split(
     ' ',

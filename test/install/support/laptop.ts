@@ -83,7 +83,7 @@ export class Laptop {
     return shown;
   }
 
-  /** How a program is run on it. */
+  /** Returns the command that runs a program on the laptop. */
   command(...program: string[]): string[] {
     return [...Network.enter(this.#network.name), ...program];
   }

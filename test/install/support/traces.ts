@@ -16,7 +16,7 @@ export async function traces(guest: Guest): Promise<Set<string>> {
   return new Set(listed.split('\n').filter((line) => !itself.test(line)));
 }
 
-/** What apt, dpkg, systemd, logins and timers keep about themselves. */
+/** Files that apt, dpkg, systemd, logins and timers write about themselves. */
 const itself =
   /^file \/(?:usr\/share|usr\/lib\/x86_64|var\/(?:lib\/(?:apt|dpkg|systemd|ucf|pam)|cache|log|backups|tmp\/systemd-private-|tmp$)|etc\/(?:alternatives|ssl\/certs|\.pwd\.lock|(?:passwd|group|shadow|gshadow|subuid|subgid)-|ld\.so\.cache)|tmp\/systemd-private-|run\/(?:packaged|sshd|utmp|sudo|log|mount|lock|credentials|systemd|user|dbus|udev|initctl|motd|reboot-required|blkid|agetty|host|crond|resolvconf|shm))\b/;
 
