@@ -214,7 +214,7 @@ async function strays(sluice: Sluice): Promise<string[]> {
   );
 }
 
-/** Tells whether the process of a record has ended. Another process may have its number by now. */
+/** Returns true if the process of a record has ended. Another process may have its number by now. */
 function isOfTheDead(path: string): boolean {
   try {
     const { pid, startTime }: ProcessRecord = JSON.parse(readFileSync(path, 'utf8'));

@@ -3,41 +3,19 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Environment } from '../../src/apps/environment.ts';
-import { RunnerClient } from '../../src/apps/runner-client.ts';
 import { saveVariables } from '../../src/apps/variables.ts';
 import { ensureEnvironmentState } from '../../src/config/environment-state.ts';
-import { serverSettingsSchema } from '../../src/config/server-settings.ts';
-import { parseSettings } from '../../src/config/settings-file.ts';
 import { generationSpec, type SpecChanges } from '../../src/deploy/spec.ts';
-import { Edge } from '../../src/edge/edge.ts';
 import { noCommit, type ReleaseRecord, type RunPlan } from '../../src/releases/release.ts';
-import { MoveLock } from '../../src/system/concurrency/move-lock.ts';
-import { Slots } from '../../src/system/concurrency/slots.ts';
-import { createLog } from '../../src/system/log/log.ts';
 import { appSettings } from '../support/builds.ts';
-import { TestRunner } from '../support/runner.ts';
+import { TestService } from '../support/service.ts';
 
-async function newSite(t: TestContext): Promise<Environment> {
-  const { paths } = await TestRunner.start(t);
-  const target = { app: 'shop', environment: 'production' };
-  await ensureEnvironmentState(paths, target, { firstPort: 20_000, host: '127.0.0.1' });
-  await saveVariables(paths.environment(target).env, { TOKEN: 'hunter2' });
-  const settings = parseSettings(serverSettingsSchema, { keepLogs: 3, logSize: '1M' }, 'config.json');
-  const log = createLog(process.stderr.fd, 'server');
-  const runner = new RunnerClient({ path: paths.runnerSocket, log });
-  t.after(() => runner.close());
-  const appliance = {
-    domains: new Edge({ paths, settings, log }),
-    paths,
-    settings,
-    node: process.execPath,
-    runner,
-    holdPorts: async () => undefined,
-    log,
-    builds: new Slots(1),
-    moveLock: new MoveLock(),
-  };
-  return new Environment(appliance, target, async () => []);
+async function newEnvironment(t: TestContext): Promise<Environment> {
+  const { appliance } = await TestService.start(t, { keepLogs: 3, logSize: '1M' });
+  const id = { app: 'shop', environment: 'production' };
+  await ensureEnvironmentState(appliance.paths, id, { firstPort: 20_000, host: '127.0.0.1' });
+  await saveVariables(appliance.paths.environment(id).env, { TOKEN: 'hunter2' });
+  return new Environment(appliance, id, async () => []);
 }
 
 /** Returns the specification of a release with the plan `run`. */
@@ -51,7 +29,7 @@ async function specOf(environment: Environment, run: object, changes?: SpecChang
 const plain = { script: 'server.js', args: [], nodeArgs: [], env: {}, workers: 2 };
 
 test('The runner gets background processes, restart rules and log settings', async (t) => {
-  const environment = await newSite(t);
+  const environment = await newEnvironment(t);
   const background = {
     name: 'mail',
     count: 2,
@@ -89,12 +67,12 @@ test('The runner gets background processes, restart rules and log settings', asy
 
 test('The values of a trial are masked, and the former values are not', async (t) => {
   const run = { ...plain, settings: appSettings(), background: [] };
-  const spec = await specOf(await newSite(t), run, { env: { TOKEN: 'new', OTHER: 'x' } });
+  const spec = await specOf(await newEnvironment(t), run, { env: { TOKEN: 'new', OTHER: 'x' } });
   assert.deepEqual(spec.log.secrets, ['new', 'x']);
 });
 
 test('A release of an older version runs with defaults for newer settings', async (t) => {
-  const environment = await newSite(t);
+  const environment = await newEnvironment(t);
   const now = appSettings({ drainTimeout: '7s' });
   const known = ['health', 'waitReady', 'bootTimeout', 'settleTime', 'drainTimeout', 'killTimeout', 'hooks'];
   const settings = Object.fromEntries(Object.entries(now).filter(([name]) => known.includes(name)));
@@ -105,7 +83,7 @@ test('A release of an older version runs with defaults for newer settings', asyn
 });
 
 test('A record with a damaged plan does not hide other releases', async (t) => {
-  const environment = await newSite(t);
+  const environment = await newEnvironment(t);
   const { number } = await environment.store.allocate({ kind: 'upload', by: 'local', ...noCommit });
   const { record } = environment.paths.staged(number);
   await writeFile(record, JSON.stringify({ number, liveAt: null, error: null }));

@@ -3,7 +3,8 @@ import { Readable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import type { Appliance } from '../../src/apps/appliance.ts';
 import { type EnvironmentId, type EnvironmentPaths, Paths } from '../../src/config/paths.ts';
-import { loadServerSettings } from '../../src/config/server-settings.ts';
+import { type ServerSettings, serverSettingsSchema } from '../../src/config/server-settings.ts';
+import { parseSettings } from '../../src/config/settings-file.ts';
 import type { DeployWatcher } from '../../src/deploy/events.ts';
 import { noCommit, type Release } from '../../src/releases/release.ts';
 import { AppService } from '../../src/service/app-service.ts';
@@ -27,7 +28,7 @@ export class TestService {
   readonly service: AppService;
   readonly paths: Paths;
 
-  private constructor(paths: Paths, settings: Awaited<ReturnType<typeof loadServerSettings>>) {
+  private constructor(paths: Paths, settings: ServerSettings) {
     this.paths = paths;
     const logAs =
       (level: string) =>
@@ -44,10 +45,11 @@ export class TestService {
     this.service = new AppService(this.appliance);
   }
 
-  static async start(t: TestContext): Promise<TestService> {
+  /** @param settings content of config.json */
+  static async start(t: TestContext, settings: object = {}): Promise<TestService> {
     const paths = new Paths(await temporaryDirectory(t));
     await mkdir(paths.apps, { recursive: true });
-    return new TestService(paths, await loadServerSettings(paths.settings));
+    return new TestService(paths, parseSettings(serverSettingsSchema, settings, 'config.json'));
   }
 
   environment(app: string): EnvironmentPaths {
