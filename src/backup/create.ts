@@ -56,7 +56,7 @@ export async function createBackup(
     options.signal.throwIfAborted();
     return put(chunk);
   });
-  const creation = new Creation(paths, writer, owners, options);
+  const context = { paths, writer, owners, options, packer: new Packer(paths, writer, owners, options) };
   const head = newHead({
     sluice: options.version,
     createdAt: new Date().toISOString(),
@@ -65,10 +65,10 @@ export async function createBackup(
     environments: contents.map(({ app, environment, live, trees }) => ({ app, environment, live, trees })),
   });
   await writer.metadata(headName, head);
-  for (const name of stateFiles) await creation.file(name, null);
-  await creation.tree(edgeDirectory, null, edgeRuntime);
-  for (const app of new Set(contents.map(({ app }) => app))) await creation.repository(app);
-  for (const each of contents) await creation.environment(each);
+  for (const name of stateFiles) await copyFile(context, name, null);
+  await copyTree(context, edgeDirectory, null, edgeRuntime);
+  for (const app of new Set(contents.map(({ app }) => app))) await copyRepository(context, app);
+  for (const each of contents) await copyEnvironment(context, each);
   await writer.metadata(manifestName, writer.manifest());
   await writer.end();
   return head;
@@ -125,107 +125,105 @@ async function canBeBuilt(repository: string, { source }: ReleaseRecord, owner: 
   return (await commitsIn(repository, [commit], owner)).has(commit);
 }
 
-/** Visits the files of a home, and passes them to a packer. */
-class Creation {
-  readonly #paths: Paths;
-  readonly #writer: ArchiveWriter;
-  readonly #owners: Owners;
-  readonly #options: BackupOptions;
-  readonly #packer: Packer;
+interface Context {
+  paths: Paths;
+  writer: ArchiveWriter;
+  owners: Owners;
+  options: BackupOptions;
+  packer: Packer;
+}
 
-  constructor(paths: Paths, writer: ArchiveWriter, owners: Owners, options: BackupOptions) {
-    this.#paths = paths;
-    this.#writer = writer;
-    this.#owners = owners;
-    this.#options = options;
-    this.#packer = new Packer(paths, writer, owners, options);
-  }
-
-  async environment({ app, environment, active, trees, records }: Contents): Promise<void> {
-    const id = { app, environment };
-    const directory = `apps/${app}/${environment}`;
-    for (const name of environmentFiles) {
-      const path = `${directory}/${name}`;
-      if (name !== 'generation') {
-        const isCopied = await this.file(path, id);
-        if (name === 'app.json' && !isCopied) throw obstructed(id, path);
-        // From the time of the decision: a deploy may switch meanwhile. A release without files is not live.
-      } else if (active !== null && trees.includes(active.release)) {
-        const text = Buffer.from(JSON.stringify(active));
-        await this.#writer.entry({ ...ownEntry, path, size: text.length, mtime: now() }, [text]);
-      }
+async function copyEnvironment(context: Context, contents: Contents): Promise<void> {
+  const { app, environment, active, trees, records } = contents;
+  const { writer, options, packer } = context;
+  const id = { app, environment };
+  const directory = `apps/${app}/${environment}`;
+  for (const name of environmentFiles) {
+    const path = `${directory}/${name}`;
+    if (name !== 'generation') {
+      const isCopied = await copyFile(context, path, id);
+      if (name === 'app.json' && !isCopied) throw obstructed(id, path);
+      // From the time of the decision: a deploy may switch meanwhile. A release without files is not live.
+    } else if (active !== null && trees.includes(active.release)) {
+      const text = Buffer.from(JSON.stringify(active));
+      await writer.entry({ ...ownEntry, path, size: text.length, mtime: now() }, [text]);
     }
-    for (const number of records) {
-      const release = `${directory}/releases/${number}`;
-      await this.tree(trees.includes(number) ? release : `${release}/.sluice`, id);
-    }
-    if (this.#options.shared)
-      for (const name of lastingDirectories) await this.tree(`${directory}/${name}`, id, caches);
-    this.#packer.endEnvironment(id);
   }
+  for (const number of records) {
+    const release = `${directory}/releases/${number}`;
+    await copyTree(context, trees.includes(number) ? release : `${release}/.sluice`, id);
+  }
+  if (options.shared)
+    for (const name of lastingDirectories) await copyTree(context, `${directory}/${name}`, id, caches);
+  packer.endEnvironment(id);
+}
 
-  /** Copies a file. @returns false if there is none */
-  async file(path: string, id: EnvironmentId | null): Promise<boolean> {
-    const isCopied = await this.#at(path, async (at) => {
-      const file = await openFile(at);
-      if (file === undefined) return false;
-      await using _ = file.handle;
-      await this.#packer.add({ kind: 'file', path, ...file }, id);
-      return true;
+/** Copies a file. @returns false if there is none */
+async function copyFile(context: Context, path: string, id: EnvironmentId | null): Promise<boolean> {
+  const isCopied = await inHome(context, path, async (at) => {
+    const file = await openFile(at);
+    if (file === undefined) return false;
+    await using _ = file.handle;
+    await context.packer.add({ kind: 'file', path, ...file }, id);
+    return true;
+  });
+  return isCopied ?? false;
+}
+
+/** Copies a directory if it exists. @param without names in it that are left out */
+async function copyTree(
+  context: Context,
+  path: string,
+  id: EnvironmentId | null,
+  without: ReadonlySet<string> = new Set(),
+): Promise<void> {
+  const { packer, options } = context;
+  await inHome(context, path, async (at) => {
+    const stats = await ifThere(lstat(at));
+    if (stats?.isSymbolicLink()) packer.note('left out, since it is a link', path);
+    if (!stats?.isDirectory()) return;
+    await packer.add({ kind: 'directory', path, stats }, id);
+    const covered = new Set<string>();
+    for await (const found of walk(at, longestPath - path.length, options.limits)) {
+      const [top = ''] = found.path.split('/', 1);
+      if (without.has(top) || covered.delete(found.path)) continue;
+      const entry = { ...found, path: `${path}/${found.path}` };
+      if (entry.kind === 'file' && (await packer.addDatabase(entry, id)))
+        for (const ending of besideDatabase) covered.add(found.path + ending);
+      else await packer.add(entry, id);
+    }
+  });
+}
+
+/** Calls `work` with a path of an entry in the home. Without users of apps, links are harmless. */
+async function inHome<Result>(
+  { paths: { home }, owners }: Context,
+  path: string,
+  work: (at: string) => Promise<Result>,
+): Promise<Result | undefined> {
+  try {
+    return await (owners.isolated ? below(home, path, work) : work(join(home, path)));
+  } catch (error) {
+    if (!hasCode(error, 'EACCES', 'EPERM')) throw error;
+    throw new AppError('forbidden', (error as Error).message, {
+      hint: 'Run the command as root, or as the user that Sluice runs as: the backup would lack this file.',
+      cause: error,
     });
-    return isCopied ?? false;
   }
+}
 
-  /** Copies a directory if it exists. @param without names in it that are left out */
-  async tree(
-    path: string,
-    id: EnvironmentId | null,
-    without: ReadonlySet<string> = new Set(),
-  ): Promise<void> {
-    await this.#at(path, async (at) => {
-      const stats = await ifThere(lstat(at));
-      if (stats?.isSymbolicLink()) this.#packer.note('left out, since it is a link', path);
-      if (!stats?.isDirectory()) return;
-      await this.#packer.add({ kind: 'directory', path, stats }, id);
-      const covered = new Set<string>();
-      for await (const found of walk(at, longestPath - path.length, this.#options.limits)) {
-        const [top = ''] = found.path.split('/', 1);
-        if (without.has(top) || covered.delete(found.path)) continue;
-        const entry = { ...found, path: `${path}/${found.path}` };
-        if (entry.kind === 'file' && (await this.#packer.addDatabase(entry, id)))
-          for (const ending of besideDatabase) covered.add(found.path + ending);
-        else await this.#packer.add(entry, id);
-      }
-    });
-  }
-
-  /** Calls `work` with a path of an entry in the home. Without users of apps, links are harmless. */
-  async #at<Result>(path: string, work: (at: string) => Promise<Result>): Promise<Result | undefined> {
-    const { home } = this.#paths;
-    try {
-      return await (this.#owners.isolated ? below(home, path, work) : work(join(home, path)));
-    } catch (error) {
-      if (!hasCode(error, 'EACCES', 'EPERM')) throw error;
-      throw new AppError('forbidden', (error as Error).message, {
-        hint: 'Run the command as root, or as the user that Sluice runs as: the backup would lack this file.',
-        cause: error,
-      });
-    }
-  }
-
-  async repository(app: string): Promise<void> {
-    const repository = this.#paths.repository(app);
-    if (!(await exists(join(repository, 'HEAD')))) return;
-    // The header needs the size of the bundle, which git does not know before.
-    const temporary = temporaryBeside(join(this.#paths.home, 'bundle'));
-    await using handle = await open(temporary, 'wx+', 0o600);
-    // Without a name, nothing remains after a crash.
-    await unlink(temporary);
-    if (!(await writeBundle(repository, handle, this.#owners.home))) return;
-    const { size } = await handle.stat();
-    const head = { ...ownEntry, path: `apps/${app}/${bundleName}`, size, mtime: now() };
-    await this.#writer.entry(head, contentOf(handle, { offset: 0, length: size }));
-  }
+async function copyRepository({ paths, writer, owners }: Context, app: string): Promise<void> {
+  const repository = paths.repository(app);
+  if (!(await exists(join(repository, 'HEAD')))) return;
+  // The header needs the size of the bundle, which git does not know before.
+  const temporary = temporaryBeside(join(paths.home, 'bundle'));
+  await using handle = await open(temporary, 'wx+', 0o600);
+  // Without a name, nothing remains after a crash.
+  await unlink(temporary);
+  if (!(await writeBundle(repository, handle, owners.home))) return;
+  const { size } = await handle.stat();
+  const head = { ...ownEntry, path: `apps/${app}/${bundleName}`, size, mtime: now() };
+  await writer.entry(head, contentOf(handle, { offset: 0, length: size }));
 }
 
 function obstructed(id: EnvironmentId, path: string): AppError {

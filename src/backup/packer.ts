@@ -100,14 +100,12 @@ export class Packer {
     }
     const whole: Piece = { offset: 0, length: stats.size };
     const pieces = id !== null && isSparse(stats) ? await this.#findPieces(found) : undefined;
-    const refusal =
-      typeof pieces === 'string' ? pieces : await this.#reserve(sizeOf(pieces ?? [whole]), found);
+    const refusal = typeof pieces === 'string' ? pieces : await this.#reserve(pieces ?? [whole], found);
     if (id !== null) this.#rememberName(found, refusal);
-    if (refusal !== undefined || typeof pieces === 'string') return this.#leaveOut(found, refusal ?? '');
+    if (refusal !== undefined) return this.#leaveOut(found, refusal);
     const content = (piece: Piece) => this.#contentOf(handle, piece, path, id);
-    await (pieces === undefined
-      ? this.#writer.entry(head, content(whole))
-      : this.#writer.sparseEntry(head, pieces, content));
+    if (Array.isArray(pieces)) await this.#writer.sparseEntry(head, pieces, content);
+    else await this.#writer.entry(head, content(whole));
   }
 
   /** Adds a copy by SQLite of a database in use. @returns false for other files, and if SQLite fails */
@@ -142,10 +140,11 @@ export class Packer {
   }
 
   /** Reserves bytes for content of an app. @returns the reason if there are not enough left */
-  async #reserve(bytes: number, { handle, path, stats }: FoundFile): Promise<string | undefined> {
+  async #reserve(pieces: Piece[], { handle, path, stats }: FoundFile): Promise<string | undefined> {
     // A restore needs the records of releases, which no app writes.
     if (!locate(path).isOfApp) return undefined;
     const at = process.platform === 'linux' ? `/proc/self/fd/${handle.fd}` : join(this.#paths.home, path);
+    const bytes = pieces.reduce((sum, { length }) => sum + length, 0);
     if (await this.#usage.size.take(bytes, stats.dev, at)) return undefined;
     return `there is more to copy than ${this.#limits.disks} times the size of the disk`;
   }
@@ -219,7 +218,7 @@ export class Packer {
       } finally {
         time[Symbol.dispose]();
       }
-      const shortage = await this.#reserve(copy.size, found);
+      const shortage = await this.#reserve([{ offset: 0, length: copy.size }], found);
       if (shortage !== undefined) throw new ProgramFailed(shortage);
       const resources = stack.move();
       const dispose = async () => {
@@ -279,10 +278,6 @@ class Usage {
     this.searching = new TimeLimit(searching, now);
     this.copying = new TimeLimit(copying, now);
   }
-}
-
-function sizeOf(pieces: Piece[]): number {
-  return pieces.reduce((sum, { length }) => sum + length, 0);
 }
 
 /** Yields the content of a piece, each chunk in a buffer of its own: consumers may use several at a time. */
