@@ -17,9 +17,10 @@ export function createKoa(log: Log, asText?: (ctx: Context) => boolean): Koa<Api
     // error in the state of the stream.
     ctx.req.on('error', () => undefined);
     ctx.res.on('error', () => undefined);
+    // Koa parses `req.url` on each access and throws for some targets, so a listener that reads `ctx.path` could end the process.
+    ctx.req.url = originForm(ctx.originalUrl) ?? '/';
     return next();
   });
-  app.use(normalizeTarget);
   app.use(identify(log));
   app.use(answerErrors(log, asText));
   app.use(assertTarget);
@@ -27,17 +28,7 @@ export function createKoa(log: Log, asText?: (ctx: Context) => boolean): Koa<Api
   return app;
 }
 
-/**
- * Makes `ctx.path` and `ctx.query` safe to read for all later code. Koa parses `req.url` on each access and throws for some
- * targets, so a listener that reads `ctx.path` could end the process. A malformed target becomes `/`, and `assertTarget` then
- * refuses the request.
- */
-const normalizeTarget: Middleware<ApiState> = (ctx, next) => {
-  ctx.req.url = originForm(ctx.originalUrl) ?? '/';
-  return next();
-};
-
-/** @throws AppError `bad_request` if the request line has no valid target */
+/** Refuses a request without a valid target. @throws AppError `bad_request` */
 const assertTarget: Middleware<ApiState> = (ctx, next) => {
   if (originForm(ctx.originalUrl) !== undefined) return next();
   throw new AppError('bad_request', 'The URL in the request line is malformed.', {

@@ -76,10 +76,8 @@ function logRefusals(log: Log): RouterMiddleware<ApiState> {
       await next();
     } catch (error) {
       const { code, message } = errorBody(error);
-      const [key, command] = [
-        ctx.get('x-sluice-key').slice(0, 200),
-        ctx.get('x-sluice-command').slice(0, 300),
-      ];
+      const key = ctx.get('x-sluice-key').slice(0, 200);
+      const command = ctx.get('x-sluice-command').slice(0, 300);
       log.warn('ssh refused', { key, command, code, message });
       throw error;
     }

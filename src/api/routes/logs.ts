@@ -37,12 +37,12 @@ export function logRoutes(router: Router<ApiState>, { service }: ApiOptions): vo
     if (follow) refuseBody(ctx.req);
     // An error needs a status, and the first line of a quiet app may take long.
     await service.status(id);
-    const gone = new AbortController();
+    const disconnect = new AbortController();
     // If the client has disconnected already, no event follows.
-    if (ctx.res.destroyed) gone.abort();
-    ctx.res.once('close', () => gone.abort());
+    if (ctx.res.destroyed) disconnect.abort();
+    ctx.res.once('close', () => disconnect.abort());
     ctx.type = `${format}; charset=utf-8`;
-    const found = service.logs(id, { filter, lines, follow, signal: gone.signal });
+    const found = service.logs(id, { filter, lines, follow, signal: disconnect.signal });
     ctx.body = Readable.from(bytesOf(found, written));
     ctx.flushHeaders();
   });
