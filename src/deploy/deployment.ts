@@ -128,8 +128,12 @@ export class Deployment implements QueuedDeploy {
   /** Records the failure. Returns the error to throw: the reason of the cancellation or `caught`, without secrets. */
   async failed(caught: unknown): Promise<unknown> {
     const error = maskError(this.signal.aborted ? this.signal.reason : caught, this.#masker);
-    const failure = this.#progress.beginFailure(errorBody(error));
-    if (failure === undefined) return caught;
+    const isFailed = await this.#progress.fail(errorBody(error), (failure) => this.#fail(error, failure));
+    return isFailed ? error : caught;
+  }
+
+  /** Returns the failed release; null if its app is unused, or if the disk refuses the record. */
+  async #fail(error: unknown, failure: StepFailure): Promise<Release | null> {
     const { appliance, id } = this.environment;
     const details = { ...this.#subject, ...failure };
     appliance.log[levelOf(error)](
@@ -143,14 +147,12 @@ export class Deployment implements QueuedDeploy {
       return null;
     });
     await writeHistory(appliance, id, { ...this.#historyEntry, outcome: 'failed', code: failure.code });
-    this.#progress.emit({ event: 'failed', release, error: failure });
-    return error;
+    return release;
   }
 
-  /** Returns the failed release; null if the app is unused, because it is removed together with the release. */
   async #recordFailure(failure: StepFailure): Promise<Release | null> {
-    const record = { ...failure, step: failure.step ?? 'receive' };
-    await this.environment.store.fail(this.number, record).finally(() => this.#progress.failed());
+    await this.environment.store.fail(this.number, { ...failure, step: failure.step ?? 'receive' });
+    // An unused app is removed together with the release.
     return (await this.environment.isUnused()) ? null : releaseView(this.environment, this.number);
   }
 

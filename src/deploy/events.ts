@@ -92,16 +92,19 @@ export class Progress {
     this.emit({ event: 'live', release, tookMs: this.durationMs });
   }
 
-  /** Begins the failure. Returns undefined if the release is live, which no error changes. */
-  beginFailure(body: ErrorBody): StepFailure | undefined {
-    if (this.#phase === 'live') return undefined;
+  /**
+   * Fails at the current step. Returns false, and does nothing, if the release is live: no error changes that.
+   * @param record records the failure, and returns the release if it still exists
+   */
+  async fail(body: ErrorBody, record: (failure: StepFailure) => Promise<Release | null>): Promise<boolean> {
+    if (this.#phase === 'live') return false;
     this.#phase = 'failing';
-    return { ...body, step: this.#step };
-  }
-
-  /** Notes that the failure is recorded, or cannot be. */
-  failed(): void {
-    this.#phase = 'failed';
+    const failure = { ...body, step: this.#step };
+    const release = await record(failure).finally(() => {
+      this.#phase = 'failed';
+    });
+    this.emit({ event: 'failed', release, error: failure });
+    return true;
   }
 
   /** Passes an event to the watcher. An error of the watcher is logged; the deploy continues. */

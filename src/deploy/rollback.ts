@@ -35,12 +35,10 @@ export async function rollback(
     progress.finish(release);
     return release;
   } catch (error) {
-    const failure = progress.beginFailure(errorBody(error));
-    if (failure !== undefined) {
+    await progress.fail(errorBody(error), async () => {
       const exists = number !== null && (await environment.store.get(number)) !== undefined;
-      const release = exists ? await releaseView(environment, number as number) : null;
-      progress.emit({ event: 'failed', release, error: failure });
-    }
+      return exists ? releaseView(environment, number as number) : null;
+    });
     throw error;
   }
 }
