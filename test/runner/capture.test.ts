@@ -91,7 +91,10 @@ async function flood(
   const command = lines === undefined ? `yes ${line}` : `yes ${line} | head -n ${lines}`;
   const child = spawn('sh', ['-c', command], { stdio: ['ignore', fd, 'inherit'], detached: true });
   let [seen, limited] = [0, 0];
-  const capture = new Capture(fifo, log, framer, allowance, {
+  const capture = new Capture(fifo, {
+    log,
+    framer,
+    allowance,
     seen: (text) => {
       seen += text.length;
     },

@@ -25,15 +25,22 @@ const partDelay = 1000;
  */
 const timeCost = { perMs: 64 * 1024, most: 16 };
 
+interface CaptureOptions {
+  log: AppLog;
+  framer: Framer;
+  /** bytes that the app may print; output that exceeds it stays in the FIFO, and its writer waits */
+  allowance: Allowance;
+  /** called with each chunk, bytes as latin1 */
+  seen: (text: string) => void;
+  /** called when the allowance is used up */
+  limited: () => void;
+}
+
 /** Copies the output of one FIFO into the log of the app. Reads the next chunk when the last one is written. */
 export class Capture {
   /** fulfilled when no process can write any more and all output is logged; rejected if the FIFO cannot be read */
   readonly ended: Promise<void>;
-  readonly #log: AppLog;
-  readonly #framer: Framer;
-  readonly #seen: (text: string) => void;
-  readonly #allowance: Allowance;
-  readonly #limited: () => void;
+  readonly #options: CaptureOptions;
   readonly #socket: Socket;
   #timer: NodeJS.Timeout | undefined;
   #written: Promise<void> = Promise.resolve();
@@ -42,23 +49,9 @@ export class Capture {
   /** time of the last read, on a clock that only goes forward */
   #readAt = performance.now();
 
-  /**
-   * @param fifo path; if no process has it open for writing, the end is found at once
-   * @param allowance of the app, in bytes; output that exceeds it stays in the FIFO, and its writer waits
-   * @param on `seen` gets each chunk, bytes as latin1; `limited` is called when the allowance is used up
-   */
-  constructor(
-    fifo: string,
-    log: AppLog,
-    framer: Framer,
-    allowance: Allowance,
-    on: { seen: (text: string) => void; limited: () => void },
-  ) {
-    this.#log = log;
-    this.#framer = framer;
-    this.#seen = on.seen;
-    this.#allowance = allowance;
-    this.#limited = on.limited;
+  /** @param fifo path; if no process has it open for writing, the end is found at once */
+  constructor(fifo: string, options: CaptureOptions) {
+    this.#options = options;
     const ended = Promise.withResolvers<void>();
     this.ended = ended.promise;
     this.#socket = new Socket({
@@ -70,7 +63,7 @@ export class Capture {
     this.#socket.on('end', () => {
       clearTimeout(this.#timer);
       this.#socket.destroy();
-      void this.#write(framer.end(new Date())).then(ended.resolve);
+      void this.#write(options.framer.end(new Date())).then(ended.resolve);
     });
     this.#socket.on('error', ended.reject);
     this.#socket.resume();
@@ -87,7 +80,8 @@ export class Capture {
     clearTimeout(this.#timer);
     this.#socket.pause();
     await this.#written;
-    if (this.#framer.hasPending) await this.#write(this.#framer.part(new Date(), { all: true }));
+    if (this.#options.framer.hasPending)
+      await this.#write(this.#options.framer.part(new Date(), { all: true }));
   }
 
   /** Closes the FIFO. To be called after `stop`. */
@@ -99,9 +93,9 @@ export class Capture {
     clearTimeout(this.#timer);
     const rest = this.#pauseAfter(length);
     const text = chunk.toString('latin1', 0, length);
-    this.#seen(text);
+    this.#options.seen(text);
     const begun = performance.now();
-    const records = this.#framer.push(text, new Date());
+    const records = this.#options.framer.push(text, new Date());
     const wait = this.#pay(length, begun);
     this.#waitsSince = performance.now();
     this.#written = this.#write(records);
@@ -119,8 +113,8 @@ export class Capture {
   #pay(length: number, begun: number): number {
     const now = performance.now();
     const cost = Math.max(length, Math.min(now - begun, timeCost.most) * timeCost.perMs);
-    const wait = this.#allowance.take(cost, now);
-    if (wait > 0) this.#limited();
+    const wait = this.#options.allowance.take(cost, now);
+    if (wait > 0) this.#options.limited();
     return wait;
   }
 
@@ -132,16 +126,16 @@ export class Capture {
   }
 
   #readOn(): void {
-    if (this.#framer.hasPending) this.#timer = setTimeout(() => this.#writePart(), partDelay);
+    if (this.#options.framer.hasPending) this.#timer = setTimeout(() => this.#writePart(), partDelay);
     this.#socket.resume();
   }
 
   #writePart(): void {
-    if (this.#framer.hasPending) void this.#write(this.#framer.part(new Date()));
+    if (this.#options.framer.hasPending) void this.#write(this.#options.framer.part(new Date()));
   }
 
   async #write(records: string): Promise<void> {
-    if (records !== '') await this.#log.write(records);
+    if (records !== '') await this.#options.log.write(records);
   }
 }
 

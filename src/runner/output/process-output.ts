@@ -211,7 +211,7 @@ export class ProcessOutput {
     };
     const { [stream]: path, log, allowance } = this.#options;
     const limited = () => this.#noteLimit();
-    return new Capture(path, log, this.#framers[stream], allowance, { seen, limited });
+    return new Capture(path, { log, framer: this.#framers[stream], allowance, seen, limited });
   }
 
   /** Notes, once in a while, that the process prints faster than its app may. */
