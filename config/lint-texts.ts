@@ -3,7 +3,7 @@ import { glob } from 'node:fs/promises';
 import { parse } from '@babel/parser';
 
 /** Files and folders that still have findings; remove an entry once `npm run lint` reports none of it. */
-const pending: string[] = ['docs', 'test/runner'];
+const pending: string[] = [];
 
 /** Words that no doc comment may start with: a verb or a noun phrase comes first. */
 const openings = /^(What|Whether|Where|How|Those|Of|It|They|As|So|Such|Who|Whoever)\b/;
@@ -21,7 +21,7 @@ const banned: [words: RegExp, instead: string][] = [
   [/\bworthless\b/i, '"revoke"'],
   [/\bin a way\b/i, 'name the cause'],
   [/\bcomes? round\b/i, 'name the state'],
-  [/\bas it is\b/i, 'name the state'],
+  [/\bas it is\b(?! \w+ed\b)/i, 'name the state'],
   [/\bof (ours|theirs)\b/i, 'name the owner'],
   [/\b(stands?|stood) (between|before|in front)\b/i, 'name the relation'],
   [/\b(stays?|stayed|left) behind\b/i, '"remains" or "is not removed"'],

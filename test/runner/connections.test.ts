@@ -113,7 +113,7 @@ for (const when of ['before', 'after']) {
   });
 }
 
-test('a websocket and a streamed download that were open before a switch go on, on the old release', async (t) => {
+test('a websocket and a streamed download that were open before a switch stay on the old release', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('websocket.mjs', { workers: 1, drainTimeout: '30s' }));
   const socket = new WebSocket(`ws://127.0.0.1:${runner.port}`);
@@ -216,7 +216,7 @@ test('2,000 idle connections move and answer from the new release', async (t) =>
   t.diagnostic(`all answered ${Math.round(performance.now() - start)} ms after the switch`);
 });
 
-test('idle connections that are still on the move at the next switch go on to the newest release', async (t) => {
+test('idle connections in handoff at the next switch reach the newest release', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs', { drainTimeout: '60s' }, patient));
   const sockets: Socket[] = [];

@@ -68,7 +68,7 @@ class Battlefield implements Disposable {
     return (await this.status('evil')).workers.find(({ state }) => state === 'open')?.pid;
   }
 
-  /** What the code comes to; undefined where the app had no time to answer. */
+  /** Returns the result of the code; undefined if the app had no time to answer. */
   async run(code: string): Promise<string | undefined> {
     const body = { method: 'POST', body: code, headers: { connection: 'close' } };
     return fetch(`http://127.0.0.1:${this.port}/`, body).then(
