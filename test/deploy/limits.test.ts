@@ -21,7 +21,7 @@ test('A build that exceeds buildMemory fails with its own error, and the app con
   await assert.rejects(build, {
     code: 'build_out_of_memory',
     message:
-      /^`npm run --prefix=\. build` took more than 200 MiB of memory \("buildMemory"\), and was killed/,
+      /^the kernel killed `npm run --prefix=\. build` or one of its processes: it exceeded 200 MiB \("buildMemory"\)/,
   });
   const app = await sluice.status('shop');
   assert.deepEqual(
