@@ -44,7 +44,7 @@ class Directory {
   }
 }
 
-/** Paths in the home, $SLUICE_HOME. docs/architecture.md describes the content and the writer of each file. */
+/** Paths in the home, $SLUICE_HOME. docs/internals/disk.md describes the content and the writer of each file. */
 export class Paths extends Directory {
   readonly home = this.directory;
   /** sockets and locks */

@@ -1,7 +1,7 @@
 'use strict';
 
 /**
- * Runs in a worker before the app: see docs/architecture.md, "The gate". `--require` loads this file into the app's own Node.js,
+ * Runs in a worker before the app: see docs/internals/listening.md. `--require` loads this file into the app's own Node.js,
  * from version 18.12 on. It depends on Node.js alone, and must load within milliseconds.
  *
  * Worker threads and forks of the app inherit `--require`. Only the process that the runner has started has the variable, and

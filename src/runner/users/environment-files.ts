@@ -15,7 +15,7 @@ const records = '.sluice';
 
 /**
  * Owners of the files of environments, which only root can set. The server does the rest by itself, or as the app's user. See
- * "Users and files" in docs/architecture.md.
+ * docs/internals/users.md.
  */
 export class EnvironmentFiles {
   readonly #users: Users;
