@@ -26,8 +26,8 @@ export class DeployQueue {
   #waiting: { deploy: QueuedDeploy; resolve(): void; reject(error: unknown): void } | null = null;
 
   /** Returns all deploys under way, the oldest first. */
-  get all(): QueuedDeploy[] {
-    return [...this.#deploys.values()];
+  get all(): IteratorObject<QueuedDeploy> {
+    return this.#deploys.values();
   }
 
   get(number: number): QueuedDeploy | undefined {

@@ -50,8 +50,10 @@ export class CommandRunner {
     const last: string[] = [];
     const isWorthShowing = npmNoiseFilter();
     const add = (lines: string[]) => {
-      for (const line of lines) if (isWorthShowing(line)) log(line);
-      last.push(...lines);
+      for (const line of lines) {
+        if (isWorthShowing(line)) log(line);
+        last.push(line);
+      }
       last.splice(0, last.length - searchedLines);
     };
     const job = { user, ...command, lowPriority: purpose !== 'hook', timeout: Math.max(1, this.#left) };

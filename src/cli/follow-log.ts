@@ -49,6 +49,8 @@ export async function* logLines(
         yield { entry, json };
       }
     } catch (error) {
+      // Another program answers.
+      if (error instanceof SyntaxError) throw error;
       if (!follow)
         throw new AppError('not_running', 'the connection to the server was lost', { cause: error });
     }

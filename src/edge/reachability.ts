@@ -128,9 +128,9 @@ export async function get(
   request.on('timeout', () =>
     request.destroy(new Error(`no answer within ${(options.timeout ?? 0) / 1000} s`)),
   );
-  const [response] = (await once(request, 'response')) as [IncomingMessage];
-  // The response reports errors from here on.
+  // The request may also fail while its response is read. The response then reports that.
   request.on('error', () => undefined);
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
   onResponse();
   let body = '';
   for await (const chunk of response.setEncoding('latin1')) body = (body + chunk).slice(0, longestBody);

@@ -73,6 +73,8 @@ class RunnerProcess implements RunnerControl {
   readonly #log: Log;
   readonly #output: number;
   readonly #logLevel: LogLevel;
+  /** false if root owns the directory of the sockets: systemd starts the runner */
+  readonly #isOurs: boolean;
   #child: ChildProcess | undefined;
 
   /** @param output file descriptor of the runner's log */
@@ -80,13 +82,12 @@ class RunnerProcess implements RunnerControl {
     this.#paths = paths;
     this.#output = output;
     this.#logLevel = logLevel;
+    this.#isOurs = statSync(paths.run).uid === process.getuid?.();
     this.#log = log;
   }
 
   start(): void {
-    // If root owns the directory of the sockets, systemd starts the runner.
-    const isOurs = statSync(this.#paths.run).uid === process.getuid?.();
-    if (this.#child !== undefined || !isOurs) return;
+    if (this.#child !== undefined || !this.#isOurs) return;
     const { NODE_OPTIONS: _, ...env } = process.env;
     const child = spawn(process.execPath, [...smallHeap, entry], {
       cwd: this.#paths.home,
