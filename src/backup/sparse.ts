@@ -7,6 +7,10 @@ import { ByteSource, NotATar, type Piece, readArchive, readPieces } from './arch
 
 /** Size of holes that are copied as zeros, in bytes: starting a program would take longer. */
 const fewHoles = 256 * 1024;
+/** Size of a hole that is copied as zeros between two pieces, in bytes, to have fewer pieces. */
+const smallHole = 64 * 1024;
+/** Limit of the pieces that tar lists, for each piece that a backup may have. */
+const listedPerPiece = 4;
 /** Limit of the time in which tar finds the holes of a file, in ms. */
 const deadline = 60_000;
 
@@ -48,11 +52,13 @@ export async function findPieces(
   try {
     const { value: entry } = await readArchive(output).next();
     if (entry === undefined) return 'its holes cannot be found';
-    const pieces =
+    const listed =
       entry.sparseSize === undefined
         ? [{ offset: 0, length: stats.size }]
-        : await readPieces(new ByteSource(entry.content), limits.pieces);
-    if (pieces === undefined) return `it has more than ${limits.pieces} pieces between holes`;
+        : await readPieces(new ByteSource(entry.content), listedPerPiece * limits.pieces);
+    const pieces = listed && mergePieces(listed);
+    if (pieces === undefined || pieces.length > limits.pieces)
+      return `it has more than ${limits.pieces} pieces between holes`;
     const size = pieces.reduce((sum, { length }) => sum + length, 0);
     if (!isSmallEnough({ size, blocks: stats.blocks }))
       return 'its holes cannot be distinguished from its data';
@@ -71,4 +77,16 @@ export async function findPieces(
     output.destroy();
     await ended;
   }
+}
+
+/** Joins pieces with only a small hole between them. */
+function mergePieces(pieces: readonly Piece[]): Piece[] {
+  const merged: Piece[] = [];
+  for (const { offset, length } of pieces) {
+    const last = merged.at(-1);
+    if (last !== undefined && offset - (last.offset + last.length) <= smallHole)
+      last.length = offset + length - last.offset;
+    else if (length > 0) merged.push({ offset, length });
+  }
+  return merged;
 }

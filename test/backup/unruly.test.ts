@@ -281,6 +281,20 @@ test('A file with too many holes is searched once, not once for each name', {
   assert.equal(started.filter(({ spawnargs }) => spawnargs.includes('--sparse')).length, 1);
 });
 
+test('Small holes between pieces do not count', { skip: !isLinux }, async (t) => {
+  const { home, data } = await homeOf(t);
+  await makeHoles(join(data, 'dense'), 15, 60_000);
+  const { notes, file } = await backup(t, home, { limits: { ...usualLimits, pieces: 5 } });
+  assert.deepEqual(notes, []);
+  const restored = join(await restore(t, file), 'dense');
+  const { size, blocks } = await stat(restored);
+  assert.equal(size, 1e9);
+  assert.ok(blocks * 512 < 1e7, `${blocks} blocks on the disk`);
+  await using copy = await open(restored);
+  for (let piece = 0; piece < 15; piece += 1)
+    assert.equal((await copy.read(Buffer.alloc(4), 0, 4, piece * 60_000)).buffer.toString(), 'data');
+});
+
 test('A file that is moved ahead of the backup does not make it larger than the disk', async (t) => {
   const { home, data } = await homeOf(t);
   for (let index = 10; index < 30; index += 1) mkdirSync(join(data, String(index)));
@@ -413,11 +427,11 @@ function stepping(step: number): () => number {
   };
 }
 
-/** Makes a file of 1 GB with so many pieces of data. */
-async function makeHoles(path: string, pieces: number): Promise<void> {
+/** Makes a file of 1 GB with so many pieces of data, at a distance in bytes. */
+async function makeHoles(path: string, pieces: number, distance = 1e6): Promise<void> {
   await using file = await open(path, 'w');
   await file.truncate(1e9);
-  for (let piece = 0; piece < pieces; piece += 1) await file.write('data', piece * 1e6);
+  for (let piece = 0; piece < pieces; piece += 1) await file.write('data', piece * distance);
 }
 
 /** Makes a database whose rows are mostly zeros, so that a file system has little of it on the disk. */
