@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { readFile, rm, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { getPriority } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -114,6 +115,18 @@ test('a build runs at low priority', async (t) => {
   const runner = await TestRunner.start(t);
   const { result, output } = await run(runner, shell('nice', { lowPriority: true }));
   await result;
+  assert.equal(output().trim(), String(Math.min(19, getPriority() + 15)));
+});
+
+test('a build runs without ionice if the system has none', async (t) => {
+  const programs = await temporaryDirectory(t);
+  for (const name of ['nice', 'sh']) {
+    const path = execFileSync('/bin/sh', ['-c', `command -v ${name}`], { encoding: 'utf8' }).trim();
+    await symlink(path, join(programs, name));
+  }
+  const runner = await TestRunner.start(t);
+  const { result, output } = await run(runner, shell('nice', { lowPriority: true, env: { PATH: programs } }));
+  assert.equal((await result).code, 0);
   assert.equal(output().trim(), String(Math.min(19, getPriority() + 15)));
 });
 

@@ -8,7 +8,7 @@ import type { JobResult, JobSpec } from '../../protocol/runner.ts';
 import { withDeadline } from '../../system/concurrency/deadline.ts';
 import { needDescriptors } from '../../system/process/descriptors.ts';
 import { signalProcess } from '../../system/process/processes.ts';
-import { spawn } from '../../system/process/run.ts';
+import { isOnPath, spawn, usualPath } from '../../system/process/run.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';
 import { killOnError } from '../output/spawn-captured.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';
@@ -37,7 +37,7 @@ export async function runJob(
   needDescriptors();
   const start = performance.now();
   const mark = randomUUID();
-  const [command, ...args] = job.lowPriority ? [...lowPriority, ...job.argv] : job.argv;
+  const [command, ...args] = job.lowPriority ? [...(await lowPriority(job)), ...job.argv] : job.argv;
   const child = spawn(command as string, args, {
     cwd: job.directory,
     ...identityOptions(user, { ...job.env, [jobMark]: mark }),
@@ -114,8 +114,11 @@ function forward(child: ChildProcess, stream: 'stdout' | 'stderr', context: Call
   });
 }
 
-/** Wrappers that give live traffic the processor and the disk first. ionice exists only on Linux. */
-const lowPriority = ['nice', '-n', '15', ...(process.platform === 'linux' ? ['ionice', '-c', '3'] : [])];
+/** Returns wrappers that give live traffic the processor and the disk first. Small systems have no ionice. */
+async function lowPriority({ env }: JobSpec): Promise<string[]> {
+  const hasIonice = await isOnPath('ionice', env['PATH'] ?? usualPath);
+  return ['nice', '-n', '15', ...(hasIonice ? ['ionice', '-c', '3'] : [])];
+}
 
 /** Score of a low-priority job, of at most 1000. Sluice itself and the apps have 0. */
 const oomScore = 500;
