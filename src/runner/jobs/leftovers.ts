@@ -148,6 +148,7 @@ async function findAs(user: Identity, mark: string): Promise<number[]> {
     ...identityOptions(user, ownEnvironment()),
     timeout: 5000,
     killSignal: 'SIGKILL',
+    maxOutput: 1024 ** 2,
   });
   const found = new Set(stdout.split('\n'));
   return pids.filter((pid) => found.has(String(pid)));
