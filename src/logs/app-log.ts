@@ -121,7 +121,7 @@ export class AppLog {
     } catch (error) {
       const missing = records.slice(Math.max(0, written - notice.length));
       this.#drop(error as Error, countLines(missing), notice !== '' && written >= notice.length);
-      await this.#close().catch(() => undefined);
+      await this.#close();
     }
   }
 
@@ -147,7 +147,8 @@ export class AppLog {
   async #close(): Promise<void> {
     const file = this.#file;
     this.#file = undefined;
-    await file?.close();
+    // All records are written. An error of the close must not stop a rotation, or the end of the runner.
+    await file?.close().catch(() => undefined);
   }
 
   async #rotate(): Promise<void> {
