@@ -47,6 +47,7 @@ export class Cgroups {
   /** Ends all jobs of an earlier runner, and removes empty groups. Workers of that runner stay in their groups. */
   async start(): Promise<void> {
     const tree = this.#tree;
+    if (tree.version === null) return;
     const machine = machineMemory();
     this.#try('the cgroups of apps and builds were not made', () => {
       tree.make('apps', 'branch');
