@@ -338,3 +338,18 @@ test('a drain names the requests that it cuts after drainTimeout', async () => {
   assert.match(logged[1] ?? '', /^0 cuts POST \/upload: not answered/);
   assert.deepEqual(fakes.take(), ['1.0 retire', '1.0 reportInFlight', '1.0 SIGTERM']);
 });
+
+test('a replaced worker that drains already is not drained again with its generation', async () => {
+  const { pool, fakes, logged, stopping } = await startPool(
+    { workers: 1, maxMemory: 100 * megabyte, drainTimeout: 60_000 },
+    { requests: ['GET /hang'] },
+  );
+  const old = fakes.last(0);
+  old.send({ type: 'memoryExceeded', bytes: 150 * megabyte });
+  await settled();
+  const drained = pool.drain(old.handle);
+  stopping.abort();
+  await drained;
+  await settled();
+  assert.equal(logged.filter((line) => line.startsWith('0 cuts GET /hang: ')).length, 1);
+});

@@ -65,6 +65,7 @@ export class WorkerPool {
   readonly #slots: Slot[];
   /** replaced workers that drain, the oldest first */
   readonly #replaced = new Set<WorkerHandle>();
+  readonly #drains = new WeakMap<WorkerHandle, Promise<void>>();
 
   constructor(options: PoolOptions) {
     this.#options = options;
@@ -180,10 +181,13 @@ export class WorkerPool {
     if (this.#options.isActive()) void this.#restart(slot, worker, exit);
   }
 
-  /** Drains a retired worker and ends it. */
+  /** Drains a retired worker and ends it, once: a replaced worker may drain already when its generation drains. */
   drain(worker: WorkerHandle): Promise<void> {
     const { stopping, logWorker } = this.#options;
-    return drainWorker(worker, this.#spec, stopping, (text) => logWorker(worker, text));
+    let drained = this.#drains.get(worker);
+    drained ??= drainWorker(worker, this.#spec, stopping, (text) => logWorker(worker, text));
+    this.#drains.set(worker, drained);
+    return drained;
   }
 
   /** Starts another worker, and retires the one in the slot once the other one is open: no request is lost. */
