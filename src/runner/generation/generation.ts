@@ -34,9 +34,9 @@ export class Generation {
   readonly notices: Notice[] = [];
   /**
    * `starting` until all workers are healthy, `standby` until the switch to this generation, `active` until the next switch,
-   * `draining` until nothing is in flight, then `retired`.
+   * `draining` until nothing is in flight, then `ended`.
    */
-  state: 'starting' | 'standby' | 'active' | 'draining' | 'retired' = 'starting';
+  state: 'starting' | 'standby' | 'active' | 'draining' | 'ended' = 'starting';
   /** all workers that live, also replaced ones */
   readonly workers = new Set<WorkerHandle>();
   readonly pool: WorkerPool;
@@ -140,7 +140,7 @@ export class Generation {
   /** Lets retired workers finish their requests, for up to `drainTimeout`, and ends them. */
   async drain(): Promise<void> {
     await Promise.all([...this.workers].map((worker) => this.pool.drain(worker)));
-    this.state = 'retired';
+    this.state = 'ended';
     this.#releaseGroup();
   }
 
@@ -151,7 +151,7 @@ export class Generation {
 
   /** Kills all workers of a generation that never had traffic. */
   async kill(): Promise<void> {
-    this.state = 'retired';
+    this.state = 'ended';
     this.#stopping.abort(new AppError('cancelled', 'the generation was ended while it started'));
     for (const worker of this.workers) worker.kill();
     await Promise.all([...this.workers].map((worker) => worker.gone));
