@@ -247,7 +247,7 @@ function leave(worker, retired) {
     if (isEnding) return;
     isEnding = true;
     const kill = () => {
-      log(`killed: it had not ended ${killTimeout} ms after ${stopSignal} ("killTimeout")`);
+      log(`killed: it had not ended ${duration(killTimeout)} after ${stopSignal} ("killTimeout")`);
       process.kill(process.pid, 'SIGKILL');
     };
     setTimeout(kill, killTimeout).unref();
@@ -255,11 +255,13 @@ function leave(worker, retired) {
   };
   const cut = () => {
     if (isEnding) return;
-    const late = `${drainTimeout} ms after the worker retired ("drainTimeout")`;
+    const late = `${duration(drainTimeout)} after the worker retired ("drainTimeout")`;
     const { named, requests, connections } = worker.inFlight;
     for (const { method, path } of named) log(`cuts ${method} ${path}: not answered ${late}`);
-    if (requests > named.length) log(`cuts ${requests - named.length} more requests: not answered ${late}`);
-    if (connections > 0) log(`cuts ${connections} connections (WebSocket, HTTP/2 or the like): open ${late}`);
+    const others = requests - named.length;
+    if (others > 0) log(`cuts ${counted(others, 'more request')}: not answered ${late}`);
+    if (connections > 0)
+      log(`cuts ${counted(connections, 'connection')} (WebSocket, HTTP/2 or the like): open ${late}`);
     end();
   };
   worker.forgetGate();
@@ -270,6 +272,16 @@ function leave(worker, retired) {
     // By now the destination of the connections is set, if it is known.
     setImmediate(() => worker.drain.whenDrained(end));
   });
+}
+
+/** @param {number} ms */
+function duration(ms) {
+  return ms < 1000 ? `${ms} ms` : `${ms / 1000} s`;
+}
+
+/** @param {number} count @param {string} noun */
+function counted(count, noun) {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
 
 /**
