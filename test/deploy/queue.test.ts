@@ -2,12 +2,26 @@ import assert from 'node:assert/strict';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { DeployQueue, type QueuedDeploy } from '../../src/apps/deploy-queue.ts';
 import type { DeployEvent } from '../../src/deploy/events.ts';
 import { processStartTime } from '../../src/system/process/processes.ts';
 import { answering, answeringOnceThereIs } from '../support/apps.ts';
 import type { Files } from '../support/pack.ts';
 import { type Sluice, startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
+
+test('A removal also finds deploys that begin while it ends the others', () => {
+  const queue = new DeployQueue();
+  const deploy = (number: number) => ({ number }) as QueuedDeploy;
+  queue.add(deploy(1));
+  const found: number[] = [];
+  for (const { number } of queue.all) {
+    found.push(number);
+    if (number === 1) queue.add(deploy(2));
+    queue.remove(number);
+  }
+  assert.deepEqual(found, [1, 2]);
+});
 
 test('Deploys of one app', async (t) => {
   const sluice = await startSluice(t);
