@@ -125,6 +125,17 @@ test('the shell of sshd can read paths with quotes, spaces and umlauts, and we f
   assert.equal(await readFile(path, 'utf8'), '');
 });
 
+test('Lines of another Sluice stay although the path of its socket ends like ours', async (t) => {
+  const path = join(await temporaryDirectory(t), 'authorized_keys');
+  const at = (home: string) => new AuthorizedKeys({ path, user: 'me' }, home, ['/relay', `${home}/ssh.sock`]);
+  const key = { name: 'k', app: null, key: 'ssh-ed25519 AAAA', fingerprint: '', createdAt: '' };
+  await at('/mnt/srv/sluice').write([key]);
+  const other = await readFile(path, 'utf8');
+  await at('/srv/sluice').write([{ ...key, key: 'ssh-ed25519 BBBB' }]);
+  await at('/srv/sluice').write([]);
+  assert.equal(await readFile(path, 'utf8'), other);
+});
+
 test('a key that logs in cannot push, since sshd takes the first of two lines', async () => {
   const { public: own } = await makeKey('login');
   await writeFile(file, `no-pty ${own}`);

@@ -96,7 +96,8 @@ export class AuthorizedKeys {
 
   /** Returns true for the lines that we wrote. An upgrade changes the command, but not its last word, our socket. */
   #isOurs(line: string): boolean {
-    const socket = bytes(`${this.#command.at(-1)} `);
+    // With spaces: the path of another socket may end like ours.
+    const socket = bytes(` ${this.#command.at(-1)} `);
     return line === this.#begin || line === this.#end || (line.startsWith(options) && line.includes(socket));
   }
 
