@@ -69,6 +69,17 @@ test('the docs name source files that exist', async () => {
   }
 });
 
+test('the sources name pages of the docs that exist', async () => {
+  for (const path of await Array.fromAsync(glob('src/**/*.{ts,cjs}', { cwd: root }))) {
+    const lines = (await page(path)).split('\n').filter((line) => !line.includes('git-lfs'));
+    for (const [, file = '', heading] of lines.join('\n').matchAll(/(docs\/[\w/-]+\.md)(?:#([\w-]+))?/g)) {
+      await access(join(root, file)).catch(() => assert.fail(`${path} names ${file}`));
+      if (heading !== undefined)
+        assert.ok(headings(await page(file)).includes(heading), `${path} names ${file}#${heading}`);
+    }
+  }
+});
+
 test('each link between pages has a target, with its heading', async () => {
   const pages = await Array.fromAsync(
     glob(['*.md', 'docs/**/*.md', 'examples/*.md', 'hooks/*.md'], { cwd: root }),

@@ -46,8 +46,8 @@ export async function followDeploy(
       if (event.event === 'live') return event.release;
       if (event.event === 'failed') throw new FailedDeploy(event, kind === 'deploy' ? id : null);
     }
-    throw new AppError('not_running', 'the connection to the server was lost; the deploy may continue', {
-      hint: 'Check its state: `sluice releases APP`.',
+    throw new AppError('not_running', `the connection to the server was lost; the ${kind} may continue`, {
+      hint: `Check its state: \`sluice releases ${environmentName(id)}\`.`,
     });
   } catch (error) {
     if (!hangUp.signal.aborted) throw error;

@@ -9,7 +9,7 @@ import { asItsUser, type Check, type Finding, fault, ok, warning } from './check
 /** Checks that the server answers and has the version that is installed here. */
 export const serverCheck: Check = {
   name: 'server',
-  async run({ server, paths }) {
+  async run({ server, paths, systemWide }) {
     if (server.state === 'down') {
       const { code, message, hint } = server.error;
       return fault(message, code === 'forbidden' ? asItsUser : hint);
@@ -18,7 +18,9 @@ export const serverCheck: Check = {
     if (version === ownVersion) return ok(`Sluice ${version} answers, with its state in ${paths.home}`);
     return warning(
       `Sluice ${version} runs, and ${ownVersion} is installed`,
-      'Restart Sluice: send it SIGUSR2, which keeps the apps running, and run `sluice up` again.',
+      systemWide
+        ? 'Restart Sluice; apps keep running: `systemctl reload sluice-runner && systemctl restart sluice`.'
+        : 'Restart Sluice: send it SIGUSR2, which keeps the apps running, and run `sluice up` again.',
     );
   },
 };

@@ -5,7 +5,7 @@ import type { DesiredHost } from './desired.ts';
 import type { ListenAddress, Listening } from './listening.ts';
 
 interface NginxFacts {
-  /** such as [1, 22, 1] */
+  /** such as `1.22.1` */
   version: string;
   listening: Listening;
   ports: { http: number; https: number };

@@ -131,7 +131,7 @@ async function fingerprintOf(key: string): Promise<string> {
     if (systemCode(error) !== 'ENOENT') throw invalid('ssh-keygen does not accept this public key.');
     throw invalid(
       'There is no ssh-keygen on the server.',
-      'Install OpenSSH, which pushes over ssh need (Debian: `apt-get install openssh-server`).',
+      'Install OpenSSH: pushes over ssh need it (Debian: `apt-get install openssh-server`).',
     );
   }
 }

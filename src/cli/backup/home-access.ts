@@ -87,15 +87,17 @@ export async function keepStopped(paths: Paths): Promise<Disposable> {
   if (!(await exists(paths.run)))
     asOwner(paths.home, () => mkdirSync(paths.run, { recursive: true, mode: 0o700 }));
   const lock = await lockHome(paths);
-  if (lock === undefined) throw alreadyRunning(`Sluice runs with the state in ${paths.home}`);
+  if (lock === undefined) throw await alreadyRunning(paths, `Sluice runs with the state in ${paths.home}`);
   if (!(await listens(paths.runnerSocket))) return { [Symbol.dispose]: () => lock.release() };
   lock.release();
-  throw alreadyRunning(`apps of an earlier Sluice still run with the state in ${paths.home}`);
+  throw await alreadyRunning(paths, `apps of an earlier Sluice still run with the state in ${paths.home}`);
 }
 
-function alreadyRunning(message: string): AppError {
+async function alreadyRunning(paths: Paths, message: string): Promise<AppError> {
   return new AppError('already_running', `${message}; a restore needs Sluice and its apps to be stopped`, {
-    hint: 'Stop it (Ctrl-C at `sluice up`, or `./install.sh --local --stop`), and start it again afterwards.',
+    hint: (await isUnitHome(paths.home))
+      ? 'Run the command as root: then it stops Sluice, and starts it again afterwards.'
+      : 'Stop it (Ctrl-C at `sluice up`, or `./install.sh --local --stop`), and start it again afterwards.',
   });
 }
 

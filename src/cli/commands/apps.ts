@@ -68,8 +68,16 @@ async function list(options: CommonOptions): Promise<void> {
 
 async function destroy(name: string, options: CommonOptions & { confirm?: string }): Promise<void> {
   const { app } = parseEnvironment(name);
+  if (name !== app) {
+    throw new UsageError(
+      `Invalid app name: "${name}"`,
+      `Name only the app, ${app}: this removes all its environments.`,
+    );
+  }
   const confirm = options.confirm ?? (await askForName(name));
-  if (confirm !== name) throw new UsageError(`"${confirm}" is not ${name}: nothing was removed`);
+  if (confirm !== name) {
+    throw new UsageError(`Confirmation does not match: expected "${name}". Nothing was removed.`);
+  }
   const removed = await (await connect()).call<DestroyedApp>('DELETE', `/v1/apps/${app}`, {
     query: { confirm },
   });

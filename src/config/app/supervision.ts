@@ -54,7 +54,7 @@ export const supervision = {
   cronRestart: v.optional(cronRestart),
 };
 
-/** Limits of a release that the kernel enforces. docs/processes.md has the defaults. */
+/** Limits of a release that the kernel enforces. docs/limits.md has the defaults. */
 export const limits = {
   memoryLimit: v.optional(
     v.pipe(

@@ -37,7 +37,7 @@ const mostSpare = 128 * 1024;
 let scratch = makeSpace(0);
 
 /**
- * Masks secrets in text; docs/logs.md says which forms are masked. The time hardly grows with the number or the length of
+ * Masks secrets in text; docs/masking.md lists the forms that are masked. The time hardly grows with the number or the length of
  * the secrets. A masker takes any secrets.
  *
  * Texts are bytes of UTF-8, one a character (latin1), unless a method says otherwise.
