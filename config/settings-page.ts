@@ -4,8 +4,8 @@ import type { Schema } from './generate.ts';
 export function settingsPage(app: Schema, server: Schema): string {
   return `# Settings
 
-All settings are optional. Sluice rejects a file with faults, which include unknown settings, and lists all faults at once:
-each setting with the expected value.
+All settings are optional. If a settings file has faults, such as unknown settings, Sluice rejects the file and lists all
+faults at once: each setting with the expected value.
 
 \`npm run generate\` makes this page from the schemas in \`src/config\`.
 
@@ -14,7 +14,7 @@ each setting with the expected value.
 
 ## Settings of an app
 
-Write them to \`sluice.json\` next to package.json, or under \`"sluice"\` in package.json. If both exist, Sluice reads only
+Write these settings to \`sluice.json\` next to package.json, or under \`"sluice"\` in package.json. If both exist, Sluice reads only
 \`sluice.json\`. Settings are part of a release: a rollback restores the settings of that release. For editors, set
 \`"$schema"\` to the path of a copy of \`config/app.schema.json\`.
 
@@ -22,7 +22,7 @@ ${table(app)}
 
 ## Settings of the server
 
-Write them to \`$SLUICE_HOME/config.json\`. The server reads this file when it starts. \`config/example.json\` has every default.
+Write these settings to \`$SLUICE_HOME/config.json\`. The server reads this file when it starts. \`config/example.json\` has every default.
 
 ${table(server)}
 `;

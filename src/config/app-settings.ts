@@ -33,7 +33,7 @@ export const appSettingsSchema = v.strictObject({
   $schema: v.optional(v.pipe(v.string(), v.description('JSON schema for editors. Sluice ignores it.'))),
   start: v.optional(
     command(
-      'Command that starts the app, such as `node dist/server.js`. Default: see docs/start.md.',
+      'Command that starts the app, such as `node dist/server.js`. docs/start.md describes the forms and the default.',
       'node dist/server.js',
     ),
   ),
@@ -51,7 +51,7 @@ export const appSettingsSchema = v.strictObject({
         'a whole number, "auto" or "max"',
       ),
       v.description(
-        'Number of worker processes: a number, `max` (one per core), a negative number (that many less than cores), or `auto`: one per core, but 1 if a dependency keeps state inside the process.',
+        'Number of worker processes: a number, `max` (one per core), a negative number (subtracted from the number of cores), or `auto`: one per core, but 1 if a dependency keeps state inside the process.',
       ),
     ),
     'auto',
@@ -88,7 +88,7 @@ export const appSettingsSchema = v.strictObject({
     v.pipe(
       v.picklist(['wait', 'drop'], '"wait" or "drop"'),
       v.description(
-        'Treatment of output that arrives faster than Sluice can write it to the log: let the process wait, or drop output and log how often.',
+        'Treatment of output that arrives faster than Sluice can write to the log. `wait` lets the process wait. `drop` drops output and logs the number of dropped writes.',
       ),
     ),
     'wait',

@@ -37,7 +37,7 @@ const acme = v.strictObject({
   ),
   caFile: v.optional(
     text(
-      'File of certificates (PEM) to verify the ACME server itself with, for a server of your own.',
+      'File of certificates (PEM) that verify the ACME server, for an ACME server of your own.',
       /^\/[^\p{Cc}]+$/u,
       'an absolute path',
     ),
@@ -45,7 +45,7 @@ const acme = v.strictObject({
   schedule: v.optional(schedule('Times to check for certificates that are due.'), '* * * * *'),
   retryDelay: v.optional(
     duration(
-      'Pause after a failed order. It doubles with each failure in a row, up to a day. A tenth of it applies if Sluice made no order because the name does not resolve to this server.',
+      'Pause after a failed order. The pause doubles with each failure in a row, up to a day. If Sluice made no order because the name does not resolve to this server, the pause is a tenth.',
     ),
     '10m',
   ),
@@ -80,7 +80,7 @@ export const serverSettingsSchema = v.strictObject({
       ),
       hostname: v.optional(
         text(
-          'Name of this machine in the URLs of apps. Default: `host`.',
+          'Name of this machine in the URLs of apps. Default: `apps.host`, or `localhost` if `apps.host` is `::` or `0.0.0.0`.',
           /^[\w.:-]+$/,
           'a host name, such as "example.com"',
         ),
@@ -96,7 +96,7 @@ export const serverSettingsSchema = v.strictObject({
     v.strictObject({
       authorizedKeys: v.optional(
         text(
-          'File in which sshd looks for the keys of the user that runs Sluice. `sluice keys` changes only its own lines.',
+          'File in which sshd looks for the keys of the user that runs Sluice. `sluice keys` changes only the lines that it has added.',
           /^~?\/[^\p{Cc}]+$/u,
           'an absolute path, or one that begins with ~/',
         ),
@@ -104,7 +104,7 @@ export const serverSettingsSchema = v.strictObject({
       ),
       user: v.optional(
         text(
-          'Separate user for pushes over ssh. Its keys and socket are in `ssh` of the home, which its group may enter, and Sluice ignores `ssh.authorizedKeys`. `install.sh` creates the user and sets this.',
+          'Separate user for pushes over ssh. The keys and the socket of this user are in `ssh` of the home, which the group of the user may enter. Sluice then ignores `ssh.authorizedKeys`. `install.sh` creates the user and sets `ssh.user`.',
           /^[a-z_][a-z0-9_-]{0,30}$/,
           'the name of a user',
         ),
@@ -125,7 +125,7 @@ export const serverSettingsSchema = v.strictObject({
   buildMemory: v.optional(
     v.pipe(
       size(
-        'Memory of one command of a build or a hook, above which the kernel kills it. Default: available memory at its start, less a reserve.',
+        'Memory limit of one command of a build or a hook. Above the limit, the kernel kills the command. Default: memory that is available when the command starts, less a reserve.',
       ),
       v.minValue(64 * 1024 ** 2, 'at least "64M"'),
     ),
@@ -134,7 +134,14 @@ export const serverSettingsSchema = v.strictObject({
     count('Number of processes and threads of one command of a build or a hook.', 32, 1_000_000),
     2048,
   ),
-  maxDraining: v.optional(count('Number of draining generations of one app.', 1, 100), 3),
+  maxDraining: v.optional(
+    count(
+      'Largest number of draining generations of one app. If more generations drain, Sluice ends the oldest.',
+      1,
+      100,
+    ),
+    3,
+  ),
   logSize: v.optional(size('Size at which Sluice rotates the log of an app.'), '10M'),
   logSchedule: v.optional(
     schedule('Times to rotate all logs, in the time zone of the machine.'),

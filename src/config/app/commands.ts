@@ -19,11 +19,13 @@ export const hooks = v.strictObject({
   ),
   preSwitch: v.optional(
     shellCommand(
-      "Shell command to run once, in the new release with the app's variables, before its workers start, such as a migration. If it fails, the deploy fails.",
+      "Shell command, such as a migration, to run once in the new release, with the app's variables, before the workers start. If the command fails, the deploy fails.",
     ),
   ),
   postSwitch: v.optional(
-    shellCommand('Shell command to run when the new release is live. If it fails, the deploy has a notice.'),
+    shellCommand(
+      'Shell command to run when the new release is live. If the command fails, the deploy prints a note.',
+    ),
   ),
   timeout: v.optional(duration('Time limit of each hook.'), '15m'),
 });

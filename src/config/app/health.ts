@@ -27,7 +27,7 @@ export const health = v.strictObject({
   path: v.optional(
     // Target of an HTTP request (RFC 9112, 3.2).
     text(
-      'Path of the health check, which Sluice sends to the private port of each new worker before it gets traffic.',
+      'Path of the health check. Sluice sends the check to the private port of each new worker before the worker gets traffic.',
       /^\/[!-~]*$/,
       'a path that starts with "/", with spaces and other special characters percent-encoded',
     ),

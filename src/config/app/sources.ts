@@ -23,7 +23,7 @@ export const root = v.pipe(
     'a directory such as "server", or one for each app: {"shop": "apps/shop"}',
   ),
   v.description(
-    'Directory of the app in the pushed or uploaded files, such as `server`. For a repository with several apps, one directory for each: `{"shop": "apps/shop"}`. That directory becomes the release, and its own sluice.json has the other settings.',
+    'Directory of the app in the pushed or uploaded files, such as `server`. For a repository with several apps, one directory for each: `{"shop": "apps/shop"}`. This directory becomes the release, and the sluice.json in it has all other settings.',
   ),
 );
 
@@ -32,7 +32,7 @@ export const shared = v.optional(
     v.array(relativePath),
     v.check(areApart, 'paths that are different and not inside each other'),
     v.description(
-      'Paths that all releases share, such as uploads or a SQLite file. They become links into the shared directory, `apps/APP/ENVIRONMENT/shared` of the home. Sluice moves existing data of the live release there.',
+      'Paths that all releases share, such as uploads or a SQLite file. These paths become links into the shared directory, `apps/APP/ENVIRONMENT/shared` of the home. Sluice moves existing data of the live release into the shared directory.',
     ),
   ),
   [],
@@ -67,6 +67,6 @@ export const branches = v.pipe(
     return new Set(all).size === all.length;
   }, 'branches that each belong to one environment'),
   v.description(
-    'Branches to deploy into each environment when they are pushed: `{"staging": "develop"}`. Default of production: `main` and `master`.',
+    'Branches that deploy into each environment when you push them: `{"staging": "develop"}`. Default of production: `main` and `master`.',
   ),
 );

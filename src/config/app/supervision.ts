@@ -22,7 +22,7 @@ const cronRestart = v.pipe(
 export const supervision = {
   maxRestarts: v.optional(
     count(
-      'Number of times in a row that a process may end within `minUptime`. After that it counts as crashed, and restarts every 15 s.',
+      'Number of times in a row that a process may end within `minUptime`. Then the process counts as crashed, and Sluice restarts it every 15 s.',
       0,
       1000,
     ),
@@ -30,7 +30,9 @@ export const supervision = {
   ),
   minUptime: v.optional(duration('Time that a process must run for its start to count as successful.'), '1s'),
   restartDelay: v.optional(
-    duration('Pause before the second restart in a row. It grows by half each time, up to 15 s.'),
+    duration(
+      'Pause before the second restart in a row. The pause grows by half with each restart, up to 15 s.',
+    ),
     '100ms',
   ),
   stopExitCodes: v.optional(
@@ -42,7 +44,9 @@ export const supervision = {
   ),
   maxMemory: v.optional(
     v.pipe(
-      size('Resident memory of one process above which Sluice replaces it. The new worker starts first.'),
+      size(
+        'Limit of the resident memory of one process. Above the limit, Sluice replaces the process. A new worker starts before the old one ends.',
+      ),
       // A bare Node.js needs more: its worker would be replaced without end. A smaller value most often lacks a unit.
       v.minValue(32 * 1024 ** 2, 'at least "32M"'),
     ),
@@ -59,7 +63,7 @@ export const limits = {
   memoryLimit: v.optional(
     v.pipe(
       size(
-        'Memory of all processes of a release together, above which the kernel kills one of them. They may use as much swap space in addition. Default: derived from `maxMemory` and the number of processes if `maxMemory` is set, else no limit.',
+        'Memory limit of all processes of a release together. Above the limit, the kernel kills one of the processes. In addition, they may use the same amount of swap space. Default: derived from `maxMemory` and the number of processes if `maxMemory` is set, else no limit.',
       ),
       // Node.js does not start with less. A smaller value most often lacks a unit.
       v.minValue(64 * 1024 ** 2, 'at least "64M"'),
