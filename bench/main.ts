@@ -1,11 +1,11 @@
 import { benchDeploy } from './deploy.ts';
-import { benchGate } from './gate.ts';
 import { benchLogs } from './logs.ts';
 import { benchMany } from './many.ts';
 import { benchPush } from './push.ts';
+import { benchWorker } from './worker.ts';
 
 await benchDeploy();
 await benchPush();
-await benchGate();
+await benchWorker();
 await benchLogs();
 await benchMany();

@@ -22,10 +22,13 @@ export interface GenerationSpec {
   codePort: number | null;
   health: HealthSettings;
   waitReady: boolean;
-  /** this time and the next three are in ms */
+  /** ms */
   bootTimeout: number;
+  /** ms */
   settleTime: number;
+  /** ms */
   drainTimeout: number;
+  /** ms */
   killTimeout: number;
   /** signal that ends a process; null for SIGTERM, or SIGINT if the app handles only SIGINT */
   stopSignal: NodeJS.Signals | null;

@@ -12,8 +12,8 @@ export interface WorkerBoot {
   channelFd: number;
   /** descriptors of the socket pair through which the workers of an app pass connections to each other */
   handoffFds: { take: number; give: number };
-  /** copies of the app's listening socket: the gate uses up one each time it is shut */
-  gateFds: number[];
+  /** copies of the app's listening socket: each acceptor uses up one */
+  listeningFds: number[];
   /** true if workers of an earlier runner may still answer when this worker opens */
   besideOrphans: boolean;
   /** id of the handoff; the `generation` file has the id of the active generation's handoff */
@@ -23,11 +23,13 @@ export interface WorkerBoot {
   /** proof for the next runner, because all users can connect to the orphan socket */
   secret: string;
   orphanSocket: string;
-  /** this time and the next are in ms */
+  /** ms */
   drainTimeout: number;
+  /** ms */
   killTimeout: number;
   /** null for the default: see GenerationSpec */
   stopSignal: NodeJS.Signals | null;
+  /** ms */
   beatInterval: number;
   /** limit of resident memory, in bytes; null for no limit */
   maxMemory: number | null;
@@ -46,7 +48,7 @@ export type ToWorker =
   /** `last`: no worker takes over, so idle connections are closed instead of moved */
   | { type: 'retire'; last: boolean }
   /** after `retire`: other workers have opened, so idle connections can leave, and ports beside the app's own can be shut */
-  | { type: 'relieve' }
+  | { type: 'handOff' }
   /** send a `request` for each request in flight, then `inFlight` */
   | { type: 'reportInFlight' };
 
@@ -84,8 +86,11 @@ export type FromOrphan =
   | { type: 'retired'; lacksHandoff?: boolean };
 
 /**
- * Message of a runner to an orphan. If there is a fresh generation, the messages carry the two ends of its handoff: `handoff` the end to take connections from,
- * and the `retire` right after it the end to put connections into, and the id of the handoff. An end is missing if the system
- * refused it to the runner or to the orphan. `last`: the app stops.
+ * Message of a runner to an orphan. If there is a fresh generation, two messages carry the ends of its handoff:
+ *
+ * - `handoff` carries the end to take connections from.
+ * - The `retire` right after it carries the end to put connections into, and the id of the handoff.
+ *
+ * An end is missing if the system refused it to the runner or to the orphan. `last`: the app stops.
  */
 export type ToOrphan = { type: 'handoff' } | { type: 'retire'; handoff?: string; last?: boolean };

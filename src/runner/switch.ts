@@ -96,7 +96,10 @@ export interface SwitchedOrphans {
   retire(successor: Handoff | undefined): Promise<void>;
 }
 
-/** Event of a switch. `retire`, `commit`, `open`, `wait` and `opened` come right before the step, or right after it. */
+/**
+ * Event of a switch. `retire`, `commit` and `open` come before their step, `wait` between opening and the retirement of
+ * orphans, `opened` after both.
+ */
 export type SwitchEvent = { next: Generation; old: Generation | undefined } & (
   | { step: 'retire' | 'commit' | 'open' | 'wait' | 'opened' }
   /** all new workers are open, and all old workers have retired, except those that are not `confirmed` */

@@ -72,8 +72,8 @@ class Drain {
   }
 
   /** Moves connections that are idle or become idle to the workers that take from the latest handoff. */
-  giveAway() {
-    this.#leaving.giveAway(this.#options.handoffs.latest);
+  handOff() {
+    this.#leaving.handOff(this.#options.handoffs.latest);
   }
 
   /** Serves connections here until they end, and closes them with the next answer. */

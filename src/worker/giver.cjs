@@ -2,11 +2,9 @@
 
 const { Socket } = require('node:net');
 
-/**
- * Pause before a refused connection is tried again, and longest time to try, in ms. The kernel limits how many descriptors of
- * one user wait in socket pairs.
- */
+/** Pause before a refused connection is tried again, in ms. The kernel limits the descriptors of a user in socket pairs. */
 const retryPause = 10;
+/** Longest time to try a refused connection, in ms. */
 const retryPatience = 10_000;
 
 /** Text that is sent with each handle. Workers of earlier versions send other numbers with copies that must not be taken. */

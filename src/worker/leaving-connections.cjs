@@ -46,7 +46,7 @@ class LeavingConnections {
    * Gives away all connections, including those that become idle later, to any worker that takes them.
    * @param {Giver} giver
    */
-  giveAway(giver) {
+  handOff(giver) {
     this.#leave = true;
     this.#giver = giver;
     this.#next();

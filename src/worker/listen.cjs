@@ -43,7 +43,7 @@ const calls = new WeakMap();
  * Intercepts the app's `listen`. For each TCP port the server gets a private handle, and the app believes that it
  * listens on the port. One of the calls is the app's own: the one for PORT, else for the configured port, else the first
  * HTTP server, else the first of all. Its private handle listens on loopback, where the runner checks this one worker, and
- * its connections come from the gate. All other ports open with the gate too; clients cannot connect to them before.
+ * its connections come from the acceptor. All other ports open with the acceptor; clients cannot connect to them before.
  * Ports that the system chooses (`listen(0)`) are not intercepted: only the app knows them.
  *
  * @param {{ port: number, codePort: number | null, key: string }} wanted
@@ -72,7 +72,7 @@ function interceptListen(wanted, on) {
     return createHandle(...args);
   };
 
-  prototype._listen2 = function listenBehindTheGate(/** @type {any[]} */ ...args) {
+  prototype._listen2 = function listenPrivately(/** @type {any[]} */ ...args) {
     watchForks();
     const [address, port, family, backlog, fd] = args;
     if (this._handle === null && typeof fd === 'number') {

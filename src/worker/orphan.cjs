@@ -27,13 +27,13 @@ const quietRound = 0.1;
 const quietPatience = 200;
 
 /**
- * Starts the life of a worker whose runner is gone. No gate may stay shut, and no old release may answer a request
+ * Starts the life of a worker whose runner is gone. An active generation must accept, and no old release may answer a request
  * once a newer one has answered. The `generation` file decides. A runner replaces the file before it opens a new generation, and a
  * runner that is gone cannot replace it.
  *
  * - The file names this generation: the worker opens, or stays open. It reports to the next runner, which retires the worker
- *   when a fresh generation is ready. That runner may die before, or not know the worker: while the worker has no connection
- *   to a runner, it reads the file again. So the worker retires before the workers of the fresh generation stop waiting. A worker
+ *   when a fresh generation is ready. That runner may die before, or not know the worker. So the worker keeps reading the file
+ *   while it has no runner, and retires before the workers of the fresh generation stop waiting (`servePatience`). A worker
  *   that its runner had replaced or stopped stays retired.
  * - The file names a later generation with the same handoff: the worker retires, and gives its idle connections to the workers
  *   of that generation.
@@ -69,7 +69,7 @@ class Orphan {
     const role = active === 'own' ? worker.role : undefined;
     if (role === 'opens') this.#serve();
     else void this.#leave();
-    if (active === 'sibling' || role === 'replaced') this.#settle(() => worker.giveAway());
+    if (active === 'sibling' || role === 'replaced') this.#settle(() => worker.handOff());
     if (active === 'none' || role === 'stopped') this.#settle(() => worker.keepConnections());
     this.#report();
   }
@@ -134,7 +134,7 @@ class Orphan {
       this.#timesAsked = 0;
       this.#settle(() => {
         post({ type: 'retired' });
-        worker.giveAway({ take: take.fd, give: give.fd });
+        worker.handOff({ take: take.fd, give: give.fd });
       });
       return;
     }
@@ -163,7 +163,7 @@ function activeFor({ boot }) {
     if (generation === boot.generation) return 'own';
     return handoff === boot.handoffId ? 'sibling' : 'other';
   } catch (error) {
-    // Without the file, no generation was ever active. An unreadable file must not shut a gate.
+    // Without the file, no generation was ever active. An unreadable file must stop no worker from accepting.
     return /** @type {NodeJS.ErrnoException} */ (error).code === 'ENOENT' ? 'none' : 'own';
   }
 }
@@ -264,7 +264,7 @@ function leave(worker, retired) {
       log(`cuts ${counted(connections, 'connection')} (WebSocket, HTTP/2 or the like): open ${late}`);
     end();
   };
-  worker.forgetGate();
+  worker.closeSpareSockets();
   whenQuiet(worker, () => {
     worker.retireAlone();
     retired();

@@ -19,7 +19,7 @@ const pauseGrowth = 1.2;
 const longestPause = 1000;
 
 /**
- * Ports and unix sockets of a worker besides the app's own port. They open with the gate, so that only the live release
+ * Ports and unix sockets of a worker besides the app's own port. They open with the acceptor, so that only the live release
  * serves on them. A worker shares the ports with the other workers and with the next generation, as under node:cluster. It
  * takes over a unix socket from the worker before.
  */

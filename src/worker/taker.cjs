@@ -7,11 +7,9 @@ const { message } = require('./giver.cjs');
 /** Longer than any message, in bytes. */
 const longest = 64;
 
-/**
- * Least number of free descriptors with which a worker takes connections, and the time before it counts again, in ms: while it
- * takes, and while it has too few.
- */
+/** Least number of free descriptors with which a worker takes connections. */
 const reserve = 32;
+/** Time before a worker counts its free descriptors again, in ms: while it takes connections, and while it has too few. */
 const recount = { taking: 1000, full: 100 };
 
 /** Number of connections after which a worker pauses, and the pause in ms, so that other workers get their share. */

@@ -23,11 +23,9 @@ const { handlesOnlyInterrupt, translateStopSignal } = require('./stop-signal.cjs
 /** Interval between checks of a server that does not handle its connections yet, in ms. */
 const servesPause = 20;
 
-/**
- * Longest time that a retired worker keeps accepting waiting connections on ports besides the app's own, in ms: while other
- * workers accept most connections, and while no other worker accepts any.
- */
-const relievedPatience = 5000;
+/** Longest time that a retired worker accepts on ports besides the app's own while other workers do so, too, in ms. */
+const handOffPatience = 5000;
+/** Longest time that a retired worker accepts on ports besides the app's own if no other worker does, in ms. */
 const endPatience = 200;
 
 /**
@@ -59,7 +57,7 @@ class Worker {
   /** true if this worker has read from connections: no orphan of an earlier runner has answered since then */
   #hasServed = false;
   /** @type {Acceptor | undefined} */
-  #gate;
+  #acceptor;
   /** @type {InstanceType<typeof import('./other-ports.cjs').OtherPorts> | undefined} */
   #otherPorts;
   /** true if this retired worker still accepts on ports besides the app's own */
@@ -85,12 +83,12 @@ class Worker {
       },
       lost: () => {
         this.#isOrphan = true;
-        traffic().liveAlone(this);
+        lazy().liveAlone(this);
       },
     });
     this.#post = post;
     this.Pipe = Pipe;
-    this.handoffs = new Handoffs(boot.handoffFds, Pipe, (text) => traffic().log(text));
+    this.handoffs = new Handoffs(boot.handoffFds, Pipe, (text) => lazy().log(text));
     interceptListen(boot, {
       chosen: (call) => this.#serve(call),
       other: (call) => {
@@ -105,8 +103,8 @@ class Worker {
   /** @param {Listen} call the app's own */
   #serve({ server, backlog }) {
     const reopen = this.state === 'open';
-    this.#gate?.close();
-    this.#gate = undefined;
+    this.#acceptor?.close();
+    this.#acceptor = undefined;
     if (server !== this.#server) this.#noteSessions(server);
     this.#server = server;
     this.#backlog = backlog;
@@ -138,7 +136,7 @@ class Worker {
     const { fault } = this.handoffs;
     // Idle connections of the release before would wait in the handoff for ever.
     if (first && fault !== undefined) {
-      traffic().log(`ends: ${fault}`);
+      lazy().log(`ends: ${fault}`);
       process.exit(1);
     }
     if (first) this.state = 'ready';
@@ -155,7 +153,7 @@ class Worker {
   }
 
   #reportHealth() {
-    const { sendHeartbeats, watchMemory } = traffic();
+    const { sendHeartbeats, watchMemory } = lazy();
     const { beatInterval, maxMemory } = this.boot;
     const server = () => this.#server;
     sendHeartbeats(beatInterval, server, this.#post);
@@ -184,12 +182,12 @@ class Worker {
         if (message.last) return this.#retireForGood();
         // The worker may have retired by itself: see `#reportHealth`.
         return this.state === 'retired' ? undefined : this.#retire();
-      case 'relieve':
+      case 'handOff':
         if (this.state === 'retired') {
           this.#isReplaced = true;
-          this.giveAway();
+          this.handOff();
         }
-        return this.#shutOtherPorts(relievedPatience);
+        return this.#shutOtherPorts(handOffPatience);
       case 'reportInFlight':
         return this.#reportInFlight();
     }
@@ -203,7 +201,7 @@ class Worker {
 
   /** Requests and connections that are not finished. */
   get inFlight() {
-    return traffic().inFlight(this.#server);
+    return lazy().inFlight(this.#server);
   }
 
   /** @param {boolean} wait true if nothing may be read from connections before `serve` */
@@ -211,30 +209,30 @@ class Worker {
     const server = this.#server;
     if (server === undefined) return;
     // Without a copy of the socket, this worker cannot open. It finishes its requests and ends, and the runner replaces it.
-    if (this.boot.gateFds.length === 0) return traffic().leave(this, () => this.keepConnections());
+    if (this.boot.listeningFds.length === 0) return lazy().leave(this, () => this.keepConnections());
     this.#drain?.stop();
     this.handoffs.mustBeEmpty = true;
     this.#isReplaced = false;
     this.state = 'open';
     this.#otherPorts?.open();
-    if (server.listening) this.#openGate(server);
-    if (wait) this.#gate?.wait();
+    if (server.listening) this.#openAcceptor(server);
+    if (wait) this.#acceptor?.wait();
     else this.#takeConnections();
   }
 
   /** Serves connections that were accepted since `open` with `wait`, and later ones. */
   serve() {
     if (this.state !== 'open') return;
-    this.#gate?.serve();
+    this.#acceptor?.serve();
     this.#takeConnections();
   }
 
   /** @param {Server} server */
-  #openGate(server) {
-    const handle = createHandle(null, null, null, this.boot.gateFds.shift());
-    const gate = typeof handle === 'number' ? handle : traffic().acceptFor(server, handle, this.#backlog);
-    if (typeof gate !== 'number') this.#gate = gate;
-    else server.emit('error', new Error(`the gate cannot be opened: error ${gate}`));
+  #openAcceptor(server) {
+    const handle = createHandle(null, null, null, this.boot.listeningFds.shift());
+    const acceptor = typeof handle === 'number' ? handle : lazy().acceptFor(server, handle, this.#backlog);
+    if (typeof acceptor !== 'number') this.#acceptor = acceptor;
+    else server.emit('error', new Error(`the port of the app cannot be opened: error ${acceptor}`));
   }
 
   #takeConnections() {
@@ -245,7 +243,7 @@ class Worker {
   /** @param {any} handle */
   #taken(handle) {
     const server = /** @type {Server} */ (this.#server);
-    if (server.listening) return traffic().adopt(server, handle);
+    if (server.listening) return lazy().adopt(server, handle);
     // The app has closed its server, and may listen again.
     const { own } = this.handoffs;
     own.stop();
@@ -261,7 +259,7 @@ class Worker {
     this.#shut();
     const server = /** @type {Server} */ (this.#server);
     if (server !== undefined && protocolOf(server) === 'http') {
-      const idle = traffic().movableConnections(server);
+      const idle = lazy().movableConnections(server);
       for (const socket of idle) /** @type {any} */ (socket)._handle.readStop();
       this.#post({ type: 'retired' });
       this.drain.park(server, idle);
@@ -274,8 +272,8 @@ class Worker {
 
   /** Retires because the app stops. Connections that wait in the kernel are served first. */
   #retireForGood() {
-    this.forgetGate();
-    traffic().whenQuiet(this, () => {
+    this.closeSpareSockets();
+    lazy().whenQuiet(this, () => {
       this.handoffs.mustBeEmpty = false;
       this.#shut();
       this.#post({ type: 'retired' });
@@ -287,23 +285,23 @@ class Worker {
 
   /**
    * Accepts no new requests from this instant on, for an orphan. Reads nothing from connections that are idle, or become idle,
-   * until `giveAway` or `keepConnections` sets their destination.
+   * until `handOff` or `keepConnections` sets their destination.
    */
   retireAlone() {
-    this.forgetGate();
+    this.closeSpareSockets();
     this.#shut();
     this.#shutOtherPorts(endPatience);
     const server = /** @type {Server} */ (this.#server);
     if (server === undefined || protocolOf(server) !== 'http') return this.drain.announceClose();
-    this.drain.park(server, traffic().movableConnections(server));
+    this.drain.park(server, lazy().movableConnections(server));
   }
 
   #shut() {
     this.state = 'retired';
     this.drain.begin();
     this.handoffs.own.stop();
-    this.#gate?.close();
-    this.#gate = undefined;
+    this.#acceptor?.close();
+    this.#acceptor = undefined;
     this.#hasOpenPorts = this.#otherPorts !== undefined;
   }
 
@@ -325,10 +323,10 @@ class Worker {
    * Moves connections that are idle or become idle to workers that have opened.
    * @param {Ends} [ends] ends of the handoff of those workers, if it is a new one
    */
-  giveAway(ends) {
+  handOff(ends) {
     this.handoffs.mustBeEmpty = true;
     if (ends !== undefined) this.handoffs.add(ends);
-    this.drain.giveAway();
+    this.drain.handOff();
   }
 
   /**
@@ -350,12 +348,12 @@ class Worker {
    * Closes the spare copies of the listening socket: this worker will not open again. As long as one process has the
    * socket, the kernel queues connections for it, even if no process accepts them.
    */
-  forgetGate() {
-    for (const fd of this.boot.gateFds.splice(0)) closeSync(fd);
+  closeSpareSockets() {
+    for (const fd of this.boot.listeningFds.splice(0)) closeSync(fd);
   }
 
   get drain() {
-    this.#drain ??= new (traffic().Drain)({
+    this.#drain ??= new (lazy().Drain)({
       server: () => this.#server,
       servers: () => [...(this.#server === undefined ? [] : [this.#server]), ...this.#otherHttpServers()],
       sessions: this.#sessions,
@@ -378,12 +376,13 @@ class Worker {
    */
   get role() {
     if (this.#isReplaced) return 'replaced';
-    return this.state === 'retired' && this.boot.gateFds.length === 0 ? 'stopped' : 'opens';
+    return this.state === 'retired' && this.boot.listeningFds.length === 0 ? 'stopped' : 'opens';
   }
 
   /** Opens or stays open without a runner, because its generation is the active one. */
   openAlone() {
-    // A worker that waits takes nothing from the handoff, which may have its own connections.
+    // A worker that has served does not wait. It would take nothing from the handoff, which may have connections of its
+    // generation.
     if (this.state !== 'open') this.open(this.boot.besideOrphans && !this.#hasServed);
   }
 }
@@ -392,7 +391,7 @@ class Worker {
  * Loads what a worker needs once the app is ready, so that it delays neither the start nor the switch. Loads all of it at once:
  * a worker may outlive the version of Sluice that started it, and its files.
  */
-function loadTraffic() {
+function loadLazily() {
   return {
     ...require('./acceptor.cjs'),
     ...require('./connections.cjs'),
@@ -402,11 +401,11 @@ function loadTraffic() {
   };
 }
 
-/** @type {ReturnType<typeof loadTraffic> | undefined} */
+/** @type {ReturnType<typeof loadLazily> | undefined} */
 let loaded;
 
-function traffic() {
-  loaded ??= loadTraffic();
+function lazy() {
+  loaded ??= loadLazily();
   return loaded;
 }
 

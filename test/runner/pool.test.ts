@@ -182,7 +182,7 @@ test('a stuck worker is replaced by one that is open before, and killed', async 
   stuck.handle.silentFor = 1001;
   pool.tick(clock.now());
   await settled();
-  assert.deepEqual(fakes.take(), ['1.1 open', '1.1 retire', '1.1 relieve']);
+  assert.deepEqual(fakes.take(), ['1.1 open', '1.1 retire', '1.1 handOff']);
   assert.match(
     logged[0] ?? '',
     /^1 has not turned its event loop for 1\.0 s \("stuckTimeout"\), and is replaced$/,
@@ -216,7 +216,7 @@ test('a worker above maxMemory is replaced by one that is open before, and finis
   const old = fakes.last(0);
   old.send({ type: 'memoryExceeded', bytes: 150 * megabyte });
   await settled();
-  assert.deepEqual(fakes.take(), ['1.0 open', '1.0 retire', '1.0 relieve']);
+  assert.deepEqual(fakes.take(), ['1.0 open', '1.0 retire', '1.0 handOff']);
   // It has no slot any more, so it is not replaced again.
   pool.tick(clock.now());
   await settled();
@@ -305,7 +305,7 @@ test('a worker that dies while it opens is replaced once', async () => {
 test('a low-memory switch retires some workers, always without the last one, and their slots fill afterwards', async () => {
   const { pool, fakes } = await startPool({ workers: 3 });
   await pool.retireSome(5);
-  const order = fakes.take().filter((line) => !line.endsWith('relieve'));
+  const order = fakes.take().filter((line) => !line.endsWith('handOff'));
   assert.deepEqual(order, ['1.0 retire', '1.0 SIGTERM', '1.1 retire', '1.1 SIGTERM']);
   assert.ok(pool.isComplete);
   await settled();

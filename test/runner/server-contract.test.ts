@@ -26,7 +26,7 @@ test("a client that closes its sending half gets its answer, if the app's server
   assert.equal(await text(socket), '1\ngoodbye');
 });
 
-test("a worker runs behind the gate in the machine's own Node.js too", async (t) => {
+test("a worker also runs in the machine's own Node.js", async (t) => {
   const node = otherNode();
   if (node === undefined) return t.diagnostic('there is no other Node.js on this machine');
   const runner = await TestRunner.start(t);

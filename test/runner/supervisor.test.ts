@@ -140,7 +140,7 @@ test('a switch retires all old workers, commits, opens all new workers, and hand
   await settled();
   const journal = fakes.take();
   assert.deepEqual(
-    journal.filter((line) => !line.endsWith('relieve')),
+    journal.filter((line) => !line.endsWith('handOff')),
     [
       'step retire',
       '1.0 retire',
@@ -155,7 +155,7 @@ test('a switch retires all old workers, commits, opens all new workers, and hand
       '1.1 SIGTERM',
     ],
   );
-  assert.ok(journal.indexOf('1.0 relieve') > journal.indexOf('2.1 open'));
+  assert.ok(journal.indexOf('1.0 handOff') > journal.indexOf('2.1 open'));
   assert.equal(committed(), 2);
   assert.deepEqual(appLogged, ['release 1 is live', 'release 2 is live']);
 });

@@ -15,7 +15,7 @@ export function workerBoot(
     besideOrphans: false,
     handoffFds: { take: 4, give: 5 },
     maxMemory: null,
-    gateFds: [],
+    listeningFds: [],
     secret: '',
     killTimeout: 1000,
     stopSignal: null,

@@ -21,12 +21,12 @@ interface Seen {
   [more: string]: unknown;
 }
 
-test('the app sees each form of listen as on plain Node.js, and no client can connect before the gate opens', async (t) => {
+test('the app sees each form of listen as on plain Node.js, and no client can connect before the worker opens', async (t) => {
   const plain = await observe(t, false);
-  const gated = await observe(t, true);
+  const intercepted = await observe(t, true);
   assert.ok(Object.keys(plain).length > 100);
   for (const [form, { reachable, ...expected }] of Object.entries(plain)) {
-    const { reachable: reachableBefore, ...seen } = gated[form] as Seen;
+    const { reachable: reachableBefore, ...seen } = intercepted[form] as Seen;
     // Before Node.js 22.12 a port in use may be another worker's, so the worker waits for it.
     if (form.includes('taken') && !sharesPorts()) continue;
     assert.deepEqual(seen, expected, form);
@@ -38,7 +38,7 @@ test('the app sees each form of listen as on plain Node.js, and no client can co
 });
 
 /** Returns the result of each form as an app sees it, with names in place of ports. */
-async function observe(t: TestContext, isGated: boolean): Promise<Record<string, Seen>> {
+async function observe(t: TestContext, isIntercepted: boolean): Promise<Record<string, Seen>> {
   const [port, other, directory] = [await freePort(), await freePort(), await temporaryDirectory(t)];
   const taken = createServer().listen({ port: 0, host: '127.0.0.1' });
   t.after(() => taken.close());
@@ -48,13 +48,13 @@ async function observe(t: TestContext, isGated: boolean): Promise<Record<string,
     ...{ key: 'shop@production', port, drainTimeout: 1000 },
     ...{ generationFile: `${directory}/generation`, orphanSocket: `${directory}/orphans.sock` },
   });
-  const child = spawn(appNode, [...(isGated ? ['--require', bootstrap] : []), forms], {
+  const child = spawn(appNode, [...(isIntercepted ? ['--require', bootstrap] : []), forms], {
     env: {
       PORT: String(port),
       OTHER_PORT: String(other),
       TAKEN_PORT: String(takenPort),
       DIRECTORY: directory,
-      ...(isGated ? { SLUICE_WORKER: JSON.stringify(boot) } : {}),
+      ...(isIntercepted ? { SLUICE_WORKER: JSON.stringify(boot) } : {}),
     },
     cwd: directory,
     stdio: ['ignore', 'pipe', 'inherit', 'pipe', 'pipe', 'pipe'],

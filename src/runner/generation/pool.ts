@@ -44,7 +44,7 @@ class Slot {
   delay = 0;
   /** true while another worker is being started beside the one in the slot */
   isReplacing = false;
-  /** times, on the clock, before which the worker is not replaced: while it accepts requests, and once it has retired by itself */
+  /** earliest time of the next replacement: of a worker that accepts requests, and of one that has retired by itself */
   notBefore = { accepting: 0, retired: 0 };
 
   constructor(instance: number, spec: RestartSpec) {

@@ -44,7 +44,7 @@ export class StartupFailures {
     );
   }
 
-  /** Returns the error for an app that uses node:cluster: gate, drain and checks do not reach its child processes. */
+  /** Returns the error for an app that uses node:cluster: switches, drains and checks do not reach its child processes. */
   forked(worker: WorkerHandle): Promise<AppError> {
     const isNitro = this.#spec.script.includes('/.output/server/');
     return this.#failure(

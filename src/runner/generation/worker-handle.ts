@@ -15,7 +15,7 @@ import type { ProcessRecords } from '../takeover/process-records.ts';
 import { WorkerChannel } from './worker-channel.ts';
 
 /** Time for a worker to open or to retire, in ms. A switch does not wait longer for a worker whose event loop stands still. */
-export const gateTimeout = 1000;
+export const confirmTimeout = 1000;
 /** Time for a worker to report its requests in flight, in ms. */
 const inFlightTimeout = 500;
 /** Limit of the requests in flight that a worker may name. */
@@ -246,7 +246,7 @@ export class WorkerHandle {
 
   /** Lets a retired worker hand its idle connections to open workers, and close the ports besides the app's own. */
   handOff(): void {
-    this.#post({ type: 'relieve' });
+    this.#post({ type: 'handOff' });
   }
 
   /** Records that the worker will not be opened again, so that later runners let it drain, too. */
@@ -308,5 +308,5 @@ export class WorkerHandle {
 }
 
 async function isInTime(confirmed: Promise<void>): Promise<boolean> {
-  return !(await withDeadline(confirmed, gateTimeout)).timedOut;
+  return !(await withDeadline(confirmed, confirmTimeout)).timedOut;
 }

@@ -16,7 +16,7 @@ import { endLeftovers, jobMark } from '../jobs/leftovers.ts';
 import type { Outputs } from '../output/outputs.ts';
 import type { ProcessOutput } from '../output/process-output.ts';
 import { spawnCaptured } from '../output/spawn-captured.ts';
-import { gateCopies, type ListeningPort } from '../ports/listening-port.ts';
+import { type ListeningPort, socketCopies } from '../ports/listening-port.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';
 import type { Identity } from '../users/identity.ts';
 import { waitUntilHealthy } from './startup-check.ts';
@@ -28,7 +28,7 @@ const bootstrap = fileURLToPath(new URL('../../worker/bootstrap.cjs', import.met
 /** Numbers of the descriptors that a worker gets from the runner. */
 const channelFd = 3;
 const handoffFds = { take: 4, give: 5 };
-const firstGateFd = 6;
+const firstListeningFd = 6;
 
 /** Parts of the runner that all workers of a generation use. */
 export interface WorkerContext {
@@ -176,7 +176,7 @@ function spawnWorker(options: SpawnOptions): WorkerHandle {
     waitReady: spec.waitReady,
     channelFd,
     handoffFds,
-    gateFds: Array.from({ length: gateCopies }, (_, copy) => firstGateFd + copy),
+    listeningFds: Array.from({ length: socketCopies }, (_, copy) => firstListeningFd + copy),
     besideOrphans: options.besideOrphans,
     handoffId: handoff.id,
     generationFile: spec.paths.generation,
@@ -200,7 +200,7 @@ function spawnWorker(options: SpawnOptions): WorkerHandle {
     output,
     [spec.node, '--require', bootstrap, ...spec.nodeArgs, spec.script, ...spec.args],
     { cwd: spec.directory, env, user },
-    ['pipe', handoff.take, handoff.give, ...boot.gateFds.map(() => port.fd)],
+    ['pipe', handoff.take, handoff.give, ...boot.listeningFds.map(() => port.fd)],
     (pid) => {
       group.add(pid);
       const { drainTimeout, killTimeout } = spec;

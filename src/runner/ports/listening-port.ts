@@ -6,8 +6,8 @@ import type { WorkerBoot } from '../../protocol/worker.ts';
 import { findPortHolders, isListenedOn, type PortHolder } from '../../system/net/listeners.ts';
 import { shellWord } from '../../system/text/format.ts';
 
-/** Copies of the listening socket that a worker gets: one for its gate, and one for each time the gate opens again. */
-export const gateCopies = 8;
+/** Copies of the listening socket that a worker gets: one for its acceptor, and one for each time it opens again. */
+export const socketCopies = 8;
 
 type PortSpec = Pick<GenerationSpec, 'key' | 'host' | 'port' | 'paths'>;
 

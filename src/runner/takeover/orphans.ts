@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { FromOrphan, ToOrphan } from '../../protocol/worker.ts';
 import { withDeadline } from '../../system/concurrency/deadline.ts';
 import { LineSplitter } from '../../system/text/lines.ts';
-import { gateTimeout } from '../generation/worker-handle.ts';
+import { confirmTimeout } from '../generation/worker-handle.ts';
 import type { Handoff } from '../handoff.ts';
 import type { ProcessRecord, ProcessRecords } from './process-records.ts';
 import { sendHandles } from './send-handle.ts';
@@ -61,7 +61,7 @@ class Orphan {
     if (this.#sends > maxSends) this.socket.destroy();
     // One after the other: a `retire` belongs to the `handoff` before it.
     this.#sending = this.#sending.then(() => this.#send(successor)).catch(() => void this.socket.destroy());
-    await withDeadline(this.#retired.promise, gateTimeout);
+    await withDeadline(this.#retired.promise, confirmTimeout);
   }
 
   async #send(successor: Handoff | undefined): Promise<void> {

@@ -25,15 +25,15 @@ interface Serving {
 }
 
 const variants = {
-  gate: serveBehindGate,
+  worker: serveByWorker,
   shared: () => serveAlone('shared'),
   cluster: () => serveAlone('cluster'),
 };
 
 type Variant = keyof typeof variants;
 
-/** CPU of all server-side processes per request: a plain worker, node:cluster, and a worker behind the gate. */
-export async function benchGate(): Promise<void> {
+/** CPU of all server-side processes per request: a plain process, node:cluster, and a worker of Sluice. */
+export async function benchWorker(): Promise<void> {
   const rounds: Record<Variant, Figures>[] = [];
   const names = Object.keys(variants) as Variant[];
   for (let round = 0; round < roundCount; round += 1) {
@@ -51,9 +51,9 @@ export async function benchGate(): Promise<void> {
     console.log(`CPU per request, ${kind === 'kept' ? 'kept alive' : 'new connection'}: ${texts.join(', ')}`);
   }
   const ratio = (kind: keyof Figures, to: Variant) =>
-    median(rounds.map((round) => round.gate[kind] / round[to][kind])).toFixed(3);
-  row('kept-alive request, gate / plain worker', ratio('kept', 'shared'), '≤ 1.03');
-  row('new connection, gate / node:cluster', ratio('fresh', 'cluster'), '≤ 0.45');
+    median(rounds.map((round) => round.worker[kind] / round[to][kind])).toFixed(3);
+  row('kept-alive request, worker / plain process', ratio('kept', 'shared'), '≤ 1.03');
+  row('new connection, worker / node:cluster', ratio('fresh', 'cluster'), '≤ 0.45');
   row('pause of a switch, median of 20', `${median(await pauses()).toFixed(1)} ms`, '≤ 10 ms');
   row(
     'boot time of the bootstrap, median of 11',
@@ -91,7 +91,7 @@ async function startRunner() {
   return { runner, stop };
 }
 
-async function serveBehindGate(): Promise<Serving> {
+async function serveByWorker(): Promise<Serving> {
   const { runner, stop } = await startRunner();
   await runner.release({ ...runner.spec('plain.cjs'), ...hello });
   return { port: runner.port, pids: await processTree(runner.process.pid ?? 0), stop };
@@ -144,7 +144,7 @@ async function bootstrapTimes(): Promise<number[]> {
     after,
     "require('node:fs').writeSync(1, String(performance.now() - globalThis.bootStart)); process.exit();",
   );
-  const boot = JSON.stringify({ port: 1, codePort: null, channelFd: 3, gateFds: [] });
+  const boot = JSON.stringify({ port: 1, codePort: null, channelFd: 3, listeningFds: [] });
   const times: number[] = [];
   try {
     for (let run = 0; run < 11; run += 1) {
