@@ -1,9 +1,9 @@
-import type { Environment } from '../apps/environment.ts';
 import { defaultEnvironment } from '../config/paths.ts';
 import { collide, heads, releaseRefs } from '../git/refs.ts';
 import { Repository } from '../git/repository.ts';
 import { type ReleaseRecord, wholeCommit } from '../releases/release.ts';
 import { Slots } from '../system/concurrency/slots.ts';
+import type { Environment } from './environment.ts';
 
 /** Repository of one app, with its pushes under way. */
 export class AppRepository extends Repository {

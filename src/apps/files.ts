@@ -24,7 +24,7 @@ find . -mindepth 1 -maxdepth 1 ! -name .sluice -exec rm -rf -- {} +`;
 const removeOld = 'find . -mindepth 1 -xdev -ctime +10 -delete';
 
 /** Mode of the root of a tree whose group is the app's: see EnvironmentFiles in the runner. */
-export const handedOver = 0o1770;
+export const appTreeMode = 0o1770;
 /** Number of attempts to empty a tree, in which processes of the app may still create files. */
 const attempts = 3;
 
@@ -65,22 +65,22 @@ export class AppFiles {
     await this.#runShell(removeOld, temporary);
     for (const name of await listDirectory(releases)) {
       const tree = join(releases, name);
-      if (/^[1-9]\d*$/.test(name) && (await isServers(tree))) await this.#own(tree);
+      if (/^[1-9]\d*$/.test(name) && (await isOwnedByServer(tree))) await this.#own(tree);
     }
   }
 
   /** Gives a tree in staging to the app's user, who makes all further changes to it. */
-  async handOver(number: number): Promise<void> {
+  async giveToApp(number: number): Promise<void> {
     if (await this.isolated) await this.#own(this.#paths.staged(number).directory);
   }
 
   /** Removes everything in a release but the entry `except`. @throws AppError `files_obstructed` */
   readonly empty = async (directory: string, except: string): Promise<void> => {
     if (!(await this.isolated)) return emptyDirectory(directory, except);
-    if (await this.#emptyServers(directory, except)) return;
+    if (await this.#emptyOwnedByServer(directory, except)) return;
     const rest = async () => (await listDirectory(directory)).filter((name) => name !== except);
     for (let attempt = 1; (await rest()).length > 0; attempt += 1) {
-      await chmod(directory, handedOver);
+      await chmod(directory, appTreeMode);
       await this.#runShell(removeAllButRecords, directory);
       // Closed, so that the app creates nothing more. Only direct entries are removed, so no link leads elsewhere.
       await chmod(directory, 0o700);
@@ -127,9 +127,9 @@ export class AppFiles {
     await runAsApp(this.#appliance, this.#key, ['/bin/sh', '-c', script], directory);
   }
 
-  /** Empties a tree that was never handed over. Returns false if the app has a part of it after an interrupted handover. */
-  async #emptyServers(directory: string, except: string): Promise<boolean> {
-    if (!(await isServers(directory))) return false;
+  /** Empties a tree that the app never got. Returns false if the app has a part of it, after an interrupted `giveToApp`. */
+  async #emptyOwnedByServer(directory: string, except: string): Promise<boolean> {
+    if (!(await isOwnedByServer(directory))) return false;
     try {
       await emptyDirectory(directory, except);
       return true;
@@ -141,8 +141,8 @@ export class AppFiles {
   }
 }
 
-/** Returns true if a tree was never handed over: a tree that was keeps the group of the app. */
-export async function isServers(directory: string): Promise<boolean> {
+/** Returns true if the app never got a tree: a tree that it got keeps the group of the app. */
+export async function isOwnedByServer(directory: string): Promise<boolean> {
   return (await lstat(directory)).gid === process.getgid?.();
 }
 

@@ -137,13 +137,13 @@ export class Registry {
 
   /**
    * Removes an app with all its environments. The app is gone in one step, even if Sluice ends while its files are deleted.
-   * @param windUp ends everything that runs in an environment; its result is disposed of after the removal
+   * @param endForRemoval ends everything that runs in an environment; its result is disposed of after the removal
    * @param gone called after that step
    * @throws AppError `app_not_found`, `invalid_name`
    */
   async remove(
     app: string,
-    windUp: (environment: Environment) => Promise<Disposable>,
+    endForRemoval: (environment: Environment) => Promise<Disposable>,
     gone: () => Promise<void>,
   ): Promise<void> {
     checkName('an app', app);
@@ -151,7 +151,7 @@ export class Registry {
     const environments = await this.of(app);
     if (environments.length === 0) throw appNotFound(app);
     using locks = new DisposableStack();
-    for (const environment of environments) locks.use(await windUp(environment));
+    for (const environment of environments) locks.use(await endForRemoval(environment));
     const { paths } = this.#appliance;
     const removal = newRemoval(paths, app);
     await rename(paths.app(app), removal.aside);

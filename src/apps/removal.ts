@@ -6,7 +6,7 @@ import { exists } from '../system/fs/exists.ts';
 import { listDirectory } from '../system/fs/files.ts';
 import { emptyDirectory, removeTree } from '../system/fs/remove-tree.ts';
 import type { Appliance } from './appliance.ts';
-import { handedOver, isServers, removeAllButRecords, runAsApp } from './files.ts';
+import { appTreeMode, isOwnedByServer, removeAllButRecords, runAsApp } from './files.ts';
 
 /** Prefix of directories in the home with the files of removed apps, which are still being deleted. */
 const prefix = '.removing-';
@@ -68,7 +68,7 @@ async function removeFilesOfUser(appliance: Appliance, key: string, directory: s
   for (const parent of [releases, staging]) {
     for (const name of await listDirectory(parent)) {
       const tree = join(parent, name);
-      if (!(await isServers(tree))) await chmod(tree, handedOver);
+      if (!(await isOwnedByServer(tree))) await chmod(tree, appTreeMode);
     }
   }
   try {

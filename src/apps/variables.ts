@@ -41,7 +41,7 @@ async function readEnvFile(path: string): Promise<unknown> {
  * @throws AppError `invalid_env` that lists every fault; the file then keeps its content
  */
 export async function saveVariables(path: string, env: Record<string, string>): Promise<void> {
-  assertVariables(env, 'the new environment');
+  assertVariables(env, 'the new set of variables');
   await writeJsonAtomic(path, env, 0o600);
 }
 

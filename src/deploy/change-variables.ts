@@ -1,12 +1,12 @@
 import type { Environment } from '../apps/environment.ts';
 import { assertVariables, saveVariables } from '../apps/variables.ts';
-import { applyChange } from './processes.ts';
+import { applyChange } from './run-state.ts';
 
 /** New values of variables, by name; null removes a variable. */
 export type VariableChanges = Record<string, string | null>;
 
 /** Result of a change of variables. */
-export interface EnvironmentChange {
+export interface VariablesChange {
   variables: Record<string, string>;
   /** names of variables with another value than before */
   changed: string[];
@@ -27,11 +27,11 @@ export async function changeVariables(
   changes: VariableChanges,
   restart: boolean,
   signal: AbortSignal,
-): Promise<EnvironmentChange> {
+): Promise<VariablesChange> {
   using _traffic = await environment.trafficLock.take(signal);
   const before = await environment.variables();
   const variables = merge(before, changes);
-  assertVariables(variables, 'the new environment');
+  assertVariables(variables, 'the new set of variables');
   const changed = Object.keys(changes).filter((name) => before[name] !== variables[name]);
   if (changed.length === 0 && !environment.hasUnappliedChange)
     return { variables, changed, outcome: 'unchanged' };
@@ -46,7 +46,7 @@ export async function changeVariables(
 
 /** @throws AppError `invalid_env` if a new value is invalid, whatever other variables the app has */
 export function assertChanges(changes: VariableChanges): void {
-  assertVariables(merge({}, changes), 'the new environment');
+  assertVariables(merge({}, changes), 'the new set of variables');
 }
 
 function merge(current: Record<string, string>, changes: VariableChanges): Record<string, string> {

@@ -12,9 +12,9 @@ import type { BootResult, Notice } from '../protocol/runner.ts';
 import { ensureSpace } from '../releases/disk.ts';
 import type { Release, ReleaseRecord, ReleaseSource } from '../releases/release.ts';
 import { counted, formatDuration } from '../system/text/format.ts';
-import { commandContext, postSwitch, preSwitch } from './commands.ts';
 import { Deployment } from './deployment.ts';
 import type { DeployWatcher } from './events.ts';
+import { commandContext, postSwitch, preSwitch } from './hooks.ts';
 import { publish } from './publish.ts';
 import { receive } from './receive.ts';
 import { moveTraffic } from './traffic.ts';
@@ -113,7 +113,7 @@ async function buildTree(deployment: Deployment, settings: AppSettings): Promise
   if (appliance.builds.busy) deployment.log('waiting for another build to end');
   using _slot = await appliance.builds.take(signal);
   const startedAt = performance.now();
-  await environment.files.handOver(deployment.number);
+  await environment.files.giveToApp(deployment.number);
   const env = await environment.variables();
   deployment.hide(Object.values(env));
   await build({

@@ -138,7 +138,7 @@ export class GitServer {
   }
 
   /** Waits a moment for the clients that are served, then ends them. The deploys of their pushes have ended by then. */
-  async windDown(): Promise<void> {
+  async shutDown(): Promise<void> {
     for (const session of this.#sessions.keys()) session.killUnlessServing();
     const { timedOut } = await withDeadline(Promise.all(this.#sessions.values()), grace);
     if (timedOut) for (const { service } of this.#sessions.keys()) service.kill();

@@ -146,7 +146,7 @@ export async function run(home: string, mode: ServerMode): Promise<void> {
   mode.whenReady({ url, pid: process.pid, home: paths.home, version }, settled, log);
   const signal = await stopped;
   log.info('stopping', { signal });
-  await service.windDown();
+  await service.shutDown();
   await control?.end(runner, signal);
 }
 

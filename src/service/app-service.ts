@@ -9,15 +9,15 @@ import type { EnvironmentId } from '../config/paths.ts';
 import {
   assertChanges,
   changeVariables,
-  type EnvironmentChange,
   type VariableChanges,
+  type VariablesChange,
 } from '../deploy/change-variables.ts';
 import { type DeploySource, deploy } from '../deploy/deploy.ts';
 import type { DeployWatcher } from '../deploy/events.ts';
-import { restart, scale, start, stop } from '../deploy/processes.ts';
 import { Recovery, recoverFiles } from '../deploy/recover.ts';
-import { sourceOfCommit } from '../deploy/redeploy.ts';
 import { rollback } from '../deploy/rollback.ts';
+import { restart, scale, start, stop } from '../deploy/run-state.ts';
+import { sourceOfCommit } from '../deploy/source-of-commit.ts';
 import type { DomainView } from '../edge/domain.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import type { LogLine } from '../logs/line.ts';
@@ -67,7 +67,7 @@ export class AppService {
   }
 
   /** Refuses new calls, cancels deploys that have not begun their switch, and waits for all others. Apps keep running. */
-  async windDown(): Promise<void> {
+  async shutDown(): Promise<void> {
     const reason = new AppError('stopping', 'Sluice is being stopped', {
       hint: 'Try again when it is up again.',
     });
@@ -77,7 +77,7 @@ export class AppService {
     const deploys = environments.flatMap((environment) => [...environment.deploys.all]);
     for (const each of deploys) each.cancel(reason);
     await Promise.all(deploys.map(({ ended }) => ended));
-    await this.#git.windDown();
+    await this.#git.shutDown();
     for (const environment of environments) {
       // A switch holds this lock until it is on record.
       using _traffic = await environment.trafficLock.take();
@@ -188,7 +188,7 @@ export class AppService {
     });
   }
 
-  async environment(id: EnvironmentId): Promise<Record<string, string>> {
+  async variables(id: EnvironmentId): Promise<Record<string, string>> {
     return (await this.#registry.find(id)).variables();
   }
 
@@ -197,11 +197,11 @@ export class AppService {
    * false. Setting a variable creates the app.
    * @throws AppError `invalid_env`
    */
-  async changeEnvironment(
+  async changeVariables(
     id: EnvironmentId,
     changes: VariableChanges,
     { restart, by }: { restart: boolean; by: string },
-  ): Promise<EnvironmentChange> {
+  ): Promise<VariablesChange> {
     this.#signal.throwIfAborted();
     // Checked before the app is created.
     assertChanges(changes);
@@ -280,7 +280,7 @@ export class AppService {
         hint: 'Try again after the backup.',
       });
     }
-    await this.#registry.remove(app, endAll, async () => {
+    await this.#registry.remove(app, endForRemoval, async () => {
       await domains.removeOf(app);
       await gone();
     });
@@ -329,7 +329,7 @@ export class AppService {
 }
 
 /** Ends the deploys and workers of an environment that is to be removed. Returns its traffic lock. */
-async function endAll({ deploys, name, trafficLock, appliance }: Environment): Promise<Disposable> {
+async function endForRemoval({ deploys, name, trafficLock, appliance }: Environment): Promise<Disposable> {
   // Also cancels deploys that begin meanwhile.
   for (const deployment of deploys.all) {
     deployment.cancel(new AppError('cancelled', `${name} was removed while this was being deployed`));

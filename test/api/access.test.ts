@@ -10,7 +10,7 @@ const statusOf = (name: string) => ({ name }) as AppStatus;
 const { api, tokens, bearer } = await startApi(wholeFile, {
   list: async () => [statusOf('blog'), statusOf('shop')],
   status: async ({ app }) => statusOf(app),
-  environment: async () => ({ SECRET: 'correct horse' }),
+  variables: async () => ({ SECRET: 'correct horse' }),
   restart: async ({ app }, by) => {
     calls.push(`restart ${app} by ${by}`);
     return statusOf(app);

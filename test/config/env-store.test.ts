@@ -31,7 +31,7 @@ test('All faults are listed at once without values, and the file does not change
   };
   await assert.rejects(saveVariables(path, faulty as unknown as Record<string, string>), (error: Error) => {
     assert.deepEqual(error.message.split('\n  '), [
-      'the new environment has 7 faults:',
+      'the new set of variables has 7 faults:',
       '"1A": not a valid name',
       '"A-B": not a valid name',
       'PORT: set by Sluice itself',

@@ -56,6 +56,6 @@ test('A damaged record of the live release blocks neither deploys nor rollbacks'
   await damage(1);
   assert.equal((await server.deploy('shop', answering('three'))).state, 'live');
   const change = { restart: true, by: 'test' };
-  const { outcome } = await server.service.changeEnvironment(idOf('shop'), { WORD: 'new' }, change);
+  const { outcome } = await server.service.changeVariables(idOf('shop'), { WORD: 'new' }, change);
   assert.equal(outcome, 'switched');
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { stat } from 'node:fs/promises';
 import { test } from 'node:test';
-import type { EnvironmentChange } from '../../src/deploy/change-variables.ts';
+import type { VariablesChange } from '../../src/deploy/change-variables.ts';
 import { answering, running } from '../support/apps.ts';
 import { startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
@@ -19,7 +19,7 @@ const tells = running(`
 test('Variables and environments', async (t) => {
   const sluice = await startSluice(t, { env: { SLUICE_TOKEN: 'of-the-server' } });
   const change = (changes: Record<string, string | null>, query = '') =>
-    sluice.call<EnvironmentChange>('PATCH', `/v1/apps/shop/env${query}`, changes);
+    sluice.call<VariablesChange>('PATCH', `/v1/apps/shop/env${query}`, changes);
 
   await t.test('Variables can be set before the first deploy', async () => {
     await change({ GREETING: 'hello', SECRET: 'open-sesame' });

@@ -204,7 +204,7 @@ test('A server that stops cancels deploys, and waits for a switch', async (t) =>
   const live = server.deploy('desk', answering('one'), switching.watch);
   cancelled.catch(() => undefined);
   await Promise.all([booting.untilStep('boot'), switching.untilStep('switch')]);
-  const stopped = server.service.windDown();
+  const stopped = server.service.shutDown();
   await assert.rejects(cancelled, { code: 'stopping' });
   step.open();
   assert.equal((await live).state, 'live');
@@ -234,7 +234,7 @@ test('A server that stops does not wait for a postSwitch hook, and the release s
   const files = answering('one', { hooks: { postSwitch: ':' } });
   const deploy = server.deploy('shop', files, watched.watch);
   await watched.untilStep('postSwitch');
-  await server.service.windDown();
+  await server.service.shutDown();
   assert.equal((await deploy).state, 'live');
 });
 

@@ -69,7 +69,7 @@ test('A change of variables is kept only if its switch succeeds', async (t) => {
   const server = await TestService.start(t);
   await server.deploy('shop', answering('one'));
   const change = (NAME: string) =>
-    server.service.changeEnvironment(shop, { NAME }, { restart: true, by: 'test' });
+    server.service.changeVariables(shop, { NAME }, { restart: true, by: 'test' });
   await change('before');
   const kept = () => readFile(server.environment('shop').env, 'utf8').then((text) => JSON.parse(text));
 
@@ -139,7 +139,7 @@ test('Only one operation at a time boots and switches', async (t) => {
     server.service.restart(shop, 'test'),
     server.service.rollback(shop, 1, 'test'),
     server.service.scale(shop, 2, 'test'),
-    server.service.changeEnvironment(shop, { A: 'b' }, { restart: true, by: 'test' }),
+    server.service.changeVariables(shop, { A: 'b' }, { restart: true, by: 'test' }),
     server.deploy('shop', answering('three')),
   ]);
   assert.equal(most, 1);
@@ -149,7 +149,7 @@ test('A secret in the output of a failed boot is masked', async (t) => {
   const server = await TestService.start(t);
   await server.deploy('shop', answering('one'));
   await server.deploy('shop', answering('two'));
-  await server.service.changeEnvironment(shop, { KEY: 'sesame-open' }, { restart: true, by: 'test' });
+  await server.service.changeVariables(shop, { KEY: 'sesame-open' }, { restart: true, by: 'test' });
   const lines: string[] = [];
   server.runner.onBoot = (_spec, print) => {
     print('key: sesame-open');

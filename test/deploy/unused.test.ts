@@ -45,7 +45,7 @@ test('An app stays when its only variable is removed, or when a call finds no re
   const server = await TestService.start(t);
   const { service } = server;
   const setEnv = (changes: Record<string, string | null>) =>
-    service.changeEnvironment(idOf('kept'), changes, { restart: true, by: 'test' });
+    service.changeVariables(idOf('kept'), changes, { restart: true, by: 'test' });
   await setEnv({ GREETING: 'hello' });
   await assert.rejects(server.deploy('kept', unusable), { code: 'nothing_to_run' });
   await setEnv({ GREETING: null });
@@ -97,9 +97,9 @@ test('An app stays if it has a failed build, a variable, another environment, or
   };
   await assert.rejects(server.deploy('built', answering('never')), { code: 'boot_exited' });
   assert.equal((await service.releases(idOf('built')))[0]?.state, 'failed');
-  await service.changeEnvironment(idOf('variables'), { WORD: 'kept' }, { restart: true, by: 'test' });
+  await service.changeVariables(idOf('variables'), { WORD: 'kept' }, { restart: true, by: 'test' });
   await assert.rejects(server.deploy('variables', unusable));
-  assert.deepEqual(await service.environment(idOf('variables')), { WORD: 'kept' });
+  assert.deepEqual(await service.variables(idOf('variables')), { WORD: 'kept' });
   await server.deploy('live', answering('live'));
   await assert.rejects(server.deploy('live', unusable));
   const staging = { app: 'live', environment: 'staging' };

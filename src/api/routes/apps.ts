@@ -56,7 +56,7 @@ export function appRoutes(router: Router<ApiState>, { service, tokens, keys }: A
 
   // Callers that may deploy see values, since deployed code does. Others see names.
   router.get('/v1/apps/:app/env', need('read'), takes('environment'), async (ctx) => {
-    const variables = await service.environment(environmentIdOf(ctx));
+    const variables = await service.variables(environmentIdOf(ctx));
     ctx.body = includes(ctx.state.principal.scope, 'deploy')
       ? variables
       : Object.fromEntries(Object.keys(variables).map((name) => [name, hidden]));
@@ -64,7 +64,7 @@ export function appRoutes(router: Router<ApiState>, { service, tokens, keys }: A
 
   router.patch('/v1/apps/:app/env', need('deploy'), takes('environment', 'restart'), async (ctx) => {
     const changes = await jsonBody(ctx, changesBody);
-    ctx.body = await service.changeEnvironment(environmentIdOf(ctx), changes, {
+    ctx.body = await service.changeVariables(environmentIdOf(ctx), changes, {
       restart: queryFlag(ctx, 'restart', true),
       by: ctx.state.principal.name,
     });

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { parseEnv } from 'node:util';
 import type { Command } from 'commander';
 import { environmentName } from '../../config/paths.ts';
-import type { EnvironmentChange } from '../../deploy/change-variables.ts';
+import type { VariablesChange } from '../../deploy/change-variables.ts';
 import { type AppOptions, appSubcommand, callApp, parseEnvironment } from '../command.ts';
 import { UsageError } from '../failure.ts';
 import { printOutcome } from '../output.ts';
@@ -71,7 +71,7 @@ async function change(
 ): Promise<void> {
   const id = parseEnvironment(name, options.environment);
   const query = { restart: options.restart };
-  const answer = await callApp<EnvironmentChange>('PATCH', id, '/env', { query, json: changes });
+  const answer = await callApp<VariablesChange>('PATCH', id, '/env', { query, json: changes });
   printOutcome(options, answer, () => {
     const lines = Object.entries(changes).map(([key, value]) => {
       if (answer.changed.includes(key)) return `${key} ${value === null ? 'removed' : 'set'}`;
@@ -81,7 +81,7 @@ async function change(
   });
 }
 
-function describe(outcome: EnvironmentChange['outcome'], name: string, restart: boolean): string {
+function describe(outcome: VariablesChange['outcome'], name: string, restart: boolean): string {
   switch (outcome) {
     case 'switched':
       return `Applied: ${name} was switched to new workers.`;
