@@ -67,7 +67,7 @@ test('install.sh --local leaves a sample app running, does no harm when run agai
   assert.match(await (await fetchOnce(url)).text(), /^Hello from process \d+/);
 });
 
-test('install.sh --local --stop ends all processes even if the server has just died', async (t) => {
+test('install.sh --local --stop ends all processes even if the server has just died (thorough)', async (t) => {
   const { install, root, home } = await checkout(t);
   const url = /The sample app is live at (\S+)\n/.exec(await install('--local'))?.[1] ?? '';
   const options = { binary: join(root, 'bin/sluice'), env: { SLUICE_HOME: home } };
@@ -79,7 +79,7 @@ test('install.sh --local --stop ends all processes even if the server has just d
   assert.equal((await cli(['status'], options)).code, 1);
 });
 
-test('install.sh --local --stop ends apps whose server and runner have died; --local names the process that has the port of an app', async (t) => {
+test('install.sh --local --stop ends apps whose server and runner have died; --local names the process that has the port of an app (thorough)', async (t) => {
   const { install, home } = await checkout(t);
   const url = /The sample app is live at (\S+)\n/.exec(await install('--local'))?.[1] ?? '';
   const workers = await workersOfHome(home);
@@ -101,7 +101,7 @@ test('install.sh --local --stop ends apps whose server and runner have died; --l
   });
 });
 
-test('what install.sh says of git push works as it stands', async (t) => {
+test('what install.sh says of git push works as it stands (thorough)', async (t) => {
   const { install } = await checkout(t);
   const [, lines = ''] =
     /with NAME as its name:\n([\s\S]+)Other commands:/.exec(await install('--local')) ?? [];
@@ -113,7 +113,7 @@ test('what install.sh says of git push works as it stands', async (t) => {
   assert.equal(await (await fetchOnce(url)).text(), 'by the book');
 });
 
-test('an app without a package.json is not taken for a part of the checkout that Sluice runs in', async (t) => {
+test('an app without a package.json is not taken for a part of the checkout that Sluice runs in (thorough)', async (t) => {
   const { install, root, home } = await checkout(t);
   await install('--local');
   const bare = join(root, 'bare');
@@ -126,7 +126,7 @@ test('an app without a package.json is not taken for a part of the checkout that
   assert.equal(await (await fetchOnce(JSON.parse(stdout).url)).text(), 'bare');
 });
 
-test('a second run, as after a reboot, starts the apps again and does not bring back a sample that was removed', async (t) => {
+test('a second run, as after a reboot, starts the apps again and does not bring back a sample that was removed (thorough)', async (t) => {
   const { install, root, home } = await checkout(t);
   await install('--local');
   const options = { binary: join(root, 'bin/sluice'), env: { SLUICE_HOME: home } };
@@ -142,14 +142,14 @@ test('a second run, as after a reboot, starts the apps again and does not bring 
   assert.equal((await cli(['status', 'hello'], options)).code, 1);
 });
 
-test('install.sh rejects unknown options with its usage and status 2, and changes nothing', async (t) => {
+test('install.sh rejects unknown options with its usage and status 2, and changes nothing (thorough)', async (t) => {
   const { install } = await checkout(t);
   for (const wrong of [['--system'], ['--local', '--start'], ['--purge'], ['--listen', 'everywhere']]) {
     await assert.rejects(install(...wrong), { code: 2, stderr: /Usage: (?:\.\/)?install\.sh / });
   }
 });
 
-test('install.sh without systemd names an alternative', {
+test('install.sh without systemd names an alternative (thorough)', {
   skip: existsSync('/run/systemd/system') || process.getuid?.() !== 0,
 }, async (t) => {
   const { install } = await checkout(t);
@@ -160,7 +160,7 @@ test('install.sh without systemd names an alternative', {
   });
 });
 
-test('install.sh verifies checksums, and requires one for http://', {
+test('install.sh verifies checksums, and requires one for http:// (thorough)', {
   skip: process.getuid?.() !== 0 || !canMount(),
 }, async (t) => {
   const { root } = await checkout(t);

@@ -113,7 +113,7 @@ test('a client that disconnects after its upload does not stop the deploy', asyn
   assert.equal(await sluice.get('stubborn'), 'stubborn');
 });
 
-test('a client that does not read does not delay the deploy, and sees the outcome later', async () => {
+test('a client that does not read does not delay the deploy, and sees the outcome later (thorough)', async () => {
   const build = "for (let n = 0; n < 150_000; n++) console.log(n, 'x'.repeat(100))";
   const chatty = {
     ...answering('chatty'),

@@ -162,7 +162,7 @@ test('Other files and backups of a later format are refused, with the reason', a
   );
 });
 
-test('A backup that is incomplete or was changed is refused', async (t) => {
+test('A backup that is incomplete or was changed is refused (thorough)', async (t) => {
   const from = await startSluice(t);
   await from.deploy('shop', answering('here'));
   const file = join(await temporaryDirectory(t), 'backup.tar.gz');

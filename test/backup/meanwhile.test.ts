@@ -77,7 +77,7 @@ test('Backups and deploys under load lose no request', async (t) => {
   assert.equal(code, 0, stderr);
 });
 
-test('During a backup, a deploy goes live, and nothing is removed or moved', async (t) => {
+test('During a backup, a deploy goes live, and nothing is removed or moved (thorough)', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('one', { keepReleases: 2 }));
   await sluice.deploy('shop', answering('two', { keepReleases: 2 }));
@@ -107,7 +107,7 @@ test('During a backup, a deploy goes live, and nothing is removed or moved', asy
   );
 });
 
-test('A backup fails if the server stops, and leaves an earlier file unchanged', async (t) => {
+test('A backup fails if the server stops, and leaves an earlier file unchanged (thorough)', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('here', { shared: ['data'] }));
   await writeLarge(join(sluice.paths.environment(shop).shared, 'data/large'));
@@ -166,7 +166,7 @@ for (const mode of ['wal', 'delete']) {
   });
 }
 
-test('A database that SQLite cannot read is copied as it stands, with the message of SQLite', async (t) => {
+test('A database that SQLite cannot read is copied as it stands, with the message of SQLite (thorough)', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('here', { shared: ['data'] }));
   const damaged = Buffer.alloc(8192, 'x');
@@ -210,7 +210,7 @@ function writing(mode: string) {
   );
 }
 
-test('A full disk is reported, and nothing remains of the backup', async (t) => {
+test('A full disk is reported, and nothing remains of the backup (thorough)', async (t) => {
   const isolate = ['--user', '--map-root-user', '--mount'];
   if (spawnSync('unshare', [...isolate, 'true']).status !== 0)
     return t.skip('this machine lets us mount nothing');

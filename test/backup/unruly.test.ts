@@ -27,6 +27,7 @@ import { Paths } from '../../src/config/paths.ts';
 import { removeTree } from '../../src/system/fs/remove-tree.ts';
 import { signalProcess } from '../../src/system/process/processes.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
+import { thorough } from '../support/tiers.ts';
 import { waitFor } from '../support/wait.ts';
 
 const run = promisify(execFile);
@@ -181,7 +182,7 @@ const nest = `function nest(depth) {
 }`;
 
 for (const { what, make, note, skip = false, check } of unruly) {
-  test(`A backup of an app with ${what} has all other apps`, {
+  test(`A backup of an app with ${what} has all other apps${thorough(what === '6,000 nested directories')}`, {
     skip,
   }, async (t) => {
     const { home, data } = await homeOf(t);
@@ -243,7 +244,7 @@ test('SQLite copies databases after others with holes', { skip: !isLinux }, asyn
   for (const note of notes) assert.match(note, /SQLite could not copy it \(it has holes\)/);
 });
 
-test('After the time limit, databases are copied without SQLite', async (t) => {
+test('After the time limit, databases are copied without SQLite (thorough)', async (t) => {
   const { home, data } = await homeOf(t);
   for (let index = 10; index < 25; index += 1) makeDatabase(join(data, `${index}.db`), index);
   // A copy and its removal: 50 s.

@@ -5,6 +5,7 @@ import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type BuildRun, runBuild, writeTree } from '../support/builds.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
+import { thorough } from '../support/tiers.ts';
 
 // The tester may have set the directory of yarn's cache: then no app would have a cache of its own.
 delete process.env['YARN_CACHE_FOLDER'];
@@ -35,7 +36,7 @@ async function cutFiles(directory: string): Promise<void> {
 const reportsDamage = (line: string) => line.includes('may be damaged');
 
 for (const fixture of ['npm-11', 'pnpm-10', 'yarn-3.8', 'yarn-4.18']) {
-  test(`A wrong checksum in the lockfile of ${fixture} has its own error and clears no cache of another app`, async (t) => {
+  test(`A wrong checksum in the lockfile of ${fixture} has its own error and clears no cache of another app${thorough(fixture !== 'npm-11')}`, async (t) => {
     const cache = await temporaryDirectory(t);
     const env = {
       npm_config_cache: join(cache, 'npm'),
@@ -61,7 +62,7 @@ for (const fixture of ['npm-11', 'pnpm-10', 'yarn-3.8', 'yarn-4.18']) {
 }
 
 for (const fixture of ['yarn-3.8', 'yarn-4.18']) {
-  test(`A damaged cache of ${fixture} is cleared`, async (t) => {
+  test(`A damaged cache of ${fixture} is cleared${thorough(fixture !== 'yarn-4.18')}`, async (t) => {
     const cache = await temporaryDirectory(t);
     await runBuild(await lockedTree(t, fixture), { cache });
     await cutFiles(join(cache, 'yarn/cache'));
@@ -71,7 +72,7 @@ for (const fixture of ['yarn-3.8', 'yarn-4.18']) {
 }
 
 for (const fixture of ['pnpm-8', 'pnpm-10']) {
-  test(`${fixture} repairs a damaged store by itself`, async (t) => {
+  test(`${fixture} repairs a damaged store by itself (thorough)`, async (t) => {
     const store = await temporaryDirectory(t);
     const env = { npm_config_store_dir: store };
     await runBuild(await lockedTree(t, fixture), { env });

@@ -101,7 +101,7 @@ test("Plug'n'Play of yarn is installed as node_modules", async (t) => {
   assert.ok(names.includes('node_modules') && !names.includes('.pnp.cjs'), names.join(' '));
 });
 
-test('Every package manager rejects a lockfile that does not match package.json', async (t) => {
+test('Every package manager rejects a lockfile that does not match package.json (thorough)', async (t) => {
   for (const fixture of ['npm-11', 'pnpm-10', 'yarn-1', 'yarn-4.18']) {
     const directory = await lockedTree(t, fixture, { dependencies: { ms: '2.1.2' } });
     await assert.rejects(runBuild(directory), {
@@ -112,7 +112,7 @@ test('Every package manager rejects a lockfile that does not match package.json'
   }
 });
 
-test('A damaged cache is cleared and the install is tried once more; other apps are not affected', async (t) => {
+test('A damaged cache is cleared and the install is tried once more; other apps are not affected (thorough)', async (t) => {
   const cache = await temporaryDirectory(t);
   withoutYarnCache(t);
   await runBuild(await lockedTree(t, 'yarn-1'), { cache });
@@ -158,7 +158,7 @@ test('If the cache cannot be cleared, the error of the failed install is reporte
   );
 });
 
-test('packageManager selects the version, also for scripts that call it', async (t) => {
+test('packageManager selects the version, also for scripts that call it (thorough)', async (t) => {
   const directory = await lockedTree(t, 'pnpm-8', {
     packageManager: 'pnpm@8.15.9+sha1.ignored',
     scripts: { build: 'pnpm --version > built.txt' },
@@ -167,7 +167,7 @@ test('packageManager selects the version, also for scripts that call it', async 
   assert.equal(await readFile(join(directory, 'built.txt'), 'utf8'), '8.15.9\n');
 });
 
-test('All packages of a workspace are pruned', async (t) => {
+test('All packages of a workspace are pruned (thorough)', async (t) => {
   const directory = join(await temporaryDirectory(t), 'staged');
   await writeTree(directory, {
     'package.json': {

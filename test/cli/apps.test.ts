@@ -45,7 +45,7 @@ test('status reports within seconds a runner that does not answer, with a hint',
   }
 });
 
-test('status shows which worker is missing and why, and which background process has crashed', async () => {
+test('status shows which worker is missing and why, and which background process has crashed (thorough)', async () => {
   const server = `
     const { existsSync } = require('node:fs');
     if (process.env.NODE_APP_INSTANCE === '1' && existsSync(process.env.DOOM)) throw new Error('doomed');
@@ -78,7 +78,7 @@ test('status shows which worker is missing and why, and which background process
   await run('destroy', 'flaky', '--confirm', 'flaky');
 });
 
-test('an app is scaled, restarted, stopped and started', async () => {
+test('an app is scaled, restarted, stopped and started (thorough)', async () => {
   const scaled: AppStatus = await json('scale', 'shop', '2');
   assert.equal(scaled.workers.filter(({ state }) => state === 'open').length, 2);
   const before = (await sluice.status('shop')).workers.map(({ pid }) => pid);
@@ -91,7 +91,7 @@ test('an app is scaled, restarted, stopped and started', async () => {
   assert.equal((await run('scale', 'shop', 'default')).code, 0);
 });
 
-test('variables are set, listed and removed, and the app sees them', async () => {
+test('variables are set, listed and removed, and the app sees them (thorough)', async () => {
   const code = `require('node:http').createServer((request, response) => response.end(String(process.env.WORD)))
     .listen(process.env.PORT);`;
   await sluice.deploy('wordy', running(code));
@@ -111,7 +111,7 @@ test('variables are set, listed and removed, and the app sees them', async () =>
   assert.doesNotMatch(wrong.stderr, /tr0ub4dor/);
 });
 
-test('a change of variables prints its effect, and one that changes nothing does not switch', async () => {
+test('a change of variables prints its effect, and one that changes nothing does not switch (thorough)', async () => {
   await sluice.deploy('calm', answering('calm'));
   await run('env', 'set', 'calm', 'A=1');
   // Workers of the generation before may still drain.
@@ -133,7 +133,7 @@ test('a change of variables prints its effect, and one that changes nothing does
   assert.equal(kept.stdout, 'A set\nThe change applies from the next start, restart or deploy of calm.\n');
 });
 
-test('variables are set from a file such as .env, and arguments take precedence', async (t) => {
+test('variables are set from a file such as .env, and arguments take precedence (thorough)', async (t) => {
   const file = join(await temporaryDirectory(t), '.env');
   await writeFile(file, '# for the shop\nexport A="with space"\nB=from the file\n');
   assert.equal((await run('env', 'set', 'filed', 'B=named', '--file', file)).code, 0);
@@ -167,7 +167,7 @@ test('logs shows the output of an app', async () => {
   );
 });
 
-test('destroy needs the name again, from the terminal or from --confirm', async () => {
+test('destroy needs the name again, from the terminal or from --confirm (thorough)', async () => {
   await sluice.deploy('brief', answering('brief'));
   assert.equal((await run('destroy', 'brief')).code, 2);
   assert.equal((await run('destroy', 'brief', '--confirm', 'shop')).code, 2);

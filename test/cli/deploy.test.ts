@@ -59,7 +59,7 @@ test('the rules of a repository apply in its directories, unless they exclude th
   assert.equal(await count('out'), '1');
 });
 
-test('a failed deploy prints step and cause, exits with status 1, and leaves the old release live', async (t) => {
+test('a failed deploy prints step and cause, exits with status 1, and leaves the old release live (thorough)', async (t) => {
   const directory = await directoryOf(t, answering('good'));
   assert.equal((await cli(['deploy', directory, '--app', 'steady'], { env })).code, 0);
   const broken = await directoryOf(t, running('throw new Error("nothing works")'));
@@ -79,7 +79,7 @@ test('a failed deploy prints step and cause, exits with status 1, and leaves the
   assert.equal(await sluice.get('steady'), 'good');
 });
 
-test('deploy and rollback print the release as JSON, and rollback returns to the earlier release', async (t) => {
+test('deploy and rollback print the release as JSON, and rollback returns to the earlier release (thorough)', async (t) => {
   const deploy = async (text: string) =>
     cli(['deploy', await directoryOf(t, answering(text)), '-a', 'json', '--json'], { env });
   assert.equal(JSON.parse((await deploy('one')).stdout).state, 'live');
@@ -116,7 +116,7 @@ test('Ctrl-C cancels a deploy during its build', async (t) => {
   assert.equal((await sluice.releases('slow'))[0]?.state, 'failed');
 });
 
-test('Ctrl-C does not cancel a rollback', async (t) => {
+test('Ctrl-C does not cancel a rollback (thorough)', async (t) => {
   const file = join(await temporaryDirectory(t), 'go');
   await writeFile(file, '');
   await sluice.deploy('undone', answeringOnceThereIs(file, 'one'));
@@ -142,7 +142,7 @@ test('Ctrl-C does not cancel a rollback', async (t) => {
   assert.equal(await sluice.get('undone'), 'one');
 });
 
-test('another machine deploys with a URL and a token', async (t) => {
+test('another machine deploys with a URL and a token (thorough)', async (t) => {
   const { stdout: token, stderr } = await cli(['token', 'create', 'ci', '--app', 'remote'], { env });
   assert.match(stderr, /not shown again/);
   const remote = { SLUICE_URL: sluice.url, SLUICE_TOKEN: token.trim() };
@@ -184,7 +184,7 @@ test('deploy reports a broken package.json and a directory that does not exist',
   assert.match(file.stderr, /package\.json is a file, not a directory\n$/);
 });
 
-test('an invalid app name is reported with its place and a valid name', async (t) => {
+test('an invalid app name is reported with its place and a valid name (thorough)', async (t) => {
   for (const [name, like] of [
     ['@acme/api', 'api'],
     ['Quick_App', 'quick-app'],

@@ -43,7 +43,7 @@ test('keys are added from a file, listed and removed, and the next step is print
   assert.match(missing.stderr, /^failed: the key cannot be read: ENOENT/);
 });
 
-test('keys add takes the line of a key as an argument, and prints the address of the login above sudo', async (t) => {
+test('keys add takes the line of a key as an argument, and prints the address of the login above sudo (thorough)', async (t) => {
   const sshd = await Sshd.start(t, authorizedKeys);
   const line = (await sshd.makeKey('desk')).trim();
   // As sudo does: SSH_CONNECTION is not among its variables, but among those of the process above it.
@@ -69,7 +69,7 @@ test('an address that only the server itself can use is not printed', () => {
     assert.equal(at(server), undefined, server);
 });
 
-test('deploy shows the commit of the directory, and the number of files that differ', async (t) => {
+test('deploy shows the commit of the directory, and the number of files that differ (thorough)', async (t) => {
   const checkout = await Checkout.create(t);
   const commit = await checkout.commit('First version\n\nMore of it.', {
     ...answering('clean'),
@@ -97,7 +97,7 @@ test('deploy shows the commit of the directory, and the number of files that dif
   );
 });
 
-test('a directory of a repository is recorded as a part of the commit', async (t) => {
+test('a directory of a repository is recorded as a part of the commit (thorough)', async (t) => {
   const checkout = await Checkout.create(t);
   const url = sluice.gitUrl('part');
   const inside = Object.entries(answering('inside')).map(([path, content]) => [`app/${path}`, content]);
@@ -141,7 +141,7 @@ test('deploy works with a repository that cannot be read, and prints a note', as
   assert.match(stdout, /^note: the release has no commit, since the repository cannot be read: /);
 });
 
-test('deploy leaves out what export-ignore excludes, as a push does', async (t) => {
+test('deploy leaves out what export-ignore excludes, as a push does (thorough)', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.commit('One', {
     ...answering('exported'),
@@ -170,7 +170,7 @@ test('deploy leaves out what export-ignore excludes, as a push does', async (t) 
   }
 });
 
-test('deploy --release builds the commit of a release again if the server has it', async (t) => {
+test('deploy --release builds the commit of a release again if the server has it (thorough)', async (t) => {
   const checkout = await Checkout.create(t);
   const one = await checkout.commit('One', answering('one'));
   const url = sluice.gitUrl('anew');

@@ -6,6 +6,7 @@ import { Checkout } from '../support/git.ts';
 import { pack } from '../support/pack.ts';
 import { startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
+import { thorough } from '../support/tiers.ts';
 import { writeTree } from '../support/tree.ts';
 import { wholeFile } from '../support/whole-file.ts';
 
@@ -27,7 +28,7 @@ const apps = {
 };
 
 for (const [what, files] of Object.entries(apps)) {
-  test(`${what} sends no control characters to a terminal, however the app is deployed`, async (t) => {
+  test(`${what} sends no control characters to a terminal, however the app is deployed${thorough(what !== 'a build that is live')}`, async (t) => {
     const directory = await temporaryDirectory(t);
     await writeTree(directory, files);
     const shown: Record<string, string> = {};

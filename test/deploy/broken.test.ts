@@ -139,7 +139,7 @@ test('A broken release changes nothing', async (t) => {
   assert.ok(answers > 100, `${answers} requests were answered meanwhile`);
 });
 
-test('A port in the code is redirected to the port of the app, with a notice', async (t) => {
+test('A port in the code is redirected to the port of the app, with a notice (thorough)', async (t) => {
   const sluice = await startSluice(t);
   const release = await sluice.deploy(
     'fixed',

@@ -93,7 +93,7 @@ test('Restart, scale and stop under load lose no request', async (t) => {
 /** Number of apps that start at the same time: see recover.ts. */
 const atATime = Math.max(2, availableParallelism());
 
-test('After a reboot', async (t) => {
+test('After a reboot (thorough)', async (t) => {
   const sluice = await startSluice(t);
   // By name those that were used last come last.
   const old = Array.from({ length: atATime }, (_, index) => `app-${index}`);
@@ -131,7 +131,7 @@ test('After a reboot', async (t) => {
   });
 });
 
-test('After a reboot, apps that hang while they boot do not delay the others for long', async (t) => {
+test('After a reboot, apps that hang while they boot do not delay the others for long (thorough)', async (t) => {
   const sluice = await startSluice(t);
   const flag = join(sluice.home, 'hang');
   const code = `

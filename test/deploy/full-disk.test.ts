@@ -15,6 +15,7 @@ import type { Files } from '../support/pack.ts';
 import { workersOfHome } from '../support/processes.ts';
 import { type Sluice, startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
+import { thorough } from '../support/tiers.ts';
 import { Visitor } from '../support/visitor.ts';
 import { waitFor } from '../support/wait.ts';
 import { wholeFile } from '../support/whole-file.ts';
@@ -292,7 +293,7 @@ const random = randomNumbers(seed);
 let times = 0;
 
 for (const scenario of scenarios.filter(({ name, process }) => chosen.test(`${name} ${process}`))) {
-  test(`${scenario.name}: if the disk refuses any write of the ${scenario.process}, the state is the old or the new one`, async (t) => {
+  test(`${scenario.name}: if the disk refuses any write of the ${scenario.process}, the state is the old or the new one${thorough(scenario.name !== 'deploy')}`, async (t) => {
     t.diagnostic(`SLUICE_TEST_SEED=${seed}`);
     const fail = (fault: Pick<Fault, 'code' | 'from' | 'lasts'>) => {
       times += 1;

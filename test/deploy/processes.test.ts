@@ -61,7 +61,7 @@ test('Processes of an app', async (t) => {
   });
 });
 
-test('The output of an app', async (t) => {
+test('The output of an app (thorough)', async (t) => {
   const sluice = await startSluice(t);
   const says = (greeting: string) =>
     running(`

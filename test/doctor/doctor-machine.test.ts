@@ -57,7 +57,7 @@ test('ports that workers of Sluice use are no fault, with a server or after it w
   assert.equal((await doctor(sluice.home)).checks['ports']?.state, 'ok');
 });
 
-test('doctor warns of an app that listens for other machines on a second port', async (t) => {
+test('doctor warns of an app that listens for other machines on a second port (thorough)', async (t) => {
   const sluice = await startSluice(t);
   const file = join(sluice.home, 'port');
   const code = `
@@ -98,7 +98,7 @@ test('doctor warns by how much a clock has been set back', async (t) => {
   assert.match(checks['clock'].message, /^the clock is 1\d\d min.* behind the newest file of Sluice/);
 });
 
-test('doctor warns of a kernel that lets apps link to files of other users, if apps have system users', {
+test('doctor warns of a kernel that lets apps link to files of other users, if apps have system users (thorough)', {
   skip: !canMount() && 'this machine does not allow mounts',
 }, async (t) => {
   const home = await temporaryDirectory(t);
@@ -131,7 +131,7 @@ async function machine(t: TestContext, programs: Record<string, string>): Promis
   return `${directory}:${process.env['PATH']}`;
 }
 
-test('doctor warns of a clock that is not synchronized, except in a container', async (t) => {
+test('doctor warns of a clock that is not synchronized, except in a container (thorough)', async (t) => {
   const home = await temporaryDirectory(t);
   const clock = async (programs: Record<string, string>) =>
     (await doctor(home, { env: { PATH: await machine(t, programs) } })).checks['clock'];
@@ -143,7 +143,7 @@ test('doctor warns of a clock that is not synchronized, except in a container', 
   assert.equal((await clock({ 'systemd-detect-virt': 'echo lxc', timedatectl: 'echo no' }))?.state, 'ok');
 });
 
-test('doctor reports units that are down or not enabled, with the command that helps', async (t) => {
+test('doctor reports units that are down or not enabled, with the command that helps (thorough)', async (t) => {
   const home = await temporaryDirectory(t);
   const units = async (states: Record<string, Record<string, string>>) => {
     const blocks = Object.entries(states).map(([id, values]) => {

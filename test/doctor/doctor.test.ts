@@ -36,7 +36,7 @@ test('without a fault, doctor exits with status 0, with or without warnings', as
   assert.match(stdout, /\n\n(?:All 16 checks are ok\.|1 warning; 15 of 16 checks are ok\.)\n$/);
 });
 
-test('a killed server is a fault with the command that starts it, and the other checks still run', async (t) => {
+test('a killed server is a fault with the command that starts it, and the other checks still run (thorough)', async (t) => {
   const sluice = await startSluice(t);
   await sluice.kill();
   const { code, state, checks } = await doctor(sluice.home);
@@ -52,7 +52,7 @@ test('a killed server is a fault with the command that starts it, and the other 
   assert.match(stdout, /\n1 fault(?:, 1 warning)?; \d+ of 12 checks are ok\.\n$/);
 });
 
-test('a runner that does not answer is a fault', async (t) => {
+test('a runner that does not answer is a fault (thorough)', async (t) => {
   const sluice = await startSluice(t);
   const { runner } = await sluice.call<{ runner: { pid: number } }>('GET', '/v1/status');
   signalProcess(runner.pid, 'SIGSTOP');
@@ -65,7 +65,7 @@ test('a runner that does not answer is a fault', async (t) => {
   assert.match(checks['runner'].message, /\(pid \d+\) has not answered for 5 s/);
 });
 
-test('doctor warns of a server of another version than the installed one, with how to replace it', async (t) => {
+test('doctor warns of a server of another version than the installed one, with how to replace it (thorough)', async (t) => {
   const sluice = await startSluice(t);
   const { code, checks } = await doctor(sluice.home, { binary: await upgraded(t) });
   assert.equal(code, 0);
@@ -74,7 +74,7 @@ test('doctor warns of a server of another version than the installed one, with h
   assert.match(checks['server'].hint, /SIGUSR2/);
 });
 
-test('a crashed app is a fault, with the cause', async (t) => {
+test('a crashed app is a fault, with the cause (thorough)', async (t) => {
   const sluice = await startSluice(t);
   const flag = join(sluice.home, 'die');
   const code = `
@@ -92,7 +92,7 @@ test('a crashed app is a fault, with the cause', async (t) => {
   assert.match(checks['apps']?.hint ?? '', /sluice logs/);
 });
 
-test('doctor reports every fault of config.json', async (t) => {
+test('doctor reports every fault of config.json (thorough)', async (t) => {
   const home = await temporaryDirectory(t);
   await writeJsonAtomic(join(home, 'config.json'), { listen: { port: 'many' }, colour: 'red' });
   const { checks } = await doctor(home);
@@ -102,7 +102,7 @@ test('doctor reports every fault of config.json', async (t) => {
   assert.match((await doctor(home)).checks['settings']?.message ?? '', /is not valid JSON/);
 });
 
-test('doctor reports secrets that other users can access, with commands that fix it', async (t) => {
+test('doctor reports secrets that other users can access, with commands that fix it (thorough)', async (t) => {
   const sluice = await startSluice(t);
   await sluice.call('PATCH', '/v1/apps/shop/env', { WORD: 'secret' });
   const { tokens, serverSocket } = sluice.paths;
@@ -119,7 +119,7 @@ test('doctor reports secrets that other users can access, with commands that fix
   assert.equal((await doctor(sluice.home)).checks['home']?.state, 'ok');
 });
 
-test('doctor reports a secret that belongs to another user', {
+test('doctor reports a secret that belongs to another user (thorough)', {
   skip: process.getuid?.() !== 0 && 'only root gives files away',
 }, async (t) => {
   const sluice = await startSluice(t);
@@ -129,7 +129,7 @@ test('doctor reports a secret that belongs to another user', {
   assert.equal(checks['home']?.hint, `chown 0 ${sluice.paths.tokens}`);
 });
 
-test('less disk space than deploys need is a fault, and logs above their limit are a warning', async (t) => {
+test('less disk space than deploys need is a fault, and logs above their limit are a warning (thorough)', async (t) => {
   const home = await temporaryDirectory(t);
   await writeJsonAtomic(join(home, 'config.json'), { minFreeBytes: '900000G', maxLogBytes: 9 });
   const { logs } = new Paths(home).environment({ app: 'shop', environment: 'staging' });
@@ -143,7 +143,7 @@ test('less disk space than deploys need is a fault, and logs above their limit a
   assert.match(checks['logs'].message, /take 10 B, and "maxLogBytes" is 9 B/);
 });
 
-test('doctor reports a file system that has few inodes left', {
+test('doctor reports a file system that has few inodes left (thorough)', {
   skip: !canMount() && 'this machine does not allow mounts',
 }, async (t) => {
   const home = await temporaryDirectory(t);
@@ -156,7 +156,7 @@ test('doctor reports a file system that has few inodes left', {
   assert.equal((await inNamespace(home, '--mount', mount(300_000))).checks['disk']?.state, 'ok');
 });
 
-test('doctor reports programs that are missing or too old', async (t) => {
+test('doctor reports programs that are missing or too old (thorough)', async (t) => {
   const home = await temporaryDirectory(t);
   const path = await temporaryDirectory(t);
   // The last three are what `sluice` itself is started with.
@@ -182,7 +182,7 @@ test('doctor reports programs that are missing or too old', async (t) => {
   assert.equal(own.checks['programs']?.state, 'ok', 'the PATH of the server counts');
 });
 
-test('doctor warns of an API that other machines reach without TLS, running or configured', async (t) => {
+test('doctor warns of an API that other machines reach without TLS, running or configured (thorough)', async (t) => {
   const sluice = await startSluice(t, { settings: { listen: { host: '0.0.0.0', port: 0 } } });
   const exposed = await doctor(sluice.home);
   assert.equal(exposed.code, 0);
@@ -199,7 +199,7 @@ test('doctor warns of an API that other machines reach without TLS, running or c
   }
 });
 
-test('doctor warns of a kernel that drops connections when the runner is replaced', {
+test('doctor warns of a kernel that drops connections when the runner is replaced (thorough)', {
   skip: !canHaveNetwork() && 'this machine does not allow a network namespace',
 }, async (t) => {
   const home = await temporaryDirectory(t);
@@ -257,7 +257,7 @@ test('a hint names the log of Sluice: a file, or the journal under systemd', asy
   );
 });
 
-test('an app counts as starting since the runner started, not since the app was created', async (t) => {
+test('an app counts as starting since the runner started, not since the app was created (thorough)', async (t) => {
   const sluice = await startSluice(t);
   const flag = join(sluice.home, 'hang');
   const code = `

@@ -112,7 +112,7 @@ test('Only names with numeric addresses and ports are valid in wanted.json', () 
     assert.equal(v.is(desiredSchema, wrong), false, JSON.stringify(wrong).slice(0, 200));
 });
 
-test('A wanted.json, certificate or applied.json that is a link or a FIFO is not followed', async (t) => {
+test('A wanted.json, certificate or applied.json that is a link or a FIFO is not followed (thorough)', async (t) => {
   const { machine, home, paths, want, hosts, good } = await newHome(t);
   const secret = join(machine.directory, 'secret');
   const pem = await readFile(paths.edge.certificate(good.name), 'utf8');
@@ -139,7 +139,7 @@ test('A wanted.json, certificate or applied.json that is a link or a FIFO is not
   assert.equal(await readFile(secret, 'utf8'), pem, 'applied.json has replaced the link');
 });
 
-test('The root program has only the rights of the owner in the home', {
+test('The root program has only the rights of the owner in the home (thorough)', {
   skip: process.getuid?.() === 0 ? false : 'only root can change its user',
 }, async (t) => {
   const { machine, home, paths, want, good } = await newHome(t);
@@ -168,7 +168,7 @@ test('The root program has only the rights of the owner in the home', {
   assert.deepEqual(await readdir(closed), ['wanted.json']);
 });
 
-test('nginx starts without the home of Sluice', async (t) => {
+test('nginx starts without the home of Sluice (thorough)', async (t) => {
   const { machine, home, want, good } = await newHome(t);
   assert.equal(await want({ revision: 1, hosts: [good] }), null);
   await machine.stop();
@@ -178,7 +178,7 @@ test('nginx starts without the home of Sluice', async (t) => {
   assert.equal((await fetchText(machine.http)).body, 'the other site');
 });
 
-test('A configuration that nginx refuses is reported in its words, and taken back', async (t) => {
+test('A configuration that nginx refuses is reported in its words, and taken back (thorough)', async (t) => {
   const { machine, want, good } = await newHome(t);
   await writeFile(join(machine.directory, 'conf.d/other.conf'), 'server { listen 99999; }');
   const error = await want({ revision: 1, hosts: [good] });
@@ -198,7 +198,7 @@ test('A configuration that nginx refuses is reported in its words, and taken bac
   assert.equal((await askHost(machine.https, good.name)).status, 503);
 });
 
-test('A name that is too long for nginx is reported with the setting to change', async (t) => {
+test('A name that is too long for nginx is reported with the setting to change (thorough)', async (t) => {
   const { paths, want, good } = await newHome(t);
   const name = `${'long-'.repeat(12)}x.${'long-'.repeat(12)}x.example.com`;
   const { fingerprint } = await new Certificates(paths.edge).selfSign(name);
@@ -207,7 +207,7 @@ test('A name that is too long for nginx is reported with the setting to change',
   assert.match(error?.hint ?? '', /put `server_names_hash_bucket_size 128;` into the `http` block/);
 });
 
-test('A port of another program is reported with its name and pid', async (t) => {
+test('A port of another program is reported with its name and pid (thorough)', async (t) => {
   const { machine, home, paths, good } = await newHome(t);
   const { createServer } = await import('node:net');
   const other = createServer().listen(machine.https);
@@ -239,7 +239,7 @@ test('A missing nginx is reported with the command that installs it', async (t) 
   await assert.rejects(readFile(machine.config), { code: 'ENOENT' });
 });
 
-test('After an apply, no request gets the previous configuration', async (t) => {
+test('After an apply, no request gets the previous configuration (thorough)', async (t) => {
   const { machine, want, good } = await newHome(t);
   const statuses = async () => {
     const headers = { host: good.name };
@@ -254,7 +254,7 @@ test('After an apply, no request gets the previous configuration', async (t) => 
   }
 });
 
-test('A change is applied although nginx restarts in between', async (t) => {
+test('A change is applied although nginx restarts in between (thorough)', async (t) => {
   const { machine, home, paths, want, good } = await newHome(t);
   assert.equal(await want({ revision: 1, hosts: [good] }), null);
   const before = await machine.workers();
@@ -270,7 +270,7 @@ test('A change is applied although nginx restarts in between', async (t) => {
   assert.equal((await askHost(machine.https, good.name)).status, 503);
 });
 
-test('Old workers that do not end are reported, and the new configuration stays', async (t) => {
+test('Old workers that do not end are reported, and the new configuration stays (thorough)', async (t) => {
   const { machine, home, paths, want, hosts, good } = await newHome(t);
   assert.equal(await want({ revision: 1, hosts: [good] }), null);
   for (const pid of await machine.workers()) process.kill(pid, 'SIGSTOP');
@@ -286,7 +286,7 @@ test('Old workers that do not end are reported, and the new configuration stays'
   assert.deepEqual(await hosts(), ['shop.example.com']);
 });
 
-test('A configuration that nginx has already is not written again', async (t) => {
+test('A configuration that nginx has already is not written again (thorough)', async (t) => {
   const { machine, want, good } = await newHome(t);
   assert.equal(await want({ revision: 1, hosts: [good] }), null);
   const before = await stat(machine.config);
@@ -297,7 +297,7 @@ test('A configuration that nginx has already is not written again', async (t) =>
   assert.equal((await askHost(machine.https, good.name)).status, 503, 'nginx is started');
 });
 
-test('Without sluice-edge.service, a domain is refused with the units to check', async (t) => {
+test('Without sluice-edge.service, a domain is refused with the units to check (thorough)', async (t) => {
   const { machine, home, paths } = await newHome(t);
   const settings = parseSettings(serverSettingsSchema, {}, 'config.json');
   const log = createLog(process.stderr.fd, 'server', 'error');

@@ -68,7 +68,7 @@ test('Secret files are private, and no challenge remains', async () => {
   assert.match(await readFile(edge.account, 'utf8'), /PRIVATE KEY/);
 });
 
-test('A domain that is added again gets its earlier certificate without an order', async () => {
+test('A domain that is added again gets its earlier certificate without an order (thorough)', async () => {
   const before = pebble.orders;
   await remove('shop.example.com');
   const added = await add('shop.example.com');
@@ -77,7 +77,7 @@ test('A domain that is added again gets its earlier certificate without an order
   assert.equal(pebble.orders, before);
 });
 
-test('Domains that are added together get their certificates from one account', async () => {
+test('Domains that are added together get their certificates from one account (thorough)', async () => {
   const names = ['a.example.com', 'b.example.com', 'c.example.com'];
   const before = pebble.orders;
   await Promise.all(names.map((name) => add(name)));
@@ -86,7 +86,7 @@ test('Domains that are added together get their certificates from one account', 
   assert.equal(JSON.parse(await readFile(sluice.paths.edge.account, 'utf8')).length, 1);
 });
 
-test('A name without an address is reported before an order, and tried again', async () => {
+test('A name without an address is reported before an order, and tried again (thorough)', async () => {
   const before = pebble.orders;
   await pebble.dns('set-servfail', { host: 'gone.example.com' });
   await add('gone.example.com');
@@ -111,7 +111,7 @@ test('A name without an address is reported before an order, and tried again', a
   assert.equal(pebble.orders, before + 1, 'a corrected DNS record needs no wait');
 });
 
-test('A name of another machine is reported with the answer of that machine', async () => {
+test('A name of another machine is reported with the answer of that machine (thorough)', async () => {
   // The authority would reach our API here, not our nginx.
   const before = pebble.orders;
   const own = await startSluice(wholeFile, {

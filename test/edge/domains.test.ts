@@ -52,7 +52,7 @@ test('A domain serves its app over https until it is removed', async () => {
   assert.deepEqual(await list(), []);
 });
 
-test('Plain http redirects to https, and other names still reach the other site', async () => {
+test('Plain http redirects to https, and other names still reach the other site (thorough)', async () => {
   await add({ name: 'shop.example.com', app: 'shop' });
   const there = `https://shop.example.com:${machine.https}/a?b=%2F`;
   const headers = { host: 'shop.example.com' };
@@ -66,7 +66,7 @@ test('Plain http redirects to https, and other names still reach the other site'
   await remove('shop.example.com');
 });
 
-test('A domain serves the API, and git over it', async () => {
+test('A domain serves the API, and git over it (thorough)', async () => {
   const domain = await add({ name: 'deploy.example.com' });
   assert.equal(domain.app, null);
   const answer = await askHost(machine.https, 'deploy.example.com', '/healthz');
@@ -85,7 +85,7 @@ test('A domain serves the API, and git over it', async () => {
   await remove('deploy.example.com');
 });
 
-test('A deploy, a rollback and a restart do not change nginx', async () => {
+test('A deploy, a rollback and a restart do not change nginx (thorough)', async () => {
   await add({ name: 'shop.example.com', app: 'shop' });
   const before = [await revision(), (await stat(machine.config)).mtimeMs];
   await sluice.deploy('shop', answering('the second'));
@@ -97,7 +97,7 @@ test('A deploy, a rollback and a restart do not change nginx', async () => {
   await remove('shop.example.com');
 });
 
-test('An impossible change of domains fails, and changes nothing', async () => {
+test('An impossible change of domains fails, and changes nothing (thorough)', async () => {
   await add({ name: 'shop.example.com', app: 'shop' });
   const before = await readFile(machine.config, 'utf8');
   for (const [body, code] of [
@@ -148,7 +148,7 @@ const hostileNames = [
   'shop..example.com',
 ];
 
-test('Capitals, umlauts and a final dot in a name do not matter', async () => {
+test('Capitals, umlauts and a final dot in a name do not matter (thorough)', async () => {
   assert.equal((await add({ name: 'SHOP.Example.COM.', app: 'shop' })).name, 'shop.example.com');
   assert.equal((await add({ name: 'Bücher.example', app: 'shop' })).name, 'xn--bcher-kva.example');
   for (const name of ['shop.example.com', 'xn--bcher-kva.example']) {
@@ -157,7 +157,7 @@ test('Capitals, umlauts and a final dot in a name do not matter', async () => {
   }
 });
 
-test('A certificate of the owner is used, shown with its expiry, and replaced', async () => {
+test('A certificate of the owner is used, shown with its expiry, and replaced (thorough)', async () => {
   const own = async (days: number, name = 'shop.example.com') => {
     const { stdout } = await promisify(execFile)('openssl', [
       ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
@@ -204,7 +204,7 @@ test('A certificate of the owner is used, shown with its expiry, and replaced', 
   await remove('shop.example.com');
 });
 
-test('A damaged domains.json is reported, and everything else runs', async () => {
+test('A damaged domains.json is reported, and everything else runs (thorough)', async () => {
   await add({ name: 'shop.example.com', app: 'shop' });
   await sluice.stop();
   const whole = await readFile(sluice.paths.domains, 'utf8');
@@ -232,7 +232,7 @@ test('A damaged domains.json is reported, and everything else runs', async () =>
   await remove('shop.example.com');
 });
 
-test('Destroying an app removes its domains', async () => {
+test('Destroying an app removes its domains (thorough)', async () => {
   await sluice.deploy('shortlived', answering('not for long'));
   await add({ name: 'short.example.com', app: 'shortlived' });
   await add({ name: 'shop.example.com', app: 'shop' });
@@ -246,7 +246,7 @@ test('Destroying an app removes its domains', async () => {
   await assert.rejects(askHost(machine.https, 'short.example.com'));
 });
 
-test('Domains and their certificates survive a restart of the server', async () => {
+test('Domains and their certificates survive a restart of the server (thorough)', async () => {
   await add({ name: 'shop.example.com', app: 'shop' });
   await sluice.stop();
   const before = await revision();
@@ -258,7 +258,7 @@ test('Domains and their certificates survive a restart of the server', async () 
   await remove('shop.example.com');
 });
 
-test('The command adds, lists and removes domains, and the history has each change', async () => {
+test('The command adds, lists and removes domains, and the history has each change (thorough)', async () => {
   const env = { SLUICE_HOME: sluice.home };
   const added = await cli(['domains', 'add', 'shop', 'shop.example.com', '--self-signed'], { env });
   assert.equal(added.stderr, '');
@@ -305,7 +305,7 @@ test('The command adds, lists and removes domains, and the history has each chan
   ]);
 });
 
-test('Only a full token may change domains; a token of one app sees the domains of that app', async () => {
+test('Only a full token may change domains; a token of one app sees the domains of that app (thorough)', async () => {
   await add({ name: 'shop.example.com', app: 'shop' });
   await add({ name: 'blog.example.com', app: 'blog' });
   const token = async (scope: string, app: string | null) => {

@@ -273,7 +273,7 @@ const configurations: Record<string, Configuration> = {
   },
 };
 
-describe('all answers of other sites stay the same', { concurrency: 3 }, () => {
+describe('all answers of other sites stay the same (thorough)', { concurrency: 3 }, () => {
   for (const [title, configuration] of Object.entries(configurations)) {
     test(title, async (t) => {
       const { machine, apply, hostOf, snapshot } = await start(t, configuration);

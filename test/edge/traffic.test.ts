@@ -207,7 +207,7 @@ test('nginx answers 503 with Retry-After for an app that is stopped or has crash
   assert.deepEqual(await askDown(), [200, undefined]);
 });
 
-test('The port of a removed app is held until nginx no longer sends requests there', async () => {
+test('The port of a removed app is held until nginx no longer sends requests there (thorough)', async () => {
   const host = 'gone.example.com';
   await sluice.deploy('gone', answering('gone'));
   const { port } = await sluice.status('gone');
@@ -263,7 +263,7 @@ test('An event arrives when it is sent, without a special header of the app', as
   asked.destroy();
 });
 
-test('An upload of a gigabyte reaches the app as it arrives, and is stored nowhere else', async () => {
+test('An upload of a gigabyte reaches the app as it arrives, and is stored nowhere else (thorough)', async () => {
   const before = await nginxMemory();
   const asked = request({
     ...{ host: '127.0.0.1', port: machine.https, servername: name, rejectUnauthorized: false, agent: false },
@@ -289,7 +289,7 @@ test('An upload of a gigabyte reaches the app as it arrives, and is stored nowhe
   assert.ok(Number((await ask('/memory')).body) < 250 * 1024 ** 2);
 });
 
-test('A slow client fills neither the memory of nginx nor its disk', async () => {
+test('A slow client fills neither the memory of nginx nor its disk (thorough)', async () => {
   const before = await nginxMemory();
   const socket = await secureConnection(machine.https, name);
   socket.write(`GET /large HTTP/1.1\r\nHost: ${name}\r\nConnection: close\r\n\r\n`);
@@ -306,7 +306,7 @@ test('A slow client fills neither the memory of nginx nor its disk', async () =>
   assert.ok(received > 100 * 1024 ** 2);
 });
 
-test('A client that does not finish its request head is disconnected', async () => {
+test('A client that does not finish its request head is disconnected (thorough)', async () => {
   const socket = await secureConnection(machine.https, name);
   // nginx resets the connection, so that it keeps no state.
   socket.on('error', () => undefined);

@@ -173,7 +173,7 @@ test('over ssh, a client without a valid key for the app gets nothing', async (t
   await assertUntouched();
 });
 
-test('over ssh, a key opens no shell, no forwarding and no other command', async () => {
+test('over ssh, a key opens no shell, no forwarding and no other command (thorough)', async () => {
   const friendly =
     /^sluice: This account accepts only pushes and fetches of git\.\n {2}git remote add deploy ssh:/;
   for (const command of [
@@ -209,7 +209,7 @@ test('over ssh, a key opens no shell, no forwarding and no other command', async
   );
 });
 
-test('over ssh, invalid app names are refused in every spelling', async () => {
+test('over ssh, invalid app names are refused in every spelling (thorough)', async () => {
   for (const name of [
     '..',
     '../shop',
@@ -243,7 +243,7 @@ test('a push into the repository without Sluice is refused', async (t) => {
   await assertUntouched();
 });
 
-test('a token and a key for one app may create that app', async (t) => {
+test('a token and a key for one app may create that app (thorough)', async (t) => {
   await addKey('writer', 'blog');
   // The other tests check that only one app exists.
   t.after(() => sluice.call('DELETE', '/v1/apps/blog?confirm=blog'));

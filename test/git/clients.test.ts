@@ -44,7 +44,7 @@ test('isomorphic-git pushes, learns of a failed release, and clones the live com
   assert.equal(await git.resolveRef({ fs, dir: copy, ref: 'HEAD' }), one);
 });
 
-test('a chunked push and a compressed request arrive whole', async (t) => {
+test('a chunked push and a compressed request arrive whole (thorough)', async (t) => {
   const checkout = await Checkout.create(t, { GIT_TRACE_CURL: '1' });
   const url = sluice.gitUrl('chunked');
   // Above 1 MiB, git does not announce the length.
@@ -67,7 +67,7 @@ test('a chunked push and a compressed request arrive whole', async (t) => {
   );
 });
 
-test('the server streams a push of 200 MB with less than 64 MB of memory', async (t) => {
+test('the server streams a push of 200 MB with less than 64 MB of memory (thorough)', async (t) => {
   const checkout = await Checkout.create(t);
   const files: Record<string, unknown> = answering('large');
   for (let at = 0; at < 20; at += 1) files[`data/${at}.bin`] = randomBytes(10 * 1024 ** 2);
@@ -95,7 +95,7 @@ test('the server streams a push of 200 MB with less than 64 MB of memory', async
   assert.deepEqual(await remoteBranches(checkout, sluice.gitUrl('large')), { main: commit });
 });
 
-test('git refuses a push above the limit, and nothing of it stays', async (t) => {
+test('git refuses a push above the limit, and nothing of it stays (thorough)', async (t) => {
   const own = await startSluice(t, { settings: { maxUploadBytes: '1M' } });
   const checkout = await Checkout.create(t);
   await checkout.commit('Large', { ...answering('large'), 'data.bin': randomBytes(2 * 1024 ** 2) });

@@ -17,7 +17,7 @@ const ofBuild: DeployStep[] = ['install', 'build', 'prune'];
 /** Steps at which the new release has the traffic, and git has not accepted the push yet. */
 const afterSwitch: DeployStep[] = ['record', 'postSwitch', 'clean'];
 
-test('after a kill at any step of a push, the branches show what runs, and the same push works', async (t) => {
+test('after a kill at any step of a push, the branches show what runs, and the same push works (thorough)', async (t) => {
   const sluice = await startSluice(t, { env });
   const checkout = await Checkout.create(t);
   let live = await checkout.commit('First', answering('release 1'));
@@ -55,7 +55,7 @@ test('after a kill at any step of a push, the branches show what runs, and the s
   assert.ok(answers > 100, `${answers} requests were answered meanwhile`);
 });
 
-test('locks of a killed git do not block later pushes', async (t) => {
+test('locks of a killed git do not block later pushes (thorough)', async (t) => {
   const sluice = await startSluice(t);
   const checkout = await Checkout.create(t);
   await checkout.commit('One', answering('one'));

@@ -21,7 +21,7 @@ test('a push to a full disk is refused before git receives it', async (t) => {
   assert.ok(!(await listDirectory(sluice.paths.apps)).includes('full'));
 });
 
-test('a server without git refuses pushes with that reason, and nothing stays', async (t) => {
+test('a server without git refuses pushes with that reason, and nothing stays (thorough)', async (t) => {
   const sluice = await startSluice(t, { env: { PATH: '/nonexistent' } });
   const checkout = await Checkout.create(t);
   await checkout.commit('One', answering('one'));
@@ -31,7 +31,7 @@ test('a server without git refuses pushes with that reason, and nothing stays', 
   assert.ok(!(await listDirectory(sluice.paths.apps)).includes('without'));
 });
 
-test('a push that is cut off leaves no objects behind', async (t) => {
+test('a push that is cut off leaves no objects behind (thorough)', async (t) => {
   const sluice = await startSluice(t);
   const checkout = await Checkout.create(t);
   await checkout.commit('One', answering('one'));
@@ -77,7 +77,7 @@ async function thatStops(t: TestContext, to: number, bytes: number) {
   return { port: (server.address() as AddressInfo).port, breakOff };
 }
 
-test('the URL of an app has the configured host name', async (t) => {
+test('the URL of an app has the configured host name (thorough)', async (t) => {
   const apps = { hostname: 'example.com', firstPort: await firstPort() };
   const sluice = await startSluice(t, { settings: { apps } });
   const { url } = await sluice.deploy('named', answering('one'));

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { answering, running } from '../support/apps.ts';
 import { Checkout, remoteBranches } from '../support/git.ts';
+import { thorough } from '../support/tiers.ts';
 import { Visitor } from '../support/visitor.ts';
 import { startWithSshd } from '../support/ways.ts';
 import { wholeFile } from '../support/whole-file.ts';
@@ -38,7 +39,7 @@ for (const [way, { url, env }] of Object.entries(ways)) {
     assert.equal(said[1]?.['requestId'], said[0]['requestId']);
   });
 
-  test(`the next push over ${way} lists the new commits, and so does the release`, async (t) => {
+  test(`the next push over ${way} lists the new commits, and so does the release${thorough(way !== 'http')}`, async (t) => {
     const app = `next-${way}`;
     const checkout = await Checkout.create(t, env);
     await checkout.commit('One', answering('one'));
@@ -66,7 +67,7 @@ for (const [way, { url, env }] of Object.entries(ways)) {
     assert.equal(first.commitCount, null);
   });
 
-  test(`a failed push over ${way} is refused with step and reason, and nothing changes`, async (t) => {
+  test(`a failed push over ${way} is refused with step and reason, and nothing changes${thorough(way !== 'http')}`, async (t) => {
     const app = `broken-${way}`;
     const checkout = await Checkout.create(t, env);
     const good = await checkout.commit('Good', answering('good'));
@@ -89,7 +90,7 @@ for (const [way, { url, env }] of Object.entries(ways)) {
     assert.deepEqual([release?.state, release?.error?.step, release?.author], ['failed', 'boot', 'Ann']);
   });
 
-  test(`lines of a build reach the client over ${way}, mostly within 200 ms`, async (t) => {
+  test(`lines of a build reach the client over ${way}, mostly within 200 ms${thorough(way !== 'http')}`, async (t) => {
     const app = `ticking-${way}`;
     const checkout = await Checkout.create(t, env);
     // Each line waits until the client has seen the line before, so that one pause of the machine delays one line.
@@ -127,7 +128,7 @@ for (const [way, { url, env }] of Object.entries(ways)) {
     );
   });
 
-  test(`the live commit can be cloned and fetched over ${way}`, async (t) => {
+  test(`the live commit can be cloned and fetched over ${way}${thorough(way !== 'http')}`, async (t) => {
     const app = `cloned-${way}`;
     const checkout = await Checkout.create(t, env);
     const one = await checkout.commit('One', answering('one'));

@@ -38,7 +38,7 @@ test('a branch that does not deploy is refused with the branches that do, and mo
   assert.equal(await releases(), 1);
 });
 
-test('a branch of another environment deploys into that environment, with a release, port and branch of its own', async (t) => {
+test('a branch of another environment deploys into that environment, with a release, port and branch of its own (thorough)', async (t) => {
   const { checkout, url, commit } = await live(t, 'staged', { branches: { staging: 'develop' } });
   await checkout.git('switch', '--quiet', '--create', 'develop');
   const develop = await checkout.commit('Next', answering('next', { branches: { staging: 'develop' } }));
@@ -54,7 +54,7 @@ test('a branch of another environment deploys into that environment, with a rele
   assert.deepEqual(await remoteBranches(checkout, url), { main: commit, develop });
 });
 
-test('the branch of an environment is the one that was pushed last', async (t) => {
+test('the branch of an environment is the one that was pushed last (thorough)', async (t) => {
   const { checkout, url } = await live(t, 'renamed');
   const two = await checkout.commit('Two', answering('two'));
   assert.equal((await checkout.try('push', url, 'main:master')).code, 0);
@@ -78,14 +78,14 @@ test('tags are kept with a branch, refused alone, and can be deleted', async (t)
   assert.equal(await releases(), 3);
 });
 
-test('clients cannot push to the refs of releases', async (t) => {
+test('clients cannot push to the refs of releases (thorough)', async (t) => {
   const { checkout, url, releases } = await live(t, 'odd');
   await checkout.commit('Two', answering('two'));
   assert.equal((await checkout.try('push', url, 'main:refs/sluice/production/1')).code, 1);
   assert.equal(await releases(), 1);
 });
 
-test('a rewritten history or an older commit deploys only with --force', async (t) => {
+test('a rewritten history or an older commit deploys only with --force (thorough)', async (t) => {
   const { checkout, url, commit } = await live(t, 'forced');
   const two = await checkout.commit('Two', answering('two'));
   await checkout.git('push', url, 'main');
@@ -104,7 +104,7 @@ test('a rewritten history or an older commit deploys only with --force', async (
   assert.equal(await sluice.get('forced'), 'amended');
 });
 
-test('an unchanged branch does not reach the server; its release can be built again', async (t) => {
+test('an unchanged branch does not reach the server; its release can be built again (thorough)', async (t) => {
   const { checkout, url, releases } = await live(t, 'same');
   const { code, output } = await checkout.try('push', url, 'main');
   assert.equal(code, 0);
@@ -119,7 +119,7 @@ test('an unchanged branch does not reach the server; its release can be built ag
   assert.deepEqual(await remoteBranches(checkout, url), { main: await checkout.head() });
 });
 
-test('a commit without files is refused; git itself refuses a push of nothing', async (t) => {
+test('a commit without files is refused; git itself refuses a push of nothing (thorough)', async (t) => {
   const checkout = await Checkout.create(t);
   const nothing = await checkout.try('push', sluice.gitUrl('empty'), 'main');
   assert.match(nothing.output, /src refspec main does not match any/);
@@ -129,7 +129,7 @@ test('a commit without files is refused; git itself refuses a push of nothing', 
   assert.match(output, /^failed at receive: the archive contains no files$/m);
 });
 
-test('a shallow clone can push, as in CI, and a full clone after it', async (t) => {
+test('a shallow clone can push, as in CI, and a full clone after it (thorough)', async (t) => {
   const whole = await Checkout.create(t);
   await whole.commit('One', answering('one'));
   await whole.commit('Two', answering('two'));
@@ -152,7 +152,7 @@ test('a shallow clone can push, as in CI, and a full clone after it', async (t) 
   assert.equal((await sluice.releases('shallow'))[1]?.commit, three);
 });
 
-test('of two branches that exclude each other one exists, and other branches still move', async (t) => {
+test('of two branches that exclude each other one exists, and other branches still move (thorough)', async (t) => {
   const { checkout, url } = await live(t, 'nested');
   const push = async (branch: string, branches: object) => {
     await checkout.commit(branch, answering(branch, { branches }));
@@ -168,7 +168,7 @@ test('of two branches that exclude each other one exists, and other branches sti
   assert.equal(branches.filter((branch) => branch.startsWith('rel')).length, 1);
 });
 
-test('git refuses an atomic push: one ref must not undo the live branch', async (t) => {
+test('git refuses an atomic push: one ref must not undo the live branch (thorough)', async (t) => {
   const { checkout, url, releases } = await live(t, 'atomic');
   await checkout.commit('Two', answering('two'));
   await checkout.git('tag', 'v1');
@@ -178,7 +178,7 @@ test('git refuses an atomic push: one ref must not undo the live branch', async 
   assert.equal(await releases(), 1);
 });
 
-test('a push of 60,000 refs is refused and does not fill the log', async (t) => {
+test('a push of 60,000 refs is refused and does not fill the log (thorough)', async (t) => {
   const { commit, releases } = await live(t, 'crowd');
   // The real client takes hours for so many refs.
   const names = Array.from({ length: 60_000 }, (_, at) => `refs/tags/a-tag-with-a-long-name-${at}`);

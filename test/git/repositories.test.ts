@@ -44,7 +44,7 @@ test('a release has the modes, links and names of its commit, without files of e
   assert.equal((await sluice.releases('odd'))[0]?.message, 'Größe, 名前 and "quotes"; $(rm -rf /)');
 });
 
-test('control characters of a message are removed, and oversized settings are refused', async (t) => {
+test('control characters of a message are removed, and oversized settings are refused (thorough)', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.commit('\u001b[31mRed\u0007 alert\n\nBody\u001b]0;title\u0007 of it', answering('one'));
   const { output } = await checkout.try('push', sluice.gitUrl('escapes'), 'main');
@@ -58,7 +58,7 @@ test('control characters of a message are removed, and oversized settings are re
   assert.match(broken.output, /^refused: sluice\.json is not valid JSON: /m);
 });
 
-test('a malformed tree is refused and has no effect', async (t) => {
+test('a malformed tree is refused and has no effect (thorough)', async (t) => {
   for (const name of ['.git', '..', '.']) {
     const checkout = await Checkout.create(t);
     await checkout.commit('One', answering('one'));
@@ -79,7 +79,7 @@ test('a malformed tree is refused and has no effect', async (t) => {
   }
 });
 
-test('a commit without a message is listed like any other', async (t) => {
+test('a commit without a message is listed like any other (thorough)', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.commit('One', answering('one'));
   await checkout.git('push', sluice.gitUrl('silent'), 'main');
@@ -96,7 +96,7 @@ test('a commit without a message is listed like any other', async (t) => {
   );
 });
 
-test('attributes of the machine leave out no file', async (t) => {
+test('attributes of the machine leave out no file (thorough)', async (t) => {
   const home = await temporaryDirectory(t);
   await writeTree(join(home, '.config/git'), { attributes: 'server.js export-ignore\n' });
   const own = await startSluice(t, { env: { HOME: home, XDG_CONFIG_HOME: join(home, '.config') } });
@@ -126,7 +126,7 @@ test('a repository with a single directory is not unwrapped', async (t) => {
   assert.match(output, /^failed at check: there is nothing to run: .+\n.+"root"/m);
 });
 
-test('submodules and nested repositories are named in the error, unless they are ignored', async (t) => {
+test('submodules and nested repositories are named in the error, unless they are ignored (thorough)', async (t) => {
   const checkout = await Checkout.create(t);
   await checkout.write(answering('one'));
   await checkout.git('init', '--quiet', 'vendor/lib');
@@ -181,7 +181,7 @@ test('with "root", the release is that directory alone', async (t) => {
   assert.equal(await sluice.get('rooted'), 'shop');
 });
 
-test('several apps share a repository, each with its own "root", also in an upload', async (t) => {
+test('several apps share a repository, each with its own "root", also in an upload (thorough)', async (t) => {
   const files = {
     'sluice.json': { root: { one: 'apps/one', two: 'apps/two' } },
     ...below('apps/one', answering('first')),
@@ -198,7 +198,7 @@ test('several apps share a repository, each with its own "root", also in an uplo
   assert.match(output, /^failed at receive: "root" names no directory for the app three$/m);
 });
 
-test('a wrong "root", or settings that it would hide, are refused with the reason', async (t) => {
+test('a wrong "root", or settings that it would hide, are refused with the reason (thorough)', async (t) => {
   const cases: [object, RegExp][] = [
     [{ 'sluice.json': { root: 'missing' } }, /"root" is "missing", but there is no such directory/],
     [
@@ -235,7 +235,7 @@ test('a link to a path outside the "root" is refused', async (t) => {
   assert.match(output, /^failed at receive: "out" links to "\.\.\/secret\.txt", which is outside/m);
 });
 
-test('a push of 20,000 files and a push of 3,000 commits work', async (t) => {
+test('a push of 20,000 files and a push of 3,000 commits work (thorough)', async (t) => {
   const checkout = await Checkout.create(t);
   const files: Record<string, string> = {};
   for (let file = 0; file < 20_000; file += 1) files[`data/${file % 200}/${file}.txt`] = `file ${file}`;

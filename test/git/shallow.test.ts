@@ -26,7 +26,7 @@ async function checkRepository(app: string): Promise<void> {
 
 for (const [way, { url, env }] of Object.entries(ways)) {
   for (const first of way === 'http' ? ['shallow', 'full'] : ['shallow']) {
-    test(`CI deploys from fresh clones of depth 1 over ${way} after a first push that was ${first}`, async (t) => {
+    test(`CI deploys from fresh clones of depth 1 over ${way} after a first push that was ${first} (thorough)`, async (t) => {
       const app = `ci-${way}-${first}`;
       const origin = await Checkout.create(t, env);
       const expectLive = async ({ code, output }: { code: number | null; output: string }, word: string) => {
@@ -97,7 +97,7 @@ test('a push reports new and missing commits if the history of the clone is long
   await checkRepository(app);
 });
 
-test('commits from shallow clones survive garbage collection, and can be built and rolled back to', async (t) => {
+test('commits from shallow clones survive garbage collection, and can be built and rolled back to (thorough)', async (t) => {
   const app = 'collected';
   const url = sluice.gitUrl(app);
   const origin = await Checkout.create(t);
@@ -124,7 +124,7 @@ test('commits from shallow clones survive garbage collection, and can be built a
   await checkRepository(app);
 });
 
-test('`sluice deploy` sends a clone of depth 1 with its commit, and a later push from another clone works', async (t) => {
+test('`sluice deploy` sends a clone of depth 1 with its commit, and a later push from another clone works (thorough)', async (t) => {
   const app = 'uploaded';
   const origin = await Checkout.create(t);
   await origin.commit('Before');

@@ -8,6 +8,7 @@ import { answering, answeringOnceThereIs } from '../support/apps.ts';
 import { Checkout, type RunningGit, remoteBranches } from '../support/git.ts';
 import type { Files } from '../support/pack.ts';
 import { startSluice } from '../support/server.ts';
+import { thorough } from '../support/tiers.ts';
 import { Visitor } from '../support/visitor.ts';
 import { waitFor } from '../support/wait.ts';
 import { startWithSshd } from '../support/ways.ts';
@@ -44,7 +45,7 @@ test('the second of two pushes waits, and the newest wins', async (t) => {
   assert.deepEqual(await remoteBranches(ann, url), { main: bobs });
 });
 
-test('a third push supersedes the one that waits', async (t) => {
+test('a third push supersedes the one that waits (thorough)', async (t) => {
   const url = sluice.gitUrl('three');
   const go = join(sluice.home, 'go-three');
   const pushers: RunningGit[] = [];
@@ -88,7 +89,7 @@ test('a rollback moves the branch, and the same or a newer commit can be pushed 
   assert.deepEqual(await remoteBranches(checkout, url), { main: three });
 });
 
-test('an upload has no branch, so that a push of any commit deploys', async (t) => {
+test('an upload has no branch, so that a push of any commit deploys (thorough)', async (t) => {
   const url = sluice.gitUrl('mixed');
   const checkout = await Checkout.create(t);
   const one = await checkout.commit('One', answering('one'));
@@ -105,7 +106,7 @@ test('an upload has no branch, so that a push of any commit deploys', async (t) 
   assert.deepEqual(await remoteBranches(checkout, url), { main: one });
 });
 
-test('a push is accepted despite a rollback meanwhile', async (t) => {
+test('a push is accepted despite a rollback meanwhile (thorough)', async (t) => {
   const url = sluice.gitUrl('crossed');
   const checkout = await Checkout.create(t);
   await checkout.commit('One', answering('one'));
@@ -125,7 +126,7 @@ test('a push is accepted despite a rollback meanwhile', async (t) => {
 });
 
 for (const [way, { url, env }] of Object.entries(ways)) {
-  test(`Ctrl-C over ${way} cancels a deploy before its switch`, async (t) => {
+  test(`Ctrl-C over ${way} cancels a deploy before its switch${thorough(way !== 'http')}`, async (t) => {
     const app = `cancelled-${way}`;
     const checkout = await Checkout.create(t, env);
     const one = await checkout.commit('One', answering('one'));
@@ -148,7 +149,7 @@ for (const [way, { url, env }] of Object.entries(ways)) {
     assert.equal(await sluice.get(app), 'two');
   });
 
-  test(`a client over ${way} that disconnects after the switch leaves a live release with its branch`, async (t) => {
+  test(`a client over ${way} that disconnects after the switch leaves a live release with its branch${thorough(way !== 'http')}`, async (t) => {
     const app = `late-${way}`;
     const checkout = await Checkout.create(t, env);
     const go = join(sluice.home, `go-late-${way}`);
@@ -168,7 +169,7 @@ for (const [way, { url, env }] of Object.entries(ways)) {
   });
 }
 
-test('a kill of the server fails a push at once, and the branch does not move', async (t) => {
+test('a kill of the server fails a push at once, and the branch does not move (thorough)', async (t) => {
   const own = await startSluice(t, { settings: { ssh: { authorizedKeys } } });
   for (const [way, env] of Object.entries({ http: {}, ssh: { GIT_SSH_COMMAND: sshd.command('there') } })) {
     await t.test(way, async (t) => {
@@ -208,7 +209,7 @@ test('a kill of the server fails a push at once, and the branch does not move', 
   }
 });
 
-test('a server that is stopped refuses a push under way with the reason', async (t) => {
+test('a server that is stopped refuses a push under way with the reason (thorough)', async (t) => {
   const own = await startSluice(t);
   const checkout = await Checkout.create(t);
   await checkout.commit('One', answeringOnceThereIs('/nonexistent', 'one'));
@@ -221,7 +222,7 @@ test('a server that is stopped refuses a push under way with the reason', async 
   assert.match(output, /pre-receive hook declined/);
 });
 
-test('a kill of git or its hook during a push lets nothing go live', async (t) => {
+test('a kill of git or its hook during a push lets nothing go live (thorough)', async (t) => {
   for (const [what, pattern] of Object.entries({ git: /receive-pack/, hook: /hooks\/pre-receive/ })) {
     await t.test(what, async (t) => {
       const url = sluice.gitUrl(`killed-${what}`);
@@ -248,7 +249,7 @@ test('a kill of git or its hook during a push lets nothing go live', async (t) =
   }
 });
 
-test('a client that does not read does not delay other pushes', async (t) => {
+test('a client that does not read does not delay other pushes (thorough)', async (t) => {
   const url = sluice.gitUrl('deaf');
   const checkout = await Checkout.create(t);
   const line = 'x'.repeat(200);
@@ -265,7 +266,7 @@ test('a client that does not read does not delay other pushes', async (t) => {
   assert.equal(await sluice.get('deaf'), 'two');
 });
 
-test('the removal of an app ends a push to the app', async (t) => {
+test('the removal of an app ends a push to the app (thorough)', async (t) => {
   const url = sluice.gitUrl('removed');
   const checkout = await Checkout.create(t);
   await checkout.commit('One', answering('one'));

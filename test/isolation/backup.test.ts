@@ -75,7 +75,7 @@ test('restored apps belong to the users of this machine, and run as them', {
   await assertRecordsAreSafe(isolated);
 });
 
-test('a restore continues in the directory where root has begun it, whatever the server does to the path', {
+test('a restore continues in the directory where root has begun it, whatever the server does to the path (thorough)', {
   skip: withoutRoot,
   timeout: 180_000,
 }, async (t) => {
@@ -110,7 +110,7 @@ test('a restore continues in the directory where root has begun it, whatever the
   assert.equal(await isolated.sluice.get('shop'), 'xx');
 });
 
-test('leftovers of a killed restore do not keep the server from starting, and the next restore removes them', {
+test('leftovers of a killed restore do not keep the server from starting, and the next restore removes them (thorough)', {
   skip: withoutRoot,
   timeout: 180_000,
 }, async (t) => {
@@ -129,7 +129,7 @@ test('leftovers of a killed restore do not keep the server from starting, and th
   assert.ok(!(await readdir(isolated.sluice.home)).includes(left));
 });
 
-test('apps restored from a home without users get users, and our records stay ours', {
+test('apps restored from a home without users get users, and our records stay ours (thorough)', {
   skip: withoutRoot,
   timeout: 180_000,
 }, async (t) => {
@@ -158,7 +158,7 @@ async function assertRecordsAreSafe({ sluice, owner, uid }: Isolated): Promise<v
   assert.deepEqual([records.uid, records.mode & 0o7777], [uid, 0o700]);
 }
 
-test('an app is not restored to a user of its name that Sluice has not made', {
+test('an app is not restored to a user of its name that Sluice has not made (thorough)', {
   skip: withoutRoot,
   timeout: 180_000,
 }, async (t) => {

@@ -32,7 +32,7 @@ test('root runs no program that the server has put into its PATH', {
   assert.deepEqual([...seen], [`${server.uid} ?`]);
 });
 
-test('a link of the server does not redirect the lock of a backup', {
+test('a link of the server does not redirect the lock of a backup (thorough)', {
   skip: withoutRoot,
   timeout: 120_000,
 }, async (t) => {
@@ -50,7 +50,7 @@ test('a link of the server does not redirect the lock of a backup', {
   await assert.rejects(lstat(target), { code: 'ENOENT' });
 });
 
-test('a restore follows no link of the server, and gives all files to their owners', {
+test('a restore follows no link of the server, and gives all files to their owners (thorough)', {
   skip: withoutRoot,
   timeout: 120_000,
 }, async (t) => {

@@ -202,7 +202,7 @@ test('an app is built and run as its user, from its first deploy to its removal'
   assert.doesNotMatch(isolated.output, /of an earlier runner .*did not|"level":"error"/);
 });
 
-test('the files of a removed app are gone before a new app gets its user, and never harm a new app', {
+test('the files of a removed app are gone before a new app gets its user, and never harm a new app (thorough)', {
   skip: withoutRoot,
   timeout: 180_000,
 }, async (t) => {
@@ -232,7 +232,7 @@ test('the files of a removed app are gone before a new app gets its user, and ne
   assert.deepEqual(await left(), []);
 });
 
-test('a first deploy leaves no app if the app cannot get a user', {
+test('a first deploy leaves no app if the app cannot get a user (thorough)', {
   skip: withoutRoot,
   timeout: 120_000,
 }, async (t) => {

@@ -260,7 +260,7 @@ test('an app cannot read or change files of another app or of Sluice', {
   assert.equal(isolated.runner.exitCode, null);
 });
 
-test('an app cannot make the server read, write or remove files of others', {
+test('an app cannot make the server read, write or remove files of others (thorough)', {
   skip: withoutRoot,
   timeout: 180_000,
 }, async (t) => {
@@ -357,7 +357,7 @@ test('an app cannot make the server read, write or remove files of others', {
   assert.equal(await sluice.get('shop'), 'shop');
 });
 
-test('an app that kills its killers is removed all the same', {
+test('an app that kills its killers is removed all the same (thorough)', {
   skip: withoutRoot,
   timeout: 120_000,
 }, async (t) => {

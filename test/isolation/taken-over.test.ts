@@ -154,7 +154,7 @@ test('a server that was taken over reaches only its own user and those of apps',
   assert.deepEqual(await isolated.users(), [`${owner}_ghost`, `${owner}_shop`]);
 });
 
-test('root does not follow links that the server puts where root writes', {
+test('root does not follow links that the server puts where root writes (thorough)', {
   skip: withoutRoot,
   timeout: 120_000,
 }, async (t) => {
@@ -221,7 +221,7 @@ test('root does not follow links that the server puts where root writes', {
   assert.equal(await sluice.get('shop'), 'x');
 });
 
-test("files of root stay root's wherever the server moves them", {
+test("files of root stay root's wherever the server moves them (thorough)", {
   skip: withoutRoot,
   timeout: 120_000,
 }, async (t) => {
@@ -270,7 +270,7 @@ test("files of root stay root's wherever the server moves them", {
   assert.ok(!(await readdir(paths.outputs)).includes('x.out'));
 });
 
-test('the next runner starts, whatever the server puts in the place of its sockets and records', {
+test('the next runner starts, whatever the server puts in the place of its sockets and records (thorough)', {
   skip: withoutRoot,
   timeout: 120_000,
 }, async (t) => {

@@ -1,10 +1,4 @@
-import { test } from 'node:test';
-
-/** True in `npm run test:all`. */
-const all = process.env['SLUICE_TESTS'] === 'all';
-
-/**
- * Registers a test of `npm run test:all` that `npm test` leaves out: a further variant of a promise that another test in the
- * same file shows.
- */
-export const thorough = (all ? test : () => Promise.resolve()) as typeof test;
+/** Returns the end of the title of a test; tests whose title ends with "(thorough)" run in `npm run test:all` only. */
+export function thorough(isVariant: boolean): string {
+  return isVariant ? ' (thorough)' : '';
+}
