@@ -45,7 +45,7 @@ const acme = v.strictObject({
   schedule: v.optional(schedule('Times to check for certificates that are due.'), '* * * * *'),
   retryDelay: v.optional(
     duration(
-      'Pause after a failed order. The pause doubles with each failure in a row, up to a day. If Sluice made no order because the name does not resolve to this server, the pause is a tenth.',
+      'Pause after a failed order. The pause doubles with each failure in a row, up to a day. If Sluice made no order because the name does not resolve to this server, the pause is a tenth, up to an hour.',
     ),
     '10m',
   ),
