@@ -22,7 +22,8 @@ ${table(app)}
 
 ## Settings of the server
 
-Write these settings to \`$SLUICE_HOME/config.json\`. The server reads this file when it starts. \`config/example.json\` has every default.
+Write these settings to \`$SLUICE_HOME/config.json\`. The server reads this file when it starts.
+\`config/example.json\` has every default.
 
 ${table(server)}
 `;
