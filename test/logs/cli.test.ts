@@ -46,7 +46,7 @@ test('colours of the app are shown, and no other control sequences', async () =>
   assert.ok(!stdout.includes('\u001b[2J') && !stdout.includes('\u0007'));
 });
 
-test('`--raw` prints the output of the app byte for byte, and `--json` the lines of the server', async () => {
+test('`--raw` prints the output of the app byte for byte, and `--json` the lines of the server (thorough)', async () => {
   const { stdout } = await run('--raw', '-n', '2');
   assert.equal(stdout, '\u001b[31mred\u001b[0m \u001b[2J\u001b]0;title\u0007bell\u0007\n10%\r20%\r\n');
   const [first] = (await run('--json', '--stream', 'sys')).stdout.split('\n');
@@ -59,7 +59,7 @@ test('`--raw` prints the output of the app byte for byte, and `--json` the lines
   });
 });
 
-test('lines are filtered, and an invalid filter is rejected', async () => {
+test('lines are filtered, and an invalid filter is rejected (thorough)', async () => {
   assert.equal((await run('--raw', '--release', '2')).stdout, '10%\r20%\r\n');
   assert.equal((await run('--raw', '--worker', 'worker')).stdout, '10%\r20%\r\n');
   assert.match((await run('--raw', '--stream', 'out', '-n', '1', '--worker', '0')).stdout, /bell/);

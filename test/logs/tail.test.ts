@@ -192,7 +192,7 @@ test('bytes that are not UTF-8 and torn lines are shown', async (t) => {
   assert.equal((await texts(log, 1))[0], 'not yet');
 });
 
-test('ten lines of a log of 100 MB take the memory of ten lines', async (t) => {
+test('ten lines of a log of 100 MB take the memory of ten lines (thorough)', async (t) => {
   const log = await writer(t);
   const texts100 = numbers(0, 1000).map((number) => `${number} ${'x'.repeat(1000)}`);
   for (let block = 0; block < 100; block += 1) log.lines(texts100);

@@ -99,7 +99,7 @@ test('at a switch, the new background processes start when the old ones are gone
   });
 });
 
-test('variables of a background command take precedence, PORT too', async (t) => {
+test('variables of a background command take precedence, PORT too (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const notes = new Notes(runner);
   const spec = withBackground(runner, notes, {}, {}, { PORT: '9', MARK: 'own' });
@@ -109,7 +109,7 @@ test('variables of a background command take precedence, PORT too', async (t) =>
   assert.deepEqual([note?.port, note?.mark], ['9', 'own']);
 });
 
-test('with `overlap`, new background processes start while the old ones run', async (t) => {
+test('with `overlap`, new background processes start while the old ones run (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const notes = new Notes(runner);
   const over = join(runner.paths.home, 'over');
@@ -128,7 +128,7 @@ test('with `overlap`, new background processes start while the old ones run', as
   );
 });
 
-test('a background process that does not end is killed after killTimeout', async (t) => {
+test('a background process that does not end is killed after killTimeout (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const notes = new Notes(runner);
   const settings = { killTimeout: 300 };
@@ -144,7 +144,7 @@ test('a background process that does not end is killed after killTimeout', async
   );
 });
 
-test('a background process that dies, or takes too much memory, is restarted', async (t) => {
+test('a background process that dies, or takes too much memory, is restarted (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const notes = new Notes(runner);
   const spec = withBackground(runner, notes);
@@ -191,7 +191,7 @@ test('background processes survive a killed runner, and the next runner ends the
   );
 });
 
-test('a stop ends the background processes for good', async (t) => {
+test('a stop ends the background processes for good (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const notes = new Notes(runner);
   const spec = withBackground(runner, notes);

@@ -63,12 +63,12 @@ test('a release that fails to start is refused with the reason, and leaves nothi
   }
 });
 
-test('a net server that does not speak HTTP is healthy when it accepts a connection', async (t) => {
+test('a net server that does not speak HTTP is healthy when it accepts a connection (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.boot(runner.spec('broken.cjs', {}, { HOW: 'silent-tcp' }));
 });
 
-test('the hint for an app that starts processes with node:cluster names the setting to use', async (t) => {
+test('the hint for an app that starts processes with node:cluster names the setting to use (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('broken.cjs', {}, { HOW: 'cluster' });
   await assert.rejects(runner.boot(spec), (error: AppError) => {
@@ -84,7 +84,7 @@ test('the hint for an app that starts processes with node:cluster names the sett
   });
 });
 
-test('the hint names a missing package, and the log names the release that did not start', async (t) => {
+test('the hint names a missing package, and the log names the release that did not start (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs'));
   const broken = runner.spec('broken.cjs', {}, { HOW: 'missing' });
@@ -99,7 +99,7 @@ test('the hint names a missing package, and the log names the release that did n
   assert.match(line, new RegExp(`^\\S+Z ${broken.release} web\\.0 err `));
 });
 
-test('an app that ignores PORT goes live with a notice, and opens its other ports beside the old release', async (t) => {
+test('an app that ignores PORT goes live with a notice, and opens its other ports beside the old release (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const [mail, metrics] = [await freePort(), await freePort()];
   const environment = { MAIL_PORT: String(mail), METRICS_PORT: String(metrics) };
@@ -117,7 +117,7 @@ test('an app that ignores PORT goes live with a notice, and opens its other port
   assert.equal((await fetchText(runner.port)).body, 'metrics');
 });
 
-test('a port of another process is an error, and not shared with that process', async (t) => {
+test('a port of another process is an error, and not shared with that process (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const other = createServer().listen({ port: runner.port, host: '127.0.0.1', reusePort: true });
   t.after(() => other.close());
@@ -128,7 +128,7 @@ test('a port of another process is an error, and not shared with that process', 
   });
 });
 
-test('a worker that cannot be started at all is tried again after growing delays', async (t) => {
+test('a worker that cannot be started at all is tried again after growing delays (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const directory = await temporaryDirectory(t);
   await runner.release({ ...runner.spec('plain.cjs', { workers: 1 }), directory });
@@ -141,7 +141,7 @@ test('a worker that cannot be started at all is tried again after growing delays
   assert.ok(took > 800, `five attempts in ${took} ms`);
 });
 
-test('a generation on standby ends when its caller disconnects', async (t) => {
+test('a generation on standby ends when its caller disconnects (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs'));
   await runner.boot(runner.spec('plain.cjs'));
@@ -152,7 +152,7 @@ test('a generation on standby ends when its caller disconnects', async (t) => {
   );
 });
 
-test('after a stop no process listens on the port', async (t) => {
+test('after a stop no process listens on the port (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs', { drainTimeout: '30s' }));
   const socket = connect(runner.port, '127.0.0.1').setEncoding('utf8');
@@ -173,7 +173,7 @@ test('after a stop no process listens on the port', async (t) => {
   assert.equal((await fetchText(runner.port)).body, '2');
 });
 
-test('a stop takes no longer than the requests in flight, also on kept-alive connections', async (t) => {
+test('a stop takes no longer than the requests in flight, also on kept-alive connections (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const patient = { KEEP_ALIVE_TIMEOUT: '60000' };
   await runner.release(runner.spec('plain.cjs', { workers: 1, drainTimeout: '60s' }, patient));

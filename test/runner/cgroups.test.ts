@@ -82,7 +82,7 @@ test('workers and background processes are in the cgroup of their generation, wi
   assert.equal(value('cpu', 'apps/app-shop/cpu.shares'), '512');
 });
 
-test('a cgroup is removed when its generation has ended, and all cgroups when the runner has', {
+test('a cgroup is removed when its generation has ended, and all cgroups when the runner has (thorough)', {
   skip,
 }, async (t) => {
   const runner = await start(t);
@@ -115,7 +115,7 @@ test('an app that exceeds its memory limit is killed, its log has the reason, an
   );
 });
 
-test('a release that needs more memory than its limit does not go live, and the live release is not affected', {
+test('a release that needs more memory than its limit does not go live, and the live release is not affected (thorough)', {
   skip,
 }, async (t) => {
   const runner = await start(t);
@@ -132,7 +132,7 @@ test('a release that needs more memory than its limit does not go live, and the 
   );
 });
 
-test('an app gets at most maxProcesses processes, and none outlives its generation', {
+test('an app gets at most maxProcesses processes, and none outlives its generation (thorough)', {
   skip,
 }, async (t) => {
   const runner = await start(t);
@@ -154,7 +154,9 @@ test('an app gets at most maxProcesses processes, and none outlives its generati
   await waitFor(() => swarm.every((pid) => !isAlive(pid)));
 });
 
-test('workers of a killed runner stay in their cgroup, which is removed after them', { skip }, async (t) => {
+test('workers of a killed runner stay in their cgroup, which is removed after them (thorough)', {
+  skip,
+}, async (t) => {
   const runner = await start(t);
   const first = await runner.release(runner.spec('greedy.cjs', { workers: 1 }));
   const old = join(root(runner, 'memory'), `apps/app-shop/generation-${first.generation}`);

@@ -10,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { WebSocket } from 'ws';
 import { fetchText, keepAliveAgent } from '../support/http.ts';
 import { appNode, TestRunner } from '../support/runner.ts';
+import { thorough } from '../support/tiers.ts';
 import { waitFor } from '../support/wait.ts';
 
 /** A busy machine may take longer than the 5 s after which Node closes an idle connection. */
@@ -30,7 +31,7 @@ test('an idle kept-alive connection moves to the new release and stays open', as
   assert.equal(ports.size, 1);
 });
 
-test("a connection that has moved is closed after the app's keepAliveTimeout, which spares its next request", async (t) => {
+test("a connection that has moved is closed after the app's keepAliveTimeout, which spares its next request (thorough)", async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('early.cjs', { workers: 1 }));
   const socket = connect(runner.port, '127.0.0.1').setEncoding('utf8');
@@ -59,7 +60,7 @@ test("a connection that has moved is closed after the app's keepAliveTimeout, wh
   assert.ok(performance.now() - since > 7000, 'by the value of the app that has it now');
 });
 
-test('a connection that has not sent a byte yet moves too', async (t) => {
+test('a connection that has not sent a byte yet moves too (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs'));
   const socket = connect(runner.port, '127.0.0.1').setEncoding('utf8');
@@ -93,7 +94,7 @@ test('a request that was sent half before the switch is answered whole, by the r
 });
 
 for (const when of ['before', 'after']) {
-  test(`a connection whose request was answered before its body came moves when it has come (answered ${when} the switch)`, async (t) => {
+  test(`a connection whose request was answered before its body came moves when it has come (answered ${when} the switch)${thorough(when !== 'after')}`, async (t) => {
     const runner = await TestRunner.start(t);
     await runner.release(runner.spec('early.cjs', { workers: 1, drainTimeout: '30s' }));
     const socket = connect(runner.port, '127.0.0.1').setEncoding('utf8');
@@ -139,7 +140,7 @@ test('a websocket and a streamed download that were open before a switch stay on
   socket.terminate();
 });
 
-test('what is still open after drainTimeout is cut off', async (t) => {
+test('what is still open after drainTimeout is cut off (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('websocket.mjs', { workers: 1, drainTimeout: 300 }));
   const socket = new WebSocket(`ws://127.0.0.1:${runner.port}`);
@@ -151,7 +152,7 @@ test('what is still open after drainTimeout is cut off', async (t) => {
   await waitFor(async () => (await runner.client.call('status', {}))[0]?.draining.length === 0);
 });
 
-test('at most three retired generations linger: the oldest is ended first', async (t) => {
+test('at most three retired generations linger: the oldest is ended first (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const sockets: WebSocket[] = [];
   const closed: number[] = [];
@@ -168,7 +169,7 @@ test('at most three retired generations linger: the oldest is ended first', asyn
   for (const socket of sockets) socket.terminate();
 });
 
-test('no worker takes all idle connections, and none takes more than its limit of open files allows', async (t) => {
+test('no worker takes all idle connections, and none takes more than its limit of open files allows (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   // Without the rights of root, which pass the kernel's limit of descriptors in flight too.
   const node = join(runner.paths.home, 'limited-node');
@@ -216,7 +217,7 @@ test('2,000 idle connections move and answer from the new release', async (t) =>
   t.diagnostic(`all answered ${Math.round(performance.now() - start)} ms after the switch`);
 });
 
-test('idle connections in handoff at the next switch reach the newest release', async (t) => {
+test('idle connections in handoff at the next switch reach the newest release (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs', { drainTimeout: '60s' }, patient));
   const sockets: Socket[] = [];

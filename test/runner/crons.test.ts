@@ -70,7 +70,7 @@ test('a cron entry sends a request to the app', async (t) => {
   assert.deepEqual([cron.last?.outcome, cron.last?.detail], ['done', 'answered 200']);
 });
 
-test('a run is skipped while the last one has not ended, unless it may overlap', async (t) => {
+test('a run is skipped while the last one has not ended, unless it may overlap (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const command = 'echo begin; sleep 60';
   const spec = withCron(runner, { command });
@@ -84,7 +84,7 @@ test('a run is skipped while the last one has not ended, unless it may overlap',
   await waitFor(async () => (await output(overlapping)).length >= 3);
 });
 
-test('a command that times out is ended with its children', async (t) => {
+test('a command that times out is ended with its children (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = withCron(runner, { command: `${long} & ${long}`, timeout: '300ms' });
   await runner.release(spec);
@@ -94,7 +94,7 @@ test('a command that times out is ended with its children', async (t) => {
   await longAreGone();
 });
 
-test('a switch replaces the cron entries, and a stop removes them', async (t) => {
+test('a switch replaces the cron entries, and a stop removes them (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = withCron(runner, { command: 'echo first' });
   await runner.release(spec);
@@ -114,7 +114,7 @@ test('a switch replaces the cron entries, and a stop removes them', async (t) =>
   assert.equal((await output(spec)).length, lines);
 });
 
-test('a command is ended with the runner or the app, and its children in other sessions too', async (t) => {
+test('a command is ended with the runner or the app, and its children in other sessions too (thorough)', async (t) => {
   const command = `trap "" TERM; setsid ${long} & echo $$; while :; do sleep 1; done`;
   const isThere = async (pid: number) => (await processStartTime(pid)) !== undefined;
   const begun = async (runner: TestRunner) => {
@@ -140,7 +140,7 @@ test('a command is ended with the runner or the app, and its children in other s
   await longAreGone();
 });
 
-test('an app has at most 50 runs under way', async (t) => {
+test('an app has at most 50 runs under way (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const cron = Array.from({ length: 60 }, (_, index) => ({
     ...{ name: `tidy-${index}`, schedule: always, command: 'sleep 600', overlap: true },
@@ -159,7 +159,7 @@ test('an app has at most 50 runs under way', async (t) => {
   await runner.client.call('stop', { key: 'shop' });
 });
 
-test('a run that was under way when the runner was killed has failed', async (t) => {
+test('a run that was under way when the runner was killed has failed (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = withCron(runner, { command: 'echo begun; sleep 20' });
   await runner.release(spec);
@@ -178,7 +178,7 @@ test('a run that was under way when the runner was killed has failed', async (t)
   await waitFor(async () => (await said()).length === 1);
 });
 
-test('cronRestart replaces all workers, and loses no request', async (t) => {
+test('cronRestart replaces all workers, and loses no request (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('plain.cjs', { workers: 2, cronRestart: '*/2 * * * * *' });
   await runner.release(spec);

@@ -49,7 +49,7 @@ test('all processes that a dead server and a dead runner have left are ended, ev
   assert.equal(await endLeft(sluice.home), '', 'a second call has nothing to end');
 });
 
-test('a living server and a living runner are ended in order, together with their apps', async (t) => {
+test('a living server and a living runner are ended in order, together with their apps (thorough)', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', withBackground);
   assert.match(

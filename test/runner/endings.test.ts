@@ -63,7 +63,7 @@ test('the children of a crashed worker are ended before a new worker starts, by 
   );
 });
 
-test('the children of a stopped worker, and of a worker of an earlier runner, are ended', async (t) => {
+test('the children of a stopped worker, and of a worker of an earlier runner, are ended (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('ending.cjs', quick, { STARTS: started });
   await runner.release(spec);
@@ -78,7 +78,7 @@ test('the children of a stopped worker, and of a worker of an earlier runner, ar
   await waitFor(async () => (await alive(second)).length === 0, { what: 'the end of all' });
 });
 
-test('the children of a background process are ended before the process is started again', async (t) => {
+test('the children of a background process are ended before the process is started again (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = {
     ...runner.spec('plain.cjs', quick),
@@ -95,7 +95,7 @@ test('the children of a background process are ended before the process is start
   await line(spec, /^sys mail.0 .* left 2 processes running, which were killed/);
 });
 
-test('the log names each cut request and each killed process, with the time and the setting', async (t) => {
+test('the log names each cut request and each killed process, with the time and the setting (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('ending.cjs', quick, { HANDLES: 'SIGTERM', STUBBORN: 'yes' });
   const mail = background({ HANDLES: 'SIGTERM', STUBBORN: 'yes' });
@@ -114,7 +114,7 @@ test('the log names each cut request and each killed process, with the time and 
   assert.doesNotMatch((await lines(spec)).join('\n'), /token|secret/);
 });
 
-test('a worker that has lost its runner and ends itself logs the same lines', async (t) => {
+test('a worker that has lost its runner and ends itself logs the same lines (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('ending.cjs', quick, { HANDLES: 'SIGTERM', STUBBORN: 'yes' });
   await runner.release(spec);
@@ -129,7 +129,7 @@ test('a worker that has lost its runner and ends itself logs the same lines', as
   await line(spec, /^err sluice: worker .* killed: it had not ended 600 ms after SIGTERM \("killTimeout"\)$/);
 });
 
-test('an app that handles only SIGINT gets SIGINT, with a note; an app that handles both signals gets SIGTERM', async (t) => {
+test('an app that handles only SIGINT gets SIGINT, with a note; an app that handles both signals gets SIGTERM (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const only = runner.spec('ending.cjs', quick, { HANDLES: 'SIGINT' });
   const mail = background({ HANDLES: 'SIGINT' });
@@ -153,7 +153,7 @@ test('an app that handles only SIGINT gets SIGINT, with a note; an app that hand
   assert.equal((await lines(both)).filter((text) => text === 'out handles SIGINT').length, 2);
 });
 
-test('an orphan that handles only SIGINT gets SIGINT', async (t) => {
+test('an orphan that handles only SIGINT gets SIGINT (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('ending.cjs', quick, { HANDLES: 'SIGINT' });
   await runner.release(spec);
@@ -163,7 +163,7 @@ test('an orphan that handles only SIGINT gets SIGINT', async (t) => {
   await line(spec, /^out handles SIGINT$/);
 });
 
-test('"stopSignal" is the signal that ends workers and background processes', async (t) => {
+test('"stopSignal" is the signal that ends workers and background processes (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const settings = { ...quick, stopSignal: 'SIGUSR2' };
   const spec = runner.spec('ending.cjs', settings, { HANDLES: 'SIGUSR2 SIGINT' });
@@ -178,7 +178,7 @@ test('"stopSignal" is the signal that ends workers and background processes', as
   assert.equal((await lines(spec)).includes('out handles SIGINT'), false);
 });
 
-test('the log line about the end of a worker comes after the last lines of the worker', async (t) => {
+test('the log line about the end of a worker comes after the last lines of the worker (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('ending.cjs', quick);
   await runner.release(spec);

@@ -8,6 +8,7 @@ import { fetchText } from '../support/http.ts';
 import { workersOfHome } from '../support/processes.ts';
 import { TestRunner } from '../support/runner.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
+import { thorough } from '../support/tiers.ts';
 import { waitFor } from '../support/wait.ts';
 
 async function start(t: TestContext): Promise<{ runner: TestRunner; disk: FailingDisk }> {
@@ -25,7 +26,7 @@ async function recordedWorkers({ paths }: TestRunner): Promise<number[]> {
 }
 
 for (const code of ['ENOSPC', 'EROFS', 'EIO'] as const) {
-  test(`a worker whose record cannot be written (${code}) does not run, and starts when the record can be written`, async (t) => {
+  test(`a worker whose record cannot be written (${code}) does not run, and starts when the record can be written${thorough(code !== 'ENOSPC')}`, async (t) => {
     const { runner, disk } = await start(t);
     await runner.release(runner.spec('plain.cjs', { workers: 1, restartDelay: 100 }));
     const [before] = await workersOf(runner);
@@ -63,7 +64,7 @@ const states: Pick<Fault, 'code' | 'lasts'>[] = (['ENOSPC', 'EROFS', 'EIO'] as c
 );
 
 for (const { code, lasts } of states) {
-  test(`a switch that the disk refuses at any write (${code}${lasts ? ', from then on' : ''}) leaves the live release and no files`, async (t) => {
+  test(`a switch that the disk refuses at any write (${code}${lasts ? ', from then on' : ''}) leaves the live release and no files${thorough(code !== 'ENOSPC' || lasts)}`, async (t) => {
     const { runner, disk } = await start(t);
     const quick = { workers: 1, settleTime: 0 };
     await runner.release(runner.spec('plain.cjs', quick));
@@ -91,7 +92,7 @@ for (const { code, lasts } of states) {
   });
 }
 
-test('if the disk refuses the results of cron runs, the results stay in memory and leave no file', async (t) => {
+test('if the disk refuses the results of cron runs, the results stay in memory and leave no file (thorough)', async (t) => {
   const { runner, disk } = await start(t);
   const cron = [{ name: 'tidy', schedule: '* * * * * *', command: 'true' }];
   await runner.release(runner.spec('plain.cjs', { workers: 1, cron }));

@@ -10,6 +10,7 @@ import { processStartTime } from '../../src/system/process/processes.ts';
 import { ask, connectClients, headerOf, nextText } from '../support/clients.ts';
 import { fetchText } from '../support/http.ts';
 import { appNode, TestRunner } from '../support/runner.ts';
+import { thorough } from '../support/tiers.ts';
 import { waitFor } from '../support/wait.ts';
 
 const killer = fileURLToPath(new URL('../fixtures/kill-at-step.mjs', import.meta.url));
@@ -39,7 +40,7 @@ test('no connection in the handoff is lost if the runner dies, and no worker end
   await untilEnded(givers);
 });
 
-test('connections move from the second handoff to the third if two runners die while new workers wait', async (t) => {
+test('connections move from the second handoff to the third if two runners die while new workers wait (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(lasting(runner));
   const clients = await connectClients(t, runner);
@@ -74,7 +75,7 @@ test('connections move from the second handoff to the third if two runners die w
   await untilEnded([giver, ...late, ...second]);
 });
 
-test('an orphan gives its connections to the handoff of each runner in turn', async (t) => {
+test('an orphan gives its connections to the handoff of each runner in turn (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(lasting(runner));
   const clients = await connectClients(t, runner);
@@ -98,7 +99,7 @@ test('an orphan gives its connections to the handoff of each runner in turn', as
 });
 
 for (const free of [1, 2]) {
-  test(`idle connections of an orphan with ${free} free descriptors move later, and get no old answer`, async (t) => {
+  test(`idle connections of an orphan with ${free} free descriptors move later, and get no old answer${thorough(free !== 1)}`, async (t) => {
     const runner = await TestRunner.start(t);
     const limit = 60;
     const node = join(runner.paths.home, 'limited-node');
@@ -135,7 +136,7 @@ for (const [name, code] of Object.entries({
   'listens with the descriptors of the handoff':
     "for (let count = 0; count < 2; count += 1) require('node:net').createServer().listen(0, '127.0.0.1').unref();",
 })) {
-  test(`a release that ${name} does not go live, and the release before keeps its idle connections`, async (t) => {
+  test(`a release that ${name} does not go live, and the release before keeps its idle connections (thorough)`, async (t) => {
     const runner = await TestRunner.start(t);
     await runner.release(lasting(runner));
     const clients = await connectClients(t, runner);
@@ -147,7 +148,7 @@ for (const [name, code] of Object.entries({
   });
 }
 
-test('a worker whose app has closed the descriptors of the handoff since it opened serves its idle connections itself', async (t) => {
+test('a worker whose app has closed the descriptors of the handoff since it opened serves its idle connections itself (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const closer = join(runner.paths.home, 'closer.cjs');
   await writeFile(closer, `process.on('SIGUSR2', () => { ${closing("console.log('closed');")} });`);
@@ -165,7 +166,7 @@ test('a worker whose app has closed the descriptors of the handoff since it open
   assert.match(await log(), /cannot hand over idle connections: the app has closed descriptor 4 or 5/);
 });
 
-test('after the abort of a worker, its sibling gives its connections to the next release', async (t) => {
+test('after the abort of a worker, its sibling gives its connections to the next release (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(lasting(runner));
   const clients = await connectClients(t, runner);
@@ -184,7 +185,7 @@ test('after the abort of a worker, its sibling gives its connections to the next
   for (const client of left) assert.equal(await ask(client), '2');
 });
 
-test('after the abort of the only worker, connections of an orphan reach the next worker', async (t) => {
+test('after the abort of the only worker, connections of an orphan reach the next worker (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const single = () => runner.spec('plain.cjs', { workers: 1, drainTimeout: '60s' }, patient);
   await runner.release(single());
@@ -203,7 +204,7 @@ test('after the abort of the only worker, connections of an orphan reach the nex
   assert.equal(await ask(client), '2');
 });
 
-test('after a failed commit, the old release still reads from idle connections', async (t) => {
+test('after a failed commit, the old release still reads from idle connections (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(lasting(runner));
   const clients = await connectClients(t, runner);

@@ -97,7 +97,7 @@ test('a holder that was killed is replaced', async (t) => {
   await waitFor(() => cannotListen(port), { what: 'a port that is held again' });
 });
 
-test('a holder without a record ends', async (t) => {
+test('a holder without a record ends (thorough)', async (t) => {
   const { holdNow, port, records } = await place(t);
   await holdNow([loopback(port)]);
   const [pid] = await holders(records);

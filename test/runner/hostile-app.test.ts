@@ -112,7 +112,9 @@ class Battlefield implements Disposable {
   }
 }
 
-test('an app that attacks the runner harms only itself', { timeout: 240_000 + seconds * 8000 }, async (t) => {
+test('an app that attacks the runner harms only itself (thorough)', {
+  timeout: 240_000 + seconds * 8000,
+}, async (t) => {
   const runner = await TestRunner.start(t, {
     NODE_OPTIONS: '--inspect=127.0.0.1:0',
     // Else each thread keeps freed memory for itself.

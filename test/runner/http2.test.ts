@@ -11,6 +11,7 @@ import { selfSigned } from '../platform/support/certificate.ts';
 import { startRelay } from '../support/relay.ts';
 import { TestRunner } from '../support/runner.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
+import { thorough } from '../support/tiers.ts';
 import { waitFor } from '../support/wait.ts';
 
 const kinds = [
@@ -19,7 +20,7 @@ const kinds = [
 ];
 
 for (const { over, scheme, environment } of kinds) {
-  test(`an HTTP/2 session over ${over} gets a GOAWAY, and finishes its streams first`, async (t) => {
+  test(`an HTTP/2 session over ${over} gets a GOAWAY, and finishes its streams first${thorough(over !== 'TCP')}`, async (t) => {
     const runner = await TestRunner.start(t);
     const variables = await environment(t);
     await runner.release(runner.spec('http2.cjs', { drainTimeout: '30s' }, variables));
@@ -34,7 +35,7 @@ for (const { over, scheme, environment } of kinds) {
     assert.equal(await body, '1');
   });
 
-  test(`a stop waits for HTTP/2 streams over ${over}`, async (t) => {
+  test(`a stop waits for HTTP/2 streams over ${over} (thorough)`, async (t) => {
     const runner = await TestRunner.start(t);
     const variables = await environment(t);
     await runner.release(runner.spec('http2.cjs', { drainTimeout: '30s' }, variables));
@@ -46,7 +47,7 @@ for (const { over, scheme, environment } of kinds) {
     assert.equal(await body, '1');
   });
 
-  test(`each HTTP/2 request over ${over} is answered over switches under load; a refused request is sent again`, async (t) => {
+  test(`each HTTP/2 request over ${over} is answered over switches under load; a refused request is sent again${thorough(over !== 'TCP')}`, async (t) => {
     const runner = await TestRunner.start(t);
     const variables = await environment(t);
     await runner.release(runner.spec('http2.cjs', { drainTimeout: '30s' }, variables));

@@ -39,7 +39,7 @@ test('a job reports its output and its end', async (t) => {
   for (const part of ['out\n', 'err\n', 'ä']) assert.ok(output().includes(part), part);
 });
 
-test('a command that does not exist is an error that names it', async (t) => {
+test('a command that does not exist is an error that names it (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const { result } = await run(runner, { ...shell(''), argv: ['no-such-command'] });
   await assert.rejects(result, /no-such-command/);
@@ -47,14 +47,14 @@ test('a command that does not exist is an error that names it', async (t) => {
 
 const leavesChild = 'sleep 300 & echo $!; wait';
 
-test('a job that times out is ended with its children', async (t) => {
+test('a job that times out is ended with its children (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const { result, output } = await run(runner, shell(leavesChild, { timeout: 300 }));
   assert.equal((await result).timedOut, true);
   await gone(Number(output()));
 });
 
-test('a job is ended with children in sessions of their own', async (t) => {
+test('a job is ended with children in sessions of their own (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const file = join(await temporaryDirectory(t), 'pid');
   const daemon = `setsid sh -c 'echo $$ >${file}; exec sleep 300' & until [ -s ${file} ]; do sleep 0.01; done`;
@@ -67,7 +67,7 @@ test('a job is ended with children in sessions of their own', async (t) => {
   await gone(pid);
 });
 
-test('a job whose caller aborts or hangs up is ended with its children', async (t) => {
+test('a job whose caller aborts or hangs up is ended with its children (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const controller = new AbortController();
   const aborted = await run(runner, shell(leavesChild), controller.signal);
@@ -84,7 +84,7 @@ test('a job whose caller aborts or hangs up is ended with its children', async (
   await runner.connect();
 });
 
-test('the next runner ends the job of a killed runner', async (t) => {
+test('the next runner ends the job of a killed runner (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const { result, output } = await run(runner, shell(leavesChild));
   result.catch(() => undefined);
@@ -94,14 +94,14 @@ test('the next runner ends the job of a killed runner', async (t) => {
   await gone(Number(output()));
 });
 
-test('a record that was not written whole does not keep the next runner from starting', async (t) => {
+test('a record that was not written whole does not keep the next runner from starting (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.kill();
   await writeFile(join(runner.paths.processes, '4194305.json'), '');
   await runner.launch();
 });
 
-test('a job runs and is recorded even if the directory of records was removed', async (t) => {
+test('a job runs and is recorded even if the directory of records was removed (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await rm(runner.paths.processes, { recursive: true });
   // The runner writes the record while the job starts.
@@ -111,7 +111,7 @@ test('a job runs and is recorded even if the directory of records was removed', 
   assert.match(output(), /^\d+\.json\n$/);
 });
 
-test('a build runs at low priority', async (t) => {
+test('a build runs at low priority (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const { result, output } = await run(runner, shell('nice', { lowPriority: true }));
   await result;
@@ -130,7 +130,7 @@ test('a build runs without ionice if the system has none', async (t) => {
   assert.equal(output().trim(), String(Math.min(19, getPriority() + 15)));
 });
 
-test('a job whose caller reads slowly waits, and loses no output', async (t) => {
+test('a job whose caller reads slowly waits, and loses no output (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const { result, output } = await run(
     runner,
@@ -140,7 +140,7 @@ test('a job whose caller reads slowly waits, and loses no output', async (t) => 
   assert.equal(output().length, 20_000_000);
 });
 
-test('the output of a job arrives unchanged, with line separators of Unicode', async (t) => {
+test('the output of a job arrives unchanged, with line separators of Unicode (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const { result, output } = await run(runner, { ...shell(''), argv: ['printf', '\u2028a\u2029b\u0085'] });
   await result;

@@ -14,7 +14,7 @@ test("a port beside the app's own is served too where its host is a name", async
   assert.equal((await fetchText(other, '/', { host: 'localhost', ...soon() })).body, 'beside');
 });
 
-test('an app that passes every option of listen, as SvelteKit apps do, goes live', async (t) => {
+test('an app that passes every option of listen, as SvelteKit apps do, goes live (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('listening.cjs', { workers: 2 }, { HOW: 'path-false' }));
   assert.equal((await fetchText(runner.port, '/', soon())).body, '1');
@@ -28,7 +28,7 @@ for (const how of ['probe', 'slowly']) {
   });
 }
 
-test("a server that replaces the first one on a port of the app's own choice is served", async (t) => {
+test("a server that replaces the first one on a port of the app's own choice is served (thorough)", async (t) => {
   const runner = await TestRunner.start(t);
   const environment = { HOW: 'another-server', OTHER_PORT: String(await freePort()) };
   await runner.release(runner.spec('listening.cjs', { workers: 1 }, environment));
@@ -36,7 +36,7 @@ test("a server that replaces the first one on a port of the app's own choice is 
   assert.equal((await fetchText(runner.port, '/', soon())).body, 'another');
 });
 
-test('an app that closes its server and listens again is served again', async (t) => {
+test('an app that closes its server and listens again is served again (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('listening.cjs', { workers: 1 }, { HOW: 'again' }));
   for (let times = 0; times < 4; times += 1) {

@@ -68,7 +68,7 @@ test('a low-memory switch keeps the order of answers and loses no request', {
   t.diagnostic(`${report.samples.length} requests`);
 });
 
-test('an app gets its workers back if the new release of a low-memory switch fails to start', {
+test('an app gets its workers back if the new release of a low-memory switch fails to start (thorough)', {
   skip,
 }, async (t) => {
   const { runner, leave } = await onSmallMachine(t);
@@ -79,7 +79,9 @@ test('an app gets its workers back if the new release of a low-memory switch fai
   assert.ok((await open(runner)).every((worker) => worker.generation === generation));
 });
 
-test('the report names an app whose single worker cannot take a low-memory switch', { skip }, async (t) => {
+test('the report names an app whose single worker cannot take a low-memory switch (thorough)', {
+  skip,
+}, async (t) => {
   const { runner, leave } = await onSmallMachine(t);
   await runner.release(runner.spec('plain.cjs', { workers: 1 }));
   leave(50 * megabyte);

@@ -10,6 +10,7 @@ import { Load, type LoadReport, orderViolations } from '../support/load.ts';
 import { movesConnections } from '../support/network.ts';
 import { untilClosed } from '../support/processes.ts';
 import { TestRunner } from '../support/runner.ts';
+import { thorough } from '../support/tiers.ts';
 import { waitFor } from '../support/wait.ts';
 
 const killer = fileURLToPath(new URL('../fixtures/kill-at-step.mjs', import.meta.url));
@@ -23,7 +24,7 @@ for (const [step, active] of [
   ['open', '2'],
   ['opened', '2'],
 ] as const) {
-  test(`after a kill of the runner at "${step}" of a switch, release ${active} answers, idle connections stay open, and the next runner takes over`, async (t) => {
+  test(`after a kill of the runner at "${step}" of a switch, release ${active} answers, idle connections stay open, and the next runner takes over${thorough(step !== 'open')}`, async (t) => {
     const runner = await TestRunner.start(t, {
       NODE_OPTIONS: `--import=${killer}`,
       KILL_AT: step,
@@ -64,7 +65,7 @@ test('idle connections of orphans move to the release of the next runner, and st
   for (const client of clients) assert.equal(await ask(client), '3');
 });
 
-test('under load, no orphan answers after the release of the next runner has answered', async (t) => {
+test('under load, no orphan answers after the release of the next runner has answered (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs'));
   const load = new Load(runner.port, 16);
@@ -80,7 +81,7 @@ test('under load, no orphan answers after the release of the next runner has ans
   reportOf(await load.stop(), rounds);
 });
 
-test('a request in flight on a retired worker is answered although the runner dies', async (t) => {
+test('a request in flight on a retired worker is answered although the runner dies (thorough)', async (t) => {
   const runner = await TestRunner.start(t, {
     NODE_OPTIONS: `--import=${killer}`,
     KILL_AT: 'opened',
@@ -139,7 +140,7 @@ test('an orphan that gets `retire` again and again answers its requests in fligh
 });
 
 for (const step of ['open', 'wait', 'opened']) {
-  test(`if the next runner dies at "${step}" of its first switch, no old answer follows a new one, and no request waits for ever`, async (t) => {
+  test(`if the next runner dies at "${step}" of its first switch, no old answer follows a new one, and no request waits for ever${thorough(step !== 'open')}`, async (t) => {
     const runner = await TestRunner.start(t);
     await runner.release(runner.spec('plain.cjs', { drainTimeout: '60s' }, patient));
     const clients = await connectClients(t, runner);
