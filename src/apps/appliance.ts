@@ -7,13 +7,16 @@ import type { Log } from '../system/log/log.ts';
 import type { RunnerClient } from './runner-client.ts';
 
 /** Calls to the runner. */
-export type Runner = Pick<RunnerClient, 'call' | 'status' | 'hasUsers' | 'connectedSince' | 'onConnected'>;
+export type RunnerCaller = Pick<
+  RunnerClient,
+  'call' | 'status' | 'hasUsers' | 'connectedSince' | 'onConnected'
+>;
 
 /** Dependencies of the use cases, passed as an argument. */
 export interface Appliance {
   paths: Paths;
   settings: ServerSettings;
-  runner: Runner;
+  runner: RunnerCaller;
   /** reports the assigned ports to the runner, after an app was created or removed */
   holdPorts: () => Promise<void>;
   log: Log;

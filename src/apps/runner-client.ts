@@ -156,7 +156,7 @@ export class RunnerClient {
       const socket = await connectTo(path);
       failures += 1;
       if (socket === undefined) whenAbsent?.();
-      else if (await this.#serve(new CallClient(socket, unavailable))) failures = 1;
+      else if (await this.#useUntilClosed(new CallClient(socket, unavailable))) failures = 1;
       // The sleep ends early when the client is closed.
       await sleep(backoffDelay(failures, retry), undefined, { signal }).catch(() => undefined);
     }
@@ -164,7 +164,7 @@ export class RunnerClient {
   }
 
   /** Uses a connection until it closes. Returns false if the runner was refused. */
-  async #serve(client: Client): Promise<boolean> {
+  async #useUntilClosed(client: Client): Promise<boolean> {
     const isAccepted = await this.#greet(client);
     await client.closed;
     if (this.#link.state === 'connected') {

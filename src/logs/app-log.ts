@@ -14,7 +14,7 @@ const retryDelay = 1000;
 interface AppLogOptions {
   directory: string;
   /** returns the path that reaches the directory safely; see AppLogs */
-  safePath?: (directory: string) => string;
+  safeDirectory?: (directory: string) => string;
   /** bytes after which the log is rotated */
   size: number;
   /** called after each rotation */
@@ -90,8 +90,8 @@ export class AppLog {
   }
 
   get #directory(): string {
-    const { directory, safePath } = this.#options;
-    return safePath === undefined ? directory : safePath(directory);
+    const { directory, safeDirectory } = this.#options;
+    return safeDirectory === undefined ? directory : safeDirectory(directory);
   }
 
   get #path(): string {

@@ -19,7 +19,7 @@ export class AppLogs {
   /** by cron expression */
   readonly #schedules = new Map<string, ScheduledTask>();
   readonly #allDirectories: () => Promise<string[]>;
-  readonly #safePath: (directory: string) => string;
+  readonly #safeDirectory: (directory: string) => string;
   readonly #failed: (what: string, error: unknown) => void;
   /** one at a time: nobody waits for a compression */
   readonly #upkeep = new Slots(1);
@@ -27,15 +27,15 @@ export class AppLogs {
   /**
    * @param allDirectories returns the directories of all logs on this machine, including apps that do not run
    * @param failed called with failures, and the log that they concern
-   * @param safePath returns a path that reaches a directory although another user may rename directories above it
+   * @param safeDirectory returns a path that reaches a directory although another user may rename directories above it
    */
   constructor(
     allDirectories: () => Promise<string[]>,
     failed: (what: string, error: unknown) => void,
-    safePath: (directory: string) => string = (directory) => directory,
+    safeDirectory: (directory: string) => string = (directory) => directory,
   ) {
     this.#allDirectories = allDirectories;
-    this.#safePath = safePath;
+    this.#safeDirectory = safeDirectory;
     this.#failed = failed;
   }
 
@@ -108,7 +108,7 @@ export class AppLogs {
   #create({ directory, size }: LogPolicy): AppLog {
     return new AppLog({
       directory,
-      safePath: this.#safePath,
+      safeDirectory: this.#safeDirectory,
       size,
       rotated: () => this.#maintain(directory),
       failed: (error) => this.#failed(`${directory} cannot be written`, error),
@@ -120,7 +120,7 @@ export class AppLogs {
       .run(async () => {
         const policy = this.#entries.get(directory)?.policy;
         if (policy === undefined) return;
-        const path = this.#safePath(directory);
+        const path = this.#safeDirectory(directory);
         await removeOldest(path, policy.keep);
         await compressRotated(path);
         await removeOldestOfAll(await this.#allDirectories(), policy.maxBytes);

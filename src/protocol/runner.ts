@@ -136,14 +136,14 @@ export interface JobResult {
 export type WorkerState = 'booting' | 'ready' | 'opening' | 'open' | 'retired' | 'drained' | 'exited';
 
 /** Usage of a process; null if not known. */
-export interface ProcessFigures {
+export interface ProcessUsage {
   /** percent of one core */
   cpuPercent: number | null;
   /** resident memory */
   memoryBytes: number | null;
 }
 
-export interface WorkerStatus extends ProcessFigures {
+export interface WorkerStatus extends ProcessUsage {
   pid: number;
   instance: number;
   generation: number;
@@ -162,7 +162,7 @@ export interface WorkerStatus extends ProcessFigures {
 /** State of a background process. `stopped`: it has ended with one of `stopExitCodes`. */
 export type BackgroundState = 'running' | 'waiting' | 'crashed' | 'stopping' | 'stopped';
 
-export interface BackgroundStatus extends ProcessFigures {
+export interface BackgroundStatus extends ProcessUsage {
   name: string;
   instance: number;
   release: number;

@@ -35,15 +35,15 @@ export class Commit {
 
   /**
    * Writes the files, and removes temporary files of failed switches.
-   * @param at returns the path by which a file is safe to use
+   * @param safePath returns the path by which a file is safe to use
    * @throws the error of the system
    */
   static async prepare(
     { paths, directory }: Pick<GenerationSpec, 'paths' | 'directory'>,
     active: ActiveRelease,
-    at: (path: string) => string,
+    safePath: (path: string) => string,
   ): Promise<Commit> {
-    const commit = new Commit(at(paths.generation), at(paths.current));
+    const commit = new Commit(safePath(paths.generation), safePath(paths.current));
     await commit.#sweep();
     try {
       writeSynced(commit.#generation.temporary, `${JSON.stringify(active)}\n`, 0o644);

@@ -7,7 +7,7 @@ import type { Generation } from './generation/generation.ts';
 import type { Outputs } from './output/outputs.ts';
 import { Schedule } from './schedule/schedule.ts';
 import type { SwitchEvent } from './switch.ts';
-import { endLeftWorkers, type Limits } from './takeover/left-workers.ts';
+import { endOrphans, type Limits } from './takeover/end-orphans.ts';
 import type { Orphans } from './takeover/orphans.ts';
 import type { ProcessRecords } from './takeover/process-records.ts';
 import type { Identity } from './users/identity.ts';
@@ -15,7 +15,8 @@ import type { Identity } from './users/identity.ts';
 /** Limits for processes of an earlier runner whose own limits are not known, in ms. */
 const defaults: Limits = { drainTimeout: 30_000, killTimeout: 5000 };
 
-export interface LiveReleaseOptions {
+/** Parts of the runner that the supervisor of an environment uses. */
+export interface EnvironmentContext {
   key: string;
   orphans: Orphans;
   records: ProcessRecords;
@@ -24,13 +25,16 @@ export interface LiveReleaseOptions {
   logs: AppLogs;
   /** returns the user of the app's processes, if apps have users */
   user(): Identity | undefined;
+  log(message: string): void;
+}
+
+interface LiveReleaseOptions extends EnvironmentContext {
   /** returns the path by which a file in the environment's directory is safe to use */
-  at(path: string): string;
+  safePath(path: string): string;
   /** returns the pids of all workers that this runner has started */
   ownWorkers(): ReadonlySet<number>;
   /** replaces all workers, as "cronRestart" asks for */
   restart(): void;
-  log(message: string): void;
 }
 
 /**
@@ -66,7 +70,7 @@ export class LiveRelease {
     const background = this.#background.replace(spec, group).catch((error: unknown) => {
       this.#options.log(`background processes not replaced: ${describeError(error)}`);
     });
-    void this.#endLeft(spec, background);
+    void this.#finishTakeover(spec, background);
   }
 
   /** Ends the schedules and their runs. */
@@ -81,7 +85,7 @@ export class LiveRelease {
     this.#spec = undefined;
     if (spec !== undefined) this.#logInApp(spec, 'stopped');
     const background = this.#background.end(defaults.killTimeout);
-    await Promise.all([background, this.#endLeft(spec ?? defaults, background)]);
+    await Promise.all([background, this.#finishTakeover(spec ?? defaults, background)]);
   }
 
   get isEmpty(): boolean {
@@ -117,12 +121,12 @@ export class LiveRelease {
    * @param usual limits of workers whose records have none
    * @param background fulfilled when the background processes of earlier runners have ended
    */
-  async #endLeft(usual: Limits, background: Promise<void>): Promise<void> {
+  async #finishTakeover(usual: Limits, background: Promise<void>): Promise<void> {
     const log = (message: string) => {
       this.#options.log(message);
       if (this.#spec !== undefined) this.#logInApp(this.#spec, message);
     };
-    const workers = endLeftWorkers({ ...this.#options, log }, this.#options.ownWorkers(), usual);
+    const workers = endOrphans({ ...this.#options, log }, this.#options.ownWorkers(), usual);
     // The caller handles a failure of `background`.
     void Promise.all([workers, background.catch(() => undefined)])
       .then(() => this.#options.cgroups.endLeftovers(this.#options.key))

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import type { ProcessFigures as Figures } from '../protocol/runner.ts';
+import type { ProcessUsage } from '../protocol/runner.ts';
 import { statOf } from '../system/process/processes.ts';
 
 /** Fields of /proc/self/auxv: see getauxval(3). */
@@ -12,7 +12,7 @@ const cpuWindow = 0.9;
 const machine = readMachine();
 
 /** Usage of one process, read from /proc. Without /proc there are no figures. */
-export class ProcessFigures implements Figures {
+export class ProcessFigures implements ProcessUsage {
   readonly #pid: number;
   #last: { ticks: number; at: number } | undefined;
   #readAt = Number.NEGATIVE_INFINITY;

@@ -55,7 +55,7 @@ export class Runner {
     this.#logs = new AppLogs(
       () => logDirectories(paths, host),
       (what, error) => log.error(what, { error }),
-      host.safePath,
+      host.safeDirectory,
     );
     this.#outputs = new Outputs(host.run.outputs, this.#logs, warn);
     this.#keeper = new Keeper(host.run.outputs, this.#records, warn);
@@ -221,7 +221,7 @@ export class Runner {
       outputs: this.#outputs,
       logs: this.#logs,
       user: () => this.#host.users?.of(key),
-      at: this.#host.safePath,
+      safeDirectory: this.#host.safeDirectory,
       log: (message) => this.#log.warn(message, { app: key }),
     });
     this.#supervisors.set(key, supervisor);
@@ -239,13 +239,13 @@ function differentVersion(version: number): AppError {
 
 /**
  * Checks limits of the server. They become names and contents of files that root writes, so only numbers may pass.
- * @throws AppError `user_refused`
+ * @throws AppError `bad_request`
  */
 function checkLimits<Limits extends GenerationLimits | JobLimits>(key: string, limits: Limits): Limits {
   checkedEnvironment(key);
   const { memory, processes, cpuWeight } = limits;
   const isFine = isAmount(memory) && isAmount(processes) && cpuWeight !== null && isAmount(cpuWeight);
-  if (!isFine) throw new AppError('user_refused', `the limits of ${key} are not numbers`);
+  if (!isFine) throw new AppError('bad_request', `the limits of ${key} are not numbers`);
   return limits;
 }
 
@@ -259,7 +259,7 @@ async function logDirectories(paths: Paths, host: Host): Promise<string[]> {
   for (const id of await listEnvironments(paths)) {
     const { logs } = paths.environment(id);
     // An environment that is being made or removed has none.
-    if (await exists(logs)) directories.push(host.safePath(logs));
+    if (await exists(logs)) directories.push(host.safeDirectory(logs));
   }
   return directories;
 }

@@ -15,7 +15,7 @@ import { Allowance } from './allowance.ts';
 import { Generation } from './generation/generation.ts';
 import type { WorkerContext } from './generation/worker-starter.ts';
 import { AppHandoff, type Handoff } from './handoff.ts';
-import { LiveRelease, type LiveReleaseOptions } from './live-release.ts';
+import { type EnvironmentContext, LiveRelease } from './live-release.ts';
 import { prepareLowMemorySwitch } from './low-memory-switch.ts';
 import { ListeningPort } from './ports/listening-port.ts';
 import { type SwitchEvent, type SwitchedEnvironment, switchTraffic } from './switch.ts';
@@ -29,12 +29,12 @@ const switchSteps = channel('sluice:switch:step');
  */
 const messageLimits = { atOnce: 1024 * 1024, perSecond: 128 * 1024 };
 
-interface SupervisorOptions extends Omit<LiveReleaseOptions, 'ownWorkers' | 'restart'> {
+interface SupervisorOptions extends EnvironmentContext {
   /** directory of the runner's sockets: see Host */
   runDirectory: string;
   orphanSocket: string;
   /** returns the path by which a directory is safe to use: see Host */
-  at(directory: string): string;
+  safeDirectory(directory: string): string;
   spawn?: WorkerContext['spawn'] | undefined;
 }
 
@@ -67,8 +67,8 @@ export class AppSupervisor {
     this.#handoff = new AppHandoff(options.runDirectory, options.log);
     this.#liveRelease = new LiveRelease({
       ...options,
-      at: (path) => this.#at(path),
-      ownWorkers: () => new Set(this.#workers().map(({ pid }) => pid)),
+      safePath: (path) => this.#safePath(path),
+      ownWorkers: () => this.#ownPids(),
       restart: () => void this.#active?.pool.replaceAll('is restarted because of "cronRestart"'),
     });
     this.#subscribers = [
@@ -163,7 +163,7 @@ export class AppSupervisor {
         retire: (successor) => orphans.retire(this.key, successor),
       },
       handoff: () => this.#handoff.current,
-      at: (path) => this.#at(path),
+      safePath: (path) => this.#safePath(path),
       activate: (generation) => {
         this.#standby.delete(generation.id);
         this.#active = generation;
@@ -206,8 +206,7 @@ export class AppSupervisor {
 
   /** Waits until the orphans of an earlier runner can be retired. */
   #gatherOrphans(): Promise<void> {
-    const ours = () => new Set(this.#workers().map(({ pid }) => pid));
-    return this.#options.orphans.gather(this.key, ours);
+    return this.#options.orphans.gather(this.key, () => this.#ownPids());
   }
 
   /** Ends a generation that never had traffic. */
@@ -273,6 +272,10 @@ export class AppSupervisor {
     return this.#generations().flatMap(({ workers }) => [...workers]);
   }
 
+  #ownPids(): Set<number> {
+    return new Set(this.#workers().map(({ pid }) => pid));
+  }
+
   /** Counts the descriptors of the port, the handoff, the workers' channels, and the output of all processes. */
   #descriptors(): number {
     const shared = (this.#port === undefined ? 0 : 1) + (this.#handoff.current === undefined ? 0 : 2);
@@ -316,8 +319,8 @@ export class AppSupervisor {
   }
 
   /** Returns the safe path of a file in the directory of the environment. */
-  #at(path: string): string {
-    return join(this.#options.at(dirname(path)), basename(path));
+  #safePath(path: string): string {
+    return join(this.#options.safeDirectory(dirname(path)), basename(path));
   }
 
   /** Drains a retired generation, and cuts the oldest drains short if too many generations drain. Never rejects. */
@@ -338,8 +341,8 @@ export class AppSupervisor {
   async #bindPort(spec: GenerationSpec): Promise<ListeningPort> {
     const { host, port, release, log } = spec;
     if (this.#port?.host === host && this.#port.port === port) return this.#port;
-    const left = await this.#options.records.left('worker', this.key, new Set());
-    const bound = await ListeningPort.bind(spec, left.length > 0).catch((error: unknown) => {
+    const orphans = await this.#options.records.ofEarlierRunners('worker', this.key, new Set());
+    const bound = await ListeningPort.bind(spec, orphans.length > 0).catch((error: unknown) => {
       if (error instanceof AppError) {
         const text = `release ${release} cannot start: ${error.message}. ${error.hint}`;
         void this.#options.logs.get(log).report({ release, process: '-' }, text);

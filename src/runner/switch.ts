@@ -78,7 +78,7 @@ export interface SwitchedEnvironment {
   /** returns the handoff of the environment's workers */
   handoff(): Handoff | undefined;
   /** returns the path by which a file in the environment's directory is safe to use */
-  at(path: string): string;
+  safePath(path: string): string;
   /** makes a generation the active one, in memory */
   activate(generation: Generation): void;
   /** drains a retired generation; cuts older drains short if more than `maxDraining` generations drain */
@@ -115,7 +115,7 @@ async function prepareCommit(environment: SwitchedEnvironment, { id, spec }: Gen
     handoff: environment.handoff()?.id ?? '',
   };
   try {
-    return await Commit.prepare(spec, active, environment.at);
+    return await Commit.prepare(spec, active, environment.safePath);
   } catch (error) {
     throw notWritten(error);
   }

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { suite, type TestContext, test } from 'node:test';
 import { WebSocket } from 'ws';
-import { reasonToKill } from '../../src/runner/takeover/left-workers.ts';
+import { reasonToKill } from '../../src/runner/takeover/end-orphans.ts';
 import { ProcessRecords } from '../../src/runner/takeover/process-records.ts';
 import { processStartTime } from '../../src/system/process/processes.ts';
 import { fetchText, keepAliveAgent } from '../support/http.ts';

@@ -7,7 +7,7 @@ const failed = { code: 1, signal: null };
 
 test('the first restart comes at once, the next ones after delays that grow by half to 15 s', () => {
   const restarts = new Restarts(spec);
-  const delays = Array.from({ length: 15 }, () => restarts.died(5000, failed));
+  const delays = Array.from({ length: 15 }, () => restarts.noteDeath(5000, failed));
   assert.deepEqual(delays.slice(0, 5), [0, 100, 150, 225, 337.5]);
   assert.equal(delays.at(-1), 15_000);
   assert.equal(restarts.isCrashing, false);
@@ -15,24 +15,24 @@ test('the first restart comes at once, the next ones after delays that grow by h
 
 test('after an uptime of 30 s, earlier deaths do not count', () => {
   const restarts = new Restarts(spec);
-  for (let deaths = 0; deaths < 10; deaths += 1) restarts.died(10, failed);
-  assert.equal(restarts.died(30_000, failed), 0);
-  assert.equal(restarts.died(10, failed), 100);
+  for (let deaths = 0; deaths < 10; deaths += 1) restarts.noteDeath(10, failed);
+  assert.equal(restarts.noteDeath(30_000, failed), 0);
+  assert.equal(restarts.noteDeath(10, failed), 100);
 });
 
 test('maxRestarts early deaths in a row are a crash, and an uptime of minUptime ends the crash', () => {
   const restarts = new Restarts(spec);
-  for (let deaths = 0; deaths < 15; deaths += 1) restarts.died(999, failed);
+  for (let deaths = 0; deaths < 15; deaths += 1) restarts.noteDeath(999, failed);
   assert.equal(restarts.isCrashing, false);
-  assert.equal(restarts.died(0, failed), 15_000);
+  assert.equal(restarts.noteDeath(0, failed), 15_000);
   assert.equal(restarts.isCrashing, true);
-  restarts.died(1000, failed);
+  restarts.noteDeath(1000, failed);
   assert.equal(restarts.isCrashing, false);
 });
 
 test('a process with one of stopExitCodes is not restarted, and a killed process is', () => {
   const restarts = new Restarts(spec);
-  assert.equal(restarts.died(5000, { code: 9, signal: null }), null);
-  assert.equal(restarts.died(5000, { code: null, signal: 'SIGKILL' }), 0);
+  assert.equal(restarts.noteDeath(5000, { code: 9, signal: null }), null);
+  assert.equal(restarts.noteDeath(5000, { code: null, signal: 'SIGKILL' }), 0);
   assert.equal(restarts.count, 1);
 });

@@ -68,7 +68,7 @@ async function startSupervisor(t: TestContext, { hasOrphans = false } = {}) {
     outputs: { open: async () => ({ remove: () => undefined }), descriptors: () => 0 } as unknown as Outputs,
     logs: logs as unknown as AppLogs,
     user: () => undefined,
-    at: (path) => path,
+    safeDirectory: (path) => path,
     log: (message) => logged.push(message),
     spawn: (options) => fakes.spawn(options),
   });

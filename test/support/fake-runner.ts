@@ -1,5 +1,5 @@
 import { writeFile } from 'node:fs/promises';
-import type { Runner } from '../../src/apps/appliance.ts';
+import type { RunnerCaller } from '../../src/apps/appliance.ts';
 import type {
   BootResult,
   EnvironmentStatus,
@@ -19,7 +19,7 @@ interface Params {
 type Progress = { onProgress?: (progress: never) => void; signal?: AbortSignal | undefined };
 
 /** Runner without processes: it records the calls, and switches by writing the generation file. */
-export class FakeRunner implements Runner {
+export class FakeRunner implements RunnerCaller {
   readonly connectedSince = new Date();
   /** names of calls, in order */
   readonly calls: string[] = [];

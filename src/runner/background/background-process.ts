@@ -148,17 +148,17 @@ export class BackgroundProcess {
       // The message of Node.js quotes the argument or the variable that it refuses.
       const why = sharedMasker(this.#options.spec.log.secrets).maskText((error as Error).message);
       this.#options.log(`${this.#name} was not started: ${why}`);
-      return this.#restarts.died(0, noExit);
+      return this.#restarts.noteDeath(0, noExit);
     }
   }
 
   #noteDeath(running: Running, exit: Exit): number | null {
     const lived = performance.now() - running.since;
-    const delay = this.#restarts.died(lived, exit);
+    const delay = this.#restarts.noteDeath(lived, exit);
     const how = `${describeExit(exit)} after ${formatDuration(lived)}`;
     const output = running.output.lastLines();
     this.#crash = { at: new Date().toISOString(), message: `${this.#name} ${how}`, output };
-    this.#log(running, `${how}; ${this.#restarts.next(delay)}`);
+    this.#log(running, `${how}; ${this.#restarts.describeNext(delay)}`);
     return delay;
   }
 

@@ -71,7 +71,7 @@ export class BackgroundProcesses {
   async #endOrphans(killTimeout: number): Promise<void> {
     const { records, key, log } = this.#options;
     const ours = new Set(this.status().map(({ pid }) => pid));
-    const left = () => records.left('background', key, ours);
+    const left = () => records.ofEarlierRunners('background', key, ours);
     const orphans = await retryOnShortage('the end of background processes of an earlier runner', left, log);
     const end = async (record: ProcessRecord) => {
       const { pid, stopSignal: signal = 'SIGTERM' } = record;

@@ -203,7 +203,7 @@ export class WorkerPool {
       await fresh.open();
       if (!fresh.alive) throw new Error('the new worker ended as soon as it was opened');
       slot.worker = fresh;
-      slot.restarts.count += 1;
+      slot.restarts.replaced();
       logWorker(fresh, `replaces process ${old.pid}`);
       this.#checkLimit(slot, fresh);
       void this.#retireReplaced(old);
@@ -267,11 +267,11 @@ export class WorkerPool {
   async #restart(slot: Slot, worker: WorkerHandle, exit: Exit): Promise<void> {
     const { restarts } = slot;
     const uptime = worker.upFor();
-    const delay = restarts.died(uptime, exit);
+    const delay = restarts.noteDeath(uptime, exit);
     slot.use = delay === null ? 'stopped' : 'filled';
     slot.delay = delay ?? 0;
     const how = `${describeExit(exit)} ${uptime === 0 ? 'before it listened' : `after ${formatDuration(uptime)}`}`;
-    const next = restarts.next(delay);
+    const next = restarts.describeNext(delay);
     const at = new Date().toISOString();
     void this.#fill(slot);
     await worker.output.end();
@@ -293,7 +293,7 @@ export class WorkerPool {
         if (!hasExited)
           this.#options.log(`worker ${slot.instance} was not started: ${(error as Error).message}`);
         // Without a process, no death sets the delay.
-        if (error instanceof NotStarted) slot.delay = slot.restarts.died(0, noExit) ?? 0;
+        if (error instanceof NotStarted) slot.delay = slot.restarts.noteDeath(0, noExit) ?? 0;
       }
     }
     slot.isFilling = false;

@@ -16,11 +16,15 @@ export class Restarts {
   #inRow = 0;
   /** deaths in a row before `minUptime` */
   #early = 0;
-  /** number of restarts */
-  count = 0;
+  #count = 0;
 
   constructor(spec: RestartSpec) {
     this.#spec = spec;
+  }
+
+  /** Returns the number of restarts. */
+  get count(): number {
+    return this.#count;
   }
 
   /** True if the process has died early `maxRestarts` times in a row. */
@@ -33,17 +37,22 @@ export class Restarts {
    * @param lived uptime in ms; 0 if the process was never up
    * @returns ms until the next start; null if the process is not started again
    */
-  died(lived: number, { code }: Exit): number | null {
+  noteDeath(lived: number, { code }: Exit): number | null {
     if (code !== null && this.#spec.stopExitCodes.includes(code)) return null;
     this.#inRow = lived >= steadyTime ? 1 : this.#inRow + 1;
     this.#early = lived >= this.#spec.minUptime ? 0 : this.#early + 1;
-    this.count += 1;
+    this.#count += 1;
     if (this.isCrashing) return ceiling;
     return backoffDelay(this.#inRow - 1, { initial: this.#spec.delay, factor, ceiling });
   }
 
-  /** Returns a clause about the next start. @param delay as returned by `died` */
-  next(delay: number | null): string {
+  /** Counts a restart without a death: another process has replaced this one. */
+  replaced(): void {
+    this.#count += 1;
+  }
+
+  /** Returns a clause about the next start. @param delay as returned by `noteDeath` */
+  describeNext(delay: number | null): string {
     if (delay === null) return 'it is not started again ("stopExitCodes")';
     const when = `it is started again ${delay === 0 ? 'at once' : `in ${formatDuration(delay)}`}`;
     return this.isCrashing ? `crashed: ${when}` : when;

@@ -124,7 +124,7 @@ export class WorkerHandle {
       message: (message) => this.#receive(message),
       refused: () => {
         this.output.note(
-          `web.${this.instance} (pid ${this.pid}) wrote into the channel between it and Sluice, and is ended`,
+          `worker ${this.instance} (pid ${this.pid}) wrote into the channel between it and Sluice, and is ended`,
         );
         this.kill();
       },

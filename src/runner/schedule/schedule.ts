@@ -18,8 +18,8 @@ interface ScheduleOptions {
   records: ProcessRecords;
   /** returns the user of the commands, if apps have users */
   user(): Identity | undefined;
-  /** see `Host.safePath` */
-  at(path: string): string;
+  /** returns the path by which a file in the environment's directory is safe to use */
+  safePath(path: string): string;
   /** called when all workers must be replaced: see `cronRestart` */
   restart(): void;
   log(message: string): void;
@@ -52,7 +52,7 @@ export class Schedule {
   }
 
   #openResults(spec: GenerationSpec): CronResults {
-    const results = new CronResults(() => this.#options.at(spec.paths.cron), this.#options.log);
+    const results = new CronResults(() => this.#options.safePath(spec.paths.cron), this.#options.log);
     const log = this.#options.logs.get(spec.log);
     for (const name of results.interrupted)
       void log.report({ release: spec.release, process: `cron.${name}` }, `failed: ${cutOff}`);

@@ -135,7 +135,7 @@ export class Orphans {
   async gather(key: string, ours: () => ReadonlySet<number>): Promise<void> {
     const latest = performance.now() + reportsWithin;
     while (performance.now() < latest) {
-      const left = await this.#records.left('worker', key, ours());
+      const left = await this.#records.ofEarlierRunners('worker', key, ours());
       if (left.every(({ pid }) => this.stateOf(pid) !== 'unknown')) return;
       await sleep(20);
     }

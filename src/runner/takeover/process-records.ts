@@ -137,7 +137,7 @@ export class ProcessRecords {
   }
 
   /** Returns the records of living processes of an environment that earlier runners have started. @param ours pids of our own */
-  async left(
+  async ofEarlierRunners(
     kind: ProcessRecord['kind'],
     key: string,
     ours: ReadonlySet<number | null>,

@@ -22,7 +22,7 @@ export interface Host {
   /** Returns the path for a new socket of the runner, and clears the path. @param path one of `Paths` */
   socketPath(path: string): string;
   /** Returns a path of a directory of an environment that no other user can redirect. @throws AppError `files_obstructed` */
-  readonly safePath: (directory: string) => string;
+  readonly safeDirectory: (directory: string) => string;
   /** Returns a spec with the paths of its environment, whatever paths the server has sent. */
   withSafePaths(spec: GenerationSpec): GenerationSpec;
   giveToServer(socket: string): void;
@@ -42,7 +42,7 @@ export function openHost(paths: Paths, warn: (message: string) => void): Host {
     lock: paths.runnerLock,
     run: { directory: paths.run, outputs: paths.outputs, processes: paths.processes },
     socketPath: (path) => clearPath(path, warn),
-    safePath: (directory) => directory,
+    safeDirectory: (directory) => directory,
     withSafePaths: (spec) => spec,
     giveToServer: () => undefined,
   };
@@ -108,7 +108,7 @@ class PrivilegedHost implements Host {
    * `apps/APP/ENVIRONMENT`, or `logs` in it. The directory stays open until the environment is forgotten, because the path may
    * be used at any time.
    */
-  readonly safePath = (directory: string): string => {
+  readonly safeDirectory = (directory: string): string => {
     const known = this.#pins.get(directory);
     const opened = this.#open(directory);
     if (known === undefined) {
@@ -123,7 +123,7 @@ class PrivilegedHost implements Host {
   withSafePaths(spec: GenerationSpec): GenerationSpec {
     const { logs, current, generation, cron } = this.#paths.environment(checkedEnvironment(spec.key));
     if (!Number.isSafeInteger(spec.release) || spec.release < 1)
-      throw new AppError('user_refused', `Invalid release number: ${spec.release}`);
+      throw new AppError('bad_request', `Invalid release number: ${spec.release}`);
     return { ...spec, log: { ...spec.log, directory: logs }, paths: { current, generation, cron } };
   }
 

@@ -16,7 +16,7 @@ const killedWithin = 5000;
 /** Limits of a worker, in ms. */
 export type Limits = Pick<Required<ProcessRecord>, 'drainTimeout' | 'killTimeout'>;
 
-interface LeftWorkersOptions {
+interface OrphanOptions {
   key: string;
   records: ProcessRecords;
   orphans: Orphans;
@@ -34,19 +34,19 @@ interface LeftWorkersOptions {
  * @param ours pids of our own workers
  * @param usual limits of workers whose records have none
  */
-export async function endLeftWorkers(
-  options: LeftWorkersOptions,
+export async function endOrphans(
+  options: OrphanOptions,
   ours: ReadonlySet<number>,
   usual: Limits,
 ): Promise<void> {
-  const find = () => options.records.left('worker', options.key, ours);
-  const left = await retryOnShortage('the end of workers of an earlier runner', find, options.log);
+  const find = () => options.records.ofEarlierRunners('worker', options.key, ours);
+  const workers = await retryOnShortage('the end of workers of an earlier runner', find, options.log);
   const since = bootClock();
-  await Promise.all(left.map((worker) => endLeftWorker(options, { ...usual, ...worker }, since)));
+  await Promise.all(workers.map((worker) => endOrphan(options, { ...usual, ...worker }, since)));
 }
 
-async function endLeftWorker(
-  { records, orphans, log }: LeftWorkersOptions,
+async function endOrphan(
+  { records, orphans, log }: OrphanOptions,
   worker: ProcessRecord & Limits,
   since: number,
 ): Promise<void> {
