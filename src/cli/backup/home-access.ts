@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { connect } from 'node:net';
 import { ApiClient } from '../../client/api-client.ts';
-import { ownUnits } from '../../config/installed.ts';
+import { ownUnits, socketUnit } from '../../config/installed.ts';
 import { checkRunDirectory, type Paths } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { exists } from '../../system/fs/exists.ts';
@@ -75,7 +75,9 @@ export async function stopSluice(paths: Paths): Promise<AsyncDisposable> {
   await using ending = new AsyncDisposableStack();
   if (await isUnit(paths)) {
     await run('systemctl', ['stop', ...ownUnits]);
-    ending.defer(async () => void (await run('systemctl', ['start', ...ownUnits.toReversed()])));
+    // The socket first: systemd does not open it while the server runs.
+    const inOrder = [socketUnit, ...ownUnits.filter((unit) => unit !== socketUnit).toReversed()];
+    ending.defer(async () => void (await run('systemctl', ['start', ...inOrder])));
   }
   ending.use(await keepStopped(paths));
   return ending.move();

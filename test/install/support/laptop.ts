@@ -55,7 +55,8 @@ export class Laptop {
    * @returns all that the terminal shows, with `\n` at the end of a line @throws where the script fails
    */
   async type(script: string, answers: Record<string, string>, timeout = 120_000): Promise<string> {
-    const quoted = `sh -ec '${script.replaceAll("'", "'\\''")}'`;
+    // A developer's terminal stays open. This one ends with the script, and must not end a tunnel in the background.
+    const quoted = `sh -ec 'trap "" HUP; ${script.replaceAll("'", "'\\''")}'`;
     const [program = '', ...args] = this.command(
       'script',
       '--quiet',
