@@ -5,7 +5,7 @@ import { testWhereConnectionsMove } from '../support/network.ts';
 const timeout = 5 * 30_000 + 60_000;
 
 await testWhereConnectionsMove(
-  'the runner is killed at random instants of deploys under load: the order of answers is kept',
+  'the runner is killed at random instants of deploys under load: the order of answers is kept (thorough)',
   fileURLToPath(new URL('order.ts', import.meta.url)),
   { timeout },
 );

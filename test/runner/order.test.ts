@@ -104,7 +104,7 @@ test('a request in flight on a retired worker is answered although the runner di
   assert.match(await nextText(client), /^x-mark: 1\r$/m);
 });
 
-test('idle connections stay open if the runner dies while new workers wait for orphans', async (t) => {
+test('idle connections stay open if the runner dies while new workers wait for orphans (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const lasting = () => runner.spec('plain.cjs', { workers: 1 }, patient);
   await runner.release(lasting());
@@ -117,7 +117,7 @@ test('idle connections stay open if the runner dies while new workers wait for o
   for (const client of clients) assert.equal(await ask(client), '3');
 });
 
-test('an orphan that gets `retire` again and again answers its requests in flight', async (t) => {
+test('an orphan that gets `retire` again and again answers its requests in flight (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const lasting = () => runner.spec('plain.cjs', { drainTimeout: '60s' }, patient);
   await runner.release(lasting());

@@ -29,7 +29,7 @@ test('a kill of the runner under load loses no request, and the next runner take
   assert.equal((await fetchText(runner.port)).body, '2');
 });
 
-test('a worker whose event loop stands still does not outlive its successors', async (t) => {
+test('a worker whose event loop stands still does not outlive its successors (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const settings = { workers: 2, stuckTimeout: 0, drainTimeout: 500, killTimeout: 500 };
   await runner.release(runner.spec('faulty.cjs', settings));
@@ -44,7 +44,7 @@ test('a worker whose event loop stands still does not outlive its successors', a
   for (let asked = 0; asked < 20; asked += 1) assert.equal((await fetchText(runner.port)).body, '2');
 });
 
-test('the report of an orphan whose record cannot be read does not end the runner', async (t) => {
+test('the report of an orphan whose record cannot be read does not end the runner (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   // A record that no user can read, not even root.
   mkdirSync(join(runner.paths.processes, '1.json'));

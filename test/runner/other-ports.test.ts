@@ -6,6 +6,7 @@ import { withDeadline } from '../../src/system/concurrency/deadline.ts';
 import { freePort } from '../support/free-port.ts';
 import { fetchText } from '../support/http.ts';
 import { sharesPorts, TestRunner } from '../support/runner.ts';
+import { thorough } from '../support/tiers.ts';
 import { waitFor } from '../support/wait.ts';
 
 /** Returns a runner, and a second port for its app. */
@@ -42,7 +43,7 @@ test('no port of an unhealthy release can be reached while it boots', async (t) 
   assert.deepEqual(new Set([...onOther, ...onOwn]), new Set(['ECONNREFUSED']));
 });
 
-test('an unhealthy release answers nothing on the second port of the live release', async (t) => {
+test('an unhealthy release answers nothing on the second port of the live release (thorough)', async (t) => {
   const { runner, other, spec } = await start(t);
   await runner.release(spec('beside-plain'));
   const boot = runner.boot(spec('beside-unwell', { bootTimeout: '3s' }));
@@ -51,7 +52,7 @@ test('an unhealthy release answers nothing on the second port of the live releas
   assert.deepEqual(new Set(outcomes), new Set(['1']));
 });
 
-test('the second port of a release that waits for its switch cannot be reached', async (t) => {
+test('the second port of a release that waits for its switch cannot be reached (thorough)', async (t) => {
   const { runner, other, spec } = await start(t);
   const { generation } = await runner.boot(spec('beside-plain'));
   await assert.rejects(fetchText(other), { code: 'ECONNREFUSED' });
@@ -60,7 +61,7 @@ test('the second port of a release that waits for its switch cannot be reached',
 });
 
 // Before Node.js 22.12 the port may be another worker's, so the worker waits for it.
-test('a second port that another process has fails the boot, as on plain Node.js', {
+test('a second port that another process has fails the boot, as on plain Node.js (thorough)', {
   skip: !sharesPorts(),
 }, async (t) => {
   const { runner, other, spec } = await start(t);
@@ -73,7 +74,7 @@ test('a second port that another process has fails the boot, as on plain Node.js
   });
 });
 
-test('connections that wait on a second port while its worker is busy are answered over a switch', async (t) => {
+test('connections that wait on a second port while its worker is busy are answered over a switch (thorough)', async (t) => {
   const { runner, other, spec } = await start(t);
   await runner.release(spec('beside-plain', { workers: 1, drainTimeout: '60s' }));
   const { generation } = await runner.boot(spec('beside-plain', { workers: 1 }));
@@ -97,7 +98,7 @@ test('connections that wait on a second port while its worker is busy are answer
 });
 
 for (const end of ['switch', 'stop'] as const) {
-  test(`a request on a second port is answered in full over a ${end}`, async (t) => {
+  test(`a request on a second port is answered in full over a ${end}${thorough(end !== 'switch')}`, async (t) => {
     const { runner, other, spec } = await start(t);
     await runner.release(spec('beside-plain', { drainTimeout: '60s' }));
     const socket = connect(other, '127.0.0.1').setEncoding('utf8');
@@ -126,7 +127,7 @@ for (const end of ['switch', 'stop'] as const) {
   });
 }
 
-test('an app that has closed the server of its second port answers its requests in flight over a switch', async (t) => {
+test('an app that has closed the server of its second port answers its requests in flight over a switch (thorough)', async (t) => {
   const { runner, other, spec } = await start(t);
   await runner.release(spec('beside-closed', { workers: 1, drainTimeout: '60s' }));
   assert.equal((await fetchText(other)).body, 'beside');

@@ -33,7 +33,7 @@ test('a line is in the log with its time, release, worker and stream', async (t)
   assert.deepEqual([line.release, line.stream, line.continued], [spec.release, 'out', false]);
 });
 
-test('all output that a worker prints right before its end is logged', async (t) => {
+test('all output that a worker prints right before its end is logged (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('printing.cjs', { workers: 1 });
   await runner.release(spec);
@@ -51,7 +51,7 @@ test('all output that a worker prints right before its end is logged', async (t)
   assert.match(said, /^worker 0 \(pid \d+\) ended with exit status 3 after .*; it is started again at once$/);
 });
 
-test('all output before the end is logged, even if a child shares stdout', async (t) => {
+test('all output before the end is logged, even if a child shares stdout (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('printing.cjs', { workers: 1 });
   await runner.release(spec);
@@ -60,7 +60,7 @@ test('all output before the end is logged, even if a child shares stdout', async
   assert.equal((await texts(spec))[0], 'from the child');
 });
 
-test('incomplete or unreadable output records do not keep a runner from starting', async (t) => {
+test('incomplete or unreadable output records do not keep a runner from starting (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('printing.cjs', { workers: 1 });
   await runner.release(spec);
@@ -88,7 +88,7 @@ test('incomplete or unreadable output records do not keep a runner from starting
   });
 });
 
-test('bytes, split characters, empty lines, carriage returns and colours are logged unchanged', async (t) => {
+test('bytes, split characters, empty lines, carriage returns and colours are logged unchanged (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('printing.cjs', { workers: 1 });
   await runner.release(spec);
@@ -105,7 +105,7 @@ test('bytes, split characters, empty lines, carriage returns and colours are log
   );
 });
 
-test('a line of a megabyte is logged in parts, and a line without an end is logged after a second', async (t) => {
+test('a line of a megabyte is logged in parts, and a line without an end is logged after a second (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('printing.cjs', { workers: 1 });
   await runner.release(spec);
@@ -123,7 +123,7 @@ test('a line of a megabyte is logged in parts, and a line without an end is logg
   assert.equal(records.at(-1)?.continued, true);
 });
 
-test('values of variables are masked on the disk', async (t) => {
+test('values of variables are masked on the disk (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('printing.cjs', { workers: 1 }, { PASSWORD: 'größer-als' });
   spec.log.secrets = ['größer-als'];
@@ -146,7 +146,7 @@ test('without a runner, an app prints without waiting, and no output is lost', a
   assert.deepEqual(await texts(spec), numbered(30_000));
 });
 
-test('a runner that leaves loses no output', async (t) => {
+test('a runner that leaves loses no output (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('printing.cjs', { workers: 1 });
   await runner.release(spec);
@@ -161,7 +161,7 @@ test('a runner that leaves loses no output', async (t) => {
   assert.deepEqual(await texts(spec), numbered(200_000));
 });
 
-test('with `logOverflow: drop`, an app that prints too fast loses lines, gets a note, and does not wait', async (t) => {
+test('with `logOverflow: drop`, an app that prints too fast loses lines, gets a note, and does not wait (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('printing.cjs', { workers: 1, logOverflow: 'drop' });
   await runner.release(spec);
@@ -185,7 +185,7 @@ function numbered(lines: number): string[] {
   return Array.from({ length: lines }, (_, line) => `line ${line} of a log that has something to say`);
 }
 
-test('500,000 lines of two workers survive rotations, a killed runner and a switch: each once, in order', async (t) => {
+test('500,000 lines of two workers survive rotations, a killed runner and a switch: each once, in order (thorough)', async (t) => {
   const wanted = 500_000;
   const runner = await TestRunner.start(t);
   const spec = runner.spec('printing.cjs', { workers: 2, drainTimeout: '90s' });

@@ -46,7 +46,7 @@ test("if a worker of another home has an app's port, the app's status names it, 
   assert.deepEqual([state, none], ['running', null]);
 });
 
-test('if another process has the port, the error names the process', async (t) => {
+test('if another process has the port, the error names the process (thorough)', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('live'));
   await sluice.call('POST', '/v1/apps/shop/stop');

@@ -19,7 +19,7 @@ const sampleSize = 6;
 /** Calls in event listeners and timers, which have ended the runner: they are always in the sample. */
 const always = ['accept ', 'readFile runner/cgroups/tree.ts', 'readdir system/processes.ts'];
 
-test('a call of the runner to the system fails, once or for a while: the runner and its apps live on, and the runner recovers', {
+test('a call of the runner to the system fails, once or for a while: the runner and its apps live on, and the runner recovers (thorough)', {
   skip: process.platform !== 'linux',
   timeout: 3_600_000,
 }, async (t) => {

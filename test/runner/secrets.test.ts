@@ -93,7 +93,7 @@ test('1,000 variables, one with a line of 127 KiB and one with 9,000 lines, are 
   assert.equal(shows(runner.output), undefined);
 });
 
-test('no boot error shows a value, neither of an app that ends nor of an app that cannot be started', async (t) => {
+test('no boot error shows a value, neither of an app that ends nor of an app that cannot be started (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const boot = async (script: string, environment: Record<string, string>) => {
     const spec = runner.spec(script, { workers: 1 }, environment);
@@ -111,7 +111,7 @@ test('no boot error shows a value, neither of an app that ends nor of an app tha
   assert.equal(shows(runner.output), undefined);
 });
 
-test('a call that is not JSON ends its connection; the runner survives and does not quote the call', async (t) => {
+test('a call that is not JSON ends its connection; the runner survives and does not quote the call (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const { pid } = runner.process;
   for (const text of [`{"id":1,"call":"boot","params":{"env":"${inCall}"`, 'null', '5', '"text"', '{}x']) {

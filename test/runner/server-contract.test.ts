@@ -18,7 +18,7 @@ test('server.close of the app waits for pending responses', async (t) => {
   });
 });
 
-test("a client that closes its sending half gets its answer, if the app's server allows that", async (t) => {
+test("a client that closes its sending half gets its answer, if the app's server allows that (thorough)", async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('net.cjs'));
   const socket = connect({ port: runner.port, host: '127.0.0.1', allowHalfOpen: true });

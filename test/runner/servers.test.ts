@@ -11,10 +11,13 @@ import { freePort } from '../support/free-port.ts';
 import { fetchText } from '../support/http.ts';
 import { isAppNodeFrom, TestRunner } from '../support/runner.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
+import { thorough } from '../support/tiers.ts';
 
 for (const script of ['esm.mjs', 'express.cjs', 'koa.mjs', 'fastify.mjs']) {
   const skip = script === 'fastify.mjs' && !isAppNodeFrom(20, 0) && 'Fastify 5 needs Node.js 20';
-  test(`an app as ${script} is switched without its knowing`, { skip }, async (t) => {
+  test(`an app as ${script} is switched without its knowing${thorough(script !== 'express.cjs')}`, {
+    skip,
+  }, async (t) => {
     const runner = await TestRunner.start(t);
     await runner.release(runner.spec(script));
     assert.equal((await fetchText(runner.port)).body, '1');
@@ -48,7 +51,7 @@ test('an idle connection of TLS that an app feeds into its http server does not 
   assert.equal((await fetchText(runner.port)).body, '2');
 });
 
-test('an app that speaks TLS itself finishes what it has, and closes with the next response', async (t) => {
+test('an app that speaks TLS itself finishes what it has, and closes with the next response (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   // A busy machine may take longer to boot the next one than the 5 s after which Node closes an idle connection.
   const environment = { ...(await certificate(t)), KEEP_ALIVE_TIMEOUT: '60000' };
@@ -67,7 +70,7 @@ test('an app that speaks TLS itself finishes what it has, and closes with the ne
   assert.deepEqual(await ask(), { body: '2', connection: 'keep-alive' });
 });
 
-test('a plain TCP server keeps its connections and gets no new ones', async (t) => {
+test('a plain TCP server keeps its connections and gets no new ones (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('net.cjs', { health: { path: '/' }, drainTimeout: '30s' }));
   const before = connect(runner.port, '127.0.0.1').setEncoding('utf8');

@@ -35,7 +35,7 @@ test('an app can start and switch while an earlier stop still drains', async (t)
   for (let asked = 0; asked < 20; asked += 1) assert.equal((await fetchText(runner.port)).body, '3');
 });
 
-test('a stop during the start of a generation, or a switch, ends all workers', async (t) => {
+test('a stop during the start of a generation, or a switch, ends all workers (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs'));
   const booting = runner.boot(runner.spec('plain.cjs'));
@@ -53,7 +53,7 @@ test('a stop during the start of a generation, or a switch, ends all workers', a
   await assert.rejects(fetchText(runner.port), { code: 'ECONNREFUSED' });
 });
 
-test('a stop also ends the workers of an earlier runner', async (t) => {
+test('a stop also ends the workers of an earlier runner (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs', { workers: 1 }));
   const pid = (await statusOf(runner))?.workers[0]?.pid;
@@ -69,7 +69,7 @@ test('a stop also ends the workers of an earlier runner', async (t) => {
   await gone(pid);
 });
 
-test('a shutdown of the runner leaves no job, even if the job ignores SIGTERM', async (t) => {
+test('a shutdown of the runner leaves no job, even if the job ignores SIGTERM (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   let output = '';
   const job: JobSpec = {
@@ -89,7 +89,7 @@ test('a shutdown of the runner leaves no job, even if the job ignores SIGTERM', 
   await gone(Number(output));
 });
 
-test('a shutdown of the runner also ends the workers of an earlier runner', async (t) => {
+test('a shutdown of the runner also ends the workers of an earlier runner (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs', { workers: 1 }));
   const pid = (await statusOf(runner))?.workers[0]?.pid;

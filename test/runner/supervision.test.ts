@@ -55,7 +55,7 @@ test('a killed worker is restarted at once, and only its requests in flight are 
   );
 });
 
-test('an app that dies right after its start is `crashed`, with the reason, refuses clients at once, and recovers', async (t) => {
+test('an app that dies right after its start is `crashed`, with the reason, refuses clients at once, and recovers (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const doom = join(runner.paths.home, 'doom');
   const settings = { workers: 1, maxRestarts: 4, restartDelay: 10, minUptime: '3s' };
@@ -80,7 +80,7 @@ test('an app that dies right after its start is `crashed`, with the reason, refu
   assert.ok(said.some(({ text }) => /; crashed: it is started again in 15 s$/.test(text)));
 });
 
-test('a worker that ends with a status of stopExitCodes is not restarted', async (t) => {
+test('a worker that ends with a status of stopExitCodes is not restarted (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('faulty.cjs', { workers: 2, stopExitCodes: [7] });
   await runner.release(spec);
@@ -93,7 +93,7 @@ test('a worker that ends with a status of stopExitCodes is not restarted', async
   assert.equal((await status(runner)).workers.length, 1);
 });
 
-test('an app that leaks 5 MB a request keeps its limit of 150 MB on a busy machine, and loses no request', async (t) => {
+test('an app that leaks 5 MB a request keeps its limit of 150 MB on a busy machine, and loses no request (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const peaks = await temporaryDirectory(t);
   const spec = runner.spec('faulty.cjs', { workers: 2, maxMemory: '150M' }, { LEAK: '5', LEAK_LOG: peaks });
@@ -140,7 +140,7 @@ test('a worker keeps its memory limit by itself while the runner stands still, a
   assert.deepEqual(errors, []);
 });
 
-test('a worker that retires by itself because its limit is too low is replaced at once', async (t) => {
+test('a worker that retires by itself because its limit is too low is replaced at once (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('faulty.cjs', { workers: 1, maxMemory: '35M' }, { LEAK: '5' });
   await runner.release(spec);
@@ -152,7 +152,7 @@ test('a worker that retires by itself because its limit is too low is replaced a
   assert.ok(pids.size > 2, `${pids.size} workers`);
 });
 
-test('a worker that retires by itself keeps serving as long as no other worker can be started', async (t) => {
+test('a worker that retires by itself keeps serving as long as no other worker can be started (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const unfit = join(await temporaryDirectory(t), 'unfit');
   const environment = { LEAK: '10', UNFIT: unfit };
@@ -214,7 +214,7 @@ test('a worker whose event loop stands still is replaced, and the other worker a
   );
 });
 
-test('a runner that is always late still finds the stuck worker, and no other', async (t) => {
+test('a runner that is always late still finds the stuck worker, and no other (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   const spec = runner.spec('faulty.cjs', { workers: 2, stuckTimeout: '3s' });
   await runner.release(spec);
@@ -239,7 +239,7 @@ test('a runner that is always late still finds the stuck worker, and no other', 
   assert.deepEqual(others, []);
 });
 
-test('status shows the load and the memory of each worker', async (t) => {
+test('status shows the load and the memory of each worker (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs', { workers: 1, stuckTimeout: '2s' }));
   const load = new Load(runner.port, 6);

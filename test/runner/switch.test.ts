@@ -30,7 +30,7 @@ test('12 switches under load lose no request, and no client gets the old release
   assert.equal(Math.max(...report.samples.map(({ mark }) => mark)), 13);
 });
 
-test('after switches that cannot be written to disk, the old release answers as before, and the next switch drains it', async (t) => {
+test('after switches that cannot be written to disk, the old release answers as before, and the next switch drains it (thorough)', async (t) => {
   const runner = await TestRunner.start(t);
   await runner.release(runner.spec('plain.cjs', { drainTimeout: '30s' }));
   for (let times = 0; times < 4; times += 1) {

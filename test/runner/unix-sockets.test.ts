@@ -82,7 +82,7 @@ test('no request on a unix socket is lost over switches under load', async (t) =
   assert.equal(await ask(path), '5');
 });
 
-test('an unhealthy release answers on no unix socket', async (t) => {
+test('an unhealthy release answers on no unix socket (thorough)', async (t) => {
   const { runner, path, spec } = await start(t);
   const failing = () => spec({ bootTimeout: '3s' }, { STATUS: '500', UNLINK: 'yes' });
   await assert.rejects(runner.boot(failing()), { code: 'health_failed' });

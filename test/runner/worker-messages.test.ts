@@ -46,7 +46,7 @@ function read(bytes: Buffer, next: (limit: number) => number): { read: FromWorke
   }
 }
 
-test('messages are read whole for any split into chunks', () => {
+test('messages are read whole for any split into chunks (thorough)', () => {
   const next = random(1);
   for (let round = 0; round < 200; round += 1) {
     const times = 1 + next(2000);

@@ -148,7 +148,7 @@ test('TCP keep-alive is on, so that the kernel detects clients whose machine is 
   assert.match(stdout, /timer:\(keepalive,/);
 });
 
-test('a kept connection serves requests for longer than the limit of a pause between two requests', async (t) => {
+test('a kept connection serves requests for longer than the limit of a pause between two requests (thorough)', async (t) => {
   const { clients } = await served(t, patient);
   await Promise.all(
     clients.map(async (client) => {
@@ -164,7 +164,7 @@ test('a kept connection serves requests for longer than the limit of a pause bet
   );
 });
 
-test('a slow upload and a slow reader are not cut as long as there is progress', async (t) => {
+test('a slow upload and a slow reader are not cut as long as there is progress (thorough)', async (t) => {
   const { clients } = await served(t, { next: 10_000, silence: 2000 });
   const [uploader, reader] = clients as [Socket, Socket];
   const uploading = async () => {

@@ -128,7 +128,7 @@ test('sluice up starts a killed server again within a second, keeps apps up, and
   assert.equal(existsSync(join(home, 'up.pid')), false);
 });
 
-test('sluice up ends the apps if SIGTERM comes while the server is dead', async (t) => {
+test('sluice up ends the apps if SIGTERM comes while the server is dead (thorough)', async (t) => {
   const { home, up, status } = await startUp(t);
   await writeTree(join(home, 'app'), answering('shop'));
   await cli(['deploy', join(home, 'app'), '--app', 'shop', '--json'], { env: { SLUICE_HOME: home } });

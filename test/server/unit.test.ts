@@ -38,7 +38,7 @@ test('the server as a unit neither starts nor ends a runner, and apps run withou
   assert.deepEqual(pids(after), pids(before));
 });
 
-test('systemd is notified when the apps that ran before run again', async (t) => {
+test('systemd is notified when the apps that ran before run again (thorough)', async (t) => {
   const units = await create(t);
   const runner = await units.start('runner/main.ts');
   const server = await units.start('server/unit.ts');
@@ -51,7 +51,7 @@ test('systemd is notified when the apps that ran before run again', async (t) =>
   assert.equal(apps[0]?.state, 'running');
 });
 
-test('only the group of the user for pushes may read the keys and open the socket', async (t) => {
+test('only the group of the user for pushes may read the keys and open the socket (thorough)', async (t) => {
   const units = await create(t, { ssh: { user: 'pusher' } });
   const { pushes, pushKeys, pushSocket } = units.paths;
   await mkdir(pushes);

@@ -28,7 +28,7 @@ test('a second `sluice up` with the same home is refused, and the first one keep
   assert.equal((await sluice.request('/healthz')).status, 200);
 });
 
-test('a port in use is reported, and no process or file stays', async (t) => {
+test('a port in use is reported, and no process or file stays (thorough)', async (t) => {
   const home = await temporaryDirectory(t);
   const taken = createServer().listen(0, '127.0.0.1');
   t.after(() => taken.close());
@@ -41,7 +41,7 @@ test('a port in use is reported, and no process or file stays', async (t) => {
   assert.equal((await runUp(home)).code, 1, 'the lock is free again');
 });
 
-test('two homes cannot share a port', async (t) => {
+test('two homes cannot share a port (thorough)', async (t) => {
   const port = await freePort();
   const first = await startSluice(t, { settings: { listen: { port } } });
   const home = await temporaryDirectory(t);
@@ -52,7 +52,7 @@ test('two homes cannot share a port', async (t) => {
   assert.equal((await first.request('/healthz')).status, 200);
 });
 
-test('the port of the API is held while the server is down, until Sluice is stopped', {
+test('the port of the API is held while the server is down, until Sluice is stopped (thorough)', {
   skip: process.platform !== 'linux' && 'ports are held on Linux only',
 }, async (t) => {
   const port = await freePort();
@@ -73,7 +73,7 @@ test('the port of the API is held while the server is down, until Sluice is stop
   await listen();
 });
 
-test('all faults of the settings are reported', async (t) => {
+test('all faults of the settings are reported (thorough)', async (t) => {
   const home = await temporaryDirectory(t);
   await writeJsonAtomic(`${home}/config.json`, { listen: { port: 'many' }, colour: 'red' });
   const { code, errors } = await runUp(home);
@@ -81,7 +81,7 @@ test('all faults of the settings are reported', async (t) => {
   assert.match(errors, /2 faults/);
 });
 
-test('an uncaught exception is logged with its stack, and the server exits with the status of a crash', async (t) => {
+test('an uncaught exception is logged with its stack, and the server exits with the status of a crash (thorough)', async (t) => {
   const sluice = await startSluice(t, { env: { NODE_OPTIONS: '--inspect=0' } });
   {
     using inspector = await Inspector.attach(sluice.pid);
@@ -93,7 +93,7 @@ test('an uncaught exception is logged with its stack, and the server exits with 
   assert.match(String(crash?.['error']), /^Error: boom\n {4}at .*faulty/);
 });
 
-test('the log level of the settings applies to the server and its runner', async (t) => {
+test('the log level of the settings applies to the server and its runner (thorough)', async (t) => {
   const quiet = await startSluice(t, { settings: { logLevel: 'warn' } });
   await quiet.call('GET', '/v1/apps');
   assert.equal(await quiet.stop(), 0);
@@ -103,7 +103,7 @@ test('the log level of the settings applies to the server and its runner', async
   assert.deepEqual(ready.map(({ source }) => source).sort(), ['runner', 'server']);
 });
 
-test('on SIGTERM it ends deploys, apps and the runner, and exits with 0', async (t) => {
+test('on SIGTERM it ends deploys, apps and the runner, and exits with 0 (thorough)', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('live'));
   const { workers } = await sluice.status('shop');
