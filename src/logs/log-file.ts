@@ -59,8 +59,12 @@ export class LogFile implements AsyncDisposable {
     number: number | undefined,
     compressed: boolean,
   ): Promise<LogFile | undefined> {
-    const handle = await ifThere(open(path));
-    return handle && new LogFile(handle, await handle.stat({ bigint: true }), number, compressed);
+    await using opened = new AsyncDisposableStack();
+    const handle = opened.use(await ifThere(open(path)));
+    if (handle === undefined) return undefined;
+    const file = new LogFile(handle, await handle.stat({ bigint: true }), number, compressed);
+    opened.move();
+    return file;
   }
 
   /** Returns the next bytes; none at the end. */
