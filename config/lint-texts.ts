@@ -6,7 +6,7 @@ import { parse } from '@babel/parser';
 const pending: string[] = [];
 
 /** Words that no doc comment may start with: a verb or a noun phrase comes first. */
-const openings = /^(What|Whether|Where|How|Those|Of|It|They|As|So|Such|Who|Whoever)\b/;
+const openings = /^(What|Returns whether|Whether|Where|How|Those|Of|It|They|As|So|Such|Who|Whoever)\b/;
 
 /** Words that no message, help text, test title or page may have, and what to write instead. */
 const banned: [words: RegExp, instead: string][] = [
@@ -25,10 +25,24 @@ const banned: [words: RegExp, instead: string][] = [
   [/\bof (ours|theirs)\b/i, 'name the owner'],
   [/\b(stands?|stood) (between|before|in front)\b/i, 'name the relation'],
   [/\b(stays?|stayed|left) behind\b/i, '"remains" or "is not removed"'],
+  [/\b(leads?|led) (to|here|there)\b/i, '"route", "resolve" or "cause"'],
   [/\bin vain\b/i, '"failed"'],
   [/\banew\b/i, '"again"'],
   [/\bend(s|ed|ing)? TLS\b/i, '"terminate TLS"'],
 ];
+
+/** Calls with the message of an error, and the position of the message among the arguments. */
+const errors: Record<string, number> = {
+  AppError: 1,
+  UsageError: 0,
+  invalid: 0,
+  refused: 0,
+  cancelled: 0,
+  unreachable: 0,
+  unreadable: 0,
+  unsafe: 0,
+  unsupported: 0,
+};
 
 interface Finding {
   file: string;
@@ -80,7 +94,7 @@ function isWithin(file: string, folder: string): boolean {
 }
 
 function checkSource(file: string, source: string): Finding[] {
-  const { comments, tokens } = parse(source, {
+  const { comments, tokens, program } = parse(source, {
     sourceType: 'unambiguous',
     plugins: ['typescript', 'explicitResourceManagement'],
     tokens: true,
@@ -91,7 +105,10 @@ function checkSource(file: string, source: string): Finding[] {
     .filter(({ type, value }) => type === 'CommentBlock' && value.startsWith('*'))
     .map(({ value, loc }) => ({ text: value.slice(1).trim(), line: loc?.start.line ?? 0 }));
   const messages = file.startsWith('src/') ? stringsOf(tokens ?? []) : titlesOf(tokens ?? []);
-  return [...docs.flatMap(openingOf), ...messages.flatMap(wordsOf)].map((found) => ({ file, ...found }));
+  const errorTexts = file.startsWith('src/') ? errorTextsOf(program) : [];
+  return [...docs.flatMap(openingOf), ...messages.flatMap(wordsOf), ...errorTexts.flatMap(formOf)].map(
+    (found) => ({ file, ...found }),
+  );
 }
 
 /** Token of the parser: punctuation has its text as a label, and no value. */
@@ -113,6 +130,38 @@ function titlesOf(tokens: Token[]): Text[] {
   return stringsOf(
     tokens.filter((_, at) => tokens[at - 1]?.type.label === '(' && tokens[at - 2]?.value === 'test'),
   );
+}
+
+/** Node of the syntax tree, with the fields that a call and its arguments have. */
+interface Node {
+  callee?: { name?: string };
+  arguments?: Node[];
+  value?: unknown;
+  quasis?: { value: { raw: string } }[];
+  consequent?: Node;
+  alternate?: Node;
+  loc?: { start: { line: number } };
+}
+
+/** Returns the messages of all errors below a node; a value in a template reads as `x`. */
+function errorTextsOf(node: unknown): Text[] {
+  if (typeof node !== 'object' || node === null) return [];
+  const { callee, arguments: given } = node as Node;
+  const position = errors[callee?.name ?? ''];
+  const own = position === undefined ? [] : textsOf(given?.[position]);
+  return [...own, ...Object.values(node).flatMap(errorTextsOf)];
+}
+
+function textsOf(node: Node | undefined): Text[] {
+  if (node?.consequent) return [...textsOf(node.consequent), ...textsOf(node.alternate)];
+  const text = node?.quasis?.map(({ value }) => value.raw).join('x') ?? node?.value;
+  return typeof text === 'string' ? [{ text, line: node?.loc?.start.line ?? 0 }] : [];
+}
+
+/** Checks that a message continues a sentence such as "failed at check: …". */
+function formOf({ text, line }: Text): Omit<Finding, 'file'>[] {
+  const isSentence = /^(?!Sluice\b)[A-Z][a-z ]/.test(text) || /.\.$/.test(text);
+  return isSentence ? [{ line, problem: `"${text}": start in lower case, without a full stop.` }] : [];
 }
 
 function openingOf({ text, line }: Text): Omit<Finding, 'file'>[] {

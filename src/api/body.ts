@@ -32,7 +32,7 @@ export async function jsonBody<Schema extends v.GenericSchema>(
   const result = v.safeParse(schema, parse(await readText(ctx.req, timeout)));
   if (result.success) return result.output;
   const faults = result.issues.map(describe);
-  throw new AppError('bad_request', `Invalid body: ${faults.join('; ')}`, {
+  throw new AppError('bad_request', `invalid body: ${faults.join('; ')}`, {
     hint: 'See docs/api.md for the body of each call.',
   });
 }
@@ -55,12 +55,12 @@ async function readText(request: IncomingMessage, timeout: number): Promise<stri
     for await (const chunk of body) {
       size += chunk.length;
       if (size > maxBytes)
-        throw new AppError('bad_request', `The body is larger than ${formatBytes(maxBytes)}.`);
+        throw new AppError('bad_request', `the body is larger than ${formatBytes(maxBytes)}`);
       chunks.push(chunk);
     }
   } catch (cause) {
     if (cause instanceof AppError) throw cause;
-    throw new AppError('bad_request', 'The connection was lost before the end of the body.', { cause });
+    throw new AppError('bad_request', 'the connection was lost before the end of the body', { cause });
   } finally {
     clearTimeout(timer);
   }
@@ -73,7 +73,7 @@ function parse(body: string): unknown {
     return JSON.parse(body);
   } catch {
     // The parser's message quotes the body, which may contain the values of variables.
-    throw new AppError('bad_request', 'The body is not JSON.');
+    throw new AppError('bad_request', 'the body is not JSON');
   }
 }
 
@@ -140,7 +140,7 @@ export function drain(request: IncomingMessage): Promise<void> {
 export function refuseBody({ headers }: IncomingMessage): void {
   const length = headers['content-length'] ?? '0';
   if (headers['transfer-encoding'] === undefined && Number(length) === 0) return;
-  throw new AppError('bad_request', 'This call takes no body.');
+  throw new AppError('bad_request', 'this call takes no body');
 }
 
 /** Returns the Content-Length of a request, or null. */

@@ -46,7 +46,7 @@ export function takes(...known: string[]): RouterMiddleware<ApiState> {
     const unknown = Object.keys(ctx.query).filter((name) => !known.includes(name));
     if (unknown.length === 0) return next();
     const call = `${ctx.method} ${ctx.path}`;
-    throw new AppError('bad_request', `Unknown parameter of ${call}: ${unknown.join(', ')}`, {
+    throw new AppError('bad_request', `unknown parameter of ${call}: ${unknown.join(', ')}`, {
       hint: known.length === 0 ? 'The call has no parameters.' : `Parameters: ${known.join(', ')}.`,
     });
   };
@@ -61,7 +61,7 @@ export function environmentIdOf(ctx: ApiContext): EnvironmentId {
 export function queryText(ctx: ApiContext, name: string): string | undefined {
   const value = ctx.query[name];
   if (Array.isArray(value)) {
-    throw new AppError('bad_request', `The parameter ${name} is given ${value.length} times.`);
+    throw new AppError('bad_request', `the parameter ${name} is given ${value.length} times`);
   }
   return value;
 }
@@ -72,12 +72,12 @@ export function queryFlag(ctx: ApiContext, name: string, defaultValue: boolean):
   if (value === undefined) return defaultValue;
   if (['', '1', 'true'].includes(value)) return true;
   if (['0', 'false'].includes(value)) return false;
-  throw new AppError('bad_request', `Invalid ${name}: ${value} (expected true or false)`);
+  throw new AppError('bad_request', `invalid ${name}: ${value} (expected true or false)`);
 }
 
 /** Parses a whole number of a path or a query. @throws AppError `bad_request` */
-export function wholeNumber(text: string, name: string, maximum = Number.MAX_SAFE_INTEGER): number {
+export function wholeNumber(text: string, name: string, { maximum = Number.MAX_SAFE_INTEGER } = {}): number {
   const number = Number(text);
   if (/^\d+$/.test(text) && number <= maximum) return number;
-  throw new AppError('bad_request', `Invalid ${name}: "${text}" (expected a whole number up to ${maximum})`);
+  throw new AppError('bad_request', `invalid ${name}: "${text}" (expected a whole number up to ${maximum})`);
 }

@@ -64,9 +64,9 @@ export async function answerWhole(ctx: Context, type: string, text: string): Pro
 function noSuchCall(ctx: Context): AppError {
   if (ctx.status === 405 || ctx.status === 501) {
     const allowed = ctx.response.get('Allow');
-    return new AppError('method_not_allowed', `${ctx.path} does not support ${ctx.method}.`, {
+    return new AppError('method_not_allowed', `${ctx.path} does not support ${ctx.method}`, {
       hint: allowed === '' ? '' : `Supported methods: ${allowed}.`,
     });
   }
-  return new AppError('not_found', `Not found: ${ctx.path}`, { hint: 'See docs/api.md for all calls.' });
+  return new AppError('not_found', `${ctx.path} not found`, { hint: 'See docs/api.md for all calls.' });
 }

@@ -31,7 +31,7 @@ export function createKoa(log: Log, asText?: (ctx: Context) => boolean): Koa<Api
 /** Refuses a request without a valid target. @throws AppError `bad_request` */
 const assertTarget: Middleware<ApiState> = (ctx, next) => {
   if (originForm(ctx.originalUrl) !== undefined) return next();
-  throw new AppError('bad_request', 'The URL in the request line is malformed.', {
+  throw new AppError('bad_request', 'the URL in the request line is malformed', {
     hint: 'Send a path that starts with "/". Percent-encode spaces, "#" and characters that are not ASCII.',
   });
 };

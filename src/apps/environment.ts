@@ -124,7 +124,7 @@ const beforeTheBuild = new Set(['receive', 'wait', 'check']);
 
 /** Returns the error for an app that does not exist. */
 export function appNotFound(name: string): AppError {
-  return new AppError('app_not_found', `there is no app ${name}`, {
+  return new AppError('app_not_found', `app ${name} not found`, {
     hint: 'List apps: `sluice apps`. The first deploy of an app creates it.',
   });
 }

@@ -21,7 +21,7 @@ export async function releaseViews(environment: Environment): Promise<Release[]>
 }
 
 export function releaseNotFound(name: string, number: number): AppError {
-  return new AppError('release_not_found', `${name} has no release ${number}`, {
+  return new AppError('release_not_found', `release ${number} of ${name} not found`, {
     hint: `List releases: \`sluice releases ${name}\`.`,
   });
 }

@@ -247,10 +247,7 @@ export class Packer {
   }
 
   #noteUncopied(path: string, why: string): undefined {
-    this.note(
-      `copied as it stands, since SQLite could not copy it (${why}); stop the app for a consistent copy`,
-      path,
-    );
+    this.note(`copied without SQLite (${why}); stop the app for a consistent copy`, path);
   }
 }
 

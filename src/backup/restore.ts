@@ -132,7 +132,7 @@ async function verify(staging: Paths, head: Head): Promise<Staged[]> {
     const paths = staging.environment(each);
     const state = await loadEnvironmentState(paths.state);
     const name = environmentName(each);
-    if (state === undefined) throw notABackup(`there is no app.json of ${name}`);
+    if (state === undefined) throw notABackup(`app.json of ${name} not found`);
     for (const number of each.trees)
       if (!(await exists(paths.release(number).record))) throw notABackup(`${name} lacks release ${number}`);
     const hasRepository = await exists(join(staging.app(each.app), bundleName));

@@ -51,7 +51,7 @@ function timeoutError(purpose: Purpose, name: string, limit: string): AppError {
   }
   return new AppError(
     'build_timeout',
-    `Install and build took longer than ${limit}: Sluice ended \`${name}\` and its processes`,
+    `install and build took longer than ${limit}: Sluice ended \`${name}\` and its processes`,
     {
       hint: 'Check if the command waits for input or watches files. To allow more time, set "timeout" of "build" in sluice.json.',
     },

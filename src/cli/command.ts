@@ -41,15 +41,15 @@ export function parseEnvironment(text: string, option?: string): EnvironmentId {
 
 function invalidName(text: string, what: string): UsageError {
   return new UsageError(
-    `"${text}" does not name ${what}`,
+    `invalid name of ${what}: "${text}"`,
     'A name has lower-case letters, digits and "-", and starts with a letter: shop, or shop@staging for an environment of it.',
   );
 }
 
 /** Parses a whole number. @param name of the argument, for the message. @throws UsageError */
-export function wholeNumber(text: string, name: string, minimum = 1): number {
+export function wholeNumber(text: string, name: string, { minimum = 1 } = {}): number {
   if (isWholeNumber(text, minimum)) return Number(text);
-  throw new UsageError(`${name} is a whole number from ${minimum} up, not "${text}"`);
+  throw new UsageError(`invalid ${name}: "${text}" (expected a whole number from ${minimum})`);
 }
 
 export function isWholeNumber(text: string, minimum: number, maximum = 999_999_999): boolean {

@@ -43,7 +43,7 @@ export function parseSshConnection(text: string): SshAddress | undefined {
   return isUsable(host) && /^\d{1,5}$/.test(port) ? { host, port: Number(port) } : undefined;
 }
 
-/** Returns whether other machines may reach the address: one of a link is different on each of them. */
+/** Returns true if other machines may reach the address. A link-local address is valid on one link only. */
 function isUsable(address: string): boolean {
   return isIP(address) !== 0 && !isLoopback(address) && !/^fe[89ab]|%/i.test(address);
 }

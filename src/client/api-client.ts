@@ -35,7 +35,7 @@ export class ApiClient {
       return (body === '' ? undefined : JSON.parse(body)) as Answer;
     } catch {
       // The parser's message would quote the answer, which may have the values of variables.
-      throw new AppError('internal', `The answer to ${method} ${path} is not JSON.`, {
+      throw new AppError('internal', `the answer to ${method} ${path} is not JSON`, {
         hint: 'Set SLUICE_URL to the address of Sluice itself.',
       });
     }

@@ -35,7 +35,7 @@ export async function scale(
   signal: AbortSignal,
 ): Promise<void> {
   if (workers !== null && !(Number.isInteger(workers) && workers >= 1 && workers <= maxWorkers)) {
-    throw new AppError('bad_request', `Invalid worker count: ${workers} (expected 1 to ${maxWorkers})`, {
+    throw new AppError('bad_request', `invalid worker count: ${workers} (expected 1 to ${maxWorkers})`, {
       hint: `Use null for the number that the release sets. This machine has ${availableParallelism()} cores.`,
     });
   }

@@ -42,8 +42,7 @@ const hardLinks: Sysctl = {
   effect: "an app can link to another user's file, and Sluice would read the file as the app's own",
 };
 
-const unaffected =
-  'Nothing else is affected: deploys, rollbacks and restarts never lose a request either way.';
+const unaffected = 'Deploys, rollbacks and restarts lose no request with either value.';
 
 /** Checks the settings of the kernel that prevent lost requests and keep users apart. */
 export const kernelCheck: Check = {

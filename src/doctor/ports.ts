@@ -23,7 +23,7 @@ export const portsCheck: Check = {
     const faults: string[] = [];
     const reportOthers = async (port: number, owner: string) => {
       for (const listener of listeners.filter((each) => each.port === port && isForeign(each, own)))
-        faults.push(`port ${port}, that of ${owner}, is in use by ${await describeProcess(listener)}`);
+        faults.push(`port ${port} of ${owner} is in use by ${await describeProcess(listener)}`);
     };
     // A server that is up has its port. On a system-wide install systemd has it: `units` checks that socket.
     if (server.state === 'down' && limits.listen.port !== 0 && !systemWide)
@@ -43,7 +43,7 @@ export const portsCheck: Check = {
     return (
       checkAddress(snapshot) ??
       checkReservations(snapshot) ??
-      ok(owners.size === 0 ? 'no app has one yet' : `no other program uses those of ${apps}`)
+      ok(owners.size === 0 ? 'no app has one yet' : `no other program uses the ports of ${apps}`)
     );
   },
 };

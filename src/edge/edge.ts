@@ -245,7 +245,7 @@ export class Edge {
   #find(name: string): Domain {
     const domain = this.#all.find((each) => each.name === name);
     if (domain !== undefined) return domain;
-    throw new AppError('domain_not_found', `no such domain: ${name}`, {
+    throw new AppError('domain_not_found', `domain ${name} not found`, {
       hint: 'List domains: `sluice domains list`.',
     });
   }
@@ -279,13 +279,13 @@ export class Edge {
       target !== null &&
       (await loadEnvironmentState(this.#options.paths.environment(target).state)) === undefined
     ) {
-      throw new AppError('app_not_found', `there is no app ${environmentName(target)}`, {
+      throw new AppError('app_not_found', `app ${environmentName(target)} not found`, {
         hint: 'Deploy it first. List apps: `sluice apps`.',
       });
     }
     const before = this.#all.find((domain) => domain.name === name);
     if (before === undefined || routeOf(before.target) === routeOf(target)) return before;
-    throw new AppError('domain_taken', `${name} leads to ${routeOf(before.target)} already`, {
+    throw new AppError('domain_taken', `${name} already routes to ${routeOf(before.target)}`, {
       hint: `Remove it first: \`sluice domains remove ${name}\`.`,
     });
   }

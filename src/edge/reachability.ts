@@ -39,7 +39,7 @@ export async function assertReachable(name: string, options: ReachOptions): Prom
     if (wrong.length === 0 && findings.some(({ state }) => state === 'right')) return;
     const reasons = (wrong.length > 0 ? wrong : findings).map(({ text }) => text).join('; ');
     throw unreachable(
-      `${name} does not lead here: ${reasons}`,
+      `${name} does not resolve to this server: ${reasons}`,
       `Set the A record of ${name} (and AAAA, if it has one) to an address of this server, and open port ${options.httpPort}. Sluice tries again later; \`sluice domains add\` tries at once.`,
     );
   } finally {
@@ -58,7 +58,7 @@ async function resolve(name: string, dnsServer: string | undefined): Promise<str
       ? 'it has no address in DNS'
       : `its address could not be found: ${code || (error as Error).message}`;
     throw unreachable(
-      `${name} leads nowhere: ${why}`,
+      `${name} does not resolve: ${why}`,
       `Create an A record for ${name} with the address of this server. Sluice tries again later. Resolvers may remember for some minutes that the record was missing.`,
       error,
     );

@@ -112,7 +112,7 @@ function tooLong(limit: number): AppError {
 /** Returns the error to report if git is not installed; undefined for any other error. */
 export function explainStart(error: unknown): AppError | undefined {
   if (systemCode(error) !== 'ENOENT') return undefined;
-  return new AppError('git_missing', 'There is no git in the PATH of the server.', {
+  return new AppError('git_missing', 'git not found in the PATH of the server', {
     hint: 'Install it on the server (Debian: `apt-get install git`).',
     cause: error,
   });

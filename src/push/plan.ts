@@ -36,15 +36,15 @@ export async function planPush(
   { updates, isCut }: Pick<PushRequest, 'updates' | 'isCut'>,
   facts: PushFacts,
 ): Promise<PushPlan> {
-  if (isCut) throw refused(`The push has too many refs: more than ${updates.length}.`, oneByOne);
+  if (isCut) throw refused(`the push has too many refs: more than ${updates.length}`, oneByOne);
   const stray = updates.find(({ ref }) => !ref.startsWith(heads) && !ref.startsWith(tags));
   if (stray !== undefined)
-    throw refused(`${stray.ref} is not a branch.`, 'Push a branch: git push deploy main');
+    throw refused(`${stray.ref} is not a branch`, 'Push a branch: git push deploy main');
   const branches = updates.filter(({ ref }) => ref.startsWith(heads));
   const deleted = branches.find((update) => isNone(update.new));
   if (deleted !== undefined) {
     throw refused(
-      `The branch ${nameOf(deleted)} shows what runs and cannot be deleted.`,
+      `the branch ${nameOf(deleted)} shows what runs and cannot be deleted`,
       `To stop ${app}: sluice stop ${app}. To remove ${app} with its data: sluice destroy ${app}.`,
     );
   }
@@ -53,16 +53,16 @@ export async function planPush(
   if (update === undefined) return planWithoutBranch(app, branches, updates);
   if (second !== undefined) {
     const names = listSome(changed.map(nameOf), maxNamed);
-    throw refused(`A push deploys one branch, and this push has ${changed.length}: ${names}.`, oneByOne);
+    throw refused(`a push deploys one branch, and this push has ${changed.length}: ${names}`, oneByOne);
   }
   const branch = nameOf(update);
   if (!isNone(update.old) && !(await facts.has(update.old))) {
-    throw refused(`On the server, ${branch} is not at ${update.old}.`, 'Fetch, then push again.');
+    throw refused(`on the server, ${branch} is not at ${update.old}`, 'Fetch, then push again.');
   }
   const type = await facts.typeOf(update.new);
   if (type !== 'commit') {
     throw refused(
-      `The branch ${branch} would point at a ${type} instead of a commit.`,
+      `the branch ${branch} would point at a ${type} instead of a commit`,
       `Push the commit: git push deploy 'NAME^{commit}:${update.ref}'`,
     );
   }
@@ -83,7 +83,7 @@ To start fresh workers: sluice restart ${app}. To build release N again: sluice 
   if (updates.every((update) => isNone(update.new)))
     return { action: 'accept', note: 'Nothing is deployed.' };
   throw refused(
-    'A tag alone deploys nothing.',
+    'a tag alone deploys nothing',
     "Push a branch, at a tag if you want: git push deploy 'v1.0^{commit}:refs/heads/main'",
   );
 }
@@ -101,7 +101,7 @@ function notDeploying(branch: string, byEnvironment: Map<string, string[]>): App
     .map(([environment, names]) => `${names.join(' or ')} into ${environment}`);
   const deploying = byEnvironment.get('production')?.[0] ?? 'main';
   return refused(
-    `The branch ${branch} does not deploy. Branches that deploy: ${list.join(', ')}.`,
+    `the branch ${branch} does not deploy (branches that deploy: ${list.join(', ')})`,
     `Push it as one of these: git push deploy ${branch}:${deploying}. Or give it an environment in sluice.json: "branches": {"staging": "${branch}"}.`,
   );
 }

@@ -44,7 +44,7 @@ export class GitSession {
    * unless its switch has begun: the deploy then continues, and git accepts the commit.
    */
   hangUp(): void {
-    this.#abandonment.abort(cancelled('The client of the push disconnected before the release was live.'));
+    this.#abandonment.abort(cancelled('the client of the push disconnected before the release was live'));
     this.killUnlessServing();
   }
 
@@ -58,7 +58,7 @@ export class GitSession {
     if (request === null) return;
     this.#hasRequest = true;
     // Without git or its hook, nothing can accept the push.
-    const gone = () => this.#abandonment.abort(cancelled('git was ended before the release was live.'));
+    const gone = () => this.#abandonment.abort(cancelled('git was ended before the release was live'));
     void this.service.exited.then(gone);
     const served = new AbortController();
     void this.decided.then(() => served.abort());

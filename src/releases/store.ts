@@ -282,7 +282,7 @@ export class ReleaseStore {
   }
 
   #notFound(number: number): AppError {
-    return new AppError('release_not_found', `${environmentName(this.id)} has no release ${number}`);
+    return new AppError('release_not_found', `release ${number} of ${environmentName(this.id)} not found`);
   }
 }
 

@@ -187,7 +187,7 @@ function waitForSignal(): Promise<NodeJS.Signals> {
 }
 
 function alreadyRunning(home: string): AppError {
-  return new AppError('already_running', `Sluice is already running with the state in ${home}.`, {
+  return new AppError('already_running', `Sluice is already running with the state in ${home}`, {
     hint: 'See what runs: `sluice status`. To run a second Sluice, set SLUICE_HOME to another directory.',
   });
 }

@@ -126,7 +126,7 @@ function listen(server: Server, options: ListenOptions, fail: (error: Error) => 
 }
 
 function portTaken(host: string | undefined, port: number | undefined): AppError {
-  return new AppError('port_taken', `Port ${port} of ${host} is in use by another process.`, {
+  return new AppError('port_taken', `port ${port} of ${host} is in use by another process`, {
     hint: 'Stop that process, or set another `listen.port` in config.json.',
   });
 }

@@ -141,7 +141,7 @@ test('a key that logs in cannot push, since sshd takes the first of two lines', 
   await writeFile(file, `no-pty ${own}`);
   await assert.rejects(add('login', own), {
     code: 'invalid_key',
-    message: /already has this key for another purpose\.$/,
+    message: /already has this key for another purpose$/,
   });
   assert.deepEqual(await sluice.call('GET', '/v1/keys'), []);
   assert.equal(await readFile(file, 'utf8'), `no-pty ${own}`);
@@ -167,7 +167,7 @@ test('an invalid or duplicate key is refused with the reason', async () => {
   await assert.rejects(add('p"\n', pair.public), { code: 'bad_request' });
   await add('p', pair.public);
   await assert.rejects(add('p', (await makeKey('other')).public), { message: /a key named "p" already/ });
-  await assert.rejects(add('q', pair.public), { message: /The server already has this key, as "p"/ });
+  await assert.rejects(add('q', pair.public), { message: /the server already has this key, as "p"/ });
   await remove('p');
 });
 
@@ -191,7 +191,7 @@ test('a file that cannot be written is reported, and the key is not added', asyn
   const store = storeAt(home, join(home, 'in-the-way/keys'));
   await assert.rejects(store.add('refused', (await makeKey('refused')).public, null), {
     code: 'invalid_settings',
-    message: /^The file of sshd's keys, .+, cannot be read and written: ENOTDIR$/,
+    message: /^the file of sshd's keys, .+, cannot be read and written: ENOTDIR$/,
   });
   assert.deepEqual(await store.list(), []);
 });

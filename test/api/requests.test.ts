@@ -42,9 +42,9 @@ test('a body that is not JSON, too large or invalid is refused with the reason',
   assert.match((await scale().send('{"worker": 1}').expect(400)).body.error.message, /worker/);
   const rollback = async (body: object) =>
     (await api.post('/v1/apps/shop/rollback').set(admin).send(body).expect(400)).body.error.message;
-  assert.equal(await rollback({ relase: 3 }), 'Invalid body: relase: unknown field');
+  assert.equal(await rollback({ relase: 3 }), 'invalid body: relase: unknown field');
   assert.match(await rollback({ release: '3' }), /: release: expected the number of a release, or null/);
-  assert.match((await scale().send('5').expect(400)).body.error.message, /^Invalid body: expected Object$/);
+  assert.match((await scale().send('5').expect(400)).body.error.message, /^invalid body: expected Object$/);
   const large = JSON.stringify({ workers: 'x'.repeat(2 * 1024 ** 2) });
   assert.match((await scale().send(large).expect(400)).body.error.message, /larger than 1.0 MiB/);
 });
@@ -58,7 +58,7 @@ test('an unknown parameter is refused with the known ones, and nothing is done',
     const answer = await sluice.request(`${path}?env=staging&confirm=shop`, { method });
     const text = await answer.text();
     assert.equal(answer.status, 400, `${method} ${path}`);
-    assert.match(text, /Unknown parameter of .+: env\b/);
+    assert.match(text, /unknown parameter of .+: env\b/);
     // Answers to clients of git are text.
     if (!path.startsWith('/git/')) assert.equal(JSON.parse(text).error.code, 'bad_request');
   }

@@ -51,7 +51,7 @@ for (const [way, leave] of Object.entries(ways)) {
     const body = jsonBody({ req: request } as ApiContext, v.strictObject({}));
     await assert.rejects(body, {
       code: 'bad_request',
-      message: 'The connection was lost before the end of the body.',
+      message: 'the connection was lost before the end of the body',
     });
   });
 }

@@ -118,7 +118,7 @@ test('SQLite copies a database as its owner, never as root, and removes its copy
   }
   const { code, stderr, names } = await backup();
   assert.equal(code, 0, stderr);
-  assert.match(stderr, /copied as it stands.*it belongs neither to the app nor to Sluice.*of-root\.db/);
+  assert.match(stderr, /copied without SQLite.*it belongs neither to the app nor to Sluice.*of-root\.db/);
   assert.doesNotMatch(stderr, /own\.db/);
   for (const name of ['own.db', 'of-root.db']) assert.ok(names.includes(`${below}/shared/${name}`));
   assert.deepEqual(await readdir(home), ['apps']);

@@ -161,7 +161,7 @@ const unruly: {
       await file.write(start);
       await file.truncate(4e12);
     },
-    note: /copied as it stands, since SQLite could not copy it \(it has holes\); .*bank\.db/,
+    note: /copied without SQLite \(it has holes\); .*bank\.db/,
     check: async (data) => assert.equal((await stat(join(data, 'bank.db'))).size, 4e12),
     skip: !isLinux,
   },

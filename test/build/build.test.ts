@@ -120,7 +120,7 @@ test('Install and build share one time limit', async (t) => {
   await assert.rejects(runBuild(directory, { ...runner, settings }), {
     code: 'build_timeout',
     message:
-      'Install and build took longer than 8.0 s: Sluice ended `npm run --prefix=. build` and its processes',
+      'install and build took longer than 8.0 s: Sluice ended `npm run --prefix=. build` and its processes',
   });
   const [install = 0, build = 0, ...more] = timeouts;
   assert.ok(install <= 8000 && build <= install - 50 && more.length === 0, `${timeouts}`);

@@ -86,6 +86,6 @@ test('The error names a missing npm', async (t) => {
   process.env['PATH'] = directory;
   await assert.rejects(runBuild(directory, { tools: join(directory, 'tools') }), {
     code: 'install_failed',
-    message: `There is no npm in the PATH of the server: ${directory}`,
+    message: `npm not found in the PATH of the server: ${directory}`,
   });
 });

@@ -65,7 +65,7 @@ test('package.json selects one of several lockfiles; otherwise they are rejected
   assert.deepEqual([named.manager, named.lockfile, named.notices], ['yarn-classic', 'yarn.lock', []]);
   await assert.rejects(detect(t, {}, fixtures), {
     code: 'unsupported_package_manager',
-    message: 'There are lockfiles of several package managers: package-lock.json, yarn.lock',
+    message: 'lockfiles of several package managers: package-lock.json, yarn.lock',
   });
 });
 

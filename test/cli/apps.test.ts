@@ -96,7 +96,7 @@ test('variables are set, listed and removed, and the app sees them (thorough)', 
     .listen(process.env.PORT);`;
   await sluice.deploy('wordy', running(code));
   const set = await run('env', 'set', 'wordy', 'WORD=a=b c', 'OTHER=1');
-  assert.equal(set.stdout, 'WORD set\nOTHER set\nApplied: wordy was switched to new workers.\n');
+  assert.equal(set.stdout, 'WORD set\nOTHER set\nwordy now runs with the new variables.\n');
   assert.equal(await sluice.get('wordy'), 'a=b c');
   assert.equal((await run('env', 'list', 'wordy')).stdout, 'WORD=a=b c\nOTHER=1\n');
   assert.deepEqual(await json('env', 'unset', 'wordy', 'WORD', '--no-restart'), {
@@ -107,7 +107,7 @@ test('variables are set, listed and removed, and the app sees them (thorough)', 
   assert.equal(await sluice.get('wordy'), 'a=b c');
   const wrong = await run('env', 'set', 'wordy', 'A=1', 'tr0ub4dor');
   assert.equal(wrong.code, 2);
-  assert.match(wrong.stderr, /Argument 2 after the app has no NAME=/);
+  assert.match(wrong.stderr, /argument 2 after the app has no NAME=/);
   assert.doesNotMatch(wrong.stderr, /tr0ub4dor/);
 });
 
@@ -149,7 +149,7 @@ test('variables of a new app apply to its first deploy', async () => {
   const set = await run('env', 'set', 'nosuch', 'A=1');
   assert.equal(set.stdout, 'A set\nnosuch is new: its first deploy will have these variables.\n');
   const unset = await run('env', 'unset', 'misspelt', 'A');
-  assert.match(unset.stderr, /^failed: there is no app misspelt\n/);
+  assert.match(unset.stderr, /^failed: app misspelt not found\n/);
   assert.equal((await run('status', 'misspelt')).code, 1);
 });
 

@@ -152,7 +152,7 @@ test('another machine deploys with a URL and a token (thorough)', async (t) => {
   assert.equal((await sluice.releases('remote'))[0]?.by, 'ci');
   const refused = await cli(['deploy', directory, '--app', 'other'], { env: remote });
   assert.equal(refused.code, 1);
-  assert.match(refused.stderr, /^failed: The token ci is for the app remote only/);
+  assert.match(refused.stderr, /^failed: the token ci is for the app remote only/);
 });
 
 test('deploy takes the name of the app from package.json, and fails without a name', async (t) => {
@@ -167,7 +167,7 @@ test('a directory without an app, such as a home, is rejected before anything is
   const { code, stdout, stderr } = await cli(['deploy', '--app', 'home'], { cwd: directory, env });
   assert.equal(code, 1);
   assert.equal(stdout, '');
-  assert.match(stderr, /^failed: there is no app in .+ package\.json, sluice\.json, server\.js, index\.js\n/);
+  assert.match(stderr, /^failed: no app in .+ package\.json, sluice\.json, server\.js, index\.js\n/);
   await assert.rejects(sluice.status('home'), { code: 'app_not_found' });
 });
 
@@ -178,7 +178,7 @@ test('deploy reports a broken package.json and a directory that does not exist',
   assert.match(told.stderr, /^failed: .+package\.json is not valid JSON: [^\n]+\n$/);
   const missing = await cli(['deploy', join(broken, 'nothing'), '--app', 'shop'], { env });
   assert.equal(missing.code, 2);
-  assert.match(missing.stderr, /^failed: there is no directory .+nothing\n$/);
+  assert.match(missing.stderr, /^failed: directory .+nothing not found\n$/);
   const file = await cli(['deploy', join(broken, 'package.json'), '--app', 'shop'], { env });
   assert.equal(file.code, 2);
   assert.match(file.stderr, /package\.json is a file, not a directory\n$/);
@@ -193,15 +193,15 @@ test('an invalid app name is reported with its place and a valid name (thorough)
     const directory = await directoryOf(t, { 'package.json': { name } });
     const { code, stderr } = await cli(['deploy'], { cwd: directory, env });
     assert.equal(code, 2);
-    assert.equal(stderr, `failed: Invalid app name in package.json: "${name}"\n  Try --app ${like}.\n`);
+    assert.equal(stderr, `failed: invalid app name in package.json: "${name}"\n  Try --app ${like}.\n`);
   }
   const directory = await directoryOf(t, answering('x'));
   const wrong = await cli(['deploy', '--app', 'shop', '-e', 'Stag'], { cwd: directory, env });
-  assert.match(wrong.stderr, /^failed: "Stag" does not name an environment\n/);
+  assert.match(wrong.stderr, /^failed: invalid name of an environment: "Stag"\n/);
   const misplaced = await cli(['deploy', 'shop@staging'], { cwd: directory, env });
   assert.equal(
     misplaced.stderr,
-    'failed: there is no directory shop@staging\n  Did you mean --app shop@staging?\n',
+    'failed: directory shop@staging not found\n  Did you mean --app shop@staging?\n',
   );
 });
 

@@ -52,7 +52,7 @@ test('scale reports an invalid number with the valid ones', async () => {
     assert.equal(code, 2);
     assert.match(
       stderr,
-      new RegExp(`Invalid worker count: "${wrong}" \\(expected 1 to 64, or "default"\\)\\n`),
+      new RegExp(`invalid worker count: "${wrong}" \\(expected 1 to 64, or "default"\\)\\n`),
     );
   }
 });
@@ -102,7 +102,7 @@ test('a missing backup and an invalid token are reported', async (t) => {
   const home = await temporaryDirectory(t);
   const restored = await cli(['restore', join(home, 'nothing.tar.gz')], { env: { SLUICE_HOME: home } });
   assert.equal(restored.code, 2);
-  assert.match(restored.stderr, /^failed: The backup \S+nothing\.tar\.gz cannot be read: ENOENT/m);
+  assert.match(restored.stderr, /^failed: the backup \S+nothing\.tar\.gz cannot be read: ENOENT/m);
   const env = { SLUICE_URL: 'http://user:password@127.0.0.1:1/', SLUICE_TOKEN: 'a\nb' };
   const withLine = await cli(['status'], { env });
   assert.match(withLine.stderr, /^failed: .* has an invalid token\n {2}A token has no spaces/);

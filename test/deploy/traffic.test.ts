@@ -103,7 +103,7 @@ test('A failed scale keeps the number of workers', async (t) => {
   assert.equal((await server.service.scale(shop, 3, 'test')).wanted, 3);
   await assert.rejects(server.service.scale(shop, 65, 'test'), {
     code: 'bad_request',
-    message: 'Invalid worker count: 65 (expected 1 to 64)',
+    message: 'invalid worker count: 65 (expected 1 to 64)',
   });
 });
 

@@ -38,8 +38,8 @@ test('a port that another program uses is a fault that names the program, and so
   assert.equal(checks['ports']?.state, 'fault');
   const holder = `is in use by \\S+ \\(pid ${process.pid}\\)`;
   for (const line of [
-    `port ${api}, that of the API, ${holder}`,
-    `port ${shop}, that of shop, ${holder}`,
+    `port ${api} of the API ${holder}`,
+    `port ${shop} of shop ${holder}`,
     'other and twin have the same port, 9999',
   ]) {
     assert.match(checks['ports'].message, new RegExp(`^${line}$`, 'm'));
@@ -51,7 +51,7 @@ test('ports that workers of Sluice use are no fault, with a server or after it w
   await sluice.deploy('shop', answering('here'));
   assert.equal(
     (await doctor(sluice.home)).checks['ports']?.message,
-    'no other program uses those of the app',
+    'no other program uses the ports of the app',
   );
   await sluice.kill();
   assert.equal((await doctor(sluice.home)).checks['ports']?.state, 'ok');

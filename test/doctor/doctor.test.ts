@@ -209,7 +209,7 @@ test('doctor warns of a kernel that drops connections when the runner is replace
   assert.equal(kernel?.state, 'warning');
   assert.match(kernel.message, /runner is killed or replaced, a few connections .* are reset/);
   assert.match(kernel.hint, /As root: sysctl -w net\.ipv4\.tcp_migrate_req=1\n.*\/etc\/sysctl\.d\//);
-  assert.match(kernel.hint, /deploys, rollbacks and restarts never lose a request either way/);
+  assert.match(kernel.hint, /Deploys, rollbacks and restarts lose no request with either value/);
   assert.equal((await withValue(1)).checks['kernel']?.state, 'ok');
 });
 

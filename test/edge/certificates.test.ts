@@ -92,7 +92,7 @@ test('A name without an address is reported before an order, and tried again (th
   await add('gone.example.com');
   const { certificate } = await until('gone.example.com', 'failed');
   assert.equal(certificate.error?.code, 'domain_unreachable');
-  assert.match(certificate.error?.message ?? '', /^gone\.example\.com leads nowhere: .*ESERVFAIL$/);
+  assert.match(certificate.error?.message ?? '', /^gone\.example\.com does not resolve: .*ESERVFAIL$/);
   const delay = Date.parse(certificate.nextTry ?? '') - Date.parse(certificate.error?.at ?? '');
   assert.ok(
     delay >= 360_000 && delay <= 450_100,
@@ -124,17 +124,17 @@ test('A name of another machine is reported with the answer of that machine (tho
   const { certificate } = await until('other.example.com', 'failed', own);
   assert.match(
     certificate.error?.message ?? '',
-    /^other\.example\.com does not lead here: 127\.0\.0\.1 answers on port \d+ with 401, and is another machine or another program$/,
+    /^other\.example\.com does not resolve to this server: 127\.0\.0\.1 answers on port \d+ with 401, and is another machine or another program$/,
   );
   const env = { SLUICE_HOME: own.home };
   const outcome = await cli(['domains', 'add', 'shop', 'other.example.com'], { env });
   assert.equal(outcome.code, 1);
-  assert.match(outcome.stderr, /failed: other\.example\.com does not lead here/);
+  assert.match(outcome.stderr, /failed: other\.example\.com does not resolve to this server/);
   const doctor = JSON.parse((await cli(['doctor', '--json'], { env })).stdout);
   const check = doctor.checks.find(({ name }: { name: string }) => name === 'domains');
   assert.match(
     check.message,
-    /^other\.example\.com has no certificate: other\.example\.com does not lead here/,
+    /^other\.example\.com has no certificate: other\.example\.com does not resolve to this server/,
   );
   assert.equal(check.state, 'fault');
   assert.equal(pebble.orders, before);

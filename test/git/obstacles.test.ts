@@ -27,7 +27,7 @@ test('a server without git refuses pushes with that reason, and nothing stays (t
   await checkout.commit('One', answering('one'));
   const { code, output } = await checkout.try('push', sluice.gitUrl('without'), 'main');
   assert.notEqual(code, 0);
-  assert.match(output, /There is no git in the PATH of the server\.\n.*apt-get install git/);
+  assert.match(output, /git not found in the PATH of the server\n.*apt-get install git/);
   assert.ok(!(await listDirectory(sluice.paths.apps)).includes('without'));
 });
 

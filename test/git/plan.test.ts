@@ -46,7 +46,7 @@ test('a branch without an environment is refused with the branches that deploy',
   await assert.rejects(plan([update('refs/heads/feature')], { branches: { staging: ['develop', 'next'] } }), {
     code: 'push_refused',
     message:
-      'The branch feature does not deploy. Branches that deploy: main or master into production, develop or next into staging.',
+      'the branch feature does not deploy (branches that deploy: main or master into production, develop or next into staging)',
     hint: /^Push it as one of these: git push deploy feature:main\./,
   });
   await assert.rejects(plan([update('refs/heads/main')], { branches: { production: ['live'] } }), {
@@ -57,28 +57,28 @@ test('a branch without an environment is refused with the branches that deploy',
 const refusals: Record<string, [Parameters<typeof plan>, RegExp]> = {
   'several branches': [
     [[update('refs/heads/main'), update('refs/heads/master')]],
-    /^A push deploys one branch, and this push has 2: main, master\.$/,
+    /^a push deploys one branch, and this push has 2: main, master$/,
   ],
-  'a tag alone': [[[update('refs/tags/v1')]], /^A tag alone deploys nothing\.$/],
+  'a tag alone': [[[update('refs/tags/v1')]], /^a tag alone deploys nothing$/],
   'a ref that is no branch': [
     [[update('refs/heads/main'), update('refs/notes/commits')]],
-    /^refs\/notes\/commits is not a branch\.$/,
+    /^refs\/notes\/commits is not a branch$/,
   ],
   'a branch at a tag': [
     [[update('refs/heads/main')], {}, { type: 'tag' }],
-    /^The branch main would point at a tag instead of a commit\.$/,
+    /^the branch main would point at a tag instead of a commit$/,
   ],
   'the deletion of a branch': [
     [[update('refs/heads/main', { old: before, new: none })]],
-    /^The branch main shows what runs and cannot be deleted\.$/,
+    /^the branch main shows what runs and cannot be deleted$/,
   ],
   'a branch that is elsewhere on the server': [
     [[update('refs/heads/main', { old: before })], {}, { has: false }],
-    /^On the server, main is not at a{40}\.$/,
+    /^on the server, main is not at a{40}$/,
   ],
   'too many refs': [
     [[update('refs/heads/main')], {}, { isCut: true }],
-    /^The push has too many refs: more than 1\.$/,
+    /^the push has too many refs: more than 1$/,
   ],
 };
 

@@ -174,7 +174,7 @@ test('The error of an unknown release names its number', async (t) => {
     () => store.fail(3, boom),
     () => store.markLive(3, new Date()),
   ]) {
-    await assert.rejects(call, { code: 'release_not_found', message: 'shop has no release 3' });
+    await assert.rejects(call, { code: 'release_not_found', message: 'release 3 of shop not found' });
   }
 });
 

@@ -37,7 +37,7 @@ test('a port in use is reported, and no process or file stays (thorough)', async
   await writeJsonAtomic(`${home}/config.json`, { listen: { port } });
   const { code, errors } = await runUp(home);
   assert.equal(code, 1);
-  assert.match(errors, new RegExp(`Port ${port} of .+ is in use`));
+  assert.match(errors, new RegExp(`port ${port} of .+ is in use`));
   assert.equal((await runUp(home)).code, 1, 'the lock is free again');
 });
 
@@ -48,7 +48,7 @@ test('two homes cannot share a port (thorough)', async (t) => {
   await writeJsonAtomic(`${home}/config.json`, { listen: { port } });
   const { code, errors } = await runUp(home);
   assert.equal(code, 1);
-  assert.match(errors, new RegExp(`Port ${port} of .+ is in use`));
+  assert.match(errors, new RegExp(`port ${port} of .+ is in use`));
   assert.equal((await first.request('/healthz')).status, 200);
 });
 

@@ -53,7 +53,7 @@ export class AuthorizedKeys {
     const lines = linesOf(await this.#read());
     const isOther = (line: string) => !line.startsWith('#') && !this.#isOurs(line) && line.includes(key);
     if (!lines.some(isOther)) return;
-    throw new AppError('invalid_key', `${this.path} already has this key for another purpose.`, {
+    throw new AppError('invalid_key', `${this.path} already has this key for another purpose`, {
       hint: 'A key can log in or push, not both. Make another key for pushing: `ssh-keygen -t ed25519 -f ~/.ssh/deploy`. docs/git.md shows how ssh selects it.',
     });
   }
@@ -107,7 +107,7 @@ export class AuthorizedKeys {
     if (!['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EISDIR'].includes(code)) return error;
     return new AppError(
       'invalid_settings',
-      `The file of sshd's keys, ${this.path}, cannot be read and written: ${code}`,
+      `the file of sshd's keys, ${this.path}, cannot be read and written: ${code}`,
       {
         hint: 'Set "ssh.authorizedKeys" in config.json to a file that this user may write, and name it in sshd_config.',
         cause: error,

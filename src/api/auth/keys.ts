@@ -63,7 +63,7 @@ export class KeyStore {
       const same = others.find((other) => other.key === key);
       if (same !== undefined) {
         throw invalid(
-          `The server already has this key, as "${same.name}".`,
+          `the server already has this key, as "${same.name}"`,
           'See what the key may do: `sluice keys list`',
         );
       }
@@ -78,7 +78,7 @@ export class KeyStore {
     if (!(await this.#keys.remove(name))) {
       // An earlier call may have removed the key here and failed before it changed sshd's file.
       await this.synchronize();
-      throw new AppError('key_not_found', `Key not found: "${name}".`, {
+      throw new AppError('key_not_found', `key "${name}" not found`, {
         hint: 'List keys: `sluice keys list`',
       });
     }
@@ -106,16 +106,16 @@ const types =
 function publicKeyIn(text: string): string {
   if (/PRIVATE KEY/.test(text)) {
     throw invalid(
-      'This is a private key, which must not leave its machine.',
+      'this is a private key, which must not leave its machine',
       'Send the file beside it that ends in .pub.',
     );
   }
   const lines = text.split(/\r?\n/).filter((line) => line.trim() !== '' && !line.startsWith('#'));
-  if (lines.length !== 1) throw invalid(`The text has ${lines.length} keys (expected 1).`);
+  if (lines.length !== 1) throw invalid(`the text has ${lines.length} keys (expected 1)`);
   const [type = '', base64 = ''] = lines[0]?.trim().split(/\s+/) ?? [];
   if (!types.test(type) || !/^[A-Za-z0-9+/]+={0,2}$/.test(base64)) {
     throw invalid(
-      'This is not a public key of ssh.',
+      'this is not a public key of ssh',
       'A public key is one line, such as "ssh-ed25519 AAAA…".',
     );
   }
@@ -128,9 +128,9 @@ async function fingerprintOf(key: string): Promise<string> {
     const { stdout } = await run('ssh-keygen', ['-l', '-E', 'sha256', '-f', '-'], { input: `${key}\n` });
     return /SHA256:\S+/.exec(stdout)?.[0] ?? '';
   } catch (error) {
-    if (systemCode(error) !== 'ENOENT') throw invalid('ssh-keygen does not accept this public key.');
+    if (systemCode(error) !== 'ENOENT') throw invalid('ssh-keygen does not accept this public key');
     throw invalid(
-      'There is no ssh-keygen on the server.',
+      'ssh-keygen not found on the server',
       'Install OpenSSH: pushes over ssh need it (Debian: `apt-get install openssh-server`).',
     );
   }

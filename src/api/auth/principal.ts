@@ -54,13 +54,13 @@ function basicPassword(header: string): string | undefined {
 
 async function byToken(secret: string | undefined, tokens: TokenStore): Promise<Principal> {
   if (secret === undefined) {
-    throw new AppError('unauthorized', 'This call needs a token.', {
+    throw new AppError('unauthorized', 'this call needs a token', {
       hint: 'Send `Authorization: Bearer slc_…`, or give git the token as the password. Create a token on the server: `sluice token create NAME`',
     });
   }
   const token = await tokens.find(secret);
   if (token === undefined) {
-    throw new AppError('unauthorized', 'The token is unknown or was revoked.', {
+    throw new AppError('unauthorized', 'the token is unknown or was revoked', {
       hint: 'List tokens on the server: `sluice token list`',
     });
   }
@@ -75,7 +75,7 @@ export function need(scope: Scope): RouterMiddleware<ApiState> {
     if (!includes(principal.scope, scope)) {
       throw new AppError(
         'forbidden',
-        `This call needs scope ${scope}; the token ${principal.name} has ${principal.scope}.`,
+        `this call needs scope ${scope}; the token ${principal.name} has ${principal.scope}`,
         {
           hint: `Create a token with that scope on the server: \`sluice token create NAME --scope ${scope}\``,
         },
@@ -110,6 +110,6 @@ export function includes(scope: Scope, needed: Scope): boolean {
 }
 
 function otherApp({ name, app }: Principal): AppError {
-  const caller = name.startsWith('ssh:') ? `The key ${name.slice('ssh:'.length)}` : `The token ${name}`;
-  return new AppError('forbidden', `${caller} is for the app ${app} only.`);
+  const caller = name.startsWith('ssh:') ? `the key ${name.slice('ssh:'.length)}` : `the token ${name}`;
+  return new AppError('forbidden', `${caller} is for the app ${app} only`);
 }

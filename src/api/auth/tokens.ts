@@ -55,7 +55,7 @@ export class TokenStore {
   /** Revokes a token. @throws AppError `token_not_found` */
   async revoke(name: string): Promise<void> {
     if (await this.#tokens.remove(name)) return;
-    throw new AppError('token_not_found', `Token not found: "${name}".`, {
+    throw new AppError('token_not_found', `token "${name}" not found`, {
       hint: 'List tokens: `sluice token list`',
     });
   }

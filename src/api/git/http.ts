@@ -15,7 +15,7 @@ export function gitRoutes(router: Router<ApiState>, { service }: ApiOptions): vo
   router.get('/git/:app/info/refs', withoutSuffix, need('deploy'), takes('service'), async (ctx) => {
     const name = serviceNames.find((each) => each === queryText(ctx, 'service'));
     if (name === undefined) {
-      throw new AppError('bad_request', 'Only the smart HTTP protocol of git is supported.', {
+      throw new AppError('bad_request', 'only the smart HTTP protocol of git is supported', {
         hint: 'Use git 1.6.6 or later.',
       });
     }
@@ -25,7 +25,7 @@ export function gitRoutes(router: Router<ApiState>, { service }: ApiOptions): vo
   for (const name of serviceNames) {
     router.post(`/git/:app/${name}`, withoutSuffix, need('deploy'), takes(), async (ctx) => {
       if (ctx.get('content-type') !== `application/x-${name}-request`) {
-        throw new AppError('bad_request', `This call needs the content type application/x-${name}-request.`, {
+        throw new AppError('bad_request', `this call needs the content type application/x-${name}-request`, {
           hint: 'Use a client of git: git push, git fetch.',
         });
       }
@@ -82,7 +82,7 @@ function unzipped({ req }: ApiContext): Readable {
   if (encoding !== 'gzip' && encoding !== 'x-gzip') {
     throw new AppError(
       'bad_request',
-      `Unsupported encoding of the body: ${encoding} (expected gzip or none)`,
+      `unsupported encoding of the body: ${encoding} (expected gzip or none)`,
     );
   }
   const unzipped = createGunzip();

@@ -26,11 +26,11 @@ export function createSshApi({ service, keys, log }: SshOptions): Koa<ApiState> 
   const router = new Router<ApiState>();
   router.post('/ssh', async (ctx) => {
     if (ctx.req.httpVersion !== '1.1')
-      throw new AppError('bad_request', 'This call needs HTTP/1.1: its answer ends in trailers.');
+      throw new AppError('bad_request', 'this call needs HTTP/1.1: its answer ends in trailers');
     const command = decodedHeader(ctx, 'x-sluice-command');
     const key = await keys.find(decodedHeader(ctx, 'x-sluice-key'));
     if (key === undefined)
-      throw new AppError('forbidden', 'This key was removed.', {
+      throw new AppError('forbidden', 'this key was removed', {
         hint: 'Add a key on the server: `sluice keys add`',
       });
     ctx.state.principal = { name: `ssh:${key.name}`, scope: 'deploy', app: key.app };
@@ -65,7 +65,7 @@ function decodedHeader(ctx: Context, name: string): string {
   try {
     return decodeURIComponent(ctx.get(name));
   } catch (cause) {
-    throw new AppError('bad_request', `The header ${name} is not percent-encoded UTF-8.`, { cause });
+    throw new AppError('bad_request', `the header ${name} is not percent-encoded UTF-8`, { cause });
   }
 }
 
@@ -93,7 +93,7 @@ function parseCommand(command: string): { service: ServiceName; app: string } {
     /^git[- ]((?:receive|upload)-pack) '?\/?([^']*?)(?:\.git)?\/?'?$/.exec(command) ?? [];
   const service = serviceNames.find((each) => each === `git-${name}`);
   if (service !== undefined && path !== undefined) return { service, app: path };
-  throw new AppError('forbidden', 'This account accepts only pushes and fetches of git.', {
+  throw new AppError('forbidden', 'this account accepts only pushes and fetches of git', {
     hint: 'git remote add deploy ssh://USER@HOST/APP && git push deploy main',
   });
 }

@@ -42,7 +42,7 @@ export function appRoutes(router: Router<ApiState>, { service, tokens, keys }: A
   router.delete('/v1/apps/:app', need('admin'), takes('confirm'), async (ctx) => {
     const { app } = environmentIdOf(ctx);
     if (queryText(ctx, 'confirm') !== app) {
-      throw new AppError('confirmation_required', `This call removes all environments of ${app} for good.`, {
+      throw new AppError('confirmation_required', `this call removes all environments of ${app} for good`, {
         hint: `Confirm with ?confirm=${app}`,
       });
     }

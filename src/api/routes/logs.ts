@@ -59,7 +59,7 @@ async function* bytesOf(
 /** Returns the number of lines; null for all lines of a query with `since`. @throws AppError `bad_request` */
 function linesOf(ctx: ApiContext, { since }: LogFilter): number | null {
   const text = queryText(ctx, 'lines');
-  if (text !== undefined) return wholeNumber(text, 'lines', maxLines);
+  if (text !== undefined) return wholeNumber(text, 'lines', { maximum: maxLines });
   return since === undefined ? defaultLines : null;
 }
 
@@ -80,7 +80,7 @@ function filterOf(ctx: ApiContext): LogFilter {
 function timeOf(text: string): Date {
   const since = parseSince(text, new Date(), 'UTC');
   if (since === undefined) {
-    throw new AppError('bad_request', `Invalid since: "${text}" (expected a duration or a time)`, {
+    throw new AppError('bad_request', `invalid since: "${text}" (expected a duration or a time)`, {
       hint: sinceHint,
     });
   }
@@ -89,14 +89,14 @@ function timeOf(text: string): Date {
 
 function processName(text: string): string {
   if (/^(?:\d+|[A-Za-z][\w-]*(?:\.[\w-]+)?)$/.test(text)) return text;
-  throw new AppError('bad_request', `Invalid worker: "${text}" (expected the name of a process)`, {
+  throw new AppError('bad_request', `invalid worker: "${text}" (expected the name of a process)`, {
     hint: 'Use web.1 for one process, web for all processes of that kind, or 1 for web.1.',
   });
 }
 
 function streamOf(text: string): LogStream {
   if (isLogStream(text)) return text;
-  throw new AppError('bad_request', `Invalid stream: "${text}"`, {
+  throw new AppError('bad_request', `invalid stream: "${text}"`, {
     hint: `Use ${logStreams.join(', ')}, or several with commas between them.`,
   });
 }

@@ -78,7 +78,7 @@ const commitFields = ['commit', 'branch', 'author', 'message', 'directory', 'cha
 function originOf(ctx: ApiContext): ReleaseSource {
   const commit = queryText(ctx, 'commit') ?? null;
   if (commit !== null && !/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(commit)) {
-    throw new AppError('bad_request', `Invalid commit: "${commit}" (expected a full hash)`);
+    throw new AppError('bad_request', `invalid commit: "${commit}" (expected a full hash)`);
   }
   const text = (name: string) => withoutControls(queryText(ctx, name)?.slice(0, maxMessage) ?? '') || null;
   // The log has one line for each of these.

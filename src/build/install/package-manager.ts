@@ -42,7 +42,7 @@ export async function detectPackageManager(directory: string, manifest: Manifest
   const families = new Set(found.map(([, family]) => family));
   if (families.size > 1 && (named === undefined || !families.has(named.family))) {
     throw unsupported(
-      `There are lockfiles of several package managers: ${found.map(([name]) => name).join(', ')}`,
+      `lockfiles of several package managers: ${found.map(([name]) => name).join(', ')}`,
       'Delete the lockfiles that are out of date, or name one package manager in "packageManager" of package.json.',
     );
   }

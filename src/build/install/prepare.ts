@@ -91,7 +91,7 @@ async function createEmpty(name: string, { directory, runJob, user, signal }: Bu
 
 async function requireNpm(path: string): Promise<void> {
   if (await isOnPath('npm', path)) return;
-  throw new AppError('install_failed', `There is no npm in the PATH of the server: ${path}`, {
+  throw new AppError('install_failed', `npm not found in the PATH of the server: ${path}`, {
     hint: 'Install npm on the server (Debian: `apt-get install npm`), and start Sluice with npm in PATH.',
   });
 }

@@ -26,7 +26,7 @@ export async function openOutput(to: string): Promise<Output> {
   if ((await ifThere(stat(path)))?.isDirectory()) throw new UsageError(`${to} is a directory`);
   const temporary = temporaryBeside(path);
   const handle = await open(temporary, 'wx', 0o600).catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT') throw new UsageError(`there is no directory ${dirname(path)}`);
+    if (systemCode(error) === 'ENOENT') throw new UsageError(`directory ${dirname(path)} not found`);
     throw error;
   });
   const compressed = compress((chunk) => writeAll(handle, chunk));

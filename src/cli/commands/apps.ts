@@ -70,13 +70,13 @@ async function destroy(name: string, options: CommonOptions & { confirm?: string
   const { app } = parseEnvironment(name);
   if (name !== app) {
     throw new UsageError(
-      `Invalid app name: "${name}"`,
+      `invalid app name: "${name}"`,
       `Name only the app, ${app}: this removes all its environments.`,
     );
   }
   const confirm = options.confirm ?? (await askForName(name));
   if (confirm !== name) {
-    throw new UsageError(`Confirmation does not match: expected "${name}". Nothing was removed.`);
+    throw new UsageError(`the confirmation does not match: expected "${name}"; nothing was removed`);
   }
   const removed = await (await connect()).call<DestroyedApp>('DELETE', `/v1/apps/${app}`, {
     query: { confirm },
@@ -110,7 +110,7 @@ function parseWorkers(text: string): number | null {
   if (text === 'default') return null;
   if (isWholeNumber(text, 1, 64)) return Number(text);
   throw new UsageError(
-    `Invalid worker count: "${text}" (expected 1 to 64, or "default")`,
+    `invalid worker count: "${text}" (expected 1 to 64, or "default")`,
     '"default" is the number that the release sets: "workers" in its sluice.json, which may be "auto" or "max", too.',
   );
 }

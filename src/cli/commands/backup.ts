@@ -113,7 +113,7 @@ async function openBackup(file: string): Promise<FileHandle> {
   try {
     return await open(file);
   } catch (error) {
-    throw new UsageError(`The backup ${file} cannot be read: ${(error as Error).message}`);
+    throw new UsageError(`the backup ${file} cannot be read: ${(error as Error).message}`);
   }
 }
 
@@ -127,7 +127,7 @@ function orInterrupted(signal: AbortSignal) {
 
 async function assertHome({ home }: Paths): Promise<void> {
   if (await exists(home)) return;
-  throw new AppError('not_running', `there is no ${home}`, {
+  throw new AppError('not_running', `${home} not found`, {
     hint: 'Set SLUICE_HOME to the directory with the state of Sluice.',
   });
 }

@@ -81,7 +81,7 @@ async function redeploy(
 
 async function rollback(name: string, number: string | undefined, options: AppOptions): Promise<void> {
   const id = parseEnvironment(name, options.environment);
-  const json = number === undefined ? {} : { release: wholeNumber(number, 'the release') };
+  const json = number === undefined ? {} : { release: wholeNumber(number, 'release') };
   await begin(id, 'rollback', '/rollback', options, json);
 }
 

@@ -91,7 +91,7 @@ async function waitForCertificate(
 
 function noCertificate(error: DomainView['certificate']['error'], nextTry: string | null): Error {
   if (error === null) {
-    return new AppError('order_failed', 'there is no certificate yet', {
+    return new AppError('order_failed', 'the certificate is not there yet', {
       hint: 'The order is in progress: `sluice domains list` shows its state.',
     });
   }

@@ -37,7 +37,7 @@ async function set(name: string, pairs: string[], options: ChangeOptions & { fil
     // The message does not quote the argument: it may be a secret, and the output may go to the log of a CI job.
     if (at < 1)
       throw new UsageError(
-        `Argument ${index + 1} after the app has no NAME= before the value.`,
+        `argument ${index + 1} after the app has no NAME= before the value`,
         'Write NAME=value, with quotes around a value that has spaces.',
       );
     return [pair.slice(0, at), pair.slice(at + 1)] as const;
@@ -45,7 +45,7 @@ async function set(name: string, pairs: string[], options: ChangeOptions & { fil
   const all = { ...fromFile, ...Object.fromEntries(changes) };
   if (Object.keys(all).length === 0)
     throw new UsageError(
-      'there is nothing to set',
+      'no variables given',
       'Write NAME=value, or name a file with variables: --file .env',
     );
   await change(name, all, options);
@@ -84,7 +84,7 @@ async function change(
 function describe(outcome: VariablesChange['outcome'], name: string, restart: boolean): string {
   switch (outcome) {
     case 'switched':
-      return `Applied: ${name} was switched to new workers.`;
+      return `${name} now runs with the new variables.`;
     case 'kept':
       return `${restart ? `${name} does not run: the change` : 'The change'} applies from the next start, restart or deploy of ${name}.`;
     case 'undeployed':

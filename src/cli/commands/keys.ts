@@ -48,7 +48,7 @@ async function readKey(key: string | undefined): Promise<string> {
   }
   if (process.stdin.isTTY) {
     const example = 'Name a file, such as ~/.ssh/id_ed25519.pub, or send the key to standard input.';
-    throw new UsageError('which key?', example);
+    throw new UsageError('no key given', example);
   }
   const sent = await text(process.stdin);
   if (sent.trim() === '') throw new UsageError('standard input has no key', makeKey);

@@ -25,7 +25,7 @@ export function registerLogsCommand(program: Command): void {
     .option(
       '-n, --lines <number>',
       'Number of lines to show, the newest (default: 100; all with --since)',
-      (text) => wholeNumber(text, '--lines', 0),
+      (text) => wholeNumber(text, '--lines', { minimum: 0 }),
     )
     .option('-f, --follow', 'Show new lines as the app writes them')
     .option('--since <time>', 'Show only lines since then: 10m, 2h, 1d, or 2026-01-31T08:00', parseMoment)
@@ -65,7 +65,7 @@ function parseMoment(text: string): string {
   if (isTimeBack(text)) return text;
   const since = parseSince(text, new Date(), 'local');
   if (since !== undefined) return since.toISOString();
-  throw new UsageError(`--since "${text}" is neither a time back from now nor a moment`, sinceHint);
+  throw new UsageError(`invalid --since: "${text}" (expected a duration or a time)`, sinceHint);
 }
 
 /** Returns a function that prints entries such as `08:32:54 web.0   text`, and a line with the date if another day begins. */

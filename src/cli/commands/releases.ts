@@ -29,7 +29,7 @@ async function releases(
 ): Promise<void> {
   const id = parseEnvironment(name, options.environment);
   if (number !== undefined) {
-    const chosen = wholeNumber(number, 'the release');
+    const chosen = wholeNumber(number, 'release');
     if (options.log) return printBuildLog(id, chosen);
     const release = await callApp<Release>('GET', id, `/releases/${chosen}`);
     return printOutcome(options, release, () => describeRelease(release));
@@ -52,7 +52,7 @@ export async function printBuildLog(id: EnvironmentId, release: number): Promise
 
 async function cancel(name: string, number: string, options: AppOptions): Promise<void> {
   const id = parseEnvironment(name, options.environment);
-  const path = `/releases/${wholeNumber(number, 'the release')}/cancel`;
+  const path = `/releases/${wholeNumber(number, 'release')}/cancel`;
   const release = await callApp<Release>('POST', id, path);
   printOutcome(options, release, () => `release ${release.number} of ${environmentName(id)} is cancelled`);
 }

@@ -59,7 +59,7 @@ function source(to: string | undefined): string {
   const given = to || process.env['SLUICE_SOURCE'] || published();
   if (given === undefined) {
     throw new UsageError(
-      'there is no version to upgrade to',
+      'no version to upgrade to',
       'Name a directory, a .tar.gz file or the URL of one, with --to or SLUICE_SOURCE.',
     );
   }
@@ -69,7 +69,7 @@ function source(to: string | undefined): string {
   const path = resolve(given);
   if (!existsSync(path)) {
     throw new UsageError(
-      `there is no ${given}, neither here nor as a version in ${installRoot}`,
+      `${given} not found, neither here nor as a version in ${installRoot}`,
       'An installation removes versions older than the one before it.',
     );
   }

@@ -19,7 +19,7 @@ export async function appDirectory(written = '.'): Promise<string> {
   const root = resolve(written);
   if (!(await isDirectory(root, written))) throw new UsageError(`${root} is a file, not a directory`);
   for (const mark of marks) if (await exists(join(root, mark))) return root;
-  throw new AppError('nothing_to_run', `there is no app in ${root}: it has none of ${marks.join(', ')}`, {
+  throw new AppError('nothing_to_run', `no app in ${root}: it has none of ${marks.join(', ')}`, {
     hint: 'Nothing was sent. Name the directory of the app: sluice deploy DIRECTORY.',
   });
 }
@@ -33,9 +33,12 @@ export async function appNameIn(directory: string): Promise<string> {
   const name = (manifest as { name?: unknown } | null | undefined)?.name;
   if (typeof name === 'string' && isName(name)) return name;
   if (typeof name !== 'string' || name === '') {
-    throw new UsageError('which app?', 'Name the app: --app NAME, such as --app shop.');
+    throw new UsageError(
+      'no app name: package.json has no `name`',
+      'Name the app: --app NAME, such as --app shop.',
+    );
   }
-  throw new UsageError(`Invalid app name in package.json: "${name}"`, `Try --app ${likeName(name)}.`);
+  throw new UsageError(`invalid app name in package.json: "${name}"`, `Try --app ${likeName(name)}.`);
 }
 
 /** Suggests a valid name: `@acme/Quick_App` → `quick-app`. */
@@ -52,6 +55,6 @@ async function isDirectory(path: string, written: string): Promise<boolean> {
     if (!hasCode(error, 'ENOENT', 'ENOTDIR')) throw error;
     const named = written.split('@').every(isName);
     const hint = named ? `Did you mean --app ${written}?` : '';
-    throw new UsageError(`there is no directory ${written}`, hint);
+    throw new UsageError(`directory ${written} not found`, hint);
   }
 }

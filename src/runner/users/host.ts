@@ -123,7 +123,7 @@ class PrivilegedHost implements Host {
   withSafePaths(spec: GenerationSpec): GenerationSpec {
     const { logs, current, generation, cron } = this.#paths.environment(checkedEnvironment(spec.key));
     if (!Number.isSafeInteger(spec.release) || spec.release < 1)
-      throw new AppError('bad_request', `Invalid release number: ${spec.release}`);
+      throw new AppError('bad_request', `invalid release number: ${spec.release}`);
     return { ...spec, log: { ...spec.log, directory: logs }, paths: { current, generation, cron } };
   }
 

@@ -38,5 +38,5 @@ export function identityOptions(
 export function checkedEnvironment(key: string): EnvironmentId {
   const id = typeof key === 'string' ? parseEnvironmentName(key) : undefined;
   if (id !== undefined) return id;
-  throw new AppError('user_refused', `Invalid name of an environment: ${JSON.stringify(key)}`);
+  throw new AppError('user_refused', `invalid name of an environment: ${JSON.stringify(key)}`);
 }
