@@ -104,11 +104,11 @@ export class Owners {
     for (const entry of await readdir(staging.home, { recursive: true, withFileTypes: true })) {
       const at = join(entry.parentPath, entry.name);
       const path = relative(staging.home, at);
-      const { id, isOfApp } = between.has(path) ? { id: null, isOfApp: false } : locate(path);
+      const location = between.has(path) ? { id: null, isOfApp: false } : locate(path);
       // Without users of apps, the files of an app belonged to the owner of the home. They are the app's now.
-      const usual = isOfApp ? 'app' : 'owner';
+      const usual = usualRole(location, true);
       const role = (head.isolated ? roles.get(path) : undefined) ?? { owner: usual, group: usual };
-      const app = id === null ? this.home : await this.ensureApp(id);
+      const app = location.id === null ? this.home : await this.ensureApp(location.id);
       if (entry.isDirectory() && !between.has(path) && isReleaseDirectory(path)) {
         // Sticky, as after a build: otherwise the app could replace Sluice's records of the release.
         await lchown(at, this.home.uid, app.gid);
@@ -130,6 +130,6 @@ export class Owners {
 }
 
 /** Returns the role of an entry without other information. @param isolated true if apps had users of their own */
-export function usualRole({ isOfApp }: Location, isolated: boolean): 'app' | 'owner' {
+export function usualRole({ isOfApp }: Pick<Location, 'isOfApp'>, isolated: boolean): 'app' | 'owner' {
   return isOfApp && isolated ? 'app' : 'owner';
 }

@@ -2,6 +2,7 @@ import { constants, type Stats } from 'node:fs';
 import { type FileHandle, lstat, open, opendir, readlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { hasCode, systemCode } from '../errors/app-error.ts';
+import { PinnedDirectory } from '../system/fs/pinned-directory.ts';
 import { type Limits, usualLimits } from './limits.ts';
 
 export type Found =
@@ -251,18 +252,12 @@ export async function below<Result>(
   path: string,
   work: (at: string) => Promise<Result>,
 ): Promise<Result | undefined> {
-  await using opened = new AsyncDisposableStack();
-  const enter = async (at: string, flags: number): Promise<string | undefined> => {
-    const handle = await ifPresent(open(at, O_RDONLY | O_DIRECTORY | flags));
-    return handle && `/proc/self/fd/${opened.use(handle).fd}`;
-  };
-  let at = await enter(directory, 0);
-  for (const name of dirname(path).split('/')) {
-    if (at === undefined) return undefined;
-    if (name !== '.') at = await enter(join(at, name), O_NOFOLLOW);
-  }
+  const names = dirname(path).split('/');
+  using root = pinned(() => PinnedDirectory.at(directory));
+  using parent = names[0] === '.' ? undefined : pinned(() => root?.open(...(names as [string])));
+  const at = names[0] === '.' ? root : parent;
   // Awaited: the directories are open until then.
-  return at === undefined ? undefined : await work(join(at, basename(path)));
+  return at && (await work(join(at.path, basename(path))));
 }
 
 /** Opens a regular file, and no link. @returns undefined if there is none */
@@ -283,11 +278,18 @@ function openAt(path: string, flags: number): Promise<FileHandle | undefined> {
 }
 
 /** @returns undefined for an entry that is missing, or that has changed its type */
-async function ifPresent<T>(access: Promise<T>): Promise<T | undefined> {
+function ifPresent<T>(access: Promise<T>): Promise<T | undefined> {
+  return access.catch(withoutEntry);
+}
+
+function pinned(open: () => PinnedDirectory | undefined): PinnedDirectory | undefined {
   try {
-    return await access;
+    return open();
   } catch (error) {
-    if (hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', 'EINVAL')) return undefined;
-    throw error;
+    return withoutEntry(error);
   }
+}
+
+function withoutEntry(error: unknown): undefined {
+  if (!hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', 'EINVAL')) throw error;
 }

@@ -76,25 +76,22 @@ export function table(rows: string[][]): string {
     .join('\n');
 }
 
+/** Language with ISO 8601 dates and a clock of 24 hours. */
+const isoLocale = 'sv-SE';
+
 /** `2026-11-22T17:09:29.123Z` → `2026-11-22 17:09`, in the local time zone. */
 export function formatTime(iso: string): string {
-  const date = new Date(iso);
-  return `${formatDay(date)} ${formatClock(date)}`;
+  return new Date(iso).toLocaleString(isoLocale, { dateStyle: 'short', timeStyle: 'short' });
 }
 
 /** `2026-11-22`, in the local time zone. */
 export function formatDay(date: Date): string {
-  return `${date.getFullYear()}-${twoDigits(date.getMonth() + 1)}-${twoDigits(date.getDate())}`;
+  return date.toLocaleDateString(isoLocale);
 }
 
-/** Formats the time of day, such as `17:09`, with the seconds if asked for. */
-export function formatClock(date: Date, seconds = false): string {
-  const parts = [date.getHours(), date.getMinutes(), ...(seconds ? [date.getSeconds()] : [])];
-  return parts.map(twoDigits).join(':');
-}
-
-function twoDigits(number: number): string {
-  return String(number).padStart(2, '0');
+/** `17:09:29`, in the local time zone. */
+export function formatClock(date: Date): string {
+  return date.toLocaleTimeString(isoLocale);
 }
 
 export function stateColour(state: string): Style {

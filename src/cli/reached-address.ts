@@ -50,7 +50,7 @@ function isUsable(address: string): boolean {
 
 /** Returns SSH_CONNECTION of this process, or of the closest process above it that has one: sudo removes the variable. */
 async function sshConnection(): Promise<string> {
-  for (let pid: number | undefined = process.pid; pid !== undefined && pid > 1; pid = await parentOf(pid)) {
+  for (let pid: number | undefined = process.pid; pid !== undefined && pid > 1; pid = parentOf(pid)) {
     const environment = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '');
     const found = environment.split('\0').find((pair) => pair.startsWith('SSH_CONNECTION='));
     if (found !== undefined) return found.slice('SSH_CONNECTION='.length);

@@ -1,9 +1,8 @@
 import type { AppStatus } from '../apps/status.ts';
 import { ownLog } from '../config/installed.ts';
-import { environmentName } from '../config/paths.ts';
 import type { DomainView } from '../edge/domain.ts';
 import { formatDuration } from '../system/text/format.ts';
-import { type Check, fault, ok, warning } from './check.ts';
+import { type Check, fault, nameOf, ok, warning } from './check.ts';
 
 /** Longest start of an app that is no fault, in ms. */
 const maxStart = 60_000;
@@ -40,10 +39,6 @@ Return to an earlier release: \`sluice rollback APP\`.`,
 function howToBuild(app: AppStatus): string {
   const name = nameOf(app);
   return `Read why: \`sluice releases ${name}\`. Build it again: \`sluice deploy --app ${name} --release ${app.rebuild}\`.`;
-}
-
-function nameOf({ name: app, environment }: AppStatus): string {
-  return environmentName({ app, environment });
 }
 
 function faultsOf(app: AppStatus): string[] {

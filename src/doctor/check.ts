@@ -1,3 +1,5 @@
+import type { AppStatus } from '../apps/status.ts';
+import { environmentName } from '../config/paths.ts';
 import type { Snapshot } from './snapshot.ts';
 
 /** `warning`: works, but the administrator should act. */
@@ -28,6 +30,11 @@ export function warning(message: string, hint: string): Finding {
 
 export function fault(message: string, hint: string): Finding {
   return { state: 'fault', message, hint };
+}
+
+/** Returns the name of the environment that a status is of. */
+export function nameOf({ name: app, environment }: AppStatus): string {
+  return environmentName({ app, environment });
 }
 
 /** Hint if this user may not read something. */

@@ -1,13 +1,12 @@
-import { readFile } from 'node:fs/promises';
 import type { RunnerInfo } from '../api/routes/server.ts';
-import { listEnvironmentsWithState, loadEnvironmentState } from '../config/environment-state.ts';
+import { listEnvironmentsWithState, portOf } from '../config/environment-state.ts';
 import { installRoot } from '../config/installed.ts';
-import { type EnvironmentId, environmentName, type Paths } from '../config/paths.ts';
-import { AppError } from '../errors/app-error.ts';
+import { environmentName } from '../config/paths.ts';
 import { listDirectory } from '../system/fs/files.ts';
 import { isLoopback, toUrlHost } from '../system/net/address.ts';
 import type { Listener } from '../system/net/listeners.ts';
-import { type Check, type Finding, fault, ok, warning } from './check.ts';
+import { processName } from '../system/process/processes.ts';
+import { type Check, type Finding, fault, nameOf, ok, warning } from './check.ts';
 import type { Snapshot } from './snapshot.ts';
 
 const hint = `Stop that program, or let it listen on another port: the port of an app does not change by itself.
@@ -23,14 +22,14 @@ export const portsCheck: Check = {
     const faults: string[] = [];
     const reportOthers = async (port: number, owner: string) => {
       for (const listener of listeners.filter((each) => each.port === port && isForeign(each, own)))
-        faults.push(`port ${port} of ${owner} is in use by ${await describeProcess(listener)}`);
+        faults.push(`port ${port} of ${owner} is in use by ${describeProcess(listener)}`);
     };
     // A server that is up has its port. On a system-wide install systemd has it: `units` checks that socket.
     if (server.state === 'down' && limits.listen.port !== 0 && !systemWide)
       await reportOthers(limits.listen.port, 'the API');
     const owners = new Map<number, string>();
     for (const id of await listEnvironmentsWithState(paths)) {
-      const port = await portOf(paths, id);
+      const port = await portOf(paths.environment(id).state);
       if (port === undefined) continue;
       const name = environmentName(id);
       const other = owners.get(port);
@@ -98,20 +97,9 @@ function isForeign({ pids, uid }: Listener, own: ReadonlySet<number>): boolean {
   return uid !== 0 && uid !== process.getuid?.();
 }
 
-async function describeProcess({ pids: [pid], uid }: Listener): Promise<string> {
+function describeProcess({ pids: [pid], uid }: Listener): string {
   if (pid === undefined) return `a process of user ${uid}`;
-  const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => 'a process');
-  return `${name.trim()} (pid ${pid})`;
-}
-
-/** Returns undefined if the state is invalid, which the server reports. */
-async function portOf(paths: Paths, id: EnvironmentId): Promise<number | undefined> {
-  try {
-    return (await loadEnvironmentState(paths.environment(id).state))?.port;
-  } catch (error) {
-    if (error instanceof AppError) return undefined;
-    throw error;
-  }
+  return `${processName(pid) ?? 'a process'} (pid ${pid})`;
 }
 
 /** Checks that apps listen for other machines only on their own port: Sluice controls the address of `PORT` alone. */
@@ -122,7 +110,7 @@ export const outsideCheck: Check = {
     const found = new Set<string>();
     for (const app of server.status.apps) {
       const pids = new Set([...app.workers, ...app.background].map(({ pid }) => pid));
-      const name = environmentName({ app: app.name, environment: app.environment });
+      const name = nameOf(app);
       for (const listener of listeners) {
         if (listener.port === app.port || isLoopback(listener.host)) continue;
         if (!listener.pids.some((pid) => pids.has(pid))) continue;

@@ -1,10 +1,9 @@
 import type { RunnerInfo } from '../api/routes/server.ts';
 import type { AppStatus } from '../apps/status.ts';
 import { ownLog, version as ownVersion } from '../config/installed.ts';
-import { environmentName } from '../config/paths.ts';
 import { exists } from '../system/fs/exists.ts';
 import { isLoopback } from '../system/net/address.ts';
-import { asItsUser, type Check, type Finding, fault, ok, warning } from './check.ts';
+import { asItsUser, type Check, type Finding, fault, nameOf, ok, warning } from './check.ts';
 
 /** Checks that the server answers and has the version that is installed here. */
 export const serverCheck: Check = {
@@ -53,7 +52,7 @@ function checkDescriptors(runner: Partial<RunnerInfo>, apps: AppStatus[]): Findi
   const most = apps
     .toSorted((a, b) => b.descriptors - a.descriptors)
     .slice(0, 3)
-    .map((app) => `${environmentName({ app: app.name, environment: app.environment })} (${app.descriptors})`);
+    .map((app) => `${nameOf(app)} (${app.descriptors})`);
   return warning(
     `${usage}; these apps use most: ${most.join(', ')}`,
     'Run fewer workers of these apps, or raise the limit: set LimitNOFILE in the unit, or run `ulimit -n` before `sluice up`.',

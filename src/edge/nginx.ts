@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { systemCode } from '../errors/app-error.ts';
 import { ifThere } from '../system/fs/exists.ts';
 import { listListeners } from '../system/net/listeners.ts';
-import { listPids, parentOf, titleOf } from '../system/process/processes.ts';
+import { listPids, parentOf, processName, titleOf } from '../system/process/processes.ts';
 import { ProgramFailed, run } from '../system/process/run.ts';
 import { outputOf } from '../system/process/systemd.ts';
 
@@ -129,8 +129,8 @@ const verdict = /^(?:the )?configuration file \S+ (?:syntax is ok|test failed|te
 async function acceptingWorkers(master: number): Promise<Set<number>> {
   const workers = new Set<number>();
   for (const pid of await listPids()) {
-    if ((await parentOf(pid)) !== master) continue;
-    const title = (await titleOf(pid)) ?? '';
+    if (parentOf(pid) !== master) continue;
+    const title = titleOf(pid) ?? '';
     if (title.startsWith('nginx: worker process') && !title.includes('shutting down')) workers.add(pid);
   }
   return workers;
@@ -153,10 +153,7 @@ async function findHolders(port: number): Promise<{ name: string; pid: number }[
   const listeners = (await listListeners())?.filter((each) => each.port === port) ?? [];
   const pids = listeners.flatMap((each) => each.pids);
   if (listeners.length === 0 || pids.length > 0)
-    return Array.fromAsync(pids, async (pid) => {
-      const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => 'a process');
-      return { name: name.trim(), pid };
-    });
+    return pids.map((pid) => ({ name: processName(pid) ?? 'a process', pid }));
   // Our unit may not inspect processes of others, so `ss` runs outside of it.
   const ss = ['ss', '--no-header', '--listening', '--tcp', '--numeric', '--processes', `sport = :${port}`];
   const listed = (await outputOf('systemd-run', ['--quiet', '--wait', '--pipe', '--collect', ...ss])) ?? '';

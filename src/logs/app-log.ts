@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { systemCode } from '../errors/app-error.ts';
 import { Slots } from '../system/concurrency/slots.ts';
 import { ifThere } from '../system/fs/exists.ts';
+import { hasTornLine } from '../system/fs/files.ts';
 import { currentLog, rotatedLog, rotatedLogs } from './files.ts';
 import { type LogOrigin, linePrefix, nobody } from './line.ts';
 
@@ -188,9 +189,7 @@ async function endLastLine(path: string): Promise<number> {
   await using file = await ifThere(open(path, 'r+'));
   if (file === undefined) return 0;
   const { size } = await file.stat();
-  if (size === 0) return 0;
-  const { buffer } = await file.read(Buffer.alloc(1), 0, 1, size - 1);
-  if (buffer[0] === 0x0a) return size;
+  if (!(await hasTornLine(file))) return size;
   await file.write('\n', size);
   return size + 1;
 }

@@ -1,4 +1,5 @@
 import { open } from 'node:fs/promises';
+import { hasTornLine } from '../system/fs/files.ts';
 
 /** Line of `events.jsonl`: an action on an app, with its time, user and outcome. */
 export interface LoggedEvent {
@@ -23,11 +24,8 @@ export interface LoggedEvent {
 export async function appendEvent(path: string, event: LoggedEvent): Promise<void> {
   const handle = await open(path, 'a+', 0o600);
   try {
-    const { size } = await handle.stat();
-    const last = Buffer.alloc(1);
-    if (size > 0) await handle.read(last, 0, 1, size - 1);
-    const torn = size > 0 && last.toString() !== '\n';
-    await handle.appendFile(`${torn ? '\n' : ''}${JSON.stringify(event)}\n`);
+    const start = (await hasTornLine(handle)) ? '\n' : '';
+    await handle.appendFile(`${start}${JSON.stringify(event)}\n`);
     await handle.datasync();
   } finally {
     await handle.close();

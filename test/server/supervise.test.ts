@@ -94,7 +94,7 @@ test('sluice up starts a killed server again within a second, keeps apps up, and
   assert.equal(refused.code, 1);
   assert.match(refused.stderr, /is already running/);
   assert.equal(await readFile(join(home, 'up.pid'), 'utf8'), `${up.pid}\n`);
-  assert.equal(await parentOf(first.server.pid), up.pid, 'the parent of the server is the shell');
+  assert.equal(parentOf(first.server.pid), up.pid, 'the parent of the server is the shell');
   let last = first;
   const took: number[] = [];
   for (let times = 0; times < 3; times += 1) {

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { constants, createGzip } from 'node:zlib';
 import { AppError, isDiskFull, systemCode } from '../../errors/app-error.ts';
 import { ifThere } from '../../system/fs/exists.ts';
@@ -69,18 +69,16 @@ function compress(write: (chunk: Buffer) => Promise<void>) {
   // Takes a third of the processor time of the default level, for a file that is a tenth larger: apps run meanwhile.
   const gzip = createGzip({ level: constants.Z_BEST_SPEED });
   let size = 0;
-  const sink = new Writable({
-    write(chunk: Buffer, _encoding, done) {
+  const finished = pipeline(gzip, async (chunks: AsyncIterable<Buffer>) => {
+    for await (const chunk of chunks) {
       size += chunk.length;
-      write(chunk).then(() => done(), done);
-    },
+      await write(chunk);
+    }
+  }).catch((error: unknown) => {
+    throw explained(error);
   });
-  const finished = new Promise<void>((resolve, reject) => {
-    sink.on('finish', resolve);
-    for (const stream of [gzip, sink]) stream.on('error', (error) => reject(explained(error)));
-  });
-  finished.catch(() => gzip.destroy());
-  gzip.pipe(sink);
+  // Reported by the next `put` or `end`.
+  finished.catch(() => undefined);
   return {
     async put(chunk: Buffer): Promise<void> {
       if (!gzip.write(chunk)) await Promise.race([once(gzip, 'drain'), finished]);
@@ -90,10 +88,7 @@ function compress(write: (chunk: Buffer) => Promise<void>) {
       await finished;
       return size;
     },
-    abandon(): void {
-      gzip.destroy();
-      sink.destroy();
-    },
+    abandon: () => void gzip.destroy(),
   };
 }
 

@@ -80,7 +80,7 @@ function printer({ raw }: LogOptions): (entry: LogEntry) => Promise<void> {
     if (day !== today) await put(paint('dim', `-- ${day} --`));
     today = day;
     width = Math.max(width, process.length);
-    const prefix = `${formatClock(date, true)} ${process.padEnd(width)}`;
+    const prefix = `${formatClock(date)} ${process.padEnd(width)}`;
     const text = printableLine(line, colours && stream !== 'sys');
     const shown = stream === 'sys' ? paint('cyan', `* ${text}`) : text;
     await put(`${paint(stream === 'err' ? ['dim', 'red'] : 'dim', prefix)}  ${shown}`);

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, writeFileSync } from 'node:fs';
 import {
+  type FileHandle,
   link,
   lstat,
   mkdir,
@@ -193,4 +194,12 @@ export function writeSynced(path: string, content: string, mode: number): void {
 export async function freeBytes(path: string): Promise<number> {
   const { bavail, bsize } = await statfs(path);
   return bavail * bsize;
+}
+
+/** Returns true if the last line of a file has no line end: a kill or a full disk has cut the line. */
+export async function hasTornLine(file: FileHandle): Promise<boolean> {
+  const { size } = await file.stat();
+  if (size === 0) return false;
+  const { buffer } = await file.read(Buffer.alloc(1), 0, 1, size - 1);
+  return buffer[0] !== 0x0a;
 }

@@ -25,14 +25,19 @@ export function sessionOf(pid: number): number | undefined {
 }
 
 /** Returns the parent of a process; undefined if the process does not exist, or without /proc. */
-export async function parentOf(pid: number): Promise<number | undefined> {
+export function parentOf(pid: number): number | undefined {
   const parent = statOf(pid)?.[1];
   return parent === undefined ? undefined : Number(parent);
 }
 
 /** Returns the command line of a process as `ps` shows it; undefined if the process does not exist, or without /proc. */
-export async function titleOf(pid: number): Promise<string | undefined> {
+export function titleOf(pid: number): string | undefined {
   return readProcessFile(pid, 'cmdline');
+}
+
+/** Returns the name of a program that runs, up to 15 characters; undefined if the process does not exist, or without /proc. */
+export function processName(pid: number): string | undefined {
+  return readProcessFile(pid, 'comm')?.trim();
 }
 
 /** Returns the fields of /proc/PID/stat from the third on; undefined if the process does not exist, or without /proc. */
