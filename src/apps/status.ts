@@ -13,7 +13,7 @@ import type { Environment, Problem } from './environment.ts';
 import { appUrl } from './release-view.ts';
 
 /** State of an app's workers. `stopped` also if the app should not run; `empty` if no release has been live. */
-export type AppState = Liveness | 'empty';
+type AppState = Liveness | 'empty';
 
 /** One environment of an app, as the API and `sluice status --json` show it. */
 export interface AppStatus {

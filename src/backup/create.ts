@@ -83,7 +83,8 @@ interface Contents extends Environment {
 
 /**
  * Decides what to copy of each environment. Of releases, this is the live one if it cannot be built again from a repository,
- * or all. The owner of the home may lead these paths elsewhere: only names and numbers of these files get into the backup.
+ * or all. The owner of the home may put links here. That is harmless: the backup takes only names and numbers from these
+ * files.
  */
 async function contentsOf(
   paths: Paths,

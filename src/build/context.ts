@@ -2,7 +2,7 @@ import type { AppSettings } from '../config/app-settings.ts';
 import type { JobResult, JobSpec, Notice } from '../protocol/runner.ts';
 
 /** Steps of a build, in order. A build announces each step that has work to do. */
-export type BuildStep = 'preBuild' | 'install' | 'build' | 'postBuild' | 'prune';
+type BuildStep = 'preBuild' | 'install' | 'build' | 'postBuild' | 'prune';
 
 /** Purpose of a command. Selects the error code and the known failures. */
 export type Purpose = 'install' | 'build' | 'hook';

@@ -54,7 +54,7 @@ export type Domain = v.InferOutput<typeof domainSchema>;
  * `expired`: there is one, but browsers refuse it. Without a certificate: `waiting` before the first order, `ordering`
  * during one, `failed` after one that failed.
  */
-export type CertificateState = 'valid' | 'ordering' | 'waiting' | 'failed' | 'expired';
+type CertificateState = 'valid' | 'ordering' | 'waiting' | 'failed' | 'expired';
 
 /** Domain in the output of `sluice domains list --json` and of the API. */
 export interface DomainView {

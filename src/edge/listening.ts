@@ -37,7 +37,7 @@ interface OtherSocket {
 }
 
 /** Sockets of other sites. */
-export interface OtherSites {
+interface OtherSites {
   sockets: OtherSocket[];
   /** ports that `stream` or `mail` listens on, with the file */
   streams: Map<number, string>;

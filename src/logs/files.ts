@@ -39,9 +39,9 @@ export async function rotatedLogs(directory: string): Promise<RotatedLog[]> {
 const longestGap = 100;
 
 /**
- * Lists the numbers of rotated files after the number `after`, in order. Some of these files may not exist: a large directory is
- * not listed at one instant, and a file that is compressed meanwhile may show under neither of its names. So numbers between two
- * listed ones are included, and the next number is looked up by name.
+ * Lists the numbers of rotated files after the number `after`, in order. Some of these files may not exist. The list of the directory
+ * may be incomplete: a large directory is not read at one instant, and a compression may hide a file. So gaps up to `longestGap`
+ * are filled, and the next number is looked up by name.
  */
 export async function rotatedNumbers(directory: string, after?: number): Promise<number[]> {
   const listed = (await rotatedLogs(directory)).map(({ number }) => number);

@@ -4,7 +4,7 @@ import type { Notice } from '../protocol/runner.ts';
 import type { AppProtocol } from '../protocol/worker.ts';
 
 /** State of a release in the API. Derived, never stored: see `releaseState`. */
-export type ReleaseState = 'building' | 'failed' | 'live' | 'retained' | 'removed';
+type ReleaseState = 'building' | 'failed' | 'live' | 'retained' | 'removed';
 
 /** New commit of a release. */
 interface CommitLine {

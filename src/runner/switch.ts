@@ -87,7 +87,7 @@ export interface SwitchedEnvironment {
   emit(event: SwitchEvent): void;
 }
 
-export interface SwitchedOrphans {
+interface SwitchedOrphans {
   /** waits until all orphans have reported to this runner */
   gather(): Promise<void>;
   /** returns true if some orphans accept requests */

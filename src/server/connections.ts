@@ -10,9 +10,8 @@ export interface ConnectionLimits {
    */
   next: number;
   /**
-   * Time without a byte in either direction while the client does not read an answer, or the server does not read the client's
-   * bytes: a connection that is not read does not show that its client has gone. If a second request waits behind the first,
-   * `next` is the limit instead, since the answer to the first may go on for as long as its client listens.
+   * Limit without traffic while one side does not read. If a second request is queued, `next` applies instead: the first answer
+   * may last as long as its client listens.
    */
   silence: number;
 }

@@ -138,8 +138,8 @@ interface SshAccess {
 }
 
 /**
- * Returns the access over ssh. Clients log in as our own user, or as a user for pushes alone. The latter reads the file and opens
- * the socket through its group, which both files get from their directory. Nothing else of ours is open to that user.
+ * Returns the access over ssh. Clients log in as Sluice's own user, or as the push user. The push user reads the file and opens the
+ * socket through its group. New files inherit the group of their directory. The push user has no other access.
  */
 export function sshAccess(paths: Paths, { ssh }: ServerSettings): SshAccess {
   if (ssh.user !== undefined) {

@@ -108,11 +108,11 @@ export interface LogEntry extends Omit<LogLine, 'text'> {
   json?: Record<string, unknown>;
 }
 
-export function textLine({ text }: LogLine): string {
+function textLine({ text }: LogLine): string {
   return `${text}\n`;
 }
 
-export function jsonLine({ text, ...rest }: LogLine): string {
+function jsonLine({ text, ...rest }: LogLine): string {
   const json = rest.stream === 'sys' ? undefined : objectIn(text);
   const entry: LogEntry = { ...rest, line: text, ...(json && { json }) };
   return `${JSON.stringify(entry)}\n`;

@@ -38,7 +38,7 @@ export async function packDirectory(
   const names = paths.map((path) => `./${path}`);
   const archive = create({ gzip: true, cwd: root, portable: true, noDirRecurse: true }, names);
   const files = paths.filter((path) => !path.endsWith('/')).length;
-  return { files, stream: Readable.from(counted(archive, onBytes)) };
+  return { files, stream: Readable.from(reportingBytes(archive, onBytes)) };
 }
 
 /** Test of a path below the root; a directory has a slash at its end. */
@@ -113,7 +113,7 @@ function cached<Result>(read: (path: string, options?: never) => Promise<Result>
   };
 }
 
-async function* counted(chunks: AsyncIterable<Buffer>, onBytes: (sent: number) => void) {
+async function* reportingBytes(chunks: AsyncIterable<Buffer>, onBytes: (sent: number) => void) {
   let sent = 0;
   for await (const chunk of chunks) {
     sent += chunk.length;

@@ -2,7 +2,7 @@ import { dirname, join } from 'node:path';
 import { memoryCgroup } from './find.ts';
 import { readControl, readCounts } from './tree.ts';
 
-export interface MachineMemory {
+interface MachineMemory {
   /** bytes; limits of groups above ours count, as in a container */
   total: number;
   /** bytes that can be used without swapping or killing */

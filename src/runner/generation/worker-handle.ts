@@ -25,7 +25,7 @@ export type Ready = Extract<FromWorker, { type: 'ready' }>;
 type Beat = Omit<Extract<FromWorker, { type: 'beat' }>, 'type'>;
 
 /** Unfinished work of a worker. */
-export interface InFlight {
+interface InFlight {
   requests: number;
   /** number of connections without an HTTP request, such as WebSockets */
   connections: number;

@@ -18,7 +18,7 @@ const mostSearches = 20;
 /** Number of processes that are checked between two turns of the event loop. */
 const atATime = 50;
 
-export interface EndedProcess {
+interface EndedProcess {
   /** pid of the leader of its session; undefined if another process may have this pid by now */
   pid: number | undefined;
   /** see `jobMark`; undefined if there is none */

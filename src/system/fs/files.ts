@@ -102,7 +102,7 @@ async function discard(temporary: string): Promise<void> {
 }
 
 /** Content of a file before a change, to take the change back. */
-export interface Aside extends AsyncDisposable {
+interface Aside extends AsyncDisposable {
   /** Puts the content back in one step, which takes no disk space. */
   restore(): Promise<void>;
 }

@@ -80,7 +80,7 @@ async function removeDirectories(directories: Directory[], top: string, pace: Pa
 function tryRemove({ path, parent, attempts: left }: Directory): boolean {
   try {
     // Tried first, because an empty directory can be removed without the right to read it.
-    if (parent === undefined) ifThere(() => rmdirSync(path));
+    if (parent === undefined) ifThereSync(() => rmdirSync(path));
     else writable(parent, () => rmdirSync(path));
     return true;
   } catch (error) {
@@ -127,16 +127,16 @@ function isDirectory(path: string): boolean {
 /** Runs `step`, which changes a directory. If the mode of the directory forbids it, makes the directory writable and retries. */
 function writable<T>(directory: string, step: () => T): T | undefined {
   try {
-    return ifThere(step);
+    return ifThereSync(step);
   } catch (error) {
     if (!['EACCES', 'EPERM'].includes(systemCode(error) ?? '')) throw error;
     chmodSync(directory, 0o700);
-    return ifThere(step);
+    return ifThereSync(step);
   }
 }
 
 /** Runs `step`; returns undefined if another process has removed the file meanwhile. */
-function ifThere<T>(step: () => T): T | undefined {
+function ifThereSync<T>(step: () => T): T | undefined {
   try {
     return step();
   } catch (error) {

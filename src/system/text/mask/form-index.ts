@@ -16,7 +16,7 @@ import type { Unescaped } from './unescape.ts';
 import { Buckets, bitsFor, chooseWindows, longestPiece, pieceOf, type Window } from './windows.ts';
 
 /** Least number of symbols of a value that may go on in the next line (`line`), or in the same line (`amidLine`). */
-export const leastOpen = { line: 6, amidLine: 2 };
+const leastOpen = { line: 6, amidLine: 2 };
 
 /**
  * Limits the symbols that are compared for each character of a text; above the limit, the rest of the text is masked without

@@ -25,7 +25,7 @@ const ordinary = new Set(
 );
 
 /** Length of the text to keep for the next search, in bytes: a piece of a value, with each of its bytes escaped. */
-export const contextLength = 8 * longestPiece;
+const contextLength = 8 * longestPiece;
 
 /** Levels of escapes that are searched, such as JSON in a URL. */
 const deepest = 2;

@@ -27,7 +27,7 @@ export function makeUnescaped(length: number): Unescaped {
 }
 
 /** Escapes that are decoded: `%41` as in a URL, `\u0041` as in JSON and as Node.js shows text, or both at once. */
-export type Escapes = 'percent' | 'backslash' | 'both';
+type Escapes = 'percent' | 'backslash' | 'both';
 
 /** Returns true if a text may have escapes. */
 export function hasSign(text: Buffer): boolean {

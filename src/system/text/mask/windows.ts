@@ -15,9 +15,8 @@ export function pieceOf({ kind }: Form): number {
 const mostHidden = 5;
 
 /**
- * Returns the length of a block. For each block, one window and the window after it are in the index: the search looks at
- * every second character of a text and finds one of the two. A piece has all pairs of windows that begin in some block, even
- * without the symbols that an escape hides.
+ * Returns the length of a block. The search tests every second position, so each block indexes two adjacent windows. Blocks are
+ * short enough that every piece contains both windows of some block, even without the symbols that an escape hides.
  */
 function blockOf(form: Form): number {
   return Math.floor((pieceOf(form) - mostHidden - windowLength + 1) / 2);
