@@ -41,7 +41,7 @@ export type ApiContext = RouterContext<ApiState, DefaultContext, unknown>;
  * production.
  * @throws AppError `bad_request`
  */
-export function takes(...known: string[]): RouterMiddleware<ApiState> {
+export function allowParameters(...known: string[]): RouterMiddleware<ApiState> {
   return (ctx, next) => {
     const unknown = Object.keys(ctx.query).filter((name) => !known.includes(name));
     if (unknown.length === 0) return next();

@@ -1,5 +1,5 @@
 import { environmentName } from '../config/paths.ts';
-import { reachOf } from '../config/reach.ts';
+import { localOnlyRemark } from '../config/reach.ts';
 import type { DeployEvent } from '../deploy/events.ts';
 import type { Release } from '../releases/release.ts';
 import { formatDuration } from '../system/text/format.ts';
@@ -31,7 +31,7 @@ function describe(event: DeployEvent): string {
       return lines([`note: ${event.message}`, event.hint]);
     case 'live': {
       const { url, number } = event.release;
-      const reach = reachOf(url, event.release);
+      const reach = localOnlyRemark(url, event.release);
       return `live: ${url} release ${number} in ${formatDuration(event.tookMs)}${reach}\n`;
     }
     case 'failed': {

@@ -27,7 +27,7 @@ export class AssignedPorts {
   }
 
   /** Has a runner hold the ports that are assigned now. Only logs a failure, because apps run without held ports. */
-  hold(hold: Hold): Promise<void> {
+  reserve(hold: Hold): Promise<void> {
     return this.#turns.run(async () => {
       try {
         await hold(await this.#all());

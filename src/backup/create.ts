@@ -9,12 +9,12 @@ import { exists, ifThere } from '../system/fs/exists.ts';
 import { temporaryBeside } from '../system/fs/files.ts';
 import { ArchiveWriter, now, ownEntry } from './archive-writer.ts';
 import { commitsIn, writeBundle } from './bundle.ts';
-import { type Environment, type Head, headName, manifestName, newHead } from './format.ts';
+import { type BackedUpEnvironment, type Head, headName, manifestName, newHead } from './format.ts';
 import { bundleName, edgeDirectory, environmentFiles, lastingDirectories, stateFiles } from './layout.ts';
 import { type Owner, Owners } from './owners.ts';
 import { contentOf, Packer, type PackerOptions } from './packer.ts';
 import { besideDatabase } from './sqlite.ts';
-import { below, openFile, walk } from './walk.ts';
+import { below, openWithoutLinks, walk } from './walk.ts';
 
 interface BackupOptions extends PackerOptions {
   /** true to include the data of apps */
@@ -75,7 +75,7 @@ export async function createBackup(
 }
 
 /** Environment with the contents of its backup. */
-interface Contents extends Environment {
+interface Contents extends BackedUpEnvironment {
   active: Active | null;
   /** numbers of all releases with records */
   records: number[];
@@ -162,7 +162,7 @@ async function copyEnvironment(context: Context, contents: Contents): Promise<vo
 /** Copies a file. @returns false if there is none */
 async function copyFile(context: Context, path: string, id: EnvironmentId | null): Promise<boolean> {
   const isCopied = await inHome(context, path, async (at) => {
-    const file = await openFile(at);
+    const file = await openWithoutLinks(at);
     if (file === undefined) return false;
     await using _ = file.handle;
     await context.packer.add({ kind: 'file', path, ...file }, id);

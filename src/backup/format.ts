@@ -47,7 +47,7 @@ const manifestSchema = v.object({
 });
 
 export type Head = v.InferOutput<typeof headSchema>;
-export type Environment = Head['environments'][number];
+export type BackedUpEnvironment = Head['environments'][number];
 export type Manifest = v.InferOutput<typeof manifestSchema>;
 
 export function newHead(head: Omit<Head, 'format'>): Head {

@@ -12,7 +12,7 @@ import { locate } from './layout.ts';
 import { type Limits, SizeLimit, TimeLimit, usualLimits } from './limits.ts';
 import type { Owners } from './owners.ts';
 import { findPieces, isSmallEnough, isSparse } from './sparse.ts';
-import { databaseMode, type Snapshot, takeSnapshot, usualTime } from './sqlite.ts';
+import { copyDatabase, type DatabaseCopy, databaseMode, usualTime } from './sqlite.ts';
 import type { Found } from './walk.ts';
 
 export interface PackerOptions {
@@ -192,7 +192,7 @@ export class Packer {
   }
 
   /** @returns undefined for other files, and if SQLite fails */
-  async #takeSnapshot(found: FoundFile, id: EnvironmentId | null): Promise<Snapshot | undefined> {
+  async #takeSnapshot(found: FoundFile, id: EnvironmentId | null): Promise<DatabaseCopy | undefined> {
     const { handle, path, stats } = found;
     const at = join(this.#paths.home, path);
     const { copying } = this.#usage;
@@ -212,9 +212,9 @@ export class Packer {
       await using stack = new AsyncDisposableStack();
       const { left } = copying;
       const time = copying.start(usualTime(size));
-      let copy: Snapshot;
+      let copy: DatabaseCopy;
       try {
-        copy = stack.use(await takeSnapshot(at, mode, size, left, owner, scratch));
+        copy = stack.use(await copyDatabase(at, mode, size, left, owner, scratch));
       } finally {
         time[Symbol.dispose]();
       }

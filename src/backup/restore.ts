@@ -23,7 +23,7 @@ import { removeTree } from '../system/fs/remove-tree.ts';
 import { run } from '../system/process/run.ts';
 import { asUser } from '../system/process/user.ts';
 import { readBundle } from './bundle.ts';
-import { type Environment, type Head, notABackup } from './format.ts';
+import { type BackedUpEnvironment, type Head, notABackup } from './format.ts';
 import { bundleName, unsafeEntry } from './layout.ts';
 import { mergeState } from './merge.ts';
 import { Owners } from './owners.ts';
@@ -41,7 +41,7 @@ interface RestoreOptions {
 }
 
 /** Environment that has been unpacked. */
-interface Staged extends Environment {
+interface Staged extends BackedUpEnvironment {
   state: EnvironmentState;
 }
 
@@ -73,7 +73,7 @@ export async function restoreBackup(paths: Paths, input: Readable, options: Rest
   return head;
 }
 
-function appsOf(environments: readonly Environment[]): Set<string> {
+function appsOf(environments: readonly BackedUpEnvironment[]): Set<string> {
   return new Set(environments.map(({ app }) => app));
 }
 

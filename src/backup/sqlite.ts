@@ -7,7 +7,7 @@ import { temporaryBeside } from '../system/fs/files.ts';
 import { ownEnvironment, ProgramFailed, runAs } from '../system/process/run.ts';
 import { asUser } from '../system/process/user.ts';
 import type { Owner } from './owners.ts';
-import { openFile } from './walk.ts';
+import { openWithoutLinks } from './walk.ts';
 
 const program = fileURLToPath(new URL('sqlite-snapshot.ts', import.meta.url));
 
@@ -22,7 +22,7 @@ const deadline = 60_000;
 /** Least speed of a copy with WAL, in bytes per ms. */
 const leastSpeed = 5000;
 
-export interface Snapshot extends AsyncDisposable {
+export interface DatabaseCopy extends AsyncDisposable {
   handle: FileHandle;
   size: number;
 }
@@ -52,14 +52,14 @@ export function usualTime(bytes: number): number {
  * @param scratch directory for the copy, in which the owner may write
  * @throws ProgramFailed with the reason
  */
-export async function takeSnapshot(
+export async function copyDatabase(
   path: string,
   mode: 'wal' | 'journal',
   size: number,
   most: number,
   owner: Owner,
   scratch: string,
-): Promise<Snapshot> {
+): Promise<DatabaseCopy> {
   const directory = temporaryBeside(join(scratch, 'snapshot'));
   await using stack = new AsyncDisposableStack();
   asUser(owner, () => makeDirectory(directory));
@@ -76,7 +76,7 @@ export async function takeSnapshot(
     env: ownEnvironment(),
     timeout: Math.min(deadline, most) + (mode === 'wal' ? usualTime(size) : 0),
   });
-  const file = await openFile(copy);
+  const file = await openWithoutLinks(copy);
   if (file === undefined) throw new ProgramFailed(`${copy} is missing`);
   stack.defer(() => file.handle.close());
   if (process.getuid?.() === 0 && file.stats.uid !== owner.uid)

@@ -127,7 +127,7 @@ async function* inspect(at: string, path: string, longest: number): AsyncGenerat
   const unfit = (why: string) => ({ kind: 'unfit' as const, path, why });
   if (path.includes('\uFFFD')) return yield unfit('its name is not UTF-8');
   if (Buffer.byteLength(path) > longest) return yield unfit(`its path is longer than ${longest} bytes`);
-  let file: Awaited<ReturnType<typeof openFile>>;
+  let file: Awaited<ReturnType<typeof openWithoutLinks>>;
   try {
     const stats = await ifPresent(lstat(at));
     if (stats === undefined) return;
@@ -138,7 +138,7 @@ async function* inspect(at: string, path: string, longest: number): AsyncGenerat
       return;
     }
     if (!stats.isFile()) return yield unfit('it is not a regular file');
-    file = await openFile(at);
+    file = await openWithoutLinks(at);
   } catch (error) {
     return yield unreadable(path, error);
   }
@@ -261,7 +261,9 @@ export async function below<Result>(
 }
 
 /** Opens a regular file, and no link. @returns undefined if there is none */
-export async function openFile(path: string): Promise<{ handle: FileHandle; stats: Stats } | undefined> {
+export async function openWithoutLinks(
+  path: string,
+): Promise<{ handle: FileHandle; stats: Stats } | undefined> {
   // Without O_NONBLOCK, a FIFO that replaces the file would block until a process writes into it.
   const handle = await openAt(path, O_NONBLOCK);
   if (handle === undefined) return undefined;

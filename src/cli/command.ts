@@ -65,7 +65,7 @@ export function connect(): Promise<ApiClient> {
 }
 
 async function createClient(): Promise<ApiClient> {
-  const [{ ApiClient }, { findServer, plainHttpWarning }, { complain, paint }] = await Promise.all([
+  const [{ ApiClient }, { findServer, plainHttpWarning }, { printError, paint }] = await Promise.all([
     import('../client/api-client.ts'),
     import('../client/server-address.ts'),
     import('./output.ts'),
@@ -74,7 +74,7 @@ async function createClient(): Promise<ApiClient> {
   const warning = plainHttpWarning(address);
   if (warning !== undefined) {
     const { message, hint } = warning;
-    complain(`${paint('yellow', `warning: ${message}`, process.stderr)}\n  ${hint}`);
+    printError(`${paint('yellow', `warning: ${message}`, process.stderr)}\n  ${hint}`);
   }
   return new ApiClient(address);
 }

@@ -1,5 +1,5 @@
 import { AppError, errorBody, systemCode } from '../errors/app-error.ts';
-import { complain, paint, printJson } from './output.ts';
+import { paint, printError, printJson } from './output.ts';
 
 /** Invalid use of a command: exit status 2. */
 export class UsageError extends Error {
@@ -19,7 +19,7 @@ export function reportFailure(error: unknown, json: boolean): number {
   else {
     const { step, message, hint } = described;
     const marked = paint('red', step ? `failed at ${step}:` : 'failed:', process.stderr);
-    complain(`${marked} ${message}${hint === '' ? '' : `\n  ${hint.replaceAll('\n', '\n  ')}`}`);
+    printError(`${marked} ${message}${hint === '' ? '' : `\n  ${hint.replaceAll('\n', '\n  ')}`}`);
   }
   return error instanceof UsageError ? 2 : 1;
 }

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { type ApiClient, linesOf } from '../client/api-client.ts';
 import { type EnvironmentId, environmentName } from '../config/paths.ts';
-import { reachOf } from '../config/reach.ts';
+import { localOnlyRemark } from '../config/reach.ts';
 import type { DeployEvent } from '../deploy/events.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { Release } from '../releases/release.ts';
@@ -130,7 +130,7 @@ function describe(event: DeployEvent): string {
       return noteText(event);
     case 'live': {
       const { url, number } = event.release;
-      const reach = reachOf(url, event.release);
+      const reach = localOnlyRemark(url, event.release);
       return `${paint('green', 'live:')} ${url} release ${number} in ${formatDuration(event.tookMs)}${reach}`;
     }
     case 'failed':

@@ -20,27 +20,27 @@ export function print(text: string): void {
 }
 
 /** Prints text for people on standard error, made safe for a terminal. */
-export function complain(text: string): void {
+export function printError(text: string): void {
   process.stderr.write(`${printable(text, hasColours(process.stderr))}\n`);
 }
 
 /** Prints a remark on standard error, because standard output is only for the outcome. */
-export function remark(text: string): void {
-  complain(paint('dim', text, process.stderr));
+export function printRemark(text: string): void {
+  printError(paint('dim', text, process.stderr));
 }
 
 /** Prints a line. Fulfilled when stdout accepts more, so that lines do not pile up in memory. */
-export async function put(line: string): Promise<void> {
+export async function printLine(line: string): Promise<void> {
   await write(`${printable(line, hasColours())}\n`);
 }
 
 /** Prints a line of JSON; otherwise as `put`. */
-export async function putJson(line: string): Promise<void> {
+export async function printJsonLine(line: string): Promise<void> {
   await write(`${printableJson(line)}\n`);
 }
 
 /** Prints a line exactly as the app wrote it; otherwise as `put`. */
-export async function putRaw(line: string): Promise<void> {
+export async function printRawLine(line: string): Promise<void> {
   await write(`${line}\n`);
 }
 

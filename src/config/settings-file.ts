@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { parseJson } from '../system/fs/files.ts';
-import { NotAFile, openFile, readText } from '../system/fs/read-file.ts';
+import { NotAFile, openAppFile, readText } from '../system/fs/read-file.ts';
 import { counted, formatBytes } from '../system/text/format.ts';
 
 /** Limit of the size of a settings file. A build may write a huge file, which must not fill our memory. */
@@ -15,7 +15,7 @@ export const maxSettingsBytes = 4 * 1024 ** 2;
  */
 export async function readJsonSettings(path: string, name: string, within?: string): Promise<unknown> {
   try {
-    await using file = await openFile(path, within);
+    await using file = await openAppFile(path, within);
     const { size } = await file.stat();
     if (size > maxSettingsBytes) throw tooLarge(name, size);
     return parseJsonSettings(await readText(file), name);

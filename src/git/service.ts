@@ -8,14 +8,14 @@ import { PushHook } from './hook.ts';
 import { releaseRefs } from './refs.ts';
 
 /** Programs of git that serve a client: one receives a push, the other serves a fetch. */
-export const serviceNames = ['git-receive-pack', 'git-upload-pack'] as const;
-export type ServiceName = (typeof serviceNames)[number];
+export const gitPrograms = ['git-receive-pack', 'git-upload-pack'] as const;
+export type GitProgram = (typeof gitPrograms)[number];
 
 /** Ways to talk with a client: `duplex` over ssh; two requests over HTTP, `advertise` for the list of refs, then `stateless`. */
-export type ServiceMode = 'duplex' | 'advertise' | 'stateless';
+export type GitMode = 'duplex' | 'advertise' | 'stateless';
 
 interface ServiceOptions {
-  mode: ServiceMode;
+  mode: GitMode;
   /** version of git's protocol that the client asks for, such as `version=2`; not checked */
   protocol: string;
   /** limit of a push, in bytes */
@@ -23,7 +23,7 @@ interface ServiceOptions {
 }
 
 /** End of a git process. */
-export interface ServiceEnd {
+export interface GitEnd {
   /** null if a signal ended git */
   code: number | null;
   /** end of what git wrote to stderr */
@@ -31,7 +31,7 @@ export interface ServiceEnd {
 }
 
 /** Git process that serves one client. */
-export interface GitService {
+export interface GitProcess {
   input: Writable;
   output: Readable;
   /** pre-receive hook of a push */
@@ -39,7 +39,7 @@ export interface GitService {
   /** settles when the process has ended, even if others have its streams open */
   exited: Promise<void>;
   /** settles when the process has ended and all of its output has been read */
-  ended: Promise<ServiceEnd>;
+  ended: Promise<GitEnd>;
   kill(): void;
 }
 
@@ -64,7 +64,7 @@ const flags = {
   duplex: [],
   advertise: ['--stateless-rpc', '--advertise-refs'],
   stateless: ['--stateless-rpc'],
-} satisfies Record<ServiceMode, string[]>;
+} satisfies Record<GitMode, string[]>;
 
 /** Keys and values of git, as in `version=2:object-format=sha1`. */
 const protocolWords = /^[\w=:.-]{1,100}$/;
@@ -76,11 +76,11 @@ const fetchTimeout = 60;
 const killDelay = 2000;
 
 /** Starts git for one client. The client's request reaches git only through stdin. @throws AppError `git_missing` */
-export async function startService(
+export async function startGit(
   repository: string,
-  service: ServiceName,
+  service: GitProgram,
   { mode, protocol, maxInput }: ServiceOptions,
-): Promise<GitService> {
+): Promise<GitProcess> {
   const settings = [...gitSettings, `receive.maxInputSize=${maxInput}`];
   const args = [
     ...settings.flatMap((setting) => ['-c', setting]),
@@ -95,7 +95,7 @@ export async function startService(
     stdio: ['pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
   });
   let complaint = '';
-  const ended = new Promise<ServiceEnd>((resolve) => {
+  const ended = new Promise<GitEnd>((resolve) => {
     child.once('close', (code) => resolve({ code, complaint: complaint.trim() }));
   });
   // Without a process there are no streams: the system has no room for one more process, or file.

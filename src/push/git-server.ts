@@ -3,7 +3,7 @@ import type { Appliance } from '../apps/appliance.ts';
 import type { Registry } from '../apps/registry.ts';
 import type { EnvironmentId } from '../config/paths.ts';
 import { gitEnvironment } from '../git/git.ts';
-import { type GitService, startService } from '../git/service.ts';
+import { type GitProcess, startGit } from '../git/service.ts';
 import { ensureSpace } from '../releases/disk.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
 import { withDeadline } from '../system/concurrency/deadline.ts';
@@ -76,9 +76,9 @@ export class GitServer {
     await ensureSpace(paths.apps, { needed: 0, minFree: settings.minFreeBytes, stores });
   }
 
-  #start({ path }: AppRepository, call: GitCall): Promise<GitService> {
+  #start({ path }: AppRepository, call: GitCall): Promise<GitProcess> {
     const { maxUploadBytes } = this.#appliance.settings;
-    return startService(path, call.service, { ...call, maxInput: maxUploadBytes });
+    return startGit(path, call.service, { ...call, maxInput: maxUploadBytes });
   }
 
   /** @param afterwards called when the client has been served */

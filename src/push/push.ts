@@ -6,7 +6,7 @@ import { AppError, errorBody } from '../errors/app-error.ts';
 import type { PushHook, PushRequest } from '../git/hook.ts';
 import { collide, heads, isNone, type RefUpdate } from '../git/refs.ts';
 import type { Repository } from '../git/repository.ts';
-import type { ServiceMode, ServiceName } from '../git/service.ts';
+import type { GitMode, GitProgram } from '../git/service.ts';
 import type { Release, ReleaseRecord } from '../releases/release.ts';
 import { type Log, levelOf } from '../system/log/log.ts';
 import { factsOf, missingNotice, originOf } from './commit.ts';
@@ -18,8 +18,8 @@ const maxLoggedRefs = 10;
 
 /** Request of a client of git. */
 export interface GitCall {
-  service: ServiceName;
-  mode: ServiceMode;
+  service: GitProgram;
+  mode: GitMode;
   /** version of git's protocol that the client asks for, such as `version=2`; not checked */
   protocol: string;
   /** client, for the history */

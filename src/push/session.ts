@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '../errors/app-error.ts';
 import type { PushRequest } from '../git/hook.ts';
-import type { GitService, ServiceEnd } from '../git/service.ts';
+import type { GitEnd, GitProcess } from '../git/service.ts';
 import { processStartTime } from '../system/process/processes.ts';
 
 /** Interval of the checks that the hook of a push still runs, in ms. */
@@ -11,9 +11,9 @@ type ServePush = (session: GitSession, request: PushRequest) => Promise<void>;
 
 /** One client of git that is served: the git process, and the push that the client makes. */
 export class GitSession {
-  readonly service: GitService;
+  readonly service: GitProcess;
   /** settles when git has ended and the push has been served */
-  readonly ended: Promise<ServiceEnd>;
+  readonly ended: Promise<GitEnd>;
   /** settles when a push is accepted or refused; from then on git must end even if the client does not read */
   readonly decided: Promise<void>;
   readonly #abandonment = new AbortController();
@@ -21,7 +21,7 @@ export class GitSession {
   #hasRequest = false;
 
   /** @param servePush serves a push until nothing is left to do */
-  constructor(service: GitService, servePush: ServePush = async () => {}) {
+  constructor(service: GitProcess, servePush: ServePush = async () => {}) {
     this.service = service;
     this.decided = this.#decision.promise;
     this.ended = Promise.all([service.ended, this.#serve(servePush)]).then(([end]) => end);

@@ -104,10 +104,10 @@ export async function run(home: string, mode: ServerMode): Promise<void> {
     ...(control && { whenAbsent: () => control.start() }),
     greeted: (client, { users }) => {
       mayHoldApi ||= !users;
-      return ports.hold((addresses) => client.call('hold', { addresses }));
+      return ports.reserve((addresses) => client.call('hold', { addresses }));
     },
   });
-  const holdPorts = () => ports.hold((addresses) => runner.call('hold', { addresses }));
+  const holdPorts = () => ports.reserve((addresses) => runner.call('hold', { addresses }));
   ending.defer(async () => {
     await control?.abandon(runner);
     await runner.close();

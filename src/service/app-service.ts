@@ -290,12 +290,12 @@ export class AppService {
   }
 
   /** Moves and removes no files until the result is disposed of: for a backup. */
-  async hold(by: string): Promise<Disposable> {
+  async freezeFiles(by: string): Promise<Disposable> {
     this.#signal.throwIfAborted();
     const { moveLock, log } = this.#appliance;
     const hold = new DisposableStack();
     hold.defer(() => log.info('held still', { by }));
-    hold.use(await moveLock.hold(this.#signal));
+    hold.use(await moveLock.freezeFiles(this.#signal));
     log.info('holding still', { by });
     return hold;
   }

@@ -69,7 +69,7 @@ async function byToken(secret: string | undefined, tokens: TokenStore): Promise<
 }
 
 /** Admits callers that have a scope and may access the app of the path. @throws AppError `forbidden` */
-export function need(scope: Scope): RouterMiddleware<ApiState> {
+export function requireScope(scope: Scope): RouterMiddleware<ApiState> {
   return (ctx, next) => {
     const { principal } = ctx.state;
     if (!includes(principal.scope, scope)) {
@@ -88,11 +88,11 @@ export function need(scope: Scope): RouterMiddleware<ApiState> {
 }
 
 /** Admits callers that have a scope and may access all apps. @throws AppError `forbidden` */
-export function needAllApps(scope: Scope): RouterMiddleware<ApiState> {
-  const needScope = need(scope);
+export function requireAllApps(scope: Scope): RouterMiddleware<ApiState> {
+  const checkScope = requireScope(scope);
   return (ctx, next) => {
     if (ctx.state.principal.app !== null) throw otherApp(ctx.state.principal);
-    return needScope(ctx, next);
+    return checkScope(ctx, next);
   };
 }
 

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { finished, type Readable } from 'node:stream';
-import type { ServiceEnd, ServiceMode, ServiceName } from '../../git/service.ts';
+import type { GitEnd, GitMode, GitProgram } from '../../git/service.ts';
 import type { GitSession } from '../../push/session.ts';
 import type { AppService } from '../../service/app-service.ts';
 import type { ApiContext } from '../context.ts';
@@ -14,8 +14,8 @@ const silenceTimeout = 15 * 60_000;
 
 interface GitRequest {
   app: string;
-  service: ServiceName;
-  mode: ServiceMode;
+  service: GitProgram;
+  mode: GitMode;
   /** bytes from the client's git */
   input: Readable;
   /** text that a push shows first, or null */
@@ -29,7 +29,7 @@ export async function serveGit(
   ctx: ApiContext,
   appService: AppService,
   { app, service, mode, input, warning, begin }: GitRequest,
-): Promise<ServiceEnd> {
+): Promise<GitEnd> {
   const protocol = ctx.get('git-protocol');
   const by = ctx.state.principal.name;
   const session = await appService.git(app, { service, mode, protocol, by, warning, render: renderPush });
@@ -50,7 +50,7 @@ async function carry(
   input: Readable,
   output: ServerResponse,
   begin: () => void,
-): Promise<ServiceEnd> {
+): Promise<GitEnd> {
   const git = session.service;
   const hangUp = () => session.hangUp();
   try {

@@ -2,35 +2,51 @@ import { pipeline, type Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import type { Router, RouterMiddleware } from '@koa/router';
 import { AppError } from '../../errors/app-error.ts';
-import { type ServiceMode, type ServiceName, serviceNames } from '../../git/service.ts';
+import { type GitMode, type GitProgram, gitPrograms } from '../../git/service.ts';
 import type { AppService } from '../../service/app-service.ts';
 import { isLoopback } from '../../system/net/address.ts';
-import { need } from '../auth/principal.ts';
+import { requireScope } from '../auth/principal.ts';
 import { drain } from '../body.ts';
-import { type ApiContext, type ApiOptions, type ApiState, queryText, takes } from '../context.ts';
+import { type ApiContext, type ApiOptions, type ApiState, allowParameters, queryText } from '../context.ts';
 import { serveGit } from './carry.ts';
 
 /** Serves git over HTTP: gitprotocol-http(5). A push deploys; a fetch returns deployed commits. */
 export function gitRoutes(router: Router<ApiState>, { service }: ApiOptions): void {
-  router.get('/git/:app/info/refs', withoutSuffix, need('deploy'), takes('service'), async (ctx) => {
-    const name = serviceNames.find((each) => each === queryText(ctx, 'service'));
-    if (name === undefined) {
-      throw new AppError('bad_request', 'only the smart HTTP protocol of git is supported', {
-        hint: 'Use git 1.6.6 or later.',
-      });
-    }
-    await serve(ctx, service, name, 'advertise', ctx.req);
-  });
-
-  for (const name of serviceNames) {
-    router.post(`/git/:app/${name}`, withoutSuffix, need('deploy'), takes(), async (ctx) => {
-      if (ctx.get('content-type') !== `application/x-${name}-request`) {
-        throw new AppError('bad_request', `this call needs the content type application/x-${name}-request`, {
-          hint: 'Use a client of git: git push, git fetch.',
+  router.get(
+    '/git/:app/info/refs',
+    withoutSuffix,
+    requireScope('deploy'),
+    allowParameters('service'),
+    async (ctx) => {
+      const name = gitPrograms.find((each) => each === queryText(ctx, 'service'));
+      if (name === undefined) {
+        throw new AppError('bad_request', 'only the smart HTTP protocol of git is supported', {
+          hint: 'Use git 1.6.6 or later.',
         });
       }
-      await serve(ctx, service, name, 'stateless', unzipped(ctx));
-    });
+      await serve(ctx, service, name, 'advertise', ctx.req);
+    },
+  );
+
+  for (const name of gitPrograms) {
+    router.post(
+      `/git/:app/${name}`,
+      withoutSuffix,
+      requireScope('deploy'),
+      allowParameters(),
+      async (ctx) => {
+        if (ctx.get('content-type') !== `application/x-${name}-request`) {
+          throw new AppError(
+            'bad_request',
+            `this call needs the content type application/x-${name}-request`,
+            {
+              hint: 'Use a client of git: git push, git fetch.',
+            },
+          );
+        }
+        await serve(ctx, service, name, 'stateless', unzipped(ctx));
+      },
+    );
   }
 }
 
@@ -43,8 +59,8 @@ const withoutSuffix: RouterMiddleware<ApiState> = (ctx, next) => {
 async function serve(
   ctx: ApiContext,
   appService: AppService,
-  service: ServiceName,
-  mode: ServiceMode,
+  service: GitProgram,
+  mode: GitMode,
   input: Readable,
 ): Promise<void> {
   const begin = () => {
@@ -70,7 +86,7 @@ async function serve(
 }
 
 /** Returns the service as a pkt-line, and a flush: gitprotocol-http(5), "Smart Server Response". */
-function announcement(name: ServiceName): string {
+function announcement(name: GitProgram): string {
   const line = `# service=${name}\n`;
   return `${(line.length + 4).toString(16).padStart(4, '0')}${line}0000`;
 }

@@ -2,7 +2,7 @@ import { Router, type RouterMiddleware } from '@koa/router';
 import type Koa from 'koa';
 import type { Context } from 'koa';
 import { AppError, errorBody } from '../../errors/app-error.ts';
-import { type ServiceName, serviceNames } from '../../git/service.ts';
+import { type GitProgram, gitPrograms } from '../../git/service.ts';
 import type { AppService } from '../../service/app-service.ts';
 import type { Log } from '../../system/log/log.ts';
 import { printable } from '../../system/text/printable.ts';
@@ -88,10 +88,10 @@ function logRefusals(log: Log): RouterMiddleware<ApiState> {
  * Parses the command of git over ssh: a service and a quoted path, such as `git-receive-pack '/shop.git'`.
  * @throws AppError `forbidden` for all other commands, such as a shell
  */
-function parseCommand(command: string): { service: ServiceName; app: string } {
+function parseCommand(command: string): { service: GitProgram; app: string } {
   const [, name, path] =
     /^git[- ]((?:receive|upload)-pack) '?\/?([^']*?)(?:\.git)?\/?'?$/.exec(command) ?? [];
-  const service = serviceNames.find((each) => each === `git-${name}`);
+  const service = gitPrograms.find((each) => each === `git-${name}`);
   if (service !== undefined && path !== undefined) return { service, app: path };
   throw new AppError('forbidden', 'this account accepts only pushes and fetches of git', {
     hint: 'git remote add deploy ssh://USER@HOST/APP && git push deploy main',

@@ -3,9 +3,9 @@ import * as v from 'valibot';
 import { defaultEnvironment, type EnvironmentId, isName } from '../../config/paths.ts';
 import type { AddedDomain, DomainView } from '../../edge/domain.ts';
 import { errorBody } from '../../errors/app-error.ts';
-import { mayAccess, need, needAllApps } from '../auth/principal.ts';
+import { mayAccess, requireAllApps, requireScope } from '../auth/principal.ts';
 import { jsonBody } from '../body.ts';
-import { type ApiOptions, type ApiState, takes } from '../context.ts';
+import { type ApiOptions, type ApiState, allowParameters } from '../context.ts';
 
 const named = v.pipe(v.string(), v.check(isName, 'a name, such as "shop"'));
 
@@ -24,15 +24,15 @@ const addBody = v.strictObject({
 
 /** Serves the host names of apps and of this API. */
 export function domainRoutes(router: Router<ApiState>, { service, edge, record, log }: ApiOptions): void {
-  router.get('/v1/domains', need('read'), takes(), (ctx) => {
+  router.get('/v1/domains', requireScope('read'), allowParameters(), (ctx) => {
     ctx.body = edge.list().filter(({ app }) => mayAccess(ctx.state.principal, app ?? ''));
   });
 
-  router.get('/v1/domains/:name', needAllApps('read'), takes(), (ctx) => {
+  router.get('/v1/domains/:name', requireAllApps('read'), allowParameters(), (ctx) => {
     ctx.body = edge.get(ctx.params['name'] ?? '');
   });
 
-  router.post('/v1/domains', needAllApps('admin'), takes(), async (ctx) => {
+  router.post('/v1/domains', requireAllApps('admin'), allowParameters(), async (ctx) => {
     const { name, app, environment, certificate } = await jsonBody(ctx, addBody);
     const id = app === null ? null : { app, environment };
     const by = ctx.state.principal.name;
@@ -43,7 +43,7 @@ export function domainRoutes(router: Router<ApiState>, { service, edge, record, 
     ctx.status = 201;
   });
 
-  router.delete('/v1/domains/:name', needAllApps('admin'), takes(), async (ctx) => {
+  router.delete('/v1/domains/:name', requireAllApps('admin'), allowParameters(), async (ctx) => {
     const { name, app, environment } = edge.get(ctx.params['name'] ?? '');
     const id = app === null || environment === null ? null : { app, environment };
     await recorded('domain remove', { name, id, by: ctx.state.principal.name }, () => edge.remove(name));

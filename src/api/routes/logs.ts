@@ -5,16 +5,16 @@ import { AppError } from '../../errors/app-error.ts';
 import type { LogFilter } from '../../logs/filter.ts';
 import type { LogLine } from '../../logs/line.ts';
 import { isLogStream, type LogStream, logStreams } from '../../logs/line.ts';
-import { need } from '../auth/principal.ts';
+import { requireScope } from '../auth/principal.ts';
 import { refuseBody } from '../body.ts';
 import {
   type ApiContext,
   type ApiOptions,
   type ApiState,
+  allowParameters,
   environmentIdOf,
   queryFlag,
   queryText,
-  takes,
   wholeNumber,
 } from '../context.ts';
 
@@ -25,7 +25,7 @@ const known = ['environment', 'lines', 'follow', 'since', 'release', 'worker', '
 
 /** Serves the log of an environment. With `follow=1` the answer continues until the client disconnects. */
 export function logRoutes(router: Router<ApiState>, { service }: ApiOptions): void {
-  router.get('/v1/apps/:app/logs', need('read'), takes(...known), async (ctx) => {
+  router.get('/v1/apps/:app/logs', requireScope('read'), allowParameters(...known), async (ctx) => {
     const id = environmentIdOf(ctx);
     const format = ctx.accepts('text/plain', 'application/x-ndjson') || 'text/plain';
     const filter = filterOf(ctx);

@@ -3,15 +3,15 @@ import * as v from 'valibot';
 import { AppError } from '../../errors/app-error.ts';
 import { maxMessage, withoutControls } from '../../git/commit.ts';
 import { noCommit, type ReleaseSource } from '../../releases/release.ts';
-import { need } from '../auth/principal.ts';
+import { requireScope } from '../auth/principal.ts';
 import { announcedLength, jsonBody, uploadBody } from '../body.ts';
 import {
   type ApiContext,
   type ApiOptions,
   type ApiState,
+  allowParameters,
   environmentIdOf,
   queryText,
-  takes,
   wholeNumber,
 } from '../context.ts';
 import { answerDeploy } from '../deploy-answer.ts';
@@ -27,48 +27,76 @@ const rollbackBody = v.strictObject({
 
 /** Serves releases: upload, redeploy, rollback, list, log. */
 export function releaseRoutes(router: Router<ApiState>, { service }: ApiOptions): void {
-  router.post('/v1/apps/:app/releases', need('deploy'), takes('environment', ...commitFields), (ctx) =>
-    answerDeploy(ctx, 201, async (onEvent) => {
-      const origin = originOf(ctx);
-      const body = uploadBody(ctx.req);
-      const contentLength = announcedLength(ctx.req);
-      try {
-        return await service.deploy(environmentIdOf(ctx), { origin, body, contentLength }, onEvent);
-      } finally {
-        body.destroy();
-      }
-    }),
+  router.post(
+    '/v1/apps/:app/releases',
+    requireScope('deploy'),
+    allowParameters('environment', ...commitFields),
+    (ctx) =>
+      answerDeploy(ctx, 201, async (onEvent) => {
+        const origin = originOf(ctx);
+        const body = uploadBody(ctx.req);
+        const contentLength = announcedLength(ctx.req);
+        try {
+          return await service.deploy(environmentIdOf(ctx), { origin, body, contentLength }, onEvent);
+        } finally {
+          body.destroy();
+        }
+      }),
   );
 
-  router.post('/v1/apps/:app/releases/:number/redeploy', need('deploy'), takes('environment'), (ctx) =>
-    answerDeploy(ctx, 201, (onEvent) =>
-      service.redeploy(environmentIdOf(ctx), numberOf(ctx), ctx.state.principal.name, onEvent),
-    ),
+  router.post(
+    '/v1/apps/:app/releases/:number/redeploy',
+    requireScope('deploy'),
+    allowParameters('environment'),
+    (ctx) =>
+      answerDeploy(ctx, 201, (onEvent) =>
+        service.redeploy(environmentIdOf(ctx), numberOf(ctx), ctx.state.principal.name, onEvent),
+      ),
   );
 
-  router.post('/v1/apps/:app/rollback', need('deploy'), takes('environment'), async (ctx) => {
-    const { release } = await jsonBody(ctx, rollbackBody);
-    await answerDeploy(ctx, 200, (onEvent) =>
-      service.rollback(environmentIdOf(ctx), release, ctx.state.principal.name, onEvent),
-    );
-  });
+  router.post(
+    '/v1/apps/:app/rollback',
+    requireScope('deploy'),
+    allowParameters('environment'),
+    async (ctx) => {
+      const { release } = await jsonBody(ctx, rollbackBody);
+      await answerDeploy(ctx, 200, (onEvent) =>
+        service.rollback(environmentIdOf(ctx), release, ctx.state.principal.name, onEvent),
+      );
+    },
+  );
 
-  router.get('/v1/apps/:app/releases', need('read'), takes('environment'), async (ctx) => {
+  router.get('/v1/apps/:app/releases', requireScope('read'), allowParameters('environment'), async (ctx) => {
     ctx.body = await service.releases(environmentIdOf(ctx));
   });
 
-  router.get('/v1/apps/:app/releases/:number', need('read'), takes('environment'), async (ctx) => {
-    ctx.body = await service.release(environmentIdOf(ctx), numberOf(ctx));
-  });
+  router.get(
+    '/v1/apps/:app/releases/:number',
+    requireScope('read'),
+    allowParameters('environment'),
+    async (ctx) => {
+      ctx.body = await service.release(environmentIdOf(ctx), numberOf(ctx));
+    },
+  );
 
-  router.get('/v1/apps/:app/releases/:number/log', need('read'), takes('environment'), async (ctx) => {
-    ctx.type = 'text/plain; charset=utf-8';
-    ctx.body = await service.buildLog(environmentIdOf(ctx), numberOf(ctx));
-  });
+  router.get(
+    '/v1/apps/:app/releases/:number/log',
+    requireScope('read'),
+    allowParameters('environment'),
+    async (ctx) => {
+      ctx.type = 'text/plain; charset=utf-8';
+      ctx.body = await service.buildLog(environmentIdOf(ctx), numberOf(ctx));
+    },
+  );
 
-  router.post('/v1/apps/:app/releases/:number/cancel', need('deploy'), takes('environment'), async (ctx) => {
-    ctx.body = await service.cancel(environmentIdOf(ctx), numberOf(ctx), ctx.state.principal.name);
-  });
+  router.post(
+    '/v1/apps/:app/releases/:number/cancel',
+    requireScope('deploy'),
+    allowParameters('environment'),
+    async (ctx) => {
+      ctx.body = await service.cancel(environmentIdOf(ctx), numberOf(ctx), ctx.state.principal.name);
+    },
+  );
 }
 
 /** Parameters that describe the commit of an upload. */

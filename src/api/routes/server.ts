@@ -4,9 +4,9 @@ import type { AppStatus } from '../../apps/status.ts';
 import type { EdgeFault } from '../../edge/desired-hosts.ts';
 import type { DomainView } from '../../edge/domain.ts';
 import type { LimitsReport, RunnerUsage } from '../../protocol/runner.ts';
-import { mayAccess, need, needAllApps } from '../auth/principal.ts';
+import { mayAccess, requireAllApps, requireScope } from '../auth/principal.ts';
 import { refuseBody } from '../body.ts';
-import { type ApiOptions, type ApiState, takes } from '../context.ts';
+import { type ApiOptions, type ApiState, allowParameters } from '../context.ts';
 
 interface ServerInfo {
   pid: number;
@@ -44,7 +44,7 @@ export function serverRoutes(
 ): void {
   const startedAt = new Date().toISOString();
 
-  router.get('/v1/status', need('read'), takes(), async (ctx) => {
+  router.get('/v1/status', requireScope('read'), allowParameters(), async (ctx) => {
     const [apps, runnerInfo] = await Promise.all([service.list(), runner()]);
     ctx.body = {
       server: { pid: process.pid, url: url(), version, startedAt },
@@ -57,10 +57,10 @@ export function serverRoutes(
 
   // Sluice moves and removes no files while the client reads the answer. If the client or the server ends, the lock ends, and the
   // client sees that.
-  router.post('/v1/hold', needAllApps('admin'), takes(), async (ctx) => {
+  router.post('/v1/hold', requireAllApps('admin'), allowParameters(), async (ctx) => {
     const { req, res } = ctx;
     refuseBody(req);
-    using _ = await service.hold(ctx.state.principal.name);
+    using _ = await service.freezeFiles(ctx.state.principal.name);
     // The client may have disconnected meanwhile.
     if (res.destroyed) return;
     ctx.respond = false;

@@ -2,7 +2,7 @@ import { realpath, stat } from 'node:fs/promises';
 import { join, normalize, relative, sep } from 'node:path';
 import { type Manifest, readInstalledManifest } from '../../config/package-manifest.ts';
 import { AppError, hasCode } from '../../errors/app-error.ts';
-import { openFile } from '../../system/fs/read-file.ts';
+import { openAppFile } from '../../system/fs/read-file.ts';
 import { type StartCommand, unsupportedStart } from './command.ts';
 
 /** A command that names a file or a program, after Sluice has followed scripts of package.json. */
@@ -106,7 +106,7 @@ export async function resolveFile(directory: string, path: string): Promise<stri
 /** Returns true if the name of a file, or a first line such as `#!/usr/bin/env node`, shows that Node.js can run it. */
 async function isNodeProgram(directory: string, path: string): Promise<boolean> {
   if (/\.[cm]?[jt]s$/.test(path)) return true;
-  await using file = await openFile(join(directory, path), directory);
+  await using file = await openAppFile(join(directory, path), directory);
   const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(256), position: 0 });
   return /^#!.*\bnode\b/.test(buffer.toString('utf8', 0, bytesRead));
 }

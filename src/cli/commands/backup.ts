@@ -10,7 +10,7 @@ import { exists } from '../../system/fs/exists.ts';
 import { formatBytes, formatDuration, shellWord } from '../../system/text/format.ts';
 import { type CommonOptions, subcommand } from '../command.ts';
 import { UsageError } from '../failure.ts';
-import { print, printJson, remark } from '../output.ts';
+import { print, printJson, printRemark } from '../output.ts';
 
 interface BackupFlags extends CommonOptions {
   releases?: boolean;
@@ -47,7 +47,7 @@ async function backup(file: string, { json, releases = false, shared }: BackupFl
   const notes: string[] = [];
   const note = (text: string) => {
     notes.push(text);
-    remark(text);
+    printRemark(text);
   };
   const options = { shared, releases, version, note, signal };
   const head = await createBackup(paths, output.put, options).catch(orInterrupted(signal));
@@ -55,13 +55,13 @@ async function backup(file: string, { json, releases = false, shared }: BackupFl
   const durationMs = Math.round(performance.now() - startedAt);
   // The backup itself may go to standard output.
   if (json && file !== '-') return printJson({ file, bytes, durationMs, ...head, notes });
-  const out = file === '-' ? remark : print;
+  const out = file === '-' ? printRemark : print;
   for (const each of head.environments) out(`${environmentName(each)}: ${describe(each)}`);
   out(`${file === '-' ? 'written' : file}: ${formatBytes(bytes)} in ${formatDuration(durationMs)}`);
-  remark(
+  printRemark(
     'Store the backup safely: it has secrets, such as variables, keys of certificates and data of apps.',
   );
-  if (!shared) remark('The data in shared paths is not in the backup.');
+  if (!shared) printRemark('The data in shared paths is not in the backup.');
 }
 
 async function restore(

@@ -6,7 +6,7 @@ import type { AddedDomain, DomainView, NewDomain } from '../../edge/domain.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { type AppOptions, type CommonOptions, connect, parseEnvironment, subcommand } from '../command.ts';
 import { UsageError } from '../failure.ts';
-import { formatTime, noteText, print, printJson, printOutcome, remark } from '../output.ts';
+import { formatTime, noteText, print, printJson, printOutcome, printRemark } from '../output.ts';
 import { certificateText, destination, domainsTable } from '../status-view.ts';
 
 interface AddOptions extends AppOptions {
@@ -84,7 +84,7 @@ async function waitForCertificate(
     const { state, progress, error } = domain.certificate;
     const isDone = progress === null && (state === 'valid' || state === 'expired' || error !== null);
     if (isDone || Date.now() > end) return domain;
-    if (!json && progress !== null && progress !== shown) remark(`  ${progress}`);
+    if (!json && progress !== null && progress !== shown) printRemark(`  ${progress}`);
     shown = progress ?? shown;
   }
 }

@@ -7,7 +7,7 @@ import type { AddedKey } from '../../api/routes/access.ts';
 import { toUrlHost } from '../../system/net/address.ts';
 import { type CommonOptions, connect, subcommand } from '../command.ts';
 import { UsageError } from '../failure.ts';
-import { formatTime, print, printJson, printOutcome, remark, table } from '../output.ts';
+import { formatTime, print, printJson, printOutcome, printRemark, table } from '../output.ts';
 import { reachedAddress, type SshAddress } from '../reached-address.ts';
 
 export function registerKeyCommands(program: Command): void {
@@ -26,10 +26,10 @@ async function add(name: string, key: string | undefined, options: CommonOptions
   const reach = added.app === null ? 'all apps' : `the app ${added.app}`;
   print(`${added.name} can push to ${reach}: ${added.fingerprint}`);
   const address = await reachedAddress();
-  remark(`The key is in ${added.file}, which sshd must read.
+  printRemark(`The key is in ${added.file}, which sshd must read.
 On the machine that has the key: git remote add deploy ${pushUrl(added, address)} && git push deploy main`);
   if (address !== undefined)
-    remark(`If you reach this server by a name, use the name instead of ${address.host}.`);
+    printRemark(`If you reach this server by a name, use the name instead of ${address.host}.`);
 }
 
 function pushUrl({ user, app }: AddedKey, address: SshAddress = { host: 'HOST', port: 22 }): string {

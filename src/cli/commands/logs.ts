@@ -6,7 +6,16 @@ import { printableLine } from '../../system/text/printable.ts';
 import { type AppOptions, appSubcommand, connect, parseEnvironment, wholeNumber } from '../command.ts';
 import { UsageError } from '../failure.ts';
 import { logLines } from '../follow-log.ts';
-import { formatClock, formatDay, hasColours, paint, put, putJson, putRaw, remark } from '../output.ts';
+import {
+  formatClock,
+  formatDay,
+  hasColours,
+  paint,
+  printJsonLine,
+  printLine,
+  printRawLine,
+  printRemark,
+} from '../output.ts';
 import { printBuildLog } from './releases.ts';
 
 interface LogOptions extends AppOptions {
@@ -48,9 +57,9 @@ async function logs(name: string, options: LogOptions): Promise<void> {
     return printBuildLog(id, build);
   }
   const show = printer(options);
-  const onLost = () => remark('the connection is lost; trying again …');
+  const onLost = () => printRemark('the connection is lost; trying again …');
   for await (const { entry, json } of logLines(await connect(), id, queryOf(options), onLost))
-    await (options.json ? putJson(json) : show(entry));
+    await (options.json ? printJsonLine(json) : show(entry));
 }
 
 function queryOf(options: LogOptions): NonNullable<CallOptions['query']> {
@@ -70,19 +79,19 @@ function parseMoment(text: string): string {
 
 /** Returns a function that prints entries such as `08:32:54 web.0   text`, and a line with the date if another day begins. */
 function printer({ raw }: LogOptions): (entry: LogEntry) => Promise<void> {
-  if (raw) return ({ line }) => putRaw(line);
+  if (raw) return ({ line }) => printRawLine(line);
   const colours = hasColours();
   let today = formatDay(new Date());
   let width = 6;
   return async ({ time, process, stream, line }) => {
     const date = new Date(time);
     const day = formatDay(date);
-    if (day !== today) await put(paint('dim', `-- ${day} --`));
+    if (day !== today) await printLine(paint('dim', `-- ${day} --`));
     today = day;
     width = Math.max(width, process.length);
     const prefix = `${formatClock(date)} ${process.padEnd(width)}`;
     const text = printableLine(line, colours && stream !== 'sys');
     const shown = stream === 'sys' ? paint('cyan', `* ${text}`) : text;
-    await put(`${paint(stream === 'err' ? ['dim', 'red'] : 'dim', prefix)}  ${shown}`);
+    await printLine(`${paint(stream === 'err' ? ['dim', 'red'] : 'dim', prefix)}  ${shown}`);
   };
 }

@@ -12,7 +12,16 @@ import {
   parseEnvironment,
   wholeNumber,
 } from '../command.ts';
-import { formatTime, hasColours, paint, print, printOutcome, put, stateColour, table } from '../output.ts';
+import {
+  formatTime,
+  hasColours,
+  paint,
+  print,
+  printLine,
+  printOutcome,
+  stateColour,
+  table,
+} from '../output.ts';
 
 export function registerReleaseCommands(program: Command): void {
   appSubcommand(program, 'releases <app> [number]', 'List the releases of an app, newest first, or show one')
@@ -47,7 +56,7 @@ export async function printBuildLog(id: EnvironmentId, release: number): Promise
   const { linesOf } = await import('../../client/api-client.ts');
   const query = { environment: id.environment };
   const log = await (await connect()).open('GET', appPath(id, `/releases/${release}/log`), { query });
-  for await (const line of linesOf(log)) await put(printableLine(line, hasColours()));
+  for await (const line of linesOf(log)) await printLine(printableLine(line, hasColours()));
 }
 
 async function cancel(name: string, number: string, options: AppOptions): Promise<void> {

@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import type { Scope, Token } from '../../api/auth/tokens.ts';
 import { type CommonOptions, connect, subcommand } from '../command.ts';
-import { formatTime, print, printJson, printOutcome, remark, table } from '../output.ts';
+import { formatTime, print, printJson, printOutcome, printRemark, table } from '../output.ts';
 
 export function registerTokenCommands(program: Command): void {
   const token = program.command('token').description('Manage tokens for the API');
@@ -24,7 +24,7 @@ async function create(name: string, options: CommonOptions & { scope: Scope; app
   // The token alone goes to standard output: TOKEN=$(sluice token create ci)
   print(made.token);
   const reach = made.app === null ? 'all apps' : `the app ${made.app}`;
-  remark(`${name}: ${options.scope} on ${reach}. Store it safely: it is not shown again.`);
+  printRemark(`${name}: ${options.scope} on ${reach}. Store it safely: it is not shown again.`);
 }
 
 async function list(options: CommonOptions): Promise<void> {

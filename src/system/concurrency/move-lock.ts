@@ -14,7 +14,7 @@ export class MoveLock {
   }
 
   /** Waits until nothing moves. Nothing moves until the result is disposed of. @throws the reason of the signal if it aborts first */
-  async hold(signal?: AbortSignal): Promise<Disposable> {
+  async freezeFiles(signal?: AbortSignal): Promise<Disposable> {
     while (this.#moving > 0) await this.#queue.wait(signal);
     this.#held += 1;
     return this.#leaving(() => {

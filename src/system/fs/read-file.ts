@@ -13,7 +13,7 @@ export class PointsOutside extends NotAFile {}
  * @param within directory of the file; without it, a link may point anywhere
  * @throws NotAFile; system errors
  */
-export async function openFile(path: string, within?: string): Promise<FileHandle> {
+export async function openAppFile(path: string, within?: string): Promise<FileHandle> {
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch((error: unknown) => {
     // A socket.
     throw systemCode(error) === 'ENXIO' ? new NotAFile('is not a file') : error;
