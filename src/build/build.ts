@@ -4,7 +4,7 @@ import { AppError } from '../errors/app-error.ts';
 import { CommandRunner } from './command-runner.ts';
 import type { BuildContext, CommandContext } from './context.ts';
 import { reportsDamagedCache } from './failures.ts';
-import { skippedScripts } from './install/output.ts';
+import { skippedScripts } from './install/install-output.ts';
 import { type PreparedManager, prepareManager } from './install/prepare.ts';
 import { baseEnvironment, buildEnvironment } from './variables.ts';
 

@@ -6,7 +6,7 @@ import { MaskedText } from '../system/text/mask/mask-stream.ts';
 import { Masker } from '../system/text/mask/masker.ts';
 import type { CommandContext, Purpose } from './context.ts';
 import { commandError } from './failures.ts';
-import { npmNoiseFilter, skippedScripts } from './install/output.ts';
+import { npmNoiseFilter, skippedScripts } from './install/install-output.ts';
 
 /** Number of output lines that the search for the reason of a failure covers. */
 const searchedLines = 400;

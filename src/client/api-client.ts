@@ -5,7 +5,7 @@ import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { systemHome } from '../config/installed.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
-import { http } from '../system/process/memory.ts';
+import { http } from '../system/process/footprint.ts';
 import { shellWord } from '../system/text/format.ts';
 import { LineSplitter } from '../system/text/lines.ts';
 import type { ServerAddress } from './server-address.ts';

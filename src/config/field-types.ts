@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { nodeCron } from '../system/process/memory.ts';
+import { nodeCron } from '../system/process/footprint.ts';
 
 /** @param expected what the text must be, for messages */
 export function text(description: string, pattern: RegExp, expected: string) {

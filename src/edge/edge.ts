@@ -7,7 +7,7 @@ import { AppError, errorBody } from '../errors/app-error.ts';
 import { Slots, SlotsByKey } from '../system/concurrency/slots.ts';
 import { exists } from '../system/fs/exists.ts';
 import type { Log } from '../system/log/log.ts';
-import { nodeCron } from '../system/process/memory.ts';
+import { nodeCron } from '../system/process/footprint.ts';
 import { describeCertificate } from './certificate.ts';
 import { Certificates } from './certificates.ts';
 import { DesiredHosts, type EdgeFault } from './desired-hosts.ts';

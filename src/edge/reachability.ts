@@ -8,7 +8,7 @@ import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { writeFileAtomic } from '../system/fs/files.ts';
-import { http } from '../system/process/memory.ts';
+import { http } from '../system/process/footprint.ts';
 
 interface ReachOptions {
   challenges: string;

@@ -1,7 +1,7 @@
 import type { ScheduledTask } from 'node-cron';
 import type { LogSpec } from '../protocol/runner.ts';
 import { Slots } from '../system/concurrency/slots.ts';
-import { nodeCron } from '../system/process/memory.ts';
+import { nodeCron } from '../system/process/footprint.ts';
 import { AppLog } from './app-log.ts';
 import { compressRotated, removeOldest, removeOldestOfAll } from './archive.ts';
 

@@ -3,7 +3,7 @@ import type { Appliance } from '../apps/appliance.ts';
 import type { Registry } from '../apps/registry.ts';
 import type { EnvironmentId } from '../config/paths.ts';
 import { gitEnvironment } from '../git/git.ts';
-import { type GitProcess, startGit } from '../git/service.ts';
+import { type GitProcess, startGit } from '../git/git-process.ts';
 import { ensureSpace } from '../releases/disk.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
 import { withDeadline } from '../system/concurrency/deadline.ts';

@@ -3,14 +3,14 @@ import type { EnvironmentId } from '../config/paths.ts';
 import type { DeploySource } from '../deploy/deploy.ts';
 import type { DeployEvent } from '../deploy/events.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
+import type { GitMode, GitProgram } from '../git/git-process.ts';
 import type { PushHook, PushRequest } from '../git/hook.ts';
 import { collide, heads, isNone, type RefUpdate } from '../git/refs.ts';
 import type { Repository } from '../git/repository.ts';
-import type { GitMode, GitProgram } from '../git/service.ts';
 import type { Release, ReleaseRecord } from '../releases/release.ts';
 import { type Log, levelOf } from '../system/log/log.ts';
-import { factsOf, missingNotice, originOf } from './commit.ts';
 import { planPush } from './plan.ts';
+import { factsOf, missingNotice, originOf } from './pushed-commit.ts';
 import type { GitSession } from './session.ts';
 
 /** Limit of the refs of a push that are logged. */

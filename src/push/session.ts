@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '../errors/app-error.ts';
+import type { GitEnd, GitProcess } from '../git/git-process.ts';
 import type { PushRequest } from '../git/hook.ts';
-import type { GitEnd, GitProcess } from '../git/service.ts';
 import { processStartTime } from '../system/process/processes.ts';
 
 /** Interval of the checks that the hook of a push still runs, in ms. */

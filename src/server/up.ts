@@ -6,7 +6,7 @@ import { homeFromEnvironment, type Paths } from '../config/paths.ts';
 import { AppError, isRefusedByDisk } from '../errors/app-error.ts';
 import type { Log } from '../system/log/log.ts';
 import type { LogLevel } from '../system/log/log-level.ts';
-import { smallHeap } from '../system/process/memory.ts';
+import { smallHeap } from '../system/process/footprint.ts';
 import { spawn } from '../system/process/run.ts';
 import { asProgram } from './program.ts';
 import { type Ready, type RunnerControl, run } from './run.ts';

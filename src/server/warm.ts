@@ -6,7 +6,7 @@
 import { flushCompileCache } from 'node:module';
 import '../runner/main.ts';
 import '../build/receive/unpacker.ts';
-import { nodeCron } from '../system/process/memory.ts';
+import { nodeCron } from '../system/process/footprint.ts';
 import './unit.ts';
 import './up.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { skippedScripts } from '../../src/build/install/output.ts';
+import { skippedScripts } from '../../src/build/install/install-output.ts';
 
 function messages(...output: string[]): string[] {
   return skippedScripts(output).map(({ message }) => message);

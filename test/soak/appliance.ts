@@ -5,7 +5,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { smallHeap } from '../../src/system/process/memory.ts';
+import { smallHeap } from '../../src/system/process/footprint.ts';
 import { type Sluice, startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';

@@ -14,7 +14,7 @@ import { AppError } from '../../src/errors/app-error.ts';
 import { CallClient } from '../../src/protocol/peer.ts';
 import type { BootResult, GenerationSpec, RunnerCalls, SwitchResult } from '../../src/protocol/runner.ts';
 import { ProcessRecords } from '../../src/runner/takeover/process-records.ts';
-import { smallHeap } from '../../src/system/process/memory.ts';
+import { smallHeap } from '../../src/system/process/footprint.ts';
 import { signalProcess } from '../../src/system/process/processes.ts';
 import { freePort } from './free-port.ts';
 import { waitFor } from './wait.ts';

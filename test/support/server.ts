@@ -21,7 +21,7 @@ import type { Release } from '../../src/releases/release.ts';
 import { ProcessRecords } from '../../src/runner/takeover/process-records.ts';
 import type { Ready } from '../../src/server/up.ts';
 import { ensurePrivateDirectory, writeJsonAtomic } from '../../src/system/fs/files.ts';
-import { smallHeap } from '../../src/system/process/memory.ts';
+import { smallHeap } from '../../src/system/process/footprint.ts';
 import { signalProcess } from '../../src/system/process/processes.ts';
 import { firstPort } from './free-port.ts';
 import { type Files, pack } from './pack.ts';

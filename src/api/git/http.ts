@@ -2,13 +2,13 @@ import { pipeline, type Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import type { Router, RouterMiddleware } from '@koa/router';
 import { AppError } from '../../errors/app-error.ts';
-import { type GitMode, type GitProgram, gitPrograms } from '../../git/service.ts';
+import { type GitMode, type GitProgram, gitPrograms } from '../../git/git-process.ts';
 import type { AppService } from '../../service/app-service.ts';
 import { isLoopback } from '../../system/net/address.ts';
 import { requireScope } from '../auth/principal.ts';
 import { drain } from '../body.ts';
 import { type ApiContext, type ApiOptions, type ApiState, allowParameters, queryText } from '../context.ts';
-import { serveGit } from './carry.ts';
+import { serveGit } from './serve-git.ts';
 
 /** Serves git over HTTP: gitprotocol-http(5). A push deploys; a fetch returns deployed commits. */
 export function gitRoutes(router: Router<ApiState>, { service }: ApiOptions): void {

@@ -34,7 +34,7 @@ async function backup(file: string, { json, releases = false, shared }: BackupFl
   const [{ createBackup }, { freezeHome }, { openOutput }] = await Promise.all([
     import('../../backup/create.ts'),
     import('../backup/home-access.ts'),
-    import('../backup/output.ts'),
+    import('../backup/backup-file.ts'),
   ]);
   const startedAt = performance.now();
   using interrupted = interruption();

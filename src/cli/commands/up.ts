@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { systemHome } from '../../config/installed.ts';
 import { homeFromEnvironment } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
-import { smallHeap } from '../../system/process/memory.ts';
+import { smallHeap } from '../../system/process/footprint.ts';
 
 const server = (name: string) => fileURLToPath(new URL(`../../server/${name}`, import.meta.url));
 const supervisor = fileURLToPath(new URL('../../../libexec/supervise.sh', import.meta.url));

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import type { HealthSettings } from '../../config/app-settings.ts';
 import type { AppProtocol } from '../../protocol/worker.ts';
 import { AttendedDeadline } from '../../system/concurrency/deadline.ts';
-import { http } from '../../system/process/memory.ts';
+import { http } from '../../system/process/footprint.ts';
 
 /** Limit of a body that is searched for the expected text, in bytes. */
 const maxBody = 1024 * 1024;

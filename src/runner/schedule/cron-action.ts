@@ -2,7 +2,7 @@ import type { AppLog } from '../../logs/app-log.ts';
 import { Framer } from '../../logs/framer.ts';
 import type { GenerationSpec, JobResult, JobSpec } from '../../protocol/runner.ts';
 import { isWildcard } from '../../system/net/address.ts';
-import { http } from '../../system/process/memory.ts';
+import { http } from '../../system/process/footprint.ts';
 import { formatDuration } from '../../system/text/format.ts';
 import { sharedMasker } from '../../system/text/mask/masker.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';

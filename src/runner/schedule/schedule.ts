@@ -1,7 +1,7 @@
 import type { ScheduledTask } from 'node-cron';
 import type { AppLogs } from '../../logs/app-logs.ts';
 import type { CronSpec, CronStatus, GenerationSpec } from '../../protocol/runner.ts';
-import { nodeCron } from '../../system/process/memory.ts';
+import { nodeCron } from '../../system/process/footprint.ts';
 import { formatDuration } from '../../system/text/format.ts';
 import { sharedMasker } from '../../system/text/mask/masker.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';

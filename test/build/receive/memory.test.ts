@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { type TestContext, test } from 'node:test';
 import { createGzip, createZstdCompress } from 'node:zlib';
 import { hasCode } from '../../../src/errors/app-error.ts';
-import { smallHeap } from '../../../src/system/process/memory.ts';
+import { smallHeap } from '../../../src/system/process/footprint.ts';
 import { endOfArchive, extendedHeader, manyEntries, tarEntry } from '../../support/archive.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 import { thorough } from '../../support/tiers.ts';

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { finished, type Readable } from 'node:stream';
-import type { GitEnd, GitMode, GitProgram } from '../../git/service.ts';
+import type { GitEnd, GitMode, GitProgram } from '../../git/git-process.ts';
 import type { GitSession } from '../../push/session.ts';
 import type { AppService } from '../../service/app-service.ts';
 import type { ApiContext } from '../context.ts';
