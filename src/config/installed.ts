@@ -20,7 +20,7 @@ export const systemHome: string | undefined = installedTree && '/var/lib/sluice'
 export const apiSocket = '/run/sluice/api.sock';
 
 /** Unit of systemd that opens the sockets of the API. During a restart of the server, they stay open and connections wait. */
-const socketUnit = 'sluice.socket';
+export const socketUnit = 'sluice.socket';
 
 /** Units that systemd always runs. Stop them in this order, and start them in reverse order. */
 export const ownUnits = [socketUnit, 'sluice.service', 'sluice-runner.service'] as const;
