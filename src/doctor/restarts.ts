@@ -47,7 +47,7 @@ function describe(deaths: Death[]): string {
 
 function hintFor({ how, error, lacksMemory }: Death, systemWide: boolean): string {
   if (lacksMemory)
-    return 'Memory ran out: limit apps with "maxMemory" or "limits", run fewer workers, or give the machine more memory.';
+    return 'Memory ran out: limit apps with "maxMemory" or "memoryLimit", run fewer workers, or give the machine more memory.';
   if (/EMFILE|ENFILE/.test(error))
     return 'File descriptors ran out: raise LimitNOFILE of the unit, or run `ulimit -n` before `sluice up`.';
   if (error === '' && /SIG(?:KILL|TERM|INT|HUP)$/.test(how))
