@@ -2,13 +2,13 @@ import { defaultEnvironment } from '../config/paths.ts';
 import { collide, heads, releaseRefs } from '../git/refs.ts';
 import { Repository } from '../git/repository.ts';
 import { type ReleaseRecord, wholeCommit } from '../releases/release.ts';
-import { Slots } from '../system/concurrency/slots.ts';
+import { Lock } from '../system/concurrency/slots.ts';
 import type { Environment } from './environment.ts';
 
 /** Repository of one app, with its pushes under way. */
 export class AppRepository extends Repository {
   /** lock for changes of refs; a push holds it while git changes its refs */
-  readonly refsLock = new Slots(1);
+  readonly refsLock = new Lock();
   #pushes = 0;
   #isBehind = false;
 

@@ -2,7 +2,7 @@ import { listEnvironmentsWithState, portOf } from '../config/environment-state.t
 import type { Paths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import type { HeldPortsReport, PortAddress } from '../protocol/runner.ts';
-import { Slots } from '../system/concurrency/slots.ts';
+import { Lock } from '../system/concurrency/slots.ts';
 import type { Log } from '../system/log/log.ts';
 
 interface AssignedPortsOptions {
@@ -20,7 +20,7 @@ type Hold = (addresses: PortAddress[]) => Promise<HeldPortsReport>;
 /** Ports that the runner holds: those of all apps, that of the API, and those to which nginx still sends requests. */
 export class AssignedPorts {
   readonly #options: AssignedPortsOptions;
-  readonly #turns = new Slots(1);
+  readonly #turns = new Lock();
 
   constructor(options: AssignedPortsOptions) {
     this.#options = options;

@@ -7,7 +7,7 @@ import { type EnvironmentId, type EnvironmentPaths, environmentName } from '../c
 import { AppError, type ErrorBody } from '../errors/app-error.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
 import { ReleaseStore } from '../releases/store.ts';
-import { Slots } from '../system/concurrency/slots.ts';
+import { Lock } from '../system/concurrency/slots.ts';
 import type { Appliance } from './appliance.ts';
 import { DeployQueue } from './deploy-queue.ts';
 import { AppFiles } from './files.ts';
@@ -34,7 +34,7 @@ export class Environment {
    * Lock of the traffic, from the boot of a generation until its switch is on record. A deploy takes the lock after its
    * build, so that a rollback never waits for a build.
    */
-  readonly trafficLock = new Slots(1);
+  readonly trafficLock = new Lock();
   /** true if a failed switch could not take back a change on the disk: the running app does not have the change */
   hasUnappliedChange = false;
   /** why the last attempt to start the app failed; null if it succeeded */

@@ -7,7 +7,7 @@ import {
 } from '../config/environment-state.ts';
 import { type EnvironmentId, environmentName, isName } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
-import { Slots } from '../system/concurrency/slots.ts';
+import { Lock } from '../system/concurrency/slots.ts';
 import { exists } from '../system/fs/exists.ts';
 import { isTemporary, listDirectory, sweepTemporaries, syncDirectory } from '../system/fs/files.ts';
 import { removeTree } from '../system/fs/remove-tree.ts';
@@ -29,7 +29,7 @@ export class Registry {
   readonly #environments = new Map<string, Environment>();
   readonly #repositories = new Map<string, AppRepository>();
   /** a lock for each app: a removed app is created again only when its removal is done */
-  readonly #locks = new Map<string, Slots>();
+  readonly #locks = new Map<string, Lock>();
 
   constructor(appliance: Appliance) {
     this.#appliance = appliance;
@@ -248,7 +248,7 @@ export class Registry {
 
   /** Takes the lock for creating and removing files of an app. */
   #lock(app: string): Promise<Disposable> {
-    const lock = this.#locks.get(app) ?? new Slots(1);
+    const lock = this.#locks.get(app) ?? new Lock();
     this.#locks.set(app, lock);
     return lock.take();
   }

@@ -3,7 +3,7 @@ import { createServer } from 'node:net';
 import { dirname } from 'node:path';
 import * as v from 'valibot';
 import { AppError, hasCode } from '../errors/app-error.ts';
-import { Slots } from '../system/concurrency/slots.ts';
+import { Lock } from '../system/concurrency/slots.ts';
 import { exists } from '../system/fs/exists.ts';
 import { ensurePrivateDirectory, writeJsonAtomic } from '../system/fs/files.ts';
 import { count } from './field-types.ts';
@@ -47,7 +47,7 @@ export async function saveEnvironmentState(path: string, state: EnvironmentState
 }
 
 /** Prevents that two first deploys find the same free port. */
-const creation = new Slots(1);
+const creation = new Lock();
 
 /** Returns the state of an environment. On the first use, assigns the next free port and writes the state to the disk. */
 export function ensureEnvironmentState(

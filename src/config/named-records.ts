@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { AppError } from '../errors/app-error.ts';
-import { Slots } from '../system/concurrency/slots.ts';
+import { Lock } from '../system/concurrency/slots.ts';
 import { readJson, writeJsonAtomic } from '../system/fs/files.ts';
 import { parseSettings } from './settings-file.ts';
 
@@ -13,7 +13,7 @@ export class NamedRecords<R extends { name: string }> {
   readonly #schema: v.GenericSchema<unknown, R>;
   readonly #kind: string;
   readonly #checkName: (name: string) => void;
-  readonly #changes = new Slots(1);
+  readonly #changes = new Lock();
   #records: readonly R[] | undefined;
 
   /**

@@ -100,6 +100,7 @@ async function switchGeneration(
 ): Promise<SwitchResult | null> {
   const { appliance, name, store } = environment;
   await environment.desire('running');
+  // The disk may have refused the record of the former switch.
   await store.markActiveLive();
   // Most apps speak HTTP, and their switch writes no record.
   if (protocol !== (release.protocol ?? 'http')) await store.update(release.number, { protocol });

@@ -6,7 +6,7 @@ import { loadEnvironmentState } from '../config/environment-state.ts';
 import type { Paths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
-import { Slots } from '../system/concurrency/slots.ts';
+import { Lock } from '../system/concurrency/slots.ts';
 import { readJson, writeJsonAtomic } from '../system/fs/files.ts';
 import { isWildcard } from '../system/net/address.ts';
 import type { Certificates } from './certificates.ts';
@@ -43,7 +43,7 @@ interface DesiredHostsOptions {
  */
 export class DesiredHosts {
   readonly #options: DesiredHostsOptions;
-  readonly #turns = new Slots(1);
+  readonly #turns = new Lock();
   /** apply that waits for its turn */
   #next: Promise<void> | undefined;
   /** hosts that nginx may serve now: those of the last apply, and of all failed ones before it */

@@ -4,7 +4,7 @@ import { NamedRecords } from '../config/named-records.ts';
 import { type EnvironmentId, environmentName, type Paths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
-import { Slots, SlotsByKey } from '../system/concurrency/slots.ts';
+import { Lock, LockByKey } from '../system/concurrency/slots.ts';
 import { exists } from '../system/fs/exists.ts';
 import type { Log } from '../system/log/log.ts';
 import { nodeCron } from '../system/process/footprint.ts';
@@ -45,9 +45,9 @@ export class Edge {
   readonly #orders: Orders;
   readonly #hosts: DesiredHosts;
   /** changes by host name: each waits until nginx has confirmed the change before */
-  readonly #names = new SlotsByKey();
+  readonly #names = new LockByKey();
   /** changes of the records, which do not wait for nginx */
-  readonly #changes = new Slots(1);
+  readonly #changes = new Lock();
   /** new domains that nginx has not confirmed yet */
   readonly #unproven = new Set<Domain>();
   readonly #background = new Set<Promise<void>>();

@@ -6,7 +6,7 @@ import type { ServerSettings } from '../config/server-settings.ts';
 import { parseSettings } from '../config/settings-file.ts';
 import { AppError } from '../errors/app-error.ts';
 import { backoffDelay } from '../system/concurrency/retry.ts';
-import { Slots } from '../system/concurrency/slots.ts';
+import { Lock } from '../system/concurrency/slots.ts';
 import { exists } from '../system/fs/exists.ts';
 import { readJson, writeJsonAtomic } from '../system/fs/files.ts';
 import type { Log } from '../system/log/log.ts';
@@ -52,7 +52,7 @@ const day = 86_400_000;
  */
 export class Orders {
   readonly #options: OrdersOptions;
-  readonly #turns = new Slots(1);
+  readonly #turns = new Lock();
   /** current step of each host name, for people */
   readonly #progress = new Map<string, string>();
   readonly #unfinished = new Set<string>();

@@ -1,7 +1,7 @@
 import { type FileHandle, mkdir, open, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../errors/app-error.ts';
-import { Slots } from '../system/concurrency/slots.ts';
+import { Lock } from '../system/concurrency/slots.ts';
 import { ifThere } from '../system/fs/exists.ts';
 import { hasTornLine } from '../system/fs/files.ts';
 import { currentLog, rotatedLog, rotatedLogs } from './files.ts';
@@ -38,7 +38,7 @@ interface Gap {
  */
 export class AppLog {
   #options: AppLogOptions;
-  readonly #turns = new Slots(1);
+  readonly #turns = new Lock();
   #file: FileHandle | undefined;
   #size = 0;
   #inode = 0;

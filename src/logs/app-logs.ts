@@ -1,6 +1,6 @@
 import type { ScheduledTask } from 'node-cron';
 import type { LogSpec } from '../protocol/runner.ts';
-import { Slots } from '../system/concurrency/slots.ts';
+import { Lock } from '../system/concurrency/slots.ts';
 import { nodeCron } from '../system/process/footprint.ts';
 import { AppLog } from './app-log.ts';
 import { compressRotated, removeOldest, removeOldestOfAll } from './archive.ts';
@@ -22,7 +22,7 @@ export class AppLogs {
   readonly #safeDirectory: (directory: string) => string;
   readonly #failed: (what: string, error: unknown) => void;
   /** one at a time: nobody waits for a compression */
-  readonly #upkeep = new Slots(1);
+  readonly #upkeep = new Lock();
 
   /**
    * @param allDirectories returns the directories of all logs on this machine, including apps that do not run

@@ -10,7 +10,7 @@ import {
 } from '../config/paths.ts';
 import { parseSettings } from '../config/settings-file.ts';
 import { AppError, isRefusedByDisk } from '../errors/app-error.ts';
-import { Slots } from '../system/concurrency/slots.ts';
+import { Lock } from '../system/concurrency/slots.ts';
 import {
   ensurePrivateDirectory,
   readJson,
@@ -48,7 +48,7 @@ export class ReleaseStore {
   readonly #paths: EnvironmentPaths;
   readonly #directories: ReleaseDirectories;
   readonly #onLeft: (release: number, error: unknown) => void;
-  readonly #writes = new Slots(1);
+  readonly #writes = new Lock();
   /** errors of failed releases that the disk has refused to clean up or record so far */
   readonly #failing = new Map<number, ReleaseError>();
 

@@ -127,7 +127,7 @@ export class LiveRelease {
       if (this.#spec !== undefined) this.#logInApp(this.#spec, message);
     };
     const workers = endOrphans({ ...this.#options, log }, this.#options.ownWorkers(), usual);
-    // The caller handles a failure of `background`.
+    // `#follow` and `stop` handle a failure of `background`.
     void Promise.all([workers, background.catch(() => undefined)])
       .then(() => this.#options.cgroups.endLeftovers(this.#options.key))
       .catch((error: unknown) =>

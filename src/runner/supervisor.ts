@@ -8,7 +8,7 @@ import type {
   Liveness,
   SwitchResult,
 } from '../protocol/runner.ts';
-import { Slots } from '../system/concurrency/slots.ts';
+import { Lock } from '../system/concurrency/slots.ts';
 import { describeError } from '../system/log/log.ts';
 import { needDescriptors } from '../system/process/descriptors.ts';
 import { Allowance } from './allowance.ts';
@@ -50,7 +50,7 @@ export class AppSupervisor {
   /** retired generations, the oldest first, and the end of each */
   readonly #draining = new Map<Generation, Promise<void>>();
   /** queue of all that changes which generation has the port: a new generation, a switch, a stop */
-  readonly #turns = new Slots(1);
+  readonly #turns = new Lock();
   #port: ListeningPort | undefined;
   readonly #handoff: AppHandoff;
   readonly #liveRelease: LiveRelease;

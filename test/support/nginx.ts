@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Paths } from '../../src/config/paths.ts';
 import type { Applied } from '../../src/edge/desired.ts';
-import { Slots } from '../../src/system/concurrency/slots.ts';
+import { Lock } from '../../src/system/concurrency/slots.ts';
 import { listPids, parentOf } from '../../src/system/process/processes.ts';
 import { freePort } from './free-port.ts';
 import { removeDirectory } from './temporary.ts';
@@ -38,7 +38,7 @@ export class NginxMachine {
   readonly http: number;
   readonly https: number;
   #watcher: FSWatcher | undefined;
-  #runs = new Slots(1);
+  #runs = new Lock();
 
   constructor(directory: string, http: number, https: number) {
     this.directory = directory;

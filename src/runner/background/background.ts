@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BackgroundStatus, GenerationSpec } from '../../protocol/runner.ts';
 import { retryOnShortage } from '../../system/concurrency/retry.ts';
-import { Slots } from '../../system/concurrency/slots.ts';
+import { Lock } from '../../system/concurrency/slots.ts';
 import { processStartTime } from '../../system/process/processes.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';
 import { endProcess } from '../exit.ts';
@@ -11,7 +11,7 @@ import { BackgroundProcess, type EnvironmentOptions } from './background-process
 /** Background processes of one environment: those of the live release, and those of former releases that have not ended. */
 export class BackgroundProcesses {
   readonly #options: EnvironmentOptions;
-  readonly #turns = new Slots(1);
+  readonly #turns = new Lock();
   readonly #processes = new Set<BackgroundProcess>();
   /** release of the latest call: an earlier call that waits has nothing left to do */
   #latest: GenerationSpec | undefined;

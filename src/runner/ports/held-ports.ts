@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { AppError, systemCode } from '../../errors/app-error.ts';
 import type { HeldPortsReport, PortAddress } from '../../protocol/runner.ts';
 import { withDeadline } from '../../system/concurrency/deadline.ts';
-import { Slots } from '../../system/concurrency/slots.ts';
+import { Lock } from '../../system/concurrency/slots.ts';
 import { describeError } from '../../system/log/log.ts';
 import { needDescriptors } from '../../system/process/descriptors.ts';
 import { isAlive, signalProcess } from '../../system/process/processes.ts';
@@ -42,7 +42,7 @@ export class HeldPorts {
   readonly #records: ProcessRecords;
   readonly #log: (message: string) => void;
   readonly #retryAfter: number;
-  readonly #turns = new Slots(1);
+  readonly #turns = new Lock();
   #ports: readonly PortAddress[] = [];
   #holder: Holder | undefined;
   #report: HeldPortsReport = { unavailable: null, refused: [] };

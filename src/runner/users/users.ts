@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { addAppUser, appUserName, findAppUser } from '../../config/app-user.ts';
 import type { Paths } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
-import { Slots } from '../../system/concurrency/slots.ts';
+import { Lock } from '../../system/concurrency/slots.ts';
 import { run } from '../../system/process/run.ts';
 import { findUser } from '../../system/process/user.ts';
 import { checkedEnvironment, type Identity } from './identity.ts';
@@ -20,7 +20,7 @@ export class Users {
   readonly owner: Identity;
   readonly #paths: Paths;
   /** one at a time, because useradd and userdel lock a file and do not wait for it */
-  readonly #changes = new Slots(1);
+  readonly #changes = new Lock();
 
   /** @throws AppError `user_refused` if the owner of the home is root, or has no name */
   constructor(paths: Paths, ownerUid: number) {

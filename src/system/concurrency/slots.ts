@@ -34,7 +34,7 @@ export class WaitQueue {
   }
 }
 
-/** Semaphore: lets a fixed number of callers proceed at a time, in the order of their arrival. With one slot it is a lock. */
+/** Semaphore: lets a fixed number of callers proceed at a time, in the order of their arrival. */
 export class Slots {
   #free: number;
   readonly #queue = new WaitQueue();
@@ -70,16 +70,23 @@ export class Slots {
   }
 }
 
+/** Lock: lets one caller proceed at a time, in the order of their arrival. */
+export class Lock extends Slots {
+  constructor() {
+    super(1);
+  }
+}
+
 /** Runs tasks with the same key one after the other. Tasks with different keys do not wait for each other. */
-export class SlotsByKey {
-  readonly #keys = new Map<string, { slots: Slots; tasks: number }>();
+export class LockByKey {
+  readonly #keys = new Map<string, { lock: Lock; tasks: number }>();
 
   async run<T>(key: string, task: () => Promise<T>): Promise<T> {
-    const entry = this.#keys.get(key) ?? { slots: new Slots(1), tasks: 0 };
+    const entry = this.#keys.get(key) ?? { lock: new Lock(), tasks: 0 };
     this.#keys.set(key, entry);
     entry.tasks += 1;
     try {
-      return await entry.slots.run(task);
+      return await entry.lock.run(task);
     } finally {
       entry.tasks -= 1;
       if (entry.tasks === 0) this.#keys.delete(key);
