@@ -1,9 +1,7 @@
 /** Options of a worker's bootstrap: JSON in the variable SLUICE_WORKER, which the bootstrap removes at once. */
 export interface WorkerBoot {
-  version: number;
   key: string;
   generation: number;
-  release: number;
   /** value of PORT */
   port: number;
   codePort: number | null;
@@ -73,15 +71,7 @@ export type FromWorker =
 
 /** Message of a worker that has lost its runner to the next runner, over the orphan socket: one JSON message per line. */
 export type FromOrphan =
-  | {
-      type: 'orphan';
-      version: number;
-      key: string;
-      generation: number;
-      release: number;
-      pid: number;
-      secret: string;
-    }
+  | { type: 'orphan'; key: string; pid: number; secret: string }
   /** `lacksHandoff`: an end of the handoff is missing; the runner sends both ends again */
   | { type: 'retired'; lacksHandoff?: boolean };
 

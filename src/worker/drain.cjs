@@ -3,7 +3,7 @@
 const connections = require('./connections.cjs');
 const { endSession } = require('./end-session.cjs');
 const { LeavingConnections } = require('./leaving-connections.cjs');
-const { protocolOf, speaksHttp } = require('./listen.cjs');
+const { protocolOf, speaksHttp } = require('./protocol.cjs');
 
 /** @import { Server } from 'node:net' */
 /** @import { ServerHttp2Session } from 'node:http2' */

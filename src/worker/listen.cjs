@@ -1,9 +1,9 @@
 'use strict';
 
 const net = require('node:net');
+const { protocolOf, speaksHttp } = require('./protocol.cjs');
 
 /** @import { AddressInfo, Server } from 'node:net' */
-/** @import { AppProtocol } from '../protocol/worker.ts' */
 /**
  * @typedef {object} Listen a call of `listen` for a TCP port or a unix socket, whose port is -1
  * @property {Server} server
@@ -268,29 +268,4 @@ function privatePort(server) {
   return /** @type {AddressInfo} */ (realAddress.call(server)).port;
 }
 
-/**
- * Returns the protocol of a server, by its methods: its class would load http, tls and http2 into apps that use none of them.
- * @param {Server} server
- * @returns {AppProtocol}
- */
-function protocolOf(server) {
-  const secure = 'setSecureContext' in server;
-  if ('updateSettings' in server) return secure ? 'http2s' : 'http2';
-  if ('closeIdleConnections' in server) return secure ? 'https' : 'http';
-  return secure ? 'tls' : 'tcp';
-}
-
-/** @param {AppProtocol} protocol */
-function speaksHttp(protocol) {
-  return protocol !== 'tcp' && protocol !== 'tls';
-}
-
-/**
- * Returns true if a server handles its connections.
- * @param {Server} server
- */
-function serves(server) {
-  return server.listenerCount(protocolOf(server) === 'tls' ? 'secureConnection' : 'connection') > 0;
-}
-
-module.exports = { createHandle, interceptListen, privatePort, protocolOf, serves, speaksHttp };
+module.exports = { createHandle, interceptListen, privatePort };

@@ -3,15 +3,9 @@
 const { closeSync } = require('node:fs');
 const openChannel = require('./channel.cjs');
 const { Handoffs } = require('./handoffs.cjs');
-const {
-  createHandle,
-  interceptListen,
-  privatePort,
-  protocolOf,
-  serves,
-  speaksHttp,
-} = require('./listen.cjs');
+const { createHandle, interceptListen, privatePort } = require('./listen.cjs');
 const { limitPrinting } = require('./printing.cjs');
+const { protocolOf, serves, speaksHttp } = require('./protocol.cjs');
 const { handlesOnlyInterrupt, translateStopSignal } = require('./stop-signal.cjs');
 
 /** @import { Server } from 'node:net' */
@@ -397,6 +391,7 @@ function loadLazily() {
     ...require('./connections.cjs'),
     ...require('./drain.cjs'),
     ...require('./health-report.cjs'),
+    ...require('./leave.cjs'),
     ...require('./orphan.cjs'),
   };
 }

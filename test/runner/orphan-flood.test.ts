@@ -11,7 +11,7 @@ import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 
 const secret = 's'.repeat(32);
-const identity = { version: 1, key: 'shop', generation: 1, release: 1, pid: process.pid };
+const identity = { key: 'shop', pid: process.pid };
 const report = `${JSON.stringify({ type: 'orphan', ...identity, secret })}\n`;
 
 test('the report of a worker is read although hundreds of strangers connect right after, and only some of them stay connected', async (t) => {

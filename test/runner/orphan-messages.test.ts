@@ -13,7 +13,7 @@ import { temporaryDirectory } from '../support/temporary.ts';
 import { waitFor } from '../support/wait.ts';
 
 const secret = 's'.repeat(32);
-const identity = { version: 1, key: 'shop', generation: 1, release: 1, pid: process.pid, secret };
+const identity = { key: 'shop', pid: process.pid, secret };
 const whole = ['handoff', 'retire'];
 
 test('no `retire` comes between the two ends of a handoff', async (t) => {

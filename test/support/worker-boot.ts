@@ -5,9 +5,7 @@ export function workerBoot(
   changes: Pick<WorkerBoot, 'key' | 'port' | 'generationFile' | 'orphanSocket' | 'drainTimeout'>,
 ): WorkerBoot {
   return {
-    version: 1,
     generation: 1,
-    release: 1,
     codePort: null,
     waitReady: false,
     channelFd: 3,

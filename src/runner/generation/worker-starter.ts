@@ -4,7 +4,6 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { AppError, errorBody } from '../../errors/app-error.ts';
 import type { GenerationSpec, Notice } from '../../protocol/runner.ts';
-import { protocolVersion } from '../../protocol/version.ts';
 import type { WorkerBoot } from '../../protocol/worker.ts';
 import { type Masker, sharedMasker } from '../../system/text/mask/masker.ts';
 import type { Allowance } from '../allowance.ts';
@@ -167,10 +166,8 @@ interface SpawnOptions
 function spawnWorker(options: SpawnOptions): WorkerHandle {
   const { spec, generation, instance, port, handoff, orphanSocket, records, user, group, output } = options;
   const boot: WorkerBoot = {
-    version: protocolVersion,
     key: spec.key,
     generation,
-    release: spec.release,
     port: spec.port,
     codePort: spec.codePort,
     waitReady: spec.waitReady,
