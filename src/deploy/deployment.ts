@@ -7,9 +7,10 @@ import { AppError, errorBody } from '../errors/app-error.ts';
 import type { Notice } from '../protocol/runner.ts';
 import type { Release, ReleaseRecord } from '../releases/release.ts';
 import { levelOf } from '../system/log/log.ts';
-import { Masker } from '../system/text/mask/masker.ts';
+import { Masker, maskError } from '../system/text/mask/masker.ts';
 import { BuildLog } from './build-log.ts';
-import { type DeployStep, type DeployWatcher, maskError, Progress, type StepFailure } from './events.ts';
+import type { DeployStep, DeployWatcher, StepFailure } from './events.ts';
+import { Progress } from './progress.ts';
 
 /** Publishes `{app, release, step}` synchronously before a step begins. */
 const steps = channel('sluice:deploy:step');

@@ -2,7 +2,8 @@ import type { Environment } from '../apps/environment.ts';
 import { releaseNotFound, releaseView } from '../apps/release-view.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import type { Release, ReleaseRecord } from '../releases/release.ts';
-import { type DeployWatcher, Progress } from './events.ts';
+import type { DeployWatcher } from './events.ts';
+import { Progress } from './progress.ts';
 import { moveTraffic } from './traffic.ts';
 
 /**

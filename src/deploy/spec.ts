@@ -2,9 +2,10 @@ import { delimiter, dirname, join } from 'node:path';
 import type { Environment } from '../apps/environment.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { GenerationLimits, GenerationSpec, LogSpec } from '../protocol/runner.ts';
+import type { GenerationSpec, LogSpec } from '../protocol/runner.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
 import { usualPath } from '../system/process/run.ts';
+import { generationLimits } from './limits.ts';
 
 /** Values of a trial boot, instead of those on the disk. */
 export interface SpecChanges {
@@ -105,25 +106,4 @@ function systemEnvironment(node: string, isolated: boolean): Record<string, stri
   });
   const path = process.env['PATH'] ?? usualPath;
   return { ...Object.fromEntries(values), PATH: [dirname(node), path].join(delimiter) };
-}
-
-/** Default limit of processes and threads. A worker has about a dozen threads; image libraries and compilers have more. */
-const maxProcessesOf = { release: 512, each: 64 };
-
-/** Default limit of a release's memory, as a multiple of `maxMemory`, which replaces single workers before that. */
-const timesMaxMemory = 2;
-
-/** Returns the limits of a release with that many workers and background processes. */
-export function generationLimits(
-  settings: Pick<AppSettings, 'memoryLimit' | 'maxMemory' | 'maxProcesses' | 'cpuWeight'>,
-  processes: number,
-): GenerationLimits {
-  const { memoryLimit, maxMemory, maxProcesses, cpuWeight } = settings;
-  // One process more than the release has: a new worker boots beside the one that it replaces.
-  const derived = maxMemory === undefined ? null : maxMemory * timesMaxMemory * (processes + 1);
-  return {
-    memory: memoryLimit ?? derived,
-    processes: maxProcesses ?? maxProcessesOf.release + maxProcessesOf.each * processes,
-    cpuWeight,
-  };
 }

@@ -3,8 +3,7 @@ import { AppError } from '../errors/app-error.ts';
 import type { BootResult, SwitchResult } from '../protocol/runner.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
 import { keepAside } from '../system/fs/files.ts';
-import { Masker } from '../system/text/mask/masker.ts';
-import { maskError } from './events.ts';
+import { Masker, maskError } from '../system/text/mask/masker.ts';
 import { generationSpec, type SpecChanges } from './spec.ts';
 
 /** Change of an environment that a switch tries: it is kept only if a generation boots with it and gets the traffic. */

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { AppError } from '../../../errors/app-error.ts';
 import { FormIndex, makeSpace, type Origin, type Range, type Space, slack } from './form-index.ts';
 import { Forms } from './forms.ts';
 import {
@@ -273,4 +274,11 @@ export function sharedMasker(secrets: string[]): Masker {
     unused.register(masker, digest);
   }
   return masker;
+}
+
+/** Returns an AppError without secrets in its message, which may quote the output of an app or a build. */
+export function maskError(error: unknown, masker: Masker): unknown {
+  if (!(error instanceof AppError)) return error;
+  const { code, message, hint, cause } = error;
+  return new AppError(code, masker.maskText(message), { hint: masker.maskText(hint), cause });
 }
