@@ -18,7 +18,7 @@ export interface Appliance {
   settings: ServerSettings;
   runner: RunnerCaller;
   /** reports the assigned ports to the runner, after an app was created or removed */
-  holdPorts: () => Promise<void>;
+  reservePorts: () => Promise<void>;
   log: Log;
   /** domains of apps */
   domains: Pick<Edge, 'of' | 'removeOf'>;

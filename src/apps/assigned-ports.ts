@@ -11,13 +11,13 @@ interface AssignedPortsOptions {
   log: Log;
   /** addresses to which nginx sends requests, including those of removed apps */
   routed: () => readonly PortAddress[];
-  /** address of the API, if the runner can hold its port */
+  /** address of the API, if the runner can reserve its port */
   api: () => PortAddress | undefined;
 }
 
-type Hold = (addresses: PortAddress[]) => Promise<HeldPortsReport>;
+type Reserve = (addresses: PortAddress[]) => Promise<HeldPortsReport>;
 
-/** Ports that the runner holds: those of all apps, that of the API, and those to which nginx still sends requests. */
+/** Ports that the runner reserves: those of all apps, that of the API, and those to which nginx still sends requests. */
 export class AssignedPorts {
   readonly #options: AssignedPortsOptions;
   readonly #turns = new Lock();
@@ -26,13 +26,13 @@ export class AssignedPorts {
     this.#options = options;
   }
 
-  /** Has a runner hold the ports that are assigned now. Only logs a failure, because apps run without held ports. */
-  reserve(hold: Hold): Promise<void> {
+  /** Has a runner reserve the ports that are assigned now. Only logs a failure, because apps run without it. */
+  reserve(reserve: Reserve): Promise<void> {
     return this.#turns.run(async () => {
       try {
-        await hold(await this.#all());
+        await reserve(await this.#all());
       } catch (error) {
-        this.#options.log.warn('ports not held', { error });
+        this.#options.log.warn('ports not reserved', { error });
       }
     });
   }

@@ -94,7 +94,7 @@ export class Registry {
     // Removals are finished first: a removal ends all processes of the app's user, and the new app gets the same user.
     if (isNew && (await runner.hasUsers())) await this.#finishRemovals(id.app);
     await ensureEnvironmentState(paths, id, settings.apps);
-    if (isNew) await this.#appliance.holdPorts();
+    if (isNew) await this.#appliance.reservePorts();
     const environment = this.#environment(id);
     environment.visitors += 1;
     try {
@@ -131,7 +131,7 @@ export class Registry {
     // If the app has a repository, the end of the push removes the directory.
     if ((await listDirectory(paths.app(id.app))).length === 0) await removeTree(paths.app(id.app));
     await syncDirectory(paths.apps);
-    await this.#appliance.holdPorts();
+    await this.#appliance.reservePorts();
     await finishRemoval(this.#appliance, removal);
   }
 
@@ -160,7 +160,7 @@ export class Registry {
     await syncDirectory(paths.apps);
     // Both are tried even if one fails: the app is gone, so nobody can remove it again.
     const outcomes = await Promise.allSettled([finishRemoval(this.#appliance, removal), gone()]);
-    await this.#appliance.holdPorts();
+    await this.#appliance.reservePorts();
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
   }
 

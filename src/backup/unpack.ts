@@ -58,7 +58,7 @@ export async function unpack(
   directory: string,
   { minFree, signal }: { minFree: number; signal: AbortSignal },
 ): Promise<Unpacked> {
-  const unpacker = new Unpacker(directory);
+  const unpacker = new BackupUnpacker(directory);
   try {
     const consume = async (chunks: AsyncIterable<Buffer>) => {
       for await (const entry of readArchive(withRoom(chunks, directory, minFree))) await unpacker.add(entry);
@@ -92,7 +92,7 @@ async function* withRoom(
   }
 }
 
-class Unpacker {
+class BackupUnpacker {
   readonly #root: string;
   readonly #checksums = new Checksums();
   readonly #seen = new Set<string>();

@@ -50,7 +50,7 @@ async function share(deployment: Deployment, paths: string[]): Promise<void> {
   const live = active === null ? undefined : environment.paths.release(active.release).directory;
   const { moveLock } = environment.appliance;
   const mayMove = () => {
-    if (moveLock.isHeld) deployment.log('waiting for a backup to end, before data is moved');
+    if (moveLock.isFrozen) deployment.log('waiting for a backup to end, before data is moved');
     return moveLock.move(signal);
   };
   const adopted = await environment.files.share(tree, paths, live, mayMove);

@@ -126,12 +126,12 @@ export class DesiredHosts {
     }
   }
 
-  async #hostOf({ name, target }: Domain): Promise<DesiredHost | undefined> {
+  async #hostOf({ name, target: environment }: Domain): Promise<DesiredHost | undefined> {
     const { paths, settings, certificates } = this.#options;
     const certificate = certificates.known(name)?.fingerprint;
     if (certificate === undefined) return undefined;
-    if (target === null) return { name, api: true, certificate };
-    const state = await loadEnvironmentState(paths.environment(target).state);
+    if (environment === null) return { name, api: true, certificate };
+    const state = await loadEnvironmentState(paths.environment(environment).state);
     const { host } = settings.apps;
     return state && { name, address: isWildcard(host) ? '127.0.0.1' : host, port: state.port, certificate };
   }

@@ -91,7 +91,7 @@ export interface AddedDomain extends DomainView {
 export interface NewDomain {
   name: string;
   /** null: the API */
-  target: EnvironmentId | null;
+  environment: EnvironmentId | null;
   /** or PEM: the chain, and its key */
   certificate: 'acme' | 'self-signed' | { certificate: string; key: string };
 }

@@ -132,7 +132,7 @@ export class Edge {
 
   /**
    * Routes a host name to an app or to the API. When fulfilled, nginx serves the name, with the domain's own certificate or
-   * a temporary one while an order is under way. If the name is routed to the target already, only its certificate changes.
+   * a temporary one while an order is under way. If the name already routes to the environment, only its certificate changes.
    * A call that cannot succeed fails at once. A call waits only for nginx and for calls with the same name.
    * @throws AppError `invalid_domain`, `domain_taken`, `app_not_found`, `invalid_certificate`, `nginx_failed`,
    *   `edge_unavailable`: nothing has changed then. `domain_not_found` if the app was removed meanwhile
@@ -140,14 +140,14 @@ export class Edge {
   async add(added: NewDomain): Promise<DomainView> {
     if (this.#damage !== null) throw AppError.from(this.#damage);
     const name = hostNameFrom(added.name);
-    const { target, certificate } = added;
+    const { environment, certificate } = added;
     if (typeof certificate !== 'string') describeCertificate(pemOf(certificate), name);
-    await this.#assertPossible(name, target);
+    await this.#assertPossible(name, environment);
     return this.#names.run(name, async () => {
-      const before = await this.#assertPossible(name, target);
+      const before = await this.#assertPossible(name, environment);
       const kind = typeof certificate === 'string' ? certificate : 'own';
       const domain: Domain = {
-        ...{ name, target, certificate: kind },
+        ...{ name, target: environment, certificate: kind },
         createdAt: before?.createdAt ?? new Date().toISOString(),
       };
       await this.#hosts.prepare();
@@ -265,26 +265,27 @@ export class Edge {
 
   /** Removes domains of removed apps: the server may have crashed between the two removals. */
   async #prune(): Promise<void> {
-    for (const { name, target } of this.#all) {
-      if (target === null || (await exists(this.#options.paths.environment(target).state))) continue;
-      this.#options.log.warn('domain of no app removed', { domain: name, app: environmentName(target) });
+    for (const { name, target: environment } of this.#all) {
+      if (environment === null || (await exists(this.#options.paths.environment(environment).state)))
+        continue;
+      this.#options.log.warn('domain of no app removed', { domain: name, app: environmentName(environment) });
       await this.#domains.remove(name);
     }
     await this.#refresh();
   }
 
   /** @returns the domain of this name, if there is one. @throws AppError `domain_taken`, `app_not_found` */
-  async #assertPossible(name: string, target: EnvironmentId | null): Promise<Domain | undefined> {
+  async #assertPossible(name: string, environment: EnvironmentId | null): Promise<Domain | undefined> {
     if (
-      target !== null &&
-      (await loadEnvironmentState(this.#options.paths.environment(target).state)) === undefined
+      environment !== null &&
+      (await loadEnvironmentState(this.#options.paths.environment(environment).state)) === undefined
     ) {
-      throw new AppError('app_not_found', `app ${environmentName(target)} not found`, {
+      throw new AppError('app_not_found', `app ${environmentName(environment)} not found`, {
         hint: 'Deploy it first. List apps: `sluice apps`.',
       });
     }
     const before = this.#all.find((domain) => domain.name === name);
-    if (before === undefined || routeOf(before.target) === routeOf(target)) return before;
+    if (before === undefined || routeOf(before.target) === routeOf(environment)) return before;
     throw new AppError('domain_taken', `${name} already routes to ${routeOf(before.target)}`, {
       hint: `Remove it first: \`sluice domains remove ${name}\`.`,
     });
@@ -354,8 +355,8 @@ export class Edge {
   }
 }
 
-function routeOf(target: EnvironmentId | null): string {
-  return target === null ? 'the API' : environmentName(target);
+function routeOf(environment: EnvironmentId | null): string {
+  return environment === null ? 'the API' : environmentName(environment);
 }
 
 function pemOf({ certificate, key }: OwnCertificate): string {

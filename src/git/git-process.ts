@@ -14,7 +14,7 @@ export type GitProgram = (typeof gitPrograms)[number];
 /** Ways to talk with a client: `duplex` over ssh; two requests over HTTP, `advertise` for the list of refs, then `stateless`. */
 export type GitMode = 'duplex' | 'advertise' | 'stateless';
 
-interface ServiceOptions {
+interface GitOptions {
   mode: GitMode;
   /** version of git's protocol that the client asks for, such as `version=2`; not checked */
   protocol: string;
@@ -78,14 +78,14 @@ const killDelay = 2000;
 /** Starts git for one client. The client's request reaches git only through stdin. @throws AppError `git_missing` */
 export async function startGit(
   repository: string,
-  service: GitProgram,
-  { mode, protocol, maxInput }: ServiceOptions,
+  program: GitProgram,
+  { mode, protocol, maxInput }: GitOptions,
 ): Promise<GitProcess> {
   const settings = [...gitSettings, `receive.maxInputSize=${maxInput}`];
   const args = [
     ...settings.flatMap((setting) => ['-c', setting]),
-    service.slice('git-'.length),
-    ...(service === 'git-upload-pack' ? ['--strict', `--timeout=${fetchTimeout}`] : []),
+    program.slice('git-'.length),
+    ...(program === 'git-upload-pack' ? ['--strict', `--timeout=${fetchTimeout}`] : []),
     ...flags[mode],
     repository,
   ];

@@ -13,7 +13,7 @@ import { type Deploy, type GitCall, servePush } from './push.ts';
 import { GitSession } from './session.ts';
 
 /** Time for pushes to end when the server stops, in ms. Their deploys have ended by then. */
-const grace = 5000;
+const stopTimeout = 5000;
 /** Number of repositories that are recovered at a time. */
 const recoveredAtATime = 4;
 /** Time limits of a garbage collection, in ms. In a shallow repository, pushes wait at their end for the collection. */
@@ -40,7 +40,7 @@ export class GitServer {
    */
   async open(app: string, call: GitCall): Promise<GitSession> {
     this.#stopping.throwIfAborted();
-    if (call.service === 'git-receive-pack') return this.#openForPush(app, call);
+    if (call.program === 'git-receive-pack') return this.#openForPush(app, call);
     const repository = await this.#registry.findRepository(app);
     return this.#follow(new GitSession(await this.#start(repository, call)), app);
   }
@@ -50,11 +50,11 @@ export class GitServer {
     try {
       using opened = new DisposableStack();
       const { repository } = opened.use(await this.#registry.openRepository(app));
-      const service = await this.#start(repository, call);
+      const git = await this.#start(repository, call);
       const { log } = this.#appliance;
       const liveRelease = (id: EnvironmentId) => this.#liveRelease(id);
       const context = { app, repository, call, log, liveRelease, deploy: this.#deploy };
-      const session = new GitSession(service, (session, request) => servePush(session, request, context));
+      const session = new GitSession(git, (session, request) => servePush(session, request, context));
       const entered = opened.move();
       return this.#follow(session, app, async () => {
         entered.dispose();
@@ -78,7 +78,7 @@ export class GitServer {
 
   #start({ path }: AppRepository, call: GitCall): Promise<GitProcess> {
     const { maxUploadBytes } = this.#appliance.settings;
-    return startGit(path, call.service, { ...call, maxInput: maxUploadBytes });
+    return startGit(path, call.program, { ...call, maxInput: maxUploadBytes });
   }
 
   /** @param afterwards called when the client has been served */
@@ -140,8 +140,8 @@ export class GitServer {
   /** Waits a moment for the clients that are served, then ends them. The deploys of their pushes have ended by then. */
   async shutDown(): Promise<void> {
     for (const session of this.#sessions.keys()) session.killUnlessServing();
-    const { timedOut } = await withDeadline(Promise.all(this.#sessions.values()), grace);
-    if (timedOut) for (const { service } of this.#sessions.keys()) service.kill();
+    const { timedOut } = await withDeadline(Promise.all(this.#sessions.values()), stopTimeout);
+    if (timedOut) for (const { git } of this.#sessions.keys()) git.kill();
     await Promise.all(this.#sessions.values());
   }
 

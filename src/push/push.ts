@@ -18,7 +18,7 @@ const maxLoggedRefs = 10;
 
 /** Request of a client of git. */
 export interface GitCall {
-  service: GitProgram;
+  program: GitProgram;
   mode: GitMode;
   /** version of git's protocol that the client asks for, such as `version=2`; not checked */
   protocol: string;
@@ -76,7 +76,7 @@ export async function servePush(
     if (update !== null) await prepareBranches(repository, update);
   } finally {
     session.decide(accepted);
-    await session.service.ended;
+    await session.git.ended;
   }
 }
 
@@ -87,7 +87,7 @@ export async function servePush(
  * @throws if the push is refused, after the client was shown the reason
  */
 async function deployPush(
-  { abandoned, service: { hook } }: GitSession,
+  { abandoned, git: { hook } }: GitSession,
   repository: Repository,
   request: PushRequest,
   { app, call, liveRelease, deploy }: PushContext,

@@ -11,7 +11,7 @@ type ServePush = (session: GitSession, request: PushRequest) => Promise<void>;
 
 /** One client of git that is served: the git process, and the push that the client makes. */
 export class GitSession {
-  readonly service: GitProcess;
+  readonly git: GitProcess;
   /** settles when git has ended and the push has been served */
   readonly ended: Promise<GitEnd>;
   /** settles when a push is accepted or refused; from then on git must end even if the client does not read */
@@ -21,10 +21,10 @@ export class GitSession {
   #hasRequest = false;
 
   /** @param servePush serves a push until nothing is left to do */
-  constructor(service: GitProcess, servePush: ServePush = async () => {}) {
-    this.service = service;
+  constructor(git: GitProcess, servePush: ServePush = async () => {}) {
+    this.git = git;
     this.decided = this.#decision.promise;
-    this.ended = Promise.all([service.ended, this.#serve(servePush)]).then(([end]) => end);
+    this.ended = Promise.all([git.ended, this.#serve(servePush)]).then(([end]) => end);
     this.ended.catch(() => undefined);
   }
 
@@ -36,7 +36,7 @@ export class GitSession {
   /** Accepts or refuses the push. */
   decide(accepted: boolean): void {
     this.#decision.resolve();
-    this.service.hook.answer(accepted);
+    this.git.hook.answer(accepted);
   }
 
   /**
@@ -50,16 +50,16 @@ export class GitSession {
 
   /** Ends git, unless a push waits for our answer. */
   killUnlessServing(): void {
-    if (!this.#hasRequest) this.service.kill();
+    if (!this.#hasRequest) this.git.kill();
   }
 
   async #serve(servePush: ServePush): Promise<void> {
-    const request = await this.service.hook.request;
+    const request = await this.git.hook.request;
     if (request === null) return;
     this.#hasRequest = true;
     // Without git or its hook, nothing can accept the push.
     const gone = () => this.#abandonment.abort(cancelled('git was ended before the release was live'));
-    void this.service.exited.then(gone);
+    void this.git.exited.then(gone);
     const served = new AbortController();
     void this.decided.then(() => served.abort());
     void watchProcess(request.pid, served.signal, gone);

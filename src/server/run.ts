@@ -90,24 +90,24 @@ export async function run(home: string, mode: ServerMode): Promise<void> {
   const control = mode.controlRunner?.({ paths, output, settings, log });
   let url = '';
   const passed = takePassedSockets();
-  const edge = new Edge({ paths, settings, log, released: () => void holdPorts() });
+  const edge = new Edge({ paths, settings, log, released: () => void reservePorts() });
   await edge.load();
-  // If the runner is another user than the server, it can hold the port only if systemd has opened the port for the server.
-  let mayHoldApi = passed.length > 0;
+  // If the runner is another user than the server, it can reserve the port only if systemd has opened the port for the server.
+  let mayReserveApi = passed.length > 0;
   const ports = new AssignedPorts({
     ...{ paths, settings, log },
     routed: () => edge.routed,
-    api: () => (mayHoldApi ? apiAddress(url, settings) : undefined),
+    api: () => (mayReserveApi ? apiAddress(url, settings) : undefined),
   });
   const runner = new RunnerClient({
     ...{ path: paths.runnerSocket, log, replaceOthers: control === undefined },
     ...(control && { whenAbsent: () => control.start() }),
     greeted: (client, { users }) => {
-      mayHoldApi ||= !users;
+      mayReserveApi ||= !users;
       return ports.reserve((addresses) => client.call('hold', { addresses }));
     },
   });
-  const holdPorts = () => ports.reserve((addresses) => runner.call('hold', { addresses }));
+  const reservePorts = () => ports.reserve((addresses) => runner.call('hold', { addresses }));
   ending.defer(async () => {
     await control?.abandon(runner);
     await runner.close();
@@ -115,7 +115,7 @@ export async function run(home: string, mode: ServerMode): Promise<void> {
   const builds = new Slots(settings.buildConcurrency);
   const moveLock = new MoveLock();
   const node = process.execPath;
-  const appliance = { paths, settings, runner, holdPorts, log, builds, moveLock, node, domains: edge };
+  const appliance = { paths, settings, runner, reservePorts, log, builds, moveLock, node, domains: edge };
   const service = new AppService(appliance);
   await service.recover();
 
@@ -136,7 +136,7 @@ export async function run(home: string, mode: ServerMode): Promise<void> {
     { ...ssh.socket, listener: createSshApi({ service, keys, log }).callback() },
   ];
   ({ url } = ending.use(await serveApi(settings.listen, api(false), sockets, { log, passed })));
-  void holdPorts();
+  void reservePorts();
   warnAboutAddress(url, settings, passed.length > 0, log);
 
   const settled = service.keepRunning();

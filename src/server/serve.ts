@@ -10,9 +10,9 @@ import { isListenedOn } from '../system/net/listeners.ts';
 import { type ConnectionLimits, connectionLimits, limitConnections } from './connections.ts';
 
 /** Shortest time between two log lines about connections that are not accepted, in ms. */
-const quiet = 10_000;
+const logInterval = 10_000;
 /** Time for requests under way to end when the server stops, in ms. */
-const grace = 2000;
+const stopTimeout = 2000;
 
 interface ApiListener extends AsyncDisposable {
   /** of the TCP listener, such as `http://127.0.0.1:8700` */
@@ -106,7 +106,7 @@ function inTurn(listener: RequestListener): RequestListener {
 function failureLogger(log: Log): (error: Error) => void {
   let loggedAt = Number.NEGATIVE_INFINITY;
   return (error) => {
-    if (performance.now() - loggedAt < quiet) return;
+    if (performance.now() - loggedAt < logInterval) return;
     loggedAt = performance.now();
     log.error('API does not accept connections', { error });
   };
@@ -133,7 +133,7 @@ function portTaken(host: string | undefined, port: number | undefined): AppError
 
 async function close(server: Server): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  const { timedOut } = await withDeadline(closed, grace);
+  const { timedOut } = await withDeadline(closed, stopTimeout);
   if (timedOut) server.closeAllConnections();
   await closed;
 }

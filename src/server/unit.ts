@@ -6,7 +6,7 @@ import { asProgram } from './program.ts';
 import { type Ready, run } from './run.ts';
 
 /** Time that the start of the machine waits for apps, in ms. */
-const patience = 60_000;
+const startTimeout = 60_000;
 
 /** Runs the server as a unit of systemd. The runner has its own unit. The log goes to stderr, which systemd stores in its journal. */
 async function serve(home: string): Promise<void> {
@@ -17,7 +17,8 @@ async function serve(home: string): Promise<void> {
 }
 
 async function reportReady({ url }: Ready, settled: Promise<void>, log: Log): Promise<void> {
-  if ((await withDeadline(settled, patience)).timedOut) log.warn('apps are slow to start', { patience });
+  if ((await withDeadline(settled, startTimeout)).timedOut)
+    log.warn('apps are slow to start', { startTimeout });
   try {
     await notifySystemd(`at ${url}`);
   } catch (error) {

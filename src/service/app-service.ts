@@ -293,11 +293,11 @@ export class AppService {
   async freezeFiles(by: string): Promise<Disposable> {
     this.#signal.throwIfAborted();
     const { moveLock, log } = this.#appliance;
-    const hold = new DisposableStack();
-    hold.defer(() => log.info('held still', { by }));
-    hold.use(await moveLock.freezeFiles(this.#signal));
-    log.info('holding still', { by });
-    return hold;
+    const freeze = new DisposableStack();
+    freeze.defer(() => log.info('files released', { by }));
+    freeze.use(await moveLock.freeze(this.#signal));
+    log.info('files frozen', { by });
+    return freeze;
   }
 
   /**

@@ -123,7 +123,7 @@ test('A backup fails if the server stops, and leaves an earlier file unchanged (
   child.stderr.on('data', (chunk: Buffer) => {
     errors += chunk;
   });
-  await waitFor(async () => (await sluice.log()).some(({ msg }) => msg === 'holding still'), {
+  await waitFor(async () => (await sluice.log()).some(({ msg }) => msg === 'files frozen'), {
     what: 'the hold',
   });
   const closed = once(child, 'close');

@@ -308,7 +308,7 @@ test('Without sluice-edge.service, a domain is refused with the units to check (
     return edge;
   };
   const edge = await newEdge(1000);
-  const wish = { name: 'deploy.example.com', target: null, certificate: 'self-signed' } as const;
+  const wish = { name: 'deploy.example.com', environment: null, certificate: 'self-signed' } as const;
   await assert.rejects(edge.add(wish), {
     code: 'edge_unavailable',
     message: 'nothing on this machine has configured nginx within 1 s',

@@ -71,7 +71,7 @@ async function edgeOf(t: TestContext) {
     applier.release();
     await edge.stop();
   });
-  const add = (name: string) => edge.add({ name, target: shop, certificate: 'self-signed' });
+  const add = (name: string) => edge.add({ name, environment: shop, certificate: 'self-signed' });
   const names = () => edge.list().map(({ name }) => name);
   const heldBy = async (name: string) => {
     applier.hold();
@@ -88,11 +88,11 @@ async function edgeOf(t: TestContext) {
 test('A call that cannot succeed fails at once, while another call waits for nginx', async (t) => {
   const { edge, applier, names, heldBy } = await edgeOf(t);
   const { added } = await heldBy('first.example.com');
-  const wish = { name: 'x.example.com', target: shop, certificate: 'self-signed' } as const;
+  const wish = { name: 'x.example.com', environment: shop, certificate: 'self-signed' } as const;
   for (const [changes, code] of [
     [{ name: 'no host name' }, 'invalid_domain'],
-    [{ target: { app: 'none', environment: 'production' } }, 'app_not_found'],
-    [{ name: 'first.example.com', target: null }, 'domain_taken'],
+    [{ environment: { app: 'none', environment: 'production' } }, 'app_not_found'],
+    [{ name: 'first.example.com', environment: null }, 'domain_taken'],
     [{ certificate: { certificate: 'x', key: 'y' } }, 'invalid_certificate'],
   ] as const) {
     await assert.rejects(edge.add({ ...wish, ...changes }), { code }, code);

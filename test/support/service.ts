@@ -36,7 +36,7 @@ export class TestService {
         void this.log.push({ ...fields, level, text: message });
     this.appliance = {
       ...{ paths, settings, runner: this.runner, node: process.execPath },
-      holdPorts: async () => undefined,
+      reservePorts: async () => undefined,
       log: { debug: logAs('debug'), info: logAs('info'), warn: logAs('warn'), error: logAs('error') },
       domains: { of: () => [], removeOf: async () => undefined },
       builds: new Slots(1),

@@ -59,25 +59,25 @@ const withoutSuffix: RouterMiddleware<ApiState> = (ctx, next) => {
 async function serve(
   ctx: ApiContext,
   appService: AppService,
-  service: GitProgram,
+  program: GitProgram,
   mode: GitMode,
   input: Readable,
 ): Promise<void> {
   const begin = () => {
     ctx.res.writeHead(200, {
       ...ctx.res.getHeaders(),
-      'content-type': `application/x-${service}-${mode === 'advertise' ? 'advertisement' : 'result'}`,
+      'content-type': `application/x-${program}-${mode === 'advertise' ? 'advertisement' : 'result'}`,
       'cache-control': 'no-cache, max-age=0, must-revalidate',
     });
     // Version 2 has no announcement (gitprotocol-v2(5)). Pushes have no version 2.
-    const isVersion2 = service === 'git-upload-pack' && ctx.get('git-protocol').includes('version=2');
-    if (mode === 'advertise' && !isVersion2) ctx.res.write(announcement(service));
+    const isVersion2 = program === 'git-upload-pack' && ctx.get('git-protocol').includes('version=2');
+    if (mode === 'advertise' && !isVersion2) ctx.res.write(announcement(program));
   };
   const app = ctx.params['app'] ?? '';
   const warning = unencryptedWarning(ctx);
-  const { code } = await serveGit(ctx, appService, { app, service, mode, input, warning, begin });
+  const { code } = await serveGit(ctx, appService, { app, program, mode, input, warning, begin });
   // An incomplete answer that looks complete would make the client wait for ever.
-  if (service === 'git-receive-pack' && code !== 0) {
+  if (program === 'git-receive-pack' && code !== 0) {
     ctx.res.destroy();
     return;
   }
@@ -85,7 +85,7 @@ async function serve(
   ctx.res.end();
 }
 
-/** Returns the service as a pkt-line, and a flush: gitprotocol-http(5), "Smart Server Response". */
+/** Returns the name of the program as a pkt-line, and a flush: gitprotocol-http(5), "Smart Server Response". */
 function announcement(name: GitProgram): string {
   const line = `# service=${name}\n`;
   return `${(line.length + 4).toString(16).padStart(4, '0')}${line}0000`;

@@ -14,7 +14,7 @@ const silenceTimeout = 15 * 60_000;
 
 interface GitRequest {
   app: string;
-  service: GitProgram;
+  program: GitProgram;
   mode: GitMode;
   /** bytes from the client's git */
   input: Readable;
@@ -28,11 +28,11 @@ interface GitRequest {
 export async function serveGit(
   ctx: ApiContext,
   appService: AppService,
-  { app, service, mode, input, warning, begin }: GitRequest,
+  { app, program, mode, input, warning, begin }: GitRequest,
 ): Promise<GitEnd> {
   const protocol = ctx.get('git-protocol');
   const by = ctx.state.principal.name;
-  const session = await appService.git(app, { service, mode, protocol, by, warning, render: renderPush });
+  const session = await appService.git(app, { program, mode, protocol, by, warning, render: renderPush });
   return carry(session, input, ctx.res, () => {
     ctx.respond = false;
     begin();
@@ -51,7 +51,7 @@ async function carry(
   output: ServerResponse,
   begin: () => void,
 ): Promise<GitEnd> {
-  const git = session.service;
+  const git = session.git;
   const hangUp = () => session.hangUp();
   try {
     begin();

@@ -85,14 +85,14 @@ function logRefusals(log: Log): RouterMiddleware<ApiState> {
 }
 
 /**
- * Parses the command of git over ssh: a service and a quoted path, such as `git-receive-pack '/shop.git'`.
+ * Parses the command of git over ssh: a program and a quoted path, such as `git-receive-pack '/shop.git'`.
  * @throws AppError `forbidden` for all other commands, such as a shell
  */
-function parseCommand(command: string): { service: GitProgram; app: string } {
+function parseCommand(command: string): { program: GitProgram; app: string } {
   const [, name, path] =
     /^git[- ]((?:receive|upload)-pack) '?\/?([^']*?)(?:\.git)?\/?'?$/.exec(command) ?? [];
-  const service = gitPrograms.find((each) => each === `git-${name}`);
-  if (service !== undefined && path !== undefined) return { service, app: path };
+  const program = gitPrograms.find((each) => each === `git-${name}`);
+  if (program !== undefined && path !== undefined) return { program, app: path };
   throw new AppError('forbidden', 'this account accepts only pushes and fetches of git', {
     hint: 'git remote add deploy ssh://USER@HOST/APP && git push deploy main',
   });

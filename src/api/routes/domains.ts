@@ -37,7 +37,7 @@ export function domainRoutes(router: Router<ApiState>, { service, edge, record, 
     const id = app === null ? null : { app, environment };
     const by = ctx.state.principal.name;
     const domain = await recorded('domain add', { name, id, by }, () =>
-      edge.add({ name, target: id, certificate }),
+      edge.add({ name, environment: id, certificate }),
     );
     ctx.body = { ...domain, notices: await noticesOf(id, domain) } satisfies AddedDomain;
     ctx.status = 201;

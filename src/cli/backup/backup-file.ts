@@ -81,7 +81,8 @@ function compress(write: (chunk: Buffer) => Promise<void>) {
   finished.catch(() => undefined);
   return {
     async put(chunk: Buffer): Promise<void> {
-      if (!gzip.write(chunk)) await Promise.race([once(gzip, 'drain'), finished]);
+      // A failed write also destroys gzip: `finished` has the explained error.
+      if (!gzip.write(chunk)) await Promise.race([once(gzip, 'drain').catch(() => finished), finished]);
     },
     async end(): Promise<number> {
       gzip.end();

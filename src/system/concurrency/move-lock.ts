@@ -1,37 +1,37 @@
 import { WaitQueue } from './slots.ts';
 
 /**
- * Lock with two sides: work that needs data to stay in place, such as a backup, and work that moves data, such as a deploy. Any
+ * Lock with two sides: work that freezes data, such as a backup, and work that moves data, such as a deploy. Any
  * number of one side may work at a time, but never both sides.
  */
 export class MoveLock {
-  #held = 0;
+  #freezes = 0;
   #moving = 0;
   readonly #queue = new WaitQueue();
 
-  get isHeld(): boolean {
-    return this.#held > 0;
+  get isFrozen(): boolean {
+    return this.#freezes > 0;
   }
 
   /** Waits until nothing moves. Nothing moves until the result is disposed of. @throws the reason of the signal if it aborts first */
-  async freezeFiles(signal?: AbortSignal): Promise<Disposable> {
+  async freeze(signal?: AbortSignal): Promise<Disposable> {
     while (this.#moving > 0) await this.#queue.wait(signal);
-    this.#held += 1;
+    this.#freezes += 1;
     return this.#leaving(() => {
-      this.#held -= 1;
+      this.#freezes -= 1;
     });
   }
 
-  /** Allows its caller to move data until the result is disposed of; returns undefined while the lock is held. */
+  /** Allows its caller to move data until the result is disposed of; returns undefined while data is frozen. */
   tryMove(): Disposable | undefined {
-    if (this.isHeld) return undefined;
+    if (this.isFrozen) return undefined;
     this.#moving += 1;
     return this.#leaving(() => {
       this.#moving -= 1;
     });
   }
 
-  /** Waits until nobody holds the lock, then works like `tryMove`. @throws the reason of the signal if it aborts first */
+  /** Waits until no data is frozen, then works like `tryMove`. @throws the reason of the signal if it aborts first */
   async move(signal?: AbortSignal): Promise<Disposable> {
     for (;;) {
       const moving = this.tryMove();

@@ -17,7 +17,7 @@ export function backoffDelay(failures: number, { initial, factor, ceiling }: Bac
 }
 
 /** Pause before an attempt after a shortage, in ms. */
-const pause = 500;
+const retryDelay = 500;
 
 /**
  * Repeats `work` while descriptors, processes, memory or a disk are short: for work that nothing else would do later.
@@ -38,6 +38,6 @@ export async function retryOnShortage<T>(
       if (!isShortage(error) || stopped()) throw error;
       if (attempt === 1) log(`${what} is tried again until it succeeds: ${describeError(error)}`);
     }
-    await sleep(pause, undefined, { ref: false });
+    await sleep(retryDelay, undefined, { ref: false });
   }
 }
