@@ -3,9 +3,9 @@ import type { EntryTypeName } from 'tar/types';
 
 export const block = 512;
 /** Size limit of an extended header, in bytes. */
-const longestExtension = 1024 ** 2;
+const maxExtensionBytes = 1024 ** 2;
 /** Limit of the pieces of one file: more than ArchiveWriter writes. */
-const mostPieces = 1_000_000;
+const maxPieces = 1_000_000;
 
 /** Error for bytes that are not a tar archive, or not a complete one. */
 export class NotATar extends Error {
@@ -58,7 +58,7 @@ export async function* readArchive(chunks: AsyncIterable<Buffer>): AsyncGenerato
     const size = Number(records.get('size') ?? header.size ?? 0);
     if (!Number.isSafeInteger(size) || size < 0) throw new NotATar('an entry has no size');
     if (header.type === 'ExtendedHeader') {
-      if (size > longestExtension) throw new NotATar('an extended header is too long');
+      if (size > maxExtensionBytes) throw new NotATar('an extended header is too long');
       records = recordsOf(await source.read(size));
     } else {
       const content = source.piece(size);
@@ -125,7 +125,7 @@ export async function* readSparse(
   sparseSize: number,
 ): AsyncGenerator<{ offset: number; chunk: Buffer }> {
   const source = new ByteSource(content);
-  const pieces = await readPieces(source, mostPieces);
+  const pieces = await readPieces(source, maxPieces);
   const bytes = pieces?.reduce((sum, { length }) => sum + length, source.position);
   if (pieces === undefined || bytes !== size || !Number.isSafeInteger(sparseSize)) throw damagedPieces();
   let end = 0;

@@ -6,7 +6,7 @@ import { locate } from './layout.ts';
 
 const types = { file: 'File', directory: 'Directory', link: 'SymbolicLink', hardLink: 'Link' } as const;
 /** Longest path that fits into a header, in characters. */
-const longestInHeader = 255;
+const maxHeaderLength = 255;
 
 /** Fields of the entries that Sluice itself writes. */
 export const ownEntry = { type: 'file', mode: 0o600, target: '', owner: 'owner', group: 'owner' } as const;
@@ -97,7 +97,7 @@ function headerOf({ path, type, mode, size, mtime, target, owner, group, sparseS
   };
   const common = { type: types[type], mode, mtime: new Date(mtime * 1000), uid: 0, gid: 0 };
   // The package takes quadratic time for a long path, and the extended header has the path anyway.
-  const isLong = name.length > longestInHeader;
+  const isLong = name.length > maxHeaderLength;
   const header = Buffer.alloc(block);
   const isIncomplete = new Header({ ...fields, ...common, ...(isLong && { path: basename(name) }) }).encode(
     header,

@@ -35,7 +35,7 @@ const caches = new Set(['.npm', '.cache']);
  * Limit of paths in a backup, in bytes. A restore adds a longer path in front, and no program can open a path of more than
  * 4095 bytes.
  */
-const longestPath = 3072;
+const maxPathLength = 3072;
 
 /**
  * Writes a backup as a tar archive. The caller ensures that nothing is moved or removed in the home meanwhile. Apps and
@@ -185,7 +185,7 @@ async function copyTree(
     if (!stats?.isDirectory()) return;
     await packer.add({ kind: 'directory', path, stats }, id);
     const covered = new Set<string>();
-    for await (const found of walk(at, longestPath - path.length, options.limits)) {
+    for await (const found of walk(at, maxPathLength - path.length, options.limits)) {
       const [top = ''] = found.path.split('/', 1);
       if (without.has(top) || covered.delete(found.path)) continue;
       const entry = { ...found, path: `${path}/${found.path}` };

@@ -29,13 +29,13 @@ export interface PackerOptions {
 type FoundFile = Extract<Found, { kind: 'file' }>;
 
 /** Size limit of a file, in bytes: ext4 has no larger files, so a restore could not create it. */
-const largestFile = 15 * 1024 ** 4;
+const maxFileSize = 15 * 1024 ** 4;
 /** Limit of the names of one file: ext4 allows 65,000. */
-const mostNames = 60_000;
+const maxNames = 60_000;
 /** Number of notes that name a file of one environment; further files are only counted. */
-const mostNotes = 20;
+const maxNotes = 20;
 /** Length limit of a path in a note, in characters. */
-const longestShown = 300;
+const maxShownLength = 300;
 /** Latest time that fits into a header without an extended header, in s. */
 const latest = 8 ** 11 - 1;
 /** Size of a chunk, in bytes. */
@@ -62,7 +62,7 @@ export class Packer {
 
   /** Resets the limits, and reports the number of notes that were left out. */
   endEnvironment(id: EnvironmentId): void {
-    const more = this.#usage.notes - mostNotes;
+    const more = this.#usage.notes - maxNotes;
     if (more > 0)
       this.#options.note(`left out, or not copied exactly: ${more} more files of ${environmentName(id)}`);
     this.#usage = new Usage(this.#limits, this.#options.now);
@@ -70,8 +70,8 @@ export class Packer {
 
   note(text: string, path: string): void {
     this.#usage.notes += 1;
-    const shown = path.length > longestShown ? `${path.slice(0, longestShown)}…` : path;
-    if (this.#usage.notes <= mostNotes) this.#options.note(`${text}: ${shown}`);
+    const shown = path.length > maxShownLength ? `${path.slice(0, maxShownLength)}…` : path;
+    if (this.#usage.notes <= maxNotes) this.#options.note(`${text}: ${shown}`);
   }
 
   /** Adds an entry. @param id null for files of the whole appliance, which must not be left out */
@@ -87,14 +87,14 @@ export class Packer {
     const { path, stats, handle } = found;
     if (this.#owners.isForeign(stats, id))
       return this.#leaveOut(found, 'it has another name elsewhere, and belongs to another user');
-    if (stats.size > largestFile)
-      return this.#leaveOut(found, `it is larger than ${formatBytes(largestFile)}`);
+    if (stats.size > maxFileSize)
+      return this.#leaveOut(found, `it is larger than ${formatBytes(maxFileSize)}`);
     const head = this.#headOf(found, id);
     const first = this.#firstName(stats);
     if (first !== undefined) {
       if (first.refusal !== undefined) return this.#leaveOut(found, first.refusal);
-      if (first.names >= mostNames)
-        return this.#leaveOut(found, `it is one of more than ${mostNames} names of one file`);
+      if (first.names >= maxNames)
+        return this.#leaveOut(found, `it is one of more than ${maxNames} names of one file`);
       first.names += 1;
       return this.#writer.entry({ ...head, type: 'hardLink', size: 0, target: first.path });
     }

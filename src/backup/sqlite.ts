@@ -20,7 +20,7 @@ const fewPages = 5000;
 /** Limit of the time for a copy, in ms. Without WAL, each write restarts the copy, so it might never end. */
 const deadline = 60_000;
 /** Least speed of a copy with WAL, in bytes per ms. */
-const leastSpeed = 5000;
+const minSpeed = 5000;
 
 export interface DatabaseCopy extends AsyncDisposable {
   handle: FileHandle;
@@ -41,7 +41,7 @@ export async function databaseMode(
 
 /** Returns the usual time for a copy of so many bytes, in ms. */
 export function usualTime(bytes: number): number {
-  return bytes / leastSpeed;
+  return bytes / minSpeed;
 }
 
 /**

@@ -43,7 +43,7 @@ export interface Unpacked {
 }
 
 /** Size limit of the head and the manifest, in bytes: enough for 100,000 environments. */
-const longestText = 16 * 1024 ** 2;
+const maxTextLength = 16 * 1024 ** 2;
 /** Bytes after which the free space is checked again. */
 const checkEvery = 64 * 1024 ** 2;
 
@@ -191,7 +191,7 @@ class BackupUnpacker {
 }
 
 async function readText({ size, content }: ArchiveEntry): Promise<string> {
-  if (size > longestText) throw notABackup(`its description has ${formatBytes(size)}`);
+  if (size > maxTextLength) throw notABackup(`its description has ${formatBytes(size)}`);
   return (await buffer(content)).toString();
 }
 

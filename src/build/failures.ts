@@ -115,7 +115,7 @@ interface KnownFailure {
 }
 
 /** Length of the searched part of a line. Untrusted programs may print very long lines. */
-const longestSearched = 1000;
+const maxSearchedLength = 1000;
 
 /** Messages of package managers about a damaged cache. */
 const damagedCache =
@@ -127,7 +127,7 @@ export function reportsDamagedCache(message: string): boolean {
 }
 
 function matches(pattern: RegExp, line: string): boolean {
-  return pattern.test(line.slice(0, longestSearched));
+  return pattern.test(line.slice(0, maxSearchedLength));
 }
 
 /**

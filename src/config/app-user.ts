@@ -45,7 +45,7 @@ function commentOf(id: EnvironmentId): string {
 }
 
 /** Limit of Linux: 32 characters with the final NUL, see useradd(8). */
-const longest = 31;
+const maxNameLength = 31;
 const hashLength = 8;
 
 /**
@@ -57,7 +57,7 @@ export function appUserName(owner: string, id: EnvironmentId): string {
   const { app, environment } = id;
   const suffix = environment === defaultEnvironment ? '' : `_${environment}`;
   const name = `${owner}_${app}${suffix}`;
-  if (name.length <= longest) return name;
+  if (name.length <= maxNameLength) return name;
   const hash = createHash('sha256').update(environmentName(id)).digest('hex').slice(0, hashLength);
-  return `${name.slice(0, longest - hashLength - 2).replace(/_+$/, '')}__${hash}`;
+  return `${name.slice(0, maxNameLength - hashLength - 2).replace(/_+$/, '')}__${hash}`;
 }

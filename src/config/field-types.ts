@@ -26,14 +26,14 @@ const milliseconds = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 const bytes = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 };
 
 /** Longest duration in ms: timers of Node.js overflow after 24 days, and some timers add two durations. */
-const longestDuration = 288 * milliseconds.h;
+const maxDuration = 288 * milliseconds.h;
 
 /** A duration of at most 288 hours: a number of milliseconds, or text such as `500ms` or `15m`. Parsed to milliseconds. */
 export function duration(description: string) {
   const expected = 'a number of milliseconds, or text such as "500ms", "30s", "15m" or "1h"';
   return v.pipe(
     quantity(milliseconds, expected, description),
-    v.maxValue(longestDuration, 'at most "288h", which is 12 days'),
+    v.maxValue(maxDuration, 'at most "288h", which is 12 days'),
   );
 }
 

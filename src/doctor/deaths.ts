@@ -15,7 +15,7 @@ export interface Death {
 /** Number of lines before a death that are searched for its cause. */
 const linesBefore = 80;
 /** Longest error message that is shown, in characters. */
-const longestError = 300;
+const maxErrorLength = 300;
 
 /** Line of Sluice's own log. */
 interface Line {
@@ -124,7 +124,7 @@ export function lastError(lines: string[]): string {
     const logged = line?.msg === 'crashed' ? line.error?.split('\n')[0] : undefined;
     const [printed] = line === undefined ? (/^(?:FATAL ERROR|(?:\w+ )?\w*Error)\b.*/.exec(text) ?? []) : [];
     const error = logged ?? printed;
-    if (error !== undefined) return error.slice(0, longestError);
+    if (error !== undefined) return error.slice(0, maxErrorLength);
     // Earlier lines are about an earlier process.
     if (line?.msg === 'ready' || line?.source === 'supervisor') return '';
   }

@@ -15,7 +15,7 @@ import { isLive, waitUntilLive } from './probe.ts';
 import { readUntrusted, writeAsOwner } from './untrusted-home.ts';
 
 /** Size limit of `wanted.json`, in bytes. */
-const largestDesired = 1024 ** 2;
+const maxDesiredBytes = 1024 ** 2;
 
 interface Machine {
   home: string;
@@ -158,7 +158,7 @@ async function readDump({ nginx, files }: Machine, actual: ConfigTexts): Promise
 function readDesired({ home, edge }: Machine): Desired | undefined {
   let text: string;
   try {
-    text = readUntrusted(home, edge.desired, largestDesired);
+    text = readUntrusted(home, edge.desired, maxDesiredBytes);
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined;
     throw error;

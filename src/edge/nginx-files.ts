@@ -12,7 +12,7 @@ import type { ConfigTexts } from './nginx-config.ts';
 import { readUntrusted } from './untrusted-home.ts';
 
 /** Size limit of a key with its chain, in bytes. */
-const largestCertificate = 256 * 1024;
+const maxCertificateBytes = 256 * 1024;
 
 /**
  * Our part of nginx's configuration: one file or two, and a directory of certificates that only root can write. nginx does
@@ -78,7 +78,7 @@ export class NginxFiles {
 
 function readCertificate({ name, certificate }: DesiredHost, home: string, edge: EdgePaths): string {
   try {
-    const pem = readUntrusted(home, edge.certificate(name), largestCertificate);
+    const pem = readUntrusted(home, edge.certificate(name), maxCertificateBytes);
     if (createHash('sha256').update(pem).digest('hex') !== certificate)
       throw new Error('its SHA-256 differs from that in wanted.json');
     describeCertificate(pem, name);

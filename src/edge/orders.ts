@@ -43,7 +43,7 @@ interface OrdersOptions {
 }
 
 /** Limit of one order, in ms; the next try continues an order that was cut off. */
-const longest = 300_000;
+const orderTimeout = 300_000;
 const day = 86_400_000;
 
 /**
@@ -163,7 +163,7 @@ export class Orders {
       lock: paths.orderLock,
     };
     await runChild('order.ts', task, {
-      signal: AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(longest)]),
+      signal: AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(orderTimeout)]),
       env: settings.caFile === undefined ? {} : { NODE_EXTRA_CA_CERTS: settings.caFile },
       onLine: (text) => {
         last = JSON.parse(text) as OrderLine;

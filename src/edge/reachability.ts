@@ -106,7 +106,7 @@ async function check(
 }
 
 /** Limits how much of an answer is read, in characters. */
-const longestBody = 1000;
+const maxBody = 1000;
 
 /**
  * Requests a page of a host at an address. Accepts any certificate: this machine asks its own nginx.
@@ -133,7 +133,7 @@ export async function get(
   const [response] = (await once(request, 'response')) as [IncomingMessage];
   onResponse();
   let body = '';
-  for await (const chunk of response.setEncoding('latin1')) body = (body + chunk).slice(0, longestBody);
+  for await (const chunk of response.setEncoding('latin1')) body = (body + chunk).slice(0, maxBody);
   return { status: response.statusCode, body };
 }
 

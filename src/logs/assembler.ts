@@ -2,10 +2,10 @@ import type { Matcher } from './filter.ts';
 import { type LogLine, nobody, parseLine } from './line.ts';
 
 /** Limit of one line, in bytes. The rest becomes a line of its own. */
-export const longestLine = 1024 ** 2;
+export const maxLineLength = 1024 ** 2;
 
 /** Number of incomplete lines that are kept. Each stream of a process has at most one, unless a process was killed in a line. */
-const mostIncomplete = 64;
+const maxIncomplete = 64;
 
 interface Assembled {
   line: LogLine;
@@ -48,8 +48,8 @@ export class LineAssembler {
     line.text = (this.#incomplete.get(key)?.text ?? '') + line.text;
     this.#incomplete.delete(key);
     const assembled: Assembled[] = [];
-    while (line.text.length > longestLine) {
-      const end = characterBoundary(line.text, longestLine);
+    while (line.text.length > maxLineLength) {
+      const end = characterBoundary(line.text, maxLineLength);
       assembled.push({ line: { ...line, text: line.text.slice(0, end) }, whole: false });
       line.text = line.text.slice(end);
     }
@@ -60,7 +60,7 @@ export class LineAssembler {
 
   #takeSurplus(): Assembled[] {
     const [oldest] = this.#incomplete;
-    if (oldest === undefined || this.#incomplete.size <= mostIncomplete) return [];
+    if (oldest === undefined || this.#incomplete.size <= maxIncomplete) return [];
     this.#incomplete.delete(oldest[0]);
     return [{ line: oldest[1], whole: false }];
   }

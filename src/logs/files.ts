@@ -36,11 +36,11 @@ export async function rotatedLogs(directory: string): Promise<RotatedLog[]> {
 }
 
 /** Longest gap between two listed numbers that a compression may explain. Longer gaps are files that were removed. */
-const longestGap = 100;
+const maxGap = 100;
 
 /**
  * Lists the numbers of rotated files after the number `after`, in order. Some of these files may not exist. The list of the directory
- * may be incomplete: a large directory is not read at one instant, and a compression may hide a file. So gaps up to `longestGap`
+ * may be incomplete: a large directory is not read at one instant, and a compression may hide a file. So gaps up to `maxGap`
  * are filled, and the next number is looked up by name.
  */
 export async function rotatedNumbers(directory: string, after?: number): Promise<number[]> {
@@ -51,7 +51,7 @@ export async function rotatedNumbers(directory: string, after?: number): Promise
   const numbers: number[] = [];
   let last = after;
   for (const number of found) {
-    const first = last !== undefined && number - last <= longestGap ? last + 1 : number;
+    const first = last !== undefined && number - last <= maxGap ? last + 1 : number;
     for (let each = first; each <= number; each += 1) numbers.push(each);
     last = number;
   }

@@ -3,7 +3,7 @@ import type { Masker } from '../system/text/mask/masker.ts';
 import { type LogOrigin, type LogStream, linePrefix } from './line.ts';
 
 /** Length of text that is buffered, in bytes: it is lost if the runner is killed. A longer line is written in parts. */
-const longestPending = 16 * 1024;
+const maxPending = 16 * 1024;
 
 /**
  * Makes records of `app.log` from the text of one stream of a process. Text is bytes, one a character (latin1): no character of
@@ -38,7 +38,7 @@ export class Framer {
     // If a value may begin in a line, the whole line is buffered until the value ends or differs.
     const settled = this.#masked.settledLength(this.#pending);
     const records = settled === 0 ? '' : this.#records(this.#take(settled), now);
-    return this.#pending.length > longestPending ? records + this.part(now) : records;
+    return this.#pending.length > maxPending ? records + this.part(now) : records;
   }
 
   /**

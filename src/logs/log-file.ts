@@ -4,13 +4,13 @@ import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { ifThere } from '../system/fs/exists.ts';
 import { LineSplitter } from '../system/text/lines.ts';
-import { longestLine } from './assembler.ts';
+import { maxLineLength } from './assembler.ts';
 import { currentLog, rotatedLog } from './files.ts';
 
 const blockSize = 64 * 1024;
 
 /** Limit of a record, in bytes: a longer one has lost its line ends. */
-const longestRecord = longestLine + 4096;
+const maxRecordLength = maxLineLength + 4096;
 
 /** Open file of a log. It can be read to its end even if it is renamed or removed. */
 export class LogFile implements AsyncDisposable {
@@ -144,5 +144,5 @@ export class LogFile implements AsyncDisposable {
 
 /** Creates a splitter for the bytes of a log as latin1. */
 export function logSplitter(): LineSplitter {
-  return new LineSplitter({ longest: longestRecord });
+  return new LineSplitter({ longest: maxRecordLength });
 }

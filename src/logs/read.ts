@@ -48,7 +48,7 @@ export async function* readLog(directory: string, query: LogQuery): AsyncGenerat
 }
 
 /** Longest pause of a follower, in ms: not every file system reports changes. */
-const longestPause = 1000;
+const maxPause = 1000;
 
 /** Wait for changes in a directory, with a limit of time. */
 class Changes implements Disposable {
@@ -67,7 +67,7 @@ class Changes implements Disposable {
   /** Waits for the next change since the last call. */
   async next(): Promise<void> {
     if (this.#signal.aborted) return;
-    const timer = setTimeout(this.#notice, longestPause);
+    const timer = setTimeout(this.#notice, maxPause);
     await this.#changed.promise;
     clearTimeout(timer);
     this.#changed = Promise.withResolvers();

@@ -1,4 +1,4 @@
-import { LineAssembler, longestLine, originKey } from './assembler.ts';
+import { LineAssembler, maxLineLength, originKey } from './assembler.ts';
 import { rotatedNumbers } from './files.ts';
 import type { Matcher } from './filter.ts';
 import { LogFile } from './log-file.ts';
@@ -7,7 +7,7 @@ import { LogFile } from './log-file.ts';
 const firstPart = 64 * 1024;
 
 /** Limit for the search for the beginning of a line that was written in parts, in bytes. */
-const searchLimit = 2 * longestLine;
+const searchLimit = 2 * maxLineLength;
 
 /** Difference between the clock of a file system and ours, in ms. */
 const clockSlack = 1000;

@@ -20,7 +20,7 @@ export interface ConnectionLimits {
 export const connectionLimits: ConnectionLimits = { next: 20_000, silence: 15 * 60_000 };
 
 /** Limit of unanswered requests of a connection: each takes memory. */
-const mostUnanswered = 100;
+const maxUnanswered = 100;
 
 /** Number of unanswered requests of a connection, and the time limit of a connection that has none. */
 interface Use {
@@ -54,7 +54,7 @@ export function limitConnections(server: Server, { next, silence }: ConnectionLi
     clearTimeout(use.limit);
     use.unanswered += 1;
     if (use.unanswered === 2) socket.setTimeout(next);
-    if (use.unanswered > mostUnanswered) socket.destroy();
+    if (use.unanswered > maxUnanswered) socket.destroy();
     response.once('close', () => {
       use.unanswered -= 1;
       if (socket.destroyed) return;

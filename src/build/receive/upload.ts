@@ -90,7 +90,7 @@ const magic: { bytes: number[]; format: Format | null; name: string }[] = [
   { bytes: [0xfd, 0x37, 0x7a, 0x58, 0x5a], format: null, name: 'compressed with xz' },
 ];
 
-const longestMagic = 5;
+const maxMagicLength = 5;
 
 /**
  * Largest window of a zstd frame, as a power of two: 8 MiB, which RFC 8878 asks every decoder to support, and which levels up to
@@ -148,7 +148,7 @@ export async function peek(
   chunks: AsyncGenerator<Buffer>,
 ): Promise<{ head: Buffer; all: AsyncGenerator<Buffer> }> {
   let head = Buffer.alloc(0);
-  while (head.length < longestMagic) {
+  while (head.length < maxMagicLength) {
     const { value, done } = await chunks.next();
     if (done) break;
     head = Buffer.concat([head, value]);

@@ -43,7 +43,7 @@ const processName = v.pipe(
 );
 
 /** Limit of background processes. Each takes two descriptors of the runner, which all apps share. */
-const mostProcesses = 128;
+const maxProcesses = 128;
 
 const processCommand = command(
   'Command to run, with the rules of `start`: `node worker.js`, `npm run worker`, or a program of a package in dependencies.',
@@ -71,8 +71,8 @@ export const processes = v.optional(
       ),
     ),
     v.check(
-      (processes) => Object.values(processes).reduce((sum, { count }) => sum + count, 0) <= mostProcesses,
-      `at most ${mostProcesses} processes in total`,
+      (processes) => Object.values(processes).reduce((sum, { count }) => sum + count, 0) <= maxProcesses,
+      `at most ${maxProcesses} processes in total`,
     ),
     v.description(
       'Background processes, by name: a command, or an object. At most 128 in total. See docs/processes.md.',
@@ -82,7 +82,7 @@ export const processes = v.optional(
 );
 
 /** Limit of jobs. Each may run every second in the runner, which all apps share. */
-const mostJobs = 100;
+const maxJobs = 100;
 
 const job = v.pipe(
   v.strictObject({
@@ -117,7 +117,7 @@ type Job = v.InferOutput<typeof job>;
 export const cron = v.optional(
   v.pipe(
     v.array(job),
-    v.maxLength(mostJobs, `at most ${mostJobs} jobs`),
+    v.maxLength(maxJobs, `at most ${maxJobs} jobs`),
     v.description('Scheduled commands and requests, at most 100. See docs/processes.md.'),
     v.rawCheck(({ dataset, addIssue }) => {
       if (!dataset.typed) return;

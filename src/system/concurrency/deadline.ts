@@ -42,8 +42,8 @@ export async function firstOf<T>(promises: Promise<T>[], signals: AbortSignal[])
   return await Promise.race([...promises, ...aborted]);
 }
 
-/** Longest time between two turns of our event loop that counts as attended, in ms. */
-const longest = 500;
+/** Limit of the time between two turns of our event loop that counts as attended, in ms. */
+const maxAttended = 500;
 /** Interval between two readings of the clock, in ms. */
 const step = 250;
 
@@ -54,7 +54,7 @@ const step = 250;
  * @returns ms
  */
 export function attendedTime(elapsed: number): number {
-  return Math.min(elapsed, longest);
+  return Math.min(elapsed, maxAttended);
 }
 
 /** Deadline that aborts its signal after some attended time, once everything that has arrived by then is read. */

@@ -13,20 +13,20 @@ import {
   windowLength,
 } from './symbols.ts';
 import type { Unescaped } from './unescape.ts';
-import { Buckets, bitsFor, chooseWindows, longestPiece, pieceOf, type Window } from './windows.ts';
+import { Buckets, bitsFor, chooseWindows, maxPieceLength, pieceOf, type Window } from './windows.ts';
 
 /** Least number of symbols of a value that may go on in the next line (`line`), or in the same line (`amidLine`). */
-const leastOpen = { line: 6, amidLine: 2 };
+const minOpen = { line: 6, amidLine: 2 };
 
 /**
  * Limits the symbols that are compared for each character of a text; above the limit, the rest of the text is masked without
  * a search. Ordinary values need one or two; an app could choose values and output that need thousands to keep the runner busy.
  */
 const budgetPerCharacter = 16;
-const leastBudget = 16 * 1024;
+const minBudget = 16 * 1024;
 
 /** Mixed bits of the last symbols of a text, the last one first; searches do not overlap. */
-const lastMixes = new Int32Array(longestPiece);
+const lastMixes = new Int32Array(maxPieceLength);
 
 /** Buffer for a text: its bytes, and the same bytes in pairs and in fours at any index. */
 export interface Space {
@@ -65,7 +65,7 @@ export class FormIndex {
   /** form and offset of each window, by buckets of hashes */
   readonly #windows: Buckets;
   /** forms by their first symbols; `leastOpen` has the number of symbols */
-  readonly #starts: Record<keyof typeof leastOpen, Buckets>;
+  readonly #starts: Record<keyof typeof minOpen, Buckets>;
   /** see `adjacentIn` */
   readonly #adjacent: Uint8Array;
   #budget = 0;
@@ -89,7 +89,7 @@ export class FormIndex {
       new Buckets(
         forms.list.map((form, index) => ({ hash: startHash(forms, form, length), form: index, offset: 0 })),
       );
-    this.#starts = { line: startsOf(leastOpen.line), amidLine: startsOf(leastOpen.amidLine) };
+    this.#starts = { line: startsOf(minOpen.line), amidLine: startsOf(minOpen.amidLine) };
   }
 
   /**
@@ -102,7 +102,7 @@ export class FormIndex {
     const covered = new Map<number, number>();
     this.#origin = origin;
     this.#isSure = true;
-    this.#budget = Math.max(leastBudget, budgetPerCharacter * length);
+    this.#budget = Math.max(minBudget, budgetPerCharacter * length);
     let hash = 0;
     for (let from = 0; from < length; ) {
       const next = nextCandidate(pairs, bytes, length, from, hash, this.#filter, this.#filterShift);
@@ -185,13 +185,13 @@ export class FormIndex {
    * Returns the index at which a form begins that later bytes may complete; `length` if there is none.
    * @param where the bytes end: at the end of a line, or within a line
    */
-  openFrom(bytes: Buffer, length: number, where: keyof typeof leastOpen): number {
+  openFrom(bytes: Buffer, length: number, where: keyof typeof minOpen): number {
     const starts = this.#starts[where];
-    const least = leastOpen[where];
-    this.#budget = leastBudget;
+    const least = minOpen[where];
+    this.#budget = minBudget;
     let found = length;
     let symbols = 0;
-    for (let at = length - 1; at >= 0 && symbols < longestPiece - 1 && this.#budget >= 0; at -= 1) {
+    for (let at = length - 1; at >= 0 && symbols < maxPieceLength - 1 && this.#budget >= 0; at -= 1) {
       const code = bytes[at] as number;
       if (isSpace[code]) continue;
       lastMixes[symbols] = mixes[code] as number;

@@ -39,7 +39,7 @@ export class MaskStream {
 }
 
 /** Longest line that is shown as a whole, in bytes. */
-const longestPending = 16 * 1024;
+const maxPending = 16 * 1024;
 
 /** Masks ordinary text that arrives in pieces, such as the output of a command. Buffers text itself, and returns whole lines. */
 export class MaskedText {
@@ -54,7 +54,7 @@ export class MaskedText {
   push(text: string): string {
     this.#pending += Buffer.from(text).toString('latin1');
     const settled = this.#stream.settledLength(this.#pending);
-    const isLong = this.#pending.length - settled > longestPending;
+    const isLong = this.#pending.length - settled > maxPending;
     return this.#show(isLong ? this.#stream.openFrom(this.#pending) : settled);
   }
 

@@ -11,12 +11,12 @@ import {
   unfinishedEscape,
   withoutEscapes,
 } from './unescape.ts';
-import { longestPiece } from './windows.ts';
+import { maxPieceLength } from './windows.ts';
 
 const mask = '••••••';
 
 /** Length of the shortest masked value: a mask for shorter values would hide parts of ordinary words and protect little. */
-const shortest = 6;
+const minLength = 6;
 
 /** Values that are long enough but are common settings, not secrets. */
 const ordinary = new Set(
@@ -26,13 +26,13 @@ const ordinary = new Set(
 );
 
 /** Length of the text to keep for the next search, in bytes: a piece of a value, with each of its bytes escaped. */
-const contextLength = 8 * longestPiece;
+const contextLength = 8 * maxPieceLength;
 
 /** Levels of escapes that are searched, such as JSON in a URL. */
 const deepest = 2;
 
 /** Largest buffer that is kept for later texts, in bytes. Usual texts fit: they are as long as one read from a process. */
-const mostSpare = 128 * 1024;
+const maxSpare = 128 * 1024;
 
 /** Buffer for the text of a search; searches do not overlap. */
 let scratch = makeSpace(0);
@@ -178,7 +178,7 @@ function takeSpace(length: number): Unescaped {
 }
 
 function giveSpace(space: Unescaped): void {
-  if (spare.length < deepest && space.bytes.length <= mostSpare) spare.push(space);
+  if (spare.length < deepest && space.bytes.length <= maxSpare) spare.push(space);
 }
 
 /** Returns the end of `before` and `text` that must be kept for the next search. */
@@ -216,7 +216,7 @@ function spellings(value: string): string[] {
 }
 
 function isSecret(value: string): boolean {
-  return value.length >= shortest && !ordinary.has(value.toLowerCase()) && !/^[+-]?[\d.]{1,9}$/.test(value);
+  return value.length >= minLength && !ordinary.has(value.toLowerCase()) && !/^[+-]?[\d.]{1,9}$/.test(value);
 }
 
 /** @param offset index of `text` in the bytes that the ranges refer to */

@@ -128,13 +128,13 @@ export function escapedIndex({ marks, marked }: Unescaped, index: number): numbe
 }
 
 /** Length of the longest escape: two halves of a character, as in JSON. */
-const longestEscape = 12;
+const maxEscapeLength = 12;
 
 /** Returns the index of an unfinished escape at the end of a text; the length of the text if there is none. */
 export function unfinishedEscape(text: Buffer, length: number): number {
   const [unfinished] =
     /(?:\\u[\da-f]{0,3}|\\x[\da-f]?|\\u[dD][89abAB][\da-f]{2}(?:\\(?:u[\da-f]{0,3})?)?|\\|%[\da-f]?)$/i.exec(
-      text.toString('latin1', Math.max(0, length - longestEscape), length),
+      text.toString('latin1', Math.max(0, length - maxEscapeLength), length),
     ) ?? [''];
   return length - unfinished.length;
 }

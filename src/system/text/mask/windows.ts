@@ -4,7 +4,7 @@ import { isSign, mixes, spread, step, windowLength } from './symbols.ts';
 /** Lengths of the shortest pieces that are found, in symbols. A form that is shorter is found as a whole. */
 const pieceLengths = { plain: 48, encoded: 96 };
 
-export const longestPiece = pieceLengths.encoded;
+export const maxPieceLength = pieceLengths.encoded;
 
 /** Returns the length of the shortest piece of a form that is found, in symbols. */
 export function pieceOf({ kind }: Form): number {
@@ -12,18 +12,18 @@ export function pieceOf({ kind }: Form): number {
 }
 
 /** Number of symbols of a form that one escape may hide if the form begins in the escape: `u4e2d` after a backslash. */
-const mostHidden = 5;
+const maxHidden = 5;
 
 /**
  * Returns the length of a block. The search tests every second position, so each block indexes two adjacent windows. Blocks are
  * short enough that every piece contains both windows of some block, even without the symbols that an escape hides.
  */
 function blockOf(form: Form): number {
-  return Math.floor((pieceOf(form) - mostHidden - windowLength + 1) / 2);
+  return Math.floor((pieceOf(form) - maxHidden - windowLength + 1) / 2);
 }
 
 /** Number of equal windows from which on a window of a long value counts as common. */
-const mostAlike = 8;
+const maxAlike = 8;
 
 /** Symbols of a form that are in the index. */
 export interface Window {
@@ -45,7 +45,7 @@ export function chooseWindows(forms: Forms): Window[] {
     const hashes = windowHashes(forms, form);
     const [piece, block] = [pieceOf(form), blockOf(form)];
     const usesAt = (offset: number) => uses[spread(hashes[offset] as number) >>> 16] as number;
-    const isCommon = (first: number) => Math.max(usesAt(first), usesAt(first + 1)) >= mostAlike;
+    const isCommon = (first: number) => Math.max(usesAt(first), usesAt(first + 1)) >= maxAlike;
     const totalAt = (offset: number) => totals[spread(hashes[offset] as number) >>> totalShift] as number;
     const choose = (first: number) => {
       for (const offset of [first, first + 1]) {
