@@ -3,14 +3,14 @@ import { withDeadline } from '../system/concurrency/deadline.ts';
 import type { Log } from '../system/log/log.ts';
 import { notifySystemd } from '../system/process/systemd.ts';
 import { asProgram } from './program.ts';
-import { type Ready, run } from './run.ts';
+import { type Ready, runServer } from './run-server.ts';
 
 /** Time that the start of the machine waits for apps, in ms. */
 const startTimeout = 60_000;
 
 /** Runs the server as a unit of systemd. The runner has its own unit. The log goes to stderr, which systemd stores in its journal. */
-async function serve(home: string): Promise<void> {
-  await run(home, {
+async function runUnit(home: string): Promise<void> {
+  await runServer(home, {
     openLog: () => process.stderr.fd,
     whenReady: (ready, settled, log) => void reportReady(ready, settled, log),
   });
@@ -26,4 +26,4 @@ async function reportReady({ url }: Ready, settled: Promise<void>, log: Log): Pr
   }
 }
 
-if (import.meta.main) await asProgram(() => serve(homeFromEnvironment()));
+if (import.meta.main) await asProgram(() => runUnit(homeFromEnvironment()));

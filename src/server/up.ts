@@ -9,9 +9,9 @@ import type { LogLevel } from '../system/log/log-level.ts';
 import { smallHeap } from '../system/process/footprint.ts';
 import { spawn } from '../system/process/run.ts';
 import { asProgram } from './program.ts';
-import { type Ready, type RunnerControl, run } from './run.ts';
+import { type Ready, type RunnerControl, runServer } from './run-server.ts';
 
-export type { Ready } from './run.ts';
+export type { Ready } from './run-server.ts';
 
 /**
  * Runs the server and its runner in the foreground, until SIGINT or SIGTERM. SIGUSR2 ends both and leaves the apps running for the
@@ -20,7 +20,7 @@ export type { Ready } from './run.ts';
  * @throws AppError if the server cannot start; apps that run already keep running
  */
 export async function up(home: string, whenReady: (ready: Ready) => void): Promise<void> {
-  await run(home, {
+  await runServer(home, {
     openLog: ({ log }) => openLog(log),
     controlRunner({ paths, output, settings, log }) {
       writeSupervisor(paths, log);

@@ -64,7 +64,7 @@ export class FormIndex {
   readonly #filterShift: number;
   /** form and offset of each window, by buckets of hashes */
   readonly #windows: Buckets;
-  /** forms by their first symbols; `leastOpen` has the number of symbols */
+  /** forms by their first symbols; `minOpen` has the number of symbols */
   readonly #starts: Record<keyof typeof minOpen, Buckets>;
   /** see `adjacentIn` */
   readonly #adjacent: Uint8Array;

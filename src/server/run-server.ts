@@ -21,9 +21,9 @@ import { tryLock } from '../system/fs/lock.ts';
 import { createLog, describeError, type Log } from '../system/log/log.ts';
 import { fromUrlHost, isLoopback, toUrlHost } from '../system/net/address.ts';
 import { takePassedSockets } from '../system/process/systemd.ts';
+import { ensurePackageBoundary } from './package-boundary.ts';
 import { exitStatus } from './program.ts';
 import { serveApi } from './serve.ts';
-import { shieldApps } from './shield.ts';
 
 /** Facts about a server that accepts requests. */
 export interface Ready {
@@ -62,7 +62,7 @@ interface ServerMode {
  * Runs the server until SIGINT, SIGTERM or SIGUSR2.
  * @throws AppError if the server cannot start; apps that run already keep running
  */
-export async function run(home: string, mode: ServerMode): Promise<void> {
+export async function runServer(home: string, mode: ServerMode): Promise<void> {
   const stopped = waitForSignal();
   const paths = new Paths(home);
   await ensurePrivateDirectory(paths.home);
@@ -74,7 +74,9 @@ export async function run(home: string, mode: ServerMode): Promise<void> {
 
   const output = mode.openLog(paths);
   const log = createLog(output, 'server', settings.logLevel);
-  await shieldApps(paths).catch((error: unknown) => log.error('apps not shielded', { error }));
+  await ensurePackageBoundary(paths).catch((error: unknown) =>
+    log.error('package boundary not written', { error }),
+  );
   log.info('starting', { version, pid: process.pid, home: paths.home });
   process.on('uncaughtException', (error) => {
     log.error('crashed', { error });

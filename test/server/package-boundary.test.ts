@@ -3,7 +3,7 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Paths } from '../../src/config/paths.ts';
-import { shieldApps } from '../../src/server/shield.ts';
+import { ensurePackageBoundary } from '../../src/server/package-boundary.ts';
 import { exists } from '../../src/system/fs/exists.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
@@ -11,17 +11,17 @@ test('a package.json is above the apps only if the home is below another package
   const directory = await temporaryDirectory(t);
   const paths = new Paths(join(directory, 'home'));
   await mkdir(paths.apps, { recursive: true });
-  const shield = join(paths.apps, 'package.json');
+  const boundary = join(paths.apps, 'package.json');
 
-  await shieldApps(paths);
-  assert.equal(await exists(shield), false);
+  await ensurePackageBoundary(paths);
+  assert.equal(await exists(boundary), false);
 
   await writeFile(join(directory, 'package.json'), '{ "type": "module" }');
-  await shieldApps(paths);
-  assert.deepEqual(JSON.parse(await readFile(shield, 'utf8')), { private: true });
+  await ensurePackageBoundary(paths);
+  assert.deepEqual(JSON.parse(await readFile(boundary, 'utf8')), { private: true });
 
   // A file that is no longer needed is removed.
   await rm(join(directory, 'package.json'));
-  await shieldApps(paths);
-  assert.equal(await exists(shield), false);
+  await ensurePackageBoundary(paths);
+  assert.equal(await exists(boundary), false);
 });

@@ -11,7 +11,7 @@ import { writeJsonAtomic } from '../system/fs/files.ts';
  * Otherwise removes the file: yarn 1 lists the directory of each package.json above its project, and an app with a user of its own
  * cannot list this directory.
  */
-export async function shieldApps(paths: Paths): Promise<void> {
+export async function ensurePackageBoundary(paths: Paths): Promise<void> {
   const path = join(paths.apps, 'package.json');
   // The free space of this directory is checked before any app exists.
   await mkdir(paths.apps, { recursive: true, mode: 0o700 });
