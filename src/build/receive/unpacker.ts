@@ -55,6 +55,7 @@ export class Unpacker {
     this.#limits = limits;
     // The parser's `write` throws the errors of these listeners.
     this.#parser.on('entry', (entry) => this.#unpack(entry));
+    this.#parser.on('meta', rejectDamagedPaths);
     this.#parser.on('ignoredEntry', (entry) => rejectType(entry));
     this.#parser.on('eof', () => {
       this.#ended = true;
@@ -280,6 +281,20 @@ function notTar(cause?: unknown): Error {
  * lines, and empty lines take many times as much memory as their bytes.
  */
 const maxExtendedHeader = 128 * 1024;
+
+/**
+ * Rejects an extended header with a path that the parser drops, for which it would use a short name: a path with a line end,
+ * or with a character of several bytes on the border of two chunks. The latter needs a header of more than 512 bytes.
+ * @param header text of the header; the length in a record counts its bytes, with the line end
+ */
+function rejectDamagedPaths(header: string): void {
+  for (const [record, length] of header.matchAll(/^(\d+) (?:link)?path=[^\n]*/gm)) {
+    if (Number(length) === Buffer.byteLength(record) + 1) continue;
+    throw unreadable(`the path ${shown(record.slice(record.indexOf('=') + 1))} cannot be read`, {
+      hint: 'Rename this file: Sluice unpacks no path with a line end, and not every path of more than 400 bytes.',
+    });
+  }
+}
 
 function rejectType(entry: ReadEntry): never {
   if (entry.meta) {

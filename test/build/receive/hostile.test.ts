@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { constants, gzipSync, zstdCompressSync } from 'node:zlib';
 import type { ErrorCode } from '../../../src/errors/codes.ts';
-import { type Entry, endOfArchive, tarball, tarEntry } from '../../support/archive.ts';
+import { type Entry, endOfArchive, extendedHeader, tarball, tarEntry } from '../../support/archive.ts';
 import { readTree } from '../../support/tree.ts';
 import { receive, staging } from './support.ts';
 
@@ -51,6 +51,12 @@ const rejected: [claim: string, body: Buffer, code: ErrorCode, message: RegExp][
         /NUL/,
       ] as (typeof rejected)[number],
   ),
+  [
+    'a path with a line end in an extended header',
+    Buffer.concat([extendedHeader('path', 'app/one\ntwo'), amid({ path: 'short' })]),
+    'archive_unreadable',
+    /"app\/one" cannot be read/,
+  ],
   ['a device', amid({ path: 'app/disk', type: 'BlockDevice' }), 'archive_unsafe', /type BlockDevice/],
   ['a FIFO', amid({ path: 'app/pipe', type: 'FIFO' }), 'archive_unsafe', /type FIFO/],
   ['an unknown type', amid({ path: 'app/x', type: 'SparseFile' }), 'archive_unsafe', /SparseFile/],
