@@ -1,7 +1,7 @@
 import { basename, dirname, join } from 'node:path';
 import { Header } from 'tar/header';
 import { block, type Piece, padding } from './archive-reader.ts';
-import { Checksums, type EntryHead } from './format.ts';
+import { Checksums, type EntryHead, now } from './format.ts';
 import { locate } from './layout.ts';
 
 const types = { file: 'File', directory: 'Directory', link: 'SymbolicLink', hardLink: 'Link' } as const;
@@ -126,9 +126,4 @@ function recordOf([key, value]: [key: string, value: string | number]): string {
   const size = Buffer.byteLength(rest);
   const digits = String(size + String(size).length).length;
   return `${size + digits}${rest}`;
-}
-
-/** Returns the current time, in s. */
-export function now(): number {
-  return Math.floor(Date.now() / 1000);
 }

@@ -137,3 +137,8 @@ export class Checksums {
     return { parts: parts.sort((a, b) => (a.name < b.name ? -1 : 1)) };
   }
 }
+
+/** Returns the current time, in s. */
+export function now(): number {
+  return Math.floor(Date.now() / 1000);
+}

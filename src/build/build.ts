@@ -3,9 +3,9 @@ import { installScripts, type Manifest, readManifest } from '../config/package-m
 import { AppError } from '../errors/app-error.ts';
 import { CommandRunner } from './command-runner.ts';
 import type { BuildContext, CommandContext } from './context.ts';
-import { reportsDamagedCache } from './failures.ts';
 import { skippedScripts } from './install/install-output.ts';
 import { type PreparedManager, prepareManager } from './install/prepare.ts';
+import { reportsDamagedCache } from './known-failures.ts';
 import { baseEnvironment, buildEnvironment } from './variables.ts';
 
 export type { BuildContext, CommandContext } from './context.ts';

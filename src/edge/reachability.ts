@@ -1,14 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { lookup, Resolver } from 'node:dns/promises';
-import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
-import type { IncomingMessage } from 'node:http';
-import type { RequestOptions } from 'node:https';
 import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { writeFileAtomic } from '../system/fs/files.ts';
-import { http } from '../system/process/footprint.ts';
+import { requestHost } from './host-request.ts';
 
 interface ReachOptions {
   challenges: string;
@@ -88,7 +85,7 @@ async function check(
   try {
     const path = `/.well-known/acme-challenge/${token}`;
     const options = { host: address, port, family: isIPv6(address) ? 6 : 4, timeout: 10_000, path };
-    const { status, body } = await get('http', name, options, () => {
+    const { status, body } = await requestHost('http', name, options, () => {
       hasAnswered = true;
     });
     if (body === content) return { state: 'right', text: `${address} is this machine` };
@@ -103,38 +100,6 @@ async function check(
           text: `${address} cannot be reached on port ${port} (${systemCode(error) ?? message})`,
         };
   }
-}
-
-/** Limits how much of an answer is read, in characters. */
-const maxBody = 1000;
-
-/**
- * Requests a page of a host at an address. Accepts any certificate: this machine asks its own nginx.
- * @param onResponse called when the head of the answer arrives
- * @throws Error if there is no complete answer
- */
-export async function get(
-  kind: 'http' | 'https',
-  name: string,
-  options: RequestOptions,
-  onResponse: () => void = () => undefined,
-): Promise<{ status: number | undefined; body: string }> {
-  const request = (kind === 'http' ? http : process.getBuiltinModule('node:https')).get({
-    ...options,
-    agent: false,
-    headers: { host: name },
-    ...(kind === 'https' && { servername: name, rejectUnauthorized: false }),
-  });
-  request.on('timeout', () =>
-    request.destroy(new Error(`no answer within ${(options.timeout ?? 0) / 1000} s`)),
-  );
-  // The request may also fail while its response is read. The response then reports that.
-  request.on('error', () => undefined);
-  const [response] = (await once(request, 'response')) as [IncomingMessage];
-  onResponse();
-  let body = '';
-  for await (const chunk of response.setEncoding('latin1')) body = (body + chunk).slice(0, maxBody);
-  return { status: response.statusCode, body };
 }
 
 function unreachable(message: string, hint: string, cause?: unknown): AppError {

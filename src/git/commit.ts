@@ -1,3 +1,4 @@
+import { withoutControls } from '../system/text/printable.ts';
 /** Commit as a release records it. */
 export interface Commit {
   /** full hash */
@@ -31,9 +32,4 @@ export function parseCommits(output: string): Commit[] {
     });
   }
   return commits;
-}
-
-/** Removes the control characters that a terminal would act on. Line ends and tabs stay. */
-export function withoutControls(text: string): string {
-  return text.replace(/[^\P{Cc}\n\t]/gu, '');
 }

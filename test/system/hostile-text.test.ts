@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as v from 'valibot';
-import { diagnose, reportsDamagedCache } from '../../src/build/failures.ts';
+import { diagnose } from '../../src/build/failures.ts';
+import { reportsDamagedCache } from '../../src/build/known-failures.ts';
 import { appSettingsSchema } from '../../src/config/app-settings.ts';
 import { Masker } from '../../src/system/text/mask/masker.ts';
 import { printable } from '../../src/system/text/printable.ts';

@@ -1,8 +1,9 @@
 import type { Router } from '@koa/router';
 import * as v from 'valibot';
 import { AppError } from '../../errors/app-error.ts';
-import { maxMessage, withoutControls } from '../../git/commit.ts';
+import { maxMessage } from '../../git/commit.ts';
 import { noCommit, type ReleaseSource } from '../../releases/release.ts';
+import { withoutControls } from '../../system/text/printable.ts';
 import { requireScope } from '../auth/principal.ts';
 import { announcedLength, jsonBody, uploadBody } from '../body.ts';
 import {

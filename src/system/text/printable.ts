@@ -55,3 +55,8 @@ function showControls(text: string): string {
 function hexCode(character: string): string {
   return character.charCodeAt(0).toString(16).padStart(2, '0');
 }
+
+/** Removes the control characters that a terminal would act on. Line ends and tabs stay. */
+export function withoutControls(text: string): string {
+  return text.replace(/[^\P{Cc}\n\t]/gu, '');
+}
