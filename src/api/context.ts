@@ -1,9 +1,9 @@
 import type { RouterContext, RouterMiddleware } from '@koa/router';
 import type { DefaultContext } from 'koa';
+import type { LoggedEvent } from '../apps/history.ts';
 import { defaultEnvironment, type EnvironmentId } from '../config/paths.ts';
 import type { Edge } from '../edge/edge.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { LoggedEvent } from '../releases/events-log.ts';
 import type { AppService } from '../service/app-service.ts';
 import type { Log } from '../system/log/log.ts';
 import type { KeyStore } from './auth/keys.ts';

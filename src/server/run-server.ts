@@ -4,6 +4,7 @@ import { KeyStore } from '../api/auth/keys.ts';
 import { TokenStore } from '../api/auth/tokens.ts';
 import { createSshApi } from '../api/git/ssh.ts';
 import { AssignedPorts } from '../apps/assigned-ports.ts';
+import type { LoggedEvent } from '../apps/history.ts';
 import { recordEvent } from '../apps/history.ts';
 import { RunnerClient } from '../apps/runner-client.ts';
 import { version } from '../config/installed.ts';
@@ -12,7 +13,6 @@ import { loadServerSettings, type ServerSettings } from '../config/server-settin
 import { Edge } from '../edge/edge.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { PortAddress } from '../protocol/runner.ts';
-import type { LoggedEvent } from '../releases/events-log.ts';
 import { AppService } from '../service/app-service.ts';
 import { MoveLock } from '../system/concurrency/move-lock.ts';
 import { Slots } from '../system/concurrency/slots.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { appendFile, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { appendEvent } from '../../src/releases/events-log.ts';
+import { appendEvent } from '../../src/apps/history.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 const event = {
