@@ -185,20 +185,21 @@ export class Registry {
 
   /** Returns the repository of an app, which may have no files yet. @throws AppError `invalid_name` */
   repository(app: string): AppRepository {
-    checkName('an app', app);
-    const repository =
-      this.#repositories.get(app) ?? new AppRepository(this.#appliance.paths.repository(app));
+    const repository = this.#repository(app);
     this.#repositories.set(app, repository);
     return repository;
   }
 
+  /** Returns the repository of an app, without keeping it in memory. @throws AppError `invalid_name` */
+  #repository(app: string): AppRepository {
+    checkName('an app', app);
+    return this.#repositories.get(app) ?? new AppRepository(this.#appliance.paths.repository(app));
+  }
+
   /** Returns the repository of an app. @throws AppError `app_not_found` if nothing was ever pushed, `invalid_name` */
   async findRepository(app: string): Promise<AppRepository> {
-    checkName('an app', app);
     // Nothing is kept in memory for an app that does not exist.
-    const repository =
-      this.#repositories.get(app) ?? new AppRepository(this.#appliance.paths.repository(app));
-    if (!(await repository.exists)) throw appNotFound(app);
+    if (!(await this.#repository(app).exists)) throw appNotFound(app);
     return this.repository(app);
   }
 

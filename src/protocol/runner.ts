@@ -243,6 +243,14 @@ export interface BootResult {
   notices: Notice[];
 }
 
+/** Content of the generation file, which the runner replaces at each switch. The server and workers without a runner read it. */
+export interface ActiveRelease {
+  generation: number;
+  release: number;
+  /** id of the handoff of the generation's workers */
+  handoff: string;
+}
+
 export interface SwitchResult {
   generation: number;
   /** time during which no worker accepted connections, in ms */

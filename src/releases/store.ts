@@ -10,6 +10,7 @@ import {
 } from '../config/paths.ts';
 import { parseSettings } from '../config/settings-file.ts';
 import { AppError, isRefusedByDisk } from '../errors/app-error.ts';
+import type { ActiveRelease } from '../protocol/runner.ts';
 import { Lock } from '../system/concurrency/slots.ts';
 import {
   ensurePrivateDirectory,
@@ -27,12 +28,13 @@ import type { ReleaseRecord, RunPlan } from './release.ts';
 /** Number of records without a tree to keep for the history. */
 const maxBareRecords = 200;
 
-const generationSchema = v.object({
+/** Active generation and its release: the part of the generation file that the server reads. */
+export type Active = Omit<ActiveRelease, 'handoff'>;
+
+const generationSchema: v.GenericSchema<unknown, Active> = v.object({
   generation: v.pipe(v.number(), v.integer()),
   release: v.pipe(v.number(), v.integer()),
 });
-
-export type Active = v.InferOutput<typeof generationSchema>;
 
 type ReleaseError = NonNullable<ReleaseRecord['error']>;
 

@@ -1,15 +1,7 @@
 import { renameSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
-import type { GenerationSpec } from '../protocol/runner.ts';
+import type { ActiveRelease, GenerationSpec } from '../protocol/runner.ts';
 import { leftTemporaries, syncDirectory, temporaryBeside, writeSynced } from '../system/fs/files.ts';
-
-/** Content of the generation file. */
-export interface ActiveRelease {
-  generation: number;
-  release: number;
-  /** id of the handoff of the generation's workers */
-  handoff: string;
-}
 
 /** Temporary file and the path that it replaces. */
 interface Replacement {

@@ -1,6 +1,6 @@
 import { AppError } from '../errors/app-error.ts';
-import type { SwitchResult } from '../protocol/runner.ts';
-import { type ActiveRelease, Commit } from './commit.ts';
+import type { ActiveRelease, SwitchResult } from '../protocol/runner.ts';
+import { Commit } from './commit.ts';
 import type { Generation, RetiredWorker } from './generation/generation.ts';
 import type { Handoff } from './handoff.ts';
 

@@ -5,6 +5,7 @@ const { connect, Socket } = require('node:net');
 const { ipc } = require('./handoff.cjs');
 const { leave } = require('./leave.cjs');
 
+/** @import { ActiveRelease } from '../protocol/runner.ts' */
 /** @import { FromOrphan, ToOrphan } from '../protocol/worker.ts' */
 /** @typedef {InstanceType<typeof import('./worker.cjs').Worker>} Worker */
 
@@ -155,7 +156,8 @@ class Orphan {
  */
 function activeFor({ boot }) {
   try {
-    const { generation, handoff } = JSON.parse(readFileSync(boot.generationFile, 'utf8'));
+    const active = /** @type {ActiveRelease} */ (JSON.parse(readFileSync(boot.generationFile, 'utf8')));
+    const { generation, handoff } = active;
     if (generation === boot.generation) return 'own';
     return handoff === boot.handoffId ? 'sibling' : 'other';
   } catch (error) {

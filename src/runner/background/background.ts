@@ -64,22 +64,22 @@ export class BackgroundProcesses {
       await process.end();
       this.#processes.delete(process);
     });
-    await Promise.all([...ending, this.#endOrphans(killTimeout)]);
+    await Promise.all([...ending, this.#endEarlier(killTimeout)]);
   }
 
   /** Ends processes of an earlier runner. They are not children of this runner, so it knows them by their records. */
-  async #endOrphans(killTimeout: number): Promise<void> {
+  async #endEarlier(killTimeout: number): Promise<void> {
     const { records, key, log } = this.#options;
     const ours = new Set(this.status().map(({ pid }) => pid));
-    const left = () => records.ofEarlierRunners('background', key, ours);
-    const orphans = await retryOnShortage('the end of background processes of an earlier runner', left, log);
+    const find = () => records.ofEarlierRunners('background', key, ours);
+    const earlier = await retryOnShortage('the end of background processes of an earlier runner', find, log);
     const end = async (record: ProcessRecord) => {
       const { pid, stopSignal: signal = 'SIGTERM' } = record;
       const killed = await endProcess(pid, { signal, killTimeout, gone: waitUntilGone(record) });
       if (killed !== undefined) log(`a background process of an earlier runner (pid ${pid}) ${killed}`);
       records.remove(pid);
     };
-    await Promise.all(orphans.map(end));
+    await Promise.all(earlier.map(end));
   }
 }
 
