@@ -9,8 +9,9 @@ import { type EnvironmentId, environmentName, isName } from '../config/paths.ts'
 import { AppError } from '../errors/app-error.ts';
 import { Lock } from '../system/concurrency/slots.ts';
 import { exists } from '../system/fs/exists.ts';
-import { isTemporary, listDirectory, sweepTemporaries, syncDirectory } from '../system/fs/files.ts';
+import { listDirectory, syncDirectory } from '../system/fs/files.ts';
 import { removeTree } from '../system/fs/remove-tree.ts';
+import { isTemporary, sweepTemporaries } from '../system/fs/temporaries.ts';
 import { AppRepository } from './app-repository.ts';
 import type { Appliance } from './appliance.ts';
 import { appNotFound, Environment } from './environment.ts';

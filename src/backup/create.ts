@@ -6,7 +6,7 @@ import { AppError, hasCode } from '../errors/app-error.ts';
 import { type ReleaseRecord, wholeCommit } from '../releases/release.ts';
 import { type Active, ReleaseStore } from '../releases/store.ts';
 import { exists, ifThere } from '../system/fs/exists.ts';
-import { temporaryBeside } from '../system/fs/files.ts';
+import { temporaryBeside } from '../system/fs/temporaries.ts';
 import { ArchiveWriter, ownEntry } from './archive-writer.ts';
 import { commitsIn, writeBundle } from './bundle.ts';
 import { type BackedUpEnvironment, type Head, headName, manifestName, newHead, now } from './format.ts';

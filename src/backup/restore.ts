@@ -11,15 +11,10 @@ import {
 import { environmentName, Paths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { exists } from '../system/fs/exists.ts';
-import {
-  ensurePrivateDirectory,
-  leftTemporaries,
-  listDirectory,
-  syncDirectory,
-  temporaryBeside,
-} from '../system/fs/files.ts';
+import { ensurePrivateDirectory, listDirectory, syncDirectory } from '../system/fs/files.ts';
 import { PinnedDirectory } from '../system/fs/pinned-directory.ts';
 import { removeTree } from '../system/fs/remove-tree.ts';
+import { leftTemporaries, temporaryBeside } from '../system/fs/temporaries.ts';
 import { run } from '../system/process/run.ts';
 import { asUser } from '../system/process/user.ts';
 import { readBundle } from './bundle.ts';

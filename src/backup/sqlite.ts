@@ -3,7 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { exists } from '../system/fs/exists.ts';
-import { temporaryBeside } from '../system/fs/files.ts';
+import { temporaryBeside } from '../system/fs/temporaries.ts';
 import { ownEnvironment, ProgramFailed, runAs } from '../system/process/run.ts';
 import { asUser } from '../system/process/user.ts';
 import type { Owner } from './owners.ts';

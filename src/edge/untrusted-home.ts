@@ -1,5 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, readSync, renameSync, rmSync } from 'node:fs';
-import { temporaryBeside, writeSynced } from '../system/fs/files.ts';
+import { writeSynced } from '../system/fs/files.ts';
+import { temporaryBeside } from '../system/fs/temporaries.ts';
 import { asOwner } from '../system/process/user.ts';
 
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;

@@ -4,14 +4,9 @@ import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { AppError, hasCode } from '../errors/app-error.ts';
 import { exists, ifThere } from '../system/fs/exists.ts';
-import {
-  ensurePrivateDirectory,
-  readLink,
-  replaceLink,
-  syncDirectory,
-  temporaryBeside,
-} from '../system/fs/files.ts';
+import { ensurePrivateDirectory, readLink, replaceLink, syncDirectory } from '../system/fs/files.ts';
 import { removeTree } from '../system/fs/remove-tree.ts';
+import { temporaryBeside } from '../system/fs/temporaries.ts';
 import { type Commit, commitFormat, parseCommits } from './commit.ts';
 import { git, gitArchive, gitRecords } from './git.ts';
 import { heads } from './refs.ts';

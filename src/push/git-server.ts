@@ -8,7 +8,7 @@ import { ensureSpace } from '../releases/disk.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
 import { withDeadline } from '../system/concurrency/deadline.ts';
 import { Slots } from '../system/concurrency/slots.ts';
-import { sweepTemporaries } from '../system/fs/files.ts';
+import { sweepTemporaries } from '../system/fs/temporaries.ts';
 import { type Deploy, type GitCall, servePush } from './push.ts';
 import { GitSession } from './session.ts';
 

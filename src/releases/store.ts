@@ -17,11 +17,11 @@ import {
   readJson,
   readLink,
   replaceLink,
-  sweepTemporaries,
   syncDirectory,
   writeJsonAtomic,
 } from '../system/fs/files.ts';
 import { emptyDirectory, removeTree } from '../system/fs/remove-tree.ts';
+import { sweepTemporaries } from '../system/fs/temporaries.ts';
 import { type EmptyTree, ReleaseDirectories } from './directory.ts';
 import type { ReleaseRecord, RunPlan } from './release.ts';
 

@@ -1,7 +1,8 @@
 import { renameSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import type { ActiveRelease, GenerationSpec } from '../protocol/runner.ts';
-import { leftTemporaries, syncDirectory, temporaryBeside, writeSynced } from '../system/fs/files.ts';
+import { syncDirectory, writeSynced } from '../system/fs/files.ts';
+import { leftTemporaries, temporaryBeside } from '../system/fs/temporaries.ts';
 
 /** Temporary file and the path that it replaces. */
 interface Replacement {

@@ -5,7 +5,8 @@ import { pipeline } from 'node:stream/promises';
 import { constants, createGzip } from 'node:zlib';
 import { AppError, isDiskFull, systemCode } from '../../errors/app-error.ts';
 import { ifThere } from '../../system/fs/exists.ts';
-import { syncDirectory, temporaryBeside } from '../../system/fs/files.ts';
+import { syncDirectory } from '../../system/fs/files.ts';
+import { temporaryBeside } from '../../system/fs/temporaries.ts';
 import { UsageError } from '../failure.ts';
 
 interface Output extends AsyncDisposable {

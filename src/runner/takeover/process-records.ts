@@ -1,7 +1,8 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemCode } from '../../errors/app-error.ts';
-import { listDirectory, readJson, temporaryBeside } from '../../system/fs/files.ts';
+import { listDirectory, readJson } from '../../system/fs/files.ts';
+import { temporaryBeside } from '../../system/fs/temporaries.ts';
 import { processStartTime, processStartTimeNow } from '../../system/process/processes.ts';
 
 /** Record of a process that the runner has started, for the next runner. */

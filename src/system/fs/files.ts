@@ -1,9 +1,7 @@
-import { randomBytes } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, writeFileSync } from 'node:fs';
 import {
   type FileHandle,
   link,
-  lstat,
   mkdir,
   open,
   readdir,
@@ -14,44 +12,10 @@ import {
   statfs,
   symlink,
 } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { isRefusedByDisk } from '../../errors/app-error.ts';
-import { isAlive } from '../process/processes.ts';
 import { ifThere } from './exists.ts';
-import { removeTree } from './remove-tree.ts';
-
-/** Returns an unused name beside `path`, for content that is renamed to `path` when it is complete. */
-export function temporaryBeside(path: string): string {
-  return join(dirname(path), `.tmp-${process.pid}-${randomBytes(6).toString('hex')}`);
-}
-
-/** Returns true for names that `temporaryBeside` returns. */
-export function isTemporary(name: string): boolean {
-  return temporaryName.test(name);
-}
-
-const temporaryName = /^\.tmp-(\d+)-[0-9a-f]{12}$/;
-
-/**
- * Removes temporary files of killed writers from a directory. Files of other running processes stay. Files with our own pid are of
- * an earlier process, as is usual in containers: call this function before the first write.
- */
-export async function sweepTemporaries(directory: string): Promise<void> {
-  for (const name of await leftTemporaries(directory)) {
-    await removeTree(join(directory, name)).catch(async (error: unknown) => {
-      // The next command of root removes files of root.
-      if ((await lstat(join(directory, name))).uid === process.getuid?.()) throw error;
-    });
-  }
-}
-
-/** Lists the temporary files of killed writers in a directory. */
-export async function leftTemporaries(directory: string): Promise<string[]> {
-  return (await listDirectory(directory)).filter((name) => {
-    const pid = Number(temporaryName.exec(name)?.[1]);
-    return pid === process.pid || (pid > 0 && !isAlive(pid));
-  });
-}
+import { temporaryBeside } from './temporaries.ts';
 
 /**
  * Makes a rename or an unlink in `directory` durable. Ignores errors of the disk: readers see the change already, and only a power
