@@ -4,7 +4,7 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { test } from 'node:test';
 
 /**
- * Who may import whom, as in docs/architecture.md. `types` may be imported as types only: what travels over a wire
+ * Who may import whom, as in docs/internals/layers.md. `types` may be imported as types only: what travels over a wire
  * is written down once.
  */
 const layers: Record<string, { imports: string[]; types?: string[] }> = {
