@@ -1,9 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { findServer } from '../client/server-address.ts';
 import { fromUrlHost, isLoopback } from '../system/net/address.ts';
-import { parentOf } from '../system/process/processes.ts';
+import { parentOf, variableOf } from '../system/process/processes.ts';
 import { run } from '../system/process/run.ts';
 
 export interface SshAddress {
@@ -27,7 +26,7 @@ export async function reachedAddress(): Promise<SshAddress | undefined> {
 }
 
 async function addressOfThisMachine(): Promise<SshAddress | undefined> {
-  const ofLogin = parseSshConnection(await sshConnection());
+  const ofLogin = parseSshConnection(sshConnection());
   if (ofLogin !== undefined) return ofLogin;
   const [host] = Object.values(networkInterfaces())
     .flatMap((addresses) => addresses ?? [])
@@ -49,11 +48,10 @@ function isUsable(address: string): boolean {
 }
 
 /** Returns SSH_CONNECTION of this process, or of the closest process above it that has one: sudo removes the variable. */
-async function sshConnection(): Promise<string> {
+function sshConnection(): string {
   for (let pid: number | undefined = process.pid; pid !== undefined && pid > 1; pid = parentOf(pid)) {
-    const environment = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '');
-    const found = environment.split('\0').find((pair) => pair.startsWith('SSH_CONNECTION='));
-    if (found !== undefined) return found.slice('SSH_CONNECTION='.length);
+    const found = variableOf(pid, 'SSH_CONNECTION');
+    if (found !== undefined) return found;
   }
   return process.env['SSH_CONNECTION'] ?? '';
 }

@@ -1,8 +1,9 @@
-import { readFile, readlink, stat } from 'node:fs/promises';
+import { readlink, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import coerce from 'semver/functions/coerce.js';
 import satisfies from 'semver/functions/satisfies.js';
 import { ifThere } from '../system/fs/exists.ts';
+import { variableOf } from '../system/process/processes.ts';
 import { isOnPath, ownEnvironment, runAs } from '../system/process/run.ts';
 import { type Check, fault, ok, warning } from './check.ts';
 import type { ServerReport } from './snapshot.ts';
@@ -17,7 +18,7 @@ const oldestGit = '2.32.0';
 export const programsCheck: Check = {
   name: 'programs',
   async run({ server, paths }) {
-    const path = await serverPath(server);
+    const path = serverPath(server);
     const missing: string[] = [];
     for (const program of needed) if (!(await isOnPath(program, path))) missing.push(program);
     if (missing.length > 0) {
@@ -59,7 +60,7 @@ export const nodeCheck: Check = {
         'Restart Sluice. Apps use the new Node.js from their next deploy or restart on.',
       );
     }
-    const path = `${join(root, 'runtime/bin')}:${await serverPath(server)}`;
+    const path = `${join(root, 'runtime/bin')}:${serverPath(server)}`;
     const npm = await versionOf('npm', paths.home, { PATH: path, npm_config_logs_max: '0' });
     if (!('failure' in npm))
       return ok(`Node.js ${node.version.replace(/^v/, '')} and npm ${npm.version} run`);
@@ -93,11 +94,8 @@ async function versionOf(
 }
 
 /** Returns the PATH of the server, which differs from that of a shell under a service manager. */
-async function serverPath(server: ServerReport): Promise<string> {
+function serverPath(server: ServerReport): string {
   const own = process.env['PATH'] ?? '';
   if (server.state !== 'up') return own;
-  // Fails without /proc and for a process of another user.
-  const environ = await readFile(`/proc/${server.status.server.pid}/environ`, 'utf8').catch(() => '');
-  const path = environ.split('\0').find((variable) => variable.startsWith('PATH='));
-  return path?.slice('PATH='.length) ?? own;
+  return variableOf(server.status.server.pid, 'PATH') ?? own;
 }

@@ -40,6 +40,19 @@ export function processName(pid: number): string | undefined {
   return readProcessFile(pid, 'comm')?.trim();
 }
 
+/**
+ * Returns a variable of the environment that a process was started with; undefined if it has none, if another user may not read
+ * the environment, or without /proc.
+ */
+export function variableOf(pid: number, name: string): string | undefined {
+  try {
+    const variables = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+    return variables.find((variable) => variable.startsWith(`${name}=`))?.slice(name.length + 1);
+  } catch {
+    return undefined;
+  }
+}
+
 /** Returns the fields of /proc/PID/stat from the third on; undefined if the process does not exist, or without /proc. */
 export function statOf(pid: number): string[] | undefined {
   const stat = readProcessFile(pid, 'stat');
