@@ -34,8 +34,8 @@ export class AppRepository extends Repository {
 
   /**
    * Sets the branches to what runs. Each environment has one branch: the branch of its last push, at the commit of the live
-   * release. An environment has no branch if git does not have that commit, as after an upload: a push of any commit then
-   * changes something. During a push, this waits for the end of the last push, which calls it again.
+   * release. An environment has no branch if git does not have that commit, as after an upload: so git never reports
+   * "up-to-date". While a push is under way, does nothing; the end of the last push calls it again.
    * @param environments all environments of the app
    */
   async align(environments: Environment[]): Promise<void> {

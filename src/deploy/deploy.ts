@@ -35,8 +35,8 @@ export interface DeploySource {
 }
 
 /**
- * Deploys a release: the recipe. A failure at any step before `switch` touches nothing that is live. On every path, all
- * that the recipe started ends: the job of a build by its signal, a generation, the traffic lock and the turn by scope.
+ * Deploys a release: the recipe. If a step before `switch` fails, or the switch, the live release keeps serving. Whatever
+ * happens, nothing remains: the signal ends build jobs, and scopes end the generation and release the traffic lock and the turn.
  * @param stopping aborted when the server stops
  * @throws AppError of the step that failed
  */
@@ -78,7 +78,7 @@ async function accept(environment: Environment, source: DeploySource, watch: Dep
   return new Deployment(environment, await environment.store.allocate(origin), watch);
 }
 
-/** Waits for the turn. The newest upload wins, also over an older upload that is already live. */
+/** Waits for the turn. Rejects the deploy if a newer one is building, waiting or live. */
 async function takeTurn(deployment: Deployment): Promise<Disposable> {
   deployment.enter('wait');
   const { number, environment } = deployment;

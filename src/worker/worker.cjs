@@ -375,8 +375,8 @@ class Worker {
 
   /** Opens or stays open without a runner, because its generation is the active one. */
   openAlone() {
-    // A worker that has served does not wait. It would take nothing from the handoff, which may have connections of its
-    // generation.
+    // A worker that has served opens without waiting. While it waited, it would take nothing from the handoff, which may have
+    // connections of its generation.
     if (this.state !== 'open') this.open(this.boot.besideOrphans && !this.#hasServed);
   }
 }
