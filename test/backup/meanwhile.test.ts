@@ -236,7 +236,7 @@ test('A full disk is reported, and nothing remains of the backup (thorough)', as
   assert.match(restored.stderr, /disk is full|disk was full|no space/i);
 });
 
-test('Ctrl-C ends a backup or a restore, and nothing remains of it', async (t) => {
+test('Ctrl-C ends a backup or a restore, and nothing remains of it (thorough)', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('here', { shared: ['data'] }));
   const large = join(sluice.paths.environment(shop).shared, 'data/large');

@@ -44,7 +44,7 @@ async function sluiceBehind(t: TestContext, pebble: Pebble, acme: object = {}): 
   return sluice;
 }
 
-test('A certificate is renewed when a third of its lifetime is left', async (t) => {
+test('A certificate is renewed when a third of its lifetime is left (thorough)', async (t) => {
   const pebble = await startPebble(t, { httpPort: machine.http, validity: 30 });
   const sluice = await sluiceBehind(t, pebble, { schedule: '* * * * * *' });
   await add(sluice, 'short.example.com');
