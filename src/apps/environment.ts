@@ -31,7 +31,7 @@ export class Environment {
   /** deploys under way */
   readonly deploys = new DeployQueue();
   /**
-   * Lock of the traffic, from the boot of a generation until its switch is on record. A deploy takes the lock after its
+   * Lock of the traffic, from the boot of a generation until its switch is committed. A deploy takes the lock after its
    * build, so that a rollback never waits for a build.
    */
   readonly trafficLock = new Lock();

@@ -34,8 +34,8 @@ const timeouts = { remove: 10 * 60_000, share: 60_000 };
 const shareProgram = fileURLToPath(new URL('shared-paths.ts', import.meta.url));
 
 /**
- * Changes files that belong to an app. If each app has a user, the server only acts as that user: an app could replace a
- * path by a link after the server has checked the path, and the app's user cannot gain anything by that.
+ * Changes files that belong to an app. If each app has a user, most changes run as that user: an app could replace a
+ * checked path by a link, and its own user gains nothing by that.
  */
 export class AppFiles {
   readonly #appliance: Appliance;

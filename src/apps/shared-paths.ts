@@ -6,7 +6,8 @@ import { removeTree } from '../system/fs/remove-tree.ts';
 
 /**
  * Replaces shared paths in the tree of a release with links into the shared directory. When a path is first shared, the
- * files of the live release move there, else the files of this release. Later releases lose the files that they bring.
+ * files of the live release move there; if it has none, those of this release. Files that later releases contain at the path are
+ * removed.
  *
  * A path that no release brings becomes an empty directory, unless its name has an extension, as in `data/shop.db`. The
  * app can create such a file through its link, and SQLite puts its journal beside the file that the link points to. A

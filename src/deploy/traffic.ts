@@ -24,8 +24,8 @@ interface SwitchObserver {
 }
 
 /**
- * Boots a generation of `release` and switches the traffic to it: the one way to do so. If anything fails before the
- * switch is on record, the generation is discarded, `change` is taken back, and the traffic stays where it was. The
+ * Boots a generation of `release` and switches the traffic to it: the one way to do so. If anything fails before the switch is
+ * committed, the generation is discarded, `change` is taken back, and the traffic stays where it was. The
  * caller holds the lock `environment.trafficLock`.
  * @returns null if the switch was made, but the connection to the runner was lost before its answer
  * @throws AppError of a failed boot or switch; the reason of `signal`

@@ -7,8 +7,8 @@ import { clearPath } from './users/host.ts';
 
 /**
  * Socket pair through which the workers of an app pass connections to each other; see src/worker/handoff.cjs. The runner makes
- * the pair and gives both ends to each worker. The runner never reads from the pair: an app may send any descriptor there, but
- * only to its own workers.
+ * the pair and gives both ends to each worker. The runner never reads from the pair: an app may send any descriptor there, and
+ * only workers of the same app read it.
  */
 export class Handoff {
   static #made = 0;

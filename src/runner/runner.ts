@@ -23,7 +23,7 @@ import { Ticker } from './ticker.ts';
 import type { Host } from './users/host.ts';
 import { checkedEnvironment, type Identity } from './users/identity.ts';
 
-/** Owner of the listening sockets and of all processes of apps. Parses nothing but messages of the server and of workers. */
+/** Owner of the listening sockets and of all processes of apps. Parses no files of users or apps. */
 export class Runner {
   readonly #paths: Paths;
   readonly #host: Host;
@@ -62,7 +62,7 @@ export class Runner {
     this.#ports = new HeldPorts(host.run.processes, this.#records, warn);
   }
 
-  /** Takes over what an earlier runner has left: reads the output of apps, kills jobs, and waits for workers to report. */
+  /** Takes over what an earlier runner has left: reads the output of apps, kills jobs, and lets workers report. */
   async start(): Promise<void> {
     const warn = (message: string) => this.#log.warn(message);
     const earlier = await this.#records.all();

@@ -5,8 +5,8 @@ import type { Generation, RetiredWorker } from './generation/generation.ts';
 import type { Handoff } from './handoff.ts';
 
 /**
- * Moves the traffic of an environment to a generation on standby. Once a client has an answer of the new generation, it gets
- * no later answer of an older one.
+ * Moves the traffic of an environment to a generation on standby. After a client has an answer of the new generation, no older
+ * generation answers a request that the client sends later; docs/internals/switch.md has the exceptions.
  *
  * Runs one at a time for each environment. If the runner dies, each worker finds out from the committed file whether its own
  * generation is active: see docs/internals/takeover.md.
@@ -102,7 +102,7 @@ interface SwitchedOrphans {
  */
 export type SwitchEvent = { next: Generation; old: Generation | undefined } & (
   | { step: 'retire' | 'commit' | 'open' | 'wait' | 'opened' }
-  /** all new workers are open, and all old workers have retired, except those that are not `confirmed` */
+  /** the new workers are open, and the old workers have retired, except those that are not `confirmed` */
   | { step: 'live'; retired: RetiredWorker[] }
   /** the switch is made, but the link `current` was not replaced, or the disk did not confirm the commit */
   | { step: 'unlinked' | 'unsynced'; error: unknown }

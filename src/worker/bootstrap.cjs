@@ -4,8 +4,8 @@
  * Runs in a worker before the app: see docs/internals/listening.md. `--require` loads this file into the app's own Node.js,
  * from version 18.12 on. It depends on Node.js alone, and must load within milliseconds.
  *
- * Worker threads and forks of the app inherit `--require`. Only the process that the runner has started has the variable, and
- * only until here: every thread starts later, even that of a module loader. Loading node:worker_threads for `isMainThread` would
+ * Worker threads and forks of the app inherit `--require`. Only the process that the runner starts has the variable. The bootstrap
+ * removes it before any thread can start, even one of a module loader. Loading node:worker_threads for `isMainThread` would
  * take a tenth of the time of the bootstrap.
  */
 

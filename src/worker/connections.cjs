@@ -102,7 +102,8 @@ function watchForIdle(server, found) {
     if (!due) process.nextTick(check);
     due = true;
   };
-  // An app may answer before it has read the body, for example to refuse an upload. The request ends with its body.
+  // An app may answer before it has read the body, for example to refuse an upload. The connection is not idle before the end
+  // of the body.
   for (const { _httpMessage: response, parser } of allConnections(server)) {
     if (!response && parser?.incoming?.complete === false) parser.incoming.once('end', checkSoon);
   }

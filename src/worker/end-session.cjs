@@ -23,8 +23,8 @@ const ending = new WeakSet();
  * Ends an HTTP/2 session. The instant matters, because a GOAWAY can make requests of the client fail:
  *
  * - Node's GOAWAY refuses requests that are on their way to the server. So a first GOAWAY refuses none, and the last one
- *   follows when the client has answered two pings behind the first: answers to pings overtake requests on their way
- *   out. TLS has no first GOAWAY: only the session can write to the socket.
+ *   follows when the client has answered two pings sent after the first. Two, because an answer to a ping may overtake requests that
+ *   the client is still writing. TLS has no first GOAWAY: only the session can write to the socket.
  * - Node's client fails requests that it has not written yet when it reads any GOAWAY. It writes them when it has
  *   processed what it reads, or in the check phase of its event loop.
  *
@@ -98,7 +98,7 @@ function nextRequest(session, patience, then = () => undefined) {
 }
 
 /**
- * Waits for the next request, and until the client has read all answers and what it sent because of them has arrived.
+ * Waits for the next request, and until the client has read all answers, and its next requests have arrived.
  * Pings show this: nothing but the last ping has been written since the ping before. Pings go on while the session waits
  * and writes, so a request usually arrives at a quiet instant.
  * @param {ServerHttp2Session} session

@@ -36,7 +36,7 @@ class Giver {
       const closeNow = delayClose(handle);
       request.oncomplete = (/** @type {number} */ status) => {
         closeNow();
-        // Node.js notes here the handle that was sent, and takes its owner for the socket that was written to.
+        // `request.handle` is the sent handle here. Node.js would take its owner for the socket that was written to.
         request.handle = pipe;
         // A socket whose write has failed is destroyed, and the descriptor with it. This one is to be written to again.
         complete.call(request, 0);

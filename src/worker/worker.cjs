@@ -48,7 +48,7 @@ class Worker {
   #announceLater;
   /** true if the runner is gone */
   #isOrphan = false;
-  /** true if this worker has read from connections: no orphan of an earlier runner has answered since then */
+  /** true once this worker has read from connections; no orphan of an earlier runner answers after that */
   #hasServed = false;
   /** @type {Acceptor | undefined} */
   #acceptor;
@@ -279,7 +279,7 @@ class Worker {
 
   /**
    * Accepts no new requests from this instant on, for an orphan. Reads nothing from connections that are idle, or become idle,
-   * until `handOff` or `keepConnections` sets their destination.
+   * until `handOff` moves them, or `keepConnections` lets this worker serve them.
    */
   retireAlone() {
     this.closeSpareSockets();
