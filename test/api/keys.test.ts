@@ -125,7 +125,7 @@ test('the shell of sshd can read paths with quotes, spaces and umlauts, and we f
   assert.equal(await readFile(path, 'utf8'), '');
 });
 
-test('Lines of another Sluice stay although the path of its socket ends like ours', async (t) => {
+test('lines of another Sluice stay although the path of its socket ends like ours', async (t) => {
   const path = join(await temporaryDirectory(t), 'authorized_keys');
   const at = (home: string) => new AuthorizedKeys({ path, user: 'me' }, home, ['/relay', `${home}/ssh.sock`]);
   const key = { name: 'k', app: null, key: 'ssh-ed25519 AAAA', fingerprint: '', createdAt: '' };

@@ -59,7 +59,7 @@ async function giveAll(directory: string): Promise<void> {
     await chown(join(directory, entry), uid, uid);
 }
 
-test('A backup by root follows no directory that the server has replaced by a link', {
+test('a backup by root follows no directory that the server has replaced by a link', {
   skip: withoutRoot,
 }, async (t) => {
   const { home, ofRoot, backup } = await homeOfServer(t);
@@ -88,7 +88,7 @@ test('A backup by root follows no directory that the server has replaced by a li
   assert.match(stderr, /left out, since it is a link: apps\/shop\/production\/home/);
 });
 
-test('A file of root that was linked hard into an app is left out, with a note', {
+test('a file of root that was linked hard into an app is left out, with a note', {
   skip: withoutRoot,
 }, async (t) => {
   const { home, ofRoot, backup } = await homeOfServer(t);

@@ -67,7 +67,7 @@ async function refused(t: TestContext, archive: Buffer, why: RegExp, code?: stri
   assert.deepEqual((await readdir(directory)).sort(), ['backup.tar.gz', 'home']);
 }
 
-test('A harmless forged backup with valid checksums is restored', async (t) => {
+test('a harmless forged backup with valid checksums is restored', async (t) => {
   const home = await temporaryDirectory(t);
   const file = join(await temporaryDirectory(t), 'backup.tar.gz');
   const link: Entry = { path: `${below}/shared/link`, type: 'SymbolicLink', linkpath: '/etc/passwd' };
@@ -136,12 +136,12 @@ const unsafe: Record<string, [Entry[], RegExp]> = {
 };
 
 for (const [what, [entries, why]] of Object.entries(unsafe)) {
-  test(`A backup with ${what} is refused, and nothing has changed`, async (t) => {
+  test(`a backup with ${what} is refused, and nothing has changed`, async (t) => {
     await refused(t, forged(entries), why, 'archive_unsafe');
   });
 }
 
-test('Other files and backups of a later format are refused, with the reason', async (t) => {
+test('other files and backups of a later format are refused, with the reason', async (t) => {
   await refused(t, Buffer.from('no archive at all'), /is damaged|not a backup/, 'archive_unreadable');
   await refused(t, gzipSync(randomBytes(5000)), /not a backup/, 'archive_unreadable');
   const upload = gzipSync(tarball([{ path: 'server.js', content: 'x' }]));
@@ -162,7 +162,7 @@ test('Other files and backups of a later format are refused, with the reason', a
   );
 });
 
-test('A backup that is incomplete or was changed is refused (thorough)', async (t) => {
+test('a backup that is incomplete or was changed is refused (thorough)', async (t) => {
   const from = await startSluice(t);
   await from.deploy('shop', answering('here'));
   const file = join(await temporaryDirectory(t), 'backup.tar.gz');
@@ -196,7 +196,7 @@ test('A backup that is incomplete or was changed is refused (thorough)', async (
   assert.equal((await cli(['restore', file], { env: { SLUICE_HOME: sound.home } })).code, 0);
 });
 
-test('A header with a larger size than its content is refused', async (t) => {
+test('a header with a larger size than its content is refused', async (t) => {
   const entry = tarEntry({ path: `${below}/app.json`, content: 'x', size: 2 ** 40 });
   const start = tarEntry({ path: 'sluice-backup.json', content: JSON.stringify(head) });
   await refused(
@@ -207,7 +207,7 @@ test('A header with a larger size than its content is refused', async (t) => {
   );
 });
 
-test('A backup in format 2 of an earlier version is restored: holes, hard links, long and strange names, times', async (t) => {
+test('a backup in format 2 of an earlier version is restored: holes, hard links, long and strange names, times', async (t) => {
   const home = join(await temporaryDirectory(t), 'home');
   const file = join(import.meta.dirname, 'format-2.tar.gz');
   const { code, stderr } = await cli(['restore', file], { env: { SLUICE_HOME: home } });

@@ -50,7 +50,7 @@ async function hold(sluice: Sluice): Promise<{ release: () => void }> {
   return { release: () => controller.abort() };
 }
 
-test('Backups and deploys under load lose no request', async (t) => {
+test('backups and deploys under load lose no request', async (t) => {
   const sluice = await startSluice(t);
   const files = async (count: number) => ({
     'server.js': await readFile(join(apps, 'plain.cjs'), 'utf8'),
@@ -77,7 +77,7 @@ test('Backups and deploys under load lose no request', async (t) => {
   assert.equal(code, 0, stderr);
 });
 
-test('During a backup, a deploy goes live, and nothing is removed or moved (thorough)', async (t) => {
+test('during a backup, a deploy goes live, and nothing is removed or moved (thorough)', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('one', { keepReleases: 2 }));
   await sluice.deploy('shop', answering('two', { keepReleases: 2 }));
@@ -107,7 +107,7 @@ test('During a backup, a deploy goes live, and nothing is removed or moved (thor
   );
 });
 
-test('A backup fails if the server stops, and leaves an earlier file unchanged (thorough)', async (t) => {
+test('a backup fails if the server stops, and leaves an earlier file unchanged (thorough)', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('here', { shared: ['data'] }));
   await writeLarge(join(sluice.paths.environment(shop).shared, 'data/large'));
@@ -136,7 +136,7 @@ test('A backup fails if the server stops, and leaves an earlier file unchanged (
 });
 
 for (const mode of ['wal', 'delete']) {
-  test(`A SQLite database with constant writes is consistent in the backup, with journal_mode ${mode}`, async (t) => {
+  test(`a SQLite database with constant writes is consistent in the backup, with journal_mode ${mode}`, async (t) => {
     const sluice = await startSluice(t);
     await sluice.deploy('shop', writing(mode));
     await sluice.untilRunning('shop');
@@ -166,7 +166,7 @@ for (const mode of ['wal', 'delete']) {
   });
 }
 
-test('A database that SQLite cannot read is copied without SQLite, with the message of SQLite (thorough)', async (t) => {
+test('a database that SQLite cannot read is copied without SQLite, with the message of SQLite (thorough)', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('here', { shared: ['data'] }));
   const damaged = Buffer.alloc(8192, 'x');
@@ -207,7 +207,7 @@ function writing(mode: string) {
   );
 }
 
-test('A full disk is reported, and nothing remains of the backup (thorough)', async (t) => {
+test('a full disk is reported, and nothing remains of the backup (thorough)', async (t) => {
   const isolate = ['--user', '--map-root-user', '--mount'];
   if (spawnSync('unshare', [...isolate, 'true']).status !== 0)
     return t.skip('this machine lets us mount nothing');

@@ -46,7 +46,7 @@ async function restore({ home }: Sluice, file: string, ...flags: string[]) {
   return cli(['restore', file, ...flags], { env: { SLUICE_HOME: home } });
 }
 
-test('A restore brings back apps, data, variables, repositories, tokens and ports', async (t) => {
+test('a restore brings back apps, data, variables, repositories, tokens and ports', async (t) => {
   const from = await busyInstall(t);
   await writeJsonAtomic(join(from.home, 'domains.json'), {
     domains: [{ name: 'shop.example.com', app: 'shop' }],
@@ -141,7 +141,7 @@ test('doctor reports an app that could not be built after a restore, with the de
   assert.equal((await apps())?.state, 'ok');
 });
 
-test('With --releases nothing is built again, and a rollback works (thorough)', async (t) => {
+test('with --releases nothing is built again, and a rollback works (thorough)', async (t) => {
   const from = await busyInstall(t);
   const file = await backup(t, from, '--releases');
   await from.end();
@@ -160,7 +160,7 @@ test('With --releases nothing is built again, and a rollback works (thorough)', 
   assert.ok((await lstat(join(directory, 'data'))).isSymbolicLink());
 });
 
-test('A repository with pushes from shallow clones can be restored, built from and pushed to (thorough)', async (t) => {
+test('a repository with pushes from shallow clones can be restored, built from and pushed to (thorough)', async (t) => {
   const from = await startSluice(t);
   const origin = await Checkout.create(t);
   const pushFromCi = async (word: string, to: Sluice) => {
@@ -184,7 +184,7 @@ test('A repository with pushes from shallow clones can be restored, built from a
   assert.equal(await to.get('shop'), 'three');
 });
 
-test('A backup works without a server, and --no-shared leaves out shared data (thorough)', async (t) => {
+test('a backup works without a server, and --no-shared leaves out shared data (thorough)', async (t) => {
   const from = await busyInstall(t);
   await from.end();
   const file = await backup(t, from, '--no-shared');
@@ -194,7 +194,7 @@ test('A backup works without a server, and --no-shared leaves out shared data (t
   await stat(to.paths.environment(blog).release(1).directory);
 });
 
-test('A backup can go through a pipe (thorough)', async (t) => {
+test('a backup can go through a pipe (thorough)', async (t) => {
   const from = await startSluice(t);
   await from.deploy('shop', answering('here'));
   const to = await secondHome(t, from);
@@ -208,7 +208,7 @@ test('A backup can go through a pipe (thorough)', async (t) => {
   assert.match(stdout, /^shop: restored with release 1$/m);
 });
 
-test('A restore replaces an existing app only with --force (thorough)', async (t) => {
+test('a restore replaces an existing app only with --force (thorough)', async (t) => {
   const from = await startSluice(t);
   await from.deploy('shop', answering('old'));
   const file = await backup(t, from);
@@ -240,7 +240,7 @@ test('A restore replaces an existing app only with --force (thorough)', async (t
   assert.equal(await to.get('shop'), 'old');
 });
 
-test('A restore of an app whose port another app has is refused, and changes nothing (thorough)', async (t) => {
+test('a restore of an app whose port another app has is refused, and changes nothing (thorough)', async (t) => {
   const from = await startSluice(t);
   await from.deploy('shop', answering('old'));
   const { port } = await from.status('shop');
@@ -261,7 +261,7 @@ test('A restore of an app whose port another app has is refused, and changes not
   await assert.rejects(stat(to.paths.app('shop')), { code: 'ENOENT' });
 });
 
-test('A backup has apps that were restored and not built yet (thorough)', async (t) => {
+test('a backup has apps that were restored and not built yet (thorough)', async (t) => {
   const from = await busyInstall(t);
   const file = await backup(t, from);
   await from.end();

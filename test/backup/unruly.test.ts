@@ -182,7 +182,7 @@ const nest = `function nest(depth) {
 }`;
 
 for (const { what, make, note, skip = false, check } of unruly) {
-  test(`A backup of an app with ${what} has all other apps${thorough(what === '6,000 nested directories')}`, {
+  test(`a backup of an app with ${what} has all other apps${thorough(what === '6,000 nested directories')}`, {
     skip,
   }, async (t) => {
     const { home, data } = await homeOf(t);
@@ -195,7 +195,7 @@ for (const { what, make, note, skip = false, check } of unruly) {
   });
 }
 
-test('A backup of files that change meanwhile ends, and has all other apps', {
+test('a backup of files that change meanwhile ends, and has all other apps', {
   skip: !isLinux,
 }, async (t) => {
   const { home, data } = await homeOf(t);
@@ -244,7 +244,7 @@ test('SQLite copies databases after others with holes', { skip: !isLinux }, asyn
   for (const note of notes) assert.match(note, /^copied without SQLite \(it has holes\)/);
 });
 
-test('After the time limit, databases are copied without SQLite (thorough)', async (t) => {
+test('after the time limit, databases are copied without SQLite (thorough)', async (t) => {
   const { home, data } = await homeOf(t);
   for (let index = 10; index < 25; index += 1) makeDatabase(join(data, `${index}.db`), index);
   // A copy and its removal: 50 s.
@@ -256,7 +256,7 @@ test('After the time limit, databases are copied without SQLite (thorough)', asy
   for (let index = 10; index < 25; index += 1) assert.equal(rowsOf(join(restored, `${index}.db`)), index);
 });
 
-test('After the time limit, files with holes are left out', { skip: !isLinux }, async (t) => {
+test('after the time limit, files with holes are left out', { skip: !isLinux }, async (t) => {
   const { home, data } = await homeOf(t);
   for (let index = 10; index < 40; index += 1) await makeHoles(join(data, String(index)), 1);
   const { file, notes } = await backup(t, home, { now: stepping(25_000) });
@@ -266,7 +266,7 @@ test('After the time limit, files with holes are left out', { skip: !isLinux }, 
   assert.equal((await readdir(await restore(t, file))).length, 25);
 });
 
-test('A file with too many holes is searched once, not once for each name', {
+test('a file with too many holes is searched once, not once for each name', {
   skip: !isLinux,
 }, async (t) => {
   const { home, data } = await homeOf(t);
@@ -282,7 +282,7 @@ test('A file with too many holes is searched once, not once for each name', {
   assert.equal(started.filter(({ spawnargs }) => spawnargs.includes('--sparse')).length, 1);
 });
 
-test('Small holes between pieces do not count', { skip: !isLinux }, async (t) => {
+test('small holes between pieces do not count', { skip: !isLinux }, async (t) => {
   const { home, data } = await homeOf(t);
   await makeHoles(join(data, 'dense'), 15, 60_000);
   const { notes, file } = await backup(t, home, { limits: { ...usualLimits, pieces: 5 } });
@@ -296,7 +296,7 @@ test('Small holes between pieces do not count', { skip: !isLinux }, async (t) =>
     assert.equal((await copy.read(Buffer.alloc(4), 0, 4, piece * 60_000)).buffer.toString(), 'data');
 });
 
-test('A file that is moved ahead of the backup does not make it larger than the disk', async (t) => {
+test('a file that is moved ahead of the backup does not make it larger than the disk', async (t) => {
   const { home, data } = await homeOf(t);
   for (let index = 10; index < 30; index += 1) mkdirSync(join(data, String(index)));
   await writeFile(join(data, '10/large'), randomBytes(600_000));
@@ -320,7 +320,7 @@ test('A file that is moved ahead of the backup does not make it larger than the 
   assert.equal((await stat(join(await restore(t, file), '11/large'))).size, 600_000);
 });
 
-test('Without room for the files of an app, the backup has the records of the app', async (t) => {
+test('without room for the files of an app, the backup has the records of the app', async (t) => {
   const { home, data } = await homeOf(t);
   await writeFile(join(data, 'large'), randomBytes(600_000));
   const { file, notes } = await backup(t, home, { limits: { ...usualLimits, disks: 0 } });
@@ -334,7 +334,7 @@ test('Without room for the files of an app, the backup has the records of the ap
   }
 });
 
-test('Hard links beyond the memory limit are copied as separate files', async (t) => {
+test('hard links beyond the memory limit are copied as separate files', async (t) => {
   const { home, data } = await homeOf(t);
   for (let index = 0; index < 9; index += 1) {
     await writeFile(join(data, `a-${index}`), String(index));
@@ -349,7 +349,7 @@ test('Hard links beyond the memory limit are copied as separate files', async (t
     assert.equal(await readFile(join(restored, `b-${index}`), 'utf8'), String(index));
 });
 
-test('Notes name some files that cannot be copied, and count the others', async (t) => {
+test('notes name some files that cannot be copied, and count the others', async (t) => {
   const { home, data } = await homeOf(t);
   execFileSync('/bin/sh', ['-c', 'for n in $(seq 300); do mkfifo fifo-$n; done'], { cwd: data });
   const { notes } = await backup(t, home);

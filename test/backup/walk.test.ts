@@ -35,7 +35,7 @@ function write(directory: string, path: string): void {
   writeFileSync(join(directory, path), path);
 }
 
-test('A directory that is moved ahead of the walk is read once, with a note for each other path', async (t) => {
+test('a directory that is moved ahead of the walk is read once, with a note for each other path', async (t) => {
   const { directory } = await filesOf(t, [
     'n0/T/file',
     ...[1, 2, 3, 4, 5, 6].map((index) => `n${index}/other`),
@@ -52,7 +52,7 @@ test('A directory that is moved ahead of the walk is read once, with a note for 
   );
 });
 
-test('A new directory with the number of a removed one is read', async (t) => {
+test('a new directory with the number of a removed one is read', async (t) => {
   const { directory } = await filesOf(t, ['a/file', 'b/file']);
   // Until the file system reuses the number.
   let last = '';
@@ -74,7 +74,7 @@ for (const [limit, why] of [
   ['directories', /^it comes after 50 directories$/],
   ['entries', /^it and all that follow come after 50 entries$/],
 ] as const)
-  test(`The walk ends at its limit of ${limit} if an app makes directories without end`, async (t) => {
+  test(`the walk ends at its limit of ${limit} if an app makes directories without end`, async (t) => {
     const { directory } = await filesOf(t, ['start/file']);
     let count = 0;
     const makeTwo = ({ kind, path }: Found) => {
@@ -89,7 +89,7 @@ for (const [limit, why] of [
     for (const each of unfit.values()) assert.match(each, why);
   });
 
-test('Names beyond the memory limit are left out, with a note', async (t) => {
+test('names beyond the memory limit are left out, with a note', async (t) => {
   const names = Array.from({ length: 300 }, (_, index) => `many/${index}/file`);
   const { directory } = await filesOf(t, names);
   const { files, unfit } = await found(directory, () => undefined, { ...usualLimits, memory: 64 * 1024 });
@@ -100,7 +100,7 @@ test('Names beyond the memory limit are left out, with a note', async (t) => {
   assert.match(small.unfit.get('many') ?? '', /^only \d+ names of this directory fit into memory$/);
 });
 
-test('Files of a directory that replaces a moved one are not confused with those of the parent', async (t) => {
+test('files of a directory that replaces a moved one are not confused with those of the parent', async (t) => {
   const { directory, outside } = await filesOf(t, ['u/a/x/y/file', 'u/a/zz3', 'u/zz1', 'u/zz2', 'v/file']);
   const { files, unfit } = await found(directory, ({ path }) => {
     if (path !== 'u/a/x/y/file') return;
@@ -115,7 +115,7 @@ test('Files of a directory that replaces a moved one are not confused with those
   assert.deepEqual([...unfit], [['u/a', 'it was moved meanwhile']]);
 });
 
-test('The walk finds each file that stays, and only existing entries, while directories move at random', async (t) => {
+test('the walk finds each file that stays, and only existing entries, while directories move at random', async (t) => {
   for (let seed = 1; seed <= 40; seed += 1) {
     const random = randomOf(seed);
     const any = (from: string[]) => from[Math.floor(random() * from.length)];

@@ -39,7 +39,7 @@ async function fakeRunner(
   };
 }
 
-test('A tree without package.json does not change', async (t) => {
+test('a tree without package.json does not change', async (t) => {
   const parent = await tree(t, { dependencies: { ms: '2.1.3' }, scripts: { build: 'touch built' } });
   await writeTree(parent, { 'staging/1/server.js': '' });
   const run = await runBuild(join(parent, 'staging/1'));
@@ -55,7 +55,7 @@ test('npm does not run for an app without dependencies and build script', async 
   assert.deepEqual(await readdir(directory), ['package.json']);
 });
 
-test('The settings select the build script, or none', async (t) => {
+test('the settings select the build script, or none', async (t) => {
   const directory = await tree(t, { scripts: { build: 'tsc', 'build:server': 'tsc -p server' } });
   const commands: string[] = [];
   const runner = await fakeRunner(t, ({ argv }) => {
@@ -75,7 +75,7 @@ test('The settings select the build script, or none', async (t) => {
   });
 });
 
-test('The error of a failed build has the last lines of output, without secrets of the app', async (t) => {
+test('the error of a failed build has the last lines of output, without secrets of the app', async (t) => {
   const directory = await tree(t, { scripts: { build: 'x' } });
   const run = emptyRun();
   const env = { DATABASE_URL: 'postgres://shop:hunter2hunter2@db/shop' };
@@ -95,7 +95,7 @@ test('The error of a failed build has the last lines of output, without secrets 
   assert.ok(run.lines.includes('connecting to ••••••'));
 });
 
-test('The list of install scripts of npm is not logged; skipped scripts are logged even if the build fails', async (t) => {
+test('the list of install scripts of npm is not logged; skipped scripts are logged even if the build fails', async (t) => {
   const directory = await tree(t, { scripts: { build: 'x' } });
   const output = `npm warn install-scripts 1 package had install scripts blocked because
 npm warn install-scripts   esbuild@0.25.0 (postinstall: node install.js)
@@ -107,7 +107,7 @@ npm warn install-scripts   esbuild@0.25.0 (postinstall: node install.js)
   assert.ok(run.lines.includes('Install scripts were not run: esbuild@0.25.0'), run.lines.join('\n'));
 });
 
-test('Install and build share one time limit', async (t) => {
+test('install and build share one time limit', async (t) => {
   const directory = await tree(t, { scripts: { prepare: 'x', build: 'x' } });
   const timeouts: number[] = [];
   const runner = await fakeRunner(t, async ({ argv, timeout }) => {
@@ -126,7 +126,7 @@ test('Install and build share one time limit', async (t) => {
   assert.ok(install <= 8000 && build <= install - 50 && more.length === 0, `${timeouts}`);
 });
 
-test('A cancelled build ends with the reason of the cancellation', async (t) => {
+test('a cancelled build ends with the reason of the cancellation', async (t) => {
   const directory = await tree(t, { scripts: { build: 'x' } });
   const controller = new AbortController();
   const reason = new AppError('superseded', 'a newer deploy took its place');
@@ -143,7 +143,7 @@ test('A cancelled build ends with the reason of the cancellation', async (t) => 
   );
 });
 
-test('A clock that is set forward does not shorten the time limit', async (t) => {
+test('a clock that is set forward does not shorten the time limit', async (t) => {
   const directory = await tree(t, { scripts: { prepare: 'x', build: 'x' } });
   t.mock.timers.enable({ apis: ['Date'], now: Date.now() });
   const timeouts: number[] = [];

@@ -36,7 +36,7 @@ async function cutFiles(directory: string): Promise<void> {
 const reportsDamage = (line: string) => line.includes('may be damaged');
 
 for (const fixture of ['npm-11', 'pnpm-10', 'yarn-3.8', 'yarn-4.18']) {
-  test(`A wrong checksum in the lockfile of ${fixture} has its own error and clears no cache of another app${thorough(fixture !== 'npm-11')}`, async (t) => {
+  test(`a wrong checksum in the lockfile of ${fixture} has its own error and clears no cache of another app${thorough(fixture !== 'npm-11')}`, async (t) => {
     const cache = await temporaryDirectory(t);
     const env = {
       npm_config_cache: join(cache, 'npm'),
@@ -62,7 +62,7 @@ for (const fixture of ['npm-11', 'pnpm-10', 'yarn-3.8', 'yarn-4.18']) {
 }
 
 for (const fixture of ['yarn-3.8', 'yarn-4.18']) {
-  test(`A damaged cache of ${fixture} is cleared${thorough(fixture !== 'yarn-4.18')}`, async (t) => {
+  test(`a damaged cache of ${fixture} is cleared${thorough(fixture !== 'yarn-4.18')}`, async (t) => {
     const cache = await temporaryDirectory(t);
     await runBuild(await lockedTree(t, fixture), { cache });
     await cutFiles(join(cache, 'yarn/cache'));

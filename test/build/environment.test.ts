@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { baseEnvironment, buildEnvironment } from '../../src/build/variables.ts';
 
-test('A build inherits the variables that installs need, and no secrets', () => {
+test('a build inherits the variables that installs need, and no secrets', () => {
   const env = baseEnvironment({
     PATH: '/bin',
     HOME: '/home/sluice',
@@ -29,7 +29,7 @@ test('A build inherits the variables that installs need, and no secrets', () => 
   });
 });
 
-test('Variables of the app take precedence, except those that the package manager requires', () => {
+test('variables of the app take precedence, except those that the package manager requires', () => {
   const env = buildEnvironment({
     base: { PATH: '/bin', HOME: '/home/sluice' },
     app: { NODE_ENV: 'staging', CI: 'false', YARN_NODE_LINKER: 'pnp', PATH: '/app/bin' },

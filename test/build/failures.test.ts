@@ -79,7 +79,7 @@ for (const [what, cases] of [
   }
 }
 
-test('Warnings and the output of a build are not the reason of a failure', () => {
+test('warnings and the output of a build are not the reason of a failure', () => {
   assert.equal(
     diagnose('install', [
       'npm warn EBADENGINE Unsupported engine {',
@@ -90,7 +90,7 @@ test('Warnings and the output of a build are not the reason of a failure', () =>
   assert.equal(diagnose('build', ['connect ECONNREFUSED 127.0.0.1:5432']), undefined);
 });
 
-test('The excerpt of a long output has the lines around the reason', () => {
+test('the excerpt of a long output has the lines around the reason', () => {
   const output = Array.from({ length: 100 }, (_, index) =>
     index === 50 ? 'gyp ERR! stack' : `line ${index}`,
   );

@@ -61,7 +61,7 @@ const expected: Record<string, { agent: string; prunes: boolean }> = {
   'yarn-4.18': { agent: 'yarn/4.18.', prunes: true },
 };
 
-describe('An app is installed as locked, built with dev dependencies, and pruned', {
+describe('an app is installed as locked, built with dev dependencies, and pruned', {
   concurrency: 2,
 }, () => {
   for (const [fixture, { agent, prunes }] of Object.entries(expected)) {
@@ -101,7 +101,7 @@ test("Plug'n'Play of yarn is installed as node_modules", async (t) => {
   assert.ok(names.includes('node_modules') && !names.includes('.pnp.cjs'), names.join(' '));
 });
 
-test('Every package manager rejects a lockfile that does not match package.json (thorough)', async (t) => {
+test('every package manager rejects a lockfile that does not match package.json (thorough)', async (t) => {
   for (const fixture of ['npm-11', 'pnpm-10', 'yarn-1', 'yarn-4.18']) {
     const directory = await lockedTree(t, fixture, { dependencies: { ms: '2.1.2' } });
     await assert.rejects(runBuild(directory), {
@@ -112,7 +112,7 @@ test('Every package manager rejects a lockfile that does not match package.json 
   }
 });
 
-test('A damaged cache is cleared and the install is tried once more; other apps are not affected (thorough)', async (t) => {
+test('a damaged cache is cleared and the install is tried once more; other apps are not affected (thorough)', async (t) => {
   const cache = await temporaryDirectory(t);
   withoutYarnCache(t);
   await runBuild(await lockedTree(t, 'yarn-1'), { cache });
@@ -133,7 +133,7 @@ test('A damaged cache is cleared and the install is tried once more; other apps 
   assert.deepEqual(steps, ['install', 'build', 'prune']);
 });
 
-test('If the cache cannot be cleared, the error of the failed install is reported', async (t) => {
+test('if the cache cannot be cleared, the error of the failed install is reported', async (t) => {
   const asked: string[] = [];
   const runJobBroken: typeof runJob = async (job, onOutput, signal) => {
     const command = job.argv.find((word) => ['--frozen-lockfile', 'clean'].includes(word));
@@ -167,7 +167,7 @@ test('packageManager selects the version, also for scripts that call it (thoroug
   assert.equal(await readFile(join(directory, 'built.txt'), 'utf8'), '8.15.9\n');
 });
 
-test('All packages of a workspace are pruned (thorough)', async (t) => {
+test('all packages of a workspace are pruned (thorough)', async (t) => {
   const directory = join(await temporaryDirectory(t), 'staged');
   await writeTree(directory, {
     'package.json': {

@@ -12,7 +12,7 @@ async function tree(t: TestContext, manifest: unknown, files: Record<string, unk
   return directory;
 }
 
-test('A workspace in a directory above is not installed instead of the release', async (t) => {
+test('a workspace in a directory above is not installed instead of the release', async (t) => {
   const parent = await tree(
     t,
     { private: true, workspaces: ['**'], dependencies: { 'is-number': '7.0.0' } },
@@ -30,14 +30,14 @@ test('A workspace in a directory above is not installed instead of the release',
   }
 });
 
-test('Install scripts run even without dependencies', async (t) => {
+test('install scripts run even without dependencies', async (t) => {
   const directory = await tree(t, { scripts: { postinstall: 'echo made > made.txt' } });
   const { steps, notices } = await runBuild(directory);
   assert.deepEqual([steps, notices], [['install'], []]);
   assert.equal(await readFile(join(directory, 'made.txt'), 'utf8'), 'made\n');
 });
 
-test('The build has dev dependencies even if .npmrc and NODE_ENV omit them', async (t) => {
+test('the build has dev dependencies even if .npmrc and NODE_ENV omit them', async (t) => {
   const directory = await tree(
     t,
     {
@@ -52,7 +52,7 @@ test('The build has dev dependencies even if .npmrc and NODE_ENV omit them', asy
   assert.deepEqual(await readdir(join(directory, 'node_modules')), ['.package-lock.json']);
 });
 
-test('The error of a failed install has the reason', async (t) => {
+test('the error of a failed install has the reason', async (t) => {
   const directory = await tree(t, { dependencies: { ms: '99.0.0' } });
   await assert.rejects(runBuild(directory), {
     code: 'install_failed',
@@ -62,7 +62,7 @@ test('The error of a failed install has the reason', async (t) => {
   });
 });
 
-test("The error of an outdated lockfile omits npm's usage", async (t) => {
+test("the error of an outdated lockfile omits npm's usage", async (t) => {
   const manifest = { name: 'app', version: '1.0.0', dependencies: { ms: '2.1.3' } };
   const lock = { name: 'app', lockfileVersion: 3, packages: { '': { name: 'app', version: '1.0.0' } } };
   const directory = await tree(t, manifest, { 'package-lock.json': lock });
@@ -77,7 +77,7 @@ test("The error of an outdated lockfile omits npm's usage", async (t) => {
   });
 });
 
-test('The error names a missing npm', async (t) => {
+test('the error names a missing npm', async (t) => {
   const directory = await tree(t, { dependencies: { ms: '2.1.3' } });
   const path = process.env['PATH'];
   t.after(() => {

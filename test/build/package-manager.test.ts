@@ -20,7 +20,7 @@ async function detect(t: TestContext, files: Record<string, unknown>, fixtures: 
   return { manager, version, lockfile: lockfile?.name ?? null, notices: notices.map(({ code }) => code) };
 }
 
-test('Each format of lockfile selects the version that writes it', async (t) => {
+test('each format of lockfile selects the version that writes it', async (t) => {
   const found: Record<string, string> = {};
   for (const fixture of await readdir(lockfiles)) {
     const { manager, version } = await detect(t, {}, [fixture]);
@@ -44,7 +44,7 @@ test('Each format of lockfile selects the version that writes it', async (t) => 
   });
 });
 
-test('A version in package.json takes precedence over the lockfile', async (t) => {
+test('a version in package.json takes precedence over the lockfile', async (t) => {
   const version = async (manifest: unknown, fixture: string) => {
     const found = await detect(t, { 'package.json': manifest }, [fixture]);
     assert.deepEqual(found.notices, []);
@@ -69,12 +69,12 @@ test('package.json selects one of several lockfiles; otherwise they are rejected
   });
 });
 
-test('A lockfile takes precedence over a package manager without one, with a notice', async (t) => {
+test('a lockfile takes precedence over a package manager without one, with a notice', async (t) => {
   const found = await detect(t, { 'package.json': { packageManager: 'pnpm@10.0.0' } }, ['npm-11']);
   assert.deepEqual([found.manager, found.notices], ['npm', ['other_package_manager']]);
 });
 
-test('Without a lockfile, the package manager is npm or the one in package.json, with a notice', async (t) => {
+test('without a lockfile, the package manager is npm or the one in package.json, with a notice', async (t) => {
   const dependencies = { ms: '2' };
   const plain = await detect(t, { 'package.json': { dependencies } });
   assert.deepEqual(plain, { manager: 'npm', version: '11.19.1', lockfile: null, notices: ['no_lockfile'] });
@@ -102,7 +102,7 @@ test('bun, unknown package managers and unknown formats are rejected', async (t)
   await rejects({ 'yarn.lock': 'a: b\n' }, 'yarn.lock does not name its format');
 });
 
-test('A lockfile that is a directory or huge is rejected; a dangling link is ignored', async (t) => {
+test('a lockfile that is a directory or huge is rejected; a dangling link is ignored', async (t) => {
   await assert.rejects(detect(t, { 'package-lock.json/x': '' }), {
     code: 'unsupported_package_manager',
     message: 'package-lock.json is not a file',
@@ -115,7 +115,7 @@ test('A lockfile that is a directory or huge is rejected; a dangling link is ign
   await assert.rejects(detectPackageManager(directory, manifest), { message: 'yarn.lock is 1.0 GiB' });
 });
 
-test('The notice about a missing lockfile explains `npm pack`', async (t) => {
+test('the notice about a missing lockfile explains `npm pack`', async (t) => {
   const directory = await temporaryDirectory(t);
   await writeTree(directory, { 'package.json': { dependencies: { ms: '2.1.3' } } });
   const manifest = await readManifest(directory);

@@ -6,7 +6,7 @@ function messages(...output: string[]): string[] {
   return skippedScripts(output).map(({ message }) => message);
 }
 
-test('Install scripts that pnpm skipped are reported', () => {
+test('install scripts that pnpm skipped are reported', () => {
   const box = [
     '╭ Warning ─────────────────────────────────────────────────────────────────────╮',
     '│   Ignored build scripts: better-sqlite3@12.0.0, esbuild@0.25.0.              │',
@@ -15,7 +15,7 @@ test('Install scripts that pnpm skipped are reported', () => {
   assert.deepEqual(messages(...box), ['Install scripts were not run: better-sqlite3@12.0.0, esbuild@0.25.0']);
 });
 
-test('Install scripts that npm skipped are reported', () => {
+test('install scripts that npm skipped are reported', () => {
   const output = [
     'npm warn install-scripts 2 packages had install scripts blocked because they are not covered by allowScripts:',
     'npm warn install-scripts   esbuild@0.25.0 (postinstall: node install.js)',
@@ -25,13 +25,13 @@ test('Install scripts that npm skipped are reported', () => {
   assert.deepEqual(messages(...output), ['Install scripts were not run: esbuild@0.25.0, sharp@0.34.0']);
 });
 
-test('Install scripts that yarn skipped are reported', () => {
+test('install scripts that yarn skipped are reported', () => {
   const line =
     '➤ YN0004: │ esbuild@npm:0.25.0 lists build scripts, but all build scripts have been disabled.';
   assert.deepEqual(messages(line), ['Install scripts were not run: esbuild@npm:0.25.0']);
 });
 
-test('Install scripts that npm 11 lists and runs are not reported', () => {
+test('install scripts that npm 11 lists and runs are not reported', () => {
   const output = [
     'npm warn install-scripts 1 package has install scripts not yet covered by allowScripts:',
     'npm warn install-scripts   esbuild@0.25.0 (postinstall: node install.js)',

@@ -19,7 +19,7 @@ function npm(calls: string[][] = []): RunCommand {
   };
 }
 
-test('A tool is installed once', async (t) => {
+test('a tool is installed once', async (t) => {
   const cache = join(await temporaryDirectory(t), 'tools');
   const calls: string[][] = [];
   const bin = await provideTool(tool, cache, npm(calls));
@@ -29,14 +29,14 @@ test('A tool is installed once', async (t) => {
   assert.deepEqual(await readdir(cache), ['semver@7.7.2']);
 });
 
-test('Two builds can install the same tool at once', async (t) => {
+test('two builds can install the same tool at once', async (t) => {
   const cache = await temporaryDirectory(t);
   const bins = await Promise.all([provideTool(tool, cache, npm()), provideTool(tool, cache, npm())]);
   assert.equal(bins[0], bins[1]);
   assert.deepEqual(await readdir(cache), ['semver@7.7.2']);
 });
 
-test('A failed install leaves nothing in the cache', async (t) => {
+test('a failed install leaves nothing in the cache', async (t) => {
   const cache = await temporaryDirectory(t);
   const failing: RunCommand = async (_argv, directory) => {
     await mkdir(join(directory, 'node_modules'));
@@ -46,7 +46,7 @@ test('A failed install leaves nothing in the cache', async (t) => {
   assert.deepEqual(await readdir(cache), []);
 });
 
-test('The directory of a killed install is removed, that of a running install is not', async (t) => {
+test('the directory of a killed install is removed, that of a running install is not', async (t) => {
   const cache = await temporaryDirectory(t);
   await mkdir(join(cache, '.installing-1-old'));
   await writeFile(join(cache, '.installing-1-old/package.json'), '{}');

@@ -7,13 +7,13 @@ import { findUser } from '../../src/system/process/user.ts';
 
 const user = (app: string, environment = 'production') => appUserName('sluice', { app, environment });
 
-test('Each environment of an app has its own system user', () => {
+test('each environment of an app has its own system user', () => {
   assert.equal(user('shop'), 'sluice_shop');
   assert.equal(user('shop', 'staging'), 'sluice_shop_staging');
   assert.notEqual(user('shop-staging'), user('shop', 'staging'));
 });
 
-test('Names of system users fit into the limit of Linux and stay unique', () => {
+test('names of system users fit into the limit of Linux and stay unique', () => {
   const long = 'a'.repeat(40);
   const names = [
     user(long),
@@ -27,7 +27,7 @@ test('Names of system users fit into the limit of Linux and stay unique', () => 
   for (const name of names) assert.match(name, /^[a-z][a-z0-9_-]{1,30}$/);
 });
 
-test('No app can have the shortened name of another', () => {
+test('no app can have the shortened name of another', () => {
   const shortened = user('averylongname-that-is-cut', 'deadbeef');
   assert.match(shortened, /__[0-9a-f]{8}$/);
   for (const app of ['a', 'averylongname', 'averylongname-']) {
@@ -40,7 +40,7 @@ test('No app can have the shortened name of another', () => {
 
 const otherUser = findUser(({ name }) => /^_[a-z]+$/.test(name));
 
-test('A system user of another program is not the user of an app', {
+test('a system user of another program is not the user of an app', {
   skip: otherUser === undefined && 'no system user here has a name such as _apt',
 }, () => {
   const id = { app: otherUser?.name.slice(1) ?? '', environment: 'production' };
@@ -50,7 +50,7 @@ test('A system user of another program is not the user of an app', {
   );
 });
 
-test('Each environment has one name, and other names are invalid', () => {
+test('each environment has one name, and other names are invalid', () => {
   for (const id of [
     { app: 'shop', environment: 'production' },
     { app: 'shop', environment: 'staging' },

@@ -8,7 +8,7 @@ import type { AppError } from '../../src/errors/app-error.ts';
 import { describeError } from '../../src/system/log/log.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-test('Variables are stored unchanged, and only their owner can read them', async (t) => {
+test('variables are stored unchanged, and only their owner can read them', async (t) => {
   const path = join(await temporaryDirectory(t), 'env.json');
   assert.deepEqual(await loadVariables(path), {});
   const env = { DATABASE_URL: 'postgres://ü@host/db', _empty: '', lines: 'one\ntwo', constructor_: 'x' };
@@ -17,7 +17,7 @@ test('Variables are stored unchanged, and only their owner can read them', async
   assert.equal((await stat(path)).mode & 0o777, 0o600);
 });
 
-test('All faults are listed at once without values, and the file does not change', async (t) => {
+test('all faults are listed at once without values, and the file does not change', async (t) => {
   const path = join(await temporaryDirectory(t), 'env.json');
   await saveVariables(path, { GOOD: 'yes' });
   const faulty = {
@@ -49,14 +49,14 @@ test('All faults are listed at once without values, and the file does not change
   await assert.rejects(saveVariables(path, many), { code: 'invalid_env', message: /all together: 1\.0 MiB/ });
 });
 
-test('The error of a damaged file names the file', async (t) => {
+test('the error of a damaged file names the file', async (t) => {
   const path = join(await temporaryDirectory(t), 'env.json');
   await writeFile(path, '["A"]');
   await assert.rejects(loadVariables(path), { code: 'invalid_env', message: /env\.json has 1 fault:/ });
   assert.equal(await readFile(path, 'utf8'), '["A"]');
 });
 
-test('A process can start with all accepted variables', async (t) => {
+test('a process can start with all accepted variables', async (t) => {
   const path = join(await temporaryDirectory(t), 'env.json');
   const most = Object.fromEntries(
     Array.from({ length: 8 }, (_, index) => [`V${index}`, 'x'.repeat(131_000)]),
@@ -66,7 +66,7 @@ test('A process can start with all accepted variables', async (t) => {
   assert.equal(status, 0, String(error));
 });
 
-test('The error of a damaged file contains none of its text', async (t) => {
+test('the error of a damaged file contains none of its text', async (t) => {
   const path = join(await temporaryDirectory(t), 'env.json');
   await writeFile(path, '{"A": hunter2}');
   await assert.rejects(loadVariables(path), (error: Error) => {
@@ -76,7 +76,7 @@ test('The error of a damaged file contains none of its text', async (t) => {
   });
 });
 
-test('A variable that Sluice sets is rejected with its own hint', async () => {
+test('a variable that Sluice sets is rejected with its own hint', async () => {
   await assert.rejects(saveVariables('/nonexistent/env.json', { PORT: '1' }), {
     code: 'invalid_env',
     hint: /^Sluice sets PORT/,

@@ -14,7 +14,7 @@ import { temporaryDirectory } from '../support/temporary.ts';
 
 const host = '127.0.0.1';
 
-test('Simultaneous first deploys get different free ports', async (t) => {
+test('simultaneous first deploys get different free ports', async (t) => {
   const paths = new Paths(await temporaryDirectory(t));
   const other = createServer();
   other.listen(0, host);
@@ -38,7 +38,7 @@ test('Simultaneous first deploys get different free ports', async (t) => {
   ]);
 });
 
-test('The error names the ports if none is free', async (t) => {
+test('the error names the ports if none is free', async (t) => {
   const paths = new Paths(await temporaryDirectory(t));
   const first = await ensureEnvironmentState(
     paths,
@@ -55,7 +55,7 @@ test('The error names the ports if none is free', async (t) => {
   );
 });
 
-test('A state is stored unchanged, and the error of a damaged state lists all faults', async (t) => {
+test('a state is stored unchanged, and the error of a damaged state lists all faults', async (t) => {
   const paths = new Paths(await temporaryDirectory(t));
   const id = { app: 'shop', environment: 'production' };
   const { state: path } = paths.environment(id);

@@ -4,7 +4,7 @@ import { readManifest } from '../../src/config/package-manifest.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 import { writeTree } from '../support/tree.ts';
 
-test('Values of package.json that npm ignores are ignored', async (t) => {
+test('values of package.json that npm ignores are ignored', async (t) => {
   const directory = await temporaryDirectory(t);
   const read = async (manifest: unknown) => {
     await writeTree(directory, { 'package.json': manifest });

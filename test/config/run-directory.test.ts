@@ -7,7 +7,7 @@ import { Paths } from '../../src/config/paths.ts';
 import { up } from '../../src/server/up.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-test('Sockets of a long home are never in a directory of another user', async (t) => {
+test('sockets of a long home are never in a directory of another user', async (t) => {
   const home = join(await temporaryDirectory(t), 'h'.repeat(100));
   const { run } = new Paths(home);
   t.after(() => rm(run, { recursive: true, force: true }));

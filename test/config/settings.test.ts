@@ -6,7 +6,7 @@ import { serverSettingsSchema } from '../../src/config/server-settings.ts';
 import { parseSettings } from '../../src/config/settings-file.ts';
 import type { AppError } from '../../src/errors/app-error.ts';
 
-test('All faults are listed at once, with suggestions for unknown settings', () => {
+test('all faults are listed at once, with suggestions for unknown settings', () => {
   const settings = { worker: 2, healthCheck: {}, shape: 'round', health: { paths: '/' }, keepReleases: 1 };
   assert.throws(() => parseSettings(appSettingsSchema, settings, 'sluice.json'), {
     code: 'invalid_settings',
@@ -19,7 +19,7 @@ test('All faults are listed at once, with suggestions for unknown settings', () 
   });
 });
 
-test('A value that is not an object is rejected', () => {
+test('a value that is not an object is rejected', () => {
   assert.throws(() => parseSettings(appSettingsSchema, { build: 5 }, 'sluice.json'), {
     message: 'sluice.json has 1 fault:\n  build: expected Object, got 5',
   });
@@ -83,7 +83,7 @@ test('health.headers rejects headers that control how a request is sent, and inv
   }
 });
 
-test('A duration longer than a timer and a size beyond exact numbers are rejected', () => {
+test('a duration longer than a timer and a size beyond exact numbers are rejected', () => {
   for (const settings of [
     { drainTimeout: '600h' },
     { bootTimeout: 2 ** 31 },
@@ -100,7 +100,7 @@ test('A duration longer than a timer and a size beyond exact numbers are rejecte
   assert.equal(parseSettings(appSettingsSchema, { drainTimeout: '288h' }, 'x').drainTimeout, 288 * 3_600_000);
 });
 
-test('Settings of the server reject unusable text', () => {
+test('settings of the server reject unusable text', () => {
   for (const settings of [
     { ssh: { authorizedKeys: '/home/a\0b' } },
     { ssh: { authorizedKeys: '~/a\nb' } },
@@ -121,7 +121,7 @@ test('Settings of the server reject unusable text', () => {
   assert.deepEqual([ssh.authorizedKeys, acme.dnsServer], ['~/.ssh/Größe keys', '127.0.0.1:8053']);
 });
 
-test('Settings accept usable text', () => {
+test('settings accept usable text', () => {
   const settings = {
     start: 'node dist/server.js --name="a b"',
     hooks: { preSwitch: 'npm run migrate\n# the end' },
@@ -133,7 +133,7 @@ test('Settings accept usable text', () => {
   assert.deepEqual([health.path, start], [settings.health.path, settings.start]);
 });
 
-test('The numbers of background processes and jobs of an app are limited', () => {
+test('the numbers of background processes and jobs of an app are limited', () => {
   const processes = (counts: number[]) =>
     Object.fromEntries(
       counts.map((count, index) => [`worker-${index}`, { command: 'node worker.js', count }]),

@@ -5,7 +5,7 @@ import { parseSince } from '../../src/config/since.ts';
 const now = new Date('2026-01-31T12:00:00.000Z');
 const utc = (text: string) => parseSince(text, now, 'UTC')?.toISOString();
 
-test('A time is a duration before now, or a date with an optional time', () => {
+test('a time is a duration before now, or a date with an optional time', () => {
   assert.equal(utc('30s'), '2026-01-31T11:59:30.000Z');
   assert.equal(utc('10m'), '2026-01-31T11:50:00.000Z');
   assert.equal(utc('2h'), '2026-01-31T10:00:00.000Z');
@@ -17,7 +17,7 @@ test('A time is a duration before now, or a date with an optional time', () => {
   assert.deepEqual([local?.getHours(), local?.getDate()], [8, 30]);
 });
 
-test('Other text is invalid', () => {
+test('other text is invalid', () => {
   for (const text of [
     '',
     'yesterday',

@@ -15,7 +15,7 @@ function faults(settings: object, schema: Parameters<typeof parseSettings>[0] = 
   return [];
 }
 
-test('By default, crashed and stuck processes are restarted, and nothing is limited or scheduled', () => {
+test('by default, crashed and stuck processes are restarted, and nothing is limited or scheduled', () => {
   const all = appSettings();
   const { maxRestarts, minUptime, restartDelay, stopExitCodes, stuckTimeout, logOverflow } = all;
   assert.deepEqual(
@@ -32,7 +32,7 @@ test('By default, crashed and stuck processes are restarted, and nothing is limi
   assert.deepEqual([all.maxMemory, all.cronRestart, all.processes, all.cron], [undefined, undefined, {}, []]);
 });
 
-test('Durations and sizes have units', () => {
+test('durations and sizes have units', () => {
   const all = appSettings({ minUptime: '2m', restartDelay: 5, stuckTimeout: 0, maxMemory: '300M' });
   assert.deepEqual(
     [all.minUptime, all.restartDelay, all.stuckTimeout, all.maxMemory],
@@ -40,7 +40,7 @@ test('Durations and sizes have units', () => {
   );
 });
 
-test('All faults of supervision are listed at once', () => {
+test('all faults of supervision are listed at once', () => {
   const settings = {
     maxRestarts: -1,
     minUptime: '1 s',
@@ -62,14 +62,14 @@ test('All faults of supervision are listed at once', () => {
   ]);
 });
 
-test('The default time zone of a schedule is that of the machine', () => {
+test('the default time zone of a schedule is that of the machine', () => {
   const schedule = '0 3 * * *';
   assert.deepEqual(appSettings({ cronRestart: schedule }).cronRestart, { schedule, timezone: null });
   const zoned = { schedule, timezone: 'Asia/Tokyo' };
   assert.deepEqual(appSettings({ cronRestart: zoned }).cronRestart, zoned);
 });
 
-test('Schedules that never occur are rejected; seconds and names of days are accepted', () => {
+test('schedules that never occur are rejected; seconds and names of days are accepted', () => {
   const good = ['* * * * *', '59 23 * * *', '*/5 * * * * *', '0 9 * * mon-fri', '0 0 1 jan *', '@daily'];
   assert.deepEqual(
     good.filter((cronRestart) => faults({ cronRestart }).length > 0),
@@ -82,7 +82,7 @@ test('Schedules that never occur are rejected; seconds and names of days are acc
   );
 });
 
-test('Log rotation has limits of size, number and total size', () => {
+test('log rotation has limits of size, number and total size', () => {
   const { logSize, logSchedule, keepLogs, maxLogBytes } = parseSettings(
     serverSettingsSchema,
     {},
@@ -99,7 +99,7 @@ test('Log rotation has limits of size, number and total size', () => {
   ]);
 });
 
-test('A command alone is a background process', () => {
+test('a command alone is a background process', () => {
   const { processes } = appSettings({
     processes: { mail: 'node mail.js', 'thumbs-2': { command: 'npm run thumbs', count: 3, overlap: true } },
   });
@@ -109,7 +109,7 @@ test('A command alone is a background process', () => {
   });
 });
 
-test('All faults of processes are listed at once', () => {
+test('all faults of processes are listed at once', () => {
   const name =
     'a name of small letters, digits and "-" that begins with a letter, such as "mail-worker", and is not "web" or "cron"';
   const processes = {
@@ -132,7 +132,7 @@ test('All faults of processes are listed at once', () => {
   ]);
 });
 
-test('A job has a name by position, a time limit of an hour, and does not overlap', () => {
+test('a job has a name by position, a time limit of an hour, and does not overlap', () => {
   const { cron } = appSettings({
     cron: [
       { schedule: '@daily', command: 'node clean.js' },
@@ -172,7 +172,7 @@ test('A job has a name by position, a time limit of an hour, and does not overla
   ]);
 });
 
-test('All faults of jobs are listed at once', () => {
+test('all faults of jobs are listed at once', () => {
   const cron = [
     { schedule: '61 * * * *', command: 'x' },
     { schedule: '@daily' },
@@ -192,7 +192,7 @@ test('All faults of jobs are listed at once', () => {
   ]);
 });
 
-test('Names of jobs are unique, including names by position', () => {
+test('names of jobs are unique, including names by position', () => {
   const job = { schedule: '@daily', command: 'x' };
   assert.deepEqual(faults({ cron: [job, { ...job, name: 'cron-1' }] }), [
     'cron.1: expected a unique name, got "cron-1"',

@@ -104,7 +104,7 @@ const broken: Broken[] = [
   },
 ];
 
-test('A broken release changes nothing', async (t) => {
+test('a broken release changes nothing', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('what is live'));
   const { url } = await sluice.status('shop');
@@ -139,7 +139,7 @@ test('A broken release changes nothing', async (t) => {
   assert.ok(answers > 100, `${answers} requests were answered meanwhile`);
 });
 
-test('A port in the code is redirected to the port of the app, with a notice (thorough)', async (t) => {
+test('a port in the code is redirected to the port of the app, with a notice (thorough)', async (t) => {
   const sluice = await startSluice(t);
   const release = await sluice.deploy(
     'fixed',

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { BuildLog } from '../../src/deploy/build-log.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-test('Lines that wait to be written take little more memory than their text', async (t) => {
+test('lines that wait to be written take little more memory than their text', async (t) => {
   const path = join(await temporaryDirectory(t), 'build.log');
   const log = new BuildLog(path, (error) => assert.fail(String(error)));
   const before = process.memoryUsage();
@@ -18,7 +18,7 @@ test('Lines that wait to be written take little more memory than their text', as
   assert.ok(grown < 10 * text.length, `${grown} bytes for ${text.length}`);
 });
 
-test('A build log is cut if a build prints too much, but steps and notices stay in it', async (t) => {
+test('a build log is cut if a build prints too much, but steps and notices stay in it', async (t) => {
   const path = join(await temporaryDirectory(t), 'build.log');
   const log = new BuildLog(path, (error) => assert.fail(String(error)));
   const line = 'x'.repeat(1023);

@@ -17,7 +17,7 @@ import { waitFor } from '../support/wait.ts';
 
 const clients = 16;
 
-test('Restart, scale and stop under load lose no request', async (t) => {
+test('restart, scale and stop under load lose no request', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', {
     'server.js': await readFile(join(apps, 'plain.cjs'), 'utf8'),
@@ -52,7 +52,7 @@ test('Restart, scale and stop under load lose no request', async (t) => {
     });
   }
 
-  await t.test('A stop answers requests in flight, and refuses later ones', async (t) => {
+  await t.test('a stop answers requests in flight, and refuses later ones', async (t) => {
     const inFlight = await Promise.all(Array.from({ length: 8 }, () => Upload.begin(port)));
     const load = loadOn(t, port);
     await flows(load);
@@ -70,7 +70,7 @@ test('Restart, scale and stop under load lose no request', async (t) => {
     assert.deepEqual([state, workers], ['stopped', []]);
   });
 
-  await t.test('After a start, no request is lost from the first answer on', async (t) => {
+  await t.test('after a start, no request is lost from the first answer on', async (t) => {
     const load = loadOn(t, port);
     await post('start');
     await flows(load);
@@ -93,7 +93,7 @@ test('Restart, scale and stop under load lose no request', async (t) => {
 /** Number of apps that start at the same time: see recover.ts. */
 const atATime = Math.max(2, availableParallelism());
 
-test('After a reboot (thorough)', async (t) => {
+test('after a reboot (thorough)', async (t) => {
   const sluice = await startSluice(t);
   // By name those that were used last come last.
   const old = Array.from({ length: atATime }, (_, index) => `app-${index}`);
@@ -108,12 +108,12 @@ test('After a reboot (thorough)', async (t) => {
   await lastUsed(sluice, 'stopped', { log: 0, generation: 0 });
   await sluice.up();
 
-  await t.test('All apps that ran run again, each with its own release', async () => {
+  await t.test('all apps that ran run again, each with its own release', async () => {
     for (const name of all) await sluice.untilRunning(name);
     for (const name of all) assert.equal(await sluice.get(name), name);
   });
 
-  await t.test('Apps with the latest switch or line in the log start first', async () => {
+  await t.test('apps with the latest switch or line in the log start first', async () => {
     const starts = all.map(async (name) => {
       const { workers } = await sluice.status(name);
       return { name, at: workers[0]?.startedAt as string };
@@ -123,7 +123,7 @@ test('After a reboot (thorough)', async (t) => {
     assert.ok(first.includes('switched') && first.includes('wrote'), first.join(', '));
   });
 
-  await t.test('A stopped app stays stopped', async () => {
+  await t.test('a stopped app stays stopped', async () => {
     const { state, workers } = await sluice.status('stopped');
     assert.deepEqual([state, workers], ['stopped', []]);
     const tried = (await sluice.log()).filter(({ msg, app }) => msg === 'app started' && app === 'stopped');
@@ -131,7 +131,7 @@ test('After a reboot (thorough)', async (t) => {
   });
 });
 
-test('After a reboot, apps that hang while they boot do not delay the others for long (thorough)', async (t) => {
+test('after a reboot, apps that hang while they boot do not delay the others for long (thorough)', async (t) => {
   const sluice = await startSluice(t);
   const flag = join(sluice.home, 'hang');
   const code = `

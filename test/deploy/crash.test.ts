@@ -19,7 +19,7 @@ const afterSwitch: DeployStep[] = ['record', 'postSwitch', 'clean'];
 const ofBuild: DeployStep[] = ['install', 'build', 'prune'];
 const ofHooks: DeployStep[] = ['preBuild', 'postBuild', 'preSwitch', 'postSwitch'];
 
-test('A server that is killed at any step of a deploy starts again with the old or the new release', async (t) => {
+test('a server that is killed at any step of a deploy starts again with the old or the new release', async (t) => {
   const sluice = await startSluice(t, { env });
   await sluice.deploy('shop', answering('release 1'));
   const { url } = await sluice.status('shop');

@@ -6,26 +6,26 @@ import { answering } from '../support/apps.ts';
 import { startSluice } from '../support/server.ts';
 import { idOf, TestService } from '../support/service.ts';
 
-test('An app whose state file is damaged', async (t) => {
+test('an app whose state file is damaged', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('broken', answering('x'));
   await sluice.deploy('shop', answering('one'));
   await writeFile(sluice.paths.environment({ app: 'broken', environment: 'production' }).state, '{ oops');
   const names = async () => (await sluice.call<AppStatus[]>('GET', '/v1/apps')).map(({ name }) => name);
 
-  await t.test('Its status call reports the damage', async () => {
+  await t.test('its status call reports the damage', async () => {
     await assert.rejects(sluice.status('broken'), {
       code: 'invalid_settings',
       message: /app\.json is not valid JSON/,
     });
   });
 
-  await t.test('Other apps are listed and created', async () => {
+  await t.test('other apps are listed and created', async () => {
     assert.deepEqual(await names(), ['shop']);
     assert.equal((await sluice.deploy('blog', answering('two'))).state, 'live');
   });
 
-  await t.test('The server starts and runs the other apps', async () => {
+  await t.test('the server starts and runs the other apps', async () => {
     assert.equal(await sluice.stop(), 0);
     await sluice.up();
     await sluice.untilRunning('shop');
@@ -34,7 +34,7 @@ test('An app whose state file is damaged', async (t) => {
   });
 });
 
-test('A deploy that fails while it has the turn passes the turn on', async (t) => {
+test('a deploy that fails while it has the turn passes the turn on', async (t) => {
   const server = await TestService.start(t);
   await server.deploy('shop', answering('one'));
   const { record } = server.environment('shop').release(1);
@@ -46,7 +46,7 @@ test('A deploy that fails while it has the turn passes the turn on', async (t) =
   assert.equal((await server.deploy('shop', answering('three'))).state, 'live');
 });
 
-test('A damaged record of the live release blocks neither deploys nor rollbacks', async (t) => {
+test('a damaged record of the live release blocks neither deploys nor rollbacks', async (t) => {
   const server = await TestService.start(t);
   const damage = (release: number) => writeFile(server.environment('shop').release(release).record, '{"num');
   await server.deploy('shop', answering('one'));

@@ -23,11 +23,11 @@ const keeper = `
   }).listen(process.env.PORT);
 `;
 
-test('Data that an app keeps in its release', async (t) => {
+test('data that an app keeps in its release', async (t) => {
   const sluice = await startSluice(t);
   const shared = ['todo.db', 'uploads'];
 
-  await t.test('A deploy names files of the live release that the next release does not get', async () => {
+  await t.test('a deploy names files of the live release that the next release does not get', async () => {
     await sluice.deploy('left', running(keeper));
     await sluice.get('left', '/milk');
     const { notices } = await sluice.deploy('left', running(keeper));
@@ -40,13 +40,13 @@ test('Data that an app keeps in its release', async (t) => {
     assert.equal(await sluice.get('left'), ' ');
   });
 
-  await t.test('A rollback, as the notice says, brings the data into the next release', async () => {
+  await t.test('a rollback, as the notice says, brings the data into the next release', async () => {
     await sluice.rollback('left', 1);
     await sluice.deploy('left', running(keeper, { shared }));
     assert.equal(await sluice.get('left'), 'milk milk');
   });
 
-  await t.test('A path that becomes shared is taken from the live release, without a notice', async () => {
+  await t.test('a path that becomes shared is taken from the live release, without a notice', async () => {
     await sluice.deploy('kept', running(keeper));
     await sluice.get('kept', '/milk');
     const brought = { ...running(keeper, { shared }), 'uploads/brought': '' };
@@ -58,14 +58,14 @@ test('Data that an app keeps in its release', async (t) => {
     assert.match(log, /^shared from now on, as release 1 left it: todo\.db, uploads$/m);
   });
 
-  await t.test('After a rollback, the former release has the shared data, too', async () => {
+  await t.test('after a rollback, the former release has the shared data, too', async () => {
     await sluice.rollback('kept', 1);
     assert.equal(await sluice.get('kept', '/eggs'), 'milk,bread,eggs bread,eggs,milk');
     await sluice.rollback('kept', 2);
     assert.equal(await sluice.get('kept'), 'milk,bread,eggs bread,eggs,milk');
   });
 
-  await t.test('A notice names files that cannot be shared because the shared path exists', async () => {
+  await t.test('a notice names files that cannot be shared because the shared path exists', async () => {
     await sluice.deploy('both', running(keeper, { shared: ['uploads'] }));
     await sluice.deploy('both', running(keeper));
     await sluice.get('both', '/milk');
@@ -73,7 +73,7 @@ test('Data that an app keeps in its release', async (t) => {
     assert.match(notices[0]?.message ?? '', /^release 2 wrote uploads\/ since/);
   });
 
-  await t.test('A deploy that fails later takes nothing from the live release', async () => {
+  await t.test('a deploy that fails later takes nothing from the live release', async () => {
     await sluice.deploy('live', running(keeper));
     await sluice.get('live', '/milk');
     await assert.rejects(sluice.deploy('live', running('process.exit(1)', { shared })));

@@ -16,23 +16,23 @@ const tells = running(`
     .listen(PORT);
 `);
 
-test('Variables and environments', async (t) => {
+test('variables and environments', async (t) => {
   const sluice = await startSluice(t, { env: { SLUICE_TOKEN: 'of-the-server' } });
   const change = (changes: Record<string, string | null>, query = '') =>
     sluice.call<VariablesChange>('PATCH', `/v1/apps/shop/env${query}`, changes);
 
-  await t.test('Variables can be set before the first deploy', async () => {
+  await t.test('variables can be set before the first deploy', async () => {
     await change({ GREETING: 'hello', SECRET: 'open-sesame' });
     await sluice.deploy('shop', tells);
     assert.equal(await sluice.get('shop'), 'production hello shop production ');
   });
 
-  await t.test('Only the owner can read the file of variables', async () => {
+  await t.test('only the owner can read the file of variables', async () => {
     const { env } = sluice.paths.environment({ app: 'shop', environment: 'production' });
     assert.equal((await stat(env)).mode & 0o777, 0o600);
   });
 
-  await t.test('A change switches to a new generation of the same release', async () => {
+  await t.test('a change switches to a new generation of the same release', async () => {
     const before = await sluice.status('shop');
     const { variables } = await change({ GREETING: 'good day', NODE_ENV: 'staging' });
     assert.deepEqual(variables, {
@@ -45,26 +45,26 @@ test('Variables and environments', async (t) => {
     assert.equal(after.release, before.release);
   });
 
-  await t.test('A null removes a variable', async () => {
+  await t.test('a null removes a variable', async () => {
     await change({ NODE_ENV: null });
     assert.equal(await sluice.get('shop'), 'production good day shop production ');
   });
 
-  await t.test('A change that the app does not boot with is not kept', async () => {
+  await t.test('a change that the app does not boot with is not kept', async () => {
     await assert.rejects(change({ GREETING: 'deadly', OTHER: 'in-vain' }), { code: 'boot_exited' });
     const kept = await sluice.call<Record<string, string>>('GET', '/v1/apps/shop/env');
     assert.deepEqual(kept, { GREETING: 'good day', SECRET: 'open-sesame' });
     assert.equal(await sluice.get('shop'), 'production good day shop production ');
   });
 
-  await t.test('Without a restart a change is kept for the next boot', async () => {
+  await t.test('without a restart a change is kept for the next boot', async () => {
     await change({ GREETING: 'later' }, '?restart=false');
     assert.equal(await sluice.get('shop'), 'production good day shop production ');
     await sluice.call('POST', '/v1/apps/shop/restart');
     assert.equal(await sluice.get('shop'), 'production later shop production ');
   });
 
-  await t.test('Invalid and reserved names are refused, all at once', async () => {
+  await t.test('invalid and reserved names are refused, all at once', async () => {
     await assert.rejects(change({ '1ST': 'x', PORT: '80' }), (error: Error) => {
       assert.match(error.message, /2 faults/);
       assert.match(error.message, /PORT: set by Sluice/);
@@ -74,7 +74,7 @@ test('Variables and environments', async (t) => {
     await assert.rejects(sluice.status('typo'), { code: 'app_not_found' });
   });
 
-  await t.test('No log has the values of variables', async () => {
+  await t.test('no log has the values of variables', async () => {
     const lines = await waitFor(
       async () => {
         const text = await (await sluice.request('/v1/apps/shop/logs')).text();
@@ -104,7 +104,7 @@ test('Variables and environments', async (t) => {
   });
 
   await t.test(
-    'No log and no error has values of variables if a change or a rollback does not boot',
+    'no log and no error has values of variables if a change or a rollback does not boot',
     async () => {
       const dies = `if (process.env.DIE) throw new Error('cannot open with ' + process.env.SECRET);`;
       await sluice.deploy('frail', running(`${dies} ${tells['server.js']}`));
@@ -120,7 +120,7 @@ test('Variables and environments', async (t) => {
     },
   );
 
-  await t.test('Another environment has its own releases, port and variables', async () => {
+  await t.test('another environment has its own releases, port and variables', async () => {
     const staging = await sluice.deploy('shop', tells, 'staging');
     assert.deepEqual([staging.environment, staging.number], ['staging', 1]);
     const here = await sluice.status('shop');

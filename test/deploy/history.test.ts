@@ -13,7 +13,7 @@ const event = {
   environment: 'production',
 };
 
-test('The history has one line for each event, and only its owner can read it', async (t) => {
+test('the history has one line for each event, and only its owner can read it', async (t) => {
   const path = join(await temporaryDirectory(t), 'events.jsonl');
   await Promise.all([1, 2, 3].map((release) => appendEvent(path, { ...event, release, outcome: 'live' })));
   const lines = (await readFile(path, 'utf8')).trimEnd().split('\n');
@@ -22,7 +22,7 @@ test('The history has one line for each event, and only its owner can read it', 
   assert.equal((await stat(path)).mode & 0o777, 0o600);
 });
 
-test('An incomplete line after a crash does not affect the next line', async (t) => {
+test('an incomplete line after a crash does not affect the next line', async (t) => {
   const path = join(await temporaryDirectory(t), 'events.jsonl');
   await appendEvent(path, { ...event, outcome: 'live' });
   await appendFile(path, '{"at":"2026-01-0');

@@ -12,7 +12,7 @@ async function buildLog(app: string, release: number): Promise<string> {
   return (await sluice.request(`/v1/apps/${app}/releases/${release}/log`)).text();
 }
 
-test('Each hook runs once, at its step, and its output is in the log', async () => {
+test('each hook runs once, at its step, and its output is in the log', async () => {
   const seen = join(sluice.home, 'seen');
   const note = (what: string) =>
     `echo ${what} ran; echo ${what} $(pwd) $(ls node_modules 2>/dev/null | grep -c builder) >> ${seen}`;
@@ -84,7 +84,7 @@ test('preSwitch has the environment of the workers, and its output is masked', a
   assert.doesNotMatch(log, /secret-password/);
 });
 
-test('A failed preSwitch stops the deploy, and the live release stays', async () => {
+test('a failed preSwitch stops the deploy, and the live release stays', async () => {
   await sluice.deploy('failing', answering('good'));
   const hooks = { preSwitch: 'echo "relation does not exist" >&2; exit 7' };
   await assert.rejects(
@@ -100,7 +100,7 @@ test('A failed preSwitch stops the deploy, and the live release stays', async ()
   assert.equal(await sluice.get('failing'), 'good');
 });
 
-test('A failed preBuild or postBuild is reported with its step, and a hook ends at its timeout', async () => {
+test('a failed preBuild or postBuild is reported with its step, and a hook ends at its timeout', async () => {
   for (const hook of ['preBuild', 'postBuild']) {
     await assert.rejects(sluice.deploy('stuck', answering('never', { hooks: { [hook]: 'false' } })));
     assert.equal((await sluice.releases('stuck'))[0]?.error?.step, hook);
@@ -112,7 +112,7 @@ test('A failed preBuild or postBuild is reported with its step, and a hook ends 
   );
 });
 
-test('A process that a hook leaves running is killed and logged', async () => {
+test('a process that a hook leaves running is killed and logged', async () => {
   await sluice.deploy('leaving', answering('one', { hooks: { preSwitch: 'sleep 300 & echo migrated' } }));
   assert.match(
     await buildLog('leaving', 1),

@@ -6,7 +6,7 @@ import { startSluice } from '../support/server.ts';
 
 const skip = noLimits();
 
-test('A build that exceeds buildMemory fails with its own error, and the app continues', {
+test('a build that exceeds buildMemory fails with its own error, and the app continues', {
   skip,
 }, async (t) => {
   const sluice = await startSluice(t, { env: managesCgroups, settings: { buildMemory: '200M' } });

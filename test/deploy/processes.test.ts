@@ -7,7 +7,7 @@ import { startSluice } from '../support/server.ts';
 import { Visitor } from '../support/visitor.ts';
 import { waitFor } from '../support/wait.ts';
 
-test('Processes of an app', async (t) => {
+test('processes of an app', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('here'));
   const post = (verb: string, body?: unknown) => sluice.call('POST', `/v1/apps/shop/${verb}`, body);
@@ -16,7 +16,7 @@ test('Processes of an app', async (t) => {
     return workers.filter(({ state }) => state === 'open').map(({ pid }) => pid);
   };
 
-  await t.test('A restart replaces the workers and loses no request', async () => {
+  await t.test('a restart replaces the workers and loses no request', async () => {
     const [before] = await pids();
     await using visitor = new Visitor((await sluice.status('shop')).url);
     await post('restart');
@@ -34,7 +34,7 @@ test('Processes of an app', async (t) => {
     assert.equal((await pids()).length, 1);
   });
 
-  await t.test('A stopped app stays stopped over a restart of Sluice, until a start', async () => {
+  await t.test('a stopped app stays stopped over a restart of Sluice, until a start', async () => {
     await post('stop');
     assert.equal((await sluice.status('shop')).state, 'stopped');
     await assert.rejects(sluice.get('shop'));
@@ -47,21 +47,21 @@ test('Processes of an app', async (t) => {
     assert.equal(await sluice.get('shop'), 'still three');
   });
 
-  await t.test('A deploy of a stopped app starts it', async () => {
+  await t.test('a deploy of a stopped app starts it', async () => {
     await post('stop');
     await sluice.deploy('shop', answering('started'));
     assert.equal((await sluice.status('shop')).state, 'running');
     assert.equal(await sluice.get('shop'), 'started');
   });
 
-  await t.test('An app without a live release cannot be restarted', async () => {
+  await t.test('an app without a live release cannot be restarted', async () => {
     await assert.rejects(sluice.deploy('never', running('process.exit(1)')));
     assert.equal((await sluice.status('never')).state, 'empty');
     await assert.rejects(sluice.call('POST', '/v1/apps/never/restart'), { code: 'not_deployed' });
   });
 });
 
-test('The output of an app (thorough)', async (t) => {
+test('the output of an app (thorough)', async (t) => {
   const sluice = await startSluice(t);
   const says = (greeting: string) =>
     running(`
@@ -73,7 +73,7 @@ test('The output of an app (thorough)', async (t) => {
   await sluice.deploy('shop', says('hello'));
   await sluice.deploy('shop', says('again'));
 
-  await t.test('The last lines come from all generations, in order', async () => {
+  await t.test('the last lines come from all generations, in order', async () => {
     const lines = async (count: number) =>
       (await (await sluice.request(`/v1/apps/shop/logs?lines=${count}`)).text()).trim().split('\n');
     const said = async () => (await lines(100)).filter((line) => !line.startsWith('asked'));
@@ -83,7 +83,7 @@ test('The output of an app (thorough)', async (t) => {
     assert.equal((await lines(1)).length, 1);
   });
 
-  await t.test('A followed log continues with the lines of later releases', async () => {
+  await t.test('a followed log continues with the lines of later releases', async () => {
     const hangUp = new AbortController();
     const response = await sluice.request('/v1/apps/shop/logs?lines=0&follow=1', { signal: hangUp.signal });
     let text = '';
@@ -104,7 +104,7 @@ test('The output of an app (thorough)', async (t) => {
   });
 });
 
-test('An app survives the death of any process of Sluice', async (t) => {
+test('an app survives the death of any process of Sluice', async (t) => {
   const sluice = await startSluice(t);
   await sluice.deploy('shop', answering('here'));
   const { url } = await sluice.untilRunning('shop');
@@ -116,7 +116,7 @@ test('An app survives the death of any process of Sluice', async (t) => {
   const runnerPid = async () =>
     (await sluice.call<{ runner: { pid: number } | null }>('GET', '/v1/status')).runner?.pid;
 
-  await t.test('The next server touches no worker', async () => {
+  await t.test('the next server touches no worker', async () => {
     await using visitor = new Visitor(url);
     const [runner, before] = [await runnerPid(), await workers()];
     await sluice.kill();
@@ -126,7 +126,7 @@ test('An app survives the death of any process of Sluice', async (t) => {
     assert.deepEqual(await workers(), before);
   });
 
-  await t.test('The next runner supervises the app again', async () => {
+  await t.test('the next runner supervises the app again', async () => {
     await using visitor = new Visitor(url);
     const runner = (await runnerPid()) as number;
     signalProcess(runner, 'SIGKILL');
@@ -137,7 +137,7 @@ test('An app survives the death of any process of Sluice', async (t) => {
     assert.equal(await sluice.get('shop'), 'and on');
   });
 
-  await t.test('The next `sluice up` takes over from both', async () => {
+  await t.test('the next `sluice up` takes over from both', async () => {
     await using visitor = new Visitor(url);
     const runner = (await runnerPid()) as number;
     await sluice.kill();
@@ -147,7 +147,7 @@ test('An app survives the death of any process of Sluice', async (t) => {
     assertUnnoticed((await visitor.leave()).failures);
   });
 
-  await t.test('A killed worker is replaced', async () => {
+  await t.test('a killed worker is replaced', async () => {
     const { workers } = await sluice.status('shop');
     const pid = workers[0]?.pid as number;
     signalProcess(pid, 'SIGKILL');

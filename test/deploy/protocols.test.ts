@@ -56,7 +56,7 @@ for (const [scheme, what, app] of [
   ['http', 'HTTP on raw connections', serving("require('node:net').createServer(feed)")],
   ['https', 'HTTP on raw connections of TLS', serving("require('node:tls').createServer(pem, feed)")],
 ] as const) {
-  test(`The URL of an app that speaks ${what} begins with ${scheme}://${thorough(what !== 'HTTPS' && scheme !== 'tcp')}`, async (t) => {
+  test(`the URL of an app that speaks ${what} begins with ${scheme}://${thorough(what !== 'HTTPS' && scheme !== 'tcp')}`, async (t) => {
     const sluice = await startSluice(t);
     const deployed = await sluice.deploy('shop', app);
     const { port, url } = await sluice.status('shop');
@@ -69,7 +69,7 @@ for (const [scheme, what, app] of [
   });
 }
 
-test('The URL follows the live release, even if an older record names no protocol', async (t) => {
+test('the URL follows the live release, even if an older record names no protocol', async (t) => {
   const sluice = await startSluice(t);
   const scheme = async () => new URL((await sluice.status('shop')).url).protocol;
   await sluice.deploy('shop', secure);
@@ -88,7 +88,7 @@ test('The URL follows the live release, even if an older record names no protoco
   assert.equal(await scheme(), 'https:', 'the runner finds the protocol when it starts the app');
 });
 
-test('A deploy and a new domain warn if an app behind nginx does not speak plain HTTP (thorough)', async (t) => {
+test('a deploy and a new domain warn if an app behind nginx does not speak plain HTTP (thorough)', async (t) => {
   const machine = await machineWithNginx(t);
   const sluice = await startSluice(t);
   await machine.serve(sluice.home);

@@ -4,7 +4,7 @@ import { planBackground } from '../../src/deploy/publish.ts';
 import { appSettings, writeTree } from '../support/builds.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-test('The log of a deploy lists background processes and scheduled jobs', async (t) => {
+test('the log of a deploy lists background processes and scheduled jobs', async (t) => {
   const tree = await temporaryDirectory(t);
   await writeTree(tree, { 'worker.js': '', 'bot.js': '' });
   const lines: string[] = [];

@@ -10,7 +10,7 @@ import type { Files } from '../support/pack.ts';
 import { type Sluice, startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
 
-test('A removal also finds deploys that begin while it ends the others', () => {
+test('a removal also finds deploys that begin while it ends the others', () => {
   const queue = new DeployQueue();
   const deploy = (number: number) => ({ number }) as QueuedDeploy;
   queue.add(deploy(1));
@@ -23,10 +23,10 @@ test('A removal also finds deploys that begin while it ends the others', () => {
   assert.deepEqual(found, [1, 2]);
 });
 
-test('Deploys of one app', async (t) => {
+test('deploys of one app', async (t) => {
   const sluice = await startSluice(t);
 
-  await t.test('A second deploy waits, and a third supersedes it', async () => {
+  await t.test('a second deploy waits, and a third supersedes it', async () => {
     const go = join(sluice.home, 'go-1');
     const first = new Watched(sluice, 'shop', answeringOnceThereIs(go, 'first'));
     await first.until('boot');
@@ -46,7 +46,7 @@ test('Deploys of one app', async (t) => {
     assert.deepEqual(states(await sluice.releases('shop')), { 1: 'retained', 2: 'failed', 3: 'live' });
   });
 
-  await t.test('Cancelling a build ends all processes that it started', async () => {
+  await t.test('cancelling a build ends all processes that it started', async () => {
     const build = `
       const { spawn } = require('node:child_process');
       const child = spawn(process.execPath, ['-e', 'setInterval(() => undefined, 1000)']);
@@ -67,7 +67,7 @@ test('Deploys of one app', async (t) => {
     }
   });
 
-  await t.test('A client that disconnects after its upload does not cancel the deploy', async () => {
+  await t.test('a client that disconnects after its upload does not cancel the deploy', async () => {
     await sluice.deploy('gone', answering('one'));
     const go = join(sluice.home, 'go-4');
     const deploy = new Watched(sluice, 'gone', answeringOnceThereIs(go, 'two'));

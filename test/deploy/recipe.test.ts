@@ -41,7 +41,7 @@ function gate(): { passed: () => Promise<void>; open: () => void } {
   return { passed: () => promise, open: resolve };
 }
 
-test('A deploy runs its steps in order, and only those that the app has', async (t) => {
+test('a deploy runs its steps in order, and only those that the app has', async (t) => {
   const server = await TestService.start(t);
   const [plain, withHooks] = [new Watched(), new Watched()];
   await server.deploy('shop', answering('one'), plain.watch);
@@ -60,7 +60,7 @@ test('A deploy runs its steps in order, and only those that the app has', async 
 });
 
 for (const step of ['preBuild', 'postBuild', 'preSwitch']) {
-  test(`A deploy that fails at ${step} leaves the live release, and reports the step`, async (t) => {
+  test(`a deploy that fails at ${step} leaves the live release, and reports the step`, async (t) => {
     const server = await TestService.start(t);
     await server.deploy('shop', answering('one'));
     const watched = new Watched();
@@ -80,7 +80,7 @@ for (const step of ['preBuild', 'postBuild', 'preSwitch']) {
   });
 }
 
-test('A release whose postSwitch hook fails stays live, with a notice', async (t) => {
+test('a release whose postSwitch hook fails stays live, with a notice', async (t) => {
   const server = await TestService.start(t);
   server.runner.onJob = () => {
     throw new AppError('hook_failed', 'exit status 1');
@@ -96,7 +96,7 @@ test('A release whose postSwitch hook fails stays live, with a notice', async (t
   assert.match(notice.message, /^the release is live, but the step postSwitch failed: exit status 1/);
 });
 
-test('A third deploy supersedes the one that waits', async (t) => {
+test('a third deploy supersedes the one that waits', async (t) => {
   const server = await TestService.start(t);
   const boot = gate();
   server.runner.onBoot = boot.passed;
@@ -117,7 +117,7 @@ test('A third deploy supersedes the one that waits', async (t) => {
   );
 });
 
-test('A deploy whose upload ends after that of a newer one is superseded', async (t) => {
+test('a deploy whose upload ends after that of a newer one is superseded', async (t) => {
   const server = await TestService.start(t);
   const upload = new PassThrough();
   const archive = await pack(answering('slow'));
@@ -132,7 +132,7 @@ test('A deploy whose upload ends after that of a newer one is superseded', async
   assert.equal((await server.service.status(shop)).release, 2);
 });
 
-test('A deploy can be cancelled while it waits and while it boots, and the live release stays', async (t) => {
+test('a deploy can be cancelled while it waits and while it boots, and the live release stays', async (t) => {
   const server = await TestService.start(t);
   await server.deploy('shop', answering('one'));
   const boot = gate();
@@ -152,7 +152,7 @@ test('A deploy can be cancelled while it waits and while it boots, and the live 
   await assert.rejects(server.service.cancel(shop, 1, 'test'), { code: 'not_cancellable' });
 });
 
-test('A deploy cannot be cancelled once its switch has begun', async (t) => {
+test('a deploy cannot be cancelled once its switch has begun', async (t) => {
   const server = await TestService.start(t);
   const step = gate();
   const watched = new Watched();
@@ -164,7 +164,7 @@ test('A deploy cannot be cancelled once its switch has begun', async (t) => {
   assert.equal((await deploy).state, 'live');
 });
 
-test('Builds of two apps run one after the other', async (t) => {
+test('builds of two apps run one after the other', async (t) => {
   const server = await TestService.start(t);
   const build = gate();
   server.runner.onJob = build.passed;
@@ -179,7 +179,7 @@ test('Builds of two apps run one after the other', async (t) => {
   await Promise.all([first, second]);
 });
 
-test('A rollback does not wait for a build, and the build goes live after it', async (t) => {
+test('a rollback does not wait for a build, and the build goes live after it', async (t) => {
   const server = await TestService.start(t);
   await server.deploy('shop', answering('one'));
   await server.deploy('shop', answering('two'));
@@ -194,7 +194,7 @@ test('A rollback does not wait for a build, and the build goes live after it', a
   assert.equal((await server.service.status(shop)).release, 3);
 });
 
-test('A server that stops cancels deploys, and waits for a switch', async (t) => {
+test('a server that stops cancels deploys, and waits for a switch', async (t) => {
   const server = await TestService.start(t);
   const [boot, step] = [gate(), gate()];
   const [booting, switching] = [new Watched(), new Watched()];
@@ -212,7 +212,7 @@ test('A server that stops cancels deploys, and waits for a switch', async (t) =>
   await assert.rejects(server.deploy('shop', answering('two')), { code: 'stopping' });
 });
 
-test('A rollback does not wait for a postSwitch hook', async (t) => {
+test('a rollback does not wait for a postSwitch hook', async (t) => {
   const server = await TestService.start(t);
   await server.deploy('shop', answering('one'));
   const hook = gate();
@@ -227,7 +227,7 @@ test('A rollback does not wait for a postSwitch hook', async (t) => {
   assert.equal((await deploy).state, 'retained');
 });
 
-test('A server that stops does not wait for a postSwitch hook, and the release stays live', async (t) => {
+test('a server that stops does not wait for a postSwitch hook, and the release stays live', async (t) => {
   const server = await TestService.start(t);
   server.runner.onJob = gate().passed;
   const watched = new Watched();
@@ -238,7 +238,7 @@ test('A server that stops does not wait for a postSwitch hook, and the release s
   assert.equal((await deploy).state, 'live');
 });
 
-test('A rollback and a restart run no hooks', async (t) => {
+test('a rollback and a restart run no hooks', async (t) => {
   const server = await TestService.start(t);
   await server.deploy('shop', answering('one', { hooks: { preSwitch: ':', postSwitch: ':' } }));
   await server.deploy('shop', answering('two'));

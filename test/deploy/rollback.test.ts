@@ -7,10 +7,10 @@ import { answering, running } from '../support/apps.ts';
 import { startSluice } from '../support/server.ts';
 import { waitFor } from '../support/wait.ts';
 
-test('Releases and rollbacks', async (t) => {
+test('releases and rollbacks', async (t) => {
   const sluice = await startSluice(t);
 
-  await t.test('A second upload replaces the first, and a rollback restores the first', async () => {
+  await t.test('a second upload replaces the first, and a rollback restores the first', async () => {
     assert.equal((await sluice.deploy('shop', answering('one'))).state, 'live');
     assert.equal(await sluice.get('shop'), 'one');
     assert.equal((await sluice.deploy('shop', answering('two'))).number, 2);
@@ -22,13 +22,13 @@ test('Releases and rollbacks', async (t) => {
     assert.equal(await readlink(current), join('releases', '1'));
   });
 
-  await t.test('A rollback to a newer release works, too', async () => {
+  await t.test('a rollback to a newer release works, too', async () => {
     assert.equal((await sluice.rollback('shop', 2)).number, 2);
     assert.equal(await sluice.get('shop'), 'two');
   });
 
   await t.test(
-    'A rollback to a release that never was live is refused, and the hint names others',
+    'a rollback to a release that never was live is refused, and the hint names others',
     async () => {
       await assert.rejects(sluice.deploy('shop', running('process.exit(1)')));
       await assert.rejects(sluice.rollback('shop', 3), {
@@ -39,17 +39,17 @@ test('Releases and rollbacks', async (t) => {
     },
   );
 
-  await t.test('A rollback to a missing release is refused', async () => {
+  await t.test('a rollback to a missing release is refused', async () => {
     await assert.rejects(sluice.rollback('shop', 77), { code: 'release_not_found' });
     await assert.rejects(sluice.rollback('nobody'), { code: 'app_not_found' });
   });
 
-  await t.test('A rollback of an app with one release is refused', async () => {
+  await t.test('a rollback of an app with one release is refused', async () => {
     await sluice.deploy('solo', answering('one'));
     await assert.rejects(sluice.rollback('solo'), { code: 'nothing_to_roll_back_to' });
   });
 
-  await t.test('An app keeps as many releases as it sets, and the records of all', async () => {
+  await t.test('an app keeps as many releases as it sets, and the records of all', async () => {
     for (const text of ['one', 'two', 'three', 'four']) {
       await sluice.deploy('kept', answering(text, { keepReleases: 2 }));
     }
@@ -60,7 +60,7 @@ test('Releases and rollbacks', async (t) => {
     await assert.rejects(sluice.rollback('kept', 1), { code: 'nothing_to_roll_back_to' });
   });
 
-  await t.test('Shared paths outlive releases', async () => {
+  await t.test('shared paths outlive releases', async () => {
     const appends = `
       const { appendFileSync, readFileSync } = require('node:fs');
       require('node:http').createServer((request, response) => {
@@ -77,7 +77,7 @@ test('Releases and rollbacks', async (t) => {
     assert.equal(await readFile(join(shared, 'data/book'), 'utf8'), 'first x');
   });
 
-  await t.test('A destroyed app leaves nothing, and its name is free again', async () => {
+  await t.test('a destroyed app leaves nothing, and its name is free again', async () => {
     const { workers } = await sluice.status('book');
     await sluice.call('DELETE', '/v1/apps/book?confirm=book');
     await assert.rejects(sluice.status('book'), { code: 'app_not_found' });
@@ -89,7 +89,7 @@ test('Releases and rollbacks', async (t) => {
     assert.equal((await sluice.deploy('book', answering('again'))).number, 1);
   });
 
-  await t.test('The history has all changes', async () => {
+  await t.test('the history has all changes', async () => {
     const lines = (await readFile(sluice.paths.events, 'utf8')).trim().split('\n');
     const events = lines.map((line) => JSON.parse(line)).filter(({ app }) => app === 'shop');
     assert.deepEqual(

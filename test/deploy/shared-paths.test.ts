@@ -15,7 +15,7 @@ async function treeWith(directory: string, files: Record<string, unknown>) {
 }
 
 for (const paths of [['.'], ['./'], ['./.sluice'], ['.sluice/x'], ['a\0b'], ['a/..'], ['/etc'], ['']]) {
-  test(`The shared path ${JSON.stringify(paths[0])} is refused, because it is not inside the release`, async (t) => {
+  test(`the shared path ${JSON.stringify(paths[0])} is refused, because it is not inside the release`, async (t) => {
     const tree = await temporaryDirectory(t);
     await writeTree(tree, { 'sluice.json': { shared: paths } });
     await assert.rejects(loadAppSettings(topOf(tree)), {
@@ -30,7 +30,7 @@ for (const paths of [
   ['data/uploads', './data/'],
   ['data', 'data'],
 ]) {
-  test(`Nested shared paths are refused: ${paths.join(' and ')}`, async (t) => {
+  test(`nested shared paths are refused: ${paths.join(' and ')}`, async (t) => {
     const tree = await temporaryDirectory(t);
     await writeTree(tree, { 'sluice.json': { shared: paths } });
     await assert.rejects(loadAppSettings(topOf(tree)), {
@@ -40,13 +40,13 @@ for (const paths of [
   });
 }
 
-test('Shared paths are normalized', async (t) => {
+test('shared paths are normalized', async (t) => {
   const tree = await temporaryDirectory(t);
   await writeTree(tree, { 'sluice.json': { shared: ['./data//x/', 'database', '.sluice-uploads'] } });
   assert.deepEqual((await loadAppSettings(topOf(tree))).shared, ['data/x', 'database', '.sluice-uploads']);
 });
 
-test('A shared path behind a link or a file is refused, and nothing there changes', async (t) => {
+test('a shared path behind a link or a file is refused, and nothing there changes', async (t) => {
   const directory = await temporaryDirectory(t);
   const { tree, shared } = await treeWith(directory, { 'server.js': '1' });
   await writeTree(directory, { 'elsewhere/x': 'precious', 'shared/data/x': 'shared' });
@@ -57,7 +57,7 @@ test('A shared path behind a link or a file is refused, and nothing there change
   assert.equal(await readFile(join(directory, 'elsewhere/x'), 'utf8'), 'precious');
 });
 
-test('A link that a release brings does not become shared data', async (t) => {
+test('a link that a release brings does not become shared data', async (t) => {
   const { tree, shared } = await treeWith(await temporaryDirectory(t), { 'public/uploads/logo': 'logo' });
   await symlink('public/uploads', join(tree, 'uploads'));
   await linkShared(tree, shared, ['uploads']);

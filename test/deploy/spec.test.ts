@@ -28,7 +28,7 @@ async function specOf(environment: Environment, run: object, changes?: SpecChang
 
 const plain = { script: 'server.js', args: [], nodeArgs: [], env: {}, workers: 2 };
 
-test('The runner gets background processes, restart rules and log settings', async (t) => {
+test('the runner gets background processes, restart rules and log settings', async (t) => {
   const environment = await newEnvironment(t);
   const background = {
     name: 'mail',
@@ -65,13 +65,13 @@ test('The runner gets background processes, restart rules and log settings', asy
   });
 });
 
-test('The values of a trial are masked, and the former values are not', async (t) => {
+test('the values of a trial are masked, and the former values are not', async (t) => {
   const run = { ...plain, settings: appSettings(), background: [] };
   const spec = await specOf(await newEnvironment(t), run, { env: { TOKEN: 'new', OTHER: 'x' } });
   assert.deepEqual(spec.log.secrets, ['new', 'x']);
 });
 
-test('A release of an older version runs with defaults for newer settings', async (t) => {
+test('a release of an older version runs with defaults for newer settings', async (t) => {
   const environment = await newEnvironment(t);
   const now = appSettings({ drainTimeout: '7s' });
   const known = ['health', 'waitReady', 'bootTimeout', 'settleTime', 'drainTimeout', 'killTimeout', 'hooks'];
@@ -82,7 +82,7 @@ test('A release of an older version runs with defaults for newer settings', asyn
   assert.equal(spec.log.overflow, 'wait');
 });
 
-test('A record with a damaged plan does not hide other releases', async (t) => {
+test('a record with a damaged plan does not hide other releases', async (t) => {
   const environment = await newEnvironment(t);
   const { number } = await environment.store.allocate({ kind: 'upload', by: 'local', ...noCommit });
   const { record } = environment.paths.staged(number);

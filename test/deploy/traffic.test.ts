@@ -16,7 +16,7 @@ function fail(message = 'the app did not start'): never {
   throw new AppError('boot_exited', message);
 }
 
-test('A rollback whose watcher throws stays live and counts as done', async (t) => {
+test('a rollback whose watcher throws stays live and counts as done', async (t) => {
   const server = await TestService.start(t);
   await server.deploy('shop', answering('one'));
   await server.deploy('shop', answering('two'));
@@ -33,7 +33,7 @@ test('A rollback whose watcher throws stays live and counts as done', async (t) 
   assert.ok(server.log.some(({ text }) => text === 'watcher failed'));
 });
 
-test('A deploy whose watcher throws goes live', async (t) => {
+test('a deploy whose watcher throws goes live', async (t) => {
   const server = await TestService.start(t);
   const release = await server.deploy('shop', answering('one'), () => {
     throw new Error('the client is gone');
@@ -41,7 +41,7 @@ test('A deploy whose watcher throws goes live', async (t) => {
   assert.equal(release.state, 'live');
 });
 
-test('A failed rollback names the step, and the traffic stays', async (t) => {
+test('a failed rollback names the step, and the traffic stays', async (t) => {
   const server = await TestService.start(t);
   await server.deploy('shop', answering('one'));
   await server.deploy('shop', answering('two'));
@@ -65,7 +65,7 @@ test('A failed rollback names the step, and the traffic stays', async (t) => {
   assert.equal(server.runner.booted.size, 0, 'the generation is discarded');
 });
 
-test('A change of variables is kept only if its switch succeeds', async (t) => {
+test('a change of variables is kept only if its switch succeeds', async (t) => {
   const server = await TestService.start(t);
   await server.deploy('shop', answering('one'));
   const change = (NAME: string) =>
@@ -93,7 +93,7 @@ test('A change of variables is kept only if its switch succeeds', async (t) => {
   assert.equal(server.runner.active.get('shop')?.spec.env['NAME'], 'after');
 });
 
-test('A failed scale keeps the number of workers', async (t) => {
+test('a failed scale keeps the number of workers', async (t) => {
   const server = await TestService.start(t);
   await server.deploy('shop', answering('one'));
   server.runner.onSwitch = () => fail();
@@ -107,7 +107,7 @@ test('A failed scale keeps the number of workers', async (t) => {
   });
 });
 
-test('A switch whose answer is lost counts as made if it is on record', async (t) => {
+test('a switch whose answer is lost counts as made if it is on record', async (t) => {
   const server = await TestService.start(t);
   server.runner.afterSwitch = () => {
     throw new AppError('runner_unavailable', 'gone');
@@ -121,7 +121,7 @@ test('A switch whose answer is lost counts as made if it is on record', async (t
   assert.equal((await server.service.status(shop)).release, 1);
 });
 
-test('Only one operation at a time boots and switches', async (t) => {
+test('only one operation at a time boots and switches', async (t) => {
   const server = await TestService.start(t);
   await server.deploy('shop', answering('one'));
   await server.deploy('shop', answering('two'));
@@ -145,7 +145,7 @@ test('Only one operation at a time boots and switches', async (t) => {
   assert.equal(most, 1);
 });
 
-test('A secret in the output of a failed boot is masked', async (t) => {
+test('a secret in the output of a failed boot is masked', async (t) => {
   const server = await TestService.start(t);
   await server.deploy('shop', answering('one'));
   await server.deploy('shop', answering('two'));
@@ -162,7 +162,7 @@ test('A secret in the output of a failed boot is masked', async (t) => {
   assert.deepEqual(lines, ['key: ••••••']);
 });
 
-test('Recovery starts the apps that should run, and tries again later if an app does not start', async (t) => {
+test('recovery starts the apps that should run, and tries again later if an app does not start', async (t) => {
   const server = await TestService.start(t);
   for (const app of ['shop', 'desk', 'off']) await server.deploy(app, answering('one'));
   await server.service.stop(idOf('off'), 'test');

@@ -23,7 +23,7 @@ async function assertNoTrace(paths: Paths, app: string): Promise<void> {
   assert.deepEqual(removals, []);
 }
 
-test('A refused first deploy leaves no app: a bad archive, bad settings, or no start file', async (t) => {
+test('a refused first deploy leaves no app: a bad archive, bad settings, or no start file', async (t) => {
   const server = await TestService.start(t);
   const events: DeployEvent[] = [];
   const refused = server.deployBody('refused', noArchive(), (event) => events.push(event));
@@ -41,7 +41,7 @@ test('A refused first deploy leaves no app: a bad archive, bad settings, or no s
   assert.equal((await server.deploy('refused', answering('good'))).number, 1);
 });
 
-test('An app stays when its only variable is removed, or when a call finds no release to start', async (t) => {
+test('an app stays when its only variable is removed, or when a call finds no release to start', async (t) => {
   const server = await TestService.start(t);
   const { service } = server;
   const setEnv = (changes: Record<string, string | null>) =>
@@ -53,7 +53,7 @@ test('An app stays when its only variable is removed, or when a call finds no re
   assert.equal((await service.status(idOf('kept'))).state, 'empty');
 });
 
-test('A list of all apps does not fail if an unused app is removed meanwhile', async (t) => {
+test('a list of all apps does not fail if an unused app is removed meanwhile', async (t) => {
   const server = await TestService.start(t);
   let isDone = false;
   const list = async () => {
@@ -75,7 +75,7 @@ test('A list of all apps does not fail if an unused app is removed meanwhile', a
   );
 });
 
-test('A refused first push leaves neither an app nor a repository', async (t) => {
+test('a refused first push leaves neither an app nor a repository', async (t) => {
   const sluice = await startSluice(t);
   const checkout = await Checkout.create(t);
   await checkout.commit('One', unusable);
@@ -89,7 +89,7 @@ test('A refused first push leaves neither an app nor a repository', async (t) =>
   await assert.rejects(sluice.status('pushed'), { code: 'app_not_found' });
 });
 
-test('An app stays if it has a failed build, a variable, another environment, or a release', async (t) => {
+test('an app stays if it has a failed build, a variable, another environment, or a release', async (t) => {
   const server = await TestService.start(t);
   const { service } = server;
   server.runner.onBoot = ({ key }) => {
@@ -109,7 +109,7 @@ test('An app stays if it has a failed build, a variable, another environment, or
   await assert.rejects(service.status(staging), { code: 'app_not_found' });
 });
 
-test('Refused first deploys do not disturb a good one at the same time', async (t) => {
+test('refused first deploys do not disturb a good one at the same time', async (t) => {
   const server = await TestService.start(t);
   const good = server.deploy('many', answering('good'));
   const refused = Array.from({ length: 8 }, () => server.deploy('many', unusable));

@@ -8,7 +8,7 @@ import { temporaryDirectory } from '../support/temporary.ts';
 
 const longAgo = new Date('2001-01-01');
 
-test('New files are found by their top-level path, without packages and records of Sluice', async (t) => {
+test('new files are found by their top-level path, without packages and records of Sluice', async (t) => {
   const tree = await temporaryDirectory(t);
   await writeTree(tree, {
     'server.js': 'old',
@@ -28,7 +28,7 @@ test('New files are found by their top-level path, without packages and records 
   assert.deepEqual(await writtenSince(tree, new Date(Date.now() + 60_000), []), []);
 });
 
-test('The search stops at its limits in a tree of any size', async (t) => {
+test('the search stops at its limits in a tree of any size', async (t) => {
   const tree = await temporaryDirectory(t);
   await writeTree(tree, { 'a/b/c': '', 'd/e/f': '' });
   assert.deepEqual(await writtenSince(tree, longAgo, [], { entries: 4, milliseconds: 60_000 }), []);

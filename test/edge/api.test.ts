@@ -21,7 +21,7 @@ await sluice.call('POST', '/v1/domains', { name, certificate: 'self-signed' });
 const megabytes = (count: number) => randomBytes(count * 1024 ** 2);
 const local = `${name}:${machine.https}:127.0.0.1`;
 
-test('A slow upload with a followed build log goes live through nginx', async () => {
+test('a slow upload with a followed build log goes live through nginx', async () => {
   const go = join(sluice.home, 'go');
   const body = await pack({ ...answeringOnceThereIs(go, 'uploaded'), 'large.bin': megabytes(8) });
   const asked = request({
@@ -47,7 +47,7 @@ test('A slow upload with a followed build log goes live through nginx', async ()
   assert.equal(await sluice.get('shop'), 'uploaded');
 });
 
-test('A large push goes live through nginx, with its progress as it happens', async (t) => {
+test('a large push goes live through nginx, with its progress as it happens', async (t) => {
   const checkout = await Checkout.create(t, { GIT_SSL_NO_VERIFY: '1', GIT_HTTP_LOW_SPEED_TIME: '20' });
   await checkout.commit('All', { ...answering('pushed'), 'a.bin': megabytes(10), 'b.bin': megabytes(10) });
   const url = `https://git:${sluice.token}@${name}:${machine.https}/git/pushed.git`;

@@ -56,7 +56,7 @@ async function newHome(t: TestContext): Promise<Home> {
   return { machine, home, paths, want, hosts, good };
 }
 
-test('An invalid wanted.json is refused, and nginx keeps its configuration', async (t) => {
+test('an invalid wanted.json is refused, and nginx keeps its configuration', async (t) => {
   const { machine, want, hosts, good } = await newHome(t);
   assert.equal(await want({ revision: 1, hosts: [good] }), null);
   const before = await readFile(machine.config, 'utf8');
@@ -81,7 +81,7 @@ test('An invalid wanted.json is refused, and nginx keeps its configuration', asy
   assert.deepEqual(await hosts(), []);
 });
 
-test('Only names with numeric addresses and ports are valid in wanted.json', () => {
+test('only names with numeric addresses and ports are valid in wanted.json', () => {
   const good = { name: 'shop.example.com', address: '127.0.0.1', port: 9001, certificate: 'a'.repeat(64) };
   const with_ = (changes: object) => ({ revision: 2, hosts: [{ ...good, ...changes }] });
   assert.ok(v.is(desiredSchema, with_({})));
@@ -112,7 +112,7 @@ test('Only names with numeric addresses and ports are valid in wanted.json', () 
     assert.equal(v.is(desiredSchema, wrong), false, JSON.stringify(wrong).slice(0, 200));
 });
 
-test('A wanted.json, certificate or applied.json that is a link or a FIFO is not followed (thorough)', async (t) => {
+test('a wanted.json, certificate or applied.json that is a link or a FIFO is not followed (thorough)', async (t) => {
   const { machine, home, paths, want, hosts, good } = await newHome(t);
   const secret = join(machine.directory, 'secret');
   const pem = await readFile(paths.edge.certificate(good.name), 'utf8');
@@ -139,7 +139,7 @@ test('A wanted.json, certificate or applied.json that is a link or a FIFO is not
   assert.equal(await readFile(secret, 'utf8'), pem, 'applied.json has replaced the link');
 });
 
-test('The root program has only the rights of the owner in the home (thorough)', {
+test('the root program has only the rights of the owner in the home (thorough)', {
   skip: process.getuid?.() === 0 ? false : 'only root can change its user',
 }, async (t) => {
   const { machine, home, paths, want, good } = await newHome(t);
@@ -178,7 +178,7 @@ test('nginx starts without the home of Sluice (thorough)', async (t) => {
   assert.equal((await fetchText(machine.http)).body, 'the other site');
 });
 
-test('A configuration that nginx refuses is reported in its words, and taken back (thorough)', async (t) => {
+test('a configuration that nginx refuses is reported in its words, and taken back (thorough)', async (t) => {
   const { machine, want, good } = await newHome(t);
   await writeFile(join(machine.directory, 'conf.d/other.conf'), 'server { listen 99999; }');
   const error = await want({ revision: 1, hosts: [good] });
@@ -198,7 +198,7 @@ test('A configuration that nginx refuses is reported in its words, and taken bac
   assert.equal((await askHost(machine.https, good.name)).status, 503);
 });
 
-test('A name that is too long for nginx is reported with the setting to change (thorough)', async (t) => {
+test('a name that is too long for nginx is reported with the setting to change (thorough)', async (t) => {
   const { paths, want, good } = await newHome(t);
   const name = `${'long-'.repeat(12)}x.${'long-'.repeat(12)}x.example.com`;
   const { fingerprint } = await new Certificates(paths.edge).selfSign(name);
@@ -207,7 +207,7 @@ test('A name that is too long for nginx is reported with the setting to change (
   assert.match(error?.hint ?? '', /put `server_names_hash_bucket_size 128;` into the `http` block/);
 });
 
-test('A port of another program is reported with its name and pid (thorough)', async (t) => {
+test('a port of another program is reported with its name and pid (thorough)', async (t) => {
   const { machine, home, paths, good } = await newHome(t);
   const { createServer } = await import('node:net');
   const other = createServer().listen(machine.https);
@@ -228,7 +228,7 @@ test('A port of another program is reported with its name and pid (thorough)', a
   assert.match((await machine.outcome(home)).error?.message ?? '', /is in use by .+ \(process \d+\)$/);
 });
 
-test('A missing nginx is reported with the command that installs it', async (t) => {
+test('a missing nginx is reported with the command that installs it', async (t) => {
   const { machine, home, paths, good } = await newHome(t);
   await writeFile(paths.edge.desired, JSON.stringify({ revision: 1, hosts: [good] }));
   await machine.apply(home, ['--nginx', join(machine.directory, 'no-nginx')]);
@@ -239,7 +239,7 @@ test('A missing nginx is reported with the command that installs it', async (t) 
   await assert.rejects(readFile(machine.config), { code: 'ENOENT' });
 });
 
-test('After an apply, no request gets the previous configuration (thorough)', async (t) => {
+test('after an apply, no request gets the previous configuration (thorough)', async (t) => {
   const { machine, want, good } = await newHome(t);
   const statuses = async () => {
     const headers = { host: good.name };
@@ -254,7 +254,7 @@ test('After an apply, no request gets the previous configuration (thorough)', as
   }
 });
 
-test('A change is applied although nginx restarts in between (thorough)', async (t) => {
+test('a change is applied although nginx restarts in between (thorough)', async (t) => {
   const { machine, home, paths, want, good } = await newHome(t);
   assert.equal(await want({ revision: 1, hosts: [good] }), null);
   const before = await machine.workers();
@@ -270,7 +270,7 @@ test('A change is applied although nginx restarts in between (thorough)', async 
   assert.equal((await askHost(machine.https, good.name)).status, 503);
 });
 
-test('Old workers that do not end are reported, and the new configuration stays (thorough)', async (t) => {
+test('old workers that do not end are reported, and the new configuration stays (thorough)', async (t) => {
   const { machine, home, paths, want, hosts, good } = await newHome(t);
   assert.equal(await want({ revision: 1, hosts: [good] }), null);
   for (const pid of await machine.workers()) process.kill(pid, 'SIGSTOP');
@@ -286,7 +286,7 @@ test('Old workers that do not end are reported, and the new configuration stays 
   assert.deepEqual(await hosts(), ['shop.example.com']);
 });
 
-test('A configuration that nginx has already is not written again (thorough)', async (t) => {
+test('a configuration that nginx has already is not written again (thorough)', async (t) => {
   const { machine, want, good } = await newHome(t);
   assert.equal(await want({ revision: 1, hosts: [good] }), null);
   const before = await stat(machine.config);
@@ -297,7 +297,7 @@ test('A configuration that nginx has already is not written again (thorough)', a
   assert.equal((await askHost(machine.https, good.name)).status, 503, 'nginx is started');
 });
 
-test('Without sluice-edge.service, a domain is refused with the units to check (thorough)', async (t) => {
+test('without sluice-edge.service, a domain is refused with the units to check (thorough)', async (t) => {
   const { machine, home, paths } = await newHome(t);
   const settings = parseSettings(serverSettingsSchema, {}, 'config.json');
   const log = createLog(process.stderr.fd, 'server', 'error');

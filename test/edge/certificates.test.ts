@@ -42,7 +42,7 @@ function asBrowser(port: number, name: string, ca: string): Promise<string> {
   });
 }
 
-test('A host answers at once, and soon has a certificate of the authority', async () => {
+test('a host answers at once, and soon has a certificate of the authority', async () => {
   const added = await add('shop.example.com');
   assert.match(added.certificate.state, /^(?:waiting|ordering)$/);
   assert.equal((await askHost(machine.https, 'shop.example.com')).body, 'the shop');
@@ -58,7 +58,7 @@ test('A host answers at once, and soon has a certificate of the authority', asyn
   assert.equal((await askHost(machine.https, 'shop.example.com')).body, 'the shop');
 });
 
-test('Secret files are private, and no challenge remains', async () => {
+test('secret files are private, and no challenge remains', async () => {
   const { edge } = sluice.paths;
   for (const path of [edge.account, edge.certificate('shop.example.com'), edge.orders, edge.desired]) {
     assert.equal((await stat(path)).mode & 0o777, 0o600, path);
@@ -68,7 +68,7 @@ test('Secret files are private, and no challenge remains', async () => {
   assert.match(await readFile(edge.account, 'utf8'), /PRIVATE KEY/);
 });
 
-test('A domain that is added again gets its earlier certificate without an order (thorough)', async () => {
+test('a domain that is added again gets its earlier certificate without an order (thorough)', async () => {
   const before = pebble.orders;
   await remove('shop.example.com');
   const added = await add('shop.example.com');
@@ -77,7 +77,7 @@ test('A domain that is added again gets its earlier certificate without an order
   assert.equal(pebble.orders, before);
 });
 
-test('Domains that are added together get their certificates from one account (thorough)', async () => {
+test('domains that are added together get their certificates from one account (thorough)', async () => {
   const names = ['a.example.com', 'b.example.com', 'c.example.com'];
   const before = pebble.orders;
   await Promise.all(names.map((name) => add(name)));
@@ -86,7 +86,7 @@ test('Domains that are added together get their certificates from one account (t
   assert.equal(JSON.parse(await readFile(sluice.paths.edge.account, 'utf8')).length, 1);
 });
 
-test('A name without an address is reported before an order, and tried again (thorough)', async () => {
+test('a name without an address is reported before an order, and tried again (thorough)', async () => {
   const before = pebble.orders;
   await pebble.dns('set-servfail', { host: 'gone.example.com' });
   await add('gone.example.com');
@@ -111,7 +111,7 @@ test('A name without an address is reported before an order, and tried again (th
   assert.equal(pebble.orders, before + 1, 'a corrected DNS record needs no wait');
 });
 
-test('A name of another machine is reported with the answer of that machine (thorough)', async () => {
+test('a name of another machine is reported with the answer of that machine (thorough)', async () => {
   // The authority would reach our API here, not our nginx.
   const before = pebble.orders;
   const own = await startSluice(wholeFile, {

@@ -6,7 +6,7 @@ import { pathToFileURL } from 'node:url';
 import { runChild } from '../../src/edge/child.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-test('A program whose last line is incomplete fails, and the error does not quote the line', async (t) => {
+test('a program whose last line is incomplete fails, and the error does not quote the line', async (t) => {
   const program = join(await temporaryDirectory(t), 'cut.mjs');
   // The memory of a machine may run out while the program prints a private key.
   for (const end of ["process.kill(process.pid, 'SIGKILL')", 'process.exit(0)']) {

@@ -32,7 +32,7 @@ afterEach(async () => {
   for (const { name } of await list()) await remove(name);
 });
 
-test('A domain serves its app over https until it is removed', async () => {
+test('a domain serves its app over https until it is removed', async () => {
   const domain = await add({ name: 'shop.example.com', app: 'shop' });
   assert.equal(domain.certificate.state, 'valid');
   await add({ name: 'blog.example.com', app: 'blog' });
@@ -52,7 +52,7 @@ test('A domain serves its app over https until it is removed', async () => {
   assert.deepEqual(await list(), []);
 });
 
-test('Plain http redirects to https, and other names still reach the other site (thorough)', async () => {
+test('plain http redirects to https, and other names still reach the other site (thorough)', async () => {
   await add({ name: 'shop.example.com', app: 'shop' });
   const there = `https://shop.example.com:${machine.https}/a?b=%2F`;
   const headers = { host: 'shop.example.com' };
@@ -66,7 +66,7 @@ test('Plain http redirects to https, and other names still reach the other site 
   await remove('shop.example.com');
 });
 
-test('A domain serves the API, and git over it (thorough)', async () => {
+test('a domain serves the API, and git over it (thorough)', async () => {
   const domain = await add({ name: 'deploy.example.com' });
   assert.equal(domain.app, null);
   const answer = await askHost(machine.https, 'deploy.example.com', '/healthz');
@@ -85,7 +85,7 @@ test('A domain serves the API, and git over it (thorough)', async () => {
   await remove('deploy.example.com');
 });
 
-test('A deploy, a rollback and a restart do not change nginx (thorough)', async () => {
+test('a deploy, a rollback and a restart do not change nginx (thorough)', async () => {
   await add({ name: 'shop.example.com', app: 'shop' });
   const before = [await revision(), (await stat(machine.config)).mtimeMs];
   await sluice.deploy('shop', answering('the second'));
@@ -97,7 +97,7 @@ test('A deploy, a rollback and a restart do not change nginx (thorough)', async 
   await remove('shop.example.com');
 });
 
-test('An impossible change of domains fails, and changes nothing (thorough)', async () => {
+test('an impossible change of domains fails, and changes nothing (thorough)', async () => {
   await add({ name: 'shop.example.com', app: 'shop' });
   const before = await readFile(machine.config, 'utf8');
   for (const [body, code] of [
@@ -148,7 +148,7 @@ const hostileNames = [
   'shop..example.com',
 ];
 
-test('Capitals, umlauts and a final dot in a name do not matter (thorough)', async () => {
+test('capitals, umlauts and a final dot in a name do not matter (thorough)', async () => {
   assert.equal((await add({ name: 'SHOP.Example.COM.', app: 'shop' })).name, 'shop.example.com');
   assert.equal((await add({ name: 'Bücher.example', app: 'shop' })).name, 'xn--bcher-kva.example');
   for (const name of ['shop.example.com', 'xn--bcher-kva.example']) {
@@ -157,7 +157,7 @@ test('Capitals, umlauts and a final dot in a name do not matter (thorough)', asy
   }
 });
 
-test('A certificate of the owner is used, shown with its expiry, and replaced (thorough)', async () => {
+test('a certificate of the owner is used, shown with its expiry, and replaced (thorough)', async () => {
   const own = async (days: number, name = 'shop.example.com') => {
     const { stdout } = await promisify(execFile)('openssl', [
       ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'],
@@ -204,7 +204,7 @@ test('A certificate of the owner is used, shown with its expiry, and replaced (t
   await remove('shop.example.com');
 });
 
-test('A damaged domains.json is reported, and everything else runs (thorough)', async () => {
+test('a damaged domains.json is reported, and everything else runs (thorough)', async () => {
   await add({ name: 'shop.example.com', app: 'shop' });
   await sluice.stop();
   const whole = await readFile(sluice.paths.domains, 'utf8');
@@ -232,7 +232,7 @@ test('A damaged domains.json is reported, and everything else runs (thorough)', 
   await remove('shop.example.com');
 });
 
-test('Destroying an app removes its domains (thorough)', async () => {
+test('destroying an app removes its domains (thorough)', async () => {
   await sluice.deploy('shortlived', answering('not for long'));
   await add({ name: 'short.example.com', app: 'shortlived' });
   await add({ name: 'shop.example.com', app: 'shop' });
@@ -246,7 +246,7 @@ test('Destroying an app removes its domains (thorough)', async () => {
   await assert.rejects(askHost(machine.https, 'short.example.com'));
 });
 
-test('Domains and their certificates survive a restart of the server (thorough)', async () => {
+test('domains and their certificates survive a restart of the server (thorough)', async () => {
   await add({ name: 'shop.example.com', app: 'shop' });
   await sluice.stop();
   const before = await revision();
@@ -258,7 +258,7 @@ test('Domains and their certificates survive a restart of the server (thorough)'
   await remove('shop.example.com');
 });
 
-test('The command adds, lists and removes domains, and the history has each change (thorough)', async () => {
+test('the command adds, lists and removes domains, and the history has each change (thorough)', async () => {
   const env = { SLUICE_HOME: sluice.home };
   const added = await cli(['domains', 'add', 'shop', 'shop.example.com', '--self-signed'], { env });
   assert.equal(added.stderr, '');
@@ -305,7 +305,7 @@ test('The command adds, lists and removes domains, and the history has each chan
   ]);
 });
 
-test('Only a full token may change domains; a token of one app sees the domains of that app (thorough)', async () => {
+test('only a full token may change domains; a token of one app sees the domains of that app (thorough)', async () => {
   await add({ name: 'shop.example.com', app: 'shop' });
   await add({ name: 'blog.example.com', app: 'blog' });
   const token = async (scope: string, app: string | null) => {

@@ -14,7 +14,7 @@ import { freePort } from '../support/free-port.ts';
 import { machineWithNginx } from '../support/nginx.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-test('The configuration suits each nginx: 1.18 of Ubuntu 22.04, 1.22 and 1.26 of Debian', async (t) => {
+test('the configuration suits each nginx: 1.18 of Ubuntu 22.04, 1.22 and 1.26 of Debian', async (t) => {
   const machine = await machineWithNginx(t);
   const paths = new Paths(await temporaryDirectory(t));
   await mkdir(paths.edge.certificates, { recursive: true });
@@ -50,7 +50,7 @@ test('The configuration suits each nginx: 1.18 of Ubuntu 22.04, 1.22 and 1.26 of
   }
 });
 
-test('Each configuration has a mark of its own', () => {
+test('each configuration has a mark of its own', () => {
   const facts = {
     ...{
       version: '1.22.1',

@@ -22,7 +22,7 @@ async function socketsOf(listens: string) {
   return sockets.map(({ address, port }) => `${address} ${port}`);
 }
 
-test('Every form of `listen` is parsed', async () => {
+test('every form of `listen` is parsed', async () => {
   for (const [listen, expected] of [
     ['', ['0.0.0.0 80']],
     ['listen 8080;', ['0.0.0.0 8080']],
@@ -42,7 +42,7 @@ test('Every form of `listen` is parsed', async () => {
     assert.deepEqual(await socketsOf(listen), expected, listen);
 });
 
-test('A site in a comment, a string or a program is ignored', async () => {
+test('a site in a comment, a string or a program is ignored', async () => {
   const { sockets } = await sitesOf(String.raw`
     # server { listen 81; }
     log_format x '$remote_addr "server { listen 82; }" \'{';
@@ -64,7 +64,7 @@ test('A site in a comment, a string or a program is ignored', async () => {
   );
 });
 
-test('A socket has the options of all its sites', async () => {
+test('a socket has the options of all its sites', async () => {
   const { sockets } = await sitesOf(`
     server { listen 443 ssl; server_name A.example.com; }
     server { listen 443 http2 default; server_name b.example.com c.example.com; }`);
@@ -76,7 +76,7 @@ test('A socket has the options of all its sites', async () => {
   assert.deepEqual([...(socket?.names.keys() ?? [])], ['a.example.com', 'b.example.com', 'c.example.com']);
 });
 
-test('Files are read in the order of their includes, and our file in its place', async () => {
+test('files are read in the order of their includes, and our file in its place', async () => {
   const http = 'include conf.d/*.conf;\ninclude /etc/nginx/sites-enabled/*;';
   const before = (path: string) =>
     sitesOf(http, { [path]: 'server { listen 80; }' }).then(({ sockets }) => sockets[0]?.isBefore);
@@ -95,7 +95,7 @@ test('Files are read in the order of their includes, and our file in its place',
   assert.equal(sockets[0]?.isBefore, true);
 });
 
-test('A port that is passed on as a stream is refused, with the file', async () => {
+test('a port that is passed on as a stream is refused, with the file', async () => {
   const text = dump({
     '/etc/nginx/nginx.conf': 'events {}\nstream { include /etc/nginx/streams/*; }\nhttp { }',
     '/etc/nginx/streams/tls': 'server { listen 443; listen [::]:443; proxy_pass x; }',
@@ -116,7 +116,7 @@ test('A port that is passed on as a stream is refused, with the file', async () 
   );
 });
 
-test('A name that nginx serves already is not refused, so certificates can be renewed', async () => {
+test('a name that nginx serves already is not refused, so certificates can be renewed', async () => {
   const others = await sitesOf('server { listen 80 default_server; server_name shop.example.com; }');
   const options = { ports: { http: 80, https: 443 }, ipv6: true, open: [], isStrict: true };
   assert.throws(() => planListening(others, { ...options, newNames: ['shop.example.com'] }), {
@@ -133,7 +133,7 @@ test('A name that nginx serves already is not refused, so certificates can be re
   );
 });
 
-test('A site of Sluice stays when another site conflicts with it later', async () => {
+test('a site of Sluice stays when another site conflicts with it later', async () => {
   const options = { ports: { http: 80, https: 443 }, ipv6: false, newNames: [], open: [] };
   const late = await sitesOf('include conf.d/*.conf;\nserver { listen 80; }');
   const alone = await sitesOf('server { listen 127.0.0.1:80; }');

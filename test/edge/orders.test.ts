@@ -44,7 +44,7 @@ async function sluiceBehind(t: TestContext, pebble: Pebble, acme: object = {}): 
   return sluice;
 }
 
-test('A certificate is renewed when a third of its lifetime is left (thorough)', async (t) => {
+test('a certificate is renewed when a third of its lifetime is left (thorough)', async (t) => {
   const pebble = await startPebble(t, { httpPort: machine.http, validity: 30 });
   const sluice = await sluiceBehind(t, pebble, { schedule: '* * * * * *' });
   await add(sluice, 'short.example.com');
@@ -64,7 +64,7 @@ test('A certificate is renewed when a third of its lifetime is left (thorough)',
   await waitFor(applied, { what: 'nginx' });
 });
 
-test('A refused order is reported, and tried again after longer and longer delays, across restarts (thorough)', async (t) => {
+test('a refused order is reported, and tried again after longer and longer delays, across restarts (thorough)', async (t) => {
   // The authority asks a closed port here, while our own check of the name succeeds.
   const pebble = await startPebble(t, { httpPort: 1 });
   const sluice = await sluiceBehind(t, pebble, { schedule: '* * * * * *', retryDelay: '1s' });
@@ -100,7 +100,7 @@ test('A refused order is reported, and tried again after longer and longer delay
   assert.equal(pebble.orders, before);
 });
 
-test('A server that is killed during an order continues it, and makes no second one (thorough)', async (t) => {
+test('a server that is killed during an order continues it, and makes no second one (thorough)', async (t) => {
   const gate = await heldBack(t, machine.http);
   const pebble = await startPebble(t, {
     httpPort: gate.port,
@@ -143,7 +143,7 @@ async function heldBack(t: TestContext, to: number): Promise<{ port: number; goO
   return { port: (server.address() as AddressInfo).port, goOn };
 }
 
-test('An unreachable authority is reported (thorough)', async (t) => {
+test('an unreachable authority is reported (thorough)', async (t) => {
   const pebble = await startPebble(t, { httpPort: machine.http });
   const sluice = await sluiceBehind(t, pebble, { directory: 'https://127.0.0.1:1/dir' });
   await add(sluice, 'alone.example.com');
@@ -153,7 +153,7 @@ test('An unreachable authority is reported (thorough)', async (t) => {
   assert.equal(pebble.orders, 0);
 });
 
-test('Each failure doubles the delay, up to a day', () => {
+test('each failure doubles the delay, up to a day', () => {
   const retryDelay = 600_000;
   const waits = [1, 2, 3, 8, 20].map((failures) =>
     retryAfter(failures, 'order_failed', { retryDelay, random: 0 }),

@@ -85,7 +85,7 @@ async function edgeOf(t: TestContext) {
   return { edge, applier, add, names, heldBy };
 }
 
-test('A call that cannot succeed fails at once, while another call waits for nginx', async (t) => {
+test('a call that cannot succeed fails at once, while another call waits for nginx', async (t) => {
   const { edge, applier, names, heldBy } = await edgeOf(t);
   const { added } = await heldBy('first.example.com');
   const wish = { name: 'x.example.com', environment: shop, certificate: 'self-signed' } as const;
@@ -103,7 +103,7 @@ test('A call that cannot succeed fails at once, while another call waits for ngi
   assert.deepEqual(names(), ['first.example.com']);
 });
 
-test('Calls that wait for nginx share the next configuration', async (t) => {
+test('calls that wait for nginx share the next configuration', async (t) => {
   const { applier, add, names, heldBy } = await edgeOf(t);
   const { added } = await heldBy('first.example.com');
   const others = ['a', 'b', 'c', 'd'].map((label) => `${label}.example.com`);
@@ -118,7 +118,7 @@ test('Calls that wait for nginx share the next configuration', async (t) => {
   );
 });
 
-test('A domain that nginx refuses fails alone, and domains that are added at the same time are served', async (t) => {
+test('a domain that nginx refuses fails alone, and domains that are added at the same time are served', async (t) => {
   const { edge, applier, add, names, heldBy } = await edgeOf(t);
   await add('old.example.com');
   const { added } = await heldBy('first.example.com');
@@ -143,7 +143,7 @@ test('A domain that nginx refuses fails alone, and domains that are added at the
   await waitFor(() => edge.fault === null, { what: 'the end of the fault' });
 });
 
-test('Two calls for one name run one after the other', async (t) => {
+test('two calls for one name run one after the other', async (t) => {
   const { applier, edge, add, heldBy } = await edgeOf(t);
   const { added } = await heldBy('shop.example.com');
   const again = add('shop.example.com');
@@ -153,7 +153,7 @@ test('Two calls for one name run one after the other', async (t) => {
   assert.equal(edge.list().length, 1);
 });
 
-test('The removal of an app does not wait for nginx, and adding a domain for the app fails', async (t) => {
+test('the removal of an app does not wait for nginx, and adding a domain for the app fails', async (t) => {
   const { edge, applier, names, heldBy } = await edgeOf(t);
   const { added } = await heldBy('shop.example.com');
   await edge.removeOf('shop');

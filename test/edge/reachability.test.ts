@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { assertReachable } from '../../src/edge/reachability.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
-test('A server that breaks HTTP in its answer is reported as another machine', async (t) => {
+test('a server that breaks HTTP in its answer is reported as another machine', async (t) => {
   // Header and broken body in one segment: the parser fails right after the response has begun.
   const broken = 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nnot a size\r\n';
   const server = createServer((socket) => {

@@ -97,7 +97,7 @@ async function nginxMemory(): Promise<number> {
   return status.reduce((sum, text) => sum + Number(/VmRSS:\s+(\d+) kB/.exec(text)?.[1]) * 1024, 0);
 }
 
-test('No forwarding header of a client reaches the app', async () => {
+test('no forwarding header of a client reaches the app', async () => {
   const forged = {
     'x-forwarded-for': '6.6.6.6, 7.7.7.7',
     'x-forwarded-proto': 'http',
@@ -126,7 +126,7 @@ test('No forwarding header of a client reaches the app', async () => {
   });
 });
 
-test('The host in the request target does not change the app', async () => {
+test('the host in the request target does not change the app', async () => {
   const socket = await secureConnection(machine.https, name);
   socket.write(`GET https://${name}/headers HTTP/1.1\r\nHost: evil.example.com\r\nConnection: close\r\n\r\n`);
   let answer = '';
@@ -135,7 +135,7 @@ test('The host in the request target does not change the app', async () => {
   assert.ok(!answer.includes('evil'));
 });
 
-test('Path and answer pass through unchanged', async () => {
+test('path and answer pass through unchanged', async () => {
   const path = '/url?a=%2F..%2f&b=/../c//d';
   assert.equal((await ask(path)).body, path);
   const html = await ask('/html', { headers: { 'accept-encoding': 'gzip' } });
@@ -161,14 +161,14 @@ test('nginx serves many requests at a time on one HTTP/2 connection', async () =
   await new Promise<void>((resolve) => session.close(resolve));
 });
 
-test('Connections to the app are reused, by other clients too', async () => {
+test('connections to the app are reused, by other clients too', async () => {
   const ports = new Set<string>();
   for (let n = 0; n < 20; n++) ports.add((await ask('/socket')).body);
   // Each of nginx's two workers has connections of its own, and new ones after 4 idle seconds.
   assert.ok(ports.size < 10, `${ports.size} connections for 20 requests`);
 });
 
-test('A request is sent to the app once, even if it fails', async () => {
+test('a request is sent to the app once, even if it fails', async () => {
   for (const method of ['POST', 'GET', 'PUT']) {
     const before = Number((await ask('/posts')).body);
     assert.equal((await ask('/die', { method, body: method === 'GET' ? undefined : 'x' })).status, 502);
@@ -207,7 +207,7 @@ test('nginx answers 503 with Retry-After for an app that is stopped or has crash
   assert.deepEqual(await askDown(), [200, undefined]);
 });
 
-test('The port of a removed app is held until nginx no longer sends requests there (thorough)', async () => {
+test('the port of a removed app is held until nginx no longer sends requests there (thorough)', async () => {
   const host = 'gone.example.com';
   await sluice.deploy('gone', answering('gone'));
   const { port } = await sluice.status('gone');
@@ -232,7 +232,7 @@ test('The port of a removed app is held until nginx no longer sends requests the
   await assert.rejects(askHost(machine.https, host));
 });
 
-test('A websocket carries messages both ways', async () => {
+test('a websocket carries messages both ways', async () => {
   const socket = new WebSocket(`wss://127.0.0.1:${machine.https}/ws`, {
     ...{ servername: name, headers: { host: name }, rejectUnauthorized: false },
   });
@@ -245,7 +245,7 @@ test('A websocket carries messages both ways', async () => {
   await once(socket, 'close');
 });
 
-test('An event arrives when it is sent, without a special header of the app', async () => {
+test('an event arrives when it is sent, without a special header of the app', async () => {
   const asked = request({
     ...{ host: '127.0.0.1', port: machine.https, servername: name, rejectUnauthorized: false, agent: false },
     ...{ path: '/events', headers: { host: name } },
@@ -263,7 +263,7 @@ test('An event arrives when it is sent, without a special header of the app', as
   asked.destroy();
 });
 
-test('An upload of a gigabyte reaches the app as it arrives, and is stored nowhere else (thorough)', async () => {
+test('an upload of a gigabyte reaches the app as it arrives, and is stored nowhere else (thorough)', async () => {
   const before = await nginxMemory();
   const asked = request({
     ...{ host: '127.0.0.1', port: machine.https, servername: name, rejectUnauthorized: false, agent: false },
@@ -289,7 +289,7 @@ test('An upload of a gigabyte reaches the app as it arrives, and is stored nowhe
   assert.ok(Number((await ask('/memory')).body) < 250 * 1024 ** 2);
 });
 
-test('A slow client fills neither the memory of nginx nor its disk (thorough)', async () => {
+test('a slow client fills neither the memory of nginx nor its disk (thorough)', async () => {
   const before = await nginxMemory();
   const socket = await secureConnection(machine.https, name);
   socket.write(`GET /large HTTP/1.1\r\nHost: ${name}\r\nConnection: close\r\n\r\n`);
@@ -306,7 +306,7 @@ test('A slow client fills neither the memory of nginx nor its disk (thorough)', 
   assert.ok(received > 100 * 1024 ** 2);
 });
 
-test('A client that does not finish its request head is disconnected (thorough)', async () => {
+test('a client that does not finish its request head is disconnected (thorough)', async () => {
   const socket = await secureConnection(machine.https, name);
   // nginx resets the connection, so that it keeps no state.
   socket.on('error', () => undefined);
@@ -321,7 +321,7 @@ test('A client that does not finish its request head is disconnected (thorough)'
   assert.ok(took > 10_000 && took < 25_000, `${took} ms`);
 });
 
-test('Deploys lose no request through nginx, on reused connections, POST included', async () => {
+test('deploys lose no request through nginx, on reused connections, POST included', async () => {
   let isOver = false;
   const statuses = new Map<string, number>();
   const client = async (method: string) => {
@@ -337,7 +337,7 @@ test('Deploys lose no request through nginx, on reused connections, POST include
   assert.deepEqual([...statuses.keys()].sort(), ['GET 200', 'POST 200']);
 });
 
-test('The app on its own port does not depend on nginx', async () => {
+test('the app on its own port does not depend on nginx', async () => {
   const { port } = await sluice.status('shop');
   const open = connect(port, '127.0.0.1');
   open.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');

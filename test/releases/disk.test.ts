@@ -12,7 +12,7 @@ import { temporaryDirectory } from '../support/temporary.ts';
 const KiB = 1024;
 const MiB = 1024 ** 2;
 
-test('The size of a directory is its disk space, with hard-linked files once', async (t) => {
+test('the size of a directory is its disk space, with hard-linked files once', async (t) => {
   const directory = await temporaryDirectory(t);
   await mkdir(join(directory, 'sub'));
   const before = await directorySize(directory);
@@ -23,7 +23,7 @@ test('The size of a directory is its disk space, with hard-linked files once', a
   assert.ok(grown >= 200 * KiB && grown < 300 * KiB, `${grown} bytes`);
 });
 
-test('The error of a full disk has the free and needed space, and the largest retained releases', async (t) => {
+test('the error of a full disk has the free and needed space, and the largest retained releases', async (t) => {
   const home = await temporaryDirectory(t);
   const paths = new Paths(home).environment({ app: 'shop', environment: 'staging' });
   const store = new ReleaseStore({ app: 'shop', environment: 'staging' }, paths);

@@ -6,7 +6,7 @@ const liveAt = '2026-01-02T03:04:05.000Z';
 const error = { code: 'build_failed', message: '', hint: '', step: 'build' } as const;
 const facts = { activeRelease: 2, hasTree: true, underWay: false };
 
-test('The state of a release follows from its record and its files', () => {
+test('the state of a release follows from its record and its files', () => {
   const fresh = { number: 3, liveAt: null, error: null };
   assert.equal(releaseState(fresh, { ...facts, underWay: true }), 'building');
   assert.equal(releaseState({ ...fresh, error }, facts), 'failed');

@@ -12,7 +12,7 @@ import { temporaryDirectory } from '../support/temporary.ts';
 
 const id = { app: 'shop', environment: 'production' };
 
-test('After a kill at any instant, the next start repairs the store: no partial tree, no number twice', async (t) => {
+test('after a kill at any instant, the next start repairs the store: no partial tree, no number twice', async (t) => {
   const home = await temporaryDirectory(t);
   const paths = new Paths(home).environment(id);
   let last = 0;

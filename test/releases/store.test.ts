@@ -51,7 +51,7 @@ async function trees(store: ReleaseStore): Promise<number[]> {
   return numbers;
 }
 
-test('A release and its record move from staging to their final directory', async (t) => {
+test('a release and its record move from staging to their final directory', async (t) => {
   const { store, paths } = await newStore(t);
   const { number } = await store.allocate(source);
   assert.equal(number, 1);
@@ -66,7 +66,7 @@ test('A release and its record move from staging to their final directory', asyn
   assert.deepEqual([record.buildMs, record.sizeBytes, record.liveAt], [12, 34, null]);
 });
 
-test('No number is assigned twice: not to simultaneous deploys, not after failures or a restart', async (t) => {
+test('no number is assigned twice: not to simultaneous deploys, not after failures or a restart', async (t) => {
   const { store, paths } = await newStore(t);
   const other = new ReleaseStore(id, paths);
   const records = await Promise.all(
@@ -83,7 +83,7 @@ test('No number is assigned twice: not to simultaneous deploys, not after failur
   assert.equal((await new ReleaseStore(id, paths).allocate(source)).number, 22);
 });
 
-test('Simultaneous changes of a record all take effect', async (t) => {
+test('simultaneous changes of a record all take effect', async (t) => {
   const { store } = await newStore(t);
   await store.allocate(source);
   await Promise.all([
@@ -100,7 +100,7 @@ test('Simultaneous changes of a record all take effect', async (t) => {
   );
 });
 
-test('A failed release keeps its record and its build log, but not its tree', async (t) => {
+test('a failed release keeps its record and its build log, but not its tree', async (t) => {
   const { store, paths } = await newStore(t);
   await store.allocate(source);
   await writeFile(join(paths.staged(1).directory, 'server.js'), 'x');
@@ -117,7 +117,7 @@ test('A failed release keeps its record and its build log, but not its tree', as
   assert.deepEqual((await readdir(paths.release(1).records)).sort(), ['build.log', 'release.json']);
 });
 
-test('A failed release that cannot be cleaned up does not block other releases, and the next start cleans it up', async (t) => {
+test('a failed release that cannot be cleaned up does not block other releases, and the next start cleans it up', async (t) => {
   const { paths } = await newStore(t);
   const refusals = ['ENOSPC', 'ENOSPC', 'EACCES'];
   const empty = async () => {
@@ -143,14 +143,14 @@ test('A failed release that cannot be cleaned up does not block other releases, 
   assert.deepEqual((await store.get(number))?.error, boom);
 });
 
-test('A release that was live cannot fail', async (t) => {
+test('a release that was live cannot fail', async (t) => {
   const { store, paths } = await newStore(t);
   await deployMany(2, store, paths);
   await assert.rejects(store.fail(1, boom), /was live and cannot fail/);
   assert.deepEqual(await trees(store), [2, 1]);
 });
 
-test('A damaged record does not block other releases, and its number is not assigned again', async (t) => {
+test('a damaged record does not block other releases, and its number is not assigned again', async (t) => {
   const { store, paths } = await newStore(t);
   await deployMany(2, store, paths);
   await writeFile(paths.release(1).record, '{ oops');
@@ -166,7 +166,7 @@ test('A damaged record does not block other releases, and its number is not assi
   assert.equal((await store.allocate(source)).number, 4);
 });
 
-test('The error of an unknown release names its number', async (t) => {
+test('the error of an unknown release names its number', async (t) => {
   const { store } = await newStore(t);
   assert.equal(await store.get(3), undefined);
   for (const call of [
@@ -178,7 +178,7 @@ test('The error of an unknown release names its number', async (t) => {
   }
 });
 
-test('Retention keeps the newest live, the active, the previous and the draining releases', async (t) => {
+test('retention keeps the newest live, the active, the previous and the draining releases', async (t) => {
   const { store, paths } = await newStore(t);
   await deployMany(8, store, paths);
   await build(store, paths);
@@ -198,7 +198,7 @@ test('Retention keeps the newest live, the active, the previous and the draining
   assert.deepEqual(await store.retain(2, new Set()), [1]);
 });
 
-test('The newest 200 records without a tree are kept', async (t) => {
+test('the newest 200 records without a tree are kept', async (t) => {
   const { store, paths } = await newStore(t);
   await deploy(store, paths);
   for (let turn = 0; turn < 204; turn++) {
@@ -211,7 +211,7 @@ test('The newest 200 records without a tree are kept', async (t) => {
   assert.equal((await store.allocate(source)).number, 206);
 });
 
-test('After a crash, unfinished releases fail as interrupted, and the live release stays', async (t) => {
+test('after a crash, unfinished releases fail as interrupted, and the live release stays', async (t) => {
   const { store, paths } = await newStore(t);
   await deployMany(2, store, paths);
   await build(store, paths);
@@ -226,7 +226,7 @@ test('After a crash, unfinished releases fail as interrupted, and the live relea
   assert.deepEqual(await new ReleaseStore(id, paths).reconcile(), []);
 });
 
-test('After a crash right after the switch, the new release is live since the switch', async (t) => {
+test('after a crash right after the switch, the new release is live since the switch', async (t) => {
   const { store, paths } = await newStore(t);
   await deploy(store, paths);
   await build(store, paths);
@@ -239,7 +239,7 @@ test('After a crash right after the switch, the new release is live since the sw
   assert.deepEqual(await trees(store), [2, 1]);
 });
 
-test('Temporary files of killed processes are removed, those of running processes are not', async (t) => {
+test('temporary files of killed processes are removed, those of running processes are not', async (t) => {
   const { store, paths } = await newStore(t);
   await deploy(store, paths);
   const dead = spawnSync('/bin/true').pid;
@@ -265,7 +265,7 @@ test('reconcile does nothing for a new environment', async (t) => {
   assert.deepEqual(await readdir(paths.directory), []);
 });
 
-test('A release with the number of a removed release has its own tree', async (t) => {
+test('a release with the number of a removed release has its own tree', async (t) => {
   const { store, paths } = await newStore(t);
   await store.fail(await build(store, paths), boom);
   assert.equal(await store.hasTree(1), false);
@@ -275,7 +275,7 @@ test('A release with the number of a removed release has its own tree', async (t
   assert.equal(await store.hasTree(1), true);
 });
 
-test('Retention opens few directories at a time', {
+test('retention opens few directories at a time', {
   skip: process.platform !== 'linux',
 }, async (t) => {
   const { store, paths } = await newStore(t);

@@ -10,7 +10,7 @@ import { temporaryDirectory } from '../../support/temporary.ts';
 const isolate = ['--user', '--map-root-user', '--mount'];
 const possible = spawnSync('unshare', [...isolate, 'true']).status === 0;
 
-test('A disk that fills up during an upload has its own error, and the upload leaves nothing', {
+test('a disk that fills up during an upload has its own error, and the upload leaves nothing', {
   skip: !possible,
 }, async (t) => {
   const disk = await temporaryDirectory(t);

@@ -177,7 +177,7 @@ for (const [claim, body, code, message] of rejected) {
   });
 }
 
-test('Links that dangle, form a circle or stay inside by detours are accepted', async (t) => {
+test('links that dangle, form a circle or stay inside by detours are accepted', async (t) => {
   const { directory } = await staging(t);
   const links = {
     round: 'round',
@@ -194,7 +194,7 @@ test('Links that dangle, form a circle or stay inside by detours are accepted', 
   for (const [path, target] of Object.entries(links)) assert.equal(tree[path], `-> ${target}`);
 });
 
-test('Links that take very long to follow are rejected at once', async (t) => {
+test('links that take very long to follow are rejected at once', async (t) => {
   const { directory } = await staging(t);
   const detour = 'd/../'.repeat(700);
   const links = Array.from({ length: 2000 }, (_, n) => symlink(`l${n}`, `${detour}l${(n + 1) % 2000}`));

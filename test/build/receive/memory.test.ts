@@ -66,13 +66,13 @@ for (const [name, compressor] of [
   ['gzip', () => createGzip({ level: 1 })],
   ['zstd', () => createZstdCompress()],
 ] as const) {
-  test(`An upload of 200 MiB with ${name} takes less than 32 MiB of memory${thorough(name !== 'zstd')}`, async (t) => {
+  test(`an upload of 200 MiB with ${name} takes less than 32 MiB of memory${thorough(name !== 'zstd')}`, async (t) => {
     const { uploadBytes } = await receiveWithin(32 * MiB, t, largeArchive, compressor);
     assert.ok(uploadBytes > 200 * MiB, `${uploadBytes} bytes were sent`);
   });
 }
 
-test('An upload of 30,000 entries takes less than 32 MiB of memory (thorough)', async (t) => {
+test('an upload of 30,000 entries takes less than 32 MiB of memory (thorough)', async (t) => {
   const { entries, code } = await receiveWithin(32 * MiB, t, () => manyEntries(30_000));
   assert.deepEqual([code, entries], [null, 30_000]);
 });
@@ -82,7 +82,7 @@ for (const [what, archive, expected] of [
   ['large extended headers', () => largeHeaders(100_000), null],
   ['extended headers over the limit', () => largeHeaders(200_000), 'archive_unreadable'],
 ] as const) {
-  test(`An upload of ${what} takes less than 64 MiB of memory`, async (t) => {
+  test(`an upload of ${what} takes less than 64 MiB of memory`, async (t) => {
     const { code } = await receiveWithin(64 * MiB, t, archive);
     assert.equal(code, expected);
   });

@@ -61,7 +61,7 @@ for (const [name, body] of [
   });
 }
 
-test('Executable files stay executable; setuid and write permission for others are dropped', async (t) => {
+test('executable files stay executable; setuid and write permission for others are dropped', async (t) => {
   const { directory } = await staging(t);
   await receive(
     tarball([
@@ -78,7 +78,7 @@ test('Executable files stay executable; setuid and write permission for others a
   assert.equal(await mode('sticky'), 0o777 & ~umask);
 });
 
-test('An archive of `npm pack` is unpacked without its package folder', async (t) => {
+test('an archive of `npm pack` is unpacked without its package folder', async (t) => {
   const source = await temporaryDirectory(t);
   await writeFile(join(source, 'package.json'), '{"name":"demo","version":"1.0.0"}');
   await writeFile(join(source, 'server.js'), '// serves');
@@ -90,7 +90,7 @@ test('An archive of `npm pack` is unpacked without its package folder', async (t
   assert.equal(tree['package'], undefined);
 });
 
-test('Archives of `git archive` and GNU tar with long names are unpacked without their leading folder', async (t) => {
+test('archives of `git archive` and GNU tar with long names are unpacked without their leading folder', async (t) => {
   const source = await temporaryDirectory(t);
   const long = `${'ä'.repeat(120)}/${'b'.repeat(200)}.js`;
   await mkdir(join(source, 'shop-1f2e', long, '..'), { recursive: true });
@@ -116,7 +116,7 @@ test('Archives of `git archive` and GNU tar with long names are unpacked without
   }
 });
 
-test('An archive of `sluice deploy` is unpacked', async (t) => {
+test('an archive of `sluice deploy` is unpacked', async (t) => {
   const source = await temporaryDirectory(t);
   await writeFile(join(source, 'package.json'), '{}');
   await writeFile(join(source, 'server.js'), 'y'.repeat(300_000));
@@ -127,7 +127,7 @@ test('An archive of `sluice deploy` is unpacked', async (t) => {
   assert.equal((await readTree(directory))['server.js'], 'y'.repeat(300_000));
 });
 
-test('A folder next to other entries is not removed', async (t) => {
+test('a folder next to other entries is not removed', async (t) => {
   for (const beside of [
     { path: 'package.json', content: '{}' },
     { path: 'other/', type: 'Directory' } as const,
@@ -139,13 +139,13 @@ test('A folder next to other entries is not removed', async (t) => {
   }
 });
 
-test('A leading folder is removed despite the attribute files of macOS', async (t) => {
+test('a leading folder is removed despite the attribute files of macOS', async (t) => {
   const { directory } = await staging(t);
   await receive(tarball([{ path: './._app' }, { path: 'app/server.js', content: 's' }]), directory);
   assert.deepEqual(Object.keys(await readTree(directory)), ['.sluice', '.sluice/release.json', 'server.js']);
 });
 
-test('The later of two entries with the same path wins', async (t) => {
+test('the later of two entries with the same path wins', async (t) => {
   const { directory } = await staging(t);
   await receive(
     tarball([

@@ -33,7 +33,7 @@ async function upload(t: TestContext) {
   return { sender, body };
 }
 
-test('An upload that stops for uploadTimeout is rejected and leaves nothing', async (t) => {
+test('an upload that stops for uploadTimeout is rejected and leaves nothing', async (t) => {
   const { directory } = await staging(t);
   const { sender, body } = await upload(t);
   sender.write(archive.subarray(0, 100_000));
@@ -44,7 +44,7 @@ test('An upload that stops for uploadTimeout is rejected and leaves nothing', as
   assert.deepEqual(await readdir(directory), ['.sluice']);
 });
 
-test('A slow upload is accepted', async (t) => {
+test('a slow upload is accepted', async (t) => {
   const { directory } = await staging(t);
   const { sender, body } = await upload(t);
   let at = 0;
@@ -60,7 +60,7 @@ test('A slow upload is accepted', async (t) => {
   assert.equal(uploadBytes, archive.length);
 });
 
-test('A pause of the server is not a pause of the sender', async (t) => {
+test('a pause of the server is not a pause of the sender', async (t) => {
   const { directory } = await staging(t);
   const { sender, body } = await upload(t);
   const received = receive(body, directory, { uploadTimeout: 200 });
@@ -71,7 +71,7 @@ test('A pause of the server is not a pause of the sender', async (t) => {
   assert.equal((await received).uploadBytes, archive.length);
 });
 
-test('A sender that disconnects has its own error', async (t) => {
+test('a sender that disconnects has its own error', async (t) => {
   const { directory } = await staging(t);
   const { sender, body } = await upload(t);
   sender.write(archive.subarray(0, 100_000));
@@ -93,7 +93,7 @@ async function untilUnpacked(directory: string, sent: number): Promise<void> {
   await waitFor(async () => (await bytes()) >= whole, { what: 'what was sent' });
 }
 
-test('A cancelled upload ends with the reason and leaves nothing', async (t) => {
+test('a cancelled upload ends with the reason and leaves nothing', async (t) => {
   const { directory } = await staging(t);
   const { sender, body } = await upload(t);
   const controller = new AbortController();
@@ -108,7 +108,7 @@ test('A cancelled upload ends with the reason and leaves nothing', async (t) => 
   assert.deepEqual(await readdir(directory), ['.sluice']);
 });
 
-test('An announced size over the limit is rejected before the first read', async (t) => {
+test('an announced size over the limit is rejected before the first read', async (t) => {
   const { directory } = await staging(t);
   const body = new PassThrough();
   body.write(archive);
@@ -119,7 +119,7 @@ test('An announced size over the limit is rejected before the first read', async
   assert.equal(body.readableLength, archive.length);
 });
 
-test('A rejection does not wait for the sender, and leaves the rest of the body readable', async (t) => {
+test('a rejection does not wait for the sender, and leaves the rest of the body readable', async (t) => {
   const { directory } = await staging(t);
   const { sender, body } = await upload(t);
   sender.write(gzipSync(tarball([{ path: '../evil', content: randomBytes(50_000) }])).subarray(0, -10));

@@ -17,11 +17,11 @@ async function resolve(t: TestContext, files: Record<string, unknown>, processes
   return await resolveBackground(await tree(t, files), appSettings({ processes }));
 }
 
-test('An app without background processes has none', async (t) => {
+test('an app without background processes has none', async (t) => {
   assert.deepEqual(await resolve(t, {}, {}), { background: [], notices: [] });
 });
 
-test('A background process is a file, a script of package.json or a program of a package', async (t) => {
+test('a background process is a file, a script of package.json or a program of a package', async (t) => {
   const { background } = await resolve(
     t,
     {
@@ -56,7 +56,7 @@ test('A background process is a file, a script of package.json or a program of a
   ]);
 });
 
-test('Errors name the background process', async (t) => {
+test('errors name the background process', async (t) => {
   const manifest = { scripts: { jobs: 'node jobs.js', both: 'node a.js && node b.js' } };
   const fails = (command: string, code: string, message: string) =>
     assert.rejects(resolve(t, { 'package.json': manifest, run: '#!/bin/sh' }, { worker: command }), {
@@ -98,7 +98,7 @@ test('pre and post scripts of a background process are ignored with a notice', a
   );
 });
 
-test('A background process that cannot run is rejected before the install', async (t) => {
+test('a background process that cannot run is rejected before the install', async (t) => {
   const check = async (processes: Processes, files: Record<string, unknown> = {}) =>
     checkStart(await tree(t, files), appSettings({ processes }));
   const missing = {

@@ -10,7 +10,7 @@ async function messages(t: TestContext, files: Record<string, unknown>): Promise
   return (await nodeVersionNotices(directory, '26.10.0')).map(({ message }) => message);
 }
 
-test('An app that asks for another Node.js gets a notice', async (t) => {
+test('an app that asks for another Node.js gets a notice', async (t) => {
   assert.deepEqual(
     await messages(t, { 'package.json': { engines: { node: '20.x' } }, '.nvmrc': 'v20.11.0\n' }),
     [
@@ -22,7 +22,7 @@ test('An app that asks for another Node.js gets a notice', async (t) => {
   ]);
 });
 
-test('An app that asks for this Node.js, or for no known version, gets no notice', async (t) => {
+test('an app that asks for this Node.js, or for no known version, gets no notice', async (t) => {
   assert.deepEqual(await messages(t, { 'package.json': { engines: { node: '>=20' } }, '.nvmrc': '26' }), []);
   assert.deepEqual(await messages(t, { 'package.json': { engines: ['node >= 4'] }, '.nvmrc': 'lts/*' }), []);
   assert.deepEqual(await messages(t, { 'package.json': { engines: { npm: '5' } }, '.nvmrc/x': '' }), []);

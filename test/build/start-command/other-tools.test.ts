@@ -4,7 +4,7 @@ import { otherToolsNotices } from '../../../src/build/start-command/notices.ts';
 import { writeTree } from '../../support/builds.ts';
 import { temporaryDirectory } from '../../support/temporary.ts';
 
-test('A notice names each configuration file of another tool', async (t) => {
+test('a notice names each configuration file of another tool', async (t) => {
   const directory = await temporaryDirectory(t);
   await writeTree(directory, { 'package.json': {}, 'server.js': '' });
   assert.deepEqual(await otherToolsNotices(directory), []);

@@ -17,7 +17,7 @@ async function resolve(t: TestContext, files: Record<string, unknown>, settings 
   return await resolveStart(await tree(t, files), settings);
 }
 
-test('The setting "start" takes precedence', async (t) => {
+test('the setting "start" takes precedence', async (t) => {
   const plan = await resolve(
     t,
     { 'package.json': { scripts: { start: 'node other.js' } }, 'app.js': '', 'server.js': '' },
@@ -33,7 +33,7 @@ test('The setting "start" takes precedence', async (t) => {
   });
 });
 
-test('The start script, "main", server.js and index.js follow in this order', async (t) => {
+test('the start script, "main", server.js and index.js follow in this order', async (t) => {
   const scripts = { start: 'node a.js' };
   const files = { 'a.js': '', 'b.js': '', 'server.js': '', 'index.js': '' };
   const found = async (manifest: unknown, tree: Record<string, unknown> = files) => {
@@ -46,7 +46,7 @@ test('The start script, "main", server.js and index.js follow in this order', as
   assert.deepEqual(await found({}, { 'index.js': '' }), ['index.js', 'index.js']);
 });
 
-test('A new Nest app starts with its start:prod script and a notice', async (t) => {
+test('a new Nest app starts with its start:prod script and a notice', async (t) => {
   const scripts = { build: 'nest build', start: 'nest start', 'start:prod': 'node dist/main' };
   const devDependencies = { '@nestjs/cli': '12' };
   const directory = await tree(t, { 'package.json': { scripts, devDependencies } });
@@ -62,13 +62,13 @@ test('A new Nest app starts with its start:prod script and a notice', async (t) 
   assert.equal(set, 'dist/main.js');
 });
 
-test('Any other start script takes precedence over start:prod', async (t) => {
+test('any other start script takes precedence over start:prod', async (t) => {
   const scripts = { start: 'node a.js', 'start:prod': 'node b.js' };
   const { script, notices } = await resolve(t, { 'package.json': { scripts }, 'a.js': '', 'b.js': '' });
   assert.deepEqual([script, notices], ['a.js', []]);
 });
 
-test('A server.js without package.json is an app', async (t) => {
+test('a server.js without package.json is an app', async (t) => {
   const directory = await tree(t, { 'server.js': '' });
   await checkStart(directory, appSettings());
   assert.equal((await resolveStart(directory, appSettings())).script, 'server.js');
@@ -90,7 +90,7 @@ test('`node .` runs the "main" of package.json', async (t) => {
   assert.equal(plan.script, 'src/app.js');
 });
 
-test('A file after `node` needs no extension; an executable file needs a first line that names node', async (t) => {
+test('a file after `node` needs no extension; an executable file needs a first line that names node', async (t) => {
   const files = { 'bin/www': 'require("../app")' };
   const settings = (start: string) => appSettings({ start });
   assert.equal((await resolve(t, files, settings('node bin/www'))).script, 'bin/www');
@@ -107,7 +107,7 @@ const withProgram = {
   'node_modules/@acme/server/package.json': { bin: { serve: './bin/serve' } },
 };
 
-test('The program of a package resolves to its JavaScript file', async (t) => {
+test('the program of a package resolves to its JavaScript file', async (t) => {
   const plan = await resolve(t, {
     ...withProgram,
     'node_modules/@acme/server/bin/serve': '#!/usr/bin/env node\nrequire("x")',
@@ -116,7 +116,7 @@ test('The program of a package resolves to its JavaScript file', async (t) => {
   assert.deepEqual(plan.args, ['--quiet']);
 });
 
-test('A program that is not JavaScript is rejected', async (t) => {
+test('a program that is not JavaScript is rejected', async (t) => {
   const shell = { ...withProgram, 'node_modules/@acme/server/bin/serve': '#!/bin/sh\nexec x' };
   await assert.rejects(resolve(t, shell), {
     code: 'unsupported_start',
@@ -125,7 +125,7 @@ test('A program that is not JavaScript is rejected', async (t) => {
   });
 });
 
-test('The program of an indirect dependency is found by its link', async (t) => {
+test('the program of an indirect dependency is found by its link', async (t) => {
   const directory = await tree(t, {
     'package.json': { scripts: { start: 'deep' } },
     'node_modules/deep/cli.js': '',
@@ -135,7 +135,7 @@ test('The program of an indirect dependency is found by its link', async (t) => 
   assert.equal((await resolveStart(directory, appSettings())).script, 'node_modules/deep/cli.js');
 });
 
-test('Odd fields in the package.json of a dependency are ignored', async (t) => {
+test('odd fields in the package.json of a dependency are ignored', async (t) => {
   const odd = { main: false, dependencies: [], scripts: null, bin: { serve: 'serve.js' } };
   const plan = await resolve(t, {
     ...withProgram,
@@ -145,7 +145,7 @@ test('Odd fields in the package.json of a dependency are ignored', async (t) => 
   assert.equal(plan.script, 'node_modules/@acme/server/serve.js');
 });
 
-test('A program that no package has is rejected with a hint', async (t) => {
+test('a program that no package has is rejected with a hint', async (t) => {
   await assert.rejects(resolve(t, { 'package.json': { scripts: { start: 'next start' } } }), {
     code: 'unsupported_start',
     message: '"start" in package.json is `next start`: no package in dependencies has a program "next"',
@@ -153,7 +153,7 @@ test('A program that no package has is rejected with a hint', async (t) => {
   });
 });
 
-test('A script that names another script is followed', async (t) => {
+test('a script that names another script is followed', async (t) => {
   const plan = await resolve(t, {
     'package.json': {
       scripts: { start: 'A=1 B=1 npm run serve -- -x', serve: 'B=2 node app.js -y' },
@@ -163,7 +163,7 @@ test('A script that names another script is followed', async (t) => {
   assert.deepEqual([plan.script, plan.args, plan.env], ['app.js', ['-y', '-x'], { A: '1', B: '2' }]);
 });
 
-test('A script that runs itself is rejected', async (t) => {
+test('a script that runs itself is rejected', async (t) => {
   const scripts = { start: 'npm run again', again: 'npm start' };
   await assert.rejects(resolve(t, { 'package.json': { scripts } }), {
     code: 'unsupported_start',
@@ -183,7 +183,7 @@ test('prestart and PORT are ignored with notices', async (t) => {
   );
 });
 
-test('A start file that does not exist or is outside the release is rejected', async (t) => {
+test('a start file that does not exist or is outside the release is rejected', async (t) => {
   const settings = appSettings({ start: 'node dist/main.js' });
   await assert.rejects(resolve(t, {}, settings), {
     code: 'nothing_to_run',
@@ -197,7 +197,7 @@ test('A start file that does not exist or is outside the release is rejected', a
   }
 });
 
-test('An app without anything to run is rejected before the install', async (t) => {
+test('an app without anything to run is rejected before the install', async (t) => {
   const check = async (files: Record<string, unknown>) => checkStart(await tree(t, files), appSettings());
   await assert.rejects(check({ 'README.md': '' }), {
     code: 'nothing_to_run',
@@ -213,14 +213,14 @@ test('An app without anything to run is rejected before the install', async (t) 
   });
 });
 
-test('Before the install, files of the install and the build need not exist', async (t) => {
+test('before the install, files of the install and the build need not exist', async (t) => {
   const check = async (files: Record<string, unknown>) => checkStart(await tree(t, files), appSettings());
   await check({ 'package.json': { scripts: { start: 'next start' }, dependencies: { next: '1' } } });
   await check({ 'package.json': { scripts: { start: 'node dist/main.js', build: 'tsc' } } });
   await check({ 'package.json': { main: 'dist/main.js', scripts: { build: 'tsc' } } });
 });
 
-test('A missing file that no script writes is rejected before the install', async (t) => {
+test('a missing file that no script writes is rejected before the install', async (t) => {
   const check = async (files: Record<string, unknown>) => checkStart(await tree(t, files), appSettings());
   const start = 'node servr.js';
   await assert.rejects(check({ 'package.json': { scripts: { start } }, 'server.js': '' }), {
@@ -231,7 +231,7 @@ test('A missing file that no script writes is rejected before the install', asyn
   await check({ 'package.json': { scripts: { start: 'node node_modules/next/dist/bin/next start' } } });
 });
 
-test('A program that only dev dependencies have is rejected before the install', async (t) => {
+test('a program that only dev dependencies have is rejected before the install', async (t) => {
   const manifest = {
     scripts: { start: 'nx serve', build: 'nx build' },
     dependencies: { express: '5' },
@@ -260,7 +260,7 @@ test('A program that only dev dependencies have is rejected before the install',
   await check(null);
 });
 
-test('A package.json that is not valid JSON is rejected', async (t) => {
+test('a package.json that is not valid JSON is rejected', async (t) => {
   await assert.rejects(resolve(t, { 'package.json': '{' }), {
     code: 'invalid_settings',
     message: /^package\.json is not valid JSON/,
@@ -269,7 +269,7 @@ test('A package.json that is not valid JSON is rejected', async (t) => {
   await assert.rejects(resolve(t, { 'package.json': { scripts: { start: 5 } } }), { code: 'nothing_to_run' });
 });
 
-test('A package.json that is a directory, a loop or huge is rejected', async (t) => {
+test('a package.json that is a directory, a loop or huge is rejected', async (t) => {
   const directory = await tree(t, { 'package.json/x': '', 'server.js': '' });
   const rejects = (directory: string, message: string) =>
     assert.rejects(checkStart(directory, appSettings()), { code: 'invalid_settings', message });
@@ -282,7 +282,7 @@ test('A package.json that is a directory, a loop or huge is rejected', async (t)
   await rejects(huge, 'package.json is 1.0 GiB, more than the limit of 4.0 MiB');
 });
 
-test('A byte order mark before package.json is ignored', async (t) => {
+test('a byte order mark before package.json is ignored', async (t) => {
   const manifest = '\uFEFF{"scripts": {"start": "node app.js"}}';
   assert.equal((await resolve(t, { 'package.json': manifest, 'app.js': '' })).script, 'app.js');
 });

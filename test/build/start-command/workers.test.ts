@@ -10,7 +10,7 @@ async function auto(t: TestContext, dependencies: Record<string, string>, cores 
   return await resolveWorkers('auto', directory, cores);
 }
 
-test('A number, a negative number and "max" apply whatever the dependencies are', async (t) => {
+test('a number, a negative number and "max" apply whatever the dependencies are', async (t) => {
   const directory = await temporaryDirectory(t);
   await writeTree(directory, { 'package.json': { dependencies: { 'better-sqlite3': '1' } } });
   const count = async (setting: number | 'max') => (await resolveWorkers(setting, directory, 4)).count;
@@ -48,6 +48,6 @@ test('"auto" is one worker with other packages whose clients poll', async (t) =>
   }
 });
 
-test('One core needs no reason', async (t) => {
+test('one core needs no reason', async (t) => {
   assert.deepEqual(await auto(t, { sqlite3: '5' }, 1), { count: 1, reason: null });
 });
