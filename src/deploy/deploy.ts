@@ -142,7 +142,7 @@ async function goLive(deployment: Deployment, release: ReleaseRecord): Promise<v
     },
   });
   if (switched !== null) {
-    deployment.log(`switched: nobody accepted connections for ${switched.pauseMs.toFixed(1)} ms`);
+    deployment.log(`switched: new connections waited for up to ${switched.pauseMs.toFixed(1)} ms`);
   }
   await record(deployment);
 }
