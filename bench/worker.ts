@@ -144,7 +144,10 @@ async function bootstrapTimes(): Promise<number[]> {
     after,
     "require('node:fs').writeSync(1, String(performance.now() - globalThis.bootStart)); process.exit();",
   );
-  const boot = JSON.stringify({ port: 1, codePort: null, channelFd: 3, listeningFds: [] });
+  const boot = JSON.stringify({
+    ...{ port: 1, codePort: null, channelFd: 3, listeningFds: [] },
+    ...{ handoffFds: { take: 0, give: 1 }, handoffId: '' },
+  });
   const times: number[] = [];
   try {
     for (let run = 0; run < 11; run += 1) {
@@ -161,6 +164,7 @@ async function bootstrapTimes(): Promise<number[]> {
         output += text;
       });
       await once(child, 'close');
+      if (output === '') throw new Error('the bootstrap did not load');
       times.push(Number(output));
     }
   } finally {
