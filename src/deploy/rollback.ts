@@ -51,11 +51,7 @@ async function chooseRelease({ name, store }: Environment, requested: number | n
   if (requested === null) {
     const previous = await store.previous();
     if (previous !== undefined) return previous;
-    throw impossible(
-      name,
-      `there is no release before ${active.release} that was live and is still there`,
-      retained,
-    );
+    throw impossible(name, `no release before ${active.release} was live and still exists`, retained);
   }
   const record = await store.get(requested);
   if (record === undefined) throw releaseNotFound(name, requested);

@@ -118,7 +118,7 @@ async function discardGeneration({ appliance, name }: Environment, generation: n
   try {
     await appliance.runner.call('discard', { key: name, generation });
   } catch (error) {
-    // Without the connection nothing is left to discard: the runner ends what it booted for a lost caller.
+    // When a connection is lost, the runner itself ends the generations that its caller has booted.
     if (error instanceof AppError && error.code === 'runner_unavailable') return;
     appliance.log.error('generation not discarded', { app: name, error });
   }

@@ -4,7 +4,7 @@ import type { DomainView } from '../edge/domain.ts';
 import { formatDuration } from '../system/text/format.ts';
 import { type Check, fault, nameOf, ok, warning } from './check.ts';
 
-/** Longest start of an app that is no fault, in ms. */
+/** Longest start of an app that doctor accepts, in ms. */
 const maxStart = 60_000;
 
 /** Checks that all apps run that should. */

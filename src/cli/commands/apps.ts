@@ -21,7 +21,7 @@ export function registerAppCommands(program: Command): void {
   appSubcommand(program, 'status [app]', status).action(showStatus);
   subcommand(program, 'apps', 'List apps').action(list);
   subcommand(program, 'destroy <app>', 'Remove an app with all its environments, for good')
-    .option('--confirm <app>', 'The name again, if there is no terminal to ask at')
+    .option('--confirm <app>', 'Repeat the name, if there is no terminal for the question')
     .action(destroy);
   const scale = 'Set the number of workers, or `default`: the number that the release sets';
   appSubcommand(program, 'scale <app> <workers>', scale).action(
