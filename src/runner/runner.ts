@@ -38,7 +38,6 @@ export class Runner {
   readonly #ports: HeldPorts;
   readonly #ticker = new Ticker(
     () => this.#supervisors.values(),
-    () => this.#cgroups.sweep(),
     (error) => this.#log.error('a check of the processes failed', { error }),
   );
   readonly #jobs = new Set<Promise<unknown>>();

@@ -10,24 +10,15 @@ const interval = 250;
  */
 export class Ticker {
   readonly #supervisors: () => Iterable<AppSupervisor>;
-  readonly #sweep: () => void;
   readonly #failed: (error: unknown) => void;
   /** true if the last round of checks failed */
   #isFailing = false;
   #timer: NodeJS.Timeout | undefined;
   #lastRound = 0;
 
-  /**
-   * @param sweep called after each round
-   * @param failed called for the first of several failures in a row: a check may fail without a free descriptor
-   */
-  constructor(
-    supervisors: () => Iterable<AppSupervisor>,
-    sweep: () => void,
-    failed: (error: unknown) => void,
-  ) {
+  /** @param failed called for the first of several failures in a row: a check may fail without a free descriptor */
+  constructor(supervisors: () => Iterable<AppSupervisor>, failed: (error: unknown) => void) {
     this.#supervisors = supervisors;
-    this.#sweep = sweep;
     this.#failed = failed;
   }
 
@@ -48,7 +39,7 @@ export class Ticker {
       const now = performance.now();
       const attended = attendedTime(now - this.#lastRound);
       const checks = [...this.#supervisors()].map((supervisor) => () => supervisor.tick(now, attended));
-      const errors = [...checks, this.#sweep].flatMap((check) => failureOf(check));
+      const errors = checks.flatMap((check) => failureOf(check));
       if (errors.length > 0 && !this.#isFailing) this.#failed(errors[0]);
       this.#isFailing = errors.length > 0;
       this.#lastRound = now;

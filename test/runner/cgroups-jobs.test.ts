@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { JobLimits, JobSpec } from '../../src/protocol/runner.ts';
-import { legacyCgroup } from '../../src/runner/cgroups/find.ts';
+import { ownCgroup } from '../../src/runner/cgroups/find.ts';
 import { machineMemory, memoryForBuild } from '../../src/runner/cgroups/machine-memory.ts';
 import { managesCgroups, noLimits } from '../support/cgroups.ts';
 import { apps, TestRunner } from '../support/runner.ts';
@@ -22,7 +22,7 @@ function start(t: TestContext): Promise<TestRunner> {
 }
 
 function buildGroups(controller: string): string[] {
-  const { mount = '', path = '' } = legacyCgroup(controller) ?? {};
+  const { mount = '', path = '' } = ownCgroup(controller) ?? {};
   const own = readdirSync(join(mount, path)).filter((name) => /^sluice-[0-9a-f]{8}$/.test(name));
   return own
     .map((name) => join(mount, path, name, 'builds/app-shop@staging'))

@@ -1,41 +1,43 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Cgroups } from '../../src/runner/cgroups/cgroups.ts';
-import { type CgroupTree, noTree, type TreeLimits } from '../../src/runner/cgroups/tree.ts';
+import { CgroupTree, noTree, type TreeLimits } from '../../src/runner/cgroups/tree.ts';
 
 const unlimited = { memory: null, processes: null, cpuWeight: 100 };
 
 /** Tree in memory: groups with their limits and pids, like the kernel's. */
-class FakeTree implements CgroupTree {
-  readonly version = 2;
-  readonly controllers = new Set(['memory', 'pids'] as const);
+class FakeTree extends CgroupTree {
   readonly groups = new Map<string, { limits: TreeLimits; pids: number[] }>();
   readonly killed: string[] = [];
   counts = { oomKills: 0, memoryLimitHits: 0, forks: 0 };
 
-  make(path: string): void {
+  constructor() {
+    super(2, new Map([['memory', ''] as const, ['pids', ''] as const]));
+  }
+
+  override make(path: string): void {
     if (!this.groups.has(path)) this.groups.set(path, { limits: {}, pids: [] });
   }
-  limit(path: string, limits: TreeLimits): void {
+  override limit(path: string, limits: TreeLimits): void {
     Object.assign(this.groups.get(path)?.limits ?? {}, limits);
   }
-  add(path: string, pid: number): void {
+  override add(path: string, pid: number): void {
     this.groups.get(path)?.pids.push(pid);
   }
-  kill(path: string): boolean {
+  override kill(path: string): boolean {
     const pids = this.groups.get(path)?.pids.splice(0) ?? [];
     if (pids.length > 0) this.killed.push(path);
     return pids.length > 0;
   }
-  remove(path: string): boolean {
+  override remove(path: string): boolean {
     const isUsed = (this.groups.get(path)?.pids.length ?? 0) > 0 || this.list(path).length > 0;
     return !isUsed && (this.groups.delete(path) || true);
   }
-  list(path: string): string[] {
+  override list(path: string): string[] {
     const inside = [...this.groups.keys()].filter((each) => each.startsWith(`${path}/`));
     return inside.map((each) => each.slice(path.length + 1)).filter((name) => !name.includes('/'));
   }
-  refusals() {
+  override refusals() {
     return this.counts;
   }
 }

@@ -3,9 +3,8 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { test } from 'node:test';
-import { Cgroup } from '../../src/runner/cgroups/cgroup.ts';
-import { readPids } from '../../src/runner/cgroups/tree.ts';
-import { UnifiedTree } from '../../src/runner/cgroups/unified.ts';
+import { Cgroups } from '../../src/runner/cgroups/cgroups.ts';
+import { CgroupTree, readPids } from '../../src/runner/cgroups/tree.ts';
 import { unifiedRoot } from '../support/cgroups.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -17,26 +16,13 @@ test('a cgroup of version 2 is ended whole, with what has left its parents and i
 }, async (t) => {
   const own = join(root ?? '', `sluice-test-${process.pid}`);
   mkdirSync(own);
-  const tree = new UnifiedTree(own);
-  t.after(() => {
-    for (const path of ['apps/app-shop/generation-1', 'apps/app-shop', 'apps', 'runner']) tree.remove(path);
-    rmdirSync(own);
-  });
-  tree.make('apps', 'branch');
-  tree.make('apps/app-shop', 'branch');
-  tree.make('apps/app-shop/generation-1', 'leaf');
-  let released = 0;
+  // Without a controller, a tree has no groups. The kernel may refuse this one.
+  const tree = new CgroupTree(2, new Map([['io', own]]));
+  const cgroups = new Cgroups({ tree, reason: null, wanted: true }, assert.fail);
+  t.after(() => cgroups.close());
+  await cgroups.start();
   const path = 'apps/app-shop/generation-1';
-  const limits = { memory: null, processes: null };
-  const group = new Cgroup({
-    tree,
-    path,
-    limits,
-    released: () => {
-      released += 1;
-    },
-    warn: assert.fail,
-  });
+  const group = cgroups.generation('shop', 1, { memory: null, processes: null, cpuWeight: 100 });
   const script = 'i=0; while [ $i -lt 200 ]; do setsid sleep 120 & i=$((i+1)); done; wait';
   const child = spawn('sh', ['-c', script], { stdio: 'ignore', detached: true });
   group.add(child.pid ?? 0);
@@ -46,11 +32,9 @@ test('a cgroup of version 2 is ended whole, with what has left its parents and i
   const [first, second] = [group.retain(), group.retain()];
   first();
   first();
-  assert.equal(released, 0);
+  assert.ok(readPids(procs).length > 100);
   second();
-  assert.equal(released, 1);
-  assert.equal(await group.end(), true);
-  assert.ok(!existsSync(join(own, path)));
+  await waitFor(() => !existsSync(join(own, path)));
 });
 
 test('free-cgroup lets a process into a cgroup that has handed controllers on, with others below it', {

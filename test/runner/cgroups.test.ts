@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { EnvironmentStatus, WorkerStatus } from '../../src/protocol/runner.ts';
-import { legacyCgroup } from '../../src/runner/cgroups/find.ts';
+import { ownCgroup } from '../../src/runner/cgroups/find.ts';
 import { appLog } from '../support/app-log.ts';
 import { managesCgroups, noLimits } from '../support/cgroups.ts';
 import { freePort } from '../support/free-port.ts';
@@ -20,7 +20,7 @@ function start(t: TestContext): Promise<TestRunner> {
 
 /** Returns the directory of our group in the hierarchy of a controller. */
 function root(runner: TestRunner, controller: string): string {
-  const place = legacyCgroup(controller);
+  const place = ownCgroup(controller);
   const name = createHash('sha256').update(runner.paths.home).digest('hex').slice(0, 8);
   return join(place?.mount ?? '', place?.path ?? '', `sluice-${name}`);
 }

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { WorkerStatus } from '../../src/protocol/runner.ts';
-import { legacyCgroup } from '../../src/runner/cgroups/find.ts';
+import { ownCgroup } from '../../src/runner/cgroups/find.ts';
 import { noLimits } from '../support/cgroups.ts';
 import { Load, orderViolations } from '../support/load.ts';
 import { TestRunner } from '../support/runner.ts';
@@ -14,7 +14,7 @@ const megabyte = 1024 ** 2;
 
 /** Starts a runner in a cgroup with little memory. */
 async function onSmallMachine(t: TestContext): Promise<{ runner: TestRunner; leave(bytes: number): void }> {
-  const place = legacyCgroup('memory');
+  const place = ownCgroup('memory');
   const group = join(place?.mount ?? '', place?.path ?? '', `sluice-small-${process.pid}-${Date.now()}`);
   const runner = await TestRunner.start(t);
   t.after(async () => {

@@ -1,6 +1,6 @@
 import { mkdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { isUnified, legacyCgroup, unifiedCgroup } from '../../src/runner/cgroups/find.ts';
+import { isUnified, ownCgroup } from '../../src/runner/cgroups/find.ts';
 
 /** Has a runner of a test manage cgroups, of version 1: below our own, as a unit's. */
 export const managesCgroups = { SLUICE_CGROUPS: 'delegated' };
@@ -11,7 +11,7 @@ export function noLimits(): string | false {
   // There the runner would move what is in our own group into a leaf, this test and what has started it included.
   if (isUnified()) return 'cgroups of version 2: tried by a unit with Delegate=yes';
   for (const controller of ['memory', 'cpu', 'pids']) {
-    const place = legacyCgroup(controller);
+    const place = ownCgroup(controller);
     if (place === undefined || !isWritable(join(place.mount, place.path))) {
       return `the cgroups of ${controller} cannot be written to`;
     }
@@ -21,7 +21,7 @@ export function noLimits(): string | false {
 
 /** Returns a cgroup of version 2 in which groups can be created, perhaps without controllers; undefined if there is none. */
 export function unifiedRoot(): string | undefined {
-  const place = unifiedCgroup() ?? { mount: '/sys/fs/cgroup/unified', path: '/' };
+  const place = (isUnified() && ownCgroup('memory')) || { mount: '/sys/fs/cgroup/unified', path: '/' };
   const root = join(place.mount, place.path);
   return process.getuid?.() === 0 && isWritable(root) ? root : undefined;
 }

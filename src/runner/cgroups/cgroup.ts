@@ -1,10 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { systemCode } from '../../errors/app-error.ts';
 import type { Shortage } from '../../protocol/runner.ts';
 import { type CgroupTree, type Refusals, readPids } from './tree.ts';
-
-/** Interval in ms, and number, of the checks whether killed processes are gone. */
-const checks = { every: 5, times: 400 };
 
 /** Longest time between a kill by the kernel and its visibility in the counters or in the exit of a process, in ms. */
 const sameMoment = 1000;
@@ -21,14 +17,14 @@ interface CgroupOptions {
   path: string;
   limits: CgroupLimits;
   /** called when nothing uses the cgroup any more */
-  released(group: Cgroup): void;
+  released(): void;
   warn(message: string): void;
 }
 
 /** Cgroup of the processes of one generation, or of one job. */
 export class Cgroup {
   readonly #options: CgroupOptions;
-  #users = 0;
+  readonly #users = new Set<symbol>();
   #seen: Refusals = { oomKills: 0, memoryLimitHits: 0, forks: 0 };
   #lastKill: { at: number; shortage: Shortage } | undefined;
   /** true if the last read of the counters failed */
@@ -43,13 +39,10 @@ export class Cgroup {
    * in the cgroup.
    */
   retain(): () => void {
-    this.#users += 1;
-    let isReleased = false;
+    const user = Symbol();
+    this.#users.add(user);
     return () => {
-      if (isReleased) return;
-      isReleased = true;
-      this.#users -= 1;
-      if (this.#users === 0) this.#options.released(this);
+      if (this.#users.delete(user) && this.#users.size === 0) this.#options.released();
     };
   }
 
@@ -90,18 +83,6 @@ export class Cgroup {
     }
     if (forks > seen.forks) shortages.push({ of: 'processes', limit: limits.processes });
     return shortages;
-  }
-
-  /** Kills all processes of the cgroup, and removes the cgroup. @returns false if processes remain */
-  async end(): Promise<boolean> {
-    const { tree, path, warn } = this.#options;
-    try {
-      for (let times = 0; tree.kill(path) && times < checks.times; times += 1) await sleep(checks.every);
-      return tree.remove(path);
-    } catch (error) {
-      warn(`the cgroup ${path} was not removed: ${(error as Error).message}`);
-      return false;
-    }
   }
 
   /** Reads the counters; undefined if that fails, for example without a free descriptor. The next read counts all. */

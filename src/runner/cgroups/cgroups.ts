@@ -1,6 +1,8 @@
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { GenerationLimits, JobLimits, LimitedBy, LimitsReport } from '../../protocol/runner.ts';
+import { withDeadline } from '../../system/concurrency/deadline.ts';
+import { backoffDelay } from '../../system/concurrency/retry.ts';
 import { Cgroup, type CgroupLimits } from './cgroup.ts';
 import type { Found } from './find.ts';
 import { machineMemory, memoryForBuild, reserveOf } from './machine-memory.ts';
@@ -11,8 +13,10 @@ const weightOfBuilds = 10;
 
 const controllers: LimitedBy[] = ['memory', 'cpu', 'pids'];
 
-/** Longest wait for killed processes at the end of the runner, in ms. */
-const closeTimeout = 1000;
+/** Longest wait for killed processes, in ms. The groups of those that take longer are removed later. */
+const endTimeout = 2000;
+/** Delays between two checks whether killed processes are gone, in ms. */
+const checkDelays = { initial: 5, factor: 1.1, ceiling: 250 };
 
 /**
  * Cgroups of all processes that the runner starts:
@@ -27,9 +31,8 @@ export class Cgroups {
   readonly report: LimitsReport;
   readonly #tree: CgroupTree;
   readonly #warn: (message: string) => void;
-  readonly #groups = new Map<string, Cgroup>();
-  /** paths of groups whose killed processes may not be gone yet */
-  readonly #ending = new Set<string>();
+  /** paths of the groups of this runner */
+  readonly #groups = new Set<string>();
   #jobs = 0;
 
   constructor({ tree, reason, wanted }: Found, warn: (message: string) => void) {
@@ -38,8 +41,8 @@ export class Cgroups {
     this.report = {
       version: tree.version,
       wanted,
-      effective: controllers.filter((name) => tree.controllers.has(name)),
-      missing: controllers.filter((name) => !tree.controllers.has(name)),
+      effective: controllers.filter((name) => tree.controllers.includes(name)),
+      missing: controllers.filter((name) => !tree.controllers.includes(name)),
       reason,
     };
   }
@@ -56,7 +59,7 @@ export class Cgroups {
       if (machine !== undefined) tree.limit('apps', { memory: machine.total - reserveOf(machine) });
       tree.limit('builds', { cpuWeight: weightOfBuilds, ioWeight: weightOfBuilds });
     });
-    for (const path of this.#groupsIn('builds')) await this.#earlier(path).end();
+    await this.#endAll(this.#groupsIn('builds'));
     for (const path of [...this.#groupsIn('apps'), ...this.#parents()]) this.#remove(path);
   }
 
@@ -74,28 +77,13 @@ export class Cgroups {
   }
 
   /** Kills all processes that an earlier runner has left of an app, which must have drained by now. */
-  async endLeftovers(key: string): Promise<void> {
-    const left = this.#groupsOf(`apps/app-${key}`).filter((path) => !this.#groups.has(path));
-    for (const path of left) await this.#end(this.#earlier(path), path);
-  }
-
-  /** Removes groups whose processes are gone. To be called from time to time. */
-  sweep(): void {
-    for (const path of this.#ending) {
-      if (!this.#remove(path)) continue;
-      this.#ending.delete(path);
-      this.#remove(dirname(path));
-    }
+  endLeftovers(key: string): Promise<void> {
+    return this.#endAll(this.#groupsOf(`apps/app-${key}`).filter((path) => !this.#groups.has(path)));
   }
 
   /** Removes all groups, when all apps have ended. */
   async close(): Promise<void> {
-    await Promise.all([...this.#groups].map(([path, group]) => this.#end(group, path)));
-    const deadline = performance.now() + closeTimeout;
-    while (this.#ending.size > 0 && performance.now() < deadline) {
-      this.sweep();
-      await sleep(10);
-    }
+    await this.#endAll([...this.#groups]);
     for (const path of [...this.#parents(), 'apps', 'builds', '']) this.#remove(path);
   }
 
@@ -122,25 +110,23 @@ export class Cgroups {
     const tree = made ?? noTree;
     if (swap !== null)
       this.#try(`${path} may use all swap space`, () => tree.limit(path, { memory: limits.memory, swap }));
-    const released = (group: Cgroup) => void this.#end(group, path);
-    const group = new Cgroup({ tree, path, limits, released, warn: this.#warn });
-    this.#groups.set(path, group);
-    return group;
+    this.#groups.add(path);
+    return new Cgroup({ tree, path, limits, released: () => void this.#end(path), warn: this.#warn });
   }
 
-  async #end(group: Cgroup, path: string): Promise<void> {
-    this.#ending.add(path);
-    const isGone = await group.end();
+  async #endAll(paths: string[]): Promise<void> {
+    await withDeadline(Promise.all(paths.map((path) => this.#end(path))), endTimeout);
+  }
+
+  /** Kills all processes of a group, and removes the group. */
+  async #end(path: string): Promise<void> {
+    const what = `the cgroup ${path} was not removed`;
+    const isGone = () => !this.#tree.kill(path) && this.#tree.remove(path);
+    for (let checks = 1; this.#try(what, isGone) === false; checks += 1)
+      await sleep(backoffDelay(checks, checkDelays), undefined, { ref: false });
     this.#groups.delete(path);
-    if (isGone) this.#ending.delete(path);
     // Fails if the app has another generation or job.
     this.#remove(dirname(path));
-  }
-
-  /** Returns a group of an earlier runner, without its limits. */
-  #earlier(path: string): Cgroup {
-    const limits = { memory: null, processes: null };
-    return new Cgroup({ tree: this.#tree, path, limits, released: () => undefined, warn: this.#warn });
   }
 
   #groupsOf(parent: string): string[] {
@@ -155,8 +141,8 @@ export class Cgroups {
     return [...this.#groupsOf('apps'), ...this.#groupsOf('builds')];
   }
 
-  #remove(path: string): boolean {
-    return this.#try(`the cgroup ${path} was not removed`, () => this.#tree.remove(path)) ?? true;
+  #remove(path: string): void {
+    this.#try(`the cgroup ${path} was not removed`, () => this.#tree.remove(path));
   }
 
   #try<Result>(what: string, act: () => Result): Result | undefined {

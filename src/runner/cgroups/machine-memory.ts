@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path';
-import { memoryCgroup } from './find.ts';
-import { readControl, readCounts } from './tree.ts';
+import { isUnified, ownCgroup } from './find.ts';
+import { parseCounts, readControl } from './tree.ts';
 
 interface MachineMemory {
   /** bytes; limits of groups above ours count, as in a container */
@@ -13,13 +13,14 @@ interface MachineMemory {
 export function machineMemory(): MachineMemory | undefined {
   const text = readControl('/proc/meminfo');
   if (text === undefined) return undefined;
-  let total = kibibytes(text, 'MemTotal');
-  let available = kibibytes(text, 'MemAvailable');
-  for (const group of groupsAbove()) {
-    total = Math.min(total, group.limit);
-    available = Math.min(available, Math.max(0, group.limit - group.used));
+  const memory = { total: kibibytes(text, 'MemTotal'), available: kibibytes(text, 'MemAvailable') };
+  const own = ownCgroup('memory');
+  if (own === undefined) return memory;
+  // From our own group up to the visible root.
+  for (let path = own.path; ; path = dirname(path)) {
+    applyLimit(memory, join(own.mount, path));
+    if (path === '/' || path === '.') return memory;
   }
-  return { total, available };
 }
 
 /** Returns the bytes that the machine itself and Sluice need. */
@@ -39,30 +40,20 @@ export function memoryForBuild(memory: MachineMemory): number {
   return Math.max(leastForBuild, Math.floor(left / 4096) * 4096);
 }
 
-interface LimitedGroup {
-  limit: number;
-  /** bytes in use, without inactive files in the cache: the kernel can free them at once */
-  used: number;
-}
-
-/** Returns the groups with a limit, from our own group up to the visible root. */
-function groupsAbove(): LimitedGroup[] {
-  const own = memoryCgroup();
-  if (own === undefined) return [];
-  const groups: LimitedGroup[] = [];
-  for (let path = own.path; ; path = dirname(path)) {
-    const directory = join(own.mount, path);
-    const limit = Number(readControl(join(directory, own.limitFile)) ?? Number.NaN);
-    // Without a limit, the file has `max`, or a number that no machine has.
-    if (Number.isFinite(limit) && limit < 2 ** 60) {
-      const current = Number(readControl(join(directory, own.usageFile)) ?? 0);
-      const counts = readCounts(join(directory, 'memory.stat'));
-      // In version 1, the count without the prefix leaves out the groups below.
-      const cache = counts['total_inactive_file'] ?? counts['inactive_file'] ?? 0;
-      groups.push({ limit, used: current - cache });
-    }
-    if (path === '/' || path === '.') return groups;
-  }
+/** Reduces `memory` by the limit of a group, if it has one. @param group absolute path */
+function applyLimit(memory: MachineMemory, group: string): void {
+  const [limitFile, usageFile] = isUnified()
+    ? ['memory.max', 'memory.current']
+    : ['memory.limit_in_bytes', 'memory.usage_in_bytes'];
+  const limit = Number(readControl(join(group, limitFile)) ?? Number.NaN);
+  // Without a limit, the file has `max`, or a number that no machine has.
+  if (!(limit < 2 ** 60)) return;
+  const counts = parseCounts(readControl(join(group, 'memory.stat')) ?? '');
+  // The kernel can free inactive files in the cache at once. In version 1, the count without the prefix leaves out the groups below.
+  const cache = counts['total_inactive_file'] ?? counts['inactive_file'] ?? 0;
+  const used = Number(readControl(join(group, usageFile))) - cache;
+  memory.total = Math.min(memory.total, limit);
+  memory.available = Math.min(memory.available, Math.max(0, limit - used));
 }
 
 function kibibytes(text: string, name: string): number {
