@@ -8,7 +8,7 @@ import {
 import { type EnvironmentId, environmentName, isName } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { Lock } from '../system/concurrency/slots.ts';
-import { exists } from '../system/fs/exists.ts';
+import { exists, ifThere } from '../system/fs/exists.ts';
 import { listDirectory, syncDirectory } from '../system/fs/files.ts';
 import { removeTree } from '../system/fs/remove-tree.ts';
 import { isTemporary, sweepTemporaries } from '../system/fs/temporaries.ts';
@@ -244,7 +244,10 @@ export class Registry {
     // Any other entry of the directory is not from a push, even if it is damaged.
     if ((await listDirectory(paths.app(app))).every(isOfPush)) {
       this.#repositories.delete(app);
-      await removeTree(paths.app(app));
+      // Moved first: if this process dies, a program that still removes files must not find those of the next push.
+      const { aside } = newRemoval(paths, app);
+      await ifThere(rename(paths.app(app), aside));
+      await removeTree(aside);
     } else if (await repository.exists) await repository.sweepObjects();
   }
 

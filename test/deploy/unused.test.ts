@@ -84,8 +84,8 @@ test('a refused first push leaves neither an app nor a repository', async (t) =>
   assert.match(output, /^failed at check: /m);
   assert.doesNotMatch(output, /sluice releases/, 'there is no log to show');
   // Git ends a moment after its client.
-  await waitFor(async () => !(await readdir(sluice.paths.apps)).includes('pushed'), { what: 'its end' });
-  await assertNoTrace(sluice.paths, 'pushed');
+  const isGone = () => assertNoTrace(sluice.paths, 'pushed').then(() => true);
+  await waitFor(() => isGone().catch(() => false), { what: 'its end' });
   await assert.rejects(sluice.status('pushed'), { code: 'app_not_found' });
 });
 
