@@ -96,7 +96,7 @@ test('there is no ring of modules that import each other', async () => {
 });
 
 /** The runner never gives back the memory of a module. It loads node-cron with the first log. */
-test('the runner starts with pino, and no other package', async () => {
+test('the runner starts without packages', async () => {
   const packages = new Set<string>();
   const seen = new Set<string>();
   const walk = async (file: string): Promise<void> => {
@@ -109,7 +109,7 @@ test('the runner starts with pino, and no other package', async () => {
     }
   };
   await walk(join(source, 'runner/main.ts'));
-  assert.deepEqual([...packages].sort(), ['pino']);
+  assert.deepEqual([...packages], []);
 });
 
 async function sourceFiles(): Promise<string[]> {

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Context, Middleware } from 'koa';
-import type { Log } from '../system/log/log.ts';
-import type { LogLevel } from '../system/log/log-level.ts';
+import type { Log, LogLevel } from '../system/log/log.ts';
 import { withRequestId } from '../system/log/request-id.ts';
 import type { ApiState } from './context.ts';
 

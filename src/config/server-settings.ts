@@ -1,6 +1,6 @@
 import { Resolver } from 'node:dns';
 import * as v from 'valibot';
-import { logLevels } from '../system/log/log-level.ts';
+import { logLevels } from '../system/log/log.ts';
 import { count, duration, schedule, size, text } from './field-types.ts';
 import { parseSettings, readJsonSettings } from './settings-file.ts';
 

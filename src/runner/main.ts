@@ -4,8 +4,7 @@ import { AppError } from '../errors/app-error.ts';
 import { serveCalls } from '../protocol/peer.ts';
 import { ensurePrivateDirectory } from '../system/fs/files.ts';
 import { tryLock } from '../system/fs/lock.ts';
-import { createLog } from '../system/log/log.ts';
-import { logLevel } from '../system/log/log-level.ts';
+import { createLog, logLevel } from '../system/log/log.ts';
 import { Runner } from './runner.ts';
 import { openHost } from './users/host.ts';
 

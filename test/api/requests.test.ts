@@ -4,7 +4,7 @@ import { request } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import supertest from 'supertest';
-import type { LogLevel } from '../../src/system/log/log-level.ts';
+import type { LogLevel } from '../../src/system/log/log.ts';
 import { startApi } from '../support/api.ts';
 import { apiRoutes } from '../support/api-routes.ts';
 import { answering, running } from '../support/apps.ts';

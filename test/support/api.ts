@@ -8,8 +8,7 @@ import type { KeyStore } from '../../src/api/auth/keys.ts';
 import { type Scope, TokenStore } from '../../src/api/auth/tokens.ts';
 import type { Edge } from '../../src/edge/edge.ts';
 import type { AppService } from '../../src/service/app-service.ts';
-import { createLog } from '../../src/system/log/log.ts';
-import type { LogLevel } from '../../src/system/log/log-level.ts';
+import { createLog, type LogLevel } from '../../src/system/log/log.ts';
 import { temporaryDirectory } from './temporary.ts';
 
 /** API in this process, with a fake app service. */

@@ -1,9 +1,17 @@
 import { fstatSync, writeFileSync, writeSync } from 'node:fs';
-import { pino } from 'pino';
 import { errorBody } from '../../errors/app-error.ts';
 import { errorStatus } from '../../errors/codes.ts';
-import type { LogLevel } from './log-level.ts';
 import { requestId } from './request-id.ts';
+
+/** Levels of our own log, from the least to the most urgent. */
+export const logLevels = ['debug', 'info', 'warn', 'error'] as const;
+
+export type LogLevel = (typeof logLevels)[number];
+
+/** Returns the level of this name, or `info`. */
+export function logLevel(name: string | undefined): LogLevel {
+  return logLevels.find((level) => level === name) ?? 'info';
+}
 
 type LogEvent = (event: string, fields?: Record<string, unknown>) => void;
 
@@ -18,22 +26,22 @@ export type Log = Record<LogLevel, LogEvent>;
  * if there is one, then the fields. An `error` among the fields has its stack and its causes.
  */
 export function createLog(descriptor: number, source: 'server' | 'runner', level: LogLevel = 'info'): Log {
-  const mark = isJournal(descriptor) ? withPriority : (line: string) => line;
-  const logger = pino(
-    {
-      level,
-      base: { source },
-      timestamp: pino.stdTimeFunctions.isoTime,
-      formatters: { level: (label) => ({ level: label }) },
-      serializers: { error: describeError },
-    },
-    { write: (line) => writeLine(descriptor, mark(line)) },
-  );
-  // As a field, the event comes first; the message of pino itself would come last.
-  const at =
-    (each: LogLevel): LogEvent =>
-    (event, fields) =>
-      logger[each]({ msg: event, requestId: requestId(), ...fields });
+  const inJournal = isJournal(descriptor);
+  const at = (each: LogLevel): LogEvent => {
+    if (logLevels.indexOf(each) < logLevels.indexOf(level)) return () => undefined;
+    const priority = inJournal ? `<${priorities[each]}>` : '';
+    return (event, { error, ...fields } = {}) => {
+      const head = {
+        level: each,
+        time: new Date().toISOString(),
+        source,
+        msg: event,
+        requestId: requestId(),
+      };
+      const line = { ...head, ...fields, ...(error !== undefined && { error: describeError(error) }) };
+      writeLine(descriptor, `${priority}${JSON.stringify(line)}\n`);
+    };
+  };
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
 }
 
@@ -54,17 +62,12 @@ function isJournal(descriptor: number): boolean {
   return stream === `${dev}:${ino}`;
 }
 
-/** Adds a priority, which the journal reads and removes: `journalctl -p warning`. */
-function withPriority(line: string): string {
-  const level = /^\{"level":"(\w+)"/.exec(line)?.[1] as LogLevel;
-  return `<${priorities[level]}>${line}`;
-}
-
+/** Priorities in the journal, which reads and removes them: `journalctl -p warning`. */
 const priorities: Record<LogLevel, number> = { error: 3, warn: 4, info: 6, debug: 7 };
 
 /**
  * Writes a line synchronously: events are few, and the last ones before a crash matter most. A line that the file system refuses
- * goes to stderr. The destination of pino would throw, or keep every further line in memory.
+ * goes to stderr.
  */
 function writeLine(descriptor: number, line: string): void {
   try {
