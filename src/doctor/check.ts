@@ -5,7 +5,7 @@ import type { Snapshot } from './snapshot.ts';
 /** `warning`: works, but the administrator should act. */
 export type CheckState = 'ok' | 'warning' | 'fault';
 
-/** Outcome of a check. */
+/** Outcome of a check, or a part of the outcome. */
 export interface Finding {
   state: CheckState;
   message: string;
@@ -13,24 +13,12 @@ export interface Finding {
   hint: string;
 }
 
-/** One line of the report. */
-export interface Check {
-  name: string;
-  /** Returns undefined if there is nothing to check. */
-  run(snapshot: Snapshot): Promise<Finding | undefined>;
-}
+/** Yields findings, of which the worst count; yields none if there is nothing to check. */
+export type Check = (snapshot: Snapshot) => Iterable<Finding> | AsyncIterable<Finding>;
 
-export function ok(message: string): Finding {
-  return { state: 'ok', message, hint: '' };
-}
-
-export function warning(message: string, hint: string): Finding {
-  return { state: 'warning', message, hint };
-}
-
-export function fault(message: string, hint: string): Finding {
-  return { state: 'fault', message, hint };
-}
+export const ok = (message: string): Finding => ({ state: 'ok', message, hint: '' });
+export const warning = (message: string, hint: string): Finding => ({ state: 'warning', message, hint });
+export const fault = (message: string, hint: string): Finding => ({ state: 'fault', message, hint });
 
 /** Returns the name of the environment that a status is of. */
 export function nameOf({ name: app, environment }: AppStatus): string {

@@ -23,7 +23,7 @@ interface Line {
   time?: string;
   msg?: string;
   source?: string;
-  status?: number;
+  status?: number | null;
   pid?: number;
   code?: number | null;
   signal?: string | null;
@@ -36,37 +36,39 @@ interface Line {
  * @param lines of the log, the oldest first
  */
 export function deathsInLog(lines: string[], since: Date): Death[] {
-  const deaths: Death[] = [];
-  const runners = new Map<number, Death>();
+  const deaths = new Map<string, Death>();
   for (const [index, text] of lines.entries()) {
     const line = parseLine<Line>(text);
+    const program = programOf(line);
     const at = new Date(line?.time ?? Number.NaN);
-    if (line === undefined || !(at >= since)) continue;
-    const { pid = 0, status = 0, signal, code } = line;
-    const isRunner = isEndOfRunner(line);
-    if (!isRunner && !(line.source === 'supervisor' && line.msg === 'server ended')) continue;
-    const error = lastError(lines.slice(Math.max(0, index - linesBefore), index));
-    if (!isRunner) {
-      // A shell adds 128 to the number of a signal.
-      const how = status > 128 ? killedBy(status - 128) : `exit status ${status}`;
-      deaths.push(death('server', at, how, error));
-      continue;
-    }
-    const how = signal ? `killed by ${signal}` : code == null ? '' : `exit status ${code}`;
-    const known = runners.get(pid);
-    // The server may log the lost connection before the exit: both are one death.
+    if (program === undefined || !(at >= since)) continue;
+    const how = describeEnd(line);
+    // The server may log the lost connection before the exit of a runner: both are one death.
+    const key = program === 'runner' ? `runner ${line?.pid}` : `server ${index}`;
+    const known = deaths.get(key);
     if (known !== undefined) known.how ||= how;
-    else {
-      const found = death('runner', at, how, error);
-      runners.set(pid, found);
-      deaths.push(found);
-    }
+    else
+      deaths.set(
+        key,
+        death(program, at, how, lastError(lines.slice(Math.max(0, index - linesBefore), index))),
+      );
   }
-  return deaths;
+  return [...deaths.values()];
 }
 
-function isEndOfRunner({ msg, level }: Line): boolean {
-  return (msg === 'runner lost' && level === 'warn') || (msg === 'runner ended' && level === 'error');
+/** Returns the program whose unexpected end a line reports. */
+function programOf({ msg, level, source }: Line = {}): Death['program'] | undefined {
+  if (source === 'supervisor' && msg === 'server ended') return 'server';
+  const isRunner =
+    (msg === 'runner lost' && level === 'warn') || (msg === 'runner ended' && level === 'error');
+  return isRunner ? 'runner' : undefined;
+}
+
+function describeEnd({ signal, code, status = code }: Line = {}): string {
+  if (signal) return `killed by ${signal}`;
+  if (status == null) return '';
+  // A shell adds 128 to the number of a signal.
+  return status > 128 ? killedBy(status - 128) : `exit status ${status}`;
 }
 
 /** Ids of systemd's messages: see sd-messages.h of systemd. */
@@ -76,15 +78,12 @@ export const journalMessages = {
 };
 
 /** Entry of the journal, as `journalctl --output=json` prints it. */
-interface Entry {
-  MESSAGE_ID?: string;
-  UNIT?: string;
-  COMMAND?: string;
-  EXIT_CODE?: string;
-  EXIT_STATUS?: string;
-  UNIT_RESULT?: string;
-  __REALTIME_TIMESTAMP?: string;
-}
+type Entry = Partial<
+  Record<
+    'MESSAGE_ID' | 'UNIT' | 'COMMAND' | 'EXIT_CODE' | 'EXIT_STATUS' | 'UNIT_RESULT' | '__REALTIME_TIMESTAMP',
+    string
+  >
+>;
 
 /**
  * Finds the deaths of the units in the journal. systemd logs nothing about an exit with status 0.

@@ -1,39 +1,39 @@
 import type { Paths } from '../config/paths.ts';
 import { systemCode } from '../errors/app-error.ts';
-import { appsCheck, domainsCheck } from './apps.ts';
+import { checkApps, checkDomains } from './apps.ts';
 import { asItsUser, type Check, type CheckState, type Finding, fault } from './check.ts';
-import { clockCheck } from './clock.ts';
-import { diskCheck, logsCheck } from './disk.ts';
-import { homeCheck } from './home.ts';
-import { kernelCheck, limitsCheck } from './kernel.ts';
-import { outsideCheck, portsCheck } from './ports.ts';
-import { nodeCheck, programsCheck } from './programs.ts';
-import { restartsCheck } from './restarts.ts';
-import { apiCheck, runnerCheck, serverCheck, settingsCheck } from './server.ts';
+import { checkClock } from './clock.ts';
+import { checkDisk, checkLogs } from './disk.ts';
+import { checkHome } from './home.ts';
+import { checkKernel, checkLimits } from './kernel.ts';
+import { checkOutside, checkPorts } from './ports.ts';
+import { checkNode, checkPrograms } from './programs.ts';
+import { checkRestarts } from './restarts.ts';
+import { checkApi, checkRunner, checkServer, checkSettings } from './server.ts';
 import { takeSnapshot } from './snapshot.ts';
-import { unitsCheck } from './units.ts';
+import { checkUnits } from './units.ts';
 
 /** All checks, in the order of the report. */
-const checks: Check[] = [
-  serverCheck,
-  runnerCheck,
-  restartsCheck,
-  appsCheck,
-  domainsCheck,
-  settingsCheck,
-  unitsCheck,
-  portsCheck,
-  apiCheck,
-  outsideCheck,
-  homeCheck,
-  diskCheck,
-  logsCheck,
-  clockCheck,
-  nodeCheck,
-  programsCheck,
-  limitsCheck,
-  kernelCheck,
-];
+const checks: Record<string, Check> = {
+  server: checkServer,
+  runner: checkRunner,
+  restarts: checkRestarts,
+  apps: checkApps,
+  domains: checkDomains,
+  settings: checkSettings,
+  units: checkUnits,
+  ports: checkPorts,
+  api: checkApi,
+  outside: checkOutside,
+  home: checkHome,
+  disk: checkDisk,
+  logs: checkLogs,
+  clock: checkClock,
+  node: checkNode,
+  programs: checkPrograms,
+  limits: checkLimits,
+  kernel: checkKernel,
+};
 
 export interface Report {
   /** the worst state of all results */
@@ -49,19 +49,34 @@ export interface CheckResult extends Finding {
 export async function examine(paths: Paths): Promise<Report> {
   const snapshot = await takeSnapshot(paths);
   const results: CheckResult[] = [];
-  for (const { name, run } of checks) {
-    const finding = await run(snapshot).catch(failed);
-    if (finding !== undefined) results.push({ name, ...finding });
+  for (const [name, check] of Object.entries(checks)) {
+    const findings = await Array.fromAsync(check(snapshot)).catch(failed);
+    if (findings.length > 0) results.push({ name, ...summary(findings) });
   }
-  const states = new Set(results.map(({ state }) => state));
-  const state = states.has('fault') ? 'fault' : states.has('warning') ? 'warning' : 'ok';
-  return { state, checks: results };
+  return { state: worst(results), checks: results };
 }
 
 /** @throws the error itself if it is a fault in Sluice */
-function failed(error: unknown): Finding {
+function failed(error: unknown): Finding[] {
   const code = systemCode(error);
   if (code === undefined) throw error;
   const hint = code === 'EACCES' || code === 'EPERM' ? asItsUser : '';
-  return fault(`cannot be checked: ${(error as Error).message}`, hint);
+  return [fault(`cannot be checked: ${(error as Error).message}`, hint)];
+}
+
+/** Joins the findings with the worst state. */
+export function summary(findings: Finding[]): Finding {
+  const state = worst(findings);
+  const counting = findings.filter((finding) => finding.state === state);
+  const join = (texts: string[]) => [...new Set(texts)].filter((text) => text !== '').join('\n');
+  return {
+    state,
+    message: join(counting.map(({ message }) => message)),
+    hint: join(counting.map(({ hint }) => hint)),
+  };
+}
+
+function worst(findings: Finding[]): CheckState {
+  const states = new Set(findings.map(({ state }) => state));
+  return (['fault', 'warning'] as const).find((state) => states.has(state)) ?? 'ok';
 }

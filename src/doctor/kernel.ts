@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { ifThere } from '../system/fs/exists.ts';
-import { type Check, ok, warning } from './check.ts';
+import { type Finding, ok, warning } from './check.ts';
+import type { Snapshot } from './snapshot.ts';
 
 interface Sysctl {
   name: string;
@@ -45,25 +46,19 @@ const hardLinks: Sysctl = {
 const unaffected = 'Deploys, rollbacks and restarts lose no request with either value.';
 
 /** Checks the settings of the kernel that prevent lost requests and keep users apart. */
-export const kernelCheck: Check = {
-  name: 'kernel',
-  async run({ systemWide }) {
-    if (process.platform !== 'linux') return undefined;
-    const messages: string[] = [];
-    const hints: string[] = [];
-    for (const sysctl of [backlog, migration, ...(systemWide ? [hardLinks] : [])]) {
-      const { name, remedy, isWrong, effect } = sysctl;
-      const value = await read(name);
-      const isMissing = value === undefined && sysctl === migration;
-      if (!isMissing && (value === undefined || !isWrong(value))) continue;
-      messages.push(isMissing ? `there is no ${name}: ${effect}` : `${name} is ${value}: ${effect}`);
-      hints.push(isMissing ? 'Linux has it from 5.14 on.' : howToSet(name, remedy));
-      if (sysctl === migration) hints.push(unaffected);
-    }
-    if (messages.length > 0) return warning(messages.join('\n'), hints.join('\n'));
-    return ok(`${migration.name} is on, and ${(await read(backlog.name)) ?? 'enough'} connections can wait`);
-  },
-};
+export async function* checkKernel({ systemWide }: Snapshot): AsyncIterable<Finding> {
+  if (process.platform !== 'linux') return;
+  for (const sysctl of [backlog, migration, ...(systemWide ? [hardLinks] : [])]) {
+    const { name, remedy, isWrong, effect } = sysctl;
+    const value = await read(name);
+    const rest = sysctl === migration ? `\n${unaffected}` : '';
+    if (value === undefined && sysctl === migration)
+      yield warning(`there is no ${name}: ${effect}`, `Linux has it from 5.14 on.${rest}`);
+    if (value !== undefined && isWrong(value))
+      yield warning(`${name} is ${value}: ${effect}`, `${howToSet(name, remedy)}${rest}`);
+  }
+  yield ok(`${migration.name} is on, and ${(await read(backlog.name)) ?? 'enough'} connections can wait`);
+}
 
 function howToSet(name: string, value: number): string {
   return `As root: sysctl -w ${name}=${value}
@@ -79,18 +74,15 @@ async function read(name: string): Promise<string | undefined> {
 const settingsOf = { memory: '"memoryLimit" and "buildMemory"', cpu: '"cpuWeight"', pids: '"maxProcesses"' };
 
 /** Checks that the kernel can limit memory, processor time and processes of apps. */
-export const limitsCheck: Check = {
-  name: 'limits',
-  async run({ server }) {
-    if (server.state !== 'up' || server.status.runner === null) return undefined;
-    const { version, missing, reason, wanted } = server.status.runner.limits;
-    if (!wanted) return ok(`off, as always with a local Sluice: ${reason}`);
-    if (reason !== null) return warning(`off: ${reason}`, cgroupRemedy);
-    if (missing.length === 0) return ok(`memory, processor and processes, by cgroups v${version}`);
-    const idle = missing.map((controller) => settingsOf[controller]).join(', ');
-    return warning(`${missing.join(', ')} cannot be limited: ${idle} have no effect`, cgroupRemedy);
-  },
-};
+export function* checkLimits({ server }: Snapshot): Iterable<Finding> {
+  if (server.state !== 'up' || server.status.runner === null) return;
+  const { version, missing, reason, wanted } = server.status.runner.limits;
+  const idle = missing.map((controller) => settingsOf[controller]).join(', ');
+  if (!wanted) yield ok(`off, as always with a local Sluice: ${reason}`);
+  else if (reason !== null) yield warning(`off: ${reason}`, cgroupRemedy);
+  else if (missing.length === 0) yield ok(`memory, processor and processes, by cgroups v${version}`);
+  else yield warning(`${missing.join(', ')} cannot be limited: ${idle} have no effect`, cgroupRemedy);
+}
 
 const cgroupRemedy = `Give the unit Delegate=yes. Check it: \`systemctl show --property=Delegate,DelegateControllers sluice-runner\`.
 A controller that is missing in /proc/cgroups, or has a 0 in its last column, is off in the kernel: for memory, boot with cgroup_enable=memory.

@@ -5,8 +5,8 @@ import satisfies from 'semver/functions/satisfies.js';
 import { ifThere } from '../system/fs/exists.ts';
 import { variableOf } from '../system/process/processes.ts';
 import { isOnPath, ownEnvironment, runAs } from '../system/process/run.ts';
-import { type Check, fault, ok, warning } from './check.ts';
-import type { ServerReport } from './snapshot.ts';
+import { type Finding, fault, ok, warning } from './check.ts';
+import type { ServerReport, Snapshot } from './snapshot.ts';
 
 /** Programs that the server, the runner and the relay cannot work without. */
 const needed = ['git', 'mkfifo', 'sh', 'cat', 'nice'];
@@ -15,61 +15,56 @@ const needed = ['git', 'mkfifo', 'sh', 'cat', 'nice'];
 const oldestGit = '2.32.0';
 
 /** Checks that the PATH of the server has all programs that Sluice starts. */
-export const programsCheck: Check = {
-  name: 'programs',
-  async run({ server, paths }) {
-    const path = serverPath(server);
-    const missing: string[] = [];
-    for (const program of needed) if (!(await isOnPath(program, path))) missing.push(program);
-    if (missing.length > 0) {
-      return fault(
-        `${missing.join(', ')} ${missing.length === 1 ? 'is' : 'are'} not in ${path || 'the PATH, which is empty'}`,
-        'Install them, or start Sluice with a PATH that has them. On Debian: apt-get install git coreutils',
-      );
-    }
-    const git = await versionOf('git', paths.home, { PATH: path });
-    if ('failure' in git) return fault(`git does not run: ${git.failure}`, 'Install git again.');
-    const version = /\d+(?:\.\d+)+/.exec(git.version)?.[0] ?? git.version;
-    if (satisfies(coerce(version) ?? '', `>=${oldestGit}`))
-      return ok(`${needed.join(', ')} are installed, git ${version}`);
-    return fault(
+export async function* checkPrograms({ server, paths }: Snapshot): AsyncIterable<Finding> {
+  const path = serverPath(server);
+  const missing: string[] = [];
+  for (const program of needed) if (!(await isOnPath(program, path))) missing.push(program);
+  if (missing.length > 0) {
+    return yield fault(
+      `${missing.join(', ')} ${missing.length === 1 ? 'is' : 'are'} not in ${path || 'the PATH, which is empty'}`,
+      'Install them, or start Sluice with a PATH that has them. On Debian: apt-get install git coreutils',
+    );
+  }
+  const git = await versionOf('git', paths.home, { PATH: path });
+  if ('failure' in git) return yield fault(`git does not run: ${git.failure}`, 'Install git again.');
+  const version = /\d+(?:\.\d+)+/.exec(git.version)?.[0] ?? git.version;
+  if (!satisfies(coerce(version) ?? '', `>=${oldestGit}`)) {
+    yield fault(
       `git ${version} is too old: ${oldestGit} is the oldest that Sluice works with`,
       'Install a newer git, and put it first in the PATH that Sluice is started with.',
     );
-  },
-};
+  }
+  yield ok(`${needed.join(', ')} are installed, git ${version}`);
+}
 
 const root = resolve(import.meta.dirname, '../..');
 
 /** Checks that the Node.js of Sluice runs, which apps use too, and npm, which most apps are built with. */
-export const nodeCheck: Check = {
-  name: 'node',
-  async run({ server, paths }) {
-    const node = await versionOf(join(root, 'libexec/node'), paths.home, {});
-    if ('failure' in node) {
-      return fault(
-        `the Node.js of Sluice does not run: ${node.failure}`,
-        node.failure.includes('libatomic')
-          ? 'Debian: apt-get install libatomic1'
-          : 'Install Sluice again: `./install.sh`, or `npm ci` in a checkout.',
-      );
-    }
-    if (server.state === 'up' && (await isReplaced(server.status.server.pid))) {
-      return warning(
-        'the server runs on a Node.js whose file has been replaced',
-        'Restart Sluice. Apps use the new Node.js from their next deploy or restart on.',
-      );
-    }
-    const path = `${join(root, 'runtime/bin')}:${serverPath(server)}`;
-    const npm = await versionOf('npm', paths.home, { PATH: path, npm_config_logs_max: '0' });
-    if (!('failure' in npm))
-      return ok(`Node.js ${node.version.replace(/^v/, '')} and npm ${npm.version} run`);
-    return warning(
-      `npm does not run, so apps with packages cannot be built: ${npm.failure}`,
-      'Install it (Debian: apt-get install npm), or add it to the PATH of Sluice.',
+export async function* checkNode({ server, paths }: Snapshot): AsyncIterable<Finding> {
+  const node = await versionOf(join(root, 'libexec/node'), paths.home, {});
+  if ('failure' in node) {
+    return yield fault(
+      `the Node.js of Sluice does not run: ${node.failure}`,
+      node.failure.includes('libatomic')
+        ? 'Debian: apt-get install libatomic1'
+        : 'Install Sluice again: `./install.sh`, or `npm ci` in a checkout.',
     );
-  },
-};
+  }
+  if (server.state === 'up' && (await isReplaced(server.status.server.pid))) {
+    return yield warning(
+      'the server runs on a Node.js whose file has been replaced',
+      'Restart Sluice. Apps use the new Node.js from their next deploy or restart on.',
+    );
+  }
+  const path = `${join(root, 'runtime/bin')}:${serverPath(server)}`;
+  const npm = await versionOf('npm', paths.home, { PATH: path, npm_config_logs_max: '0' });
+  if (!('failure' in npm))
+    return yield ok(`Node.js ${node.version.replace(/^v/, '')} and npm ${npm.version} run`);
+  yield warning(
+    `npm does not run, so apps with packages cannot be built: ${npm.failure}`,
+    'Install it (Debian: apt-get install npm), or add it to the PATH of Sluice.',
+  );
+}
 
 /** Returns true if the file of a running program was replaced: the kernel marks the path. */
 async function isReplaced(pid: number): Promise<boolean> {

@@ -4,8 +4,9 @@ import { ownLog, ownUnits } from '../config/installed.ts';
 import type { Paths } from '../config/paths.ts';
 import { exists } from '../system/fs/exists.ts';
 import { outputOf } from '../system/process/systemd.ts';
-import { asItsUser, type Check, ok, warning } from './check.ts';
+import { asItsUser, type Finding, ok, warning } from './check.ts';
 import { type Death, deathsInJournal, deathsInLog, journalMessages, lastError } from './deaths.ts';
+import type { Snapshot } from './snapshot.ts';
 
 /** Age of the oldest death that is reported. */
 const recentDays = 7;
@@ -14,25 +15,20 @@ const recentDays = 7;
  * Reports unexpected ends of the server and of the runner. Both start again by themselves, so nobody might notice.
  * Restarts, reloads and upgrades do not count.
  */
-export const restartsCheck: Check = {
-  name: 'restarts',
-  async run({ paths, systemWide }) {
-    const deaths = systemWide ? await fromJournal() : await fromLog(paths);
-    if (deaths === undefined) return undefined;
-    if (deaths === 'closed')
-      return warning(
-        'this user may not read the journal, which has the deaths of server and runner',
-        asItsUser,
-      );
-    if (deaths.length === 0) return ok(`server and runner have not died in the last ${recentDays} days`);
-    const messages = (['server', 'runner'] as const).flatMap((program) => {
-      const own = deaths.filter((death) => death.program === program);
-      return own.length === 0 ? [] : [describe(own)];
-    });
-    const hints = new Set(deaths.map((death) => hintFor(death, systemWide)));
-    return warning(messages.join('\n'), [...hints].join('\n'));
-  },
-};
+export async function* checkRestarts({ paths, systemWide }: Snapshot): AsyncIterable<Finding> {
+  const deaths = systemWide ? await fromJournal() : await fromLog(paths);
+  if (deaths === undefined) return;
+  if (deaths === 'closed') {
+    const why = 'this user may not read the journal, which has the deaths of server and runner';
+    return yield warning(why, asItsUser);
+  }
+  const hints = new Set(deaths.map((death) => hintFor(death, systemWide)));
+  for (const program of ['server', 'runner'] as const) {
+    const own = deaths.filter((death) => death.program === program);
+    if (own.length > 0) yield warning(describe(own), [...hints].join('\n'));
+  }
+  yield ok(`server and runner have not died in the last ${recentDays} days`);
+}
 
 /** @param deaths of one program, the newest last; at least one */
 function describe(deaths: Death[]): string {

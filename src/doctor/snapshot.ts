@@ -17,9 +17,9 @@ export interface Snapshot {
   systemWide: boolean;
   /** sockets that listen on this machine; undefined if this platform does not list them */
   listeners: Listener[] | undefined;
-  settings: { value: ServerSettings } | { error: AppError };
   /** settings of the file, or the defaults if the file is invalid */
   limits: ServerSettings;
+  settingsError: AppError | undefined;
 }
 
 /** Answer of the server; `alone`: the server answers but the runner does not. */
@@ -32,21 +32,17 @@ export async function takeSnapshot(paths: Paths): Promise<Snapshot> {
   const systemWide = await isUnitHome(paths.home);
   const [server, settings, listeners] = await Promise.all([
     askServer(paths, systemWide),
-    readSettings(paths),
+    loadServerSettings(paths.settings).catch(asAppError),
     listListeners(),
   ]);
-  const limits =
-    'value' in settings ? settings.value : parseSettings(serverSettingsSchema, {}, 'the defaults');
-  return { paths, server, systemWide, listeners, settings, limits };
+  const isInvalid = settings instanceof AppError;
+  const limits = isInvalid ? parseSettings(serverSettingsSchema, {}, 'the defaults') : settings;
+  return { paths, server, systemWide, listeners, limits, settingsError: isInvalid ? settings : undefined };
 }
 
-async function readSettings(paths: Paths): Promise<Snapshot['settings']> {
-  try {
-    return { value: await loadServerSettings(paths.settings) };
-  } catch (error) {
-    if (error instanceof AppError) return { error };
-    throw error;
-  }
+function asAppError(error: unknown): AppError {
+  if (error instanceof AppError) return error;
+  throw error;
 }
 
 /** Time limits of the answers, in ms. The server itself waits up to 10 s for the runner. */
@@ -55,26 +51,22 @@ const deadlines = { server: 5000, runner: 12_000 };
 /** Asks the server over its unix socket. */
 async function askServer(paths: Paths, systemWide: boolean): Promise<ServerReport> {
   const api = new ApiClient({ kind: 'socket', path: paths.serverSocket, home: paths.home });
-  const ask = async <Answer>(path: string, who: keyof typeof deadlines): Promise<Answer> => {
+  const ask = async <Answer>(path: string, who: keyof typeof deadlines): Promise<Answer | AppError> => {
     try {
+      // Another user must not be able to answer instead of the server.
+      await checkRunDirectory(paths);
       return await api.call<Answer>('GET', path, { signal: AbortSignal.timeout(deadlines[who]) });
     } catch (error) {
-      throw explained(error, who, systemWide);
+      return explained(error, who, systemWide);
     }
   };
-  let version: string;
-  try {
-    // Another user must not be able to answer instead of the server.
-    await checkRunDirectory(paths);
-    ({ version } = await ask<{ version: string }>('/healthz', 'server'));
-  } catch (error) {
-    return { state: 'down', error: explained(error, 'server', systemWide) };
-  }
-  try {
-    return { state: 'up', version, status: await ask<ServerStatus>('/v1/status', 'runner') };
-  } catch (error) {
-    return { state: 'alone', version, error: error as AppError };
-  }
+  const health = await ask<{ version: string }>('/healthz', 'server');
+  if (health instanceof AppError) return { state: 'down', error: health };
+  const { version } = health;
+  const status = await ask<ServerStatus>('/v1/status', 'runner');
+  return status instanceof AppError
+    ? { state: 'alone', version, error: status }
+    : { state: 'up', version, status };
 }
 
 function explained(error: unknown, who: keyof typeof deadlines, systemWide: boolean): AppError {

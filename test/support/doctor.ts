@@ -1,33 +1,32 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import type { CheckResult } from '../../src/doctor/doctor.ts';
+import { Paths } from '../../src/config/paths.ts';
+import { type CheckResult, examine } from '../../src/doctor/doctor.ts';
 import { type CliOptions, cli, sluiceBinary } from './cli.ts';
 
 export interface Outcome {
-  code: number | null;
   state: string;
   /** by name */
   checks: Record<string, CheckResult>;
 }
 
-/** Runs `sluice doctor` for a home. */
-export async function doctor(home: string, { env = {}, ...options }: CliOptions = {}): Promise<Outcome> {
-  const ran = await cli(['doctor', '--json'], { ...options, env: { SLUICE_HOME: home, ...env } });
-  return outcome(ran);
+/** Runs all checks for a home in this process; or `sluice doctor`, with another environment or binary. */
+export async function doctor(home: string, options?: CliOptions): Promise<Outcome> {
+  if (options === undefined) {
+    const { state, checks } = await examine(new Paths(home));
+    return { state, checks: byName(checks) };
+  }
+  return outcome(await cli(['doctor', '--json'], { ...options, env: { SLUICE_HOME: home, ...options.env } }));
 }
 
-export function outcome({
-  code,
-  stdout,
-  stderr,
-}: {
-  code: number | null;
-  stdout: string;
-  stderr: string;
-}): Outcome {
+function outcome({ stdout, stderr }: { stdout: string; stderr: string }): Outcome {
   assert.equal(stderr, '');
   const { state, checks } = JSON.parse(stdout) as { state: string; checks: CheckResult[] };
-  return { code, state, checks: Object.fromEntries(checks.map((check) => [check.name, check])) };
+  return { state, checks: byName(checks) };
+}
+
+function byName(checks: CheckResult[]): Outcome['checks'] {
+  return Object.fromEntries(checks.map((check) => [check.name, check]));
 }
 
 const asRoot = process.getuid?.() === 0 ? [] : ['--map-root-user'];
