@@ -40,12 +40,13 @@ interface CaptureOptions {
 export class Capture {
   /** fulfilled when no process can write any more and all output is logged; rejected if the FIFO cannot be read */
   readonly ended: Promise<void>;
+  /** time since which a chunk waits for the disk, on a clock that only goes forward; undefined if none waits */
+  waitsSince: number | undefined;
   readonly #options: CaptureOptions;
   readonly #socket: Socket;
   #timer: NodeJS.Timeout | undefined;
   #written: Promise<void> = Promise.resolve();
   #stopped = false;
-  #waitsSince: number | undefined;
   /** time of the last read, on a clock that only goes forward */
   #readAt = performance.now();
 
@@ -67,11 +68,6 @@ export class Capture {
     });
     this.#socket.on('error', ended.reject);
     this.#socket.resume();
-  }
-
-  /** Time since which a chunk waits for the disk, on a clock that only goes forward; undefined if none waits. */
-  get waitsSince(): number | undefined {
-    return this.#waitsSince;
   }
 
   /** Stops reading for good. Logs all text that was read, including a line without an end. */
@@ -97,10 +93,10 @@ export class Capture {
     const begun = performance.now();
     const records = this.#options.framer.push(text, new Date());
     const wait = this.#pay(length, begun);
-    this.#waitsSince = performance.now();
+    this.waitsSince = performance.now();
     this.#written = this.#write(records);
     void this.#written.then(() => {
-      this.#waitsSince = undefined;
+      this.waitsSince = undefined;
       if (this.#stopped) return;
       // After a full chunk there is more, and its writer may be waiting.
       if (wait === 0 && length === chunk.length) this.#readOn();
@@ -144,13 +140,10 @@ export class Capture {
  * as a writer, so a writer is open for a moment.
  */
 function openFifo(path: string): number {
-  const { O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
-  const fd = openSync(path, O_RDONLY | O_NONBLOCK);
+  const writer = openSync(path, 'r+');
   try {
-    closeSync(openSync(path, O_WRONLY | O_NONBLOCK));
-  } catch (error) {
-    closeSync(fd);
-    throw error;
+    return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  } finally {
+    closeSync(writer);
   }
-  return fd;
 }

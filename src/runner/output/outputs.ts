@@ -50,17 +50,18 @@ export class Outputs {
     const id = randomUUID();
     const record: OutputRecord = { origin, log };
     const output = this.#output(id, record);
+    const path = join(this.#directory, id);
     try {
       // Node.js has no call for FIFOs.
-      const fifos = [this.#path(id, 'out'), this.#path(id, 'err')];
+      const fifos = [`${path}.out`, `${path}.err`];
       await run('mkfifo', ['-m', '600', ...fifos]);
       // The process inherits the FIFOs. By /dev/stdout it opens them once more.
       if (user !== undefined) for (const fifo of fifos) chownSync(fifo, user.uid, user.gid);
       // The record comes last: the next runner expects its FIFOs.
-      writeFileSync(this.#path(id, 'json'), JSON.stringify(record), { mode: 0o600 });
+      writeFileSync(`${path}.json`, JSON.stringify(record), { mode: 0o600 });
     } catch (error) {
       // A full disk must not keep an app from running.
-      output.discard();
+      output.remove();
       this.#log(`the output of ${origin.process} is lost: ${(error as Error).message}`);
       output.note(`the output of this process is lost: ${(error as Error).message}`);
     }
@@ -69,25 +70,22 @@ export class Outputs {
 
   /** Returns the outputs of an earlier runner. Removes files without a valid record. To be called before `open`. */
   async restore(): Promise<ProcessOutput[]> {
-    const records = new Map<string, OutputRecord>();
+    const outputs = new Map<string, ProcessOutput>();
     const names = await listDirectory(this.#directory);
     for (const name of names.filter((each) => each.endsWith('.json'))) {
-      const record = await readRecord(join(this.#directory, name));
-      if (record !== undefined) records.set(idOf(name), record);
+      try {
+        const record = (await readJson(join(this.#directory, name))) as OutputRecord;
+        outputs.set(idOf(name), this.#output(idOf(name), record));
+      } catch (error) {
+        // A record that was not written whole, or an invalid one, must not keep the runner from starting.
+        this.#log(`the output ${name} of an earlier runner is lost: ${describeError(error)}`);
+      }
     }
     for (const name of names) {
-      if (!records.has(idOf(name)) && !name.endsWith('.reading'))
+      if (!outputs.has(idOf(name)) && !name.endsWith('.reading'))
         await rm(join(this.#directory, name), { force: true });
     }
-    return [...records].flatMap(([id, record]) => {
-      try {
-        return [this.#output(id, record)];
-      } catch (error) {
-        // An invalid record, perhaps of another version, must not keep the runner from starting.
-        this.#log(`the output ${id} of an earlier runner is lost: ${describeError(error)}`);
-        return [];
-      }
-    });
+    return [...outputs.values()];
   }
 
   /** Returns the number of file descriptors that are open for the processes that write into one log. */
@@ -113,9 +111,7 @@ export class Outputs {
       log: appLog,
       allowance: this.#allowance(appLog),
       masker: sharedMasker(log.secrets),
-      out: this.#path(id, 'out'),
-      err: this.#path(id, 'err'),
-      record: this.#path(id, 'json'),
+      path: join(this.#directory, id),
       ended: () => this.#open.delete(output),
       orphaned: () => this.#limitOrphaned(log.directory),
       failed: (error) => this.#log(`output of ${origin.process} is lost: ${describeError(error)}`),
@@ -140,21 +136,8 @@ export class Outputs {
       void output.cut();
     }
   }
-
-  #path(id: string, kind: 'out' | 'err' | 'json'): string {
-    return join(this.#directory, `${id}.${kind}`);
-  }
 }
 
 function idOf(name: string): string {
   return name.slice(0, name.indexOf('.'));
-}
-
-/** Reads a record; undefined if it was not written whole, because the runner was killed or the disk was full. */
-async function readRecord(path: string): Promise<OutputRecord | undefined> {
-  try {
-    return (await readJson(path)) as OutputRecord;
-  } catch {
-    return undefined;
-  }
 }

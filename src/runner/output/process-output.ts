@@ -1,4 +1,4 @@
-import { closeSync, constants, openSync, rmSync } from 'node:fs';
+import { closeSync, openSync, rmSync } from 'node:fs';
 import type { AppLog } from '../../logs/app-log.ts';
 import { Framer } from '../../logs/framer.ts';
 import type { LogOrigin } from '../../logs/line.ts';
@@ -31,18 +31,21 @@ interface OutputOptions {
   /** bytes that the app may print; all processes of the app share it */
   allowance: Allowance;
   masker: Masker;
-  /** path of the FIFO for stdout */
-  out: string;
-  /** path of the FIFO for stderr */
-  err: string;
-  /** path of the record for the next runner */
-  record: string;
+  /** path of the files without their endings: the FIFOs `.out` and `.err`, and `.json`, the record for the next runner */
+  path: string;
   /** called when all output is in the log */
   ended: () => void;
   /** called when the process has ended and a leftover process still has its output open */
   orphaned: () => void;
   /** called if output cannot be read */
   failed: (error: unknown) => void;
+}
+
+interface OutputStream {
+  /** path of the FIFO */
+  fifo: string;
+  framer: Framer;
+  tails: Tail[];
 }
 
 /**
@@ -53,55 +56,57 @@ export class ProcessOutput {
   readonly everything: Tail;
   readonly #errors: Tail;
   readonly #options: OutputOptions;
-  readonly #framers: { out: Framer; err: Framer };
+  readonly #streams: OutputStream[];
   #captures: Capture[] = [];
   #adopting: Promise<unknown> = Promise.resolve();
   #ended: Promise<void> = Promise.resolve();
-  #isDiscarded = false;
   #isRemoved = false;
   /** true if the process has ended, another process still has its output open, and the runner still reads it */
   isOrphaned = false;
   #stopped = false;
-  #limitNotedAt: number | undefined;
+  #limitNotedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: OutputOptions) {
     this.#options = options;
-    const { origin, masker } = options;
+    const { origin, masker, path } = options;
     this.everything = new Tail(masker);
     this.#errors = new Tail(masker);
-    this.#framers = { out: new Framer(origin, 'out', masker), err: new Framer(origin, 'err', masker) };
+    this.#streams = [
+      { fifo: `${path}.out`, framer: new Framer(origin, 'out', masker), tails: [this.everything] },
+      {
+        fifo: `${path}.err`,
+        framer: new Framer(origin, 'err', masker),
+        tails: [this.everything, this.#errors],
+      },
+    ];
   }
 
-  /** Opens stdout and stderr for the process. The caller closes them after the start. */
-  open(): [number, number] {
-    const { out, err } = this.#options;
-    const stdout = openForBoth(this.#isDiscarded ? '/dev/null' : out);
-    try {
-      return [stdout, openForBoth(this.#isDiscarded ? '/dev/null' : err)];
-    } catch (error) {
-      closeSync(stdout);
-      throw error;
-    }
-  }
-
-  /** Sends the output to /dev/null, because it cannot be captured: the process must run all the same. */
-  discard(): void {
-    this.#isDiscarded = true;
-    this.remove();
+  /**
+   * Opens stdout and stderr for the process. The caller closes them after the start. An output that was removed goes to /dev/null,
+   * because it cannot be captured: the process must run all the same.
+   */
+  open(): number[] {
+    using opened = new DisposableStack();
+    const descriptors = this.#streams.map(({ fifo }) =>
+      opened.adopt(openSync(this.#isRemoved ? '/dev/null' : fifo, 'r+'), closeSync),
+    );
+    opened.move();
+    return descriptors;
   }
 
   /** Begins to read. To be called when the process has been started: without a writer, the end is found at once. */
   capture(): void {
-    if (!this.#isDiscarded) this.#ended = this.#captureAll();
+    if (!this.#isRemoved) this.#ended = this.#captureAll();
   }
 
   /** Continues for an earlier runner: logs saved output first, and then new output. */
   adopt(): void {
-    this.#adopting = Promise.all([this.#readSaved('out'), this.#readSaved('err')]);
-    this.#ended = this.#adopting.then(
-      () => (this.#stopped ? undefined : this.#captureAll()),
-      (error: unknown) => this.#options.failed(error),
+    const { log, failed } = this.#options;
+    const saved = this.#streams.map(({ fifo, framer }) =>
+      readSavedOutput(fifo, framer, log, () => this.#stopped),
     );
+    this.#adopting = Promise.all(saved);
+    this.#ended = this.#adopting.then(() => (this.#stopped ? undefined : this.#captureAll()), failed);
   }
 
   /** Returns the last lines on stderr, or on stdout if there are none. */
@@ -158,11 +163,11 @@ export class ProcessOutput {
 
   /** Removes the FIFOs and the record, when no process will write any more. */
   remove(): void {
-    const { out, err, record, ended } = this.#options;
+    const { path, ended } = this.#options;
     this.#isRemoved = true;
     ended();
     try {
-      for (const path of [out, err, record]) rmSync(path, { force: true });
+      for (const ending of ['out', 'err', 'json']) rmSync(`${path}.${ending}`, { force: true });
     } catch (error) {
       // The next runner removes the files that stay, since no process writes into them.
       this.#options.failed(error);
@@ -170,67 +175,53 @@ export class ProcessOutput {
   }
 
   async #captureAll(): Promise<void> {
+    const { origin, failed } = this.#options;
+    const log = (message: string) => failed(new Error(message));
+    const what = `the capture of the output of ${origin.process}`;
     try {
-      await this.#openCaptures();
-    } catch (error) {
-      // There is no output to read: an earlier runner was killed before it had made the FIFOs. If this runner stops while it
-      // waits for a descriptor, the next runner reads.
-      if (!this.#stopped) await this.cut();
-      this.#options.failed(error);
-      return;
-    }
-    try {
+      // If descriptors are short, the process waits.
+      await retryOnShortage(
+        what,
+        () => this.#openCaptures(),
+        log,
+        () => this.#stopped,
+      );
       await Promise.all(this.#captures.map(({ ended }) => ended));
       this.remove();
     } catch (error) {
-      // The FIFOs stay, because the process has them open. The next runner may be able to read them.
-      this.#options.failed(error);
+      // Without captures there is no output to read: an earlier runner was killed before it had made the FIFOs. If this runner
+      // stops while it waits for a descriptor, the next runner reads. FIFOs that cannot be read stay for the next runner, too.
+      if (this.#captures.length === 0 && !this.#stopped) await this.cut();
+      failed(error);
     }
   }
 
-  /** Opens both FIFOs at once, so that the end of the process is found. If descriptors are short, the process waits. */
-  async #openCaptures(): Promise<void> {
-    const open = () => {
-      const out = this.#captureOne('out');
-      try {
-        this.#captures = [out, this.#captureOne('err')];
-      } catch (error) {
-        out.close();
-        throw error;
-      }
-    };
-    const what = `the capture of the output of ${this.#options.origin.process}`;
-    const failed = (message: string) => this.#options.failed(new Error(message));
-    await retryOnShortage(what, open, failed, () => this.#stopped);
+  /** Opens both FIFOs at once, so that the end of the process is found. */
+  #openCaptures(): void {
+    try {
+      for (const stream of this.#streams) this.#captures.push(this.#captureOne(stream));
+    } catch (error) {
+      for (const capture of this.#captures.splice(0)) capture.close();
+      throw error;
+    }
   }
 
-  #captureOne(stream: 'out' | 'err'): Capture {
+  #captureOne({ fifo, framer, tails }: OutputStream): Capture {
+    const { log, allowance } = this.#options;
     const seen = (text: string) => {
-      this.everything.add(text);
-      if (stream === 'err') this.#errors.add(text);
+      for (const tail of tails) tail.add(text);
     };
-    const { [stream]: path, log, allowance } = this.#options;
-    const limited = () => this.#noteLimit();
-    return new Capture(path, { log, framer: this.#framers[stream], allowance, seen, limited });
+    return new Capture(fifo, { log, framer, allowance, seen, limited: () => this.#noteLimit() });
   }
 
   /** Notes, once in a while, that the process prints faster than its app may. */
   #noteLimit(): void {
     const now = performance.now();
-    if (this.#limitNotedAt !== undefined && now - this.#limitNotedAt < limitNotedEvery) return;
+    if (now - this.#limitNotedAt < limitNotedEvery) return;
     this.#limitNotedAt = now;
     const rate = `${formatBytes(printed.perSecond)} a second`;
     this.note(`the app prints more than ${rate} for a while: its output is read more slowly, and it waits`);
   }
-
-  async #readSaved(stream: 'out' | 'err'): Promise<void> {
-    const { [stream]: path, log } = this.#options;
-    await readSavedOutput(path, this.#framers[stream], log, () => this.#stopped);
-  }
-}
-
-function openForBoth(path: string): number {
-  return openSync(path, constants.O_RDWR);
 }
 
 /** Limits of a tail: bytes in memory, and lines that it returns. */

@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync, rmSync, writeSync } from 'node:fs';
 import { open, readFile, stat } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemCode } from '../../errors/app-error.ts';
 import type { AppLog } from '../../logs/app-log.ts';
@@ -14,14 +14,6 @@ const chunkSize = 48 * 1024;
 /** Interval between two checks for more output, in ms. */
 const interval = 50;
 
-interface SavedFile {
-  path: string;
-  /** pid of the keeper that writes the file: see keep-output.sh */
-  pid: number;
-  /** time of its creation, in ms */
-  at: number;
-}
-
 /**
  * Logs the output that a keeper reads from a FIFO while there is no runner, until no process writes into the FIFO any more.
  * Removes the files of the keeper.
@@ -33,76 +25,52 @@ export async function readSavedOutput(
   log: AppLog,
   stopped: () => boolean,
 ): Promise<void> {
-  for (const saved of await savedFiles(fifo)) {
-    await follow(saved, framer, log, stopped);
-    if (stopped()) return;
-    for (const path of [saved.path, positionFile(saved.path), endFile(saved.path)])
-      rmSync(path, { force: true });
-  }
-}
-
-/** Returns the files of a FIFO, the oldest first: another keeper may have begun after one was killed. */
-async function savedFiles(fifo: string): Promise<SavedFile[]> {
-  const directory = dirname(fifo);
-  const own = basename(fifo);
-  const found: SavedFile[] = [];
-  for (const name of await listDirectory(directory)) {
-    const pid = name.startsWith(own) && /^\.(\d+)\.kept$/.exec(name.slice(own.length))?.[1];
-    if (!pid) continue;
-    const path = join(directory, name);
-    found.push({ path, pid: Number(pid), at: (await stat(path)).birthtimeMs });
-  }
-  return found.sort((a, b) => a.at - b.at);
-}
-
-async function follow(saved: SavedFile, framer: Framer, log: AppLog, stopped: () => boolean): Promise<void> {
-  const { path } = saved;
-  await using file = await open(path);
   const buffer = Buffer.allocUnsafe(chunkSize);
-  let position = Number(await ifThere(readFile(positionFile(path), 'utf8'))) || 0;
-  while (!stopped()) {
-    // The check comes before the read, so that nothing is missed.
-    const grows = await isGrowing(saved);
-    const { bytesRead } = await file.read(buffer, 0, chunkSize, position);
-    if (bytesRead > 0) {
-      position += bytesRead;
-      const records = framer.push(buffer.toString('latin1', 0, bytesRead), new Date());
-      // The position first: if the runner is killed in between, lines are lost rather than logged twice.
-      storePosition(path, position - framer.pending);
-      if (records !== '') await log.write(records);
-    } else if (grows) {
-      await sleep(interval, undefined, { ref: false });
-    } else {
-      return;
+  for (const { path, pid } of await savedFiles(fifo)) {
+    await using file = await open(path);
+    let position = Number(await ifThere(readFile(`${path}.at`, 'utf8'))) || 0;
+    for (;;) {
+      // The check comes before the read, so that nothing is missed. A keeper that was killed leaves no end file.
+      const grows = !(await exists(`${path}.over`)) && isAlive(-pid);
+      const { bytesRead } = await file.read(buffer, 0, chunkSize, position);
+      if (stopped()) return;
+      if (bytesRead > 0) {
+        position += bytesRead;
+        const records = framer.push(buffer.toString('latin1', 0, bytesRead), new Date());
+        // The position first: if the runner is killed in between, lines are lost rather than logged twice.
+        storePosition(`${path}.at`, position - framer.pending);
+        if (records !== '') await log.write(records);
+      } else if (grows) {
+        await sleep(interval, undefined, { ref: false });
+      } else {
+        break;
+      }
     }
+    for (const ending of ['', '.at', '.over']) rmSync(`${path}${ending}`, { force: true });
   }
+}
+
+/**
+ * Returns the files of a FIFO with the pids of the keepers that write them, the oldest first: another keeper may have begun after
+ * one was killed. See keep-output.sh.
+ */
+async function savedFiles(fifo: string): Promise<{ path: string; pid: number }[]> {
+  const found: { path: string; pid: number; createdAt: number }[] = [];
+  for (const name of await listDirectory(dirname(fifo))) {
+    const path = join(dirname(fifo), name);
+    const pid = path.startsWith(fifo) && /^\.(\d+)\.kept$/.exec(path.slice(fifo.length))?.[1];
+    if (pid) found.push({ path, pid: Number(pid), createdAt: (await stat(path)).birthtimeMs });
+  }
+  return found.sort((one, other) => one.createdAt - other.createdAt);
 }
 
 /** Stores a position in one write of a fixed length, so that the file is whole at any instant. Ignores a full disk. */
 function storePosition(path: string, position: number): void {
   try {
-    const fd = openSync(positionFile(path), constants.O_WRONLY | constants.O_CREAT, 0o600);
-    try {
-      writeSync(fd, String(position).padStart(16, '0'), 0);
-    } finally {
-      closeSync(fd);
-    }
+    using opened = new DisposableStack();
+    const fd = opened.adopt(openSync(path, constants.O_WRONLY | constants.O_CREAT, 0o600), closeSync);
+    writeSync(fd, String(position).padStart(16, '0'), 0);
   } catch (error) {
     if (systemCode(error) === undefined) throw error;
   }
-}
-
-/** Returns the path of the file that has the position up to which an earlier runner has logged the output. */
-function positionFile(path: string): string {
-  return `${path}.at`;
-}
-
-/** Returns the path of the file that the keeper makes at the end of the output. */
-function endFile(path: string): string {
-  return `${path}.over`;
-}
-
-/** Returns true if the keeper still reads. A keeper that was killed leaves no end file. */
-async function isGrowing({ path, pid }: SavedFile): Promise<boolean> {
-  return !(await exists(endFile(path))) && isAlive(-pid);
 }
