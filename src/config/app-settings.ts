@@ -4,25 +4,21 @@ import { command, cron, hooks, processes } from './app/commands.ts';
 import { health } from './app/health.ts';
 import { branches, root, shared } from './app/sources.ts';
 import { limits, supervision } from './app/supervision.ts';
-import { count, duration, flag } from './field-types.ts';
+import { count, duration, group, schemaForEditors, setting } from './field-types.ts';
 import { parseSettings, readJsonSettings } from './settings-file.ts';
 
 /** Signals that a process can handle. SIGUSR1 starts the debugger of Node.js. */
 const stopSignals = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGUSR2'] as const;
 
-const build = v.strictObject({
-  command: v.optional(
-    v.pipe(
-      v.union(
-        [v.pipe(v.string(), v.regex(/^[^\p{Cc}]+$/u)), v.literal(false)],
-        'the name of a script, or false',
-      ),
-      v.description(
-        'Script of package.json that builds the app; `false` for none. Default: `build`, if it exists.',
-      ),
+const build = group({
+  command: setting(
+    'Script of package.json that builds the app; `false` for none. Default: `build`, if it exists.',
+    v.union(
+      [v.pipe(v.string(), v.regex(/^[^\p{Cc}]+$/u)), v.literal(false)],
+      'the name of a script, or false',
     ),
   ),
-  timeout: v.optional(duration('Time limit of install, build and prune together.'), '15m'),
+  timeout: setting('Time limit of install, build and prune together.', duration, '15m'),
 });
 
 /**
@@ -30,67 +26,52 @@ const build = v.strictObject({
  * (config/app.schema.json) and docs/settings.md.
  */
 export const appSettingsSchema = v.strictObject({
-  $schema: v.optional(v.pipe(v.string(), v.description('JSON schema for editors. Sluice ignores it.'))),
-  start: v.optional(
-    command(
-      'Command that starts the app, such as `node dist/server.js`. docs/start.md describes the forms and the default.',
-      'node dist/server.js',
-    ),
+  $schema: schemaForEditors,
+  start: setting(
+    'Command that starts the app, such as `node dist/server.js`. docs/start.md describes the forms and the default.',
+    command('node dist/server.js'),
   ),
-  port: v.optional(
-    count(
-      'Port of the app if its code does not read PORT. Selects one of several calls of `listen`.',
-      1,
-      65535,
-    ),
+  port: setting(
+    'Port of the app if its code does not read PORT. Selects one of several calls of `listen`.',
+    count(1, 65535),
   ),
-  workers: v.optional(
-    v.pipe(
-      v.union(
-        [v.pipe(v.number(), v.integer(), v.minValue(-64), v.maxValue(64)), v.picklist(['auto', 'max'])],
-        'a whole number, "auto" or "max"',
-      ),
-      v.description(
-        'Number of worker processes: a number, `max` (one per core), a negative number (subtracted from the number of cores), or `auto`: one per core, but 1 if a dependency keeps state inside the process.',
-      ),
+  workers: setting(
+    'Number of worker processes: a number, `max` (one per core), a negative number (subtracted from the number of cores), or `auto`: one per core, but 1 if a dependency keeps state inside the process.',
+    v.union(
+      [v.pipe(v.number(), v.integer(), v.minValue(-64), v.maxValue(64)), v.picklist(['auto', 'max'])],
+      'a whole number, "auto" or "max"',
     ),
     'auto',
   ),
-  build: v.optional(build, {}),
-  hooks: v.optional(hooks, {}),
-  root: v.optional(root),
-  branches: v.optional(branches),
-  health: v.optional(health, {}),
-  bootTimeout: v.optional(duration('Time limit for a worker to listen and to be healthy.'), '30s'),
-  settleTime: v.optional(
-    duration('Time that a healthy worker must continue to run before it gets traffic.'),
+  build,
+  hooks,
+  root,
+  branches,
+  health,
+  bootTimeout: setting('Time limit for a worker to listen and to be healthy.', duration, '30s'),
+  settleTime: setting(
+    'Time that a healthy worker must continue to run before it gets traffic.',
+    duration,
     '1s',
   ),
-  drainTimeout: v.optional(duration('Time limit for a retired worker to finish its requests.'), '30s'),
-  killTimeout: v.optional(duration('Time between the stop signal and SIGKILL.'), '5s'),
-  stopSignal: v.optional(
-    v.pipe(
-      v.picklist(stopSignals, `one of ${stopSignals.join(', ')}`),
-      v.description(
-        'Signal that ends a worker or background process. Default: SIGTERM, or SIGINT if the app handles SIGINT but not SIGTERM.',
-      ),
-    ),
+  drainTimeout: setting('Time limit for a retired worker to finish its requests.', duration, '30s'),
+  killTimeout: setting('Time between the stop signal and SIGKILL.', duration, '5s'),
+  stopSignal: setting(
+    'Signal that ends a worker or background process. Default: SIGTERM, or SIGINT if the app handles SIGINT but not SIGTERM.',
+    v.picklist(stopSignals, `one of ${stopSignals.join(', ')}`),
   ),
-  waitReady: v.optional(
-    flag("Wait until the app calls `process.send('ready')`, in addition to the health check."),
+  waitReady: setting(
+    "Wait until the app calls `process.send('ready')`, in addition to the health check.",
+    v.boolean(),
     false,
   ),
-  keepReleases: v.optional(count('Number of past live releases to keep for rollback.', 2, 1000), 5),
+  keepReleases: setting('Number of past live releases to keep for rollback.', count(2, 1000), 5),
   shared,
   ...supervision,
   ...limits,
-  logOverflow: v.optional(
-    v.pipe(
-      v.picklist(['wait', 'drop'], '"wait" or "drop"'),
-      v.description(
-        'Treatment of output that arrives faster than Sluice can write to the log. `wait` lets the process wait. `drop` drops output and logs the number of dropped writes.',
-      ),
-    ),
+  logOverflow: setting(
+    'Treatment of output that arrives faster than Sluice can write to the log. `wait` lets the process wait. `drop` drops output and logs the number of dropped writes.',
+    v.picklist(['wait', 'drop'], '"wait" or "drop"'),
     'wait',
   ),
   processes,

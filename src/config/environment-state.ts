@@ -13,21 +13,15 @@ import { parseSettings, readJsonSettings } from './settings-file.ts';
 const timestamp = v.pipe(v.string(), v.isoTimestamp('a time such as "2026-01-31T12:00:00.000Z"'));
 
 const environmentStateSchema = v.strictObject({
-  port: count('Port of the app, which never changes.', 1, 65535),
-  desired: v.pipe(v.picklist(['running', 'stopped']), v.description('Desired state.')),
-  desiredSince: v.optional(v.nullable(timestamp), null),
-  workers: v.nullable(count('Number of workers; null for the number of the release.', 1, 64)),
+  /** port of the app, which never changes */
+  port: count(1, 65535),
+  desired: v.picklist(['running', 'stopped']),
+  desiredSince: v.nullable(timestamp),
+  /** number of workers; null for the number of the release */
+  workers: v.nullable(count(1, 64)),
   createdAt: timestamp,
-  rebuild: v.optional(
-    v.nullable(
-      count(
-        'Release to build from its commit, after a restore from a backup without its files.',
-        1,
-        999_999_999,
-      ),
-    ),
-    null,
-  ),
+  /** release to build from its commit, after a restore from a backup without its files */
+  rebuild: v.nullable(count(1, 999_999_999)),
 });
 
 /** State of an environment that does not depend on its releases: `app.json`. */

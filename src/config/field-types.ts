@@ -1,52 +1,39 @@
 import * as v from 'valibot';
 import { nodeCron } from '../system/process/footprint.ts';
 
-/** @param expected what the text must be, for messages */
-export function text(description: string, pattern: RegExp, expected: string) {
-  return v.pipe(v.string(), v.regex(pattern, expected), v.description(description));
+/** A setting that may be missing. @param fallback value of a missing setting, as written in a file */
+export function setting<
+  Schema extends v.GenericSchema,
+  Fallback extends v.InferInput<Schema> | undefined = undefined,
+>(description: string, schema: Schema, fallback?: Fallback) {
+  return v.pipe(v.optional(schema, fallback as Fallback), v.description(description));
 }
 
-export function flag(description: string) {
-  return v.pipe(v.boolean(), v.description(description));
+/** A group of settings that all may be missing. */
+export function group<const Entries extends v.ObjectEntries>(entries: Entries) {
+  return v.optional(v.strictObject(entries), {} as never);
+}
+
+export const schemaForEditors = setting('JSON schema for editors. Sluice ignores it.', v.string());
+
+/** @param expected what the text must be, for messages */
+export function text(pattern: RegExp, expected: string) {
+  return v.pipe(v.string(), v.regex(pattern, expected));
 }
 
 /** A whole number from `minimum` to `maximum`. */
-export function count(description: string, minimum: number, maximum: number) {
+export function count(minimum: number, maximum: number) {
   const expected = `a whole number from ${minimum} to ${maximum}`;
   return v.pipe(
     v.number(expected),
     v.integer(expected),
     v.minValue(minimum, expected),
     v.maxValue(maximum, expected),
-    v.description(description),
-  );
-}
-
-const milliseconds = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-const bytes = { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 };
-
-/** Longest duration in ms: timers of Node.js overflow after 24 days, and some timers add two durations. */
-const maxDuration = 288 * milliseconds.h;
-
-/** A duration of at most 288 hours: a number of milliseconds, or text such as `500ms` or `15m`. Parsed to milliseconds. */
-export function duration(description: string) {
-  const expected = 'a number of milliseconds, or text such as "500ms", "30s", "15m" or "1h"';
-  return v.pipe(
-    quantity(milliseconds, expected, description),
-    v.maxValue(maxDuration, 'at most "288h", which is 12 days'),
-  );
-}
-
-/** An amount of memory or disk space: a number of bytes, or text such as `512K` or `2G`. Parsed to bytes. */
-export function size(description: string) {
-  return v.pipe(
-    quantity(bytes, 'a number of bytes, or text such as "512K", "256M" or "2G"', description),
-    v.maxValue(Number.MAX_SAFE_INTEGER, 'at most "8388607G"'),
   );
 }
 
 /** A number, or text of digits and a unit. Parsed to the unit with the factor 1. */
-function quantity(units: Record<string, number>, expected: string, description: string) {
+function quantity(units: Record<string, number>, expected: string) {
   const pattern = new RegExp(`^(\\d+)(${Object.keys(units).join('|')})$`);
   const withUnit = v.pipe(
     v.string(),
@@ -56,8 +43,33 @@ function quantity(units: Record<string, number>, expected: string, description: 
       return Number(digits) * (units[unit] ?? Number.NaN);
     }),
   );
-  const number = v.pipe(v.number(), v.integer(), v.minValue(0));
-  return v.pipe(v.union([number, withUnit], expected), v.description(description));
+  return v.union([v.pipe(v.number(), v.integer(), v.minValue(0)), withUnit], expected);
+}
+
+/**
+ * A duration: a number of milliseconds, or text such as `500ms` or `15m`. Parsed to milliseconds. Limited because timers of
+ * Node.js overflow after 24 days, and some timers add two durations.
+ */
+export const duration = v.pipe(
+  quantity(
+    { ms: 1, s: 1000, m: 60_000, h: 3_600_000 },
+    'a number of milliseconds, or text such as "500ms", "30s", "15m" or "1h"',
+  ),
+  v.maxValue(288 * 3_600_000, 'at most "288h", which is 12 days'),
+);
+
+/** An amount of memory or disk space: a number of bytes, or text such as `512K` or `2G`. Parsed to bytes. */
+export const size = v.pipe(
+  quantity(
+    { '': 1, K: 1024, M: 1024 ** 2, G: 1024 ** 3 },
+    'a number of bytes, or text such as "512K", "256M" or "2G"',
+  ),
+  v.maxValue(Number.MAX_SAFE_INTEGER, 'at most "8388607G"'),
+);
+
+/** An amount of memory of at least `megabytes`. Node.js needs as much; a smaller value most often lacks a unit. */
+export function memory(megabytes: number) {
+  return v.pipe(size, v.minValue(megabytes * 1024 ** 2, `at least "${megabytes}M"`));
 }
 
 /** A cron expression in the syntax of node-cron. */
@@ -73,12 +85,9 @@ export function schedule(description: string) {
 }
 
 /** Time zone of a schedule. */
-export const timezone = v.optional(
-  v.pipe(
-    v.string(),
-    v.check(isTimezone, 'the name of a time zone, such as "Europe/Berlin" or "UTC"'),
-    v.description('Time zone of the schedule, such as `Europe/Berlin`. Default: time zone of the machine.'),
-  ),
+export const timezone = setting(
+  'Time zone of the schedule, such as `Europe/Berlin`. Default: time zone of the machine.',
+  v.pipe(v.string(), v.check(isTimezone, 'the name of a time zone, such as "Europe/Berlin" or "UTC"')),
 );
 
 /** Daily and hourly schedules, which are valid. Avoids loading node-cron for them. */

@@ -18,7 +18,7 @@ const hostSchema = v.union(
         v.string(),
         v.check((text) => isIP(text) !== 0 && !text.includes('%'), 'a numeric address'),
       ),
-      port: count('', 1, 65535),
+      port: count(1, 65535),
     }),
     /** the API: the reader of this document knows its socket */
     v.strictObject({ ...common, api: v.literal(true) }),

@@ -1,33 +1,30 @@
 import * as v from 'valibot';
-import { count, duration, flag, schedule, text, timezone } from '../field-types.ts';
+import { count, duration, group, schedule, setting, text, timezone } from '../field-types.ts';
 import { isName } from '../paths.ts';
 
 /** Command for a shell, of one or more lines. A NUL is rejected: no argument of a program can have one. */
-function shellCommand(description: string) {
-  return text(description, /^(?=\s*\S)[^\0]+$/, 'a shell command, without NUL characters');
-}
+const shellCommand = text(/^(?=\s*\S)[^\0]+$/, 'a shell command, without NUL characters');
 
 /** Command of one line that Sluice runs without a shell. */
-export function command(description: string, example: string) {
-  return text(description, /^(?=\s*\S)[^\p{Cc}]+$/u, `a command in one line, such as "${example}"`);
+export function command(example: string) {
+  return text(/^(?=\s*\S)[^\p{Cc}]+$/u, `a command in one line, such as "${example}"`);
 }
 
-export const hooks = v.strictObject({
-  preBuild: v.optional(shellCommand('Shell command to run in the new release before its install.')),
-  postBuild: v.optional(
-    shellCommand('Shell command to run after the build and before dev dependencies are removed.'),
+export const hooks = group({
+  preBuild: setting('Shell command to run in the new release before its install.', shellCommand),
+  postBuild: setting(
+    'Shell command to run after the build and before dev dependencies are removed.',
+    shellCommand,
   ),
-  preSwitch: v.optional(
-    shellCommand(
-      "Shell command, such as a migration, to run once in the new release, with the app's variables, before the workers start. If the command fails, the deploy fails.",
-    ),
+  preSwitch: setting(
+    "Shell command, such as a migration, to run once in the new release, with the app's variables, before the workers start. If the command fails, the deploy fails.",
+    shellCommand,
   ),
-  postSwitch: v.optional(
-    shellCommand(
-      'Shell command to run when the new release is live. If the command fails, the deploy prints a note.',
-    ),
+  postSwitch: setting(
+    'Shell command to run when the new release is live. If the command fails, the deploy prints a note.',
+    shellCommand,
   ),
-  timeout: v.optional(duration('Time limit of each hook.'), '15m'),
+  timeout: setting('Time limit of each hook.', duration, '15m'),
 });
 
 /** Prefixes of instance numbers in the log that have another meaning. */
@@ -45,18 +42,21 @@ const processName = v.pipe(
 /** Limit of background processes. Each takes two descriptors of the runner, which all apps share. */
 const maxProcesses = 128;
 
-const processCommand = command(
-  'Command to run, with the rules of `start`: `node worker.js`, `npm run worker`, or a program of a package in dependencies.',
-  'node worker.js',
+const processCommand = v.pipe(
+  command('node worker.js'),
+  v.description(
+    'Command to run, with the rules of `start`: `node worker.js`, `npm run worker`, or a program of a package in dependencies.',
+  ),
 );
 
 const background = v.strictObject({
   command: processCommand,
-  count: v.optional(count('Number of processes; 0 for none.', 0, 64), 1),
-  overlap: v.optional(flag('Start new processes at a switch before the old ones have ended.'), false),
+  count: setting('Number of processes; 0 for none.', count(0, 64), 1),
+  overlap: setting('Start new processes at a switch before the old ones have ended.', v.boolean(), false),
 });
 
-export const processes = v.optional(
+export const processes = setting(
+  'Background processes, by name: a command, or an object. At most 128 in total. See docs/processes.md.',
   v.pipe(
     v.record(
       processName,
@@ -74,9 +74,6 @@ export const processes = v.optional(
       (processes) => Object.values(processes).reduce((sum, { count }) => sum + count, 0) <= maxProcesses,
       `at most ${maxProcesses} processes in total`,
     ),
-    v.description(
-      'Background processes, by name: a command, or an object. At most 128 in total. See docs/processes.md.',
-    ),
   ),
   {},
 );
@@ -86,24 +83,19 @@ const maxJobs = 100;
 
 const job = v.pipe(
   v.strictObject({
-    name: v.optional(
-      v.pipe(
-        processName,
-        v.description('Name in the log and in status. Default: `cron-1`, `cron-2` … by position.'),
-      ),
-    ),
+    name: setting('Name in the log and in status. Default: `cron-1`, `cron-2` … by position.', processName),
     schedule: schedule('Times of the job.'),
-    command: v.optional(shellCommand("Shell command to run in the live release with the app's variables.")),
-    request: v.optional(
+    command: setting("Shell command to run in the live release with the app's variables.", shellCommand),
+    request: setting(
+      'Request to send to the app instead: `/path` for a GET, or a method and a path, as in `POST /path`.',
       text(
-        'Request to send to the app instead: `/path` for a GET, or a method and a path, as in `POST /path`.',
         /^(?:(?:GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) )?\/[!-~]*$/,
         'a path such as "/tasks/mail", or a method and a path: "POST /tasks/mail"',
       ),
     ),
     timezone,
-    overlap: v.optional(flag('Allow overlapping runs.'), false),
-    timeout: v.optional(duration('Time limit of a run.'), '1h'),
+    overlap: setting('Allow overlapping runs.', v.boolean(), false),
+    timeout: setting('Time limit of a run.', duration, '1h'),
   }),
   v.check(
     ({ command, request }) => (command === undefined) !== (request === undefined),
@@ -114,11 +106,11 @@ const job = v.pipe(
 type Job = v.InferOutput<typeof job>;
 
 /** Scheduled jobs. Parsed to the parameters of the runner; each has a name. */
-export const cron = v.optional(
+export const cron = setting(
+  'Scheduled commands and requests, at most 100. See docs/processes.md.',
   v.pipe(
     v.array(job),
     v.maxLength(maxJobs, `at most ${maxJobs} jobs`),
-    v.description('Scheduled commands and requests, at most 100. See docs/processes.md.'),
     v.rawCheck(({ dataset, addIssue }) => {
       if (!dataset.typed) return;
       const names = dataset.value.map(nameOf);

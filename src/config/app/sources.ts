@@ -1,5 +1,6 @@
 import { posix } from 'node:path';
 import * as v from 'valibot';
+import { setting, text } from '../field-types.ts';
 import { isName } from '../paths.ts';
 
 /** Path inside the release, except the root and the records of Sluice. Parsed to a normal path. */
@@ -17,24 +18,17 @@ const relativePath = v.pipe(
   v.transform((path) => posix.normalize(path).replace(/\/$/, '')),
 );
 
-export const root = v.pipe(
+export const root = setting(
+  'Directory of the app in the pushed or uploaded files, such as `server`. For a repository with several apps, one directory for each: `{"shop": "apps/shop"}`. This directory becomes the release, and the sluice.json in it has all other settings.',
   v.union(
     [relativePath, v.record(v.string(), relativePath)],
     'a directory such as "server", or one for each app: {"shop": "apps/shop"}',
   ),
-  v.description(
-    'Directory of the app in the pushed or uploaded files, such as `server`. For a repository with several apps, one directory for each: `{"shop": "apps/shop"}`. This directory becomes the release, and the sluice.json in it has all other settings.',
-  ),
 );
 
-export const shared = v.optional(
-  v.pipe(
-    v.array(relativePath),
-    v.check(areApart, 'paths that are different and not inside each other'),
-    v.description(
-      'Paths that all releases share, such as uploads or a SQLite file. These paths become links into the shared directory, `apps/APP/ENVIRONMENT/shared` of the home. Sluice moves existing data of the live release into the shared directory.',
-    ),
-  ),
+export const shared = setting(
+  'Paths that all releases share, such as uploads or a SQLite file. These paths become links into the shared directory, `apps/APP/ENVIRONMENT/shared` of the home. Sluice moves existing data of the live release into the shared directory.',
+  v.pipe(v.array(relativePath), v.check(areApart, 'paths that are different and not inside each other')),
   [],
 );
 
@@ -45,28 +39,25 @@ function areApart(paths: string[]): boolean {
   );
 }
 
-const branchName = v.pipe(
-  v.string(),
-  // git-check-ref-format(1)
-  v.regex(
-    /^(?!refs\/|[-./]|.*(?:\.\.|\/\/|\/\.|@\{|\.lock(?:\/|$)|[./]$))[^\s\p{Cc}~^:?*[\\]+$/u,
-    'a branch such as "main" or "release/next"',
-  ),
+// git-check-ref-format(1)
+const branchName = text(
+  /^(?!refs\/|[-./]|.*(?:\.\.|\/\/|\/\.|@\{|\.lock(?:\/|$)|[./]$))[^\s\p{Cc}~^:?*[\\]+$/u,
+  'a branch such as "main" or "release/next"',
 );
 
-export const branches = v.pipe(
-  v.record(
-    v.pipe(v.string(), v.check(isName, 'the name of an environment, such as "staging"')),
-    v.pipe(
-      v.union([branchName, v.array(branchName)], 'a branch such as "develop", or a list of branches'),
-      v.transform((names) => (Array.isArray(names) ? names : [names])),
+export const branches = setting(
+  'Branches that deploy into each environment when you push them: `{"staging": "develop"}`. Default of production: `main` and `master`.',
+  v.pipe(
+    v.record(
+      v.pipe(v.string(), v.check(isName, 'the name of an environment, such as "staging"')),
+      v.pipe(
+        v.union([branchName, v.array(branchName)], 'a branch such as "develop", or a list of branches'),
+        v.transform((names) => (Array.isArray(names) ? names : [names])),
+      ),
     ),
-  ),
-  v.check((branches) => {
-    const all = Object.values(branches).flat();
-    return new Set(all).size === all.length;
-  }, 'branches that each belong to one environment'),
-  v.description(
-    'Branches that deploy into each environment when you push them: `{"staging": "develop"}`. Default of production: `main` and `master`.',
+    v.check((branches) => {
+      const all = Object.values(branches).flat();
+      return new Set(all).size === all.length;
+    }, 'branches that each belong to one environment'),
   ),
 );
