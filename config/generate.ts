@@ -43,7 +43,14 @@ export function committedFiles(): Record<string, string> {
 
 /** Returns the JSON schema of settings as written: a duration is a number or a text. Omits checks that JSON schema does not support. */
 function jsonSchema(schema: Parameters<typeof toJsonSchema>[0], title: string): Schema {
-  return { title, ...toJsonSchema(schema, { typeMode: 'input', errorMode: 'ignore' }) } as Schema;
+  const converted = toJsonSchema(schema, {
+    typeMode: 'input',
+    errorMode: 'ignore',
+    // `group` of src/config/field-types.ts rejects unknown settings by a check.
+    overrideSchema: ({ valibotSchema, jsonSchema }) =>
+      valibotSchema.type === 'loose_object' ? { ...jsonSchema, additionalProperties: false } : undefined,
+  });
+  return { title, ...converted } as Schema;
 }
 
 function defaults({ properties = {}, default: value }: Schema): unknown {

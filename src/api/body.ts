@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import * as v from 'valibot';
 import { isName } from '../config/paths.ts';
+import { faultsOf } from '../config/settings-file.ts';
 import { AppError } from '../errors/app-error.ts';
 import { patientTimer } from '../system/concurrency/deadline.ts';
 import { formatBytes, formatDuration } from '../system/text/format.ts';
@@ -31,18 +32,10 @@ export async function jsonBody<Schema extends v.GenericSchema>(
 ): Promise<v.InferOutput<Schema>> {
   const result = v.safeParse(schema, parse(await readText(ctx.req, timeout)));
   if (result.success) return result.output;
-  const faults = result.issues.map(describe);
+  const faults = faultsOf(result.issues);
   throw new AppError('bad_request', `invalid body: ${faults.join('; ')}`, {
     hint: 'See docs/api.md for the body of each call.',
   });
-}
-
-/** Describes a fault. A message of a schema says what is expected; the validator's own messages start with `Invalid`. */
-function describe(issue: v.BaseIssue<unknown>): string {
-  const path = v.getDotPath(issue);
-  const field = path === null ? '' : `${path}: `;
-  if (issue.type === 'strict_object' && issue.expected === 'never') return `${field}unknown field`;
-  return `${field}expected ${issue.message.startsWith('Invalid') ? issue.expected : issue.message}`;
 }
 
 async function readText(request: IncomingMessage, timeout: number): Promise<string> {

@@ -1,6 +1,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import * as v from 'valibot';
 import { isName } from '../config/paths.ts';
+import { faultsOf } from '../config/settings-file.ts';
 import { AppError } from '../errors/app-error.ts';
 
 /** First file of a backup: the format, and what the backup was to contain. */
@@ -88,7 +89,7 @@ function parse(text: string, source: string): unknown {
 function valid<T>(schema: v.GenericSchema<unknown, T>, value: unknown, source: string): T {
   const result = v.safeParse(schema, value);
   if (result.success) return result.output;
-  throw notABackup(`${source} is invalid (${result.issues[0].message})`);
+  throw notABackup(`${source} is invalid (${faultsOf(result.issues)[0]})`);
 }
 
 /** Properties of an entry. Checksums cover them and the content. */

@@ -4,13 +4,13 @@ import { command, cron, hooks, processes } from './app/commands.ts';
 import { health } from './app/health.ts';
 import { branches, root, shared } from './app/sources.ts';
 import { limits, supervision } from './app/supervision.ts';
-import { count, duration, group, schemaForEditors, setting } from './field-types.ts';
+import { count, duration, group, optionalGroup, schemaForEditors, setting } from './field-types.ts';
 import { parseSettings, readJsonSettings } from './settings-file.ts';
 
 /** Signals that a process can handle. SIGUSR1 starts the debugger of Node.js. */
 const stopSignals = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGUSR2'] as const;
 
-const build = group({
+const build = optionalGroup({
   command: setting(
     'Script of package.json that builds the app; `false` for none. Default: `build`, if it exists.',
     v.union(
@@ -25,7 +25,7 @@ const build = group({
  * Settings of an app, in `sluice.json` or under `"sluice"` in package.json. The source of defaults, checks, the JSON schema
  * (config/app.schema.json) and docs/settings.md.
  */
-export const appSettingsSchema = v.strictObject({
+export const appSettingsSchema = group({
   $schema: schemaForEditors,
   start: setting(
     'Command that starts the app, such as `node dist/server.js`. docs/start.md describes the forms and the default.',

@@ -9,9 +9,36 @@ export function setting<
   return v.pipe(v.optional(schema, fallback as Fallback), v.description(description));
 }
 
-/** A group of settings that all may be missing. */
+/** A group of settings. Reports every unknown setting; a strict object of valibot reports only the first. */
 export function group<const Entries extends v.ObjectEntries>(entries: Entries) {
-  return v.optional(v.strictObject(entries), {} as never);
+  const schema = v.pipe(
+    v.looseObject(entries),
+    v.rawCheck(({ dataset, addIssue }) => {
+      const input = dataset.value as Record<string, unknown> | null;
+      if (typeof input !== 'object' || input === null) return;
+      for (const key of Object.keys(input).filter((name) => !Object.hasOwn(entries, name))) {
+        const message = `unknown setting${suggestion(key, Object.keys(entries))}`;
+        const item = { type: 'object', origin: 'key', input, key, value: input[key] } as const;
+        addIssue({ message, expected: 'never', path: [item] });
+      }
+    }),
+  );
+  return schema as unknown as v.StrictObjectSchema<Entries, undefined>;
+}
+
+/** Returns ` (did you mean "workers"?)` for `worker`. */
+function suggestion(name: string, known: string[]): string {
+  const written = name.toLowerCase();
+  const like = known.find((each) => {
+    const other = each.toLowerCase();
+    return written.length > 2 && (other.startsWith(written) || written.startsWith(other));
+  });
+  return like === undefined ? '' : ` (did you mean "${like}"?)`;
+}
+
+/** A group of settings that may be missing: all of them may be. */
+export function optionalGroup<const Entries extends v.ObjectEntries>(entries: Entries) {
+  return v.optional(group(entries), {} as never);
 }
 
 export const schemaForEditors = setting('JSON schema for editors. Sluice ignores it.', v.string());

@@ -6,6 +6,7 @@ import {
   duration,
   group,
   memory,
+  optionalGroup,
   schedule,
   schemaForEditors,
   setting,
@@ -27,7 +28,7 @@ function isDnsServer(address: string): boolean {
   }
 }
 
-const acme = group({
+const acme = optionalGroup({
   directory: setting(
     'URL of the directory of the ACME server that issues certificates for domains.',
     v.pipe(
@@ -61,13 +62,13 @@ const acme = group({
 });
 
 /** Settings of the server, in `$SLUICE_HOME/config.json`. All have defaults, and the file may be missing. */
-export const serverSettingsSchema = v.strictObject({
+export const serverSettingsSchema = group({
   $schema: schemaForEditors,
-  listen: group({
+  listen: optionalGroup({
     host: setting('Address of the API.', address, '127.0.0.1'),
     port: setting('Port of the API; 0 for any free port.', count(0, 65535), 8700),
   }),
-  apps: group({
+  apps: optionalGroup({
     host: setting(
       'Address on which apps listen: `127.0.0.1`, or `::` for access from other machines.',
       address,
@@ -79,7 +80,7 @@ export const serverSettingsSchema = v.strictObject({
     ),
     firstPort: setting('Port of the first app. Each further app gets the next free port.', port, 9001),
   }),
-  ssh: group({
+  ssh: optionalGroup({
     authorizedKeys: setting(
       'File in which sshd looks for the keys of the user that runs Sluice. `sluice keys` changes only the lines that it has added.',
       text(/^~?\/[^\p{Cc}]+$/u, 'an absolute path, or one that begins with ~/'),

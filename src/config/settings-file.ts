@@ -58,8 +58,7 @@ export function parseSettings<Schema extends v.GenericSchema>(
 ): v.InferOutput<Schema> {
   const result = v.safeParse(schema, value);
   if (result.success) return result.output;
-  const issues = result.issues.flatMap((issue) => describe(issue));
-  const faults = [...issues, ...unknownSettings(schema, value)];
+  const faults = faultsOf(result.issues, true);
   throw new AppError(
     'invalid_settings',
     `${source} has ${counted(faults.length, 'fault')}:\n  ${faults.join('\n  ')}`,
@@ -68,64 +67,24 @@ export function parseSettings<Schema extends v.GenericSchema>(
 }
 
 /**
- * Returns a line for each fault. For a text or a group, returns the faults inside the group if the value is a group. Skips
- * unknown settings, because valibot reports only the first of each group: see `unknownSettings`.
+ * Returns a line for each fault, with the expected value. For a text or a group, returns the faults inside the group if the
+ * value is a group.
+ * @param showValues false if values are secret or their author is unknown
  */
-function describe(issue: v.BaseIssue<unknown>, prefix = ''): string[] {
-  if (issue.type === 'strict_object' && issue.expected === 'never') return [];
-  const setting = [prefix, v.getDotPath(issue)].filter(Boolean).join('.');
-  const inside = (issue.issues ?? []).filter(({ path }) => path !== undefined);
-  if (inside.length > 0) return inside.flatMap((inner) => describe(inner, setting));
-  return [`${setting === '' ? 'the file' : setting}: ${expectation(issue)}`];
-}
-
-function expectation({ type, message, expected, received }: v.BaseIssue<unknown>): string {
-  if (type === 'strict_object' && received === 'undefined') return 'required';
-  const isGroup = received === undefined || received === 'Object' || received === 'Array';
-  if (message.startsWith('Invalid')) return `expected ${expected}, got ${received}`;
-  return isGroup ? `expected ${message}` : `expected ${message}, got ${received}`;
-}
-
-/** Returns a line for each unknown setting of all groups, with a similar known setting if there is one. */
-function unknownSettings(schema: v.GenericSchema, value: unknown, prefix = ''): string[] {
-  if (typeof value !== 'object' || value === null) return [];
-  const { wrapped, options, item, value: each } = schema as Partial<Containers>;
-  const all = Object.entries(value);
-  const inside = (inner: v.GenericSchema) =>
-    all.flatMap(([name, part]) => unknownSettings(inner, part, `${prefix}${name}.`));
-  if (wrapped !== undefined) return unknownSettings(wrapped, value, prefix);
-  if (schema.type === 'union')
-    return (options ?? []).flatMap((option) => unknownSettings(option, value, prefix));
-  if (schema.type === 'array' && item !== undefined) return inside(item);
-  if (schema.type === 'record' && each !== undefined) return inside(each);
-  if (schema.type !== 'strict_object') return [];
-  const { entries } = schema as unknown as Containers;
-  return all.flatMap(([name, part]) => {
-    const known = Object.hasOwn(entries, name) ? entries[name] : undefined;
-    if (known !== undefined) return unknownSettings(known, part, `${prefix}${name}.`);
-    return [`${prefix}${name}: unknown setting${suggestion(name, Object.keys(entries))}`];
+export function faultsOf(issues: readonly v.BaseIssue<unknown>[], showValues = false, prefix = ''): string[] {
+  return issues.flatMap((issue) => {
+    const path = [prefix, v.getDotPath(issue)].filter(Boolean).join('.');
+    const inside = (issue.issues ?? []).filter(({ path }) => path !== undefined);
+    if (inside.length > 0) return faultsOf(inside, showValues, path);
+    return `${path && `${path}: `}${faultOf(issue, showValues)}`;
   });
 }
 
-/** Properties of the kinds of schema that contain other schemas. */
-interface Containers {
-  /** of an optional schema */
-  wrapped: v.GenericSchema;
-  /** of a union */
-  options: v.GenericSchema[];
-  /** of an array */
-  item: v.GenericSchema;
-  /** of a record */
-  value: v.GenericSchema;
-  entries: Record<string, v.GenericSchema>;
-}
-
-/** Returns ` (did you mean "workers"?)` for `worker`. */
-function suggestion(name: string, known: string[]): string {
-  const written = name.toLowerCase();
-  const like = known.find((each) => {
-    const other = each.toLowerCase();
-    return written.length > 2 && (other.startsWith(written) || written.startsWith(other));
-  });
-  return like === undefined ? '' : ` (did you mean "${like}"?)`;
+/** Describes a fault. A message of our schemas says what is expected; those of valibot begin with `Invalid`. */
+function faultOf({ type, message, expected, received }: v.BaseIssue<unknown>, showValue: boolean): string {
+  if (expected === 'never') return type === 'strict_object' ? 'unknown field' : message;
+  if (type.endsWith('_object') && received === 'undefined') return 'required';
+  const isOwn = !message.startsWith('Invalid');
+  const isShown = showValue && !(isOwn && ['undefined', 'Object', 'Array'].includes(received));
+  return `expected ${isOwn ? message : expected}${isShown ? `, got ${received}` : ''}`;
 }

@@ -3,6 +3,7 @@ import { isDeepStrictEqual, parseArgs } from 'node:util';
 import * as v from 'valibot';
 import { apiSocket } from '../config/installed.ts';
 import { type EdgePaths, homeFromEnvironment, Paths } from '../config/paths.ts';
+import { faultsOf } from '../config/settings-file.ts';
 import { systemCode } from '../errors/app-error.ts';
 import { parseJson } from '../system/fs/files.ts';
 import { type Applied, type Desired, type DesiredHost, desiredSchema } from './desired.ts';
@@ -172,9 +173,7 @@ function readDesired({ home, edge }: Machine): Desired | undefined {
   const result = v.safeParse(desiredSchema, value);
   if (result.success) return result.output;
   // The message does not repeat values: their author is unknown.
-  const faults = result.issues.map(
-    (issue) => `${v.getDotPath(issue) ?? 'the document'}: ${issue.expected ?? 'invalid'}`,
-  );
+  const faults = faultsOf(result.issues);
   throw new NginxError(`wanted.json is invalid: ${faults.slice(0, 10).join('; ')}`, '');
 }
 

@@ -57,8 +57,8 @@ test('all faults of supervision are listed at once', () => {
     'maxMemory: expected at least "32M", got 512',
     'cronRestart.schedule: expected a cron expression, such as "*/15 * * * *" or "0 3 * * mon-fri", got "0 3 * *"',
     'cronRestart.timezone: expected the name of a time zone, such as "Europe/Berlin" or "UTC", got "Europe/Berln"',
-    'logOverflow: expected "wait" or "drop", got "lose"',
     'cronRestart.zone: unknown setting',
+    'logOverflow: expected "wait" or "drop", got "lose"',
   ]);
 });
 
@@ -186,9 +186,9 @@ test('all faults of jobs are listed at once', () => {
     'cron.2.timezone: expected the name of a time zone, such as "Europe/Berlin" or "UTC", got "Berlin"',
     'cron.2: expected either "command" or "request"',
     'cron.3.request: expected a path such as "/tasks/mail", or a method and a path: "POST /tasks/mail", got "post /x"',
+    'cron.3.repeat: unknown setting',
     'cron.4.name: expected a name of small letters, digits and "-" that begins with a letter, such as "mail-worker", and is not "web" or "cron", got "cron"',
     'cron.4.schedule: required',
-    'cron.3.repeat: unknown setting',
   ]);
 });
 

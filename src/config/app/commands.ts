@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { count, duration, group, schedule, setting, text, timezone } from '../field-types.ts';
+import { count, duration, group, optionalGroup, schedule, setting, text, timezone } from '../field-types.ts';
 import { isName } from '../paths.ts';
 
 /** Command for a shell, of one or more lines. A NUL is rejected: no argument of a program can have one. */
@@ -10,7 +10,7 @@ export function command(example: string) {
   return text(/^(?=\s*\S)[^\p{Cc}]+$/u, `a command in one line, such as "${example}"`);
 }
 
-export const hooks = group({
+export const hooks = optionalGroup({
   preBuild: setting('Shell command to run in the new release before its install.', shellCommand),
   postBuild: setting(
     'Shell command to run after the build and before dev dependencies are removed.',
@@ -49,7 +49,7 @@ const processCommand = v.pipe(
   ),
 );
 
-const background = v.strictObject({
+const background = group({
   command: processCommand,
   count: setting('Number of processes; 0 for none.', count(0, 64), 1),
   overlap: setting('Start new processes at a switch before the old ones have ended.', v.boolean(), false),
@@ -82,7 +82,7 @@ export const processes = setting(
 const maxJobs = 100;
 
 const job = v.pipe(
-  v.strictObject({
+  group({
     name: setting('Name in the log and in status. Default: `cron-1`, `cron-2` … by position.', processName),
     schedule: schedule('Times of the job.'),
     command: setting("Shell command to run in the live release with the app's variables.", shellCommand),

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { duration, group, setting, text } from '../field-types.ts';
+import { duration, optionalGroup, setting, text } from '../field-types.ts';
 
 /** Headers that control how a request is sent. An app might wait for a body that never arrives. */
 const ofTransport = 'connection|content-length|expect|keep-alive|te|trailer|transfer-encoding|upgrade';
@@ -17,7 +17,7 @@ const headerValue = text(
 
 const statusRange = text(/^[1-5]\d\d(?:-[1-5]\d\d)?$/, 'a status or a range, such as "200" or "200-399"');
 
-export const health = group({
+export const health = optionalGroup({
   path: setting(
     'Path of the health check. Sluice sends the check to the private port of each new worker before the worker gets traffic.',
     // Target of an HTTP request (RFC 9112, 3.2).

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { count, duration, memory, schedule, setting, timezone } from '../field-types.ts';
+import { count, duration, group, memory, schedule, setting, timezone } from '../field-types.ts';
 
 const status = 'an exit status from 0 to 255';
 const exitCode = v.pipe(v.number(status), v.integer(status), v.minValue(0, status), v.maxValue(255, status));
@@ -38,7 +38,7 @@ export const supervision = {
     'Times to replace all workers, one after the other: a cron expression, or an object.',
     v.pipe(
       v.union(
-        [restartTimes, v.strictObject({ schedule: restartTimes, timezone })],
+        [restartTimes, group({ schedule: restartTimes, timezone })],
         'a cron expression, or {"schedule": …, "timezone": …}',
       ),
       v.transform((value) => {
