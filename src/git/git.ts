@@ -2,17 +2,13 @@ import type { ChildProcess } from 'node:child_process';
 import { getPriority, setPriority } from 'node:os';
 import { PassThrough, type Readable } from 'node:stream';
 import { AppError, systemCode } from '../errors/app-error.ts';
-import { ownEnvironment, spawn } from '../system/process/run.ts';
-import { LineSplitter } from '../system/text/lines.ts';
+import { OutputTooLong, ownEnvironment, ProgramFailed, run, spawn } from '../system/process/run.ts';
 
 /** Time limit of one command, in ms: enough to walk a whole history. */
 const timeout = 120_000;
 
-/** Limit of the output that `git` returns, in bytes. */
+/** Limit of the output of one command, in bytes: room for the 100,000 directories of a very large repository. */
 const maxOutput = 16 * 1024 ** 2;
-
-/** Limit of a record that `gitRecords` yields, in characters: longer than any path of a system. */
-const maxRecord = 64 * 1024;
 
 interface GitOptions {
   /** variables of git, such as those that name the objects of a push */
@@ -25,69 +21,39 @@ interface GitOptions {
  * @throws AppError `git_missing`, `git_failed` for too much output; an Error with the message of git, if git fails
  */
 export async function git(repository: string, args: string[], options: GitOptions = {}): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of gitOutput(repository, args, options)) {
-    size += chunk.length;
-    if (size > maxOutput) throw tooLong(maxOutput);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
-}
-
-/**
- * Runs one git command and yields its output in groups of records that end with NULs. Memory does not grow with the number of
- * records. Ends git when the reader stops.
- * @throws AppError `git_missing`, `git_failed` for a record that is too long; an Error with the message of git, if git fails
- */
-export async function* gitRecords(
-  repository: string,
-  args: string[],
-  options: GitOptions = {},
-): AsyncGenerator<string[]> {
-  const splitter = new LineSplitter({ separator: '\0' });
-  for await (const text of gitOutput(repository, args, options).setEncoding('utf8')) {
-    const records = splitter.push(text);
-    if (splitter.restLength > maxRecord) throw tooLong(maxRecord);
-    yield records;
+  const env = gitEnvironment(options.env);
+  try {
+    return (await run('git', [`--git-dir=${repository}`, ...args], { ...options, env, timeout, maxOutput }))
+      .stdout;
+  } catch (error) {
+    if (error instanceof OutputTooLong) {
+      throw new AppError('git_failed', `git prints more than ${maxOutput} bytes about this repository`, {
+        hint: 'Delete refs that you do not need, and shorten commit messages and paths.',
+      });
+    }
+    if (error instanceof ProgramFailed)
+      throw new Error(`git ${args[0]} failed: ${error.message.slice(0, 2000)}`);
+    throw explainStart(error) ?? error;
   }
 }
 
 /**
- * Returns the files of a commit as a tar, without those that `export-ignore` in .gitattributes names. The stream fails with
- * AppError `git_missing` or `git_failed`.
+ * Returns the files of a commit as a tar, without those that `export-ignore` in .gitattributes names. Ends git if the stream is
+ * destroyed. The stream fails with AppError `git_missing` or `git_failed`. There is no time limit: reading a large tree may take
+ * long.
  */
 export function gitArchive(repository: string, commit: string, env: Record<string, string>): Readable {
-  const failed = (complaint: string) =>
-    new AppError('git_failed', `git could not read commit ${commit.slice(0, 10)}: ${complaint}`, {
-      hint: 'Run `git fsck` on your machine to find what is wrong with the repository.',
-    });
-  return gitOutput(repository, ['archive', '--format=tar', commit], { env, failed });
-}
-
-/**
- * Runs one git command and returns its output as a stream. Ends git if the stream is destroyed. The stream fails if git does.
- * @param failed makes the error from the message of git, for a command that may take long: git then runs with a low priority
- * and without a time limit
- */
-function gitOutput(
-  repository: string,
-  args: string[],
-  { env = {}, input, failed }: GitOptions & { failed?: (complaint: string) => Error },
-): Readable {
   const output = new PassThrough();
   // git may fail before anybody reads. Readers find the error in the state of the stream.
   output.on('error', () => undefined);
-  const child = spawn('git', [`--git-dir=${repository}`, ...args], {
+  const child = spawn('git', [`--git-dir=${repository}`, 'archive', '--format=tar', commit], {
     env: gitEnvironment(env),
-    timeout: failed === undefined ? timeout : 0,
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
   child.once('error', (error) => output.destroy(explainStart(error) ?? error));
   // Without a process there are no streams: the system has no room for one more process, or file.
   if (child.pid === undefined) return output;
-  if (failed !== undefined) lowerPriority(child);
-  // git may exit without having read its input.
-  child.stdin.on('error', () => undefined).end(input);
+  lowerPriority(child);
   let complaint = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     complaint = (complaint + text).slice(0, 2000);
@@ -95,17 +61,16 @@ function gitOutput(
   child.stdout.pipe(output, { end: false });
   // At `exit`, output may still be on its way.
   child.once('close', (code, signal) => {
-    const message = complaint.trim() || `exit status ${code ?? signal}`;
     if (code === 0) output.end();
-    else output.destroy(failed?.(message) ?? new Error(`git ${args[0]} failed: ${message}`));
+    else output.destroy(unreadable(commit, complaint.trim() || `exit status ${code ?? signal}`));
   });
   output.once('close', () => child.kill());
   return output;
 }
 
-function tooLong(limit: number): AppError {
-  return new AppError('git_failed', `git prints more than ${limit} bytes about this repository`, {
-    hint: 'Delete refs that you do not need, and shorten commit messages and paths.',
+function unreadable(commit: string, why: string): AppError {
+  return new AppError('git_failed', `git could not read commit ${commit.slice(0, 10)}: ${why}`, {
+    hint: 'Run `git fsck` on your machine to find what is wrong with the repository.',
   });
 }
 

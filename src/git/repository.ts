@@ -2,13 +2,13 @@ import { chmod, readdir, readFile, rename, rm, writeFile } from 'node:fs/promise
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import { AppError, hasCode } from '../errors/app-error.ts';
+import { hasCode } from '../errors/app-error.ts';
 import { exists, ifThere } from '../system/fs/exists.ts';
 import { ensurePrivateDirectory, readLink, replaceLink, syncDirectory } from '../system/fs/files.ts';
 import { removeTree } from '../system/fs/remove-tree.ts';
 import { temporaryBeside } from '../system/fs/temporaries.ts';
 import { type Commit, commitFormat, parseCommits } from './commit.ts';
-import { git, gitArchive, gitRecords } from './git.ts';
+import { git, gitArchive } from './git.ts';
 import { heads } from './refs.ts';
 
 /** Commits that are new in a release. */
@@ -21,9 +21,6 @@ interface Changes {
 
 /** Limit of the new commits that a release lists. */
 const maxCommits = 20;
-
-/** Limit of the submodules of a commit: their paths are in memory, and each one is looked up. */
-const maxSubmodules = 10_000;
 
 /** Directory of the hooks of all repositories. */
 const hooks = fileURLToPath(new URL('../../hooks', import.meta.url));
@@ -175,22 +172,12 @@ export class Repository {
     return { size: Number(size), read: () => this.#git(['cat-file', 'blob', blob]) };
   }
 
-  /**
-   * Lists the paths of a commit's submodules.
-   * @throws AppError `git_failed` for more than 10,000
-   */
+  /** Lists the paths of a commit's submodules. @throws AppError `git_failed` for very many directories */
   async submodules(commit: string): Promise<string[]> {
-    // With -d, git lists no files. There may still be a million directories, made of a few objects.
-    const found: string[] = [];
-    const list = ['ls-tree', '-r', '-d', '-z', '--full-tree', commit];
-    for await (const entries of gitRecords(this.path, list, { env: this.#env })) {
-      for (const entry of entries) {
-        if (!entry.startsWith('160000 ')) continue;
-        found.push(entry.slice(entry.indexOf('\t') + 1));
-        if (found.length > maxSubmodules) throw tooManySubmodules(commit);
-      }
-    }
-    return found;
+    // With -d, git lists no files.
+    const output = await this.#git(['ls-tree', '-r', '-d', '-z', '--full-tree', commit]);
+    const entries = output.split('\0').filter((entry) => entry.startsWith('160000 '));
+    return entries.map((entry) => entry.slice(entry.indexOf('\t') + 1));
   }
 
   /** Returns the files of a commit as a tar: see `gitArchive`. */
@@ -226,16 +213,6 @@ export class Repository {
   #git(args: string[], input?: string): Promise<string> {
     return git(this.path, args, { env: this.#env, ...(input !== undefined && { input }) });
   }
-}
-
-function tooManySubmodules(commit: string): AppError {
-  return new AppError(
-    'git_failed',
-    `commit ${commit.slice(0, 10)} has more than ${maxSubmodules} submodules`,
-    {
-      hint: 'Add the files to the repository itself: Sluice does not fetch submodules.',
-    },
-  );
 }
 
 function lines(output: string): string[] {

@@ -1,6 +1,4 @@
 interface SplitterOptions {
-  /** `\n` by default; `\0` for records of git */
-  separator?: '\n' | '\0';
   /** limit of a line, in characters: a longer line is cut, so that text without line ends does not fill the memory */
   longest?: number;
   /** true to leave out text that a terminal would overwrite after a carriage return, such as states of a progress bar */
@@ -12,17 +10,11 @@ interface SplitterOptions {
  * U+2028 and U+2029, which JSON does not escape.
  */
 export class LineSplitter {
-  readonly #separator: string;
   readonly #longest: number;
   readonly #overwrite: boolean;
   #rest = '';
 
-  constructor({
-    separator = '\n',
-    longest = Number.POSITIVE_INFINITY,
-    overwrite = false,
-  }: SplitterOptions = {}) {
-    this.#separator = separator;
+  constructor({ longest = Number.POSITIVE_INFINITY, overwrite = false }: SplitterOptions = {}) {
     this.#longest = longest;
     this.#overwrite = overwrite;
   }
@@ -34,7 +26,7 @@ export class LineSplitter {
 
   /** Returns the lines that `text` completes. */
   push(text: string): string[] {
-    const lines = text.split(this.#separator);
+    const lines = text.split('\n');
     lines[0] = this.#rest + lines[0];
     this.#rest = lines.pop() as string;
     const whole = lines.flatMap((line) => this.#finish(line));
