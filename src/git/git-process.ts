@@ -91,8 +91,8 @@ export async function startGit(
   ];
   const child = spawn('git', args, {
     env: gitEnvironment({ SLUICE_PUSH: '1', GIT_PROTOCOL: protocolWords.test(protocol) ? protocol : '' }),
-    // The hook inherits the last two through git: see hooks/pre-receive.
-    stdio: ['pipe', 'pipe', 'pipe', 'pipe', 'pipe'],
+    // The hook inherits the last one through git: see hooks/pre-receive.
+    stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
   });
   let complaint = '';
   const ended = new Promise<GitEnd>((resolve) => {
@@ -103,19 +103,13 @@ export async function startGit(
     throw explainStart(error) ?? error;
   });
   lowerPriority(child);
-  const [input, output, errors, hook, verdict] = child.stdio as unknown as [
-    Writable,
-    Readable,
-    Readable,
-    Duplex,
-    Duplex,
-  ];
+  const [input, output, errors, hook] = child.stdio as unknown as [Writable, Readable, Readable, Duplex];
   errors.setEncoding('utf8').on('data', (text: string) => {
     complaint = (complaint + text).slice(-4000);
   });
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   const kill = () => void endProcess(child, exited);
-  return { input, output, hook: new PushHook(hook, verdict), exited, ended, kill };
+  return { input, output, hook: new PushHook(hook), exited, ended, kill };
 }
 
 /** Ends git with SIGTERM first: git then ends its own children, too. */

@@ -2,21 +2,13 @@ import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { PushRequest } from '../git/hook.ts';
 import { heads, isNone, type RefUpdate, tags } from '../git/refs.ts';
+import type { Repository } from '../git/repository.ts';
 import { listSome } from '../system/text/format.ts';
 
 /** Outcome of a plan: a commit to deploy, or a note that says why nothing is deployed. */
 export type PushPlan =
   | { action: 'deploy'; environment: string; branch: string; update: RefUpdate }
   | { action: 'accept'; note: string };
-
-/** Facts about the repository that a plan needs. */
-export interface PushFacts {
-  has(commit: string): Promise<boolean>;
-  /** returns `commit`, `tag`, `tree` or `blob` */
-  typeOf(object: string): Promise<string>;
-  /** returns the settings of the app in a commit */
-  settingsIn(commit: string): Promise<AppSettings>;
-}
 
 /** Branches that deploy into production by default. */
 const productionBranches = ['main', 'master'];
@@ -29,12 +21,14 @@ const oneByOne = 'Push one branch at a time, by name: git push deploy main';
 /**
  * Decides what a push does, before git changes anything. One branch is deployed; other refs are harmless, or the push is refused.
  * Refuses whatever git would refuse later, since the release is live by then.
+ * @param settingsIn returns the settings of the app in a commit
  * @throws AppError `push_refused`, `invalid_settings`
  */
 export async function planPush(
   app: string,
   { updates, isCut }: Pick<PushRequest, 'updates' | 'isCut'>,
-  facts: PushFacts,
+  repository: Pick<Repository, 'has' | 'typeOf'>,
+  settingsIn: (commit: string) => Promise<AppSettings>,
 ): Promise<PushPlan> {
   if (isCut) throw refused(`the push has too many refs: more than ${updates.length}`, oneByOne);
   const stray = updates.find(({ ref }) => !ref.startsWith(heads) && !ref.startsWith(tags));
@@ -56,17 +50,17 @@ export async function planPush(
     throw refused(`a push deploys one branch, and this push has ${changed.length}: ${names}`, oneByOne);
   }
   const branch = nameOf(update);
-  if (!isNone(update.old) && !(await facts.has(update.old))) {
+  if (!isNone(update.old) && !(await repository.has(update.old))) {
     throw refused(`on the server, ${branch} is not at ${update.old}`, 'Fetch, then push again.');
   }
-  const type = await facts.typeOf(update.new);
+  const type = await repository.typeOf(update.new);
   if (type !== 'commit') {
     throw refused(
       `the branch ${branch} would point at a ${type} instead of a commit`,
       `Push the commit: git push deploy 'NAME^{commit}:${update.ref}'`,
     );
   }
-  const byEnvironment = branchesByEnvironment(await facts.settingsIn(update.new));
+  const byEnvironment = branchesByEnvironment(await settingsIn(update.new));
   const [environment] = [...byEnvironment].find(([, names]) => names.includes(branch)) ?? [];
   if (environment === undefined) throw notDeploying(branch, byEnvironment);
   return { action: 'deploy', environment, branch, update };

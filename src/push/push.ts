@@ -10,7 +10,7 @@ import type { Repository } from '../git/repository.ts';
 import type { Release, ReleaseRecord } from '../releases/release.ts';
 import { type Log, levelOf } from '../system/log/log.ts';
 import { planPush } from './plan.ts';
-import { factsOf, missingNotice, originOf } from './pushed-commit.ts';
+import { missingNotice, originOf, settingsIn } from './pushed-commit.ts';
 import type { GitSession } from './session.ts';
 
 /** Limit of the refs of a push that are logged. */
@@ -96,7 +96,7 @@ async function deployPush(
   const show = eventWriter(hook, call);
   try {
     abandoned.throwIfAborted();
-    const plan = await planPush(app, request, factsOf(repository));
+    const plan = await planPush(app, request, repository, (commit) => settingsIn(repository, commit));
     if (plan.action === 'accept') {
       hook.write(`${plan.note}\n`);
       return null;

@@ -1,25 +1,19 @@
-import { loadAppSettings } from '../config/app-settings.ts';
+import { type AppSettings, loadAppSettings } from '../config/app-settings.ts';
 import { maxSettingsBytes, parseJsonSettings, tooLarge } from '../config/settings-file.ts';
 import type { Repository } from '../git/repository.ts';
 import type { Notice } from '../protocol/runner.ts';
 import { noCommit, type ReleaseRecord, type ReleaseSource } from '../releases/release.ts';
 import { counted } from '../system/text/format.ts';
-import type { PushFacts, PushPlan } from './plan.ts';
+import type { PushPlan } from './plan.ts';
 
-/** Returns the facts about a repository that the plan of a push needs. */
-export function factsOf(repository: Repository): PushFacts {
-  return {
-    has: (commit) => repository.has(commit),
-    typeOf: (object) => repository.typeOf(object),
-    settingsIn: (commit) => loadAppSettings((name) => readTop(repository, commit, name)),
-  };
-}
-
-async function readTop(repository: Repository, commit: string, name: string): Promise<unknown> {
-  const file = await repository.file(commit, name);
-  if (file === undefined) return undefined;
-  if (file.size > maxSettingsBytes) throw tooLarge(name, file.size);
-  return parseJsonSettings(await file.read(), name);
+/** Returns the settings of the app in a commit. @throws AppError `invalid_settings` */
+export function settingsIn(repository: Repository, commit: string): Promise<AppSettings> {
+  return loadAppSettings(async (name) => {
+    const file = await repository.file(commit, name);
+    if (file === undefined) return undefined;
+    if (file.size > maxSettingsBytes) throw tooLarge(name, file.size);
+    return parseJsonSettings(await file.read(), name);
+  });
 }
 
 /**

@@ -1,11 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '../errors/app-error.ts';
 import type { GitEnd, GitProcess } from '../git/git-process.ts';
 import type { PushRequest } from '../git/hook.ts';
-import { processStartTime } from '../system/process/processes.ts';
-
-/** Interval of the checks that the hook of a push still runs, in ms. */
-const checkInterval = 500;
 
 type ServePush = (session: GitSession, request: PushRequest) => Promise<void>;
 
@@ -28,7 +23,7 @@ export class GitSession {
     this.ended.catch(() => undefined);
   }
 
-  /** Aborts, with the reason, when the client, git or the hook has gone: the push then has no use. */
+  /** Aborts, with the reason, when the client or git has gone: the push then has no use. */
   get abandoned(): AbortSignal {
     return this.#abandonment.signal;
   }
@@ -57,28 +52,10 @@ export class GitSession {
     const request = await this.git.hook.request;
     if (request === null) return;
     this.#hasRequest = true;
-    // Without git or its hook, nothing can accept the push.
+    // Without git, nothing can accept the push. git ends if its hook was killed.
     const gone = () => this.#abandonment.abort(cancelled('git was ended before the release was live'));
     void this.git.exited.then(gone);
-    const served = new AbortController();
-    void this.decided.then(() => served.abort());
-    void watchProcess(request.pid, served.signal, gone);
-    try {
-      await servePush(this, request);
-    } finally {
-      served.abort();
-    }
-  }
-}
-
-/** Calls `onGone` when a process has ended, unless `signal` aborts first; never on a system without start times. */
-async function watchProcess(pid: number, signal: AbortSignal, onGone: () => void): Promise<void> {
-  // If the check fails, as without a free file descriptor, the process counts as running.
-  const startTime = (otherwise: string | undefined) => processStartTime(pid).catch(() => otherwise);
-  const startedAt = await startTime(undefined);
-  while (startedAt !== undefined && !signal.aborted) {
-    await sleep(checkInterval);
-    if (!signal.aborted && (await startTime(startedAt)) !== startedAt) return onGone();
+    await servePush(this, request);
   }
 }
 

@@ -10,13 +10,13 @@ import { PushHook } from '../../src/git/hook.ts';
 const script = fileURLToPath(new URL('../../hooks/pre-receive', import.meta.url));
 const ref = `${'0'.repeat(40)} ${'1'.repeat(40)} refs/heads/main`;
 
-/** Starts the hook as git does, with the sockets of Sluice at descriptors 3 and 4. */
+/** Starts the hook as git does, with the socket of Sluice at descriptor 3. */
 function startHook(t: TestContext, refs: string[], env: Record<string, string> = { SLUICE_PUSH: '1' }) {
-  const child = spawn(script, { env, stdio: ['pipe', 'pipe', 'pipe', 'pipe', 'pipe'] });
+  const child = spawn(script, { env, stdio: ['pipe', 'pipe', 'pipe', 'pipe'] });
   t.after(() => child.kill('SIGKILL'));
-  const [input, , , messages, verdict] = child.stdio as unknown as [Writable, never, never, Duplex, Duplex];
+  const [input, , , socket] = child.stdio as unknown as [Writable, never, never, Duplex];
   input.on('error', () => undefined).end(refs.map((line) => `${line}\n`).join(''));
-  return { child, messages, verdict, hook: new PushHook(messages, verdict), output: outputOf(child) };
+  return { child, socket, hook: new PushHook(socket), output: outputOf(child) };
 }
 
 async function outputOf(child: ChildProcess) {
@@ -32,28 +32,26 @@ test('the hook sends its refs and the quarantine, prints messages, and exits as 
     [true, 0],
     [false, 1],
   ] as const) {
-    const { child, hook, output } = startHook(t, [ref], {
+    const { hook, output } = startHook(t, [ref], {
       SLUICE_PUSH: '1',
       GIT_OBJECT_DIRECTORY: '/objects',
     });
     assert.deepEqual(await hook.request, {
-      pid: child.pid,
       updates: [{ ref: 'refs/heads/main', old: '0'.repeat(40), new: '1'.repeat(40) }],
       isCut: false,
       quarantine: { GIT_OBJECT_DIRECTORY: '/objects' },
     });
     hook.write('one\n');
-    hook.offer('two\n');
+    hook.offer('accepted\n\n  two \\n\n');
     hook.answer(accepted);
-    assert.deepEqual(await output, { stdout: 'one\ntwo\n', stderr: '', code: exit });
+    assert.deepEqual(await output, { stdout: 'one\naccepted\n\n  two \\n\n', stderr: '', code: exit });
   }
 });
 
 test('the hook refuses the push if Sluice ends without a verdict, or has not started git', async (t) => {
-  const { messages, verdict, hook, output } = startHook(t, [ref]);
+  const { socket, hook, output } = startHook(t, [ref]);
   await hook.request;
-  messages.destroy();
-  verdict.destroy();
+  socket.destroy();
   assert.equal((await output).code, 1);
   const alone = await startHook(t, [ref], {}).output;
   assert.equal(alone.code, 1);

@@ -18,12 +18,8 @@ function plan(
   settings: Pick<AppSettings, 'branches'> = {},
   { type = 'commit', has = true, isCut = false } = {},
 ) {
-  const facts = {
-    has: async () => has,
-    typeOf: async () => type,
-    settingsIn: async () => settings as AppSettings,
-  };
-  return planPush('shop', { updates, isCut }, facts);
+  const repository = { has: async () => has, typeOf: async () => type };
+  return planPush('shop', { updates, isCut }, repository, async () => settings as AppSettings);
 }
 
 async function environmentOf(branch: string, settings: Pick<AppSettings, 'branches'>): Promise<string> {
