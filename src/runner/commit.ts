@@ -1,85 +1,72 @@
 import { renameSync, rmSync, symlinkSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
+import { AppError } from '../errors/app-error.ts';
 import type { ActiveRelease, GenerationSpec } from '../protocol/runner.ts';
 import { syncDirectory, writeSynced } from '../system/fs/files.ts';
 import { leftTemporaries, temporaryBeside } from '../system/fs/temporaries.ts';
 
-/** Temporary file and the path that it replaces. */
-interface Replacement {
-  temporary: string;
-  path: string;
-}
-
 /**
- * Commit of a switch: the files that name the active generation and its release. `prepare` comes before the old workers
- * retire, and `sync` after the new workers are open, so the pause between them contains only two renames.
+ * Commit of a switch: the files that name the active generation and its release. They are prepared before the old workers
+ * retire, and synced after the new workers are open, so the pause between them contains only two renames.
  *
  * The generation file is the truth, and is renamed first. If the runner dies between the two renames, the next start repairs
  * the link `current`.
  */
-export class Commit {
-  readonly #generation: Replacement;
-  readonly #current: Replacement;
-
-  private constructor(generation: string, current: string) {
-    this.#generation = { temporary: temporaryBeside(generation), path: generation };
-    this.#current = { temporary: temporaryBeside(current), path: current };
-  }
-
-  /**
-   * Writes the files, and removes temporary files of failed switches.
-   * @param safePath returns the path by which a file is safe to use
-   * @throws the error of the system
-   */
-  static async prepare(
-    { paths, directory }: Pick<GenerationSpec, 'paths' | 'directory'>,
-    active: ActiveRelease,
-    safePath: (path: string) => string,
-  ): Promise<Commit> {
-    const commit = new Commit(safePath(paths.generation), safePath(paths.current));
-    await commit.#sweep();
-    try {
-      writeSynced(commit.#generation.temporary, `${JSON.stringify(active)}\n`, 0o644);
-      symlinkSync(relative(dirname(paths.current), directory), commit.#current.temporary);
-    } catch (error) {
-      commit.discard();
-      throw error;
-    }
-    return commit;
-  }
-
-  /** Removes files and links of processes that are gone, but no directory: the server may write here. */
-  async #sweep(): Promise<void> {
-    const directory = dirname(this.#generation.path);
-    for (const name of await leftTemporaries(directory)) removeFile(join(directory, name));
-  }
-
+export interface Commit {
   /**
    * Makes the generation active.
    * @returns the error if `current` could not be replaced; the generation is active all the same
-   * @throws the error of the system; nothing has changed then
+   * @throws AppError `switch_failed`; nothing has changed then
    */
-  apply(): unknown {
-    renameSync(this.#generation.temporary, this.#generation.path);
+  apply(): unknown;
+  /** Waits until the renames are on the disk. */
+  sync(): Promise<void>;
+  /** Removes the prepared files. */
+  discard(): void;
+}
+
+/**
+ * Writes the files of a commit, and removes those of failed switches, but no directory: the server may write here.
+ * @param safePath returns the path by which a file is safe to use
+ * @throws AppError `switch_failed`
+ */
+export async function prepareCommit(
+  { paths, directory }: Pick<GenerationSpec, 'paths' | 'directory'>,
+  active: ActiveRelease,
+  safePath: (path: string) => string,
+): Promise<Commit> {
+  const generation = safePath(paths.generation);
+  const current = safePath(paths.current);
+  const home = dirname(generation);
+  const newGeneration = temporaryBeside(generation);
+  const newCurrent = temporaryBeside(current);
+  const discard = () => {
+    removeFile(newGeneration);
+    removeFile(newCurrent);
+  };
+  try {
+    for (const name of await leftTemporaries(home)) removeFile(join(home, name));
+    writeSynced(newGeneration, `${JSON.stringify(active)}\n`, 0o644);
+    symlinkSync(relative(dirname(paths.current), directory), newCurrent);
+  } catch (error) {
+    discard();
+    throw notWritten(error);
+  }
+  const apply = () => {
     try {
-      renameSync(this.#current.temporary, this.#current.path);
+      renameSync(newGeneration, generation);
+    } catch (error) {
+      throw notWritten(error);
+    }
+    try {
+      renameSync(newCurrent, current);
       return undefined;
     } catch (error) {
-      removeFile(this.#current.temporary);
+      removeFile(newCurrent);
       return error;
     }
-  }
-
-  /** Waits until the renames are on the disk. */
-  async sync(): Promise<void> {
-    await syncDirectory(dirname(this.#generation.path));
-  }
-
-  /** Removes the prepared files. */
-  discard(): void {
-    removeFile(this.#generation.temporary);
-    removeFile(this.#current.temporary);
-  }
+  };
+  return { apply, sync: () => syncDirectory(home), discard };
 }
 
 function removeFile(path: string): void {
@@ -88,4 +75,10 @@ function removeFile(path: string): void {
   } catch {
     // The next switch removes the file. This switch must continue, or the old generation must open again.
   }
+}
+
+function notWritten(error: unknown): AppError {
+  const message = `the switch could not be written to disk: ${(error as Error).message}`;
+  const hint = 'Check whether the disk is full or read-only. The release before is still live.';
+  return new AppError('switch_failed', message, { hint, cause: error });
 }

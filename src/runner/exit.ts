@@ -10,13 +10,9 @@ export interface Exit {
   shortage?: Shortage | undefined;
 }
 
-/** Exit of a process that could not be started. */
-export const noExit: Exit = { code: null, signal: null };
-
 export function describeExit({ code, signal, shortage }: Exit): string {
   if (shortage !== undefined) return `was killed by ${describeShortage(shortage)}`;
-  if (signal !== null) return `was ended by ${signal}`;
-  return code === null ? 'could not be started' : `ended with exit status ${code}`;
+  return signal === null ? `ended with exit status ${code}` : `was ended by ${signal}`;
 }
 
 export function describeShortage({ of, limit }: Shortage): string {
@@ -52,4 +48,14 @@ export async function endProcess(
   clearTimeout(timer);
   if (!killed) return undefined;
   return `was killed: it had not ended ${formatDuration(killTimeout)} after ${signal} ("killTimeout")`;
+}
+
+/** Calls `started` for a process that was just started. If `started` throws, kills the process and its session. */
+export function killOnError(pid: number, started: () => void): void {
+  try {
+    started();
+  } catch (error) {
+    signalProcess(-pid, 'SIGKILL');
+    throw error;
+  }
 }

@@ -6,7 +6,6 @@ import type { Cgroups } from './cgroups/cgroups.ts';
 import type { Generation } from './generation/generation.ts';
 import type { Outputs } from './output/outputs.ts';
 import { Schedule } from './schedule/schedule.ts';
-import type { SwitchEvent } from './switch.ts';
 import { endOrphans, type Limits } from './takeover/end-orphans.ts';
 import type { Orphans } from './takeover/orphans.ts';
 import type { ProcessRecords } from './takeover/process-records.ts';
@@ -57,12 +56,8 @@ export class LiveRelease {
     this.#crons = new Schedule(options);
   }
 
-  /** Subscriber of switch events. */
-  onSwitch(event: SwitchEvent): void {
-    if (event.step === 'live') this.#follow(event.next);
-  }
-
-  #follow({ spec, group }: Generation): void {
+  /** Replaces the parts of the former live release by those of a generation that is live now. */
+  follow({ spec, group }: Generation): void {
     this.#spec = spec;
     this.#logInApp(spec, `release ${spec.release} is live`);
     this.#replaceCrons = () => this.#crons.replace(spec, group);
@@ -127,7 +122,7 @@ export class LiveRelease {
       if (this.#spec !== undefined) this.#logInApp(this.#spec, message);
     };
     const workers = endOrphans({ ...this.#options, log }, this.#options.ownWorkers(), usual);
-    // `#follow` and `stop` handle a failure of `background`.
+    // `follow` and `stop` handle a failure of `background`.
     void Promise.all([workers, background.catch(() => undefined)])
       .then(() => this.#options.cgroups.endLeftovers(this.#options.key))
       .catch((error: unknown) =>

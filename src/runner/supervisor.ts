@@ -54,8 +54,6 @@ export class AppSupervisor {
   #port: ListeningPort | undefined;
   readonly #handoff: AppHandoff;
   readonly #liveRelease: LiveRelease;
-  /** subscribers of switch events */
-  readonly #subscribers: ((event: SwitchEvent) => void)[];
   #lastId = 0;
   #logDirectory: string | undefined;
   #liveness: Liveness = 'starting';
@@ -71,12 +69,6 @@ export class AppSupervisor {
       ownWorkers: () => this.#ownPids(),
       restart: () => void this.#active?.pool.replaceAll('is restarted because of "cronRestart"'),
     });
-    this.#subscribers = [
-      ({ step, next }) => switchSteps.publish({ key: this.key, generation: next.id, step }),
-      ({ step }) => step === 'live' && this.#updateLiveness(),
-      (event) => this.#logSwitch(event),
-      (event) => this.#liveRelease.onSwitch(event),
-    ];
   }
 
   /** Handoff from which the workers of the active generation take connections; undefined if no generation is active. */
@@ -98,15 +90,7 @@ export class AppSupervisor {
     const generation = await this.#turns.run(() => this.#addGeneration(spec, signal));
     try {
       const count = await prepareLowMemorySwitch(this.#active, spec.workers, report, signal);
-      const bootMs = await generation.startWorkers(report, signal, count);
-      const [worker] = generation.workers;
-      return {
-        generation: generation.id,
-        workers: generation.workers.size,
-        bootMs,
-        protocol: worker?.protocol ?? 'http',
-        notices: generation.notices,
-      };
+      return await generation.startWorkers(report, signal, count);
     } catch (error) {
       await this.discard(generation.id);
       throw error;
@@ -154,14 +138,11 @@ export class AppSupervisor {
 
   /** Returns this environment as a switch sees it. */
   #switched(): SwitchedEnvironment {
-    const { orphans } = this.#options;
     return {
+      key: this.key,
       active: this.#active,
-      orphans: {
-        gather: () => this.#gatherOrphans(),
-        serving: () => orphans.serving(this.key),
-        retire: (successor) => orphans.retire(this.key, successor),
-      },
+      orphans: this.#options.orphans,
+      gatherOrphans: () => this.#gatherOrphans(),
       handoff: () => this.#handoff.current,
       safePath: (path) => this.#safePath(path),
       activate: (generation) => {
@@ -169,39 +150,24 @@ export class AppSupervisor {
         this.#active = generation;
       },
       drain: (generation, maxDraining) => this.#drain(generation, maxDraining),
-      emit: (event) => this.#emit(event),
+      emit: (event) => this.#onSwitch(event),
     };
   }
 
-  /** Passes an event to all subscribers. Their errors do not undo the switch. */
-  #emit(event: SwitchEvent): void {
-    for (const subscriber of this.#subscribers) {
-      try {
-        subscriber(event);
-      } catch (error) {
-        this.#options.log(`the step "${event.step}" of a switch was not handled: ${describeError(error)}`);
-      }
-    }
-  }
-
-  /** Subscriber of switch events: logs what an administrator should know. */
-  #logSwitch(event: SwitchEvent): void {
+  /** Subscriber of switch events. Its errors do not undo the switch. */
+  #onSwitch({ step, next, error }: SwitchEvent): void {
     const { log } = this.#options;
-    switch (event.step) {
-      case 'live':
-        for (const { worker, confirmed } of event.retired) {
-          if (confirmed) continue;
-          log(
-            `worker ${worker.instance} (pid ${worker.pid}) did not retire in time: its event loop stands still`,
-          );
-        }
-        break;
-      case 'unlinked':
-        log(`${event.next.spec.paths.current} was not replaced: ${(event.error as Error).message}`);
-        break;
-      case 'unsynced':
-        log(`the switch may not outlive a power cut: ${describeError(event.error)}`);
+    try {
+      switchSteps.publish({ key: this.key, generation: next.id, step });
+      if (step === 'live') {
+        this.#updateLiveness();
+        this.#liveRelease.follow(next);
+      }
+    } catch (fault) {
+      log(`the step "${step}" of a switch was not handled: ${describeError(fault)}`);
     }
+    if (step === 'unlinked') log(`${next.spec.paths.current} was not replaced: ${(error as Error).message}`);
+    if (step === 'unsynced') log(`the switch may not outlive a power cut: ${describeError(error)}`);
   }
 
   /** Waits until the orphans of an earlier runner can be retired. */

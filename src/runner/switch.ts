@@ -1,8 +1,9 @@
 import { AppError } from '../errors/app-error.ts';
 import type { ActiveRelease, SwitchResult } from '../protocol/runner.ts';
-import { Commit } from './commit.ts';
-import type { Generation, RetiredWorker } from './generation/generation.ts';
+import { prepareCommit } from './commit.ts';
+import type { Generation } from './generation/generation.ts';
 import type { Handoff } from './handoff.ts';
+import type { Orphans } from './takeover/orphans.ts';
 
 /**
  * Moves the traffic of an environment to a generation on standby. After a client has an answer of the new generation, no older
@@ -17,20 +18,21 @@ export async function switchTraffic(
   environment: SwitchedEnvironment,
   next: Generation | undefined,
 ): Promise<SwitchResult> {
-  const { active: old, orphans } = environment;
+  const { key, active: old, orphans } = environment;
 
   // Prepare. The files of the commit are written now, so that the pause below contains no wait for the disk.
   if (!next?.pool.isComplete) throw workerDied();
-  if (old === undefined) await orphans.gather();
-  const commit = await prepareCommit(environment, next);
-  const emit = (step: 'retire' | 'commit' | 'open' | 'wait' | 'opened') =>
-    environment.emit({ step, next, old });
+  if (old === undefined) await environment.gatherOrphans();
+  const { release } = next.spec;
+  const active: ActiveRelease = { generation: next.id, release, handoff: environment.handoff()?.id ?? '' };
+  const commit = await prepareCommit(next.spec, active, environment.safePath);
+  const emit = (step: SwitchStep, error?: unknown) => environment.emit({ step, next, error });
 
   // Retire. From now on no worker accepts, and new connections wait in the kernel. Old workers read on from requests that have
   // begun, such as a half-sent POST, and answer them.
   const start = performance.now();
   emit('retire');
-  const retired = (await old?.retire()) ?? [];
+  await old?.retire();
 
   // Commit. The rename of one file is the point of no return. If it fails, the old workers open again.
   emit('commit');
@@ -40,21 +42,21 @@ export async function switchTraffic(
   } catch (error) {
     await old?.open();
     commit.discard();
-    throw notWritten(error);
+    throw error;
   }
 
   // Open. Orphans have a socket of their own. If they closed it first, clients would be refused; if the new workers
   // answered first, an old answer could follow a new one. So the new workers accept, but read nothing until the orphans retire.
   emit('open');
   environment.activate(next);
-  const wait = orphans.serving();
+  const wait = orphans.serving(key);
   await next.open({ wait });
   const pauseMs = performance.now() - start;
 
   // Hand off. Retired workers and orphans pass their idle connections to the new workers.
   old?.handOff();
   if (wait) emit('wait');
-  await orphans.retire(environment.handoff());
+  await orphans.retire(key, environment.handoff());
   if (wait) next.pool.serve();
   emit('opened');
 
@@ -63,9 +65,9 @@ export async function switchTraffic(
   const drained = old && environment.drain(old, next.spec.maxDraining);
   void Promise.resolve(drained).then(() => next.pool.fillReserved());
 
-  environment.emit({ step: 'live', next, old, retired });
-  if (linkError !== undefined) environment.emit({ step: 'unlinked', next, old, error: linkError });
-  await commit.sync().catch((error: unknown) => environment.emit({ step: 'unsynced', next, old, error }));
+  emit('live');
+  if (linkError !== undefined) emit('unlinked', linkError);
+  await commit.sync().catch((error: unknown) => emit('unsynced', error));
   return { generation: next.id, pauseMs };
 }
 
@@ -73,8 +75,10 @@ export async function switchTraffic(
 export interface SwitchedEnvironment {
   /** generation that has the traffic; undefined before the first switch of this runner, and after a stop */
   active: Generation | undefined;
-  /** workers of earlier runners that still serve this environment */
-  orphans: SwitchedOrphans;
+  key: string;
+  orphans: Pick<Orphans, 'serving' | 'retire'>;
+  /** waits until all orphans of the environment have reported to this runner */
+  gatherOrphans(): Promise<void>;
   /** returns the handoff of the environment's workers */
   handoff(): Handoff | undefined;
   /** returns the path by which a file in the environment's directory is safe to use */
@@ -87,53 +91,22 @@ export interface SwitchedEnvironment {
   emit(event: SwitchEvent): void;
 }
 
-interface SwitchedOrphans {
-  /** waits until all orphans have reported to this runner */
-  gather(): Promise<void>;
-  /** returns true if some orphans accept requests */
-  serving(): boolean;
-  /** retires all orphans; they end by themselves */
-  retire(successor: Handoff | undefined): Promise<void>;
-}
-
 /**
  * Event of a switch. `retire`, `commit` and `open` come before their step, `wait` between opening and the retirement of
- * orphans, `opened` after both.
+ * orphans, `opened` after both, and `live` when the new workers are open and the old workers have retired. The link `current`
+ * was not replaced after `unlinked`, and the disk did not confirm the commit after `unsynced`; the switch is made all the same.
  */
-export type SwitchEvent = { next: Generation; old: Generation | undefined } & (
-  | { step: 'retire' | 'commit' | 'open' | 'wait' | 'opened' }
-  /** the new workers are open, and the old workers have retired, except those that are not `confirmed` */
-  | { step: 'live'; retired: RetiredWorker[] }
-  /** the switch is made, but the link `current` was not replaced, or the disk did not confirm the commit */
-  | { step: 'unlinked' | 'unsynced'; error: unknown }
-);
-
-async function prepareCommit(environment: SwitchedEnvironment, { id, spec }: Generation): Promise<Commit> {
-  const active: ActiveRelease = {
-    generation: id,
-    release: spec.release,
-    handoff: environment.handoff()?.id ?? '',
-  };
-  try {
-    return await Commit.prepare(spec, active, environment.safePath);
-  } catch (error) {
-    throw notWritten(error);
-  }
+export interface SwitchEvent {
+  step: SwitchStep;
+  next: Generation;
+  /** reason of `unlinked` or `unsynced` */
+  error: unknown;
 }
+
+type SwitchStep = 'retire' | 'commit' | 'open' | 'wait' | 'opened' | 'live' | 'unlinked' | 'unsynced';
 
 function workerDied(): AppError {
   return new AppError('switch_failed', 'a worker of the new release died before the switch', {
     hint: 'The release before is still live. Read the output of the new one with "sluice logs", and deploy again.',
   });
-}
-
-function notWritten(error: unknown): AppError {
-  return new AppError(
-    'switch_failed',
-    `the switch could not be written to disk: ${(error as Error).message}`,
-    {
-      hint: 'Check whether the disk is full or read-only. The release before is still live.',
-      cause: error,
-    },
-  );
 }

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { GenerationSpec } from '../../src/protocol/runner.ts';
-import { WorkerPool } from '../../src/runner/generation/pool.ts';
+import { type StartWorker, WorkerPool } from '../../src/runner/generation/pool.ts';
 import type { WorkerHandle } from '../../src/runner/generation/worker-handle.ts';
-import { NotStarted, type WorkerStarter } from '../../src/runner/generation/worker-starter.ts';
+import { NotStarted } from '../../src/runner/generation/worker-starter.ts';
 import type { Handoff } from '../../src/runner/handoff.ts';
 import { sharedMasker } from '../../src/system/text/mask/masker.ts';
 import { FakeClock, type FakeWorkerOptions, FakeWorkers, settled } from '../support/fake-worker.ts';
@@ -28,15 +28,16 @@ async function startPool(settings: Partial<GenerationSpec> = {}, behavior: FakeW
     maxDraining: 2,
     ...settings,
   } as GenerationSpec;
+  const log = (line: string) => logged.push(line.replace(/^worker (\d+) \(pid \d+\)/, '$1'));
   const state = { isActive: false, startError: undefined as Error | undefined };
-  const start: WorkerStarter['start'] = async (instance, _report, signal, started) => {
+  const start: StartWorker = async (instance, _report, signal, started) => {
     signal.throwIfAborted();
     if (state.startError) throw state.startError;
     const listener = {
       memoryExceeded: (worker: WorkerHandle) => pool.checkWorker(worker, clock.now()),
       exited: (worker: WorkerHandle, exit: Parameters<WorkerPool['exited']>[1]) => pool.exited(worker, exit),
     };
-    const worker = fakes.spawn({ spec, instance, handoff: {} as Handoff, listener });
+    const worker = fakes.spawn({ spec, instance, handoff: {} as Handoff, listener, log });
     started?.(worker);
     const outcome = await Promise.race([worker.ready, worker.exited]);
     if ('code' in outcome) throw new Error('the app died');
@@ -44,11 +45,10 @@ async function startPool(settings: Partial<GenerationSpec> = {}, behavior: FakeW
   };
   const pool: WorkerPool = new WorkerPool({
     spec,
-    starter: { start },
+    start,
     stopping: stopping.signal,
     isActive: () => state.isActive,
-    logWorker: (worker, text) => logged.push(`${worker.instance} ${text}`),
-    log: (text) => logged.push(text),
+    log,
     clock,
   });
   await pool.startWorkers(spec.workers, () => undefined, stopping.signal);
@@ -62,12 +62,13 @@ test('the first worker starts alone, and the others once it is healthy', async (
   const fakes = new FakeWorkers();
   const begun: number[] = [];
   const first = Promise.withResolvers<void>();
-  const start: WorkerStarter['start'] = async (instance, _report, _signal, started) => {
+  const start: StartWorker = async (instance, _report, _signal, started) => {
     begun.push(instance);
     if (instance === 0) await first.promise;
     const worker = fakes.spawn({
       ...{ spec: { release: 1 }, instance, handoff: {} as Handoff },
       listener: { memoryExceeded: () => undefined, exited: () => undefined },
+      log: () => undefined,
     });
     started?.(worker);
     return worker;
@@ -75,10 +76,9 @@ test('the first worker starts alone, and the others once it is healthy', async (
   const signal = new AbortController().signal;
   const pool = new WorkerPool({
     spec: { workers: 3, restarts: {} } as GenerationSpec,
-    starter: { start },
+    start,
     stopping: signal,
     isActive: () => false,
-    logWorker: () => undefined,
     log: () => undefined,
     clock: fakes.clock,
   });

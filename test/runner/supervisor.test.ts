@@ -70,7 +70,11 @@ async function startSupervisor(t: TestContext, { hasOrphans = false } = {}) {
     user: () => undefined,
     safeDirectory: (path) => path,
     log: (message) => logged.push(message),
-    spawn: (options) => fakes.spawn(options),
+    spawn: async (options, instance) => {
+      const handoff = await options.handoff();
+      assert.ok(handoff);
+      return fakes.spawn({ ...options, instance, handoff });
+    },
   });
   t.after(async () => {
     for (const fake of fakes.all) fake.finish();

@@ -73,7 +73,7 @@ export class FakeWorker {
   #text = '';
   #isRetired = false;
 
-  constructor(fakes: FakeWorkers, { release, instance, pid, handoff, listener }: FakeProcess) {
+  constructor(fakes: FakeWorkers, { release, instance, pid, handoff, listener, log }: FakeProcess) {
     this.#fakes = fakes;
     this.#options = fakes.behavior(instance, release);
     this.instance = instance;
@@ -92,8 +92,8 @@ export class FakeWorker {
       allowance: fakes.allowance,
       output: fakes.output,
       records: { noteRetired: () => undefined, remove: () => undefined },
-      stopSignal: 'SIGTERM',
-      killTimeout: 1000,
+      spec: { stopSignal: null, killTimeout: 1000 },
+      log,
       clock: fakes.clock,
       signal: (to, signal) => this.#signal(to, signal),
     });
@@ -164,6 +164,7 @@ interface FakeProcess {
   pid: number;
   handoff: Handoff;
   listener: WorkerListener;
+  log(line: string): void;
 }
 
 /** Fake workers of a test, with a journal of all messages and signals to them, such as `2.0 open`. */
@@ -194,16 +195,13 @@ export class FakeWorkers {
   }
 
   /** Starts a worker as `spawnWorker` does. */
-  spawn(options: {
-    spec: Pick<GenerationSpec, 'release'>;
-    instance: number;
-    handoff: Handoff;
-    listener: WorkerListener;
-  }): WorkerHandle {
-    const { spec, instance, handoff, listener } = options;
+  spawn({
+    spec,
+    ...options
+  }: Omit<FakeProcess, 'release' | 'pid'> & { spec: Pick<GenerationSpec, 'release'> }): WorkerHandle {
     // No process can have this pid.
     const pid = 5_000_000 + this.all.length;
-    const worker = new FakeWorker(this, { release: spec.release, instance, pid, handoff, listener });
+    const worker = new FakeWorker(this, { ...options, release: spec.release, pid });
     this.all.push(worker);
     return worker.handle;
   }

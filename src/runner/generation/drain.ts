@@ -6,13 +6,11 @@ import type { WorkerHandle } from './worker-handle.ts';
 /**
  * Lets a retired worker finish its requests for up to `drainTimeout`, logs the requests that are cut, and ends the worker.
  * @param hurry ends the wait early
- * @param log adds a line about the worker to the logs
  */
 export async function drainWorker(
   worker: WorkerHandle,
   { drainTimeout }: Pick<GenerationSpec, 'drainTimeout'>,
   hurry: AbortSignal,
-  log: (text: string) => void,
 ): Promise<void> {
   const start = performance.now();
   worker.recordRetirement();
@@ -20,7 +18,7 @@ export async function drainWorker(
   if (worker.alive && worker.state !== 'drained') {
     const setting = hurry.aborted ? 'maxDraining' : 'drainTimeout';
     const after = `${formatDuration(performance.now() - start)} after the worker retired ("${setting}")`;
-    for (const line of await describeCuts(worker, after)) log(line);
+    for (const line of await describeCuts(worker, after)) worker.log(line);
   }
   await worker.end();
 }

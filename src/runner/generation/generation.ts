@@ -1,13 +1,12 @@
 import { AppError } from '../../errors/app-error.ts';
-import type { GenerationSpec, Notice, WorkerStatus } from '../../protocol/runner.ts';
+import type { BootResult, GenerationSpec, Notice, WorkerStatus } from '../../protocol/runner.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';
 import { systemClock } from '../clock.ts';
 import { describeShortage, type Exit } from '../exit.ts';
-import { WorkerPool } from './pool.ts';
+import { type StartWorker, WorkerPool } from './pool.ts';
 import { waitUntilSettled } from './startup-check.ts';
-import { StartupFailures } from './startup-failure.ts';
-import type { WorkerHandle } from './worker-handle.ts';
-import { type WorkerContext, WorkerStarter } from './worker-starter.ts';
+import type { Ready, WorkerHandle } from './worker-handle.ts';
+import { startWorker, type WorkerContext, type WorkerStarterOptions } from './worker-starter.ts';
 
 /** Interval between two checks of a cgroup, and of a process without a memory limit, in ms. */
 const slowInterval = 950;
@@ -18,20 +17,12 @@ interface GenerationOptions extends WorkerContext {
   id: number;
   /** called for each worker that has exited */
   exited(worker: WorkerHandle, exit: Exit): void;
-  log(message: string): void;
-}
-
-/** Worker and whether it has confirmed in time that it accepts no more requests. */
-export interface RetiredWorker {
-  worker: WorkerHandle;
-  confirmed: boolean;
 }
 
 /** Workers that run one release. */
 export class Generation {
   readonly id: number;
   readonly spec: GenerationSpec;
-  readonly notices: Notice[] = [];
   /**
    * `starting` until all workers are healthy, `standby` until the switch to this generation, `active` until the next switch,
    * `draining` until nothing is in flight, then `ended`.
@@ -41,7 +32,6 @@ export class Generation {
   readonly workers = new Set<WorkerHandle>();
   readonly pool: WorkerPool;
   readonly #options: GenerationOptions;
-  readonly #failures: StartupFailures;
   /** aborted to end starts and replacements under way, and to cut drains short */
   readonly #stopping = new AbortController();
   /** releases the cgroup, which ends the processes in it */
@@ -51,49 +41,46 @@ export class Generation {
 
   constructor(options: GenerationOptions) {
     const { id, spec, log } = options;
-    const clock = options.clock ?? systemClock;
+    const clock = systemClock;
     this.id = id;
     this.spec = spec;
     this.#options = options;
-    this.#failures = new StartupFailures(spec);
     this.#releaseGroup = options.group.retain();
     const isActive = () => this.state === 'active';
-    const starter = new WorkerStarter({
+    const starter: WorkerStarterOptions = {
       ...options,
       generation: id,
-      failures: this.#failures,
-      notices: this.notices,
       started: (worker) => this.workers.add(worker),
       listener: {
         memoryExceeded: (worker) => isActive() && this.pool.checkWorker(worker, clock.now()),
         exited: (worker, exit) => this.#exited(worker, exit),
       },
-    });
-    const logWorker = (worker: WorkerHandle, text: string) => this.#logWorker(worker, text);
-    const stopping = this.#stopping.signal;
-    this.pool = new WorkerPool({ spec, starter, stopping, isActive, logWorker, log, clock });
+    };
+    const start: StartWorker = (...how) => startWorker(starter, ...how);
+    this.pool = new WorkerPool({ spec, start, stopping: this.#stopping.signal, isActive, log, clock });
   }
 
   /**
    * Starts workers, and waits until all are healthy and `settleTime` has passed.
    * @param report called with a line for each step, for the deploy's log
    * @param count number of workers, if memory is too short for all; `pool.fillReserved` starts the others
-   * @returns milliseconds until the last worker was healthy
    * @throws AppError `boot_exited`, `boot_timeout`, `boot_cluster`, `health_failed`, `settle_exited`; no worker is left then
    */
   async startWorkers(
     report: (line: string) => void,
     signal: AbortSignal,
     count = this.spec.workers,
-  ): Promise<number> {
+  ): Promise<BootResult> {
     const aborted = AbortSignal.any([signal, this.#stopping.signal]);
     const start = performance.now();
     try {
       const workers = await this.pool.startWorkers(count, report, aborted);
       const bootMs = performance.now() - start;
-      await waitUntilSettled(workers, this.spec, this.#failures, aborted);
+      await waitUntilSettled(workers, this.spec, aborted);
       this.state = 'standby';
-      return bootMs;
+      const [{ protocol = 'http', listening } = {}] = workers;
+      const notices = listening === undefined ? [] : noticesOf(listening, this.spec);
+      return { generation: this.id, workers: workers.length, bootMs, protocol, notices };
     } catch (error) {
       await this.kill();
       throw error;
@@ -123,13 +110,18 @@ export class Generation {
    * Lets all workers accept no more requests, and kills those that are still starting.
    * @param last true if no other generation takes over
    */
-  async retire({ last = false } = {}): Promise<RetiredWorker[]> {
+  async retire({ last = false } = {}): Promise<void> {
     this.state = 'draining';
     const isStarting = ({ state }: WorkerHandle) => state === 'booting' || state === 'ready';
     const workers = [...this.workers];
     for (const worker of workers.filter(isStarting)) worker.kill();
-    const serving = workers.filter((worker) => !isStarting(worker));
-    return Promise.all(serving.map(async (worker) => ({ worker, confirmed: await worker.retire(last) })));
+    await Promise.all(
+      workers
+        .filter((worker) => !isStarting(worker))
+        .map(async (worker) => {
+          if (!(await worker.retire(last))) worker.log('did not retire in time: its event loop stands still');
+        }),
+    );
   }
 
   /** Lets retired workers hand their idle connections to the workers of another generation, which must be open. */
@@ -206,7 +198,7 @@ export class Generation {
     if (processes === undefined || now - this.#shortageLoggedAt < shortageLogInterval) return;
     this.#shortageLoggedAt = now;
     const [worker] = this.workers;
-    if (worker !== undefined) this.#logWorker(worker, `is of a release at ${describeShortage(processes)}`);
+    worker?.log(`is of a release at ${describeShortage(processes)}`);
   }
 
   #exited(worker: WorkerHandle, exit: Exit): void {
@@ -214,11 +206,22 @@ export class Generation {
     this.#options.exited(worker, exit);
     this.pool.exited(worker, exit);
   }
+}
 
-  /** Adds a line about a worker to the app's log and the runner's. */
-  #logWorker(worker: WorkerHandle, text: string): void {
-    const line = `worker ${worker.instance} (pid ${worker.pid}) ${text}`;
-    worker.output.note(line);
-    this.#options.log(line);
-  }
+/** Returns what the owner of an app should know about the way it listens and ends. */
+function noticesOf({ listens, onlyInterrupt }: Ready, { port, codePort }: GenerationSpec): Notice[] {
+  const notices: Notice[] = [];
+  if (listens !== port && listens !== codePort)
+    notices.push({
+      code: 'hardcoded_port',
+      message: `the app listens on ${listens} and not on PORT (${port}); Sluice serves it on ${port} all the same`,
+      hint: `Use process.env.PORT in its listen(), or set "port": ${listens} in sluice.json to confirm that port.`,
+    });
+  if (onlyInterrupt)
+    notices.push({
+      code: 'sigint_only',
+      message: 'The app handles SIGINT but not SIGTERM, so Sluice ends it with SIGINT.',
+      hint: 'To choose the signal, set "stopSignal" in sluice.json.',
+    });
+  return notices;
 }

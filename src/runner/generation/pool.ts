@@ -3,11 +3,11 @@ import type { Crash, GenerationSpec, Liveness, RestartSpec } from '../../protoco
 import { firstOf } from '../../system/concurrency/deadline.ts';
 import { formatBytes, formatDuration } from '../../system/text/format.ts';
 import type { Clock } from '../clock.ts';
-import { describeExit, type Exit, noExit } from '../exit.ts';
+import { describeExit, type Exit } from '../exit.ts';
 import { drainWorker } from './drain.ts';
 import { Restarts } from './restarts.ts';
 import type { WorkerHandle } from './worker-handle.ts';
-import { NotStarted, type WorkerStarter } from './worker-starter.ts';
+import { NotStarted } from './worker-starter.ts';
 
 /** Pause before the next attempt to replace a worker, in ms. */
 const replacePause = 10_000;
@@ -16,15 +16,21 @@ const retiredPause = 1000;
 /** Pause before the replacement of a worker that exceeds its limit from its start, in ms. */
 const hopelessPause = 60_000;
 
+/** Starts a worker in a slot: see startWorker. */
+export type StartWorker = (
+  instance: number,
+  report: (line: string) => void,
+  signal: AbortSignal,
+  started?: (worker: WorkerHandle) => void,
+) => Promise<WorkerHandle>;
+
 interface PoolOptions {
   spec: GenerationSpec;
-  starter: Pick<WorkerStarter, 'start'>;
+  start: StartWorker;
   /** ends starts and replacements under way, and cuts drains short */
   stopping: AbortSignal;
   /** returns true while the generation has the traffic: only then are empty slots filled */
   isActive(): boolean;
-  /** adds a line about a worker to the app's log and the runner's */
-  logWorker(worker: WorkerHandle, text: string): void;
   log(message: string): void;
   clock: Clock;
 }
@@ -163,7 +169,7 @@ export class WorkerPool {
     const notBefore = worker.isRetiring ? slot.notBefore.retired : slot.notBefore.accepting;
     if (fault !== undefined && now >= notBefore) void this.#replace(slot, fault);
     if (worker.isKilled || !isFarOverLimit(worker, this.#spec)) return;
-    this.#options.logWorker(worker, 'takes several times the memory that it may, and is ended at once');
+    worker.log('takes several times the memory that it may, and is ended at once');
     worker.kill();
   }
 
@@ -183,35 +189,33 @@ export class WorkerPool {
 
   /** Drains a retired worker and ends it, once: a replaced worker may drain already when its generation drains. */
   drain(worker: WorkerHandle): Promise<void> {
-    const { stopping, logWorker } = this.#options;
-    let drained = this.#drains.get(worker);
-    drained ??= drainWorker(worker, this.#spec, stopping, (text) => logWorker(worker, text));
+    const drained = this.#drains.get(worker) ?? drainWorker(worker, this.#spec, this.#options.stopping);
     this.#drains.set(worker, drained);
     return drained;
   }
 
   /** Starts another worker, and retires the one in the slot once the other one is open: no request is lost. */
   async #replace(slot: Slot, why: string): Promise<void> {
-    const { starter, stopping, isActive, logWorker, clock } = this.#options;
+    const { start, stopping, isActive, clock } = this.#options;
     const old = slot.worker;
     if (old === undefined || slot.isReplacing) return;
     slot.isReplacing = true;
-    logWorker(old, `${why}, and is replaced`);
+    old.log(`${why}, and is replaced`);
     try {
-      const fresh = await starter.start(slot.instance, () => undefined, stopping);
+      const fresh = await start(slot.instance, () => undefined, stopping);
       if (!isActive()) return fresh.kill();
       await fresh.open();
       if (!fresh.alive) throw new Error('the new worker ended as soon as it was opened');
       slot.worker = fresh;
       slot.restarts.replaced();
-      logWorker(fresh, `replaces process ${old.pid}`);
+      fresh.log(`replaces process ${old.pid}`);
       this.#checkLimit(slot, fresh);
       void this.#retireReplaced(old);
     } catch (error) {
       const now = clock.now();
       slot.notBefore = { accepting: now + replacePause, retired: now + retiredPause };
       if (isActive()) {
-        logWorker(old, `was not replaced: ${(error as Error).message}`);
+        old.log(`was not replaced: ${(error as Error).message}`);
         await this.#reopen(old);
       }
     } finally {
@@ -224,7 +228,7 @@ export class WorkerPool {
   async #reopen(worker: WorkerHandle): Promise<void> {
     if (!worker.alive || !worker.isRetiring) return;
     await worker.open();
-    this.#options.logWorker(worker, 'accepts requests again');
+    worker.log('accepts requests again');
   }
 
   /** Delays the next replacement if a new worker exceeds its limit from its start: replacing it does not help. */
@@ -233,20 +237,15 @@ export class WorkerPool {
     fresh.figures.read();
     if (faultOf(fresh, this.#spec, now) === undefined) return;
     slot.notBefore.accepting = now + hopelessPause;
-    this.#options.logWorker(
-      fresh,
-      'takes more memory than "maxMemory" from its start: the limit is below the needs of the app',
-    );
+    fresh.log('takes more memory than "maxMemory" from its start: the limit is below the needs of the app');
   }
 
   /** Retires, drains and ends a worker that has no slot any more. If too many drain, ends the oldest at once. */
   async #retireReplaced(worker: WorkerHandle): Promise<void> {
-    const { logWorker } = this.#options;
     this.#replaced.add(worker);
     const excess = this.#replaced.size - this.#spec.maxDraining * this.#spec.workers;
     for (const oldest of [...this.#replaced].slice(0, Math.max(0, excess))) {
-      logWorker(
-        oldest,
+      oldest.log(
         'is ended with its requests in flight, because too many generations are draining ("maxDraining")',
       );
       void oldest.end();
@@ -257,7 +256,7 @@ export class WorkerPool {
       await this.drain(worker);
     } else {
       // The event loop stands still, so nothing in flight could finish.
-      logWorker(worker, 'does not answer, and is ended with what it had in flight');
+      worker.log('does not answer, and is ended with what it had in flight');
       worker.kill();
     }
     this.#replaced.delete(worker);
@@ -267,7 +266,7 @@ export class WorkerPool {
   async #restart(slot: Slot, worker: WorkerHandle, exit: Exit): Promise<void> {
     const { restarts } = slot;
     const uptime = worker.upFor();
-    const delay = restarts.noteDeath(uptime, exit);
+    const delay = restarts.noteDeath(uptime, exit.code);
     slot.use = delay === null ? 'stopped' : 'filled';
     slot.delay = delay ?? 0;
     const how = `${describeExit(exit)} ${uptime === 0 ? 'before it listened' : `after ${formatDuration(uptime)}`}`;
@@ -275,7 +274,7 @@ export class WorkerPool {
     const at = new Date().toISOString();
     void this.#fill(slot);
     await worker.output.end();
-    this.#options.logWorker(worker, `${how}; ${next}`);
+    worker.log(`${how}; ${next}`);
     this.crash = { at, message: `worker ${worker.instance} ${how}`, output: worker.output.lastLines() };
   }
 
@@ -293,7 +292,7 @@ export class WorkerPool {
         if (!hasExited)
           this.#options.log(`worker ${slot.instance} was not started: ${(error as Error).message}`);
         // Without a process, no death sets the delay.
-        if (error instanceof NotStarted) slot.delay = slot.restarts.noteDeath(0, noExit) ?? 0;
+        if (error instanceof NotStarted) slot.delay = slot.restarts.noteDeath(0, null) ?? 0;
       }
     }
     slot.isFilling = false;
@@ -316,7 +315,7 @@ export class WorkerPool {
   }
 
   #startIn(slot: Slot, report: (line: string) => void, signal: AbortSignal): Promise<WorkerHandle> {
-    return this.#options.starter.start(slot.instance, report, signal, (worker) => {
+    return this.#options.start(slot.instance, report, signal, (worker) => {
       slot.worker = worker;
     });
   }

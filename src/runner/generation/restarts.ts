@@ -1,7 +1,6 @@
 import type { RestartSpec } from '../../protocol/runner.ts';
 import { backoffDelay } from '../../system/concurrency/retry.ts';
 import { formatDuration } from '../../system/text/format.ts';
-import type { Exit } from '../exit.ts';
 
 /** Longest delay between two restarts, and the delay of a crashed process, in ms. */
 const ceiling = 15_000;
@@ -35,9 +34,10 @@ export class Restarts {
   /**
    * Counts a death.
    * @param lived uptime in ms; 0 if the process was never up
+   * @param code exit status; null after a signal, or if the process could not be started
    * @returns ms until the next start; null if the process is not started again
    */
-  noteDeath(lived: number, { code }: Exit): number | null {
+  noteDeath(lived: number, code: number | null): number | null {
     if (code !== null && this.#spec.stopExitCodes.includes(code)) return null;
     this.#inRow = lived >= steadyTime ? 1 : this.#inRow + 1;
     this.#early = lived >= this.#spec.minUptime ? 0 : this.#early + 1;

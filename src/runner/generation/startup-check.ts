@@ -3,7 +3,7 @@ import type { AppError } from '../../errors/app-error.ts';
 import type { GenerationSpec } from '../../protocol/runner.ts';
 import { AttendedDeadline, firstOf } from '../../system/concurrency/deadline.ts';
 import { checkHealth } from './health.ts';
-import type { StartupFailures } from './startup-failure.ts';
+import * as failures from './startup-failure.ts';
 import type { Ready, WorkerHandle } from './worker-handle.ts';
 
 /**
@@ -14,35 +14,31 @@ import type { Ready, WorkerHandle } from './worker-handle.ts';
 export async function waitUntilHealthy(
   worker: WorkerHandle,
   spec: GenerationSpec,
-  failures: StartupFailures,
   listens: (ready: Ready) => void,
   signal: AbortSignal,
 ): Promise<void> {
   using deadline = new AttendedDeadline(spec.bootTimeout);
-  const failure = failureOf(worker, failures);
-  const outcome = await firstOf<Failure | Ready>([failure, worker.ready], [deadline.signal, signal]);
-  if (outcome === signal) throw signal.reason;
-  if (outcome === deadline.signal) throw await failures.neverListened(worker);
-  if (typeof outcome === 'function') throw await outcome();
-  listens(outcome as Ready);
-
   const failed = new AbortController();
-  void failure.then((error) => failed.abort(error));
-  const stopped = AbortSignal.any([deadline.signal, signal, failed.signal]);
+  void failureOf(worker, spec).then((failure) => failed.abort(failure));
+  const stopped = AbortSignal.any([failed.signal, signal, deadline.signal]);
   let fault: string | undefined;
-  for (;;) {
-    try {
+  try {
+    await firstOf<unknown>([worker.ready], [stopped]);
+    stopped.throwIfAborted();
+    listens(worker.listening as Ready);
+    for (;;) {
       const checked = await checkHealth(worker.listening as Ready, spec.health, stopped);
       worker.protocol = checked.protocol;
       fault = checked.fault;
       if (fault === undefined) return;
       await sleep(spec.health.interval, undefined, { signal: stopped });
-    } catch (error) {
-      if (failed.signal.aborted) throw await failed.signal.reason();
-      if (signal.aborted) throw signal.reason;
-      if (!deadline.signal.aborted) throw error;
-      throw await failures.unhealthy(worker, fault ?? `did not answer GET ${spec.health.path}`);
     }
+  } catch (error) {
+    if (failed.signal.aborted) throw await failed.signal.reason();
+    if (signal.aborted) throw signal.reason;
+    if (!deadline.signal.aborted) throw error;
+    if (worker.listening === undefined) throw await failures.neverListened(worker, spec);
+    throw await failures.unhealthy(worker, spec, fault ?? `did not answer GET ${spec.health.path}`);
   }
 }
 
@@ -54,15 +50,14 @@ export async function waitUntilHealthy(
 export async function waitUntilSettled(
   workers: WorkerHandle[],
   spec: GenerationSpec,
-  failures: StartupFailures,
   signal: AbortSignal,
 ): Promise<void> {
   const ended = new AbortController();
   try {
     const settled = sleep(spec.settleTime, undefined, { signal: ended.signal });
-    const failed = workers.map((worker) => failureOf(worker, failures));
+    const failed = workers.map((worker) => failureOf(worker, spec));
     const outcome = await firstOf<Failure | undefined>([...failed, settled], [signal]);
-    if (outcome === signal) throw signal.reason;
+    signal.throwIfAborted();
     if (typeof outcome === 'function') throw await outcome();
   } finally {
     ended.abort();
@@ -72,12 +67,12 @@ export async function waitUntilSettled(
 type Failure = () => Promise<AppError>;
 
 /** Waits until a worker exits or uses node:cluster. @returns a function that describes the failure */
-function failureOf(worker: WorkerHandle, failures: StartupFailures): Promise<Failure> {
+function failureOf(worker: WorkerHandle, spec: GenerationSpec): Promise<Failure> {
   return Promise.race([
-    worker.forked.then(() => () => failures.forked(worker)),
+    worker.forked.then(() => () => failures.forked(worker, spec)),
     worker.exited.then((exit) => () => {
       const hasListened = worker.listening !== undefined;
-      return hasListened ? failures.unsettled(worker, exit) : failures.exited(worker, exit);
+      return (hasListened ? failures.unsettled : failures.exited)(worker, spec, exit);
     }),
   ]);
 }

@@ -6,92 +6,61 @@ import type { WorkerHandle } from './worker-handle.ts';
 
 type BootErrorCode = 'boot_exited' | 'boot_timeout' | 'boot_cluster' | 'health_failed' | 'settle_exited';
 
-/** Errors for a release that does not start, with the last lines that the app printed. */
-export class StartupFailures {
-  readonly #spec: GenerationSpec;
+/** Returns the error for an app that ends before it listens. */
+export function exited(worker: WorkerHandle, { key }: GenerationSpec, exit: Exit): Promise<AppError> {
+  const hint = `Read the last lines that the app printed. To set a missing variable: sluice env set ${key} NAME=value`;
+  const message = `the app ${describeExit(exit)} before it listened`;
+  return failure(worker, 'boot_exited', message, exit.code === 0 ? endedByItself : hint);
+}
 
-  constructor(spec: GenerationSpec) {
-    this.#spec = spec;
-  }
+export function neverListened(worker: WorkerHandle, spec: GenerationSpec): Promise<AppError> {
+  const { bootTimeout, port, waitReady } = spec;
+  const fault = waitReady
+    ? "the app did not call process.send('ready')"
+    : `no worker listened on port ${port}`;
+  const hint = waitReady
+    ? 'Send it when the app can answer requests, remove "waitReady" from the settings, or raise "bootTimeout".'
+    : 'The app must call listen(process.env.PORT) in its main process. If the app needs longer, raise "bootTimeout".';
+  return failure(worker, 'boot_timeout', `${fault} within ${formatDuration(bootTimeout)}`, hint);
+}
 
-  exited(worker: WorkerHandle, exit: Exit): Promise<AppError> {
-    return this.#failure(
-      worker,
-      'boot_exited',
-      `the app ${describeExit(exit)} before it listened`,
-      exit.code === 0
-        ? endedByItself
-        : `Read the last lines that the app printed. To set a missing variable: sluice env set ${this.#spec.key} NAME=value`,
-    );
-  }
+/** Returns the error for an app that uses node:cluster: switches, drains and checks do not reach its child processes. */
+export function forked(worker: WorkerHandle, { script }: GenerationSpec): Promise<AppError> {
+  const hint = script.includes('/.output/server/')
+    ? 'Build with the preset node_server (NITRO_PRESET=node_server); "workers" in sluice.json sets the number of processes.'
+    : 'Start the file that listens, without node:cluster; "workers" in sluice.json sets the number of processes. Many servers have a setting for one process, such as WEB_CONCURRENCY=1.';
+  const message = 'the app starts processes with node:cluster, and Sluice cannot check those processes';
+  return failure(worker, 'boot_cluster', message, hint);
+}
 
-  neverListened(worker: WorkerHandle): Promise<AppError> {
-    const { bootTimeout, port, waitReady } = this.#spec;
-    const within = `within ${formatDuration(bootTimeout)}`;
-    if (waitReady) {
-      return this.#failure(
-        worker,
-        'boot_timeout',
-        `the app did not call process.send('ready') ${within}`,
-        'Send it when the app can answer requests, remove "waitReady" from the settings, or raise "bootTimeout".',
-      );
-    }
-    return this.#failure(
-      worker,
-      'boot_timeout',
-      `no worker listened on port ${port} ${within}`,
-      'The app must call listen(process.env.PORT) in its main process. If the app needs longer, raise "bootTimeout".',
-    );
-  }
+/** @param fault clause about the last health check: see Health */
+export function unhealthy(worker: WorkerHandle, spec: GenerationSpec, fault: string): Promise<AppError> {
+  const { path, status } = spec.health;
+  const message = `the app ${fault}, and was not healthy within ${formatDuration(spec.bootTimeout)}`;
+  const hint = `A healthy app answers GET ${path} with ${status.join(', ')}. To check another path or status, in sluice.json: "health": {"path": "/login"}, or {"status": "100-599"}.`;
+  return failure(worker, 'health_failed', message, hint);
+}
 
-  /** Returns the error for an app that uses node:cluster: switches, drains and checks do not reach its child processes. */
-  forked(worker: WorkerHandle): Promise<AppError> {
-    const isNitro = this.#spec.script.includes('/.output/server/');
-    return this.#failure(
-      worker,
-      'boot_cluster',
-      'the app starts processes with node:cluster, and Sluice cannot check those processes',
-      isNitro
-        ? 'Build with the preset node_server (NITRO_PRESET=node_server); "workers" in sluice.json sets the number of processes.'
-        : 'Start the file that listens, without node:cluster; "workers" in sluice.json sets the number of processes. Many servers have a setting for one process, such as WEB_CONCURRENCY=1.',
-    );
-  }
+/** Returns the error for an app that ends after it has listened. */
+export function unsettled(worker: WorkerHandle, spec: GenerationSpec, exit: Exit): Promise<AppError> {
+  const hint = `A new worker must live for ${formatDuration(spec.settleTime)} ("settleTime") before it gets traffic.`;
+  const message = `the app listened, and then ${describeExit(exit)}`;
+  return failure(worker, 'settle_exited', message, exit.code === 0 ? endedByItself : hint);
+}
 
-  /** @param fault clause about the last health check: see Health */
-  unhealthy(worker: WorkerHandle, fault: string): Promise<AppError> {
-    const { bootTimeout, health } = this.#spec;
-    return this.#failure(
-      worker,
-      'health_failed',
-      `the app ${fault}, and was not healthy within ${formatDuration(bootTimeout)}`,
-      `A healthy app answers GET ${health.path} with ${health.status.join(', ')}. To check another path or status, in sluice.json: "health": {"path": "/login"}, or {"status": "100-599"}.`,
-    );
-  }
-
-  unsettled(worker: WorkerHandle, exit: Exit): Promise<AppError> {
-    return this.#failure(
-      worker,
-      'settle_exited',
-      `the app listened, and then ${describeExit(exit)}`,
-      exit.code === 0
-        ? endedByItself
-        : `A new worker must live for ${formatDuration(this.#spec.settleTime)} ("settleTime") before it gets traffic.`,
-    );
-  }
-
-  async #failure(
-    worker: WorkerHandle,
-    code: BootErrorCode,
-    message: string,
-    hint: string,
-  ): Promise<AppError> {
-    if (!worker.alive) await worker.output.end();
-    const output = worker.output.everything.lines();
-    if (output.length === 0) return new AppError(code, `${message} (it printed nothing)`, { hint });
-    if (code !== 'boot_cluster') hint = betterHint(output.join('\n')) ?? hint;
-    const printed = output.map((line) => `  | ${line}`).join('\n');
-    return new AppError(code, `${message}\n${printed}`, { hint });
-  }
+/** Returns an error for a release that does not start, with the last lines that the app printed. */
+async function failure(
+  worker: WorkerHandle,
+  code: BootErrorCode,
+  message: string,
+  hint: string,
+): Promise<AppError> {
+  if (!worker.alive) await worker.output.end();
+  const output = worker.output.everything.lines();
+  if (output.length === 0) return new AppError(code, `${message} (it printed nothing)`, { hint });
+  const better = code === 'boot_cluster' ? undefined : betterHint(output.join('\n'));
+  const printed = output.map((line) => `  | ${line}`).join('\n');
+  return new AppError(code, `${message}\n${printed}`, { hint: better ?? hint });
 }
 
 /** Hint for an app that ends without an error. */

@@ -2,16 +2,11 @@ import type { Duplex } from 'node:stream';
 import type { WorkerState } from '../../protocol/runner.ts';
 import type { AppProtocol, FromWorker, ToWorker } from '../../protocol/worker.ts';
 import { withDeadline } from '../../system/concurrency/deadline.ts';
-import { describeError } from '../../system/log/log.ts';
-import { signalProcess } from '../../system/process/processes.ts';
 import type { Allowance } from '../allowance.ts';
+import { AppProcess, type ProcessOptions } from '../app-process.ts';
 import type { Clock } from '../clock.ts';
-import { type Exit, endProcess } from '../exit.ts';
+import type { Exit } from '../exit.ts';
 import type { Handoff } from '../handoff.ts';
-import { describeLeftovers } from '../jobs/leftovers.ts';
-import type { ProcessOutput } from '../output/process-output.ts';
-import { ProcessFigures } from '../process-figures.ts';
-import type { ProcessRecords } from '../takeover/process-records.ts';
 import { WorkerChannel } from './worker-channel.ts';
 
 /** Time for a worker to open or to retire, in ms. A switch does not wait longer for a worker whose event loop stands still. */
@@ -39,49 +34,28 @@ export interface WorkerListener {
   exited(worker: WorkerHandle, exit: Exit): void;
 }
 
-export interface WorkerOptions {
+export interface WorkerOptions extends Omit<ProcessOptions, 'name'> {
   instance: number;
-  /** 0 if the process could not be started */
-  pid: number;
-  /** undefined if the process could not be started */
-  channel: Duplex | undefined;
-  exited: Promise<Exit>;
-  /** ends the processes that the worker has left running, and returns the number of killed ones */
-  endLeftovers(killTimeout: number): Promise<number>;
+  channel: Duplex;
   handoff: Handoff;
   allowance: Allowance;
-  output: Pick<ProcessOutput, 'end' | 'note' | 'processEnded' | 'everything' | 'lastLines' | 'isBlocked'>;
-  records: Pick<ProcessRecords, 'noteRetired' | 'remove'>;
-  stopSignal: NodeJS.Signals;
-  /** ms */
-  killTimeout: number;
   listener: WorkerListener;
   clock: Clock;
-  /** sends a signal to a process, or with a negative pid to its session */
-  signal?: typeof signalProcess;
 }
 
 /** Runner's view of one worker: its process, its state, and messages to it. The worker's own view is src/worker/worker.cjs. */
-export class WorkerHandle {
+export class WorkerHandle extends AppProcess {
   readonly instance: number;
-  readonly pid: number;
-  readonly startedAt = new Date();
-  readonly output: WorkerOptions['output'];
   readonly handoff: Handoff;
-  readonly figures: ProcessFigures;
   /** fulfilled when the app listens; never if the app does not listen */
   readonly ready: Promise<Ready>;
-  readonly exited: Promise<Exit>;
   /** fulfilled when the app starts processes with node:cluster; never if the app does not */
   readonly forked: Promise<void>;
-  /** fulfilled when the worker and its children are gone */
-  readonly gone: Promise<void>;
   /** current port of the app: an app may close its server and listen again */
   listening: Ready | undefined;
   /** protocol that the last health check has found; undefined before the first check */
   protocol: AppProtocol | undefined;
   state: WorkerState = 'booting';
-  isKilled = false;
   /** true between `retire` and the next `open`, even before the worker confirms */
   isRetiring = false;
   /** last heartbeat; undefined before the worker listens */
@@ -89,43 +63,29 @@ export class WorkerHandle {
   /** attended time since the last heartbeat, in ms: see Ticker */
   silentFor = 0;
   readonly #options: WorkerOptions;
-  readonly #signal: typeof signalProcess;
-  readonly #channel: WorkerChannel | undefined;
+  readonly #channel: WorkerChannel;
   readonly #ready = Promise.withResolvers<Ready>();
   readonly #forked = Promise.withResolvers<void>();
   #opened = Promise.withResolvers<void>();
   #retired = Promise.withResolvers<void>();
   #drained = Promise.withResolvers<void>();
-  #end: Promise<void> | undefined;
   /** requests in flight that have arrived for a pending query */
   #query: { named: string[]; result: PromiseWithResolvers<InFlight> } | undefined;
   #readyAt: number | undefined;
   #exitedAt: number | undefined;
 
   constructor(options: WorkerOptions) {
+    super({ ...options, name: `worker ${options.instance}` });
     this.#options = options;
-    this.#signal = options.signal ?? signalProcess;
     this.instance = options.instance;
-    this.pid = options.pid;
-    this.output = options.output;
     this.handoff = options.handoff;
-    this.figures = new ProcessFigures(options.pid);
     this.ready = this.#ready.promise;
     this.forked = this.#forked.promise;
-    this.exited = options.exited.then((exit) => {
-      this.#exited(exit);
-      return exit;
-    });
-    this.gone = this.exited.then(() => this.#endLeftovers());
-    const { channel, allowance } = options;
-    if (channel === undefined) return;
-    this.#channel = new WorkerChannel(channel, {
-      allowance,
+    this.#channel = new WorkerChannel(options.channel, {
+      allowance: options.allowance,
       message: (message) => this.#receive(message),
       refused: () => {
-        this.output.note(
-          `worker ${this.instance} (pid ${this.pid}) wrote into the channel between it and Sluice, and is ended`,
-        );
+        this.log('wrote into the channel between it and Sluice, and is ended');
         this.kill();
       },
     });
@@ -184,12 +144,11 @@ export class WorkerHandle {
     this.#options.listener.memoryExceeded(this);
   }
 
-  #exited(exit: Exit): void {
+  protected override noteExit(exit: Exit): void {
+    super.noteExit(exit);
     this.state = 'exited';
     this.#exitedAt = this.#options.clock.now();
-    this.#channel?.close();
-    this.#options.records.remove(this.pid);
-    void this.output.processEnded();
+    this.#channel.close();
     this.#opened.resolve();
     this.#retired.resolve();
     this.#drained.resolve();
@@ -202,12 +161,8 @@ export class WorkerHandle {
     return (this.#exitedAt ?? this.#options.clock.now()) - this.#readyAt;
   }
 
-  get alive(): boolean {
-    return this.state !== 'exited';
-  }
-
   #post(message: ToWorker): void {
-    this.#channel?.post(message);
+    this.#channel.post(message);
   }
 
   /**
@@ -266,44 +221,6 @@ export class WorkerHandle {
     const outcome = await withDeadline(this.#query.result.promise, inFlightTimeout);
     this.#query = undefined;
     return outcome.timedOut ? undefined : outcome.value;
-  }
-
-  /** Sends the stop signal, once, and SIGKILL to the whole session after `killTimeout`. Fulfilled when the worker is gone. */
-  end(): Promise<void> {
-    if (!this.alive || this.pid === 0) return this.gone;
-    this.#end ??= this.#stop();
-    return this.#end;
-  }
-
-  async #stop(): Promise<void> {
-    const { stopSignal, killTimeout } = this.#options;
-    const options = { signal: stopSignal, killTimeout, gone: this.exited };
-    const why = await endProcess(this.pid, options, this.#signal);
-    if (why !== undefined) await this.#logEnd(why);
-    await this.gone;
-  }
-
-  /** Kills the worker and its session. */
-  kill(): void {
-    this.isKilled = true;
-    if (this.alive && this.pid !== 0) this.#signal(-this.pid, 'SIGKILL');
-  }
-
-  async #endLeftovers(): Promise<void> {
-    if (this.pid === 0) return;
-    const { killTimeout, endLeftovers } = this.#options;
-    try {
-      const killed = await endLeftovers(this.isKilled ? 0 : killTimeout);
-      if (killed > 0 && !this.isKilled) await this.#logEnd(describeLeftovers(killed, killTimeout));
-    } catch (error) {
-      await this.#logEnd(`may have left processes behind: ${describeError(error)}`);
-    }
-  }
-
-  /** Logs a line about the end of the worker, after the worker's own last lines. */
-  async #logEnd(text: string): Promise<void> {
-    await this.output.end();
-    this.output.note(`worker ${this.instance} (pid ${this.pid}) ${text}`);
   }
 }
 

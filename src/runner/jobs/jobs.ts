@@ -10,7 +10,7 @@ import { needDescriptors } from '../../system/process/descriptors.ts';
 import { signalProcess } from '../../system/process/processes.ts';
 import { isOnPath, spawn, usualPath } from '../../system/process/run.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';
-import { killOnError } from '../output/spawn-captured.ts';
+import { killOnError } from '../exit.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';
 import { type Identity, identityOptions } from '../users/identity.ts';
 import { endLeftovers, jobMark } from './leftovers.ts';

@@ -5,8 +5,8 @@ import { fileURLToPath } from 'node:url';
 import { exists } from '../../system/fs/exists.ts';
 import { isAlive, signalProcess } from '../../system/process/processes.ts';
 import { spawn } from '../../system/process/run.ts';
+import { killOnError } from '../exit.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';
-import { killOnError } from './spawn-captured.ts';
 
 const script = fileURLToPath(new URL('keep-output.sh', import.meta.url));
 

@@ -11,7 +11,7 @@ import { describeError } from '../../system/log/log.ts';
 import { needDescriptors } from '../../system/process/descriptors.ts';
 import { isAlive, signalProcess } from '../../system/process/processes.ts';
 import { spawn } from '../../system/process/run.ts';
-import { killOnError } from '../output/spawn-captured.ts';
+import { killOnError } from '../exit.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';
 
 const script = fileURLToPath(new URL('hold-ports.pl', import.meta.url));
