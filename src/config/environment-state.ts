@@ -16,12 +16,12 @@ const environmentStateSchema = v.strictObject({
   /** port of the app, which never changes */
   port: count(1, 65535),
   desired: v.picklist(['running', 'stopped']),
-  desiredSince: v.nullable(timestamp),
+  desiredSince: v.optional(v.nullable(timestamp), null),
   /** number of workers; null for the number of the release */
   workers: v.nullable(count(1, 64)),
   createdAt: timestamp,
   /** release to build from its commit, after a restore from a backup without its files */
-  rebuild: v.nullable(count(1, 999_999_999)),
+  rebuild: v.optional(v.nullable(count(1, 999_999_999)), null),
 });
 
 /** State of an environment that does not depend on its releases: `app.json`. */
