@@ -1,4 +1,3 @@
-import { writeFile } from 'node:fs/promises';
 import type { RunnerCaller } from '../../src/apps/appliance.ts';
 import type {
   BootResult,
@@ -8,6 +7,7 @@ import type {
   JobSpec,
   RunnerCalls,
 } from '../../src/protocol/runner.ts';
+import { writeJsonAtomic } from '../../src/system/fs/files.ts';
 
 interface Params {
   spec: GenerationSpec;
@@ -83,7 +83,7 @@ export class FakeRunner implements RunnerCaller {
     await this.onSwitch();
     const spec = this.booted.get(generation);
     if (spec === undefined) throw new Error(`no generation ${generation}`);
-    await writeFile(spec.paths.generation, JSON.stringify({ generation, release: spec.release }));
+    await writeJsonAtomic(spec.paths.generation, { generation, release: spec.release });
     this.booted.delete(generation);
     this.active.set(key, { generation, spec });
     this.afterSwitch();
