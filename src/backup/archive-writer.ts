@@ -1,6 +1,6 @@
 import { basename, dirname, join } from 'node:path';
 import { Header } from 'tar/header';
-import { block, type Piece, padding } from './archive-reader.ts';
+import { block, padding } from './archive-reader.ts';
 import { Checksums, type EntryHead, now } from './format.ts';
 import { locate } from './layout.ts';
 
@@ -26,28 +26,9 @@ export class ArchiveWriter {
     this.#put = put;
   }
 
-  /** @param content at most as long as the head says; zeros complete it */
+  /** @param content at most as long as the head says; zeros complete it. In format 1.0 of GNU tar for a file with holes */
   async entry(head: EntryHead, content: Content = []): Promise<void> {
     await this.#write(head, content, this.#checksums.add(locate(head.path).part, head));
-  }
-
-  /**
-   * Writes a file with holes in format 1.0 of GNU tar: a list of its pieces, then their content.
-   * @param head its size includes the holes
-   * @param contentOf returns the content of a piece, at most as long as the piece
-   */
-  async sparseEntry(head: EntryHead, pieces: Piece[], contentOf: (piece: Piece) => Content): Promise<void> {
-    // The last piece marks the end of the file.
-    const all = [...pieces, { offset: head.size, length: 0 }];
-    const numbers = [all.length, ...all.flatMap(({ offset, length }) => [offset, length])];
-    const text = Buffer.from(numbers.map((number) => `${number}\n`).join(''));
-    const list = [text, Buffer.alloc(padding(text.length))];
-    async function* content() {
-      yield* list;
-      for (const piece of pieces) yield* padded(contentOf(piece), piece.length);
-    }
-    const size = text.length + padding(text.length) + pieces.reduce((sum, { length }) => sum + length, 0);
-    await this.entry({ ...head, size, sparseSize: head.size }, content());
   }
 
   /** Writes a file about the backup itself, which no checksum covers. */
@@ -67,22 +48,17 @@ export class ArchiveWriter {
 
   async #write(head: EntryHead, content: Content, checksum?: (chunk: Buffer) => void): Promise<void> {
     await this.#put(headerOf(head));
-    for await (const chunk of padded(content, head.size)) {
+    let left = head.size;
+    const put = async (chunk: Buffer) => {
+      left -= chunk.length;
       checksum?.(chunk);
       await this.#put(chunk);
-    }
+    };
+    for await (const chunk of content) await put(chunk);
+    // Zeros replace the missing end of a file that has become shorter.
+    while (left > 0) await put(Buffer.alloc(Math.min(left, 65_536)));
     if (padding(head.size) > 0) await this.#put(Buffer.alloc(padding(head.size)));
   }
-}
-
-/** Yields content of exactly `size` bytes: zeros replace the missing end of a file that has become shorter. */
-async function* padded(content: Content, size: number): AsyncGenerator<Buffer> {
-  let left = size;
-  for await (const chunk of content) {
-    left -= chunk.length;
-    yield chunk;
-  }
-  for (; left > 0; left -= 65_536) yield Buffer.alloc(Math.min(left, 65_536));
 }
 
 /** Returns the header of an entry, with an extended header before it if needed. */

@@ -1,20 +1,18 @@
-import { lstat, open, unlink } from 'node:fs/promises';
+import { open, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { listEnvironmentsWithState } from '../config/environment-state.ts';
 import { type EnvironmentId, environmentName, type Paths } from '../config/paths.ts';
-import { AppError, hasCode } from '../errors/app-error.ts';
+import { AppError } from '../errors/app-error.ts';
 import { type ReleaseRecord, wholeCommit } from '../releases/release.ts';
 import { type Active, ReleaseStore } from '../releases/store.ts';
-import { exists, ifThere } from '../system/fs/exists.ts';
+import { exists } from '../system/fs/exists.ts';
 import { temporaryBeside } from '../system/fs/temporaries.ts';
 import { ArchiveWriter, ownEntry } from './archive-writer.ts';
 import { commitsIn, writeBundle } from './bundle.ts';
 import { type BackedUpEnvironment, type Head, headName, manifestName, newHead, now } from './format.ts';
 import { bundleName, edgeDirectory, environmentFiles, lastingDirectories, stateFiles } from './layout.ts';
 import { type Owner, Owners } from './owners.ts';
-import { contentOf, Packer, type PackerOptions } from './packer.ts';
-import { besideDatabase } from './sqlite.ts';
-import { below, openWithoutLinks, walk } from './walk.ts';
+import { chunksOf, Packer, type PackerOptions } from './packer.ts';
 
 interface BackupOptions extends PackerOptions {
   /** true to include the data of apps */
@@ -30,12 +28,6 @@ const edgeRuntime = new Set(['wanted.json', 'applied.json', 'order.lock', 'chall
 
 /** Directories in the home of an app's user that programs can fetch again. */
 const caches = new Set(['.npm', '.cache']);
-
-/**
- * Limit of paths in a backup, in bytes. A restore adds a longer path in front, and no program can open a path of more than
- * 4095 bytes.
- */
-const maxPathLength = 3072;
 
 /**
  * Writes a backup as a tar archive. The caller ensures that nothing is moved or removed in the home meanwhile. Apps and
@@ -56,7 +48,6 @@ export async function createBackup(
     options.signal.throwIfAborted();
     return put(chunk);
   });
-  const context = { paths, writer, owners, options, packer: new Packer(paths, writer, owners, options) };
   const head = newHead({
     sluice: options.version,
     createdAt: new Date().toISOString(),
@@ -65,10 +56,18 @@ export async function createBackup(
     environments: contents.map(({ app, environment, live, trees }) => ({ app, environment, live, trees })),
   });
   await writer.metadata(headName, head);
-  for (const name of stateFiles) await copyFile(context, name, null);
-  await copyTree(context, edgeDirectory, null, edgeRuntime);
-  for (const app of new Set(contents.map(({ app }) => app))) await copyRepository(context, app);
-  for (const each of contents) await copyEnvironment(context, each);
+  const packerOf = (id: EnvironmentId | null) => new Packer(paths, writer, owners, options, id);
+  const state = packerOf(null);
+  for (const name of stateFiles) await state.addFile(name);
+  await state.addTree(edgeDirectory, edgeRuntime);
+  state.end();
+  for (const app of new Set(contents.map(({ app }) => app)))
+    await copyRepository(paths, writer, app, owners.home);
+  for (const each of contents) {
+    const packer = packerOf(each);
+    await copyEnvironment(packer, writer, each, options.shared);
+    packer.end();
+  }
   await writer.metadata(manifestName, writer.manifest());
   await writer.end();
   return head;
@@ -126,24 +125,14 @@ async function canBeBuilt(repository: string, { source }: ReleaseRecord, owner: 
   return (await commitsIn(repository, [commit], owner)).has(commit);
 }
 
-interface Context {
-  paths: Paths;
-  writer: ArchiveWriter;
-  owners: Owners;
-  options: BackupOptions;
-  packer: Packer;
-}
-
-async function copyEnvironment(context: Context, contents: Contents): Promise<void> {
+async function copyEnvironment(packer: Packer, writer: ArchiveWriter, contents: Contents, shared: boolean) {
   const { app, environment, active, trees, records } = contents;
-  const { writer, options, packer } = context;
-  const id = { app, environment };
   const directory = `apps/${app}/${environment}`;
   for (const name of environmentFiles) {
     const path = `${directory}/${name}`;
     if (name !== 'generation') {
-      const isCopied = await copyFile(context, path, id);
-      if (name === 'app.json' && !isCopied) throw obstructed(id, path);
+      const isCopied = await packer.addFile(path);
+      if (name === 'app.json' && !isCopied) throw obstructed(contents, path);
       // From the time of the decision: a deploy may switch meanwhile. A release without files is not live.
     } else if (active !== null && trees.includes(active.release)) {
       const text = Buffer.from(JSON.stringify(active));
@@ -152,68 +141,12 @@ async function copyEnvironment(context: Context, contents: Contents): Promise<vo
   }
   for (const number of records) {
     const release = `${directory}/releases/${number}`;
-    await copyTree(context, trees.includes(number) ? release : `${release}/.sluice`, id);
+    await packer.addTree(trees.includes(number) ? release : `${release}/.sluice`);
   }
-  if (options.shared)
-    for (const name of lastingDirectories) await copyTree(context, `${directory}/${name}`, id, caches);
-  packer.endEnvironment(id);
+  if (shared) for (const name of lastingDirectories) await packer.addTree(`${directory}/${name}`, caches);
 }
 
-/** Copies a file. @returns false if there is none */
-async function copyFile(context: Context, path: string, id: EnvironmentId | null): Promise<boolean> {
-  const isCopied = await inHome(context, path, async (at) => {
-    const file = await openWithoutLinks(at);
-    if (file === undefined) return false;
-    await using _ = file.handle;
-    await context.packer.add({ kind: 'file', path, ...file }, id);
-    return true;
-  });
-  return isCopied ?? false;
-}
-
-/** Copies a directory if it exists. @param without names in it that are left out */
-async function copyTree(
-  context: Context,
-  path: string,
-  id: EnvironmentId | null,
-  without: ReadonlySet<string> = new Set(),
-): Promise<void> {
-  const { packer, options } = context;
-  await inHome(context, path, async (at) => {
-    const stats = await ifThere(lstat(at));
-    if (stats?.isSymbolicLink()) packer.note('left out, since it is a link', path);
-    if (!stats?.isDirectory()) return;
-    await packer.add({ kind: 'directory', path, stats }, id);
-    const covered = new Set<string>();
-    for await (const found of walk(at, maxPathLength - path.length, options.limits)) {
-      const [top = ''] = found.path.split('/', 1);
-      if (without.has(top) || covered.delete(found.path)) continue;
-      const entry = { ...found, path: `${path}/${found.path}` };
-      if (entry.kind === 'file' && (await packer.addDatabase(entry, id)))
-        for (const ending of besideDatabase) covered.add(found.path + ending);
-      else await packer.add(entry, id);
-    }
-  });
-}
-
-/** Calls `work` with a path of an entry in the home. Without users of apps, links are harmless. */
-async function inHome<Result>(
-  { paths: { home }, owners }: Context,
-  path: string,
-  work: (at: string) => Promise<Result>,
-): Promise<Result | undefined> {
-  try {
-    return await (owners.isolated ? below(home, path, work) : work(join(home, path)));
-  } catch (error) {
-    if (!hasCode(error, 'EACCES', 'EPERM')) throw error;
-    throw new AppError('forbidden', (error as Error).message, {
-      hint: 'Run the command as root, or as the user that Sluice runs as: the backup would lack this file.',
-      cause: error,
-    });
-  }
-}
-
-async function copyRepository({ paths, writer, owners }: Context, app: string): Promise<void> {
+async function copyRepository(paths: Paths, writer: ArchiveWriter, app: string, owner: Owner): Promise<void> {
   const repository = paths.repository(app);
   if (!(await exists(join(repository, 'HEAD')))) return;
   // The header needs the size of the bundle, which git does not know before.
@@ -221,10 +154,10 @@ async function copyRepository({ paths, writer, owners }: Context, app: string): 
   await using handle = await open(temporary, 'wx+', 0o600);
   // Without a name, nothing remains after a crash.
   await unlink(temporary);
-  if (!(await writeBundle(repository, handle, owners.home))) return;
+  if (!(await writeBundle(repository, handle, owner))) return;
   const { size } = await handle.stat();
   const head = { ...ownEntry, path: `apps/${app}/${bundleName}`, size, mtime: now() };
-  await writer.entry(head, contentOf(handle, { offset: 0, length: size }));
+  await writer.entry(head, chunksOf(handle, size));
 }
 
 function obstructed(id: EnvironmentId, path: string): AppError {

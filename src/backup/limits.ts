@@ -9,7 +9,7 @@ export interface Limits {
   memory: number;
   /** content of one environment, as a multiple of the size of its disks */
   disks: number;
-  /** pieces of data between the holes of one file */
+  /** pieces of data between the holes of one file; a restore reads up to a million */
   pieces: number;
   /** time for programs that find holes, and for programs that copy databases, of one environment; in ms */
   searching: number;
@@ -23,7 +23,7 @@ export const usualLimits: Limits = {
   directories: 500_000,
   memory: 48 * 1024 ** 2,
   disks: 2,
-  pieces: 100_000,
+  pieces: 400_000,
   searching: 600_000,
   copying: 600_000,
   failedCopies: 3,

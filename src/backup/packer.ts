@@ -2,18 +2,18 @@ import type { Stats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type EnvironmentId, environmentName, type Paths } from '../config/paths.ts';
-import { systemCode } from '../errors/app-error.ts';
+import { AppError, hasCode, systemCode } from '../errors/app-error.ts';
 import { ProgramFailed } from '../system/process/run.ts';
 import { formatBytes, formatDuration } from '../system/text/format.ts';
-import type { Piece } from './archive-reader.ts';
+import { NotATar } from './archive-reader.ts';
 import type { ArchiveWriter } from './archive-writer.ts';
 import type { EntryHead } from './format.ts';
 import { locate } from './layout.ts';
 import { type Limits, SizeLimit, TimeLimit, usualLimits } from './limits.ts';
-import type { Owners } from './owners.ts';
-import { findPieces, isSmallEnough, isSparse } from './sparse.ts';
-import { copyDatabase, type DatabaseCopy, databaseMode, usualTime } from './sqlite.ts';
-import type { Found } from './walk.ts';
+import type { Owner, Owners } from './owners.ts';
+import { isSmallEnough, isSparse, readWithoutHoles, type StoredContent } from './sparse.ts';
+import { besideDatabase, copyDatabase, databaseMode, usualTime } from './sqlite.ts';
+import { below, type Found, openWithoutLinks, walk } from './walk.ts';
 
 export interface PackerOptions {
   /** called for each file that is left out, or not copied exactly */
@@ -28,6 +28,19 @@ export interface PackerOptions {
 
 type FoundFile = Extract<Found, { kind: 'file' }>;
 
+/** First name of a file with several names. */
+interface FirstName {
+  path: string;
+  names: number;
+  /** reason why the file is left out */
+  refusal: string | undefined;
+}
+
+/**
+ * Limit of paths in a backup, in bytes. A restore adds a longer path in front, and no program can open a path of more than
+ * 4095 bytes.
+ */
+const maxPathLength = 3072;
 /** Size limit of a file, in bytes: ext4 has no larger files, so a restore could not create it. */
 const maxFileSize = 15 * 1024 ** 4;
 /** Limit of the names of one file: ext4 allows 65,000. */
@@ -41,92 +54,171 @@ const latest = 8 ** 11 - 1;
 /** Size of a chunk, in bytes. */
 const chunkSize = 256 * 1024;
 
-/** Writes entries that a walk has found into an archive, within the limits of their environment. */
+/** Adds files of one environment, or of the whole appliance, to an archive, within the limits of an environment. */
 export class Packer {
   readonly #paths: Paths;
   readonly #writer: ArchiveWriter;
   readonly #owners: Owners;
   readonly #options: PackerOptions;
+  readonly #id: EnvironmentId | null;
+  /** user of the app */
+  readonly #app: Owner | undefined;
   readonly #limits: Limits;
-  /** usage of the current environment */
-  #usage: Usage;
+  readonly #size: SizeLimit;
+  readonly #searching: TimeLimit;
+  readonly #copying: TimeLimit;
+  /** by device and inode: files with several names */
+  readonly #firstNames = new Map<string, FirstName>();
+  /** memory of these names, in bytes */
+  #memory = 0;
+  #failedCopies = 0;
+  #notes = 0;
 
-  constructor(paths: Paths, writer: ArchiveWriter, owners: Owners, options: PackerOptions) {
+  /** @param id null for files of the whole appliance, which must not be left out */
+  constructor(
+    paths: Paths,
+    writer: ArchiveWriter,
+    owners: Owners,
+    options: PackerOptions,
+    id: EnvironmentId | null,
+  ) {
     this.#paths = paths;
     this.#writer = writer;
     this.#owners = owners;
     this.#options = options;
+    this.#id = id;
+    this.#app = id === null ? undefined : owners.findApp(id);
     this.#limits = options.limits ?? usualLimits;
-    this.#usage = new Usage(this.#limits, options.now);
+    this.#size = new SizeLimit(this.#limits.disks);
+    this.#searching = new TimeLimit(this.#limits.searching, options.now);
+    this.#copying = new TimeLimit(this.#limits.copying, options.now);
   }
 
-  /** Resets the limits, and reports the number of notes that were left out. */
-  endEnvironment(id: EnvironmentId): void {
-    const more = this.#usage.notes - maxNotes;
-    if (more > 0)
-      this.#options.note(`left out, or not copied exactly: ${more} more files of ${environmentName(id)}`);
-    this.#usage = new Usage(this.#limits, this.#options.now);
+  /** Adds a file. @param path in the home @returns false if there is none */
+  async addFile(path: string): Promise<boolean> {
+    const isAdded = await this.#inHome(path, async (at) => {
+      const file = await openWithoutLinks(at);
+      await using _ = file?.handle;
+      if (file !== undefined) await this.#addFile({ kind: 'file', path, ...file });
+      return file !== undefined;
+    });
+    return isAdded ?? false;
   }
 
-  note(text: string, path: string): void {
-    this.#usage.notes += 1;
-    const shown = path.length > maxShownLength ? `${path.slice(0, maxShownLength)}…` : path;
-    if (this.#usage.notes <= maxNotes) this.#options.note(`${text}: ${shown}`);
+  /** Adds a directory if it exists. @param path in the home @param without names in it that are left out */
+  async addTree(path: string, without: ReadonlySet<string> = new Set()): Promise<void> {
+    await this.#inHome(path, async (at) => {
+      const covered = new Set<string>();
+      for await (const found of walk(at, maxPathLength - path.length, this.#options.limits)) {
+        const [top = ''] = found.path.split('/', 1);
+        if (without.has(top) || covered.delete(found.path)) continue;
+        const entry = { ...found, path: found.path === '' ? path : `${path}/${found.path}` };
+        if (found.path === '' && (found.kind === 'link' || found.kind === 'file'))
+          this.#leaveOut(path, `it is a ${found.kind}`);
+        else if (entry.kind !== 'file') await this.#add(entry);
+        else if (await this.#addDatabase(entry))
+          for (const ending of besideDatabase) covered.add(found.path + ending);
+        else await this.#addFile(entry);
+      }
+    });
   }
 
-  /** Adds an entry. @param id null for files of the whole appliance, which must not be left out */
-  async add(found: Found, id: EnvironmentId | null): Promise<void> {
-    if (found.kind === 'unfit') {
-      if (id === null && found.error !== undefined) throw found.error;
-      this.#leaveOut(found, found.why);
-    } else if (found.kind === 'file') await this.#addFile(found, id);
-    else await this.#writer.entry(this.#headOf(found, id));
+  /** Reports the number of files that no note names. */
+  end(): void {
+    const more = this.#notes - maxNotes;
+    const owner = this.#id === null ? 'Sluice' : environmentName(this.#id);
+    if (more > 0) this.#options.note(`left out, or not copied exactly: ${more} more files of ${owner}`);
   }
 
-  async #addFile(found: FoundFile, id: EnvironmentId | null): Promise<void> {
-    const { path, stats, handle } = found;
-    if (this.#owners.isForeign(stats, id))
-      return this.#leaveOut(found, 'it has another name elsewhere, and belongs to another user');
+  /** Calls `work` with a path of an entry in the home. Without users of apps, links are harmless. */
+  async #inHome<Result>(path: string, work: (at: string) => Promise<Result>): Promise<Result | undefined> {
+    const { home } = this.#paths;
+    try {
+      return await (this.#owners.isolated ? below(home, path, work) : work(join(home, path)));
+    } catch (error) {
+      if (!hasCode(error, 'EACCES', 'EPERM')) throw error;
+      throw new AppError('forbidden', (error as Error).message, {
+        hint: 'Run the command as root, or as the user that Sluice runs as: the backup would lack this file.',
+        cause: error,
+      });
+    }
+  }
+
+  async #add(found: Exclude<Found, FoundFile>): Promise<void> {
+    if (found.kind !== 'unfit') return this.#writer.entry(this.#headOf(found));
+    if (this.#id === null && found.error !== undefined) throw found.error;
+    this.#leaveOut(found.path, found.why);
+  }
+
+  async #addFile(found: FoundFile): Promise<void> {
+    const { path, stats } = found;
+    // The kernel forbids this unless `fs.protected_hardlinks` is 0. Files that Sluice makes as root have one name.
+    if (stats.nlink > 1 && this.#readerOf(stats) === undefined)
+      return this.#leaveOut(path, 'it has another name elsewhere, and belongs to another user');
     if (stats.size > maxFileSize)
-      return this.#leaveOut(found, `it is larger than ${formatBytes(maxFileSize)}`);
-    const head = this.#headOf(found, id);
+      return this.#leaveOut(path, `it is larger than ${formatBytes(maxFileSize)}`);
     const first = this.#firstName(stats);
     if (first !== undefined) {
-      if (first.refusal !== undefined) return this.#leaveOut(found, first.refusal);
+      if (first.refusal !== undefined) return this.#leaveOut(path, first.refusal);
       if (first.names >= maxNames)
-        return this.#leaveOut(found, `it is one of more than ${maxNames} names of one file`);
+        return this.#leaveOut(path, `it is one of more than ${maxNames} names of one file`);
       first.names += 1;
-      return this.#writer.entry({ ...head, type: 'hardLink', size: 0, target: first.path });
+      return this.#writer.entry({ ...this.#headOf(found), type: 'hardLink', size: 0, target: first.path });
     }
-    const whole: Piece = { offset: 0, length: stats.size };
-    const pieces = id !== null && isSparse(stats) ? await this.#findPieces(found) : undefined;
-    const refusal = typeof pieces === 'string' ? pieces : await this.#reserve(pieces ?? [whole], found);
-    if (id !== null) this.#rememberName(found, refusal);
-    if (refusal !== undefined) return this.#leaveOut(found, refusal);
-    const content = (piece: Piece) => this.#contentOf(handle, piece, path, id);
-    if (Array.isArray(pieces)) await this.#writer.sparseEntry(head, pieces, content);
-    else await this.#writer.entry(head, content(whole));
+    const content = await this.#contentOf(found);
+    if (typeof content === 'string') {
+      this.#rememberName(found, content);
+      return this.#leaveOut(path, content);
+    }
+    await using _ = content.program;
+    await this.#addContent(found, content);
+  }
+
+  async #addContent(found: FoundFile, { size, sparseSize, chunks }: StoredContent): Promise<void> {
+    const shortage = await this.#reserve(size, found);
+    this.#rememberName(found, shortage);
+    if (shortage !== undefined) return this.#leaveOut(found.path, shortage);
+    const head = { ...this.#headOf(found), size, ...(sparseSize !== undefined && { sparseSize }) };
+    await this.#writer.entry(head, this.#readable(chunks, found.path));
+  }
+
+  /** Returns the content of a file; if it cannot be copied, the reason, as a clause. */
+  async #contentOf({ handle, stats }: FoundFile): Promise<StoredContent | string> {
+    const whole = { size: stats.size, chunks: chunksOf(handle, stats.size) };
+    if (this.#id === null || !isSparse(stats)) return whole;
+    const found = await this.#findHoles(handle, stats);
+    return typeof found === 'string' && isSmallEnough(stats) ? whole : found;
+  }
+
+  async #findHoles(handle: FileHandle, stats: Stats): Promise<StoredContent | string> {
+    const { total, left } = this.#searching;
+    if (left === 0) return `it took more than ${formatDuration(total)} to find holes in files of this app`;
+    using _ = this.#searching.start();
+    return await readWithoutHoles(handle, stats, { pieces: this.#limits.pieces, time: left });
   }
 
   /** Adds a copy by SQLite of a database in use. @returns false for other files, and if SQLite fails */
-  async addDatabase(found: FoundFile, id: EnvironmentId | null): Promise<boolean> {
-    if (this.#firstName(found.stats) !== undefined) return false;
-    await using copy = await this.#takeSnapshot(found, id);
+  async #addDatabase(found: FoundFile): Promise<boolean> {
+    if (this.#id === null || this.#firstName(found.stats) !== undefined) return false;
+    const copy = await this.#takeSnapshot(found, this.#id);
     if (copy === undefined) return false;
-    const head = { ...this.#headOf(found, id), size: copy.size };
-    await this.#writer.entry(
-      head,
-      this.#contentOf(copy.handle, { offset: 0, length: copy.size }, found.path, id),
-    );
-    if (id !== null) this.#rememberName(found);
+    await using handle = copy.handle;
+    const { size } = copy.stats;
+    await this.#addContent(found, { size, chunks: chunksOf(handle, size) });
     return true;
   }
 
-  #leaveOut({ path }: Found, why: string): void {
-    this.note(`left out, since ${why}`, path);
+  #leaveOut(path: string, why: string): void {
+    this.#note(`left out, since ${why}`, path);
   }
 
-  #headOf(found: Exclude<Found, { kind: 'unfit' }>, id: EnvironmentId | null): EntryHead {
+  #note(text: string, path: string): void {
+    this.#notes += 1;
+    const shown = path.length > maxShownLength ? `${path.slice(0, maxShownLength)}…` : path;
+    if (this.#notes <= maxNotes) this.#options.note(`${text}: ${shown}`);
+  }
+
+  #headOf(found: Exclude<Found, { kind: 'unfit' }>): EntryHead {
     const { kind, path, stats } = found;
     return {
       path,
@@ -135,152 +227,103 @@ export class Packer {
       size: kind === 'file' ? stats.size : 0,
       mtime: Math.min(Math.max(0, Math.floor(stats.mtimeMs / 1000)), latest),
       target: kind === 'link' ? found.target : '',
-      ...this.#owners.rolesOf(stats, id),
+      ...this.#owners.rolesOf(stats, this.#app),
     };
   }
 
+  /** Returns the user as whom a program may read a file: its owner, if that is the app or the owner of the home. */
+  #readerOf({ uid }: Stats): Owner | undefined {
+    const { isolated, home } = this.#owners;
+    if (!isolated || uid === home.uid) return home;
+    return uid === this.#app?.uid ? this.#app : undefined;
+  }
+
   /** Reserves bytes for content of an app. @returns the reason if there are not enough left */
-  async #reserve(pieces: Piece[], { handle, path, stats }: FoundFile): Promise<string | undefined> {
+  async #reserve(bytes: number, { handle, path, stats }: FoundFile): Promise<string | undefined> {
     // A restore needs the records of releases, which no app writes.
     if (!locate(path).isOfApp) return undefined;
     const at = process.platform === 'linux' ? `/proc/self/fd/${handle.fd}` : join(this.#paths.home, path);
-    const bytes = pieces.reduce((sum, { length }) => sum + length, 0);
-    if (await this.#usage.size.take(bytes, stats.dev, at)) return undefined;
+    if (await this.#size.take(bytes, stats.dev, at)) return undefined;
     return `there is more to copy than ${this.#limits.disks} times the size of the disk`;
   }
 
   /** Returns the first name of a file. Without hard links, a large file with many names would fill any disk. */
   #firstName({ dev, ino, nlink }: Stats): FirstName | undefined {
-    return nlink > 1 ? this.#usage.firstNames.get(`${dev}:${ino}`) : undefined;
+    return nlink > 1 ? this.#firstNames.get(`${dev}:${ino}`) : undefined;
   }
 
   /** @param refusal reason why the file is left out */
-  #rememberName({ path, stats }: FoundFile, refusal?: string): void {
-    if (stats.nlink === 1) return;
+  #rememberName({ path, stats }: FoundFile, refusal: string | undefined): void {
+    // A restore accepts hard links of apps only.
+    if (this.#id === null || stats.nlink === 1) return;
     const memory = 2 * path.length + 256;
-    if (this.#usage.memory + memory <= this.#limits.memory) {
-      this.#usage.memory += memory;
-      this.#usage.firstNames.set(`${stats.dev}:${stats.ino}`, { path, names: 1, refusal });
+    if (this.#memory + memory <= this.#limits.memory) {
+      this.#memory += memory;
+      this.#firstNames.set(`${stats.dev}:${stats.ino}`, { path, names: 1, refusal });
     } else if (refusal === undefined)
-      this.note('copied without its other names, since too many files have several names', path);
+      this.#note('copied without its other names, since too many files have several names', path);
   }
 
-  /** @returns undefined for a file to copy in full; a string if it cannot be copied: the reason */
-  async #findPieces({ handle, stats }: FoundFile): Promise<Piece[] | string | undefined> {
-    const { searching } = this.#usage;
-    using _ = searching.start();
-    const pieces =
-      searching.left === 0
-        ? `it took more than ${formatDuration(searching.total)} to find holes in files of this app`
-        : await findPieces(handle, stats, { pieces: this.#limits.pieces, time: searching.left });
-    return typeof pieces === 'string' && isSmallEnough(stats) ? undefined : pieces;
-  }
-
-  /** Yields the content of a piece, without its end if the file gets shorter or the disk cannot read it. */
-  async *#contentOf(
-    handle: FileHandle,
-    piece: Piece,
-    path: string,
-    id: EnvironmentId | null,
-  ): AsyncGenerator<Buffer> {
+  /** Yields chunks up to an error of the disk. */
+  async *#readable(chunks: AsyncIterable<Buffer>, path: string): AsyncGenerator<Buffer> {
     try {
-      yield* contentOf(handle, piece);
+      yield* chunks;
     } catch (error) {
-      if (id === null || systemCode(error) === undefined) throw error;
-      this.note(`copied in part, since it cannot be read (${systemCode(error)})`, path);
+      const code = error instanceof NotATar ? 'tar failed' : systemCode(error);
+      if (this.#id === null || code === undefined) throw error;
+      this.#note(`copied in part, since it cannot be read (${code})`, path);
     }
   }
 
   /** @returns undefined for other files, and if SQLite fails */
-  async #takeSnapshot(found: FoundFile, id: EnvironmentId | null): Promise<DatabaseCopy | undefined> {
-    const { handle, path, stats } = found;
+  async #takeSnapshot(
+    { handle, path, stats }: FoundFile,
+    id: EnvironmentId,
+  ): Promise<{ handle: FileHandle; stats: Stats } | undefined> {
     const at = join(this.#paths.home, path);
-    const { copying } = this.#usage;
     try {
       const mode = await databaseMode(handle, at);
-      if (mode === 'none' || mode === 'rest') return undefined;
-      const owner = this.#owners.readerOf(stats, id);
+      if (mode === undefined) return undefined;
+      const owner = this.#readerOf(stats);
+      if (owner === undefined) return this.#noteUncopied(path, 'it belongs neither to the app nor to Sluice');
       const refusal = this.#refuseSnapshot(stats);
-      if (owner === undefined || refusal !== undefined)
-        return this.#noteUncopied(path, refusal ?? 'it belongs neither to the app nor to Sluice');
+      if (refusal !== undefined) return this.#noteUncopied(path, refusal);
       // An app may write only into a directory of its own.
       const { home } = this.#paths;
-      const isApps = id !== null && owner.uid !== this.#owners.home.uid;
-      const scratch = isApps ? this.#paths.environment(id).temporary : home;
+      const scratch = owner === this.#app ? this.#paths.environment(id).temporary : home;
       // Holes need no time.
       const size = Math.min(stats.size, 512 * stats.blocks);
-      await using stack = new AsyncDisposableStack();
-      const { left } = copying;
-      const time = copying.start(usualTime(size));
-      let copy: DatabaseCopy;
-      try {
-        copy = stack.use(await copyDatabase(at, mode, size, left, owner, scratch));
-      } finally {
-        time[Symbol.dispose]();
-      }
-      const shortage = await this.#reserve([{ offset: 0, length: copy.size }], found);
-      if (shortage !== undefined) throw new ProgramFailed(shortage);
-      const resources = stack.move();
-      const dispose = async () => {
-        using _ = copying.start();
-        await resources.disposeAsync();
-      };
-      return { ...copy, [Symbol.asyncDispose]: dispose };
+      const { left } = this.#copying;
+      using _ = this.#copying.start(usualTime(size));
+      return await copyDatabase(at, mode, size, left, owner, scratch);
     } catch (error) {
       this.#options.signal.throwIfAborted();
       // An app may replace its files, and the copy, with anything.
       if (!(error instanceof ProgramFailed) && systemCode(error) === undefined) throw error;
-      this.#usage.failedCopies += 1;
+      this.#failedCopies += 1;
       return this.#noteUncopied(path, (error as Error).message);
     }
   }
 
   /** Returns the reason why SQLite must not copy a database, as a clause. */
   #refuseSnapshot(stats: Stats): string | undefined {
-    const { copying, failedCopies } = this.#usage;
     // A copy has holes as data.
     if (isSparse(stats) && !isSmallEnough(stats)) return 'it has holes';
-    if (failedCopies >= this.#limits.failedCopies)
-      return `${failedCopies} others of this app could not be copied`;
-    if (copying.left > 0) return undefined;
-    return `copies of databases of this app took more than ${formatDuration(copying.total)}`;
+    if (this.#failedCopies >= this.#limits.failedCopies)
+      return `${this.#failedCopies} others of this app could not be copied`;
+    const { left, total } = this.#copying;
+    return left > 0 ? undefined : `copies of databases of this app took more than ${formatDuration(total)}`;
   }
 
   #noteUncopied(path: string, why: string): undefined {
-    this.note(`copied without SQLite (${why}); stop the app for a consistent copy`, path);
+    this.#note(`copied without SQLite (${why}); stop the app for a consistent copy`, path);
   }
 }
 
-/** First name of a file with several names. */
-interface FirstName {
-  path: string;
-  names: number;
-  /** reason why the file is left out */
-  refusal: string | undefined;
-}
-
-/** Usage of the limits by one environment. */
-class Usage {
-  /** by device and inode: files with several names */
-  readonly firstNames = new Map<string, FirstName>();
-  readonly size: SizeLimit;
-  readonly searching: TimeLimit;
-  readonly copying: TimeLimit;
-  memory = 0;
-  failedCopies = 0;
-  notes = 0;
-
-  constructor({ disks, searching, copying }: Limits, now?: () => number) {
-    this.size = new SizeLimit(disks);
-    this.searching = new TimeLimit(searching, now);
-    this.copying = new TimeLimit(copying, now);
-  }
-}
-
-/** Yields the content of a piece, each chunk in a buffer of its own: consumers may use several at a time. */
-export async function* contentOf(handle: FileHandle, { offset, length }: Piece): AsyncGenerator<Buffer> {
-  for (let at = offset; at < offset + length; ) {
-    const buffer = Buffer.allocUnsafe(Math.min(chunkSize, offset + length - at));
+/** Yields the first bytes of a file, each chunk in a buffer of its own: consumers may use several at a time. */
+export async function* chunksOf(handle: FileHandle, size: number): AsyncGenerator<Buffer> {
+  for (let at = 0; at < size; ) {
+    const buffer = Buffer.allocUnsafe(Math.min(chunkSize, size - at));
     const { bytesRead } = await handle.read(buffer, 0, buffer.length, at);
     if (bytesRead === 0) return;
     at += bytesRead;

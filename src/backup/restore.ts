@@ -86,20 +86,15 @@ interface Staging extends AsyncDisposable {
  */
 async function createStaging({ home }: Paths, { isolated }: Owners): Promise<Staging> {
   const path = temporaryBeside(join(home, 'restore'));
-  const byName = new Paths(path);
-  if (!isolated) {
-    await mkdir(path, { mode: 0o700 });
-    return { staging: byName, byName, [Symbol.asyncDispose]: () => removeTree(path) };
-  }
   // The server, which sweeps the home, may not remove files of root.
-  for (const name of await leftTemporaries(home)) await remove(join(home, name));
+  if (isolated) for (const name of await leftTemporaries(home)) await remove(join(home, name));
   await mkdir(path, { mode: 0o700 });
-  const pinned = pin(home, basename(path));
+  const pinned = isolated ? pin(home, basename(path)) : undefined;
   return {
-    staging: new Paths(pinned.path),
-    byName,
+    staging: new Paths(pinned?.path ?? path),
+    byName: new Paths(path),
     async [Symbol.asyncDispose]() {
-      pinned[Symbol.dispose]();
+      pinned?.[Symbol.dispose]();
       await remove(path);
     },
   };

@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, type Stats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -22,21 +22,13 @@ const deadline = 60_000;
 /** Least speed of a copy with WAL, in bytes per ms. */
 const minSpeed = 5000;
 
-export interface DatabaseCopy extends AsyncDisposable {
-  handle: FileHandle;
-  size: number;
-}
-
-/** Returns the mode of a database: `none` for other files, `rest` if no program has it open, so its file is consistent. */
-export async function databaseMode(
-  handle: FileHandle,
-  path: string,
-): Promise<'none' | 'rest' | 'wal' | 'journal'> {
+/** Returns the mode of a database in use; undefined for other files, and for a database with WAL that no program has open. */
+export async function databaseMode(handle: FileHandle, path: string): Promise<'wal' | 'journal' | undefined> {
   const { buffer, bytesRead } = await handle.read(Buffer.alloc(100), 0, 100, 0);
   // Source: sqlite.org, "Database File Format", 1.3.
-  if (bytesRead < 100 || buffer.toString('latin1', 0, 16) !== 'SQLite format 3\0') return 'none';
+  if (bytesRead < 100 || buffer.toString('latin1', 0, 16) !== 'SQLite format 3\0') return undefined;
   if (buffer[18] !== 2) return 'journal';
-  return (await exists(`${path}-wal`)) ? 'wal' : 'rest';
+  return (await exists(`${path}-wal`)) ? 'wal' : undefined;
 }
 
 /** Returns the usual time for a copy of so many bytes, in ms. */
@@ -46,7 +38,7 @@ export function usualTime(bytes: number): number {
 
 /**
  * Makes a consistent copy of a database in use, by SQLite. Works with the rights of the database's owner, who may create links
- * in the directories.
+ * in the directories. The copy has no name any more, so nothing remains of it when it is closed.
  * @param size of the database, in bytes
  * @param most time beside the usual time for this size, in ms
  * @param scratch directory for the copy, in which the owner may write
@@ -59,38 +51,28 @@ export async function copyDatabase(
   most: number,
   owner: Owner,
   scratch: string,
-): Promise<DatabaseCopy> {
+): Promise<{ handle: FileHandle; stats: Stats }> {
   const directory = temporaryBeside(join(scratch, 'snapshot'));
-  await using stack = new AsyncDisposableStack();
   asUser(owner, () => makeDirectory(directory));
-  // The owner may have put any files there. A failure to remove them must not prevent the backup.
-  stack.defer(() =>
-    runAs(owner, ['rm', '-rf', '--', directory], {
-      env: ownEnvironment(),
-      timeout: deadline,
-    }).then(undefined, ignoreFailure),
-  );
   const copy = join(directory, 'copy');
   const pages = String(mode === 'wal' ? allPages : fewPages);
-  await runAs(owner, [process.execPath, program, path, copy, pages], {
-    env: ownEnvironment(),
-    timeout: Math.min(deadline, most) + (mode === 'wal' ? usualTime(size) : 0),
-  });
-  const file = await openWithoutLinks(copy);
-  if (file === undefined) throw new ProgramFailed(`${copy} is missing`);
-  stack.defer(() => file.handle.close());
-  if (process.getuid?.() === 0 && file.stats.uid !== owner.uid)
+  try {
+    await runAs(owner, [process.execPath, program, path, copy, pages], {
+      env: ownEnvironment(),
+      timeout: Math.min(deadline, most) + (mode === 'wal' ? usualTime(size) : 0),
+    });
+    const file = await openWithoutLinks(copy);
+    if (file === undefined) throw new ProgramFailed(`${copy} is missing`);
+    if (process.getuid?.() !== 0 || file.stats.uid === owner.uid) return file;
+    await file.handle.close();
     throw new ProgramFailed(`${copy} belongs to another user`);
-  const resources = stack.move();
-  return {
-    handle: file.handle,
-    size: file.stats.size,
-    [Symbol.asyncDispose]: () => resources.disposeAsync(),
-  };
-}
-
-function ignoreFailure(error: unknown): void {
-  if (!(error instanceof ProgramFailed)) throw error;
+  } finally {
+    // The owner may have put any files there. A failure to remove them must not prevent the backup.
+    const remove = runAs(owner, ['rm', '-rf', '--', directory], { env: ownEnvironment(), timeout: deadline });
+    await remove.catch((error: unknown) => {
+      if (!(error instanceof ProgramFailed)) throw error;
+    });
+  }
 }
 
 function makeDirectory(path: string): void {

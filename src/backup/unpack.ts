@@ -30,17 +30,24 @@ import {
   parseHead,
   parseManifest,
 } from './format.ts';
-import { locate, unsafeEntry } from './layout.ts';
-import { usualRole } from './owners.ts';
+import { type Location, locate, unsafeEntry } from './layout.ts';
 
 /** Result of unpacking a backup. */
 export interface Unpacked {
   head: Head;
-  /** roles of entries, by path, if they differ from `usualRole` */
-  roles: Map<string, { owner: string; group: string }>;
-  /** parent directories that are not entries of the backup */
-  between: Set<string>;
+  /** all entries by path, and the directories that have them */
+  entries: Map<string, UnpackedEntry>;
 }
+
+type UnpackedEntry = Pick<EntryHead, 'type' | 'owner' | 'group'> & { location: Location };
+
+/** Directory that is not an entry of the backup, such as `apps`. */
+const between: UnpackedEntry = {
+  type: 'directory',
+  owner: 'owner',
+  group: 'owner',
+  location: { part: '', id: null, isOfApp: false },
+};
 
 /** Size limit of the head and the manifest, in bytes: enough for 100,000 environments. */
 const maxTextLength = 16 * 1024 ** 2;
@@ -95,13 +102,8 @@ async function* withRoom(
 class BackupUnpacker {
   readonly #root: string;
   readonly #checksums = new Checksums();
-  readonly #seen = new Set<string>();
-  readonly #directories = new Set<string>(['']);
-  /** part of each file of an app by path: hard links may point to these files */
-  readonly #files = new Map<string, string>();
+  readonly #entries: Unpacked['entries'] = new Map();
   readonly #links: EntryHead[] = [];
-  readonly #roles: Unpacked['roles'] = new Map();
-  readonly #between: Unpacked['between'] = new Set();
   #head: Head | undefined;
   #manifest: string | undefined;
 
@@ -128,7 +130,7 @@ class BackupUnpacker {
       symlinkSync(target, join(this.#root, path));
       lutimesSync(join(this.#root, path), mtime, mtime);
     }
-    return { head: this.#head, roles: this.#roles, between: this.#between };
+    return { head: this.#head, entries: this.#entries };
   }
 
   async add(entry: ArchiveEntry): Promise<void> {
@@ -138,23 +140,20 @@ class BackupUnpacker {
       if (path !== headName || type !== 'File') throw notABackup('it begins with another file');
       this.#head = parseHead(await readText(entry));
     } else if (path === manifestName && type === 'File') this.#manifest = await readText(entry);
-    else await this.#create(headOf(entry), entry.content, this.#head.isolated);
+    else await this.#create(headOf(entry), entry.content);
   }
 
-  async #create(head: EntryHead, content: AsyncIterable<Buffer>, isolated: boolean): Promise<void> {
+  async #create(head: EntryHead, content: AsyncIterable<Buffer>): Promise<void> {
     const { path, type, mode, target, owner, group } = head;
     const name = JSON.stringify(path);
     const location = locate(path);
-    if (this.#seen.has(path)) throw unsafeEntry(`the backup has ${name} twice`);
-    this.#seen.add(path);
+    if (this.#entries.has(path)) throw unsafeEntry(`the backup has ${name} twice`);
     const checksum = this.#checksums.add(location.part, head);
-    const usual = usualRole(location, isolated);
-    if (owner !== usual || group !== usual) this.#roles.set(path, { owner, group });
     this.#createParents(dirname(path));
+    this.#entries.set(path, { type, owner, group, location });
     const at = join(this.#root, path);
     switch (type) {
       case 'directory':
-        this.#directories.add(path);
         mkdirSync(at);
         // This process must be able to write into it, and to remove it.
         chmodSync(at, mode | 0o700);
@@ -164,29 +163,28 @@ class BackupUnpacker {
         this.#links.push(head);
         return;
       case 'hardLink':
-        if (!location.isOfApp || this.#files.get(target) !== location.part)
+        if (!location.isOfApp || !this.#isFileOfApp(target, location))
           throw unsafeEntry(`${name} is a hard link to something else than a file of its app`);
         linkSync(join(this.#root, target), at);
         return;
       case 'file':
-        if (location.isOfApp) this.#files.set(path, location.part);
         await writeFile(at, head, withChecksum(content, checksum));
     }
   }
 
+  #isFileOfApp(path: string, { part }: Location): boolean {
+    const entry = this.#entries.get(path);
+    return entry?.type === 'file' && entry.location.isOfApp && entry.location.part === part;
+  }
+
   /** Creates parent directories that are not entries, such as `apps`. No directory of an app is among them. */
-  #createParents(parent: string): void {
-    const missing: string[] = [];
-    for (let each = parent; each !== '.' && !this.#directories.has(each); each = dirname(each)) {
-      if (this.#seen.has(each))
-        throw unsafeEntry(`${JSON.stringify(each)} has entries, but is not a directory`);
-      missing.push(each);
-    }
-    for (const each of missing.reverse()) {
-      mkdirSync(join(this.#root, each), { mode: 0o700 });
-      this.#directories.add(each);
-      this.#between.add(each);
-    }
+  #createParents(path: string): void {
+    const entry = this.#entries.get(path);
+    if (path === '.' || entry?.type === 'directory') return;
+    if (entry !== undefined) throw unsafeEntry(`${JSON.stringify(path)} has entries, but is not a directory`);
+    this.#createParents(dirname(path));
+    mkdirSync(join(this.#root, path), { mode: 0o700 });
+    this.#entries.set(path, between);
   }
 }
 

@@ -14,10 +14,10 @@ export type Found =
 
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants;
 
-/** Directory on the way to the current one. */
+/** Directory on the way to the current one, and this one. It stays open, so that the walk also returns to a moved one. */
 interface Level {
   path: string;
-  identity: string;
+  handle: FileHandle;
   /** names that are still to be visited, the last one first */
   names: string[];
   /** memory of the names, in bytes */
@@ -30,8 +30,8 @@ interface Level {
  *
  * Follows no link, not even one that replaces a directory during the walk: an app could have root read a file for it, and
  * would find the content among its own files after a restore. Node.js has no openat(2), so paths go through
- * /proc/self/fd/N. An app may nest directories deeper than the stack or the descriptors of this process allow: the walk is a
- * loop, and has two directories open. It returns from a directory through `..`, and checks where it arrives.
+ * /proc/self/fd/N. An app may nest directories deeper than the stack allows, so the walk is a loop. The limit of paths also
+ * limits the number of open directories.
  *
  * An app may make and move directories as fast as the walk visits them. So the walk visits no directory twice, and limits the
  * numbers of directories and entries.
@@ -42,204 +42,91 @@ export async function* walk(
   longest: number,
   limits: Pick<Limits, 'entries' | 'directories' | 'memory'> = usualLimits,
 ): AsyncGenerator<Found> {
-  await using position = new Position();
   const visited = new Set<string>();
-  const levels: [Level, ...Level[]] = [{ path: '', identity: '', names: [], memory: 0 }];
-  /** Returns the reason why a directory must not be visited. */
-  const refusal = (identity: string): string | undefined => {
-    if (visited.has(identity)) return 'it was visited already, by another path';
-    return visited.size < limits.directories ? undefined : `it comes after ${limits.directories} directories`;
-  };
-  /** Enters a directory, and yields an `unfit` if not all of its names fit into memory. */
-  const enter = async function* (opened: Opened, level: Level): AsyncGenerator<Found> {
-    visited.add(opened.identity);
-    await position.enter(opened);
-    // Even if a directory fills the memory, directories below it can be read.
-    const least = limits.memory / 2048;
-    const used = levels.reduce((sum, { memory }) => sum + memory, 0);
-    if (await position.readNames(level, Math.max(limits.memory - used, least))) return;
-    const why = `only ${level.names.length} names of this directory fit into memory`;
-    yield { kind: 'unfit', path: level.path || '.', why };
-  };
-  try {
-    const top = await position.open(directory);
-    if (top === undefined) return;
-    yield* enter(top, levels[0]);
-  } catch (error) {
-    yield unreadable('.', error);
-  }
-  for (let entries = 1; ; ) {
-    const level = levels.at(-1) ?? levels[0];
-    const name = level.names.pop();
-    if (name === undefined) {
-      if (levels.length === 1) return;
-      levels.pop();
-      yield* comeBack(position, levels);
-      continue;
-    }
-    level.memory -= memoryOf(name);
-    const path = level.path === '' ? name : `${level.path}/${name}`;
-    if (entries > limits.entries) {
-      yield { kind: 'unfit', path, why: `it and all that follow come after ${limits.entries} entries` };
-      return;
-    }
-    entries += 1;
-    let isDirectory = false;
-    for await (const found of inspect(join(position.at, name), path, longest)) {
-      const why = found.kind === 'directory' ? refusal(identityOf(found.stats)) : undefined;
-      isDirectory = found.kind === 'directory' && why === undefined;
-      yield why === undefined ? found : { kind: 'unfit', path, why };
-    }
-    if (!isDirectory) continue;
+  const levels: Level[] = [];
+  const pathAt = ({ handle, path }: Level) =>
+    process.platform === 'linux' ? `/proc/self/fd/${handle.fd}` : join(directory, path);
+
+  async function* inspect(at: string, path: string): AsyncGenerator<Found> {
     try {
-      const opened = await position.open(join(position.at, name));
-      if (opened === undefined) continue;
-      // Another directory may have replaced the one that was found.
-      const why = refusal(opened.identity);
-      if (why !== undefined) {
-        await opened.handle.close();
-        yield { kind: 'unfit', path, why };
+      const stats = await ifPresent(lstat(at));
+      if (stats?.isDirectory()) yield* enter(at, path);
+      else if (stats?.isSymbolicLink()) {
+        const target = await ifPresent(readlink(at));
+        if (target !== undefined) yield { kind: 'link', path, stats, target };
+      } else if (stats?.isFile()) {
+        const file = await openWithoutLinks(at);
+        await using _ = file?.handle;
+        if (file !== undefined) yield { kind: 'file', path, ...file };
+      } else if (stats !== undefined) yield { kind: 'unfit', path, why: 'it is not a regular file' };
+    } catch (error) {
+      if (systemCode(error) === undefined) throw error;
+      yield { kind: 'unfit', path, why: `it cannot be read (${systemCode(error)})`, error };
+    }
+  }
+
+  async function* enter(at: string, path: string): AsyncGenerator<Found> {
+    const handle = await openAt(at, O_DIRECTORY);
+    if (handle === undefined) return;
+    const level: Level = { path, handle, names: [], memory: 0 };
+    levels.push(level);
+    const stats = await handle.stat();
+    // The system reuses numbers of removed directories, so the time of birth is a part of the identity.
+    const identity = `${stats.dev}:${stats.ino}:${stats.birthtimeMs}`;
+    if (visited.has(identity))
+      return yield { kind: 'unfit', path, why: 'it was visited already, by another path' };
+    if (visited.size >= limits.directories)
+      return yield { kind: 'unfit', path, why: `it comes after ${limits.directories} directories` };
+    visited.add(identity);
+    if (path !== '') yield { kind: 'directory', path, stats };
+    // Even if a directory fills the memory, directories below it can be read.
+    const used = levels.reduce((sum, { memory }) => sum + memory, 0);
+    const most = Math.max(limits.memory - used, limits.memory / 2048);
+    for await (const { name } of await opendir(pathAt(level), { bufferSize: 512 })) {
+      if (level.memory + memoryOf(name) > most) {
+        const why = `only ${level.names.length} names of this directory fit into memory`;
+        yield { kind: 'unfit', path: path || '.', why };
+        break;
+      }
+      level.memory += memoryOf(name);
+      level.names.push(name);
+    }
+    level.names.sort().reverse();
+  }
+
+  try {
+    yield* inspect(directory, '');
+    let entries = 0;
+    for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
+      const name = level.names.pop();
+      if (name === undefined) {
+        levels.pop();
+        await level.handle.close();
         continue;
       }
-      // Before `enter`, so that the walk also comes back if the names cannot be read.
-      const below: Level = { path, identity: opened.identity, names: [], memory: 0 };
-      levels.push(below);
-      yield* enter(opened, below);
-    } catch (error) {
-      yield unreadable(path, error);
+      level.memory -= memoryOf(name);
+      const path = level.path === '' ? name : `${level.path}/${name}`;
+      entries += 1;
+      if (entries > limits.entries)
+        return yield {
+          kind: 'unfit',
+          path,
+          why: `it and all that follow come after ${limits.entries} entries`,
+        };
+      if (path.includes('\uFFFD')) yield { kind: 'unfit', path, why: 'its name is not UTF-8' };
+      else if (Buffer.byteLength(path) > longest)
+        yield { kind: 'unfit', path, why: `its path is longer than ${longest} bytes` };
+      else yield* inspect(join(pathAt(level), name), path);
     }
+  } finally {
+    for (const { handle } of levels) await handle.close();
   }
-}
-
-/** Identifies a directory. The system reuses numbers of removed directories, so the time of birth belongs to it. */
-function identityOf({ dev, ino, birthtimeMs }: Stats): string {
-  return `${dev}:${ino}:${birthtimeMs}`;
 }
 
 /** Estimates the memory of a name, in bytes. */
 function memoryOf(name: string): number {
   const isAscii = Buffer.byteLength(name) === name.length;
   return (isAscii ? 1 : 2) * name.length + 32;
-}
-
-/** Yields one entry, a file with an open handle; nothing if the entry is gone. */
-async function* inspect(at: string, path: string, longest: number): AsyncGenerator<Found> {
-  const unfit = (why: string) => ({ kind: 'unfit' as const, path, why });
-  if (path.includes('\uFFFD')) return yield unfit('its name is not UTF-8');
-  if (Buffer.byteLength(path) > longest) return yield unfit(`its path is longer than ${longest} bytes`);
-  let file: Awaited<ReturnType<typeof openWithoutLinks>>;
-  try {
-    const stats = await ifPresent(lstat(at));
-    if (stats === undefined) return;
-    if (stats.isDirectory()) return yield { kind: 'directory', path, stats };
-    if (stats.isSymbolicLink()) {
-      const target = await ifPresent(readlink(at));
-      if (target !== undefined) yield { kind: 'link', path, stats, target };
-      return;
-    }
-    if (!stats.isFile()) return yield unfit('it is not a regular file');
-    file = await openWithoutLinks(at);
-  } catch (error) {
-    return yield unreadable(path, error);
-  }
-  if (file === undefined) return;
-  await using _ = file.handle;
-  yield { kind: 'file', path, ...file };
-}
-
-/** Returns to the last level, or if its directory was moved, to the last level that was not. */
-async function* comeBack(position: Position, levels: [Level, ...Level[]]): AsyncGenerator<Found> {
-  const level = levels.at(-1) ?? levels[0];
-  if (levels.length === 1) return position.returnToTop();
-  // Not by `join`, which would resolve the `..` of the text.
-  if (await position.reach(`${position.at}/..`, level.identity)) return;
-  await position.returnToTop();
-  for (const [index, each] of levels.entries()) {
-    if (index === 0 || (await position.reach(join(position.at, basename(each.path)), each.identity)))
-      continue;
-    for (const lost of levels.splice(index))
-      if (lost.names.length > 0) yield { kind: 'unfit', path: lost.path, why: 'it was moved meanwhile' };
-    return;
-  }
-}
-
-/** Directory that has been opened. */
-interface Opened {
-  path: string;
-  handle: FileHandle;
-  identity: string;
-}
-
-/** Current directory of a walk, and its first one. */
-class Position implements AsyncDisposable {
-  #top: Opened | undefined;
-  #current: Opened | undefined;
-
-  /** Path of the current directory, even if the directory is moved. */
-  get at(): string {
-    const { path = '', handle } = this.#current ?? {};
-    return process.platform === 'linux' ? `/proc/self/fd/${handle?.fd}` : path;
-  }
-
-  /** Reads names of the current directory into a level. @param most memory for them, in bytes @returns true for all names */
-  async readNames(level: Level, most: number): Promise<boolean> {
-    let isComplete = true;
-    for await (const { name } of await opendir(this.at, { bufferSize: 512 })) {
-      isComplete = level.memory + memoryOf(name) <= most;
-      if (!isComplete) break;
-      level.memory += memoryOf(name);
-      level.names.push(name);
-    }
-    level.names.sort().reverse();
-    return isComplete;
-  }
-
-  /** Opens a directory. @returns undefined if it is gone */
-  async open(path: string): Promise<Opened | undefined> {
-    const handle = await openAt(path, O_DIRECTORY);
-    if (handle === undefined) return undefined;
-    try {
-      return { path, handle, identity: identityOf(await handle.stat()) };
-    } catch (error) {
-      await handle.close();
-      throw error;
-    }
-  }
-
-  async enter(directory: Opened): Promise<void> {
-    await this.returnToTop();
-    this.#top ??= directory;
-    this.#current = directory;
-  }
-
-  /** Enters a directory if it is the expected one, and otherwise stays. @returns true if it is */
-  async reach(path: string, expected: string): Promise<boolean> {
-    try {
-      const opened = await this.open(path);
-      if (opened === undefined) return false;
-      if (opened.identity === expected) await this.enter(opened);
-      else await opened.handle.close();
-      return opened.identity === expected;
-    } catch (error) {
-      if (systemCode(error) === undefined) throw error;
-      return false;
-    }
-  }
-
-  async returnToTop(): Promise<void> {
-    if (this.#current !== this.#top) await this.#current?.handle.close();
-    this.#current = this.#top;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.returnToTop();
-    await this.#top?.handle.close();
-  }
-}
-
-function unreadable(path: string, error: unknown): Found {
-  if (systemCode(error) === undefined) throw error;
-  return { kind: 'unfit', path, why: `it cannot be read (${systemCode(error)})`, error };
 }
 
 /**
