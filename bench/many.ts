@@ -32,17 +32,19 @@ export function benchMany(): Promise<void> {
     for (let app = 1; app <= apps; app += 1) await sluice.deploy(`app-${app}`, files);
 
     const { server, runner } = await sluice.call<ServerStatus>('GET', '/v1/status');
-    await benchMemory({ server: server.pid, runner: runner?.pid ?? 0 });
     for (const [way, call] of Object.entries(ways(sluice))) {
       const times = await timesOf(call);
       const at = (part: number) => `${(times[Math.floor(calls * part)] ?? Number.NaN).toFixed(1)} ms`;
       row(`status of ${apps} apps over ${way}, median`, at(0.5), '≤ 50 ms');
       row(`status of ${apps} apps over ${way}, p95`, at(0.95), '≤ 50 ms');
     }
-    await benchIdleness({ server: server.pid, runner: runner?.pid ?? 0 });
+    const pids = { server: server.pid, runner: runner?.pid ?? 0 };
+    await benchIdleness(pids);
+    await benchMemory(pids);
   });
 }
 
+/** Measures after the idle time: right after 50 deploys, V8 has not yet collected their garbage. */
 async function benchMemory(pids: Record<'server' | 'runner', number>): Promise<void> {
   const mega = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
   const server = await proportionalSize(pids.server);
@@ -75,9 +77,9 @@ async function timesOf(call: () => Promise<ServerStatus>): Promise<number[]> {
   return times.sort((a, b) => a - b);
 }
 
-/** While nobody asks for anything: what is done all the same is paid for by every machine, day and night. */
+/** Measures the CPU time while no call and no request arrives. */
 async function benchIdleness(pids: Record<'server' | 'runner', number>): Promise<void> {
-  // What the calls have left to be done is not idleness.
+  // Work that the calls left is not counted.
   await pause(2000);
   for (const [name, used] of Object.entries(await cpuDuring(pids, idleFor))) {
     row(
@@ -88,15 +90,15 @@ async function benchIdleness(pids: Record<'server' | 'runner', number>): Promise
   }
 }
 
-/** µs each. */
+/** @returns the CPU time of each process during the time, in µs */
 async function cpuDuring(
   pids: Record<string, number>,
   milliseconds: number,
 ): Promise<Record<string, number>> {
-  const look = async () => Promise.all(Object.values(pids).map((pid) => cpuTime([pid])));
-  const before = await look();
+  const measure = async () => Promise.all(Object.values(pids).map((pid) => cpuTime([pid])));
+  const before = await measure();
   await pause(milliseconds);
-  const after = await look();
+  const after = await measure();
   return Object.fromEntries(
     Object.keys(pids).map((name, at) => [name, (after[at] ?? 0) - (before[at] ?? 0)]),
   );
