@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import type { ApiClient, CallOptions } from '../client/api-client.ts';
 import { defaultEnvironment, type EnvironmentId, isName } from '../config/paths.ts';
 import { UsageError } from './failure.ts';
+import { paint, printError, printOutcome } from './output.ts';
 
 export interface CommonOptions {
   json?: true;
@@ -16,12 +17,16 @@ export function subcommand(parent: Command, usage: string, description: string):
   return parent.command(usage).description(description).option('--json', 'Print the outcome as JSON');
 }
 
-/** Adds a subcommand about one app. */
+/** Adds a subcommand about one app. Its action gets an EnvironmentId instead of the argument `app`. */
 export function appSubcommand(parent: Command, usage: string, description: string): Command {
-  return subcommand(parent, usage, description).option(
-    '-e, --environment <name>',
-    'Environment of the app (default: production); same as `APP@NAME`',
-  );
+  return subcommand(parent, usage, description)
+    .option('-e, --environment <name>', 'Environment of the app (default: production); same as `APP@NAME`')
+    .hook('preAction', (command) => {
+      const [argument] = command.registeredArguments;
+      const [name] = command.processedArgs;
+      if (argument?.name() !== 'app' || name === undefined) return;
+      command.processedArgs[0] = parseEnvironment(name, command.opts<AppOptions>().environment);
+    });
 }
 
 /**
@@ -56,6 +61,9 @@ export function isWholeNumber(text: string, minimum: number, maximum = 999_999_9
   return /^\d{1,9}$/.test(text) && Number(text) >= minimum && Number(text) <= maximum;
 }
 
+/** Content type of an answer with one JSON value a line. */
+export const ndjson = 'application/x-ndjson';
+
 let client: Promise<ApiClient> | undefined;
 
 /** Returns the client of the server that the user means. Loads it late: `--help` needs none. */
@@ -65,32 +73,45 @@ export function connect(): Promise<ApiClient> {
 }
 
 async function createClient(): Promise<ApiClient> {
-  const [{ ApiClient }, { findServer, plainHttpWarning }, { printError, paint }] = await Promise.all([
+  const [{ ApiClient }, { findServer, plainHttpWarning }] = await Promise.all([
     import('../client/api-client.ts'),
     import('../client/server-address.ts'),
-    import('./output.ts'),
   ]);
   const address = await findServer();
   const warning = plainHttpWarning(address);
-  if (warning !== undefined) {
-    const { message, hint } = warning;
-    printError(`${paint('yellow', `warning: ${message}`, process.stderr)}\n  ${hint}`);
-  }
+  if (warning !== undefined)
+    printError(`${paint('yellow', `warning: ${warning.message}`, process.stderr)}\n  ${warning.hint}`);
   return new ApiClient(address);
 }
 
-/** Calls the API about one environment of an app. @param rest of the path after the app */
-export async function callApp<Answer>(
-  method: string,
-  id: EnvironmentId,
-  rest: string,
-  options: CallOptions = {},
-): Promise<Answer> {
-  const query = { ...options.query, environment: id.environment };
-  return (await connect()).call(method, appPath(id, rest), { ...options, query });
+/** Calls the API. */
+export async function call<Answer>(method: string, path: string, options?: CallOptions): Promise<Answer> {
+  return (await connect()).call<Answer>(method, path, options);
 }
 
-/** Returns the path of an app in the API. */
-export function appPath({ app }: EnvironmentId, rest: string): string {
-  return `/v1/apps/${encodeURIComponent(app)}${rest}`;
+/** Waits for the answer of the API, and prints it: as JSON with `--json`, and otherwise its description. */
+export async function show<Answer>(
+  options: CommonOptions,
+  answer: Promise<Answer>,
+  describe: (answer: Answer) => string,
+): Promise<void> {
+  const value = await answer;
+  printOutcome(options, value, () => describe(value));
+}
+
+/**
+ * Returns an action that removes something by its name.
+ * @param done field of the JSON outcome
+ * @param effect on what the name is of, for people
+ */
+export function removal(path: string, done: 'removed' | 'revoked', effect: string) {
+  return async (name: string, options: CommonOptions): Promise<void> => {
+    await call('DELETE', `${path}/${encodeURIComponent(name)}`);
+    printOutcome(options, { name, [done]: true }, () => `${name} ${effect}`);
+  };
+}
+
+/** Returns the path of an environment in the API. @param rest of the path after the app */
+export function appPath({ app, environment }: EnvironmentId, rest = ''): string {
+  return `/v1/apps/${app}${rest}?environment=${environment}`;
 }

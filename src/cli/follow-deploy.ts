@@ -1,29 +1,29 @@
-import type { IncomingMessage } from 'node:http';
-import { type ApiClient, linesOf } from '../client/api-client.ts';
+import { type CallOptions, linesOf } from '../client/api-client.ts';
 import { type EnvironmentId, environmentName } from '../config/paths.ts';
 import { localOnlyRemark } from '../config/reach.ts';
 import type { DeployEvent } from '../deploy/events.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { Release } from '../releases/release.ts';
 import { formatBytes, formatDuration } from '../system/text/format.ts';
 import { printableLine } from '../system/text/printable.ts';
-import { appPath } from './command.ts';
-import { hasColours, noteText, paint, print } from './output.ts';
+import { appPath, connect, ndjson } from './command.ts';
+import { hasColours, noteText, paint, print, printJson } from './output.ts';
 
 /**
- * Follows a deploy or a rollback to its end. Ctrl-C cancels a deploy: before it has a number by hanging up, afterwards
- * by asking the server. The server finishes a rollback in any case. A second Ctrl-C stops following.
- * @param begin sends the request
+ * Begins a deploy or a rollback, and follows it to its end. Ctrl-C cancels a deploy: before it has a number by hanging up,
+ * afterwards by asking the server. The server finishes a rollback in any case. A second Ctrl-C stops following.
+ * @param path of the API, after the app
  * @throws AppError why it failed
  */
 export async function followDeploy(
-  client: ApiClient,
   id: EnvironmentId,
   view: DeployView,
   kind: 'deploy' | 'rollback',
-  begin: (signal: AbortSignal) => Promise<IncomingMessage>,
-): Promise<Release> {
+  path: string,
+  options: CallOptions = {},
+): Promise<void> {
+  const client = await connect();
   const hangUp = new AbortController();
+  const { signal } = hangUp;
   let number: number | undefined;
   let interrupted = false;
   const interrupt = () => {
@@ -33,24 +33,24 @@ export async function followDeploy(
       return view.note('a rollback cannot be cancelled, and continues (Ctrl-C again: do not wait for it)');
     if (number === undefined) return hangUp.abort();
     view.note('cancelling … (Ctrl-C again: do not wait for it)');
-    const query = { environment: id.environment };
-    const path = appPath(id, `/releases/${number}/cancel`);
-    client.call('POST', path, { query }).catch((error: Error) => view.note(error.message));
+    const cancel = appPath(id, `/releases/${number}/cancel`);
+    client.call('POST', cancel).catch((error: Error) => view.note(error.message));
   };
   process.on('SIGINT', interrupt);
   try {
-    for await (const line of linesOf(await begin(hangUp.signal))) {
+    const answer = await client.open('POST', appPath(id, path), { ...options, accept: ndjson, signal });
+    for await (const line of linesOf(answer)) {
       const event = JSON.parse(line) as DeployEvent;
       if (event.event === 'accepted') number = event.release;
       view.event(event);
-      if (event.event === 'live') return event.release;
+      if (event.event === 'live') return;
       if (event.event === 'failed') throw new FailedDeploy(event, kind === 'deploy' ? id : null);
     }
     throw new AppError('not_running', `the connection to the server was lost; the ${kind} may continue`, {
       hint: `Check its state: \`sluice releases ${environmentName(id)}\`.`,
     });
   } catch (error) {
-    if (!hangUp.signal.aborted) throw error;
+    if (!signal.aborted) throw error;
     throw new AppError('cancelled', 'cancelled before the upload was complete');
   } finally {
     process.off('SIGINT', interrupt);
@@ -59,9 +59,8 @@ export async function followDeploy(
 
 /** Failure of a deploy, with the step at which it failed. */
 class FailedDeploy extends AppError {
-  readonly step: string | null;
-  /** number of the release; null if it failed before it had one */
-  readonly release: number | null;
+  /** `release`: number of the release; null if the deploy failed before it had one */
+  readonly #at: { step: string | null; release: number | null };
 
   /** @param logged environment whose build log explains the failure; null for a rollback, which builds nothing */
   constructor({ error, release }: Extract<DeployEvent, { event: 'failed' }>, logged: EnvironmentId | null) {
@@ -69,53 +68,45 @@ class FailedDeploy extends AppError {
     const hasLog = logged !== null && number !== null && error.code !== 'cancelled';
     const log = hasLog ? `Its log: sluice releases ${environmentName(logged)} ${number} --log` : '';
     super(error.code, error.message, { hint: [error.hint, log].filter((text) => text !== '').join('\n') });
-    this.step = error.step;
-    this.release = number;
+    this.#at = { step: error.step, release: number };
   }
 
   override toJSON() {
-    return { ...super.toJSON(), step: this.step, release: this.release };
+    return { ...super.toJSON(), ...this.#at };
   }
 }
 
-/** Shows the progress of a deploy. */
-export interface DeployView {
-  uploading(bytes: number): void;
-  event(event: DeployEvent): void;
-  note(text: string): void;
-}
+export type DeployView = ReturnType<typeof createView>;
 
-/** View for --json, which prints the outcome alone. */
-export const silentView: DeployView = { uploading: () => {}, event: () => {}, note: () => {} };
-
-/** Creates a view that prints steps, output of the build, and notices. A terminal also shows how much is uploaded. */
-export function createView(): DeployView {
-  const counter = process.stderr.isTTY ? process.stderr : undefined;
-  let counting = false;
+/**
+ * Creates a view that prints steps, output of the build, and notices. A terminal also shows how much is uploaded.
+ * @param json prints only the release that is live, as JSON
+ */
+export function createView(json?: true) {
+  const counter = process.stderr.isTTY && !json ? process.stderr : undefined;
   let shown = 0;
-  const endCount = () => {
-    if (counting) counter?.write('\r\u001b[K');
-    counting = false;
+  const show = (text: string) => {
+    if (json || text === '') return;
+    counter?.write(clearLine);
+    print(text);
   };
   return {
-    uploading(bytes) {
+    uploading(bytes: number) {
       const now = performance.now();
-      if (counter === undefined || now - shown < 100) return;
+      if (now - shown < 100) return;
       shown = now;
-      counting = true;
-      counter.write(`\r\u001b[K   uploading: ${formatBytes(bytes)}`);
+      counter?.write(`${clearLine}   uploading: ${formatBytes(bytes)}`);
     },
-    event(event) {
-      endCount();
-      const text = describe(event);
-      if (text !== '') print(text);
+    event(event: DeployEvent) {
+      if (json && event.event === 'live') printJson(event.release);
+      show(describe(event));
     },
-    note(text) {
-      endCount();
-      print(paint('yellow', text));
-    },
+    note: (text: string) => show(paint('yellow', text)),
   };
 }
+
+/** Ends the count of uploaded bytes. */
+const clearLine = '\r\u001b[K';
 
 /** Returns an empty text for `failed`, because every command prints its error at the end. */
 function describe(event: DeployEvent): string {

@@ -1,10 +1,10 @@
 import type { IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LogEntry } from '../api/routes/logs.ts';
-import { type ApiClient, type CallOptions, linesOf } from '../client/api-client.ts';
+import { type CallOptions, linesOf } from '../client/api-client.ts';
 import type { EnvironmentId } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
-import { appPath } from './command.ts';
+import { appPath, connect, ndjson } from './command.ts';
 
 /** Delay before the next attempt to reach a lost server, in ms. */
 const retryAfter = 500;
@@ -22,17 +22,14 @@ interface LogLine {
  * @throws AppError the error of the server; `not_running` if no server answers at first
  */
 export async function* logLines(
-  client: ApiClient,
   id: EnvironmentId,
   query: NonNullable<CallOptions['query']>,
   onLost: () => void,
 ): AsyncGenerator<LogLine> {
   const follow = query['follow'] === true;
+  const client = await connect();
   const open = (changed: NonNullable<CallOptions['query']>) =>
-    client.open('GET', appPath(id, '/logs'), {
-      query: { ...query, environment: id.environment, ...changed },
-      accept: 'application/x-ndjson',
-    });
+    client.open('GET', appPath(id, '/logs'), { query: { ...query, ...changed }, accept: ndjson });
   let answer = await open({});
   let time = new Date(answer.headers.date ?? Date.now()).toISOString();
   let seen = 0;

@@ -29,23 +29,14 @@ export function printRemark(text: string): void {
   printError(paint('dim', text, process.stderr));
 }
 
-/** Prints a line. Fulfilled when stdout accepts more, so that lines do not pile up in memory. */
-export async function printLine(line: string): Promise<void> {
-  await write(`${printable(line, hasColours())}\n`);
+/** Prints a line for people; otherwise as `writeLine`. */
+export function printLine(line: string): Promise<void> {
+  return writeLine(printable(line, hasColours()));
 }
 
-/** Prints a line of JSON; otherwise as `put`. */
-export async function printJsonLine(line: string): Promise<void> {
-  await write(`${printableJson(line)}\n`);
-}
-
-/** Prints a line exactly as the app wrote it; otherwise as `put`. */
-export async function printRawLine(line: string): Promise<void> {
-  await write(`${line}\n`);
-}
-
-async function write(text: string): Promise<void> {
-  if (!process.stdout.write(text)) await once(process.stdout, 'drain');
+/** Prints a line as it is. Fulfilled when stdout accepts more, so that lines do not pile up in memory. */
+export async function writeLine(line: string): Promise<void> {
+  if (!process.stdout.write(`${line}\n`)) await once(process.stdout, 'drain');
 }
 
 export function printJson(value: unknown): void {
@@ -63,17 +54,23 @@ export function hasColours(stream?: NodeJS.WriteStream): boolean {
   return paint('dim', '.', stream) !== '.';
 }
 
-/** Formats rows as a table; the first row is the head. */
-export function table(rows: string[][]): string {
+/**
+ * Formats rows as a table, with `-` for a missing value.
+ * @param head names of the columns
+ * @param none text if there are no rows
+ */
+export function table(head: string, rows: (string | number | null)[][], none = ''): string {
+  if (rows.length === 0) return none;
   const width = (text: string) => stripVTControlCharacters(text).length;
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => width(row[column] ?? ''))));
-  return rows
-    .map((row, index) => {
-      const cells = row.map((cell, column) => cell + ' '.repeat((widths[column] ?? 0) - width(cell)));
-      const line = cells.join('   ').trimEnd();
-      return index === 0 ? paint('dim', line) : line;
-    })
-    .join('\n');
+  const lines = [head.split(' '), ...rows].map((row) => row.map((cell) => String(cell ?? '-')));
+  const widths = head
+    .split(' ')
+    .map((_, column) => Math.max(...lines.map((line) => width(line[column] ?? ''))));
+  const [first = '', ...others] = lines.map((line) => {
+    const cells = line.map((cell, column) => cell + ' '.repeat((widths[column] ?? 0) - width(cell)));
+    return cells.join('   ').trimEnd();
+  });
+  return [paint('dim', first), ...others].join('\n');
 }
 
 /** Language with ISO 8601 dates and a clock of 24 hours. */

@@ -12,7 +12,7 @@ export function describeApp(app: AppStatus): string {
     `${nameOf(app)} is ${stateText(app)} since ${formatTime(app.since)}: ${release}, ${app.url}`,
     describeProblem(app),
     describeCrashes(app),
-    app.domains.length === 0 ? '' : domainsTable(app.domains),
+    domainsTable(app.domains),
     workersTable(app),
     backgroundTable(app),
     cronTable(app),
@@ -22,19 +22,13 @@ export function describeApp(app: AppStatus): string {
 
 /** Lists apps, one a line, and below why some do not start. */
 export function listApps(apps: AppStatus[]): string {
-  if (apps.length === 0) return 'No apps yet. Deploy one from its directory: sluice deploy --app NAME';
-  const rows = apps.map((app) => [
-    nameOf(app),
-    stateText(app),
-    String(app.release ?? '-'),
-    workersText(app),
-    app.url,
-  ]);
-  const problems = apps.flatMap((app) => {
-    const problem = describeProblem(app);
-    return problem === '' ? [] : `${nameOf(app)}: ${problem}`;
-  });
-  return [table([['APP', 'STATE', 'RELEASE', 'WORKERS', 'URL'], ...rows]), ...problems].join('\n\n');
+  const rows = apps.map((app) => [nameOf(app), stateText(app), app.release, workersText(app), app.url]);
+  const none = 'No apps yet. Deploy one from its directory: sluice deploy --app NAME';
+  const problems = apps.map((app) => [nameOf(app), describeProblem(app)]).filter(([, problem]) => problem);
+  return [
+    table('APP STATE RELEASE WORKERS URL', rows, none),
+    ...problems.map(([name, problem]) => `${name}: ${problem}`),
+  ].join('\n\n');
 }
 
 function nameOf({ name: app, environment }: AppStatus): string {
@@ -86,49 +80,45 @@ function describeCrashes(app: AppStatus): string {
 }
 
 function workersTable({ workers }: AppStatus): string {
-  if (workers.length === 0) return '';
-  const head = 'PID STATE RELEASE INSTANCE UP RESTARTS CPU MEMORY DELAY CONNECTIONS REQUESTS'.split(' ');
   const rows = workers.map((worker) => [
-    String(worker.pid),
+    worker.pid,
     paint(stateColour(worker.state), worker.state),
-    String(worker.release),
-    String(worker.instance),
+    worker.release,
+    worker.instance,
     age(worker.startedAt),
-    String(worker.restarts),
+    worker.restarts,
     percent(worker.cpuPercent),
     bytes(worker.memoryBytes),
-    worker.eventLoopDelayMs === null ? '-' : `${worker.eventLoopDelayMs} ms`,
-    String(worker.connections ?? '-'),
-    String(worker.requests ?? '-'),
+    worker.eventLoopDelayMs === null ? null : `${worker.eventLoopDelayMs} ms`,
+    worker.connections,
+    worker.requests,
   ]);
-  return table([head, ...rows]);
+  return table('PID STATE RELEASE INSTANCE UP RESTARTS CPU MEMORY DELAY CONNECTIONS REQUESTS', rows);
 }
 
 function backgroundTable({ background }: AppStatus): string {
-  if (background.length === 0) return '';
   const rows = background.map((process) => [
     `${process.name}.${process.instance}`,
-    String(process.pid ?? '-'),
+    process.pid,
     paint(stateColour(process.state), process.state),
-    String(process.release),
-    process.startedAt === null ? '-' : age(process.startedAt),
-    String(process.restarts),
+    process.release,
+    process.startedAt && age(process.startedAt),
+    process.restarts,
     percent(process.cpuPercent),
     bytes(process.memoryBytes),
   ]);
-  return table(['PROCESS PID STATE RELEASE UP RESTARTS CPU MEMORY'.split(' '), ...rows]);
+  return table('PROCESS PID STATE RELEASE UP RESTARTS CPU MEMORY', rows);
 }
 
 function cronTable({ cron }: AppStatus): string {
-  if (cron.length === 0) return '';
   const rows = cron.map(({ name, schedule, nextRun, running, last }) => [
     name,
     schedule,
-    running ? 'running' : nextRun === null ? '-' : formatTime(nextRun),
-    last === null ? '-' : formatTime(last.at),
-    last === null ? '-' : `${paint(last.outcome === 'done' ? 'green' : 'red', last.outcome)}: ${last.detail}`,
+    running ? 'running' : nextRun && formatTime(nextRun),
+    last && formatTime(last.at),
+    last && `${paint(last.outcome === 'done' ? 'green' : 'red', last.outcome)}: ${last.detail}`,
   ]);
-  return table([['CRON', 'SCHEDULE', 'NEXT', 'LAST', 'RESULT'], ...rows]);
+  return table('CRON SCHEDULE NEXT LAST RESULT', rows);
 }
 
 function age(iso: string): string {
@@ -140,17 +130,17 @@ function age(iso: string): string {
   return formatDuration(milliseconds);
 }
 
-function percent(value: number | null): string {
-  return value === null ? '-' : `${Math.round(value)} %`;
+function percent(value: number | null): string | null {
+  return value === null ? null : `${Math.round(value)} %`;
 }
 
-function bytes(value: number | null): string {
-  return value === null ? '-' : formatBytes(value);
+function bytes(value: number | null): string | null {
+  return value === null ? null : formatBytes(value);
 }
 
-export function domainsTable(domains: DomainView[]): string {
+export function domainsTable(domains: DomainView[], none?: string): string {
   const rows = domains.map((domain) => [domain.url, destination(domain), certificateText(domain)]);
-  return table([['DOMAIN', 'APP', 'CERTIFICATE'], ...rows]);
+  return table('DOMAIN APP CERTIFICATE', rows, none);
 }
 
 /** Returns the name of the environment that a domain routes to, or `the API`. */

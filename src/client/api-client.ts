@@ -50,9 +50,9 @@ export class ApiClient {
   }
 
   #send(method: string, path: string, { query = {}, json, body, accept, signal }: CallOptions) {
-    const search = new URLSearchParams();
+    const full = new URL(path, 'http://localhost');
     for (const [name, value] of Object.entries(query)) {
-      if (value !== undefined) search.set(name, String(value));
+      if (value !== undefined) full.searchParams.set(name, String(value));
     }
     const content = json === undefined ? undefined : JSON.stringify(json);
     const headers: Record<string, string | number> = { Accept: accept ?? 'application/json' };
@@ -61,7 +61,7 @@ export class ApiClient {
       headers['Content-Length'] = Buffer.byteLength(content);
     }
     return new Promise<IncomingMessage>((answered, reject) => {
-      const request = this.#request(`${path}${search.size === 0 ? '' : `?${search}`}`, {
+      const request = this.#request(full.pathname + full.search, {
         method,
         headers,
         ...(signal && { signal }),

@@ -2,14 +2,15 @@ import type { Command } from 'commander';
 import type { DestroyedApp } from '../../api/routes/apps.ts';
 import type { ServerStatus } from '../../api/routes/server.ts';
 import type { AppStatus } from '../../apps/status.ts';
+import type { EnvironmentId } from '../../config/paths.ts';
 import {
-  type AppOptions,
+  appPath,
   appSubcommand,
   type CommonOptions,
-  callApp,
-  connect,
+  call,
   isWholeNumber,
   parseEnvironment,
+  show,
   subcommand,
 } from '../command.ts';
 import { UsageError } from '../failure.ts';
@@ -19,18 +20,20 @@ import { describeApp, domainsTable, listApps } from '../status-view.ts';
 export function registerAppCommands(program: Command): void {
   const status = 'Show the server and its apps, or one app and its workers';
   appSubcommand(program, 'status [app]', status).action(showStatus);
-  subcommand(program, 'apps', 'List apps').action(list);
+  subcommand(program, 'apps', 'List apps').action((options: CommonOptions) =>
+    show(options, call<AppStatus[]>('GET', '/v1/apps'), listApps),
+  );
   subcommand(program, 'destroy <app>', 'Remove an app with all its environments, for good')
     .option('--confirm <app>', 'Repeat the name, if there is no terminal for the question')
     .action(destroy);
   const scale = 'Set the number of workers, or `default`: the number that the release sets';
   appSubcommand(program, 'scale <app> <workers>', scale).action(
-    (name: string, workers: string, options: AppOptions) =>
-      act(name, '/scale', options, { workers: parseWorkers(workers) }),
+    (id: EnvironmentId, workers: string, options: CommonOptions) =>
+      act(id, '/scale', options, { workers: parseWorkers(workers) }),
   );
   for (const [verb, description] of Object.entries(verbs)) {
-    appSubcommand(program, `${verb} <app>`, description).action((name: string, options: AppOptions) =>
-      act(name, `/${verb}`, options),
+    appSubcommand(program, `${verb} <app>`, description).action((id: EnvironmentId, options: CommonOptions) =>
+      act(id, `/${verb}`, options),
     );
   }
 }
@@ -41,13 +44,10 @@ const verbs = {
   start: 'Start an app that was stopped',
 } as const;
 
-async function showStatus(name: string | undefined, options: AppOptions): Promise<void> {
-  if (name !== undefined) {
-    const app = await callApp<AppStatus>('GET', parseEnvironment(name, options.environment), '');
-    return printOutcome(options, app, () => describeApp(app));
-  }
-  const all = await (await connect()).call<ServerStatus>('GET', '/v1/status');
-  printOutcome(options, all, () => describeServer(all));
+function showStatus(id: EnvironmentId | undefined, options: CommonOptions): Promise<void> {
+  return id === undefined
+    ? show(options, call<ServerStatus>('GET', '/v1/status'), describeServer)
+    : show(options, call<AppStatus>('GET', appPath(id)), describeApp);
 }
 
 function describeServer({ server, runner, edge, apps, domains }: ServerStatus): string {
@@ -59,11 +59,6 @@ function describeServer({ server, runner, edge, apps, domains }: ServerStatus): 
     `\n${listApps(apps)}`,
     ...(domains.length === 0 ? [] : [`\n${domainsTable(domains)}`]),
   ].join('\n');
-}
-
-async function list(options: CommonOptions): Promise<void> {
-  const apps = await (await connect()).call<AppStatus[]>('GET', '/v1/apps');
-  printOutcome(options, apps, () => listApps(apps));
 }
 
 async function destroy(name: string, options: CommonOptions & { confirm?: string }): Promise<void> {
@@ -78,9 +73,7 @@ async function destroy(name: string, options: CommonOptions & { confirm?: string
   if (confirm !== name) {
     throw new UsageError(`the confirmation does not match: expected "${name}"; nothing was removed`);
   }
-  const removed = await (await connect()).call<DestroyedApp>('DELETE', `/v1/apps/${app}`, {
-    query: { confirm },
-  });
+  const removed = await call<DestroyedApp>('DELETE', `/v1/apps/${app}`, { query: { confirm } });
   printOutcome(options, { ...removed, destroyed: true }, () =>
     [
       `${name} is removed`,
@@ -95,14 +88,10 @@ async function askForName(app: string): Promise<string> {
     throw new UsageError(`this removes ${app} for good`, `Confirm with --confirm ${app}`);
   }
   const { createInterface } = await import('node:readline/promises');
-  const questions = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    return await questions.question(
-      `This stops ${app} and removes its releases, variables and shared files, and the tokens and keys of this app.\nType its name to continue: `,
-    );
-  } finally {
-    questions.close();
-  }
+  using questions = createInterface({ input: process.stdin, output: process.stderr });
+  return await questions.question(
+    `This stops ${app} and removes its releases, variables and shared files, and the tokens and keys of this app.\nType its name to continue: `,
+  );
 }
 
 /** @returns null for `default`. The other words of the setting `workers` are for releases only. */
@@ -115,8 +104,6 @@ function parseWorkers(text: string): number | null {
   );
 }
 
-async function act(name: string, path: string, options: AppOptions, json?: unknown): Promise<void> {
-  const id = parseEnvironment(name, options.environment);
-  const app = await callApp<AppStatus>('POST', id, path, { json });
-  printOutcome(options, app, () => describeApp(app));
+function act(id: EnvironmentId, path: string, options: CommonOptions, json?: unknown): Promise<void> {
+  return show(options, call<AppStatus>('POST', appPath(id, path), { json }), describeApp);
 }

@@ -1,12 +1,19 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import type { ApiClient } from '../../client/api-client.ts';
 import type { AddedDomain, DomainView, NewDomain } from '../../edge/domain.ts';
 import { AppError } from '../../errors/app-error.ts';
-import { type AppOptions, type CommonOptions, connect, parseEnvironment, subcommand } from '../command.ts';
+import {
+  type AppOptions,
+  type CommonOptions,
+  call,
+  parseEnvironment,
+  removal,
+  show,
+  subcommand,
+} from '../command.ts';
 import { UsageError } from '../failure.ts';
-import { formatTime, noteText, print, printJson, printOutcome, printRemark } from '../output.ts';
+import { formatTime, noteText, print, printJson, printRemark } from '../output.ts';
 import { certificateText, destination, domainsTable } from '../status-view.ts';
 
 interface AddOptions extends AppOptions {
@@ -27,8 +34,13 @@ export function registerDomainCommands(program: Command): void {
     .option('--key <file>', 'Private key of your own certificate, in PEM')
     .option('--no-wait', 'Do not wait for the certificate')
     .action(add);
-  subcommand(domains, 'list', 'List domains').action(list);
-  subcommand(domains, 'remove <name>', 'Remove a domain').action(remove);
+  const none = 'No domains yet. Add one: sluice domains add APP NAME';
+  subcommand(domains, 'list', 'List domains').action((options: CommonOptions) =>
+    show(options, call<DomainView[]>('GET', '/v1/domains'), (found) => domainsTable(found, none)),
+  );
+  subcommand(domains, 'remove <name>', 'Remove a domain').action(
+    removal('/v1/domains', 'removed', 'is removed'),
+  );
 }
 
 async function add(first: string | undefined, second: string | undefined, options: AddOptions) {
@@ -41,14 +53,13 @@ async function add(first: string | undefined, second: string | undefined, option
   }
   const destinationOf = app === undefined ? { app: null } : parseEnvironment(app, options.environment);
   const json = { name, ...destinationOf, certificate: await readCertificate(options) };
-  const api = await connect();
   // A server of an earlier version sends no notices.
-  const { notices = [], ...added } = await api.call<AddedDomain>('POST', '/v1/domains', { json });
+  const { notices = [], ...added } = await call<AddedDomain>('POST', '/v1/domains', { json });
   if (!options.json) {
     print(`${added.url} routes to ${destination(added)}`);
     for (const notice of notices) print(noteText(notice));
   }
-  const domain = options.wait ? await waitForCertificate(api, added, options) : added;
+  const domain = options.wait ? await waitForCertificate(added, options) : added;
   if (options.json) printJson({ ...domain, notices });
   else print(`certificate: ${certificateText(domain)}`);
   const { state, error, nextTry } = domain.certificate;
@@ -73,14 +84,10 @@ async function readCertificate(options: AddOptions): Promise<NewDomain['certific
 const maxWait = 180_000;
 
 /** Prints the progress of an order until there is a certificate, or the order has failed. */
-async function waitForCertificate(
-  api: ApiClient,
-  added: DomainView,
-  { json }: AddOptions,
-): Promise<DomainView> {
+async function waitForCertificate(added: DomainView, { json }: AddOptions): Promise<DomainView> {
   let shown: string | null = null;
   for (const end = Date.now() + maxWait; ; await sleep(500)) {
-    const domain = await api.call<DomainView>('GET', `/v1/domains/${added.name}`);
+    const domain = await call<DomainView>('GET', `/v1/domains/${added.name}`);
     const { state, progress, error } = domain.certificate;
     const isDone = progress === null && (state === 'valid' || state === 'expired' || error !== null);
     if (isDone || Date.now() > end) return domain;
@@ -97,16 +104,4 @@ function noCertificate(error: DomainView['certificate']['error'], nextTry: strin
   }
   const when = nextTry === null ? '' : ` The next try is at ${formatTime(nextTry)}.`;
   return new AppError(error.code, error.message, { hint: `${error.hint}${when}`.trim() });
-}
-
-async function list(options: CommonOptions): Promise<void> {
-  const domains = await (await connect()).call<DomainView[]>('GET', '/v1/domains');
-  printOutcome(options, domains, () =>
-    domains.length === 0 ? 'No domains yet. Add one: sluice domains add APP NAME' : domainsTable(domains),
-  );
-}
-
-async function remove(name: string, options: CommonOptions): Promise<void> {
-  await (await connect()).call('DELETE', `/v1/domains/${encodeURIComponent(name)}`);
-  printOutcome(options, { name, removed: true }, () => `${name} is removed`);
 }

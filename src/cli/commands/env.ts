@@ -1,14 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import { parseEnv } from 'node:util';
 import type { Command } from 'commander';
-import { environmentName } from '../../config/paths.ts';
+import { type EnvironmentId, environmentName } from '../../config/paths.ts';
 import type { VariablesChange } from '../../deploy/change-variables.ts';
-import { type AppOptions, appSubcommand, callApp, parseEnvironment } from '../command.ts';
+import { appPath, appSubcommand, type CommonOptions, call, show } from '../command.ts';
 import { UsageError } from '../failure.ts';
-import { printOutcome } from '../output.ts';
 
 type Variables = Record<string, string>;
-type ChangeOptions = AppOptions & { restart: boolean };
+type ChangeOptions = CommonOptions & { restart: boolean; file?: string };
 
 export function registerEnvCommands(program: Command): void {
   const env = program.command('env').description('Manage the environment variables of an app');
@@ -23,14 +22,14 @@ export function registerEnvCommands(program: Command): void {
     .action(unset);
 }
 
-async function list(name: string, options: AppOptions): Promise<void> {
-  const id = parseEnvironment(name, options.environment);
-  const variables = await callApp<Variables>('GET', id, '/env');
-  const lines = Object.entries(variables).map(([key, value]) => `${key}=${value}`);
-  printOutcome(options, variables, () => lines.join('\n') || `${environmentName(id)} has no variables`);
+function list(id: EnvironmentId, options: CommonOptions): Promise<void> {
+  return show(options, call<Variables>('GET', appPath(id, '/env')), (variables) => {
+    const lines = Object.entries(variables).map(([key, value]) => `${key}=${value}`);
+    return lines.join('\n') || `${environmentName(id)} has no variables`;
+  });
 }
 
-async function set(name: string, pairs: string[], options: ChangeOptions & { file?: string }): Promise<void> {
+async function set(id: EnvironmentId, pairs: string[], options: ChangeOptions): Promise<void> {
   const fromFile = options.file === undefined ? {} : await readVariables(options.file);
   const changes = pairs.map((pair, index) => {
     const at = pair.indexOf('=');
@@ -48,7 +47,7 @@ async function set(name: string, pairs: string[], options: ChangeOptions & { fil
       'no variables given',
       'Write NAME=value, or name a file with variables: --file .env',
     );
-  await change(name, all, options);
+  await change(id, all, options);
 }
 
 /** Parses a file as `node --env-file` does. */
@@ -59,25 +58,24 @@ async function readVariables(path: string): Promise<Variables> {
   return parseEnv(text) as Variables;
 }
 
-function unset(name: string, names: string[], options: ChangeOptions): Promise<void> {
-  return change(name, Object.fromEntries(names.map((each) => [each, null])), options);
+function unset(id: EnvironmentId, names: string[], options: ChangeOptions): Promise<void> {
+  return change(id, Object.fromEntries(names.map((each) => [each, null])), options);
 }
 
 /** @param changes values by name; null removes a variable */
-async function change(
-  name: string,
+function change(
+  id: EnvironmentId,
   changes: Record<string, string | null>,
   options: ChangeOptions,
 ): Promise<void> {
-  const id = parseEnvironment(name, options.environment);
   const query = { restart: options.restart };
-  const answer = await callApp<VariablesChange>('PATCH', id, '/env', { query, json: changes });
-  printOutcome(options, answer, () => {
+  const answer = call<VariablesChange>('PATCH', appPath(id, '/env'), { query, json: changes });
+  return show(options, answer, ({ changed, outcome }) => {
     const lines = Object.entries(changes).map(([key, value]) => {
-      if (answer.changed.includes(key)) return `${key} ${value === null ? 'removed' : 'set'}`;
+      if (changed.includes(key)) return `${key} ${value === null ? 'removed' : 'set'}`;
       return value === null ? `${key} was not set` : `${key} is unchanged`;
     });
-    return [...lines, describe(answer.outcome, environmentName(id), options.restart)].join('\n');
+    return [...lines, describe(outcome, environmentName(id), options.restart)].join('\n');
   });
 }
 

@@ -5,9 +5,9 @@ import type { Command } from 'commander';
 import type { Key } from '../../api/auth/keys.ts';
 import type { AddedKey } from '../../api/routes/access.ts';
 import { toUrlHost } from '../../system/net/address.ts';
-import { type CommonOptions, connect, subcommand } from '../command.ts';
+import { type CommonOptions, call, removal, show, subcommand } from '../command.ts';
 import { UsageError } from '../failure.ts';
-import { formatTime, print, printJson, printOutcome, printRemark, table } from '../output.ts';
+import { formatTime, print, printJson, printRemark, table } from '../output.ts';
 import { reachedAddress, type SshAddress } from '../reached-address.ts';
 
 export function registerKeyCommands(program: Command): void {
@@ -15,13 +15,17 @@ export function registerKeyCommands(program: Command): void {
   subcommand(keys, 'add <name> [key]', 'Add a public key: a .pub file, its content, or standard input')
     .option('--app <app>', 'Limit the key to one app')
     .action(add);
-  subcommand(keys, 'list', 'List keys').action(list);
-  subcommand(keys, 'remove <name>', 'Remove a key').action(remove);
+  subcommand(keys, 'list', 'List keys').action((options: CommonOptions) =>
+    show(options, call<Key[]>('GET', '/v1/keys'), listKeys),
+  );
+  subcommand(keys, 'remove <name>', 'Remove a key').action(
+    removal('/v1/keys', 'removed', 'can no longer push'),
+  );
 }
 
 async function add(name: string, key: string | undefined, options: CommonOptions & { app?: string }) {
   const json = { name, key: await readKey(key), app: options.app ?? null };
-  const added = await (await connect()).call<AddedKey>('POST', '/v1/keys', { json });
+  const added = await call<AddedKey>('POST', '/v1/keys', { json });
   if (options.json) return printJson(added);
   const reach = added.app === null ? 'all apps' : `the app ${added.app}`;
   print(`${added.name} can push to ${reach}: ${added.fingerprint}`);
@@ -58,16 +62,7 @@ async function readKey(key: string | undefined): Promise<string> {
 const makeKey =
   'On the machine that pushes, `ls ~/.ssh/*.pub` lists the keys; `ssh-keygen -t ed25519` makes a new key.';
 
-async function list(options: CommonOptions): Promise<void> {
-  const keys = await (await connect()).call<Key[]>('GET', '/v1/keys');
-  printOutcome(options, keys, () => {
-    if (keys.length === 0) return 'No keys yet. Add one: sluice keys add NAME FILE';
-    const rows = keys.map((key) => [key.name, key.app ?? 'all', key.fingerprint, formatTime(key.createdAt)]);
-    return table([['NAME', 'APP', 'FINGERPRINT', 'CREATED'], ...rows]);
-  });
-}
-
-async function remove(name: string, options: CommonOptions): Promise<void> {
-  await (await connect()).call('DELETE', `/v1/keys/${encodeURIComponent(name)}`);
-  printOutcome(options, { name, removed: true }, () => `${name} can no longer push`);
+function listKeys(keys: Key[]): string {
+  const rows = keys.map((key) => [key.name, key.app ?? 'all', key.fingerprint, formatTime(key.createdAt)]);
+  return table('NAME APP FINGERPRINT CREATED', rows, 'No keys yet. Add one: sluice keys add NAME FILE');
 }

@@ -1,21 +1,13 @@
 import { type Command, Option } from 'commander';
 import type { LogEntry } from '../../api/routes/logs.ts';
 import type { CallOptions } from '../../client/api-client.ts';
+import type { EnvironmentId } from '../../config/paths.ts';
 import { isTimeBack, parseSince, sinceHint } from '../../config/since.ts';
-import { printableLine } from '../../system/text/printable.ts';
-import { type AppOptions, appSubcommand, connect, parseEnvironment, wholeNumber } from '../command.ts';
+import { printableJson, printableLine } from '../../system/text/printable.ts';
+import { type AppOptions, appSubcommand, wholeNumber } from '../command.ts';
 import { UsageError } from '../failure.ts';
 import { logLines } from '../follow-log.ts';
-import {
-  formatClock,
-  formatDay,
-  hasColours,
-  paint,
-  printJsonLine,
-  printLine,
-  printRawLine,
-  printRemark,
-} from '../output.ts';
+import { formatClock, formatDay, hasColours, paint, printLine, printRemark, writeLine } from '../output.ts';
 import { printBuildLog } from './releases.ts';
 
 interface LogOptions extends AppOptions {
@@ -48,9 +40,8 @@ export function registerLogsCommand(program: Command): void {
     .action(logs);
 }
 
-async function logs(name: string, options: LogOptions): Promise<void> {
-  const { environment, build, ...others } = options;
-  const id = parseEnvironment(name, environment);
+async function logs(id: EnvironmentId, options: LogOptions): Promise<void> {
+  const { environment: _, build, ...others } = options;
   if (build !== undefined) {
     const [other] = Object.keys(others);
     if (other !== undefined) throw new UsageError(`--build shows the whole log: --${other} does not apply`);
@@ -58,8 +49,8 @@ async function logs(name: string, options: LogOptions): Promise<void> {
   }
   const show = printer(options);
   const onLost = () => printRemark('the connection is lost; trying again …');
-  for await (const { entry, json } of logLines(await connect(), id, queryOf(options), onLost))
-    await (options.json ? printJsonLine(json) : show(entry));
+  for await (const { entry, json } of logLines(id, queryOf(options), onLost))
+    await (options.json ? writeLine(printableJson(json)) : show(entry));
 }
 
 function queryOf(options: LogOptions): NonNullable<CallOptions['query']> {
@@ -79,7 +70,7 @@ function parseMoment(text: string): string {
 
 /** Returns a function that prints entries such as `08:32:54 web.0   text`, and a line with the date if another day begins. */
 function printer({ raw }: LogOptions): (entry: LogEntry) => Promise<void> {
-  if (raw) return ({ line }) => printRawLine(line);
+  if (raw) return ({ line }) => writeLine(line);
   const colours = hasColours();
   let today = formatDay(new Date());
   let width = 6;

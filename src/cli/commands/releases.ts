@@ -3,15 +3,7 @@ import { type EnvironmentId, environmentName } from '../../config/paths.ts';
 import type { Release } from '../../releases/release.ts';
 import { counted, formatBytes, formatDuration } from '../../system/text/format.ts';
 import { printableLine } from '../../system/text/printable.ts';
-import {
-  type AppOptions,
-  appPath,
-  appSubcommand,
-  callApp,
-  connect,
-  parseEnvironment,
-  wholeNumber,
-} from '../command.ts';
+import { appPath, appSubcommand, type CommonOptions, call, connect, show, wholeNumber } from '../command.ts';
 import {
   formatTime,
   hasColours,
@@ -32,55 +24,52 @@ export function registerReleaseCommands(program: Command): void {
 }
 
 async function releases(
-  name: string,
+  id: EnvironmentId,
   number: string | undefined,
-  options: AppOptions & { log?: true },
+  options: CommonOptions & { log?: true },
 ): Promise<void> {
-  const id = parseEnvironment(name, options.environment);
   if (number !== undefined) {
     const chosen = wholeNumber(number, 'release');
     if (options.log) return printBuildLog(id, chosen);
-    const release = await callApp<Release>('GET', id, `/releases/${chosen}`);
-    return printOutcome(options, release, () => describeRelease(release));
+    return show(options, call<Release>('GET', appPath(id, `/releases/${chosen}`)), describeRelease);
   }
-  const list = await callApp<Release[]>('GET', id, '/releases');
+  const list = await call<Release[]>('GET', appPath(id, '/releases'));
   const [newest] = list;
   if (options.log && newest !== undefined) return printBuildLog(id, newest.number);
   const none = `${environmentName(id)} has no releases yet`;
   if (options.log) return print(none);
-  printOutcome(options, list, () => (newest === undefined ? none : listReleases(list)));
+  printOutcome(options, list, () => listReleases(list, none));
 }
 
 /** Prints the output of the build of a release. @throws AppError `release_not_found` */
 export async function printBuildLog(id: EnvironmentId, release: number): Promise<void> {
   const { linesOf } = await import('../../client/api-client.ts');
-  const query = { environment: id.environment };
-  const log = await (await connect()).open('GET', appPath(id, `/releases/${release}/log`), { query });
+  const log = await (await connect()).open('GET', appPath(id, `/releases/${release}/log`));
   for await (const line of linesOf(log)) await printLine(printableLine(line, hasColours()));
 }
 
-async function cancel(name: string, number: string, options: AppOptions): Promise<void> {
-  const id = parseEnvironment(name, options.environment);
-  const path = `/releases/${wholeNumber(number, 'release')}/cancel`;
-  const release = await callApp<Release>('POST', id, path);
-  printOutcome(options, release, () => `release ${release.number} of ${environmentName(id)} is cancelled`);
+function cancel(id: EnvironmentId, number: string, options: CommonOptions): Promise<void> {
+  const path = appPath(id, `/releases/${wholeNumber(number, 'release')}/cancel`);
+  return show(
+    options,
+    call<Release>('POST', path),
+    (release) => `release ${release.number} of ${environmentName(id)} is cancelled`,
+  );
 }
 
-function listReleases(list: Release[]): string {
-  return table([
-    ['RELEASE', 'STATE', 'CREATED', 'TOOK', 'SIZE', 'BY', 'COMMIT', 'AUTHOR', 'MESSAGE'],
-    ...list.map((release) => [
-      String(release.number),
-      stateText(release),
-      formatTime(release.createdAt),
-      release.durationMs === null ? '-' : formatDuration(release.durationMs),
-      release.sizeBytes === null ? '-' : formatBytes(release.sizeBytes),
-      release.by,
-      commitText(release),
-      release.author ?? '-',
-      cut(subject(release), 50),
-    ]),
+function listReleases(list: Release[], none: string): string {
+  const rows = list.map((release) => [
+    release.number,
+    stateText(release),
+    formatTime(release.createdAt),
+    release.durationMs === null ? null : formatDuration(release.durationMs),
+    release.sizeBytes === null ? null : formatBytes(release.sizeBytes),
+    release.by,
+    commitText(release),
+    release.author,
+    cut(subject(release), 50),
   ]);
+  return table('RELEASE STATE CREATED TOOK SIZE BY COMMIT AUTHOR MESSAGE', rows, none);
 }
 
 /** Formats the commit as `1a2b3c4d5e`, with a `+` if the files differ from those of the commit. */
@@ -119,16 +108,10 @@ function stateText({ state, error }: Release): string {
 }
 
 function describeRelease(release: Release): string {
-  const head = table([
-    ['RELEASE', 'STATE', 'CREATED', 'LIVE', 'BY'],
-    [
-      String(release.number),
-      stateText(release),
-      formatTime(release.createdAt),
-      release.liveAt === null ? 'never' : formatTime(release.liveAt),
-      release.by,
-    ],
-  ]);
+  const { number, createdAt, liveAt, by } = release;
+  const live = liveAt === null ? 'never' : formatTime(liveAt);
+  const row = [number, stateText(release), formatTime(createdAt), live, by];
+  const head = table('RELEASE STATE CREATED LIVE BY', [row]);
   const notices = release.notices.map(({ message, hint }) => `note: ${message}\n  ${hint}`);
   const { error } = release;
   const failure = error === null ? [] : [`failed at ${error.step}: ${error.message}\n  ${error.hint}`];

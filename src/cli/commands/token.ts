@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import type { Scope, Token } from '../../api/auth/tokens.ts';
-import { type CommonOptions, connect, subcommand } from '../command.ts';
-import { formatTime, print, printJson, printOutcome, printRemark, table } from '../output.ts';
+import { type CommonOptions, call, removal, show, subcommand } from '../command.ts';
+import { formatTime, print, printJson, printRemark, table } from '../output.ts';
 
 export function registerTokenCommands(program: Command): void {
   const token = program.command('token').description('Manage tokens for the API');
@@ -13,13 +13,15 @@ export function registerTokenCommands(program: Command): void {
     )
     .option('--app <app>', 'Limit the token to one app')
     .action(create);
-  subcommand(token, 'list', 'List tokens').action(list);
-  subcommand(token, 'revoke <name>', 'Revoke a token').action(revoke);
+  subcommand(token, 'list', 'List tokens').action((options: CommonOptions) =>
+    show(options, call<Token[]>('GET', '/v1/tokens'), listTokens),
+  );
+  subcommand(token, 'revoke <name>', 'Revoke a token').action(removal('/v1/tokens', 'revoked', 'is revoked'));
 }
 
 async function create(name: string, options: CommonOptions & { scope: Scope; app?: string }): Promise<void> {
   const json = { name, scopes: [options.scope], app: options.app ?? null };
-  const made = await (await connect()).call<Token & { token: string }>('POST', '/v1/tokens', { json });
+  const made = await call<Token & { token: string }>('POST', '/v1/tokens', { json });
   if (options.json) return printJson(made);
   // The token alone goes to standard output: TOKEN=$(sluice token create ci)
   print(made.token);
@@ -27,21 +29,9 @@ async function create(name: string, options: CommonOptions & { scope: Scope; app
   printRemark(`${name}: ${options.scope} on ${reach}. Store it safely: it is not shown again.`);
 }
 
-async function list(options: CommonOptions): Promise<void> {
-  const tokens = await (await connect()).call<Token[]>('GET', '/v1/tokens');
-  printOutcome(options, tokens, () => {
-    if (tokens.length === 0) return 'No tokens yet. Create one: sluice token create NAME';
-    const rows = tokens.map(({ name, scopes, app, createdAt }) => [
-      name,
-      scopes.join(', '),
-      app ?? 'all',
-      formatTime(createdAt),
-    ]);
-    return table([['NAME', 'SCOPE', 'APP', 'CREATED'], ...rows]);
+function listTokens(tokens: Token[]): string {
+  const rows = tokens.map(({ name, scopes, app, createdAt }) => {
+    return [name, scopes.join(', '), app ?? 'all', formatTime(createdAt)];
   });
-}
-
-async function revoke(name: string, options: CommonOptions): Promise<void> {
-  await (await connect()).call('DELETE', `/v1/tokens/${encodeURIComponent(name)}`);
-  printOutcome(options, { name, revoked: true }, () => `${name} is revoked`);
+  return table('NAME SCOPE APP CREATED', rows, 'No tokens yet. Create one: sluice token create NAME');
 }
