@@ -28,14 +28,14 @@ export interface ArchiveEntry {
   linkpath: string;
   uname: string;
   gname: string;
-  /** size of a file with holes, whose content is for `readPieces`; undefined for other files */
+  /** size of a file with holes, whose content is for `readSparse`; undefined for other files */
   sparseSize: number | undefined;
   /** to be read completely, or not at all */
   content: AsyncIterable<Buffer>;
 }
 
 /** Part of a file that has data. The parts between are holes: they read as zeros, and take no space on the disk. */
-export interface Piece {
+interface Piece {
   offset: number;
   length: number;
 }
@@ -125,9 +125,9 @@ export async function* readSparse(
   sparseSize: number,
 ): AsyncGenerator<{ offset: number; chunk: Buffer }> {
   const source = new ByteSource(content);
-  const pieces = await readPieces(source, maxPieces);
-  const bytes = pieces?.reduce((sum, { length }) => sum + length, source.position);
-  if (pieces === undefined || bytes !== size || !Number.isSafeInteger(sparseSize)) throw damagedPieces();
+  const pieces = await readPieces(source);
+  const bytes = pieces.reduce((sum, { length }) => sum + length, source.position);
+  if (bytes !== size || !Number.isSafeInteger(sparseSize)) throw damagedPieces();
   let end = 0;
   for (const { offset, length } of pieces) {
     if (offset < end || offset + length > sparseSize) throw damagedPieces();
@@ -142,9 +142,8 @@ export async function* readSparse(
 /**
  * Reads the list of pieces at the start of a content: the number of pieces, and two numbers for each, one a line, up to the
  * end of a block.
- * @returns undefined if there are more than `most`
  */
-export async function readPieces(source: ByteSource, most: number): Promise<Piece[] | undefined> {
+async function readPieces(source: ByteSource): Promise<Piece[]> {
   const numbers: number[] = [];
   let rest = '';
   for (let count = Number.POSITIVE_INFINITY; numbers.length < 1 + 2 * count; count = numbers[0] ?? 0) {
@@ -154,8 +153,7 @@ export async function readPieces(source: ByteSource, most: number): Promise<Piec
       if (!/^\d{1,16}$/.test(line)) throw damagedPieces();
       numbers.push(Number(line));
     }
-    if (numbers.length === 0 || rest.length > block) throw damagedPieces();
-    if ((numbers[0] ?? 0) > most) return undefined;
+    if (numbers.length === 0 || rest.length > block || (numbers[0] ?? 0) > maxPieces) throw damagedPieces();
   }
   const [count = 0, ...pairs] = numbers;
   if (pairs.length !== 2 * count) throw damagedPieces();

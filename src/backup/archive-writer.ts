@@ -1,7 +1,7 @@
 import { basename, dirname, join } from 'node:path';
 import { Header } from 'tar/header';
 import { block, padding } from './archive-reader.ts';
-import { Checksums, type EntryHead, now } from './format.ts';
+import { Checksums, type EntryHead, manifestName, now } from './format.ts';
 import { locate } from './layout.ts';
 
 const types = { file: 'File', directory: 'Directory', link: 'SymbolicLink', hardLink: 'Link' } as const;
@@ -37,12 +37,9 @@ export class ArchiveWriter {
     await this.#write({ ...ownEntry, path, size: text.length, mtime: now() }, [text]);
   }
 
-  manifest() {
-    return this.#checksums.manifest();
-  }
-
-  /** Writes the two blocks of zeros that end an archive. */
+  /** Writes the checksums, and the two blocks of zeros that end an archive. */
   async end(): Promise<void> {
+    await this.metadata(manifestName, this.#checksums.manifest());
     await this.#put(Buffer.alloc(2 * block));
   }
 

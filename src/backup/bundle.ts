@@ -89,15 +89,11 @@ async function commitsWithoutParents(repository: string, owner: Owner): Promise<
   return rows.flatMap(([commit = '', ...ids]) => (ids.every((id) => known.has(id)) ? [] : [commit]));
 }
 
-/** Returns the commits that a repository has. */
-export async function commitsIn(repository: string, commits: string[], owner: Owner): Promise<Set<string>> {
-  if (commits.length === 0) return new Set();
-  const output = await run(
-    ['--git-dir', repository, 'cat-file', '--batch-check=%(objectname) %(objecttype)'],
-    owner,
-    commits.map((commit) => `${commit}\n`).join(''),
-  );
-  return new Set(output.split('\n').flatMap((line) => /^(\w+) commit$/.exec(line)?.[1] ?? []));
+/** Returns true if a repository has a commit. */
+export async function hasCommit(repository: string, commit: string, owner: Owner): Promise<boolean> {
+  const check = ['cat-file', '--batch-check=%(objectname) %(objecttype)'];
+  const output = await run(['--git-dir', repository, ...check], owner, `${commit}\n`);
+  return output === `${commit} commit\n`;
 }
 
 async function run(args: string[], owner: Owner, input = ''): Promise<string> {

@@ -8,11 +8,11 @@ import { type Active, ReleaseStore } from '../releases/store.ts';
 import { exists } from '../system/fs/exists.ts';
 import { temporaryBeside } from '../system/fs/temporaries.ts';
 import { ArchiveWriter, ownEntry } from './archive-writer.ts';
-import { commitsIn, writeBundle } from './bundle.ts';
-import { type BackedUpEnvironment, type Head, headName, manifestName, newHead, now } from './format.ts';
+import { hasCommit, writeBundle } from './bundle.ts';
+import { type BackedUpEnvironment, type Head, headName, newHead, now } from './format.ts';
 import { bundleName, edgeDirectory, environmentFiles, lastingDirectories, stateFiles } from './layout.ts';
 import { type Owner, Owners } from './owners.ts';
-import { chunksOf, Packer, type PackerOptions } from './packer.ts';
+import { type BackupContext, chunksOf, Packer, type PackerOptions } from './packer.ts';
 
 interface BackupOptions extends PackerOptions {
   /** true to include the data of apps */
@@ -56,19 +56,17 @@ export async function createBackup(
     environments: contents.map(({ app, environment, live, trees }) => ({ app, environment, live, trees })),
   });
   await writer.metadata(headName, head);
-  const packerOf = (id: EnvironmentId | null) => new Packer(paths, writer, owners, options, id);
-  const state = packerOf(null);
+  const context = { paths, writer, owners, options };
+  const state = new Packer(context, null);
   for (const name of stateFiles) await state.addFile(name);
   await state.addTree(edgeDirectory, edgeRuntime);
   state.end();
-  for (const app of new Set(contents.map(({ app }) => app)))
-    await copyRepository(paths, writer, app, owners.home);
+  for (const app of new Set(contents.map(({ app }) => app))) await copyRepository(context, app);
   for (const each of contents) {
-    const packer = packerOf(each);
+    const packer = new Packer(context, each);
     await copyEnvironment(packer, writer, each, options.shared);
     packer.end();
   }
-  await writer.metadata(manifestName, writer.manifest());
   await writer.end();
   return head;
 }
@@ -122,7 +120,7 @@ async function contentsOf(
 async function canBeBuilt(repository: string, { source }: ReleaseRecord, owner: Owner): Promise<boolean> {
   const commit = wholeCommit(source);
   if (commit === null || !(await exists(join(repository, 'HEAD')))) return false;
-  return (await commitsIn(repository, [commit], owner)).has(commit);
+  return hasCommit(repository, commit, owner);
 }
 
 async function copyEnvironment(packer: Packer, writer: ArchiveWriter, contents: Contents, shared: boolean) {
@@ -146,7 +144,7 @@ async function copyEnvironment(packer: Packer, writer: ArchiveWriter, contents: 
   if (shared) for (const name of lastingDirectories) await packer.addTree(`${directory}/${name}`, caches);
 }
 
-async function copyRepository(paths: Paths, writer: ArchiveWriter, app: string, owner: Owner): Promise<void> {
+async function copyRepository({ paths, writer, owners }: BackupContext, app: string): Promise<void> {
   const repository = paths.repository(app);
   if (!(await exists(join(repository, 'HEAD')))) return;
   // The header needs the size of the bundle, which git does not know before.
@@ -154,7 +152,7 @@ async function copyRepository(paths: Paths, writer: ArchiveWriter, app: string, 
   await using handle = await open(temporary, 'wx+', 0o600);
   // Without a name, nothing remains after a crash.
   await unlink(temporary);
-  if (!(await writeBundle(repository, handle, owner))) return;
+  if (!(await writeBundle(repository, handle, owners.home))) return;
   const { size } = await handle.stat();
   const head = { ...ownEntry, path: `apps/${app}/${bundleName}`, size, mtime: now() };
   await writer.entry(head, chunksOf(handle, size));

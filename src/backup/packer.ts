@@ -22,8 +22,6 @@ export interface PackerOptions {
   signal: AbortSignal;
   /** limits of each environment */
   limits?: Limits;
-  /** returns a time in ms, for the limits */
-  now?: () => number;
 }
 
 type FoundFile = Extract<Found, { kind: 'file' }>;
@@ -54,12 +52,17 @@ const latest = 8 ** 11 - 1;
 /** Size of a chunk, in bytes. */
 const chunkSize = 256 * 1024;
 
+/** Sources and destination of a backup. */
+export interface BackupContext {
+  paths: Paths;
+  writer: ArchiveWriter;
+  owners: Owners;
+  options: PackerOptions;
+}
+
 /** Adds files of one environment, or of the whole appliance, to an archive, within the limits of an environment. */
 export class Packer {
-  readonly #paths: Paths;
-  readonly #writer: ArchiveWriter;
-  readonly #owners: Owners;
-  readonly #options: PackerOptions;
+  readonly #context: BackupContext;
   readonly #id: EnvironmentId | null;
   /** user of the app */
   readonly #app: Owner | undefined;
@@ -75,23 +78,14 @@ export class Packer {
   #notes = 0;
 
   /** @param id null for files of the whole appliance, which must not be left out */
-  constructor(
-    paths: Paths,
-    writer: ArchiveWriter,
-    owners: Owners,
-    options: PackerOptions,
-    id: EnvironmentId | null,
-  ) {
-    this.#paths = paths;
-    this.#writer = writer;
-    this.#owners = owners;
-    this.#options = options;
+  constructor(context: BackupContext, id: EnvironmentId | null) {
+    this.#context = context;
     this.#id = id;
-    this.#app = id === null ? undefined : owners.findApp(id);
-    this.#limits = options.limits ?? usualLimits;
+    this.#app = id === null ? undefined : context.owners.findApp(id);
+    this.#limits = context.options.limits ?? usualLimits;
     this.#size = new SizeLimit(this.#limits.disks);
-    this.#searching = new TimeLimit(this.#limits.searching, options.now);
-    this.#copying = new TimeLimit(this.#limits.copying, options.now);
+    this.#searching = new TimeLimit(this.#limits.searching);
+    this.#copying = new TimeLimit(this.#limits.copying);
   }
 
   /** Adds a file. @param path in the home @returns false if there is none */
@@ -109,7 +103,7 @@ export class Packer {
   async addTree(path: string, without: ReadonlySet<string> = new Set()): Promise<void> {
     await this.#inHome(path, async (at) => {
       const covered = new Set<string>();
-      for await (const found of walk(at, maxPathLength - path.length, this.#options.limits)) {
+      for await (const found of walk(at, maxPathLength - path.length, this.#context.options.limits)) {
         const [top = ''] = found.path.split('/', 1);
         if (without.has(top) || covered.delete(found.path)) continue;
         const entry = { ...found, path: found.path === '' ? path : `${path}/${found.path}` };
@@ -127,14 +121,18 @@ export class Packer {
   end(): void {
     const more = this.#notes - maxNotes;
     const owner = this.#id === null ? 'Sluice' : environmentName(this.#id);
-    if (more > 0) this.#options.note(`left out, or not copied exactly: ${more} more files of ${owner}`);
+    if (more > 0)
+      this.#context.options.note(`left out, or not copied exactly: ${more} more files of ${owner}`);
   }
 
   /** Calls `work` with a path of an entry in the home. Without users of apps, links are harmless. */
   async #inHome<Result>(path: string, work: (at: string) => Promise<Result>): Promise<Result | undefined> {
-    const { home } = this.#paths;
+    const {
+      paths: { home },
+      owners,
+    } = this.#context;
     try {
-      return await (this.#owners.isolated ? below(home, path, work) : work(join(home, path)));
+      return await (owners.isolated ? below(home, path, work) : work(join(home, path)));
     } catch (error) {
       if (!hasCode(error, 'EACCES', 'EPERM')) throw error;
       throw new AppError('forbidden', (error as Error).message, {
@@ -145,7 +143,7 @@ export class Packer {
   }
 
   async #add(found: Exclude<Found, FoundFile>): Promise<void> {
-    if (found.kind !== 'unfit') return this.#writer.entry(this.#headOf(found));
+    if (found.kind !== 'unfit') return this.#context.writer.entry(this.#headOf(found));
     if (this.#id === null && found.error !== undefined) throw found.error;
     this.#leaveOut(found.path, found.why);
   }
@@ -163,7 +161,12 @@ export class Packer {
       if (first.names >= maxNames)
         return this.#leaveOut(path, `it is one of more than ${maxNames} names of one file`);
       first.names += 1;
-      return this.#writer.entry({ ...this.#headOf(found), type: 'hardLink', size: 0, target: first.path });
+      return this.#context.writer.entry({
+        ...this.#headOf(found),
+        type: 'hardLink',
+        size: 0,
+        target: first.path,
+      });
     }
     const content = await this.#contentOf(found);
     if (typeof content === 'string') {
@@ -179,7 +182,7 @@ export class Packer {
     this.#rememberName(found, shortage);
     if (shortage !== undefined) return this.#leaveOut(found.path, shortage);
     const head = { ...this.#headOf(found), size, ...(sparseSize !== undefined && { sparseSize }) };
-    await this.#writer.entry(head, this.#readable(chunks, found.path));
+    await this.#context.writer.entry(head, this.#readable(chunks, found.path));
   }
 
   /** Returns the content of a file; if it cannot be copied, the reason, as a clause. */
@@ -215,7 +218,7 @@ export class Packer {
   #note(text: string, path: string): void {
     this.#notes += 1;
     const shown = path.length > maxShownLength ? `${path.slice(0, maxShownLength)}…` : path;
-    if (this.#notes <= maxNotes) this.#options.note(`${text}: ${shown}`);
+    if (this.#notes <= maxNotes) this.#context.options.note(`${text}: ${shown}`);
   }
 
   #headOf(found: Exclude<Found, { kind: 'unfit' }>): EntryHead {
@@ -227,13 +230,13 @@ export class Packer {
       size: kind === 'file' ? stats.size : 0,
       mtime: Math.min(Math.max(0, Math.floor(stats.mtimeMs / 1000)), latest),
       target: kind === 'link' ? found.target : '',
-      ...this.#owners.rolesOf(stats, this.#app),
+      ...this.#context.owners.rolesOf(stats, this.#app),
     };
   }
 
   /** Returns the user as whom a program may read a file: its owner, if that is the app or the owner of the home. */
   #readerOf({ uid }: Stats): Owner | undefined {
-    const { isolated, home } = this.#owners;
+    const { isolated, home } = this.#context.owners;
     if (!isolated || uid === home.uid) return home;
     return uid === this.#app?.uid ? this.#app : undefined;
   }
@@ -242,7 +245,8 @@ export class Packer {
   async #reserve(bytes: number, { handle, path, stats }: FoundFile): Promise<string | undefined> {
     // A restore needs the records of releases, which no app writes.
     if (!locate(path).isOfApp) return undefined;
-    const at = process.platform === 'linux' ? `/proc/self/fd/${handle.fd}` : join(this.#paths.home, path);
+    const at =
+      process.platform === 'linux' ? `/proc/self/fd/${handle.fd}` : join(this.#context.paths.home, path);
     if (await this.#size.take(bytes, stats.dev, at)) return undefined;
     return `there is more to copy than ${this.#limits.disks} times the size of the disk`;
   }
@@ -280,7 +284,7 @@ export class Packer {
     { handle, path, stats }: FoundFile,
     id: EnvironmentId,
   ): Promise<{ handle: FileHandle; stats: Stats } | undefined> {
-    const at = join(this.#paths.home, path);
+    const at = join(this.#context.paths.home, path);
     try {
       const mode = await databaseMode(handle, at);
       if (mode === undefined) return undefined;
@@ -289,15 +293,15 @@ export class Packer {
       const refusal = this.#refuseSnapshot(stats);
       if (refusal !== undefined) return this.#noteUncopied(path, refusal);
       // An app may write only into a directory of its own.
-      const { home } = this.#paths;
-      const scratch = owner === this.#app ? this.#paths.environment(id).temporary : home;
+      const { home } = this.#context.paths;
+      const scratch = owner === this.#app ? this.#context.paths.environment(id).temporary : home;
       // Holes need no time.
       const size = Math.min(stats.size, 512 * stats.blocks);
       const { left } = this.#copying;
       using _ = this.#copying.start(usualTime(size));
       return await copyDatabase(at, mode, size, left, owner, scratch);
     } catch (error) {
-      this.#options.signal.throwIfAborted();
+      this.#context.options.signal.throwIfAborted();
       // An app may replace its files, and the copy, with anything.
       if (!(error instanceof ProgramFailed) && systemCode(error) === undefined) throw error;
       this.#failedCopies += 1;

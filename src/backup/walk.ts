@@ -139,12 +139,12 @@ export async function below<Result>(
   path: string,
   work: (at: string) => Promise<Result>,
 ): Promise<Result | undefined> {
-  const names = dirname(path).split('/');
-  using root = pinned(() => PinnedDirectory.at(directory));
-  using parent = names[0] === '.' ? undefined : pinned(() => root?.open(...(names as [string])));
-  const at = names[0] === '.' ? root : parent;
-  // Awaited: the directories are open until then.
-  return at && (await work(join(at.path, basename(path))));
+  const [name = '', ...names] = dirname(path).split('/');
+  if (name === '.') return work(join(directory, path));
+  using root = PinnedDirectory.at(directory);
+  using parent = pinned(() => root.open(name, ...names));
+  // Awaited: the directory is open until then.
+  return parent && (await work(join(parent.path, basename(path))));
 }
 
 /** Opens a regular file, and no link. @returns undefined if there is none */
@@ -171,7 +171,7 @@ function ifPresent<T>(access: Promise<T>): Promise<T | undefined> {
   return access.catch(withoutEntry);
 }
 
-function pinned(open: () => PinnedDirectory | undefined): PinnedDirectory | undefined {
+function pinned(open: () => PinnedDirectory): PinnedDirectory | undefined {
   try {
     return open();
   } catch (error) {

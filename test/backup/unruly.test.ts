@@ -247,7 +247,7 @@ test('SQLite copies databases after others with holes', { skip: !isLinux }, asyn
 test('after the time limit, databases are copied without SQLite (thorough)', async (t) => {
   const { home, data } = await homeOf(t);
   for (let index = 10; index < 25; index += 1) makeDatabase(join(data, `${index}.db`), index);
-  const { file, notes } = await backup(t, home, { now: stepping(50_000) });
+  const { file, notes } = await backup(t, home, { step: 50_000 });
   const uncopied = notes.filter((note) => /copies of databases of this app took more than/.test(note));
   assert.equal(notes.length, uncopied.length, notes.join('\n'));
   assert.equal(uncopied.length, 2, notes.join('\n'));
@@ -258,7 +258,7 @@ test('after the time limit, databases are copied without SQLite (thorough)', asy
 test('after the time limit, files with holes are left out', { skip: !isLinux }, async (t) => {
   const { home, data } = await homeOf(t);
   for (let index = 10; index < 40; index += 1) await makeHoles(join(data, String(index)), 1);
-  const { file, notes } = await backup(t, home, { now: stepping(25_000) });
+  const { file, notes } = await backup(t, home, { step: 25_000 });
   assert.equal(notes.length, 6, notes.join('\n'));
   for (const note of notes)
     assert.match(note, /left out, since it took more than .* to find holes in files of/);
@@ -394,14 +394,19 @@ async function homeOf(t: TestContext): Promise<{ home: string; data: string }> {
   return { home, data: paths.environment({ app: 'unruly', environment: 'production' }).shared };
 }
 
-/** Makes a backup in this process. @param meanwhile called for each chunk of the archive */
+/**
+ * Makes a backup in this process.
+ * @param meanwhile called for each chunk of the archive
+ * @param step time by which the clock goes forward whenever it is read, in ms
+ */
 async function backup(
   t: TestContext,
   home: string,
   {
     meanwhile,
+    step,
     ...options
-  }: { limits?: Limits; now?: () => number; meanwhile?: (chunk: Buffer) => void } = {},
+  }: { limits?: Limits; step?: number; meanwhile?: (chunk: Buffer) => void } = {},
 ): Promise<{ file: string; notes: string[] }> {
   const notes: string[] = [];
   const chunks: Buffer[] = [];
@@ -411,20 +416,17 @@ async function backup(
   };
   const note = (text: string) => void notes.push(text);
   const { signal } = new AbortController();
+  let time = 0;
+  if (step !== undefined)
+    t.mock.method(performance, 'now', () => {
+      time += step;
+      return time;
+    });
   const common = { shared: true, releases: false, version: '0.1.0' };
   await createBackup(new Paths(home), put, { ...common, note, signal, ...options });
   const file = join(await temporaryDirectory(t), 'backup.tar.gz');
   await writeFile(file, gzipSync(Buffer.concat(chunks)));
   return { file, notes };
-}
-
-/** Returns a clock that goes forward by so many ms whenever it is read. */
-function stepping(step: number): () => number {
-  let time = 0;
-  return () => {
-    time += step;
-    return time;
-  };
 }
 
 /** Makes a file of 1 GB with so many pieces of data, at a distance in bytes. */
