@@ -5,6 +5,7 @@ import { authenticate } from './auth/principal.ts';
 import type { ApiOptions, ApiState } from './context.ts';
 import { gitRoutes } from './git/http.ts';
 import { createKoa } from './koa.ts';
+import { routeAdder } from './route.ts';
 import { accessRoutes } from './routes/access.ts';
 import { appRoutes } from './routes/apps.ts';
 import { domainRoutes } from './routes/domains.ts';
@@ -33,12 +34,14 @@ export const apiServerOptions: ServerOptions = {
 export function createApi(options: ApiOptions, local: boolean): Koa<ApiState> {
   const { log, tokens, version } = options;
   const router = new Router<ApiState>();
-  for (const addRoutes of [
-    ...[accessRoutes, appRoutes, domainRoutes, gitRoutes],
-    ...[logRoutes, releaseRoutes, serverRoutes],
-  ]) {
-    addRoutes(router, options);
-  }
+  const add = routeAdder(router);
+  accessRoutes(add, options);
+  appRoutes(add, options);
+  domainRoutes(add, options);
+  gitRoutes(add, options);
+  logRoutes(add, options);
+  releaseRoutes(add, options);
+  serverRoutes(add, options);
 
   const app = createKoa(log);
   app.use(async (ctx, next) => {

@@ -1,4 +1,4 @@
-import type { RouterContext, RouterMiddleware } from '@koa/router';
+import type { RouterContext } from '@koa/router';
 import type { DefaultContext } from 'koa';
 import type { LoggedEvent } from '../apps/history.ts';
 import { defaultEnvironment, type EnvironmentId } from '../config/paths.ts';
@@ -35,22 +35,6 @@ export interface ApiState {
 }
 
 export type ApiContext = RouterContext<ApiState, DefaultContext, unknown>;
-
-/**
- * Admits requests that have no other query parameters than these. A misspelt `environment=staging` would otherwise deploy to
- * production.
- * @throws AppError `bad_request`
- */
-export function allowParameters(...known: string[]): RouterMiddleware<ApiState> {
-  return (ctx, next) => {
-    const unknown = Object.keys(ctx.query).filter((name) => !known.includes(name));
-    if (unknown.length === 0) return next();
-    const call = `${ctx.method} ${ctx.path}`;
-    throw new AppError('bad_request', `unknown parameter of ${call}: ${unknown.join(', ')}`, {
-      hint: known.length === 0 ? 'The call has no parameters.' : `Parameters: ${known.join(', ')}.`,
-    });
-  };
-}
 
 /** Returns the app of the path and the environment of the query. The app service checks these names. */
 export function environmentIdOf(ctx: ApiContext): EnvironmentId {

@@ -15,9 +15,9 @@ export async function apiRoutes(): Promise<ApiRoute[]> {
     readFile(join(source, file), 'utf8'),
   );
   return files.flatMap((code) =>
-    [...code.matchAll(/router\.(\w+)\(\s*['`](\/(?:v1|git)\/[^'`]+)/g)].flatMap(
+    [...code.matchAll(/\badd\(\s*['`]([A-Z]+) (\/(?:v1|git)\/[^'`]+)/g)].flatMap(
       ([, method = '', path = '']) =>
-        variants(path).map((each) => ({ method: method.toUpperCase(), path: each })),
+        variants(path.replace('{.git}', '')).map((each) => ({ method, path: each })),
     ),
   );
 }

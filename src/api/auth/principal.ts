@@ -68,32 +68,17 @@ async function byToken(secret: string | undefined, tokens: TokenStore): Promise<
   return { name: token.name, scope, app: token.app };
 }
 
-/** Admits callers that have a scope and may access the app of the path. @throws AppError `forbidden` */
-export function requireScope(scope: Scope): RouterMiddleware<ApiState> {
-  return (ctx, next) => {
-    const { principal } = ctx.state;
-    if (!includes(principal.scope, scope)) {
-      throw new AppError(
-        'forbidden',
-        `this call needs scope ${scope}; the token ${principal.name} has ${principal.scope}`,
-        {
-          hint: `Create a token with that scope on the server: \`sluice token create NAME --scope ${scope}\``,
-        },
-      );
-    }
-    const app = ctx.params['app'];
-    if (app !== undefined) assertMayAccess(principal, app);
-    return next();
-  };
+/** @throws AppError `forbidden` */
+export function assertScope({ name, scope: granted }: Principal, scope: Scope): void {
+  if (includes(granted, scope)) return;
+  throw new AppError('forbidden', `this call needs scope ${scope}; the token ${name} has ${granted}`, {
+    hint: `Create a token with that scope on the server: \`sluice token create NAME --scope ${scope}\``,
+  });
 }
 
-/** Admits callers that have a scope and may access all apps. @throws AppError `forbidden` */
-export function requireAllApps(scope: Scope): RouterMiddleware<ApiState> {
-  const checkScope = requireScope(scope);
-  return (ctx, next) => {
-    if (ctx.state.principal.app !== null) throw otherApp(ctx.state.principal);
-    return checkScope(ctx, next);
-  };
+/** @throws AppError `forbidden` */
+export function assertMayAccessAll(principal: Principal): void {
+  if (principal.app !== null) throw otherApp(principal);
 }
 
 /** @throws AppError `forbidden` */

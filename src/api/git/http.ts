@@ -1,60 +1,38 @@
 import { pipeline, type Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
-import type { Router, RouterMiddleware } from '@koa/router';
 import { AppError } from '../../errors/app-error.ts';
 import { type GitMode, type GitProgram, gitPrograms } from '../../git/git-process.ts';
 import type { AppService } from '../../service/app-service.ts';
 import { isLoopback } from '../../system/net/address.ts';
-import { requireScope } from '../auth/principal.ts';
 import { drain } from '../body.ts';
-import { type ApiContext, type ApiOptions, type ApiState, allowParameters, queryText } from '../context.ts';
+import { type ApiContext, type ApiOptions, queryText } from '../context.ts';
+import type { AddRoute } from '../route.ts';
 import { serveGit } from './serve-git.ts';
 
 /** Serves git over HTTP: gitprotocol-http(5). A push deploys; a fetch returns deployed commits. */
-export function gitRoutes(router: Router<ApiState>, { service }: ApiOptions): void {
-  router.get(
-    '/git/:app/info/refs',
-    withoutSuffix,
-    requireScope('deploy'),
-    allowParameters('service'),
-    async (ctx) => {
-      const name = gitPrograms.find((each) => each === queryText(ctx, 'service'));
-      if (name === undefined) {
-        throw new AppError('bad_request', 'only the smart HTTP protocol of git is supported', {
-          hint: 'Use git 1.6.6 or later.',
-        });
-      }
-      await serve(ctx, service, name, 'advertise', ctx.req);
-    },
-  );
+export function gitRoutes(add: AddRoute, { service }: ApiOptions): void {
+  add('GET /git/:app{.git}/info/refs', 'deploy', ['service'], async (ctx) => {
+    const name = gitPrograms.find((each) => each === queryText(ctx, 'service'));
+    if (name === undefined) {
+      throw new AppError('bad_request', 'only the smart HTTP protocol of git is supported', {
+        hint: 'Use git 1.6.6 or later.',
+      });
+    }
+    await serve(ctx, service, name, 'advertise', ctx.req);
+  });
 
   for (const name of gitPrograms) {
-    router.post(
-      `/git/:app/${name}`,
-      withoutSuffix,
-      requireScope('deploy'),
-      allowParameters(),
-      async (ctx) => {
-        if (ctx.get('content-type') !== `application/x-${name}-request`) {
-          throw new AppError(
-            'bad_request',
-            `this call needs the content type application/x-${name}-request`,
-            {
-              hint: 'Use a client of git: git push, git fetch.',
-            },
-          );
-        }
-        await serve(ctx, service, name, 'stateless', unzipped(ctx));
-      },
-    );
+    add(`POST /git/:app{.git}/${name}`, 'deploy', [], async (ctx) => {
+      const type = `application/x-${name}-request`;
+      if (ctx.get('content-type') !== type) {
+        throw new AppError('bad_request', `this call needs the content type ${type}`, {
+          hint: 'Use a client of git: git push, git fetch.',
+        });
+      }
+      await serve(ctx, service, name, 'stateless', unzipped(ctx));
+    });
   }
 }
-
-/** Removes `.git` from the name of the app. The app service checks the name. */
-const withoutSuffix: RouterMiddleware<ApiState> = (ctx, next) => {
-  ctx.params['app'] = ctx.params['app']?.replace(/\.git$/, '') ?? '';
-  return next();
-};
 
 async function serve(
   ctx: ApiContext,

@@ -1,10 +1,9 @@
-import type { Router } from '@koa/router';
 import * as v from 'valibot';
 import type { Key } from '../auth/keys.ts';
-import { requireAllApps } from '../auth/principal.ts';
 import { scopes } from '../auth/tokens.ts';
 import { jsonBody, onlyApp } from '../body.ts';
-import { type ApiOptions, type ApiState, allowParameters } from '../context.ts';
+import type { ApiOptions } from '../context.ts';
+import type { AddRoute } from '../route.ts';
 
 /** Key that was added, with the file that sshd must read and the user that clients log in as. */
 export interface AddedKey extends Key {
@@ -25,38 +24,30 @@ const tokenBody = v.strictObject({
 });
 
 /** Serves tokens, and the public keys that may push over ssh. Only the answer to the creation of a token has its secret. */
-export function accessRoutes(router: Router<ApiState>, { tokens, keys }: ApiOptions): void {
-  router.get('/v1/keys', requireAllApps('admin'), allowParameters(), async (ctx) => {
-    ctx.body = await keys.list();
-  });
+export function accessRoutes(add: AddRoute, { tokens, keys }: ApiOptions): void {
+  add('GET /v1/keys', 'admin:all', [], () => keys.list());
 
-  router.post('/v1/keys', requireAllApps('admin'), allowParameters(), async (ctx) => {
+  add('POST /v1/keys', 'admin:all', [], async (ctx) => {
     const { name, key, app } = await jsonBody(ctx, keyBody);
     ctx.status = 201;
-    ctx.body = {
-      ...(await keys.add(name, key, app)),
-      file: keys.file,
-      user: keys.user,
-    } satisfies AddedKey;
+    return { ...(await keys.add(name, key, app)), file: keys.file, user: keys.user } satisfies AddedKey;
   });
 
-  router.delete('/v1/keys/:name', requireAllApps('admin'), allowParameters(), async (ctx) => {
+  add('DELETE /v1/keys/:name', 'admin:all', [], async (ctx) => {
     await keys.remove(ctx.params['name'] ?? '');
     ctx.status = 204;
   });
 
-  router.get('/v1/tokens', requireAllApps('admin'), allowParameters(), async (ctx) => {
-    ctx.body = await tokens.list();
-  });
+  add('GET /v1/tokens', 'admin:all', [], () => tokens.list());
 
-  router.post('/v1/tokens', requireAllApps('admin'), allowParameters(), async (ctx) => {
+  add('POST /v1/tokens', 'admin:all', [], async (ctx) => {
     const { name, scopes, app } = await jsonBody(ctx, tokenBody);
     const { secret, token } = await tokens.create(name, scopes, app);
     ctx.status = 201;
-    ctx.body = { ...token, token: secret };
+    return { ...token, token: secret };
   });
 
-  router.delete('/v1/tokens/:name', requireAllApps('admin'), allowParameters(), async (ctx) => {
+  add('DELETE /v1/tokens/:name', 'admin:all', [], async (ctx) => {
     await tokens.revoke(ctx.params['name'] ?? '');
     ctx.status = 204;
   });

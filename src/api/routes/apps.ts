@@ -1,16 +1,9 @@
-import type { Router } from '@koa/router';
 import * as v from 'valibot';
 import { AppError } from '../../errors/app-error.ts';
-import { includes, mayAccess, requireScope } from '../auth/principal.ts';
+import { includes, mayAccess } from '../auth/principal.ts';
 import { jsonBody } from '../body.ts';
-import {
-  type ApiOptions,
-  type ApiState,
-  allowParameters,
-  environmentIdOf,
-  queryFlag,
-  queryText,
-} from '../context.ts';
+import { type ApiOptions, environmentIdOf, queryFlag, queryText } from '../context.ts';
+import type { AddRoute } from '../route.ts';
 
 /** App that was removed, with the names of the tokens and keys that were for this app alone, and were removed with it. */
 export interface DestroyedApp {
@@ -36,17 +29,14 @@ const scaleBody = v.strictObject({
 });
 
 /** Serves apps: list, status, removal, variables, worker processes. */
-export function appRoutes(router: Router<ApiState>, { service, tokens, keys }: ApiOptions): void {
-  router.get('/v1/apps', requireScope('read'), allowParameters(), async (ctx) => {
-    const all = await service.list();
-    ctx.body = all.filter(({ name }) => mayAccess(ctx.state.principal, name));
-  });
+export function appRoutes(add: AddRoute, { service, tokens, keys }: ApiOptions): void {
+  add('GET /v1/apps', 'read', [], async (ctx) =>
+    (await service.list()).filter(({ name }) => mayAccess(ctx.state.principal, name)),
+  );
 
-  router.get('/v1/apps/:app', requireScope('read'), allowParameters('environment'), async (ctx) => {
-    ctx.body = await service.status(environmentIdOf(ctx));
-  });
+  add('GET /v1/apps/:app', 'read', ['environment'], (ctx) => service.status(environmentIdOf(ctx)));
 
-  router.delete('/v1/apps/:app', requireScope('admin'), allowParameters('confirm'), async (ctx) => {
+  add('DELETE /v1/apps/:app', 'admin', ['confirm'], async (ctx) => {
     const { app } = environmentIdOf(ctx);
     if (queryText(ctx, 'confirm') !== app) {
       throw new AppError('confirmation_required', `this call removes all environments of ${app} for good`, {
@@ -58,43 +48,30 @@ export function appRoutes(router: Router<ApiState>, { service, tokens, keys }: A
       destroyed.tokens = await tokens.removeOf(app);
       destroyed.keys = await keys.removeOf(app);
     });
-    ctx.body = destroyed;
+    return destroyed;
   });
 
   // Callers that may deploy see values, since deployed code does. Others see names.
-  router.get('/v1/apps/:app/env', requireScope('read'), allowParameters('environment'), async (ctx) => {
+  add('GET /v1/apps/:app/env', 'read', ['environment'], async (ctx) => {
     const variables = await service.variables(environmentIdOf(ctx));
-    ctx.body = includes(ctx.state.principal.scope, 'deploy')
-      ? variables
-      : Object.fromEntries(Object.keys(variables).map((name) => [name, hidden]));
+    if (includes(ctx.state.principal.scope, 'deploy')) return variables;
+    return Object.fromEntries(Object.keys(variables).map((name) => [name, hidden]));
   });
 
-  router.patch(
-    '/v1/apps/:app/env',
-    requireScope('deploy'),
-    allowParameters('environment', 'restart'),
-    async (ctx) => {
-      const changes = await jsonBody(ctx, changesBody);
-      ctx.body = await service.changeVariables(environmentIdOf(ctx), changes, {
-        restart: queryFlag(ctx, 'restart', true),
-        by: ctx.state.principal.name,
-      });
-    },
-  );
+  add('PATCH /v1/apps/:app/env', 'deploy', ['environment', 'restart'], async (ctx) => {
+    const changes = await jsonBody(ctx, changesBody);
+    const restart = queryFlag(ctx, 'restart', true);
+    return service.changeVariables(environmentIdOf(ctx), changes, { restart, by: ctx.state.principal.name });
+  });
 
-  router.post('/v1/apps/:app/scale', requireScope('deploy'), allowParameters('environment'), async (ctx) => {
+  add('POST /v1/apps/:app/scale', 'deploy', ['environment'], async (ctx) => {
     const { workers } = await jsonBody(ctx, scaleBody);
-    ctx.body = await service.scale(environmentIdOf(ctx), workers, ctx.state.principal.name);
+    return service.scale(environmentIdOf(ctx), workers, ctx.state.principal.name);
   });
 
   for (const verb of ['restart', 'stop', 'start'] as const) {
-    router.post(
-      `/v1/apps/:app/${verb}`,
-      requireScope('deploy'),
-      allowParameters('environment'),
-      async (ctx) => {
-        ctx.body = await service[verb](environmentIdOf(ctx), ctx.state.principal.name);
-      },
+    add(`POST /v1/apps/:app/${verb}`, 'deploy', ['environment'], (ctx) =>
+      service[verb](environmentIdOf(ctx), ctx.state.principal.name),
     );
   }
 }

@@ -1,11 +1,11 @@
-import type { Router } from '@koa/router';
 import * as v from 'valibot';
 import { defaultEnvironment, type EnvironmentId, isName } from '../../config/paths.ts';
 import type { AddedDomain, DomainView } from '../../edge/domain.ts';
 import { errorBody } from '../../errors/app-error.ts';
-import { mayAccess, requireAllApps, requireScope } from '../auth/principal.ts';
+import { mayAccess } from '../auth/principal.ts';
 import { jsonBody } from '../body.ts';
-import { type ApiOptions, type ApiState, allowParameters } from '../context.ts';
+import type { ApiOptions } from '../context.ts';
+import type { AddRoute } from '../route.ts';
 
 const named = v.pipe(v.string(), v.check(isName, 'a name, such as "shop"'));
 
@@ -23,27 +23,25 @@ const addBody = v.strictObject({
 });
 
 /** Serves the host names of apps and of this API. */
-export function domainRoutes(router: Router<ApiState>, { service, edge, record, log }: ApiOptions): void {
-  router.get('/v1/domains', requireScope('read'), allowParameters(), (ctx) => {
-    ctx.body = edge.list().filter(({ app }) => mayAccess(ctx.state.principal, app ?? ''));
-  });
+export function domainRoutes(add: AddRoute, { service, edge, record, log }: ApiOptions): void {
+  add('GET /v1/domains', 'read', [], (ctx) =>
+    edge.list().filter(({ app }) => mayAccess(ctx.state.principal, app ?? '')),
+  );
 
-  router.get('/v1/domains/:name', requireAllApps('read'), allowParameters(), (ctx) => {
-    ctx.body = edge.get(ctx.params['name'] ?? '');
-  });
+  add('GET /v1/domains/:name', 'read:all', [], (ctx) => edge.get(ctx.params['name'] ?? ''));
 
-  router.post('/v1/domains', requireAllApps('admin'), allowParameters(), async (ctx) => {
+  add('POST /v1/domains', 'admin:all', [], async (ctx) => {
     const { name, app, environment, certificate } = await jsonBody(ctx, addBody);
     const id = app === null ? null : { app, environment };
     const by = ctx.state.principal.name;
     const domain = await recorded('domain add', { name, id, by }, () =>
       edge.add({ name, environment: id, certificate }),
     );
-    ctx.body = { ...domain, notices: await noticesOf(id, domain) } satisfies AddedDomain;
     ctx.status = 201;
+    return { ...domain, notices: await noticesOf(id, domain) } satisfies AddedDomain;
   });
 
-  router.delete('/v1/domains/:name', requireAllApps('admin'), allowParameters(), async (ctx) => {
+  add('DELETE /v1/domains/:name', 'admin:all', [], async (ctx) => {
     const { name, app, environment } = edge.get(ctx.params['name'] ?? '');
     const id = app === null || environment === null ? null : { app, environment };
     await recorded('domain remove', { name, id, by: ctx.state.principal.name }, () => edge.remove(name));

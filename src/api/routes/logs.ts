@@ -1,22 +1,19 @@
 import { Readable } from 'node:stream';
-import type { Router } from '@koa/router';
 import { parseSince, sinceHint } from '../../config/since.ts';
 import { AppError } from '../../errors/app-error.ts';
 import type { LogFilter } from '../../logs/filter.ts';
 import type { LogLine } from '../../logs/line.ts';
 import { isLogStream, type LogStream, logStreams } from '../../logs/line.ts';
-import { requireScope } from '../auth/principal.ts';
 import { refuseBody } from '../body.ts';
 import {
   type ApiContext,
   type ApiOptions,
-  type ApiState,
-  allowParameters,
   environmentIdOf,
   queryFlag,
   queryText,
   wholeNumber,
 } from '../context.ts';
+import type { AddRoute } from '../route.ts';
 
 const defaultLines = 100;
 const maxLines = 100_000;
@@ -24,8 +21,8 @@ const maxLines = 100_000;
 const known = ['environment', 'lines', 'follow', 'since', 'release', 'worker', 'stream'] as const;
 
 /** Serves the log of an environment. With `follow=1` the answer continues until the client disconnects. */
-export function logRoutes(router: Router<ApiState>, { service }: ApiOptions): void {
-  router.get('/v1/apps/:app/logs', requireScope('read'), allowParameters(...known), async (ctx) => {
+export function logRoutes(add: AddRoute, { service }: ApiOptions): void {
+  add('GET /v1/apps/:app/logs', 'read', known, async (ctx) => {
     const id = environmentIdOf(ctx);
     const format = ctx.accepts('text/plain', 'application/x-ndjson') || 'text/plain';
     const filter = filterOf(ctx);

@@ -1,21 +1,12 @@
-import type { Router } from '@koa/router';
 import * as v from 'valibot';
 import { AppError } from '../../errors/app-error.ts';
 import { maxMessage } from '../../git/commit.ts';
 import { noCommit, type ReleaseSource } from '../../releases/release.ts';
 import { withoutControls } from '../../system/text/printable.ts';
-import { requireScope } from '../auth/principal.ts';
 import { announcedLength, jsonBody, uploadBody } from '../body.ts';
-import {
-  type ApiContext,
-  type ApiOptions,
-  type ApiState,
-  allowParameters,
-  environmentIdOf,
-  queryText,
-  wholeNumber,
-} from '../context.ts';
+import { type ApiContext, type ApiOptions, environmentIdOf, queryText, wholeNumber } from '../context.ts';
 import { answerDeploy } from '../deploy-answer.ts';
+import type { AddRoute } from '../route.ts';
 
 const expected = 'the number of a release, or null for the release that was live before';
 
@@ -27,76 +18,46 @@ const rollbackBody = v.strictObject({
 });
 
 /** Serves releases: upload, redeploy, rollback, list, log. */
-export function releaseRoutes(router: Router<ApiState>, { service }: ApiOptions): void {
-  router.post(
-    '/v1/apps/:app/releases',
-    requireScope('deploy'),
-    allowParameters('environment', ...commitFields),
-    (ctx) =>
-      answerDeploy(ctx, 201, async (onEvent) => {
-        const origin = originOf(ctx);
-        const body = uploadBody(ctx.req);
-        const contentLength = announcedLength(ctx.req);
-        try {
-          return await service.deploy(environmentIdOf(ctx), { origin, body, contentLength }, onEvent);
-        } finally {
-          body.destroy();
-        }
-      }),
+export function releaseRoutes(add: AddRoute, { service }: ApiOptions): void {
+  add('POST /v1/apps/:app/releases', 'deploy', ['environment', ...commitFields], (ctx) =>
+    answerDeploy(ctx, 201, async (onEvent) => {
+      const origin = originOf(ctx);
+      const body = uploadBody(ctx.req);
+      const contentLength = announcedLength(ctx.req);
+      try {
+        return await service.deploy(environmentIdOf(ctx), { origin, body, contentLength }, onEvent);
+      } finally {
+        body.destroy();
+      }
+    }),
   );
 
-  router.post(
-    '/v1/apps/:app/releases/:number/redeploy',
-    requireScope('deploy'),
-    allowParameters('environment'),
-    (ctx) =>
-      answerDeploy(ctx, 201, (onEvent) =>
-        service.redeploy(environmentIdOf(ctx), numberOf(ctx), ctx.state.principal.name, onEvent),
-      ),
+  add('POST /v1/apps/:app/releases/:number/redeploy', 'deploy', ['environment'], (ctx) =>
+    answerDeploy(ctx, 201, (onEvent) =>
+      service.redeploy(environmentIdOf(ctx), numberOf(ctx), ctx.state.principal.name, onEvent),
+    ),
   );
 
-  router.post(
-    '/v1/apps/:app/rollback',
-    requireScope('deploy'),
-    allowParameters('environment'),
-    async (ctx) => {
-      const { release } = await jsonBody(ctx, rollbackBody);
-      await answerDeploy(ctx, 200, (onEvent) =>
-        service.rollback(environmentIdOf(ctx), release, ctx.state.principal.name, onEvent),
-      );
-    },
-  );
-
-  router.get('/v1/apps/:app/releases', requireScope('read'), allowParameters('environment'), async (ctx) => {
-    ctx.body = await service.releases(environmentIdOf(ctx));
+  add('POST /v1/apps/:app/rollback', 'deploy', ['environment'], async (ctx) => {
+    const { release } = await jsonBody(ctx, rollbackBody);
+    await answerDeploy(ctx, 200, (onEvent) =>
+      service.rollback(environmentIdOf(ctx), release, ctx.state.principal.name, onEvent),
+    );
   });
 
-  router.get(
-    '/v1/apps/:app/releases/:number',
-    requireScope('read'),
-    allowParameters('environment'),
-    async (ctx) => {
-      ctx.body = await service.release(environmentIdOf(ctx), numberOf(ctx));
-    },
+  add('GET /v1/apps/:app/releases', 'read', ['environment'], (ctx) => service.releases(environmentIdOf(ctx)));
+
+  add('GET /v1/apps/:app/releases/:number', 'read', ['environment'], (ctx) =>
+    service.release(environmentIdOf(ctx), numberOf(ctx)),
   );
 
-  router.get(
-    '/v1/apps/:app/releases/:number/log',
-    requireScope('read'),
-    allowParameters('environment'),
-    async (ctx) => {
-      ctx.type = 'text/plain; charset=utf-8';
-      ctx.body = await service.buildLog(environmentIdOf(ctx), numberOf(ctx));
-    },
-  );
+  add('GET /v1/apps/:app/releases/:number/log', 'read', ['environment'], (ctx) => {
+    ctx.type = 'text/plain; charset=utf-8';
+    return service.buildLog(environmentIdOf(ctx), numberOf(ctx));
+  });
 
-  router.post(
-    '/v1/apps/:app/releases/:number/cancel',
-    requireScope('deploy'),
-    allowParameters('environment'),
-    async (ctx) => {
-      ctx.body = await service.cancel(environmentIdOf(ctx), numberOf(ctx), ctx.state.principal.name);
-    },
+  add('POST /v1/apps/:app/releases/:number/cancel', 'deploy', ['environment'], (ctx) =>
+    service.cancel(environmentIdOf(ctx), numberOf(ctx), ctx.state.principal.name),
   );
 }
 

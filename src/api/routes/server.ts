@@ -1,12 +1,12 @@
 import { once } from 'node:events';
-import type { Router } from '@koa/router';
 import type { AppStatus } from '../../apps/status.ts';
 import type { EdgeFault } from '../../edge/desired-hosts.ts';
 import type { DomainView } from '../../edge/domain.ts';
 import type { LimitsReport, RunnerUsage } from '../../protocol/runner.ts';
-import { mayAccess, requireAllApps, requireScope } from '../auth/principal.ts';
+import { mayAccess } from '../auth/principal.ts';
 import { refuseBody } from '../body.ts';
-import { type ApiOptions, type ApiState, allowParameters } from '../context.ts';
+import type { ApiOptions } from '../context.ts';
+import type { AddRoute } from '../route.ts';
 
 interface ServerInfo {
   pid: number;
@@ -38,15 +38,12 @@ export interface ServerStatus {
 }
 
 /** Serves the status of the server, and the lock of a backup. */
-export function serverRoutes(
-  router: Router<ApiState>,
-  { service, url, version, runner, edge }: ApiOptions,
-): void {
+export function serverRoutes(add: AddRoute, { service, url, version, runner, edge }: ApiOptions): void {
   const startedAt = new Date().toISOString();
 
-  router.get('/v1/status', requireScope('read'), allowParameters(), async (ctx) => {
+  add('GET /v1/status', 'read', [], async (ctx) => {
     const [apps, runnerInfo] = await Promise.all([service.list(), runner()]);
-    ctx.body = {
+    return {
       server: { pid: process.pid, url: url(), version, startedAt },
       runner: runnerInfo,
       apps: apps.filter(({ name }) => mayAccess(ctx.state.principal, name)),
@@ -57,7 +54,7 @@ export function serverRoutes(
 
   // Sluice moves and removes no files while the client reads the answer. If the client or the server ends, the lock ends, and the
   // client sees that.
-  router.post('/v1/hold', requireAllApps('admin'), allowParameters(), async (ctx) => {
+  add('POST /v1/hold', 'admin:all', [], async (ctx) => {
     const { req, res } = ctx;
     refuseBody(req);
     using _ = await service.freezeFiles(ctx.state.principal.name);
