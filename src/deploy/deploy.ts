@@ -133,14 +133,8 @@ async function buildTree(deployment: Deployment, settings: AppSettings): Promise
 async function goLive(deployment: Deployment, release: ReleaseRecord): Promise<void> {
   const { environment, signal } = deployment;
   using _traffic = await environment.trafficLock.take(signal);
-  const switched = await moveTraffic(environment, release, signal, {
-    observer: {
-      enter: (step) => deployment.enter(step),
-      log: (line) => deployment.log(line),
-      booted: (result) => reportBoot(deployment, result),
-      switched: () => deployment.switched(),
-    },
-  });
+  const booted = (result: BootResult) => reportBoot(deployment, result);
+  const switched = await moveTraffic(environment, release, signal, { observer: deployment, booted });
   if (switched !== null) {
     deployment.log(`switched: new connections waited for up to ${switched.pauseMs.toFixed(1)} ms`);
   }

@@ -16,11 +16,9 @@ import { Progress } from './progress.ts';
 const steps = channel('sluice:deploy:step');
 
 /** One deploy under way: its number, its progress, and where its lines, notices and outcome are recorded. */
-export class Deployment implements QueuedDeploy {
+export class Deployment extends Progress implements QueuedDeploy {
   readonly environment: Environment;
   readonly number: number;
-  /** aborted with an AppError when the deploy is cancelled */
-  readonly signal: AbortSignal;
   readonly notices: Notice[] = [];
   /** resolves after `end` */
   readonly ended: Promise<void>;
@@ -28,8 +26,7 @@ export class Deployment implements QueuedDeploy {
   readonly tree: string;
 
   readonly #by: string;
-  readonly #cancellation = new AbortController();
-  readonly #progress: Progress;
+  readonly #cancellation: AbortController;
   readonly #buildLog: BuildLog;
   readonly #end = Promise.withResolvers<void>();
   #masker = new Masker([]);
@@ -37,24 +34,24 @@ export class Deployment implements QueuedDeploy {
   constructor(environment: Environment, { number, source }: ReleaseRecord, watch: DeployWatcher) {
     const { log } = environment.appliance;
     const { directory, buildLog } = environment.paths.staged(number);
+    const cancellation = new AbortController();
+    super(watch, log, cancellation.signal);
     this.environment = environment;
     this.number = number;
-    this.signal = this.#cancellation.signal;
     this.ended = this.#end.promise;
     this.tree = directory;
     this.#by = source.by;
-    this.#progress = new Progress(watch, log);
+    this.#cancellation = cancellation;
     this.#buildLog = new BuildLog(buildLog, (error) =>
       log.error('build log lost', { ...this.#subject, error }),
     );
     environment.deploys.add(this);
-    this.#progress.accept(environment.id, number);
+    this.accept(environment.id, number);
   }
 
-  /** Begins a step. @throws the reason of the cancellation, if the deploy was cancelled */
-  enter(step: DeployStep): void {
+  override enter(step: DeployStep): void {
     steps.publish({ ...this.#subject, step });
-    this.#progress.enter(step, this.signal);
+    super.enter(step);
     this.#buildLog.write(`== ${step}`);
   }
 
@@ -63,35 +60,21 @@ export class Deployment implements QueuedDeploy {
     this.#masker = new Masker(secrets);
   }
 
-  log(line: string): void {
+  override log(line: string): void {
     const masked = this.#masker.maskText(line);
     this.#buildLog.offer(masked);
-    this.#progress.emit({ event: 'log', line: masked });
+    super.log(masked);
   }
 
   notice(notice: Notice): void {
     this.notices.push(notice);
     this.#buildLog.write(`note: ${notice.message}${notice.hint && ` (${notice.hint})`}`);
-    this.#progress.emit({ event: 'notice', ...notice });
-  }
-
-  /** Milliseconds since the deploy was accepted. */
-  get durationMs(): number {
-    return this.#progress.durationMs;
-  }
-
-  get isUnderWay(): boolean {
-    return this.#progress.isUnderWay;
-  }
-
-  /** Notes that the release has the traffic. */
-  switched(): void {
-    this.#progress.switched();
+    this.emit({ event: 'notice', ...notice });
   }
 
   /** Cancels the deploy, unless its switch has begun. Returns true if the deploy will end. */
   cancel(reason: AppError): boolean {
-    if (!this.#progress.isOpen) return false;
+    if (!this.isOpen) return false;
     this.#cancellation.abort(reason);
     return true;
   }
@@ -122,25 +105,19 @@ export class Deployment implements QueuedDeploy {
     await this.#buildLog.end();
     appliance.log.info('deployed', { ...this.#subject, durationMs: this.durationMs });
     await writeHistory(appliance, id, { ...this.#historyEntry, outcome: 'done' });
-    this.#progress.finish(release);
+    this.finish(release);
     return release;
   }
 
   /** Records the failure. Returns the error to throw: the reason of the cancellation or `caught`, without secrets. */
   async failed(caught: unknown): Promise<unknown> {
     const error = maskError(this.signal.aborted ? this.signal.reason : caught, this.#masker);
-    const isFailed = await this.#progress.fail(errorBody(error), (failure) => this.#fail(error, failure));
-    return isFailed ? error : caught;
-  }
-
-  /** Returns the failed release; null if its app is unused, or if the disk refuses the record. */
-  async #fail(error: unknown, failure: StepFailure): Promise<Release | null> {
+    const failure = this.fail(error);
+    if (failure === undefined) return caught;
     const { appliance, id } = this.environment;
     const details = { ...this.#subject, ...failure };
-    appliance.log[levelOf(error)](
-      'deploy failed',
-      error instanceof AppError ? details : { ...details, error },
-    );
+    const fields = error instanceof AppError ? details : { ...details, error };
+    appliance.log[levelOf(error)]('deploy failed', fields);
     this.#buildLog.write(`failed: ${failure.message}`);
     await this.#buildLog.end();
     const release = await this.#recordFailure(failure).catch((cause: unknown) => {
@@ -148,9 +125,11 @@ export class Deployment implements QueuedDeploy {
       return null;
     });
     await writeHistory(appliance, id, { ...this.#historyEntry, outcome: 'failed', code: failure.code });
-    return release;
+    this.emit({ event: 'failed', release, error: failure });
+    return error;
   }
 
+  /** Returns the failed release; null if its app is unused. */
   async #recordFailure(failure: StepFailure): Promise<Release | null> {
     await this.environment.store.fail(this.number, { ...failure, step: failure.step ?? 'receive' });
     // An unused app is removed together with the release.

@@ -1,26 +1,29 @@
 import type { EnvironmentId } from '../config/paths.ts';
-import type { ErrorBody } from '../errors/app-error.ts';
+import { errorBody } from '../errors/app-error.ts';
 import type { Release } from '../releases/release.ts';
 import type { Log } from '../system/log/log.ts';
 import type { DeployEvent, DeployStep, DeployWatcher, StepFailure } from './events.ts';
 
 /**
- * `open`: can be cancelled, and nothing live has changed. `switching`: the result of the switch decides. `failing`: the
- * failure is being recorded. `live` and `failed` are final: an error after the switch does not undo the switch.
+ * `open`: can be cancelled, and nothing live has changed. `switching`: the result of the switch decides. `live` and `failed` are
+ * final: an error after the switch does not undo the switch.
  */
-type Phase = 'open' | 'switching' | 'live' | 'failing' | 'failed';
+type Phase = 'open' | 'switching' | 'live' | 'failed';
 
 /** Event machine of a deploy or a rollback: its phase, its step, and the events that its watcher gets. */
 export class Progress {
+  /** aborted with an AppError when the deploy or the rollback is cancelled */
+  readonly signal: AbortSignal;
   readonly #watch: DeployWatcher;
   readonly #log: Log;
   readonly #startedAt = performance.now();
   #phase: Phase = 'open';
   #step: DeployStep | null = null;
 
-  constructor(watch: DeployWatcher, log: Log) {
+  constructor(watch: DeployWatcher, log: Log, signal: AbortSignal) {
     this.#watch = watch;
     this.#log = log;
+    this.signal = signal;
   }
 
   get isOpen(): boolean {
@@ -28,9 +31,10 @@ export class Progress {
   }
 
   get isUnderWay(): boolean {
-    return this.#phase !== 'live' && this.#phase !== 'failed';
+    return this.#phase === 'open' || this.#phase === 'switching';
   }
 
+  /** Milliseconds since the deploy or the rollback was accepted. */
   get durationMs(): number {
     return Math.round(performance.now() - this.#startedAt);
   }
@@ -39,14 +43,19 @@ export class Progress {
     this.emit({ event: 'accepted', ...id, release });
   }
 
-  /** Begins a step. @throws the reason of `signal` if it is aborted */
-  enter(step: DeployStep, signal: AbortSignal): void {
-    signal.throwIfAborted();
+  /** Begins a step. @throws the reason of the cancellation */
+  enter(step: DeployStep): void {
+    this.signal.throwIfAborted();
     if (step === 'switch') this.#phase = 'switching';
     this.#step = step;
     this.emit({ event: 'step', step, at: new Date().toISOString() });
   }
 
+  log(line: string): void {
+    this.emit({ event: 'log', line });
+  }
+
+  /** Notes that the release has the traffic. */
   switched(): void {
     this.#phase = 'live';
   }
@@ -55,19 +64,11 @@ export class Progress {
     this.emit({ event: 'live', release, tookMs: this.durationMs });
   }
 
-  /**
-   * Fails at the current step. Returns false, and does nothing, if the release is live: no error changes that.
-   * @param record records the failure, and returns the release if it still exists
-   */
-  async fail(body: ErrorBody, record: (failure: StepFailure) => Promise<Release | null>): Promise<boolean> {
-    if (this.#phase === 'live') return false;
-    this.#phase = 'failing';
-    const failure = { ...body, step: this.#step };
-    const release = await record(failure).finally(() => {
-      this.#phase = 'failed';
-    });
-    this.emit({ event: 'failed', release, error: failure });
-    return true;
+  /** Fails at the current step. Does nothing and returns undefined if the release is live: no error changes that. */
+  fail(error: unknown): StepFailure | undefined {
+    if (this.#phase === 'live') return undefined;
+    this.#phase = 'failed';
+    return { ...errorBody(error), step: this.#step };
   }
 
   /** Passes an event to the watcher. An error of the watcher is logged; the deploy continues. */

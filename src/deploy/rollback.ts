@@ -1,6 +1,6 @@
 import type { Environment } from '../apps/environment.ts';
 import { releaseNotFound, releaseView } from '../apps/release-view.ts';
-import { AppError, errorBody } from '../errors/app-error.ts';
+import { AppError } from '../errors/app-error.ts';
 import type { Release, ReleaseRecord } from '../releases/release.ts';
 import type { DeployWatcher } from './events.ts';
 import { Progress } from './progress.ts';
@@ -18,28 +18,24 @@ export async function rollback(
   signal: AbortSignal,
   watch: DeployWatcher,
 ): Promise<Release> {
-  const progress = new Progress(watch, environment.appliance.log);
+  const progress = new Progress(watch, environment.appliance.log, signal);
   let number = requested;
   try {
     using _traffic = await environment.trafficLock.take(signal);
     const chosen = await chooseRelease(environment, requested);
     number = chosen.number;
     progress.accept(environment.id, number);
-    await moveTraffic(environment, chosen, signal, {
-      observer: {
-        enter: (step) => progress.enter(step, signal),
-        log: (line) => progress.emit({ event: 'log', line }),
-        switched: () => progress.switched(),
-      },
-    });
+    await moveTraffic(environment, chosen, signal, { observer: progress });
     const release = await releaseView(environment, number);
     progress.finish(release);
     return release;
   } catch (error) {
-    await progress.fail(errorBody(error), async () => {
-      const exists = number !== null && (await environment.store.get(number)) !== undefined;
-      return exists ? releaseView(environment, number as number) : null;
-    });
+    const failure = progress.fail(error);
+    if (failure !== undefined) {
+      const record = number === null ? undefined : await environment.store.get(number);
+      const release = record === undefined ? null : await releaseView(environment, record.number);
+      progress.emit({ event: 'failed', release, error: failure });
+    }
     throw error;
   }
 }

@@ -1,47 +1,35 @@
-import { availableParallelism } from 'node:os';
 import type { Environment } from '../apps/environment.ts';
-import { AppError } from '../errors/app-error.ts';
 import { moveTraffic, type TrialChange } from './traffic.ts';
 
-const maxWorkers = 64;
+/**
+ * Changes of the workers of an environment, whose caller holds the lock `environment.trafficLock`.
+ * @throws AppError `not_deployed`; errors of a failed boot or switch
+ */
+export type RunStateChange = (environment: Environment, signal: AbortSignal) => Promise<void>;
 
-/** Switches to a new generation of the live release. @throws AppError `not_deployed`; errors of a failed boot or switch */
-export async function restart(environment: Environment, signal: AbortSignal): Promise<void> {
-  using _traffic = await environment.trafficLock.take(signal);
+/** Switches to a new generation of the live release. */
+export const restart: RunStateChange = async (environment, signal) => {
   await moveTraffic(environment, await environment.requireLiveRelease(), signal);
-}
+};
 
-/** Starts the live release unless it runs. @throws AppError `not_deployed`; errors of a failed boot or switch */
-export async function start(environment: Environment, signal: AbortSignal): Promise<void> {
-  using _traffic = await environment.trafficLock.take(signal);
+/** Starts the live release unless it runs. */
+export const start: RunStateChange = async (environment, signal) => {
   const release = await environment.requireLiveRelease();
   if (!(await environment.isRunning())) await moveTraffic(environment, release, signal);
-}
+};
 
 /** Drains and ends all workers. The app stays stopped, also over restarts of Sluice, until a start or a deploy. */
-export async function stop(environment: Environment, signal: AbortSignal): Promise<void> {
-  using _traffic = await environment.trafficLock.take(signal);
+export const stop: RunStateChange = async (environment) => {
   await environment.desire('stopped');
   await environment.appliance.runner.call('stop', { key: environment.name });
-}
+};
 
-/**
- * Sets the number of workers; null restores the number of the release.
- * @throws AppError `bad_request`; errors of a failed boot or switch
- */
-export async function scale(
-  environment: Environment,
-  workers: number | null,
-  signal: AbortSignal,
-): Promise<void> {
-  if (workers !== null && !(Number.isInteger(workers) && workers >= 1 && workers <= maxWorkers)) {
-    throw new AppError('bad_request', `invalid worker count: ${workers} (expected 1 to ${maxWorkers})`, {
-      hint: `Use null for the number that the release sets. This machine has ${availableParallelism()} cores.`,
-    });
-  }
-  using _traffic = await environment.trafficLock.take(signal);
-  const keep = () => environment.changeState({ workers });
-  await applyChange(environment, { workers, file: environment.paths.state, keep }, signal);
+/** Sets the number of workers of this and later releases; null restores the number of the release. */
+export function scale(workers: number | null): RunStateChange {
+  return async (environment, signal) => {
+    const keep = () => environment.changeState({ workers });
+    await applyChange(environment, { workers, file: environment.paths.state, keep }, signal);
+  };
 }
 
 /**

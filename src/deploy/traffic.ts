@@ -4,6 +4,7 @@ import type { BootResult, SwitchResult } from '../protocol/runner.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
 import { keepAside } from '../system/fs/files.ts';
 import { Masker, maskError } from '../system/text/mask/masker.ts';
+import type { Progress } from './progress.ts';
 import { generationSpec, type SpecChanges } from './spec.ts';
 
 /** Change of an environment that a switch tries: it is kept only if a generation boots with it and gets the traffic. */
@@ -13,14 +14,11 @@ export interface TrialChange extends SpecChanges {
   keep(): Promise<void>;
 }
 
-/** Receives the steps of a switch. */
-interface SwitchObserver {
-  /** Begins a step. An error ends the switch. */
-  enter?(step: 'boot' | 'switch'): void;
-  /** Receives a line that the app prints while it boots, without secrets. */
-  log?(line: string): void;
-  booted?(result: BootResult): void;
-  switched?(): void;
+interface MoveOptions {
+  change?: TrialChange;
+  /** gets the steps, and the lines that the app prints while it boots, without secrets; if a step cannot begin, the switch ends */
+  observer?: Pick<Progress, 'enter' | 'log' | 'switched'>;
+  booted?: (result: BootResult) => void;
 }
 
 /**
@@ -34,15 +32,15 @@ export async function moveTraffic(
   environment: Environment,
   release: ReleaseRecord,
   signal: AbortSignal,
-  { change, observer = {} }: { change?: TrialChange; observer?: SwitchObserver } = {},
+  { change, observer, booted: onBooted }: MoveOptions = {},
 ): Promise<SwitchResult | null> {
-  observer.enter?.('boot');
-  const booted = await bootGeneration(environment, release, signal, change, observer);
+  observer?.enter('boot');
+  const booted = await bootGeneration(environment, release, signal, change, (line) => observer?.log(line));
   let switched: SwitchResult | null;
   try {
-    observer.booted?.(booted);
+    onBooted?.(booted);
     signal.throwIfAborted();
-    observer.enter?.('switch');
+    observer?.enter('switch');
     const finish = () => switchGeneration(environment, release, booted);
     switched = change === undefined ? await finish() : await withChange(environment, change, finish);
   } catch (error) {
@@ -50,7 +48,7 @@ export async function moveTraffic(
     throw error;
   }
   environment.hasUnappliedChange = false;
-  observer.switched?.();
+  observer?.switched();
   return switched;
 }
 
@@ -60,12 +58,12 @@ async function bootGeneration(
   release: ReleaseRecord,
   signal: AbortSignal,
   changes: SpecChanges = {},
-  { log }: SwitchObserver,
+  log: (line: string) => void,
 ): Promise<BootResult> {
   const env = changes.env ?? (await environment.variables());
   const spec = await generationSpec(environment, release, { ...changes, env });
   const masker = new Masker(Object.values(env));
-  const onProgress = ({ line }: { line: string }) => log?.(masker.maskText(line));
+  const onProgress = ({ line }: { line: string }) => log(masker.maskText(line));
   try {
     return await environment.appliance.runner.call('boot', { spec }, { signal, onProgress });
   } catch (error) {

@@ -16,13 +16,13 @@ import { type DeploySource, deploy } from '../deploy/deploy.ts';
 import type { DeployWatcher } from '../deploy/events.ts';
 import { Recovery, recoverFiles } from '../deploy/recover.ts';
 import { rollback } from '../deploy/rollback.ts';
-import { restart, scale, start, stop } from '../deploy/run-state.ts';
+import { type RunStateChange, restart, scale, start, stop } from '../deploy/run-state.ts';
 import { sourceOfCommit } from '../deploy/source-of-commit.ts';
 import type { DomainView } from '../edge/domain.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import type { LogLine } from '../logs/line.ts';
 import type { LogQuery } from '../logs/read.ts';
-import type { EnvironmentStatus, Notice } from '../protocol/runner.ts';
+import type { Notice } from '../protocol/runner.ts';
 import { GitServer } from '../push/git-server.ts';
 import type { GitCall } from '../push/push.ts';
 import type { GitSession } from '../push/session.ts';
@@ -132,10 +132,10 @@ export class AppService {
     by: string,
     watch: DeployWatcher = () => undefined,
   ): Promise<Release> {
-    const environment = await this.#registry.find(id);
-    const work = () => rollback(environment, release, this.#signal, watch);
-    const details = ({ number }: Release) => ({ release: number });
-    const live = await this.#recorded(environment, 'rollback', by, work, details);
+    const work = (environment: Environment) => rollback(environment, release, this.#signal, watch);
+    const live = await this.#change(id, 'rollback', by, work, {
+      details: ({ number }) => ({ release: number }),
+    });
     await this.#git.align(id.app);
     return live;
   }
@@ -156,36 +156,31 @@ export class AppService {
     return this.#registry.use(id, work, { removeUnused: true });
   }
 
-  /** Switches to a new generation of the live release. @throws AppError `not_deployed` */
-  restart(id: EnvironmentId, by: string): Promise<AppStatus> {
-    return this.#changeProcesses('restart', id, by, (environment) => restart(environment, this.#signal));
-  }
-
-  /** Ends all workers. The app stays stopped until a start or a deploy. */
-  stop(id: EnvironmentId, by: string): Promise<AppStatus> {
-    return this.#changeProcesses('stop', id, by, (environment) => stop(environment, this.#signal));
-  }
-
-  /** @throws AppError `not_deployed` */
-  start(id: EnvironmentId, by: string): Promise<AppStatus> {
-    return this.#changeProcesses('start', id, by, (environment) => start(environment, this.#signal));
+  /**
+   * Restarts an app: switches to a new generation of the live release. Or stops it: ends all workers until a start or a deploy.
+   * Or starts it.
+   * @throws AppError `not_deployed`
+   */
+  changeRunState(action: 'restart' | 'stop' | 'start', id: EnvironmentId, by: string): Promise<AppStatus> {
+    return this.#changeWorkers(action, { restart, stop, start }[action], id, by);
   }
 
   /** Sets the number of workers of this and later releases; null restores the number of the release. */
   scale(id: EnvironmentId, workers: number | null, by: string): Promise<AppStatus> {
-    return this.#changeProcesses('scale', id, by, (environment) => scale(environment, workers, this.#signal));
+    return this.#changeWorkers('scale', scale(workers), id, by);
   }
 
-  async #changeProcesses(
+  async #changeWorkers(
     action: string,
+    change: RunStateChange,
     id: EnvironmentId,
     by: string,
-    work: (environment: Environment) => Promise<void>,
   ): Promise<AppStatus> {
-    return this.#registry.use(id, async (environment) => {
-      await this.#recorded(environment, action, by, () => work(environment));
-      return this.status(id);
+    await this.#change(id, action, by, async (environment) => {
+      using _traffic = await environment.trafficLock.take(this.#signal);
+      await change(environment, this.#signal);
     });
+    return this.status(id);
   }
 
   async variables(id: EnvironmentId): Promise<Record<string, string>> {
@@ -202,37 +197,27 @@ export class AppService {
     changes: VariableChanges,
     { restart, by }: { restart: boolean; by: string },
   ): Promise<VariablesChange> {
-    this.#signal.throwIfAborted();
     // Checked before the app is created.
     assertChanges(changes);
-    const change = (environment: Environment) =>
-      this.#recorded(environment, 'env', by, () =>
-        changeVariables(environment, changes, restart, this.#signal),
-      );
-    const setsAny = Object.values(changes).some((value) => value !== null);
-    return this.#registry.use(id, change, { create: setsAny });
+    const change = (environment: Environment) => changeVariables(environment, changes, restart, this.#signal);
+    const create = Object.values(changes).some((value) => value !== null);
+    return this.#change(id, 'env', by, change, { create });
   }
 
   /** Returns the status of all environments, by name. Leaves out an app whose files cannot be read. */
   async list(): Promise<AppStatus[]> {
     const running = await this.#appliance.runner.status();
-    const environments = await this.#registry.all();
-    const all = await Promise.all(environments.map((each) => this.#statusIfReadable(each, running)));
-    return all.filter((status) => status !== undefined);
-  }
-
-  /** Returns undefined if the app was removed, or its files cannot be read; its own status call then gives the error. */
-  async #statusIfReadable(
-    environment: Environment,
-    running: EnvironmentStatus[],
-  ): Promise<AppStatus | undefined> {
-    try {
-      return await environmentStatus(environment, running);
-    } catch (error) {
-      const isGone = error instanceof AppError && error.code === 'app_not_found';
-      if (!isGone) this.#appliance.log.error('app not listed', { app: environment.name, error });
-      return undefined;
-    }
+    const statuses = (await this.#registry.all()).map(async (environment) => {
+      try {
+        return [await environmentStatus(environment, running)];
+      } catch (error) {
+        // The app was removed, or the status call of the app itself gives the error.
+        const isGone = error instanceof AppError && error.code === 'app_not_found';
+        if (!isGone) this.#appliance.log.error('app not listed', { app: environment.name, error });
+        return [];
+      }
+    });
+    return (await Promise.all(statuses)).flat();
   }
 
   async status(id: EnvironmentId): Promise<AppStatus> {
@@ -261,9 +246,9 @@ export class AppService {
     return readBuildLog(await this.#registry.find(id), number);
   }
 
-  /** Reads the lines of an app's log that match, the oldest first. */
-  async *logs(id: EnvironmentId, query: LogQuery): AsyncIterable<LogLine> {
-    yield* readAppLog(await this.#registry.find(id), query);
+  /** Returns the lines of an app's log that match, the oldest first. */
+  async logs(id: EnvironmentId, query: LogQuery): Promise<AsyncIterable<LogLine>> {
+    return readAppLog(await this.#registry.find(id), query);
   }
 
   /**
@@ -301,31 +286,42 @@ export class AppService {
   }
 
   /**
-   * Makes a change, and records its outcome in the history and the log.
+   * Makes a change of an environment, and records its outcome in the history and the log.
    * @param details of the result, for the history
    */
-  async #recorded<T>(
-    { id, name }: Environment,
+  #change<T>(
+    id: EnvironmentId,
     action: string,
     by: string,
-    work: () => Promise<T>,
-    details: (result: T) => { release?: number } = () => ({}),
+    work: (environment: Environment) => Promise<T>,
+    { create = false, details = () => ({}) }: ChangeOptions<T> = {},
   ): Promise<T> {
     this.#signal.throwIfAborted();
     const { log } = this.#appliance;
-    try {
-      const result = await work();
-      log.info(action, { app: name, by, ...details(result) });
-      await writeHistory(this.#appliance, id, { action, by, ...details(result), outcome: 'done' });
-      return result;
-    } catch (error) {
-      const { code, message } = errorBody(error);
-      const why = error instanceof AppError ? { code, message } : { error };
-      log[levelOf(error)](`${action} failed`, { app: name, by, ...why });
-      await writeHistory(this.#appliance, id, { action, by, outcome: 'failed', code });
-      throw error;
-    }
+    const record = async (environment: Environment) => {
+      const { name: app } = environment;
+      try {
+        const result = await work(environment);
+        log.info(action, { app, by, ...details(result) });
+        await writeHistory(this.#appliance, id, { action, by, ...details(result), outcome: 'done' });
+        return result;
+      } catch (error) {
+        const { code, message } = errorBody(error);
+        const why = error instanceof AppError ? { code, message } : { error };
+        log[levelOf(error)](`${action} failed`, { app, by, ...why });
+        await writeHistory(this.#appliance, id, { action, by, outcome: 'failed', code });
+        throw error;
+      }
+    };
+    return this.#registry.use(id, record, { create });
   }
+}
+
+interface ChangeOptions<T> {
+  /** creates the environment if it does not exist */
+  create?: boolean;
+  /** details of the result, for the history */
+  details?: (result: T) => { release?: number };
 }
 
 /** Ends the deploys and workers of an environment that is to be removed. Returns its traffic lock. */

@@ -11,8 +11,8 @@ const { api, tokens, bearer } = await startApi(wholeFile, {
   list: async () => [statusOf('blog'), statusOf('shop')],
   status: async ({ app }) => statusOf(app),
   variables: async () => ({ SECRET: 'correct horse' }),
-  restart: async ({ app }, by) => {
-    calls.push(`restart ${app} by ${by}`);
+  changeRunState: async (action, { app }, by) => {
+    calls.push(`${action} ${app} by ${by}`);
     return statusOf(app);
   },
   deploy: async () => {

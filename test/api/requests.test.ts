@@ -39,6 +39,7 @@ test('a body that is not JSON, too large or invalid is refused with the reason',
     (await scale().send('{"workers": 0}').expect(400)).body.error.message,
     /workers: expected at least 1/,
   );
+  assert.match((await scale().send('{"workers": 65}').expect(400)).body.error.message, /expected at most 64/);
   assert.match((await scale().send('{"worker": 1}').expect(400)).body.error.message, /worker/);
   const rollback = async (body: object) =>
     (await api.post('/v1/apps/shop/rollback').set(admin).send(body).expect(400)).body.error.message;

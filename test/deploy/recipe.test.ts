@@ -244,6 +244,6 @@ test('a rollback and a restart run no hooks', async (t) => {
   await server.deploy('shop', answering('two'));
   server.runner.onJob = () => assert.fail('a hook ran');
   await server.service.rollback(shop, 1, 'test');
-  await server.service.restart(shop, 'test');
+  await server.service.changeRunState('restart', shop, 'test');
   assert.equal((await server.service.status(shop)).release, 1);
 });

@@ -49,7 +49,7 @@ test('an app stays when its only variable is removed, or when a call finds no re
   await setEnv({ GREETING: 'hello' });
   await assert.rejects(server.deploy('kept', unusable), { code: 'nothing_to_run' });
   await setEnv({ GREETING: null });
-  await assert.rejects(service.start(idOf('kept'), 'test'), { code: 'not_deployed' });
+  await assert.rejects(service.changeRunState('start', idOf('kept'), 'test'), { code: 'not_deployed' });
   assert.equal((await service.status(idOf('kept'))).state, 'empty');
 });
 

@@ -71,7 +71,7 @@ export function appRoutes(add: AddRoute, { service, tokens, keys }: ApiOptions):
 
   for (const verb of ['restart', 'stop', 'start'] as const) {
     add(`POST /v1/apps/:app/${verb}`, 'deploy', ['environment'], (ctx) =>
-      service[verb](environmentIdOf(ctx), ctx.state.principal.name),
+      service.changeRunState(verb, environmentIdOf(ctx), ctx.state.principal.name),
     );
   }
 }

@@ -32,15 +32,14 @@ export function logRoutes(add: AddRoute, { service }: ApiOptions): void {
     const lines = linesOf(ctx, filter);
     const follow = queryFlag(ctx, 'follow', false);
     if (follow) refuseBody(ctx.req);
-    // An error needs a status, and the first line of a quiet app may take long.
-    await service.status(id);
     const disconnect = new AbortController();
     // If the client has disconnected already, no event follows.
     if (ctx.res.destroyed) disconnect.abort();
     ctx.res.once('close', () => disconnect.abort());
+    const found = await service.logs(id, { filter, lines, follow, signal: disconnect.signal });
     ctx.type = `${format}; charset=utf-8`;
-    const found = service.logs(id, { filter, lines, follow, signal: disconnect.signal });
     ctx.body = Readable.from(bytesOf(found, written));
+    // The first line of a quiet app may take long.
     ctx.flushHeaders();
   });
 }
