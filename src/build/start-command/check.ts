@@ -4,8 +4,8 @@ import { installScripts, type Manifest, readManifest } from '../../config/packag
 import { readJsonSettings } from '../../config/settings-file.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { exists } from '../../system/fs/exists.ts';
-import { type FoundCommand, findProgram, programMissing } from './program.ts';
-import { backgroundCommands, findFile, findStart, resolveBackground, resolveStart } from './start-plan.ts';
+import { programMissing, resolveProgram } from './program.ts';
+import { backgroundCommands, findFile, findStart } from './start-plan.ts';
 
 /**
  * Checks the start and the background processes of an app before its install and build. A file that the install or the build
@@ -14,39 +14,24 @@ import { backgroundCommands, findFile, findStart, resolveBackground, resolveStar
  */
 export async function checkStart(directory: string, settings: AppSettings): Promise<void> {
   const manifest = await readManifest(directory);
-  if (manifest === undefined) {
-    await resolveStart(directory, settings);
-    await resolveBackground(directory, settings);
-    return;
-  }
+  const mayBuild = manifest !== undefined && hasBuild(settings, manifest);
   const start = findStart(settings, manifest);
-  const mayBuild = hasBuild(settings, manifest);
-  if (start !== undefined) await checkCommand(directory, manifest, start, mayBuild);
-  else if (!mayBuild) await findFile(directory, manifest);
-  for (const { found } of backgroundCommands(settings, manifest)) {
-    await checkCommand(directory, manifest, found, mayBuild);
-  }
-}
-
-async function checkCommand(
-  directory: string,
-  manifest: Manifest,
-  found: FoundCommand,
-  mayBuild: boolean,
-): Promise<void> {
-  const { kind, name } = found.command.program;
-  if (kind === 'bin') {
-    if (await isPruned(directory, manifest, name)) throw programMissing(found, name);
-  } else if (!mayBuild && !normalize(name).split(sep).includes('node_modules')) {
-    await findProgram(directory, manifest, found);
+  if (start === undefined && !mayBuild) await findFile(directory, manifest);
+  const background = backgroundCommands(settings, manifest).map(({ command }) => command);
+  for (const command of start === undefined ? background : [start, ...background]) {
+    const { kind, name } = command.program;
+    if (kind === 'bin' && manifest !== undefined) {
+      if (await isPruned(directory, manifest, name)) throw programMissing(command);
+    } else if (!mayBuild && !normalize(name).split(sep).includes('node_modules')) {
+      await resolveProgram(directory, manifest, command);
+    }
   }
 }
 
 /** Returns true if scripts of the install or the build may write files of the app. */
-function hasBuild(settings: AppSettings, manifest: Manifest): boolean {
-  const script = settings.build.command ?? 'build';
-  const scripts = [...installScripts, ...(script === false ? [] : [script])];
-  return manifest.workspaces !== undefined || scripts.some((name) => manifest.scripts[name] !== undefined);
+function hasBuild({ build }: AppSettings, { scripts, workspaces }: Manifest): boolean {
+  const names = [...installScripts, build.command === false ? [] : (build.command ?? 'build')].flat();
+  return workspaces !== undefined || names.some((name) => scripts[name] !== undefined);
 }
 
 /**

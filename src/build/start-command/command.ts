@@ -1,7 +1,13 @@
 import { AppError } from '../../errors/app-error.ts';
 
+/** Text of a start command, and its source for messages, such as `"start" in package.json`. */
+interface CommandSource {
+  text: string;
+  from: string;
+}
+
 /** Parts of a start command, as written: no file has been looked up yet. */
-export interface StartCommand {
+export interface StartCommand extends CommandSource {
   /** `VAR=value` before the program */
   env: Record<string, string>;
   nodeArgs: string[];
@@ -13,8 +19,7 @@ export interface StartCommand {
   args: string[];
 }
 
-/** Makes the error for a command that Sluice cannot run. */
-type Refuse = (why: string, hint?: string) => AppError;
+type Parsed = Pick<StartCommand, 'program' | 'args'> & { nodeArgs?: string[] };
 
 /** Programs that run a file in their own process, and the Node.js options that do the same. */
 const runtimes = new Map([
@@ -35,70 +40,64 @@ const supervisors = new Set(
  * @param from source of the command, for messages
  * @throws AppError `unsupported_start`
  */
-export function parseCommand(command: string, from: string): StartCommand {
-  const refuse: Refuse = (why, hint) => unsupportedStart(command, from, why, hint);
-  const { env, words } = takeAssignments(splitWords(command, refuse));
+export function parseCommand(text: string, from: string): StartCommand {
+  const source = { text, from };
+  const { env, words } = takeAssignments(splitWords(source));
   const [program, ...rest] = words[0] === 'npx' ? words.slice(1) : words;
-  if (program === undefined || program.startsWith('-')) throw refuse('it names no program');
+  if (program === undefined || program.startsWith('-')) throw unsupportedStart(source, 'it names no program');
   if (supervisors.has(program)) {
-    throw refuse(
+    throw unsupportedStart(
+      source,
       `${program} starts the app in another process, and Sluice must start the app itself`,
       'Name the file of the app, as in "node server.js": Sluice restarts the app and logs its output.',
     );
   }
+  return { ...source, env, nodeArgs: [], ...parseProgram(program, rest, source) };
+}
+
+function parseProgram(program: string, words: string[], source: CommandSource): Parsed {
   const runtime = runtimes.get(program);
-  if (runtime !== undefined) {
-    const { options, file, args } = parseNodeArguments(rest, refuse);
-    return { env, nodeArgs: [...runtime, ...options], program: { kind: 'file', name: file }, args };
-  }
-  if (program === 'npm' || program === 'pnpm' || program === 'yarn') {
-    const { script, args } = parseScriptArguments(program, rest, refuse);
-    return { env, nodeArgs: [], program: { kind: 'script', name: script }, args };
-  }
+  if (runtime !== undefined) return parseNodeArguments(runtime, words, source);
+  if (['npm', 'pnpm', 'yarn'].includes(program)) return parseScriptArguments(program, words, source);
   const name = program.replace(/^(?:\.\/)?node_modules\/\.bin\//, '');
   const kind = name.includes('/') || /\.[cm]?[jt]s$/.test(name) ? 'executable' : 'bin';
-  return { env, nodeArgs: [], program: { kind, name }, args: rest };
+  return { program: { kind, name }, args: words };
 }
 
 /** Returns the error for a command that Sluice cannot run; its hint lists the commands that Sluice can run. */
-export function unsupportedStart(command: string, from: string, why: string, hint?: string): AppError {
-  return new AppError('unsupported_start', `${from} is \`${command}\`: ${why}`, {
+export function unsupportedStart({ text, from }: CommandSource, why: string, hint?: string): AppError {
+  return new AppError('unsupported_start', `${from} is \`${text}\`: ${why}`, {
     hint:
       hint ??
       'Write `[VAR=value …] node [options] file [arguments]`, or a program of a package in dependencies, such as `next start`, in sluice.json or in the scripts of package.json.',
   });
 }
 
-/** Characters that a shell interprets: several commands, pipes, redirections, substitution, wildcards. */
-const shellOnly = /[|&;<>()$`*?[\]{}!\n]/;
+/**
+ * Words with the quoting of a POSIX shell, and the space between words. Plain text is without characters that a shell interprets:
+ * several commands, pipes, redirections, substitution, wildcards.
+ */
+const wordsAndSpaces = /(?:'[^']*'|"(?:[^"\\$`]|\\.)*"|\\.|[^\s'"\\|&;<>()$`*?[\]{}!])+|[^\S\n]+/gsy;
 
-/** Splits a command into words with the quoting of a POSIX shell: '…', "…" and \. */
-function splitWords(command: string, refuse: Refuse): string[] {
-  const words: string[] = [];
-  let word: string | undefined;
-  let quote: string | undefined;
-  for (let at = 0; at < command.length; at += 1) {
-    const character = command.charAt(at);
-    if (quote === "'" && character !== "'") word += character;
-    else if (character === '\\' && at + 1 < command.length) {
-      at += 1;
-      const next = command.charAt(at);
-      word = (word ?? '') + (quote === '"' && !'"\\$`'.includes(next) ? `\\${next}` : next);
-    } else if (character === quote) quote = undefined;
-    else if (quote === '"' ? '$`'.includes(character) : shellOnly.test(character)) {
-      throw refuse(`it needs a shell, because it contains ${describe(character)}`);
-    } else if (quote !== undefined) word += character;
-    else if (character === '"' || character === "'") {
-      quote = character;
-      word ??= '';
-    } else if (/\s/.test(character)) {
-      if (word !== undefined) words.push(word);
-      word = undefined;
-    } else word = (word ?? '') + character;
+/** Beginning of a word in double quotes up to the character that Sluice does not support, if there is one. */
+const brokenQuote = /^"(?:[^"\\$`]|\\.)*([$`])/s;
+
+function splitWords(source: CommandSource): string[] {
+  const parts = source.text.match(wordsAndSpaces) ?? [];
+  const rest = source.text.slice(parts.join('').length);
+  const character = brokenQuote.exec(rest)?.[1] ?? rest.charAt(0);
+  if (/['"]/.test(character)) throw unsupportedStart(source, `it contains an unclosed ${character}`);
+  if (character !== '') {
+    throw unsupportedStart(source, `it needs a shell, because it contains ${describe(character)}`);
   }
-  if (quote !== undefined) throw refuse(`it contains an unclosed ${quote}`);
-  if (word !== undefined) words.push(word);
-  return words;
+  return parts.filter((part) => part.trim() !== '').map(unquote);
+}
+
+function unquote(word: string): string {
+  return word.replaceAll(
+    /'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)/gs,
+    (_all, single, double, escaped) => single ?? escaped ?? double.replaceAll(/\\(["\\$`])/g, '$1'),
+  );
 }
 
 function describe(character: string): string {
@@ -118,18 +117,15 @@ function takeAssignments(words: string[]): { env: Record<string, string>; words:
 }
 
 /** Parses the words after `npm`, `pnpm` or `yarn`. npm requires `run` before a script other than `start`. */
-function parseScriptArguments(
-  manager: 'npm' | 'pnpm' | 'yarn',
-  words: string[],
-  refuse: Refuse,
-): { script: string; args: string[] } {
+function parseScriptArguments(manager: string, words: string[], source: CommandSource): Parsed {
   const hasRun = words[0] === 'run' || words[0] === 'run-script';
-  const [script, ...args] = hasRun ? words.slice(1) : words;
-  const isAllowed = hasRun || script === 'start' || manager !== 'npm';
-  if (script === undefined || script.startsWith('-') || !isAllowed) {
-    throw refuse(`Sluice supports ${manager} only with "start", or with "run" and the name of a script`);
+  const [name, ...args] = hasRun ? words.slice(1) : words;
+  const isAllowed = hasRun || name === 'start' || manager !== 'npm';
+  if (name === undefined || name.startsWith('-') || !isAllowed) {
+    const why = `Sluice supports ${manager} only with "start", or with "run" and the name of a script`;
+    throw unsupportedStart(source, why);
   }
-  return { script, args: args[0] === '--' ? args.slice(1) : args };
+  return { program: { kind: 'script', name }, args: args[0] === '--' ? args.slice(1) : args };
 }
 
 /** Options of Node.js whose value may be the next word (source: `node --help`; options of V8 have no such value). */
@@ -148,24 +144,18 @@ const optionsWithoutFile = new Set(
 );
 
 /** Parses the words after `node`. */
-function parseNodeArguments(
-  words: string[],
-  refuse: Refuse,
-): { options: string[]; file: string; args: string[] } {
-  const options: string[] = [];
-  const rest = [...words];
-  for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
-    if (optionsWithoutFile.has(word.split('=', 1)[0] ?? '')) {
-      throw refuse(`with ${word}, Node.js does not run the file of the app in its own process`);
-    }
-    if (!word.startsWith('-')) return { options, file: word, args: rest };
-    if (word === '--') {
-      const [file, ...args] = rest;
-      if (file === undefined) break;
-      return { options, file, args };
-    }
-    options.push(word);
-    if (optionsWithValue.has(word)) options.push(rest.shift() ?? '');
+function parseNodeArguments(runtime: string[], words: string[], source: CommandSource): Parsed {
+  const isFile = (word: string, at: number) =>
+    !word.startsWith('-') && !optionsWithValue.has(words[at - 1] ?? '');
+  const at = words.findIndex(isFile);
+  const options = at === -1 ? words : words.slice(0, at);
+  const withoutFile = options.find((word) => optionsWithoutFile.has(word.split('=', 1)[0] ?? ''));
+  if (withoutFile !== undefined) {
+    const why = `with ${withoutFile}, Node.js does not run the file of the app in its own process`;
+    throw unsupportedStart(source, why);
   }
-  throw refuse('it names no file');
+  const name = words[at];
+  if (name === undefined) throw unsupportedStart(source, 'it names no file');
+  const nodeArgs = [...runtime, ...options.filter((word) => word !== '--')];
+  return { nodeArgs, program: { kind: 'file', name }, args: words.slice(at + 1) };
 }

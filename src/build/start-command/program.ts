@@ -5,55 +5,36 @@ import { AppError, hasCode } from '../../errors/app-error.ts';
 import { openAppFile } from '../../system/fs/read-file.ts';
 import { type StartCommand, unsupportedStart } from './command.ts';
 
-/** A command that names a file or a program, after Sluice has followed scripts of package.json. */
-export interface FoundCommand {
-  command: StartCommand;
-  /** the command as written in its source `from` */
-  text: string;
-  from: string;
-}
-
 /**
- * Returns the JavaScript file that a command runs, relative to `directory`. The app is installed and built.
+ * Returns the JavaScript file that a command runs, relative to `directory`.
  * @throws AppError `nothing_to_run`, `unsupported_start`
  */
 export async function resolveProgram(
   directory: string,
   manifest: Manifest | undefined,
-  found: FoundCommand,
+  command: StartCommand,
 ): Promise<string> {
-  const script = await findProgram(directory, manifest, found);
+  const { kind, name } = command.program;
+  if (!staysInside(name)) throw unsupportedStart(command, `${name} is outside the release`);
+  const script = await (kind === 'bin'
+    ? resolveBin(directory, manifest, name)
+    : resolveFile(directory, name));
+  if (script === undefined) throw kind === 'bin' ? programMissing(command) : fileMissing(command);
   // Node.js runs any file that it is given, even without an extension: `node bin/www` is common.
-  if (found.command.program.kind !== 'file' && !(await isNodeProgram(directory, script))) {
-    throw unsupportedStart(found.text, found.from, `${script} is not a JavaScript program`);
-  }
-  return script;
+  if (kind === 'file' || (await isNodeProgram(directory, script))) return script;
+  throw unsupportedStart(command, `${script} is not a JavaScript program`);
 }
 
-/** Returns the file that a command runs, whatever its content is. */
-export async function findProgram(
-  directory: string,
-  manifest: Manifest | undefined,
-  found: FoundCommand,
-): Promise<string> {
-  const { kind, name } = found.command.program;
-  if (kind === 'bin') {
-    const file = manifest && (await resolveBin(directory, manifest, name));
-    if (file === undefined) throw programMissing(found, name);
-    return file;
-  }
-  if (!staysInside(name)) throw unsupportedStart(found.text, found.from, `${name} is outside the release`);
-  const file = await resolveFile(directory, name);
-  if (file !== undefined) return file;
-  throw new AppError('nothing_to_run', `${found.from} runs ${name}, which does not exist`, {
+function fileMissing({ from, program }: StartCommand): AppError {
+  return new AppError('nothing_to_run', `${from} runs ${program.name}, which does not exist`, {
     hint: 'Check that the build writes this file, and that .gitignore does not exclude it from the upload.',
   });
 }
 
-export function programMissing({ text, from }: FoundCommand, name: string): AppError {
+export function programMissing(command: StartCommand): AppError {
+  const { name } = command.program;
   return unsupportedStart(
-    text,
-    from,
+    command,
     `no package in dependencies has a program "${name}"`,
     `Add the package of ${name} to dependencies (devDependencies are removed before the app runs), or start a file: \`node server.js\`.`,
   );
@@ -63,7 +44,12 @@ export function programMissing({ text, from }: FoundCommand, name: string): AppE
  * Returns the file behind a program of a package, relative to `directory`, such as `node_modules/next/dist/bin/next`;
  * undefined if no package has the program. Reads manifests instead of `node_modules/.bin`: pnpm puts shell scripts there.
  */
-async function resolveBin(directory: string, manifest: Manifest, name: string): Promise<string | undefined> {
+async function resolveBin(
+  directory: string,
+  manifest: Manifest | undefined,
+  name: string,
+): Promise<string | undefined> {
+  if (manifest === undefined) return undefined;
   const declared = [manifest.dependencies, manifest.optionalDependencies, manifest.devDependencies];
   // Most programs have the name of their package.
   for (const dependency of new Set([name, ...declared.flatMap(Object.keys)])) {

@@ -3,8 +3,8 @@ import { type Manifest, readManifest } from '../../config/package-manifest.ts';
 import { AppError } from '../../errors/app-error.ts';
 import type { Notice } from '../../protocol/runner.ts';
 import type { BackgroundPlan, ProgramPlan } from '../../releases/release.ts';
-import { parseCommand, unsupportedStart } from './command.ts';
-import { type FoundCommand, resolveFile, resolveProgram, staysInside } from './program.ts';
+import { parseCommand, type StartCommand, unsupportedStart } from './command.ts';
+import { resolveFile, resolveProgram, staysInside } from './program.ts';
 
 /** Start of an app, and the rule that found it. */
 interface StartPlan extends ProgramPlan {
@@ -13,8 +13,8 @@ interface StartPlan extends ProgramPlan {
   notices: Notice[];
 }
 
-/** A command, and notices about parts of it that Sluice ignores. */
-type NoticedCommand = FoundCommand & { notices: Notice[] };
+/** A command that names a file or a program, and notices about what Sluice ignores. */
+type FoundCommand = StartCommand & { notices: Notice[] };
 
 /** Files that Sluice starts if nothing else names the start. */
 const conventional = ['server.js', 'index.js'];
@@ -31,9 +31,9 @@ export async function resolveStart(directory: string, settings: AppSettings): Pr
     const { script, from } = await findFile(directory, manifest);
     return { script, args: [], nodeArgs: [], env: {}, from, notices: [] };
   }
-  const { command, from, notices } = found;
+  const { args, nodeArgs, from, notices } = found;
   const script = await resolveProgram(directory, manifest, found);
-  const { PORT: port, ...env } = command.env;
+  const { PORT: port, ...env } = found.env;
   if (port !== undefined) {
     notices.push({
       code: 'start_port_ignored',
@@ -41,7 +41,7 @@ export async function resolveStart(directory: string, settings: AppSettings): Pr
       hint: 'Remove PORT from the command.',
     });
   }
-  return { script, args: command.args, nodeArgs: command.nodeArgs, env, from, notices };
+  return { script, args, nodeArgs, env, from, notices };
 }
 
 /**
@@ -55,11 +55,11 @@ export async function resolveBackground(
   const manifest = await readManifest(directory);
   const background: BackgroundPlan[] = [];
   const notices: Notice[] = [];
-  for (const { name, count, overlap, found } of backgroundCommands(settings, manifest)) {
-    const script = await resolveProgram(directory, manifest, found);
-    const { args, nodeArgs, env } = found.command;
+  for (const { name, count, overlap, command } of backgroundCommands(settings, manifest)) {
+    const script = await resolveProgram(directory, manifest, command);
+    const { args, nodeArgs, env } = command;
     background.push({ name, count, overlap, script, args, nodeArgs, env });
-    notices.push(...found.notices);
+    notices.push(...command.notices);
   }
   return { background, notices };
 }
@@ -68,16 +68,16 @@ export async function resolveBackground(
 export function backgroundCommands(
   { processes }: AppSettings,
   manifest: Manifest | undefined,
-): { name: string; count: number; overlap: boolean; found: NoticedCommand }[] {
-  return Object.entries(processes).map(([name, { command, count, overlap }]) => {
+): { name: string; count: number; overlap: boolean; command: FoundCommand }[] {
+  return Object.entries(processes).map(([name, { command: text, count, overlap }]) => {
     const from = `processes.${name} in sluice.json`;
     const fromScript = (script: string) => `${from} (the script "${script}" of package.json)`;
-    return { name, count, overlap, found: follow(command, from, manifest, [], fromScript) };
+    return { name, count, overlap, command: follow(text, from, manifest, [], fromScript) };
   });
 }
 
 /** Returns the start command in the settings or in package.json; undefined if there is none. */
-export function findStart(settings: AppSettings, manifest: Manifest | undefined): NoticedCommand | undefined {
+export function findStart(settings: AppSettings, manifest: Manifest | undefined): FoundCommand | undefined {
   if (settings.start !== undefined) return follow(settings.start, 'the setting "start"', manifest);
   const script = manifest?.scripts['start'];
   if (script === undefined) return undefined;
@@ -90,11 +90,10 @@ export function findStart(settings: AppSettings, manifest: Manifest | undefined)
  * app and then runs it in another process. Its `start:prod` runs the files that the build has compiled.
  */
 function productionStart(
-  { command }: FoundCommand,
+  { program: { kind, name } }: FoundCommand,
   manifest: Manifest | undefined,
-): NoticedCommand | undefined {
+): FoundCommand | undefined {
   const script = manifest?.scripts['start:prod'];
-  const { kind, name } = command.program;
   if (script === undefined || kind !== 'bin' || name !== 'nest') return undefined;
   const found = follow(script, '"start:prod" in package.json', manifest, ['start:prod']);
   const notice: Notice = {
@@ -118,22 +117,19 @@ function follow(
   manifest: Manifest | undefined,
   scripts: string[] = [],
   fromScript = (script: string) => `"${script}" in package.json`,
-): NoticedCommand {
+): FoundCommand {
   const command = parseCommand(text, from);
   const notices = hookNotices(scripts.at(-1), manifest);
-  if (command.program.kind !== 'script') return { command, text, from, notices };
+  if (command.program.kind !== 'script') return { ...command, notices };
   const { name } = command.program;
   const next = manifest?.scripts[name];
-  if (next === undefined) throw unsupportedStart(text, from, `package.json has no script "${name}"`);
-  if (scripts.includes(name)) throw unsupportedStart(text, from, `the script "${name}" runs itself`);
+  if (next === undefined) throw unsupportedStart(command, `package.json has no script "${name}"`);
+  if (scripts.includes(name)) throw unsupportedStart(command, `the script "${name}" runs itself`);
   const found = follow(next, fromScript(name), manifest, [...scripts, name], fromScript);
   return {
     ...found,
-    command: {
-      ...found.command,
-      env: { ...command.env, ...found.command.env },
-      args: [...found.command.args, ...command.args],
-    },
+    env: { ...command.env, ...found.env },
+    args: [...found.args, ...command.args],
     notices: [...notices, ...found.notices],
   };
 }

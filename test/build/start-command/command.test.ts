@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { parseCommand, type StartCommand } from '../../../src/build/start-command/command.ts';
 import { AppError } from '../../../src/errors/app-error.ts';
 
+type Parsed = Omit<StartCommand, 'text' | 'from'>;
 type Program = Partial<Record<StartCommand['program']['kind'], string>>;
 
 function command({
@@ -10,12 +11,12 @@ function command({
   nodeArgs = [],
   args = [],
   ...program
-}: Partial<Omit<StartCommand, 'program'>> & Program): StartCommand {
+}: Partial<Omit<Parsed, 'program'>> & Program): Parsed {
   const [[kind, name] = []] = Object.entries(program);
   return { env, nodeArgs, args, program: { kind, name } as StartCommand['program'] };
 }
 
-const parsed: Record<string, StartCommand> = {
+const parsed: Record<string, Parsed> = {
   'node server.js': command({ file: 'server.js' }),
   'node .': command({ file: '.' }),
   'NODE_ENV=production node dist/main.js': command({ env: { NODE_ENV: 'production' }, file: 'dist/main.js' }),
@@ -34,6 +35,7 @@ const parsed: Record<string, StartCommand> = {
   }),
   'node -- a.js -x': command({ file: 'a.js', args: ['-x'] }),
   'node "my app.js" \'$HOME\' a\\ b ""': command({ file: 'my app.js', args: ['$HOME', 'a b', ''] }),
+  'node a.js "a\\"b \\$HOME \\n" x\'"y"\'\\ z': command({ file: 'a.js', args: ['a"b $HOME \\n', 'x"y" z'] }),
   'tsx src/main.ts': command({ nodeArgs: ['--import', 'tsx'], file: 'src/main.ts' }),
   'exec node a.js': command({ file: 'a.js' }),
   './bin/www': command({ executable: './bin/www' }),
@@ -49,7 +51,7 @@ const parsed: Record<string, StartCommand> = {
 
 for (const [text, expected] of Object.entries(parsed)) {
   test(`\`${text}\` is parsed`, () => {
-    assert.deepEqual(parseCommand(text, '"start"'), expected);
+    assert.deepEqual(parseCommand(text, '"start"'), { ...expected, text, from: '"start"' });
   });
 }
 
@@ -58,6 +60,8 @@ const rejected: Record<string, RegExp> = {
   'node a.js | pino-pretty': /it contains "\|"/,
   'node a.js > out.log': /it contains ">"/,
   'node a.js --port $PORT': /"\$" \(variables such as PORT are in the environment of the app\)/,
+  'node a.js "$HOME"': /because it contains "\$" /,
+  'node a.js\nnode b.js': /because it contains a line end/,
   'node "a.js': /an unclosed "/,
   'node -e "require(1)"': /with -e, Node\.js does not run the file of the app/,
   'node --watch a.js': /with --watch/,
