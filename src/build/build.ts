@@ -63,12 +63,12 @@ async function installAndBuild(context: BuildContext): Promise<(() => Promise<vo
   context.step(installs ? 'install' : 'build');
   const manager = await prepareManager(context, manifest, new CommandRunner(context, settings.build.timeout));
   if (installs) {
-    const output = await runInstall(context, manager, manager.commands.install(manager.project));
+    const output = await runInstall(context, manager, manager.install);
     for (const notice of skippedScripts(output)) context.notice(notice);
   }
   if (script !== undefined) {
     if (installs) context.step('build');
-    await manager.run('build', manager.commands.script(manager.project, script));
+    await manager.run('build', [...manager.script, script]);
   }
   if (!installs || Object.keys(manifest.devDependencies).length === 0) return undefined;
   return () => prune(context, manager);
@@ -80,19 +80,16 @@ async function installAndBuild(context: BuildContext): Promise<(() => Promise<vo
  */
 async function runInstall(
   { log }: BuildContext,
-  { commands, run }: PreparedManager,
+  { program, clearCache, run }: PreparedManager,
   args: string[],
 ): Promise<string[]> {
   try {
     return await run('install', args);
   } catch (error) {
-    if (!isFailedInstall(error) || !reportsDamagedCache(error.message) || commands.clearCache === null)
-      throw error;
-    log(
-      `The cache of ${commands.program} may be damaged. Sluice clears the cache and tries the install once more.`,
-    );
+    if (!isFailedInstall(error) || !reportsDamagedCache(error.message) || clearCache === null) throw error;
+    log(`The cache of ${program} may be damaged. Sluice clears the cache and tries the install once more.`);
     try {
-      await run('install', commands.clearCache);
+      await run('install', clearCache);
     } catch (refusal) {
       if (!isFailedInstall(refusal)) throw refusal;
       log(`The cache was not cleared: ${refusal.message}`);
@@ -107,17 +104,15 @@ function isFailedInstall(error: unknown): error is AppError {
 }
 
 async function prune(context: BuildContext, manager: PreparedManager): Promise<void> {
-  const { commands, project } = manager;
-  const command = commands.prune(project);
-  if (command === null) {
+  if (manager.prune === null) {
     return context.notice({
       code: 'not_pruned',
-      message: `Dev dependencies stay in the release: yarn ${project.version} cannot remove them`,
+      message: `Dev dependencies stay in the release: yarn ${manager.version} cannot remove them`,
       hint: 'They take disk space. Use yarn 4 to remove them.',
     });
   }
   context.step('prune');
-  await runInstall(context, manager, command);
+  await runInstall(context, manager, manager.prune);
 }
 
 function needsInstall(manifest: Manifest): boolean {

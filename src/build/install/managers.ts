@@ -13,25 +13,25 @@ export interface Project {
   yarnCache: boolean;
 }
 
-/** Commands of a package manager. The functions return arguments; they run nothing. */
-export interface Commands {
+/** Package manager of an app, as the arguments of its commands. */
+export interface PackageManager {
   /** npm package of the package manager */
   package: string;
   program: string;
-  env(project: Project): Record<string, string>;
+  env: Record<string, string>;
   /**
    * Name of the variable with the directory of the cache. Set if each app needs a cache of its own: because a killed install
    * breaks the cache, or because a fault of one app clears the cache. Null if all apps share a cache.
    */
   cacheVariable: string | null;
-  /** arguments that clear the cache; null if the package manager has no such command */
+  /** clears the cache; null if the package manager has no such command */
   clearCache: string[] | null;
   /** installs exactly the versions in the lockfile, including dev dependencies, whatever NODE_ENV is */
-  install(project: Project): string[];
-  /** runs a script of package.json */
-  script(project: Project, name: string): string[];
+  install: string[];
+  /** runs a script of package.json, whose name follows */
+  script: string[];
   /** removes dev dependencies without network access; null if the package manager cannot do that */
-  prune(project: Project): string[] | null;
+  prune: string[] | null;
 }
 
 /** Without this option, npm installs a workspace in a directory above that includes this directory. */
@@ -39,14 +39,14 @@ const npmHere = '--prefix=.';
 const npmQuiet = ['--no-audit', '--no-fund', '--no-update-notifier'];
 const yarnQuiet = ['--non-interactive', '--no-progress'];
 
-export const managers: Record<Manager, Commands> = {
-  npm: {
+export const managers: Record<Manager, (project: Project) => PackageManager> = {
+  npm: ({ version, lockfile }) => ({
     package: 'npm',
     program: 'npm',
-    env: () => ({}),
+    env: {},
     cacheVariable: null,
     clearCache: ['cache', 'clean', '--force'],
-    install: ({ version, lockfile }) => [
+    install: [
       lockfile === null ? 'install' : 'ci',
       npmHere,
       major(version) < 7 ? '--production=false' : '--include=dev',
@@ -54,8 +54,8 @@ export const managers: Record<Manager, Commands> = {
       ...(/"lockfileVersion": 1,/.test(lockfile?.content ?? '') ? ['--legacy-peer-deps'] : []),
       ...npmQuiet,
     ],
-    script: (_project, name) => ['run', npmHere, name],
-    prune: ({ version }) => [
+    script: ['run', npmHere],
+    prune: [
       'prune',
       npmHere,
       major(version) < 7 ? '--production' : '--omit=dev',
@@ -64,69 +64,65 @@ export const managers: Record<Manager, Commands> = {
       '--no-save',
       ...npmQuiet,
     ],
+  }),
+
+  pnpm: ({ lockfile, pnpmWorkspace }) => {
+    // pnpm looks for a pnpm-workspace.yaml in every directory above, and installs that workspace instead.
+    const here = pnpmWorkspace ? [] : ['--ignore-workspace'];
+    return {
+      package: 'pnpm',
+      program: 'pnpm',
+      // Sluice has chosen the version in package.json: pnpm must neither check it nor fetch another.
+      env: {
+        npm_config_manage_package_manager_versions: 'false',
+        npm_config_package_manager_strict: 'false',
+        pnpm_config_pm_on_fail: 'ignore',
+      },
+      cacheVariable: null,
+      clearCache: null,
+      install: [
+        ...here,
+        'install',
+        lockfile === null ? '--no-frozen-lockfile' : '--frozen-lockfile',
+        '--prod=false',
+      ],
+      script: [...here, 'run'],
+      // `pnpm prune` ignores the packages of a workspace and, before 8.15.6, runs their scripts.
+      prune: [
+        ...here,
+        ...['install', '--prod', '--offline', '--frozen-lockfile', '--ignore-scripts'],
+        // Otherwise pnpm removes packages only after a week.
+        '--config.modules-cache-max-age=0',
+      ],
+    };
   },
 
-  pnpm: {
-    package: 'pnpm',
-    program: 'pnpm',
-    // Sluice has chosen the version in package.json: pnpm must neither check it nor fetch another.
-    env: () => ({
-      npm_config_manage_package_manager_versions: 'false',
-      npm_config_package_manager_strict: 'false',
-      pnpm_config_pm_on_fail: 'ignore',
-    }),
-    cacheVariable: null,
-    clearCache: null,
-    install: (project) => [
-      ...ignoreWorkspace(project),
-      'install',
-      project.lockfile === null ? '--no-frozen-lockfile' : '--frozen-lockfile',
-      '--prod=false',
-    ],
-    script: (project, name) => [...ignoreWorkspace(project), 'run', name],
-    // `pnpm prune` ignores the packages of a workspace and, before 8.15.6, runs their scripts.
-    prune: (project) => [
-      ...ignoreWorkspace(project),
-      'install',
-      '--prod',
-      '--offline',
-      '--frozen-lockfile',
-      '--ignore-scripts',
-      // Otherwise pnpm removes packages only after a week.
-      '--config.modules-cache-max-age=0',
-    ],
-  },
-
-  'yarn-classic': {
+  'yarn-classic': ({ lockfile }) => ({
     package: 'yarn',
     program: 'yarn',
     // Otherwise yarn refuses to run if package.json names another version or package manager.
-    env: () => ({ SKIP_YARN_COREPACK_CHECK: '1' }),
+    env: { SKIP_YARN_COREPACK_CHECK: '1' },
     // yarn 1 unpacks packages directly into the cache, so a killed install leaves half a package.
     cacheVariable: 'YARN_CACHE_FOLDER',
     clearCache: ['cache', 'clean'],
-    install: ({ lockfile }) => [
+    install: [
       'install',
       ...(lockfile === null ? [] : ['--frozen-lockfile']),
       '--production=false',
       ...yarnQuiet,
     ],
-    script: (_project, name) => ['run', name],
+    script: ['run'],
     // yarn 1 has no prune: an install without the dev dependencies removes them.
-    prune: () => [
-      'install',
-      '--frozen-lockfile',
-      '--production=true',
-      '--ignore-scripts',
-      '--prefer-offline',
+    prune: [
+      ...['install', '--frozen-lockfile', '--production=true', '--ignore-scripts', '--prefer-offline'],
       ...yarnQuiet,
     ],
-  },
+  }),
 
-  'yarn-berry': {
+  'yarn-berry': ({ version, lockfile, yarnCache }) => ({
     package: '@yarnpkg/cli-dist',
     program: 'yarn',
-    env: ({ yarnCache }) => ({
+    env: {
       // Plug'n'Play stores absolute paths of the directory and the cache, but a release moves. Every program supports
       // node_modules, and the lockfile is the same for both.
       YARN_NODE_LINKER: 'node-modules',
@@ -135,21 +131,16 @@ export const managers: Record<Manager, Commands> = {
       YARN_ENABLE_PROGRESS_BARS: 'false',
       YARN_ENABLE_TELEMETRY: 'false',
       YARN_ENABLE_COLORS: 'false',
-    }),
+    },
     // Sluice clears the cache if the checksum in one app's lockfile is wrong: see runInstall.
     cacheVariable: 'YARN_GLOBAL_FOLDER',
     clearCache: ['cache', 'clean', '--all'],
-    install: ({ lockfile }) => ['install', lockfile === null ? '--no-immutable' : '--immutable'],
-    script: (_project, name) => ['run', name],
+    install: ['install', lockfile === null ? '--no-immutable' : '--immutable'],
+    script: ['run'],
     // yarn 4 has `focus` built in; earlier versions need a plugin that the project may not have.
-    prune: ({ version }) => (major(version) < 4 ? null : ['workspaces', 'focus', '--all', '--production']),
-  },
+    prune: major(version) < 4 ? null : ['workspaces', 'focus', '--all', '--production'],
+  }),
 };
-
-/** pnpm looks for a pnpm-workspace.yaml in every directory above, and installs that workspace instead. */
-function ignoreWorkspace({ pnpmWorkspace }: Project): string[] {
-  return pnpmWorkspace ? [] : ['--ignore-workspace'];
-}
 
 /** Returns the first number of a version or a simple range. */
 function major(version: string): number {

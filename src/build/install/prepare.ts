@@ -6,14 +6,13 @@ import { isOnPath } from '../../system/process/run.ts';
 import type { CommandRunner } from '../command-runner.ts';
 import type { BuildContext } from '../context.ts';
 import { baseEnvironment, buildEnvironment } from '../variables.ts';
-import { type Commands, managers, type Project } from './managers.ts';
-import { type Detected, detectPackageManager } from './package-manager.ts';
+import { managers, type PackageManager } from './managers.ts';
+import { detectPackageManager } from './package-manager.ts';
 import { carriedTool, provideTool } from './tools.ts';
 
 /** Installed package manager of an app. */
-export interface PreparedManager {
-  commands: Commands;
-  project: Project;
+export interface PreparedManager extends PackageManager {
+  version: string;
   /** Runs the package manager. @returns the last lines of the output; @throws as `CommandRunner` does */
   run(purpose: 'install' | 'build', args: string[]): Promise<string[]>;
 }
@@ -28,28 +27,35 @@ export async function prepareManager(
   runner: CommandRunner,
 ): Promise<PreparedManager> {
   const { directory, tools, node, isolated } = context;
-  const detected = await detectPackageManager(directory, manifest);
-  for (const notice of detected.notices) context.notice(notice);
-  const commands = managers[detected.manager];
-  const project = await describeProject(context, detected);
+  const { notices, manager: name, version, lockfile } = await detectPackageManager(directory, manifest);
+  for (const notice of notices) context.notice(notice);
+  const manager = managers[name]({
+    version,
+    lockfile,
+    pnpmWorkspace: await exists(join(directory, 'pnpm-workspace.yaml')),
+    yarnCache: await exists(join(directory, '.yarn/cache')),
+  });
 
-  const tool = { ...commands, version: detected.version };
+  const tool = { ...manager, version };
   const installTool = async (argv: [string, ...string[]], at: string) => {
     const env = baseEnvironment();
     await requireNpm(env['PATH'] ?? '');
     // Runs as the user of the server: all apps run the tool, and none may change it.
     const command = { argv, directory: at, env, user: null };
-    await runner.run('install', command, `npm install ${tool.package}@${tool.version}`);
+    await runner.run('install', command, `npm install ${tool.package}@${version}`);
   };
   const bin = (await carriedTool(tool, node)) ?? (await provideTool(tool, tools, installTool));
   const base = baseEnvironment(process.env, isolated);
-  const manager = { ...commands.env(project), ...ownCache(context, commands, base) };
-  const env = buildEnvironment({ base, app: context.env, manager, bin, node });
+  const required = { ...manager.env, ...ownCache(context, manager, base) };
+  const env = buildEnvironment({ base, app: context.env, manager: required, bin, node });
+  // Without a lockfile beside package.json, yarn uses a project in a directory above.
+  if (name === 'yarn-berry' && lockfile === null) {
+    await runner.run('install', { argv: ['/usr/bin/touch', 'yarn.lock'], directory, env });
+  }
   return {
-    commands,
-    project,
+    ...tool,
     run: (purpose, args) =>
-      runner.run(purpose, { argv: [join(bin, commands.program), ...args], directory, env }),
+      runner.run(purpose, { argv: [join(bin, manager.program), ...args], directory, env }),
   };
 }
 
@@ -59,34 +65,11 @@ export async function prepareManager(
  */
 function ownCache(
   { cache, env, isolated }: BuildContext,
-  { cacheVariable: name, program }: Commands,
+  { cacheVariable: name, program }: PackageManager,
   base: Record<string, string>,
 ): Record<string, string> {
   if (isolated || name === null || base[name] !== undefined || env[name] !== undefined) return {};
   return { [name]: join(cache, program) };
-}
-
-async function describeProject(
-  context: BuildContext,
-  { manager, version, lockfile }: Detected,
-): Promise<Project> {
-  const { directory } = context;
-  // Without a lockfile beside package.json, yarn uses a project in a directory above.
-  if (manager === 'yarn-berry' && lockfile === null) await createEmpty('yarn.lock', context);
-  return {
-    version,
-    lockfile,
-    pnpmWorkspace: await exists(join(directory, 'pnpm-workspace.yaml')),
-    yarnCache: await exists(join(directory, '.yarn/cache')),
-  };
-}
-
-/** Creates a file as the owner of the tree: the app may have put a link there, with any target. */
-async function createEmpty(name: string, { directory, runJob, user, signal }: BuildContext): Promise<void> {
-  const argv: [string, ...string[]] = ['/bin/sh', '-c', ': > "$1"', 'sh', name];
-  const env = { PATH: '/usr/bin:/bin' };
-  const job = { argv, directory, env, user, lowPriority: false, timeout: 10_000 };
-  await runJob(job, () => undefined, signal);
 }
 
 async function requireNpm(path: string): Promise<void> {

@@ -17,20 +17,24 @@ export const defaultVersions: Record<Manager, string> = {
   'yarn-berry': '4.18.1',
 };
 
-/** Versions by `lockfileVersion`. Each writes that format; a frozen install by a later version might refuse to migrate it. */
-const pnpmVersions: Record<string, string> = { '5': '7.33.7', '6': '8.15.9', '9': defaultVersions.pnpm };
-
-/**
- * Versions by `version` of `__metadata`, tested with each release: a later yarn writes another format, and `--immutable`
- * then fails.
- */
-const berryVersions: Record<string, string> = {
-  '4': '3.0.2',
-  '5': '3.1.1',
-  '6': '3.8.7',
-  '8': '4.13.0',
-  '9': '4.14.1',
-  '10': defaultVersions['yarn-berry'],
+/** Formats of lockfiles, and the version that writes each: a frozen install by a later version might refuse to migrate it. */
+const formats: { [name in Manager]?: { pattern: RegExp; versions: Record<string, string> } } = {
+  pnpm: {
+    pattern: /^lockfileVersion: *['"]?(\d+)/m,
+    versions: { '5': '7.33.7', '6': '8.15.9', '9': defaultVersions.pnpm },
+  },
+  // The `version` of `__metadata`, tested with each release.
+  'yarn-berry': {
+    pattern: /^ {2}version: (\d+)$/m,
+    versions: {
+      '4': '3.0.2',
+      '5': '3.1.1',
+      '6': '3.8.7',
+      '8': '4.13.0',
+      '9': '4.14.1',
+      '10': defaultVersions['yarn-berry'],
+    },
+  },
 };
 
 /**
@@ -43,10 +47,7 @@ export function chooseVersion(
   lockfile: Lockfile | null,
 ): { manager: Manager; version: string } {
   const manager = family === 'yarn' ? yarnManager(version, lockfile) : family;
-  if (version !== undefined) return { manager, version };
-  if (lockfile !== null && manager === 'pnpm') return { manager, version: pnpmVersion(lockfile) };
-  if (lockfile !== null && manager === 'yarn-berry') return { manager, version: berryVersion(lockfile) };
-  return { manager, version: defaultVersions[manager] };
+  return { manager, version: version ?? lockfileVersion(manager, lockfile) ?? defaultVersions[manager] };
 }
 
 function yarnManager(version: string | undefined, lockfile: Lockfile | null): 'yarn-classic' | 'yarn-berry' {
@@ -57,19 +58,19 @@ function yarnManager(version: string | undefined, lockfile: Lockfile | null): 'y
   return isClassic ? 'yarn-classic' : 'yarn-berry';
 }
 
-function pnpmVersion({ name, content }: Lockfile): string {
-  const format = /^lockfileVersion: *['"]?(\d+)/m.exec(content)?.[1];
-  return pnpmVersions[format ?? ''] ?? unknownFormat(name, format);
-}
-
-function berryVersion({ name, content }: Lockfile): string {
-  // Some projects start with an empty lockfile; the first install writes it.
-  if (content.trim() === '') return defaultVersions['yarn-berry'];
-  // Only yarn 4.0 omits the cache key from checksums. yarn 2 shares a format with yarn 3.0.
-  if (/^ {2}version: 8$/m.test(content) && /^ {2}checksum: [0-9a-f]+$/m.test(content)) return '4.0.2';
-  if (/^ {2}version: 4\n {2}cacheKey: 7$/m.test(content)) return '2.4.2';
-  const format = /^ {2}version: (\d+)$/m.exec(content)?.[1];
-  return berryVersions[format ?? ''] ?? unknownFormat(name, format);
+function lockfileVersion(manager: Manager, lockfile: Lockfile | null): string | undefined {
+  const known = formats[manager];
+  if (lockfile === null || known === undefined) return undefined;
+  const { name, content } = lockfile;
+  if (manager === 'yarn-berry') {
+    // Some projects start with an empty lockfile; the first install writes it.
+    if (content.trim() === '') return undefined;
+    // Only yarn 4.0 omits the cache key from checksums. yarn 2 shares a format with yarn 3.0.
+    if (/^ {2}version: 8$/m.test(content) && /^ {2}checksum: [0-9a-f]+$/m.test(content)) return '4.0.2';
+    if (/^ {2}version: 4\n {2}cacheKey: 7$/m.test(content)) return '2.4.2';
+  }
+  const format = known.pattern.exec(content)?.[1];
+  return known.versions[format ?? ''] ?? unknownFormat(name, format);
 }
 
 function unknownFormat(name: string, format: string | undefined): never {
