@@ -43,27 +43,14 @@ export class Certificates {
   }
 
   async selfSign(name: string): Promise<CertificateInfo> {
-    let pem = '';
     const task: SelfSignTask = { name, days: selfSignedDays };
-    await runChild('self-sign.ts', task, {
-      onLine: (line) => {
-        pem = JSON.parse(line) as string;
-      },
-    });
-    return this.write(name, pem);
+    return this.write(name, (await runChild<string>('self-sign.ts', task)) ?? '');
   }
 
   /** Returns a function that restores the current certificate of a host. */
-  async remember(name: string): Promise<() => Promise<void>> {
-    const path = this.#paths.certificate(name);
-    const pem = await ifThere(readFile(path, 'utf8'));
-    const known = this.#known.get(name);
-    return async () => {
-      if (pem === undefined) return this.remove(name);
-      await writeFileAtomic(path, pem);
-      if (known === undefined) this.#known.delete(name);
-      else this.#known.set(name, known);
-    };
+  async remember(name: string): Promise<() => Promise<unknown>> {
+    const pem = await ifThere(readFile(this.#paths.certificate(name), 'utf8'));
+    return () => (pem === undefined ? this.remove(name) : this.write(name, pem));
   }
 
   async remove(name: string): Promise<void> {

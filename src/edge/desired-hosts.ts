@@ -1,16 +1,16 @@
 import { chmod, mkdir } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import * as v from 'valibot';
 import { loadEnvironmentState } from '../config/environment-state.ts';
 import type { Paths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import { Lock } from '../system/concurrency/slots.ts';
 import { readJson, writeJsonAtomic } from '../system/fs/files.ts';
+import type { Log } from '../system/log/log.ts';
 import { isWildcard } from '../system/net/address.ts';
 import type { Certificates } from './certificates.ts';
-import { appliedSchema, type Desired, type DesiredHost, desiredSchema } from './desired.ts';
+import type { Applied, Desired, DesiredHost } from './desired.ts';
 import type { Domain } from './domain.ts';
 
 /** Failure of the last apply; null if it succeeded. */
@@ -25,16 +25,14 @@ const retryApplyAfter = 600_000;
  */
 const deadlines = { applied: 30_000, again: 5_000, poll: 50 };
 
-interface DesiredHostsOptions {
+export interface EdgeOptions {
   paths: Paths;
   settings: ServerSettings;
-  certificates: Certificates;
-  /** all domains, including those that nginx has not confirmed yet */
-  domains: () => readonly Domain[];
+  log: Log;
   /** called when nginx routes to fewer addresses than before */
-  released: () => void;
-  /** limit for one apply, in ms */
-  applyDeadline?: number | undefined;
+  released?: () => void;
+  /** limit for one apply by `sluice-edge.service`, in ms */
+  applyDeadline?: number;
 }
 
 /**
@@ -42,27 +40,27 @@ interface DesiredHostsOptions {
  * `sluice-edge.service` (apply.ts) in `applied.json`.
  */
 export class DesiredHosts {
-  readonly #options: DesiredHostsOptions;
+  readonly #options: EdgeOptions;
+  readonly #certificates: Certificates;
+  readonly #domains: () => readonly Domain[];
   readonly #turns = new Lock();
   /** apply that waits for its turn */
   #next: Promise<void> | undefined;
   /** hosts that nginx may serve now: those of the last apply, and of all failed ones before it */
   #routed: readonly DesiredHost[] = [];
-  #fault: EdgeFault = null;
   #appliedAt = 0;
-  #revision = 0;
+  fault: EdgeFault = null;
 
-  constructor(options: DesiredHostsOptions) {
+  /** @param domains returns all domains, including those that nginx has not confirmed yet */
+  constructor(options: EdgeOptions, certificates: Certificates, domains: () => readonly Domain[]) {
     this.#options = options;
-  }
-
-  get fault(): EdgeFault {
-    return this.#fault;
+    this.#certificates = certificates;
+    this.#domains = domains;
   }
 
   /** Reads the hosts that an earlier server requested. */
   async load(): Promise<void> {
-    this.#routed = (await this.#desired())?.hosts ?? [];
+    this.#routed = (await this.#read<Desired>('desired'))?.hosts ?? [];
   }
 
   /** Creates the directories. The modes do not depend on the umask: nginx reads the challenges. */
@@ -88,7 +86,7 @@ export class DesiredHosts {
 
   /** True if an apply is worthwhile: after a failure, only from time to time. */
   get isDue(): boolean {
-    return this.#fault === null || Date.now() - this.#appliedAt > retryApplyAfter;
+    return this.fault === null || Date.now() - this.#appliedAt > retryApplyAfter;
   }
 
   /**
@@ -99,14 +97,14 @@ export class DesiredHosts {
   apply(): Promise<void> {
     this.#next ??= this.#turns.run(() => {
       this.#next = undefined;
-      return this.#apply(this.#options.domains());
+      return this.#apply(this.#domains());
     });
     return this.#next;
   }
 
-  /** Has nginx serve some of the domains, in a turn of its own. @param domains called when the turn begins */
-  applyOnly(domains: () => readonly Domain[]): Promise<void> {
-    return this.#turns.run(() => this.#apply(domains()));
+  /** Has nginx serve some of the domains, in a turn of its own. */
+  applyOnly(isIncluded: (domain: Domain) => boolean): Promise<void> {
+    return this.#turns.run(() => this.#apply(this.#domains().filter(isIncluded)));
   }
 
   async #apply(domains: readonly Domain[]): Promise<void> {
@@ -116,10 +114,10 @@ export class DesiredHosts {
       this.#routed = [...this.#routed, ...hosts];
       await this.#request(hosts);
       this.#routed = hosts;
-      this.#fault = null;
-      this.#options.released();
+      this.fault = null;
+      this.#options.released?.();
     } catch (error) {
-      this.#fault = errorBody(error);
+      this.fault = errorBody(error);
       throw error;
     } finally {
       this.#appliedAt = Date.now();
@@ -127,8 +125,8 @@ export class DesiredHosts {
   }
 
   async #hostOf({ name, target: environment }: Domain): Promise<DesiredHost | undefined> {
-    const { paths, settings, certificates } = this.#options;
-    const certificate = certificates.known(name)?.fingerprint;
+    const { paths, settings } = this.#options;
+    const certificate = this.#certificates.known(name)?.fingerprint;
     if (certificate === undefined) return undefined;
     if (environment === null) return { name, api: true, certificate };
     const state = await loadEnvironmentState(paths.environment(environment).state);
@@ -138,12 +136,12 @@ export class DesiredHosts {
 
   /** Writes the desired hosts, unless nginx serves them already, and waits for the answer. */
   async #request(hosts: DesiredHost[]): Promise<void> {
-    const [desired, applied] = [await this.#desired(), await this.#applied()];
+    const desired = await this.#read<Desired>('desired');
+    const applied = await this.#read<Applied>('applied');
     const isApplied = desired?.revision === applied?.revision && applied?.error === null;
     if (isApplied && isDeepStrictEqual(desired?.hosts, hosts)) return;
     if (desired === undefined && hosts.length === 0) return;
-    const revision = Math.max(this.#revision, desired?.revision ?? 0, applied?.revision ?? 0) + 1;
-    this.#revision = revision;
+    const revision = Math.max(desired?.revision ?? 0, applied?.revision ?? 0) + 1;
     const { paths, applyDeadline = deadlines.applied } = this.#options;
     const end = Date.now() + applyDeadline;
     while (Date.now() < end) {
@@ -165,24 +163,15 @@ export class DesiredHosts {
   /** Waits for the answer to a revision. Revision 0 answers an unreadable file, so another program has overwritten it. */
   async #answer(revision: number, end: number) {
     for (;;) {
-      const applied = await this.#applied();
+      const applied = await this.#read<Applied>('applied');
       if (applied?.revision === revision) return applied;
       if (Date.now() > end) return undefined;
       await sleep(deadlines.poll);
     }
   }
 
-  #desired() {
-    return readValid(desiredSchema, this.#options.paths.edge.desired);
+  /** Reads a document. A damaged one counts as absent: it is written again. */
+  async #read<Document>(name: 'desired' | 'applied'): Promise<Document | undefined> {
+    return (await readJson(this.#options.paths.edge[name]).catch(() => undefined)) as Document | undefined;
   }
-
-  #applied() {
-    return readValid(appliedSchema, this.#options.paths.edge.applied);
-  }
-}
-
-/** Reads a document. A damaged one counts as absent: it is written again. */
-async function readValid<T>(schema: v.GenericSchema<unknown, T>, path: string): Promise<T | undefined> {
-  const result = v.safeParse(schema, await readJson(path).catch(() => undefined));
-  return result.success ? result.output : undefined;
 }

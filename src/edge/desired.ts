@@ -47,13 +47,11 @@ export const desiredSchema = v.strictObject({
 
 export type Desired = v.InferOutput<typeof desiredSchema>;
 
-/** Schema of `applied.json`, the answer to `wanted.json`. */
-export const appliedSchema = v.strictObject({
+/** Content of `applied.json`, the answer to `wanted.json`. */
+export interface Applied {
   /** revision of the document that was read; 0 if it was unreadable */
-  revision: v.number(),
-  at: v.string(),
+  revision: number;
+  at: string;
   /** null if nginx serves the desired hosts */
-  error: v.nullable(v.strictObject({ message: v.string(), hint: v.string() })),
-});
-
-export type Applied = v.InferOutput<typeof appliedSchema>;
+  error: { message: string; hint: string } | null;
+}

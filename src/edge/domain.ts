@@ -23,13 +23,7 @@ export function hostNameFrom(text: string): string {
   // `domainToASCII` drops characters that no name may have, such as line ends.
   const ascii = /\p{Cc}/u.test(text) || /^[ -~]*$/.test(text) ? text : domainToASCII(text);
   const name = ascii.toLowerCase().replace(/\.$/, '');
-  assertHostName(name);
-  return name;
-}
-
-/** @throws AppError `invalid_domain` */
-export function assertHostName(name: string): void {
-  if (isHostName(name)) return;
+  if (isHostName(name)) return name;
   throw new AppError('invalid_domain', `invalid host name: "${name}"`, {
     hint: 'Use a name such as shop.example.com: letters, digits and "-", separated by dots. Addresses, ports and "*" are not names.',
   });

@@ -1,18 +1,15 @@
 import type { ScheduledTask } from 'node-cron';
 import { loadEnvironmentState } from '../config/environment-state.ts';
 import { NamedRecords } from '../config/named-records.ts';
-import { type EnvironmentId, environmentName, type Paths } from '../config/paths.ts';
-import type { ServerSettings } from '../config/server-settings.ts';
+import { type EnvironmentId, environmentName } from '../config/paths.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
-import { Lock, LockByKey } from '../system/concurrency/slots.ts';
+import { LockByKey } from '../system/concurrency/slots.ts';
 import { exists } from '../system/fs/exists.ts';
-import type { Log } from '../system/log/log.ts';
 import { nodeCron } from '../system/process/footprint.ts';
 import { describeCertificate } from './certificate.ts';
 import { Certificates } from './certificates.ts';
-import { DesiredHosts, type EdgeFault } from './desired-hosts.ts';
+import { DesiredHosts, type EdgeFault, type EdgeOptions } from './desired-hosts.ts';
 import {
-  assertHostName,
   type Domain,
   type DomainView,
   domainSchema,
@@ -21,16 +18,6 @@ import {
   viewDomain,
 } from './domain.ts';
 import { Orders } from './orders.ts';
-
-interface EdgeOptions {
-  paths: Paths;
-  settings: ServerSettings;
-  log: Log;
-  /** called when nginx routes to fewer addresses than before */
-  released?: () => void;
-  /** limit for one apply by `sluice-edge.service`, in ms */
-  applyDeadline?: number;
-}
 
 type OwnCertificate = Exclude<NewDomain['certificate'], string>;
 
@@ -46,29 +33,24 @@ export class Edge {
   readonly #hosts: DesiredHosts;
   /** changes by host name: each waits until nginx has confirmed the change before */
   readonly #names = new LockByKey();
-  /** changes of the records, which do not wait for nginx */
-  readonly #changes = new Lock();
   /** new domains that nginx has not confirmed yet */
   readonly #unproven = new Set<Domain>();
   readonly #background = new Set<Promise<void>>();
-  #all: readonly Domain[] = [];
   #damage: EdgeFault = null;
   #clock: ScheduledTask | undefined;
   #isStopping = false;
 
   constructor(options: EdgeOptions) {
-    const { paths, settings, log, released = () => undefined } = options;
+    const { paths } = options;
     this.#options = options;
-    this.#domains = new NamedRecords(paths.domains, domainSchema, 'domain', assertHostName);
+    this.#domains = new NamedRecords(paths.domains, domainSchema, 'domain');
     this.#certificates = new Certificates(paths.edge);
-    this.#orders = new Orders({
-      ...{ paths: paths.edge, settings: settings.acme, log },
-      certificates: this.#certificates,
-    });
-    this.#hosts = new DesiredHosts({
-      ...{ ...options, released, certificates: this.#certificates },
-      domains: () => this.#all,
-    });
+    this.#orders = new Orders(options, this.#certificates);
+    this.#hosts = new DesiredHosts(options, this.#certificates, () => this.#all);
+  }
+
+  get #all(): readonly Domain[] {
+    return this.#damage === null ? this.#domains.known : [];
   }
 
   /** Addresses to which nginx may send requests now, including those of removed apps. */
@@ -79,23 +61,18 @@ export class Edge {
   /** Reads the domains; call it first. Reports a damaged file as a fault, and lets everything else run. */
   async load(): Promise<void> {
     try {
-      await this.#load();
+      await this.#hosts.load();
+      if ((await this.#domains.all()).length === 0) return;
+      await this.#hosts.prepare();
+      await this.#prune();
+      const names = this.#all.map(({ name }) => name);
+      await this.#orders.load(names);
+      await this.#ensureCertificates();
+      await this.#certificates.sweep(names);
     } catch (error) {
       this.#damage = errorBody(error);
-      this.#all = [];
       this.#options.log.error('domains not read', { error });
     }
-  }
-
-  async #load(): Promise<void> {
-    await this.#hosts.load();
-    this.#all = await this.#domains.all();
-    if (this.#all.length === 0) return;
-    await this.#hosts.prepare();
-    await this.#prune();
-    await this.#orders.load(this.#all.map(({ name }) => name));
-    await this.#ensureCertificates();
-    await this.#certificates.sweep(this.#all.map(({ name }) => name));
   }
 
   /** Applies the domains to nginx, and renews certificates, from now on. */
@@ -167,28 +144,30 @@ export class Edge {
     before: Domain | undefined,
     certificate: NewDomain['certificate'],
   ): Promise<void> {
-    const restore = await this.#certificates.remember(domain.name);
+    const { name, target } = domain;
+    const restore = await this.#certificates.remember(name);
     try {
-      if (typeof certificate !== 'string') await this.#takeCertificate(domain.name, certificate);
+      if (typeof certificate !== 'string') {
+        const { expiresAt } = await this.#certificates.write(name, pemOf(certificate));
+        if (Date.parse(expiresAt) <= Date.now())
+          this.#options.log.warn('certificate has expired', { domain: name, expiresAt });
+      }
       await this.#ensureCertificate(domain);
       if (before === undefined) this.#unproven.add(domain);
-      await this.#changes.run(async () => {
+      await this.#domains.change(
+        (all) =>
+          before === undefined ? [...all, domain] : all.map((each) => (each.name === name ? domain : each)),
         // The app may have been removed by now.
-        await this.#assertPossible(domain.name, domain.target);
-        await (before === undefined ? this.#domains.add(domain) : this.#domains.replace(domain));
-        await this.#refresh();
-      });
+        () => this.#assertPossible(name, target),
+      );
       await this.#apply(domain);
     } catch (error) {
-      await this.#changes.run(async () => {
-        if (this.#all.includes(domain)) {
-          if (before === undefined) await this.#domains.remove(domain.name);
-          else await this.#domains.replace(before);
-          await this.#refresh();
-        }
-        // The removal of the app may have removed the earlier domain and its certificate.
-        if (before === undefined || this.#all.includes(before)) await restore();
-      });
+      if (this.#all.includes(domain))
+        await this.#domains.change((all) =>
+          all.flatMap((each) => (each === domain ? (before ?? []) : [each])),
+        );
+      // The removal of the app may have removed the earlier domain and its certificate.
+      if (before === undefined || this.#all.includes(before)) await restore();
       // `wanted.json` must match the records, in case nginx can serve them later.
       this.#inBackground(() => this.#tryToApply());
       throw error;
@@ -197,49 +176,38 @@ export class Edge {
     }
   }
 
-  /**
-   * Applies all domains to nginx. If nginx refuses them, another new domain may be the reason, so the change is applied once
-   * more without the other new domains.
-   */
+  /** Applies all domains to nginx. If nginx refuses them, applies them without the other new ones: one may be the reason. */
   async #apply(own?: Domain): Promise<void> {
-    const others = () => [...this.#unproven].filter((domain) => domain !== own);
-    const hadOthers = others().length > 0;
     try {
       await this.#hosts.apply();
     } catch (error) {
-      const isRefusal = error instanceof AppError && error.code === 'nginx_failed';
-      if (!isRefusal || !(hadOthers || others().length > 0)) throw error;
-      await this.#hosts.applyOnly(() => {
-        const left = new Set(others());
-        return this.#all.filter((domain) => !left.has(domain));
-      });
+      if (!(error instanceof AppError && error.code === 'nginx_failed')) throw error;
+      await this.#hosts.applyOnly((domain) => domain === own || !this.#unproven.has(domain));
     }
   }
 
   /** @throws AppError `domain_not_found`, or after the removal `nginx_failed`, `edge_unavailable` */
   remove(name: string): Promise<void> {
     return this.#names.run(name, async () => {
-      await this.#changes.run(async () => {
-        const { certificate } = this.#find(name);
-        await this.#domains.remove(name);
-        await this.#refresh();
-        if (certificate !== 'acme') await this.#certificates.remove(name);
-      });
+      const domain = this.#find(name);
+      await this.#removeWhere((each) => each === domain);
       await this.#apply();
     });
   }
 
   /** Removes the domains of a removed app. The status reports a failure of nginx. */
   async removeOf(app: string): Promise<void> {
-    await this.#changes.run(async () => {
-      const removed = await this.#domains.removeWhere(({ target }) => target?.app === app);
-      if (removed.length === 0) return;
-      await this.#refresh();
-      for (const { name, certificate } of removed) {
-        if (certificate !== 'acme') await this.#certificates.remove(name);
-      }
+    if (await this.#removeWhere(({ target }) => target?.app === app))
       this.#inBackground(() => this.#tryToApply());
-    });
+  }
+
+  /** Keeps certificates of an ACME server: see `sweep`. @returns false if there is no such domain */
+  async #removeWhere(matches: (domain: Domain) => boolean): Promise<boolean> {
+    const removed = await this.#domains.removeWhere(matches);
+    for (const { name, certificate } of removed) {
+      if (certificate !== 'acme') await this.#certificates.remove(name);
+    }
+    return removed.length > 0;
   }
 
   #find(name: string): Domain {
@@ -259,10 +227,6 @@ export class Edge {
     });
   }
 
-  async #refresh(): Promise<void> {
-    this.#all = await this.#domains.all();
-  }
-
   /** Removes domains of removed apps: the server may have crashed between the two removals. */
   async #prune(): Promise<void> {
     for (const { name, target: environment } of this.#all) {
@@ -271,7 +235,6 @@ export class Edge {
       this.#options.log.warn('domain of no app removed', { domain: name, app: environmentName(environment) });
       await this.#domains.remove(name);
     }
-    await this.#refresh();
   }
 
   /** @returns the domain of this name, if there is one. @throws AppError `domain_taken`, `app_not_found` */
@@ -289,12 +252,6 @@ export class Edge {
     throw new AppError('domain_taken', `${name} already routes to ${routeOf(before.target)}`, {
       hint: `Remove it first: \`sluice domains remove ${name}\`.`,
     });
-  }
-
-  async #takeCertificate(name: string, certificate: OwnCertificate): Promise<void> {
-    const { expiresAt } = await this.#certificates.write(name, pemOf(certificate));
-    if (Date.parse(expiresAt) > Date.now()) return;
-    this.#options.log.warn('certificate has expired', { domain: name, expiresAt });
   }
 
   async #ensureCertificates(): Promise<void> {
@@ -347,7 +304,8 @@ export class Edge {
   }
 
   #inBackground(work: () => Promise<void>): void {
-    if (this.#isStopping) return;
+    // With damaged records, nginx keeps the domains that it serves.
+    if (this.#isStopping || this.#damage !== null) return;
     const running = work()
       .catch((error: unknown) => this.#options.log.error('update of domains failed', { error }))
       .finally(() => this.#background.delete(running));

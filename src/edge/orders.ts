@@ -12,6 +12,7 @@ import { readJson, writeJsonAtomic } from '../system/fs/files.ts';
 import type { Log } from '../system/log/log.ts';
 import type { Certificates } from './certificates.ts';
 import { runChild } from './child.ts';
+import type { EdgeOptions } from './desired-hosts.ts';
 import type { OrderLine, OrderTask } from './order.ts';
 import { assertReachable } from './reachability.ts';
 
@@ -35,13 +36,6 @@ export type OrderRecord = v.InferOutput<typeof recordSchema>;
 
 const noOrders: OrderRecord = { failures: 0, nextTry: null, last: null };
 
-interface OrdersOptions {
-  paths: EdgePaths;
-  settings: ServerSettings['acme'];
-  certificates: Certificates;
-  log: Log;
-}
-
 /** Limit of one order, in ms; the next try continues an order that was cut off. */
 const orderTimeout = 300_000;
 const day = 86_400_000;
@@ -51,7 +45,10 @@ const day = 86_400_000;
  * restarts again and again does not order again and again. An open order is continued, never doubled.
  */
 export class Orders {
-  readonly #options: OrdersOptions;
+  readonly #paths: EdgePaths;
+  readonly #settings: ServerSettings['acme'];
+  readonly #log: Log;
+  readonly #certificates: Certificates;
   readonly #turns = new Lock();
   /** current step of each host name, for people */
   readonly #progress = new Map<string, string>();
@@ -59,16 +56,18 @@ export class Orders {
   readonly #stopping = new AbortController();
   #records: Record<string, OrderRecord> = {};
 
-  constructor(options: OrdersOptions) {
-    this.#options = options;
+  constructor({ paths, settings, log }: EdgeOptions, certificates: Certificates) {
+    this.#paths = paths.edge;
+    this.#settings = settings.acme;
+    this.#log = log;
+    this.#certificates = certificates;
   }
 
   /** @param names host names of domains; those with an order that was cut off come first */
   async load(names: readonly string[]): Promise<void> {
-    const { paths } = this.#options;
-    const schema = v.record(v.string(), recordSchema);
-    this.#records = parseSettings(schema, (await readJson(paths.orders)) ?? {}, paths.orders);
-    for (const name of names) if (await exists(paths.openOrder(name))) this.#unfinished.add(name);
+    const { orders } = this.#paths;
+    this.#records = parseSettings(v.record(v.string(), recordSchema), (await readJson(orders)) ?? {}, orders);
+    for (const name of names) if (await exists(this.#paths.openOrder(name))) this.#unfinished.add(name);
   }
 
   record(name: string): OrderRecord {
@@ -84,7 +83,7 @@ export class Orders {
   isDue(name: string): boolean {
     if (this.#progress.has(name)) return false;
     const now = Date.now();
-    const known = this.#options.certificates.known(name);
+    const known = this.#certificates.known(name);
     const isNeeded = known === undefined || known.selfSigned || Date.parse(known.renewAt) <= now;
     if (!isNeeded) return false;
     const { nextTry } = this.record(name);
@@ -119,7 +118,6 @@ export class Orders {
   }
 
   async #order(name: string): Promise<boolean> {
-    const { paths, certificates, log, settings } = this.#options;
     const { signal } = this.#stopping;
     if (signal.aborted) return false;
     const before = this.record(name);
@@ -127,11 +125,11 @@ export class Orders {
     await this.#save(name, { ...before, failures, nextTry: this.#nextTry(failures, 'order_failed') });
     try {
       this.#progress.set(name, 'checking that the name resolves to this server');
-      await assertReachable(name, { ...settings, challenges: paths.challenges });
-      const { expiresAt, issuer } = await certificates.write(name, await this.#run(name));
-      await rm(paths.openOrder(name), { force: true });
+      await assertReachable(name, { ...this.#settings, challenges: this.#paths.challenges });
+      const { expiresAt, issuer } = await this.#certificates.write(name, await this.#run(name));
+      await rm(this.#paths.openOrder(name), { force: true });
       await this.#save(name, noOrders);
-      log.info('certificate issued', { domain: name, issuer, expiresAt });
+      this.#log.info('certificate issued', { domain: name, issuer, expiresAt });
       return true;
     } catch (error) {
       if (!signal.aborted) await this.#saveFailure(name, failures, error);
@@ -150,25 +148,29 @@ export class Orders {
     });
     // A warning, not an error: a certificate that is still valid is no emergency.
     const why = isKnown ? { code, message } : { error };
-    this.#options.log.warn('certificate not issued', { domain: name, failures, nextTry, ...why });
+    this.#log.warn('certificate not issued', { domain: name, failures, nextTry, ...why });
   }
 
   /** Runs `order.ts`. @returns PEM of the key and the chain. @throws AppError `order_failed` */
   async #run(name: string): Promise<string> {
-    const { paths, settings, log } = this.#options;
-    let last: OrderLine | undefined;
+    const { account, challenges, orderLock: lock } = this.#paths;
+    const { directory, email = null, caFile } = this.#settings;
     const task: OrderTask = {
-      ...{ name, directory: settings.directory, email: settings.email ?? null },
-      ...{ account: paths.account, openOrder: paths.openOrder(name), challenges: paths.challenges },
-      lock: paths.orderLock,
+      name,
+      directory,
+      email,
+      account,
+      challenges,
+      lock,
+      openOrder: this.#paths.openOrder(name),
     };
-    await runChild('order.ts', task, {
+    const last = await runChild<OrderLine>('order.ts', task, {
       signal: AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(orderTimeout)]),
-      env: settings.caFile === undefined ? {} : { NODE_EXTRA_CA_CERTS: settings.caFile },
-      onLine: (text) => {
-        last = JSON.parse(text) as OrderLine;
-        if (last.event === 'progress') this.#progress.set(name, last.text);
-        if (last.event === 'order') log.info('order', { domain: name, url: last.url, isNew: last.isNew });
+      env: caFile === undefined ? {} : { NODE_EXTRA_CA_CERTS: caFile },
+      onLine: (line) => {
+        if (line.event === 'progress') this.#progress.set(name, line.text);
+        if (line.event === 'order')
+          this.#log.info('order', { domain: name, url: line.url, isNew: line.isNew });
       },
     });
     if (last?.event === 'issued') return last.pem;
@@ -177,14 +179,14 @@ export class Orders {
 
   /** @param seconds least delay that the ACME server asks for */
   #nextTry(failures: number, code: string, seconds = 0): string {
-    const { retryDelay } = this.#options.settings;
+    const { retryDelay } = this.#settings;
     const delay = retryAfter(failures, code, { retryDelay, atLeast: seconds * 1000, random: Math.random() });
     return new Date(Date.now() + delay).toISOString();
   }
 
   async #save(name: string, record: OrderRecord): Promise<void> {
     this.#records = { ...this.#records, [name]: record };
-    await writeJsonAtomic(this.#options.paths.orders, this.#records);
+    await writeJsonAtomic(this.#paths.orders, this.#records);
   }
 }
 
