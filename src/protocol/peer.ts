@@ -1,6 +1,8 @@
+import { addAbortListener } from 'node:events';
 import type { Socket } from 'node:net';
 import { AppError, errorBody } from '../errors/app-error.ts';
-import { LineSplitter } from '../system/text/lines.ts';
+import { WaitQueue } from '../system/concurrency/slots.ts';
+import { LineSplitter, parseObject } from '../system/text/lines.ts';
 
 /** Calls that one side offers: parameters, result, and messages during a call. */
 type Calls<Table> = { [Name in keyof Table]: { params: unknown; result: unknown; progress: unknown } };
@@ -30,6 +32,7 @@ type Message =
 /** Answers calls on a socket, one JSON message per line, until the socket closes. */
 export function serveCalls<Table extends Calls<Table>>(socket: Socket, handlers: Handlers<Table>): void {
   const underWay = new Map<number, AbortController>();
+  const drained = new WaitQueue();
   const send = (message: Message) => !socket.writable || socket.write(`${JSON.stringify(message)}\n`);
   const answer = async (id: number, name: string, params: unknown) => {
     const controller = new AbortController();
@@ -38,7 +41,9 @@ export function serveCalls<Table extends Calls<Table>>(socket: Socket, handlers:
       if (!Object.hasOwn(handlers, name)) throw new AppError('protocol_mismatch', `unknown call ${name}`);
       const result = await handlers[name as keyof Table](params as never, {
         report: (progress) => send({ id, progress }),
-        drained: () => drained(socket),
+        drained: async () => {
+          if (socket.writableNeedDrain) await drained.wait();
+        },
         signal: controller.signal,
       });
       // JSON has no undefined.
@@ -49,25 +54,15 @@ export function serveCalls<Table extends Calls<Table>>(socket: Socket, handlers:
       underWay.delete(id);
     }
   };
-  onLines(socket, (line) => {
-    const message = parse(line);
-    if (message === undefined) return void socket.destroy();
+  onMessages(socket, (message) => {
     if ('call' in message) void answer(message.id, message.call, message.params);
     else if ('abort' in message) underWay.get(message.id)?.abort();
   });
+  socket.on('drain', () => drained.releaseAll());
   socket.on('close', () => {
+    drained.releaseAll();
     for (const controller of underWay.values()) controller.abort();
   });
-}
-
-/** Parses a message; undefined if the line has none. Throws nothing: the parser's error would quote secrets in the line. */
-function parse(line: string): Message | undefined {
-  try {
-    const message: unknown = JSON.parse(line);
-    return typeof message === 'object' && message !== null ? (message as Message) : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 /** Returns the JSON of an error. An internal error keeps its message and stack, for the log of the caller. */
@@ -94,11 +89,7 @@ export class CallClient<Table extends Calls<Table>> {
   readonly #lost: () => AppError;
   readonly #pending = new Map<
     number,
-    {
-      resolve: (result: never) => void;
-      reject: (error: Error) => void;
-      onProgress?: ((progress: never) => void) | undefined;
-    }
+    { answer: PromiseWithResolvers<unknown>; onProgress: ((progress: never) => void) | undefined }
   >();
   readonly closed: Promise<void>;
   #nextId = 1;
@@ -106,14 +97,10 @@ export class CallClient<Table extends Calls<Table>> {
   constructor(socket: Socket, lost: () => AppError) {
     this.#socket = socket;
     this.#lost = lost;
-    onLines(socket, (line) => {
-      const message = parse(line);
-      if (message === undefined) socket.destroy();
-      else this.#receive(message);
-    });
+    onMessages(socket, (message) => this.#receive(message));
     this.closed = new Promise((resolve) => {
       socket.on('close', () => {
-        for (const { reject } of this.#pending.values()) reject(lost());
+        for (const { answer } of this.#pending.values()) answer.reject(lost());
         this.#pending.clear();
         resolve();
       });
@@ -132,18 +119,14 @@ export class CallClient<Table extends Calls<Table>> {
       throw this.#lost();
     }
     const id = this.#nextId++;
-    const abort = () => this.#send({ id, abort: true });
-    const answer = new Promise<Table[Name]['result']>((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject, onProgress });
-    });
+    const answer = Promise.withResolvers<unknown>();
+    this.#pending.set(id, { answer, onProgress });
     this.#send({ id, call: name, params });
-    if (signal?.aborted) abort();
-    signal?.addEventListener('abort', abort, { once: true });
+    using _ = signal && addAbortListener(signal, () => this.#send({ id, abort: true }));
     try {
-      return await answer;
+      return await answer.promise;
     } finally {
       this.#pending.delete(id);
-      signal?.removeEventListener('abort', abort);
     }
   }
 
@@ -159,30 +142,21 @@ export class CallClient<Table extends Calls<Table>> {
     const call = this.#pending.get(message.id);
     if (call === undefined) return;
     if ('progress' in message) call.onProgress?.(message.progress as never);
-    else if ('result' in message) call.resolve(message.result as never);
-    else if ('error' in message) call.reject(revive(message.error));
+    else if ('result' in message) call.answer.resolve(message.result);
+    else if ('error' in message) call.answer.reject(revive(message.error));
   }
 }
 
-function drained(socket: Socket): Promise<void> {
-  return new Promise((resolve) => {
-    if (!socket.writableNeedDrain) return resolve();
-    const done = () => {
-      socket.off('drain', done);
-      socket.off('close', done);
-      resolve();
-    };
-    socket.on('drain', done);
-    socket.on('close', done);
-  });
-}
-
-/** Calls `receive` with each line of a stream. */
-function onLines(socket: Socket, receive: (line: string) => void): void {
+/** Calls `receive` with each message on a socket. Anything else closes the socket. */
+function onMessages(socket: Socket, receive: (message: Message) => void): void {
   const splitter = new LineSplitter();
   socket.setEncoding('utf8');
   socket.on('data', (text: string) => {
-    for (const line of splitter.push(text)) receive(line);
+    for (const line of splitter.push(text)) {
+      const message = parseObject<Message>(line);
+      if (message === undefined) socket.destroy();
+      else receive(message);
+    }
   });
   // The 'close' event follows, and is handled.
   socket.on('error', () => undefined);

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { AppLogs } from '../logs/app-logs.ts';
 import type { BackgroundStatus, CronStatus, GenerationSpec } from '../protocol/runner.ts';
 import { describeError } from '../system/log/log.ts';
@@ -6,13 +7,15 @@ import type { Cgroups } from './cgroups/cgroups.ts';
 import type { Generation } from './generation/generation.ts';
 import type { Outputs } from './output/outputs.ts';
 import { Schedule } from './schedule/schedule.ts';
-import { endOrphans, type Limits } from './takeover/end-orphans.ts';
+import { endOrphans } from './takeover/end-orphans.ts';
 import type { Orphans } from './takeover/orphans.ts';
 import type { ProcessRecords } from './takeover/process-records.ts';
 import type { Identity } from './users/identity.ts';
 
-/** Limits for processes of an earlier runner whose own limits are not known, in ms. */
-const defaults: Limits = { drainTimeout: 30_000, killTimeout: 5000 };
+/** Time for background processes to end when their app stops, in ms: those of an earlier runner have no limit on record. */
+const killTimeout = 5000;
+/** Pause before schedules that could not be replaced are tried again, in ms. */
+const retryPause = 250;
 
 /** Parts of the runner that the supervisor of an environment uses. */
 export interface EnvironmentContext {
@@ -46,9 +49,8 @@ export class LiveRelease {
   readonly #crons: Schedule;
   /** undefined while no release is live */
   #spec: GenerationSpec | undefined;
-  /** replaces the schedules by those of the live release; undefined once that is done */
-  #replaceCrons: (() => void) | undefined;
-  #lacksCrons = false;
+  /** release whose schedules run, or will run; undefined after `stopSchedules` */
+  #scheduled: GenerationSpec | undefined;
 
   constructor(options: LiveReleaseOptions) {
     this.#options = options;
@@ -57,20 +59,20 @@ export class LiveRelease {
   }
 
   /** Replaces the parts of the former live release by those of a generation that is live now. */
-  follow({ spec, group }: Generation): void {
+  follow(generation: Generation): void {
+    const { spec, group } = generation;
     this.#spec = spec;
     this.#logInApp(spec, `release ${spec.release} is live`);
-    this.#replaceCrons = () => this.#crons.replace(spec, group);
-    this.#tryReplaceCrons();
+    void this.#replaceCrons(generation);
     const background = this.#background.replace(spec, group).catch((error: unknown) => {
       this.#options.log(`background processes not replaced: ${describeError(error)}`);
     });
-    void this.#finishTakeover(spec, background);
+    void this.#finishTakeover(background);
   }
 
   /** Ends the schedules and their runs. */
   stopSchedules(): Promise<void> {
-    this.#replaceCrons = undefined;
+    this.#scheduled = undefined;
     return this.#crons.end();
   }
 
@@ -79,8 +81,8 @@ export class LiveRelease {
     const spec = this.#spec;
     this.#spec = undefined;
     if (spec !== undefined) this.#logInApp(spec, 'stopped');
-    const background = this.#background.end(defaults.killTimeout);
-    await Promise.all([background, this.#finishTakeover(spec ?? defaults, background)]);
+    const background = this.#background.end(killTimeout);
+    await Promise.all([background, this.#finishTakeover(background)]);
   }
 
   get isEmpty(): boolean {
@@ -93,42 +95,37 @@ export class LiveRelease {
 
   tick(now: number): void {
     this.#background.tick(now);
-    this.#tryReplaceCrons();
   }
 
-  /** Replaces the schedules. If no descriptor is free for a module that this loads, the next tick tries again. */
-  #tryReplaceCrons(): void {
-    const replace = this.#replaceCrons;
-    if (replace === undefined) return;
-    this.#replaceCrons = undefined;
-    try {
-      replace();
-      this.#lacksCrons = false;
-    } catch (error) {
-      this.#replaceCrons = replace;
-      if (!this.#lacksCrons) this.#options.log(`crons are not replaced yet: ${describeError(error)}`);
-      this.#lacksCrons = true;
+  /** Replaces the schedules; again and again if no descriptor is free for a module that this loads. */
+  async #replaceCrons({ spec, group }: Generation): Promise<void> {
+    this.#scheduled = spec;
+    for (let attempt = 1; this.#scheduled === spec; attempt += 1) {
+      try {
+        return this.#crons.replace(spec, group);
+      } catch (error) {
+        if (attempt === 1) this.#options.log(`crons are not replaced yet: ${describeError(error)}`);
+      }
+      await sleep(retryPause, undefined, { ref: false });
     }
   }
 
   /**
    * Waits until the workers of earlier runners have ended, and then ends their other processes.
-   * @param usual limits of workers whose records have none
    * @param background fulfilled when the background processes of earlier runners have ended
    */
-  async #finishTakeover(usual: Limits, background: Promise<void>): Promise<void> {
+  async #finishTakeover(background: Promise<void>): Promise<void> {
+    const { cgroups, key, ownWorkers } = this.#options;
     const log = (message: string) => {
       this.#options.log(message);
       if (this.#spec !== undefined) this.#logInApp(this.#spec, message);
     };
-    const workers = endOrphans({ ...this.#options, log }, this.#options.ownWorkers(), usual);
-    // `follow` and `stop` handle a failure of `background`.
-    void Promise.all([workers, background.catch(() => undefined)])
-      .then(() => this.#options.cgroups.endLeftovers(this.#options.key))
-      .catch((error: unknown) =>
-        this.#options.log(`processes of an earlier runner not ended: ${describeError(error)}`),
-      );
-    await workers.catch(() => undefined);
+    try {
+      await Promise.all([endOrphans({ ...this.#options, log }, ownWorkers()), background]);
+      await cgroups.endLeftovers(key);
+    } catch (error) {
+      this.#options.log(`processes of an earlier runner not ended: ${describeError(error)}`);
+    }
   }
 
   /** Adds a line about the whole environment to the app's log. */

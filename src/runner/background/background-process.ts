@@ -1,3 +1,4 @@
+import { addAbortListener } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { BackgroundSpec, BackgroundState, BackgroundStatus, Crash } from '../../protocol/runner.ts';
@@ -90,12 +91,9 @@ export class BackgroundProcess {
       const start = performance.now();
       this.#running = running;
       this.#state = 'running';
-      const end = () => void running.end();
-      signal.addEventListener('abort', end, { once: true });
-      if (signal.aborted) end();
+      using _ = addAbortListener(signal, () => void running.end());
       const exit = await running.exited;
       const lived = performance.now() - start;
-      signal.removeEventListener('abort', end);
       this.#running = undefined;
       this.#state = 'waiting';
       await running.output.end();

@@ -216,19 +216,16 @@ export class WorkerPool {
       slot.notBefore = { accepting: now + replacePause, retired: now + retiredPause };
       if (isActive()) {
         old.log(`was not replaced: ${(error as Error).message}`);
-        await this.#reopen(old);
+        // Better a worker that has retired by itself than none.
+        if (old.alive && old.isRetiring) {
+          await old.open();
+          old.log('accepts requests again');
+        }
       }
     } finally {
       slot.isReplacing = false;
       void this.#fill(slot);
     }
-  }
-
-  /** Opens a worker that has retired by itself again if no other worker can be started. */
-  async #reopen(worker: WorkerHandle): Promise<void> {
-    if (!worker.alive || !worker.isRetiring) return;
-    await worker.open();
-    worker.log('accepts requests again');
   }
 
   /** Delays the next replacement if a new worker exceeds its limit from its start: replacing it does not help. */
@@ -287,12 +284,11 @@ export class WorkerPool {
         await this.#fillOnce(slot);
       } catch (error) {
         if (!this.#options.isActive()) break;
-        // An exit has been logged already.
-        const hasExited = error instanceof AppError && error.code === 'boot_exited';
-        if (!hasExited)
-          this.#options.log(`worker ${slot.instance} was not started: ${(error as Error).message}`);
         // Without a process, no death sets the delay.
         if (error instanceof NotStarted) slot.delay = slot.restarts.noteDeath(0, null) ?? 0;
+        // Its death has been logged already.
+        else if (error instanceof AppError && error.code === 'boot_exited') continue;
+        this.#options.log(`worker ${slot.instance} was not started: ${(error as Error).message}`);
       }
     }
     slot.isFilling = false;

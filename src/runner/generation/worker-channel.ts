@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { AppProtocol, FromWorker, ToWorker } from '../../protocol/worker.ts';
-import { LineSplitter } from '../../system/text/lines.ts';
+import { LineSplitter, parseObject } from '../../system/text/lines.ts';
 import type { Allowance } from '../allowance.ts';
 
 interface ChannelOptions {
@@ -84,70 +84,43 @@ export class WorkerMessages {
   /** @throws NotAMessage; later bytes must be ignored then */
   *push(chunk: Buffer): Generator<FromWorker> {
     // Messages are ASCII, and latin1 changes no byte.
-    for (const line of this.#splitter.push(chunk.toString('latin1'))) yield parse(line);
+    for (const line of this.#splitter.push(chunk.toString('latin1'))) yield messageOf(line);
     if (this.#splitter.restLength > longest) throw new NotAMessage();
   }
 }
 
-function parse(line: string): FromWorker {
-  if (line.length > longest) throw new NotAMessage();
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch (error) {
-    throw new NotAMessage(undefined, { cause: error });
-  }
-  if (typeof value !== 'object' || value === null) throw new NotAMessage();
-  return messageOf(value as Record<string, unknown>);
-}
+type Check = (value: unknown) => boolean;
 
-type Check = (value: unknown) => unknown;
+const isCount: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
+const isPort: Check = (value) => isCount(value) && value !== 0 && (value as number) <= 65535;
+/** Checks the method or path of a request. Only printable characters pass, because the text goes into a log line. */
+const isText: Check = (value) => typeof value === 'string' && /^[!-~]*$/.test(value);
 
-/** Fields of each message, with a function that checks a field and returns it. */
+/** Fields of each message, with a function that checks the field. */
 const fields: Record<FromWorker['type'], Record<string, Check>> = {
-  ready: { port, protocol, listens: count, onlyInterrupt: (value) => value === true },
-  request: { method: text, path: text },
-  inFlight: { requests: count, connections: count },
-  memoryExceeded: { bytes: count },
-  beat: { eventLoopDelayMs: amount, connections: amount, requests: amount },
+  ready: {
+    port: isPort,
+    protocol: (value) => protocols.includes(value as AppProtocol),
+    listens: isCount,
+    onlyInterrupt: (value) => typeof value === 'boolean',
+  },
+  request: { method: isText, path: isText },
+  inFlight: { requests: isCount, connections: isCount },
+  memoryExceeded: { bytes: isCount },
+  beat: { eventLoopDelayMs: Number.isFinite, connections: Number.isFinite, requests: Number.isFinite },
   forked: {},
   opened: {},
   retired: {},
   drained: {},
 };
 
-function messageOf(value: Record<string, unknown>): FromWorker {
-  const type = String(value['type']);
-  if (type !== value['type'] || !Object.hasOwn(fields, type)) throw new NotAMessage();
-  const checks = Object.entries(fields[type as FromWorker['type']]);
-  const checked = checks.map(([name, check]) => [name, check(value[name])]);
+function messageOf(line: string): FromWorker {
+  const value = line.length > longest ? undefined : parseObject<Record<string, unknown>>(line);
+  const type = value?.['type'];
+  if (typeof type !== 'string' || !Object.hasOwn(fields, type)) throw new NotAMessage();
+  const checked = Object.entries(fields[type as FromWorker['type']]).map(([name, isValid]) => {
+    if (!isValid(value?.[name])) throw new NotAMessage();
+    return [name, value?.[name]];
+  });
   return { type, ...Object.fromEntries(checked) } as FromWorker;
-}
-
-function protocol(value: unknown): AppProtocol {
-  const known = protocols.find((each) => each === value);
-  if (known === undefined) throw new NotAMessage();
-  return known;
-}
-
-/** Checks the method or path of a request. Only printable characters pass, because the text goes into a log line. */
-function text(value: unknown): string {
-  if (typeof value !== 'string' || !/^[!-~]*$/.test(value)) throw new NotAMessage();
-  return value;
-}
-
-function amount(value: unknown): number {
-  if (typeof value !== 'number' || !Number.isFinite(value)) throw new NotAMessage();
-  return value;
-}
-
-function count(value: unknown): number {
-  if (!Number.isSafeInteger(value) || (value as number) < 0) throw new NotAMessage();
-  return value as number;
-}
-
-function port(value: unknown): number {
-  const number = count(value);
-  if (number === 0 || number > 65535) throw new NotAMessage();
-  return number;
 }

@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { WorkerState } from '../../protocol/runner.ts';
-import type { AppProtocol, FromWorker, ToWorker } from '../../protocol/worker.ts';
+import type { AppProtocol, FromWorker } from '../../protocol/worker.ts';
 import { withDeadline } from '../../system/concurrency/deadline.ts';
 import type { Allowance } from '../allowance.ts';
 import { AppProcess, type ProcessOptions } from '../app-process.ts';
@@ -161,17 +161,12 @@ export class WorkerHandle extends AppProcess {
     return (this.#exitedAt ?? this.#options.clock.now()) - this.#readyAt;
   }
 
-  #post(message: ToWorker): void {
-    this.#channel.post(message);
-  }
-
   /**
    * Lets the worker accept connections. May follow `retire` if a switch has failed.
    * @param wait true if the worker may not read from connections before `serve`
-   * @returns false if the worker did not confirm in time
    */
-  async open({ wait = false } = {}): Promise<boolean> {
-    if (!this.alive) return true;
+  async open({ wait = false } = {}): Promise<void> {
+    if (!this.alive) return;
     if (this.state === 'retired' || this.state === 'drained') {
       this.#retired = Promise.withResolvers();
       this.#drained = Promise.withResolvers();
@@ -179,13 +174,13 @@ export class WorkerHandle extends AppProcess {
     this.isRetiring = false;
     this.state = 'opening';
     this.#opened = Promise.withResolvers();
-    this.#post({ type: 'open', wait });
-    return isInTime(this.#opened.promise);
+    this.#channel.post({ type: 'open', wait });
+    await withDeadline(this.#opened.promise, confirmTimeout);
   }
 
   /** Lets a worker that was opened with `wait` read from its connections. */
   serve(): void {
-    this.#post({ type: 'serve' });
+    this.#channel.post({ type: 'serve' });
   }
 
   /**
@@ -194,14 +189,15 @@ export class WorkerHandle extends AppProcess {
    * @returns false if the worker did not confirm in time: its event loop stands still, and it may still get requests
    */
   async retire(last: boolean): Promise<boolean> {
-    if (!this.isRetiring || last) this.#post({ type: 'retire', last });
+    if (!this.isRetiring || last) this.#channel.post({ type: 'retire', last });
     this.isRetiring = true;
-    return isInTime(this.#retired.promise);
+    const { timedOut } = await withDeadline(this.#retired.promise, confirmTimeout);
+    return !timedOut;
   }
 
   /** Lets a retired worker hand its idle connections to open workers, and close the ports besides the app's own. */
   handOff(): void {
-    this.#post({ type: 'handOff' });
+    this.#channel.post({ type: 'handOff' });
   }
 
   /** Records that the worker will not be opened again, so that later runners let it drain, too. */
@@ -217,13 +213,9 @@ export class WorkerHandle extends AppProcess {
   /** Asks the worker for its requests and connections in flight. @returns undefined if the worker does not answer in time */
   async inFlight(): Promise<InFlight | undefined> {
     this.#query ??= { named: [], result: Promise.withResolvers() };
-    this.#post({ type: 'reportInFlight' });
+    this.#channel.post({ type: 'reportInFlight' });
     const outcome = await withDeadline(this.#query.result.promise, inFlightTimeout);
     this.#query = undefined;
     return outcome.timedOut ? undefined : outcome.value;
   }
-}
-
-async function isInTime(confirmed: Promise<void>): Promise<boolean> {
-  return !(await withDeadline(confirmed, confirmTimeout)).timedOut;
 }

@@ -77,8 +77,9 @@ export class NotStarted extends AppError {
   /** @param masker because the engine quotes the argument or the variable that it refuses */
   constructor(instance: number, error: unknown, masker: Masker) {
     const { code, message, hint } = errorBody(error);
-    const why = masker.maskText(code === 'internal' ? (error as Error).message : message);
-    super(code, `worker ${instance} could not be started: ${why}`, { hint });
+    const isKnown = code !== 'internal';
+    const why = masker.maskText(isKnown ? message : (error as Error).message);
+    super(isKnown ? code : 'boot_exited', `worker ${instance} could not be started: ${why}`, { hint });
   }
 }
 

@@ -13,9 +13,6 @@ const endsWithin = 2000;
 /** Time for a worker to be gone after SIGKILL, in ms. */
 const killedWithin = 5000;
 
-/** Limits of a worker, in ms. */
-export type Limits = Pick<Required<ProcessRecord>, 'drainTimeout' | 'killTimeout'>;
-
 interface OrphanOptions {
   key: string;
   records: ProcessRecords;
@@ -32,22 +29,17 @@ interface OrphanOptions {
  *
  * Call it after all these workers have got the message to retire.
  * @param ours pids of our own workers
- * @param usual limits of workers whose records have none
  */
-export async function endOrphans(
-  options: OrphanOptions,
-  ours: ReadonlySet<number>,
-  usual: Limits,
-): Promise<void> {
+export async function endOrphans(options: OrphanOptions, ours: ReadonlySet<number>): Promise<void> {
   const find = () => options.records.ofEarlierRunners('worker', options.key, ours);
   const workers = await retryOnShortage('the end of workers of an earlier runner', find, options.log);
   const since = bootClock();
-  await Promise.all(workers.map((worker) => endOrphan(options, { ...usual, ...worker }, since)));
+  await Promise.all(workers.map((worker) => endOrphan(options, worker, since)));
 }
 
 async function endOrphan(
   { records, orphans, log }: OrphanOptions,
-  worker: ProcessRecord & Limits,
+  worker: ProcessRecord,
   since: number,
 ): Promise<void> {
   const { pid } = worker;
@@ -85,7 +77,7 @@ async function endOrphan(
  * @param times on one clock, in ms: now, when the worker got the message to retire, and when it retired, if it did
  */
 export function reasonToKill(
-  { drainTimeout, killTimeout }: Limits,
+  { drainTimeout = 0, killTimeout = 0 }: Pick<ProcessRecord, 'drainTimeout' | 'killTimeout'>,
   { now, since, retiredAt }: { now: number; since: number; retiredAt: number | undefined },
 ): string | undefined {
   if (retiredAt === undefined) return now - since < reportsWithin ? undefined : 'did not retire';

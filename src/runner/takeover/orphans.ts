@@ -2,10 +2,10 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FromOrphan, ToOrphan } from '../../protocol/worker.ts';
 import { withDeadline } from '../../system/concurrency/deadline.ts';
-import { LineSplitter } from '../../system/text/lines.ts';
+import { LineSplitter, parseObject } from '../../system/text/lines.ts';
 import { confirmTimeout } from '../generation/worker-handle.ts';
 import type { Handoff } from '../handoff.ts';
-import type { ProcessRecord, ProcessRecords } from './process-records.ts';
+import type { ProcessRecords } from './process-records.ts';
 import { sendHandles } from './send-handle.ts';
 
 /** Time for an orphan to report, and to retire, in ms: it tries five times a second. */
@@ -32,8 +32,8 @@ class Orphan {
   readonly socket: Socket;
   hasRetired = false;
   readonly #retired = Promise.withResolvers<void>();
-  /** handoff that was sent last */
-  #handoff: Handoff | undefined;
+  /** handoff that was sent last; not sent again unless it is forgotten */
+  sentHandoff: Handoff | undefined;
   /** fulfilled when all messages are written */
   #sending: Promise<void> = Promise.resolve();
   #sends = 0;
@@ -50,11 +50,6 @@ class Orphan {
     this.#retired.resolve();
   }
 
-  /** Lets the handoff be sent again although it has been sent. */
-  forgetHandoff(): void {
-    this.#handoff = undefined;
-  }
-
   /** Retires the orphan, and waits until it confirms or is gone, for a second at most. */
   async retire(successor: Handoff | undefined): Promise<void> {
     this.#sends += 1;
@@ -69,8 +64,8 @@ class Orphan {
       this.socket.write(lineOf({ type: 'retire', last: true }));
       return;
     }
-    if (successor === this.#handoff) return;
-    this.#handoff = successor;
+    if (successor === this.sentHandoff) return;
+    this.sentHandoff = successor;
     const retire = lineOf({ type: 'retire', handoff: successor.id });
     // With the end to take from, the orphan sees when others have taken its connections.
     const isSent = await sendHandles(this.socket, [
@@ -87,7 +82,8 @@ class Orphan {
  * the app's own handler, which might end the process at once.
  */
 export class Orphans {
-  readonly #orphans = new Set<Orphan>();
+  /** by pid: one connection for each, so that an app cannot use up the runner's descriptors */
+  readonly #orphans = new Map<number, Orphan>();
   readonly #server: Server;
   readonly #records: ProcessRecords;
   readonly #successor: (key: string) => Handoff | undefined;
@@ -116,13 +112,13 @@ export class Orphans {
 
   close(): void {
     this.#server.close();
-    for (const { socket } of this.#orphans) socket.destroy();
+    for (const { socket } of this.#orphans.values()) socket.destroy();
     for (const socket of this.#strangers) socket.destroy();
   }
 
   /** Returns the state that an orphan has reported. */
   stateOf(pid: number): 'unknown' | 'serving' | 'retired' {
-    const orphan = [...this.#orphans].find((each) => each.pid === pid);
+    const orphan = this.#orphans.get(pid);
     if (orphan === undefined) return 'unknown';
     return orphan.hasRetired ? 'retired' : 'serving';
   }
@@ -155,7 +151,7 @@ export class Orphans {
   }
 
   #of(key: string): Orphan[] {
-    return [...this.#orphans].filter((orphan) => orphan.key === key);
+    return [...this.#orphans.values()].filter((orphan) => orphan.key === key);
   }
 
   /** Retires one orphan if a generation of this runner has the traffic. */
@@ -178,40 +174,34 @@ export class Orphans {
         if (message.lacksHandoff) this.#resendLater(orphan);
       } else if (message.type === 'orphan' && orphan === undefined && this.#isGenuine(message)) {
         this.#strangers.delete(socket);
-        // One connection for each orphan: an app must not use up the runner's descriptors.
-        for (const former of this.#orphans) if (former.pid === message.pid) former.socket.destroy();
+        this.#orphans.get(message.pid)?.socket.destroy();
         orphan = new Orphan(message.key, message.pid, socket);
-        this.#orphans.add(orphan);
+        this.#orphans.set(message.pid, orphan);
         this.#retireIfReplaced(orphan);
       } else socket.destroy();
     });
     socket.on('close', () => {
       clearTimeout(timer);
       this.#strangers.delete(socket);
-      if (orphan !== undefined) this.#orphans.delete(orphan);
+      if (orphan && this.#orphans.get(orphan.pid) === orphan) this.#orphans.delete(orphan.pid);
     });
   }
 
   #resendLater(orphan: Orphan): void {
     setTimeout(() => {
-      orphan.forgetHandoff();
+      orphan.sentHandoff = undefined;
       this.#retireIfReplaced(orphan);
     }, resendPause).unref();
   }
 
-  /** Returns true if a report has the secret of its worker. */
+  /** Returns true if a report has the secret of its worker; false also if the record cannot be read: an orphan reports again. */
   #isGenuine({ key, pid, secret }: Extract<FromOrphan, { type: 'orphan' }>): boolean {
-    const record = Number.isSafeInteger(pid) ? this.#recordOf(pid) : undefined;
-    if (record?.kind !== 'worker' || record.key !== key) return false;
-    return record.secret !== undefined && record.secret === secret;
-  }
-
-  /** Returns a record; undefined also if it cannot be read, for example without a free descriptor. An orphan reports again. */
-  #recordOf(pid: number): ProcessRecord | undefined {
     try {
-      return this.#records.get(pid);
+      const record = Number.isSafeInteger(pid) ? this.#records.get(pid) : undefined;
+      if (record?.kind !== 'worker' || record.key !== key) return false;
+      return record.secret !== undefined && record.secret === secret;
     } catch {
-      return undefined;
+      return false;
     }
   }
 }
@@ -228,22 +218,11 @@ function onMessages(socket: Socket, receive: (message: FromOrphan) => void): voi
   socket.on('data', (chunk: string) => {
     if (splitter.restLength + chunk.length > maxBytes) return void socket.destroy();
     for (const line of splitter.push(chunk)) {
-      const message = parse(line);
+      const message = parseObject<FromOrphan>(line);
       count += 1;
       if (message === undefined || count > maxMessages) return void socket.destroy();
       receive(message);
       if (socket.destroyed) return;
     }
   });
-}
-
-function parse(line: string): FromOrphan | undefined {
-  try {
-    const message: unknown = JSON.parse(line);
-    return typeof message === 'object' && message !== null && 'type' in message
-      ? (message as FromOrphan)
-      : undefined;
-  } catch {
-    return undefined;
-  }
 }

@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { systemCode } from '../../errors/app-error.ts';
-import { listDirectory, readJson } from '../../system/fs/files.ts';
+import { hasCode } from '../../errors/app-error.ts';
+import { listDirectory } from '../../system/fs/files.ts';
 import { temporaryBeside } from '../../system/fs/temporaries.ts';
 import { processStartTime, processStartTimeNow } from '../../system/process/processes.ts';
 
@@ -108,31 +108,38 @@ export class ProcessRecords {
 
   /** Returns the record of a process, alive or not; undefined if there is none. */
   get(pid: number): ProcessRecord | undefined {
+    return this.#read(`${pid}.json`);
+  }
+
+  /**
+   * Reads a record; undefined for one that was not written whole, because its writer was killed or the disk was full.
+   * @throws the error of the system if descriptors or memory are short
+   */
+  #read(name: string): ProcessRecord | undefined {
+    // Others are temporary files of a runner that was killed.
+    if (!/^\d+\.json$/.test(name)) return undefined;
     try {
-      return JSON.parse(readFileSync(this.#path(pid), 'utf8')) as ProcessRecord;
+      return JSON.parse(readFileSync(join(this.#directory, name), 'utf8')) as ProcessRecord;
     } catch (error) {
-      if (systemCode(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;
-      throw error;
+      if (hasCode(error, 'EMFILE', 'ENFILE', 'ENOMEM')) throw error;
+      return undefined;
     }
   }
 
   /** Returns all records, of living and of ended processes. */
   async all(): Promise<ProcessRecord[]> {
-    const names = (await listDirectory(this.#directory)).filter(isRecord);
-    const records = await Promise.all(names.map((name) => readRecord(join(this.#directory, name))));
+    const records = (await listDirectory(this.#directory)).map((name) => this.#read(name));
     return records.filter((record) => record !== undefined);
   }
 
   /** Returns the records of processes that live, and removes the others. */
   async alive(): Promise<ProcessRecord[]> {
     const alive: ProcessRecord[] = [];
-    // Without the directory there are no records.
     for (const name of await listDirectory(this.#directory)) {
-      const path = join(this.#directory, name);
-      const record = isRecord(name) ? await readRecord(path) : undefined;
+      const record = this.#read(name);
       const startTime = record && (await processStartTime(record.pid));
       if (record && startTime !== undefined && startTime === record.startTime) alive.push(record);
-      else this.#remove(path);
+      else this.#remove(join(this.#directory, name));
     }
     return alive;
   }
@@ -150,19 +157,5 @@ export class ProcessRecords {
 
   #path(pid: number): string {
     return join(this.#directory, `${pid}.json`);
-  }
-}
-
-/** Returns false for the temporary file of a runner that was killed. */
-function isRecord(name: string): boolean {
-  return /^\d+\.json$/.test(name);
-}
-
-/** Returns undefined for a record that was not written whole: its writer was killed, or the disk was full. */
-async function readRecord(path: string): Promise<ProcessRecord | undefined> {
-  try {
-    return (await readJson(path)) as ProcessRecord;
-  } catch {
-    return undefined;
   }
 }

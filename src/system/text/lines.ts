@@ -6,6 +6,18 @@ interface SplitterOptions {
 }
 
 /**
+ * Parses a line of JSON; undefined if it is not an object. Throws nothing: the parser's error would quote secrets in the line.
+ */
+export function parseObject<Value extends object>(line: string): Value | undefined {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === 'object' && value !== null ? (value as Value) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
  * Splits text that arrives in pieces into lines, without line ends. node:readline would also end a line at
  * U+2028 and U+2029, which JSON does not escape.
  */
