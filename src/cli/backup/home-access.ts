@@ -1,13 +1,14 @@
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
 import { connect } from 'node:net';
+import { finished } from 'node:stream';
 import { ApiClient } from '../../client/api-client.ts';
 import { ownUnits, socketUnit } from '../../config/installed.ts';
 import { checkRunDirectory, type Paths } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { exists } from '../../system/fs/exists.ts';
 import { ensurePrivateDirectory } from '../../system/fs/files.ts';
-import { type FileLock, tryLock } from '../../system/fs/lock.ts';
+import { tryLock } from '../../system/fs/lock.ts';
 import { run } from '../../system/process/run.ts';
 import { isUnitHome } from '../../system/process/systemd.ts';
 import { asOwner } from '../../system/process/user.ts';
@@ -25,13 +26,11 @@ interface Freeze extends Disposable {
 export async function freezeHome(paths: Paths): Promise<Freeze> {
   const lost = new AbortController();
   const lock = await lockHome(paths);
-  if (lock !== undefined) return { lost: lost.signal, [Symbol.dispose]: () => lock.release() };
+  if (lock !== undefined) return { lost: lost.signal, [Symbol.dispose]: () => lock[Symbol.dispose]() };
   await checkRunDirectory(paths);
   const api = new ApiClient({ kind: 'socket', path: paths.serverSocket, home: paths.home });
   const response = await api.open('POST', '/v1/hold');
-  const abort = () => lost.abort(serverEnded());
-  response.on('close', abort);
-  response.on('error', abort);
+  const stopWatching = finished(response, () => lost.abort(serverEnded()));
   await once(response, 'data', { signal: lost.signal }).catch(() => {
     throw serverEnded();
   });
@@ -39,7 +38,7 @@ export async function freezeHome(paths: Paths): Promise<Freeze> {
   return {
     lost: lost.signal,
     [Symbol.dispose]: () => {
-      response.off('close', abort);
+      stopWatching();
       response.destroy();
     },
   };
@@ -56,9 +55,10 @@ function serverEnded(): AppError {
  * and make root create a file elsewhere.
  * @returns undefined if a server has the lock
  */
-async function lockHome(paths: Paths): Promise<FileLock | undefined> {
-  if (!(await exists(paths.run))) return { release: () => undefined };
-  return asOwner(paths.home, () => tryLock(paths.serverLock));
+async function lockHome(paths: Paths): Promise<Disposable | undefined> {
+  if (!(await exists(paths.run))) return new DisposableStack();
+  const lock = asOwner(paths.home, () => tryLock(paths.serverLock));
+  return lock && { [Symbol.dispose]: () => lock.release() };
 }
 
 /** Returns true if systemd runs Sluice with this home, and this user may stop it. */
@@ -67,18 +67,16 @@ export async function isUnit(paths: Paths): Promise<boolean> {
 }
 
 /**
- * Stops Sluice and its apps if systemd runs them, so that they cannot overwrite restored state. Starts them again when the
+ * Stops a Sluice that systemd runs, and its apps, so that they cannot overwrite restored state. Starts them again when the
  * result is disposed of.
- * @throws AppError `already_running` if Sluice runs without systemd
+ * @throws AppError `already_running` if another Sluice has the home
  */
 export async function stopSluice(paths: Paths): Promise<AsyncDisposable> {
   await using ending = new AsyncDisposableStack();
-  if (await isUnit(paths)) {
-    await run('systemctl', ['stop', ...ownUnits]);
-    // The socket first: systemd does not open it while the server runs.
-    const inOrder = [socketUnit, ...ownUnits.filter((unit) => unit !== socketUnit).toReversed()];
-    ending.defer(async () => void (await run('systemctl', ['start', ...inOrder])));
-  }
+  await run('systemctl', ['stop', ...ownUnits]);
+  // The socket first: systemd does not open it while the server runs.
+  const inOrder = [socketUnit, ...ownUnits.filter((unit) => unit !== socketUnit).toReversed()];
+  ending.defer(async () => void (await run('systemctl', ['start', ...inOrder])));
   ending.use(await keepStopped(paths));
   return ending.move();
 }
@@ -90,8 +88,8 @@ export async function keepStopped(paths: Paths): Promise<Disposable> {
     asOwner(paths.home, () => mkdirSync(paths.run, { recursive: true, mode: 0o700 }));
   const lock = await lockHome(paths);
   if (lock === undefined) throw await alreadyRunning(paths, `Sluice runs with the state in ${paths.home}`);
-  if (!(await listens(paths.runnerSocket))) return { [Symbol.dispose]: () => lock.release() };
-  lock.release();
+  if (!(await listens(paths.runnerSocket))) return lock;
+  lock[Symbol.dispose]();
   throw await alreadyRunning(paths, `apps of an earlier Sluice still run with the state in ${paths.home}`);
 }
 
