@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { lstat } from 'node:fs/promises';
-import { dirname, join, relative, sep } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 
 /** Commit of an uploaded directory, as parameters of the API. */
 export interface CheckoutCommit {
@@ -44,7 +44,7 @@ export async function commitOf(directory: string): Promise<CheckoutCommit | unde
     throw new Error('it is in another directory (a worktree or a submodule)');
   if (ref === undefined) return undefined;
   const { commit } = await git.readCommit({ fs, dir, oid: ref });
-  const below = relative(dir, directory).split(sep).join('/');
+  const below = relative(dir, directory);
   const rows = await git.statusMatrix({ fs, dir, cache: {}, ...(below !== '' && { filepaths: [below] }) });
   return {
     commit: ref,
@@ -59,10 +59,4 @@ export async function commitOf(directory: string): Promise<CheckoutCommit | unde
 /** Returns true for a worktree or a submodule: `.git` is then a file with the path of the repository. */
 async function isElsewhere(dir: string): Promise<boolean> {
   return (await lstat(join(dir, '.git'))).isFile();
-}
-
-/** Lists the files that git tracks, ignored or not, relative to the top of the repository. */
-export async function trackedFiles(dir: string): Promise<string[]> {
-  const { listFiles } = await import('isomorphic-git');
-  return listFiles({ fs, dir });
 }

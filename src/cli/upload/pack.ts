@@ -1,10 +1,10 @@
 import fs from 'node:fs';
 import { readdir } from 'node:fs/promises';
-import { join, relative, resolve, sep } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { AppError } from '../../errors/app-error.ts';
-import { repositoryAround, trackedFiles } from './checkout.ts';
-import { ExportIgnore } from './export-ignore.ts';
+import { repositoryAround } from './checkout.ts';
+import { exportIgnoredIn, ignoredIn, type PathTest } from './left-out.ts';
 
 interface Packed {
   files: number;
@@ -41,11 +41,8 @@ export async function packDirectory(
   return { files, stream: Readable.from(reportingBytes(archive, onBytes)) };
 }
 
-/** Test of a path below the root; a directory has a slash at its end. */
-type IsLeftOut = (path: string) => Promise<boolean>;
-
 /** Lists the paths below `root`, relative to it: each directory with a slash at its end, and before its files. */
-async function listPaths(root: string, isLeftOut: IsLeftOut, below = ''): Promise<string[]> {
+async function listPaths(root: string, isLeftOut: PathTest, below = ''): Promise<string[]> {
   const paths: string[] = [];
   const entries = await readdir(join(root, below), { withFileTypes: true });
   for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
@@ -60,57 +57,37 @@ async function listPaths(root: string, isLeftOut: IsLeftOut, below = ''): Promis
   return paths;
 }
 
-async function rulesFor(root: string, note: (text: string) => void): Promise<IsLeftOut> {
-  const { isIgnored } = await import('isomorphic-git');
+async function rulesFor(root: string, note: (text: string) => void): Promise<PathTest> {
   const top = (await repositoryAround(root)) ?? root;
-  const prefix = relative(top, root).split(sep).join('/');
-  const reading = {
-    promises: {
-      ...fs.promises,
-      readFile: cached(fs.promises.readFile),
-      stat: cached(fs.promises.stat),
-    },
-  };
-  const rulesIn = (dir: string, below: string, tracked: ReadonlySet<string>): IsLeftOut => {
-    const attributes = new ExportIgnore(dir);
-    return async (path) => {
-      const filepath = `${below}${path}`;
-      if (await attributes.excludes(filepath)) return true;
-      // git ships tracked files, even if a rule ignores them.
-      return !tracked.has(filepath) && (await isIgnored({ fs: reading, dir, filepath }));
-    };
-  };
+  const below = top === root ? '' : `${relative(top, root)}/`;
   // If the repository around the directory ignores it, only the rules in the directory apply.
-  if (prefix !== '' && (await isIgnored({ fs: reading, dir: top, filepath: `${prefix}/` }))) {
-    return rulesIn(root, '', new Set());
-  }
-  return rulesIn(top, prefix === '' ? '' : `${prefix}/`, await trackedPaths(top, note));
+  if (below !== '' && (await ignoredIn(top)(below))) return leftOutOf(root, '', new Set());
+  return leftOutOf(top, below, await trackedPaths(top, note));
+}
+
+/** @param below path of the packed directory in `top`, with a slash at its end */
+function leftOutOf(top: string, below: string, tracked: ReadonlySet<string>): PathTest {
+  const [isExportIgnored, isIgnored] = [exportIgnoredIn(top), ignoredIn(top)];
+  return async (name) => {
+    const path = `${below}${name}`;
+    // git ships tracked files, even if a rule ignores them.
+    return (await isExportIgnored(path)) || (!tracked.has(path) && (await isIgnored(path)));
+  };
 }
 
 /** Returns the tracked files and their directories, which have a slash at their end. */
 async function trackedPaths(top: string, note: (text: string) => void): Promise<Set<string>> {
-  const paths = new Set<string>();
-  const files = await trackedFiles(top).catch((error: Error) => {
+  const { listFiles } = await import('isomorphic-git');
+  const files = await listFiles({ fs, dir: top }).catch((error: Error) => {
     note(`note: files that .gitignore excludes are left out, even if git tracks them: ${error.message}`);
     return [];
   });
+  const paths = new Set(files);
   for (const file of files) {
-    paths.add(file);
-    for (let end = file.lastIndexOf('/'); end !== -1; end = file.lastIndexOf('/', end - 1)) {
+    for (let end = file.lastIndexOf('/'); end !== -1; end = file.lastIndexOf('/', end - 1))
       paths.add(file.slice(0, end + 1));
-    }
   }
   return paths;
-}
-
-/** Caches results: the rules for every path are in the same few files. */
-function cached<Result>(read: (path: string, options?: never) => Promise<Result>) {
-  const results = new Map<string, Promise<Result>>();
-  return (path: string, options?: never): Promise<Result> => {
-    const result = results.get(path) ?? read(path, options);
-    results.set(path, result);
-    return result;
-  };
 }
 
 async function* reportingBytes(chunks: AsyncIterable<Buffer>, onBytes: (sent: number) => void) {
