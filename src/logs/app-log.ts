@@ -13,9 +13,8 @@ const checkInterval = 1000;
 const retryDelay = 1000;
 
 interface AppLogOptions {
-  directory: string;
-  /** returns the path that reaches the directory safely; see AppLogs */
-  safeDirectory?: (directory: string) => string;
+  /** returns the path of the directory; see AppLogs */
+  directory: () => string;
   /** bytes after which the log is rotated */
   size: number;
   /** called after each rotation */
@@ -71,9 +70,7 @@ export class AppLog {
   /** Rotates the log, unless the log is empty. */
   rotate(): Promise<void> {
     return this.#turns.run(async () => {
-      if (this.#isRemoved) return;
-      await this.#close();
-      if ((await endLastLine(this.#path)) > 0) await this.#rotate();
+      if (!this.#isRemoved && (await endLastLine(this.#path)) > 0) await this.#rotate();
     });
   }
 
@@ -90,13 +87,8 @@ export class AppLog {
     });
   }
 
-  get #directory(): string {
-    const { directory, safeDirectory } = this.#options;
-    return safeDirectory === undefined ? directory : safeDirectory(directory);
-  }
-
   get #path(): string {
-    return join(this.#directory, currentLog);
+    return join(this.#options.directory(), currentLog);
   }
 
   async #write(records: string): Promise<void> {
@@ -135,7 +127,7 @@ export class AppLog {
   }
 
   async #open(): Promise<FileHandle> {
-    await makeDirectory(this.#directory);
+    await makeDirectory(this.#options.directory());
     await endLastLine(this.#path);
     const file = await open(this.#path, 'a', 0o640);
     this.#file = file;
@@ -154,9 +146,10 @@ export class AppLog {
 
   async #rotate(): Promise<void> {
     await this.#close();
-    const newest = (await rotatedLogs(this.#directory)).at(-1)?.number ?? 0;
+    const directory = this.#options.directory();
+    const newest = (await rotatedLogs(directory)).at(-1)?.number ?? 0;
     this.#number = Math.max(this.#number, newest) + 1;
-    await ifThere(rename(this.#path, rotatedLog(this.#directory, this.#number)));
+    await ifThere(rename(this.#path, rotatedLog(directory, this.#number)));
     this.#options.rotated();
   }
 

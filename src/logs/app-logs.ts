@@ -11,13 +11,13 @@ type LogPolicy = Omit<LogSpec, 'overflow' | 'secrets'>;
 interface Entry {
   log: AppLog;
   policy: LogPolicy;
+  /** undefined if the rotation could not be scheduled */
+  rotation: ScheduledTask | undefined;
 }
 
 /** Logs of all apps. Rotates them at their times, compresses rotated files and removes old ones. */
 export class AppLogs {
   readonly #entries = new Map<string, Entry>();
-  /** by cron expression */
-  readonly #schedules = new Map<string, ScheduledTask>();
   readonly #allDirectories: () => Promise<string[]>;
   readonly #safeDirectory: (directory: string) => string;
   readonly #failed: (what: string, error: unknown) => void;
@@ -43,11 +43,11 @@ export class AppLogs {
   get(policy: LogPolicy): AppLog {
     const { directory } = policy;
     const known = this.#entries.get(directory);
-    if (known !== undefined && isSame(known.policy, policy)) return known.log;
+    if (known?.rotation !== undefined && isSame(known.policy, policy)) return known.log;
+    void known?.rotation?.destroy();
     const log = known?.log ?? this.#create(policy);
     log.resize(policy.size);
-    this.#entries.set(directory, { log, policy });
-    this.#updateSchedules();
+    this.#entries.set(directory, { log, policy, rotation: this.#scheduleRotation(log, policy) });
     // A runner that was killed may have left work.
     this.#maintain(directory);
     return log;
@@ -62,53 +62,38 @@ export class AppLogs {
   async remove(directory: string): Promise<void> {
     const entry = this.#entries.get(directory);
     this.#entries.delete(directory);
-    this.#updateSchedules();
+    void entry?.rotation?.destroy();
     await entry?.log.remove();
     await this.#upkeep.run(async () => undefined);
   }
 
   async closeAll(): Promise<void> {
-    const logs = [...this.#entries.values()].map(({ log }) => log);
+    const entries = [...this.#entries.values()];
     this.#entries.clear();
-    this.#updateSchedules();
-    await Promise.all(logs.map((log) => log.close()));
+    for (const { rotation } of entries) void rotation?.destroy();
+    await Promise.all(entries.map(({ log }) => log.close()));
     // Waits for current upkeep. Upkeep that is queued finds no entry.
     await this.#upkeep.run(async () => undefined);
   }
 
-  #updateSchedules(): void {
-    const expressions = new Set([...this.#entries.values()].map(({ policy }) => policy.schedule));
-    for (const [expression, task] of this.#schedules) {
-      if (expressions.has(expression)) continue;
-      void task.destroy();
-      this.#schedules.delete(expression);
-    }
-    for (const expression of expressions) {
-      if (this.#schedules.has(expression)) continue;
-      try {
-        const rotate = () => this.#rotateAll(expression);
-        const task = nodeCron().schedule(expression, rotate, { suppressMissedWarning: true });
-        // A machine that was suspended at the time of a rotation makes up for it.
-        task.on('execution:missed', rotate);
-        this.#schedules.set(expression, task);
-      } catch (error) {
-        // The module may need a descriptor when none is free. The next process of an app tries again.
-        this.#failed(`logs are not rotated at ${expression}`, error);
-      }
-    }
-  }
-
-  #rotateAll(expression: string): void {
-    for (const [directory, { log, policy }] of this.#entries) {
-      if (policy.schedule !== expression) continue;
+  #scheduleRotation(log: AppLog, { directory, schedule }: LogPolicy): ScheduledTask | undefined {
+    const rotate = () =>
       log.rotate().catch((error: unknown) => this.#failed(`${directory} not rotated`, error));
+    try {
+      const task = nodeCron().schedule(schedule, rotate, { suppressMissedWarning: true });
+      // A machine that was suspended at the time of a rotation makes up for it.
+      task.on('execution:missed', rotate);
+      return task;
+    } catch (error) {
+      // The module may need a descriptor when none is free. The next process of an app tries again.
+      this.#failed(`${directory} is not rotated at ${schedule}`, error);
+      return undefined;
     }
   }
 
   #create({ directory, size }: LogPolicy): AppLog {
     return new AppLog({
-      directory,
-      safeDirectory: this.#safeDirectory,
+      directory: () => this.#safeDirectory(directory),
       size,
       rotated: () => this.#maintain(directory),
       failed: (error) => this.#failed(`${directory} cannot be written`, error),
@@ -130,10 +115,5 @@ export class AppLogs {
 }
 
 function isSame(one: LogPolicy, other: LogPolicy): boolean {
-  return (
-    one.size === other.size &&
-    one.schedule === other.schedule &&
-    one.keep === other.keep &&
-    one.maxBytes === other.maxBytes
-  );
+  return (['size', 'schedule', 'keep', 'maxBytes'] as const).every((name) => one[name] === other[name]);
 }

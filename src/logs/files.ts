@@ -48,14 +48,11 @@ export async function rotatedNumbers(directory: string, after?: number): Promise
   const found = listed.filter((number) => number > (after ?? -1));
   let next = Math.max(after ?? 0, found.at(-1) ?? 0) + 1;
   for (; await isThere(directory, next); next += 1) found.push(next);
-  const numbers: number[] = [];
-  let last = after;
-  for (const number of found) {
+  return found.flatMap((number, index) => {
+    const last = index === 0 ? after : found[index - 1];
     const first = last !== undefined && number - last <= maxGap ? last + 1 : number;
-    for (let each = first; each <= number; each += 1) numbers.push(each);
-    last = number;
-  }
-  return numbers;
+    return Array.from({ length: number - first + 1 }, (_, offset) => first + offset);
+  });
 }
 
 /** Returns true if a rotated file exists. The compressed file is checked last: it exists before the original is removed. */

@@ -134,7 +134,7 @@ test('an escaped value is masked wherever the process pauses in the middle of it
 test('1,000 variables multiply the cost of a line by a small factor', async (t) => {
   const directory = await mkdtemp(join(tmpdir(), 'sluice-test-'));
   const failed = (error: Error) => assert.fail(error);
-  const log = new AppLog({ directory, size: 2 ** 40, rotated: () => undefined, failed });
+  const log = new AppLog({ directory: () => directory, size: 2 ** 40, rotated: () => undefined, failed });
   t.after(async () => {
     await log.remove();
     await rm(directory, { recursive: true });

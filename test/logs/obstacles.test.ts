@@ -12,7 +12,12 @@ import { waitFor } from '../support/wait.ts';
 const origin = { release: 1, process: 'web.0' };
 
 function open(t: TestContext, directory: string): AppLog {
-  const log = new AppLog({ directory, size: 1024 ** 3, rotated: () => undefined, failed: () => undefined });
+  const log = new AppLog({
+    directory: () => directory,
+    size: 1024 ** 3,
+    rotated: () => undefined,
+    failed: () => undefined,
+  });
   t.after(() => log.close());
   return log;
 }

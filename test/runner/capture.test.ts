@@ -84,7 +84,7 @@ async function flood(
   const directory = await mkdtemp(join(tmpdir(), 'sluice-test-'));
   const logs = join(directory, 'logs');
   const failed = (error: Error) => assert.fail(error);
-  const log = new AppLog({ directory: logs, size: 2 ** 30, rotated: () => undefined, failed });
+  const log = new AppLog({ directory: () => logs, size: 2 ** 30, rotated: () => undefined, failed });
   const fifo = join(directory, 'out');
   execFileSync('mkfifo', [fifo]);
   const fd = openSync(fifo, constants.O_RDWR);
