@@ -9,28 +9,10 @@ import type { Environment } from './environment.ts';
 export class AppRepository extends Repository {
   /** lock for changes of refs; a push holds it while git changes its refs */
   readonly refsLock = new Lock();
-  #pushes = 0;
-  #isBehind = false;
-
-  /** Counts a push as under way until the result is disposed of. */
-  enter(): Disposable {
-    this.#pushes += 1;
-    const entered = new DisposableStack();
-    entered.defer(() => {
-      this.#pushes -= 1;
-    });
-    return entered;
-  }
-
-  /** True while a push is under way. */
-  get isBusy(): boolean {
-    return this.#pushes > 0;
-  }
-
-  /** True if the branches have yet to be aligned because a push was under way. */
-  get isBehind(): boolean {
-    return this.#isBehind;
-  }
+  /** number of pushes under way */
+  pushes = 0;
+  /** true if the branches have yet to be aligned because a push was under way */
+  isBehind = false;
 
   /**
    * Sets the branches to what runs. Each environment has one branch: the branch of its last push, at the commit of the live
@@ -53,8 +35,8 @@ export class AppRepository extends Repository {
   }
 
   #isPostponed(): boolean {
-    this.#isBehind = this.isBusy;
-    return this.#isBehind;
+    this.isBehind = this.pushes > 0;
+    return this.isBehind;
   }
 
   /** Returns the refs to set, and the branch that a clone checks out: that of production, or one that does not exist. */

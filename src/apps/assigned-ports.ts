@@ -17,36 +17,30 @@ interface AssignedPortsOptions {
 
 type Reserve = (addresses: PortAddress[]) => Promise<HeldPortsReport>;
 
-/** Ports that the runner reserves: those of all apps, that of the API, and those to which nginx still sends requests. */
-export class AssignedPorts {
-  readonly #options: AssignedPortsOptions;
-  readonly #turns = new Lock();
-
-  constructor(options: AssignedPortsOptions) {
-    this.#options = options;
-  }
-
-  /** Has a runner reserve the ports that are assigned now. Only logs a failure, because apps run without it. */
-  reserve(reserve: Reserve): Promise<void> {
-    return this.#turns.run(async () => {
+/**
+ * Returns a function that has a runner reserve the ports that are assigned now: those of all apps, that of the API, and
+ * those to which nginx still sends requests. Only logs a failure, because apps run without it.
+ */
+export function portReservation(options: AssignedPortsOptions): (reserve: Reserve) => Promise<void> {
+  const turns = new Lock();
+  return (reserve) =>
+    turns.run(async () => {
       try {
-        await reserve(await this.#all());
+        await reserve(await assignedPorts(options));
       } catch (error) {
-        this.#options.log.warn('ports not reserved', { error });
+        options.log.warn('ports not reserved', { error });
       }
     });
-  }
+}
 
-  async #all(): Promise<PortAddress[]> {
-    const { paths, settings, routed, api } = this.#options;
-    const apps: PortAddress[] = [];
-    for (const id of await listEnvironmentsWithState(paths)) {
-      const port = await portOf(paths.environment(id).state);
-      if (port !== undefined) apps.push({ host: settings.apps.host, port });
-    }
-    const ofApi = api();
-    const all = [...(ofApi ? [ofApi] : []), ...apps, ...routed()];
-    const byName = new Map(all.map(({ host, port }) => [`${host} ${port}`, { host, port }]));
-    return [...byName.values()].sort((a, b) => a.port - b.port);
+async function assignedPorts({ paths, settings, routed, api }: AssignedPortsOptions): Promise<PortAddress[]> {
+  const apps: PortAddress[] = [];
+  for (const id of await listEnvironmentsWithState(paths)) {
+    const port = await portOf(paths.environment(id).state);
+    if (port !== undefined) apps.push({ host: settings.apps.host, port });
   }
+  const ofApi = api();
+  const all = [...(ofApi ? [ofApi] : []), ...apps, ...routed()];
+  const byName = new Map(all.map(({ host, port }) => [`${host} ${port}`, { host, port }]));
+  return [...byName.values()].sort((a, b) => a.port - b.port);
 }

@@ -50,7 +50,7 @@ export class Environment {
     this.id = id;
     this.name = environmentName(id);
     this.paths = appliance.paths.environment(id);
-    this.files = new AppFiles(appliance, this.name, this.paths);
+    this.files = new AppFiles(this);
     this.store = new ReleaseStore(id, this.paths, this.files.empty, (release, error) =>
       appliance.log.error('failed release not finished', { app: this.name, release, error }),
     );

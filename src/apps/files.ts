@@ -1,13 +1,13 @@
 import { chmod, lstat, rmdir, unlink } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { EnvironmentPaths } from '../config/paths.ts';
 import { AppError, hasCode } from '../errors/app-error.ts';
 import { ifThere } from '../system/fs/exists.ts';
 import { ensurePrivateDirectory, listDirectory } from '../system/fs/files.ts';
 import { emptyDirectory } from '../system/fs/remove-tree.ts';
 import { usualPath } from '../system/process/run.ts';
 import type { Appliance } from './appliance.ts';
+import type { Environment } from './environment.ts';
 import { linkShared } from './shared-paths.ts';
 
 type Command = [string, ...string[]];
@@ -38,30 +38,26 @@ const shareProgram = fileURLToPath(new URL('shared-paths.ts', import.meta.url));
  * checked path by a link, and its own user gains nothing by that.
  */
 export class AppFiles {
-  readonly #appliance: Appliance;
-  readonly #key: string;
-  readonly #paths: EnvironmentPaths;
+  readonly #environment: Pick<Environment, 'appliance' | 'name' | 'paths'>;
 
-  /** @param key name of the environment */
-  constructor(appliance: Appliance, key: string, paths: EnvironmentPaths) {
-    this.#appliance = appliance;
-    this.#key = key;
-    this.#paths = paths;
+  constructor(environment: Pick<Environment, 'appliance' | 'name' | 'paths'>) {
+    this.#environment = environment;
   }
 
   /** Resolves to true if the app has a user. */
   get isolated(): Promise<boolean> {
-    return this.#appliance.runner.hasUsers();
+    return this.#environment.appliance.runner.hasUsers();
   }
 
   /** Creates the app's directories and user, and gives it the releases of a time when it had no user. */
   async prepare(): Promise<void> {
     if (!(await this.isolated)) return;
-    const { releases, staging, shared, home, temporary } = this.#paths;
+    const { appliance, name: key, paths } = this.#environment;
+    const { releases, staging, shared, home, temporary } = paths;
     for (const directory of [releases, staging, shared, home, temporary]) {
       await ensurePrivateDirectory(directory);
     }
-    await this.#appliance.runner.call('prepare', { key: this.#key });
+    await appliance.runner.call('prepare', { key });
     await this.#runShell(removeOld, temporary);
     for (const name of await listDirectory(releases)) {
       const tree = join(releases, name);
@@ -71,7 +67,7 @@ export class AppFiles {
 
   /** Gives a tree in staging to the app's user, who makes all further changes to it. */
   async giveToApp(number: number): Promise<void> {
-    if (await this.isolated) await this.#own(this.#paths.staged(number).directory);
+    if (await this.isolated) await this.#own(this.#environment.paths.staged(number).directory);
   }
 
   /** Removes everything in a release but the entry `except`. @throws AppError `files_obstructed` */
@@ -99,18 +95,13 @@ export class AppFiles {
     live: string | undefined,
     mayMove: () => Promise<Disposable>,
   ): Promise<string[]> {
-    const { shared } = this.#paths;
+    const { appliance, name } = this.#environment;
+    const { shared } = this.#environment.paths;
     if (paths.length === 0 || !(await this.isolated)) return linkShared(tree, shared, paths, live, mayMove);
     using _ = live === undefined ? undefined : await mayMove();
     const args = JSON.stringify({ tree, shared, paths, live });
-    const command: Command = [this.#appliance.node, shareProgram, args];
-    const { code, stdout, stderr } = await runAsApp(
-      this.#appliance,
-      this.#key,
-      command,
-      tree,
-      timeouts.share,
-    );
+    const command: Command = [appliance.node, shareProgram, args];
+    const { code, stdout, stderr } = await runAsApp(appliance, name, command, tree, timeouts.share);
     const [line = ''] = stdout.split('\n');
     if (code !== 0 || line === '') throw new Error(`shared paths were not linked (${code}): ${stderr}`);
     const { adopted, error } = JSON.parse(line) as { adopted?: string[]; error?: unknown };
@@ -119,12 +110,13 @@ export class AppFiles {
   }
 
   async #own(tree: string): Promise<void> {
-    const path = relative(this.#paths.directory, tree);
-    await this.#appliance.runner.call('own', { key: this.#key, tree: path });
+    const { appliance, name, paths } = this.#environment;
+    await appliance.runner.call('own', { key: name, tree: relative(paths.directory, tree) });
   }
 
   async #runShell(script: string, directory: string): Promise<void> {
-    await runAsApp(this.#appliance, this.#key, ['/bin/sh', '-c', script], directory);
+    const { appliance, name } = this.#environment;
+    await runAsApp(appliance, name, ['/bin/sh', '-c', script], directory);
   }
 
   /** Empties a tree that the app never got. Returns false if the app has a part of it, after an interrupted `giveToApp`. */

@@ -7,7 +7,7 @@ import {
 } from '../config/environment-state.ts';
 import { type EnvironmentId, environmentName, isName } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
-import { Lock } from '../system/concurrency/slots.ts';
+import { LockByKey } from '../system/concurrency/slots.ts';
 import { exists, ifThere } from '../system/fs/exists.ts';
 import { listDirectory, syncDirectory } from '../system/fs/files.ts';
 import { removeTree } from '../system/fs/remove-tree.ts';
@@ -30,7 +30,7 @@ export class Registry {
   readonly #environments = new Map<string, Environment>();
   readonly #repositories = new Map<string, AppRepository>();
   /** a lock for each app: a removed app is created again only when its removal is done */
-  readonly #locks = new Map<string, Lock>();
+  readonly #locks = new LockByKey();
 
   constructor(appliance: Appliance) {
     this.#appliance = appliance;
@@ -49,8 +49,7 @@ export class Registry {
 
   /** @throws AppError `app_not_found`, `invalid_name` */
   async find(id: EnvironmentId): Promise<Environment> {
-    checkName('an app', id.app);
-    checkName('an environment', id.environment);
+    checkNames(id);
     const state = await loadEnvironmentState(this.#appliance.paths.environment(id).state);
     if (state === undefined) throw appNotFound(environmentName(id));
     return this.#environment(id);
@@ -70,7 +69,7 @@ export class Registry {
       return await work(environment);
     } finally {
       if (removeUnused) {
-        using _ = await this.#lock(id.app);
+        using _ = await this.#locks.take(id.app);
         await this.#leaveAndRemoveUnused(environment);
       } else environment.visitors -= 1;
     }
@@ -78,19 +77,16 @@ export class Registry {
 
   /** Enters an environment under the lock of its app, because the end of another visit may remove it. */
   async #enter(id: EnvironmentId): Promise<Environment> {
-    // No lock is created for an app that does not exist.
-    await this.find(id);
-    using _ = await this.#lock(id.app);
+    using _ = await this.#locks.take(id.app);
     const environment = await this.find(id);
     environment.visitors += 1;
     return environment;
   }
 
   async #enterOrCreate(id: EnvironmentId): Promise<Environment> {
-    checkName('an app', id.app);
-    checkName('an environment', id.environment);
+    checkNames(id);
     const { paths, settings, runner } = this.#appliance;
-    using _ = await this.#lock(id.app);
+    using _ = await this.#locks.take(id.app);
     const isNew = !(await exists(paths.environment(id).state));
     // Removals are finished first: a removal ends all processes of the app's user, and the new app gets the same user.
     if (isNew && (await runner.hasUsers())) await this.#finishRemovals(id.app);
@@ -148,7 +144,7 @@ export class Registry {
     gone: () => Promise<void>,
   ): Promise<void> {
     checkName('an app', app);
-    using _ = await this.#lock(app);
+    using _ = await this.#locks.take(app);
     const environments = await this.of(app);
     if (environments.length === 0) throw appNotFound(app);
     using locks = new DisposableStack();
@@ -186,40 +182,37 @@ export class Registry {
 
   /** Returns the repository of an app, which may have no files yet. @throws AppError `invalid_name` */
   repository(app: string): AppRepository {
-    const repository = this.#repository(app);
+    checkName('an app', app);
+    const { paths } = this.#appliance;
+    const repository = this.#repositories.get(app) ?? new AppRepository(paths.repository(app));
     this.#repositories.set(app, repository);
     return repository;
   }
 
-  /** Returns the repository of an app, without keeping it in memory. @throws AppError `invalid_name` */
-  #repository(app: string): AppRepository {
-    checkName('an app', app);
-    return this.#repositories.get(app) ?? new AppRepository(this.#appliance.paths.repository(app));
-  }
-
   /** Returns the repository of an app. @throws AppError `app_not_found` if nothing was ever pushed, `invalid_name` */
   async findRepository(app: string): Promise<AppRepository> {
-    // Nothing is kept in memory for an app that does not exist.
-    if (!(await this.#repository(app).exists)) throw appNotFound(app);
-    return this.repository(app);
+    const repository = this.repository(app);
+    if (await repository.exists) return repository;
+    throw appNotFound(app);
   }
 
   /**
-   * Returns the repository of an app, which is created if it does not exist. It stays until the result is disposed of.
+   * Begins a push. Returns the repository of the app, which is created if it does not exist, and stays until `pushes` is
+   * decreased.
    * @throws AppError `invalid_name`
    */
-  async openRepository(app: string): Promise<{ repository: AppRepository } & Disposable> {
+  async beginPush(app: string): Promise<AppRepository> {
     checkName('an app', app);
-    using _ = await this.#lock(app);
+    using _ = await this.#locks.take(app);
     const repository = this.repository(app);
     await repository.ensure();
-    const visit = repository.enter();
-    return { repository, [Symbol.dispose]: () => visit[Symbol.dispose]() };
+    repository.pushes += 1;
+    return repository;
   }
 
   /** Waits for a removal under way. Then returns true if the app has no repository. @throws AppError `invalid_name` */
   async lacksRepository(app: string): Promise<boolean> {
-    using _ = await this.#lock(app);
+    using _ = await this.#locks.take(app);
     return !(await this.repository(app).exists);
   }
 
@@ -235,9 +228,9 @@ export class Registry {
   async tidyUp(app: string): Promise<void> {
     // An invalid name could be a path to anywhere.
     if (!isName(app)) return;
-    using _ = await this.#lock(app);
+    using _ = await this.#locks.take(app);
     const repository = this.repository(app);
-    if (repository.isBusy) return;
+    if (repository.pushes > 0) return;
     const { paths } = this.#appliance;
     const directory = basename(paths.repository(app));
     const isOfPush = (name: string) => name === directory || isTemporary(name);
@@ -251,13 +244,6 @@ export class Registry {
     } else if (await repository.exists) await repository.sweepObjects();
   }
 
-  /** Takes the lock for creating and removing files of an app. */
-  #lock(app: string): Promise<Disposable> {
-    const lock = this.#locks.get(app) ?? new Lock();
-    this.#locks.set(app, lock);
-    return lock.take();
-  }
-
   #environment(id: EnvironmentId): Environment {
     const name = environmentName(id);
     const environment =
@@ -265,6 +251,11 @@ export class Registry {
     this.#environments.set(name, environment);
     return environment;
   }
+}
+
+function checkNames({ app, environment }: EnvironmentId): void {
+  checkName('an app', app);
+  checkName('an environment', environment);
 }
 
 function checkName(what: string, name: string): void {

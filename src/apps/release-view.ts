@@ -39,16 +39,16 @@ export function appUrl(
   if (domain !== undefined) return domain.url;
   const { host, hostname } = appliance.settings.apps;
   const name = hostname ?? (isWildcard(host) ? 'localhost' : toUrlHost(host));
-  return `${schemes[protocol]}://${name}:${port}`;
+  return `${protocols[protocol].scheme}://${name}:${port}`;
 }
 
-const schemes: Record<AppProtocol, string> = {
-  http: 'http',
-  http2: 'http',
-  https: 'https',
-  http2s: 'https',
-  tcp: 'tcp',
-  tls: 'tls',
+const protocols: Record<AppProtocol, { scheme: string; name: string }> = {
+  http: { scheme: 'http', name: 'HTTP' },
+  https: { scheme: 'https', name: 'HTTPS' },
+  http2: { scheme: 'http', name: 'HTTP/2' },
+  http2s: { scheme: 'https', name: 'HTTP/2 over TLS' },
+  tcp: { scheme: 'tcp', name: 'a protocol other than HTTP' },
+  tls: { scheme: 'tls', name: 'a protocol other than HTTP over TLS' },
 };
 
 /**
@@ -60,20 +60,11 @@ export function behindNginxNotices(protocol: AppProtocol, { name, url }: DomainV
   return [
     {
       code: 'not_plain_http',
-      message: `The app speaks ${protocolNames[protocol]} on its port, but nginx speaks plain HTTP to apps: ${url} answers 502.`,
+      message: `The app speaks ${protocols[protocol].name} on its port, but nginx speaks plain HTTP to apps: ${url} answers 502.`,
       hint: `Let the app listen with node:http; nginx terminates TLS for its domains. Or run \`sluice domains remove ${name}\` and use the port.`,
     },
   ];
 }
-
-const protocolNames: Record<AppProtocol, string> = {
-  http: 'HTTP',
-  https: 'HTTPS',
-  http2: 'HTTP/2',
-  http2s: 'HTTP/2 over TLS',
-  tcp: 'a protocol other than HTTP',
-  tls: 'a protocol other than HTTP over TLS',
-};
 
 async function view(
   environment: Environment,

@@ -2,7 +2,7 @@ import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AppError } from '../errors/app-error.ts';
 import { CallClient, type CallOptions } from '../protocol/peer.ts';
-import type { EnvironmentStatus, LimitsReport, RunnerCalls, RunnerUsage } from '../protocol/runner.ts';
+import type { EnvironmentStatus, LimitsReport, RunnerCalls } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
 import { withDeadline } from '../system/concurrency/deadline.ts';
 import { backoffDelay } from '../system/concurrency/retry.ts';
@@ -96,16 +96,11 @@ export class RunnerClient {
 
   /** Returns the status of all apps that the runner knows. @throws AppError as `call`; `runner_stuck` */
   status(): Promise<EnvironmentStatus[]> {
-    return this.#query('status');
+    return this.query('status');
   }
 
-  /** Returns the number of file descriptors that the runner has open, and its limit. @throws AppError as `status` */
-  usage(): Promise<RunnerUsage> {
-    return this.#query('usage');
-  }
-
-  /** Sends a query, and sends it again if the runner is replaced meanwhile. */
-  async #query<Name extends 'status' | 'usage'>(name: Name): Promise<RunnerCalls[Name]['result']> {
+  /** Sends a query, and sends it again if the runner is replaced meanwhile. @throws AppError as `status` */
+  async query<Name extends 'status' | 'usage'>(name: Name): Promise<RunnerCalls[Name]['result']> {
     const { client, hello } = await this.#connected();
     try {
       const answer = await withDeadline(client.call(name, {}), queryTimeout);
@@ -118,17 +113,11 @@ export class RunnerClient {
     }
   }
 
-  /** Drains and ends all apps, and ends the runner. Does not connect again. */
-  shutdown(): Promise<void> {
-    return this.#end('shutdown');
-  }
-
-  /** Ends the runner, and leaves the apps to the next runner. Does not connect again. */
-  leave(): Promise<void> {
-    return this.#end('leave');
-  }
-
-  async #end(how: 'shutdown' | 'leave'): Promise<void> {
+  /**
+   * Ends the runner, and does not connect again. `shutdown` drains and ends all apps; `leave` leaves the apps to the next
+   * runner.
+   */
+  async end(how: 'shutdown' | 'leave'): Promise<void> {
     this.#stopped.abort();
     if (this.#link.state !== 'connected') return;
     const { client } = this.#link;

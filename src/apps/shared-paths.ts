@@ -107,31 +107,29 @@ function linkTo(inShared: string, from: string): string {
 
 /** Returns false if a file is in the way, or a link: files outside the directory could be replaced. */
 async function makeParent(root: string, path: string, mode: number): Promise<boolean> {
-  try {
-    await mkdir(dirname(join(root, path)), { recursive: true, mode });
-  } catch (error) {
-    if (isObstacle(error)) return false;
-    throw error;
-  }
-  return liesInside(root, path);
+  const parent = dirname(join(root, path));
+  const isMade = await unlessObstructed(mkdir(parent, { recursive: true, mode }).then(() => true));
+  return isMade && liesInside(root, path);
 }
 
 /** Returns false if the path passes through a link: files there are not of this release. */
-async function liesInside(root: string, path: string): Promise<boolean> {
+function liesInside(root: string, path: string): Promise<boolean> {
+  const parents = Promise.all([realpath(dirname(join(root, path))), realpath(root)]);
+  return unlessObstructed(parents.then(([parent, top]) => parent === join(top, dirname(path))));
+}
+
+/** Waits for a call; returns false if something is in its way. */
+async function unlessObstructed(call: Promise<boolean>): Promise<boolean> {
   try {
-    return (await realpath(dirname(join(root, path)))) === join(await realpath(root), dirname(path));
+    return await call;
   } catch (error) {
-    if (isObstacle(error)) return false;
+    if (hasCode(error, 'EEXIST', 'ENOTDIR', 'ENOENT', 'ELOOP', 'EACCES')) return false;
     throw error;
   }
 }
 
 function unlessThere(error: unknown): void {
   if (systemCode(error) !== 'EEXIST') throw error;
-}
-
-function isObstacle(error: unknown): boolean {
-  return hasCode(error, 'EEXIST', 'ENOTDIR', 'ENOENT', 'ELOOP', 'EACCES');
 }
 
 function obstructed(path: string): AppError {

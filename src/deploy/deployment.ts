@@ -104,7 +104,7 @@ export class Deployment extends Progress implements QueuedDeploy {
     this.#buildLog.write(`live: ${release.url}`);
     await this.#buildLog.end();
     appliance.log.info('deployed', { ...this.#subject, durationMs: this.durationMs });
-    await writeHistory(appliance, id, { ...this.#historyEntry, outcome: 'done' });
+    await writeHistory(appliance, { ...id, ...this.#historyEntry, outcome: 'done' });
     this.finish(release);
     return release;
   }
@@ -124,7 +124,7 @@ export class Deployment extends Progress implements QueuedDeploy {
       appliance.log.error('failure not on record', { ...details, error: cause });
       return null;
     });
-    await writeHistory(appliance, id, { ...this.#historyEntry, outcome: 'failed', code: failure.code });
+    await writeHistory(appliance, { ...id, ...this.#historyEntry, outcome: 'failed', code: failure.code });
     this.emit({ event: 'failed', release, error: failure });
     return error;
   }

@@ -49,7 +49,10 @@ export class GitServer {
     await this.#ensureSpace();
     try {
       using opened = new DisposableStack();
-      const { repository } = opened.use(await this.#registry.openRepository(app));
+      const repository = await this.#registry.beginPush(app);
+      opened.defer(() => {
+        repository.pushes -= 1;
+      });
       const git = await this.#start(repository, call);
       const { log } = this.#appliance;
       const liveRelease = (id: EnvironmentId) => this.#liveRelease(id);
@@ -150,7 +153,7 @@ export class GitServer {
     if (this.#stopping.aborted || !(await repository.exists)) return;
     const isShallow = await repository.isShallow;
     // The push that is under way collects at its end.
-    if (isShallow && repository.isBusy) return;
+    if (isShallow && repository.pushes > 0) return;
     const argv: [string, ...string[]] = ['git', '-c', 'gc.autoDetach=false', 'gc', '--auto', '--quiet'];
     const job = {
       argv,

@@ -3,9 +3,9 @@ import { sshAccess } from '../api/auth/authorized-keys.ts';
 import { KeyStore } from '../api/auth/keys.ts';
 import { TokenStore } from '../api/auth/tokens.ts';
 import { createSshApi } from '../api/git/ssh.ts';
-import { AssignedPorts } from '../apps/assigned-ports.ts';
+import { portReservation } from '../apps/assigned-ports.ts';
 import type { LoggedEvent } from '../apps/history.ts';
-import { recordEvent } from '../apps/history.ts';
+import { writeHistory } from '../apps/history.ts';
 import { RunnerClient } from '../apps/runner-client.ts';
 import { version } from '../config/installed.ts';
 import { checkRunDirectory, Paths } from '../config/paths.ts';
@@ -96,7 +96,7 @@ export async function runServer(home: string, mode: ServerMode): Promise<void> {
   await edge.load();
   // If the runner is another user than the server, it can reserve the port only if systemd has opened the port for the server.
   let mayReserveApi = passed.length > 0;
-  const ports = new AssignedPorts({
+  const reserve = portReservation({
     ...{ paths, settings, log },
     routed: () => edge.routed,
     api: () => (mayReserveApi ? apiAddress(url, settings) : undefined),
@@ -106,10 +106,10 @@ export async function runServer(home: string, mode: ServerMode): Promise<void> {
     ...(control && { whenAbsent: () => control.start() }),
     greeted: (client, { users }) => {
       mayReserveApi ||= !users;
-      return ports.reserve((addresses) => client.call('hold', { addresses }));
+      return reserve((addresses) => client.call('hold', { addresses }));
     },
   });
-  const reservePorts = () => ports.reserve((addresses) => runner.call('hold', { addresses }));
+  const reservePorts = () => reserve((addresses) => runner.call('hold', { addresses }));
   ending.defer(async () => {
     await control?.abandon(runner);
     await runner.close();
@@ -125,9 +125,9 @@ export async function runServer(home: string, mode: ServerMode): Promise<void> {
   const keys = new KeyStore(paths.keys, ssh.authorizedKeys);
   await keys.synchronize().catch((error) => log.error('keys not written', { error }));
   const tokens = new TokenStore(paths.tokens);
-  const record = (event: Omit<LoggedEvent, 'at'>) => recordEvent(appliance, event);
+  const record = (event: Omit<LoggedEvent, 'at'>) => writeHistory(appliance, event);
   const runnerInfo = async () => {
-    const usage = runner.info && (await runner.usage());
+    const usage = runner.info && (await runner.query('usage'));
     // A new runner may have replaced the first one meanwhile.
     return runner.info && usage && { ...runner.info, ...usage };
   };

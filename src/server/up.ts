@@ -110,7 +110,7 @@ class RunnerProcess implements RunnerControl {
   /** Ends the runner and all apps after their requests; after SIGUSR2, leaves the apps running. */
   async end(runner: RunnerClient, signal: NodeJS.Signals): Promise<void> {
     try {
-      await (signal === 'SIGUSR2' ? runner.leave() : runner.shutdown());
+      await runner.end(signal === 'SIGUSR2' ? 'leave' : 'shutdown');
     } catch (error) {
       if (!(error instanceof AppError && error.code === 'runner_unavailable')) throw error;
     }

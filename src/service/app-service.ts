@@ -270,8 +270,8 @@ export class AppService {
       await gone();
     });
     log.info('app removed', { app, by });
-    const entry = { action: 'destroy', by, outcome: 'done' } as const;
-    await writeHistory(this.#appliance, { app, environment: '*' }, entry);
+    const event = { app, environment: '*', action: 'destroy', by, outcome: 'done' };
+    await writeHistory(this.#appliance, event);
   }
 
   /** Moves and removes no files until the result is disposed of: for a backup. */
@@ -303,13 +303,13 @@ export class AppService {
       try {
         const result = await work(environment);
         log.info(action, { app, by, ...details(result) });
-        await writeHistory(this.#appliance, id, { action, by, ...details(result), outcome: 'done' });
+        await writeHistory(this.#appliance, { ...id, action, by, ...details(result), outcome: 'done' });
         return result;
       } catch (error) {
         const { code, message } = errorBody(error);
         const why = error instanceof AppError ? { code, message } : { error };
         log[levelOf(error)](`${action} failed`, { app, by, ...why });
-        await writeHistory(this.#appliance, id, { action, by, outcome: 'failed', code });
+        await writeHistory(this.#appliance, { ...id, action, by, outcome: 'failed', code });
         throw error;
       }
     };

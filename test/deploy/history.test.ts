@@ -1,21 +1,29 @@
 import assert from 'node:assert/strict';
 import { appendFile, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { test } from 'node:test';
-import { appendEvent } from '../../src/apps/history.ts';
+import { type TestContext, test } from 'node:test';
+import { writeHistory } from '../../src/apps/history.ts';
+import { Paths } from '../../src/config/paths.ts';
+import { createLog } from '../../src/system/log/log.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
 
 const event = {
-  at: '2026-01-02T03:04:05.000Z',
   by: 'local',
   action: 'deploy',
   app: 'shop',
   environment: 'production',
 };
 
+async function applianceOf(t: TestContext) {
+  const paths = new Paths(await temporaryDirectory(t));
+  const log = createLog(process.stderr.fd, 'server');
+  return { appliance: { paths, log }, path: paths.events };
+}
+
 test('the history has one line for each event, and only its owner can read it', async (t) => {
-  const path = join(await temporaryDirectory(t), 'events.jsonl');
-  await Promise.all([1, 2, 3].map((release) => appendEvent(path, { ...event, release, outcome: 'live' })));
+  const { appliance, path } = await applianceOf(t);
+  await Promise.all(
+    [1, 2, 3].map((release) => writeHistory(appliance, { ...event, release, outcome: 'live' })),
+  );
   const lines = (await readFile(path, 'utf8')).trimEnd().split('\n');
   const releases = lines.map((line) => JSON.parse(line).release).sort();
   assert.deepEqual(releases, [1, 2, 3]);
@@ -23,10 +31,10 @@ test('the history has one line for each event, and only its owner can read it', 
 });
 
 test('an incomplete line after a crash does not affect the next line', async (t) => {
-  const path = join(await temporaryDirectory(t), 'events.jsonl');
-  await appendEvent(path, { ...event, outcome: 'live' });
+  const { appliance, path } = await applianceOf(t);
+  await writeHistory(appliance, { ...event, outcome: 'live' });
   await appendFile(path, '{"at":"2026-01-0');
-  await appendEvent(path, { ...event, outcome: 'failed', code: 'build_failed' });
+  await writeHistory(appliance, { ...event, outcome: 'failed', code: 'build_failed' });
   const lines = (await readFile(path, 'utf8')).trimEnd().split('\n');
   assert.equal(lines.length, 3);
   assert.equal(JSON.parse(lines[2] ?? '').code, 'build_failed');

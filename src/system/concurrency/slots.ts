@@ -82,14 +82,21 @@ export class LockByKey {
   readonly #keys = new Map<string, { lock: Lock; tasks: number }>();
 
   async run<T>(key: string, task: () => Promise<T>): Promise<T> {
+    using _ = await this.take(key);
+    return await task();
+  }
+
+  /** Waits for the lock of a key. The lock is free again when the result is disposed of. */
+  async take(key: string): Promise<Disposable> {
     const entry = this.#keys.get(key) ?? { lock: new Lock(), tasks: 0 };
     this.#keys.set(key, entry);
     entry.tasks += 1;
-    try {
-      return await entry.lock.run(task);
-    } finally {
+    const taken = new DisposableStack();
+    taken.defer(() => {
       entry.tasks -= 1;
       if (entry.tasks === 0) this.#keys.delete(key);
-    }
+    });
+    taken.use(await entry.lock.take());
+    return taken;
   }
 }
