@@ -32,27 +32,20 @@ export class Handoff {
     const umask = process.umask(0o177);
     server.listen(path);
     process.umask(umask);
-    let take: Socket | undefined;
+    // Rejects also if no descriptor is free for this end.
+    const accepted = once(server, 'connection') as Promise<[Socket]>;
     let give: Socket | undefined;
-    // Without a free descriptor for the other end, only this event ends the wait below.
-    const failed = once(server, 'error').then(([error]) => {
-      throw error;
-    });
-    failed.catch(() => undefined);
-    server.on('connection', (socket) => {
-      take = socket;
-    });
     try {
       await once(server, 'listening');
       give = connect(path).pause();
-      const [[taken]] = await Promise.race([
-        failed,
-        Promise.all([once(server, 'connection') as Promise<[Socket]>, once(give, 'connect')]),
-      ]);
-      return new Handoff(taken, give);
+      const [[take]] = await Promise.all([accepted, once(give, 'connect')]);
+      return new Handoff(take, give);
     } catch (error) {
-      take?.destroy();
       give?.destroy();
+      accepted.then(
+        ([take]) => take.destroy(),
+        () => undefined,
+      );
       throw error;
     } finally {
       server.close();
@@ -72,7 +65,7 @@ export class Handoff {
 export class AppHandoff {
   readonly #directory: string;
   readonly #log: (message: string) => void;
-  #current: Handoff | undefined;
+  current: Handoff | undefined;
   #isSuspect = false;
 
   /** @param directory see Handoff.create */
@@ -81,17 +74,13 @@ export class AppHandoff {
     this.#log = log;
   }
 
-  get current(): Handoff | undefined {
-    return this.#current;
-  }
-
   async open(): Promise<void> {
-    this.#current ??= await Handoff.create(this.#directory, this.#log);
+    this.current ??= await Handoff.create(this.#directory, this.#log);
   }
 
   close(): void {
-    this.#current?.close();
-    this.#current = undefined;
+    this.current?.close();
+    this.current = undefined;
     this.#isSuspect = false;
   }
 
@@ -105,19 +94,19 @@ export class AppHandoff {
    * @param isUsed returns true if a worker that lives has this handoff
    */
   async forNextWorker(isUsed: (handoff: Handoff) => boolean): Promise<Handoff | undefined> {
-    const former = this.#current;
+    const former = this.current;
     if (former === undefined || !this.#isSuspect || isUsed(former)) return former;
     try {
       const fresh = await Handoff.create(this.#directory, this.#log);
-      if (this.#current !== former || isUsed(former)) fresh.close();
+      if (this.current !== former || isUsed(former)) fresh.close();
       else {
-        this.#current = fresh;
+        this.current = fresh;
         this.#isSuspect = false;
         former.close();
       }
     } catch (error) {
       this.#log(`the handoff was not replaced: ${describeError(error)}`);
     }
-    return this.#current;
+    return this.current;
   }
 }

@@ -2,19 +2,20 @@ import { readFileSync } from 'node:fs';
 import type { ProcessUsage } from '../protocol/runner.ts';
 import { statOf } from '../system/process/processes.ts';
 
-/** Fields of /proc/self/auxv: see getauxval(3). */
+/** Field of /proc/self/auxv: see getauxval(3). */
 const atPageSize = 6n;
-const atClockTicks = 17n;
+/** Clock ticks per second in /proc, on x64 and arm64. */
+const ticksPerSecond = 100;
 
 /** Shortest time over which the share of the processor is computed, in s: the kernel counts in hundredths. */
 const cpuWindow = 0.9;
 
-const machine = readMachine();
+const pageSize = readPageSize();
 
 /** Usage of one process, read from /proc. Without /proc there are no figures. */
 export class ProcessFigures implements ProcessUsage {
   readonly #pid: number;
-  #last: { ticks: number; at: number } | undefined;
+  #last = { ticks: 0, at: performance.now() };
   #readAt = Number.NEGATIVE_INFINITY;
   memoryBytes: number | null = null;
   /** share since the last read */
@@ -32,16 +33,14 @@ export class ProcessFigures implements ProcessUsage {
   /** Reads the usage. @param now in ms, from a clock that only goes forward */
   read(now = performance.now()): void {
     this.#readAt = now;
-    const fields = machine && statFields(this.#pid);
-    if (!machine || fields === undefined) return;
+    const fields = statFields(this.#pid);
+    if (fields === undefined) return;
     // proc(5), /proc/PID/stat: utime and stime are fields 14 and 15, rss field 24; the list begins with field 3.
     const ticks = Number(fields[11]) + Number(fields[12]);
-    this.memoryBytes = Number(fields[21]) * machine.pageSize;
-    const seconds = (now - (this.#last?.at ?? now)) / 1000;
-    if (this.#last !== undefined && seconds < cpuWindow) return;
-    if (this.#last !== undefined) {
-      this.cpuPercent = Math.round(((ticks - this.#last.ticks) / machine.ticks / seconds) * 1000) / 10;
-    }
+    this.memoryBytes = Number(fields[21]) * pageSize;
+    const seconds = (now - this.#last.at) / 1000;
+    if (seconds < cpuWindow) return;
+    this.cpuPercent = Math.round(((ticks - this.#last.ticks) / ticksPerSecond / seconds) * 1000) / 10;
     this.#last = { ticks, at: now };
   }
 }
@@ -55,19 +54,13 @@ function statFields(pid: number): string[] | undefined {
   }
 }
 
-function readMachine(): { pageSize: number; ticks: number } | undefined {
-  let vector: Buffer;
+function readPageSize(): number {
   try {
-    vector = readFileSync('/proc/self/auxv');
+    const vector = readFileSync('/proc/self/auxv');
+    for (let at = 0; at + 16 <= vector.length; at += 16)
+      if (vector.readBigUInt64LE(at) === atPageSize) return Number(vector.readBigUInt64LE(at + 8));
   } catch {
-    return undefined;
+    // Without /proc, no process is measured.
   }
-  const values = new Map<bigint, bigint>();
-  for (let at = 0; at + 16 <= vector.length; at += 16) {
-    values.set(vector.readBigUInt64LE(at), vector.readBigUInt64LE(at + 8));
-  }
-  return {
-    pageSize: Number(values.get(atPageSize) ?? 4096n),
-    ticks: Number(values.get(atClockTicks) ?? 100n),
-  };
+  return 4096;
 }

@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import type { Socket } from 'node:net';
 import type { HealthSettings } from '../../config/app-settings.ts';
 import type { AppProtocol } from '../../protocol/worker.ts';
 import { AttendedDeadline } from '../../system/concurrency/deadline.ts';
@@ -86,9 +86,9 @@ async function readBody(stream: AsyncIterable<Buffer>, health: HealthSettings): 
 }
 
 /**
- * Checks a `node:net` or `node:tls` server. It may speak HTTP, for example if it passes its connections on to an http server;
- * then it gets the same request as an http server. Otherwise it is healthy if it accepts a connection. If the settings expect
- * a certain answer, the server must give that answer.
+ * Checks a `node:net` or `node:tls` server. It may speak HTTP, for example if it passes its connections on to an http server, so
+ * it gets the same request as an http server. Otherwise it is healthy if it accepts a connection. If the settings expect a
+ * certain answer, the server must give that answer.
  */
 async function checkStream(
   { protocol, port }: CheckedWorker,
@@ -96,9 +96,18 @@ async function checkStream(
   signal: AbortSignal,
 ): Promise<Health> {
   const asHttp = { port, protocol: protocol === 'tls' ? 'https' : 'http' } as const;
-  if (isDefault(health) && !(await answersHttp(asHttp, health.path, signal)))
+  const mayBeSilent = isDefault(health);
+  let isConnected = false;
+  const connected = (socket: Socket) => {
+    isConnected = true;
+    if (mayBeSilent) socket.setTimeout(longestSilence, () => socket.destroy());
+  };
+  try {
+    return { protocol: asHttp.protocol, fault: judge(await ask(asHttp, health, signal, connected), health) };
+  } catch (error) {
+    if (signal.aborted || !isConnected || !mayBeSilent) throw error;
     return { protocol, fault: undefined };
-  return { protocol: asHttp.protocol, fault: judge(await ask(asHttp, health, signal), health) };
+  }
 }
 
 /** Returns true if the app has not changed the settings of the request or of the expected answer. */
@@ -107,41 +116,11 @@ function isDefault({ path, headers, status, body }: HealthSettings): boolean {
   return isAnyAnswer && Object.keys(headers).length === 0;
 }
 
-/** Returns true if the server answers in HTTP. @throws if it accepts no connection */
-async function answersHttp(
-  { protocol, port }: CheckedWorker,
-  path: string,
-  signal: AbortSignal,
-): Promise<boolean> {
-  const to = { port, host: '127.0.0.1' };
-  const socket =
-    protocol === 'https'
-      ? (await import('node:tls')).connect({ ...to, rejectUnauthorized: false })
-      : (await import('node:net')).connect(to);
-  const abort = () => socket.destroy(signal.reason);
-  signal.addEventListener('abort', abort);
-  try {
-    await once(socket, protocol === 'https' ? 'secureConnect' : 'connect');
-    socket.write(
-      `GET ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\nuser-agent: sluice-health\r\nconnection: close\r\n\r\n`,
-    );
-    return await new Promise((resolve, reject) => {
-      socket.setTimeout(longestSilence, () => resolve(false));
-      socket.once('data', (chunk: Buffer) => resolve(chunk.toString('latin1').startsWith('HTTP/')));
-      // A server with another protocol may close a connection with a request that it does not understand.
-      socket.once('error', () => (signal.aborted ? reject(signal.reason) : resolve(false)));
-      socket.once('end', () => resolve(false));
-    });
-  } finally {
-    signal.removeEventListener('abort', abort);
-    socket.destroy();
-  }
-}
-
 async function ask(
   { protocol, port }: CheckedWorker,
   health: HealthSettings,
   signal: AbortSignal,
+  connected: (socket: Socket) => void = () => undefined,
 ): Promise<Answer> {
   const { request } = protocol === 'https' ? await import('node:https') : http;
   return new Promise((resolve, reject) => {
@@ -160,6 +139,9 @@ async function ask(
         .then((body) => resolve({ status: response.statusCode ?? 0, body }), reject)
         .finally(() => response.destroy());
     })
+      .on('socket', (socket) =>
+        socket.once(protocol === 'https' ? 'secureConnect' : 'connect', () => connected(socket)),
+      )
       .on('error', reject)
       .end();
   });
