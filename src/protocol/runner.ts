@@ -1,8 +1,12 @@
-import type { HealthSettings } from '../config/app-settings.ts';
+import type { AppSettings } from '../config/app-settings.ts';
 import type { AppProtocol } from './worker.ts';
 
+/** Settings of an app that the runner gets as they are: see docs/settings.md. Times are in ms. */
+type PassedOn = 'health' | 'waitReady' | 'cron' | TimeSetting;
+type TimeSetting = 'bootTimeout' | 'settleTime' | 'drainTimeout' | 'killTimeout' | 'stuckTimeout';
+
 /** Everything that the runner needs to run one release: it reads no settings and no records itself. */
-export interface GenerationSpec {
+export interface GenerationSpec extends Pick<AppSettings, PassedOn> {
   /** name of the environment, such as `shop@staging`: see `environmentName` */
   key: string;
   release: number;
@@ -20,16 +24,6 @@ export interface GenerationSpec {
   port: number;
   /** port in the code of an app that ignores PORT; null if not known */
   codePort: number | null;
-  health: HealthSettings;
-  waitReady: boolean;
-  /** ms */
-  bootTimeout: number;
-  /** ms */
-  settleTime: number;
-  /** ms */
-  drainTimeout: number;
-  /** ms */
-  killTimeout: number;
   /** signal that ends a process; null for SIGTERM, or SIGINT if the app handles only SIGINT */
   stopSignal: NodeJS.Signals | null;
   maxDraining: number;
@@ -37,12 +31,9 @@ export interface GenerationSpec {
   /** bytes of resident memory above which a worker is replaced; null for no limit */
   maxMemory: number | null;
   limits: GenerationLimits;
-  /** time without a heartbeat after which a worker is replaced, in ms; 0 for no limit */
-  stuckTimeout: number;
   /** times at which all workers are replaced, one after the other; null for never */
   cronRestart: Pick<CronSpec, 'schedule' | 'timezone'> | null;
   background: BackgroundSpec[];
-  cron: CronSpec[];
   log: LogSpec;
   /** absolute paths */
   paths: { current: string; generation: string; cron: string };
@@ -67,14 +58,9 @@ export interface LogSpec {
 }
 
 /** Limits and delays of restarts. */
-export interface RestartSpec {
-  /** a process that lived less than `minUptime` ms so many times in a row is `crashed` */
-  maxRestarts: number;
-  minUptime: number;
+export interface RestartSpec extends Pick<AppSettings, 'maxRestarts' | 'minUptime' | 'stopExitCodes'> {
   /** before the second restart in a row, in ms; grows by half each time */
   delay: number;
-  /** exit statuses after which a process is not started again */
-  stopExitCodes: number[];
 }
 
 /** A process without a port, beside the workers. */
@@ -93,18 +79,7 @@ export interface BackgroundSpec {
 }
 
 /** Cron entry: a command or a request at set times. */
-export interface CronSpec {
-  name: string;
-  /** cron expression of five fields, or six with seconds first */
-  schedule: string;
-  /** IANA name; null for the machine's time zone */
-  timezone: string | null;
-  /** true to start a run although the last one has not ended */
-  overlap: boolean;
-  /** milliseconds */
-  timeout: number;
-  action: { kind: 'command'; command: string } | { kind: 'request'; method: string; path: string };
-}
+export type CronSpec = AppSettings['cron'][number];
 
 /** One external command that the runner runs for the server, such as a build or a hook. */
 export interface JobSpec {
@@ -278,41 +253,41 @@ export interface HeldPortsReport {
   refused: string[];
 }
 
-/** Calls of the server to the runner: parameters, result, and messages during the call. `unknown` is no result. */
+/** Call of the server to the runner: parameters, result, and messages during the call. `unknown` is no result. */
+interface Call<Params, Result = unknown, Progress = never> {
+  params: Params;
+  result: Result;
+  progress: Progress;
+}
+
+type NoParams = Record<string, never>;
+
 export interface RunnerCalls {
-  hello: {
-    params: { version: number };
-    result: { version: number; pid: number; users: boolean; limits: LimitsReport };
-    progress: never;
-  };
-  status: { params: Record<string, never>; result: EnvironmentStatus[]; progress: never };
-  usage: { params: Record<string, never>; result: RunnerUsage; progress: never };
+  hello: Call<{ version: number }, { version: number; pid: number; users: boolean; limits: LimitsReport }>;
+  status: Call<NoParams, EnvironmentStatus[]>;
+  usage: Call<NoParams, RunnerUsage>;
   /** holds exactly these ports, so that no other user can listen there: all assigned ports, whether or not their apps run */
-  hold: { params: { addresses: PortAddress[] }; result: HeldPortsReport; progress: never };
+  hold: Call<{ addresses: PortAddress[] }, HeldPortsReport>;
   /** starts a generation and checks its health. It is discarded if the caller hangs up before `switch` */
-  boot: { params: { spec: GenerationSpec }; result: BootResult; progress: { line: string } };
-  switch: { params: { key: string; generation: number }; result: SwitchResult; progress: never };
-  discard: { params: { key: string; generation: number }; result: unknown; progress: never };
+  boot: Call<{ spec: GenerationSpec }, BootResult, { line: string }>;
+  switch: Call<{ key: string; generation: number }, SwitchResult>;
+  discard: Call<{ key: string; generation: number }>;
   /** drains and ends all workers of an environment, and closes its port */
-  stop: { params: { key: string }; result: unknown; progress: never };
+  stop: Call<{ key: string }>;
   /** runs a job; ends it with all its children if the caller hangs up or aborts */
-  job: {
-    params: { job: JobSpec; limits?: JobLimits };
-    result: JobResult;
-    progress: { stream: 'stdout' | 'stderr'; text: string };
-  };
+  job: Call<{ job: JobSpec; limits?: JobLimits }, JobResult, { stream: 'stdout' | 'stderr'; text: string }>;
   /** makes the user of an environment, if apps have users, and gives each directory to its owner */
-  prepare: { params: { key: string }; result: unknown; progress: never };
+  prepare: Call<{ key: string }>;
   /** gives a tree such as `staging/7` to the app's user; a repetition does nothing */
-  own: { params: { key: string; tree: string }; result: unknown; progress: never };
+  own: Call<{ key: string; tree: string }>;
   /** kills all processes of the user of an app that is being removed */
-  endAll: { params: { key: string }; result: unknown; progress: never };
+  endAll: Call<{ key: string }>;
   /** kills all processes of an environment's user, and removes its logs and the user; `aside`: new directory of the app */
-  forget: { params: { key: string; aside: string }; result: unknown; progress: never };
+  forget: Call<{ key: string; aside: string }>;
   /** ends the runner, and leaves its processes to the next one */
-  leave: { params: Record<string, never>; result: unknown; progress: never };
+  leave: Call<NoParams>;
   /** ends all processes and the runner */
-  shutdown: { params: Record<string, never>; result: unknown; progress: never };
+  shutdown: Call<NoParams>;
 }
 
 /** Limits of all processes of a generation together, enforced by the kernel: see LimitsReport. */
@@ -325,15 +300,10 @@ export interface GenerationLimits {
   cpuWeight: number;
 }
 
-/** Limits of one job. */
-export interface JobLimits {
+/** Limits of one job. `memory` null: the memory that is free when the job starts. `cpuWeight`: relative to other jobs. */
+export interface JobLimits extends GenerationLimits {
   /** environment of the job: see GenerationSpec */
   key: string;
-  /** bytes; null for the memory that is free when the job starts */
-  memory: number | null;
-  processes: number | null;
-  /** share relative to other jobs; all jobs together get less than the apps */
-  cpuWeight: number;
 }
 
 /** Cgroup controller: limits memory, the share of the processor, or the number of processes. */

@@ -2,7 +2,7 @@ import { listEnvironments, type Paths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { AppLogs } from '../logs/app-logs.ts';
 import type { Handlers } from '../protocol/peer.ts';
-import type { GenerationLimits, JobLimits, RunnerCalls } from '../protocol/runner.ts';
+import type { GenerationLimits, RunnerCalls } from '../protocol/runner.ts';
 import { protocolVersion } from '../protocol/version.ts';
 import { retryOnShortage } from '../system/concurrency/retry.ts';
 import { exists } from '../system/fs/exists.ts';
@@ -19,7 +19,7 @@ import { HeldPorts } from './ports/held-ports.ts';
 import { AppSupervisor } from './supervisor.ts';
 import { Orphans } from './takeover/orphans.ts';
 import { ProcessRecords } from './takeover/process-records.ts';
-import { Ticker } from './ticker.ts';
+import { tickRegularly } from './ticker.ts';
 import type { Host } from './users/host.ts';
 import { checkedEnvironment, type Identity } from './users/identity.ts';
 
@@ -36,12 +36,9 @@ export class Runner {
   readonly #outputs: Outputs;
   readonly #keeper: Keeper;
   readonly #ports: HeldPorts;
-  readonly #ticker = new Ticker(
-    () => this.#supervisors.values(),
-    (error) => this.#log.error('a check of the processes failed', { error }),
-  );
   readonly #jobs = new Set<Promise<unknown>>();
   readonly #stopping = new AbortController();
+  readonly #ticking = new AbortController();
 
   constructor(paths: Paths, host: Host, log: Log) {
     this.#paths = paths;
@@ -76,7 +73,11 @@ export class Runner {
     this.#log[level]('limits by cgroups', { ...report });
     const socket = this.#host.socketPath(this.#paths.orphanSocket);
     await this.#orphans.listen(socket, { open: this.#host.users !== undefined });
-    this.#ticker.start();
+    void tickRegularly(
+      () => this.#supervisors.values(),
+      (error) => this.#log.error('a check of the processes failed', { error }),
+      this.#ticking.signal,
+    );
     endLeftoversOfEarlier(earlier, this.#records, (key) => this.#userOf(key), warn).catch((error: unknown) =>
       this.#log.error('processes left by earlier ones were not ended', { error }),
     );
@@ -100,7 +101,7 @@ export class Runner {
       const stopped = [...keys].map((key) => this.#supervisor(key).stop());
       await Promise.all([...stopped, Promise.allSettled(this.#jobs)]);
       this.#orphans.close();
-      this.#ticker.stop();
+      this.#ticking.abort();
       this.#keeper.stop();
       await this.#outputs.end();
       await this.#logs.closeAll();
@@ -120,7 +121,7 @@ export class Runner {
   /** Ends jobs and starting generations, and leaves all other processes to the next runner. No output is lost. */
   async leave(): Promise<void> {
     this.#stopping.abort(new AppError('cancelled', 'the runner is being replaced'));
-    this.#ticker.stop();
+    this.#ticking.abort();
     await Promise.all([...this.#supervisors.values()].map((supervisor) => supervisor.leave()));
     await Promise.allSettled(this.#jobs);
     await this.#outputs.stop();
@@ -240,7 +241,7 @@ function differentVersion(version: number): AppError {
  * Checks limits of the server. They become names and contents of files that root writes, so only numbers may pass.
  * @throws AppError `bad_request`
  */
-function checkLimits<Limits extends GenerationLimits | JobLimits>(key: string, limits: Limits): Limits {
+function checkLimits<Limits extends GenerationLimits>(key: string, limits: Limits): Limits {
   checkedEnvironment(key);
   const { memory, processes, cpuWeight } = limits;
   const isFine = isAmount(memory) && isAmount(processes) && cpuWeight !== null && isAmount(cpuWeight);

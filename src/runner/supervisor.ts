@@ -127,31 +127,27 @@ export class AppSupervisor {
   /** Switches the traffic to a generation on standby: see switchTraffic. */
   switch(id: number): Promise<SwitchResult> {
     return this.#turns.run(async () => {
+      const environment: SwitchedEnvironment = {
+        key: this.key,
+        active: this.#active,
+        orphans: this.#options.orphans,
+        gatherOrphans: () => this.#gatherOrphans(),
+        handoff: () => this.#handoff.current,
+        safePath: (path) => this.#safePath(path),
+        activate: (generation) => {
+          this.#standby.delete(generation.id);
+          this.#active = generation;
+        },
+        drain: (generation, maxDraining) => this.#drain(generation, maxDraining),
+        emit: (event) => this.#onSwitch(event),
+      };
       try {
-        return await switchTraffic(this.#switched(), this.#standby.get(id));
+        return await switchTraffic(environment, this.#standby.get(id));
       } catch (error) {
         await this.discard(id);
         throw error;
       }
     });
-  }
-
-  /** Returns this environment as a switch sees it. */
-  #switched(): SwitchedEnvironment {
-    return {
-      key: this.key,
-      active: this.#active,
-      orphans: this.#options.orphans,
-      gatherOrphans: () => this.#gatherOrphans(),
-      handoff: () => this.#handoff.current,
-      safePath: (path) => this.#safePath(path),
-      activate: (generation) => {
-        this.#standby.delete(generation.id);
-        this.#active = generation;
-      },
-      drain: (generation, maxDraining) => this.#drain(generation, maxDraining),
-      emit: (event) => this.#onSwitch(event),
-    };
   }
 
   /** Subscriber of switch events. Its errors do not undo the switch. */
@@ -253,7 +249,7 @@ export class AppSupervisor {
   /**
    * Checks all processes.
    * @param now in ms, from a clock that only goes forward
-   * @param attended see Ticker
+   * @param attended see tickRegularly
    */
   tick(now: number, attended: number): void {
     this.#active?.tick(now, attended);

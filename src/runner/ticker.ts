@@ -1,59 +1,38 @@
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { attendedTime } from '../system/concurrency/deadline.ts';
-import type { AppSupervisor } from './supervisor.ts';
 
 /** Interval between two checks of all processes, in ms. */
 const interval = 250;
 
 /**
- * Checks all processes regularly, even if the check comes late. The memory of a process counts at any time. Its silence counts
- * only while this runner could receive messages, not while the runner stood still or the machine was suspended.
+ * Checks all processes regularly until `signal` aborts, even if a check comes late. The memory of a process counts at any time.
+ * Its silence counts only while this runner could receive messages, not while the runner stood still or the machine was
+ * suspended.
+ * @param failed called for the first of several failures in a row: a check may fail without a free descriptor
  */
-export class Ticker {
-  readonly #supervisors: () => Iterable<AppSupervisor>;
-  readonly #failed: (error: unknown) => void;
-  /** true if the last round of checks failed */
-  #isFailing = false;
-  #timer: NodeJS.Timeout | undefined;
-  #lastRound = 0;
-
-  /** @param failed called for the first of several failures in a row: a check may fail without a free descriptor */
-  constructor(supervisors: () => Iterable<AppSupervisor>, failed: (error: unknown) => void) {
-    this.#supervisors = supervisors;
-    this.#failed = failed;
-  }
-
-  start(): void {
-    this.#lastRound = performance.now();
-    this.#timer = setTimeout(() => this.#checkAll(), interval);
-  }
-
-  stop(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-  }
-
-  #checkAll(): void {
+export async function tickRegularly(
+  supervisors: () => Iterable<{ tick(now: number, attended: number): void }>,
+  failed: (error: unknown) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  let last = performance.now();
+  let wasFailing = false;
+  for (;;) {
+    await sleep(interval);
     // The event loop first reads the messages that have arrived meanwhile.
-    setImmediate(() => {
-      if (this.#timer === undefined) return;
-      const now = performance.now();
-      const attended = attendedTime(now - this.#lastRound);
-      const checks = [...this.#supervisors()].map((supervisor) => () => supervisor.tick(now, attended));
-      const errors = checks.flatMap((check) => failureOf(check));
-      if (errors.length > 0 && !this.#isFailing) this.#failed(errors[0]);
-      this.#isFailing = errors.length > 0;
-      this.#lastRound = now;
-      this.#timer = setTimeout(() => this.#checkAll(), interval);
-    });
-  }
-}
-
-/** Runs a check, and catches its error so that the other checks run. @returns the error, if the check fails */
-function failureOf(check: () => void): unknown[] {
-  try {
-    check();
-    return [];
-  } catch (error) {
-    return [error];
+    await nextTurn();
+    if (signal.aborted) return;
+    const now = performance.now();
+    let isFailing = false;
+    for (const supervisor of supervisors()) {
+      try {
+        supervisor.tick(now, attendedTime(now - last));
+      } catch (error) {
+        if (!wasFailing && !isFailing) failed(error);
+        isFailing = true;
+      }
+    }
+    wasFailing = isFailing;
+    last = now;
   }
 }

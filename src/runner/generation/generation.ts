@@ -64,7 +64,7 @@ export class Generation {
    * Starts workers, and waits until all are healthy and `settleTime` has passed.
    * @param report called with a line for each step, for the deploy's log
    * @param count number of workers, if memory is too short for all; `pool.fillReserved` starts the others
-   * @throws AppError `boot_exited`, `boot_timeout`, `boot_cluster`, `health_failed`, `settle_exited`; no worker is left then
+   * @throws AppError `boot_exited`, `boot_timeout`, `boot_cluster`, `health_failed`, `settle_exited`; call `kill` then
    */
   async startWorkers(
     report: (line: string) => void,
@@ -73,18 +73,13 @@ export class Generation {
   ): Promise<BootResult> {
     const aborted = AbortSignal.any([signal, this.#stopping.signal]);
     const start = performance.now();
-    try {
-      const workers = await this.pool.startWorkers(count, report, aborted);
-      const bootMs = performance.now() - start;
-      await waitUntilSettled(workers, this.spec, aborted);
-      this.state = 'standby';
-      const [{ protocol = 'http', listening } = {}] = workers;
-      const notices = listening === undefined ? [] : noticesOf(listening, this.spec);
-      return { generation: this.id, workers: workers.length, bootMs, protocol, notices };
-    } catch (error) {
-      await this.kill();
-      throw error;
-    }
+    const workers = await this.pool.startWorkers(count, report, aborted);
+    const bootMs = performance.now() - start;
+    await waitUntilSettled(workers, this.spec, aborted);
+    this.state = 'standby';
+    const [{ protocol = 'http', listening } = {}] = workers;
+    const notices = listening === undefined ? [] : noticesOf(listening, this.spec);
+    return { generation: this.id, workers: workers.length, bootMs, protocol, notices };
   }
 
   /** Returns the memory of all workers in bytes; shared memory counts for each of them. */
@@ -157,7 +152,7 @@ export class Generation {
 
   /**
    * Checks each worker: its memory, and whether it must be replaced. Called often.
-   * @param attended see Ticker
+   * @param attended see tickRegularly
    */
   tick(now: number, attended: number): void {
     for (const worker of this.workers) {

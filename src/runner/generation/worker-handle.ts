@@ -60,7 +60,7 @@ export class WorkerHandle extends AppProcess {
   isRetiring = false;
   /** last heartbeat; undefined before the worker listens */
   beat: Beat | undefined;
-  /** attended time since the last heartbeat, in ms: see Ticker */
+  /** attended time since the last heartbeat, in ms: see tickRegularly */
   silentFor = 0;
   readonly #options: WorkerOptions;
   readonly #channel: WorkerChannel;

@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { retryOnShortage } from '../../system/concurrency/retry.ts';
-import { describeError } from '../../system/log/log.ts';
 import { processStartTime, signalProcess } from '../../system/process/processes.ts';
 import { formatDuration } from '../../system/text/format.ts';
 import { type Orphans, reportsWithin } from './orphans.ts';
@@ -50,26 +49,23 @@ async function endOrphan(
     return records.get(pid)?.retiredAt ?? (state === 'retired' ? since : undefined);
   };
   let killedAt: number | undefined;
-  let isChecked = true;
-  for (;;) {
-    try {
-      if ((await processStartTime(pid)) !== worker.startTime) return records.forget(worker);
-      const now = bootClock();
-      if (killedAt !== undefined && now > killedAt + killedWithin) return;
-      const why = killedAt === undefined && reasonToKill(worker, { now, since, retiredAt: retiredAt() });
-      if (why) {
-        log(`a worker of an earlier runner (pid ${pid}) ${why} and is killed`);
-        signalProcess(-pid, 'SIGKILL');
-        killedAt = now;
-      }
-    } catch (error) {
-      // Without a free descriptor, the state of the worker is unknown, so the worker may live.
-      if (isChecked)
-        log(`a worker of an earlier runner (pid ${pid}) was not checked: ${describeError(error)}`);
-      isChecked = false;
+  const isDone = async () => {
+    if ((await processStartTime(pid)) !== worker.startTime) {
+      records.forget(worker);
+      return true;
     }
-    await sleep(checkInterval, undefined, { ref: false });
-  }
+    const now = bootClock();
+    if (killedAt !== undefined) return now > killedAt + killedWithin;
+    const why = reasonToKill(worker, { now, since, retiredAt: retiredAt() });
+    if (why === undefined) return false;
+    log(`a worker of an earlier runner (pid ${pid}) ${why} and is killed`);
+    signalProcess(-pid, 'SIGKILL');
+    killedAt = now;
+    return false;
+  };
+  // Without a free descriptor, the state of the worker is unknown, so the worker may live.
+  const check = () => retryOnShortage(`the check of a worker of an earlier runner (pid ${pid})`, isDone, log);
+  while (!(await check())) await sleep(checkInterval, undefined, { ref: false });
 }
 
 /**
