@@ -45,7 +45,7 @@ async function chooseRelease({ name, store }: Environment, requested: number | n
   if (active === null) throw impossible(name, `${name} has had no release live`, []);
   const retained = await store.retained();
   if (requested === null) {
-    const previous = await store.previous();
+    const previous = retained.find(({ number }) => number < active.release);
     if (previous !== undefined) return previous;
     throw impossible(name, `no release before ${active.release} was live and still exists`, retained);
   }

@@ -3,6 +3,7 @@ import { mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type EnvironmentPaths, ReleasePaths } from '../config/paths.ts';
 import { systemCode } from '../errors/app-error.ts';
+import { Lock } from '../system/concurrency/slots.ts';
 import { exists } from '../system/fs/exists.ts';
 import { ensurePrivateDirectory, listDirectory, syncDirectory } from '../system/fs/files.ts';
 import { removeTree } from '../system/fs/remove-tree.ts';
@@ -20,56 +21,54 @@ export type EmptyTree = (directory: string, except: string) => Promise<void>;
  *     staging/N, releases/N  →  staging/.removing-N  →  releases/N    strip: only the records remain
  *
  * Each arrow is one rename, so a release is always in exactly one directory. No move needs disk space, so a full disk can be
- * emptied.
+ * emptied. One move happens at a time.
  */
 export class ReleaseDirectories {
-  readonly #paths: EnvironmentPaths;
+  protected readonly paths: EnvironmentPaths;
+  /** lock for moves, and for changes of records, which must not be moved meanwhile */
+  protected readonly changes = new Lock();
   readonly #empty: EmptyTree;
-  /** releases without a tree; a removed tree never returns */
-  readonly #bare = new Set<number>();
 
   constructor(paths: EnvironmentPaths, empty: EmptyTree) {
-    this.#paths = paths;
+    this.paths = paths;
     this.#empty = empty;
   }
 
   /** Creates staging/N for the next number. Two callers never get the same number. */
-  async claim(): Promise<number> {
-    await ensurePrivateDirectory(this.#paths.staging);
-    await ensurePrivateDirectory(this.#paths.releases);
+  protected async claim(): Promise<number> {
+    await ensurePrivateDirectory(this.paths.staging);
+    await ensurePrivateDirectory(this.paths.releases);
     for (;;) {
       const number = Math.max(0, ...(await this.numbers())) + 1;
       try {
         // Other users cannot enter, whatever the modes of unpacked files are.
-        await mkdir(this.#paths.staged(number).directory, { mode: 0o700 });
+        await mkdir(this.paths.staged(number).directory, { mode: 0o700 });
       } catch (error) {
         if (systemCode(error) === 'EEXIST') continue;
         throw error;
       }
-      await syncDirectory(this.#paths.staging);
+      await syncDirectory(this.paths.staging);
       return number;
     }
   }
 
   /** Returns the numbers of all releases, the newest first. */
-  async numbers(): Promise<number[]> {
+  protected async numbers(): Promise<number[]> {
     // Staging first: a release that is published meanwhile then appears twice, not never, and its number is not
     // assigned again.
-    const names = [
-      ...(await listDirectory(this.#paths.staging)),
-      ...(await listDirectory(this.#paths.releases)),
-    ];
+    const staged = await listDirectory(this.paths.staging);
+    const names = [...staged, ...(await listDirectory(this.paths.releases))];
     const numbers = names.flatMap((name) => /^(?:\.removing-)?([1-9]\d*)$/.exec(name)?.[1] ?? []);
     return [...new Set(numbers.map(Number))].sort((a, b) => b - a);
   }
 
   /** Returns all possible paths of a release, in the order of its moves, so that a search cannot miss it. */
-  candidates(number: number): ReleasePaths[] {
-    const published = this.#paths.release(number);
-    return [this.#paths.staged(number), published, this.#removing(number), published];
+  protected candidates(number: number): ReleasePaths[] {
+    const published = this.paths.release(number);
+    return [this.paths.staged(number), published, this.#removing(number), published];
   }
 
-  /** Returns the current paths of a release; undefined if it does not exist. */
+  /** Returns the current paths of a release, which a move changes; undefined if it does not exist. */
   async locate(number: number): Promise<ReleasePaths | undefined> {
     for (const paths of this.candidates(number)) {
       if (await exists(paths.directory)) return paths;
@@ -78,53 +77,59 @@ export class ReleaseDirectories {
   }
 
   /**
-   * Returns true if the files of a published release exist, not only its records. Each deploy calls this for all releases, so the
-   * directory of a release without a tree is read only once.
+   * Returns true if the files of a published release exist, not only its records. Reads at most two of the entries, which may be
+   * very many. Uses synchronous calls, because an open directory takes a descriptor and a buffer of 32 KB in the C library: callers
+   * ask for all releases at once, and must not open hundreds of directories.
    */
   async hasTree(number: number): Promise<boolean> {
-    if (this.#bare.has(number)) return false;
-    const entry = otherEntry(this.#paths.release(number).directory, recordsName);
-    if (entry === null) this.#bare.add(number);
-    return typeof entry === 'string';
+    try {
+      using directory = opendirSync(this.paths.release(number).directory, { bufferSize: 2 });
+      const first = directory.readSync();
+      return first !== null && (first.name !== recordsName || directory.readSync() !== null);
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return false;
+      throw error;
+    }
   }
 
+  /** Moves a built release to its final directory. From then on, only its record changes. */
   async publish(number: number): Promise<void> {
-    // Numbers start again if the directory of the app was removed.
-    this.#bare.delete(number);
-    await syncDirectory(this.#paths.staged(number).directory);
-    await this.#move(this.#paths.staged(number), this.#paths.release(number));
+    using _ = await this.changes.take();
+    await syncDirectory(this.paths.staged(number).directory);
+    await this.#move(this.paths.staged(number), this.paths.release(number));
   }
 
   /** Removes the tree of a release and keeps its records in releases/N. Continues a removal that a crash interrupted. */
-  async strip(number: number): Promise<void> {
+  protected async strip(number: number): Promise<void> {
+    using _ = await this.changes.take();
     const removing = this.#removing(number);
     const paths = await this.locate(number);
     if (paths === undefined) return;
     if (paths.directory !== removing.directory) await this.#move(paths, removing);
     await this.#empty(removing.directory, recordsName);
-    await this.#move(removing, this.#paths.release(number));
+    await this.#move(removing, this.paths.release(number));
   }
 
   /** Removes a release with its records. */
-  async drop(number: number): Promise<void> {
-    this.#bare.delete(number);
-    const aside = join(this.#paths.staging, `.dropped-${number}`);
-    await rename(this.#paths.release(number).directory, aside);
+  protected async drop(number: number): Promise<void> {
+    using _ = await this.changes.take();
+    const aside = join(this.paths.staging, `.dropped-${number}`);
+    await rename(this.paths.release(number).directory, aside);
     await this.#remove(aside);
   }
 
   /** Continues removals that a crash interrupted. */
-  async resumeRemovals(): Promise<void> {
-    for (const name of await listDirectory(this.#paths.staging)) {
+  protected async resumeRemovals(): Promise<void> {
+    for (const name of await listDirectory(this.paths.staging)) {
       const number = /^\.removing-([1-9]\d*)$/.exec(name)?.[1];
       if (number !== undefined) await this.strip(Number(number));
     }
   }
 
   /** Removes everything in staging. */
-  async clearStaging(): Promise<void> {
-    for (const name of await listDirectory(this.#paths.staging)) {
-      await this.#remove(join(this.#paths.staging, name));
+  protected async clearStaging(): Promise<void> {
+    for (const name of await listDirectory(this.paths.staging)) {
+      await this.#remove(join(this.paths.staging, name));
     }
   }
 
@@ -134,29 +139,12 @@ export class ReleaseDirectories {
   }
 
   #removing(number: number): ReleasePaths {
-    return new ReleasePaths(join(this.#paths.staging, `.removing-${number}`));
+    return new ReleasePaths(join(this.paths.staging, `.removing-${number}`));
   }
 
   async #move(from: ReleasePaths, to: ReleasePaths): Promise<void> {
     await rename(from.directory, to.directory);
-    await syncDirectory(this.#paths.releases);
-    await syncDirectory(this.#paths.staging);
-  }
-}
-
-/**
- * Returns an entry of a directory with another name than `name`; null if there is none, undefined if there is no directory. Reads
- * at most two of the entries, which may be very many. Uses synchronous calls, because an open directory takes a descriptor and a
- * buffer of 32 KB in the C library: callers ask for all releases at once, and must not open hundreds of directories.
- */
-function otherEntry(path: string, name: string): string | null | undefined {
-  try {
-    using directory = opendirSync(path, { bufferSize: 2 });
-    let entry = directory.readSync();
-    if (entry?.name === name) entry = directory.readSync();
-    return entry === null ? null : entry.name;
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return undefined;
-    throw error;
+    await syncDirectory(this.paths.releases);
+    await syncDirectory(this.paths.staging);
   }
 }

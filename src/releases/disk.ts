@@ -30,16 +30,11 @@ export async function ensureSpace(
 export async function directorySize(path: string): Promise<number> {
   // POSIX: -k counts in units of 1024 bytes. For a tree of 30,000 files, du is ten times as fast as a walk in Node.js.
   // Drops the messages of du: `run` limits output.
-  const script = ['-c', 'exec du -sk -- "$1" 2>/dev/null', 'sh', path];
-  const { stdout } = await run('/bin/sh', script).catch(withTotal);
-  return Number.parseInt(stdout, 10) * 1024;
-}
-
-/** Returns the total of a failed du: it fails if it cannot read a directory, but counts the rest. */
-function withTotal(error: Error & { stdout?: string }): { stdout: string } {
-  const { stdout } = error;
-  if (stdout === undefined || !/^\d/.test(stdout)) throw error;
-  return { stdout };
+  // It fails if it cannot read a directory, but counts the rest.
+  const { stdout } = await run('/bin/sh', ['-c', 'du -sk -- "$1" 2>/dev/null; :', 'sh', path]);
+  const kibibytes = Number.parseInt(stdout, 10);
+  if (Number.isNaN(kibibytes)) throw new Error(`du did not count ${path}`);
+  return kibibytes * 1024;
 }
 
 async function retainedHint(stores: Iterable<ReleaseStore>): Promise<string> {

@@ -99,19 +99,13 @@ export interface BackgroundPlan extends ProgramPlan {
 }
 
 /** Release in the API. */
-export interface Release extends Omit<ReleaseSource, 'kind'> {
+export interface Release
+  extends Omit<ReleaseSource, 'kind'>,
+    Omit<ReleaseRecord, 'source' | 'run' | 'protocol'> {
   app: string;
   environment: string;
-  number: number;
   state: ReleaseState;
   url: string;
-  createdAt: string;
-  liveAt: string | null;
-  durationMs: number | null;
-  buildMs: number | null;
-  sizeBytes: number | null;
-  error: ReleaseRecord['error'];
-  notices: Notice[];
 }
 
 interface ReleaseFacts {

@@ -1,17 +1,11 @@
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
-import { type AppSettings, appSettingsSchema } from '../config/app-settings.ts';
-import {
-  type EnvironmentId,
-  type EnvironmentPaths,
-  environmentName,
-  type ReleasePaths,
-} from '../config/paths.ts';
+import { appSettingsSchema } from '../config/app-settings.ts';
+import { type EnvironmentId, type EnvironmentPaths, environmentName } from '../config/paths.ts';
 import { parseSettings } from '../config/settings-file.ts';
 import { AppError, isRefusedByDisk } from '../errors/app-error.ts';
 import type { ActiveRelease } from '../protocol/runner.ts';
-import { Lock } from '../system/concurrency/slots.ts';
 import {
   ensurePrivateDirectory,
   readJson,
@@ -38,19 +32,13 @@ const generationSchema: v.GenericSchema<unknown, Active> = v.object({
 
 type ReleaseError = NonNullable<ReleaseRecord['error']>;
 
-/** A record, and true if the files of the release exist. */
-type Listed = ReleaseRecord & { hasTree: boolean };
-
 /**
- * Releases of one environment: their numbers, directories, records and retention. All state is on the disk; see
- * ReleaseDirectories for the moves of a release. A process has one store for each environment, which makes one change at a time.
+ * Releases of one environment: their numbers, directories, records and retention. All state is on the disk. A process has one
+ * store for each environment, which makes one change at a time.
  */
-export class ReleaseStore {
+export class ReleaseStore extends ReleaseDirectories {
   readonly id: EnvironmentId;
-  readonly #paths: EnvironmentPaths;
-  readonly #directories: ReleaseDirectories;
   readonly #onLeft: (release: number, error: unknown) => void;
-  readonly #writes = new Lock();
   /** errors of failed releases that the disk has refused to clean up or record so far */
   readonly #failing = new Map<number, ReleaseError>();
 
@@ -64,16 +52,15 @@ export class ReleaseStore {
     empty: EmptyTree = emptyDirectory,
     onLeft: (release: number, error: unknown) => void = () => undefined,
   ) {
+    super(paths, empty);
     this.id = id;
-    this.#paths = paths;
     this.#onLeft = onLeft;
-    this.#directories = new ReleaseDirectories(paths, empty);
   }
 
   /** Assigns the next number and creates the staging directory with a record. */
   async allocate(source: ReleaseRecord['source']): Promise<ReleaseRecord> {
     await this.#retryFailing();
-    const number = await this.#directories.claim();
+    const number = await this.claim();
     const record: ReleaseRecord = {
       number,
       source,
@@ -86,7 +73,7 @@ export class ReleaseStore {
       sizeBytes: null,
       run: null,
     };
-    const staged = this.#paths.staged(number);
+    const staged = this.paths.staged(number);
     try {
       await ensurePrivateDirectory(staged.records);
       await writeJsonAtomic(staged.record, record);
@@ -100,20 +87,15 @@ export class ReleaseStore {
   }
 
   /** Changes a record. @throws AppError `release_not_found` */
-  update(number: number, changes: Partial<Omit<ReleaseRecord, 'number'>>): Promise<ReleaseRecord> {
-    return this.#writes.run(async () => {
-      const paths = await this.locate(number);
-      const record = await this.get(number);
-      if (paths === undefined || record === undefined) throw this.#notFound(number);
-      const changed = { ...record, ...changes };
-      await writeJsonAtomic(paths.record, changed);
-      return changed;
-    });
-  }
-
-  /** Moves a built release to its final directory. From then on, only its record changes. */
-  publish(number: number): Promise<void> {
-    return this.#writes.run(() => this.#directories.publish(number));
+  async update(number: number, changes: Partial<Omit<ReleaseRecord, 'number'>>): Promise<ReleaseRecord> {
+    using _ = await this.changes.take();
+    const found = await this.#find(number);
+    if (found === undefined) {
+      throw new AppError('release_not_found', `release ${number} of ${environmentName(this.id)} not found`);
+    }
+    const changed = { ...found.record, ...changes };
+    await writeJsonAtomic(found.path, changed);
+    return changed;
   }
 
   /**
@@ -151,59 +133,47 @@ export class ReleaseStore {
       throw new Error(`release ${number} of ${environmentName(this.id)} was live and cannot fail`);
     }
     // The tree first: on a full disk, its removal frees the space for the record.
-    const [stripped] = await Promise.allSettled([this.#strip(number)]);
+    const [stripped] = await Promise.allSettled([this.strip(number)]);
     const failed = await this.update(number, { error });
     if (stripped.status === 'rejected') throw stripped.reason;
     return failed;
   }
 
   async get(number: number): Promise<ReleaseRecord | undefined> {
-    for (const paths of this.#directories.candidates(number)) {
-      const record = await readRecord(paths);
-      if (record !== undefined) return record;
+    return (await this.#find(number))?.record;
+  }
+
+  async #find(number: number): Promise<{ path: string; record: ReleaseRecord } | undefined> {
+    for (const { record: path } of this.candidates(number)) {
+      const record = await readRecord(path);
+      if (record !== undefined) return { path, record };
     }
     return undefined;
   }
 
   /** Returns all releases, the newest first, including those in staging. */
   async list(): Promise<ReleaseRecord[]> {
-    const numbers = await this.#directories.numbers();
+    const numbers = await this.numbers();
     const records = await Promise.all(numbers.map((number) => this.get(number)));
     return records.filter((record) => record !== undefined);
   }
 
-  /** Returns the current paths of a release, for its build log. They change when the release is published or fails. */
-  locate(number: number): Promise<ReleasePaths | undefined> {
-    return this.#directories.locate(number);
-  }
-
-  /** Returns true if the files of a published release exist, not only its records. */
-  hasTree(number: number): Promise<boolean> {
-    return this.#directories.hasTree(number);
-  }
-
   /** Returns the active generation and its release, as the runner recorded them at the last switch. */
   async active(): Promise<Active | null> {
-    const value = await readJson(this.#paths.generation);
-    return value === undefined ? null : parseSettings(generationSchema, value, this.#paths.generation);
+    const value = await readJson(this.paths.generation);
+    return value === undefined ? null : parseSettings(generationSchema, value, this.paths.generation);
   }
 
   /** Returns the releases that were live and could be live again, the newest first. */
   async retained(): Promise<ReleaseRecord[]> {
     const active = await this.active();
-    return switchable(await this.#listed()).filter(({ number }) => number !== active?.release);
-  }
-
-  /** Returns the target of a rollback without a number: the newest release before the active one that was live. */
-  async previous(): Promise<ReleaseRecord | undefined> {
-    return previousOf(switchable(await this.#listed()), (await this.active())?.release);
+    return (await this.#switchable(await this.list())).filter(({ number }) => number !== active?.release);
   }
 
   /** Records the first time that a release was live. */
   async markLive(number: number, at: Date): Promise<ReleaseRecord> {
     const record = await this.get(number);
-    if (record === undefined) throw this.#notFound(number);
-    return record.liveAt === null ? this.update(number, { liveAt: at.toISOString() }) : record;
+    return record && record.liveAt !== null ? record : this.update(number, { liveAt: at.toISOString() });
   }
 
   /**
@@ -213,7 +183,7 @@ export class ReleaseStore {
   async markActiveLive(): Promise<void> {
     const active = await this.active();
     if (active === null || (await this.get(active.release)) === undefined) return;
-    await this.markLive(active.release, (await stat(this.#paths.generation)).mtime);
+    await this.markLive(active.release, (await stat(this.paths.generation)).mtime);
   }
 
   /**
@@ -223,19 +193,17 @@ export class ReleaseStore {
    * @returns the numbers of releases whose trees were removed
    */
   async retain(keep: number, draining: ReadonlySet<number>): Promise<number[]> {
-    const releases = await this.#listed();
-    const active = (await this.active())?.release;
-    const live = switchable(releases);
-    const retained = new Set([active, previousOf(live, active)?.number, ...draining]);
-    const expired = live.map(({ number }) => number).filter((n, at) => at >= keep && !retained.has(n));
-    for (const number of expired) await this.#strip(number);
-    const bare = releases.filter(
-      ({ number, liveAt, error, hasTree }) =>
-        expired.includes(number) || (!hasTree && (liveAt !== null || error !== null)),
-    );
-    for (const { number } of bare.slice(maxBareRecords)) {
-      await this.#writes.run(() => this.#directories.drop(number));
-    }
+    const releases = await this.list();
+    const active = (await this.active())?.release ?? 0;
+    const live = (await this.#switchable(releases)).map(({ number }) => number);
+    const previous = live.find((number) => number < active);
+    const retained = new Set([active, previous, ...draining]);
+    const expired = live.filter((number, at) => at >= keep && !retained.has(number));
+    for (const number of expired) await this.strip(number);
+    const trees = new Set(live).difference(new Set(expired));
+    const isBare = ({ number, liveAt, error }: ReleaseRecord) =>
+      !trees.has(number) && (liveAt !== null || error !== null);
+    for (const { number } of releases.filter(isBare).slice(maxBareRecords)) await this.drop(number);
     return expired;
   }
 
@@ -246,19 +214,19 @@ export class ReleaseStore {
    */
   async reconcile(): Promise<number[]> {
     const active = await this.active();
-    await this.#directories.resumeRemovals();
+    await this.resumeRemovals();
     const interrupted: number[] = [];
     for (const { number, liveAt, error } of await this.list()) {
       if (liveAt !== null || error !== null || number === active?.release) continue;
       await this.fail(number, interruption);
       interrupted.push(number);
     }
-    await this.#directories.clearStaging();
+    await this.clearStaging();
     await this.markActiveLive();
     await this.#repairCurrent();
-    const numbers = await this.#directories.numbers();
-    const records = numbers.map((number) => this.#paths.release(number).records);
-    for (const directory of [this.#paths.directory, ...records]) await sweepTemporaries(directory);
+    const numbers = await this.numbers();
+    const records = numbers.map((number) => this.paths.release(number).records);
+    for (const directory of [this.paths.directory, ...records]) await sweepTemporaries(directory);
     return interrupted;
   }
 
@@ -266,36 +234,17 @@ export class ReleaseStore {
     for (;;) {
       const active = await this.active();
       const target = active === null ? undefined : join('releases', String(active.release));
-      if ((await readLink(this.#paths.current)) === target) return;
-      if (target === undefined) await rm(this.#paths.current, { force: true });
-      else await replaceLink(this.#paths.current, target);
+      if ((await readLink(this.paths.current)) === target) return;
+      if (target === undefined) await rm(this.paths.current, { force: true });
+      else await replaceLink(this.paths.current, target);
     }
   }
 
-  #strip(number: number): Promise<void> {
-    return this.#writes.run(() => this.#directories.strip(number));
+  /** Returns the releases that traffic can be switched to. */
+  async #switchable(releases: ReleaseRecord[]): Promise<ReleaseRecord[]> {
+    const haveTrees = await Promise.all(releases.map(({ number }) => this.hasTree(number)));
+    return releases.filter(({ liveAt }, at) => liveAt !== null && haveTrees[at]);
   }
-
-  async #listed(): Promise<Listed[]> {
-    const records = await this.list();
-    return Promise.all(
-      records.map(async (record) => ({ ...record, hasTree: await this.hasTree(record.number) })),
-    );
-  }
-
-  #notFound(number: number): AppError {
-    return new AppError('release_not_found', `release ${number} of ${environmentName(this.id)} not found`);
-  }
-}
-
-/** Returns the releases that traffic can be switched to. */
-function switchable(releases: Listed[]): Listed[] {
-  return releases.filter(({ liveAt, hasTree }) => liveAt !== null && hasTree);
-}
-
-/** @param releases the newest first */
-function previousOf(releases: Listed[], active: number | undefined): Listed | undefined {
-  return releases.find(({ number }) => active !== undefined && number < active);
 }
 
 const interruption: ReleaseError = {
@@ -306,9 +255,9 @@ const interruption: ReleaseError = {
 };
 
 /** Returns a record; undefined if it is missing or damaged. A damaged record must not block other releases. */
-async function readRecord(paths: ReleasePaths): Promise<ReleaseRecord | undefined> {
+async function readRecord(path: string): Promise<ReleaseRecord | undefined> {
   try {
-    const value = await readJson(paths.record);
+    const value = await readJson(path);
     return isRecord(value) ? { ...value, run: value.run && completePlan(value.run) } : undefined;
   } catch (error) {
     if (error instanceof Error && error.cause instanceof SyntaxError) return undefined;
@@ -321,10 +270,9 @@ function isRecord(value: unknown): value is ReleaseRecord {
   return 'number' in value && 'liveAt' in value && 'error' in value;
 }
 
-let defaults: AppSettings | undefined;
+const defaults = parseSettings(appSettingsSchema, {}, 'no settings');
 
-/** Adds defaults to a plan of an earlier version, which may lack fields and settings. */
+/** Adds defaults to a plan of an earlier version, which may lack settings. */
 function completePlan(plan: RunPlan): RunPlan {
-  defaults ??= parseSettings(appSettingsSchema, {}, 'no settings');
-  return { ...plan, background: plan.background ?? [], settings: { ...defaults, ...plan.settings } };
+  return { ...plan, settings: { ...defaults, ...plan.settings } };
 }
