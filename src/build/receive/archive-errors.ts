@@ -1,18 +1,15 @@
-import { AppError, systemCode } from '../../errors/app-error.ts';
+import { AppError, hasCode, systemCode } from '../../errors/app-error.ts';
 
 /** Returns a path of an archive for a message, without control characters that could reach a terminal. */
 export function shown(path: string): string {
   return JSON.stringify(path.length > 200 ? `${path.slice(0, 200)}…` : path);
 }
 
-export function unreadable(
-  message: string,
-  options: { hint?: string | undefined; cause?: unknown } = {},
-): AppError {
-  const hint =
-    options.hint ??
-    'Send a tar archive, plain or compressed with gzip or zstd, without changes: `curl --data-binary @app.tar.gz` (-d and -F change it).';
-  return new AppError('archive_unreadable', message, { hint, cause: options.cause });
+export function unreadable(message: string, options: { hint?: string; cause?: unknown } = {}): AppError {
+  return new AppError('archive_unreadable', message, {
+    hint: 'Send a tar archive, plain or compressed with gzip or zstd, without changes: `curl --data-binary @app.tar.gz` (-d and -F change it).',
+    ...options,
+  });
 }
 
 export function truncated(cause?: unknown): AppError {
@@ -30,29 +27,15 @@ export function unsafe(message: string, cause?: unknown): AppError {
 }
 
 /** System errors that a name or a link of an archive can cause. */
-const faultsOfTheArchive = new Set([
-  'EEXIST',
-  'EILSEQ',
-  'EINVAL',
-  'EISDIR',
-  'ELOOP',
-  'EMLINK',
-  'ENAMETOOLONG',
-  'ENOENT',
-  'ENOTDIR',
-  'ENOTEMPTY',
-  'EPERM',
-]);
+const faultsOfTheArchive =
+  'EEXIST EILSEQ EINVAL EISDIR ELOOP EMLINK ENAMETOOLONG ENOENT ENOTDIR ENOTEMPTY EPERM'.split(' ');
 
 /** Runs one step of unpacking `path`. @throws AppError `archive_unsafe` if the archive causes a system error; other errors */
 export function writing(path: string, step: () => void): void {
   try {
     step();
   } catch (error) {
-    const code = systemCode(error);
-    if (code !== undefined && faultsOfTheArchive.has(code)) {
-      throw unsafe(`${shown(path)} conflicts with the rest of the archive: ${code}`, error);
-    }
-    throw error;
+    if (!hasCode(error, ...faultsOfTheArchive)) throw error;
+    throw unsafe(`${shown(path)} conflicts with the rest of the archive: ${systemCode(error)}`, error);
   }
 }

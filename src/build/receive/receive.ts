@@ -8,7 +8,7 @@ import { recordsName } from '../../releases/directory.ts';
 import { ifThere } from '../../system/fs/exists.ts';
 import { emptyDirectory, removeTree } from '../../system/fs/remove-tree.ts';
 import { reservedName } from './entry-path.ts';
-import { decompressor, explain, peek, readBody, type Tally, uploadTooLarge } from './upload.ts';
+import { decompressor, explain, readBody, type Tally, uploadTooLarge } from './upload.ts';
 
 export interface ArchiveLimits {
   /** bytes as sent */
@@ -86,9 +86,10 @@ async function unpack(
   const refusal = new AbortController();
   const chunks = readBody(body, limits, { tally, signal: AbortSignal.any([signal, refusal.signal]) });
   try {
-    const { head, all } = await peek(chunks);
-    if (head.length === 0) throw empty('the upload is empty');
-    await pipeline(all, decompressor(head), async (tar: AsyncIterable<Buffer>) => {
+    const upload = wholeBlocks(chunks);
+    const { value: head } = await upload.next();
+    if (head === undefined) throw empty('the upload is empty');
+    await pipeline(prepend(head, upload), decompressor(head), async (tar: AsyncIterable<Buffer>) => {
       try {
         for await (const blocks of wholeBlocks(tar)) unpacker.write(blocks);
       } catch (error) {
@@ -111,15 +112,21 @@ async function unpack(
   }
 }
 
-/** Cuts a tar into multiples of its blocks of 512 bytes; drops an incomplete last block. */
-async function* wholeBlocks(tar: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+/** Yields multiples of the 512 bytes of a block of a tar, and an incomplete block only at the end. */
+async function* wholeBlocks(data: AsyncIterable<Buffer>): AsyncGenerator<Buffer, undefined> {
   let rest: Buffer = Buffer.alloc(0);
-  for await (const chunk of tar) {
+  for await (const chunk of data) {
     const all = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
     const end = all.length - (all.length % 512);
     rest = all.subarray(end);
     if (end > 0) yield all.subarray(0, end);
   }
+  if (rest.length > 0) yield rest;
+}
+
+async function* prepend(first: Buffer, rest: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  yield first;
+  yield* rest;
 }
 
 /** Moves the entries of `tree` into `directory`, which contains `tree`. Does not read all names at once: there may be very many. */

@@ -6,9 +6,9 @@ import {
   openSync,
   symlinkSync,
   unlinkSync,
-  writeSync,
+  writeFileSync,
 } from 'node:fs';
-import { join, posix } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { Parser } from 'tar/parse';
 import type { ReadEntry } from 'tar/read-entry';
 import { AppError, systemCode } from '../../errors/app-error.ts';
@@ -66,19 +66,16 @@ export class Unpacker {
     });
   }
 
-  /** Unpacks a chunk of the tar, a whole number of 512-byte blocks. */
+  /** Unpacks a chunk of the tar: whole blocks of 512 bytes, except at the end. */
   write(blocks: Buffer): void {
     if (this.#tarBytes === 0) assertNotCompressed(blocks);
     this.#tarBytes += blocks.length;
     const { maxExtractedBytes } = this.#limits;
     if (this.#tarBytes > maxExtractedBytes) {
-      throw new AppError(
-        'archive_too_large',
-        `the archive unpacks to more than ${formatBytes(maxExtractedBytes)}`,
-        {
-          hint: 'Leave out node_modules and data, or raise "maxExtractedBytes" in config.json.',
-        },
-      );
+      const message = `the archive unpacks to more than ${formatBytes(maxExtractedBytes)}`;
+      throw new AppError('archive_too_large', message, {
+        hint: 'Leave out node_modules and data, or raise "maxExtractedBytes" in config.json.',
+      });
     }
     // Padding follows the end marker; the parser would keep all of it in memory.
     if (!this.#ended) this.#parser.write(blocks);
@@ -125,7 +122,6 @@ export class Unpacker {
 
   #unpack(entry: ReadEntry): void {
     this.#beyondHeader = true;
-    this.#count();
     const path = entryPath(entry.path);
     this.#recordTop(path.split('/', 1)[0] ?? '');
     writing(entry.path, () => this.#create(path, entry));
@@ -134,24 +130,24 @@ export class Unpacker {
   #create(path: string, entry: ReadEntry): void {
     const target = entry.linkpath ?? '';
     if (entry.type === 'Directory' || entry.type === 'GNUDumpDir') {
-      this.#createDirectory(path);
+      this.#count(this.#createDirectory(path) || 1);
       entry.resume();
       return;
     }
     if (path === '') throw unsafe(`${shown(entry.path)} is the root, but not a directory`);
-    this.#createParent(path);
+    // A parent without an entry of its own counts, too.
+    this.#count(1 + this.#createDirectory(path.slice(0, Math.max(0, path.lastIndexOf('/')))));
     switch (entry.type) {
       case 'File':
       case 'OldFile':
       case 'ContiguousFile':
-        this.#openFile(path, entry.mode ?? 0);
-        entry.once('data', (chunk: Buffer) => this.#recordLfsPointer(path, chunk));
-        entry.on('data', (chunk: Buffer) => this.#writeFile(chunk));
-        entry.on('end', () => this.close());
+        this.#unpackFile(path, entry);
         return;
-      case 'Link':
-        this.#createHardLink(path, entryPath(target));
+      case 'Link': {
+        const existing = join(this.#root, entryPath(target));
+        this.#createOrReplace(path, (absolute) => linkSync(existing, absolute));
         break;
+      }
       case 'SymbolicLink':
         assertName(target);
         this.#countText(path, target);
@@ -163,8 +159,8 @@ export class Unpacker {
     entry.resume();
   }
 
-  #count(): void {
-    this.entries += 1;
+  #count(created: number): void {
+    this.entries += created;
     const { maxEntries } = this.#limits;
     if (this.entries <= maxEntries) return;
     throw new AppError('archive_too_many_entries', `the archive contains more than ${maxEntries} entries`, {
@@ -191,32 +187,29 @@ export class Unpacker {
 
   /** Returns true if the directory exists. No path passes through a link yet. */
   #isDirectory(path: string): boolean {
+    return lstatSync(join(this.#root, path), { throwIfNoEntry: false })?.isDirectory() === true;
+  }
+
+  /** Creates a directory and its parents. @returns the number of those that did not exist */
+  #createDirectory(path: string): number {
     // Most entries are in the directory of the previous entry, or above it.
-    if (path === '' || path === this.#directory || this.#directory.startsWith(`${path}/`)) return true;
-    if (lstatSync(join(this.#root, path), { throwIfNoEntry: false })?.isDirectory() !== true) return false;
+    if (`${this.#directory}/`.startsWith(`${path}/`) || path === '') return 0;
+    const first = mkdirSync(join(this.#root, path), { recursive: true });
     this.#directory = path;
-    return true;
+    if (first === undefined) return 0;
+    return path.split('/').length - relative(this.#root, dirname(first)).split('/').filter(Boolean).length;
   }
 
-  #createDirectory(path: string): void {
-    if (this.#isDirectory(path)) return;
-    this.#createParent(path);
-    mkdirSync(join(this.#root, path));
-    this.#directory = path;
-  }
-
-  /** Creates the parent directory, and counts it as an entry if it has none. */
-  #createParent(path: string): void {
-    const parent = path.includes('/') ? posix.dirname(path) : '';
-    if (this.#isDirectory(parent)) return;
-    this.#count();
-    this.#createDirectory(parent);
-  }
-
-  #openFile(path: string, mode: number): void {
-    const permissions = mode & 0o111 ? 0o755 : 0o644;
-    this.#file = this.#createOrReplace(path, (absolute) => openSync(absolute, 'wx', permissions));
-    this.files += 1;
+  #unpackFile(path: string, entry: ReadEntry): void {
+    const mode = (entry.mode ?? 0) & 0o111 ? 0o755 : 0o644;
+    const file = this.#createOrReplace(path, (absolute) => openSync(absolute, 'wx', mode));
+    this.#file = file;
+    entry.once('data', (chunk: Buffer) => this.#recordLfsPointer(path, chunk));
+    entry.on('data', (chunk: Buffer) => {
+      writeFileSync(file, chunk);
+      this.extractedBytes += chunk.length;
+    });
+    entry.on('end', () => this.close());
   }
 
   /** @param head first bytes of a file */
@@ -226,20 +219,10 @@ export class Unpacker {
     this.#lfsPointers.push(path);
   }
 
-  #writeFile(chunk: Buffer): void {
-    if (this.#file === undefined) throw new Error('no file is open');
-    for (let written = 0; written < chunk.length; ) written += writeSync(this.#file, chunk, written);
-    this.extractedBytes += chunk.length;
-  }
-
-  #createHardLink(path: string, target: string): void {
-    this.#createOrReplace(path, (absolute) => linkSync(join(this.#root, target), absolute));
-    this.files += 1;
-  }
-
-  /** Replaces an earlier entry of the same path, as every tar does. */
+  /** Creates a file, and replaces an earlier entry of the same path, as every tar does. */
   #createOrReplace<T>(path: string, create: (absolute: string) => T): T {
     const absolute = join(this.#root, path);
+    this.files += 1;
     try {
       return create(absolute);
     } catch (error) {

@@ -90,8 +90,6 @@ const magic: { bytes: number[]; format: Format | null; name: string }[] = [
   { bytes: [0xfd, 0x37, 0x7a, 0x58, 0x5a], format: null, name: 'compressed with xz' },
 ];
 
-const maxMagicLength = 5;
-
 /**
  * Largest window of a zstd frame, as a power of two: 8 MiB, which RFC 8878 asks every decoder to support, and which levels up to
  * 19 use. The sender controls this memory; the default allows 128 MiB.
@@ -141,22 +139,4 @@ export function explain(error: unknown): unknown {
   // ABORT_ERR: the data after the last zstd frame is not a zstd frame.
   if (!/^(?:Z_|ZSTD_|ABORT_ERR$)/.test(code)) return error;
   return unreadable(`the compressed data is damaged: ${(error as Error).message}`, { cause: error });
-}
-
-/** Reads enough bytes to detect the format; `all` yields them again before the rest. */
-export async function peek(
-  chunks: AsyncGenerator<Buffer>,
-): Promise<{ head: Buffer; all: AsyncGenerator<Buffer> }> {
-  let head = Buffer.alloc(0);
-  while (head.length < maxMagicLength) {
-    const { value, done } = await chunks.next();
-    if (done) break;
-    head = Buffer.concat([head, value]);
-  }
-  return { head, all: prepend(head, chunks) };
-}
-
-async function* prepend(head: Buffer, chunks: AsyncGenerator<Buffer>): AsyncGenerator<Buffer> {
-  if (head.length > 0) yield head;
-  yield* chunks;
 }
