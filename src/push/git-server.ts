@@ -4,6 +4,7 @@ import type { Registry } from '../apps/registry.ts';
 import type { EnvironmentId } from '../config/paths.ts';
 import { gitEnvironment } from '../git/git.ts';
 import { type GitProcess, startGit } from '../git/git-process.ts';
+import type { JobSpec } from '../protocol/runner.ts';
 import { ensureSpace } from '../releases/disk.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
 import { withDeadline } from '../system/concurrency/deadline.ts';
@@ -118,11 +119,8 @@ export class GitServer {
   /** Recovers the repositories that the last server left. To be called before the first client connects. */
   async recover(): Promise<void> {
     const slots = new Slots(recoveredAtATime);
-    const recoverNext = async (app: string) => {
-      using _slot = await slots.take();
-      await this.#recoverOne(app);
-    };
-    await Promise.all((await this.#registry.names()).map(recoverNext));
+    const apps = await this.#registry.names();
+    await Promise.all(apps.map((app) => slots.run(() => this.#recoverOne(app))));
   }
 
   /** Recovers one repository. An error is logged, and the other apps are served. */
@@ -154,9 +152,8 @@ export class GitServer {
     const isShallow = await repository.isShallow;
     // The push that is under way collects at its end.
     if (isShallow && repository.pushes > 0) return;
-    const argv: [string, ...string[]] = ['git', '-c', 'gc.autoDetach=false', 'gc', '--auto', '--quiet'];
-    const job = {
-      argv,
+    const job: JobSpec = {
+      argv: ['git', '-c', 'gc.autoDetach=false', 'gc', '--auto', '--quiet'],
       directory: repository.path,
       env: gitEnvironment({ GIT_DIR: repository.path }),
       user: null,
@@ -175,7 +172,6 @@ export class GitServer {
   /** Returns the live release of an environment, or null. */
   async #liveRelease({ app, environment: name }: EnvironmentId): Promise<ReleaseRecord | null> {
     const environment = (await this.#registry.of(app)).find(({ id }) => id.environment === name);
-    const active = await environment?.store.active();
-    return (active && (await environment?.store.get(active.release))) ?? null;
+    return (await environment?.liveRelease()) ?? null;
   }
 }

@@ -8,7 +8,7 @@ import {
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { join, relative } from 'node:path';
 import { Parser } from 'tar/parse';
 import type { ReadEntry } from 'tar/read-entry';
 import { AppError, systemCode } from '../../errors/app-error.ts';
@@ -194,10 +194,10 @@ export class Unpacker {
   #createDirectory(path: string): number {
     // Most entries are in the directory of the previous entry, or above it.
     if (`${this.#directory}/`.startsWith(`${path}/`) || path === '') return 0;
-    const first = mkdirSync(join(this.#root, path), { recursive: true });
+    const absolute = join(this.#root, path);
+    const first = mkdirSync(absolute, { recursive: true });
     this.#directory = path;
-    if (first === undefined) return 0;
-    return path.split('/').length - relative(this.#root, dirname(first)).split('/').filter(Boolean).length;
+    return first === undefined ? 0 : 1 + relative(first, absolute).split('/').filter(Boolean).length;
   }
 
   #unpackFile(path: string, entry: ReadEntry): void {

@@ -80,21 +80,28 @@ function aborted(received: number, cause: unknown): AppError {
   });
 }
 
-type Format = 'gzip' | 'zstd' | 'plain';
-
-const magic: { bytes: number[]; format: Format | null; name: string }[] = [
-  { bytes: [0x1f, 0x8b], format: 'gzip', name: 'gzip' },
-  { bytes: [0x28, 0xb5, 0x2f, 0xfd], format: 'zstd', name: 'zstd' },
-  { bytes: [0x50, 0x4b, 0x03, 0x04], format: null, name: 'a zip file' },
-  { bytes: [0x42, 0x5a, 0x68], format: null, name: 'compressed with bzip2' },
-  { bytes: [0xfd, 0x37, 0x7a, 0x58, 0x5a], format: null, name: 'compressed with xz' },
-];
-
 /**
  * Largest window of a zstd frame, as a power of two: 8 MiB, which RFC 8878 asks every decoder to support, and which levels up to
  * 19 use. The sender controls this memory; the default allows 128 MiB.
  */
-const zstdWindowLog = 23;
+const zstdWindow = { params: { [constants.ZSTD_d_windowLogMax]: 23 } };
+
+/** Formats by their first bytes. */
+const formats: { magic: number[]; name: string; decompress?: () => Transform }[] = [
+  { magic: [0x1f, 0x8b], name: 'compressed with gzip', decompress: () => createGunzip() },
+  {
+    magic: [0x28, 0xb5, 0x2f, 0xfd],
+    name: 'compressed with zstd',
+    decompress: () => createZstdDecompress(zstdWindow),
+  },
+  { magic: [0x50, 0x4b, 0x03, 0x04], name: 'a zip file' },
+  { magic: [0x42, 0x5a, 0x68], name: 'compressed with bzip2' },
+  { magic: [0xfd, 0x37, 0x7a, 0x58, 0x5a], name: 'compressed with xz' },
+];
+
+function formatOf(head: Buffer) {
+  return formats.find(({ magic }) => magic.every((byte, index) => head[index] === byte));
+}
 
 /**
  * Returns a stream that decompresses data by its first bytes, because the names and types of senders are often wrong. Plain
@@ -103,27 +110,15 @@ const zstdWindowLog = 23;
  * @throws AppError `archive_unreadable` for another known format
  */
 export function decompressor(head: Buffer): Transform {
-  const format = detect(head);
-  switch (format) {
-    case 'gzip':
-      return createGunzip();
-    case 'zstd':
-      return createZstdDecompress({ params: { [constants.ZSTD_d_windowLogMax]: zstdWindowLog } });
-    case 'plain':
-      return new PassThrough();
-  }
-}
-
-function detect(head: Buffer): Format {
-  const known = magic.find(({ bytes }) => bytes.every((byte, index) => head[index] === byte));
-  if (known === undefined) return 'plain';
-  if (known.format === null) throw unreadable(`the upload is ${known.name}`);
-  return known.format;
+  const format = formatOf(head);
+  if (format === undefined) return new PassThrough();
+  if (format.decompress === undefined) throw unreadable(`the upload is ${format.name}`);
+  return format.decompress();
 }
 
 /** Rejects data that is still compressed: the tar parser would decompress it without limits. */
 export function assertNotCompressed(head: Buffer): void {
-  if (detect(head) !== 'plain') throw unreadable('the archive is compressed twice');
+  if (formatOf(head) !== undefined) throw unreadable('the archive is compressed twice');
 }
 
 /** Returns the AppError for an error of a decompressor; returns any other error unchanged. */

@@ -1,9 +1,8 @@
 import { join } from 'node:path';
 import { readManifest } from '../../config/package-manifest.ts';
-import { hasCode } from '../../errors/app-error.ts';
 import type { Notice } from '../../protocol/runner.ts';
 import { exists } from '../../system/fs/exists.ts';
-import { NotAFile, openAppFile, readText } from '../../system/fs/read-file.ts';
+import { openAppFile, readText } from '../../system/fs/read-file.ts';
 
 /** Files of version managers (nvm, fnm, nodenv) that name the Node.js of an app. */
 const versionFiles = ['.nvmrc', '.node-version'];
@@ -49,9 +48,8 @@ async function readVersionFile(directory: string, name: string): Promise<string>
     await using file = await openAppFile(join(directory, name), directory);
     if ((await file.stat()).size > 1024) return '';
     return (await readText(file)).trim().split('\n', 1)[0]?.trim() ?? '';
-  } catch (error) {
-    if (error instanceof NotAFile || hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES')) return '';
-    throw error;
+  } catch {
+    return '';
   }
 }
 
