@@ -65,7 +65,7 @@ export class Runner {
     await this.#keeper.waitForEarlier();
     // Before this runner opens outputs of its own.
     for (const output of await this.#outputs.restore()) output.adopt();
-    this.#keeper.start();
+    void this.#keeper.start();
     await this.#killEarlierJobs();
     await this.#cgroups.start();
     const { report } = this.#cgroups;

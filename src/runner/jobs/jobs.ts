@@ -1,8 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { addAbortListener } from 'node:events';
 import { writeFileSync } from 'node:fs';
-import { StringDecoder } from 'node:string_decoder';
-import { hasCode } from '../../errors/app-error.ts';
 import type { CallContext } from '../../protocol/peer.ts';
 import type { JobResult, JobSpec } from '../../protocol/runner.ts';
 import { withDeadline } from '../../system/concurrency/deadline.ts';
@@ -38,6 +37,7 @@ export async function runJob(
   const start = performance.now();
   const mark = randomUUID();
   const [command, ...args] = job.lowPriority ? [...(await lowPriority(job)), ...job.argv] : job.argv;
+  const late = AbortSignal.timeout(Math.ceil(job.timeout));
   const child = spawn(command as string, args, {
     cwd: job.directory,
     ...identityOptions(user, { ...job.env, [jobMark]: mark }),
@@ -59,7 +59,6 @@ export async function runJob(
     records.add('job', job.user ?? '', pid, { mark });
   });
 
-  let timedOut = false;
   let killedAfter: number | undefined;
   let killTimer: NodeJS.Timeout | undefined;
   const kill = () => {
@@ -69,14 +68,10 @@ export async function runJob(
     signalProcess(-pid, 'SIGTERM');
     killTimer ??= setTimeout(kill, killDelay);
   };
-  const timer = setTimeout(() => {
-    timedOut = true;
-    end();
-  }, job.timeout);
-  context.signal.addEventListener('abort', end, { once: true });
-  if (context.signal.aborted) end();
+  using _ = addAbortListener(AbortSignal.any([context.signal, late]), end);
   try {
     const outcome = await exited;
+    const timedOut = late.aborted;
     const left = await endLeftovers({ pid: undefined, mark, user }, 0);
     // Without /proc, and for a process that has cleared its environment.
     signalProcess(-pid, 'SIGKILL');
@@ -92,9 +87,7 @@ export async function runJob(
       ...(shortage !== undefined && { shortage }),
     };
   } finally {
-    clearTimeout(timer);
     clearTimeout(killTimer);
-    context.signal.removeEventListener('abort', end);
     child.stdout?.destroy();
     child.stderr?.destroy();
     records.remove(pid);
@@ -103,12 +96,10 @@ export async function runJob(
 
 /** Reports output as it arrives. If the caller reads slowly, the job waits, so that our memory does not grow. */
 function forward(child: ChildProcess, stream: 'stdout' | 'stderr', context: CallContext<Output>): void {
-  const source = child[stream];
-  const decoder = new StringDecoder('utf8');
   // The job continues if its output cannot be read.
-  source?.on('error', () => undefined);
-  source?.on('data', (chunk: Buffer) => {
-    if (context.report({ stream, text: decoder.write(chunk) })) return;
+  const source = child[stream]?.setEncoding('utf8').on('error', () => undefined);
+  source?.on('data', (text: string) => {
+    if (context.report({ stream, text })) return;
     source.pause();
     void context.drained().then(() => source.resume());
   });
@@ -125,11 +116,9 @@ const oomScore = 500;
 
 /** Lets the kernel kill a process and its children before live apps when memory runs out (proc(5), oom_score_adj). */
 function preferForOomKiller(pid: number): void {
-  if (process.platform !== 'linux') return;
   try {
     writeFileSync(`/proc/${pid}/oom_score_adj`, String(oomScore));
-  } catch (error) {
-    // The process has ended, or a container forbids the change.
-    if (!hasCode(error, 'ENOENT', 'ESRCH', 'EACCES', 'EPERM', 'EROFS')) throw error;
+  } catch {
+    // The process has ended, a container forbids the change, or there is no /proc.
   }
 }

@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -21,8 +22,9 @@ export class Keeper {
   readonly #records: ProcessRecords;
   readonly #log: (message: string) => void;
   #child: ChildProcess | undefined;
-  /** true if the last keeper could not be recorded: a full disk is logged once, not each second */
-  #isUnrecorded = false;
+  #isStopped = false;
+  /** true if the last keeper could not be started: a full disk is logged once, not each second */
+  #isFailing = false;
 
   constructor(directory: string, records: ProcessRecords, log: (message: string) => void) {
     this.#directory = directory;
@@ -44,24 +46,29 @@ export class Keeper {
     }
   }
 
-  start(): void {
-    try {
-      this.#start();
-    } catch (error) {
-      // `spawn` throws if memory is short.
-      this.#failed(error);
-      setTimeout(() => this.start(), replaceDelay).unref();
+  /** Starts a keeper, and another one each time that a keeper has ended, until `stop` is called. */
+  async start(): Promise<void> {
+    while (!this.#isStopped) {
+      try {
+        await this.#run();
+      } catch (error) {
+        const { message } = error as Error;
+        if (!this.#isFailing)
+          this.#log(`the output of apps would be lost if the runner ended now: ${message}`);
+        this.#isFailing = true;
+      }
+      await sleep(replaceDelay, undefined, { ref: false });
     }
   }
 
   /** Ends the keeper, when all apps have ended. */
   stop(): void {
-    const child = this.#child;
-    this.#child = undefined;
-    child?.stdin?.end('done\n');
+    this.#isStopped = true;
+    this.#child?.stdin?.end('done\n');
   }
 
-  #start(): void {
+  /** Runs a keeper to its end. Records it for the next runner: see `waitForEarlier`. Kills it if that fails. */
+  async #run(): Promise<void> {
     // The keeper outlives this process, and `directory` may be a path through a descriptor of this process.
     const child = spawn('/bin/sh', [script, '.'], {
       cwd: this.#directory,
@@ -69,36 +76,14 @@ export class Keeper {
       detached: true,
     });
     this.#child = child;
-    const replace = () => {
-      if (this.#child !== child) return;
-      setTimeout(() => this.#child === child && this.start(), replaceDelay).unref();
-    };
-    child.on('error', (error) => {
-      this.#failed(error);
-      replace();
-    });
     // The 'exit' event follows.
     child.stdin?.on('error', () => undefined);
-    this.#record(child);
-    child.on('exit', () => {
-      if (child.pid !== undefined) this.#records.remove(child.pid);
-      replace();
-    });
-  }
-
-  /** Records the keeper for the next runner: see `waitForEarlier`. If that fails, kills it; it is started again later. */
-  #record({ pid }: ChildProcess): void {
-    if (pid === undefined) return;
-    try {
-      killOnError(pid, () => this.#records.add('keeper', '', pid));
-      this.#isUnrecorded = false;
-    } catch (error) {
-      if (!this.#isUnrecorded) this.#failed(error);
-      this.#isUnrecorded = true;
-    }
-  }
-
-  #failed(error: unknown): void {
-    this.#log(`the output of apps would be lost if the runner ended now: ${(error as Error).message}`);
+    const ended = once(child, 'exit');
+    const { pid } = child;
+    if (pid === undefined) return void (await ended);
+    killOnError(pid, () => this.#records.add('keeper', '', pid));
+    this.#isFailing = false;
+    await ended;
+    this.#records.remove(pid);
   }
 }

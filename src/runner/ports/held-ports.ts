@@ -18,8 +18,8 @@ const script = fileURLToPath(new URL('hold-ports.pl', import.meta.url));
 
 /** Time for a holder to bind all ports, in ms. */
 const bindsWithin = 10_000;
-/** Pause between the end of a holder and its replacement if a holder ended less than a minute before; in ms. */
-const replacePause = 1000;
+/** Pause between the end of a holder and its replacement, in ms: a holder may end again and again. */
+const replacePause = 250;
 /** Pause before another attempt to hold all ports, in ms: another program has some, or the disk was full. */
 const retryPause = 30_000;
 /** Time for a killed holder to be gone, in ms. */
@@ -45,9 +45,8 @@ export class HeldPorts {
   readonly #turns = new Lock();
   #ports: readonly PortAddress[] = [];
   #holder: Holder | undefined;
-  #report: HeldPortsReport = { unavailable: null, refused: [] };
+  report: HeldPortsReport = { unavailable: null, refused: [] };
   #retry: NodeJS.Timeout | undefined;
-  #lastEnd = Number.NEGATIVE_INFINITY;
 
   /** @param directory of the process records: a holder ends when its record is gone */
   constructor(
@@ -63,10 +62,6 @@ export class HeldPorts {
     this.#log = log;
   }
 
-  get report(): HeldPortsReport {
-    return this.#report;
-  }
-
   /**
    * Holds exactly these ports. A port that is held already is never free meanwhile.
    * @throws AppError `bad_request` for anything but numeric addresses and ports
@@ -77,7 +72,7 @@ export class HeldPorts {
       const isHeld = this.#holder?.refused.length === 0 && isDeepStrictEqual(ports, this.#ports);
       this.#ports = ports;
       if (!isHeld) await this.#replace();
-      return this.#report;
+      return this.report;
     });
   }
 
@@ -95,12 +90,11 @@ export class HeldPorts {
     // Without a successor, the former holder stays: it has most of the ports.
     if (next === undefined && this.#ports.length > 0) return this.#retryLater();
     this.#holder = next;
-    this.#report = { unavailable: null, refused: next?.refused ?? [] };
-    if (this.#report.refused.length > 0) this.#retryLater();
+    this.report = { unavailable: null, refused: next?.refused ?? [] };
+    if (this.report.refused.length > 0) this.#retryLater();
     for (const record of await this.#records.alive()) {
       if (record.kind !== 'holder' || record.pid === next?.pid) continue;
-      await end(record.pid);
-      this.#records.remove(record.pid);
+      await this.#end(record.pid);
     }
   }
 
@@ -113,7 +107,7 @@ export class HeldPorts {
 
   /** Replaces the holder if it lacks ports. No caller handles an error, so it must not end the runner. */
   async #repair(): Promise<void> {
-    const { unavailable, refused } = this.#report;
+    const { unavailable, refused } = this.report;
     if (this.#holder !== undefined && unavailable === null && refused.length === 0) return;
     try {
       await this.#replace();
@@ -129,11 +123,11 @@ export class HeldPorts {
       return await this.#startHolder();
     } catch (error) {
       const reason = systemCode(error) === 'ENOENT' ? `there is no ${this.#perl}` : (error as Error).message;
-      if (this.#report.unavailable !== reason)
+      if (this.report.unavailable !== reason)
         this.#log(
           `ports of apps that do not run are not held, and other programs may listen there: ${reason}`,
         );
-      this.#report = { unavailable: reason, refused: [] };
+      this.report = { unavailable: reason, refused: [] };
       return undefined;
     }
   }
@@ -168,8 +162,7 @@ export class HeldPorts {
       const outcome = await withDeadline(Promise.race([held.promise, ended]), bindsWithin);
       if (outcome.timedOut) throw new Error(`binding them took more than ${bindsWithin / 1000} s`);
     } catch (error) {
-      await end(pid);
-      this.#records.remove(pid);
+      await this.#end(pid);
       throw error;
     }
     child.stderr.destroy();
@@ -178,8 +171,16 @@ export class HeldPorts {
       ([, host, port, reason]) => `port ${port} on ${host}: ${reason}`,
     );
     // A retry usually finds the same ports refused.
-    for (const each of refused) if (!this.#report.refused.includes(each)) this.#log(`not held: ${each}`);
+    for (const each of refused) if (!this.report.refused.includes(each)) this.#log(`not held: ${each}`);
     return { pid, refused };
+  }
+
+  /** Kills a holder, and waits until its ports are free. */
+  async #end(pid: number): Promise<void> {
+    signalProcess(-pid, 'SIGKILL');
+    const deadline = performance.now() + endsWithin;
+    while (isAlive(-pid) && performance.now() < deadline) await sleep(2);
+    this.#records.remove(pid);
   }
 
   /** Replaces a holder that was killed. */
@@ -187,22 +188,12 @@ export class HeldPorts {
     this.#records.remove(pid);
     if (this.#holder?.pid !== pid) return;
     this.#log(`the process that holds ports (pid ${pid}) has ended and is replaced`);
-    const now = performance.now();
-    const pause = now - this.#lastEnd < 60_000 ? replacePause : 0;
-    this.#lastEnd = now;
     this.#holder = undefined;
     void this.#turns.run(async () => {
-      await sleep(pause, undefined, { ref: false });
+      await sleep(replacePause, undefined, { ref: false });
       await this.#repair();
     });
   }
-}
-
-/** Kills a holder, and waits until its ports are free. */
-async function end(pid: number): Promise<void> {
-  signalProcess(-pid, 'SIGKILL');
-  const deadline = performance.now() + endsWithin;
-  while (isAlive(-pid) && performance.now() < deadline) await sleep(2);
 }
 
 function checked(addresses: unknown): PortAddress[] {

@@ -12,7 +12,7 @@ type Stored = CronResult & { underWay?: boolean };
 export class CronResults {
   readonly #path: () => string;
   readonly #log: (message: string) => void;
-  readonly #results: Record<string, Stored>;
+  readonly #results: Map<string, Stored>;
   /** names of the entries whose runs were under way when an earlier runner ended */
   readonly interrupted: string[];
 
@@ -21,42 +21,42 @@ export class CronResults {
     this.#path = path;
     this.#log = log;
     this.#results = this.#read();
-    this.interrupted = Object.keys(this.#results).filter((name) => this.#results[name]?.underWay);
-    for (const name of this.interrupted) delete this.#results[name]?.underWay;
+    this.interrupted = [...this.#results.keys()].filter((name) => this.get(name)?.underWay);
+    for (const name of this.interrupted) delete this.get(name)?.underWay;
     if (this.interrupted.length > 0) this.#write(this.#results, this.interrupted.join(', '));
   }
 
-  get(name: string): CronResult | undefined {
-    return this.#results[name];
+  get(name: string): Stored | undefined {
+    return this.#results.get(name);
   }
 
   /** Stores that a run has begun, for the case that the runner ends before the run. */
   begin(name: string, at: string): void {
     const stored: Stored = { at, durationMs: 0, outcome: 'failed', detail: cutOff, underWay: true };
-    this.#write({ ...this.#results, [name]: stored }, name);
+    this.#write([...this.#results, [name, stored]], name);
   }
 
   /** Stores a result, without a sync: entries may run each second, and a power cut may cost the last results. */
   set(name: string, result: CronResult): void {
-    this.#results[name] = result;
+    this.#results.set(name, result);
     this.#write(this.#results, name);
   }
 
-  #write(results: Record<string, Stored>, name: string): void {
+  #write(results: Iterable<[string, Stored]>, name: string): void {
     try {
-      replaceFile(this.#path(), JSON.stringify(results));
+      replaceFile(this.#path(), JSON.stringify(Object.fromEntries(results)));
     } catch (error) {
       this.#log(`the result of ${name} was not stored: ${(error as Error).message}`);
     }
   }
 
-  #read(): Record<string, Stored> {
+  #read(): Map<string, Stored> {
     try {
-      return { ...Object.create(null), ...JSON.parse(readFile(this.#path())) };
+      return new Map(Object.entries(JSON.parse(readFile(this.#path()))));
     } catch (error) {
       if (systemCode(error) !== 'ENOENT')
         this.#log(`the results of cron entries cannot be read: ${(error as Error).message}`);
-      return Object.create(null);
+      return new Map();
     }
   }
 }
@@ -67,19 +67,14 @@ function replaceFile(path: string, content: string): void {
   try {
     writeFileSync(temporary, content, { mode: 0o600, flag: 'wx' });
     renameSync(temporary, path);
-  } catch (error) {
+  } finally {
     rmSync(temporary, { force: true });
-    throw error;
   }
 }
 
 /** Reads a file of the runner. Another user may have put a link or a FIFO in its place: neither is followed or waited for. */
 function readFile(path: string): string {
   const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
-  const fd = openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-  try {
-    return readFileSync(fd, 'utf8');
-  } finally {
-    closeSync(fd);
-  }
+  using opened = new DisposableStack();
+  return readFileSync(opened.adopt(openSync(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK), closeSync), 'utf8');
 }

@@ -25,10 +25,18 @@ interface ScheduleOptions {
   log(message: string): void;
 }
 
+/** Entry of one release. */
+interface Entry {
+  spec: GenerationSpec;
+  cron: CronSpec;
+  /** cgroup of the generation */
+  group: Cgroup;
+}
+
 /** Cron entries of the live release of one environment, and their runs. */
 export class Schedule {
   readonly #options: ScheduleOptions;
-  #entries: { cron: CronSpec; task: ScheduledTask }[] = [];
+  #tasks: { cron: CronSpec; task: ScheduledTask }[] = [];
   #restart: ScheduledTask | undefined;
   /** runs under way, with the names of their entries; a run of an earlier release counts */
   readonly #runs = new Map<Promise<void>, string>();
@@ -44,8 +52,8 @@ export class Schedule {
     this.#clear();
     this.#results ??= this.#openResults(spec);
     if (this.#stopping.signal.aborted) this.#stopping = new AbortController();
-    this.#entries = spec.cron.map((cron) => {
-      const task = schedule(cron, () => this.#begin(spec, group, cron));
+    this.#tasks = spec.cron.map((cron) => {
+      const task = schedule(cron, () => this.#begin({ spec, cron, group }));
       return { cron, task };
     });
     if (spec.cronRestart !== null) this.#restart = schedule(spec.cronRestart, () => this.#options.restart());
@@ -68,7 +76,7 @@ export class Schedule {
 
   status(): CronStatus[] {
     const running = new Set(this.#runs.values());
-    return this.#entries.map(({ cron: { name, schedule }, task }) => ({
+    return this.#tasks.map(({ cron: { name, schedule }, task }) => ({
       name,
       schedule,
       nextRun: task.getNextRun()?.toISOString() ?? null,
@@ -78,49 +86,46 @@ export class Schedule {
   }
 
   #clear(): void {
-    for (const { task } of this.#entries) void task.destroy();
-    this.#entries = [];
+    for (const { task } of this.#tasks) void task.destroy();
+    this.#tasks = [];
     void this.#restart?.destroy();
     this.#restart = undefined;
   }
 
-  async #begin(spec: GenerationSpec, group: Cgroup, cron: CronSpec): Promise<void> {
-    const isRunning = [...this.#runs.values()].includes(cron.name);
-    const isFull = this.#runs.size >= mostRuns;
-    if (isFull) return this.#skip(spec, cron, `${mostRuns} runs of the app`, 'have');
-    if (isRunning && !cron.overlap) return this.#skip(spec, cron, 'the last run', 'has');
-    const release = group.retain();
-    const run = this.#run(spec, group, cron).finally(() => {
+  async #begin(entry: Entry): Promise<void> {
+    const { name, overlap } = entry.cron;
+    if (this.#runs.size >= mostRuns) return this.#skip(entry, `${mostRuns} runs of the app`, 'have');
+    if (!overlap && [...this.#runs.values()].includes(name)) return this.#skip(entry, 'the last run', 'has');
+    const release = entry.group.retain();
+    const run = this.#run(entry).finally(() => {
       release();
       this.#runs.delete(run);
     });
-    this.#runs.set(run, cron.name);
+    this.#runs.set(run, name);
     await run;
   }
 
-  async #skip(spec: GenerationSpec, cron: CronSpec, what: string, verb: 'has' | 'have'): Promise<void> {
+  async #skip(entry: Entry, what: string, verb: 'has' | 'have'): Promise<void> {
+    const at = new Date().toISOString();
     const detail = `${what} had not ended`;
-    const result = { at: new Date().toISOString(), durationMs: 0, outcome: 'skipped' as const, detail };
-    this.#results?.set(cron.name, result);
-    await this.#write(spec, cron, `skipped: ${what} ${verb} not ended`);
+    this.#results?.set(entry.cron.name, { at, durationMs: 0, outcome: 'skipped', detail });
+    await this.#write(entry, `skipped: ${what} ${verb} not ended`);
   }
 
-  async #run(spec: GenerationSpec, group: Cgroup, cron: CronSpec): Promise<void> {
+  async #run(entry: Entry): Promise<void> {
+    const { name } = entry.cron;
     const at = new Date().toISOString();
-    this.#results?.begin(cron.name, at);
+    this.#results?.begin(name, at);
     const start = performance.now();
-    const { failed, detail } = await this.#perform(spec, group, cron);
+    const { failed, detail } = await this.#perform(entry);
     const durationMs = Math.round(performance.now() - start);
     const outcome = failed ? 'failed' : 'done';
-    this.#results?.set(cron.name, { at, durationMs, outcome, detail });
-    await this.#write(spec, cron, `${outcome}: ${detail}, after ${formatDuration(durationMs)}`);
+    this.#results?.set(name, { at, durationMs, outcome, detail });
+    await this.#write(entry, `${outcome}: ${detail}, after ${formatDuration(durationMs)}`);
   }
 
-  async #perform(
-    spec: GenerationSpec,
-    group: Cgroup,
-    { action, name, timeout }: CronSpec,
-  ): Promise<CronOutcome> {
+  async #perform({ spec, cron, group }: Entry): Promise<CronOutcome> {
+    const { action, name, timeout } = cron;
     const { signal } = this.#stopping;
     const { logs, records, user } = this.#options;
     try {
@@ -133,10 +138,9 @@ export class Schedule {
     }
   }
 
-  #write(spec: GenerationSpec, cron: CronSpec, text: string): Promise<void> {
-    return this.#options.logs
-      .get(spec.log)
-      .report({ release: spec.release, process: `cron.${cron.name}` }, text);
+  async #write({ spec, cron }: Pick<Entry, 'spec' | 'cron'>, text: string): Promise<void> {
+    const log = this.#options.logs.get(spec.log);
+    await log.report({ release: spec.release, process: `cron.${cron.name}` }, text);
   }
 }
 
