@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
-import type { ApiClient, CallOptions } from '../client/api-client.ts';
+import { ApiClient, type CallOptions } from '../client/api-client.ts';
+import { findServer, plainHttpWarning } from '../client/server-address.ts';
 import { defaultEnvironment, type EnvironmentId, isName } from '../config/paths.ts';
 import { UsageError } from './failure.ts';
 import { paint, printError, printOutcome } from './output.ts';
@@ -66,17 +67,13 @@ export const ndjson = 'application/x-ndjson';
 
 let client: Promise<ApiClient> | undefined;
 
-/** Returns the client of the server that the user means. Loads it late: `--help` needs none. */
+/** Returns the client of the server that the user means. */
 export function connect(): Promise<ApiClient> {
   client ??= createClient();
   return client;
 }
 
 async function createClient(): Promise<ApiClient> {
-  const [{ ApiClient }, { findServer, plainHttpWarning }] = await Promise.all([
-    import('../client/api-client.ts'),
-    import('../client/server-address.ts'),
-  ]);
   const address = await findServer();
   const warning = plainHttpWarning(address);
   if (warning !== undefined)

@@ -1,4 +1,4 @@
-import { AppError, errorBody, systemCode } from '../errors/app-error.ts';
+import { AppError, type ErrorBody, errorBody, systemCode } from '../errors/app-error.ts';
 import { paint, printError, printJson } from './output.ts';
 
 /** Invalid use of a command: exit status 2. */
@@ -24,14 +24,8 @@ export function reportFailure(error: unknown, json: boolean): number {
   return error instanceof UsageError ? 2 : 1;
 }
 
-interface Description {
-  code: string;
-  message: string;
-  hint: string;
-  /** of a deploy */
-  step?: string | null;
-  release?: number | null;
-}
+/** `step`: of a deploy */
+type Description = Omit<ErrorBody, 'code'> & { code: string; step?: string | null };
 
 function describe(error: unknown): Description {
   if (error instanceof UsageError) return { code: 'wrong_usage', message: error.message, hint: error.hint };

@@ -9,14 +9,8 @@ import { appPath, connect, ndjson } from './command.ts';
 /** Delay before the next attempt to reach a lost server, in ms. */
 const retryAfter = 500;
 
-interface LogLine {
-  entry: LogEntry;
-  /** the entry as JSON */
-  json: string;
-}
-
 /**
- * Yields the lines of a log. With `follow`, survives a restart of the server: asks for the lines since the last one, and
+ * Yields the entries of a log. With `follow`, survives a restart of the server: asks for the lines since the last one, and
  * skips those of the same time that were seen before.
  * @param onLost called each time the connection is lost
  * @throws AppError the error of the server; `not_running` if no server answers at first
@@ -25,7 +19,7 @@ export async function* logLines(
   id: EnvironmentId,
   query: NonNullable<CallOptions['query']>,
   onLost: () => void,
-): AsyncGenerator<LogLine> {
+): AsyncGenerator<LogEntry> {
   const follow = query['follow'] === true;
   const client = await connect();
   const open = (changed: NonNullable<CallOptions['query']>) =>
@@ -35,15 +29,15 @@ export async function* logLines(
   let seen = 0;
   for (let skip = 0; ; skip = seen) {
     try {
-      for await (const json of linesOf(answer)) {
-        const entry: LogEntry = JSON.parse(json);
+      for await (const line of linesOf(answer)) {
+        const entry: LogEntry = JSON.parse(line);
         if (skip > 0 && entry.time === time) {
           skip -= 1;
           continue;
         }
         seen = entry.time === time ? seen + 1 : 1;
         time = entry.time;
-        yield { entry, json };
+        yield entry;
       }
     } catch (error) {
       // Another program answers.

@@ -1,15 +1,14 @@
 import { Command, CommanderError } from 'commander';
 import { version } from '../config/installed.ts';
+import { registerAccessCommands } from './commands/access.ts';
 import { registerAppCommands } from './commands/apps.ts';
 import { registerBackupCommands } from './commands/backup.ts';
 import { registerDeployCommands } from './commands/deploy.ts';
 import { registerDoctorCommand } from './commands/doctor.ts';
 import { registerDomainCommands } from './commands/domains.ts';
 import { registerEnvCommands } from './commands/env.ts';
-import { registerKeyCommands } from './commands/keys.ts';
 import { registerLogsCommand } from './commands/logs.ts';
 import { registerReleaseCommands } from './commands/releases.ts';
-import { registerTokenCommands } from './commands/token.ts';
 import { registerUpCommand } from './commands/up.ts';
 import { registerUpgradeCommand } from './commands/upgrade.ts';
 import { reportFailure } from './failure.ts';
@@ -35,8 +34,7 @@ async function main(): Promise<void> {
   registerReleaseCommands(program);
   registerLogsCommand(program);
   registerEnvCommands(program);
-  registerTokenCommands(program);
-  registerKeyCommands(program);
+  registerAccessCommands(program);
   registerDomainCommands(program);
   registerDoctorCommand(program);
   registerBackupCommands(program);

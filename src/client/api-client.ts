@@ -1,4 +1,4 @@
-import type { IncomingMessage, RequestOptions } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { resolve } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -50,9 +50,11 @@ export class ApiClient {
   }
 
   #send(method: string, path: string, { query = {}, json, body, accept, signal }: CallOptions) {
-    const full = new URL(path, 'http://localhost');
+    const address = this.#address;
+    const base = address.kind === 'url' ? address.url : new URL('http://localhost');
+    const url = new URL(base.pathname.replace(/\/$/, '') + path, base);
     for (const [name, value] of Object.entries(query)) {
-      if (value !== undefined) full.searchParams.set(name, String(value));
+      if (value !== undefined) url.searchParams.set(name, String(value));
     }
     const content = json === undefined ? undefined : JSON.stringify(json);
     const headers: Record<string, string | number> = { Accept: accept ?? 'application/json' };
@@ -60,10 +62,13 @@ export class ApiClient {
       headers['Content-Type'] = 'application/json';
       headers['Content-Length'] = Buffer.byteLength(content);
     }
+    if (address.kind === 'url') headers['Authorization'] = `Bearer ${address.token}`;
+    const send = url.protocol === 'https:' ? httpsRequest : http.request;
     return new Promise<IncomingMessage>((answered, reject) => {
-      const request = this.#request(full.pathname + full.search, {
+      const request = send(url, {
         method,
         headers,
+        ...(address.kind === 'socket' && { socketPath: address.path }),
         ...(signal && { signal }),
       });
       request.on('response', answered);
@@ -80,39 +85,29 @@ export class ApiClient {
     });
   }
 
-  #request(path: string, options: RequestOptions) {
-    if (this.#address.kind === 'socket') {
-      return http.request({ ...options, socketPath: this.#address.path, path });
+  #unreachable(cause: Error): Error {
+    const address = this.#address;
+    const where = address.kind === 'socket' ? address.path : withoutPassword(address.url);
+    switch (systemCode(cause)) {
+      case 'ABORT_ERR':
+        return cause;
+      case 'EACCES':
+        return new AppError('forbidden', `the socket ${where} belongs to another user`, {
+          cause,
+          hint: 'Try again with sudo, or set SLUICE_URL and SLUICE_TOKEN.',
+        });
+      case 'ECONNREFUSED':
+      case 'ENOENT': {
+        const remote = 'Check SLUICE_URL, and check that the server runs.';
+        const hint = address.kind === 'socket' ? howToStart(address.home) : remote;
+        return new AppError('not_running', `Sluice is not running: nothing answers at ${where}`, {
+          cause,
+          hint,
+        });
+      }
+      default:
+        return new AppError('not_running', `the connection to ${where} failed: ${cause.message}`, { cause });
     }
-    const { url, token } = this.#address;
-    const full = new URL(url.pathname.replace(/\/$/, '') + path, url);
-    const headers = { ...options.headers, Authorization: `Bearer ${token}` };
-    const send = url.protocol === 'https:' ? httpsRequest : http.request;
-    return send(full, { ...options, headers });
-  }
-
-  #unreachable(error: Error): Error {
-    const code = systemCode(error);
-    const where = this.#address.kind === 'socket' ? this.#address.path : withoutPassword(this.#address.url);
-    if (code === 'EACCES') {
-      return new AppError('forbidden', `the socket ${where} belongs to another user`, {
-        cause: error,
-        hint: 'Try again with sudo, or set SLUICE_URL and SLUICE_TOKEN.',
-      });
-    }
-    if (code === 'ECONNREFUSED' || code === 'ENOENT') {
-      return new AppError('not_running', `Sluice is not running: nothing answers at ${where}`, {
-        cause: error,
-        hint:
-          this.#address.kind === 'socket'
-            ? howToStart(this.#address.home)
-            : 'Check SLUICE_URL, and check that the server runs.',
-      });
-    }
-    if (code === 'ABORT_ERR') return error;
-    return new AppError('not_running', `the connection to ${where} failed: ${error.message}`, {
-      cause: error,
-    });
   }
 }
 

@@ -26,8 +26,8 @@ export async function* checkPrograms({ server, paths }: Snapshot): AsyncIterable
     );
   }
   const git = await versionOf('git', paths.home, { PATH: path });
-  if ('failure' in git) return yield fault(`git does not run: ${git.failure}`, 'Install git again.');
-  const version = /\d+(?:\.\d+)+/.exec(git.version)?.[0] ?? git.version;
+  if (git instanceof Error) return yield fault(`git does not run: ${git.message}`, 'Install git again.');
+  const version = /\d+(?:\.\d+)+/.exec(git)?.[0] ?? git;
   if (!satisfies(coerce(version) ?? '', `>=${oldestGit}`)) {
     yield fault(
       `git ${version} is too old: ${oldestGit} is the oldest that Sluice works with`,
@@ -42,10 +42,10 @@ const root = resolve(import.meta.dirname, '../..');
 /** Checks that the Node.js of Sluice runs, which apps use too, and npm, which most apps are built with. */
 export async function* checkNode({ server, paths }: Snapshot): AsyncIterable<Finding> {
   const node = await versionOf(join(root, 'libexec/node'), paths.home, {});
-  if ('failure' in node) {
+  if (node instanceof Error) {
     return yield fault(
-      `the Node.js of Sluice does not run: ${node.failure}`,
-      node.failure.includes('libatomic')
+      `the Node.js of Sluice does not run: ${node.message}`,
+      node.message.includes('libatomic')
         ? 'Debian: apt-get install libatomic1'
         : 'Install Sluice again: `./install.sh`, or `npm ci` in a checkout.',
     );
@@ -58,12 +58,12 @@ export async function* checkNode({ server, paths }: Snapshot): AsyncIterable<Fin
   }
   const path = `${join(root, 'runtime/bin')}:${serverPath(server)}`;
   const npm = await versionOf('npm', paths.home, { PATH: path, npm_config_logs_max: '0' });
-  if (!('failure' in npm))
-    return yield ok(`Node.js ${node.version.replace(/^v/, '')} and npm ${npm.version} run`);
-  yield warning(
-    `npm does not run, so apps with packages cannot be built: ${npm.failure}`,
-    'Install it (Debian: apt-get install npm), or add it to the PATH of Sluice.',
-  );
+  if (npm instanceof Error) {
+    yield warning(
+      `npm does not run, so apps with packages cannot be built: ${npm.message}`,
+      'Install it (Debian: apt-get install npm), or add it to the PATH of Sluice.',
+    );
+  } else yield ok(`Node.js ${node.replace(/^v/, '')} and npm ${npm} run`);
 }
 
 /** Returns true if the file of a running program was replaced: the kernel marks the path. */
@@ -77,14 +77,14 @@ async function versionOf(
   program: string,
   home: string,
   env: Record<string, string>,
-): Promise<{ version: string } | { failure: string }> {
+): Promise<string | Error> {
   const owner = (await ifThere(stat(home))) ?? { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
   try {
     // On a busy machine this takes seconds, although the programs work.
     const stdout = await runAs(owner, [program, '--version'], { env: ownEnvironment(env), timeout: 30_000 });
-    return { version: stdout.trim() };
+    return stdout.trim();
   } catch (error) {
-    return { failure: (error as Error).message };
+    return error as Error;
   }
 }
 

@@ -61,11 +61,6 @@ async function lockHome(paths: Paths): Promise<Disposable | undefined> {
   return lock && { [Symbol.dispose]: () => lock.release() };
 }
 
-/** Returns true if systemd runs Sluice with this home, and this user may stop it. */
-export async function isUnit(paths: Paths): Promise<boolean> {
-  return process.getuid?.() === 0 && isUnitHome(paths.home);
-}
-
 /**
  * Stops a Sluice that systemd runs, and its apps, so that they cannot overwrite restored state. Starts them again when the
  * result is disposed of.
@@ -87,18 +82,18 @@ export async function keepStopped(paths: Paths): Promise<Disposable> {
   if (!(await exists(paths.run)))
     asOwner(paths.home, () => mkdirSync(paths.run, { recursive: true, mode: 0o700 }));
   const lock = await lockHome(paths);
-  if (lock === undefined) throw await alreadyRunning(paths, `Sluice runs with the state in ${paths.home}`);
-  if (!(await listens(paths.runnerSocket))) return lock;
-  lock[Symbol.dispose]();
-  throw await alreadyRunning(paths, `apps of an earlier Sluice still run with the state in ${paths.home}`);
-}
-
-async function alreadyRunning(paths: Paths, message: string): Promise<AppError> {
-  return new AppError('already_running', `${message}; a restore needs Sluice and its apps to be stopped`, {
-    hint: (await isUnitHome(paths.home))
-      ? 'Run the command as root: then it stops Sluice, and starts it again afterwards.'
-      : 'Stop it (Ctrl-C at `sluice up`, or `./install.sh --local --stop`), and start it again afterwards.',
-  });
+  if (lock !== undefined && !(await listens(paths.runnerSocket))) return lock;
+  lock?.[Symbol.dispose]();
+  const holder = lock === undefined ? 'Sluice runs' : 'apps of an earlier Sluice still run';
+  throw new AppError(
+    'already_running',
+    `${holder} with the state in ${paths.home}; a restore needs Sluice and its apps to be stopped`,
+    {
+      hint: (await isUnitHome(paths.home))
+        ? 'Run the command as root: then it stops Sluice, and starts it again afterwards.'
+        : 'Stop it (Ctrl-C at `sluice up`, or `./install.sh --local --stop`), and start it again afterwards.',
+    },
+  );
 }
 
 /** Returns true if a process accepts connections at a unix socket. */

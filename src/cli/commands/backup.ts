@@ -7,6 +7,7 @@ import { version } from '../../config/installed.ts';
 import { environmentName, Paths } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { exists } from '../../system/fs/exists.ts';
+import { isUnitHome } from '../../system/process/systemd.ts';
 import { formatBytes, formatDuration, shellWord } from '../../system/text/format.ts';
 import { type CommonOptions, subcommand } from '../command.ts';
 import { UsageError } from '../failure.ts';
@@ -68,13 +69,13 @@ async function restore(
   file: string,
   { json, force = false }: CommonOptions & { force?: boolean },
 ): Promise<void> {
-  const [{ restoreBackup }, { isUnit, keepStopped, stopSluice }, { loadServerSettings }] = await Promise.all([
+  const [{ restoreBackup }, { keepStopped, stopSluice }, { loadServerSettings }] = await Promise.all([
     import('../../backup/restore.ts'),
     import('../backup/home-access.ts'),
     import('../../config/server-settings.ts'),
   ]);
   const paths = new Paths(localHome());
-  const bySystemd = await isUnit(paths);
+  const bySystemd = process.getuid?.() === 0 && (await isUnitHome(paths.home));
   // Fails before anything is read, and keeps a server from starting until the end.
   using _ = bySystemd ? undefined : await keepStopped(paths);
   const { minFreeBytes: minFree } = await loadServerSettings(paths.settings);

@@ -49,8 +49,7 @@ async function logs(id: EnvironmentId, options: LogOptions): Promise<void> {
   }
   const show = printer(options);
   const onLost = () => printRemark('the connection is lost; trying again …');
-  for await (const { entry, json } of logLines(id, queryOf(options), onLost))
-    await (options.json ? writeLine(printableJson(json)) : show(entry));
+  for await (const entry of logLines(id, queryOf(options), onLost)) await show(entry);
 }
 
 function queryOf(options: LogOptions): NonNullable<CallOptions['query']> {
@@ -69,7 +68,8 @@ function parseMoment(text: string): string {
 }
 
 /** Returns a function that prints entries such as `08:32:54 web.0   text`, and a line with the date if another day begins. */
-function printer({ raw }: LogOptions): (entry: LogEntry) => Promise<void> {
+function printer({ raw, json }: LogOptions): (entry: LogEntry) => Promise<void> {
+  if (json) return (entry) => writeLine(printableJson(JSON.stringify(entry)));
   if (raw) return ({ line }) => writeLine(line);
   const colours = hasColours();
   let today = formatDay(new Date());

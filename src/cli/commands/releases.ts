@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { linesOf } from '../../client/api-client.ts';
 import { type EnvironmentId, environmentName } from '../../config/paths.ts';
 import type { Release } from '../../releases/release.ts';
 import { counted, formatBytes, formatDuration } from '../../system/text/format.ts';
@@ -43,7 +44,6 @@ async function releases(
 
 /** Prints the output of the build of a release. @throws AppError `release_not_found` */
 export async function printBuildLog(id: EnvironmentId, release: number): Promise<void> {
-  const { linesOf } = await import('../../client/api-client.ts');
   const log = await (await connect()).open('GET', appPath(id, `/releases/${release}/log`));
   for await (const line of linesOf(log)) await printLine(printableLine(line, hasColours()));
 }

@@ -1,9 +1,8 @@
-import { stat } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { isName } from '../../config/paths.ts';
 import { readJsonSettings } from '../../config/settings-file.ts';
 import { AppError, hasCode } from '../../errors/app-error.ts';
-import { exists } from '../../system/fs/exists.ts';
 import { UsageError } from '../failure.ts';
 
 /** Files of which every app has at least one. */
@@ -17,8 +16,13 @@ const marks = ['package.json', 'sluice.json', 'server.js', 'index.js'];
  */
 export async function appDirectory(written = '.'): Promise<string> {
   const root = resolve(written);
-  if (!(await isDirectory(root, written))) throw new UsageError(`${root} is a file, not a directory`);
-  for (const mark of marks) if (await exists(join(root, mark))) return root;
+  const names = await readdir(root).catch((error: unknown) => {
+    if (hasCode(error, 'ENOTDIR')) throw new UsageError(`${root} is a file, not a directory`);
+    if (!hasCode(error, 'ENOENT')) throw error;
+    const hint = written.split('@').every(isName) ? `Did you mean --app ${written}?` : '';
+    throw new UsageError(`directory ${written} not found`, hint);
+  });
+  if (marks.some((mark) => names.includes(mark))) return root;
   throw new AppError('nothing_to_run', `no app in ${root}: it has none of ${marks.join(', ')}`, {
     hint: 'Nothing was sent. Name the directory of the app: sluice deploy DIRECTORY.',
   });
@@ -46,15 +50,4 @@ function likeName(name: string): string {
   const words = name.slice(name.lastIndexOf('/') + 1).toLowerCase();
   const like = words.replace(/[^a-z0-9]+/g, '-').replace(/^[^a-z]+/, '');
   return like.slice(0, 40).replace(/-+$/, '') || 'NAME';
-}
-
-async function isDirectory(path: string, written: string): Promise<boolean> {
-  try {
-    return (await stat(path)).isDirectory();
-  } catch (error) {
-    if (!hasCode(error, 'ENOENT', 'ENOTDIR')) throw error;
-    const named = written.split('@').every(isName);
-    const hint = named ? `Did you mean --app ${written}?` : '';
-    throw new UsageError(`directory ${written} not found`, hint);
-  }
 }

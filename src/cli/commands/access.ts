@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { Key } from '../../api/auth/keys.ts';
+import type { Scope, Token } from '../../api/auth/tokens.ts';
 import type { AddedKey } from '../../api/routes/access.ts';
 import { toUrlHost } from '../../system/net/address.ts';
 import { type CommonOptions, call, removal, show, subcommand } from '../command.ts';
@@ -10,11 +11,26 @@ import { UsageError } from '../failure.ts';
 import { formatTime, print, printJson, printRemark, table } from '../output.ts';
 import { reachedAddress, type SshAddress } from '../reached-address.ts';
 
-export function registerKeyCommands(program: Command): void {
+/** Registers the commands that manage tokens for the API, and public keys for pushes over ssh. */
+export function registerAccessCommands(program: Command): void {
+  const token = program.command('token').description('Manage tokens for the API');
+  subcommand(token, 'create <name>', 'Create a token and show it, only this once')
+    .addOption(
+      new Option('--scope <scope>', 'Rights of the token; each scope includes the ones before it')
+        .choices(['read', 'deploy', 'admin'])
+        .default('deploy'),
+    )
+    .option('--app <app>', 'Limit the token to one app')
+    .action(createToken);
+  subcommand(token, 'list', 'List tokens').action((options: CommonOptions) =>
+    show(options, call<Token[]>('GET', '/v1/tokens'), listTokens),
+  );
+  subcommand(token, 'revoke <name>', 'Revoke a token').action(removal('/v1/tokens', 'revoked', 'is revoked'));
+
   const keys = program.command('keys').description('Manage the public keys that can push over ssh');
   subcommand(keys, 'add <name> [key]', 'Add a public key: a .pub file, its content, or standard input')
     .option('--app <app>', 'Limit the key to one app')
-    .action(add);
+    .action(addKey);
   subcommand(keys, 'list', 'List keys').action((options: CommonOptions) =>
     show(options, call<Key[]>('GET', '/v1/keys'), listKeys),
   );
@@ -23,12 +39,34 @@ export function registerKeyCommands(program: Command): void {
   );
 }
 
-async function add(name: string, key: string | undefined, options: CommonOptions & { app?: string }) {
+async function createToken(
+  name: string,
+  options: CommonOptions & { scope: Scope; app?: string },
+): Promise<void> {
+  const json = { name, scopes: [options.scope], app: options.app ?? null };
+  const made = await call<Token & { token: string }>('POST', '/v1/tokens', { json });
+  if (options.json) return printJson(made);
+  // The token alone goes to standard output: TOKEN=$(sluice token create ci)
+  print(made.token);
+  printRemark(`${name}: ${options.scope} on ${reachOf(made)}. Store it safely: it is not shown again.`);
+}
+
+function listTokens(tokens: Token[]): string {
+  const rows = tokens.map(({ name, scopes, app, createdAt }) => {
+    return [name, scopes.join(', '), app ?? 'all', formatTime(createdAt)];
+  });
+  return table('NAME SCOPE APP CREATED', rows, 'No tokens yet. Create one: sluice token create NAME');
+}
+
+function reachOf({ app }: Token | Key): string {
+  return app === null ? 'all apps' : `the app ${app}`;
+}
+
+async function addKey(name: string, key: string | undefined, options: CommonOptions & { app?: string }) {
   const json = { name, key: await readKey(key), app: options.app ?? null };
   const added = await call<AddedKey>('POST', '/v1/keys', { json });
   if (options.json) return printJson(added);
-  const reach = added.app === null ? 'all apps' : `the app ${added.app}`;
-  print(`${added.name} can push to ${reach}: ${added.fingerprint}`);
+  print(`${added.name} can push to ${reachOf(added)}: ${added.fingerprint}`);
   const address = await reachedAddress();
   printRemark(`The key is in ${added.file}, which sshd must read.
 On the machine that has the key: git remote add deploy ${pushUrl(added, address)} && git push deploy main`);
