@@ -86,9 +86,8 @@ export function createView(json?: true) {
   const counter = process.stderr.isTTY && !json ? process.stderr : undefined;
   let shown = 0;
   const show = (text: string) => {
-    if (json || text === '') return;
     counter?.write(clearLine);
-    print(text);
+    if (!json && text !== '') print(text);
   };
   return {
     uploading(bytes: number) {

@@ -5,6 +5,7 @@ import { type CallOptions, linesOf } from '../client/api-client.ts';
 import type { EnvironmentId } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { appPath, connect, ndjson } from './command.ts';
+import { printRemark } from './output.ts';
 
 /** Delay before the next attempt to reach a lost server, in ms. */
 const retryAfter = 500;
@@ -12,13 +13,11 @@ const retryAfter = 500;
 /**
  * Yields the entries of a log. With `follow`, survives a restart of the server: asks for the lines since the last one, and
  * skips those of the same time that were seen before.
- * @param onLost called each time the connection is lost
  * @throws AppError the error of the server; `not_running` if no server answers at first
  */
 export async function* logLines(
   id: EnvironmentId,
   query: NonNullable<CallOptions['query']>,
-  onLost: () => void,
 ): AsyncGenerator<LogEntry> {
   const follow = query['follow'] === true;
   const client = await connect();
@@ -46,7 +45,7 @@ export async function* logLines(
         throw new AppError('not_running', 'the connection to the server was lost', { cause: error });
     }
     if (!follow) return;
-    onLost();
+    printRemark('the connection is lost; trying again …');
     answer = await retry(() => open({ since: time, lines: undefined }));
   }
 }

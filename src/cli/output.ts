@@ -92,9 +92,7 @@ export function formatClock(date: Date): string {
 }
 
 export function stateColour(state: string): Style {
-  if (state === 'running' || state === 'live' || state === 'open') return 'green';
-  if (state === 'failed' || state === 'crashed') return 'red';
-  if (state === 'starting' || state === 'building' || state === 'booting' || state === 'waiting')
-    return 'yellow';
-  return 'dim';
+  if (['running', 'live', 'open'].includes(state)) return 'green';
+  if (['failed', 'crashed'].includes(state)) return 'red';
+  return ['starting', 'building', 'booting', 'waiting'].includes(state) ? 'yellow' : 'dim';
 }

@@ -3,7 +3,7 @@ import { networkInterfaces } from 'node:os';
 import { findServer } from '../client/server-address.ts';
 import { fromUrlHost, isLoopback } from '../system/net/address.ts';
 import { parentOf, variableOf } from '../system/process/processes.ts';
-import { run } from '../system/process/run.ts';
+import { outputOf } from '../system/process/systemd.ts';
 
 export interface SshAddress {
   /** a name, or an address without brackets */
@@ -58,12 +58,8 @@ function sshConnection(): string {
 
 /** Returns the port of sshd. Only root may ask sshd; returns 22 otherwise. */
 async function portOfSshd(): Promise<number> {
-  const asked = run('/usr/sbin/sshd', ['-T']);
-  const settings = await asked.then(
-    ({ stdout }) => stdout,
-    () => '',
-  );
-  return Number(/^port (\d+)$/m.exec(settings)?.[1] ?? 22);
+  const settings = await outputOf('/usr/sbin/sshd', ['-T']);
+  return Number(/^port (\d+)$/m.exec(settings ?? '')?.[1] ?? 22);
 }
 
 // For install.sh.

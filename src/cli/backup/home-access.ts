@@ -97,14 +97,11 @@ export async function keepStopped(paths: Paths): Promise<Disposable> {
 }
 
 /** Returns true if a process accepts connections at a unix socket. */
-async function listens(path: string): Promise<boolean> {
+function listens(path: string): Promise<boolean> {
   const socket = connect(path);
-  try {
-    return await once(socket, 'connect').then(
-      () => true,
-      () => false,
-    );
-  } finally {
-    socket.destroy();
-  }
+  const connected = once(socket, 'connect').then(
+    () => true,
+    () => false,
+  );
+  return connected.finally(() => socket.destroy());
 }

@@ -40,11 +40,8 @@ function describeCheck({ name, state, message, hint }: CheckResult, width: numbe
 
 function summary(checks: CheckResult[]): string {
   const count = (state: CheckState) => checks.filter((check) => check.state === state).length;
-  const [faults, warnings] = [count('fault'), count('warning')];
-  if (faults + warnings === 0) return `All ${checks.length} checks are ok.`;
-  const found = [
-    ...(faults === 0 ? [] : [counted(faults, 'fault')]),
-    ...(warnings === 0 ? [] : [counted(warnings, 'warning')]),
-  ];
+  const problems = (['fault', 'warning'] as const).filter((state) => count(state) > 0);
+  if (problems.length === 0) return `All ${checks.length} checks are ok.`;
+  const found = problems.map((state) => counted(count(state), state));
   return `${found.join(', ')}; ${count('ok')} of ${checks.length} checks are ok.`;
 }

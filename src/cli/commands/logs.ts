@@ -7,7 +7,7 @@ import { printableJson, printableLine } from '../../system/text/printable.ts';
 import { type AppOptions, appSubcommand, wholeNumber } from '../command.ts';
 import { UsageError } from '../failure.ts';
 import { logLines } from '../follow-log.ts';
-import { formatClock, formatDay, hasColours, paint, printLine, printRemark, writeLine } from '../output.ts';
+import { formatClock, formatDay, hasColours, paint, printLine, writeLine } from '../output.ts';
 import { printBuildLog } from './releases.ts';
 
 interface LogOptions extends AppOptions {
@@ -48,8 +48,7 @@ async function logs(id: EnvironmentId, options: LogOptions): Promise<void> {
     return printBuildLog(id, build);
   }
   const show = printer(options);
-  const onLost = () => printRemark('the connection is lost; trying again …');
-  for await (const entry of logLines(id, queryOf(options), onLost)) await show(entry);
+  for await (const entry of logLines(id, queryOf(options))) await show(entry);
 }
 
 function queryOf(options: LogOptions): NonNullable<CallOptions['query']> {

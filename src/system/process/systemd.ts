@@ -39,7 +39,7 @@ export async function isUnitHome(home: string): Promise<boolean> {
   return unit?.environment.includes(`SLUICE_HOME=${home}`) ?? false;
 }
 
-/** Returns the output of a program of systemd; undefined if the program is missing or fails, such as without systemd. */
+/** Returns the output of a program of the system, such as systemctl; undefined if the program is missing or fails. */
 export async function outputOf(program: string, args: string[]): Promise<string | undefined> {
   try {
     return (await run(program, args, { timeout: 10_000 })).stdout;
