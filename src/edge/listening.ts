@@ -18,27 +18,22 @@ export interface Listening {
   https: ListenAddress[];
 }
 
-/** Socket of other sites. nginx has one set of options for all servers on a socket. */
-interface OtherSocket {
+/** `listen` of another site */
+interface OtherListen {
   /** `0.0.0.0`, `::`, or a specific address */
   address: string;
   port: number;
-  /** true if a site declares `default_server` */
-  hasDefault: boolean;
-  /** true if nginx reads a site for the socket before our file */
-  isBefore: boolean;
-  ssl: boolean;
-  http2: boolean;
-  proxyProtocol: boolean;
-  /** names of its sites, in lower case, with the file of each */
-  names: Map<string, string>;
-  /** file with a site for it */
+  /** such as `ssl` */
+  options: string[];
+  /** names of the site, in lower case */
+  names: string[];
   file: string;
+  /** true if nginx reads the site before our file */
+  isBefore: boolean;
 }
 
-/** Sockets of other sites. */
 interface OtherSites {
-  sockets: OtherSocket[];
+  listens: OtherListen[];
   /** ports that `stream` or `mail` listens on, with the file */
   streams: Map<number, string>;
 }
@@ -48,54 +43,28 @@ export async function findOtherSites(
   directives: readonly Directive[],
   own: readonly string[],
 ): Promise<OtherSites> {
-  const sockets = new Map<string, OtherSocket>();
+  const listens: OtherListen[] = [];
   const streams = new Map<number, string>();
   let isBefore = true;
-  for (const { name, block = [] } of directives) {
-    if (name === 'stream' || name === 'mail')
-      for (const server of block.filter((each) => each.name === 'server'))
-        for (const [where = ''] of listensOf(server))
-          for (const { port } of await addressesIn(where)) streams.set(port, server.file);
-    if (name !== 'http') continue;
-    for (const server of block) {
-      if (server.name === ownFileMarker) isBefore = false;
-      if (server.name === 'server' && !own.includes(server.file)) await addServer(sockets, server, isBefore);
+  for (const { name: kind, block: servers = [] } of directives) {
+    if (!['http', 'stream', 'mail'].includes(kind)) continue;
+    for (const { name, block = [], file } of servers) {
+      if (name === ownFileMarker) isBefore = false;
+      if (name !== 'server' || own.includes(file)) continue;
+      const valuesOf = (directive: string) =>
+        block.filter((each) => each.name === directive).map(({ args }) => args);
+      const names = valuesOf('server_name').flatMap((args) => args.map((text) => text.toLowerCase()));
+      const written = valuesOf('listen');
+      // A server without `listen` listens on port 80, since the master of nginx is root.
+      for (const [where = '', ...options] of written.length > 0 ? written : [['80']])
+        for (const { address, port } of await addressesIn(where)) {
+          if (kind !== 'http') streams.set(port, file);
+          // HTTP/3 uses UDP.
+          else if (!options.includes('quic')) listens.push({ address, port, options, names, file, isBefore });
+        }
     }
   }
-  return { sockets: [...sockets.values()], streams };
-}
-
-async function addServer(sockets: Map<string, OtherSocket>, server: Directive, isBefore: boolean) {
-  const { file, block = [] } = server;
-  const names = block.filter(({ name }) => name === 'server_name').flatMap(({ args }) => args);
-  for (const [where = '', ...options] of listensOf(server)) {
-    // HTTP/3 uses UDP.
-    if (options.includes('quic')) continue;
-    const has = (...some: string[]) => some.some((option) => options.includes(option));
-    for (const { address, port } of await addressesIn(where)) {
-      const key = `${address} ${port}`;
-      const before = sockets.get(key);
-      sockets.set(key, {
-        ...{ address, port },
-        hasDefault: before?.hasDefault || has('default_server', 'default'),
-        isBefore: before?.isBefore || isBefore,
-        ssl: before?.ssl || has('ssl'),
-        http2: before?.http2 || has('http2'),
-        proxyProtocol: before?.proxyProtocol || has('proxy_protocol'),
-        names: new Map([
-          ...(before?.names ?? []),
-          ...names.map((name) => [name.toLowerCase(), file] as const),
-        ]),
-        file: before?.file ?? file,
-      });
-    }
-  }
-}
-
-/** Returns the arguments of each `listen`. A server without one listens on port 80, since the master of nginx is root. */
-function listensOf({ block = [] }: Directive): string[][] {
-  const listens = block.filter(({ name }) => name === 'listen').map(({ args }) => args);
-  return listens.length > 0 ? listens : [['80']];
+  return { listens, streams };
 }
 
 /** Reads the first argument of `listen`: an address, a port or both, a range of ports, or the path of a unix socket. */
@@ -143,8 +112,9 @@ export function planListening(others: OtherSites, options: ListeningOptions): Li
   const everywhere = ['0.0.0.0', ...(ipv6 ? ['::'] : [])];
   const plan = (kind: 'http' | 'https') => {
     const port = ports[kind];
-    const sockets = others.sockets.filter((socket) => socket.port === port);
-    const isOnLoopback = sockets.every(({ address }) => isLoopback(address));
+    const listens = others.listens.filter((each) => each.port === port);
+    const sockets = Map.groupBy(listens, ({ address }) => address);
+    const isOnLoopback = listens.every(({ address }) => isLoopback(address));
     if (isStrict) {
       const stream = others.streams.get(port);
       if (stream !== undefined)
@@ -152,43 +122,52 @@ export function planListening(others: OtherSites, options: ListeningOptions): Li
           `${stream} has nginx pass on port ${port} as a stream`,
           'Sluice needs ports 80 and 443 for HTTP: let nginx pass on the stream at another port.',
         );
-      for (const socket of sockets) assertCompatible(socket, kind, newNames);
-      const [first] = sockets;
+      for (const socket of sockets.values()) assertCompatible(socket, kind, newNames);
+      const [first] = listens;
       if (first !== undefined && isOnLoopback && !open.includes(port))
         throw conflict(
           `${first.file} listens on port ${port} of ${first.address} alone, and nginx cannot open the port on all addresses beside it`,
           `Let that site listen on another port, or on all addresses: \`listen ${port};\`.`,
         );
     }
-    const shared = sockets.map(({ address, http2 }) => ({ address, isShared: true, http2 }));
+    const shared = [...sockets].map(([address, socket]) => {
+      return { address, isShared: true, http2: hasOption(socket, 'http2') };
+    });
     const own = everywhere.map((address) => ({ address, isShared: false, http2: true }));
     return isOnLoopback ? [...own, ...shared] : shared;
   };
   return { http: plan('http'), https: plan('https') };
 }
 
-function assertCompatible(socket: OtherSocket, kind: 'http' | 'https', newNames: readonly string[]): void {
-  const { address, port, file, names, ssl, proxyProtocol, hasDefault, isBefore } = socket;
+/** Returns true if a socket has an option: nginx has one set of options for all `listen` of an address and a port. */
+function hasOption(socket: readonly OtherListen[], option: string): boolean {
+  return socket.some(({ options }) => options.includes(option));
+}
+
+function assertCompatible(socket: OtherListen[], kind: 'http' | 'https', newNames: readonly string[]): void {
+  const [{ address, port, file }] = socket as [OtherListen];
   const where = `port ${port}${isWildcard(address) ? '' : ` of ${address}`}`;
-  if (ssl !== (kind === 'https'))
+  const isSecure = hasOption(socket, 'ssl');
+  if (isSecure !== (kind === 'https'))
     throw conflict(
-      `${file} serves ${where} ${ssl ? 'with' : 'without'} TLS`,
+      `${file} serves ${where} ${isSecure ? 'with' : 'without'} TLS`,
       'nginx cannot serve one port with and without TLS: let that site listen on another port.',
     );
-  if (proxyProtocol)
+  if (hasOption(socket, 'proxy_protocol'))
     throw conflict(
       `${file} has nginx expect the PROXY protocol on ${where}`,
       'Clients of a Sluice domain do not use that protocol: remove `proxy_protocol`, or let that site listen on another port.',
     );
   for (const name of newNames) {
-    const other = names.get(name) ?? names.get(`.${name}`);
+    const other = socket.find(({ names }) => names.includes(name) || names.includes(`.${name}`));
     if (other !== undefined)
       throw conflict(
-        `${other} has a site with the name ${name} on ${where} already`,
+        `${other.file} has a site with the name ${name} on ${where} already`,
         `nginx would serve only one of the two: remove the name there (\`grep -rn ${name} /etc/nginx\`), then add the domain again.`,
       );
   }
-  if (hasDefault || isBefore) return;
+  const hasDefault = hasOption(socket, 'default_server') || hasOption(socket, 'default');
+  if (hasDefault || socket.some(({ isBefore }) => isBefore)) return;
   throw conflict(
     `no site on ${where} has "default_server", and nginx reads the site in ${file} after those of Sluice`,
     `A site of Sluice would answer for unknown names. Write \`listen ${port} default_server;\` into the site that must answer for them.`,

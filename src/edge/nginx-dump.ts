@@ -13,6 +13,9 @@ export interface Directive {
   file: string;
 }
 
+/** Limits nested includes. nginx, too, refuses a file that includes itself. */
+const deepest = 20;
+
 /**
  * Parses the output of `nginx -T`: all files, each once, the main one first.
  * @param ownFile absolute path of a file that may not exist. An include whose pattern matches the path gets a directive
@@ -22,113 +25,79 @@ export function parseDump(dump: string, ownFile: string): Directive[] {
   const files = new Map<string, string>();
   for (const [, path = '', text = ''] of dump.matchAll(fileInDump))
     if (!files.has(path)) files.set(path, text);
-  const [main] = files.keys();
-  return main === undefined ? [] : parseFile(main, { files, prefix: dirname(main), ownFile, depth: 0 });
+  const [main = ''] = files.keys();
+  // glob(3) sorts, too.
+  const sorted = [...new Set([...files.keys(), ownFile])].sort();
+  const parseFile = (file: string, depth: number) => parseBlock(tokensOf(files.get(file) ?? ''), file, depth);
+
+  /** Parses directives up to the end of a block, or of the file. */
+  function parseBlock(tokens: Iterator<Token, undefined>, file: string, depth: number): Directive[] {
+    const directives: Directive[] = [];
+    let words: string[] = [];
+    for (;;) {
+      const token = tokens.next().value;
+      if (token === undefined || token.mark === '}') return directives;
+      if (token.mark === undefined) {
+        words.push(token.word);
+        continue;
+      }
+      const [name = '', ...args] = words;
+      words = [];
+      const block = token.mark === '{' ? parseBlock(tokens, file, depth) : undefined;
+      if (name === 'include') directives.push(...parseInclude(args[0] ?? '', file, depth + 1));
+      else directives.push({ name, args, file, block });
+    }
+  }
+
+  /** Parses the files that a pattern matches. */
+  function parseInclude(pattern: string, file: string, depth: number): Directive[] {
+    if (depth > deepest) return [];
+    const absolute = resolve(dirname(main), pattern);
+    return sorted
+      .filter((path) => path === absolute || matchesGlob(path, absolute))
+      .flatMap((path) =>
+        path === ownFile
+          ? [{ name: ownFileMarker, args: [], block: undefined, file }]
+          : parseFile(path, depth),
+      );
+  }
+
+  return parseFile(main, 0);
 }
 
 /** Source: `ngx_dump_config` in nginx's nginx.c. */
 const fileInDump = /^# configuration file (.+):\n([\s\S]*?)(?=^# configuration file .+:\n|(?![\s\S]))/gm;
 
-interface Context {
-  files: ReadonlyMap<string, string>;
-  /** directory that paths of includes are relative to */
-  prefix: string;
-  ownFile: string;
-  depth: number;
-}
+type Token = { mark: string } | { mark: undefined; word: string };
 
-/** Limits nested includes. nginx, too, refuses a file that includes itself. */
-const deepest = 20;
+/**
+ * Space, a comment, a mark, or a word: in quotes of either kind, or without. A brace right after a dollar belongs to a
+ * variable (source: `ngx_conf_read_token`).
+ */
+const tokenPattern =
+  /\s+|#[^\n]*|([{};])|"((?:\\.|[^"\\])*)"?|'((?:\\.|[^'\\])*)'?|((?:\\.?|\$\{|[^\s;{\\])+)/sy;
 
-function parseFile(path: string, context: Context): Directive[] {
-  return parseBlock(tokensOf(context.files.get(path) ?? ''), path, context);
-}
-
-/** Parses directives up to the end of a block, or of the file. */
-function parseBlock(tokens: Iterator<Token, undefined>, file: string, context: Context): Directive[] {
-  const directives: Directive[] = [];
-  let words: string[] = [];
-  for (;;) {
-    const token = tokens.next().value;
-    if (token === undefined || token.kind === '}') return directives;
-    if (token.kind === 'word') {
-      words.push(token.text);
-      continue;
-    }
-    const [name = '', ...args] = words;
-    words = [];
-    if (token.kind === '{') directives.push({ name, args, file, block: parseBlock(tokens, file, context) });
-    else if (token.kind === 'raw') directives.push({ name, args, file, block: [] });
-    else if (name === 'include') directives.push(...parseInclude(args[0] ?? '', file, context));
-    else directives.push({ name, args, file, block: undefined });
-  }
-}
-
-/** Parses the files that a pattern matches, sorted as by glob(3) in the C locale. */
-function parseInclude(pattern: string, file: string, context: Context): Directive[] {
-  if (context.depth >= deepest) return [];
-  const absolute = resolve(context.prefix, pattern);
-  const paths = [...new Set([...context.files.keys(), context.ownFile])]
-    .filter((path) => path === absolute || matchesGlob(path, absolute))
-    .sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
-  return paths.flatMap((path) =>
-    path === context.ownFile
-      ? [{ name: ownFileMarker, args: [], block: undefined, file }]
-      : parseFile(path, { ...context, depth: context.depth + 1 }),
-  );
-}
-
-type Token = { kind: 'word'; text: string } | { kind: '{' | '}' | ';' | 'raw' };
-
-/** Splits a file as nginx does (source: `ngx_conf_read_token`). The block of a `…_by_lua_block` is one token. */
+/** Splits a file as nginx does. The block of a `…_by_lua_block` counts as empty. */
 function* tokensOf(text: string): Generator<Token, undefined> {
   let first = '';
   for (let at = 0; at < text.length; ) {
-    const character = text[at] as string;
-    if (/\s/.test(character)) {
-      at += 1;
-    } else if (character === '#') {
-      const end = text.indexOf('\n', at);
-      at = end === -1 ? text.length : end + 1;
-    } else if (character === '{' && first.endsWith('_by_lua_block')) {
-      at = endOfLua(text, at);
+    tokenPattern.lastIndex = at;
+    const [, mark, ...words] = tokenPattern.exec(text) ?? [];
+    at = tokenPattern.lastIndex;
+    const word = words.find((each) => each !== undefined);
+    if (word !== undefined) {
+      first ||= word;
+      yield { mark: undefined, word: word.replace(/\\(.)/gs, (whole, letter) => escapes[letter] ?? whole) };
+    } else if (mark !== undefined) {
+      yield { mark };
+      if (mark === '{' && first.endsWith('_by_lua_block')) {
+        at = endOfLua(text, at - 1);
+        yield { mark: '}' };
+      }
       first = '';
-      yield { kind: 'raw' };
-    } else if (character === '{' || character === '}' || character === ';') {
-      at += 1;
-      first = '';
-      yield { kind: character };
-    } else {
-      const word = wordAt(text, at);
-      at = word.end;
-      first ||= word.text;
-      yield { kind: 'word', text: word.text };
     }
   }
   return undefined;
-}
-
-function wordAt(text: string, start: number): { text: string; end: number } {
-  const quote = text[start];
-  const isQuoted = quote === '"' || quote === "'";
-  let word = '';
-  let at = isQuoted ? start + 1 : start;
-  for (; at < text.length; at += 1) {
-    const character = text[at] as string;
-    // A brace right after a dollar belongs to a variable.
-    const isEnd = isQuoted
-      ? character === quote
-      : /[\s;]/.test(character) || (character === '{' && text[at - 1] !== '$');
-    if (character === '\\') {
-      at += 1;
-      word += escapes[text[at] ?? ''] ?? `\\${text[at] ?? ''}`;
-    } else if (isEnd) {
-      break;
-    } else {
-      word += character;
-    }
-  }
-  return { text: word, end: isQuoted ? at + 1 : at };
 }
 
 const escapes: Record<string, string> = { t: '\t', r: '\r', n: '\n', '"': '"', "'": "'", '\\': '\\' };

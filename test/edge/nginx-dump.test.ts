@@ -18,8 +18,8 @@ function sitesOf(http: string, files: Record<string, string> = {}, place = own) 
 }
 
 async function socketsOf(listens: string) {
-  const { sockets } = await sitesOf(`server { ${listens} }`);
-  return sockets.map(({ address, port }) => `${address} ${port}`);
+  const sites = await sitesOf(`server { ${listens} }`);
+  return sites.listens.map(({ address, port }) => `${address} ${port}`);
 }
 
 test('every form of `listen` is parsed', async () => {
@@ -43,7 +43,7 @@ test('every form of `listen` is parsed', async () => {
 });
 
 test('a site in a comment, a string or a program is ignored', async () => {
-  const { sockets } = await sitesOf(String.raw`
+  const { listens } = await sitesOf(String.raw`
     # server { listen 81; }
     log_format x '$remote_addr "server { listen 82; }" \'{';
     map $uri $target { "~^/a{1,3};" "server { listen 83; }"; default ''; }
@@ -59,27 +59,26 @@ test('a site in a comment, a string or a program is ignored', async () => {
       location ~ \.(a|b){2}$ { return 200 ';}'; }
     }`);
   assert.deepEqual(
-    sockets.map(({ port }) => port),
+    listens.map(({ port }) => port),
     [80],
   );
 });
 
-test('a socket has the options of all its sites', async () => {
-  const { sockets } = await sitesOf(`
+test('a socket has the options and the names of all its sites', async () => {
+  const others = await sitesOf(`
     server { listen 443 ssl; server_name A.example.com; }
     server { listen 443 http2 default; server_name b.example.com c.example.com; }`);
-  const [socket] = sockets;
-  assert.deepEqual(
-    [socket?.ssl, socket?.http2, socket?.hasDefault, socket?.proxyProtocol],
-    [true, true, true, false],
-  );
-  assert.deepEqual([...(socket?.names.keys() ?? [])], ['a.example.com', 'b.example.com', 'c.example.com']);
+  const options = { ports: { http: 80, https: 443 }, ipv6: false, newNames: [], open: [], isStrict: true };
+  const { https } = planListening(others, options);
+  assert.deepEqual(https, [{ address: '0.0.0.0', isShared: true, http2: true }]);
+  for (const name of ['a.example.com', 'b.example.com', 'c.example.com'])
+    assert.throws(() => planListening(others, { ...options, newNames: [name] }), /with the name/, name);
 });
 
 test('files are read in the order of their includes, and our file in its place', async () => {
   const http = 'include conf.d/*.conf;\ninclude /etc/nginx/sites-enabled/*;';
   const before = (path: string) =>
-    sitesOf(http, { [path]: 'server { listen 80; }' }).then(({ sockets }) => sockets[0]?.isBefore);
+    sitesOf(http, { [path]: 'server { listen 80; }' }).then(({ listens }) => listens[0]?.isBefore);
   assert.equal(await before('/etc/nginx/conf.d/default.conf'), true);
   assert.equal(await before('/etc/nginx/conf.d/www.conf'), false);
   assert.equal(await before('/etc/nginx/sites-enabled/default'), false);
@@ -91,8 +90,8 @@ test('files are read in the order of their includes, and our file in its place',
   ])
     assert.equal(await before(`/etc/nginx/${unread}`), undefined, unread);
   const last = '/etc/nginx/sites-enabled/zzz-sluice.conf';
-  const { sockets } = await sitesOf(http, { '/etc/nginx/sites-enabled/www': 'server { listen 80; }' }, last);
-  assert.equal(sockets[0]?.isBefore, true);
+  const { listens } = await sitesOf(http, { '/etc/nginx/sites-enabled/www': 'server { listen 80; }' }, last);
+  assert.equal(listens[0]?.isBefore, true);
 });
 
 test('a port that is passed on as a stream is refused, with the file', async () => {
