@@ -3,20 +3,15 @@ import type { IncomingMessage } from 'node:http';
 import type { RequestOptions } from 'node:https';
 import { http } from '../system/process/footprint.ts';
 
-/** Limits how much of an answer is read, in characters. */
-const maxBody = 1000;
-
 /**
  * Requests a page of a host at an address. Accepts any certificate: this machine asks its own nginx.
- * @param onResponse called when the head of the answer arrives
- * @throws Error if there is no complete answer
+ * @throws Error without an answer
  */
 export async function requestHost(
   kind: 'http' | 'https',
   name: string,
   options: RequestOptions,
-  onResponse: () => void = () => undefined,
-): Promise<{ status: number | undefined; body: string }> {
+): Promise<IncomingMessage> {
   const request = (kind === 'http' ? http : process.getBuiltinModule('node:https')).get({
     ...options,
     agent: false,
@@ -28,9 +23,13 @@ export async function requestHost(
   );
   // The request may also fail while its response is read. The response then reports that.
   request.on('error', () => undefined);
-  const [response] = (await once(request, 'response')) as [IncomingMessage];
-  onResponse();
+  const [response] = await once(request, 'response');
+  return response;
+}
+
+/** Reads an answer up to its 1000th character. @throws Error if the answer is incomplete */
+export async function bodyOf(response: IncomingMessage): Promise<string> {
   let body = '';
-  for await (const chunk of response.setEncoding('latin1')) body = (body + chunk).slice(0, maxBody);
-  return { status: response.statusCode, body };
+  for await (const chunk of response.setEncoding('latin1')) body = (body + chunk).slice(0, 1000);
+  return body;
 }

@@ -39,15 +39,10 @@ export const probePath = '/.well-known/acme-challenge/sluice-configuration';
 
 /** Returns our part of nginx's configuration: only a comment without a host. @param isSplit true to put servers into `last` */
 export function nginxConfig(hosts: readonly DesiredHost[], facts: NginxFacts, isSplit = false): NginxConfig {
-  const isEmpty = hosts.length === 0;
-  const common = isEmpty ? '' : preamble(hosts, facts);
-  const served = isEmpty
-    ? ''
-    : [...catchAlls(hosts, facts), ...hosts.map((host) => servers(host, facts))].join('\n');
+  const [common, served] = hosts.length === 0 ? ['', ''] : [preamble(hosts, facts), allServers(hosts, facts)];
   const body = `${common}\n${served}`;
   const mark = createHash('sha256').update(body).digest('hex').slice(0, 32);
   const file = (text: string) => `${head}${mark}\n${text.replaceAll('@MARK@', mark)}`;
-  if (isEmpty) return { texts: { main: file(''), last: undefined }, mark };
   const texts = isSplit ? { main: file(common), last: file(served) } : { main: file(body), last: undefined };
   return { texts, mark };
 }
@@ -67,14 +62,15 @@ map $upstream_connect_time $sluice_is_down {
     default '';
     '-'     yes;
 }
-${[...upstreams].map(([name, address]) => upstream(name, address)).join('')}`;
+${[...upstreams].map(upstream).join('')}`;
 }
 
-function catchAlls(hosts: readonly DesiredHost[], facts: NginxFacts): string[] {
+function allServers(hosts: readonly DesiredHost[], facts: NginxFacts): string {
   return [
     catchAll('http', '    return 444;', facts),
     catchAll('https', `${tls}\n${refuseHandshake(hosts, facts)}`, facts),
-  ];
+    ...hosts.map((host) => servers(host, facts)),
+  ].join('\n');
 }
 
 /**
@@ -98,7 +94,7 @@ ${answer}
  * Returns an upstream whose idle connections nginx closes before the app does. Node.js closes them after 5 s, and a request
  * sent at that moment would fail. A deploy closes none of them: they move to the new workers.
  */
-function upstream(name: string, address: string): string {
+function upstream([name, address]: [string, string]): string {
   return `
 upstream ${name} {
     server ${address};

@@ -21,14 +21,15 @@ const maxCertificateBytes = 256 * 1024;
  */
 export class NginxFiles {
   readonly main: string;
+  /** file that nginx reads after the sites of others */
   readonly last: string;
   readonly #certificates: string;
 
-  /** @param last file that nginx reads after the sites of others, if its configuration includes that path */
-  constructor(main: string, last: string, certificates: string) {
-    this.main = main;
-    this.last = last;
-    this.#certificates = certificates;
+  /** @param directory of nginx's configuration, whose `nginx.conf` may include one of our files or both */
+  constructor(directory: string) {
+    this.main = join(directory, 'conf.d/sluice.conf');
+    this.last = join(directory, 'sites-enabled/zzz-sluice.conf');
+    this.#certificates = join(directory, 'sluice');
   }
 
   /** Returns the path of a host's certificate. It contains a hash, so the file that nginx uses now is never replaced. */
@@ -55,10 +56,8 @@ export class NginxFiles {
   }
 
   async readConfig(): Promise<ConfigTexts> {
-    const [main, last] = await Promise.all(
-      [this.main, this.last].map((path) => ifThere(readFile(path, 'utf8'))),
-    );
-    return { main, last };
+    const textOf = (path: string) => ifThere(readFile(path, 'utf8'));
+    return { main: await textOf(this.main), last: await textOf(this.last) };
   }
 
   /** Replaces each file in one step; undefined removes it. */

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DesiredHost } from './desired.ts';
-import { requestHost } from './host-request.ts';
+import { bodyOf, requestHost } from './host-request.ts';
 import { addressToAsk, type Listening } from './listening.ts';
 import { NginxError } from './nginx.ts';
 import { probePath } from './nginx-config.ts';
@@ -22,7 +22,7 @@ export async function isLive({ host, mark, ports, listening }: Probe): Promise<b
       path: probePath,
       timeout: 2000,
     };
-    return (await requestHost(kind, host.name, options)).body === mark;
+    return (await bodyOf(await requestHost(kind, host.name, options))) === mark;
   });
   return (await Promise.allSettled(answers)).every((answer) => answer.status === 'fulfilled' && answer.value);
 }

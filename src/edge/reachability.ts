@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { lookup, Resolver } from 'node:dns/promises';
 import { rm } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
 import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { writeFileAtomic } from '../system/fs/files.ts';
-import { requestHost } from './host-request.ts';
+import { bodyOf, requestHost } from './host-request.ts';
 
 interface ReachOptions {
   challenges: string;
@@ -81,24 +82,20 @@ async function check(
   address: string,
   { token, content, port }: { token: string; content: string; port: number },
 ): Promise<Finding> {
-  let hasAnswered = false;
+  let response: IncomingMessage | undefined;
   try {
     const path = `/.well-known/acme-challenge/${token}`;
     const options = { host: address, port, family: isIPv6(address) ? 6 : 4, timeout: 10_000, path };
-    const { status, body } = await requestHost('http', name, options, () => {
-      hasAnswered = true;
-    });
-    if (body === content) return { state: 'right', text: `${address} is this machine` };
-    const text = `${address} answers on port ${port} with ${status}, and is another machine or another program`;
+    response = await requestHost('http', name, options);
+    if ((await bodyOf(response)) === content) return { state: 'right', text: `${address} is this machine` };
+    const text = `${address} answers on port ${port} with ${response.statusCode}, and is another machine or another program`;
     return { state: 'wrong', text };
   } catch (error) {
     const { message } = error as Error;
-    return hasAnswered
-      ? { state: 'wrong', text: `${address} sent an incomplete answer (${message})` }
-      : {
-          state: 'silent',
-          text: `${address} cannot be reached on port ${port} (${systemCode(error) ?? message})`,
-        };
+    if (response !== undefined)
+      return { state: 'wrong', text: `${address} sent an incomplete answer (${message})` };
+    const text = `${address} cannot be reached on port ${port} (${systemCode(error) ?? message})`;
+    return { state: 'silent', text };
   }
 }
 

@@ -231,7 +231,7 @@ test('a port of another program is reported with its name and pid (thorough)', a
 test('a missing nginx is reported with the command that installs it', async (t) => {
   const { machine, home, paths, good } = await newHome(t);
   await writeFile(paths.edge.desired, JSON.stringify({ revision: 1, hosts: [good] }));
-  await machine.apply(home, ['--nginx', join(machine.directory, 'no-nginx')]);
+  await machine.apply(home, [], join(machine.directory, 'empty'));
   assert.deepEqual((await machine.outcome(home)).error, {
     message: 'nginx is not installed',
     hint: 'On the server: `apt-get install nginx`, then add the domain again.',

@@ -30,6 +30,10 @@ export async function machineWithNginx(t: Pick<TestContext, 'after'>): Promise<N
   });
   await mkdir(join(directory, 'conf.d'));
   await writeFile(machine.mainConfig, mainConfig(directory, machine.http));
+  await mkdir(machine.programs);
+  for (const [name, script] of Object.entries(programs(directory))) {
+    await writeFile(join(machine.programs, name), `#!/bin/sh\n${script}`, { mode: 0o755 });
+  }
   return machine;
 }
 
@@ -64,6 +68,10 @@ export class NginxMachine {
   get certificates(): string {
     return join(this.directory, 'sluice');
   }
+  /** directory of the programs that Sluice runs: nginx with our configuration, and systemctl for this nginx */
+  get programs(): string {
+    return join(this.directory, 'bin');
+  }
 
   /** Does what `sluice-edge.path` does for a home: starts the part that is root whenever its wish changes. */
   async serve(home: string): Promise<void> {
@@ -81,17 +89,17 @@ export class NginxMachine {
   }
 
   /** The part that is root, once. @returns its exit status and what it said */
-  async apply(home: string, options: string[] = []): Promise<{ code: number | null; stderr: string }> {
-    const child: ChildProcess = spawn(process.execPath, [
-      program,
-      ...['--home', home, '--config', this.config, '--certificates', this.certificates],
-      ...['--nginx-option=-c', '--nginx-option', this.mainConfig],
-      ...['--pid-file', join(this.directory, 'nginx.pid')],
-      ...['--last-config', this.lastConfig],
-      ...['--api-socket', this.apiSocket],
+  async apply(
+    home: string,
+    options: string[] = [],
+    path = `${this.programs}:${process.env['PATH']}`,
+  ): Promise<{ code: number | null; stderr: string }> {
+    const args = [
+      ...['--home', home, '--nginx-directory', this.directory, '--api-socket', this.apiSocket],
       ...['--http', String(this.http), '--https', String(this.https)],
-      ...options,
-    ]);
+    ];
+    const env = { ...process.env, PATH: path };
+    const child: ChildProcess = spawn(process.execPath, [program, ...args, ...options], { env });
     const [stderr, [code]] = await Promise.all([
       text(child.stderr as NonNullable<ChildProcess['stderr']>),
       once(child, 'exit'),
@@ -157,4 +165,15 @@ http {
   }
 }
 `;
+}
+
+function programs(directory: string): Record<string, string> {
+  const nginx = `PATH='${process.env['PATH']}' nginx -c '${directory}/nginx.conf'`;
+  return {
+    nginx: `exec env ${nginx} "$@"`,
+    systemctl: `case $1 in
+show) cat '${directory}/nginx.pid' 2> /dev/null || echo 0 ;;
+reload-or-restart) ${nginx} -s reload 2> /dev/null || ${nginx} ;;
+esac`,
+  };
 }
