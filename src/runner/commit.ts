@@ -6,27 +6,11 @@ import { syncDirectory, writeSynced } from '../system/fs/files.ts';
 import { leftTemporaries, temporaryBeside } from '../system/fs/temporaries.ts';
 
 /**
- * Commit of a switch: the files that name the active generation and its release. They are prepared before the old workers
- * retire, and synced after the new workers are open, so the pause between them contains only two renames.
+ * Writes the files that name the active generation and its release. They are prepared before the old workers retire, and synced
+ * after the new workers are open, so the pause between them contains only two renames.
  *
  * The generation file is the truth, and is renamed first. If the runner dies between the two renames, the next start repairs
- * the link `current`.
- */
-export interface Commit {
-  /**
-   * Makes the generation active.
-   * @returns the error if `current` could not be replaced; the generation is active all the same
-   * @throws AppError `switch_failed`; nothing has changed then
-   */
-  apply(): unknown;
-  /** Waits until the renames are on the disk. */
-  sync(): Promise<void>;
-  /** Removes the prepared files. */
-  discard(): void;
-}
-
-/**
- * Writes the files of a commit, and removes those of failed switches, but no directory: the server may write here.
+ * the link `current`. Removes files of failed switches, but no directory: the server may write here.
  * @param safePath returns the path by which a file is safe to use
  * @throws AppError `switch_failed`
  */
@@ -34,7 +18,7 @@ export async function prepareCommit(
   { paths, directory }: Pick<GenerationSpec, 'paths' | 'directory'>,
   active: ActiveRelease,
   safePath: (path: string) => string,
-): Promise<Commit> {
+) {
   const generation = safePath(paths.generation);
   const current = safePath(paths.current);
   const home = dirname(generation);
@@ -52,21 +36,31 @@ export async function prepareCommit(
     discard();
     throw notWritten(error);
   }
-  const apply = () => {
-    try {
-      renameSync(newGeneration, generation);
-    } catch (error) {
-      throw notWritten(error);
-    }
-    try {
-      renameSync(newCurrent, current);
-      return undefined;
-    } catch (error) {
-      removeFile(newCurrent);
-      return error;
-    }
+  return {
+    /**
+     * Makes the generation active.
+     * @returns the error if `current` could not be replaced; the generation is active all the same
+     * @throws AppError `switch_failed`; nothing has changed then
+     */
+    apply(): unknown {
+      try {
+        renameSync(newGeneration, generation);
+      } catch (error) {
+        throw notWritten(error);
+      }
+      try {
+        renameSync(newCurrent, current);
+        return undefined;
+      } catch (error) {
+        removeFile(newCurrent);
+        return error;
+      }
+    },
+    /** Waits until the renames are on the disk. */
+    sync: () => syncDirectory(home),
+    /** Removes the prepared files. */
+    discard,
   };
-  return { apply, sync: () => syncDirectory(home), discard };
 }
 
 function removeFile(path: string): void {

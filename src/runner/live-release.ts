@@ -33,8 +33,6 @@ export interface EnvironmentContext {
 interface LiveReleaseOptions extends EnvironmentContext {
   /** returns the path by which a file in the environment's directory is safe to use */
   safePath(path: string): string;
-  /** returns the pids of all workers that this runner has started */
-  ownWorkers(): ReadonlySet<number>;
   /** replaces all workers, as "cronRestart" asks for */
   restart(): void;
 }
@@ -115,13 +113,13 @@ export class LiveRelease {
    * @param background fulfilled when the background processes of earlier runners have ended
    */
   async #finishTakeover(background: Promise<void>): Promise<void> {
-    const { cgroups, key, ownWorkers } = this.#options;
+    const { cgroups, key } = this.#options;
     const log = (message: string) => {
       this.#options.log(message);
       if (this.#spec !== undefined) this.#logInApp(this.#spec, message);
     };
     try {
-      await Promise.all([endOrphans({ ...this.#options, log }, ownWorkers()), background]);
+      await Promise.all([endOrphans({ ...this.#options, log }), background]);
       await cgroups.endLeftovers(key);
     } catch (error) {
       this.#options.log(`processes of an earlier runner not ended: ${describeError(error)}`);

@@ -66,7 +66,6 @@ export class AppSupervisor {
     this.#liveRelease = new LiveRelease({
       ...options,
       safePath: (path) => this.#safePath(path),
-      ownWorkers: () => this.#ownPids(),
       restart: () => void this.#active?.pool.replaceAll('is restarted because of "cronRestart"'),
     });
   }
@@ -131,7 +130,6 @@ export class AppSupervisor {
         key: this.key,
         active: this.#active,
         orphans: this.#options.orphans,
-        gatherOrphans: () => this.#gatherOrphans(),
         handoff: () => this.#handoff.current,
         safePath: (path) => this.#safePath(path),
         activate: (generation) => {
@@ -166,11 +164,6 @@ export class AppSupervisor {
     if (step === 'unsynced') log(`the switch may not outlive a power cut: ${describeError(error)}`);
   }
 
-  /** Waits until the orphans of an earlier runner can be retired. */
-  #gatherOrphans(): Promise<void> {
-    return this.#options.orphans.gather(this.key, () => this.#ownPids());
-  }
-
   /** Ends a generation that never had traffic. */
   async discard(id: number): Promise<void> {
     const generation = this.#standby.get(id);
@@ -191,7 +184,7 @@ export class AppSupervisor {
 
   async #retireAll(): Promise<{ ended: Promise<unknown> }> {
     const active = this.#active;
-    if (active === undefined) await this.#gatherOrphans();
+    if (active === undefined) await this.#options.orphans.gather(this.key);
     this.#active = undefined;
     const discarded = [...this.#standby.keys()].map((id) => this.discard(id));
     const serving = [...(active === undefined ? [] : [active]), ...this.#draining.keys()];
@@ -232,10 +225,6 @@ export class AppSupervisor {
 
   #workers() {
     return this.#generations().flatMap(({ workers }) => [...workers]);
-  }
-
-  #ownPids(): Set<number> {
-    return new Set(this.#workers().map(({ pid }) => pid));
   }
 
   /** Counts the descriptors of the port, the handoff, the workers' channels, and the output of all processes. */
@@ -303,8 +292,9 @@ export class AppSupervisor {
   async #bindPort(spec: GenerationSpec): Promise<ListeningPort> {
     const { host, port, release, log } = spec;
     if (this.#port?.host === host && this.#port.port === port) return this.#port;
-    const orphans = await this.#options.records.ofEarlierRunners('worker', this.key, new Set());
-    const bound = await ListeningPort.bind(spec, orphans.length > 0).catch((error: unknown) => {
+    const alive = await this.#options.records.alive();
+    const mayHavePort = alive.some(({ kind, key }) => kind === 'worker' && key === this.key);
+    const bound = await ListeningPort.bind(spec, mayHavePort).catch((error: unknown) => {
       if (error instanceof AppError) {
         const text = `release ${release} cannot start: ${error.message}. ${error.hint}`;
         void this.#options.logs.get(log).report({ release, process: '-' }, text);

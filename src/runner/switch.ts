@@ -22,7 +22,7 @@ export async function switchTraffic(
 
   // Prepare. The files of the commit are written now, so that the pause below contains no wait for the disk.
   if (!next?.pool.isComplete) throw workerDied();
-  if (old === undefined) await environment.gatherOrphans();
+  if (old === undefined) await orphans.gather(key);
   const { release } = next.spec;
   const active: ActiveRelease = { generation: next.id, release, handoff: environment.handoff()?.id ?? '' };
   const commit = await prepareCommit(next.spec, active, environment.safePath);
@@ -76,9 +76,8 @@ export interface SwitchedEnvironment {
   /** generation that has the traffic; undefined before the first switch of this runner, and after a stop */
   active: Generation | undefined;
   key: string;
-  orphans: Pick<Orphans, 'serving' | 'retire'>;
-  /** waits until all orphans of the environment have reported to this runner */
-  gatherOrphans(): Promise<void>;
+  /** workers of earlier runners */
+  orphans: Pick<Orphans, 'gather' | 'serving' | 'retire'>;
   /** returns the handoff of the environment's workers */
   handoff(): Handoff | undefined;
   /** returns the path by which a file in the environment's directory is safe to use */

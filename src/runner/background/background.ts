@@ -75,8 +75,7 @@ export class BackgroundProcesses {
   /** Ends processes of an earlier runner. They are not children of this runner, so it knows them by their records. */
   async #endEarlier(killTimeout: number): Promise<void> {
     const { records, key, log } = this.#options;
-    const ours = new Set(this.status().map(({ pid }) => pid));
-    const find = () => records.ofEarlierRunners('background', key, ours);
+    const find = () => records.ofEarlierRunners('background', key);
     const earlier = await retryOnShortage('the end of background processes of an earlier runner', find, log);
     const end = async (record: ProcessRecord) => {
       const { pid, stopSignal: signal = 'SIGTERM' } = record;

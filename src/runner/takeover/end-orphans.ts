@@ -27,10 +27,9 @@ interface OrphanOptions {
  * - A worker that has not ended itself `drainTimeout` and `killTimeout` after it retired.
  *
  * Call it after all these workers have got the message to retire.
- * @param ours pids of our own workers
  */
-export async function endOrphans(options: OrphanOptions, ours: ReadonlySet<number>): Promise<void> {
-  const find = () => options.records.ofEarlierRunners('worker', options.key, ours);
+export async function endOrphans(options: OrphanOptions): Promise<void> {
+  const find = () => options.records.ofEarlierRunners('worker', options.key);
   const workers = await retryOnShortage('the end of workers of an earlier runner', find, options.log);
   const since = bootClock();
   await Promise.all(workers.map((worker) => endOrphan(options, worker, since)));

@@ -126,12 +126,11 @@ export class Orphans {
   /**
    * Waits until all orphans of an environment have reported: they may not have had the time yet. A worker whose event loop
    * stands still, or that is about to end, never reports.
-   * @param ours returns the pids of this runner's workers
    */
-  async gather(key: string, ours: () => ReadonlySet<number>): Promise<void> {
+  async gather(key: string): Promise<void> {
     const latest = performance.now() + reportsWithin;
     while (performance.now() < latest) {
-      const left = await this.#records.ofEarlierRunners('worker', key, ours());
+      const left = await this.#records.ofEarlierRunners('worker', key);
       if (left.every(({ pid }) => this.stateOf(pid) !== 'unknown')) return;
       await sleep(20);
     }

@@ -35,6 +35,8 @@ export function bootClock(): number {
 export class ProcessRecords {
   readonly #directory: string;
   readonly #log: (message: string) => void;
+  /** pids of the processes that this runner has started */
+  readonly #own = new Set<number>();
 
   constructor(directory: string, log: (message: string) => void = () => undefined) {
     this.#directory = directory;
@@ -61,6 +63,7 @@ export class ProcessRecords {
       // The directory may have been removed.
       this.#makeDirectory();
       writeFileSync(this.#path(pid), JSON.stringify(record), { mode: 0o600 });
+      this.#own.add(pid);
     } catch (error) {
       this.remove(pid);
       throw error;
@@ -90,6 +93,7 @@ export class ProcessRecords {
 
   /** Removes a record. A record that stays is harmless: `alive` compares the start time. */
   remove(pid: number): void {
+    this.#own.delete(pid);
     this.#remove(this.#path(pid));
   }
 
@@ -144,15 +148,10 @@ export class ProcessRecords {
     return alive;
   }
 
-  /** Returns the records of living processes of an environment that earlier runners have started. @param ours pids of our own */
-  async ofEarlierRunners(
-    kind: ProcessRecord['kind'],
-    key: string,
-    ours: ReadonlySet<number | null>,
-  ): Promise<ProcessRecord[]> {
-    return (await this.alive()).filter(
-      (record) => record.kind === kind && record.key === key && !ours.has(record.pid),
-    );
+  /** Returns the records of living processes of an environment that earlier runners have started. */
+  async ofEarlierRunners(kind: ProcessRecord['kind'], key: string): Promise<ProcessRecord[]> {
+    const alive = await this.alive();
+    return alive.filter((each) => each.kind === kind && each.key === key && !this.#own.has(each.pid));
   }
 
   #path(pid: number): string {
