@@ -100,19 +100,21 @@ async function contentsOf(
       // Right after a switch, the record does not have the time yet.
       if ((liveAt !== null || number === live) && (await store.hasTree(number))) withFiles.push(number);
     }
-    const common = { ...id, records: records.map(({ number }) => number) };
     const record = records.find(({ number }) => number === live);
-    if (live !== null && (record === undefined || !withFiles.includes(live))) {
-      // One app must not prevent the backup of the others.
+    const isLost = live !== null && (record === undefined || !withFiles.includes(live));
+    // One app must not prevent the backup of the others.
+    if (isLost)
       note(
         `the files of release ${live} of ${environmentName(id)} are missing, so a restore would have no live release; deploy the app again, then back it up`,
       );
-      contents.push({ ...common, active: null, live: null, trees: releases ? withFiles : [] });
-      continue;
-    }
     const isNeeded = record !== undefined && !(await canBeBuilt(paths.repository(id.app), record, owner));
-    const trees = releases ? withFiles : withFiles.filter((number) => number === live && isNeeded);
-    contents.push({ ...common, active, live, trees });
+    contents.push({
+      ...id,
+      active: isLost ? null : active,
+      live: isLost ? null : live,
+      trees: withFiles.filter((number) => releases || (number === live && isNeeded)),
+      records: records.map(({ number }) => number),
+    });
   }
   return contents;
 }

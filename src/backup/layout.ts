@@ -48,6 +48,11 @@ function find([first = '', app = '', environment = '', kind = '', ...rest]: stri
   return { part: environmentName(id), id, isOfApp };
 }
 
+/** Returns the names of the parts of an environment and its app. */
+export function partsOf(id: EnvironmentId): string[] {
+  return [environmentName(id), `${id.app} ${bundleName}`];
+}
+
 /** Returns true for the directory of a release, which has the release's files and Sluice's records of it. */
 export function isReleaseDirectory(path: string): boolean {
   return /^apps\/[^/]+\/[^/]+\/releases\/\d+$/.test(path);

@@ -14,8 +14,6 @@ export interface Limits {
   /** time for programs that find holes, and for programs that copy databases, of one environment; in ms */
   searching: number;
   copying: number;
-  /** databases of one environment that could not be copied */
-  failedCopies: number;
 }
 
 export const usualLimits: Limits = {
@@ -26,34 +24,7 @@ export const usualLimits: Limits = {
   pieces: 400_000,
   searching: 600_000,
   copying: 600_000,
-  failedCopies: 3,
 };
-
-/** Limit of the time for one kind of work. */
-export class TimeLimit {
-  /** in ms */
-  readonly total: number;
-  #spent = 0;
-
-  constructor(total: number) {
-    this.total = total;
-  }
-
-  /** Remaining time, in ms. */
-  get left(): number {
-    return Math.max(0, this.total - this.#spent);
-  }
-
-  /** Counts the time until the result is disposed of. @param free time that does not count, in ms */
-  start(free = 0): Disposable {
-    const startedAt = performance.now();
-    return {
-      [Symbol.dispose]: () => {
-        this.#spent += Math.max(0, performance.now() - startedAt - free);
-      },
-    };
-  }
-}
 
 /** Limit of the content of an environment. */
 export class SizeLimit {

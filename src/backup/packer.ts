@@ -9,7 +9,7 @@ import { NotATar } from './archive-reader.ts';
 import type { ArchiveWriter } from './archive-writer.ts';
 import type { EntryHead } from './format.ts';
 import { locate } from './layout.ts';
-import { type Limits, SizeLimit, TimeLimit, usualLimits } from './limits.ts';
+import { type Limits, SizeLimit, usualLimits } from './limits.ts';
 import type { Owner, Owners } from './owners.ts';
 import { isSmallEnough, isSparse, readWithoutHoles, type StoredContent } from './sparse.ts';
 import { besideDatabase, copyDatabase, databaseMode, usualTime } from './sqlite.ts';
@@ -68,13 +68,13 @@ export class Packer {
   readonly #app: Owner | undefined;
   readonly #limits: Limits;
   readonly #size: SizeLimit;
-  readonly #searching: TimeLimit;
-  readonly #copying: TimeLimit;
   /** by device and inode: files with several names */
   readonly #firstNames = new Map<string, FirstName>();
   /** memory of these names, in bytes */
   #memory = 0;
-  #failedCopies = 0;
+  /** time spent, in ms: see Limits */
+  #searching = 0;
+  #copying = 0;
   #notes = 0;
 
   /** @param id null for files of the whole appliance, which must not be left out */
@@ -84,8 +84,6 @@ export class Packer {
     this.#app = id === null ? undefined : context.owners.findApp(id);
     this.#limits = context.options.limits ?? usualLimits;
     this.#size = new SizeLimit(this.#limits.disks);
-    this.#searching = new TimeLimit(this.#limits.searching);
-    this.#copying = new TimeLimit(this.#limits.copying);
   }
 
   /** Adds a file. @param path in the home @returns false if there is none */
@@ -194,10 +192,15 @@ export class Packer {
   }
 
   async #findHoles(handle: FileHandle, stats: Stats): Promise<StoredContent | string> {
-    const { total, left } = this.#searching;
-    if (left === 0) return `it took more than ${formatDuration(total)} to find holes in files of this app`;
-    using _ = this.#searching.start();
-    return await readWithoutHoles(handle, stats, { pieces: this.#limits.pieces, time: left });
+    const { pieces, searching } = this.#limits;
+    const time = searching - this.#searching;
+    if (time <= 0) return `it took more than ${formatDuration(searching)} to find holes in files of this app`;
+    const start = performance.now();
+    try {
+      return await readWithoutHoles(handle, stats, { pieces, time });
+    } finally {
+      this.#searching += performance.now() - start;
+    }
   }
 
   /** Adds a copy by SQLite of a database in use. @returns false for other files, and if SQLite fails */
@@ -297,14 +300,17 @@ export class Packer {
       const scratch = owner === this.#app ? this.#context.paths.environment(id).temporary : home;
       // Holes need no time.
       const size = Math.min(stats.size, 512 * stats.blocks);
-      const { left } = this.#copying;
-      using _ = this.#copying.start(usualTime(size));
-      return await copyDatabase(at, mode, size, left, owner, scratch);
+      const left = this.#limits.copying - this.#copying;
+      const start = performance.now();
+      try {
+        return await copyDatabase(at, mode, size, left, owner, scratch);
+      } finally {
+        this.#copying += Math.max(0, performance.now() - start - usualTime(size));
+      }
     } catch (error) {
       this.#context.options.signal.throwIfAborted();
       // An app may replace its files, and the copy, with anything.
       if (!(error instanceof ProgramFailed) && systemCode(error) === undefined) throw error;
-      this.#failedCopies += 1;
       return this.#noteUncopied(path, (error as Error).message);
     }
   }
@@ -313,10 +319,9 @@ export class Packer {
   #refuseSnapshot(stats: Stats): string | undefined {
     // A copy has holes as data.
     if (isSparse(stats) && !isSmallEnough(stats)) return 'it has holes';
-    if (this.#failedCopies >= this.#limits.failedCopies)
-      return `${this.#failedCopies} others of this app could not be copied`;
-    const { left, total } = this.#copying;
-    return left > 0 ? undefined : `copies of databases of this app took more than ${formatDuration(total)}`;
+    const { copying } = this.#limits;
+    if (this.#copying < copying) return undefined;
+    return `copies of databases of this app took more than ${formatDuration(copying)}`;
   }
 
   #noteUncopied(path: string, why: string): undefined {

@@ -11,7 +11,7 @@ import {
 import { environmentName, Paths } from '../config/paths.ts';
 import { AppError } from '../errors/app-error.ts';
 import { exists } from '../system/fs/exists.ts';
-import { ensurePrivateDirectory, listDirectory, syncDirectory } from '../system/fs/files.ts';
+import { ensurePrivateDirectory, syncDirectory } from '../system/fs/files.ts';
 import { PinnedDirectory } from '../system/fs/pinned-directory.ts';
 import { removeTree } from '../system/fs/remove-tree.ts';
 import { leftTemporaries, temporaryBeside } from '../system/fs/temporaries.ts';
@@ -19,7 +19,7 @@ import { run } from '../system/process/run.ts';
 import { asUser } from '../system/process/user.ts';
 import { readBundle } from './bundle.ts';
 import { type BackedUpEnvironment, type Head, notABackup } from './format.ts';
-import { bundleName, unsafeEntry } from './layout.ts';
+import { bundleName } from './layout.ts';
 import { mergeState } from './merge.ts';
 import { Owners } from './owners.ts';
 import { unpack } from './unpack.ts';
@@ -130,13 +130,6 @@ async function verify(staging: Paths, head: Head): Promise<Staged[]> {
       throw notABackup(`${name} lacks the repository to build release ${each.live} from`);
     staged.push({ ...each, state });
   }
-  const expected = new Set(
-    staged.flatMap(({ app, environment }) => [`${app}/${environment}`, `${app}/${bundleName}`]),
-  );
-  for (const app of await listDirectory(staging.apps))
-    for (const name of await listDirectory(staging.app(app)))
-      if (!expected.has(`${app}/${name}`))
-        throw unsafeEntry(`the backup has an app that its head does not list: ${app}/${name}`);
   return staged;
 }
 

@@ -30,7 +30,7 @@ import {
   parseHead,
   parseManifest,
 } from './format.ts';
-import { type Location, locate, unsafeEntry } from './layout.ts';
+import { type Location, locate, partsOf, unsafeEntry } from './layout.ts';
 
 /** Result of unpacking a backup. */
 export interface Unpacked {
@@ -104,6 +104,8 @@ class BackupUnpacker {
   readonly #checksums = new Checksums();
   readonly #entries: Unpacked['entries'] = new Map();
   readonly #links: EntryHead[] = [];
+  /** parts that the head lists */
+  readonly #parts = new Set(['state']);
   #head: Head | undefined;
   #manifest: string | undefined;
 
@@ -139,6 +141,7 @@ class BackupUnpacker {
     if (this.#head === undefined) {
       if (path !== headName || type !== 'File') throw notABackup('it begins with another file');
       this.#head = parseHead(await readText(entry));
+      for (const id of this.#head.environments) for (const part of partsOf(id)) this.#parts.add(part);
     } else if (path === manifestName && type === 'File') this.#manifest = await readText(entry);
     else await this.#create(headOf(entry), entry.content);
   }
@@ -147,6 +150,8 @@ class BackupUnpacker {
     const { path, type, mode, target, owner, group } = head;
     const name = JSON.stringify(path);
     const location = locate(path);
+    if (!this.#parts.has(location.part))
+      throw unsafeEntry(`the backup has an app that its head does not list: ${location.part}`);
     if (this.#entries.has(path)) throw unsafeEntry(`the backup has ${name} twice`);
     const checksum = this.#checksums.add(location.part, head);
     this.#createParents(dirname(path));
