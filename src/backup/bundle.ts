@@ -1,11 +1,10 @@
-import { once } from 'node:events';
+import type { StdioOptions } from 'node:child_process';
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { AppError } from '../errors/app-error.ts';
 import { explainStart, gitEnvironment } from '../git/git.ts';
-import { asOther, runAs, spawn } from '../system/process/run.ts';
+import { runAs } from '../system/process/run.ts';
 import { asUser } from '../system/process/user.ts';
 import type { Owner } from './owners.ts';
 
@@ -18,28 +17,18 @@ import type { Owner } from './owners.ts';
 export async function writeBundle(repository: string, into: FileHandle, owner: Owner): Promise<boolean> {
   const refs = await run(['--git-dir', repository, 'for-each-ref', '--count=1'], owner);
   if (refs === '') return false;
-  const child = spawn('git', ['--git-dir', repository, 'bundle', 'create', '--quiet', '-', '--all'], {
-    stdio: ['ignore', into.fd, 'pipe'],
-    env: gitEnvironment(),
-    ...asOther(owner),
-  });
-  const end = () => child.kill();
-  process.on('SIGINT', end);
-  const [errors, [code]] = await Promise.all([
-    text(child.stderr as NodeJS.ReadableStream),
-    once(child, 'exit'),
-  ]).finally(() => process.off('SIGINT', end));
-  if (code !== 0) throw failure(errors.trim());
-  return true;
-}
-
-/** Returns the error for a message of git, which reports a full disk in words only. */
-function failure(message: string): Error {
-  if (!/No space left on device|quota exceeded/i.test(message))
-    return new Error(`git bundle failed: ${message}`);
-  return new AppError('disk_full', 'the disk of the home is full', {
-    hint: 'Each repository is copied there before it gets into the backup. Free some space, then try again.',
-  });
+  const bundle = ['--git-dir', repository, 'bundle', 'create', '--quiet', '-', '--all'];
+  try {
+    await run(bundle, owner, { stdio: ['ignore', into.fd, 'pipe'] });
+    return true;
+  } catch (error) {
+    // Git reports a full disk in words only.
+    if (!/No space left on device|quota exceeded/i.test((error as Error).message)) throw error;
+    throw new AppError('disk_full', 'the disk of the home is full', {
+      hint: 'Each repository is copied there before it gets into the backup. Free some space, then try again.',
+      cause: error,
+    });
+  }
 }
 
 /**
@@ -75,7 +64,7 @@ export async function readBundle(bundle: string, repository: string, owner: Owne
 
 /** Lists the commits in a repository that lack a parent. */
 async function commitsWithoutParents(repository: string, owner: Owner): Promise<string[]> {
-  const git = (args: string[], input?: string) => run(['--git-dir', repository, ...args], owner, input);
+  const git = (args: string[], input = '') => run(['--git-dir', repository, ...args], owner, { input });
   const format = '--batch-check=%(objecttype) %(objectname)';
   const objects = await git(['cat-file', '--batch-all-objects', format]);
   const commits = objects.split('\n').flatMap((line) => /^commit (\w+)$/.exec(line)?.[1] ?? []);
@@ -92,13 +81,17 @@ async function commitsWithoutParents(repository: string, owner: Owner): Promise<
 /** Returns true if a repository has a commit. */
 export async function hasCommit(repository: string, commit: string, owner: Owner): Promise<boolean> {
   const check = ['cat-file', '--batch-check=%(objectname) %(objecttype)'];
-  const output = await run(['--git-dir', repository, ...check], owner, `${commit}\n`);
+  const output = await run(['--git-dir', repository, ...check], owner, { input: `${commit}\n` });
   return output === `${commit} commit\n`;
 }
 
-async function run(args: string[], owner: Owner, input = ''): Promise<string> {
+async function run(
+  args: string[],
+  owner: Owner,
+  options: { input?: string; stdio?: StdioOptions } = {},
+): Promise<string> {
   try {
-    return await runAs(owner, ['git', ...args], { env: gitEnvironment(), input });
+    return await runAs(owner, ['git', ...args], { env: gitEnvironment(), ...options });
   } catch (error) {
     throw explainStart(error) ?? error;
   }

@@ -36,7 +36,7 @@ export const spawn = ((program: string, args: string[], options: SpawnOptions = 
     cwd: options.cwd ?? '/',
   })) as typeof nodeSpawn;
 
-interface RunOptions extends Pick<SpawnOptions, 'env' | 'cwd' | 'uid' | 'gid' | 'detached'> {
+interface RunOptions extends Pick<SpawnOptions, 'env' | 'cwd' | 'uid' | 'gid' | 'detached' | 'stdio'> {
   input?: string;
   /** limit of the time, in ms */
   timeout?: number;
@@ -128,7 +128,11 @@ export class ProgramFailed extends Error {
 export class OutputTooLong extends ProgramFailed {}
 
 /** Reads a stream to its end; calls `tooMuch` after more than `most` bytes. */
-async function readUpTo(stream: Readable | undefined, most: number, tooMuch: () => void): Promise<string> {
+async function readUpTo(
+  stream: Readable | null | undefined,
+  most: number,
+  tooMuch: () => void,
+): Promise<string> {
   const chunks: Buffer[] = [];
   let size = 0;
   stream?.on('data', (chunk: Buffer) => {
@@ -137,7 +141,7 @@ async function readUpTo(stream: Readable | undefined, most: number, tooMuch: () 
     else chunks.push(chunk);
   });
   // Rejected if `tooMuch` or a timeout destroys it: the exit status then says what has happened.
-  if (stream !== undefined) await finished(stream, { error: false }).catch(() => undefined);
+  if (stream) await finished(stream, { error: false }).catch(() => undefined);
   return Buffer.concat(chunks).toString();
 }
 
@@ -163,7 +167,7 @@ export function asOther({ uid, gid }: User): Pick<SpawnOptions, 'uid' | 'gid' | 
 export async function runAs(
   user: User,
   [program, ...args]: [string, ...string[]],
-  options: Pick<RunOptions, 'env' | 'input' | 'timeout'> = {},
+  options: Pick<RunOptions, 'env' | 'input' | 'timeout' | 'stdio'> = {},
 ): Promise<string> {
   // The other user may have stopped the program: only SIGKILL ends it then.
   const limits = { killSignal: 'SIGKILL', endOnInterrupt: true } as const;
