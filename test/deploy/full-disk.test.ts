@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { AppError } from '../../src/errors/app-error.ts';
 import type { ProcessRecord } from '../../src/runner/takeover/process-records.ts';
-import { processStartTimeNow } from '../../src/system/process/processes.ts';
+import { processStartTime } from '../../src/system/process/processes.ts';
 import { running } from '../support/apps.ts';
 import { FailingDisk, type Fault } from '../support/failing-disk.ts';
 import type { Files } from '../support/pack.ts';
@@ -219,7 +219,7 @@ async function strays(sluice: Sluice): Promise<string[]> {
 function isOfTheDead(path: string): boolean {
   try {
     const { pid, startTime }: ProcessRecord = JSON.parse(readFileSync(path, 'utf8'));
-    return processStartTimeNow(pid) !== startTime;
+    return processStartTime(pid) !== startTime;
   } catch {
     // The record is gone, or the disk took only a part of it.
     return existsSync(path);

@@ -2,7 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '../../errors/app-error.ts';
 import { retryOnShortage } from '../../system/concurrency/retry.ts';
-import { listPids, processStartTimeNow, sessionOf, signalProcess } from '../../system/process/processes.ts';
+import { listPids, processStartTime, sessionOf, signalProcess } from '../../system/process/processes.ts';
 import { ownEnvironment, run } from '../../system/process/run.ts';
 import { formatDuration } from '../../system/text/format.ts';
 import type { ProcessRecord, ProcessRecords } from '../takeover/process-records.ts';
@@ -72,7 +72,7 @@ export async function endLeftoversOfEarlier(
 ): Promise<void> {
   const end = async (record: ProcessRecord) => {
     const { kind, key, pid, startTime, mark } = record;
-    const check = () => startTime !== undefined && processStartTimeNow(pid) === startTime;
+    const check = () => startTime !== undefined && processStartTime(pid) === startTime;
     const isAlive = () => retryOnShortage(`a check of process ${pid}`, check, log);
     const wasAlive = await isAlive();
     while (await isAlive()) await sleep(checkEarlierEvery, undefined, { ref: false });
@@ -101,14 +101,14 @@ async function find({ pid, mark, user }: EndedProcess): Promise<Map<number, stri
     if (sessionOf(each) === pid) found.add(each);
   }
   const alive = [...found].flatMap((each) => {
-    const startTime = processStartTimeNow(each);
+    const startTime = processStartTime(each);
     return startTime === undefined ? [] : [[each, startTime] as const];
   });
   return new Map(alive);
 }
 
 async function waitUntilGone(processes: Map<number, string>, deadline: number): Promise<void> {
-  const isAlive = () => [...processes].some(([pid, startTime]) => processStartTimeNow(pid) === startTime);
+  const isAlive = () => [...processes].some(([pid, startTime]) => processStartTime(pid) === startTime);
   while (performance.now() < deadline && isAlive()) await sleep(checkEvery);
 }
 

@@ -49,7 +49,7 @@ async function endOrphan(
   };
   let killedAt: number | undefined;
   const isDone = async () => {
-    if ((await processStartTime(pid)) !== worker.startTime) {
+    if (processStartTime(pid) !== worker.startTime) {
       records.forget(worker);
       return true;
     }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { hasCode } from '../../errors/app-error.ts';
 import { listDirectory } from '../../system/fs/files.ts';
 import { temporaryBeside } from '../../system/fs/temporaries.ts';
-import { processStartTime, processStartTimeNow } from '../../system/process/processes.ts';
+import { processStartTime } from '../../system/process/processes.ts';
 
 /** Record of a process that the runner has started, for the next runner. */
 export interface ProcessRecord {
@@ -56,7 +56,7 @@ export class ProcessRecords {
     pid: number,
     more: Omit<ProcessRecord, 'kind' | 'key' | 'pid' | 'startTime'> = {},
   ): void {
-    const startTime = processStartTimeNow(pid);
+    const startTime = processStartTime(pid);
     const record: ProcessRecord = { kind, key, pid, startTime, ...more };
     if (startTime === undefined && process.platform === 'linux') return;
     try {
@@ -141,7 +141,7 @@ export class ProcessRecords {
     const alive: ProcessRecord[] = [];
     for (const name of await listDirectory(this.#directory)) {
       const record = this.#read(name);
-      const startTime = record && (await processStartTime(record.pid));
+      const startTime = record && processStartTime(record.pid);
       if (record && startTime !== undefined && startTime === record.startTime) alive.push(record);
       else this.#remove(join(this.#directory, name));
     }

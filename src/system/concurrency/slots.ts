@@ -1,22 +1,20 @@
+import { addAbortListener } from 'node:events';
+
 /** Queue of callers that wait, in the order of their arrival. */
 export class WaitQueue {
   readonly #callers = new Set<() => void>();
 
   /** Waits for the caller's turn. @throws the reason of the signal if it aborts first */
-  wait(signal?: AbortSignal): Promise<void> {
+  async wait(signal?: AbortSignal): Promise<void> {
     signal?.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const proceed = () => {
-      signal?.removeEventListener('abort', abort);
-      resolve();
-    };
+    this.#callers.add(resolve);
     const abort = () => {
-      this.#callers.delete(proceed);
+      this.#callers.delete(resolve);
       reject(signal?.reason);
     };
-    this.#callers.add(proceed);
-    signal?.addEventListener('abort', abort, { once: true });
-    return promise;
+    using _ = signal && addAbortListener(signal, abort);
+    await promise;
   }
 
   /** Lets the first caller proceed. @returns false if nobody waits */

@@ -1,5 +1,6 @@
-import { closeSync, fsyncSync, openSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import {
+  chmod,
   type FileHandle,
   link,
   mkdir,
@@ -11,6 +12,7 @@ import {
   rm,
   statfs,
   symlink,
+  writeFile,
 } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { isRefusedByDisk } from '../../errors/app-error.ts';
@@ -34,22 +36,24 @@ export async function syncDirectory(directory: string): Promise<void> {
  * Replaces a file so that a reader, or a crash at any instant, sees either the old content or the new content. The content is
  * written beside the file, synced and renamed.
  */
-export async function writeFileAtomic(
-  path: string,
-  content: string | Uint8Array,
-  mode = 0o600,
-): Promise<void> {
+export function writeFileAtomic(path: string, content: string | Uint8Array, mode = 0o600): Promise<void> {
+  return replace(path, async (temporary) => {
+    await writeFile(temporary, content, { flag: 'wx', mode, flush: true });
+    // The umask does not apply.
+    await chmod(temporary, mode);
+  });
+}
+
+/** Points the symbolic link `path` at `target`, in one step. */
+export function replaceLink(path: string, target: string): Promise<void> {
+  return replace(path, (temporary) => symlink(target, temporary));
+}
+
+/** Replaces a file in one step, by a new one that `create` makes at another path. */
+async function replace(path: string, create: (temporary: string) => Promise<void>): Promise<void> {
   const temporary = temporaryBeside(path);
   try {
-    const handle = await open(temporary, 'wx', mode);
-    try {
-      // The umask does not apply.
-      await handle.chmod(mode);
-      await handle.writeFile(content);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
+    await create(temporary);
     await rename(temporary, path);
   } catch (error) {
     await discard(temporary);
@@ -112,19 +116,6 @@ export function parseJson(text: string): unknown {
   return JSON.parse(text.replace(/^\uFEFF/, ''));
 }
 
-/** Points the symbolic link `path` at `target`, in one step. */
-export async function replaceLink(path: string, target: string): Promise<void> {
-  const temporary = temporaryBeside(path);
-  await symlink(target, temporary);
-  try {
-    await rename(temporary, path);
-  } catch (error) {
-    await discard(temporary);
-    throw error;
-  }
-  await syncDirectory(dirname(path));
-}
-
 /** Returns the target of a symbolic link, or undefined if it does not exist. */
 export function readLink(path: string): Promise<string | undefined> {
   return ifThere(readlink(path));
@@ -145,13 +136,7 @@ export async function ensurePrivateDirectory(path: string): Promise<void> {
  * @throws the error of the system, such as EEXIST
  */
 export function writeSynced(path: string, content: string, mode: number): void {
-  const descriptor = openSync(path, 'wx', mode);
-  try {
-    writeFileSync(descriptor, content);
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
+  writeFileSync(path, content, { flag: 'wx', mode, flush: true });
 }
 
 /** Returns the bytes that an unprivileged process may still write on the file system of `path`. */

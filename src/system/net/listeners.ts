@@ -25,19 +25,17 @@ export interface PortHolder {
   environment: Record<string, string>;
 }
 
-/** Lists the sockets that listen on this machine, or in this container; undefined without /proc. */
-export async function listListeners(): Promise<Listener[] | undefined> {
-  const sockets = await listeningSockets();
-  if (sockets === undefined) return undefined;
-  const pidsOf = await findProcesses(new Set(sockets.map(({ inode }) => inode)));
-  return sockets.map(({ inode, ...listener }) => ({ ...listener, pids: pidsOf.get(inode) ?? [] }));
+/** Lists the sockets that listen, on one port or on all, on this machine or in this container; undefined without /proc. */
+export async function listListeners(port?: number): Promise<Listener[] | undefined> {
+  const all = await listeningSockets();
+  const sockets = all?.filter((socket) => port === undefined || socket.port === port);
+  const pidsOf = await findProcesses(sockets?.map(({ inode }) => inode) ?? []);
+  return sockets?.map(({ inode, ...listener }) => ({ ...listener, pids: [...(pidsOf.get(inode) ?? [])] }));
 }
 
 /** Finds the other processes that listen on a TCP port. Leaves out processes that this user may not inspect. */
 export async function findPortHolders(port: number): Promise<PortHolder[]> {
-  const sockets = ((await listeningSockets()) ?? []).filter((socket) => socket.port === port);
-  const pidsOf = await findProcesses(new Set(sockets.map(({ inode }) => inode)));
-  const pids = new Set([...pidsOf.values()].flat());
+  const pids = new Set((await listListeners(port))?.flatMap((listener) => listener.pids));
   pids.delete(process.pid);
   return Promise.all([...pids].map(describe));
 }
@@ -84,16 +82,13 @@ function parseAddress(hex: string): string {
 }
 
 /** Finds the processes of sockets. Only root can inspect processes of other users. */
-async function findProcesses(inodes: ReadonlySet<string>): Promise<Map<string, number[]>> {
-  const processes = new Map<string, number[]>();
-  if (inodes.size === 0) return processes;
+async function findProcesses(inodes: string[]): Promise<Map<string, Set<number>>> {
+  const processes = new Map(inodes.map((inode) => [inode, new Set<number>()]));
+  if (inodes.length === 0) return processes;
   for (const pid of await listPids()) {
     for (const name of await readdir(`/proc/${pid}/fd`).catch(() => [])) {
       const link = await readlink(`/proc/${pid}/fd/${name}`).catch(() => '');
-      const inode = /^socket:\[(\d+)\]$/.exec(link)?.[1];
-      if (inode === undefined || !inodes.has(inode)) continue;
-      const pids = processes.get(inode) ?? [];
-      if (!pids.includes(pid)) processes.set(inode, [...pids, pid]);
+      processes.get(/^socket:\[(\d+)\]$/.exec(link)?.[1] ?? '')?.add(pid);
     }
   }
   return processes;

@@ -6,14 +6,9 @@ import { ifThere } from '../fs/exists.ts';
 /**
  * Returns the time at which a process started, in clock ticks since boot, as text. With this time, a pid always means the same
  * process. Returns undefined for a process that has ended, even if its parent has not waited for it, and without /proc (source:
- * proc(5), fields 3 and 22 of /proc/PID/stat).
+ * proc(5), fields 3 and 22 of /proc/PID/stat). Synchronous: a new process must be recorded before anything else happens.
  */
-export async function processStartTime(pid: number): Promise<string | undefined> {
-  return processStartTimeNow(pid);
-}
-
-/** Works like `processStartTime`, but synchronously: a new process must be recorded before anything else happens. */
-export function processStartTimeNow(pid: number): string | undefined {
+export function processStartTime(pid: number): string | undefined {
   const fields = statOf(pid);
   return fields?.[0] === 'Z' ? undefined : fields?.[19];
 }
