@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { Readable } from 'node:stream';
+import { PassThrough, type Readable } from 'node:stream';
 import * as v from 'valibot';
 import { isName } from '../config/paths.ts';
 import { faultsOf } from '../config/settings-file.ts';
@@ -75,28 +75,16 @@ function parse(body: string): unknown {
  * stays open for the answer.
  */
 export function uploadBody(request: IncomingMessage): Readable {
-  const push = (chunk: Buffer) => {
-    if (!body.push(chunk)) request.pause();
-  };
-  const end = () => body.push(null);
-  const fail = (error: Error) => body.destroy(error);
+  const body = new PassThrough();
+  // The sender may disconnect before any code reads the body. Readers find the error in the state of the stream.
+  body.on('error', () => undefined);
   // When a connection closes, Node drops received bytes that nobody has read, even of a complete request.
   const close = () => {
     if (!request.readableEnded) body.destroy(new Error('The client closed the connection'));
   };
-  const body = new Readable({
-    read: () => request.resume(),
-    destroy: (error, done) => {
-      request.off('data', push).off('end', end).off('error', fail).off('close', close).pause();
-      done(error);
-    },
-  });
-  // The sender may disconnect before any code reads the body. Readers find the error in the state of the stream.
-  body.on('error', () => undefined);
   if (request.destroyed) close();
-  request.on('data', push).on('end', end).on('error', fail).on('close', close);
-  request.pause();
-  return body;
+  request.on('error', (error) => body.destroy(error)).on('close', close);
+  return request.pipe(body);
 }
 
 /** Limits of `drain`: bytes, and ms. */

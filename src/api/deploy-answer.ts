@@ -1,4 +1,3 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { DeployEvent } from '../deploy/events.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
 import { errorStatus } from '../errors/codes.ts';
@@ -43,88 +42,64 @@ async function answerOnce(ctx: ApiContext, succeeded: number, deploy: Deploy): P
   }
 }
 
+/** Limit of unsent text, in bytes. Above it, log lines are dropped, so that a client that does not read costs no memory. */
+const maxUnread = 1024 ** 2;
+
+/** Answers with each event. A client that disconnects does not affect the deploy. */
 async function answerLive(
   ctx: ApiContext,
   type: string,
   render: EventRenderer,
   deploy: Deploy,
 ): Promise<void> {
-  let stream: EventStream | undefined;
-  let ended = false;
-  const begin = () => {
-    ctx.respond = false;
-    ctx.res.writeHead(200, { ...ctx.res.getHeaders(), 'content-type': type });
-    return new EventStream(ctx.req, ctx.res);
+  const { req, res } = ctx;
+  let hasEnded = false;
+  const write = (event: DeployEvent) => {
+    if (!res.headersSent) begin(ctx, type);
+    hasEnded ||= event.event === 'live' || event.event === 'failed';
+    // The build log has all lines.
+    const isLeftOut = event.event === 'log' && res.writableLength >= maxUnread;
+    // As bytes: some versions of Node.js lose the `drain` event of a response that is written as strings
+    // (test/platform/http.test.ts), and count UTF-16 characters as unsent bytes.
+    if (!isLeftOut && !res.destroyed) res.write(Buffer.from(render(event)));
+  };
+  const end = async () => {
+    if (!req.complete) await drain(req);
+    res.end();
   };
   try {
     await deploy((event) => {
       // An error before the first event gets a status of its own, below.
-      if (event.event === 'failed' && stream === undefined) return;
-      stream ??= begin();
-      ended ||= event.event === 'live' || event.event === 'failed';
-      if (event.event === 'log') stream.offer(render(event));
-      else stream.write(render(event));
+      if (event.event !== 'failed' || res.headersSent) write(event);
     });
-    await stream?.end();
+    await end();
   } catch (error) {
     const event = { event: 'failed', release: null, error: { ...errorBody(error), step: null } } as const;
-    if (stream === undefined) {
+    if (!res.headersSent) {
       if (!(error instanceof AppError)) throw error;
       ctx.status = error.status;
       return answerWhole(ctx, type, render(event));
     }
-    if (!ended) stream.write(render(event));
-    await stream.end();
+    if (!hasEnded) write(event);
+    await end();
     // The caller has its answer. The log must still get an error of our own.
     if (!(error instanceof AppError)) throw error;
   }
 }
 
-/** Limit of unsent text, in bytes. Above it, log lines are dropped, so that a client that does not read costs no memory. */
-const maxUnread = 1024 ** 2;
-
 /**
- * Live answer. A client that disconnects does not affect the deploy.
- *
- * Through a proxy (`X-Forwarded-For`), the answer waits until the whole request has arrived: nginx stops forwarding a request when
- * its answer begins, and the upload would never end. Only the first step of a deploy has to wait.
+ * Begins a live answer. Through a proxy (`X-Forwarded-For`), the answer waits until the whole request has arrived: nginx stops
+ * forwarding a request when its answer begins, and the upload would never end. Only the first step of a deploy has to wait.
  */
-class EventStream {
-  readonly #request: IncomingMessage;
-  readonly #response: ServerResponse;
-  /** text that waits for the end of the request */
-  #waiting: string[] | undefined;
-
-  constructor(request: IncomingMessage, response: ServerResponse) {
-    this.#request = request;
-    this.#response = response;
-    if (request.headers['x-forwarded-for'] === undefined || request.complete) return;
-    this.#waiting = [];
-    request.once('end', () => this.#send()).once('close', () => this.#send());
-  }
-
-  write(text: string): void {
-    if (this.#waiting !== undefined) this.#waiting.push(text);
-    // As bytes: some versions of Node.js lose the `drain` event of a response that is written as strings
-    // (test/platform/http.test.ts), and count UTF-16 characters as unsent bytes.
-    else if (!this.#response.destroyed) this.#response.write(Buffer.from(text));
-  }
-
-  /** Writes text that is dropped if the client does not keep up. The build log has all lines. */
-  offer(text: string): void {
-    if (this.#response.writableLength < maxUnread) this.write(text);
-  }
-
-  async end(): Promise<void> {
-    if (!this.#request.complete) await drain(this.#request);
-    this.#send();
-    this.#response.end();
-  }
-
-  /** Sends the text that waits. */
-  #send(): void {
-    const text = this.#waiting?.join('') ?? '';
-    this.#waiting = undefined;
-    if (text !== '') this.write(text);
-  }
+function begin(ctx: ApiContext, type: string): void {
+  const { req, res } = ctx;
+  ctx.respond = false;
+  res.writeHead(200, { ...res.getHeaders(), 'content-type': type });
+  if (req.headers['x-forwarded-for'] === undefined || req.complete) return;
+  res.cork();
+  const send = () => {
+    req.off('end', send).off('close', send);
+    if (!res.writableEnded) res.uncork();
+  };
+  req.on('end', send).on('close', send);
 }

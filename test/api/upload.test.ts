@@ -36,12 +36,12 @@ for (const [way, leave] of Object.entries(ways)) {
     await assert.rejects(finished(body));
   });
 
-  test(`a reader gets an error if a whole upload is lost by ${way} before it is read`, async (t) => {
+  test(`a small upload that has arrived is read although its sender disconnected by ${way}`, async (t) => {
     const { client, request, gone } = await arrived(t, `${head(4)}full`);
     const body = uploadBody(request);
     leave(client);
     await gone;
-    await assert.rejects(finished(body.resume()));
+    assert.equal(Buffer.concat(await body.toArray()).toString(), 'full');
   });
 
   test(`reading a JSON body fails at once if the sender disconnects by ${way}`, async (t) => {

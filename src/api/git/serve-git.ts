@@ -1,7 +1,5 @@
-import type { ServerResponse } from 'node:http';
 import { finished, type Readable } from 'node:stream';
 import type { GitEnd, GitMode, GitProgram } from '../../git/git-process.ts';
-import type { GitSession } from '../../push/session.ts';
 import type { AppService } from '../../service/app-service.ts';
 import type { ApiContext } from '../context.ts';
 import { renderPush } from '../deploy-text.ts';
@@ -24,41 +22,24 @@ interface GitRequest {
   begin: () => void;
 }
 
-/** Serves a client of git until git has ended. @returns the end of git */
+/**
+ * Serves a client of git until both have ended. A client that disconnects or stalls is hung up on. git then runs to its own end
+ * and its output is dropped, because git must still accept a push whose switch has begun.
+ * @returns the end of git
+ */
 export async function serveGit(
   ctx: ApiContext,
   appService: AppService,
-  { app, program, mode, input, warning, begin }: GitRequest,
+  { app, input, begin, ...call }: GitRequest,
 ): Promise<GitEnd> {
+  const { res: output } = ctx;
   const protocol = ctx.get('git-protocol');
   const by = ctx.state.principal.name;
-  const session = await appService.git(app, { program, mode, protocol, by, warning, render: renderPush });
-  return carry(session, input, ctx.res, () => {
-    ctx.respond = false;
-    begin();
-  });
-}
-
-/**
- * Carries bytes between a client and git until both have ended. A client that disconnects or stalls is hung up on. git then runs
- * to its own end and its output is dropped, because git must still accept a push whose switch has begun.
- * @param begin begins the answer; if `begin` throws, git is ended
- * @returns the end of git
- */
-async function carry(
-  session: GitSession,
-  input: Readable,
-  output: ServerResponse,
-  begin: () => void,
-): Promise<GitEnd> {
-  const git = session.git;
+  const session = await appService.git(app, { ...call, protocol, by, render: renderPush });
+  const { git } = session;
+  ctx.respond = false;
+  begin();
   const hangUp = () => session.hangUp();
-  try {
-    begin();
-  } catch (error) {
-    hangUp();
-    throw error;
-  }
   output.once('close', hangUp);
   // The client may have disconnected before git was started.
   if (output.destroyed) hangUp();
