@@ -55,14 +55,11 @@ export class LineAssembler {
     }
     if (continued) this.#incomplete.set(key, line);
     else assembled.push({ line, whole: true });
-    return matches ? [...assembled, ...this.#takeSurplus()] : [];
-  }
-
-  #takeSurplus(): Assembled[] {
+    if (!matches) return [];
     const [oldest] = this.#incomplete;
-    if (oldest === undefined || this.#incomplete.size <= maxIncomplete) return [];
+    if (oldest === undefined || this.#incomplete.size <= maxIncomplete) return assembled;
     this.#incomplete.delete(oldest[0]);
-    return [{ line: oldest[1], whole: false }];
+    return [...assembled, { line: oldest[1], whole: false }];
   }
 }
 

@@ -46,10 +46,8 @@ export function linePrefix(
 
 /** Parses a record; returns undefined for a line that a full disk or a power cut has torn. */
 export function parseLine(line: string): LogRecord | undefined {
-  const [, time, release, process, stream, plus, text] =
-    /^(\d{4}-\d\d-\d\dT[\d:.]+Z) (\d+) (\S+) ([a-z]+)(\+?) (.*)$/s.exec(line) ?? [];
-  if (time === undefined || process === undefined || stream === undefined || text === undefined)
-    return undefined;
+  const match = /^(\d{4}-\d\d-\d\dT[\d:.]+Z) (\d+) (\S+) ([a-z]+)(\+?) (.*)$/s.exec(line);
+  const [, time = '', release, process = '', stream = '', plus, text = ''] = match ?? [];
   if (!isLogStream(stream)) return undefined;
   return { time, release: Number(release), process, stream, continued: plus === '+', text };
 }

@@ -106,7 +106,6 @@ async function flood(
   t.after(async () => {
     signalProcess(-(child.pid as number), 'SIGKILL');
     await capture.stop();
-    capture.close();
     await log.remove();
     await removeDirectory(directory);
   });

@@ -27,8 +27,6 @@ export class Cgroup {
   readonly #users = new Set<symbol>();
   #seen: Refusals = { oomKills: 0, memoryLimitHits: 0, forks: 0 };
   #lastKill: { at: number; shortage: Shortage } | undefined;
-  /** true if the last read of the counters failed */
-  #isBlind = false;
 
   constructor(options: CgroupOptions) {
     this.#options = options;
@@ -70,9 +68,13 @@ export class Cgroup {
 
   /** Returns the shortages since the last call. */
   shortages(now = performance.now()): Shortage[] {
-    const { limits } = this.#options;
+    const { tree, path, limits } = this.#options;
     const seen = this.#seen;
-    this.#seen = this.#readRefusals() ?? seen;
+    try {
+      this.#seen = tree.refusals(path);
+    } catch {
+      // Without a free descriptor, for example. The next call counts all.
+    }
     const { oomKills, memoryLimitHits, forks } = this.#seen;
     const shortages: Shortage[] = [];
     if (oomKills > seen.oomKills) {
@@ -83,19 +85,5 @@ export class Cgroup {
     }
     if (forks > seen.forks) shortages.push({ of: 'processes', limit: limits.processes });
     return shortages;
-  }
-
-  /** Reads the counters; undefined if that fails, for example without a free descriptor. The next read counts all. */
-  #readRefusals(): Refusals | undefined {
-    const { tree, path, warn } = this.#options;
-    try {
-      const refusals = tree.refusals(path);
-      this.#isBlind = false;
-      return refusals;
-    } catch (error) {
-      if (!this.#isBlind) warn(`the cgroup ${path} cannot be read: ${(error as Error).message}`);
-      this.#isBlind = true;
-      return undefined;
-    }
   }
 }

@@ -70,19 +70,15 @@ export class Capture {
     this.#socket.resume();
   }
 
-  /** Stops reading for good. Logs all text that was read, including a line without an end. */
+  /** Stops reading for good, and closes the FIFO. Logs all text that was read, including a line without an end. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
     this.#socket.pause();
     await this.#written;
+    this.#socket.destroy();
     if (this.#options.framer.hasPending)
       await this.#write(this.#options.framer.part(new Date(), { all: true }));
-  }
-
-  /** Closes the FIFO. To be called after `stop`. */
-  close(): void {
-    this.#socket.destroy();
   }
 
   #receive(length: number): boolean {

@@ -90,8 +90,7 @@ export class Outputs {
 
   /** Returns the number of file descriptors that are open for the processes that write into one log. */
   descriptors(directory: string): number {
-    const ofLog = [...this.#open].filter(([, of]) => of === directory);
-    return ofLog.reduce((sum, [output]) => sum + output.descriptors, 0);
+    return 2 * [...this.#open.values()].filter((each) => each === directory).length;
   }
 
   /** Waits, for a limited time, until all output is in the logs. */

@@ -133,11 +133,6 @@ export class ProcessOutput {
     await withDeadline(this.#ended, endDelay);
   }
 
-  /** Number of file descriptors that this output takes. */
-  get descriptors(): number {
-    return this.#captures.length;
-  }
-
   /** Waits for the rest of the output. To be called when the process has ended. */
   async processEnded(): Promise<void> {
     await this.end();
@@ -150,7 +145,6 @@ export class ProcessOutput {
   async cut(): Promise<void> {
     this.isOrphaned = false;
     await this.stop();
-    for (const capture of this.#captures.splice(0)) capture.close();
     this.remove();
   }
 
@@ -201,7 +195,7 @@ export class ProcessOutput {
     try {
       for (const stream of this.#streams) this.#captures.push(this.#captureOne(stream));
     } catch (error) {
-      for (const capture of this.#captures.splice(0)) capture.close();
+      for (const capture of this.#captures.splice(0)) void capture.stop();
       throw error;
     }
   }

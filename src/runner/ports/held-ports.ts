@@ -86,9 +86,14 @@ export class HeldPorts {
   }
 
   async #replace(): Promise<void> {
-    const next = this.#ports.length === 0 ? undefined : await this.#start();
-    // Without a successor, the former holder stays: it has most of the ports.
-    if (next === undefined && this.#ports.length > 0) return this.#retryLater();
+    let next: Holder | undefined;
+    try {
+      if (this.#ports.length > 0) next = await this.#startHolder();
+    } catch (error) {
+      // Without a successor, the former holder stays: it has most of the ports.
+      this.#noteUnavailable(error);
+      return this.#retryLater();
+    }
     this.#holder = next;
     this.report = { unavailable: null, refused: next?.refused ?? [] };
     if (this.report.refused.length > 0) this.#retryLater();
@@ -117,22 +122,15 @@ export class HeldPorts {
     }
   }
 
-  async #start(): Promise<Holder | undefined> {
-    try {
-      if (process.platform !== 'linux') throw new Error(`not on ${process.platform}`);
-      return await this.#startHolder();
-    } catch (error) {
-      const reason = systemCode(error) === 'ENOENT' ? `there is no ${this.#perl}` : (error as Error).message;
-      if (this.report.unavailable !== reason)
-        this.#log(
-          `ports of apps that do not run are not held, and other programs may listen there: ${reason}`,
-        );
-      this.report = { unavailable: reason, refused: [] };
-      return undefined;
-    }
+  #noteUnavailable(error: unknown): void {
+    const reason = systemCode(error) === 'ENOENT' ? `there is no ${this.#perl}` : (error as Error).message;
+    if (this.report.unavailable !== reason)
+      this.#log(`ports of apps that do not run are not held, and other programs may listen there: ${reason}`);
+    this.report = { unavailable: reason, refused: [] };
   }
 
   async #startHolder(): Promise<Holder> {
+    if (process.platform !== 'linux') throw new Error(`not on ${process.platform}`);
     needDescriptors();
     const child = spawn(this.#perl, [script], {
       cwd: this.#directory,
