@@ -1,8 +1,7 @@
 import { environmentName } from '../config/paths.ts';
-import { localOnlyRemark } from '../config/reach.ts';
+import { describeLive } from '../config/reach.ts';
 import type { DeployEvent } from '../deploy/events.ts';
 import type { Release } from '../releases/release.ts';
-import { formatDuration } from '../system/text/format.ts';
 import { printable, printableLine } from '../system/text/printable.ts';
 
 export type EventRenderer = (event: DeployEvent) => string;
@@ -29,11 +28,8 @@ function describe(event: DeployEvent): string {
       return `${`   ${printableLine(event.line, true)}`.trimEnd()}\n`;
     case 'notice':
       return lines([`note: ${event.message}`, event.hint]);
-    case 'live': {
-      const { url, number } = event.release;
-      const reach = localOnlyRemark(url, event.release);
-      return `live: ${url} release ${number} in ${formatDuration(event.tookMs)}${reach}\n`;
-    }
+    case 'live':
+      return `live: ${describeLive(event)}\n`;
     case 'failed': {
       const { code, message, hint, step } = event.error;
       const [first = '', ...rest] = message.split('\n');

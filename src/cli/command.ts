@@ -96,6 +96,11 @@ export async function show<Answer>(
   printOutcome(options, value, () => describe(value));
 }
 
+/** Returns an action that shows what the API answers at a path. */
+export function listing<Answer>(path: string, describe: (answer: Answer) => string) {
+  return (options: CommonOptions): Promise<void> => show(options, call<Answer>('GET', path), describe);
+}
+
 /**
  * Returns an action that removes something by its name.
  * @param done field of the JSON outcome

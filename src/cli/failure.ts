@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { AppError, type ErrorBody, errorBody, systemCode } from '../errors/app-error.ts';
 import { paint, printError, printJson } from './output.ts';
 
@@ -10,6 +11,13 @@ export class UsageError extends Error {
     this.name = 'UsageError';
     this.hint = hint;
   }
+}
+
+/** Reads a file that an argument names. @param what the file is, for the message. @throws UsageError */
+export function readArgument(path: string, what: string): Promise<string> {
+  return readFile(path, 'utf8').catch((error: Error) => {
+    throw new UsageError(`${what} cannot be read: ${error.message}`);
+  });
 }
 
 /** Prints why a command failed. @returns the exit status: 1 for a failure, 2 for wrong usage */

@@ -1,9 +1,9 @@
 import { type CallOptions, linesOf } from '../client/api-client.ts';
 import { type EnvironmentId, environmentName } from '../config/paths.ts';
-import { localOnlyRemark } from '../config/reach.ts';
+import { describeLive } from '../config/reach.ts';
 import type { DeployEvent } from '../deploy/events.ts';
 import { AppError } from '../errors/app-error.ts';
-import { formatBytes, formatDuration } from '../system/text/format.ts';
+import { formatBytes } from '../system/text/format.ts';
 import { printableLine } from '../system/text/printable.ts';
 import { appPath, connect, ndjson } from './command.ts';
 import { hasColours, noteText, paint, print, printJson } from './output.ts';
@@ -38,6 +38,7 @@ export async function followDeploy(
   };
   process.on('SIGINT', interrupt);
   try {
+    options.body?.on('data', (chunk: Buffer) => view.uploading(chunk.length));
     const answer = await client.open('POST', appPath(id, path), { ...options, accept: ndjson, signal });
     for await (const line of linesOf(answer)) {
       const event = JSON.parse(line) as DeployEvent;
@@ -84,17 +85,18 @@ export type DeployView = ReturnType<typeof createView>;
  */
 export function createView(json?: true) {
   const counter = process.stderr.isTTY && !json ? process.stderr : undefined;
-  let shown = 0;
+  let [sent, shown] = [0, 0];
   const show = (text: string) => {
     counter?.write(clearLine);
     if (!json && text !== '') print(text);
   };
   return {
     uploading(bytes: number) {
+      sent += bytes;
       const now = performance.now();
       if (now - shown < 100) return;
       shown = now;
-      counter?.write(`${clearLine}   uploading: ${formatBytes(bytes)}`);
+      counter?.write(`${clearLine}   uploading: ${formatBytes(sent)}`);
     },
     event(event: DeployEvent) {
       if (json && event.event === 'live') printJson(event.release);
@@ -118,11 +120,8 @@ function describe(event: DeployEvent): string {
       return `   ${printableLine(event.line, hasColours())}`.trimEnd();
     case 'notice':
       return noteText(event);
-    case 'live': {
-      const { url, number } = event.release;
-      const reach = localOnlyRemark(url, event.release);
-      return `${paint('green', 'live:')} ${url} release ${number} in ${formatDuration(event.tookMs)}${reach}`;
-    }
+    case 'live':
+      return `${paint('green', 'live:')} ${describeLive(event)}`;
     case 'failed':
       return '';
   }

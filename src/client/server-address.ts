@@ -19,7 +19,7 @@ export type ServerAddress =
 export async function findServer(env: NodeJS.ProcessEnv = process.env): Promise<ServerAddress> {
   if (env['SLUICE_URL']) return byUrl(env['SLUICE_URL'], env['SLUICE_TOKEN'], 'SLUICE_URL');
   if (env['SLUICE_HOME']) return bySocket(homeFromEnvironment(env));
-  const path = configFile(env);
+  const path = join(env['XDG_CONFIG_HOME'] || join(homedir(), '.config'), 'sluice/config.json');
   const config = await readConfig(path);
   if (config !== undefined) return byUrl(String(config.url), config.token, path);
   return bySocket(localHome(env));
@@ -34,10 +34,6 @@ export function localHome(env: NodeJS.ProcessEnv = process.env): string {
   return env['SLUICE_HOME'] || here === systemHome || existsSync(here)
     ? here
     : resolve(import.meta.dirname, '../../.sluice');
-}
-
-function configFile(env: NodeJS.ProcessEnv): string {
-  return join(env['XDG_CONFIG_HOME'] || join(homedir(), '.config'), 'sluice', 'config.json');
 }
 
 async function readConfig(path: string): Promise<{ url?: unknown; token?: unknown } | undefined> {

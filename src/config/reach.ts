@@ -1,8 +1,16 @@
 import { isLoopback } from '../system/net/address.ts';
+import { formatDuration } from '../system/text/format.ts';
 import { type EnvironmentId, environmentName } from './paths.ts';
 
-/** Returns a remark for a URL that only the server can reach, with the command that adds a domain; else ''. */
-export function localOnlyRemark(url: string, id: EnvironmentId): string {
-  if (!isLoopback(new URL(url).hostname)) return '';
-  return ` (on the server only: \`sluice domains add ${environmentName(id)} NAME\` gives it a name)`;
+interface Live {
+  release: EnvironmentId & { url: string; number: number };
+  tookMs: number;
+}
+
+/** Describes a release that went live. For a URL that only the server can reach, names the command that adds a domain. */
+export function describeLive({ release, tookMs }: Live): string {
+  const { url, number } = release;
+  const add = `\`sluice domains add ${environmentName(release)} NAME\` gives it a name`;
+  const reach = isLoopback(new URL(url).hostname) ? ` (on the server only: ${add})` : '';
+  return `${url} release ${number} in ${formatDuration(tookMs)}${reach}`;
 }

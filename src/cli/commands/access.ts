@@ -1,13 +1,12 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
 import { type Command, Option } from 'commander';
 import type { Key } from '../../api/auth/keys.ts';
 import type { Scope, Token } from '../../api/auth/tokens.ts';
 import type { AddedKey } from '../../api/routes/access.ts';
 import { toUrlHost } from '../../system/net/address.ts';
-import { type CommonOptions, call, removal, show, subcommand } from '../command.ts';
-import { UsageError } from '../failure.ts';
+import { type CommonOptions, call, listing, removal, subcommand } from '../command.ts';
+import { readArgument, UsageError } from '../failure.ts';
 import { formatTime, print, printJson, printRemark, table } from '../output.ts';
 import { reachedAddress, type SshAddress } from '../reached-address.ts';
 
@@ -22,18 +21,14 @@ export function registerAccessCommands(program: Command): void {
     )
     .option('--app <app>', 'Limit the token to one app')
     .action(createToken);
-  subcommand(token, 'list', 'List tokens').action((options: CommonOptions) =>
-    show(options, call<Token[]>('GET', '/v1/tokens'), listTokens),
-  );
+  subcommand(token, 'list', 'List tokens').action(listing('/v1/tokens', listTokens));
   subcommand(token, 'revoke <name>', 'Revoke a token').action(removal('/v1/tokens', 'revoked', 'is revoked'));
 
   const keys = program.command('keys').description('Manage the public keys that can push over ssh');
   subcommand(keys, 'add <name> [key]', 'Add a public key: a .pub file, its content, or standard input')
     .option('--app <app>', 'Limit the key to one app')
     .action(addKey);
-  subcommand(keys, 'list', 'List keys').action((options: CommonOptions) =>
-    show(options, call<Key[]>('GET', '/v1/keys'), listKeys),
-  );
+  subcommand(keys, 'list', 'List keys').action(listing('/v1/keys', listKeys));
   subcommand(keys, 'remove <name>', 'Remove a key').action(
     removal('/v1/keys', 'removed', 'can no longer push'),
   );
@@ -83,11 +78,7 @@ function pushUrl({ user, app }: AddedKey, address: SshAddress = { host: 'HOST', 
 async function readKey(key: string | undefined): Promise<string> {
   if (key !== undefined && /^\S+ +\S/.test(key) && !existsSync(key)) return key;
   if (key === '') throw new UsageError('the key is empty', makeKey);
-  if (key !== undefined && key !== '-') {
-    return readFile(key, 'utf8').catch((error: Error) => {
-      throw new UsageError(`the key cannot be read: ${error.message}`);
-    });
-  }
+  if (key !== undefined && key !== '-') return readArgument(key, 'the key');
   if (process.stdin.isTTY) {
     const example = 'Name a file, such as ~/.ssh/id_ed25519.pub, or send the key to standard input.';
     throw new UsageError('no key given', example);

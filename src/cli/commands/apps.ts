@@ -9,6 +9,7 @@ import {
   type CommonOptions,
   call,
   isWholeNumber,
+  listing,
   parseEnvironment,
   show,
   subcommand,
@@ -20,9 +21,7 @@ import { describeApp, domainsTable, listApps } from '../status-view.ts';
 export function registerAppCommands(program: Command): void {
   const status = 'Show the server and its apps, or one app and its workers';
   appSubcommand(program, 'status [app]', status).action(showStatus);
-  subcommand(program, 'apps', 'List apps').action((options: CommonOptions) =>
-    show(options, call<AppStatus[]>('GET', '/v1/apps'), listApps),
-  );
+  subcommand(program, 'apps', 'List apps').action(listing('/v1/apps', listApps));
   subcommand(program, 'destroy <app>', 'Remove an app with all its environments, for good')
     .option('--confirm <app>', 'Repeat the name, if there is no terminal for the question')
     .action(destroy);

@@ -10,10 +10,9 @@ import {
   wholeNumber,
 } from '../command.ts';
 import { UsageError } from '../failure.ts';
-import { createView, type DeployView, followDeploy } from '../follow-deploy.ts';
+import { createView, followDeploy } from '../follow-deploy.ts';
 import { print } from '../output.ts';
 import { appDirectory, appNameIn } from '../upload/app-directory.ts';
-import type { CheckoutCommit } from '../upload/checkout.ts';
 
 export function registerDeployCommands(program: Command): void {
   appSubcommand(program, 'deploy [directory]', 'Upload a directory, build it on the server and put it live')
@@ -39,26 +38,19 @@ async function deploy(directory: string | undefined, options: DeployOptions): Pr
   const id = parseEnvironment(app ?? (await appNameIn(root)), environment);
   // Fails before the directory is read if no server is configured.
   await connect();
-  const { packDirectory } = await import('../upload/pack.ts');
+  const [{ packDirectory }, { commitOf }] = await Promise.all([
+    import('../upload/pack.ts'),
+    import('../upload/checkout.ts'),
+  ]);
   const [{ files, stream }, commit] = await Promise.all([
-    packDirectory(root, view.uploading, view.note),
-    readCommit(root, view),
+    packDirectory(root, view.note),
+    commitOf(root).catch(({ message }: Error) => {
+      view.note(`note: the release has no commit, since the repository cannot be read: ${message}`);
+      return undefined;
+    }),
   ]);
   if (!json) print(`${environmentName(id)} from ${root}, ${counted(files, 'file')}`);
   await followDeploy(id, view, 'deploy', '/releases', { query: { ...commit }, body: stream });
-}
-
-/** Returns undefined with a note if the repository cannot be read: the release then has no commit. */
-async function readCommit(root: string, view: DeployView): Promise<CheckoutCommit | undefined> {
-  const { commitOf } = await import('../upload/checkout.ts');
-  try {
-    return await commitOf(root);
-  } catch (error) {
-    view.note(
-      `note: the release has no commit, since the repository cannot be read: ${(error as Error).message}`,
-    );
-    return undefined;
-  }
 }
 
 async function rollback(

@@ -1,18 +1,9 @@
-import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import type { AddedDomain, DomainView, NewDomain } from '../../edge/domain.ts';
 import { AppError } from '../../errors/app-error.ts';
-import {
-  type AppOptions,
-  type CommonOptions,
-  call,
-  parseEnvironment,
-  removal,
-  show,
-  subcommand,
-} from '../command.ts';
-import { UsageError } from '../failure.ts';
+import { type AppOptions, call, listing, parseEnvironment, removal, subcommand } from '../command.ts';
+import { readArgument, UsageError } from '../failure.ts';
 import { formatTime, noteText, print, printJson, printRemark } from '../output.ts';
 import { certificateText, destination, domainsTable } from '../status-view.ts';
 
@@ -35,8 +26,8 @@ export function registerDomainCommands(program: Command): void {
     .option('--no-wait', 'Do not wait for the certificate')
     .action(add);
   const none = 'No domains yet. Add one: sluice domains add APP NAME';
-  subcommand(domains, 'list', 'List domains').action((options: CommonOptions) =>
-    show(options, call<DomainView[]>('GET', '/v1/domains'), (found) => domainsTable(found, none)),
+  subcommand(domains, 'list', 'List domains').action(
+    listing('/v1/domains', (found: DomainView[]) => domainsTable(found, none)),
   );
   subcommand(domains, 'remove <name>', 'Remove a domain').action(
     removal('/v1/domains', 'removed', 'is removed'),
@@ -73,11 +64,10 @@ async function readCertificate(options: AddOptions): Promise<NewDomain['certific
   if (certificate === undefined && key === undefined) return selfSigned ? 'self-signed' : 'acme';
   if (certificate === undefined || key === undefined || selfSigned)
     throw new UsageError('--certificate and --key need each other, and exclude --self-signed');
-  const read = (file: string) =>
-    readFile(file, 'utf8').catch((error: Error) => {
-      throw new UsageError(`${file} cannot be read: ${error.message}`);
-    });
-  return { certificate: await read(certificate), key: await read(key) };
+  return {
+    certificate: await readArgument(certificate, certificate),
+    key: await readArgument(key, key),
+  };
 }
 
 /** Longest wait for an order, in ms: a busy authority takes a minute, and Sluice checks and queues orders before. */

@@ -1,10 +1,9 @@
-import { readFile } from 'node:fs/promises';
 import { parseEnv } from 'node:util';
 import type { Command } from 'commander';
 import { type EnvironmentId, environmentName } from '../../config/paths.ts';
 import type { VariablesChange } from '../../deploy/change-variables.ts';
 import { appPath, appSubcommand, type CommonOptions, call, show } from '../command.ts';
-import { UsageError } from '../failure.ts';
+import { readArgument, UsageError } from '../failure.ts';
 
 type Variables = Record<string, string>;
 type ChangeOptions = CommonOptions & { restart: boolean; file?: string };
@@ -30,7 +29,7 @@ function list(id: EnvironmentId, options: CommonOptions): Promise<void> {
 }
 
 async function set(id: EnvironmentId, pairs: string[], options: ChangeOptions): Promise<void> {
-  const fromFile = options.file === undefined ? {} : await readVariables(options.file);
+  const text = options.file === undefined ? '' : await readArgument(options.file, '--file');
   const changes = pairs.map((pair, index) => {
     const at = pair.indexOf('=');
     // The message does not quote the argument: it may be a secret, and the output may go to the log of a CI job.
@@ -41,21 +40,13 @@ async function set(id: EnvironmentId, pairs: string[], options: ChangeOptions): 
       );
     return [pair.slice(0, at), pair.slice(at + 1)] as const;
   });
-  const all = { ...fromFile, ...Object.fromEntries(changes) };
+  const all = { ...parseEnv(text), ...Object.fromEntries(changes) } as Variables;
   if (Object.keys(all).length === 0)
     throw new UsageError(
       'no variables given',
       'Write NAME=value, or name a file with variables: --file .env',
     );
   await change(id, all, options);
-}
-
-/** Parses a file as `node --env-file` does. */
-async function readVariables(path: string): Promise<Variables> {
-  const text = await readFile(path, 'utf8').catch((error: Error) => {
-    throw new UsageError(`--file cannot be read: ${error.message}`);
-  });
-  return parseEnv(text) as Variables;
 }
 
 function unset(id: EnvironmentId, names: string[], options: ChangeOptions): Promise<void> {

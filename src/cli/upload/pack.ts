@@ -1,16 +1,10 @@
 import fs from 'node:fs';
 import { readdir } from 'node:fs/promises';
-import { join, relative, resolve } from 'node:path';
+import { join, relative } from 'node:path';
 import { Readable } from 'node:stream';
 import { AppError } from '../../errors/app-error.ts';
 import { repositoryAround } from './checkout.ts';
 import { exportIgnoredIn, ignoredIn, type PathTest } from './left-out.ts';
-
-interface Packed {
-  files: number;
-  /** gzipped tar, created as it is read */
-  stream: Readable;
-}
 
 /** Names that are never sent: the server installs and builds these itself. */
 const never = new Set(['node_modules', '.git', '.sluice']);
@@ -18,15 +12,15 @@ const never = new Set(['node_modules', '.git', '.sluice']);
 /**
  * Packs a directory for upload, with uncommitted changes. Leaves out node_modules, .git, .sluice, and files that .gitignore or
  * `export-ignore` in .gitattributes exclude; the rules of the repository around the directory apply, too.
+ * @param root absolute path
  * @param note called with a text for the user if the repository cannot be read
+ * @returns the number of files, and a gzipped tar that is created as it is read
  * @throws AppError `nothing_to_run` if no file remains
  */
 export async function packDirectory(
-  directory: string,
-  onBytes: (sent: number) => void,
+  root: string,
   note: (text: string) => void,
-): Promise<Packed> {
-  const root = resolve(directory);
+): Promise<{ files: number; stream: Readable }> {
   const paths = await listPaths(root, await rulesFor(root, note));
   if (paths.length === 0) {
     throw new AppError('nothing_to_run', `there is nothing to deploy in ${root}`, {
@@ -38,7 +32,7 @@ export async function packDirectory(
   const names = paths.map((path) => `./${path}`);
   const archive = create({ gzip: true, cwd: root, portable: true, noDirRecurse: true }, names);
   const files = paths.filter((path) => !path.endsWith('/')).length;
-  return { files, stream: Readable.from(reportingBytes(archive, onBytes)) };
+  return { files, stream: Readable.from(archive) };
 }
 
 /** Lists the paths below `root`, relative to it: each directory with a slash at its end, and before its files. */
@@ -88,13 +82,4 @@ async function trackedPaths(top: string, note: (text: string) => void): Promise<
       paths.add(file.slice(0, end + 1));
   }
   return paths;
-}
-
-async function* reportingBytes(chunks: AsyncIterable<Buffer>, onBytes: (sent: number) => void) {
-  let sent = 0;
-  for await (const chunk of chunks) {
-    sent += chunk.length;
-    onBytes(sent);
-    yield chunk;
-  }
 }
