@@ -17,30 +17,12 @@ export interface QueuedDeploy {
 }
 
 /**
- * Deploys of one environment that are under way. One of them has the turn to build, one waits, and the newest wins: a
+ * Deploys of one environment that are under way, by number. One of them has the turn to build, one waits, and the newest wins: a
  * third replaces the one that waits, and a deploy whose upload took longer than that of a newer one is not built.
  */
-export class DeployQueue {
-  readonly #deploys = new Map<number, QueuedDeploy>();
+export class DeployQueue extends Map<number, QueuedDeploy> {
   #running: QueuedDeploy | null = null;
   #waiting: { deploy: QueuedDeploy; resolve(): void; reject(error: unknown): void } | null = null;
-
-  /** Returns all deploys under way, the oldest first. */
-  get all(): IteratorObject<QueuedDeploy> {
-    return this.#deploys.values();
-  }
-
-  get(number: number): QueuedDeploy | undefined {
-    return this.#deploys.get(number);
-  }
-
-  add(deploy: QueuedDeploy): void {
-    this.#deploys.set(deploy.number, deploy);
-  }
-
-  remove(number: number): void {
-    this.#deploys.delete(number);
-  }
 
   /**
    * Waits for the turn of a deploy, which lasts until the result is disposed of.

@@ -72,7 +72,7 @@ export async function environmentStatus(
     background: inRunner?.background ?? [],
     cron: inRunner?.cron ?? [],
     descriptors: inRunner?.descriptors ?? 0,
-    deploying: [...deploys.all].filter(({ isUnderWay }) => isUnderWay).map(({ number }) => number),
+    deploying: [...deploys.values()].filter(({ isUnderWay }) => isUnderWay).map(({ number }) => number),
     rebuild: active === null && state.desired === 'running' ? state.rebuild : null,
   };
 }

@@ -9,7 +9,7 @@ import { exists } from '../system/fs/exists.ts';
 import { temporaryBeside } from '../system/fs/temporaries.ts';
 import { ArchiveWriter, ownEntry } from './archive-writer.ts';
 import { hasCommit, writeBundle } from './bundle.ts';
-import { type BackedUpEnvironment, type Head, headName, newHead, now } from './format.ts';
+import { type Head, headName, newHead, now } from './format.ts';
 import { bundleName, edgeDirectory, environmentFiles, lastingDirectories, stateFiles } from './layout.ts';
 import { type Owner, Owners } from './owners.ts';
 import { type BackupContext, chunksOf, Packer, type PackerOptions } from './packer.ts';
@@ -53,7 +53,9 @@ export async function createBackup(
     createdAt: new Date().toISOString(),
     isolated: owners.isolated,
     shared: options.shared,
-    environments: contents.map(({ app, environment, live, trees }) => ({ app, environment, live, trees })),
+    environments: contents.map(({ app, environment, active, trees }) => {
+      return { app, environment, live: active?.release ?? null, trees };
+    }),
   });
   await writer.metadata(headName, head);
   const context = { paths, writer, owners, options };
@@ -72,9 +74,10 @@ export async function createBackup(
 }
 
 /** Environment with the contents of its backup. */
-interface Contents extends BackedUpEnvironment {
+interface Contents extends EnvironmentId {
   active: Active | null;
-  /** numbers of all releases with records */
+  /** releases to copy with all their files, and all releases with records */
+  trees: number[];
   records: number[];
 }
 
@@ -111,7 +114,6 @@ async function contentsOf(
     contents.push({
       ...id,
       active: isLost ? null : active,
-      live: isLost ? null : live,
       trees: withFiles.filter((number) => releases || (number === live && isNeeded)),
       records: records.map(({ number }) => number),
     });

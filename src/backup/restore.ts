@@ -55,7 +55,6 @@ export async function restoreBackup(paths: Paths, input: Readable, options: Rest
   const apps = appsOf(head.environments);
   const staged = await verify(staging, head);
   await assertFree(paths, staged, options.force);
-  for (const each of staged) await prepare(staging, each);
   await owners.giveAll(staging, unpacked);
   for (const app of apps) await createRepository(byName, app, owners);
   // One sync for all files: a sync of each of 100,000 files would take too long.
@@ -115,19 +114,23 @@ function pin(home: string, name: string): PinnedDirectory {
   });
 }
 
-/** Compares the unpacked files with the head of the backup. */
+/** Compares the unpacked files with the head of the backup. Marks live releases without files for a build by the server. */
 async function verify(staging: Paths, head: Head): Promise<Staged[]> {
   const staged: Staged[] = [];
   for (const each of head.environments) {
+    const { app, live, trees } = each;
     const paths = staging.environment(each);
     const state = await loadEnvironmentState(paths.state);
     const name = environmentName(each);
     if (state === undefined) throw notABackup(`app.json of ${name} not found`);
-    for (const number of each.trees)
+    for (const number of trees)
       if (!(await exists(paths.release(number).record))) throw notABackup(`${name} lacks release ${number}`);
-    const hasRepository = await exists(join(staging.app(each.app), bundleName));
-    if (each.live !== null && !each.trees.includes(each.live) && !hasRepository)
-      throw notABackup(`${name} lacks the repository to build release ${each.live} from`);
+    const isComplete = live === null || trees.includes(live);
+    if (!isComplete && !(await exists(join(staging.app(app), bundleName))))
+      throw notABackup(`${name} lacks the repository to build release ${live} from`);
+    // No release was live either if the builds of an earlier restore have not run yet.
+    const rebuild = live === null ? state.rebuild : null;
+    await saveEnvironmentState(paths.state, { ...state, rebuild: isComplete ? rebuild : live });
     staged.push({ ...each, state });
   }
   return staged;
@@ -152,13 +155,6 @@ async function assertFree(paths: Paths, staged: Staged[], force: boolean): Promi
         hint: 'Nothing was changed. Ports never change: restore into an install without that app.',
       });
   }
-}
-
-/** Marks a live release without files for a build, which the server starts. */
-async function prepare(staging: Paths, { live, trees, state, ...id }: Staged): Promise<void> {
-  // No release was live either if the builds of an earlier restore have not run yet.
-  const rebuild = live === null ? state.rebuild : trees.includes(live) ? null : live;
-  await saveEnvironmentState(staging.environment(id).state, { ...state, rebuild });
 }
 
 /** Creates the repository of an app. git runs as the owner of the home, who must own the directory by now. */

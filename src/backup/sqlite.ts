@@ -42,7 +42,7 @@ export function usualTime(bytes: number): number {
  * @param size of the database, in bytes
  * @param most time beside the usual time for this size, in ms
  * @param scratch directory for the copy, in which the owner may write
- * @throws ProgramFailed with the reason
+ * @throws ProgramFailed, or an error of the system, with the reason
  */
 export async function copyDatabase(
   path: string,
@@ -53,7 +53,7 @@ export async function copyDatabase(
   scratch: string,
 ): Promise<{ handle: FileHandle; stats: Stats }> {
   const directory = temporaryBeside(join(scratch, 'snapshot'));
-  asUser(owner, () => makeDirectory(directory));
+  asUser(owner, () => mkdirSync(directory, { mode: 0o700 }));
   const copy = join(directory, 'copy');
   const pages = String(mode === 'wal' ? allPages : fewPages);
   try {
@@ -72,13 +72,5 @@ export async function copyDatabase(
     await remove.catch((error: unknown) => {
       if (!(error instanceof ProgramFailed)) throw error;
     });
-  }
-}
-
-function makeDirectory(path: string): void {
-  try {
-    mkdirSync(path, { mode: 0o700 });
-  } catch (error) {
-    throw new ProgramFailed((error as Error).message, { cause: error });
   }
 }

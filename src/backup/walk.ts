@@ -142,7 +142,7 @@ export async function below<Result>(
   const [name = '', ...names] = dirname(path).split('/');
   if (name === '.') return work(join(directory, path));
   using root = PinnedDirectory.at(directory);
-  using parent = pinned(() => root.open(name, ...names));
+  using parent = await ifPresent(Promise.try(() => root.open(name, ...names)));
   // Awaited: the directory is open until then.
   return parent && (await work(join(parent.path, basename(path))));
 }
@@ -167,18 +167,11 @@ function openAt(path: string, flags: number): Promise<FileHandle | undefined> {
 }
 
 /** @returns undefined for an entry that is missing, or that has changed its type */
-function ifPresent<T>(access: Promise<T>): Promise<T | undefined> {
-  return access.catch(withoutEntry);
-}
-
-function pinned(open: () => PinnedDirectory): PinnedDirectory | undefined {
+async function ifPresent<T>(access: Promise<T>): Promise<T | undefined> {
   try {
-    return open();
+    return await access;
   } catch (error) {
-    return withoutEntry(error);
+    if (hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', 'EINVAL')) return undefined;
+    throw error;
   }
-}
-
-function withoutEntry(error: unknown): undefined {
-  if (!hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO', 'EINVAL')) throw error;
 }

@@ -45,7 +45,7 @@ export class Deployment extends Progress implements QueuedDeploy {
     this.#buildLog = new BuildLog(buildLog, (error) =>
       log.error('build log lost', { ...this.#subject, error }),
     );
-    environment.deploys.add(this);
+    environment.deploys.set(this.number, this);
     this.accept(environment.id, number);
   }
 
@@ -138,7 +138,7 @@ export class Deployment extends Progress implements QueuedDeploy {
 
   /** Ends the deploy on every path. */
   end(): void {
-    this.environment.deploys.remove(this.number);
+    this.environment.deploys.delete(this.number);
     this.#end.resolve();
   }
 

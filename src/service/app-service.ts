@@ -74,7 +74,7 @@ export class AppService {
     this.#stopping.abort(reason);
     await this.#recovery.stop();
     const environments = await this.#registry.all();
-    const deploys = environments.flatMap((environment) => [...environment.deploys.all]);
+    const deploys = environments.flatMap((environment) => [...environment.deploys.values()]);
     for (const each of deploys) each.cancel(reason);
     await Promise.all(deploys.map(({ ended }) => ended));
     await this.#git.shutDown();
@@ -327,7 +327,7 @@ interface ChangeOptions<T> {
 /** Ends the deploys and workers of an environment that is to be removed. Returns its traffic lock. */
 async function endForRemoval({ deploys, name, trafficLock, appliance }: Environment): Promise<Disposable> {
   // Also cancels deploys that begin meanwhile.
-  for (const deployment of deploys.all) {
+  for (const deployment of deploys.values()) {
     deployment.cancel(new AppError('cancelled', `${name} was removed while this was being deployed`));
     await deployment.ended;
   }

@@ -13,12 +13,12 @@ import { waitFor } from '../support/wait.ts';
 test('a removal also finds deploys that begin while it ends the others', () => {
   const queue = new DeployQueue();
   const deploy = (number: number) => ({ number }) as QueuedDeploy;
-  queue.add(deploy(1));
+  queue.set(1, deploy(1));
   const found: number[] = [];
-  for (const { number } of queue.all) {
+  for (const { number } of queue.values()) {
     found.push(number);
-    if (number === 1) queue.add(deploy(2));
-    queue.remove(number);
+    if (number === 1) queue.set(2, deploy(2));
+    queue.delete(number);
   }
   assert.deepEqual(found, [1, 2]);
 });
