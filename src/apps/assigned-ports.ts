@@ -1,4 +1,4 @@
-import { listEnvironmentsWithState, portOf } from '../config/environment-state.ts';
+import { listPorts } from '../config/environment-state.ts';
 import type { Paths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
 import type { HeldPortsReport, PortAddress } from '../protocol/runner.ts';
@@ -34,11 +34,8 @@ export function portReservation(options: AssignedPortsOptions): (reserve: Reserv
 }
 
 async function assignedPorts({ paths, settings, routed, api }: AssignedPortsOptions): Promise<PortAddress[]> {
-  const apps: PortAddress[] = [];
-  for (const id of await listEnvironmentsWithState(paths)) {
-    const port = await portOf(paths.environment(id).state);
-    if (port !== undefined) apps.push({ host: settings.apps.host, port });
-  }
+  const { host } = settings.apps;
+  const apps = (await listPorts(paths)).map(({ port }) => ({ host, port }));
   const ofApi = api();
   const all = [...(ofApi ? [ofApi] : []), ...apps, ...routed()];
   const byName = new Map(all.map(({ host, port }) => [`${host} ${port}`, { host, port }]));

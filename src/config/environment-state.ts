@@ -66,23 +66,12 @@ export function ensureEnvironmentState(
     try {
       await saveEnvironmentState(path, state);
     } catch (error) {
-      await removeIfEmpty(directory, dirname(directory));
+      // An empty directory is not an app.
+      await Promise.allSettled([rmdir(directory).then(() => rmdir(dirname(directory)))]);
       throw error;
     }
     return state;
   });
-}
-
-/** Removes directories in the given order; stops at the first that is not empty. */
-async function removeIfEmpty(...directories: string[]): Promise<void> {
-  for (const directory of directories) {
-    try {
-      await rmdir(directory);
-    } catch {
-      // The directory is not empty, or the disk refuses. An empty directory is not an app.
-      return;
-    }
-  }
 }
 
 /** Returns all environments with a state on the disk, sorted by name. The state may be damaged. */
@@ -99,11 +88,7 @@ export async function listEnvironmentsWithState(paths: Paths): Promise<Environme
  * @throws AppError `port_taken` if there is none
  */
 async function allocatePort(paths: Paths, firstPort: number, host: string): Promise<number> {
-  const taken = new Set<number>();
-  for (const id of await listEnvironmentsWithState(paths)) {
-    const port = await portOf(paths.environment(id).state);
-    if (port !== undefined) taken.add(port);
-  }
+  const taken = new Set((await listPorts(paths)).map(({ port }) => port));
   for (let port = firstPort; port <= 65535; port++) {
     if (!taken.has(port) && (await canBind(port, host))) return port;
   }
@@ -112,14 +97,18 @@ async function allocatePort(paths: Paths, firstPort: number, host: string): Prom
   });
 }
 
-/** Returns the port in the state file `path`; undefined if the file is damaged. A damaged file must not prevent new apps. */
-export async function portOf(path: string): Promise<number | undefined> {
-  try {
-    return (await loadEnvironmentState(path))?.port;
-  } catch (error) {
-    if (error instanceof AppError && error.code === 'invalid_settings') return undefined;
-    throw error;
+/** Returns the port of each environment. Leaves out damaged states, which must not prevent new apps. */
+export async function listPorts(paths: Paths): Promise<{ id: EnvironmentId; port: number }[]> {
+  const assigned: { id: EnvironmentId; port: number }[] = [];
+  for (const id of await listEnvironments(paths)) {
+    try {
+      const state = await loadEnvironmentState(paths.environment(id).state);
+      if (state !== undefined) assigned.push({ id, port: state.port });
+    } catch (error) {
+      if (!(error instanceof AppError && error.code === 'invalid_settings')) throw error;
+    }
   }
+  return assigned;
 }
 
 function canBind(port: number, host: string): Promise<boolean> {

@@ -1,5 +1,5 @@
 import type { RunnerInfo, ServerStatus } from '../api/routes/server.ts';
-import { listEnvironmentsWithState, portOf } from '../config/environment-state.ts';
+import { listPorts } from '../config/environment-state.ts';
 import { installRoot } from '../config/installed.ts';
 import { environmentName } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
@@ -22,9 +22,7 @@ export async function* checkPorts(snapshot: Snapshot): AsyncIterable<Finding> {
   if (server.state === 'down' && limits.listen.port !== 0 && !systemWide)
     ports.push([limits.listen.port, 'the API']);
   const owners = new Map<number, string>();
-  for (const id of await listEnvironmentsWithState(paths)) {
-    const port = await portOf(paths.environment(id).state);
-    if (port === undefined) continue;
+  for (const { id, port } of await listPorts(paths)) {
     const name = environmentName(id);
     const other = owners.get(port);
     if (other !== undefined) yield fault(`${other} and ${name} have the same port, ${port}`, hint);

@@ -2,11 +2,13 @@
  * Orders one certificate from an ACME server. `child.ts` runs this program. The program may be killed at any time, so it
  * writes its state to the disk: the account before the registration, and the order as soon as it exists.
  */
+import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import acme from 'acme-client';
+import { EdgePaths } from '../config/paths.ts';
 import { readJson, writeFileAtomic, writeJsonAtomic } from '../system/fs/files.ts';
 import { tryLock } from '../system/fs/lock.ts';
 
@@ -15,11 +17,8 @@ export interface OrderTask {
   /** URL of the ACME server's directory */
   directory: string;
   email: string | null;
-  /** paths */
-  account: string;
-  openOrder: string;
-  challenges: string;
-  lock: string;
+  /** directory of `EdgePaths` */
+  edge: string;
 }
 
 /** Line of the program's output, in JSON. The last line is `issued` or `failed`. */
@@ -53,35 +52,41 @@ interface Problem {
 
 let problem: Problem = { type: null, retryAfter: null };
 
-async function order(task: OrderTask): Promise<void> {
-  const lock = await takeLock(task.lock);
-  try {
-    const client = await clientFor(task);
-    const { url, key } = await openOrder(client, task);
-    const pem = await finish(client, task, url, key);
-    emit({ event: 'issued', pem: `${key.trim()}\n${pem.trim()}\n` });
-  } finally {
-    lock.release();
-  }
+process.umask(0o022);
+const input = createInterface({ input: process.stdin });
+// The server has ended.
+input.once('close', () => process.exit(1));
+const [line] = (await once(input, 'line')) as [string];
+const task = JSON.parse(line) as OrderTask;
+const edge = new EdgePaths(task.edge);
+const orderFile = edge.openOrder(task.name);
+noteProblems();
+try {
+  emit({ event: 'issued', pem: await order() });
+} catch (error) {
+  emit({ event: 'failed', message: (error as Error).message, ...problem });
 }
+process.exit(0);
 
-/** Takes the lock of all orders. The order of a killed server ends soon, since its input has ended. */
-async function takeLock(path: string) {
-  for (const end = Date.now() + 10_000; ; await sleep(50)) {
-    const lock = tryLock(path);
-    if (lock !== undefined) return lock;
+/** @returns PEM of the key and the chain */
+async function order(): Promise<string> {
+  // The order of a killed server ends soon, since its input has ended.
+  for (const end = Date.now() + 10_000; tryLock(edge.orderLock) === undefined; await sleep(50))
     if (Date.now() > end) throw new Error('another order is in progress');
-  }
+  const client = await clientFor(task);
+  const { url, key } = await openOrder(client);
+  const pem = await finish(client, url, key);
+  return `${key.trim()}\n${pem.trim()}\n`;
 }
 
-async function clientFor({ directory, email, account: path }: OrderTask): Promise<acme.Client> {
-  const accounts = ((await readJson(path)) ?? []) as Account[];
+async function clientFor({ directory, email }: OrderTask): Promise<acme.Client> {
+  const accounts = ((await readJson(edge.account)) ?? []) as Account[];
   let account = accounts.find((each) => each.directory === directory);
   if (account === undefined) {
     const key = (await acme.crypto.createPrivateEcdsaKey()).toString();
     account = { directory, key, url: null };
     accounts.push(account);
-    await writeJsonAtomic(path, accounts);
+    await writeJsonAtomic(edge.account, accounts);
   }
   const client = new acme.Client({
     directoryUrl: directory,
@@ -97,14 +102,14 @@ async function clientFor({ directory, email, account: path }: OrderTask): Promis
       ...(email !== null && { contact: [`mailto:${email}`] }),
     });
     account.url = client.getAccountUrl();
-    await writeJsonAtomic(path, accounts);
+    await writeJsonAtomic(edge.account, accounts);
   }
   return client;
 }
 
 /** Returns the open order, or else a new one, which is on the disk by then. */
-async function openOrder(client: acme.Client, task: OrderTask): Promise<OpenOrder> {
-  const open = (await readJson(task.openOrder)) as OpenOrder | undefined;
+async function openOrder(client: acme.Client): Promise<OpenOrder> {
+  const open = (await readJson(orderFile)) as OpenOrder | undefined;
   if (open?.directory === task.directory && (await isOpen(client, open.url))) {
     emit({ event: 'order', url: open.url, isNew: false });
     return open;
@@ -113,7 +118,7 @@ async function openOrder(client: acme.Client, task: OrderTask): Promise<OpenOrde
   const key = (await acme.crypto.createPrivateEcdsaKey()).toString();
   const created = await client.createOrder({ identifiers: [{ type: 'dns', value: task.name }] });
   const order = { directory: task.directory, url: created.url, key };
-  await writeJsonAtomic(task.openOrder, order);
+  await writeJsonAtomic(orderFile, order);
   emit({ event: 'order', url: order.url, isNew: true });
   return order;
 }
@@ -128,15 +133,15 @@ async function isOpen(client: acme.Client, url: string): Promise<boolean> {
   }
 }
 
-async function finish(client: acme.Client, task: OrderTask, url: string, key: string): Promise<string> {
+async function finish(client: acme.Client, url: string, key: string): Promise<string> {
   let order = await client.getOrder({ url } as acme.Order);
   if (order.status === 'pending') {
     try {
       for (const authorization of await client.getAuthorizations(order))
-        await authorize(client, task, authorization);
+        await authorize(client, authorization);
     } catch (error) {
       // A refused order stays refused: the next try needs a new one.
-      if (!(await isOpen(client, url))) await rm(task.openOrder, { force: true });
+      if (!(await isOpen(client, url))) await rm(orderFile, { force: true });
       throw error;
     }
     order = await client.getOrder({ url } as acme.Order);
@@ -150,18 +155,14 @@ async function finish(client: acme.Client, task: OrderTask, url: string, key: st
 }
 
 /** Proves to the ACME server that the name resolves to this machine. */
-async function authorize(
-  client: acme.Client,
-  task: OrderTask,
-  authorization: acme.Authorization,
-): Promise<void> {
+async function authorize(client: acme.Client, authorization: acme.Authorization): Promise<void> {
   if (authorization.status === 'valid') return;
   const challenge = authorization.challenges.find(({ type }) => type === 'http-01');
   if (challenge === undefined) throw new Error('the ACME server does not offer the http-01 challenge');
   // The token becomes the name of a file.
   if (!/^[A-Za-z0-9_-]{1,256}$/.test(challenge.token))
     throw new Error('the ACME server sent an invalid token');
-  const file = join(task.challenges, challenge.token);
+  const file = join(edge.challenges, challenge.token);
   await writeFileAtomic(file, await client.getChallengeKeyAuthorization(challenge), 0o644);
   try {
     emit({ event: 'progress', text: 'the authority checks the name' });
@@ -196,16 +197,3 @@ function noteProblems(): void {
 function emit(line: OrderLine): void {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
-
-process.umask(0o022);
-noteProblems();
-let hasBegun = false;
-for await (const line of createInterface({ input: process.stdin })) {
-  if (hasBegun) continue;
-  hasBegun = true;
-  void order(JSON.parse(line) as OrderTask)
-    .catch((error: Error) => emit({ event: 'failed', message: error.message, ...problem }))
-    .finally(() => process.exit(0));
-}
-// The server has ended.
-process.exit(1);

@@ -153,17 +153,8 @@ export class Orders {
 
   /** Runs `order.ts`. @returns PEM of the key and the chain. @throws AppError `order_failed` */
   async #run(name: string): Promise<string> {
-    const { account, challenges, orderLock: lock } = this.#paths;
     const { directory, email = null, caFile } = this.#settings;
-    const task: OrderTask = {
-      name,
-      directory,
-      email,
-      account,
-      challenges,
-      lock,
-      openOrder: this.#paths.openOrder(name),
-    };
+    const task: OrderTask = { name, directory, email, edge: this.#paths.directory };
     const last = await runChild<OrderLine>('order.ts', task, {
       signal: AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(orderTimeout)]),
       env: caFile === undefined ? {} : { NODE_EXTRA_CA_CERTS: caFile },
@@ -180,7 +171,7 @@ export class Orders {
   /** @param seconds least delay that the ACME server asks for */
   #nextTry(failures: number, code: string, seconds = 0): string {
     const { retryDelay } = this.#settings;
-    const delay = retryAfter(failures, code, { retryDelay, atLeast: seconds * 1000, random: Math.random() });
+    const delay = retryAfter(failures, code, { retryDelay, atLeast: seconds * 1000 });
     return new Date(Date.now() + delay).toISOString();
   }
 
@@ -190,25 +181,19 @@ export class Orders {
   }
 }
 
-interface RetryOptions {
-  /** ms after the first failure */
-  retryDelay: number;
-  /** least delay, in ms */
-  atLeast?: number;
-  /** from 0 to 1 */
-  random: number;
-}
-
 /**
  * Returns the delay after the last of `failures` consecutive failures, in ms. It doubles with each failure. A random part of
  * up to a quarter spreads the names of one server. A tenth of it is enough after `domain_unreachable`, since the ACME server
  * did not count that failure.
+ * @param options.retryDelay ms after the first failure
+ * @param options.atLeast least delay, in ms
  */
 export function retryAfter(
   failures: number,
   code: string,
-  { retryDelay, atLeast = 0, random }: RetryOptions,
+  options: { retryDelay: number; atLeast?: number; random?: number },
 ): number {
+  const { retryDelay, atLeast = 0, random = Math.random() } = options;
   const [initial, ceiling] = code === 'domain_unreachable' ? [retryDelay / 10, day / 24] : [retryDelay, day];
   const delay = backoffDelay(failures, { initial, factor: 2, ceiling });
   return Math.max(delay * (1 + random / 4), atLeast);
