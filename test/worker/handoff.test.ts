@@ -123,7 +123,7 @@ test('a worker stops taking at once, and leaves the rest to others', async (t) =
     taken.push(handle);
     if (taken.length === 10) handoff.stop();
   });
-  await waitFor(() => given === 50, { what: 'the writes' });
+  await waitFor(() => given === 50 && taken.length >= 10, { what: 'the writes, and the first ten' });
   assert.equal(taken.length, 10);
   assert.equal(handoff.isEmpty, false);
   handoff.take((handle) => taken.push(handle));
