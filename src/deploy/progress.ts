@@ -30,8 +30,9 @@ export class Progress {
     return this.#phase === 'open';
   }
 
+  /** True until the release is live, or until its failure is on record and the deploy has ended. */
   get isUnderWay(): boolean {
-    return this.#phase === 'open' || this.#phase === 'switching';
+    return this.#phase !== 'live';
   }
 
   /** Milliseconds since the deploy or the rollback was accepted. */
