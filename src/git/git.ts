@@ -4,6 +4,13 @@ import { PassThrough, type Readable } from 'node:stream';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { OutputTooLong, ownEnvironment, ProgramFailed, run, spawn } from '../system/process/run.ts';
 
+/** Programs of git that serve a client: one receives a push, the other serves a fetch. */
+export const gitPrograms = ['git-receive-pack', 'git-upload-pack'] as const;
+export type GitProgram = (typeof gitPrograms)[number];
+
+/** Ways to talk with a client: `duplex` over ssh; two requests over HTTP, `advertise` for the list of refs, then `stateless`. */
+export type GitMode = 'duplex' | 'advertise' | 'stateless';
+
 /** Time limit of one command, in ms: enough to walk a whole history. */
 const timeout = 120_000;
 

@@ -3,15 +3,14 @@ import type { Appliance } from '../apps/appliance.ts';
 import type { Registry } from '../apps/registry.ts';
 import type { EnvironmentId } from '../config/paths.ts';
 import { gitEnvironment } from '../git/git.ts';
-import { type GitProcess, startGit } from '../git/git-process.ts';
 import type { JobSpec } from '../protocol/runner.ts';
 import { ensureSpace } from '../releases/disk.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
 import { withDeadline } from '../system/concurrency/deadline.ts';
 import { Slots } from '../system/concurrency/slots.ts';
 import { sweepTemporaries } from '../system/fs/temporaries.ts';
-import { type Deploy, type GitCall, servePush } from './push.ts';
-import { GitSession } from './session.ts';
+import { type Deploy, servePush } from './push.ts';
+import { type GitCall, GitSession } from './session.ts';
 
 /** Time for pushes to end when the server stops, in ms. Their deploys have ended by then. */
 const stopTimeout = 5000;
@@ -43,7 +42,8 @@ export class GitServer {
     this.#stopping.throwIfAborted();
     if (call.program === 'git-receive-pack') return this.#openForPush(app, call);
     const repository = await this.#registry.findRepository(app);
-    return this.#follow(new GitSession(await this.#start(repository, call)), app);
+    const { maxUploadBytes } = this.#appliance.settings;
+    return this.#follow(await GitSession.start(repository.path, call, maxUploadBytes), app);
   }
 
   async #openForPush(app: string, call: GitCall): Promise<GitSession> {
@@ -54,11 +54,15 @@ export class GitServer {
       opened.defer(() => {
         repository.pushes -= 1;
       });
-      const git = await this.#start(repository, call);
-      const { log } = this.#appliance;
+      const { log, settings } = this.#appliance;
       const liveRelease = (id: EnvironmentId) => this.#liveRelease(id);
       const context = { app, repository, call, log, liveRelease, deploy: this.#deploy };
-      const session = new GitSession(git, (session, request) => servePush(session, request, context));
+      const session = await GitSession.start(
+        repository.path,
+        call,
+        settings.maxUploadBytes,
+        (session, request) => servePush(session, request, context),
+      );
       const entered = opened.move();
       return this.#follow(session, app, async () => {
         entered.dispose();
@@ -78,11 +82,6 @@ export class GitServer {
     const { paths, settings } = this.#appliance;
     const stores = (await this.#registry.all()).map(({ store }) => store);
     await ensureSpace(paths.apps, { needed: 0, minFree: settings.minFreeBytes, stores });
-  }
-
-  #start({ path }: AppRepository, call: GitCall): Promise<GitProcess> {
-    const { maxUploadBytes } = this.#appliance.settings;
-    return startGit(path, call.program, { ...call, maxInput: maxUploadBytes });
   }
 
   /** @param afterwards called when the client has been served */
@@ -142,7 +141,7 @@ export class GitServer {
   async shutDown(): Promise<void> {
     for (const session of this.#sessions.keys()) session.killUnlessServing();
     const { timedOut } = await withDeadline(Promise.all(this.#sessions.values()), stopTimeout);
-    if (timedOut) for (const { git } of this.#sessions.keys()) git.kill();
+    if (timedOut) for (const session of this.#sessions.keys()) void session.kill();
     await Promise.all(this.#sessions.values());
   }
 

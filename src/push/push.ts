@@ -3,7 +3,6 @@ import type { EnvironmentId } from '../config/paths.ts';
 import type { DeploySource } from '../deploy/deploy.ts';
 import type { DeployEvent } from '../deploy/events.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
-import type { GitMode, GitProgram } from '../git/git-process.ts';
 import type { PushHook, PushRequest } from '../git/hook.ts';
 import { collide, heads, isNone, type RefUpdate } from '../git/refs.ts';
 import type { Repository } from '../git/repository.ts';
@@ -11,24 +10,10 @@ import type { Release, ReleaseRecord } from '../releases/release.ts';
 import { type Log, levelOf } from '../system/log/log.ts';
 import { planPush } from './plan.ts';
 import { missingNotice, originOf, settingsIn } from './pushed-commit.ts';
-import type { GitSession } from './session.ts';
+import type { GitCall, GitSession } from './session.ts';
 
 /** Limit of the refs of a push that are logged. */
 const maxLoggedRefs = 10;
-
-/** Request of a client of git. */
-export interface GitCall {
-  program: GitProgram;
-  mode: GitMode;
-  /** version of git's protocol that the client asks for, such as `version=2`; not checked */
-  protocol: string;
-  /** client, for the history */
-  by: string;
-  /** text that a push shows first, or null */
-  warning: string | null;
-  /** renders the events that a push shows */
-  render: (event: DeployEvent) => string;
-}
 
 /** Deploys to an environment, which is created on first use. @throws AppError of the step that failed */
 export type Deploy = (
@@ -76,7 +61,7 @@ export async function servePush(
     if (update !== null) await prepareBranches(repository, update);
   } finally {
     session.decide(accepted);
-    await session.git.ended;
+    await session.gitEnded;
   }
 }
 
@@ -87,7 +72,7 @@ export async function servePush(
  * @throws if the push is refused, after the client was shown the reason
  */
 async function deployPush(
-  { abandoned, git: { hook } }: GitSession,
+  { abandoned, hook }: GitSession,
   repository: Repository,
   request: PushRequest,
   { app, call, liveRelease, deploy }: PushContext,

@@ -1,7 +1,7 @@
 import { pipeline, type Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
 import { AppError } from '../../errors/app-error.ts';
-import { type GitMode, type GitProgram, gitPrograms } from '../../git/git-process.ts';
+import { type GitMode, type GitProgram, gitPrograms } from '../../git/git.ts';
 import type { AppService } from '../../service/app-service.ts';
 import { isLoopback } from '../../system/net/address.ts';
 import { drain } from '../body.ts';

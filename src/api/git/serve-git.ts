@@ -1,5 +1,6 @@
 import { finished, type Readable } from 'node:stream';
-import type { GitEnd, GitMode, GitProgram } from '../../git/git-process.ts';
+import type { GitMode, GitProgram } from '../../git/git.ts';
+import type { GitEnd } from '../../push/session.ts';
 import type { AppService } from '../../service/app-service.ts';
 import type { ApiContext } from '../context.ts';
 import { renderPush } from '../deploy-text.ts';
@@ -36,7 +37,6 @@ export async function serveGit(
   const protocol = ctx.get('git-protocol');
   const by = ctx.state.principal.name;
   const session = await appService.git(app, { ...call, protocol, by, render: renderPush });
-  const { git } = session;
   ctx.respond = false;
   begin();
   const hangUp = () => session.hangUp();
@@ -46,8 +46,8 @@ export async function serveGit(
   // The input may have failed already: gunzip begins before git does.
   const stopWatching = finished(input, { writable: false }, (error) => error && hangUp());
   // git may end before it has read all input.
-  git.input.on('error', () => undefined);
-  input.pipe(git.input);
+  session.input.on('error', () => undefined);
+  input.pipe(session.input);
   const silence = setTimeout(() => output.destroy(), silenceTimeout);
   input.on('data', () => silence.refresh());
   input.once('end', () => clearTimeout(silence));
@@ -58,15 +58,15 @@ export async function serveGit(
     isDecided = true;
     resume();
   });
-  git.output.on('data', (chunk: Buffer) => {
+  session.output.on('data', (chunk: Buffer) => {
     silence.refresh();
     if (output.destroyed || output.write(chunk) || isDecided) return;
-    git.output.pause();
+    session.output.pause();
     const unread = setTimeout(() => output.destroy(), unreadTimeout);
     resume = () => {
       clearTimeout(unread);
       output.off('drain', resume).off('close', resume);
-      git.output.resume();
+      session.output.resume();
     };
     output.on('drain', resume).on('close', resume);
   });
@@ -76,6 +76,6 @@ export async function serveGit(
     clearTimeout(silence);
     output.off('close', hangUp);
     stopWatching();
-    input.unpipe(git.input);
+    input.unpipe(session.input);
   }
 }

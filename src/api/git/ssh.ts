@@ -2,7 +2,7 @@ import { Router, type RouterMiddleware } from '@koa/router';
 import type Koa from 'koa';
 import type { Context } from 'koa';
 import { AppError, errorBody } from '../../errors/app-error.ts';
-import { type GitProgram, gitPrograms } from '../../git/git-process.ts';
+import { type GitProgram, gitPrograms } from '../../git/git.ts';
 import type { AppService } from '../../service/app-service.ts';
 import type { Log } from '../../system/log/log.ts';
 import { printable } from '../../system/text/printable.ts';
