@@ -1,11 +1,12 @@
+import type { GenerationSpec } from './runner.ts';
+
+/** Parts of its release's spec that a worker gets as they are. */
+type PassedOn = 'key' | 'port' | 'codePort' | 'waitReady' | 'stopSignal' | 'maxMemory' | TimeLimit;
+type TimeLimit = 'drainTimeout' | 'killTimeout';
+
 /** Options of a worker's bootstrap: JSON in the variable SLUICE_WORKER, which the bootstrap removes at once. */
-export interface WorkerBoot {
-  key: string;
+export interface WorkerBoot extends Pick<GenerationSpec, PassedOn> {
   generation: number;
-  /** value of PORT */
-  port: number;
-  codePort: number | null;
-  waitReady: boolean;
   /** descriptor of the socket between this worker and the runner: one JSON message per line, both ways */
   channelFd: number;
   /** descriptors of the socket pair through which the workers of an app pass connections to each other */
@@ -22,15 +23,7 @@ export interface WorkerBoot {
   secret: string;
   orphanSocket: string;
   /** ms */
-  drainTimeout: number;
-  /** ms */
-  killTimeout: number;
-  /** null for the default: see GenerationSpec */
-  stopSignal: NodeJS.Signals | null;
-  /** ms */
   beatInterval: number;
-  /** limit of resident memory, in bytes; null for no limit */
-  maxMemory: number | null;
   /** see LogSpec */
   overflow: 'wait' | 'drop';
 }

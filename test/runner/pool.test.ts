@@ -327,27 +327,27 @@ test('all workers are replaced one after the other', async () => {
 });
 
 test('a drain names the requests that it cuts after drainTimeout', async () => {
-  const { pool, fakes, logged } = await startPool(
+  const { fakes, logged, stopping } = await startPool(
     { workers: 1, drainTimeout: 50 },
     { requests: ['GET /hang', 'POST /upload'] },
   );
   const { handle } = fakes.last(0);
   await handle.retire(false);
-  await pool.drain(handle);
+  await handle.drain(50, stopping.signal);
   assert.match(logged[0] ?? '', /^0 cuts GET \/hang: not answered \d+ ms after .* \("drainTimeout"\)$/);
   assert.match(logged[1] ?? '', /^0 cuts POST \/upload: not answered/);
   assert.deepEqual(fakes.take(), ['1.0 retire', '1.0 reportInFlight', '1.0 SIGTERM']);
 });
 
 test('a replaced worker that drains already is not drained again with its generation', async () => {
-  const { pool, fakes, logged, stopping } = await startPool(
+  const { fakes, logged, stopping } = await startPool(
     { workers: 1, maxMemory: 100 * megabyte, drainTimeout: 60_000 },
     { requests: ['GET /hang'] },
   );
   const old = fakes.last(0);
   old.send({ type: 'memoryExceeded', bytes: 150 * megabyte });
   await settled();
-  const drained = pool.drain(old.handle);
+  const drained = old.handle.drain(60_000, stopping.signal);
   stopping.abort();
   await drained;
   await settled();

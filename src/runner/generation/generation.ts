@@ -126,7 +126,9 @@ export class Generation {
 
   /** Lets retired workers finish their requests, for up to `drainTimeout`, and ends them. */
   async drain(): Promise<void> {
-    await Promise.all([...this.workers].map((worker) => this.pool.drain(worker)));
+    const { drainTimeout } = this.spec;
+    const drains = [...this.workers].map((worker) => worker.drain(drainTimeout, this.#stopping.signal));
+    await Promise.all(drains);
     this.state = 'ended';
     this.#releaseGroup();
   }

@@ -4,7 +4,6 @@ import { firstOf } from '../../system/concurrency/deadline.ts';
 import { formatBytes, formatDuration } from '../../system/text/format.ts';
 import type { Clock } from '../clock.ts';
 import { describeExit, type Exit } from '../exit.ts';
-import { drainWorker } from './drain.ts';
 import { Restarts } from './restarts.ts';
 import type { WorkerHandle } from './worker-handle.ts';
 import { NotStarted } from './worker-starter.ts';
@@ -71,7 +70,6 @@ export class WorkerPool {
   readonly #slots: Slot[];
   /** replaced workers that drain, the oldest first */
   readonly #replaced = new Set<WorkerHandle>();
-  readonly #drains = new WeakMap<WorkerHandle, Promise<void>>();
 
   constructor(options: PoolOptions) {
     this.#options = options;
@@ -187,13 +185,6 @@ export class WorkerPool {
     if (this.#options.isActive()) void this.#restart(slot, worker, exit);
   }
 
-  /** Drains a retired worker and ends it, once: a replaced worker may drain already when its generation drains. */
-  drain(worker: WorkerHandle): Promise<void> {
-    const drained = this.#drains.get(worker) ?? drainWorker(worker, this.#spec, this.#options.stopping);
-    this.#drains.set(worker, drained);
-    return drained;
-  }
-
   /** Starts another worker, and retires the one in the slot once the other one is open: no request is lost. */
   async #replace(slot: Slot, why: string): Promise<void> {
     const { start, stopping, isActive, clock } = this.#options;
@@ -250,7 +241,7 @@ export class WorkerPool {
     const retired = worker.retire(false);
     worker.handOff();
     if (await retired) {
-      await this.drain(worker);
+      await worker.drain(this.#spec.drainTimeout, this.#options.stopping);
     } else {
       // The event loop stands still, so nothing in flight could finish.
       worker.log('does not answer, and is ended with what it had in flight');
@@ -277,33 +268,29 @@ export class WorkerPool {
 
   /** Starts workers in an empty slot of an active generation until one stays. Does nothing if the slot is not empty. */
   async #fill(slot: Slot): Promise<void> {
+    const { stopping, isActive, clock, log } = this.#options;
     if (slot.isFilling) return;
     slot.isFilling = true;
     while (this.#mustFill(slot)) {
       try {
-        await this.#fillOnce(slot);
+        await clock.sleep(slot.delay, stopping);
+        // Children of the former worker may have ports and files that the next worker needs.
+        await firstOf<unknown>([slot.vacated], [stopping]);
+        stopping.throwIfAborted();
+        if (!this.#mustFill(slot)) break;
+        const worker = await this.#startIn(slot, () => undefined, stopping);
+        if (isActive()) await worker.open();
+        else worker.kill();
       } catch (error) {
-        if (!this.#options.isActive()) break;
+        if (!isActive()) break;
         // Without a process, no death sets the delay.
         if (error instanceof NotStarted) slot.delay = slot.restarts.noteDeath(0, null) ?? 0;
         // Its death has been logged already.
         else if (error instanceof AppError && error.code === 'boot_exited') continue;
-        this.#options.log(`worker ${slot.instance} was not started: ${(error as Error).message}`);
+        log(`worker ${slot.instance} was not started: ${(error as Error).message}`);
       }
     }
     slot.isFilling = false;
-  }
-
-  async #fillOnce(slot: Slot): Promise<void> {
-    const { stopping, isActive, clock } = this.#options;
-    await clock.sleep(slot.delay, stopping);
-    // Children of the former worker may have ports and files that the next worker needs.
-    await firstOf<unknown>([slot.vacated], [stopping]);
-    stopping.throwIfAborted();
-    if (!this.#mustFill(slot)) return;
-    const worker = await this.#startIn(slot, () => undefined, stopping);
-    if (isActive()) await worker.open();
-    else worker.kill();
   }
 
   #mustFill({ worker, isReplacing, use }: Slot): boolean {

@@ -1,7 +1,8 @@
 import type { Duplex } from 'node:stream';
 import type { WorkerState } from '../../protocol/runner.ts';
 import type { AppProtocol, FromWorker } from '../../protocol/worker.ts';
-import { withDeadline } from '../../system/concurrency/deadline.ts';
+import { firstOf, withDeadline } from '../../system/concurrency/deadline.ts';
+import { counted, formatDuration } from '../../system/text/format.ts';
 import type { Allowance } from '../allowance.ts';
 import { AppProcess, type ProcessOptions } from '../app-process.ts';
 import type { Clock } from '../clock.ts';
@@ -73,6 +74,7 @@ export class WorkerHandle extends AppProcess {
   #query: { named: string[]; result: PromiseWithResolvers<InFlight> } | undefined;
   #readyAt: number | undefined;
   #exitedAt: number | undefined;
+  #draining: Promise<void> | undefined;
 
   constructor(options: WorkerOptions) {
     super({ ...options, name: `worker ${options.instance}` });
@@ -200,22 +202,47 @@ export class WorkerHandle extends AppProcess {
     this.#channel.post({ type: 'handOff' });
   }
 
-  /** Records that the worker will not be opened again, so that later runners let it drain, too. */
-  recordRetirement(): void {
-    this.#options.records.noteRetired(this.pid);
+  /**
+   * Lets a retired worker finish its requests, logs the requests that are cut, and ends the worker. Does so once: a replaced
+   * worker may drain already when its generation drains.
+   * @param drainTimeout ms
+   * @param hurry ends the wait early
+   */
+  drain(drainTimeout: number, hurry: AbortSignal): Promise<void> {
+    this.#draining ??= this.#drain(drainTimeout, hurry);
+    return this.#draining;
   }
 
-  /** Fulfilled when a retired worker has nothing in flight, or is gone. */
-  get drained(): Promise<void> {
-    return this.#drained.promise;
+  async #drain(drainTimeout: number, hurry: AbortSignal): Promise<void> {
+    const start = performance.now();
+    // The worker will not be opened again, so later runners let it drain, too.
+    this.#options.records.noteRetired(this.pid);
+    await firstOf<unknown>([withDeadline(this.#drained.promise, drainTimeout)], [hurry]);
+    if (this.alive && this.state !== 'drained') {
+      const setting = hurry.aborted ? 'maxDraining' : 'drainTimeout';
+      const after = `${formatDuration(performance.now() - start)} after the worker retired ("${setting}")`;
+      for (const line of describeCuts(await this.#inFlight(), after)) this.log(line);
+    }
+    await this.end();
   }
 
   /** Asks the worker for its requests and connections in flight. @returns undefined if the worker does not answer in time */
-  async inFlight(): Promise<InFlight | undefined> {
-    this.#query ??= { named: [], result: Promise.withResolvers() };
+  async #inFlight(): Promise<InFlight | undefined> {
+    this.#query = { named: [], result: Promise.withResolvers() };
     this.#channel.post({ type: 'reportInFlight' });
     const outcome = await withDeadline(this.#query.result.promise, inFlightTimeout);
     this.#query = undefined;
     return outcome.timedOut ? undefined : outcome.value;
   }
+}
+
+function describeCuts(inFlight: InFlight | undefined, after: string): string[] {
+  if (inFlight === undefined) return [`is ended with what it had in flight: not finished ${after}`];
+  const { requests, connections, named } = inFlight;
+  const lines = named.map((request) => `cuts ${request}: not answered ${after}`);
+  const others = requests - named.length;
+  if (others > 0) lines.push(`cuts ${counted(others, 'more request')}: not answered ${after}`);
+  if (connections > 0)
+    lines.push(`cuts ${counted(connections, 'connection')} (WebSocket, HTTP/2 or the like): open ${after}`);
+  return lines;
 }

@@ -89,19 +89,17 @@ async function spawnWorker(
   instance: number,
   signal: AbortSignal,
 ): Promise<WorkerHandle> {
-  const { spec, port, generation, besideOrphans, orphanSocket } = options;
-  const { drainTimeout, killTimeout } = spec;
+  const { spec, generation, besideOrphans, orphanSocket } = options;
+  const { key, port, codePort, waitReady, drainTimeout, killTimeout, stopSignal, maxMemory } = spec;
+  const passedOn = { key, port, codePort, waitReady, drainTimeout, killTimeout, stopSignal, maxMemory };
   const started = await startProcess(options, `web.${instance}`, async () => {
     const handoff = await options.handoff();
     signal.throwIfAborted();
     if (handoff === undefined) throw new Error('its app has been stopped');
     const secret = randomBytes(16).toString('hex');
     const boot: WorkerBoot = {
-      key: spec.key,
+      ...passedOn,
       generation,
-      port: spec.port,
-      codePort: spec.codePort,
-      waitReady: spec.waitReady,
       channelFd,
       handoffFds,
       listeningFds,
@@ -110,18 +108,14 @@ async function spawnWorker(
       generationFile: spec.paths.generation,
       secret,
       orphanSocket,
-      drainTimeout,
-      killTimeout,
-      stopSignal: spec.stopSignal,
       beatInterval: beatInterval(spec),
-      maxMemory: spec.maxMemory,
       overflow: spec.log.overflow,
     };
     return {
       kind: 'worker',
       args: ['--require', bootstrap, ...spec.nodeArgs, spec.script, ...spec.args],
       env: { NODE_APP_INSTANCE: String(instance), SLUICE_WORKER: JSON.stringify(boot) },
-      stdio: ['pipe', handoff.take, handoff.give, ...listeningFds.map(() => port.fd)],
+      stdio: ['pipe', handoff.take, handoff.give, ...listeningFds.map(() => options.port.fd)],
       record: { secret, drainTimeout, killTimeout },
       handoff,
     };
