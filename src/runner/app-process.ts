@@ -17,16 +17,21 @@ import { ProcessFigures } from './process-figures.ts';
 import type { ProcessRecord, ProcessRecords } from './takeover/process-records.ts';
 import { type Identity, identityOptions } from './users/identity.ts';
 
-/** Parts of the runner that all processes of a generation use. */
-export interface ProcessContext {
-  spec: GenerationSpec;
+/** Parts of the runner that all processes of an environment use. */
+export interface EnvironmentContext {
+  key: string;
   records: ProcessRecords;
   outputs: Outputs;
-  /** cgroup that limits the processes */
-  group: Cgroup;
   /** returns the user of the processes, if apps have users */
   user(): Identity | undefined;
   log(message: string): void;
+}
+
+/** Parts of the runner that all processes of a generation use. */
+export interface ProcessContext extends EnvironmentContext {
+  spec: GenerationSpec;
+  /** cgroup that limits the processes */
+  group: Cgroup;
 }
 
 interface StartOptions {

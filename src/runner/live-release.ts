@@ -2,15 +2,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { AppLogs } from '../logs/app-logs.ts';
 import type { BackgroundStatus, CronStatus, GenerationSpec } from '../protocol/runner.ts';
 import { describeError } from '../system/log/log.ts';
+import type { EnvironmentContext } from './app-process.ts';
 import { BackgroundProcesses } from './background/background.ts';
 import type { Cgroups } from './cgroups/cgroups.ts';
 import type { Generation } from './generation/generation.ts';
-import type { Outputs } from './output/outputs.ts';
 import { Schedule } from './schedule/schedule.ts';
 import { endOrphans } from './takeover/end-orphans.ts';
 import type { Orphans } from './takeover/orphans.ts';
-import type { ProcessRecords } from './takeover/process-records.ts';
-import type { Identity } from './users/identity.ts';
 
 /** Time for background processes to end when their app stops, in ms: those of an earlier runner have no limit on record. */
 const killTimeout = 5000;
@@ -18,19 +16,13 @@ const killTimeout = 5000;
 const retryPause = 250;
 
 /** Parts of the runner that the supervisor of an environment uses. */
-export interface EnvironmentContext {
-  key: string;
+export interface SupervisorContext extends EnvironmentContext {
   orphans: Orphans;
-  records: ProcessRecords;
   cgroups: Cgroups;
-  outputs: Outputs;
   logs: AppLogs;
-  /** returns the user of the app's processes, if apps have users */
-  user(): Identity | undefined;
-  log(message: string): void;
 }
 
-interface LiveReleaseOptions extends EnvironmentContext {
+interface LiveReleaseOptions extends SupervisorContext {
   /** returns the path by which a file in the environment's directory is safe to use */
   safePath(path: string): string;
   /** replaces all workers, as "cronRestart" asks for */

@@ -15,7 +15,7 @@ import { Allowance } from './allowance.ts';
 import { Generation } from './generation/generation.ts';
 import type { WorkerContext } from './generation/worker-starter.ts';
 import { AppHandoff, type Handoff } from './handoff.ts';
-import { type EnvironmentContext, LiveRelease } from './live-release.ts';
+import { LiveRelease, type SupervisorContext } from './live-release.ts';
 import { prepareLowMemorySwitch } from './low-memory-switch.ts';
 import { ListeningPort } from './ports/listening-port.ts';
 import { type SwitchEvent, type SwitchedEnvironment, switchTraffic } from './switch.ts';
@@ -29,7 +29,7 @@ const switchSteps = channel('sluice:switch:step');
  */
 const messageLimits = { atOnce: 1024 * 1024, perSecond: 128 * 1024 };
 
-interface SupervisorOptions extends EnvironmentContext {
+interface SupervisorOptions extends SupervisorContext {
   /** directory of the runner's sockets: see Host */
   runDirectory: string;
   orphanSocket: string;

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { GenerationSpec } from '../../src/protocol/runner.ts';
-import { type StartWorker, WorkerPool } from '../../src/runner/generation/pool.ts';
+import { WorkerPool } from '../../src/runner/generation/pool.ts';
 import type { WorkerHandle } from '../../src/runner/generation/worker-handle.ts';
-import { NotStarted } from '../../src/runner/generation/worker-starter.ts';
+import { NotStarted, type StartWorker } from '../../src/runner/generation/worker-starter.ts';
 import type { Handoff } from '../../src/runner/handoff.ts';
 import { sharedMasker } from '../../src/system/text/mask/masker.ts';
 import { FakeClock, type FakeWorkerOptions, FakeWorkers, settled } from '../support/fake-worker.ts';

@@ -3,25 +3,21 @@ import type { BackgroundStatus, GenerationSpec } from '../../protocol/runner.ts'
 import { retryOnShortage } from '../../system/concurrency/retry.ts';
 import { Lock } from '../../system/concurrency/slots.ts';
 import { processStartTime } from '../../system/process/processes.ts';
-import type { ProcessContext } from '../app-process.ts';
+import type { EnvironmentContext } from '../app-process.ts';
 import type { Cgroup } from '../cgroups/cgroup.ts';
 import { endProcess } from '../exit.ts';
 import type { ProcessRecord } from '../takeover/process-records.ts';
 import { BackgroundProcess } from './background-process.ts';
 
-interface BackgroundOptions extends Omit<ProcessContext, 'spec' | 'group'> {
-  key: string;
-}
-
 /** Background processes of one environment: those of the live release, and those of former releases that have not ended. */
 export class BackgroundProcesses {
-  readonly #options: BackgroundOptions;
+  readonly #options: EnvironmentContext;
   readonly #turns = new Lock();
   readonly #processes = new Set<BackgroundProcess>();
   /** release of the latest call: an earlier call that waits has nothing left to do */
   #latest: GenerationSpec | undefined;
 
-  constructor(options: BackgroundOptions) {
+  constructor(options: EnvironmentContext) {
     this.#options = options;
   }
 

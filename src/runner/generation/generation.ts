@@ -3,10 +3,10 @@ import type { BootResult, GenerationSpec, Notice, WorkerStatus } from '../../pro
 import type { Cgroup } from '../cgroups/cgroup.ts';
 import { systemClock } from '../clock.ts';
 import { describeShortage, type Exit } from '../exit.ts';
-import { type StartWorker, WorkerPool } from './pool.ts';
+import { WorkerPool } from './pool.ts';
 import { waitUntilSettled } from './startup-check.ts';
 import type { Ready, WorkerHandle } from './worker-handle.ts';
-import { startWorker, type WorkerContext, type WorkerStarterOptions } from './worker-starter.ts';
+import { type WorkerContext, workerStarter } from './worker-starter.ts';
 
 /** Interval between two checks of a cgroup, and of a process without a memory limit, in ms. */
 const slowInterval = 950;
@@ -47,16 +47,19 @@ export class Generation {
     this.#options = options;
     this.#releaseGroup = options.group.retain();
     const isActive = () => this.state === 'active';
-    const starter: WorkerStarterOptions = {
+    const start = workerStarter({
       ...options,
       generation: id,
       started: (worker) => this.workers.add(worker),
       listener: {
         memoryExceeded: (worker) => isActive() && this.pool.checkWorker(worker, clock.now()),
-        exited: (worker, exit) => this.#exited(worker, exit),
+        exited: (worker, exit) => {
+          this.workers.delete(worker);
+          options.exited(worker, exit);
+          this.pool.exited(worker, exit);
+        },
       },
-    };
-    const start: StartWorker = (...how) => startWorker(starter, ...how);
+    });
     this.pool = new WorkerPool({ spec, start, stopping: this.#stopping.signal, isActive, log, clock });
   }
 
@@ -107,16 +110,12 @@ export class Generation {
    */
   async retire({ last = false } = {}): Promise<void> {
     this.state = 'draining';
-    const isStarting = ({ state }: WorkerHandle) => state === 'booting' || state === 'ready';
-    const workers = [...this.workers];
-    for (const worker of workers.filter(isStarting)) worker.kill();
-    await Promise.all(
-      workers
-        .filter((worker) => !isStarting(worker))
-        .map(async (worker) => {
-          if (!(await worker.retire(last))) worker.log('did not retire in time: its event loop stands still');
-        }),
-    );
+    const retired = [...this.workers].map(async (worker) => {
+      if (worker.state === 'booting' || worker.state === 'ready') worker.kill();
+      else if (!(await worker.retire(last)))
+        worker.log('did not retire in time: its event loop stands still');
+    });
+    await Promise.all(retired);
   }
 
   /** Lets retired workers hand their idle connections to the workers of another generation, which must be open. */
@@ -196,12 +195,6 @@ export class Generation {
     this.#shortageLoggedAt = now;
     const [worker] = this.workers;
     worker?.log(`is of a release at ${describeShortage(processes)}`);
-  }
-
-  #exited(worker: WorkerHandle, exit: Exit): void {
-    this.workers.delete(worker);
-    this.#options.exited(worker, exit);
-    this.pool.exited(worker, exit);
   }
 }
 

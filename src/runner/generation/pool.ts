@@ -6,7 +6,7 @@ import type { Clock } from '../clock.ts';
 import { describeExit, type Exit } from '../exit.ts';
 import { Restarts } from './restarts.ts';
 import type { WorkerHandle } from './worker-handle.ts';
-import { NotStarted } from './worker-starter.ts';
+import { NotStarted, type StartWorker } from './worker-starter.ts';
 
 /** Pause before the next attempt to replace a worker, in ms. */
 const replacePause = 10_000;
@@ -14,14 +14,6 @@ const replacePause = 10_000;
 const retiredPause = 1000;
 /** Pause before the replacement of a worker that exceeds its limit from its start, in ms. */
 const hopelessPause = 60_000;
-
-/** Starts a worker in a slot: see startWorker. */
-export type StartWorker = (
-  instance: number,
-  report: (line: string) => void,
-  signal: AbortSignal,
-  started?: (worker: WorkerHandle) => void,
-) => Promise<WorkerHandle>;
 
 interface PoolOptions {
   spec: GenerationSpec;

@@ -44,17 +44,15 @@ export class WorkerChannel {
 
   #receive(chunk: Buffer): void {
     const wait = this.#options.allowance.take(chunk.length, performance.now());
-    try {
-      for (const message of this.#messages.push(chunk)) {
-        // A message may have closed the channel.
-        if (this.#socket.destroyed) return;
-        this.#options.message(message);
+    for (const message of this.#messages.push(chunk)) {
+      // A message may have closed the channel.
+      if (this.#socket.destroyed) return;
+      if (message === undefined) {
+        this.close();
+        this.#options.refused();
+        return;
       }
-    } catch (error) {
-      if (!(error instanceof NotAMessage)) throw error;
-      this.close();
-      this.#options.refused();
-      return;
+      this.#options.message(message);
     }
     if (wait === 0) return;
     this.#socket.pause();
@@ -74,18 +72,15 @@ const longest = 1024;
 
 const protocols: readonly AppProtocol[] = ['http', 'https', 'http2', 'http2s', 'tcp', 'tls'];
 
-/** Error for bytes that the bootstrap of a worker never sends. */
-export class NotAMessage extends Error {}
-
 /** Splits the bytes of a worker into messages. Checks and copies each field, and buffers at most `longest` bytes. */
 export class WorkerMessages {
   readonly #splitter = new LineSplitter();
 
-  /** @throws NotAMessage; later bytes must be ignored then */
-  *push(chunk: Buffer): Generator<FromWorker> {
+  /** Returns `undefined` for bytes that the bootstrap of a worker never sends; later bytes must be ignored then. */
+  *push(chunk: Buffer): Generator<FromWorker | undefined> {
     // Messages are ASCII, and latin1 changes no byte.
     for (const line of this.#splitter.push(chunk.toString('latin1'))) yield messageOf(line);
-    if (this.#splitter.restLength > longest) throw new NotAMessage();
+    if (this.#splitter.restLength > longest) yield undefined;
   }
 }
 
@@ -114,13 +109,11 @@ const fields: Record<FromWorker['type'], Record<string, Check>> = {
   drained: {},
 };
 
-function messageOf(line: string): FromWorker {
+function messageOf(line: string): FromWorker | undefined {
   const value = line.length > longest ? undefined : parseObject<Record<string, unknown>>(line);
   const type = value?.['type'];
-  if (typeof type !== 'string' || !Object.hasOwn(fields, type)) throw new NotAMessage();
-  const checked = Object.entries(fields[type as FromWorker['type']]).map(([name, isValid]) => {
-    if (!isValid(value?.[name])) throw new NotAMessage();
-    return [name, value?.[name]];
-  });
-  return { type, ...Object.fromEntries(checked) } as FromWorker;
+  if (value === undefined || typeof type !== 'string' || !Object.hasOwn(fields, type)) return undefined;
+  const checks = Object.entries(fields[type as FromWorker['type']]);
+  if (!checks.every(([name, isValid]) => isValid(value[name]))) return undefined;
+  return { type, ...Object.fromEntries(checks.map(([name]) => [name, value[name]])) } as FromWorker;
 }

@@ -40,36 +40,40 @@ export interface WorkerStarterOptions extends WorkerContext {
   listener: WorkerListener;
 }
 
-/**
- * Starts a worker of a generation, and waits until it is healthy. Kills a worker that fails to start.
- * @param report called with a line for the deploy's log
- * @param started called as soon as there is a process
- * @throws NotStarted, the errors of `waitUntilHealthy`, the reason of `signal`
- */
-export async function startWorker(
-  options: WorkerStarterOptions,
-  instance: number,
-  report: (line: string) => void,
-  signal: AbortSignal,
-  started: (worker: WorkerHandle) => void = () => undefined,
-): Promise<WorkerHandle> {
-  signal.throwIfAborted();
+export type StartWorker = ReturnType<typeof workerStarter>;
+
+/** Returns a function that starts a worker of a generation. */
+export function workerStarter(options: WorkerStarterOptions) {
   const { spec, spawn = spawnWorker } = options;
-  const worker = await spawn(options, instance, signal).catch((error: unknown) => {
+  /**
+   * Starts a worker, and waits until it is healthy. Kills a worker that fails to start.
+   * @param report called with a line for the deploy's log
+   * @param started called as soon as there is a process
+   * @throws NotStarted, the errors of `waitUntilHealthy`, the reason of `signal`
+   */
+  return async (
+    instance: number,
+    report: (line: string) => void,
+    signal: AbortSignal,
+    started?: (worker: WorkerHandle) => void,
+  ): Promise<WorkerHandle> => {
     signal.throwIfAborted();
-    throw new NotStarted(instance, error, sharedMasker(spec.log.secrets));
-  });
-  options.started(worker);
-  started(worker);
-  const listens = () => report(`worker ${instance} listens (pid ${worker.pid})`);
-  try {
-    await waitUntilHealthy(worker, spec, listens, signal);
-    return worker;
-  } catch (error) {
-    worker.kill();
-    await worker.exited;
-    throw error;
-  }
+    const worker = await spawn(options, instance, signal).catch((error: unknown) => {
+      signal.throwIfAborted();
+      throw new NotStarted(instance, error, sharedMasker(spec.log.secrets));
+    });
+    options.started(worker);
+    started?.(worker);
+    const listens = () => report(`worker ${instance} listens (pid ${worker.pid})`);
+    try {
+      await waitUntilHealthy(worker, spec, listens, signal);
+      return worker;
+    } catch (error) {
+      worker.kill();
+      await worker.exited;
+      throw error;
+    }
+  };
 }
 
 /** Error for a worker without a process, whose exit nobody can wait for. */

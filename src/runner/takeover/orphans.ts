@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { FromOrphan, ToOrphan } from '../../protocol/worker.ts';
@@ -102,10 +103,8 @@ export class Orphans {
 
   /** Listens on a path, which must not exist. @param open true if processes of other users may connect */
   async listen(path: string, { open }: { open: boolean }): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen({ path, readableAll: open, writableAll: open }, resolve);
-    });
+    this.#server.listen({ path, readableAll: open, writableAll: open });
+    await once(this.#server, 'listening');
     // The system has no descriptor or memory for a connection: a worker connects again.
     this.#server.on('error', () => undefined);
   }
@@ -196,8 +195,8 @@ export class Orphans {
   /** Returns true if a report has the secret of its worker; false also if the record cannot be read: an orphan reports again. */
   #isGenuine({ key, pid, secret }: Extract<FromOrphan, { type: 'orphan' }>): boolean {
     try {
-      const record = Number.isSafeInteger(pid) ? this.#records.get(pid) : undefined;
-      if (record?.kind !== 'worker' || record.key !== key) return false;
+      const record = this.#records.get(pid);
+      if (record?.kind !== 'worker' || record.pid !== pid || record.key !== key) return false;
       return record.secret !== undefined && record.secret === secret;
     } catch {
       return false;
