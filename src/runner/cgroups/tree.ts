@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { hasCode, systemCode } from '../../errors/app-error.ts';
+import { hasCode } from '../../errors/app-error.ts';
 import { signalProcess } from '../../system/process/processes.ts';
 
 /** Controller of cgroups. Only version 2 has `io`. */
@@ -132,13 +132,8 @@ export const noTree = new CgroupTree(null, new Map());
 export function unifiedTree(root: string): CgroupTree {
   const leaf = join(root, ownLeaf);
   makeGroup(leaf);
-  for (const pid of readPids(join(root, 'cgroup.procs'))) {
-    try {
-      writeControl(join(leaf, 'cgroup.procs'), pid);
-    } catch (error) {
-      if (systemCode(error) !== 'ESRCH') throw error;
-    }
-  }
+  for (const pid of readPids(join(root, 'cgroup.procs')))
+    unless(['ESRCH'], undefined, () => writeControl(join(leaf, 'cgroup.procs'), pid));
   const offered = (readControl(join(root, 'cgroup.controllers')) ?? '').trim().split(' ');
   const wanted = (['memory', 'cpu', 'pids', 'io'] as const).filter((each) => offered.includes(each));
   // One by one, so that one refused controller does not affect the others.
@@ -151,14 +146,11 @@ export const ownLeaf = 'runner';
 
 /** Enables a controller of version 2 for the groups in a group. @returns false if the kernel refuses */
 function enable(group: string, controller: Controller): boolean {
-  try {
+  // The parent does not offer the controller, or threads with a real-time policy block `cpu`.
+  return unless(['ENOENT', 'EINVAL', 'EOPNOTSUPP', 'EBUSY'], false, () => {
     writeControl(join(group, 'cgroup.subtree_control'), `+${controller}`);
     return true;
-  } catch (error) {
-    // The parent does not offer the controller, or threads with a real-time policy block `cpu`.
-    if (hasCode(error, 'ENOENT', 'EINVAL', 'EOPNOTSUPP', 'EBUSY')) return false;
-    throw error;
-  }
+  });
 }
 
 function unifiedFiles({ memory, swap, processes, cpuWeight, ioWeight }: TreeLimits): ControlFiles {
@@ -185,14 +177,12 @@ function legacyFiles({ memory, swap, processes, cpuWeight }: TreeLimits): Contro
   };
 }
 
+/** Codes of the errors of files whose group does not exist. */
+const gone = ['ENOENT', 'ENODEV'];
+
 /** Reads a control file; undefined if the file or its group does not exist. */
 export function readControl(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    if (isGone(error)) return undefined;
-    throw error;
-  }
+  return unless(gone, undefined, () => readFileSync(path, 'utf8'));
 }
 
 function writeControl(path: string, value: string | number): void {
@@ -211,36 +201,29 @@ export function readPids(path: string): number[] {
 }
 
 export function makeGroup(path: string): void {
-  try {
-    mkdirSync(path);
-  } catch (error) {
-    if (systemCode(error) !== 'EEXIST') throw error;
-  }
+  unless(['EEXIST'], undefined, () => mkdirSync(path));
 }
 
 /** Removes a group. @returns false if the group has processes or groups */
 function removeGroup(path: string): boolean {
-  try {
-    rmdirSync(path);
+  // The kernel reports EBUSY for a cgroup, and ENOTEMPTY for a plain directory.
+  return unless(['EBUSY', 'ENOTEMPTY'], false, () => {
+    unless(gone, undefined, () => rmdirSync(path));
     return true;
-  } catch (error) {
-    if (isGone(error)) return true;
-    // The kernel reports EBUSY for a cgroup, and ENOTEMPTY for a plain directory.
-    if (hasCode(error, 'EBUSY', 'ENOTEMPTY')) return false;
-    throw error;
-  }
+  });
 }
 
 function listGroups(path: string): string[] {
-  try {
-    const entries = readdirSync(path, { withFileTypes: true });
-    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
-  } catch (error) {
-    if (isGone(error)) return [];
-    throw error;
-  }
+  const entries = unless(gone, [], () => readdirSync(path, { withFileTypes: true }));
+  return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
 }
 
-function isGone(error: unknown): boolean {
-  return hasCode(error, 'ENOENT', 'ENODEV');
+/** Returns the result of `act`, or `otherwise` if it throws an error with one of the codes. */
+function unless<Result>(codes: string[], otherwise: Result, act: () => Result): Result {
+  try {
+    return act();
+  } catch (error) {
+    if (hasCode(error, ...codes)) return otherwise;
+    throw error;
+  }
 }

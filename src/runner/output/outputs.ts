@@ -105,10 +105,14 @@ export class Outputs {
 
   #output(id: string, { origin, log }: OutputRecord): ProcessOutput {
     const appLog = this.#logs.get(log);
+    const allowance = this.#allowances.getOrInsertComputed(
+      appLog,
+      () => new Allowance(printed.atOnce, printed.perSecond, performance.now()),
+    );
     const output: ProcessOutput = new ProcessOutput({
       origin,
       log: appLog,
-      allowance: this.#allowance(appLog),
+      allowance,
       masker: sharedMasker(log.secrets),
       path: join(this.#directory, id),
       ended: () => this.#open.delete(output),
@@ -117,14 +121,6 @@ export class Outputs {
     });
     this.#open.set(output, log.directory);
     return output;
-  }
-
-  #allowance(log: AppLog): Allowance {
-    const known = this.#allowances.get(log);
-    if (known !== undefined) return known;
-    const allowance = new Allowance(printed.atOnce, printed.perSecond, performance.now());
-    this.#allowances.set(log, allowance);
-    return allowance;
   }
 
   /** Closes the oldest outputs of an app that only leftover processes have open. */

@@ -82,7 +82,12 @@ export class EnvironmentFiles {
     this.#forgotten(key);
     try {
       using directory = this.#home.open(aside, environment);
-      removeLogs(directory);
+      using logs = directory.open('logs');
+      // A directory of root has no directories in it.
+      if (logs.isOnlyRoots) {
+        for (const name of readdirSync(logs.path)) rmSync(join(logs.path, name), { force: true });
+        rmdirSync(join(directory.path, 'logs'));
+      }
     } catch (error) {
       // An earlier call has removed them.
       if (systemCode(error) !== 'ENOENT') throw error;
@@ -186,17 +191,4 @@ async function killAll(user: Identity): Promise<void> {
     if (status === 'fulfilled' && left.length === 0) return;
     for (const pid of left) signalProcess(pid, 'SIGKILL');
   }
-}
-
-/** Removes the logs of an environment, if the directory is root's: it has no directories in it then. */
-function removeLogs(parent: PinnedDirectory): void {
-  try {
-    using logs = parent.open('logs');
-    if (!logs.isOnlyRoots) return;
-    for (const name of readdirSync(logs.path)) rmSync(join(logs.path, name), { force: true });
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return;
-    throw error;
-  }
-  rmdirSync(join(parent.path, 'logs'));
 }
