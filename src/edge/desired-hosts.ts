@@ -144,10 +144,15 @@ export class DesiredHosts {
     const revision = Math.max(desired?.revision ?? 0, applied?.revision ?? 0) + 1;
     const { paths, applyDeadline = deadlines.applied } = this.#options;
     const end = Date.now() + applyDeadline;
-    while (Date.now() < end) {
-      await writeJsonAtomic(paths.edge.desired, { revision, hosts } satisfies Desired);
-      const answer = await this.#answer(revision, Math.min(end, Date.now() + deadlines.again));
-      if (answer === undefined) continue;
+    let writeAt = 0;
+    for (; Date.now() < end; await sleep(deadlines.poll)) {
+      if (Date.now() >= writeAt) {
+        await writeJsonAtomic(paths.edge.desired, { revision, hosts } satisfies Desired);
+        writeAt = Date.now() + deadlines.again;
+      }
+      const answer = await this.#read<Applied>('applied');
+      // Revision 0 answers an unreadable file, so another program has overwritten it.
+      if (answer?.revision !== revision) continue;
       if (answer.error === null) return;
       throw new AppError('nginx_failed', answer.error.message, { hint: answer.error.hint });
     }
@@ -158,16 +163,6 @@ export class DesiredHosts {
         hint: 'sluice-edge.path and sluice-edge.service of a system-wide install configure nginx: run `systemctl status sluice-edge.path sluice-edge.service`. An install with `./install.sh --local` has no domains: use a proxy of your own.',
       },
     );
-  }
-
-  /** Waits for the answer to a revision. Revision 0 answers an unreadable file, so another program has overwritten it. */
-  async #answer(revision: number, end: number) {
-    for (;;) {
-      const applied = await this.#read<Applied>('applied');
-      if (applied?.revision === revision) return applied;
-      if (Date.now() > end) return undefined;
-      await sleep(deadlines.poll);
-    }
   }
 
   /** Reads a document. A damaged one counts as absent: it is written again. */

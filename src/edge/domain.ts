@@ -90,16 +90,19 @@ export interface NewDomain {
   certificate: 'acme' | 'self-signed' | { certificate: string; key: string };
 }
 
-interface DomainFacts {
-  known: CertificateInfo | undefined;
-  orders: OrderRecord;
-  progress: string | undefined;
-}
-
-export function viewDomain(domain: Domain, { orders, progress, ...facts }: DomainFacts): DomainView {
+/**
+ * @param found certificate that nginx has for the domain
+ * @param progress current step of an order
+ */
+export function viewDomain(
+  domain: Domain,
+  found: CertificateInfo | undefined,
+  orders: OrderRecord,
+  progress: string | undefined,
+): DomainView {
   const { name, target, certificate: kind, createdAt } = domain;
   // A temporary certificate does not count.
-  const known = kind === 'acme' && facts.known?.selfSigned ? undefined : facts.known;
+  const known = kind === 'acme' && found?.selfSigned ? undefined : found;
   const error = kind === 'acme' ? orders.last : null;
   return {
     ...{ name, app: target?.app ?? null, environment: target?.environment ?? null },

@@ -19,8 +19,6 @@ import {
 } from './domain.ts';
 import { Orders } from './orders.ts';
 
-type OwnCertificate = Exclude<NewDomain['certificate'], string>;
-
 /**
  * Domains: their records, their certificates, and nginx, which serves them. An app on its own port depends on none of
  * these, and a deploy changes none of them.
@@ -114,41 +112,37 @@ export class Edge {
    * @throws AppError `invalid_domain`, `domain_taken`, `app_not_found`, `invalid_certificate`, `nginx_failed`,
    *   `edge_unavailable`: nothing has changed then. `domain_not_found` if the app was removed meanwhile
    */
-  async add(added: NewDomain): Promise<DomainView> {
+  async add({ name: text, environment, certificate }: NewDomain): Promise<DomainView> {
     if (this.#damage !== null) throw AppError.from(this.#damage);
-    const name = hostNameFrom(added.name);
-    const { environment, certificate } = added;
-    if (typeof certificate !== 'string') describeCertificate(pemOf(certificate), name);
+    const name = hostNameFrom(text);
+    const isOwn = typeof certificate !== 'string';
+    const pem = isOwn ? `${certificate.key.trim()}\n${certificate.certificate.trim()}\n` : undefined;
+    if (pem !== undefined) describeCertificate(pem, name);
     await this.#assertPossible(name, environment);
     return this.#names.run(name, async () => {
       const before = await this.#assertPossible(name, environment);
-      const kind = typeof certificate === 'string' ? certificate : 'own';
       const domain: Domain = {
-        ...{ name, target: environment, certificate: kind },
+        ...{ name, target: environment, certificate: isOwn ? 'own' : certificate },
         createdAt: before?.createdAt ?? new Date().toISOString(),
       };
       await this.#hosts.prepare();
-      await this.#put(domain, before, certificate);
+      await this.#put(domain, before, pem);
       await this.#orders.retryNow(name);
       this.#startClock();
       // A certificate of the domain's owner is used until the order succeeds.
-      const isReplaced = before?.certificate === 'own' && kind === 'acme';
+      const isReplaced = before?.certificate === 'own' && certificate === 'acme';
       const view = this.get(name);
       this.#inBackground(() => this.#order(domain, isReplaced || undefined));
       return view;
     });
   }
 
-  async #put(
-    domain: Domain,
-    before: Domain | undefined,
-    certificate: NewDomain['certificate'],
-  ): Promise<void> {
+  async #put(domain: Domain, before: Domain | undefined, pem: string | undefined): Promise<void> {
     const { name, target } = domain;
     const restore = await this.#certificates.remember(name);
     try {
-      if (typeof certificate !== 'string') {
-        const { expiresAt } = await this.#certificates.write(name, pemOf(certificate));
+      if (pem !== undefined) {
+        const { expiresAt } = await this.#certificates.write(name, pem);
         if (Date.parse(expiresAt) <= Date.now())
           this.#options.log.warn('certificate has expired', { domain: name, expiresAt });
       }
@@ -220,11 +214,8 @@ export class Edge {
 
   #view(domain: Domain): DomainView {
     const { name } = domain;
-    return viewDomain(domain, {
-      known: this.#certificates.known(name),
-      orders: this.#orders.record(name),
-      progress: this.#orders.progress(name),
-    });
+    const order = this.#orders.record(name);
+    return viewDomain(domain, this.#certificates.known(name), order, this.#orders.progress(name));
   }
 
   /** Removes domains of removed apps: the server may have crashed between the two removals. */
@@ -315,8 +306,4 @@ export class Edge {
 
 function routeOf(environment: EnvironmentId | null): string {
   return environment === null ? 'the API' : environmentName(environment);
-}
-
-function pemOf({ certificate, key }: OwnCertificate): string {
-  return `${key.trim()}\n${certificate.trim()}\n`;
 }

@@ -1,9 +1,7 @@
 import { rm } from 'node:fs/promises';
-import * as v from 'valibot';
 import { ownLog } from '../config/installed.ts';
 import type { EdgePaths } from '../config/paths.ts';
 import type { ServerSettings } from '../config/server-settings.ts';
-import { parseSettings } from '../config/settings-file.ts';
 import { AppError } from '../errors/app-error.ts';
 import { backoffDelay } from '../system/concurrency/retry.ts';
 import { Lock } from '../system/concurrency/slots.ts';
@@ -16,23 +14,14 @@ import type { EdgeOptions } from './desired-hosts.ts';
 import type { OrderLine, OrderTask } from './order.ts';
 import { assertReachable } from './reachability.ts';
 
-/** Schema of a host name's record in `orders.json`. */
-const recordSchema = v.strictObject({
+/** Record of a host name in `orders.json`. */
+export interface OrderRecord {
   /** consecutive failures */
-  failures: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  failures: number;
   /** earliest time of the next order */
-  nextTry: v.nullable(v.string()),
-  last: v.nullable(
-    v.strictObject({
-      at: v.string(),
-      code: v.picklist(['domain_unreachable', 'order_failed']),
-      message: v.string(),
-      hint: v.string(),
-    }),
-  ),
-});
-
-export type OrderRecord = v.InferOutput<typeof recordSchema>;
+  nextTry: string | null;
+  last: { at: string; code: 'domain_unreachable' | 'order_failed'; message: string; hint: string } | null;
+}
 
 const noOrders: OrderRecord = { failures: 0, nextTry: null, last: null };
 
@@ -65,8 +54,7 @@ export class Orders {
 
   /** @param names host names of domains; those with an order that was cut off come first */
   async load(names: readonly string[]): Promise<void> {
-    const { orders } = this.#paths;
-    this.#records = parseSettings(v.record(v.string(), recordSchema), (await readJson(orders)) ?? {}, orders);
+    this.#records = ((await readJson(this.#paths.orders)) ?? {}) as Record<string, OrderRecord>;
     for (const name of names) if (await exists(this.#paths.openOrder(name))) this.#unfinished.add(name);
   }
 

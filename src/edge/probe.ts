@@ -40,14 +40,10 @@ export async function waitUntilLive(
   isReplaced: () => Promise<boolean>,
   deadline: number,
 ): Promise<void> {
-  const end = performance.now() + deadline;
-  for (;;) {
+  for (const end = performance.now() + deadline; ; await sleep(50)) {
     const isAnswering = probe === undefined || (await isLive(probe));
     if (isAnswering && (await isReplaced())) return;
-    if (performance.now() <= end) {
-      await sleep(50);
-      continue;
-    }
+    if (performance.now() <= end) continue;
     // A configuration that nginx answers with is not taken back.
     if (probe !== undefined && isAnswering) {
       process.stderr.write('a worker of nginx still accepts connections with the previous configuration\n');

@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto';
 import { lookup, Resolver } from 'node:dns/promises';
 import { rm } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
-import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import { AppError, systemCode } from '../errors/app-error.ts';
 import { writeFileAtomic } from '../system/fs/files.ts';
@@ -29,9 +28,9 @@ export async function assertReachable(name: string, options: ReachOptions): Prom
   // The user of nginx reads this file.
   await writeFileAtomic(file, content, 0o644);
   try {
-    const findings = await Promise.all(
-      addresses.map((address) => check(name, address, { token, content, port: options.httpPort })),
-    );
+    const path = `/.well-known/acme-challenge/${token}`;
+    const request = { port: options.httpPort, path, timeout: 10_000 };
+    const findings = await Promise.all(addresses.map((host) => check(name, content, { ...request, host })));
     // This machine may lack IPv6, so an address without an answer does not count, unless there is no other.
     const wrong = findings.filter(({ state }) => state === 'wrong');
     if (wrong.length === 0 && findings.some(({ state }) => state === 'right')) return;
@@ -79,14 +78,13 @@ interface Finding {
 
 async function check(
   name: string,
-  address: string,
-  { token, content, port }: { token: string; content: string; port: number },
+  content: string,
+  request: { host: string; port: number; path: string; timeout: number },
 ): Promise<Finding> {
+  const { host: address, port } = request;
   let response: IncomingMessage | undefined;
   try {
-    const path = `/.well-known/acme-challenge/${token}`;
-    const options = { host: address, port, family: isIPv6(address) ? 6 : 4, timeout: 10_000, path };
-    response = await requestHost('http', name, options);
+    response = await requestHost('http', name, request);
     if ((await bodyOf(response)) === content) return { state: 'right', text: `${address} is this machine` };
     const text = `${address} answers on port ${port} with ${response.statusCode}, and is another machine or another program`;
     return { state: 'wrong', text };

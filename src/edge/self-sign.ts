@@ -2,7 +2,7 @@
  * Prints a key and a self-signed certificate for a host name: for trials, and until an ACME server issues the host's first
  * certificate. `child.ts` runs this program.
  */
-import { randomBytes, webcrypto } from 'node:crypto';
+import { KeyObject, randomBytes, webcrypto } from 'node:crypto';
 import { createInterface } from 'node:readline';
 import { cryptoProvider, SubjectAlternativeNameExtension, X509CertificateGenerator } from '@peculiar/x509';
 
@@ -30,13 +30,8 @@ async function selfSign({ name, days }: SelfSignTask): Promise<string> {
     keys,
     extensions: [new SubjectAlternativeNameExtension([{ type: 'dns', value: name }])],
   });
-  const key = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey));
-  return `${pem('PRIVATE KEY', key)}${certificate.toString('pem')}\n`;
-}
-
-function pem(kind: string, bytes: Buffer): string {
-  const lines = bytes.toString('base64').match(/.{1,64}/g) ?? [];
-  return `-----BEGIN ${kind}-----\n${lines.join('\n')}\n-----END ${kind}-----\n`;
+  const key = KeyObject.from(keys.privateKey).export({ type: 'pkcs8', format: 'pem' });
+  return `${key}${certificate.toString('pem')}\n`;
 }
 
 for await (const line of createInterface({ input: process.stdin })) {

@@ -195,6 +195,6 @@ test('all faults of jobs are listed at once', () => {
 test('names of jobs are unique, including names by position', () => {
   const job = { schedule: '@daily', command: 'x' };
   assert.deepEqual(faults({ cron: [job, { ...job, name: 'cron-1' }] }), [
-    'cron.1: expected a unique name, got "cron-1"',
+    'cron.1: expected a unique name; without "name", it is "cron-1", "cron-2" … by position',
   ]);
 });

@@ -111,19 +111,10 @@ export const cron = setting(
   v.pipe(
     v.array(job),
     v.maxLength(maxJobs, `at most ${maxJobs} jobs`),
-    v.rawCheck(({ dataset, addIssue }) => {
-      if (!dataset.typed) return;
-      const names = dataset.value.map(nameOf);
-      for (const [key, name] of names.entries()) {
-        if (names.indexOf(name) === key) continue;
-        const item = { type: 'array', origin: 'value', input: dataset.value, key } as const;
-        addIssue({
-          message: 'a unique name',
-          received: JSON.stringify(name),
-          path: [{ ...item, value: dataset.value[key] }],
-        });
-      }
-    }),
+    v.checkItems(
+      (job, index, jobs) => jobs.map(nameOf).indexOf(nameOf(job, index)) === index,
+      'a unique name; without "name", it is "cron-1", "cron-2" … by position',
+    ),
     v.transform((jobs) =>
       jobs.map((job, index) => {
         const { schedule, timezone = null, overlap, timeout } = job;
