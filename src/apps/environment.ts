@@ -10,7 +10,7 @@ import { ReleaseStore } from '../releases/store.ts';
 import { Lock } from '../system/concurrency/slots.ts';
 import type { Appliance } from './appliance.ts';
 import { DeployQueue } from './deploy-queue.ts';
-import { AppFiles } from './files.ts';
+import { emptyRelease } from './files.ts';
 import { loadVariables } from './variables.ts';
 
 /** Reason why an app could not be started. */
@@ -27,7 +27,6 @@ export class Environment {
   readonly name: string;
   readonly paths: EnvironmentPaths;
   readonly store: ReleaseStore;
-  readonly files: AppFiles;
   /** deploys under way */
   readonly deploys = new DeployQueue();
   /**
@@ -50,8 +49,8 @@ export class Environment {
     this.id = id;
     this.name = environmentName(id);
     this.paths = appliance.paths.environment(id);
-    this.files = new AppFiles(this);
-    this.store = new ReleaseStore(id, this.paths, this.files.empty, (release, error) =>
+    const empty = (directory: string, except: string) => emptyRelease(this, directory, except);
+    this.store = new ReleaseStore(id, this.paths, empty, (release, error) =>
       appliance.log.error('failed release not finished', { app: this.name, release, error }),
     );
   }

@@ -6,7 +6,6 @@ import { ifThere } from '../system/fs/exists.ts';
 import { ensurePrivateDirectory, listDirectory } from '../system/fs/files.ts';
 import { emptyDirectory } from '../system/fs/remove-tree.ts';
 import { usualPath } from '../system/process/run.ts';
-import type { Appliance } from './appliance.ts';
 import type { Environment } from './environment.ts';
 import { linkShared } from './shared-paths.ts';
 
@@ -34,102 +33,82 @@ const timeouts = { remove: 10 * 60_000, share: 60_000 };
 const shareProgram = fileURLToPath(new URL('shared-paths.ts', import.meta.url));
 
 /**
- * Changes files that belong to an app. If each app has a user, most changes run as that user: an app could replace a
- * checked path by a link, and its own user gains nothing by that.
+ * App whose files are changed. If each app has a user, most changes run as that user: an app could replace a checked path
+ * by a link, and its own user gains nothing by that.
  */
-export class AppFiles {
-  readonly #environment: Pick<Environment, 'appliance' | 'name' | 'paths'>;
+type App = Pick<Environment, 'appliance' | 'name' | 'paths'>;
 
-  constructor(environment: Pick<Environment, 'appliance' | 'name' | 'paths'>) {
-    this.#environment = environment;
+/** Creates an app's directories and user, and gives it the releases of a time when it had no user. */
+export async function prepareFiles(app: App): Promise<void> {
+  const { appliance, name: key, paths } = app;
+  if (!(await appliance.runner.hasUsers())) return;
+  const { releases, staging, shared, home, temporary } = paths;
+  for (const directory of [releases, staging, shared, home, temporary]) {
+    await ensurePrivateDirectory(directory);
   }
-
-  /** Resolves to true if the app has a user. */
-  get isolated(): Promise<boolean> {
-    return this.#environment.appliance.runner.hasUsers();
+  await appliance.runner.call('prepare', { key });
+  await runAsApp(app, ['/bin/sh', '-c', removeOld], temporary);
+  for (const name of await listDirectory(releases)) {
+    const tree = join(releases, name);
+    if (/^[1-9]\d*$/.test(name) && (await isOwnedByServer(tree))) await giveToApp(app, tree);
   }
+}
 
-  /** Creates the app's directories and user, and gives it the releases of a time when it had no user. */
-  async prepare(): Promise<void> {
-    if (!(await this.isolated)) return;
-    const { appliance, name: key, paths } = this.#environment;
-    const { releases, staging, shared, home, temporary } = paths;
-    for (const directory of [releases, staging, shared, home, temporary]) {
-      await ensurePrivateDirectory(directory);
+/** Gives a tree to the app's user, if it has one, who makes all further changes to it. */
+export async function giveToApp({ appliance, name, paths }: App, tree: string): Promise<void> {
+  if (!(await appliance.runner.hasUsers())) return;
+  await appliance.runner.call('own', { key: name, tree: relative(paths.directory, tree) });
+}
+
+/** Removes everything in a release but the entry `except`. @throws AppError `files_obstructed` */
+export async function emptyRelease(app: App, directory: string, except: string): Promise<void> {
+  if (!(await app.appliance.runner.hasUsers())) return emptyDirectory(directory, except);
+  if (await emptyOwnedByServer(app, directory, except)) return;
+  const rest = async () => (await listDirectory(directory)).filter((name) => name !== except);
+  for (let attempt = 1; (await rest()).length > 0; attempt += 1) {
+    await chmod(directory, appTreeMode);
+    await runAsApp(app, ['/bin/sh', '-c', removeAllButRecords], directory);
+    // Closed, so that the app creates nothing more. Only direct entries are removed, so no link leads elsewhere.
+    await chmod(directory, 0o700);
+    for (const name of await rest()) {
+      await removeEntry(join(directory, name)).catch((error: unknown) => {
+        if (attempt === attempts) throw error;
+      });
     }
-    await appliance.runner.call('prepare', { key });
-    await this.#runShell(removeOld, temporary);
-    for (const name of await listDirectory(releases)) {
-      const tree = join(releases, name);
-      if (/^[1-9]\d*$/.test(name) && (await isOwnedByServer(tree))) await this.#own(tree);
-    }
   }
+}
 
-  /** Gives a tree in staging to the app's user, who makes all further changes to it. */
-  async giveToApp(number: number): Promise<void> {
-    if (await this.isolated) await this.#own(this.#environment.paths.staged(number).directory);
-  }
+/** Links shared paths, see `linkShared`. An app with a user waits for `mayMove` once, for all its paths. */
+export async function shareFiles(
+  app: App,
+  tree: string,
+  paths: string[],
+  live: string | undefined,
+  mayMove: () => Promise<Disposable>,
+): Promise<string[]> {
+  const { runner, node } = app.appliance;
+  const { shared } = app.paths;
+  if (paths.length === 0 || !(await runner.hasUsers())) return linkShared(tree, shared, paths, live, mayMove);
+  using _ = live === undefined ? undefined : await mayMove();
+  const argv: Command = [node, shareProgram, JSON.stringify({ tree, shared, paths, live })];
+  const { code, stdout, stderr } = await runAsApp(app, argv, tree, timeouts.share);
+  const [line = ''] = stdout.split('\n');
+  if (code !== 0 || line === '') throw new Error(`shared paths were not linked (${code}): ${stderr}`);
+  const { adopted, error } = JSON.parse(line) as { adopted?: string[]; error?: unknown };
+  if (adopted === undefined) throw AppError.from(error);
+  return adopted;
+}
 
-  /** Removes everything in a release but the entry `except`. @throws AppError `files_obstructed` */
-  readonly empty = async (directory: string, except: string): Promise<void> => {
-    if (!(await this.isolated)) return emptyDirectory(directory, except);
-    if (await this.#emptyOwnedByServer(directory, except)) return;
-    const rest = async () => (await listDirectory(directory)).filter((name) => name !== except);
-    for (let attempt = 1; (await rest()).length > 0; attempt += 1) {
-      await chmod(directory, appTreeMode);
-      await this.#runShell(removeAllButRecords, directory);
-      // Closed, so that the app creates nothing more. Only direct entries are removed, so no link leads elsewhere.
-      await chmod(directory, 0o700);
-      for (const name of await rest()) {
-        await removeEntry(join(directory, name)).catch((error: unknown) => {
-          if (attempt === attempts) throw error;
-        });
-      }
-    }
-  };
-
-  /** Links shared paths, see `linkShared`. An app with a user waits for `mayMove` once, for all its paths. */
-  async share(
-    tree: string,
-    paths: string[],
-    live: string | undefined,
-    mayMove: () => Promise<Disposable>,
-  ): Promise<string[]> {
-    const { appliance, name } = this.#environment;
-    const { shared } = this.#environment.paths;
-    if (paths.length === 0 || !(await this.isolated)) return linkShared(tree, shared, paths, live, mayMove);
-    using _ = live === undefined ? undefined : await mayMove();
-    const args = JSON.stringify({ tree, shared, paths, live });
-    const command: Command = [appliance.node, shareProgram, args];
-    const { code, stdout, stderr } = await runAsApp(appliance, name, command, tree, timeouts.share);
-    const [line = ''] = stdout.split('\n');
-    if (code !== 0 || line === '') throw new Error(`shared paths were not linked (${code}): ${stderr}`);
-    const { adopted, error } = JSON.parse(line) as { adopted?: string[]; error?: unknown };
-    if (adopted === undefined) throw AppError.from(error);
-    return adopted;
-  }
-
-  async #own(tree: string): Promise<void> {
-    const { appliance, name, paths } = this.#environment;
-    await appliance.runner.call('own', { key: name, tree: relative(paths.directory, tree) });
-  }
-
-  async #runShell(script: string, directory: string): Promise<void> {
-    const { appliance, name } = this.#environment;
-    await runAsApp(appliance, name, ['/bin/sh', '-c', script], directory);
-  }
-
-  /** Empties a tree that the app never got. Returns false if the app has a part of it, after an interrupted `giveToApp`. */
-  async #emptyOwnedByServer(directory: string, except: string): Promise<boolean> {
-    if (!(await isOwnedByServer(directory))) return false;
-    try {
-      await emptyDirectory(directory, except);
-      return true;
-    } catch (error) {
-      if (!hasCode(error, 'EACCES', 'EPERM')) throw error;
-      await this.#own(directory);
-      return false;
-    }
+/** Empties a tree that the app never got. Returns false if the app has a part of it, after an interrupted `giveToApp`. */
+async function emptyOwnedByServer(app: App, directory: string, except: string): Promise<boolean> {
+  if (!(await isOwnedByServer(directory))) return false;
+  try {
+    await emptyDirectory(directory, except);
+    return true;
+  } catch (error) {
+    if (!hasCode(error, 'EACCES', 'EPERM')) throw error;
+    await giveToApp(app, directory);
+    return false;
   }
 }
 
@@ -151,8 +130,7 @@ async function removeEntry(path: string): Promise<void> {
 
 /** Runs a command as the user of an app. Returns its exit status, and the first MiB of each output. */
 export async function runAsApp(
-  { runner }: Appliance,
-  user: string,
+  { appliance: { runner }, name: user }: Pick<App, 'appliance' | 'name'>,
   argv: Command,
   directory: string,
   timeout = timeouts.remove,

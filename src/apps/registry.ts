@@ -15,6 +15,7 @@ import { isTemporary, sweepTemporaries } from '../system/fs/temporaries.ts';
 import { AppRepository } from './app-repository.ts';
 import type { Appliance } from './appliance.ts';
 import { appNotFound, Environment } from './environment.ts';
+import { prepareFiles } from './files.ts';
 import { finishRemoval, newRemoval, unfinishedRemovals } from './removal.ts';
 
 interface UseOptions {
@@ -95,7 +96,7 @@ export class Registry {
     const environment = this.#environment(id);
     environment.visitors += 1;
     try {
-      await environment.files.prepare();
+      await prepareFiles(environment);
       return environment;
     } catch (error) {
       await this.#leaveAndRemoveUnused(environment);

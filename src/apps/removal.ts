@@ -74,7 +74,7 @@ async function removeFilesOfUser(appliance: Appliance, key: string, directory: s
   try {
     // Processes of the app go first: they could stop the shell that removes its files.
     await appliance.runner.call('endAll', { key });
-    await runAsApp(appliance, key, ['/bin/sh', '-c', removeAll], directory);
+    await runAsApp({ appliance, name: key }, ['/bin/sh', '-c', removeAll], directory);
   } catch (error) {
     // The app has had no user, or its user was removed after all its files.
     if (!(error instanceof AppError && error.code === 'user_refused')) throw error;

@@ -1,29 +1,24 @@
 import type { EnvironmentState } from '../config/environment-state.ts';
 import type { DomainView } from '../edge/domain.ts';
-import type {
-  BackgroundStatus,
-  Crash,
-  CronStatus,
-  EnvironmentStatus,
-  Liveness,
-  WorkerStatus,
-} from '../protocol/runner.ts';
-
+import type { EnvironmentStatus, Liveness } from '../protocol/runner.ts';
 import type { Environment, Problem } from './environment.ts';
 import { appUrl } from './release-view.ts';
 
 /** State of an app's workers. `stopped` also if the app should not run; `empty` if no release has been live. */
 type AppState = Liveness | 'empty';
 
+/** Part of the status that the runner knows. */
+type OfRunner = Pick<EnvironmentStatus, 'crash' | 'workers' | 'background' | 'cron' | 'descriptors'>;
+
+const notInRunner: OfRunner = { crash: null, workers: [], background: [], cron: [], descriptors: 0 };
+
 /** One environment of an app, as the API and `sluice status --json` show it. */
-export interface AppStatus {
+export interface AppStatus extends OfRunner {
   name: string;
   environment: string;
   state: AppState;
   /** start of that state, ISO 8601 */
   since: string;
-  /** last crash of a worker of the live release since it went live; null if none crashed */
-  crash: Crash | null;
   /** why the last start failed; null if it did not fail, or if the app runs or should not run */
   problem: Problem | null;
   /** with its first domain, or else its port */
@@ -35,12 +30,6 @@ export interface AppStatus {
   release: number | null;
   /** number of workers that should run; null if the app does not run */
   wanted: number | null;
-  workers: WorkerStatus[];
-  /** processes without a port */
-  background: BackgroundStatus[];
-  cron: CronStatus[];
-  /** number of file descriptors that the runner holds for the app */
-  descriptors: number;
   /** numbers of releases that are being deployed, the oldest first */
   deploying: number[];
   /** number of the release that was live in a restored backup, and is built before the app runs; else null */
@@ -56,22 +45,23 @@ export async function environmentStatus(
   const [state, active] = await Promise.all([environment.state(), environment.store.active()]);
   const live = active === null ? undefined : await environment.store.get(active.release);
   const inRunner = running.find(({ key }) => key === name);
+  const { crash, workers, background, cron, descriptors } = inRunner ?? notInRunner;
   const liveness = appState(state, active !== null, inRunner, appliance.runner.connectedSince);
   return {
     name: id.app,
     environment: id.environment,
     ...liveness,
-    crash: inRunner?.crash ?? null,
+    crash,
     problem: liveness.state === 'starting' && !inRunner?.active ? environment.problem : null,
     url: appUrl(environment, state, live?.protocol),
     domains: appliance.domains.of(id),
     port: state.port,
     release: active?.release ?? null,
     wanted: inRunner?.active?.workers ?? null,
-    workers: inRunner?.workers ?? [],
-    background: inRunner?.background ?? [],
-    cron: inRunner?.cron ?? [],
-    descriptors: inRunner?.descriptors ?? 0,
+    workers,
+    background,
+    cron,
+    descriptors,
     deploying: [...deploys.values()].filter(({ isUnderWay }) => isUnderWay).map(({ number }) => number),
     rebuild: active === null && state.desired === 'running' ? state.rebuild : null,
   };

@@ -2,6 +2,7 @@ import { addAbortListener } from 'node:events';
 import type { Readable } from 'node:stream';
 import { superseded } from '../apps/deploy-queue.ts';
 import type { Environment } from '../apps/environment.ts';
+import { giveToApp } from '../apps/files.ts';
 import { leftBehindNotice } from '../apps/left-behind.ts';
 import { behindNginxNotices } from '../apps/release-view.ts';
 import { build } from '../build/build.ts';
@@ -113,7 +114,7 @@ async function buildTree(deployment: Deployment, settings: AppSettings): Promise
   if (appliance.builds.busy) deployment.log('waiting for another build to end');
   using _slot = await appliance.builds.take(signal);
   const startedAt = performance.now();
-  await environment.files.giveToApp(deployment.number);
+  await giveToApp(environment, tree);
   const env = await environment.variables();
   deployment.hide(Object.values(env));
   await build({

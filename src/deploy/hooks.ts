@@ -47,13 +47,13 @@ export async function commandContext(
   env: Record<string, string>,
 ): Promise<CommandContext> {
   const { environment, signal } = deployment;
-  const { name: key, appliance, files } = environment;
+  const { name: key, appliance } = environment;
   const { buildMemory, buildProcesses } = appliance.settings;
   const limits = { key, memory: buildMemory ?? null, processes: buildProcesses, cpuWeight: 100 };
   return {
     env,
     user: key,
-    isolated: await files.isolated,
+    isolated: await appliance.runner.hasUsers(),
     signal,
     log: (line) => deployment.log(line),
     runJob: (job, onOutput, jobSignal) =>

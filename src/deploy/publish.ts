@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { shareFiles } from '../apps/files.ts';
 import { resolveBackground, resolveStart } from '../build/start-command/start-plan.ts';
 import { resolveWorkers } from '../build/start-command/workers.ts';
 import type { AppSettings } from '../config/app-settings.ts';
@@ -53,7 +54,7 @@ async function share(deployment: Deployment, paths: string[]): Promise<void> {
     if (moveLock.isFrozen) deployment.log('waiting for a backup to end, before data is moved');
     return moveLock.move(signal);
   };
-  const adopted = await environment.files.share(tree, paths, live, mayMove);
+  const adopted = await shareFiles(environment, tree, paths, live, mayMove);
   if (adopted.length > 0) {
     deployment.log(`shared from now on, as release ${active?.release} left it: ${adopted.join(', ')}`);
   }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Appliance } from '../apps/appliance.ts';
 import type { Environment } from '../apps/environment.ts';
+import { prepareFiles } from '../apps/files.ts';
 import type { Registry } from '../apps/registry.ts';
 import { errorBody } from '../errors/app-error.ts';
 import { currentLog } from '../logs/files.ts';
@@ -31,7 +32,7 @@ export async function recoverFiles({ runner, log }: Appliance, registry: Registr
   await registry.sweep().catch((error: unknown) => log.error('home not put in order', { error }));
   for (const environment of await registry.all()) {
     try {
-      await environment.files.prepare();
+      await prepareFiles(environment);
       const releases = await environment.store.reconcile();
       if (releases.length > 0) log.warn('deploys were interrupted', { app: environment.name, releases });
     } catch (error) {

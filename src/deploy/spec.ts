@@ -25,7 +25,7 @@ export async function generationSpec(
   const state = await environment.state();
   const { settings, script, args, nodeArgs } = run;
   const { directory } = paths.release(number);
-  const isolated = await environment.files.isolated;
+  const isolated = await appliance.runner.hasUsers();
   const own = changes.env ?? (await environment.variables());
   const workers = (changes.workers === undefined ? state.workers : changes.workers) ?? run.workers;
   const processes = run.background.reduce((sum, { count }) => sum + count, workers);
