@@ -28,12 +28,12 @@ const layers: Record<string, { imports: string[]; types?: string[] }> = {
     types: ['protocol'],
   },
   service: {
-    imports: ['errors', 'system', 'config', 'releases', 'logs', 'apps', 'deploy', 'push'],
-    types: ['protocol', 'edge'],
+    imports: ['errors', 'system', 'config', 'logs', 'apps', 'deploy', 'push'],
+    types: ['releases'],
   },
   api: {
-    imports: ['errors', 'system', 'config', 'releases', 'logs', 'git', 'edge'],
-    types: ['protocol', 'apps', 'deploy', 'push', 'service'],
+    imports: ['errors', 'system', 'config', 'releases', 'logs', 'git', 'edge', 'apps', 'service'],
+    types: ['protocol', 'deploy', 'push'],
   },
   server: {
     imports: ['errors', 'system', 'config', 'protocol', 'releases', 'edge', 'apps', 'service', 'api'],

@@ -39,8 +39,16 @@ export interface RunnerControl {
   start(): void;
   /** ends the runner of a server that could not start */
   abandon(runner: RunnerClient): Promise<void>;
-  /** ends the runner of a server that was stopped */
+  /** ends the runner of a server that was stopped, and all apps after their requests; after SIGUSR2, leaves the apps running */
   end(runner: RunnerClient, signal: NodeJS.Signals): Promise<void>;
+}
+
+export interface RunnerContext {
+  paths: Paths;
+  /** file descriptor of the log */
+  output: number;
+  settings: ServerSettings;
+  log: Log;
 }
 
 /** Differences between `sluice up` and the server of a system-wide install. */
@@ -48,12 +56,7 @@ interface ServerMode {
   /** Returns the file descriptor of our log. */
   openLog(paths: Paths): number;
   /** Returns control over the runner; left out if systemd starts and ends the runner. */
-  controlRunner?(context: {
-    paths: Paths;
-    output: number;
-    settings: ServerSettings;
-    log: Log;
-  }): RunnerControl;
+  controlRunner?(context: RunnerContext): RunnerControl;
   /** @param settled settles when each app that should run does, or has failed to start once */
   whenReady(ready: Ready, settled: Promise<void>, log: Log): void;
 }

@@ -8,7 +8,7 @@ import type { Log, LogLevel } from '../system/log/log.ts';
 import { smallHeap } from '../system/process/footprint.ts';
 import { spawn } from '../system/process/run.ts';
 import { asProgram } from './program.ts';
-import { type Ready, type RunnerControl, runServer } from './run-server.ts';
+import { type Ready, type RunnerContext, type RunnerControl, runServer } from './run-server.ts';
 
 export type { Ready } from './run-server.ts';
 
@@ -21,9 +21,9 @@ export type { Ready } from './run-server.ts';
 export async function up(home: string, whenReady: (ready: Ready) => void): Promise<void> {
   await runServer(home, {
     openLog: ({ log }) => openLog(log),
-    controlRunner({ paths, output, settings, log }) {
-      writeSupervisor(paths, log);
-      return new RunnerProcess(paths, output, settings.logLevel, log);
+    controlRunner(context) {
+      writeSupervisor(context.paths, context.log);
+      return controlRunner(context);
     },
     whenReady,
   });
@@ -66,60 +66,45 @@ function writeSupervisor(paths: Paths, log: Log): void {
 
 const entry = fileURLToPath(new URL('../runner/main.ts', import.meta.url));
 
-/** Runner that this server starts: one process at a time, in a session of its own, which outlives the server and Ctrl-C. */
-class RunnerProcess implements RunnerControl {
-  readonly #paths: Paths;
-  readonly #log: Log;
-  readonly #output: number;
-  readonly #logLevel: LogLevel;
-  /** false if root owns the directory of the sockets: systemd starts the runner */
-  readonly #isOurs: boolean;
-  #child: ChildProcess | undefined;
-
-  /** @param output file descriptor of the runner's log */
-  constructor(paths: Paths, output: number, logLevel: LogLevel, log: Log) {
-    this.#paths = paths;
-    this.#output = output;
-    this.#logLevel = logLevel;
-    this.#isOurs = statSync(paths.run).uid === process.getuid?.();
-    this.#log = log;
-  }
-
-  start(): void {
-    if (this.#child !== undefined || !this.#isOurs) return;
-    const { NODE_OPTIONS: _, ...env } = process.env;
-    const child = spawn(process.execPath, [...smallHeap, entry], {
-      cwd: this.#paths.home,
-      env: { ...env, SLUICE_HOME: this.#paths.home, SLUICE_LOG_LEVEL: this.#logLevel },
-      stdio: ['ignore', this.#output, this.#output],
-      detached: true,
-    });
-    this.#child = child;
-    child.once('error', (error) => this.#ended('error', { error: error.message }));
-    child.once('exit', (code, signal) =>
-      this.#ended(code === 0 ? 'info' : 'error', { pid: child.pid, code, signal }),
-    );
-    child.unref();
-  }
-
-  async abandon(runner: RunnerClient): Promise<void> {
-    // A runner of an earlier server keeps its apps running.
-    if (this.#child !== undefined) await this.end(runner, 'SIGTERM');
-  }
-
-  /** Ends the runner and all apps after their requests; after SIGUSR2, leaves the apps running. */
-  async end(runner: RunnerClient, signal: NodeJS.Signals): Promise<void> {
+/** Controls a runner that this server starts: one process at a time, in a session of its own, which outlives the server and Ctrl-C. */
+function controlRunner({ paths, output, settings, log }: RunnerContext): RunnerControl {
+  // If root owns the directory of the sockets, systemd starts the runner.
+  const isOurs = statSync(paths.run).uid === process.getuid?.();
+  let child: ChildProcess | undefined;
+  const ended = (level: LogLevel, fields: Record<string, unknown>) => {
+    child = undefined;
+    log[level]('runner ended', fields);
+  };
+  const end = async (runner: RunnerClient, signal: NodeJS.Signals) => {
     try {
       await runner.end(signal === 'SIGUSR2' ? 'leave' : 'shutdown');
     } catch (error) {
       if (!(error instanceof AppError && error.code === 'runner_unavailable')) throw error;
     }
-  }
-
-  #ended(level: LogLevel, fields: Record<string, unknown>): void {
-    this.#child = undefined;
-    this.#log[level]('runner ended', fields);
-  }
+  };
+  return {
+    end,
+    start() {
+      if (child !== undefined || !isOurs) return;
+      const { NODE_OPTIONS: _, ...env } = process.env;
+      const started = spawn(process.execPath, [...smallHeap, entry], {
+        cwd: paths.home,
+        env: { ...env, SLUICE_HOME: paths.home, SLUICE_LOG_LEVEL: settings.logLevel },
+        stdio: ['ignore', output, output],
+        detached: true,
+      });
+      child = started;
+      started.once('error', (error) => ended('error', { error: error.message }));
+      started.once('exit', (code, signal) =>
+        ended(code === 0 ? 'info' : 'error', { pid: started.pid, code, signal }),
+      );
+      started.unref();
+    },
+    async abandon(runner) {
+      // A runner of an earlier server keeps its apps running.
+      if (child !== undefined) await end(runner, 'SIGTERM');
+    },
+  };
 }
 
 function printReady(ready: Ready): void {

@@ -1,9 +1,8 @@
-import type { Readable } from 'node:stream';
 import type { Appliance } from '../apps/appliance.ts';
 import type { Environment } from '../apps/environment.ts';
 import { writeHistory } from '../apps/history.ts';
 import { Registry } from '../apps/registry.ts';
-import { behindNginxNotices, releaseView, releaseViews } from '../apps/release-view.ts';
+import { releaseView } from '../apps/release-view.ts';
 import { type AppStatus, environmentStatus } from '../apps/status.ts';
 import type { EnvironmentId } from '../config/paths.ts';
 import {
@@ -18,16 +17,11 @@ import { Recovery, recoverFiles } from '../deploy/recover.ts';
 import { rollback } from '../deploy/rollback.ts';
 import { type RunStateChange, restart, scale, start, stop } from '../deploy/run-state.ts';
 import { sourceOfCommit } from '../deploy/source-of-commit.ts';
-import type { DomainView } from '../edge/domain.ts';
 import { AppError, errorBody } from '../errors/app-error.ts';
-import type { LogLine } from '../logs/line.ts';
-import type { LogQuery } from '../logs/read.ts';
-import type { Notice } from '../protocol/runner.ts';
 import { GitServer } from '../push/git-server.ts';
 import type { GitCall, GitSession } from '../push/session.ts';
 import type { Release } from '../releases/release.ts';
 import { levelOf } from '../system/log/log.ts';
-import { readAppLog, readBuildLog } from './logs.ts';
 
 /**
  * Use cases of the appliance, which the API calls. Each is a few lines; `deploy`, `apps` and `push` do the work. Each
@@ -105,7 +99,7 @@ export class AppService {
    */
   async redeploy(id: EnvironmentId, release: number, by: string, watch: DeployWatcher): Promise<Release> {
     const repository = this.#registry.repository(id.app);
-    const source = await sourceOfCommit(await this.#registry.find(id), repository, release, by);
+    const source = await sourceOfCommit(await this.find(id), repository, release, by);
     try {
       return await this.deploy(id, source, watch);
     } finally {
@@ -182,8 +176,8 @@ export class AppService {
     return this.status(id);
   }
 
-  async variables(id: EnvironmentId): Promise<Record<string, string>> {
-    return (await this.#registry.find(id)).variables();
+  find(id: EnvironmentId): Promise<Environment> {
+    return this.#registry.find(id);
   }
 
   /**
@@ -220,34 +214,8 @@ export class AppService {
   }
 
   async status(id: EnvironmentId): Promise<AppStatus> {
-    const environment = await this.#registry.find(id);
+    const environment = await this.find(id);
     return environmentStatus(environment, await this.#appliance.runner.status());
-  }
-
-  /** Returns notices about an app whose live release does not work behind a domain. */
-  async domainNotices(id: EnvironmentId, domain: DomainView): Promise<Notice[]> {
-    const live = await (await this.#registry.find(id)).liveRelease();
-    return behindNginxNotices(live?.protocol ?? 'http', domain);
-  }
-
-  /** Returns all releases, the newest first. */
-  async releases(id: EnvironmentId): Promise<Release[]> {
-    return releaseViews(await this.#registry.find(id));
-  }
-
-  /** @throws AppError `release_not_found` */
-  async release(id: EnvironmentId, number: number): Promise<Release> {
-    return releaseView(await this.#registry.find(id), number);
-  }
-
-  /** Opens the build log with the lines that it has now. @throws AppError `release_not_found` */
-  async buildLog(id: EnvironmentId, number: number): Promise<Readable> {
-    return readBuildLog(await this.#registry.find(id), number);
-  }
-
-  /** Returns the lines of an app's log that match, the oldest first. */
-  async logs(id: EnvironmentId, query: LogQuery): Promise<AsyncIterable<LogLine>> {
-    return readAppLog(await this.#registry.find(id), query);
   }
 
   /**

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Environment } from '../../src/apps/environment.ts';
 import type { AppStatus } from '../../src/apps/status.ts';
 import { AppError } from '../../src/errors/app-error.ts';
 import { startApi } from '../support/api.ts';
@@ -10,7 +11,7 @@ const statusOf = (name: string) => ({ name }) as AppStatus;
 const { api, tokens, bearer } = await startApi(wholeFile, {
   list: async () => [statusOf('blog'), statusOf('shop')],
   status: async ({ app }) => statusOf(app),
-  variables: async () => ({ SECRET: 'correct horse' }),
+  find: async () => ({ variables: async () => ({ SECRET: 'correct horse' }) }) as unknown as Environment,
   changeRunState: async (action, { app }, by) => {
     calls.push(`${action} ${app} by ${by}`);
     return statusOf(app);

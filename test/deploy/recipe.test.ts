@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
+import { releaseView } from '../../src/apps/release-view.ts';
 import type { DeployEvent } from '../../src/deploy/events.ts';
 import { AppError } from '../../src/errors/app-error.ts';
 import type { JobSpec } from '../../src/protocol/runner.ts';
@@ -72,7 +73,7 @@ for (const step of ['preBuild', 'postBuild', 'preSwitch']) {
       code: 'hook_failed',
     });
     assert.equal(watched.failure?.step, step);
-    assert.equal((await server.service.release(shop, 2)).error?.step, step);
+    assert.equal((await releaseView(await server.service.find(shop), 2)).error?.step, step);
     assert.equal((await server.service.status(shop)).release, 1);
     assert.equal((await server.history()).at(-1)?.['code'], 'hook_failed');
     const entry = server.log.find(({ text }) => text === 'deploy failed');
@@ -90,7 +91,7 @@ test('a release whose postSwitch hook fails stays live, with a notice', async (t
     answering('one', { hooks: { postSwitch: 'exit 1' } }),
   );
   assert.equal(state, 'live');
-  const { notices } = await server.service.release(shop, number);
+  const { notices } = await releaseView(await server.service.find(shop), number);
   const [notice] = notices;
   assert.equal(notice?.code, 'postSwitch_failed');
   assert.match(notice.message, /^the release is live, but the step postSwitch failed: exit status 1/);

@@ -53,7 +53,7 @@ export function appRoutes(add: AddRoute, { service, tokens, keys }: ApiOptions):
 
   // Callers that may deploy see values, since deployed code does. Others see names.
   add('GET /v1/apps/:app/env', 'read', ['environment'], async (ctx) => {
-    const variables = await service.variables(environmentIdOf(ctx));
+    const variables = await (await service.find(environmentIdOf(ctx))).variables();
     if (includes(ctx.state.principal.scope, 'deploy')) return variables;
     return Object.fromEntries(Object.keys(variables).map((name) => [name, hidden]));
   });

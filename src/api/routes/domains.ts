@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { behindNginxNotices } from '../../apps/release-view.ts';
 import { defaultEnvironment, type EnvironmentId, isName } from '../../config/paths.ts';
 import type { AddedDomain, DomainView } from '../../edge/domain.ts';
 import { errorBody } from '../../errors/app-error.ts';
@@ -52,7 +53,8 @@ export function domainRoutes(add: AddRoute, { service, edge, record, log }: ApiO
   async function noticesOf(id: EnvironmentId | null, domain: DomainView): Promise<AddedDomain['notices']> {
     if (id === null) return [];
     try {
-      return await service.domainNotices(id, domain);
+      const live = await (await service.find(id)).liveRelease();
+      return behindNginxNotices(live?.protocol ?? 'http', domain);
     } catch (error) {
       log.error('live release not read for a new domain', { ...id, domain: domain.name, error });
       return [];

@@ -4,6 +4,7 @@ import { AppError } from '../../errors/app-error.ts';
 import type { LogFilter } from '../../logs/filter.ts';
 import type { LogLine } from '../../logs/line.ts';
 import { isLogStream, type LogStream, logStreams } from '../../logs/line.ts';
+import { readAppLog } from '../../service/logs.ts';
 import { refuseBody } from '../body.ts';
 import {
   type ApiContext,
@@ -23,7 +24,7 @@ const known = ['environment', 'lines', 'follow', 'since', 'release', 'worker', '
 /** Serves the log of an environment. With `follow=1` the answer continues until the client disconnects. */
 export function logRoutes(add: AddRoute, { service }: ApiOptions): void {
   add('GET /v1/apps/:app/logs', 'read', known, async (ctx) => {
-    const id = environmentIdOf(ctx);
+    const environment = await service.find(environmentIdOf(ctx));
     const format = ctx.accepts('text/plain', 'application/x-ndjson') || 'text/plain';
     const filter = filterOf(ctx);
     const written = format === 'text/plain' ? textLine : jsonLine;
@@ -36,7 +37,7 @@ export function logRoutes(add: AddRoute, { service }: ApiOptions): void {
     // If the client has disconnected already, no event follows.
     if (ctx.res.destroyed) disconnect.abort();
     ctx.res.once('close', () => disconnect.abort());
-    const found = await service.logs(id, { filter, lines, follow, signal: disconnect.signal });
+    const found = readAppLog(environment, { filter, lines, follow, signal: disconnect.signal });
     ctx.type = `${format}; charset=utf-8`;
     ctx.body = Readable.from(bytesOf(found, written));
     // The first line of a quiet app may take long.

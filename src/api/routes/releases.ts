@@ -1,7 +1,9 @@
 import * as v from 'valibot';
+import { releaseView, releaseViews } from '../../apps/release-view.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { maxMessage } from '../../git/commit.ts';
 import { noCommit, type ReleaseSource } from '../../releases/release.ts';
+import { readBuildLog } from '../../service/logs.ts';
 import { withoutControls } from '../../system/text/printable.ts';
 import { announcedLength, jsonBody, uploadBody } from '../body.ts';
 import { type ApiContext, type ApiOptions, environmentIdOf, queryText, wholeNumber } from '../context.ts';
@@ -45,15 +47,17 @@ export function releaseRoutes(add: AddRoute, { service }: ApiOptions): void {
     );
   });
 
-  add('GET /v1/apps/:app/releases', 'read', ['environment'], (ctx) => service.releases(environmentIdOf(ctx)));
-
-  add('GET /v1/apps/:app/releases/:number', 'read', ['environment'], (ctx) =>
-    service.release(environmentIdOf(ctx), numberOf(ctx)),
+  add('GET /v1/apps/:app/releases', 'read', ['environment'], async (ctx) =>
+    releaseViews(await service.find(environmentIdOf(ctx))),
   );
 
-  add('GET /v1/apps/:app/releases/:number/log', 'read', ['environment'], (ctx) => {
+  add('GET /v1/apps/:app/releases/:number', 'read', ['environment'], async (ctx) =>
+    releaseView(await service.find(environmentIdOf(ctx)), numberOf(ctx)),
+  );
+
+  add('GET /v1/apps/:app/releases/:number/log', 'read', ['environment'], async (ctx) => {
     ctx.type = 'text/plain; charset=utf-8';
-    return service.buildLog(environmentIdOf(ctx), numberOf(ctx));
+    return readBuildLog(await service.find(environmentIdOf(ctx)), numberOf(ctx));
   });
 
   add('POST /v1/apps/:app/releases/:number/cancel', 'deploy', ['environment'], (ctx) =>
