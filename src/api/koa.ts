@@ -3,7 +3,7 @@ import { AppError } from '../errors/app-error.ts';
 import type { Log } from '../system/log/log.ts';
 import type { ApiState } from './context.ts';
 import { answerErrors } from './errors.ts';
-import { identify, logLost } from './request-log.ts';
+import { identify } from './request-log.ts';
 
 /**
  * Creates the Koa app for both APIs: it identifies and logs requests, and answers every error. No request, and no disconnect
@@ -24,7 +24,10 @@ export function createKoa(log: Log, asText?: (ctx: Context) => boolean): Koa<Api
   app.use(identify(log));
   app.use(answerErrors(log, asText));
   app.use(assertTarget);
-  app.on('error', logLost(log));
+  // All other errors have been answered and logged.
+  app.on('error', (error: Error, ctx?: Context) =>
+    log.info('connection lost', { requestId: ctx?.state['requestId'], error: error.message }),
+  );
   return app;
 }
 

@@ -39,9 +39,3 @@ function levelOf(ctx: Context): LogLevel {
   if (ctx.status === 403 || (ctx.status === 401 && ctx.get('authorization') !== '')) return 'warn';
   return ['GET', 'HEAD', 'OPTIONS'].includes(ctx.method) ? 'debug' : 'info';
 }
-
-/** Logs errors that reach Koa itself: lost connections. All other errors have been answered and logged. */
-export function logLost(log: Log): (error: Error, ctx?: Context) => void {
-  return (error, ctx) =>
-    log.info('connection lost', { requestId: ctx?.state['requestId'], error: error.message });
-}

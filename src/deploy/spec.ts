@@ -2,10 +2,9 @@ import { delimiter, dirname, join } from 'node:path';
 import type { Environment } from '../apps/environment.ts';
 import type { AppSettings } from '../config/app-settings.ts';
 import { AppError } from '../errors/app-error.ts';
-import type { GenerationSpec, LogSpec } from '../protocol/runner.ts';
+import type { GenerationLimits, GenerationSpec, LogSpec } from '../protocol/runner.ts';
 import type { ReleaseRecord } from '../releases/release.ts';
 import { usualPath } from '../system/process/run.ts';
-import { generationLimits } from './limits.ts';
 
 /** Values of a trial boot, instead of those on the disk. */
 export interface SpecChanges {
@@ -24,6 +23,7 @@ export async function generationSpec(
   if (run === null) throw new AppError('internal', `release ${number} of ${name} has no plan to run it`);
   const state = await environment.state();
   const { settings, script, args, nodeArgs } = run;
+  const { health, waitReady, bootTimeout, settleTime, drainTimeout, killTimeout, stuckTimeout } = settings;
   const { directory } = paths.release(number);
   const isolated = await appliance.runner.hasUsers();
   const own = changes.env ?? (await environment.variables());
@@ -51,12 +51,7 @@ export async function generationSpec(
     host: appliance.settings.apps.host,
     port: state.port,
     codePort: settings.port ?? null,
-    health: settings.health,
-    waitReady: settings.waitReady,
-    bootTimeout: settings.bootTimeout,
-    settleTime: settings.settleTime,
-    drainTimeout: settings.drainTimeout,
-    killTimeout: settings.killTimeout,
+    ...{ health, waitReady, bootTimeout, settleTime, drainTimeout, killTimeout, stuckTimeout },
     stopSignal: settings.stopSignal ?? null,
     maxDraining: appliance.settings.maxDraining,
     restarts: {
@@ -67,12 +62,32 @@ export async function generationSpec(
     },
     maxMemory: settings.maxMemory ?? null,
     limits: generationLimits(settings, processes),
-    stuckTimeout: settings.stuckTimeout,
     cronRestart: settings.cronRestart ?? null,
     background: run.background.map((plan) => ({ ...plan, script: join(directory, plan.script) })),
     cron: settings.cron,
     log: logSpec(environment, settings, Object.values(own)),
     paths: { current: paths.current, generation: paths.generation, cron: paths.cron },
+  };
+}
+
+/** Default limit of processes and threads. A worker has about a dozen threads; image libraries and compilers have more. */
+const maxProcessesOf = { release: 512, each: 64 };
+
+/** Default limit of a release's memory, as a multiple of `maxMemory`, which replaces single workers before that. */
+const timesMaxMemory = 2;
+
+/** Returns the limits of a release with that many workers and background processes. */
+export function generationLimits(
+  settings: Pick<AppSettings, 'memoryLimit' | 'maxMemory' | 'maxProcesses' | 'cpuWeight'>,
+  processes: number,
+): GenerationLimits {
+  const { memoryLimit, maxMemory, maxProcesses, cpuWeight } = settings;
+  // One process more than the release has: a new worker boots beside the one that it replaces.
+  const derived = maxMemory === undefined ? null : maxMemory * timesMaxMemory * (processes + 1);
+  return {
+    memory: memoryLimit ?? derived,
+    processes: maxProcesses ?? maxProcessesOf.release + maxProcessesOf.each * processes,
+    cpuWeight,
   };
 }
 

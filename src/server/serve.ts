@@ -43,22 +43,19 @@ export async function serveApi(
     limits = connectionLimits,
   }: { log: Log; passed?: number[]; options?: typeof apiServerOptions; limits?: ConnectionLimits },
 ): Promise<ApiListener> {
-  const serve = (listener: RequestListener) => {
-    const server = createServer(options, inTurn(listener));
-    limitConnections(server, limits);
-    return server;
-  };
   const fail = failureLogger(log);
   await using opened = new AsyncDisposableStack();
   const open = async (listener: RequestListener, where: ListenOptions & { fd?: number }) => {
-    const server = serve(listener);
+    const server = createServer(options, inTurn(listener));
+    limitConnections(server, limits);
     await listen(server, where, fail);
     opened.defer(() => close(server));
-    return server.address();
+    const address = server.address();
+    return typeof address === 'object' ? (address ?? undefined) : undefined;
   };
   let tcp: AddressInfo | undefined;
-  for (const fd of passed) tcp = addressInfo(await open(remote, { fd })) ?? tcp;
-  tcp ??= addressInfo(await openPort(host, port, (where) => open(remote, where)));
+  for (const fd of passed) tcp = (await open(remote, { fd })) ?? tcp;
+  tcp ??= await open(remote, await listenOptions(host, port));
   for (const { path, listener, mode } of sockets) {
     // A killed server leaves its socket. The lock of the server guarantees that nobody listens on it.
     await rm(path, { force: true });
@@ -72,22 +69,15 @@ export async function serveApi(
 }
 
 /**
- * Opens the TCP port. On Linux the port may be held by the runner (src/runner/ports/held-ports.ts), and then a socket needs
- * SO_REUSEPORT to listen. With this option, the kernel lets two servers of one user listen, so
- * this function first checks that nobody listens.
+ * Returns how the TCP port is opened. On Linux the port may be held by the runner (src/runner/ports/held-ports.ts), and then a
+ * socket needs SO_REUSEPORT to listen. With this option, the kernel lets two servers of one user listen, so this function checks
+ * that nobody listens.
+ * @throws AppError `port_taken`
  */
-async function openPort<T>(
-  host: string,
-  port: number,
-  open: (where: ListenOptions) => Promise<T>,
-): Promise<T> {
-  if (process.platform !== 'linux') return open({ host, port });
+async function listenOptions(host: string, port: number): Promise<ListenOptions> {
+  if (process.platform !== 'linux') return { host, port };
   if (port !== 0 && (await isListenedOn(host, port))) throw portTaken(host, port);
-  return open({ host, port, reusePort: true });
-}
-
-function addressInfo(address: ReturnType<Server['address']>): AddressInfo | undefined {
-  return typeof address === 'object' ? (address ?? undefined) : undefined;
+  return { host, port, reusePort: true };
 }
 
 /**

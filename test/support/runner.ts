@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url';
 import * as v from 'valibot';
 import { appSettingsSchema } from '../../src/config/app-settings.ts';
 import { Paths } from '../../src/config/paths.ts';
-import { generationLimits } from '../../src/deploy/limits.ts';
+import { generationLimits } from '../../src/deploy/spec.ts';
 import { AppError } from '../../src/errors/app-error.ts';
 import { CallClient } from '../../src/protocol/peer.ts';
 import type { BootResult, GenerationSpec, RunnerCalls, SwitchResult } from '../../src/protocol/runner.ts';

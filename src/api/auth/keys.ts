@@ -20,30 +20,21 @@ export type Key = v.InferOutput<typeof keySchema>;
 
 /** Store of the public keys that may push. Keeps the file of sshd in step. */
 export class KeyStore {
+  /** file that sshd reads */
+  readonly authorized: AuthorizedKeys;
   readonly #keys: NamedRecords<Key>;
-  readonly #authorized: AuthorizedKeys;
 
   constructor(path: string, authorized: AuthorizedKeys) {
     this.#keys = new NamedRecords(path, keySchema, 'key');
-    this.#authorized = authorized;
+    this.authorized = authorized;
   }
 
-  /** Path of the file that sshd reads. */
-  get file(): string {
-    return this.#authorized.path;
-  }
-
-  /** User that clients log in as. */
-  get user(): string {
-    return this.#authorized.user;
-  }
-
-  async list(): Promise<readonly Key[]> {
+  list(): Promise<readonly Key[]> {
     return this.#keys.all();
   }
 
   async find(name: string): Promise<Key | undefined> {
-    return (await this.#keys.all()).find((key) => key.name === name);
+    return (await this.list()).find((key) => key.name === name);
   }
 
   /**
@@ -58,7 +49,7 @@ export class KeyStore {
       fingerprint: await fingerprintOf(key),
       createdAt: new Date().toISOString(),
     };
-    await this.#authorized.assertUnused(key);
+    await this.authorized.assertUnused(key);
     const assertNew = (others: readonly Key[]) => {
       const same = others.find((other) => other.key === key);
       if (same !== undefined) {
@@ -69,20 +60,17 @@ export class KeyStore {
       }
     };
     // sshd's file is written first. If we fail after that, we refuse the key, and the next change removes it from the file.
-    await this.#keys.add(record, assertNew, (keys) => this.#authorized.write(keys));
+    await this.#keys.add(record, assertNew, (keys) => this.authorized.write(keys));
     return record;
   }
 
   /** Removes a key. @throws AppError `key_not_found` */
   async remove(name: string): Promise<void> {
-    if (!(await this.#keys.remove(name))) {
-      // An earlier call may have removed the key here and failed before it changed sshd's file.
-      await this.synchronize();
-      throw new AppError('key_not_found', `key "${name}" not found`, {
-        hint: 'List keys: `sluice keys list`',
-      });
-    }
+    const isRemoved = await this.#keys.remove(name);
+    // An earlier call may have removed the key here and failed before it changed sshd's file.
     await this.synchronize();
+    if (isRemoved) return;
+    throw new AppError('key_not_found', `key "${name}" not found`, { hint: 'List keys: `sluice keys list`' });
   }
 
   /** Removes the keys of an app that was removed, and returns their names. */
@@ -94,7 +82,7 @@ export class KeyStore {
 
   /** Writes our keys to the file of sshd. Creates no file if there are no keys. */
   synchronize(): Promise<void> {
-    return this.#keys.between((keys) => this.#authorized.write(keys));
+    return this.#keys.between((keys) => this.authorized.write(keys));
   }
 }
 

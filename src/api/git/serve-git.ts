@@ -29,7 +29,7 @@ interface GitRequest {
  * @returns the end of git
  */
 export async function serveGit(
-  ctx: ApiContext,
+  ctx: Pick<ApiContext, 'get' | 'res' | 'respond' | 'state'>,
   appService: AppService,
   { app, input, begin, ...call }: GitRequest,
 ): Promise<GitEnd> {

@@ -1,6 +1,5 @@
-import { Router, type RouterMiddleware } from '@koa/router';
 import type Koa from 'koa';
-import type { Context } from 'koa';
+import type { Context, Middleware } from 'koa';
 import { AppError, errorBody } from '../../errors/app-error.ts';
 import { type GitProgram, gitPrograms } from '../../git/git.ts';
 import type { AppService } from '../../service/app-service.ts';
@@ -23,8 +22,10 @@ interface SshOptions {
  * do nothing else. The body of the answer is the output of git; its trailers have the exit status and the last message.
  */
 export function createSshApi({ service, keys, log }: SshOptions): Koa<ApiState> {
-  const router = new Router<ApiState>();
-  router.post('/ssh', async (ctx) => {
+  const app = createKoa(log, () => true);
+  app.use(logRefusals(log));
+  app.use(async (ctx, next) => {
+    if (ctx.method !== 'POST' || ctx.path !== '/ssh') return next();
     if (ctx.req.httpVersion !== '1.1')
       throw new AppError('bad_request', 'this call needs HTTP/1.1: its answer ends in trailers');
     const command = decodedHeader(ctx, 'x-sluice-command');
@@ -40,23 +41,14 @@ export function createSshApi({ service, keys, log }: SshOptions): Koa<ApiState> 
       ctx.res.writeHead(200, { trailer: 'sluice-status, sluice-message' });
       ctx.res.flushHeaders();
     };
-    const { code, complaint } = await serveGit(ctx, service, {
-      ...request,
-      mode: 'duplex',
-      input: ctx.req,
-      warning: null,
-      begin,
-    });
+    const call = { ...request, mode: 'duplex', input: ctx.req, warning: null, begin } as const;
+    const { code, complaint } = await serveGit(ctx, service, call);
     ctx.res.addTrailers({
       'sluice-status': String(code),
       'sluice-message': encodeURIComponent(printable(complaint.slice(-1000), false).toWellFormed()),
     });
     ctx.res.end();
   });
-
-  const app = createKoa(log, () => true);
-  app.use(logRefusals(log));
-  app.use(router.routes());
   return app;
 }
 
@@ -70,7 +62,7 @@ function decodedHeader(ctx: Context, name: string): string {
 }
 
 /** Logs the key and the command of a refused call. */
-function logRefusals(log: Log): RouterMiddleware<ApiState> {
+function logRefusals(log: Log): Middleware<ApiState> {
   return async (ctx, next) => {
     try {
       await next();

@@ -30,7 +30,8 @@ export function accessRoutes(add: AddRoute, { tokens, keys }: ApiOptions): void 
   add('POST /v1/keys', 'admin:all', [], async (ctx) => {
     const { name, key, app } = await jsonBody(ctx, keyBody);
     ctx.status = 201;
-    return { ...(await keys.add(name, key, app)), file: keys.file, user: keys.user } satisfies AddedKey;
+    const { path: file, user } = keys.authorized;
+    return { ...(await keys.add(name, key, app)), file, user } satisfies AddedKey;
   });
 
   add('DELETE /v1/keys/:name', 'admin:all', [], async (ctx) => {
