@@ -8,9 +8,8 @@ import { LineSplitter, parseObject } from '../system/text/lines.ts';
 type Calls<Table> = { [Name in keyof Table]: { params: unknown; result: unknown; progress: unknown } };
 
 export interface CallContext<Progress> {
-  /** @returns false if the caller reads slowly: wait for `drained` before the next report */
-  report(progress: Progress): boolean;
-  drained(): Promise<void>;
+  /** Sends a message. Fulfilled when the caller can take the next one: it may read slowly. */
+  report(progress: Progress): Promise<void>;
   /** aborted when the caller gives up or hangs up */
   signal: AbortSignal;
 }
@@ -33,7 +32,9 @@ type Message =
 export function serveCalls<Table extends Calls<Table>>(socket: Socket, handlers: Handlers<Table>): void {
   const underWay = new Map<number, AbortController>();
   const drained = new WaitQueue();
-  const send = (message: Message) => !socket.writable || socket.write(`${JSON.stringify(message)}\n`);
+  const send = async (message: Message) => {
+    if (socket.writable && !socket.write(`${JSON.stringify(message)}\n`)) await drained.wait();
+  };
   const answer = async (id: number, name: string, params: unknown) => {
     const controller = new AbortController();
     underWay.set(id, controller);
@@ -41,15 +42,12 @@ export function serveCalls<Table extends Calls<Table>>(socket: Socket, handlers:
       if (!Object.hasOwn(handlers, name)) throw new AppError('protocol_mismatch', `unknown call ${name}`);
       const result = await handlers[name as keyof Table](params as never, {
         report: (progress) => send({ id, progress }),
-        drained: async () => {
-          if (socket.writableNeedDrain) await drained.wait();
-        },
         signal: controller.signal,
       });
       // JSON has no undefined.
-      send({ id, result: result ?? null });
+      void send({ id, result: result ?? null });
     } catch (error) {
-      send({ id, error: describe(error) });
+      void send({ id, error: describe(error) });
     } finally {
       underWay.delete(id);
     }

@@ -158,7 +158,7 @@ export class Runner {
         checkLimits(spec.key, spec.limits);
         const supervisor = this.#supervisor(spec.key);
         const ended = AbortSignal.any([signal, closed, this.#stopping.signal]);
-        const result = await supervisor.startGeneration(spec, (line) => report({ line }), ended);
+        const result = await supervisor.startGeneration(spec, (line) => void report({ line }), ended);
         const discard = () => supervisor.discard(result.generation);
         if (closed.aborted) await discard();
         else standby.set(nameOf(spec.key, result.generation), discard);

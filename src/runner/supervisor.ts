@@ -274,14 +274,9 @@ export class AppSupervisor {
     return join(this.#options.safeDirectory(dirname(path)), basename(path));
   }
 
-  /** Drains a retired generation, and cuts the oldest drains short if too many generations drain. Never rejects. */
+  /** Drains a retired generation, and cuts the oldest drains short if too many generations drain. */
   #drain(generation: Generation, maxDraining: number): Promise<void> {
-    const drained = generation
-      .drain()
-      .catch((error: unknown) =>
-        this.#options.log(`a generation was not drained in order: ${describeError(error)}`),
-      )
-      .finally(() => this.#draining.delete(generation));
+    const drained = generation.drain().finally(() => this.#draining.delete(generation));
     this.#draining.set(generation, drained);
     const excess = Math.max(0, this.#draining.size - maxDraining);
     for (const oldest of [...this.#draining.keys()].slice(0, excess)) oldest.hurry();

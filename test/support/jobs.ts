@@ -15,9 +15,6 @@ export function runJob(
   onOutput: (text: string) => void,
   signal: AbortSignal,
 ): Promise<JobResult> {
-  const report = ({ text }: { text: string }) => {
-    onOutput(text);
-    return true;
-  };
-  return run(job, { report, drained: () => Promise.resolve(), signal }, records);
+  const report = async ({ text }: { text: string }) => onOutput(text);
+  return run(job, { report, signal }, records);
 }

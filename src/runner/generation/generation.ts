@@ -66,13 +66,13 @@ export class Generation {
   /**
    * Starts workers, and waits until all are healthy and `settleTime` has passed.
    * @param report called with a line for each step, for the deploy's log
-   * @param count number of workers, if memory is too short for all; `pool.fillReserved` starts the others
+   * @param count number of workers; `pool.fillReserved` starts the others
    * @throws AppError `boot_exited`, `boot_timeout`, `boot_cluster`, `health_failed`, `settle_exited`; call `kill` then
    */
   async startWorkers(
     report: (line: string) => void,
     signal: AbortSignal,
-    count = this.spec.workers,
+    count: number,
   ): Promise<BootResult> {
     const aborted = AbortSignal.any([signal, this.#stopping.signal]);
     const start = performance.now();

@@ -33,17 +33,10 @@ export async function checkHealth(
   using deadline = new AttendedDeadline(health.timeout);
   const bounded = AbortSignal.any([signal, deadline.signal]);
   try {
-    switch (protocol) {
-      case 'tcp':
-      case 'tls':
-        return await checkStream(worker, health, bounded);
-      case 'http':
-      case 'https':
-        return { protocol, fault: judge(await ask(worker, health, bounded), health) };
-      case 'http2':
-      case 'http2s':
-        return { protocol, fault: judge(await askHttp2(worker, health, bounded), health) };
-    }
+    if (protocol === 'tcp' || protocol === 'tls') return await checkStream(worker, health, bounded);
+    const isHttp2 = protocol === 'http2' || protocol === 'http2s';
+    const answer = await (isHttp2 ? askHttp2 : ask)(worker, health, bounded);
+    return { protocol, fault: judge(answer, health) };
   } catch (error) {
     if (signal.aborted) throw signal.reason;
     const fault = bounded.aborted
@@ -124,17 +117,10 @@ async function ask(
 ): Promise<Answer> {
   const { request } = protocol === 'https' ? await import('node:https') : http;
   return new Promise((resolve, reject) => {
-    // Certificates are for the names that clients use, not for this loopback port.
-    const options = {
-      host: '127.0.0.1',
-      port,
-      path: health.path,
-      agent: false,
-      signal,
-      rejectUnauthorized: false,
-    };
     const headers = { 'user-agent': 'sluice-health', ...health.headers };
-    request({ ...options, headers }, (response) => {
+    const options = { host: '127.0.0.1', port, path: health.path, headers, agent: false, signal };
+    // Certificates are for the names that clients use, not for this loopback port.
+    request({ ...options, rejectUnauthorized: false }, (response) => {
       readBody(response, health)
         .then((body) => resolve({ status: response.statusCode ?? 0, body }), reject)
         .finally(() => response.destroy());

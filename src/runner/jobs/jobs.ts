@@ -98,10 +98,10 @@ export async function runJob(
 function forward(child: ChildProcess, stream: 'stdout' | 'stderr', context: CallContext<Output>): void {
   // The job continues if its output cannot be read.
   const source = child[stream]?.setEncoding('utf8').on('error', () => undefined);
-  source?.on('data', (text: string) => {
-    if (context.report({ stream, text })) return;
+  source?.on('data', async (text: string) => {
     source.pause();
-    void context.drained().then(() => source.resume());
+    await context.report({ stream, text });
+    source.resume();
   });
 }
 

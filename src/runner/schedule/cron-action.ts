@@ -36,13 +36,11 @@ export async function runCommand(
     lowPriority: false,
     timeout,
   };
-  let written = Promise.resolve();
-  const report = ({ stream, text }: { stream: 'stdout' | 'stderr'; text: string }) => {
+  const report = async ({ stream, text }: { stream: 'stdout' | 'stderr'; text: string }) => {
     const lines = framers[stream].push(Buffer.from(text).toString('latin1'), new Date());
-    if (lines !== '') written = log.write(lines);
-    return false;
+    if (lines !== '') await log.write(lines);
   };
-  const result = await runJob(job, { signal, report, drained: () => written }, records, { user, group });
+  const result = await runJob(job, { signal, report }, records, { user, group });
   for (const framer of Object.values(framers)) {
     const rest = framer.end(new Date());
     if (rest !== '') await log.write(rest);

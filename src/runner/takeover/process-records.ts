@@ -50,14 +50,9 @@ export class ProcessRecords {
    * @param more `mark`: see src/runner/jobs/leftovers.ts
    * @throws the error of the system
    */
-  add(
-    kind: ProcessRecord['kind'],
-    key: string,
-    pid: number,
-    more: Omit<ProcessRecord, 'kind' | 'key' | 'pid' | 'startTime'> = {},
-  ): void {
+  add(kind: ProcessRecord['kind'], key: string, pid: number, more: Partial<ProcessRecord> = {}): void {
     const startTime = processStartTime(pid);
-    const record: ProcessRecord = { kind, key, pid, startTime, ...more };
+    const record: ProcessRecord = { ...more, kind, key, pid, startTime };
     if (startTime === undefined && process.platform === 'linux') return;
     try {
       // The directory may have been removed.
