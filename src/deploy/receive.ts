@@ -1,7 +1,6 @@
 import { join } from 'node:path';
 import { shown } from '../build/receive/archive-errors.ts';
 import { receiveArchive } from '../build/receive/receive.ts';
-import { rootOf } from '../config/app-root.ts';
 import { AppError } from '../errors/app-error.ts';
 import type { ReleaseSource } from '../releases/release.ts';
 import { exists } from '../system/fs/exists.ts';
@@ -19,17 +18,10 @@ export async function receive(deployment: Deployment, source: DeploySource): Pro
   const { settings } = environment.appliance;
   // git has checked the upload limit for its objects. Its tar may be larger: the limits of the unpacked files apply to it.
   const limits = isFromGit ? { ...settings, maxUploadBytes: Number.MAX_SAFE_INTEGER } : settings;
-  let root = '';
-  const received = await receiveArchive(body, tree, limits, {
-    contentLength,
-    signal,
-    keepFolder: isFromGit,
-    async chooseRoot(all) {
-      root = await rootOf(all, environment.id.app);
-      return root;
-    },
-  });
-  const { uploadBytes, entries, extractedBytes, lfsPointers } = received;
+  const { app } = environment.id;
+  const options = { contentLength, signal, app, keepFolder: isFromGit };
+  const received = await receiveArchive(body, tree, limits, options);
+  const { uploadBytes, entries, extractedBytes, root, lfsPointers } = received;
   const unpacked = `${entries} entries, ${formatBytes(extractedBytes)} unpacked`;
   deployment.log(isFromGit ? unpacked : `received ${formatBytes(uploadBytes)}: ${unpacked}`);
   if (root !== '') deployment.log(`the app is in ${root}`);

@@ -1,8 +1,9 @@
 import { renameSync } from 'node:fs';
 import { lstat, mkdtemp, opendir } from 'node:fs/promises';
-import { join, posix } from 'node:path';
+import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { rootOf } from '../../config/app-root.ts';
 import { AppError, isDiskFull } from '../../errors/app-error.ts';
 import { recordsName } from '../../releases/directory.ts';
 import { ifThere } from '../../system/fs/exists.ts';
@@ -26,6 +27,8 @@ export interface ReceivedArchive {
   /** bytes of the files */
   extractedBytes: number;
   entries: number;
+  /** directory of the release in the archive, from the setting `root`; '' for all of it */
+  root: string;
   /** paths of git-lfs pointers in the release */
   lfsPointers: string[];
 }
@@ -34,10 +37,10 @@ interface ReceiveOptions {
   /** bytes in the header of the request; null if unknown */
   contentLength: number | null;
   signal: AbortSignal;
+  /** name of the app, for the setting `root` */
+  app: string;
   /** true to keep a single folder around everything */
   keepFolder?: boolean;
-  /** Returns the directory of the release, relative to the unpacked tree; '' for the tree. Links do not exist yet. */
-  chooseRoot?: (tree: string) => Promise<string>;
 }
 
 /**
@@ -78,7 +81,7 @@ async function unpack(
   incoming: string,
   limits: ArchiveLimits,
   tally: Tally,
-  { signal, keepFolder = false, chooseRoot = async () => '' }: ReceiveOptions,
+  { signal, app, keepFolder = false }: ReceiveOptions,
 ): Promise<{ tree: string } & Omit<ReceivedArchive, 'uploadBytes'>> {
   // Loaded here to save memory: most servers rarely receive archives.
   const { Unpacker } = await import('./unpacker.ts');
@@ -101,9 +104,10 @@ async function unpack(
     unpacker.assertEnded();
     const folder = keepFolder ? '' : unpacker.leadingFolder();
     if (unpacker.files === 0) throw empty('the archive contains no files');
-    const root = posix.join(folder, await chooseRoot(join(incoming, folder)));
-    const { tree, lfsPointers } = unpacker.finish(root === '.' ? '' : root);
-    return { tree, lfsPointers, extractedBytes: unpacker.extractedBytes, entries: unpacker.entries };
+    // Links do not exist yet.
+    const root = await rootOf(join(incoming, folder), app);
+    const { extractedBytes, entries } = unpacker;
+    return { ...unpacker.finish([folder, root].filter(Boolean).join('/')), root, extractedBytes, entries };
   } catch (error) {
     throw explain(error);
   } finally {

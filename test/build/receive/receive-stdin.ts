@@ -23,6 +23,7 @@ const { signal } = new AbortController();
 const { entries, uploadBytes, code, message, left } = await receiveArchive(process.stdin, directory, limits, {
   contentLength: null,
   signal,
+  app: 'shop',
 }).then(
   (received) => ({ ...received, code: null, message: null, left: null }),
   async (error: unknown) => {

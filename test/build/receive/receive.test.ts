@@ -53,6 +53,7 @@ for (const [name, body] of [
     const received = await receive(body, directory);
     assert.deepEqual(await readTree(directory), appTree);
     assert.deepEqual(received, {
+      root: '',
       lfsPointers: [],
       uploadBytes: body.length,
       extractedBytes: 100_012,

@@ -32,7 +32,7 @@ export function receive(
 ): Promise<ReceivedArchive> {
   const { contentLength = null, signal = new AbortController().signal, ...changed } = options;
   const stream = Buffer.isBuffer(body) ? Readable.from(chunks(body)) : body;
-  return receiveArchive(stream, directory, { ...limits, ...changed }, { contentLength, signal });
+  return receiveArchive(stream, directory, { ...limits, ...changed }, { contentLength, signal, app: 'shop' });
 }
 
 /** Yields chunks of odd sizes, so that no chunk ends at a boundary of the format. */
