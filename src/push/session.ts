@@ -87,8 +87,7 @@ export class GitSession {
   #hasRequest = false;
 
   private constructor(child: ChildProcess, servePush: ServePush) {
-    const stdio = child.stdio as unknown as [Writable, Readable, Readable, Duplex];
-    const [input, output, errors, hook] = stdio;
+    const [input, output, errors, hook] = child.stdio as unknown as [Writable, Readable, Readable, Duplex];
     this.input = input;
     this.output = output;
     this.hook = new PushHook(hook);

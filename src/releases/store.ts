@@ -104,9 +104,7 @@ export class ReleaseStore extends ReleaseDirectories {
    */
   async fail(number: number, error: ReleaseError): Promise<ReleaseRecord> {
     try {
-      const failed = await this.#fail(number, error);
-      this.#failing.delete(number);
-      return failed;
+      return await this.#fail(number, error);
     } catch (refused) {
       if (isRefusedByDisk(refused)) this.#failing.set(number, error);
       throw refused;
@@ -118,11 +116,10 @@ export class ReleaseStore extends ReleaseDirectories {
    * tries again. After any other error only the next start tries again, so that no deploy is blocked.
    */
   async #retryFailing(): Promise<void> {
-    for (const [number, error] of this.#failing) {
+    for (const [number, error] of [...this.#failing]) {
+      this.#failing.delete(number);
       await this.fail(number, error).catch((again: unknown) => {
-        if (isRefusedByDisk(again)) return;
-        this.#failing.delete(number);
-        this.#onLeft(number, again);
+        if (!isRefusedByDisk(again)) this.#onLeft(number, again);
       });
     }
   }

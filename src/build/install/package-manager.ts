@@ -40,16 +40,14 @@ export async function detectPackageManager(directory: string, manifest: Manifest
   const named = namedManager(manifest);
   const found = await findLockfiles(directory);
   const families = new Set(found.map(([, family]) => family));
-  if (families.size > 1 && (named === undefined || !families.has(named.family))) {
+  const isNamed = named !== undefined && (families.size === 0 || families.has(named.family));
+  if (!isNamed && families.size > 1) {
     throw unsupported(
       `lockfiles of several package managers: ${found.map(([name]) => name).join(', ')}`,
       'Delete the lockfiles that are out of date, or name one package manager in "packageManager" of package.json.',
     );
   }
-  const family =
-    named !== undefined && (families.size !== 1 || families.has(named.family))
-      ? named.family
-      : (found[0]?.[1] ?? 'npm');
+  const family = isNamed ? named.family : (found[0]?.[1] ?? 'npm');
   if (family === 'bun') {
     throw unsupported(
       'Sluice does not support the package manager bun',
@@ -58,12 +56,8 @@ export async function detectPackageManager(directory: string, manifest: Manifest
   }
   const [name] = found.find(([, of]) => of === family) ?? [];
   const lockfile = name === undefined ? null : await readLockfile(directory, name);
-  const version = named?.family === family ? named.version : undefined;
-  return {
-    ...chooseVersion(family, version, lockfile),
-    lockfile,
-    notices: notices(family, named, lockfile, manifest),
-  };
+  const choice = chooseVersion(family, isNamed ? named.version : undefined, lockfile);
+  return { ...choice, lockfile, notices: notices(family, named, lockfile, manifest) };
 }
 
 function notices(
