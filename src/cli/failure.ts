@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { AppError, type ErrorBody, errorBody, systemCode } from '../errors/app-error.ts';
 import { paint, printError, printJson } from './output.ts';
 
@@ -13,9 +12,9 @@ export class UsageError extends Error {
   }
 }
 
-/** Reads a file that an argument names. @param what the file is, for the message. @throws UsageError */
-export function readArgument(path: string, what: string): Promise<string> {
-  return readFile(path, 'utf8').catch((error: Error) => {
+/** Waits for a file that an argument names. @param what the file is, for the message. @throws UsageError */
+export function argumentFrom<T>(reading: Promise<T>, what: string): Promise<T> {
+  return reading.catch((error: Error) => {
     throw new UsageError(`${what} cannot be read: ${error.message}`);
   });
 }

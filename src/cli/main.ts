@@ -48,16 +48,13 @@ async function main(): Promise<void> {
   }
 }
 
-/** Names of commands in other tools. */
-const otherNames = new Map([
-  ['ls', 'apps'],
-  ['list', 'apps'],
-  ['ps', 'status'],
-  ['delete', 'destroy'],
-  ['remove', 'destroy'],
-  ['rm', 'destroy'],
-  ['reload', 'restart'],
-]);
+/** Names that other tools have for our commands. */
+const otherNames = {
+  apps: ['ls', 'list'],
+  status: ['ps'],
+  destroy: ['delete', 'remove', 'rm'],
+  restart: ['reload'],
+};
 
 /**
  * Returns the arguments to parse. An unknown command stands alone in them: with `--help`, Commander would print the general
@@ -67,7 +64,7 @@ const otherNames = new Map([
 function argumentsOf(program: Command, argv: string[]): string[] {
   const name = argv[2] ?? '-';
   if (name.startsWith('-') || program.commands.some((command) => command.name() === name)) return argv;
-  const meant = otherNames.get(name);
+  const [meant] = Object.entries(otherNames).find(([, names]) => names.includes(name)) ?? [];
   if (meant === undefined) return argv.slice(0, 3);
   program.error(`error: unknown command '${name}'\n(Did you mean ${meant}?)`);
 }

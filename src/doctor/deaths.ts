@@ -42,16 +42,13 @@ export function deathsInLog(lines: string[], since: Date): Death[] {
     const program = programOf(line);
     const at = new Date(line?.time ?? Number.NaN);
     if (program === undefined || !(at >= since)) continue;
-    const how = describeEnd(line);
+    const error = lastError(lines.slice(Math.max(0, index - linesBefore), index));
+    const found = death(program, at, describeEnd(line), error);
     // The server may log the lost connection before the exit of a runner: both are one death.
     const key = program === 'runner' ? `runner ${line?.pid}` : `server ${index}`;
     const known = deaths.get(key);
-    if (known !== undefined) known.how ||= how;
-    else
-      deaths.set(
-        key,
-        death(program, at, how, lastError(lines.slice(Math.max(0, index - linesBefore), index))),
-      );
+    if (known === undefined) deaths.set(key, found);
+    else known.how ||= found.how;
   }
   return [...deaths.values()];
 }

@@ -13,17 +13,13 @@ import { run } from '../../system/process/run.ts';
 import { isUnitHome } from '../../system/process/systemd.ts';
 import { asOwner } from '../../system/process/user.ts';
 
-interface Freeze extends Disposable {
-  /** aborted if the server ends while its state is frozen */
-  lost: AbortSignal;
-}
-
 /**
  * Keeps files in the home from being moved or removed until the result is disposed of: asks a running server for that, or
  * keeps a server from starting.
+ * @returns `lost`: aborted if the server ends meanwhile
  * @throws AppError `not_running` if a server has the home and does not answer
  */
-export async function freezeHome(paths: Paths): Promise<Freeze> {
+export async function freezeHome(paths: Paths): Promise<{ lost: AbortSignal } & Disposable> {
   const lost = new AbortController();
   const lock = await lockHome(paths);
   if (lock !== undefined) return { lost: lost.signal, [Symbol.dispose]: () => lock[Symbol.dispose]() };

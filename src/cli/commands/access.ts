@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { text } from 'node:stream/consumers';
 import { type Command, Option } from 'commander';
 import type { Key } from '../../api/auth/keys.ts';
@@ -6,7 +7,7 @@ import type { Scope, Token } from '../../api/auth/tokens.ts';
 import type { AddedKey } from '../../api/routes/access.ts';
 import { toUrlHost } from '../../system/net/address.ts';
 import { type CommonOptions, call, listing, removal, subcommand } from '../command.ts';
-import { readArgument, UsageError } from '../failure.ts';
+import { argumentFrom, UsageError } from '../failure.ts';
 import { formatTime, print, printJson, printRemark, table } from '../output.ts';
 import { reachedAddress, type SshAddress } from '../reached-address.ts';
 
@@ -78,7 +79,7 @@ function pushUrl({ user, app }: AddedKey, address: SshAddress = { host: 'HOST', 
 async function readKey(key: string | undefined): Promise<string> {
   if (key !== undefined && /^\S+ +\S/.test(key) && !existsSync(key)) return key;
   if (key === '') throw new UsageError('the key is empty', makeKey);
-  if (key !== undefined && key !== '-') return readArgument(key, 'the key');
+  if (key !== undefined && key !== '-') return argumentFrom(readFile(key, 'utf8'), 'the key');
   if (process.stdin.isTTY) {
     const example = 'Name a file, such as ~/.ssh/id_ed25519.pub, or send the key to standard input.';
     throw new UsageError('no key given', example);

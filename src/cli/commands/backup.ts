@@ -1,4 +1,4 @@
-import { type FileHandle, open } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { setPriority } from 'node:os';
 import type { Command } from 'commander';
 import type { Head } from '../../backup/format.ts';
@@ -10,13 +10,8 @@ import { exists } from '../../system/fs/exists.ts';
 import { isUnitHome } from '../../system/process/systemd.ts';
 import { formatBytes, formatDuration, shellWord } from '../../system/text/format.ts';
 import { type CommonOptions, subcommand } from '../command.ts';
-import { UsageError } from '../failure.ts';
+import { argumentFrom } from '../failure.ts';
 import { print, printJson, printRemark } from '../output.ts';
-
-interface BackupFlags extends CommonOptions {
-  releases?: boolean;
-  shared: boolean;
-}
 
 /** Priority below that of the apps, which run meanwhile. */
 const niceness = 10;
@@ -31,7 +26,10 @@ export function registerBackupCommands(program: Command): void {
     .action(restore);
 }
 
-async function backup(file: string, { json, releases = false, shared }: BackupFlags): Promise<void> {
+async function backup(
+  file: string,
+  { json, releases = false, shared }: CommonOptions & { releases?: boolean; shared: boolean },
+): Promise<void> {
   const [{ createBackup }, { freezeHome }, { openOutput }] = await Promise.all([
     import('../../backup/create.ts'),
     import('../backup/home-access.ts'),
@@ -51,7 +49,7 @@ async function backup(file: string, { json, releases = false, shared }: BackupFl
     printRemark(text);
   };
   const options = { shared, releases, version, note, signal };
-  const head = await createBackup(paths, output.put, options).catch(orInterrupted(signal));
+  const head = await orInterrupted(signal, createBackup(paths, output.put, options));
   const bytes = await output.finish();
   const durationMs = Math.round(performance.now() - startedAt);
   // The backup itself may go to standard output.
@@ -80,12 +78,12 @@ async function restore(
   using _ = bySystemd ? undefined : await keepStopped(paths);
   const { minFreeBytes: minFree } = await loadServerSettings(paths.settings);
   // Opened first: the stream of a path emits `error` before any code listens.
-  const input = file === '-' ? process.stdin : (await openBackup(file)).createReadStream();
+  const input =
+    file === '-' ? process.stdin : (await argumentFrom(open(file), `the backup ${file}`)).createReadStream();
   using interrupted = interruption();
   const quiet = async () => (bySystemd ? stopSluice(paths) : new AsyncDisposableStack());
-  const head = await restoreBackup(paths, input, { force, minFree, quiet, signal: interrupted.signal }).catch(
-    orInterrupted(interrupted.signal),
-  );
+  const { signal } = interrupted;
+  const head = await orInterrupted(signal, restoreBackup(paths, input, { force, minFree, quiet, signal }));
   if (json) return printJson({ home: paths.home, ...head });
   for (const each of head.environments) print(`${environmentName(each)}: ${outlook(each)}`);
   if (bySystemd) return print('Sluice runs again. Check the apps: `sluice status`');
@@ -109,21 +107,12 @@ function interruption(): { signal: AbortSignal } & Disposable {
   return { signal: controller.signal, [Symbol.dispose]: stopListening };
 }
 
-/** @throws UsageError if the file cannot be opened */
-async function openBackup(file: string): Promise<FileHandle> {
-  try {
-    return await open(file);
-  } catch (error) {
-    throw new UsageError(`the backup ${file} cannot be read: ${(error as Error).message}`);
-  }
-}
-
 /** Prefers the interruption to errors of programs, which Ctrl-C reaches, too. */
-function orInterrupted(signal: AbortSignal) {
-  return (error: unknown): never => {
+function orInterrupted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  return work.catch((error: unknown) => {
     signal.throwIfAborted();
     throw error;
-  };
+  });
 }
 
 async function assertHome({ home }: Paths): Promise<void> {

@@ -1,9 +1,10 @@
+import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import type { AddedDomain, DomainView, NewDomain } from '../../edge/domain.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { type AppOptions, call, listing, parseEnvironment, removal, subcommand } from '../command.ts';
-import { readArgument, UsageError } from '../failure.ts';
+import { argumentFrom, UsageError } from '../failure.ts';
 import { formatTime, noteText, print, printJson, printRemark } from '../output.ts';
 import { certificateText, destination, domainsTable } from '../status-view.ts';
 
@@ -64,10 +65,8 @@ async function readCertificate(options: AddOptions): Promise<NewDomain['certific
   if (certificate === undefined && key === undefined) return selfSigned ? 'self-signed' : 'acme';
   if (certificate === undefined || key === undefined || selfSigned)
     throw new UsageError('--certificate and --key need each other, and exclude --self-signed');
-  return {
-    certificate: await readArgument(certificate, certificate),
-    key: await readArgument(key, key),
-  };
+  const read = (file: string) => argumentFrom(readFile(file, 'utf8'), file);
+  return { certificate: await read(certificate), key: await read(key) };
 }
 
 /** Longest wait for an order, in ms: a busy authority takes a minute, and Sluice checks and queues orders before. */

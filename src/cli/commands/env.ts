@@ -1,9 +1,10 @@
+import { readFile } from 'node:fs/promises';
 import { parseEnv } from 'node:util';
 import type { Command } from 'commander';
 import { type EnvironmentId, environmentName } from '../../config/paths.ts';
 import type { VariablesChange } from '../../deploy/change-variables.ts';
 import { appPath, appSubcommand, type CommonOptions, call, show } from '../command.ts';
-import { readArgument, UsageError } from '../failure.ts';
+import { argumentFrom, UsageError } from '../failure.ts';
 
 type Variables = Record<string, string>;
 type ChangeOptions = CommonOptions & { restart: boolean; file?: string };
@@ -29,7 +30,7 @@ function list(id: EnvironmentId, options: CommonOptions): Promise<void> {
 }
 
 async function set(id: EnvironmentId, pairs: string[], options: ChangeOptions): Promise<void> {
-  const text = options.file === undefined ? '' : await readArgument(options.file, '--file');
+  const text = options.file === undefined ? '' : await argumentFrom(readFile(options.file, 'utf8'), '--file');
   const changes = pairs.map((pair, index) => {
     const at = pair.indexOf('=');
     // The message does not quote the argument: it may be a secret, and the output may go to the log of a CI job.

@@ -8,11 +8,6 @@ import { type CommonOptions, subcommand } from '../command.ts';
 import { UsageError } from '../failure.ts';
 import { print, printJson } from '../output.ts';
 
-interface UpgradeOptions extends CommonOptions {
-  to?: string;
-  back?: true;
-}
-
 export function registerUpgradeCommand(program: Command): void {
   subcommand(program, 'upgrade', 'Replace Sluice by another version; apps keep running, no request is lost')
     .option(
@@ -27,7 +22,7 @@ export function registerUpgradeCommand(program: Command): void {
  * Runs install.sh, which also does the first installation: it installs beside the running version, switches, and returns to
  * the running version if the new one does not start.
  */
-function upgrade({ to, back, json }: UpgradeOptions): void {
+function upgrade({ to, back, json }: CommonOptions & { to?: string; back?: true }): void {
   if (back && to !== undefined) throw new UsageError('--to and --back exclude each other');
   if (installedTree === undefined) {
     throw new UsageError(
