@@ -44,9 +44,9 @@ function stateText({ state, deploying, background }: AppStatus): string {
   ].join(', ');
 }
 
-/** Describes why an app does not start, and what to do. A server of an earlier version sends no `problem`. */
-function describeProblem({ problem }: Partial<AppStatus>): string {
-  if (!problem) return '';
+/** Describes why an app does not start, and what to do. */
+function describeProblem({ problem }: AppStatus): string {
+  if (problem === null) return '';
   const { at, message, hint } = problem;
   return `${paint('red', 'not started')} (${formatTime(at)}): ${message}${hint && `\n  ${hint}`}`;
 }

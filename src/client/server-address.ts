@@ -44,7 +44,8 @@ async function readConfig(path: string): Promise<{ url?: unknown; token?: unknow
   throw new AppError('invalid_settings', `${path} is not {"url": …, "token": …}`);
 }
 
-async function bySocket(home: string): Promise<ServerAddress> {
+/** Returns the address of the server with a home. Another user must not be able to answer instead of the server. */
+export async function bySocket(home: string): Promise<ServerAddress> {
   const paths = new Paths(home);
   await checkRunDirectory(paths);
   return { kind: 'socket', path: paths.serverSocket, home };

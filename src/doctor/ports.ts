@@ -1,4 +1,4 @@
-import type { RunnerInfo, ServerStatus } from '../api/routes/server.ts';
+import type { ServerStatus } from '../api/routes/server.ts';
 import { listPorts } from '../config/environment-state.ts';
 import { installRoot } from '../config/installed.ts';
 import { environmentName } from '../config/paths.ts';
@@ -52,10 +52,10 @@ function* checkAddress({ server: { url } }: ServerStatus, { listen }: ServerSett
   );
 }
 
-/** Warns if the runner cannot keep ports from other programs while apps do not run. An earlier runner does not report it. */
+/** Warns if the runner cannot keep ports from other programs while apps do not run. */
 function* checkReservations({ runner }: ServerStatus): Iterable<Finding> {
-  const { ports }: Partial<RunnerInfo> = runner ?? {};
-  if (ports === undefined || process.platform !== 'linux') return;
+  if (runner === null || process.platform !== 'linux') return;
+  const { ports } = runner;
   if (ports.unavailable !== null) {
     yield warning(
       `no port is held while its app does not run: ${ports.unavailable}`,

@@ -1,4 +1,3 @@
-import type { RunnerInfo } from '../api/routes/server.ts';
 import { ownLog, version as ownVersion } from '../config/installed.ts';
 import { exists } from '../system/fs/exists.ts';
 import { isLoopback } from '../system/net/address.ts';
@@ -37,10 +36,9 @@ export function* checkRunner({ server, systemWide }: Snapshot): Iterable<Finding
       `Apps keep running, and Sluice starts another runner. Read why it ended: ${ownLog(systemWide)}.`,
     );
   }
-  // A server of an earlier version sends no figures.
-  const { pid, descriptors, maxDescriptors }: Partial<RunnerInfo> = runner;
+  const { pid, descriptors, maxDescriptors } = runner;
   const connected = `connected (pid ${pid})`;
-  if (descriptors == null || maxDescriptors == null) return yield ok(connected);
+  if (descriptors === null || maxDescriptors === null) return yield ok(connected);
   const usage = `${connected}, ${descriptors} of ${maxDescriptors} file descriptors are open`;
   if (descriptors > maxDescriptors / 2) {
     const most = apps

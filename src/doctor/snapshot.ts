@@ -1,7 +1,8 @@
 import type { ServerStatus } from '../api/routes/server.ts';
 import { ApiClient } from '../client/api-client.ts';
+import { bySocket } from '../client/server-address.ts';
 import { ownLog } from '../config/installed.ts';
-import { checkRunDirectory, type Paths } from '../config/paths.ts';
+import type { Paths } from '../config/paths.ts';
 import { loadServerSettings, type ServerSettings, serverSettingsSchema } from '../config/server-settings.ts';
 import { parseSettings } from '../config/settings-file.ts';
 import { AppError, systemCode } from '../errors/app-error.ts';
@@ -50,11 +51,9 @@ const deadlines = { server: 5000, runner: 12_000 };
 
 /** Asks the server over its unix socket. */
 async function askServer(paths: Paths, systemWide: boolean): Promise<ServerReport> {
-  const api = new ApiClient({ kind: 'socket', path: paths.serverSocket, home: paths.home });
   const ask = async <Answer>(path: string, who: keyof typeof deadlines): Promise<Answer | AppError> => {
     try {
-      // Another user must not be able to answer instead of the server.
-      await checkRunDirectory(paths);
+      const api = new ApiClient(await bySocket(paths.home));
       return await api.call<Answer>('GET', path, { signal: AbortSignal.timeout(deadlines[who]) });
     } catch (error) {
       return explained(error, who, systemWide);

@@ -1,14 +1,17 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdir, readFile, symlink, utimes, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, symlink, utimes, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Paths } from '../../src/config/paths.ts';
+import { summary } from '../../src/doctor/doctor.ts';
+import { checkOutside } from '../../src/doctor/ports.ts';
+import type { Snapshot } from '../../src/doctor/snapshot.ts';
 import { writeJsonAtomic } from '../../src/system/fs/files.ts';
 import { listListeners } from '../../src/system/net/listeners.ts';
-import { answering, running } from '../support/apps.ts';
+import { answering } from '../support/apps.ts';
 import { canMount, doctor, inNamespace } from '../support/doctor.ts';
 import { startSluice } from '../support/server.ts';
 import { temporaryDirectory } from '../support/temporary.ts';
@@ -57,25 +60,26 @@ test('ports that workers of Sluice use are no fault, with a server or after it w
   assert.equal((await doctor(sluice.home)).checks['ports']?.state, 'ok');
 });
 
-test('doctor warns of an app that listens for other machines on a second port (thorough)', async (t) => {
-  const sluice = await startSluice(t);
-  const file = join(sluice.home, 'port');
-  const code = `
-    const { createServer } = require('node:http');
-    const other = createServer().listen(0, '0.0.0.0', () => require('node:fs').writeFileSync(${JSON.stringify(file)}, String(other.address().port)));
-    createServer().listen(0, '127.0.0.1');
-    createServer((request, response) => response.end()).listen(process.env.PORT);
-  `;
-  await sluice.deploy('quiet', answering('here'));
-  assert.equal((await doctor(sluice.home)).checks['outside']?.state, 'ok');
-  await sluice.deploy('loud', running(code));
-  const port = await readFile(file, 'utf8');
-  const { checks } = await doctor(sluice.home);
-  assert.equal(checks['outside']?.state, 'warning');
-  assert.equal(
-    checks['outside'].message,
-    `loud also listens on port ${port} of 0.0.0.0, which other machines can reach unless a firewall blocks it`,
-  );
+test('doctor warns of an app that listens for other machines on a second port', () => {
+  const look = (listener: { host: string; port: number; pids: number[] }) => {
+    const worker = { pid: 7 };
+    const apps = [{ name: 'loud', environment: 'production', port: 9001, workers: [worker], background: [] }];
+    const server = { state: 'up', status: { apps } };
+    const snapshot = { server, listeners: [listener], limits: { apps: { host: '127.0.0.1' } } };
+    return summary([...checkOutside(snapshot as unknown as Snapshot)]);
+  };
+  assert.deepEqual(look({ host: '0.0.0.0', port: 4000, pids: [7] }), {
+    state: 'warning',
+    message:
+      'loud also listens on port 4000 of 0.0.0.0, which other machines can reach unless a firewall blocks it',
+    hint: 'Let the app listen on 127.0.0.1 there, unless other machines need the port. Sluice controls only the port in PORT.',
+  });
+  for (const quiet of [
+    { host: '0.0.0.0', port: 9001, pids: [7] },
+    { host: '127.0.0.1', port: 4000, pids: [7] },
+    { host: '0.0.0.0', port: 4000, pids: [8] },
+  ])
+    assert.equal(look(quiet).message, 'apps can be reached from this machine only');
 });
 
 test('listeners are found with address, port, user and process', async (t) => {

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmod, chown, cp, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { chmod, chown, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
 import { Paths } from '../../src/config/paths.ts';
 import { checkApps } from '../../src/doctor/apps.ts';
 import { summary } from '../../src/doctor/doctor.ts';
-import { checkRunner } from '../../src/doctor/server.ts';
+import { checkApi, checkRunner, checkServer } from '../../src/doctor/server.ts';
 import type { Snapshot } from '../../src/doctor/snapshot.ts';
 import { writeJsonAtomic } from '../../src/system/fs/files.ts';
 import { signalProcess } from '../../src/system/process/processes.ts';
@@ -67,12 +67,15 @@ test('a runner that does not answer is a fault (thorough)', async (t) => {
   assert.match(checks['runner'].message, /\(pid \d+\) has not answered for 5 s/);
 });
 
-test('doctor warns of a server of another version than the installed one, with how to replace it (thorough)', async (t) => {
-  const sluice = await startSluice(t);
-  const { checks } = await doctor(sluice.home, { binary: await upgraded(t) });
-  assert.equal(checks['server']?.state, 'warning');
-  assert.match(checks['server'].message, /runs, and 99\.0\.0 is installed/);
-  assert.match(checks['server'].hint, /SIGUSR2/);
+test('doctor warns of a server of another version than the installed one, with how to replace it', () => {
+  const look = (systemWide: boolean) => {
+    const snapshot = { server: { state: 'up', version: '0.0.1' }, paths: new Paths('/home'), systemWide };
+    return summary([...checkServer(snapshot as unknown as Snapshot)]);
+  };
+  assert.equal(look(false).state, 'warning');
+  assert.match(look(false).message, /^Sluice 0\.0\.1 runs, and \d+\.\d+\.\d+ is installed$/);
+  assert.match(look(false).hint, /SIGUSR2/);
+  assert.match(look(true).hint, /systemctl restart sluice/);
 });
 
 test('a crashed app is a fault, with the cause (thorough)', async (t) => {
@@ -181,20 +184,19 @@ test('doctor reports programs that are missing or too old (thorough)', async (t)
   assert.equal(own.checks['programs']?.state, 'ok', 'the PATH of the server counts');
 });
 
-test('doctor warns of an API that other machines reach without TLS, running or configured (thorough)', async (t) => {
-  const sluice = await startSluice(t, { settings: { listen: { host: '0.0.0.0', port: 0 } } });
-  const exposed = await doctor(sluice.home);
-  assert.equal(exposed.checks['api']?.state, 'warning');
-  assert.match(exposed.checks['api'].message, /0\.0\.0\.0 without TLS: tokens travel unencrypted/);
-  const home = await temporaryDirectory(t);
-  for (const [host, state] of [
-    ['::', 'warning'],
-    ['::1', 'ok'],
-    ['127.0.0.2', 'ok'],
-  ] as const) {
-    await writeJsonAtomic(join(home, 'config.json'), { listen: { host } });
-    assert.equal((await doctor(home)).checks['api']?.state, state, host);
-  }
+test('doctor warns of an API that other machines reach without TLS, running or configured', () => {
+  const look = (running: string | undefined, configured: string) => {
+    const status = { server: { url: `http://${running}:8700` } };
+    const server = running === undefined ? { state: 'down' } : { state: 'up', status };
+    const snapshot = { server, limits: { listen: { host: configured } } };
+    return summary([...checkApi(snapshot as unknown as Snapshot)]);
+  };
+  const exposed = look('0.0.0.0', '127.0.0.1');
+  assert.equal(exposed.state, 'warning');
+  assert.match(exposed.message, /0\.0\.0\.0 without TLS: tokens travel unencrypted/);
+  assert.equal(look('[::1]', '0.0.0.0').state, 'ok');
+  assert.equal(look(undefined, '::').state, 'warning');
+  for (const host of ['::1', '127.0.0.2']) assert.equal(look(undefined, host).state, 'ok', host);
 });
 
 test('doctor warns of a kernel that drops connections when the runner is replaced (thorough)', {
@@ -273,18 +275,6 @@ async function makeOld({ paths }: Sluice): Promise<void> {
   const { state: path } = paths.environment({ app: 'shop', environment: 'production' });
   const state = JSON.parse(await readFile(path, 'utf8'));
   await writeJsonAtomic(path, { ...state, createdAt: '2020-01-01T00:00:00.000Z' });
-}
-
-/** Creates a checkout of another version. @returns its launcher */
-async function upgraded(t: TestContext): Promise<string> {
-  const from = resolve(import.meta.dirname, '../..');
-  const to = await temporaryDirectory(t);
-  for (const part of ['bin', 'libexec', 'src'])
-    await cp(join(from, part), join(to, part), { recursive: true });
-  const manifest = JSON.parse(await readFile(join(from, 'package.json'), 'utf8'));
-  await writeFile(join(to, 'package.json'), JSON.stringify({ ...manifest, version: '99.0.0' }));
-  await symlink(join(from, 'node_modules'), join(to, 'node_modules'));
-  return join(to, 'bin/sluice');
 }
 
 test('doctor warns when the runner nears its limit of open files, and names the apps that use most', () => {

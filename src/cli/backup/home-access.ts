@@ -3,8 +3,9 @@ import { mkdirSync } from 'node:fs';
 import { connect } from 'node:net';
 import { finished } from 'node:stream';
 import { ApiClient } from '../../client/api-client.ts';
+import { bySocket } from '../../client/server-address.ts';
 import { ownUnits, socketUnit } from '../../config/installed.ts';
-import { checkRunDirectory, type Paths } from '../../config/paths.ts';
+import type { Paths } from '../../config/paths.ts';
 import { AppError } from '../../errors/app-error.ts';
 import { exists } from '../../system/fs/exists.ts';
 import { ensurePrivateDirectory } from '../../system/fs/files.ts';
@@ -23,8 +24,7 @@ export async function freezeHome(paths: Paths): Promise<{ lost: AbortSignal } & 
   const lost = new AbortController();
   const lock = await lockHome(paths);
   if (lock !== undefined) return { lost: lost.signal, [Symbol.dispose]: () => lock[Symbol.dispose]() };
-  await checkRunDirectory(paths);
-  const api = new ApiClient({ kind: 'socket', path: paths.serverSocket, home: paths.home });
+  const api = new ApiClient(await bySocket(paths.home));
   const response = await api.open('POST', '/v1/hold');
   const stopWatching = finished(response, () => lost.abort(serverEnded()));
   await once(response, 'data', { signal: lost.signal }).catch(() => {

@@ -45,8 +45,7 @@ async function add(first: string | undefined, second: string | undefined, option
   }
   const destinationOf = app === undefined ? { app: null } : parseEnvironment(app, options.environment);
   const json = { name, ...destinationOf, certificate: await readCertificate(options) };
-  // A server of an earlier version sends no notices.
-  const { notices = [], ...added } = await call<AddedDomain>('POST', '/v1/domains', { json });
+  const { notices, ...added } = await call<AddedDomain>('POST', '/v1/domains', { json });
   if (!options.json) {
     print(`${added.url} routes to ${destination(added)}`);
     for (const notice of notices) print(noteText(notice));

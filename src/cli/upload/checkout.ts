@@ -1,5 +1,5 @@
-import fs from 'node:fs';
-import { lstat } from 'node:fs/promises';
+import fs, { existsSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 
 /** Commit of an uploaded directory, as parameters of the API. */
@@ -15,10 +15,9 @@ export interface CheckoutCommit {
 }
 
 /** Returns the top of the repository that `directory` is in; undefined if there is none. */
-export async function repositoryAround(directory: string): Promise<string | undefined> {
+export function repositoryAround(directory: string): string | undefined {
   for (let at = directory; ; at = dirname(at)) {
-    const git = await lstat(join(at, '.git')).catch(() => undefined);
-    if (git !== undefined) return at;
+    if (existsSync(join(at, '.git'))) return at;
     if (at === dirname(at)) return undefined;
   }
 }
@@ -34,15 +33,18 @@ const [inHead, inDirectory] = [1, 2];
  * @throws Error if the repository cannot be read
  */
 export async function commitOf(directory: string): Promise<CheckoutCommit | undefined> {
-  const dir = await repositoryAround(directory);
+  const dir = repositoryAround(directory);
   if (dir === undefined) return undefined;
   const git = await import('isomorphic-git');
   const ref = await git.resolveRef({ fs, dir, ref: 'HEAD' }).catch((error: { code?: string }) => {
     if (error.code !== 'NotFoundError') throw error;
   });
-  if (ref === undefined && (await isElsewhere(dir)))
-    throw new Error('it is in another directory (a worktree or a submodule)');
-  if (ref === undefined) return undefined;
+  if (ref === undefined) {
+    // A file with the path of the repository.
+    const isElsewhere = (await stat(join(dir, '.git'))).isFile();
+    if (isElsewhere) throw new Error('it is in another directory (a worktree or a submodule)');
+    return undefined;
+  }
   const { commit } = await git.readCommit({ fs, dir, oid: ref });
   const below = relative(dir, directory);
   const rows = await git.statusMatrix({ fs, dir, cache: {}, ...(below !== '' && { filepaths: [below] }) });
@@ -54,9 +56,4 @@ export async function commitOf(directory: string): Promise<CheckoutCommit | unde
     directory: below === '' ? undefined : below,
     changedFiles: rows.filter((row) => !(row[inHead] === 1 && row[inDirectory] === 1)).length,
   };
-}
-
-/** Returns true for a worktree or a submodule: `.git` is then a file with the path of the repository. */
-async function isElsewhere(dir: string): Promise<boolean> {
-  return (await lstat(join(dir, '.git'))).isFile();
 }

@@ -52,7 +52,7 @@ async function listPaths(root: string, isLeftOut: PathTest, below = ''): Promise
 }
 
 async function rulesFor(root: string, note: (text: string) => void): Promise<PathTest> {
-  const top = (await repositoryAround(root)) ?? root;
+  const top = repositoryAround(root) ?? root;
   const below = top === root ? '' : `${relative(top, root)}/`;
   // If the repository around the directory ignores it, only the rules in the directory apply.
   if (below !== '' && (await ignoredIn(top)(below))) return leftOutOf(root, '', new Set());
