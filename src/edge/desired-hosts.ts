@@ -66,12 +66,8 @@ export class DesiredHosts {
   /** Creates the directories. The modes do not depend on the umask: nginx reads the challenges. */
   async prepare(): Promise<void> {
     const { directory, challenges, certificates, openOrders } = this.#options.paths.edge;
-    for (const [path, mode] of [
-      [directory, 0o711],
-      [challenges, 0o755],
-      [certificates, 0o700],
-      [openOrders, 0o700],
-    ] as const) {
+    const modes = { [directory]: 0o711, [challenges]: 0o755, [certificates]: 0o700, [openOrders]: 0o700 };
+    for (const [path, mode] of Object.entries(modes)) {
       await mkdir(path, { recursive: true });
       await chmod(path, mode);
     }

@@ -62,10 +62,7 @@ export class NginxFiles {
 
   /** Replaces each file in one step; undefined removes it. */
   async writeConfig({ main, last }: ConfigTexts): Promise<void> {
-    for (const [path, text] of [
-      [this.main, main],
-      [this.last, last],
-    ] as const) {
+    for (const [path, text] of Object.entries({ [this.main]: main, [this.last]: last })) {
       if (text !== undefined) await writeFileAtomic(path, text, 0o644);
       else if (await exists(path)) {
         await rm(path, { force: true });

@@ -41,7 +41,6 @@ export class Orders {
   readonly #turns = new Lock();
   /** current step of each host name, for people */
   readonly #progress = new Map<string, string>();
-  readonly #unfinished = new Set<string>();
   readonly #stopping = new AbortController();
   #records: Record<string, OrderRecord> = {};
 
@@ -52,10 +51,12 @@ export class Orders {
     this.#certificates = certificates;
   }
 
-  /** @param names host names of domains; those with an order that was cut off come first */
+  /** @param names host names of domains; those with an order that was cut off are due at once */
   async load(names: readonly string[]): Promise<void> {
     this.#records = ((await readJson(this.#paths.orders)) ?? {}) as Record<string, OrderRecord>;
-    for (const name of names) if (await exists(this.#paths.openOrder(name))) this.#unfinished.add(name);
+    for (const name of names)
+      if (await exists(this.#paths.openOrder(name)))
+        this.#records[name] = { ...this.record(name), nextTry: null };
   }
 
   record(name: string): OrderRecord {
@@ -69,13 +70,12 @@ export class Orders {
 
   /** Returns true if a certificate is due, and may be ordered now. */
   isDue(name: string): boolean {
-    if (this.#progress.has(name)) return false;
     const now = Date.now();
     const known = this.#certificates.known(name);
     const isNeeded = known === undefined || known.selfSigned || Date.parse(known.renewAt) <= now;
     if (!isNeeded) return false;
     const { nextTry } = this.record(name);
-    return nextTry === null || Date.parse(nextTry) <= now || this.#unfinished.has(name);
+    return nextTry === null || Date.parse(nextTry) <= now;
   }
 
   /** Allows the next order at once if the last one failed before it reached the ACME server, which counts failures. */
@@ -89,7 +89,6 @@ export class Orders {
   async order(name: string, use: () => Promise<void>): Promise<void> {
     if (this.#progress.has(name)) return;
     this.#progress.set(name, 'waiting for other orders');
-    this.#unfinished.delete(name);
     try {
       if (!(await this.#turns.run(() => this.#order(name)))) return;
       this.#progress.set(name, 'nginx takes the certificate');
