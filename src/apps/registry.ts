@@ -90,7 +90,9 @@ export class Registry {
     using _ = await this.#locks.take(id.app);
     const isNew = !(await exists(paths.environment(id).state));
     // Removals are finished first: a removal ends all processes of the app's user, and the new app gets the same user.
-    if (isNew && (await runner.hasUsers())) await this.#finishRemovals(id.app);
+    if (isNew && (await runner.hasUsers()))
+      for (const aside of await unfinishedRemovals(paths, id.app))
+        await finishRemoval(this.#appliance, aside);
     await ensureEnvironmentState(paths, id, settings.apps);
     if (isNew) await this.#appliance.reservePorts();
     const environment = this.#environment(id);
@@ -120,17 +122,17 @@ export class Registry {
 
   async #removeUnused({ id, name, paths: { directory } }: Environment): Promise<void> {
     const { paths } = this.#appliance;
-    const removal = newRemoval(paths, id.app);
-    await mkdir(removal.aside);
+    const aside = newRemoval(paths, id.app);
+    await mkdir(aside);
     // If the app has a user, this user removes the files in it.
-    await chmod(removal.aside, 0o711);
-    await rename(directory, join(removal.aside, id.environment));
+    await chmod(aside, 0o711);
+    await rename(directory, join(aside, id.environment));
     this.#environments.delete(name);
     // If the app has a repository, the end of the push removes the directory.
     if ((await listDirectory(paths.app(id.app))).length === 0) await removeTree(paths.app(id.app));
     await syncDirectory(paths.apps);
     await this.#appliance.reservePorts();
-    await finishRemoval(this.#appliance, removal);
+    await finishRemoval(this.#appliance, aside);
   }
 
   /**
@@ -151,13 +153,13 @@ export class Registry {
     using locks = new DisposableStack();
     for (const environment of environments) locks.use(await endForRemoval(environment));
     const { paths } = this.#appliance;
-    const removal = newRemoval(paths, app);
-    await rename(paths.app(app), removal.aside);
+    const aside = newRemoval(paths, app);
+    await rename(paths.app(app), aside);
     for (const environment of environments) this.#environments.delete(environment.name);
     this.#repositories.delete(app);
     await syncDirectory(paths.apps);
     // Both are tried even if one fails: the app is gone, so nobody can remove it again.
-    const outcomes = await Promise.allSettled([finishRemoval(this.#appliance, removal), gone()]);
+    const outcomes = await Promise.allSettled([finishRemoval(this.#appliance, aside), gone()]);
     await this.#appliance.reservePorts();
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
   }
@@ -166,18 +168,11 @@ export class Registry {
   async sweep(): Promise<void> {
     const { paths, log } = this.#appliance;
     await sweepTemporaries(paths.home);
-    for (const removal of await unfinishedRemovals(paths)) {
-      await finishRemoval(this.#appliance, removal).catch((error: unknown) => {
+    for (const aside of await unfinishedRemovals(paths)) {
+      await finishRemoval(this.#appliance, aside).catch((error: unknown) => {
         // Files that cannot be removed must not stop the other apps.
-        log.error('removed app still has files', { path: basename(removal.aside), error });
+        log.error('removed app still has files', { path: basename(aside), error });
       });
-    }
-  }
-
-  async #finishRemovals(app: string): Promise<void> {
-    const removals = await unfinishedRemovals(this.#appliance.paths);
-    for (const removal of removals.filter((each) => each.app === app)) {
-      await finishRemoval(this.#appliance, removal);
     }
   }
 
@@ -239,7 +234,7 @@ export class Registry {
     if ((await listDirectory(paths.app(app))).every(isOfPush)) {
       this.#repositories.delete(app);
       // Moved first: if this process dies, a program that still removes files must not find those of the next push.
-      const { aside } = newRemoval(paths, app);
+      const aside = newRemoval(paths, app);
       await ifThere(rename(paths.app(app), aside));
       await removeTree(aside);
     } else if (await repository.exists) await repository.sweepObjects();

@@ -11,30 +11,26 @@ import { appTreeMode, isOwnedByServer, removeAllButRecords, runAsApp } from './f
 /** Prefix of directories in the home with the files of removed apps, which are still being deleted. */
 const prefix = '.removing-';
 
-/** Files of a removed app. */
-interface Removal {
-  app: string;
-  /** path of the directory in the home that has the files */
-  aside: string;
+/** Returns a path to which the files of an app are renamed, for `finishRemoval`. */
+export function newRemoval({ home }: Paths, app: string): string {
+  return join(home, `${prefix}${app}-${Date.now()}`);
 }
 
-/** Starts the removal of an app: its caller renames the files to the path `aside`, and then calls `finishRemoval`. */
-export function newRemoval({ home }: Paths, app: string): Removal {
-  return { app, aside: join(home, `${prefix}${app}-${Date.now()}`) };
-}
-
-/** Returns the removals that have not finished. */
-export async function unfinishedRemovals({ home }: Paths): Promise<Removal[]> {
+/** Returns the paths of removals that have not finished: of one app, or of all. */
+export async function unfinishedRemovals({ home }: Paths, app?: string): Promise<string[]> {
   const names = (await readdir(home)).filter((name) => name.startsWith(prefix));
-  return names.map((name) => ({
-    app: name.slice(prefix.length).replace(/-\d+$/, ''),
-    aside: join(home, name),
-  }));
+  const paths = names.map((name) => join(home, name));
+  return app === undefined ? paths : paths.filter((aside) => appOf(aside) === app);
 }
 
-/** Deletes the files of a removed app, and its users. */
-export async function finishRemoval(appliance: Appliance, { app, aside }: Removal): Promise<void> {
+function appOf(aside: string): string {
+  return basename(aside).slice(prefix.length).replace(/-\d+$/, '');
+}
+
+/** Deletes the files of a removed app, and its users. @param aside path of the files */
+export async function finishRemoval(appliance: Appliance, aside: string): Promise<void> {
   const { runner, paths, log } = appliance;
+  const app = appOf(aside);
   const recreated: string[] = [];
   const environments = (await runner.hasUsers()) ? (await listDirectory(aside)).filter(isName) : [];
   for (const environment of environments) {
