@@ -1,4 +1,4 @@
-import type { Matcher } from './filter.ts';
+import { type LogFilter, matchesOrigin } from './filter.ts';
 import { type LogLine, nobody, parseLine } from './line.ts';
 
 /** Limit of one line, in bytes. The rest becomes a line of its own. */
@@ -17,13 +17,16 @@ interface Assembled {
 export class LineAssembler {
   /** incomplete lines by origin, the oldest first */
   readonly #incomplete = new Map<string, LogLine>();
-  readonly #matcher: Matcher;
+  readonly #filter: LogFilter;
+  /** time of the first line as in the log: the order of such texts is that of their times */
+  readonly #since: string;
   readonly #fallback: string;
   #time = '';
 
   /** @param fallback time of a torn line at the beginning */
-  constructor(matcher: Matcher, fallback: Date) {
-    this.#matcher = matcher;
+  constructor(filter: LogFilter, fallback: Date) {
+    this.#filter = filter;
+    this.#since = filter.since?.toISOString() ?? '';
     this.#fallback = fallback.toISOString();
   }
 
@@ -40,8 +43,9 @@ export class LineAssembler {
       text,
     };
     this.#time = record.time;
-    if (!this.#matcher.matchesOrigin(record)) return [];
-    const matches = this.#matcher.matchesTime(record.time);
+    if (!matchesOrigin(this.#filter, record)) return [];
+    // All parts of a long line have the time of the last part.
+    const matches = record.time >= this.#since;
     const { continued, ...line } = record;
     if (line.time === '') line.time = this.#fallback;
     const key = originKey(line);

@@ -10,26 +10,13 @@ export interface LogFilter {
   streams?: readonly LogStream[];
 }
 
-/** Filter for many lines. Origin and time are checked apart: all parts of a long line have the time of the last part. */
-export class Matcher {
-  readonly #filter: LogFilter;
-  readonly #since: string;
-
-  constructor(filter: LogFilter) {
-    this.#filter = filter;
-    this.#since = filter.since?.toISOString() ?? '';
-  }
-
-  matchesOrigin({ release, process, stream }: Pick<LogLine, 'release' | 'process' | 'stream'>): boolean {
-    const { release: only, process: name, streams } = this.#filter;
-    if (only !== undefined && release !== only) return false;
-    if (streams !== undefined && !streams.includes(stream)) return false;
-    if (name === undefined) return true;
-    return process === name || process === `web.${name}` || process.startsWith(`${name}.`);
-  }
-
-  /** @param time as in the log: the order of such texts is that of their times */
-  matchesTime(time: string): boolean {
-    return time >= this.#since;
-  }
+/** Returns true if a filter selects lines of a process and stream, whatever their time. */
+export function matchesOrigin(
+  { release: only, process: name, streams }: LogFilter,
+  { release, process, stream }: Pick<LogLine, 'release' | 'process' | 'stream'>,
+): boolean {
+  if (only !== undefined && release !== only) return false;
+  if (streams !== undefined && !streams.includes(stream)) return false;
+  if (name === undefined) return true;
+  return process === name || process === `web.${name}` || process.startsWith(`${name}.`);
 }

@@ -1,5 +1,5 @@
 import { LineAssembler } from './assembler.ts';
-import { type LogFilter, Matcher } from './filter.ts';
+import type { LogFilter } from './filter.ts';
 import type { LogLine } from './line.ts';
 import { LogFiles } from './log-files.ts';
 import { findTail } from './tail.ts';
@@ -20,12 +20,11 @@ export interface LogQuery {
  */
 export async function* readLog(directory: string, query: LogQuery): AsyncGenerator<LogLine> {
   const { filter, lines, follow, signal } = query;
-  const matcher = new Matcher(filter);
   await using files = new LogFiles(directory);
   await files.open();
-  const tail = await findTail(files, matcher, lines, filter.since);
+  const tail = await findTail(files, filter, lines);
   let { skip } = tail;
-  const assembler = new LineAssembler(matcher, files.current?.modified ?? new Date());
+  const assembler = new LineAssembler(filter, files.current?.modified ?? new Date());
   const blocks = async function* () {
     yield* files.linesFrom(tail);
     if (follow) yield* files.newLines(signal);

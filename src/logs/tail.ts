@@ -1,5 +1,5 @@
 import { LineAssembler, maxLineLength, originKey } from './assembler.ts';
-import type { Matcher } from './filter.ts';
+import type { LogFilter } from './filter.ts';
 import type { LogFiles, Place } from './log-files.ts';
 
 /** First part of a file's end in which the last lines are looked for, in bytes. Each further part is 8 times as long. */
@@ -21,12 +21,8 @@ interface Tail extends Place {
  * not grow with the number of lines, and new lines follow without a gap.
  * @param lines null for all lines
  */
-export async function findTail(
-  files: LogFiles,
-  matcher: Matcher,
-  lines: number | null,
-  since: Date | undefined,
-): Promise<Tail> {
+export async function findTail(files: LogFiles, filter: LogFilter, lines: number | null): Promise<Tail> {
+  const { since } = filter;
   const time = since === undefined ? Number.NEGATIVE_INFINITY : since.getTime() - clockSlack;
   const { size, modified } = files.current ?? { size: 0, modified: undefined };
   if (modified !== undefined && modified.getTime() < time)
@@ -35,7 +31,7 @@ export async function findTail(
   let tail: Tail = { numbers, position: 0, skip: 0 };
   if (lines === null) return tail;
   let reachedAt: number | undefined;
-  for await (const { place, count, bytes, firsts } of countBackwards(files, numbers, matcher)) {
+  for await (const { place, count, bytes, firsts } of countBackwards(files, numbers, filter)) {
     const surplus = count - lines;
     tail = { ...place, skip: Math.max(0, surplus) };
     if (surplus < 0) continue;
@@ -60,25 +56,25 @@ interface Counted {
 async function* countBackwards(
   files: LogFiles,
   numbers: number[],
-  matcher: Matcher,
+  filter: LogFilter,
 ): AsyncGenerator<Counted & { place: Place }> {
   const size = files.current?.size ?? 0;
   let place: Place = { numbers: [], position: size };
   let counted: Counted | undefined;
   for (let part = firstPart; place.position > 0; part *= 8) {
     place = { numbers: [], position: Math.max(0, size - part) };
-    counted = await countLines(files.linesFrom(place), matcher);
+    counted = await countLines(files.linesFrom(place), filter);
     yield { place, ...counted };
   }
   for (const number of numbers.toReversed()) {
     place = { numbers: [number, ...place.numbers], position: 0 };
-    counted = join(await countLines(files.rotated([number]), matcher), counted);
+    counted = join(await countLines(files.rotated([number]), filter), counted);
     yield { place, ...counted };
   }
 }
 
-async function countLines(blocks: AsyncIterable<string[]>, matcher: Matcher): Promise<Counted> {
-  const assembler = new LineAssembler(matcher, new Date());
+async function countLines(blocks: AsyncIterable<string[]>, filter: LogFilter): Promise<Counted> {
+  const assembler = new LineAssembler(filter, new Date());
   const counted: Counted = { count: 0, bytes: 0, firsts: new Map() };
   for await (const texts of blocks) {
     counted.bytes += texts.reduce((sum, text) => sum + text.length + 1, 0);

@@ -64,7 +64,7 @@ export class Runner {
     const earlier = await this.#records.all();
     await this.#keeper.waitForEarlier();
     // Before this runner opens outputs of its own.
-    for (const output of await this.#outputs.restore()) output.adopt();
+    await this.#outputs.restore();
     void this.#keeper.start();
     await this.#killEarlierJobs();
     await this.#cgroups.start();

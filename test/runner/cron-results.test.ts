@@ -18,9 +18,12 @@ async function makeFile(t: TestContext): Promise<string> {
 test('the result of a command names the cause of its end', () => {
   const describe = (result: Partial<JobResult>, isStopped = false) =>
     describeResult({ ...done, ...result }, 2000, isStopped);
-  assert.deepEqual(describe({}), { failed: false, detail: 'exit status 0' });
-  assert.deepEqual(describe({ code: 3 }), { failed: true, detail: 'exit status 3' });
-  assert.deepEqual(describe({ code: null, signal: 'SIGSEGV' }), { failed: true, detail: 'ended by SIGSEGV' });
+  assert.deepEqual(describe({}), { outcome: 'done', detail: 'exit status 0' });
+  assert.deepEqual(describe({ code: 3 }), { outcome: 'failed', detail: 'exit status 3' });
+  assert.deepEqual(describe({ code: null, signal: 'SIGSEGV' }), {
+    outcome: 'failed',
+    detail: 'ended by SIGSEGV',
+  });
   assert.equal(describe({ left: 2 }).detail, 'exit status 0, and left 2 processes running, now killed');
   const killed = { code: null, signal: 'SIGKILL', killedAfter: 3000 } as const;
   assert.match(

@@ -68,8 +68,8 @@ export class Outputs {
     return output;
   }
 
-  /** Returns the outputs of an earlier runner. Removes files without a valid record. To be called before `open`. */
-  async restore(): Promise<ProcessOutput[]> {
+  /** Continues the outputs of an earlier runner. Removes files without a valid record. To be called before `open`. */
+  async restore(): Promise<void> {
     const outputs = new Map<string, ProcessOutput>();
     const names = await listDirectory(this.#directory);
     for (const name of names.filter((each) => each.endsWith('.json'))) {
@@ -85,7 +85,7 @@ export class Outputs {
       if (!outputs.has(idOf(name)) && !name.endsWith('.reading'))
         await rm(join(this.#directory, name), { force: true });
     }
-    return [...outputs.values()];
+    for (const output of outputs.values()) output.adopt();
   }
 
   /** Returns the number of file descriptors that are open for the processes that write into one log. */

@@ -1,6 +1,6 @@
 import type { AppLog } from '../../logs/app-log.ts';
 import { Framer } from '../../logs/framer.ts';
-import type { GenerationSpec, JobResult, JobSpec } from '../../protocol/runner.ts';
+import type { CronResult, GenerationSpec, JobResult, JobSpec } from '../../protocol/runner.ts';
 import { isWildcard } from '../../system/net/address.ts';
 import { http } from '../../system/process/footprint.ts';
 import { formatDuration } from '../../system/text/format.ts';
@@ -11,11 +11,8 @@ import { runJob } from '../jobs/jobs.ts';
 import type { ProcessRecords } from '../takeover/process-records.ts';
 import type { Identity } from '../users/identity.ts';
 
-export interface CronOutcome {
-  failed: boolean;
-  /** such as `exit status 1` or `answered 200` */
-  detail: string;
-}
+/** Outcome of a run. `detail`: such as `exit status 1` or `answered 200`. */
+export type CronOutcome = Pick<CronResult, 'outcome' | 'detail'>;
 
 /** Runs a command in the release, and logs its output. If the log is slow, the command waits. */
 export async function runCommand(
@@ -56,14 +53,14 @@ export function describeResult(result: JobResult, timeout: number, isStopped: bo
       ? ''
       : `, by SIGKILL: it had not ended ${formatDuration(killedAfter)} after SIGTERM`;
   if (timedOut)
-    return { failed: true, detail: `ended after ${formatDuration(timeout)} ("timeout")${killed}` };
-  if (isStopped) return { failed: true, detail: `ended because the app or Sluice was stopped${killed}` };
+    return { outcome: 'failed', detail: `ended after ${formatDuration(timeout)} ("timeout")${killed}` };
+  if (isStopped) return { outcome: 'failed', detail: `ended because the app or Sluice was stopped${killed}` };
   if (code !== 0 && shortage?.of === 'memory')
-    return { failed: true, detail: `ended by ${describeShortage(shortage)}` };
-  if (signal !== null) return { failed: true, detail: `ended by ${signal}` };
+    return { outcome: 'failed', detail: `ended by ${describeShortage(shortage)}` };
+  if (signal !== null) return { outcome: 'failed', detail: `ended by ${signal}` };
   const processes = left === 1 ? 'a process' : `${left} processes`;
   const leftovers = left === undefined ? '' : `, and left ${processes} running, now killed`;
-  return { failed: code !== 0, detail: `exit status ${code}${leftovers}` };
+  return { outcome: code === 0 ? 'done' : 'failed', detail: `exit status ${code}${leftovers}` };
 }
 
 /** Sends a request to the app's own port, as any client does. */
@@ -83,7 +80,9 @@ export function sendRequest(
     const request = http.request(options, (response) => {
       const { statusCode: status = 0 } = response;
       response.resume();
-      response.once('end', () => resolve({ failed: status >= 400, detail: `answered ${status}` }));
+      response.once('end', () =>
+        resolve({ outcome: status < 400 ? 'done' : 'failed', detail: `answered ${status}` }),
+      );
       response.once('error', reject);
     });
     request.once('error', (error) => {

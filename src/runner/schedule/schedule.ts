@@ -117,9 +117,8 @@ export class Schedule {
     const at = new Date().toISOString();
     this.#results?.begin(name, at);
     const start = performance.now();
-    const { failed, detail } = await this.#perform(entry);
+    const { outcome, detail } = await this.#perform(entry);
     const durationMs = Math.round(performance.now() - start);
-    const outcome = failed ? 'failed' : 'done';
     this.#results?.set(name, { at, durationMs, outcome, detail });
     await this.#write(entry, `${outcome}: ${detail}, after ${formatDuration(durationMs)}`);
   }
@@ -134,7 +133,7 @@ export class Schedule {
       const owner = { records, user: user(), group };
       return await runCommand(spec, asked, logs.get(spec.log), owner, signal);
     } catch (error) {
-      return { failed: true, detail: sharedMasker(spec.log.secrets).maskText((error as Error).message) };
+      return { outcome: 'failed', detail: sharedMasker(spec.log.secrets).maskText((error as Error).message) };
     }
   }
 
