@@ -139,7 +139,11 @@ async function goLive(deployment: Deployment, release: ReleaseRecord): Promise<v
   if (switched !== null) {
     deployment.log(`switched: new connections waited for up to ${switched.pauseMs.toFixed(1)} ms`);
   }
-  await record(deployment);
+  await deployment.afterwards('record', async () => {
+    const { number, durationMs, notices } = deployment;
+    await environment.store.markLive(number, new Date());
+    await environment.store.update(number, { durationMs, notices });
+  });
 }
 
 function reportBoot(deployment: Deployment, { workers, bootMs, protocol, notices }: BootResult): void {
@@ -149,14 +153,6 @@ function reportBoot(deployment: Deployment, { workers, bootMs, protocol, notices
   if (domain !== undefined)
     for (const notice of behindNginxNotices(protocol, domain)) deployment.notice(notice);
   deployment.log(`${counted(workers, 'worker')} healthy after ${formatDuration(bootMs)}`);
-}
-
-async function record(deployment: Deployment): Promise<void> {
-  await deployment.afterwards('record', async () => {
-    const { environment, number, durationMs, notices } = deployment;
-    await environment.store.markLive(number, new Date());
-    await environment.store.update(number, { durationMs, notices });
-  });
 }
 
 async function clean(deployment: Deployment, { keepReleases }: AppSettings): Promise<void> {

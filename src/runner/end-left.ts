@@ -23,7 +23,7 @@ async function endLeft(paths: Paths, print: (line: string) => void): Promise<voi
   await endHolder(paths.serverLock, 'server', print);
   const left = await new ProcessRecords(host.run.processes).alive();
   await endHolder(host.lock, 'runner', print);
-  const lock = tryLock(host.lock);
+  using lock = tryLock(host.lock);
   if (lock === undefined) throw new Error(`a runner for ${paths.home} is still running`);
   const runner = new Runner(paths, host, createLog(process.stderr.fd, 'runner', 'error'));
   await runner.start();
@@ -33,7 +33,6 @@ async function endLeft(paths: Paths, print: (line: string) => void): Promise<voi
     const pids = records.map(({ pid }) => pid).join(', ');
     print(`ended ${key}, which was still running (process ${pids})`);
   }
-  lock.release();
 }
 
 /** Ends the process that holds a lock, by SIGTERM, and by SIGKILL if that takes too long. */

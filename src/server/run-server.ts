@@ -72,7 +72,8 @@ export async function runServer(home: string, mode: ServerMode): Promise<void> {
   await ensurePrivateDirectory(paths.run);
   await checkRunDirectory(paths);
   const settings = await loadServerSettings(paths.settings);
-  const lock = tryLock(paths.serverLock);
+  await using ending = new AsyncDisposableStack();
+  const lock = ending.use(tryLock(paths.serverLock));
   if (lock === undefined) throw alreadyRunning(paths.home);
 
   const output = mode.openLog(paths);
@@ -86,11 +87,7 @@ export async function runServer(home: string, mode: ServerMode): Promise<void> {
     process.stderr.write(`sluice: The server crashed: ${describeError(error)}\n`);
     process.exit(exitStatus.crashed);
   });
-  await using ending = new AsyncDisposableStack();
-  ending.defer(() => {
-    log.info('stopped');
-    lock.release();
-  });
+  ending.defer(() => log.info('stopped'));
 
   const control = mode.controlRunner?.({ paths, output, settings, log });
   let url = '';

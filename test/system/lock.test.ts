@@ -23,9 +23,9 @@ test('a lock is held until its release, even if the caller drops the returned ob
 
 test('a lock that was released can be taken again', async (t) => {
   const path = join(await temporaryDirectory(t), 'lock');
-  tryLock(path)?.release();
+  tryLock(path)?.[Symbol.dispose]();
   assert.equal(await lockHolder(path), undefined);
   const again = tryLock(path);
   assert.ok(again);
-  again.release();
+  again[Symbol.dispose]();
 });

@@ -38,19 +38,15 @@ export function logRoutes(add: AddRoute, { service }: ApiOptions): void {
     if (ctx.res.destroyed) disconnect.abort();
     ctx.res.once('close', () => disconnect.abort());
     const found = readAppLog(environment, { filter, lines, follow, signal: disconnect.signal });
+    // As bytes: see `answerLive`.
+    const bytes = async function* () {
+      for await (const line of found) yield Buffer.from(written(line));
+    };
     ctx.type = `${format}; charset=utf-8`;
-    ctx.body = Readable.from(bytesOf(found, written));
+    ctx.body = Readable.from(bytes());
     // The first line of a quiet app may take long.
     ctx.flushHeaders();
   });
-}
-
-/** Yields each line as bytes: see `EventStream`. */
-async function* bytesOf(
-  lines: AsyncIterable<LogLine>,
-  written: (line: LogLine) => string,
-): AsyncGenerator<Buffer> {
-  for await (const line of lines) yield Buffer.from(written(line));
 }
 
 /** Returns the number of lines; null for all lines of a query with `since`. @throws AppError `bad_request` */

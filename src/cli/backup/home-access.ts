@@ -53,8 +53,7 @@ function serverEnded(): AppError {
  */
 async function lockHome(paths: Paths): Promise<Disposable | undefined> {
   if (!(await exists(paths.run))) return new DisposableStack();
-  const lock = asOwner(paths.home, () => tryLock(paths.serverLock));
-  return lock && { [Symbol.dispose]: () => lock.release() };
+  return asOwner(paths.home, () => tryLock(paths.serverLock));
 }
 
 /**

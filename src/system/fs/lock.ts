@@ -5,15 +5,11 @@ import { systemCode } from '../../errors/app-error.ts';
 import { ifThere } from './exists.ts';
 
 /**
- * Lock on a file. The kernel releases the lock when its holder dies in any way. Node.js has no `flock`; an exclusive transaction of
- * SQLite takes such a lock on every platform.
+ * Takes the lock on a file until the result is disposed of; returns undefined at once if another process holds the lock. The
+ * kernel releases the lock when its holder dies in any way. Node.js has no `flock`; an exclusive transaction of SQLite takes such
+ * a lock on every platform.
  */
-export interface FileLock {
-  release(): void;
-}
-
-/** Takes the lock; returns undefined at once if another process holds the lock. */
-export function tryLock(path: string): FileLock | undefined {
+export function tryLock(path: string): Disposable | undefined {
   createPrivate(path);
   const database = new DatabaseSync(path, { timeout: 0 });
   try {
@@ -23,17 +19,12 @@ export function tryLock(path: string): FileLock | undefined {
     if (error instanceof Error && /locked|busy/.test(error.message)) return undefined;
     throw error;
   }
-  openLocks.add(database);
-  return {
-    release() {
-      openLocks.delete(database);
-      database.close();
-    },
-  };
+  locks.add(database);
+  return database;
 }
 
 /** Locks of this process. Without a reference, the garbage collector would close the database, and the lock would be lost. */
-const openLocks = new Set<DatabaseSync>();
+const locks = new Set<DatabaseSync>();
 
 /**
  * Returns the process that holds the lock; undefined if none does, or if the system does not report locks (source: proc(5),

@@ -66,6 +66,7 @@ export async function run(
 ): Promise<{ stdout: string; stderr: string }> {
   const child = spawn(program, args, options);
   let reason: string | undefined;
+  let Failure = ProgramFailed;
   const end = (why: string, signal: NodeJS.Signals) => {
     reason ??= why;
     child.kill(signal);
@@ -73,9 +74,8 @@ export async function run(
     child.stdout?.destroy();
     child.stderr?.destroy();
   };
-  let isTooLong = false;
   const tooMuch = () => {
-    isTooLong = true;
+    Failure = OutputTooLong;
     end(`${program} prints more than ${maxOutput} bytes`, 'SIGKILL');
   };
   const late = () => end(`${program} timed out after ${formatDuration(timeout)}`, killSignal);
@@ -93,7 +93,6 @@ export async function run(
     ]);
     if (code === 0 && !child.killed) return { stdout, stderr };
     const message = reason ?? (stderr.trim() || `${program} ended with ${signal ?? code}`);
-    const Failure = isTooLong ? OutputTooLong : ProgramFailed;
     throw new Failure(message, { code, stdout, stderr });
   } finally {
     clearTimeout(timer);
