@@ -14,6 +14,8 @@ export class Handoff {
   static #made = 0;
   /** id by which a worker sees whether the active generation has the same handoff */
   readonly id = randomBytes(8).toString('hex');
+  /** true once a worker with this handoff has aborted: it may contain descriptors that Node.js cannot receive */
+  isSuspect = false;
   readonly take: Socket;
   readonly give: Socket;
 
@@ -66,7 +68,6 @@ export class AppHandoff {
   readonly #directory: string;
   readonly #log: (message: string) => void;
   current: Handoff | undefined;
-  #isSuspect = false;
 
   /** @param directory see Handoff.create */
   constructor(directory: string, log: (message: string) => void) {
@@ -81,12 +82,6 @@ export class AppHandoff {
   close(): void {
     this.current?.close();
     this.current = undefined;
-    this.#isSuspect = false;
-  }
-
-  /** Notes that a worker has aborted: the handoff may contain descriptors that Node.js cannot receive. */
-  suspect(): void {
-    this.#isSuspect = true;
   }
 
   /**
@@ -95,13 +90,12 @@ export class AppHandoff {
    */
   async forNextWorker(isUsed: (handoff: Handoff) => boolean): Promise<Handoff | undefined> {
     const former = this.current;
-    if (former === undefined || !this.#isSuspect || isUsed(former)) return former;
+    if (!former?.isSuspect || isUsed(former)) return former;
     try {
       const fresh = await Handoff.create(this.#directory, this.#log);
       if (this.current !== former || isUsed(former)) fresh.close();
       else {
         this.current = fresh;
-        this.#isSuspect = false;
         former.close();
       }
     } catch (error) {

@@ -114,8 +114,8 @@ export class AppSupervisor {
       group: this.#options.cgroups.generation(spec.key, id, spec.limits),
       handoff: () => this.#handoffForNextWorker(),
       allowance: this.#allowance,
-      exited: (_worker, { signal }) => {
-        if (signal === 'SIGABRT') this.#handoff.suspect();
+      exited: ({ handoff }, { signal }) => {
+        if (signal === 'SIGABRT') handoff.isSuspect = true;
         this.#updateLiveness();
       },
     });

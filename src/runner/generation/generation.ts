@@ -23,11 +23,8 @@ interface GenerationOptions extends WorkerContext {
 export class Generation {
   readonly id: number;
   readonly spec: GenerationSpec;
-  /**
-   * `starting` until all workers are healthy, `standby` until the switch to this generation, `active` until the next switch,
-   * `draining` until nothing is in flight, then `ended`.
-   */
-  state: 'starting' | 'standby' | 'active' | 'draining' | 'ended' = 'starting';
+  /** true from the switch to this generation until the next switch */
+  #isActive = false;
   /** all workers that live, also replaced ones */
   readonly workers = new Set<WorkerHandle>();
   readonly pool: WorkerPool;
@@ -46,7 +43,7 @@ export class Generation {
     this.spec = spec;
     this.#options = options;
     this.#releaseGroup = options.group.retain();
-    const isActive = () => this.state === 'active';
+    const isActive = () => this.#isActive;
     const start = workerStarter({
       ...options,
       generation: id,
@@ -79,7 +76,6 @@ export class Generation {
     const workers = await this.pool.startWorkers(count, report, aborted);
     const bootMs = performance.now() - start;
     await waitUntilSettled(workers, this.spec, aborted);
-    this.state = 'standby';
     const [{ protocol = 'http', listening } = {}] = workers;
     const notices = listening === undefined ? [] : noticesOf(listening, this.spec);
     return { generation: this.id, workers: workers.length, bootMs, protocol, notices };
@@ -100,7 +96,7 @@ export class Generation {
    * @param wait true if no worker may read from connections before `pool.serve`
    */
   async open({ wait = false } = {}): Promise<void> {
-    this.state = 'active';
+    this.#isActive = true;
     await this.pool.open({ wait });
   }
 
@@ -109,7 +105,7 @@ export class Generation {
    * @param last true if no other generation takes over
    */
   async retire({ last = false } = {}): Promise<void> {
-    this.state = 'draining';
+    this.#isActive = false;
     const retired = [...this.workers].map(async (worker) => {
       if (worker.state === 'booting' || worker.state === 'ready') worker.kill();
       else if (!(await worker.retire(last)))
@@ -128,7 +124,6 @@ export class Generation {
     const { drainTimeout } = this.spec;
     const drains = [...this.workers].map((worker) => worker.drain(drainTimeout, this.#stopping.signal));
     await Promise.all(drains);
-    this.state = 'ended';
     this.#releaseGroup();
   }
 
@@ -139,7 +134,6 @@ export class Generation {
 
   /** Kills all workers of a generation that never had traffic. */
   async kill(): Promise<void> {
-    this.state = 'ended';
     this.#stopping.abort(new AppError('cancelled', 'the generation was ended while it started'));
     for (const worker of this.workers) worker.kill();
     await Promise.all([...this.workers].map((worker) => worker.gone));
@@ -161,7 +155,7 @@ export class Generation {
       if (this.spec.maxMemory !== null || worker.figures.age(now) >= slowInterval) worker.figures.read(now);
     }
     if (now - this.#shortagesCheckedAt >= slowInterval) this.#checkShortages(now);
-    if (this.state === 'active') this.pool.tick(now);
+    if (this.#isActive) this.pool.tick(now);
   }
 
   status(): WorkerStatus[] {
