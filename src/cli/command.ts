@@ -3,7 +3,7 @@ import { ApiClient, type CallOptions } from '../client/api-client.ts';
 import { findServer, plainHttpWarning } from '../client/server-address.ts';
 import { defaultEnvironment, type EnvironmentId, isName } from '../config/paths.ts';
 import { UsageError } from './failure.ts';
-import { paint, printError, printOutcome } from './output.ts';
+import { paint, print, printError, printJson } from './output.ts';
 
 export interface CommonOptions {
   json?: true;
@@ -86,14 +86,15 @@ export async function call<Answer>(method: string, path: string, options?: CallO
   return (await connect()).call<Answer>(method, path, options);
 }
 
-/** Waits for the answer of the API, and prints it: as JSON with `--json`, and otherwise its description. */
-export async function show<Answer>(
-  options: CommonOptions,
-  answer: Promise<Answer>,
-  describe: (answer: Answer) => string,
+/** Waits for the outcome of a command, and prints it: as JSON with `--json`, and otherwise its description. */
+export async function show<Outcome>(
+  { json }: CommonOptions,
+  outcome: Outcome | Promise<Outcome>,
+  describe: (outcome: Outcome) => string,
 ): Promise<void> {
-  const value = await answer;
-  printOutcome(options, value, () => describe(value));
+  const value = await outcome;
+  if (json) printJson(value);
+  else print(describe(value));
 }
 
 /** Returns an action that shows what the API answers at a path. */
@@ -109,7 +110,7 @@ export function listing<Answer>(path: string, describe: (answer: Answer) => stri
 export function removal(path: string, done: 'removed' | 'revoked', effect: string) {
   return async (name: string, options: CommonOptions): Promise<void> => {
     await call('DELETE', `${path}/${encodeURIComponent(name)}`);
-    printOutcome(options, { name, [done]: true }, () => `${name} ${effect}`);
+    await show(options, { name, [done]: true }, () => `${name} ${effect}`);
   };
 }
 

@@ -43,12 +43,6 @@ export function printJson(value: unknown): void {
   process.stdout.write(`${printableJson(JSON.stringify(value, null, 2))}\n`);
 }
 
-/** Prints the outcome of a command: `value` with `--json`, and otherwise its description. */
-export function printOutcome(options: { json?: true }, value: unknown, describe: () => string): void {
-  if (options.json) printJson(value);
-  else print(describe());
-}
-
 /** Returns true if printed text has colours. */
 export function hasColours(stream?: NodeJS.WriteStream): boolean {
   return paint('dim', '.', stream) !== '.';

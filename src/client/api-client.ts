@@ -87,7 +87,8 @@ export class ApiClient {
 
   #unreachable(cause: Error): Error {
     const address = this.#address;
-    const where = address.kind === 'socket' ? address.path : withoutPassword(address.url);
+    // Without a password in the URL.
+    const where = address.kind === 'socket' ? address.path : address.url.origin + address.url.pathname;
     switch (systemCode(cause)) {
       case 'ABORT_ERR':
         return cause;
@@ -109,10 +110,6 @@ export class ApiClient {
         return new AppError('not_running', `the connection to ${where} failed: ${cause.message}`, { cause });
     }
   }
-}
-
-function withoutPassword({ origin, pathname }: URL): string {
-  return origin + pathname;
 }
 
 /** Names home and program in full: `sluice up` in another directory would start a second, empty Sluice. */

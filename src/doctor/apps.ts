@@ -76,9 +76,8 @@ function describeCertificate({ name, certificate: { state, expiresAt, error } }:
   const end = expiresAt?.slice(0, 10);
   switch (state) {
     case 'expired':
-      return `the certificate of ${name} expired on ${end}${why}`;
     case 'valid':
-      return `the certificate of ${name} expires on ${end}${why}`;
+      return `the certificate of ${name} ${state === 'valid' ? 'expires' : 'expired'} on ${end}${why}`;
     case 'failed':
       return `${name} has no certificate${why}`;
     case 'waiting':

@@ -17,20 +17,17 @@ const hint = `Stop that program, or let it listen on another port: the port of a
 export async function* checkPorts(snapshot: Snapshot): AsyncIterable<Finding> {
   const { server, limits, listeners, paths, systemWide } = snapshot;
   if (listeners === undefined) return;
-  const ports: [port: number, owner: string][] = [];
+  const claims = (await listPorts(paths)).map(({ id, port }) => ({ port, owner: environmentName(id) }));
+  const apps = claims.length;
+  for (const [port, [first, ...others]] of Map.groupBy(claims, (claim) => claim.port)) {
+    for (const { owner } of others)
+      yield fault(`${first?.owner} and ${owner} have the same port, ${port}`, hint);
+  }
   // A server that is up has its port. On a system-wide install systemd has it: `units` checks that socket.
   if (server.state === 'down' && limits.listen.port !== 0 && !systemWide)
-    ports.push([limits.listen.port, 'the API']);
-  const owners = new Map<number, string>();
-  for (const { id, port } of await listPorts(paths)) {
-    const name = environmentName(id);
-    const other = owners.get(port);
-    if (other !== undefined) yield fault(`${other} and ${name} have the same port, ${port}`, hint);
-    owners.set(port, name);
-    ports.push([port, name]);
-  }
+    claims.push({ port: limits.listen.port, owner: 'the API' });
   const own = await ownProcesses(snapshot);
-  for (const [port, owner] of ports) {
+  for (const { port, owner } of claims) {
     for (const listener of listeners.filter((each) => each.port === port && isForeign(each, own)))
       yield fault(`port ${port} of ${owner} is in use by ${describeProcess(listener)}`, hint);
   }
@@ -38,8 +35,8 @@ export async function* checkPorts(snapshot: Snapshot): AsyncIterable<Finding> {
     if (systemWide) yield* checkAddress(server.status, limits);
     yield* checkReservations(server.status);
   }
-  const apps = owners.size === 1 ? 'the app' : `${owners.size} apps`;
-  yield ok(owners.size === 0 ? 'no app has one yet' : `no other program uses the ports of ${apps}`);
+  const users = apps === 1 ? 'the app' : `${apps} apps`;
+  yield ok(apps === 0 ? 'no app has one yet' : `no other program uses the ports of ${users}`);
 }
 
 /** Warns if systemd opens the port of the API at another address than config.json names. */

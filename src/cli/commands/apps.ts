@@ -15,7 +15,7 @@ import {
   subcommand,
 } from '../command.ts';
 import { UsageError } from '../failure.ts';
-import { formatTime, paint, printOutcome } from '../output.ts';
+import { formatTime, paint } from '../output.ts';
 import { describeApp, domainsTable, listApps } from '../status-view.ts';
 
 export function registerAppCommands(program: Command): void {
@@ -73,7 +73,7 @@ async function destroy(name: string, options: CommonOptions & { confirm?: string
     throw new UsageError(`the confirmation does not match: expected "${name}"; nothing was removed`);
   }
   const removed = await call<DestroyedApp>('DELETE', `/v1/apps/${app}`, { query: { confirm } });
-  printOutcome(options, { ...removed, destroyed: true }, () =>
+  await show(options, { ...removed, destroyed: true }, () =>
     [
       `${name} is removed`,
       ...(removed.tokens.length > 0 ? [`Revoked tokens of the app: ${removed.tokens.join(', ')}`] : []),

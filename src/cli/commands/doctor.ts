@@ -2,10 +2,10 @@ import type { Command } from 'commander';
 import { localHome } from '../../client/server-address.ts';
 import { Paths } from '../../config/paths.ts';
 import type { CheckState } from '../../doctor/check.ts';
-import type { CheckResult } from '../../doctor/doctor.ts';
+import type { CheckResult, Report } from '../../doctor/doctor.ts';
 import { counted } from '../../system/text/format.ts';
-import { type CommonOptions, subcommand } from '../command.ts';
-import { paint, printOutcome } from '../output.ts';
+import { type CommonOptions, show, subcommand } from '../command.ts';
+import { paint } from '../output.ts';
 
 export function registerDoctorCommand(program: Command): void {
   const description = 'Check Sluice on this machine; exit status 1 if there is a fault';
@@ -16,7 +16,7 @@ async function doctor(options: CommonOptions): Promise<void> {
   const { examine } = await import('../../doctor/doctor.ts');
   const home = localHome();
   const report = await examine(new Paths(home));
-  printOutcome(options, { home, ...report }, () => describeChecks(report.checks));
+  await show(options, { home, ...report }, describeReport);
   if (report.state === 'fault') process.exitCode = 1;
 }
 
@@ -24,7 +24,7 @@ const words = { ok: 'ok', warning: 'warning', fault: 'FAULT' } as const;
 const colours = { ok: 'green', warning: 'yellow', fault: 'red' } as const;
 
 /** Formats a line for each check with its hint below, and a summary. */
-function describeChecks(checks: CheckResult[]): string {
+function describeReport({ checks }: Report): string {
   const width = Math.max(...checks.map(({ name }) => name.length));
   return [...checks.map((check) => describeCheck(check, width)), '', summary(checks)].join('\n');
 }

@@ -5,16 +5,7 @@ import type { Release } from '../../releases/release.ts';
 import { counted, formatBytes, formatDuration } from '../../system/text/format.ts';
 import { printableLine } from '../../system/text/printable.ts';
 import { appPath, appSubcommand, type CommonOptions, call, connect, show, wholeNumber } from '../command.ts';
-import {
-  formatTime,
-  hasColours,
-  paint,
-  print,
-  printLine,
-  printOutcome,
-  stateColour,
-  table,
-} from '../output.ts';
+import { formatTime, hasColours, paint, print, printLine, stateColour, table } from '../output.ts';
 
 export function registerReleaseCommands(program: Command): void {
   appSubcommand(program, 'releases <app> [number]', 'List the releases of an app, newest first, or show one')
@@ -39,7 +30,7 @@ async function releases(
   if (options.log && newest !== undefined) return printBuildLog(id, newest.number);
   const none = `${environmentName(id)} has no releases yet`;
   if (options.log) return print(none);
-  printOutcome(options, list, () => listReleases(list, none));
+  await show(options, list, () => listReleases(list, none));
 }
 
 /** Prints the output of the build of a release. @throws AppError `release_not_found` */
